@@ -1,0 +1,63 @@
+# One-word commands. `make run FOLDER=~/Pictures` and `make test` are the two that a newcomer needs.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
+FOLDER ?=
+ARGS   ?=
+
+.PHONY: setup setup-dev run demo test test-long lint docs samples bench \
+        bench-index bench-ui bench-quality bench-model bench-train bench-eval clean
+
+# The default install: no torch, no GPU, no account, no model hub.
+setup: $(VENV)/.setup
+$(VENV)/.setup: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing Sightline into $(VENV) (a few minutes the first time) ..."
+	$(PIP) install -c constraints.txt -e .
+	$(BIN)/python -m model.lite_weights
+	@touch $@
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "Sightline needs Python 3.10 or newer; try: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+# Everything the tests and benchmarks need. CPU torch first: a plain `torch` may pull gigabytes of CUDA.
+setup-dev: $(VENV)/.setup-dev
+$(VENV)/.setup-dev: $(VENV)/.setup
+	$(PIP) install torch==2.13.0
+	$(PIP) install -c constraints.txt -e .[dev]
+	sh tests/browser/install.sh
+	@touch $@
+
+run: setup
+	@test -n "$(FOLDER)" || { echo 'Which folder? make run FOLDER=~/Pictures   (no folder at hand: make demo)'; exit 2; }
+	@$(BIN)/sightline run $(FOLDER) $(ARGS)
+
+demo: setup
+	@$(BIN)/sightline demo $(ARGS)
+
+test: setup-dev lint
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long"
+
+test-long: setup-dev
+	$(BIN)/python -m pytest -m long
+
+lint: setup-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: setup-dev
+	$(BIN)/python -m pytest tests/test_docs.py
+
+samples: setup-dev
+	$(BIN)/python -m tests.quality.samples samples
+
+bench: bench-index bench-ui bench-quality bench-model bench-train bench-eval
+bench-index bench-ui bench-quality bench-model bench-train bench-eval: setup-dev
+	$(BIN)/python -m bench.$(subst -,_,$(@:bench-%=%))
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,1 @@
+"""MMEB-V2 scoring of any model that `model.load` takes."""

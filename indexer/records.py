@@ -1,0 +1,187 @@
+"""What goes into a library and what comes out of it, as plain records.
+
+These are the words that `app` and `indexer` share: a `Query` made of `Part`s, an
+`Answer` made of `Hit`s, the `Status`, the `Failure`s, the report of an indexing
+run. They hold no behaviour beyond their own JSON and know nothing of how an
+answer is found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Kind = Literal["image", "video", "pdf"]
+KINDS: tuple[Kind, ...] = ("image", "video", "pdf")
+
+
+class LibraryError(Exception):
+    """A request to the library that cannot be met. `str(error)` is one sentence for a person."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a query: words, a file (image, video or PDF), or a chunk of the library.
+
+    `weight` is relative to the other parts; a negative one is something to avoid.
+    """
+
+    text: str | None = None
+    file: Path | None = None
+    chunk_id: int | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked: the parts, and the filters that hold for every hit.
+
+    `under` is a folder; `after` and `before` are dates as UNIX seconds compared with
+    the date taken; `min_s`/`max_s` bound a video's length; `file_id` searches inside one file.
+    """
+
+    parts: tuple[Part, ...]
+    kinds: tuple[Kind, ...] = ()
+    under: Path | None = None
+    after: float | None = None
+    before: float | None = None
+    min_s: float | None = None
+    max_s: float | None = None
+    file_id: int | None = None
+    sort: Literal["relevance", "date"] = "relevance"
+
+    @property
+    def text(self) -> str:
+        """The words asked for, without those to avoid."""
+        return " ".join(p.text for p in self.parts if p.text and p.weight > 0)
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A chunk in an answer. For a moment, `start_s`/`end_s` span the merged windows."""
+
+    rank: int
+    score: float
+    relevant: bool
+    kind: Kind
+    path: str
+    also_at: tuple[str, ...]
+    file_id: int
+    chunk_id: int
+    start_s: float | None
+    end_s: float | None
+    page: int | None
+    pages: int | None
+    duration_s: float | None
+    width: int | None
+    height: int | None
+    taken_at: float | None
+    title: str
+    snippet: str
+    """Plain text; matched words stand between U+E000 and U+E001 (private use), never markup."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {
+            "also_at": list(self.also_at),
+            "thumb_url": f"/thumb/{self.chunk_id}.webp",
+            "open_url": f"/open/{self.chunk_id}",
+        }
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Hits in order of rank. `total` counts all that match, of which `hits` is one page."""
+
+    query: Query
+    model: str
+    took_ms: float
+    total: int
+    hits: tuple[Hit, ...]
+    facets: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Counts by facet value: {"kind": {"image": 12}, "folder": {...}, "year": {...}}."""
+
+    def to_json(self) -> dict[str, Any]:
+        image = next((p.file.name for p in self.query.parts if p.file), None)
+        return {
+            "query": {"text": self.query.text, "image": image},
+            "model": self.model,
+            "took_ms": round(self.took_ms, 2),
+            "total": self.total,
+            "hits": [h.to_json() for h in self.hits],
+            "facets": self.facets,
+        }
+
+
+@dataclass(frozen=True)
+class Failure:
+    path: str
+    kind: Kind
+    reason: str
+    since: float
+    """UNIX seconds of the first failure."""
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """What an indexing run did: counts of files, of chunks made, of contents reused."""
+
+    files: int = 0
+    images: int = 0
+    videos: int = 0
+    pdfs: int = 0
+    chunks: int = 0
+    reused: int = 0
+    failed: int = 0
+    ignored: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Status:
+    """The library now. `reading` names the files being read; `boot` changes at each start."""
+
+    files: int
+    images: int
+    videos: int
+    pdfs: int
+    chunks: int
+    reused: int
+    failed: int
+    ignored: int
+    pending: int
+    model: str
+    roots: tuple[str, ...]
+    bytes: int
+    boot: str
+    reading: tuple[str, ...] = ()
+    chunks_per_s: float = 0.0
+    seconds_left: float | None = None
+    notices: tuple[str, ...] = ()
+    """Sentences for a person: a root that is away, a watcher limit, a model switch under way."""
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """A file of the library, for whoever serves it."""
+
+    file_id: int
+    path: Path
+    kind: Kind
+    size: int
+    duration_s: float | None
+    pages: int | None
+    width: int | None
+    height: int | None
+    taken_at: float | None
+
+
+@dataclass(frozen=True)
+class ChunkInfo:
+    chunk_id: int
+    file: FileInfo
+    ordinal: int
+    start_s: float | None
+    end_s: float | None
+    page: int | None
+    text: str

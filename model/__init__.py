@@ -1,0 +1,6 @@
+"""Inputs to unit vectors: the `Embedder` interface and the models behind it. Imports nothing else of ours."""
+
+from model.embedder import Embedder, ModelError, load
+from model.inputs import Input
+
+__all__ = ["Embedder", "Input", "ModelError", "load"]
