@@ -57,7 +57,7 @@ samples: setup-dev
 
 bench: bench-index bench-ui bench-quality bench-model bench-train bench-eval
 bench-index bench-ui bench-quality bench-model bench-train bench-eval: setup-dev
-	$(BIN)/python -m bench.$(subst -,_,$(@:bench-%=%))
+	$(BIN)/python -m tests.bench.$(subst -,_,$(@:bench-%=%))
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
