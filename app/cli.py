@@ -1,0 +1,426 @@
+"""The `sightline` command: what each command takes, and what it hands to the library.
+
+Built around Typer. It holds no logic of its own: options become `Settings`, words and
+files become a `Query`, and `app.terminal` shows what comes back. Heavy imports happen
+inside the commands, so that `sightline --help` answers at once.
+
+Exit codes: 0 done, 1 the job failed, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+    from indexer import Library
+    from indexer.records import Part, Query
+
+app = typer.Typer(
+    name="sightline",
+    help="Search your own images, videos and PDFs by meaning, on your own machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Folders = Annotated[
+    list[Path], typer.Argument(metavar="FOLDER...", help="Folders of images, videos and PDFs.")
+]
+Model = Annotated[
+    str | None,
+    typer.Option(help="lite (built in), vlm2vec-v2, a hub id or a folder; see `sightline models`."),
+]
+DataDir = Annotated[Path | None, typer.Option(help="Where the library is kept.")]
+Base = Annotated[
+    str | None, typer.Option(help="Base model of an adapter folder, in place of the one it names.")
+]
+Dim = Annotated[int | None, typer.Option(help="Truncate the vectors of a Matryoshka model.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; everything else on stderr.")]
+Host = Annotated[
+    str | None, typer.Option(help="Address to serve on; another than this machine demands a token.")
+]
+Port = Annotated[int | None, typer.Option(help="Port to serve on.")]
+NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Do not open the browser.")]
+Threads = Annotated[int | None, typer.Option(help="Processor threads for indexing.")]
+Nice = Annotated[bool | None, typer.Option("--nice/--no-nice", help="Give way to other programs.")]
+Window = Annotated[float | None, typer.Option(help="Seconds of a video window.")]
+Overlap = Annotated[float | None, typer.Option(help="Seconds by which windows overlap.")]
+Poll = Annotated[
+    bool | None, typer.Option("--poll", help="Scan now and then instead of watching (network mounts).")
+]
+Ocr = Annotated[
+    str | None, typer.Option(help="Read words in pictures: off, auto (text-less pages and images), all.")
+]
+
+
+@app.command()
+def run(
+    folders: Folders,
+    model: Model = None,
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    no_browser: NoBrowser = False,
+    base: Base = None,
+    dim: Dim = None,
+    threads: Threads = None,
+    nice: Nice = None,
+    window: Window = None,
+    overlap: Overlap = None,
+    poll: Poll = None,
+    ocr: Ocr = None,
+) -> None:
+    """Index folders, keep watching them, and search them in the browser."""
+    _check_folders(folders)
+    settings = _settings(
+        model=model, host=host, port=port, data_dir=data_dir, base=base, dim=dim, threads=threads,
+        nice=nice, window=window, overlap=overlap, poll=poll, ocr=ocr,
+    )  # fmt: skip
+    _serve(settings, folders, open_browser=not no_browser)
+
+
+@app.command()
+def serve(
+    model: Model = None,
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    no_browser: NoBrowser = False,
+    base: Base = None,
+    dim: Dim = None,
+) -> None:
+    """Serve the library that is there, and keep its folders up to date."""
+    settings = _settings(model=model, host=host, port=port, data_dir=data_dir, base=base, dim=dim)
+    _serve(settings, [], open_browser=not no_browser)
+
+
+@app.command()
+def demo(
+    model: Model = None,
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    no_browser: NoBrowser = False,
+) -> None:
+    """Serve a small sample library, for a first look without a folder at hand."""
+    from app.demo import build
+
+    settings = _settings(model=model, host=host, port=port, data_dir=data_dir)
+    place = settings.data_dir.expanduser() / "demo"
+    folder = build(place / "files")
+    settings = settings.model_copy(update={"data_dir": place / "library"})
+    _serve(settings, [folder], open_browser=not no_browser)
+
+
+@app.command()
+def index(
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FOLDER]...", help="Default: the known folders.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on watching when all is indexed.")] = False,
+    json_: Json = False,
+    model: Model = None,
+    data_dir: DataDir = None,
+    base: Base = None,
+    dim: Dim = None,
+    threads: Threads = None,
+    nice: Nice = None,
+    window: Window = None,
+    overlap: Overlap = None,
+    poll: Poll = None,
+    ocr: Ocr = None,
+) -> None:
+    """Bring the library up to date with folders of images, videos and PDFs."""
+    from app import terminal
+
+    folders = folders or []
+    _check_folders(folders)
+    settings = _settings(
+        model=model, data_dir=data_dir, base=base, dim=dim, threads=threads, nice=nice, window=window,
+        overlap=overlap, poll=poll, ocr=ocr,
+    )  # fmt: skip
+    with _library(settings) as library:
+        if not folders and not library.status().roots:
+            _fail("Which folder? sightline index FOLDER", 2)
+        with terminal.progress(quiet=json_) as update:
+            report = library.index(folders, progress=update)
+        if json_:
+            _print_json(terminal.as_json(report))
+        else:
+            terminal.show_report(report)
+        if watch:
+            library.start(watch=True)
+            terminal.err.print("Watching. Ctrl-C ends.")
+            _wait()
+
+
+@app.command()
+def search(
+    text: Annotated[
+        str | None,
+        typer.Argument(metavar="[TEXT]", help='Words; "quoted" ones are required, -word excludes.'),
+    ] = None,
+    image: Annotated[list[Path] | None, typer.Option(help="An image to search with.")] = None,
+    video: Annotated[list[Path] | None, typer.Option(help="A clip to search with.")] = None,
+    pdf: Annotated[list[Path] | None, typer.Option(help="A PDF to search with.")] = None,
+    avoid: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="Words for what it should not be.")
+    ] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(metavar="image|video|pdf", help="Only this kind; may repeat.")
+    ] = None,
+    under: Annotated[Path | None, typer.Option(metavar="DIR", help="Only below this folder.")] = None,
+    after: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Taken on or after: 2023, 2023-07 or 2023-07-14.")
+    ] = None,
+    before: Annotated[str | None, typer.Option(metavar="DATE", help="Taken before.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, max=10_000, help="How many hits.")] = 10,
+    json_: Json = False,
+    model: Model = None,
+    data_dir: DataDir = None,
+    base: Base = None,
+    dim: Dim = None,
+) -> None:
+    """Search the library with words, an image, a clip, a PDF, or any mixture."""
+    from app import terminal
+
+    query = _query(
+        text, [*(image or []), *(video or []), *(pdf or [])], avoid or [], kind or [], under, after, before
+    )
+    with _library(_settings(model=model, data_dir=data_dir, base=base, dim=dim), read_only=True) as library:
+        answer = library.search(query, k=k)
+        if json_:
+            _print_json(answer.to_json())
+        else:
+            terminal.show_answer(answer)
+
+
+@app.command()
+def status(json_: Json = False, model: Model = None, data_dir: DataDir = None) -> None:
+    """What the library holds, and what it is doing."""
+    from app import terminal
+
+    with _library(_settings(model=model, data_dir=data_dir), read_only=True) as library:
+        now = library.status()
+        _print_json(terminal.as_json(now)) if json_ else terminal.show_status(now)
+
+
+@app.command()
+def failures(
+    json_: Json = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Try them again at the next indexing.")] = False,
+    model: Model = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Files that could not be read, each with its reason."""
+    from app import terminal
+
+    with _library(_settings(model=model, data_dir=data_dir), read_only=not retry) as library:
+        failed = library.failures()
+        if retry:
+            terminal.err.print(f"{library.retry()} files will be tried again by: sightline index")
+        if json_:
+            _print_json([terminal.as_json(f) for f in failed])
+        else:
+            terminal.show_failures(failed)
+
+
+@app.command()
+def forget(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of the library.")],
+    model: Model = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Take a folder out of the library. The files themselves are not touched."""
+    from app import terminal
+
+    with _library(_settings(model=model, data_dir=data_dir)) as library:
+        terminal.err.print(f"{library.forget(folder.expanduser().absolute())} files forgotten.")
+
+
+@app.command()
+def verify(
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended.")] = False,
+    model: Model = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Check everything in the library against everything else."""
+    from app import terminal
+
+    with _library(_settings(model=model, data_dir=data_dir), read_only=not repair) as library:
+        report = library.verify(repair=repair)
+    for problem in report.problems:
+        terminal.out.print(terminal.printable(problem), markup=False)
+    if not report.problems:
+        terminal.err.print("Everything is in order.")
+    elif repair:
+        terminal.err.print(f"{report.repaired} of {len(report.problems)} mended.")
+    if len(report.problems) > report.repaired:
+        raise typer.Exit(1)
+
+
+@app.command()
+def models(json_: Json = False, model: Model = None, data_dir: DataDir = None) -> None:
+    """The models that can be used, what each is good at, and which fits this machine."""
+    from app import terminal
+    from model.registry import catalogue
+
+    cards = catalogue()
+    _print_json([terminal.as_json(c) for c in cards]) if json_ else terminal.show_models(cards)
+
+
+# --- from options to the library ---
+
+
+def _settings(**given: Any) -> Settings:
+    from app.settings import SettingsError, read
+
+    try:
+        return read(**given)
+    except SettingsError as error:
+        _fail(str(error), 2)
+
+
+@contextlib.contextmanager
+def _library(settings: Settings, read_only: bool = False) -> Iterator[Library]:
+    from indexer import Library
+
+    _log_to(settings.data_dir.expanduser())
+    library = Library.open(**settings.library(), read_only=read_only)
+    try:
+        yield library
+    finally:
+        library.close()
+
+
+def _serve(settings: Settings, folders: list[Path], open_browser: bool) -> None:
+    from app.server import serve as serve_library
+
+    with _library(settings) as library:
+        for folder in folders:
+            library.add_root(folder.expanduser().absolute())
+        library.start(watch=True)
+        serve_library(
+            library, host=settings.host, port=settings.port, open_browser=open_browser, token=settings.token
+        )
+
+
+def _query(
+    text: str | None,
+    files: list[Path],
+    avoid: list[str],
+    kinds: list[str],
+    under: Path | None,
+    after: str | None,
+    before: str | None,
+) -> Query:
+    """The `Query` that the options of `search` describe; wrong ones end the command with code 2."""
+    from indexer.query import parse_date
+    from indexer.records import KINDS, Part, Query
+
+    if not text and not files:
+        _fail('Search for what? sightline search "a dog in snow", or --image, --video, --pdf FILE', 2)
+    for file in files:
+        if not file.expanduser().is_file():
+            _fail(f"{file} is not a file that can be searched with", 2)
+    for kind in kinds:
+        if kind not in KINDS:
+            _fail(f"--kind is one of {', '.join(KINDS)}, not {kind}", 2)
+    parts: list[Part] = [Part(text=text)] if text else []
+    parts += [Part(file=file.expanduser().absolute()) for file in files]
+    parts += [Part(text=words, weight=-1.0) for words in avoid]
+    try:
+        start = parse_date(after) if after else None
+        end = parse_date(before) if before else None
+    except ValueError as error:
+        _fail(str(error), 2)
+    return Query(
+        parts=tuple(parts),
+        kinds=tuple(k for k in KINDS if k in kinds),
+        under=under.expanduser().absolute() if under else None,
+        after=start,
+        before=end,
+    )
+
+
+def _check_folders(folders: list[Path]) -> None:
+    for folder in folders:
+        path = folder.expanduser()
+        if not path.exists():
+            _fail(f"{folder} does not exist. Give a folder of images, videos or PDFs.", 2)
+        if not path.is_dir():
+            _fail(f"{folder} is a file. Give the folder that holds it: {path.parent}", 2)
+
+
+def _print_json(document: Any) -> None:
+    sys.stdout.write(json.dumps(document, ensure_ascii=True) + "\n")
+
+
+def _wait() -> None:
+    import threading
+
+    with contextlib.suppress(KeyboardInterrupt):
+        threading.Event().wait()
+
+
+def _log_to(data_dir: Path) -> None:
+    """Tracebacks and warnings go to `sightline.log` in the library; the terminal stays clean."""
+    from logging.handlers import RotatingFileHandler
+
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        handler: logging.Handler = RotatingFileHandler(
+            data_dir / "sightline.log", maxBytes=5_000_000, backupCount=2, delay=True
+        )
+    except OSError:
+        return  # Library.open says what is wrong with the folder
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    sys.stderr.write(f"sightline: {message}\n")
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """The entry point: errors of ours become one line and code 1; anything else is logged and named."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except OSError as error:
+        logging.getLogger(__name__).exception("system error")
+        _exit_with(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+    except Exception as error:  # the process boundary: one line here, the traceback in the log
+        from data.media.kinds import MediaError
+        from indexer.records import LibraryError
+        from model.embedder import ModelError
+
+        if isinstance(error, LibraryError | ModelError | MediaError):
+            _exit_with(str(error))
+        logging.getLogger(__name__).exception("unexpected error")
+        _exit_with(
+            f"unexpected error, {type(error).__name__}: {error} (details are in sightline.log in the library)"
+        )
+
+
+def _exit_with(message: str) -> NoReturn:
+    sys.stderr.write(f"sightline: {message}\n")
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Settings, read once: from options, then `SIGHTLINE_*` variables, then defaults. Handed down as plain arguments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import platformdirs
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used. `str(error)` is one sentence for a person."""
+
+
+class Settings(BaseSettings):
+    """Every setting there is; `--data-dir` is `SIGHTLINE_DATA_DIR`, and so on."""
+
+    model_config = SettingsConfigDict(env_prefix="SIGHTLINE_", extra="forbid", protected_namespaces=())
+
+    data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("sightline", appauthor=False))
+    model: str = "lite"
+    base: str | None = None
+    dim: int | None = Field(default=None, ge=8)
+    device: str = "auto"
+    dtype: str = "auto"
+    threads: int | None = Field(default=None, ge=1)
+    nice: bool = True
+    window: float = Field(default=30.0, ge=1.0)
+    overlap: float = Field(default=0.0, ge=0.0)
+    poll: bool = False
+    ocr: Literal["off", "auto", "all"] = "auto"
+    host: str = "127.0.0.1"
+    port: int = Field(default=7860, ge=0, le=65535)
+    token: str | None = None
+
+    def library(self) -> dict[str, Any]:
+        """The arguments of `Library.open` that these settings give."""
+        return {
+            "data_dir": self.data_dir.expanduser(),
+            "model": self.model,
+            "device": self.device,
+            "dtype": self.dtype,
+            "base": self.base,
+            "dim": self.dim,
+            "threads": self.threads,
+            "nice": self.nice,
+            "window_s": self.window,
+            "overlap_s": self.overlap,
+            "poll": self.poll,
+            "ocr": self.ocr,
+        }
+
+
+def read(**given: Any) -> Settings:
+    """Settings with the options `given` on top; an option of None was not given.
+
+    Raises `SettingsError` that names the setting and what is wrong with it.
+    """
+    try:
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        option = f"--{name.replace('_', '-')} (or SIGHTLINE_{name.upper()})"
+        raise SettingsError(f"{option}: {first['msg'].lower()}, not {first['input']!r}") from error
+    if settings.overlap >= settings.window:
+        raise SettingsError("--overlap must be shorter than --window")
+    return settings

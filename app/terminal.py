@@ -1,0 +1,183 @@
+"""What the command line shows a person: answers, status, progress bars. Built around Rich; knows no library.
+
+Results go to stdout, everything about the work to stderr, so that output can be piped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.text import Text
+
+from indexer.records import Answer, Failure, Hit, IndexReport, Status
+
+if TYPE_CHECKING:
+    from model.registry import ModelCard
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+MARK_ON, MARK_OFF = "\ue000", "\ue001"
+
+
+def clock(seconds: float) -> str:
+    """`83` -> `1:23`, `3723` -> `1:02:03`."""
+    whole = int(seconds)
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
+
+
+def place(hit: Hit) -> str:
+    """Where in its file a hit is: `1:00–1:30`, `p. 12 of 40`, or nothing."""
+    if hit.page is not None:
+        return f"p. {hit.page} of {hit.pages}" if hit.pages else f"p. {hit.page}"
+    if hit.start_s is not None and hit.end_s is not None:
+        return f"{clock(hit.start_s)}–{clock(hit.end_s)}"
+    return ""
+
+
+def size(n: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if n < 1000 or unit == "GB":
+            return f"{n:.0f} {unit}" if unit == "bytes" else f"{n:.1f} {unit}"
+        n /= 1000
+    raise AssertionError
+
+
+def printable(path: str) -> str:
+    """A path that any terminal can show: undecodable bytes and control characters escaped."""
+    safe = path.encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in safe)
+
+
+def show_answer(answer: Answer) -> None:
+    relevant = [h for h in answer.hits if h.relevant]
+    if not answer.hits:
+        err.print(
+            "Nothing is indexed that this could be compared with. Index a folder: sightline index FOLDER"
+        )
+        return
+    if not relevant:
+        out.print("Nothing close. The nearest:")
+    below = False
+    for hit in answer.hits:
+        if relevant and not hit.relevant and not below:
+            below = True
+            out.print("[dim]── less likely ──[/]")
+        _show_hit(hit, dim=not hit.relevant)
+    err.print(
+        f"[dim]{len(answer.hits)} of {answer.total} in {answer.took_ms:.0f} ms with {escape(answer.model)}[/]"
+    )
+
+
+def _show_hit(hit: Hit, dim: bool) -> None:
+    path = Path(hit.path)
+    line = Text(f"{hit.rank:>3}  ", style="dim")
+    line.append(printable(path.name), style="dim" if dim else "bold")
+    if where := place(hit):
+        line.append(f"  {where}", style="dim" if dim else "cyan")
+    line.append(f"  {printable(str(path.parent))}", style="dim")
+    out.print(line)
+    if hit.snippet:
+        text = Text("     ")
+        for i, piece in enumerate(hit.snippet.replace("\n", " ").split(MARK_ON)):
+            marked, _, plain = piece.partition(MARK_OFF) if i else ("", "", piece)
+            text.append(marked, style="bold")
+            text.append(plain, style="dim")
+        out.print(text)
+
+
+def show_status(status: Status) -> None:
+    out.print(
+        f"{status.files} files: {status.images} images, {status.videos} videos, {status.pdfs} PDFs; "
+        f"{status.chunks} chunks, {size(status.bytes)} on disk"
+    )
+    out.print(f"Model {escape(status.model)}")
+    for root in status.roots:
+        out.print(f"Watching {escape(printable(root))}")
+    if not status.roots:
+        out.print("No folder yet. Add one: sightline index FOLDER")
+    if status.pending:
+        left = f", about {clock(status.seconds_left)} left" if status.seconds_left else ""
+        out.print(f"{status.pending} waiting to be read{left}")
+    if status.failed:
+        out.print(f"{status.failed} could not be read: sightline failures")
+    for notice in status.notices:
+        out.print(f"Note: {escape(notice)}")
+
+
+def show_failures(failures: list[Failure]) -> None:
+    if not failures:
+        out.print("Every file could be read.")
+    for failure in failures:
+        out.print(Text(f"{printable(failure.path)}: {failure.reason}"))
+
+
+def show_report(report: IndexReport) -> None:
+    parts = [f"{report.files} files ({report.images} images, {report.videos} videos, {report.pdfs} PDFs)"]
+    parts.append(f"{report.chunks} new chunks")
+    if report.reused:
+        parts.append(f"{report.reused} reused")
+    if report.failed:
+        parts.append(f"{report.failed} could not be read (sightline failures)")
+    err.print(f"{', '.join(parts)} in {report.seconds:.1f} s")
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[Callable[[Status], None] | None]:
+    """A progress bar on a terminal (files, chunks a second, time left); nothing when piped or `quiet`."""
+    if quiet or not err.is_terminal:
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("files  {task.fields[rate]}"),
+        TextColumn("[dim]{task.fields[reading]}"),
+        console=err,
+        transient=True,
+    ) as bar:
+        task = bar.add_task("Indexing", total=None, rate="", reading="")
+        most = 0
+
+        def update(status: Status) -> None:
+            nonlocal most
+            most = max(most, status.pending)
+            left = f", {clock(status.seconds_left)} left" if status.seconds_left else ""
+            reading = Path(status.reading[0]).name if status.reading else ""
+            bar.update(
+                task,
+                total=most or None,
+                completed=most - status.pending,
+                rate=f"{status.chunks_per_s:.1f} chunks/s{left}",
+                reading=escape(printable(reading)),
+            )
+
+        yield update
+
+
+def show_models(cards: list[ModelCard]) -> None:
+    for card in cards:
+        star = " [green](recommended here)[/]" if card.recommended else ""
+        disk = "on this disk" if card.on_disk else "not on this disk"
+        out.print(
+            f"[bold]{escape(card.name)}[/]{star}  {card.dim} dimensions, {escape(card.licence)}, {disk}"
+        )
+        scores = ", ".join(f"{name} {value:g}" for name, value in card.scores.items() if value is not None)
+        needs = f"{card.memory_gb:g} GB of memory"
+        out.print(f"    {needs}{'; MMEB-V2 ' + scores if scores else ''}")
+        out.print(f"    {escape(card.about)}")
+
+
+def as_json(value: Any) -> dict[str, Any]:
+    """A dataclass of ours as the JSON document that `--json` prints."""
+    return asdict(value)
