@@ -24,8 +24,8 @@ CLIPS = {
 HANDBOOK = {
     "Cabin handbook": """Welcome to the cabin. The keys hang in the box beside the door; the code is on the
         last page. Please leave the place as you found it.""",
-    "Heating": """The wood stove heats the whole cabin in an hour. Open the air inlet fully, use dry birch, and
-        close the inlet half when the fire burns well. Never burn painted wood. The electric heaters are for
+    "Heating": """The wood stove heats the whole cabin in an hour. Open the air inlet fully, use dry birch,
+        and close the inlet half when the fire burns well. Never burn painted wood. The heaters are for
         frost protection.""",
     "Water": """In winter the pump must be drained: switch it off, open the tap in the kitchen and the valve
         under the sink, and wait until no water comes. Frozen pipes are the most expensive mistake you can

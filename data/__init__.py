@@ -1,1 +1,1 @@
-"""Bytes to arrays: media readers, chunking, benchmark and training sources. Imports `model.inputs`, nothing else of ours."""
+"""Bytes to arrays: media readers, chunking, benchmark and training sources. Imports only `model.inputs`."""
