@@ -14,7 +14,7 @@ ARGS   ?=
 setup: $(VENV)/.setup
 $(VENV)/.setup: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing Sightline into $(VENV) (a few minutes the first time) ..."
-	$(PIP) install -c constraints.txt -e .
+	$(PIP) install --no-compile -c constraints.txt -e .
 	$(BIN)/python -m model.lite_weights
 	@touch $@
 
@@ -32,7 +32,7 @@ $(VENV)/.setup-dev: $(VENV)/.setup
 
 run: setup
 	@test -n "$(FOLDER)" || { echo 'Which folder? make run FOLDER=~/Pictures   (no folder at hand: make demo)'; exit 2; }
-	@$(BIN)/sightline run $(FOLDER) $(ARGS)
+	@$(BIN)/sightline run "$(FOLDER)" $(ARGS)
 
 demo: setup
 	@$(BIN)/sightline demo $(ARGS)

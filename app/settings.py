@@ -1,4 +1,4 @@
-"""Settings, read once: from options, `SIGHTLINE_*` variables, then defaults. Handed down as plain arguments."""
+"""Settings, read once: from options, `SIGHTLINE_*` variables, defaults. Handed down as plain arguments."""
 
 from __future__ import annotations
 
