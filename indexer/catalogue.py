@@ -1,0 +1,392 @@
+"""The catalogue: every write of what a library knows; its reading side is `lookup.py`.
+
+Built around the tables of `schema.py`. Three ideas carry it:
+
+- The queue is the catalogue. A file is `pending` until its bytes are hashed; a content is
+  `pending`, `ready` or `failed(reason)`. Nothing else remembers work, so nothing is lost
+  when the program is killed.
+- One content is one transaction: its chunks, their text, their vectors and its state.
+- `change` is a journal, kept by triggers, of chunks that came or went. A vector index (in
+  this program or another) remembers the last id it has seen and reads on from there.
+
+It knows nothing of decoding, models, threads of work or search.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from indexer.lookup import (
+    Counts,
+    Found,
+    Lookup,
+    ModelRow,
+    NewChunk,
+    Root,
+    Stamp,
+    Unhashed,
+    Work,
+    stamps_of,
+    under,
+    unpacked,
+)
+from indexer.schema import chunk, content, embedding, explained, file, model, root
+
+__all__ = [
+    "Catalogue",
+    "Counts",
+    "Found",
+    "ModelRow",
+    "NewChunk",
+    "Root",
+    "Stamp",
+    "Unhashed",
+    "Work",
+    "stamps_of",
+    "under",
+    "unpacked",
+]
+
+JOURNAL_KEPT = 1_000_000
+"""Journal rows kept (about 20 MB). An index that is further behind is built anew from the vectors."""
+
+ORPHAN_KEPT_S = 24 * 3600.0
+"""How long a content without a file is kept, so that a deletion undone the same day costs nothing."""
+
+STAMP = ("size", "mtime_ns", "ctime_ns")
+
+
+class Catalogue(Lookup):
+    """The catalogue with its writing side. Safe to use from many threads and programs."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        super().__init__(path, read_only=read_only)
+        self._write_lock = threading.RLock()
+
+    @contextmanager
+    def writer(self) -> Iterator[sa.Connection]:
+        """One transaction: all of it, or none of it when the block raises."""
+        with (
+            explained(self.path),
+            self._write_lock,
+            self.engine.connect().execution_options(writes=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    # -- roots -----------------------------------------------------------------------------
+
+    def set_root(self, path: Path, state: str = "here") -> int:
+        """Add a root, or give a known one another state. Returns its id."""
+        with self.writer() as c:
+            known = c.execute(sa.select(root.c.id).where(root.c.path == str(path))).scalar()
+            if known is not None:
+                c.execute(sa.update(root).where(root.c.id == known).values(state=state))
+                return known
+            row = c.execute(sa.insert(root).values(path=str(path), state=state, ignored=0))
+            return row.lastrowid
+
+    def scanned_root(self, root_id: int, mount: str, ignored: int) -> None:
+        with self.writer() as c:
+            values = {"state": "here", "mount": mount, "ignored": ignored, "scanned_at": time.time()}
+            c.execute(sa.update(root).where(root.c.id == root_id).values(values))
+
+    def remove_root(self, root_id: int) -> int:
+        """Forget a root and its files; returns how many. Their contents are orphans now."""
+        with self.writer() as c:
+            n = c.execute(sa.delete(file).where(file.c.root_id == root_id)).rowcount
+            c.execute(sa.delete(root).where(root.c.id == root_id))
+            return n
+
+    # -- files -----------------------------------------------------------------------------
+
+    def note(self, root_id: int, found: Sequence[Found]) -> None:
+        """New or changed files: pending again. A changed file keeps its old content until it is read."""
+        with self.writer() as c:
+            top = str(c.execute(sa.select(root.c.path).where(root.c.id == root_id)).scalar_one())
+            for f in found:
+                self._note_one(c, root_id, top, f, "pending", None)
+
+    def _note_one(
+        self, c: sa.Connection, root_id: int, top: str, f: Found, state: str, content_hash: bytes | None
+    ) -> None:
+        folder, name = os.path.split(f.path)
+        size, mtime_ns, ctime_ns = f.stamp
+        values: dict[str, Any] = {
+            "root_id": root_id,
+            "kind": f.kind,
+            "size": size,
+            "mtime_ns": mtime_ns,
+            "ctime_ns": ctime_ns,
+            "state": state,
+            "error": None,
+            "failed_at": None,
+        }
+        if content_hash is not None:
+            values["content_hash"] = content_hash
+        known = c.execute(sa.select(file.c.id).where(file.c.path == f.path)).scalar()
+        if known is not None:
+            c.execute(sa.update(file).where(file.c.id == known).values(values))
+            return
+        row = c.execute(sa.insert(file).values(path=f.path, folder=folder, name=name, **values))
+        words = name_words(top, f.path)
+        c.exec_driver_sql("INSERT INTO names (rowid, name, folder) VALUES (?, ?, ?)", (row.lastrowid, *words))
+
+    def move(self, old: str, root_id: int, found: Found) -> bool:
+        """A file was renamed: its row keeps its id and content when its bytes cannot have changed
+        (same size and mtime). False when `old` is not known or the file is another one."""
+        with self.writer() as c:
+            row = c.execute(sa.select(file).where(file.c.path == old)).first()
+            if row is None or (row.size, row.mtime_ns) != found.stamp[:2] or row.kind != found.kind:
+                return False
+            top = str(c.execute(sa.select(root.c.path).where(root.c.id == root_id)).scalar_one())
+            c.execute(sa.delete(file).where(file.c.path == found.path, file.c.id != row.id))
+            folder, name = os.path.split(found.path)
+            values = {
+                "path": found.path,
+                "folder": folder,
+                "name": name,
+                "root_id": root_id,
+                "ctime_ns": found.stamp[2],
+            }
+            c.execute(sa.update(file).where(file.c.id == row.id).values(values))
+            c.exec_driver_sql("DELETE FROM names WHERE rowid = ?", (row.id,))
+            words = name_words(top, found.path)
+            c.exec_driver_sql("INSERT INTO names (rowid, name, folder) VALUES (?, ?, ?)", (row.id, *words))
+            return True
+
+    def restamp(self, file_id: int, stamp: Stamp) -> None:
+        with self.writer() as c:
+            values = dict(zip(STAMP, stamp, strict=True))
+            c.execute(sa.update(file).where(file.c.id == file_id).values(values))
+
+    def remove_files(self, paths: Iterable[str]) -> int:
+        with self.writer() as c:
+            return sum(c.execute(sa.delete(file).where(file.c.path == p)).rowcount for p in paths)
+
+    def remove_under(self, folder: str) -> int:
+        """Forget the files in a folder and below it."""
+        with self.writer() as c:
+            return c.execute(sa.delete(file).where(under(file.c.path, folder))).rowcount
+
+    # -- the queue: hashing ----------------------------------------------------------------
+
+    def hashed(self, done: Iterable[tuple[Unhashed, bytes]]) -> int:
+        """These files hold these bytes. Returns how many pieces they bring that are embedded already.
+
+        A content that failed under another kind (a photo named .pdf) is tried again under the new one.
+        """
+        reused = 0
+        with self.writer() as c:
+            for f, digest in done:
+                known = c.execute(sa.select(content).where(content.c.hash == digest)).first()
+                if known is None:
+                    c.execute(
+                        sa.insert(content).values(
+                            hash=digest, kind=f.kind, state="pending", recipe="", ocr="none"
+                        )
+                    )
+                elif known.state == "failed" and known.kind != f.kind:
+                    values = {"kind": f.kind, "state": "pending", "error": None, "failed_at": None}
+                    c.execute(sa.update(content).where(content.c.hash == digest).values(values))
+                held = c.execute(sa.select(file.c.content_hash).where(file.c.id == f.file_id)).scalar()
+                fresh: dict[str, Any] = {"content_hash": digest, "state": "known", "error": None}
+                fresh |= {"failed_at": None} | dict(zip(STAMP, f.stamp, strict=True))
+                c.execute(sa.update(file).where(file.c.id == f.file_id).values(fresh))
+                if known is not None and known.state == "ready" and held != digest:
+                    reused += c.execute(
+                        sa.select(sa.func.count()).select_from(chunk).where(chunk.c.content_hash == digest)
+                    ).scalar_one()
+        return reused
+
+    def fail_file(self, file_id: int, reason: str) -> None:
+        """The file cannot even be read (permission, a broken disk)."""
+        with self.writer() as c:
+            values = {"state": "failed", "error": reason, "failed_at": time.time()}
+            c.execute(sa.update(file).where(file.c.id == file_id).values(values))
+
+    # -- the queue: reading and embedding --------------------------------------------------
+
+    def write(
+        self,
+        digest: bytes,
+        facts: dict[str, Any],
+        chunks: Sequence[NewChunk],
+        model_id: int,
+        *,
+        recipe: str = "",
+        ocr: str = "none",
+    ) -> list[int]:
+        """One content, whole: replaces what was known of it. Returns the ids of its chunks, in order;
+        none when the content was forgotten while it was being read.
+
+        `facts` are columns of `content` (duration_s, pages, width, height, taken_at, camera, lat, lon).
+        """
+        with self.writer() as c:
+            c.execute(sa.delete(chunk).where(chunk.c.content_hash == digest))
+            values = {
+                "state": "ready",
+                "error": None,
+                "failed_at": None,
+                "recipe": recipe,
+                "ocr": ocr,
+            } | facts
+            if c.execute(sa.update(content).where(content.c.hash == digest).values(values)).rowcount == 0:
+                return []
+            ids = []
+            for piece in chunks:
+                row = c.execute(
+                    sa.insert(chunk).values(
+                        content_hash=digest,
+                        ordinal=piece.ordinal,
+                        start_s=piece.start_s,
+                        end_s=piece.end_s,
+                        page=piece.page,
+                        text=clean_text(piece.text),
+                        same_as=piece.same_as,
+                    )
+                )
+                ids.append(row.lastrowid)
+            self._embed(c, model_id, ids, [p.vector for p in chunks])
+            return ids
+
+    def add_embeddings(self, model_id: int, ids: Sequence[int], vectors: Sequence[np.ndarray]) -> None:
+        """Vectors of chunks under a model, in one transaction; chunks that have gone are left out."""
+        with self.writer() as c:
+            present = set(c.execute(sa.select(chunk.c.id).where(chunk.c.id.in_(ids))).scalars())
+            kept = [(i, v) for i, v in zip(ids, vectors, strict=True) if i in present]
+            self._embed(c, model_id, [i for i, _ in kept], [v for _, v in kept])
+
+    def _embed(
+        self, c: sa.Connection, model_id: int, ids: Sequence[int], vectors: Sequence[np.ndarray]
+    ) -> None:
+        if ids:
+            c.exec_driver_sql(
+                "INSERT INTO embedding (chunk_id, model_id, vector) VALUES (?, ?, ?)"
+                " ON CONFLICT (chunk_id, model_id) DO UPDATE SET vector = excluded.vector",
+                [(i, model_id, packed(v)) for i, v in zip(ids, vectors, strict=True)],
+            )
+
+    def set_text(self, texts: dict[int, str], digest: bytes | None = None) -> None:
+        """Words read later (OCR): chunk id -> text. `digest` is done with then."""
+        with self.writer() as c:
+            for chunk_id, text in texts.items():
+                c.execute(sa.update(chunk).where(chunk.c.id == chunk_id).values(text=clean_text(text)))
+            if digest is not None:
+                c.execute(sa.update(content).where(content.c.hash == digest).values(ocr="done"))
+
+    def fail(self, digest: bytes, reason: str) -> None:
+        """The content cannot be read or embedded. What was known of it before goes."""
+        with self.writer() as c:
+            c.execute(sa.delete(chunk).where(chunk.c.content_hash == digest))
+            values = {"state": "failed", "error": reason, "failed_at": time.time()}
+            c.execute(sa.update(content).where(content.c.hash == digest).values(values))
+
+    def retry(self) -> int:
+        """Everything that failed is pending again; returns how many files that concerns."""
+        with self.writer() as c:
+            n = c.execute(
+                sa.select(sa.func.count()).select_from(file).join(content).where(content.c.state == "failed")
+            ).scalar_one()
+            c.execute(sa.update(content).where(content.c.state == "failed").values(state="pending"))
+            n += c.execute(sa.update(file).where(file.c.state == "failed").values(state="pending")).rowcount
+            return n
+
+    def set_pending(self, digests: Iterable[bytes]) -> None:
+        with self.writer() as c:
+            for digest in digests:
+                c.execute(sa.update(content).where(content.c.hash == digest).values(state="pending"))
+
+    def recut(self, recipe: str) -> int:
+        """Videos that were cut by another recipe are pending again; what is known of them answers on."""
+        with self.writer() as c:
+            stale = (content.c.kind == "video") & (content.c.state == "ready") & (content.c.recipe != recipe)
+            return c.execute(sa.update(content).where(stale).values(state="pending")).rowcount
+
+    def sweep(self, now: float | None = None, *, kept_s: float = ORPHAN_KEPT_S) -> list[bytes]:
+        """Forget contents that no file has had for `kept_s`, and old journal rows. Returns their hashes."""
+        limit = (time.time() if now is None else now) - kept_s
+        with self.writer() as c:
+            gone = list(c.execute(sa.select(content.c.hash).where(content.c.orphaned_at <= limit)).scalars())
+            c.execute(sa.delete(content).where(content.c.orphaned_at <= limit))
+            c.exec_driver_sql(
+                "DELETE FROM change WHERE id <= (SELECT max(id) FROM change) - ?", (JOURNAL_KEPT,)
+            )
+        return gone
+
+    # -- models and vectors ----------------------------------------------------------------
+
+    def set_model(self, name: str, dim: int, source: str = "{}") -> ModelRow:
+        """Make a model the library's own. Where another one has vectors, the new one is `building`
+        until `promote`; the old one answers until then."""
+        with self.writer() as c:
+            rows = {r.name: r for r in c.execute(sa.select(model))}
+            answering = next((r for r in rows.values() if r.state == "answering"), None)
+            used = (
+                answering is not None
+                and c.execute(
+                    sa.select(embedding.c.id).where(embedding.c.model_id == answering.id).limit(1)
+                ).first()
+            )
+            if answering is not None and answering.name != name and not used:
+                c.execute(sa.update(model).where(model.c.id == answering.id).values(state="old"))
+                answering = None
+            state = "answering" if answering is None or answering.name == name else "building"
+            old = (model.c.state == "building") & (model.c.name != name)
+            c.execute(sa.update(model).where(old).values(state="old"))
+            if name in rows:
+                c.execute(sa.update(model).where(model.c.name == name).values(state=state, source=source))
+            else:
+                c.execute(sa.insert(model).values(name=name, dim=dim, state=state, source=source))
+        return next(m for m in self.models() if m.name == name)
+
+    def promote(self, model_id: int) -> None:
+        """The model answers from now on; the vectors of all others go."""
+        with self.writer() as c:
+            c.execute(sa.update(model).where(model.c.id == model_id).values(state="answering"))
+            c.execute(sa.delete(embedding).where(embedding.c.model_id != model_id))
+            c.execute(sa.delete(model).where(model.c.id != model_id))
+
+    # -- looking up ------------------------------------------------------------------------
+
+    def set_setting(self, name: str, value: str) -> None:
+        with self.writer() as c:
+            c.exec_driver_sql("INSERT OR REPLACE INTO setting (name, value) VALUES (?, ?)", (name, value))
+
+    def backup(self, to: Path) -> None:
+        """A copy of the catalogue as it is now, while it is in use (SQLite's online backup)."""
+        with explained(self.path):
+            source, target = sqlite3.connect(self.path), sqlite3.connect(to)
+            try:
+                source.backup(target, pages=2000)
+                target.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
+            finally:
+                source.close()
+                target.close()
+
+
+def name_words(top: str, path: str) -> tuple[str, str]:
+    """What `names` holds of a file: its name without extension; its folders from the root's own name on."""
+    below = path[len(top) :] if path.startswith(top) else path
+    folder, name = os.path.split(below)
+    words = f"{Path(top).name} {folder.replace(os.sep, ' ')}".strip()
+    return clean_text(Path(name).stem), clean_text(words)
+
+
+def clean_text(text: str) -> str:
+    """Text that SQLite can hold: lone surrogates and NULs replaced."""
+    return text.encode("utf-8", "replace").decode().replace("\0", " ")
+
+
+def packed(vector: np.ndarray) -> bytes:
+    return np.ascontiguousarray(vector, dtype="<f2").tobytes()

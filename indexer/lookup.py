@@ -1,0 +1,470 @@
+"""The catalogue's reading side: the queue, the journal, the vectors, files and chunks by id, counts.
+
+Built around snapshots: each method reads one, and never waits for the writer (SQLite's WAL),
+in this program or another. Nothing here changes a library.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from indexer.records import ChunkInfo, Failure, FileInfo, Kind
+from indexer.schema import (
+    chunk,
+    content,
+    embedding,
+    explained,
+    file,
+    model,
+    open_engine,
+    root,
+    setting,
+    stored_name,
+)
+
+Stamp = tuple[int, int, int]
+"""(size, mtime_ns, ctime_ns): what tells without reading that a file is the one that was read."""
+
+
+@dataclass(frozen=True)
+class Root:
+    id: int
+    path: Path
+    state: str
+    mount: str | None
+    ignored: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file that a scan or the watcher has seen."""
+
+    path: str
+    kind: Kind
+    stamp: Stamp
+
+
+@dataclass(frozen=True)
+class Unhashed:
+    file_id: int
+    path: str
+    kind: Kind
+    stamp: Stamp
+
+
+@dataclass(frozen=True)
+class Work:
+    """A content to be read and embedded; `paths` are the files that hold it."""
+
+    hash: bytes
+    kind: Kind
+    paths: tuple[str, ...]
+    size: int
+
+
+@dataclass(frozen=True, eq=False)
+class NewChunk:
+    """A chunk ready to be written. `same_as` is the ordinal of the chunk whose vector it shares."""
+
+    ordinal: int
+    vector: np.ndarray
+    start_s: float | None = None
+    end_s: float | None = None
+    page: int | None = None
+    text: str = ""
+    same_as: int | None = None
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    id: int
+    name: str
+    dim: int
+    state: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Counts:
+    """`reused`: pieces found without an embedding of their own (copies, still video windows)."""
+
+    files: int = 0
+    images: int = 0
+    videos: int = 0
+    pdfs: int = 0
+    chunks: int = 0
+    reused: int = 0
+    failed: int = 0
+    pending: int = 0
+    ignored: int = 0
+
+
+class Lookup:
+    """What the catalogue in `path` (a SQLite file) holds. Safe to use from many threads and programs."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self.engine = open_engine(path, read_only=read_only)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    @contextmanager
+    def reader(self) -> Iterator[sa.Connection]:
+        """A consistent snapshot."""
+        with explained(self.path), self.engine.begin() as connection:
+            yield connection
+
+    # -- roots -----------------------------------------------------------------------------
+
+    def roots(self) -> list[Root]:
+        with self.reader() as c:
+            rows = c.execute(sa.select(root).order_by(root.c.id))
+            return [Root(r.id, Path(r.path), r.state, r.mount, r.ignored) for r in rows]
+
+    # -- files -----------------------------------------------------------------------------
+
+    def stamps(self, root_id: int, folder: str) -> dict[str, Stamp]:
+        """Name -> stamp of the known files that lie directly in a folder."""
+        with self.reader() as c:
+            return stamps_of(c, root_id, folder)
+
+    def folders(self, root_id: int) -> set[str]:
+        """The folders of a root that hold files."""
+        with self.reader() as c:
+            return set(
+                c.execute(sa.select(file.c.folder).where(file.c.root_id == root_id).distinct()).scalars()
+            )
+
+    def paths_under(self, folder: str) -> list[str]:
+        with self.reader() as c:
+            return list(c.execute(sa.select(file.c.path).where(under(file.c.path, folder))).scalars())
+
+    # -- the queue: hashing ----------------------------------------------------------------
+
+    def unhashed(self, limit: int, skip: Collection[int] = ()) -> list[Unhashed]:
+        """Files whose bytes have to be hashed, oldest first, of roots that are here."""
+        query = (
+            sa.select(file.c.id, file.c.path, file.c.kind, file.c.size, file.c.mtime_ns, file.c.ctime_ns)
+            .join(root, root.c.id == file.c.root_id)
+            .where(file.c.state == sa.text("'pending'"), root.c.state == "here")
+            .order_by(file.c.id)
+            .limit(limit + len(skip))
+        )
+        with self.reader() as c:
+            rows = [r for r in c.execute(query) if r.id not in skip][:limit]
+        return [Unhashed(r.id, r.path, r.kind, (r.size, r.mtime_ns, r.ctime_ns)) for r in rows]
+
+    # -- the queue: reading and embedding --------------------------------------------------
+
+    def pending(self, kinds: Sequence[Kind], limit: int, skip: Collection[bytes] = ()) -> list[Work]:
+        """Contents to read and embed, oldest first, that a file of a root that is here holds."""
+        at_hand = (
+            sa.select(sa.literal(1))
+            .select_from(file.join(root, root.c.id == file.c.root_id))
+            .where(file.c.content_hash == content.c.hash, root.c.state == "here")
+            .exists()
+        )
+        query = (
+            sa.select(content.c.hash, content.c.kind)
+            .where(content.c.state == sa.text("'pending'"), content.c.kind.in_(kinds), at_hand)
+            .order_by(sa.text("content.rowid"))
+            .limit(limit + len(skip))
+        )
+        with self.reader() as c:
+            rows = [r for r in c.execute(query) if r.hash not in skip][:limit]
+            return [self._work(c, r.hash, r.kind) for r in rows]
+
+    def unembedded(self, model_id: int, limit: int, skip: Collection[bytes] = ()) -> list[Work]:
+        """Ready contents with a chunk that has no vector under a model (a model switch, a repair)."""
+        lacks = ~(
+            sa.select(sa.literal(1))
+            .where(embedding.c.chunk_id == chunk.c.id, embedding.c.model_id == model_id)
+            .exists()
+        )
+        query = (
+            sa.select(content.c.hash, content.c.kind)
+            .where(
+                content.c.state == "ready",
+                content.c.orphaned_at.is_(None),
+                sa.select(chunk.c.id).where(chunk.c.content_hash == content.c.hash, lacks).exists(),
+                sa.select(file.c.id)
+                .join(root, root.c.id == file.c.root_id)
+                .where(file.c.content_hash == content.c.hash, root.c.state == "here")
+                .exists(),
+            )
+            .limit(limit + len(skip))
+        )
+        with self.reader() as c:
+            rows = [r for r in c.execute(query) if r.hash not in skip][:limit]
+            return [self._work(c, r.hash, r.kind) for r in rows]
+
+    def unread(self, limit: int) -> list[Work]:
+        """Contents whose pictures may hold words that nobody has read yet (OCR)."""
+        query = sa.select(content.c.hash, content.c.kind).where(
+            content.c.ocr == sa.text("'pending'"), content.c.state == "ready", content.c.orphaned_at.is_(None)
+        )
+        with self.reader() as c:
+            works = [self._work(c, r.hash, r.kind) for r in c.execute(query.limit(limit))]
+        return [w for w in works if w.paths]
+
+    def _work(self, c: sa.Connection, digest: bytes, kind: Kind) -> Work:
+        rows = c.execute(
+            sa.select(file.c.path, file.c.size)
+            .join(root, root.c.id == file.c.root_id)
+            .where(file.c.content_hash == digest, root.c.state == "here")
+            .order_by(file.c.id)
+        ).all()
+        return Work(digest, kind, tuple(r.path for r in rows), rows[0].size if rows else 0)
+
+    # -- models and vectors ----------------------------------------------------------------
+
+    def models(self) -> list[ModelRow]:
+        with self.reader() as c:
+            rows = c.execute(sa.select(model).order_by(model.c.id))
+            return [ModelRow(r.id, r.name, r.dim, r.state, r.source) for r in rows]
+
+    def answering(self) -> ModelRow | None:
+        """The model whose vectors answer now."""
+        return next((m for m in self.models() if m.state == "answering"), None)
+
+    def last_change(self) -> int:
+        """The id of the newest journal row; 0 when there is none."""
+        with self.reader() as c:
+            return last_change_of(c)
+
+    def vectors(self, model_id: int, batch: int = 10_000) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Everything that can be found now under a model, in order of chunk id: int64 ids [n] and
+        float16 vectors [n, dim] a batch. Take `last_change` first, and `changes` from there after."""
+        last = -1
+        while True:
+            with self.reader() as c:
+                rows = c.exec_driver_sql(
+                    "SELECT e.chunk_id, e.vector FROM chunk k CROSS JOIN content c ON c.hash = k.content_hash"
+                    " CROSS JOIN embedding e ON e.chunk_id = k.id AND e.model_id = ?"
+                    " WHERE k.id > ? AND c.orphaned_at IS NULL ORDER BY k.id LIMIT ?",
+                    (model_id, last, batch),
+                ).all()
+            if not rows:
+                return
+            last = rows[-1][0]
+            yield _ids_and_vectors(rows)
+
+    def changes(self, since: int, model_id: int) -> tuple[int, np.ndarray, np.ndarray, np.ndarray] | None:
+        """What an index that has seen the journal up to `since` lacks: (new position, int64 ids to add or
+        replace, their float16 vectors [n, dim], int64 ids to remove). None: too far behind, build anew."""
+        with self.reader() as c:
+            position = last_change_of(c)
+            oldest = c.exec_driver_sql("SELECT min(id) FROM change").scalar()
+            if position == since:
+                return position, *_ids_and_vectors([]), np.empty(0, np.int64)
+            if since > position or (oldest is not None and oldest > since + 1):
+                return None
+            ids = set(
+                c.exec_driver_sql("SELECT DISTINCT chunk_id FROM change WHERE id > ?", (since,)).scalars()
+            )
+            rows = c.exec_driver_sql(
+                "SELECT e.chunk_id, e.vector FROM (SELECT DISTINCT chunk_id FROM change WHERE id > ?) j"
+                " CROSS JOIN embedding e ON e.chunk_id = j.chunk_id AND e.model_id = ?"
+                " JOIN chunk k ON k.id = e.chunk_id"
+                " JOIN content c ON c.hash = k.content_hash WHERE c.orphaned_at IS NULL",
+                (since, model_id),
+            ).all()
+        present, vectors = _ids_and_vectors(rows)
+        gone = np.fromiter(sorted(ids.difference(present.tolist())), np.int64)
+        return position, present, vectors, gone
+
+    def vector(self, chunk_id: int, model_id: int) -> np.ndarray | None:
+        """float32 [dim] of one chunk."""
+        query = sa.select(embedding.c.vector).where(
+            embedding.c.chunk_id == chunk_id, embedding.c.model_id == model_id
+        )
+        with self.reader() as c:
+            blob = c.execute(query).scalar()
+        return None if blob is None else unpacked(blob)
+
+    # -- looking up ------------------------------------------------------------------------
+
+    def counts(self) -> Counts:
+        with self.reader() as c:
+            per_kind = c.exec_driver_sql("SELECT kind, count(*) FROM file GROUP BY kind").all()
+            kinds = {row[0]: row[1] for row in per_kind}
+            (ignored,) = c.exec_driver_sql(
+                "SELECT coalesce(sum(ignored), 0) FROM root WHERE state <> 'left_out'"
+            ).one()
+            (chunks,) = c.exec_driver_sql(
+                "SELECT count(*) FROM chunk k JOIN content c ON c.hash = k.content_hash"
+                " WHERE c.orphaned_at IS NULL"
+            ).one()
+            (shared,) = c.exec_driver_sql("SELECT count(*) FROM chunk WHERE same_as IS NOT NULL").one()
+            (copies,) = c.exec_driver_sql(
+                "SELECT coalesce(sum((n - 1) * (SELECT count(*) FROM chunk k WHERE k.content_hash = h)), 0)"
+                " FROM (SELECT content_hash h, count(*) n FROM file WHERE content_hash IS NOT NULL"
+                " GROUP BY content_hash HAVING n > 1)"
+            ).one()
+            failed = self._count_files(c, "failed")
+            pending = self._count_files(c, "pending")
+        return Counts(
+            sum(kinds.values()),
+            kinds.get("image", 0),
+            kinds.get("video", 0),
+            kinds.get("pdf", 0),
+            chunks,
+            shared + copies,
+            failed,
+            pending,
+            ignored,
+        )
+
+    def _count_files(self, c: sa.Connection, state: str) -> int:
+        (own,) = c.exec_driver_sql("SELECT count(*) FROM file WHERE state = ?", (state,)).one()
+        (by_content,) = c.exec_driver_sql(
+            "SELECT count(*) FROM content c JOIN file f ON f.content_hash = c.hash"
+            " WHERE c.state = ? AND f.state = 'known'",
+            (state,),
+        ).one()
+        return own + by_content
+
+    def lacking(self, model_id: int) -> int:
+        """Chunks that can be found by words but have no vector under a model."""
+        with self.reader() as c:
+            return c.exec_driver_sql(
+                "SELECT count(*) FROM chunk k JOIN content c ON c.hash = k.content_hash"
+                " WHERE c.orphaned_at IS NULL AND NOT EXISTS"
+                " (SELECT 1 FROM embedding e WHERE e.chunk_id = k.id AND e.model_id = ?)",
+                (model_id,),
+            ).scalar_one()
+
+    def failures(self) -> list[Failure]:
+        """Every file that could not be indexed, with its reason; the oldest first."""
+        with self.reader() as c:
+            own = c.execute(
+                sa.select(file.c.path, file.c.kind, file.c.error, file.c.failed_at).where(
+                    file.c.state == "failed"
+                )
+            ).all()
+            by_content = c.execute(
+                sa.select(file.c.path, file.c.kind, content.c.error, content.c.failed_at)
+                .join(content, content.c.hash == file.c.content_hash)
+                .where(content.c.state == "failed", file.c.state == "known")
+            ).all()
+        rows = sorted([*own, *by_content], key=lambda r: (r.failed_at or 0.0, r.path))
+        return [Failure(r.path, r.kind, r.error or "unknown", r.failed_at or 0.0) for r in rows]
+
+    def file(self, file_id: int) -> FileInfo | None:
+        with self.reader() as c:
+            row = c.execute(_files_with_facts().where(file.c.id == file_id)).first()
+        return None if row is None else _file_info(row)
+
+    def file_at(self, path: str) -> FileInfo | None:
+        with self.reader() as c:
+            row = c.execute(_files_with_facts().where(file.c.path == path)).first()
+        return None if row is None else _file_info(row)
+
+    def files_of(self, digest: bytes) -> list[FileInfo]:
+        """All files with these bytes, the first indexed first."""
+        with self.reader() as c:
+            rows = c.execute(_files_with_facts().where(file.c.content_hash == digest).order_by(file.c.id))
+            return [_file_info(r) for r in rows]
+
+    def chunk(self, chunk_id: int) -> ChunkInfo | None:
+        with self.reader() as c:
+            row = c.execute(sa.select(chunk).where(chunk.c.id == chunk_id)).first()
+            if row is None:
+                return None
+            held = c.execute(
+                _files_with_facts().where(file.c.content_hash == row.content_hash).order_by(file.c.id)
+            ).first()
+        return None if held is None else _chunk_info(row, _file_info(held))
+
+    def chunks(self, file_id: int) -> list[ChunkInfo]:
+        with self.reader() as c:
+            held = c.execute(_files_with_facts().where(file.c.id == file_id)).first()
+            if held is None or held.content_hash is None:
+                return []
+            info = _file_info(held)
+            rows = c.execute(
+                sa.select(chunk).where(chunk.c.content_hash == held.content_hash).order_by(chunk.c.ordinal)
+            )
+            return [_chunk_info(r, info) for r in rows]
+
+    def content_of(self, chunk_id: int) -> tuple[bytes, int] | None:
+        """(content hash, ordinal) of a chunk."""
+        with self.reader() as c:
+            row = c.execute(
+                sa.select(chunk.c.content_hash, chunk.c.ordinal).where(chunk.c.id == chunk_id)
+            ).first()
+        return None if row is None else (row.content_hash, row.ordinal)
+
+    def setting(self, name: str) -> str | None:
+        with self.reader() as c:
+            return c.execute(sa.select(setting.c.value).where(setting.c.name == name)).scalar()
+
+
+def under(column: sa.ColumnElement[str], folder: str) -> sa.ColumnElement[bool]:
+    """The condition that a path lies below a folder. Two ranges, so that an index serves both the
+    paths that are UTF-8 (TEXT) and those that are not (BLOB)."""
+    inside = folder.rstrip(os.sep) + os.sep
+    after = inside[:-1] + chr(ord(os.sep) + 1)
+    texts = sa.and_(column >= inside, column < after)
+    raw = sa.type_coerce(column, sa.LargeBinary)
+    blobs = sa.and_(raw >= os.fsencode(inside), raw < os.fsencode(after))
+    return sa.or_(texts, blobs) if isinstance(stored_name(inside), str) else blobs
+
+
+def stamps_of(c: sa.Connection, root_id: int, folder: str) -> dict[str, Stamp]:
+    """`Catalogue.stamps` on an open connection. Raw SQL: this is the whole cost of a second scan."""
+    rows = c.exec_driver_sql(
+        "SELECT name, size, mtime_ns, ctime_ns FROM file WHERE root_id = ? AND folder = ?",
+        (root_id, stored_name(folder)),
+    ).all()
+    return {(n if isinstance(n, str) else os.fsdecode(n)): (s, m, t) for n, s, m, t in rows}
+
+
+def unpacked(blob: bytes) -> np.ndarray:
+    """float32 [dim]."""
+    return np.frombuffer(blob, dtype="<f2").astype(np.float32)
+
+
+def _ids_and_vectors(rows: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+    if not rows:
+        return np.empty(0, np.int64), np.empty((0, 0), np.float16)
+    ids = np.fromiter((r[0] for r in rows), np.int64, len(rows))
+    vectors = np.frombuffer(b"".join(r[1] for r in rows), "<f2").reshape(len(rows), -1)
+    return ids, vectors
+
+
+def last_change_of(c: sa.Connection) -> int:
+    return c.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'change'").scalar() or 0
+
+
+def _files_with_facts() -> sa.Select[Any]:
+    facts = (content.c.duration_s, content.c.pages, content.c.width, content.c.height, content.c.taken_at)
+    columns = (file.c.id, file.c.path, file.c.kind, file.c.size, file.c.content_hash, *facts)
+    return sa.select(*columns).select_from(file.outerjoin(content, content.c.hash == file.c.content_hash))
+
+
+def _file_info(row: Any) -> FileInfo:
+    return FileInfo(
+        row.id,
+        Path(row.path),
+        row.kind,
+        row.size,
+        row.duration_s,
+        row.pages,
+        row.width,
+        row.height,
+        row.taken_at,
+    )
+
+
+def _chunk_info(row: Any, info: FileInfo) -> ChunkInfo:
+    return ChunkInfo(row.id, info, row.ordinal, row.start_s, row.end_s, row.page, row.text)

@@ -1,0 +1,343 @@
+"""The catalogue keeps what it is told, and its journal never disagrees with it."""
+
+import os
+import sqlite3
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from indexer import schema
+from indexer.catalogue import Catalogue, Found, NewChunk, Unhashed, under
+from indexer.records import LibraryError
+
+VECTOR = np.array([1.0, 0.0, 0.0, 0.0], np.float32)
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Catalogue:
+    return Catalogue(tmp_path / "catalogue.sqlite")
+
+
+def put(catalogue: Catalogue, path: str, digest: bytes = b"a" * 32, root: str = "/r") -> Unhashed:
+    root_id = catalogue.set_root(Path(root))
+    catalogue.note(root_id, [Found(path, "image", (10, 20, 30))])
+    waiting = next(f for f in catalogue.unhashed(10_000) if f.path == path)
+    catalogue.hashed([(waiting, digest)])
+    return waiting
+
+
+def index(catalogue: Catalogue, digest: bytes, texts: tuple[str, ...] = ("",)) -> list[int]:
+    model = catalogue.set_model("m", 4)
+    return catalogue.write(digest, {}, [NewChunk(i, VECTOR, text=t) for i, t in enumerate(texts)], model.id)
+
+
+def words(catalogue: Catalogue, query: str) -> list[int]:
+    with catalogue.reader() as c:
+        return list(c.exec_driver_sql("SELECT rowid FROM words WHERE words MATCH ?", (query,)).scalars())
+
+
+def names(catalogue: Catalogue, query: str) -> list[int]:
+    with catalogue.reader() as c:
+        return list(c.exec_driver_sql("SELECT rowid FROM names WHERE names MATCH ?", (query,)).scalars())
+
+
+def test_the_tables_in_python_are_the_tables_in_the_file(catalogue: Catalogue) -> None:
+    inspector = sa.inspect(catalogue.engine)
+    for table in schema.metadata.sorted_tables:
+        there = {c["name"]: c["nullable"] for c in inspector.get_columns(table.name)}
+        assert {c.name for c in table.columns} == set(there), table.name
+        for column in table.columns:
+            if not column.primary_key:
+                assert column.nullable == there[column.name], f"{table.name}.{column.name}"
+
+
+def test_a_library_of_a_newer_program_is_refused_in_one_clear_line(tmp_path: Path) -> None:
+    Catalogue(tmp_path / "c.sqlite").close()
+    with sqlite3.connect(tmp_path / "c.sqlite") as c:
+        c.execute("PRAGMA user_version = 999")
+    with pytest.raises(LibraryError, match=r"newer Sightline .*update Sightline"):
+        Catalogue(tmp_path / "c.sqlite")
+
+
+def test_an_older_library_climbs_the_ladder_and_keeps_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "c.sqlite"
+    ladder = schema.migrations()
+    schema.bring_up_to_date(path, ladder)
+    with sqlite3.connect(path) as c:
+        c.execute("INSERT INTO setting VALUES ('kept', 'yes')")
+    step = (ladder[-1][0] + 1, "ALTER TABLE setting ADD COLUMN note TEXT;\nCREATE TABLE extra (x);")
+    schema.bring_up_to_date(path, [*ladder, step])
+    with sqlite3.connect(path) as c:
+        assert c.execute("SELECT name, value, note FROM setting").fetchall() == [("kept", "yes", None)]
+        assert c.execute("PRAGMA user_version").fetchone() == (step[0],)
+
+
+def test_a_step_of_the_ladder_that_fails_leaves_the_library_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "c.sqlite"
+    ladder = schema.migrations()
+    schema.bring_up_to_date(path, ladder)
+    bad = (ladder[-1][0] + 1, "CREATE TABLE half (x);\nCREATE TABLE half (x);")
+    with pytest.raises(sqlite3.OperationalError):
+        schema.bring_up_to_date(path, [*ladder, bad])
+    with sqlite3.connect(path) as c:
+        assert c.execute("PRAGMA user_version").fetchone() == (ladder[-1][0],)
+        assert c.execute("SELECT count(*) FROM sqlite_master WHERE name = 'half'").fetchone() == (0,)
+
+
+def test_another_programs_database_is_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "c.sqlite"
+    with sqlite3.connect(path) as c:
+        c.execute("CREATE TABLE theirs (x)")
+    with pytest.raises(LibraryError, match="not a Sightline library"):
+        Catalogue(path)
+
+
+def test_a_damaged_library_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "c.sqlite").write_bytes(b"not a database at all" * 400)
+    with pytest.raises(LibraryError, match="damaged: put your backup"):
+        Catalogue(tmp_path / "c.sqlite")
+
+
+def test_readers_see_a_snapshot_and_do_not_wait_for_the_writer(catalogue: Catalogue) -> None:
+    put(catalogue, "/r/a.jpg")
+    seen: list[int] = []
+    with catalogue.writer() as c:
+        c.execute(sa.delete(schema.file))
+        reader = threading.Thread(target=lambda: seen.append(catalogue.counts().files))
+        reader.start()
+        reader.join(5)
+    assert seen == [1]
+    assert catalogue.counts().files == 0
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    name=st.binary(min_size=1, max_size=40).filter(lambda b: not set(b) & {0, 47} and b not in (b".", b".."))
+)
+def test_every_name_a_file_system_can_hold_comes_back_as_it_was(name: bytes) -> None:
+    catalogue = Catalogue.__new__(Catalogue)
+    Catalogue.__init__(catalogue, _shared())
+    path = f"/r/d/{os.fsdecode(name)}"
+    put(catalogue, path)
+    assert catalogue.paths_under("/r/d") == [path]
+    assert catalogue.paths_under("/r/d2") == []
+    root_id = catalogue.set_root(Path("/r"))
+    assert catalogue.stamps(root_id, "/r/d") == {os.fsdecode(name): (10, 20, 30)}
+    info = catalogue.file_at(path)
+    assert info is not None and os.fsencode(info.path) == b"/r/d/" + name
+    assert catalogue.remove_under("/r") == 1
+    catalogue.close()
+
+
+_SHARED: list[Path] = []
+
+
+def _shared() -> Path:
+    """One file for all examples: making one costs 20 ms."""
+    import tempfile
+
+    if not _SHARED:
+        _SHARED.append(Path(tempfile.mkdtemp(prefix="sightline-test-")) / "c.sqlite")
+    return _SHARED[0]
+
+
+def test_under_a_folder_means_below_it_and_nothing_beside_it(catalogue: Catalogue) -> None:
+    inside = ["/r/a/x.jpg", "/r/a/b/y.jpg", "/r/a/\udcff.jpg"]
+    for path in [*inside, "/r/a.jpg", "/r/ab/z.jpg", "/r/a0.jpg"]:
+        put(catalogue, path)
+    assert sorted(catalogue.paths_under("/r/a")) == sorted(inside)
+    with catalogue.reader() as c:
+        query = sa.select(schema.file.c.id).where(under(schema.file.c.path, "/r/a")).compile(c.engine)
+        values = tuple(query.params[name] for name in query.positiontup or ())
+        plan = c.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", values).all()
+    assert all("SCAN" not in row.detail for row in plan), plan
+
+
+def test_a_copy_is_one_content_and_costs_no_embedding(catalogue: Catalogue) -> None:
+    put(catalogue, "/r/a.jpg")
+    index(catalogue, b"a" * 32)
+    root_id = catalogue.set_root(Path("/r"))
+    catalogue.note(root_id, [Found("/r/b.jpg", "image", (10, 20, 30))])
+    assert catalogue.hashed([(catalogue.unhashed(1)[0], b"a" * 32)]) == 1
+    assert catalogue.pending(["image"], 10) == []
+    assert (catalogue.counts().files, catalogue.counts().chunks, catalogue.counts().reused) == (2, 1, 1)
+    assert [f.path.name for f in catalogue.files_of(b"a" * 32)] == ["a.jpg", "b.jpg"]
+
+
+def test_a_changed_file_answers_with_what_it_was_until_the_new_is_ready(catalogue: Catalogue) -> None:
+    put(catalogue, "/r/a.jpg")
+    (old,) = index(catalogue, b"a" * 32)
+    root_id = catalogue.set_root(Path("/r"))
+    catalogue.note(root_id, [Found("/r/a.jpg", "image", (11, 21, 31))])
+    held = catalogue.chunk(old)
+    assert held is not None and held.file.path == Path("/r/a.jpg")
+    catalogue.hashed([(catalogue.unhashed(1)[0], b"b" * 32)])
+    assert catalogue.chunk(old) is None
+    assert [w.hash for w in catalogue.pending(["image"], 9)] == [b"b" * 32]
+
+
+def test_words_follow_their_chunks_through_rewrites_and_removal(catalogue: Catalogue) -> None:
+    put(catalogue, "/r/a.pdf")
+    first = index(catalogue, b"a" * 32, ("invoices of March", "something else"))
+    assert words(catalogue, "invoice") == [first[0]]
+    catalogue.set_text({first[1]: "a \udcff lone surrogate and a receipt"})
+    assert words(catalogue, "receipts") == [first[1]]
+    second = index(catalogue, b"a" * 32, ("nothing",))
+    assert words(catalogue, "invoice OR receipt") == [] and words(catalogue, "nothing") == second
+    catalogue.remove_under("/r")
+    catalogue.sweep(kept_s=-1)
+    assert words(catalogue, "nothing") == []
+    with catalogue.writer() as c:
+        c.exec_driver_sql("INSERT INTO words (words) VALUES ('integrity-check')")
+
+
+def test_names_follow_their_files_through_a_move(catalogue: Catalogue) -> None:
+    put(catalogue, "/r/Holiday 2019/Ünïcode_beach.jpg")
+    assert len(names(catalogue, "unicode AND beach AND holiday")) == 1
+    root_id = catalogue.set_root(Path("/r"))
+    moved = Found("/r/Work/office.jpg", "image", (10, 20, 31))
+    assert catalogue.move("/r/Holiday 2019/Ünïcode_beach.jpg", root_id, moved)
+    assert names(catalogue, "beach") == [] and len(names(catalogue, "work AND office")) == 1
+    catalogue.remove_files(["/r/Work/office.jpg"])
+    assert names(catalogue, "office") == []
+
+
+def test_a_photo_that_failed_as_a_pdf_is_tried_again_under_its_right_name(catalogue: Catalogue) -> None:
+    root_id = catalogue.set_root(Path("/r"))
+    catalogue.note(root_id, [Found("/r/photo.pdf", "pdf", (1, 1, 1))])
+    catalogue.hashed([(catalogue.unhashed(1)[0], b"p" * 32)])
+    catalogue.fail(b"p" * 32, "not a PDF")
+    assert [f.reason for f in catalogue.failures()] == ["not a PDF"]
+    catalogue.note(root_id, [Found("/r/photo.jpg", "image", (1, 1, 1))])
+    catalogue.hashed([(catalogue.unhashed(1)[0], b"p" * 32)])
+    assert [w.kind for w in catalogue.pending(["image", "pdf"], 9)] == ["image"]
+
+
+def test_retry_makes_every_failure_pending_again(catalogue: Catalogue) -> None:
+    put(catalogue, "/r/a.jpg")
+    catalogue.fail(b"a" * 32, "broken")
+    root_id = catalogue.set_root(Path("/r"))
+    catalogue.note(root_id, [Found("/r/b.jpg", "image", (1, 1, 1))])
+    catalogue.fail_file(catalogue.unhashed(1)[0].file_id, "no permission")
+    assert catalogue.counts().failed == 2
+    assert catalogue.retry() == 2
+    assert (catalogue.counts().failed, catalogue.counts().pending) == (0, 2)
+
+
+def test_files_of_a_root_that_is_away_are_kept_and_not_worked_on(catalogue: Catalogue) -> None:
+    put(catalogue, "/r/a.jpg")
+    catalogue.set_root(Path("/r"), "away")
+    assert catalogue.pending(["image"], 9) == [] and catalogue.counts().files == 1
+
+
+def test_the_old_model_answers_until_the_new_one_is_promoted(catalogue: Catalogue) -> None:
+    put(catalogue, "/r/a.jpg")
+    (chunk_id,) = index(catalogue, b"a" * 32)
+    new = catalogue.set_model("n", 4)
+    held = catalogue.answering()
+    assert (new.state, held.name if held else None) == ("building", "m")
+    assert [w.hash for w in catalogue.unembedded(new.id, 9)] == [b"a" * 32]
+    catalogue.add_embeddings(new.id, [chunk_id, 9999], [VECTOR, VECTOR])
+    assert catalogue.unembedded(new.id, 9) == [] and catalogue.lacking(new.id) == 0
+    catalogue.promote(new.id)
+    assert [m.name for m in catalogue.models()] == ["n"]
+
+
+def test_a_backup_in_the_middle_of_writing_is_a_whole_library(catalogue: Catalogue, tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def write() -> None:
+        n = 0
+        while not stop.is_set():
+            n += 1
+            digest = n.to_bytes(32, "big")
+            put(catalogue, f"/r/{n}.jpg", digest)
+            index(catalogue, digest)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for n in range(5):
+            catalogue.backup(tmp_path / f"{n}.sqlite")
+    finally:
+        stop.set()
+        writer.join()
+    for n in range(5):
+        copy = Catalogue(tmp_path / f"{n}.sqlite")
+        with copy.reader() as c:
+            assert c.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+            assert (
+                c.exec_driver_sql(
+                    "SELECT count(*) FROM content WHERE state = 'ready' AND NOT EXISTS"
+                    " (SELECT 1 FROM chunk WHERE content_hash = hash)"
+                ).scalar()
+                == 0
+            )
+        copy.close()
+
+
+class JournalAgainstCatalogue(RuleBasedStateMachine):
+    """Whatever happens, an index that reads the journal holds exactly what the catalogue can find."""
+
+    @initialize()
+    def start(self) -> None:
+        path = _shared().with_name("journal.sqlite")
+        for name in (path, path.with_name("journal.sqlite-wal"), path.with_name("journal.sqlite-shm")):
+            name.unlink(missing_ok=True)
+        self.catalogue = Catalogue(path)
+        self.model = self.catalogue.set_model("m", 4)
+        self.seen, self.held = 0, dict[int, bytes]()
+
+    @rule(name=st.integers(0, 4), digest=st.integers(1, 3))
+    def file_appears_or_changes(self, name: int, digest: int) -> None:
+        put(self.catalogue, f"/r/{name}.jpg", bytes([digest]) * 32)
+
+    @rule(digest=st.integers(1, 3), chunks=st.integers(0, 3), value=st.integers(0, 9))
+    def content_is_written(self, digest: int, chunks: int, value: int) -> None:
+        pieces = [NewChunk(i, np.full(4, value, np.float32)) for i in range(chunks)]
+        self.catalogue.write(bytes([digest]) * 32, {}, pieces, self.model.id)
+
+    @rule(name=st.integers(0, 4))
+    def file_goes(self, name: int) -> None:
+        self.catalogue.remove_files([f"/r/{name}.jpg"])
+
+    @rule(digest=st.integers(1, 3))
+    def content_fails(self, digest: int) -> None:
+        self.catalogue.fail(bytes([digest]) * 32, "broken")
+
+    @rule()
+    def orphans_are_swept(self) -> None:
+        self.catalogue.sweep(kept_s=-1)
+
+    @rule()
+    def index_catches_up(self) -> None:
+        step = self.catalogue.changes(self.seen, self.model.id)
+        assert step is not None
+        self.seen, ids, vectors, gone = step
+        for i in gone.tolist():
+            self.held.pop(i, None)
+        self.held.update(zip(ids.tolist(), (v.tobytes() for v in vectors), strict=True))
+
+    @invariant()
+    def it_holds_what_can_be_found(self) -> None:
+        self.index_catches_up()
+        truth = {
+            i: v.tobytes()
+            for ids, vs in self.catalogue.vectors(self.model.id, 2)
+            for i, v in zip(ids.tolist(), vs, strict=True)
+        }
+        assert self.held == truth
+
+    def teardown(self) -> None:
+        if hasattr(self, "catalogue"):
+            self.catalogue.close()
+
+
+JournalAgainstCatalogue.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+TestJournalAgainstCatalogue = JournalAgainstCatalogue.TestCase
