@@ -1,0 +1,83 @@
+"""The embeddings that the catalogue holds of one model, as the vector index wants them.
+
+Built around the catalogue's journal (`change`) and the kinds of chunks, which are the
+index's groups. It knows nothing of FAISS, and the index nothing of SQLite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from indexer.lookup import Lookup, last_change_of
+from indexer.records import KINDS, Kind
+from indexer.vectors import Changes
+
+GROUPS: dict[Kind, int] = {kind: number for number, kind in enumerate(KINDS)}
+
+BATCH = 4096
+
+
+class StoredEmbeddings:
+    """A `VectorSource` over the catalogue: what can be found now under model `model_id`."""
+
+    def __init__(self, catalogue: Lookup, model_id: int, dim: int) -> None:
+        self._catalogue, self._model_id, self._dim = catalogue, model_id, dim
+
+    def position(self) -> int:
+        return self._catalogue.last_change()
+
+    def ids(self) -> tuple[np.ndarray, np.ndarray]:
+        ids, groups = [], []
+        for kind, group in GROUPS.items():
+            with self._catalogue.reader() as c:
+                rows = c.exec_driver_sql(
+                    "SELECT k.id FROM content c CROSS JOIN chunk k ON k.content_hash = c.hash"
+                    " CROSS JOIN embedding e ON e.chunk_id = k.id AND e.model_id = ?"
+                    " WHERE c.kind = ? AND c.orphaned_at IS NULL",
+                    (self._model_id, kind),
+                )
+                own = np.fromiter((r[0] for r in rows), np.int64)
+            ids.append(own)
+            groups.append(np.full(len(own), group, np.uint8))
+        return np.concatenate(ids), np.concatenate(groups)
+
+    def vectors(self, group: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        last = -1
+        while True:
+            with self._catalogue.reader() as c:
+                rows = c.exec_driver_sql(
+                    "SELECT k.id, e.vector FROM chunk k CROSS JOIN content c ON c.hash = k.content_hash"
+                    " CROSS JOIN embedding e ON e.chunk_id = k.id AND e.model_id = ?"
+                    " WHERE k.id > ? AND c.kind = ? AND c.orphaned_at IS NULL ORDER BY k.id LIMIT ?",
+                    (self._model_id, last, KINDS[group], BATCH),
+                ).all()
+            if not rows:
+                return
+            last = rows[-1][0]
+            yield np.array([r[0] for r in rows], np.int64), self._unpacked([r[1] for r in rows])
+
+    def changes(self, since: int) -> Changes | None:
+        with self._catalogue.reader() as c:
+            position = last_change_of(c)
+            oldest = c.exec_driver_sql("SELECT min(id) FROM change").scalar()
+            if since > position or (since < position and (oldest is None or oldest > since + 1)):
+                return None
+            touched = c.exec_driver_sql("SELECT DISTINCT chunk_id FROM change WHERE id > ?", (since,))
+            ids = {row[0] for row in touched}
+            rows = c.exec_driver_sql(
+                "SELECT e.chunk_id, e.vector, c.kind"
+                " FROM (SELECT DISTINCT chunk_id FROM change WHERE id > ?) j"
+                " CROSS JOIN embedding e ON e.chunk_id = j.chunk_id AND e.model_id = ?"
+                " JOIN chunk k ON k.id = e.chunk_id"
+                " JOIN content c ON c.hash = k.content_hash WHERE c.orphaned_at IS NULL",
+                (since, self._model_id),
+            ).all()
+        present = np.array([r[0] for r in rows], np.int64)
+        groups = np.array([GROUPS[r[2]] for r in rows], np.uint8)
+        gone = np.array(sorted(ids.difference(present.tolist())), np.int64)
+        return Changes(position, present, self._unpacked([r[1] for r in rows]), groups, gone)
+
+    def _unpacked(self, blobs: list[bytes]) -> np.ndarray:
+        return np.frombuffer(b"".join(blobs), "<f2").reshape(len(blobs), self._dim)

@@ -1,0 +1,374 @@
+"""Immutable runs of float16 vectors, and the one file that holds the big ones.
+
+A segment is built around a FAISS index over float16 codes whose bytes are never
+copied: they are a view of a memory-mapped file, or of an array. Small and medium
+segments are scanned whole and exactly; above `EXACT_BYTES` a segment is an inverted
+file over the same codes, whose `nprobe` is measured when it is built. A segment knows
+its ids and the group they belong to; it knows nothing of additions and removals
+(`vectors.py`) nor of what an id stands for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+MAGIC = b"SLVEC001"
+HEADER_BYTES = 16 * 1024
+"""Reserved before the sections; the header is written last, when their digests are known."""
+
+EXACT_BYTES = 1 << 30
+"""Codes up to here are scanned exactly: 1 M x 384 is 0.77 GB, one pass at the memory's speed
+(`make bench-index`, rows "1 M x 384"); an inverted file is faster from there on and loses little."""
+
+BLOCK_ROWS = 4096
+"""Copied at a time while merging: a few MB, so that no search waits long for Python's lock."""
+RECALL_WANTED = 0.99
+"""Recall@10 that `nprobe` is raised to when an inverted file is built, so that 0.98 holds on new queries."""
+
+Block = tuple[np.ndarray, np.ndarray, "np.ndarray | None"]
+"""rows int64 [m], codes float16 [m, dim], inverted list of each row or None where unknown."""
+
+
+class SegmentError(Exception):
+    """A segment file cannot be used: truncated, changed, or of another library. It is a cache: rebuild it."""
+
+
+class Segment:
+    """Vectors of one group, at least one: `ids` int64 [n] ascending, row i of the index is `ids[i]`."""
+
+    def __init__(self, group: int, ids: np.ndarray, dim: int, body: np.ndarray, nprobe: int) -> None:
+        """`body`: a serialised FAISS index, uint8; kept, for the index points into it."""
+        self.group = group
+        self.ids = ids
+        self._body = body
+        self._index = _map_index(body)
+        self._nprobe = nprobe
+        if self._index.ntotal != len(ids) or self._index.d != dim:
+            raise SegmentError("the vector index is damaged")
+        codes = body[len(body) - len(ids) * dim * 2 :]
+        self._codes = None if nprobe else codes.view(np.float16).reshape(len(ids), dim)
+        self._row_of = _row_table(ids)
+
+    @classmethod
+    def of_array(cls, group: int, ids: np.ndarray, codes: np.ndarray) -> Segment:
+        """An exact segment over float16 [n, dim] in memory; `ids` ascending."""
+        prefix = _flat_prefix(*codes.shape)
+        buffer = np.empty(len(prefix) + codes.nbytes + 64, np.uint8)
+        skip = -(buffer.ctypes.data + len(prefix)) % 64
+        body = buffer[skip : skip + len(prefix) + codes.nbytes]
+        body[: len(prefix)] = np.frombuffer(prefix, np.uint8)
+        body[len(prefix) :] = np.ascontiguousarray(codes, np.float16).reshape(-1).view(np.uint8)
+        return cls(group, ids, codes.shape[1], body, 0)
+
+    @property
+    def exact(self) -> bool:
+        return self._nprobe == 0
+
+    @property
+    def nprobe(self) -> int:
+        return self._nprobe
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows_of(self, ids: np.ndarray) -> np.ndarray:
+        """Row of each id, -1 for those that are not here; int64 [len(ids)]."""
+        if self._row_of is not None:
+            at = ids - self.ids[0]
+            inside = (at >= 0) & (at < len(self._row_of))
+            return np.where(inside, self._row_of[np.where(inside, at, 0)], -1)
+        rows = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        return np.where(self.ids[rows] == ids, rows, -1)
+
+    def search(self, queries: np.ndarray, k: int, keep: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Inner products float32 [q, k] and rows int64 [q, k] (-1: none), best first; of `keep` bool [n]."""
+        import faiss
+
+        k = min(k, len(self))
+        share = 1.0
+        options: dict[str, Any] = {}
+        if keep is not None:
+            bits = np.packbits(keep, bitorder="little")
+            options["sel"] = faiss.IDSelectorBitmap(bits)
+            share = max(int(np.count_nonzero(keep)), 1) / len(self)
+        if self.exact:
+            parameters = faiss.SearchParameters(**options) if options else None
+        else:
+            # A filter thins every list by its share: as many candidates need that many more lists.
+            nprobe = min(self._index.nlist, int(np.ceil(self._nprobe / share)))
+            parameters = faiss.SearchParametersIVF(nprobe=nprobe, **options)
+        return self._index.search(queries, k, params=parameters)
+
+    def blocks(self) -> Iterator[Block]:
+        """All rows with their codes, a bounded number at a time."""
+        if self._codes is not None:
+            for start in range(0, len(self), BLOCK_ROWS):
+                stop = min(start + BLOCK_ROWS, len(self))
+                yield np.arange(start, stop), self._codes[start:stop], None
+            return
+        import faiss
+
+        lists, dim = self._index.invlists, self._index.d
+        for number in range(lists.nlist):
+            size = lists.list_size(number)
+            if not size:
+                continue
+            rows = faiss.rev_swig_ptr(lists.get_ids(number), size)
+            codes = faiss.rev_swig_ptr(lists.get_codes(number), size * dim * 2).view(np.float16)
+            yield rows.copy(), codes.reshape(size, dim), np.full(size, number)
+
+    def centroids(self) -> np.ndarray | None:
+        """float32 [nlist, dim] of an inverted file, None of an exact segment."""
+        return None if self.exact else self._index.quantizer.reconstruct_n(0, self._index.nlist)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a segment is to be written from: ascending ids, and their codes in any order of rows."""
+
+    group: int
+    ids: np.ndarray
+    blocks: Callable[[], Iterable[Block]]
+    centroids: np.ndarray | None = None
+
+
+def write(
+    path: Path, key: str, dim: int, position: int, groups: Sequence[Rows], exact_bytes: int = EXACT_BYTES
+) -> None:
+    """Write a segment file whole, or leave nothing: a temporary beside it, synced, then renamed.
+
+    `position`: how far in the source's journal its contents have come.
+    """
+    temporary = path.with_suffix(".writing")
+    try:
+        with temporary.open("w+b") as file:
+            file.truncate(HEADER_BYTES)
+            file.seek(0, os.SEEK_END)
+            sections = [_write_segment(file, dim, rows, exact_bytes) for rows in groups if len(rows.ids)]
+            file.seek(0, os.SEEK_END)
+            header = {
+                "key": key,
+                "dim": dim,
+                "position": position,
+                "segments": sections,
+                "bytes": file.tell(),
+            }
+            text = json.dumps(header).encode()
+            file.seek(0)
+            file.write(MAGIC + struct.pack("<I", len(text)) + text + _digest(text))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read(path: Path, key: str, dim: int) -> tuple[list[Segment], int]:
+    """Map a segment file: its segments and position. Only ids are read.
+
+    Raises SegmentError when it is not whole or not ours.
+    """
+    header = _header(path)
+    if header["key"] != key or header["dim"] != dim:
+        raise SegmentError(f"{path.name} holds the vectors of another model")
+    data = np.memmap(path, np.uint8, mode="r")
+    segments = []
+    for section in header["segments"]:
+        n, nprobe = section["n"], section["nprobe"]
+        ids_bytes = data[section["ids"] : section["ids"] + n * 8]
+        if _digest(ids_bytes).hex() != section["ids_digest"]:
+            raise SegmentError(f"{path.name} is damaged")
+        ids = np.array(ids_bytes.view(np.int64))
+        body = data[section["index"] : section["index"] + section["length"]]
+        segments.append(Segment(section["group"], ids, dim, body, nprobe))
+    return segments, header["position"]
+
+
+def is_undamaged(path: Path) -> bool:
+    """Read every byte once and compare with the digests: what `read` is too quick to do."""
+    try:
+        header = _header(path)
+        data = np.memmap(path, np.uint8, mode="r")
+        return all(
+            _digest(data[s["index"] : s["index"] + s["length"]]).hex() == s["digest"]
+            for s in header["segments"]
+        )
+    except (SegmentError, OSError):
+        return False
+
+
+def _header(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEADER_BYTES)
+            size = os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise SegmentError(f"{path.name} cannot be read: {error.strerror}") from error
+    start = len(MAGIC) + 4
+    if head[: len(MAGIC)] != MAGIC or len(head) < HEADER_BYTES:
+        raise SegmentError(f"{path.name} is no vector index of this version")
+    (length,) = struct.unpack("<I", head[len(MAGIC) : start])
+    text = head[start : start + length]
+    if _digest(text) != head[start + length : start + length + 32]:
+        raise SegmentError(f"{path.name} is damaged")
+    header: dict[str, Any] = json.loads(text)
+    if header["bytes"] != size:
+        raise SegmentError(f"{path.name} is incomplete")
+    return header
+
+
+def _write_segment(file: IO[bytes], dim: int, rows: Rows, exact_bytes: int) -> dict[str, Any]:
+    n = len(rows.ids)
+    ids = np.ascontiguousarray(rows.ids, np.int64)
+    section: dict[str, Any] = {"group": rows.group, "n": n, "nprobe": 0}
+    section["ids"] = _align(file)
+    file.write(ids.tobytes())
+    section["ids_digest"] = _digest(ids.view(np.uint8)).hex()
+    if n * dim * 2 <= exact_bytes:
+        prefix = _flat_prefix(n, dim)
+        section["index"] = _align(file, behind=len(prefix))
+        file.write(prefix)
+        start = file.tell()
+        file.truncate(start + n * dim * 2)
+        file.flush()
+        if n:
+            codes = np.memmap(file, np.float16, mode="r+", offset=start, shape=(n, dim))
+            for at, block, _ in rows.blocks():
+                codes[at] = block
+            codes.flush()
+            del codes
+        file.seek(0, os.SEEK_END)
+    else:
+        import faiss
+
+        index, section["nprobe"] = _inverted_file(dim, rows)
+        section["index"] = _align(file)
+        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
+    file.flush()
+    section["length"] = file.tell() - section["index"]
+    written = np.memmap(file, np.uint8, mode="r", offset=0)
+    section["digest"] = _digest(written[section["index"] :]).hex()
+    return section
+
+
+def _inverted_file(dim: int, rows: Rows) -> tuple[Any, int]:
+    """An inverted file over the float16 codes (row numbers as ids), and the nprobe it needs."""
+    import faiss
+
+    n = len(rows.ids)
+    nlist = max(16, int(4 * np.sqrt(n)))
+    centroids = rows.centroids
+    reuse = centroids is not None and nlist / 2 <= len(centroids) <= nlist * 2
+    if not reuse:
+        sample = _sample(rows, dim, nlist * 40)
+        # Assigning is a product of matrices: faiss's own threads do it, niter 8 loses no recall against 20.
+        means = faiss.Kmeans(dim, nlist, niter=8, spherical=True, seed=1, max_points_per_centroid=40)
+        means.train(sample)
+        centroids = means.centroids
+    assert centroids is not None
+    quantizer = faiss.IndexFlatIP(dim)
+    quantizer.add(np.ascontiguousarray(centroids, np.float32))
+    index = faiss.IndexIVFScalarQuantizer(
+        quantizer, dim, quantizer.ntotal, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT, False
+    )
+    index.is_trained = True
+    for at, block, lists in rows.blocks():
+        vectors = np.ascontiguousarray(block, np.float32)
+        if lists is None or not reuse or (lists < 0).any():
+            lists = quantizer.search(vectors, 1)[1][:, 0]
+        at, lists = np.ascontiguousarray(at, np.int64), np.ascontiguousarray(lists, np.int64)
+        index.add_core(len(vectors), faiss.swig_ptr(vectors), faiss.swig_ptr(at), faiss.swig_ptr(lists))
+    return index, _measured_nprobe(index, _sample(rows, dim, 400))
+
+
+def _measured_nprobe(index: Any, sample: np.ndarray) -> int:
+    """The least power of two that finds `RECALL_WANTED` of the exact ten for mixtures of stored vectors."""
+    import faiss
+
+    half = len(sample) // 2
+    queries = sample[:half] + 0.5 * sample[half : 2 * half]
+    queries /= np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-9)
+    exact = index.search(queries, 10, params=faiss.SearchParametersIVF(nprobe=index.nlist))[1]
+    nprobe = 8
+    while nprobe < index.nlist:
+        found = index.search(queries, 10, params=faiss.SearchParametersIVF(nprobe=nprobe))[1]
+        recall = np.mean([len(np.intersect1d(f, e)) / len(e) for f, e in zip(found, exact, strict=True)])
+        if recall >= RECALL_WANTED:
+            return nprobe
+        nprobe *= 2
+    return int(index.nlist)
+
+
+def _sample(rows: Rows, dim: int, size: int) -> np.ndarray:
+    """float32 [<= size, dim], an even random share of every block."""
+    rng = np.random.default_rng(7)
+    share = min(1.0, size / max(len(rows.ids), 1))
+    taken = [
+        block[np.sort(rng.choice(len(block), max(1, round(share * len(block))), replace=False))].astype(
+            np.float32
+        )
+        for _, block, _ in rows.blocks()
+    ]
+    sample = np.concatenate(taken) if taken else np.zeros((0, dim), np.float32)
+    return rng.permutation(sample)[:size]
+
+
+def _flat_prefix(n: int, dim: int) -> bytes:
+    """The bytes that FAISS writes before the codes of a float16 flat index of n vectors."""
+    import faiss
+
+    index = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    index.is_trained = True
+    prefix = bytearray(faiss.serialize_index(index).tobytes())
+    # Two numbers of an empty one change with n: `ntotal` (after the name and the dimension) and the codes'
+    # length (the last eight bytes). `_map_index` checks the outcome.
+    prefix[8:16] = struct.pack("<q", n)
+    prefix[-8:] = struct.pack("<q", n * dim * 2)
+    return bytes(prefix)
+
+
+def _map_index(buffer: np.ndarray) -> Any:
+    """A FAISS index whose codes are `buffer`'s own bytes; whoever holds the index must hold the buffer."""
+    import faiss
+
+    try:
+        reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(buffer), buffer.size)
+        index = faiss.read_index(reader)
+    except RuntimeError as error:
+        raise SegmentError("the vector index is damaged") from error
+    return index
+
+
+def _row_table(ids: np.ndarray) -> np.ndarray | None:
+    """int32 row by id (counted from the first) while ids are dense enough; None: search them instead."""
+    span = int(ids[-1] - ids[0]) + 1
+    if span > 8 * len(ids) + 1024:
+        return None
+    table = np.full(span, -1, np.int32)
+    table[ids - ids[0]] = np.arange(len(ids), dtype=np.int32)
+    return table
+
+
+def _align(file: IO[bytes], behind: int = 0) -> int:
+    """Move to the next place where `behind` bytes further on is a multiple of 64."""
+    file.seek(0, os.SEEK_END)
+    file.write(bytes(-(file.tell() + behind) % 64))
+    return file.tell()
+
+
+def _digest(data: bytes | np.ndarray) -> bytes:
+    from blake3 import blake3
+
+    hasher = blake3()
+    view = memoryview(data)  # type: ignore[arg-type]
+    for start in range(0, len(view), 1 << 22):
+        hasher.update(view[start : start + (1 << 22)])
+    return hasher.digest()
