@@ -30,8 +30,8 @@ import numpy as np
 
 KS = (1, 5, 10)
 
-# Two scores nearer than this are a tie. One matrix product gives equal unit vectors scores that differ by up to
-# 3.6e-7 (measured: float32, 64 to 2048 dimensions, 1 to 1000 rows by 130 to 10,007 columns, OpenBLAS).
+# Two scores nearer than this are a tie. One matrix product gives equal unit vectors scores that differ by
+# up to 3.6e-7 (measured: float32, 64 to 2048 dimensions, 1 to 1000 rows by 130 to 10,007 columns, OpenBLAS).
 TIE = 1e-6
 
 # Columns scanned as one group when the best k are picked out of very many (see `_best`).

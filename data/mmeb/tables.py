@@ -1,0 +1,154 @@
+"""Rows out of a dataset repository that lies on disk as the hub has it.
+
+Built around `read_rows`: which files make a config and split (the repository's own README
+header if it has one, else the usual names), and Parquet, JSON Lines, JSON or CSV into
+dictionaries. It knows nothing of tasks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from data.mmeb.records import DataBroken, DataMissing
+
+SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
+
+
+def repository(root: Path, repo: str) -> Path:
+    """Where a repository lies under `root`; `DataMissing` if it does not."""
+    folder = root / repo
+    if not folder.is_dir():
+        raise DataMissing(f"{folder} is not there", (repo,))
+    return folder
+
+
+def table_files(root: Path, repo: str, config: str | None, split: str) -> list[Path]:
+    """The files of one config and split, in order. Raises `DataMissing`, `DataBroken`."""
+    folder = repository(root, repo)
+    for patterns in _declared(folder, config, split), _usual(config, split):
+        for pattern in patterns:
+            found = sorted(p for p in folder.glob(pattern) if p.suffix in SUFFIXES and p.is_file())
+            if found:
+                # A dump may hold the same rows twice, as Parquet and as JSON Lines.
+                return [p for p in found if p.suffix == found[0].suffix]
+    what = f"split {split!r}" if config is None else f"config {config!r}, split {split!r}"
+    raise DataMissing(f"{folder} holds no table for {what}", (repo,))
+
+
+def _declared(folder: Path, config: str | None, split: str) -> list[str]:
+    """`data_files` of the README header, as the hub reads them."""
+    readme = folder / "README.md"
+    if not readme.is_file():
+        return []
+    import yaml
+
+    parts = readme.read_text("utf-8", errors="replace").split("---", 2)
+    if len(parts) < 3 or parts[0].strip():
+        return []
+    try:
+        header = yaml.safe_load(parts[1]) or {}
+    except yaml.YAMLError as error:
+        raise DataBroken(f"{readme}: the header is not YAML ({str(error).splitlines()[0]})") from None
+    for entry in header.get("configs") or []:
+        if entry.get("config_name") != (config or "default"):
+            continue
+        files = entry.get("data_files") or []
+        if isinstance(files, str):
+            return [files]
+        out: list[str] = []
+        for item in files:
+            if isinstance(item, str):
+                out.append(item)
+            elif item.get("split") == split:
+                path = item.get("path", [])
+                out += [path] if isinstance(path, str) else list(path)
+        return out
+    return []
+
+
+def _usual(config: str | None, split: str) -> list[str]:
+    if config is None:
+        return [
+            f"data/{split}-*",
+            f"data/{split}.*",
+            f"{split}-*",
+            f"{split}.*",
+            f"default/{split}*",
+            f"*{split}*",
+        ]
+    return [
+        f"{config}/{split}-*",
+        f"{config}/{split}.*",
+        f"{config}/{split}/*",
+        f"data/{config}/{split}*",
+        f"data/{config}-{split}*",
+        f"*/{config}.json*",
+        f"{config}.json*",
+        f"{config}/*",
+    ]
+
+
+def read_rows(
+    root: Path, repo: str, config: str | None, split: str, columns: Sequence[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """One dictionary a row. `columns` leaves the others on disk (Parquet)."""
+    for path in table_files(root, repo, config, split):
+        yield from rows_of(path, columns)
+
+
+def rows_of(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of one table. Raises `DataBroken` with the file's name."""
+    try:
+        if path.suffix == ".parquet":
+            yield from _parquet(path, columns)
+        elif path.suffix == ".jsonl":
+            with path.open(encoding="utf-8") as lines:
+                yield from (json.loads(line) for line in lines if line.strip())
+        elif path.suffix == ".json":
+            text = path.read_text("utf-8")
+            try:
+                found = json.loads(text)
+            except json.JSONDecodeError:
+                found = [json.loads(line) for line in text.splitlines() if line.strip()]
+            yield from found if isinstance(found, list) else [found]
+        else:
+            import csv
+
+            with path.open(encoding="utf-8", newline="") as lines:
+                yield from csv.DictReader(lines, delimiter="\t" if path.suffix == ".tsv" else ",")
+    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors and OSErrors too
+        raise DataBroken(f"{path} cannot be read ({_first_line(error)}); fetch it again") from None
+
+
+def _parquet(path: Path, columns: Sequence[str] | None) -> Iterator[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        wanted = None if columns is None else [c for c in columns if c in file.schema_arrow.names]
+        for batch in file.iter_batches(batch_size=1024, columns=wanted):
+            yield from batch.to_pylist()
+
+
+def row_count(path: Path) -> int:
+    """Rows of a Parquet file, from its footer."""
+    import pyarrow.parquet as pq
+
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (OSError, ValueError) as error:
+        raise DataBroken(f"{path} cannot be read ({_first_line(error)}); fetch it again") from None
+
+
+def need(row: dict[str, Any], column: str, path: object) -> Any:
+    """A cell that must be there; `DataBroken` names the column otherwise."""
+    try:
+        return row[column]
+    except KeyError:
+        raise DataBroken(f"{path} has no column {column!r}; it has {', '.join(map(str, row))}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
