@@ -40,7 +40,7 @@ from indexer.lookup import (
     under,
     unpacked,
 )
-from indexer.schema import chunk, content, embedding, explained, file, model, root
+from indexer.schema import chunk, content, embedding, explained, file, model, root, stored_name
 
 __all__ = [
     "Catalogue",
@@ -114,33 +114,23 @@ class Catalogue(Lookup):
         """New or changed files: pending again. A changed file keeps its old content until it is read."""
         with self.writer() as c:
             top = str(c.execute(sa.select(root.c.path).where(root.c.id == root_id)).scalar_one())
-            for f in found:
-                self._note_one(c, root_id, top, f, "pending", None)
-
-    def _note_one(
-        self, c: sa.Connection, root_id: int, top: str, f: Found, state: str, content_hash: bytes | None
-    ) -> None:
-        folder, name = os.path.split(f.path)
-        size, mtime_ns, ctime_ns = f.stamp
-        values: dict[str, Any] = {
-            "root_id": root_id,
-            "kind": f.kind,
-            "size": size,
-            "mtime_ns": mtime_ns,
-            "ctime_ns": ctime_ns,
-            "state": state,
-            "error": None,
-            "failed_at": None,
-        }
-        if content_hash is not None:
-            values["content_hash"] = content_hash
-        known = c.execute(sa.select(file.c.id).where(file.c.path == f.path)).scalar()
-        if known is not None:
-            c.execute(sa.update(file).where(file.c.id == known).values(values))
-            return
-        row = c.execute(sa.insert(file).values(path=f.path, folder=folder, name=name, **values))
-        words = name_words(top, f.path)
-        c.exec_driver_sql("INSERT INTO names (rowid, name, folder) VALUES (?, ?, ?)", (row.lastrowid, *words))
+            paths = [stored_name(f.path) for f in found]
+            c.exec_driver_sql(
+                "INSERT INTO file (root_id, path, folder, name, kind, size, mtime_ns, ctime_ns)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET"
+                " root_id = excluded.root_id, kind = excluded.kind,"
+                " size = excluded.size, mtime_ns = excluded.mtime_ns,"
+                " ctime_ns = excluded.ctime_ns, state = 'pending', error = NULL, failed_at = NULL",
+                [
+                    (root_id, path, *map(stored_name, os.path.split(f.path)), f.kind, *f.stamp)
+                    for path, f in zip(paths, found, strict=True)
+                ],
+            )
+            c.exec_driver_sql(
+                "INSERT OR IGNORE INTO names (rowid, name, folder) SELECT id, ?, ? FROM file WHERE path = ?"
+                " AND NOT EXISTS (SELECT 1 FROM names WHERE rowid = file.id)",
+                [(*name_words(top, f.path), path) for path, f in zip(paths, found, strict=True)],
+            )
 
     def move(self, old: str, root_id: int, found: Found) -> bool:
         """A file was renamed: its row keeps its id and content when its bytes cannot have changed
@@ -181,32 +171,35 @@ class Catalogue(Lookup):
 
     # -- the queue: hashing ----------------------------------------------------------------
 
-    def hashed(self, done: Iterable[tuple[Unhashed, bytes]]) -> int:
-        """These files hold these bytes. Returns how many pieces they bring that are embedded already.
+    def hashed(self, done: Iterable[tuple[Unhashed, Stamp, bytes]]) -> int:
+        """These files, as they were with that stamp, hold these bytes. Returns how many pieces they bring
+        that are embedded already. A file noted as changed again meanwhile stays pending.
 
         A content that failed under another kind (a photo named .pdf) is tried again under the new one.
         """
         reused = 0
         with self.writer() as c:
-            for f, digest in done:
-                known = c.execute(sa.select(content).where(content.c.hash == digest)).first()
+            for f, stamp, digest in done:
+                known = c.exec_driver_sql("SELECT kind, state FROM content WHERE hash = ?", (digest,)).first()
                 if known is None:
-                    c.execute(
-                        sa.insert(content).values(
-                            hash=digest, kind=f.kind, state="pending", recipe="", ocr="none"
-                        )
-                    )
+                    c.exec_driver_sql("INSERT INTO content (hash, kind) VALUES (?, ?)", (digest, f.kind))
                 elif known.state == "failed" and known.kind != f.kind:
-                    values = {"kind": f.kind, "state": "pending", "error": None, "failed_at": None}
-                    c.execute(sa.update(content).where(content.c.hash == digest).values(values))
-                held = c.execute(sa.select(file.c.content_hash).where(file.c.id == f.file_id)).scalar()
-                fresh: dict[str, Any] = {"content_hash": digest, "state": "known", "error": None}
-                fresh |= {"failed_at": None} | dict(zip(STAMP, f.stamp, strict=True))
-                c.execute(sa.update(file).where(file.c.id == f.file_id).values(fresh))
-                if known is not None and known.state == "ready" and held != digest:
-                    reused += c.execute(
-                        sa.select(sa.func.count()).select_from(chunk).where(chunk.c.content_hash == digest)
+                    c.exec_driver_sql(
+                        "UPDATE content SET kind = ?, state = 'pending', error = NULL WHERE hash = ?",
+                        (f.kind, digest),
+                    )
+                elif known.state == "ready":
+                    reused += c.exec_driver_sql(
+                        "SELECT count(*) FROM chunk WHERE content_hash = ? AND NOT EXISTS"
+                        " (SELECT 1 FROM file WHERE id = ? AND content_hash = ?)",
+                        (digest, f.file_id, digest),
                     ).scalar_one()
+                c.exec_driver_sql(
+                    "UPDATE file SET content_hash = ?, state = 'known', error = NULL, failed_at = NULL,"
+                    " size = ?, mtime_ns = ?, ctime_ns = ?"
+                    " WHERE id = ? AND size = ? AND mtime_ns = ? AND ctime_ns = ?",
+                    (digest, *stamp, f.file_id, *f.stamp),
+                )
         return reused
 
     def fail_file(self, file_id: int, reason: str) -> None:

@@ -62,11 +62,11 @@ class Unhashed:
 
 @dataclass(frozen=True)
 class Work:
-    """A content to be read and embedded; `paths` are the files that hold it."""
+    """A content to be read and embedded; `files` are the paths that hold it, with their stamps."""
 
     hash: bytes
     kind: Kind
-    paths: tuple[str, ...]
+    files: tuple[tuple[str, Stamp], ...]
     size: int
 
 
@@ -81,6 +81,19 @@ class NewChunk:
     page: int | None = None
     text: str = ""
     same_as: int | None = None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A chunk of a content as the catalogue has it."""
+
+    chunk_id: int
+    ordinal: int
+    start_s: float | None
+    end_s: float | None
+    page: int | None
+    same_as: int | None
+    has_text: bool
 
 
 @dataclass(frozen=True)
@@ -165,17 +178,17 @@ class Lookup:
 
     # -- the queue: reading and embedding --------------------------------------------------
 
-    def pending(self, kinds: Sequence[Kind], limit: int, skip: Collection[bytes] = ()) -> list[Work]:
-        """Contents to read and embed, oldest first, that a file of a root that is here holds."""
+    def pending(self, kind: Kind, limit: int, skip: Collection[bytes] = ()) -> list[Work]:
+        """Contents of a kind to read and embed, oldest first, that a file of a root that is here holds."""
         at_hand = (
             sa.select(sa.literal(1))
             .select_from(file.join(root, root.c.id == file.c.root_id))
-            .where(file.c.content_hash == content.c.hash, root.c.state == "here")
+            .where(file.c.content_hash == content.c.hash, file.c.state == "known", root.c.state == "here")
             .exists()
         )
-        query = (
+        query = (  # literals, so that the partial index `content_pending` serves the order
             sa.select(content.c.hash, content.c.kind)
-            .where(content.c.state == sa.text("'pending'"), content.c.kind.in_(kinds), at_hand)
+            .where(content.c.state == sa.text("'pending'"), content.c.kind == sa.text(f"'{kind}'"), at_hand)
             .order_by(sa.text("content.rowid"))
             .limit(limit + len(skip))
         )
@@ -214,16 +227,24 @@ class Lookup:
         )
         with self.reader() as c:
             works = [self._work(c, r.hash, r.kind) for r in c.execute(query.limit(limit))]
-        return [w for w in works if w.paths]
+        return [w for w in works if w.files]
 
     def _work(self, c: sa.Connection, digest: bytes, kind: Kind) -> Work:
         rows = c.execute(
-            sa.select(file.c.path, file.c.size)
+            sa.select(file.c.path, file.c.size, file.c.mtime_ns, file.c.ctime_ns)
             .join(root, root.c.id == file.c.root_id)
-            .where(file.c.content_hash == digest, root.c.state == "here")
+            .where(file.c.content_hash == digest, file.c.state == "known", root.c.state == "here")
             .order_by(file.c.id)
         ).all()
-        return Work(digest, kind, tuple(r.path for r in rows), rows[0].size if rows else 0)
+        files = tuple((r.path, (r.size, r.mtime_ns, r.ctime_ns)) for r in rows)
+        return Work(digest, kind, files, rows[0].size if rows else 0)
+
+    def pieces(self, digest: bytes) -> list[Piece]:
+        """The chunks of a content in order, without their words."""
+        query = sa.select(chunk).where(chunk.c.content_hash == digest).order_by(chunk.c.ordinal)
+        with self.reader() as c:
+            rows = c.execute(query).all()
+        return [Piece(r.id, r.ordinal, r.start_s, r.end_s, r.page, r.same_as, bool(r.text)) for r in rows]
 
     # -- models and vectors ----------------------------------------------------------------
 

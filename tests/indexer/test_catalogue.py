@@ -28,8 +28,13 @@ def put(catalogue: Catalogue, path: str, digest: bytes = b"a" * 32, root: str = 
     root_id = catalogue.set_root(Path(root))
     catalogue.note(root_id, [Found(path, "image", (10, 20, 30))])
     waiting = next(f for f in catalogue.unhashed(10_000) if f.path == path)
-    catalogue.hashed([(waiting, digest)])
+    catalogue.hashed([(waiting, waiting.stamp, digest)])
     return waiting
+
+
+def take(catalogue: Catalogue, digest: bytes) -> int:
+    waiting = catalogue.unhashed(1)[0]
+    return catalogue.hashed([(waiting, waiting.stamp, digest)])
 
 
 def index(catalogue: Catalogue, digest: bytes, texts: tuple[str, ...] = ("",)) -> list[int]:
@@ -164,8 +169,8 @@ def test_a_copy_is_one_content_and_costs_no_embedding(catalogue: Catalogue) -> N
     index(catalogue, b"a" * 32)
     root_id = catalogue.set_root(Path("/r"))
     catalogue.note(root_id, [Found("/r/b.jpg", "image", (10, 20, 30))])
-    assert catalogue.hashed([(catalogue.unhashed(1)[0], b"a" * 32)]) == 1
-    assert catalogue.pending(["image"], 10) == []
+    assert take(catalogue, b"a" * 32) == 1
+    assert catalogue.pending("image", 10) == []
     assert (catalogue.counts().files, catalogue.counts().chunks, catalogue.counts().reused) == (2, 1, 1)
     assert [f.path.name for f in catalogue.files_of(b"a" * 32)] == ["a.jpg", "b.jpg"]
 
@@ -177,9 +182,9 @@ def test_a_changed_file_answers_with_what_it_was_until_the_new_is_ready(catalogu
     catalogue.note(root_id, [Found("/r/a.jpg", "image", (11, 21, 31))])
     held = catalogue.chunk(old)
     assert held is not None and held.file.path == Path("/r/a.jpg")
-    catalogue.hashed([(catalogue.unhashed(1)[0], b"b" * 32)])
+    take(catalogue, b"b" * 32)
     assert catalogue.chunk(old) is None
-    assert [w.hash for w in catalogue.pending(["image"], 9)] == [b"b" * 32]
+    assert [w.hash for w in catalogue.pending("image", 9)] == [b"b" * 32]
 
 
 def test_words_follow_their_chunks_through_rewrites_and_removal(catalogue: Catalogue) -> None:
@@ -211,12 +216,12 @@ def test_names_follow_their_files_through_a_move(catalogue: Catalogue) -> None:
 def test_a_photo_that_failed_as_a_pdf_is_tried_again_under_its_right_name(catalogue: Catalogue) -> None:
     root_id = catalogue.set_root(Path("/r"))
     catalogue.note(root_id, [Found("/r/photo.pdf", "pdf", (1, 1, 1))])
-    catalogue.hashed([(catalogue.unhashed(1)[0], b"p" * 32)])
+    take(catalogue, b"p" * 32)
     catalogue.fail(b"p" * 32, "not a PDF")
     assert [f.reason for f in catalogue.failures()] == ["not a PDF"]
     catalogue.note(root_id, [Found("/r/photo.jpg", "image", (1, 1, 1))])
-    catalogue.hashed([(catalogue.unhashed(1)[0], b"p" * 32)])
-    assert [w.kind for w in catalogue.pending(["image", "pdf"], 9)] == ["image"]
+    take(catalogue, b"p" * 32)
+    assert [w.kind for w in catalogue.pending("image", 9)] == ["image"]
 
 
 def test_retry_makes_every_failure_pending_again(catalogue: Catalogue) -> None:
@@ -233,7 +238,7 @@ def test_retry_makes_every_failure_pending_again(catalogue: Catalogue) -> None:
 def test_files_of_a_root_that_is_away_are_kept_and_not_worked_on(catalogue: Catalogue) -> None:
     put(catalogue, "/r/a.jpg")
     catalogue.set_root(Path("/r"), "away")
-    assert catalogue.pending(["image"], 9) == [] and catalogue.counts().files == 1
+    assert catalogue.pending("image", 9) == [] and catalogue.counts().files == 1
 
 
 def test_the_old_model_answers_until_the_new_one_is_promoted(catalogue: Catalogue) -> None:

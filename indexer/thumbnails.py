@@ -1,0 +1,43 @@
+"""The cache of small pictures, one WebP file a chunk, by content and ordinal.
+
+Built around files that can all be deleted: whoever asks for one that is missing has it made
+again. It knows nothing of how they are made.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+
+class Thumbnails:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, digest: bytes, ordinal: int) -> Path:
+        name = digest.hex()
+        return self.folder / name[:2] / f"{name[2:34]}-{ordinal}.webp"
+
+    def put(self, digest: bytes, ordinal: int, picture: bytes) -> None:
+        """Whole or not at all: a reader never sees half a picture."""
+        path = self.path(digest, ordinal)
+        partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
+        try:
+            partial.write_bytes(picture)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(picture)
+        partial.replace(path)
+
+    def get(self, digest: bytes, ordinal: int) -> bytes | None:
+        try:
+            return self.path(digest, ordinal).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def remove(self, digest: bytes) -> None:
+        """All pictures of a content."""
+        name = digest.hex()
+        for path in (self.folder / name[:2]).glob(f"{name[2:34]}-*.webp*"):
+            path.unlink(missing_ok=True)

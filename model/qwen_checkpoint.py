@@ -1,0 +1,244 @@
+"""A Qwen2-VL or Qwen2.5-VL checkpoint folder, or an adapter on one, to a `QwenVLEmbedder`.
+
+Built around one order: check the files, build the base model without its head, hold every
+tensor to account, merge the adapter, then quantise or compile. It knows folders only;
+names and downloads are model/registry.py's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from model import adapters
+from model.checkpoint import fingerprint, read_json, weight_files
+from model.embedder import ModelError
+from model.prompts import gme, vlm2vec
+from model.qwen_vl import FRAMES, RECIPE, QwenVLEmbedder, read_tokenizer
+from model.vision import Pixels
+
+BACKBONES = ("qwen2_vl", "qwen2_5_vl")
+DTYPES = {
+    "float32": torch.float32, "fp32": torch.float32,
+    "bfloat16": torch.bfloat16, "bf16": torch.bfloat16,
+    "float16": torch.float16, "fp16": torch.float16,
+}  # fmt: skip
+# GME's own limits on images and text, and the limits of the resize it gives images first.
+GME_PIXELS = (256 * 28 * 28, 1280 * 28 * 28)
+GME_FIRST_SIZE = (4 * 28 * 28, 16384 * 28 * 28)
+GME_MAX_TOKENS = 1800
+
+
+def is_qwen(folder: Path) -> bool:
+    """Whether `folder` is a checkpoint that this file loads, adapters included."""
+    if adapters.is_adapter(folder):
+        return True
+    config = folder / "config.json"
+    return config.is_file() and read_json(config).get("model_type") in BACKBONES
+
+
+def load_qwen(
+    folder: Path,
+    *,
+    name: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    base: str | None = None,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+    attention: str = "auto",
+    compile: bool = False,
+    batch_tokens: int | None = None,
+    as_gme: bool = False,
+) -> QwenVLEmbedder:
+    """The embedder of a folder: a full checkpoint, or a LoRA/DoRA adapter merged into its base.
+
+    `dtype`: auto (float32 on a CPU, the checkpoint's own on an accelerator), float32, bfloat16,
+    float16, or int8 (dynamic, CPU only). `attention`: auto, eager, sdpa, flash_attention_2.
+    `compile` compiles both towers at their first use (minutes; worth it for long runs).
+    """
+    adapter = folder if adapters.is_adapter(folder) else None
+    home = adapters.base_of(folder, base) if adapter else folder
+    if adapters.is_adapter(home) and adapter:
+        raise ModelError(f"{home}, the base of the adapter {adapter}, is itself an adapter; merge it first.")
+    config = read_json(home / "config.json")
+    if config.get("model_type") not in BACKBONES:
+        raise ModelError(
+            f"{home} is a model of kind {config.get('model_type')}; known here: {', '.join(BACKBONES)}."
+        )
+    place = pick_device(device)
+    number, quantise = pick_dtype(dtype, place, config)
+    model = load_backbone(home, place, number, pick_attention(attention, place, number))
+    if as_gme:
+        min_pixels, max_pixels = min_pixels or GME_PIXELS[0], max_pixels or GME_PIXELS[1]
+    files = adapter if adapter and (adapter / "preprocessor_config.json").is_file() else home
+    pixels = Pixels.read(files, min_pixels, max_pixels)
+    recipe = f"{RECIPE} {pixels} {'gme' if as_gme else 'vlm2vec'} {'int8' if quantise else ''}"
+    mark = fingerprint([home, *([adapter] if adapter else [])], recipe)
+    embedder = QwenVLEmbedder(
+        model,
+        read_tokenizer(home),
+        pixels,
+        id=f"{name or folder.resolve().name}@{mark}-{RECIPE}",
+        family=gme if as_gme else vlm2vec,
+        max_frames=1 if as_gme else FRAMES,
+        batch_tokens=batch_tokens,
+        first_size=GME_FIRST_SIZE if as_gme else None,
+        **({"max_tokens": GME_MAX_TOKENS} if as_gme else {}),
+    )
+    if adapter:
+        adapters.merge(model, adapter, lambda: _probe(embedder))
+    if quantise:
+        quantise_linear(model)
+    if compile:
+        model.language_model.compile(dynamic=True)
+        model.visual.compile(dynamic=True)
+    return embedder
+
+
+def load_backbone(folder: Path, device: torch.device, dtype: torch.dtype, attention: str) -> Any:
+    """The headless model of a checkpoint folder, every weight present, fitting and finite; in eval mode."""
+    import transformers
+
+    weight_files(folder)
+    kind = read_json(folder / "config.json")["model_type"]
+    classes: dict[str, tuple[Any, Any]] = {
+        "qwen2_vl": (transformers.Qwen2VLConfig, transformers.Qwen2VLModel),
+        "qwen2_5_vl": (transformers.Qwen2_5_VLConfig, transformers.Qwen2_5_VLModel),
+    }
+    config_class, model_class = classes[kind]
+    with _quiet():
+        try:
+            config = config_class.from_pretrained(folder, local_files_only=True)
+            model, info = model_class.from_pretrained(
+                folder,
+                config=config,
+                dtype=dtype,
+                attn_implementation=attention,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **({"device_map": {"": device}} if device.type != "cpu" else {}),
+            )
+        except (ValueError, TypeError, KeyError, OSError, RuntimeError, ImportError, AttributeError) as error:
+            raise ModelError(f"{folder} cannot be loaded as {kind}: {_first_line(error)}") from error
+    missing = sorted(info["missing_keys"])
+    strange = sorted(key for key in info["unexpected_keys"] if not key.startswith("lm_head"))
+    if mismatched := list(info["mismatched_keys"]):
+        raise ModelError(
+            f"{folder}: {len(mismatched)} weights are not shaped as in config.json, first {mismatched[0]}."
+        )
+    if missing or strange:
+        wrong = (
+            f"lacks {len(missing)} weights, first {missing[0]}"
+            if missing
+            else f"has {len(strange)} weights that fit nowhere, first {strange[0]}"
+        )
+        raise ModelError(f"{folder} {wrong}: it is not a whole {kind} checkpoint.")
+    for name, weight in model.named_parameters():
+        if not torch.isfinite(weight.sum(dtype=torch.float32)):
+            raise ModelError(
+                f"{folder} holds values that are not numbers, in {name}; "
+                f"the file is damaged or its training failed."
+            )
+    return model.eval().requires_grad_(False)
+
+
+def pick_device(device: str) -> torch.device:
+    """The device of a name; auto is the first accelerator that torch sees, else the CPU."""
+    try:
+        if device != "auto":
+            place = torch.device(device)
+            if place.type != "cpu":
+                torch.empty(1, device=place)
+            return place
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ModelError(f"This machine has no usable device {device} ({_first_line(error)}).") from None
+    if torch.accelerator.is_available():
+        return torch.accelerator.current_accelerator() or torch.device("cpu")
+    return torch.device("cpu")
+
+
+def pick_dtype(dtype: str, device: torch.device, config: dict[str, Any]) -> tuple[torch.dtype, bool]:
+    """(number format of the weights, whether to quantise to int8 afterwards)."""
+    if dtype == "int8":
+        if device.type != "cpu":
+            raise ModelError("int8 runs on a CPU only; take --dtype bfloat16 on an accelerator.")
+        return torch.float32, True
+    if dtype != "auto":
+        if dtype not in DTYPES:
+            raise ModelError(f"There is no dtype {dtype}; choose auto, float32, bfloat16, float16 or int8.")
+        return DTYPES[dtype], False
+    if device.type == "cpu":
+        return torch.float32, False
+    stored = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16")
+    number = DTYPES.get(stored, torch.bfloat16)
+    if number is torch.bfloat16 and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        number = torch.float16
+    return number, False
+
+
+def pick_attention(attention: str, device: torch.device, dtype: torch.dtype) -> str:
+    if attention != "auto":
+        return attention
+    from transformers.utils import is_flash_attn_2_available
+
+    half = dtype in (torch.bfloat16, torch.float16)
+    return "flash_attention_2" if device.type == "cuda" and half and is_flash_attn_2_available() else "sdpa"
+
+
+def quantise_linear(model: nn.Module) -> None:
+    """Replace every linear layer by its int8 form (weights by row, activations as they come), in place.
+
+    One layer at a time, so that the peak is the float32 model and one layer, not two models.
+    """
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the library announces a successor that is not in torch itself
+        from torch.ao.nn.quantized.dynamic import Linear
+        from torch.ao.quantization import per_channel_dynamic_qconfig
+
+        for parent in list(model.modules()):
+            for name, child in list(parent.named_children()):
+                if isinstance(child, nn.Linear):
+                    child.qconfig = per_channel_dynamic_qconfig  # type: ignore[assignment]
+                    setattr(parent, name, Linear.from_float(child))
+
+
+@torch.no_grad()
+def _probe(embedder: QwenVLEmbedder) -> torch.Tensor:
+    """A vector that every part of the model has a hand in: words and the smallest picture."""
+    import numpy as np
+
+    picture = np.arange(56 * 56 * 3, dtype=np.uint32).reshape(56, 56, 3).astype(np.uint8)
+    token = embedder.tokenizer.id_to_token(embedder.image_id)
+    return embedder.encode(embedder.collate([f"{token} a"], [[picture]])).cpu()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The library's loading report is replaced by errors of ours; its progress bar has no one to read it."""
+    from transformers.utils import logging as library
+
+    log = logging.getLogger("transformers")
+    level, bar = log.level, library.is_progress_bar_enabled()
+    log.setLevel(logging.ERROR)
+    library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        if bar:
+            library.enable_progress_bar()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
