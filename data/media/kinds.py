@@ -1,0 +1,230 @@
+"""What a file is: its kind by name, its kind by content, and the ways in which it can be unreadable.
+
+Built around two cheap looks at a file. `kind_of` sees the name alone, for scans of a hundred thousand
+files; `sniff` sees the first few kilobytes, because names lie. `MediaError` is the one class in which every
+reader reports a fault of the file; its text is written for the person who owns the file. Decodes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal, get_args
+
+Kind = Literal["image", "video", "pdf"]
+
+Cause = Literal[
+    "empty",  # no bytes at all
+    "wrong kind",  # something else than its name says
+    "damaged",  # bytes are there, but broken
+    "cut off",  # the end is missing
+    "encrypted",  # needs a password
+    "too large",  # beyond the limits of pixels, pages or length
+    "nothing to see",  # audio only, a PDF without pages
+    "unsupported",  # a codec or format without a decoder here
+    "gone",  # deleted or renamed since the scan
+    "no permission",
+    "disk",  # the disk or the network share answers with errors
+    "crash",  # sandbox: the decoder fell over
+    "time",  # sandbox: it took too long
+    "memory",  # sandbox: it wanted too much
+    "closed",  # sandbox: the program is stopping
+]
+CAUSES: tuple[str, ...] = get_args(Cause)
+
+
+class MediaError(Exception):
+    """A file cannot be read, and the fault is the file's.
+
+    `str(error)` is one plain reason for a person, without the path: "the PDF is encrypted; save a copy
+    without password". `cause` is the class of the reason, one of `CAUSES`.
+    """
+
+    def __init__(self, reason: str, cause: Cause = "damaged") -> None:
+        super().__init__(reason)
+        self.cause: Cause = cause
+
+
+# Not ".ts": on a computer with code on it that is TypeScript far more often than a recording.
+EXTENSIONS: dict[str, Kind] = {
+    **dict.fromkeys(
+        (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib"), "image"
+    ),
+    **dict.fromkeys((".tif", ".tiff", ".heic", ".heif", ".hif", ".avif"), "image"),
+    **dict.fromkeys(
+        (".mp4", ".m4v", ".mov", ".qt", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts"), "video"
+    ),
+    **dict.fromkeys(
+        (".m2ts", ".3gp", ".3g2", ".wmv", ".asf", ".flv", ".f4v", ".ogv", ".vob", ".mxf", ".dv"), "video"
+    ),
+    ".pdf": "pdf",
+}
+
+
+def kind_of(path: Path | str) -> Kind | None:
+    """The kind that the name promises; None for everything that Sightline does not look at."""
+    return EXTENSIONS.get(os.path.splitext(os.fspath(path))[1].lower())  # noqa: PTH122 – no Path per file of a scan
+
+
+HEAD_BYTES = 4096
+
+# (offset, bytes, what it is). "image", "video" and "pdf" are kinds; everything else names something foreign.
+_MAGIC: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\xff\xd8\xff", "image"),
+    (0, b"\x89PNG\r\n\x1a\n", "image"),
+    (0, b"GIF87a", "image"),
+    (0, b"GIF89a", "image"),
+    (0, b"II*\x00", "image"),
+    (0, b"MM\x00*", "image"),
+    (0, b"II+\x00", "image"),
+    (0, b"MM\x00+", "image"),
+    (0, b"\x1aE\xdf\xa3", "video"),
+    (0, b"FLV\x01", "video"),
+    (0, b"0&\xb2u\x8ef\xcf\x11", "video"),
+    (0, b"\x00\x00\x01\xba", "video"),
+    (0, b"\x00\x00\x01\xb3", "video"),
+    (0, b"\x06\x0e+4\x02\x05\x01\x01", "video"),
+    (0, b"MZ", "a Windows program"),
+    (0, b"\x7fELF", "a Linux program"),
+    (0, b"\xca\xfe\xba\xbe", "a program"),
+    (0, b"\xcf\xfa\xed\xfe", "a macOS program"),
+    (0, b"PK\x03\x04", "a ZIP archive"),
+    (0, b"PK\x05\x06", "a ZIP archive"),
+    (0, b"Rar!", "a RAR archive"),
+    (0, b"7z\xbc\xaf'\x1c", "a 7-Zip archive"),
+    (0, b"\x1f\x8b", "a gzip archive"),
+    (0, b"BZh", "a bzip2 archive"),
+    (0, b"\xfd7zXZ\x00", "an xz archive"),
+    (257, b"ustar", "a tar archive"),
+    (0, b"SQLite format 3\x00", "a database"),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office document"),
+    (0, b"{\\rtf", "a text document (RTF)"),
+    (0, b"%!PS", "a PostScript file"),
+    (0, b"\xc5\xd0\xd3\xc6", "a PostScript file"),
+    (0, b"8BPS", "a Photoshop file"),
+    (0, b"\x00\x00\x00\x0cjP  \r\n\x87\n", "a JPEG 2000 image"),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
+    (0, b"\xff\x0a", "a JPEG XL image"),
+    (0, b"\x00\x00\x00\x0cJXL \r\n\x87\n", "a JPEG XL image"),
+    (0, b"ID3", "a sound file"),
+    (0, b"fLaC", "a sound file"),
+)
+_IMAGE_BRANDS = (
+    b"avif",
+    b"avis",
+    b"heic",
+    b"heix",
+    b"heim",
+    b"heis",
+    b"hevc",
+    b"hevx",
+    b"mif1",
+    b"msf1",
+    b"mif2",
+)
+_NEED: dict[Kind, str] = {"image": "an image", "video": "a video", "pdf": "a PDF"}
+
+
+def sniff(head: bytes) -> str | None:
+    """What the first `HEAD_BYTES` of a file say: a kind, else words ("a ZIP archive"), None when they say
+    nothing."""
+    if head[4:8] == b"ftyp":
+        brand = head[8:12]
+        if brand in (b"M4A ", b"M4B "):
+            return "a sound file"
+        return "image" if brand in _IMAGE_BRANDS else "video"
+    if head[4:8] in (b"moov", b"mdat", b"wide", b"free", b"skip") and head[:2] == b"\x00\x00":
+        return "video"
+    if head[:4] == b"RIFF":
+        form = head[8:12]
+        return {b"WEBP": "image", b"AVI ": "video", b"WAVE": "a sound file"}.get(form)
+    if head[:4] == b"OggS":
+        return "video" if any(m in head for m in (b"theora", b"\x01video", b"BBCD")) else "a sound file"
+    if head[:2] == b"BM" and len(head) >= 26 and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
+        return "image"
+    if b"%PDF-" in head[:1024]:
+        return "pdf"
+    for offset, magic, what in _MAGIC:
+        if head[offset : offset + len(magic)] == magic:
+            return what
+    if (head[:1] == b"\x47" and head[188:189] == b"\x47") or (
+        head[4:5] == b"\x47" and head[196:197] == b"\x47"
+    ):
+        return "video"
+    return _text(head)
+
+
+_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
+
+
+def _text(head: bytes) -> str | None:
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith((b"<svg", b"<?xml")) and b"<svg" in head.lower():
+        return "an SVG drawing"
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "a web page"
+    if not head or b"\x00" in head:
+        return None
+    odd = sum(byte < 32 and byte not in (9, 10, 12, 13, 27) for byte in head)
+    if odd > len(head) // 100:
+        return None
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 4:
+            return None
+    return "text"
+
+
+def require(path: Path, kind: Kind) -> bytes:
+    """The first bytes of a file that may well be of `kind`; `MediaError` when it surely is not.
+
+    Refuses missing, unreadable and empty files, and files whose content is recognised as something else.
+    Bytes that say nothing pass: the decoder will judge them.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError as error:
+        raise from_os_error(error) from error
+    require_content(head, kind, path.suffix)
+    if not head.strip(b"\x00") and len(head) == HEAD_BYTES:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                if piece.strip(b"\x00"):
+                    return head
+        raise MediaError("the file holds nothing but zeros; its copy or download did not finish", "damaged")
+    return head
+
+
+def require_content(head: bytes, kind: Kind, suffix: str = "") -> None:
+    """The same for bytes at hand."""
+    if not head:
+        raise MediaError("the file is empty (0 bytes)", "empty")
+    found = sniff(head)
+    if found is None or found == kind:
+        return
+    need = _NEED[kind]
+    if found in _NEED:
+        what = _NEED[found]
+        if kind_of(f"x{suffix}") == kind:
+            raise MediaError(f"this is {what}, although its name ends in {suffix}; rename it", "wrong kind")
+        raise MediaError(f"this is {what}, not {need}", "wrong kind")
+    if found == "an SVG drawing" or found.endswith("image") or found.startswith("a Photoshop"):
+        raise MediaError(
+            f"this is {found}, a format that Sightline does not read; save a copy as PNG", "unsupported"
+        )
+    if found == "a sound file" and kind == "video":
+        raise MediaError("this is a sound file; there is no picture in it", "nothing to see")
+    raise MediaError(f"this is not {need}: the file holds {found}", "wrong kind")
+
+
+def from_os_error(error: OSError) -> MediaError:
+    """The plain reason for a file that the system will not hand over."""
+    if isinstance(error, FileNotFoundError):
+        return MediaError("the file is no longer there", "gone")
+    if isinstance(error, PermissionError):
+        return MediaError("no permission to read the file; change its permissions", "no permission")
+    if isinstance(error, IsADirectoryError):
+        return MediaError("this is a folder, not a file", "wrong kind")
+    return MediaError(f"the disk could not deliver the file ({error.strerror or error})", "disk")

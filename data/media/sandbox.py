@@ -1,0 +1,385 @@
+"""Decoding in child processes that may crash, hang or swell without harm: `Sandbox.submit(function, ...)`.
+
+Built around one rule: whatever a file does to its decoder, the caller gets an array or a plain reason. Each
+worker is a thread here and a child there (`data.media.sandbox_child`, a fresh interpreter, so it starts light
+and shares nothing). A watcher kills the child that is over its time or memory; a killed or crashed child is
+replaced for the next file. On Linux large arrays come back through memory that both processes map, elsewhere
+through the pipe. Children end with the parent, also with one that is killed.
+
+Knows nothing of media: it runs any function of a module that can be imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import mmap
+import os
+import pickle
+import queue
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from data.media.kinds import Cause, MediaError
+
+log = logging.getLogger(__name__)
+
+_WATCH_S = 0.05
+_LENGTHS = struct.Struct("<QQ")  # bytes of the pickle, bytes of the arrays behind it
+
+
+class SandboxError(MediaError):
+    """The file made its decoder crash, hang or ask for too much. `str(error)` is one plain reason."""
+
+
+@dataclass(order=True)
+class _Job:
+    order: tuple[int, int]
+    call: tuple[Any, ...] = field(compare=False)
+    timeout_s: float = field(compare=False)
+    future: Future[Any] = field(compare=False)
+
+
+class Sandbox:
+    """A pool of `workers` child processes, each bounded to `memory_mb` above what it starts with.
+
+    Children start with the first job. `nice` gives them a low CPU priority. Also a context manager.
+    """
+
+    def __init__(self, workers: int = 2, memory_mb: int = 2048, nice: bool = True) -> None:
+        self._jobs: queue.PriorityQueue[_Job] = queue.PriorityQueue()
+        self._count = 0
+        self._closed = False
+        self._lock = threading.Lock()
+        self._workers = [_Worker(self._jobs, memory_mb, nice) for _ in range(max(1, workers))]
+        self._watcher: threading.Thread | None = None
+
+    def submit(
+        self,
+        function: Callable[..., Any],
+        /,
+        *args: Any,
+        timeout_s: float = 60.0,
+        urgent: bool = False,
+        **kwargs: Any,
+    ) -> Future[Any]:
+        """Run `function(*args, **kwargs)`, a function of an importable module, in a child.
+
+        The future holds its result, or the `MediaError` it raised, or a `SandboxError`: crash, over
+        `timeout_s` seconds (counted from its start), over the memory. `urgent` jobs go before those that
+        wait. Other exceptions of the function come back as they are.
+        """
+        with self._lock:
+            if self._closed:
+                raise SandboxError("the program is stopping", "closed")
+            self._count += 1
+            job = _Job(((0 if urgent else 1), self._count), (function, args, kwargs), timeout_s, Future())
+            self._jobs.put(job)
+            if self._watcher is None:
+                self._watcher = threading.Thread(target=self._watch, name="sandbox-watcher", daemon=True)
+                self._watcher.start()
+            for worker in self._workers:
+                worker.start()
+        return job.future
+
+    def _watch(self) -> None:
+        while not self._closed:
+            for worker in self._workers:
+                worker.check()
+            time.sleep(_WATCH_S)
+
+    def close(self) -> None:
+        """Kill the children; what waits and what runs ends with a `SandboxError`. May be called twice."""
+        with self._lock:
+            self._closed = True
+        while True:
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+            if job.future.set_running_or_notify_cancel():
+                job.future.set_exception(SandboxError("the program is stopping", "closed"))
+        for worker in self._workers:
+            worker.close()
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def pids(self) -> list[int]:
+        """Process ids of the children that live now."""
+        return [w.child.pid for w in self._workers if w.child is not None and w.child.poll() is None]
+
+
+class _Worker:
+    """One thread that feeds one child at a time."""
+
+    def __init__(self, jobs: queue.PriorityQueue[_Job], memory_mb: int, nice: bool) -> None:
+        self.jobs = jobs
+        self.memory_mb = memory_mb
+        self.nice = nice
+        self.thread: threading.Thread | None = None
+        self.child: subprocess.Popen[bytes] | None = None
+        self.closed = False
+        self.lock = threading.Lock()  # of the fields below, shared with the watcher
+        self.deadline: float | None = None
+        self.verdict: Cause | None = None  # why the child was killed
+        self.start_memory = 0
+        self.arena: _Arena | None = None
+        self.errors: IO[bytes] | None = None
+
+    def start(self) -> None:
+        if self.thread is None:
+            self.thread = threading.Thread(target=self._run, name="sandbox-worker", daemon=True)
+            self.thread.start()
+
+    def close(self) -> None:
+        self.closed = True
+        with self.lock:
+            self._kill("closed")
+        # A job that orders before all others wakes the thread.
+        self.jobs.put(_Job((-1, 0), (), 0.0, Future()))
+        if self.thread is not None and self.thread is not threading.current_thread():
+            self.thread.join(timeout=5.0)
+
+    # The thread
+
+    def _run(self) -> None:
+        while not self.closed:
+            job = self.jobs.get()
+            if not job.call:
+                if not self.closed:
+                    self.jobs.put(job)
+                    time.sleep(_WATCH_S)
+                continue
+            if not job.future.set_running_or_notify_cancel():
+                continue
+            try:
+                job.future.set_result(self._do(job))
+            except BaseException as error:  # noqa: BLE001 – a process boundary: whoever holds the future decides
+                job.future.set_exception(error)
+            job = None  # type: ignore[assignment]  # lets go of the arrays while waiting
+        self._stop()
+
+    def _do(self, job: _Job) -> Any:
+        request = pickle.dumps(job.call, protocol=5)
+        self._ensure_child()
+        child = self.child
+        assert child is not None and child.stdin is not None and child.stdout is not None
+        with self.lock:
+            if self.closed:
+                raise SandboxError("the program is stopping", "closed")
+            self.verdict = None
+            self.deadline = time.monotonic() + job.timeout_s
+            seconds = job.timeout_s
+        try:
+            child.stdin.write(struct.pack("<Qd", len(request), seconds))
+            child.stdin.write(request)
+            child.stdin.flush()
+            good, value = self._answer(child.stdout)
+        except (EOFError, BrokenPipeError, OSError) as error:
+            raise self._epitaph(job.timeout_s) from error
+        finally:
+            with self.lock:
+                self.deadline = None
+        if good:
+            return value
+        if isinstance(value, MemoryError):
+            self._stop()
+            raise self._reason("memory", job.timeout_s) from value
+        raise value
+
+    def _answer(self, pipe: IO[bytes]) -> tuple[bool, Any]:
+        """(True, result) or (False, exception), with the arrays taken from the arena or the pipe."""
+        size, extra = _LENGTHS.unpack(_read(pipe, _LENGTHS.size))
+        body = _read(pipe, size)
+        lengths = struct.unpack(f"<{extra}Q", _read(pipe, 8 * extra))
+        total = sum(lengths)
+        blob = memoryview(bytearray())
+        if total:
+            blob = memoryview(self.arena.copy(total) if self.arena else _read(pipe, total))
+        parts, at = [], 0
+        for length in lengths:
+            parts.append(blob[at : at + length])
+            at += length
+        answer: tuple[bool, Any] = pickle.loads(body, buffers=parts)
+        return answer
+
+    def _ensure_child(self) -> None:
+        if self.child is not None and self.child.poll() is None:
+            return
+        self._stop()
+        with self.lock:
+            if self.closed:
+                raise SandboxError("the program is stopping", "closed")
+            self.arena = _Arena() if _Arena.possible() else None
+            self.errors = tempfile.TemporaryFile()  # noqa: SIM115 – lives as long as the child
+            setup = {
+                "path": sys.path,
+                "parent": os.getpid(),
+                "memory_mb": self.memory_mb,
+                "nice": self.nice,
+                "arena": self.arena.number if self.arena else None,
+            }
+            quiet = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM")}
+            here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
+            flags: dict[str, Any] = {}
+            if self.arena:
+                flags["pass_fds"] = (self.arena.number,)
+            if sys.platform == "win32":
+                low = subprocess.BELOW_NORMAL_PRIORITY_CLASS if self.nice else 0
+                flags["creationflags"] = subprocess.CREATE_NO_WINDOW | low
+            self.child = subprocess.Popen(
+                [sys.executable, "-I", os.path.join(here, "sandbox_child.py")],  # noqa: PTH118
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.errors,
+                env=os.environ | quiet,
+                **flags,
+            )
+        child = self.child
+        assert child.stdin is not None and child.stdout is not None
+        hello = pickle.dumps(setup)
+        try:
+            child.stdin.write(struct.pack("<Q", len(hello)) + hello)
+            child.stdin.flush()
+            (self.start_memory,) = struct.unpack("<Q", _read(child.stdout, 8))
+        except (EOFError, OSError) as error:
+            said = self._last_words()
+            self._stop()
+            if self.closed:
+                raise self._reason("closed", 0.0) from error
+            raise RuntimeError(f"a decoding process could not start: {said or 'no message'}") from error
+
+    def _last_words(self) -> str:
+        if self.errors is None:
+            return ""
+        with contextlib.suppress(OSError, ValueError):
+            size = self.errors.seek(0, io.SEEK_END)
+            self.errors.seek(max(0, size - 2000))
+            return self.errors.read().decode("utf-8", "replace").strip()
+        return ""
+
+    def _epitaph(self, timeout_s: float) -> SandboxError:
+        """Why the child is no more."""
+        child = self.child
+        assert child is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=2.0)
+        cause: Cause = self.verdict or "crash"
+        if cause == "crash":
+            log.info("a decoding process ended with %s: %s", child.returncode, self._last_words())
+            # Out of memory where allocation fails inside C++ (abort) and says so.
+            if "bad_alloc" in self._last_words():
+                cause = "memory"
+        self._stop()
+        return self._reason(cause, timeout_s)
+
+    def _reason(self, cause: Cause, timeout_s: float) -> SandboxError:
+        return SandboxError(
+            {
+                "time": f"reading it took longer than allowed ({timeout_s:.0f} s); it was given up",
+                "memory": f"reading it needs more memory than allowed ({self.memory_mb:,} MB)",
+                "closed": "the program is stopping",
+            }.get(cause, "the file crashed its decoder"),
+            cause,
+        )
+
+    def _stop(self) -> None:
+        """End the child, if any, and let go of what belonged to it."""
+        with self.lock:
+            self._kill(None)
+            child, self.child = self.child, None
+        if child is not None:
+            for pipe in (child.stdin, child.stdout):
+                with contextlib.suppress(OSError):
+                    if pipe is not None:
+                        pipe.close()
+            child.wait()
+        if self.arena is not None:
+            self.arena.close()
+            self.arena = None
+        if self.errors is not None:
+            self.errors.close()
+            self.errors = None
+
+    def _kill(self, verdict: Cause | None) -> None:
+        if self.child is not None and self.child.poll() is None:
+            self.verdict = self.verdict or verdict
+            self.child.kill()
+
+    # Called by the watcher's thread
+
+    def check(self) -> None:
+        with self.lock:
+            if self.deadline is None or self.child is None:
+                return
+            if time.monotonic() > self.deadline:
+                self._kill("time")
+            elif _resident(self.child.pid) > self.start_memory + (self.memory_mb << 20):
+                self._kill("memory")
+
+
+class _Arena:
+    """Anonymous memory that a child writes results to and the parent copies them from (Linux)."""
+
+    def __init__(self) -> None:
+        self.number = os.memfd_create("sightline")
+        self.map: mmap.mmap | None = None
+
+    @staticmethod
+    def possible() -> bool:
+        return hasattr(os, "memfd_create")
+
+    def copy(self, size: int) -> bytearray:
+        if self.map is None or len(self.map) < size:
+            if self.map is not None:
+                self.map.close()
+            self.map = mmap.mmap(self.number, os.fstat(self.number).st_size, mmap.MAP_SHARED, mmap.PROT_READ)
+        with memoryview(self.map) as view:
+            return bytearray(view[:size])
+
+    def close(self) -> None:
+        if self.map is not None:
+            self.map.close()
+        os.close(self.number)
+
+
+def _read(pipe: IO[bytes], size: int) -> bytearray:
+    """Exactly `size` bytes; EOFError when the other side is gone."""
+    data = bytearray(size)
+    view, at = memoryview(data), 0
+    while at < size:
+        count = pipe.readinto(view[at:])  # type: ignore[attr-defined]
+        if not count:
+            raise EOFError
+        at += count
+    return data
+
+
+def _resident(pid: int) -> int:
+    """Bytes of memory that a process holds; 0 when it cannot be said."""
+    if sys.platform == "linux":
+        try:
+            with open(f"/proc/{pid}/statm", "rb") as file:  # noqa: PTH123
+                _, resident, shared, *_ = map(int, file.read().split())
+                return (resident - shared) * mmap.PAGESIZE
+        except (OSError, ValueError):
+            return 0
+    import psutil
+
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0

@@ -1,0 +1,205 @@
+"""A file to chunks: `outline` says what there is, `decode` fetches pictures and text, `to_input` hands them
+on.
+
+Built around three small records that travel between processes: the indexer runs `outline` and `decode` in a
+`data.media.sandbox.Sandbox`, so everything here is picklable and importing this module costs little. Knows
+nothing of catalogues and of models beyond the `Input` they take.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from data.chunking import grid, snap_reach, windows
+from data.media import image, pdf, video
+from data.media.kinds import Kind, MediaError
+
+if TYPE_CHECKING:
+    from model.inputs import Input, Role
+
+THUMBNAIL_SIDE = 384
+# How far a frame may lie from its even place in the window, as a share of the distance between two frames,
+# when a keyframe is there: it costs a fifth of the exact one (720p H.264; `make bench-media`).
+KEYFRAME_TOLERANCE = 0.25
+
+
+@dataclass(frozen=True)
+class ChunkSpec:
+    """Which part of a file a chunk is: nothing set for an image, seconds for a video, a page from 1 for a
+    PDF."""
+
+    ordinal: int
+    start_s: float | None = None
+    end_s: float | None = None
+    page: int | None = None
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a file holds, before anything is decoded for good. `taken_at` is UNIX seconds."""
+
+    kind: Kind
+    chunks: tuple[ChunkSpec, ...]
+    duration_s: float | None = None
+    pages: int | None = None
+    width: int | None = None
+    height: int | None = None
+    taken_at: float | None = None
+    camera: str | None = None
+    lat: float | None = None
+    lon: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """A decoded chunk.
+
+    `frames`     uint8 RGB [T, H, W, 3]; T = 1 for an image and a page.
+    `text`       the page's text layer; empty for images and videos.
+    `thumbnail`  WebP, the longest side 384, of the frame that tells most.
+    `times`      float64 [T], the second of each frame; None for images and pages.
+    """
+
+    spec: ChunkSpec
+    frames: np.ndarray
+    text: str = ""
+    thumbnail: bytes = b""
+    times: np.ndarray | None = None
+
+
+def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float = 0.0) -> Outline:
+    """The chunks of a file and what its metadata says. Raises `MediaError` with a plain reason."""
+    if kind == "image":
+        header = image.inspect(path)
+        meta = header.metadata
+        return Outline(
+            kind="image",
+            chunks=(ChunkSpec(0),),
+            width=header.width,
+            height=header.height,
+            taken_at=meta.taken_at,
+            camera=meta.camera,
+            lat=meta.lat,
+            lon=meta.lon,
+        )
+    if kind == "pdf":
+        with pdf.open_pdf(path) as document:
+            pages, taken_at = document.pages, pdf.date_of(document)
+        return Outline(
+            "pdf", tuple(ChunkSpec(i, page=i + 1) for i in range(pages)), pages=pages, taken_at=taken_at
+        )
+    info = video.probe(path)
+    ends = grid(info.duration_s, window_s, overlap_s)
+    cuts = video.scene_cuts(path, ends, snap_reach(window_s)) if ends else []
+    spans = windows(info.duration_s, window_s, overlap_s, cuts=cuts)
+    return Outline(
+        kind="video",
+        chunks=tuple(ChunkSpec(i, start_s=start, end_s=end) for i, (start, end) in enumerate(spans)),
+        duration_s=info.duration_s,
+        width=info.width,
+        height=info.height,
+        taken_at=info.created_at,
+        camera=info.camera,
+        lat=info.lat,
+        lon=info.lon,
+    )
+
+
+def decode(
+    path: Path, kind: Kind, specs: Sequence[ChunkSpec], *, max_frames: int = 8, max_side: int = 1280
+) -> list[Chunk]:
+    """The chunks of `specs` (of one file, in order): pictures, text, thumbnail. Holds those and no more.
+
+    In a damaged file chunks that cannot be decoded are left out, so the answer may be shorter than `specs`;
+    `MediaError` when none of them can.
+    """
+    found: list[Chunk] = []
+    fault: MediaError | None = None
+    if kind == "image":
+        # At most one chunk; asked for none, read none.
+        return [_still(spec, image.read_image(path, max_side)) for spec in specs[:1]]
+    if kind == "pdf":
+        with pdf.open_pdf(path) as document:
+            for spec in specs:
+                try:
+                    found.append(_page(document, spec, max_side))
+                except MediaError as error:
+                    fault = error
+    else:
+        with video.open_video(path) as opened:
+            for spec in specs:
+                try:
+                    found.append(_window(opened, spec, max_frames, max_side))
+                except MediaError as error:
+                    fault = error
+    if fault is not None and not found:
+        raise fault
+    return found
+
+
+def to_input(chunk: Chunk, kind: Kind, role: Role = "document") -> Input:
+    """What a model takes: the image, the frames of the window, or the page with its text."""
+    from model.inputs import Input
+
+    if kind == "video":
+        return Input(video=chunk.frames, role=role, kind="video")
+    return Input(text=chunk.text or None, images=(chunk.frames[0],), role=role, kind=kind)
+
+
+def make_thumbnail(path: Path, kind: Kind, spec: ChunkSpec) -> bytes:
+    """The WebP thumbnail alone, for a cache that was deleted. Raises `MediaError`."""
+    chunks = decode(path, kind, (spec,), max_side=THUMBNAIL_SIDE)
+    return chunks[0].thumbnail if chunks else b""
+
+
+def _still(spec: ChunkSpec, picture: np.ndarray, text: str = "") -> Chunk:
+    return Chunk(spec, picture[None], text, to_webp(picture))
+
+
+def _page(document: pdf.Document, spec: ChunkSpec, max_side: int) -> Chunk:
+    page = pdf.require_page(document, spec.page)
+    return _still(spec, document.image(page, max_side), document.text(page))
+
+
+def _window(opened: video.VideoStream, spec: ChunkSpec, max_frames: int, max_side: int) -> Chunk:
+    start, end = spec.start_s or 0.0, spec.end_s or 0.0
+    tolerance = KEYFRAME_TOLERANCE * (end - start) / max_frames
+    frames, times = video.sample_open(opened, start, end, max_frames, max_side, tolerance_s=tolerance)
+    return Chunk(spec, frames, "", to_webp(frames[most_telling(frames)]), times)
+
+
+def most_telling(frames: np.ndarray) -> int:
+    """Which of the frames [T, H, W, 3] to show for all: neither black, nor blank, nor blurred.
+
+    Spread of brightness times sharpness (the mean step between neighbouring pixels), on small grey copies.
+    Ties, and frames nearly as good, go to the one nearest the middle.
+    """
+    if len(frames) == 1:
+        return 0
+    step = max(1, max(frames.shape[1:3]) // 160)
+    grey = frames[:, ::step, ::step].astype(np.float32).mean(axis=3)
+    spread = grey.std(axis=(1, 2))
+    sharp = np.abs(np.diff(grey, axis=1)).mean(axis=(1, 2)) + np.abs(np.diff(grey, axis=2)).mean(axis=(1, 2))
+    score = np.sqrt(spread * sharp)
+    good = np.flatnonzero(score >= 0.9 * score.max())
+    return int(good[np.argmin(np.abs(good - (len(frames) - 1) / 2))])
+
+
+def to_webp(picture: np.ndarray, max_side: int = THUMBNAIL_SIDE) -> bytes:
+    """A picture [H, W, 3] as WebP, its longest side at most `max_side`."""
+    from PIL import Image
+
+    small = Image.fromarray(picture)
+    scale = max_side / max(small.size)
+    if scale < 1:
+        size = (max(1, round(small.width * scale)), max(1, round(small.height * scale)))
+        small = small.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    out = io.BytesIO()
+    small.save(out, "WEBP", quality=78, method=2)
+    return out.getvalue()

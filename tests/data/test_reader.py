@@ -1,0 +1,101 @@
+"""From a file to chunks: outline, decode, thumbnails, inputs."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from data.media.kinds import MediaError
+from data.reader import ChunkSpec, decode, make_thumbnail, most_telling, outline, to_input
+from tests.media import draw_image, draw_pdf, draw_video, picture, time_of
+
+
+def test_an_image_is_one_chunk(tmp_path: Path) -> None:
+    taken = {"taken": "2023:07:14 09:30:00", "offset": "+02:00", "make": "Google", "model": "Pixel 7"}
+    path = draw_image(
+        tmp_path / "a.jpg", "dog", (640, 480), exif={**taken, "gps": (38.71, -9.14), "orientation": 6}
+    )
+    found = outline(path, "image")
+    assert found.chunks == (ChunkSpec(0),) and (found.width, found.height) == (480, 640)
+    assert found.taken_at == 1689319800 and found.camera == "Google Pixel 7"
+    assert (found.lat, found.lon) == pytest.approx((38.71, -9.14), abs=1e-4)
+    (chunk,) = decode(path, "image", found.chunks, max_side=320)
+    assert chunk.frames.shape == (1, 320, 240, 3)
+    given = to_input(chunk, "image")
+    assert (
+        given.kind == "image" and given.images[0] is not None and given.text is None and given.video is None
+    )
+
+
+def test_a_video_becomes_windows_of_eight_frames(tmp_path: Path) -> None:
+    path = draw_video(tmp_path / "a.mp4", 66, 5, metadata={"creation_time": "2021-05-06T07:08:09Z"})
+    found = outline(path, "video")
+    assert [(c.start_s, c.end_s) for c in found.chunks] == [(0.0, 30.0), (30.0, 60.0), (60.0, 66.0)]
+    assert found.duration_s == 66.0 and found.taken_at == 1620284889
+    chunks = decode(path, "video", found.chunks, max_side=120)
+    for chunk in chunks:
+        assert chunk.frames.shape == (8, 90, 120, 3) and chunk.times is not None
+        assert [time_of(f) for f in chunk.frames] == pytest.approx(chunk.times, abs=0.11)
+        assert chunk.spec.start_s is not None and chunk.spec.end_s is not None
+        assert chunk.spec.start_s <= chunk.times[0] and chunk.times[-1] < chunk.spec.end_s
+    again = decode(path, "video", found.chunks[1:2], max_side=120)[0]
+    assert (again.frames == chunks[1].frames).all(), "a window alone is the window in a batch"
+    given = to_input(chunks[0], "video", role="query")
+    assert given.video is not None and given.role == "query" and given.images == ()
+
+
+def test_a_window_ends_at_a_scene_cut_nearby(tmp_path: Path) -> None:
+    scenes = [(0.0, (200, 40, 40)), (28.4, (20, 60, 200)), (61.2, (40, 160, 60))]
+    path = draw_video(tmp_path / "a.mp4", 80, 5, scenes=scenes, text="x", gop=40)
+    ends = [c.end_s for c in outline(path, "video").chunks]
+    assert ends == pytest.approx([28.4, 61.2, 80.0], abs=0.25)
+
+
+def test_a_pdf_is_a_chunk_a_page_with_its_text(tmp_path: Path) -> None:
+    path = draw_pdf(
+        tmp_path / "a.pdf", ["first page", "second page"], metadata={"creationDate": "D:20200102030405Z"}
+    )
+    found = outline(path, "pdf")
+    assert [c.page for c in found.chunks] == [1, 2] and found.pages == 2 and found.taken_at == 1577934245
+    chunks = decode(path, "pdf", found.chunks)
+    assert [c.text for c in chunks] == ["first page", "second page"]
+    assert max(chunks[0].frames.shape) == 1280 and chunks[0].frames.shape[0] == 1
+    assert to_input(chunks[1], "pdf").text == "second page"
+
+
+def test_a_thumbnail_is_a_small_webp(tmp_path: Path) -> None:
+    path = draw_image(tmp_path / "a.png", "hello", (1000, 500))
+    with Image.open(io.BytesIO(make_thumbnail(path, "image", ChunkSpec(0)))) as small:
+        assert small.format == "WEBP" and small.size == (384, 192)
+
+
+def test_the_thumbnail_is_neither_black_nor_blurred() -> None:
+    sharp = picture("goal", (320, 240), seed=3)
+    blurred = sharp.filter(ImageFilter.GaussianBlur(12))
+    black, white = (Image.new("RGB", (320, 240), c) for c in ("black", "white"))
+    frames = np.stack([np.asarray(f) for f in (black, blurred, sharp, white, blurred)])
+    assert most_telling(frames) == 2
+    assert most_telling(frames[[0, 1, 3]]) == 1, "blurred is better than nothing"
+
+
+def test_chunks_and_outlines_travel_between_processes(tmp_path: Path) -> None:
+    path = draw_image(tmp_path / "a.png")
+    found = outline(path, "image")
+    assert pickle.loads(pickle.dumps(found)) == found
+    error = pickle.loads(pickle.dumps(MediaError("why", "empty")))
+    assert (str(error), error.cause) == ("why", "empty")
+
+
+def test_what_is_readable_of_a_cut_off_video_is_read(tmp_path: Path) -> None:
+    whole = draw_video(tmp_path / "whole.mp4", 100, 5, options={"movflags": "faststart"}, text="x")
+    data = whole.read_bytes()
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(data[: int(len(data) * 0.55)])
+    found = outline(cut, "video")
+    assert found.duration_s is not None and 30 < found.duration_s < 75
+    assert len(decode(cut, "video", found.chunks, max_side=64)) == len(found.chunks)
