@@ -204,7 +204,9 @@ def _shown(picture: np.ndarray) -> Input:
 
 def _crop_and_flip(picture: np.ndarray) -> np.ndarray:
     height, width = picture.shape[:2]
-    return np.ascontiguousarray(picture[height // 10 : height - height // 10, width // 10 : width - width // 10][:, ::-1])
+    return np.ascontiguousarray(
+        picture[height // 10 : height - height // 10, width // 10 : width - width // 10][:, ::-1]
+    )
 
 
 def _degrade(picture: np.ndarray) -> np.ndarray:
