@@ -116,6 +116,7 @@ def draw_video(
     gop: int = 12,
     times: Sequence[float] | None = None,
     rotation: int = 0,
+    sample_aspect: int = 1,
     audio: bool = False,
     video: bool = True,
     metadata: dict[str, str] | None = None,
@@ -131,17 +132,27 @@ def draw_video(
     import av
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    clock = Fraction(1, 30000)
+    # AVI counts frames: a finer clock fills it with empty ones.
+    avi = path.suffix == ".avi"
+    clock = 1 / Fraction(fps).limit_denominator(1001) if avi else Fraction(1, 30000)
     with av.open(str(path), "w", options=options or {}) as out:
         out.metadata.update(metadata or {})
         if video:
             stream = out.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
-            stream.width, stream.height, stream.pix_fmt = size[0], size[1], "yuv420p"
+            stream.width, stream.height, stream.pix_fmt = (
+                size[0],
+                size[1],
+                "yuvj420p" if codec == "mjpeg" else "yuv420p",
+            )
             stream.codec_context.gop_size = gop
             stream.codec_context.time_base = clock
             if codec == "libx264":
                 reorder = "0" if times is not None else "2"
                 stream.options = {"preset": "ultrafast", "bf": reorder, "b-adapt": "0"}
+            if sample_aspect != 1:
+                stream.codec_context.sample_aspect_ratio = Fraction(sample_aspect)
+            if sample_aspect != 1:
+                stream.codec_context.sample_aspect_ratio = Fraction(sample_aspect)
             if rotation:
                 stream.set_display_rotation(-rotation)
         sound = out.add_stream("aac", rate=16000, layout="mono") if audio else None

@@ -142,11 +142,13 @@ def sniff(head: bytes) -> str | None:
         return "video" if any(m in head for m in (b"theora", b"\x01video", b"BBCD")) else "a sound file"
     if head[:2] == b"BM" and len(head) >= 26 and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
         return "image"
-    if b"%PDF-" in head[:1024]:
+    if head[:5] == b"%PDF-":
         return "pdf"
     for offset, magic, what in _MAGIC:
         if head[offset : offset + len(magic)] == magic:
             return what
+    if b"%PDF-" in head[:1024]:  # readers accept a header that comes late
+        return "pdf"
     if (head[:1] == b"\x47" and head[188:189] == b"\x47") or (
         head[4:5] == b"\x47" and head[196:197] == b"\x47"
     ):

@@ -222,6 +222,8 @@ class _MuPDF:
             AssertionError,
             ArithmeticError,
         ) as error:
+            if "number of pages" in str(error):
+                raise MediaError("the PDF claims an impossible number of pages", "too large") from error
             if "malloc" in str(error):
                 raise MediaError("drawing it needs more memory than allowed", "memory") from error
             raise MediaError(_DAMAGED, "damaged") from error
@@ -301,7 +303,7 @@ class _PDFium:
             bitmap = sheet.render(
                 scale=_scale(width, height, max_side), rev_byteorder=True, may_draw_forms=False
             )
-            array = bitmap.to_numpy()
+            array = bitmap.to_numpy()[:max_side, :max_side]  # PDFium rounds up
             return np.ascontiguousarray(
                 array[:, :, :3] if array.ndim == 3 else np.stack([array] * 3, axis=-1)
             )

@@ -30,6 +30,8 @@ MAX_FRAME_PIXELS = 8192 * 8192
 # Containers of people's videos. Not playlists (HLS, DASH, concat): those make FFmpeg open other files and
 # addresses.
 CONTAINERS = "mov,mp4,matroska,webm,avi,mpeg,mpegvideo,mpegts,asf,flv,ogg,mxf,dv,h264,hevc,m4v,mpegtsraw"
+# The last frame of a file is taken to be on screen this long beyond its own time.
+LONGEST_STILL_S = 5.0
 # dav1d takes its setting when it is opened, so a frame skipped once is skipped for good.
 _NO_SKIPPING = ("libdav1d", "av1", "libaom-av1")
 # A group of pictures longer than this is decoded as it is read, so that memory stays flat.
@@ -72,7 +74,7 @@ def _reason(error: Exception, path: Path) -> MediaError:
     lost = _mp4_index_missing(path)
     if lost:
         return MediaError("the video is cut off: its index at the end is missing; copy it again", "cut off")
-    return MediaError("the video is damaged; no player's decoder could make sense of it", "damaged")
+    return MediaError("the video is damaged; no decoder makes sense of it", "damaged")
 
 
 def _mp4_index_missing(path: Path) -> bool:
@@ -142,7 +144,7 @@ class VideoStream:
         self.buffer: list[Any] = []  # packets demuxed since a keyframe that we may have to start from
         # buffer[: fed] has been given to the decoder since its last flush; None: it must start at a keyframe.
         self.fed: int | None = None
-        self.whole: set[int] = set()  # time stamps fed without leave to skip them
+        self.given: set[int] = set()  # time stamps of the packets fed since then
         self.recent: list[tuple[int, Any]] = []  # the last frames that came out, with their time stamps
 
     # Clock and size
@@ -181,10 +183,9 @@ class VideoStream:
         if container.duration:
             claimed = max(claimed, container.duration / 1_000_000)
         end = self._end_of_packets(claimed)
-        if claimed <= 0 or end < claimed - max(1.0, 0.02 * claimed):
-            claimed, truncated = end, claimed > 0
-        else:
-            truncated = False
+        truncated = 0 < end < claimed - max(1.0, 0.02 * claimed)
+        if truncated or end > claimed + 1.0:
+            claimed = end
         if claimed > MAX_DURATION_S:
             raise MediaError(
                 f"it claims to last {claimed / 86400:,.0f} days; its clock is damaged", "damaged"
@@ -246,17 +247,37 @@ class VideoStream:
         """
         self._read_to(second)
         wanted = self._shown_at(second)
-        if wanted is None:
+        if wanted is None or (
+            second > self.second(self.buffer[wanted].pts) + LONGEST_STILL_S and self._at_end()
+        ):
             return None
         stamp = self.buffer[wanted].pts
         for recent_stamp, frame in self.recent:
             if recent_stamp == stamp:
                 return self.second(stamp), frame
+        on_its_way = stamp in self.given and (not self.recent or self.recent[-1][0] < stamp)
         start = self._start_for(wanted)
-        ahead = self.fed is not None and (wanted >= self.fed or self._on_its_way(stamp))
-        if not ahead or (self.fed is not None and start > self.fed):
-            self._restart(start)
-        return self._decode_to(wanted, stamp)
+        if self.fed is not None and start <= self.fed and (wanted >= self.fed or on_its_way):
+            found = self._decode_to(wanted, stamp)
+            if found is not None and found[0] == self.second(stamp):
+                return found
+        # The decoder is past it, or was allowed to leave it out.
+        if not self.buffer[start].is_keyframe:
+            self.buffer = []
+            self._read_to(second)
+            wanted = self._shown_at(second)
+            if wanted is None:
+                return None
+            start = self._start_for(wanted)
+        self._restart(start)
+        return self._decode_to(wanted, self.buffer[wanted].pts)
+
+    def _at_end(self) -> bool:
+        """True when there is nothing more to read: what comes after has been cut off."""
+        more = next(self.source, None)
+        if more is not None:
+            self.buffer.append(more)
+        return more is None
 
     def keyframe_near(self, second: float, backward: bool = True) -> float | None:
         """The second of the keyframe at or before (else at or after) `second`, by the container's index."""
@@ -366,14 +387,10 @@ class VideoStream:
         keys = [i for i in range(wanted + 1) if self.buffer[i].is_keyframe and self.buffer[i].pts <= stamp]
         return keys[-1] if keys else 0
 
-    def _on_its_way(self, stamp: int) -> bool:
-        """True when the frame is in the decoder, fed whole and not yet out."""
-        return stamp in self.whole and (not self.recent or self.recent[-1][0] < stamp)
-
     def _restart(self, start: int) -> None:
         self.stream.codec_context.flush_buffers()
         self.fed = start
-        self.whole.clear()
+        self.given.clear()
         self.recent.clear()
 
     def _feed(self, packet: Any | None, skip: bool) -> list[tuple[int, Any]]:
@@ -384,8 +401,7 @@ class VideoStream:
         if packet is not None:
             skip = skip and self.codec not in _NO_SKIPPING
             context.skip_frame = "NONREF" if skip else "DEFAULT"
-            if not skip:
-                self.whole.add(packet.pts)
+            self.given.add(packet.pts)
             self.fed = (self.fed or 0) + 1
         try:
             frames = context.decode(packet)

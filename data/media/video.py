@@ -189,10 +189,16 @@ def _cut_near(video: VideoStream, second: float, within_s: float) -> tuple[float
 
 
 def _luminance(frame: Any) -> np.ndarray:
-    """Shares of 16 shades in each quarter of the picture, from its grey plane [4, 16]."""
+    """Shares of 17 shades in each quarter of the picture, from its grey plane: float64 [4, 17].
+
+    A pixel counts for the two shades nearest to it, so that a slow fade moves a little of it at a time.
+    """
     grey = frame.to_ndarray(format="gray8", width=64, height=64)
     quarters = (grey[:32, :32], grey[:32, 32:], grey[32:, :32], grey[32:, 32:])
-    return np.stack([np.bincount(q.ravel() >> 4, minlength=16) / q.size for q in quarters])
+    return np.stack([_SHADES.T @ np.bincount(q.ravel(), minlength=256) / q.size for q in quarters])
+
+
+_SHADES = np.clip(1 - np.abs(np.arange(256)[:, None] / 16 - np.arange(17)), 0, 1)  # [256, 17], rows sum to 1
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
