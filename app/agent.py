@@ -1,0 +1,138 @@
+"""The named Gradio endpoints, which are also the tools of its MCP server: search, similar, status.
+
+Built around the same `build_query` as the REST routes. Each returns JSON text (a dict would reach an agent
+as Python's repr) and takes a file as base64 text, so that nothing has to be uploaded to a folder first.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import mimetypes
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from app.api import MAX_HITS, BadRequest, Upload, build_query, safe_name, upload_folder
+from indexer.records import Answer, LibraryError
+
+MAGIC = (
+    (b"%PDF-", ".pdf"),
+    (b"\xff\xd8\xff", ".jpg"),
+    (b"\x89PNG", ".png"),
+    (b"GIF8", ".gif"),
+    (b"BM", ".bmp"),
+    (b"II*\0", ".tif"),
+    (b"MM\0*", ".tif"),
+    (b"\x1aE\xdf\xa3", ".mkv"),
+)
+
+
+def tools(library: Any, origin: str) -> tuple[Callable[..., str], ...]:
+    """The functions that Gradio and MCP offer. `origin` makes links in answers complete."""
+
+    def search(
+        text: str = "",
+        file_base64: str = "",
+        avoid: str = "",
+        kinds: list[str] | None = None,
+        under: str = "",
+        after: str = "",
+        before: str = "",
+        k: int = 10,
+        offset: int = 0,
+    ) -> str:
+        """Search the person's own images, videos and PDFs by meaning. Returns JSON with ranked hits: path, kind, page or start_s/end_s, snippet, open_url.
+
+        Args:
+            text: What to look for, in plain words.
+            file_base64: An image, video clip or PDF to look for, as base64 or as a data: URI.
+            avoid: Words for what is not wanted.
+            kinds: Any of image, video, pdf; empty means all.
+            under: Only files below this folder.
+            after: Only files taken on or after this date, such as 2024-06-01.
+            before: Only files taken before this date.
+            k: How many hits, 1 to 200.
+            offset: How many hits to pass over, for further pages.
+        """
+        values = {
+            "q": [text],
+            "avoid": [avoid],
+            "kind": list(kinds or ()),
+            "under": [under],
+            "after": [after],
+            "before": [before],
+        }
+        with upload_folder() as folder:
+            uploads = []
+            if file_base64:
+                data, suffix = decode_file(file_base64)
+                path = folder / safe_name(f"query{suffix}", 0)
+                path.write_bytes(data)
+                uploads.append(Upload(path))
+            return told(
+                lambda: library.search(build_query(values, uploads), k=_bounded(k), offset=max(0, int(offset))),
+                origin,
+            )
+
+    def similar(chunk_id: int, k: int = 10) -> str:
+        """Find what resembles a hit of an earlier search. Returns JSON like search.
+
+        Args:
+            chunk_id: The chunk_id of a hit.
+            k: How many hits, 1 to 200.
+        """
+
+        def call() -> Answer:
+            if library.chunk(int(chunk_id)) is None:
+                raise BadRequest(f"The library has no chunk {chunk_id}.")
+            return library.similar(int(chunk_id), k=_bounded(k))
+
+        return told(call, origin)
+
+    def status() -> str:
+        """What the library holds: counts of files, images, videos, PDFs and chunks, its folders, what is pending. Returns JSON."""
+        return json.dumps(asdict(library.status()), ensure_ascii=False)
+
+    return search, similar, status
+
+
+def told(call: Callable[[], Answer], origin: str) -> str:
+    """The answer as JSON text with complete links; an error of ours as `{"error": sentence}`."""
+    from data.media.kinds import MediaError
+
+    try:
+        answer = call().to_json()
+    except (LibraryError, MediaError, BadRequest) as error:
+        return json.dumps({"error": str(error)}, ensure_ascii=False)
+    for hit in answer["hits"]:
+        hit["thumb_url"], hit["open_url"] = origin + hit["thumb_url"], origin + hit["open_url"]
+    return json.dumps(answer, ensure_ascii=False)
+
+
+def decode_file(text: str) -> tuple[bytes, str]:
+    """(bytes, extension) of base64 text or a data: URI. Raises BadRequest."""
+    suffix = ""
+    body = text.strip()
+    if body.startswith("data:"):
+        head, _, body = body.partition(",")
+        suffix = mimetypes.guess_extension(head[5:].split(";")[0]) or ""
+    try:
+        data = base64.b64decode("".join(body.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise BadRequest("file_base64 is not base64 text; send the file's bytes, encoded.") from None
+    if data[4:8] == b"ftyp":
+        suffix = suffix or (".heic" if data[8:11] in (b"hei", b"mif") else ".avif" if data[8:12] == b"avif" else ".mp4")
+    if data[:4] == b"RIFF":
+        suffix = suffix or (".webp" if data[8:12] == b"WEBP" else ".avi")
+    for magic, extension in MAGIC:
+        if data.startswith(magic):
+            suffix = suffix or extension
+    if not suffix:
+        raise BadRequest("file_base64 is not an image, a video or a PDF that can be recognised.")
+    return data, suffix
+
+
+def _bounded(k: int) -> int:
+    return max(1, min(MAX_HITS, int(k)))

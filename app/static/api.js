@@ -1,0 +1,96 @@
+// The requests to the server, each a function; `Refused` carries its sentence. Knows nothing of the page.
+
+import { fields } from "./state.js";
+
+/** The server answered that it will not; `message` is a sentence for the person. */
+export class Refused extends Error {
+  /** @param {string} message @param {number} status */
+  constructor(message, status) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/** The server did not answer at all. */
+export class Away extends Error {}
+
+/** Bytes of all the files of one query; the server refuses more (app/security.py). */
+export const UPLOAD_LIMIT = 256 * 1024 * 1024;
+
+/**
+ * @param {string} url
+ * @param {RequestInit} [init]
+ */
+async function request(url, init) {
+  let response;
+  try {
+    response = await fetch(url, init);
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new Away("Sightline does not answer.");
+  }
+  const body = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Refused(sentence(body, response.status), response.status);
+  return body;
+}
+
+/** @param {any} body @param {number} status */
+function sentence(body, status) {
+  if (typeof body?.error === "string") return body.error;
+  if (status === 401) return "This page has lost its token; open the address that Sightline printed.";
+  return `Sightline could not do that (${status}).`;
+}
+
+/**
+ * One page of an answer. A query with files goes as a form, anything else as an address.
+ * @param {import("./types").State} state
+ * @param {{k: number, offset: number, signal?: AbortSignal}} page
+ * @returns {Promise<import("./types").Answer>}
+ */
+export function search(state, { k, offset, signal }) {
+  const params = fields(state);
+  params.set("k", String(k));
+  params.set("offset", String(offset));
+  const files = state.parts.filter((part) => part.file);
+  if (!files.length) return request("/api/search?" + params, { signal });
+  const form = new FormData();
+  for (const [name, value] of params) form.append(name, value);
+  for (const part of files) {
+    const file = /** @type {File} */ (part.file);
+    form.append(part.avoid ? "avoid_files" : "files", file, file.name);
+  }
+  return request("/api/search", { method: "POST", body: form, signal });
+}
+
+/** @returns {Promise<import("./types").Status>} */
+export const status = () => request("/api/status");
+
+/** @returns {Promise<import("./types").Failure[]>} */
+export const failures = () => request("/api/failures");
+
+/** @returns {Promise<{retried: number}>} */
+export const retry = () => request("/api/failures/retry", { method: "POST" });
+
+/** @param {number} id @returns {Promise<import("./types").Hit>} */
+export const chunk = (id) => request(`/api/chunk/${id}`);
+
+/** @param {string} path @returns {Promise<{path: string, exists: boolean, folders: string[]}>} */
+export const browse = (path) => request("/api/browse?" + new URLSearchParams({ path }));
+
+/** @param {string} path @returns {Promise<{roots: string[]}>} */
+export const addRoot = (path) => request("/api/roots", body("POST", { path }));
+
+/** @param {string} path @returns {Promise<{forgotten: number, roots: string[]}>} */
+export const forgetRoot = (path) => request("/api/roots", body("DELETE", { path }));
+
+/** @returns {Promise<any[]>} */
+export const models = () => request("/api/models");
+
+/** @param {number} file @param {number} page @param {string} words @returns {Promise<import("./types").PageLayer>} */
+export const pageLayer = (file, page, words) =>
+  request(`/page/${file}/${page}.json?` + new URLSearchParams({ q: words }));
+
+/** @param {string} method @param {any} value @returns {RequestInit} */
+function body(method, value) {
+  return { method, headers: { "content-type": "application/json" }, body: JSON.stringify(value) };
+}

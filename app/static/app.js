@@ -1,0 +1,181 @@
+// The page: search box, filters, results, viewer and library, put together over one state.
+// Every change goes through `go`, which writes the address and shows what follows from it.
+// It mounts itself in #sightline; within Gradio, `adopt` moves it into its gr.HTML without losing anything.
+
+import * as api from "./api.js";
+import { SearchBox } from "./chips.js";
+import { h, icon } from "./dom.js";
+import { Filters } from "./filters.js";
+import { Library } from "./library.js";
+import { Progress } from "./progress.js";
+import { Results } from "./results.js";
+import { asks, read, write } from "./state.js";
+import { keepUp } from "./upgrade.js";
+import { Viewer } from "./viewer.js";
+
+/** @typedef {import("./types").State} State */
+/** @typedef {import("./types").Status} Status */
+
+const VIEWS = /** @type {const} */ (["search", "library", "settings"]);
+
+export class Page {
+  /** @param {HTMLElement} host */
+  constructor(host) {
+    this.host = host;
+    this.state = read();
+    /** @type {Status | null} */
+    this.status = null;
+    this.scroller = document.scrollingElement ?? document.documentElement;
+    this.root = host.attachShadow({ mode: "open" });
+    const style = h("link", { rel: "stylesheet", href: "/ui/sightline.css" });
+
+    this.box = new SearchBox(this);
+    this.filters = new Filters(this);
+    this.results = new Results(this);
+    this.viewer = new Viewer(this);
+    this.library = new Library(this);
+    this.progress = new Progress(this);
+    this.notices = h("div", { class: "notices", role: "status" });
+    this.links = VIEWS.map((view) =>
+      h("a", { href: view === "search" ? "/" : `/?view=${view}`, onclick: (/** @type {MouseEvent} */ e) => this.visit(e, view) },
+        view[0].toUpperCase() + view.slice(1)));
+
+    this.main = h("main", { id: "main" },
+      h("h1", { class: "unseen" }, "Sightline: search your images, videos and PDFs"),
+      h("section", { class: "search", "aria-label": "Search" },
+        this.box.element, this.filters.element, this.results.element),
+      this.library.element,
+      h("section", { class: "settings", "aria-label": "Settings" },
+        h("p", { class: "quiet" }, "Settings are being loaded …")));
+    this.frame = h("div", { class: "frame", style: "visibility:hidden" },
+      h("a", { class: "skip", href: "#main", onclick: (/** @type {Event} */ e) => { e.preventDefault(); this.box.input.focus(); } }, "Skip to search"),
+      h("header", { class: "top" },
+        h("a", { class: "mark", href: "/", "aria-label": "Sightline, start page", onclick: (/** @type {MouseEvent} */ e) => this.home(e) },
+          glyph(), h("span", { "aria-hidden": "true" }, "Sightline")),
+        this.progress.element,
+        h("nav", { "aria-label": "Views" }, this.links)),
+      this.main, this.notices, this.viewer.element);
+    style.addEventListener("load", () => (this.frame.style.visibility = ""));
+    this.root.append(style, this.frame);
+
+    addEventListener("popstate", () => this.follow());
+    addEventListener("keydown", (event) => this.key(event));
+    if (!("scrollRestoration" in history)) return;
+    this.show();
+    this.progress.start();
+    keepUp(this);
+  }
+
+  /**
+   * Change the state, the address and the page.
+   * @param {Partial<State>} change
+   * @param {{step?: boolean}} [how] `step: false` replaces the entry that back would return to
+   */
+  go(change, { step = true } = {}) {
+    Object.assign(this.state, change);
+    write(this.state, step);
+    this.show();
+  }
+
+  /** Back or forward: take the state from the address. */
+  follow() {
+    this.state = read();
+    this.box.fill();
+    this.show();
+  }
+
+  show() {
+    const { state } = this;
+    this.frame.dataset.view = state.view;
+    this.frame.classList.toggle("asking", asks(state));
+    document.body.dataset.view = state.view;
+    this.links.forEach((link, n) => {
+      if (VIEWS[n] === state.view) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    });
+    document.title = state.q && state.view === "search" ? `${state.q} – Sightline` : "Sightline";
+    this.box.show();
+    this.filters.show();
+    if (state.view === "search") this.results.show();
+    if (state.view === "library") this.library.show();
+    this.viewer.show();
+  }
+
+  /** The status has come. @param {Status} status */
+  know(status) {
+    const before = this.status;
+    this.status = status;
+    this.library.know();
+    this.results.know(before);
+  }
+
+  /** @param {MouseEvent} event @param {State["view"]} view */
+  visit(event, view) {
+    if (event.metaKey || event.ctrlKey || event.shiftKey || event.button) return;
+    event.preventDefault();
+    this.go({ view, open: null });
+    this.scroller.scrollTop = 0;
+  }
+
+  /** @param {MouseEvent} event */
+  home(event) {
+    if (event.metaKey || event.ctrlKey || event.shiftKey || event.button) return;
+    event.preventDefault();
+    this.go({
+      q: "", avoid: [], parts: [], kinds: [], under: "", after: "", before: "", min_s: "", max_s: "",
+      file_id: "", sort: "relevance", open: null, view: "search",
+    });
+    this.box.fill();
+    this.box.input.focus();
+  }
+
+  /** @param {KeyboardEvent} event */
+  key(event) {
+    const at = /** @type {HTMLElement | null} */ (this.root.activeElement ?? document.activeElement);
+    const typing = at?.matches("input, textarea, select, [contenteditable]") ?? false;
+    if (event.defaultPrevented || event.metaKey || event.ctrlKey || event.altKey) return;
+    if (this.viewer.open) {
+      if (!typing) this.viewer.key(event);
+      return;
+    }
+    if (event.key === "/" && !typing && this.state.view === "search") {
+      event.preventDefault();
+      this.box.input.focus();
+      this.box.input.select();
+    } else if (event.key.startsWith("Arrow") && !typing) this.results.walk(event);
+  }
+
+  /** Say something once, for a while. @param {string} sentence @param {"said" | "wrong"} [how] */
+  say(sentence, how = "said") {
+    const notice = h("p", { class: `notice ${how}` }, sentence);
+    this.notices.replaceChildren(notice);
+    setTimeout(() => notice.remove(), how === "wrong" ? 9000 : 4500);
+  }
+
+  /** Say what went wrong with a request. @param {unknown} error */
+  sorry(error) {
+    if (error instanceof DOMException && error.name === "AbortError") return;
+    if (error instanceof api.Away) this.progress.away();
+    else this.say(error instanceof Error ? error.message : String(error), "wrong");
+  }
+}
+
+function glyph() {
+  const mark = icon("search");
+  mark.setAttribute("class", "icon glyph");
+  return mark;
+}
+
+const place = document.getElementById("sightline");
+const page = place && new Page(place);
+
+/** Gradio has made room for the page: move it there, playing videos, focus and all. @param {HTMLElement} room */
+export function adopt(room) {
+  if (!page || room.contains(page.host)) return;
+  const focused = /** @type {HTMLElement | null} */ (page.root.activeElement);
+  const top = page.scroller.scrollTop;
+  if ("moveBefore" in room) /** @type {any} */ (room).moveBefore(page.host, null);
+  else room.append(page.host);
+  page.scroller.scrollTop = top;
+  focused?.focus({ preventScroll: true });
+}

@@ -1,0 +1,203 @@
+// The search box: words, and chips for everything else that is asked for: files dropped anywhere, pasted or
+// chosen, chunks of the library, words to avoid. Each chip can be turned into something to avoid, or removed.
+
+import { UPLOAD_LIMIT } from "./api.js";
+import { h, icon } from "./dom.js";
+import { bytes } from "./format.js";
+
+/** @typedef {import("./types").Part} Part */
+
+/** Milliseconds after the last key before searching while typing; an answer slower than SLOW turns that off. */
+const PAUSE = 220;
+const SLOW = 300;
+const MAX_FILES = 8;
+
+export class SearchBox {
+  /** @param {import("./app.js").Page} page */
+  constructor(page) {
+    this.page = page;
+    this.timer = 0;
+    /** @type {Map<File, string>} */
+    this.pictures = new Map();
+    this.input = h("input", {
+      type: "search", name: "q", autocomplete: "off", spellcheck: "false", dir: "auto", enterkeyhint: "search",
+      "aria-label": "Search in words; put - before what you do not want",
+      placeholder: "Describe it, or drop a photo, a clip, a PDF", maxlength: 2000,
+      oninput: () => this.typed(), onkeydown: (/** @type {KeyboardEvent} */ e) => this.key(e),
+    });
+    this.chips = h("ul", { class: "chips", "aria-label": "Also asked for", role: "list" });
+    this.chooser = h("input", {
+      type: "file", multiple: true, hidden: true, tabindex: "-1", "aria-hidden": "true",
+      accept: "image/*,video/*,application/pdf,.heic,.heif,.avif,.mkv,.tif,.tiff",
+      onchange: () => { this.add([...(this.chooser.files ?? [])]); this.chooser.value = ""; },
+    });
+    this.clear = h("button", { type: "button", class: "plain", "aria-label": "Clear", title: "Clear (Esc)", onclick: () => this.empty() }, icon("close"));
+    this.element = h("form", { class: "box", role: "search", action: "/", onsubmit: (/** @type {Event} */ e) => { e.preventDefault(); this.submit(true); } },
+      h("div", { class: "field" },
+        icon("search"), this.chips, this.input, this.clear,
+        h("button", { type: "button", class: "plain", "aria-label": "Search with a file", title: "Search with a file (or drop or paste one)", onclick: () => this.chooser.click() }, icon("add")),
+        h("button", { type: "submit", class: "main" }, "Search")),
+      this.chooser);
+    this.curtain = h("div", { class: "curtain", hidden: true }, h("p", {}, "Drop to search for what is like it"));
+    this.element.append(this.curtain);
+    this.fill();
+    this.listen();
+  }
+
+  /** Words from the state into the field. */
+  fill() {
+    this.input.value = this.page.state.q;
+  }
+
+  show() {
+    const { parts, avoid } = this.page.state;
+    this.chips.replaceChildren(
+      ...parts.map((part) => this.chip(part)),
+      ...avoid.map((words) => this.word(words)));
+    this.chips.hidden = !parts.length && !avoid.length;
+    this.clear.hidden = !this.input.value && this.chips.hidden;
+  }
+
+  /** @param {Part} part */
+  chip(part) {
+    const name = part.file ? part.file.name : "this item";
+    const picture = part.file ? this.picture(part.file) : h("img", { src: `/thumb/${part.chunk}.webp`, alt: "" });
+    const turn = part.avoid ? "Look for what is like it" : "Not like this";
+    return h("li", { class: part.avoid ? "chip avoid" : "chip" },
+      picture,
+      h("span", { class: "name" }, part.avoid ? "not like " : part.chunk !== undefined ? "like " : "", h("bdi", {}, name)),
+      h("button", { type: "button", class: "plain", "aria-label": `${turn}: ${name}`, "aria-pressed": String(part.avoid), title: turn, onclick: () => this.turn(part) }, icon("avoid")),
+      h("button", { type: "button", class: "plain", "aria-label": `Remove ${name}`, title: "Remove", onclick: () => this.remove(part) }, icon("close")));
+  }
+
+  /** @param {string} words */
+  word(words) {
+    const { page } = this;
+    const rest = page.state.avoid.filter((other) => other !== words);
+    return h("li", { class: "chip avoid" },
+      h("span", { class: "name" }, "not ", h("bdi", {}, words)),
+      h("button", { type: "button", class: "plain", "aria-label": `Look for ${words} instead of avoiding it`, title: "Look for it instead", onclick: () => { page.state.q = `${page.state.q} ${words}`.trim(); this.fill(); page.go({ avoid: rest, open: null }); } }, icon("avoid")),
+      h("button", { type: "button", class: "plain", "aria-label": `Remove ${words}`, title: "Remove", onclick: () => page.go({ avoid: rest, open: null }) }, icon("close")));
+  }
+
+  /** @param {File} file */
+  picture(file) {
+    if (file.type.startsWith("image/") || file.type.startsWith("video/")) {
+      const url = this.pictures.get(file) ?? URL.createObjectURL(file);
+      this.pictures.set(file, url);
+      if (file.type.startsWith("video/")) return h("video", { src: url + "#t=0.5", muted: true, preload: "metadata", tabindex: "-1" });
+      const picture = h("img", { src: url, alt: "" });
+      picture.addEventListener("error", () => picture.replaceWith(icon("image")));
+      return picture;
+    }
+    return icon(/\.pdf$/i.test(file.name) ? "pdf" : "image");
+  }
+
+  /** @param {Part} part */
+  turn(part) {
+    this.page.go({
+      parts: this.page.state.parts.map((other) => (other === part ? { ...part, avoid: !part.avoid } : other)),
+      open: null,
+    });
+  }
+
+  /** @param {Part} part */
+  remove(part) {
+    this.page.go({ parts: this.page.state.parts.filter((other) => other !== part), open: null });
+    this.input.focus();
+  }
+
+  /** Files as parts of the query. @param {File[]} files */
+  add(files) {
+    const { page } = this;
+    const parts = page.state.parts;
+    const held = parts.filter((part) => part.file).length;
+    const room = files.slice(0, MAX_FILES - held);
+    if (room.length < files.length) page.say(`At most ${MAX_FILES} files can be searched with at once.`, "wrong");
+    const size = [...parts.map((part) => part.file?.size ?? 0), ...room.map((file) => file.size)].reduce((a, b) => a + b, 0);
+    if (size > UPLOAD_LIMIT) {
+      page.say(`That is ${bytes(size)}; a search takes up to ${bytes(UPLOAD_LIMIT)}. Try a shorter cut of it.`, "wrong");
+      return;
+    }
+    if (!room.length) return;
+    page.go({
+      q: this.words().q, open: null, file_id: "", view: "search",
+      parts: [...parts, ...room.map((file) => ({ file, avoid: false }))],
+    });
+  }
+
+  /** The field's words, those after a `-` apart: `beach -people -"hard rain"`. */
+  words() {
+    /** @type {string[]} */
+    const avoid = [];
+    const q = this.input.value.replace(/(^|\s)-(?:"([^"]+)"|([^\s"-]\S*))/g, (_, space, phrase, word) => {
+      avoid.push(phrase ?? word);
+      return space;
+    });
+    return { q: q.replace(/\s+/g, " ").trim(), avoid };
+  }
+
+  /** @param {boolean} step whether back should return to what was there before */
+  submit(step) {
+    clearTimeout(this.timer);
+    const { q, avoid } = this.words();
+    const { state } = this.page;
+    this.page.go({
+      q, avoid: step ? [...new Set([...state.avoid, ...avoid])] : state.avoid, open: null, view: "search",
+    }, { step });
+    if (step) {
+      this.fill();
+      this.page.results.searchNow();
+    }
+  }
+
+  typed() {
+    this.clear.hidden = !this.input.value && this.chips.hidden;
+    clearTimeout(this.timer);
+    const files = this.page.state.parts.some((part) => part.file);
+    if (files || this.page.results.slowest > SLOW || /(^|\s)-\S*$/.test(this.input.value)) return;
+    this.timer = window.setTimeout(() => this.submit(false), PAUSE);
+  }
+
+  /** @param {KeyboardEvent} event */
+  key(event) {
+    if (event.key === "Escape") {
+      event.preventDefault();
+      if (this.input.value || !this.chips.hidden) this.empty();
+      else this.input.blur();
+    } else if (event.key === "Backspace" && !this.input.value && this.page.state.parts.length) {
+      this.remove(this.page.state.parts[this.page.state.parts.length - 1]);
+    } else if (event.key === "ArrowDown") {
+      event.preventDefault();
+      this.page.results.enter();
+    }
+  }
+
+  empty() {
+    this.input.value = "";
+    this.page.go({ q: "", avoid: [], parts: [], file_id: "", open: null });
+    this.input.focus();
+  }
+
+  /** Drops and pastes anywhere on the page. */
+  listen() {
+    let depth = 0;
+    const carries = (/** @type {DragEvent} */ event) => event.dataTransfer?.types.includes("Files") ?? false;
+    addEventListener("dragenter", (event) => { if (carries(event)) { depth += 1; this.curtain.hidden = false; } });
+    addEventListener("dragleave", (event) => { if (carries(event) && --depth <= 0) { depth = 0; this.curtain.hidden = true; } });
+    addEventListener("dragover", (event) => { if (carries(event)) event.preventDefault(); });
+    addEventListener("drop", (event) => {
+      depth = 0;
+      this.curtain.hidden = true;
+      if (!carries(event)) return;
+      event.preventDefault();
+      this.add([...(event.dataTransfer?.files ?? [])]);
+    });
+    addEventListener("paste", (event) => {
+      const files = [...(event.clipboardData?.files ?? [])];
+      if (!files.length) return;
+      event.preventDefault();
+      this.add(files);
+    });
+  }
+}

@@ -1,0 +1,78 @@
+// Elements made by hand: `h` builds one, `icon` draws one. Text is always text, never markup, so a file
+// called "<img onerror=…>" is shown as it is called. Knows nothing of what is being built.
+
+/** @typedef {Node | string | number | null | undefined | false} Child */
+
+/**
+ * An element with properties, attributes and `on…` listeners, and its children.
+ * @template {keyof HTMLElementTagNameMap} T
+ * @param {T} tag
+ * @param {Record<string, any>} [props] `class`, `on` listeners, DOM properties, anything else an attribute
+ * @param {...(Child | Child[])} children
+ * @returns {HTMLElementTagNameMap[T]}
+ */
+export function h(tag, props = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(props)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "class") element.className = value;
+    else if (name === "style") element.style.cssText = value;
+    else if (value === true) element.setAttribute(name, "");
+    else if (name === "value" || name === "hidden" || name === "muted") /** @type {any} */ (element)[name] = value;
+    else element.setAttribute(name, String(value));
+  }
+  element.append(...children.flat().filter(kept).map(String_or_node));
+  return element;
+}
+
+/** @param {Child} child */
+function kept(child) {
+  return child !== null && child !== undefined && child !== false;
+}
+
+/** @param {Child} child @returns {Node | string} */
+function String_or_node(child) {
+  return child instanceof Node ? child : String(child);
+}
+
+const PATHS = {
+  search: "M10.5 4a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13ZM15.5 15.5 20 20",
+  close: "M6 6l12 12M18 6 6 18",
+  add: "M12 5v14M5 12h14",
+  left: "M14.5 5 8 12l6.5 7",
+  right: "M9.5 5 16 12l-6.5 7",
+  image: "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4M15.5 9.5h.01",
+  video: "M4 6h11v12H4zM15 10.5 20 8v8l-5-2.5",
+  pdf: "M7 3h7l4 4v14H7zM14 3v4h4M10 12h5M10 15.5h5",
+  folder: "M3 6h6l2 2h10v11H3z",
+  similar: "M4 4h9v9H4zM11 16v4h9v-9h-4",
+  inside: "M7 3h7l4 4v5M14 3v4h4M7 3v18h4M16 14a3 3 0 1 0 0 6 3 3 0 0 0 0-6ZM18.2 19.2 21 22",
+  copy: "M8 8h11v12H8zM5 16V4h11",
+  download: "M12 4v11M7.5 11 12 15.5 16.5 11M5 20h14",
+  cut: "M6 5.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5ZM6 13.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5ZM8 9.5 20 17M8 14.5 20 7",
+  plus: "M10.5 4a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13ZM15.5 15.5 20 20M10.5 8v5M8 10.5h5",
+  minus: "M10.5 4a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13ZM15.5 15.5 20 20M8 10.5h5",
+  layers: "M12 4 3 9l9 5 9-5ZM3 14l9 5 9-5",
+  avoid: "M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16ZM6.5 6.5l11 11",
+  retry: "M19 12a7 7 0 1 1-2.2-5.1M17.5 3.5v4h-4",
+  sort: "M7 5v14M4 16l3 3 3-3M13 7h8M13 12h6M13 17h4",
+  date: "M4 6h16v14H4zM4 10h16M8 3.5V7M16 3.5V7",
+  length: "M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16ZM12 8v4.5l3 2",
+  open: "M14 4h6v6M20 4l-9 9M18 14v6H4V6h6",
+};
+
+/**
+ * A line drawing of 20 by 20 pixels, hidden from screen readers (what it means stands beside it).
+ * @param {keyof typeof PATHS} name
+ */
+export function icon(name) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("class", "icon");
+  svg.setAttribute("aria-hidden", "true");
+  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  path.setAttribute("d", PATHS[name]);
+  svg.append(path);
+  return svg;
+}

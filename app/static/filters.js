@@ -1,0 +1,149 @@
+// The row of filters: kind, folder, date, length, each with the counts of the answer, and the order.
+// Built around plain buttons and menus (details/summary); knows the facets only as they come in the answer.
+
+import { h, icon } from "./dom.js";
+import { count, nearFolder } from "./format.js";
+import { asks, filtered } from "./state.js";
+
+/** @typedef {import("./types").State} State */
+
+const LENGTHS = /** @type {const} */ ([
+  ["under a minute", "", "60"], ["1 to 10 minutes", "60", "600"], ["over 10 minutes", "600", ""],
+]);
+
+export class Filters {
+  /** @param {import("./app.js").Page} page */
+  constructor(page) {
+    this.page = page;
+    /** @type {Record<string, Record<string, number>>} */
+    this.facets = {};
+    this.element = h("div", { class: "filters", role: "group", "aria-label": "Filters" });
+    document.addEventListener("click", (event) => this.shut(event));
+    this.element.addEventListener("keydown", (event) => {
+      const open = event.key === "Escape" && this.element.querySelector("details[open]");
+      if (!open) return;
+      event.stopPropagation();
+      open.removeAttribute("open");
+      open.querySelector("summary")?.focus();
+    });
+  }
+
+  /** The counts of the newest answer. @param {Record<string, Record<string, number>>} facets */
+  know(facets) {
+    this.facets = facets;
+    this.show();
+  }
+
+  show() {
+    const { state, status } = this.page;
+    const open = /** @type {HTMLElement | null} */ (this.element.querySelector("details[open]"))?.dataset.name;
+    const held = /** @type {HTMLElement | null} */ (this.page.root?.activeElement)?.dataset?.key;
+    const kinds = /** @type {const} */ (["image", "video", "pdf"]).map((kind) => this.kind(kind));
+    this.element.hidden = !asks(state) && !filtered(state) && !(status && status.files > 1);
+    const menus = [this.folders(), this.dates(), this.lengths()];
+    for (const menu of menus) if (menu && menu.dataset.name === open) menu.open = true;
+    this.element.replaceChildren(
+      ...kinds, ...menus.filter((menu) => menu !== null), this.inside() ?? "", this.order() ?? "",
+      filtered(state) ? h("button", { type: "button", class: "plain reset", "data-key": "reset", onclick: () => this.set({ kinds: [], under: "", after: "", before: "", min_s: "", max_s: "", file_id: "" }) }, "Clear filters") : "");
+    if (held) /** @type {HTMLElement | null} */ (this.element.querySelector(`[data-key="${CSS.escape(held)}"]`))?.focus();
+  }
+
+  /** @param {Partial<State>} change */
+  set(change) {
+    this.page.go({ ...change, open: null });
+  }
+
+  /** @param {"image" | "video" | "pdf"} kind */
+  kind(kind) {
+    const { kinds } = this.page.state;
+    const on = kinds.includes(kind);
+    const n = this.facets.kind?.[kind];
+    const name = { image: "Images", video: "Videos", pdf: "PDFs" }[kind];
+    return h("button", {
+      type: "button", class: "filter", "aria-pressed": String(on), "data-key": kind,
+      onclick: () => this.set({ kinds: on ? kinds.filter((k) => k !== kind) : [...kinds, kind] }),
+    }, icon(kind), name, n === undefined ? null : h("span", { class: "n" }, count(n)));
+  }
+
+  /**
+   * A menu of choices, one of which may be chosen.
+   * @param {string} name
+   * @param {"folder" | "date" | "length"} picture
+   * @param {string} chosen what stands on the closed menu, or nothing
+   * @param {{label: string, n?: number, on: boolean, title?: string, change: Partial<State>}[]} choices
+   * @param {HTMLElement[]} more
+   */
+  menu(name, picture, chosen, choices, more = []) {
+    return h("details", { class: chosen ? "menu chosen" : "menu", "data-name": name },
+      h("summary", { class: "filter", "data-key": name }, icon(picture), h("bdi", {}, chosen || name)),
+      h("div", { class: "sheet" },
+        choices.map(({ label, n, on, title, change }) =>
+          h("button", {
+            type: "button", "aria-pressed": String(on), title, "data-key": name + label,
+            onclick: (/** @type {Event} */ e) => { this.element.querySelector("details[open]")?.removeAttribute("open"); this.set(change); },
+          }, h("bdi", {}, label), n === undefined ? null : h("span", { class: "n" }, count(n)))),
+        more));
+  }
+
+  folders() {
+    const { under } = this.page.state;
+    const folders = Object.entries(this.facets.folder ?? {}).slice(0, 30);
+    if (!folders.length && !under) return null;
+    const choices = folders.map(([path, n]) => ({ label: nearFolder(path + "/x"), title: path, n, on: path === under, change: { under: path } }));
+    if (under) choices.unshift({ label: "All folders", title: "", n: /** @type {any} */ (undefined), on: false, change: { under: "" } });
+    return this.menu("Folder", "folder", under && nearFolder(under + "/x"), choices);
+  }
+
+  dates() {
+    const { after, before } = this.page.state;
+    const years = Object.entries(this.facets.year ?? {}).filter(([year]) => /^\d{4}$/.test(year)).sort().reverse();
+    if (!years.length && !after && !before) return null;
+    const whole = (/** @type {string} */ year) => ({ after: `${year}-01-01`, before: `${Number(year) + 1}-01-01` });
+    const choices = years.map(([year, n]) => {
+      const span = whole(year);
+      const on = after === span.after && before === span.before;
+      return { label: year, n, on, change: on ? { after: "", before: "" } : span };
+    });
+    const on = choices.find((choice) => choice.on);
+    const chosen = on?.label ?? (after || before ? `${after || "…"} – ${before || "…"}` : "");
+    const field = (/** @type {"after" | "before"} */ name, /** @type {string} */ label) =>
+      h("label", { class: "date" }, label, h("input", { type: "date", value: this.page.state[name], onchange: (/** @type {any} */ e) => this.set({ [name]: e.target.value }) }));
+    return this.menu("Date", "date", chosen, choices, [field("after", "From"), field("before", "Before")]);
+  }
+
+  lengths() {
+    const { min_s, max_s, kinds } = this.page.state;
+    if (kinds.length && !kinds.includes("video")) return null;
+    if (!this.facets.kind?.video && !min_s && !max_s) return null;
+    const counts = this.facets.length ?? {};
+    const keys = ["short", "medium", "long"];
+    const choices = LENGTHS.map(([label, low, high], n) => {
+      const on = min_s === low && max_s === high;
+      return { label, n: counts[keys[n]] ?? counts[label], on, change: on ? { min_s: "", max_s: "" } : { min_s: low, max_s: high } };
+    });
+    return this.menu("Length", "length", choices.find((choice) => choice.on)?.label ?? "", choices);
+  }
+
+  /** That only one file is searched. */
+  inside() {
+    const { file_id } = this.page.state;
+    if (!file_id) return null;
+    const name = this.page.results.titleOf(Number(file_id)) ?? "one file";
+    return h("button", { type: "button", class: "filter", "aria-pressed": "true", "data-key": "inside", onclick: () => this.set({ file_id: "" }), title: "Search everywhere again" },
+      icon("inside"), "in ", h("bdi", {}, name), icon("close"));
+  }
+
+  order() {
+    const { sort } = this.page.state;
+    if (!asks(this.page.state)) return null;
+    const next = sort === "date" ? "relevance" : "date";
+    return h("button", { type: "button", class: "filter order", "data-key": "order", onclick: () => this.set({ sort: next }), "aria-label": `Sorted by ${sort}; sort by ${next}` },
+      icon("sort"), sort === "date" ? "Newest first" : "Best first");
+  }
+
+  /** A click elsewhere shuts an open menu. @param {MouseEvent} event */
+  shut(event) {
+    const open = this.element.querySelector("details[open]");
+    if (open && !event.composedPath().includes(open)) open.removeAttribute("open");
+  }
+}

@@ -1,0 +1,65 @@
+// Numbers, times, paths and snippets as a person reads them. Pure functions; `marked` alone makes nodes.
+
+import { h } from "./dom.js";
+
+/** Seconds as `m:ss` or `h:mm:ss`. @param {number} seconds */
+export function clock(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  const two = (/** @type {number} */ n) => String(n).padStart(2, "0");
+  return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
+}
+
+/** Where in its file a hit is: `0:30–1:00`, `p. 12 of 40`, or nothing. @param {Pick<import("./types").Hit, "start_s" | "end_s" | "page" | "pages">} hit */
+export function place(hit) {
+  if (hit.page !== null) return hit.pages ? `p. ${hit.page} of ${hit.pages}` : `p. ${hit.page}`;
+  if (hit.start_s === null) return "";
+  return hit.end_s === null ? clock(hit.start_s) : `${clock(hit.start_s)}–${clock(hit.end_s)}`;
+}
+
+/** @param {number} n */
+export function count(n) {
+  return n.toLocaleString("en");
+}
+
+/** @param {number} n @param {string} one @param {string} [many] */
+export function counted(n, one, many = one + "s") {
+  return `${count(n)} ${n === 1 ? one : many}`;
+}
+
+/** @param {number} n bytes */
+export function bytes(n) {
+  const units = ["bytes", "kB", "MB", "GB", "TB"];
+  let step = 0;
+  while (n >= 1000 && step < units.length - 1) [n, step] = [n / 1000, step + 1];
+  return `${step ? n.toFixed(n < 10 ? 1 : 0) : n} ${units[step]}`;
+}
+
+/** How long something will still take. @param {number} seconds */
+export function lasting(seconds) {
+  if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  return `${(seconds / 3600).toFixed(1)} h`;
+}
+
+/** @param {number} unix seconds */
+export function day(unix) {
+  return new Date(unix * 1000).toLocaleDateString("en", { year: "numeric", month: "short", day: "numeric" });
+}
+
+/** The folder of a path. @param {string} path */
+export function folder(path) {
+  return path.replace(/[\\/][^\\/]*$/, "") || "/";
+}
+
+/** The last one or two names of a folder, enough to know it by. @param {string} path */
+export function nearFolder(path) {
+  return folder(path).split(/[\\/]/).filter(Boolean).slice(-2).join("/");
+}
+
+/** A snippet with the matched words marked; they stand between U+E000 and U+E001. @param {string} snippet */
+export function marked(snippet) {
+  return snippet.split(/\uE000(.*?)\uE001/s).map((piece, n) => (n % 2 ? h("mark", {}, piece) : piece));
+}
+
+export const KIND_NAMES = /** @type {const} */ ({ image: "Image", video: "Video", pdf: "PDF" });

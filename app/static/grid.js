@@ -1,0 +1,92 @@
+// One card of the grid: picture, place, name, folder or snippet, how good the match is; a video card plays
+// its moment in silence under the pointer. The grid is justified by CSS alone: a card grows in proportion
+// to its picture, so the pictures of a row come out equally high.
+
+import { h, icon } from "./dom.js";
+import { KIND_NAMES, day, marked, nearFolder, place } from "./format.js";
+
+/** @typedef {import("./types").Hit} Hit */
+
+/** Bounds of a picture's width over its height: a panorama or a till receipt must not rule its row. */
+const [NARROWEST, WIDEST] = [0.72, 2.2];
+
+/** @param {Hit} hit */
+export function ratio(hit) {
+  const natural = hit.width && hit.height ? hit.width / hit.height : hit.kind === "pdf" ? 0.77 : 1.5;
+  return Math.min(WIDEST, Math.max(NARROWEST, natural));
+}
+
+/** How good a match is beside the best one: three steps, no figure. @param {Hit} hit @param {number} best */
+export function strength(hit, best) {
+  if (!hit.relevant) return 0;
+  const part = best > 0 ? hit.score / best : 0;
+  return part > 0.8 ? 3 : part > 0.5 ? 2 : 1;
+}
+
+const STRENGTHS = ["less likely", "possible match", "good match", "strong match"];
+
+/**
+ * @param {Hit} hit
+ * @param {{best: number, ranked: boolean, open: (hit: Hit) => void, similar: (hit: Hit) => void}} how
+ */
+export function card(hit, { best, ranked, open, similar }) {
+  const where = place(hit);
+  const level = strength(hit, best);
+  const shape = ratio(hit);
+  const picture = h("img", { src: hit.thumb_url, alt: "", loading: "lazy", decoding: "async", draggable: "false" });
+  picture.addEventListener("error", () => picture.replaceWith(h("span", { class: "nothing" }, icon(hit.kind))), { once: true });
+  const frame = h("div", { class: `picture ${hit.kind}`, style: `aspect-ratio:${shape}` }, picture,
+    h("span", { class: "kind" }, icon(hit.kind), h("span", { class: "unseen" }, KIND_NAMES[hit.kind])),
+    where ? h("span", { class: "place" }, where) : null);
+  const dots = ranked
+    ? h("span", { class: `strength s${level}`, title: STRENGTHS[level] }, h("i"), h("i"), h("i"), h("span", { class: "unseen" }, STRENGTHS[level]))
+    : null;
+  const under = hit.snippet
+    ? h("span", { class: "snippet", dir: "auto" }, marked(hit.snippet))
+    : h("span", { class: "folder", title: hit.path }, h("bdi", {}, nearFolder(hit.path)), hit.taken_at ? ` · ${day(hit.taken_at)}` : "");
+  const link = h("a", {
+    href: hit.open_url, class: "open",
+    onclick: (/** @type {MouseEvent} */ event) => {
+      if (event.metaKey || event.ctrlKey || event.shiftKey || event.button) return;
+      event.preventDefault();
+      open(hit);
+    },
+  }, frame, h("span", { class: "line" }, h("bdi", { class: "title", title: hit.title }, hit.title), dots), under);
+  const element = h("li", { class: "card", style: `--ratio:${shape}`, "data-chunk": hit.chunk_id, "data-kind": hit.kind },
+    link,
+    h("button", { type: "button", class: "quick", "aria-label": `Find similar to ${hit.title}`, title: "Find similar", onclick: () => similar(hit) }, icon("similar")));
+  if (hit.kind === "video") preview(link, frame, hit);
+  return element;
+}
+
+const PREVIEW_AFTER = 180;
+
+/** Play the moment while the pointer rests on the card. @param {HTMLElement} link @param {HTMLElement} frame @param {Hit} hit */
+function preview(link, frame, hit) {
+  let timer = 0;
+  /** @type {HTMLVideoElement | null} */
+  let video = null;
+  const stop = () => {
+    clearTimeout(timer);
+    if (!video) return;
+    video.removeAttribute("src");
+    video.load();
+    video.remove();
+    video = null;
+  };
+  const start = () => {
+    if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+    const [from, to] = [hit.start_s ?? 0, hit.end_s ?? (hit.start_s ?? 0) + 30];
+    video = h("video", { class: "preview", muted: true, playsinline: true, preload: "auto", tabindex: "-1", "aria-hidden": "true", disablepictureinpicture: true });
+    const playing = video;
+    playing.addEventListener("loadedmetadata", () => (playing.currentTime = from));
+    playing.addEventListener("timeupdate", () => { if (playing.currentTime >= to) playing.currentTime = from; });
+    playing.addEventListener("playing", () => playing.classList.add("on"));
+    playing.addEventListener("error", stop);
+    playing.src = `/media/${hit.file_id}`;
+    frame.append(playing);
+    playing.play().catch(() => {}); // taken away before it began, or a codec this browser lacks: the picture stays
+  };
+  link.addEventListener("pointerenter", (event) => { if (event.pointerType === "mouse") timer = window.setTimeout(start, PREVIEW_AFTER); });
+  link.addEventListener("pointerleave", stop);
+}

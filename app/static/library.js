@@ -1,0 +1,219 @@
+// The library view: folders (add one by typing its path, remove one), what is being read and how fast, what
+// could not be read and why, the model in use and what another would cost, the disk used.
+
+import * as api from "./api.js";
+import { h, icon } from "./dom.js";
+import { bytes, count, counted, day, folder, lasting } from "./format.js";
+
+export class Library {
+  /** @param {import("./app.js").Page} page */
+  constructor(page) {
+    this.page = page;
+    this.failed = -1;
+    this.roots = "";
+    this.models_known = false;
+    this.typed = 0;
+    this.folders = h("ul", { class: "roots", role: "list" });
+    this.options = h("ul", { class: "options", role: "listbox", id: "folder-options", hidden: true, "aria-label": "Folders" });
+    this.path = h("input", {
+      type: "text", class: "path", dir: "ltr", autocomplete: "off", spellcheck: "false", placeholder: "~/Pictures",
+      "aria-label": "Path of a folder", role: "combobox", "aria-expanded": "false", "aria-controls": "folder-options", "aria-autocomplete": "list",
+      oninput: () => this.suggest(), onfocus: () => this.suggest(), onkeydown: (/** @type {KeyboardEvent} */ e) => this.key(e),
+      onblur: () => setTimeout(() => this.shut(), 150),
+    });
+    this.counts = h("dl", { class: "counts" });
+    this.now = h("div", { class: "now", role: "status" });
+    this.faults = h("div", { class: "faults" });
+    this.models = h("div", { class: "models" });
+    this.element = h("section", { class: "library", "aria-label": "Library" },
+      h("h2", {}, "Folders"),
+      h("p", { class: "quiet" }, "Everything below these folders is searched. Your files are only ever read."),
+      this.folders,
+      h("form", { class: "add", onsubmit: (/** @type {Event} */ e) => { e.preventDefault(); this.add(); } },
+        h("div", { class: "combo" }, icon("folder"), this.path, this.options),
+        h("button", { type: "submit", class: "main" }, "Add folder")),
+      this.now,
+      h("h2", {}, "In the library"), this.counts,
+      this.faults,
+      h("h2", {}, "Model"), this.models);
+  }
+
+  /** Put the person where a path can be typed. */
+  ask() {
+    requestAnimationFrame(() => this.path.focus());
+  }
+
+  show() {
+    this.know();
+    this.failed = -1;
+    this.know();
+    if (!this.models_known) this.ask_models();
+  }
+
+  /** The newest status onto the page. */
+  know() {
+    const { status, state } = this.page;
+    if (!status || state.view !== "library") return;
+    if (this.roots !== status.roots.join("\n")) this.draw_roots(status.roots);
+    const numbers = /** @type {[string, string][]} */ ([
+      ["Images", count(status.images)], ["Videos", count(status.videos)], ["PDFs", count(status.pdfs)],
+      ["Searchable pieces", count(status.chunks)], ["On disk", bytes(status.bytes)],
+    ]);
+    this.counts.replaceChildren(...numbers.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+    this.draw_now(status);
+    if (this.failed !== status.failed) this.draw_faults(status.failed);
+  }
+
+  /** @param {string[]} roots */
+  draw_roots(roots) {
+    this.roots = roots.join("\n");
+    const items = roots.map((root) => h("li", {},
+      icon("folder"), h("bdi", { class: "path" }, root),
+      h("button", { type: "button", class: "secondary", "aria-label": `Remove ${root}`, onclick: (/** @type {any} */ e) => this.forget(root, e.currentTarget) }, "Remove")));
+    this.folders.replaceChildren(...items);
+    this.folders.hidden = !roots.length;
+  }
+
+  /** @param {import("./types").Status} status */
+  draw_now(status) {
+    const speed = status.chunks_per_s ? `${status.chunks_per_s.toFixed(status.chunks_per_s < 10 ? 1 : 0)} pieces a second` : "";
+    const left = status.seconds_left ? `${lasting(status.seconds_left)} left` : "";
+    const lines = status.notices.map((notice) => h("p", { class: "notice-line" }, notice));
+    if (status.pending) {
+      const rest = [counted(status.pending, "file") + " to read", speed, left].filter(Boolean).join(" · ");
+      lines.unshift(h("p", { class: "reading" }, h("strong", {}, rest)),
+        h("p", { class: "quiet reading-now" }, status.reading.length ? "Now: " : "", ...status.reading.slice(0, 3).flatMap((path, n) => [n ? ", " : "", h("bdi", { title: path }, path.split(/[\\/]/).pop() ?? path)])));
+    } else if (status.files) lines.unshift(h("p", { class: "quiet" }, "Everything is read. New and changed files are taken in as they come."));
+    this.now.replaceChildren(...lines);
+  }
+
+  /** @param {number} failed */
+  async draw_faults(failed) {
+    this.failed = failed;
+    if (!failed) {
+      this.faults.replaceChildren();
+      return;
+    }
+    try {
+      const failures = await api.failures();
+      const rows = failures.slice(0, 200).map((one) => h("li", {},
+        icon(one.kind), h("div", {}, h("bdi", { class: "title" }, one.path.split(/[\\/]/).pop() ?? ""), h("span", { class: "reason" }, one.reason),
+          h("span", { class: "quiet" }, h("bdi", {}, folder(one.path)), ` · since ${day(one.since)}`))));
+      this.faults.replaceChildren(
+        h("h2", {}, "Could not be read"),
+        h("p", { class: "quiet" }, `${counted(failures.length, "file")} left out; everything else is searchable. `),
+        h("button", { type: "button", class: "secondary", onclick: () => this.retry() }, icon("retry"), "Try again"),
+        h("ul", { class: "failures", role: "list" }, rows),
+        failures.length > 200 ? h("p", { class: "quiet" }, `and ${count(failures.length - 200)} more; sightline failures lists them all`) : "");
+    } catch (error) {
+      this.page.sorry(error);
+    }
+  }
+
+  async ask_models() {
+    this.models_known = true;
+    const current = (this.page.status?.model ?? "").split("@")[0];
+    const pieces = this.page.status?.chunks ?? 0;
+    try {
+      const cards = await api.models();
+      const price = pieces ? `Switching makes ${counted(pieces, "embedding")} anew; the old ones answer until then, and nothing is lost.` : "";
+      this.models.replaceChildren(
+        h("p", { class: "quiet" }, price),
+        h("ul", { role: "list" }, cards.map((card) => h("li", { class: card.name === current ? "model current" : "model" },
+          h("strong", {}, card.title ?? card.name), card.name === current ? h("span", { class: "tag" }, "in use") : "",
+          h("p", {}, card.about ?? ""),
+          h("p", { class: "quiet" }, [card.licence, card.memory_gb ? `${card.memory_gb} GB of memory` : "", card.on_disk ? "on this machine" : "not downloaded"].filter(Boolean).join(" · ")),
+          card.name === current ? "" : h("code", {}, `sightline run --model ${card.name}`)))));
+    } catch {
+      this.models.replaceChildren(h("p", {}, this.page.status?.model ?? ""));
+    }
+  }
+
+  async add() {
+    const path = this.path.value.trim();
+    if (!path) return this.path.focus();
+    try {
+      await api.addRoot(path);
+      this.path.value = "";
+      this.shut();
+      this.page.say("Added. Its files appear as they are read.");
+      this.page.progress.ask();
+    } catch (error) {
+      this.page.sorry(error);
+    }
+  }
+
+  /** First click asks, second click does. @param {string} root @param {HTMLButtonElement} button */
+  async forget(root, button) {
+    if (!button.classList.contains("sure")) {
+      button.classList.add("sure");
+      button.textContent = "Remove from the library? Files stay";
+      setTimeout(() => { button.classList.remove("sure"); button.textContent = "Remove"; }, 4000);
+      return;
+    }
+    try {
+      const { forgotten } = await api.forgetRoot(root);
+      this.page.say(`${counted(forgotten, "file")} forgotten. The files themselves are where they were.`);
+      this.page.results.asked = "";
+      this.page.progress.ask();
+    } catch (error) {
+      this.page.sorry(error);
+    }
+  }
+
+  async retry() {
+    try {
+      const { retried } = await api.retry();
+      this.page.say(`Trying ${counted(retried, "file")} again.`);
+      this.page.progress.ask();
+    } catch (error) {
+      this.page.sorry(error);
+    }
+  }
+
+  /** Folders whose path begins with what is typed. */
+  async suggest() {
+    const asked = ++this.typed;
+    try {
+      const { folders } = await api.browse(this.path.value);
+      if (asked !== this.typed || this.page.root.activeElement !== this.path) return;
+      this.options.replaceChildren(...folders.map((path, n) => h("li", { role: "option", id: `folder-${n}`, "aria-selected": "false", onpointerdown: (/** @type {Event} */ e) => { e.preventDefault(); this.take(path); } }, h("bdi", {}, path))));
+      this.options.hidden = !folders.length;
+      this.path.setAttribute("aria-expanded", String(folders.length > 0));
+      this.path.removeAttribute("aria-activedescendant");
+    } catch (error) {
+      this.page.sorry(error);
+    }
+  }
+
+  /** @param {string} path */
+  take(path) {
+    this.path.value = path + "/";
+    this.suggest();
+  }
+
+  shut() {
+    this.typed += 1;
+    this.options.hidden = true;
+    this.path.setAttribute("aria-expanded", "false");
+  }
+
+  /** @param {KeyboardEvent} event */
+  key(event) {
+    const options = [...this.options.children];
+    const at = options.findIndex((option) => option.getAttribute("aria-selected") === "true");
+    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      event.preventDefault();
+      const next = Math.max(0, Math.min(options.length - 1, at + (event.key === "ArrowDown" ? 1 : -1)));
+      options.forEach((option, n) => option.setAttribute("aria-selected", String(n === next)));
+      options[next]?.scrollIntoView({ block: "nearest" });
+      if (options[next]) this.path.setAttribute("aria-activedescendant", options[next].id);
+    } else if ((event.key === "Enter" || event.key === "Tab") && at >= 0 && !this.options.hidden) {
+      event.preventDefault();
+      this.take(options[at].textContent ?? "");
+    } else if (event.key === "Escape") {
+      event.preventDefault();
+      this.shut();
+    }
+  }
+}

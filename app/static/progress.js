@@ -1,0 +1,94 @@
+// What the library is doing: asks for the status (every second while indexing, every five otherwise, never
+// from a hidden tab), draws the slim bar, and notices a server that went away and came back.
+
+import * as api from "./api.js";
+import { h } from "./dom.js";
+import { count, lasting } from "./format.js";
+
+const [BUSY, IDLE, AWAY] = [1000, 5000, 1500];
+const RETURNED = "sightline-returned";
+
+export class Progress {
+  /** @param {import("./app.js").Page} page */
+  constructor(page) {
+    this.page = page;
+    this.timer = 0;
+    this.boot = "";
+    this.lost = false;
+    this.goal = 0;
+    this.bar = h("span", { class: "bar" }, h("i"));
+    this.words = h("span", { class: "words" });
+    this.element = h("a", { class: "progress", href: "/?view=library", hidden: true, onclick: (/** @type {MouseEvent} */ e) => page.visit(e, "library") }, this.bar, this.words);
+  }
+
+  start() {
+    document.addEventListener("visibilitychange", () => { if (!document.hidden) this.ask(); });
+    if (sessionStorage.getItem(RETURNED)) {
+      sessionStorage.removeItem(RETURNED);
+      this.page.say("Sightline was restarted; this page is connected again.");
+    }
+    this.ask();
+  }
+
+  /** Ask now, then again after a while. */
+  async ask() {
+    clearTimeout(this.timer);
+    let pause = AWAY;
+    try {
+      const status = await api.status();
+      pause = status.pending || !status.gradio ? BUSY : IDLE;
+      this.take(status);
+    } catch (error) {
+      if (error instanceof api.Away) this.away();
+      else this.page.sorry(error);
+    }
+    clearTimeout(this.timer);
+    if (!document.hidden) this.timer = window.setTimeout(() => this.ask(), pause);
+  }
+
+  /** @param {import("./types").Status} status */
+  take(status) {
+    const again = this.lost || (this.boot !== "" && this.boot !== status.boot);
+    const restarted = this.boot !== "" && this.boot !== status.boot;
+    this.boot = status.boot;
+    this.lost = false;
+    this.draw(status);
+    this.page.know(status);
+    if (!again) return;
+    if (restarted && document.querySelector("gradio-app") && !this.page.state.parts.some((part) => part.file) && !this.page.viewer.open) {
+      sessionStorage.setItem(RETURNED, "1"); // Gradio's own session ended with the old server
+      location.reload();
+      return;
+    }
+    this.page.say(restarted ? "Sightline was restarted; this page is connected again." : "Sightline answers again.");
+    this.page.results.asked = "";
+    this.page.show();
+  }
+
+  /** The server did not answer. */
+  away() {
+    if (!this.lost) {
+      this.lost = true;
+      clearTimeout(this.timer);
+      this.timer = window.setTimeout(() => this.ask(), AWAY);
+    }
+    this.element.hidden = false;
+    this.element.classList.add("lost");
+    this.words.textContent = "Sightline does not answer; trying again …";
+  }
+
+  /** @param {import("./types").Status} status */
+  draw(status) {
+    this.element.classList.remove("lost");
+    this.element.hidden = !status.pending;
+    if (!status.pending) {
+      this.goal = 0;
+      return;
+    }
+    this.goal = Math.max(this.goal, status.pending);
+    const done = this.goal - status.pending;
+    const left = status.seconds_left ? `, ${lasting(status.seconds_left)} left` : "";
+    /** @type {HTMLElement} */ (this.bar.firstElementChild).style.width = `${(100 * done) / this.goal}%`;
+    this.words.textContent = `Reading ${count(status.pending)} more ${status.pending === 1 ? "file" : "files"}${left}`;
+  }
+}

@@ -1,0 +1,89 @@
+// What the page shows, and its address: one is made from the other, so that links, back and forward work.
+// Dropped files cannot stand in an address; they are kept in this tab's memory under the history entry.
+
+/** @typedef {import("./types").State} State */
+/** @typedef {import("./types").Part} Part */
+
+const PLAIN = /** @type {const} */ (["under", "after", "before", "min_s", "max_s", "file_id"]);
+
+/** @type {Map<number, Part[]>} */
+const kept = new Map();
+let entries = 0;
+
+/** @returns {State} */
+export function empty() {
+  return {
+    q: "", avoid: [], parts: [], kinds: [], under: "", after: "", before: "", min_s: "", max_s: "",
+    file_id: "", sort: "relevance", open: null, view: "search",
+  };
+}
+
+/** The state that the address (and this history entry's files) stand for. @returns {State} */
+export function read() {
+  const params = new URLSearchParams(location.search);
+  const state = empty();
+  state.q = params.get("q") ?? "";
+  state.avoid = params.getAll("avoid");
+  state.kinds = /** @type {State["kinds"]} */ (
+    params.getAll("kind").filter((kind) => ["image", "video", "pdf"].includes(kind))
+  );
+  for (const name of PLAIN) state[name] = params.get(name) ?? "";
+  if (params.get("sort") === "date") state.sort = "date";
+  const open = Number(params.get("open"));
+  if (params.has("open") && Number.isInteger(open)) state.open = open;
+  const view = params.get("view");
+  if (view === "library" || view === "settings") state.view = view;
+  const chunks = [
+    ...params.getAll("like").map((id) => ({ chunk: Number(id), avoid: false })),
+    ...params.getAll("unlike").map((id) => ({ chunk: Number(id), avoid: true })),
+  ].filter((part) => Number.isInteger(part.chunk));
+  state.parts = [...chunks, ...(kept.get(history.state?.files) ?? [])];
+  return state;
+}
+
+/** The query and filters as the fields of a request. @param {State} state */
+export function fields(state) {
+  const params = new URLSearchParams();
+  if (state.q) params.set("q", state.q);
+  for (const words of state.avoid) params.append("avoid", words);
+  for (const part of state.parts) {
+    if (part.chunk !== undefined) params.append(part.avoid ? "unlike" : "like", String(part.chunk));
+  }
+  for (const kind of state.kinds) params.append("kind", kind);
+  for (const name of PLAIN) if (state[name]) params.set(name, state[name]);
+  if (state.sort === "date") params.set("sort", "date");
+  return params;
+}
+
+/** The address of a state. @param {State} state */
+export function address(state) {
+  const params = fields(state);
+  if (state.open !== null) params.set("open", String(state.open));
+  if (state.view !== "search") params.set("view", state.view);
+  const query = params.toString();
+  return "/" + (query ? "?" + query : "");
+}
+
+/** Put a state in the address bar. @param {State} state @param {boolean} step a new entry to go back from */
+export function write(state, step) {
+  const files = state.parts.filter((part) => part.file);
+  let id = null;
+  if (files.length) {
+    id = ++entries;
+    kept.set(id, files);
+  }
+  // `opened`: the entry before this one is the same page with the viewer closed, so closing is going back
+  const entry = { files: id, opened: step ? state.open !== null : Boolean(history.state?.opened) };
+  if (step) history.pushState(entry, "", address(state));
+  else history.replaceState(entry, "", address(state));
+}
+
+/** Whether anything at all is asked for. @param {State} state */
+export function asks(state) {
+  return Boolean(state.q.trim() || state.avoid.length || state.parts.length);
+}
+
+/** Whether any filter is set. @param {State} state */
+export function filtered(state) {
+  return Boolean(state.kinds.length || PLAIN.some((name) => state[name]));
+}

@@ -1,0 +1,94 @@
+/** The shapes that the server sends, for `tsc --checkJs` alone; no browser reads this file. */
+
+export type Kind = "image" | "video" | "pdf";
+
+export interface Hit {
+  rank: number;
+  score: number;
+  relevant: boolean;
+  kind: Kind;
+  path: string;
+  also_at: string[];
+  file_id: number;
+  chunk_id: number;
+  start_s: number | null;
+  end_s: number | null;
+  page: number | null;
+  pages: number | null;
+  duration_s: number | null;
+  width: number | null;
+  height: number | null;
+  taken_at: number | null;
+  title: string;
+  snippet: string;
+  thumb_url: string;
+  open_url: string;
+}
+
+export interface Answer {
+  query: { text: string; image: string | null };
+  model: string;
+  took_ms: number;
+  total: number;
+  hits: Hit[];
+  facets: Record<string, Record<string, number>>;
+}
+
+export interface Status {
+  files: number;
+  images: number;
+  videos: number;
+  pdfs: number;
+  chunks: number;
+  reused: number;
+  failed: number;
+  ignored: number;
+  pending: number;
+  model: string;
+  roots: string[];
+  bytes: number;
+  boot: string;
+  reading: string[];
+  chunks_per_s: number;
+  seconds_left: number | null;
+  notices: string[];
+  gradio: boolean;
+}
+
+export interface Failure {
+  path: string;
+  kind: Kind;
+  reason: string;
+  since: number;
+}
+
+export interface PageLayer {
+  page: number;
+  pages: number;
+  words: [number, number, number, number, string][];
+  marks: [number, number, number, number][];
+}
+
+/** A part of the query that is not words: a dropped file, or a chunk of the library. */
+export interface Part {
+  file?: File;
+  chunk?: number;
+  avoid: boolean;
+}
+
+/** All that the page shows, and what its address says. */
+export interface State {
+  q: string;
+  avoid: string[];
+  parts: Part[];
+  kinds: Kind[];
+  under: string;
+  after: string;
+  before: string;
+  min_s: string;
+  max_s: string;
+  file_id: string;
+  sort: "relevance" | "date";
+  open: number | null;
+  view: "search" | "library" | "settings";
+}

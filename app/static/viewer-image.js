@@ -1,0 +1,71 @@
+// An image: whole at first, then zoomed by wheel, double click, pinch, buttons or + - 0, and dragged about.
+
+import { h, icon } from "./dom.js";
+import { instead } from "./viewer.js";
+
+const WEB = /\.(jpe?g|png|webp|gif|bmp|avif)$/i;
+const DEEPEST = 12;
+
+/** @param {import("./app.js").Page} page @param {import("./types").Hit} hit @returns {import("./viewer.js").Stage} */
+export function showImage(page, hit) {
+  let [scale, x, y] = [1, 0, 0];
+  const picture = h("img", { alt: hit.title, draggable: "false", src: WEB.test(hit.path) ? `/media/${hit.file_id}` : `/view/${hit.file_id}.webp` });
+  const frame = h("div", { class: "image", tabindex: "-1" }, picture);
+  picture.addEventListener("error", () => {
+    if (picture.src.includes("/media/")) picture.src = `/view/${hit.file_id}.webp`;
+    else frame.replaceChildren(instead(hit, "The image can no longer be read. It may have been moved or deleted."));
+  });
+  const place = () => {
+    if (scale === 1) [x, y] = [0, 0];
+    picture.style.transform = `translate(${x}px, ${y}px) scale(${scale})`;
+    frame.classList.toggle("zoomed", scale > 1);
+    out.disabled = scale <= 1;
+  };
+  /** @param {number} by @param {number} [cx] @param {number} [cy] where to zoom to, from the middle */
+  const zoom = (by, cx = 0, cy = 0) => {
+    const next = Math.min(DEEPEST, Math.max(1, scale * by));
+    [x, y] = [cx - (cx - x) * (next / scale), cy - (cy - y) * (next / scale)];
+    scale = next;
+    place();
+  };
+  /** @param {MouseEvent} event @returns {[number, number]} */
+  const from_middle = (event) => {
+    const box = frame.getBoundingClientRect();
+    return [event.clientX - box.left - box.width / 2, event.clientY - box.top - box.height / 2];
+  };
+  frame.addEventListener("wheel", (event) => { event.preventDefault(); zoom(event.deltaY < 0 ? 1.2 : 1 / 1.2, ...from_middle(event)); }, { passive: false });
+  frame.addEventListener("dblclick", (event) => (scale > 1 ? zoom(0) : zoom(3, ...from_middle(event))));
+  /** @type {Map<number, PointerEvent>} */
+  const fingers = new Map();
+  frame.addEventListener("pointerdown", (event) => { frame.setPointerCapture(event.pointerId); fingers.set(event.pointerId, event); });
+  frame.addEventListener("pointermove", (event) => {
+    const before = fingers.get(event.pointerId);
+    if (!before) return;
+    if (fingers.size === 2) {
+      const other = [...fingers.values()].find((one) => one.pointerId !== event.pointerId);
+      const apart = (/** @type {PointerEvent} */ a) => Math.hypot(a.clientX - (other?.clientX ?? 0), a.clientY - (other?.clientY ?? 0));
+      zoom(apart(event) / Math.max(1, apart(before)), ...from_middle(event));
+    } else if (scale > 1) {
+      [x, y] = [x + event.clientX - before.clientX, y + event.clientY - before.clientY];
+      place();
+    }
+    fingers.set(event.pointerId, event);
+  });
+  for (const over of /** @type {const} */ (["pointerup", "pointercancel"])) frame.addEventListener(over, (event) => fingers.delete(event.pointerId));
+  const button = (/** @type {"plus" | "minus"} */ name, /** @type {string} */ label, /** @type {number} */ by) =>
+    h("button", { type: "button", class: "plain", "aria-label": label, title: label, onclick: () => zoom(by) }, icon(name));
+  const out = button("minus", "Zoom out (-)", 1 / 1.5);
+  const foot = h("div", { class: "zoom" }, out, button("plus", "Zoom in (+)", 1.5));
+  place();
+  return {
+    element: frame,
+    foot,
+    key(event) {
+      if (event.key === "+" || event.key === "=") zoom(1.5);
+      else if (event.key === "-") zoom(1 / 1.5);
+      else if (event.key === "0") zoom(0);
+      else return false;
+      return true;
+    },
+  };
+}

@@ -1,0 +1,112 @@
+// A page of a PDF: its picture, the words asked for marked on it, and a layer of selectable text over it.
+
+import * as api from "./api.js";
+import { h, icon } from "./dom.js";
+import { instead } from "./viewer.js";
+
+/** The text layer's font need not be the page's: each word is stretched to its box. */
+const FONT = "sans-serif";
+
+/** @param {import("./app.js").Page} page @param {import("./types").Hit} hit @returns {import("./viewer.js").Stage} */
+export function showPage(page, hit) {
+  let [n, pages, closed] = [hit.page ?? 1, hit.pages ?? 0, false];
+  const picture = h("img", { alt: "", draggable: "false" });
+  const layer = h("div", { class: "text" });
+  const marks = h("div", { class: "marks", "aria-hidden": "true" });
+  const sheet = h("div", { class: "sheet-of-paper" }, picture, marks, layer);
+  const frame = h("div", { class: "pdf", tabindex: "0", role: "document", "aria-label": "Page" }, sheet);
+  const where = h("span", { class: "where", role: "status" });
+  const turn = (/** @type {"left" | "right"} */ name, /** @type {string} */ label, /** @type {number} */ by) =>
+    h("button", { type: "button", class: "plain", "aria-label": label, title: label, onclick: () => go(n + by) }, icon(name));
+  const [back, next] = [turn("left", "Previous page (Page Up)", -1), turn("right", "Next page (Page Down)", 1)];
+  const foot = h("div", { class: "pages" }, back, where, next);
+
+  picture.addEventListener("load", () => {
+    sheet.style.aspectRatio = `${picture.naturalWidth} / ${picture.naturalHeight}`;
+    sheet.classList.add("drawn");
+    fit();
+    if (pages > n) new Image().src = source(n + 1);
+  });
+  picture.addEventListener("error", () => {
+    if (!closed && picture.getAttribute("src")) frame.replaceChildren(instead(hit, "This page can no longer be read. The PDF may have been moved or deleted."));
+  });
+
+  /** @param {number} which */
+  const source = (which) => {
+    const side = Math.max(frame.clientWidth, 600) * 1.4 * Math.min(2, devicePixelRatio);
+    return `/page/${hit.file_id}/${which}.webp?width=${side > 1300 ? 1920 : 1280}`;
+  };
+
+  /** @type {import("./types").PageLayer | null} */
+  let known = null;
+  /** Words and marks onto the page, once both the picture and the words are here. */
+  const fit = () => {
+    if (!known || !picture.naturalWidth) return;
+    const shape = picture.naturalWidth / picture.naturalHeight;
+    layer.replaceChildren(...spans(known, shape));
+    marks.replaceChildren(...known.marks.map(([x0, y0, x1, y1]) => h("i", { style: box(x0, y0, x1, y1) })));
+    const first = /** @type {HTMLElement | null} */ (marks.firstElementChild);
+    if (first && first.offsetTop > frame.clientHeight * 0.8) frame.scrollTop = first.offsetTop - frame.clientHeight * 0.3;
+    frame.setAttribute("aria-label", `Page ${n} of ${hit.title}`);
+  };
+
+  /** @param {number} which */
+  async function go(which) {
+    if (which < 1 || (pages && which > pages)) return;
+    n = which;
+    known = null;
+    layer.replaceChildren();
+    marks.replaceChildren();
+    sheet.classList.remove("drawn");
+    picture.src = source(n);
+    frame.scrollTop = 0;
+    sheet.dataset.page = String(n);
+    label();
+    try {
+      const answer = await api.pageLayer(hit.file_id, n, page.state.q);
+      if (closed || n !== which) return;
+      [known, pages] = [answer, answer.pages];
+      label();
+      fit();
+    } catch (error) {
+      if (!closed) page.sorry(error);
+    }
+  }
+
+  function label() {
+    where.textContent = pages ? `Page ${n} of ${pages}` : `Page ${n}`;
+    back.disabled = n <= 1;
+    next.disabled = pages > 0 && n >= pages;
+  }
+
+  requestAnimationFrame(() => go(n));
+  return {
+    element: frame,
+    foot,
+    key(event) {
+      if (event.key === "PageDown") go(n + 1);
+      else if (event.key === "PageUp") go(n - 1);
+      else return false;
+      return true;
+    },
+    close() {
+      closed = true;
+    },
+  };
+}
+
+/** @param {number} x0 @param {number} y0 @param {number} x1 @param {number} y1 relative to the page */
+function box(x0, y0, x1, y1) {
+  return `left:${100 * x0}%;top:${100 * y0}%;width:${100 * (x1 - x0)}%;height:${100 * (y1 - y0)}%`;
+}
+
+/** A transparent word over each word of the picture. @param {import("./types").PageLayer} known @param {number} shape width over height of the page */
+function spans(known, shape) {
+  const ruler = /** @type {CanvasRenderingContext2D} */ (document.createElement("canvas").getContext("2d"));
+  ruler.font = `100px ${FONT}`;
+  return known.words.flatMap(([x0, y0, x1, y1, word]) => {
+    const size = y1 - y0; // of the page's height; the font is as high as its box
+    const stretch = (((x1 - x0) * shape) / size) * (100 / Math.max(1, ruler.measureText(word).width));
+    return [h("span", { dir: "auto", style: `left:${100 * x0}%;top:${100 * y0}%;font-size:${100 * size}cqh;transform:scaleX(${stretch.toFixed(4)})` }, word), " "];
+  });
+}

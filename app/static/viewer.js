@@ -1,0 +1,181 @@
+// The viewer: one hit, large, in a dialog; what is under it is made by viewer-image, -video and -pdf.
+// From here one walks through the results, finds what is similar, searches inside the file, takes a copy.
+
+import * as api from "./api.js";
+import { h, icon } from "./dom.js";
+import { bytes, day, folder, place } from "./format.js";
+import { asks } from "./state.js";
+import { showImage } from "./viewer-image.js";
+import { showPage } from "./viewer-pdf.js";
+import { showVideo } from "./viewer-video.js";
+
+/** @typedef {import("./types").Hit} Hit */
+/** @typedef {{element: HTMLElement, foot?: HTMLElement, key?: (event: KeyboardEvent) => boolean, close?: () => void}} Stage */
+
+export class Viewer {
+  /** @param {import("./app.js").Page} page */
+  constructor(page) {
+    this.page = page;
+    /** @type {Hit | null} */
+    this.hit = null;
+    /** @type {Stage | null} */
+    this.stage = null;
+    this.title = h("h2", { class: "title", id: "viewer-title" });
+    this.about = h("p", { class: "about" });
+    this.back = this.button("left", "Previous result", () => this.step(-1));
+    this.next = this.button("right", "Next result", () => this.step(1));
+    this.actions = h("div", { class: "actions", role: "toolbar", "aria-label": "What to do with it" });
+    this.room = h("div", { class: "stage" });
+    this.foot = h("div", { class: "foot" });
+    this.element = h("dialog", { class: "viewer", "aria-labelledby": "viewer-title" },
+      h("div", { class: "bar" },
+        h("div", { class: "names" }, this.title, this.about),
+        this.back, this.next,
+        this.button("close", "Close", () => this.close())),
+      this.room, this.foot, this.actions);
+    this.element.addEventListener("cancel", (event) => { event.preventDefault(); this.close(); });
+    this.element.addEventListener("click", (event) => { if (event.target === this.element) this.close(); });
+  }
+
+  get open() {
+    return this.page.state.open !== null;
+  }
+
+  /** @param {"left" | "right" | "close"} picture @param {string} name @param {() => void} then */
+  button(picture, name, then) {
+    return h("button", { type: "button", class: "plain", "aria-label": name, title: name, onclick: then }, icon(picture));
+  }
+
+  /** Open, change or close, as the state says. */
+  show() {
+    const wanted = this.page.state.open;
+    if (wanted === null) {
+      this.clear();
+      if (this.element.open) this.element.close();
+      return;
+    }
+    if (this.hit?.chunk_id === wanted && this.element.open) return;
+    this.load(wanted);
+  }
+
+  /** @param {number} id */
+  async load(id) {
+    try {
+      const hit = this.page.results.hits.find((one) => one.chunk_id === id) ?? (await api.chunk(id));
+      if (this.page.state.open === id) this.present(hit);
+    } catch (error) {
+      this.page.sorry(error);
+      this.page.go({ open: null }, { step: false });
+    }
+  }
+
+  /** @param {Hit} hit */
+  present(hit) {
+    this.clear();
+    this.hit = hit;
+    const facts = [place(hit), folder(hit.path), hit.taken_at ? day(hit.taken_at) : "", hit.width && hit.height ? `${hit.width} × ${hit.height}` : ""];
+    this.title.replaceChildren(h("bdi", {}, hit.title));
+    this.about.replaceChildren(...facts.filter(Boolean).flatMap((fact, n) => [n ? " · " : "", h("bdi", {}, fact)]));
+    this.stage = { image: showImage, video: showVideo, pdf: showPage }[hit.kind](this.page, hit);
+    this.room.replaceChildren(this.stage.element);
+    this.foot.replaceChildren(...(this.stage.foot ? [this.stage.foot] : []));
+    this.actions.replaceChildren(...this.tools(hit));
+    this.refreshed();
+    if (!this.element.open) this.element.showModal();
+    document.documentElement.classList.add("viewing");
+  }
+
+  /** @param {Hit} hit */
+  tools(hit) {
+    const { page } = this;
+    const act = (/** @type {any} */ picture, /** @type {string} */ name, /** @type {() => void} */ then) =>
+      h("button", { type: "button", onclick: then }, icon(picture), name);
+    const tools = [
+      act("similar", "Find similar", () => page.results.similar(hit.chunk_id)),
+      h("button", { type: "button", onclick: () => this.copy(hit.path), title: hit.path }, icon("folder"), "Copy path"),
+      h("a", { href: `/media/${hit.file_id}?download=1`, download: "" }, icon("download"), "Download"),
+    ];
+    if (hit.kind !== "image") tools.splice(1, 0, act("inside", "Search inside", () => {
+      page.go({ open: null, file_id: String(hit.file_id), kinds: [], view: "search" });
+      page.box.input.focus();
+    }));
+    if (hit.kind === "pdf") tools.push(h("a", { href: `/media/${hit.file_id}#page=${hit.page ?? 1}`, target: "_blank", rel: "noopener" }, icon("open"), "Open file"));
+    if (hit.kind === "video") {
+      const span = hit.start_s === null ? "" : `?start=${hit.start_s}&end=${hit.end_s ?? hit.start_s + 30}`;
+      tools.push(
+        h("a", { href: `/clip/${hit.chunk_id}.mp4${span}`, download: "", title: "Copied as it is, from the keyframe before the moment" }, icon("cut"), "Export clip"),
+        h("a", { href: `/clip/${hit.chunk_id}.mp4${span || "?"}${span ? "&" : ""}exact=1`, download: "", title: "Encoded again, so that it begins at the second" }, icon("cut"), "Exact clip"));
+    }
+    return tools;
+  }
+
+  /** The neighbours may have changed. */
+  refreshed() {
+    if (!this.hit) return;
+    const { shown, at } = this.where();
+    this.back.disabled = at <= 0;
+    this.next.disabled = at < 0 || at >= shown.length - 1;
+  }
+
+  where() {
+    const shown = this.page.results.shown();
+    return { shown, at: shown.findIndex((one) => one.chunk_id === this.hit?.chunk_id) };
+  }
+
+  /** @param {number} by */
+  step(by) {
+    const { shown, at } = this.where();
+    const hit = at < 0 ? undefined : shown[at + by];
+    if (!hit) return;
+    this.page.go({ open: hit.chunk_id }, { step: false });
+    if (at + by > shown.length - 6) this.page.results.more();
+  }
+
+  close() {
+    const id = this.hit?.chunk_id;
+    if (history.state?.opened) history.back();
+    else this.page.go({ open: null }, { step: false });
+    requestAnimationFrame(() => /** @type {HTMLElement | null} */ (this.page.results.list.querySelector(`[data-chunk="${id}"] a.open`))?.focus());
+  }
+
+  clear() {
+    this.stage?.close?.();
+    this.stage = null;
+    this.hit = null;
+    this.room.replaceChildren();
+    this.foot.replaceChildren();
+    document.documentElement.classList.remove("viewing");
+  }
+
+  /** @param {KeyboardEvent} event */
+  key(event) {
+    if (this.stage?.key?.(event)) event.preventDefault();
+    else if (event.key === "ArrowLeft") this.step(-1);
+    else if (event.key === "ArrowRight") this.step(1);
+  }
+
+  /** @param {string} path */
+  async copy(path) {
+    try {
+      await navigator.clipboard.writeText(path);
+      this.page.say("Path copied.");
+    } catch {
+      this.page.say(path); // no clipboard outside a secure context: shown, to be selected
+    }
+  }
+}
+
+/** What a stage shows when the file cannot be shown: its picture and a way to the file. @param {Hit} hit @param {string} sentence */
+export function instead(hit, sentence) {
+  return h("div", { class: "instead" },
+    h("img", { src: hit.thumb_url, alt: "" }),
+    h("p", {}, sentence),
+    h("a", { href: `/media/${hit.file_id}?download=1`, class: "secondary", download: "" }, "Download it"));
+}
+
+/** Whether the answer's other hits in this file are worth marking. @param {import("./app.js").Page} page */
+export function searching(page) {
+  return asks(page.state);
+}
+
+export { bytes };

@@ -1,0 +1,164 @@
+"""The Gradio application: the search surface inside one gr.HTML, the settings view, the named API.
+
+Built around `gr.Blocks`; the search surface itself is app/static and speaks to the REST routes. Everything
+that would reach out, keep history, or hand files around is switched off here and closed in app/security.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from app import __version__, agent
+
+ADOPT = (
+    "import('/ui/app.js').then((page) => page.adopt(element.querySelector('[data-surface]')))"
+    ".catch((error) => console.error(error));"
+)
+
+
+def _quiet_gradio() -> Any:
+    """Import Gradio with nothing phoned home and a temporary folder that nobody else can read."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    if "GRADIO_TEMP_DIR" not in os.environ:
+        os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="sightline-gradio-")
+    import gradio
+
+    return gradio
+
+
+def mounted(library: Any, *, host: str, port: int) -> Any:
+    """A FastAPI application with Gradio at its root; whoever holds it runs its lifespan."""
+    gradio = _quiet_gradio()
+    from fastapi import FastAPI
+
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
+    origin = f"http://{shown}:{port}"
+    return gradio.mount_gradio_app(
+        FastAPI(openapi_url=None, docs_url=None, redoc_url=None),
+        blocks(gradio, library, origin),
+        path="/",
+        theme=theme(gradio),
+        ssr_mode=False,
+        mcp_server=True,
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        allowed_paths=[],
+        show_error=False,
+        pwa=False,
+        app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
+    )
+
+
+def theme(gr: Any) -> Any:
+    """Gradio's own components in the surface's colours and the system's fonts: nothing is fetched."""
+    font = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+    return gr.themes.Base(
+        primary_hue=gr.themes.colors.teal,
+        neutral_hue=gr.themes.colors.zinc,
+        radius_size=gr.themes.sizes.radius_lg,
+        font=font,
+        font_mono=["ui-monospace", "SFMono-Regular", "Menlo", "monospace"],
+    ).set(
+        body_background_fill="#faf9f7",
+        body_background_fill_dark="#151518",
+        button_primary_background_fill="#0b665c",
+        button_primary_background_fill_hover="#0d786c",
+        button_primary_background_fill_dark="#0b665c",
+        button_primary_text_color="#ffffff",
+        block_background_fill="#ffffff",
+        block_background_fill_dark="#1f1f24",
+    )
+
+
+def blocks(gr: Any, library: Any, origin: str) -> Any:
+    """The page and its endpoints."""
+    status = library.status()
+    with gr.Blocks(title="Sightline", analytics_enabled=False) as page:
+        gr.HTML(
+            value="",
+            html_template="<div data-surface></div>",
+            js_on_load=ADOPT,
+            apply_default_css=False,
+            elem_id="surface",
+        )
+        with gr.Column(elem_id="settings"):
+            _settings(gr, status.model, origin)
+        for tool in agent.tools(library, origin):
+            gr.api(tool, api_name=tool.__name__, queue=False)
+    return page
+
+
+def _settings(gr: Any, model: str, origin: str) -> None:
+    """What can be chosen when Sightline starts, and how other programs use the library."""
+    cards = {card["name"]: card for card in _cards()}
+    gr.Markdown(f"## Model\nIn use: **{model}**. Another one is chosen when Sightline starts.")
+    if cards:
+        names = [(card["title"], name) for name, card in cards.items()]
+        current = model.split("@")[0]
+        chosen = gr.Dropdown(
+            names, value=current if current in cards else names[0][1], label="Model", interactive=True
+        )
+        about = gr.Markdown(_about(cards, chosen.value))
+        command = gr.Code(_command(chosen.value), language="shell", label="Start it with", interactive=False)
+        chosen.change(
+            lambda name: (_about(cards, name), _command(name)),
+            chosen,
+            [about, command],
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
+        )
+    gr.Markdown("## From other programs\nThe same search for scripts, notebooks and agents.")
+    with gr.Tab("Agents (MCP)"):
+        config = {"mcpServers": {"sightline": {"url": f"{origin}/gradio_api/mcp/"}}}
+        gr.Code(json.dumps(config, indent=2), language="json", label="MCP client", interactive=False)
+    with gr.Tab("Python"):
+        gr.Code(
+            "import json\nfrom gradio_client import Client\n\n"
+            f'client = Client("{origin}")\n'
+            'answer = json.loads(client.predict(text="a dog in snow", api_name="/search"))\n'
+            'print([hit["path"] for hit in answer["hits"]])',
+            language="python",
+            label="gradio_client",
+            interactive=False,
+        )
+    with gr.Tab("Shell"):
+        gr.Code(
+            f"curl -G {origin}/api/search --data-urlencode 'q=a dog in snow'\n"
+            f"curl {origin}/api/search -F files=@photo.jpg -F q=sunset",
+            language="shell",
+            label="REST",
+            interactive=False,
+        )
+    gr.Markdown(
+        f"All routes: [{origin}/docs]({origin}/docs). A library that asks for a token takes it as"
+        f" `Authorization: Bearer …`. Sightline {__version__}."
+    )
+
+
+def _cards() -> list[dict[str, Any]]:
+    from dataclasses import asdict
+
+    from model.registry import catalogue
+
+    return [asdict(card) for card in catalogue()]
+
+
+def _about(cards: dict[str, dict[str, Any]], name: str) -> str:
+    card = cards[name]
+    facts = [card["licence"], f"{card['memory_gb']} GB of memory", f"{card['dim']} numbers a vector"]
+    facts.append("on this machine" if card["on_disk"] else "not downloaded yet")
+    return f"{card['about']}\n\n{' · '.join(str(fact) for fact in facts)}"
+
+
+def _command(name: str) -> str:
+    return f"sightline run {'FOLDER'} --model {name}"
+
+
+__all__ = ["Path", "blocks", "mounted", "theme"]
