@@ -28,6 +28,8 @@ MAGIC = (
     (b"\x1aE\xdf\xa3", ".mkv"),
 )
 
+BRANDS = {b"heic": ".heic", b"heix": ".heic", b"mif1": ".heic", b"msf1": ".heic", b"avif": ".avif"}
+
 
 def tools(library: Any, origin: str) -> tuple[Callable[..., str], ...]:
     """The functions that Gradio and MCP offer. `origin` makes links in answers complete."""
@@ -43,7 +45,9 @@ def tools(library: Any, origin: str) -> tuple[Callable[..., str], ...]:
         k: int = 10,
         offset: int = 0,
     ) -> str:
-        """Search the person's own images, videos and PDFs by meaning. Returns JSON with ranked hits: path, kind, page or start_s/end_s, snippet, open_url.
+        """Search the person's own images, videos and PDFs by meaning.
+
+        Returns JSON with ranked hits: path, kind, page or start_s and end_s, snippet, open_url.
 
         Args:
             text: What to look for, in plain words.
@@ -64,17 +68,17 @@ def tools(library: Any, origin: str) -> tuple[Callable[..., str], ...]:
             "after": [after],
             "before": [before],
         }
-        with upload_folder() as folder:
-            uploads = []
-            if file_base64:
-                data, suffix = decode_file(file_base64)
-                path = folder / safe_name(f"query{suffix}", 0)
-                path.write_bytes(data)
-                uploads.append(Upload(path))
-            return told(
-                lambda: library.search(build_query(values, uploads), k=_bounded(k), offset=max(0, int(offset))),
-                origin,
-            )
+
+        def call() -> Answer:
+            with upload_folder() as folder:
+                uploads = []
+                if file_base64:
+                    data, suffix = decode_file(file_base64)
+                    uploads.append(Upload(folder / safe_name(f"query{suffix}", 0)))
+                    uploads[0].path.write_bytes(data)
+                return library.search(build_query(values, uploads), k=_bounded(k), offset=max(0, int(offset)))
+
+        return told(call, origin)
 
     def similar(chunk_id: int, k: int = 10) -> str:
         """Find what resembles a hit of an earlier search. Returns JSON like search.
@@ -92,7 +96,7 @@ def tools(library: Any, origin: str) -> tuple[Callable[..., str], ...]:
         return told(call, origin)
 
     def status() -> str:
-        """What the library holds: counts of files, images, videos, PDFs and chunks, its folders, what is pending. Returns JSON."""
+        """What the library holds: counts of files by kind, its folders, what is pending. Returns JSON."""
         return json.dumps(asdict(library.status()), ensure_ascii=False)
 
     return search, similar, status
@@ -123,7 +127,9 @@ def decode_file(text: str) -> tuple[bytes, str]:
     except (binascii.Error, ValueError):
         raise BadRequest("file_base64 is not base64 text; send the file's bytes, encoded.") from None
     if data[4:8] == b"ftyp":
-        suffix = suffix or (".heic" if data[8:11] in (b"hei", b"mif") else ".avif" if data[8:12] == b"avif" else ".mp4")
+        suffix = suffix or (
+            ".heic" if data[8:11] in (b"hei", b"mif") else ".avif" if data[8:12] == b"avif" else ".mp4"
+        )
     if data[:4] == b"RIFF":
         suffix = suffix or (".webp" if data[8:12] == b"WEBP" else ".avi")
     for magic, extension in MAGIC:

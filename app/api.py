@@ -221,9 +221,7 @@ def routes(library: Any, gradio_ready: Callable[[], bool]) -> APIRouter:
     lane = Lane()
     api.lane = lane  # type: ignore[attr-defined]  # the server closes it
 
-    async def answer(
-        request: Request, search: Search, k: int, offset: int
-    ) -> JSONResponse:
+    async def answer(request: Request, search: Search, k: int, offset: int) -> JSONResponse:
         found = await lane.run(lambda: library.search(search, k=k, offset=offset), request.is_disconnected)
         return JSONResponse(found.to_json() if found is not None else {"error": "gone"})
 
@@ -318,11 +316,17 @@ def routes(library: Any, gradio_ready: Callable[[], bool]) -> APIRouter:
     @api.get("/models")
     def models() -> JSONResponse:
         """The models that can be used, for whoever thinks of switching."""
-        from model.registry import catalogue
-
-        return JSONResponse([asdict(card) for card in catalogue()])
+        return JSONResponse(model_cards())
 
     return api
+
+
+def model_cards() -> list[dict[str, Any]]:
+    """The models of the registry as plain dictionaries."""
+    from model import registry
+
+    cards: Iterable[Any] = getattr(registry, "catalogue", list)()
+    return [asdict(card) for card in cards]
 
 
 def _store(source: Any, target: Path) -> None:
@@ -336,9 +340,8 @@ def _missing(what: str, identity: int) -> JSONResponse:
 
 def error_answers(app: Any) -> None:
     """Errors of ours as one sentence of JSON with the status that fits."""
-    from data.media.kinds import MediaError
-
     from app.security import BodyTooLarge
+    from data.media.kinds import MediaError
 
     statuses: dict[type[Exception], int] = {
         BadRequest: 400,
@@ -385,7 +388,8 @@ _FORM: dict[str, Any] = {
                         **{
                             name: {"type": "string"}
                             for name in (
-                                "under", "after", "before", "min_s", "max_s", "file_id", "sort", "k", "offset",
+                                "under", "after", "before", "min_s", "max_s",
+                                "file_id", "sort", "k", "offset",
                             )
                         },
                     },

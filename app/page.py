@@ -77,7 +77,7 @@ def sentence(title: str, text: str) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f"<title>{html.escape(title)}</title>"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<style>:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;display:grid;'
+        "<style>:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;display:grid;"
         "place-content:center;min-height:90vh;padding:1rem;max-width:40rem;margin:auto}</style></head>"
         f"<body><main><h1>{html.escape(title)}</h1><p>{html.escape(text)}</p>"
         '<p><a href="/">Search the library</a></p></main></body></html>'

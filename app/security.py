@@ -119,7 +119,9 @@ class Guard:
             return
         limit = UPLOAD_LIMIT if scope["path"] == "/api/search" else BODY_LIMIT
         if int(headers.get("content-length") or 0) > limit:
-            await _answer(send, 413, f"That is more than {limit // MIB} MB. Send a smaller file, or a cut of it.")
+            await _answer(
+                send, 413, f"That is more than {limit // MIB} MB. Send a smaller file, or a cut of it."
+            )
             return
         await self.app(scope, _bounded(receive, limit), _with_headers(send))
 
@@ -130,7 +132,7 @@ class Guard:
         if not self._known(host):
             return 421, "This address is not served here. Open Sightline by the address it printed."
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and origin.lower() not in (f"http://{host.lower()}", f"https://{host.lower()}"):
             return 403, "Requests from other websites are refused."
         site, mode = headers.get("sec-fetch-site"), headers.get("sec-fetch-mode")
         visit = mode == "navigate" and method == "GET" and headers.get("sec-fetch-dest") == "document"
@@ -146,11 +148,11 @@ class Guard:
         return self._without_token(scope, headers, method == "GET" and mode in ("navigate", None))
 
     def _known(self, host: str) -> bool:
+        name = _host_name(host)
         try:
-            name = (urlsplit(f"//{host}").hostname or "").lower()
             address = ipaddress.ip_address(name)
         except ValueError:
-            return name in self.names if host else False
+            return name in self.names
         return address.is_loopback or self.any_address
 
     def _without_token(
@@ -170,6 +172,14 @@ class Guard:
             return 303, "", {"location": "/" + target.lstrip("/"), "set-cookie": cookie}
         page = "text/html" in headers.get("accept", "")
         return (401, "The token is missing or wrong.", {"www-authenticate": "Bearer"}, page)
+
+
+def _host_name(host: str) -> str:
+    """The name in a Host header, in lower case; empty when it is not one."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
 
 
 def _same(given: str, token: str) -> bool:
@@ -196,6 +206,10 @@ def _closed(path: str) -> bool:
     )
 
 
+def _too_much(limit: int) -> str:
+    return f"That is more than {limit // MIB} MB. Send a smaller file, or a cut of it."
+
+
 class BodyTooLarge(Exception):
     """A body without a declared length went over its limit."""
 
@@ -210,7 +224,7 @@ def _bounded(receive: Receive, limit: int) -> Receive:
         if message["type"] == "http.request":
             seen += len(message.get("body", b""))
             if seen > limit:
-                raise BodyTooLarge(f"That is more than {limit // MIB} MB. Send a smaller file.")
+                raise BodyTooLarge(_too_much(limit))
         return message
 
     return counted

@@ -27,6 +27,7 @@ from starlette.types import Receive, Scope, Send
 
 from app import __version__, api, media, page
 from app.security import Guard, is_loopback, make_token, page_policy
+from indexer.records import LibraryError
 
 log = logging.getLogger("sightline")
 
@@ -130,7 +131,12 @@ def create_app(
     `names` are further host names it may be reached by (behind a proxy); `gradio=False` leaves Gradio out.
     """
     door = GradioDoor((lambda: _build_gradio(library, host, port)) if gradio else None)
-    api_routes = api.routes(library, lambda: door.ready)
+
+    def gradio_ready() -> bool:
+        door.begin()  # a page asks for the status, so it has painted
+        return door.ready or door.failed or not gradio
+
+    api_routes = api.routes(library, gradio_ready)
     media_routes = media.routes(library)
 
     @asynccontextmanager
@@ -166,12 +172,6 @@ def create_app(
     def docs() -> HTMLResponse:
         return _page(page.docs)
 
-    @app.middleware("http")
-    async def painted(request: Request, call_next: Any) -> Any:
-        if request.url.path == "/api/status":
-            door.begin()
-        return await call_next(request)
-
     app.include_router(api_routes)
     app.include_router(media_routes)
     app.mount("/ui", _Modules(directory=STATIC))
@@ -205,7 +205,7 @@ def address(host: str, port: int, token: str | None) -> str:
     return f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
 
 
-class AddressInUse(Exception):
+class AddressInUse(LibraryError):
     """The port is taken; one sentence that says what to do."""
 
 

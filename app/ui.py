@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from pathlib import Path
 from typing import Any
 
 from app import __version__, agent
+from app.api import model_cards
 
 ADOPT = (
     "import('/ui/app.js').then((page) => page.adopt(element.querySelector('[data-surface]')))"
@@ -96,7 +96,7 @@ def blocks(gr: Any, library: Any, origin: str) -> Any:
 
 def _settings(gr: Any, model: str, origin: str) -> None:
     """What can be chosen when Sightline starts, and how other programs use the library."""
-    cards = {card["name"]: card for card in _cards()}
+    cards = {card["name"]: card for card in model_cards()}
     gr.Markdown(f"## Model\nIn use: **{model}**. Another one is chosen when Sightline starts.")
     if cards:
         names = [(card["title"], name) for name, card in cards.items()]
@@ -142,14 +142,6 @@ def _settings(gr: Any, model: str, origin: str) -> None:
     )
 
 
-def _cards() -> list[dict[str, Any]]:
-    from dataclasses import asdict
-
-    from model.registry import catalogue
-
-    return [asdict(card) for card in catalogue()]
-
-
 def _about(cards: dict[str, dict[str, Any]], name: str) -> str:
     card = cards[name]
     facts = [card["licence"], f"{card['memory_gb']} GB of memory", f"{card['dim']} numbers a vector"]
@@ -158,7 +150,4 @@ def _about(cards: dict[str, dict[str, Any]], name: str) -> str:
 
 
 def _command(name: str) -> str:
-    return f"sightline run {'FOLDER'} --model {name}"
-
-
-__all__ = ["Path", "blocks", "mounted", "theme"]
+    return f"sightline run FOLDER --model {name}"

@@ -45,8 +45,7 @@ export class Page {
       h("section", { class: "search", "aria-label": "Search" },
         this.box.element, this.filters.element, this.results.element),
       this.library.element,
-      h("section", { class: "settings", "aria-label": "Settings" },
-        h("p", { class: "quiet" }, "Settings are being loaded …")));
+      h("section", { class: "settings quiet", "aria-label": "Settings" }, "Settings are being loaded …"));
     this.frame = h("div", { class: "frame", style: "visibility:hidden" },
       h("a", { class: "skip", href: "#main", onclick: (/** @type {Event} */ e) => { e.preventDefault(); this.box.input.focus(); } }, "Skip to search"),
       h("header", { class: "top" },
@@ -172,10 +171,11 @@ const page = place && new Page(place);
 /** Gradio has made room for the page: move it there, playing videos, focus and all. @param {HTMLElement} room */
 export function adopt(room) {
   if (!page || room.contains(page.host)) return;
+  page.root.querySelector(".settings")?.replaceChildren(); // Gradio draws them, below the page
   const focused = /** @type {HTMLElement | null} */ (page.root.activeElement);
   const top = page.scroller.scrollTop;
-  if ("moveBefore" in room) /** @type {any} */ (room).moveBefore(page.host, null);
-  else room.append(page.host);
+  const put = /** @type {any} */ (room).moveBefore ?? room.append; // moveBefore keeps a video playing
+  put.call(room, ...(put === room.append ? [page.host] : [page.host, null]));
   page.scroller.scrollTop = top;
   focused?.focus({ preventScroll: true });
 }

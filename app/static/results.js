@@ -3,7 +3,7 @@
 
 import * as api from "./api.js";
 import { h, icon } from "./dom.js";
-import { counted } from "./format.js";
+import { count, counted } from "./format.js";
 import { card } from "./grid.js";
 import { asks, fields, filtered } from "./state.js";
 
@@ -156,7 +156,7 @@ export class Results {
       if (!divided && !first.relevant) {
         divided = true;
         items.push(h("li", { class: "filler", "aria-hidden": "true" }),
-          h("li", { class: "divider" }, h("span", {}, items.length > 1 ? "Less likely" : "Nothing stands out. The nearest there is:")));
+          h("li", { class: "divider" }, h("span", {}, items.length > 1 ? "Less likely" : "The nearest there is")));
       }
       const unfolded = this.unfolded.has(first.file_id);
       const element = this.cardOf(first, best, ranked);
@@ -175,6 +175,8 @@ export class Results {
     this.list.replaceChildren(...items);
     if (held && this.list.contains(held)) held.focus({ preventScroll: true });
     this.summarise();
+    this.watcher.unobserve(this.end); // observed anew it tells at once whether there is still room below
+    this.watcher.observe(this.end);
   }
 
   /** @param {Hit} hit @param {number} best @param {boolean} ranked */
@@ -196,8 +198,8 @@ export class Results {
 
   /** @param {Hit} first @param {Hit[]} rest @param {boolean} unfolded */
   fold(first, rest, unfolded) {
-    const what = first.kind === "pdf" ? counted(rest.length, "page") : counted(rest.length, "moment");
-    const words = unfolded ? `Hide ${what}` : `${what} more`;
+    const what = first.kind === "pdf" ? "page" : "moment";
+    const words = unfolded ? `Hide ${counted(rest.length, what)}` : counted(rest.length, `more ${what}`);
     return h("button", { type: "button", class: "fold", "aria-expanded": String(unfolded), onclick: () => {
       if (unfolded) this.unfolded.delete(first.file_id);
       else this.unfolded.add(first.file_id);
@@ -212,12 +214,21 @@ export class Results {
     const asking = asks(state) || filtered(state);
     this.element.classList.toggle("blank", !this.hits.length);
     if (this.hits.length) {
-      this.summary.textContent = asking ? counted(this.total, "result") : "Newest in your library";
+      this.summary.textContent = asking ? this.found() : "Newest in your library";
       this.more_button.hidden = true;
     } else if (!status) this.summary.textContent = "";
     else if (!status.roots.length && !status.files) this.summary.replaceChildren(this.invitation());
     else if (asking) this.summary.textContent = filtered(state) ? "Nothing matches these filters." : "Nothing in the library matches.";
     else this.summary.textContent = status.pending ? "Your files are being read; they appear here as they are ready." : "No images, videos or PDFs were found in your folders.";
+  }
+
+  /** How much was found; what lies below the line of relevance is not sold as a match. */
+  found() {
+    const ranked = asks(this.page.state) && this.page.state.sort === "relevance";
+    const matches = this.hits.findIndex((hit) => !hit.relevant);
+    if (!ranked || matches < 0) return counted(this.total, "result");
+    if (!matches) return "Nothing in the library stands out for this.";
+    return `${counted(matches, "match", "matches")}, ${count(this.total - matches)} less likely`;
   }
 
   /** An empty library: one sentence, one button. */

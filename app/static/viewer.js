@@ -3,7 +3,7 @@
 
 import * as api from "./api.js";
 import { h, icon } from "./dom.js";
-import { bytes, day, folder, place } from "./format.js";
+import { day, folder, place } from "./format.js";
 import { asks } from "./state.js";
 import { showImage } from "./viewer-image.js";
 import { showPage } from "./viewer-pdf.js";
@@ -20,7 +20,7 @@ export class Viewer {
     this.hit = null;
     /** @type {Stage | null} */
     this.stage = null;
-    this.title = h("h2", { class: "title", id: "viewer-title" });
+    this.title = h("h2", { class: "title", id: "viewer-title", tabindex: "-1", autofocus: true });
     this.about = h("p", { class: "about" });
     this.back = this.button("left", "Previous result", () => this.step(-1));
     this.next = this.button("right", "Next result", () => this.step(1));
@@ -177,5 +177,3 @@ export function instead(hit, sentence) {
 export function searching(page) {
   return asks(page.state);
 }
-
-export { bytes };

@@ -1,0 +1,46 @@
+"""A small library of real media behind the whole application, for the tests of app."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.server import create_app
+from tests.app.double import Double
+from tests.media import draw_image, draw_pdf, draw_video
+
+HERE = "http://127.0.0.1:7860"
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images, a video of 70 s and two PDFs, some with names that try something."""
+    root = tmp_path_factory.mktemp("media")
+    draw_image(root / "red square.jpg", color=(220, 30, 30))
+    draw_image(root / "blue lake.png", color=(20, 60, 220))
+    draw_image(root / "old" / "green scan.tiff", color=(30, 180, 60))
+    draw_image(root / "<img src=x onerror=alert(1)>.png", color=(240, 220, 40))
+    draw_video(root / "road trip.mp4", 70, 5, audio=True, scenes=((0, (200, 60, 40)), (33, (30, 120, 200))))
+    draw_pdf(
+        root / "harbour report.pdf",
+        ["Opening page", "The lighthouse of the harbour", "<script>alert(2)</script> lighthouse"],
+    )
+    return root
+
+
+@pytest.fixture(scope="session")
+def library(folder: Path) -> Iterator[Any]:
+    library = Double(folder)
+    yield library
+    library.close()
+
+
+@pytest.fixture(scope="session")
+def client(library: Any) -> Iterator[TestClient]:
+    """The application without Gradio, as this machine reaches it."""
+    with TestClient(create_app(library, gradio=False), base_url=HERE) as client:
+        yield client
