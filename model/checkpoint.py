@@ -7,10 +7,13 @@ pickled weights are refused by name.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import logging
 import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +144,23 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ModelError(f"{path} does not hold a JSON object.")
     return found
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """The library's loading report is replaced by errors of ours; its progress bar has no one to read it."""
+    from transformers.utils import logging as library
+
+    log = logging.getLogger("transformers")
+    level, bar = log.level, library.is_progress_bar_enabled()
+    log.setLevel(logging.ERROR)
+    library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        if bar:
+            library.enable_progress_bar()
 
 
 def _fetch(hub_id: str, what: str) -> Path:

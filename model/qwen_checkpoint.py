@@ -7,9 +7,6 @@ names and downloads are model/registry.py's.
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +14,14 @@ import torch
 from torch import nn
 
 from model import adapters
-from model.checkpoint import fingerprint, read_json, weight_files
+from model.checkpoint import fingerprint, quiet, read_json, weight_files
+from model.devices import pick_device, pick_dtype
 from model.embedder import ModelError
 from model.prompts import gme, vlm2vec
 from model.qwen_vl import FRAMES, RECIPE, QwenVLEmbedder, read_tokenizer
 from model.vision import Pixels
 
 BACKBONES = ("qwen2_vl", "qwen2_5_vl")
-DTYPES = {
-    "float32": torch.float32, "fp32": torch.float32,
-    "bfloat16": torch.bfloat16, "bf16": torch.bfloat16,
-    "float16": torch.float16, "fp16": torch.float16,
-}  # fmt: skip
 # GME's own limits on images and text, and the limits of the resize it gives images first.
 GME_PIXELS = (256 * 28 * 28, 1280 * 28 * 28)
 GME_FIRST_SIZE = (4 * 28 * 28, 16384 * 28 * 28)
@@ -83,7 +76,7 @@ def load_qwen(
     mark = fingerprint([home, *([adapter] if adapter else [])], recipe)
     embedder = QwenVLEmbedder(
         model,
-        read_tokenizer(home),
+        read_tokenizer(adapter if adapter and not (home / "tokenizer.json").is_file() else home),
         pixels,
         id=f"{name or folder.resolve().name}@{mark}-{RECIPE}",
         family=gme if as_gme else vlm2vec,
@@ -113,7 +106,7 @@ def load_backbone(folder: Path, device: torch.device, dtype: torch.dtype, attent
         "qwen2_5_vl": (transformers.Qwen2_5_VLConfig, transformers.Qwen2_5_VLModel),
     }
     config_class, model_class = classes[kind]
-    with _quiet():
+    with quiet():
         try:
             config = config_class.from_pretrained(folder, local_files_only=True)
             model, info = model_class.from_pretrained(
@@ -149,40 +142,6 @@ def load_backbone(folder: Path, device: torch.device, dtype: torch.dtype, attent
                 f"the file is damaged or its training failed."
             )
     return model.eval().requires_grad_(False)
-
-
-def pick_device(device: str) -> torch.device:
-    """The device of a name; auto is the first accelerator that torch sees, else the CPU."""
-    try:
-        if device != "auto":
-            place = torch.device(device)
-            if place.type != "cpu":
-                torch.empty(1, device=place)
-            return place
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ModelError(f"This machine has no usable device {device} ({_first_line(error)}).") from None
-    if torch.accelerator.is_available():
-        return torch.accelerator.current_accelerator() or torch.device("cpu")
-    return torch.device("cpu")
-
-
-def pick_dtype(dtype: str, device: torch.device, config: dict[str, Any]) -> tuple[torch.dtype, bool]:
-    """(number format of the weights, whether to quantise to int8 afterwards)."""
-    if dtype == "int8":
-        if device.type != "cpu":
-            raise ModelError("int8 runs on a CPU only; take --dtype bfloat16 on an accelerator.")
-        return torch.float32, True
-    if dtype != "auto":
-        if dtype not in DTYPES:
-            raise ModelError(f"There is no dtype {dtype}; choose auto, float32, bfloat16, float16 or int8.")
-        return DTYPES[dtype], False
-    if device.type == "cpu":
-        return torch.float32, False
-    stored = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16")
-    number = DTYPES.get(stored, torch.bfloat16)
-    if number is torch.bfloat16 and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        number = torch.float16
-    return number, False
 
 
 def pick_attention(attention: str, device: torch.device, dtype: torch.dtype) -> str:
@@ -221,23 +180,6 @@ def _probe(embedder: QwenVLEmbedder) -> torch.Tensor:
     picture = np.arange(56 * 56 * 3, dtype=np.uint32).reshape(56, 56, 3).astype(np.uint8)
     token = embedder.tokenizer.id_to_token(embedder.image_id)
     return embedder.encode(embedder.collate([f"{token} a"], [[picture]])).cpu()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The library's loading report is replaced by errors of ours; its progress bar has no one to read it."""
-    from transformers.utils import logging as library
-
-    log = logging.getLogger("transformers")
-    level, bar = log.level, library.is_progress_bar_enabled()
-    log.setLevel(logging.ERROR)
-    library.disable_progress_bar()
-    try:
-        yield
-    finally:
-        log.setLevel(level)
-        if bar:
-            library.enable_progress_bar()
 
 
 def _first_line(error: BaseException) -> str:

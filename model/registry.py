@@ -1,14 +1,22 @@
-"""Names to models: the one door behind `model.load`."""
+"""Names to models: what `model.load` opens, and the catalogue that `sightline models` prints.
+
+Built around one decision, `open_checkpoint`: adapters and bare Qwen2-VL folders go to the
+hand-written loader, everything that sentence-transformers saved goes through its door, the rest
+is refused by name. The catalogue knows a handful of models; any other hub id or folder loads too.
+"""
 
 from __future__ import annotations
 
-from model.checkpoint import find
-from model.embedder import Embedder
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-HUB = {
-    "vlm2vec-v2": "VLM2Vec/VLM2Vec-V2.0",
-    "gme-2b": "Alibaba-NLP/gme-Qwen2-VL-2B-Instruct",
-}
+from model.cards import CARDS, HUB, RECOMMENDABLE, VLM2VEC_BASE, ModelCard
+from model.checkpoint import find, in_cache, read_json
+from model.embedder import Embedder, ModelError
+from model.machine import Machine, chunks_per_hour, this_machine
+from model.vision import PROTOCOL_MAX_PIXELS, PROTOCOL_MIN_PIXELS
 
 
 def open_checkpoint(
@@ -20,10 +28,126 @@ def open_checkpoint(
     dim: int | None = None,
     min_pixels: int | None = None,
     max_pixels: int | None = None,
+    compile: bool = False,
 ) -> Embedder:
-    from model.qwen_checkpoint import load_qwen
+    """The embedder of a known name, hub id or local folder. `ModelError` says what is missing or wrong."""
+    short = name_or_path if name_or_path in HUB else None
+    if short == "vlm2vec-v2":
+        # The published numbers come from these limits, not from the checkpoint's own file.
+        min_pixels, max_pixels = min_pixels or PROTOCOL_MIN_PIXELS, max_pixels or PROTOCOL_MAX_PIXELS
+    folder = _find(name_or_path, base)
+    name = short or (name_or_path if folder != Path(name_or_path).expanduser() else None)
+    kind = _kind(folder)
+    sizes: dict[str, Any] = {"min_pixels": min_pixels, "max_pixels": max_pixels}
+    if kind == "door":
+        if base is not None:
+            raise ModelError(f"{name_or_path} is a whole model and takes no base.")
+        from model.sentence_transformers import load_sentence_transformer
 
-    folder = find(HUB.get(name_or_path, name_or_path))
+        return load_sentence_transformer(folder, name=name, device=device, dtype=dtype, dim=dim, **sizes)
+    try:
+        from model.qwen_checkpoint import load_qwen
+    except ImportError as error:
+        raise ModelError(
+            f"{name_or_path} needs torch and transformers ({error.name} is missing): "
+            f"pip install 'sightline[vlm]'."
+        ) from error
+    if dim is not None:
+        raise ModelError(f"{name_or_path} was not trained to be cut short; --dim is for Matryoshka models.")
     return load_qwen(
-        folder, device=device, dtype=dtype, base=base, min_pixels=min_pixels, max_pixels=max_pixels
+        folder,
+        name=name,
+        device=device,
+        dtype=dtype,
+        base=base,
+        compile=compile,
+        as_gme=short == "gme-2b" or _is_gme(folder, name_or_path),
+        **sizes,
     )
+
+
+def catalogue(machine: Machine | None = None) -> list[ModelCard]:
+    """The models that Sightline knows by name, with what this machine has and would manage of each."""
+    machine = machine or this_machine()
+    best = _recommended(machine)
+    return [
+        replace(
+            card,
+            on_disk=_on_disk(card),
+            chunks_per_hour=chunks_per_hour(card.gflop_a_window, machine),
+            recommended=card.name == best,
+        )
+        for card in CARDS
+    ]
+
+
+def _find(name: str, base: str | None) -> Path:
+    hub_id = HUB.get(name, name)
+    try:
+        return find(hub_id)
+    except ModelError as error:
+        if name != "vlm2vec-v2" or base is not None or in_cache(VLM2VEC_BASE):
+            raise
+        raise ModelError(f"{error} Its base {VLM2VEC_BASE} is missing as well.") from error
+
+
+def _kind(folder: Path) -> str:
+    """ "qwen" or "door"; `ModelError` for what is neither."""
+    if (folder / "adapter_config.json").is_file():
+        return "qwen"
+    config = folder / "config.json"
+    door = (folder / "modules.json").is_file()
+    if not config.is_file():
+        if door:
+            return "door"
+        raise ModelError(
+            f"{folder} holds no model: it has no config.json, adapter_config.json or modules.json."
+        )
+    said = read_json(config)
+    kind = said.get("model_type")
+    if kind in ("qwen2_vl", "qwen2_5_vl") and (
+        not door or _is_gme(folder, "") or "vlm2vec" in str(folder).lower()
+    ):
+        return "qwen"
+    if door:
+        return "door"
+    raise ModelError(
+        f"{folder} is a model of kind {kind}, which Sightline cannot use: it takes Qwen2-VL and Qwen2.5-VL "
+        f"folders, LoRA adapters on them, and models saved by sentence-transformers (with a modules.json)."
+    )
+
+
+def _is_gme(folder: Path, name: str) -> bool:
+    said = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    marks = (
+        f"{said.get('auto_map')} {said.get('architectures')} {said.get('_name_or_path')} {folder.name} {name}"
+    )
+    return re.search(r"(^|[^a-z])gme", marks.lower()) is not None
+
+
+def _on_disk(card: ModelCard) -> bool:
+    if card.name == "lite":
+        from model import lite_weights
+
+        try:
+            return lite_weights.find().is_dir()
+        except ModelError:
+            return False
+    present = in_cache(HUB.get(card.name, card.name)) is not None
+    return present and (card.name != "vlm2vec-v2" or in_cache(VLM2VEC_BASE) is not None)
+
+
+# An index of a day's footage in half a day: slower is no recommendation.
+BEARABLE = 240
+
+
+def _recommended(machine: Machine) -> str:
+    """The strongest model that fits the machine's memory and indexes at twice the speed of the footage."""
+    able = [
+        card
+        for card in CARDS
+        if card.name in RECOMMENDABLE
+        and card.memory_gb <= 0.8 * machine.memory_gb
+        and chunks_per_hour(card.gflop_a_window, machine) >= BEARABLE
+    ]
+    return max(able, key=lambda card: card.scores.get("overall", 0.0)).name if able else "lite"

@@ -1,0 +1,144 @@
+"""The models that Sightline knows by name: one `ModelCard` each, declared, nothing worked out.
+
+It knows nothing of this machine; model/registry.py adds that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+HUB = {
+    "vlm2vec-v2": "VLM2Vec/VLM2Vec-V2.0",
+    "gme-2b": "Alibaba-NLP/gme-Qwen2-VL-2B-Instruct",
+}
+VLM2VEC_BASE = "Qwen/Qwen2-VL-2B-Instruct"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """One line of `sightline models`. `scores`: MMEB-V2 in percent, keys overall, image, video, visdoc.
+
+    `chunks_per_hour`: 30-second video windows, estimated for this machine from `gflop_a_window`.
+    """
+
+    name: str
+    title: str
+    source: str
+    dim: int
+    licence: str
+    memory_gb: float
+    scores: dict[str, float]
+    on_disk: bool
+    about: str
+    recommended: bool = False
+    chunks_per_hour: float | None = None
+    gflop_a_window: float = field(default=0.0, repr=False)
+
+
+# Those that load without code of their own.
+RECOMMENDABLE = ("lite", "vlm2vec-v2", "gme-2b", "Qwen/Qwen3-VL-Embedding-2B", "Qwen/Qwen3-VL-Embedding-8B")
+
+# Scores: the official leaderboard as of August 2026, and for Ovis its authors' page. GFLOP: one 30-second
+# window of 1280 x 720 frames: 2 x parameters x tokens, plus attention.
+CARDS = (
+    ModelCard(
+        name="lite",
+        title="Sightline lite (MiniLM text, EfficientNet pictures)",
+        source="included",
+        dim=640,
+        licence="Apache-2.0",
+        memory_gb=0.3,
+        scores={},
+        on_disk=True,
+        about=(
+            "The default: small, quick, nothing to download; a preview of what a big model does. Good at "
+            "words in PDFs, at the same or a nearly identical picture, and at finding the video of a frame. "
+            "Mediocre at photos described in words (the right one first in about a quarter of queries, among "
+            "the first five in half), and only for things with everyday names. Poor at people, actions, "
+            "colours, counts, languages other than English, and at videos described in words."
+        ),
+        gflop_a_window=8.0,
+    ),
+    ModelCard(
+        name="vlm2vec-v2",
+        title="VLM2Vec-V2.0 (LoRA adapter on Qwen2-VL-2B)",
+        source=HUB["vlm2vec-v2"],
+        dim=1536,
+        licence="Apache-2.0",
+        memory_gb=6.0,
+        scores={"overall": 59.3, "image": 64.9, "video": 34.9, "visdoc": 69.2},
+        on_disk=False,
+        about=(
+            "The model that this repository trains and scores; vectors equal to the original's. 8 frames a "
+            "window."
+        ),
+        gflop_a_window=55_000.0,
+    ),
+    ModelCard(
+        name="gme-2b",
+        title="GME-Qwen2-VL-2B",
+        source=HUB["gme-2b"],
+        dim=1536,
+        licence="Apache-2.0",
+        memory_gb=6.0,
+        scores={"overall": 55.4, "image": 51.9, "video": 33.9, "visdoc": 76.8},
+        on_disk=False,
+        about="Strong on pages. Of a video window it sees the middle frame only, as in the benchmark.",
+        gflop_a_window=13_000.0,
+    ),
+    ModelCard(
+        name="Qwen/Qwen3-VL-Embedding-2B",
+        title="Qwen3-VL-Embedding-2B",
+        source="Qwen/Qwen3-VL-Embedding-2B",
+        dim=2048,
+        licence="Apache-2.0",
+        memory_gb=6.0,
+        scores={"overall": 73.2, "image": 75.0, "video": 61.9, "visdoc": 79.2},
+        on_disk=False,
+        about=(
+            "Far stronger on video than VLM2Vec-V2 at its size; shorter vectors with --dim. Needs "
+            "torchvision."
+        ),
+        gflop_a_window=55_000.0,
+    ),
+    ModelCard(
+        name="tencent/WeMM-Embedding-2B",
+        title="WeMM-Embedding-2B",
+        source="tencent/WeMM-Embedding-2B",
+        dim=2048,
+        licence="Apache-2.0",
+        memory_gb=6.0,
+        scores={"overall": 77.9, "image": 79.6, "video": 70.8, "visdoc": 80.7},
+        on_disk=False,
+        about=(
+            "The best of its size on the leaderboard; --dim 256 keeps 98.7 % of its image and video score. "
+            "Its hub page carries code of its own, which Sightline does not run: it loads only where "
+            "sentence-transformers knows the model by itself."
+        ),
+        gflop_a_window=55_000.0,
+    ),
+    ModelCard(
+        name="ATH-MaaS/Ovis-VL-Embedding-2B",
+        title="Ovis-VL-Embedding-2B",
+        source="ATH-MaaS/Ovis-VL-Embedding-2B",
+        dim=2048,
+        licence="Apache-2.0",
+        memory_gb=6.0,
+        scores={"overall": 77.5, "image": 80.6, "video": 67.1, "visdoc": 80.5},
+        on_disk=False,
+        about="Scores are its authors' own. The same remark on code as for WeMM-Embedding-2B.",
+        gflop_a_window=55_000.0,
+    ),
+    ModelCard(
+        name="Qwen/Qwen3-VL-Embedding-8B",
+        title="Qwen3-VL-Embedding-8B",
+        source="Qwen/Qwen3-VL-Embedding-8B",
+        dim=4096,
+        licence="Apache-2.0",
+        memory_gb=18.0,
+        scores={"overall": 77.8, "image": 80.1, "video": 67.1, "visdoc": 82.4},
+        on_disk=False,
+        about="For a card of 24 GB. The best on pages of those listed; shorter vectors with --dim.",
+        gflop_a_window=160_000.0,
+    ),
+)
