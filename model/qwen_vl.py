@@ -168,7 +168,7 @@ class QwenVLEmbedder:
 
     def embed(self, inputs: Sequence[Input]) -> np.ndarray:
         """float32 [len(inputs), dim]; rows of unit length, in the order given."""
-        return self.embed_prepared([self._prepare_prompt(self.family(item)) for item in inputs])
+        return self.embed_prepared(self.prepare_inputs(inputs))
 
     def embed_prompts(self, prompts: Sequence[str], visuals: Sequence[Sequence[Any] | None]) -> np.ndarray:
         """float32 [len(prompts), dim] of prompts that already hold their pad tokens.
@@ -178,6 +178,10 @@ class QwenVLEmbedder:
         one entry and the video pad the rest. None or empty: a pad token stays an ordinary token.
         """
         return self.embed_prepared(self.prepare(prompts, visuals))
+
+    def prepare_inputs(self, inputs: Sequence[Input]) -> list[Prepared]:
+        """Token ids and picture sizes of inputs, in the family's own wording."""
+        return [self._prepare_prompt(self.family(item)) for item in inputs]
 
     def prepare(self, prompts: Sequence[str], visuals: Sequence[Sequence[Any] | None]) -> list[Prepared]:
         """Token ids and picture sizes of prompts that hold their pad tokens; see `embed_prompts`."""

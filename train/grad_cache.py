@@ -29,19 +29,18 @@ def cached_backward(
     encode: Encode,
     chunks: Sequence[Any],
     loss_of: Callable[[Tensor], Tensor],
-    backward: Callable[[Tensor], None] | None = None,
+    cache: bool = True,
 ) -> Tensor:
     """Add d loss_of(embeddings of all chunks) / d parameters to `.grad`; return the loss, detached.
 
-    `loss_of` gets the embeddings [sum n, d] in the order of the chunks. `backward` replaces
-    `tensor.backward()` where a scaler or an engine wants to be asked.
+    `loss_of` gets the embeddings [sum n, d] in the order of the chunks. `cache=False` keeps the graph of
+    all chunks at once: one forward, and the memory of the whole batch.
     """
     import torch
 
-    go_back = backward or (lambda scalar: scalar.backward())
-    if len(chunks) == 1:
-        loss = loss_of(encode(chunks[0]))
-        go_back(loss)
+    if len(chunks) == 1 or not cache:
+        loss = loss_of(torch.cat([encode(chunk) for chunk in chunks]))
+        loss.backward()
         return loss.detach()
 
     states, parts = [], []
@@ -57,7 +56,7 @@ def cached_backward(
     after = random_state()
     for chunk, state, wanted in zip(chunks, states, gradient.split(sizes), strict=True):
         set_random_state(state)
-        go_back((encode(chunk) * wanted).sum())
+        (encode(chunk) * wanted).sum().backward()
     set_random_state(after)
     return loss.detach()
 

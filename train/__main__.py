@@ -1,0 +1,110 @@
+r"""`python -m train`: train by a config, or merge an adapter into its base.
+
+    python -m train --config train/configs/own_pairs.yaml --output_dir runs/mine
+    torchrun --nproc_per_node=8 -m train \
+        --config train/configs/vlm2vec_v2_qwen2vl_2b.yaml --output_dir runs/v2
+    python -m train --merge runs/v2/checkpoint-5000 --output_dir runs/v2-merged
+
+Any key of the config can be set on the command line as well: `--max_steps 200`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from train.config import ConfigError, read
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit codes: 0 done or stopped by a signal with a checkpoint, 1 the job failed, 2 wrong usage."""
+    parser = argparse.ArgumentParser(prog="python -m train", description=__doc__, formatter_class=_Raw)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--config", type=Path, help="YAML file of the run")
+    what.add_argument(
+        "--merge", type=Path, metavar="ADAPTER", help="write an adapter and its base as one model"
+    )
+    parser.add_argument("--output_dir", type=Path, required=True, help="where checkpoints and logs go")
+    options, rest = parser.parse_known_args(arguments)
+    first = os.environ.get("RANK", "0") == "0"
+    try:
+        if options.merge:
+            if rest:
+                raise ConfigError(f"--merge takes no {rest[0]}")
+            from train.tower import merge
+
+            merge(options.merge, options.output_dir)
+            print(f"merged into {options.output_dir}", file=sys.stderr)
+            return 0
+        config = read(options.config, _overrides(rest))
+    except ConfigError as error:
+        if first:
+            print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        if not _is_ours(error):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+    from train.trainer import train
+
+    try:
+        outcome = train(config, options.output_dir)
+    except Exception as error:
+        if not _is_ours(error):
+            raise
+        if first:
+            print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    if first and outcome.stopped:
+        print(
+            f"stopped after step {outcome.step}; the same command goes on from {outcome.checkpoint}",
+            file=sys.stderr,
+        )
+    elif first:
+        print(f"done: {outcome.checkpoint}", file=sys.stderr)
+    return 0
+
+
+class _Raw(argparse.RawDescriptionHelpFormatter):
+    pass
+
+
+def _overrides(rest: list[str]) -> dict[str, Any]:
+    """`--max_steps 200 --use_dora=false` as keys, with YAML's reading of the values."""
+    import yaml
+
+    found: dict[str, Any] = {}
+    waiting = list(rest)
+    while waiting:
+        option = waiting.pop(0)
+        if not option.startswith("--"):
+            raise ConfigError(f"{option} belongs to no option")
+        key, joined, value = option[2:].partition("=")
+        if not joined:
+            if not waiting:
+                raise ConfigError(f"--{key} needs a value")
+            value = waiting.pop(0)
+        found[key] = yaml.safe_load(value)
+    return found
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether an error is a sentence for a person; anything else is a bug and keeps its traceback."""
+    from data.sources.pair import SourceError
+    from model.embedder import ModelError
+    from train.checkpoint import CheckpointError
+    from train.loading import DataError
+    from train.mixing import MixingError
+    from train.trainer import TrainError
+
+    ours = (ConfigError, SourceError, ModelError, CheckpointError, DataError, MixingError, TrainError)
+    return isinstance(error, ours)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""Checkpoints that a run goes on from as if it had never stopped, and that `model.load` takes as they are.
+
+Built around one folder a checkpoint: what `Tower.save` writes at its top, and below `trainer/` the
+optimiser's moments, every process's random state and the step, all in safetensors and JSON (no pickles).
+A folder is written beside its final name and renamed when it is whole, so that a crash, a kill or a full
+disk leaves the last good one as it was. The position in the data is the step: the mixing table needs no more.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from train.config import Config, ConfigError, to_dict
+from train.tower import Tower, put_back
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class CheckpointError(Exception):
+    """A checkpoint cannot be written or read. One sentence for a person."""
+
+
+def checkpoints(output_dir: Path) -> list[Path]:
+    """Whole checkpoints of a run, oldest first."""
+    found = [
+        (int(match.group(1)), place)
+        for place in output_dir.glob("checkpoint-*")
+        if (match := re.fullmatch(r"checkpoint-(\d+)", place.name))
+        and (place / "trainer/state.json").is_file()
+    ]
+    return [place for _, place in sorted(found)]
+
+
+def save(
+    output_dir: Path,
+    step: int,
+    tower: Tower,
+    optimizer: Optimizer,
+    random_states: Sequence[Sequence[Tensor]],
+    config: Config,
+    keep_last: int,
+    extra: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write `checkpoint-<step>`, then drop all but the `keep_last` newest. `CheckpointError` when it cannot.
+
+    `random_states`: of every process, in order of rank.
+    """
+    from safetensors import SafetensorError
+
+    final = output_dir / f"checkpoint-{step}"
+    partial = output_dir / f".checkpoint-{step}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        _require_room(output_dir, tower)
+        (partial / "trainer").mkdir(parents=True)
+        tower.save(partial)
+        _save_trainer(partial / "trainer", tower, optimizer, random_states)
+        state = {
+            "step": step,
+            "world": len(random_states),
+            "config": to_dict(config),
+            "devices": [len(states) for states in random_states],
+            **(extra or {}),
+        }
+        (partial / "trainer/state.json").write_text(json.dumps(state, indent=1) + "\n")
+        _flush(partial)
+        if final.exists():
+            shutil.rmtree(final)
+        partial.rename(final)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        good = checkpoints(output_dir)
+        raise CheckpointError(
+            f"checkpoint-{step} could not be written to {output_dir} ({_reason(error)}); "
+            + (f"the last good one is {good[-1].name}; " if good else "there is no earlier one; ")
+            + "make room and start the same command again"
+        ) from error
+    for old in checkpoints(output_dir)[:-keep_last]:
+        shutil.rmtree(old)
+    return final
+
+
+def restore(folder: Path, tower: Tower, optimizer: Optimizer, config: Config) -> dict[str, Any]:
+    """Put weights and moments back; returns the state (`step` and what was saved as extra)."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    state: dict[str, Any] = json.loads((folder / "trainer/state.json").read_text())
+    if changed := config.same_run(state["config"]):
+        key = changed[0]
+        raise ConfigError(
+            f"{folder} was trained with {key} {state['config'][key]!r}, now it is {to_dict(config)[key]!r}; "
+            "go on with the old value, or choose another --output_dir"
+        )
+    try:
+        tower.restore(folder)
+        stored = load_file(folder / "trainer/optimizer.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{folder} is damaged ({error}); delete it to go on from the one before"
+        ) from error
+    import torch
+
+    for name, parameter in tower.trained().items():
+        optimizer.state[parameter] = {
+            "step": torch.tensor(float(state["step"])),
+            **{part: stored.pop(f"{name}.{part}").to(parameter.device) for part in MOMENTS},
+        }
+    put_back({}, stored, folder)
+    return state
+
+
+def restore_random(folder: Path, rank: int, world: int) -> None:
+    """This process's random state. A run that goes on with another number of processes draws its own."""
+    from safetensors.torch import load_file
+
+    from train.grad_cache import set_random_state
+
+    state = json.loads((folder / "trainer/state.json").read_text())
+    if state["world"] == world:
+        stored = load_file(folder / "trainer/random.safetensors")
+        set_random_state([stored[f"{rank}.{i}"] for i in range(state["devices"][rank])])
+
+
+def _save_trainer(
+    folder: Path, tower: Tower, optimizer: Optimizer, random_states: Sequence[Sequence[Tensor]]
+) -> None:
+    from safetensors.torch import save_file
+
+    moments = {}
+    for name, parameter in tower.trained().items():
+        for part in MOMENTS:
+            moments[f"{name}.{part}"] = optimizer.state[parameter][part].detach().to("cpu").contiguous()
+    save_file(moments, folder / "optimizer.safetensors")
+    save_file(
+        {f"{rank}.{i}": s.clone() for rank, states in enumerate(random_states) for i, s in enumerate(states)},
+        folder / "random.safetensors",
+    )
+
+
+def _require_room(output_dir: Path, tower: Tower) -> None:
+    """Refuse before writing what cannot fit: weights and two moments of every trained weight."""
+    output_dir.mkdir(parents=True, exist_ok=True)
+    need = sum(p.numel() * p.element_size() for p in tower.trained().values()) * 3
+    free = shutil.disk_usage(output_dir).free
+    if free < need:
+        raise OSError(f"{need / 2**20:.0f} MB are needed, {free / 2**20:.0f} MB are free")
+
+
+def _flush(folder: Path) -> None:
+    """Contents on the disk before the name is: a power cut must not leave a whole-looking empty file."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,279 @@
+"""The model as the trainer sees it: collate, encode, what is trained, how it is saved.
+
+Built around `Tower`, five functions that a backbone must offer; `QwenTower` offers them for Qwen2-VL and
+Qwen2.5-VL over `model.qwen_vl`, with LoRA or DoRA in the language model or every weight trained. What it
+saves, `model.load` takes. It knows nothing of pairs, losses or processes.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from data.sources.pair import LoadedSide
+from train.config import Config, ConfigError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from train.loading import Collate
+
+
+class Tower(Protocol):
+    """A model in training."""
+
+    module: nn.Module
+    device: torch.device
+
+    def collator(self) -> Collate:
+        """Loaded sides to a batch on the CPU. Holds no weights: it is sent to loader processes."""
+        ...
+
+    def encode(self, batch: Any) -> Tensor:
+        """A batch to unit rows [n, d], float32, with their graph."""
+        ...
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """What the optimiser moves, by name, in a fixed order."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write what `model.load(folder)` takes."""
+        ...
+
+    def restore(self, folder: Path) -> None:
+        """Put what `save` wrote back into the parameters. Raises when anything is missing or left over."""
+        ...
+
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.json",
+)
+
+
+class QwenCollator:
+    """`QwenVLEmbedder`'s tokenising and patch-making without its weights."""
+
+    def __init__(self, embedder: Any) -> None:
+        self._embedder = copy.copy(embedder)
+        self._embedder.model = None
+        self._embedder.encoder = None
+
+    def __call__(self, sides: Sequence[LoadedSide]) -> Any:
+        rows = []
+        for side in sides:
+            if side.exact:
+                rows += self._embedder.prepare([side.text], [side.frames or None])
+            else:
+                rows += self._embedder.prepare_inputs([side.to_input()])
+        return self._embedder.collate_prepared(rows)
+
+
+class QwenTower:
+    """A Qwen2-VL or Qwen2.5-VL checkpoint in training."""
+
+    def __init__(self, config: Config, device: str | None = None) -> None:
+        import torch
+
+        from model import adapters
+        from model.checkpoint import find
+        from model.qwen_checkpoint import load_qwen, pick_device
+
+        self.config = config
+        self.base = find(config.model_name)
+        if adapters.is_adapter(self.base):
+            raise ConfigError(
+                f"model_name {config.model_name} is an adapter; merge it first: "
+                f"python -m train --merge {config.model_name} --output_dir DIR"
+            )
+        self.device = pick_device(device or config.device)
+        dtype = config.dtype
+        if dtype == "auto":
+            dtype = "float32" if self.device.type == "cpu" else "bfloat16"
+        # Adapters are float32 beside weights that stay as they are; when all weights are trained,
+        # they are kept in float32 and only computed in bfloat16, or small updates would be rounded away.
+        self._autocast = dtype == "bfloat16" and config.lora_rank == 0
+        self.embedder = load_qwen(
+            self.base,
+            device=str(self.device),
+            dtype="float32" if self._autocast else dtype,
+            min_pixels=config.min_pixels,
+            max_pixels=config.max_pixels,
+        )
+        self.module: Any = self.embedder.model
+        if config.lora_rank:
+            self._put_adapters_in()
+        else:
+            self.module.language_model.requires_grad_(True)
+            if config.train_vision:
+                self.module.visual.requires_grad_(True)
+        if config.gradient_checkpointing:
+            self.module.gradient_checkpointing_enable({"use_reentrant": False})
+        self._torch = torch
+
+    def collator(self) -> QwenCollator:
+        return QwenCollator(self.embedder)
+
+    def encode(self, batch: Any) -> Tensor:
+        if self._autocast:
+            with self._torch.autocast(self.device.type, dtype=self._torch.bfloat16):
+                return self.embedder.encode(batch)
+        return self.embedder.encode(batch)
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        return {name: p for name, p in self.module.named_parameters() if p.requires_grad}
+
+    def save(self, folder: Path) -> None:
+        from safetensors.torch import save_file
+
+        if not self.config.lora_rank:
+            self.module.save_pretrained(folder)
+            for name in TOKENIZER_FILES:
+                if (self.base / name).is_file():
+                    shutil.copy(self.base / name, folder / name)
+        else:
+            tensors = {
+                adapter_key(name): p.detach().to("cpu").contiguous() for name, p in self.trained().items()
+            }
+            save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+            (folder / "adapter_config.json").write_text(json.dumps(self._adapter_config(), indent=1) + "\n")
+        self._write_pixels(folder)
+
+    def restore(self, folder: Path) -> None:
+        from safetensors.torch import load_file
+
+        mine = self.trained()
+        if self.config.lora_rank:
+            stored = load_file(folder / "adapter_model.safetensors")
+            wanted = {adapter_key(name): p for name, p in mine.items()}
+        else:
+            from model.qwen_checkpoint import load_backbone
+
+            other = load_backbone(folder, self._torch.device("cpu"), self._torch.float32, "eager")
+            stored = {name: p for name, p in other.named_parameters() if name in mine}
+            wanted = dict(mine)
+        put_back(wanted, stored, folder)
+
+    def _put_adapters_in(self) -> None:
+        from peft import LoraConfig, inject_adapter_in_model
+
+        config = self.config
+        known = {name.rsplit(".", 1)[-1] for name, _ in self.module.language_model.named_modules()}
+        if unknown := [t for t in config.lora_target_modules if t not in known]:
+            raise ConfigError(f"lora_target_modules: the language model has no {', '.join(unknown)}")
+        inject_adapter_in_model(
+            LoraConfig(
+                r=config.lora_rank,
+                lora_alpha=config.lora_alpha,  # type: ignore[arg-type]
+                lora_dropout=config.lora_dropout,
+                use_dora=config.use_dora,
+                init_lora_weights="gaussian",
+                target_modules=self._targets(),
+            ),
+            self.module,
+        )
+        for name, parameter in self.module.named_parameters():
+            parameter.requires_grad_("lora_" in name)
+            if "lora_" in name:
+                parameter.data = parameter.data.float()
+
+    def _targets(self) -> str:
+        """Only in the language model: Qwen2.5-VL's vision encoder has modules of the same names."""
+        names = "|".join(map(re.escape, self.config.lora_target_modules))
+        return rf".*language_model\..*\.({names})"
+
+    def _adapter_config(self) -> dict[str, Any]:
+        """As peft writes it, so that peft itself can read it as well as `model.load`."""
+        local = Path(self.config.model_name).expanduser()
+        base = str(local.resolve()) if local.is_dir() else self.config.model_name
+        alpha = self.config.lora_alpha
+        return {
+            "peft_type": "LORA",
+            "task_type": None,
+            "base_model_name_or_path": base,
+            "r": self.config.lora_rank,
+            "lora_alpha": int(alpha) if alpha == int(alpha) else alpha,
+            "lora_dropout": self.config.lora_dropout,
+            "use_dora": self.config.use_dora,
+            "target_modules": self._targets(),
+            "bias": "none",
+            "fan_in_fan_out": False,
+            "init_lora_weights": "gaussian",
+            "inference_mode": True,
+        }
+
+    def _write_pixels(self, folder: Path) -> None:
+        """The pixel limits that were trained with: the model is to see pictures at the same size later."""
+        path = self.base / "preprocessor_config.json"
+        settings = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        low, high = self.config.min_pixels, self.config.max_pixels
+        settings |= {"min_pixels": low, "max_pixels": high}
+        settings["size"] = {"shortest_edge": low, "longest_edge": high}
+        (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=1) + "\n")
+
+
+def adapter_key(name: str) -> str:
+    """peft's name on disk for a parameter of an injected adapter."""
+    short = name.replace(".default.weight", ".weight").replace(".default", "")
+    return "base_model.model.model." + short.replace("lora_magnitude_vector.weight", "lora_magnitude_vector")
+
+
+def put_back(wanted: dict[str, Any], stored: dict[str, Any], folder: Path) -> None:
+    """Copy stored tensors into parameters; every name must be on both sides."""
+    import torch
+
+    if missing := sorted(set(wanted) ^ set(stored)):
+        raise ConfigError(
+            f"{folder} does not belong to this config: {len(missing)} tensors differ, first {missing[0]}"
+        )
+    with torch.no_grad():
+        for name, parameter in wanted.items():
+            if parameter.shape != stored[name].shape:
+                raise ConfigError(
+                    f"{folder} does not belong to this config: {name} is {list(stored[name].shape)}, "
+                    f"not {list(parameter.shape)}"
+                )
+            parameter.copy_(stored[name])
+
+
+def open_tower(config: Config, device: str | None = None) -> Tower:
+    """The tower of a config. Raises `ConfigError` or `model.embedder.ModelError`."""
+    if config.model_name == "lite":
+        from train.distill import StudentTower
+
+        return StudentTower(config)
+    return QwenTower(config, device)
+
+
+def merge(adapter: Path, folder: Path) -> None:
+    """Write an adapter and its base as one plain checkpoint. Raises `model.embedder.ModelError`."""
+    from model import adapters
+    from model.checkpoint import read_json
+    from model.embedder import ModelError
+    from model.qwen_checkpoint import load_qwen
+
+    if not adapters.is_adapter(adapter):
+        raise ModelError(f"{adapter} is no adapter: there is nothing to merge.")
+    base = adapters.base_of(adapter, None)
+    stored = read_json(base / "config.json")
+    dtype = str(stored.get("dtype") or stored.get("torch_dtype") or "float32")
+    embedder = load_qwen(adapter, device="cpu", dtype=dtype)
+    folder.mkdir(parents=True, exist_ok=True)
+    embedder.model.save_pretrained(folder)
+    for name in (*TOKENIZER_FILES, "preprocessor_config.json"):
+        for place in (adapter, base):
+            if (place / name).is_file():
+                shutil.copy(place / name, folder / name)
+                break
