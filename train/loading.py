@@ -154,7 +154,8 @@ class Missing:
                 examples = "; ".join(list(rows.values())[:3])
                 raise DataError(
                     f"{self.names[source]}: {len(rows)} of {self.rows[source]} rows have no readable media, "
-                    f"more than max_missing {self.limit:g} allows ({examples}); fetch them, or raise max_missing"
+                    f"more than max_missing {self.limit:g} allows ({examples}); "
+                    "fetch them, or raise max_missing"
                 )
         return new
 

@@ -68,7 +68,7 @@ class RunLog:
 
 
 def memory_gb(device_type: str) -> float:
-    """Peak memory of this process: the accelerator's where there is one, else resident memory. In GB (10^9)."""
+    """Peak memory of this process in GB (10^9): the accelerator's where there is one, else resident."""
     if device_type == "cuda":
         import torch
 

@@ -120,7 +120,9 @@ class QwenTower:
             if config.train_vision:
                 self.module.visual.requires_grad_(True)
         if config.gradient_checkpointing:
-            self.module.gradient_checkpointing_enable({"use_reentrant": False})
+            # The library renamed this in 5.23; the old name goes in 6.
+            turn_on = getattr(self.module, "activation_checkpointing_enable", None)
+            (turn_on or self.module.gradient_checkpointing_enable)({"use_reentrant": False})
         self._torch = torch
 
     def collator(self) -> QwenCollator:
@@ -139,7 +141,7 @@ class QwenTower:
         from safetensors.torch import save_file
 
         if not self.config.lora_rank:
-            self.module.save_pretrained(folder)
+            _save_whole(self.module, folder)
             for name in TOKENIZER_FILES:
                 if (self.base / name).is_file():
                     shutil.copy(self.base / name, folder / name)
@@ -248,6 +250,14 @@ def put_back(wanted: dict[str, Any], stored: dict[str, Any], folder: Path) -> No
             parameter.copy_(stored[name])
 
 
+def _save_whole(module: Any, folder: Path) -> None:
+    """The library's own layout, without its progress bar."""
+    from transformers.utils import logging as library
+
+    library.disable_progress_bar()
+    module.save_pretrained(folder)
+
+
 def open_tower(config: Config, device: str | None = None) -> Tower:
     """The tower of a config. Raises `ConfigError` or `model.embedder.ModelError`."""
     if config.model_name == "lite":
@@ -271,7 +281,7 @@ def merge(adapter: Path, folder: Path) -> None:
     dtype = str(stored.get("dtype") or stored.get("torch_dtype") or "float32")
     embedder = load_qwen(adapter, device="cpu", dtype=dtype)
     folder.mkdir(parents=True, exist_ok=True)
-    embedder.model.save_pretrained(folder)
+    _save_whole(embedder.model, folder)
     for name in (*TOKENIZER_FILES, "preprocessor_config.json"):
         for place in (adapter, base):
             if (place / name).is_file():

@@ -225,6 +225,7 @@ class _Run:
                     else torch.zeros(0, 1, device=self.tower.device)
                     for side in ("queries", "positives")
                 ]
+            self._count_missing(found, None)
             keys = np.concatenate([p.target_keys for p in found]) if found else np.zeros(0, np.int64)
             if len(rows) >= self.here.world:
                 queries, targets = (gather(e)[0] for e in encoded)
@@ -315,7 +316,8 @@ class _Run:
         whole = sum(p.numel() for p in self.tower.module.parameters())
         log.say(
             f"{self.config.model_name} on {self.here.world} × {self.tower.device}: "
-            f"{count:,} of {whole:,} weights trained; {sum(len(s) for s in self.sources):,} pairs from {len(self.sources)} sources"
+            f"{count:,} of {whole:,} weights trained; "
+            f"{sum(len(s) for s in self.sources):,} pairs from {len(self.sources)} sources"
             + (f"; goes on after step {step}" if step else "")
         )
 

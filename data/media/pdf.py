@@ -37,10 +37,10 @@ def page_count(path: Path) -> int:
         return document.pages
 
 
-def page_image(path: Path, page: int, max_side: int = 1280) -> np.ndarray:
-    """The page on white, uint8 RGB [H, W, 3], its longest side `max_side` pixels."""
+def page_image(path: Path, page: int, max_side: int = 1280, max_dpi: float | None = None) -> np.ndarray:
+    """The page on white, uint8 RGB [H, W, 3], its longest side `max_side` pixels, or less for `max_dpi`."""
     with _open(path, page) as document:
-        return document.image(page, max_side)
+        return document.image(page, max_side, max_dpi)
 
 
 def page_text(path: Path, page: int) -> str:
@@ -128,7 +128,7 @@ class Document(Protocol):
 
     pages: int
 
-    def image(self, page: int, max_side: int) -> np.ndarray: ...
+    def image(self, page: int, max_side: int, max_dpi: float | None = None) -> np.ndarray: ...
     def text(self, page: int) -> str: ...
     def words(self, page: int) -> list[Word]: ...
     def creation_date(self) -> str | None: ...
@@ -178,10 +178,14 @@ _ENCRYPTED = "the PDF is encrypted; save a copy without password"
 _DAMAGED = "the PDF is damaged and cannot be opened"
 
 
-def _scale(width: float, height: float, max_side: int) -> float:
+POINTS_PER_INCH = 72
+
+
+def _scale(width: float, height: float, max_side: int, max_dpi: float | None = None) -> float:
     if not (0 < width < 1e7 and 0 < height < 1e7):
         raise MediaError("the page is damaged; it has no sensible size", "damaged")
-    return max_side / max(width, height)
+    scale = max_side / max(width, height)
+    return scale if max_dpi is None else min(scale, max_dpi / POINTS_PER_INCH)
 
 
 @lru_cache(maxsize=1)
@@ -228,11 +232,11 @@ class _MuPDF:
                 raise MediaError("drawing it needs more memory than allowed", "memory") from error
             raise MediaError(_DAMAGED, "damaged") from error
 
-    def image(self, page: int, max_side: int) -> np.ndarray:
+    def image(self, page: int, max_side: int, max_dpi: float | None = None) -> np.ndarray:
         mupdf = _mupdf()
         with self._reasons():
             sheet = self.file[page - 1]
-            zoom = _scale(sheet.rect.width, sheet.rect.height, max_side)
+            zoom = _scale(sheet.rect.width, sheet.rect.height, max_side, max_dpi)
             pixels = sheet.get_pixmap(matrix=mupdf.Matrix(zoom, zoom), alpha=False, colorspace=mupdf.csRGB)
             array = np.frombuffer(pixels.samples, dtype=np.uint8).reshape(pixels.height, pixels.stride)
             return array[:, : pixels.width * 3].reshape(pixels.height, pixels.width, 3).copy()
@@ -297,11 +301,11 @@ class _PDFium:
         finally:
             sheet.close()
 
-    def image(self, page: int, max_side: int) -> np.ndarray:
+    def image(self, page: int, max_side: int, max_dpi: float | None = None) -> np.ndarray:
         with self._page(page) as sheet:
             width, height = sheet.get_size()
             bitmap = sheet.render(
-                scale=_scale(width, height, max_side), rev_byteorder=True, may_draw_forms=False
+                scale=_scale(width, height, max_side, max_dpi), rev_byteorder=True, may_draw_forms=False
             )
             array = bitmap.to_numpy()[:max_side, :max_side]  # PDFium rounds up
             return np.ascontiguousarray(

@@ -121,15 +121,23 @@ class LoadedSide:
         )
 
 
-def load(side: Side, *, max_frames: int = 8, max_side: int = 1280) -> LoadedSide:
-    """Open a side's media. Raises `MissingMedia` with the file's name and the reason."""
+PAGE_DPI = 300
+PAGE_SIDE = 2048
+"""Pages are drawn at 300 dpi, at most this long: nearly twice what the model's pixel limit leaves of A4."""
+
+
+def load(side: Side, *, max_frames: int = 8) -> LoadedSide:
+    """Open a side's media. Raises `MissingMedia` with the file's name and the reason.
+
+    Images keep their size: the model's own resize is the only one, as in the original.
+    """
     frames: tuple[np.ndarray, ...] = ()
     kind: InputKind = "text"
     if side.media is not None:
         from data.media.kinds import MediaError
 
         try:
-            frames = tuple(_frames(side.media, max_frames, max_side))
+            frames = tuple(_frames(side.media, max_frames))
         except (MediaError, OSError) as error:
             raise MissingMedia(f"{side.media.name}: {error}") from error
         kind = "pdf" if side.looks_for == "pdf" else _INPUT_KIND[side.media.kind]
@@ -154,24 +162,24 @@ _INPUT_KIND: dict[MediaKind, InputKind] = {
 }
 
 
-def _frames(media: Media, max_frames: int, max_side: int) -> Sequence[np.ndarray]:
+def _frames(media: Media, max_frames: int) -> Sequence[np.ndarray]:
     path = Path(media.path)
     if media.kind == "image":
         from data.media.image import read_image
 
-        return [read_image(media.data if media.data is not None else path, max_side=max_side)]
+        return [read_image(media.data if media.data is not None else path)]
     if media.kind == "frames":
         from data.media.image import read_image
 
-        return [read_image(file, max_side=max_side) for file in choose_frames(path, max_frames)]
+        return [read_image(file) for file in choose_frames(path, max_frames)]
     if media.kind == "page":
         from data.media.pdf import page_image
 
-        return [page_image(path, media.page or 1, max_side=max_side)]
+        return [page_image(path, media.page or 1, max_side=PAGE_SIDE, max_dpi=PAGE_DPI)]
     from data.media.video import probe, sample_frames
 
     end_s = media.end_s if media.end_s is not None else probe(path).duration_s
-    frames, _ = sample_frames(path, media.start_s or 0.0, end_s, count=max_frames, max_side=max_side)
+    frames, _ = sample_frames(path, media.start_s or 0.0, end_s, count=max_frames, max_side=PAGE_SIDE)
     return list(frames)
 
 

@@ -1,0 +1,396 @@
+"""A training run: it learns, resumes to the bit, is the same on two processes, and says what went wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+import model
+from data.sources.pair import Pair
+from data.sources.pairs import Pairs
+from data.sources.source import register
+from model.inputs import Input
+from train import checkpoint
+from train.__main__ import main
+from train.config import Config, ConfigError
+from train.loading import DataError
+from train.tower import merge, open_tower
+from train.trainer import TrainError, train
+
+ROOT = Path(__file__).parents[2]
+ENV = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+Configure = Callable[..., Config]
+
+
+def log_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def losses(folder: Path) -> list[float]:
+    return [line["loss"] for line in log_of(folder) if "loss" in line]
+
+
+def everything_saved(folder: Path) -> dict[str, torch.Tensor]:
+    tensors: dict[str, torch.Tensor] = {}
+    for path in sorted(folder.rglob("*.safetensors")):
+        tensors |= {f"{path.name} {name}": tensor for name, tensor in load_file(path).items()}
+    return tensors
+
+
+def assert_same(a: Path, b: Path) -> None:
+    """Weights, moments and random states, to the bit."""
+    first, second = everything_saved(a), everything_saved(b)
+    assert first.keys() == second.keys() and len(first) > 10
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def start(config: Config, folder: Path, *launcher: str) -> subprocess.Popen[str]:
+    """The real command, as a process of its own."""
+    from train.config import to_dict
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(to_dict(config)))
+    command = [
+        *(launcher or (sys.executable,)),
+        "-m",
+        "train",
+        "--config",
+        str(path),
+        "--output_dir",
+        str(folder),
+    ]
+    return subprocess.Popen(command, cwd=ROOT, env=ENV, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_step(folder: Path, step: int) -> None:
+    for _ in range(1200):
+        if (folder / "log.jsonl").is_file() and len(losses(folder)) >= step:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"step {step} never came")
+
+
+def test_a_tiny_qwen_learns_the_collection_and_the_adapter_loads_as_it_is(
+    config: Configure, tmp_path: Path, collection: Path
+) -> None:
+    """Loss falls by half, held-out hit@1 rises to 5 × chance; `model.load` gives the trained vectors."""
+    run = config(
+        batch_size=32,
+        sub_batch_size=32,
+        chunk_size=16,
+        max_steps=50,
+        warmup_steps=4,
+        eval_steps=50,
+        eval_rows=40,
+    )
+    outcome = train(run, tmp_path)
+    curve = losses(tmp_path)
+    assert np.mean(curve[-5:]) < 0.5 * min(curve[0], np.log(32))
+    assert outcome.evaluation is not None and outcome.checkpoint is not None
+    assert outcome.evaluation["hit@1"] >= 5 * outcome.evaluation["chance"]
+    assert outcome.evaluation["chance"] == pytest.approx(1 / 40)
+
+    tower = open_tower(run)
+    untrained = vectors_of(tower, collection)
+    tower.restore(outcome.checkpoint)
+    tower.module.eval()
+    trained = vectors_of(tower, collection)
+    row = json.loads(collection.read_text().splitlines()[0])
+    loaded = model.load(str(outcome.checkpoint), device="cpu").embed(
+        [Input(row["query"], role="query", kind="image")]
+    )
+    assert np.abs(loaded[0] - trained).max() < 1e-4
+    assert np.abs(loaded[0] - untrained).max() > 1e-2
+
+
+def vectors_of(tower: Any, collection: Path) -> np.ndarray:
+    from data.sources.pair import load
+
+    query = load(Pairs(collection)[0].query)
+    with torch.no_grad():
+        return tower.encode(tower.collator()([query]))[0].numpy()
+
+
+@pytest.mark.parametrize("changes", [{}, {"lora_rank": 0}, {"lora_rank": 0, "train_vision": True}], ids=str)
+def test_one_process_really_changes_the_weights(
+    config: Configure, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    """The original's single-process step computes the loss and never runs backward."""
+    run = config(max_steps=2, warmup_steps=0, **changes)
+    torch.manual_seed(run.seed)
+    tower = open_tower(run)
+    before = {name: p.detach().clone() for name, p in tower.trained().items()}
+    outcome = train(run, tmp_path)
+    assert outcome.checkpoint is not None
+    tower.restore(outcome.checkpoint)
+    moved = {name.split(".")[0] for name, p in tower.trained().items() if not torch.equal(p, before[name])}
+    assert moved == ({"language_model", "visual"} if run.train_vision else {"language_model"})
+
+
+def test_adapters_sit_in_the_language_model_only(config: Configure) -> None:
+    tower = open_tower(config(lora_target_modules=["q_proj", "v_proj"]))
+    names = list(tower.trained())
+    assert names and all(name.startswith("language_model.") for name in names)
+    assert {name.split(".lora_")[0].rsplit(".", 1)[-1] for name in names} == {"q_proj", "v_proj"}
+    assert any("lora_magnitude_vector" in name for name in names)  # DoRA
+    with pytest.raises(ConfigError, match="lora_target_modules: the language model has no qkv_proj"):
+        open_tower(config(lora_target_modules=["qkv_proj"]))
+
+
+def test_killed_and_started_again_gives_the_weights_of_an_undisturbed_run(
+    config: Configure, tmp_path: Path
+) -> None:
+    """Dropout on, so that random states count; killed between two checkpoints, without warning."""
+    run = config(lora_dropout=0.1, max_steps=9, save_steps=3, gradient_checkpointing=True)
+    undisturbed = train(run, tmp_path / "whole")
+    killed = start(run, tmp_path / "killed")
+    wait_for_step(tmp_path / "killed", 5)
+    killed.kill()
+    killed.communicate()
+    left = checkpoint.checkpoints(tmp_path / "killed")
+    assert left and left[-1].name != "checkpoint-9", "the kill came too late to show anything"
+    resumed = train(run, tmp_path / "killed")
+    assert undisturbed.checkpoint is not None and resumed.checkpoint is not None
+    assert_same(undisturbed.checkpoint, resumed.checkpoint)
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+
+
+def test_full_training_resumes_to_the_bit_too(config: Configure, tmp_path: Path) -> None:
+    whole = train(config(lora_rank=0, max_steps=4, save_steps=2), tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole" / "checkpoint-2", tmp_path / "half" / "checkpoint-2")
+    half = train(config(lora_rank=0, max_steps=4, save_steps=2), tmp_path / "half")
+    assert whole.checkpoint is not None and half.checkpoint is not None
+    assert_same(whole.checkpoint, half.checkpoint)
+
+
+def test_sigterm_writes_a_checkpoint_and_the_same_command_goes_on(config: Configure, tmp_path: Path) -> None:
+    run = config(max_steps=400)
+    running = start(run, tmp_path)
+    wait_for_step(tmp_path, 2)
+    running.send_signal(signal.SIGTERM)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 0, said
+    (saved,) = checkpoint.checkpoints(tmp_path)
+    step = int(saved.name.split("-")[1])
+    assert f"stopped after step {step}; the same command goes on from {saved}" in said
+    outcome = train(config(max_steps=step + 2), tmp_path)
+    assert outcome.step == step + 2
+    assert [line["step"] for line in log_of(tmp_path)] == list(range(1, step + 3))
+
+
+def test_two_processes_follow_the_same_loss_curve_as_one(config: Configure, tmp_path: Path) -> None:
+    run = config(max_steps=6, chunk_size=4)
+    pair = start(run, tmp_path / "two", sys.executable, "-m", "torch.distributed.run", "--standalone",
+                 "--nproc_per_node=2")  # fmt: skip
+    one = train(run, tmp_path / "one")
+    _, said = pair.communicate(timeout=120)
+    assert pair.returncode == 0, said
+    assert np.abs(np.array(losses(tmp_path / "one")) - losses(tmp_path / "two")).max() < 1e-4
+    assert one.checkpoint is not None
+    first = load_file(one.checkpoint / "adapter_model.safetensors")
+    second = load_file(tmp_path / "two/checkpoint-6/adapter_model.safetensors")
+    assert max((first[name] - second[name]).abs().max() for name in first) < 1e-3
+
+
+def test_chunks_and_loader_processes_change_nothing(config: Configure, tmp_path: Path) -> None:
+    curves = []
+    for name, changes in {
+        "chunked": {"chunk_size": 4},
+        "whole": {"chunk_size": 0},
+        "checkpointed": {"chunk_size": 4, "gradient_checkpointing": True},
+        "workers": {"chunk_size": 4, "workers": 2},
+    }.items():
+        train(config(max_steps=4, **changes), tmp_path / name)
+        curves.append(losses(tmp_path / name))
+    assert max(np.abs(np.array(curve) - curves[0]).max() for curve in curves) < 1e-3
+    assert curves[3] == curves[0]
+
+
+def test_only_the_last_checkpoints_are_kept(config: Configure, tmp_path: Path) -> None:
+    train(config(max_steps=5, save_steps=1, keep_last=2), tmp_path)
+    assert [c.name for c in checkpoint.checkpoints(tmp_path)] == ["checkpoint-4", "checkpoint-5"]
+    assert not list(tmp_path.rglob("*.pt")) and not list(tmp_path.rglob("*.bin"))  # no pickles
+
+
+def test_a_step_tells_loss_accuracy_sources_speed_and_memory(
+    config: Configure, tmp_path: Path, collection: Path
+) -> None:
+    entries = [{"type": "pairs", "path": str(collection), "name": n} for n in ("first", "second")]
+    train(config(datasets=entries, sub_batch_size=4, max_steps=3), tmp_path)
+    for line in log_of(tmp_path):
+        assert {
+            "loss",
+            "accuracy",
+            "source_loss",
+            "samples_per_s",
+            "memory_gb",
+            "grad_norm",
+            "waiting_s",
+        } <= set(line)
+        assert set(line["source_loss"]) <= {"first", "second"}
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_hard_negatives_join_the_targets(config: Configure, tmp_path: Path, collection: Path) -> None:
+    rows = [json.loads(line) for line in collection.read_text().splitlines()]
+    for row, other in zip(rows, rows[1:] + rows[:1], strict=True):
+        row["negatives"] = [other["positive"]]
+    path = collection.with_name("negatives.jsonl")
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    entries = [{"type": "pairs", "path": str(path)}]
+    train(config(datasets=entries, max_steps=2), tmp_path / "without")
+    train(config(datasets=entries, max_steps=2, hard_negatives=1), tmp_path / "with")
+    assert losses(tmp_path / "with")[0] > losses(tmp_path / "without")[0]
+
+
+def broken_copy(collection: Path, folder: Path, lose: int) -> Path:
+    shutil.copytree(collection.parent, folder)
+    for path in sorted(folder.glob("*.png"))[:lose]:
+        path.unlink()
+    return folder / "pairs.jsonl"
+
+
+def test_a_missing_picture_is_skipped_counted_and_named(
+    config: Configure, tmp_path: Path, collection: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = broken_copy(collection, tmp_path / "data", lose=1)
+    run = config(datasets=[{"type": "pairs", "path": str(path)}], max_steps=15)
+    assert train(run, tmp_path / "run").step == 15
+    assert log_of(tmp_path / "run")[-1]["missing"] == 1
+    gone = sorted(collection.parent.glob("*.png"))[0].name
+    assert f"{gone}: the file is no longer there" in capfd.readouterr().err
+
+
+def test_more_than_one_in_a_hundred_missing_stops_the_run(
+    config: Configure, tmp_path: Path, collection: Path
+) -> None:
+    path = broken_copy(collection, tmp_path / "data", lose=3)
+    run = config(datasets=[{"type": "pairs", "path": str(path)}], max_steps=60)
+    with pytest.raises(DataError, match=r"pairs: 3 of 224 rows have no readable media, .* raise max_missing"):
+        train(run, tmp_path / "run")
+
+
+def test_a_number_that_is_none_stops_with_the_batch_named(config: Configure, tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match=r"step \d+: .* are not numbers .* the batch is named in") as stopped:
+        train(config(learning_rate=1e37, warmup_steps=0, max_steps=9), tmp_path)
+    (report,) = tmp_path.glob("not-a-number-at-step-*.json")
+    named = json.loads(report.read_text())
+    assert len(named["batch"]) == 16 and all(" row " in name for name in named["batch"])
+    assert str(report) in str(stopped.value)
+
+
+def test_a_full_disk_at_checkpoint_time_leaves_the_last_good_one(config: Configure, tmp_path: Path) -> None:
+    """Writes fail for real: the system refuses files beyond 150 kB, as a full disk would."""
+    train(config(max_steps=2), tmp_path)
+    good = everything_saved(tmp_path / "checkpoint-2")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, hard))
+    try:
+        with pytest.raises(
+            checkpoint.CheckpointError, match=r"checkpoint-4 could not be .* good one is checkpoint-2"
+        ):
+            train(config(max_steps=4), tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [p.name for p in tmp_path.glob("*checkpoint-*")] == ["checkpoint-2"]
+    assert all(
+        torch.equal(good[name], now) for name, now in everything_saved(tmp_path / "checkpoint-2").items()
+    )
+    assert train(config(max_steps=4), tmp_path).step == 4
+
+
+def test_another_config_in_the_same_folder_is_refused(config: Configure, tmp_path: Path) -> None:
+    train(config(max_steps=2), tmp_path)
+    with pytest.raises(ConfigError, match=r"was trained with temperature 0\.02, now it is 0\.05"):
+        train(config(max_steps=4, temperature=0.05), tmp_path)
+
+
+def test_a_merged_model_gives_the_adapters_vectors(config: Configure, tmp_path: Path) -> None:
+    outcome = train(config(max_steps=3), tmp_path / "run")
+    assert outcome.checkpoint is not None
+    merge(outcome.checkpoint, tmp_path / "merged")
+    asked = [
+        Input("a red square", role="query"),
+        Input(images=(np.full((60, 60, 3), 90, np.uint8),), kind="image"),
+    ]
+    with_adapter = model.load(str(outcome.checkpoint), device="cpu").embed(asked)
+    merged = model.load(str(tmp_path / "merged"), device="cpu").embed(asked)
+    assert np.abs(with_adapter - merged).max() < 1e-5
+    with pytest.raises(ConfigError, match="is an adapter; merge it first"):
+        open_tower(config(model_name=str(outcome.checkpoint)))
+
+
+@register("breaks-inside")
+class BreaksInside(Pairs):
+    """A source with one row that is no pair."""
+
+    def __getitem__(self, row: int) -> Pair:
+        from data.sources.pair import SourceError
+
+        if row == 100:
+            raise SourceError(f"{self.name}, row {row}: broken")
+        return super().__getitem__(row)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_broken_row_is_one_sentence_whoever_reads_it(
+    config: Configure, tmp_path: Path, collection: Path, workers: int
+) -> None:
+    entries = [{"type": "breaks-inside", "path": str(collection)}]
+    with pytest.raises(DataError, match=r"^pairs, row 100: broken$"):
+        train(config(datasets=entries, max_steps=20, workers=workers), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes, code, message",
+    [
+        ({"lora_rnak": 4}, 2, "unknown key lora_rnak; did you mean lora_rank?"),
+        (
+            {"batch_size": 512, "sub_batch_size": 16},
+            1,
+            "have 224 rows to train on, fewer than one batch of 512",
+        ),
+        (
+            {"batch_size": 256, "sub_batch_size": 256},
+            1,
+            "pairs has 224 rows to train on, fewer than one sub-batch",
+        ),
+        ({"datasets": [{"type": "pairs", "path": "nowhere.jsonl"}]}, 1, "nowhere.jsonl does not exist"),
+        (
+            {"datasets": [{"name": "WebQA"}], "data_root": "gone"},
+            1,
+            "python -m data.download --root gone --only WebQA",
+        ),
+        ({"model_name": "./no-such-model"}, 1, "no-such-model is not a folder with a model in it"),
+    ],
+)
+def test_bad_input_is_one_line_and_an_exit_code(
+    keys: dict[str, Any],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    code: int,
+    message: str,
+) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump({**keys, **changes}))
+    assert main(["--config", str(path), "--output_dir", str(tmp_path / "run")]) == code
+    said = capfd.readouterr().err.strip().splitlines()
+    assert said[-1].startswith("error: ") and message in said[-1]
+    assert not any("Traceback" in line for line in said)
