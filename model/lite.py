@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -110,22 +112,20 @@ class LiteEmbedder:
         text, or by its picture where it has none; text alone as a page without looks.
         Query: text alone, pictures alone (a page with its text), or both: their sum.
         """
-        pending = [self._submit(item) for item in inputs]
-        rows = [_combine(item, *work) for item, work in zip(inputs, pending, strict=True)]
+        jobs = [_parts(item) for item in inputs]
+        calls: list[Callable[[], Any]] = []
+        for item, (passages, pictures) in zip(inputs, jobs, strict=True):
+            calls += [partial(self._embed_text, text) for text in passages]
+            calls += [partial(self._embed_picture, frame, item.kind == "pdf") for frame in pictures]
+        if len(calls) == 1:  # a query: no thread need be woken
+            results = iter([calls[0]()])
+        else:
+            results = iter([work.result() for work in [self._pool.submit(call) for call in calls]])
+        rows = [
+            _combine(item, list(islice(results, len(passages))), list(islice(results, len(pictures))))
+            for item, (passages, pictures) in zip(inputs, jobs, strict=True)
+        ]
         return np.array(rows, np.float32).reshape(len(rows), self.dim)
-
-    def _submit(self, item: Input) -> tuple[list[Future[Any]], list[Future[Any]]]:
-        """Start the networks' work on one input: (its passages, its pictures)."""
-        frames = [*item.images, *(item.video if item.video is not None else ())]
-        for frame in frames:
-            if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or frame.size == 0:
-                raise ModelError(f"a picture must be uint8 [H, W, 3], not {frame.dtype} {list(frame.shape)}")
-        squash = item.kind == "pdf"
-        texts = _passages(item) if _text_counts(item, bool(frames)) else []
-        return (
-            [self._pool.submit(self._embed_text, text) for text in texts],
-            [self._pool.submit(self._embed_picture, frame, squash) for frame in frames],
-        )
 
     def _embed_text(self, text: str) -> np.ndarray:
         """float32 [384], unit length; at most 256 tokens count."""
@@ -141,6 +141,15 @@ class LiteEmbedder:
         # What all classes have in common says "this is a photo": without it, photos and pages compare.
         meaning = _unit(meaning - (meaning @ self._common) * self._common)
         return meaning, _unit(features[0] @ self._projection)
+
+
+def _parts(item: Input) -> tuple[list[str], list[np.ndarray]]:
+    """The passages and the pictures of one input that the networks must see."""
+    frames = [*item.images, *(item.video if item.video is not None else ())]
+    for frame in frames:
+        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or frame.size == 0:
+            raise ModelError(f"a picture must be uint8 [H, W, 3], not {frame.dtype} {list(frame.shape)}")
+    return _passages(item) if _text_counts(item, bool(frames)) else [], frames
 
 
 def _text_counts(item: Input, pictured: bool) -> bool:
@@ -162,16 +171,15 @@ def _passages(item: Input) -> list[str]:
     return [text, *(" ".join(words[at : at + _CHUNK_WORDS]) for at in starts[:_CHUNKS_MOST])]
 
 
-def _combine(item: Input, texts: list[Future[Any]], pictures: list[Future[Any]]) -> np.ndarray:
-    """One vector [640] out of the parts, by the recipe in this file's docstring."""
+def _combine(item: Input, texts: list[np.ndarray], parts: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """One vector [640] out of the passages' and the pictures', by the recipe in this file's docstring."""
     said = None
     if texts:
-        head, *chunks = [work.result() for work in texts]
+        head, *chunks = texts
         said = _unit(_unit(np.mean(chunks, 0)) + head) if chunks else head
-    if not pictures:
+    if not parts:
         assert said is not None
         return np.concatenate([said, np.zeros(lite_weights.PROJECTION_DIM, np.float32)])
-    parts = [work.result() for work in pictures]
     meaning = _unit(np.mean([meaning for meaning, _ in parts], 0))
     looks = _unit(np.mean([looks for _, looks in parts], 0))
     asked = item.role == "query"

@@ -79,8 +79,9 @@ ROWS: dict[str, str] = {
 class SampleSet:
     """Documents and questions of a folder that `make samples` filled."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, every_page: bool = False) -> None:
         self.folder = folder
+        self._every_page = every_page
         self.labels = json.loads(SET.read_text("utf-8"))
         self.names: dict[str, str] = json.loads((folder / "names.json").read_text("utf-8"))
         self.documents = [*self._pictures(), *self._clips(), *self._pages()]
@@ -107,6 +108,8 @@ class SampleSet:
             for path in _files(self.folder / "pdfs")
             for number in range(1, pdf.page_count(path) + 1)
         ]
+        if self._every_page:
+            return pages
         others = [page for page in pages if page.item not in right]
         step = max(1, len(others) // PAGES_BESIDE)
         kept = {page.item for page in others[::step][:PAGES_BESIDE]} | right
