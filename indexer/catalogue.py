@@ -155,10 +155,11 @@ class Catalogue(Lookup):
             c.exec_driver_sql("INSERT INTO names (rowid, name, folder) VALUES (?, ?, ?)", (row.id, *words))
             return True
 
-    def restamp(self, file_id: int, stamp: Stamp) -> None:
+    def rehash(self, path: str, stamp: Stamp) -> None:
+        """The file is not the one that was hashed any more."""
         with self.writer() as c:
-            values = dict(zip(STAMP, stamp, strict=True))
-            c.execute(sa.update(file).where(file.c.id == file_id).values(values))
+            values = dict(zip(STAMP, stamp, strict=True)) | {"state": "pending"}
+            c.execute(sa.update(file).where(file.c.path == path).values(values))
 
     def remove_files(self, paths: Iterable[str]) -> int:
         with self.writer() as c:
@@ -207,6 +208,12 @@ class Catalogue(Lookup):
         with self.writer() as c:
             values = {"state": "failed", "error": reason, "failed_at": time.time()}
             c.execute(sa.update(file).where(file.c.id == file_id).values(values))
+
+    def fail_path(self, path: str, reason: str) -> None:
+        """The same for a file that could be hashed and cannot be opened now."""
+        with self.writer() as c:
+            values = {"state": "failed", "error": reason, "failed_at": time.time()}
+            c.execute(sa.update(file).where(file.c.path == path).values(values))
 
     # -- the queue: reading and embedding --------------------------------------------------
 
@@ -270,13 +277,21 @@ class Catalogue(Lookup):
                 [(i, model_id, packed(v)) for i, v in zip(ids, vectors, strict=True)],
             )
 
-    def set_text(self, texts: dict[int, str], digest: bytes | None = None) -> None:
-        """Words read later (OCR): chunk id -> text. `digest` is done with then."""
+    def words_read(
+        self, digest: bytes, texts: dict[int, str], model_id: int, vectors: dict[int, np.ndarray]
+    ) -> None:
+        """Words that were read in a content's pictures (OCR): chunk id -> text, and the vectors that take
+        them in. Vectors of other models are out of date then and are made again."""
         with self.writer() as c:
-            for chunk_id, text in texts.items():
-                c.execute(sa.update(chunk).where(chunk.c.id == chunk_id).values(text=clean_text(text)))
-            if digest is not None:
-                c.execute(sa.update(content).where(content.c.hash == digest).values(ocr="done"))
+            present = set(c.execute(sa.select(chunk.c.id).where(chunk.c.content_hash == digest)).scalars())
+            for chunk_id in present.intersection(texts):
+                values = {"text": clean_text(texts[chunk_id])}
+                c.execute(sa.update(chunk).where(chunk.c.id == chunk_id).values(values))
+            renewed = sorted(present.intersection(vectors))
+            others = embedding.c.chunk_id.in_(renewed) & (embedding.c.model_id != model_id)
+            c.execute(sa.delete(embedding).where(others))
+            self._embed(c, model_id, renewed, [vectors[i] for i in renewed])
+            c.execute(sa.update(content).where(content.c.hash == digest).values(ocr="done"))
 
     def fail(self, digest: bytes, reason: str) -> None:
         """The content cannot be read or embedded. What was known of it before goes."""

@@ -93,7 +93,7 @@ class Piece:
     end_s: float | None
     page: int | None
     same_as: int | None
-    has_text: bool
+    text: str
 
 
 @dataclass(frozen=True)
@@ -180,54 +180,39 @@ class Lookup:
 
     def pending(self, kind: Kind, limit: int, skip: Collection[bytes] = ()) -> list[Work]:
         """Contents of a kind to read and embed, oldest first, that a file of a root that is here holds."""
+        return self._works(  # literals, so that the partial index `content_pending` serves the order
+            (content.c.state == sa.text("'pending'")) & (content.c.kind == sa.text(f"'{kind}'")), limit, skip
+        )
+
+    def unembedded(self, model_id: int, limit: int, skip: Collection[bytes] = ()) -> list[Work]:
+        """Ready contents with a chunk that has no vector under a model (a model switch, a repair)."""
+        lacks = sa.select(chunk.c.id).where(chunk.c.content_hash == content.c.hash, _lacks(model_id)).exists()
+        return self._works((content.c.state == "ready") & lacks, limit, skip)
+
+    def lacks(self, digest: bytes, model_id: int) -> bool:
+        """Whether a chunk of a content has no vector under a model."""
+        query = sa.select(chunk.c.id).where(chunk.c.content_hash == digest, _lacks(model_id)).limit(1)
+        with self.reader() as c:
+            return c.execute(query).first() is not None
+
+    def unread(self, limit: int, skip: Collection[bytes] = ()) -> list[Work]:
+        """Contents whose pictures may hold words that nobody has read yet (OCR)."""
+        return self._works(
+            (content.c.ocr == sa.text("'pending'")) & (content.c.state == "ready"), limit, skip
+        )
+
+    def _works(self, which: sa.ColumnElement[bool], limit: int, skip: Collection[bytes]) -> list[Work]:
         at_hand = (
             sa.select(sa.literal(1))
             .select_from(file.join(root, root.c.id == file.c.root_id))
             .where(file.c.content_hash == content.c.hash, file.c.state == "known", root.c.state == "here")
             .exists()
         )
-        query = (  # literals, so that the partial index `content_pending` serves the order
-            sa.select(content.c.hash, content.c.kind)
-            .where(content.c.state == sa.text("'pending'"), content.c.kind == sa.text(f"'{kind}'"), at_hand)
-            .order_by(sa.text("content.rowid"))
-            .limit(limit + len(skip))
-        )
+        query = sa.select(content.c.hash, content.c.kind).where(which, at_hand)
+        query = query.order_by(sa.text("content.rowid")).limit(limit + len(skip))
         with self.reader() as c:
             rows = [r for r in c.execute(query) if r.hash not in skip][:limit]
             return [self._work(c, r.hash, r.kind) for r in rows]
-
-    def unembedded(self, model_id: int, limit: int, skip: Collection[bytes] = ()) -> list[Work]:
-        """Ready contents with a chunk that has no vector under a model (a model switch, a repair)."""
-        lacks = ~(
-            sa.select(sa.literal(1))
-            .where(embedding.c.chunk_id == chunk.c.id, embedding.c.model_id == model_id)
-            .exists()
-        )
-        query = (
-            sa.select(content.c.hash, content.c.kind)
-            .where(
-                content.c.state == "ready",
-                content.c.orphaned_at.is_(None),
-                sa.select(chunk.c.id).where(chunk.c.content_hash == content.c.hash, lacks).exists(),
-                sa.select(file.c.id)
-                .join(root, root.c.id == file.c.root_id)
-                .where(file.c.content_hash == content.c.hash, root.c.state == "here")
-                .exists(),
-            )
-            .limit(limit + len(skip))
-        )
-        with self.reader() as c:
-            rows = [r for r in c.execute(query) if r.hash not in skip][:limit]
-            return [self._work(c, r.hash, r.kind) for r in rows]
-
-    def unread(self, limit: int) -> list[Work]:
-        """Contents whose pictures may hold words that nobody has read yet (OCR)."""
-        query = sa.select(content.c.hash, content.c.kind).where(
-            content.c.ocr == sa.text("'pending'"), content.c.state == "ready", content.c.orphaned_at.is_(None)
-        )
-        with self.reader() as c:
-            works = [self._work(c, r.hash, r.kind) for r in c.execute(query.limit(limit))]
-        return [w for w in works if w.files]
 
     def _work(self, c: sa.Connection, digest: bytes, kind: Kind) -> Work:
         rows = c.execute(
@@ -240,11 +225,11 @@ class Lookup:
         return Work(digest, kind, files, rows[0].size if rows else 0)
 
     def pieces(self, digest: bytes) -> list[Piece]:
-        """The chunks of a content in order, without their words."""
+        """The chunks of a content in order."""
         query = sa.select(chunk).where(chunk.c.content_hash == digest).order_by(chunk.c.ordinal)
         with self.reader() as c:
             rows = c.execute(query).all()
-        return [Piece(r.id, r.ordinal, r.start_s, r.end_s, r.page, r.same_as, bool(r.text)) for r in rows]
+        return [Piece(r.id, r.ordinal, r.start_s, r.end_s, r.page, r.same_as, r.text) for r in rows]
 
     # -- models and vectors ----------------------------------------------------------------
 
@@ -439,6 +424,11 @@ def under(column: sa.ColumnElement[str], folder: str) -> sa.ColumnElement[bool]:
     raw = sa.type_coerce(column, sa.LargeBinary)
     blobs = sa.and_(raw >= os.fsencode(inside), raw < os.fsencode(after))
     return sa.or_(texts, blobs) if isinstance(stored_name(inside), str) else blobs
+
+
+def _lacks(model_id: int) -> sa.ColumnElement[bool]:
+    own = (embedding.c.chunk_id == chunk.c.id) & (embedding.c.model_id == model_id)
+    return ~sa.select(sa.literal(1)).where(own).exists()
 
 
 def stamps_of(c: sa.Connection, root_id: int, folder: str) -> dict[str, Stamp]:

@@ -191,7 +191,7 @@ def test_words_follow_their_chunks_through_rewrites_and_removal(catalogue: Catal
     put(catalogue, "/r/a.pdf")
     first = index(catalogue, b"a" * 32, ("invoices of March", "something else"))
     assert words(catalogue, "invoice") == [first[0]]
-    catalogue.set_text({first[1]: "a \udcff lone surrogate and a receipt"})
+    catalogue.words_read(b"a" * 32, {first[1]: "a \udcff lone surrogate and a receipt"}, 1, {})
     assert words(catalogue, "receipts") == [first[1]]
     second = index(catalogue, b"a" * 32, ("nothing",))
     assert words(catalogue, "invoice OR receipt") == [] and words(catalogue, "nothing") == second
