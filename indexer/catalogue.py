@@ -89,10 +89,11 @@ class Catalogue(Lookup):
     def set_root(self, path: Path, state: str = "here") -> int:
         """Add a root, or give a known one another state. Returns its id."""
         with self.writer() as c:
-            known = c.execute(sa.select(root.c.id).where(root.c.path == str(path))).scalar()
+            known = c.execute(sa.select(root.c.id, root.c.state).where(root.c.path == str(path))).first()
             if known is not None:
-                c.execute(sa.update(root).where(root.c.id == known).values(state=state))
-                return known
+                if known.state != state:
+                    c.execute(sa.update(root).where(root.c.id == known.id).values(state=state))
+                return known.id
             row = c.execute(sa.insert(root).values(path=str(path), state=state, ignored=0))
             return row.lastrowid
 
@@ -154,6 +155,18 @@ class Catalogue(Lookup):
             words = name_words(top, found.path)
             c.exec_driver_sql("INSERT INTO names (rowid, name, folder) VALUES (?, ?, ?)", (row.id, *words))
             return True
+
+    def differing(self, found: Sequence[Found]) -> list[Found]:
+        """Those that are new, or not as they were noted."""
+        with self.reader() as c:
+            result = []
+            for f in found:
+                row = c.exec_driver_sql(
+                    "SELECT size, mtime_ns, ctime_ns FROM file WHERE path = ?", (stored_name(f.path),)
+                ).first()
+                if row is None or tuple(row) != f.stamp:
+                    result.append(f)
+        return result
 
     def rehash(self, path: str, stamp: Stamp) -> None:
         """The file is not the one that was hashed any more."""

@@ -17,6 +17,9 @@ from indexer.lookup import Stamp
 
 PIECE = 1 << 20
 
+QUIET_S = 0.4
+"""A file written to within this time may still be on its way (a copy, a download): see again."""
+
 CLOCK_S = 0.02
 """File times move in steps of a few milliseconds (a kernel tick). A file that was written within the
 last one can change again and keep its stamp; it is given that long before it is read."""
@@ -34,6 +37,8 @@ def hash_file(path: str) -> tuple[bytes, Stamp]:
         if not stat.S_ISREG(before.st_mode):
             raise FileNotFoundError(f"{path} is not a file any more")
         age = time.time() - max(before.st_mtime, before.st_ctime)
+        if 0 <= time.time() - before.st_mtime < QUIET_S:
+            raise StillChanging(path)
         if 0 <= age < CLOCK_S:
             time.sleep(CLOCK_S)
             before = os.fstat(descriptor)

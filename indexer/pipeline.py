@@ -67,6 +67,9 @@ SIDE: dict[Kind, int] = {"image": 1280, "pdf": 1280, "video": 640}
 
 OCR_SIDE = 1600
 
+REST_FIRST_S, REST_MOST_S = 0.5, 8.0
+"""A file that changes while it is read is left alone for so long, doubled each time."""
+
 TEXTLESS = 16
 """A page with fewer characters than this is a scan: its words are in the picture."""
 
@@ -227,6 +230,8 @@ class Pipeline:
         with self._claims:
             if self._claimed or self._hashing or any(self._ahead.values()):
                 return False
+            if any(wait < REST_MOST_S for _, wait in self._resting.values()):
+                return False  # a file that was only just written; one that keeps growing is not waited for
             if self.catalogue.unhashed(1, self._patient()):
                 return False
             return self._next(take=False) is None
@@ -288,6 +293,9 @@ class Pipeline:
         with self._claims:
             files = self.catalogue.unhashed(256, self._patient())
             self._hashing = {f.file_id for f in files}
+        if len(files) < 256:
+            for rested in self._resting.keys() - self._patient() - self._hashing:
+                self._resting.pop(rested, None)  # gone from the catalogue
         if not files:
             return self._wait(0.25 if self._resting else 1.0)
         try:
@@ -310,11 +318,14 @@ class Pipeline:
                 done.append((f, stamp, digest))
                 self._resting.pop(f.file_id, None)
             except StillChanging:
-                _, wait = self._resting.get(f.file_id, (0.0, 0.5))
-                self._resting[f.file_id] = (time.monotonic() + wait, min(2 * wait, 8.0))
+                _, last = self._resting.get(f.file_id, (0.0, REST_FIRST_S / 2))
+                wait = min(2 * last, REST_MOST_S)
+                self._resting[f.file_id] = (time.monotonic() + wait, wait)
             except FileNotFoundError:
                 gone.append(f.path)
+                self._resting.pop(f.file_id, None)
             except OSError as error:
+                self._resting.pop(f.file_id, None)
                 self.catalogue.fail_file(f.file_id, _os_reason(error))
                 self.tally.failed += 1
             if time.monotonic() - told > 0.2:
@@ -421,7 +432,7 @@ class Pipeline:
         gone = []
         for path, stamp in work.files:
             try:
-                now = os.stat(path)
+                now = os.stat(path)  # noqa: PTH116 – a path that need not be UTF-8
             except OSError:
                 gone.append(path)
                 continue
@@ -651,8 +662,8 @@ class Pipeline:
             for p in job.pieces:
                 if p.same_as in vectors:
                     vectors[p.ordinal] = vectors[p.same_as]
-            ids = {p.ordinal: p.chunk_id for p in job.pieces}
-            self.catalogue.add_embeddings(job.model.id, [ids[o] for o in vectors], list(vectors.values()))
+            known = {p.ordinal: p.chunk_id for p in job.pieces}
+            self.catalogue.add_embeddings(job.model.id, [known[o] for o in vectors], list(vectors.values()))
             if len(vectors) < len(job.pieces):
                 self.catalogue.set_pending([digest])  # it cannot be read as it was: read it anew
             made = len(vectors)
@@ -682,7 +693,7 @@ class Pipeline:
     # -- what comes when nothing else is left ----------------------------------------------
 
     def _read_words(self, work: Work, path: str) -> None:
-        """Second look, at the lowest priority: words in pictures (OCR), and the vector that goes with them."""
+        """Second look, at the lowest priority: words in pictures (OCR), and the vectors that take them in."""
         from data import reader
 
         read_text = _ocr()

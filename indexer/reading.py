@@ -35,7 +35,7 @@ def first_look(
 
 def signature(frames: np.ndarray) -> np.ndarray:
     """float32 [T, CELLS, CELLS]: brightness of each frame of uint8 [T, H, W, 3] on a coarse grid."""
-    t, h, w = frames.shape[:3]
+    h, w = frames.shape[1:3]
     step = max(1, min(h, w) // (4 * CELLS))
     grey = frames[:, ::step, ::step].mean(axis=3, dtype=np.float32)
     rows = np.linspace(0, grey.shape[1], CELLS + 1).astype(int)[:-1]
@@ -46,7 +46,7 @@ def signature(frames: np.ndarray) -> np.ndarray:
 
 
 def still(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two windows' signatures show the same still scene: nothing moves within, nothing differs between."""
+    """Whether two windows' signatures show one still scene: nothing moves within, nothing differs between."""
     if one.shape != other.shape:
         return False
     worst = np.abs(one - one[:1]).mean(axis=(1, 2)).max()

@@ -138,6 +138,14 @@ class IndexReport:
 
 
 @dataclass(frozen=True)
+class VerifyReport:
+    """What `verify` found: one sentence a problem, and how many of them were repaired."""
+
+    problems: list[str] = field(default_factory=list)
+    repaired: int = 0
+
+
+@dataclass(frozen=True)
 class Status:
     """The library now. `reading` names the files being read; `boot` changes at each start."""
 

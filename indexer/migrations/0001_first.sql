@@ -48,6 +48,7 @@ CREATE TABLE file (
 );
 CREATE INDEX file_folder ON file (root_id, folder);
 CREATE INDEX file_content ON file (content_hash);
+CREATE INDEX file_kind ON file (root_id, kind);
 CREATE INDEX file_pending ON file (state) WHERE state <> 'known';
 
 CREATE TABLE chunk (
@@ -61,6 +62,7 @@ CREATE TABLE chunk (
     same_as      INTEGER,                        -- ordinal of the earlier chunk whose vector it shares
     UNIQUE (content_hash, ordinal)
 );
+CREATE INDEX chunk_shared ON chunk (content_hash) WHERE same_as IS NOT NULL;
 
 CREATE TABLE model (
     id     INTEGER PRIMARY KEY,

@@ -1,0 +1,91 @@
+"""A folder of tiny real media, and libraries over it with the real lite model."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from indexer.library import Library
+from model.embedder import Embedder
+from tests import media
+
+OpenLibrary = Callable[..., Library]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three photos, a PDF of two pages, a video of two windows: six chunks and one more."""
+    folder = tmp_path / "media"
+    folder.mkdir()
+    for n in range(3):
+        media.draw_image(folder / f"photo {n}.jpg", seed=n, size=(160, 120))
+    media.draw_pdf(folder / "letter.pdf", ["An invoice for bananas", "Greetings from the harbour"])
+    media.draw_video(folder / "clip.mp4", 40.0, size=(128, 96), fps=5)
+    return folder
+
+
+@pytest.fixture
+def open_library(tmp_path: Path) -> Iterator[OpenLibrary]:
+    """`Library.open` in this test's data directory, at normal priority; closed at the end."""
+    opened: list[Library] = []
+
+    def open_(**options: Any) -> Library:
+        options = {"nice": False, "ocr": "off"} | options
+        library = Library.open(tmp_path / "library", **options)
+        opened.append(library)
+        return library
+
+    yield open_
+    for library in opened:
+        library.close()
+
+
+def wait_for(true: Callable[[], Any], seconds: float = 30.0) -> None:
+    """Until something holds; fails when it does not in time."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+class CountingEmbedder:
+    """The real lite model, and how often it was asked."""
+
+    def __init__(self, inner: Embedder) -> None:
+        self.inner = inner
+        self.id, self.dim, self.max_frames = inner.id, inner.dim, inner.max_frames
+        self.embedded = 0
+        self._lock = threading.Lock()
+
+    def embed(self, inputs: Any) -> np.ndarray:
+        with self._lock:
+            self.embedded += len(inputs)
+        return self.inner.embed(inputs)
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> CountingEmbedder:
+    """Every library of this test embeds with this one."""
+    from model.lite import LiteEmbedder
+
+    embedder = CountingEmbedder(LiteEmbedder.load())
+    monkeypatch.setattr(LiteEmbedder, "load", classmethod(lambda cls: embedder))
+    return embedder
+
+
+def contents_of(library: Library) -> dict[tuple[bytes, int], tuple[Any, ...]]:
+    """(hash, ordinal) -> all that is known of a chunk, its vector included: in what two libraries over the
+    same files must agree."""
+    with library.catalogue.reader() as c:
+        rows = c.exec_driver_sql(
+            "SELECT c.hash, k.ordinal, k.start_s, k.end_s, k.page, k.text, k.same_as, c.kind, c.state,"
+            " c.duration_s, c.pages, c.width, c.height, e.vector FROM content c"
+            " LEFT JOIN chunk k ON k.content_hash = c.hash LEFT JOIN embedding e ON e.chunk_id = k.id"
+        ).all()
+    return {(r[0], r[1]): tuple(r[2:]) for r in rows}

@@ -1,0 +1,193 @@
+"""The whole road on real files: open, index, look, change, index again."""
+
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexer.library import Library
+from indexer.records import LibraryError, Status
+from tests import media
+from tests.indexer.conftest import CountingEmbedder, OpenLibrary, contents_of
+
+
+def test_a_folder_is_indexed_whole(folder: Path, open_library: OpenLibrary) -> None:
+    told: list[Status] = []
+    (folder / "notes.txt").write_text("not media")
+    report = open_library().index([folder], progress=told.append)
+    assert (report.files, report.images, report.videos, report.pdfs) == (5, 3, 1, 1)
+    assert (report.chunks, report.failed, report.ignored) == (7, 0, 1)
+    assert told[-1].pending == 0 and told[-1].chunks == 7
+    status = open_library().status()
+    assert (status.files, status.chunks, status.pending) == (5, 7, 0)
+    assert status.roots == (str(folder),) and status.model.startswith("lite@")
+
+
+def test_a_second_run_decodes_and_embeds_nothing(
+    folder: Path, open_library: OpenLibrary, counted: CountingEmbedder
+) -> None:
+    open_library().index([folder])
+    embedded = counted.embedded
+    again = open_library()
+    report = again.index([folder])
+    assert (report.files, report.chunks, counted.embedded) == (5, 0, embedded)
+    assert again.sandbox.pids() == [], "no child was started, so nothing was decoded"
+
+
+def test_chunks_know_their_place_and_their_words(folder: Path, open_library: OpenLibrary) -> None:
+    library = open_library()
+    library.index([folder])
+    pdf = library.catalogue.file_at(str(folder / "letter.pdf"))
+    video = library.catalogue.file_at(str(folder / "clip.mp4"))
+    assert (
+        pdf is not None
+        and video is not None
+        and (pdf.pages, video.duration_s) == (2, pytest.approx(40, abs=0.5))
+    )
+    pages = library.chunks(pdf.file_id)
+    assert [c.page for c in pages] == [1, 2] and "bananas" in pages[0].text
+    windows = library.chunks(video.file_id)
+    assert [(c.start_s, round(c.end_s or 0)) for c in windows] == [(0.0, 30), (30.0, 40)]
+    assert library.chunk(windows[1].chunk_id) == windows[1]
+    assert library.file(video.file_id) == video
+    assert library.chunk(10_000) is None and library.file(10_000) is None
+
+
+def test_thumbnails_are_a_cache_that_is_made_again(folder: Path, open_library: OpenLibrary) -> None:
+    library = open_library()
+    library.index([folder])
+    chunk = library.chunks(1)[0]
+    first = library.thumbnail(chunk.chunk_id)
+    assert first is not None and first[:4] == b"RIFF" and first[8:12] == b"WEBP"
+    shutil.rmtree(library.data_dir / "thumbnails")
+    again = library.thumbnail(chunk.chunk_id)
+    assert again is not None and abs(len(again) - len(first)) < 0.2 * len(first)
+    assert any((library.data_dir / "thumbnails").rglob("*.webp"))
+    assert library.thumbnail(10_000) is None
+
+
+def test_bad_files_are_named_with_their_reason_and_the_rest_is_indexed(
+    folder: Path, open_library: OpenLibrary
+) -> None:
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "text.mp4").write_text("only words")
+    media.draw_pdf(folder / "secret.pdf", ["hidden"], password="x")
+    (folder / "locked.jpg").write_bytes((folder / "photo 0.jpg").read_bytes() + b"!")
+    (folder / "locked.jpg").chmod(0)
+    (folder / "cut.mp4").write_bytes((folder / "clip.mp4").read_bytes()[:200])
+    library = open_library()
+    report = library.index([folder])
+    reasons = {Path(f.path).name: f.reason for f in library.failures()}
+    expected = {"empty.jpg", "text.mp4", "secret.pdf", "cut.mp4"} | (
+        {"locked.jpg"} if os.geteuid() else set()
+    )
+    assert set(reasons) == expected and all(reasons.values())
+    assert report.failed == len(expected) and "password" in reasons["secret.pdf"]
+    assert library.status().pending == 0 and report.chunks >= 7
+    (folder / "empty.jpg").write_bytes((folder / "photo 1.jpg").read_bytes())
+    assert library.retry() == len(expected)
+    library.index()
+    assert "empty.jpg" not in {Path(f.path).name for f in library.failures()}
+
+
+def test_what_cannot_be_a_root_is_refused_in_one_sentence(
+    folder: Path, tmp_path: Path, open_library: OpenLibrary
+) -> None:
+    library = open_library()
+    for wrong, reason in (
+        (tmp_path / "nowhere", "does not exist"),
+        (folder / "letter.pdf", "is a file"),
+        (library.data_dir, "library's own folder"),
+    ):
+        with pytest.raises(LibraryError, match=reason):
+            library.add_root(wrong)
+    assert library.status().roots == ()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_without_permission_is_named(folder: Path, open_library: OpenLibrary) -> None:
+    folder.chmod(0)
+    try:
+        with pytest.raises(LibraryError, match="may not be read"):
+            open_library().add_root(folder)
+    finally:
+        folder.chmod(stat.S_IRWXU)
+
+
+def test_an_empty_folder_is_an_empty_library(tmp_path: Path, open_library: OpenLibrary) -> None:
+    (tmp_path / "empty").mkdir()
+    report = open_library().index([tmp_path / "empty"])
+    assert (report.files, report.chunks, report.failed) == (0, 0, 0)
+
+
+def test_the_same_file_twice_is_one_content(
+    folder: Path, open_library: OpenLibrary, counted: CountingEmbedder
+) -> None:
+    library = open_library()
+    library.index([folder])
+    embedded = counted.embedded
+    (folder / "copies").mkdir()
+    for path in list(folder.glob("*.*")):
+        shutil.copy(path, folder / "copies" / path.name)
+    report = library.index([folder])
+    assert counted.embedded == embedded
+    assert (report.files, report.chunks, report.reused) == (10, 0, 7)
+    assert len(library.catalogue.files_of(library.catalogue.content_of(1)[0])) == 2  # type: ignore[index]
+
+
+def test_forgetting_a_folder_leaves_nothing_of_it(folder: Path, open_library: OpenLibrary) -> None:
+    library = open_library()
+    library.index([folder])
+    assert library.forget(folder) == 5
+    assert library.status().files == library.status().chunks == 0 and library.status().roots == ()
+    assert contents_of(library) == {}
+    assert not any((library.data_dir / "thumbnails").rglob("*.webp"))
+    assert len(list(folder.iterdir())) == 5, "the files themselves are not touched"
+    with pytest.raises(LibraryError, match="is not in the library"):
+        library.forget(folder)
+
+
+def test_a_folder_below_a_root_can_be_forgotten_and_taken_back(
+    folder: Path, open_library: OpenLibrary
+) -> None:
+    (folder / "private").mkdir()
+    shutil.move(folder / "photo 0.jpg", folder / "private")
+    library = open_library()
+    library.index([folder])
+    assert library.forget(folder / "private") == 1
+    assert library.index([folder]).files == 4
+    assert library.status().roots == (str(folder),)
+    library.add_root(folder / "private")
+    assert library.index().files == 5
+
+
+def test_two_libraries_over_the_same_files_are_the_same(
+    folder: Path, tmp_path: Path, open_library: OpenLibrary
+) -> None:
+    library = open_library()
+    library.index([folder])
+    with Library.open(tmp_path / "second", nice=False, ocr="off", threads=1) as second:
+        second.index([folder])
+        assert contents_of(second) == contents_of(library)
+
+
+def test_vectors_are_of_unit_length_and_differ(folder: Path, open_library: OpenLibrary) -> None:
+    library = open_library()
+    library.index([folder])
+    vectors = np.concatenate([v for _, v in library.catalogue.vectors(1)]).astype(np.float32)
+    assert vectors.shape == (7, 640)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
+    assert len(np.unique(vectors, axis=0)) == 7
+
+
+def test_a_library_that_is_read_only_refuses_to_change(folder: Path, open_library: OpenLibrary) -> None:
+    with pytest.raises(LibraryError, match="index a folder first"):
+        open_library(read_only=True)
+    open_library().index([folder])
+    reader = open_library(read_only=True)
+    assert reader.status().chunks == 7
+    with pytest.raises(LibraryError, match="reading only"):
+        reader.index([folder])
