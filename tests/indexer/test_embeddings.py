@@ -32,7 +32,7 @@ class Shelf:
         digest = name.encode().ljust(32, b"0")
         self.catalogue.note(self.root, [Found(f"/pictures/{name}", kind, (1, 2, 3))])
         work = self.catalogue.unhashed(100)
-        self.catalogue.hashed([(w, digest) for w in work])
+        self.catalogue.hashed([(w, w.stamp, digest) for w in work])
         return self.catalogue.write(
             digest, {}, [NewChunk(i, v) for i, v in enumerate(vectors)], self.model.id
         )
