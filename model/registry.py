@@ -16,6 +16,7 @@ from model.cards import CARDS, HUB, RECOMMENDABLE, VLM2VEC_BASE, ModelCard
 from model.checkpoint import find, in_cache, read_json
 from model.embedder import Embedder, ModelError
 from model.machine import Machine, chunks_per_hour, this_machine
+from model.student import StudentEmbedder, is_student
 from model.vision import PROTOCOL_MAX_PIXELS, PROTOCOL_MIN_PIXELS
 
 
@@ -37,6 +38,8 @@ def open_checkpoint(
         min_pixels, max_pixels = min_pixels or PROTOCOL_MIN_PIXELS, max_pixels or PROTOCOL_MAX_PIXELS
     folder = _find(name_or_path, base)
     name = short or (name_or_path if folder != Path(name_or_path).expanduser() else None)
+    if is_student(folder):
+        return StudentEmbedder(folder)
     kind = _kind(folder)
     sizes: dict[str, Any] = {"min_pixels": min_pixels, "max_pixels": max_pixels}
     if kind == "door":

@@ -380,7 +380,7 @@ def objective(config: Config, tower: Tower) -> Any:
     if config.objective == "distill":
         from train.distill import Distillation
 
-        return Distillation(config, tower.device)
+        return Distillation(config)
     return Contrastive(config)
 
 
