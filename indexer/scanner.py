@@ -60,14 +60,12 @@ def scan(
     if _is_away(catalogue, root, mounts):
         catalogue.set_root(root.path, "away")
         return Scan(away=True)
-    walk = _Walk(catalogue, root.id, top, frozenset(skip), noted)
     missing = [m for m in (catalogue.setting(f"mounts:{root.id}") or "").split("\0") if m and m not in mounts]
+    walk = _Walk(catalogue, root.id, top, frozenset(skip), noted, missing)
     finished = walk.run(stop)
     if finished:
-        unseen = catalogue.folders(root.id) - walk.visited
-        hidden = [*walk.unreadable, *missing]
-        for folder in unseen:
-            if not any(folder == h or folder.startswith(h.rstrip(os.sep) + os.sep) for h in hidden):
+        for folder in catalogue.folders(root.id) - walk.visited:
+            if not walk.is_hidden(folder):
                 walk.gone.extend(os.path.join(folder, name) for name in catalogue.stamps(root.id, folder))  # noqa: PTH118
     walk.flush()
     walk.result.gone = catalogue.remove_files(walk.gone) if walk.gone else 0
@@ -118,13 +116,19 @@ def _is_away(catalogue: Catalogue, root: Root, mounts: Collection[str]) -> bool:
 
 class _Walk:
     def __init__(
-        self, catalogue: Catalogue, root_id: int, top: str, skip: frozenset[str], noted: Callable[[], None]
+        self,
+        catalogue: Catalogue,
+        root_id: int,
+        top: str,
+        skip: frozenset[str],
+        noted: Callable[[], None],
+        missing: list[str],
     ) -> None:
         self.catalogue, self.root_id, self.top, self.skip, self.noted = catalogue, root_id, top, skip, noted
         self.result = Scan()
         self.visited: set[str] = set()
         self.gone: list[str] = []
-        self.unreadable: list[str] = []
+        self._hidden = missing.copy()  # mounts that are away, folders that may not be read
         self._found: list[Found] = []
         self._flushed = time.monotonic()
         self._real_top = os.path.realpath(top)
@@ -159,7 +163,7 @@ class _Walk:
         except FileNotFoundError:
             return
         except OSError as error:
-            self.unreadable.append(folder)
+            self._hidden.append(folder)
             self.result.troubles.append(
                 f"{folder} cannot be read ({error.strerror}): its files are left as they were."
             )
@@ -186,7 +190,7 @@ class _Walk:
                     continue
             self._entry(folder, entry, rules, known, kept, inner)
         self.result.files += len(kept)
-        if len(kept) < len(known):
+        if len(kept) < len(known) and not self.is_hidden(folder):
             self.gone.extend(
                 os.path.join(folder, os.fsdecode(name))  # noqa: PTH118 – a path that need not be UTF-8
                 for name in known.keys() - set(kept)
@@ -238,6 +242,10 @@ class _Walk:
             return False
         self._linked.add(key)
         return True
+
+    def is_hidden(self, folder: str) -> bool:
+        """Whether what is missing in a folder may only be out of sight."""
+        return any(folder == h or folder.startswith(h.rstrip(os.sep) + os.sep) for h in self._hidden)
 
     def flush(self) -> None:
         if self._found:

@@ -69,12 +69,19 @@ class CountingEmbedder:
         return self.inner.embed(inputs)
 
 
+@pytest.fixture(scope="session")
+def lite() -> Embedder:
+    from model.lite import LiteEmbedder
+
+    return LiteEmbedder.load()
+
+
 @pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> CountingEmbedder:
+def counted(monkeypatch: pytest.MonkeyPatch, lite: Embedder) -> CountingEmbedder:
     """Every library of this test embeds with this one."""
     from model.lite import LiteEmbedder
 
-    embedder = CountingEmbedder(LiteEmbedder.load())
+    embedder = CountingEmbedder(lite)
     monkeypatch.setattr(LiteEmbedder, "load", classmethod(lambda cls: embedder))
     return embedder
 
