@@ -27,6 +27,8 @@ setup-dev: $(VENV)/.setup-dev
 $(VENV)/.setup-dev: $(VENV)/.setup
 	$(PIP) install torch==2.13.0
 	$(PIP) install -c constraints.txt -e .[dev]
+	# For the trials of the door to sentence-transformers alone, kept out of all else's way.
+	$(PIP) install --no-deps --upgrade --target $(VENV)/torchvision torchvision==0.28.0
 	sh tests/browser/install.sh
 	@touch $@
 

@@ -170,10 +170,10 @@ def _fetch(hub_id: str, what: str) -> Path:
         return Path(snapshot_download(hub_id, allow_patterns=list(WANTED), cache_dir=cache_folder()))
     except Exception as error:
         raise ModelError(
-            f"{hub_id} is not on this machine: its config.json and *.safetensors were looked for in "
-            f"{cache_folder()} and could not be fetched ({_reason(error)}); get them with "
-            f"`huggingface-cli download {hub_id}` (`hf download` in newer versions), or point {what} at a "
-            f"folder that holds them."
+            f"{hub_id} is not on this machine: config.json (or adapter_config.json), *.safetensors and "
+            f"tokenizer.json were looked for in {cache_folder()}, and not to be fetched ({_reason(error)}); "
+            f"get them with `huggingface-cli download {hub_id}` (`hf download` in newer versions), or point "
+            f"{what} at a folder that holds them."
         ) from error
 
 

@@ -101,13 +101,10 @@ def load_backbone(folder: Path, device: torch.device, dtype: torch.dtype, attent
 
     weight_files(folder)
     kind = read_json(folder / "config.json")["model_type"]
-    classes: dict[str, tuple[Any, Any]] = {
-        "qwen2_vl": (transformers.Qwen2VLConfig, transformers.Qwen2VLModel),
-        "qwen2_5_vl": (transformers.Qwen2_5_VLConfig, transformers.Qwen2_5_VLModel),
-    }
-    config_class, model_class = classes[kind]
+    family = {"qwen2_vl": "Qwen2VL", "qwen2_5_vl": "Qwen2_5_VL"}[kind]
     with quiet():
         try:
+            config_class, model_class = (getattr(transformers, family + part) for part in ("Config", "Model"))
             config = config_class.from_pretrained(folder, local_files_only=True)
             model, info = model_class.from_pretrained(
                 folder,
@@ -120,7 +117,12 @@ def load_backbone(folder: Path, device: torch.device, dtype: torch.dtype, attent
                 ignore_mismatched_sizes=True,
                 **({"device_map": {"": device}} if device.type != "cpu" else {}),
             )
-        except (ValueError, TypeError, KeyError, OSError, RuntimeError, ImportError, AttributeError) as error:
+        except ImportError as error:
+            raise ModelError(
+                f"transformers cannot bring up its {kind} model ({_first_line(error)}); the usual cause is a "
+                f"torchvision that does not fit torch: reinstall both from one index, or remove torchvision."
+            ) from error
+        except (ValueError, TypeError, KeyError, OSError, RuntimeError, AttributeError) as error:
             raise ModelError(f"{folder} cannot be loaded as {kind}: {_first_line(error)}") from error
     missing = sorted(info["missing_keys"])
     strange = sorted(key for key in info["unexpected_keys"] if not key.startswith("lm_head"))

@@ -22,6 +22,7 @@ from model.checkpoint import fingerprint, quiet, read_json, weight_files
 from model.devices import pick_device, pick_dtype
 from model.embedder import ModelError
 from model.inputs import Input
+from model.prompts import plain
 from model.vision import as_rgb
 
 RECIPE = "st1"
@@ -59,7 +60,7 @@ class SentenceTransformersEmbedder:
             groups.setdefault((item.role, item.instruction, item.video is not None), []).append(place)
         for (role, instruction, clips), members in groups.items():
             encode = self.model.encode_query if role == "query" else self.model.encode_document
-            parts = [_as_dict(inputs[i], self._cut(inputs[i].text or "")) for i in members]
+            parts = [_as_dict(inputs[i], self._text(inputs[i].text or "")) for i in members]
             sizes = [_size(part) for part in parts]
             for batch in plan_batches(sizes, self.batch_tokens):
                 vectors = encode(
@@ -76,11 +77,17 @@ class SentenceTransformersEmbedder:
             raise ModelError(f"{self.id} gave vectors that are not numbers; try --dtype float32.")
         return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
 
-    def _cut(self, text: str) -> str:
-        """The first `MAX_TEXT_TOKENS` of a text: the library would cut behind it, pictures included."""
+    def _text(self, text: str) -> str:
+        """A text without the model's control tokens, and no longer than `MAX_TEXT_TOKENS`.
+
+        The library would take a written-out token for the real one, and would cut pictures with the text.
+        """
+        tokenizer = getattr(self.model.tokenizer, "tokenizer", self.model.tokenizer)
+        text = plain(text)
+        for token in getattr(tokenizer, "all_special_tokens", []):
+            text = text.replace(token, f"{token[:1]} {token[1:]}")
         if len(text) <= MAX_TEXT_TOKENS:  # no token is shorter than a character
             return text
-        tokenizer = getattr(self.model.tokenizer, "tokenizer", self.model.tokenizer)
         places = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
         return text if len(places) <= MAX_TEXT_TOKENS else text[: places[MAX_TEXT_TOKENS - 1][1]]
 

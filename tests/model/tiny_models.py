@@ -95,3 +95,24 @@ def qwen2_5_vl(folder: Path) -> Path:
     )  # fmt: skip
     Qwen2_5_VLModel(config).save_pretrained(folder)
     return folder
+
+
+def text_only(folder: Path) -> Path:
+    """A sentence-transformers model that reads and does not see."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+    from transformers import Qwen2Config, Qwen2Model
+
+    torch.manual_seed(0)
+    raw = folder.with_name(folder.name + "-raw")
+    copy_tokenizer(raw)
+    config = Qwen2Config(
+        vocab_size=512, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=256,
+    )  # fmt: skip
+    Qwen2Model(config).save_pretrained(raw)
+    transformer = Transformer(str(raw))
+    SentenceTransformer(modules=[transformer, Pooling(32)]).save_pretrained(str(folder))
+    return folder
