@@ -78,7 +78,7 @@ class RecipeSource(Source):
         if not files:
             raise SourceError(
                 f"{subset.name}: nothing at {repo / subset.rows}; fetch it with "
-                f"`python -m data.download --root {data_root} --only {subset.name}`"
+                f"`python -m data.download --root {data_root} --only train/{subset.name}`"
             )
         limits = [n for n in (limit, subset.limit) if n is not None]
         self._rows: Rows = open_rows(files, subset.columns, min(limits) if limits else None)

@@ -375,7 +375,7 @@ def test_a_broken_row_is_one_sentence_whoever_reads_it(
         (
             {"datasets": [{"name": "WebQA"}], "data_root": "gone"},
             1,
-            "python -m data.download --root gone --only WebQA",
+            "python -m data.download --root gone --only train/WebQA",
         ),
         ({"model_name": "./no-such-model"}, 1, "no-such-model is not a folder with a model in it"),
     ],

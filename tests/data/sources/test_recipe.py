@@ -150,7 +150,7 @@ def test_only_the_declared_number_of_rows_is_read(tmp_path: Path) -> None:
 
 
 def test_a_subset_that_is_not_there_says_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"data\.download --root .* --only WebQA"):
+    with pytest.raises(SourceError, match=r"data\.download --root .* --only train/WebQA"):
         open_subset("WebQA", tmp_path)
     with pytest.raises(SourceError, match="did you mean WebQA"):
         open_subset("WebQa", tmp_path)

@@ -1,0 +1,256 @@
+"""Downloads from a hub on this machine: sizes first, going on after a stop, checked, unpacked."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+import threading
+import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import pytest
+
+from data import download
+from data.download import DownloadError, Hub, plan, wanted
+from data.mmeb.sources import TASK_REPOSITORIES
+from data.sources.recipe import subsets
+
+
+def zipped(**members: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as packed:
+        for name, content in members.items():
+            packed.writestr(name.replace("__", "/"), content)
+    return out.getvalue()
+
+
+def tarred(members: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as packed:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            packed.addfile(entry, io.BytesIO(content))
+    return out.getvalue()
+
+
+class LocalHub:
+    """The hub's two routes, over real HTTP: a listing in pages of two, files with ranges."""
+
+    def __init__(self) -> None:
+        self.repos: dict[str, dict[str, bytes]] = {}
+        self.asked: list[tuple[str, str | None]] = []
+        self.cut_after: int | None = None
+        self.refuse = False
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                outer.answer(self)
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        url = urlparse(request.path)
+        if self.refuse:
+            request.send_error(401)
+            return
+        parts = unquote(url.path).strip("/").split("/")
+        if parts[:2] == ["api", "datasets"]:
+            self._list(request, "/".join(parts[2:4]), int(url.query.partition("page=")[2] or 0))
+            return
+        content = self.repos.get("/".join(parts[1:3]), {}).get("/".join(parts[5:]))
+        if content is None:
+            request.send_error(404)
+            return
+        span = request.headers.get("Range")
+        self.asked.append(("/".join(parts[5:]), span))
+        start = int(span.removeprefix("bytes=").rstrip("-")) if span else 0
+        request.send_response(206 if span else 200)
+        request.send_header("Content-Length", str(len(content) - start))
+        request.end_headers()
+        body = content[start:]
+        if self.cut_after is not None:
+            body, self.cut_after = body[: self.cut_after], None
+        request.wfile.write(body)
+
+    def _list(self, request: BaseHTTPRequestHandler, repo: str, page: int) -> None:
+        if repo not in self.repos:
+            request.send_error(404)
+            return
+        files = sorted(self.repos[repo].items())
+        entries = [
+            {
+                "type": "file",
+                "path": path,
+                "size": len(content),
+                "lfs": {"oid": hashlib.sha256(content).hexdigest(), "size": len(content)},
+            }
+            for path, content in files[2 * page : 2 * page + 2]
+        ]
+        body = json.dumps([{"type": "directory", "path": "x"}, *entries]).encode()
+        request.send_response(200)
+        if 2 * page + 2 < len(files):
+            following = f"{self.url}/api/datasets/{repo}/tree/main?recursive=true&page={page + 1}"
+            request.send_header("Link", f'<{following}>; rel="next"')
+        request.end_headers()
+        request.wfile.write(body)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
+    local = LocalHub()
+    local.repos["TIGER-Lab/MMEB-train"] = {
+        "VOC2007/original-00000-of-00001.parquet": b"rows" * 1000,
+        "VOC2007/diverse_instruction-00000-of-00001.parquet": b"other",
+        "WebQA/original-00000-of-00001.parquet": b"web",
+        "images_zip/VOC2007.zip": zipped(VOC2007__Train__1="".join(map(str, range(3000))).encode()),
+        "images_zip/WebQA.zip": zipped(images__WebQA__1=b"picture"),
+    }
+    monkeypatch.setenv("HF_ENDPOINT", local.url)
+    yield local
+    local.server.shutdown()
+
+
+def run(root: Path, *arguments: str) -> int:
+    return download.main(["--root", str(root), *arguments])
+
+
+def test_every_source_and_every_task_can_be_asked_for() -> None:
+    names = {name for one in wanted() for name in one.names}
+    assert set(subsets()) <= names and set(TASK_REPOSITORIES) <= names
+    assert all(one.licence for one in wanted())
+    assert {one.repo for one in wanted(["ImageNet_1K"])} == {"TIGER-Lab/MMEB-train"}
+    assert {one.repo for one in wanted(["K700"])} == {"VLM2Vec/Kinetics-700", "TIGER-Lab/MMEB-V2"}
+    with pytest.raises(DownloadError, match="nothing is called ImageNet; names are train, eval"):
+        wanted(["ImageNet"])
+
+
+def test_a_dry_run_prints_sizes_and_terms_and_fetches_nothing(
+    hub: LocalHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path / "d", "--only", "train/VOC2007", "train/HatefulMemes", "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "4 kB  TIGER-Lab/MMEB-train/VOC2007/original-*.parquet" in said
+    assert "not there  TIGER-Lab/MMEB-train/images_zip/HatefulMemes.zip" in said
+    assert "non-commercial" in said
+    assert not hub.asked and not (tmp_path / "d").exists()
+
+
+def test_a_dry_run_without_a_network_says_what_was_last_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert run(tmp_path, "--only", "train", "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "~ 139.0 GB  ShareGPTVideo/train_video_and_instruction" in said and "more than 158 GB" in said
+    assert run(tmp_path, "--only", "train") == 1
+    assert "cannot be reached" in capsys.readouterr().err
+
+
+def test_rows_and_pictures_come_to_where_the_sources_read_them(hub: LocalHub, tmp_path: Path) -> None:
+    assert run(tmp_path, "--only", "train/VOC2007", "train/WebQA") == 0
+    repo = tmp_path / "TIGER-Lab/MMEB-train"
+    assert (repo / "VOC2007/original-00000-of-00001.parquet").read_bytes() == b"rows" * 1000
+    assert (repo / "images/VOC2007/Train/1").is_file() and (repo / "images/WebQA/1").is_file()
+    assert not (repo / "images_zip/VOC2007.zip").exists()
+    assert not (repo / "VOC2007/diverse_instruction-00000-of-00001.parquet").exists()
+    hub.asked.clear()
+    assert run(tmp_path, "--only", "train/VOC2007", "train/WebQA") == 0
+    assert not hub.asked, "what is here is not fetched again"
+
+
+def test_a_download_that_was_cut_goes_on_where_it_stopped(hub: LocalHub, tmp_path: Path) -> None:
+    hub.cut_after = 1500
+    assert run(tmp_path, "--only", "train/VOC2007") == 0
+    spans = [span for path, span in hub.asked if path.startswith("VOC2007/original")]
+    assert spans == [None, "bytes=1500-"]
+
+
+def test_wrong_bytes_are_fetched_again_and_then_refused(
+    hub: LocalHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repo = tmp_path / "TIGER-Lab/MMEB-train"
+    (repo / "VOC2007").mkdir(parents=True)
+    partial = repo / "VOC2007/original-00000-of-00001.parquet.part"
+    partial.write_bytes(b"evil" * 1000)
+    assert run(tmp_path, "--only", "train/VOC2007") == 0
+    assert (repo / "VOC2007/original-00000-of-00001.parquet").read_bytes() == b"rows" * 1000
+    found = plan(Hub(), tmp_path / "other", wanted(["train/VOC2007"]))
+    one, files = found.files[0]
+    hub.repos["TIGER-Lab/MMEB-train"][files[0].path] = b"evil" * 1000
+    with pytest.raises(DownloadError, match=r"could not be fetched in 5 tries .its checksum was wrong"):
+        download.fetch(Hub(), tmp_path / "other", one, files, lambda line: None)
+
+
+def test_pieces_of_an_archive_are_joined_and_a_leading_folder_is_taken_off(
+    hub: LocalHub, tmp_path: Path
+) -> None:
+    frames = tarred({f"video_qa/clip/{i}.jpg": bytes([i]) * 5000 for i in range(9)})
+    hub.repos["TIGER-Lab/MMEB-V2"] = {
+        "image-tasks/mmeb_v1.tar.gz": tarred({"MMEB/ImageNet-1K/a.jpg": b"a"}),
+        **{f"video-tasks/frames/video_qa.tar.gz-0{i}": frames[i * 300 : (i + 1) * 300] for i in range(9)},
+    }
+    found = [w for w in wanted(["eval"]) if w.repo == "TIGER-Lab/MMEB-V2"]
+    made = plan(Hub(), tmp_path, found)
+    assert {w.pattern for w in made.unmatched} == {
+        f"video-tasks/frames/video_{part}.tar.gz" for part in ("cls", "ret", "mret")
+    }
+    for one, files in made.files:
+        download.fetch(Hub(), tmp_path, one, files, lambda line: None)
+    repo = tmp_path / "TIGER-Lab/MMEB-V2"
+    assert (repo / "image-tasks/ImageNet-1K/a.jpg").read_bytes() == b"a"
+    assert (repo / "video-tasks/frames/video_qa/clip/8.jpg").read_bytes() == bytes([8]) * 5000
+    assert not plan(Hub(), tmp_path, found).files
+
+
+def test_an_archive_cannot_write_outside_its_folder(hub: LocalHub, tmp_path: Path) -> None:
+    hub.repos["TIGER-Lab/MMEB-V2"] = {"image-tasks/mmeb_v1.tar.gz": tarred({"../../../../evil": b"x"})}
+    one = next(w for w in wanted(["image"]) if w.strip == "MMEB")
+    with pytest.raises(DownloadError, match="cannot be unpacked"):
+        download.fetch(
+            Hub(), tmp_path / "a" / "b", one, plan(Hub(), tmp_path / "a/b", [one]).files[0][1], print
+        )
+    assert not list(tmp_path.rglob("evil"))
+
+
+def test_a_disk_that_is_too_small_is_refused_before_the_start(
+    hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = download.shutil.disk_usage
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda p: real(p)._replace(free=1000))
+    assert run(tmp_path, "--only", "train/VOC2007") == 1
+    assert "are free; choose another --root" in capsys.readouterr().err
+    assert not hub.asked
+
+
+def test_what_the_hub_does_not_have_is_named_and_the_rest_is_fetched(
+    hub: LocalHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, "--only", "train/WebQA", "colpali_train_set") == 1
+    assert "not on the hub any more: vidore/colpali_train_set/data/train-*.parquet" in capsys.readouterr().err
+    assert (tmp_path / "TIGER-Lab/MMEB-train/images/WebQA/1").is_file()
+
+
+def test_a_set_behind_terms_says_what_to_do(hub: LocalHub, tmp_path: Path) -> None:
+    hub.refuse = True
+    with pytest.raises(DownloadError, match="accept the terms of the set there and set HF_TOKEN"):
+        plan(Hub(), tmp_path, wanted(["train/WebQA"]))
+
+
+def test_equal_names_can_be_told_apart() -> None:
+    both, train, task = (wanted([name]) for name in ("VOC2007", "train/VOC2007", "eval/VOC2007"))
+    assert {one.repo for one in train} == {"TIGER-Lab/MMEB-train"}
+    assert both == [*train, *task]
+    assert wanted(["mmeb-eval"]) == wanted(["eval"])
+    assert {one.repo for one in wanted(["VLM2Vec/NExTQA"])} == {"VLM2Vec/NExTQA"}
