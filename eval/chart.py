@@ -1,0 +1,175 @@
+"""The leaderboard as one HTML page that needs no network: inline style, inline SVG, no script.
+
+Built around two charts: bars of the model beside published ones for each average, and one line a
+task with every model a dot. It knows only `Table`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from eval.leaderboard import Row, Score, Table
+from eval.runner import Outcome
+
+# Beside the model itself a chart stays readable with four others; the table below has all.
+_BESIDE = ("VLM2Vec-V2.0", "Qwen3-VL-Embedding-2B", "GME-Qwen2-VL-7B", "ColPali")
+_LEFT, _WIDTH, _RIGHT = 240, 560, 40
+
+
+def as_html(table: Table, name: str, outcomes: Sequence[Outcome]) -> str:
+    """The whole page."""
+    shown = _shown_columns(table)
+    scored = sum(o.state == "scored" for o in outcomes)
+    own = table.columns[name]
+    cards = "".join(
+        _card(row.title, own[row.name])
+        for row in table.rows
+        if row.level in ("overall", "modality") and row.name in own
+    )
+    averages = [r for r in table.rows if r.level != "task"]
+    parts = [
+        f"<h1>{escape(name)} on MMEB-V2</h1>",
+        f"<p>{scored} of 78 tasks scored. Image and video tasks: hit@1. Visual documents: NDCG@5. Percent. "
+        f"Data: {escape(table.data_version)}. Models with a source in brackets are as published, "
+        "not run here.</p>",
+        f'<div class="cards">{cards}</div>',
+        "<h2>By family</h2>",
+        _key(shown),
+        _bars(table, averages, shown),
+        "<h2>By task</h2>",
+        "<p>One dot a model; the larger one is this run.</p>",
+        _key(shown),
+        _dots(table, [r for r in table.rows if r.level == "task"], shown),
+        "<h2>All numbers</h2>",
+        _numbers(table),
+        _troubles(outcomes),
+    ]
+    page = (Path(__file__).parent / "page.html").read_text("utf-8")
+    return page.replace("@title@", f"{escape(name)} on MMEB-V2").replace("@body@", "\n".join(parts))
+
+
+def _card(title: str, score: Score) -> str:
+    part = "" if score.whole else f" ({score.tasks} of {score.of} tasks)"
+    return f'<div class="card"><b>{score.percent:.1f}</b><span>{escape(title)}{part}</span></div>'
+
+
+def _hover(column: str, row: Row, score: Score) -> str:
+    return f"<title>{escape(column)}, {escape(row.title)}: {score.percent:.1f}</title>"
+
+
+def _shown_columns(table: Table) -> list[str]:
+    """This run and others run here, then the published ones that most people compare with; five at most."""
+    wanted = [c for start in _BESIDE for c in table.columns if c not in table.own and c.startswith(start)]
+    return [*table.own, *wanted][:5]
+
+
+def _key(columns: Sequence[str]) -> str:
+    entries = "".join(
+        f'<span><i style="background:var(--m{i})"></i>{escape(c)}</span>' for i, c in enumerate(columns)
+    )
+    return f'<div class="key">{entries}</div>'
+
+
+def _x(percent: float) -> float:
+    return _LEFT + _WIDTH * max(0.0, min(100.0, percent)) / 100
+
+
+def _axis(height: int) -> list[str]:
+    out = []
+    for percent in range(0, 101, 20):
+        out.append(f'<line x1="{_x(percent)}" x2="{_x(percent)}" y1="14" y2="{height}"/>')
+        out.append(f'<text class="dim" x="{_x(percent)}" y="10" text-anchor="middle">{percent}</text>')
+    return out
+
+
+def _svg(height: int, label: str, parts: Sequence[str]) -> str:
+    return (
+        f'<svg viewBox="0 0 {_LEFT + _WIDTH + _RIGHT} {height}" role="img" aria-label="{escape(label)}">'
+        + "".join(parts)
+        + "</svg>"
+    )
+
+
+def _bars(table: Table, rows: Sequence[Row], columns: Sequence[str]) -> str:
+    thick, gap = 9, 10
+    step = thick * len(columns) + gap
+    height = 20 + step * len(rows)
+    parts = _axis(height)
+    for i, row in enumerate(rows):
+        top = 20 + i * step
+        weight = "600" if row.level != "group" else "400"
+        middle = top + thick * len(columns) / 2 + 4
+        parts.append(
+            f'<text x="{_LEFT - 10}" y="{middle:.0f}" text-anchor="end" style="font-weight:{weight}">'
+            f"{escape(row.title)}</text>"
+        )
+        for j, column in enumerate(columns):
+            score = table.columns[column].get(row.name)
+            if score is None:
+                continue
+            y, width = top + j * thick, _x(score.percent) - _LEFT
+            parts.append(
+                f'<rect x="{_LEFT}" y="{y}" width="{width:.1f}" height="{thick - 2}" rx="2" '
+                f'fill="var(--m{j})">{_hover(column, row, score)}</rect>'
+            )
+            if j == 0:
+                parts.append(f'<text x="{_x(score.percent) + 5:.1f}" y="{y + 8}">{score.percent:.1f}</text>')
+    return _svg(height, "Averages by family", parts)
+
+
+def _dots(table: Table, rows: Sequence[Row], columns: Sequence[str]) -> str:
+    step = 17
+    height = 24 + step * len(rows)
+    parts = _axis(height)
+    group = ""
+    for i, row in enumerate(rows):
+        y = 26 + i * step
+        if row.group != group and i:
+            parts.append(f'<line x1="0" x2="{_LEFT + _WIDTH}" y1="{y - 9}" y2="{y - 9}"/>')
+        group = row.group
+        label = row.title if len(row.title) <= 32 else row.title[:12] + "…" + row.title[-18:]
+        parts.append(f'<text x="{_LEFT - 10}" y="{y + 4}" text-anchor="end">{escape(label)}</text>')
+        for j, column in reversed(list(enumerate(columns))):
+            score = table.columns[column].get(row.name)
+            if score is not None:
+                parts.append(
+                    f'<circle cx="{_x(score.percent):.1f}" cy="{y}" r="{5.5 if j == 0 else 3.5}" '
+                    f'fill="var(--m{j})">{_hover(column, row, score)}</circle>'
+                )
+    return _svg(height, "Scores by task", parts)
+
+
+def _numbers(table: Table) -> str:
+    head = "".join(f"<th>{escape(c)}</th>" for c in table.columns)
+    body = []
+    for row in table.rows:
+        cells = []
+        for column in table.columns.values():
+            score = column.get(row.name)
+            cells.append("" if score is None else f"{score.percent:.1f}{'' if score.whole else '*'}")
+        body.append(
+            f'<tr class="{row.level}"><td>{escape(row.title)}</td>'
+            + "".join(f"<td>{c}</td>" for c in cells)
+            + "</tr>"
+        )
+    return (
+        f'<div class="wide"><table><thead><tr><th></th>{head}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div>"
+        "<p>* some tasks of this average were left out.</p>"
+    )
+
+
+def _troubles(outcomes: Sequence[Outcome]) -> str:
+    said = [w for o in outcomes for w in o.warnings]
+    said += [f"{o.task} left out: {o.reason}" for o in outcomes if o.state != "scored"]
+    failed = [
+        f"{o.task}: {f['side']} {f['name']}: {f['source']} {f['reason']}" for o in outcomes for f in o.failed
+    ]
+    said += failed[:50] + (
+        [f"and {len(failed) - 50} more that could not be embedded"] if len(failed) > 50 else []
+    )
+    if not said:
+        return ""
+    return "<h2>To know</h2><ul>" + "".join(f"<li>{escape(s)}</li>" for s in said) + "</ul>"

@@ -1,0 +1,95 @@
+"""Scores that others published, to stand beside a run's own.
+
+Built around `published.csv` (the paper's tables and the original repository's score files, as
+printed) and `boards.csv` (averages of the official board, where nothing finer is public). It
+computes nothing but plain means, with the rounding that each source used.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from data.mmeb.task import DataVersion
+from eval.catalogue import GROUPS, MODALITIES, all_tasks
+
+_HERE = Path(__file__).parent
+
+# The rows of a table, by the data they were computed on. Later sources override earlier ones: the
+# page-fixed score files hold no doc-level tasks, which come from the release before them.
+SOURCES: Mapping[str, tuple[str, ...]] = {
+    "paper": ("paper_table5",),
+    "current": ("repo_v2.0.1", "repo_v2.1_page_fixed"),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One model of a table: percent by task name and, where published, by group, modality and `all`."""
+
+    model: str
+    source: str
+    tasks: Mapping[str, float]
+    groups: Mapping[str, float]
+
+
+@functools.lru_cache(maxsize=1)
+def rows() -> tuple[tuple[str, str, str, Decimal], ...]:
+    """(model, source, task or group, percent) as printed. Group names as in `eval.catalogue`."""
+    out = []
+    for name in ("published.csv", "boards.csv"):
+        with (_HERE / name).open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                out.append((row["model"], row["source"], _name(row["task_or_group"]), Decimal(row["score"])))
+    return tuple(out)
+
+
+def _name(printed: str) -> str:
+    if printed.startswith("GROUP_"):
+        return printed.removeprefix("GROUP_")
+    return printed.removeprefix("AVG_").lower() if printed.startswith("AVG_") else printed
+
+
+def table(sources: Iterable[str]) -> dict[str, dict[str, Decimal]]:
+    """Model -> name -> percent, later sources over earlier ones."""
+    out: dict[str, dict[str, Decimal]] = {}
+    for source in sources:
+        for model, found, name, score in rows():
+            if found == source:
+                out.setdefault(model, {})[name] = score
+    return out
+
+
+def means(tasks: Mapping[str, Decimal]) -> dict[str, Decimal]:
+    """Plain means over tasks, exact: by group, by modality and over all."""
+    out = {}
+    for name in ("all", *MODALITIES, *GROUPS):
+        have = [
+            tasks[t.name] for t in all_tasks() if t.name in tasks and name in ("all", t.modality, t.group)
+        ]
+        if have:
+            out[name] = sum(have, Decimal(0)) / len(have)
+    return out
+
+
+def columns(version: DataVersion) -> list[Column]:
+    """The published models on one version of the data, best first, then those with averages only."""
+    names = {t.name for t in all_tasks()}
+    out = []
+    for model, found in table(SOURCES[version]).items():
+        tasks = {n: s for n, s in found.items() if n in names}
+        if len(tasks) < len(names):
+            continue
+        groups = {n: float(s) for n, s in means(tasks).items()}
+        out.append(Column(model, SOURCES[version][0], {n: float(s) for n, s in tasks.items()}, groups))
+    out.sort(key=lambda c: -c.groups["all"])
+    if version == "current":
+        for model, found in table(["official_board_2026-08-24"]).items():
+            out.append(
+                Column(model, "official_board_2026-08-24", {}, {n: float(s) for n, s in found.items()})
+            )
+    return out

@@ -1,0 +1,305 @@
+"""A model over tasks: read, embed what is not embedded yet, rank, score, write, go on.
+
+Built around `run`. One task is one step; what it needs is its data on disk and the cache, so a
+step that was interrupted is simply done again, without the embedding. A task whose data are
+missing or broken is reported by name and the rest goes on. It knows nothing of how results
+are shown (eval/leaderboard.py) or of how a model works.
+
+Files, under `<output>/mmeb/<model>/`: `run.json` (what was run, so that another model or other
+settings are never mixed in), `<task>.json` (all metrics), `<task>.parquet` (every ranking).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from data.mmeb.read import read_task
+from data.mmeb.records import DataBroken, DataMissing, PictureError, TaskData
+from data.mmeb.task import DataVersion, Task
+from eval.cache import EmbeddingCache
+from eval.embedding import Speaker, Worker, collect, embed_missing, keys_of
+from eval.scoring import Scored, score
+from model.embedder import Embedder
+
+RECIPE = 1  # of the scoring; another number scores again
+
+
+class RunError(Exception):
+    """The run cannot start or go on. `str(error)` says what to do."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides a score besides the model and the data."""
+
+    reference_compatible: bool = False
+    data_version: DataVersion = "current"
+    prompts: bool = True
+
+
+@dataclass
+class Outcome:
+    """What became of one task. `scores` holds fractions, not percent."""
+
+    task: str
+    state: str  # "scored", "missing" (data), "broken" (data)
+    reason: str = ""
+    scores: dict[str, float] = field(default_factory=dict)
+    queries: int = 0
+    candidates: int = 0
+    embedded: int = 0
+    failed: list[dict[str, str]] = field(default_factory=list)
+    missed: int = 0
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    reused: bool = False
+
+
+Report = Callable[[Outcome], None]
+Progress = Callable[[str, int, int], None]
+
+
+def run(
+    tasks: Sequence[Task],
+    embedder: Embedder,
+    data_root: Path,
+    output: Path,
+    cache_folder: Path,
+    *,
+    name: str | None = None,
+    settings: Settings | None = None,
+    report: Report | None = None,
+    progress: Progress | None = None,
+    worker: Worker | None = None,
+) -> list[Outcome]:
+    """Score `tasks`; one `Outcome` each, in order.
+
+    Run again after a kill, it continues: finished tasks are taken from their files if nothing
+    that decides them changed, finished embeddings from the cache. With several workers (torchrun)
+    all embed and the first scores; the others return an empty list.
+    Raises `RunError` (the output folder is another run's) and `CacheError`.
+    """
+    settings, worker = settings or Settings(), worker or Worker.here()
+    speaker = Speaker(embedder, None if settings.prompts else False)
+    folder = output / "mmeb" / slug(name or embedder.id)
+    outcomes = []
+    with (
+        _own(output, folder, worker),
+        _closing(EmbeddingCache(cache_folder, embedder.id, embedder.dim)) as cache,
+    ):
+        if worker.rank == 0:
+            _claim(folder, name or embedder.id, embedder, speaker, settings)
+            cache.forget_failures()
+        worker.wait_for_all()
+        for task in tasks:
+            began = time.perf_counter()
+            outcome = Outcome(task.name, "scored")
+            try:
+                data = read_task(task, data_root)
+            except DataMissing as error:
+                outcome = Outcome(task.name, "missing", _how_to_get(error, data_root))
+            except DataBroken as error:
+                outcome = Outcome(task.name, "broken", str(error))
+            else:
+                stamp = _stamp(task, data, embedder.id, speaker, settings)
+                done = _finished(folder, task, stamp)
+                if done is not None:
+                    outcome = done
+                else:
+                    keys, fresh = _embed(task, data, speaker, cache, worker, progress)
+                    if worker.rank == 0:
+                        outcome, scored = _score(task, data, keys, cache, settings)
+                        outcome.embedded = fresh
+                        outcome.seconds = round(time.perf_counter() - began, 3)
+                        _write_rankings(folder / f"{task.name}.parquet", data, scored)
+                        _replace(
+                            folder / f"{task.name}.json",
+                            json.dumps({"stamp": stamp, **asdict(outcome)}, indent=1),
+                        )
+            if worker.rank == 0:
+                outcomes.append(outcome)
+                if report is not None:
+                    report(outcome)
+    return outcomes
+
+
+def _embed(
+    task: Task,
+    data: TaskData,
+    speaker: Speaker,
+    cache: EmbeddingCache,
+    worker: Worker,
+    progress: Progress | None,
+) -> tuple[list[bytes | PictureError], int]:
+    """All of a task's vectors into the cache: their names there, and how many this worker made."""
+    items = [*data.queries, *data.candidates]
+    keys = keys_of(items, speaker, cache)
+    told = None if progress is None else (lambda done, of: progress(task.name, done, of))
+    fresh = embed_missing(items, keys, speaker, cache, worker, told)
+    worker.wait_for_all()
+    return keys, fresh
+
+
+def _score(
+    task: Task,
+    data: TaskData,
+    keys: Sequence[bytes | PictureError],
+    cache: EmbeddingCache,
+    settings: Settings,
+) -> tuple[Outcome, Scored]:
+    n = len(data.queries)
+    queries, candidates = collect(keys[:n], cache), collect(keys[n:], cache)
+    scored = score(task, data, queries, candidates, reference_compatible=settings.reference_compatible)
+    failed = [
+        {"side": side, "name": names[i], "source": error.source, "reason": str(error)}
+        for side, names, part in (("query", data.ids, queries), ("candidate", data.keys, candidates))
+        for i, error in part.failed.items()
+    ]
+    outcome = Outcome(
+        task.name,
+        "scored",
+        scores={key: float(values.mean()) for key, values in scored.metrics.items()},
+        queries=n,
+        candidates=len(data.candidates),
+        failed=failed,
+        missed=len(queries.failed),
+        warnings=scored.warnings,
+        notes=list(data.notes),
+    )
+    return outcome, scored
+
+
+def slug(model: str) -> str:
+    """A folder name for a model name, path or id."""
+    return re.sub(r"[^A-Za-z0-9._@-]+", "_", model).strip("_")[-100:]
+
+
+def _claim(folder: Path, name: str, embedder: Embedder, speaker: Speaker, settings: Settings) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {"name": name, "model_id": embedder.id, "dim": embedder.dim, "prompts": speaker.prompts}
+    about |= {k: v for k, v in asdict(settings).items() if k != "prompts"}
+    path = folder / "run.json"
+    if path.exists():
+        before = json.loads(path.read_text("utf-8"))
+        other = [k for k in about if before.get(k) != about[k]]
+        if other:
+            said = "; ".join(f"{k} was {before.get(k)!r} and is {about[k]!r}" for k in other)
+            raise RunError(
+                f"{folder} holds results of another run ({said}). "
+                "Choose another --output_dir or --name, or delete it."
+            )
+    _replace(path, json.dumps(about, indent=1))
+
+
+@contextmanager
+def _own(output: Path, folder: Path, worker: Worker) -> Iterator[None]:
+    """One run at a time in an output folder. The lock goes with the process, however it ends."""
+    if worker.rank > 0:
+        yield
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    with (output / ".mmeb.lock").open("a+") as lock:
+        if not _locked(lock):
+            lock.seek(0)
+            holder = lock.read().strip() or "?"
+            raise RunError(
+                f"Another run (process {holder}) is writing to {output}; choose another --output_dir."
+            )
+        lock.truncate(0)
+        import os
+
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _locked(file: Any) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
+        except OSError:
+            return False
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _closing(cache: EmbeddingCache) -> Iterator[EmbeddingCache]:
+    try:
+        yield cache
+    finally:
+        cache.close()
+
+
+def _stamp(task: Task, data: TaskData, model_id: str, speaker: Speaker, settings: Settings) -> str:
+    """Changes when anything that decides the scores may have changed."""
+    tables = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in data.tables]
+    said = repr((RECIPE, task, model_id, speaker.prompts, asdict(settings), tables))
+    return hashlib.blake2b(said.encode(), digest_size=12).hexdigest()
+
+
+def _finished(folder: Path, task: Task, stamp: str) -> Outcome | None:
+    path = folder / f"{task.name}.json"
+    if not path.exists() or not (folder / f"{task.name}.parquet").exists():
+        return None
+    try:
+        written = json.loads(path.read_text("utf-8"))
+    except ValueError:
+        return None
+    if written.pop("stamp", None) != stamp or written["failed"]:
+        return None  # what failed is tried again: the file may have been repaired
+    return Outcome(**{**written, "reused": True})
+
+
+def _write_rankings(path: Path, data: TaskData, scored: Scored) -> None:
+    """One row a query: what was asked, what is relevant, the top of the ranking, its metrics."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    top = [[data.keys[c] for c in columns if c >= 0] for columns in scored.ranking.columns.tolist()]
+    table = pa.table(
+        {
+            "query": pa.array(data.ids, pa.string()),
+            "text": pa.array([q.text for q in data.queries], pa.string()),
+            "relevant": pa.array([[data.keys[c] for c in r] for r in data.relevant], pa.list_(pa.string())),
+            "grades": pa.array([list(r.values()) for r in data.relevant], pa.list_(pa.float32())),
+            "ranking": pa.array(top, pa.list_(pa.string())),
+            "scores": pa.array(
+                [s[: len(t)].tolist() for s, t in zip(scored.ranking.scores, top, strict=True)],
+                pa.list_(pa.float32()),
+            ),
+            **{name: pa.array(values) for name, values in scored.metrics.items()},
+        }
+    )
+    part = path.with_suffix(".part")
+    pq.write_table(table, part)
+    part.replace(path)
+
+
+def _replace(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, "utf-8")
+    part.replace(path)
+
+
+def _how_to_get(error: DataMissing, root: Path) -> str:
+    if not error.repositories:
+        return str(error)
+    return f"{error}; python -m data.download --root {root} --only {' '.join(error.repositories)}"
