@@ -71,6 +71,9 @@ def docs(nonce: str) -> str:
     )
 
 
+SENTENCE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+
+
 def sentence(title: str, text: str) -> str:
     """A page that says one thing and leads back."""
     return (

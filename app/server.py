@@ -161,7 +161,8 @@ def create_app(
     @app.exception_handler(media.Gone)
     def gone(request: Request, error: media.Gone) -> Response:
         if "text/html" in request.headers.get("accept", ""):
-            return HTMLResponse(page.sentence("Not here any more", str(error)), 404)
+            policy = {"content-security-policy": page.SENTENCE_POLICY}
+            return HTMLResponse(page.sentence("Not here any more", str(error)), 404, policy)
         return JSONResponse({"error": str(error)}, 404)
 
     @app.get("/healthz", include_in_schema=False)

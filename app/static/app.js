@@ -40,7 +40,7 @@ export class Page {
       h("a", { href: view === "search" ? "/" : `/?view=${view}`, onclick: (/** @type {MouseEvent} */ e) => this.visit(e, view) },
         view[0].toUpperCase() + view.slice(1)));
 
-    this.main = h("main", { id: "main" },
+    this.main = h("div", { id: "main", role: "main" },
       h("h1", { class: "unseen" }, "Sightline: search your images, videos and PDFs"),
       h("section", { class: "search", "aria-label": "Search" },
         this.box.element, this.filters.element, this.results.element),
@@ -172,6 +172,7 @@ const page = place && new Page(place);
 export function adopt(room) {
   if (!page || room.contains(page.host)) return;
   page.root.querySelector(".settings")?.replaceChildren(); // Gradio draws them, below the page
+  page.main.removeAttribute("role"); // Gradio's <main> is around us now
   const focused = /** @type {HTMLElement | null} */ (page.root.activeElement);
   const top = page.scroller.scrollTop;
   const put = /** @type {any} */ (room).moveBefore ?? room.append; // moveBefore keeps a video playing

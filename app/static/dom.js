@@ -18,11 +18,11 @@ export function h(tag, props = {}, ...children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (name === "class") element.className = value;
     else if (name === "style") element.style.cssText = value;
-    else if (value === true) element.setAttribute(name, "");
     else if (name === "value" || name === "hidden" || name === "muted") /** @type {any} */ (element)[name] = value;
+    else if (value === true) element.setAttribute(name, "");
     else element.setAttribute(name, String(value));
   }
-  element.append(...children.flat().filter(kept).map(String_or_node));
+  element.append(...children.flat().filter(kept).map(nodeOrText));
   return element;
 }
 
@@ -32,7 +32,7 @@ function kept(child) {
 }
 
 /** @param {Child} child @returns {Node | string} */
-function String_or_node(child) {
+function nodeOrText(child) {
   return child instanceof Node ? child : String(child);
 }
 

@@ -75,6 +75,7 @@ function preview(link, frame, hit) {
     video = null;
   };
   const start = () => {
+    stop(); // a card drawn again under a resting pointer is entered twice
     if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
     const [from, to] = [hit.start_s ?? 0, hit.end_s ?? (hit.start_s ?? 0) + 30];
     video = h("video", { class: "preview", muted: true, playsinline: true, preload: "auto", tabindex: "-1", "aria-hidden": "true", disablepictureinpicture: true });
@@ -87,6 +88,6 @@ function preview(link, frame, hit) {
     frame.append(playing);
     playing.play().catch(() => {}); // taken away before it began, or a codec this browser lacks: the picture stays
   };
-  link.addEventListener("pointerenter", (event) => { if (event.pointerType === "mouse") timer = window.setTimeout(start, PREVIEW_AFTER); });
+  link.addEventListener("pointerenter", (event) => { if (event.pointerType !== "mouse") return; stop(); timer = window.setTimeout(start, PREVIEW_AFTER); });
   link.addEventListener("pointerleave", stop);
 }

@@ -23,7 +23,8 @@ export class Results {
     this.total = 0;
     this.slowest = 0;
     this.asked = "";
-    this.grown = 0;
+    this.grown = -GROWS;
+    this.stale = false;
     /** @type {AbortController | null} */
     this.flight = null;
     /** Files whose further moments are shown. @type {Set<number>} */
@@ -156,7 +157,7 @@ export class Results {
       if (!divided && !first.relevant) {
         divided = true;
         items.push(h("li", { class: "filler", "aria-hidden": "true" }),
-          h("li", { class: "divider" }, h("span", {}, items.length > 1 ? "Less likely" : "The nearest there is")));
+          h("li", { class: "divider" }, h("span", {}, items.length ? "Less likely" : "The nearest there is")));
       }
       const unfolded = this.unfolded.has(first.file_id);
       const element = this.cardOf(first, best, ranked);
@@ -246,9 +247,11 @@ export class Results {
     const changed = before && (before.chunks !== status.chunks || before.files !== status.files || before.boot !== status.boot);
     if (!before && !this.flight) this.summarise();
     if (!before) page.filters.show();
-    if (!changed || this.flight || page.state.view !== "search" || page.viewer.open) return;
+    if (changed) this.stale = true;
+    if (!this.stale || this.flight || page.state.view !== "search" || page.viewer.open) return;
     if (performance.now() - this.grown < GROWS || this.hits.length > PAGE) return;
     this.grown = performance.now();
+    this.stale = false;
     this.searchNow();
   }
 

@@ -24,6 +24,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     draw_image(root / "blue lake.png", color=(20, 60, 220))
     draw_image(root / "old" / "green scan.tiff", color=(30, 180, 60))
     draw_image(root / "<img src=x onerror=alert(1)>.png", color=(240, 220, 40))
+    draw_image(root / "صورة البحر.png", color=(10, 160, 170))
+    (root / "broken.jpg").write_bytes(b"this is no picture")
     draw_video(root / "road trip.mp4", 70, 5, audio=True, scenes=((0, (200, 60, 40)), (33, (30, 120, 200))))
     draw_pdf(
         root / "harbour report.pdf",
@@ -35,6 +37,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def library(folder: Path) -> Iterator[Any]:
     library = Double(folder)
+    yield library
+    library.close()
+
+
+@pytest.fixture
+def empty_library() -> Iterator[Any]:
+    library = Double()
     yield library
     library.close()
 

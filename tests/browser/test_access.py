@@ -1,0 +1,142 @@
+"""For everybody: axe's rules, light and dark and a phone, the keyboard, reduced motion, names from right to left;
+and the modules' types."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.conftest import Server, shot
+
+pytestmark = pytest.mark.browser
+
+STATIC = Path(__file__).parents[2] / "app" / "static"
+VIEWS = {
+    "results": "/?q=lighthouse",
+    "start": "/",
+    "library": "/?view=library",
+    "settings": "/?view=settings",
+}
+SCREENS: dict[str, dict[str, Any]] = {
+    "light": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"},
+    "dark": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "dark"},
+    "phone": {
+        "viewport": {"width": 390, "height": 844},
+        "color_scheme": "light",
+        "has_touch": True,
+        "is_mobile": True,
+        "device_scale_factor": 2,
+    },
+}
+
+
+def violations(page: Page, npm: Path) -> list[str]:
+    """Serious and critical findings of axe, with what they were found on."""
+    page.evaluate((npm / "axe-core" / "axe.min.js").read_text())
+    found = page.evaluate(
+        "async () => (await axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'] })).violations"
+    )
+    return [
+        f"{one['id']}: {node['target']} {node['html'][:120]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize("view", VIEWS)
+def test_axe_finds_nothing_serious(
+    browser: Browser, server: Server, npm: Path, view: str, screen: str
+) -> None:
+    with browser.new_context(**SCREENS[screen], bypass_csp=True, reduced_motion="reduce") as context:
+        page = context.new_page()
+        page.goto(server.url + VIEWS[view])
+        expect(page.locator("gradio-app #sightline")).to_have_count(1)
+        if view in ("results", "start"):
+            expect(page.locator(".card").first).to_be_visible()
+        page.wait_for_load_state("networkidle")
+        shot(page, f"{view}-{screen}")
+        assert violations(page, npm) == []
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize("kind", ["image", "video", "pdf"])
+def test_axe_finds_nothing_serious_in_the_viewer(
+    browser: Browser, server: Server, npm: Path, kind: str, screen: str
+) -> None:
+    with browser.new_context(**SCREENS[screen], bypass_csp=True, reduced_motion="reduce") as context:
+        page = context.new_page()
+        page.goto(f"{server.url}/?q=lighthouse+square+road&kind={kind}")
+        page.locator(".card a.open").first.click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        page.wait_for_load_state("networkidle")
+        shot(page, f"viewer-{kind}-{screen}")
+        assert violations(page, npm) == []
+
+
+def test_nothing_is_wider_than_a_phone(browser: Browser, server: Server) -> None:
+    with browser.new_context(**SCREENS["phone"]) as context:
+        page = context.new_page()
+        for path in VIEWS.values():
+            page.goto(server.url + path)
+            expect(page.locator("gradio-app #sightline")).to_have_count(1)
+            assert page.evaluate("() => document.documentElement.scrollWidth") <= 390, path
+
+
+def test_focus_is_always_visible(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/?q=lighthouse")
+    expect(page.locator(".card").first).to_be_visible()
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        seen = page.evaluate(
+            """() => {
+              const at = document.querySelector("#sightline").shadowRoot.activeElement;
+              if (!at) return "outside";
+              const ring = getComputedStyle(at).outlineStyle !== "none";
+              const field = at.closest(".field, .combo");
+              return ring || (field && getComputedStyle(field).boxShadow !== "none") ? "" : at.outerHTML.slice(0, 80);
+            }"""
+        )
+        assert seen in ("", "outside")
+
+
+def test_reduced_motion_means_no_preview_and_no_transition(browser: Browser, server: Server) -> None:
+    with browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce") as context:
+        page = context.new_page()
+        page.goto(f"{server.url}/?kind=video&q=road")
+        card = page.locator(".card a.open").first
+        card.hover()
+        page.wait_for_timeout(600)
+        assert page.locator("video.preview").count() == 0
+        assert (
+            page.locator(".card .picture").first.evaluate("(e) => getComputedStyle(e).transitionDuration")
+            == "0s"
+        )
+
+
+def test_a_name_from_right_to_left_keeps_its_order(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/?kind=image&q=square")
+    title = page.locator(".card bdi.title", has_text="صورة البحر.png")
+    expect(title).to_be_visible()
+    assert title.evaluate("(e) => getComputedStyle(e).direction") == "rtl"
+    assert title.evaluate("(e) => getComputedStyle(e).unicodeBidi") == "isolate"
+
+
+def test_every_result_has_a_name_for_a_screen_reader(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/?q=lighthouse")
+    link = page.get_by_role("link", name="harbour report.pdf").first
+    expect(link).to_be_visible()
+    assert "match" in (link.inner_text() + link.locator(".strength").inner_text())
+
+
+def test_the_modules_types_hold(npm: Path) -> None:
+    """`tsc --checkJs` over the JSDoc types of every module."""
+    done = subprocess.run(
+        [npm / ".bin" / "tsc", "-p", STATIC / "tsconfig.json"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout

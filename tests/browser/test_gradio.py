@@ -1,0 +1,77 @@
+"""The page is a Gradio application with our surface inside, and it is there before Gradio is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Server, shot
+
+pytestmark = pytest.mark.browser
+
+
+def test_the_surface_lives_inside_one_gradio_html(page: Page, server: Server) -> None:
+    page.goto(server.url)
+    expect(page.locator("gradio-app #surface [data-surface] > #sightline")).to_have_count(1)
+    expect(page.locator("gradio-app").get_by_role("searchbox")).to_be_visible()
+
+
+def test_the_settings_view_is_gradio_s(page: Page, server: Server) -> None:
+    page.goto(server.url)
+    expect(page.locator("#settings")).to_be_hidden()
+    page.get_by_role("link", name="Settings").click()
+    expect(page.locator("#settings")).to_be_visible()
+    page.get_by_role("tab", name="Python").click()
+    expect(page.locator("#settings .cm-content", has_text="gradio_client").first).to_be_visible()
+    shot(page, "settings")
+
+
+def test_a_page_opened_before_gradio_takes_it_in_without_a_reload(page: Page, library: Any) -> None:
+    """What was typed and dropped stays; the same document becomes the Gradio page."""
+    server = Server(library)
+    server.start()
+    page.goto(server.url)
+    assert page.locator("gradio-app").count() == 0
+    page.get_by_role("searchbox").fill("lighthouse")
+    page.evaluate("() => { window.sameDocument = true }")
+    expect(page.locator(".card .title").first).to_have_text("harbour report.pdf")
+    expect(page.locator("gradio-app [data-surface] > #sightline")).to_have_count(1, timeout=60_000)
+    assert page.evaluate("() => window.sameDocument")
+    expect(page.get_by_role("searchbox")).to_have_value("lighthouse")
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    page.get_by_role("link", name="Settings").click()
+    expect(page.locator("#settings")).to_be_visible()
+    server.stop()
+
+
+def test_nothing_leaves_the_machine(page: Page, server: Server) -> None:
+    """Every request of every view goes to our own server; anything else is blocked and listed."""
+    foreign: list[str] = []
+
+    def route(route: Any) -> None:
+        url = route.request.url
+        if url.startswith((server.url, "data:", "blob:")):
+            route.continue_()
+        else:
+            foreign.append(url)
+            route.abort()
+
+    page.context.route("**/*", route)
+    for path in ("/", "/?q=lighthouse", "/?view=library", "/?view=settings", "/docs"):
+        page.goto(server.url + path)
+        page.wait_for_load_state("networkidle")
+    page.goto(f"{server.url}/?q=lighthouse")
+    page.locator(".card a.open").first.click()
+    page.wait_for_load_state("networkidle")
+    assert foreign == []
+
+
+def test_fonts_are_the_system_s(page: Page, server: Server) -> None:
+    fonts: list[str] = []
+    page.on("request", lambda request: fonts.append(request.url) if request.resource_type == "font" else None)
+    page.goto(f"{server.url}/?view=settings")
+    expect(page.locator("#settings")).to_be_visible()
+    page.wait_for_load_state("networkidle")
+    assert all(url.startswith(server.url) for url in fonts)

@@ -1,0 +1,131 @@
+"""The library view, an empty library, progress, and a server that goes away and comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Server, shot
+
+pytestmark = pytest.mark.browser
+
+
+class Busy:
+    """A library with a status that a test sets; everything else is the real one's."""
+
+    def __init__(self, library: Any, **changes: Any) -> None:
+        self._library, self.changes = library, changes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._library, name)
+
+    def status(self) -> Any:
+        return replace(self._library.status(), **self.changes)
+
+
+@pytest.fixture
+def busy(library: Any) -> Iterator[tuple[Server, Busy]]:
+    changed = Busy(library)
+    server = Server(changed, gradio=False)
+    server.start()
+    yield server, changed
+    server.stop()
+
+
+def test_the_library_shows_its_folders_counts_and_model(page: Page, server: Server, folder: Path) -> None:
+    page.goto(server.url)
+    page.get_by_role("link", name="Library").click()
+    expect(page).to_have_url(f"{server.url}/?view=library")
+    expect(page.locator(".roots .path")).to_have_text(str(folder))
+    expect(page.locator(".counts")).to_contain_text("Images5")
+    expect(page.locator(".counts")).to_contain_text("Videos1")
+    expect(page.locator(".models")).to_contain_text("lite")
+    shot(page, "library")
+
+
+def test_failures_are_listed_with_their_reasons_and_can_be_tried_again(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/?view=library")
+    expect(page.locator(".failures li")).to_have_count(1)
+    expect(page.locator(".failures .title")).to_have_text("broken.jpg")
+    expect(page.locator(".failures .reason")).not_to_be_empty()
+    with page.expect_response("**/api/failures/retry") as asked:
+        page.get_by_role("button", name="Try again").click()
+    assert asked.value.json() == {"retried": 1}
+
+
+def test_a_folder_s_path_is_completed_while_typing(page: Page, server: Server, tmp_path: Path) -> None:
+    (tmp_path / "Holiday 2024").mkdir()
+    (tmp_path / "Home").mkdir()
+    page.goto(f"{server.url}/?view=library")
+    field = page.get_by_role("combobox", name="Path of a folder")
+    field.fill(f"{tmp_path}/Ho")
+    options = page.get_by_role("option")
+    expect(options).to_have_count(2)
+    page.keyboard.press("ArrowDown")
+    expect(options.first).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("Enter")
+    expect(field).to_have_value(f"{tmp_path}/Holiday 2024/")
+
+
+def test_a_folder_that_does_not_exist_is_refused_with_a_sentence(page: Page, server: Server) -> None:
+    page.expected.append("400")  # type: ignore[attr-defined]
+    page.goto(f"{server.url}/?view=library")
+    page.get_by_role("combobox", name="Path of a folder").fill("/no/such/folder")
+    page.get_by_role("button", name="Add folder").click()
+    expect(page.locator(".notice.wrong")).to_contain_text("/no/such/folder")
+
+
+def test_an_empty_library_says_what_to_do_with_one_button(page: Page, empty: Server) -> None:
+    page.goto(empty.url)
+    expect(page.locator(".invitation .lead")).to_contain_text("Choose a folder")
+    shot(page, "empty")
+    page.locator(".invitation").get_by_role("button", name="Add a folder").click()
+    expect(page.get_by_role("combobox", name="Path of a folder")).to_be_focused()
+
+
+def test_progress_is_on_the_page_while_indexing_goes_on(page: Page, busy: tuple[Server, Busy]) -> None:
+    server, library = busy
+    library.changes = {
+        "pending": 1204,
+        "chunks_per_s": 12.5,
+        "seconds_left": 95.0,
+        "reading": ("/a/film.mp4",),
+    }
+    page.goto(server.url)
+    expect(page.locator(".progress .words")).to_have_text("Reading 1,204 more files, 2 min left")
+    page.locator(".progress").click()
+    expect(page.locator(".reading")).to_contain_text("13 pieces a second")
+    expect(page.locator(".reading-now")).to_have_text("Now: film.mp4")
+    shot(page, "indexing")
+    library.changes = {"pending": 0}
+    expect(page.locator(".progress")).to_be_hidden()
+
+
+def test_results_grow_while_indexing_goes_on(page: Page, busy: tuple[Server, Busy]) -> None:
+    server, library = busy
+    library.changes = {"pending": 5, "chunks": 1}
+    page.goto(f"{server.url}/?q=lighthouse")
+    expect(page.locator(".card").first).to_be_visible()
+    with page.expect_response("**/api/search?*q=lighthouse*"):
+        library.changes = {"pending": 4, "chunks": 2}
+
+
+def test_a_restarted_server_is_noticed_and_the_page_goes_on(page: Page, busy: tuple[Server, Busy]) -> None:
+    page.expected += ["ERR_CONNECTION_REFUSED", "Failed to load", "Failed to fetch", "ERR_"]  # type: ignore[attr-defined]
+    server, library = busy
+    page.goto(f"{server.url}/?q=lighthouse")
+    expect(page.locator(".card").first).to_be_visible()
+    server.stop()
+    expect(page.locator(".progress.lost")).to_contain_text("does not answer", timeout=15_000)
+    library.changes = {"boot": "another"}
+    server.start()
+    expect(page.locator(".notice")).to_contain_text("restarted", timeout=15_000)
+    expect(page.locator(".progress")).to_be_hidden()
+    page.get_by_role("searchbox").fill("red square")
+    page.keyboard.press("Enter")
+    expect(page.locator(".card .title").first).to_have_text("red square.jpg")

@@ -1,0 +1,247 @@
+"""The search box and the results, in a real browser: words, files, chips, filters, folding, the address."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Server, shot
+
+pytestmark = pytest.mark.browser
+
+
+def search(page: Page, server: Server, words: str) -> None:
+    page.goto(server.url)
+    page.get_by_role("searchbox").fill(words)
+    page.keyboard.press("Enter")
+    expect(page.locator(".summary")).to_contain_text("match")
+
+
+def drop(page: Page, *files: Path) -> None:
+    """Drop files onto the middle of the page."""
+    import base64
+
+    data = [{"name": f.name, "data": base64.b64encode(f.read_bytes()).decode()} for f in files]
+    page.evaluate(
+        """(files) => {
+          const transfer = new DataTransfer();
+          for (const { name, data } of files) {
+            const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+            const type = name.endsWith(".pdf") ? "application/pdf" : name.endsWith(".mp4") ? "video/mp4" : "image/jpeg";
+            transfer.items.add(new File([bytes], name, { type }));
+          }
+          for (const type of ["dragenter", "dragover", "drop"])
+            document.body.dispatchEvent(new DragEvent(type, { dataTransfer: transfer, bubbles: true, cancelable: true }));
+        }""",
+        data,
+    )
+
+
+def test_typing_words_and_enter_shows_what_matches_first(page: Page, server: Server) -> None:
+    search(page, server, "lighthouse")
+    first = page.locator(".card").first
+    expect(first.locator(".title")).to_have_text("harbour report.pdf")
+    expect(first.locator("mark").first).to_have_text("lighthouse")
+    expect(first.locator(".place")).to_contain_text("of 3")
+    shot(page, "results")
+
+
+def test_results_come_while_typing(page: Page, server: Server) -> None:
+    page.goto(server.url)
+    page.get_by_role("searchbox").type("lighthouse", delay=20)
+    expect(page.locator(".card .title").first).to_have_text("harbour report.pdf")
+    expect(page).to_have_url(f"{server.url}/?q=lighthouse")
+
+
+def test_a_dropped_image_is_searched_with_and_shown_as_a_chip(
+    page: Page, server: Server, folder: Path
+) -> None:
+    page.goto(server.url)
+    expect(page.locator(".card").first).to_be_visible()
+    drop(page, folder / "red square.jpg")
+    expect(page.locator(".chip .name")).to_have_text("red square.jpg")
+    expect(page.locator(".card .title").first).to_have_text("red square.jpg")
+    assert page.locator(".chip img").evaluate("(img) => img.decode().then(() => img.naturalWidth)") > 0
+    shot(page, "dropped")
+
+
+def test_words_an_image_and_a_pdf_are_one_query_and_each_can_be_taken_out(
+    page: Page, server: Server, folder: Path
+) -> None:
+    search(page, server, "lighthouse")
+    drop(page, folder / "red square.jpg", folder / "harbour report.pdf")
+    expect(page.locator(".chip")).to_have_count(2)
+    page.get_by_role("button", name="Remove red square.jpg").click()
+    expect(page.locator(".chip")).to_have_count(1)
+    expect(page.get_by_role("searchbox")).to_have_value("lighthouse")
+
+
+def test_a_pasted_image_is_searched_with(page: Page, server: Server) -> None:
+    page.goto(server.url)
+    page.evaluate(
+        """async () => {
+          const canvas = new OffscreenCanvas(64, 64);
+          const ink = canvas.getContext("2d");
+          ink.fillStyle = "rgb(20, 60, 220)";
+          ink.fillRect(0, 0, 64, 64);
+          const blob = await canvas.convertToBlob({ type: "image/png" });
+          await navigator.clipboard.write([new ClipboardItem({ "image/png": blob })]);
+        }"""
+    )
+    page.keyboard.press("Control+v")
+    expect(page.locator(".chip")).to_have_count(1)
+    expect(page.locator(".card .title").first).to_have_text("blue lake.png")
+
+
+def test_not_like_this_turns_what_was_wanted_into_what_is_avoided(
+    page: Page, server: Server, folder: Path
+) -> None:
+    page.goto(server.url)
+    drop(page, folder / "red square.jpg")
+    expect(page.locator(".card .title").first).to_have_text("red square.jpg")
+    page.get_by_role("button", name="Not like this: red square.jpg").click()
+    expect(page.locator(".chip.avoid")).to_have_count(1)
+    expect(page.locator(".card .title").first).not_to_have_text("red square.jpg")
+
+
+def test_a_minus_before_a_word_avoids_it(page: Page, server: Server) -> None:
+    page.goto(server.url)
+    page.get_by_role("searchbox").fill("square -lake")
+    page.keyboard.press("Enter")
+    expect(page.locator(".chip.avoid .name")).to_have_text("not lake")
+    expect(page).to_have_url(f"{server.url}/?q=square&avoid=lake")
+
+
+def test_slash_focuses_and_escape_clears(page: Page, server: Server) -> None:
+    page.goto(server.url)
+    expect(page.locator(".card").first).to_be_visible()
+    page.keyboard.press("/")
+    box = page.get_by_role("searchbox")
+    expect(box).to_be_focused()
+    page.keyboard.type("lake")
+    page.keyboard.press("Escape")
+    expect(box).to_have_value("")
+
+
+def test_the_keyboard_alone_reaches_and_opens_a_result(page: Page, server: Server) -> None:
+    search(page, server, "lighthouse")
+    page.keyboard.press("ArrowDown")
+    expect(page.locator(".card a.open").first).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".card a.open").nth(1)).to_be_focused()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    expect(page.locator(".card a.open").first).to_be_focused()
+
+
+def test_pages_of_one_pdf_fold_under_it_and_unfold(page: Page, server: Server) -> None:
+    search(page, server, "lighthouse")
+    titles = page.locator(".card .title", has_text="harbour report.pdf")
+    expect(titles).to_have_count(1)
+    fold = page.locator(".fold").first
+    expect(fold).to_have_attribute("aria-expanded", "false")
+    fold.click()
+    expect(titles).not_to_have_count(1)
+    page.locator(".fold").first.click()
+    expect(titles).to_have_count(1)
+
+
+def test_a_line_is_drawn_above_what_is_less_likely(page: Page, server: Server) -> None:
+    search(page, server, "lighthouse")
+    divider = page.locator(".divider")
+    expect(divider).to_have_text("Less likely")
+    last = page.locator(".card").last
+    expect(last.locator(".strength")).to_contain_text("less likely")
+
+
+def test_kinds_filter_with_counts_and_stand_in_the_address(page: Page, server: Server) -> None:
+    page.goto(server.url)
+    videos = page.get_by_role("button", name="Videos")
+    expect(videos.locator(".n")).to_be_visible()
+    videos.click()
+    expect(page).to_have_url(f"{server.url}/?kind=video")
+    expect(page.locator(".card").first).to_have_attribute("data-kind", "video")
+    assert set(page.locator(".card").evaluate_all("(all) => all.map((c) => c.dataset.kind)")) == {"video"}
+    page.get_by_role("button", name="Clear filters").click()
+    expect(page).to_have_url(f"{server.url}/")
+
+
+def test_folders_filter(page: Page, server: Server, folder: Path) -> None:
+    page.goto(server.url)
+    page.locator("summary", has_text="Folder").click()
+    page.locator(".sheet button", has_text="old").click()
+    expect(page.locator(".card")).to_have_count(1)
+    expect(page.locator(".card .title")).to_have_text("green scan.tiff")
+
+
+def test_results_can_be_sorted_by_date(page: Page, server: Server) -> None:
+    search(page, server, "lighthouse")
+    page.get_by_role("button", name="Sorted by relevance").click()
+    expect(page).to_have_url(f"{server.url}/?q=lighthouse&sort=date")
+    expect(page.locator(".divider")).to_have_count(0)
+
+
+def test_back_and_forward_walk_through_searches_and_files(page: Page, server: Server, folder: Path) -> None:
+    search(page, server, "lighthouse")
+    drop(page, folder / "red square.jpg")
+    expect(page.locator(".chip")).to_have_count(1)
+    page.get_by_role("button", name="Images").click()
+    expect(page.locator('.card:not([data-kind="image"])')).to_have_count(0)
+    page.go_back()
+    expect(page.locator(".chip .name")).to_have_text("red square.jpg")
+    page.go_back()
+    expect(page.locator(".chip")).to_have_count(0)
+    expect(page.get_by_role("searchbox")).to_have_value("lighthouse")
+    page.go_forward()
+    expect(page.locator(".chip .name")).to_have_text("red square.jpg")
+
+
+def test_html_in_a_file_name_and_in_a_page_is_text(page: Page, server: Server) -> None:
+    dialogs: list[str] = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    search(page, server, "alert")
+    expect(page.locator(".card .title", has_text="<img src=x onerror=alert(1)>.png")).to_be_visible()
+    assert page.locator(".card script").count() == 0
+    assert dialogs == []
+
+
+def test_the_pointer_on_a_video_card_plays_its_moment_in_silence(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/?kind=video&q=road")
+    page.locator(".card a.open").first.hover()
+    preview = page.locator("video.preview.on")
+    expect(preview).to_have_count(1)
+    assert preview.evaluate("(video) => video.muted && !video.paused")
+    page.mouse.move(0, 0)
+    expect(page.locator("video.preview")).to_have_count(0)
+
+
+def test_a_file_that_is_no_image_is_refused_with_a_sentence(
+    page: Page, server: Server, tmp_path: Path
+) -> None:
+    page.expected.append("400")  # type: ignore[attr-defined]
+    fake = tmp_path / "holiday.png"
+    fake.write_bytes(b"MZ\x90\x00" + b"\0" * 2000)
+    page.goto(server.url)
+    page.locator("input[type=file]").set_input_files(fake)
+    expect(page.locator(".summary.wrong")).to_contain_text("not an image")
+
+
+def test_two_gigabytes_are_refused_in_the_page_itself(page: Page, server: Server) -> None:
+    page.goto(server.url)
+    page.evaluate(
+        """() => {
+          const file = new File(["x"], "film.mp4", { type: "video/mp4" });
+          Object.defineProperty(file, "size", { value: 2 * 2 ** 30 });
+          const transfer = { types: ["Files"], files: [file] };
+          const event = new Event("drop", { bubbles: true, cancelable: true });
+          Object.defineProperty(event, "dataTransfer", { value: transfer });
+          document.body.dispatchEvent(event);
+        }"""
+    )
+    expect(page.locator(".notice.wrong")).to_contain_text("2.1 GB")
+    expect(page.locator(".chip")).to_have_count(0)

@@ -1,0 +1,225 @@
+"""The viewer, in a real browser: the video at its second, the PDF at its page, the image large."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Server, shot
+
+pytestmark = pytest.mark.browser
+
+
+def hits(server: Server, **asked: Any) -> list[dict[str, Any]]:
+    return httpx.get(f"{server.url}/api/search", params={"k": 50, **asked}).json()["hits"]
+
+
+def time_of(page: Page) -> float:
+    return page.locator(".viewer video").evaluate("(video) => video.currentTime")
+
+
+def test_a_click_on_a_video_card_plays_it_at_its_second(page: Page, server: Server) -> None:
+    later = next(hit for hit in hits(server, q="road trip", kind="video") if hit["start_s"] > 20)
+    page.goto(f"{server.url}/?q=road+trip&kind=video")
+    fold = page.locator(".fold")
+    if fold.count():
+        fold.first.click()
+    page.locator(f'.card[data-chunk="{later["chunk_id"]}"] a.open').click()
+    video = page.locator(".viewer video")
+    expect(video).to_be_visible()
+    page.wait_for_function(
+        "() => { const v = document.querySelector('#sightline').shadowRoot.querySelector('.viewer video');"
+        " return v && !v.paused && v.currentTime > 0 && v.readyState >= 3 }"
+    )
+    assert later["start_s"] - 0.1 <= time_of(page) <= later["start_s"] + 5
+    shot(page, "video")
+
+
+def test_the_other_moments_are_marked_on_the_timeline_and_lead_there(page: Page, server: Server) -> None:
+    moments = hits(server, q="road trip", kind="video")
+    assert len(moments) > 1
+    page.goto(f"{server.url}/?q=road+trip&open={moments[0]['chunk_id']}")
+    marks = page.locator(".timeline .moment")
+    expect(marks).to_have_count(len([hit for hit in moments if hit["relevant"]]))
+    other = max(moments, key=lambda hit: hit["start_s"])
+    page.locator(".timeline .moment").nth(0).wait_for()
+    minute = f"{int(other['start_s']) // 60}:{int(other['start_s']) % 60:02d}"
+    page.get_by_role("button", name=f"oment, {minute}").first.click()
+    page.wait_for_function(
+        f"() => Math.abs(document.querySelector('#sightline').shadowRoot.querySelector('.viewer video').currentTime - {other['start_s']}) < 4"
+    )
+
+
+def test_a_click_on_a_pdf_card_shows_the_right_page_with_the_words_marked(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/?q=lighthouse+harbour&kind=pdf")
+    card = page.locator(".card").first
+    expect(card.locator(".place")).to_have_text("p. 2 of 3")
+    card.locator("a.open").click()
+    sheet = page.locator(".sheet-of-paper.drawn")
+    expect(sheet).to_have_attribute("data-page", "2")
+    expect(page.locator(".where")).to_have_text("Page 2 of 3")
+    expect(page.locator(".marks i")).to_have_count(2)
+    expect(page.locator(".text")).to_contain_text("The lighthouse of the harbour")
+    shot(page, "pdf")
+
+
+def test_the_marks_lie_on_the_words(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/?q=lighthouse&kind=pdf")
+    page.locator(".card a.open").first.click()
+    expect(page.locator(".marks i").first).to_be_visible()
+    mark = page.locator(".marks i").first.bounding_box()
+    word = page.locator(".text span", has_text="lighthouse").first.bounding_box()
+    assert mark and word
+    assert abs(mark["x"] - word["x"]) < 4 and abs(mark["width"] - word["width"]) < 8
+    assert abs(mark["y"] - word["y"]) < 4
+
+
+def test_the_text_of_a_page_can_be_selected(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/?q=lighthouse+harbour&kind=pdf")
+    page.locator(".card a.open").first.click()
+    word = page.locator(".text span", has_text="lighthouse").first
+    expect(word).to_be_attached()
+    word.dblclick()
+    assert "lighthouse" in page.evaluate("() => String(getSelection())")
+
+
+def test_pages_turn_by_button_and_key(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/?q=lighthouse+harbour&kind=pdf")
+    page.locator(".card a.open").first.click()
+    expect(page.locator(".where")).to_have_text("Page 2 of 3")
+    page.get_by_role("button", name="Next page").click()
+    expect(page.locator(".where")).to_have_text("Page 3 of 3")
+    expect(page.get_by_role("button", name="Next page")).to_be_disabled()
+    expect(page.locator(".text")).to_contain_text("<script>alert(2)</script>")
+    page.keyboard.press("PageUp")
+    expect(page.locator(".where")).to_have_text("Page 2 of 3")
+
+
+def test_an_image_opens_large_and_zooms(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/?q=red+square&kind=image")
+    page.locator(".card a.open").first.click()
+    image = page.locator(".viewer .stage .image img")
+    expect(image).to_be_visible()
+    before = image.bounding_box()
+    page.keyboard.press("+")
+    expect(page.locator(".viewer .image.zoomed")).to_be_visible()
+    after = image.bounding_box()
+    assert before and after and after["width"] > before["width"] * 1.3
+    page.keyboard.press("0")
+    expect(page.locator(".viewer .image.zoomed")).to_have_count(0)
+    shot(page, "image")
+
+
+def test_an_image_that_no_browser_can_show_is_shown_all_the_same(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/?q=green+scan&kind=image")
+    page.locator(".card a.open", has_text="green scan.tiff").click()
+    image = page.locator(".viewer .stage .image img")
+    page.wait_for_function(
+        "() => document.querySelector('#sightline').shadowRoot.querySelector('.viewer .stage .image img')?.naturalWidth === 320"
+    )
+    assert "/view/" in (image.get_attribute("src") or "")
+
+
+def test_arrows_walk_through_the_results_and_escape_returns_to_them(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/?q=red+square&kind=image")
+    expect(page.locator(".card").nth(1)).to_be_visible()
+    titles = page.locator(".card .title").all_inner_texts()
+    page.locator(".card a.open").first.click()
+    title = page.locator(".viewer h2")
+    expect(title).to_have_text(titles[0])
+    page.keyboard.press("ArrowRight")
+    expect(title).to_have_text(titles[1])
+    page.keyboard.press("ArrowLeft")
+    expect(title).to_have_text(titles[0])
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    expect(page).to_have_url(f"{server.url}/?q=red+square&kind=image")
+
+
+def test_the_open_item_stands_in_the_address_and_back_closes_it(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/?q=lighthouse")
+    card = page.locator(".card").first
+    chunk = card.get_attribute("data-chunk")
+    card.locator("a.open").click()
+    expect(page).to_have_url(f"{server.url}/?q=lighthouse&open={chunk}")
+    page.reload()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    page.go_forward()
+    expect(page.get_by_role("dialog")).to_be_visible()
+
+
+def test_a_deep_link_lands_at_the_second(page: Page, server: Server) -> None:
+    later = max(hits(server, q="road trip", kind="video"), key=lambda hit: hit["start_s"])
+    page.goto(f"{server.url}/open/{later['chunk_id']}")
+    page.wait_for_function(
+        f"() => (document.querySelector('#sightline').shadowRoot.querySelector('.viewer video')?.currentTime ?? 0) >= {later['start_s'] - 0.1}"
+    )
+
+
+def test_a_deep_link_to_what_is_gone_says_so(page: Page, server: Server) -> None:
+    page.expected.append("404")  # type: ignore[attr-defined]
+    page.goto(f"{server.url}/open/999999")
+    expect(page.get_by_role("heading")).to_have_text("Not here any more")
+
+
+def test_find_similar_searches_with_what_is_open(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/?q=red+square&kind=image")
+    page.locator(".card a.open").first.click()
+    page.get_by_role("button", name="Find similar", exact=True).click()
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    expect(page.locator(".chip img")).to_have_count(1)
+    assert "like=" in page.url
+
+
+def test_search_inside_stays_in_the_file(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/?q=lighthouse&kind=pdf")
+    page.locator(".card a.open").first.click()
+    page.get_by_role("button", name="Search inside").click()
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    assert "file_id=" in page.url
+    expect(page.locator(".card .place").first).to_be_visible()
+    expect(page.locator(".card .title", has_text="harbour report.pdf")).to_have_count(
+        page.locator(".card").count()
+    )
+
+
+def test_the_path_can_be_copied(page: Page, server: Server, folder: Path) -> None:
+    page.goto(f"{server.url}/?q=red+square&kind=image")
+    page.locator(".card a.open", has_text="red square.jpg").click()
+    page.get_by_role("button", name="Copy path").click()
+    expect(page.locator(".notice")).to_have_text("Path copied.")
+    assert page.evaluate("() => navigator.clipboard.readText()") == str(folder / "red square.jpg")
+
+
+def test_a_file_can_be_downloaded_and_a_moment_exported(page: Page, server: Server, tmp_path: Path) -> None:
+    later = max(hits(server, q="road trip", kind="video"), key=lambda hit: hit["start_s"])
+    page.goto(f"{server.url}/?q=road+trip&open={later['chunk_id']}")
+    with page.expect_download() as whole:
+        page.get_by_role("link", name="Download").click()
+    assert whole.value.suggested_filename == "road trip.mp4"
+    with page.expect_download() as clip:
+        page.get_by_role("link", name="Export clip").click()
+    clip.value.save_as(tmp_path / "clip.mp4")
+    from data.media.video import probe
+
+    info = probe(tmp_path / "clip.mp4")
+    assert abs(info.duration_s - (later["end_s"] - later["start_s"])) < 4
+
+
+def test_a_file_deleted_between_search_and_click_says_so(page: Page, server: Server, folder: Path) -> None:
+    page.expected.append("404")  # type: ignore[attr-defined]
+    page.goto(f"{server.url}/?q=road+trip&kind=video")
+    expect(page.locator(".card").first).to_be_visible()
+    video, away = folder / "road trip.mp4", folder.parent / "away.mp4"
+    video.rename(away)
+    try:
+        page.locator(".card a.open").first.click()
+        expect(page.locator(".instead")).to_contain_text("no longer where it was indexed")
+    finally:
+        away.rename(video)
