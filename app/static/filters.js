@@ -137,8 +137,8 @@ export class Filters {
     const { sort } = this.page.state;
     if (!asks(this.page.state)) return null;
     const next = sort === "date" ? "relevance" : "date";
-    return h("button", { type: "button", class: "filter order", "data-key": "order", onclick: () => this.set({ sort: next }), "aria-label": `Sorted by ${sort}; sort by ${next}` },
-      icon("sort"), sort === "date" ? "Newest first" : "Best first");
+    return h("button", { type: "button", class: "filter order", "data-key": "order", onclick: () => this.set({ sort: next }), title: `Sort by ${next}` },
+      icon("sort"), sort === "date" ? "Newest first" : "Best first", h("span", { class: "unseen" }, `, sort by ${next} instead`));
   }
 
   /** A click elsewhere shuts an open menu. @param {MouseEvent} event */

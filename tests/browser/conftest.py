@@ -72,15 +72,15 @@ def npm() -> Path:
 class Server:
     """The application on a port of its own, which can be stopped and started again."""
 
-    def __init__(self, library: Any, gradio: bool = True) -> None:
-        self.library, self.gradio = library, gradio
+    def __init__(self, served: Any, gradio: bool = True) -> None:
+        self.served, self.gradio = served, gradio
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        app = create_app(self.library, port=self.port, gradio=self.gradio)
+        app = create_app(self.served, port=self.port, gradio=self.gradio)
         config = uvicorn.Config(
             app, host="127.0.0.1", port=self.port, log_level="warning", timeout_graceful_shutdown=1
         )
@@ -141,6 +141,15 @@ def page(context: BrowserContext, server: Server) -> Iterator[Page]:
     yield page
     unexpected = [e for e in errors if not any(part in e for part in page.expected)]  # type: ignore[attr-defined]
     assert not unexpected, unexpected
+
+
+def until(page: Page, selector: str, condition: str) -> None:
+    """Wait until `it`, the element of the surface that `selector` names, meets a condition in JavaScript."""
+    page.wait_for_function(
+        "([selector, condition]) => { const it = document.querySelector('#sightline').shadowRoot"
+        ".querySelector(selector); return it && new Function('it', 'return ' + condition)(it); }",
+        arg=[selector, condition],
+    )
 
 
 def shot(page: Page, name: str) -> None:

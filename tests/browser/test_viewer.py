@@ -9,7 +9,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Server, shot
+from tests.browser.conftest import Server, shot, until
 
 pytestmark = pytest.mark.browser
 
@@ -31,10 +31,7 @@ def test_a_click_on_a_video_card_plays_it_at_its_second(page: Page, server: Serv
     page.locator(f'.card[data-chunk="{later["chunk_id"]}"] a.open').click()
     video = page.locator(".viewer video")
     expect(video).to_be_visible()
-    page.wait_for_function(
-        "() => { const v = document.querySelector('#sightline').shadowRoot.querySelector('.viewer video');"
-        " return v && !v.paused && v.currentTime > 0 && v.readyState >= 3 }"
-    )
+    until(page, ".viewer video", "!it.paused && it.currentTime > 0 && it.readyState >= 3")
     assert later["start_s"] - 0.1 <= time_of(page) <= later["start_s"] + 5
     shot(page, "video")
 
@@ -49,9 +46,7 @@ def test_the_other_moments_are_marked_on_the_timeline_and_lead_there(page: Page,
     page.locator(".timeline .moment").nth(0).wait_for()
     minute = f"{int(other['start_s']) // 60}:{int(other['start_s']) % 60:02d}"
     page.get_by_role("button", name=f"oment, {minute}").first.click()
-    page.wait_for_function(
-        f"() => Math.abs(document.querySelector('#sightline').shadowRoot.querySelector('.viewer video').currentTime - {other['start_s']}) < 4"
-    )
+    until(page, ".viewer video", f"Math.abs(it.currentTime - {other['start_s']}) < 4")
 
 
 def test_a_click_on_a_pdf_card_shows_the_right_page_with_the_words_marked(page: Page, server: Server) -> None:
@@ -118,9 +113,7 @@ def test_an_image_that_no_browser_can_show_is_shown_all_the_same(page: Page, ser
     page.goto(f"{server.url}/?q=green+scan&kind=image")
     page.locator(".card a.open", has_text="green scan.tiff").click()
     image = page.locator(".viewer .stage .image img")
-    page.wait_for_function(
-        "() => document.querySelector('#sightline').shadowRoot.querySelector('.viewer .stage .image img')?.naturalWidth === 320"
-    )
+    until(page, ".viewer .stage .image img", "it.naturalWidth === 320")
     assert "/view/" in (image.get_attribute("src") or "")
 
 
@@ -157,9 +150,7 @@ def test_the_open_item_stands_in_the_address_and_back_closes_it(page: Page, serv
 def test_a_deep_link_lands_at_the_second(page: Page, server: Server) -> None:
     later = max(hits(server, q="road trip", kind="video"), key=lambda hit: hit["start_s"])
     page.goto(f"{server.url}/open/{later['chunk_id']}")
-    page.wait_for_function(
-        f"() => (document.querySelector('#sightline').shadowRoot.querySelector('.viewer video')?.currentTime ?? 0) >= {later['start_s'] - 0.1}"
-    )
+    until(page, ".viewer video", f"it.currentTime >= {later['start_s'] - 0.1}")
 
 
 def test_a_deep_link_to_what_is_gone_says_so(page: Page, server: Server) -> None:
