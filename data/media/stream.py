@@ -279,6 +279,65 @@ class VideoStream:
             self.buffer.append(more)
         return more is None
 
+    def frames_between(self, start: float, end: float) -> Iterator[tuple[float, Any]]:
+        """Every (second, frame) with start <= second < end, in order; damaged ones are left out."""
+        import av
+
+        self._seek(start)
+        context = self.stream.codec_context
+        context.flush_buffers()
+        context.skip_frame = "DEFAULT"
+        half = 0.5 / self.fps if self.fps else 0.01
+        for packet in itertools.chain(self.source, (None,)):
+            try:
+                frames = context.decode(packet)
+            except (av.InvalidDataError, av.EOFError):
+                continue
+            for frame in frames:
+                if frame.pts is None:
+                    continue
+                second = self.second(frame.pts)
+                if second >= end - 1e-6:
+                    return
+                if second >= start - half:
+                    yield max(second, start), frame
+
+    def sound_between(self, start: float, end: float, rate: int) -> Iterator[np.ndarray]:
+        """The first sound track from `start` to about `end`: float32 [2, n] at `rate`; gaps become
+        silence."""
+        import av
+
+        track = next(iter(self.container.streams.audio), None)
+        if track is None or track.codec_context is None:
+            return
+        base = float(track.time_base or 1)
+        zero = self.zero * self.base
+        self.container.seek(round((start + zero) / base), stream=track, backward=True)
+        resampler = av.AudioResampler(format="fltp", layout="stereo", rate=rate)
+        at = start  # the second up to which sound has been given
+        for packet in self.container.demux(track):
+            try:
+                frames = packet.decode()
+            except (av.InvalidDataError, av.EOFError):
+                continue
+            for frame in frames:
+                begin = frame.pts * float(frame.time_base or 1) - zero if frame.pts is not None else at
+                if begin >= end:
+                    return
+                frame.pts = None
+                for block in resampler.resample(frame):
+                    samples = block.to_ndarray()
+                    ahead = round((begin - at) * rate)
+                    if ahead > rate // 50:
+                        yield np.zeros((2, min(ahead, rate * 10)), dtype=np.float32)
+                        at += ahead / rate
+                    elif ahead < 0 and at == start:
+                        samples = samples[:, -ahead:]
+                    begin += block.samples / rate
+                    if samples.shape[1]:
+                        at += samples.shape[1] / rate
+                        yield samples
+
     def keyframe_near(self, second: float, backward: bool = True) -> float | None:
         """The second of the keyframe at or before (else at or after) `second`, by the container's index."""
         if not len(self.index):

@@ -1,0 +1,237 @@
+"""Pieces of videos as MP4 files: `cut` one, `join` several into a reel.
+
+Built around two ways to cut. Copying keeps the encoded pictures: it is instant and loses nothing, and it can
+only begin at a keyframe. Encoding anew begins at the very frame. Sound goes along in both. The source is
+opened for reading only, and the result appears under its name when it is whole. Meant to be run in a
+`data.media.sandbox.Sandbox`, as all decoding of people's files. Knows nothing of moments or rankings.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.media.kinds import MediaError
+from data.media.stream import VideoStream, open_video
+
+SOUND_RATE = 48_000
+_CLOCK = Fraction(1, 30_000)  # the finest that MPEG-4 part 2 takes, too
+# What an MP4 holds and browsers play.
+_COPIED_VIDEO = ("h264", "hevc", "av1", "libdav1d", "mpeg4", "vp9", "libvpx-vp9")
+_COPIED_SOUND = ("aac", "mp3", "mp3float", "ac3", "opus", "libopus")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A stretch [start_s, end_s) of a video."""
+
+    path: Path
+    start_s: float
+    end_s: float
+
+
+def cut(path: Path, start_s: float, end_s: float, out: Path, reencode: bool = False) -> tuple[float, float]:
+    """Write [start_s, end_s) of a video to `out`, an MP4; returns the seconds that it really spans.
+
+    A copy starts at the keyframe at or before `start_s` and loses nothing; it is made anew with `reencode`,
+    and also where an MP4 cannot hold the codec. Raises `MediaError`.
+    """
+    _require_span(start_s, end_s)
+    if not reencode:
+        with open_video(path) as video:
+            sound = next(iter(video.container.streams.audio), None)
+            if video.codec in _COPIED_VIDEO and (sound is None or sound.codec_context.name in _COPIED_SOUND):
+                with _whole(out) as target:
+                    return _copy(video, sound, start_s, end_s, target)
+    return join([Cut(path, start_s, end_s)], out, max_side=None)[0]
+
+
+def join(clips: Sequence[Cut], out: Path, max_side: int | None = 1280) -> list[tuple[float, float]]:
+    """Write stretches of videos one after the other to `out`, an MP4 (H.264, AAC).
+
+    The first one's shape is the reel's; the others are fitted into it with black borders. Silence stands for
+    missing sound. Returns where each stretch lies in the result, in seconds, for an edit list.
+    """
+    if not clips:
+        raise ValueError("a reel needs at least one clip")
+    for clip in clips:
+        _require_span(clip.start_s, clip.end_s)
+    with _whole(out) as target:
+        return _encode(clips, target, max_side)
+
+
+def _require_span(start_s: float, end_s: float) -> None:
+    if not 0 <= start_s < end_s:
+        raise ValueError(f"there is nothing between {start_s} and {end_s} s")
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A neighbour of `out` to write to, which takes its name if all went well."""
+    import av
+
+    target = out.with_name(f".{out.stem}.{os.getpid()}.part.mp4")
+    try:
+        yield target
+        target.replace(out)
+    except av.FFmpegError as error:
+        raise MediaError(f"the clip could not be written ({error.strerror or error})", "damaged") from error
+    finally:
+        target.unlink(missing_ok=True)
+
+
+def _copy(
+    video: VideoStream, sound: Any | None, start_s: float, end_s: float, target: Path
+) -> tuple[float, float]:
+    """Packets from the keyframe on, with their clock set back to zero."""
+    import av
+
+    streams = [video.stream] if sound is None else [video.stream, sound]
+    video.container.seek(video.zero + round(start_s / video.base), stream=video.stream, backward=True)
+    zero_s = video.zero * video.base
+    first: float | None = None
+    last = 0.0
+    ended: set[int] = set()
+    held: list[Any] = []  # sound that comes before the keyframe is known
+    with av.open(os.fspath(target), "w", options={"movflags": "+faststart"}) as out:
+        places = {stream.index: out.add_stream_from_template(stream) for stream in streams}
+
+        def put(packet: Any, begin: float) -> None:
+            shift = round((begin + zero_s) / float(packet.time_base))
+            packet.pts -= shift
+            packet.dts -= shift
+            packet.stream = places[packet.stream.index]
+            out.mux(packet)
+
+        for packet in video.container.demux(streams):
+            if packet.size == 0 or packet.pts is None or packet.dts is None:
+                continue
+            second = float(packet.pts * packet.time_base) - zero_s
+            if float(packet.dts * packet.time_base) - zero_s >= end_s:
+                ended.add(packet.stream.index)
+                if len(ended) == len(streams):
+                    break
+            if packet.stream.index in ended:
+                continue
+            if packet.stream.index == video.stream.index:
+                if first is None:
+                    if not packet.is_keyframe:
+                        continue
+                    first = second
+                    for early in held:
+                        if float(early.pts * early.time_base) - zero_s >= first:
+                            put(early, first)
+                    held.clear()
+                if second < first:  # leans on pictures before the keyframe
+                    continue
+                last = max(last, second + float((packet.duration or 0) * packet.time_base))
+                put(packet, first)
+            elif first is None:
+                held.append(packet)
+            elif second >= first:
+                put(packet, first)
+    if first is None or last <= start_s:
+        raise MediaError("there is nothing to copy there; the video ends before", "damaged")
+    return first, last
+
+
+def _encode(clips: Sequence[Cut], target: Path, max_side: int | None) -> list[tuple[float, float]]:
+    import av
+
+    spans: list[tuple[float, float]] = []
+    codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+    begin = 0.0
+    with av.open(os.fspath(target), "w", options={"movflags": "+faststart"}) as out:
+        picture: Any = None
+        voice: Any = None
+        canvas = (0, 0)
+        loud = any(_has_sound(clip.path) for clip in clips)
+        for clip in clips:
+            end = begin
+            with open_video(clip.path) as video:
+                for second, frame in video.frames_between(clip.start_s, clip.end_s):
+                    rgb = video.rgb(frame, max_side)
+                    if picture is None:
+                        canvas = (rgb.shape[1] // 2 * 2 or 2, rgb.shape[0] // 2 * 2 or 2)
+                        picture = out.add_stream(
+                            codec, rate=Fraction(video.fps or 25).limit_denominator(1001)
+                        )
+                        picture.width, picture.height, picture.pix_fmt = (*canvas, "yuv420p")
+                        picture.codec_context.time_base = (
+                            _CLOCK if codec == "libx264" else Fraction(1, 30_000)
+                        )
+                        if codec == "libx264":
+                            picture.options = {"preset": "veryfast", "crf": "20"}
+                        if loud:
+                            voice = out.add_stream("aac", rate=SOUND_RATE, layout="stereo")
+                    at = begin + max(0.0, second - clip.start_s)
+                    shot = av.VideoFrame.from_ndarray(_fitted(rgb, canvas), format="rgb24")
+                    shot.time_base = picture.codec_context.time_base
+                    shot.pts = round(at / shot.time_base)
+                    out.mux(picture.encode(shot))
+                    end = min(at + 1 / (video.fps or 25), begin + clip.end_s - clip.start_s)
+            if end == begin:
+                raise MediaError("there is nothing to cut there; the video ends before", "damaged")
+            if voice is not None:
+                _encode_sound(out, voice, clip, begin, end - begin)
+            spans.append((begin, end))
+            begin = end
+        out.mux(picture.encode())
+        if voice is not None:
+            out.mux(voice.encode())
+    return spans
+
+
+def _fitted(rgb: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
+    """The picture on a black canvas (width, height), as large as it fits."""
+    from PIL import Image
+
+    width, height = canvas
+    if rgb.shape[:2] == (height, width):
+        return rgb
+    if abs(rgb.shape[1] - width) <= 1 and abs(rgb.shape[0] - height) <= 1:
+        return np.ascontiguousarray(rgb[:height, :width])
+    image = Image.fromarray(rgb)
+    scale = min(width / image.width, height / image.height)
+    image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+    whole = Image.new("RGB", canvas)
+    whole.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
+    return np.asarray(whole)
+
+
+def _has_sound(path: Path) -> bool:
+    with open_video(path) as video:
+        return bool(video.container.streams.audio)
+
+
+def _encode_sound(out: Any, voice: Any, clip: Cut, begin: float, length: float) -> None:
+    """The clip's sound, exactly `length` seconds of it: cut off or filled with silence."""
+    import av
+
+    left = round((begin + length) * SOUND_RATE) - round(begin * SOUND_RATE)
+    at = round(begin * SOUND_RATE)
+
+    def put(samples: np.ndarray) -> None:
+        nonlocal left, at
+        samples = samples[:, :left]
+        if samples.shape[1]:
+            block = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout="stereo")
+            block.sample_rate, block.pts, block.time_base = SOUND_RATE, at, Fraction(1, SOUND_RATE)
+            out.mux(voice.encode(block))
+            left -= samples.shape[1]
+            at += samples.shape[1]
+
+    with open_video(clip.path) as video:
+        for samples in video.sound_between(clip.start_s, clip.start_s + length, SOUND_RATE):
+            if left <= 0:
+                break
+            put(samples)
+    while left > 0:
+        put(np.zeros((2, min(left, SOUND_RATE)), dtype=np.float32))

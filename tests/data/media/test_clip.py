@@ -1,0 +1,96 @@
+"""Cutting and joining: the right pictures, the right sound, the right length."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.media.clip import Cut, cut, join
+from data.media.kinds import MediaError
+from data.media.stream import open_video
+from data.media.video import probe, sample_frames
+from tests.media import draw_video, time_of
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_video(tmp_path_factory.mktemp("film") / "film.mp4", 20, 10, gop=30, audio=True)
+
+
+def loudness(path: Path, start: float, end: float) -> float:
+    with open_video(path) as video:
+        blocks = list(video.sound_between(start, end, 8000))
+    return float(np.abs(np.concatenate(blocks, axis=1)).mean()) if blocks else 0.0
+
+
+def shown(path: Path) -> list[float]:
+    info = probe(path)
+    return [time_of(f) for f in sample_frames(path, 0, info.duration_s, round(info.duration_s * 10))[0]]
+
+
+def test_a_copy_starts_at_the_keyframe_and_loses_nothing(film: Path, tmp_path: Path) -> None:
+    start, end = cut(film, 7.0, 12.0, tmp_path / "a.mp4")
+    assert (start, end) == (pytest.approx(6.0), pytest.approx(12.0, abs=0.45))
+    assert shown(tmp_path / "a.mp4")[:60] == pytest.approx(np.arange(60, 120) / 10, abs=0.06)
+    ours, _ = sample_frames(tmp_path / "a.mp4", 0, 5, 5)
+    theirs, _ = sample_frames(film, 6, 11, 5)
+    assert (ours == theirs).all(), "the very same encoded pictures"
+    assert loudness(tmp_path / "a.mp4", 1, 5) > 0.1
+
+
+def test_an_encoded_clip_starts_at_the_frame(film: Path, tmp_path: Path) -> None:
+    assert cut(film, 7.3, 9.3, tmp_path / "a.mp4", reencode=True) == (0.0, pytest.approx(2.0))
+    assert probe(tmp_path / "a.mp4").duration_s == pytest.approx(2.0, abs=0.12)
+    assert shown(tmp_path / "a.mp4")[:20] == pytest.approx(np.arange(73, 93) / 10, abs=0.06)
+    assert loudness(tmp_path / "a.mp4", 0.2, 1.8) > 0.1
+
+
+@pytest.mark.parametrize("reencode", [False, True])
+def test_a_clip_of_an_upright_phone_stays_upright(tmp_path: Path, reencode: bool) -> None:
+    path = draw_video(tmp_path / "a.mp4", 4, 10, rotation=90)
+    cut(path, 1.2, 3, tmp_path / "b.mp4", reencode)
+    frames, _ = sample_frames(tmp_path / "b.mp4", 0, 1, 1)
+    assert frames.shape == (1, 160, 120, 3) and 1.2 <= time_of(np.rot90(frames[0])) <= 2.5
+
+
+def test_what_mp4_cannot_hold_is_encoded_anew(tmp_path: Path) -> None:
+    path = draw_video(tmp_path / "a.webm", 4, 10, codec="libvpx")
+    cut(path, 1, 3, tmp_path / "b.mp4")
+    assert probe(tmp_path / "b.mp4").codec == "h264" and shown(tmp_path / "b.mp4")[0] == pytest.approx(
+        1.0, abs=0.06
+    )
+
+
+def test_a_reel_joins_clips_of_different_shapes_with_and_without_sound(film: Path, tmp_path: Path) -> None:
+    silent = draw_video(tmp_path / "tall.mkv", 5, 25, size=(120, 200))
+    spans = join([Cut(film, 2, 4), Cut(silent, 1, 2.5), Cut(film, 15, 16)], tmp_path / "reel.mp4")
+    assert spans == [
+        (0.0, pytest.approx(2.0)),
+        (pytest.approx(2.0), pytest.approx(3.5)),
+        (pytest.approx(3.5), pytest.approx(4.5)),
+    ]
+    info = probe(tmp_path / "reel.mp4")
+    assert info.duration_s == pytest.approx(4.5, abs=0.12) and (info.width, info.height) == (160, 120)
+    frames, _ = sample_frames(tmp_path / "reel.mp4", 0, 4.5, 9)
+    assert [time_of(f) for f in frames[[0, 3, 7, 8]]] == pytest.approx([2.2, 3.7, 15.2, 15.7], abs=0.11)
+    middle = frames[5]
+    assert middle[:, :20].max() < 20 and middle[:, 60:100].max() > 60, (
+        "the tall one stands between black borders"
+    )
+    reel = tmp_path / "reel.mp4"
+    assert (
+        loudness(reel, 0.3, 1.8) > 0.1 and loudness(reel, 2.3, 3.3) < 0.02 and loudness(reel, 3.7, 4.3) > 0.1
+    )
+
+
+def test_nothing_half_written_is_left(film: Path, tmp_path: Path) -> None:
+    for reencode in (False, True):
+        with pytest.raises(MediaError, match="the video ends before"):
+            cut(film, 100, 110, tmp_path / "a.mp4", reencode)
+    with pytest.raises(ValueError, match="nothing between"):
+        cut(film, 5, 5, tmp_path / "a.mp4")
+    with pytest.raises(MediaError, match="no longer there"):
+        cut(tmp_path / "gone.mp4", 1, 2, tmp_path / "a.mp4")
+    assert list(tmp_path.iterdir()) == []
