@@ -41,6 +41,7 @@ from indexer.lookup import (
     unpacked,
 )
 from indexer.schema import chunk, content, embedding, explained, file, model, root, stored_name
+from indexer.words import spaced, unspaced_only
 
 __all__ = [
     "Catalogue",
@@ -270,6 +271,7 @@ class Catalogue(Lookup):
                     )
                 )
                 ids.append(row.lastrowid)
+                _write_characters(c, row.lastrowid, piece.text)
             self._embed(c, model_id, ids, [p.vector for p in chunks])
             return ids
 
@@ -300,6 +302,8 @@ class Catalogue(Lookup):
             for chunk_id in present.intersection(texts):
                 values = {"text": clean_text(texts[chunk_id])}
                 c.execute(sa.update(chunk).where(chunk.c.id == chunk_id).values(values))
+                c.exec_driver_sql("DELETE FROM characters WHERE rowid = ?", (chunk_id,))
+                _write_characters(c, chunk_id, texts[chunk_id])
             renewed = sorted(present.intersection(vectors))
             others = embedding.c.chunk_id.in_(renewed) & (embedding.c.model_id != model_id)
             c.execute(sa.delete(embedding).where(others))
@@ -401,7 +405,12 @@ def name_words(top: str, path: str) -> tuple[str, str]:
     below = path[len(top) :] if path.startswith(top) else path
     folder, name = os.path.split(below)
     words = f"{Path(top).name} {folder.replace(os.sep, ' ')}".strip()
-    return clean_text(Path(name).stem), clean_text(words)
+    return spaced(clean_text(Path(name).stem)), spaced(clean_text(words))
+
+
+def _write_characters(c: sa.Connection, chunk_id: int, text: str) -> None:
+    if characters := unspaced_only(clean_text(text)):
+        c.exec_driver_sql("INSERT INTO characters (rowid, text) VALUES (?, ?)", (chunk_id, characters))
 
 
 def clean_text(text: str) -> str:

@@ -3,7 +3,8 @@
 Built around SQLite (WAL) through SQLAlchemy Core. The DDL is the ladder of SQL files
 in `indexer/migrations`, one a schema version, run in order and counted in SQLite's own
 `user_version`; the `Table`s below describe the same for queries (a test compares them).
-The FTS5 tables `words` (rowid = chunk.id) and `names` (rowid = file.id) exist only in SQL.
+The FTS5 tables `words` and `characters` (rowid = chunk.id) and `names` (rowid = file.id) exist
+only in SQL.
 It knows nothing of what the rows mean: that is `catalogue.py`.
 
 Names are kept losslessly. A path that is UTF-8 is stored as TEXT; one that is not
@@ -144,6 +145,15 @@ change = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("chunk_id", sa.Integer, nullable=False),
+)
+
+label = sa.Table(
+    "label",
+    metadata,
+    sa.Column("chunk_id", sa.ForeignKey("chunk.id"), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("score", sa.Float, nullable=False),
+    sa.Column("hidden", sa.Integer, nullable=False),
 )
 
 setting = sa.Table(

@@ -1,0 +1,98 @@
+"""The parts of a query to query vectors: words, files, chunks of the library, things to avoid.
+
+Built around one weighted sum, brought back to unit length. A PDF or a film that asks is
+cut like a document; each of its pages or windows makes a query of its own with the other
+parts, and their matches are merged by whoever searches. It knows nothing of what is found.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+
+from data import reader
+from data.media.kinds import MediaError, kind_of
+from data.media.sandbox import Sandbox
+from indexer.catalogue import Catalogue
+from indexer.query import parse
+from indexer.records import LibraryError, Part, Query
+from model.embedder import Embedder
+from model.inputs import Input
+
+MAX_VARIANTS = 8
+"""Pages or windows of a file that asks, evenly spread over it: a book as a query is asked in eight places."""
+READ_S = 60.0
+REMEMBERED = 512
+
+
+class Parts:
+    def __init__(self, catalogue: Catalogue, model_id: int, embedder: Embedder, sandbox: Sandbox) -> None:
+        self._catalogue, self._model_id = catalogue, model_id
+        self._embedder, self._sandbox = embedder, sandbox
+        self._remembered: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def vectors(self, query: Query) -> np.ndarray:
+        """float32 [n, dim] of unit length; none when nothing but what to avoid is asked for."""
+        found = [(part.weight, v) for part in query.parts if len(v := self._of_part(part))]
+        if not any(weight > 0 for weight, _ in found):
+            return np.zeros((0, self._embedder.dim), np.float32)
+        several = next((n for n, (weight, v) in enumerate(found) if len(v) > 1 and weight > 0), -1)
+        total: np.ndarray = np.zeros((1, self._embedder.dim), np.float32)
+        for number, (weight, v) in enumerate(found):
+            total = total + weight * (v if number == several else _unit(v.mean(axis=0, keepdims=True)))
+        return _unit(total)
+
+    def _of_part(self, part: Part) -> np.ndarray:
+        """float32 [n, dim]: one row, or one a page or window."""
+        if part.chunk_id is not None:
+            stored = self._catalogue.vector(part.chunk_id, self._model_id)
+            if stored is None:
+                raise LibraryError(f"There is no piece {part.chunk_id} in this library (any more).")
+            return stored[None]
+        if part.file is not None:
+            return self._embedder.embed(self._inputs(part.file))
+        meaning = parse(part.text or "").meaning
+        return self._of_text(meaning) if meaning else np.zeros((0, self._embedder.dim), np.float32)
+
+    def _of_text(self, text: str) -> np.ndarray:
+        with self._lock:
+            known = self._remembered.get(text)
+            if known is not None:
+                self._remembered.move_to_end(text)
+                return known
+        vector = self._embedder.embed([Input(text=text, role="query")])
+        with self._lock:
+            self._remembered[text] = vector
+            while len(self._remembered) > REMEMBERED:
+                self._remembered.popitem(last=False)
+        return vector
+
+    def _inputs(self, path: Path) -> list[Input]:
+        kind = kind_of(path)
+        if not path.is_file():
+            raise LibraryError(f"{path} is not there: give a file to search with.")
+        if kind is None:
+            raise LibraryError(f"{path.name} is not an image, a video or a PDF.")
+        try:
+            specs = self._sandbox.submit(reader.outline, path, kind, timeout_s=READ_S).result().chunks
+            if len(specs) > MAX_VARIANTS:
+                chosen = np.linspace(0, len(specs) - 1, MAX_VARIANTS).round().astype(int)
+                specs = [specs[n] for n in chosen]
+            frames = self._embedder.max_frames
+            chunks = self._sandbox.submit(
+                reader.decode, path, kind, specs, max_frames=frames, timeout_s=READ_S
+            ).result()
+        except MediaError as error:
+            raise LibraryError(f"{path.name} cannot be searched with: {error}") from error
+        if not chunks:
+            raise LibraryError(f"{path.name} cannot be searched with: there is nothing in it.")
+        return [reader.to_input(chunk, kind, role="query") for chunk in chunks]
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.maximum(lengths, 1e-9)).astype(np.float32)

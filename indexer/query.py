@@ -1,0 +1,239 @@
+"""What a person typed, taken apart: words, "quoted phrases", -exclusions and filters.
+
+Built around `parse`, which every interface's text goes through in the search path:
+
+    dog "in the snow" -cat taken:2023-07 near:Lisbon camera:pixel type:pdf in:Invoices
+
+It knows nothing of the catalogue: `Filters` says what must hold, `filters.py` how to ask for it.
+"""
+
+from __future__ import annotations
+
+import calendar
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from indexer import places
+from indexer.records import KINDS, Kind, LibraryError, Query
+
+NEAR_KM = 25.0
+"""`near:Lisbon` is the city and what belongs to it; `near:Lisbon/100` says how far in kilometres."""
+
+
+class QueryError(LibraryError):
+    """A filter that cannot be understood. `str(error)` says what to write instead."""
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What must hold for every hit. Empty means anything."""
+
+    kinds: tuple[Kind, ...] = ()
+    under: Path | None = None
+    folders: tuple[str, ...] = ()
+    """Each is (part of) the name of a folder somewhere above the file."""
+    names: tuple[str, ...] = ()
+    extensions: tuple[str, ...] = ()
+    after: float | None = None
+    before: float | None = None
+    min_s: float | None = None
+    max_s: float | None = None
+    min_bytes: int | None = None
+    max_bytes: int | None = None
+    near: tuple[tuple[float, float, float], ...] = ()
+    """(latitude, longitude, kilometres)"""
+    cameras: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    file_id: int | None = None
+
+    @property
+    def only_kinds(self) -> bool:
+        return self == Filters(kinds=self.kinds)
+
+
+@dataclass(frozen=True)
+class Typed:
+    """`meaning` is for the model; `words` are looked for; `phrases` must be there, `excluded` must not."""
+
+    meaning: str = ""
+    words: tuple[str, ...] = ()
+    phrases: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    filters: Filters = field(default_factory=Filters)
+
+
+def parse(text: str, filters: Filters | None = None) -> Typed:
+    """Take a query text apart; filters typed in it narrow `filters`. Raises QueryError."""
+    filters = filters or Filters()
+    meaning: list[str] = []
+    words: list[str] = []
+    phrases: list[str] = []
+    excluded: list[str] = []
+    for match in _PIECE.finditer(text.replace("“", '"').replace("”", '"')):
+        minus, name, quoted, bare = match.group("minus", "name", "quoted", "bare")
+        value = (quoted if quoted is not None else bare or "").strip()
+        if name and not minus and name.lower() in _FILTERS and value:
+            filters = _FILTERS[name.lower()](filters, value)
+            continue
+        if name:
+            value = f"{name}:{value}"
+        if not value:
+            continue
+        if minus:
+            excluded.append(value)
+        elif quoted is not None and not name:
+            phrases.append(value)
+            meaning.append(value)
+        else:
+            words.append(value)
+            meaning.append(value)
+    return Typed(" ".join(meaning), tuple(words), tuple(phrases), tuple(excluded), filters)
+
+
+def of_query(query: Query) -> Typed:
+    """The typed parts and the filter fields of a query, as one."""
+    filters = Filters(
+        kinds=query.kinds,
+        under=query.under,
+        after=query.after,
+        before=query.before,
+        min_s=query.min_s,
+        max_s=query.max_s,
+        file_id=query.file_id,
+    )
+    return parse(query.text, filters)
+
+
+def period(value: str) -> tuple[float, float]:
+    """[start, end) in UNIX seconds, local time, of `2023`, `2023-07`, `2023-07-14` or `2023-05..2023-08`."""
+    first, dots, last = value.partition("..")
+    if dots:
+        return (
+            period(first)[0] if first else float("-inf"),
+            period(last)[1] if last else float("inf"),
+        )
+    found = re.fullmatch(r"(\d{4})(?:-(\d{1,2}))?(?:-(\d{1,2}))?", value.strip())
+    try:
+        if not found:
+            raise ValueError
+        year, month, day = (int(part) if part else None for part in found.groups())
+        assert year is not None
+        start = datetime(year, month or 1, day or 1)
+        if day is not None and month is not None:
+            end = datetime.fromordinal(start.toordinal() + 1)
+        elif month is not None:
+            end = datetime.fromordinal(start.toordinal() + calendar.monthrange(year, month)[1])
+        else:
+            end = datetime(year + 1, 1, 1)
+        return start.timestamp(), end.timestamp()
+    except (ValueError, OverflowError, OSError) as error:
+        raise QueryError(
+            f"“{value}” is no date: write 2023, 2023-07, 2023-07-14 or 2023-05..2023-08."
+        ) from error
+
+
+def seconds(value: str) -> float:
+    """`90`, `90s`, `5m`, `1h30m` or `1:30` in seconds."""
+    clock = re.fullmatch(r"(?:(\d+):)?(\d+):(\d\d)", value)
+    if clock:
+        hours, minutes, rest = (int(part or 0) for part in clock.groups())
+        return hours * 3600.0 + minutes * 60 + rest
+    found = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s?)?", value)
+    if not found or not any(found.groups()):
+        raise QueryError(f"“{value}” is no length of time: write 90, 90s, 5m, 1h30m or 1:30.")
+    hours_, minutes_, rest_ = (float(part or 0) for part in found.groups())
+    return hours_ * 3600 + minutes_ * 60 + rest_
+
+
+def size(value: str) -> int:
+    """`500kB`, `10MB`, `2GB` or plain bytes."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", value.lower())
+    if not found:
+        raise QueryError(f"“{value}” is no size: write 500kB, 10MB or 2GB.")
+    return int(float(found.group(1)) * 1000 ** " kmgt".index(found.group(2) or " "))
+
+
+# A piece is -name:"a value", with everything but the value left out at will.
+_PIECE = re.compile(
+    r"""(?P<minus>(?<!\S)-)?(?:(?P<name>[A-Za-z]+):(?=\S))?(?:"(?P<quoted>[^"]*)"|(?P<bare>[^\s"]+)|(?<=:)(?=\s|$))"""
+)
+
+_TYPES: dict[str, Kind] = {
+    **{kind: kind for kind in KINDS},
+    "images": "image",
+    "photo": "image",
+    "photos": "image",
+    "picture": "image",
+    "pictures": "image",
+    "videos": "video",
+    "film": "video",
+    "movie": "video",
+    "pdfs": "pdf",
+    "document": "pdf",
+    "documents": "pdf",
+}
+
+
+def _type(filters: Filters, value: str) -> Filters:
+    kind = _TYPES.get(value.lower())
+    if kind is not None:
+        return replace(filters, kinds=tuple(dict.fromkeys((*filters.kinds, kind))))
+    if re.fullmatch(r"\.?[A-Za-z0-9]{2,5}", value):
+        return replace(filters, extensions=(*filters.extensions, value.lower().lstrip(".")))
+    raise QueryError(
+        f"“type:{value}” is no type: write type:image, type:video, type:pdf or an extension (type:png)."
+    )
+
+
+def _taken(filters: Filters, value: str) -> Filters:
+    start, end = period(value)
+    return _between(filters, start, end)
+
+
+def _between(filters: Filters, start: float, end: float) -> Filters:
+    after = max(start, filters.after if filters.after is not None else float("-inf"))
+    before = min(end, filters.before if filters.before is not None else float("inf"))
+    return replace(
+        filters,
+        after=None if after == float("-inf") else after,
+        before=None if before == float("inf") else before,
+    )
+
+
+def _near(filters: Filters, value: str) -> Filters:
+    where, _, far = value.partition("/")
+    try:
+        km = float(re.sub(r"\s*km$", "", far)) if far else NEAR_KM
+    except ValueError as error:
+        raise QueryError(f"“{far}” is no distance: write near:{where}/50 for 50 km.") from error
+    position = re.fullmatch(r"\s*(-?\d+(?:\.\d+)?)\s*,\s*(-?\d+(?:\.\d+)?)\s*", where)
+    if position:
+        return replace(filters, near=(*filters.near, (float(position[1]), float(position[2]), km)))
+    place = places.find(where)
+    if place is None:
+        raise QueryError(
+            f"No city of more than 15,000 people is called “{where}”: write its position, near:38.72,-9.14."
+        )
+    return replace(filters, near=(*filters.near, (place.lat, place.lon, km)))
+
+
+_FILTERS: dict[str, Callable[[Filters, str], Filters]] = {
+    "type": _type,
+    "kind": _type,
+    "taken": _taken,
+    "date": _taken,
+    "after": lambda f, v: _between(f, period(v)[0], float("inf")),
+    "before": lambda f, v: _between(f, float("-inf"), period(v)[0]),
+    "near": _near,
+    "camera": lambda f, v: replace(f, cameras=(*f.cameras, v)),
+    "in": lambda f, v: replace(f, folders=(*f.folders, v)),
+    "name": lambda f, v: replace(f, names=(*f.names, v)),
+    "label": lambda f, v: replace(f, labels=(*f.labels, v)),
+    "longer": lambda f, v: replace(f, min_s=seconds(v)),
+    "shorter": lambda f, v: replace(f, max_s=seconds(v)),
+    "larger": lambda f, v: replace(f, min_bytes=size(v)),
+    "smaller": lambda f, v: replace(f, max_bytes=size(v)),
+}

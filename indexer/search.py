@@ -1,0 +1,297 @@
+"""A query to an answer: the one path for page, API, command line and agents.
+
+Built around two searches over the same filters, by meaning (`vectors.py`, scores put on
+one scale by `calibration.py`) and by words (`words.py`), fused by `ranking.py`. It reads
+through its own connections and a snapshot of the index, so it never waits for a writer.
+It knows nothing of who asks, nor of how anything came into the library.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from data.media.sandbox import Sandbox
+from indexer import filters as filtering
+from indexer import words
+from indexer.calibration import ORDINARY_QUERIES, Background, Scale
+from indexer.catalogue import Catalogue
+from indexer.connections import Connections
+from indexer.embeddings import GROUPS
+from indexer.facts import Facts, Held
+from indexer.parts import Parts
+from indexer.query import Filters, Typed, of_query
+from indexer.ranking import Evidence, Ranked, merged_moments, ranked
+from indexer.records import KINDS, Answer, Hit, LibraryError, Query
+from indexer.vectors import VectorIndex
+from model.embedder import Embedder
+from model.inputs import Input
+
+POOL = 100
+"""Candidates a kind and list, at least: rank 100 of one list adds 1/160 to a fused score, half of rank 20."""
+FACETS_SHOWN = 30
+
+
+class Searcher:
+    """Answers queries. Safe to use from many threads as far as the embedder is."""
+
+    def __init__(
+        self, catalogue: Catalogue, index: VectorIndex, embedder: Embedder, sandbox: Sandbox
+    ) -> None:
+        self._index, self._embedder = index, embedder
+        self._connections = Connections(catalogue.path)
+        row = next((m for m in catalogue.models() if m.name == embedder.id), None)
+        self._model_id = -1 if row is None else row.id
+        self._background = Background(self._connections, self._model_id, embedder.dim)
+        self._facts = Facts(self._connections)
+        self._parts = Parts(catalogue, self._model_id, embedder, sandbox)
+        self._allowed: OrderedDict[object, np.ndarray] = OrderedDict()
+        self._ordinary: np.ndarray | None = None
+
+    def close(self) -> None:
+        self._connections.close()
+
+    def search(self, query: Query, k: int = 10, offset: int = 0) -> Answer:
+        """Hits `offset` to `offset + k` of the best, and how many there are in all.
+
+        Raises LibraryError when a part of the query cannot be read or a typed filter is not understood.
+        """
+        started = time.perf_counter()
+        typed = of_query(query)
+        asked = self._parts.vectors(query)
+        if not len(asked) and not typed.words and not typed.phrases:
+            if any(p.weight < 0 for p in query.parts):
+                raise LibraryError("Say also what to look for, not only what to avoid.")
+            hits, total, facets = self._browse(query, typed, k, offset)
+        else:
+            depth = max(POOL, 2 * (offset + k))
+            ranking = self._rank(query, typed, asked, depth)
+            if query.sort == "date":
+                ranking.sort(key=lambda r: (not r.relevant, -(r.fact.taken_at or 0.0)))
+            page = ranking[offset : offset + k]
+            hits, total, facets = self._hits(page, typed, offset), len(ranking), _facets(ranking)
+        took_ms = (time.perf_counter() - started) * 1000
+        return Answer(query, self._embedder.id, took_ms, total, hits, facets)
+
+    def rank(self, query: Query, depth: int = POOL) -> list[Ranked]:
+        """The whole ranking with its evidence, moments merged: for whoever builds on answers."""
+        return self._rank(query, of_query(query), self._parts.vectors(query), depth)
+
+    # -- the two searches --------------------------------------------------------------------
+
+    def _rank(self, query: Query, typed: Typed, asked: np.ndarray, depth: int) -> list[Ranked]:
+        connection = self._connections.get()
+        textual = bool(typed.meaning) and all(p.file is None and p.chunk_id is None for p in query.parts)
+        scales = self._scales(asked, textual)
+        meaning = self._by_meaning(asked, scales, typed, depth)
+        for part in query.parts:
+            if part.chunk_id is not None:
+                meaning.pop(part.chunk_id, None)
+        narrowed = typed.filters != Filters() or bool(typed.excluded)
+        in_text = words.search_chunks(
+            connection,
+            typed.words,
+            typed.phrases,
+            depth,
+            filtering.chunk_rows(typed.filters, typed.excluded) if narrowed else ("", []),
+        )
+        in_names = words.search_names(
+            connection,
+            typed.words,
+            typed.phrases,
+            depth,
+            filtering.file_rows(typed.filters, typed.excluded) if narrowed else ("", []),
+        )
+        named = self._chunks_of_named(connection, in_names, meaning, in_text)
+        self._score_the_rest(connection, asked, scales, meaning, [*in_text.ids.tolist(), *named])
+        facts = self._facts.of({*meaning, *in_text.ids.tolist(), *named})
+        evidence = Evidence(meaning, in_text, named)
+        return merged_moments(ranked(evidence, facts))
+
+    def _by_meaning(
+        self, asked: np.ndarray, scales: dict[int, Scale], typed: Typed, depth: int
+    ) -> dict[int, float]:
+        """Standardised score by chunk id, of the best of each kind; the best of several query vectors."""
+        best: dict[int, float] = {}
+        if not len(asked):
+            return best
+        allowed = self._allowed_ids(typed)
+        for kind in typed.filters.kinds or KINDS:
+            group = GROUPS[kind]
+            if group not in scales:
+                continue
+            scores, ids = self._index.search(asked, depth, allowed, group)
+            standard = scales[group].standardise(scores)
+            for number, score in zip(ids.ravel().tolist(), standard.ravel().tolist(), strict=True):
+                if number >= 0 and score > best.get(number, -np.inf):
+                    best[number] = score
+        return best
+
+    def _scales(self, asked: np.ndarray, textual: bool) -> dict[int, Scale]:
+        if not len(asked):
+            return {}
+        size = len(self._index)
+        self._background.refresh(size)
+        ordinary = self._ordinary_queries() if textual and self._background.small else None
+        return self._background.scales(asked, size, ordinary)
+
+    def _ordinary_queries(self) -> np.ndarray:
+        if self._ordinary is None:
+            self._ordinary = self._embedder.embed([Input(text=t, role="query") for t in ORDINARY_QUERIES])
+        return self._ordinary
+
+    def _allowed_ids(self, typed: Typed) -> np.ndarray | None:
+        """Ids that pass, None for all; the last few sets are kept while nothing is written."""
+        if typed.filters.only_kinds and not typed.phrases and not typed.excluded and not self._any_hidden():
+            return None
+        connection = self._connections.get()
+        version = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'change'").fetchone()
+        key = (replace(typed, meaning="", words=()), version, int(time.monotonic()) // 5)
+        allowed = self._allowed.get(key)
+        if allowed is None:
+            allowed = filtering.allowed_ids(connection, typed.filters, typed.phrases, typed.excluded)
+            self._allowed[key] = allowed
+            while len(self._allowed) > 8:
+                self._allowed.popitem(last=False)
+        return allowed
+
+    def _any_hidden(self) -> bool:
+        row = self._connections.get().execute("SELECT 1 FROM label WHERE hidden LIMIT 1").fetchone()
+        return row is not None
+
+    def _chunks_of_named(
+        self,
+        connection: sqlite3.Connection,
+        in_names: words.Found,
+        meaning: dict[int, float],
+        in_text: words.Found,
+    ) -> dict[int, tuple[int, float]]:
+        """For each file found by its name, the chunk to show: (tier, score) by chunk id.
+
+        The chunk that was found by its words or its meaning too, else the file's first.
+        """
+        if not len(in_names):
+            return {}
+        files = in_names.ids.tolist()
+        rows = connection.execute(
+            "SELECT f.id, k.id, k.ordinal FROM file f JOIN chunk k ON k.content_hash = f.content_hash"
+            f" WHERE f.id IN ({', '.join('?' * len(files))})",
+            files,
+        )
+        text_tiers = dict(zip(in_text.ids.tolist(), in_text.tiers.tolist(), strict=True))
+        chosen: dict[int, tuple[tuple[float, float, int], int]] = {}
+        for file_id, number, ordinal in rows:
+            merit = (text_tiers.get(number, 0), meaning.get(number, -1e9), -ordinal)
+            if file_id not in chosen or merit > chosen[file_id][0]:
+                chosen[file_id] = merit, number
+        named: dict[int, tuple[int, float]] = {}
+        for file_id, tier, score in zip(
+            files, in_names.tiers.tolist(), in_names.scores.tolist(), strict=True
+        ):
+            if file_id in chosen:
+                named.setdefault(chosen[file_id][1], (tier, score))
+        return named
+
+    def _score_the_rest(
+        self,
+        connection: sqlite3.Connection,
+        asked: np.ndarray,
+        scales: dict[int, Scale],
+        meaning: dict[int, float],
+        ids: Sequence[int],
+    ) -> None:
+        """Give what only words found its score by meaning as well."""
+        missing = [i for i in dict.fromkeys(ids) if i not in meaning]
+        if not missing or not len(asked):
+            return
+        rows = connection.execute(
+            "SELECT k.id, c.kind, e.vector FROM chunk k JOIN content c ON c.hash = k.content_hash"
+            " JOIN embedding e ON e.chunk_id = k.id AND e.model_id = ?"
+            f" WHERE k.id IN ({', '.join('?' * len(missing))})",
+            (self._model_id, *missing),
+        ).fetchall()
+        for kind in KINDS:
+            own = [(r[0], r[2]) for r in rows if r[1] == kind]
+            scale = scales.get(GROUPS[kind])
+            if own and scale is not None:
+                vectors = np.frombuffer(b"".join(v for _, v in own), "<f2").reshape(len(own), -1)
+                standard = scale.standardise(asked @ vectors.astype(np.float32).T).max(axis=0)
+                meaning.update(zip((i for i, _ in own), standard.tolist(), strict=True))
+
+    # -- the answer --------------------------------------------------------------------------
+
+    def _hits(self, page: Sequence[Ranked], typed: Typed, offset: int) -> tuple[Hit, ...]:
+        connection = self._connections.get()
+        texts = words.snippets(connection, [r.fact.chunk_id for r in page], typed.words, typed.phrases)
+        primary = self._facts.passing((r.fact for r in page), typed.filters)
+        return tuple(
+            _hit(offset + n, r, primary.get(r.fact.content, r.fact.files[0]), texts[r.fact.chunk_id])
+            for n, r in enumerate(page, 1)
+        )
+
+    def _browse(
+        self, query: Query, typed: Typed, k: int, offset: int
+    ) -> tuple[tuple[Hit, ...], int, dict[str, dict[str, int]]]:
+        """Nothing asked for but filters: all that passes, newest first, one hit a file's content."""
+        condition, values = filtering.passing(typed.filters, (), typed.excluded)
+        connection = self._connections.get()
+        rows = connection.execute(
+            f"SELECT min(k.id), {filtering.TAKEN} AS taken FROM content c CROSS JOIN chunk k"
+            f" ON k.content_hash = c.hash WHERE c.orphaned_at IS NULL AND {condition}"
+            " GROUP BY c.hash ORDER BY taken DESC, min(k.id)",
+            values,
+        ).fetchall()
+        ids = [r[0] for r in rows]
+        facts = self._facts.of(ids[: max(2000, offset + k)])
+        listed = [Ranked(facts[i], 0.0, True, 0.0) for i in ids if i in facts]
+        return self._hits(listed[offset : offset + k], typed, offset), len(ids), _facets(listed)
+
+
+def _hit(rank: int, found: Ranked, held: Held, snippet: str) -> Hit:
+    fact = found.fact
+    return Hit(
+        rank=rank,
+        score=round(found.score, 3),
+        relevant=found.relevant,
+        kind=fact.kind,
+        path=held.path,
+        also_at=tuple(f.path for f in fact.files if f.file_id != held.file_id),
+        file_id=held.file_id,
+        chunk_id=fact.chunk_id,
+        start_s=fact.start_s if found.start_s is None else found.start_s,
+        end_s=fact.end_s if found.end_s is None else found.end_s,
+        page=fact.page,
+        pages=fact.pages,
+        duration_s=fact.duration_s,
+        width=fact.width,
+        height=fact.height,
+        taken_at=fact.taken_at,
+        title=held.name,
+        snippet=snippet,
+    )
+
+
+def _facets(ranking: Sequence[Ranked]) -> dict[str, dict[str, int]]:
+    """Counts of what is above the line; of everything where nothing is."""
+    counted = [r for r in ranking if r.relevant] or ranking
+    kinds: dict[str, int] = {}
+    folders: dict[str, int] = {}
+    years: dict[str, int] = {}
+    for found in counted:
+        fact = found.fact
+        kinds[fact.kind] = kinds.get(fact.kind, 0) + 1
+        folder = fact.files[0].folder
+        folders[folder] = folders.get(folder, 0) + 1
+        if fact.taken_at is not None:
+            year = str(time.localtime(fact.taken_at).tm_year)
+            years[year] = years.get(year, 0) + 1
+    return {"kind": _most(kinds), "folder": _most(folders), "year": dict(sorted(years.items(), reverse=True))}
+
+
+def _most(counts: dict[str, int]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda c: (-c[1], c[0]))[:FACETS_SHOWN])

@@ -1,0 +1,102 @@
+"""A small library written straight into a catalogue, with the real lite model, for tests of search."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from data.media.kinds import Kind
+from data.media.sandbox import Sandbox
+from indexer.catalogue import Catalogue, Found, NewChunk
+from indexer.embeddings import StoredEmbeddings
+from indexer.records import Answer, Part, Query
+from indexer.search import Searcher
+from indexer.vectors import FaissIndex
+from model.embedder import Embedder
+from model.inputs import Input
+from model.lite import LiteEmbedder
+
+
+@lru_cache(maxsize=1)
+def lite() -> LiteEmbedder:
+    return LiteEmbedder.load(threads=1)
+
+
+class Shelf:
+    """`page`, `photo` and `film` put files on it; `ask` searches them."""
+
+    def __init__(self, folder: Path, embedder: Embedder | None = None) -> None:
+        self.folder = folder / "files"
+        self.embedder = embedder or lite()
+        self.catalogue = Catalogue(folder / "catalogue.sqlite")
+        self.model = self.catalogue.set_model(self.embedder.id, self.embedder.dim)
+        self.root = self.catalogue.set_root(self.folder)
+        source = StoredEmbeddings(self.catalogue, self.model.id, self.embedder.dim)
+        self.index = FaissIndex(folder / "index", self.embedder.id, self.embedder.dim, source)
+        self.sandbox = Sandbox(workers=1)
+        self.searcher = Searcher(self.catalogue, self.index, self.embedder, self.sandbox)
+
+    def close(self) -> None:
+        self.searcher.close()
+        self.index.close()
+        self.sandbox.close()
+        self.catalogue.close()
+
+    def document(self, name: str, pages: Sequence[str], **facts: Any) -> list[int]:
+        """A PDF with a text on each page (its looks do not matter here)."""
+        inputs = [Input(text=text, kind="pdf") for text in pages]
+        chunks = [
+            NewChunk(n, v, page=n + 1, text=t)
+            for n, (t, v) in enumerate(zip(pages, self.embedder.embed(inputs), strict=True))
+        ]
+        return self.put(name, "pdf", chunks, pages=len(pages), **facts)
+
+    def photo(self, name: str, picture: np.ndarray, text: str = "", **facts: Any) -> int:
+        (vector,) = self.embedder.embed([Input(images=(picture,), text=text or None, kind="image")])
+        return self.put(name, "image", [NewChunk(0, vector, text=text)], **facts)[0]
+
+    def film(
+        self, name: str, windows: Sequence[np.ndarray], window_s: float = 30.0, **facts: Any
+    ) -> list[int]:
+        """A video of one window for each stack of frames [T, H, W, 3]."""
+        vectors = self.embedder.embed([Input(video=frames, kind="video") for frames in windows])
+        chunks = [NewChunk(n, v, n * window_s, (n + 1) * window_s) for n, v in enumerate(vectors)]
+        return self.put(name, "video", chunks, duration_s=len(windows) * window_s, **facts)
+
+    def put(self, name: str, kind: Kind, chunks: Sequence[NewChunk], **facts: Any) -> list[int]:
+        path = f"{self.folder}/{name}"
+        digest = os.fsencode(path).rjust(32, b"0")[-32:]
+        mtime = int(facts.pop("mtime", 1_500_000_000) * 1e9)
+        size = int(facts.pop("size", 1000))
+        self.catalogue.note(self.root, [Found(path, kind, (size, mtime, 0))])
+        self.catalogue.hashed([(work, work.stamp, digest) for work in self.catalogue.unhashed(100)])
+        ids = self.catalogue.write(digest, facts, chunks, self.model.id)
+        self.index.catch_up()
+        return ids
+
+    def ask(self, text: str = "", k: int = 10, offset: int = 0, **options: Any) -> Answer:
+        parts = options.pop("parts", ())
+        own = (Part(text=text),) if text else ()
+        return self.searcher.search(Query((*own, *parts), **options), k, offset)
+
+    def titles(self, text: str = "", **options: Any) -> list[str]:
+        """The names of the relevant hits, best first."""
+        return [h.title for h in self.ask(text, **options).hits if h.relevant]
+
+
+def drawing(seed: int, side: int = 96) -> np.ndarray:
+    """A picture unlike those of other seeds: uint8 [side, side, 3]."""
+    rng = np.random.default_rng(seed)
+    image = Image.new("RGB", (side, side), tuple(rng.integers(0, 255, 3).tolist()))
+    draw = ImageDraw.Draw(image)
+    for _ in range(6):
+        x, y, w = rng.integers(0, side, 3).tolist()
+        shape = draw.ellipse if rng.random() < 0.5 else draw.rectangle
+        shape((x, y, x + w // 2 + 4, y + w // 2 + 4), fill=tuple(rng.integers(0, 255, 3).tolist()))
+    return np.asarray(image)

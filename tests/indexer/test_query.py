@@ -1,0 +1,109 @@
+"""What a person types is taken apart in one place."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from indexer import places
+from indexer.query import Filters, QueryError, parse, period, seconds, size
+
+
+def local(*date: int) -> float:
+    return datetime(*date).timestamp()  # type: ignore[arg-type]
+
+
+def test_everything_at_once() -> None:
+    typed = parse('dog "in the snow" -cat -"red car" taken:2023-07 camera:pixel type:pdf in:Invoices')
+    assert typed.meaning == "dog in the snow"
+    assert (typed.words, typed.phrases, typed.excluded) == (("dog",), ("in the snow",), ("cat", "red car"))
+    assert typed.filters == Filters(
+        kinds=("pdf",),
+        folders=("Invoices",),
+        cameras=("pixel",),
+        after=local(2023, 7, 1),
+        before=local(2023, 8, 1),
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["well-known e-mail", "http://example.org/a:b", "16:9 ratio", "note: buy milk", "C++ & C#", "a - b"],
+)
+def test_ordinary_text_stays_as_it_is(text: str) -> None:
+    typed = parse(text)
+    assert typed.meaning == text and typed.filters == Filters() and not typed.excluded
+
+
+@given(st.text(max_size=60))
+def test_any_text_at_all_is_taken_apart(text: str) -> None:
+    try:
+        typed = parse(text)
+    except QueryError:
+        return
+    assert all(w.strip() for w in (*typed.words, *typed.phrases, *typed.excluded))
+
+
+def test_a_place_is_found_by_its_names_near_and_far() -> None:
+    (lisbon,) = parse("near:Lisbon").filters.near
+    assert places.distance_km(lisbon[0], lisbon[1], 38.71, -9.14) < 5
+    assert parse("near:lisboa").filters.near == (lisbon,)
+    (munich,) = parse('near:"München/80km"').filters.near
+    assert munich[2] == 80 and abs(munich[0] - 48.14) < 0.05
+    assert parse("near:48.1,-11.5").filters.near[0][:2] == (48.1, -11.5)
+    paris_us = places.find("Paris, US")
+    assert paris_us is not None and paris_us.country == "US"
+
+
+def test_a_position_gets_the_name_of_its_city() -> None:
+    assert getattr(places.nearest(38.7139, -9.1394), "name", "") == "Lisbon"
+    assert getattr(places.nearest(48.2, 16.36), "name", "") == "Vienna"
+    assert places.nearest(0.0, -30.0) is None  # the middle of the Atlantic
+
+
+def test_dates_are_periods() -> None:
+    assert period("2023") == (local(2023, 1, 1), local(2024, 1, 1))
+    assert period("2024-02") == (local(2024, 2, 1), local(2024, 3, 1))
+    assert period("2023-12-31") == (local(2023, 12, 31), local(2024, 1, 1))
+    assert period("2022-11..2023-02") == (local(2022, 11, 1), local(2023, 3, 1))
+    assert period("..2020")[0] == float("-inf")
+
+
+def test_filters_that_are_typed_narrow_those_that_are_given() -> None:
+    given_ = Filters(after=local(2023, 3, 1), before=local(2023, 10, 1))
+    typed = parse("x taken:2023", given_)
+    assert (typed.filters.after, typed.filters.before) == (given_.after, given_.before)
+
+
+def test_lengths_and_sizes() -> None:
+    assert [seconds(v) for v in ("90", "90s", "5m", "1h30m", "1:30", "1:00:05")] == [
+        90,
+        90,
+        300,
+        5400,
+        90,
+        3605,
+    ]
+    assert [size(v) for v in ("500kB", "10MB", "2GB", "123", "1.5 mb")] == [
+        500_000, 10_000_000, 2_000_000_000, 123, 1_500_000,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("taken:soon", "write 2023"),
+        ("taken:2023-13", "write 2023"),
+        ("near:Atlantisville", "near:38.72,-9.14"),
+        ("near:Lisbon/far", "near:Lisbon/50"),
+        ("longer:ages", "1h30m"),
+        ("larger:big", "10MB"),
+        ("type:photograph", "type:image"),
+    ],
+)
+def test_what_cannot_be_understood_is_said_with_advice(text: str, advice: str) -> None:
+    with pytest.raises(QueryError, match=advice.replace(".", r"\.")):
+        parse(text)

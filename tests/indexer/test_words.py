@@ -1,0 +1,145 @@
+"""Search by words over the catalogue's own tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexer import words
+from indexer.catalogue import Catalogue, Found, NewChunk
+from indexer.connections import Connections
+from indexer.words import ALL, EXACT, MARK, SOME, UNMARK
+
+TEXTS = {
+    "invoice": "Invoice number INV-2023-0417. Payment is due within thirty days of receipt.",
+    "letter": "We are running a library for children; the payment of fees was suspended.",
+    "chinese": "我们在北京大学学习机器学习和信息检索。",
+    "japanese": "東京タワーの写真を撮りました。",
+    "german": "Die Straßenbahn fährt über die Brücke nach München.",
+    "greek": "Η γρήγορη αλεπού πηδάει πάνω από τον σκύλο.",
+    "short": "NO PARKING",
+}
+
+
+class Texts:
+    def __init__(self, folder: Path) -> None:
+        self.catalogue = Catalogue(folder / "catalogue.sqlite")
+        self.connections = Connections(folder / "catalogue.sqlite")
+        model = self.catalogue.set_model("m@1", 4)
+        root = self.catalogue.set_root(Path("/docs"))
+        self.ids: dict[str, int] = {}
+        for name, text in TEXTS.items():
+            digest = name.encode().ljust(32, b"0")
+            self.catalogue.note(root, [Found(f"/docs/Holiday_2019/{name}_scan.pdf", "pdf", (1, 1, 1))])
+            self.catalogue.hashed([(w, w.stamp, digest) for w in self.catalogue.unhashed(9)])
+            chunk = NewChunk(0, np.ones(4) / 2, page=1, text=text)
+            (self.ids[name],) = self.catalogue.write(digest, {}, [chunk], model.id)
+
+    def find(self, *asked: str, phrases: tuple[str, ...] = ()) -> dict[str, int]:
+        """Tier by name of text, best first."""
+        found = words.search_chunks(self.connections.get(), asked, phrases, 20)
+        names = {i: n for n, i in self.ids.items()}
+        return {names[i]: t for i, t in zip(found.ids.tolist(), found.tiers.tolist(), strict=True)}
+
+    def snippet(self, name: str, *asked: str) -> str:
+        return words.snippets(self.connections.get(), [self.ids[name]], asked, ())[self.ids[name]]
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Iterator[Texts]:
+    made = Texts(tmp_path)
+    yield made
+    made.connections.close()
+    made.catalogue.close()
+
+
+def test_the_whole_query_ranks_before_all_words_before_some(texts: Texts) -> None:
+    assert texts.find("payment", "is", "due") == {"invoice": EXACT, "letter": SOME}
+    assert texts.find("due", "payment") == {"invoice": ALL, "letter": SOME}
+
+
+def test_one_word_is_exact_where_it_is_all_there_is(texts: Texts) -> None:
+    assert texts.find("library") == {"letter": ALL}
+    assert texts.find("parking") == {"short": EXACT}
+
+
+def test_words_are_found_in_other_forms(texts: Texts) -> None:
+    assert texts.find("run", "libraries") == {"letter": ALL}
+
+
+def test_numbers_and_codes_are_found_as_written(texts: Texts) -> None:
+    assert texts.find("INV-2023-0417") == {"invoice": EXACT}
+    assert texts.find("INV-2023-0418").get("invoice") != EXACT
+
+
+def test_quoted_phrases_are_required(texts: Texts) -> None:
+    assert texts.find("payment", phrases=("thirty days",)) == {"invoice": EXACT}
+    assert texts.find("payment", phrases=("days thirty",)) == {}
+
+
+def test_a_typing_error_is_forgiven_in_long_words_only(texts: Texts) -> None:
+    assert texts.find("paymnet") == {"invoice": ALL, "letter": ALL}
+    assert texts.find("recieved") == {} or "invoice" in texts.find("recieved")
+    assert texts.find("lirbary") == {"letter": ALL}
+    assert texts.find("feez") == {}
+
+
+def test_the_beginning_of_a_word_is_enough(texts: Texts) -> None:
+    assert texts.find("suspen") == {"letter": ALL}
+
+
+def test_accents_and_case_do_not_matter(texts: Texts) -> None:
+    assert texts.find("munchen") == {"german": ALL}
+    assert texts.find("ΑΛΕΠΟΎ") == {"greek": ALL}
+
+
+def test_scripts_without_blanks_are_found_by_any_part(texts: Texts) -> None:
+    assert texts.find("北京") == {"chinese": ALL}
+    assert texts.find("机器学习") == {"chinese": ALL}
+    assert texts.find("机学") == {}
+    assert texts.find("タワー") == {"japanese": ALL}
+    assert texts.find("京") == {"chinese": ALL, "japanese": ALL}
+    assert MARK + "北京" + UNMARK in texts.snippet("chinese", "北京")
+
+
+def test_deleted_and_reread_texts_are_not_found_by_their_old_words(texts: Texts) -> None:
+    digest = b"chinese".ljust(32, b"0")
+    texts.catalogue.words_read(digest, {texts.ids["chinese"]: "上海"}, 1, {})
+    assert texts.find("北京") == {}
+    assert texts.find("上海") == {"chinese": EXACT}
+    texts.catalogue.remove_files(["/docs/Holiday_2019/invoice_scan.pdf"])
+    texts.catalogue.sweep(kept_s=-1)
+    assert "invoice" not in texts.find("payment", "due")
+
+
+def test_names_and_folders_are_words_too(texts: Texts) -> None:
+    connection = texts.connections.get()
+    found = words.search_names(connection, ["japanese", "scan"], (), 10)
+    assert found.tiers[0] == EXACT and len(found) >= 1
+    assert len(words.search_names(connection, ["holiday"], (), 10)) == len(TEXTS)
+
+
+def test_snippets_mark_what_was_found_and_nothing_else(texts: Texts) -> None:
+    snippet = texts.snippet("invoice", "payment")
+    assert f"{MARK}Payment{UNMARK} is due" in snippet
+    assert snippet.count(MARK) == snippet.count(UNMARK) == 1
+    assert texts.snippet("short", "payment") == "NO PARKING"
+
+
+def test_nothing_in_a_query_is_taken_for_syntax(texts: Texts) -> None:
+    for asked in ('"', "AND", "a OR b", "NEAR(", "x*", "(", "text:payment", "^", "-", "''", "\0", "{}"):
+        texts.find(asked)
+        texts.find("payment", asked, phrases=(asked,))
+
+
+def test_a_word_that_all_texts_hold_is_looked_for_beside_no_rarer_one(
+    texts: Texts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(words, "COMMON_LEAST", 1)
+    monkeypatch.setattr(words, "COMMON_SHARE", 0.0)
+    connection = texts.connections.get()
+    assert words.expressions(connection, ["payment", "invoice"], (), "words").some == '("invoice")'
+    assert words.expressions(connection, ["payment"], (), "words").some == '("payment")'
