@@ -24,6 +24,8 @@ ENOUGH = 64
 """With fewer of a kind, what other queries score there stands in for what the sample cannot tell."""
 PRIOR_WEIGHT = 16.0
 LEAST_SPREAD = 1e-3
+LEAST_SHARE = 0.5
+"""A kind's spread is taken for at least this share of the widest kind's."""
 
 # What a person might ask of any library. Only small libraries need them (see ENOUGH).
 ORDINARY_QUERIES = (
@@ -64,7 +66,15 @@ class Background:
         `ordinary`: vectors of other queries, for the small library; None: its own chunks ask.
         """
         samples = self._current(size)
-        return {group: _scale(queries, s, ordinary, samples) for group, s in samples.items()}
+        if ordinary is None and samples and self.small:
+            # A picture asks as the chunks ask that are most like it: pictures ask pictures.
+            ordinary = max(samples.values(), key=lambda s: float(np.median(queries @ s.T)))
+        scales = {group: _scale(queries, s, ordinary) for group, s in samples.items()}
+        if len(scales) > 1:
+            # A kind whose chunks are all alike to a query has next to no spread, and chance would stand out.
+            least = LEAST_SHARE * np.max([s.spread for s in scales.values()], axis=0)
+            scales = {g: Scale(s.centre, np.maximum(s.spread, least)) for g, s in scales.items()}
+        return scales
 
     @property
     def small(self) -> bool:
@@ -104,15 +114,11 @@ class Background:
         return np.frombuffer(b"".join(vectors), "<f2").reshape(-1, self._dim).astype(np.float32)
 
 
-def _scale(
-    queries: np.ndarray, sample: np.ndarray, ordinary: np.ndarray | None, samples: dict[int, np.ndarray]
-) -> Scale:
+def _scale(queries: np.ndarray, sample: np.ndarray, ordinary: np.ndarray | None) -> Scale:
     centre, spread = _lower_half(queries @ sample.T)
-    if len(sample) < ENOUGH:
-        asked = ordinary if ordinary is not None else np.concatenate(list(samples.values()))
-        by_chance = asked @ sample.T
-        if ordinary is None:
-            by_chance = by_chance[by_chance < 0.999]  # a chunk against itself, or its copy
+    if len(sample) < ENOUGH and ordinary is not None:
+        by_chance = ordinary @ sample.T
+        by_chance = by_chance[by_chance < 0.999]  # not a chunk against itself, or its copy
         if by_chance.size:
             prior_centre, prior_spread = _lower_half(by_chance.reshape(1, -1))
             weight = len(sample) / (len(sample) + PRIOR_WEIGHT)

@@ -267,15 +267,15 @@ def _inverted_file(dim: int, rows: Rows) -> tuple[Any, int]:
     nlist = max(16, int(4 * np.sqrt(n)))
     centroids = rows.centroids
     reuse = centroids is not None and nlist / 2 <= len(centroids) <= nlist * 2
-    if not reuse:
-        sample = _sample(rows, dim, nlist * 40)
-        # Assigning is a product of matrices: faiss's own threads do it, niter 8 loses no recall against 20.
-        means = faiss.Kmeans(dim, nlist, niter=8, spherical=True, seed=1, max_points_per_centroid=40)
-        means.train(sample)
-        centroids = means.centroids
-    assert centroids is not None
     quantizer = faiss.IndexFlatIP(dim)
-    quantizer.add(np.ascontiguousarray(centroids, np.float32))
+    if reuse:
+        quantizer.add(np.ascontiguousarray(centroids, np.float32))
+    else:
+        # Not `faiss.Kmeans`: it reads a C++ vector (see `_flat_prefix`). niter 8 loses no recall against 20.
+        clustering = faiss.Clustering(dim, nlist)
+        clustering.niter, clustering.spherical, clustering.seed = 8, True, 1
+        clustering.min_points_per_centroid, clustering.max_points_per_centroid = 1, 40
+        clustering.train(_sample(rows, dim, nlist * 40), quantizer)
     index = faiss.IndexIVFScalarQuantizer(
         quantizer, dim, quantizer.ntotal, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT, False
     )
@@ -327,7 +327,10 @@ def _flat_prefix(n: int, dim: int) -> bytes:
 
     index = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
     index.is_trained = True
-    prefix = bytearray(faiss.serialize_index(index).tobytes())
+    # Not `serialize_index`: its vector comes back as another library's when PyMuPDF (SWIG as well) is loaded.
+    parts: list[bytes] = []
+    faiss.write_index(index, faiss.PyCallbackIOWriter(lambda part: parts.append(bytes(part))))
+    prefix = bytearray(b"".join(parts))
     # Two numbers of an empty one change with n: `ntotal` (after the name and the dimension) and the codes'
     # length (the last eight bytes). `_map_index` checks the outcome.
     prefix[8:16] = struct.pack("<q", n)

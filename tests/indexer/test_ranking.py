@@ -1,0 +1,70 @@
+"""Fusion, the line and moments, on evidence made by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from indexer.facts import Fact, Held
+from indexer.ranking import LINE, Evidence, merged_moments, ranked
+from indexer.records import Kind
+from indexer.words import ALL, EXACT, NOTHING, SOME, Found
+
+
+def fact(number: int, content: str = "", ordinal: int = 0, kind: Kind = "image") -> Fact:
+    start, end = (ordinal * 30.0, ordinal * 30.0 + 30) if kind == "video" else (None, None)
+    name = content or f"c{number}"
+    held = Held(number, f"/x/{name}", name, "/x")
+    return Fact(number, name.encode(), ordinal, start, end, None, kind, None, None, None, None, 0.0, (held,))
+
+
+def found(tiers: dict[int, int]) -> Found:
+    return Found(np.array(list(tiers)), np.zeros(len(tiers)), np.array(list(tiers.values())))
+
+
+def order(
+    meaning: dict[int, float], text: dict[int, int] | None = None, named: dict[int, int] | None = None
+) -> list[int]:
+    in_text = found(text) if text else NOTHING
+    names = {i: (t, 0.0) for i, t in (named or {}).items()}
+    numbers = {*meaning, *in_text.ids.tolist(), *names}
+    return [r.fact.chunk_id for r in ranked(Evidence(meaning, in_text, names), {i: fact(i) for i in numbers})]
+
+
+def test_without_words_the_order_is_that_of_meaning() -> None:
+    assert order({1: 2.0, 2: 5.0, 3: 3.5}) == [2, 3, 1]
+
+
+def test_agreement_of_the_lists_beats_the_top_of_one() -> None:
+    assert order({1: 9.0, 2: 8.0, 3: 7.0}, text={3: ALL, 4: SOME})[0] == 3
+
+
+def test_exact_words_come_first_whatever_the_meaning() -> None:
+    assert order({1: 9.0, 2: 8.0, 3: -3.0}, text={3: EXACT, 2: ALL})[0] == 3
+    assert order({1: 9.0, 2: 8.0, 3: -2.0}, named={3: EXACT})[0] == 3
+
+
+def test_what_is_below_the_line_comes_after_what_is_above() -> None:
+    ranking = ranked(Evidence({1: LINE + 1, 2: LINE - 1}, found({2: SOME}), {}), {1: fact(1), 2: fact(2)})
+    above = [r for r in ranking if r.relevant]
+    assert ranking[: len(above)] == above
+
+
+def test_the_score_that_is_shown_is_the_score_that_is_cut() -> None:
+    meaning = {n: n / 3 for n in range(20)}
+    ranking = ranked(Evidence(meaning, found({3: SOME, 6: ALL}), {}), {n: fact(n) for n in meaning})
+    assert all(r.relevant == (r.score >= LINE) for r in ranking)
+
+
+def test_adjacent_windows_above_the_line_are_one_moment() -> None:
+    scores = {10: 1.0, 11: 5.0, 12: 7.0, 13: 4.0, 14: 0.5, 15: 6.0}
+    facts = {n: fact(n, "film", n - 10, "video") for n in scores}
+    ranking = merged_moments(ranked(Evidence(scores, NOTHING, {}), facts))
+    moments = [(r.fact.chunk_id, r.start_s, r.end_s) for r in ranking if r.relevant]
+    assert moments == [(12, 30.0, 120.0), (15, None, None)]
+    assert [r.fact.chunk_id for r in ranking if not r.relevant] == [10, 14]
+    assert ranking[0].windows == (11, 12, 13)
+
+
+def test_windows_of_two_films_are_not_merged() -> None:
+    facts = {1: fact(1, "a", 0, "video"), 2: fact(2, "b", 1, "video")}
+    assert len(merged_moments(ranked(Evidence({1: 9.0, 2: 8.0}, NOTHING, {}), facts))) == 2
