@@ -63,7 +63,9 @@ def ranked(evidence: Evidence, facts: dict[int, Fact]) -> list[Ranked]:
     result = []
     for number, value in fused.items():
         tier = tiers.get(number, 0)
-        score = evidence.meaning.get(number, 0.0) + BONUS.get(tier, 0.0)
+        meaning = evidence.meaning.get(number, 0.0)
+        # Words that are there are there, however unlike the model finds the page.
+        score = max(meaning, 0.0) + BONUS[tier] if tier else meaning
         result.append(Ranked(facts[number], score, score >= LINE, value + (tier == EXACT)))
     result.sort(key=lambda r: (-r.relevant, -r.fused, r.fact.chunk_id))
     return result
