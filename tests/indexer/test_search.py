@@ -98,12 +98,12 @@ def _title(shelf: Shelf, chunk_id: int) -> str:
 
 def test_what_is_avoided_goes_down(shelf: Shelf) -> None:
     def scores(*parts: Part) -> dict[str, float]:
-        hits = shelf.ask("living things", parts=parts, kinds=("pdf",)).hits
+        hits = shelf.ask("wild creatures", parts=parts, kinds=("pdf",)).hits
         return {h.title: h.score for h in hits}
 
     plain = scores()
     avoided = scores(Part(text="whales in the ocean", weight=-1.0))
-    assert plain["whales.pdf"] > 1 > avoided["whales.pdf"] + 1
+    assert plain["whales.pdf"] > avoided["whales.pdf"] + 1
     assert avoided["cells.pdf"] > avoided["whales.pdf"]
 
 
