@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from app.api import MAX_HITS, BadRequest, Upload, build_query, safe_name, upload_folder
+from app.api import MAX_HITS, BadRequest, Upload, build_query, place_for, upload_folder
 from indexer.records import Answer, LibraryError
 
 MAGIC = (
@@ -74,7 +74,7 @@ def tools(library: Any, origin: str) -> tuple[Callable[..., str], ...]:
                 uploads = []
                 if file_base64:
                     data, suffix = decode_file(file_base64)
-                    uploads.append(Upload(folder / safe_name(f"query{suffix}", 0)))
+                    uploads.append(Upload(place_for(folder, f"query{suffix}", 0)))
                     uploads[0].path.write_bytes(data)
                 return library.search(build_query(values, uploads), k=_bounded(k), offset=max(0, int(offset)))
 

@@ -88,12 +88,19 @@ def upload_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def safe_name(name: str | None, ordinal: int) -> str:
+def safe_name(name: str | None) -> str:
     """A file name without folders or control characters; its extension says how it is decoded."""
     base = (name or "").replace("\\", "/").rsplit("/", 1)[-1]
     base = "".join(c for c in base if c.isprintable() and c != "\0").strip(". ")
     stem, dot, suffix = base.rpartition(".")
-    return f"{ordinal}-{stem[:80]}{dot}{suffix[:12]}" if stem else f"{ordinal}-{base[:80] or 'file'}"
+    return f"{stem[:80]}{dot}{suffix[:12]}" if stem else base[:80] or "file"
+
+
+def place_for(folder: Path, name: str | None, ordinal: int) -> Path:
+    """Where the `ordinal`-th upload of a query goes: a folder each, so that it keeps its name."""
+    place = folder / str(ordinal)
+    place.mkdir()
+    return place / safe_name(name)
 
 
 def moment(value: str | None, name: str) -> float | None:
@@ -258,7 +265,7 @@ def routes(library: Any, gradio_ready: Callable[[], bool]) -> APIRouter:
                     if isinstance(value, str):
                         values.setdefault(name, []).append(value)
                     elif name in ("files", "avoid_files"):
-                        path = folder / safe_name(value.filename, len(uploads))
+                        path = place_for(folder, value.filename, len(uploads))
                         await asyncio.to_thread(_store, value.file, path)
                         uploads.append(Upload(path, avoid=name == "avoid_files"))
             return await answer(request, build_query(values, uploads), *window_of(values))

@@ -33,7 +33,7 @@ class Double:
 
     def add_root(self, folder):
         folder = Path(folder)
-        if not folder.exists():
+        if not folder.is_dir() or str(folder) == ".":
             raise LibraryError(f"{folder} does not exist.")
         self.roots.append(str(folder))
         for p in sorted(folder.rglob("*")):

@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from app.server import create_app
 from tests.app.conftest import empty_library, folder, library  # noqa: F401  the same library as in tests/app
+from tests.app.serving import Server
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARTEFACTS = Path(__file__).parents[2] / "artefacts"
@@ -67,39 +63,6 @@ def npm() -> Path:
             missing(f"what package.json names (npm: {done.stderr.strip()[-300:]})")
         stamp.write_text(wanted.read_text())
     return modules
-
-
-class Server:
-    """The application on a port of its own, which can be stopped and started again."""
-
-    def __init__(self, served: Any, gradio: bool = True) -> None:
-        self.served, self.gradio = served, gradio
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        app = create_app(self.served, port=self.port, gradio=self.gradio)
-        config = uvicorn.Config(
-            app, host="127.0.0.1", port=self.port, log_level="warning", timeout_graceful_shutdown=1
-        )
-        self.server = uvicorn.Server(config)
-        self.thread = threading.Thread(target=self.server.run, daemon=True)
-        self.thread.start()
-        while not self.server.started:
-            time.sleep(0.01)
-        self.door = app.state.door
-
-    def stop(self) -> None:
-        self.server.should_exit = True
-        self.thread.join(20)
-
-    def wait_for_gradio(self) -> None:
-        self.door.begin()
-        while not self.door.ready:
-            assert not self.door.failed, "Gradio could not be loaded"
-            time.sleep(0.05)
 
 
 @pytest.fixture(scope="session")

@@ -83,6 +83,7 @@ def test_axe_finds_nothing_serious_in_the_viewer(
         expect(page.get_by_role("dialog")).to_be_visible()
         page.wait_for_load_state("networkidle")
         shot(page, f"viewer-{kind}-{screen}")
+        expect(page.get_by_role("button", name="Close")).to_be_in_viewport(ratio=1)
         assert violations(page, npm) == []
 
 

@@ -1,0 +1,45 @@
+"""The application on a port of its own, in a thread, which can be stopped and started again."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import Any
+
+import uvicorn
+
+from app.server import create_app
+
+
+class Server:
+    """`served` is a library, or something that answers like one."""
+
+    def __init__(self, served: Any, gradio: bool = True, **options: Any) -> None:
+        self.served, self.gradio, self.options = served, gradio, options
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        app = create_app(self.served, port=self.port, gradio=self.gradio, **self.options)
+        config = uvicorn.Config(
+            app, host="127.0.0.1", port=self.port, log_level="warning", timeout_graceful_shutdown=1
+        )
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+        self.door = app.state.door
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.thread.join(20)
+
+    def wait_for_gradio(self) -> None:
+        self.door.begin()
+        while not self.door.ready:
+            assert not self.door.failed, "Gradio could not be loaded"
+            time.sleep(0.05)
