@@ -40,18 +40,25 @@ class Config:
     """64 is what the original's code uses when its script says nothing, as it does; its paper says 32.
     The scale of an update is alpha / rank: 4 against 2. The published checkpoint's own value is not known."""
     lora_dropout: float = 0.1
+    """Dropout before the adapter, in training."""
     lora_target_modules: tuple[str, ...] = LORA_TARGETS
     """In the language model only: the vision encoder stays frozen. [q_proj, v_proj] is the light choice."""
     use_dora: bool = True
+    """DoRA: the adapter also learns the length of every output row."""
     train_vision: bool = False
     """With lora_rank 0 only: train the vision encoder too."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto`: bfloat16 on an accelerator, float32 on a CPU. Adapters and the loss are float32 always."""
     device: str = "auto"
+    """`auto`: the first accelerator, else the CPU."""
     gradient_checkpointing: bool = True
+    """Keep no activations within a layer: a third more time, a fraction of the memory."""
     min_pixels: int = 3136
+    """Smaller pictures are enlarged to this many pixels."""
     max_pixels: int = 1003520
+    """Larger pictures are shrunk to this many pixels."""
     max_frames: int = 8
+    """Frames taken of a clip."""
 
     # -- batches
     datasets: tuple[Mapping[str, Any], ...] = ()
@@ -78,24 +85,37 @@ class Config:
 
     # -- optimisation
     objective: Literal["contrastive", "distill"] = "contrastive"
+    """`distill` learns from a `teacher` (docs/training.md)."""
     teacher: str | None = None
     """With objective distill: any name that `model.load` knows."""
     distill_weight: float = 1.0
     """Weight of matching the teacher's similarities, beside matching its vectors."""
     temperature: float = 0.02
+    """Divides the cosines in the loss."""
     learning_rate: float = 5e-5
+    """Peak, after the warm-up; then linear to zero at `max_steps`."""
     warmup_steps: int = 100
+    """Steps of linear warm-up."""
     max_steps: int = 5000
+    """Optimiser steps of the run."""
     weight_decay: float = 0.0
+    """AdamW's."""
     adam_beta1: float = 0.9
+    """AdamW's."""
     adam_beta2: float = 0.999
+    """AdamW's."""
     max_grad_norm: float = 1.0
+    """The gradient is clipped to this length."""
     seed: int = 42
+    """Of weights, dropout, shuffling and mixing."""
 
     # -- keeping and telling
     save_steps: int = 500
+    """Steps between checkpoints; the last step always writes one."""
     keep_last: int = 3
+    """How many checkpoints stay."""
     log_steps: int = 1
+    """Steps between lines of the log."""
     eval_steps: int = 0
     """0: no evaluation on held-out rows during training."""
     eval_rows: int = 64

@@ -1,0 +1,264 @@
+"""docs/training.md tells the truth: each command runs as written, at a tiny scale; every key is listed.
+
+`python tests/train/test_training_docs.py` writes the table of keys into the page.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "training.md"
+CHECKPOINT = ROOT / "tests" / "model" / "parity" / "checkpoint"
+TINY = {
+    "model_name": str(CHECKPOINT),
+    "batch_size": 8,
+    "sub_batch_size": 2,
+    "chunk_size": 2,
+    "max_steps": 2,
+    "warmup_steps": 1,
+    "save_steps": 2,
+    "eval_steps": 2,
+    "eval_rows": 2,
+    "max_pixels": 3136,
+    "workers": 0,
+}
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.S)
+    return [line for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def table_of_keys() -> str:
+    """Name, default and explanation of every key, out of the source of `Config`."""
+    tree = ast.parse((ROOT / "train" / "config.py").read_text())
+    body = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Config").body
+    rows = ["| key | default | meaning |", "|---|---|---|"]
+    for field, after in zip(body, [*body[1:], None], strict=True):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+            default = (
+                "" if field.value is None else ast.unparse(field.value).replace("LORA_TARGETS", "all seven")
+            )
+            told = after.value.value if isinstance(after, ast.Expr) else ""  # type: ignore[attr-defined]
+            rows.append(f"| `{field.target.id}` | {default.strip('()')} | {' '.join(str(told).split())} |")
+    return "\n".join(rows)
+
+
+def with_table(page: str) -> str:
+    return re.sub(r"(<!-- keys.*?-->\n).*?(\n<!-- /keys -->)", rf"\1{table_of_keys()}\2", page, flags=re.S)
+
+
+def test_every_key_is_explained_in_the_page() -> None:
+    page = PAGE.read_text()
+    assert page == with_table(page), "run python tests/train/test_training_docs.py"
+    assert all(row.split("|")[3].strip() for row in table_of_keys().splitlines()[2:])
+
+
+def test_the_page_has_no_command_that_is_not_tried() -> None:
+    tried = (
+        "make setup-dev",
+        "python -m data.download",
+        "python -m train",
+        "torchrun",
+        "python -m eval",
+        "sightline run",
+    )
+    assert len(commands()) >= 11
+    assert all(command.startswith(tried) for command in commands())
+    assert "setup-dev:" in (ROOT / "Makefile").read_text()
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory, collection: Path) -> Iterator[str]:
+    """The hub's training sets, twelve rows each, served from this machine."""
+    root = tmp_path_factory.mktemp("hub")
+    for repo, files in hub_files(collection, root).items():
+        listing = root / "api" / "datasets" / repo / "tree" / "main"
+        listing.parent.mkdir(parents=True)
+        listing.write_text(
+            json.dumps([{"type": "file", "path": p, "size": f.stat().st_size} for p, f in files.items()])
+        )
+        for path, file in files.items():
+            place = root / "datasets" / repo / "resolve" / "main" / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(file, place)
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(root)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def hub_files(collection: Path, root: Path) -> dict[str, dict[str, Path]]:
+    import tarfile
+    import zipfile
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from data.sources.recipe import subsets
+
+    pairs = [json.loads(line) for line in collection.read_text().splitlines()][:12]
+    pictures = [collection.parent / pair["positive"]["image"] for pair in pairs]
+    made: dict[str, dict[str, Path]] = {s.repo: {} for s in subsets().values()}
+    scratch = root / "scratch"
+    scratch.mkdir()
+
+    def keep(repo: str, path: str) -> Path:
+        made[repo][path] = scratch / f"{len(list(scratch.iterdir()))}-{Path(path).name}"
+        return made[repo][path]
+
+    for subset in subsets().values():
+        if subset.parser == "mmeb":
+            rows = [
+                {
+                    "qry": f"<|image_1|>\nSay what it is, {subset.name}\n",
+                    "qry_image_path": f"{subset.name}/{picture.name}",
+                    "pos_text": pair["query"],
+                    **dict.fromkeys(("pos_image_path", "neg_text", "neg_image_path"), ""),
+                }
+                for pair, picture in zip(pairs, pictures, strict=True)
+            ]
+            path = f"{subset.name}/original-00000-of-00001.parquet"
+            pq.write_table(pa.Table.from_pylist(rows), keep(subset.repo, path))
+            with zipfile.ZipFile(keep(subset.repo, f"images_zip/{subset.name}.zip"), "w") as archive:
+                for picture in pictures:
+                    archive.write(picture, f"{subset.name}/{picture.name}")
+        elif subset.parser in ("vidore", "visrag"):
+            rows = [
+                {
+                    "query": pair["query"],
+                    "image": {"bytes": picture.read_bytes(), "path": picture.name},
+                    "answer": pair["query"],
+                    "source": "SlideVQA",
+                }
+                for pair, picture in zip(pairs, pictures, strict=True)
+            ]
+            pq.write_table(pa.Table.from_pylist(rows), keep(subset.repo, "data/train-00000-of-00001.parquet"))
+        elif subset.rows not in made[subset.repo]:
+            clips = [
+                {
+                    "video": f"v{i}",
+                    "conversations": [{"value": "<video>\nWhat is it?"}, {"value": pair["query"]}],
+                }
+                for i, pair in enumerate(pairs)
+            ]
+            keep(subset.repo, subset.rows).write_text("".join(json.dumps(clip) + "\n" for clip in clips))
+    with tarfile.open(
+        keep("ShareGPTVideo/train_video_and_instruction", "train_300k/chunk_0.tar.gz"), "w:gz"
+    ) as frames:
+        for i, picture in enumerate(pictures):
+            for frame in range(2):
+                frames.add(picture, f"v{i}/c01_{frame}.png")
+    return made
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, collection: Path) -> Path:
+    """A working directory as the page's reader has it."""
+    place = tmp_path_factory.mktemp("reader")
+    shutil.copytree(collection.parent, place, dirs_exist_ok=True)
+    (place / "train").symlink_to(ROOT / "train", target_is_directory=True)
+    return place
+
+
+def run(command: str, place: Path, hub: str, keys: dict[str, Any] | None = None) -> str:
+    """The command as written, with the page's keys made tiny; torchrun with 2 processes for 8.
+
+    `python -m …` runs in this process, which has torch in memory already.
+    """
+    words = shlex.split(command.replace("--nproc_per_node=8", "--standalone --nproc_per_node=2"))
+    words += [f"--{key}={json.dumps(value)}" for key, value in (keys or {}).items()]
+    if words[0] == "torchrun":
+        words[:1] = [sys.executable, "-m", "torch.distributed.run"]
+        env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        done = subprocess.run(words, cwd=place, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}\n{done.stderr[-3000:]}"
+        return done.stdout + done.stderr
+    module = {"train": "train.__main__", "data.download": "data.download"}[words[2]]
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(out):
+        patch.chdir(place)
+        patch.setenv("HF_ENDPOINT", hub)
+        assert importlib.import_module(module).main(words[3:]) == 0, f"{command}\n{out.getvalue()}"
+    return out.getvalue()
+
+
+def one(start: str, holding: str) -> str:
+    (found,) = {c for c in commands() if c.startswith(start) and holding in c}
+    return found
+
+
+def test_from_an_empty_machine_to_a_checkpoint_of_the_recipe(place: Path, hub: str) -> None:
+    """Download, dry and wet, then all 25 sources on two processes; once more on one; and the model loads."""
+    import model
+    from data.sources.recipe import subsets
+    from model.inputs import Input
+
+    said = run(one("python -m data.download", "--dry-run"), place, hub)
+    assert "to fetch" in said and "non-commercial" in said
+    (wet,) = {c for c in commands() if c.startswith("python -m data.download") and "--dry-run" not in c}
+    run(wet, place, hub)
+    assert run(one("python -m data.download", "--dry-run"), place, hub).rstrip().endswith("0 B to fetch")
+
+    said = run(one("torchrun", "vlm2vec_v2_qwen2vl_2b"), place, hub, TINY)
+    assert "300 pairs from 25 sources" in said and "2 × cpu" in said
+    state = json.loads((place / "runs/v2/checkpoint-2/trainer/state.json").read_text())
+    assert len(state["config"]["datasets"]) == len(subsets()) and not state["missing"]
+    vectors = model.load(str(place / "runs/v2/checkpoint-2"), device="cpu").embed(
+        [Input("a dog", role="query")]
+    )
+    assert vectors.shape == (1, 64)
+
+    shutil.rmtree(place / "runs/v2")
+    run(one("python -m train", "24gb"), place, hub, TINY)
+    assert (place / "runs/v2/checkpoint-2/adapter_model.safetensors").is_file()
+
+
+def test_a_model_for_ones_own_collection_is_trained_merged_and_loaded(place: Path, hub: str) -> None:
+    import model
+
+    keys = {**TINY, "max_steps": 2, "datasets": [{"type": "pairs", "path": "pairs.jsonl"}]}
+    run(one("python -m train", "own_pairs"), place, hub, keys)
+    (place / "runs/mine/checkpoint-2").rename(place / "runs/mine/checkpoint-500")
+    run(one("python -m train", "--merge"), place, hub)
+    for command in commands():
+        if command.startswith("sightline run") and "runs/mine" in command:
+            assert model.load(str(place / shlex.split(command)[-1]), device="cpu").dim == 64
+    assert model.load(str(place / "runs/mine-merged"), device="cpu").dim == 64
+
+
+def test_a_student_is_distilled_and_loaded(place: Path, hub: str) -> None:
+    import model
+
+    keys = TINY | {"model_name": "lite", "teacher": str(CHECKPOINT), "chunk_size": 0}
+    keys["datasets"] = [{"type": "pairs", "path": "pairs.jsonl"}]
+    run(one("python -m train", "distill_lite"), place, hub, keys)
+    assert model.load(str(place / "runs/lite/checkpoint-2")).dim == 64
+
+
+if __name__ == "__main__":
+    PAGE.write_text(with_table(PAGE.read_text()))
