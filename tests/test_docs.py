@@ -1,4 +1,4 @@
-"""The documentation is tested: every command and option of the command line stands in docs/cli.md, and no other."""
+"""The documentation is tested: docs/cli.md holds every command and option of the command line, and no other."""
 
 from __future__ import annotations
 
