@@ -1,4 +1,4 @@
-"""The documentation is tested: docs/cli.md holds every command and option of the command line, and no other."""
+"""The documentation is tested: docs/cli.md holds every command and option there is, and no other."""
 
 from __future__ import annotations
 
