@@ -194,10 +194,11 @@ def search(
     """Search the library with words, an image, a clip, a PDF, or any mixture."""
     from app import terminal
 
+    settings = _settings(model=model, data_dir=data_dir, base=base, dim=dim)
     query = _query(
         text, [*(image or []), *(video or []), *(pdf or [])], avoid or [], kind or [], under, after, before
     )
-    with _library(_settings(model=model, data_dir=data_dir, base=base, dim=dim), read_only=True) as library:
+    with _library(settings, read_only=True) as library:
         answer = library.search(query, k=k)
         if json_:
             _print_json(answer.to_json())
@@ -286,16 +287,17 @@ def _settings(**given: Any) -> Settings:
     from app.settings import SettingsError, read
 
     try:
-        return read(**given)
+        settings = read(**given)
     except SettingsError as error:
         _fail(str(error), 2)
+    _log_to(settings.data_dir.expanduser())
+    return settings
 
 
 @contextlib.contextmanager
 def _library(settings: Settings, read_only: bool = False) -> Iterator[Library]:
     from indexer import Library
 
-    _log_to(settings.data_dir.expanduser())
     library = Library.open(**settings.library(), read_only=read_only)
     try:
         yield library
@@ -325,7 +327,7 @@ def _query(
     before: str | None,
 ) -> Query:
     """The `Query` that the options of `search` describe; wrong ones end the command with code 2."""
-    from indexer.query import parse_date
+    from indexer.query import QueryError, period
     from indexer.records import KINDS, Part, Query
 
     if not text and not files:
@@ -340,9 +342,9 @@ def _query(
     parts += [Part(file=file.expanduser().absolute()) for file in files]
     parts += [Part(text=words, weight=-1.0) for words in avoid]
     try:
-        start = parse_date(after) if after else None
-        end = parse_date(before) if before else None
-    except ValueError as error:
+        start = period(after)[0] if after else None
+        end = period(before)[0] if before else None
+    except QueryError as error:
         _fail(str(error), 2)
     return Query(
         parts=tuple(parts),
@@ -397,6 +399,7 @@ def _fail(message: str, code: int) -> NoReturn:
 
 def main() -> None:
     """The entry point: errors of ours become one line and code 1; anything else is logged and named."""
+    logging.getLogger().addHandler(logging.NullHandler())  # until the log is open
     try:
         app()
     except KeyboardInterrupt:
