@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from indexer import places
+from data.places import locate
 from indexer.records import KINDS, Kind, LibraryError, Query
 
 NEAR_KM = 25.0
@@ -212,12 +212,12 @@ def _near(filters: Filters, value: str) -> Filters:
     position = re.fullmatch(r"\s*(-?\d+(?:\.\d+)?)\s*,\s*(-?\d+(?:\.\d+)?)\s*", where)
     if position:
         return replace(filters, near=(*filters.near, (float(position[1]), float(position[2]), km)))
-    place = places.find(where)
-    if place is None:
+    city = locate(where)
+    if city is None:
         raise QueryError(
             f"No city of more than 15,000 people is called “{where}”: write its position, near:38.72,-9.14."
         )
-    return replace(filters, near=(*filters.near, (place.lat, place.lon, km)))
+    return replace(filters, near=(*filters.near, (*city, km)))
 
 
 _FILTERS: dict[str, Callable[[Filters, str], Filters]] = {
