@@ -6,6 +6,8 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 FOLDER ?=
 ARGS   ?=
+# What to install: `make setup EXTRAS=gpu,vlm` for an NVIDIA card and the larger models.
+EXTRAS ?= cpu
 
 .PHONY: setup setup-dev run demo test test-long lint docs samples bench \
         bench-index bench-ui bench-quality bench-model bench-train bench-eval clean
@@ -14,7 +16,7 @@ ARGS   ?=
 setup: $(VENV)/.setup
 $(VENV)/.setup: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing Sightline into $(VENV) (a few minutes the first time) ..."
-	$(PIP) install --no-compile -c constraints.txt -e .
+	$(PIP) install --no-compile -c constraints.txt -e ".[$(EXTRAS)]"
 	$(BIN)/python -m model.lite_weights
 	@touch $@
 
@@ -26,7 +28,7 @@ $(VENV)/bin/python:
 setup-dev: $(VENV)/.setup-dev
 $(VENV)/.setup-dev: $(VENV)/.setup
 	$(PIP) install torch==2.13.0
-	$(PIP) install -c constraints.txt -e .[dev]
+	$(PIP) install -c constraints.txt -e ".[dev]"
 	# For the trials of the door to sentence-transformers alone, kept out of all else's way.
 	$(PIP) install --no-deps --upgrade --target $(VENV)/torchvision torchvision==0.28.0
 	sh tests/browser/install.sh

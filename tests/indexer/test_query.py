@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer import places
+from data.places import distance_km, locate
 from indexer.query import Filters, QueryError, parse, period, seconds, size
 
 
@@ -49,19 +50,13 @@ def test_any_text_at_all_is_taken_apart(text: str) -> None:
 
 def test_a_place_is_found_by_its_names_near_and_far() -> None:
     (lisbon,) = parse("near:Lisbon").filters.near
-    assert places.distance_km(lisbon[0], lisbon[1], 38.71, -9.14) < 5
+    assert distance_km(lisbon[0], lisbon[1], np.array([38.71]), np.array([-9.14])) < 5
     assert parse("near:lisboa").filters.near == (lisbon,)
     (munich,) = parse('near:"München/80km"').filters.near
     assert munich[2] == 80 and abs(munich[0] - 48.14) < 0.05
     assert parse("near:48.1,-11.5").filters.near[0][:2] == (48.1, -11.5)
-    paris_us = places.find("Paris, US")
-    assert paris_us is not None and paris_us.country == "US"
-
-
-def test_a_position_gets_the_name_of_its_city() -> None:
-    assert getattr(places.nearest(38.7139, -9.1394), "name", "") == "Lisbon"
-    assert getattr(places.nearest(48.2, 16.36), "name", "") == "Vienna"
-    assert places.nearest(0.0, -30.0) is None  # the middle of the Atlantic
+    (paris,) = parse('near:"Paris, US"').filters.near
+    assert paris[:2] == locate("Paris, United States") != locate("Paris")
 
 
 def test_dates_are_periods() -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from model.inputs import Input
 from tests.quality.ranking import Row, rank_of
-from tests.quality.sampleset import ROWS, Question
 from tests.quality.samples import SET
+from tests.quality.sampleset import ROWS, Question
 
 
 def test_the_rank_is_that_of_the_best_right_item() -> None:
