@@ -111,7 +111,7 @@ def restore(folder: Path, tower: Tower, optimizer: Optimizer, config: Config) ->
         ) from error
     import torch
 
-    for name, parameter in tower.trained().items():
+    for name, parameter in tower.trained().items() if stored else ():
         optimizer.state[parameter] = {
             "step": torch.tensor(float(state["step"])),
             **{part: stored.pop(f"{name}.{part}").to(parameter.device) for part in MOMENTS},
@@ -139,8 +139,9 @@ def _save_trainer(
 
     moments = {}
     for name, parameter in tower.trained().items():
-        for part in MOMENTS:
-            moments[f"{name}.{part}"] = optimizer.state[parameter][part].detach().to("cpu").contiguous()
+        for part, moment in optimizer.state.get(parameter, {}).items():  # none before the first step
+            if part in MOMENTS:
+                moments[f"{name}.{part}"] = moment.detach().to("cpu").contiguous()
     save_file(moments, folder / "optimizer.safetensors")
     save_file(
         {f"{rank}.{i}": s.clone() for rank, states in enumerate(random_states) for i, s in enumerate(states)},

@@ -131,6 +131,8 @@ class _Run:
     def go(self) -> Outcome:
         import torch
 
+        from train.grad_cache import random_state, set_random_state
+
         step = self._restore()
         if step == 0:  # from here on every process draws its own dropout
             torch.manual_seed(self.config.seed + 1 + self.here.rank)
@@ -144,7 +146,13 @@ class _Run:
             began = time.monotonic()
             for share in pieces(self.loader, shares, self._chunk, self.config.workers):
                 waited = time.monotonic() - began
-                numbers = self._step(step, share, log)
+                before = random_state()
+                try:
+                    numbers = self._step(step, share, log)
+                except _Interrupted:
+                    set_random_state(before)
+                    last, last_saved = self._save(step), step
+                    break
                 step += 1
                 numbers["seconds"] = time.monotonic() - began
                 numbers["waiting_s"] = waited
@@ -187,7 +195,7 @@ class _Run:
         chunks = [p.queries for p in share] + [p.positives for p in share]
         chunks += [p.negatives for p in share if p.negatives is not None]
         loss_of = self.objective.on(share)
-        loss = cached_backward(self.tower.encode, chunks, loss_of, cache=self.config.chunk_size > 0)
+        loss = cached_backward(self._encode, chunks, loss_of, cache=self.config.chunk_size > 0)
         sum_gradients(self.parameters.values())
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.max_grad_norm)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
@@ -203,6 +211,13 @@ class _Run:
             "memory_gb": memory_gb(self.tower.device.type),
             "missing": self.missing.count,
         }
+
+    def _encode(self, batch: Any) -> Tensor:
+        """The tower's. One process alone gives a step up between two chunks when it is asked to stop: on one
+        card a step takes minutes, and who asks waits seconds. Several must end their step together."""
+        if self.stop.asked and self.here.world == 1:
+            raise _Interrupted
+        return self.tower.encode(batch)
 
     def evaluate(self) -> dict[str, Any]:
         """Held-out rows: the share of queries whose own target beats every other one of their source."""
@@ -418,6 +433,10 @@ def learning_rate(config: Config, step: int) -> float:
         return config.learning_rate * (step + 1) / config.warmup_steps
     left = (config.max_steps - step) / max(1, config.max_steps - config.warmup_steps)
     return config.learning_rate * max(0.0, left)
+
+
+class _Interrupted(Exception):
+    """A step was given up; nothing of it remains but gradients."""
 
 
 class _StopSignal:

@@ -194,6 +194,48 @@ def test_sigterm_writes_a_checkpoint_and_the_same_command_goes_on(config: Config
     assert [line["step"] for line in log_of(tmp_path)] == list(range(1, step + 3))
 
 
+def test_a_step_that_is_given_up_leaves_no_trace(config: Configure, tmp_path: Path) -> None:
+    """Asked to stop in the middle of a step: the checkpoint is that of the step before, to the bit."""
+    changes = {"lora_dropout": 0.1, "max_steps": 4, "save_steps": 2}
+    undisturbed = train(config(**changes), tmp_path / "whole")
+    entries = [{"type": "asks-to-stop", "path": config().datasets[0]["path"]}]
+    AsksToStop.at = 2 * 16 + 3  # a row of the third step
+    outcome = train(config(**changes, datasets=entries), tmp_path / "given-up")
+    assert outcome.stopped and outcome.step == 2
+    AsksToStop.at = None
+    resumed = train(config(**changes, datasets=entries), tmp_path / "given-up")
+    assert undisturbed.checkpoint is not None and resumed.checkpoint is not None
+    assert_same(undisturbed.checkpoint, resumed.checkpoint)
+
+
+@register("asks-to-stop")
+class AsksToStop(Pairs):
+    """SIGTERM while a step's rows are read."""
+
+    at: int | None = None
+    read = 0
+
+    def __getitem__(self, row: int) -> Pair:
+        AsksToStop.read += 1
+        if AsksToStop.read - 1 == self.at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().__getitem__(row)
+
+
+@pytest.mark.parametrize("changes", [{}, {"lora_rank": 0}], ids=["LoRA", "all weights"])
+def test_bfloat16_learns_with_a_float32_loss(
+    config: Configure, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    run = config(dtype="bfloat16", max_steps=5, chunk_size=8, **changes)
+    assert train(run, tmp_path).step == 5
+    curve = losses(tmp_path)
+    assert np.isfinite(curve).all() and curve[-1] < 0.7 * curve[0]
+    tower = open_tower(run)
+    assert {p.dtype for p in tower.trained().values()} == {torch.float32}
+    frozen = {p.dtype for p in tower.module.parameters() if not p.requires_grad}
+    assert frozen == ({torch.bfloat16} if run.lora_rank else {torch.float32})
+
+
 def test_two_processes_follow_the_same_loss_curve_as_one(config: Configure, tmp_path: Path) -> None:
     run = config(max_steps=6, chunk_size=4)
     pair = start(run, tmp_path / "two", sys.executable, "-m", "torch.distributed.run", "--standalone",
