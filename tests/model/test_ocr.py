@@ -1,0 +1,188 @@
+"""Text in pictures is read where it is plain, and nothing is read where there is none."""
+
+import logging
+import math
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw, ImageFont
+
+from model import lite_weights
+from model.embedder import ModelError
+from model.ocr import Box, TextReader, boxes_of, islands, read_text, smallest_rectangle
+
+
+def page(
+    *lines: str, size: int = 26, width: int = 900, ground: str = "white", ink: str = "black"
+) -> Image.Image:
+    picture = Image.new("RGB", (width, 40 + len(lines) * size * 3 // 2), ground)
+    draw = ImageDraw.Draw(picture)
+    for number, line in enumerate(lines):
+        draw.text((30, 20 + number * size * 3 // 2), line, ink, ImageFont.load_default(size))
+    return picture
+
+
+def read(picture: Image.Image) -> str:
+    return read_text(np.asarray(picture))
+
+
+LETTER = (
+    "Invoice CH-2023-0417",
+    "for the new chimney of the cabin",
+    "Total 2,350.00 paid on 3 July 2023",
+    "Please keep this letter for the insurance.",
+)
+
+
+def words(text: str) -> Counter[str]:
+    return Counter(re.findall(r"[\w.,-]+", text.lower()))
+
+
+def test_a_letter_is_read_line_by_line_from_top_to_bottom() -> None:
+    lines = read(page(*LETTER)).splitlines()
+    assert [line.replace(" ", "") for line in lines] == [line.replace(" ", "") for line in LETTER]
+
+
+@pytest.mark.parametrize("ground, ink", [("black", "white"), ("#204080", "#ffe060"), ("#c0c0c0", "#303030")])
+def test_colours_do_not_matter(ground: str, ink: str) -> None:
+    assert words(read(page(*LETTER, ground=ground, ink=ink))) == words("\n".join(LETTER))
+
+
+@pytest.mark.parametrize("degrees", [-30, -9, 6, 20])
+def test_a_tilted_sign_is_read(degrees: int) -> None:
+    sign = page("", "", "", "Departure gate B17 to Lisbon", "", "", "", size=44).rotate(
+        degrees, fillcolor="white"
+    )
+    assert words(read(sign)) == words("Departure gate B17 to Lisbon")
+
+
+@pytest.mark.parametrize("degrees", [90, -90])
+def test_a_line_along_the_spine_of_a_book_is_read_either_way(degrees: int) -> None:
+    spine = page("The history of lighthouses", size=40, width=640).rotate(degrees, expand=True)
+    assert words(read(spine)) == words("The history of lighthouses")
+
+
+def test_small_print_of_a_dense_page_is_read() -> None:
+    text = "The committee met on Tuesday and approved the minutes of the previous meeting held in May."
+    dense = read(page(*([text] * 20), size=18, width=906))
+    expected = words(" ".join([text] * 20))
+    assert sum((words(dense) & expected).values()) > 0.95 * sum(expected.values())
+
+
+def test_what_stands_side_by_side_is_one_line() -> None:
+    picture = page("", "", width=1000)
+    draw = ImageDraw.Draw(picture)
+    for x, word in ((700, "right"), (40, "left"), (380, "middle")):
+        draw.text((x, 30), word, "black", ImageFont.load_default(30))
+    assert read(picture) == "left middle right"
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.full((300, 400, 3), 255, np.uint8),
+        np.zeros((300, 400, 3), np.uint8),
+        np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8),
+        np.zeros((1, 1, 3), np.uint8),
+        np.zeros((20, 9000, 3), np.uint8),
+        np.zeros((0, 5, 3), np.uint8),
+    ],
+    ids=["white", "black", "noise", "one pixel", "a thread", "nothing"],
+)
+def test_nothing_is_read_where_nothing_is_written(picture: np.ndarray) -> None:
+    assert read_text(picture) == ""
+
+
+def test_photographs_without_text_give_none() -> None:
+    from importlib.resources import files
+
+    for name in ("cheetah1.jpg",):
+        photo = Image.open(str(files("gradio") / "media_assets" / "images" / name)).convert("RGB")
+        assert len(read(photo)) <= 3
+
+
+def test_it_is_silent(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    TextReader.load().read(np.asarray(page("quiet please")))
+    out, err = capfd.readouterr()
+    assert out == err == "" and not caplog.records
+
+
+def test_missing_networks_say_what_and_what_to_run(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lite_weights, "places", lambda name="lite": [tmp_path])
+    with pytest.raises(
+        ModelError, match=r"reading text in pictures are missing .*python -m model\.lite_weights"
+    ):
+        TextReader.load()
+
+
+def test_an_array_that_is_no_picture_is_named() -> None:
+    with pytest.raises(ModelError, match=r"uint8 \[H, W, 3\]"):
+        read_text(np.zeros((40, 40), np.uint8))
+
+
+masks = st.integers(1, 12).flatmap(
+    lambda h: st.integers(1, 12).flatmap(
+        lambda w: st.lists(st.booleans(), min_size=h * w, max_size=h * w).map(
+            lambda bits: np.array(bits).reshape(h, w)
+        )
+    )
+)
+
+
+@settings(deadline=None)
+@given(mask=masks)
+def test_islands_are_the_connected_parts(mask: np.ndarray) -> None:
+    """Against a flood fill."""
+    found = {
+        frozenset((int(r), x) for r, a, b in zip(*runs, strict=True) for x in range(a, b))
+        for runs in islands(mask)
+    }
+    todo = set(map(tuple, np.argwhere(mask).tolist()))
+    expected = set()
+    while todo:
+        edge, island = [todo.pop()], set()
+        while edge:
+            row, column = edge.pop()
+            island.add((row, column))
+            for near in [(row + i, column + j) for i in (-1, 0, 1) for j in (-1, 0, 1)]:
+                if near in todo:
+                    todo.remove(near)
+                    edge.append(near)
+        expected.add(frozenset(island))
+    assert found == expected
+
+
+@settings(deadline=None)
+@given(
+    length=st.floats(20, 300),
+    height=st.floats(2, 15),
+    angle=st.floats(-math.pi / 4 + 0.01, math.pi / 4 - 0.01),
+    x=st.floats(-50, 50),
+)
+def test_the_smallest_rectangle_around_a_rectangle_is_itself(
+    length: float, height: float, angle: float, x: float
+) -> None:
+    box = Box(x, 7.0, length, height, angle)
+    inside = np.random.default_rng(1).uniform(0, 1, (20, 4))
+    inside /= inside.sum(1, keepdims=True)
+    found = smallest_rectangle(np.concatenate([box.corners(), inside @ box.corners()]))
+    assert np.allclose(
+        [found.x, found.y, found.length, found.height, found.angle],
+        [x, 7.0, length, height, angle],
+        atol=1e-3,
+    )
+
+
+def test_a_core_in_the_map_becomes_one_grown_box() -> None:
+    likely = np.zeros((60, 200), np.float32)
+    likely[28:34, 40:160] = 0.9
+    likely[5:7, 5:7] = 0.9  # too small
+    likely[50:56, 20:90] = 0.4  # too unsure
+    (box,) = boxes_of(likely)
+    assert abs(box.x - 100) < 1 and abs(box.y - 31) < 1
+    assert box.height > 6 + 8 and box.length > 120 + 8 and abs(box.angle) < 1e-6
