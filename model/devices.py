@@ -42,7 +42,7 @@ def pick_dtype(dtype: str, device: torch.device, config: dict[str, Any]) -> tupl
 
     if dtype == "int8":
         if device.type != "cpu":
-            raise ModelError("int8 runs on a CPU only; take --dtype bfloat16 on an accelerator.")
+            raise ModelError("int8 runs on a CPU only; take bfloat16 on an accelerator.")
         return torch.float32, True
     if dtype != "auto" and dtype not in NAMES:
         raise ModelError(f"There is no dtype {dtype}; choose auto, float32, bfloat16, float16 or int8.")

@@ -7,6 +7,7 @@ names and downloads are model/registry.py's.
 
 from __future__ import annotations
 
+import types
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,23 @@ def load_backbone(folder: Path, device: torch.device, dtype: torch.dtype, attent
                 f"{folder} holds values that are not numbers, in {name}; "
                 f"the file is damaged or its training failed."
             )
+    patches_as_products(model)
     return model.eval().requires_grad_(False)
+
+
+def patches_as_products(model: Any) -> None:
+    """Let the vision tower cut patches by matrix product, in place: its 3-D convolution has stride = kernel.
+
+    The same numbers; on a CPU the convolution took five times as long (17 % of a two-layer model's time).
+    """
+    embed = model.visual.patch_embed
+    embed.forward = types.MethodType(_patches_by_product, embed)
+
+
+def _patches_by_product(embed: Any, hidden_states: torch.Tensor) -> torch.Tensor:
+    weight = embed.proj.weight.flatten(1)
+    rows = hidden_states.view(-1, weight.shape[1]).to(weight.dtype)
+    return nn.functional.linear(rows, weight, embed.proj.bias)
 
 
 def pick_attention(attention: str, device: torch.device, dtype: torch.dtype) -> str:

@@ -41,6 +41,9 @@ MAX_TOKENS = 16384
 # Text that a picture-laden input may always keep.
 TEXT_RESERVE = 256
 FRAMES = 8
+# (padded tokens of a batch, tokens of padding after which another batch is cheaper), by kind of device. On a
+# CPU a batch costs the reading of the weights, as much as 30 tokens of work (float32, 2B, make bench-model).
+BATCH_TOKENS = {"cpu": (4096, 64), "accelerator": (32768, 4096)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +159,8 @@ class QwenVLEmbedder:
         self.pixels = pixels
         self.family = family
         self.max_tokens = min(max_tokens, text.max_position_embeddings)
-        self.batch_tokens = batch_tokens or (4096 if self.device.type == "cpu" else 32768)
+        budget, self.padding = BATCH_TOKENS["cpu" if self.device.type == "cpu" else "accelerator"]
+        self.batch_tokens = batch_tokens or budget
         self.encoder = Encoder(model, patches_at_once=max(16384, 4 * self.batch_tokens))
         self._first_size = first_size
         self.image_id, self.video_id = config.image_token_id, config.video_token_id
@@ -203,14 +207,14 @@ class QwenVLEmbedder:
     def embed_prepared(self, rows: Sequence[Prepared]) -> np.ndarray:
         """float32 [len(rows), dim]: batches of like length, each at most `batch_tokens` padded tokens."""
         out = np.empty((len(rows), self.dim), dtype=np.float32)
-        for places in plan_batches([len(row) for row in rows], self.batch_tokens):
+        for places in plan_batches([len(row) for row in rows], self.batch_tokens, self.padding):
             with torch.inference_mode():
                 vectors = self.encode(self.collate_prepared([rows[i] for i in places]))
             out[places] = vectors.float().cpu().numpy()
         if not np.isfinite(out).all():
             raise ModelError(
                 f"{self.id} gave vectors that are not numbers; half precision may be too narrow "
-                f"for it: try --dtype float32."
+                f"for it: try dtype float32."
             )
         return out
 

@@ -74,7 +74,7 @@ class SentenceTransformersEmbedder:
                 )
                 out[[members[i] for i in batch]] = np.asarray(vectors, dtype=np.float32)
         if not np.isfinite(out).all():
-            raise ModelError(f"{self.id} gave vectors that are not numbers; try --dtype float32.")
+            raise ModelError(f"{self.id} gave vectors that are not numbers; try dtype float32.")
         return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
 
     def _text(self, text: str) -> str:

@@ -192,13 +192,20 @@ def test_too_many_pictures_are_shrunk_until_they_fit() -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(lengths=st.lists(st.integers(1, 500), max_size=60), budget=st.integers(1, 2000))
-def test_batches_hold_every_input_once_and_keep_to_the_budget(lengths: list[int], budget: int) -> None:
-    batches = plan_batches(lengths, budget)
+@given(
+    lengths=st.lists(st.integers(1, 500), max_size=60),
+    budget=st.integers(1, 2000),
+    padding=st.none() | st.integers(0, 300),
+)
+def test_batches_hold_every_input_once_and_keep_to_the_budget(
+    lengths: list[int], budget: int, padding: int | None
+) -> None:
+    batches = plan_batches(lengths, budget, padding)
     assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
     for batch in batches:
         longest = max(lengths[i] for i in batch)
         assert len(batch) == 1 or len(batch) * longest <= budget
+        assert padding is None or sum(longest - lengths[i] for i in batch) <= padding
 
 
 # -- number formats, devices, training ------------------------------------------------------------
