@@ -13,9 +13,13 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from data.mmeb.task import DataVersion, Task
 from eval.catalogue import UnknownDataset, all_tasks, select
+
+if TYPE_CHECKING:
+    from model.embedder import Embedder
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,16 +71,21 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--own_wording", action="store_true", help="the model's own wording instead of the protocol's prompts"
     )
+    add(
+        "--through_index",
+        action="store_true",
+        help="ask Sightline itself: its index, words and meaning together",
+    )
     add("--list", action="store_true", help="list the tasks and leave")
     return parser
 
 
 def _run(asked: argparse.Namespace, tasks: list[Task]) -> int:
-    from eval import leaderboard
+    from eval import index_loop, leaderboard
     from eval.cache import CacheError
     from eval.embedding import Worker
     from eval.runner import Outcome, RunError, Settings, run
-    from model.embedder import ModelError, load
+    from model.embedder import ModelError
 
     worker = Worker.here()
     leads = worker.rank == 0
@@ -91,24 +100,7 @@ def _run(asked: argparse.Namespace, tasks: list[Task]) -> int:
             f"python -m data.download --root {asked.data} --only mmeb-eval"
         )
         return 1
-    device = asked.device
-    if device == "auto" and worker.count > 1:
-        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if _cuda() else "cpu"
-    try:
-        embedder = load(
-            asked.model_path,
-            device=device,
-            dtype=asked.dtype,
-            base=asked.base,
-            dim=asked.dim,
-            min_pixels=asked.min_pixels or None,
-            max_pixels=asked.max_pixels or None,
-        )
-    except ModelError as error:
-        say(str(error))
-        return 1
-    name = asked.name or _name(asked.model_path, asked.reference_compatible)
-    settings = Settings(asked.reference_compatible, asked.data_version, not asked.own_wording)
+    name = asked.name or _name(asked.model_path, asked)
     shown = [0.0]
 
     def report(o: Outcome) -> None:
@@ -128,18 +120,32 @@ def _run(asked: argparse.Namespace, tasks: list[Task]) -> int:
             say(f"  {task}: {done} of {of} embedded")
 
     try:
-        outcomes = run(
-            tasks,
-            embedder,
-            asked.data,
-            asked.output_dir,
-            asked.cache_dir or _cache(),
-            name=name,
-            settings=settings,
-            report=report,
-            progress=progress,
-            worker=worker,
-        )
+        if asked.through_index:
+            outcomes = index_loop.run(
+                tasks,
+                asked.model_path,
+                asked.data,
+                asked.output_dir,
+                name=name,
+                version=asked.data_version,
+                report=report,
+            )
+            about: dict[str, Any] = {"model_id": f"sightline with {asked.model_path}", "dim": None}
+        else:
+            embedder = _load(asked, worker.count)
+            outcomes = run(
+                tasks,
+                embedder,
+                asked.data,
+                asked.output_dir,
+                asked.cache_dir or _cache(),
+                name=name,
+                settings=Settings(asked.reference_compatible, asked.data_version, not asked.own_wording),
+                report=report,
+                progress=progress,
+                worker=worker,
+            )
+            about = {"model_id": embedder.id, "dim": embedder.dim}
     except (RunError, CacheError, ModelError) as error:
         say(str(error))
         return 1
@@ -148,8 +154,7 @@ def _run(asked: argparse.Namespace, tasks: list[Task]) -> int:
         return 1
     if not leads:
         return 0
-    about = {"model_id": embedder.id, "dim": embedder.dim, "data_version": asked.data_version}
-    about["reference_compatible"] = asked.reference_compatible
+    about |= {"data_version": asked.data_version, "reference_compatible": asked.reference_compatible}
     table = leaderboard.write(asked.output_dir, name, outcomes, about, asked.data_version)
     averages = [f"{r.name} {table.columns[name][r.name].percent:.2f}" for r in table.rows
                 if r.level in ("overall", "modality") and r.name in table.columns[name]]  # fmt: skip
@@ -160,13 +165,32 @@ def _run(asked: argparse.Namespace, tasks: list[Task]) -> int:
     return 0 if scored else 1
 
 
-def _name(path: str, compatible: bool) -> str:
+def _load(asked: argparse.Namespace, workers: int) -> Embedder:
+    from model.embedder import load
+
+    device = asked.device
+    if device == "auto" and workers > 1:
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if _cuda() else "cpu"
+    return load(
+        asked.model_path,
+        device=device,
+        dtype=asked.dtype,
+        base=asked.base,
+        dim=asked.dim,
+        min_pixels=asked.min_pixels or None,
+        max_pixels=asked.max_pixels or None,
+    )
+
+
+def _name(path: str, asked: argparse.Namespace) -> str:
     folder = Path(path)
     plain = path
     if folder.is_dir():
         whole = folder.resolve()
         plain = f"{whole.parent.name}/{whole.name}" if whole.name.startswith("checkpoint") else whole.name
-    return f"{plain} (reference-compatible)" if compatible else plain
+    if asked.through_index:
+        return f"{plain} through Sightline"
+    return f"{plain} (reference-compatible)" if asked.reference_compatible else plain
 
 
 def _cache() -> Path:

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -34,14 +35,16 @@ KS = (1, 5, 10)
 # up to 3.6e-7 (measured: float32, 64 to 2048 dimensions, 1 to 1000 rows by 130 to 10,007 columns, OpenBLAS).
 TIE = 1e-6
 
-# Columns scanned as one group when the best k are picked out of very many (see `_best`).
-_GROUP = 128
+# Columns looked at as one group when the best few are picked out of very many (`_best`), largest that leaves
+# enough groups. One pass over 100,000: 0.26 ms a row in groups of 128, 0.05 in groups of 512, 0.01 without.
+_GROUPS = (512, 64)
+_LOWEST = np.finfo(np.float32).min
 
 
 def score_ranking(
     ranking: Sequence[Hashable],
     relevant: Hashable | Iterable[Hashable],
-    grades: Mapping[Hashable, float] | None = None,
+    grades: Mapping[Any, float] | None = None,
     ks: Sequence[int] = KS,
 ) -> dict[str, float]:
     """The metrics of one ranked list: `{"hit@1": 0.0, "ndcg_linear@5": …}`.
@@ -217,12 +220,10 @@ def rank(
                scores keep the order of the columns, which is what the original does wherever its
                sort happens to be stable, and what gives a collapsed model hit@1 = 1 there.
 
-    A score that is not finite counts as the lowest.
+    A score that is not a number, or infinite, counts as the lowest.
     """
     if ties not in ("against", "stored"):
         raise ValueError(f'ties must be "against" or "stored", not {ties!r}')
-    if not np.isfinite(scores.sum(dtype=np.float64)):  # one pass; the second only when something is wrong
-        np.copyto(scores, np.float32(np.finfo(np.float32).min), where=~np.isfinite(scores))
     if offered is not None:
         np.copyto(scores, -np.inf, where=~offered)
     rel_columns, rel_grades = relevance.padded()
@@ -231,7 +232,8 @@ def rank(
         here &= np.take_along_axis(offered, np.maximum(rel_columns, 0), axis=1)
     rows = np.broadcast_to(np.arange(len(scores))[:, None], rel_columns.shape)
     rel_scores = np.full(rel_columns.shape, -np.inf, dtype=np.float32)
-    rel_scores[here] = scores[rows[here], rel_columns[here]]
+    own = scores[rows[here], rel_columns[here]]
+    rel_scores[here] = np.where(np.isfinite(own), own, _LOWEST)
     scores[rows[here], rel_columns[here]] = -np.inf
     other_columns, other_scores = _best(scores, depth)
 
@@ -262,24 +264,34 @@ def rank(
     )
 
 
+def _clean(scores: np.ndarray) -> None:
+    wrong = ~(scores < np.inf)
+    if wrong.any():
+        scores[wrong] = _LOWEST
+
+
 def _best(scores: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
     """Columns and scores of the `depth` largest of each row, largest first, equal ones by column.
 
-    A row of 100,000 is not sorted: the largest of each group of 128 is taken in one pass over
-    memory, and only the `depth` groups with the largest maxima can hold the answer.
+    A row of 100,000 is not sorted: the largest of each group of neighbours is taken in one pass over
+    memory, only the `depth` groups with the largest maxima can hold the answer, and those are
+    looked at in the same way again.
     """
     n, m = scores.shape
     depth = min(depth, m)
-    groups = m // _GROUP
-    if groups <= 2 * depth:
+    size = next((size for size in _GROUPS if m // size > 2 * depth), None)
+    if size is None:
+        _clean(scores)
         order = np.argsort(-scores, axis=1, kind="stable")[:, :depth]
         return order, np.take_along_axis(scores, order, axis=1)
-    body = scores[:, : groups * _GROUP].reshape(n, groups, _GROUP)
+    cut = m // size * size
+    body = scores[:, :cut].reshape(n, -1, size)
     maxima = body.max(axis=2)
+    if not (maxima < np.inf).all() or not (scores[:, cut:] < np.inf).all():  # NaN is not less
+        _clean(scores)
+        maxima = body.max(axis=2)
     chosen = np.sort(np.argsort(-maxima, axis=1, kind="stable")[:, :depth], axis=1)
-    columns = (chosen[:, :, None] * _GROUP + np.arange(_GROUP)).reshape(n, -1)
-    rest = np.arange(groups * _GROUP, m)
-    columns = np.concatenate([columns, np.broadcast_to(rest, (n, len(rest)))], axis=1)
-    values = np.take_along_axis(scores, columns, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")[:, :depth]
-    return np.take_along_axis(columns, order, axis=1), np.take_along_axis(values, order, axis=1)
+    columns = (chosen[:, :, None] * size + np.arange(size)).reshape(n, -1)
+    columns = np.concatenate([columns, np.broadcast_to(np.arange(cut, m), (n, m - cut))], axis=1)
+    places, values = _best(np.take_along_axis(scores, columns, axis=1), depth)
+    return np.take_along_axis(columns, places, axis=1), values

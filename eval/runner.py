@@ -93,11 +93,12 @@ def run(
     folder = output / "mmeb" / slug(name or embedder.id)
     outcomes = []
     with (
-        _own(output, folder, worker),
+        own(output, folder, worker),
         _closing(EmbeddingCache(cache_folder, embedder.id, embedder.dim)) as cache,
     ):
         if worker.rank == 0:
-            _claim(folder, name or embedder.id, embedder, speaker, settings)
+            about = {"name": name or embedder.id, "model_id": embedder.id, "dim": embedder.dim}
+            claim(folder, {**about, **asdict(settings), "prompts": speaker.prompts})
             cache.forget_failures()
         worker.wait_for_all()
         for task in tasks:
@@ -106,7 +107,7 @@ def run(
             try:
                 data = read_task(task, data_root)
             except DataMissing as error:
-                outcome = Outcome(task.name, "missing", _how_to_get(error, data_root))
+                outcome = Outcome(task.name, "missing", how_to_get(error, data_root))
             except DataBroken as error:
                 outcome = Outcome(task.name, "broken", str(error))
             else:
@@ -120,11 +121,7 @@ def run(
                         outcome, scored = _score(task, data, keys, cache, settings)
                         outcome.embedded = fresh
                         outcome.seconds = round(time.perf_counter() - began, 3)
-                        _write_rankings(folder / f"{task.name}.parquet", data, scored)
-                        _replace(
-                            folder / f"{task.name}.json",
-                            json.dumps({"stamp": stamp, **asdict(outcome)}, indent=1),
-                        )
+                        write_result(folder, data, outcome, scored, stamp)
             if worker.rank == 0:
                 outcomes.append(outcome)
                 if report is not None:
@@ -183,10 +180,9 @@ def slug(model: str) -> str:
     return re.sub(r"[^A-Za-z0-9._@-]+", "_", model).strip("_")[-100:]
 
 
-def _claim(folder: Path, name: str, embedder: Embedder, speaker: Speaker, settings: Settings) -> None:
+def claim(folder: Path, about: dict[str, Any]) -> None:
+    """Say in `run.json` what this folder holds. Raises `RunError` if it holds something else."""
     folder.mkdir(parents=True, exist_ok=True)
-    about = {"name": name, "model_id": embedder.id, "dim": embedder.dim, "prompts": speaker.prompts}
-    about |= {k: v for k, v in asdict(settings).items() if k != "prompts"}
     path = folder / "run.json"
     if path.exists():
         before = json.loads(path.read_text("utf-8"))
@@ -201,7 +197,7 @@ def _claim(folder: Path, name: str, embedder: Embedder, speaker: Speaker, settin
 
 
 @contextmanager
-def _own(output: Path, folder: Path, worker: Worker) -> Iterator[None]:
+def own(output: Path, folder: Path, worker: Worker) -> Iterator[None]:
     """One run at a time in an output folder. The lock goes with the process, however it ends."""
     if worker.rank > 0:
         yield
@@ -268,6 +264,12 @@ def _finished(folder: Path, task: Task, stamp: str) -> Outcome | None:
     return Outcome(**{**written, "reused": True})
 
 
+def write_result(folder: Path, data: TaskData, outcome: Outcome, scored: Scored, stamp: str) -> None:
+    """`<task>.parquet` and `<task>.json`; the second last, since it says that both are there."""
+    _write_rankings(folder / f"{outcome.task}.parquet", data, scored)
+    _replace(folder / f"{outcome.task}.json", json.dumps({"stamp": stamp, **asdict(outcome)}, indent=1))
+
+
 def _write_rankings(path: Path, data: TaskData, scored: Scored) -> None:
     """One row a query: what was asked, what is relevant, the top of the ranking, its metrics."""
     import pyarrow as pa
@@ -299,7 +301,8 @@ def _replace(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def _how_to_get(error: DataMissing, root: Path) -> str:
+def how_to_get(error: DataMissing, root: Path) -> str:
+    """What is missing, and the command that fetches it."""
     if not error.repositories:
         return str(error)
     return f"{error}; python -m data.download --root {root} --only {' '.join(error.repositories)}"

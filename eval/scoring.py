@@ -57,9 +57,10 @@ def score(
         relevance = Relevance.of(relevant)
         columns = candidates.vectors.T
         size = max(1, BLOCK // max(1, columns.shape[1]))
+        space = np.empty((min(n, size), columns.shape[1]), dtype=np.float32)  # one block's memory, used again
         for a in range(0, n, size):
             b = min(n, a + size)
-            scores = queries.vectors[a:b] @ columns
+            scores = np.matmul(queries.vectors[a:b], columns, out=space[: b - a])
             scores[:, lost] = _LOWEST
             parts.append((rank(scores, relevance.rows(a, b), DEPTH, ties=ties), None))
     else:

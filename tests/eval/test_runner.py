@@ -361,8 +361,8 @@ def test_one_output_folder_takes_one_run_at_a_time(mmeb: Path, tmp_path: Path) -
 import sys
 from pathlib import Path
 from eval.embedding import Worker
-from eval.runner import _own
-with _own(Path({str(tmp_path)!r}), Path(), Worker()):
+from eval.runner import own
+with own(Path({str(tmp_path)!r}), Path(), Worker()):
     print("held", flush=True)
     sys.stdin.read()
 """

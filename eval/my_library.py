@@ -1,0 +1,212 @@
+"""The same metrics on a person's own library and judgements, to choose a model with.
+
+Built around `evaluate`: lines of "for this query, these are right", a search (any callable, in
+practice `Library.search`), and the metrics of `eval.metrics`. It knows nothing of libraries or
+models; whoever calls it brings the search.
+
+A line of QUERIES.jsonl:
+
+    {"query": "a dog in snow", "relevant": ["holiday/dog.jpg"]}
+    {"query": "the landing", "relevant": [{"path": "trip.mp4", "start_s": 60, "end_s": 90}]}
+    {"query": "quarterly revenue", "relevant": [{"path": "a.pdf", "page": 12, "grade": 3}, "b.pdf"]}
+
+A path that is not absolute counts from the folder of QUERIES.jsonl. Without page or time, any
+part of the file is right. Grades are for NDCG; without one it is 1.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from eval.metrics import KS, score_ranking
+
+
+class JudgementError(Exception):
+    """QUERIES.jsonl cannot be used. `str(error)` names the line and what is wrong with it."""
+
+
+class Found(Protocol):
+    """What a search returns: `indexer.records.Hit` is one."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def also_at(self) -> tuple[str, ...]: ...
+    @property
+    def page(self) -> int | None: ...
+    @property
+    def start_s(self) -> float | None: ...
+    @property
+    def end_s(self) -> float | None: ...
+
+
+Search = Callable[[str, int], Sequence[Found]]
+"""Words and how many hits -> hits, best first."""
+
+
+@dataclass(frozen=True)
+class Right:
+    """One right answer. Without `page` and times, the whole file."""
+
+    path: Path
+    page: int | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    grade: float = 1.0
+
+    def matches(self, hit: Found) -> bool:
+        """The hit is (a part of) this answer; a window counts if it overlaps the judged stretch."""
+        if not any(Path(p) == self.path for p in (hit.path, *hit.also_at)):
+            return False
+        if self.page is not None and hit.page != self.page:
+            return False
+        if self.start_s is None and self.end_s is None:
+            return True
+        if hit.start_s is None or hit.end_s is None:
+            return False
+        end = float("inf") if self.end_s is None else self.end_s
+        return hit.start_s < end and hit.end_s > (self.start_s or 0.0)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    query: str
+    relevant: tuple[Right, ...]
+
+
+@dataclass
+class LibraryReport:
+    """`scores` means over queries, fractions; `queries` one line each, in order."""
+
+    model: str
+    scores: dict[str, float]
+    queries: list[dict[str, Any]] = field(default_factory=list)
+    took_ms: float = 0.0
+    absent: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "queries": len(self.queries),
+            "scores": {k: round(v, 6) for k, v in self.scores.items()},
+            "took_ms": round(self.took_ms, 2),
+            "absent": self.absent,
+            "per_query": self.queries,
+        }
+
+    def as_text(self) -> str:
+        """For a person: the numbers that matter, then what was missed."""
+        s = self.scores
+        lines = [
+            f"{len(self.queries)} queries with {self.model}, {self.took_ms:.0f} ms each",
+            f"  first hit right   {100 * s['hit@1']:5.1f} %",
+            f"  right in first 5  {100 * s['hit@5']:5.1f} %",
+            f"  right in first 10 {100 * s['hit@10']:5.1f} %",
+            f"  NDCG@5            {100 * s['ndcg_linear@5']:5.1f} %",
+            f"  MRR@10            {100 * s['mrr@10']:5.1f} %",
+        ]
+        missed = [q["query"] for q in self.queries if q["hit@10"] == 0]
+        if missed:
+            lines.append(f"Not in the first 10: {'; '.join(missed[:10])}{' …' if len(missed) > 10 else ''}")
+        if self.absent:
+            lines.append(
+                f"Judged but not on disk: {', '.join(self.absent[:5])}{' …' if len(self.absent) > 5 else ''}"
+            )
+        return "\n".join(lines)
+
+
+def read_judgements(path: Path) -> list[Judgement]:
+    """The lines of QUERIES.jsonl. Raises `JudgementError`."""
+    out = []
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise JudgementError(f"{path} cannot be read ({error})") from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            out.append(_judgement(json.loads(line), path.resolve().parent))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            wanted = '{"query": "words", "relevant": ["file"]}'
+            raise JudgementError(
+                f"{path}, line {number}: {_said(error)}; a line looks like {wanted}"
+            ) from None
+    if not out:
+        raise JudgementError(f"{path} holds no queries")
+    return out
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"{error.args[0]!r} is missing"
+    return "not a JSON object" if isinstance(error, (json.JSONDecodeError, AttributeError)) else str(error)
+
+
+def _judgement(line: Mapping[str, Any], folder: Path) -> Judgement:
+    if not isinstance(line.get("query", ""), str) or not line["query"].strip():
+        raise ValueError("the query is empty")
+    relevant = line["relevant"]
+    relevant = [relevant] if isinstance(relevant, (str, dict)) else relevant
+    if not relevant:
+        raise ValueError("nothing is named as relevant")
+    rights = []
+    for item in relevant:
+        if isinstance(item, str):
+            item = {"path": item}
+        unknown = set(item) - {"path", "page", "start_s", "end_s", "grade"}
+        if unknown:
+            raise ValueError(f"unknown field {sorted(unknown)[0]!r} of a relevant item")
+        where = folder / Path(item["path"]).expanduser()
+        rights.append(Right(**{**item, "path": where, "grade": float(item.get("grade", 1.0))}))
+    return Judgement(line["query"], tuple(rights))
+
+
+def evaluate(judgements: Sequence[Judgement], search: Search, model: str = "") -> LibraryReport:
+    """Ask every query and score the answers.
+
+    Several hits inside one right answer (windows of one stretch, pages of one whole file) are that
+    answer once: the first counts, the others take no place. An answer found nowhere is a miss.
+    """
+    depth = max(KS)
+    report = LibraryReport(model, {})
+    totals: dict[str, list[float]] = {}
+    took = 0.0
+    for judgement in judgements:
+        began = time.perf_counter()
+        # More than `depth`, since repeats of one right answer take no place.
+        hits = search(judgement.query, 4 * depth)
+        took += time.perf_counter() - began
+        ranking = _names(hits, judgement.relevant)[:depth]
+        grades = {i: right.grade for i, right in enumerate(judgement.relevant)}
+        scores = score_ranking(ranking, list(grades), grades, ks=KS)
+        for name, value in scores.items():
+            totals.setdefault(name, []).append(value)
+        first = next((place for place, name in enumerate(ranking, 1) if isinstance(name, int)), None)
+        report.queries.append({"query": judgement.query, "found_at": first, **scores})
+    report.scores = {name: float(np.mean(values)) for name, values in totals.items()}
+    report.took_ms = 1000 * took / len(judgements)
+    report.absent = sorted({str(r.path) for j in judgements for r in j.relevant if not r.path.exists()})
+    return report
+
+
+def _names(hits: Sequence[Found], relevant: Sequence[Right]) -> list[int | str]:
+    """Each hit as the right answer it belongs to (an index), or as itself."""
+    out: list[int | str] = []
+    for place, hit in enumerate(hits):
+        fits = [i for i, right in enumerate(relevant) if right.matches(hit)]
+        # The narrowest judgement first, so that a file and a page of it can both be named.
+        fits.sort(key=lambda i: (relevant[i].page is None and relevant[i].start_s is None, i))
+        new = [i for i in fits if i not in out]
+        if new:
+            out.append(new[0])
+        elif not fits:
+            out.append(f"hit {place}")
+    return out

@@ -1,0 +1,111 @@
+"""Judgements of one's own: what counts as right, and what is said about a bad line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from eval.my_library import JudgementError, evaluate, read_judgements
+
+
+@dataclass
+class Hit:
+    path: str
+    page: int | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    also_at: tuple[str, ...] = ()
+
+
+def _written(folder: Path, *lines: object) -> Path:
+    path = folder / "queries.jsonl"
+    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines), "utf-8")
+    return path
+
+
+def _scores(folder: Path, relevant: object, hits: list[Hit]) -> dict[str, float]:
+    judgements = read_judgements(_written(folder, {"query": "q", "relevant": relevant}))
+    return evaluate(judgements, lambda words, k: hits[:k]).scores
+
+
+def test_paths_count_from_the_folder_of_the_file(tmp_path: Path) -> None:
+    got = _scores(tmp_path, ["in/a.jpg"], [Hit(str(tmp_path / "b.jpg")), Hit(str(tmp_path / "in" / "a.jpg"))])
+    assert (got["hit@1"], got["hit@5"], got["mrr@5"]) == (0.0, 1.0, 0.5)
+
+
+def test_a_copy_of_the_right_file_is_right(tmp_path: Path) -> None:
+    assert (
+        _scores(tmp_path, "a.jpg", [Hit("/x/copy.jpg", also_at=(str(tmp_path / "a.jpg"),))])["hit@1"] == 1.0
+    )
+
+
+def test_a_judged_page_is_that_page_and_a_judged_file_any_page(tmp_path: Path) -> None:
+    file = str(tmp_path / "r.pdf")
+    hits = [Hit(file, page=3), Hit(file, page=12)]
+    assert _scores(tmp_path, [{"path": "r.pdf", "page": 12}], hits)["mrr@5"] == 0.5
+    assert _scores(tmp_path, ["r.pdf"], hits)["hit@1"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("window", "right"), [((60, 90), 1.0), ((30, 60), 0.0), ((80, 110), 1.0), ((0, 500), 1.0)]
+)
+def test_a_window_is_right_where_it_overlaps_the_judged_stretch(
+    tmp_path: Path, window: tuple, right: float
+) -> None:
+    hit = Hit(str(tmp_path / "v.mp4"), start_s=window[0], end_s=window[1])
+    assert _scores(tmp_path, [{"path": "v.mp4", "start_s": 60, "end_s": 90}], [hit])["hit@1"] == right
+
+
+def test_pages_of_one_right_file_are_one_answer_and_take_one_place(tmp_path: Path) -> None:
+    hits = [Hit(str(tmp_path / "a.pdf"), page=n) for n in range(1, 7)] + [Hit(str(tmp_path / "b.jpg"))]
+    got = _scores(tmp_path, ["a.pdf", "b.jpg"], hits)
+    assert got["recall@5"] == got["ndcg_linear@5"] == got["map@5"] == 1.0
+
+
+def test_grades_weigh_in_ndcg(tmp_path: Path) -> None:
+    hits = [Hit(str(tmp_path / "low.jpg")), Hit(str(tmp_path / "high.jpg"))]
+    got = _scores(tmp_path, [{"path": "high.jpg", "grade": 3}, "low.jpg"], hits)
+    assert got["ndcg_linear@5"] < got["recall@5"] == 1.0
+
+
+def test_the_report_names_what_was_missed_and_what_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    judgements = read_judgements(
+        _written(
+            tmp_path, {"query": "one", "relevant": "a.jpg"}, "", {"query": "two", "relevant": ["gone.jpg"]}
+        )
+    )
+    report = evaluate(judgements, lambda words, k: [Hit(str(tmp_path / "a.jpg"))], "lite@1")
+    assert report.scores["hit@1"] == 0.5
+    assert report.absent == [str(tmp_path / "gone.jpg")]
+    said = report.as_text()
+    assert "2 queries with lite@1" in said and "Not in the first 10: two" in said and "gone.jpg" in said
+    assert [q["found_at"] for q in report.as_json()["per_query"]] == [1, None]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("{not json", "line 2: not a JSON object"),
+        ("[1, 2]", "line 2: not a JSON object"),
+        ({"relevant": ["a"]}, "line 2: 'query' is missing"),
+        ({"query": "  ", "relevant": ["a"]}, "line 2: the query is empty"),
+        ({"query": "x"}, "line 2: 'relevant' is missing"),
+        ({"query": "x", "relevant": []}, "line 2: nothing is named as relevant"),
+        ({"query": "x", "relevant": [{"file": "a"}]}, "line 2: unknown field 'file'"),
+    ],
+)
+def test_a_bad_line_is_named_with_its_number(tmp_path: Path, line: object, reason: str) -> None:
+    path = _written(tmp_path, {"query": "fine", "relevant": ["a"]}, line)
+    with pytest.raises(JudgementError, match=reason):
+        read_judgements(path)
+
+
+def test_a_file_that_is_not_there_or_empty_is_said(tmp_path: Path) -> None:
+    with pytest.raises(JudgementError, match="cannot be read"):
+        read_judgements(tmp_path / "none.jsonl")
+    with pytest.raises(JudgementError, match="holds no queries"):
+        read_judgements(_written(tmp_path, ""))
