@@ -175,6 +175,10 @@ class Catalogue(Lookup):
             values = dict(zip(STAMP, stamp, strict=True)) | {"state": "pending"}
             c.execute(sa.update(file).where(file.c.path == path).values(values))
 
+    def rehash_all(self, changed: Iterable[tuple[str, Stamp]]) -> None:
+        for path, stamp in changed:
+            self.rehash(path, stamp)
+
     def remove_files(self, paths: Iterable[str]) -> int:
         with self.writer() as c:
             return sum(c.execute(sa.delete(file).where(file.c.path == p)).rowcount for p in paths)
@@ -338,10 +342,54 @@ class Catalogue(Lookup):
             stale = (content.c.kind == "video") & (content.c.state == "ready") & (content.c.recipe != recipe)
             return c.execute(sa.update(content).where(stale).values(state="pending")).rowcount
 
+    def mark_orphans(self) -> None:
+        """Set anew which contents no file has."""
+        with self.writer() as c:
+            held = "EXISTS (SELECT 1 FROM file WHERE content_hash = content.hash)"
+            c.exec_driver_sql(
+                f"UPDATE content SET orphaned_at = NULL WHERE orphaned_at IS NOT NULL AND {held}"
+            )
+            c.exec_driver_sql(
+                f"UPDATE content SET orphaned_at = ? WHERE orphaned_at IS NULL AND NOT {held}", (time.time(),)
+            )
+
+    def rename_all(self) -> None:
+        """Build the index of names anew."""
+        with self.writer() as c:
+            c.exec_driver_sql("DELETE FROM names")
+            rows = c.execute(sa.select(file.c.id, file.c.path, root.c.path.label("top")).join(root)).all()
+            c.exec_driver_sql(
+                "INSERT INTO names (rowid, name, folder) VALUES (?, ?, ?)",
+                [(r.id, *name_words(str(r.top), r.path)) for r in rows],
+            )
+
+    def drop_dangling(self, rows: Iterable[tuple[str, int]]) -> None:
+        """(table, rowid) of rows whose parent is missing: a file is pending again, anything else goes."""
+        with self.writer() as c:
+            for table, rowid in rows:
+                if table == "file":
+                    values = {"content_hash": None, "state": "pending"}
+                    c.execute(sa.update(file).where(file.c.id == rowid).values(values))
+                elif table in ("chunk", "embedding"):
+                    c.exec_driver_sql(f"DELETE FROM {table} WHERE rowid = ?", (rowid,))
+
+    def drop_embeddings(self, chunk_ids: Sequence[int] | None) -> None:
+        """Vectors that are wrong, of all models; None: every one. They are made again by the next run."""
+        with self.writer() as c:
+            if chunk_ids is None:
+                c.execute(sa.delete(embedding))
+            for chunk_id in chunk_ids or ():
+                c.execute(sa.delete(embedding).where(embedding.c.chunk_id == chunk_id))
+
     def sweep(self, now: float | None = None, *, kept_s: float = ORPHAN_KEPT_S) -> list[bytes]:
         """Forget contents that no file has had for `kept_s`, and old journal rows. Returns their hashes."""
         limit = (time.time() if now is None else now) - kept_s
         with self.writer() as c:
+            c.exec_driver_sql(  # hashed and replaced before the hash was written down
+                "UPDATE content SET orphaned_at = ? WHERE state = 'pending' AND orphaned_at IS NULL"
+                " AND NOT EXISTS (SELECT 1 FROM file WHERE content_hash = content.hash)",
+                (time.time(),),
+            )
             gone = list(c.execute(sa.select(content.c.hash).where(content.c.orphaned_at <= limit)).scalars())
             c.execute(sa.delete(content).where(content.c.orphaned_at <= limit))
             c.exec_driver_sql(

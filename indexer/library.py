@@ -124,8 +124,8 @@ class Library:
         self.boot = uuid.uuid4().hex[:12]
         self._source, self._workers, self._nice = source, workers, nice
         self._turns = Turns()
-        self._models = Models(self.catalogue, source, self._turns, loader)
-        self._thumbnails = Thumbnails(data_dir / "thumbnails")
+        self.models = Models(self.catalogue, source, self._turns, loader)
+        self.thumbnails = Thumbnails(data_dir / "thumbnails")
         self._lock = OwnerLock(data_dir / "indexer.lock")
         self._guard = threading.RLock()
         self._made_sandbox: Sandbox | None = None
@@ -139,9 +139,9 @@ class Library:
         options = {"window_s": window_s, "overlap_s": overlap_s, "ocr": ocr}
         self._make_pipeline: Callable[[], Pipeline] = lambda: Pipeline(
             self.catalogue,
-            self._models,
+            self.models,
             self.sandbox,
-            self._thumbnails,
+            self.thumbnails,
             self._turns,
             workers=self._workers,
             nice=self._nice,
@@ -204,7 +204,7 @@ class Library:
             forgotten += self.catalogue.remove_under(str(path))
             self.catalogue.set_root(path, "left_out")
         for digest in self.catalogue.sweep(kept_s=-1.0):  # asked to forget: nothing of it stays
-            self._thumbnails.remove(digest)
+            self.thumbnails.remove(digest)
         self._noted()
         self._keeper.look()
         return forgotten
@@ -341,9 +341,9 @@ class Library:
             if self._pipeline is None:
                 self._pipeline = self._make_pipeline()
                 self.catalogue.recut(self._pipeline.recipe)
-                if self._models.is_switch():
+                if self.models.is_switch():
                     try:
-                        self._models.asked_for()
+                        self.models.asked_for()
                     except ModelError as error:
                         self._pipeline = None
                         raise LibraryError(str(error)) from error
@@ -361,11 +361,11 @@ class Library:
         """After a run: what no file has had for a day goes, and the index is written for the next program."""
         self._sweep()
         if self.catalogue.answering() is not None:
-            self._index().catch_up()
+            self.vector_index().catch_up()
 
     def _sweep(self) -> None:
         for digest in self.catalogue.sweep():
-            self._thumbnails.remove(digest)
+            self.thumbnails.remove(digest)
 
     def _noted(self) -> None:
         if self._pipeline is not None:
@@ -400,17 +400,17 @@ class Library:
         from indexer.search import Searcher
 
         with self._guard:
-            index = self._index()
+            index = self.vector_index()
             index.catch_up()
             if self._searcher_now is None or self._searcher_now[0] is not index:
                 try:
-                    _, embedder = self._models.answering()
+                    _, embedder = self.models.answering()
                 except ModelError as error:
                     raise LibraryError(str(error)) from error
                 self._searcher_now = (index, Searcher(self.catalogue, index, embedder, self.sandbox))
             return self._searcher_now[1]
 
-    def _index(self) -> FaissIndex:
+    def vector_index(self) -> FaissIndex:
         """The vector index of the model that answers now."""
         from indexer.embeddings import StoredEmbeddings
         from indexer.vectors import FaissIndex
@@ -419,7 +419,7 @@ class Library:
             row = self.catalogue.answering()
             if row is None:
                 try:
-                    row, _ = self._models.answering()
+                    row, _ = self.models.answering()
                 except ModelError as error:
                     raise LibraryError(str(error)) from error
             if self._index_now is None or self._index_now[0] != row.id:
@@ -510,8 +510,8 @@ class Library:
         told += self._keeper.notices()
         if pipeline is not None and pipeline.trouble:
             told.append(pipeline.trouble)
-        if self._models.notice:
-            told.append(self._models.notice)
+        if self.models.notice:
+            told.append(self.models.notice)
         told += self._model_notices()
         if self._index_now is not None and self._index_now[1].trouble:
             told.append(self._index_now[1].trouble)
@@ -570,7 +570,7 @@ class Library:
         where = self.catalogue.content_of(chunk_id)
         if where is None:
             return None
-        cached = self._thumbnails.get(*where)
+        cached = self.thumbnails.get(*where)
         if cached is not None:
             return cached
         info = self.catalogue.chunk(chunk_id)
@@ -587,7 +587,7 @@ class Library:
                 continue
             if not self.read_only and picture:
                 try:
-                    self._thumbnails.put(*where, picture)
+                    self.thumbnails.put(*where, picture)
                 except OSError as error:
                     log.info("a thumbnail could not be kept: %s", error)
             return picture or None
@@ -596,10 +596,42 @@ class Library:
     # -- care ------------------------------------------------------------------------------
 
     def verify(self, repair: bool = False) -> VerifyReport:
-        """Check everything against everything; repair what can be."""
+        """Check files, catalogue, text, vectors, index and thumbnails against each other, and a sample of
+        embeddings against the model. `repair` mends what can be; what then is pending the next run does.
+        """
         from indexer.verify import verify
 
-        return verify(self, repair)
+        report = verify(self, repair)
+        if repair:
+            self._root_returned()
+        return report
+
+    def duplicates(self, alike: float = 0.0) -> list[list[FileInfo]]:
+        """Groups of files that are the same: the same bytes, and with `alike` (a cosine, 0.97 is customary)
+        also images whose vectors are that close. The largest files first."""
+        from indexer.duplicates import duplicates
+
+        return duplicates(self.catalogue, self.vector_index() if alike else None, alike)
+
+    def stale_thumbnails(self) -> list[Path]:
+        """Cached pictures of contents that the library does not have, and half-written ones."""
+        with self.catalogue.reader() as c:
+            hashes = {row[0].hex() for row in c.exec_driver_sql("SELECT hash FROM content")}
+        return self.thumbnails.not_among(hashes)
+
+    def may_index(self) -> bool:
+        """Become the one indexer of the library, unless another program is."""
+        self._may_write()
+        return self._lock.acquire()
+
+    def indexer(self) -> str:
+        """Who indexes the library now, for a message."""
+        return self._lock.holder()
+
+    def done_indexing(self) -> None:
+        """Let others index, unless this program does so in the background."""
+        if self._started is None:
+            self._lock.release()
 
     def backup(self, to: Path) -> None:
         """Copy the catalogue, as it is now, into one file; also while indexing. To restore, put it in place

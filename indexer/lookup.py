@@ -201,6 +201,10 @@ class Lookup:
             (content.c.ocr == sa.text("'pending'")) & (content.c.state == "ready"), limit, skip
         )
 
+    def works(self, rowids: Collection[int]) -> list[Work]:
+        """Contents by their row numbers."""
+        return self._works(sa.literal_column("content.rowid").in_(list(rowids)), len(rowids), ())
+
     def _works(self, which: sa.ColumnElement[bool], limit: int, skip: Collection[bytes]) -> list[Work]:
         at_hand = (
             sa.select(sa.literal(1))

@@ -35,13 +35,13 @@ import numpy as np
 from data.media.kinds import MediaError
 from indexer import reading
 from indexer.catalogue import Catalogue, NewChunk, Unhashed, Work
-from indexer.embedding import InputRefused, embed_checked
 from indexer.hashing import StillChanging, hash_file
 from indexer.lookup import ModelRow, Piece, Stamp
 from indexer.models import Models
 from indexer.records import Kind, LibraryError
 from indexer.thumbnails import Thumbnails
 from indexer.turns import SharedEmbedder, Turns
+from indexer.vetting import InputRefused, embed_checked
 from model.embedder import ModelError
 from model.inputs import Input
 
@@ -227,6 +227,12 @@ class Pipeline:
 
     def idle(self) -> bool:
         """Whether nothing is in flight and nothing is left that can be done now."""
+        if not self._is_quiet():
+            return False
+        self._promote()
+        return True
+
+    def _is_quiet(self) -> bool:
         with self._claims:
             if self._claimed or self._hashing or any(self._ahead.values()):
                 return False
@@ -676,6 +682,7 @@ class Pipeline:
             made = len(
                 self.catalogue.write(digest, job.facts, chunks, job.model.id, recipe=self.recipe, ocr=ocr)
             )
+            self._complete &= {job.model.id}  # a model that is being built lacks these
             shared = sum(c.same_as is not None for c in chunks)
             self.tally.reused += shared
         self.tally.chunks += made

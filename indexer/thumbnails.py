@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -40,4 +41,17 @@ class Thumbnails:
         """All pictures of a content."""
         name = digest.hex()
         for path in (self.folder / name[:2]).glob(f"{name[2:34]}-*.webp*"):
+            path.unlink(missing_ok=True)
+
+    def not_among(self, hashes: set[str]) -> list[Path]:
+        """Pictures of contents other than these (64 hex digits each), and half-written ones."""
+        known = {h[:34] for h in hashes}
+        return [
+            path
+            for path in self.folder.glob("*/*")
+            if path.suffix != ".webp" or path.parent.name + path.name.partition("-")[0] not in known
+        ]
+
+    def drop(self, paths: Iterable[Path]) -> None:
+        for path in paths:
             path.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ import stat
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +119,8 @@ class Watcher:
     def _add(self, root_id: int, path: str) -> None:
         from watchdog.observers import Observer
 
+        # Said of a folder that was moved while it was watched; it is watched still.
+        warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
         try:
             if self._observer is None:
                 self._observer = Observer()
@@ -240,6 +243,10 @@ class Watcher:
         if root is None:
             return False
         root_id, top = root
+        if os.path.basename(path) == IGNORE_FILE:  # noqa: PTH119
+            self._rules.clear()
+            self._rescan(root_id)
+            return False
         try:
             status = os.stat(path)  # noqa: PTH116 – a path that need not be UTF-8
         except OSError:
@@ -253,10 +260,6 @@ class Watcher:
                 self._rescan(root_id)
             else:
                 self._walk(path)
-            return False
-        if os.path.basename(path) == IGNORE_FILE:  # noqa: PTH119
-            self._rules.clear()
-            self._rescan(root_id)
             return False
         here = self._found(path)
         if here is not None:

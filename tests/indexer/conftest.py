@@ -55,7 +55,7 @@ def wait_for(true: Callable[[], Any], seconds: float = 30.0) -> None:
 
 
 class CountingEmbedder:
-    """The real lite model, and how often it was asked."""
+    """The real lite model, and how many chunks it was given (its self-check asks with queries among them)."""
 
     def __init__(self, inner: Embedder) -> None:
         self.inner = inner
@@ -65,7 +65,7 @@ class CountingEmbedder:
 
     def embed(self, inputs: Any) -> np.ndarray:
         with self._lock:
-            self.embedded += len(inputs)
+            self.embedded += len(inputs) if all(i.role == "document" for i in inputs) else 0
         return self.inner.embed(inputs)
 
 

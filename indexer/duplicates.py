@@ -1,0 +1,65 @@
+"""Files that are the same: by their bytes, and images that look the same by their vectors.
+
+Built around the catalogue's contents, of which copies are already one, and the vector index
+for what is near. It knows nothing of deleting anything.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from indexer.lookup import Lookup
+from indexer.records import FileInfo
+from indexer.vectors import FaissIndex
+
+NEIGHBOURS = 16
+
+
+def duplicates(catalogue: Lookup, index: FaissIndex | None, alike: float) -> list[list[FileInfo]]:
+    """Groups of two or more files. With an index, images at a cosine of `alike` or more are one group."""
+    groups: dict[bytes, bytes] = {}  # union-find over contents
+
+    def top(digest: bytes) -> bytes:
+        while groups.get(digest, digest) != digest:
+            groups[digest] = groups.get(groups[digest], groups[digest])
+            digest = groups[digest]
+        return digest
+
+    with catalogue.reader() as c:
+        exact = [
+            row[0]
+            for row in c.exec_driver_sql(
+                "SELECT content_hash FROM file WHERE content_hash IS NOT NULL"
+                " GROUP BY content_hash HAVING count(*) > 1"
+            )
+        ]
+    members = {digest: {digest} for digest in exact}
+    row = catalogue.answering()
+    if index is not None and row is not None:
+        with catalogue.reader() as c:
+            image = {
+                r[0]: r[1]
+                for r in c.exec_driver_sql(
+                    "SELECT k.id, c.hash FROM content c JOIN chunk k ON k.content_hash = c.hash"
+                    " WHERE c.kind = 'image' AND c.orphaned_at IS NULL"
+                )
+            }
+        allowed = np.fromiter(image, np.int64, len(image))
+        for ids, vectors in catalogue.vectors(row.id, 1000):
+            own = np.isin(ids, allowed)
+            if not own.any():
+                continue
+            scores, near = index.search(vectors[own].astype(np.float32), NEIGHBOURS, allowed)
+            for chunk_id, some, others in zip(ids[own].tolist(), scores, near.tolist(), strict=True):
+                for score, other in zip(some, others, strict=True):
+                    if other in image and other != chunk_id and score >= alike:
+                        groups[top(image[chunk_id])] = top(image[other])
+        for digest in {*groups, *exact}:
+            members.setdefault(top(digest), set()).add(digest)
+            if top(digest) != digest:
+                members.pop(digest, None)
+    found = [
+        [info for digest in sorted(group) for info in catalogue.files_of(digest)]
+        for group in members.values()
+    ]
+    return sorted((g for g in found if len(g) > 1), key=lambda g: (-max(f.size for f in g), str(g[0].path)))
