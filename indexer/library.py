@@ -403,6 +403,8 @@ class Library:
             index = self.vector_index()
             index.catch_up()
             if self._searcher_now is None or self._searcher_now[0] is not index:
+                if self._searcher_now is not None:
+                    self._searcher_now[1].close()
                 try:
                     _, embedder = self.models.answering()
                 except ModelError as error:
@@ -508,8 +510,13 @@ class Library:
                     f"To take it out: sightline forget {_quoted(str(r.path))}"
                 )
         told += self._keeper.notices()
-        if pipeline is not None and pipeline.trouble:
-            told.append(pipeline.trouble)
+        if pipeline is not None:
+            told += [n for n in (pipeline.trouble, pipeline.ocr_notice) if n]
+            unread = self.catalogue.unread_count() if pipeline.ocr != "off" else 0
+            if unread and not pipeline.ocr_notice:
+                told.append(
+                    f"Reading the words in {unread:,} pictures and scans; they are found by their looks."
+                )
         if self.models.notice:
             told.append(self.models.notice)
         told += self._model_notices()
@@ -649,6 +656,8 @@ class Library:
         self._rest()
         if self._made_sandbox is not None:
             self._made_sandbox.close()
+        if self._searcher_now is not None:
+            self._searcher_now[1].close()
         if self._index_now is not None:
             self._index_now[1].close()
         self.catalogue.close()

@@ -201,6 +201,14 @@ class Lookup:
             (content.c.ocr == sa.text("'pending'")) & (content.c.state == "ready"), limit, skip
         )
 
+    def unread_count(self) -> int:
+        """Contents whose pictures wait for their words to be read."""
+        with self.reader() as c:
+            return c.exec_driver_sql(
+                "SELECT count(*) FROM content"
+                " WHERE ocr = 'pending' AND orphaned_at IS NULL AND state = 'ready'"
+            ).scalar_one()
+
     def works(self, rowids: Collection[int]) -> list[Work]:
         """Contents by their row numbers."""
         return self._works(sa.literal_column("content.rowid").in_(list(rowids)), len(rowids), ())

@@ -170,6 +170,7 @@ class Pipeline:
         self.tally = Tally()
         self.trouble: str | None = None
         """Why indexing stands still: a full disk, a broken model. One sentence for a person."""
+        self.ocr_notice: str | None = None
         self._decoded = ByteQueue(QUEUE_BYTES)
         self._finished: queue.Queue[Job | None] = queue.Queue(maxsize=64)
         self._bell = threading.Condition()
@@ -184,7 +185,6 @@ class Pipeline:
         self._paused_until = 0.0
         self._broken = False
         self._complete: set[int] = set()  # ids of models that no chunk lacks, until `look_again`
-        self._ocr_missing = False
         self._batch = 8
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -374,7 +374,7 @@ class Pipeline:
             if take:
                 self._claimed.add(lacking.hash)
             return "embed", lacking
-        if self.ocr != "off" and not self._ocr_missing:
+        if self.ocr != "off" and self.ocr_notice is None:
             unread = self.catalogue.unread(1, self._claimed)
             if unread:
                 if take:
@@ -705,7 +705,7 @@ class Pipeline:
 
         read_text = _ocr()
         if read_text is None:
-            self._ocr_missing = True
+            self.ocr_notice = "Words in pictures are not read: onnxruntime is not installed."
             return
         row, embedder = self.models.answering()
         texts: dict[int, str] = {}
@@ -726,7 +726,11 @@ class Pipeline:
                     return
                 continue
             for chunk in chunks:
-                text = read_text(chunk.frames[0])
+                try:
+                    text = read_text(chunk.frames[0])
+                except ModelError as error:
+                    self.ocr_notice = f"Words in pictures are not read: {error}."
+                    return
                 if text.strip():
                     texts[piece.chunk_id] = f"{piece.text}\n{text}".strip()
                     if work.kind != "video":

@@ -6,8 +6,7 @@ again. It knows nothing of how they are made.
 
 from __future__ import annotations
 
-import os
-import threading
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,15 +20,17 @@ class Thumbnails:
         return self.folder / name[:2] / f"{name[2:34]}-{ordinal}.webp"
 
     def put(self, digest: bytes, ordinal: int, picture: bytes) -> None:
-        """Whole or not at all: a reader never sees half a picture."""
+        """Whole or not at all: a reader never sees half a picture. One that was left half-written is
+        written over by the next attempt."""
         path = self.path(digest, ordinal)
-        partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
+        partial = path.with_name(f"{path.name}.part")
         try:
             partial.write_bytes(picture)
         except FileNotFoundError:
             path.parent.mkdir(parents=True, exist_ok=True)
             partial.write_bytes(picture)
-        partial.replace(path)
+        with contextlib.suppress(FileNotFoundError):  # another thread has just put the same picture there
+            partial.replace(path)
 
     def get(self, digest: bytes, ordinal: int) -> bytes | None:
         try:

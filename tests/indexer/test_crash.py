@@ -1,0 +1,122 @@
+"""Killed at any instant, the next start goes on and ends with the same library as an undisturbed run."""
+
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexer.library import Library
+from tests import media
+from tests.indexer.conftest import contents_of
+from tests.indexer.interrupted import OtherModel
+
+
+def draw(folder: Path, photos: int, pages: int, seconds: float) -> Path:
+    folder.mkdir()
+    for n in range(photos):
+        media.draw_image(folder / f"{n}.jpg", seed=n, size=(320, 240))
+    media.draw_pdf(folder / "book.pdf", [f"Page {n} of the book" for n in range(pages)])
+    media.draw_video(folder / "film.mp4", seconds, size=(128, 96), fps=5)
+    shutil.copy(folder / "1.jpg", folder / "copy of 1.jpg")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff" + bytes(100))
+    return folder
+
+
+def teach_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process knows the model `other` too."""
+    from model import embedder
+
+    real = embedder.load
+    monkeypatch.setattr(
+        embedder, "load", lambda name, **o: OtherModel(real()) if name == "other" else real(name, **o)
+    )
+
+
+def run(data_dir: Path, folder: Path, model: str, kill_after: float | None) -> tuple[bool, float]:
+    """Index; kill so long after the work began. (Whether it came to its end, seconds of work.)"""
+    command = [sys.executable, "-m", "tests.indexer.interrupted", str(data_dir), str(folder), model]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "begun\n"
+    begun = time.monotonic()
+    try:
+        process.wait(120 if kill_after is None else kill_after)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        return False, time.monotonic() - begun
+    finally:
+        process.stdout.close()
+    assert process.returncode == 0
+    return True, time.monotonic() - begun
+
+
+def assert_no_half_content(data_dir: Path) -> None:
+    with Library.open(data_dir, nice=False, read_only=True) as library, library.catalogue.reader() as c:
+        assert c.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+        half = c.exec_driver_sql(
+            "SELECT count(*) FROM content c WHERE state = 'ready' AND NOT EXISTS (SELECT 1 FROM chunk k JOIN"
+            " embedding e ON e.chunk_id = k.id WHERE k.content_hash = c.hash) OR state <> 'ready' AND EXISTS"
+            " (SELECT 1 FROM chunk k WHERE k.content_hash = c.hash)"
+        ).scalar_one()
+        assert half == 0
+        lacking = c.exec_driver_sql(
+            "SELECT count(*) FROM chunk k"
+            " WHERE NOT EXISTS (SELECT 1 FROM embedding e WHERE e.chunk_id = k.id)"
+        ).scalar_one()
+        assert lacking == 0
+
+
+def killed_again_and_again(tmp_path: Path, folder: Path, kills: int, seed: int) -> None:
+    """`kills` spread over indexing and a switch of the model; the end must be that of one quiet run."""
+    quiet, killed = tmp_path / "quiet", tmp_path / "killed"
+    seconds = {model: run(quiet, folder, model, None)[1] for model in ("lite", "other")}
+    with Library.open(quiet, "other", nice=False, read_only=True) as library:
+        expected = contents_of(library)
+    chance = random.Random(seed)
+    done = 0
+    model = "lite"
+    while done < kills:
+        ended, _ = run(killed, folder, model, chance.uniform(0, 0.7 * seconds[model]))
+        assert_no_half_content(killed)
+        if not ended:
+            done += 1
+        elif model == "lite":
+            model = "other"
+        else:  # both came to their end: begin again
+            shutil.rmtree(killed)
+            model = "lite"
+    for model in ("lite", "other"):
+        run(killed, folder, model, None)
+    with Library.open(killed, "other", nice=False, ocr="off") as library:
+        found = contents_of(library)
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            assert found[key][:-1] == value[:-1]
+            if value[-1] is not None:
+                one, other = (np.frombuffer(v[-1], "<f2").astype(np.float32) for v in (found[key], value))
+                assert np.abs(one - other).max() < 1e-3  # a batch may round its last bit another way
+        assert library.verify().problems == []
+        assert library.status().failed == 1 and library.status().pending == 0
+    assert not list((killed / "thumbnails").glob("*/*.webp.*")), "no half-written picture is left"
+
+
+def test_killed_at_a_few_random_instants_it_ends_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teach_other(monkeypatch)
+    killed_again_and_again(tmp_path, draw(tmp_path / "media", 12, 5, 40.0), kills=3, seed=1)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_killed_at_sixty_random_instants_it_ends_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teach_other(monkeypatch)
+    killed_again_and_again(tmp_path, draw(tmp_path / "media", 40, 20, 95.0), kills=60, seed=2)
