@@ -149,6 +149,8 @@ def draw_video(
             if codec == "libx264":
                 reorder = "0" if times is not None else "2"
                 stream.options = {"preset": "ultrafast", "bf": reorder, "b-adapt": "0"}
+            if codec == "libx265":
+                stream.options = {"preset": "ultrafast", "x265-params": "log-level=error"}
             if sample_aspect != 1:
                 stream.codec_context.sample_aspect_ratio = Fraction(sample_aspect)
             if sample_aspect != 1:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data.media.kinds import HEAD_BYTES, MediaError, from_os_error, require, require_content
+from data.media.kinds import HEAD_BYTES, MediaError, from_os_error, require, require_content, sniff
 from data.media.metadata import Metadata, image_metadata
 
 if TYPE_CHECKING:
@@ -106,7 +106,9 @@ def _open(source: Path | bytes) -> Iterator[Image.Image]:
     except MemoryError as error:
         raise MediaError("decoding it needs more memory than allowed", "memory") from error
     except UnidentifiedImageError as error:
-        raise MediaError("the image is damaged; its header makes no sense", "damaged") from error
+        if sniff(head) == "image":
+            raise MediaError("the image is damaged; its header makes no sense", "damaged") from error
+        raise MediaError("its content is not an image that Sightline knows", "unsupported") from error
     except _DECODER_ERRORS as error:
         raise _reason(error) from error
 

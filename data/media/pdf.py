@@ -166,7 +166,7 @@ def require_page(document: Document, page: int | None) -> int:
 
 def _require_pages(document: Document) -> None:
     if document.pages < 1:
-        raise MediaError("the PDF has no pages", "nothing to see")
+        raise MediaError("no pages can be found in the PDF", "nothing to see")
     if document.pages > MAX_PAGES:
         raise MediaError(
             f"the PDF claims {document.pages:,} pages, more than Sightline reads ({MAX_PAGES:,}); split it",

@@ -29,6 +29,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+import numpy as np
+
 from data.media.kinds import Cause, MediaError
 
 log = logging.getLogger(__name__)
@@ -208,7 +210,7 @@ class _Worker:
         total = sum(lengths)
         blob = memoryview(bytearray())
         if total:
-            blob = memoryview(self.arena.copy(total) if self.arena else _read(pipe, total))
+            blob = self.arena.copy(total) if self.arena else memoryview(_read(pipe, total))
         parts, at = [], 0
         for length in lengths:
             parts.append(blob[at : at + length])
@@ -342,13 +344,17 @@ class _Arena:
     def possible() -> bool:
         return hasattr(os, "memfd_create")
 
-    def copy(self, size: int) -> bytearray:
+    def copy(self, size: int) -> memoryview:
+        """The first `size` bytes, in memory of the parent's own. NumPy's large blocks come in large pages:
+        44 MB take 17 ms of CPU, into a bytearray 24."""
         if self.map is None or len(self.map) < size:
             if self.map is not None:
                 self.map.close()
             self.map = mmap.mmap(self.number, os.fstat(self.number).st_size, mmap.MAP_SHARED, mmap.PROT_READ)
         with memoryview(self.map) as view:
-            return bytearray(view[:size])
+            data = np.empty(size, dtype=np.uint8)
+            data[:] = np.frombuffer(view[:size], dtype=np.uint8)
+            return data.data
 
     def close(self) -> None:
         if self.map is not None:

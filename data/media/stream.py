@@ -69,8 +69,12 @@ def _reason(error: Exception, path: Path) -> MediaError:
         return MediaError("decoding it needs more memory than allowed", "memory")
     if isinstance(error, (av.DecoderNotFoundError, av.DemuxerNotFoundError, av.PatchWelcomeError)):
         return MediaError("its format has no decoder here; convert it to MP4 (H.264)", "unsupported")
-    if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError)):
-        return from_os_error(error)
+    # FFmpeg's codes overlap with the system's: a parser's -1 reads as "not permitted". Ask the file itself.
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError as gone:
+        return from_os_error(gone)
     lost = _mp4_index_missing(path)
     if lost:
         return MediaError("the video is cut off: its index at the end is missing; copy it again", "cut off")
@@ -271,6 +275,16 @@ class VideoStream:
             start = self._start_for(wanted)
         self._restart(start)
         return self._decode_to(wanted, self.buffer[wanted].pts)
+
+    def steady(self) -> bool:
+        """True when the container's index lists frames that all last equally long."""
+        stamps = [self.index[i].timestamp for i in range(len(self.index))]
+        steps = {later - earlier for earlier, later in itertools.pairwise(stamps)}
+        return (
+            len(stamps) > 1
+            and max(steps) - min(steps) <= 1
+            and abs(min(steps) * self.base * self.fps - 1) < 0.01
+        )
 
     def _at_end(self) -> bool:
         """True when there is nothing more to read: what comes after has been cut off."""

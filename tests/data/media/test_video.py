@@ -102,6 +102,22 @@ def test_decord_and_pyav_agree_on_a_constant_frame_rate(clips: dict[str, Path]) 
     assert ours.shape == theirs.shape and np.abs(ours.astype(int) - theirs).mean() < 4
 
 
+def test_reading_every_frame_gives_the_same_with_either_decoder(
+    clips: dict[str, Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("decord")
+    long = draw_video(tmp_path / "long.mp4", 15, 10)
+    with open_video(long) as opened:
+        dense = np.arange(150) / 10 + 0.05
+        assert opened.steady() and video._decord_is_better(opened, dense, 0.0)
+        assert not video._decord_is_better(opened, dense[::4], 0.0), "a window's frames are PyAV's"
+    frames, times = sample_frames(long, 0, 15, 150)
+    assert len(frames) == 150 and [time_of(f) for f in frames] == pytest.approx(times, abs=0.06)
+    uneven = draw_video(tmp_path / "vfr.mp4", times=[i / 10 + 0.04 * (i % 3 == 1) for i in range(150)])
+    with open_video(uneven) as opened:
+        assert not opened.steady() and not video._decord_is_better(opened, dense, 0.0)
+
+
 def test_a_keyframe_nearby_is_taken_where_it_is_good_enough(clips: dict[str, Path]) -> None:
     _, exact = sample_frames(clips["a.mp4"], 0, 8, 4)
     frames, near = sample_frames(clips["a.mp4"], 0, 8, 4, tolerance_s=0.5)
