@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexer.catalogue import Catalogue, Root
+from indexer.engine import check_engine
 from indexer.keeper import Keeper
 from indexer.lock import OwnerLock
 from indexer.lookup import Counts
@@ -425,6 +426,7 @@ class Library:
                 except ModelError as error:
                     raise LibraryError(str(error)) from error
             if self._index_now is None or self._index_now[0] != row.id:
+                check_engine()
                 old = self._index_now
                 self._index_now = (
                     row.id,
