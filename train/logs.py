@@ -7,6 +7,7 @@ from a checkpoint drops the lines of steps that will be made again.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -59,10 +60,14 @@ class RunLog:
             f"step {step}/{self._max_steps}  loss {numbers['loss']:.4f}  accuracy {numbers['accuracy']:.1%}  "
             f"{numbers['samples_per_s']:.1f} pairs/s  {numbers['memory_gb']:.1f} GB  {_clock(left)} left"
         )
+        by_source = sorted(numbers.get("source_loss", {}).items(), key=lambda named: -named[1])
+        if len(by_source) > 1:
+            text += "  " + "  ".join(f"{name} {loss:.2f}" for name, loss in by_source)
         if self._live:
             filled = round(20 * step / self._max_steps)
             bar = "█" * filled + "·" * (20 - filled)
-            print(f"\r\x1b[K{bar} {text}", end="", file=self._stream, flush=True)
+            line = f"{bar} {text}"[: shutil.get_terminal_size().columns - 1]
+            print(f"\r\x1b[K{line}", end="", file=self._stream, flush=True)
         else:
             print(text, file=self._stream, flush=True)
 

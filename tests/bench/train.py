@@ -27,11 +27,11 @@ from tests.bench.report import table, write
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKENIZER = ROOT / "tests" / "model" / "parity" / "checkpoint"
-BATCH, SUB_BATCH, CHUNK, STEPS, WARM = 32, 8, 8, 10, 2
+BATCH, SUB_BATCH, CHUNK, STEPS, WARM = 16, 4, 4, 8, 2
 SIDE = 112
 CASES: dict[str, dict[str, Any]] = {
     "LoRA, whole batch": {},
-    "LoRA, chunks of 8": {"chunk_size": CHUNK},
+    "LoRA, chunks of 4": {"chunk_size": CHUNK},
     "LoRA, chunks, checkpointing": {"chunk_size": CHUNK, "gradient_checkpointing": True},
     "all weights, whole batch": {"lora_rank": 0},
     "LoRA, uniform mixing": {"sub_batch_size": 1},
@@ -82,6 +82,7 @@ def report(results: dict[str, dict[str, float]], device: str) -> str:
 
 
 def in_a_process(case: str, work: Path) -> dict[str, float]:
+    print(f"{case} …", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "tests.bench.train", "--case", case, "--work", str(work)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
