@@ -21,7 +21,7 @@ export class SearchBox {
     this.pictures = new Map();
     this.input = h("input", {
       type: "search", name: "q", autocomplete: "off", spellcheck: "false", dir: "auto", enterkeyhint: "search",
-      "aria-label": "Search in words; put - before what you do not want",
+      "aria-label": "Search in words",
       placeholder: "Describe it, or drop a photo, a clip, a PDF", maxlength: 2000,
       oninput: () => this.typed(), onkeydown: (/** @type {KeyboardEvent} */ e) => this.key(e),
     });
@@ -32,9 +32,10 @@ export class SearchBox {
       onchange: () => { this.add([...(this.chooser.files ?? [])]); this.chooser.value = ""; },
     });
     this.clear = h("button", { type: "button", class: "plain", "aria-label": "Clear", title: "Clear (Esc)", onclick: () => this.empty() }, icon("close"));
+    this.not = h("button", { type: "button", class: "plain", "aria-label": "Not like these words", title: "Not like this: avoid these words", onclick: () => this.refuse() }, icon("avoid"));
     this.element = h("form", { class: "box", role: "search", action: "/", onsubmit: (/** @type {Event} */ e) => { e.preventDefault(); this.submit(true); } },
       h("div", { class: "field" },
-        icon("search"), this.chips, this.input, this.clear,
+        icon("search"), this.chips, this.input, this.not, this.clear,
         h("button", { type: "button", class: "plain", "aria-label": "Search with a file", title: "Search with a file (or drop or paste one)", onclick: () => this.chooser.click() }, icon("add")),
         h("button", { type: "submit", class: "main" }, "Search")),
       this.chooser);
@@ -55,7 +56,12 @@ export class SearchBox {
       ...parts.map((part) => this.chip(part)),
       ...avoid.map((words) => this.word(words)));
     this.chips.hidden = !parts.length && !avoid.length;
+    this.buttons();
+  }
+
+  buttons() {
     this.clear.hidden = !this.input.value && this.chips.hidden;
+    this.not.hidden = !this.input.value.trim();
   }
 
   /** @param {Part} part */
@@ -121,41 +127,37 @@ export class SearchBox {
     }
     if (!room.length) return;
     page.go({
-      q: this.words().q, open: null, file_id: "", view: "search",
+      q: this.words(), open: null, file_id: "", view: "search",
       parts: [...parts, ...room.map((file) => ({ file, avoid: false }))],
     });
   }
 
-  /** The field's words, those after a `-` apart: `beach -people -"hard rain"`. */
   words() {
-    /** @type {string[]} */
-    const avoid = [];
-    const q = this.input.value.replace(/(^|\s)-(?:"([^"]+)"|([^\s"-]\S*))/g, (_, space, phrase, word) => {
-      avoid.push(phrase ?? word);
-      return space;
-    });
-    return { q: q.replace(/\s+/g, " ").trim(), avoid };
+    return this.input.value.replace(/\s+/g, " ").trim();
   }
 
   /** @param {boolean} step whether back should return to what was there before */
   submit(step) {
     clearTimeout(this.timer);
-    const { q, avoid } = this.words();
-    const { state } = this.page;
-    this.page.go({
-      q, avoid: step ? [...new Set([...state.avoid, ...avoid])] : state.avoid, open: null, view: "search",
-    }, { step });
-    if (step) {
-      this.fill();
-      this.page.results.searchNow();
-    }
+    this.page.go({ q: this.words(), open: null, view: "search" }, { step });
+    if (step) this.page.results.searchNow();
+  }
+
+  /** The words in the field become something to avoid. */
+  refuse() {
+    const words = this.words();
+    if (!words) return;
+    clearTimeout(this.timer);
+    this.input.value = "";
+    this.page.go({ q: "", avoid: [...new Set([...this.page.state.avoid, words])], open: null, view: "search" });
+    this.input.focus();
   }
 
   typed() {
-    this.clear.hidden = !this.input.value && this.chips.hidden;
+    this.buttons();
     clearTimeout(this.timer);
     const files = this.page.state.parts.some((part) => part.file);
-    if (files || this.page.results.slowest > SLOW || /(^|\s)-\S*$/.test(this.input.value)) return;
+    if (files || this.page.results.slowest > SLOW ) return;
     this.timer = window.setTimeout(() => this.submit(false), PAUSE);
   }
 

@@ -5,7 +5,7 @@ import * as api from "./api.js";
 import { h, icon } from "./dom.js";
 import { count, counted } from "./format.js";
 import { card } from "./grid.js";
-import { asks, fields, filtered } from "./state.js";
+import { asks, fields, filtered, wants } from "./state.js";
 
 /** @typedef {import("./types").Hit} Hit */
 /** @typedef {import("./types").Answer} Answer */
@@ -23,6 +23,7 @@ export class Results {
     this.total = 0;
     this.slowest = 0;
     this.asked = "";
+    this.last = "";
     this.grown = -GROWS;
     this.stale = false;
     /** @type {AbortController | null} */
@@ -57,6 +58,11 @@ export class Results {
     const { state } = page;
     const asked = (this.asked = this.key());
     this.flight?.abort();
+    if (asks(state) && !wants(state)) {
+      this.flight = null;
+      this.nothing("Say also what to look for, not only what to avoid.");
+      return;
+    }
     const flight = (this.flight = new AbortController());
     this.element.setAttribute("aria-busy", "true");
     try {
@@ -98,13 +104,22 @@ export class Results {
   failed(error) {
     if (error instanceof DOMException && error.name === "AbortError") return;
     if (error instanceof api.Refused && asks(this.page.state)) {
-      this.hits = [];
-      this.total = 0;
-      this.cards.clear();
-      this.list.replaceChildren();
-      this.summary.textContent = error.message;
+      this.nothing(error.message);
       this.summary.classList.add("wrong");
     } else if (!(error instanceof api.Refused)) this.page.sorry(error);
+  }
+
+  /** No hits, and why. @param {string} sentence */
+  nothing(sentence) {
+    this.hits = [];
+    this.total = 0;
+    this.last = "";
+    this.cards.clear();
+    this.list.replaceChildren();
+    this.element.removeAttribute("aria-busy");
+    this.element.classList.add("blank");
+    this.summary.classList.remove("wrong");
+    this.summary.textContent = sentence;
   }
 
   async more() {

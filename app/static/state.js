@@ -83,6 +83,11 @@ export function asks(state) {
   return Boolean(state.q.trim() || state.avoid.length || state.parts.length);
 }
 
+/** Whether something is wanted, not only avoided. @param {State} state */
+export function wants(state) {
+  return Boolean(state.q.trim() || state.parts.some((part) => !part.avoid));
+}
+
 /** Whether any filter is set. @param {State} state */
 export function filtered(state) {
   return Boolean(state.kinds.length || PLAIN.some((name) => state[name]));

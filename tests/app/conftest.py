@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.server import create_app
-from tests.app.double import Double
+from indexer.library import Library
 from tests.media import draw_image, draw_pdf, draw_video
 
 HERE = "http://127.0.0.1:7860"
@@ -35,17 +35,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def library(folder: Path) -> Iterator[Any]:
-    library = Double(folder)
-    yield library
-    library.close()
+def library(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+    """That folder, indexed with the lite model."""
+    with Library.open(tmp_path_factory.mktemp("library"), ocr="off") as library:
+        library.index([folder])
+        yield library
 
 
 @pytest.fixture
-def empty_library() -> Iterator[Any]:
-    library = Double()
-    yield library
-    library.close()
+def empty_library(tmp_path: Path) -> Iterator[Library]:
+    with Library.open(tmp_path / "empty library", ocr="off") as library:
+        yield library
 
 
 @pytest.fixture(scope="session")

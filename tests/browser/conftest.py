@@ -31,9 +31,13 @@ def missing(what: str) -> None:
     pytest.skip(f"{what} is missing; tests/browser/install.sh installs it")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium: one already on the machine, else Playwright's own."""
+    """Chromium: one already on the machine, else Playwright's own.
+
+    Closed after each file: while it is open this thread has a running event loop, in which `asyncio.run` of
+    other tests cannot work.
+    """
     path = next((found for name in NAMES if (found := shutil.which(name))), None)
     with sync_playwright() as playwright:
         own = Path(playwright.chromium.executable_path)

@@ -100,19 +100,27 @@ def test_not_like_this_turns_what_was_wanted_into_what_is_avoided(
     page: Page, server: Server, folder: Path
 ) -> None:
     page.goto(server.url)
-    drop(page, folder / "red square.jpg")
-    expect(page.locator(".card .title").first).to_have_text("red square.jpg")
+    drop(page, folder / "red square.jpg", folder / "blue lake.png")
+    expect(page.locator(".chip")).to_have_count(2)
     page.get_by_role("button", name="Not like this: red square.jpg").click()
-    expect(page.locator(".chip.avoid")).to_have_count(1)
-    expect(page.locator(".card .title").first).not_to_have_text("red square.jpg")
+    expect(page.locator(".chip.avoid .name")).to_have_text("not like red square.jpg")
+    expect(page.locator(".card .title").first).to_have_text("blue lake.png")
+    red = page.locator('.card:has-text("red square.jpg")')
+    assert red.count() == 0 or "less likely" in (red.locator(".strength").text_content() or "")
+    page.get_by_role("button", name="Look for what is like it: red square.jpg").click()
+    expect(page.locator(".chip.avoid")).to_have_count(0)
 
 
-def test_a_minus_before_a_word_avoids_it(page: Page, server: Server) -> None:
-    page.goto(server.url)
-    page.get_by_role("searchbox").fill("square -lake")
+def test_words_become_a_chip_to_avoid(page: Page, server: Server) -> None:
+    search(page, server, "lighthouse")
+    page.get_by_role("button", name="Not like these words").click()
+    expect(page.locator(".chip.avoid .name")).to_have_text("not lighthouse")
+    page.get_by_role("searchbox").fill("square")
     page.keyboard.press("Enter")
-    expect(page.locator(".chip.avoid .name")).to_have_text("not lake")
-    expect(page).to_have_url(f"{server.url}/?q=square&avoid=lake")
+    expect(page).to_have_url(f"{server.url}/?q=square&avoid=lighthouse")
+    expect(page.locator(".card .title").first).to_have_text("red square.jpg")
+    page.get_by_role("button", name="Remove lighthouse").click()
+    expect(page).to_have_url(f"{server.url}/?q=square")
 
 
 def test_slash_focuses_and_escape_clears(page: Page, server: Server) -> None:
