@@ -1,7 +1,7 @@
 """A query to an answer: the one path for page, API, command line and agents.
 
 Built around two searches over the same filters, by meaning (`vectors.py`, scores put on
-one scale by `calibration.py`) and by words (`words.py`), fused by `ranking.py`. It reads
+one scale by `calibration.py`) and by words (`words.py`), weighed by `ranking.py`. It reads
 through its own connections and a snapshot of the index, so it never waits for a writer.
 It knows nothing of who asks, nor of how anything came into the library.
 """
@@ -33,7 +33,7 @@ from model.embedder import Embedder
 from model.inputs import Input
 
 POOL = 100
-"""Candidates a kind and list, at least: rank 100 of one list adds 1/160 to a fused score, half of rank 20."""
+"""Candidates a kind and list, at least."""
 FACETS_SHOWN = 30
 
 
@@ -110,7 +110,7 @@ class Searcher:
         named = self._chunks_of_named(connection, in_names, meaning, in_text)
         self._score_the_rest(connection, asked, scales, meaning, [*in_text.ids.tolist(), *named])
         facts = self._facts.of({*meaning, *in_text.ids.tolist(), *named})
-        evidence = Evidence(meaning, in_text, named)
+        evidence = Evidence(meaning, in_text, named, textual)
         return merged_moments(ranked(evidence, facts))
 
     def _by_meaning(
@@ -136,9 +136,9 @@ class Searcher:
         if not len(asked):
             return {}
         size = len(self._index)
-        self._background.refresh(size)
-        ordinary = self._ordinary_queries() if textual and self._background.small else None
-        return self._background.scales(asked, size, ordinary)
+        if textual:
+            return self._background.of_text(asked, size, self._ordinary_queries())
+        return self._background.of_pictures(asked, size)
 
     def _ordinary_queries(self) -> np.ndarray:
         if self._ordinary is None:
@@ -191,7 +191,7 @@ class Searcher:
                 chosen[file_id] = merit, number
         named: dict[int, tuple[int, float]] = {}
         for file_id, tier, score in zip(
-            files, in_names.tiers.tolist(), in_names.scores.tolist(), strict=True
+            files, in_names.tiers.tolist(), in_names.coverage.tolist(), strict=True
         ):
             if file_id in chosen:
                 named.setdefault(chosen[file_id][1], (tier, score))
@@ -248,7 +248,7 @@ class Searcher:
         ).fetchall()
         ids = [r[0] for r in rows]
         facts = self._facts.of(ids[: max(2000, offset + k)])
-        listed = [Ranked(facts[i], 0.0, True, 0.0) for i in ids if i in facts]
+        listed = [Ranked(facts[i], 0.0, True) for i in ids if i in facts]
         return self._hits(listed[offset : offset + k], typed, offset), len(ids), _facets(listed)
 
 

@@ -10,6 +10,7 @@ trigrams. It knows nothing of meaning, kinds or ranking across lists.
 
 from __future__ import annotations
 
+import math
 import re
 import sqlite3
 import threading
@@ -29,6 +30,8 @@ SNIPPET_CHARACTERS = 160
 
 COMMON_SHARE, COMMON_LEAST = 0.05, 5000
 """A word in more of the chunks than both is looked for only where there is no rarer one beside it."""
+BM25_FULL = 1.2
+"""BM25 of a row that holds a word once or twice, over the word's inverse document frequency."""
 SLACK = 12
 """Characters beyond the word itself that a text of one word may have (an extension, a full stop)."""
 CANDIDATES = 300
@@ -44,10 +47,14 @@ STOP_WORDS = frozenset(_STOP_WORDS.split())
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Rows by word evidence, best first: ids int64 [n], BM25 float [n] (higher is better), tiers int [n]."""
+    """Rows by word evidence, best first: ids int64 [n], tiers int [n], coverage float [n] from 0 to 1.
+
+    Coverage is the share of what the query's words tell (their BM25 against what all of them could
+    bring): a rare word counts for more than a frequent one, a word that nothing holds counts against.
+    """
 
     ids: np.ndarray
-    scores: np.ndarray
+    coverage: np.ndarray
     tiers: np.ndarray
 
     def __len__(self) -> int:
@@ -64,6 +71,8 @@ class Expressions:
     exact: str = ""
     all: str = ""
     some: str = ""
+    told: float = 1.0
+    """What all words of the query together tell: the sum of their inverse document frequencies."""
     longest: int | None = None
     """An exact match must be (nearly) the whole of the text, at most so many characters."""
 
@@ -103,11 +112,14 @@ def expressions(
     rare: list[str] = []
     common: list[str] = []
     corrected = missing = False
-    most = max(COMMON_LEAST, COMMON_SHARE * _total(connection))
+    total = _total(connection, table)
+    most = max(COMMON_LEAST, COMMON_SHARE * total)
+    told = 0.0
     for token in dict.fromkeys(t for word in words for t in tokenised(word, table)):
         if token in STOP_WORDS:
             continue
         count = _count(connection, token, table)
+        told += max(0.1, math.log((total - count + 0.5) / (count + 0.5)) if total > count else 0.1)
         if count == 0:
             corrected = True
             near = _near_terms(connection, token, table)
@@ -121,6 +133,7 @@ def expressions(
     # One ordinary word somewhere on a page says little; a sign that says just that, or a number, says all.
     alone = len(rare + common) == 1 and not phrases and not any(c.isdigit() for c in whole)
     return Expressions(
+        told=told or 1.0,
         longest=len(whole) + SLACK if alone else None,
         exact="" if corrected else " AND ".join([*required, *([whole] if whole else [])]),
         all="" if missing else " AND ".join([*required, *words_of]),
@@ -228,7 +241,8 @@ def _search(
         ).fetchall()
         for number, score in rows:
             tiers.setdefault(number, tier)
-            scores[number] = max(score, scores.get(number, score))
+            share = 1.0 if tier == EXACT else min(1.0, max(0.0, score) / (BM25_FULL * asked.told))
+            scores[number] = max(share, scores.get(number, 0.0))
     return _ordered(tiers, scores, limit)
 
 
@@ -245,9 +259,9 @@ def _joined(found: Sequence[Found], limit: int) -> Found:
     tiers: dict[int, int] = {}
     scores: dict[int, float] = {}
     for each in found:
-        for number, score, tier in zip(each.ids.tolist(), each.scores, each.tiers.tolist(), strict=True):
+        for number, score, tier in zip(each.ids.tolist(), each.coverage, each.tiers.tolist(), strict=True):
             tiers[number] = max(tier, tiers.get(number, 0))
-            scores[number] = score + scores.get(number, 0.0)
+            scores[number] = max(score, scores.get(number, 0.0))
     return _ordered(tiers, scores, limit)
 
 
@@ -322,8 +336,9 @@ def _count(connection: sqlite3.Connection, token: str, table: str) -> int:
     return row[0] if row else 0
 
 
-def _total(connection: sqlite3.Connection) -> int:
-    row = connection.execute("SELECT max(id) FROM chunk").fetchone()
+def _total(connection: sqlite3.Connection, table: str) -> int:
+    of = "file" if table == "names" else "chunk"
+    row = connection.execute(f"SELECT max(id) FROM {of}").fetchone()
     return row[0] or 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from indexer.facts import Fact, Held
-from indexer.ranking import LINE, Evidence, merged_moments, ranked
+from indexer.ranking import LINE, SURE, Evidence, merged_moments, ranked
 from indexer.records import Kind
 from indexer.words import ALL, EXACT, NOTHING, SOME, Found
 
@@ -18,14 +18,15 @@ def fact(number: int, content: str = "", ordinal: int = 0, kind: Kind = "image")
 
 
 def found(tiers: dict[int, int]) -> Found:
-    return Found(np.array(list(tiers)), np.zeros(len(tiers)), np.array(list(tiers.values())))
+    shares = np.array([{SOME: 0.3, ALL: 0.9, EXACT: 1.0}[t] for t in tiers.values()])
+    return Found(np.array(list(tiers)), shares, np.array(list(tiers.values())))
 
 
 def order(
     meaning: dict[int, float], text: dict[int, int] | None = None, named: dict[int, int] | None = None
 ) -> list[int]:
     in_text = found(text) if text else NOTHING
-    names = {i: (t, 0.0) for i, t in (named or {}).items()}
+    names = {i: (t, 1.0) for i, t in (named or {}).items()}
     numbers = {*meaning, *in_text.ids.tolist(), *names}
     return [r.fact.chunk_id for r in ranked(Evidence(meaning, in_text, names), {i: fact(i) for i in numbers})]
 
@@ -35,7 +36,7 @@ def test_without_words_the_order_is_that_of_meaning() -> None:
 
 
 def test_agreement_of_the_lists_beats_the_top_of_one() -> None:
-    assert order({1: 9.0, 2: 8.0, 3: 7.0}, text={3: ALL, 4: SOME})[0] == 3
+    assert order({1: 9.0, 2: 8.0, 3: 7.0}, text={3: ALL, 4: ALL})[0] == 3
 
 
 def test_exact_words_come_first_whatever_the_meaning() -> None:
@@ -43,16 +44,25 @@ def test_exact_words_come_first_whatever_the_meaning() -> None:
     assert order({1: 9.0, 2: 8.0, 3: -2.0}, named={3: EXACT})[0] == 3
 
 
-def test_what_is_below_the_line_comes_after_what_is_above() -> None:
-    ranking = ranked(Evidence({1: LINE + 1, 2: LINE - 1}, found({2: SOME}), {}), {1: fact(1), 2: fact(2)})
-    above = [r for r in ranking if r.relevant]
-    assert ranking[: len(above)] == above
+def test_one_word_of_many_does_not_beat_a_clear_meaning() -> None:
+    assert order({1: 6.0, 2: 1.0}, text={2: SOME})[0] == 1
 
 
-def test_the_score_that_is_shown_is_the_score_that_is_cut() -> None:
-    meaning = {n: n / 3 for n in range(20)}
+def test_the_score_that_is_shown_is_the_order_and_the_cut() -> None:
+    meaning = {n: n / 2 for n in range(20)}
     ranking = ranked(Evidence(meaning, found({3: SOME, 6: ALL}), {}), {n: fact(n) for n in meaning})
+    scores = [r.score for r in ranking]
+    assert scores == sorted(scores, reverse=True)
     assert all(r.relevant == (r.score >= LINE) for r in ranking)
+
+
+def test_a_meaning_a_little_above_chance_is_no_answer_by_itself() -> None:
+    unsure = Evidence({1: SURE - 0.1, 2: LINE}, NOTHING, {})
+    assert not any(r.relevant for r in ranked(unsure, {1: fact(1), 2: fact(2)}))
+    agreed = Evidence({1: SURE - 0.1, 2: LINE}, found({1: SOME}), {})
+    assert all(r.relevant for r in ranked(agreed, {1: fact(1), 2: fact(2)}))
+    picture = Evidence({1: SURE - 0.1, 2: LINE - 1}, NOTHING, {}, in_words=False)
+    assert [r.relevant for r in ranked(picture, {1: fact(1), 2: fact(2)})] == [True, False]
 
 
 def test_adjacent_windows_above_the_line_are_one_moment() -> None:

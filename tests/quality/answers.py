@@ -1,0 +1,140 @@
+"""The sample set asked through the one search path: a real library, the real `Searcher`.
+
+Built around `Library.index` over the folder that `samples.py` filled, and three systems over
+the same catalogue: by meaning alone (raw inner products), by words alone, and both with
+calibration, as users get it. It knows nothing of how a system ranks.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from indexer import words
+from indexer.connections import Connections
+from indexer.embeddings import GROUPS
+from indexer.library import Library
+from indexer.query import parse
+from indexer.records import KINDS, Part, Query
+from indexer.search import Searcher
+from tests.quality.ranking import Row
+from tests.quality.sampleset import Question
+
+UNANSWERABLE = Path(__file__).with_name("unanswerable.txt")
+FOLDERS = {"photo": "images", "stamp": "stamps", "video": "videos", "page": "pdfs"}
+DEPTH = 300
+
+System = Callable[[Query], list[str]]
+"""Items in order of rank."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question as a query; `folder` narrows it to its own family."""
+
+    question: Question
+    query: Query
+
+
+class SampleLibrary:
+    """The sample set indexed, with the systems that answer from it."""
+
+    def __init__(self, samples: Path, data_dir: Path, ocr: str = "off") -> None:
+        self.samples = samples
+        self.library = Library.open(data_dir, ocr=ocr, nice=False)
+        self.library.index([samples / folder for folder in FOLDERS.values()])
+        self.searcher: Searcher = self.library._searcher()
+        self.index = self.searcher._index
+        self.connections = Connections(self.library.catalogue.path)
+        self._asked = Path(tempfile.mkdtemp())
+        rows = self.connections.get().execute(
+            "SELECT k.id, f.path, k.page FROM chunk k JOIN file f ON f.content_hash = k.content_hash"
+        )
+        self._item: dict[int, str] = {}
+        for number, path, page in rows:
+            stem = Path(path).stem
+            self._item[number] = stem if page is None else f"{stem}_{page}"
+
+    def close(self) -> None:
+        self.connections.close()
+        self.library.close()
+
+    def query(self, question: Question, number: int) -> Query:
+        asked = question.asked
+        if asked.text:
+            return Query((Part(text=asked.text),))
+        path = self._asked / f"{number}.png"
+        Image.fromarray(asked.images[0]).save(path)
+        return Query((Part(file=path),))
+
+    def ask(self, query: Query) -> list[str]:
+        """As users get it."""
+        return [self._item[r.fact.chunk_id] for r in self.searcher.rank(query, DEPTH)]
+
+    def by_meaning(self, query: Query) -> list[str]:
+        """Raw inner products, all kinds in one list."""
+        vectors = self.searcher._parts.vectors(query)
+        best: list[tuple[float, int]] = []
+        for kind in query.kinds or KINDS:
+            scores, ids = self.index.search(vectors, DEPTH, self._under(query), GROUPS[kind])
+            best += [(s, i) for s, i in zip(scores[0].tolist(), ids[0].tolist(), strict=True) if i >= 0]
+        return [self._item[i] for _, i in sorted(best, key=lambda b: (-b[0], b[1]))]
+
+    def by_words(self, query: Query) -> list[str]:
+        """BM25 of texts and names, fused."""
+        typed = parse(query.text)
+        connection = self.connections.get()
+        fused: dict[int, float] = {}
+        allowed = self._under(query)
+        for rank, number in enumerate(words.search_chunks(connection, typed.words, (), DEPTH).ids.tolist()):
+            fused[number] = 1 / (61 + rank)
+        for rank, file_id in enumerate(words.search_names(connection, typed.words, (), DEPTH).ids.tolist()):
+            row = connection.execute(
+                "SELECT k.id FROM file f JOIN chunk k ON k.content_hash = f.content_hash WHERE f.id = ?"
+                " ORDER BY k.ordinal LIMIT 1",
+                (file_id,),
+            ).fetchone()
+            if row:
+                fused[row[0]] = fused.get(row[0], 0.0) + 1 / (61 + rank)
+        kept = [i for i in fused if allowed is None or i in allowed]
+        return [self._item[i] for i in sorted(kept, key=lambda i: (-fused[i], i))]
+
+    def _under(self, query: Query) -> np.ndarray | None:
+        if query.under is None:
+            return None
+        rows = self.connections.get().execute(
+            "SELECT k.id FROM chunk k JOIN file f ON f.content_hash = k.content_hash WHERE f.folder = ?",
+            (str(query.under),),
+        )
+        return np.array([r[0] for r in rows], np.int64)
+
+
+def rank_of(items: Iterable[str], question: Question) -> float:
+    """Rank of the first right item; an item of several chunks counts once; inf where it is not there."""
+    rank, seen = 0, set()
+    for item in items:
+        if item in seen or item in question.not_counted:
+            continue
+        seen.add(item)
+        rank += 1
+        if item in question.right:
+            return rank
+    return float("inf")
+
+
+def measured(asked: Iterable[tuple[Question, Query]], system: System) -> dict[str, Row]:
+    """Quality by row of the sample set."""
+    ranks: dict[str, list[float]] = {}
+    for question, query in asked:
+        ranks.setdefault(question.row, []).append(rank_of(system(query), question))
+    return {row: Row.of(found) for row, found in ranks.items()}
+
+
+def unanswerable() -> list[str]:
+    lines = UNANSWERABLE.read_text("utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
