@@ -1,4 +1,4 @@
-"""Which FAISS is installed: `faiss-cpu` and `faiss-gpu` bring the same folder and overwrite each other unseen."""
+"""Which FAISS is installed: `faiss-cpu` and `faiss-gpu` bring the same folder and overwrite each other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def check_engine() -> None:
     """Raise LibraryError when FAISS is missing, or installed twice over itself."""
     if find_spec("faiss") is None:
         raise LibraryError(
-            "FAISS is not installed: pip install 'sightline[cpu]' (or [gpu] with an NVIDIA card)."
+            "FAISS is not installed: pip install 'sightline[cpu]', or [gpu] with an NVIDIA card."
         )
     if len(installed()) > 1:
         raise LibraryError(
