@@ -386,6 +386,7 @@ def _log_to(data_dir: Path) -> None:
         )
     except OSError:
         return  # Library.open says what is wrong with the folder
+    logging.raiseExceptions = False  # a full disk stops the log, not the program, and not twice
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)

@@ -19,6 +19,7 @@ watching or searching.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import queue
@@ -39,6 +40,7 @@ from indexer.hashing import StillChanging, hash_file
 from indexer.lookup import ModelRow, Piece, Stamp
 from indexer.models import Models
 from indexer.records import Kind, LibraryError
+from indexer.schema import full_disk
 from indexer.thumbnails import Thumbnails
 from indexer.turns import SharedEmbedder, Turns
 from indexer.vetting import InputRefused, embed_checked
@@ -273,7 +275,9 @@ class Pipeline:
                 self._broken = True
                 self._pause(str(error))
             except OSError as error:
-                self._pause(f"The library's folder cannot be written ({error.strerror or error}).")
+                folder = self.catalogue.path.parent
+                full = error.errno == errno.ENOSPC
+                self._pause(full_disk(folder) if full else f"{folder} cannot be written: {error.strerror}.")
             except Exception:  # the boundary of a thread: a bug here must not end indexing silently
                 log.exception("indexing: an error that should not happen")
                 self._pause("Indexing met an error of its own; the log has the details.")

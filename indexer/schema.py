@@ -246,14 +246,18 @@ def explained(path: Path) -> Iterator[None]:
         raise LibraryError(told) from error
 
 
+def full_disk(folder: Path) -> str:
+    return (
+        f"The disk that holds the library ({folder}) is full or failing: nothing is lost; "
+        "make room and indexing goes on where it stopped."
+    )
+
+
 def sentence(error: Exception, path: Path) -> str | None:
     """What a person should know about a database error, or None when it is a bug of ours."""
     text = str(error)
     if "disk is full" in text or "disk I/O error" in text:
-        return (
-            f"The disk that holds the library ({path.parent}) is full or failing: nothing is lost; "
-            "make room and indexing goes on where it stopped."
-        )
+        return full_disk(path.parent)
     if "not a database" in text or "malformed" in text:
         return (
             f"The library file {path} is damaged: put your backup in its place, or delete it and index again "
