@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from model.inputs import Input
 from model.lite import LiteEmbedder, _fit
 from tests.bench import report
 from tests.quality import samples
+from tests.quality.answers import SampleLibrary, measured
 from tests.quality.ranking import Table, embed_documents, measure_model, measure_names
 from tests.quality.sampleset import ROWS, SampleSet
 
@@ -40,13 +42,13 @@ PROTOTYPE = {
 """MRR with int8 text on nearly the same media (a few were left out since); one standard error: about .055."""
 
 
-def quality_table(measured: Table, names: Table) -> str:
+def quality_table(found: Table, names: Table) -> str:
     rows = []
     for row in ROWS:
         for scope in ("alone", "mixed"):
-            if (row, scope) not in measured:
+            if (row, scope) not in found:
                 continue
-            m, by_name = measured[row, scope], names.get((row, scope))
+            m, by_name = found[row, scope], names.get((row, scope))
             rows.append(
                 [
                     row,
@@ -62,6 +64,37 @@ def quality_table(measured: Table, names: Table) -> str:
     return report.table(
         ["direction", "searched", "n", "Hit@1", "Hit@5", "MRR", "MRR of file names", "MRR of the prototype"],
         rows,
+    )
+
+
+def library_table(folder: Path, ocr: str) -> str:
+    """The same questions through the product: the folder indexed, all kinds and every page in one list."""
+    with tempfile.TemporaryDirectory() as scratch:
+        library = SampleLibrary(folder.resolve(), Path(scratch), ocr)
+        try:
+            asked = [(q, library.query(q, n)) for n, q in enumerate(SampleSet(folder).questions())]
+            chunks = library.library.status().chunks
+            systems = [library.ask, library.by_meaning, library.by_words]
+            found, meaning, words = (measured(asked, system) for system in systems)
+        finally:
+            library.close()
+    rows = [
+        [
+            row,
+            found[row].n,
+            found[row].hit_1,
+            found[row].hit_5,
+            found[row].mrr,
+            meaning[row].mrr,
+            words[row].mrr,
+        ]
+        for row in ROWS
+        if row in found
+    ]
+    head = ["direction", "n", "Hit@1", "Hit@5", "MRR", "MRR by meaning alone", "MRR by words alone"]
+    return (
+        f"As users get it: `Library.search` over {chunks} chunks (every page of the documents), --ocr {ocr}, "
+        f"all kinds in one list.\n\n{report.table(head, rows)}"
     )
 
 
@@ -116,13 +149,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.quality", description=__doc__)
     parser.add_argument("--samples", type=Path, default=Path("samples"))
     parser.add_argument("--model", default="lite")
+    parser.add_argument("--ocr", default="off", choices=("off", "auto", "all"))
     options = parser.parse_args()
     samples.fetch(options.samples)
     sample_set = SampleSet(options.samples)
     questions = sample_set.questions()
     embedder = load(options.model)
     vectors = embed_documents(embedder, sample_set.documents)
-    measured = measure_model(sample_set, questions, embedder, vectors)
+    by_vector = measure_model(sample_set, questions, embedder, vectors)
     names = measure_names(sample_set, questions)
     every_page = SampleSet(options.samples, every_page=True)
     every_page.documents = [document for document in every_page.documents if document.family == "page"]
@@ -131,10 +165,12 @@ def main() -> None:
     text = (
         f"Model {embedder.id}, by vectors alone, on {len(sample_set.documents)} chunks of the sample set. "
         "Mixed counts a stamp of the same thing as wrong, so it is a lower bound.\n\n"
-        + quality_table(measured, names)
+        + quality_table(by_vector, names)
         + f"\n\nText→page among all {len(every_page.documents)} pages of the three documents: "
         f"Hit@1 {pages.hit_1:.3f}, Hit@5 {pages.hit_5:.3f}, MRR {pages.mrr:.3f}."
     )
+    if options.model == "lite":
+        text += "\n\n" + library_table(options.samples, options.ocr)
     if isinstance(embedder, LiteEmbedder):
         text += "\n\n" + overhead_table(embedder)
     report.write("quality", text)

@@ -87,16 +87,7 @@ def measure_model(
     """By inner product with the question's vector, as it comes: no calibration, no words."""
     if vectors is None:
         vectors = embed_documents(embedder, samples.documents)
-    keys = {f"{d.item}@{d.spec.ordinal}": number for number, d in enumerate(samples.documents)}
-
-    def score(question: Question) -> np.ndarray:
-        scores = vectors @ embedder.embed([question.asked])[0]
-        if question.instead is not None:
-            key, document = question.instead
-            scores[keys[key]] = embedder.embed([document])[0] @ embedder.embed([question.asked])[0]
-        return scores
-
-    return tabulate(samples, questions, score)
+    return tabulate(samples, questions, lambda question: vectors @ embedder.embed([question.asked])[0])
 
 
 def measure_names(samples: SampleSet, questions: Sequence[Question]) -> Table:
