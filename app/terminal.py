@@ -5,6 +5,7 @@ Results go to stdout, everything about the work to stderr, so that output can be
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -174,8 +175,16 @@ def show_models(cards: list[ModelCard]) -> None:
         )
         scores = ", ".join(f"{name} {value:g}" for name, value in card.scores.items() if value is not None)
         needs = f"{card.memory_gb:g} GB of memory"
+        if card.chunks_per_hour:
+            needs += f"; here about {_round(card.chunks_per_hour)} video windows of 30 s an hour"
         out.print(f"    {needs}{'; MMEB-V2 ' + scores if scores else ''}")
         out.print(f"    {escape(card.about)}")
+
+
+def _round(number: float) -> str:
+    """Two figures, as an estimate deserves: `3187.5` -> `3,200`, `1.73` -> `1.7`."""
+    digits = 1 - math.floor(math.log10(number))
+    return f"{round(number, digits):,.{max(0, digits)}f}"
 
 
 def as_json(value: Any) -> dict[str, Any]:

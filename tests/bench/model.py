@@ -248,7 +248,7 @@ def original_way(whole: Any, embedder: Any, rows: list[Any]) -> tuple[np.ndarray
 
 
 def _mixed() -> tuple[list[str], list[Any], str]:
-    """24 inputs as they might arrive: every other one a query, between them photos, pages, clips."""
+    """16 inputs as they might arrive: every other one a query, between them photos, pages, clips."""
     random = np.random.default_rng(0)
 
     def picture(width: int, height: int) -> np.ndarray:
@@ -256,9 +256,9 @@ def _mixed() -> tuple[list[str], list[Any], str]:
 
     prompts, visuals = [], []
     shown: list[tuple[str, Any]] = [
-        ("photo", picture(w, h)) for w, h in ((336, 252), (448, 336), (300, 400))
-    ] * 2
-    shown += [("page", picture(420, 595))] * 4 + [("clip", [picture(224, 126) for _ in range(8)])] * 2
+        ("photo", picture(w, h)) for w, h in ((336, 252), (448, 336), (300, 400), (224, 224))
+    ]
+    shown += [("page", picture(420, 595))] * 3 + [("clip", [picture(224, 126) for _ in range(8)])]
     for i, (kind, what) in enumerate(random.permutation(np.array(shown, dtype=object))):
         words = ["a", "small", "dog", "runs", "through", "the", "snow", "beside", "a", "lake", "at", "night"]
         caption = " ".join(words[: 3 + i % 10])
@@ -267,7 +267,7 @@ def _mixed() -> tuple[list[str], list[Any], str]:
         pad = "<|video_pad|>" if kind == "clip" else "<|image_pad|>"
         prompts.append(f"{pad}\nRepresent the given {kind}.\n")
         visuals.append(what if kind == "clip" else [what])
-    return prompts, visuals, "12 queries, 6 photos, 4 pages, 2 clips of 8 frames"
+    return prompts, visuals, "8 queries, 4 photos, 3 pages, 1 clip of 8 frames"
 
 
 def _window(part: str) -> tuple[list[str], list[Any], str]:
