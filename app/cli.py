@@ -270,6 +270,34 @@ def verify(
         raise typer.Exit(1)
 
 
+@app.command("eval-my-library")
+def eval_my_library(
+    queries: Annotated[
+        Path, typer.Argument(metavar="QUERIES.jsonl", help="One query a line, with the files that are right.")
+    ],
+    json_: Json = False,
+    model: Model = None,
+    data_dir: DataDir = None,
+    base: Base = None,
+    dim: Dim = None,
+) -> None:
+    """Score the search on your own library and judgements, to choose a model with."""
+    from eval.my_library import JudgementError, evaluate, read_judgements
+    from indexer.records import Part, Query
+
+    try:
+        judgements = read_judgements(queries.expanduser())
+    except JudgementError as error:
+        _fail(str(error), 2)
+    with _library(_settings(model=model, data_dir=data_dir, base=base, dim=dim), read_only=True) as library:
+        report = evaluate(
+            judgements,
+            lambda words, k: library.search(Query(parts=(Part(text=words),)), k=k).hits,
+            library.status().model,
+        )
+    _print_json(report.as_json()) if json_ else typer.echo(report.as_text())
+
+
 @app.command()
 def models(json_: Json = False, model: Model = None, data_dir: DataDir = None) -> None:
     """The models that can be used, what each is good at, and which fits this machine."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from eval.my_library import JudgementError, evaluate, read_judgements
+from tests.eval.fixtures import picture
 
 
 @dataclass
@@ -109,3 +113,30 @@ def test_a_file_that_is_not_there_or_empty_is_said(tmp_path: Path) -> None:
         read_judgements(tmp_path / "none.jsonl")
     with pytest.raises(JudgementError, match="holds no queries"):
         read_judgements(_written(tmp_path, ""))
+
+
+def _sightline(home: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "app.cli", *map(str, words), "--data-dir", str(home), "--model", "lite"]
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_command_scores_a_real_library(tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    for seed, name in enumerate(("lighthouse harbour", "tax form")):
+        picture(seed, 96).save(files / f"{name}.png")
+    assert _sightline(tmp_path / "home", "index", files).returncode == 0
+    queries = _written(
+        files,
+        {"query": "lighthouse harbour", "relevant": ["lighthouse harbour.png"]},
+        {"query": "tax form", "relevant": ["tax form.png"]},
+    )
+    done = _sightline(tmp_path / "home", "eval-my-library", queries, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["queries"] == 2 and report["scores"]["hit@1"] == 1.0 and report["absent"] == []
+    assert "first hit right   100.0 %" in _sightline(tmp_path / "home", "eval-my-library", queries).stdout
+    wrong = _sightline(tmp_path / "home", "eval-my-library", tmp_path / "none.jsonl")
+    assert wrong.returncode == 2 and "cannot be read" in wrong.stderr
