@@ -19,7 +19,8 @@ ever built. This file knows nothing of names, downloads or adapters.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,7 @@ class QwenVLEmbedder:
         self.max_tokens = min(max_tokens, text.max_position_embeddings)
         budget, self.padding = BATCH_TOKENS["cpu" if self.device.type == "cpu" else "accelerator"]
         self.batch_tokens = batch_tokens or budget
+        self.ahead = self.device.type != "cpu"
         self.encoder = Encoder(model, patches_at_once=max(16384, 4 * self.batch_tokens))
         self._first_size = first_size
         self.image_id, self.video_id = config.image_token_id, config.video_token_id
@@ -207,10 +209,10 @@ class QwenVLEmbedder:
     def embed_prepared(self, rows: Sequence[Prepared]) -> np.ndarray:
         """float32 [len(rows), dim]: batches of like length, each at most `batch_tokens` padded tokens."""
         out = np.empty((len(rows), self.dim), dtype=np.float32)
-        for places in plan_batches([len(row) for row in rows], self.batch_tokens, self.padding):
+        plan = plan_batches([len(row) for row in rows], self.batch_tokens, self.padding)
+        for places, batch in zip(plan, self._collated(rows, plan), strict=True):
             with torch.inference_mode():
-                vectors = self.encode(self.collate_prepared([rows[i] for i in places]))
-            out[places] = vectors.float().cpu().numpy()
+                out[places] = self.encode(batch).cpu().numpy()
         if not np.isfinite(out).all():
             raise ModelError(
                 f"{self.id} gave vectors that are not numbers; half precision may be too narrow "
@@ -241,6 +243,23 @@ class QwenVLEmbedder:
             else None,
             grid_thw=torch.tensor(grid) if shown else None,
         )
+
+    def _collated(self, rows: Sequence[Prepared], plan: list[list[int]]) -> Iterator[Batch]:
+        """The batches of a plan; beside an accelerator the next one is made while it works on this one."""
+
+        def make(places: list[int]) -> Batch:
+            return self.collate_prepared([rows[i] for i in places])
+
+        if not self.ahead or len(plan) < 2:
+            yield from map(make, plan)
+            return
+        with ThreadPoolExecutor(1, "collate") as pool:
+            coming = [pool.submit(make, places) for places in plan[:1]]
+            for following in [*plan[1:], None]:
+                batch = coming.pop().result()
+                if following is not None:
+                    coming.append(pool.submit(make, following))
+                yield batch
 
     def _prepare_prompt(self, prompt: Prompt) -> Prepared:
         whole, tail = self.tokenizer.encode_batch([prompt.head + prompt.text + prompt.tail, prompt.tail])
