@@ -38,7 +38,8 @@ class Cut:
 
 
 def cut(path: Path, start_s: float, end_s: float, out: Path, reencode: bool = False) -> tuple[float, float]:
-    """Write [start_s, end_s) of a video to `out`, an MP4; returns the seconds that it really spans.
+    """Write [start_s, end_s) of a video to `out`, an MP4; returns the seconds of the source that it really
+    spans.
 
     A copy starts at the keyframe at or before `start_s` and loses nothing; it is made anew with `reencode`,
     and also where an MP4 cannot hold the codec. Raises `MediaError`.
@@ -50,7 +51,8 @@ def cut(path: Path, start_s: float, end_s: float, out: Path, reencode: bool = Fa
             if video.codec in _COPIED_VIDEO and (sound is None or sound.codec_context.name in _COPIED_SOUND):
                 with _whole(out) as target:
                     return _copy(video, sound, start_s, end_s, target)
-    return join([Cut(path, start_s, end_s)], out, max_side=None)[0]
+    ((_, length),) = join([Cut(path, start_s, end_s)], out, max_side=None)
+    return start_s, start_s + length
 
 
 def join(clips: Sequence[Cut], out: Path, max_side: int | None = 1280) -> list[tuple[float, float]]:
@@ -164,9 +166,7 @@ def _encode(clips: Sequence[Cut], target: Path, max_side: int | None) -> list[tu
                             codec, rate=Fraction(video.fps or 25).limit_denominator(1001)
                         )
                         picture.width, picture.height, picture.pix_fmt = (*canvas, "yuv420p")
-                        picture.codec_context.time_base = (
-                            _CLOCK if codec == "libx264" else Fraction(1, 30_000)
-                        )
+                        picture.codec_context.time_base = _CLOCK
                         if codec == "libx264":
                             picture.options = {"preset": "veryfast", "crf": "20"}
                         if loud:
