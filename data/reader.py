@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 THUMBNAIL_SIDE = 384
 # How far a frame may lie from its even place in the window, as a share of the distance between two frames,
-# when a keyframe is there: it costs a fifth of the exact one (720p H.264; `make bench-media`).
+# when a keyframe is there: it costs a quarter of the exact one (720p H.264; `make bench-media`).
 KEYFRAME_TOLERANCE = 0.25
 
 
@@ -199,7 +199,7 @@ def to_webp(picture: np.ndarray, max_side: int = THUMBNAIL_SIDE) -> bytes:
     scale = max_side / max(small.size)
     if scale < 1:
         size = (max(1, round(small.width * scale)), max(1, round(small.height * scale)))
-        small = small.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+        small = small.resize(size, Image.Resampling.BICUBIC, reducing_gap=1.0)
     out = io.BytesIO()
     small.save(out, "WEBP", quality=78, method=2)
     return out.getvalue()
