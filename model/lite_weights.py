@@ -128,8 +128,8 @@ def find(name: str = "lite") -> Path:
         if (folder / _MANIFEST).is_file():
             return folder
     where = " and ".join(str(folder) for folder in places(name))
-    what = {"lite": "the weights of the lite model", "ocr": "the weights for reading text in pictures"}[name]
-    raise ModelError(f"{what} are missing (looked in {where}); run: {COMMAND}")
+    what = "for reading text in pictures" if name == "ocr" else f"of the {name} model"
+    raise ModelError(f"the weights {what} are missing (looked in {where}); run: {COMMAND}")
 
 
 def check_sizes(folder: Path) -> None:

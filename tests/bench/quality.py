@@ -8,17 +8,22 @@ compares the embedding calls with their bare parts. Needs the sample set (fetche
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import statistics
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from data.media import image, pdf
 from model import load
 from model.inputs import Input
 from model.lite import LiteEmbedder, _fit
+from model.ocr import read_text
 from tests.bench import report
 from tests.quality import samples
 from tests.quality.answers import SampleLibrary, measured
@@ -98,6 +103,57 @@ def library_table(folder: Path, ocr: str) -> str:
     )
 
 
+READ_PAGES = {"faq": (13, 30), "gnuplot": (61,), "devref": (52,)}
+READ_PHOTOS = 10
+
+
+def ocr_table(folder: Path) -> str:
+    """Reading text: the share of a page's words that are read off its picture, and seconds an item.
+
+    Beside rapidocr's own code with the same networks where that package happens to be installed.
+    """
+    readers: dict[str, Callable[[np.ndarray], str]] = {"Sightline": read_text}
+    try:
+        from rapidocr import RapidOCR
+
+        engine = RapidOCR(
+            params={
+                "Global.use_cls": False,
+                "Global.log_level": "critical",
+                "Det.limit_side_len": 640,
+                "Det.limit_type": "max",
+                "EngineConfig.onnxruntime.intra_op_num_threads": max(1, (os.cpu_count() or 1) // 2),
+            }
+        )
+        readers["rapidocr"] = lambda picture: "\n".join(engine(picture[:, :, ::-1].copy()).txts or ())
+    except ImportError:
+        pass
+    pages = [
+        (pdf.page_image(path, page), _words(pdf.page_text(path, page)))
+        for name, numbers in READ_PAGES.items()
+        if (path := folder / "pdfs" / f"{name}.pdf").exists()
+        for page in numbers
+    ]
+    photos = [image.read_image(path, 1280) for path in sorted((folder / "images").iterdir())[:READ_PHOTOS]]
+    rows = []
+    for name, read in readers.items():
+        read(photos[0])  # loads
+        start, shares = time.perf_counter(), []
+        for picture, expected in pages:
+            shares.append(sum((_words(read(picture)) & expected).values()) / sum(expected.values()))
+        per_page = (time.perf_counter() - start) / len(pages)
+        start = time.perf_counter()
+        for picture in photos:
+            read(picture)
+        per_photo = (time.perf_counter() - start) / len(photos)
+        rows.append([name, statistics.mean(shares), f"{per_page:.2f} s", f"{per_photo:.2f} s"])
+    return report.table(["OCR", f"words read of {len(pages)} pages", "a dense page", "a photo"], rows)
+
+
+def _words(text: str) -> Counter[str]:
+    return Counter(re.findall(r"\w+", text.lower()))
+
+
 def overhead_table(embedder: LiteEmbedder) -> str:
     """Embedding calls beside the bare work in them: tokenise, resize and the networks' own run."""
     noise = np.random.default_rng(0)
@@ -173,6 +229,7 @@ def main() -> None:
         text += "\n\n" + library_table(options.samples, options.ocr)
     if isinstance(embedder, LiteEmbedder):
         text += "\n\n" + overhead_table(embedder)
+    text += "\n\n" + ocr_table(options.samples)
     report.write("quality", text)
 
 

@@ -202,3 +202,55 @@ def test_a_truncated_weight_file_is_noticed_at_load(installed: Path, tmp_path: P
     (folder / "text.onnx").write_bytes(bytes(len(content)))
     with pytest.raises(ModelError, match=r"does not load .*run: python -m model\.lite_weights --again"):
         LiteEmbedder.load(folder)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """Weights named "drawn" that need no wheel, for trials of where they go; the list holds faults."""
+    faults: list[str] = []
+
+    def build(into: Path, members: dict[str, bytes]) -> None:
+        (into / "weights").write_bytes(b"12345")
+        lite_weights._write_manifest(into)
+
+    def check(folder: Path) -> None:
+        for fault in faults:
+            raise ModelError(fault)
+
+    monkeypatch.setitem(lite_weights._RECIPES, "drawn", ([], build, check))
+    monkeypatch.setattr(lite_weights, "fetch", lambda wheels, into, given=None: {})
+    monkeypatch.setattr(lite_weights, "places", lambda name="drawn": [tmp_path / "env", tmp_path / "cache"])
+    return faults
+
+
+def test_where_the_environment_is_read_only_the_users_cache_is_used(
+    drawn: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+
+    def writable(folder: Path) -> bool:
+        asked.append(folder)
+        return len(asked) > 1
+
+    monkeypatch.setattr(lite_weights, "_writable", writable)
+    assert lite_weights.install("drawn") == (tmp_path / "cache", True)
+    assert lite_weights.find("drawn") == tmp_path / "cache"
+    assert lite_weights.install("drawn") == (tmp_path / "cache", False)
+
+
+def test_damaged_weights_are_made_again(drawn: list[str], tmp_path: Path) -> None:
+    folder, _ = lite_weights.install("drawn")
+    (folder / "weights").write_bytes(b"123")
+    assert lite_weights.install("drawn") == (folder, True)
+    assert (folder / "weights").read_bytes() == b"12345"
+    assert [path.name for path in tmp_path.iterdir()] == ["env"]
+
+
+def test_weights_that_fail_their_check_replace_nothing(drawn: list[str], tmp_path: Path) -> None:
+    folder, _ = lite_weights.install("drawn")
+    before = (folder / "weights").stat().st_ino
+    drawn.append("they fail")
+    with pytest.raises(ModelError, match="they fail"):
+        lite_weights.install("drawn", again=True)
+    assert (folder / "weights").stat().st_ino == before
+    assert [path.name for path in tmp_path.iterdir()] == ["env"]
