@@ -182,6 +182,10 @@ class Config:
             raise ConfigError("objective distill needs a teacher")
         if self.objective == "contrastive" and self.teacher:
             raise ConfigError("teacher is only for objective distill")
+        if self.objective == "distill" and self.hard_negatives:
+            raise ConfigError("hard_negatives have no part in distillation; set them to 0")
+        if self.model_name == "lite" and self.lora_rank:
+            raise ConfigError("model_name lite takes no adapters: set lora_rank 0")
         if self.objective == "contrastive" and self.model_name == "lite":
             raise ConfigError("model_name lite can only be distilled: set objective distill and a teacher")
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 HIDDEN = 1024
 KEPT = 200_000
-"""Teacher vectors kept in memory (float16: 0.6 GB at 1,536 dimensions); the oldest go first."""
+"""Vectors of teacher and towers kept in memory (0.6 and 0.5 GB at most); the oldest go first."""
 
 
 @lru_cache(maxsize=1)
@@ -41,11 +41,25 @@ def teacher(name: str, device: str) -> Any:
     return model.load(name, device=device)
 
 
+def content_key(side: LoadedSide) -> int:
+    """Role and kind are part of what a model makes of a content, so of what is remembered."""
+    return hash((side.key, side.role, side.kind))
+
+
+def _forget(known: dict[int, np.ndarray]) -> None:
+    while len(known) > KEPT:
+        del known[next(iter(known))]
+
+
 class StudentCollator:
-    """Loaded sides to what the projection sees. Lite is loaded where this runs, not sent there."""
+    """Loaded sides to what the projection sees. Lite is loaded where this runs, not sent there.
+
+    The towers are frozen: what they say of a content is kept for the next time round.
+    """
 
     def __init__(self) -> None:
         self._lite: Any = None
+        self._known: dict[int, np.ndarray] = {}
 
     def __call__(self, sides: Sequence[LoadedSide]) -> Tensor:
         import torch
@@ -55,11 +69,17 @@ class StudentCollator:
 
         if self._lite is None:
             self._lite = LiteEmbedder.load()
-        inputs = [side.to_input() for side in sides]
-        return torch.from_numpy(features(self._lite.embed(inputs), inputs))
+        keys = [content_key(side) for side in sides]
+        new = {key: side.to_input() for key, side in zip(keys, sides, strict=True) if key not in self._known}
+        if new:
+            inputs = list(new.values())
+            self._known |= dict(zip(new, features(self._lite.embed(inputs), inputs), strict=True))
+        found = torch.from_numpy(np.stack([self._known[key] for key in keys]))
+        _forget(self._known)
+        return found
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_lite": None}
+        return {"_lite": None, "_known": {}}
 
 
 class StudentTower:
@@ -75,7 +95,7 @@ class StudentTower:
 
         assert config.teacher is not None
         master = teacher(config.teacher, config.device)
-        self.config, self.teacher_id = config, master.id
+        self.config, self.teacher_id, self.dim = config, master.id, int(master.dim)
         self.device = pick_device(config.device)
         width = LiteEmbedder.dim + len(ROLES) * len(KINDS)
         self.module: nn.Module = nn.ModuleDict(
@@ -185,12 +205,10 @@ class Distillation:
         And alone: the last bit of a vector depends on its batch, and a run that goes on from a checkpoint
         meets contents in other company. Then the cost is once a content, not once a step.
         """
-        # Role and kind are part of the wording that the teacher sees, so of what is remembered.
-        keys = [hash((side.key, side.role, side.kind)) for side in sides]
+        keys = [content_key(side) for side in sides]
         new = {key: side for key, side in zip(keys, sides, strict=True) if key not in self._known}
         for key, side in new.items():
             self._known[key] = self.teacher.embed([side.to_input()])[0].astype(np.float16)
         taught = np.stack([self._known[key] for key in keys]).astype(np.float32)
-        while len(self._known) > KEPT:
-            del self._known[next(iter(self._known))]
+        _forget(self._known)
         return taught / np.linalg.norm(taught, axis=1, keepdims=True)

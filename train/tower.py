@@ -30,6 +30,7 @@ class Tower(Protocol):
 
     module: nn.Module
     device: torch.device
+    dim: int
 
     def collator(self) -> Collate:
         """Loaded sides to a batch on the CPU. Holds no weights: it is sent to loader processes."""
@@ -112,6 +113,7 @@ class QwenTower:
             min_pixels=config.min_pixels,
             max_pixels=config.max_pixels,
         )
+        self.dim = self.embedder.dim
         self.module: Any = self.embedder.model
         if config.lora_rank:
             self._put_adapters_in()

@@ -395,7 +395,13 @@ def objective(config: Config, tower: Tower) -> Any:
     if config.objective == "distill":
         from train.distill import Distillation
 
-        return Distillation(config)
+        distillation = Distillation(config)
+        if tower.dim != distillation.teacher.dim:
+            raise ConfigError(
+                f"{config.model_name} has {tower.dim} dimensions, its teacher {config.teacher} has "
+                f"{distillation.teacher.dim}: only models of equal width can be compared"
+            )
+        return distillation
     return Contrastive(config)
 
 

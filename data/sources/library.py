@@ -1,8 +1,8 @@
 """`type: library`: pairs mined from a Sightline library, from what is already in its catalogue.
 
 Built around the rule that a chunk's own words describe it: a page and a passage of its text, a window of a
-video and its transcript, an image and its caption or the text on it. Where the user keeps clicks (a `click`
-table of query and chunk), these come first: they are the only pairs in the user's own words.
+video and its transcript, an image and its caption or the text on it. Where there is a `click` table (id,
+query, chunk_id), which the application does not keep by itself, its rows are pairs in the user's own words.
 The catalogue (SQLite) is opened read-only; media are read from where they lie. Files that moved since they
 were indexed are missing media, nothing more.
 """
@@ -108,9 +108,7 @@ class LibrarySource(Source):
         database = self._db()
         if "clicks" in wanted:
             if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'click'").fetchone() is None:
-                raise SourceError(
-                    f"{self._database} keeps no clicks; allow them in the settings, or leave `clicks` out"
-                )
+                raise SourceError(f"{self._database} keeps no table `click`; leave `clicks` out")
             self._rows += [("clicks", row[0]) for row in database.execute("SELECT id FROM click ORDER BY id")]
         for chunk_id, _kind, _start, _end, _page, length, path in database.execute(_CHUNKS):
             if path is None:

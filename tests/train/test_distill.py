@@ -28,7 +28,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def student_config(config: Callable[..., Config], **changes: object) -> Config:
+    (source,) = config().datasets
     return config(
+        datasets=[{**source, "limit": 120}],
         model_name="lite",
         objective="distill",
         teacher=str(CHECKPOINT),
@@ -47,7 +49,7 @@ def student(config: Callable[..., Config], runs: Path) -> Path:
     """A trained student, made once."""
     folder = runs / "checkpoint-40"
     if not folder.exists():
-        train(student_config(config, max_steps=40, eval_steps=40, eval_rows=40, save_steps=20), runs)
+        train(student_config(config, max_steps=40, eval_steps=40, eval_rows=24, save_steps=20), runs)
     return folder
 
 
@@ -87,6 +89,6 @@ def test_distillation_resumes_to_the_bit(
     student: Path, config: Callable[..., Config], tmp_path: Path
 ) -> None:
     (tmp_path / "checkpoint-20").symlink_to(student.parent / "checkpoint-20", target_is_directory=True)
-    train(student_config(config, max_steps=40, eval_steps=40, eval_rows=40, save_steps=40), tmp_path)
+    train(student_config(config, max_steps=40, eval_steps=40, eval_rows=24, save_steps=40), tmp_path)
     again = (tmp_path / "checkpoint-40" / "student.safetensors").read_bytes()
     assert again == (student / "student.safetensors").read_bytes()

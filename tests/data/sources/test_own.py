@@ -241,7 +241,7 @@ def test_a_library_is_opened_read_only_and_in_each_process_anew(library: Path) -
 
 
 def test_clicks_are_used_where_they_are_kept(library: Path) -> None:
-    with pytest.raises(SourceError, match="keeps no clicks"):
+    with pytest.raises(SourceError, match="keeps no table `click`"):
         LibrarySource(library, pairs="clicks")
     database = sqlite3.connect(library / "catalogue.sqlite")
     database.execute("CREATE TABLE click (id INTEGER PRIMARY KEY, query TEXT, chunk_id INTEGER)")
