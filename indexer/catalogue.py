@@ -134,6 +134,15 @@ class Catalogue(Lookup):
                 [(*name_words(top, f.path), path) for path, f in zip(paths, found, strict=True)],
             )
 
+    def agree(self, root_id: int, folders: Sequence[tuple[str, bytes, int, int]]) -> None:
+        """These folders are as the catalogue has them: (folder, digest of its listing, files, ignored)."""
+        with self.writer() as c:
+            c.exec_driver_sql(
+                "INSERT OR REPLACE INTO seen (root_id, folder, digest, files, ignored)"
+                " VALUES (?, ?, ?, ?, ?)",
+                [(root_id, stored_name(folder), *rest) for folder, *rest in folders],
+            )
+
     def move(self, old: str, root_id: int, found: Found) -> bool:
         """A file was renamed: its row keeps its id and content when its bytes cannot have changed
         (same size and mtime). False when `old` is not known or the file is another one."""

@@ -1,20 +1,24 @@
 """The walk over a root that tells the catalogue what is new, changed and gone.
 
 Built around `os.scandir` and the stamps of the last walk: a file whose size, mtime and ctime are
-as they were is not opened, so a second walk costs little more than the walk itself
-(`make bench-index`). What differs is noted as pending; hashing decides later whether its bytes
-are new. Files that cannot be seen now (a drive that is unplugged, a folder without permission)
-are never taken for deleted. It knows nothing of contents, decoding or watching.
+as they were is not opened, and a folder whose listing has the hash it had costs one look into
+the catalogue, so a second walk costs little more than the walk itself (`make bench-index`).
+What differs is noted as pending; hashing decides later whether its bytes are new. Files that
+cannot be seen now (a drive that is unplugged, a folder without permission) are never taken for
+deleted. It knows nothing of contents, decoding or watching.
 """
 
 from __future__ import annotations
 
+import marshal
 import os
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from blake3 import blake3
 
 from data.media.kinds import kind_of
 from indexer.catalogue import Catalogue, Found, Root, Stamp
@@ -26,6 +30,10 @@ BATCH = 1000
 
 BATCH_S = 0.25
 """A first find is handed on at the latest after so long, so that its embedding can begin."""
+
+
+AGREED = "SELECT digest, files, ignored FROM seen WHERE root_id = ? AND folder = ?"
+KNOWN = "SELECT name, size, mtime_ns, ctime_ns FROM file WHERE root_id = ? AND folder = ?"
 
 
 @dataclass
@@ -114,6 +122,24 @@ def _is_away(catalogue: Catalogue, root: Root, mounts: Collection[str]) -> bool:
     return not any(path.exists() for path in known)
 
 
+def _digest(listed: list[os.DirEntry[str]], folders: list[os.DirEntry[str]]) -> bytes | None:
+    """A hash over the names and stamps of a folder's files; its folders go into `folders`. None where a
+    hash does not tell all: a link (what it leads to may change), a name that is going just now."""
+    listing = []
+    try:
+        for entry in listed:
+            if entry.is_file(follow_symlinks=False):
+                stat = entry.stat()
+                listing.append((entry.name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+            elif entry.is_dir(follow_symlinks=False):
+                folders.append(entry)
+            else:
+                return None
+    except OSError:
+        return None
+    return blake3(marshal.dumps(listing, 2)).digest(16)  # version 2: equal lists, equal bytes
+
+
 class _Walk:
     def __init__(
         self,
@@ -130,6 +156,7 @@ class _Walk:
         self.gone: list[str] = []
         self._hidden = missing.copy()  # mounts that are away, folders that may not be read
         self._found: list[Found] = []
+        self._agreed: list[tuple[str, bytes, int, int]] = []
         self._flushed = time.monotonic()
         self._real_top = os.path.realpath(top)
         self._linked: set[tuple[int, int]] = set()  # folders entered through a symlink
@@ -143,20 +170,13 @@ class _Walk:
             while pending:
                 if stop():
                     return False
-                folder, rules = pending.pop()
-                cursor.execute(
-                    "SELECT name, size, mtime_ns, ctime_ns FROM file WHERE root_id = ? AND folder = ?",
-                    (self.root_id, stored_name(folder)),
-                )
-                self._folder(folder, rules, {row[0]: row for row in cursor.fetchall()}, pending)
+                self._folder(*pending.pop(), cursor, pending)
         finally:
             raw.close()
         return True
 
-    def _folder(
-        self, folder: str, rules: Rules, known: dict[str | bytes, Any], inner: list[tuple[str, Rules]]
-    ) -> None:
-        """Compare one folder with what is known of it. The first lines of the loop are the second run."""
+    def _folder(self, folder: str, rules: Rules, cursor: Any, inner: list[tuple[str, Rules]]) -> None:
+        """Compare one folder with what is known of it: by one hash of its listing, then file by file."""
         try:
             with os.scandir(folder) as entries:
                 listed = list(entries)
@@ -169,34 +189,52 @@ class _Walk:
             )
             return
         self.visited.add(folder)
-        rules = rules.below(folder, any(entry.name == IGNORE_FILE for entry in listed))
-        plain = not rules.specs
+        where = (self.root_id, stored_name(folder))
+        others: list[os.DirEntry[str]] = []
+        digest = None if rules.specs else _digest(listed, others)
+        if digest is not None:
+            agreed = cursor.execute(AGREED, where).fetchone()
+            if agreed is not None and agreed[0] == digest:
+                self.result.files += agreed[1]
+                self.result.ignored += agreed[2]
+                for entry in others:
+                    self._entry(folder, entry, rules, {}, [], inner)
+                return
+        before = (self.result.files, self.result.ignored)
+        clean = self._compare(folder, listed, rules, cursor.execute(KNOWN, where).fetchall(), inner)
+        if digest is not None and clean:
+            hidden = sum(rules.leave_out(folder, entry.name, True) for entry in others)
+            files, ignored = self.result.files - before[0], self.result.ignored - before[1] - hidden
+            self._agreed.append((folder, digest, files, ignored))
+        if len(self._found) + len(self._agreed) >= BATCH or (
+            self._found and time.monotonic() - self._flushed > BATCH_S
+        ):
+            self.flush()
+
+    def _compare(
+        self,
+        folder: str,
+        listed: list[os.DirEntry[str]],
+        rules: Rules,
+        rows: list[Any],
+        inner: list[tuple[str, Rules]],
+    ) -> bool:
+        """File by file. Whether folder and catalogue agree once what was found is noted."""
+        ruled = any(entry.name == IGNORE_FILE for entry in listed)
+        rules = rules.below(folder, ruled)
+        known: dict[str | bytes, Any] = {row[0]: row for row in rows}
         kept: list[str | bytes] = []
         for entry in listed:
-            name = entry.name
-            row = known.get(name)
-            if row is not None and plain:
-                try:
-                    stat = entry.stat()
-                except OSError:
-                    continue  # gone meanwhile, or a link to nothing now
-                if (
-                    row[1] == stat.st_size
-                    and row[2] == stat.st_mtime_ns
-                    and row[3] == stat.st_ctime_ns
-                    and name[0] != "."
-                ):
-                    kept.append(name)
-                    continue
             self._entry(folder, entry, rules, known, kept, inner)
         self.result.files += len(kept)
-        if len(kept) < len(known) and not self.is_hidden(folder):
+        if len(kept) == len(known):
+            return not ruled
+        if not self.is_hidden(folder):
             self.gone.extend(
                 os.path.join(folder, os.fsdecode(name))  # noqa: PTH118 – a path that need not be UTF-8
                 for name in known.keys() - set(kept)
             )
-        if len(self._found) >= BATCH or (self._found and time.monotonic() - self._flushed > BATCH_S):
-            self.flush()
+        return False  # next time
 
     def _entry(
         self,
@@ -253,4 +291,7 @@ class _Walk:
             self.result.noted += len(self._found)
             self._found = []
             self.noted()
+        if self._agreed:
+            self.catalogue.agree(self.root_id, self._agreed)
+            self._agreed = []
         self._flushed = time.monotonic()

@@ -156,6 +156,16 @@ label = sa.Table(
     sa.Column("hidden", sa.Integer, nullable=False),
 )
 
+seen = sa.Table(
+    "seen",
+    metadata,
+    sa.Column("root_id", sa.ForeignKey("root.id"), primary_key=True),
+    sa.Column("folder", PathText, primary_key=True),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("files", sa.Integer, nullable=False),
+    sa.Column("ignored", sa.Integer, nullable=False),
+)
+
 setting = sa.Table(
     "setting",
     metadata,

@@ -108,6 +108,29 @@ CREATE TRIGGER file_names_delete AFTER DELETE ON file BEGIN
     DELETE FROM names WHERE rowid = old.id;
 END;
 
+-- What a folder looked like when it and the catalogue last agreed: a second scan compares one hash a folder.
+-- Whatever changes a file's row takes it away.
+CREATE TABLE seen (
+    root_id INTEGER NOT NULL REFERENCES root (id) ON DELETE CASCADE,
+    folder  TEXT NOT NULL,
+    digest  BLOB NOT NULL,                       -- of the names and stamps in it
+    files   INTEGER NOT NULL,
+    ignored INTEGER NOT NULL,
+    PRIMARY KEY (root_id, folder)
+) WITHOUT ROWID;
+CREATE TRIGGER file_insert_seen AFTER INSERT ON file BEGIN
+    DELETE FROM seen WHERE root_id = new.root_id AND folder = new.folder;
+END;
+CREATE TRIGGER file_delete_seen AFTER DELETE ON file BEGIN
+    DELETE FROM seen WHERE root_id = old.root_id AND folder = old.folder;
+END;
+CREATE TRIGGER file_update_seen AFTER UPDATE OF root_id, folder, name, size, mtime_ns, ctime_ns ON file
+WHEN (old.root_id, old.folder, old.name, old.size, old.mtime_ns, old.ctime_ns)
+    IS NOT (new.root_id, new.folder, new.name, new.size, new.mtime_ns, new.ctime_ns) BEGIN
+    DELETE FROM seen WHERE root_id = old.root_id AND folder = old.folder;
+    DELETE FROM seen WHERE root_id = new.root_id AND folder = new.folder;
+END;
+
 -- A content without a file is out of every answer at once, and is forgotten a day later (an undone
 -- deletion, or a move seen in two halves, costs no embedding).
 CREATE TRIGGER file_insert_content AFTER INSERT ON file WHEN new.content_hash IS NOT NULL BEGIN

@@ -38,7 +38,7 @@ def names(library: Library) -> list[str]:
 
 def found(library: Library) -> list[str]:
     """Names of the files whose chunks are in the vector index."""
-    index = library._index()
+    index = library.vector_index()
     index.catch_up()
     held = [library.chunk(int(i)) for i in index.ids()]
     return sorted(c.file.path.name for c in held if c is not None)

@@ -39,7 +39,9 @@ def running(photos: Path, open_library: OpenLibrary, counted: CountingEmbedder) 
 
 def settled(library: Library, files: int) -> bool:
     counts = library.catalogue.counts()
-    return counts.files == files and counts.pending == 0 and len(library._index()) == len(indexable(library))
+    if (counts.files, counts.pending) != (files, 0):
+        return False
+    return len(library.vector_index()) == len(indexable(library))
 
 
 def indexable(library: Library) -> list[int]:
