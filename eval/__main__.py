@@ -8,6 +8,7 @@ failed or nothing could be scored, 2 wrong usage. With several GPUs:
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
 import time
@@ -31,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if not asked.model_path:
         parser.error("which model? --model_path lite, vlm2vec-v2, a folder, or a hub id")
+    if importlib.util.find_spec("pyarrow") is None:
+        print("Scoring reads and writes Parquet: pip install 'sightline[eval]'", file=sys.stderr)
+        return 1
     version: DataVersion = asked.data_version
     try:
         tasks = select([name for part in asked.datasets for name in part.split(",") if name], version)

@@ -193,7 +193,7 @@ def run(
                     outcome, scored = run_product(task, data, model, output / "through-index")
                     write_result(folder, data, outcome, scored, f"through {model}")
                 except DataMissing as error:
-                    outcome = Outcome(task.name, "missing", how_to_get(error, data_root))
+                    outcome = Outcome(task.name, "missing", how_to_get(error, data_root, task))
                 except (DataBroken, ProductError) as error:
                     outcome = Outcome(task.name, "broken", str(error))
             outcomes.append(outcome)

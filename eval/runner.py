@@ -23,6 +23,7 @@ from typing import Any
 
 from data.mmeb.read import read_task
 from data.mmeb.records import DataBroken, DataMissing, PictureError, TaskData
+from data.mmeb.sources import PAPER_REPOSITORIES
 from data.mmeb.task import DataVersion, Task
 from eval.cache import EmbeddingCache
 from eval.embedding import Speaker, Worker, collect, embed_missing, keys_of
@@ -107,7 +108,7 @@ def run(
             try:
                 data = read_task(task, data_root)
             except DataMissing as error:
-                outcome = Outcome(task.name, "missing", how_to_get(error, data_root))
+                outcome = Outcome(task.name, "missing", how_to_get(error, data_root, task))
             except DataBroken as error:
                 outcome = Outcome(task.name, "broken", str(error))
             else:
@@ -301,8 +302,9 @@ def _replace(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def how_to_get(error: DataMissing, root: Path) -> str:
+def how_to_get(error: DataMissing, root: Path, task: Task) -> str:
     """What is missing, and the command that fetches it."""
-    if not error.repositories:
-        return str(error)
-    return f"{error}; python -m data.download --root {root} --only {' '.join(error.repositories)}"
+    names = f"eval/{task.name}"
+    if task.source.repo == PAPER_REPOSITORIES.get(task.name):
+        names += f" paper/{task.name}"
+    return f"{error}; python -m data.download --root {root} --only {names}"

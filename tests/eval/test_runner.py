@@ -333,7 +333,7 @@ def test_missing_and_truncated_data_cost_their_task_alone(
     assert _main("lite", tmp_path / "data", tmp_path / "out", "--datasets", *names) == 0
     said = capsys.readouterr().err
     assert f"broken: {table} cannot be read" in said
-    assert "python -m data.download --root" in said and "--only openbmb/VisRAG-Ret-Test-SlideVQA" in said
+    assert "python -m data.download --root" in said and "--only eval/VisRAG_SlideVQA" in said
     report = (tmp_path / "out" / "leaderboard.md").read_text("utf-8")
     assert "- MSVD (broken)" in report and "- VisRAG_SlideVQA (missing)" in report
     assert "(1 of 78)" in report

@@ -13,13 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from data.download import wanted
 from data.mmeb.frames import chosen, natural, saved_clip
 from data.mmeb.read import read_task
 from data.mmeb.records import DataBroken, DataMissing, PictureError
 from data.mmeb.sources import TASK_REPOSITORIES, repositories
 from data.mmeb.tables import read_rows, table_files
-from data.mmeb.task import Task
+from data.mmeb.task import DataVersion, Task
 from eval.catalogue import GROUPS, UnknownDataset, all_tasks, select
+from eval.runner import how_to_get
 from tests.eval.fixtures import build
 
 FACTS = yaml.safe_load((Path(__file__).parent / "mmeb_tasks.yaml").read_text("utf-8"))["tasks"]
@@ -301,6 +303,16 @@ def test_the_list_for_downloads_is_the_declarations_list() -> None:
         "VLM2Vec/Kinetics-700",
     ]
     assert len(repositories()) == len({r for t in all_tasks() for r in t.repositories})
+
+
+@pytest.mark.parametrize("version", ["current", "paper"])
+def test_the_command_that_is_advised_fetches_what_is_missing(version: DataVersion, tmp_path: Path) -> None:
+    for task in all_tasks(version):
+        with pytest.raises(DataMissing) as caught:
+            read_task(task, tmp_path)
+        advised = how_to_get(caught.value, tmp_path, task).split("--only ")[1].split()
+        assert set(task.repositories) <= {one.repo for one in wanted(advised)}, task.name
+    assert "VLM2Vec/MomentSeeker_1k8" not in {one.repo for one in [*wanted(), *wanted(["mmeb-eval"])]}
 
 
 @pytest.mark.parametrize(
