@@ -51,6 +51,8 @@ class Ranked:
     fact: Fact
     score: float
     relevant: bool
+    worded: bool = False
+    """Its text holds words of the query."""
     start_s: float | None = None
     end_s: float | None = None
     windows: tuple[int, ...] = ()
@@ -93,7 +95,9 @@ def ranked(evidence: Evidence, facts: dict[int, Fact]) -> list[Ranked]:
         sure = meaning + SURE_TEXT * in_text + SURE_NAME * in_name
         answered = answered or number in exact or sure >= SURE
     listed.sort(key=lambda pair: (-pair[0], pair[1]))
-    return [Ranked(facts[number], score, answered and score >= LINE) for score, number in listed]
+    return [
+        Ranked(facts[number], score, answered and score >= LINE, number in text) for score, number in listed
+    ]
 
 
 def merged_moments(ranking: Sequence[Ranked]) -> list[Ranked]:

@@ -8,11 +8,11 @@ It knows nothing of who asks, nor of how anything came into the library.
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from indexer import filters as filtering
 from indexer import words
 from indexer.calibration import ORDINARY_QUERIES, Background, Scale
 from indexer.catalogue import Catalogue
-from indexer.connections import Connections
+from indexer.connections import Connections, Reading
 from indexer.embeddings import GROUPS
 from indexer.facts import Facts, Held
 from indexer.parts import Parts
@@ -32,7 +32,7 @@ from indexer.vectors import VectorIndex
 from model.embedder import Embedder
 from model.inputs import Input
 
-POOL = 100
+POOL = 60
 """Candidates a kind and list, at least."""
 FACETS_SHOWN = 30
 
@@ -166,7 +166,7 @@ class Searcher:
 
     def _chunks_of_named(
         self,
-        connection: sqlite3.Connection,
+        connection: Reading,
         in_names: words.Found,
         meaning: dict[int, float],
         in_text: words.Found,
@@ -199,7 +199,7 @@ class Searcher:
 
     def _score_the_rest(
         self,
-        connection: sqlite3.Connection,
+        connection: Reading,
         asked: np.ndarray,
         scales: dict[int, Scale],
         meaning: dict[int, float],
@@ -227,10 +227,13 @@ class Searcher:
 
     def _hits(self, page: Sequence[Ranked], typed: Typed, offset: int) -> tuple[Hit, ...]:
         connection = self._connections.get()
-        texts = words.snippets(connection, [r.fact.chunk_id for r in page], typed.words, typed.phrases)
+        ids = [r.fact.chunk_id for r in page]
+        texts = words.snippets(
+            connection, ids, typed.words, typed.phrases, {r.fact.chunk_id for r in page if r.worded}
+        )
         primary = self._facts.passing((r.fact for r in page), typed.filters)
         return tuple(
-            _hit(offset + n, r, primary.get(r.fact.content, r.fact.files[0]), texts[r.fact.chunk_id])
+            _hit(offset + n, r, primary.get(r.fact.content, r.fact.files[0]), texts.get(r.fact.chunk_id, ""))
             for n, r in enumerate(page, 1)
         )
 
@@ -288,9 +291,15 @@ def _facets(ranking: Sequence[Ranked]) -> dict[str, dict[str, int]]:
         folder = fact.files[0].folder
         folders[folder] = folders.get(folder, 0) + 1
         if fact.taken_at is not None:
-            year = str(time.localtime(fact.taken_at).tm_year)
+            year = _year(int(fact.taken_at // 86_400))
             years[year] = years.get(year, 0) + 1
     return {"kind": _most(kinds), "folder": _most(folders), "year": dict(sorted(years.items(), reverse=True))}
+
+
+@lru_cache(maxsize=4096)
+def _year(day: int) -> str:
+    """Of a day since 1970, by the local clock at its noon."""
+    return str(time.localtime(day * 86_400 + 43_200).tm_year)
 
 
 def _most(counts: dict[str, int]) -> dict[str, int]:

@@ -14,12 +14,14 @@ import math
 import re
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+
+from indexer.connections import Reading
 
 SOME, ALL, EXACT = 1, 2, 3
 """Tiers of a match: some of the words; all of them; the query as it stands (or all of a short text)."""
@@ -34,8 +36,7 @@ BM25_FULL = 1.2
 """BM25 of a row that holds a word once or twice, over the word's inverse document frequency."""
 SLACK = 12
 """Characters beyond the word itself that a text of one word may have (an extension, a full stop)."""
-CANDIDATES = 300
-"""Terms that share a trigram with a mistyped word and are compared letter by letter."""
+
 
 # Words that carry no meaning of their own in a query; only English, as the stemming is.
 _STOP_WORDS = """
@@ -78,7 +79,7 @@ class Expressions:
 
 
 def search_chunks(
-    connection: sqlite3.Connection,
+    connection: Reading,
     words: Sequence[str],
     phrases: Sequence[str],
     limit: int,
@@ -91,7 +92,7 @@ def search_chunks(
 
 
 def search_names(
-    connection: sqlite3.Connection,
+    connection: Reading,
     words: Sequence[str],
     phrases: Sequence[str],
     limit: int,
@@ -102,9 +103,7 @@ def search_names(
     return _search(connection, "names", asked, limit, allowed, weights="4.0, 1.0")
 
 
-def expressions(
-    connection: sqlite3.Connection, words: Sequence[str], phrases: Sequence[str], table: str
-) -> Expressions:
+def expressions(connection: Reading, words: Sequence[str], phrases: Sequence[str], table: str) -> Expressions:
     """What to ask a table for the words of a query, quoted phrases being required."""
     required = [p for phrase in phrases if (p := _phrase(phrase, table))]
     if len(required) < len(phrases) and table == "characters":
@@ -122,7 +121,10 @@ def expressions(
         told += max(0.1, math.log((total - count + 0.5) / (count + 0.5)) if total > count else 0.1)
         if count == 0:
             corrected = True
-            near = _near_terms(connection, token, table)
+            # A word that other texts or names hold is no mistake, this table just has none of it.
+            other = "names" if table == "words" else "words"
+            elsewhere = table != "characters" and _count(connection, token, other) > 0
+            near = [] if elsewhere else _near_terms(connection, token, table)
             missing |= not near
             rare += ["(" + " OR ".join(near) + ")"] if near else []
         else:
@@ -147,27 +149,31 @@ def matching(text: str, table: str = "words") -> str:
 
 
 def snippets(
-    connection: sqlite3.Connection, ids: Iterable[int], words: Sequence[str], phrases: Sequence[str]
+    connection: Reading,
+    ids: Sequence[int],
+    words: Sequence[str],
+    phrases: Sequence[str],
+    found: Collection[int],
 ) -> dict[int, str]:
-    """A piece of each chunk's text around the words, marked; its beginning where there are none."""
-    asked = expressions(connection, words, phrases, "words").some
+    """A piece of each chunk's text around the words, marked; its beginning where it is not among those
+    that were `found` by their words."""
     result: dict[int, str] = {}
-    for number in ids:
-        row = None
-        if asked:
-            row = connection.execute(
-                f"SELECT snippet(words, 0, '{MARK}', '{UNMARK}', '…', {SNIPPET_TOKENS}) FROM words"
-                " WHERE words MATCH ? AND rowid = ?",
-                (asked, number),
-            ).fetchone()
-        if row is None:
-            head = connection.execute(
-                "SELECT substr(text, 1, 2000) FROM chunk WHERE id = ?", (number,)
-            ).fetchone()
-            text = " ".join(head[0].split()) if head else ""
-            result[number] = _around(text, [w for w in (*words, *phrases) if _unspaced(w)])
-        else:
+    marked = [i for i in ids if i in found]
+    asked = expressions(connection, words, phrases, "words").some if marked else ""
+    for number in marked if asked else ():
+        row = connection.execute(
+            f"SELECT snippet(words, 0, '{MARK}', '{UNMARK}', '…', {SNIPPET_TOKENS}) FROM words"
+            " WHERE words MATCH ? AND rowid = ?",
+            (asked, number),
+        ).fetchone()
+        if row is not None:
             result[number] = " ".join(row[0].split())
+    rest = [i for i in ids if i not in result]
+    parts = [w for w in (*words, *phrases) if _unspaced(w)]
+    for number, text in connection.execute(
+        f"SELECT id, substr(text, 1, 2000) FROM chunk WHERE id IN ({', '.join('?' * len(rest))})", rest
+    ):
+        result[number] = _around(" ".join(text.split()), parts)
     return result
 
 
@@ -214,7 +220,7 @@ def _quoted(text: str) -> str:
 
 
 def _search(
-    connection: sqlite3.Connection,
+    connection: Reading,
     table: str,
     asked: Expressions,
     limit: int,
@@ -280,7 +286,7 @@ def _around(text: str, parts: Sequence[str]) -> str:
     return text[:SNIPPET_CHARACTERS].rsplit(" ", 1)[0] + "…"
 
 
-def _near_terms(connection: sqlite3.Connection, token: str, table: str) -> list[str]:
+def _near_terms(connection: Reading, token: str, table: str) -> list[str]:
     """What a word that nothing holds may have meant: terms it begins, else terms a typo or two away."""
     if _unspaced(token) or len(token) < 4:
         return []
@@ -292,51 +298,26 @@ def _near_terms(connection: sqlite3.Connection, token: str, table: str) -> list[
         return [f"{_quoted(token)} *"]
     if len(token) < 5 or any(c.isdigit() for c in token):
         return []  # short words and numbers have too many neighbours, all of them something else
-    most = 1 if len(stem) < 8 else 2
-    pieces = list(dict.fromkeys(stem[i : i + 3] for i in range(len(stem) - 2)))
-    shared = " + ".join(["(instr(term, ?) > 0)"] * len(pieces))
-    rows = connection.execute(
-        f"SELECT term, {shared} AS shared FROM temp.{table}_terms"
-        f" WHERE length(term) BETWEEN ? AND ? AND shared > 0"
-        f" ORDER BY shared DESC, doc DESC LIMIT {CANDIDATES}",
-        (*pieces, len(stem) - most, len(stem) + most),
-    ).fetchall()
-    near = [(distance, term) for term, _ in rows if (distance := _edits(stem, term, most)) <= most]
-    least = min((d for d, _ in near), default=0)
-    return [_quoted(term) for distance, term in near if distance == least][:3]
+    near = connection.vocabularies[table].near(connection, stem, 1 if len(stem) < 8 else 2)
+    return [_quoted(term) for term in near]
 
 
-def _edits(a: str, b: str, most: int) -> int:
-    """Edit distance with swapped neighbours as one edit (optimal string alignment); > `most` when farther."""
-    if abs(len(a) - len(b)) > most:
-        return most + 1
-    two_before: list[int] = []
-    before = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        now = [i]
-        for j, y in enumerate(b, 1):
-            cost = min(before[j] + 1, now[j - 1] + 1, before[j - 1] + (x != y))
-            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
-                cost = min(cost, two_before[j - 2] + 1)
-            now.append(cost)
-        if min(now) > most:
-            return most + 1
-        two_before, before = before, now
-    return before[-1]
-
-
-def _count(connection: sqlite3.Connection, token: str, table: str) -> int:
+def _count(connection: Reading, token: str, table: str) -> int:
     """How many rows hold a token; for unspaced scripts 1 if any does."""
-    if _unspaced(token):
-        asked = _phrase(token, table)
-        row = connection.execute(f"SELECT 1 FROM {table} WHERE {table} MATCH ? LIMIT 1", (asked,)).fetchone()
-    else:
-        term = stemmed(token, table)
-        row = connection.execute(f"SELECT doc FROM temp.{table}_terms WHERE term = ?", (term,)).fetchone()
-    return row[0] if row else 0
+    known = connection.known_counts()
+    count = known.get((table, token))
+    if count is None:
+        if _unspaced(token):
+            asked = _phrase(token, table)
+            sql, value = f"SELECT 1 FROM {table} WHERE {table} MATCH ? LIMIT 1", asked
+        else:
+            sql, value = f"SELECT doc FROM temp.{table}_terms WHERE term = ?", stemmed(token, table)
+        row = connection.execute(sql, (value,)).fetchone()
+        count = known[table, token] = row[0] if row else 0
+    return count
 
 
-def _total(connection: sqlite3.Connection, table: str) -> int:
+def _total(connection: Reading, table: str) -> int:
     of = "file" if table == "names" else "chunk"
     row = connection.execute(f"SELECT max(id) FROM {of}").fetchone()
     return row[0] or 0

@@ -45,7 +45,9 @@ class Texts:
         return {names[i]: t for i, t in zip(found.ids.tolist(), found.tiers.tolist(), strict=True)}
 
     def snippet(self, name: str, *asked: str) -> str:
-        return words.snippets(self.connections.get(), [self.ids[name]], asked, ())[self.ids[name]]
+        return words.snippets(self.connections.get(), [self.ids[name]], asked, (), self.ids.values())[
+            self.ids[name]
+        ]
 
 
 @pytest.fixture

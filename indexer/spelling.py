@@ -1,0 +1,100 @@
+"""What a mistyped word may have meant: terms of a text index that share trigrams with it.
+
+Built around the terms of one FTS5 table, kept in memory with their trigrams, the most
+frequent ones where there are very many. Reading 30,000 of them anew takes 0.1 s, asking
+0.1 ms (scanning them in SQL took 50 ms a word). It knows nothing of queries.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+
+import numpy as np
+
+MOST_TERMS = 200_000
+SMALL = 20_000
+"""So many terms are read anew at once when something was written; more only every `STALE_S`, beside."""
+STALE_S = 60.0
+CANDIDATES = 60
+"""Terms that share the most trigrams are compared letter by letter."""
+
+
+class Vocabulary:
+    """The terms of one table; safe to ask from any thread with its own connection."""
+
+    def __init__(self, table: str) -> None:
+        self._table = table
+        self._lock = threading.Lock()
+        self._version: object = None
+        self._read_at = 0.0
+        self._terms: list[str] = []
+        self._holding: dict[str, np.ndarray] = {}
+
+    def near(self, connection: sqlite3.Connection, word: str, most_edits: int) -> list[str]:
+        """The terms closest to a word, at most `most_edits` letters away; at most three."""
+        self._refresh(connection)
+        terms, holding = self._terms, self._holding
+        rows = [r for piece in _pieces(word) if (r := holding.get(piece)) is not None]
+        if not rows:
+            return []
+        numbers, shared = np.unique(np.concatenate(rows), return_counts=True)
+        best = numbers[np.lexsort((numbers, -shared))[:CANDIDATES]]
+        found = [(edits(word, terms[n], most_edits), n) for n in best.tolist()]
+        least = min((e for e, _ in found), default=most_edits + 1)
+        return [terms[n] for e, n in sorted(found) if e == least <= most_edits][:3]
+
+    def _refresh(self, connection: sqlite3.Connection) -> None:
+        version = (
+            connection.execute("SELECT max(id) FROM chunk").fetchone(),
+            connection.execute("SELECT max(id) FROM file").fetchone(),
+        )
+        if version == self._version:
+            return
+        if len(self._terms) > SMALL and time.monotonic() - self._read_at < STALE_S:
+            return
+        if not self._lock.acquire(blocking=not self._terms):
+            return  # another thread is at it; what is known is good enough meanwhile
+        try:
+            if version != self._version:
+                self._read(connection)
+                self._version, self._read_at = version, time.monotonic()
+        finally:
+            self._lock.release()
+
+    def _read(self, connection: sqlite3.Connection) -> None:
+        rows = connection.execute(
+            f"SELECT term FROM temp.{self._table}_terms WHERE length(term) BETWEEN 4 AND 24"
+            f" ORDER BY doc DESC LIMIT {MOST_TERMS}"
+        )
+        terms = [row[0] for row in rows]
+        holding: dict[str, list[int]] = {}
+        for number, term in enumerate(terms):
+            for piece in _pieces(term):
+                holding.setdefault(piece, []).append(number)
+        self._holding = {piece: np.array(numbers, np.int32) for piece, numbers in holding.items()}
+        self._terms = terms
+
+
+def edits(a: str, b: str, most: int) -> int:
+    """Edit distance with swapped neighbours as one edit (optimal string alignment); > `most` when farther."""
+    if abs(len(a) - len(b)) > most:
+        return most + 1
+    two_before: list[int] = []
+    before = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        now = [i]
+        for j, y in enumerate(b, 1):
+            cost = min(before[j] + 1, now[j - 1] + 1, before[j - 1] + (x != y))
+            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
+                cost = min(cost, two_before[j - 2] + 1)
+            now.append(cost)
+        if min(now) > most:
+            return most + 1
+        two_before, before = before, now
+    return before[-1]
+
+
+def _pieces(word: str) -> set[str]:
+    return {word[i : i + 3] for i in range(len(word) - 2)}
