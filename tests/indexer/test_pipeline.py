@@ -1,0 +1,168 @@
+"""The pipeline's manners: still windows are free, queries go first, memory is bounded, words are read."""
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from indexer import reading
+from indexer.pipeline import ByteQueue, Item, Job
+from indexer.turns import LONGEST_WAIT_S, Turns
+from tests import media
+from tests.indexer.conftest import CountingEmbedder, OpenLibrary, wait_for
+
+
+def test_windows_of_a_still_scene_share_one_vector(
+    tmp_path: Path, open_library: OpenLibrary, counted: CountingEmbedder
+) -> None:
+    (tmp_path / "media").mkdir()
+    wall = media.picture(seed=4, size=(128, 96))
+    media.draw_video(tmp_path / "media" / "camera.mp4", 90.0, fps=2, frame=lambda t: wall)
+    library = open_library()
+    report = library.index([tmp_path / "media"])
+    assert (report.chunks, report.reused, counted.embedded) == (3, 2, 1)
+    vectors = np.concatenate([v for _, v in library.catalogue.vectors(1)])
+    assert len(vectors) == 3 and len(np.unique(vectors, axis=0)) == 1
+    assert library.status().reused == 2
+
+
+def test_a_scene_in_which_something_happens_is_embedded_again(
+    tmp_path: Path, open_library: OpenLibrary, counted: CountingEmbedder
+) -> None:
+    (tmp_path / "media").mkdir()
+    wall = media.picture(seed=4, size=(128, 96))
+    visit = wall.copy()
+    visit.paste((20, 20, 20), (90, 40, 115, 96))
+    media.draw_video(
+        tmp_path / "media" / "camera.mp4", 90.0, fps=2, frame=lambda t: visit if 40 < t < 50 else wall
+    )
+    report = open_library().index([tmp_path / "media"])
+    assert (report.chunks, report.reused, counted.embedded) == (3, 0, 3)
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), noise=st.floats(0, 6), height=st.integers(16, 90))
+def test_sensor_noise_is_still_and_another_picture_is_not(seed: int, noise: float, height: int) -> None:
+    rng = np.random.default_rng(seed)
+    scene = rng.integers(20, 230, (height, 2 * height, 3)).astype(np.float32)
+
+    def window(picture: np.ndarray) -> np.ndarray:
+        frames = picture + rng.normal(0, noise, (4, *picture.shape))
+        return reading.signature(np.clip(frames, 0, 255).astype(np.uint8))
+
+    assert window(scene).shape == (4, reading.CELLS, reading.CELLS)
+    if height >= 4 * reading.CELLS:
+        assert reading.still(window(scene), window(scene))
+    assert not reading.still(window(scene), window(255 - scene * 0.5))
+
+
+def test_words_in_photos_and_scans_are_read_afterwards(
+    tmp_path: Path, open_library: OpenLibrary, counted: CountingEmbedder
+) -> None:
+    folder = tmp_path / "media"
+    folder.mkdir()
+    media.draw_image(folder / "sign.png", "HARBOUR STREET 42", size=(640, 240), color=(30, 60, 120))
+    scan = media.picture("INVOICE 20417", size=(600, 200), color=(250, 250, 250))
+    media.draw_pdf(folder / "scan.pdf", [""], image=scan)
+    media.draw_pdf(folder / "letter.pdf", ["A letter that has its own text"])
+    library = open_library(ocr="auto")
+    library.index([folder])
+    texts = {}
+    for name in ("sign.png", "scan.pdf", "letter.pdf"):
+        info = library.catalogue.file_at(str(folder / name))
+        assert info is not None
+        texts[name] = library.chunks(info.file_id)[0].text
+    assert "HARBOUR" in texts["sign.png"].upper() and "20417" in texts["scan.pdf"]
+    assert texts["letter.pdf"].strip() == "A letter that has its own text"
+    assert counted.embedded == 5, "three at first, and the two whose words were read"
+    embedded = counted.embedded
+    library.index()
+    assert counted.embedded == embedded, "once is enough"
+
+
+def test_a_video_cut_by_another_recipe_is_cut_again_and_answers_meanwhile(
+    tmp_path: Path, open_library: OpenLibrary
+) -> None:
+    folder = tmp_path / "media"
+    folder.mkdir()
+    media.draw_video(folder / "clip.mp4", 40.0, size=(128, 96), fps=4)
+    first = open_library()
+    first.index([folder])
+    assert first.status().chunks == 2
+    second = open_library(window_s=10.0)
+    second.catalogue.recut("w10 o0")
+    assert (second.status().pending, second.status().chunks) == (1, 2)
+    second.index()
+    assert (second.status().pending, second.status().chunks) == (0, 4)
+    assert second.index().chunks == 0
+
+
+def test_indexing_gives_way_to_a_query_and_a_query_waits_for_nobody() -> None:
+    turns = Turns()
+    order: list[str] = []
+    asking, asked = threading.Event(), threading.Event()
+
+    def ask() -> None:
+        with turns.query():
+            asking.set()
+            asked.wait(5)
+            order.append("query")
+
+    query = threading.Thread(target=ask)
+    query.start()
+    asking.wait(5)
+    indexing = threading.Thread(target=lambda: (turns.give_way(), order.append("batch")))
+    indexing.start()
+    time.sleep(0.1)
+    assert order == []
+    asked.set()
+    query.join()
+    indexing.join(LONGEST_WAIT_S)
+    assert order == ["query", "batch"]
+
+
+def test_searches_are_answered_while_indexing(folder: Path, open_library: OpenLibrary) -> None:
+    from indexer.records import Part, Query
+
+    library = open_library()
+    library.index([folder])
+    for n in range(10, 30):
+        media.draw_image(folder / f"later {n}.jpg", seed=n, size=(320, 240))
+    library.start()
+    answers = [library.search(Query((Part(text="bananas"),))) for _ in range(20)]
+    assert all(a.hits and a.hits[0].title == "letter.pdf" for a in answers)
+    wait_for(lambda: library.catalogue.counts().chunks == 27)
+
+
+@pytest.mark.parametrize("most", [1, 100, 1000])
+def test_decoded_pictures_wait_in_bounded_memory(most: int) -> None:
+    queue, stop = ByteQueue(most), threading.Event()
+    sizes = [int(s) for s in np.random.default_rng(0).integers(1, 300, 200)]
+    job = Job.__new__(Job)
+    waiting, worst, got = 0, 0, []
+    guard = threading.Lock()
+
+    def put(own: list[int]) -> None:
+        nonlocal waiting, worst
+        for size in own:
+            queue.put(Item(job, chunk=object(), bytes=size), stop.is_set)  # type: ignore[arg-type]
+            with guard:
+                waiting += size
+                worst = max(worst, waiting - most)
+
+    threads = [threading.Thread(target=put, args=(sizes[i::4],)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    while len(got) < len(sizes):
+        for item in queue.take(3, 1.0):
+            got.append(item.bytes)
+            with guard:
+                waiting -= item.bytes
+    for thread in threads:
+        thread.join()
+    assert sorted(got) == sorted(sizes)
+    assert worst <= 4 * 300, "no more than one item a thread beyond the bound"
