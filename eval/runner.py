@@ -122,7 +122,11 @@ def run(
                         outcome, scored = _score(task, data, keys, cache, settings)
                         outcome.embedded = fresh
                         outcome.seconds = round(time.perf_counter() - began, 3)
-                        write_result(folder, data, outcome, scored, stamp)
+                        nothing = _nothing_was_readable(data, outcome)
+                        if nothing:
+                            outcome = Outcome(task.name, "missing", nothing)
+                        else:
+                            write_result(folder, data, outcome, scored, stamp)
             if worker.rank == 0:
                 outcomes.append(outcome)
                 if report is not None:
@@ -174,6 +178,15 @@ def _score(
         notes=list(data.notes),
     )
     return outcome, scored
+
+
+def _nothing_was_readable(data: TaskData, outcome: Outcome) -> str:
+    """A reason, where every picture or clip of a task failed: its media are not there; that is no score."""
+    visual = sum(item.visual is not None for item in (*data.queries, *data.candidates))
+    if not visual or len(outcome.failed) < visual:
+        return ""
+    first = outcome.failed[0]
+    return f"none of its {visual} pictures or clips can be read, first: {first['source']} {first['reason']}"
 
 
 def slug(model: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from data.mmeb.records import FilePicture, Item, TaskData, Visual
-from data.mmeb.tables import need, read_rows, repository, table_files
+from data.mmeb.tables import media_folder, need, read_rows, table_files
 from data.mmeb.task import Task, Wording
 
 PLACEHOLDER = "<|image_1|>"
@@ -75,8 +75,7 @@ def image_to_image(task: Task, root: Path) -> TaskData:
 def _start(task: Task, root: Path) -> tuple[TaskData, Path]:
     assert task.media is not None
     tables = table_files(root, task.source.repo, task.source.configs[0], task.source.split)
-    repository(root, task.media.repo)
-    return TaskData(tables=tables), root / task.media.repo / task.media.folder
+    return TaskData(tables=tables), media_folder(root, task.media)
 
 
 def _rows(task: Task, root: Path) -> Iterator[dict[str, Any]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from data.mmeb.records import DataBroken, DataMissing
+from data.mmeb.task import Media
 
 SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
 
@@ -23,6 +24,24 @@ def repository(root: Path, repo: str) -> Path:
     if not folder.is_dir():
         raise DataMissing(f"{folder} is not there", (repo,))
     return folder
+
+
+def media_folder(root: Path, media: Media) -> Path:
+    """Where pictures or saved frames lie: the declared folder, or the one of that name near it.
+
+    Raises `DataMissing`.
+    """
+    base = repository(root, media.repo)
+    folder = base / media.folder
+    if folder.is_dir():
+        return folder
+    top = base / Path(media.folder).parts[0]
+    # Archives have been packed with and without their upper folders. No deeper: there lie the frames.
+    depths = [f"{'*/' * depth}{folder.name}" for depth in range(4)]
+    found = sorted({p for pattern in depths for p in top.glob(pattern) if p.is_dir()})
+    if len(found) != 1:
+        raise DataMissing(f"{folder} is not there", (media.repo,))
+    return found[0]
 
 
 def table_files(root: Path, repo: str, config: str | None, split: str) -> list[Path]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from data.mmeb.frames import natural, saved_clip
 from data.mmeb.records import DataBroken, FilePicture, Item, TaskData, Visual
-from data.mmeb.tables import need, repository, rows_of, table_files
+from data.mmeb.tables import media_folder, need, rows_of, table_files
 from data.mmeb.task import Task, Wording
 
 
@@ -156,8 +156,7 @@ def moment_rows(task: Task, root: Path) -> TaskData:
 def _start(task: Task, root: Path) -> tuple[TaskData, Path]:
     assert task.media is not None
     tables = [path for path, _ in _tables(task, root)]
-    repository(root, task.media.repo)
-    return TaskData(tables=tables), root / task.media.repo / task.media.folder
+    return TaskData(tables=tables), media_folder(root, task.media)
 
 
 def _tables(task: Task, root: Path) -> Iterator[tuple[Path, str | None]]:

@@ -339,6 +339,17 @@ def test_missing_and_truncated_data_cost_their_task_alone(
     assert "(1 of 78)" in report
 
 
+def test_a_task_whose_pictures_are_all_gone_is_missing_and_not_zero(tmp_path: Path) -> None:
+    build(tmp_path, select(["GQA", "MSVD"]))
+    shutil.rmtree(tmp_path / "TIGER-Lab" / "MMEB-V2" / "image-tasks" / "GQA")
+    got = _run(["GQA", "MSVD"], HashEmbedder(), tmp_path, tmp_path / "out")
+    assert (
+        got["GQA"].state == "missing" and "none of its 4 pictures or clips can be read" in got["GQA"].reason
+    )
+    assert got["MSVD"].state == "scored"
+    assert not (tmp_path / "out" / "mmeb" / "hash@1" / "GQA.json").exists()
+
+
 def test_nothing_scored_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     assert _main("lite", tmp_path / "data", tmp_path / "out", "--datasets", "GQA") == 1

@@ -356,6 +356,23 @@ def test_missing_data_name_the_repository_that_holds_them(tmp_path: Path) -> Non
     assert caught.value.repositories == ("TIGER-Lab/MMEB-V2",)
 
 
+@pytest.mark.parametrize("name", ["K700", "MSVD"])
+def test_media_may_lie_a_folder_deeper(name: str, tmp_path: Path) -> None:
+    task = BY_NAME[name]
+    build(tmp_path, [task])
+    assert task.media is not None
+    declared = tmp_path / task.media.repo / task.media.folder
+    deeper = declared.parent / "unpacked" / declared.name
+    deeper.parent.mkdir()
+    declared.rename(deeper)
+    data = read_task(task, tmp_path)
+    visual = next(i.visual for i in (*data.queries, *data.candidates) if i.visual)
+    assert str(deeper) in visual.pictures[0].source and visual.read()
+    shutil.rmtree(deeper)
+    with pytest.raises(DataMissing, match="is not there"):
+        read_task(task, tmp_path)
+
+
 @pytest.mark.parametrize("name", ["GQA", "MSVD", "ViDoRe_arxivqa"])
 def test_a_truncated_parquet_is_named(name: str, tmp_path: Path) -> None:
     task = BY_NAME[name]
