@@ -236,8 +236,22 @@ def test_bfloat16_learns_with_a_float32_loss(
     assert frozen == ({torch.bfloat16} if run.lora_rank else {torch.float32})
 
 
-def test_two_processes_follow_the_same_loss_curve_as_one(config: Configure, tmp_path: Path) -> None:
-    run = config(max_steps=6, chunk_size=4)
+def with_negatives(collection: Path, folder: Path, every: int) -> list[dict[str, str]]:
+    """`datasets:` where every `every`-th row brings the next row's picture as a negative."""
+    rows = [json.loads(line) for line in collection.read_text().splitlines()]
+    for row, other in list(zip(rows, rows[1:] + rows[:1], strict=True))[::every]:
+        row["negatives"] = [other["positive"]]
+    path = folder / "negatives.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return [{"type": "pairs", "path": str(path), "media_root": str(collection.parent)}]
+
+
+def test_two_processes_follow_the_same_loss_curve_as_one(
+    config: Configure, tmp_path: Path, collection: Path
+) -> None:
+    """With negatives that only some rows have: the processes hold different numbers of targets."""
+    entries = with_negatives(collection, tmp_path, every=3)
+    run = config(max_steps=6, chunk_size=4, hard_negatives=1, datasets=entries)
     pair = start(run, tmp_path / "two", sys.executable, "-m", "torch.distributed.run", "--standalone",
                  "--nproc_per_node=2")  # fmt: skip
     one = train(run, tmp_path / "one")
@@ -290,12 +304,7 @@ def test_a_step_tells_loss_accuracy_sources_speed_and_memory(
 
 
 def test_hard_negatives_join_the_targets(config: Configure, tmp_path: Path, collection: Path) -> None:
-    rows = [json.loads(line) for line in collection.read_text().splitlines()]
-    for row, other in zip(rows, rows[1:] + rows[:1], strict=True):
-        row["negatives"] = [other["positive"]]
-    path = collection.with_name("negatives.jsonl")
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    entries = [{"type": "pairs", "path": str(path)}]
+    entries = with_negatives(collection, tmp_path, every=1)
     train(config(datasets=entries, max_steps=2), tmp_path / "without")
     train(config(datasets=entries, max_steps=2, hard_negatives=1), tmp_path / "with")
     assert losses(tmp_path / "with")[0] > losses(tmp_path / "without")[0]
