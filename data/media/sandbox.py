@@ -195,12 +195,18 @@ class _Worker:
         finally:
             with self.lock:
                 self.deadline = None
+        if isinstance(value, MemoryError) or self._swollen(child.pid):
+            self._stop()
         if good:
             return value
         if isinstance(value, MemoryError):
-            self._stop()
             raise self._reason("memory", job.timeout_s) from value
         raise value
+
+    def _swollen(self, pid: int) -> bool:
+        """True when what a call left behind is a good part of what the next one may use: decoders leak and
+        keep caches, and no file is to be refused for those before it."""
+        return _resident(pid) > self.start_memory + (self.memory_mb << 20) // 3
 
     def _answer(self, pipe: IO[bytes]) -> tuple[bool, Any]:
         """(True, result) or (False, exception), with the arrays taken from the arena or the pipe."""

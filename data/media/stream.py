@@ -237,17 +237,19 @@ class VideoStream:
         array: np.ndarray | None = None
         shown: Any = None
         for second in seconds:
-            found = self.frame_at(self._snapped(float(second), tolerance_s))
+            near = self._snapped(float(second), tolerance_s)
+            found = self.frame_at(near, lone=near != second)
             if found is None:
                 continue
             if found[1] is not shown or array is None:
                 shown, array = found[1], self.rgb(found[1], max_side)
             yield found[0], array
 
-    def frame_at(self, second: float) -> tuple[float, Any] | None:
+    def frame_at(self, second: float, lone: bool = False) -> tuple[float, Any] | None:
         """The (second, frame) on screen at `second`; None where nothing can be decoded.
 
-        Asked in ascending order it seldom decodes a frame twice.
+        Asked in ascending order it seldom decodes a frame twice. `lone` says that the frames right after it
+        will not be asked for: the decoder is emptied at once instead of fed until it lets go of the frame.
         """
         self._read_to(second)
         wanted = self._shown_at(second)
@@ -262,7 +264,7 @@ class VideoStream:
         on_its_way = stamp in self.given and (not self.recent or self.recent[-1][0] < stamp)
         start = self._start_for(wanted)
         if self.fed is not None and start <= self.fed and (wanted >= self.fed or on_its_way):
-            found = self._decode_to(wanted, stamp)
+            found = self._decode_to(wanted, stamp, lone)
             if found is not None and found[0] == self.second(stamp):
                 return found
         # The decoder is past it, or was allowed to leave it out.
@@ -274,7 +276,7 @@ class VideoStream:
                 return None
             start = self._start_for(wanted)
         self._restart(start)
-        return self._decode_to(wanted, self.buffer[wanted].pts)
+        return self._decode_to(wanted, self.buffer[wanted].pts, lone)
 
     def steady(self) -> bool:
         """True when the container's index lists frames that all last equally long."""
@@ -485,7 +487,7 @@ class VideoStream:
         self.recent = (self.recent + out)[-3:]
         return out
 
-    def _decode_to(self, wanted: int, stamp: int) -> tuple[float, Any] | None:
+    def _decode_to(self, wanted: int, stamp: int, lone: bool) -> tuple[float, Any] | None:
         """Feed up to the wanted packet, and on until its frame comes out of the decoder's reordering."""
         assert self.fed is not None
         best: tuple[float, Any] | None = None
@@ -494,9 +496,9 @@ class VideoStream:
                 more = next(self.source, None)
                 if more is not None:
                     self.buffer.append(more)
-            drain = (
-                self.fed >= len(self.buffer) or self.fed > wanted + 64
-            )  # no decoder holds back more than 32
+            # No decoder holds back more than 32 frames.
+            past = self.fed > wanted + (0 if lone else 64)
+            drain = past or self.fed >= len(self.buffer)
             packet = None if drain else self.buffer[self.fed]
             for frame_stamp, frame in self._feed(packet, skip=self.fed < wanted):
                 if frame_stamp <= stamp or best is None:

@@ -141,7 +141,10 @@ def scene_cuts(
         for second in around:
             if budget_pixels <= 0:
                 break
-            cut, looked_at = _cut_near(video, second, within_s)
+            try:
+                cut, looked_at = _cut_near(video, second, within_s)
+            except MediaError:  # damaged there; the window's own frames will tell
+                continue
             budget_pixels -= looked_at * pixels
             if cut is not None and (not found or cut > found[-1]):
                 found.append(cut)
@@ -153,23 +156,18 @@ CUT_DISTANCE = 0.35  # share of the pixels that change their place in the histog
 
 def _cut_near(video: VideoStream, second: float, within_s: float) -> tuple[float | None, int]:
     """The strongest cut within reach of `second`, or None; and how many frames were decoded to say so."""
-    keys: list[float] = []
-    at: float | None = video.keyframe_near(second - within_s)
-    while at is not None and at < second + within_s and len(keys) < 12:
-        keys.append(max(0.0, at))
-        following = video.keyframe_near(at + 1e-3 + video.base, backward=False)
-        at = following if following is not None and following > at else None
-    if at is not None and at >= second + within_s:
-        keys.append(second + within_s)  # what is on screen at the end of the reach
-    looked = 0
-    histograms = []
-    for key in keys:
-        found = video.frame_at(key)
-        looked += 1
-        if found is not None:
-            histograms.append((found[0], _luminance(found[1])))
-    pairs = [(_distance(a[1], b[1]), a, b) for a, b in itertools.pairwise(histograms) if b[0] > a[0]]
-    if not pairs or (best := max(pairs, key=lambda pair: pair[0]))[0] < CUT_DISTANCE:
+    looks = _keyframes_around(video, second, within_s)
+    if len(looks) < 2:
+        return None, 0
+    looked = 2
+    ends = [_look(video, key) for key in (looks[0], looks[-1])]
+    if _distance(ends[0][1], ends[1][1]) < CUT_DISTANCE:
+        return None, looked  # the same scene before and after
+    inner = [_look(video, key) for key in looks[1:-1]]
+    looked += len(inner)
+    pairs = [(_distance(a[1], b[1]), a, b) for a, b in itertools.pairwise([ends[0], *inner, ends[1]])]
+    best = max(pairs, key=lambda pair: pair[0])
+    if best[0] < CUT_DISTANCE:
         return None, looked
     # The change lies between two looks: halve the span until one frame is left.
     (low, before), (high, after) = best[1], best[2]
@@ -180,13 +178,37 @@ def _cut_near(video: VideoStream, second: float, within_s: float) -> tuple[float
         if middle is None or not low < middle[0] < high:
             break
         histogram = _luminance(middle[1])
-        if _distance(before, histogram) < _distance(histogram, after):
+        early, late = _distance(before, histogram), _distance(histogram, after)
+        if max(early, late) < CUT_DISTANCE:
+            return None, looked  # a pan or a fade: there is no one moment
+        if early < late:
             low, before = middle[0], histogram
         else:
             high, after = middle[0], histogram
     # A slow fade has no one moment at which the picture changes.
     sudden = _distance(before, after) >= CUT_DISTANCE and abs(high - second) <= within_s
     return (high if sudden else None), looked
+
+
+def _keyframes_around(video: VideoStream, second: float, within_s: float) -> list[float]:
+    """Seconds of the keyframes within reach, of the one before and of the one after; empty without an
+    index."""
+    at = video.keyframe_near(second - within_s)
+    keys: list[float] = []
+    while at is not None and len(keys) < 24:
+        keys.append(at)
+        if at >= second + within_s:
+            break
+        following = video.keyframe_near(at + 1e-3 + video.base, backward=False)
+        at = following if following is not None and following > at else None
+    return keys
+
+
+def _look(video: VideoStream, second: float) -> tuple[float, np.ndarray]:
+    found = video.frame_at(max(0.0, second), lone=True)
+    if found is None:
+        raise MediaError("the video is damaged; no picture in it can be decoded", "damaged")
+    return found[0], _luminance(found[1])
 
 
 def _luminance(frame: Any) -> np.ndarray:

@@ -56,6 +56,14 @@ def swell() -> int:
     return len(hoard)
 
 
+_LEAKED: list[np.ndarray] = []
+
+
+def leak() -> int:
+    _LEAKED.append(np.ones(100 << 20, dtype=np.uint8))
+    return len(_LEAKED)
+
+
 def chatter() -> str:
     print("a decoder that prints")
     os.write(1, b"straight to the pipe")
@@ -139,6 +147,11 @@ def test_swelling_is_refused(sandbox: Sandbox) -> None:
         sandbox.submit(swell).result(60)
     assert caught.value.cause == "memory"
     assert sandbox.submit(double, 4).result(30) == 8
+
+
+def test_a_decoder_that_leaks_is_replaced_before_it_costs_a_file(sandbox: Sandbox) -> None:
+    kept = [sandbox.submit(leak).result(30) for _ in range(8)]
+    assert max(kept) <= 3, "512 MB are allowed, so a third of it ends the child"
 
 
 def test_a_decoder_that_prints_disturbs_nothing(sandbox: Sandbox) -> None:
