@@ -24,11 +24,12 @@ from eval.__main__ import main
 from eval.cache import CacheError
 from eval.catalogue import all_tasks, select
 from eval.embedding import Embedded, Speaker, Worker
+from eval.index_loop import _as_video
 from eval.metrics import KS
 from eval.runner import Outcome, RunError, Settings, run
 from eval.scoring import score
 from tests.eval.embedders import CollapsedEmbedder, HashEmbedder
-from tests.eval.fixtures import build
+from tests.eval.fixtures import build, picture
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests" / "model" / "parity" / "checkpoint"
@@ -311,6 +312,21 @@ def test_a_clip_that_will_not_decode_is_a_miss_and_is_named(tmp_path: Path) -> N
     frame.unlink()  # repaired: three frames are left
     again = _run(["ActivityNetQA"], HashEmbedder(), tmp_path, tmp_path / "out")["ActivityNetQA"]
     assert again.missed == 0 and again.embedded == 1
+
+
+def test_a_video_file_stands_in_for_saved_frames_and_a_damaged_one_is_named(tmp_path: Path) -> None:
+    build(tmp_path, select(["MSVD"]))
+    folder = next((tmp_path / "TIGER-Lab").rglob("MSVD/video1"))
+    frames = [np.asarray(picture(seed, 96)) for seed in range(6)]
+    video = folder.with_name("video1.mp4")
+    _as_video(frames, video)
+    shutil.rmtree(folder)
+    embedder = HashEmbedder()
+    assert _run(["MSVD"], embedder, tmp_path, tmp_path / "a")["MSVD"].failed == []
+    assert (8, 96, 96, 3) in {i.video.shape for i in embedder.seen if i.video is not None}
+    video.write_bytes(video.read_bytes()[:400])
+    (failed,) = _run(["MSVD"], embedder, tmp_path, tmp_path / "b")["MSVD"].failed
+    assert (failed["name"], failed["source"]) == ("video1", str(video)) and failed["reason"]
 
 
 def test_a_candidate_that_cannot_be_read_ranks_last(tmp_path: Path) -> None:
