@@ -132,6 +132,16 @@ def video_visual(frames: Sequence[Any] | np.ndarray, pixels: Pixels) -> Visual:
     return _visual(pictures, pictures[0].shape[:2], pixels, None)
 
 
+def sample_frames(frames: np.ndarray, count: int) -> np.ndarray:
+    """`count` frames evenly spaced over a clip, first and last included; all of them where there are fewer.
+
+    The protocol's choice: `linspace(0, n - 1, count)` cut to whole numbers (of 64 frames: 0, 9, 18 … 63).
+    """
+    if len(frames) <= count:
+        return frames
+    return frames[np.linspace(0, len(frames) - 1, count).astype(int)]
+
+
 def smart_resize(
     height: int,
     width: int,
