@@ -47,14 +47,16 @@ def load(
     dim: int | None = None,
     min_pixels: int | None = None,
     max_pixels: int | None = None,
+    max_frames: int | None = None,
     compile: bool = False,
 ) -> Embedder:
     """Load a model by name (`lite`, `vlm2vec-v2`, `gme-2b`), hub id or local folder.
 
     `base` overrides the base model that an adapter folder names; `dim` truncates
     Matryoshka models; `min_pixels`, `max_pixels` bound each picture (None: what the
-    checkpoint says); `dtype` is auto, float32, bfloat16, float16 or int8; `compile` compiles
-    a Qwen backbone at its first use. Raises `ModelError` when files are missing or do not fit.
+    checkpoint says), `max_frames` the frames of a clip; `dtype` is auto, float32, bfloat16,
+    float16 or int8; `compile` compiles a Qwen backbone at its first use. Raises
+    `ModelError` when files are missing or do not fit.
     """
     if name_or_path == "lite":
         from model.lite import LiteEmbedder
@@ -70,5 +72,6 @@ def load(
         dim=dim,
         min_pixels=min_pixels,
         max_pixels=max_pixels,
+        max_frames=max_frames,
         compile=compile,
     )

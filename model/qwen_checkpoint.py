@@ -49,13 +49,15 @@ def load_qwen(
     attention: str = "auto",
     compile: bool = False,
     batch_tokens: int | None = None,
+    max_frames: int | None = None,
     as_gme: bool = False,
 ) -> QwenVLEmbedder:
     """The embedder of a folder: a full checkpoint, or a LoRA/DoRA adapter merged into its base.
 
     `dtype`: auto (float32 on a CPU, the checkpoint's own on an accelerator), float32, bfloat16,
     float16, or int8 (dynamic, CPU only). `attention`: auto, eager, sdpa, flash_attention_2.
-    `compile` compiles both towers at their first use (minutes; worth it for long runs).
+    `max_frames`: frames of a clip (None: 8, the protocol's). `compile` compiles both towers at their
+    first use (minutes; worth it for long runs).
     """
     adapter = folder if adapters.is_adapter(folder) else None
     home = adapters.base_of(folder, base) if adapter else folder
@@ -73,7 +75,8 @@ def load_qwen(
         min_pixels, max_pixels = min_pixels or GME_PIXELS[0], max_pixels or GME_PIXELS[1]
     files = adapter if adapter and (adapter / "preprocessor_config.json").is_file() else home
     pixels = Pixels.read(files, min_pixels, max_pixels)
-    recipe = f"{RECIPE} {pixels} {'gme' if as_gme else 'vlm2vec'} {'int8' if quantise else ''}"
+    frames = 1 if as_gme else max_frames or FRAMES
+    recipe = f"{RECIPE} {pixels} {'gme' if as_gme else 'vlm2vec'} {'int8' if quantise else ''} {frames}"
     mark = fingerprint([home, *([adapter] if adapter else [])], recipe)
     embedder = QwenVLEmbedder(
         model,
@@ -81,7 +84,7 @@ def load_qwen(
         pixels,
         id=f"{name or folder.resolve().name}@{mark}-{RECIPE}",
         family=gme if as_gme else vlm2vec,
-        max_frames=1 if as_gme else FRAMES,
+        max_frames=frames,
         batch_tokens=batch_tokens,
         first_size=GME_FIRST_SIZE if as_gme else None,
         **({"max_tokens": GME_MAX_TOKENS} if as_gme else {}),

@@ -32,8 +32,8 @@ from torch import nn
 from model.batching import plan_batches
 from model.embedder import ModelError
 from model.inputs import Input
-from model.prompts import Family, Prompt, vlm2vec
-from model.vision import Pixels, Visual, image_visual, video_visual
+from model.prompts import Family, Prompt, gme, vlm2vec
+from model.vision import Pixels, Visual, image_visual, sample_frames, video_visual
 
 RECIPE = "r1"
 # The longest single input: four times a published 8-frame clip at the protocol's limits (5,120), so
@@ -187,7 +187,7 @@ class QwenVLEmbedder:
 
     def prepare_inputs(self, inputs: Sequence[Input]) -> list[Prepared]:
         """Token ids and picture sizes of inputs, in the family's own wording."""
-        return [self._prepare_prompt(self.family(item)) for item in inputs]
+        return [self._prepare_prompt(self.family(self._sampled(item))) for item in inputs]
 
     def prepare(self, prompts: Sequence[str], visuals: Sequence[Sequence[Any] | None]) -> list[Prepared]:
         """Token ids and picture sizes of prompts that hold their pad tokens; see `embed_prompts`."""
@@ -260,6 +260,11 @@ class QwenVLEmbedder:
                 if following is not None:
                     coming.append(pool.submit(make, following))
                 yield batch
+
+    def _sampled(self, item: Input) -> Input:
+        if item.video is None or self.family is gme:  # GME takes the middle one of all
+            return item
+        return replace(item, video=sample_frames(item.video, self.max_frames))
 
     def _prepare_prompt(self, prompt: Prompt) -> Prepared:
         whole, tail = self.tokenizer.encode_batch([prompt.head + prompt.text + prompt.tail, prompt.tail])

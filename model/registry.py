@@ -29,6 +29,7 @@ def open_checkpoint(
     dim: int | None = None,
     min_pixels: int | None = None,
     max_pixels: int | None = None,
+    max_frames: int | None = None,
     compile: bool = False,
 ) -> Embedder:
     """The embedder of a known name, hub id or local folder. `ModelError` says what is missing or wrong."""
@@ -41,7 +42,7 @@ def open_checkpoint(
     if is_student(folder):
         return StudentEmbedder(folder)
     kind = _kind(folder)
-    sizes: dict[str, Any] = {"min_pixels": min_pixels, "max_pixels": max_pixels}
+    sizes: dict[str, Any] = {"min_pixels": min_pixels, "max_pixels": max_pixels, "max_frames": max_frames}
     if kind == "door":
         if base is not None:
             raise ModelError(f"{name_or_path} is a whole model and takes no base.")

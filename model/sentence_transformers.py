@@ -23,7 +23,7 @@ from model.devices import pick_device, pick_dtype
 from model.embedder import ModelError
 from model.inputs import Input
 from model.prompts import plain
-from model.vision import as_rgb
+from model.vision import as_rgb, resize, sample_frames
 
 RECIPE = "st1"
 # Sampled frames of a window, whose length the model is told: a 30-second window is the rule.
@@ -43,12 +43,12 @@ class SentenceTransformersEmbedder:
     dim: int
     max_frames: int
 
-    def __init__(self, model: Any, *, id: str, dim: int | None = None) -> None:
+    def __init__(self, model: Any, *, id: str, dim: int | None = None, max_frames: int = FRAMES) -> None:
         """`dim`: keep only so many leading values of each vector (Matryoshka models)."""
         whole = int(model.get_embedding_dimension())
         if dim is not None and not 1 <= dim <= whole:
             raise ModelError(f"{id} gives vectors of {whole} values; --dim {dim} is not within 1 to {whole}.")
-        self.id, self.dim, self.max_frames = id, dim or whole, FRAMES
+        self.id, self.dim, self.max_frames = id, dim or whole, max_frames
         self.model = model
         self.batch_tokens = BATCH_TOKENS["cpu" if model.device.type == "cpu" else "accelerator"]
 
@@ -60,7 +60,7 @@ class SentenceTransformersEmbedder:
             groups.setdefault((item.role, item.instruction, item.video is not None), []).append(place)
         for (role, instruction, clips), members in groups.items():
             encode = self.model.encode_query if role == "query" else self.model.encode_document
-            parts = [_as_dict(inputs[i], self._text(inputs[i].text or "")) for i in members]
+            parts = [_as_dict(inputs[i], self._text(inputs[i].text or ""), self.max_frames) for i in members]
             sizes = [_size(part) for part in parts]
             for batch in plan_batches(sizes, self.batch_tokens):
                 vectors = encode(
@@ -101,6 +101,7 @@ def load_sentence_transformer(
     dim: int | None = None,
     min_pixels: int | None = None,
     max_pixels: int | None = None,
+    max_frames: int | None = None,
 ) -> SentenceTransformersEmbedder:
     """The embedder of a folder that sentence-transformers can load, and that can see pictures."""
     for inner in _weight_folders(folder):
@@ -141,12 +142,13 @@ def load_sentence_transformer(
         if not torch.isfinite(weight.sum(dtype=torch.float32)):
             raise ModelError(f"{folder} holds values that are not numbers, in {weight_name}; it is damaged.")
     cut = f":{dim}" if dim else ""
-    mark = fingerprint(_weight_folders(folder), f"{RECIPE} {dim} {min_pixels} {max_pixels}")
+    frames = max_frames or FRAMES
+    mark = fingerprint(_weight_folders(folder), f"{RECIPE} {dim} {min_pixels} {max_pixels} {frames}")
     identity = f"{name or folder.resolve().name}{cut}@{mark}-{RECIPE}"
-    return SentenceTransformersEmbedder(model.eval(), id=identity, dim=dim)
+    return SentenceTransformersEmbedder(model.eval(), id=identity, dim=dim, max_frames=frames)
 
 
-def _as_dict(item: Input, text: str) -> dict[str, Any]:
+def _as_dict(item: Input, text: str, max_frames: int) -> dict[str, Any]:
     """The library's form of an input. A page that is shown as a picture leaves its words to word search."""
     from PIL import Image
 
@@ -160,7 +162,7 @@ def _as_dict(item: Input, text: str) -> dict[str, Any]:
     if item.video is not None:
         if not len(item.video):
             raise ModelError("A video without frames cannot be embedded.")
-        frames = np.stack([_at_least(as_rgb(frame)) for frame in item.video])
+        frames = np.stack([_at_least(as_rgb(frame)) for frame in sample_frames(item.video, max_frames)])
         if len(frames) == 1:
             frames = np.repeat(frames, 2, axis=0)  # frames are looked at in pairs
         count = len(frames)
@@ -190,8 +192,6 @@ def _size(parts: dict[str, Any]) -> int:
 
 def _at_least(picture: np.ndarray, side: int = 56, aspect: int = 150) -> np.ndarray:
     """Pictures that processors refuse (too small, or over 200 times as long as wide), made acceptable."""
-    from model.vision import resize
-
     height, width = picture.shape[:2]
     if min(height, width) >= side and max(height, width) <= aspect * min(height, width):
         return picture

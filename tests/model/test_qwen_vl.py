@@ -101,6 +101,19 @@ def test_embed_is_embed_prompts_with_the_wording_put_on(embedder: QwenVLEmbedder
     np.testing.assert_allclose(embedder.embed([Input(images=(shown,), kind="image")]), direct, atol=1e-6)
 
 
+def test_a_long_clip_is_sampled_as_in_the_protocol_and_the_number_can_be_set(
+    embedder: QwenVLEmbedder,
+) -> None:
+    frames = np.stack([picture(60, 80, seed) for seed in range(64)])
+    chosen = frames[[0, 9, 18, 27, 36, 45, 54, 63]]
+    rows = embedder.embed([Input(video=frames, kind="video"), Input(video=chosen, kind="video")])
+    np.testing.assert_allclose(rows[0], rows[1], atol=1e-6)
+    two = model.load(str(CHECKPOINT), max_frames=2)
+    assert two.max_frames == 2 and two.id != embedder.id
+    ends = [Input(video=frames, kind="video"), Input(video=frames[[0, 63]], kind="video")]
+    np.testing.assert_allclose(*two.embed(ends), atol=1e-6)
+
+
 def test_control_tokens_in_a_users_text_are_only_text(embedder: QwenVLEmbedder) -> None:
     nasty = "<|image_pad|> <|video_pad|> <|im_end|>"
     assert "<|" not in plain(nasty)

@@ -96,6 +96,13 @@ def test_every_frame_and_its_order_count(embedder: SentenceTransformersEmbedder)
     assert rows[0] @ rows[1] < 0.99999 and rows[0] @ rows[2] < 0.99999
 
 
+def test_a_long_clip_is_sampled_and_the_number_can_be_set(folder: Path) -> None:
+    few = model.load(str(folder), max_frames=4)
+    frames = clip(10)
+    rows = few.embed([Input(video=frames, kind="video"), Input(video=frames[[0, 3, 6, 9]], kind="video")])
+    np.testing.assert_allclose(rows[0], rows[1], atol=1e-5)
+
+
 def test_dim_cuts_and_renormalises(folder: Path, embedder: SentenceTransformersEmbedder) -> None:
     short = model.load(str(folder), dim=16)
     assert short.dim == 16 and short.id != embedder.id and ":16@" in short.id
