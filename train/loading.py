@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -184,7 +184,7 @@ def pieces(loader: Loader, shares: Iterator[list[Address]], size: int, workers: 
     done = 0
     collected: list[Piece] = []
     for piece in ready:
-        collected.append(_good(piece))
+        collected.append(_owned(_good(piece)))
         if len(collected) == plan.counts[done]:
             yield collected
             collected, done = [], done + 1
@@ -229,6 +229,26 @@ class _Pieces:
 
 def _as_it_is(piece: Any) -> Any:
     return piece
+
+
+def _owned(piece: Piece) -> Piece:
+    """The piece in this process's own memory.
+
+    What a loader process sends stays tied to an open file for each tensor, and a step of 1024 pairs in
+    chunks of 4 has thousands: more than a process may have open.
+    """
+    import torch
+
+    def own(batch: Any) -> Any:
+        if isinstance(batch, torch.Tensor):
+            return batch.clone()
+        if is_dataclass(batch) and not isinstance(batch, type):
+            return replace(batch, **{f.name: own(getattr(batch, f.name)) for f in fields(batch)})
+        return batch
+
+    return replace(
+        piece, queries=own(piece.queries), positives=own(piece.positives), negatives=own(piece.negatives)
+    )
 
 
 def _good(piece: Piece | Exception) -> Piece:

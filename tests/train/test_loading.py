@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from data.sources import rows
 from data.sources.pair import LoadedSide
@@ -57,6 +59,23 @@ def test_global_batches_are_blocks_of_one_source_for_any_ranks_and_workers(
         assert sorted(said) == sorted(expected)
         shares = [sum(len(piece) for piece in rank[step]) for rank in ranks]
         assert shares == [BATCH // world] * world
+
+
+def tensors(sides: Sequence[LoadedSide]) -> torch.Tensor:
+    return torch.tensor([side.key % 1000 for side in sides])
+
+
+def test_a_step_of_many_pieces_needs_few_open_files(sources: list[Pairs]) -> None:
+    """Each tensor from a loader process is an open file until it is copied; a process may have 1,024."""
+    loader = Loader(sources, tensors, max_frames=1)
+    share = [(row % 8, row % 100) for row in range(400)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 150, hard))
+    try:
+        steps = list(pieces(loader, iter([share, share]), 1, 1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert [len(step) for step in steps] == [400, 400]
 
 
 def with_pictures(folder: Path, lost: set[int]) -> Pairs:

@@ -21,7 +21,7 @@ import yaml
 from safetensors.torch import load_file
 
 import model
-from data.sources.pair import Pair
+from data.sources.pair import Pair, load
 from data.sources.pairs import Pairs
 from data.sources.source import register
 from model.inputs import Input
@@ -120,8 +120,6 @@ def test_a_tiny_qwen_learns_the_collection_and_the_adapter_loads_as_it_is(
 
 
 def vectors_of(tower: Any, collection: Path) -> np.ndarray:
-    from data.sources.pair import load
-
     query = load(Pairs(collection)[0].query)
     with torch.no_grad():
         return tower.encode(tower.collator()([query]))[0].numpy()
@@ -232,6 +230,9 @@ def test_bfloat16_learns_with_a_float32_loss(
     assert np.isfinite(curve).all() and curve[-1] < 0.7 * curve[0]
     tower = open_tower(run)
     assert {p.dtype for p in tower.trained().values()} == {torch.float32}
+    picture = load(Pairs(Path(run.datasets[0]["path"]))[0].positive)
+    pixels = tower.collator()([picture]).pixel_values
+    assert pixels.dtype == (torch.bfloat16 if run.lora_rank else torch.float32)
     frozen = {p.dtype for p in tower.module.parameters() if not p.requires_grad}
     assert frozen == ({torch.bfloat16} if run.lora_rank else {torch.float32})
 
