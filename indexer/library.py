@@ -265,7 +265,9 @@ class Library:
         told = 0.0
         try:
             while True:
-                scanning.join(0.02)
+                scanning.join(0.05)
+                if not scanning.is_alive():
+                    time.sleep(0.02)
                 if errors:
                     raise errors[0]
                 if pipeline.trouble:

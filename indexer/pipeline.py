@@ -235,6 +235,8 @@ class Pipeline:
         return True
 
     def _is_quiet(self) -> bool:
+        if self._claimed or self._hashing:  # most of the time; without disturbing the readers
+            return False
         with self._claims:
             if self._claimed or self._hashing or any(self._ahead.values()):
                 return False
