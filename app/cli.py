@@ -270,6 +270,50 @@ def verify(
         raise typer.Exit(1)
 
 
+@app.command()
+def duplicates(
+    alike: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Cosine from which images look alike; 1: exact copies only."),
+    ] = 0.97,
+    json_: Json = False,
+    model: Model = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Files that are the same, and images that look the same. Nothing is deleted."""
+    with _library(_settings(model=model, data_dir=data_dir), read_only=True) as library:
+        groups = library.duplicates(0.0 if alike >= 1 else alike)
+    if json_:
+        _print_json([[str(info.path) for info in group] for group in groups])
+        return
+    from app import terminal
+
+    for group in groups:
+        for info in group:
+            terminal.out.print(terminal.printable(str(info.path)), markup=False)
+        terminal.out.print()
+    terminal.err.print(f"{len(groups)} groups of files that are the same or look the same.")
+
+
+@app.command()
+def backup(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Where the copy goes; a folder names it by date.")
+    ],
+    model: Model = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Copy the library into one file, also while it is in use. To restore, copy it back."""
+    from app import terminal
+
+    with _library(_settings(model=model, data_dir=data_dir), read_only=True) as library:
+        written = library.backup(file.expanduser().absolute())
+    terminal.err.print(
+        f"{terminal.printable(str(written))} holds the library. To restore: put it in place of catalogue.sqlite.",
+        markup=False,
+    )
+
+
 @app.command("eval-my-library")
 def eval_my_library(
     queries: Annotated[

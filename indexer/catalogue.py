@@ -447,7 +447,7 @@ class Catalogue(Lookup):
 
     def backup(self, to: Path) -> None:
         """A copy of the catalogue as it is now, while it is in use (SQLite's online backup)."""
-        with explained(self.path):
+        with explained(to):
             source, target = sqlite3.connect(self.path), sqlite3.connect(to)
             try:
                 source.backup(target, pages=2000)

@@ -644,12 +644,20 @@ class Library:
         if self._started is None:
             self._lock.release()
 
-    def backup(self, to: Path) -> None:
-        """Copy the catalogue, as it is now, into one file; also while indexing. To restore, put it in place
-        of `catalogue.sqlite`: vector index and thumbnails are made again."""
+    def backup(self, to: Path) -> Path:
+        """Copy the catalogue, as it is now, into one file; also while indexing. Returns it. To restore, put
+        it in place of `catalogue.sqlite`: vector index and thumbnails are made again.
+
+        Raises `LibraryError` when the file is there already or cannot be written.
+        """
         if to.is_dir():
             to = to / f"sightline-{time.strftime('%Y%m%d-%H%M%S')}.sqlite"
+        if to.exists():
+            raise LibraryError(f"{to} is there already: name another file.")
+        if not to.parent.is_dir():
+            raise LibraryError(f"{to.parent} does not exist: name a file in a folder that does.")
         self.catalogue.backup(to)
+        return to
 
     def close(self) -> None:
         """Stop all work and let go of everything; what is in flight stays pending."""
