@@ -86,9 +86,10 @@ class Background:
         samples = self._current(size)
         if not samples:
             return {}
-        own = np.concatenate([queries @ s.T for s in samples.values()], axis=1)
-        centre, spread = _lower_half(own)
+        # What it is most like is its background; the rest is far from it in any case.
         like = max(samples.values(), key=lambda s: float(np.median(queries @ s.T)))
+        own = queries @ like.T
+        centre, spread = _lower_half(own)
         by_chance = like @ like.T
         by_chance = by_chance[by_chance < 0.999]  # not a chunk against itself, or its copy
         if by_chance.size and own.shape[1] < 8 * PRIOR_WEIGHT:

@@ -399,6 +399,10 @@ class Library:
             raise LibraryError(f"There is no chunk {chunk_id} in the library any more.")
         return self.search(Query(parts=(Part(chunk_id=chunk_id),)), k, offset)
 
+    def searcher(self) -> Searcher:
+        """What `search` asks: for moments, labels, reels, answers and exports, which build on it."""
+        return self._searcher()
+
     def _searcher(self) -> Searcher:
         from indexer.search import Searcher
 

@@ -54,7 +54,7 @@ class Parts:
                 raise LibraryError(f"There is no piece {part.chunk_id} in this library (any more).")
             return stored[None]
         if part.file is not None:
-            return self._embedder.embed(self._inputs(part.file))
+            return self._embedder.embed(self.inputs(part.file))
         meaning = parse(part.text or "").meaning
         return self._of_text(meaning) if meaning else np.zeros((0, self._embedder.dim), np.float32)
 
@@ -71,20 +71,24 @@ class Parts:
                 self._remembered.popitem(last=False)
         return vector
 
-    def _inputs(self, path: Path) -> list[Input]:
+    def inputs(self, path: Path) -> list[Input]:
         kind = kind_of(path)
         if not path.is_file():
             raise LibraryError(f"{path} is not there: give a file to search with.")
         if kind is None:
             raise LibraryError(f"{path.name} is not an image, a video or a PDF.")
         try:
-            specs = self._sandbox.submit(reader.outline, path, kind, timeout_s=READ_S).result().chunks
+            specs = (
+                self._sandbox.submit(reader.outline, path, kind, timeout_s=READ_S, urgent=True)
+                .result()
+                .chunks
+            )
             if len(specs) > MAX_VARIANTS:
                 chosen = np.linspace(0, len(specs) - 1, MAX_VARIANTS).round().astype(int)
                 specs = [specs[n] for n in chosen]
             frames = self._embedder.max_frames
             chunks = self._sandbox.submit(
-                reader.decode, path, kind, specs, max_frames=frames, timeout_s=READ_S
+                reader.decode, path, kind, specs, max_frames=frames, timeout_s=READ_S, urgent=True
             ).result()
         except MediaError as error:
             raise LibraryError(f"{path.name} cannot be searched with: {error}") from error

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -22,12 +23,12 @@ from indexer import words
 from indexer.calibration import ORDINARY_QUERIES, Background, Scale
 from indexer.catalogue import Catalogue
 from indexer.connections import Connections, Reading
-from indexer.embeddings import GROUPS
-from indexer.facts import Facts, Held
+from indexer.embeddings import GROUPS, StoredEmbeddings
+from indexer.facts import Fact, Facts, Held
 from indexer.parts import Parts
 from indexer.query import Filters, Typed, of_query
 from indexer.ranking import Evidence, Ranked, merged_moments, ranked
-from indexer.records import KINDS, Answer, Hit, LibraryError, Query
+from indexer.records import KINDS, Answer, Hit, Kind, LibraryError, Query
 from indexer.vectors import VectorIndex
 from model.embedder import Embedder
 from model.inputs import Input
@@ -44,6 +45,7 @@ class Searcher:
         self, catalogue: Catalogue, index: VectorIndex, embedder: Embedder, sandbox: Sandbox
     ) -> None:
         self._index, self._embedder = index, embedder
+        self.embedder, self.sandbox, self.catalogue = embedder, sandbox, catalogue
         self._connections = Connections(catalogue.path)
         row = next((m for m in catalogue.models() if m.name == embedder.id), None)
         self._model_id = -1 if row is None else row.id
@@ -82,6 +84,44 @@ class Searcher:
         """The whole ranking with its evidence, moments merged: for whoever builds on answers."""
         return self._rank(query, of_query(query), self._parts.vectors(query), depth)
 
+    def vectors(self, query: Query) -> np.ndarray:
+        """The query's own vectors: float32 [n, dim], of unit length; none where only filters are asked."""
+        return self._parts.vectors(query)
+
+    def vectors_of(self, content: bytes) -> np.ndarray:
+        """float32 [n, dim] of a content's chunks, in order."""
+        rows = self._connections.get().execute(
+            "SELECT e.vector FROM chunk k JOIN embedding e ON e.chunk_id = k.id AND e.model_id = ?"
+            " WHERE k.content_hash = ? ORDER BY k.ordinal",
+            (self._model_id, content),
+        )
+        blob = b"".join(row[0] for row in rows)
+        return np.frombuffer(blob, "<f2").reshape(-1, self._embedder.dim).astype(np.float32)
+
+    @property
+    def model_id(self) -> int:
+        """The catalogue's number of the model."""
+        return self._model_id
+
+    def facts(self, ids: Iterable[int]) -> dict[int, Fact]:
+        """What is known of chunks, by id."""
+        return self._facts.of(ids)
+
+    def inputs_of(self, path: Path) -> list[Input]:
+        """A file that asks as a model takes it, cut like a document. Raises LibraryError."""
+        return self._parts.inputs(path)
+
+    def all_vectors(self) -> Iterator[tuple[Kind, np.ndarray, np.ndarray]]:
+        """Everything, some at a time: kind, ids int64 [m], vectors float32 [m, dim]."""
+        source = StoredEmbeddings(self.catalogue, self._model_id, self._embedder.dim)
+        for kind, group in GROUPS.items():
+            for ids, vectors in source.vectors(group):
+                yield kind, ids, vectors.astype(np.float32)
+
+    def text_scales(self, queries: np.ndarray) -> dict[int, Scale]:
+        """By group, what text queries [n, dim] score there by chance."""
+        return self._scales(queries, textual=True)
+
     # -- the two searches --------------------------------------------------------------------
 
     def _rank(self, query: Query, typed: Typed, asked: np.ndarray, depth: int) -> list[Ranked]:
@@ -92,7 +132,7 @@ class Searcher:
         for part in query.parts:
             if part.chunk_id is not None:
                 meaning.pop(part.chunk_id, None)
-        narrowed = typed.filters != Filters() or bool(typed.excluded)
+        narrowed = typed.filters != Filters() or bool(typed.excluded) or self._any_hidden()
         in_text = words.search_chunks(
             connection,
             typed.words,

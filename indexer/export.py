@@ -1,0 +1,115 @@
+"""The library for other programs: chunks with their vectors and facts, and answers as tables.
+
+Built around one row a chunk, streamed, so that a library of any size can be written. Parquet
+needs pyarrow; JSON lines and CSV need nothing. It knows nothing of how the rows came about.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from indexer.records import Answer, LibraryError
+from indexer.search import Searcher
+
+BATCH = 1000
+
+Format = Literal["parquet", "jsonl", "csv"]
+COLUMNS = (
+    "chunk_id", "path", "kind", "ordinal", "start_s", "end_s", "page", "text", "taken_at",
+    "duration_s", "pages", "width", "height",
+)  # fmt: skip
+
+
+def export(searcher: Searcher, path: Path, format: Format = "jsonl", vectors: bool = True) -> int:
+    """Write every chunk to `path`; how many there were. CSV is written without vectors.
+
+    JSON lines: one object a chunk, `vector` a list of numbers. Parquet: `vector` a list of float32,
+    and the model's id in the file's metadata.
+    """
+    rows = _rows(searcher, vectors and format != "csv")
+    if format == "jsonl":
+        with path.open("w", encoding="utf-8") as file:
+            return sum(1 for row in rows if file.write(json.dumps(row, ensure_ascii=False) + "\n"))
+    if format == "csv":
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            return sum(1 for row in rows if writer.writerow(row))
+    return _write_parquet(searcher, rows, path, vectors)
+
+
+def answer_csv(answer: Answer) -> str:
+    """An answer as CSV text: one line a hit."""
+    out = io.StringIO()
+    columns = ("rank", "score", "relevant", "kind", "path", "start_s", "end_s", "page", "title", "snippet")
+    writer = csv.DictWriter(out, columns, extrasaction="ignore")
+    writer.writeheader()
+    for hit in answer.hits:
+        row = hit.to_json()
+        row["snippet"] = hit.snippet.replace("\ue000", "").replace("\ue001", "")
+        writer.writerow(row)
+    return out.getvalue()
+
+
+def _rows(searcher: Searcher, vectors: bool) -> Iterator[dict[str, Any]]:
+    with searcher.catalogue.reader() as c:
+        for _, ids, batch in searcher.all_vectors():
+            facts = searcher.facts(ids.tolist())
+            marks = ", ".join("?" * len(ids))
+            found = c.exec_driver_sql(
+                f"SELECT id, text FROM chunk WHERE id IN ({marks})", tuple(ids.tolist())
+            )
+            texts = {row[0]: row[1] for row in found}
+            for number, vector in zip(ids.tolist(), batch, strict=True):
+                fact = facts.get(number)
+                if fact is None:
+                    continue
+                row: dict[str, Any] = {
+                    "chunk_id": number,
+                    "path": fact.files[0].path.encode("utf-8", "replace").decode(),
+                    "kind": fact.kind,
+                    "ordinal": fact.ordinal,
+                    "start_s": fact.start_s,
+                    "end_s": fact.end_s,
+                    "page": fact.page,
+                    "text": texts.get(number, ""),
+                    "taken_at": fact.taken_at,
+                    "duration_s": fact.duration_s,
+                    "pages": fact.pages,
+                    "width": fact.width,
+                    "height": fact.height,
+                }
+                if vectors:
+                    row["vector"] = [round(float(v), 6) for v in vector]
+                yield row
+
+
+def _write_parquet(searcher: Searcher, rows: Iterator[dict[str, Any]], path: Path, vectors: bool) -> int:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise LibraryError("Parquet needs pyarrow: pip install pyarrow, or export as jsonl.") from error
+    kinds = {"chunk_id": pa.int64(), "ordinal": pa.int32(), "page": pa.int32(), "pages": pa.int32()}
+    kinds |= {"width": pa.int32(), "height": pa.int32(), "path": pa.string(), "kind": pa.string()}
+    fields = [(name, kinds.get(name, pa.string() if name == "text" else pa.float64())) for name in COLUMNS]
+    if vectors:
+        fields.append(("vector", pa.list_(pa.float32(), searcher.embedder.dim)))
+    schema = pa.schema(fields, metadata={"model": searcher.embedder.id})
+    count = 0
+    with pq.ParquetWriter(path, schema) as writer:
+        batch: list[dict[str, Any]] = []
+        for row in rows:
+            batch.append(row)
+            count += 1
+            if len(batch) == BATCH:
+                writer.write_table(pa.Table.from_pylist(batch, schema))
+                batch = []
+        if batch:
+            writer.write_table(pa.Table.from_pylist(batch, schema))
+    return count

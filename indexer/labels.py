@@ -1,0 +1,217 @@
+"""Labels without training: every chunk scored against label prompts; rules that hide or flag.
+
+Built around one pass over the library's vectors: a chunk gets the labels that stand out of
+the background for it, and among the labels. They are kept in the catalogue (`label:dog` in
+any query filters by them); moderation keeps a chunk out of answers by the same table.
+It knows nothing of how vectors are made, beyond that a text query can be embedded.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from indexer.embeddings import GROUPS
+from indexer.filters import passing
+from indexer.query import Filters
+from indexer.records import Kind, LibraryError
+from indexer.search import Searcher
+from model.inputs import Input
+
+PROMPT = "a photo of a {}"
+LINE = 3.0
+"""Standard deviations above the background from which a chunk carries a label."""
+MOST = 5
+"""Labels a chunk carries at most, its best."""
+PROMPTS_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A chunk's label. `score` is in standard deviations above the background; no probability."""
+
+    path: str
+    kind: Kind
+    chunk_id: int
+    label: str
+    score: float
+    start_s: float | None = None
+    end_s: float | None = None
+    page: int | None = None
+    action: str = ""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A line of a moderation file: from `threshold` on, chunks with this label are hidden or flagged."""
+
+    label: str
+    threshold: float
+    action: Literal["hide", "flag"]
+
+
+def names(given: str) -> list[str]:
+    """The labels of a file, one a line, or of the built-in list `imagenet`. Raises LibraryError."""
+    if given == "imagenet":
+        from model.embedder import ModelError
+        from model.lite_weights import find
+
+        try:
+            found: list[str] = json.loads((find() / "class_names.json").read_text("utf-8"))
+        except (ModelError, OSError) as error:
+            raise LibraryError(f"The names of ImageNet come with the lite model: {error}") from error
+        return found
+    try:
+        lines = Path(given).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise LibraryError(f"{given} cannot be read: give a text file with a label on each line.") from error
+    found = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not found:
+        raise LibraryError(f"{given} holds no labels: write one on each line.")
+    return list(dict.fromkeys(found))
+
+
+def label(
+    searcher: Searcher, labels: Sequence[str], *, line: float = LINE, most: int = MOST, prompt: str = PROMPT
+) -> int:
+    """Score every chunk against `labels` and keep what is above `line`; how many labels were given.
+
+    What these labels were given to before is replaced; other labels stay.
+    """
+    given = [
+        (labels[at], score, number)
+        for number, scores in _scores(searcher, labels, prompt)
+        for at in np.argsort(-scores)[:most].tolist()
+        if (score := float(scores[at])) >= line
+    ]
+    with searcher.catalogue.writer() as c:
+        for name in labels:
+            c.exec_driver_sql("DELETE FROM label WHERE name = ? AND hidden = 0", (name,))
+        if given:
+            c.exec_driver_sql(
+                "INSERT INTO label (chunk_id, name, score) SELECT id, ?, ? FROM chunk WHERE id = ?"
+                " ON CONFLICT (chunk_id, name) DO UPDATE SET score = excluded.score",
+                given,
+            )
+    return len(given)
+
+
+def counts(searcher: Searcher) -> dict[str, int]:
+    """How many chunks carry each label, the most frequent first."""
+    with searcher.catalogue.reader() as c:
+        rows = c.exec_driver_sql(
+            "SELECT name, count(*) FROM label GROUP BY name ORDER BY count(*) DESC, name"
+        ).all()
+    return {row[0]: row[1] for row in rows}
+
+
+def read_rules(path: Path) -> list[Rule]:
+    """A CSV of label, threshold, action (`hide` or `flag`). Raises LibraryError with the line."""
+    rules = []
+    try:
+        rows = list(csv.reader(path.read_text("utf-8").splitlines()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise LibraryError(f"{path} cannot be read: give a CSV of label,threshold,action.") from error
+    for number, row in enumerate(rows, 1):
+        cells = [cell.strip() for cell in row]
+        if not any(cells) or cells[0].startswith("#") or cells[:2] == ["label", "threshold"]:
+            continue
+        try:
+            name, threshold, action = cells
+            if action not in ("hide", "flag"):
+                raise ValueError
+            rules.append(Rule(name, float(threshold), action))  # type: ignore[arg-type]
+        except ValueError as error:
+            raise LibraryError(
+                f"{path.name}, line {number}: write label,threshold,action with hide or flag: nudity,4.0,hide"
+            ) from error
+    return rules
+
+
+def moderate(searcher: Searcher, rules: Sequence[Rule], prompt: str = PROMPT) -> list[Labelled]:
+    """Apply rules to every chunk: hidden ones are kept out of answers until the rules are applied anew.
+
+    Returns every chunk that a rule caught, the surest first.
+    """
+    labels = [rule.label for rule in rules]
+    caught = [
+        (number, rule, float(score))
+        for number, scores in _scores(searcher, labels, prompt)
+        for rule, score in zip(rules, scores, strict=True)
+        if score >= rule.threshold
+    ]
+    with searcher.catalogue.writer() as c:
+        c.exec_driver_sql("DELETE FROM label WHERE hidden = 1")
+        rows = [(rule.label, score, int(rule.action == "hide"), number) for number, rule, score in caught]
+        if rows:
+            c.exec_driver_sql(
+                "INSERT INTO label (chunk_id, name, score, hidden) SELECT id, ?, ?, ? FROM chunk WHERE id = ?"
+                " ON CONFLICT (chunk_id, name) DO UPDATE SET score = excluded.score,"
+                " hidden = excluded.hidden",
+                rows,
+            )
+    facts = searcher.facts({number for number, _, _ in caught})
+    report = [
+        Labelled(
+            fact.files[0].path,
+            fact.kind,
+            number,
+            rule.label,
+            round(score, 3),
+            fact.start_s,
+            fact.end_s,
+            fact.page,
+            rule.action,
+        )
+        for number, rule, score in caught
+        if (fact := facts.get(number)) is not None
+    ]
+    return sorted(report, key=lambda r: (-r.score, r.chunk_id))
+
+
+def write_report(rows: Iterable[Labelled], path: Path) -> None:
+    """As CSV, or as JSON where the file is called .json; with the seconds in videos, the pages in PDFs."""
+    listed = [asdict(row) for row in rows]
+    if path.suffix.lower() == ".json":
+        path.write_text(json.dumps(listed, indent=1, ensure_ascii=False), "utf-8")
+        return
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(Labelled.__dataclass_fields__))
+        writer.writeheader()
+        writer.writerows(listed)
+
+
+def _scores(searcher: Searcher, labels: Sequence[str], prompt: str) -> Iterable[tuple[int, np.ndarray]]:
+    """For every chunk, its id and the standardised score of each label, float [labels]."""
+    if not labels:
+        return
+    inputs = [Input(text=prompt.format(name), role="query") for name in labels]
+    asked = np.concatenate(
+        [
+            searcher.embedder.embed(inputs[at : at + PROMPTS_AT_ONCE])
+            for at in range(0, len(inputs), PROMPTS_AT_ONCE)
+        ]
+    )
+    scales = searcher.text_scales(asked)
+    for kind, ids, vectors in searcher.all_vectors():
+        scale = scales.get(GROUPS[kind])
+        if scale is not None:
+            yield from zip(ids.tolist(), scale.standardise(asked @ vectors.T).T, strict=True)
+
+
+def with_label(searcher: Searcher, name: str) -> list[int]:
+    """Ids of the chunks that carry a label, ascending."""
+    condition, values = passing(Filters(labels=(name,)), (), ())
+    with searcher.catalogue.reader() as c:
+        rows = c.exec_driver_sql(
+            "SELECT k.id FROM content c CROSS JOIN chunk k ON k.content_hash = c.hash"
+            f" WHERE c.orphaned_at IS NULL AND {condition} ORDER BY k.id",
+            tuple(values),
+        )
+        return [row[0] for row in rows]

@@ -1,0 +1,158 @@
+"""Where in a film it is: windows merged to moments, their bounds sharpened by a closer look.
+
+Built around a second, finer pass over the few best moments only: short spans at a stride
+below the window's are embedded and compared with the query. Their vectors are kept, so a
+second question about the same place costs nothing. `rank_files` scores whole files, by
+their best window or by the centroid of all. It knows nothing of players or pages.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from data import reader
+from data.media.kinds import MediaError
+from indexer.records import Hit, LibraryError, Query
+
+if TYPE_CHECKING:
+    from indexer.search import Searcher
+
+SPAN_S = 4.0
+STRIDE_S = 2.0
+"""Spans of the closer look: an event of 2 s lies whole in one of them."""
+SPAN_FRAMES = 3
+LOOKED_AT = 3
+"""Moments that get the closer look: a 30 s window is 14 spans, about 0.5 s with lite."""
+LONGEST_S = 300.0
+READ_S = 120.0
+REMEMBERED = 64
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A stretch [start_s, end_s) of a film; `at_s` is where to jump to, the middle of the best span."""
+
+    hit: Hit
+    start_s: float
+    end_s: float
+    at_s: float
+    score: float
+
+
+@dataclass(frozen=True)
+class FileScore:
+    file_id: int
+    path: str
+    score: float
+    chunk_id: int
+    """The best window or page."""
+
+
+class Moments:
+    """Moments of one searcher's library. Safe to use from many threads."""
+
+    def __init__(self, searcher: Searcher) -> None:
+        self._searcher = searcher
+        self._kept: OrderedDict[tuple[int, float, float], tuple[np.ndarray, np.ndarray]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def find(self, query: Query, k: int = 5, looked_at: int = LOOKED_AT) -> list[Moment]:
+        """The k best moments for a query, the best `looked_at` of them sharpened.
+
+        Set `query.file_id` for one film; without it all films are searched.
+        """
+        answer = self._searcher.search(replace(query, kinds=("video",)), k)
+        vectors = self._searcher.vectors(query)
+        if not len(vectors):
+            raise LibraryError("Say what to look for in the film.")
+        return [
+            self.sharpened(hit, vectors) if n < looked_at else _unsharpened(hit)
+            for n, hit in enumerate(answer.hits)
+        ]
+
+    def sharpened(self, hit: Hit, queries: np.ndarray) -> Moment:
+        """The moment of a hit with the bounds and the point that a closer look gives it."""
+        start, end = hit.start_s or 0.0, hit.end_s or 0.0
+        if not 0 < end - start <= LONGEST_S:
+            return _unsharpened(hit)
+        try:
+            edges, vectors = self._spans(hit, start, end)
+        except MediaError:
+            return _unsharpened(hit)  # the file went or cannot be read here any more; the window still holds
+        if len(edges) < 2:
+            return _unsharpened(hit)
+        scores = (queries @ vectors.T).max(axis=0)
+        best = int(np.argmax(scores))
+        # Everything around the best that is nearer to it than to what the rest of the moment scores.
+        level = (scores[best] + float(np.median(scores))) / 2
+        first = last = best
+        while first > 0 and scores[first - 1] >= level:
+            first -= 1
+        while last + 1 < len(scores) and scores[last + 1] >= level:
+            last += 1
+        middle = float(edges[best].mean())
+        return Moment(hit, float(edges[first][0]), float(edges[last][1]), middle, hit.score)
+
+    def _spans(self, hit: Hit, start: float, end: float) -> tuple[np.ndarray, np.ndarray]:
+        """Edges float [n, 2] in seconds and vectors float32 [n, dim] of the spans of a stretch."""
+        key = (hit.chunk_id, start, end)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        starts = np.arange(start, max(end - SPAN_S, start) + 1e-6, STRIDE_S)
+        specs = [
+            reader.ChunkSpec(n, start_s=float(s), end_s=float(min(s + SPAN_S, end)))
+            for n, s in enumerate(starts)
+        ]
+        job = self._searcher.sandbox.submit(
+            reader.decode,
+            Path(hit.path),
+            "video",
+            specs,
+            max_frames=SPAN_FRAMES,
+            timeout_s=READ_S,
+            urgent=True,
+        )
+        chunks = job.result()
+        vectors = self._searcher.embedder.embed([reader.to_input(c, "video") for c in chunks])
+        edges = np.array([(c.spec.start_s, c.spec.end_s) for c in chunks], float)
+        with self._lock:
+            self._kept[key] = edges, vectors
+            while len(self._kept) > REMEMBERED:
+                self._kept.popitem(last=False)
+        return edges, vectors
+
+
+def rank_files(
+    searcher: Searcher, query: Query, by: Literal["max", "centroid"] = "max", k: int = 10
+) -> list[FileScore]:
+    """Whole files by their best chunk, or by the mean of all their chunks' vectors."""
+    ranking = searcher.rank(query, depth=max(200, 10 * k))
+    best: dict[bytes, FileScore] = {}
+    for found in ranking:
+        held = found.fact.files[0]
+        best.setdefault(
+            found.fact.content, FileScore(held.file_id, held.path, found.score, found.fact.chunk_id)
+        )
+    if by == "centroid":
+        queries = searcher.vectors(query)
+        if not len(queries):
+            raise LibraryError("Say what to look for; filters alone rank nothing.")
+        for content, score in best.items():
+            own = searcher.vectors_of(content)
+            centroid = own.mean(axis=0)
+            centroid = centroid / max(float(np.linalg.norm(centroid)), 1e-9)
+            best[content] = replace(score, score=float((queries @ centroid).max()))
+    return sorted(best.values(), key=lambda s: (-s.score, s.file_id))[:k]
+
+
+def _unsharpened(hit: Hit) -> Moment:
+    start, end = hit.start_s or 0.0, hit.end_s or 0.0
+    return Moment(hit, start, end, (start + end) / 2, hit.score)

@@ -1,0 +1,91 @@
+"""A highlight reel: the best moments for some words, across the library, as one film.
+
+Built around `moments.py` for where they are and `data.media.clip` for the cutting; near-duplicates
+are left out, what stays is put in the order in which it was filmed. An edit list (CSV) is written
+beside the film. It knows nothing of codecs.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data.media import clip
+from data.media.kinds import MediaError
+from indexer.moments import Moment, Moments
+from indexer.records import LibraryError, Query
+from indexer.search import Searcher
+
+CLIP_S = 8.0
+SHORTEST_S = 2.0
+CANDIDATES = 40
+ALIKE = 0.95
+"""Cosine from which two windows show the same thing: a still camera, the same file twice."""
+ENCODE_S = 900.0
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a film in the reel: `at_s` is where it begins there."""
+
+    path: str
+    start_s: float
+    end_s: float
+    at_s: float
+    score: float
+
+
+def reel(
+    searcher: Searcher, query: Query, out: Path, max_length_s: float = 90.0, clip_s: float = CLIP_S
+) -> list[Piece]:
+    """Write `out` (an MP4) and its edit list `out` with .csv; the pieces in order.
+
+    Raises LibraryError when nothing in the library is close enough.
+    """
+    moments = Moments(searcher)
+    found = [m for m in moments.find(query, CANDIDATES, looked_at=CANDIDATES // 4) if m.hit.relevant]
+    chosen = _chosen(searcher, found, max_length_s, clip_s)
+    if not chosen:
+        raise LibraryError("No film in the library is close enough to that for a reel: try other words.")
+    cuts = [clip.Cut(Path(m.hit.path), start, end) for m, start, end in chosen]
+    try:
+        places = searcher.sandbox.submit(clip.join, cuts, out, timeout_s=ENCODE_S).result()
+    except MediaError as error:
+        raise LibraryError(f"The reel cannot be made: {error}") from error
+    pieces = [
+        Piece(m.hit.path, round(start, 3), round(end, 3), round(float(at), 3), m.score)
+        for (m, start, end), (at, _) in zip(chosen, places, strict=True)
+    ]
+    with out.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "start_s", "end_s", "at_s", "score"])
+        writer.writerows([p.path, p.start_s, p.end_s, p.at_s, p.score] for p in pieces)
+    return pieces
+
+
+def _chosen(
+    searcher: Searcher, moments: Sequence[Moment], max_length_s: float, clip_s: float
+) -> list[tuple[Moment, float, float]]:
+    """The best moments that fit and are unlike each other, in order of when they were filmed."""
+    chosen: list[tuple[Moment, float, float]] = []
+    shown: list[np.ndarray] = []
+    left = max_length_s
+    for moment in moments:
+        vector = searcher.catalogue.vector(moment.hit.chunk_id, searcher.model_id)
+        if vector is None or any(float(vector @ other) >= ALIKE for other in shown):
+            continue
+        middle = moment.at_s
+        start = max(moment.start_s, middle - clip_s / 2)
+        end = min(moment.end_s, start + clip_s, start + left)
+        if end - start < SHORTEST_S:
+            continue
+        chosen.append((moment, start, end))
+        shown.append(vector)
+        left -= end - start
+        if left < SHORTEST_S:
+            break
+    return sorted(chosen, key=lambda c: (c[0].hit.taken_at or 0.0, c[0].hit.path, c[1]))
