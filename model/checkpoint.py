@@ -36,7 +36,8 @@ def find(name: str, what: str = "--model") -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
-    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1 or folder.exists():
+    path_like = folder.is_absolute() or name.startswith((".", "~")) or folder.exists()
+    if path_like or name.count("/") != 1 or folder.parent.is_dir():  # "runs/v3" beside "runs/v2" is no hub id
         raise ModelError(
             f"{name} is not a folder with a model in it: a folder needs config.json and *.safetensors; "
             f"`sightline models` lists the names that are known."

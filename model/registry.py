@@ -65,7 +65,7 @@ def open_checkpoint(
         dtype=dtype,
         base=base,
         compile=compile,
-        as_gme=short == "gme-2b" or _is_gme(folder, name_or_path),
+        as_gme=short == "gme-2b" or _is_gme(folder),
         **sizes,
     )
 
@@ -109,9 +109,7 @@ def _kind(folder: Path) -> str:
         )
     said = read_json(config)
     kind = said.get("model_type")
-    if kind in ("qwen2_vl", "qwen2_5_vl") and (
-        not door or _is_gme(folder, "") or "vlm2vec" in str(folder).lower()
-    ):
+    if kind in ("qwen2_vl", "qwen2_5_vl") and (not door or _is_gme(folder) or "vlm2vec" in _own_name(folder)):
         return "qwen"
     if door:
         return "door"
@@ -121,12 +119,16 @@ def _kind(folder: Path) -> str:
     )
 
 
-def _is_gme(folder: Path, name: str) -> bool:
+def _is_gme(folder: Path) -> bool:
     said = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
-    marks = (
-        f"{said.get('auto_map')} {said.get('architectures')} {said.get('_name_or_path')} {folder.name} {name}"
-    )
-    return re.search(r"(^|[^a-z])gme", marks.lower()) is not None
+    marks = [said.get(key) for key in ("auto_map", "architectures", "_name_or_path")]
+    return re.search(r"(^|[^a-z])gme", f"{marks} {_own_name(folder)}".lower()) is not None
+
+
+def _own_name(folder: Path) -> str:
+    """What a folder is called, in the hub's cache by its repository, in lower case."""
+    cached = folder.parent.name == "snapshots"
+    return (folder.parent.parent if cached else folder.resolve()).name.lower()
 
 
 def _on_disk(card: ModelCard) -> bool:

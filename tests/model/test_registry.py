@@ -142,6 +142,28 @@ def test_a_folder_without_a_model_and_a_file_are_refused(tmp_path: Path) -> None
         model.load("no-such-name")
 
 
+def test_a_mistyped_folder_is_not_asked_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match="runs/v2 is not a folder"):
+        model.load("runs/v2")
+
+
+@pytest.mark.parametrize(
+    "place, frames",
+    [
+        ("gme-Qwen2-VL-2B-Instruct", 1),
+        ("models--Alibaba-NLP--gme-Qwen2-VL-2B-Instruct/snapshots/abc", 1),
+        ("pigmented/model", 8),
+        ("gme-experiments/my-vlm2vec", 8),
+    ],
+)
+def test_gme_is_known_by_its_own_name_alone(tmp_path: Path, place: str, frames: int) -> None:
+    folder = tmp_path / place
+    shutil.copytree(CHECKPOINT, folder)
+    assert model.load(str(folder)).max_frames == frames
+
+
 def test_dim_is_refused_where_no_matryoshka_was_trained() -> None:
     with pytest.raises(ModelError, match="--dim"):
         model.load(str(CHECKPOINT), dim=16)
