@@ -309,7 +309,8 @@ def backup(
     with _library(_settings(model=model, data_dir=data_dir), read_only=True) as library:
         written = library.backup(file.expanduser().absolute())
     terminal.err.print(
-        f"{terminal.printable(str(written))} holds the library. To restore: put it in place of catalogue.sqlite.",
+        f"{terminal.printable(str(written))} holds the library. To restore: put it in the place of "
+        "catalogue.sqlite.",
         markup=False,
     )
 
