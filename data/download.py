@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import hashlib
+import importlib.util
 import io
 import json
 import os
@@ -446,6 +447,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--dry-run", action="store_true", help="print sizes and licences, fetch nothing")
     options = parser.parse_args(arguments)
+    if importlib.util.find_spec("yaml") is None:
+        print("error: downloads need PyYAML: pip install 'sightline[train]'", file=sys.stderr)
+        return 1
     try:
         wants = wanted(options.only)
     except DownloadError as error:

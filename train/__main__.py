@@ -11,6 +11,7 @@ Any key of the config can be set on the command line as well: `--max_steps 200`.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -30,6 +31,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output_dir", type=Path, required=True, help="where checkpoints and logs go")
     options, rest = parser.parse_known_args(arguments)
     first = os.environ.get("RANK", "0") == "0"
+    needed = ("yaml", "torch", "transformers", "peft", "safetensors")
+    if absent := [name for name in needed if importlib.util.find_spec(name) is None]:
+        print(f"error: training needs {', '.join(absent)}: pip install 'sightline[train]'", file=sys.stderr)
+        return 1
     try:
         if options.merge:
             if rest:
