@@ -291,7 +291,7 @@ def _connected(connection: sqlite3.Connection, record: Any) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA temp_store = MEMORY")
-    connection.execute("PRAGMA cache_size = -4000")  # kB a connection; the system caches the file anyway
+    connection.execute("PRAGMA cache_size = -2000")  # kB a connection; the system caches the file anyway
 
 
 def _begun(connection: sa.Connection) -> None:
