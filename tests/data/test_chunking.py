@@ -42,7 +42,7 @@ def test_windows_cover_the_video_in_order_without_a_gap(
     reach = snap_reach(window)
     for (start, end), (later_start, later_end) in itertools.pairwise(found):
         assert start < later_start <= end < later_end
-        assert end - later_start == pytest.approx(overlap)
+        assert end - later_start == pytest.approx(overlap, abs=1e-6)
     for start, end in found[:-1]:
         assert window - 2 * reach - 1e-6 <= end - start <= window + 2 * reach + 1e-6
     assert found[-1][1] - found[-1][0] <= window + 2 * reach + 5 + 1e-6
