@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from tests import media
-from tests.bench import report
+from tests.bench import report, vectors
 
 Row = tuple[str, object, str, str]
 
@@ -247,8 +247,13 @@ ROWS: dict[str, Callable[[], Row]] = {
 }
 
 
+SIZES: dict[str, Callable[[], list[Row]]] = {"million": vectors.million, "wide": vectors.wide}
+"""The vector index at size; several rows each."""
+
+
 def main(names: list[str]) -> None:
-    rows = [ROWS[name]() for name in names or ROWS]
+    rows = [ROWS[name]() for name in names or ROWS if name in ROWS]
+    rows += [row for name in names or SIZES for row in (SIZES[name]() if name in SIZES else [])]
     table = report.table(("measure", "measured", "target", "details"), rows)
     if names:
         print(table)

@@ -24,7 +24,7 @@ from model import load
 from model.inputs import Input
 from model.lite import LiteEmbedder, _fit
 from model.ocr import read_text
-from tests.bench import report
+from tests.bench import answers, report
 from tests.quality import samples
 from tests.quality.answers import SampleLibrary, measured
 from tests.quality.ranking import Table, embed_documents, measure_model, measure_names
@@ -231,6 +231,8 @@ def main() -> None:
         text += "\n\n" + overhead_table(embedder)
     text += "\n\n" + ocr_table(options.samples)
     report.write("quality", text)
+    if isinstance(embedder, LiteEmbedder):
+        report.write("answers", answers.measure(options.samples))
 
 
 if __name__ == "__main__":
