@@ -280,6 +280,8 @@ class Library:
         finally:
             stop.set()
             scanning.join()
+        if errors:
+            raise errors[0]
         if pipeline.trouble:
             raise LibraryError(pipeline.trouble)
         self._counted = None
