@@ -125,7 +125,7 @@ class Library:
         self.boot = uuid.uuid4().hex[:12]
         self._source, self._workers, self._nice = source, workers, nice
         self._turns = Turns()
-        self.models = Models(self.catalogue, source, self._turns, loader)
+        self.models = Models(self.catalogue, source, self._turns, loader, read_only=read_only)
         self.thumbnails = Thumbnails(data_dir / "thumbnails")
         self._lock = OwnerLock(data_dir / "indexer.lock")
         self._guard = threading.RLock()
@@ -257,7 +257,7 @@ class Library:
         def walk() -> None:
             try:
                 seen.append(self._keeper.scan_roots(roots, stop.is_set))
-            except LibraryError as error:
+            except Exception as error:  # noqa: BLE001 – raised again below, in the caller's thread
                 errors.append(error)
 
         scanning = threading.Thread(target=walk, name="indexer-scan", daemon=True)

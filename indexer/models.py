@@ -38,9 +38,16 @@ class Models:
     """`source` is what the user asked for: the name and options of `model.load`."""
 
     def __init__(
-        self, catalogue: Catalogue, source: dict[str, Any], turns: Turns, loader: Loader = load_checked
+        self,
+        catalogue: Catalogue,
+        source: dict[str, Any],
+        turns: Turns,
+        loader: Loader = load_checked,
+        *,
+        read_only: bool = False,
     ) -> None:
         self._catalogue, self._turns, self._loader = catalogue, turns, loader
+        self._read_only = read_only
         self._source = json.dumps(source, sort_keys=True)
         self._lock = threading.RLock()
         self._loaded: dict[str, SharedEmbedder] = {}  # by source
@@ -67,6 +74,11 @@ class Models:
             if embedder.id == row.name:
                 return row, embedder
             # The same name gives other weights or another recipe now: its old vectors cannot be asked.
+            if self._read_only:
+                raise ModelError(
+                    f"The library was indexed with {row.name}, and {embedder.id} is installed now: "
+                    "run `sightline index` once to renew it."
+                )
             asked, loaded = self.asked_for()
             if asked.state == "building":
                 self._catalogue.promote(asked.id)
@@ -94,9 +106,16 @@ class Models:
         return (row, embedder) if row.state == "building" else None
 
     def is_switch(self) -> bool:
-        """Whether the model that answers was loaded from something else than what is asked for."""
+        """Whether the model that answers is not the one that is asked for, as far as can be told without
+        loading it: by name and options, and for the built-in one by the weights that are installed."""
         row = self._catalogue.answering()
-        return row is not None and row.source != self._source
+        if row is None:
+            return False
+        if json.loads(self._source) == {"name": "lite"}:
+            from model import lite
+
+            return row.name != lite.current_id()
+        return row.source != self._source
 
     def _drop_others(self, answering: ModelRow) -> None:
         """A switch that was given up: what was built of it goes."""

@@ -50,6 +50,11 @@ _CHUNKS_MOST = 64  # of one page: 4,500 words; a page with more is a table, and 
 _TEXT_MOST = 60_000  # characters looked at, so that a page of noise costs no minutes
 
 
+def current_id() -> str:
+    """The id that the model has here and now, without loading it."""
+    return f"lite@{_fingerprint()}-r{RECIPE}"
+
+
 class LiteEmbedder:
     """`Embedder` of the built-in model; safe to call from several threads."""
 
@@ -82,7 +87,7 @@ class LiteEmbedder:
         self._classes = classes - mean
         self._common = _unit(mean)
         self._projection = np.load(folder / "projection.npy").astype(np.float32)
-        self.id = f"lite@{_fingerprint()}-r{RECIPE}"
+        self.id = current_id()
 
     @classmethod
     def load(cls, folder: Path | None = None, threads: int | None = None) -> LiteEmbedder:

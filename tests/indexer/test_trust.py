@@ -322,6 +322,26 @@ def test_a_switch_that_is_interrupted_goes_on_and_the_old_model_answers_meanwhil
     assert second.status().model == "other@1-r1" and second.verify().problems == []
 
 
+def test_an_updated_model_is_never_asked_with_the_vectors_of_the_old_one(
+    indexed: Library, open_library: OpenLibrary, lite: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from indexer.records import Part, Query
+
+    updated = OtherModel(lite)
+    updated.id = "lite@new-r9"
+    use(monkeypatch, updated)
+    monkeypatch.setattr("model.lite.current_id", lambda: updated.id)
+    reader = open_library(read_only=True)
+    with pytest.raises(LibraryError, match="run `sightline index` once"):
+        reader.search(Query((Part(text="bananas"),)))
+    assert contents_of(reader) == contents_of(indexed), "searching changes nothing"
+    renewed = open_library()
+    renewed.index()
+    assert renewed.status().model == "lite@new-r9" and renewed.verify().problems == []
+    answer = renewed.search(Query((Part(text="bananas"),)))
+    assert answer.hits[0].title == "letter.pdf"
+
+
 def test_a_switch_that_is_given_up_leaves_the_old_model_alone(
     indexed: Library, open_library: OpenLibrary, other: OtherModel
 ) -> None:
