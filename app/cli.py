@@ -9,20 +9,41 @@ Exit codes: 0 done, 1 the job failed, 2 wrong usage.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
 import sys
-from collections.abc import Iterator
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from app import studio
+from app.options import (
+    Base,
+    DataDir,
+    Dim,
+    Folders,
+    Host,
+    Json,
+    Model,
+    Nice,
+    NoBrowser,
+    Ocr,
+    Overlap,
+    Poll,
+    Port,
+    Threads,
+    Window,
+    check_folders,
+    fail,
+    opened,
+    print_json,
+    query_of,
+    settings_of,
+)
+
 if TYPE_CHECKING:
     from app.settings import Settings
-    from indexer import Library
-    from indexer.records import Part, Query
 
 app = typer.Typer(
     name="sightline",
@@ -32,35 +53,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-Folders = Annotated[
-    list[Path], typer.Argument(metavar="FOLDER...", help="Folders of images, videos and PDFs.")
-]
-Model = Annotated[
-    str | None,
-    typer.Option(help="lite (built in), vlm2vec-v2, a hub id or a folder; see `sightline models`."),
-]
-DataDir = Annotated[Path | None, typer.Option(help="Where the library is kept.")]
-Base = Annotated[
-    str | None, typer.Option(help="Base model of an adapter folder, in place of the one it names.")
-]
-Dim = Annotated[int | None, typer.Option(help="Truncate the vectors of a Matryoshka model.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; everything else on stderr.")]
-Host = Annotated[
-    str | None, typer.Option(help="Address to serve on; another than this machine demands a token.")
-]
-Port = Annotated[int | None, typer.Option(help="Port to serve on.")]
-NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Do not open the browser.")]
-Threads = Annotated[int | None, typer.Option(help="Processor threads for indexing.")]
-Nice = Annotated[bool | None, typer.Option("--nice/--no-nice", help="Give way to other programs.")]
-Window = Annotated[float | None, typer.Option(help="Seconds of a video window.")]
-Overlap = Annotated[float | None, typer.Option(help="Seconds by which windows overlap.")]
-Poll = Annotated[
-    bool | None, typer.Option("--poll", help="Scan now and then instead of watching (network mounts).")
-]
-Ocr = Annotated[
-    str | None, typer.Option(help="Read words in pictures: off, auto (text-less pages and images), all.")
-]
 
 
 @app.command()
@@ -81,8 +73,8 @@ def run(
     ocr: Ocr = None,
 ) -> None:
     """Index folders, keep watching them, and search them in the browser."""
-    _check_folders(folders)
-    settings = _settings(
+    check_folders(folders)
+    settings = settings_of(
         model=model, host=host, port=port, data_dir=data_dir, base=base, dim=dim, threads=threads,
         nice=nice, window=window, overlap=overlap, poll=poll, ocr=ocr,
     )  # fmt: skip
@@ -100,7 +92,7 @@ def serve(
     dim: Dim = None,
 ) -> None:
     """Serve the library that is there, and keep its folders up to date."""
-    settings = _settings(model=model, host=host, port=port, data_dir=data_dir, base=base, dim=dim)
+    settings = settings_of(model=model, host=host, port=port, data_dir=data_dir, base=base, dim=dim)
     _serve(settings, [], open_browser=not no_browser)
 
 
@@ -115,7 +107,7 @@ def demo(
     """Serve a small sample library, for a first look without a folder at hand."""
     from app.demo import build
 
-    settings = _settings(model=model, host=host, port=port, data_dir=data_dir)
+    settings = settings_of(model=model, host=host, port=port, data_dir=data_dir)
     place = settings.data_dir.expanduser() / "demo"
     folder = build(place / "files")
     settings = settings.model_copy(update={"data_dir": place / "library"})
@@ -144,24 +136,24 @@ def index(
     from app import terminal
 
     folders = folders or []
-    _check_folders(folders)
-    settings = _settings(
+    check_folders(folders)
+    settings = settings_of(
         model=model, data_dir=data_dir, base=base, dim=dim, threads=threads, nice=nice, window=window,
         overlap=overlap, poll=poll, ocr=ocr,
     )  # fmt: skip
-    with _library(settings) as library:
+    with opened(settings) as library:
         if not folders and not library.status().roots:
-            _fail("Which folder? sightline index FOLDER", 2)
+            fail("Which folder? sightline index FOLDER", 2)
         with terminal.progress(quiet=json_) as update:
             report = library.index(folders, progress=update)
         if json_:
-            _print_json(terminal.as_json(report))
+            print_json(terminal.as_json(report))
         else:
             terminal.show_report(report)
         if watch:
             library.start(watch=True)
             terminal.err.print("Watching. Ctrl-C ends.")
-            _wait()
+            threading.Event().wait()
 
 
 @app.command()
@@ -186,6 +178,7 @@ def search(
     before: Annotated[str | None, typer.Option(metavar="DATE", help="Taken before.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, max=10_000, help="How many hits.")] = 10,
     json_: Json = False,
+    csv: Annotated[bool, typer.Option("--csv", help="The hits as CSV on stdout.")] = False,
     model: Model = None,
     data_dir: DataDir = None,
     base: Base = None,
@@ -194,14 +187,18 @@ def search(
     """Search the library with words, an image, a clip, a PDF, or any mixture."""
     from app import terminal
 
-    settings = _settings(model=model, data_dir=data_dir, base=base, dim=dim)
-    query = _query(
+    settings = settings_of(model=model, data_dir=data_dir, base=base, dim=dim)
+    query = query_of(
         text, [*(image or []), *(video or []), *(pdf or [])], avoid or [], kind or [], under, after, before
     )
-    with _library(settings, read_only=True) as library:
+    with opened(settings, read_only=True) as library:
         answer = library.search(query, k=k)
         if json_:
-            _print_json(answer.to_json())
+            print_json(answer.to_json())
+        elif csv:
+            from indexer.export import answer_csv
+
+            sys.stdout.write(answer_csv(answer))
         else:
             terminal.show_answer(answer)
 
@@ -211,9 +208,9 @@ def status(json_: Json = False, model: Model = None, data_dir: DataDir = None) -
     """What the library holds, and what it is doing."""
     from app import terminal
 
-    with _library(_settings(model=model, data_dir=data_dir), read_only=True) as library:
+    with opened(settings_of(model=model, data_dir=data_dir), read_only=True) as library:
         now = library.status()
-        _print_json(terminal.as_json(now)) if json_ else terminal.show_status(now)
+        print_json(terminal.as_json(now)) if json_ else terminal.show_status(now)
 
 
 @app.command()
@@ -226,12 +223,12 @@ def failures(
     """Files that could not be read, each with its reason."""
     from app import terminal
 
-    with _library(_settings(model=model, data_dir=data_dir), read_only=not retry) as library:
+    with opened(settings_of(model=model, data_dir=data_dir), read_only=not retry) as library:
         failed = library.failures()
         if retry:
             terminal.err.print(f"{library.retry()} files will be tried again by: sightline index")
         if json_:
-            _print_json([terminal.as_json(f) for f in failed])
+            print_json([terminal.as_json(f) for f in failed])
         else:
             terminal.show_failures(failed)
 
@@ -245,7 +242,7 @@ def forget(
     """Take a folder out of the library. The files themselves are not touched."""
     from app import terminal
 
-    with _library(_settings(model=model, data_dir=data_dir)) as library:
+    with opened(settings_of(model=model, data_dir=data_dir)) as library:
         terminal.err.print(f"{library.forget(folder.expanduser().absolute())} files forgotten.")
 
 
@@ -258,7 +255,7 @@ def verify(
     """Check everything in the library against everything else."""
     from app import terminal
 
-    with _library(_settings(model=model, data_dir=data_dir), read_only=not repair) as library:
+    with opened(settings_of(model=model, data_dir=data_dir), read_only=not repair) as library:
         report = library.verify(repair=repair)
     for problem in report.problems:
         terminal.out.print(terminal.printable(problem), markup=False)
@@ -281,10 +278,10 @@ def duplicates(
     data_dir: DataDir = None,
 ) -> None:
     """Files that are the same, and images that look the same. Nothing is deleted."""
-    with _library(_settings(model=model, data_dir=data_dir), read_only=True) as library:
+    with opened(settings_of(model=model, data_dir=data_dir), read_only=True) as library:
         groups = library.duplicates(0.0 if alike >= 1 else alike)
     if json_:
-        _print_json([[str(info.path) for info in group] for group in groups])
+        print_json([[str(info.path) for info in group] for group in groups])
         return
     from app import terminal
 
@@ -306,7 +303,7 @@ def backup(
     """Copy the library into one file, also while it is in use. To restore, copy it back."""
     from app import terminal
 
-    with _library(_settings(model=model, data_dir=data_dir), read_only=True) as library:
+    with opened(settings_of(model=model, data_dir=data_dir), read_only=True) as library:
         written = library.backup(file.expanduser().absolute())
     terminal.err.print(
         f"{terminal.printable(str(written))} holds the library. To restore: put it in the place of "
@@ -333,14 +330,14 @@ def eval_my_library(
     try:
         judgements = read_judgements(queries.expanduser())
     except JudgementError as error:
-        _fail(str(error), 2)
-    with _library(_settings(model=model, data_dir=data_dir, base=base, dim=dim), read_only=True) as library:
+        fail(str(error), 2)
+    with opened(settings_of(model=model, data_dir=data_dir, base=base, dim=dim), read_only=True) as library:
         report = evaluate(
             judgements,
             lambda words, k: library.search(Query(parts=(Part(text=words),)), k=k).hits,
             library.status().model,
         )
-    _print_json(report.as_json()) if json_ else typer.echo(report.as_text())
+    print_json(report.as_json()) if json_ else typer.echo(report.as_text())
 
 
 @app.command()
@@ -350,38 +347,13 @@ def models(json_: Json = False, model: Model = None, data_dir: DataDir = None) -
     from model.registry import catalogue
 
     cards = catalogue()
-    _print_json([terminal.as_json(c) for c in cards]) if json_ else terminal.show_models(cards)
-
-
-# --- from options to the library ---
-
-
-def _settings(**given: Any) -> Settings:
-    from app.settings import SettingsError, read
-
-    try:
-        settings = read(**given)
-    except SettingsError as error:
-        _fail(str(error), 2)
-    _log_to(settings.data_dir.expanduser())
-    return settings
-
-
-@contextlib.contextmanager
-def _library(settings: Settings, read_only: bool = False) -> Iterator[Library]:
-    from indexer import Library
-
-    library = Library.open(**settings.library(), read_only=read_only)
-    try:
-        yield library
-    finally:
-        library.close()
+    print_json([terminal.as_json(c) for c in cards]) if json_ else terminal.show_models(cards)
 
 
 def _serve(settings: Settings, folders: list[Path], open_browser: bool) -> None:
     from app.server import serve as serve_library
 
-    with _library(settings) as library:
+    with opened(settings) as library:
         for folder in folders:
             library.add_root(folder.expanduser().absolute())
         library.start(watch=True)
@@ -390,85 +362,7 @@ def _serve(settings: Settings, folders: list[Path], open_browser: bool) -> None:
         )
 
 
-def _query(
-    text: str | None,
-    files: list[Path],
-    avoid: list[str],
-    kinds: list[str],
-    under: Path | None,
-    after: str | None,
-    before: str | None,
-) -> Query:
-    """The `Query` that the options of `search` describe; wrong ones end the command with code 2."""
-    from indexer.query import QueryError, period
-    from indexer.records import KINDS, Part, Query
-
-    if not text and not files:
-        _fail('Search for what? sightline search "a dog in snow", or --image, --video, --pdf FILE', 2)
-    for file in files:
-        if not file.expanduser().is_file():
-            _fail(f"{file} is not a file that can be searched with", 2)
-    for kind in kinds:
-        if kind not in KINDS:
-            _fail(f"--kind is one of {', '.join(KINDS)}, not {kind}", 2)
-    parts: list[Part] = [Part(text=text)] if text else []
-    parts += [Part(file=file.expanduser().absolute()) for file in files]
-    parts += [Part(text=words, weight=-1.0) for words in avoid]
-    try:
-        start = period(after)[0] if after else None
-        end = period(before)[0] if before else None
-    except QueryError as error:
-        _fail(str(error), 2)
-    return Query(
-        parts=tuple(parts),
-        kinds=tuple(k for k in KINDS if k in kinds),
-        under=under.expanduser().absolute() if under else None,
-        after=start,
-        before=end,
-    )
-
-
-def _check_folders(folders: list[Path]) -> None:
-    for folder in folders:
-        path = folder.expanduser()
-        if not path.exists():
-            _fail(f"{folder} does not exist. Give a folder of images, videos or PDFs.", 2)
-        if not path.is_dir():
-            _fail(f"{folder} is a file. Give the folder that holds it: {path.parent}", 2)
-
-
-def _print_json(document: Any) -> None:
-    sys.stdout.write(json.dumps(document, ensure_ascii=True) + "\n")
-
-
-def _wait() -> None:
-    import threading
-
-    with contextlib.suppress(KeyboardInterrupt):
-        threading.Event().wait()
-
-
-def _log_to(data_dir: Path) -> None:
-    """Tracebacks and warnings go to `sightline.log` in the library; the terminal stays clean."""
-    from logging.handlers import RotatingFileHandler
-
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        handler: logging.Handler = RotatingFileHandler(
-            data_dir / "sightline.log", maxBytes=5_000_000, backupCount=2, delay=True
-        )
-    except OSError:
-        return  # Library.open says what is wrong with the folder
-    logging.raiseExceptions = False  # a full disk stops the log, not the program, and not twice
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    sys.stderr.write(f"sightline: {message}\n")
-    raise typer.Exit(code)
+app.add_typer(studio.commands)
 
 
 def main() -> None:

@@ -132,6 +132,42 @@ def test_status_tells_what_there_is(sightline: Run, indexed: dict[str, Any], fol
     assert "13 chunks" in spoken and "3 could not be read" in spoken
 
 
+def test_a_moment_is_found_in_a_video_of_the_library(
+    sightline: Run, indexed: dict[str, Any], folder: Path
+) -> None:
+    film = folder / "Videos/earth from orbit.mp4"
+    found = json.loads(sightline("moments", film, "a planet", "--json").stdout)
+    assert found and all(0 <= m["start_s"] <= m["at_s"] <= m["end_s"] <= 31 for m in found)
+    elsewhere = sightline("moments", folder / "readme.txt", "a planet")
+    assert (elsewhere.returncode, elsewhere.stdout) == (1, "")
+    assert "is not in the library" in elsewhere.stderr
+
+
+def test_labels_can_be_searched_for(sightline: Run, indexed: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("lion\ntower\nbus\n")
+    assert sightline("label", "--labels", tmp_path / "labels.txt").returncode == 0
+    assert "IMG_0431.jpg" in {Path(h["path"]).name for h in hits(sightline, "label:lion")} | {
+        Path(p).name for h in hits(sightline, "label:lion") for p in h["also_at"]
+    }
+
+
+def test_an_answer_is_chosen_for_a_picture(sightline: Run, indexed: dict[str, Any], folder: Path) -> None:
+    picture = folder / "Photos/Safari/IMG_0431.jpg"
+    done = sightline(
+        "answer", "What is this?", "--choices", "a lion", "a bus", "an invoice", "--image", picture
+    )
+    assert done.stdout.splitlines()[0] == "a lion"
+    assert sightline("answer", "What?", "--choices", "one", "--image", picture).returncode == 2
+
+
+def test_the_library_can_be_taken_elsewhere(sightline: Run, indexed: dict[str, Any], tmp_path: Path) -> None:
+    assert sightline("export", "--out", tmp_path / "all.jsonl").returncode == 0
+    rows = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text("utf-8").splitlines()]
+    assert len(rows) == 13 and {len(row["vector"]) for row in rows} == {640}
+    table = sightline("search", "life jackets", "--csv").stdout.splitlines()
+    assert table[0].startswith("rank,score,relevant,kind,path") and "cabin handbook.pdf" in table[1]
+
+
 def test_the_library_is_in_order(sightline: Run, indexed: dict[str, Any]) -> None:
     done = sightline("verify")
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr

@@ -1,0 +1,143 @@
+"""What the commands share: their options, and the way from options to an open library and a `Query`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+    from indexer import Library
+    from indexer.records import Part, Query
+
+Folders = Annotated[
+    list[Path], typer.Argument(metavar="FOLDER...", help="Folders of images, videos and PDFs.")
+]
+Model = Annotated[
+    str | None,
+    typer.Option(help="lite (built in), vlm2vec-v2, a hub id or a folder; see `sightline models`."),
+]
+DataDir = Annotated[Path | None, typer.Option(help="Where the library is kept.")]
+Base = Annotated[
+    str | None, typer.Option(help="Base model of an adapter folder, in place of the one it names.")
+]
+Dim = Annotated[int | None, typer.Option(help="Truncate the vectors of a Matryoshka model.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; everything else on stderr.")]
+Host = Annotated[
+    str | None, typer.Option(help="Address to serve on; another than this machine demands a token.")
+]
+Port = Annotated[int | None, typer.Option(help="Port to serve on.")]
+NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Do not open the browser.")]
+Threads = Annotated[int | None, typer.Option(help="Processor threads for indexing.")]
+Nice = Annotated[bool | None, typer.Option("--nice/--no-nice", help="Give way to other programs.")]
+Window = Annotated[float | None, typer.Option(help="Seconds of a video window.")]
+Overlap = Annotated[float | None, typer.Option(help="Seconds by which windows overlap.")]
+Poll = Annotated[
+    bool | None, typer.Option("--poll", help="Scan now and then instead of watching (network mounts).")
+]
+Ocr = Annotated[
+    str | None, typer.Option(help="Read words in pictures: off, auto (text-less pages and images), all.")
+]
+
+
+def settings_of(**given: Any) -> Settings:
+    from app.settings import SettingsError, read
+
+    try:
+        settings = read(**given)
+    except SettingsError as error:
+        fail(str(error), 2)
+    _log_to(settings.data_dir.expanduser())
+    return settings
+
+
+@contextlib.contextmanager
+def opened(settings: Settings, read_only: bool = False) -> Iterator[Library]:
+    from indexer import Library
+
+    library = Library.open(**settings.library(), read_only=read_only)
+    try:
+        yield library
+    finally:
+        library.close()
+
+
+def query_of(
+    text: str | None,
+    files: list[Path],
+    avoid: list[str],
+    kinds: list[str],
+    under: Path | None,
+    after: str | None,
+    before: str | None,
+) -> Query:
+    """The `Query` that the options of `search` describe; wrong ones end the command with code 2."""
+    from indexer.query import QueryError, period
+    from indexer.records import KINDS, Part, Query
+
+    if not text and not files:
+        fail('Search for what? sightline search "a dog in snow", or --image, --video, --pdf FILE', 2)
+    for file in files:
+        if not file.expanduser().is_file():
+            fail(f"{file} is not a file that can be searched with", 2)
+    for kind in kinds:
+        if kind not in KINDS:
+            fail(f"--kind is one of {', '.join(KINDS)}, not {kind}", 2)
+    parts: list[Part] = [Part(text=text)] if text else []
+    parts += [Part(file=file.expanduser().absolute()) for file in files]
+    parts += [Part(text=words, weight=-1.0) for words in avoid]
+    try:
+        start = period(after)[0] if after else None
+        end = period(before)[0] if before else None
+    except QueryError as error:
+        fail(str(error), 2)
+    return Query(
+        parts=tuple(parts),
+        kinds=tuple(k for k in KINDS if k in kinds),
+        under=under.expanduser().absolute() if under else None,
+        after=start,
+        before=end,
+    )
+
+
+def check_folders(folders: list[Path]) -> None:
+    for folder in folders:
+        path = folder.expanduser()
+        if not path.exists():
+            fail(f"{folder} does not exist. Give a folder of images, videos or PDFs.", 2)
+        if not path.is_dir():
+            fail(f"{folder} is a file. Give the folder that holds it: {path.parent}", 2)
+
+
+def print_json(document: Any) -> None:
+    sys.stdout.write(json.dumps(document, ensure_ascii=True) + "\n")
+
+
+def _log_to(data_dir: Path) -> None:
+    """Tracebacks and warnings go to `sightline.log` in the library; the terminal stays clean."""
+    from logging.handlers import RotatingFileHandler
+
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        handler: logging.Handler = RotatingFileHandler(
+            data_dir / "sightline.log", maxBytes=5_000_000, backupCount=2, delay=True
+        )
+    except OSError:
+        return  # Library.open says what is wrong with the folder
+    logging.raiseExceptions = False  # a full disk stops the log, not the program, and not twice
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    sys.stderr.write(f"sightline: {message}\n")
+    raise typer.Exit(code)

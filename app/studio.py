@@ -1,0 +1,181 @@
+"""Commands that build on answers: moments, labels and moderation, reels, choosing among answers, export.
+
+Built around `Library.searcher()`: each command turns its options into one call of the indexer's and shows
+what comes back. The road itself (index, search, serve) is in `app.cli`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from app.options import Base, DataDir, Dim, Json, Model, fail, opened, print_json, query_of, settings_of
+
+commands = typer.Typer()
+
+Out = Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")]
+
+
+@commands.command()
+def moments(
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video of the library.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What happens there.")],
+    k: Annotated[int, typer.Option("-k", min=1, max=100, help="How many moments.")] = 5,
+    json_: Json = False,
+    model: Model = None,
+    data_dir: DataDir = None,
+    base: Base = None,
+    dim: Dim = None,
+) -> None:
+    """Where in a video something happens, to the second."""
+    from dataclasses import replace
+
+    from app import terminal
+    from indexer.moments import Moments
+
+    settings = settings_of(model=model, data_dir=data_dir, base=base, dim=dim)
+    query = query_of(text, [], [], ["video"], None, None, None)
+    with opened(settings, read_only=True) as library:
+        file = library.catalogue.file_at(str(video.expanduser().absolute()))
+        if file is None:
+            fail(f"{video} is not in the library: sightline index {video.parent}", 1)
+        found = Moments(library.searcher()).find(replace(query, file_id=file.file_id), k=k)
+        if json_:
+            print_json(
+                [{"start_s": m.start_s, "end_s": m.end_s, "at_s": m.at_s, "score": m.score} for m in found]
+            )
+            return
+        for moment in found:
+            span = f"{terminal.clock(moment.start_s)}–{terminal.clock(moment.end_s)}"
+            terminal.out.print(f"{span}  look at {terminal.clock(moment.at_s)}")
+        if not found:
+            terminal.err.print("Nothing in this video comes close.")
+
+
+@commands.command()
+def label(
+    labels: Annotated[
+        str, typer.Option(metavar="FILE|imagenet", help="Labels, one a line; or a built-in list.")
+    ],
+    model: Model = None,
+    data_dir: DataDir = None,
+    base: Base = None,
+    dim: Dim = None,
+) -> None:
+    """Label every picture, moment and page without training; search with label:NAME."""
+    from app import terminal
+    from indexer import labels as labelling
+
+    with opened(settings_of(model=model, data_dir=data_dir, base=base, dim=dim)) as library:
+        searcher = library.searcher()
+        given = labelling.label(searcher, labelling.names(labels))
+        for name, count in list(labelling.counts(searcher).items())[:20]:
+            terminal.out.print(f"{count:>7}  {name}", markup=False)
+        terminal.err.print(f"{given} labels given. Search with one: sightline search label:NAME")
+
+
+@commands.command()
+def moderate(
+    rules: Annotated[
+        Path, typer.Option(metavar="FILE", help="CSV of label, threshold, action (hide or flag).")
+    ],
+    report: Annotated[Path, typer.Option(metavar="FILE", help="What was caught, as .csv or .json.")],
+    model: Model = None,
+    data_dir: DataDir = None,
+    base: Base = None,
+    dim: Dim = None,
+) -> None:
+    """Hide or flag what rules catch, and report it with its seconds and pages."""
+    from app import terminal
+    from indexer import labels as labelling
+
+    with opened(settings_of(model=model, data_dir=data_dir, base=base, dim=dim)) as library:
+        caught = labelling.moderate(library.searcher(), labelling.read_rules(rules.expanduser()))
+    labelling.write_report(caught, report.expanduser())
+    terminal.err.print(f"{len(caught)} caught; the list is in {report}", markup=False)
+
+
+@commands.command()
+def reel(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What the film should show.")],
+    out: Out,
+    max_length: Annotated[float, typer.Option(min=1.0, help="Seconds at most.")] = 90.0,
+    under: Annotated[Path | None, typer.Option(metavar="DIR", help="Only from below this folder.")] = None,
+    model: Model = None,
+    data_dir: DataDir = None,
+    base: Base = None,
+    dim: Dim = None,
+) -> None:
+    """Cut the best moments of the library into one film, with an edit list beside it."""
+    from app import terminal
+    from indexer.reel import reel as make
+
+    query = query_of(text, [], [], ["video"], under, None, None)
+    with opened(settings_of(model=model, data_dir=data_dir, base=base, dim=dim), read_only=True) as library:
+        pieces = make(library.searcher(), query, out.expanduser(), max_length_s=max_length)
+    for piece in pieces:
+        span = f"{terminal.clock(piece.start_s)}–{terminal.clock(piece.end_s)}"
+        terminal.out.print(
+            f"{terminal.clock(piece.at_s)}  {terminal.printable(piece.path)} {span}", markup=False
+        )
+    length = sum(p.end_s - p.start_s for p in pieces)
+    terminal.err.print(f"{out}: {len(pieces)} pieces, {terminal.clock(length)}", markup=False)
+
+
+@commands.command()
+def answer(
+    question: Annotated[str, typer.Argument(metavar="QUESTION")],
+    choices: Annotated[list[str], typer.Option(metavar="ANSWER...", help="Answers to choose from.")],
+    more: Annotated[list[str] | None, typer.Argument(metavar="", hidden=True)] = None,
+    image: Annotated[Path | None, typer.Option(help="The image that is asked about.")] = None,
+    video: Annotated[Path | None, typer.Option(help="The video that is asked about.")] = None,
+    pdf: Annotated[Path | None, typer.Option(help="The PDF that is asked about.")] = None,
+    json_: Json = False,
+    model: Model = None,
+    data_dir: DataDir = None,
+    base: Base = None,
+    dim: Dim = None,
+) -> None:
+    """Choose among answers to a question about an image, a video or a PDF."""
+    from app import terminal
+    from indexer.answering import answer as choose
+
+    files = [f.expanduser() for f in (image, video, pdf) if f]
+    if len(files) != 1:
+        fail("Ask about one file: --image, --video or --pdf FILE", 2)
+    if not files[0].is_file():
+        fail(f"{files[0]} is not a file that can be asked about", 2)
+    given = [*choices, *(more or [])]
+    if len(given) < 2:
+        fail("Give at least two answers to choose from: --choices yes no", 2)
+    with opened(settings_of(model=model, data_dir=data_dir, base=base, dim=dim), read_only=True) as library:
+        ranked = choose(library.searcher(), question, given, files[0])
+    if json_:
+        print_json([asdict(choice) for choice in ranked])
+        return
+    for choice in ranked:
+        terminal.out.print(choice.text, markup=False)
+
+
+@commands.command()
+def export(
+    out: Out,
+    format: Annotated[
+        Literal["parquet", "jsonl", "csv"], typer.Option(help="csv goes without vectors.")
+    ] = "jsonl",
+    vectors: Annotated[
+        bool, typer.Option("--vectors/--no-vectors", help="With the vectors, or without.")
+    ] = True,
+    model: Model = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Write every chunk with its facts, words and vector for another program."""
+    from app import terminal
+    from indexer.export import export as write
+
+    with opened(settings_of(model=model, data_dir=data_dir), read_only=True) as library:
+        count = write(library.searcher(), out.expanduser(), format=format, vectors=vectors)
+    terminal.err.print(f"{count} chunks in {out}", markup=False)
