@@ -97,7 +97,7 @@ def tools(library: Any, origin: str) -> tuple[Callable[..., str], ...]:
 
     def status() -> str:
         """What the library holds: counts of files by kind, its folders, what is pending. Returns JSON."""
-        return json.dumps(asdict(library.status()), ensure_ascii=False)
+        return _text(asdict(library.status()))
 
     return search, similar, status
 
@@ -109,10 +109,15 @@ def told(call: Callable[[], Answer], origin: str) -> str:
     try:
         answer = call().to_json()
     except (LibraryError, MediaError, BadRequest) as error:
-        return json.dumps({"error": str(error)}, ensure_ascii=False)
+        return _text({"error": str(error)})
     for hit in answer["hits"]:
         hit["thumb_url"], hit["open_url"] = origin + hit["thumb_url"], origin + hit["open_url"]
-    return json.dumps(answer, ensure_ascii=False)
+    return _text(answer)
+
+
+def _text(value: Any) -> str:
+    """JSON as text; what cannot be written as UTF-8 (a file name of any bytes) as a question mark."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
 
 
 def decode_file(text: str) -> tuple[bytes, str]:

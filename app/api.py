@@ -8,6 +8,7 @@ pages, Gradio or how an answer is found. The routes are documented with examples
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import tempfile
@@ -43,6 +44,13 @@ class BadRequest(Exception):
 
 class Busy(Exception):
     """Too many searches wait already."""
+
+
+class Json(JSONResponse):
+    """JSON in ASCII: a file name that is not UTF-8 holds lone surrogates, which have no other encoding."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
 class Lane:
@@ -228,9 +236,9 @@ def routes(library: Any, gradio_ready: Callable[[], bool]) -> APIRouter:
     lane = Lane()
     api.lane = lane  # type: ignore[attr-defined]  # the server closes it
 
-    async def answer(request: Request, search: Search, k: int, offset: int) -> JSONResponse:
+    async def answer(request: Request, search: Search, k: int, offset: int) -> Json:
         found = await lane.run(lambda: library.search(search, k=k, offset=offset), request.is_disconnected)
-        return JSONResponse(found.to_json() if found is not None else {"error": "gone"})
+        return Json(found.to_json() if found is not None else {"error": "gone"})
 
     @api.get("/search")
     async def search(
@@ -249,13 +257,13 @@ def routes(library: Any, gradio_ready: Callable[[], bool]) -> APIRouter:
         sort: Annotated[str, Query(description="relevance or date.")] = "",
         k: Annotated[str, Query(description=f"Hits wanted, 1 to {MAX_HITS}.")] = "10",
         offset: Annotated[str, Query(description="Hits to pass over.")] = "0",
-    ) -> JSONResponse:
+    ) -> Json:
         """Chunks of the library that match the words and filters, best first."""
         values = {name: request.query_params.getlist(name) for name in request.query_params}
         return await answer(request, build_query(values), *window_of(values))
 
     @api.post("/search", openapi_extra=_FORM)
-    async def search_with_files(request: Request) -> JSONResponse:
+    async def search_with_files(request: Request) -> Json:
         """The same with files: an image, a clip or a PDF to look for. They are deleted after the answer."""
         with upload_folder() as folder:
             async with request.form(max_files=MAX_FILES, max_fields=100) as form:
@@ -271,59 +279,59 @@ def routes(library: Any, gradio_ready: Callable[[], bool]) -> APIRouter:
             return await answer(request, build_query(values, uploads), *window_of(values))
 
     @api.get("/similar/{chunk_id}")
-    async def similar(request: Request, chunk_id: int, k: str = "10", offset: str = "0") -> JSONResponse:
+    async def similar(request: Request, chunk_id: int, k: str = "10", offset: str = "0") -> Json:
         """Chunks that resemble a chunk of the library."""
         window = window_of({"k": [k], "offset": [offset]})
         if await asyncio.to_thread(library.chunk, chunk_id) is None:
             return _missing("chunk", chunk_id)
         call = lambda: library.similar(chunk_id, k=window[0], offset=window[1])  # noqa: E731
         found = await lane.run(call, request.is_disconnected)
-        return JSONResponse(found.to_json() if found is not None else {"error": "gone"})
+        return Json(found.to_json() if found is not None else {"error": "gone"})
 
     @api.get("/chunk/{chunk_id}")
-    def chunk(chunk_id: int) -> JSONResponse:
+    def chunk(chunk_id: int) -> Json:
         """One chunk: what a deep link opens."""
         found = library.chunk(chunk_id)
-        return _missing("chunk", chunk_id) if found is None else JSONResponse(chunk_json(found))
+        return _missing("chunk", chunk_id) if found is None else Json(chunk_json(found))
 
     @api.get("/status")
-    def status() -> JSONResponse:
+    def status() -> Json:
         """Counts of the library, what is being indexed, and the boot id of this server."""
-        return JSONResponse({**asdict(library.status()), "gradio": gradio_ready()})
+        return Json({**asdict(library.status()), "gradio": gradio_ready()})
 
     @api.get("/failures")
-    def failures() -> JSONResponse:
+    def failures() -> Json:
         """Files that could not be read, each with its reason."""
-        return JSONResponse([asdict(failure) for failure in library.failures()])
+        return Json([asdict(failure) for failure in library.failures()])
 
     @api.post("/failures/retry")
-    def retry() -> JSONResponse:
+    def retry() -> Json:
         """Try every failed file again."""
-        return JSONResponse({"retried": library.retry()})
+        return Json({"retried": library.retry()})
 
     @api.post("/roots")
-    def add_root(path: Annotated[str, Body(embed=True, max_length=4096)]) -> JSONResponse:
+    def add_root(path: Annotated[str, Body(embed=True, max_length=4096)]) -> Json:
         """Add a folder to the library; it is indexed and watched from now on."""
         if not path.strip():
             raise BadRequest("Type the path of a folder.")
         library.add_root(Path(path.strip()).expanduser())
-        return JSONResponse({"roots": list(library.status().roots)})
+        return Json({"roots": list(library.status().roots)})
 
     @api.delete("/roots")
-    def forget_root(path: Annotated[str, Body(embed=True, max_length=4096)]) -> JSONResponse:
+    def forget_root(path: Annotated[str, Body(embed=True, max_length=4096)]) -> Json:
         """Forget a folder. Its files stay where they are; only what the library knows of them goes."""
         forgotten = library.forget(Path(path))
-        return JSONResponse({"forgotten": forgotten, "roots": list(library.status().roots)})
+        return Json({"forgotten": forgotten, "roots": list(library.status().roots)})
 
     @api.get("/browse")
-    def browse(path: str = "") -> JSONResponse:
+    def browse(path: str = "") -> Json:
         """Completion for the path of a folder."""
-        return JSONResponse(complete(path[:4096]))
+        return Json(complete(path[:4096]))
 
     @api.get("/models")
-    def models() -> JSONResponse:
+    def models() -> Json:
         """The models that can be used, for whoever thinks of switching."""
-        return JSONResponse(model_cards())
+        return Json(model_cards())
 
     return api
 
@@ -341,8 +349,8 @@ def _store(source: Any, target: Path) -> None:
         shutil.copyfileobj(source, out, 1024 * 1024)
 
 
-def _missing(what: str, identity: int) -> JSONResponse:
-    return JSONResponse({"error": f"The library has no {what} {identity}; it may have been removed."}, 404)
+def _missing(what: str, identity: int) -> Json:
+    return Json({"error": f"The library has no {what} {identity}; it may have been removed."}, 404)
 
 
 def error_answers(app: Any) -> None:
@@ -358,13 +366,13 @@ def error_answers(app: Any) -> None:
     }
     for kind, code in statuses.items():
 
-        def told(request: Request, error: Exception, code: int = code) -> JSONResponse:
-            return JSONResponse({"error": str(error)}, code)
+        def told(request: Request, error: Exception, code: int = code) -> Json:
+            return Json({"error": str(error)}, code)
 
         app.add_exception_handler(kind, told)
 
-    def busy(request: Request, error: Exception) -> JSONResponse:
-        return JSONResponse({"error": "Too many searches at once; try again."}, 503, {"retry-after": "1"})
+    def busy(request: Request, error: Exception) -> Json:
+        return Json({"error": "Too many searches at once; try again."}, 503, {"retry-after": "1"})
 
     app.add_exception_handler(Busy, busy)
 

@@ -17,10 +17,10 @@ from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request
-from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from fastapi.responses import FileResponse, RedirectResponse, Response
 from starlette.background import BackgroundTask
 
-from app.api import BadRequest
+from app.api import BadRequest, Json
 from app.rendering import cut_clip, image_webp, page_layer, page_webp
 from indexer.records import ChunkInfo, FileInfo
 
@@ -55,6 +55,11 @@ def media_type(file: FileInfo) -> str:
     if guess.startswith(known) and guess != "image/svg+xml":
         return guess
     return {"image": "application/octet-stream", "video": "video/mp4", "pdf": "application/pdf"}[file.kind]
+
+
+def printable(name: str) -> str:
+    """A file name that a header can hold, whatever bytes it is made of."""
+    return name.encode("utf-8", "replace").decode()
 
 
 class Renderer:
@@ -102,7 +107,7 @@ def routes(library: Any) -> APIRouter:
         return FileResponse(
             info.path,
             media_type=media_type(info),
-            filename=info.path.name.encode("utf-8", "replace").decode(),
+            filename=printable(info.path.name),
             content_disposition_type="attachment" if download else "inline",
             headers=headers,
         )
@@ -136,12 +141,12 @@ def routes(library: Any) -> APIRouter:
         return _webp(await renderer.make(page_webp, info.path, n, side, keep=keep))
 
     @media.get("/page/{file_id}/{n}.json")
-    async def layer(file_id: int, n: int, q: str = "") -> JSONResponse:
+    async def layer(file_id: int, n: int, q: str = "") -> Json:
         """The words of a page with their places, and the places of the words in `q`, relative to the page."""
         info = await _pdf(file_id, n)
         words = tuple(dict.fromkeys(w for w in q[:500].lower().split() if len(w) > 1))[:20]
         keep = (file_id, _stamp(info.path), n, words)
-        return JSONResponse(await renderer.make(page_layer, info.path, n, words, keep=keep))
+        return Json(await renderer.make(page_layer, info.path, n, words, keep=keep))
 
     async def _pdf(file_id: int, n: int) -> FileInfo:
         info = await asyncio.to_thread(open_file, library, file_id)
@@ -174,7 +179,7 @@ def routes(library: Any) -> APIRouter:
         return FileResponse(
             target,
             media_type="video/mp4",
-            filename=title.encode("utf-8", "replace").decode(),
+            filename=printable(title),
             background=BackgroundTask(target.unlink, missing_ok=True),
             headers={"cache-control": "no-store"},
         )

@@ -76,6 +76,7 @@ SENTENCE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestor
 
 def sentence(title: str, text: str) -> str:
     """A page that says one thing and leads back."""
+    text = text.encode("utf-8", "replace").decode()  # a file name may be made of any bytes
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f"<title>{html.escape(title)}</title>"

@@ -163,7 +163,7 @@ def create_app(
         if "text/html" in request.headers.get("accept", ""):
             policy = {"content-security-policy": page.SENTENCE_POLICY}
             return HTMLResponse(page.sentence("Not here any more", str(error)), 404, policy)
-        return JSONResponse({"error": str(error)}, 404)
+        return api.Json({"error": str(error)}, 404)
 
     @app.get("/healthz", include_in_schema=False)
     def healthz() -> JSONResponse:

@@ -325,6 +325,7 @@ def _facets(ranking: Sequence[Ranked]) -> dict[str, dict[str, int]]:
     kinds: dict[str, int] = {}
     folders: dict[str, int] = {}
     years: dict[str, int] = {}
+    lengths: dict[str, int] = {}
     for found in counted:
         fact = found.fact
         kinds[fact.kind] = kinds.get(fact.kind, 0) + 1
@@ -333,7 +334,15 @@ def _facets(ranking: Sequence[Ranked]) -> dict[str, dict[str, int]]:
         if fact.taken_at is not None:
             year = _year(int(fact.taken_at // 86_400))
             years[year] = years.get(year, 0) + 1
-    return {"kind": _most(kinds), "folder": _most(folders), "year": dict(sorted(years.items(), reverse=True))}
+        if fact.duration_s is not None:
+            length = "short" if fact.duration_s < 60 else "medium" if fact.duration_s < 600 else "long"
+            lengths[length] = lengths.get(length, 0) + 1
+    return {
+        "kind": _most(kinds),
+        "folder": _most(folders),
+        "year": dict(sorted(years.items(), reverse=True)),
+        "length": lengths,
+    }
 
 
 @lru_cache(maxsize=4096)

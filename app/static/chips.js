@@ -139,8 +139,10 @@ export class SearchBox {
   /** @param {boolean} step whether back should return to what was there before */
   submit(step) {
     clearTimeout(this.timer);
+    const { results } = this.page;
+    const before = results.asked;
     this.page.go({ q: this.words(), open: null, view: "search" }, { step });
-    if (step) this.page.results.searchNow();
+    if (step && results.asked === before) results.searchNow(); // Enter again asks again
   }
 
   /** The words in the field become something to avoid. */

@@ -119,7 +119,7 @@ export class Filters {
     const keys = ["short", "medium", "long"];
     const choices = LENGTHS.map(([label, low, high], n) => {
       const on = min_s === low && max_s === high;
-      return { label, n: counts[keys[n]] ?? counts[label], on, change: on ? { min_s: "", max_s: "" } : { min_s: low, max_s: high } };
+      return { label, n: counts[keys[n]], on, change: on ? { min_s: "", max_s: "" } : { min_s: low, max_s: high } };
     });
     return this.menu("Length", "length", choices.find((choice) => choice.on)?.label ?? "", choices);
   }

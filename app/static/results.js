@@ -163,7 +163,7 @@ export class Results {
 
   draw() {
     const { page } = this;
-    const ranked = asks(page.state) && page.state.sort === "relevance";
+    const ranked = asks(page.state);
     const best = Math.max(0, ...this.hits.map((hit) => hit.score));
     /** @type {HTMLElement[]} */
     const items = [];
@@ -240,9 +240,8 @@ export class Results {
 
   /** How much was found; what lies below the line of relevance is not sold as a match. */
   found() {
-    const ranked = asks(this.page.state) && this.page.state.sort === "relevance";
     const matches = this.hits.findIndex((hit) => !hit.relevant);
-    if (!ranked || matches < 0) return counted(this.total, "result");
+    if (!asks(this.page.state) || matches < 0) return counted(this.total, "result");
     if (!matches) return "Nothing in the library stands out for this.";
     return `${counted(matches, "match", "matches")}, ${count(this.total - matches)} less likely`;
   }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     draw_image(root / "old" / "green scan.tiff", color=(30, 180, 60))
     draw_image(root / "<img src=x onerror=alert(1)>.png", color=(240, 220, 40))
     draw_image(root / "صورة البحر.png", color=(10, 160, 170))
+    draw_image(root / os.fsdecode(b"caf\xe9.jpg"), color=(120, 70, 30))  # a name that is not UTF-8
     (root / "broken.jpg").write_bytes(b"this is no picture")
     draw_video(root / "road trip.mp4", 70, 5, audio=True, scenes=((0, (200, 60, 40)), (33, (30, 120, 200))))
     draw_pdf(

@@ -1,10 +1,11 @@
-"""The application on a port of its own, in a thread, which can be stopped and started again."""
+"""The application on a port of its own, which can be stopped and started again; a busy library."""
 
 from __future__ import annotations
 
 import socket
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import uvicorn
@@ -43,3 +44,16 @@ class Server:
         while not self.door.ready:
             assert not self.door.failed, "Gradio could not be loaded"
             time.sleep(0.05)
+
+
+class Busy:
+    """A library with a status that a test sets; everything else is the real one's."""
+
+    def __init__(self, library: Any, **changes: Any) -> None:
+        self._library, self.changes = library, changes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._library, name)
+
+    def status(self) -> Any:
+        return replace(self._library.status(), **self.changes)

@@ -110,7 +110,7 @@ def test_mcp_offers_three_tools_with_json_answers_and_described_parameters(serve
             alike = await session.call_tool("similar", {"chunk_id": hits[0]["chunk_id"], "k": 2})
             assert json.loads(alike.content[0].text)["hits"]  # type: ignore[union-attr]
             status = await session.call_tool("status", {})
-            assert json.loads(status.content[0].text)["images"] == 6  # type: ignore[union-attr]
+            assert json.loads(status.content[0].text)["images"] == 7  # type: ignore[union-attr]
             wrong = await session.call_tool("similar", {"chunk_id": 424242})
             assert "424242" in json.loads(wrong.content[0].text)["error"]  # type: ignore[union-attr]
 

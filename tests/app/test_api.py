@@ -37,6 +37,13 @@ def test_the_answer_has_the_fields_of_the_contract(client: TestClient) -> None:
     assert len(answer["hits"]) == 3 < answer["total"]
 
 
+def test_a_name_of_any_bytes_is_answered_opened_and_downloaded(client: TestClient) -> None:
+    hits = client.get("/api/search", params={"kind": "image", "k": 50}).json()["hits"]
+    odd = next(hit for hit in hits if hit["title"].startswith("caf"))
+    assert client.get(f"/media/{odd['file_id']}", params={"download": 1}).status_code == 200
+    assert client.get(f"/api/chunk/{odd['chunk_id']}").json()["title"] == odd["title"]
+
+
 def test_get_and_post_answer_the_same(client: TestClient) -> None:
     asked = {"q": "lighthouse", "kind": ["pdf", "video"], "k": "5", "avoid": "market"}
     got = client.get("/api/search", params=asked).json()
@@ -141,7 +148,7 @@ def test_the_status_has_the_fields_of_the_contract(client: TestClient, folder: P
     counts = {"files", "images", "videos", "pdfs", "chunks", "reused", "failed", "ignored"}
     assert set(status) >= counts | {"pending", "model", "roots", "bytes", "boot"}
     assert status["roots"] == [str(folder)]
-    assert (status["images"], status["videos"], status["pdfs"]) == (6, 1, 1)
+    assert (status["images"], status["videos"], status["pdfs"]) == (7, 1, 1)
 
 
 def test_failures_are_listed_with_their_reasons(client: TestClient) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.app.serving import Busy
 from tests.browser.conftest import Server, shot
 
 pytestmark = pytest.mark.browser
@@ -43,6 +44,26 @@ def test_a_page_opened_before_gradio_takes_it_in_without_a_reload(page: Page, li
     expect(page.get_by_role("searchbox")).to_be_focused()
     page.get_by_role("link", name="Settings").click()
     expect(page.locator("#settings")).to_be_visible()
+    server.stop()
+
+
+def test_a_restart_under_the_gradio_page_brings_gradio_back(page: Page, library: Any) -> None:
+    """Gradio's session ends with the old server: the page loads itself anew, says so, and keeps its query."""
+    page.expected += ["ERR_", "Failed", "fetch", "404", "Connection", "Unable to preload"]  # type: ignore[attr-defined]
+    served = Busy(library)
+    server = Server(served)
+    server.start()
+    server.wait_for_gradio()
+    page.goto(f"{server.url}/?q=lighthouse")
+    expect(page.locator("gradio-app #sightline")).to_have_count(1)
+    page.evaluate("() => { window.sameDocument = true }")
+    server.stop()
+    served.changes = {"boot": "another"}
+    server.start()
+    expect(page.locator(".notice")).to_contain_text("restarted", timeout=30_000)
+    assert page.evaluate("() => window.sameDocument") is None
+    expect(page.locator(".card .title").first).to_have_text("harbour report.pdf")
+    expect(page.locator("gradio-app #sightline")).to_have_count(1, timeout=60_000)
     server.stop()
 
 

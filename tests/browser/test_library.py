@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.app.serving import Busy
 from tests.browser.conftest import Server, shot
 
 pytestmark = pytest.mark.browser
-
-
-class Busy:
-    """A library with a status that a test sets; everything else is the real one's."""
-
-    def __init__(self, library: Any, **changes: Any) -> None:
-        self._library, self.changes = library, changes
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._library, name)
-
-    def status(self) -> Any:
-        return replace(self._library.status(), **self.changes)
 
 
 @pytest.fixture
@@ -42,7 +29,7 @@ def test_the_library_shows_its_folders_counts_and_model(page: Page, server: Serv
     page.get_by_role("link", name="Library").click()
     expect(page).to_have_url(f"{server.url}/?view=library")
     expect(page.locator(".roots .path")).to_have_text(str(folder))
-    expect(page.locator(".counts")).to_contain_text("Images6")
+    expect(page.locator(".counts")).to_contain_text("Images7")
     expect(page.locator(".counts")).to_contain_text("Videos1")
     expect(page.locator(".models")).to_contain_text("lite")
     shot(page, "library")
