@@ -7,9 +7,10 @@ import { bytes } from "./format.js";
 
 /** @typedef {import("./types").Part} Part */
 
-/** Milliseconds after the last key before searching while typing; an answer slower than SLOW turns that off. */
+/** Milliseconds after the last key before searching while typing: at least PAUSE, and as long as the last answer
+ * took; where answers take longer than SLOW, only Enter searches. */
 const PAUSE = 220;
-const SLOW = 300;
+const SLOW = 3000;
 const MAX_FILES = 8;
 
 export class SearchBox {
@@ -159,7 +160,7 @@ export class SearchBox {
     this.buttons();
     clearTimeout(this.timer);
     const files = this.page.state.parts.some((part) => part.file);
-    if (files || this.page.results.slowest > SLOW ) return;
+    if (files || this.page.results.latency > SLOW ) return;
     this.timer = window.setTimeout(() => this.submit(false), PAUSE);
   }
 

@@ -21,7 +21,7 @@ export class Results {
     /** @type {Hit[]} */
     this.hits = [];
     this.total = 0;
-    this.slowest = 0;
+    this.latency = 0;
     this.asked = "";
     this.last = "";
     this.grown = -GROWS;
@@ -70,7 +70,7 @@ export class Results {
       const started = performance.now();
       const answer = await api.search(wanted, { k: PAGE, offset: 0, signal: flight.signal });
       if (this.flight !== flight) return;
-      this.slowest = state.parts.some((part) => part.file) ? this.slowest : performance.now() - started;
+      this.latency = state.parts.some((part) => part.file) ? this.latency : performance.now() - started;
       const same = this.last === asked;
       this.last = asked;
       if (!same) {

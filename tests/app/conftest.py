@@ -30,8 +30,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "broken.jpg").write_bytes(b"this is no picture")
     draw_video(root / "road trip.mp4", 70, 5, audio=True, scenes=((0, (200, 60, 40)), (33, (30, 120, 200))))
     draw_pdf(
-        root / "harbour report.pdf",
+        root / "lighthouse report.pdf",
         ["Opening page", "The lighthouse of the harbour", "<script>alert(2)</script> lighthouse"],
+    )
+    topics = "budget parking coffee printers heating canteen windows training holidays keys carpets".split()
+    draw_pdf(
+        root / "minutes.pdf",
+        [f"Minutes of meeting {n}: {topic} and its costs" for n, topic in enumerate(topics)],
     )
     return root
 

@@ -66,7 +66,7 @@ def test_the_examples_of_the_documentation_run(
     code = code.replace(HERE, server.url)
     if language == "python":
         exec(compile(code, "docs/api.md", "exec"), {"__name__": "example"})
-        assert "harbour report.pdf" in capsys.readouterr().out
+        assert "lighthouse report.pdf" in capsys.readouterr().out
     else:
         answer = curl(code)
         assert answer.status_code == 200 and answer.json()["hits"]
@@ -77,7 +77,7 @@ def test_gradio_s_client_searches_with_text_and_with_a_file(server: Server, fold
 
     client = Client(server.url, verbose=False)
     found = json.loads(client.predict(text="lighthouse", kinds=["pdf"], api_name="/search"))
-    assert found["hits"][0]["title"] == "harbour report.pdf"
+    assert found["hits"][0]["title"] == "lighthouse report.pdf"
     assert found["hits"][0]["open_url"].startswith(server.url + "/open/")
     data = base64.b64encode((folder / "blue lake.png").read_bytes()).decode()
     for file in (data, "data:image/png;base64," + data):
@@ -106,7 +106,7 @@ def test_mcp_offers_three_tools_with_json_answers_and_described_parameters(serve
                 assert property.get("description"), name
             result = await session.call_tool("search", {"text": "lighthouse", "k": 2})
             hits = json.loads(result.content[0].text)["hits"]  # type: ignore[union-attr]
-            assert hits[0]["title"] == "harbour report.pdf" and len(hits) == 2
+            assert hits[0]["title"] == "lighthouse report.pdf" and len(hits) == 2
             alike = await session.call_tool("similar", {"chunk_id": hits[0]["chunk_id"], "k": 2})
             assert json.loads(alike.content[0].text)["hits"]  # type: ignore[union-attr]
             status = await session.call_tool("status", {})

@@ -78,7 +78,7 @@ def test_a_posted_image_finds_its_like_and_is_deleted_after_the_query(
     assert set(Path(tempfile.gettempdir()).glob("sightline-query-*")) == before
 
 
-@pytest.mark.parametrize("name, kind", [("road trip.mp4", "video"), ("harbour report.pdf", "pdf")])
+@pytest.mark.parametrize("name, kind", [("road trip.mp4", "video"), ("lighthouse report.pdf", "pdf")])
 def test_a_posted_clip_or_pdf_finds_itself(client: TestClient, folder: Path, name: str, kind: str) -> None:
     with (folder / name).open("rb") as file:
         answer = client.post("/api/search", files={"files": (name, file)}, data={"kind": kind}).json()
@@ -148,7 +148,7 @@ def test_the_status_has_the_fields_of_the_contract(client: TestClient, folder: P
     counts = {"files", "images", "videos", "pdfs", "chunks", "reused", "failed", "ignored"}
     assert set(status) >= counts | {"pending", "model", "roots", "bytes", "boot"}
     assert status["roots"] == [str(folder)]
-    assert (status["images"], status["videos"], status["pdfs"]) == (7, 1, 1)
+    assert (status["images"], status["videos"], status["pdfs"]) == (7, 1, 2)
 
 
 def test_failures_are_listed_with_their_reasons(client: TestClient) -> None:

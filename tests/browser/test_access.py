@@ -138,7 +138,7 @@ def test_a_name_from_right_to_left_keeps_its_order(page: Page, server: Server) -
 
 def test_every_result_has_a_name_for_a_screen_reader(page: Page, server: Server) -> None:
     page.goto(f"{server.url}/?q=lighthouse")
-    link = page.get_by_role("link", name="harbour report.pdf").first
+    link = page.get_by_role("link", name="lighthouse report.pdf").first
     expect(link).to_be_visible()
     assert "match" in (link.inner_text() + link.locator(".strength").inner_text())
 

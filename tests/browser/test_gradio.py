@@ -37,7 +37,7 @@ def test_a_page_opened_before_gradio_takes_it_in_without_a_reload(page: Page, li
     assert page.locator("gradio-app").count() == 0
     page.get_by_role("searchbox").fill("lighthouse")
     page.evaluate("() => { window.sameDocument = true }")
-    expect(page.locator(".card .title").first).to_have_text("harbour report.pdf")
+    expect(page.locator(".card .title").first).to_have_text("lighthouse report.pdf")
     expect(page.locator("gradio-app [data-surface] > #sightline")).to_have_count(1, timeout=60_000)
     assert page.evaluate("() => window.sameDocument")
     expect(page.get_by_role("searchbox")).to_have_value("lighthouse")
@@ -62,7 +62,7 @@ def test_a_restart_under_the_gradio_page_brings_gradio_back(page: Page, library:
     server.start()
     expect(page.locator(".notice")).to_contain_text("restarted", timeout=30_000)
     assert page.evaluate("() => window.sameDocument") is None
-    expect(page.locator(".card .title").first).to_have_text("harbour report.pdf")
+    expect(page.locator(".card .title").first).to_have_text("lighthouse report.pdf")
     expect(page.locator("gradio-app #sightline")).to_have_count(1, timeout=60_000)
     server.stop()
 

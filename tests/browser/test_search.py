@@ -43,7 +43,7 @@ def drop(page: Page, *files: Path) -> None:
 def test_typing_words_and_enter_shows_what_matches_first(page: Page, server: Server) -> None:
     search(page, server, "lighthouse")
     first = page.locator(".card").first
-    expect(first.locator(".title")).to_have_text("harbour report.pdf")
+    expect(first.locator(".title")).to_have_text("lighthouse report.pdf")
     expect(first.locator("mark").first).to_have_text("lighthouse")
     expect(first.locator(".place")).to_contain_text("of 3")
     shot(page, "results")
@@ -52,7 +52,7 @@ def test_typing_words_and_enter_shows_what_matches_first(page: Page, server: Ser
 def test_results_come_while_typing(page: Page, server: Server) -> None:
     page.goto(server.url)
     page.get_by_role("searchbox").type("lighthouse", delay=20)
-    expect(page.locator(".card .title").first).to_have_text("harbour report.pdf")
+    expect(page.locator(".card .title").first).to_have_text("lighthouse report.pdf")
     expect(page).to_have_url(f"{server.url}/?q=lighthouse")
 
 
@@ -72,7 +72,7 @@ def test_words_an_image_and_a_pdf_are_one_query_and_each_can_be_taken_out(
     page: Page, server: Server, folder: Path
 ) -> None:
     search(page, server, "lighthouse")
-    drop(page, folder / "red square.jpg", folder / "harbour report.pdf")
+    drop(page, folder / "red square.jpg", folder / "lighthouse report.pdf")
     expect(page.locator(".chip")).to_have_count(2)
     page.get_by_role("button", name="Remove red square.jpg").click()
     expect(page.locator(".chip")).to_have_count(1)
@@ -150,7 +150,7 @@ def test_the_keyboard_alone_reaches_and_opens_a_result(page: Page, server: Serve
 
 def test_pages_of_one_pdf_fold_under_it_and_unfold(page: Page, server: Server) -> None:
     search(page, server, "lighthouse")
-    titles = page.locator(".card .title", has_text="harbour report.pdf")
+    titles = page.locator(".card .title", has_text="lighthouse report.pdf")
     expect(titles).to_have_count(1)
     fold = page.locator(".fold").first
     expect(fold).to_have_attribute("aria-expanded", "false")

@@ -175,7 +175,7 @@ def test_search_inside_stays_in_the_file(page: Page, server: Server) -> None:
     expect(page.get_by_role("searchbox")).to_be_focused()
     assert "file_id=" in page.url
     expect(page.locator(".card .place").first).to_be_visible()
-    expect(page.locator(".card .title", has_text="harbour report.pdf")).to_have_count(
+    expect(page.locator(".card .title", has_text="lighthouse report.pdf")).to_have_count(
         page.locator(".card").count()
     )
 
