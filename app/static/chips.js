@@ -160,8 +160,8 @@ export class SearchBox {
     this.buttons();
     clearTimeout(this.timer);
     const files = this.page.state.parts.some((part) => part.file);
-    if (files || this.page.results.latency > SLOW ) return;
-    this.timer = window.setTimeout(() => this.submit(false), PAUSE);
+    if (files || this.page.results.latency > SLOW) return;
+    this.timer = window.setTimeout(() => this.submit(false), Math.max(PAUSE, this.page.results.latency));
   }
 
   /** @param {KeyboardEvent} event */

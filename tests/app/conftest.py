@@ -33,7 +33,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         root / "lighthouse report.pdf",
         ["Opening page", "The lighthouse of the harbour", "<script>alert(2)</script> lighthouse"],
     )
-    topics = "budget parking coffee printers heating canteen windows training holidays keys carpets".split()
+    topics = [
+        "budget",
+        "parking",
+        "coffee",
+        "printers",
+        "heating",
+        "canteen",
+        "windows",
+        "training",
+        "holidays",
+        "keys",
+        "carpets",
+    ]
     draw_pdf(
         root / "minutes.pdf",
         [f"Minutes of meeting {n}: {topic} and its costs" for n, topic in enumerate(topics)],
