@@ -27,7 +27,7 @@ SPAN_S = 4.0
 STRIDE_S = 2.0
 """Spans of the closer look: an event of 2 s lies whole in one of them."""
 SPAN_FRAMES = 3
-LOOKED_AT = 3
+LOOKED_AT = 5
 """Moments that get the closer look: a 30 s window is 14 spans, about 0.5 s with lite."""
 LONGEST_S = 300.0
 READ_S = 120.0
@@ -43,6 +43,8 @@ class Moment:
     end_s: float
     at_s: float
     score: float
+    closeness: float = 0.0
+    """Inner product of the query with the best span of the closer look; 0 where there was none."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +69,14 @@ class Moments:
 
         Set `query.file_id` for one film; without it all films are searched.
         """
-        answer = self._searcher.search(replace(query, kinds=("video",)), k)
+        answer = self._searcher.search(replace(query, kinds=("video",)), max(k, looked_at))
         vectors = self._searcher.vectors(query)
         if not len(vectors):
             raise LibraryError("Say what to look for in the film.")
-        return [
-            self.sharpened(hit, vectors) if n < looked_at else _unsharpened(hit)
-            for n, hit in enumerate(answer.hits)
-        ]
+        seen = [self.sharpened(hit, vectors) for hit in answer.hits[:looked_at]]
+        # A short event is a small part of its window's vector: the closer look decides the order, too.
+        seen.sort(key=lambda m: -m.closeness)
+        return [*seen, *(_unsharpened(hit) for hit in answer.hits[looked_at:])][:k]
 
     def sharpened(self, hit: Hit, queries: np.ndarray) -> Moment:
         """The moment of a hit with the bounds and the point that a closer look gives it."""
@@ -97,7 +99,9 @@ class Moments:
         while last + 1 < len(scores) and scores[last + 1] >= level:
             last += 1
         middle = float(edges[best].mean())
-        return Moment(hit, float(edges[first][0]), float(edges[last][1]), middle, hit.score)
+        return Moment(
+            hit, float(edges[first][0]), float(edges[last][1]), middle, hit.score, float(scores[best])
+        )
 
     def _spans(self, hit: Hit, start: float, end: float) -> tuple[np.ndarray, np.ndarray]:
         """Edges float [n, 2] in seconds and vectors float32 [n, dim] of the spans of a stretch."""
