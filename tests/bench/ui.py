@@ -27,8 +27,11 @@ import httpx
 import numpy as np
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from data.media.image import read_image
+from data.reader import to_webp
 from indexer.catalogue import Catalogue, Found, NewChunk
 from indexer.library import Library
+from indexer.thumbnails import Thumbnails
 from model.inputs import Input
 from model.lite import LiteEmbedder
 from tests.bench.report import table, write
@@ -96,6 +99,7 @@ def fill(data_dir: Path, folder: Path, count: int) -> None:
     catalogue = Catalogue(data_dir / "catalogue.sqlite")
     model = catalogue.set_model(lite.id, lite.dim, json.dumps({"name": "lite"}))
     root = catalogue.set_root(folder)
+    thumbnails = Thumbnails(data_dir / "thumbnails")
     found = []
     for n in range(count):
         path = folder / f"IMG_{n:05}.jpg"
@@ -110,6 +114,7 @@ def fill(data_dir: Path, folder: Path, count: int) -> None:
         chunk = NewChunk(0, (vector / np.linalg.norm(vector)).astype(np.float32), text=texts[n % len(texts)])
         digest = os.fsencode(one.path).rjust(32, b"0")[-32:]
         catalogue.write(digest, {"width": 96, "height": 64}, [chunk], model.id)
+        thumbnails.put(digest, 0, to_webp(read_image(Path(one.path))))
     catalogue.close()
 
 
