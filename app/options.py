@@ -127,7 +127,12 @@ def _log_to(data_dir: Path) -> None:
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         handler: logging.Handler = RotatingFileHandler(
-            data_dir / "sightline.log", maxBytes=5_000_000, backupCount=2, delay=True
+            data_dir / "sightline.log",
+            maxBytes=5_000_000,
+            backupCount=2,
+            delay=True,
+            encoding="utf-8",
+            errors="backslashreplace",
         )
     except OSError:
         return  # Library.open says what is wrong with the folder
