@@ -34,6 +34,8 @@ COMMON_SHARE, COMMON_LEAST = 0.05, 5000
 """A word in more of the chunks than both is looked for only where there is no rarer one beside it."""
 BM25_FULL = 1.2
 """BM25 of a row that holds a word once or twice, over the word's inverse document frequency."""
+FEW = 64
+"""In fewer rows a word's frequency tells nothing: a text that holds all words asked for covers them whole."""
 SLACK = 12
 """Characters beyond the word itself that a text of one word may have (an extension, a full stop)."""
 
@@ -74,6 +76,8 @@ class Expressions:
     some: str = ""
     told: float = 1.0
     """What all words of the query together tell: the sum of their inverse document frequencies."""
+    few: bool = False
+    """Too few rows for frequencies to tell anything, and no word was corrected."""
     longest: int | None = None
     """An exact match must be (nearly) the whole of the text, at most so many characters."""
 
@@ -136,6 +140,7 @@ def expressions(connection: Reading, words: Sequence[str], phrases: Sequence[str
     alone = len(rare + common) == 1 and not phrases and not any(c.isdigit() for c in whole)
     return Expressions(
         told=told or 1.0,
+        few=total < FEW and not corrected,
         longest=len(whole) + SLACK if alone else None,
         exact="" if corrected else " AND ".join([*required, *([whole] if whole else [])]),
         all="" if missing else " AND ".join([*required, *words_of]),
@@ -247,7 +252,8 @@ def _search(
         ).fetchall()
         for number, score in rows:
             tiers.setdefault(number, tier)
-            share = 1.0 if tier == EXACT else min(1.0, max(0.0, score) / (BM25_FULL * asked.told))
+            whole = tier == EXACT or (tier == ALL and asked.few)
+            share = 1.0 if whole else min(1.0, max(0.0, score) / (BM25_FULL * asked.told))
             scores[number] = max(share, scores.get(number, 0.0))
     return _ordered(tiers, scores, limit)
 

@@ -68,6 +68,15 @@ def test_one_word_is_exact_where_it_is_all_there_is(texts: Texts) -> None:
     assert texts.find("parking") == {"short": EXACT}
 
 
+def test_among_few_texts_a_word_counts_whole_however_many_hold_it(texts: Texts) -> None:
+    """In a small library every word is frequent: "payment" stands in two of seven texts, "the" aside."""
+    found = words.search_chunks(texts.connections.get(), ("payment",), (), 20)
+    assert {n for n, i in texts.ids.items() if i in found.ids} == {"invoice", "letter"}
+    assert found.coverage.tolist() == [1.0, 1.0]
+    partly = words.search_chunks(texts.connections.get(), ("payment", "library"), (), 20)
+    assert partly.coverage[0] == 1.0 > partly.coverage[1]
+
+
 def test_words_are_found_in_other_forms(texts: Texts) -> None:
     assert texts.find("run", "libraries") == {"letter": ALL}
 
