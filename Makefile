@@ -42,7 +42,8 @@ demo: setup
 	@$(BIN)/sightline demo $(ARGS)
 
 test: setup-dev lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long" --ignore tests/browser
+	$(BIN)/python -m pytest -m "not long" tests/browser  # alone: a browser that starves hangs
 
 test-long: setup-dev
 	$(BIN)/python -m pytest -m long
