@@ -186,6 +186,7 @@ class Pipeline:
         self._rate: deque[tuple[float, int, int]] = deque(maxlen=4096)  # time, chunks, files
         self._paused_until = 0.0
         self._broken = False
+        self._telling = threading.Lock()
         self._complete: set[int] = set()  # ids of models that no chunk lacks, until `look_again`
         self._batch = 8
         self._stop = threading.Event()
@@ -274,8 +275,9 @@ class Pipeline:
             except LibraryError as error:  # a full disk, a lock held too long
                 self._pause(str(error))
             except ModelError as error:
-                self._broken = True
-                self._pause(str(error))
+                with self._telling:
+                    self._broken = True
+                    self._pause(str(error))
             except OSError as error:
                 folder = self.catalogue.path.parent
                 full = error.errno == errno.ENOSPC
@@ -653,7 +655,9 @@ class Pipeline:
         try:
             if not job.dropped:
                 self._write_job(job)
-                self.trouble = None
+                with self._telling:
+                    if not self._broken:  # what was embedded before the model broke does not mend it
+                        self.trouble = None
         finally:
             self._release(job.work)
         self.ring()
