@@ -138,5 +138,14 @@ class Background:
 def _lower_half(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Median [q], and the distance down to the 16th percentile [q]: a normal distribution's mean and
     standard deviation, untouched by what stands out above."""
-    low, middle = np.percentile(scores, (15.87, 50), axis=1)
+    ordered = np.sort(scores, axis=1)  # np.percentile takes three times as long over so few
+    low, middle = (_at(ordered, share) for share in (0.1587, 0.5))
     return middle, middle - low
+
+
+def _at(ordered: np.ndarray, share: float) -> np.ndarray:
+    """The value below which a share of each sorted row lies, [q]; between two entries, in proportion."""
+    place = share * (ordered.shape[1] - 1)
+    before = int(place)
+    after = min(before + 1, ordered.shape[1] - 1)
+    return ordered[:, before] + (place - before) * (ordered[:, after] - ordered[:, before])

@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from indexer.connections import Connections
 from indexer.filters import TAKEN, file_condition
@@ -21,8 +21,7 @@ KEPT = 20_000
 AT_ONCE = 500
 
 
-@dataclass(frozen=True)
-class Held:
+class Held(NamedTuple):
     """A file that holds a content."""
 
     file_id: int
@@ -31,8 +30,7 @@ class Held:
     folder: str
 
 
-@dataclass(frozen=True)
-class Fact:
+class Fact(NamedTuple):
     chunk_id: int
     content: bytes
     ordinal: int

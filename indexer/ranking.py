@@ -15,7 +15,8 @@ are not: one common word of five found puts a chunk at their top.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from indexer.facts import Fact
 from indexer.words import EXACT, Found
@@ -44,8 +45,7 @@ class Evidence:
     in_words: bool = True
 
 
-@dataclass(frozen=True)
-class Ranked:
+class Ranked(NamedTuple):
     """A place in the ranking. `start_s` and `end_s` are a moment's own, None for a single chunk."""
 
     fact: Fact
@@ -60,40 +60,22 @@ class Ranked:
 
 def ranked(evidence: Evidence, facts: dict[int, Fact]) -> list[Ranked]:
     """Best first; the relevant ones are at the top, or there are none."""
-    text: dict[int, float] = {}
-    name: dict[int, float] = {}
-    exact: set[int] = set()
     found = evidence.in_text
-    for number, share, tier in zip(
-        found.ids.tolist(), found.coverage.tolist(), found.tiers.tolist(), strict=True
-    ):
-        text[number] = share
-        if tier == EXACT:
-            exact.add(number)
-    for number, (tier, share) in evidence.named.items():
-        name[number] = share
-        if tier == EXACT:
-            exact.add(number)
-    listed: list[tuple[float, int]] = []
-    answered = not evidence.in_words
-    for number in {*evidence.meaning, *text, *name}:
-        if number not in facts:
-            continue
-        meaning = evidence.meaning.get(number, 0.0)
-        if number in text or number in name:
-            meaning = max(meaning, 0.0)  # words that are there are there, however unlike the page seems
-        in_text, in_name = text.get(number, 0.0), name.get(number, 0.0)
-        listed.append(
-            (
-                meaning
-                + TEXT_WEIGHT * in_text
-                + NAME_WEIGHT * in_name
-                + (EXACT_BONUS if number in exact else 0.0),
-                number,
-            )
-        )
-        sure = meaning + SURE_TEXT * in_text + SURE_NAME * in_name
-        answered = answered or number in exact or sure >= SURE
+    ids = found.ids.tolist()
+    text = dict(zip(ids, found.coverage.tolist(), strict=True))
+    exact = {n for n, tier in zip(ids, found.tiers.tolist(), strict=True) if tier == EXACT}
+    exact.update(n for n, (tier, _) in evidence.named.items() if tier == EXACT)
+    by_meaning_alone = (evidence.meaning.keys() & facts.keys()) - text.keys() - evidence.named.keys()
+    listed = [(evidence.meaning[number], number) for number in by_meaning_alone]
+    surest = max(listed, default=(0.0, 0))[0]
+    for number in {*text, *evidence.named}.intersection(facts):
+        # Words that are there are there, however unlike the page seems.
+        meaning = max(evidence.meaning.get(number, 0.0), 0.0)
+        in_text, in_name = text.get(number, 0.0), evidence.named.get(number, (0, 0.0))[1]
+        bonus = EXACT_BONUS if number in exact else 0.0
+        listed.append((meaning + TEXT_WEIGHT * in_text + NAME_WEIGHT * in_name + bonus, number))
+        surest = max(surest, bonus, meaning + SURE_TEXT * in_text + SURE_NAME * in_name)
+    answered = surest >= SURE or not evidence.in_words
     listed.sort(key=lambda pair: (-pair[0], pair[1]))
     return [
         Ranked(facts[number], score, answered and score >= LINE, number in text) for score, number in listed
@@ -120,8 +102,7 @@ def merged_moments(ranking: Sequence[Ranked]) -> list[Ranked]:
         if first < last:
             parts = [windows[n].fact for n in range(first, last + 1)]
             merged.update(p.chunk_id for p in parts)
-            found = replace(
-                found,
+            found = found._replace(
                 start_s=parts[0].start_s,
                 end_s=parts[-1].end_s,
                 windows=tuple(p.chunk_id for p in parts),

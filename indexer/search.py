@@ -9,8 +9,9 @@ It knows nothing of who asks, nor of how anything came into the library.
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -36,6 +37,8 @@ from model.inputs import Input
 POOL = 60
 """Candidates a kind and list, at least."""
 FACETS_SHOWN = 30
+WORD_THREADS = 4
+"""Searches by words that run beside the embedding of their query: both leave Python's lock to others."""
 
 
 class Searcher:
@@ -54,8 +57,10 @@ class Searcher:
         self._parts = Parts(catalogue, self._model_id, embedder, sandbox)
         self._allowed: OrderedDict[object, np.ndarray] = OrderedDict()
         self._ordinary: np.ndarray | None = None
+        self._beside = ThreadPoolExecutor(WORD_THREADS, thread_name_prefix="words")
 
     def close(self) -> None:
+        self._beside.shutdown()
         self._connections.close()
 
     def search(self, query: Query, k: int = 10, offset: int = 0) -> Answer:
@@ -65,14 +70,12 @@ class Searcher:
         """
         started = time.perf_counter()
         typed = of_query(query)
-        asked = self._parts.vectors(query)
-        if not len(asked) and not typed.words and not typed.phrases:
+        ranking = self._rank(query, typed, max(POOL, 2 * (offset + k)))
+        if ranking is None:
             if any(p.weight < 0 for p in query.parts):
                 raise LibraryError("Say also what to look for, not only what to avoid.")
             hits, total, facets = self._browse(query, typed, k, offset)
         else:
-            depth = max(POOL, 2 * (offset + k))
-            ranking = self._rank(query, typed, asked, depth)
             if query.sort == "date":
                 ranking.sort(key=lambda r: (not r.relevant, -(r.fact.taken_at or 0.0)))
             page = ranking[offset : offset + k]
@@ -82,7 +85,7 @@ class Searcher:
 
     def rank(self, query: Query, depth: int = POOL) -> list[Ranked]:
         """The whole ranking with its evidence, moments merged: for whoever builds on answers."""
-        return self._rank(query, of_query(query), self._parts.vectors(query), depth)
+        return self._rank(query, of_query(query), depth) or []
 
     def vectors(self, query: Query) -> np.ndarray:
         """The query's own vectors: float32 [n, dim], of unit length; none where only filters are asked."""
@@ -124,34 +127,38 @@ class Searcher:
 
     # -- the two searches --------------------------------------------------------------------
 
-    def _rank(self, query: Query, typed: Typed, asked: np.ndarray, depth: int) -> list[Ranked]:
-        connection = self._connections.get()
+    def _rank(self, query: Query, typed: Typed, depth: int) -> list[Ranked] | None:
+        """None when nothing is asked for but filters."""
+        worded = self._beside.submit(self._by_words, typed, depth) if typed.words or typed.phrases else None
+        asked = self._parts.vectors(query)
+        if not len(asked) and worded is None:
+            return None
         textual = bool(typed.meaning) and all(p.file is None and p.chunk_id is None for p in query.parts)
         scales = self._scales(asked, textual)
         meaning = self._by_meaning(asked, scales, typed, depth)
         for part in query.parts:
             if part.chunk_id is not None:
                 meaning.pop(part.chunk_id, None)
-        narrowed = typed.filters != Filters() or bool(typed.excluded) or self._any_hidden()
-        in_text = words.search_chunks(
-            connection,
-            typed.words,
-            typed.phrases,
-            depth,
-            filtering.chunk_rows(typed.filters, typed.excluded) if narrowed else ("", []),
-        )
-        in_names = words.search_names(
-            connection,
-            typed.words,
-            typed.phrases,
-            depth,
-            filtering.file_rows(typed.filters, typed.excluded) if narrowed else ("", []),
-        )
+        in_text, in_names = (words.NOTHING, words.NOTHING) if worded is None else worded.result()
+        connection = self._connections.get()
         named = self._chunks_of_named(connection, in_names, meaning, in_text)
         self._score_the_rest(connection, asked, scales, meaning, [*in_text.ids.tolist(), *named])
         facts = self._facts.of({*meaning, *in_text.ids.tolist(), *named})
         evidence = Evidence(meaning, in_text, named, textual)
         return merged_moments(ranked(evidence, facts))
+
+    def _by_words(self, typed: Typed, depth: int) -> tuple[words.Found, words.Found]:
+        """Chunks by their text, and files by their names."""
+        connection = self._connections.get()
+        chunks: filtering.Condition = ("", [])
+        files: filtering.Condition = ("", [])
+        if typed.filters != Filters() or typed.excluded or self._any_hidden():
+            chunks = filtering.chunk_rows(typed.filters, typed.excluded)
+            files = filtering.file_rows(typed.filters, typed.excluded)
+        return (
+            words.search_chunks(connection, typed.words, typed.phrases, depth, chunks),
+            words.search_names(connection, typed.words, typed.phrases, depth, files),
+        )
 
     def _by_meaning(
         self, asked: np.ndarray, scales: dict[int, Scale], typed: Typed, depth: int
@@ -321,28 +328,21 @@ def _hit(rank: int, found: Ranked, held: Held, snippet: str) -> Hit:
 
 def _facets(ranking: Sequence[Ranked]) -> dict[str, dict[str, int]]:
     """Counts of what is above the line; of everything where nothing is."""
-    counted = [r for r in ranking if r.relevant] or ranking
-    kinds: dict[str, int] = {}
-    folders: dict[str, int] = {}
-    years: dict[str, int] = {}
-    lengths: dict[str, int] = {}
-    for found in counted:
-        fact = found.fact
-        kinds[fact.kind] = kinds.get(fact.kind, 0) + 1
-        folder = fact.files[0].folder
-        folders[folder] = folders.get(folder, 0) + 1
-        if fact.taken_at is not None:
-            year = _year(int(fact.taken_at // 86_400))
-            years[year] = years.get(year, 0) + 1
-        if fact.duration_s is not None:
-            length = "short" if fact.duration_s < 60 else "medium" if fact.duration_s < 600 else "long"
-            lengths[length] = lengths.get(length, 0) + 1
+    facts = [r.fact for r in ranking if r.relevant] or [r.fact for r in ranking]
+    days = Counter([int(f.taken_at // 86_400) for f in facts if f.taken_at is not None])
+    years: Counter[str] = Counter()
+    for day, count in days.items():
+        years[_year(day)] += count
     return {
-        "kind": _most(kinds),
-        "folder": _most(folders),
+        "kind": _most(Counter([f.kind for f in facts])),
+        "folder": _most(Counter([f.files[0].folder for f in facts])),
         "year": dict(sorted(years.items(), reverse=True)),
-        "length": lengths,
+        "length": Counter([_length(f.duration_s) for f in facts if f.duration_s is not None]),
     }
+
+
+def _length(duration_s: float) -> str:
+    return "short" if duration_s < 60 else "medium" if duration_s < 600 else "long"
 
 
 @lru_cache(maxsize=4096)
