@@ -1,16 +1,14 @@
 """The library: the one facade that `app` uses to open, index, watch, search and close.
 
-Built around the catalogue (the truth), a pipeline that works its queue off, a keeper that
-follows the folders, and a searcher over a vector index; each is made when it is first
-needed, so that `status` loads no model. One program indexes a library at a time (a file
-lock); any number read and search. It knows nothing of the web or the command line.
+Built around the catalogue (the truth) and the rooms that work on it: `folders.py`,
+`indexing.py`, `engines.py` (what searches), `standing.py` (status) and `upkeep.py`. Pipeline,
+model, vector index and sandbox are made when they are first needed, so that `status` loads
+no model. One program indexes a library at a time (a file lock); any number read and search.
+It knows nothing of the web or the command line.
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import os
 import threading
 import time
 import uuid
@@ -18,11 +16,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from indexer.catalogue import Catalogue, Root
-from indexer.engine import check_engine
-from indexer.keeper import Keeper
-from indexer.lock import OwnerLock
-from indexer.lookup import Counts
+from indexer import upkeep
+from indexer.catalogue import Catalogue
+from indexer.engines import Engines
+from indexer.folders import Folders, absolute
+from indexer.indexing import Indexing
 from indexer.models import Models, load_checked
 from indexer.pipeline import Pipeline
 from indexer.records import (
@@ -37,21 +35,14 @@ from indexer.records import (
     Status,
     VerifyReport,
 )
-from indexer.scanner import Scan
+from indexer.standing import Standing
 from indexer.thumbnails import Thumbnails
 from indexer.turns import Turns
-from model.embedder import ModelError
 
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
     from indexer.search import Searcher
     from indexer.vectors import FaissIndex
-
-log = logging.getLogger(__name__)
-
-PROGRESS_S = 0.25
-SETTLE_S = 10.0
-"""`index` waits so long for files that are still being written."""
 
 
 class Library:
@@ -89,7 +80,7 @@ class Library:
             )
         source = {"name": model, "device": device, "dtype": dtype, "base": base, "dim": dim}
         return cls(
-            Path(os.path.abspath(Path(data_dir).expanduser())),  # noqa: PTH100 – not through symlinks
+            absolute(data_dir),
             {k: v for k, v in source.items() if v not in (None, "auto")},
             threads or 2,
             nice,
@@ -123,35 +114,43 @@ class Library:
         self.data_dir, self.read_only = data_dir, read_only
         self.catalogue = Catalogue(data_dir / "catalogue.sqlite", read_only=read_only)
         self.boot = uuid.uuid4().hex[:12]
-        self._source, self._workers, self._nice = source, workers, nice
+        self.thumbnails = Thumbnails(data_dir / "thumbnails")
         self._turns = Turns()
         self.models = Models(self.catalogue, source, self._turns, loader, read_only=read_only)
-        self.thumbnails = Thumbnails(data_dir / "thumbnails")
-        self._lock = OwnerLock(data_dir / "indexer.lock")
-        self._guard = threading.RLock()
+        self._workers, self._nice = workers, nice
+        self._guard = threading.Lock()
         self._made_sandbox: Sandbox | None = None
-        self._index_now: tuple[int, FaissIndex] | None = None
-        self._searcher_now: tuple[FaissIndex, Searcher] | None = None
-        self._started: threading.Thread | None = None
-        self._closing = threading.Event()
-        self._notices: list[str] = []
-        self._counted: tuple[float, Counts] | None = None
-        self._weighed: tuple[float, int] | None = None
-        options = {"window_s": window_s, "overlap_s": overlap_s, "ocr": ocr}
-        self._make_pipeline: Callable[[], Pipeline] = lambda: Pipeline(
+        self._folders = Folders(self.catalogue, self.thumbnails, data_dir)
+        self._indexing = Indexing(
             self.catalogue,
             self.models,
-            self.sandbox,
             self.thumbnails,
-            self._turns,
-            workers=self._workers,
-            nice=self._nice,
+            data_dir,
+            poll=poll,
+            make_pipeline=lambda: Pipeline(
+                self.catalogue,
+                self.models,
+                self.sandbox,
+                self.thumbnails,
+                self._turns,
+                workers=workers,
+                nice=nice,
+                window_s=window_s,
+                overlap_s=overlap_s,
+                ocr=ocr,
+                written=self._written,
+            ),
             written=self._written,
-            **options,  # type: ignore[arg-type]
         )
-        self._pipeline: Pipeline | None = None
-        self._keeper = Keeper(
-            self.catalogue, data_dir, poll=poll, noted=self._noted, returned=self._root_returned
+        self._engines = Engines(
+            self.catalogue,
+            self.models,
+            data_dir / "vectors",
+            owned=lambda: self._indexing.lock.held,
+            sandbox=lambda: self.sandbox,
+        )
+        self._standing = Standing(
+            self.catalogue, self.models, self._indexing, self._engines, data_dir, source, self.boot
         )
 
     # -- folders ---------------------------------------------------------------------------
@@ -162,27 +161,8 @@ class Library:
         Raises `LibraryError`: it does not exist, is a file, or may not be read.
         """
         self._may_write()
-        path = Path(os.path.abspath(Path(folder).expanduser()))  # noqa: PTH100
-        shown = os.fsencode(path).decode("utf-8", "replace")
-        try:
-            if not path.exists():
-                raise LibraryError(f"{shown} does not exist: check the name.")
-            if not path.is_dir():
-                raise LibraryError(f"{shown} is a file: give the folder that it is in.")
-            with os.scandir(path):
-                pass
-        except PermissionError as error:
-            raise LibraryError(
-                f"{shown} may not be read: change its permissions or choose another folder."
-            ) from error
-        except OSError as error:
-            raise LibraryError(f"{shown} cannot be read ({error.strerror}).") from error
-        if path == self.data_dir or self.data_dir in path.parents:
-            raise LibraryError(f"{shown} is the library's own folder: choose the folder of your files.")
-        known = {r.path: r for r in self.catalogue.roots()}.get(path)
-        if known is None or known.state == "left_out":
-            self.catalogue.set_root(path, "here")
-        self._keeper.look()
+        self._folders.add(folder)
+        self._indexing.keeper.look()
 
     def forget(self, folder: Path) -> int:
         """Take a folder out of the library; the files themselves are not touched. Returns how many files.
@@ -191,23 +171,9 @@ class Library:
         the library knows nothing of it.
         """
         self._may_write()
-        path = Path(os.path.abspath(Path(folder).expanduser()))  # noqa: PTH100
-        roots = self.catalogue.roots()
-        own = next((r for r in roots if r.path == path and r.state != "left_out"), None)
-        above = [r for r in roots if r.path in path.parents and r.state != "left_out"]
-        below = [r for r in roots if path in r.path.parents]
-        if own is None and not above and not any(r.state != "left_out" for r in below):
-            raise LibraryError(f"{path} is not in the library; `sightline status` lists its folders.")
-        forgotten = sum(self.catalogue.remove_root(r.id) for r in below)
-        if own is not None:
-            forgotten += self.catalogue.remove_root(own.id)
-        if above:
-            forgotten += self.catalogue.remove_under(str(path))
-            self.catalogue.set_root(path, "left_out")
-        for digest in self.catalogue.sweep(kept_s=-1.0):  # asked to forget: nothing of it stays
-            self.thumbnails.remove(digest)
-        self._noted()
-        self._keeper.look()
+        forgotten = self._folders.forget(folder)
+        self._indexing.noted()
+        self._indexing.keeper.look()
         return forgotten
 
     # -- indexing --------------------------------------------------------------------------
@@ -224,176 +190,61 @@ class Library:
         begun = time.monotonic()
         for folder in folders:
             self.add_root(folder)
-        wanted = {Path(os.path.abspath(Path(f).expanduser())) for f in folders}  # noqa: PTH100
-        roots = [
-            r for r in self.catalogue.roots() if r.state != "left_out" and (not wanted or r.path in wanted)
-        ]
-        alone = self._started is None
-        if alone and not self._lock.acquire():
+        roots = self._folders.roots(folders)
+        told = None if progress is None else lambda: progress(self.status())
+        alone = not self._indexing.in_background
+        if alone and not self._indexing.lock.acquire():
             handed = " It takes in the folders you named." if folders else ""
             raise LibraryError(
-                f"Another Sightline ({self._lock.holder()}) is indexing this library already.{handed}"
+                f"Another Sightline ({self.indexer()}) is indexing this library already.{handed}"
             )
         try:
-            pipeline = self._working()
-            before = vars(pipeline.tally).copy()
-            seen = self._scan_and_work(roots, pipeline, progress)
+            seen, tally = self._indexing.run(roots, told)
+            self._standing.changed()
+            if told is not None:
+                told()
             if alone:
                 self._tidy()
-            tally = {name: value - before[name] for name, value in vars(pipeline.tally).items()}
         finally:
             if alone:
-                self._rest()
-                self._lock.release()
-        return self._report(roots, seen, tally, time.monotonic() - begun)
-
-    def _scan_and_work(
-        self, roots: list[Root], pipeline: Pipeline, progress: Callable[[Status], None] | None
-    ) -> Scan:
-        seen: list[Scan] = []
-        stop = threading.Event()
-        errors: list[BaseException] = []
-
-        def walk() -> None:
-            try:
-                seen.append(self._keeper.scan_roots(roots, stop.is_set))
-            except Exception as error:  # noqa: BLE001 – raised again below, in the caller's thread
-                errors.append(error)
-
-        scanning = threading.Thread(target=walk, name="indexer-scan", daemon=True)
-        scanning.start()
-        told = 0.0
-        try:
-            while True:
-                scanning.join(0.05)
-                if not scanning.is_alive():
-                    time.sleep(0.02)
-                if errors:
-                    raise errors[0]
-                if pipeline.trouble:
-                    raise LibraryError(pipeline.trouble)
-                if progress is not None and time.monotonic() - told >= PROGRESS_S:
-                    told = time.monotonic()
-                    progress(self.status())
-                if not scanning.is_alive() and pipeline.idle():
-                    break
-        finally:
-            stop.set()
-            scanning.join()
-        if errors:
-            raise errors[0]
-        if pipeline.trouble:
-            raise LibraryError(pipeline.trouble)
-        self._counted = None
-        if progress is not None:
-            progress(self.status())
-        return seen[0]
-
-    def _report(self, roots: list[Root], seen: Scan, tally: dict[str, int], seconds: float) -> IndexReport:
+                self._indexing.rest()
+                self._indexing.lock.release()
         counts = self.catalogue.counts([r.id for r in roots])
         return IndexReport(
             files=counts.files,
             images=counts.images,
             videos=counts.videos,
             pdfs=counts.pdfs,
-            chunks=tally["chunks"],
-            reused=tally["reused"],
+            chunks=tally.chunks,
+            reused=tally.reused,
             failed=counts.failed,
             ignored=seen.ignored,
-            seconds=seconds,
+            seconds=time.monotonic() - begun,
         )
 
     def start(self, watch: bool = True) -> None:
         """Index and watch in the background until `close`. When another program is indexing this library,
         says so in `status`, and takes over when that one ends."""
         self._may_write()
-        with self._guard:
-            if self._started is None:
-                self._started = threading.Thread(
-                    target=self._start, args=(watch,), name="indexer-start", daemon=True
-                )
-                self._started.start()
-
-    def _start(self, watch: bool) -> None:
-        told = False
-        while not self._lock.acquire():
-            if not told:
-                told = True
-                self._notices = [
-                    f"Another Sightline ({self._lock.holder()}) is indexing this library; "
-                    "this one only searches it."
-                ]
-                log.info(self._notices[0])
-            if self._closing.wait(2.0):
-                return
-        self._notices = []
-        try:
-            self._working()
-        except (ModelError, LibraryError) as error:
-            self._notices = [str(error)]
-            log.error("%s", error)
-        if not self._closing.is_set():
-            self._keeper.start(watch)
-        swept = time.monotonic()
-        while not self._closing.wait(5.0):
-            if time.monotonic() - swept > 3600:
-                swept = time.monotonic()
-                self._sweep()
-
-    def _working(self) -> Pipeline:
-        """The pipeline, started; with the model registered where that may change something."""
-        with self._guard:
-            if self._pipeline is None:
-                self._pipeline = self._make_pipeline()
-                self.catalogue.recut(self._pipeline.recipe)
-                if self.models.is_switch():
-                    try:
-                        self.models.asked_for()
-                    except ModelError as error:
-                        self._pipeline = None
-                        raise LibraryError(str(error)) from error
-                self._pipeline.start()
-            return self._pipeline
-
-    def _rest(self) -> None:
-        """Stop working; what is in flight stays pending."""
-        with self._guard:
-            if self._pipeline is not None:
-                self._pipeline.stop()
-                self._pipeline = None
+        self._indexing.start(watch)
 
     def _tidy(self) -> None:
         """After a run: what no file has had for a day goes, and the index is written for the next program."""
-        self._sweep()
+        self._indexing.sweep()
         if self.catalogue.answering() is not None:
             self.vector_index().catch_up()
 
-    def _sweep(self) -> None:
-        for digest in self.catalogue.sweep():
-            self.thumbnails.remove(digest)
-
-    def _noted(self) -> None:
-        if self._pipeline is not None:
-            self._pipeline.ring()
-        self._written()
-
-    def _root_returned(self) -> None:
-        if self._pipeline is not None:
-            self._pipeline.look_again()
-
     def _written(self) -> None:
         """What can be found has changed."""
-        self._counted = None
-        current = self._index_now
-        if current is not None:
-            current[1].catch_up()
+        self._standing.changed()
+        self._engines.catch_up()
 
     # -- searching -------------------------------------------------------------------------
 
     def search(self, query: Query, k: int = 10, offset: int = 0) -> Answer:
         """The hits of a query, best first; indexing waits meanwhile."""
         with self._turns.query():
-            return self._searcher().search(query, k, offset)
+            return self.searcher().search(query, k, offset)
 
     def similar(self, chunk_id: int, k: int = 10, offset: int = 0) -> Answer:
         """What is like a chunk of the library. Raises `LibraryError` when there is no such chunk."""
@@ -403,52 +254,11 @@ class Library:
 
     def searcher(self) -> Searcher:
         """What `search` asks: for moments, labels, reels, answers and exports, which build on it."""
-        return self._searcher()
-
-    def _searcher(self) -> Searcher:
-        from indexer.search import Searcher
-
-        with self._guard:
-            index = self.vector_index()
-            index.catch_up()
-            if self._searcher_now is None or self._searcher_now[0] is not index:
-                if self._searcher_now is not None:
-                    self._searcher_now[1].close()
-                try:
-                    _, embedder = self.models.answering()
-                except ModelError as error:
-                    raise LibraryError(str(error)) from error
-                self._searcher_now = (index, Searcher(self.catalogue, index, embedder, self.sandbox))
-            return self._searcher_now[1]
+        return self._engines.searcher()
 
     def vector_index(self) -> FaissIndex:
         """The vector index of the model that answers now."""
-        from indexer.embeddings import StoredEmbeddings
-        from indexer.vectors import FaissIndex
-
-        with self._guard:
-            row = self.catalogue.answering()
-            if row is None:
-                try:
-                    row, _ = self.models.answering()
-                except ModelError as error:
-                    raise LibraryError(str(error)) from error
-            if self._index_now is None or self._index_now[0] != row.id:
-                check_engine()
-                old = self._index_now
-                self._index_now = (
-                    row.id,
-                    FaissIndex(
-                        self.data_dir / "vectors",
-                        row.name,
-                        row.dim,
-                        StoredEmbeddings(self.catalogue, row.id, row.dim),
-                        writable=self._lock.held,
-                    ),
-                )
-                if old is not None:
-                    old[1].close()
-            return self._index_now[1]
+        return self._engines.index()
 
     @property
     def sandbox(self) -> Sandbox:
@@ -463,100 +273,8 @@ class Library:
     # -- looking ---------------------------------------------------------------------------
 
     def status(self) -> Status:
-        counts = self._counts()
-        roots = [r for r in self.catalogue.roots() if r.state != "left_out"]
-        row = self.catalogue.answering()
-        pipeline = self._pipeline
-        chunks_s, files_s = pipeline.pace() if pipeline else (0.0, 0.0)
-        return Status(
-            files=counts.files,
-            images=counts.images,
-            videos=counts.videos,
-            pdfs=counts.pdfs,
-            chunks=counts.chunks,
-            reused=counts.reused,
-            failed=counts.failed,
-            ignored=counts.ignored,
-            pending=counts.pending,
-            model=row.name if row else str(self._source.get("name", "lite")),
-            roots=tuple(str(r.path) for r in roots),
-            bytes=self._bytes(),
-            boot=self.boot,
-            reading=pipeline.reading() if pipeline else (),
-            chunks_per_s=chunks_s,
-            seconds_left=counts.pending / files_s if counts.pending and files_s > 0 else None,
-            notices=tuple(self._told(roots, pipeline)),
-        )
-
-    def _counts(self) -> Counts:
-        """Counted anew when something changed, at most twice a second."""
-        known = self._counted
-        now = time.monotonic()
-        if known is None or now - known[0] > 2.0 or (now - known[0] > 0.5 and self._pipeline is not None):
-            known = (now, self.catalogue.counts())
-            self._counted = known
-        return known[1]
-
-    def _bytes(self) -> int:
-        """What the library takes on the disk; weighed once a minute."""
-        now = time.monotonic()
-        if self._weighed is None or now - self._weighed[0] > 60:
-            total = 0
-            for at, _, names in os.walk(self.data_dir):
-                for name in names:
-                    try:
-                        total += os.lstat(os.path.join(at, name)).st_size  # noqa: PTH118
-                    except OSError:
-                        continue
-            self._weighed = (now, total)
-        return self._weighed[1]
-
-    def _told(self, roots: list[Root], pipeline: Pipeline | None) -> list[str]:
-        told = list(self._notices)
-        for r in roots:
-            if r.state == "away":
-                told.append(
-                    f"{r.path} is not there now; what is indexed of it is kept. "
-                    f"To take it out: sightline forget {_quoted(str(r.path))}"
-                )
-        told += self._keeper.notices()
-        if pipeline is not None:
-            told += [n for n in (pipeline.trouble, pipeline.ocr_notice) if n]
-            unread = self.catalogue.unread_count() if pipeline.ocr != "off" else 0
-            if unread and not pipeline.ocr_notice:
-                told.append(
-                    f"Reading the words in {unread:,} pictures and scans; they are found by their looks."
-                )
-        if self.models.notice:
-            told.append(self.models.notice)
-        told += self._model_notices()
-        if self._index_now is not None and self._index_now[1].trouble:
-            told.append(self._index_now[1].trouble)
-        return told
-
-    def _model_notices(self) -> list[str]:
-        rows = self.catalogue.models()
-        answering = next((m for m in rows if m.state == "answering"), None)
-        building = next((m for m in rows if m.state == "building"), None)
-        if answering is None:
-            return []
-        if building is not None:
-            total = self.catalogue.counts().chunks
-            done = total - self.catalogue.lacking(building.id)
-            return [
-                f"Changing the model to {building.name}: {done:,} of {total:,} pieces done; "
-                f"{answering.name} answers until then."
-            ]
-        if json.loads(answering.source) != self._source:
-            name = self._source.get("name", "lite")
-            return [
-                f"Answers come from {answering.name}, which indexed this library; "
-                f"`sightline index --model {name}` changes it to {name}."
-            ]
-        lacking = self.catalogue.lacking(answering.id)
-        if lacking:
-            return [f"{lacking:,} pieces have no embedding yet and are found by their words only."]
-        return []
+        """The counts, and what a person should know; loads no model."""
+        return self._standing.status()
 
     def failures(self) -> list[Failure]:
         """Every file that could not be indexed, with its reason."""
@@ -566,7 +284,7 @@ class Library:
         """Try all failed files again, at the next run or now when started. Returns how many."""
         self._may_write()
         n = self.catalogue.retry()
-        self._noted()
+        self._indexing.noted()
         return n
 
     def file(self, file_id: int) -> FileInfo | None:
@@ -581,34 +299,12 @@ class Library:
 
     def thumbnail(self, chunk_id: int) -> bytes | None:
         """WebP; from the cache, or made again. None when there is no such chunk or its file is gone."""
-        from data import reader
-        from data.media.kinds import MediaError
-
         where = self.catalogue.content_of(chunk_id)
         if where is None:
             return None
-        cached = self.thumbnails.get(*where)
-        if cached is not None:
-            return cached
-        info = self.catalogue.chunk(chunk_id)
-        if info is None:
-            return None
-        spec = reader.ChunkSpec(info.ordinal, info.start_s, info.end_s, info.page)
-        for held in self.catalogue.files_of(where[0]):
-            try:
-                picture = self.sandbox.submit(
-                    reader.make_thumbnail, held.path, held.kind, spec, urgent=True
-                ).result()
-            except MediaError as error:
-                log.info("no thumbnail of %s: %s", held.path, error)
-                continue
-            if not self.read_only and picture:
-                try:
-                    self.thumbnails.put(*where, picture)
-                except OSError as error:
-                    log.info("a thumbnail could not be kept: %s", error)
-            return picture or None
-        return None
+        return self.thumbnails.get(*where) or upkeep.made_thumbnail(
+            self.catalogue, self.thumbnails, self.sandbox, chunk_id, keep=not self.read_only
+        )
 
     # -- care ------------------------------------------------------------------------------
 
@@ -620,7 +316,7 @@ class Library:
 
         report = verify(self, repair)
         if repair:
-            self._root_returned()
+            self._indexing.look_again()
         return report
 
     def duplicates(self, alike: float = 0.0) -> list[list[FileInfo]]:
@@ -632,23 +328,21 @@ class Library:
 
     def stale_thumbnails(self) -> list[Path]:
         """Cached pictures of contents that the library does not have, and half-written ones."""
-        with self.catalogue.reader() as c:
-            hashes = {row[0].hex() for row in c.exec_driver_sql("SELECT hash FROM content")}
-        return self.thumbnails.not_among(hashes)
+        return upkeep.stale_thumbnails(self.catalogue, self.thumbnails)
 
     def may_index(self) -> bool:
         """Become the one indexer of the library, unless another program is."""
         self._may_write()
-        return self._lock.acquire()
+        return self._indexing.lock.acquire()
 
     def indexer(self) -> str:
         """Who indexes the library now, for a message."""
-        return self._lock.holder()
+        return self._indexing.lock.holder()
 
     def done_indexing(self) -> None:
         """Let others index, unless this program does so in the background."""
-        if self._started is None:
-            self._lock.release()
+        if not self._indexing.in_background:
+            self._indexing.lock.release()
 
     def backup(self, to: Path) -> Path:
         """Copy the catalogue, as it is now, into one file; also while indexing. Returns it. To restore, put
@@ -656,30 +350,16 @@ class Library:
 
         Raises `LibraryError` when the file is there already or cannot be written.
         """
-        if to.is_dir():
-            to = to / f"sightline-{time.strftime('%Y%m%d-%H%M%S')}.sqlite"
-        if to.exists():
-            raise LibraryError(f"{to} is there already: name another file.")
-        if not to.parent.is_dir():
-            raise LibraryError(f"{to.parent} does not exist: name a file in a folder that does.")
-        self.catalogue.backup(to)
-        return to
+        return upkeep.backup(self.catalogue, to)
 
     def close(self) -> None:
         """Stop all work and let go of everything; what is in flight stays pending."""
-        self._closing.set()
-        self._keeper.stop()
-        if self._started is not None:
-            self._started.join(30)
-        self._rest()
+        self._indexing.close()
         if self._made_sandbox is not None:
             self._made_sandbox.close()
-        if self._searcher_now is not None:
-            self._searcher_now[1].close()
-        if self._index_now is not None:
-            self._index_now[1].close()
+        self._engines.close()
         self.catalogue.close()
-        self._lock.release()
+        self._indexing.lock.release()
 
     def __enter__(self) -> Library:
         return self
@@ -690,9 +370,3 @@ class Library:
     def _may_write(self) -> None:
         if self.read_only:
             raise LibraryError("This library was opened for reading only.")
-
-
-def _quoted(text: str) -> str:
-    import shlex
-
-    return shlex.quote(text)

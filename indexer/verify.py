@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from data.media.kinds import MediaError
 from indexer.lookup import ModelRow, Work
-from indexer.pipeline import SIDE
+from indexer.pipeline.jobs import SIDE
 from indexer.records import LibraryError, VerifyReport
 from indexer.scanner import stamp_of
 from indexer.schema import content, file, root

@@ -78,7 +78,7 @@ def _bare_decode(files: Path) -> tuple[float, float, list[Any]]:
     from data import reader
     from data.media.kinds import kind_of
     from data.media.sandbox import Sandbox
-    from indexer.pipeline import GROUP, SIDE
+    from indexer.pipeline.jobs import GROUP, SIDE
 
     inputs: list[Any] = []
     with Sandbox(workers=2, nice=False) as sandbox:

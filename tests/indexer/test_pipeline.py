@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indexer import reading
-from indexer.pipeline import ByteQueue, Item, Job
+from indexer.pipeline.jobs import ByteQueue, Item, Job
 from indexer.turns import LONGEST_WAIT_S, Turns
 from tests import media
 from tests.indexer.conftest import CountingEmbedder, OpenLibrary, wait_for

@@ -207,7 +207,7 @@ def test_polling_needs_no_watcher(
     wait_for(lambda: settled(library, 3))
     (photos / "0.jpg").rename(photos / "zero.jpg")
     wait_for(lambda: names(library) == {"zero.jpg", "1.jpg", "2.jpg"} and settled(library, 3))
-    assert library._keeper._watcher is None and counted.embedded == 3
+    assert library._indexing.keeper._watcher is None and counted.embedded == 3
 
 
 OTHER_PROGRAM = """

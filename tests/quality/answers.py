@@ -48,7 +48,7 @@ class SampleLibrary:
         self.samples = samples
         self.library = Library.open(data_dir, ocr=ocr, nice=False)
         self.library.index([samples / folder for folder in FOLDERS.values()])
-        self.searcher: Searcher = self.library._searcher()
+        self.searcher: Searcher = self.library.searcher()
         self.index = self.searcher._index
         self.connections = Connections(self.library.catalogue.path)
         self._asked = Path(tempfile.mkdtemp())

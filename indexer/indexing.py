@@ -1,0 +1,192 @@
+"""The work of the one program that indexes a library: one run of it, or for ever in the background.
+
+Built around the owner's lock, the keeper that follows the folders, and a pipeline that is made
+when there is something to do. It knows nothing of searching.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from indexer.catalogue import Catalogue, Root
+from indexer.keeper import Keeper
+from indexer.lock import OwnerLock
+from indexer.models import Models
+from indexer.pipeline import Pipeline
+from indexer.pipeline.jobs import Tally
+from indexer.records import LibraryError
+from indexer.scanner import Scan
+from indexer.thumbnails import Thumbnails
+from model.embedder import ModelError
+
+log = logging.getLogger(__name__)
+
+PROGRESS_S = 0.25
+
+SWEEP_S = 3600.0
+
+
+class Indexing:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        models: Models,
+        thumbnails: Thumbnails,
+        data_dir: Path,
+        *,
+        poll: bool,
+        make_pipeline: Callable[[], Pipeline],
+        written: Callable[[], None],
+    ) -> None:
+        """`written` is called after each change of what can be found."""
+        self._catalogue, self._models, self._thumbnails = catalogue, models, thumbnails
+        self._make_pipeline, self._written = make_pipeline, written
+        self.lock = OwnerLock(data_dir / "indexer.lock")
+        self.keeper = Keeper(catalogue, data_dir, poll=poll, noted=self.noted, returned=self.look_again)
+        self.pipeline: Pipeline | None = None
+        """The one at work now."""
+        self.notices: list[str] = []
+        self._guard = threading.RLock()
+        self._started: threading.Thread | None = None
+        self._closing = threading.Event()
+
+    @property
+    def in_background(self) -> bool:
+        return self._started is not None
+
+    # -- one run ---------------------------------------------------------------------------
+
+    def run(self, roots: list[Root], told: Callable[[], None] | None) -> tuple[Scan, Tally]:
+        """Scan roots and work until nothing is pending; `told` is called now and then meanwhile.
+
+        The caller holds the lock. Raises `LibraryError` when the work stands still.
+        """
+        pipeline = self._working()
+        before = vars(pipeline.tally).copy()
+        seen = self._scan_and_work(roots, pipeline, told)
+        return seen, Tally(**{name: value - before[name] for name, value in vars(pipeline.tally).items()})
+
+    def _scan_and_work(self, roots: list[Root], pipeline: Pipeline, told: Callable[[], None] | None) -> Scan:
+        seen: list[Scan] = []
+        stop = threading.Event()
+        errors: list[BaseException] = []
+
+        def walk() -> None:
+            try:
+                seen.append(self.keeper.scan_roots(roots, stop.is_set))
+            except Exception as error:  # noqa: BLE001 – raised again below, in the caller's thread
+                errors.append(error)
+
+        scanning = threading.Thread(target=walk, name="indexer-scan", daemon=True)
+        scanning.start()
+        last = 0.0
+        try:
+            while True:
+                scanning.join(0.05)
+                if not scanning.is_alive():
+                    time.sleep(0.02)
+                if errors:
+                    raise errors[0]
+                if pipeline.trouble:
+                    raise LibraryError(pipeline.trouble)
+                if told is not None and time.monotonic() - last >= PROGRESS_S:
+                    last = time.monotonic()
+                    told()
+                if not scanning.is_alive() and pipeline.idle():
+                    break
+        finally:
+            stop.set()
+            scanning.join()
+        if errors:
+            raise errors[0]
+        if pipeline.trouble:
+            raise LibraryError(pipeline.trouble)
+        return seen[0]
+
+    # -- in the background -----------------------------------------------------------------
+
+    def start(self, watch: bool) -> None:
+        """Index and watch until `close`; while another program does, say so, and take over after it."""
+        with self._guard:
+            if self._started is None:
+                self._started = threading.Thread(
+                    target=self._keep, args=(watch,), name="indexer-start", daemon=True
+                )
+                self._started.start()
+
+    def _keep(self, watch: bool) -> None:
+        told = False
+        while not self.lock.acquire():
+            if not told:
+                told = True
+                self.notices = [
+                    f"Another Sightline ({self.lock.holder()}) is indexing this library; "
+                    "this one only searches it."
+                ]
+                log.info(self.notices[0])
+            if self._closing.wait(2.0):
+                return
+        self.notices = []
+        try:
+            self._working()
+        except (ModelError, LibraryError) as error:
+            self.notices = [str(error)]
+            log.error("%s", error)
+        if not self._closing.is_set():
+            self.keeper.start(watch)
+        swept = time.monotonic()
+        while not self._closing.wait(5.0):
+            if time.monotonic() - swept > SWEEP_S:
+                swept = time.monotonic()
+                self.sweep()
+
+    def _working(self) -> Pipeline:
+        """The pipeline, started; with the model registered where that may change something."""
+        with self._guard:
+            if self.pipeline is None:
+                self.pipeline = self._make_pipeline()
+                self._catalogue.recut(self.pipeline.recipe)
+                if self._models.is_switch():
+                    try:
+                        self._models.asked_for()
+                    except ModelError as error:
+                        self.pipeline = None
+                        raise LibraryError(str(error)) from error
+                self.pipeline.start()
+            return self.pipeline
+
+    def rest(self) -> None:
+        """Stop working; what is in flight stays pending."""
+        with self._guard:
+            if self.pipeline is not None:
+                self.pipeline.stop()
+                self.pipeline = None
+
+    def close(self) -> None:
+        self._closing.set()
+        self.keeper.stop()
+        if self._started is not None:
+            self._started.join(30)
+        self.rest()
+
+    # -- between runs ----------------------------------------------------------------------
+
+    def sweep(self) -> None:
+        """What no file has had for a day goes."""
+        for digest in self._catalogue.sweep():
+            self._thumbnails.remove(digest)
+
+    def noted(self) -> None:
+        """There is something to hash, or something is gone."""
+        if self.pipeline is not None:
+            self.pipeline.ring()
+        self._written()
+
+    def look_again(self) -> None:
+        """Vectors may be missing: a root came back, or something was repaired."""
+        if self.pipeline is not None:
+            self.pipeline.look_again()

@@ -1,0 +1,164 @@
+"""From a queue of files to vectors in the catalogue: hash -> decode -> embed -> write, overlapped.
+
+Built around the catalogue's own queue (`agenda.py`) and four roles, each in threads of its own
+and each taking what the one before has finished:
+
+    hasher    file -> content            one thread; BLAKE3 lets go of the interpreter
+    reader    content -> decoded chunks  several, which wait for children of the `Sandbox`; photos
+                                         and PDFs go before videos, also between two windows of one
+    batcher   chunks -> vectors          batches across files, paced so that a query waits for a
+                                         tenth of a second at most
+    writer    content -> catalogue       one transaction each
+
+Decoded pictures wait in one queue of bounded bytes, so memory stays flat however big the
+folder. A content that fails costs itself. What is in flight when the program dies is still
+pending in the catalogue, and nothing else remembers it. It knows nothing of scanning,
+watching or searching.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import queue
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from indexer.catalogue import Catalogue
+from indexer.models import Models
+from indexer.pipeline.agenda import Agenda
+from indexer.pipeline.batcher import Batcher
+from indexer.pipeline.hasher import Hasher
+from indexer.pipeline.jobs import QUEUE_BYTES, ByteQueue, Job, Tally
+from indexer.pipeline.reader import Reader
+from indexer.pipeline.words import WordReader
+from indexer.pipeline.workshop import Workshop
+from indexer.pipeline.writer import Writer
+from indexer.records import LibraryError
+from indexer.schema import full_disk
+from indexer.thumbnails import Thumbnails
+from indexer.turns import Turns
+from model.embedder import ModelError
+
+if TYPE_CHECKING:
+    from data.media.sandbox import Sandbox
+
+log = logging.getLogger(__name__)
+
+
+class Pipeline:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        models: Models,
+        sandbox: Sandbox,
+        thumbnails: Thumbnails,
+        turns: Turns,
+        *,
+        workers: int = 2,
+        nice: bool = True,
+        window_s: float = 30.0,
+        overlap_s: float = 0.0,
+        ocr: str = "auto",
+        written: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`written` is called after each change of what can be found."""
+        self.ocr = ocr
+        self.recipe = f"w{window_s:g} o{overlap_s:g}"
+        self._nice = nice
+        self._shop = shop = Workshop(catalogue, models, sandbox, thumbnails, turns, written)
+        self._agenda = Agenda(shop, words=ocr != "off")
+        self._finished: queue.Queue[Job | None] = queue.Queue(maxsize=64)
+        decoded = ByteQueue(QUEUE_BYTES)
+        self._words = WordReader(shop, self._agenda, every=ocr == "all")
+        self._reader = Reader(
+            shop, self._agenda, self._words, decoded, window_s=window_s, overlap_s=overlap_s
+        )
+        self._steps: list[tuple[str, Callable[[], None]]] = [
+            ("hash", Hasher(shop, self._agenda).step),
+            ("embed", Batcher(shop, decoded, self._finished).step),
+            ("write", Writer(shop, self._agenda, self._finished, recipe=self.recipe, ocr=ocr).step),
+            *[("read", self._reader.step)] * (max(1, workers) + 1),
+        ]
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        if self._threads:
+            return
+        for name, step in self._steps:
+            thread = threading.Thread(target=self._run, args=(step,), name=f"indexer-{name}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def stop(self) -> None:
+        """End soon; what is not written stays pending."""
+        self._shop.bell.stop()
+        with contextlib.suppress(queue.Full):
+            self._finished.put_nowait(None)
+        for thread in self._threads:
+            thread.join(30)
+        self._threads = []
+
+    def ring(self) -> None:
+        """There may be work."""
+        self._shop.bell.ring()
+
+    def look_again(self) -> None:
+        """Vectors may be missing: a switch of the model, a repair, a root that came back."""
+        self._agenda.look_again()
+        self._shop.trouble.forget()
+        self.ring()
+
+    def idle(self) -> bool:
+        """Whether nothing is in flight and nothing is left that can be done now."""
+        if not self._agenda.is_empty():
+            return False
+        self._agenda.promote()
+        return True
+
+    @property
+    def tally(self) -> Tally:
+        return self._shop.tally
+
+    @property
+    def trouble(self) -> str | None:
+        """Why indexing stands still: a full disk, a broken model. One sentence for a person."""
+        return self._shop.trouble.told
+
+    @property
+    def ocr_notice(self) -> str | None:
+        return self._words.notice
+
+    def reading(self) -> tuple[str, ...]:
+        return self._reader.paths()
+
+    def pace(self) -> tuple[float, float]:
+        """(chunks, files) a second, over the last half minute of work."""
+        return self._shop.pace.now()
+
+    def _run(self, step: Callable[[], None]) -> None:
+        """A thread's life: its role again and again; trouble is told once and waited out."""
+        bell, trouble = self._shop.bell, self._shop.trouble
+        if self._nice and hasattr(os, "setpriority"):
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+        while not bell.stopped():
+            try:
+                if trouble.stands():
+                    bell.wait(1.0)
+                    continue
+                step()
+            except LibraryError as error:  # a full disk, a lock held too long
+                trouble.pause(str(error))
+            except ModelError as error:
+                trouble.model_broke(str(error))
+            except OSError as error:
+                folder = self._shop.catalogue.path.parent
+                full = error.errno == errno.ENOSPC
+                trouble.pause(full_disk(folder) if full else f"{folder} cannot be written: {error.strerror}.")
+            except Exception:  # the boundary of a thread: a bug here must not end indexing silently
+                log.exception("indexing: an error that should not happen")
+                trouble.pause("Indexing met an error of its own; the log has the details.")

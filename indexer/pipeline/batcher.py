@@ -1,0 +1,75 @@
+"""The third role: decoded chunks to vectors, in batches across files.
+
+Built around a batch size that follows the model's pace, so that a query waits for a tenth of
+a second at most. A batch that the model refuses is tried one by one, to find the chunk to
+blame. It knows nothing of files.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+
+from indexer.pipeline.jobs import ByteQueue, Item, Job, new_chunk
+from indexer.pipeline.workshop import Workshop
+from indexer.turns import SharedEmbedder
+from indexer.vetting import InputRefused, embed_checked
+
+BATCH_S = 0.1
+"""A batch is sized to take about so long, which is what a query may have to wait for."""
+
+BATCH_FIRST, BATCH_MOST = 8, 64
+
+
+class Batcher:
+    def __init__(self, shop: Workshop, decoded: ByteQueue, finished: queue.Queue[Job | None]) -> None:
+        self._shop, self._decoded, self._finished = shop, decoded, finished
+        self._batch = BATCH_FIRST
+
+    def step(self) -> None:
+        """Embed a batch, and pass on the jobs that end with it."""
+        items = self._decoded.take(self._batch, 0.5)
+        try:
+            wanted = [i for i in items if i.input is not None and not (i.job.error or i.job.dropped)]
+            for embedder in {id(i.job.embedder): i.job.embedder for i in wanted}.values():
+                self._embed(embedder, [i for i in wanted if i.job.embedder is embedder])
+        except BaseException:
+            for item in items:
+                item.job.dropped = True
+            raise
+        finally:
+            for item in items:
+                if item.chunk is None:
+                    self._pass_on(item.job)
+
+    def _pass_on(self, job: Job) -> None:
+        while True:
+            try:
+                return self._finished.put(job, timeout=0.5)
+            except queue.Full:
+                if self._shop.bell.stopped():
+                    return None
+
+    def _embed(self, embedder: SharedEmbedder, items: list[Item]) -> None:
+        inputs = [i.input for i in items if i.input is not None]
+        self._shop.turns.give_way()
+        begun = time.monotonic()
+        try:
+            vectors = embed_checked(embedder, inputs)
+        except InputRefused as refused:
+            if len(items) == 1:
+                items[0].job.error = str(refused)
+                return
+            for item in items:  # find the one to blame
+                if not item.job.error:
+                    self._embed(embedder, [item])
+            return
+        took = time.monotonic() - begun
+        if len(items) == self._batch or took > 2 * BATCH_S:
+            self._batch = int(
+                min(max(1, len(items) * BATCH_S / max(took, 1e-3)), BATCH_MOST, 2 * self._batch)
+            )
+        for item, vector in zip(items, vectors, strict=True):
+            assert item.chunk is not None
+            spec = item.chunk.spec
+            item.job.done[spec.ordinal] = new_chunk(spec, item.chunk.text, vector)

@@ -1,0 +1,127 @@
+"""What moves through the pipeline: a job (one content), its items (chunks), and what they wait in.
+
+Built around one bound: decoded pictures wait in a queue that is full by its bytes, so memory
+stays flat however big the folder. It knows nothing of who works on them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from indexer.catalogue import NewChunk, Work
+from indexer.lookup import ModelRow, Piece
+from indexer.records import Kind
+from indexer.turns import SharedEmbedder
+from model.inputs import Input
+
+if TYPE_CHECKING:
+    from data.reader import Chunk, ChunkSpec
+
+QUEUE_BYTES = 96 << 20
+"""Decoded pictures that wait for the model: some seconds of work for it."""
+
+GROUP: dict[Kind, int] = {"image": 1, "pdf": 8, "video": 2}
+"""Chunks a trip to a child: enough to open the file seldom, few enough that others get their turn."""
+
+SIDE: dict[Kind, int] = {"image": 1280, "pdf": 1280, "video": 640}
+"""Longest side of decoded pictures where the model does not say (`Embedder.max_side`)."""
+
+GONE = ("gone", "no permission", "disk")
+"""Causes that are one path's fault, not the content's: another copy of it may do."""
+
+NO_VECTOR = np.empty(0, np.float32)
+
+
+@dataclass(eq=False)
+class Job:
+    """One content on its way."""
+
+    work: Work
+    model: ModelRow
+    embedder: SharedEmbedder
+    path: str = ""
+    pieces: list[Piece] | None = None
+    """Set when the catalogue has the chunks and only vectors are missing."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    done: dict[int, NewChunk] = field(default_factory=dict)
+    sent: int = 0
+    error: str | None = None
+    dropped: bool = False
+
+
+@dataclass(eq=False)
+class Item:
+    """A chunk on its way to the model; without a chunk, the end of its job."""
+
+    job: Job
+    chunk: Chunk | None = None
+    input: Input | None = None
+    bytes: int = 0
+
+
+class ByteQueue:
+    """A queue that is full by the bytes in it; one item always fits."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._bytes = most, 0
+        self._items: deque[Item] = deque()
+        self._changed = threading.Condition()
+
+    def put(self, item: Item, stop: Callable[[], bool]) -> None:
+        with self._changed:
+            while self._items and self._bytes + item.bytes > self._most and not stop():
+                self._changed.wait(0.2)
+            self._items.append(item)
+            self._bytes += item.bytes
+            self._changed.notify_all()
+
+    def take(self, most: int, timeout_s: float) -> list[Item]:
+        """What is there, at least one, up to `most` chunks; empty after `timeout_s`."""
+        with self._changed:
+            self._changed.wait_for(lambda: bool(self._items), timeout_s)
+            taken: list[Item] = []
+            while self._items and sum(i.chunk is not None for i in taken) < most:
+                taken.append(self._items.popleft())
+            self._bytes -= sum(i.bytes for i in taken)
+            self._changed.notify_all()
+            return taken
+
+
+@dataclass
+class Tally:
+    """What this run did."""
+
+    chunks: int = 0
+    reused: int = 0
+    contents: int = 0
+    failed: int = 0
+
+
+class Pace:
+    """How fast it goes, over the last half minute of work."""
+
+    def __init__(self) -> None:
+        self._done: deque[tuple[float, int, int]] = deque(maxlen=4096)  # time, chunks, files
+
+    def add(self, chunks: int, files: int) -> None:
+        self._done.append((time.monotonic(), chunks, files))
+
+    def now(self) -> tuple[float, float]:
+        """(chunks, files) a second."""
+        now = time.monotonic()
+        recent = [r for r in list(self._done) if now - r[0] < 30]
+        if not recent:
+            return 0.0, 0.0
+        span = max(now - recent[0][0], 0.5)
+        return sum(r[1] for r in recent) / span, sum(r[2] for r in recent) / span
+
+
+def new_chunk(spec: ChunkSpec, text: str, vector: np.ndarray, same_as: int | None = None) -> NewChunk:
+    return NewChunk(spec.ordinal, vector, spec.start_s, spec.end_s, spec.page, text, same_as)

@@ -1,0 +1,254 @@
+"""The second role: contents to decoded chunks, which children of the `Sandbox` make.
+
+Built around one content at a time a thread, sent to the model some chunks at a time: a long
+video never lies in memory whole, and photos that come meanwhile go between its windows. A
+video window that shows what the last one showed shares its vector. It knows nothing of
+embedding and writing.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data.media.kinds import MediaError
+from indexer import reading
+from indexer.catalogue import Work
+from indexer.pipeline.agenda import Agenda, Task
+from indexer.pipeline.jobs import GONE, GROUP, NO_VECTOR, SIDE, ByteQueue, Item, Job, new_chunk
+from indexer.pipeline.words import WordReader
+from indexer.pipeline.workshop import Workshop
+
+if TYPE_CHECKING:
+    from data.reader import Chunk, ChunkSpec, Outline
+
+Shown = tuple[int, np.ndarray]
+"""A window that was embedded: its ordinal and its signature."""
+
+
+class Reader:
+    """Safe to run in several threads."""
+
+    def __init__(
+        self,
+        shop: Workshop,
+        agenda: Agenda,
+        words: WordReader,
+        decoded: ByteQueue,
+        *,
+        window_s: float,
+        overlap_s: float,
+    ) -> None:
+        self._shop, self._agenda, self._words, self._decoded = shop, agenda, words, decoded
+        self._window_s, self._overlap_s = window_s, overlap_s
+        self._at: dict[int, str] = {}  # thread -> path
+
+    def step(self) -> None:
+        """Read one content; without any, wait for the bell."""
+        self._shop.turns.give_way()
+        task = self._agenda.claim()
+        if task is None:
+            self._agenda.promote()
+            self._shop.bell.wait(1.0)
+            return
+        self._do(*task)
+
+    def paths(self) -> tuple[str, ...]:
+        """What is being read now."""
+        return tuple(sorted(set(self._at.values())))
+
+    def _do(self, what: Task, work: Work) -> None:
+        passed_on = False
+        me = threading.get_ident()
+        try:
+            path = self._path(work)
+            if path is None:
+                return
+            self._at[me] = path
+            if what == "words":
+                self._words.read(work, path)
+                return
+            job = self._job(what, work, path)
+            if job is None:
+                return
+            try:
+                self._decode(job)
+            except MediaError as error:
+                if not self._is_about_the_path(job, error):
+                    job.error = str(error)
+            passed_on = True
+            self._decoded.put(Item(job), self._shop.bell.stopped)
+        finally:
+            self._at.pop(me, None)
+            if not passed_on:
+                self._agenda.release(work)
+
+    def _path(self, work: Work) -> str | None:
+        """A file that holds these bytes still; those that do not are noted."""
+        catalogue = self._shop.catalogue
+        gone = []
+        for path, stamp in work.files:
+            try:
+                now = os.stat(path)  # noqa: PTH116 – a path that need not be UTF-8
+            except OSError:
+                gone.append(path)
+                continue
+            if (now.st_size, now.st_mtime_ns, now.st_ctime_ns) == stamp:
+                return path
+            catalogue.rehash(path, (now.st_size, now.st_mtime_ns, now.st_ctime_ns))
+            self._shop.bell.ring()
+        for path in gone:
+            if not Path(path).exists() and Path(path).parent.exists():
+                catalogue.remove_files([path])
+        if gone:
+            time.sleep(0.05)  # a root that went away: the scanner finds out; do not spin until then
+        return None
+
+    def _job(self, what: Task, work: Work, path: str) -> Job | None:
+        catalogue, models = self._shop.catalogue, self._shop.models
+        if what == "index":
+            return Job(work, *models.for_new(), path)
+        for row in catalogue.models():
+            if row.state == "answering" and catalogue.lacks(work.hash, row.id):
+                return Job(work, *models.answering(), path, catalogue.pieces(work.hash))
+        building = models.building()
+        if building is None:
+            return None
+        return Job(work, *building, path, catalogue.pieces(work.hash))
+
+    def _decode(self, job: Job) -> None:
+        """Send everything of a content to the model, some chunks at a time."""
+        from data import reader
+
+        sandbox = self._shop.sandbox
+        path, kind = Path(job.path), job.work.kind
+        frames = job.embedder.max_frames
+        side = min(getattr(job.embedder.inner, "max_side", SIDE[kind]), SIDE[kind])
+        count = GROUP[kind]
+        patience = 60.0 + job.work.size / 20e6
+        if job.pieces is not None:
+            own = [p for p in job.pieces if p.same_as is None]
+            specs = [reader.ChunkSpec(p.ordinal, p.start_s, p.end_s, p.page) for p in own]
+        elif kind == "video":
+            found = sandbox.submit(
+                reader.outline,
+                path,
+                kind,
+                window_s=self._window_s,
+                overlap_s=self._overlap_s,
+                timeout_s=patience,
+            ).result()
+            specs = list(found.chunks)
+            job.facts = _facts(found)
+        else:
+            found, first = sandbox.submit(
+                reading.first_look,
+                path,
+                kind,
+                count,
+                window_s=self._window_s,
+                overlap_s=self._overlap_s,
+                max_frames=frames,
+                max_side=side,
+                timeout_s=patience,
+                urgent=True,
+            ).result()
+            specs = list(found.chunks)
+            job.facts = _facts(found)
+            self._send(job, first, None)
+            specs = specs[count:]
+        self._decode_groups(job, [specs[i : i + count] for i in range(0, len(specs), count)], side)
+
+    def _decode_groups(self, job: Job, groups: list[list[ChunkSpec]], side: int) -> None:
+        from data import reader
+
+        path, kind = Path(job.path), job.work.kind
+        last: Shown | None = None
+        missed: MediaError | None = None
+        for group in groups:
+            if self._shop.bell.stopped() or job.error:
+                job.dropped = self._shop.bell.stopped()
+                return
+            self._shop.turns.give_way()
+            if kind == "video":
+                self._quick_ones()
+            try:
+                chunks = self._shop.sandbox.submit(
+                    reader.decode,
+                    path,
+                    kind,
+                    group,
+                    max_frames=job.embedder.max_frames,
+                    max_side=side,
+                    timeout_s=60.0 + 15.0 * len(group),
+                    urgent=kind != "video",
+                ).result()
+            except MediaError as error:
+                if error.cause in (*GONE, "closed"):
+                    raise
+                missed = error
+                continue
+            last = self._send(job, chunks, last)
+        if missed is not None and not job.done and job.sent == 0:
+            raise missed
+        if missed is not None:
+            job.facts["error"] = f"some of it could not be read: {missed}"
+
+    def _quick_ones(self) -> None:
+        """Photos and pages that came while a long video is being read."""
+        while not self._shop.bell.stopped():
+            task = self._agenda.claim(quick=True)
+            if task is None:
+                return
+            self._do(*task)
+
+    def _send(self, job: Job, chunks: list[Chunk], last: Shown | None) -> Shown | None:
+        """Hand decoded chunks on. A video window that shows what the last embedded one showed shares its
+        vector; returns that last one and its signature."""
+        from data import reader
+
+        known = {p.ordinal: p for p in job.pieces or ()}
+        for chunk in chunks:
+            spec = chunk.spec
+            if chunk.thumbnail and (job.pieces is None):
+                self._shop.thumbnails.put(job.work.hash, spec.ordinal, chunk.thumbnail)
+            job.sent += 1
+            if job.work.kind == "video" and job.pieces is None:
+                seen = reading.signature(chunk.frames)
+                if last is not None and reading.still(last[1], seen):
+                    job.done[spec.ordinal] = new_chunk(spec, chunk.text, NO_VECTOR, same_as=last[0])
+                    continue
+                last = (spec.ordinal, seen)
+            if spec.ordinal in known and known[spec.ordinal].text:
+                chunk = replace(chunk, text=known[spec.ordinal].text)
+            item = Item(job, chunk, reader.to_input(chunk, job.work.kind), chunk.frames.nbytes)
+            self._decoded.put(item, self._shop.bell.stopped)
+        return last
+
+    def _is_about_the_path(self, job: Job, error: MediaError) -> bool:
+        """Whether the content may still be good: the file went away, or cannot be opened by us."""
+        if error.cause == "closed":
+            job.dropped = True
+            return True
+        if error.cause not in GONE:
+            return False
+        job.dropped = True
+        if error.cause == "gone":
+            if Path(job.path).parent.exists() and not Path(job.path).exists():
+                self._shop.catalogue.remove_files([job.path])
+        else:
+            self._shop.catalogue.fail_path(job.path, str(error))
+            self._shop.tally.failed += 1
+        return True
+
+
+def _facts(found: Outline) -> dict[str, Any]:
+    """The columns of `content` that an outline fills."""
+    names = ("duration_s", "pages", "width", "height", "taken_at", "camera", "lat", "lon")
+    return {name: getattr(found, name) for name in names}

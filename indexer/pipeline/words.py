@@ -1,0 +1,86 @@
+"""A second look, at the lowest priority: words in pictures (OCR), and the vectors that take them in.
+
+Built around `model.ocr`, for photos and for pages whose text is in the picture. It knows
+nothing of searching for words (`indexer/words.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from data.media.kinds import MediaError
+from indexer.catalogue import Work
+from indexer.pipeline.agenda import Agenda
+from indexer.pipeline.jobs import GONE
+from indexer.pipeline.workshop import Workshop
+from indexer.vetting import embed_checked
+from model.embedder import ModelError
+
+OCR_SIDE = 1600
+
+TEXTLESS = 16
+"""A page with fewer characters than this is a scan: its words are in the picture."""
+
+
+class WordReader:
+    def __init__(self, shop: Workshop, agenda: Agenda, *, every: bool) -> None:
+        """`every`: also in pages that have their own text, and in videos."""
+        self._shop, self._agenda, self._every = shop, agenda, every
+        self.notice: str | None = None
+        """Why words in pictures are not read."""
+
+    def read(self, work: Work, path: str) -> None:
+        """Read the words of one content."""
+        from data import reader
+
+        read_text = _ocr()
+        if read_text is None:
+            return self._give_up("Words in pictures are not read: onnxruntime is not installed.")
+        row, embedder = self._shop.models.answering()
+        texts: dict[int, str] = {}
+        vectors: dict[int, np.ndarray] = {}
+        for piece in self._shop.catalogue.pieces(work.hash):
+            if len(piece.text.strip()) >= TEXTLESS and not self._every:
+                continue
+            if self._shop.bell.stopped():
+                return None
+            self._shop.turns.give_way()
+            spec = reader.ChunkSpec(piece.ordinal, piece.start_s, piece.end_s, piece.page)
+            try:
+                chunks = self._shop.sandbox.submit(
+                    reader.decode, Path(path), work.kind, [spec], max_frames=1, max_side=OCR_SIDE
+                ).result()
+            except MediaError as error:
+                if error.cause in (*GONE, "closed"):
+                    return None
+                continue
+            for chunk in chunks:
+                try:
+                    text = read_text(chunk.frames[0])
+                except ModelError as error:
+                    return self._give_up(f"Words in pictures are not read: {error}.")
+                if text.strip():
+                    texts[piece.chunk_id] = f"{piece.text}\n{text}".strip()
+                    if work.kind != "video":
+                        told = reader.to_input(replace(chunk, text=texts[piece.chunk_id]), work.kind)
+                        vectors[piece.chunk_id] = embed_checked(embedder, [told])[0]
+        self._shop.catalogue.words_read(work.hash, texts, row.id, vectors)
+        if texts:
+            self._shop.written()
+        return None
+
+    def _give_up(self, notice: str) -> None:
+        self.notice = notice
+        self._agenda.leave_words()
+
+
+def _ocr() -> Callable[[np.ndarray], str] | None:
+    try:
+        from model.ocr import read_text
+    except ImportError:
+        return None
+    return read_text

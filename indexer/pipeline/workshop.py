@@ -1,0 +1,111 @@
+"""What the roles of the pipeline share: tools, a bell, and the trouble that makes all of them stand still.
+
+Built around two small objects with a lock each: the bell wakes who waits for work or for the
+end, the trouble is one sentence for a person. It knows nothing of what the roles do.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from indexer.catalogue import Catalogue
+from indexer.models import Models
+from indexer.pipeline.jobs import Pace, Tally
+from indexer.thumbnails import Thumbnails
+from indexer.turns import Turns
+
+if TYPE_CHECKING:
+    from data.media.sandbox import Sandbox
+
+log = logging.getLogger(__name__)
+
+PAUSE_S = 10.0
+"""After a full disk: how long until the next attempt."""
+
+
+class Bell:
+    """Rung when there may be work, and at the end."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._rings = 0
+        self._stop = threading.Event()
+
+    def ring(self) -> None:
+        """There may be work."""
+        with self._changed:
+            self._rings += 1
+            self._changed.notify_all()
+
+    def wait(self, seconds: float) -> None:
+        """Until it rings, at most so long."""
+        with self._changed:
+            rings = self._rings
+            self._changed.wait_for(lambda: self._rings != rings or self._stop.is_set(), seconds)
+
+    def stop(self) -> None:
+        self._stop.set()
+        self.ring()
+
+    def stopped(self) -> bool:
+        return self._stop.is_set()
+
+
+class Trouble:
+    """Why indexing stands still: a full disk, a broken model."""
+
+    def __init__(self) -> None:
+        self.told: str | None = None
+        """One sentence for a person."""
+        self._lock = threading.Lock()
+        self._until = 0.0
+        self._broken = False
+
+    def pause(self, told: str) -> None:
+        """Stand still for a while, then try again."""
+        if told != self.told:
+            log.warning(told)
+        self.told = told
+        self._until = time.monotonic() + PAUSE_S
+
+    def model_broke(self, told: str) -> None:
+        """Stand still until `forget`."""
+        with self._lock:
+            self._broken = True
+            self.pause(told)
+
+    def written(self) -> None:
+        """A content was written, so the disk is well; that does not mend a model that broke after it."""
+        with self._lock:
+            if not self._broken:
+                self.told = None
+
+    def forget(self) -> None:
+        """Try again now."""
+        self._broken = False
+        self._until = 0.0
+
+    def stands(self) -> bool:
+        return self._broken or time.monotonic() < self._until
+
+
+@dataclass(eq=False)
+class Workshop:
+    """The tools of all roles."""
+
+    catalogue: Catalogue
+    models: Models
+    sandbox: Sandbox
+    thumbnails: Thumbnails
+    turns: Turns
+    written: Callable[[], None]
+    """Called after each change of what can be found."""
+    bell: Bell = field(default_factory=Bell)
+    trouble: Trouble = field(default_factory=Trouble)
+    tally: Tally = field(default_factory=Tally)
+    pace: Pace = field(default_factory=Pace)

@@ -1,0 +1,103 @@
+"""The last role: a finished job to the catalogue, one transaction a content.
+
+Built around `Catalogue.write`, `add_embeddings` and `fail`: a content is there whole, or not at
+all. It knows nothing of how chunks and vectors were made.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+from dataclasses import replace
+
+from indexer.catalogue import NewChunk
+from indexer.pipeline.agenda import Agenda
+from indexer.pipeline.jobs import Job
+from indexer.pipeline.words import TEXTLESS
+from indexer.pipeline.workshop import Workshop
+from indexer.records import Kind
+
+log = logging.getLogger(__name__)
+
+
+class Writer:
+    def __init__(
+        self,
+        shop: Workshop,
+        agenda: Agenda,
+        finished: queue.Queue[Job | None],
+        *,
+        recipe: str,
+        ocr: str,
+    ) -> None:
+        """`recipe`: how videos are cut. `ocr`: off, auto or all."""
+        self._shop, self._agenda, self._finished = shop, agenda, finished
+        self._recipe, self._ocr = recipe, ocr
+
+    def step(self) -> None:
+        """Write one job; None in the queue is the end of the program."""
+        try:
+            job = self._finished.get(timeout=0.5)
+        except queue.Empty:
+            return
+        if job is None:
+            return
+        try:
+            if not job.dropped:
+                self._write(job)
+                self._shop.trouble.written()
+        finally:
+            self._agenda.release(job.work)
+        self._shop.bell.ring()
+
+    def _write(self, job: Job) -> None:
+        if job.error is None and not job.done and job.pieces is None:
+            job.error = "there is nothing in it to show"
+        if job.error is not None:
+            self._fail(job, job.error)
+            return
+        made = self._write_chunks(job) if job.pieces is None else self._add_vectors(job)
+        self._shop.tally.chunks += made
+        self._shop.tally.contents += 1
+        self._shop.pace.add(made, len(job.work.files))
+        self._shop.written()
+
+    def _fail(self, job: Job, reason: str) -> None:
+        self._shop.catalogue.fail(job.work.hash, reason)
+        self._shop.thumbnails.remove(job.work.hash)
+        self._shop.tally.failed += len(job.work.files)
+        log.info("%s: %s", job.path, reason)
+        self._shop.written()
+
+    def _write_chunks(self, job: Job) -> int:
+        chunks = [job.done[o] for o in sorted(job.done)]
+        chunks = [
+            replace(c, vector=job.done[c.same_as].vector) if c.same_as is not None else c for c in chunks
+        ]
+        ocr = "pending" if self._may_hold_words(job.work.kind, chunks) else "none"
+        made = self._shop.catalogue.write(
+            job.work.hash, job.facts, chunks, job.model.id, recipe=self._recipe, ocr=ocr
+        )
+        self._agenda.written_under(job.model.id)
+        self._shop.tally.reused += sum(c.same_as is not None for c in chunks)
+        return len(made)
+
+    def _add_vectors(self, job: Job) -> int:
+        pieces = job.pieces or []
+        vectors = {p.ordinal: job.done[p.ordinal].vector for p in pieces if p.ordinal in job.done}
+        for p in pieces:
+            if p.same_as in vectors:
+                vectors[p.ordinal] = vectors[p.same_as]
+        known = {p.ordinal: p.chunk_id for p in pieces}
+        catalogue = self._shop.catalogue
+        catalogue.add_embeddings(job.model.id, [known[o] for o in vectors], list(vectors.values()))
+        if len(vectors) < len(pieces):
+            catalogue.set_pending([job.work.hash])  # it cannot be read as it was: read it anew
+        return len(vectors)
+
+    def _may_hold_words(self, kind: Kind, chunks: list[NewChunk]) -> bool:
+        if self._ocr == "off":
+            return False
+        if self._ocr == "all":
+            return True
+        return kind == "image" or (kind == "pdf" and any(len(c.text.strip()) < TEXTLESS for c in chunks))

@@ -1,0 +1,140 @@
+"""How a library stands: its counts, its speed, and what a person should know about it.
+
+Built around counts that are taken anew when something changed, at most twice a second. It
+changes nothing and loads no model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import time
+from pathlib import Path
+from typing import Any
+
+from indexer.catalogue import Catalogue, Root
+from indexer.engines import Engines
+from indexer.indexing import Indexing
+from indexer.lookup import Counts
+from indexer.models import Models
+from indexer.pipeline import Pipeline
+from indexer.records import Status
+
+
+class Standing:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        models: Models,
+        indexing: Indexing,
+        engines: Engines,
+        data_dir: Path,
+        source: dict[str, Any],
+        boot: str,
+    ) -> None:
+        """`source`: the model that the user asked for. `boot`: this program's own id."""
+        self._catalogue, self._models, self._indexing = catalogue, models, indexing
+        self._engines, self._data_dir, self._source, self._boot = engines, data_dir, source, boot
+        self._counted: tuple[float, Counts] | None = None
+        self._weighed: tuple[float, int] | None = None
+
+    def status(self) -> Status:
+        counts = self._counts()
+        roots = [r for r in self._catalogue.roots() if r.state != "left_out"]
+        row = self._catalogue.answering()
+        pipeline = self._indexing.pipeline
+        chunks_s, files_s = pipeline.pace() if pipeline else (0.0, 0.0)
+        return Status(
+            files=counts.files,
+            images=counts.images,
+            videos=counts.videos,
+            pdfs=counts.pdfs,
+            chunks=counts.chunks,
+            reused=counts.reused,
+            failed=counts.failed,
+            ignored=counts.ignored,
+            pending=counts.pending,
+            model=row.name if row else str(self._source.get("name", "lite")),
+            roots=tuple(str(r.path) for r in roots),
+            bytes=self._bytes(),
+            boot=self._boot,
+            reading=pipeline.reading() if pipeline else (),
+            chunks_per_s=chunks_s,
+            seconds_left=counts.pending / files_s if counts.pending and files_s > 0 else None,
+            notices=tuple(self._told(roots, pipeline)),
+        )
+
+    def changed(self) -> None:
+        """Count anew at the next look."""
+        self._counted = None
+
+    def _counts(self) -> Counts:
+        known = self._counted
+        now = time.monotonic()
+        working = self._indexing.pipeline is not None
+        if known is None or now - known[0] > 2.0 or (now - known[0] > 0.5 and working):
+            known = (now, self._catalogue.counts())
+            self._counted = known
+        return known[1]
+
+    def _bytes(self) -> int:
+        """What the library takes on the disk; weighed once a minute."""
+        now = time.monotonic()
+        if self._weighed is None or now - self._weighed[0] > 60:
+            total = 0
+            for at, _, names in os.walk(self._data_dir):
+                for name in names:
+                    try:
+                        total += os.lstat(os.path.join(at, name)).st_size  # noqa: PTH118
+                    except OSError:
+                        continue
+            self._weighed = (now, total)
+        return self._weighed[1]
+
+    def _told(self, roots: list[Root], pipeline: Pipeline | None) -> list[str]:
+        told = list(self._indexing.notices)
+        for r in roots:
+            if r.state == "away":
+                told.append(
+                    f"{r.path} is not there now; what is indexed of it is kept. "
+                    f"To take it out: sightline forget {shlex.quote(str(r.path))}"
+                )
+        told += self._indexing.keeper.notices()
+        if pipeline is not None:
+            told += [n for n in (pipeline.trouble, pipeline.ocr_notice) if n]
+            unread = self._catalogue.unread_count() if pipeline.ocr != "off" else 0
+            if unread and not pipeline.ocr_notice:
+                told.append(
+                    f"Reading the words in {unread:,} pictures and scans; they are found by their looks."
+                )
+        if self._models.notice:
+            told.append(self._models.notice)
+        told += self._model_notices()
+        if self._engines.trouble:
+            told.append(self._engines.trouble)
+        return told
+
+    def _model_notices(self) -> list[str]:
+        rows = self._catalogue.models()
+        answering = next((m for m in rows if m.state == "answering"), None)
+        building = next((m for m in rows if m.state == "building"), None)
+        if answering is None:
+            return []
+        if building is not None:
+            total = self._catalogue.counts().chunks
+            done = total - self._catalogue.lacking(building.id)
+            return [
+                f"Changing the model to {building.name}: {done:,} of {total:,} pieces done; "
+                f"{answering.name} answers until then."
+            ]
+        if json.loads(answering.source) != self._source:
+            name = self._source.get("name", "lite")
+            return [
+                f"Answers come from {answering.name}, which indexed this library; "
+                f"`sightline index --model {name}` changes it to {name}."
+            ]
+        lacking = self._catalogue.lacking(answering.id)
+        if lacking:
+            return [f"{lacking:,} pieces have no embedding yet and are found by their words only."]
+        return []
