@@ -21,6 +21,7 @@ from fastapi.responses import FileResponse, RedirectResponse, Response
 from starlette.background import BackgroundTask
 
 from app.api import BadRequest, Json
+from app.playing import STRETCH_S, Stretches
 from app.rendering import cut_clip, image_webp, page_layer, page_webp
 from indexer.records import ChunkInfo, FileInfo
 
@@ -95,7 +96,8 @@ def routes(library: Any) -> APIRouter:
     """The router over one library."""
     media = APIRouter(tags=["files"])
     renderer = Renderer()
-    media.renderer = renderer  # type: ignore[attr-defined]  # the server closes it
+    stretches = Stretches(Renderer())
+    media.renderer, media.stretches = renderer, stretches  # type: ignore[attr-defined]  # the server closes them
 
     @media.get("/media/{file_id}")
     def file(file_id: int, download: bool = False) -> Response:
@@ -153,6 +155,17 @@ def routes(library: Any) -> APIRouter:
         if info.kind != "pdf" or not 1 <= n <= (info.pages or 10**6):
             raise Gone(f"{info.path.name} has no page {n}.")
         return info
+
+    @media.get("/play/{file_id}/{n}.mp4")
+    async def play(file_id: int, n: int) -> Response:
+        """Stretch `n` (from 0, of 20 seconds each) of a video that no browser plays, as MP4."""
+        info = await asyncio.to_thread(open_file, library, file_id)
+        if info.kind != "video":
+            raise Gone(f"{info.path.name} is not a video.")
+        if not 0 <= n * STRETCH_S < (info.duration_s or 1e5):
+            raise Gone(f"{info.path.name} ends before {n * STRETCH_S:.0f} s.")
+        made = await stretches.get(info, n)
+        return FileResponse(made, media_type="video/mp4", headers={"cache-control": "private, max-age=300"})
 
     @media.get("/clip/{chunk_id}.mp4")
     async def clip(

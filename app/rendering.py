@@ -13,6 +13,8 @@ from typing import Any
 
 WEB_SIDE = 2048
 """Longest side in pixels of an image made for the viewer when the browser cannot show the original."""
+PLAYED_SIDE = 1280
+"""Of a video: what two cores encode faster than it plays."""
 
 
 def page_webp(path: Path, page: int, width: int) -> bytes:
@@ -58,3 +60,11 @@ def cut_clip(path: Path, start_s: float, end_s: float, target: Path, exact: bool
     from data.media.clip import cut
 
     return cut(path, start_s, end_s, target, reencode=exact)
+
+
+def play_stretch(path: Path, start_s: float, end_s: float, target: Path) -> tuple[float, float]:
+    """Write [start_s, end_s) of a video to `target` as an MP4 that every browser plays (H.264, AAC)."""
+    from data.media.clip import Cut, join
+
+    ((_, length),) = join([Cut(path, start_s, end_s)], target, max_side=PLAYED_SIDE)
+    return start_s, start_s + length

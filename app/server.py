@@ -150,6 +150,7 @@ def create_app(
             await asyncio.gather(task, return_exceptions=True)
             api_routes.lane.close()  # type: ignore[attr-defined]
             media_routes.renderer.close()  # type: ignore[attr-defined]
+            media_routes.stretches.close()  # type: ignore[attr-defined]
 
     app = FastAPI(
         title="Sightline", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,

@@ -1,25 +1,41 @@
 // A video, playing at the second that was found, the other matching moments marked on its timeline.
+// What the browser cannot play (AVI, HEVC …) comes from the server in stretches that it can, one after the other.
 
 import * as api from "./api.js";
 import { h } from "./dom.js";
 import { clock, place } from "./format.js";
 import { instead, searching } from "./viewer.js";
 
+const STRETCH_S = 20;
+
 /** @param {import("./app.js").Page} page @param {import("./types").Hit} hit @returns {import("./viewer.js").Stage} */
 export function showVideo(page, hit) {
   const start = hit.start_s ?? 0;
   const video = h("video", { controls: true, playsinline: true, preload: "auto", "aria-label": hit.title, poster: hit.thumb_url });
-  const frame = h("div", { class: "video" }, video);
+  const wait = h("p", { class: "converting", role: "status", hidden: true }, "Converting it for this browser …");
+  const frame = h("div", { class: "video" }, video, wait);
   const head = h("span", { class: "head", "aria-hidden": "true" });
   const line = h("div", { class: "line" }, head);
   const foot = h("div", { class: "timeline", role: "group", "aria-label": "Matching moments" }, line);
   let duration = hit.duration_s ?? 0;
   let closed = false;
+  /** Where the stretch that plays begins; null: the file itself plays. @type {number | null} */
+  let stretch = null;
 
+  // a browser may refuse sound before the first click on the page; the moment matters more than the sound
+  const play = () => video.play().catch(() => { video.muted = true; video.play().catch(() => {}); });
   const seek = (/** @type {number} */ second) => {
-    video.currentTime = second;
-    // a browser may refuse sound before the first click on the page; the moment matters more than the sound
-    video.play().catch(() => { video.muted = true; video.play().catch(() => {}); });
+    if (stretch === null) video.currentTime = second;
+    else if (second >= stretch && second < stretch + STRETCH_S) video.currentTime = second - stretch;
+    else watch(second);
+    play();
+  };
+  /** Play from a second on what the server converts. @param {number} second */
+  const watch = (second) => {
+    const number = Math.floor(second / STRETCH_S);
+    stretch = number * STRETCH_S;
+    wait.hidden = false;
+    video.src = `/play/${hit.file_id}/${number}.mp4#t=${second - stretch}`;
   };
   const draw = (/** @type {import("./types").Hit[]} */ hits) => {
     const marks = hits.map((one) => mark(one));
@@ -40,20 +56,33 @@ export function showVideo(page, hit) {
     seek(((event.clientX - box.left) / box.width) * duration);
   });
   video.addEventListener("loadedmetadata", () => {
+    if (stretch !== null) return void play();
+    if (!video.videoWidth) return watch(start); // only its sound can be played
     if (Number.isFinite(video.duration)) duration = video.duration;
     if (Math.abs(video.currentTime - start) > 0.05) video.currentTime = Math.min(start, Math.max(0, duration - 0.1));
+    begin();
+  });
+  video.addEventListener("playing", () => (wait.hidden = true));
+  video.addEventListener("ended", () => {
+    if (stretch !== null && stretch + STRETCH_S < duration) seek(stretch + STRETCH_S);
+  });
+  const begin = () => {
     if (duration) draw([hit]);
-    seekless();
+    play();
     moments();
-  }, { once: true });
-  const seekless = () => video.play().catch(() => { video.muted = true; video.play().catch(() => {}); });
+  };
   video.addEventListener("timeupdate", () => {
     if (!duration) return;
-    head.style.left = `${(100 * video.currentTime) / duration}%`;
-    head.title = clock(video.currentTime);
+    const now = (stretch ?? 0) + video.currentTime;
+    head.style.left = `${(100 * now) / duration}%`;
+    head.title = clock(now);
   });
   video.addEventListener("error", () => {
     if (closed) return;
+    if (stretch === null && video.error?.code === MediaError.MEDIA_ERR_SRC_NOT_SUPPORTED) {
+      watch(start);
+      return begin();
+    }
     fetch(`/media/${hit.file_id}`, { method: "GET", headers: { range: "bytes=0-0" } }).then(
       (answer) => frame.replaceChildren(instead(hit, answer.ok
         ? `This browser cannot play the format of ${hit.title}.`
@@ -82,7 +111,7 @@ export function showVideo(page, hit) {
     foot,
     key(event) {
       if (event.key === " " && event.target !== video) {
-        if (video.paused) seekless();
+        if (video.paused) play();
         else video.pause();
         return true;
       }

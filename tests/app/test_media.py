@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from app.media import Renderer
+from app.playing import Stretches
 from app.rendering import cut_clip, page_layer, page_webp
 from data.media.video import probe, sample_frames
+from indexer.library import Library
 from tests.media import draw_pdf, draw_video, time_of
 
 
@@ -166,6 +170,42 @@ def test_clips_are_served_and_leave_nothing_behind(
     assert list(Path(tempfile.gettempdir()).glob("sightline-clip-*")) == []
     for asked in ({"start": 5, "end": 5}, {"start": 0, "end": 1e6}, {"start": 9, "end": 2}):
         assert client.get(f"/clip/{video['chunk_id']}.mp4", params=asked).status_code == 400
+
+
+def test_a_video_that_no_browser_plays_comes_in_stretches_that_it_does(
+    client: TestClient, video: dict[str, Any], tmp_path: Path
+) -> None:
+    second = client.get(f"/play/{video['file_id']}/1.mp4")
+    assert second.status_code == 200 and second.headers["content-type"] == "video/mp4"
+    (tmp_path / "stretch.mp4").write_bytes(second.content)
+    assert probe(tmp_path / "stretch.mp4").duration_s == pytest.approx(20.0, abs=0.4)
+    frames, _ = sample_frames(tmp_path / "stretch.mp4", 0, 0.1, 1)
+    assert time_of(frames[0]) == pytest.approx(20.0, abs=0.21)
+    part = client.get(f"/play/{video['file_id']}/1.mp4", headers={"range": "bytes=0-99"})
+    assert part.status_code == 206 and part.content == second.content[:100]
+    assert client.get(f"/play/{video['file_id']}/9.mp4").status_code == 404
+    assert client.get(f"/play/{hit(client, 'red square', 'image')['file_id']}/0.mp4").status_code == 404
+
+
+def test_stretches_are_made_once_and_the_oldest_are_forgotten(
+    library: Library, video: dict[str, Any]
+) -> None:
+    file = library.file(video["file_id"])
+    assert file is not None
+
+    async def watch() -> tuple[list[Path], list[Path]]:
+        stretches = Stretches(Renderer(), most_bytes=1)
+        try:
+            twice = await asyncio.gather(stretches.get(file, 0), stretches.get(file, 0))
+            await stretches.get(file, 1)
+            return twice, list(twice[0].parent.iterdir())
+        finally:
+            stretches.close()
+
+    twice, kept = asyncio.run(watch())
+    assert twice[0] == twice[1]
+    assert [f.name[-6:] for f in kept] == ["-1.mp4"]
+    assert not kept[0].parent.exists()
 
 
 def test_pages_are_drawn_at_the_size_asked_for(tmp_path: Path) -> None:

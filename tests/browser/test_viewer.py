@@ -7,9 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.conftest import Server, shot, until
+from tests.media import draw_video
 
 pytestmark = pytest.mark.browser
 
@@ -34,6 +35,28 @@ def test_a_click_on_a_video_card_plays_it_at_its_second(page: Page, server: Serv
     until(page, ".viewer video", "!it.paused && it.currentTime > 0 && it.readyState >= 3")
     assert later["start_s"] - 0.1 <= time_of(page) <= later["start_s"] + 5
     shot(page, "video")
+
+
+@pytest.mark.parametrize("name, codec", [("old.avi", "mpeg4"), ("phone.mp4", "libx265")])
+def test_a_video_that_this_browser_cannot_play_plays_at_its_second_all_the_same(
+    context: BrowserContext, empty: Server, tmp_path: Path, name: str, codec: str
+) -> None:
+    draw_video(tmp_path / "films" / name, 66, 5, codec=codec)
+    empty.served.index([tmp_path / "films"])
+    later = max(hits(empty, q=name.split(".")[0]), key=lambda hit: hit["start_s"])
+    assert later["start_s"] > 20
+    page = context.new_page()
+    page.goto(f"{empty.url}/open/{later['chunk_id']}")
+    until(page, ".viewer video", "!it.paused && it.currentTime > 0")
+    number = int(later["start_s"] // 20)
+    address, second = page.locator(".viewer video").evaluate("(it) => [it.src, it.currentTime]")
+    assert f"/play/{later['file_id']}/{number}.mp4" in address
+    assert later["start_s"] - 0.3 <= 20 * number + second <= later["start_s"] + 5
+    line = page.locator(".timeline .line").bounding_box()
+    assert line
+    page.mouse.click(line["x"] + 2, line["y"] + line["height"] / 2)
+    until(page, ".viewer video", "it.src.includes('/0.mp4') && !it.paused && it.currentTime > 0")
+    expect(page.locator(".viewer .converting")).to_be_hidden()
 
 
 def test_the_other_moments_are_marked_on_the_timeline_and_lead_there(page: Page, server: Server) -> None:
