@@ -78,15 +78,21 @@ class Vocabulary:
 
 
 def edits(a: str, b: str, most: int) -> int:
-    """Edit distance with swapped neighbours as one edit (optimal string alignment); > `most` when farther."""
-    if abs(len(a) - len(b)) > most:
+    """How many slips make one word the other; > `most` when it takes more.
+
+    A slip is a letter left out, put in, or taken for its neighbour on the keyboard or for one that sounds
+    alike; or two letters swapped (optimal string alignment). Any other letter in a letter's place counts as
+    two: "tower" is not a mistyped "power" or "towel" but a word of its own. So is another first letter.
+    """
+    if abs(len(a) - len(b)) > most or a[:1] != b[:1]:
         return most + 1
     two_before: list[int] = []
     before = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
         now = [i]
         for j, y in enumerate(b, 1):
-            cost = min(before[j] + 1, now[j - 1] + 1, before[j - 1] + (x != y))
+            other = 0 if x == y else 1 if y in _ALIKE.get(x, "") else 2
+            cost = min(before[j] + 1, now[j - 1] + 1, before[j - 1] + other)
             if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
                 cost = min(cost, two_before[j - 2] + 1)
             now.append(cost)
@@ -94,6 +100,25 @@ def edits(a: str, b: str, most: int) -> int:
             return most + 1
         two_before, before = before, now
     return before[-1]
+
+
+def _alike() -> dict[str, str]:
+    """Letter -> letters that fingers or ears take for it."""
+    result: dict[str, str] = {}
+    rows = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+    for number, row in enumerate(rows):
+        for at, letter in enumerate(row):
+            below = rows[number + 1][max(0, at - 1) : at + 1] if number < 2 else ""
+            for other in row[at + 1 : at + 2] + below:
+                result[letter] = result.get(letter, "") + other
+                result[other] = result.get(other, "") + letter
+    for group in ("aeiouy", "ckqsxz", "td", "pb", "fv", "gj", "mn", "vw"):
+        for letter in group:
+            result[letter] = result.get(letter, "") + group.replace(letter, "")
+    return result
+
+
+_ALIKE = _alike()
 
 
 def _pieces(word: str) -> set[str]:

@@ -98,6 +98,24 @@ def test_a_typing_error_is_forgiven_in_long_words_only(texts: Texts) -> None:
     assert texts.find("feez") == {}
 
 
+def test_a_word_that_nobody_wrote_is_not_taken_for_a_near_one(texts: Texts) -> None:
+    """ "tower" is no mistyped "power" although one letter makes it so; "pwoer" is."""
+    digest = b"powered".ljust(32, b"0")
+    catalogue = texts.catalogue
+    catalogue.note(catalogue.set_root(Path("/docs")), [Found("/docs/p.pdf", "pdf", (2, 2, 2))])
+    catalogue.hashed([(w, w.stamp, digest) for w in catalogue.unhashed(9)])
+    model = catalogue.answering()
+    assert model is not None
+    text = "The pump is powered by the sun."
+    (texts.ids["pump"],) = catalogue.write(
+        digest, {}, [NewChunk(0, np.ones(4) / 2, page=1, text=text)], model.id
+    )
+    assert texts.find("powered") == {"pump": ALL}
+    assert texts.find("powerde") == {"pump": ALL}
+    assert texts.find("tower") == {}
+    assert texts.find("church", "tower") == {}
+
+
 def test_the_beginning_of_a_word_is_enough(texts: Texts) -> None:
     assert texts.find("suspen") == {"letter": ALL}
 
