@@ -16,6 +16,7 @@ from typing import Any
 
 from app.api import MAX_HITS, BadRequest, Upload, build_query, place_for, upload_folder
 from indexer.records import Answer, LibraryError
+from model.embedder import InputRejected, ModelError
 
 MAGIC = (
     (b"%PDF-", ".pdf"),
@@ -108,7 +109,7 @@ def told(call: Callable[[], Answer], origin: str) -> str:
 
     try:
         answer = call().to_json()
-    except (LibraryError, MediaError, BadRequest) as error:
+    except (LibraryError, MediaError, ModelError, InputRejected, BadRequest) as error:
         return _text({"error": str(error)})
     for hit in answer["hits"]:
         hit["thumb_url"], hit["open_url"] = origin + hit["thumb_url"], origin + hit["open_url"]

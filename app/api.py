@@ -357,8 +357,11 @@ def error_answers(app: Any) -> None:
     """Errors of ours as one sentence of JSON with the status that fits."""
     from app.security import BodyTooLarge
     from data.media.kinds import MediaError
+    from model.embedder import InputRejected, ModelError
 
     statuses: dict[type[Exception], int] = {
+        ModelError: 503,
+        InputRejected: 400,
         BadRequest: 400,
         LibraryError: 400,
         MediaError: 400,

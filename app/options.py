@@ -22,7 +22,9 @@ Folders = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option(help="lite (built in), vlm2vec-v2, a hub id or a folder; see `sightline models`."),
+    typer.Option(
+        help="lite (built in), vlm2vec-v2, a hub id, a folder, or a server's address; see `sightline models`."
+    ),
 ]
 DataDir = Annotated[Path | None, typer.Option(help="Where the library is kept.")]
 Base = Annotated[
@@ -34,6 +36,10 @@ Host = Annotated[
     str | None, typer.Option(help="Address to serve on; another than this machine demands a token.")
 ]
 Port = Annotated[int | None, typer.Option(help="Port to serve on.")]
+Names = Annotated[
+    list[str] | None,
+    typer.Option("--name", metavar="HOST", help="A further host name it is reached by, as behind a proxy."),
+]
 NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Do not open the browser.")]
 Threads = Annotated[int | None, typer.Option(help="Processor threads for indexing.")]
 Nice = Annotated[bool | None, typer.Option("--nice/--no-nice", help="Give way to other programs.")]

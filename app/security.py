@@ -94,9 +94,16 @@ class Guard:
     """
 
     def __init__(
-        self, app: ASGIApp, *, token: str | None, host: str, port: int, names: Iterable[str] = ()
+        self,
+        app: ASGIApp,
+        *,
+        token: str | None,
+        host: str,
+        port: int,
+        names: Iterable[str] = (),
+        body_limit: int = BODY_LIMIT,
     ) -> None:
-        self.app = app
+        self.app, self.body_limit = app, body_limit
         self.token = token
         self.cookie = f"sightline-{port}"  # cookies do not know ports: two libraries, two names
         self.names = {"localhost", *(name.lower() for name in names)}
@@ -117,7 +124,7 @@ class Guard:
         if refusal is not None:
             await _answer(send, *refusal)
             return
-        limit = UPLOAD_LIMIT if scope["path"] == "/api/search" else BODY_LIMIT
+        limit = UPLOAD_LIMIT if scope["path"] == "/api/search" else self.body_limit
         if int(headers.get("content-length") or 0) > limit:
             await _answer(
                 send, 413, f"That is more than {limit // MIB} MB. Send a smaller file, or a cut of it."

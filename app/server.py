@@ -12,6 +12,7 @@ import asyncio
 import logging
 import os
 import secrets
+import socket
 import sys
 import threading
 import time
@@ -211,24 +212,8 @@ class AddressInUse(LibraryError):
     """The port is taken; one sentence that says what to do."""
 
 
-def serve(
-    library: Any,
-    host: str = "127.0.0.1",
-    port: int = 7860,
-    open_browser: bool = True,
-    token: str | None = None,
-    names: Iterable[str] = (),
-) -> None:
-    """Serve the library until interrupted. On a host other than loopback a token is made when none is given.
-
-    Raises AddressInUse before anything is started when the port is taken.
-    """
-    import socket
-
-    import uvicorn
-
-    if token is None and not is_loopback(host):
-        token = make_token()
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises AddressInUse when the port is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     if os.name != "nt":
@@ -241,6 +226,26 @@ def serve(
             f"Cannot listen on {host}:{port} ({error.strerror}); choose another with --port or --host."
         ) from error
     listener.listen(512)
+    return listener
+
+
+def serve(
+    library: Any,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    open_browser: bool = True,
+    token: str | None = None,
+    names: Iterable[str] = (),
+) -> None:
+    """Serve the library until interrupted. On a host other than loopback a token is made when none is given.
+
+    Raises AddressInUse before anything is started when the port is taken.
+    """
+    import uvicorn
+
+    if token is None and not is_loopback(host):
+        token = make_token()
+    listener = listen(host, port)
     port = listener.getsockname()[1]
     app = create_app(library, token=token, host=host, port=port, names=names)
     where = address(host, port, token)

@@ -34,6 +34,10 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=7860, ge=0, le=65535)
     token: str | None = None
+    names: str = ""
+    """Further host names that this server is reached by, with commas: behind a proxy, in a container."""
+    model_token: str | None = None
+    """For a model on another machine: `--model https://…`."""
 
     def library(self) -> dict[str, Any]:
         """The arguments of `Library.open` that these settings give."""
@@ -50,7 +54,11 @@ class Settings(BaseSettings):
             "overlap_s": self.overlap,
             "poll": self.poll,
             "ocr": self.ocr,
+            "model_token": self.model_token,
         }
+
+    def host_names(self) -> tuple[str, ...]:
+        return tuple(name for name in self.names.replace(",", " ").split() if name)
 
 
 def read(**given: Any) -> Settings:

@@ -155,6 +155,7 @@ def progress(quiet: bool) -> Iterator[Callable[[Status], None] | None]:
             most = max(most, status.pending)
             left = f", {clock(status.seconds_left)} left" if status.seconds_left else ""
             reading = Path(status.reading[0]).name if status.reading else ""
+            reading = next((n for n in status.notices if n.startswith("The model server")), reading)
             bar.update(
                 task,
                 total=most or None,

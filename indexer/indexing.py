@@ -18,10 +18,11 @@ from indexer.lock import OwnerLock
 from indexer.models import Models
 from indexer.pipeline import Pipeline
 from indexer.pipeline.jobs import Tally
+from indexer.pipeline.workshop import AWAY_S
 from indexer.records import LibraryError
 from indexer.scanner import Scan
 from indexer.thumbnails import Thumbnails
-from model.embedder import ModelError
+from model.embedder import ModelAway, ModelError
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +94,8 @@ class Indexing:
                     raise errors[0]
                 if pipeline.trouble:
                     raise LibraryError(pipeline.trouble)
+                if pipeline.waiting and not self._models.is_loaded():
+                    raise LibraryError(pipeline.waiting)  # it was never there: a wrong address, most likely
                 if told is not None and time.monotonic() - last >= PROGRESS_S:
                     last = time.monotonic()
                     told()
@@ -132,7 +135,7 @@ class Indexing:
                 return
         self.notices = []
         try:
-            self._working()
+            self._begin()
         except (ModelError, LibraryError) as error:
             self.notices = [str(error)]
             log.error("%s", error)
@@ -144,6 +147,18 @@ class Indexing:
                 swept = time.monotonic()
                 self.sweep()
 
+    def _begin(self) -> None:
+        """The pipeline at work, as soon as the model's server is there."""
+        while not self._closing.is_set():
+            try:
+                self._working()
+            except ModelAway as error:
+                self.notices = [f"{error} Indexing begins when it does."]
+                self._closing.wait(AWAY_S)
+            else:
+                self.notices = []
+                return
+
     def _working(self) -> Pipeline:
         """The pipeline, started; with the model registered where that may change something."""
         with self._guard:
@@ -153,6 +168,9 @@ class Indexing:
                 if self._models.is_switch():
                     try:
                         self._models.asked_for()
+                    except ModelAway:
+                        self.pipeline = None
+                        raise
                     except ModelError as error:
                         self.pipeline = None
                         raise LibraryError(str(error)) from error

@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,11 +66,13 @@ class Library:
         poll: bool = False,
         ocr: str = "auto",
         read_only: bool = False,
+        model_token: str | None = None,
     ) -> Library:
         """Open the library in `data_dir`, made when it is not there (unless `read_only`).
 
         `threads`: files decoded at a time; None: two. `poll`: scan every few seconds in place of
         watching. `ocr`: read words in pictures: off, auto (photos and scanned pages), all.
+        `model_token`: for a model on another machine (`model="https://…"`); it is not kept.
         Raises `LibraryError` in one sentence.
         """
         if ocr not in ("off", "auto", "all"):
@@ -89,6 +92,7 @@ class Library:
             poll,
             ocr,
             read_only,
+            partial(load_checked, token=model_token) if model_token else load_checked,
         )
 
     def __init__(

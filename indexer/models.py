@@ -9,15 +9,21 @@ It knows nothing of files or chunks.
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 from indexer.catalogue import Catalogue, ModelRow
 from indexer.turns import SharedEmbedder, Turns
-from model.embedder import Embedder, ModelError
+from model.embedder import Embedder, ModelAway, ModelError
+
+if TYPE_CHECKING:
+    from model.remote import RemoteEmbedder
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +34,79 @@ def load_checked(name: str, **options: Any) -> Embedder:
     """`model.load`, and the self-check. Raises `ModelError`."""
     from model import canary
     from model.embedder import load
+    from model.remote import RemoteEmbedder
 
     embedder = load(name, **options)
     canary.check(embedder)
+    if isinstance(embedder, RemoteEmbedder):
+        _check_against_own(embedder)
     return embedder
+
+
+def _check_against_own(remote: RemoteEmbedder) -> None:
+    """Where this machine has the very model of a server at hand, both must see alike."""
+    from model import canary, lite
+    from model.embedder import load
+
+    if remote.id != lite.current_id():
+        return  # loading gigabytes for six vectors is not worth it; the library remembers the canary instead
+    try:
+        own = load("lite")
+    except ModelError:
+        return
+    least = canary.agreement(own.embed(canary.inputs()), remote.canary)
+    if least < canary.SAME:
+        raise ModelError(
+            f"{remote.address} calls its model {remote.id}, and sees otherwise than the same model here"
+            " (cosine"
+            f" {least:.3f}; at least {canary.SAME} is asked): its vectors are not used. Update the older"
+            " of the two."
+        )
+
+
+def recognise(remote: RemoteEmbedder, catalogue: Catalogue, *, read_only: bool) -> None:
+    """Hold a server's model against what the library remembers of it, so that vectors of two never mix.
+
+    A model whose server names its weights must still give the vectors it gave when it was first used here.
+    One without a name of its own takes the id of the remembered canary that it agrees with, else a new one,
+    and the library then changes its model as for any other. Raises `ModelError`.
+    """
+    from model import canary
+    from model.remote import ChatServer
+
+    kept = catalogue.setting(REMEMBERED)
+    known: dict[str, str] = json.loads(kept) if kept else {}
+    if isinstance(remote, ChatServer):
+        for model_id, packed in known.items():
+            told = remote.id_of(model_id.partition("@canary-")[2].partition("-")[0])
+            if told == model_id and canary.agreement(_unpacked(packed), remote.canary) >= canary.SAME:
+                remote.id = model_id
+                return
+    elif remote.id in known:
+        least = canary.agreement(_unpacked(known[remote.id]), remote.canary)
+        if least < canary.SAME:
+            raise ModelError(
+                f"{remote.address} has {remote.id}, and sees otherwise than when this library first used it"
+                f" (cosine {least:.3f}; at least {canary.SAME} is asked): its vectors are not used."
+            )
+        return
+    if not read_only:
+        known[remote.id] = _packed(remote.canary)
+        catalogue.set_setting(REMEMBERED, json.dumps(known))
+
+
+REMEMBERED = "canaries"
+"""The setting that holds, by model id, what servers made of the canary's inputs."""
+
+
+def _packed(vectors: np.ndarray) -> str:
+    return f"{len(vectors)} {base64.b64encode(vectors.astype('<f2').tobytes()).decode()}"
+
+
+def _unpacked(packed: str) -> np.ndarray:
+    """float32 [n, dim]"""
+    rows, _, text = packed.partition(" ")
+    return np.frombuffer(base64.b64decode(text), "<f2").reshape(int(rows), -1).astype(np.float32)
 
 
 class Models:
@@ -70,7 +145,7 @@ class Models:
             row = self._catalogue.answering()
             if row is None:
                 return self.asked_for()
-            embedder = self._load(row.source)
+            embedder = self._of_row(row)
             if embedder.id == row.name:
                 return row, embedder
             # The same name gives other weights or another recipe now: its old vectors cannot be asked.
@@ -89,6 +164,8 @@ class Models:
         """The model for new contents: the one that answers, so that they are found at once."""
         try:
             return self.answering()
+        except ModelAway:
+            raise  # its server will be back; no other model takes its place meanwhile
         except ModelError as error:
             asked, embedder = self.asked_for()
             self.notice = (
@@ -122,9 +199,28 @@ class Models:
         if any(m.state == "building" for m in self._catalogue.models()):
             self._catalogue.promote(answering.id)
 
+    def is_loaded(self) -> bool:
+        """Whether any model has been loaded by now."""
+        return bool(self._loaded)
+
+    def _of_row(self, row: ModelRow) -> SharedEmbedder:
+        """The embedder behind a row; where its server is away, the one that is asked for if it has the same
+        model (it moved to another address, or is installed here now)."""
+        try:
+            return self._load(row.source)
+        except ModelAway:
+            if row.source == self._source:
+                raise
+            asked = self._load(self._source)
+            if asked.id != row.name:
+                raise
+            return asked
+
     def _load(self, source: str) -> SharedEmbedder:
         if source not in self._loaded:
             options = json.loads(source)
             embedder = self._loader(options.pop("name"), **options)
+            if hasattr(embedder, "canary"):  # a server's
+                recognise(cast("RemoteEmbedder", embedder), self._catalogue, read_only=self._read_only)
             self._loaded[source] = SharedEmbedder(embedder, self._turns)
         return self._loaded[source]

@@ -102,6 +102,8 @@ class Standing:
                 )
         told += self._indexing.keeper.notices()
         if pipeline is not None:
+            if pipeline.waiting:
+                told.append(f"{pipeline.waiting} Indexing waits for it and goes on by itself.")
             told += [n for n in (pipeline.trouble, pipeline.ocr_notice) if n]
             unread = self._catalogue.unread_count() if pipeline.ocr != "off" else 0
             if unread and not pipeline.ocr_notice:

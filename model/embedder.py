@@ -19,6 +19,14 @@ class ModelError(Exception):
     """A model cannot be loaded or used. `str(error)` is one sentence for a person."""
 
 
+class ModelAway(ModelError):
+    """A model on another machine does not answer now. It may soon: whoever can wait tries again."""
+
+
+class InputRejected(Exception):
+    """The model works, and will not have this input. `str(error)` says why."""
+
+
 @runtime_checkable
 class Embedder(Protocol):
     """Inputs to unit vectors.
@@ -49,15 +57,21 @@ def load(
     max_pixels: int | None = None,
     max_frames: int | None = None,
     compile: bool = False,
+    token: str | None = None,
 ) -> Embedder:
-    """Load a model by name (`lite`, `vlm2vec-v2`, `gme-2b`), hub id or local folder.
+    """Load a model by name (`lite`, `vlm2vec-v2`, `gme-2b`), hub id or local folder; or by the address of
+    a server that has it (`https://gpu-box:8000`), which may ask for a `token`.
 
     `base` overrides the base model that an adapter folder names; `dim` truncates
     Matryoshka models; `min_pixels`, `max_pixels` bound each picture (None: what the
     checkpoint says), `max_frames` the frames of a clip; `dtype` is auto, float32, bfloat16,
     float16 or int8; `compile` compiles a Qwen backbone at its first use. Raises
-    `ModelError` when files are missing or do not fit.
+    `ModelError` when files are missing or do not fit, `ModelAway` when a server does not answer.
     """
+    if name_or_path.startswith(("http://", "https://")):
+        from model.remote import connect
+
+        return connect(name_or_path, token=token, dim=dim, max_frames=max_frames)
     if name_or_path == "lite":
         from model.lite import LiteEmbedder
 

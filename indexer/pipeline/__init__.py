@@ -41,7 +41,7 @@ from indexer.records import LibraryError
 from indexer.schema import full_disk
 from indexer.thumbnails import Thumbnails
 from indexer.turns import Turns
-from model.embedder import ModelError
+from model.embedder import ModelAway, ModelError
 
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
@@ -129,6 +129,11 @@ class Pipeline:
         return self._shop.trouble.told
 
     @property
+    def waiting(self) -> str | None:
+        """Why it stands still and will go on by itself: the model's server is away. One sentence."""
+        return self._shop.trouble.waiting
+
+    @property
     def ocr_notice(self) -> str | None:
         return self._words.notice
 
@@ -153,6 +158,8 @@ class Pipeline:
                 step()
             except LibraryError as error:  # a full disk, a lock held too long
                 trouble.pause(str(error))
+            except ModelAway as error:
+                trouble.model_is_away(str(error))
             except ModelError as error:
                 trouble.model_broke(str(error))
             except OSError as error:

@@ -65,6 +65,7 @@ class Batcher:
                     self._embed(embedder, [item])
             return
         took = time.monotonic() - begun
+        self._shop.trouble.model_answered()
         if len(items) == self._batch or took > 2 * BATCH_S:
             self._batch = int(
                 min(max(1, len(items) * BATCH_S / max(took, 1e-3)), BATCH_MOST, 2 * self._batch)

@@ -68,6 +68,7 @@ class WordReader:
                     if work.kind != "video":
                         told = reader.to_input(replace(chunk, text=texts[piece.chunk_id]), work.kind)
                         vectors[piece.chunk_id] = embed_checked(embedder, [told])[0]
+                        self._shop.trouble.model_answered()
         self._shop.catalogue.words_read(work.hash, texts, row.id, vectors)
         if texts:
             self._shop.written()

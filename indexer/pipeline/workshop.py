@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 PAUSE_S = 10.0
 """After a full disk: how long until the next attempt."""
 
+AWAY_S = 3.0
+"""After a model's server did not answer."""
+
 
 class Bell:
     """Rung when there may be work, and at the end."""
@@ -62,6 +65,8 @@ class Trouble:
     def __init__(self) -> None:
         self.told: str | None = None
         """One sentence for a person."""
+        self.waiting: str | None = None
+        """Why it will go on by itself: the model's server is away. One sentence for a person."""
         self._lock = threading.Lock()
         self._until = 0.0
         self._broken = False
@@ -78,6 +83,17 @@ class Trouble:
         with self._lock:
             self._broken = True
             self.pause(told)
+
+    def model_is_away(self, told: str) -> None:
+        """Its server does not answer. What was in flight is pending again, and is tried soon."""
+        with self._lock:
+            if self.waiting is None:
+                log.warning(told)
+            self.waiting = told
+            self._until = time.monotonic() + AWAY_S
+
+    def model_answered(self) -> None:
+        self.waiting = None
 
     def written(self) -> None:
         """A content was written, so the disk is well; that does not mend a model that broke after it."""
