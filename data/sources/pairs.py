@@ -19,11 +19,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from data.sources.pair import Media, MediaKind, Pair, Side, SourceError
 from data.sources.rows import open_rows
-from data.sources.source import Source, register
+from data.sources.source import StoredRows, register
 from model.inputs import InputKind, Role
 
 MEDIA_KEYS: dict[str, MediaKind] = {"image": "image", "video": "video", "pdf": "page", "frames": "frames"}
@@ -32,7 +30,7 @@ _KIND_OF: dict[MediaKind, InputKind] = {"image": "image", "video": "video", "fra
 
 
 @register("pairs")
-class Pairs(Source):
+class Pairs(StoredRows):
     """Rows of `path` (a .jsonl or .parquet file, or a folder of one of them) as pairs."""
 
     def __init__(
@@ -50,17 +48,6 @@ class Pairs(Source):
             Path(media_root).expanduser() if media_root else (place if place.is_dir() else place.parent)
         )
         self._rows = open_rows(files, limit=limit)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    @property
-    def groups(self) -> np.ndarray:
-        return self._rows.groups
-
-    @property
-    def open_groups(self) -> int:
-        return self._rows.open_groups
 
     def __getitem__(self, row: int) -> Pair:
         fields = self._rows[row]

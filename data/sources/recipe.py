@@ -16,11 +16,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from data.sources.pair import IMAGE, VIDEO, Media, Pair, Side, SourceError
-from data.sources.rows import Row, Rows, open_rows
-from data.sources.source import Source
+from data.sources.rows import Row, open_rows
+from data.sources.source import Source, StoredRows
 
 MMEB_TOKEN = "<|image_1|>"
 
@@ -70,7 +68,7 @@ def open_subset(name: str, data_root: Path, limit: int | None = None) -> Source:
     return RecipeSource(subsets()[name], data_root, limit)
 
 
-class RecipeSource(Source):
+class RecipeSource(StoredRows):
     def __init__(self, subset: Subset, data_root: Path, limit: int | None = None) -> None:
         self.name, self.licence = subset.name, subset.licence
         repo = Path(data_root).expanduser() / subset.repo
@@ -81,21 +79,10 @@ class RecipeSource(Source):
                 f"`python -m data.download --root {data_root} --only train/{subset.name}`"
             )
         limits = [n for n in (limit, subset.limit) if n is not None]
-        self._rows: Rows = open_rows(files, subset.columns, min(limits) if limits else None)
+        self._rows = open_rows(files, subset.columns, min(limits) if limits else None)
         self._parse: Callable[[Row, int], Pair] = partial(
             PARSERS[subset.parser], subset=subset, media_root=repo / subset.media
         )
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    @property
-    def groups(self) -> np.ndarray:
-        return self._rows.groups
-
-    @property
-    def open_groups(self) -> int:
-        return self._rows.open_groups
 
     def __getitem__(self, row: int) -> Pair:
         try:

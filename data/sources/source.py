@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from data.sources.pair import Media, Pair, Side, SourceError
+from data.sources.rows import Rows
 
 
 class Source(ABC):
@@ -42,6 +43,23 @@ class Source(ABC):
     def open_groups(self) -> int:
         """How many groups may be read alternately at no extra cost."""
         return max(1, len(self))
+
+
+class StoredRows(Source):
+    """A source whose rows lie in files: the base of those that only say what a row means."""
+
+    _rows: Rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def groups(self) -> np.ndarray:
+        return self._rows.groups
+
+    @property
+    def open_groups(self) -> int:
+        return self._rows.open_groups
 
 
 class VisDocDataset(Source):
