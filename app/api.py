@@ -323,6 +323,22 @@ def routes(library: Any, gradio_ready: Callable[[], bool]) -> APIRouter:
         forgotten = library.forget(Path(path))
         return Json({"forgotten": forgotten, "roots": list(library.status().roots)})
 
+    @api.post("/clicks")
+    def clicked(q: Annotated[str, Body(max_length=MAX_TEXT)], chunk_id: Annotated[int, Body(ge=0)]) -> Json:
+        """That the words led to this chunk. Kept in the library's folder if the person agreed."""
+        return Json({"kept": library.clicks.add(q, chunk_id)})
+
+    @api.put("/clicks")
+    def keep_clicks(keep: Annotated[bool, Body(embed=True)]) -> Json:
+        """Agree that clicks are kept from now on, or stop it."""
+        library.clicks.keep(keep)
+        return Json({"keeps_clicks": library.clicks.kept, "clicks": len(library.clicks)})
+
+    @api.delete("/clicks")
+    def delete_clicks() -> Json:
+        """Delete every click that is kept."""
+        return Json({"deleted": library.clicks.delete()})
+
     @api.get("/browse")
     def browse(path: str = "") -> Json:
         """Completion for the path of a folder."""

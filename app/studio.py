@@ -161,6 +161,36 @@ def answer(
 
 
 @commands.command()
+def clicks(
+    keep: Annotated[
+        bool | None, typer.Option("--keep/--no-keep", help="Keep them from now on, or keep no more.")
+    ] = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete all that are kept.")] = False,
+    json_: Json = False,
+    model: Model = None,
+    data_dir: DataDir = None,
+) -> None:
+    """What you searched for and then opened, kept here to train a model with; off until you agree."""
+    from app import terminal
+
+    changes = delete or keep is not None
+    with opened(settings_of(model=model, data_dir=data_dir), read_only=not changes) as library:
+        kept = library.clicks
+        if keep is not None:
+            kept.keep(keep)
+        if delete:
+            terminal.err.print(f"{kept.delete()} clicks deleted.")
+        if json_:
+            print_json({"keeps_clicks": kept.kept, "clicks": len(kept)})
+            return
+        terminal.out.print(
+            f"{len(kept)} kept. From now on what you open after a search in words is kept, here only."
+            if kept.kept
+            else f"{len(kept)} kept, and no more will be. Begin with: sightline clicks --keep"
+        )
+
+
+@commands.command()
 def export(
     out: Out,
     format: Annotated[

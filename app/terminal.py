@@ -109,6 +109,9 @@ def show_status(status: Status) -> None:
         out.print(f"{status.pending} waiting to be read{left}")
     if status.failed:
         out.print(f"{status.failed} could not be read: sightline failures")
+    if status.clicks or status.keeps_clicks:
+        off = "" if status.keeps_clicks else "; no more are kept"
+        out.print(f"{status.clicks} clicks kept to train with{off}: sightline clicks")
     for notice in status.notices:
         out.print(f"Note: {escape(notice)}")
 

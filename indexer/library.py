@@ -13,12 +13,14 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexer import upkeep
 from indexer.catalogue import Catalogue
+from indexer.clicks import Clicks
 from indexer.engines import Engines
 from indexer.folders import Folders, absolute
 from indexer.indexing import Indexing
@@ -117,6 +119,7 @@ class Library:
                 ) from error
         self.data_dir, self.read_only = data_dir, read_only
         self.catalogue = Catalogue(data_dir / "catalogue.sqlite", read_only=read_only)
+        self.clicks = Clicks(data_dir, self.catalogue)
         self.boot = uuid.uuid4().hex[:12]
         self.thumbnails = Thumbnails(data_dir / "thumbnails")
         self._turns = Turns()
@@ -176,6 +179,7 @@ class Library:
         """
         self._may_write()
         forgotten = self._folders.forget(folder)
+        self.clicks.only_of(self.catalogue.hashes())
         self._indexing.noted()
         self._indexing.keeper.look()
         return forgotten
@@ -278,7 +282,7 @@ class Library:
 
     def status(self) -> Status:
         """The counts, and what a person should know; loads no model."""
-        return self._standing.status()
+        return replace(self._standing.status(), clicks=len(self.clicks), keeps_clicks=self.clicks.kept)
 
     def failures(self) -> list[Failure]:
         """Every file that could not be indexed, with its reason."""

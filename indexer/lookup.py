@@ -421,6 +421,11 @@ class Lookup:
             ).first()
         return None if row is None else (row.content_hash, row.ordinal)
 
+    def hashes(self) -> set[bytes]:
+        """Of all contents."""
+        with self.reader() as c:
+            return set(c.execute(sa.select(content.c.hash)).scalars())
+
     def setting(self, name: str) -> str | None:
         with self.reader() as c:
             return c.execute(sa.select(setting.c.value).where(setting.c.name == name)).scalar()

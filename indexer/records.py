@@ -167,6 +167,9 @@ class Status:
     seconds_left: float | None = None
     notices: tuple[str, ...] = ()
     """Sentences for a person: a root that is away, a watcher limit, a model switch under way."""
+    clicks: int = 0
+    """Searches and what was opened after them, kept to train with; only where `keeps_clicks` is or was."""
+    keeps_clicks: bool = False
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,15 @@ export const addRoot = (path) => request("/api/roots", body("POST", { path }));
 /** @param {string} path @returns {Promise<{forgotten: number, roots: string[]}>} */
 export const forgetRoot = (path) => request("/api/roots", body("DELETE", { path }));
 
+/** That words led to a chunk; the server keeps it only if the person agreed. @param {string} q @param {number} chunk_id */
+export const clicked = (q, chunk_id) => request("/api/clicks", body("POST", { q, chunk_id }));
+
+/** @param {boolean} keep @returns {Promise<{keeps_clicks: boolean, clicks: number}>} */
+export const keepClicks = (keep) => request("/api/clicks", body("PUT", { keep }));
+
+/** @returns {Promise<{deleted: number}>} */
+export const deleteClicks = () => request("/api/clicks", { method: "DELETE" });
+
 /** @returns {Promise<any[]>} */
 export const models = () => request("/api/models");
 

@@ -25,6 +25,8 @@ export class Library {
     this.now = h("div", { class: "now", role: "status" });
     this.faults = h("div", { class: "faults" });
     this.models = h("div", { class: "models" });
+    this.agreed = h("input", { type: "checkbox", onchange: () => this.agree() });
+    this.kept = h("p", { class: "quiet" });
     this.element = h("section", { class: "library", "aria-label": "Library" },
       h("h2", {}, "Folders"),
       h("p", { class: "quiet" }, "Everything below these folders is searched. Your files are only ever read."),
@@ -35,7 +37,12 @@ export class Library {
       this.now,
       h("h2", {}, "In the library"), this.counts,
       this.faults,
-      h("h2", {}, "Model"), this.models);
+      h("h2", {}, "Model"), this.models,
+      h("h2", {}, "Learning"),
+      h("div", { class: "learning" },
+        h("label", {}, this.agreed, "Learn from what I open"),
+        h("p", { class: "quiet" }, "Keeps the words you search for and what you open then, in the library's folder on this machine only, so that you can train a model of your own with them."),
+        this.kept));
   }
 
   /** Put the person where a path can be typed. */
@@ -61,6 +68,7 @@ export class Library {
     ]);
     this.counts.replaceChildren(...numbers.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
     this.draw_now(status);
+    this.draw_clicks(status);
     if (this.failed !== status.failed) this.draw_faults(status.failed);
   }
 
@@ -85,6 +93,35 @@ export class Library {
         h("p", { class: "quiet reading-now" }, status.reading.length ? "Now: " : "", ...status.reading.slice(0, 3).flatMap((path, n) => [n ? ", " : "", h("bdi", { title: path }, path.split(/[\\/]/).pop() ?? path)])));
     } else if (status.files) lines.unshift(h("p", { class: "quiet" }, "Everything is read. New and changed files are taken in as they come."));
     this.now.replaceChildren(...lines);
+  }
+
+  /** @param {{clicks: number, keeps_clicks: boolean}} status */
+  draw_clicks({ clicks, keeps_clicks }) {
+    this.agreed.checked = keeps_clicks;
+    const words = clicks ? `${counted(clicks, "click")} kept. ` : "";
+    if (this.kept.firstChild?.textContent === words) return;
+    this.kept.replaceChildren(words, clicks ? h("button", { type: "button", class: "secondary", onclick: () => this.delete_clicks() }, "Delete them") : "");
+  }
+
+  async agree() {
+    try {
+      const now = await api.keepClicks(this.agreed.checked);
+      if (this.page.status) Object.assign(this.page.status, now);
+      this.draw_clicks(now);
+    } catch (error) {
+      this.agreed.checked = !this.agreed.checked;
+      this.page.sorry(error);
+    }
+  }
+
+  async delete_clicks() {
+    try {
+      const { deleted } = await api.deleteClicks();
+      this.page.say(`${counted(deleted, "click")} deleted.`);
+      this.page.progress.ask();
+    } catch (error) {
+      this.page.sorry(error);
+    }
   }
 
   /** @param {number} failed */

@@ -205,7 +205,7 @@ export class Results {
     }
     const made = card(hit, {
       best, ranked,
-      open: (one) => this.page.go({ open: one.chunk_id }),
+      open: (one) => this.open(one),
       similar: (one) => this.similar(one.chunk_id),
     });
     this.cards.set(key, made);
@@ -267,6 +267,15 @@ export class Results {
     this.grown = performance.now();
     this.stale = false;
     this.searchNow();
+  }
+
+  /** Into the viewer. What words alone led to may be kept, if the person agreed. @param {Hit} hit */
+  open(hit) {
+    const { state, status } = this.page;
+    if (status?.keeps_clicks && state.q.trim() && !state.parts.length) {
+      api.clicked(state.q, hit.chunk_id).catch((error) => this.page.sorry(error));
+    }
+    this.page.go({ open: hit.chunk_id });
   }
 
   /** @param {number} chunk */

@@ -52,6 +52,8 @@ export interface Status {
   chunks_per_s: number;
   seconds_left: number | null;
   notices: string[];
+  clicks: number;
+  keeps_clicks: boolean;
   gradio: boolean;
 }
 

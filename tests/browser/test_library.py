@@ -120,3 +120,36 @@ def test_a_restarted_server_is_noticed_and_the_page_goes_on(page: Page, busy: tu
     page.get_by_role("searchbox").fill("red square")
     page.keyboard.press("Enter")
     expect(page.locator(".card .title").first).to_have_text("red square.jpg")
+
+
+def test_what_is_opened_is_kept_only_after_the_switch_is_turned(
+    page: Page, server: Server, library: Any
+) -> None:
+    def open_first(words: str) -> None:
+        page.goto(f"{server.url}/?q={words}")
+        page.locator(".card a.open").first.click()
+        expect(page.locator("dialog.viewer")).to_be_visible()
+
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/api/clicks" in request.url else None)
+    open_first("lighthouse")
+    assert not asked and len(library.clicks) == 0
+    page.goto(f"{server.url}/?view=library")
+    page.get_by_label("Learn from what I open").check()
+    try:
+        with page.expect_response("**/api/clicks"):
+            open_first("lighthouse")
+        assert len(library.clicks) == 1 and asked[-1].startswith(server.url), "and it goes nowhere else"
+        page.goto(f"{server.url}/?view=library")
+        expect(page.locator(".learning")).to_contain_text("1 click kept.")
+        shot(page, "clicks")
+        page.get_by_role("button", name="Delete them").click()
+        expect(page.locator(".notice")).to_contain_text("1 click deleted.")
+        expect(page.locator(".learning")).not_to_contain_text("kept.")
+        page.get_by_label("Learn from what I open").uncheck()
+        expect(page.get_by_label("Learn from what I open")).not_to_be_checked()
+        page.reload()
+        expect(page.get_by_label("Learn from what I open")).not_to_be_checked()
+    finally:
+        library.clicks.keep(False)
+        library.clicks.delete()

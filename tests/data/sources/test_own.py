@@ -241,15 +241,30 @@ def test_a_library_is_opened_read_only_and_in_each_process_anew(library: Path) -
 
 
 def test_clicks_are_used_where_they_are_kept(library: Path) -> None:
-    with pytest.raises(SourceError, match="keeps no table `click`"):
+    with pytest.raises(SourceError, match=r"no clicks are kept .* `sightline clicks --keep` begins"):
         LibrarySource(library, pairs="clicks")
     database = sqlite3.connect(library / "catalogue.sqlite")
-    database.execute("CREATE TABLE click (id INTEGER PRIMARY KEY, query TEXT, chunk_id INTEGER)")
-    database.execute("INSERT INTO click (query, chunk_id) VALUES ('my dog', 1)")
-    database.commit()
-    pair = LibrarySource(library, pairs="clicks")[0]
-    assert pair.query.text == "my dog"
-    assert pair.positive.media == Media("image", str(library / "a.png"))
+    hashes = dict(database.execute("SELECT kind, hex(hash) FROM content"))
+    whole = {"page": None, "start_s": None, "end_s": None}
+    rows = [
+        {"query": "my dog", "content": hashes["image"], **whole},
+        {"query": "my dog", "content": hashes["image"], **whole},  # opened twice
+        {"query": "parking", "content": hashes["pdf"], **whole, "page": 2},
+        {"query": "the door", "content": hashes["video"], **whole, "start_s": 0.0, "end_s": 30.0},
+        {"query": "gone", "content": "00" * 32, **whole},  # no longer in the library
+    ]
+    jsonl(library / "clicks.jsonl", rows)
+    source = LibrarySource(library, pairs="clicks")
+    assert [source[i].query.text for i in range(len(source))] == ["my dog", "parking", "the door"]
+    assert source[0].positive.media == Media("image", str(library / "a.png"))
+    assert source[1].positive.media == Media("page", str(library / "b.pdf"), page=2)
+    assert source[2].positive.media == Media("video", str(library / "c.mp4"), start_s=0.0, end_s=30.0)
+    assert pickle.loads(pickle.dumps(source))[1] == source[1]
+    assert len(LibrarySource(library, pairs=["text", "clicks"])) == 5
+    with (library / "clicks.jsonl").open("a") as file:
+        file.write('{"query": "half a li')
+    with pytest.raises(SourceError, match=r"clicks\.jsonl, row 6: not a line of JSON"):
+        LibrarySource(library, pairs="clicks")
 
 
 def test_a_folder_without_a_library_says_what_to_do(tmp_path: Path) -> None:
