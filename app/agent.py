@@ -1,4 +1,4 @@
-"""The named Gradio endpoints, which are also the tools of its MCP server: search, similar, status.
+"""The named Gradio endpoints, which are also the tools of its MCP server: search, similar, moments, status.
 
 Built around the same `build_query` as the REST routes. Each returns JSON text (a dict would reach an agent
 as Python's repr) and takes a file as base64 text, so that nothing has to be uploaded to a folder first.
@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from app.api import MAX_HITS, BadRequest, Upload, build_query, place_for, upload_folder
-from indexer.records import Answer, LibraryError
+from app.api import MAX_HITS, MAX_MOMENTS, BadRequest, Upload, build_query, place_for, upload_folder
+from indexer.records import LibraryError
 from model.embedder import InputRejected, ModelError
 
 MAGIC = (
@@ -43,6 +43,7 @@ def tools(library: Any, origin: str) -> tuple[Callable[..., str], ...]:
         under: str = "",
         after: str = "",
         before: str = "",
+        labels: list[str] | None = None,
         k: int = 10,
         offset: int = 0,
     ) -> str:
@@ -51,13 +52,15 @@ def tools(library: Any, origin: str) -> tuple[Callable[..., str], ...]:
         Returns JSON with ranked hits: path, kind, page or start_s and end_s, snippet, open_url.
 
         Args:
-            text: What to look for, in plain words.
+            text: What to look for, in plain words. "Quoted words" must be there, -word must not; filters can
+                be typed too: taken:2023-07 near:Lisbon camera:pixel type:pdf in:Invoices label:dog longer:5m.
             file_base64: An image, video clip or PDF to look for, as base64 or as a data: URI.
             avoid: Words for what is not wanted.
             kinds: Any of image, video, pdf; empty means all.
             under: Only files below this folder.
-            after: Only files taken on or after this date, such as 2024-06-01.
+            after: Only files taken on or after this date: 2024, 2024-06 or 2024-06-01.
             before: Only files taken before this date.
+            labels: Only what carries these labels; an answer's facets name those there are.
             k: How many hits, 1 to 200.
             offset: How many hits to pass over, for further pages.
         """
@@ -68,16 +71,20 @@ def tools(library: Any, origin: str) -> tuple[Callable[..., str], ...]:
             "under": [under],
             "after": [after],
             "before": [before],
+            "label": list(labels or ()),
         }
 
-        def call() -> Answer:
+        def call() -> dict[str, Any]:
             with upload_folder() as folder:
                 uploads = []
                 if file_base64:
                     data, suffix = decode_file(file_base64)
                     uploads.append(Upload(place_for(folder, f"query{suffix}", 0)))
                     uploads[0].path.write_bytes(data)
-                return library.search(build_query(values, uploads), k=_bounded(k), offset=max(0, int(offset)))
+                found = library.search(
+                    build_query(values, uploads), k=_bounded(k), offset=max(0, int(offset))
+                )
+                return found.to_json()
 
         return told(call, origin)
 
@@ -89,10 +96,28 @@ def tools(library: Any, origin: str) -> tuple[Callable[..., str], ...]:
             k: How many hits, 1 to 200.
         """
 
-        def call() -> Answer:
+        def call() -> dict[str, Any]:
             if library.chunk(int(chunk_id)) is None:
                 raise BadRequest(f"The library has no chunk {chunk_id}.")
-            return library.similar(int(chunk_id), k=_bounded(k))
+            return library.similar(int(chunk_id), k=_bounded(k)).to_json()
+
+        return told(call, origin)
+
+    def moments(text: str, file_id: int = 0, k: int = 5) -> str:
+        """Find where in the person's videos something happens, to the second.
+
+        Returns JSON: moments with path, start_s, end_s, at_s (where to look), open_url.
+
+        Args:
+            text: What happens there, in plain words.
+            file_id: The file_id of a hit, to look in that video only; 0 means all videos.
+            k: How many moments, 1 to 50.
+        """
+        values = {"q": [text], "kind": ["video"], "file_id": [str(file_id)] if file_id else []}
+
+        def call() -> dict[str, Any]:
+            found = library.moments(build_query(values), k=max(1, min(MAX_MOMENTS, int(k))))
+            return {"moments": [moment.to_json() for moment in found]}
 
         return told(call, origin)
 
@@ -100,19 +125,20 @@ def tools(library: Any, origin: str) -> tuple[Callable[..., str], ...]:
         """What the library holds: counts of files by kind, its folders, what is pending. Returns JSON."""
         return _text(asdict(library.status()))
 
-    return search, similar, status
+    return search, similar, moments, status
 
 
-def told(call: Callable[[], Answer], origin: str) -> str:
+def told(call: Callable[[], dict[str, Any]], origin: str) -> str:
     """The answer as JSON text with complete links; an error of ours as `{"error": sentence}`."""
     from data.media.kinds import MediaError
 
     try:
-        answer = call().to_json()
+        answer = call()
     except (LibraryError, MediaError, ModelError, InputRejected, BadRequest) as error:
         return _text({"error": str(error)})
-    for hit in answer["hits"]:
-        hit["thumb_url"], hit["open_url"] = origin + hit["thumb_url"], origin + hit["open_url"]
+    for hit in (*answer.get("hits", ()), *answer.get("moments", ())):
+        for link in {"thumb_url", "open_url"} & set(hit):
+            hit[link] = origin + hit[link]
     return _text(answer)
 
 

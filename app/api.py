@@ -24,6 +24,7 @@ from fastapi import APIRouter, Body, Query, Request
 from fastapi.responses import JSONResponse
 
 from app.security import UPLOAD_LIMIT
+from indexer.query import QueryError, beginning
 from indexer.records import KINDS, ChunkInfo, LibraryError, Part
 from indexer.records import Query as Search
 
@@ -33,6 +34,8 @@ MAX_FILES = 8
 """Files in one query."""
 MAX_HITS = 200
 """Hits in one answer; `offset` turns the page."""
+MAX_MOMENTS = 50
+"""Moments in one answer."""
 MAX_TEXT = 2000
 WAITING = 512
 """Searches that may wait at once. 200 people pressing Enter together is the measure; see bench-ui."""
@@ -112,17 +115,20 @@ def place_for(folder: Path, name: str | None, ordinal: int) -> Path:
 
 
 def moment(value: str | None, name: str) -> float | None:
-    """A date (`2024-06-01`, local time, or with a time) or UNIX seconds, as UNIX seconds."""
+    """A date as it is typed in a query (`2024`, `2024-06`, `2024-06-01`, local time), one with a time, or
+    UNIX seconds, as UNIX seconds."""
     if not value:
         return None
     try:
-        return float(value)
-    except ValueError:
+        return beginning(value)
+    except QueryError:
         pass
-    try:
-        return datetime.fromisoformat(value.replace("Z", "+00:00")).timestamp()
-    except (ValueError, OverflowError, OSError):
-        raise BadRequest(f"{name}={value[:40]!r} is not a date; write it as 2024-06-01.") from None
+    for read in (float, lambda text: datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()):
+        try:
+            return read(value)
+        except (ValueError, OverflowError, OSError):
+            continue
+    raise BadRequest(f"{name}={value[:40]!r} is not a date; write 2024, 2024-06 or 2024-06-01.")
 
 
 def number(value: Any, name: str, low: float, high: float) -> float:
@@ -139,7 +145,7 @@ def build_query(values: Mapping[str, Sequence[str]], uploads: Iterable[Upload] =
     """The query that the fields of a request (each a list) and its uploads ask for.
 
     Fields: q, avoid (words not wanted), like / unlike (chunk ids), kind, under, after, before, min_s, max_s,
-    file_id, sort. Raises BadRequest.
+    label, file_id, sort. Raises BadRequest.
     """
 
     def one(name: str) -> str | None:
@@ -171,6 +177,7 @@ def build_query(values: Mapping[str, Sequence[str]], uploads: Iterable[Upload] =
         min_s=number(min_s, "min_s", 0, 1e9) if min_s else None,
         max_s=number(max_s, "max_s", 0, 1e9) if max_s else None,
         file_id=whole("file_id", file_id) if file_id else None,
+        labels=tuple(label[:MAX_TEXT] for label in values.get("label", ()) if label.strip()),
         sort="date" if sort == "date" else "relevance",
     )
 
@@ -246,13 +253,14 @@ def routes(library: Any, gradio_ready: Callable[[], bool]) -> APIRouter:
         q: Annotated[str, Query(description="What to look for, in words.")] = "",
         kind: Annotated[list[str] | None, Query(description="image, video or pdf; may repeat.")] = None,
         under: Annotated[str, Query(description="Only files below this folder.")] = "",
-        after: Annotated[str, Query(description="Taken on or after this date, 2024-06-01.")] = "",
+        after: Annotated[str, Query(description="Taken on or after: 2024, 2024-06, 2024-06-01.")] = "",
         before: Annotated[str, Query(description="Taken before this date.")] = "",
         avoid: Annotated[list[str] | None, Query(description="Words for what is not wanted.")] = None,
         like: Annotated[list[str] | None, Query(description="Chunk ids to resemble.")] = None,
         unlike: Annotated[list[str] | None, Query(description="Chunk ids to avoid.")] = None,
         min_s: Annotated[str, Query(description="Videos of at least this many seconds.")] = "",
         max_s: Annotated[str, Query(description="Videos of at most this many seconds.")] = "",
+        label: Annotated[list[str] | None, Query(description="Labels that hits carry; may repeat.")] = None,
         file_id: Annotated[str, Query(description="Only inside this file.")] = "",
         sort: Annotated[str, Query(description="relevance or date.")] = "",
         k: Annotated[str, Query(description=f"Hits wanted, 1 to {MAX_HITS}.")] = "10",
@@ -287,6 +295,21 @@ def routes(library: Any, gradio_ready: Callable[[], bool]) -> APIRouter:
         call = lambda: library.similar(chunk_id, k=window[0], offset=window[1])  # noqa: E731
         found = await lane.run(call, request.is_disconnected)
         return Json(found.to_json() if found is not None else {"error": "gone"})
+
+    @api.get("/moments")
+    async def moments(
+        request: Request,
+        q: Annotated[str, Query(description="What happens there, in words.")],
+        file_id: Annotated[str, Query(description="Only in this video.")] = "",
+        k: Annotated[str, Query(description="Moments wanted.")] = "5",
+    ) -> Json:
+        """Where in the videos of the library something happens, to the second."""
+        values = {"q": [q], "file_id": [file_id], "kind": ["video"]}
+        wanted = int(number(k, "k", 1, MAX_MOMENTS))
+        found = await lane.run(
+            lambda: library.moments(build_query(values), k=wanted), request.is_disconnected
+        )
+        return Json({"moments": [moment.to_json() for moment in found or ()]})
 
     @api.get("/chunk/{chunk_id}")
     def chunk(chunk_id: int) -> Json:
@@ -417,7 +440,7 @@ _FORM: dict[str, Any] = {
                         },
                         **{
                             name: {"type": "array", "items": {"type": "string"}}
-                            for name in ("avoid", "kind", "like", "unlike")
+                            for name in ("avoid", "kind", "label", "like", "unlike")
                         },
                         **{
                             name: {"type": "string"}

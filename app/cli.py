@@ -176,6 +176,9 @@ def search(
         str | None, typer.Option(metavar="DATE", help="Taken on or after: 2023, 2023-07 or 2023-07-14.")
     ] = None,
     before: Annotated[str | None, typer.Option(metavar="DATE", help="Taken before.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only what carries this label; may repeat.")
+    ] = None,
     k: Annotated[int, typer.Option("-k", min=1, max=10_000, help="How many hits.")] = 10,
     json_: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="The hits as CSV on stdout.")] = False,
@@ -188,9 +191,8 @@ def search(
     from app import terminal
 
     settings = settings_of(model=model, data_dir=data_dir, base=base, dim=dim)
-    query = query_of(
-        text, [*(image or []), *(video or []), *(pdf or [])], avoid or [], kind or [], under, after, before
-    )
+    files = [*(image or []), *(video or []), *(pdf or [])]
+    query = query_of(text, files, avoid or [], kind or [], under, after, before, label or [])
     with opened(settings, read_only=True) as library:
         answer = library.search(query, k=k)
         if json_:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -83,9 +83,10 @@ def query_of(
     under: Path | None,
     after: str | None,
     before: str | None,
+    labels: Sequence[str] = (),
 ) -> Query:
     """The `Query` that the options of `search` describe; wrong ones end the command with code 2."""
-    from indexer.query import QueryError, period
+    from indexer.query import QueryError, beginning
     from indexer.records import KINDS, Part, Query
 
     if not text and not files:
@@ -100,8 +101,8 @@ def query_of(
     parts += [Part(file=file.expanduser().absolute()) for file in files]
     parts += [Part(text=words, weight=-1.0) for words in avoid]
     try:
-        start = period(after)[0] if after else None
-        end = period(before)[0] if before else None
+        start = beginning(after) if after else None
+        end = beginning(before) if before else None
     except QueryError as error:
         fail(str(error), 2)
     return Query(
@@ -110,6 +111,7 @@ def query_of(
         under=under.expanduser().absolute() if under else None,
         after=start,
         before=end,
+        labels=tuple(labels),
     )
 
 

@@ -34,7 +34,6 @@ def moments(
     from dataclasses import replace
 
     from app import terminal
-    from indexer.moments import Moments
 
     settings = settings_of(model=model, data_dir=data_dir, base=base, dim=dim)
     query = query_of(text, [], [], ["video"], None, None, None)
@@ -42,11 +41,9 @@ def moments(
         file = library.catalogue.file_at(str(video.expanduser().absolute()))
         if file is None:
             fail(f"{video} is not in the library: sightline index {video.parent}", 1)
-        found = Moments(library.searcher()).find(replace(query, file_id=file.file_id), k=k)
+        found = library.moments(replace(query, file_id=file.file_id), k=k)
         if json_:
-            print_json(
-                [{"start_s": m.start_s, "end_s": m.end_s, "at_s": m.at_s, "score": m.score} for m in found]
-            )
+            print_json([moment.to_json() for moment in found])
             return
         for moment in found:
             span = f"{terminal.clock(moment.start_s)}–{terminal.clock(moment.end_s)}"
@@ -58,7 +55,7 @@ def moments(
 @commands.command()
 def label(
     labels: Annotated[
-        str, typer.Option(metavar="FILE|imagenet", help="Labels, one a line; or a built-in list.")
+        str, typer.Option(metavar="FILE|imagenet|kinetics", help="Labels, one a line; or a built-in list.")
     ],
     model: Model = None,
     data_dir: DataDir = None,
@@ -71,7 +68,8 @@ def label(
 
     with opened(settings_of(model=model, data_dir=data_dir, base=base, dim=dim)) as library:
         searcher = library.searcher()
-        given = labelling.label(searcher, labelling.names(labels))
+        prompt = labelling.PROMPTS.get(labels, labelling.PROMPT)
+        given = labelling.label(searcher, labelling.names(labels), prompt=prompt)
         for name, count in list(labelling.counts(searcher).items())[:20]:
             terminal.out.print(f"{count:>7}  {name}", markup=False)
         terminal.err.print(f"{given} labels given. Search with one: sightline search label:NAME")
@@ -109,7 +107,7 @@ def reel(
     base: Base = None,
     dim: Dim = None,
 ) -> None:
-    """Cut the best moments of the library into one film, with an edit list beside it."""
+    """Cut the best moments of the library into one film, with edit lists (CSV, EDL) beside it."""
     from app import terminal
     from indexer.reel import reel as make
 

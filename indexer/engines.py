@@ -19,6 +19,7 @@ from model.embedder import ModelError
 
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
+    from indexer.moments import Moments
     from indexer.search import Searcher
     from indexer.vectors import FaissIndex
 
@@ -39,6 +40,7 @@ class Engines:
         self._guard = threading.RLock()
         self._index: tuple[int, FaissIndex] | None = None  # of the model with that id
         self._searcher: tuple[FaissIndex, Searcher] | None = None
+        self._moments: tuple[Searcher, Moments] | None = None
 
     def index(self) -> FaissIndex:
         """The vector index of the model that answers now."""
@@ -85,6 +87,16 @@ class Engines:
                     raise LibraryError(str(error)) from error
                 self._searcher = (index, Searcher(self._catalogue, index, embedder, self._sandbox()))
             return self._searcher[1]
+
+    def moments(self) -> Moments:
+        """The closer look into films; it keeps what it saw as long as the searcher stays."""
+        from indexer.moments import Moments
+
+        with self._guard:
+            searcher = self.searcher()
+            if self._moments is None or self._moments[0] is not searcher:
+                self._moments = (searcher, Moments(searcher))
+            return self._moments[1]
 
     def catch_up(self) -> None:
         """Read on in the journal, when the index is open."""

@@ -12,6 +12,7 @@ import csv
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +26,8 @@ from indexer.search import Searcher
 from model.inputs import Input
 
 PROMPT = "a photo of a {}"
+PROMPTS = {"imagenet": PROMPT, "kinetics": "a video of {}"}
+"""How the names of the built-in lists are asked for: things of ImageNet, what people do of Kinetics."""
 LINE = 3.0
 """Standard deviations above the background from which a chunk carries a label."""
 MOST = 5
@@ -57,7 +60,8 @@ class Rule:
 
 
 def names(given: str) -> list[str]:
-    """The labels of a file, one a line, or of the built-in list `imagenet`. Raises LibraryError."""
+    """The labels of a file, one a line, or of a built-in list: `imagenet` (1,000 things) or `kinetics` (400
+    things that people do). Raises LibraryError."""
     if given == "imagenet":
         from model.embedder import ModelError
         from model.lite_weights import find
@@ -68,7 +72,8 @@ def names(given: str) -> list[str]:
             raise LibraryError(f"The names of ImageNet come with the lite model: {error}") from error
         return found
     try:
-        lines = Path(given).read_text("utf-8").splitlines()
+        listed = resources.files("indexer").joinpath("label_lists/kinetics.txt")
+        lines = (listed if given == "kinetics" else Path(given)).read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise LibraryError(f"{given} cannot be read: give a text file with a label on each line.") from error
     found = [line.strip() for line in lines if line.strip() and not line.startswith("#")]

@@ -44,6 +44,7 @@ from indexer.turns import Turns
 
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
+    from indexer.moments import Moment
     from indexer.search import Searcher
     from indexer.vectors import FaissIndex
 
@@ -260,8 +261,13 @@ class Library:
             raise LibraryError(f"There is no chunk {chunk_id} in the library any more.")
         return self.search(Query(parts=(Part(chunk_id=chunk_id),)), k, offset)
 
+    def moments(self, query: Query, k: int = 5) -> list[Moment]:
+        """Where in films it happens, to the second; `query.file_id` for one film. Raises `LibraryError`."""
+        with self._turns.query():
+            return self._engines.moments().find(query, k)
+
     def searcher(self) -> Searcher:
-        """What `search` asks: for moments, labels, reels, answers and exports, which build on it."""
+        """What `search` asks: for labels, reels, answers and exports, which build on it."""
         return self._engines.searcher()
 
     def vector_index(self) -> FaissIndex:

@@ -12,7 +12,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -45,6 +45,21 @@ class Moment:
     score: float
     closeness: float = 0.0
     """Inner product of the query with the best span of the closer look; 0 where there was none."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What is played: the film, the stretch, and the link that opens it."""
+        return {
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+            "at_s": round(self.at_s, 3),
+            "score": self.score,
+            "relevant": self.hit.relevant,
+            "path": self.hit.path,
+            "title": self.hit.title,
+            "file_id": self.hit.file_id,
+            "chunk_id": self.hit.chunk_id,
+            "open_url": f"/open/{self.hit.chunk_id}",
+        }
 
 
 @dataclass(frozen=True)

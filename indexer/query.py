@@ -103,6 +103,7 @@ def of_query(query: Query) -> Typed:
         min_s=query.min_s,
         max_s=query.max_s,
         file_id=query.file_id,
+        labels=query.labels,
     )
     return parse(query.text, filters)
 
@@ -133,6 +134,13 @@ def period(value: str) -> tuple[float, float]:
         raise QueryError(
             f"“{value}” is no date: write 2023, 2023-07, 2023-07-14 or 2023-05..2023-08."
         ) from error
+
+
+def beginning(value: str) -> float:
+    """Where `2023`, `2023-07` or `2023-07-14` begins, in UNIX seconds: what `after` and `before` mean."""
+    if ".." in value:
+        raise QueryError(f"“{value}” is a span, and one date is wanted: write 2023, 2023-07 or 2023-07-14.")
+    return period(value)[0]
 
 
 def seconds(value: str) -> float:
@@ -225,8 +233,8 @@ _FILTERS: dict[str, Callable[[Filters, str], Filters]] = {
     "kind": _type,
     "taken": _taken,
     "date": _taken,
-    "after": lambda f, v: _between(f, period(v)[0], float("inf")),
-    "before": lambda f, v: _between(f, float("-inf"), period(v)[0]),
+    "after": lambda f, v: _between(f, beginning(v), float("inf")),
+    "before": lambda f, v: _between(f, float("-inf"), beginning(v)),
     "near": _near,
     "camera": lambda f, v: replace(f, cameras=(*f.cameras, v)),
     "in": lambda f, v: replace(f, folders=(*f.folders, v)),

@@ -38,7 +38,8 @@ class Query:
     """What is asked: the parts, and the filters that hold for every hit.
 
     `under` is a folder; `after` and `before` are dates as UNIX seconds compared with
-    the date taken; `min_s`/`max_s` bound a video's length; `file_id` searches inside one file.
+    the date taken; `min_s`/`max_s` bound a video's length; `file_id` searches inside one file; a hit carries
+    all the `labels`.
     """
 
     parts: tuple[Part, ...]
@@ -49,6 +50,7 @@ class Query:
     min_s: float | None = None
     max_s: float | None = None
     file_id: int | None = None
+    labels: tuple[str, ...] = ()
     sort: Literal["relevance", "date"] = "relevance"
 
     @property
@@ -99,7 +101,7 @@ class Answer:
     total: int
     hits: tuple[Hit, ...]
     facets: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Counts by facet value: {"kind": {"image": 12}, "folder": {...}, "year": {...}}."""
+    """Counts by facet value: {"kind": {"image": 12}, "folder": {...}, "year": {...}, "label": {...}}."""
 
     def to_json(self) -> dict[str, Any]:
         image = next((p.file.name for p in self.query.parts if p.file), None)

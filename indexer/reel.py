@@ -1,21 +1,21 @@
 """A highlight reel: the best moments for some words, across the library, as one film.
 
 Built around `moments.py` for where they are and `data.media.clip` for the cutting; near-duplicates
-are left out, what stays is put in the order in which it was filmed. An edit list (CSV) is written
-beside the film. It knows nothing of codecs.
+are left out, what stays is put in the order in which it was filmed. Edit lists (`edit_list.py`) are
+written beside the film. It knows nothing of codecs.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from data.media import clip
 from data.media.kinds import MediaError
+from data.media.video import probe
+from indexer.edit_list import Piece, write_csv, write_edl
 from indexer.moments import Moment, Moments
 from indexer.records import LibraryError, Query
 from indexer.search import Searcher
@@ -28,21 +28,10 @@ ALIKE = 0.95
 ENCODE_S = 900.0
 
 
-@dataclass(frozen=True)
-class Piece:
-    """A stretch of a film in the reel: `at_s` is where it begins there."""
-
-    path: str
-    start_s: float
-    end_s: float
-    at_s: float
-    score: float
-
-
 def reel(
     searcher: Searcher, query: Query, out: Path, max_length_s: float = 90.0, clip_s: float = CLIP_S
 ) -> list[Piece]:
-    """Write `out` (an MP4) and its edit list `out` with .csv; the pieces in order.
+    """Write `out` (an MP4) and beside it its edit lists, .csv and .edl; the pieces in order.
 
     Raises LibraryError when nothing in the library is close enough.
     """
@@ -60,10 +49,8 @@ def reel(
         Piece(m.hit.path, round(start, 3), round(end, 3), round(float(at), 3), m.score)
         for (m, start, end), (at, _) in zip(chosen, places, strict=True)
     ]
-    with out.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "start_s", "end_s", "at_s", "score"])
-        writer.writerows([p.path, p.start_s, p.end_s, p.at_s, p.score] for p in pieces)
+    write_csv(pieces, out.with_suffix(".csv"))
+    write_edl(pieces, out.with_suffix(".edl"), probe(out).fps or 25)
     return pieces
 
 

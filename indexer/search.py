@@ -79,7 +79,9 @@ class Searcher:
             if query.sort == "date":
                 ranking.sort(key=lambda r: (not r.relevant, -(r.fact.taken_at or 0.0)))
             page = ranking[offset : offset + k]
-            hits, total, facets = self._hits(page, typed, offset), len(ranking), _facets(ranking)
+            counted = _counted(ranking)
+            hits, total, facets = self._hits(page, typed, offset), len(ranking), _facets(counted)
+            facets["label"] = self._labels_of([fact.chunk_id for fact in counted])
         took_ms = (time.perf_counter() - started) * 1000
         return Answer(query, self._embedder.id, took_ms, total, hits, facets)
 
@@ -299,7 +301,29 @@ class Searcher:
         ids = [r[0] for r in rows]
         facts = self._facts.of(ids[: max(2000, offset + k)])
         listed = [Ranked(facts[i], 0.0, True) for i in ids if i in facts]
-        return self._hits(listed[offset : offset + k], typed, offset), len(ids), _facets(listed)
+        facets = _facets(_counted(listed))
+        if self._any_label():
+            carried = connection.execute(
+                "SELECT l.name, count(DISTINCT c.hash) FROM content c CROSS JOIN chunk k"
+                " ON k.content_hash = c.hash JOIN label l ON l.chunk_id = k.id"
+                f" WHERE c.orphaned_at IS NULL AND {condition} GROUP BY l.name",
+                values,
+            )
+            facets["label"] = _most(dict(carried))
+        return self._hits(listed[offset : offset + k], typed, offset), len(ids), facets
+
+    def _any_label(self) -> bool:
+        return self._connections.get().execute("SELECT 1 FROM label LIMIT 1").fetchone() is not None
+
+    def _labels_of(self, ids: Sequence[int]) -> dict[str, int]:
+        """How many of these chunks carry each label."""
+        if not ids or not self._any_label():
+            return {}
+        rows = self._connections.get().execute(
+            f"SELECT name, count(*) FROM label WHERE chunk_id IN ({', '.join('?' * len(ids))}) GROUP BY name",
+            ids,
+        )
+        return _most(dict(rows))
 
 
 def _hit(rank: int, found: Ranked, held: Held, snippet: str) -> Hit:
@@ -326,9 +350,12 @@ def _hit(rank: int, found: Ranked, held: Held, snippet: str) -> Hit:
     )
 
 
-def _facets(ranking: Sequence[Ranked]) -> dict[str, dict[str, int]]:
-    """Counts of what is above the line; of everything where nothing is."""
-    facts = [r.fact for r in ranking if r.relevant] or [r.fact for r in ranking]
+def _counted(ranking: Sequence[Ranked]) -> list[Fact]:
+    """What facets count: what is above the line; everything where nothing is."""
+    return [r.fact for r in ranking if r.relevant] or [r.fact for r in ranking]
+
+
+def _facets(facts: Sequence[Fact]) -> dict[str, dict[str, int]]:
     days = Counter([int(f.taken_at // 86_400) for f in facts if f.taken_at is not None])
     years: Counter[str] = Counter()
     for day, count in days.items():

@@ -122,7 +122,7 @@ export class Page {
     event.preventDefault();
     this.go({
       q: "", avoid: [], parts: [], kinds: [], under: "", after: "", before: "", min_s: "", max_s: "",
-      file_id: "", sort: "relevance", open: null, view: "search",
+      file_id: "", labels: [], sort: "relevance", open: null, view: "search",
     });
     this.box.fill();
     this.box.input.focus();

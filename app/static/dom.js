@@ -59,6 +59,7 @@ const PATHS = {
   sort: "M7 5v14M4 16l3 3 3-3M13 7h8M13 12h6M13 17h4",
   date: "M4 6h16v14H4zM4 10h16M8 3.5V7M16 3.5V7",
   length: "M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16ZM12 8v4.5l3 2",
+  label: "M4 4h8l8 8-8 8-8-8zM8 8h.01",
   open: "M14 4h6v6M20 4l-9 9M18 14v6H4V6h6",
 };
 

@@ -1,4 +1,4 @@
-// The row of filters: kind, folder, date, length, each with the counts of the answer, and the order.
+// The row of filters: kind, folder, date, length, label, each with the counts of the answer, and the order.
 // Built around plain buttons and menus (details/summary); knows the facets only as they come in the answer.
 
 import { h, icon } from "./dom.js";
@@ -40,11 +40,11 @@ export class Filters {
     const held = /** @type {HTMLElement | null} */ (this.page.root?.activeElement)?.dataset?.key;
     const kinds = /** @type {const} */ (["image", "video", "pdf"]).map((kind) => this.kind(kind));
     this.element.hidden = !asks(state) && !filtered(state) && !(status && status.files > 1);
-    const menus = [this.folders(), this.dates(), this.lengths()];
+    const menus = [this.folders(), this.dates(), this.lengths(), this.labels()];
     for (const menu of menus) if (menu && menu.dataset.name === open) menu.open = true;
     this.element.replaceChildren(
       ...kinds, ...menus.filter((menu) => menu !== null), this.inside() ?? "", this.order() ?? "",
-      filtered(state) ? h("button", { type: "button", class: "plain reset", "data-key": "reset", onclick: () => this.set({ kinds: [], under: "", after: "", before: "", min_s: "", max_s: "", file_id: "" }) }, "Clear filters") : "");
+      filtered(state) ? h("button", { type: "button", class: "plain reset", "data-key": "reset", onclick: () => this.set({ kinds: [], under: "", after: "", before: "", min_s: "", max_s: "", file_id: "", labels: [] }) }, "Clear filters") : "");
     if (held) /** @type {HTMLElement | null} */ (this.element.querySelector(`[data-key="${CSS.escape(held)}"]`))?.focus();
   }
 
@@ -68,7 +68,7 @@ export class Filters {
   /**
    * A menu of choices, one of which may be chosen.
    * @param {string} name
-   * @param {"folder" | "date" | "length"} picture
+   * @param {"folder" | "date" | "length" | "label"} picture
    * @param {string} chosen what stands on the closed menu, or nothing
    * @param {{label: string, n?: number, on: boolean, title?: string, change: Partial<State>}[]} choices
    * @param {HTMLElement[]} more
@@ -122,6 +122,17 @@ export class Filters {
       return { label, n: counts[keys[n]], on, change: on ? { min_s: "", max_s: "" } : { min_s: low, max_s: high } };
     });
     return this.menu("Length", "length", choices.find((choice) => choice.on)?.label ?? "", choices);
+  }
+
+  /** What `sightline label` found; several chosen must all be there. */
+  labels() {
+    const { labels } = this.page.state;
+    const counts = { ...Object.fromEntries(labels.map((label) => [label, undefined])), ...this.facets.label };
+    const choices = Object.entries(counts).map(([label, n]) => {
+      const on = labels.includes(label);
+      return { label, n, on, change: { labels: on ? labels.filter((other) => other !== label) : [...labels, label] } };
+    });
+    return choices.length ? this.menu("Label", "label", labels.join(", "), choices) : null;
   }
 
   /** That only one file is searched. */

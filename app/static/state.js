@@ -14,7 +14,7 @@ let entries = 0;
 export function empty() {
   return {
     q: "", avoid: [], parts: [], kinds: [], under: "", after: "", before: "", min_s: "", max_s: "",
-    file_id: "", sort: "relevance", open: null, view: "search",
+    file_id: "", labels: [], sort: "relevance", open: null, view: "search",
   };
 }
 
@@ -28,6 +28,7 @@ export function read() {
     params.getAll("kind").filter((kind) => ["image", "video", "pdf"].includes(kind))
   );
   for (const name of PLAIN) state[name] = params.get(name) ?? "";
+  state.labels = params.getAll("label");
   if (params.get("sort") === "date") state.sort = "date";
   const open = Number(params.get("open"));
   if (params.has("open") && Number.isInteger(open)) state.open = open;
@@ -50,6 +51,7 @@ export function fields(state) {
     if (part.chunk !== undefined) params.append(part.avoid ? "unlike" : "like", String(part.chunk));
   }
   for (const kind of state.kinds) params.append("kind", kind);
+  for (const label of state.labels) params.append("label", label);
   for (const name of PLAIN) if (state[name]) params.set(name, state[name]);
   if (state.sort === "date") params.set("sort", "date");
   return params;
@@ -90,5 +92,5 @@ export function wants(state) {
 
 /** Whether any filter is set. @param {State} state */
 export function filtered(state) {
-  return Boolean(state.kinds.length || PLAIN.some((name) => state[name]));
+  return Boolean(state.kinds.length || state.labels.length || PLAIN.some((name) => state[name]));
 }

@@ -90,6 +90,7 @@ export interface State {
   min_s: string;
   max_s: string;
   file_id: string;
+  labels: string[];
   sort: "relevance" | "date";
   open: number | null;
   view: "search" | "library" | "settings";

@@ -85,12 +85,12 @@ def test_gradio_s_client_searches_with_text_and_with_a_file(server: Server, fold
         assert found["hits"][0]["title"] == "blue lake.png"
 
 
-def test_gradio_lists_our_three_endpoints_and_no_others(server: Server) -> None:
+def test_gradio_lists_our_four_endpoints_and_no_others(server: Server) -> None:
     info = httpx.get(f"{server.url}/gradio_api/info").json()
-    assert set(info["named_endpoints"]) == {"/search", "/similar", "/status"}
+    assert set(info["named_endpoints"]) == {"/search", "/similar", "/moments", "/status"}
 
 
-def test_mcp_offers_three_tools_with_json_answers_and_described_parameters(server: Server) -> None:
+def test_mcp_offers_four_tools_with_json_answers_and_described_parameters(server: Server) -> None:
     from mcp import ClientSession
     from mcp.client.streamable_http import streamable_http_client
 
@@ -101,14 +101,21 @@ def test_mcp_offers_three_tools_with_json_answers_and_described_parameters(serve
         ):
             await session.initialize()
             tools = {tool.name: tool for tool in (await session.list_tools()).tools}
-            assert set(tools) == {"search", "similar", "status"}
-            for name, property in tools["search"].inputSchema["properties"].items():
-                assert property.get("description"), name
+            assert set(tools) == {"search", "similar", "moments", "status"}
+            for tool in ("search", "moments"):
+                for name, property in tools[tool].inputSchema["properties"].items():
+                    assert property.get("description"), name
             result = await session.call_tool("search", {"text": "lighthouse", "k": 2})
             hits = json.loads(result.content[0].text)["hits"]  # type: ignore[union-attr]
             assert hits[0]["title"] == "lighthouse report.pdf" and len(hits) == 2
             alike = await session.call_tool("similar", {"chunk_id": hits[0]["chunk_id"], "k": 2})
             assert json.loads(alike.content[0].text)["hits"]  # type: ignore[union-attr]
+            there = await session.call_tool("moments", {"text": "blue", "k": 1})
+            (moment,) = json.loads(there.content[0].text)["moments"]  # type: ignore[union-attr]
+            assert (
+                moment["title"] == "road trip.mp4" and moment["start_s"] <= moment["at_s"] < moment["end_s"]
+            )
+            assert moment["open_url"].startswith(server.url)
             status = await session.call_tool("status", {})
             assert json.loads(status.content[0].text)["images"] == 7  # type: ignore[union-attr]
             wrong = await session.call_tool("similar", {"chunk_id": 424242})

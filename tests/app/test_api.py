@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 
 from app.api import Busy, Lane, build_query, complete, moment, safe_name
 from app.server import create_app
+from indexer.query import beginning
 from tests.app.conftest import HERE
 from tests.media import draw_image
 
@@ -181,6 +182,11 @@ def test_dates_are_days_or_seconds() -> None:
     assert day is not None and day - (moment("2024-06-01", "after") or 0) == 86400
     assert moment("2024-06-01T12:00:00Z", "after") == 1717243200
     assert moment("", "after") is None
+
+
+def test_dates_are_read_as_in_a_query() -> None:
+    for text, whole in (("2024", "2024-01-01"), ("2024-06", "2024-06-01"), ("2024-6-1", "2024-06-01")):
+        assert moment(text, "after") == moment(whole, "after") == beginning(text)
 
 
 def test_a_query_is_made_of_all_its_parts() -> None:

@@ -149,6 +149,13 @@ def test_labels_can_be_searched_for(sightline: Run, indexed: dict[str, Any], tmp
     assert "IMG_0431.jpg" in {Path(h["path"]).name for h in hits(sightline, "label:lion")} | {
         Path(p).name for h in hits(sightline, "label:lion") for p in h["also_at"]
     }
+    done = sightline("label", "--labels", "kinetics")
+    assert done.returncode == 0 and "labels given" in done.stderr
+    from indexer.labels import names
+
+    listed = {line.split(None, 1)[1] for line in done.stdout.splitlines()}
+    assert len(listed - {"lion", "tower", "bus"}) > 3
+    assert listed <= {*names("kinetics"), "lion", "tower", "bus"}, "other labels stay"
 
 
 def test_an_answer_is_chosen_for_a_picture(sightline: Run, indexed: dict[str, Any], folder: Path) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from data.media.video import probe
-from indexer import answering, export, labels, moments, ranking, reel
+from indexer import answering, edit_list, export, labels, moments, ranking, reel
 from indexer.library import Library
 from indexer.records import LibraryError, Part, Query
 from indexer.search import Searcher
@@ -137,6 +140,10 @@ def test_a_rule_that_is_none_is_told_with_its_line(tmp_path: Path, line: str) ->
 
 def test_the_names_of_imagenet_and_of_a_file(tmp_path: Path) -> None:
     assert len(labels.names("imagenet")) == 1000
+    kinetics = labels.names("kinetics")
+    assert len(set(kinetics)) == 400 and kinetics == sorted(kinetics)
+    assert {"abseiling", "playing guitar", "zumba"} <= set(kinetics)
+    assert labels.PROMPTS["kinetics"].format("surfing water") == "a video of surfing water"
     (tmp_path / "l.txt").write_text("cat\n\n# no\ndog\ncat\n")
     assert labels.names(str(tmp_path / "l.txt")) == ["cat", "dog"]
     with pytest.raises(LibraryError, match="a label on each line"):
@@ -154,6 +161,64 @@ def test_a_reel_joins_the_best_moments_with_an_edit_list(
     assert abs(length - sum(p.end_s - p.start_s for p in pieces)) < 1.0 and length <= 11
     rows = list(csv.DictReader(out.with_suffix(".csv").open()))
     assert [float(r["start_s"]) for r in rows] == [p.start_s for p in pieces]
+    fps = probe(out).fps
+    assert fps is not None
+    events = read_edl(out.with_suffix(".edl"), round(fps))
+    assert [e["name"] for e in events] == [Path(p.path).name for p in pieces]
+    for event, piece in zip(events, pieces, strict=True):
+        assert abs(event["from"][0] / fps - piece.start_s) <= 1 / fps
+        assert abs(event["from"][1] / fps - piece.end_s) <= 2 / fps
+        assert abs(event["at"][0] / fps - piece.at_s) <= 2 / fps
+
+
+EVENT = re.compile(r"(\d{3})  AX {7}B {5}C {8}" + " ".join([r"(\d\d:\d\d:\d\d:\d\d)"] * 4))
+
+
+def read_edl(path: Path, a_second: int) -> list[dict[str, Any]]:
+    """An EDL as an editing program reads it: columns are fixed, numbers run, the record has no gap."""
+    title, mode, _, *lines = path.read_text("utf-8").split("\n")
+    assert title.startswith("TITLE: ") and mode == "FCM: NON-DROP FRAME"
+    events: list[dict[str, Any]] = []
+    for line in lines:
+        if found := EVENT.fullmatch(line):
+            assert int(found[1]) == len(events) + 1
+            a, b, c, d = (frames_of(found[n], a_second) for n in (2, 3, 4, 5))
+            assert b - a == d - c > 0 and c == (events[-1]["at"][1] if events else 0)
+            events.append({"from": (a, b), "at": (c, d)})
+        elif line.startswith("* FROM CLIP NAME: "):
+            events[-1]["name"] = line.removeprefix("* FROM CLIP NAME: ")
+        elif line.startswith("* SOURCE FILE: "):
+            events[-1]["path"] = line.removeprefix("* SOURCE FILE: ")
+        else:
+            assert not line, line
+    return events
+
+
+def frames_of(code: str, a_second: int) -> int:
+    hours, minutes, seconds, frames = (int(part) for part in code.split(":"))
+    assert frames < a_second
+    return ((hours * 60 + minutes) * 60 + seconds) * a_second + frames
+
+
+@pytest.mark.parametrize("fps", [24.0, 25.0, 29.97, 60.0])
+def test_an_edit_list_is_exact_to_the_frame_at_every_rate(tmp_path: Path, fps: float) -> None:
+    films = ["a.mp4", "b c.mov", "line\nbreak.mp4", os.fsdecode(b"caf\xe9.mp4")]
+    spans = [(3599.0, 3603.2), (0.0, 8.0), (12.345, 15.0), (61.02, 65.5)]
+    pieces, at = [], 0.0
+    for film, (start, end) in zip(films, spans, strict=True):
+        pieces.append(edit_list.Piece(f"/films/{film}", start, end, at, 3.0))
+        at += end - start
+    edit_list.write_edl(pieces, tmp_path / "r.edl", fps)
+    text = (tmp_path / "r.edl").read_bytes().decode("utf-8", "surrogateescape")
+    (tmp_path / "r.edl").write_text(text.encode("utf-8", "replace").decode())
+    events = read_edl(tmp_path / "r.edl", round(fps))
+    assert len(events) == 4 and events[2]["name"] == "line break.mp4"
+    for event, piece in zip(events, pieces, strict=True):
+        assert event["from"][0] == round(piece.start_s * fps)
+        assert abs(event["at"][1] - (piece.at_s + piece.end_s - piece.start_s) * fps) <= 1
+    edit_list.write_csv(pieces, tmp_path / "r.csv")
+    rows = list(csv.DictReader((tmp_path / "r.csv").open(errors="surrogateescape", newline="")))
+    assert [row["path"] for row in rows] == [piece.path for piece in pieces]
 
 
 def test_a_reel_of_nothing_says_so(searcher: Searcher, tmp_path: Path) -> None:

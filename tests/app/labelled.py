@@ -1,0 +1,32 @@
+"""A small album with dates, places, cameras, folders and labels: what filters ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from indexer.library import Library
+from tests.media import draw_image, draw_pdf, draw_video
+
+
+def write_album(folder: Path) -> Path:
+    """A phone's photo of Lisbon, July 2023; a camera's of Oslo, 2021; an invoice; a film of two scenes."""
+    phone = {"taken": "2023:07:14 18:20:00", "gps": (38.7223, -9.1393), "make": "Google", "model": "Pixel 7"}
+    camera = {"taken": "2021:02:03 10:00:00", "gps": (59.9139, 10.7522), "make": "Canon", "model": "EOS R6"}
+    draw_image(folder / "Portugal" / "tram.jpg", color=(220, 190, 40), exif=phone)
+    draw_image(folder / "Norway" / "fjord.jpg", color=(40, 90, 160), exif=camera)
+    draw_pdf(folder / "Invoices" / "chimney.pdf", ["Invoice for sweeping the chimney"])
+    draw_video(folder / "Films" / "storm.mp4", 8, 5, scenes=((0, (200, 40, 40)), (4, (40, 40, 200))))
+    return folder
+
+
+def label_by_hand(library: Library, labels: Mapping[str, Sequence[str]]) -> None:
+    """Labels as `sightline label` writes them, by file name."""
+    with library.catalogue.writer() as c:
+        for name, given in labels.items():
+            for label in given:
+                c.exec_driver_sql(
+                    "INSERT INTO label (chunk_id, name, score, hidden) SELECT k.id, ?, 4.0, 0 FROM chunk k"
+                    " JOIN file f ON f.content_hash = k.content_hash WHERE f.name = ?",
+                    (label, name),
+                )

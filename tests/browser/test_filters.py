@@ -1,0 +1,69 @@
+"""Filters in a real browser: typed ones as everywhere else, and labels as a menu with counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from indexer.library import Library
+from tests.app.labelled import label_by_hand, write_album
+from tests.app.test_interfaces import FILM, LISBON, TYPED
+from tests.browser.conftest import Server, shot
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    place = tmp_path_factory.mktemp("filters")
+    with Library.open(place / "library", ocr="off") as library:
+        library.index([write_album(place / "album")])
+        label_by_hand(library, {LISBON: ["dog", "city street"], FILM: ["dog"]})
+        server = Server(library, gradio=False)
+        server.start()
+        yield server
+        server.stop()
+
+
+def test_typed_filters_mean_on_the_page_what_they_mean_elsewhere(page: Page, server: Server) -> None:
+    page.goto(server.url)
+    box = page.get_by_role("searchbox")
+    titles = page.locator(".card .title")
+    for typed, expected in TYPED.items():
+        box.fill(typed)
+        page.keyboard.press("Enter")
+        expect(titles).to_have_count(len(expected))
+        page.wait_for_function(
+            "(wanted) => { const shown = [...document.querySelector('#sightline').shadowRoot"
+            ".querySelectorAll('.card .title')].map((title) => title.textContent).sort();"
+            " return JSON.stringify(shown) === JSON.stringify(wanted); }",
+            arg=sorted(expected),
+        )
+
+
+def test_labels_are_a_menu_with_counts_that_narrows_and_stands_in_the_address(
+    page: Page, server: Server
+) -> None:
+    page.goto(server.url)
+    menu = page.locator("summary", has_text="Label")
+    menu.click()
+    dog = page.locator(".sheet button", has_text="dog")
+    expect(dog.locator(".n")).to_have_text("2")
+    shot(page, "labels")
+    dog.click()
+    expect(page).to_have_url(f"{server.url}/?label=dog")
+    expect(page.locator(".card")).to_have_count(2)
+    page.locator("summary", has_text="dog").click()
+    page.locator(".sheet button", has_text="city street").click()
+    expect(page).to_have_url(f"{server.url}/?label=dog&label=city+street")
+    expect(page.locator(".card .title")).to_have_text([LISBON])
+    page.reload()
+    expect(page.locator(".card .title")).to_have_text([LISBON])
+    page.locator("summary", has_text="city street").click()
+    expect(page.locator('.sheet button[aria-pressed="true"]')).to_have_count(2)
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Clear filters").click()
+    expect(page).to_have_url(f"{server.url}/")
+    expect(page.locator(".card")).to_have_count(4)
