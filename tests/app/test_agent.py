@@ -169,3 +169,26 @@ def test_a_file_is_known_by_its_first_bytes(tmp_path: Path, suffix: str) -> None
 def test_what_is_no_file_is_refused(text: str) -> None:
     with pytest.raises(BadRequest):
         decode_file(text)
+
+
+def test_gradio_is_at_rest_when_nobody_asks(library: Any) -> None:
+    """Its queue is looked into every millisecond as it comes, which empties a laptop's battery."""
+    looked = []
+
+    class Loop(asyncio.SelectorEventLoop):
+        def call_at(self, when: float, *rest: Any, **more: Any) -> Any:
+            looked.append(when)
+            return super().call_at(when, *rest, **more)
+
+    async def rest() -> None:
+        from app.ui import mounted
+
+        application = mounted(library, host="127.0.0.1", port=7860)
+        async with application.router.lifespan_context(application):
+            looked.clear()
+            await asyncio.sleep(1.0)
+
+    loop = Loop()
+    loop.run_until_complete(rest())
+    loop.close()
+    assert len(looked) < 50
