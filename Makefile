@@ -32,6 +32,7 @@ $(VENV)/.setup-dev: $(VENV)/.setup
 	# For the trials of the door to sentence-transformers alone, kept out of all else's way.
 	$(PIP) install --no-deps --upgrade --target $(VENV)/torchvision torchvision==0.28.0
 	sh tests/browser/install.sh
+	sh tests/install_postgresql.sh
 	@touch $@
 
 run: setup

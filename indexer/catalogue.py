@@ -15,7 +15,6 @@ It knows nothing of decoding, models, threads of work or search.
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,6 +25,8 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
+from indexer.dialects import explained
+from indexer.expressions import spaced
 from indexer.lookup import (
     Counts,
     Found,
@@ -40,8 +41,7 @@ from indexer.lookup import (
     under,
     unpacked,
 )
-from indexer.schema import chunk, content, embedding, explained, file, model, root, stored_name
-from indexer.words import spaced, unspaced_only
+from indexer.schema import Where, chunk, content, embedding, file, model, root, stored_name
 
 __all__ = [
     "Catalogue",
@@ -70,7 +70,7 @@ STAMP = ("size", "mtime_ns", "ctime_ns")
 class Catalogue(Lookup):
     """The catalogue with its writing side. Safe to use from many threads and programs."""
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Where, *, read_only: bool = False) -> None:
         super().__init__(path, read_only=read_only)
         self._write_lock = threading.RLock()
 
@@ -78,11 +78,12 @@ class Catalogue(Lookup):
     def writer(self) -> Iterator[sa.Connection]:
         """One transaction: all of it, or none of it when the block raises."""
         with (
-            explained(self.path),
+            explained(self.dialect),
             self._write_lock,
-            self.engine.connect().execution_options(writes=True) as connection,
+            self.engine.connect().execution_options(**self.dialect.writing) as connection,
             connection.begin(),
         ):
+            self.dialect.begin_write(connection)
             yield connection
 
     # -- roots -----------------------------------------------------------------------------
@@ -96,7 +97,7 @@ class Catalogue(Lookup):
                     c.execute(sa.update(root).where(root.c.id == known.id).values(state=state))
                 return known.id
             row = c.execute(sa.insert(root).values(path=str(path), state=state, ignored=0))
-            return row.lastrowid
+            return _new_id(row)
 
     def scanned_root(self, root_id: int, mount: str, ignored: int) -> None:
         with self.writer() as c:
@@ -128,18 +129,16 @@ class Catalogue(Lookup):
                     for path, f in zip(paths, found, strict=True)
                 ],
             )
-            c.exec_driver_sql(
-                "INSERT OR IGNORE INTO names (rowid, name, folder) SELECT id, ?, ? FROM file WHERE path = ?"
-                " AND NOT EXISTS (SELECT 1 FROM names WHERE rowid = file.id)",
-                [(*name_words(top, f.path), path) for path, f in zip(paths, found, strict=True)],
-            )
+            named = [(f.path, *name_words(top, f.path)) for f in found]
+            self.dialect.name_files(c, named)
 
     def agree(self, root_id: int, folders: Sequence[tuple[str, bytes, int, int]]) -> None:
         """These folders are as the catalogue has them: (folder, digest of its listing, files, ignored)."""
         with self.writer() as c:
             c.exec_driver_sql(
-                "INSERT OR REPLACE INTO seen (root_id, folder, digest, files, ignored)"
-                " VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO seen (root_id, folder, digest, files, ignored) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (root_id, folder) DO UPDATE SET digest = excluded.digest,"
+                " files = excluded.files, ignored = excluded.ignored",
                 [(root_id, stored_name(folder), *rest) for folder, *rest in folders],
             )
 
@@ -161,9 +160,7 @@ class Catalogue(Lookup):
                 "ctime_ns": found.stamp[2],
             }
             c.execute(sa.update(file).where(file.c.id == row.id).values(values))
-            c.exec_driver_sql("DELETE FROM names WHERE rowid = ?", (row.id,))
-            words = name_words(top, found.path)
-            c.exec_driver_sql("INSERT INTO names (rowid, name, folder) VALUES (?, ?, ?)", (row.id, *words))
+            self.dialect.rename_file(c, row.id, *name_words(top, found.path))
             return True
 
     def differing(self, found: Sequence[Found]) -> list[Found]:
@@ -283,8 +280,9 @@ class Catalogue(Lookup):
                         same_as=piece.same_as,
                     )
                 )
-                ids.append(row.lastrowid)
-                _write_characters(c, row.lastrowid, piece.text)
+                ids.append(_new_id(row))
+            texts = [clean_text(p.text) for p in chunks]
+            self.dialect.write_texts(c, list(zip(ids, texts, strict=True)), new=True)
             self._embed(c, model_id, ids, [p.vector for p in chunks])
             return ids
 
@@ -312,11 +310,10 @@ class Catalogue(Lookup):
         them in. Vectors of other models are out of date then and are made again."""
         with self.writer() as c:
             present = set(c.execute(sa.select(chunk.c.id).where(chunk.c.content_hash == digest)).scalars())
-            for chunk_id in present.intersection(texts):
-                values = {"text": clean_text(texts[chunk_id])}
-                c.execute(sa.update(chunk).where(chunk.c.id == chunk_id).values(values))
-                c.exec_driver_sql("DELETE FROM characters WHERE rowid = ?", (chunk_id,))
-                _write_characters(c, chunk_id, texts[chunk_id])
+            read = [(i, clean_text(texts[i])) for i in sorted(present.intersection(texts))]
+            for chunk_id, text in read:
+                c.execute(sa.update(chunk).where(chunk.c.id == chunk_id).values(text=text))
+            self.dialect.write_texts(c, read, new=False)
             renewed = sorted(present.intersection(vectors))
             others = embedding.c.chunk_id.in_(renewed) & (embedding.c.model_id != model_id)
             c.execute(sa.delete(embedding).where(others))
@@ -365,12 +362,9 @@ class Catalogue(Lookup):
     def rename_all(self) -> None:
         """Build the index of names anew."""
         with self.writer() as c:
-            c.exec_driver_sql("DELETE FROM names")
-            rows = c.execute(sa.select(file.c.id, file.c.path, root.c.path.label("top")).join(root)).all()
-            c.exec_driver_sql(
-                "INSERT INTO names (rowid, name, folder) VALUES (?, ?, ?)",
-                [(r.id, *name_words(str(r.top), r.path)) for r in rows],
-            )
+            self.dialect.clear_names(c)
+            rows = c.execute(sa.select(file.c.path, root.c.path.label("top")).join(root)).all()
+            self.dialect.name_files(c, [(r.path, *name_words(str(r.top), r.path)) for r in rows])
 
     def drop_dangling(self, rows: Iterable[tuple[str, int]]) -> None:
         """(table, rowid) of rows whose parent is missing: a file is pending again, anything else goes."""
@@ -380,7 +374,7 @@ class Catalogue(Lookup):
                     values = {"content_hash": None, "state": "pending"}
                     c.execute(sa.update(file).where(file.c.id == rowid).values(values))
                 elif table in ("chunk", "embedding"):
-                    c.exec_driver_sql(f"DELETE FROM {table} WHERE rowid = ?", (rowid,))
+                    c.exec_driver_sql(f"DELETE FROM {table} WHERE id = ?", (rowid,))
 
     def drop_embeddings(self, chunk_ids: Sequence[int] | None) -> None:
         """Vectors that are wrong, of all models; None: every one. They are made again by the next run."""
@@ -392,12 +386,13 @@ class Catalogue(Lookup):
 
     def sweep(self, now: float | None = None, *, kept_s: float = ORPHAN_KEPT_S) -> list[bytes]:
         """Forget contents that no file has had for `kept_s`, and old journal rows. Returns their hashes."""
-        limit = (time.time() if now is None else now) - kept_s
         with self.writer() as c:
+            clock = c.exec_driver_sql(f"SELECT {self.dialect.now}").scalar_one()
+            limit = (clock if now is None else now) - kept_s
             c.exec_driver_sql(  # hashed and replaced before the hash was written down
                 "UPDATE content SET orphaned_at = ? WHERE state = 'pending' AND orphaned_at IS NULL"
                 " AND NOT EXISTS (SELECT 1 FROM file WHERE content_hash = content.hash)",
-                (time.time(),),
+                (clock,),
             )
             gone = list(c.execute(sa.select(content.c.hash).where(content.c.orphaned_at <= limit)).scalars())
             c.execute(sa.delete(content).where(content.c.orphaned_at <= limit))
@@ -443,18 +438,16 @@ class Catalogue(Lookup):
 
     def set_setting(self, name: str, value: str) -> None:
         with self.writer() as c:
-            c.exec_driver_sql("INSERT OR REPLACE INTO setting (name, value) VALUES (?, ?)", (name, value))
+            c.exec_driver_sql(
+                "INSERT INTO setting (name, value) VALUES (?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                (name, value),
+            )
 
     def backup(self, to: Path) -> None:
-        """A copy of the catalogue as it is now, while it is in use (SQLite's online backup)."""
-        with explained(to):
-            source, target = sqlite3.connect(self.path), sqlite3.connect(to)
-            try:
-                source.backup(target, pages=2000)
-                target.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
-            finally:
-                source.close()
-                target.close()
+        """A copy of the catalogue as it is now, while it is in use, in one SQLite file."""
+        with explained(self.dialect):
+            self.dialect.backup(to)
 
 
 def name_words(top: str, path: str) -> tuple[str, str]:
@@ -465,13 +458,13 @@ def name_words(top: str, path: str) -> tuple[str, str]:
     return spaced(clean_text(Path(name).stem)), spaced(clean_text(words))
 
 
-def _write_characters(c: sa.Connection, chunk_id: int, text: str) -> None:
-    if characters := unspaced_only(clean_text(text)):
-        c.exec_driver_sql("INSERT INTO characters (rowid, text) VALUES (?, ?)", (chunk_id, characters))
+def _new_id(row: sa.CursorResult[Any]) -> int:
+    assert row.inserted_primary_key is not None
+    return row.inserted_primary_key[0]
 
 
 def clean_text(text: str) -> str:
-    """Text that SQLite can hold: lone surrogates and NULs replaced."""
+    """Text that a database can hold: lone surrogates and NULs replaced."""
     return text.encode("utf-8", "replace").decode().replace("\0", " ")
 
 

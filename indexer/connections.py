@@ -1,38 +1,66 @@
-"""Connections that only read: one a thread, straight on SQLite, never waiting for a writer.
+"""Connections that only read: one a thread, never waiting for a writer.
 
-Built around WAL snapshots. The hot path of a query goes through here and not through
-SQLAlchemy, whose overhead a row is several times SQLite's own. It knows only that the
-file is a catalogue.
+Built around snapshots. The hot path of a query goes through here and not through
+SQLAlchemy, whose overhead a row is several times the driver's own. SQL is written in SQLite's
+words (`?` marks); another engine renders them. It knows only that the place holds a catalogue.
 """
 
 from __future__ import annotations
 
-import sqlite3
 import threading
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any, Protocol
 
-from indexer.schema import BUSY_S
+from indexer.dialects import dialect_of
+from indexer.expressions import Expression
+from indexer.schema import Where
 from indexer.spelling import Vocabulary
 
 
-class Reading(sqlite3.Connection):
-    """A connection with the vocabularies that all connections of a catalogue share."""
+class Reading(Protocol):
+    """One thread's connection."""
 
-    vocabularies: dict[str, Vocabulary]
-    counts: dict[tuple[str, str], int]
-    """How many rows of a table hold a token; emptied when something was written."""
-    version: int = -1
+    def execute(self, sql: str, values: Sequence[Any] = (), /) -> Any:
+        """A cursor over rows: tuples."""
+
+    def version(self) -> object:
+        """Another one after anything was written by others."""
 
     def known_counts(self) -> dict[tuple[str, str], int]:
-        version = self.execute("PRAGMA data_version").fetchone()[0]
-        if version != self.version or len(self.counts) > 20_000:
-            self.version, self.counts = version, {}
-        return self.counts
+        """How many rows of a table hold a token, as far as was asked; emptied when something was written."""
+
+    def rows_with(self, table: str, stem: str) -> int:
+        """How many rows hold a term."""
+
+    def any_row(self, table: str, asked: Expression) -> bool:
+        """Whether a row holds what is asked."""
+
+    def any_term(self, table: str, beginning: str) -> bool:
+        """Whether a term begins so."""
+
+    def near(self, table: str, word: str, most_edits: int) -> list[str]:
+        """The terms closest to a word, at most `most_edits` letters away; at most three."""
+
+    def best(
+        self,
+        table: str,
+        asked: Expression,
+        limit: int,
+        allowed: tuple[str, list[Any]] = ("", []),
+        longest: int | None = None,
+    ) -> list[tuple[int, float]]:
+        """(row, BM25 as FTS5 reckons it) of rows that hold what is asked, best first. `allowed`: a condition
+        on `w.rowid` and its values; `longest`: of texts (names) of at most so many characters."""
+
+    def snippet(self, chunk_id: int, asked: Expression, mark: str, unmark: str, tokens: int) -> str | None:
+        """A piece of a chunk's text around what is asked; None when it does not hold that."""
+
+    def close(self) -> None: ...
 
 
 class Connections:
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, where: Where) -> None:
+        self._dialect = dialect_of(where)
         self._local = threading.local()
         self._all: list[Reading] = []
         self._vocabularies = {table: Vocabulary(table) for table in ("words", "names")}
@@ -42,17 +70,7 @@ class Connections:
         """This thread's own."""
         connection: Reading | None = getattr(self._local, "connection", None)
         if connection is None:
-            uri = f"{self._path.absolute().as_uri()}?mode=ro"
-            connection = sqlite3.connect(
-                uri, uri=True, timeout=BUSY_S, check_same_thread=False, factory=Reading
-            )
-            connection.vocabularies, connection.counts = self._vocabularies, {}
-            connection.execute("PRAGMA temp_store = MEMORY")
-            for table in ("words", "names", "characters"):
-                connection.execute(
-                    f"CREATE VIRTUAL TABLE temp.{table}_terms USING fts5vocab(main, {table}, row)"
-                )
-            connection.isolation_level = None
+            connection = self._dialect.reading(self._vocabularies)
             self._local.connection = connection
             with self._lock:
                 self._all.append(connection)

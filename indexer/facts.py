@@ -7,12 +7,11 @@ the catalogue does not change. It knows nothing of scores.
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from indexer.connections import Connections
+from indexer.connections import Connections, Reading
 from indexer.filters import TAKEN, file_condition
 from indexer.query import Filters
 from indexer.records import Kind
@@ -75,16 +74,16 @@ class Facts:
         )
         return {row[0]: _held(row[1:]) for row in rows}
 
-    def _kept(self, connection: sqlite3.Connection) -> dict[int, Fact]:
+    def _kept(self, connection: Reading) -> dict[int, Fact]:
         """This thread's, as far as nothing was written since."""
-        version = connection.execute("PRAGMA data_version").fetchone()[0]
+        version = connection.version()
         if getattr(self._local, "version", None) != version or len(self._local.kept) > KEPT:
             self._local.version, self._local.kept = version, {}
         kept: dict[int, Fact] = self._local.kept
         return kept
 
 
-def _read(connection: sqlite3.Connection, ids: list[int]) -> list[Fact]:
+def _read(connection: Reading, ids: list[int]) -> list[Fact]:
     rows = connection.execute(
         "SELECT k.id, k.content_hash, k.ordinal, k.start_s, k.end_s, k.page, c.kind, c.pages, c.duration_s,"
         f" c.width, c.height, {TAKEN} FROM chunk k CROSS JOIN content c ON c.hash = k.content_hash"

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 import os
-import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from indexer import words
+from indexer.connections import Reading
 from indexer.query import Filters
-from indexer.schema import stored_name
+from indexer.schema import RawName, stored_name
 
 TAKEN = "coalesce(c.taken_at, (SELECT min(t.mtime_ns) FROM file t WHERE t.content_hash = c.hash) / 1e9)"
 """The date taken; the file's own only when nothing else is known."""
@@ -29,7 +29,7 @@ Condition = tuple[str, list[Any]]
 
 
 def allowed_ids(
-    connection: sqlite3.Connection, filters: Filters, required: Sequence[str], excluded: Sequence[str]
+    connection: Reading, filters: Filters, required: Sequence[str], excluded: Sequence[str]
 ) -> np.ndarray:
     """int64 ids, ascending, of all chunks that pass; `required` phrases must be in their text or name,
     `excluded` words or phrases must not."""
@@ -75,14 +75,14 @@ def passing(filters: Filters, required: Sequence[str], excluded: Sequence[str]) 
 
 def chunk_condition(filters: Filters) -> Condition:
     """A condition over `c` (content) and `k` (chunk), and its values."""
-    parts: list[str] = ["1"]
+    parts: list[str] = ["1 = 1"]
     values: list[Any] = []
 
     def add(condition: str, *own: Any) -> None:
         parts.append(condition)
         values.extend(own)
 
-    add("k.id NOT IN (SELECT h.chunk_id FROM label h WHERE h.hidden)")
+    add("k.id NOT IN (SELECT h.chunk_id FROM label h WHERE h.hidden <> 0)")
     if filters.kinds:
         add(f"c.kind IN ({', '.join('?' * len(filters.kinds))})", *filters.kinds)
     if filters.after is not None:
@@ -96,13 +96,13 @@ def chunk_condition(filters: Filters) -> Condition:
     for camera in filters.cameras:
         add("c.camera LIKE ? ESCAPE '\\'", _inside(camera))
     for lat, lon, km in filters.near:
-        east = "min(abs(c.lon - ?), 360 - abs(c.lon - ?)) * ?"
+        east = "(180 - abs(abs(c.lon - ?) - 180)) * ?"
         add(
             f"(c.lat - ?) * (c.lat - ?) + {east} * {east} <= ?",
-            *(lat, lat, *(lon, lon, math.cos(math.radians(lat))) * 2, (km / KM_PER_DEGREE) ** 2),
+            *(lat, lat, *(lon, math.cos(math.radians(lat))) * 2, (km / KM_PER_DEGREE) ** 2),
         )
     for label in filters.labels:
-        add("k.id IN (SELECT l.chunk_id FROM label l WHERE l.name = ? COLLATE NOCASE)", label)
+        add("k.id IN (SELECT l.chunk_id FROM label l WHERE lower(l.name) = lower(?))", label)
     condition, own = file_condition(filters)
     if own:
         add(f"EXISTS (SELECT 1 FROM file f WHERE f.content_hash = c.hash AND {condition})", *own)
@@ -111,7 +111,7 @@ def chunk_condition(filters: Filters) -> Condition:
 
 def file_condition(filters: Filters) -> Condition:
     """A condition over `f` (file), and its values; no values: any file will do."""
-    parts: list[str] = ["1"]
+    parts: list[str] = ["1 = 1"]
     values: list[Any] = []
     if filters.file_id is not None:
         parts.append("f.id = ?")
@@ -120,8 +120,8 @@ def file_condition(filters: Filters) -> Condition:
         inside = os.fspath(filters.under.absolute()).rstrip(os.sep) + os.sep
         after = inside[:-1] + chr(ord(os.sep) + 1)
         raw = "(f.path >= ? AND f.path < ?)"
-        blobs = [os.fsencode(inside), os.fsencode(after)]
-        if isinstance(stored_name(inside), str):
+        blobs = [RawName(os.fsencode(inside)), RawName(os.fsencode(after))]
+        if not isinstance(stored_name(inside), bytes):
             parts.append(f"({raw} OR {raw})")
             values += [inside, after, *blobs]
         else:
@@ -146,7 +146,9 @@ def file_condition(filters: Filters) -> Condition:
 
 
 def _holding(phrase: str) -> tuple[str, list[str]]:
-    parts, values = ["0"], []
+    parts: list[str]
+    values: list[str]
+    parts, values = ["1 = 0"], []
     for table in ("words", "characters"):
         if asked := words.matching(phrase, table):
             parts.append(f"k.id IN (SELECT rowid FROM {table} WHERE {table} MATCH ?)")

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from indexer.catalogue import Catalogue, Root
 from indexer.keeper import Keeper
-from indexer.lock import OwnerLock
 from indexer.models import Models
 from indexer.pipeline import Pipeline
 from indexer.pipeline.jobs import Tally
@@ -46,7 +45,7 @@ class Indexing:
         """`written` is called after each change of what can be found."""
         self._catalogue, self._models, self._thumbnails = catalogue, models, thumbnails
         self._make_pipeline, self._written = make_pipeline, written
-        self.lock = OwnerLock(data_dir / "indexer.lock")
+        self.lock = catalogue.dialect.owner_lock(data_dir)
         self.keeper = Keeper(catalogue, data_dir, poll=poll, noted=self.noted, returned=self.look_again)
         self.pipeline: Pipeline | None = None
         """The one at work now."""

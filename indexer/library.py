@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from indexer import upkeep
 from indexer.catalogue import Catalogue
 from indexer.clicks import Clicks
+from indexer.dialects import place
 from indexer.engines import Engines
 from indexer.folders import Folders, absolute
 from indexer.indexing import Indexing
@@ -70,12 +71,14 @@ class Library:
         ocr: str = "auto",
         read_only: bool = False,
         model_token: str | None = None,
+        catalogue: str | None = None,
     ) -> Library:
         """Open the library in `data_dir`, made when it is not there (unless `read_only`).
 
         `threads`: files decoded at a time; None: two. `poll`: scan every few seconds in place of
         watching. `ocr`: read words in pictures: off, auto (photos and scanned pages), all.
         `model_token`: for a model on another machine (`model="https://…"`); it is not kept.
+        `catalogue`: where it is kept when not in `data_dir`: postgresql+psycopg://USER@HOST/DATABASE.
         Raises `LibraryError` in one sentence.
         """
         if ocr not in ("off", "auto", "all"):
@@ -96,6 +99,7 @@ class Library:
             ocr,
             read_only,
             partial(load_checked, token=model_token) if model_token else load_checked,
+            catalogue=catalogue,
         )
 
     def __init__(
@@ -110,6 +114,7 @@ class Library:
         ocr: str,
         read_only: bool,
         loader: Callable[..., Any] = load_checked,
+        catalogue: str | None = None,
     ) -> None:
         if not read_only:
             try:
@@ -119,7 +124,8 @@ class Library:
                     f"{data_dir} cannot hold a library ({error.strerror}): choose another --data-dir."
                 ) from error
         self.data_dir, self.read_only = data_dir, read_only
-        self.catalogue = Catalogue(data_dir / "catalogue.sqlite", read_only=read_only)
+        where = place(catalogue or data_dir / "catalogue.sqlite")
+        self.catalogue = Catalogue(where, read_only=read_only)
         self.clicks = Clicks(data_dir, self.catalogue)
         self.boot = uuid.uuid4().hex[:12]
         self.thumbnails = Thumbnails(data_dir / "thumbnails")

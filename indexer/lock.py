@@ -1,6 +1,7 @@
 """One indexer a library: a lock that ends with the process that holds it, however it ends.
 
-Built around the operating system's file lock. Readers never need it.
+Built around the operating system's file lock (a catalogue on a server has a lock there:
+`dialects/`). Readers never need it.
 """
 
 from __future__ import annotations
@@ -9,9 +10,23 @@ import os
 import sys
 import threading
 from pathlib import Path
+from typing import Protocol
 
 
-class OwnerLock:
+class OwnerLock(Protocol):
+    @property
+    def held(self) -> bool: ...
+
+    def acquire(self) -> bool:
+        """True when this program is the indexer now (or was already)."""
+
+    def holder(self) -> str:
+        """Who holds it, for a message: 'process 4711'."""
+
+    def release(self) -> None: ...
+
+
+class FileLock:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor: int | None = None

@@ -1,7 +1,7 @@
 """The catalogue's reading side: the queue, the journal, the vectors, files and chunks by id, counts.
 
-Built around snapshots: each method reads one, and never waits for the writer (SQLite's WAL),
-in this program or another. Nothing here changes a library.
+Built around snapshots: each method reads one, and never waits for the writer (SQLite's WAL,
+PostgreSQL's row versions), in this program or another. Nothing here changes a library.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
+from indexer.dialects import dialect_of, explained
 from indexer.records import ChunkInfo, Failure, FileInfo, Kind
 from indexer.schema import (
+    PathText,
+    RawName,
+    Where,
     chunk,
     content,
     embedding,
-    explained,
     file,
     model,
-    open_engine,
     root,
     setting,
     stored_name,
@@ -121,11 +123,14 @@ class Counts:
 
 
 class Lookup:
-    """What the catalogue in `path` (a SQLite file) holds. Safe to use from many threads and programs."""
+    """What the catalogue in `path` (a SQLite file, or the address of a PostgreSQL database) holds. Safe to
+    use from many threads and programs."""
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Where, *, read_only: bool = False) -> None:
         self.path = path
-        self.engine = open_engine(path, read_only=read_only)
+        self.dialect = dialect_of(path)
+        with explained(self.dialect):
+            self.engine = self.dialect.open_engine(read_only)
 
     def close(self) -> None:
         self.engine.dispose()
@@ -133,7 +138,7 @@ class Lookup:
     @contextmanager
     def reader(self) -> Iterator[sa.Connection]:
         """A consistent snapshot."""
-        with explained(self.path), self.engine.begin() as connection:
+        with explained(self.dialect), self.engine.begin() as connection:
             yield connection
 
     # -- roots -----------------------------------------------------------------------------
@@ -317,7 +322,7 @@ class Lookup:
         among = "" if roots is None else f"AND f.root_id IN ({','.join(map(str, roots)) or 'NULL'})"
         with self.reader() as c:
             sql = c.exec_driver_sql
-            rows = sql(f"SELECT kind, count(*) FROM file f WHERE 1 {among} GROUP BY kind").all()
+            rows = sql(f"SELECT kind, count(*) FROM file f WHERE 1 = 1 {among} GROUP BY kind").all()
             kinds = {row[0]: row[1] for row in rows}
             waiting = {}
             for state in ("pending", "failed"):
@@ -338,7 +343,7 @@ class Lookup:
             copies = sql(
                 "SELECT coalesce(sum((n - 1) * (SELECT count(*) FROM chunk k WHERE k.content_hash = h)), 0)"
                 " FROM (SELECT content_hash h, count(*) n FROM file WHERE content_hash IS NOT NULL"
-                " GROUP BY content_hash HAVING n > 1)"
+                " GROUP BY content_hash HAVING count(*) > 1) held"
             ).scalar_one()
         return Counts(
             files=sum(kinds.values()),
@@ -433,13 +438,16 @@ class Lookup:
 
 def under(column: sa.ColumnElement[str], folder: str) -> sa.ColumnElement[bool]:
     """The condition that a path lies below a folder. Two ranges, so that an index serves both the
-    paths that are UTF-8 (TEXT) and those that are not (BLOB)."""
+    paths that are UTF-8 and, in SQLite, those that are not (BLOB)."""
     inside = folder.rstrip(os.sep) + os.sep
     after = inside[:-1] + chr(ord(os.sep) + 1)
-    texts = sa.and_(column >= inside, column < after)
-    raw = sa.type_coerce(column, sa.LargeBinary)
-    blobs = sa.and_(raw >= os.fsencode(inside), raw < os.fsencode(after))
-    return sa.or_(texts, blobs) if isinstance(stored_name(inside), str) else blobs
+    low, high = (sa.literal(RawName(os.fsencode(end)), PathText) for end in (inside, after))
+    raw = sa.and_(column >= low, column < high)
+    return sa.or_(sa.and_(column >= inside, column < after), raw) if _is_text(inside) else raw
+
+
+def _is_text(name: str) -> bool:
+    return not isinstance(stored_name(name), bytes)
 
 
 def _lacks(model_id: int) -> sa.ColumnElement[bool]:
@@ -470,7 +478,7 @@ def _ids_and_vectors(rows: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def last_change_of(c: sa.Connection) -> int:
-    return c.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'change'").scalar() or 0
+    return c.exec_driver_sql("SELECT max(id) FROM change").scalar() or 0
 
 
 def _files_with_facts() -> sa.Select[Any]:

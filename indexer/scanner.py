@@ -222,8 +222,8 @@ class _Walk:
         """File by file. Whether folder and catalogue agree once what was found is noted."""
         ruled = any(entry.name == IGNORE_FILE for entry in listed)
         rules = rules.below(folder, ruled)
-        known: dict[str | bytes, Any] = {row[0]: row for row in rows}
-        kept: list[str | bytes] = []
+        known: dict[str, Any] = {os.fsdecode(row[0]): row for row in rows}
+        kept: list[str] = []
         for entry in listed:
             self._entry(folder, entry, rules, known, kept, inner)
         self.result.files += len(kept)
@@ -231,7 +231,7 @@ class _Walk:
             return not ruled
         if not self.is_hidden(folder):
             self.gone.extend(
-                os.path.join(folder, os.fsdecode(name))  # noqa: PTH118 – a path that need not be UTF-8
+                os.path.join(folder, name)  # noqa: PTH118 – a path that need not be UTF-8
                 for name in known.keys() - set(kept)
             )
         return False  # next time
@@ -241,8 +241,8 @@ class _Walk:
         folder: str,
         entry: os.DirEntry[str],
         rules: Rules,
-        known: dict[str | bytes, Any],
-        kept: list[str | bytes],
+        known: dict[str, Any],
+        kept: list[str],
         inner: list[tuple[str, Rules]],
     ) -> None:
         """A name that is new, changed, or under rules."""
@@ -257,12 +257,11 @@ class _Walk:
                 self.result.ignored += 1
             else:
                 found = Found(entry.path, kind, stamp_of(entry.stat()))
-                key = stored_name(entry.name)
-                row = known.get(key)
+                row = known.get(entry.name)
                 if row is None:
                     self.result.files += 1
                 else:
-                    kept.append(key)
+                    kept.append(entry.name)
                 if row is None or tuple(row[1:4]) != found.stamp:
                     self._found.append(found)
         except OSError:

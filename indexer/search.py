@@ -199,7 +199,7 @@ class Searcher:
         if typed.filters.only_kinds and not typed.phrases and not typed.excluded and not self._any_hidden():
             return None
         connection = self._connections.get()
-        version = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'change'").fetchone()
+        version = connection.execute("SELECT max(id) FROM change").fetchone()
         key = (replace(typed, meaning="", words=()), version, int(time.monotonic()) // 5)
         allowed = self._allowed.get(key)
         if allowed is None:
@@ -210,7 +210,7 @@ class Searcher:
         return allowed
 
     def _any_hidden(self) -> bool:
-        row = self._connections.get().execute("SELECT 1 FROM label WHERE hidden LIMIT 1").fetchone()
+        row = self._connections.get().execute("SELECT 1 FROM label WHERE hidden <> 0 LIMIT 1").fetchone()
         return row is not None
 
     def _chunks_of_named(

@@ -1,15 +1,16 @@
 """What a mistyped word may have meant: terms of a text index that share trigrams with it.
 
-Built around the terms of one FTS5 table, kept in memory with their trigrams, the most
-frequent ones where there are very many. Reading 30,000 of them anew takes 0.1 s, asking
+Built around the terms of one text table, kept in memory with their trigrams, the most
+frequent ones where there are very many (PostgreSQL keeps them itself, with pg_trgm, and takes
+only the last comparison from here). Reading 30,000 of them anew takes 0.1 s, asking
 0.1 ms (scanning them in SQL took 50 ms a word). It knows nothing of queries.
 """
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -22,7 +23,7 @@ CANDIDATES = 60
 
 
 class Vocabulary:
-    """The terms of one table; safe to ask from any thread with its own connection."""
+    """The terms of one table; safe to ask from any thread."""
 
     def __init__(self, table: str) -> None:
         self._table = table
@@ -32,24 +33,18 @@ class Vocabulary:
         self._terms: list[str] = []
         self._holding: dict[str, np.ndarray] = {}
 
-    def near(self, connection: sqlite3.Connection, word: str, most_edits: int) -> list[str]:
-        """The terms closest to a word, at most `most_edits` letters away; at most three."""
-        self._refresh(connection)
+    def near(self, word: str, most_edits: int) -> list[str]:
+        """The terms closest to a word, at most `most_edits` letters away; at most three. `refresh` first."""
         terms, holding = self._terms, self._holding
         rows = [r for piece in _pieces(word) if (r := holding.get(piece)) is not None]
         if not rows:
             return []
         numbers, shared = np.unique(np.concatenate(rows), return_counts=True)
         best = numbers[np.lexsort((numbers, -shared))[:CANDIDATES]]
-        found = [(edits(word, terms[n], most_edits), n) for n in best.tolist()]
-        least = min((e for e, _ in found), default=most_edits + 1)
-        return [terms[n] for e, n in sorted(found) if e == least <= most_edits][:3]
+        return closest(word, [terms[n] for n in sorted(best.tolist())], most_edits)
 
-    def _refresh(self, connection: sqlite3.Connection) -> None:
-        version = (
-            connection.execute("SELECT max(id) FROM chunk").fetchone(),
-            connection.execute("SELECT max(id) FROM file").fetchone(),
-        )
+    def refresh(self, version: object, terms: Callable[[int], Iterable[str]]) -> None:
+        """Read the `terms` (at most so many, the most frequent first) anew when the `version` is another."""
         if version == self._version:
             return
         if len(self._terms) > SMALL and time.monotonic() - self._read_at < STALE_S:
@@ -58,23 +53,25 @@ class Vocabulary:
             return  # another thread is at it; what is known is good enough meanwhile
         try:
             if version != self._version:
-                self._read(connection)
+                self._read(list(terms(MOST_TERMS)))
                 self._version, self._read_at = version, time.monotonic()
         finally:
             self._lock.release()
 
-    def _read(self, connection: sqlite3.Connection) -> None:
-        rows = connection.execute(
-            f"SELECT term FROM temp.{self._table}_terms WHERE length(term) BETWEEN 4 AND 24"
-            f" ORDER BY doc DESC LIMIT {MOST_TERMS}"
-        )
-        terms = [row[0] for row in rows]
+    def _read(self, terms: list[str]) -> None:
         holding: dict[str, list[int]] = {}
         for number, term in enumerate(terms):
             for piece in _pieces(term):
                 holding.setdefault(piece, []).append(number)
         self._holding = {piece: np.array(numbers, np.int32) for piece, numbers in holding.items()}
         self._terms = terms
+
+
+def closest(word: str, terms: list[str], most_edits: int) -> list[str]:
+    """Of `terms` in order of merit those with the fewest edits, at most `most_edits`; at most three."""
+    found = [(edits(word, term, most_edits), term) for term in terms]
+    least = min((e for e, _ in found), default=most_edits + 1)
+    return [term for e, term in found if e == least <= most_edits][:3]
 
 
 def edits(a: str, b: str, most: int) -> int:

@@ -93,18 +93,15 @@ def verify(library: Library, repair: bool) -> VerifyReport:
 def _catalogue_is_sound(findings: _Findings) -> bool:
     catalogue = findings.library.catalogue
     with catalogue.reader() as c:
-        told = [row[0] for row in c.exec_driver_sql("PRAGMA quick_check(20)")]
-        broken = c.exec_driver_sql("PRAGMA foreign_key_check").all()
-    if told != ["ok"]:
-        findings.found(
-            f"The catalogue is damaged ({told[0]}): put a backup in the place of {catalogue.path}, "
-            "or delete it and index again."
-        )
+        damage = catalogue.dialect.damage(c)
+        broken = [] if damage else catalogue.dialect.dangling(c)
+    if damage:
+        findings.found(damage)
         return False
     if broken:
         findings.found(
             f"{len(broken)} rows of the catalogue point at rows that are not there.",
-            lambda: catalogue.drop_dangling((row[0], row[1]) for row in broken),
+            lambda: catalogue.drop_dangling(broken),
         )
     return True
 
@@ -138,14 +135,13 @@ def _files(findings: _Findings) -> None:
 def _text(findings: _Findings) -> None:
     """The text indexes hold what the tables hold."""
     catalogue = findings.library.catalogue
-    try:
-        with catalogue.writer() as c:
-            c.exec_driver_sql("INSERT INTO words (words, rank) VALUES ('integrity-check', 1)")
-    except (LibraryError, sa.exc.DatabaseError):
+    with catalogue.writer() as c:
+        agree = catalogue.dialect.texts_agree(c)
+    if not agree:
 
         def rebuild() -> None:
             with catalogue.writer() as c:
-                c.exec_driver_sql("INSERT INTO words (words) VALUES ('rebuild')")
+                catalogue.dialect.rebuild_texts(c)
 
         findings.found("The index of words does not match the texts.", rebuild)
     with catalogue.reader() as c:

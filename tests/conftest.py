@@ -1,11 +1,14 @@
-"""What all tests share: reports that can travel between processes whatever a file is called."""
+"""What all tests share: reports that can travel between processes whatever a file is called, and a
+PostgreSQL server for those that ask for one."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
+
+from tests import postgresql
 
 
 @pytest.hookimpl(wrapper=True)
@@ -22,3 +25,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Generator[None, A
 
 def _encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[postgresql.Server]:
+    """One server a session of tests; `database()` gives an empty database."""
+    with postgresql.running() as server:
+        yield server

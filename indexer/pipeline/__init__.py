@@ -163,7 +163,7 @@ class Pipeline:
             except ModelError as error:
                 trouble.model_broke(str(error))
             except OSError as error:
-                folder = self._shop.catalogue.path.parent
+                folder = self._shop.thumbnails.folder.parent
                 full = error.errno == errno.ENOSPC
                 trouble.pause(full_disk(folder) if full else f"{folder} cannot be written: {error.strerror}.")
             except Exception:  # the boundary of a thread: a bug here must not end indexing silently

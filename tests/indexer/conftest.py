@@ -11,11 +11,25 @@ from typing import Any
 import numpy as np
 import pytest
 
+from indexer.dialects import place
 from indexer.library import Library
+from indexer.schema import Where
 from model.embedder import Embedder
 from tests import media
 
 OpenLibrary = Callable[..., Library]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> Where:
+    """A place for a new catalogue, on each of the databases: what holds for one holds for the other."""
+    return new_place(request, request.param, tmp_path)
+
+
+def new_place(request: pytest.FixtureRequest, engine: str, folder: Path) -> Where:
+    if engine == "sqlite":
+        return folder / "catalogue.sqlite"
+    return place(request.getfixturevalue("postgresql_server").database())
 
 
 @pytest.fixture

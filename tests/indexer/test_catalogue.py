@@ -1,27 +1,40 @@
 """The catalogue keeps what it is told, and its journal never disagrees with it."""
 
+import itertools
 import os
 import sqlite3
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
-from indexer import schema
+from indexer import schema, words
 from indexer.catalogue import Catalogue, Found, NewChunk, Unhashed, under
+from indexer.dialects import sqlite
 from indexer.records import LibraryError
+from indexer.schema import Where
+from tests.indexer.conftest import new_place
 
 VECTOR = np.array([1.0, 0.0, 0.0, 0.0], np.float32)
 
 
 @pytest.fixture
-def catalogue(tmp_path: Path) -> Catalogue:
-    return Catalogue(tmp_path / "catalogue.sqlite")
+def catalogue(where: Where) -> Iterator[Catalogue]:
+    made = Catalogue(where)
+    yield made
+    made.close()
 
 
 def put(catalogue: Catalogue, path: str, digest: bytes = b"a" * 32, root: str = "/r") -> Unhashed:
@@ -42,20 +55,18 @@ def index(catalogue: Catalogue, digest: bytes, texts: tuple[str, ...] = ("",)) -
     return catalogue.write(digest, {}, [NewChunk(i, VECTOR, text=t) for i, t in enumerate(texts)], model.id)
 
 
-def words(catalogue: Catalogue, query: str) -> list[int]:
+def holding(catalogue: Catalogue, word: str, table: str = "words") -> list[int]:
+    """Rows of a text table that hold a word, its other forms included."""
     with catalogue.reader() as c:
-        return list(c.exec_driver_sql("SELECT rowid FROM words WHERE words MATCH ?", (query,)).scalars())
-
-
-def names(catalogue: Catalogue, query: str) -> list[int]:
-    with catalogue.reader() as c:
-        return list(c.exec_driver_sql("SELECT rowid FROM names WHERE names MATCH ?", (query,)).scalars())
+        asked = words.matching(word, table)
+        return list(c.exec_driver_sql(f"SELECT rowid FROM {table} WHERE {table} MATCH ?", (asked,)).scalars())
 
 
 def test_the_tables_in_python_are_the_tables_in_the_file(catalogue: Catalogue) -> None:
     inspector = sa.inspect(catalogue.engine)
     for table in schema.metadata.sorted_tables:
         there = {c["name"]: c["nullable"] for c in inspector.get_columns(table.name)}
+        there.pop("rowid", None)  # what SQLite has of itself
         assert {c.name for c in table.columns} == set(there), table.name
         for column in table.columns:
             if not column.primary_key:
@@ -73,11 +84,11 @@ def test_a_library_of_a_newer_program_is_refused_in_one_clear_line(tmp_path: Pat
 def test_an_older_library_climbs_the_ladder_and_keeps_its_rows(tmp_path: Path) -> None:
     path = tmp_path / "c.sqlite"
     ladder = schema.migrations()
-    schema.bring_up_to_date(path, ladder)
+    sqlite.bring_up_to_date(path, ladder)
     with sqlite3.connect(path) as c:
         c.execute("INSERT INTO setting VALUES ('kept', 'yes')")
     step = (ladder[-1][0] + 1, "ALTER TABLE setting ADD COLUMN note TEXT;\nCREATE TABLE extra (x);")
-    schema.bring_up_to_date(path, [*ladder, step])
+    sqlite.bring_up_to_date(path, [*ladder, step])
     with sqlite3.connect(path) as c:
         assert c.execute("SELECT name, value, note FROM setting").fetchall() == [("kept", "yes", None)]
         assert c.execute("PRAGMA user_version").fetchone() == (step[0],)
@@ -86,10 +97,10 @@ def test_an_older_library_climbs_the_ladder_and_keeps_its_rows(tmp_path: Path) -
 def test_a_step_of_the_ladder_that_fails_leaves_the_library_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "c.sqlite"
     ladder = schema.migrations()
-    schema.bring_up_to_date(path, ladder)
+    sqlite.bring_up_to_date(path, ladder)
     bad = (ladder[-1][0] + 1, "CREATE TABLE half (x);\nCREATE TABLE half (x);")
     with pytest.raises(sqlite3.OperationalError):
-        schema.bring_up_to_date(path, [*ladder, bad])
+        sqlite.bring_up_to_date(path, [*ladder, bad])
     with sqlite3.connect(path) as c:
         assert c.execute("PRAGMA user_version").fetchone() == (ladder[-1][0],)
         assert c.execute("SELECT count(*) FROM sqlite_master WHERE name = 'half'").fetchone() == (0,)
@@ -121,13 +132,15 @@ def test_readers_see_a_snapshot_and_do_not_wait_for_the_writer(catalogue: Catalo
     assert catalogue.counts().files == 0
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.binary(min_size=1, max_size=40).filter(lambda b: not set(b) & {0, 47} and b not in (b".", b".."))
 )
-def test_every_name_a_file_system_can_hold_comes_back_as_it_was(name: bytes) -> None:
-    catalogue = Catalogue.__new__(Catalogue)
-    Catalogue.__init__(catalogue, _shared())
+def test_every_name_a_file_system_can_hold_comes_back_as_it_was(
+    request: pytest.FixtureRequest, engine: str, name: bytes
+) -> None:
+    catalogue = _shared(request, engine)
     path = f"/r/d/{os.fsdecode(name)}"
     put(catalogue, path)
     assert catalogue.paths_under("/r/d") == [path]
@@ -137,19 +150,17 @@ def test_every_name_a_file_system_can_hold_comes_back_as_it_was(name: bytes) -> 
     info = catalogue.file_at(path)
     assert info is not None and os.fsencode(info.path) == b"/r/d/" + name
     assert catalogue.remove_under("/r") == 1
-    catalogue.close()
 
 
-_SHARED: list[Path] = []
+_SHARED: dict[str, Catalogue] = {}
 
 
-def _shared() -> Path:
-    """One file for all examples: making one costs 20 ms."""
-    import tempfile
-
-    if not _SHARED:
-        _SHARED.append(Path(tempfile.mkdtemp(prefix="sightline-test-")) / "c.sqlite")
-    return _SHARED[0]
+def _shared(request: pytest.FixtureRequest, engine: str) -> Catalogue:
+    """One for all examples: making one costs 20 ms and more."""
+    if engine not in _SHARED:
+        folder = request.getfixturevalue("tmp_path_factory").mktemp("shared")
+        _SHARED[engine] = Catalogue(new_place(request, engine, folder))
+    return _SHARED[engine]
 
 
 def test_under_a_folder_means_below_it_and_nothing_beside_it(catalogue: Catalogue) -> None:
@@ -157,6 +168,8 @@ def test_under_a_folder_means_below_it_and_nothing_beside_it(catalogue: Catalogu
     for path in [*inside, "/r/a.jpg", "/r/ab/z.jpg", "/r/a0.jpg"]:
         put(catalogue, path)
     assert sorted(catalogue.paths_under("/r/a")) == sorted(inside)
+    if catalogue.dialect.name != "sqlite":
+        return
     with catalogue.reader() as c:
         query = sa.select(schema.file.c.id).where(under(schema.file.c.path, "/r/a")).compile(c.engine)
         values = tuple(query.params[name] for name in query.positiontup or ())
@@ -190,27 +203,30 @@ def test_a_changed_file_answers_with_what_it_was_until_the_new_is_ready(catalogu
 def test_words_follow_their_chunks_through_rewrites_and_removal(catalogue: Catalogue) -> None:
     put(catalogue, "/r/a.pdf")
     first = index(catalogue, b"a" * 32, ("invoices of March", "something else"))
-    assert words(catalogue, "invoice") == [first[0]]
+    assert holding(catalogue, "invoice") == [first[0]]
     catalogue.words_read(b"a" * 32, {first[1]: "a \udcff lone surrogate and a receipt"}, 1, {})
-    assert words(catalogue, "receipts") == [first[1]]
+    assert holding(catalogue, "receipts") == [first[1]]
     second = index(catalogue, b"a" * 32, ("nothing",))
-    assert words(catalogue, "invoice OR receipt") == [] and words(catalogue, "nothing") == second
+    assert holding(catalogue, "invoice") == holding(catalogue, "receipt") == []
+    assert holding(catalogue, "nothing") == second
     catalogue.remove_under("/r")
     catalogue.sweep(kept_s=-1)
-    assert words(catalogue, "nothing") == []
+    assert holding(catalogue, "nothing") == []
     with catalogue.writer() as c:
-        c.exec_driver_sql("INSERT INTO words (words) VALUES ('integrity-check')")
+        assert catalogue.dialect.texts_agree(c)
 
 
 def test_names_follow_their_files_through_a_move(catalogue: Catalogue) -> None:
     put(catalogue, "/r/Holiday 2019/Ünïcode_beach.jpg")
-    assert len(names(catalogue, "unicode AND beach AND holiday")) == 1
+    (number,) = holding(catalogue, "beach", "names")
+    assert holding(catalogue, "unicode", "names") == holding(catalogue, "holiday", "names") == [number]
     root_id = catalogue.set_root(Path("/r"))
     moved = Found("/r/Work/office.jpg", "image", (10, 20, 31))
     assert catalogue.move("/r/Holiday 2019/Ünïcode_beach.jpg", root_id, moved)
-    assert names(catalogue, "beach") == [] and len(names(catalogue, "work AND office")) == 1
+    assert holding(catalogue, "beach", "names") == []
+    assert holding(catalogue, "work", "names") == holding(catalogue, "office", "names") == [number]
     catalogue.remove_files(["/r/Work/office.jpg"])
-    assert names(catalogue, "office") == []
+    assert holding(catalogue, "office", "names") == []
 
 
 def test_a_photo_that_failed_as_a_pdf_is_tried_again_under_its_right_name(catalogue: Catalogue) -> None:
@@ -254,7 +270,8 @@ def test_the_old_model_answers_until_the_new_one_is_promoted(catalogue: Catalogu
     assert [m.name for m in catalogue.models()] == ["n"]
 
 
-def test_a_backup_in_the_middle_of_writing_is_a_whole_library(catalogue: Catalogue, tmp_path: Path) -> None:
+def test_a_backup_in_the_middle_of_writing_is_a_whole_library(tmp_path: Path) -> None:
+    catalogue = Catalogue(tmp_path / "catalogue.sqlite")
     stop = threading.Event()
 
     def write() -> None:
@@ -290,12 +307,11 @@ def test_a_backup_in_the_middle_of_writing_is_a_whole_library(catalogue: Catalog
 class JournalAgainstCatalogue(RuleBasedStateMachine):
     """Whatever happens, an index that reads the journal holds exactly what the catalogue can find."""
 
+    places: Iterator[Where]
+
     @initialize()
     def start(self) -> None:
-        path = _shared().with_name("journal.sqlite")
-        for name in (path, path.with_name("journal.sqlite-wal"), path.with_name("journal.sqlite-shm")):
-            name.unlink(missing_ok=True)
-        self.catalogue = Catalogue(path)
+        self.catalogue = Catalogue(next(self.places))
         self.model = self.catalogue.set_model("m", 4)
         self.seen, self.held = 0, dict[int, bytes]()
 
@@ -344,5 +360,17 @@ class JournalAgainstCatalogue(RuleBasedStateMachine):
             self.catalogue.close()
 
 
-JournalAgainstCatalogue.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
-TestJournalAgainstCatalogue = JournalAgainstCatalogue.TestCase
+@pytest.mark.parametrize(("engine", "examples"), [("sqlite", 25), ("postgresql", 10)])
+def test_an_index_that_reads_the_journal_agrees_with_the_catalogue(
+    request: pytest.FixtureRequest, tmp_path: Path, engine: str, examples: int
+) -> None:
+    def places() -> Iterator[Where]:
+        for n in itertools.count():
+            (tmp_path / str(n)).mkdir()
+            yield new_place(request, engine, tmp_path / str(n))
+
+    JournalAgainstCatalogue.places = places()
+    run_state_machine_as_test(
+        JournalAgainstCatalogue,
+        settings=settings(max_examples=examples, stateful_step_count=20, deadline=None),
+    )

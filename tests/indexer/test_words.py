@@ -11,6 +11,7 @@ import pytest
 from indexer import words
 from indexer.catalogue import Catalogue, Found, NewChunk
 from indexer.connections import Connections
+from indexer.schema import Where
 from indexer.words import ALL, EXACT, MARK, SOME, UNMARK
 
 TEXTS = {
@@ -25,9 +26,9 @@ TEXTS = {
 
 
 class Texts:
-    def __init__(self, folder: Path) -> None:
-        self.catalogue = Catalogue(folder / "catalogue.sqlite")
-        self.connections = Connections(folder / "catalogue.sqlite")
+    def __init__(self, where: Where) -> None:
+        self.catalogue = Catalogue(where)
+        self.connections = Connections(where)
         model = self.catalogue.set_model("m@1", 4)
         root = self.catalogue.set_root(Path("/docs"))
         self.ids: dict[str, int] = {}
@@ -51,8 +52,8 @@ class Texts:
 
 
 @pytest.fixture
-def texts(tmp_path: Path) -> Iterator[Texts]:
-    made = Texts(tmp_path)
+def texts(where: Where) -> Iterator[Texts]:
+    made = Texts(where)
     yield made
     made.connections.close()
     made.catalogue.close()
@@ -170,5 +171,5 @@ def test_a_word_that_all_texts_hold_is_looked_for_beside_no_rarer_one(
     monkeypatch.setattr(words, "COMMON_LEAST", 1)
     monkeypatch.setattr(words, "COMMON_SHARE", 0.0)
     connection = texts.connections.get()
-    assert words.expressions(connection, ["payment", "invoice"], (), "words").some == '("invoice")'
-    assert words.expressions(connection, ["payment"], (), "words").some == '("payment")'
+    assert words.expressions(connection, ["payment", "invoice"], (), "words").some == '"invoice"'
+    assert words.expressions(connection, ["payment"], (), "words").some == '"payment"'

@@ -1,0 +1,126 @@
+"""What truly differs between the databases that a catalogue can live in, one file an engine.
+
+Built around `Dialect`: opening and bringing up to date, errors as sentences, the text
+indexes, the database's clock, the one-indexer lock, a backup. Everything else is written once,
+as SQLAlchemy expressions or as SQL that both understand. It knows nothing of what rows mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import sqlalchemy as sa
+
+from indexer.records import LibraryError
+from indexer.schema import Where
+
+if TYPE_CHECKING:
+    from indexer.connections import Reading
+    from indexer.lock import OwnerLock
+    from indexer.spelling import Vocabulary
+
+
+class Dialect(Protocol):
+    """One catalogue's database. `now`: SQL for seconds since 1970 by the database's own clock.
+    `writing`: SQLAlchemy's execution options of a writing transaction."""
+
+    name: str
+    now: str
+    writing: ClassVar[dict[str, Any]]
+
+    def open_engine(self, read_only: bool) -> sa.Engine:
+        """Create the library or bring it up to date, and open it. Raises LibraryError."""
+
+    def sentence(self, error: Exception) -> str | None:
+        """What a person should know about a database error, or None when it is a bug of ours."""
+
+    def reading(self, vocabularies: dict[str, Vocabulary]) -> Reading:
+        """A connection that only reads, for one thread of searches."""
+
+    def owner_lock(self, data_dir: Path) -> OwnerLock:
+        """One indexer a library."""
+
+    def begin_write(self, c: sa.Connection) -> None:
+        """At the start of a writing transaction."""
+
+    def write_texts(self, c: sa.Connection, texts: Sequence[tuple[int, str]], *, new: bool) -> None:
+        """Index the texts of chunks (they are in `chunk` already); not `new`: in place of older ones."""
+
+    def name_files(self, c: sa.Connection, names: Sequence[tuple[str, str, str]]) -> None:
+        """(path, name, folders) of files for the index of names; those in it already stay as they are."""
+
+    def rename_file(self, c: sa.Connection, file_id: int, name: str, folders: str) -> None:
+        """A file's name in the index of names, in place of what is there."""
+
+    def clear_names(self, c: sa.Connection) -> None:
+        """Empty the index of names."""
+
+    def damage(self, c: sa.Connection) -> str | None:
+        """What the engine itself finds wrong with its files; None: nothing."""
+
+    def dangling(self, c: sa.Connection) -> list[tuple[str, int]]:
+        """(table, row number) of rows whose parent is missing."""
+
+    def texts_agree(self, c: sa.Connection) -> bool:
+        """Whether the index of words holds what the chunks hold. Raises nothing of the engine's."""
+
+    def rebuild_texts(self, c: sa.Connection) -> None:
+        """Make the index of words anew."""
+
+    def backup(self, to: Path) -> None:
+        """A copy of the catalogue as it is now in one SQLite file."""
+
+
+def dialect_of(where: Where) -> Dialect:
+    if isinstance(where, Path):
+        from indexer.dialects.sqlite import SQLite
+
+        return SQLite(where)
+    if where.get_backend_name() != "postgresql":
+        raise LibraryError(
+            f"A catalogue is a file or postgresql+psycopg://USER@HOST/DATABASE, not {where.drivername}://…"
+        )
+    from indexer.dialects.postgresql import PostgreSQL
+
+    return PostgreSQL(where)
+
+
+def place(text: str | Path) -> Where:
+    """Where a catalogue is, as a person writes it: a file, or a PostgreSQL address.
+
+    Raises LibraryError for an address that cannot be read.
+    """
+    if isinstance(text, Path) or "://" not in text:
+        return Path(text)
+    try:
+        url = sa.make_url(text)
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise LibraryError(
+            "The catalogue's address cannot be read: write postgresql+psycopg://USER:PASSWORD@HOST/DATABASE."
+        ) from error
+    if url.drivername in ("postgres", "postgresql"):
+        url = url.set(drivername="postgresql+psycopg")
+    if url.drivername != "postgresql+psycopg":
+        raise LibraryError(
+            f"A catalogue is a file or postgresql+psycopg://USER@HOST/DATABASE, not {url.drivername}://…"
+        )
+    if not url.database:
+        raise LibraryError("The catalogue's address names no database: end it with /DATABASE.")
+    return url
+
+
+@contextmanager
+def explained(dialect: Dialect) -> Iterator[None]:
+    """The engine's own errors as sentences for a person."""
+    try:
+        yield
+    except LibraryError:
+        raise
+    except Exception as error:
+        told = dialect.sentence(error)
+        if told is None:
+            raise
+        raise LibraryError(told) from error

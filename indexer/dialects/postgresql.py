@@ -1,0 +1,413 @@
+"""The catalogue in a PostgreSQL database, through psycopg 3: for libraries that several machines share.
+
+Built around one schema of one database a library. Writers take the row of `written` first, so
+that they come one after another, as they do in SQLite: the journal is in the order of its commits,
+and what was proven for one holds for the other. Readers see a snapshot (repeatable read). SQL
+that is written for SQLite is rendered here (`rendered`). It knows nothing of what rows mean.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from indexer.dialects.postgresql_text import adapt, tsvector
+from indexer.expressions import unspaced_only
+from indexer.records import LibraryError
+from indexer.schema import BUSY_S, migrations, stored_name
+from indexer.tokens import tokenisers
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from indexer.dialects.postgresql_reading import PostgreSQLReading
+    from indexer.lock import OwnerLock
+    from indexer.spelling import Vocabulary
+
+log = logging.getLogger(__name__)
+
+OLDEST = 14
+"""The oldest server that is known to do (tested on 15)."""
+CONNECT_S = 10
+LOCK = 0x53474C54
+"""'SGLT': the first half of our advisory locks; the second is the schema."""
+FOLDER_GAP = 2
+"""Positions between a name's terms and its folders': no phrase spans the two."""
+AT_ONCE = 500
+
+
+class PostgreSQL:
+    name = "postgresql"
+    writing: ClassVar[dict[str, Any]] = {"writes": True, "isolation_level": "READ COMMITTED"}
+    now = "extract(epoch FROM clock_timestamp())::double precision"
+
+    def __init__(self, url: sa.URL) -> None:
+        self.url = url
+        self.shown = url.set(password=None, drivername="postgresql").render_as_string()
+
+    # -- opening ---------------------------------------------------------------------------
+
+    def open_engine(self, read_only: bool) -> sa.Engine:
+        """Raises `LibraryError`: no such server, wrong password, a server that is too old, another program's
+        tables, a newer Sightline's, no right to create what is needed, no psycopg."""
+        with self.connect() as connection:
+            bring_up_to_date(connection, migrations("postgresql"), self.shown, read_only=read_only)
+        engine = sa.create_engine(
+            self.url,
+            isolation_level="REPEATABLE READ",
+            pool_pre_ping=True,
+            pool_size=10,
+            max_overflow=30,
+            connect_args=self._arguments(),
+        )
+        event.listen(engine, "connect", lambda connection, record: adapt(connection))
+        event.listen(engine, "before_cursor_execute", _rendering, retval=True)
+        return engine
+
+    def connect(self, autocommit: bool = False) -> psycopg.Connection:
+        """A plain connection of our own. Raises LibraryError."""
+        try:
+            import psycopg
+        except ImportError as error:
+            raise LibraryError(
+                "A catalogue on PostgreSQL needs psycopg: pip install 'sightline[scale]'."
+            ) from error
+        try:
+            connection = psycopg.connect(
+                self.url.set(drivername="postgresql").render_as_string(hide_password=False),
+                autocommit=autocommit,
+                **self._arguments(),
+            )
+        except psycopg.Error as error:
+            raise LibraryError(self.sentence(error) or self._says(error)) from error
+        adapt(connection)
+        return connection
+
+    def _arguments(self) -> dict[str, Any]:
+        own = {"connect_timeout": CONNECT_S, "application_name": "sightline", "client_encoding": "utf8"}
+        return {name: value for name, value in own.items() if name not in self.url.query}
+
+    def sentence(self, error: Exception) -> str | None:
+        import psycopg
+        from psycopg import errors
+
+        cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+        if isinstance(cause, errors.DiskFull):
+            return (
+                f"The disk of the database server ({self.shown}) is full: nothing is lost; "
+                "make room and indexing goes on where it stopped."
+            )
+        if isinstance(cause, (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction)):
+            return f"This user may not write the catalogue at {self.shown}: {_first_line(cause)}."
+        if isinstance(cause, errors.LockNotAvailable):
+            return f"Another program holds the catalogue at {self.shown} for over {BUSY_S:.0f} s; try again."
+        if not isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError)):
+            return None
+        text = str(cause)
+        if "password authentication failed" in text or "no password supplied" in text:
+            return (
+                f"The database server refuses the user or the password of {self.shown}: "
+                "check SIGHTLINE_CATALOGUE (or --catalogue)."
+            )
+        if re.search(r'database "[^"]*" does not exist', text):
+            return (
+                f"There is no database {self.url.database} on the server of {self.shown}: create it "
+                f"(createdb {self.url.database}), or name another."
+            )
+        if re.search(r'role "[^"]*" does not exist', text):
+            return f"The database server knows no user {self.url.username} ({self.shown}): check the name."
+        if "starting up" in text or "shutting down" in text or "in recovery" in text:
+            return f"The database server of {self.shown} is starting or stopping: try again in a moment."
+        return f"The database server of {self.shown} does not answer: {_first_line(cause)}."
+
+    def _says(self, error: Exception) -> str:
+        return f"The catalogue at {self.shown} cannot be opened: {_first_line(error)}."
+
+    def owner_lock(self, data_dir: Path) -> OwnerLock:
+        return ServerLock(self)
+
+    def begin_write(self, c: sa.Connection) -> None:
+        """One writer at a time; READ COMMITTED, so that it then sees what the one before it wrote."""
+        c.exec_driver_sql("UPDATE written SET version = version + 1")
+
+    # -- text indexes ----------------------------------------------------------------------
+
+    def write_texts(self, c: sa.Connection, texts: Sequence[tuple[int, str]], *, new: bool) -> None:
+        if not new and texts:
+            ids = [i for i, _ in texts]
+            c.exec_driver_sql("DELETE FROM words WHERE rowid = ANY (?)", (ids,))
+            c.exec_driver_sql("DELETE FROM characters WHERE rowid = ANY (?)", (ids,))
+        spelled = [(i, s) for i, text in texts if (s := unspaced_only(text))]
+        for table, rows in (("words", texts), ("characters", spelled)):
+            of = tokenisers()
+            _insert(c, table, [(i, *tsvector(of.terms(text, table)), len(text)) for i, text in rows])
+
+    def name_files(self, c: sa.Connection, names: Sequence[tuple[str, str, str]]) -> None:
+        by_path = {path: (name, folders) for path, name, folders in names}
+        paths = list(by_path)
+        for start in range(0, len(paths), AT_ONCE):
+            some = [stored_name(p) for p in paths[start : start + AT_ONCE]]
+            rows = c.exec_driver_sql(
+                f"SELECT f.id, f.path FROM file f WHERE f.path IN ({', '.join('?' * len(some))})"
+                " AND NOT EXISTS (SELECT 1 FROM names n WHERE n.rowid = f.id)",
+                tuple(some),
+            ).all()
+            _insert(c, "names", [_name_row(number, *by_path[path]) for number, path in rows])
+
+    def rename_file(self, c: sa.Connection, file_id: int, name: str, folders: str) -> None:
+        c.exec_driver_sql("DELETE FROM names WHERE rowid = ?", (file_id,))
+        _insert(c, "names", [_name_row(file_id, name, folders)])
+
+    def clear_names(self, c: sa.Connection) -> None:
+        c.exec_driver_sql("DELETE FROM names")
+
+    # -- care ------------------------------------------------------------------------------
+
+    def damage(self, c: sa.Connection) -> str | None:
+        """The server checks its own pages as it reads them (data checksums, amcheck)."""
+        return None
+
+    def dangling(self, c: sa.Connection) -> list[tuple[str, int]]:
+        """The server holds its foreign keys."""
+        return []
+
+    def texts_agree(self, c: sa.Connection) -> bool:
+        """A row a chunk, and of a thousand of them by chance the very terms."""
+        lacking = c.exec_driver_sql(
+            "SELECT count(*) FROM chunk k WHERE NOT EXISTS (SELECT 1 FROM words w WHERE w.rowid = k.id)"
+        ).scalar_one()
+        if lacking:
+            return False
+        rows = c.exec_driver_sql(
+            "SELECT k.text, w.terms = ?::tsvector, w.terms::text, w.length FROM chunk k"
+            " JOIN words w ON w.rowid = k.id ORDER BY random() LIMIT 1000",
+            ("",),
+        ).all()
+        of = tokenisers()
+        for text, _, terms, length in rows:
+            own, count = tsvector(of.terms(text, "words"))
+            same = c.exec_driver_sql("SELECT ?::tsvector = ?::tsvector", (own, terms)).scalar_one()
+            if not same or count != length:
+                return False
+        counted, told = c.exec_driver_sql(
+            "SELECT (SELECT count(*) FROM words), (SELECT docs FROM tally WHERE place = 'words')"
+        ).one()
+        return counted == told
+
+    def rebuild_texts(self, c: sa.Connection) -> None:
+        c.exec_driver_sql("DELETE FROM words")
+        c.exec_driver_sql("DELETE FROM characters")
+        c.exec_driver_sql("DELETE FROM term WHERE place <> 'names'")
+        c.exec_driver_sql("UPDATE tally SET docs = 0, tokens = 0 WHERE place <> 'names'")
+        last = -1
+        while rows := c.exec_driver_sql(
+            "SELECT id, text FROM chunk WHERE id > ? ORDER BY id LIMIT ?", (last, AT_ONCE)
+        ).all():
+            self.write_texts(c, [(r[0], r[1]) for r in rows], new=True)
+            last = rows[-1][0]
+
+    def backup(self, to: Path) -> None:
+        raise LibraryError(
+            f"The catalogue is on a server: back it up there (pg_dump -Fc -d {self.shown} -f {to})."
+        )
+
+    # -- searching -------------------------------------------------------------------------
+
+    def reading(self, vocabularies: dict[str, Vocabulary]) -> PostgreSQLReading:
+        from indexer.dialects.postgresql_reading import PostgreSQLReading
+
+        return PostgreSQLReading(self)
+
+
+class ServerLock:
+    """One indexer a library: an advisory lock of the server's, held by a connection of its own and so gone
+    with the program, the machine or the network between."""
+
+    def __init__(self, dialect: PostgreSQL) -> None:
+        self._dialect = dialect
+        self._connection: psycopg.Connection | None = None
+        self._guard = threading.Lock()
+
+    @property
+    def held(self) -> bool:
+        return self._connection is not None and not self._connection.closed
+
+    def acquire(self) -> bool:
+        import psycopg
+
+        with self._guard:
+            if self._connection is not None:
+                try:
+                    self._connection.execute("SELECT 1")
+                    return True
+                except psycopg.Error:
+                    self._connection = None  # the server went away, and the lock with it
+            connection = self._dialect.connect(autocommit=True)
+            taken = connection.execute(
+                "SELECT pg_try_advisory_lock(%s, hashtext(current_schema()))", (LOCK,)
+            ).fetchone()
+            if taken is None or not taken[0]:
+                connection.close()
+                return False
+            import os
+            import socket
+
+            told = f"sightline {socket.gethostname()} {os.getpid()}"[:63]
+            connection.execute("SELECT set_config('application_name', %s, false)", (told,))
+            self._connection = connection
+            return True
+
+    def holder(self) -> str:
+        with self._dialect.connect(autocommit=True) as connection:
+            row = connection.execute(
+                "SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid"
+                " WHERE l.locktype = 'advisory' AND l.granted AND l.classid::bigint = %s"
+                " AND l.objid::bigint = (hashtext(current_schema())::bigint & 4294967295)"
+                " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+                (LOCK,),
+            ).fetchone()
+        words = row[0].split() if row else []
+        return f"process {words[2]} on {words[1]}" if len(words) == 3 else "another program"
+
+    def release(self) -> None:
+        with self._guard:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+
+def bring_up_to_date(
+    connection: psycopg.Connection, ladder: list[tuple[int, str]], shown: str, *, read_only: bool = False
+) -> None:
+    """Run the steps of `ladder` above the database's schema version, all or none."""
+    from psycopg import errors
+
+    server = connection.info.server_version // 10_000
+    if server < OLDEST:
+        raise LibraryError(
+            f"The database server of {shown} is PostgreSQL {server}; Sightline needs {OLDEST} or newer."
+        )
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise LibraryError(f"The database {shown} is kept in {encoding}: create it with encoding UTF8.")
+    newest = ladder[-1][0]
+    version = _version(connection)
+    if version is None and read_only:
+        raise LibraryError(f"There is no library at {shown} yet: index a folder first.")
+    if version is not None and version < newest and read_only:
+        raise LibraryError(
+            f"The library at {shown} must be brought up to date first: run `sightline index` once."
+        )
+    if version == newest:
+        return
+    connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(current_schema()))", (LOCK + 1,))
+    version = _version(connection)  # another program may have been faster
+    if version is None and _tables(connection):
+        raise LibraryError(f"The database {shown} holds another program's tables: name one of its own.")
+    if version is not None and version > newest:
+        raise LibraryError(
+            f"The library at {shown} was written by a newer Sightline (schema {version}, this one knows "
+            f"{newest}): update Sightline, or name another --catalogue."
+        )
+    try:
+        try:
+            connection.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+        except (errors.InsufficientPrivilege, errors.UndefinedFile, errors.FeatureNotSupported) as error:
+            raise LibraryError(
+                f"The database {shown} lacks the extension pg_trgm, and this user may not create it: "
+                "let the server's administrator run CREATE EXTENSION pg_trgm there."
+            ) from error
+        for number, sql in ladder:
+            if number > (version or 0):
+                connection.execute(_as_postgresql(sql))
+        connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version bigint NOT NULL)")
+        connection.execute("DELETE FROM schema_version")
+        connection.execute("INSERT INTO schema_version VALUES (%s)", (newest,))
+        connection.commit()
+    except errors.InsufficientPrivilege as error:
+        raise LibraryError(
+            f"This user may not create tables in {shown} ({_first_line(error)}): let its owner GRANT CREATE "
+            "on the schema."
+        ) from error
+
+
+def _version(connection: psycopg.Connection) -> int | None:
+    there = connection.execute("SELECT to_regclass(current_schema() || '.schema_version')").fetchone()
+    if there is None or there[0] is None:
+        return None
+    row = connection.execute("SELECT version FROM schema_version").fetchone()
+    return row[0] if row else None
+
+
+def _tables(connection: psycopg.Connection) -> bool:
+    row = connection.execute(
+        "SELECT 1 FROM information_schema.tables WHERE table_schema = current_schema()"
+        " AND table_type = 'BASE TABLE' LIMIT 1"
+    ).fetchone()
+    return row is not None
+
+
+@lru_cache(maxsize=2048)
+def rendered(sql: str) -> str:
+    """SQL in SQLite's words for psycopg. A CROSS JOIN with a condition is SQLite's way to fix the order;
+    its LIKE does not tell the case of ASCII letters; MATCH is asked of the terms; IN () holds nothing."""
+    sql = sql.replace("%", "%%").replace("?", "%s")
+    sql = sql.replace("CROSS JOIN", "JOIN").replace(" LIKE ", " ILIKE ").replace("IN ()", "IN (NULL)")
+    return re.sub(r"\b(\w+) MATCH %s", r"\1.terms @@ %s::tsquery", sql)
+
+
+def _rendering(
+    c: sa.Connection, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool
+) -> tuple[str, Any]:
+    """SQLAlchemy has rendered what it compiled; `exec_driver_sql` comes as it was written."""
+    own = context is None or context.compiled is None
+    return (rendered(statement) if own else statement), parameters
+
+
+_TYPES = (
+    (r"\bINTEGER PRIMARY KEY( AUTOINCREMENT)?", "bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY"),
+    (r"\bINTEGER\b", "bigint"),
+    (r"\bREAL\b", "double precision"),
+    (r"\bBLOB\b", "bytea"),
+    (r"\bTEXT\b", 'text COLLATE "C"'),
+    (r"\) WITHOUT ROWID;", ");"),
+)
+
+
+def _as_postgresql(sql: str) -> str:
+    """A step of the ladder that is written in SQLite's types; one that is written for PostgreSQL stays."""
+    for pattern, own in _TYPES:
+        sql = re.sub(pattern, own, sql)
+    return sql
+
+
+def _insert(c: sa.Connection, table: str, rows: Sequence[tuple[int, str, int, int]]) -> None:
+    """(row, tsvector, how many terms, how many characters); one statement, so that the triggers run once."""
+    for start in range(0, len(rows), AT_ONCE):
+        some = rows[start : start + AT_ONCE]
+        c.exec_driver_sql(
+            f"INSERT INTO {table} (rowid, terms, length, size) SELECT r, t::tsvector, l, s FROM"
+            " unnest(?::bigint[], ?::text[], ?::bigint[], ?::bigint[]) u (r, t, l, s)"
+            " ON CONFLICT (rowid) DO NOTHING",
+            tuple([row[n] for row in some] for n in range(4)),
+        )
+
+
+def _name_row(number: int, name: str, folders: str) -> tuple[int, str, int, int]:
+    of = tokenisers()
+    own, around = of.terms(name, "names"), of.terms(folders, "names")
+    first, n = tsvector(own, weight="A")
+    rest, m = tsvector(around, start=n + FOLDER_GAP)
+    return number, f"{first} {rest}", n + m, len(name)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
