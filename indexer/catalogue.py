@@ -25,12 +25,12 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
+from indexer.claims import Claim, Claims, LeaseLost, WorkerRow
 from indexer.dialects import explained
 from indexer.expressions import spaced
 from indexer.lookup import (
     Counts,
     Found,
-    Lookup,
     ModelRow,
     NewChunk,
     Root,
@@ -45,14 +45,17 @@ from indexer.schema import Where, chunk, content, embedding, file, model, root, 
 
 __all__ = [
     "Catalogue",
+    "Claim",
     "Counts",
     "Found",
+    "LeaseLost",
     "ModelRow",
     "NewChunk",
     "Root",
     "Stamp",
     "Unhashed",
     "Work",
+    "WorkerRow",
     "stamps_of",
     "under",
     "unpacked",
@@ -67,7 +70,7 @@ ORPHAN_KEPT_S = 24 * 3600.0
 STAMP = ("size", "mtime_ns", "ctime_ns")
 
 
-class Catalogue(Lookup):
+class Catalogue(Claims):
     """The catalogue with its writing side. Safe to use from many threads and programs."""
 
     def __init__(self, path: Where, *, read_only: bool = False) -> None:
@@ -250,13 +253,16 @@ class Catalogue(Lookup):
         *,
         recipe: str = "",
         ocr: str = "none",
+        worker: int | None = None,
     ) -> list[int]:
         """One content, whole: replaces what was known of it. Returns the ids of its chunks, in order;
         none when the content was forgotten while it was being read.
 
         `facts` are columns of `content` (duration_s, pages, width, height, taken_at, camera, lat, lon).
+        `worker`: who has claimed it; raises LeaseLost, and writes nothing, when it has it no more.
         """
         with self.writer() as c:
+            self.settle(c, digest, worker)
             c.execute(sa.delete(chunk).where(chunk.c.content_hash == digest))
             values = {
                 "state": "ready",
@@ -286,9 +292,19 @@ class Catalogue(Lookup):
             self._embed(c, model_id, ids, [p.vector for p in chunks])
             return ids
 
-    def add_embeddings(self, model_id: int, ids: Sequence[int], vectors: Sequence[np.ndarray]) -> None:
-        """Vectors of chunks under a model, in one transaction; chunks that have gone are left out."""
+    def add_embeddings(
+        self,
+        model_id: int,
+        ids: Sequence[int],
+        vectors: Sequence[np.ndarray],
+        *,
+        claimed: tuple[bytes, int] | None = None,
+    ) -> None:
+        """Vectors of chunks under a model, in one transaction; chunks that have gone are left out.
+        `claimed`: (content, worker) whose lease ends with it; raises LeaseLost."""
         with self.writer() as c:
+            if claimed is not None:
+                self.settle(c, *claimed)
             present = set(c.execute(sa.select(chunk.c.id).where(chunk.c.id.in_(ids))).scalars())
             kept = [(i, v) for i, v in zip(ids, vectors, strict=True) if i in present]
             self._embed(c, model_id, [i for i, _ in kept], [v for _, v in kept])
@@ -304,11 +320,18 @@ class Catalogue(Lookup):
             )
 
     def words_read(
-        self, digest: bytes, texts: dict[int, str], model_id: int, vectors: dict[int, np.ndarray]
+        self,
+        digest: bytes,
+        texts: dict[int, str],
+        model_id: int,
+        vectors: dict[int, np.ndarray],
+        *,
+        worker: int | None = None,
     ) -> None:
         """Words that were read in a content's pictures (OCR): chunk id -> text, and the vectors that take
-        them in. Vectors of other models are out of date then and are made again."""
+        them in. Vectors of other models are out of date then and are made again. `worker`: as in `write`."""
         with self.writer() as c:
+            self.settle(c, digest, worker)
             present = set(c.execute(sa.select(chunk.c.id).where(chunk.c.content_hash == digest)).scalars())
             read = [(i, clean_text(texts[i])) for i in sorted(present.intersection(texts))]
             for chunk_id, text in read:
@@ -320,9 +343,10 @@ class Catalogue(Lookup):
             self._embed(c, model_id, renewed, [vectors[i] for i in renewed])
             c.execute(sa.update(content).where(content.c.hash == digest).values(ocr="done"))
 
-    def fail(self, digest: bytes, reason: str) -> None:
-        """The content cannot be read or embedded. What was known of it before goes."""
+    def fail(self, digest: bytes, reason: str, *, worker: int | None = None) -> None:
+        """The content cannot be read or embedded; what was known of it goes. `worker`: as in `write`."""
         with self.writer() as c:
+            self.settle(c, digest, worker)
             c.execute(sa.delete(chunk).where(chunk.c.content_hash == digest))
             values = {"state": "failed", "error": reason, "failed_at": time.time()}
             c.execute(sa.update(content).where(content.c.hash == digest).values(values))

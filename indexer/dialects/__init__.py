@@ -25,10 +25,13 @@ if TYPE_CHECKING:
 
 class Dialect(Protocol):
     """One catalogue's database. `now`: SQL for seconds since 1970 by the database's own clock.
-    `writing`: SQLAlchemy's execution options of a writing transaction."""
+    `writing`: SQLAlchemy's execution options of a writing transaction. `locking`, `skip_locked`: at
+    the end of a SELECT from content `c`, to lock its rows, waiting for others or passing over theirs."""
 
     name: str
     now: str
+    locking: str
+    skip_locked: str
     writing: ClassVar[dict[str, Any]]
 
     def open_engine(self, read_only: bool) -> sa.Engine:

@@ -46,6 +46,8 @@ AT_ONCE = 500
 
 class PostgreSQL:
     name = "postgresql"
+    locking = " FOR UPDATE OF c"
+    skip_locked = " FOR UPDATE OF c SKIP LOCKED"
     writing: ClassVar[dict[str, Any]] = {"writes": True, "isolation_level": "READ COMMITTED"}
     now = "extract(epoch FROM clock_timestamp())::double precision"
 

@@ -30,6 +30,7 @@ INSERT_NAME = "INSERT INTO names (rowid, name, folder) VALUES (?, ?, ?)"
 
 class SQLite:
     name = "sqlite"
+    locking = skip_locked = ""  # there is one writer at a time
     writing: ClassVar[dict[str, Any]] = {"writes": True}
     now = "((julianday('now') - 2440587.5) * 86400.0)"
 
