@@ -31,6 +31,8 @@ class Settings(BaseSettings):
     overlap: float = Field(default=0.0, ge=0.0)
     poll: bool = False
     ocr: Literal["off", "auto", "all"] = "auto"
+    catalogue: str | None = None
+    """Where the catalogue is kept: the address of a PostgreSQL database; None: in the library's folder."""
     host: str = "127.0.0.1"
     port: int = Field(default=7860, ge=0, le=65535)
     token: str | None = None
@@ -54,6 +56,7 @@ class Settings(BaseSettings):
             "overlap_s": self.overlap,
             "poll": self.poll,
             "ocr": self.ocr,
+            "catalogue": self.catalogue or None,
             "model_token": self.model_token,
         }
 
