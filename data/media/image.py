@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -172,7 +173,8 @@ def _decode(image: Image.Image, max_side: int | None) -> Image.Image:
     from PIL import Image
 
     if max_side is not None and image.format in ("JPEG", "MPO"):
-        image.draft(None, (max_side, max_side))
+        scale = max_side / max(image.size)  # of the longest side: by both, a 4:3 photo came twice as large
+        image.draft(None, (ceil(image.width * scale), ceil(image.height * scale)))
     if image.size[0] * image.size[1] > MAX_PIXELS:
         raise MediaError("at full size it has more pixels than Sightline opens", "too large")
     image.load()
