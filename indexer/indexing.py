@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 PROGRESS_S = 0.25
 
+LOOK_S = 0.1
+"""Between looks whether it is done, whether it stands still, and whether there is progress to tell."""
+
 SWEEP_S = 3600.0
 
 
@@ -86,9 +89,10 @@ class Indexing:
         last = 0.0
         try:
             while True:
-                scanning.join(0.05)
-                if not scanning.is_alive():
-                    time.sleep(0.02)
+                if scanning.is_alive():
+                    scanning.join(LOOK_S)
+                else:
+                    pipeline.wait(LOOK_S)
                 if errors:
                     raise errors[0]
                 if pipeline.trouble:
@@ -100,6 +104,8 @@ class Indexing:
                     told()
                 if not scanning.is_alive() and pipeline.idle():
                     break
+                if not scanning.is_alive():
+                    time.sleep(0.02)  # it is between two roles, or a file rests
         finally:
             stop.set()
             scanning.join()

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from data.media.kinds import MediaError
 from indexer.lookup import ModelRow, Work
-from indexer.pipeline.jobs import SIDE
+from indexer.pipeline.jobs import side_for
 from indexer.records import LibraryError, VerifyReport
 from indexer.scanner import stamp_of
 from indexer.schema import content, file, root
@@ -268,7 +268,7 @@ def _sample(findings: _Findings, row: ModelRow) -> None:
                 work.kind,
                 specs,
                 max_frames=embedder.max_frames,
-                max_side=SIDE[work.kind],
+                max_side=side_for(embedder.inner, work.kind),
             ).result()
         except MediaError as error:
             findings.found(f"{path}: it could be read once and cannot now ({error})")

@@ -72,7 +72,7 @@ class Pipeline:
         self._shop = shop = Workshop(catalogue, models, sandbox, thumbnails, turns, written)
         self._agenda = Agenda(shop, words=ocr != "off")
         self._finished: queue.Queue[Job | None] = queue.Queue(maxsize=64)
-        decoded = ByteQueue(QUEUE_BYTES)
+        self._decoded = decoded = ByteQueue(QUEUE_BYTES)
         self._words = WordReader(shop, self._agenda, every=ocr == "all")
         self._reader = Reader(
             shop, self._agenda, self._words, decoded, window_s=window_s, overlap_s=overlap_s
@@ -96,6 +96,8 @@ class Pipeline:
     def stop(self) -> None:
         """End soon; what is not written stays pending."""
         self._shop.bell.stop()
+        self._shop.files_bell.stop()
+        self._decoded.close()
         with contextlib.suppress(queue.Full):
             self._finished.put_nowait(None)
         for thread in self._threads:
@@ -104,6 +106,7 @@ class Pipeline:
 
     def ring(self) -> None:
         """There may be work."""
+        self._shop.files_bell.ring()
         self._shop.bell.ring()
 
     def look_again(self) -> None:
@@ -118,6 +121,10 @@ class Pipeline:
             return False
         self._agenda.promote()
         return True
+
+    def wait(self, seconds: float) -> None:
+        """Until nothing is in flight, at most so long."""
+        self._agenda.wait(seconds)
 
     @property
     def tally(self) -> Tally:

@@ -32,10 +32,12 @@ class Agenda:
         self._catalogue, self._written = shop.catalogue, shop.written
         self._words = words
         self._claims = threading.Lock()
+        self._let_go = threading.Condition()  # told when nothing is claimed any more
         self._claimed: set[bytes] = set()
         self._hashing: set[int] = set()
         self._ahead: dict[Kind, deque[Work]] = {"image": deque(), "pdf": deque(), "video": deque()}
         self._resting: dict[int, tuple[float, float]] = {}  # file id -> (not before, wait)
+        self._switching = False
         self._complete: set[int] = set()  # ids of models that no chunk lacks, until `look_again`
 
     # -- files to hash ---------------------------------------------------------------------
@@ -53,6 +55,7 @@ class Agenda:
     def files_done(self) -> None:
         with self._claims:
             self._hashing = set()
+        self._tell()
 
     def let_rest(self, file_id: int) -> None:
         """The file is still changing: leave it alone for a while."""
@@ -80,6 +83,17 @@ class Agenda:
     def release(self, work: Work) -> None:
         with self._claims:
             self._claimed.discard(work.hash)
+        self._tell()
+
+    def _tell(self) -> None:
+        if not self._claimed and not self._hashing:
+            with self._let_go:
+                self._let_go.notify_all()
+
+    def wait(self, seconds: float) -> None:
+        """Until nothing is claimed, at most so long."""
+        with self._let_go:
+            self._let_go.wait_for(lambda: not self._claimed and not self._hashing, seconds)
 
     def _next(self, *, quick: bool = False, take: bool = True) -> tuple[Task, Work] | None:
         kinds: tuple[Kind, ...] = ("image", "pdf") if quick else ("image", "pdf", "video")
@@ -113,7 +127,9 @@ class Agenda:
 
     def _lacking(self) -> Work | None:
         """A ready content without a vector under the model that answers, or that is to take over."""
-        for row in self._catalogue.models():
+        rows = self._catalogue.models()
+        self._switching = any(row.state == "building" for row in rows)
+        for row in rows:
             if row.state in ("answering", "building") and row.id not in self._complete:
                 works = self._catalogue.unembedded(row.id, 1, self._claimed)
                 if works:
@@ -125,6 +141,10 @@ class Agenda:
     def leave_words(self) -> None:
         """Words in pictures cannot be read here: they are no work any more."""
         self._words = False
+
+    def may_promote(self) -> bool:
+        """Whether a look may find that a model switch is complete."""
+        return self._switching and not self._claimed
 
     def written_under(self, model_id: int) -> None:
         """A content has vectors of this model: another one that is being built lacks them."""

@@ -27,13 +27,12 @@ class Hasher:
         """Hash what there is; without anything, wait for the bell."""
         files = self._agenda.claim_files(BATCH)
         if not files:
-            self._shop.bell.wait(0.25 if self._agenda.has_resting() else 1.0)
+            self._shop.files_bell.wait(0.25 if self._agenda.has_resting() else 1.0)
             return
         try:
             self._hash(files)
         finally:
             self._agenda.files_done()
-        self._shop.bell.ring()
 
     def _hash(self, files: list[Unhashed]) -> None:
         done: list[tuple[Unhashed, Stamp, bytes]] = []

@@ -19,6 +19,7 @@ from indexer.catalogue import NewChunk, Work
 from indexer.lookup import ModelRow, Piece
 from indexer.records import Kind
 from indexer.turns import SharedEmbedder
+from model.embedder import Embedder
 from model.inputs import Input
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ GROUP: dict[Kind, int] = {"image": 1, "pdf": 8, "video": 2}
 """Chunks a trip to a child: enough to open the file seldom, few enough that others get their turn."""
 
 SIDE: dict[Kind, int] = {"image": 1280, "pdf": 1280, "video": 640}
-"""Longest side of decoded pictures where the model does not say (`Embedder.max_side`)."""
+"""Longest side of decoded pictures; smaller where the model says so (`side_for`)."""
 
 GONE = ("gone", "no permission", "disk")
 """Causes that are one path's fault, not the content's: another copy of it may do."""
@@ -72,6 +73,7 @@ class ByteQueue:
     def __init__(self, most: int) -> None:
         self._most, self._bytes = most, 0
         self._items: deque[Item] = deque()
+        self._closed = False
         self._changed = threading.Condition()
 
     def put(self, item: Item, stop: Callable[[], bool]) -> None:
@@ -85,13 +87,19 @@ class ByteQueue:
     def take(self, most: int, timeout_s: float) -> list[Item]:
         """What is there, at least one, up to `most` chunks; empty after `timeout_s`."""
         with self._changed:
-            self._changed.wait_for(lambda: bool(self._items), timeout_s)
+            self._changed.wait_for(lambda: bool(self._items) or self._closed, timeout_s)
             taken: list[Item] = []
             while self._items and sum(i.chunk is not None for i in taken) < most:
                 taken.append(self._items.popleft())
             self._bytes -= sum(i.bytes for i in taken)
             self._changed.notify_all()
             return taken
+
+    def close(self) -> None:
+        """Nobody waits to take any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
 
 
 @dataclass
@@ -121,6 +129,11 @@ class Pace:
             return 0.0, 0.0
         span = max(now - recent[0][0], 0.5)
         return sum(r[1] for r in recent) / span, sum(r[2] for r in recent) / span
+
+
+def side_for(embedder: Embedder, kind: Kind) -> int:
+    """Longest side of the pictures that a model is given: no more than it can use (`max_side`)."""
+    return min(getattr(embedder, "max_side", SIDE[kind]), SIDE[kind])
 
 
 def new_chunk(spec: ChunkSpec, text: str, vector: np.ndarray, same_as: int | None = None) -> NewChunk:

@@ -21,7 +21,7 @@ from data.media.kinds import MediaError
 from indexer import reading
 from indexer.catalogue import Work
 from indexer.pipeline.agenda import Agenda, Task
-from indexer.pipeline.jobs import GONE, GROUP, NO_VECTOR, SIDE, ByteQueue, Item, Job, new_chunk
+from indexer.pipeline.jobs import GONE, GROUP, NO_VECTOR, ByteQueue, Item, Job, new_chunk, side_for
 from indexer.pipeline.words import WordReader
 from indexer.pipeline.workshop import Workshop
 
@@ -102,7 +102,7 @@ class Reader:
             if (now.st_size, now.st_mtime_ns, now.st_ctime_ns) == stamp:
                 return path
             catalogue.rehash(path, (now.st_size, now.st_mtime_ns, now.st_ctime_ns))
-            self._shop.bell.ring()
+            self._shop.files_bell.ring()
         for path in gone:
             if not Path(path).exists() and Path(path).parent.exists():
                 catalogue.remove_files([path])
@@ -129,7 +129,7 @@ class Reader:
         sandbox = self._shop.sandbox
         path, kind = Path(job.path), job.work.kind
         frames = job.embedder.max_frames
-        side = min(getattr(job.embedder.inner, "max_side", SIDE[kind]), SIDE[kind])
+        side = side_for(job.embedder.inner, kind)
         count = GROUP[kind]
         patience = 60.0 + job.work.size / 20e6
         if job.pieces is not None:

@@ -32,7 +32,7 @@ AWAY_S = 3.0
 
 
 class Bell:
-    """Rung when there may be work, and at the end."""
+    """Rung when there may be work of one sort, and at the end."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -122,6 +122,9 @@ class Workshop:
     written: Callable[[], None]
     """Called after each change of what can be found."""
     bell: Bell = field(default_factory=Bell)
+    """There may be contents to read."""
+    files_bell: Bell = field(default_factory=Bell)
+    """There may be files to hash."""
     trouble: Trouble = field(default_factory=Trouble)
     tally: Tally = field(default_factory=Tally)
     pace: Pace = field(default_factory=Pace)

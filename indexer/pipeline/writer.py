@@ -48,7 +48,8 @@ class Writer:
                 self._shop.trouble.written()
         finally:
             self._agenda.release(job.work)
-        self._shop.bell.ring()
+        if job.dropped or job.pieces is not None or self._ocr != "off" or self._agenda.may_promote():
+            self._shop.bell.ring()  # it may be work again: for another model, or for who reads words
 
     def _write(self, job: Job) -> None:
         if job.error is None and not job.done and job.pieces is None:

@@ -74,11 +74,12 @@ def throughput() -> Row:
 
 
 def _bare_decode(files: Path) -> tuple[float, float, list[Any]]:
-    """(seconds, CPU seconds, inputs): two children, no catalogue, no model."""
+    """(seconds, CPU seconds, inputs): two children, no catalogue, no model; at the size the model asks for."""
     from data import reader
     from data.media.kinds import kind_of
     from data.media.sandbox import Sandbox
-    from indexer.pipeline.jobs import GROUP, SIDE
+    from indexer.pipeline.jobs import GROUP, side_for
+    from model.lite import LiteEmbedder
 
     inputs: list[Any] = []
     with Sandbox(workers=2, nice=False) as sandbox:
@@ -93,7 +94,8 @@ def _bare_decode(files: Path) -> tuple[float, float, list[Any]]:
             specs = outlines[path].result().chunks
             for i in range(0, len(specs), GROUP[kind]):
                 group = specs[i : i + GROUP[kind]]
-                waiting.append((kind, sandbox.submit(reader.decode, path, kind, group, max_side=SIDE[kind])))
+                side = side_for(LiteEmbedder, kind)
+                waiting.append((kind, sandbox.submit(reader.decode, path, kind, group, max_side=side)))
         for kind, future in waiting:
             inputs += [reader.to_input(chunk, kind) for chunk in future.result()]
         seconds = time.perf_counter() - begun

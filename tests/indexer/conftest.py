@@ -69,17 +69,21 @@ def wait_for(true: Callable[[], Any], seconds: float = 30.0) -> None:
 
 
 class CountingEmbedder:
-    """The real lite model, and how many chunks it was given (its self-check asks with queries among them)."""
+    """The real lite model; how many chunks it was given (its self-check asks with queries among them), and
+    the longest side of their pictures."""
 
     def __init__(self, inner: Embedder) -> None:
         self.inner = inner
         self.id, self.dim, self.max_frames = inner.id, inner.dim, inner.max_frames
-        self.embedded = 0
+        self.max_side: int = inner.max_side  # type: ignore[attr-defined]
+        self.embedded, self.largest = 0, 0
         self._lock = threading.Lock()
 
     def embed(self, inputs: Any) -> np.ndarray:
         with self._lock:
             self.embedded += len(inputs) if all(i.role == "document" for i in inputs) else 0
+            pictures = [p for i in inputs for p in (*i.images, *(i.video if i.video is not None else ()))]
+            self.largest = max([self.largest, *(max(p.shape[:2]) for p in pictures)])
         return self.inner.embed(inputs)
 
 

@@ -84,6 +84,24 @@ def test_words_in_photos_and_scans_are_read_afterwards(
     assert counted.embedded == embedded, "once is enough"
 
 
+def test_a_model_is_given_no_larger_pictures_than_it_can_use(
+    tmp_path: Path, open_library: OpenLibrary, counted: CountingEmbedder
+) -> None:
+    folder = tmp_path / "media"
+    folder.mkdir()
+    media.draw_image(folder / "photo.jpg", seed=1, size=(1600, 1200))
+    media.draw_pdf(folder / "letter.pdf", ["A letter"])
+    media.draw_video(folder / "clip.mp4", 5.0, size=(640, 480), fps=2)
+    library = open_library()
+    library.index([folder])
+    assert (counted.embedded, counted.largest) == (3, counted.max_side)
+    counted.max_side = 320
+    library.catalogue.set_pending([work.hash for work in library.catalogue.works([1, 2, 3])])
+    counted.largest = 0
+    library.index()
+    assert (counted.embedded, counted.largest) == (6, 320)
+
+
 def test_a_video_cut_by_another_recipe_is_cut_again_and_answers_meanwhile(
     tmp_path: Path, open_library: OpenLibrary
 ) -> None:
