@@ -74,7 +74,7 @@ def throughput() -> Row:
 
 
 def _bare_decode(files: Path) -> tuple[float, float, list[Any]]:
-    """(seconds, CPU seconds, inputs): two children, no catalogue, no model; at the size the model asks for."""
+    """(seconds, CPU seconds, inputs): two children, no catalogue, no model; at lite's own size."""
     from data import reader
     from data.media.kinds import kind_of
     from data.media.sandbox import Sandbox
