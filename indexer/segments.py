@@ -14,8 +14,10 @@ import json
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -61,6 +63,14 @@ class Segment:
             raise SegmentError("the vector index is damaged")
         codes = body[len(body) - len(ids) * dim * 2 :]
         self._codes = None if nprobe else codes.view(np.float16).reshape(len(ids), dim)
+        self._parts: list[tuple[int, Any]] = []  # first row, index; empty: not worth a second thread
+        if self._codes is None:
+            self._index.parallel_mode = (
+                1  # one query's lists on all cores; FAISS's own choice is one core a query
+            )
+        elif self._codes.nbytes > ALONE_BYTES:
+            edges = np.linspace(0, len(ids), _all_threads() + 1).astype(int).tolist()
+            self._parts = [(a, _view_index(self._codes[a:b])) for a, b in pairwise(edges)]
         self._row_of = _row_table(ids)
 
     @classmethod
@@ -99,6 +109,8 @@ class Segment:
         import faiss
 
         k = min(k, len(self))
+        if self._parts:
+            return self._search_parts(queries, k, keep)
         share = 1.0
         options: dict[str, Any] = {}
         if keep is not None:
@@ -111,9 +123,32 @@ class Segment:
             # A filter thins every list by its share: as many candidates need that many more lists.
             nprobe = min(self._index.nlist, int(np.ceil(self._nprobe / share)))
             parameters = faiss.SearchParametersIVF(nprobe=nprobe, **options)
-        small = self.exact and len(self) * self._index.d * 2 <= ALONE_BYTES
-        faiss.omp_set_num_threads(1 if small else _all_threads())  # holds for this thread only
+        faiss.omp_set_num_threads(1 if self.exact else _all_threads())  # holds for this thread only
         return self._index.search(queries, k, params=parameters)
+
+    def _search_parts(
+        self, queries: np.ndarray, k: int, keep: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same, each core over rows of its own: FAISS scans for one query with one core, which reads a
+        third to a half of what the memory gives."""
+
+        def scan(part: tuple[int, Any]) -> tuple[np.ndarray, np.ndarray]:
+            import faiss
+
+            first, index = part
+            parameters = None
+            if keep is not None:
+                bits = np.packbits(keep[first : first + index.ntotal], bitorder="little")
+                parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))
+            faiss.omp_set_num_threads(1)
+            scores, rows = index.search(queries, min(k, index.ntotal), params=parameters)
+            return scores, np.where(rows >= 0, rows + first, -1)
+
+        others = [_scanners().submit(scan, part) for part in self._parts[1:]]
+        found = [scan(self._parts[0]), *(other.result() for other in others)]
+        scores, rows = (np.concatenate(both, 1) for both in zip(*found, strict=True))
+        best = np.lexsort((rows, np.where(rows >= 0, -scores, np.inf)), axis=1)[:, :k]
+        return np.take_along_axis(scores, best, 1), np.take_along_axis(rows, best, 1)
 
     def blocks(self) -> Iterator[Block]:
         """All rows with their codes, a bounded number at a time."""
@@ -298,20 +333,21 @@ def _inverted_file(dim: int, rows: Rows) -> tuple[Any, int]:
 
 
 def _measured_nprobe(index: Any, sample: np.ndarray) -> int:
-    """The least power of two that finds `RECALL_WANTED` of the exact ten for mixtures of stored vectors."""
+    """The least, in steps of a fifth, that finds `RECALL_WANTED` of the exact ten of mixed stored vectors."""
     import faiss
 
     half = len(sample) // 2
     queries = sample[:half] + 0.5 * sample[half : 2 * half]
     queries /= np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-9)
     exact = index.search(queries, 10, params=faiss.SearchParametersIVF(nprobe=index.nlist))[1]
-    nprobe = 8
+    nprobe = 8.0
     while nprobe < index.nlist:
-        found = index.search(queries, 10, params=faiss.SearchParametersIVF(nprobe=nprobe))[1]
+        parameters = faiss.SearchParametersIVF(nprobe=round(nprobe))
+        found = index.search(queries, 10, params=parameters)[1]
         recall = np.mean([len(np.intersect1d(f, e)) / len(e) for f, e in zip(found, exact, strict=True)])
         if recall >= RECALL_WANTED:
-            return nprobe
-        nprobe *= 2
+            return round(nprobe)
+        nprobe *= 2**0.25
     return int(index.nlist)
 
 
@@ -351,6 +387,26 @@ def _all_threads() -> int:
     import faiss
 
     return int(faiss.omp_get_max_threads())
+
+
+@lru_cache(maxsize=1)
+def _scanners() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max(1, _all_threads() - 1), thread_name_prefix="scan")
+
+
+def _view_index(codes: np.ndarray) -> Any:
+    """A flat FAISS index over float16 [n, dim] where they lie; whoever holds it must hold them."""
+    import faiss
+
+    index = faiss.IndexScalarQuantizer(
+        codes.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+    )
+    index.is_trained = True
+    raw = codes.reshape(-1).view(np.uint8)
+    nobody = faiss.MaybeOwnedVectorUInt8().owner
+    index.codes = faiss.MaybeOwnedVectorUInt8.create_view(faiss.swig_ptr(raw), raw.size, nobody)
+    index.ntotal = len(codes)
+    return index
 
 
 def _map_index(buffer: np.ndarray) -> Any:

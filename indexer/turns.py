@@ -38,10 +38,10 @@ class Turns:
                 self._queries -= 1
                 self._state.notify_all()
 
-    def give_way(self) -> None:
+    def give_way(self, longest_s: float = LONGEST_WAIT_S) -> None:
         """Wait while queries are in flight. For indexing, between two pieces of work."""
         with self._state:
-            self._state.wait_for(lambda: self._queries == 0, LONGEST_WAIT_S)
+            self._state.wait_for(lambda: self._queries == 0, longest_s)
 
     @contextmanager
     def at_model(self) -> Iterator[None]:

@@ -26,6 +26,7 @@ import numpy as np
 
 from indexer import segments
 from indexer.segments import Block, Rows, Segment, SegmentError
+from indexer.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,9 @@ FEW_REMOVED = 128
 RETRY_S = 60.0
 FAR_BEHIND = 50_000
 """Changes that are still added one by one; further behind, the file is made anew (and memory stays flat)."""
+GIVE_WAY_S = 0.05
+"""A writer, and each block of a merge, lets searches go first for so long. Without it the p99 of searches
+while adding was 2.9 to 4.1 times the idle one: every hand-over of Python's lock costs up to 5 ms."""
 MOST_SEGMENTS = 64
 NOWHERE = -1
 """The position of an index that has read nothing."""
@@ -176,6 +180,7 @@ class FaissIndex:
             threading.Lock()
         )  # held for the moment of making a view, never while searching or merging
         self._merging = threading.Lock()  # held for a whole merge
+        self._turns = Turns()
         self._removed_since: list[np.ndarray] | None = None
         self._changed = threading.Condition()
         self._changes = 0
@@ -212,6 +217,7 @@ class FaissIndex:
             raise ValueError(f"{len(ids)} ids but vectors of shape {vectors.shape}; wanted [n, {self._dim}]")
         if len(ids) and int(ids.min()) < 0:
             raise ValueError("ids must not be negative")
+        self._turns.give_way(GIVE_WAY_S)
         last = (
             len(ids) - 1 - np.unique(ids[::-1], return_index=True)[1]
         )  # of an id given twice the last holds
@@ -243,6 +249,12 @@ class FaissIndex:
 
     def search(
         self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None, group: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        with self._turns.query():
+            return self._search(queries, k, allowed, group)
+
+    def _search(
+        self, queries: np.ndarray, k: int, allowed: np.ndarray | None, group: int | None
     ) -> tuple[np.ndarray, np.ndarray]:
         queries = np.ascontiguousarray(np.atleast_2d(queries), np.float32)
         view = self._view
@@ -346,7 +358,7 @@ class FaissIndex:
 
     def _stream(self, source: VectorSource, group: int, own: np.ndarray) -> Iterator[Block]:
         for ids, vectors in source.vectors(group):
-            self._check_stop()
+            self._pause()
             here = _contains(own, ids)
             if here.any():
                 yield np.searchsorted(own, ids[here]), vectors[here].astype(np.float16), None
@@ -366,7 +378,7 @@ class FaissIndex:
     ) -> Iterator[Block]:
         for segment, removed in parts:
             for rows, codes, lists in segment.blocks():
-                self._check_stop()
+                self._pause()
                 if removed is not None:
                     keep = ~removed[rows]
                     rows, codes = rows[keep], codes[keep]
@@ -473,7 +485,9 @@ class FaissIndex:
         self.trouble = None
         return True
 
-    def _check_stop(self) -> None:
+    def _pause(self) -> None:
+        """Between two blocks of a merge: searches go first, and the end of the program."""
+        self._turns.give_way(GIVE_WAY_S)
         if self._stopped.is_set():
             raise _Stopped
 
