@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import importlib
 import io
 import json
@@ -13,9 +14,13 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
+import tarfile
 import threading
+import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
@@ -24,6 +29,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from eval.catalogue import all_tasks
+from tests.eval.fixtures import build
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "training.md"
@@ -81,6 +89,7 @@ def test_the_page_has_no_command_that_is_not_tried() -> None:
         "torchrun",
         "python -m eval",
         "sightline run",
+        "sightline clicks",
     )
     assert len(commands()) >= 11
     assert all(command.startswith(tried) for command in commands())
@@ -89,9 +98,9 @@ def test_the_page_has_no_command_that_is_not_tried() -> None:
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory, collection: Path) -> Iterator[str]:
-    """The hub's training sets, twelve rows each, served from this machine."""
+    """The hub's training sets, twelve rows each, and the benchmark in miniature, served from this machine."""
     root = tmp_path_factory.mktemp("hub")
-    for repo, files in hub_files(collection, root).items():
+    for repo, files in (hub_files(collection, root) | benchmark_files(root / "benchmark")).items():
         listing = root / "api" / "datasets" / repo / "tree" / "main"
         listing.parent.mkdir(parents=True)
         listing.write_text(
@@ -113,7 +122,6 @@ def hub(tmp_path_factory: pytest.TempPathFactory, collection: Path) -> Iterator[
 
 
 def hub_files(collection: Path, root: Path) -> dict[str, dict[str, Path]]:
-    import tarfile
     import zipfile
 
     import pyarrow as pa
@@ -176,12 +184,40 @@ def hub_files(collection: Path, root: Path) -> dict[str, dict[str, Path]]:
     return made
 
 
+def benchmark_files(root: Path) -> dict[str, dict[str, Path]]:
+    """MMEB-V2 as the hub has it: rows as they are, media in its five archives."""
+    root.mkdir()
+    build(root, all_tasks())
+    packed = "TIGER-Lab/MMEB-V2"
+    made: dict[str, dict[str, Path]] = {packed: {}}
+    for place in sorted(p for p in root.glob("*/*") if p.is_dir() and str(p.relative_to(root)) != packed):
+        made[str(place.relative_to(root))] = {
+            str(file.relative_to(place)): file for file in place.rglob("*") if file.is_file()
+        }
+    frames = "video-tasks/frames"
+    for name, folder, inside in (
+        ("image-tasks/mmeb_v1.tar.gz", "image-tasks", "MMEB"),
+        (f"{frames}/video_cls.tar.gz", f"{frames}/video_cls", ""),
+        (f"{frames}/video_ret.tar.gz", f"{frames}/video_ret", ""),
+        (f"{frames}/video_mret.tar.gz", f"{frames}/video_mret", "video_mret"),
+        (f"{frames}/video_qa.tar.gz-00", f"{frames}/video_qa", "video_qa"),
+    ):
+        made[packed][name] = root / Path(name).name
+        with tarfile.open(made[packed][name], "w:gz") as archive:
+            archive.add(root / packed / folder, inside)
+    return made
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, collection: Path) -> Path:
     """A working directory as the page's reader has it."""
     place = tmp_path_factory.mktemp("reader")
     shutil.copytree(collection.parent, place, dirs_exist_ok=True)
     (place / "train").symlink_to(ROOT / "train", target_is_directory=True)
+    pictures = [place / json.loads(row)["positive"]["image"] for row in collection.read_text().splitlines()]
+    (place / "Pictures").mkdir()
+    for picture in pictures[:6]:
+        shutil.copy(picture, place / "Pictures")
     return place
 
 
@@ -206,6 +242,42 @@ def run(command: str, place: Path, hub: str, keys: dict[str, Any] | None = None)
         patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
         assert importlib.import_module(module).main(words[3:]) == 0, f"{command}\n{out.getvalue()}"
     return out.getvalue()
+
+
+def sightline(command: str, place: Path, *more: str) -> list[str]:
+    """The command as written, over a library in `place`."""
+    words = shlex.split(command.replace("~", str(place)))
+    return [sys.executable, "-m", "app.cli", *words[1:], "--data-dir", str(place / "library"), *more]
+
+
+def serve_and_search(command: str, place: Path) -> dict[str, Any]:
+    """`sightline run …` until everything is read; the status then, and what a search found."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    words = sightline(command, place, "--no-browser", "--port", str(port), "--ocr", "off")
+    running = subprocess.Popen(words, cwd=place, env=env, stderr=subprocess.PIPE, text=True)
+
+    def get(path: str) -> dict[str, Any]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}") as answer:
+            return json.loads(answer.read())
+
+    try:
+        for _ in range(600):
+            assert running.poll() is None, running.communicate()[1]
+            try:
+                status = get("/api/status")
+            except OSError:
+                status = {"files": 0}
+            if status["files"] == 6 and not status["pending"] and status["chunks"] == 6:
+                return status | {"hits": get("/api/search?q=a+square")["hits"]}
+            time.sleep(0.1)
+        raise AssertionError(f"not everything was read: {status}")
+    finally:
+        running.terminate()
+        running.communicate(timeout=30)
+        shutil.rmtree(place / "library")
 
 
 def one(start: str, holding: str) -> str:
@@ -235,6 +307,14 @@ def test_from_an_empty_machine_to_a_checkpoint_of_the_recipe(place: Path, hub: s
     )
     assert vectors.shape == (1, 64)
 
+    (place / "runs/v2/checkpoint-2").rename(place / "runs/v2/checkpoint-5000")
+    run(one("python -m data.download", "--only eval"), place, hub)
+    run(one("python -m eval", "checkpoint-5000"), place, hub)
+    rows = list(csv.DictReader((place / "leaderboard.csv").open()))
+    assert rows[0]["tasks"] == "78/78"
+    scored = {row["name"] for row in rows if row["level"] == "task" and row["v2/checkpoint-5000"]}
+    assert scored == {task.name for task in all_tasks()}
+
     shutil.rmtree(place / "runs/v2")
     run(one("python -m train", "24gb"), place, hub, TINY)
     assert (place / "runs/v2/checkpoint-2/adapter_model.safetensors").is_file()
@@ -247,9 +327,8 @@ def test_a_model_for_ones_own_collection_is_trained_merged_and_loaded(place: Pat
     run(one("python -m train", "own_pairs"), place, hub, keys)
     (place / "runs/mine/checkpoint-2").rename(place / "runs/mine/checkpoint-500")
     run(one("python -m train", "--merge"), place, hub)
-    for command in commands():
-        if command.startswith("sightline run") and "runs/mine" in command:
-            assert model.load(str(place / shlex.split(command)[-1]), device="cpu").dim == 64
+    served = serve_and_search(one("sightline run", "runs/mine"), place)
+    assert served["model"].startswith("checkpoint-500@") and len(served["hits"]) == 6
     assert model.load(str(place / "runs/mine-merged"), device="cpu").dim == 64
 
 
@@ -260,6 +339,18 @@ def test_a_student_is_distilled_and_loaded(place: Path, hub: str) -> None:
     keys["datasets"] = [{"type": "pairs", "path": "pairs.jsonl"}]
     run(one("python -m train", "distill_lite"), place, hub, keys)
     assert model.load(str(place / "runs/lite/checkpoint-2")).dim == 64
+    (place / "runs/lite/checkpoint-2").rename(place / "runs/lite/checkpoint-2000")
+    served = serve_and_search(one("sightline run", "runs/lite"), place)
+    assert served["model"].startswith("checkpoint-2000@") and len(served["hits"]) == 6
+
+
+def test_clicks_are_kept_by_the_command_of_the_page(place: Path) -> None:
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        sightline(one("sightline clicks", "--keep"), place), env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "From now on" in done.stdout, done.stderr
+    assert (place / "library" / "keep-clicks").exists()
 
 
 if __name__ == "__main__":
