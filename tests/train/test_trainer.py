@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -29,8 +30,9 @@ from train import checkpoint
 from train.__main__ import main
 from train.config import Config, ConfigError
 from train.loading import DataError
+from train.logs import RunLog
 from train.tower import merge, open_tower
-from train.trainer import TrainError, train
+from train.trainer import TrainError, learning_rate, train
 
 ROOT = Path(__file__).parents[2]
 ENV = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -304,6 +306,54 @@ def test_a_step_tells_loss_accuracy_sources_speed_and_memory(
     assert list((tmp_path / "tensorboard").iterdir())
 
 
+def test_a_progress_line_tells_the_person_all_of_it(
+    config: Configure, tmp_path: Path, collection: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    entries = [{"type": "pairs", "path": str(collection), "name": n} for n in ("first", "second")]
+    train(config(datasets=entries, sub_batch_size=4, max_steps=2), tmp_path)
+    told = re.compile(
+        r"step 2/2  loss \d+\.\d{4}  accuracy \d+\.\d%  \d+\.\d pairs/s  \d\.\d GB  0:00:00 left"
+        r"  (first|second) \d+\.\d\d  (first|second) \d+\.\d\d"
+    )
+    assert any(told.fullmatch(line) for line in capfd.readouterr().err.splitlines())
+
+
+def test_on_a_terminal_the_progress_is_one_bar_that_moves(tmp_path: Path) -> None:
+    main_end, terminal = os.openpty()
+    with os.fdopen(terminal, "w") as stream:
+        log = RunLog(tmp_path, 4, 0, stream)
+        for step in (1, 2):
+            log.write(step, {"loss": 2.5, "accuracy": 0.25, "samples_per_s": 8.0, "memory_gb": 1.5})
+        shown = os.read(main_end, 10_000).decode()
+        log.close()
+    os.close(main_end)
+    assert "\n" not in shown and shown.count("\r\x1b[K") == 2
+    assert "█" * 10 + "·" * 10 + " step 2/4  loss 2.5000  accuracy 25.0%" in shown
+
+
+def test_the_learning_rate_rises_for_the_warm_up_and_falls_to_zero(config: Configure, tmp_path: Path) -> None:
+    run = config(learning_rate=5e-5, warmup_steps=100, max_steps=5000)
+    rates = [learning_rate(run, step) for step in range(5000)]
+    assert np.argmax(rates) in (99, 100) and max(rates) == 5e-5
+    rise, fall = np.diff(rates[:100]), np.diff(rates[100:])
+    assert np.allclose(rise, 5e-5 / 100) and np.allclose(fall, -5e-5 / 4900)
+    assert 0 < rates[-1] < 2e-8
+    train(config(learning_rate=1e-3, warmup_steps=2, max_steps=4), tmp_path)
+    assert [line["learning_rate"] for line in log_of(tmp_path)] == [5e-4, 1e-3, 1e-3, 5e-4]
+
+
+def test_a_gradient_longer_than_the_limit_is_clipped(config: Configure, tmp_path: Path) -> None:
+    """Adam does not mind a gradient's length, except where it is far below its epsilon."""
+    moved = []
+    for limit in (1.0, 1e-12):
+        outcome = train(config(max_steps=1, warmup_steps=0, max_grad_norm=limit), tmp_path / str(limit))
+        assert outcome.checkpoint is not None
+        weights = load_file(outcome.checkpoint / "adapter_model.safetensors")
+        moved.append(max(w.abs().max() for name, w in weights.items() if "lora_B" in name))
+        assert log_of(tmp_path / str(limit))[0]["grad_norm"] > 1e-3, "as it was before"
+    assert 0 < moved[1] < 1e-2 * moved[0]
+
+
 def test_hard_negatives_join_the_targets(config: Configure, tmp_path: Path, collection: Path) -> None:
     entries = with_negatives(collection, tmp_path, every=1)
     train(config(datasets=entries, max_steps=2), tmp_path / "without")
@@ -430,18 +480,28 @@ def test_a_broken_row_is_one_sentence_whoever_reads_it(
             "python -m data.download --root gone --only train/WebQA",
         ),
         ({"model_name": "./no-such-model"}, 1, "no-such-model is not a folder with a model in it"),
+        (
+            {"datasets": [{"type": "pairs", "path": "corrupt.parquet"}]},
+            1,
+            "corrupt.parquet is not a readable Parquet file",
+        ),
+        ({"datasets": [{"type": "pairs", "path": "empty.jsonl"}]}, 1, "empty is empty: it has no rows"),
     ],
 )
 def test_bad_input_is_one_line_and_an_exit_code(
     keys: dict[str, Any],
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
     changes: dict[str, Any],
     code: int,
     message: str,
 ) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(yaml.safe_dump({**keys, **changes}))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "corrupt.parquet").write_bytes(b"PAR1 this is no table PAR1")
+    (tmp_path / "empty.jsonl").touch()
     assert main(["--config", str(path), "--output_dir", str(tmp_path / "run")]) == code
     said = capfd.readouterr().err.strip().splitlines()
     assert said[-1].startswith("error: ") and message in said[-1]
