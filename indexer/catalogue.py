@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -466,6 +467,15 @@ class Catalogue(Claims):
                 "INSERT INTO setting (name, value) VALUES (?, ?)"
                 " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
                 (name, value),
+            )
+
+    def name_library(self) -> None:
+        """Give the library a name that no other has, once: what stands elsewhere is marked with it."""
+        with self.writer() as c:
+            c.exec_driver_sql(
+                "INSERT INTO setting (name, value) SELECT 'library', ?"
+                " WHERE NOT EXISTS (SELECT 1 FROM setting WHERE name = 'library')",
+                (uuid.uuid4().hex,),
             )
 
     def backup(self, to: Path) -> None:

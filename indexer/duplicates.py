@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from indexer.embeddings import GROUPS
 from indexer.lookup import Lookup
 from indexer.records import FileInfo
-from indexer.vectors import FaissIndex
+from indexer.vectors import VectorIndex
 
 NEIGHBOURS = 16
 
 
-def duplicates(catalogue: Lookup, index: FaissIndex | None, alike: float) -> list[list[FileInfo]]:
+def duplicates(catalogue: Lookup, index: VectorIndex | None, alike: float) -> list[list[FileInfo]]:
     """Groups of two or more files. With an index, images at a cosine of `alike` or more are one group."""
     groups: dict[bytes, bytes] = {}  # union-find over contents
 
@@ -44,12 +45,11 @@ def duplicates(catalogue: Lookup, index: FaissIndex | None, alike: float) -> lis
                     " WHERE c.kind = 'image' AND c.orphaned_at IS NULL"
                 )
             }
-        allowed = np.fromiter(image, np.int64, len(image))
         for ids, vectors in catalogue.vectors(row.id, 1000):
-            own = np.isin(ids, allowed)
+            own = np.fromiter((i in image for i in ids.tolist()), bool, len(ids))
             if not own.any():
                 continue
-            scores, near = index.search(vectors[own].astype(np.float32), NEIGHBOURS, allowed)
+            scores, near = index.search(vectors[own].astype(np.float32), NEIGHBOURS, None, GROUPS["image"])
             for chunk_id, some, others in zip(ids[own].tolist(), scores, near.tolist(), strict=True):
                 for score, other in zip(some, others, strict=True):
                     if other in image and other != chunk_id and score >= alike:

@@ -6,10 +6,13 @@ index's groups. It knows nothing of FAISS, and the index nothing of SQLite.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
+from indexer.lock import OwnerLock
 from indexer.lookup import Lookup, last_change_of
 from indexer.records import KINDS, Kind
 from indexer.vectors import Changes
@@ -23,7 +26,7 @@ class StoredEmbeddings:
     """A `VectorSource` over the catalogue: what can be found now under model `model_id`."""
 
     def __init__(self, catalogue: Lookup, model_id: int, dim: int) -> None:
-        self._catalogue, self._model_id, self._dim = catalogue, model_id, dim
+        self._catalogue, self._model_id, self.dim = catalogue, model_id, dim
 
     def position(self) -> int:
         return self._catalogue.last_change()
@@ -58,26 +61,48 @@ class StoredEmbeddings:
             last = rows[-1][0]
             yield np.array([r[0] for r in rows], np.int64), self._unpacked([r[1] for r in rows])
 
-    def changes(self, since: int) -> Changes | None:
+    def changes(self, since: int, limit: int | None = None) -> Changes | None:
         with self._catalogue.reader() as c:
             position = last_change_of(c)
             oldest = c.exec_driver_sql("SELECT min(id) FROM change").scalar()
             if since > position or (since < position and (oldest is None or oldest > since + 1)):
                 return None
-            touched = c.exec_driver_sql("SELECT DISTINCT chunk_id FROM change WHERE id > ?", (since,))
+            if limit is not None:
+                position = min(position, since + limit)
+            span = (since, position)
+            touched = c.exec_driver_sql("SELECT DISTINCT chunk_id FROM change WHERE id > ? AND id <= ?", span)
             ids = {row[0] for row in touched}
             rows = c.exec_driver_sql(
                 "SELECT e.chunk_id, e.vector, c.kind"
-                " FROM (SELECT DISTINCT chunk_id FROM change WHERE id > ?) j"
+                " FROM (SELECT DISTINCT chunk_id FROM change WHERE id > ? AND id <= ?) j"
                 " CROSS JOIN embedding e ON e.chunk_id = j.chunk_id AND e.model_id = ?"
                 " JOIN chunk k ON k.id = e.chunk_id"
                 " JOIN content c ON c.hash = k.content_hash WHERE c.orphaned_at IS NULL",
-                (since, self._model_id),
+                (*span, self._model_id),
             ).all()
         present = np.array([r[0] for r in rows], np.int64)
         groups = np.array([GROUPS[r[2]] for r in rows], np.uint8)
         gone = np.array(sorted(ids.difference(present.tolist())), np.int64)
         return Changes(position, present, self._unpacked([r[1] for r in rows]), groups, gone)
 
+    # -- for an index that several programs feed ---------------------------------------------
+
+    def library(self) -> str:
+        return self._catalogue.setting("library") or ""
+
+    @contextmanager
+    def feeding(self) -> Iterator[bool]:
+        lock = OwnerLock(self._catalogue.path.with_name("vectors.lock"))
+        try:
+            while not lock.acquire():
+                time.sleep(0.05)
+        except OSError:  # a library that this program may only read: others feed
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
     def _unpacked(self, blobs: list[bytes]) -> np.ndarray:
-        return np.frombuffer(b"".join(blobs), "<f2").reshape(len(blobs), self._dim)
+        return np.frombuffer(b"".join(blobs), "<f2").reshape(len(blobs), self.dim)

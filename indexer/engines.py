@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indexer.catalogue import Catalogue
-from indexer.engine import check_engine
+from indexer.engine import open_index
 from indexer.models import Models
 from indexer.records import LibraryError
 from model.embedder import ModelError
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
     from indexer.moments import Moments
     from indexer.search import Searcher
-    from indexer.vectors import FaissIndex
+    from indexer.vectors import VectorIndex
+
+FOLLOW_S = 3.0
+"""A search waits so long, at most, for what was just written to reach an index that stands elsewhere."""
+ASK_S = 10.0
 
 
 class Engines:
@@ -31,21 +35,22 @@ class Engines:
         models: Models,
         folder: Path,
         *,
+        vectors: str | None = None,
         owned: Callable[[], bool],
         sandbox: Callable[[], Sandbox],
     ) -> None:
-        """`folder` holds the index's files; `owned`: whether this program may write them."""
+        """`folder` holds the index's files; `owned`: whether this program may write them. `vectors`: where
+        the index is, when it is not there (see `engine.py`)."""
         self._catalogue, self._models, self._folder = catalogue, models, folder
-        self._owned, self._sandbox = owned, sandbox
+        self._owned, self._sandbox, self._vectors = owned, sandbox, vectors
         self._guard = threading.RLock()
-        self._index: tuple[int, FaissIndex] | None = None  # of the model with that id
-        self._searcher: tuple[FaissIndex, Searcher] | None = None
+        self._index: tuple[int, VectorIndex] | None = None  # of the model with that id
+        self._searcher: tuple[VectorIndex, Searcher] | None = None
         self._moments: tuple[Searcher, Moments] | None = None
 
-    def index(self) -> FaissIndex:
+    def index(self) -> VectorIndex:
         """The vector index of the model that answers now."""
         from indexer.embeddings import StoredEmbeddings
-        from indexer.vectors import FaissIndex
 
         with self._guard:
             row = self._catalogue.answering()
@@ -55,17 +60,11 @@ class Engines:
                 except ModelError as error:
                     raise LibraryError(str(error)) from error
             if self._index is None or self._index[0] != row.id:
-                check_engine()
+                source = StoredEmbeddings(self._catalogue, row.id, row.dim)
                 old = self._index
                 self._index = (
                     row.id,
-                    FaissIndex(
-                        self._folder,
-                        row.name,
-                        row.dim,
-                        StoredEmbeddings(self._catalogue, row.id, row.dim),
-                        writable=self._owned(),
-                    ),
+                    open_index(self._vectors, self._folder, row.name, source, writable=self._owned()),
                 )
                 if old is not None:
                     old[1].close()
@@ -77,7 +76,7 @@ class Engines:
 
         with self._guard:
             index = self.index()
-            index.catch_up()
+            index.follow(FOLLOW_S)
             if self._searcher is None or self._searcher[0] is not index:
                 if self._searcher is not None:
                     self._searcher[1].close()
@@ -98,14 +97,24 @@ class Engines:
                 self._moments = (searcher, Moments(searcher))
             return self._moments[1]
 
-    def catch_up(self) -> None:
-        """Read on in the journal, when the index is open."""
+    def follow(self) -> None:
+        """Something was written: an open index reads on in the journal. A server is fed from the first
+        vector on, for it stands elsewhere and may take long."""
+        if self._index is None and self._vectors and self._guard.acquire(blocking=False):
+            try:
+                if self._catalogue.answering() is not None:
+                    self.index()
+            finally:
+                self._guard.release()
         current = self._index
         if current is not None:
-            current[1].catch_up()
+            current[1].follow()
 
     @property
     def trouble(self) -> str | None:
+        """What a person should know of the index; whether a server answers is asked once."""
+        if self._index is None and self._vectors and self._catalogue.answering() is not None:
+            self.index().follow(ASK_S)
         return self._index[1].trouble if self._index is not None else None
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from indexer import upkeep
 from indexer.catalogue import Catalogue
 from indexer.clicks import Clicks
 from indexer.dialects import place
+from indexer.engine import address_of
 from indexer.engines import Engines
 from indexer.folders import Folders, absolute
 from indexer.indexing import Indexing
@@ -37,6 +39,7 @@ from indexer.records import (
     Part,
     Query,
     Status,
+    VectorServerError,
     VerifyReport,
 )
 from indexer.standing import Standing
@@ -47,7 +50,7 @@ if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
     from indexer.moments import Moment
     from indexer.search import Searcher
-    from indexer.vectors import FaissIndex
+    from indexer.vectors import VectorIndex
 
 
 class Library:
@@ -69,6 +72,7 @@ class Library:
         overlap_s: float = 0.0,
         poll: bool = False,
         ocr: str = "auto",
+        vectors: str | None = None,
         read_only: bool = False,
         model_token: str | None = None,
         catalogue: str | None = None,
@@ -76,7 +80,8 @@ class Library:
         """Open the library in `data_dir`, made when it is not there (unless `read_only`).
 
         `threads`: files decoded at a time; None: two. `poll`: scan every few seconds in place of
-        watching. `ocr`: read words in pictures: off, auto (photos and scanned pages), all.
+        watching. `ocr`: read words in pictures: off, auto (photos and scanned pages), all. `vectors`: the
+        address of a Milvus; None: the vectors are indexed in `data_dir`.
         `model_token`: for a model on another machine (`model="https://…"`); it is not kept.
         `catalogue`: where it is kept when not in `data_dir`: postgresql+psycopg://USER@HOST/DATABASE.
         Raises `LibraryError` in one sentence.
@@ -100,6 +105,7 @@ class Library:
             read_only,
             partial(load_checked, token=model_token) if model_token else load_checked,
             catalogue=catalogue,
+            vectors=vectors or None,
         )
 
     def __init__(
@@ -115,7 +121,10 @@ class Library:
         read_only: bool,
         loader: Callable[..., Any] = load_checked,
         catalogue: str | None = None,
+        vectors: str | None = None,
     ) -> None:
+        if vectors:
+            address_of(vectors)
         if not read_only:
             try:
                 data_dir.mkdir(parents=True, exist_ok=True)
@@ -127,6 +136,8 @@ class Library:
         where = place(catalogue or data_dir / "catalogue.sqlite")
         self.catalogue = Catalogue(where, read_only=read_only)
         self.clicks = Clicks(data_dir, self.catalogue)
+        if vectors and not read_only:
+            self.catalogue.name_library()
         self.boot = uuid.uuid4().hex[:12]
         self.thumbnails = Thumbnails(data_dir / "thumbnails")
         self._turns = Turns()
@@ -160,6 +171,7 @@ class Library:
             self.catalogue,
             self.models,
             data_dir / "vectors",
+            vectors=vectors,
             owned=lambda: self._indexing.lock.held,
             sandbox=lambda: self.sandbox,
         )
@@ -247,12 +259,13 @@ class Library:
         """After a run: what no file has had for a day goes, and the index is written for the next program."""
         self._indexing.sweep()
         if self.catalogue.answering() is not None:
-            self.vector_index().catch_up()
+            with suppress(VectorServerError):  # told by `status`, and taken in when it answers
+                self.vector_index().catch_up()
 
     def _written(self) -> None:
         """What can be found has changed."""
         self._standing.changed()
-        self._engines.catch_up()
+        self._engines.follow()
 
     # -- searching -------------------------------------------------------------------------
 
@@ -276,7 +289,7 @@ class Library:
         """What `search` asks: for labels, reels, answers and exports, which build on it."""
         return self._engines.searcher()
 
-    def vector_index(self) -> FaissIndex:
+    def vector_index(self) -> VectorIndex:
         """The vector index of the model that answers now."""
         return self._engines.index()
 

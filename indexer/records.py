@@ -20,6 +20,10 @@ class LibraryError(Exception):
     """A request to the library that cannot be met. `str(error)` is one sentence for a person."""
 
 
+class VectorServerError(LibraryError):
+    """The server that holds the vector index failed or refuses. Nothing is lost: the catalogue has it all."""
+
+
 @dataclass(frozen=True)
 class Part:
     """One part of a query: words, a file (image, video or PDF), or a chunk of the library.

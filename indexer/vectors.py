@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -51,7 +52,15 @@ NOWHERE = -1
 
 
 class VectorIndex(Protocol):
-    """Vectors by id. Ids are int64, unique and never negative; adding a known id replaces its vector."""
+    """Vectors by id. Ids are int64, unique and never negative; adding a known id replaces its vector.
+
+    Safe to use from any number of threads. The same contract tests run against every engine
+    (`tests/indexer/test_vector_contract.py`). An engine beyond this process that does not answer, or
+    refuses, raises a LibraryError of one sentence, and says the same in `trouble` until it is over.
+    """
+
+    trouble: str | None
+    """What a person should know of it now: what failed and is tried again. Answers go on where they can."""
 
     def add(self, ids: np.ndarray, vectors: np.ndarray, groups: np.ndarray | None = None) -> None:
         """ids [n], vectors float [n, dim] of unit length, groups uint8 [n] (default 0)."""
@@ -62,13 +71,29 @@ class VectorIndex(Protocol):
     def search(
         self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None, group: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The k best of each query, best first: scores float32 [q, k], ids int64 [q, k].
+        """The k best of each query, best first: scores float32 [q, k] (cosines), ids int64 [q, k].
 
         `allowed` ids [m] or `group` narrow what is looked at, inside the index: k come back
         while k are allowed. Empty places hold -inf and -1.
         """
 
     def __len__(self) -> int: ...
+
+    def ids(self) -> np.ndarray:
+        """All ids, ascending; int64."""
+
+    def contents(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """All that it holds, some at a time and in any order: ids [m], vectors float [m, dim], groups [m]."""
+
+    def catch_up(self) -> int:
+        """Read on in the source's journal, to its end. How many vectors came, changed or went."""
+
+    def follow(self, wait_s: float = 0.0) -> None:
+        """The source may have changed: take it in now or soon, and never raise for an engine that does not
+        answer. `wait_s`: how long to wait, so that a search sees what its user just did."""
+
+    def rebuild(self) -> None:
+        """Make it again from the source, whatever it held. Searches go on with what there was."""
 
     def close(self) -> None: ...
 
@@ -85,8 +110,19 @@ class VectorSource(Protocol):
     def vectors(self, group: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
         """All of a group: ids int64 [m] and vectors [m, dim], some at a time, in any order."""
 
-    def changes(self, since: int) -> Changes | None:
-        """What has changed since a position; None when the journal does not reach back that far."""
+    def changes(self, since: int, limit: int | None = None) -> Changes | None:
+        """What has changed since a position, within the next `limit` entries of the journal (None: to its
+        end); None when the journal does not reach back that far."""
+
+
+class SharedSource(VectorSource, Protocol):
+    """A source that several programs feed one index from (an index that stands elsewhere)."""
+
+    def library(self) -> str:
+        """A name that no other library has, the same in every program."""
+
+    def feeding(self) -> AbstractContextManager[bool]:
+        """One program at a time. False: this one may not feed at all (it cannot write to the library)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,11 +239,19 @@ class FaissIndex:
         return len(self._view)
 
     def ids(self) -> np.ndarray:
-        """All ids, ascending; int64."""
         view = self._view
         parts = [s.ids if r is None else s.ids[~r] for s, r in zip(view.segments, view.removed, strict=True)]
         alive = ~view.open_removed[: view.open_rows]
         return np.sort(np.concatenate([*parts, view.open.ids[: view.open_rows][alive]]))
+
+    def contents(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        view = self._view
+        for segment, removed in zip(view.segments, view.removed, strict=True):
+            for rows, codes, _ in segment.blocks():
+                keep = np.ones(len(rows), bool) if removed is None else ~removed[rows]
+                yield segment.ids[rows[keep]], codes[keep], np.full(keep.sum(), segment.group, np.uint8)
+        alive = np.flatnonzero(~view.open_removed[: view.open_rows])
+        yield view.open.ids[alive], view.open.vectors[alive], view.open.groups[alive]
 
     def add(self, ids: np.ndarray, vectors: np.ndarray, groups: np.ndarray | None = None) -> None:
         ids = np.asarray(ids, np.int64)
@@ -278,10 +322,9 @@ class FaissIndex:
             best = _best(product, k)
             scores.append(np.take_along_axis(product, best, 1))
             ids.append(view.open.ids[best])
-        return _merged(np.concatenate(scores, 1), np.concatenate(ids, 1), k)
+        return merged(np.concatenate(scores, 1), np.concatenate(ids, 1), k)
 
     def catch_up(self) -> int:
-        """Read on in the source's journal. How many vectors came, changed or went."""
         assert self._source is not None
         with self._catching_up:
             since, end = self._view.position, self._source.position()
@@ -305,8 +348,10 @@ class FaissIndex:
                 self._view = replace(self._view, position=changes.position)
             return len(changes.ids) + len(changes.gone)
 
+    def follow(self, wait_s: float = 0.0) -> None:
+        self.catch_up()
+
     def rebuild(self) -> None:
-        """Make it again from the source, whatever it held. Searches go on with what there was."""
         assert self._source is not None
         source = self._source
         with self._merging:
@@ -531,7 +576,7 @@ def _best(scores: np.ndarray, k: int) -> np.ndarray:
     return np.argpartition(-scores, k - 1, axis=1)[:, :k]
 
 
-def _merged(scores: np.ndarray, ids: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def merged(scores: np.ndarray, ids: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k best of all parts' bests, ties by id; places that nothing fills hold -inf and -1."""
     order = np.lexsort((ids, -scores), axis=1)[:, :k]
     scores, ids = np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1)

@@ -1,14 +1,30 @@
-"""What all tests share: reports that can travel between processes whatever a file is called, and a
-PostgreSQL server for those that ask for one."""
+"""What all tests share: reports that can travel between processes whatever a file is called, and servers
+of PostgreSQL and Milvus for those that ask for one."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
 
 from tests import postgresql
+from tests.milvus_server import RunningMilvus, why_not
+
+
+@pytest.fixture(scope="session")
+def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMilvus]:
+    """One real server for the session. Skipped where none can be had; where CI is set it must be."""
+    reason = why_not()
+    if reason is not None:
+        if os.environ.get("CI"):
+            pytest.fail(f"no Milvus: {reason}")
+        pytest.skip(reason)
+    server = RunningMilvus(tmp_path_factory.mktemp("milvus"))
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.hookimpl(wrapper=True)
