@@ -20,6 +20,7 @@ import typer
 from app import sharing, studio
 from app.options import (
     Base,
+    Commands,
     DataDir,
     Dim,
     Folders,
@@ -45,7 +46,7 @@ from app.options import (
 if TYPE_CHECKING:
     from app.settings import Settings
 
-app = typer.Typer(
+app = Commands(
     name="sightline",
     help="Search your own images, videos and PDFs by meaning, on your own machine.",
     no_args_is_help=True,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import json
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, get_type_hints
 
 import typer
 
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from app.settings import Settings
     from indexer import Library
     from indexer.records import Part, Query
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 Folders = Annotated[
     list[Path], typer.Argument(metavar="FOLDER...", help="Folders of images, videos and PDFs.")
@@ -52,12 +57,47 @@ Ocr = Annotated[
     str | None, typer.Option(help="Read words in pictures: off, auto (text-less pages and images), all.")
 ]
 
+Vectors = Annotated[
+    str | None,
+    typer.Option(help="Where the vectors are: milvus://HOST/NAME; else in the library's folder."),
+]
+
+PLACES: dict[str, Any] = {"vectors": Vectors}
+"""Options of every command: where the library's parts are kept when it has outgrown one machine."""
+_places: ContextVar[dict[str, Any] | None] = ContextVar("places", default=None)
+
+
+class Commands(typer.Typer):
+    """Commands over a library. Each takes `PLACES` as well; `settings_of` reads them, so that no command has
+    to hand them on."""
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[[Command], Command]:
+        register = super().command(name, **options)
+
+        def add(function: Command) -> Command:
+            @functools.wraps(function)
+            def placed(**given: Any) -> Any:
+                _places.set({place: given.pop(place) for place in PLACES})
+                return function(**given)
+
+            kinds = {**get_type_hints(function, include_extras=True), **PLACES}
+            own = list(inspect.signature(function).parameters.values())
+            own += [inspect.Parameter(p, inspect.Parameter.KEYWORD_ONLY, default=None) for p in PLACES]
+            placed.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+                [p.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=kinds[p.name]) for p in own]
+            )
+            placed.__annotations__ = kinds
+            register(placed)
+            return function
+
+        return add
+
 
 def settings_of(**given: Any) -> Settings:
     from app.settings import SettingsError, read
 
     try:
-        settings = read(**given)
+        settings = read(**{**(_places.get() or {}), **given})
     except SettingsError as error:
         fail(str(error), 2)
     _log_to(settings.data_dir.expanduser())

@@ -33,6 +33,8 @@ class Settings(BaseSettings):
     ocr: Literal["off", "auto", "all"] = "auto"
     catalogue: str | None = None
     """Where the catalogue is kept: the address of a PostgreSQL database; None: in the library's folder."""
+    vectors: str | None = None
+    """Where the vectors are indexed: the address of a Milvus; None: in the library's folder."""
     host: str = "127.0.0.1"
     port: int = Field(default=7860, ge=0, le=65535)
     token: str | None = None
@@ -57,6 +59,7 @@ class Settings(BaseSettings):
             "poll": self.poll,
             "ocr": self.ocr,
             "catalogue": self.catalogue or None,
+            "vectors": self.vectors or None,
             "model_token": self.model_token,
         }
 
@@ -76,6 +79,14 @@ def read(**given: Any) -> Settings:
         name = str(first["loc"][0])
         option = f"--{name.replace('_', '-')} (or SIGHTLINE_{name.upper()})"
         raise SettingsError(f"{option}: {first['msg'].lower()}, not {first['input']!r}") from error
+    if settings.vectors:
+        from indexer.engine import address_of
+        from indexer.records import LibraryError
+
+        try:
+            address_of(settings.vectors)
+        except LibraryError as error:
+            raise SettingsError(str(error)) from error
     if settings.overlap >= settings.window:
         raise SettingsError("--overlap must be shorter than --window")
     return settings

@@ -12,9 +12,21 @@ from typing import Annotated, Literal
 
 import typer
 
-from app.options import Base, DataDir, Dim, Json, Model, fail, opened, print_json, query_of, settings_of
+from app.options import (
+    Base,
+    Commands,
+    DataDir,
+    Dim,
+    Json,
+    Model,
+    fail,
+    opened,
+    print_json,
+    query_of,
+    settings_of,
+)
 
-commands = typer.Typer()
+commands = Commands()
 
 Out = Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")]
 
@@ -194,9 +206,7 @@ def export(
     format: Annotated[
         Literal["parquet", "jsonl", "csv"], typer.Option(help="csv goes without vectors.")
     ] = "jsonl",
-    vectors: Annotated[
-        bool, typer.Option("--vectors/--no-vectors", help="With the vectors, or without.")
-    ] = True,
+    no_vectors: Annotated[bool, typer.Option("--no-vectors", help="Without the vectors.")] = False,
     model: Model = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -205,5 +215,5 @@ def export(
     from indexer.export import export as write
 
     with opened(settings_of(model=model, data_dir=data_dir), read_only=True) as library:
-        count = write(library.searcher(), out.expanduser(), format=format, vectors=vectors)
+        count = write(library.searcher(), out.expanduser(), format=format, vectors=not no_vectors)
     terminal.err.print(f"{count} chunks in {out}", markup=False)

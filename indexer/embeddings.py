@@ -12,7 +12,6 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from indexer.lock import OwnerLock
 from indexer.lookup import Lookup, last_change_of
 from indexer.records import KINDS, Kind
 from indexer.vectors import Changes
@@ -92,7 +91,7 @@ class StoredEmbeddings:
 
     @contextmanager
     def feeding(self) -> Iterator[bool]:
-        lock = OwnerLock(self._catalogue.path.with_name("vectors.lock"))
+        lock = self._catalogue.dialect.feeding_lock()
         try:
             while not lock.acquire():
                 time.sleep(0.05)

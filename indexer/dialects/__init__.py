@@ -46,6 +46,9 @@ class Dialect(Protocol):
     def owner_lock(self, data_dir: Path) -> OwnerLock:
         """One indexer a library."""
 
+    def feeding_lock(self) -> OwnerLock:
+        """One program at a time sends vectors to an index that several share."""
+
     def begin_write(self, c: sa.Connection) -> None:
         """At the start of a writing transaction."""
 

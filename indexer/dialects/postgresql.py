@@ -136,6 +136,9 @@ class PostgreSQL:
     def owner_lock(self, data_dir: Path) -> OwnerLock:
         return ServerLock(self)
 
+    def feeding_lock(self) -> OwnerLock:
+        return ServerLock(self, LOCK + 2)
+
     def begin_write(self, c: sa.Connection) -> None:
         """One writer at a time; READ COMMITTED, so that it then sees what the one before it wrote."""
         c.exec_driver_sql("UPDATE written SET version = version + 1")
@@ -233,8 +236,8 @@ class ServerLock:
     """One indexer a library: an advisory lock of the server's, held by a connection of its own and so gone
     with the program, the machine or the network between."""
 
-    def __init__(self, dialect: PostgreSQL) -> None:
-        self._dialect = dialect
+    def __init__(self, dialect: PostgreSQL, number: int = LOCK) -> None:
+        self._dialect, self._number = dialect, number
         self._connection: psycopg.Connection | None = None
         self._guard = threading.Lock()
 
@@ -254,7 +257,7 @@ class ServerLock:
                     self._connection = None  # the server went away, and the lock with it
             connection = self._dialect.connect(autocommit=True)
             taken = connection.execute(
-                "SELECT pg_try_advisory_lock(%s, hashtext(current_schema()))", (LOCK,)
+                "SELECT pg_try_advisory_lock(%s, hashtext(current_schema()))", (self._number,)
             ).fetchone()
             if taken is None or not taken[0]:
                 connection.close()
@@ -274,7 +277,7 @@ class ServerLock:
                 " WHERE l.locktype = 'advisory' AND l.granted AND l.classid::bigint = %s"
                 " AND l.objid::bigint = (hashtext(current_schema())::bigint & 4294967295)"
                 " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-                (LOCK,),
+                (self._number,),
             ).fetchone()
         words = row[0].split() if row else []
         return f"process {words[2]} on {words[1]}" if len(words) == 3 else "another program"

@@ -72,6 +72,9 @@ class SQLite:
     def owner_lock(self, data_dir: Path) -> OwnerLock:
         return FileLock(data_dir / "indexer.lock")
 
+    def feeding_lock(self) -> OwnerLock:
+        return FileLock(self.path.with_name("vectors.lock"))
+
     def begin_write(self, c: sa.Connection) -> None:
         """`_begun` has taken the write lock."""
 
