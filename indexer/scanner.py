@@ -22,6 +22,7 @@ from blake3 import blake3
 
 from data.media.kinds import kind_of
 from indexer.catalogue import Catalogue, Found, Root, Stamp
+from indexer.connections import Reading
 from indexer.ignore import IGNORE_FILE, Rules
 from indexer.schema import stored_name
 
@@ -164,18 +165,17 @@ class _Walk:
     def run(self, stop: Callable[[], bool]) -> bool:
         """Walk everything; False when stopped on the way."""
         pending = [(self.top, Rules())]
-        raw = self.catalogue.engine.raw_connection()  # autocommit: each folder is a short snapshot of its own
+        reading = self.catalogue.dialect.reading({})  # each folder is a short snapshot of its own
         try:
-            cursor = raw.cursor()
             while pending:
                 if stop():
                     return False
-                self._folder(*pending.pop(), cursor, pending)
+                self._folder(*pending.pop(), reading, pending)
         finally:
-            raw.close()
+            reading.close()
         return True
 
-    def _folder(self, folder: str, rules: Rules, cursor: Any, inner: list[tuple[str, Rules]]) -> None:
+    def _folder(self, folder: str, rules: Rules, reading: Reading, inner: list[tuple[str, Rules]]) -> None:
         """Compare one folder with what is known of it: by one hash of its listing, then file by file."""
         try:
             with os.scandir(folder) as entries:
@@ -193,7 +193,7 @@ class _Walk:
         others: list[os.DirEntry[str]] = []
         digest = None if rules.specs else _digest(listed, others)
         if digest is not None:
-            agreed = cursor.execute(AGREED, where).fetchone()
+            agreed = reading.execute(AGREED, where).fetchone()
             if agreed is not None and agreed[0] == digest:
                 self.result.files += agreed[1]
                 self.result.ignored += agreed[2]
@@ -201,7 +201,7 @@ class _Walk:
                     self._entry(folder, entry, rules, {}, [], inner)
                 return
         before = (self.result.files, self.result.ignored)
-        clean = self._compare(folder, listed, rules, cursor.execute(KNOWN, where).fetchall(), inner)
+        clean = self._compare(folder, listed, rules, reading.execute(KNOWN, where).fetchall(), inner)
         if digest is not None and clean:
             hidden = sum(rules.leave_out(folder, entry.name, True) for entry in others)
             files, ignored = self.result.files - before[0], self.result.ignored - before[1] - hidden

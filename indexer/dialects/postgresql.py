@@ -53,7 +53,9 @@ class PostgreSQL:
 
     def __init__(self, url: sa.URL) -> None:
         self.url = url
-        self.shown = url.set(password=None, drivername="postgresql").render_as_string()
+        self.shown = sa.URL.create(
+            "postgresql", url.username, None, url.host, url.port, url.database
+        ).render_as_string()
 
     # -- opening ---------------------------------------------------------------------------
 

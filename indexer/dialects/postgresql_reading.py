@@ -65,13 +65,22 @@ class PostgreSQLReading:
         return connection
 
     def execute(self, sql: str, values: Sequence[Any] = (), /) -> Any:
-        """Raises LibraryError when the server does not answer; the next call tries to reach it again."""
+        """A lost connection is made anew, once. Raises LibraryError when the server does not answer."""
+        import psycopg
+
         from indexer.dialects import explained
 
-        if self._connection.closed:
-            self._connection = self._opened()
+        own = self._rendered(sql)
+        try:
+            if not self._connection.closed:
+                return self._connection.execute(own, tuple(values))
+        except psycopg.OperationalError:
+            if not self._connection.closed:
+                with explained(self._dialect):
+                    raise
+        self._connection = self._opened()
         with explained(self._dialect):
-            return self._connection.execute(self._rendered(sql), tuple(values))
+            return self._connection.execute(own, tuple(values))
 
     def close(self) -> None:
         self._connection.close()

@@ -16,6 +16,7 @@ from data.media.sandbox import Sandbox
 from indexer.catalogue import Catalogue, Found, NewChunk
 from indexer.embeddings import StoredEmbeddings
 from indexer.records import Answer, Part, Query
+from indexer.schema import Where
 from indexer.search import Searcher
 from indexer.vectors import FaissIndex
 from model.embedder import Embedder
@@ -31,10 +32,10 @@ def lite() -> LiteEmbedder:
 class Shelf:
     """`page`, `photo` and `film` put files on it; `ask` searches them."""
 
-    def __init__(self, folder: Path, embedder: Embedder | None = None) -> None:
+    def __init__(self, folder: Path, embedder: Embedder | None = None, where: Where | None = None) -> None:
         self.folder = folder / "files"
         self.embedder = embedder or lite()
-        self.catalogue = Catalogue(folder / "catalogue.sqlite")
+        self.catalogue = Catalogue(where or folder / "catalogue.sqlite")
         self.model = self.catalogue.set_model(self.embedder.id, self.embedder.dim)
         self.root = self.catalogue.set_root(self.folder)
         source = StoredEmbeddings(self.catalogue, self.model.id, self.embedder.dim)

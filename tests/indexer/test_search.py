@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 from indexer.records import LibraryError, Part
+from indexer.schema import Where
+from tests.indexer.conftest import new_place
 from tests.indexer.shelf import Shelf, drawing
 
 PAGES = {
@@ -24,10 +26,11 @@ PAGES = {
 }
 
 
-@pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def shelf(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
     """Six one-page documents, twelve drawings and a film; nothing in these tests changes it."""
-    made = Shelf(tmp_path_factory.mktemp("library"))
+    folder = tmp_path_factory.mktemp("library")
+    made = Shelf(folder, where=new_place(request, request.param, folder))
     for name, text in PAGES.items():
         made.document(f"papers/{name}", [text], taken_at=1_600_000_000.0)
     for seed in range(12):
@@ -39,9 +42,9 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[Shelf]:
+def own(tmp_path: Path, where: Where) -> Iterator[Shelf]:
     """An empty library, to be filled."""
-    made = Shelf(tmp_path)
+    made = Shelf(tmp_path, where=where)
     yield made
     made.close()
 
