@@ -62,7 +62,14 @@ Vectors = Annotated[
     typer.Option(help="Where the vectors are: milvus://HOST/NAME; else in the library's folder."),
 ]
 
-PLACES: dict[str, Any] = {"vectors": Vectors}
+Catalogue = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the catalogue is: postgresql://USER@HOST/DATABASE; default: in the library's folder."
+    ),
+]
+
+PLACES: dict[str, Any] = {"catalogue": Catalogue, "vectors": Vectors}
 """Options of every command: where the library's parts are kept when it has outgrown one machine."""
 _places: ContextVar[dict[str, Any] | None] = ContextVar("places", default=None)
 

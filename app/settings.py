@@ -79,6 +79,14 @@ def read(**given: Any) -> Settings:
         name = str(first["loc"][0])
         option = f"--{name.replace('_', '-')} (or SIGHTLINE_{name.upper()})"
         raise SettingsError(f"{option}: {first['msg'].lower()}, not {first['input']!r}") from error
+    if settings.catalogue:
+        from indexer.dialects import place
+        from indexer.records import LibraryError
+
+        try:
+            place(settings.catalogue)
+        except LibraryError as error:
+            raise SettingsError(str(error)) from error
     if settings.vectors:
         from indexer.engine import address_of
         from indexer.records import LibraryError

@@ -9,6 +9,7 @@ It knows nothing of the web or the command line.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 import uuid
@@ -42,6 +43,7 @@ from indexer.records import (
     VectorServerError,
     VerifyReport,
 )
+from indexer.schema import Where
 from indexer.standing import Standing
 from indexer.thumbnails import Thumbnails
 from indexer.turns import Turns
@@ -170,7 +172,7 @@ class Library:
         self._engines = Engines(
             self.catalogue,
             self.models,
-            data_dir / "vectors",
+            _vectors_folder(data_dir, where),
             vectors=vectors,
             owned=lambda: self._indexing.lock.held,
             sandbox=lambda: self.sandbox,
@@ -403,3 +405,11 @@ class Library:
     def _may_write(self) -> None:
         if self.read_only:
             raise LibraryError("This library was opened for reading only.")
+
+
+def _vectors_folder(data_dir: Path, where: Where) -> Path:
+    """Where the local index is: one that follows another catalogue's journal lies apart."""
+    if isinstance(where, Path):
+        return data_dir / "vectors"
+    told = where.render_as_string().encode()  # without the password
+    return data_dir / f"vectors-{hashlib.blake2b(told, digest_size=6).hexdigest()}"

@@ -56,9 +56,7 @@ def test_a_library_on_a_server_holds_and_answers_what_the_embedded_one_does(
         query = Query((Part(text=text),))
         assert told(on_server.search(query)) == told(embedded.search(query)), text
     for text in ("name:photo*", "kind:pdf", f"under:{folder}", f"under:{folder}/photo", "ext:mp4 after:2001"):
-        query = Query(
-            (Part(text=text),)
-        )  # filters alone: order among equals is by number
+        query = Query((Part(text=text),))  # filters alone: order among equals is by number
         assert sorted(told(on_server.search(query))) == sorted(told(embedded.search(query))), text
     assert on_server.index().chunks == 0  # nothing is read twice
 
@@ -240,3 +238,19 @@ def test_terms_and_questions_are_written_as_postgresql_reads_them() -> None:
     asked = Expression("words", [(Phrase("running library"),), (Phrase("pay", True), Phrase("fees"))])
     assert tsquery(asked) == "('run' <-> 'librari') & ('pai':* | 'fee')"
     assert asked == '"running library" AND ("pay" * OR "fees")'
+
+
+def test_a_folder_that_changes_its_catalogue_does_not_answer_from_the_other_ones_index(
+    folder: Path, tmp_path: Path, database: str
+) -> None:
+    """The numbers of chunks are another library's then."""
+    other = tmp_path / "other"
+    other.mkdir()
+    media.draw_pdf(other / "note.pdf", ["A note on cranes"] * 7)
+    with Library.open(tmp_path / "library", nice=False, ocr="off") as embedded:
+        embedded.index([folder])
+    with Library.open(tmp_path / "library", nice=False, ocr="off", catalogue=database) as on_server:
+        on_server.index([other])
+        hits = on_server.search(Query((Part(text="cranes"),)), 20).hits
+        assert {h.title for h in hits} == {"note.pdf"}
+        assert not [p for p in on_server.verify().problems if "thumbnails" not in p]  # those are by content
