@@ -23,6 +23,11 @@ from typing import IO, Any
 
 import numpy as np
 
+HALF = ".writing"
+"""The suffix of a segment file until it is whole."""
+
+_being_written: set[Path] = set()
+
 MAGIC = b"SLVEC001"
 HEADER_BYTES = 16 * 1024
 """Reserved before the sections; the header is written last, when their digests are known."""
@@ -190,7 +195,8 @@ def write(
 
     `position`: how far in the source's journal its contents have come.
     """
-    temporary = path.with_suffix(".writing")
+    temporary = path.with_suffix(HALF)
+    _being_written.add(temporary)
     try:
         with temporary.open("w+b") as file:
             file.truncate(HEADER_BYTES)
@@ -212,6 +218,14 @@ def write(
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+        _being_written.discard(temporary)
+
+
+def remove_half_written(folder: Path) -> None:
+    """What a program that was killed has left. Only the one that writes the folder may call it."""
+    for path in folder.glob(f"*{HALF}"):
+        if path not in _being_written:
+            path.unlink(missing_ok=True)
 
 
 def read(path: Path, key: str, dim: int) -> tuple[list[Segment], int]:

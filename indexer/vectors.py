@@ -226,6 +226,7 @@ class FaissIndex:
         """Why the last merge could not be written (a full disk, say); answers are not touched by it."""
         if writable:
             folder.mkdir(parents=True, exist_ok=True)
+            segments.remove_half_written(folder)
         self._catching_up = threading.Lock()
         found, position = self._read_newest()
         nothing = np.zeros(OPEN_ROWS, bool)

@@ -3,10 +3,14 @@
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
+from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -38,12 +42,22 @@ def teach_other(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def run(data_dir: Path, folder: Path, model: str, kill_after: float | None) -> tuple[bool, float]:
-    """Index; kill so long after the work began. (Whether it came to its end, seconds of work.)"""
+Aim = Literal["anywhere", "merge", "switch"]
+
+
+def run(
+    data_dir: Path, folder: Path, model: str, kill_after: float | None, aim: Aim = "anywhere"
+) -> tuple[bool, float]:
+    """Index; kill so long after the work, or what is aimed at, began. (Whether it came to its end, seconds of
+    work.)"""
     command = [sys.executable, "-m", "tests.indexer.interrupted", str(data_dir), str(folder), model]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "begun\n"
     begun = time.monotonic()
+    in_it = {"anywhere": lambda _: True, "merge": merging, "switch": switching}[aim]
+    while process.poll() is None and not in_it(data_dir):
+        assert time.monotonic() - begun < 120
+        time.sleep(0.0001 if aim == "merge" else 0.002)
     try:
         process.wait(120 if kill_after is None else kill_after)
     except subprocess.TimeoutExpired:
@@ -54,6 +68,25 @@ def run(data_dir: Path, folder: Path, model: str, kill_after: float | None) -> t
         process.stdout.close()
     assert process.returncode == 0
     return True, time.monotonic() - begun
+
+
+def merging(data_dir: Path) -> bool:
+    """Whether a file of the vector index is half written."""
+    return any((data_dir / "vectors").glob("*.writing"))
+
+
+def switching(data_dir: Path) -> bool:
+    """Whether another model has some of its vectors, and does not answer yet."""
+    try:
+        with closing(sqlite3.connect(f"file:{data_dir / 'catalogue.sqlite'}?mode=ro", uri=True)) as c:
+            return bool(
+                c.execute(
+                    "SELECT 1 FROM model m JOIN embedding e ON e.model_id = m.id"
+                    " WHERE m.state = 'building' LIMIT 1"
+                ).fetchone()
+            )
+    except sqlite3.OperationalError:  # not there yet
+        return False
 
 
 def assert_no_half_content(data_dir: Path) -> None:
@@ -72,20 +105,24 @@ def assert_no_half_content(data_dir: Path) -> None:
         assert lacking == 0
 
 
-def killed_again_and_again(tmp_path: Path, folder: Path, kills: int, seed: int) -> None:
-    """`kills` spread over indexing and a switch of the model; the end must be that of one quiet run."""
+def killed_again_and_again(tmp_path: Path, folder: Path, kills: int, seed: int) -> Counter[str]:
+    """`kills` spread over indexing, merges of the vector index and a switch of the model; the end must be
+    that of one quiet run. Returns what was under way at how many of them."""
     quiet, killed = tmp_path / "quiet", tmp_path / "killed"
     seconds = {model: run(quiet, folder, model, None)[1] for model in ("lite", "other")}
     with Library.open(quiet, "other", nice=False, read_only=True) as library:
         expected = contents_of(library)
     chance = random.Random(seed)
-    done = 0
+    struck: Counter[str] = Counter()
     model = "lite"
-    while done < kills:
-        ended, _ = run(killed, folder, model, chance.uniform(0, 0.7 * seconds[model]))
+    while struck["killed"] < kills:
+        aims: list[Aim] = ["anywhere", "merge"] if model == "lite" else ["anywhere", "merge", "switch"]
+        aim = aims[(struck["killed"] + 1) % len(aims)]
+        longest = {"anywhere": 0.7 * seconds[model], "merge": 0.002, "switch": 0.4 * seconds[model]}[aim]
+        ended, _ = run(killed, folder, model, chance.uniform(0, longest), aim)
         assert_no_half_content(killed)
         if not ended:
-            done += 1
+            struck.update(killed=1, merge=int(merging(killed)), switch=int(switching(killed)))
         elif model == "lite":
             model = "other"
         else:  # both came to their end: begin again
@@ -104,13 +141,16 @@ def killed_again_and_again(tmp_path: Path, folder: Path, kills: int, seed: int) 
         assert library.verify().problems == []
         assert library.status().failed == 1 and library.status().pending == 0
     assert not list((killed / "thumbnails").glob("*/*.webp.*")), "no half-written picture is left"
+    assert not merging(killed), "no half-written index is left"
+    return struck
 
 
 def test_killed_at_a_few_random_instants_it_ends_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     teach_other(monkeypatch)
-    killed_again_and_again(tmp_path, draw(tmp_path / "media", 12, 5, 40.0), kills=3, seed=1)
+    struck = killed_again_and_again(tmp_path, draw(tmp_path / "media", 12, 5, 40.0), kills=5, seed=1)
+    assert struck["merge"] >= 1, struck
 
 
 @pytest.mark.long
@@ -119,4 +159,5 @@ def test_killed_at_sixty_random_instants_it_ends_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     teach_other(monkeypatch)
-    killed_again_and_again(tmp_path, draw(tmp_path / "media", 40, 20, 95.0), kills=60, seed=2)
+    struck = killed_again_and_again(tmp_path, draw(tmp_path / "media", 40, 20, 95.0), kills=60, seed=2)
+    assert struck["merge"] >= 10 and struck["switch"] >= 10, struck
