@@ -1,6 +1,5 @@
 """The whole road on real files: open, index, look, change, index again."""
 
-import os
 import shutil
 import stat
 from pathlib import Path
@@ -69,6 +68,7 @@ def test_thumbnails_are_a_cache_that_is_made_again(folder: Path, open_library: O
     assert library.thumbnail(10_000) is None
 
 
+@pytest.mark.unprivileged
 def test_bad_files_are_named_with_their_reason_and_the_rest_is_indexed(
     folder: Path, open_library: OpenLibrary
 ) -> None:
@@ -81,9 +81,7 @@ def test_bad_files_are_named_with_their_reason_and_the_rest_is_indexed(
     library = open_library()
     report = library.index([folder])
     reasons = {Path(f.path).name: f.reason for f in library.failures()}
-    expected = {"empty.jpg", "text.mp4", "secret.pdf", "cut.mp4"} | (
-        {"locked.jpg"} if os.geteuid() else set()
-    )
+    expected = {"empty.jpg", "text.mp4", "secret.pdf", "cut.mp4", "locked.jpg"}
     assert set(reasons) == expected and all(reasons.values())
     assert report.failed == len(expected) and "password" in reasons["secret.pdf"]
     assert library.status().pending == 0 and report.chunks >= 7
@@ -107,7 +105,7 @@ def test_what_cannot_be_a_root_is_refused_in_one_sentence(
     assert library.status().roots == ()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.unprivileged
 def test_a_folder_without_permission_is_named(folder: Path, open_library: OpenLibrary) -> None:
     folder.chmod(0)
     try:
