@@ -268,6 +268,8 @@ class Collection:
         """Milvus's own errors as a sentence. They come with codes that differ between its versions, so that
         words are looked at as well."""
         text = " ".join(str(getattr(error, "message", "") or error).split())
+        if connecting and error.__cause__ is not None:  # pymilvus says "unavailable" to a wrong password too
+            text += f" ({str(error.__cause__).split('debug_error_string')[0]})"
         code = getattr(error, "code", None)
         low = text.lower()
         where = f"The vector server {self.address.shown}"
@@ -296,11 +298,11 @@ class Collection:
 
 
 def _upsert(client: Any, name: str, rows: list[dict[str, Any]]) -> None:
-    client.upsert(name, rows, timeout=WRITE_S)
+    client.upsert(name, rows, timeout=WRITE_S, retry_on_rate_limit=False)  # a quota is told at once
 
 
 def _delete(client: Any, name: str, ids: list[int]) -> None:
-    client.delete(name, ids=ids, timeout=WRITE_S)
+    client.delete(name, ids=ids, timeout=WRITE_S, retry_on_rate_limit=False)
 
 
 def _rows(client: Any, name: str, which: str, fields: list[str]) -> list[dict[str, Any]]:
@@ -320,7 +322,7 @@ def _share(number: int) -> int:
     return (number * 2654435761 & 0xFFFFFFFF) >> 20
 
 
-REFUSALS = ("quota", "deny to write", "no space", "disk full", "disk is full", "memory limit", "not enough")
+REFUSALS = ("quota", "rate limit", "deny to write", "no space", "disk full", "disk is full", "memory limit")
 
 
 def _says_unavailable(code: Any, low: str) -> bool:

@@ -19,9 +19,10 @@ import numpy as np
 import sqlalchemy as sa
 
 from data.media.kinds import MediaError
+from indexer.embeddings import StoredEmbeddings
 from indexer.lookup import ModelRow, Work
 from indexer.pipeline.jobs import side_for
-from indexer.records import LibraryError, VerifyReport
+from indexer.records import LibraryError, VectorServerError, VerifyReport
 from indexer.scanner import stamp_of
 from indexer.schema import content, file, root
 from indexer.vetting import embed_checked
@@ -214,21 +215,34 @@ def _distinct_contents(findings: _Findings) -> int:
 
 
 def _index(findings: _Findings) -> None:
-    """The vector index holds exactly what the catalogue can find."""
+    """The vector index holds exactly what the catalogue can find: every id, with its vector and its kind."""
     library = findings.library
-    index = library.vector_index()
-    index.catch_up()
     row = library.catalogue.answering()
     assert row is not None
-    true = [ids for ids, _ in library.catalogue.vectors(row.id)]
-    wanted = np.sort(np.concatenate(true)) if true else np.empty(0, np.int64)
-    held = np.sort(index.ids())
-    if not np.array_equal(wanted, held):
-        missing = len(np.setdiff1d(wanted, held))
-        extra = len(np.setdiff1d(held, wanted))
-        findings.found(
-            f"The vector index lacks {missing} chunks and holds {extra} that are gone.", index.rebuild
-        )
+    source = StoredEmbeddings(library.catalogue, row.id, row.dim)
+    try:
+        index = library.vector_index()
+        index.catch_up()
+        wanted = np.sort(source.ids()[0])
+        held = [np.empty(0, np.int64)]
+        wrong = 0
+        for ids, vectors, groups in index.contents():
+            held.append(ids)
+            wrong += source.differing(ids, vectors, groups)
+        present = np.sort(np.concatenate(held))
+        missing, extra = len(np.setdiff1d(wanted, present)), len(np.setdiff1d(present, wanted))
+        extra += len(present) - len(np.unique(present))
+        if missing or extra:
+            findings.found(
+                f"The vector index lacks {missing} chunks and holds {extra} that are gone.", index.rebuild
+            )
+        if wrong:
+            findings.found(
+                f"The vector index holds {wrong} vectors that are not those of the catalogue.",
+                (lambda: None) if missing or extra else index.rebuild,
+            )
+    except VectorServerError as error:
+        findings.found(str(error))
 
 
 def _sample(findings: _Findings, row: ModelRow) -> None:
