@@ -19,6 +19,7 @@ from rich.text import Text
 from indexer.records import Answer, Failure, Hit, IndexReport, Status
 
 if TYPE_CHECKING:
+    from indexer.moving import Moved
     from model.registry import ModelCard
 
 out = Console(highlight=False, soft_wrap=True)
@@ -168,6 +169,30 @@ def progress(quiet: bool) -> Iterator[Callable[[Status], None] | None]:
             )
 
         yield update
+
+
+@contextmanager
+def steps(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for work of known size in named steps; nothing when piped or `quiet`."""
+    if quiet or not err.is_terminal:
+        yield lambda what, done, total: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=err, transient=True
+    ) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
+
+
+def show_moved(report: Moved, in_folder: bool, to: str, vectors: str | None) -> None:
+    files, chunks = report.rows["file"], report.rows["chunk"]
+    err.print(f"{files:,} files with {chunks:,} pieces are there, each row read back and found the same.")
+    option = "--data-dir" if in_folder else "--catalogue"
+    also = f" --vectors {vectors}" if vectors else ""
+    err.print(f"From now on: {option} {escape(to)}{escape(also)}, or its SIGHTLINE_ variable.")
+    err.print("The old library is as it was; delete it when you need it no more.")
 
 
 def show_models(cards: list[ModelCard]) -> None:

@@ -29,6 +29,7 @@ from indexer.engines import Engines
 from indexer.folders import Folders, absolute
 from indexer.indexing import Indexing
 from indexer.models import Models, load_checked
+from indexer.moving import refuse_unfinished
 from indexer.pipeline import Pipeline
 from indexer.records import (
     Answer,
@@ -137,6 +138,7 @@ class Library:
         self.data_dir, self.read_only = data_dir, read_only
         where = place(catalogue or data_dir / "catalogue.sqlite")
         self.catalogue = Catalogue(where, read_only=read_only)
+        refuse_unfinished(self.catalogue)
         self.clicks = Clicks(data_dir, self.catalogue)
         if vectors and not read_only:
             self.catalogue.name_library()

@@ -33,6 +33,8 @@ BATCH_S = 0.25
 """A first find is handed on at the latest after so long, so that its embedding can begin."""
 
 
+MOUNT_END = "\x1f"
+"""Between mount points in a setting; a NUL in older libraries, which PostgreSQL's text cannot hold."""
 AGREED = "SELECT digest, files, ignored FROM seen WHERE root_id = ? AND folder = ?"
 KNOWN = "SELECT name, size, mtime_ns, ctime_ns FROM file WHERE root_id = ? AND folder = ?"
 
@@ -69,7 +71,8 @@ def scan(
     if _is_away(catalogue, root, mounts):
         catalogue.set_root(root.path, "away")
         return Scan(away=True)
-    missing = [m for m in (catalogue.setting(f"mounts:{root.id}") or "").split("\0") if m and m not in mounts]
+    noted_mounts = (catalogue.setting(f"mounts:{root.id}") or "").replace("\0", MOUNT_END)
+    missing = [m for m in noted_mounts.split(MOUNT_END) if m and m not in mounts]
     walk = _Walk(catalogue, root.id, top, frozenset(skip), noted, missing)
     finished = walk.run(stop)
     if finished:
@@ -81,7 +84,7 @@ def scan(
     if finished:
         catalogue.scanned_root(root.id, mount_of(top, mounts), walk.result.ignored)
         below = [m for m in mounts if m.startswith(top.rstrip(os.sep) + os.sep)]
-        kept = "\0".join(os.fsencode(m).decode("utf-8", "replace") for m in [*below, *missing])
+        kept = MOUNT_END.join(os.fsencode(m).decode("utf-8", "replace") for m in [*below, *missing])
         if kept != (catalogue.setting(f"mounts:{root.id}") or ""):
             catalogue.set_setting(f"mounts:{root.id}", kept)
     for mount in missing:

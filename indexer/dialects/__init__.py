@@ -76,6 +76,12 @@ class Dialect(Protocol):
     def rebuild_texts(self, c: sa.Connection) -> None:
         """Make the index of words anew."""
 
+    def last_numbers(self, c: sa.Connection) -> dict[str, int]:
+        """By table, the last number that was given to a row, also to one that is gone."""
+
+    def go_on_from(self, c: sa.Connection, numbers: dict[str, int]) -> None:
+        """Give no number again that was given before."""
+
     def backup(self, to: Path) -> None:
         """A copy of the catalogue as it is now in one SQLite file."""
 

@@ -42,6 +42,11 @@ LOCK = 0x53474C54
 FOLDER_GAP = 2
 """Positions between a name's terms and its folders': no phrase spans the two."""
 AT_ONCE = 500
+NUMBERED = (
+    *((table, "id") for table in ("root", "model", "file", "chunk", "embedding")),
+    ("content", "rowid"),
+)
+"""Tables whose rows the server numbers, and by which column."""
 
 
 class PostgreSQL:
@@ -220,6 +225,21 @@ class PostgreSQL:
         ).all():
             self.write_texts(c, [(r[0], r[1]) for r in rows], new=True)
             last = rows[-1][0]
+
+    def last_numbers(self, c: sa.Connection) -> dict[str, int]:
+        numbers = {}
+        for table, column in NUMBERED:
+            sequence = c.exec_driver_sql("SELECT pg_get_serial_sequence(?, ?)", (table, column)).scalar_one()
+            numbers[table] = int(c.exec_driver_sql(f"SELECT last_value FROM {sequence}").scalar_one())
+        return numbers
+
+    def go_on_from(self, c: sa.Connection, numbers: dict[str, int]) -> None:
+        for table, column in NUMBERED:
+            most = c.exec_driver_sql(f"SELECT coalesce(max({column}), 0) FROM {table}").scalar_one()
+            c.exec_driver_sql(
+                "SELECT setval(pg_get_serial_sequence(?, ?), ?)",
+                (table, column, max(1, most, numbers.get(table, 0))),
+            )
 
     def backup(self, to: Path) -> None:
         raise LibraryError(

@@ -102,10 +102,11 @@ def adapt(connection: Any) -> None:
 
     class TextDumper(StrDumperUnknown):
         def dump(self, obj: str) -> Any:
+            """PostgreSQL's text holds no NUL."""
             try:
-                return super().dump(escaped(obj) if not obj.isascii() else obj)
+                return super().dump((obj if obj.isascii() else escaped(obj)).replace("\0", " "))
             except UnicodeEncodeError:
-                return super().dump(obj.encode("utf-8", "replace").decode())
+                return super().dump(obj.encode("utf-8", "replace").decode().replace("\0", " "))
 
     class ListedTextDumper(StrDumper):
         def dump(self, obj: str) -> Any:

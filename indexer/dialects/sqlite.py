@@ -127,6 +127,19 @@ class SQLite:
     def rebuild_texts(self, c: sa.Connection) -> None:
         c.exec_driver_sql("INSERT INTO words (words) VALUES ('rebuild')")
 
+    def last_numbers(self, c: sa.Connection) -> dict[str, int]:
+        return {row[0]: row[1] for row in c.exec_driver_sql("SELECT name, seq FROM sqlite_sequence")}
+
+    def go_on_from(self, c: sa.Connection, numbers: dict[str, int]) -> None:
+        """Files and chunks are never numbered again (AUTOINCREMENT); the journal is this catalogue's own."""
+        for table in ("file", "chunk"):
+            last = numbers.get(table, 0)
+            known = c.exec_driver_sql(
+                "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (last, table)
+            ).rowcount
+            if not known:
+                c.exec_driver_sql("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, last))
+
     def backup(self, to: Path) -> None:
         """SQLite's online backup."""
         source, target = sqlite3.connect(self.path), sqlite3.connect(to)

@@ -1,0 +1,52 @@
+"""The command that moves a library to another engine: `migrate`.
+
+Built around `indexer.moving` for the catalogue and the library's own vector index, which is a cache
+and built anew. It holds no logic of its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.options import Commands, DataDir, Json, Model, opened, print_json, settings_of
+
+commands = Commands()
+
+
+@commands.command()
+def migrate(
+    to: Annotated[
+        str,
+        typer.Option(metavar="PLACE", help="postgresql://USER@HOST/DATABASE, or a folder of its own."),
+    ],
+    json_: Json = False,
+    model: Model = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Move the library's catalogue to another engine; the old one answers meanwhile and stays as it is."""
+    from app import terminal
+    from indexer.catalogue import Catalogue
+    from indexer.dialects import place
+    from indexer.moving import catalogue_in, move
+
+    given = settings_of(model=model, data_dir=data_dir)
+    where = place(to if "://" in to else Path(to).expanduser().absolute())
+    target = {"catalogue": to} if not isinstance(where, Path) else {"catalogue": None, "data_dir": where}
+    vectors, source = given.vectors, given.model_copy(update={"vectors": None})
+    with opened(source, read_only=False) as library, terminal.steps(quiet=json_) as told:
+        new = Catalogue(catalogue_in(where) if isinstance(where, Path) else where)
+        try:
+            report = move(library.catalogue, new, told)
+        finally:
+            new.close()
+    with opened(given.model_copy(update={**target, "vectors": vectors}), read_only=False) as moved:
+        if moved.catalogue.answering() is not None:
+            index = moved.vector_index()
+            index.catch_up()
+    if json_:
+        print_json({"rows": report.rows, "digests": report.digests, "written": report.written, "to": to})
+    else:
+        terminal.show_moved(report, isinstance(where, Path), to, vectors)

@@ -1,0 +1,219 @@
+"""A library moved to another engine and back is the same library, whatever interrupts the move."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+
+from indexer import moving, schema, words
+from indexer.catalogue import Catalogue, Found, NewChunk
+from indexer.dialects import place
+from indexer.library import Library
+from indexer.moving import move
+from indexer.records import LibraryError, Part, Query
+from tests.indexer.conftest import contents_of
+from tests.postgresql import Server
+
+TEXTS = ("Invoices of the harbour", "我们在北京大学学习", "It's a bank's receipt \\ 'quoted'", "")
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Iterator[Catalogue]:
+    """Files of any name, some gone, some failed; texts, labels, settings; two models."""
+    catalogue = Catalogue(tmp_path / "catalogue.sqlite")
+    fill(catalogue, 40)
+    yield catalogue
+    catalogue.close()
+
+
+def fill(catalogue: Catalogue, files: int, start: int = 0) -> None:
+    root = catalogue.set_root(Path("/r/Holiday 2019"))
+    rng = np.random.default_rng(start)
+    names = [f"/r/Holiday 2019/{n} é{chr(0xDC80 + n % 60)}.pdf" for n in range(start, start + files)]
+    catalogue.note(root, [Found(name, "pdf", (n, 2**60 + n, 3)) for n, name in enumerate(names)])
+    model = catalogue.set_model("m", 8)
+    for f in catalogue.unhashed(10_000):
+        digest = bytes(rng.integers(0, 256, 32, np.uint8))
+        catalogue.hashed([(f, f.stamp, digest)])
+        vectors = rng.normal(size=(4, 8)).astype(np.float32)
+        chunks = [
+            NewChunk(i, v, page=i + 1, text=t) for i, (t, v) in enumerate(zip(TEXTS, vectors, strict=True))
+        ]
+        ids = catalogue.write(digest, {"taken_at": 1.1 * f.file_id, "camera": "A\0B"}, chunks, model.id)
+        with catalogue.writer() as c:
+            c.execute(
+                sa.insert(schema.label).values(chunk_id=ids[0], name="Dog", score=0.1 + f.file_id, hidden=0)
+            )
+    catalogue.remove_files(names[:3])
+    catalogue.fail(digest, "broken: \0 of it")
+    catalogue.set_setting("mounts:1", "/a\0/b")
+
+
+def finding(catalogue: Catalogue, word: str, table: str) -> list[int]:
+    with catalogue.reader() as c:
+        sql = f"SELECT rowid FROM {table} WHERE {table} MATCH ? ORDER BY rowid"
+        return list(c.exec_driver_sql(sql, (words.matching(word, table),)).scalars())
+
+
+def test_a_library_moved_to_a_server_and_back_is_the_same(
+    old: Catalogue, postgresql_server: Server, tmp_path: Path
+) -> None:
+    there = Catalogue(place(postgresql_server.database()))
+    seen: list[tuple[str, int, int]] = []
+    out = move(old, there, lambda *step: seen.append(step))
+    (tmp_path / "back").mkdir()
+    back = Catalogue(tmp_path / "back" / "catalogue.sqlite")
+    home = move(there, back)
+    assert out.digests == home.digests and out.rows == home.rows
+    assert out.rows["chunk"] == out.rows["embedding"] == 39 * 4 and out.rows["file"] == 37
+    assert out.written == sum(out.rows.values()) and seen[-1] == ("checked", 7, 7)
+    for word, table in (
+        ("invoice", "words"),
+        ("receipts", "words"),
+        ("北京", "characters"),
+        ("holiday", "names"),
+    ):
+        assert finding(old, word, table) == finding(there, word, table) == finding(back, word, table) != []
+    for catalogue in (there, back):
+        assert catalogue.counts() == old.counts()
+        assert catalogue.failures()[0].reason.replace("\0", " ") == "broken:   of it"
+        names = [os.fsencode(p) for p in catalogue.paths_under("/r")]
+        assert sorted(names) == sorted(os.fsencode(p) for p in old.paths_under("/r"))
+        with catalogue.reader() as c:
+            assert (
+                catalogue.setting("mounts:1") == "/a\x1f/b"
+                and catalogue.dialect.last_numbers(c)["chunk"] == 160
+            )
+        assert catalogue.setting("library") != old.setting("library")
+    fill(there, 2, start=100)  # numbers go on where they were
+    fill(old, 2, start=100)
+    assert [f.chunk_id for f in there.pieces(_newest(there))] == [
+        p.chunk_id for p in old.pieces(_newest(old))
+    ]
+    there.close()
+    back.close()
+
+
+def _newest(catalogue: Catalogue) -> bytes:
+    with catalogue.reader() as c:
+        return bytes(
+            c.exec_driver_sql("SELECT content_hash FROM chunk ORDER BY id DESC LIMIT 1").scalar_one()
+        )
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 9])
+def test_an_interrupted_move_goes_on_and_takes_in_what_changed_meanwhile(
+    old: Catalogue,
+    postgresql_server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stop_after: int,
+) -> None:
+    monkeypatch.setattr(moving, "BATCH", 30)
+    there = Catalogue(place(postgresql_server.database()))
+    steps = 0
+
+    def power_cut(*step: Any) -> None:
+        nonlocal steps
+        steps += 1
+        if steps > stop_after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        move(old, there, power_cut)
+    with pytest.raises(LibraryError, match="is not whole yet: run the same `sightline migrate` again"):
+        moving.refuse_unfinished(there)
+    paths = sorted(old.paths_under("/r"))
+    old.remove_files(paths[5:9])  # the old library lives on
+    old.sweep(kept_s=-1)
+    with old.writer() as c:  # two names change places
+        rows = c.execute(
+            sa.select(schema.file.c.id, schema.file.c.path).order_by(schema.file.c.id).limit(2)
+        ).all()
+        for number, path in ((rows[0].id, "/r/x"), (rows[1].id, rows[0].path), (rows[0].id, rows[1].path)):
+            c.execute(sa.update(schema.file).where(schema.file.c.id == number).values(path=path))
+    fill(old, 5, start=200)
+    report = move(old, there)
+    moving.refuse_unfinished(there)
+    assert there.counts() == old.counts() and 0 < report.written < sum(report.rows.values())
+    assert finding(there, "invoice", "words") == finding(old, "invoice", "words")
+    with there.writer() as c:
+        assert there.dialect.texts_agree(c)
+    there.close()
+
+
+def test_a_place_that_holds_another_library_is_left_alone(
+    old: Catalogue, postgresql_server: Server, tmp_path: Path
+) -> None:
+    there = Catalogue(place(postgresql_server.database()))
+    move(old, there)
+    with pytest.raises(LibraryError, match="was moved there already"):
+        move(old, there)
+    other = Catalogue(tmp_path / "other.sqlite")
+    other.set_root(Path("/theirs"))
+    with pytest.raises(LibraryError, match="another library already"):
+        move(old, other)
+    assert [str(r.path) for r in other.roots()] == ["/theirs"]
+    other.close()
+    there.close()
+
+
+def test_what_does_not_read_back_the_same_is_no_move(
+    old: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk, a driver or a bug that changes one vector on its way."""
+    new = Catalogue(tmp_path / "new.sqlite")
+    real = moving._told
+
+    def bent(row: Any) -> tuple[Any, ...]:
+        values = real(row)
+        return (*values[:-1], b"\0" * 16) if getattr(row, "vector", None) and row.id == 7 else values
+
+    monkeypatch.setattr(moving, "_told", bent)
+    written = moving._write
+
+    def write(*arguments: Any) -> int:
+        monkeypatch.setattr(moving, "_told", bent)
+        try:
+            return written(*arguments)
+        finally:
+            monkeypatch.setattr(moving, "_told", real)
+
+    monkeypatch.setattr(moving, "_write", write)
+    with pytest.raises(LibraryError, match=r"does not read back the same \(table embedding"):
+        move(old, new)
+    with pytest.raises(LibraryError, match="not whole yet"):
+        moving.refuse_unfinished(new)
+    new.close()
+
+
+def test_the_old_library_answers_and_indexes_while_it_is_moved(
+    folder: Path, tmp_path: Path, postgresql_server: Server
+) -> None:
+    database = postgresql_server.database()
+    query = Query((Part(text="bananas"),))
+    with Library.open(tmp_path / "old", nice=False, ocr="off") as library:
+        library.index([folder])
+        before = [(h.path, h.chunk_id, h.score) for h in library.search(query).hits]
+        answers = []
+
+        def meanwhile(what: str, done: int, total: int) -> None:
+            answers.append([(h.path, h.chunk_id, h.score) for h in library.search(query).hits])
+            if len(answers) == 1:
+                (folder / "photo 2.jpg").unlink()
+                library.index()
+
+        there = Catalogue(place(database))
+        move(library.catalogue, there, meanwhile)
+        there.close()
+        assert answers[0] == before and len(answers) > 7
+        with Library.open(tmp_path / "new", nice=False, ocr="off", catalogue=database) as moved:
+            assert [(h.path, h.chunk_id, round(h.score, 2)) for h in moved.search(query).hits[:2]] == [
+                (path, number, round(score, 2)) for path, number, score in before[:2]
+            ]
+            assert moved.index().chunks == 0
+            assert contents_of(moved) == contents_of(library) and moved.verify().problems == []
