@@ -23,7 +23,7 @@ from indexer.query import parse
 from indexer.records import KINDS, Part, Query
 from indexer.search import Searcher
 from tests.quality.ranking import Row
-from tests.quality.sampleset import Question
+from tests.quality.sampleset import Question, SampleSet
 
 UNANSWERABLE = Path(__file__).with_name("unanswerable.txt")
 FOLDERS = {"photo": "images", "stamp": "stamps", "video": "videos", "page": "pdfs"}
@@ -138,3 +138,8 @@ def measured(asked: Iterable[tuple[Question, Query]], system: System) -> dict[st
 def unanswerable() -> list[str]:
     lines = UNANSWERABLE.read_text("utf-8").splitlines()
     return [line for line in lines if line and not line.startswith("#")]
+
+
+def asked_texts(samples: Path) -> list[str]:
+    """All that is ever asked in words of the sample set: with an answer in it, and without."""
+    return [q.asked.text for q in SampleSet(samples).questions() if q.asked.text] + unanswerable()
