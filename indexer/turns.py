@@ -55,6 +55,7 @@ class SharedEmbedder:
     def __init__(self, inner: Embedder, turns: Turns) -> None:
         self.inner, self._turns = inner, turns
         self.id, self.dim, self.max_frames = inner.id, inner.dim, inner.max_frames
+        self.words_beside_picture: float = getattr(inner, "words_beside_picture", 1.0)
 
     def embed(self, inputs: Sequence[Input]) -> np.ndarray:
         """As `Embedder.embed`; waits for a batch that is at the model now, not for any after it."""

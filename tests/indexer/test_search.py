@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.records import LibraryError, Part
+from indexer.records import LibraryError, Part, Query
 from indexer.schema import Where
+from model.lite import LiteEmbedder
 from tests.indexer.conftest import new_place
 from tests.indexer.shelf import Shelf, drawing
 
@@ -122,6 +123,18 @@ def test_words_and_a_picture_are_one_query(shelf: Shelf, tmp_path: Path) -> None
     titles = [h.title for h in answer.hits]
     assert titles.index("bread.pdf") < titles.index("rome.pdf")
     assert titles.index("P0002.png") < titles.index("P0009.png")
+
+
+def test_words_beside_a_picture_weigh_as_the_model_says(shelf: Shelf, tmp_path: Path) -> None:
+    """Scores of words spread less than those of pictures: with equal weights the words would go unheard."""
+    file = tmp_path / "asked.png"
+    Image.fromarray(drawing(2)).save(file)
+    (text,) = shelf.searcher.vectors(Query((Part(text="bread"),)))
+    (picture,) = shelf.searcher.vectors(Query((Part(file=file),)))
+    (both,) = shelf.searcher.vectors(Query((Part(text="bread"), Part(file=file))))
+    expected = picture + LiteEmbedder.words_beside_picture * text
+    assert np.allclose(both, expected / np.linalg.norm(expected), atol=1e-5)
+    assert LiteEmbedder.words_beside_picture > 2
 
 
 def test_filters_act_inside_both_searches(shelf: Shelf) -> None:
