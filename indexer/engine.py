@@ -79,7 +79,7 @@ def open_index(
 
         return MilvusIndex(address_of(vectors), key, source.dim, source)
     check_engine()
-    from indexer.vectors import FaissIndex
+    from indexer.faiss_index import FaissIndex
 
     return FaissIndex(folder, key, source.dim, source, writable=writable)
 

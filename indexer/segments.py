@@ -1,36 +1,23 @@
-"""Immutable runs of float16 vectors, and the one file that holds the big ones.
+"""Immutable runs of float16 vectors, and how one of them is searched.
 
 A segment is built around a FAISS index over float16 codes whose bytes are never
 copied: they are a view of a memory-mapped file, or of an array. Small and medium
 segments are scanned whole and exactly; above `EXACT_BYTES` a segment is an inverted
-file over the same codes, whose `nprobe` is measured when it is built. A segment knows
-its ids and the group they belong to; it knows nothing of additions and removals
-(`vectors.py`) nor of what an id stands for.
+file over the same codes, whose `nprobe` is measured when it is built (`segment_files.py`).
+A segment knows its ids and the group they belong to; it knows nothing of additions and
+removals (`views.py`) nor of what an id stands for.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
-
-HALF = ".writing"
-"""The suffix of a segment file until it is whole."""
-
-_being_written: set[Path] = set()
-
-MAGIC = b"SLVEC001"
-HEADER_BYTES = 16 * 1024
-"""Reserved before the sections; the header is written last, when their digests are known."""
 
 EXACT_BYTES = 1 << 30
 """Codes up to here are scanned exactly: 1 M x 384 is 0.77 GB, one pass at the memory's speed
@@ -48,8 +35,6 @@ by one. 400,000 x 384, by mask and fetched: 0.1 % 2.8 and 0.1 ms, 1 % 1.4 and 0.
 
 BLOCK_ROWS = 4096
 """Copied at a time while merging: a few MB, so that no search waits long for Python's lock."""
-RECALL_WANTED = 0.99
-"""Recall@10 that `nprobe` is raised to when an inverted file is built, so that 0.98 holds on new queries."""
 
 Block = tuple[np.ndarray, np.ndarray, "np.ndarray | None"]
 """rows int64 [m], codes float16 [m, dim], inverted list of each row or None where unknown."""
@@ -85,7 +70,7 @@ class Segment:
     @classmethod
     def of_array(cls, group: int, ids: np.ndarray, codes: np.ndarray) -> Segment:
         """An exact segment over float16 [n, dim] in memory; `ids` ascending."""
-        prefix = _flat_prefix(*codes.shape)
+        prefix = flat_prefix(*codes.shape)
         buffer = np.empty(len(prefix) + codes.nbytes + 64, np.uint8)
         skip = -(buffer.ctypes.data + len(prefix)) % 64
         body = buffer[skip : skip + len(prefix) + codes.nbytes]
@@ -195,208 +180,7 @@ class Segment:
         return None if self.exact else self._index.quantizer.reconstruct_n(0, self._index.nlist)
 
 
-@dataclass(frozen=True)
-class Rows:
-    """What a segment is to be written from: ascending ids, and their codes in any order of rows."""
-
-    group: int
-    ids: np.ndarray
-    blocks: Callable[[], Iterable[Block]]
-    centroids: np.ndarray | None = None
-
-
-def write(
-    path: Path, key: str, dim: int, position: int, groups: Sequence[Rows], exact_bytes: int = EXACT_BYTES
-) -> None:
-    """Write a segment file whole, or leave nothing: a temporary beside it, synced, then renamed.
-
-    `position`: how far in the source's journal its contents have come.
-    """
-    temporary = path.with_suffix(HALF)
-    _being_written.add(temporary)
-    try:
-        with temporary.open("w+b") as file:
-            file.truncate(HEADER_BYTES)
-            file.seek(0, os.SEEK_END)
-            sections = [_write_segment(file, dim, rows, exact_bytes) for rows in groups if len(rows.ids)]
-            file.seek(0, os.SEEK_END)
-            header = {
-                "key": key,
-                "dim": dim,
-                "position": position,
-                "segments": sections,
-                "bytes": file.tell(),
-            }
-            text = json.dumps(header).encode()
-            file.seek(0)
-            file.write(MAGIC + struct.pack("<I", len(text)) + text + _digest(text))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-        _being_written.discard(temporary)
-
-
-def remove_half_written(folder: Path) -> None:
-    """What a program that was killed has left. Only the one that writes the folder may call it."""
-    for path in folder.glob(f"*{HALF}"):
-        if path not in _being_written:
-            path.unlink(missing_ok=True)
-
-
-def read(path: Path, key: str, dim: int) -> tuple[list[Segment], int]:
-    """Map a segment file: its segments and position. Only ids are read.
-
-    Raises SegmentError when it is not whole or not ours.
-    """
-    header = _header(path)
-    if header["key"] != key or header["dim"] != dim:
-        raise SegmentError(f"{path.name} holds the vectors of another model")
-    data = np.memmap(path, np.uint8, mode="r")
-    segments = []
-    for section in header["segments"]:
-        n, nprobe = section["n"], section["nprobe"]
-        ids_bytes = data[section["ids"] : section["ids"] + n * 8]
-        if _digest(ids_bytes).hex() != section["ids_digest"]:
-            raise SegmentError(f"{path.name} is damaged")
-        ids = np.array(ids_bytes.view(np.int64))
-        body = data[section["index"] : section["index"] + section["length"]]
-        segments.append(Segment(section["group"], ids, dim, body, nprobe))
-    return segments, header["position"]
-
-
-def is_undamaged(path: Path) -> bool:
-    """Read every byte once and compare with the digests: what `read` is too quick to do."""
-    try:
-        header = _header(path)
-        data = np.memmap(path, np.uint8, mode="r")
-        return all(
-            _digest(data[s["index"] : s["index"] + s["length"]]).hex() == s["digest"]
-            for s in header["segments"]
-        )
-    except (SegmentError, OSError):
-        return False
-
-
-def _header(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            head = file.read(HEADER_BYTES)
-            size = os.fstat(file.fileno()).st_size
-    except OSError as error:
-        raise SegmentError(f"{path.name} cannot be read: {error.strerror}") from error
-    start = len(MAGIC) + 4
-    if head[: len(MAGIC)] != MAGIC or len(head) < HEADER_BYTES:
-        raise SegmentError(f"{path.name} is no vector index of this version")
-    (length,) = struct.unpack("<I", head[len(MAGIC) : start])
-    text = head[start : start + length]
-    if _digest(text) != head[start + length : start + length + 32]:
-        raise SegmentError(f"{path.name} is damaged")
-    header: dict[str, Any] = json.loads(text)
-    if header["bytes"] != size:
-        raise SegmentError(f"{path.name} is incomplete")
-    return header
-
-
-def _write_segment(file: IO[bytes], dim: int, rows: Rows, exact_bytes: int) -> dict[str, Any]:
-    n = len(rows.ids)
-    ids = np.ascontiguousarray(rows.ids, np.int64)
-    section: dict[str, Any] = {"group": rows.group, "n": n, "nprobe": 0}
-    section["ids"] = _align(file)
-    file.write(ids.tobytes())
-    section["ids_digest"] = _digest(ids.view(np.uint8)).hex()
-    if n * dim * 2 <= exact_bytes:
-        prefix = _flat_prefix(n, dim)
-        section["index"] = _align(file, behind=len(prefix))
-        file.write(prefix)
-        start = file.tell()
-        file.truncate(start + n * dim * 2)
-        file.flush()
-        if n:
-            codes = np.memmap(file, np.float16, mode="r+", offset=start, shape=(n, dim))
-            for at, block, _ in rows.blocks():
-                codes[at] = block
-            codes.flush()
-            del codes
-        file.seek(0, os.SEEK_END)
-    else:
-        import faiss
-
-        index, section["nprobe"] = _inverted_file(dim, rows)
-        section["index"] = _align(file)
-        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
-    file.flush()
-    section["length"] = file.tell() - section["index"]
-    written = np.memmap(file, np.uint8, mode="r", offset=0)
-    section["digest"] = _digest(written[section["index"] :]).hex()
-    return section
-
-
-def _inverted_file(dim: int, rows: Rows) -> tuple[Any, int]:
-    """An inverted file over the float16 codes (row numbers as ids), and the nprobe it needs."""
-    import faiss
-
-    n = len(rows.ids)
-    nlist = max(16, int(4 * np.sqrt(n)))
-    centroids = rows.centroids
-    reuse = centroids is not None and nlist / 2 <= len(centroids) <= nlist * 2
-    quantizer = faiss.IndexFlatIP(dim)
-    if reuse:
-        quantizer.add(np.ascontiguousarray(centroids, np.float32))
-    else:
-        # Not `faiss.Kmeans`: it reads a C++ vector (see `_flat_prefix`). niter 8 loses no recall against 20.
-        clustering = faiss.Clustering(dim, nlist)
-        clustering.niter, clustering.spherical, clustering.seed = 8, True, 1
-        clustering.min_points_per_centroid, clustering.max_points_per_centroid = 1, 40
-        clustering.train(_sample(rows, dim, nlist * 40), quantizer)
-    index = faiss.IndexIVFScalarQuantizer(
-        quantizer, dim, quantizer.ntotal, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT, False
-    )
-    index.is_trained = True
-    for at, block, lists in rows.blocks():
-        vectors = np.ascontiguousarray(block, np.float32)
-        if lists is None or not reuse or (lists < 0).any():
-            lists = quantizer.search(vectors, 1)[1][:, 0]
-        at, lists = np.ascontiguousarray(at, np.int64), np.ascontiguousarray(lists, np.int64)
-        index.add_core(len(vectors), faiss.swig_ptr(vectors), faiss.swig_ptr(at), faiss.swig_ptr(lists))
-    return index, _measured_nprobe(index, _sample(rows, dim, 400))
-
-
-def _measured_nprobe(index: Any, sample: np.ndarray) -> int:
-    """The least, in steps of a fifth, that finds `RECALL_WANTED` of the exact ten of mixed stored vectors."""
-    import faiss
-
-    half = len(sample) // 2
-    queries = sample[:half] + 0.5 * sample[half : 2 * half]
-    queries /= np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-9)
-    exact = index.search(queries, 10, params=faiss.SearchParametersIVF(nprobe=index.nlist))[1]
-    nprobe = 8.0
-    while nprobe < index.nlist:
-        parameters = faiss.SearchParametersIVF(nprobe=round(nprobe))
-        found = index.search(queries, 10, params=parameters)[1]
-        recall = np.mean([len(np.intersect1d(f, e)) / len(e) for f, e in zip(found, exact, strict=True)])
-        if recall >= RECALL_WANTED:
-            return round(nprobe)
-        nprobe *= 2**0.25
-    return int(index.nlist)
-
-
-def _sample(rows: Rows, dim: int, size: int) -> np.ndarray:
-    """float32 [<= size, dim], an even random share of every block."""
-    rng = np.random.default_rng(7)
-    share = min(1.0, size / max(len(rows.ids), 1))
-    taken = [
-        block[np.sort(rng.choice(len(block), max(1, round(share * len(block))), replace=False))].astype(
-            np.float32
-        )
-        for _, block, _ in rows.blocks()
-    ]
-    sample = np.concatenate(taken) if taken else np.zeros((0, dim), np.float32)
-    return rng.permutation(sample)[:size]
-
-
-def _flat_prefix(n: int, dim: int) -> bytes:
+def flat_prefix(n: int, dim: int) -> bytes:
     """The bytes that FAISS writes before the codes of a float16 flat index of n vectors."""
     import faiss
 
@@ -460,20 +244,3 @@ def _row_table(ids: np.ndarray) -> np.ndarray | None:
     table = np.full(span, -1, np.int32)
     table[ids - ids[0]] = np.arange(len(ids), dtype=np.int32)
     return table
-
-
-def _align(file: IO[bytes], behind: int = 0) -> int:
-    """Move to the next place where `behind` bytes further on is a multiple of 64."""
-    file.seek(0, os.SEEK_END)
-    file.write(bytes(-(file.tell() + behind) % 64))
-    return file.tell()
-
-
-def _digest(data: bytes | np.ndarray) -> bytes:
-    from blake3 import blake3
-
-    hasher = blake3()
-    view = memoryview(data)  # type: ignore[arg-type]
-    for start in range(0, len(view), 1 << 22):
-        hasher.update(view[start : start + (1 << 22)])
-    return hasher.digest()

@@ -181,8 +181,8 @@ def cost_table(sizes: Sequence[int] = (10_000, 100_000)) -> str:
     import faiss
 
     from indexer.embeddings import StoredEmbeddings
+    from indexer.faiss_index import FaissIndex
     from indexer.search import Searcher
-    from indexer.vectors import FaissIndex
     from model.inputs import Input
     from model.lite import LiteEmbedder
     from tests.bench.made_library import make

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from indexer import segments
-from indexer.vectors import Changes, FaissIndex
+from indexer.faiss_index import FaissIndex
+from indexer.vectors import Changes
 
 Row = tuple[str, object, str, str]
 QUERIES = 100

@@ -15,10 +15,10 @@ from data.media.kinds import Kind
 from data.media.sandbox import Sandbox
 from indexer.catalogue import Catalogue, Found, NewChunk
 from indexer.embeddings import StoredEmbeddings
+from indexer.faiss_index import FaissIndex
 from indexer.records import Answer, Part, Query
 from indexer.schema import Where
 from indexer.search import Searcher
-from indexer.vectors import FaissIndex
 from model.embedder import Embedder
 from model.inputs import Input
 from model.lite import LiteEmbedder

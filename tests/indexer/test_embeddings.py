@@ -9,8 +9,8 @@ import pytest
 
 from indexer.catalogue import Catalogue, Found, NewChunk
 from indexer.embeddings import GROUPS, StoredEmbeddings
+from indexer.faiss_index import FaissIndex
 from indexer.records import Kind
-from indexer.vectors import FaissIndex
 
 DIM = 8
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from indexer.engine import address_of
-from indexer.vectors import NOWHERE, FaissIndex, VectorIndex
+from indexer.faiss_index import FaissIndex
+from indexer.vectors import NOWHERE, VectorIndex
 from tests.indexer.vector_table import DIM, Table, assert_same, unit
 
 Open = Callable[[Table | None], VectorIndex]

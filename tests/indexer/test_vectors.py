@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from indexer import segments, vectors
-from indexer.vectors import FaissIndex
+from indexer import segment_files, segments, views
+from indexer.faiss_index import FaissIndex
 from tests.indexer.vector_table import DIM, Table, assert_same, unit
 
 KEY = "lite@test-r1"
@@ -33,7 +33,7 @@ class IndexMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.block_rows, vectors.OPEN_ROWS = vectors.OPEN_ROWS, 8  # a few vectors go through freezing
+        self.block_rows, views.OPEN_ROWS = views.OPEN_ROWS, 8  # a few vectors go through freezing
         self.folder = Path(tempfile.mkdtemp())
         self.open()
 
@@ -104,7 +104,7 @@ class IndexMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if self.index is not None:
-            vectors.OPEN_ROWS = self.block_rows
+            views.OPEN_ROWS = self.block_rows
             self.index.close()
             shutil.rmtree(self.folder)
 
@@ -118,7 +118,7 @@ TestIndexMachine.settings = settings(
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of eight rows, so that a few vectors go through freezing and merging."""
-    monkeypatch.setattr(vectors, "OPEN_ROWS", 8)
+    monkeypatch.setattr(views, "OPEN_ROWS", 8)
 
 
 def filled(folder: Path, n: int, seed: int = 0, **options: object) -> tuple[FaissIndex, Table]:
@@ -197,13 +197,13 @@ def test_a_damaged_file_is_seen_at_opening_and_replaced(tmp_path: Path, harm: st
     elif harm == "header":
         data[40] ^= 1
     elif harm == "ids":
-        data[segments.HEADER_BYTES + 3] ^= 1
+        data[segment_files.HEADER_BYTES + 3] ^= 1
     elif harm == "empty":
         data = bytearray()
     file.write_bytes(data)
     key = "another@model-r1" if harm == "other model" else KEY
     with pytest.raises(segments.SegmentError):
-        segments.read(file, key, DIM)
+        segment_files.read(file, key, DIM)
     again = FaissIndex(tmp_path, key, DIM, table)
     for seed in range(5):
         assert_same(again, table, unit(np.random.default_rng(seed), 1)[0], 10)
@@ -218,14 +218,14 @@ def test_bits_that_flipped_in_the_vectors_are_found_in_the_background(tmp_path: 
     data = bytearray(file.read_bytes())
     data[-DIM * 2 * 50 :] = bytes(DIM * 2 * 50)
     file.write_bytes(data)
-    assert not segments.is_undamaged(file)
+    assert not segment_files.is_undamaged(file)
     again = FaissIndex(tmp_path, KEY, DIM, table)
     deadline = time.monotonic() + 30
     while file.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     again.close()
     (newer,) = tmp_path.glob("*.vec")
-    assert newer != file and segments.is_undamaged(newer)
+    assert newer != file and segment_files.is_undamaged(newer)
     for seed in range(5):
         assert_same(again, table, unit(np.random.default_rng(seed), 1)[0], 10)
 
@@ -239,7 +239,7 @@ def test_a_merge_that_cannot_be_written_leaves_the_old_file_and_every_answer(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(segments.os, "fsync", full)
+    monkeypatch.setattr(segment_files.os, "fsync", full)
     more = unit(np.random.default_rng(9), 50)
     table.put(np.arange(1000, 1050), more, np.zeros(50))
     index.catch_up()
@@ -254,7 +254,7 @@ def test_what_changes_during_a_merge_is_kept(tmp_path: Path, monkeypatch: pytest
     """A removal, a replacement and an addition land while the file is being written."""
     index, table = filled(tmp_path, 200)
     first, second = list(table.rows)[:2]
-    real = segments.write
+    real = segment_files.write
 
     def write_slowly(*args: object, **kwargs: object) -> None:
         real(*args, **kwargs)  # type: ignore[arg-type]
@@ -262,7 +262,7 @@ def test_what_changes_during_a_merge_is_kept(tmp_path: Path, monkeypatch: pytest
         table.put(np.array([second, 5000]), unit(np.random.default_rng(4), 2), np.array([0, 2]))
         index.catch_up()
 
-    monkeypatch.setattr(segments, "write", write_slowly)
+    monkeypatch.setattr(segment_files, "write", write_slowly)
     index.merge()
     assert len(index) == len(table.rows)
     for seed in range(20):

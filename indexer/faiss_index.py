@@ -1,0 +1,389 @@
+"""The embedded engine: a vector index over FAISS segments in one folder.
+
+Built around one immutable view at a time (`views.py`): memory-mapped segments of float16
+vectors (`segments.py`), a few small ones in memory, and an open block of the newest vectors. A
+search takes the view that stands and never waits; a writer makes the next view and puts it in
+place. A background thread merges everything into one file (`segment_files.py`) and swaps it in.
+It knows nothing of chunks, files or queries.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from indexer import segment_files, views
+from indexer.segment_files import Rows
+from indexer.segments import EXACT_BYTES, Block, Segment, SegmentError
+from indexer.turns import Turns
+from indexer.vectors import NOWHERE, VectorSource
+from indexer.views import View
+
+log = logging.getLogger(__name__)
+
+MERGE_ROWS = 8192
+"""Not merged before this many rows have come while they keep coming, or an eighth of the whole."""
+IDLE_ROWS = 256
+IDLE_S = 2.0
+"""After so long without a change, this many changed rows (or one in a hundred) are worth a merge."""
+RETRY_S = 60.0
+FAR_BEHIND = 50_000
+"""Changes that are still added one by one; further behind, the file is made anew (and memory stays flat)."""
+GIVE_WAY_S = 0.05
+"""A writer, and each block of a merge, lets searches go first for so long. Without it the p99 of searches
+while adding was 2.9 to 4.1 times the idle one: every hand-over of Python's lock costs up to 5 ms."""
+MOST_SEGMENTS = 64
+
+
+class _Stopped(Exception):
+    """The index was closed in the middle of a merge: what is half written is thrown away."""
+
+
+class FaissIndex:
+    """The embedded engine. Safe to use from any number of threads; one process writes a folder at a time."""
+
+    def __init__(
+        self,
+        folder: Path,
+        key: str,
+        dim: int,
+        source: VectorSource | None = None,
+        *,
+        writable: bool = True,
+        exact_bytes: int = EXACT_BYTES,
+    ) -> None:
+        """Open what `folder` holds of the vectors of model `key`, and catch up with `source`.
+
+        An index with a source follows its journal (`catch_up`); `add` and `remove` are for one without.
+
+        `writable=False` keeps every change in memory (another process owns the folder).
+        """
+        self._folder, self._key, self._dim, self._source = folder, key, dim, source
+        self._writable, self._exact_bytes = writable, exact_bytes
+        self._write = (
+            threading.Lock()
+        )  # held for the moment of making a view, never while searching or merging
+        self._merging = threading.Lock()  # held for a whole merge
+        self._turns = Turns()
+        self._removed_since: list[np.ndarray] | None = None
+        self._changed = threading.Condition()
+        self._changes = 0
+        self._stopped = threading.Event()
+        self._worker: threading.Thread | None = None
+        self.trouble: str | None = None
+        """Why the last merge could not be written (a full disk, say); answers are not touched by it."""
+        if writable:
+            folder.mkdir(parents=True, exist_ok=True)
+            segment_files.remove_half_written(folder)
+        self._catching_up = threading.Lock()
+        found, position = self._read_newest()
+        nothing = np.zeros(views.OPEN_ROWS, bool)
+        self._view = View(tuple(found), (None,) * len(found), views.OpenBlock(dim), 0, nothing, position)
+        if source is not None:
+            self.catch_up()
+        if found and writable:
+            self._start_worker(check=True)
+
+    def __len__(self) -> int:
+        return len(self._view)
+
+    def ids(self) -> np.ndarray:
+        view = self._view
+        parts = [s.ids if r is None else s.ids[~r] for s, r in zip(view.segments, view.removed, strict=True)]
+        alive = ~view.open_removed[: view.open_rows]
+        return np.sort(np.concatenate([*parts, view.open.ids[: view.open_rows][alive]]))
+
+    def contents(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        view = self._view
+        for segment, removed in zip(view.segments, view.removed, strict=True):
+            for rows, codes, _ in segment.blocks():
+                keep = np.ones(len(rows), bool) if removed is None else ~removed[rows]
+                yield segment.ids[rows[keep]], codes[keep], np.full(keep.sum(), segment.group, np.uint8)
+        alive = np.flatnonzero(~view.open_removed[: view.open_rows])
+        yield view.open.ids[alive], view.open.vectors[alive], view.open.groups[alive]
+
+    def add(self, ids: np.ndarray, vectors: np.ndarray, groups: np.ndarray | None = None) -> None:
+        ids = np.asarray(ids, np.int64)
+        vectors = np.asarray(vectors)
+        groups = np.zeros(len(ids), np.uint8) if groups is None else np.asarray(groups, np.uint8)
+        if vectors.shape != (len(ids), self._dim):
+            raise ValueError(f"{len(ids)} ids but vectors of shape {vectors.shape}; wanted [n, {self._dim}]")
+        if len(ids) and int(ids.min()) < 0:
+            raise ValueError("ids must not be negative")
+        self._turns.give_way(GIVE_WAY_S)
+        last = (
+            len(ids) - 1 - np.unique(ids[::-1], return_index=True)[1]
+        )  # of an id given twice the last holds
+        ids, groups = ids[last], groups[last]
+        vectors = (
+            vectors[last].astype(np.float16).astype(np.float32)
+        )  # scores do not change when they are merged
+        with self._write:
+            self._forget(ids)
+            at = 0
+            while at < len(ids):
+                view = self._view
+                if view.open_rows == views.OPEN_ROWS:
+                    self._view = view = view.frozen()
+                n = min(views.OPEN_ROWS - view.open_rows, len(ids) - at)
+                to = slice(view.open_rows, view.open_rows + n)
+                view.open.ids[to] = ids[at : at + n]
+                view.open.groups[to] = groups[at : at + n]
+                view.open.vectors[to] = vectors[at : at + n]
+                self._view = replace(view, open_rows=view.open_rows + n)
+                at += n
+        self._note_change(len(ids))
+
+    def remove(self, ids: np.ndarray) -> None:
+        ids = np.asarray(ids, np.int64)
+        with self._write:
+            self._forget(ids)
+        self._note_change(len(ids))
+
+    def search(
+        self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None, group: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        queries = np.ascontiguousarray(np.atleast_2d(queries), np.float32)
+        with self._turns.query():
+            return self._view.search(queries, k, allowed, group)
+
+    def catch_up(self) -> int:
+        assert self._source is not None
+        with self._catching_up:
+            since, end = self._view.position, self._source.position()
+            if since == NOWHERE and end == 0:
+                self._view = replace(self._view, position=0)
+                return 0
+            if since == end:
+                return 0
+            far = since == NOWHERE or end - since > max(FAR_BEHIND, len(self) // 2)
+            changes = None if far or not self._may_grow() else self._source.changes(since)
+            if changes is None:
+                self.rebuild()
+                changes = self._source.changes(self._view.position)
+            if changes is None:
+                raise RuntimeError("the journal of vectors ends before its own last position")
+            if len(changes.gone):
+                self.remove(changes.gone)
+            if len(changes.ids):
+                self.add(changes.ids, changes.vectors, changes.groups)
+            with self._write:
+                self._view = replace(self._view, position=changes.position)
+            return len(changes.ids) + len(changes.gone)
+
+    def follow(self, wait_s: float = 0.0) -> None:
+        self.catch_up()
+
+    def rebuild(self) -> None:
+        assert self._source is not None
+        source = self._source
+        with self._merging:
+            with self._write:
+                self._removed_since = []
+                if self._view.open_rows:
+                    self._view = self._view.frozen()
+                before = len(self._view.segments)
+            if not self._writable:  # the program that owns the folder has written it anew, most likely
+                found, at = self._read_newest()
+                if at > self._view.position - FAR_BEHIND and at != NOWHERE:
+                    self._adopt(found, before, at)
+                    self._removed_since = None
+                    return
+            position = source.position()  # what changes while we read is read again from here
+            ids, groups = source.ids()
+            own = {int(g): np.sort(ids[groups == g]) for g in np.unique(groups)}
+            rows = [Rows(g, i, partial(self._stream, source, g, i)) for g, i in own.items()]
+            self._write_and_adopt(rows, before, position)
+
+    def _may_grow(self) -> bool:
+        """A reader never merges: with this many segments in memory it takes up the owner's file anew."""
+        return self._writable or len(self._view.segments) < MOST_SEGMENTS
+
+    def merge(self) -> None:
+        """Put everything into one file and swap it in. The background thread calls it; anyone may."""
+        with self._merging:
+            with self._write:
+                if self._view.open_rows:
+                    self._view = self._view.frozen()
+                view = self._view
+                self._removed_since = []
+            self._write_and_adopt(self._rows_of(view), len(view.segments), None)
+
+    def close(self) -> None:
+        """Stop the background thread; a merge under way is dropped, its file with it."""
+        with self._changed:
+            self._stopped.set()
+            self._changed.notify_all()
+        if self._worker is not None:
+            self._worker.join()
+
+    # -- writing -----------------------------------------------------------------------------------------
+
+    def _forget(self, ids: np.ndarray) -> None:
+        self._view = self._view.without(ids)
+        if self._removed_since is not None:
+            self._removed_since.append(ids)
+
+    def _stream(self, source: VectorSource, group: int, own: np.ndarray) -> Iterator[Block]:
+        for ids, vectors in source.vectors(group):
+            self._pause()
+            here = _contains(own, ids)
+            if here.any():
+                yield np.searchsorted(own, ids[here]), vectors[here].astype(np.float16), None
+
+    def _rows_of(self, view: View) -> list[Rows]:
+        result = []
+        for group in sorted({s.group for s in view.segments}):
+            parts = [(s, r) for s, r in zip(view.segments, view.removed, strict=True) if s.group == group]
+            alive = [s.ids if r is None else s.ids[~r] for s, r in parts]
+            ids = np.sort(np.concatenate(alive))
+            centroids = next((c for s, _ in parts if (c := s.centroids()) is not None), None)
+            result.append(Rows(group, ids, partial(self._alive_blocks, parts, ids), centroids))
+        return result
+
+    def _alive_blocks(
+        self, parts: Sequence[tuple[Segment, np.ndarray | None]], ids: np.ndarray
+    ) -> Iterator[Block]:
+        for segment, removed in parts:
+            for rows, codes, lists in segment.blocks():
+                self._pause()
+                if removed is not None:
+                    keep = ~removed[rows]
+                    rows, codes = rows[keep], codes[keep]
+                    lists = None if lists is None else lists[keep]
+                if len(rows):
+                    yield np.searchsorted(ids, segment.ids[rows]), codes, lists
+
+    def _write_and_adopt(self, rows: Sequence[Rows], before: int, position: int | None) -> None:
+        """Write `rows`, then put them in the place of the first `before` segments of the view.
+
+        `position` is theirs; None: they are the view's own, and it stays where it is.
+        """
+        at = self._view.position if position is None else position
+        try:
+            fresh = self._written(rows, at) if self._writable else [_in_memory(r, self._dim) for r in rows]
+            self._adopt(fresh, before, position)
+        finally:
+            self._removed_since = None
+
+    def _adopt(self, fresh: Sequence[Segment], before: int, position: int | None) -> None:
+        with self._write:
+            view = self._view
+            newer = view.segments[before:]
+            late = [*(self._removed_since or []), *(s.ids for s in newer), view.open.ids[: view.open_rows]]
+            masks = views.masked(fresh, (None,) * len(fresh), np.concatenate(late))
+            self._view = replace(
+                view,
+                segments=(*fresh, *newer),
+                removed=(*masks, *view.removed[before:]),
+                position=view.position if position is None else position,
+            )
+
+    def _written(self, rows: Sequence[Rows], position: int) -> list[Segment]:
+        number = max((_generation(p) for p in self._files()), default=0) + 1
+        path = self._folder / f"vectors-{number:06d}.vec"
+        segment_files.write(path, self._key, self._dim, position, rows, self._exact_bytes)
+        fresh, _ = segment_files.read(path, self._key, self._dim)
+        for old in self._files():
+            if old != path:
+                old.unlink(missing_ok=True)  # who has it mapped keeps it
+        return fresh
+
+    def _files(self) -> list[Path]:
+        return sorted(self._folder.glob("vectors-*.vec"), reverse=True)
+
+    def _read_newest(self) -> tuple[list[Segment], int]:
+        for path in self._files():
+            try:
+                return segment_files.read(path, self._key, self._dim)
+            except SegmentError as error:
+                log.warning("the vector index is built again: %s", error)
+        return [], NOWHERE
+
+    # -- background --------------------------------------------------------------------------------------
+
+    def _note_change(self, count: int) -> None:
+        if not count or not self._writable:
+            return
+        with self._changed:
+            self._changes += count
+            self._changed.notify_all()
+        if self._worker is None:
+            self._start_worker(check=False)
+
+    def _start_worker(self, check: bool) -> None:
+        with self._changed:
+            if self._worker is None and not self._stopped.is_set():
+                self._worker = threading.Thread(target=self._work, args=(check,), name="vectors", daemon=True)
+                self._worker.start()
+
+    def _work(self, check: bool) -> None:
+        try:
+            if (
+                check
+                and self._source is not None
+                and not all(map(segment_files.is_undamaged, self._files()[:1]))
+            ):
+                log.warning("the vector index file is damaged; it is built again")
+                self._written_well(self.rebuild)
+            while not self._stopped.is_set():
+                changes = self._wait_for_work()
+                if not self._stopped.is_set() and not self._written_well(self.merge):
+                    self._stopped.wait(RETRY_S)
+                    self._changes += changes
+        except _Stopped:
+            return
+
+    def _wait_for_work(self) -> int:
+        """Sleep until a merge pays: much has changed, or it has long been quiet. How much changed."""
+        with self._changed:
+            while not self._stopped.is_set():
+                size = len(self._view)
+                if self._changes >= max(MERGE_ROWS, size // 8):
+                    break
+                worth = self._changes >= max(IDLE_ROWS, size // 100)
+                if not self._changed.wait(timeout=IDLE_S if worth else None):
+                    break
+            changes, self._changes = self._changes, 0
+            return changes
+
+    def _written_well(self, job: Callable[[], None]) -> bool:
+        try:
+            job()
+        except OSError as error:
+            self.trouble = f"the vector index could not be written: {error.strerror or error}"
+            log.warning("%s; search goes on from memory", self.trouble)
+            return False
+        self.trouble = None
+        return True
+
+    def _pause(self) -> None:
+        """Between two blocks of a merge: searches go first, and the end of the program."""
+        self._turns.give_way(GIVE_WAY_S)
+        if self._stopped.is_set():
+            raise _Stopped
+
+
+def _in_memory(rows: Rows, dim: int) -> Segment:
+    codes = np.zeros((len(rows.ids), dim), np.float16)
+    for at, block, _ in rows.blocks():
+        codes[at] = block
+    return Segment.of_array(rows.group, rows.ids, codes)
+
+
+def _contains(sorted_ids: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    if not len(sorted_ids):
+        return np.zeros(len(ids), bool)
+    at = np.minimum(np.searchsorted(sorted_ids, ids), len(sorted_ids) - 1)
+    return sorted_ids[at] == ids
+
+
+def _generation(path: Path) -> int:
+    digits = path.stem.rpartition("-")[2]
+    return int(digits) if digits.isdigit() else 0
