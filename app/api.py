@@ -403,6 +403,7 @@ def error_answers(app: Any) -> None:
         InputRejected: 400,
         BadRequest: 400,
         LibraryError: 400,
+        VectorServerError: 503,
         MediaError: 400,
         BodyTooLarge: 413,
     }

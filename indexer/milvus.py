@@ -18,6 +18,7 @@ import numpy as np
 
 from indexer.engine import Address
 from indexer.milvus_collection import (
+    EXACT_ROWS,
     MOST_HITS,
     Collection,
     Lost,
@@ -39,8 +40,9 @@ BOUNDED_S = 10.0
 costs no wait, is 5 s by Milvus's default."""
 RETRY_S = (1.0, 2.0, 5.0)
 """Waits between attempts at a server that does not answer; the last goes on."""
-FLUSH_ROWS = 512
-"""Milvus Lite searches rows that are not in a file yet a hundred times more slowly (1.2 s for 10,000)."""
+FLUSH_ROWS_LITE, FLUSH_ROWS = 512, 5000
+"""Milvus Lite searches rows that are not in a file yet a hundred times more slowly (1.2 s for 10,000); a
+server's graph takes in whole files only."""
 
 IDS_AT_A_TIME = 10_000
 """Ids in one filter: Milvus reads 4 µs each (10,000: 44 ms)."""
@@ -64,6 +66,7 @@ class MilvusIndex:
         self._to_see, self._seen = 1, 0  # strong until this is seen: the start, and each of our own deletions
         self._wrote = -np.inf
         self._unflushed = 0
+        self._grown = EXACT_ROWS  # looked at with the first write
         self._wake = threading.Condition()
         self._asked_to_follow = False
         self._worker: threading.Thread | None = None
@@ -134,9 +137,22 @@ class MilvusIndex:
         self._wrote = time.monotonic()
         self._counts = {}
         self._unflushed += rows
-        if self._collection.address.lite and self._unflushed >= FLUSH_ROWS:
-            self._collection.flush()
-            self._unflushed = 0
+        lite = self._collection.address.lite
+        if lite and self._unflushed >= FLUSH_ROWS_LITE:
+            self._flush()
+        elif not lite and self._collection.exact:
+            self._grown += rows
+            if self._grown > EXACT_ROWS // 4:
+                self._grown = 0
+                if len(self) > EXACT_ROWS:
+                    self._flush()
+                    self._collection.build_graph()
+        elif not lite and self._unflushed >= FLUSH_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._collection.flush()
+        self._unflushed = 0
 
     def _open(self) -> int:
         """Where the collection stands in the journal; made when it is not there."""

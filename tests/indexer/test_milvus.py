@@ -170,6 +170,39 @@ def test_a_collection_that_was_dropped_is_made_again(
     assert answers(library) == before
 
 
+def test_a_collection_that_outgrows_the_full_scan_is_searched_through_a_graph(
+    vectors: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from indexer import milvus as engine
+
+    monkeypatch.setattr(engine, "EXACT_ROWS", 1000)
+    rng = np.random.default_rng(3)
+    table = Table()
+    table.put(np.arange(900), unit(rng, 900), rng.integers(0, 3, 900))
+    index = opened(vectors, table=table)
+    index.catch_up()
+    assert index._collection.exact
+    table.put(np.arange(900, 3000), unit(rng, 2100), rng.integers(0, 3, 2100))
+    index.catch_up()
+    assert not index._collection.exact and len(index) == 3000
+    found = wanted = 0
+    for query in unit(rng, 40):
+        best = table.best(query, 10, group=1)
+        scores, ids = index.search(query[None], 10, group=1)
+        assert np.allclose(
+            scores[0], [table.rows[i][0].astype(np.float32) @ query for i in ids[0]], atol=1e-5
+        )
+        found, wanted = found + len(set(best) & set(ids[0].tolist())), wanted + 10
+    assert found / wanted >= 0.98
+    client = index._collection._connected()
+    client.release_collection(index._collection.name)
+    client.drop_index(index._collection.name, "vector")  # as when a program ends in the middle
+    again = opened(vectors, table=table)
+    assert len(again) == 3000 and not again._collection.exact
+    index.close()
+    again.close()
+
+
 # -- refusals --------------------------------------------------------------------------------
 
 
@@ -402,3 +435,28 @@ def test_a_server_that_takes_no_more_and_one_that_asks_for_a_password(own_server
     assert known.ids().tolist() == sorted(table.rows)
     for each in (index, stranger, known):
         each.close()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_the_sample_set_is_answered_alike_by_both(
+    tmp_path: Path, open_library: OpenLibrary, vectors: str
+) -> None:
+    """Every text question of the sample set: the same ten hits, scores within a thousandth."""
+    from tests.quality import samples
+    from tests.quality.sampleset import SampleSet
+
+    folder = Path("samples") if Path("samples/stamps.json").exists() else tmp_path / "samples"
+    samples.fetch(folder)
+    texts = sorted({q.asked.text for q in SampleSet(folder).questions() if q.asked.text})
+    embedded = open_library()
+    embedded.index([folder])
+    there = open_library(vectors=vectors, read_only=True)
+    assert len(texts) > 100
+    for text in texts:
+        query = Query(parts=(Part(text=text),))
+        ours, theirs = embedded.search(query, 10).hits, there.search(query, 10).hits
+        assert {h.chunk_id for h in ours} == {h.chunk_id for h in theirs}, text
+        scores = {h.chunk_id: h.score for h in theirs}
+        assert all(abs(h.score - scores[h.chunk_id]) <= 1e-3 for h in ours), text
+    assert there.verify().problems == embedded.verify().problems == []
