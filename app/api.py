@@ -25,7 +25,7 @@ from fastapi.responses import JSONResponse
 
 from app.security import UPLOAD_LIMIT
 from indexer.query import QueryError, beginning
-from indexer.records import KINDS, ChunkInfo, LibraryError, Part
+from indexer.records import KINDS, ChunkInfo, LibraryError, Part, VectorServerError
 from indexer.records import Query as Search
 
 T = TypeVar("T")

@@ -21,10 +21,11 @@ import numpy as np
 from indexer.catalogue import Catalogue
 from indexer.embeddings import StoredEmbeddings
 from indexer.engine import address_of
+from indexer.faiss_index import FaissIndex
 from indexer.milvus import MilvusIndex
 from indexer.records import Part, Query
 from indexer.search import Searcher
-from indexer.vectors import FaissIndex, VectorIndex
+from indexer.vectors import VectorIndex
 from model.inputs import Input
 from model.lite import LiteEmbedder
 from tests import milvus_server
