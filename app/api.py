@@ -8,6 +8,7 @@ pages, Gradio or how an answer is found. The routes are documented with examples
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 import os
 import shutil
@@ -73,7 +74,8 @@ class Lane:
             async with self._turn:
                 if gone is not None and await gone():
                     return None
-                return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+                asked_by = contextvars.copy_context()  # the visitor of the request, in the lane's thread too
+                return await asyncio.get_running_loop().run_in_executor(self._pool, asked_by.run, call)
         finally:
             self._waiting -= 1
 
@@ -365,7 +367,7 @@ def routes(library: Any, gradio_ready: Callable[[], bool]) -> APIRouter:
     @api.get("/browse")
     def browse(path: str = "") -> Json:
         """Completion for the path of a folder."""
-        return Json(complete(path[:4096]))
+        return Json(library.completed(complete(path[:4096])))
 
     @api.get("/models")
     def models() -> Json:

@@ -27,6 +27,7 @@ from app.options import (
     Host,
     Json,
     Model,
+    Names,
     Nice,
     NoBrowser,
     Ocr,
@@ -72,12 +73,13 @@ def run(
     overlap: Overlap = None,
     poll: Poll = None,
     ocr: Ocr = None,
+    name: Names = None,
 ) -> None:
     """Index folders, keep watching them, and search them in the browser."""
     check_folders(folders)
     settings = settings_of(
         model=model, host=host, port=port, data_dir=data_dir, base=base, dim=dim, threads=threads,
-        nice=nice, window=window, overlap=overlap, poll=poll, ocr=ocr,
+        nice=nice, window=window, overlap=overlap, poll=poll, ocr=ocr, names=",".join(name or ()) or None,
     )  # fmt: skip
     _serve(settings, folders, open_browser=not no_browser)
 
@@ -91,9 +93,13 @@ def serve(
     no_browser: NoBrowser = False,
     base: Base = None,
     dim: Dim = None,
+    name: Names = None,
 ) -> None:
     """Serve the library that is there, and keep its folders up to date."""
-    settings = settings_of(model=model, host=host, port=port, data_dir=data_dir, base=base, dim=dim)
+    settings = settings_of(
+        model=model, host=host, port=port, data_dir=data_dir, base=base, dim=dim,
+        names=",".join(name or ()) or None,
+    )  # fmt: skip
     _serve(settings, [], open_browser=not no_browser)
 
 
@@ -361,8 +367,9 @@ def _serve(settings: Settings, folders: list[Path], open_browser: bool) -> None:
             library.add_root(folder.expanduser().absolute())
         library.start(watch=True)
         serve_library(
-            library, host=settings.host, port=settings.port, open_browser=open_browser, token=settings.token
-        )
+            library, host=settings.host, port=settings.port, open_browser=open_browser, token=settings.token,
+            names=settings.host_names(),
+        )  # fmt: skip
 
 
 app.add_typer(studio.commands)

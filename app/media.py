@@ -46,6 +46,7 @@ def open_file(library: Any, file_id: int) -> FileInfo:
         raise Gone(f"The library has no file {file_id}; it may have been removed.")
     if not file.path.is_file():
         raise Gone(f"{file.path.name} is no longer where it was indexed: {file.path.parent}")
+    library.opened(file)
     return file
 
 

@@ -31,7 +31,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from app import __version__
-from app.security import MIB, BodyTooLarge, Guard, is_loopback, make_token
+from app.security import MIB, BodyTooLarge, Guard, is_loopback
+from app.tokens import make_token
 from model import wire
 from model.embedder import Embedder, InputRejected, ModelError
 from model.inputs import Input

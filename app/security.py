@@ -10,12 +10,13 @@ from __future__ import annotations
 import hmac
 import html
 import ipaddress
-import secrets
 import socket
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from app.tokens import OWNER, Tokens, Visitor, visitor
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -47,6 +48,9 @@ GRADIO_ROUTES = (
 stream, run-history, monitoring and code-editing routes are not on the list and answer 404: `file=` and
 `proxy=` make the server fetch addresses for whoever asks."""
 
+VISITOR = "sightline.visitor"
+"""Where a request's scope holds who asks."""
+
 CLOSED_AT_THE_ROOT = ("login", "logout", "svelte", "monitoring", "deep_link", "custom_component")
 
 
@@ -58,11 +62,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-def make_token() -> str:
-    """A token that cannot be guessed, short enough to be pasted."""
-    return secrets.token_urlsafe(24)
 
 
 def page_policy(nonce: str) -> str:
@@ -90,7 +89,8 @@ class Guard:
 
     `token` None asks for none (loopback). `names` are host names served beside loopback's and, when the
     server listens on the network, this machine's own. The port of a Host is not compared: a tunnel may
-    change it, and DNS rebinding needs a foreign *name*.
+    change it, and DNS rebinding needs a foreign *name*. `tokens` are those of other people: once there is
+    one, everybody has to show one; `token` is the owner's.
     """
 
     def __init__(
@@ -102,9 +102,10 @@ class Guard:
         port: int,
         names: Iterable[str] = (),
         body_limit: int = BODY_LIMIT,
+        tokens: Tokens | None = None,
     ) -> None:
         self.app, self.body_limit = app, body_limit
-        self.token = token
+        self.token, self.tokens = token, tokens
         self.cookie = f"sightline-{port}"  # cookies do not know ports: two libraries, two names
         self.names = {"localhost", *(name.lower() for name in names)}
         self.any_address = not is_loopback(host)
@@ -120,9 +121,9 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
-        refusal = self._refusal(scope, headers)
-        if refusal is not None:
-            await _answer(send, *refusal)
+        asks = self._admitted(scope, headers)
+        if not isinstance(asks, Visitor):
+            await _answer(send, *asks)
             return
         limit = UPLOAD_LIMIT if scope["path"] == "/api/search" else self.body_limit
         if int(headers.get("content-length") or 0) > limit:
@@ -130,10 +131,12 @@ class Guard:
                 send, 413, f"That is more than {limit // MIB} MB. Send a smaller file, or a cut of it."
             )
             return
+        visitor.set(asks)
+        scope[VISITOR] = asks  # for Gradio, which answers in a task of its own
         await self.app(scope, _bounded(receive, limit), _with_headers(send))
 
-    def _refusal(self, scope: Scope, headers: dict[str, str]) -> tuple[Any, ...] | None:
-        """(status, sentence, extra headers) for a request that must not pass, else None."""
+    def _admitted(self, scope: Scope, headers: dict[str, str]) -> Visitor | tuple[Any, ...]:
+        """Who asks; or (status, sentence, extra headers) for a request that must not pass."""
         path, method = scope["path"], scope["method"]
         host = headers.get("host", "")
         if not self._known(host):
@@ -150,9 +153,12 @@ class Guard:
             return 400, "Content-Length is not a number."
         if _closed(path):
             return 404, "There is nothing here."
-        if self.token is None or path == "/healthz":
-            return None
-        return self._without_token(scope, headers, method == "GET" and mode in ("navigate", None))
+        if (self.token is None and not self.tokens) or path == "/healthz":
+            return OWNER
+        asks = self._by_token(scope, headers, method == "GET" and mode in ("navigate", None))
+        if isinstance(asks, Visitor) and not asks.may_index and _changes(method, path):
+            return 403, f"The token of {asks.name} may search and open, not change anything."
+        return asks
 
     def _known(self, host: str) -> bool:
         name = _host_name(host)
@@ -162,23 +168,40 @@ class Guard:
             return name in self.names
         return address.is_loopback or self.any_address
 
-    def _without_token(
-        self, scope: Scope, headers: dict[str, str], may_visit: bool
-    ) -> tuple[Any, ...] | None:
-        assert self.token is not None
+    def _by_token(self, scope: Scope, headers: dict[str, str], may_visit: bool) -> Visitor | tuple[Any, ...]:
         bearer = headers.get("authorization", "")
-        if bearer.lower().startswith("bearer ") and _same(bearer[7:].strip(), self.token):
-            return None
-        if _same(_cookie(headers.get("cookie", ""), self.cookie), self.token):
-            return None
+        if bearer.lower().startswith("bearer ") and (asks := self._whose(bearer[7:].strip())):
+            return asks
+        if asks := self._whose(_cookie(headers.get("cookie", ""), self.cookie)):
+            return asks
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        if may_visit and any(key == "token" and _same(value, self.token) for key, value in query):
+        given = next((value for key, value in query if key == "token" and self._whose(value)), None)
+        if may_visit and given is not None:
             rest = urlencode([(key, value) for key, value in query if key != "token"])
             target = scope["path"] + (f"?{rest}" if rest else "")
-            cookie = f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Strict; Max-Age=31536000"
+            cookie = f"{self.cookie}={given}; Path=/; HttpOnly; SameSite=Strict; Max-Age=31536000"
+            if headers.get("x-forwarded-proto", "").lower() == "https":
+                cookie += "; Secure"
             return 303, "", {"location": "/" + target.lstrip("/"), "set-cookie": cookie}
         page = "text/html" in headers.get("accept", "")
         return (401, "The token is missing or wrong.", {"www-authenticate": "Bearer"}, page)
+
+    def _whose(self, given: str) -> Visitor | None:
+        if not given:
+            return None
+        if self.token is not None and _same(given, self.token):
+            return OWNER
+        return self.tokens.find(given) if self.tokens else None
+
+
+def _changes(method: str, path: str) -> bool:
+    """Whether a request needs the right to change the library, or shows the disk beside it. What is asked of
+    Gradio only searches."""
+    if path == "/api/browse":
+        return True
+    if method in ("GET", "HEAD", "OPTIONS") or not path.startswith("/api/"):
+        return False
+    return path != "/api/search"
 
 
 def _host_name(host: str) -> str:

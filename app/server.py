@@ -27,7 +27,9 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from app import __version__, api, media, page
-from app.security import Guard, is_loopback, make_token, page_policy
+from app.security import Guard, is_loopback, page_policy
+from app.shown import Shown
+from app.tokens import OWNER, Tokens, make_token, visitor
 from indexer.records import LibraryError
 
 log = logging.getLogger("sightline")
@@ -131,14 +133,16 @@ def create_app(
 
     `names` are further host names it may be reached by (behind a proxy); `gradio=False` leaves Gradio out.
     """
-    door = GradioDoor((lambda: _build_gradio(library, host, port)) if gradio else None)
+    tokens = Tokens(library.data_dir)
+    shown = Shown(library, tokens)
+    door = GradioDoor((lambda: _build_gradio(shown, host, port)) if gradio else None)
 
     def gradio_ready() -> bool:
         door.begin()  # a page asks for the status, so it has painted
         return door.ready or door.failed or not gradio
 
-    api_routes = api.routes(library, gradio_ready)
-    media_routes = media.routes(library)
+    api_routes = api.routes(shown, gradio_ready)
+    media_routes = media.routes(shown)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -179,7 +183,7 @@ def create_app(
     app.include_router(media_routes)
     app.mount("/ui", _Modules(directory=STATIC))
     app.mount("/", door)  # last: it answers whatever is left
-    app.add_middleware(Guard, token=token, host=host, port=port, names=tuple(names))
+    app.add_middleware(Guard, token=token, host=host, port=port, names=tuple(names), tokens=tokens)
     return app
 
 
@@ -194,6 +198,7 @@ class _Modules(StaticFiles):
 
 def _build_gradio(library: Any, host: str, port: int) -> FastAPI:
     started = time.monotonic()
+    visitor.set(OWNER)  # in this thread alone: the page is built before anybody asks for it
     from app import ui
 
     inner = ui.mounted(library, host=host, port=port)
@@ -243,7 +248,7 @@ def serve(
     """
     import uvicorn
 
-    if token is None and not is_loopback(host):
+    if token is None and (not is_loopback(host) or Tokens(library.data_dir)):
         token = make_token()
     listener = listen(host, port)
     port = listener.getsockname()[1]

@@ -6,13 +6,17 @@ that would reach out, keep history, or hand files around is switched off here an
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 from app import __version__, agent
 from app.api import model_cards
+from app.security import VISITOR
+from app.tokens import visitor
 
 ADOPT = (
     "import('/ui/app.js').then((page) => page.adopt(element.querySelector('[data-surface]')))"
@@ -96,8 +100,26 @@ def blocks(gr: Any, library: Any, origin: str) -> Any:
         with gr.Column(elem_id="settings"):
             _settings(gr, status.model, origin)
         for tool in agent.tools(library, origin):
-            gr.api(tool, api_name=tool.__name__, queue=False)
+            gr.api(_as_asked(tool), api_name=tool.__name__, queue=False)
     return page
+
+
+def _as_asked(tool: Callable[..., str]) -> Callable[..., str]:
+    """The tool, run for the visitor of the request that Gradio answers in a task of its own."""
+
+    @functools.wraps(tool)
+    def asked(*values: Any, **named: Any) -> str:
+        from gradio.context import LocalContext
+
+        request: Any = LocalContext.request.get(None)
+        request = getattr(request, "request", None) or request  # wrapped, but for an agent's
+        before = visitor.set(request.scope.get(VISITOR) if request is not None else None)
+        try:
+            return tool(*values, **named)
+        finally:
+            visitor.reset(before)
+
+    return asked
 
 
 def _settings(gr: Any, model: str, origin: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -116,17 +117,11 @@ def file_condition(filters: Filters) -> Condition:
     if filters.file_id is not None:
         parts.append("f.id = ?")
         values.append(filters.file_id)
-    if filters.under is not None:
-        inside = os.fspath(filters.under.absolute()).rstrip(os.sep) + os.sep
-        after = inside[:-1] + chr(ord(os.sep) + 1)
-        raw = "(f.path >= ? AND f.path < ?)"
-        blobs = [RawName(os.fsencode(inside)), RawName(os.fsencode(after))]
-        if not isinstance(stored_name(inside), bytes):
-            parts.append(f"({raw} OR {raw})")
-            values += [inside, after, *blobs]
-        else:
-            parts.append(raw)
-            values += blobs
+    for folders in ((filters.under,) if filters.under else (), filters.within):
+        below = [_below(folder) for folder in folders]
+        if below:
+            parts.append("(" + " OR ".join(condition for condition, _ in below) + ")")
+            values += [value for _, own in below for value in own]
     for folder in filters.folders:
         parts.append("f.folder || '/' LIKE ? ESCAPE '\\'")
         values.append(f"%/{_escaped(folder.strip('/'))}%/%")
@@ -143,6 +138,16 @@ def file_condition(filters: Filters) -> Condition:
         parts.append("f.size <= ?")
         values.append(filters.max_bytes)
     return " AND ".join(parts), values
+
+
+def _below(folder: Path) -> Condition:
+    inside = os.fspath(folder.absolute()).rstrip(os.sep) + os.sep
+    after = inside[:-1] + chr(ord(os.sep) + 1)
+    raw = "(f.path >= ? AND f.path < ?)"
+    blobs = [RawName(os.fsencode(inside)), RawName(os.fsencode(after))]
+    if isinstance(stored_name(inside), bytes):
+        return raw, [*blobs]
+    return f"({raw} OR {raw})", [inside, after, *blobs]
 
 
 def _holding(phrase: str) -> tuple[str, list[str]]:

@@ -51,6 +51,7 @@ from indexer.turns import Turns
 
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
+    from indexer.lookup import Counts
     from indexer.moments import Moment
     from indexer.search import Searcher
     from indexer.vectors import VectorIndex
@@ -329,6 +330,15 @@ class Library:
 
     def chunk(self, chunk_id: int) -> ChunkInfo | None:
         return self.catalogue.chunk(chunk_id)
+
+    def copies(self, chunk_id: int) -> list[FileInfo]:
+        """All files that hold a chunk, the first indexed first."""
+        where = self.catalogue.content_of(chunk_id)
+        return self.catalogue.files_of(where[0]) if where else []
+
+    def counts(self, roots: Sequence[Path]) -> Counts:
+        """Files, kinds and failures below some of the library's folders; the rest of it is the whole's."""
+        return self.catalogue.counts([r.id for r in self.catalogue.roots() if r.path in roots])
 
     def chunks(self, file_id: int) -> list[ChunkInfo]:
         """The chunks of a file in order; none while it is pending or when it failed."""

@@ -33,6 +33,8 @@ class Filters:
 
     kinds: tuple[Kind, ...] = ()
     under: Path | None = None
+    within: tuple[Path, ...] = ()
+    """The folders that the asker may see; none: all."""
     folders: tuple[str, ...] = ()
     """Each is (part of) the name of a folder somewhere above the file."""
     names: tuple[str, ...] = ()
@@ -98,6 +100,7 @@ def of_query(query: Query) -> Typed:
     filters = Filters(
         kinds=query.kinds,
         under=query.under,
+        within=query.within,
         after=query.after,
         before=query.before,
         min_s=query.min_s,

@@ -41,7 +41,8 @@ class Part:
 class Query:
     """What is asked: the parts, and the filters that hold for every hit.
 
-    `under` is a folder; `after` and `before` are dates as UNIX seconds compared with
+    `under` is a folder; `within` are the folders that the asker may see, none meaning all; `after` and
+    `before` are dates as UNIX seconds compared with
     the date taken; `min_s`/`max_s` bound a video's length; `file_id` searches inside one file; a hit carries
     all the `labels`.
     """
@@ -49,6 +50,7 @@ class Query:
     parts: tuple[Part, ...]
     kinds: tuple[Kind, ...] = ()
     under: Path | None = None
+    within: tuple[Path, ...] = ()
     after: float | None = None
     before: float | None = None
     min_s: float | None = None

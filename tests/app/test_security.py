@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.security import UPLOAD_LIMIT, BodyTooLarge, Guard, is_loopback, make_token
+from app.security import UPLOAD_LIMIT, BodyTooLarge, Guard, is_loopback
 from app.server import create_app
+from app.tokens import make_token
 from tests.app.conftest import HERE
 
 TOKEN = "correct-horse-battery-staple"
