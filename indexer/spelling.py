@@ -67,6 +67,14 @@ class Vocabulary:
         self._terms = terms
 
 
+def sharing(word: str, terms: list[str]) -> list[str]:
+    """Of `terms` in order of merit those that share most trigrams with a word, in their order."""
+    pieces = _pieces(word)
+    shared = [(len(pieces & _pieces(term)), n) for n, term in enumerate(terms)]
+    best = sorted((-s, n) for s, n in shared if s)[:CANDIDATES]
+    return [terms[n] for _, n in sorted(best, key=lambda pair: pair[1])]
+
+
 def closest(word: str, terms: list[str], most_edits: int) -> list[str]:
     """Of `terms` in order of merit those with the fewest edits, at most `most_edits`; at most three."""
     found = [(edits(word, term, most_edits), term) for term in terms]

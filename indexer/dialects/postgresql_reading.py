@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from indexer.dialects.postgresql_text import MOST_POSITIONS, terms_of, tsquery
 from indexer.expressions import Expression, Phrase
-from indexer.spelling import closest
+from indexer.spelling import closest, sharing
 from indexer.tokens import tokenisers
 
 if TYPE_CHECKING:
@@ -112,7 +112,9 @@ class PostgreSQLReading:
             " ORDER BY similarity(term, ?) DESC, docs DESC, term LIMIT ?",
             (table, word, word, CANDIDATES),
         ).fetchall()
-        return closest(word, [term for term, _ in sorted(rows, key=lambda r: (-r[1], r[0]))], most_edits)
+        # pg_trgm counts the word's edges too, and so finds more: what SQLite's way would not is left out.
+        frequent = [term for term, _ in sorted(rows, key=lambda r: (-r[1], r[0]))]
+        return closest(word, sharing(word, frequent), most_edits)
 
     def best(
         self,
