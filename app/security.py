@@ -51,6 +51,9 @@ stream, run-history, monitoring and code-editing routes are not on the list and 
 VISITOR = "sightline.visitor"
 """Where a request's scope holds who asks."""
 
+FORWARDED = frozenset(("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"))
+"""What a proxy adds. Without a token it would make an owner of everybody whom it serves."""
+
 CLOSED_AT_THE_ROOT = ("login", "logout", "svelte", "monitoring", "deep_link", "custom_component")
 
 
@@ -153,7 +156,14 @@ class Guard:
             return 400, "Content-Length is not a number."
         if _closed(path):
             return 404, "There is nothing here."
-        if (self.token is None and not self.tokens) or path == "/healthz":
+        if path == "/healthz":
+            return OWNER
+        if self.token is None and not self.tokens:
+            if headers.keys() & FORWARDED:
+                return (
+                    403,
+                    "A proxy stands in front: start this server with --name and the proxy's host name.",
+                )
             return OWNER
         asks = self._by_token(scope, headers, method == "GET" and mode in ("navigate", None))
         if isinstance(asks, Visitor) and not asks.may_index and _changes(method, path):

@@ -242,13 +242,15 @@ def serve(
     token: str | None = None,
     names: Iterable[str] = (),
 ) -> None:
-    """Serve the library until interrupted. On a host other than loopback a token is made when none is given.
+    """Serve the library until interrupted. Where others can reach it (another host than loopback, a proxy's
+    name, tokens given out) the owner's token is made when none is given.
 
     Raises AddressInUse before anything is started when the port is taken.
     """
     import uvicorn
 
-    if token is None and (not is_loopback(host) or Tokens(library.data_dir)):
+    names = tuple(names)
+    if token is None and (not is_loopback(host) or names or Tokens(library.data_dir)):
         token = make_token()
     listener = listen(host, port)
     port = listener.getsockname()[1]

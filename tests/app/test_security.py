@@ -250,3 +250,9 @@ def test_loopback_is_told_from_the_network() -> None:
     assert all(map(is_loopback, ("127.0.0.1", "127.8.8.8", "localhost", "::1")))
     assert not any(map(is_loopback, ("0.0.0.0", "192.168.1.2", "::", "example.com")))
     assert len({make_token() for _ in range(10)}) == 10
+
+
+@pytest.mark.parametrize("header", ["x-forwarded-for", "forwarded", "x-forwarded-host", "x-real-ip"])
+def test_a_proxy_before_a_server_without_a_token_is_refused(client: TestClient, header: str) -> None:
+    answer = client.get("/api/status", headers={header: "203.0.113.7"})
+    assert answer.status_code == 403 and "--name" in answer.json()["error"]
