@@ -57,10 +57,8 @@ class Searcher:
         self._parts = Parts(catalogue, self._model_id, embedder, sandbox)
         self._allowed: OrderedDict[object, np.ndarray] = OrderedDict()
         self._ordinary: np.ndarray | None = None
-        self._beside = ThreadPoolExecutor(WORD_THREADS, thread_name_prefix="words")
 
     def close(self) -> None:
-        self._beside.shutdown()
         self._connections.close()
 
     def search(self, query: Query, k: int = 10, offset: int = 0) -> Answer:
@@ -131,7 +129,7 @@ class Searcher:
 
     def _rank(self, query: Query, typed: Typed, depth: int) -> list[Ranked] | None:
         """None when nothing is asked for but filters."""
-        worded = self._beside.submit(self._by_words, typed, depth) if typed.words or typed.phrases else None
+        worded = _beside().submit(self._by_words, typed, depth) if typed.words or typed.phrases else None
         asked = self._parts.vectors(query)
         if not len(asked) and worded is None:
             return None
@@ -324,6 +322,12 @@ class Searcher:
             ids,
         )
         return _most(dict(rows))
+
+
+@lru_cache(maxsize=1)
+def _beside() -> ThreadPoolExecutor:
+    """One for all searchers: one that gives way to another model's may have queries in flight."""
+    return ThreadPoolExecutor(WORD_THREADS, thread_name_prefix="words")
 
 
 def _hit(rank: int, found: Ranked, held: Held, snippet: str) -> Hit:

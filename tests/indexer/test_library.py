@@ -2,13 +2,17 @@
 
 import shutil
 import stat
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from indexer.library import Library
-from indexer.records import LibraryError, Status
+from indexer.records import LibraryError, Part, Query, Status
+from model.inputs import Input
 from tests import media
 from tests.indexer.conftest import CountingEmbedder, OpenLibrary, contents_of
 
@@ -189,3 +193,27 @@ def test_a_library_that_is_read_only_refuses_to_change(folder: Path, open_librar
     assert reader.status().chunks == 7
     with pytest.raises(LibraryError, match="reading only"):
         reader.index([folder])
+
+
+def test_a_query_in_flight_is_answered_though_another_model_takes_over(tmp_path: Path) -> None:
+    for n in range(3):
+        media.draw_image(tmp_path / "files" / f"red {n}.jpg", color=(200, 40 * n, 30), seed=n)
+    with Library.open(tmp_path / "library", ocr="off") as library:
+        library.index([tmp_path / "files"])
+        embedder, embed = library.searcher().embedder, library.searcher().embedder.embed
+        begun, go_on = threading.Event(), threading.Event()
+
+        def slow(inputs: Sequence[Input]) -> np.ndarray:
+            begun.set()
+            assert go_on.wait(30)
+            return embed(inputs)
+
+        embedder.embed = slow  # type: ignore[method-assign]
+        with ThreadPoolExecutor(1) as other:
+            asked = other.submit(library.search, Query((Part(text="something red"),)), 3)
+            assert begun.wait(30)
+            embedder.embed = embed  # type: ignore[method-assign]
+            library._engines._index = None  # what a switch of the model does
+            assert len(library.search(Query((Part(text="red"),)), k=3).hits) == 3
+            go_on.set()
+            assert len(asked.result(30).hits) == 3
