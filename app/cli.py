@@ -153,6 +153,8 @@ def index(
             fail("Which folder? sightline index FOLDER", 2)
         with terminal.progress(quiet=json_) as update:
             report = library.index(folders, progress=update)
+        if trouble := library.vectors_trouble():
+            terminal.err.print(f"Note: {trouble}", markup=False)
         if json_:
             print_json(terminal.as_json(report))
         else:

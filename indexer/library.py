@@ -314,6 +314,10 @@ class Library:
         """The counts, and what a person should know; loads no model."""
         return replace(self._standing.status(), clicks=len(self.clicks), keeps_clicks=self.clicks.kept)
 
+    def vectors_trouble(self) -> str | None:
+        """What keeps the vectors from where they are indexed, in a sentence; None: nothing."""
+        return self._engines.trouble
+
     def failures(self) -> list[Failure]:
         """Every file that could not be indexed, with its reason."""
         return self.catalogue.failures()

@@ -17,18 +17,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from indexer.catalogue import Catalogue
+from indexer.dialects import place
 from indexer.embeddings import StoredEmbeddings
 from indexer.engine import address_of
 from indexer.faiss_index import FaissIndex
 from indexer.milvus import MilvusIndex
+from indexer.moving import move
 from indexer.records import Part, Query
 from indexer.search import Searcher
 from indexer.vectors import VectorIndex
 from model.inputs import Input
 from model.lite import LiteEmbedder
-from tests import milvus_server
+from tests import milvus_server, postgresql
 from tests.bench import report
 from tests.bench.made_library import make
 
@@ -48,57 +51,73 @@ class Opened:
     filled_s: float
 
 
-@dataclass
 class Made:
-    """The library of the run: a catalogue in a SQLite file, and who embeds."""
+    """The library of the run: its catalogue in a SQLite file and, moved from there, on PostgreSQL; who
+    embeds; and the servers, each started with its first use."""
 
-    folder: Path
-    catalogue: Catalogue
-    embedder: LiteEmbedder
+    def __init__(self, folder: Path, chunks: int, embedder: LiteEmbedder, stack: ExitStack) -> None:
+        self.folder, self.embedder, self._stack = folder, embedder, stack
+        self.catalogue = make(folder / "catalogue.sqlite", chunks, embedder)
+        self._moved: Catalogue | None = None
+        self._milvus: milvus_server.RunningMilvus | None = None
 
-    def source(self) -> StoredEmbeddings:
-        row = self.catalogue.answering()
-        assert row is not None
-        return StoredEmbeddings(self.catalogue, row.id, row.dim)
+    def moved(self) -> Catalogue:
+        """The catalogue on a PostgreSQL server of the run's own."""
+        if self._moved is None:
+            try:
+                server = self._stack.enter_context(postgresql.running())
+            except pytest.skip.Exception as reason:
+                raise NotHere(str(reason)) from reason
+            self._moved = Catalogue(place(server.database()))
+            self._stack.callback(self._moved.close)
+            move(self.catalogue, self._moved)
+        return self._moved
 
-    def opened(self, index: VectorIndex) -> Opened:
+    def milvus(self) -> milvus_server.RunningMilvus:
+        reason = milvus_server.why_not()
+        if reason is not None:
+            raise NotHere(reason)
+        if self._milvus is None:
+            self._milvus = milvus_server.RunningMilvus(self.folder / "milvus")
+            self._milvus.start()
+            self._stack.callback(self._milvus.stop)
+        return self._milvus
+
+    @contextmanager
+    def on_faiss(self, catalogue: Catalogue) -> Iterator[Opened]:
         begun = time.perf_counter()
+        source = _source(catalogue)
+        folder = self.folder / f"faiss {catalogue.dialect.name}"
+        with self._opened(
+            catalogue, FaissIndex(folder, self.embedder.id, source.dim, source), begun
+        ) as opened:
+            yield opened
+
+    @contextmanager
+    def on_milvus(self, catalogue: Catalogue) -> Iterator[Opened]:
+        begun = time.perf_counter()
+        catalogue.name_library()
+        source = _source(catalogue)
+        address = address_of(self.milvus().url(f"bench_{catalogue.dialect.name}"))
+        index = MilvusIndex(address, self.embedder.id, source.dim, source)
+        with self._opened(catalogue, index, begun) as opened:
+            _wait_for_graph(index)
+            yield opened
+
+    @contextmanager
+    def _opened(self, catalogue: Catalogue, index: VectorIndex, begun: float) -> Iterator[Opened]:
         index.catch_up()
         filled = time.perf_counter() - begun
-        searcher = Searcher(self.catalogue, index, self.embedder, None)  # type: ignore[arg-type]
-        return Opened(searcher, index, filled)
-
-
-@contextmanager
-def embedded(made: Made) -> Iterator[Opened]:
-    begun = time.perf_counter()
-    index = FaissIndex(made.folder / "faiss", made.embedder.id, made.embedder.dim, made.source())
-    opened = made.opened(index)
-    opened.filled_s = time.perf_counter() - begun
-    yield opened
-    opened.searcher.close()
-    index.close()
-
-
-@contextmanager
-def milvus(made: Made) -> Iterator[Opened]:
-    reason = milvus_server.why_not()
-    if reason is not None:
-        raise NotHere(reason)
-    server = milvus_server.RunningMilvus(made.folder / "milvus")
-    server.start()
-    try:
-        made.catalogue.name_library()
-        index = MilvusIndex(
-            address_of(server.url("bench")), made.embedder.id, made.embedder.dim, made.source()
-        )
-        opened = made.opened(index)
-        _wait_for_graph(index)
-        yield opened
-        opened.searcher.close()
+        searcher = Searcher(catalogue, index, self.embedder, None)  # type: ignore[arg-type]
+        yield Opened(searcher, index, filled)
+        searcher.close()
         index.close()
-    finally:
-        server.stop()
+
+
+def _source(catalogue: Catalogue) -> StoredEmbeddings:
+    row = catalogue.answering()
+    assert row is not None
+    return StoredEmbeddings(catalogue, row.id, row.dim)
 
 
 def _wait_for_graph(index: MilvusIndex) -> None:
@@ -114,8 +133,10 @@ def _wait_for_graph(index: MilvusIndex) -> None:
 
 
 LIBRARIES: dict[str, Callable[[Made], AbstractContextManager[Opened]]] = {
-    "embedded (SQLite, FAISS)": embedded,
-    "SQLite, Milvus": milvus,
+    "embedded (SQLite, FAISS)": lambda made: made.on_faiss(made.catalogue),
+    "SQLite, Milvus": lambda made: made.on_milvus(made.catalogue),
+    "PostgreSQL, FAISS": lambda made: made.on_faiss(made.moved()),
+    "PostgreSQL, Milvus": lambda made: made.on_milvus(made.moved()),
 }
 
 
@@ -125,7 +146,8 @@ def measure(chunks: int = CHUNKS, queries: int = QUERIES) -> str:
     left_out = []
     try:
         with ExitStack() as stack:
-            made = Made(folder, make(folder / "catalogue.sqlite", chunks, embedder), embedder)
+            made = Made(folder, chunks, embedder, stack)
+            stack.callback(made.catalogue.close)
             opened: dict[str, Opened] = {}
             for name, library in LIBRARIES.items():
                 try:
@@ -133,7 +155,6 @@ def measure(chunks: int = CHUNKS, queries: int = QUERIES) -> str:
                 except NotHere as reason:
                     left_out.append(f"{name}: not measured, {reason}.")
             text = _table(opened, _asked(queries), embedder)
-            made.catalogue.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     notes = [
