@@ -78,8 +78,7 @@ class Engines:
             index = self.index()
             index.follow(FOLLOW_S)
             if self._searcher is None or self._searcher[0] is not index:
-                if self._searcher is not None:
-                    self._searcher[1].close()
+                # The one before is not closed: queries may be in it, and its connections go when they end.
                 try:
                     _, embedder = self._models.answering()
                 except ModelError as error:
