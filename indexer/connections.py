@@ -29,8 +29,8 @@ class Reading(Protocol):
     def known_counts(self) -> dict[tuple[str, str], int]:
         """How many rows of a table hold a token, as far as was asked; emptied when something was written."""
 
-    def rows_with(self, table: str, stem: str) -> int:
-        """How many rows hold a term."""
+    def rows_with(self, table: str, stems: Sequence[str]) -> dict[str, int]:
+        """How many rows hold each term; those that none holds may be left out."""
 
     def any_row(self, table: str, asked: Expression) -> bool:
         """Whether a row holds what is asked."""

@@ -119,16 +119,17 @@ def expressions(connection: Reading, words: Sequence[str], phrases: Sequence[str
     total = _total(connection, table)
     most = max(COMMON_LEAST, COMMON_SHARE * total)
     told = 0.0
-    for token in dict.fromkeys(t for word in words for t in tokenised(word, table)):
-        if token in STOP_WORDS:
-            continue
-        count = _count(connection, token, table)
+    tokens = [t for t in dict.fromkeys(t for w in words for t in tokenised(w, table)) if t not in STOP_WORDS]
+    known = connection.known_counts()
+    _look_up(connection, known, tokens, table)
+    for token in tokens:
+        count = known[table, token]
         told += max(0.1, math.log((total - count + 0.5) / (count + 0.5)) if total > count else 0.1)
         if count == 0:
             corrected = True
             # A word that other texts or names hold is no mistake, this table just has none of it.
             other = "names" if table == "words" else "words"
-            elsewhere = table != "characters" and _count(connection, token, other) > 0
+            elsewhere = table != "characters" and _count(connection, known, token, other) > 0
             near = () if elsewhere else _near_terms(connection, token, table)
             missing |= not near
             rare += [near] if near else []
@@ -252,17 +253,24 @@ def _near_terms(connection: Reading, token: str, table: str) -> tuple[Phrase, ..
     return tuple(Phrase(term) for term in near)
 
 
-def _count(connection: Reading, token: str, table: str) -> int:
+def _count(connection: Reading, known: dict[tuple[str, str], int], token: str, table: str) -> int:
     """How many rows hold a token; for unspaced scripts 1 if any does."""
-    known = connection.known_counts()
-    count = known.get((table, token))
-    if count is None:
-        if is_unspaced(token):
-            count = int(connection.any_row(table, matching(token, table)))
+    _look_up(connection, known, [token], table)
+    return known[table, token]
+
+
+def _look_up(
+    connection: Reading, known: dict[tuple[str, str], int], tokens: Sequence[str], table: str
+) -> None:
+    """The counts of tokens that are not known yet, all asked for at once."""
+    missing = [t for t in tokens if (table, t) not in known]
+    stems = {t: stemmed(t, table) for t in missing if not is_unspaced(t)}
+    counts = connection.rows_with(table, list(stems.values())) if stems else {}
+    for token in missing:
+        if token in stems:
+            known[table, token] = counts.get(stems[token], 0)
         else:
-            count = connection.rows_with(table, stemmed(token, table))
-        known[table, token] = count
-    return count
+            known[table, token] = int(connection.any_row(table, matching(token, table)))
 
 
 def _total(connection: Reading, table: str) -> int:

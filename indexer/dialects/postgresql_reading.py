@@ -94,9 +94,16 @@ class PostgreSQLReading:
             self._counted_at, self._counts, self._tallies = version, {}, {}
         return self._counts
 
-    def rows_with(self, table: str, stem: str) -> int:
-        row = self.execute("SELECT docs FROM term WHERE place = ? AND term = ?", (table, stem)).fetchone()
-        return row[0] if row else 0
+    def rows_with(self, table: str, stems: Sequence[str]) -> dict[str, int]:
+        marks = ", ".join("?" * len(stems))
+        rows = self.execute(
+            f"SELECT term, docs FROM term WHERE place = ? AND term IN ({marks})", (table, *stems)
+        ).fetchall()
+        for stem in stems:
+            self._counts[table, f"={stem}"] = 0
+        for term, docs in rows:
+            self._counts[table, f"={term}"] = docs
+        return dict(rows)
 
     def any_row(self, table: str, asked: Expression) -> bool:
         sql = f"SELECT 1 FROM {table} WHERE {table} MATCH ? LIMIT 1"
@@ -171,7 +178,7 @@ class PostgreSQLReading:
     def _rows_with_kept(self, table: str, term: str) -> int:
         key = (table, f"={term}")
         if key not in self._counts:
-            self._counts[key] = self.rows_with(table, term)
+            self.rows_with(table, [term])
         return self._counts[key]
 
     def snippet(self, chunk_id: int, asked: Expression, mark: str, unmark: str, tokens: int) -> str | None:

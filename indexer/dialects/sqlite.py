@@ -185,9 +185,9 @@ class SQLiteReading(sqlite3.Connection):
             self.counted_at, self.counts = version, {}
         return self.counts
 
-    def rows_with(self, table: str, stem: str) -> int:
-        row = self.execute(f"SELECT doc FROM temp.{table}_terms WHERE term = ?", (stem,)).fetchone()
-        return row[0] if row else 0
+    def rows_with(self, table: str, stems: Sequence[str]) -> dict[str, int]:
+        sql = f"SELECT doc FROM temp.{table}_terms WHERE term = ?"
+        return {s: row[0] for s in stems if (row := self.execute(sql, (s,)).fetchone())}
 
     def any_row(self, table: str, asked: Expression) -> bool:
         sql = f"SELECT 1 FROM {table} WHERE {table} MATCH ? LIMIT 1"

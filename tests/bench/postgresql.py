@@ -110,8 +110,8 @@ def same_hits(samples: Path, server: postgresql.Server) -> str:
 def cost(server: postgresql.Server, size: int = 100_000, queries: int = 200) -> str:
     """A text query over the same chunks with the catalogue in SQLite and on the server (loopback)."""
     from indexer.embeddings import StoredEmbeddings
+    from indexer.faiss_index import FaissIndex
     from indexer.search import Searcher
-    from indexer.vectors import FaissIndex
     from model.lite import LiteEmbedder
     from tests.bench.made_library import make
 
