@@ -303,13 +303,16 @@ def routes(library: Any, gradio_ready: Callable[[], bool]) -> APIRouter:
         request: Request,
         q: Annotated[str, Query(description="What happens there, in words.")],
         file_id: Annotated[str, Query(description="Only in this video.")] = "",
+        chunk_id: Annotated[str, Query(description="Only in the window of this hit.")] = "",
         k: Annotated[str, Query(description="Moments wanted.")] = "5",
     ) -> Json:
         """Where in the videos of the library something happens, to the second."""
-        values = {"q": [q], "file_id": [file_id], "kind": ["video"]}
+        asked = build_query({"q": [q], "file_id": [file_id], "kind": ["video"]})
         wanted = int(number(k, "k", 1, MAX_MOMENTS))
+        chunk = int(number(chunk_id, "chunk_id", 0, 2**62)) if chunk_id else None
         found = await lane.run(
-            lambda: library.moments(build_query(values), k=wanted), request.is_disconnected
+            lambda: library.moments(asked, k=wanted) if chunk is None else library.moment(asked, chunk),
+            request.is_disconnected,
         )
         return Json({"moments": [moment.to_json() for moment in found or ()]})
 

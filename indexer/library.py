@@ -290,6 +290,14 @@ class Library:
         with self._turns.query():
             return self._engines.moments().find(query, k)
 
+    def moment(self, query: Query, chunk_id: int) -> list[Moment]:
+        """Where in the window of a hit it happens; empty when there is no such chunk or it is no hit."""
+        chunk = self.chunk(chunk_id)
+        if chunk is None:
+            return []
+        with self._turns.query():
+            return self._engines.moments().within(replace(query, file_id=chunk.file.file_id), chunk_id)
+
     def searcher(self) -> Searcher:
         """What `search` asks: for labels, reels, answers and exports, which build on it."""
         return self._engines.searcher()

@@ -34,6 +34,7 @@ LOOKED_AT = 5
 LONGEST_S = 300.0
 READ_S = 120.0
 REMEMBERED = 64
+HITS_OF_A_FILM = 200
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,14 @@ class Moments:
         # A short event is a small part of its window's vector: the closer look decides the order, too.
         seen.sort(key=lambda m: -m.closeness)
         return [*seen, *(_unsharpened(hit) for hit in answer.hits[looked_at:])][:k]
+
+    def within(self, query: Query, chunk_id: int) -> list[Moment]:
+        """The moment that a window of a film is part of, sharpened; none when the query does not find it."""
+        hits = self._searcher.search(replace(query, kinds=("video",)), HITS_OF_A_FILM).hits
+        vectors = self._searcher.vectors(query)
+        if not len(vectors):
+            return []
+        return [self.sharpened(hit, vectors) for hit in hits if hit.chunk_id == chunk_id]
 
     def sharpened(self, hit: Hit, queries: np.ndarray) -> Moment:
         """The moment of a hit with the bounds and the point that a closer look gives it."""

@@ -71,6 +71,9 @@ export const failures = () => request("/api/failures");
 /** @returns {Promise<{retried: number}>} */
 export const retry = () => request("/api/failures/retry", { method: "POST" });
 
+/** Where in the window of a hit the words happen. @param {string} q @param {number} chunk @returns {Promise<{moments: {at_s: number, start_s: number, end_s: number}[]}>} */
+export const nearest = (q, chunk) => request("/api/moments?" + new URLSearchParams({ q, chunk_id: String(chunk) }));
+
 /** @param {number} id @returns {Promise<import("./types").Hit>} */
 export const chunk = (id) => request(`/api/chunk/${id}`);
 

@@ -7,6 +7,8 @@ import { clock, place } from "./format.js";
 import { instead, searching } from "./viewer.js";
 
 const STRETCH_S = 20;
+/** Windows from this length on get a closer look. */
+const LONG_S = 10;
 
 /** @param {import("./app.js").Page} page @param {import("./types").Hit} hit @returns {import("./viewer.js").Stage} */
 export function showVideo(page, hit) {
@@ -70,6 +72,7 @@ export function showVideo(page, hit) {
     if (duration) draw([hit]);
     play();
     moments();
+    nearest();
   };
   video.addEventListener("timeupdate", () => {
     if (!duration) return;
@@ -99,6 +102,19 @@ export function showVideo(page, hit) {
       if (closed) return;
       const others = hits.filter((one) => one.relevant && one.chunk_id !== hit.chunk_id);
       draw([...others, hit]);
+    } catch (error) {
+      page.sorry(error);
+    }
+  }
+
+  /** A closer look into a long window: where in it the words come nearest. One click leads there. */
+  async function nearest() {
+    const { q, parts } = page.state;
+    if (!q.trim() || parts.length || hit.start_s === null || (hit.end_s ?? 0) - hit.start_s < LONG_S) return;
+    try {
+      const { moments: [one] } = await api.nearest(q, hit.chunk_id);
+      if (closed || !one) return;
+      foot.append(h("button", { type: "button", class: "nearest", onclick: () => seek(Math.max(start, one.start_s)) }, `Nearest at ${clock(one.at_s)}`));
     } catch (error) {
       page.sorry(error);
     }

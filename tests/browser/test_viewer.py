@@ -72,6 +72,21 @@ def test_the_other_moments_are_marked_on_the_timeline_and_lead_there(page: Page,
     until(page, ".viewer video", f"Math.abs(it.currentTime - {other['start_s']}) < 4")
 
 
+def test_a_long_window_says_where_in_it_the_words_come_nearest(page: Page, server: Server) -> None:
+    hit = max(hits(server, q="road trip", kind="video"), key=lambda one: one["start_s"])
+    page.goto(f"{server.url}/?q=road+trip&open={hit['chunk_id']}")
+    button = page.get_by_role("button", name="Nearest at")
+    expect(button).to_be_visible()
+    answer = page.request.get(f"{server.url}/api/moments?q=road+trip&chunk_id={hit['chunk_id']}").json()
+    (moment,) = answer["moments"]
+    assert hit["start_s"] <= moment["start_s"] <= moment["at_s"] <= hit["end_s"]
+    at = int(moment["at_s"])
+    expect(button).to_have_text(f"Nearest at {at // 60}:{at % 60:02d}")
+    button.click()
+    until(page, ".viewer video", f"it.currentTime >= {moment['start_s'] - 0.3} && !it.paused")
+    shot(page, "nearest")
+
+
 def test_a_click_on_a_pdf_card_shows_the_right_page_with_the_words_marked(page: Page, server: Server) -> None:
     page.goto(f"{server.url}/?q=lighthouse+harbour&kind=pdf")
     card = page.locator(".card").first
