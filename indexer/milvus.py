@@ -13,6 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -85,7 +86,11 @@ class MilvusIndex:
     # -- what it holds -----------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return self._count("")
+        known = self._counts.get("")
+        if known is not None:
+            return known
+        with self._answering():
+            return self._count("")
 
     def ids(self) -> np.ndarray:
         self._open()
@@ -99,11 +104,8 @@ class MilvusIndex:
         """Kept until something changes, for a search asks how large the library is."""
         known = self._counts.get(expression)
         if known is None:
-            self._open()
             counts = self._counts
-            to_see = self._to_see
             known = counts[expression] = self._collection.count(expression, self._level())
-            self._seen = max(self._seen, to_see)
         return known
 
     # -- writing -----------------------------------------------------------------------------
@@ -144,7 +146,7 @@ class MilvusIndex:
             self._grown += rows
             if self._grown > EXACT_ROWS // 4:
                 self._grown = 0
-                if len(self) > EXACT_ROWS:
+                if self._count("") > EXACT_ROWS:
                     self._flush()
                     self._collection.build_graph()
         elif not lite and self._unflushed >= FLUSH_ROWS:
@@ -306,16 +308,24 @@ class MilvusIndex:
     ) -> tuple[np.ndarray, np.ndarray]:
         queries = np.ascontiguousarray(np.atleast_2d(queries), np.float32)
         expression = "" if group is None else f"kind == {group}"
-        if self._unreachable:  # the thread is at it: nobody waits for a timeout twice
-            raise Unreachable(self.trouble or "")
-        try:
-            to_see = self._to_see
-            if self._seen < to_see:
-                self._open()
+        with self._answering():
             if allowed is None:
                 found = self._best(queries, k, expression)
             else:
                 found = self._best_allowed(queries, k, np.unique(np.asarray(allowed, np.int64)), expression)
+        return merged(*found, k)
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Around what somebody waits for: a server that is known to be away is not asked again (the thread is
+        at it, and nobody waits for a timeout twice), and one that turns out to be is left to the thread."""
+        if self._unreachable:
+            raise Unreachable(self.trouble or "")
+        to_see = self._to_see
+        try:
+            if self._seen < to_see:
+                self._open()
+            yield
         except (Unreachable, Lost) as error:
             self._to_see += 1
             if isinstance(error, Lost):
@@ -328,7 +338,6 @@ class MilvusIndex:
                     self._wake.notify_all()
             raise
         self._seen = max(self._seen, to_see)
-        return merged(*found, k)
 
     def _level(self) -> str:
         """Milvus's consistency: strong for all that was there at the start and after deletions (which Milvus

@@ -71,6 +71,8 @@ class Made:
             self._moved = Catalogue(place(server.database()))
             self._stack.callback(self._moved.close)
             move(self.catalogue, self._moved)
+            with self._moved.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as c:
+                c.exec_driver_sql("ANALYZE")  # as the server does by itself within a minute
         return self._moved
 
     def milvus(self) -> milvus_server.RunningMilvus:
