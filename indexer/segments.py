@@ -210,7 +210,7 @@ def _scanners() -> ThreadPoolExecutor:
 
 
 def _view_index(codes: np.ndarray) -> Any:
-    """A flat FAISS index over float16 [n, dim] where they lie; whoever holds it must hold them."""
+    """A flat FAISS index over float16 [n, dim] where they lie."""
     import faiss
 
     index = faiss.IndexScalarQuantizer(
@@ -221,6 +221,7 @@ def _view_index(codes: np.ndarray) -> Any:
     nobody = faiss.MaybeOwnedVectorUInt8().owner
     index.codes = faiss.MaybeOwnedVectorUInt8.create_view(faiss.swig_ptr(raw), raw.size, nobody)
     index.ntotal = len(codes)
+    index.referenced_objects = [codes]  # it only points at them
     return index
 
 

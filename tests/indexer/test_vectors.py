@@ -174,6 +174,34 @@ def test_an_inverted_file_answers_with_filters_and_survives_a_merge(tmp_path: Pa
     index.close()
 
 
+@pytest.mark.parametrize("exact", [True, False], ids=["exact", "inverted"])
+def test_of_a_large_segment_few_and_many_allowed_rows_are_found_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exact: bool
+) -> None:
+    """Scanned in parts by several cores, by mask, and fetched row by row."""
+    monkeypatch.setattr(segments, "ALONE_BYTES", 1 << 14)
+    monkeypatch.setattr(segments, "FEW_LISTED", 400)
+    rng = np.random.default_rng(4)
+    centres, n = unit(rng, 60), segments.FEW_FROM + 4000
+    x = centres[rng.integers(0, 60, n)] + 0.35 * unit(rng, n)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    table = Table()
+    table.put(np.arange(n), x, np.zeros(n))
+    index = FaissIndex(tmp_path, KEY, DIM, table, exact_bytes=1 << 30 if exact else 1000)
+    assert index._view.segments[0].exact == exact
+    for share in (None, 0.3, 0.03, 0.01, 0.001, 4 / n):
+        allowed = None if share is None else rng.choice(n, round(n * share), replace=False)
+        found = wanted = 0
+        for query in x[:40] + 0.1 * unit(rng, 40):
+            scores, ids = index.search(query[None], 10, allowed)
+            best = table.best(query, 10, allowed)
+            assert np.allclose(scores[0][ids[0] >= 0], x[ids[0][ids[0] >= 0]] @ query, atol=2e-3)
+            found += len(set(best) & set(ids[0].tolist()))
+            wanted += len(best)
+        assert found / wanted >= (0.995 if exact else 0.98), share
+    index.close()
+
+
 def test_a_missing_file_is_built_again_from_the_source(tmp_path: Path) -> None:
     index, table = filled(tmp_path, 300)
     index.merge()
