@@ -47,8 +47,9 @@ BATCH_MOST = 64
 BATCH_S = 0.25
 """A batch is sized to take about so long: what a query that comes now has to wait for."""
 LINGER_S = 0.0
-"""How long a free model waits for more before it begins. Waiting gains nothing: what comes while a batch is
-embedded forms the next one (`make bench-serving` prints the row for 5 ms)."""
+"""How long a free model waits for more before it begins. What comes while a batch is embedded forms the next
+one, and waiting lengthens every call of a lone client. `make bench-serving` compares with 5 ms; its figures
+so far come from a busy machine and do not decide it."""
 
 
 class QueueFull(Exception):
