@@ -80,8 +80,8 @@ def start(config: Config, folder: Path, *launcher: str) -> subprocess.Popen[str]
     return subprocess.Popen(command, cwd=ROOT, env=ENV, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for_step(folder: Path, step: int) -> None:
-    for _ in range(1200):
+def wait_for_step(folder: Path, step: int, seconds: float = 60) -> None:
+    for _ in range(round(seconds / 0.05)):
         if (folder / "log.jsonl").is_file() and len(losses(folder)) >= step:
             return
         time.sleep(0.05)
