@@ -20,13 +20,20 @@ from PIL import Image
 
 from indexer.library import Library
 from indexer.moments import Moments
-from indexer.records import Part, Query
+from indexer.records import Kind, Part, Query
 from tests import media
 from tests.bench import report
-from tests.quality.answers import FOLDERS, SampleLibrary, measured, unanswerable
+from tests.quality.answers import SampleLibrary, measured, unanswerable
 from tests.quality.sampleset import ROWS, Question, SampleSet
 
 PLANTED = 120
+KIND_OF: dict[str, tuple[Kind, ...]] = {
+    "photo": ("image",),
+    "stamp": ("image",),
+    "video": ("video",),
+    "page": ("pdf",),
+}
+"""Family of the sample set -> the kind that is searched when it is searched alone, distractors and all."""
 SURE_AT = (4.0, 5.0, 5.5, 6.0, 6.25, 6.5, 7.0, 8.0, 10.0)
 
 
@@ -35,10 +42,7 @@ def rows_table(library: SampleLibrary, questions: Sequence[Question]) -> str:
     asked = [(q, library.query(q, n)) for n, q in enumerate(questions)]
     rows = []
     for scope in ("mixed", "alone"):
-        queries = [
-            (q, replace(x, under=library.samples / FOLDERS[ROWS[q.row]]) if scope == "alone" else x)
-            for q, x in asked
-        ]
+        queries = [(q, replace(x, kinds=KIND_OF[ROWS[q.row]]) if scope == "alone" else x) for q, x in asked]
         meaning = measured(queries, library.by_meaning)
         words = measured([pair for pair in queries if pair[1].text], library.by_words)
         both = measured(queries, library.ask)
@@ -255,7 +259,7 @@ def measure(samples: Path, ocr: str = "auto") -> str:
     """All tables, as Markdown. The library is made in a folder of its own and thrown away."""
     data_dir = Path(tempfile.mkdtemp(prefix="sightline-answers-"))
     try:
-        library = SampleLibrary(samples, data_dir, ocr)
+        library = SampleLibrary(samples.resolve(), data_dir, ocr, samples.resolve() / "distractors")
         questions = [q for q in SampleSet(samples).questions() if q.row != "frame→video"]
         tables = [
             rows_table(library, questions),

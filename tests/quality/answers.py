@@ -22,6 +22,7 @@ from indexer.library import Library
 from indexer.query import parse
 from indexer.records import KINDS, Part, Query
 from indexer.search import Searcher
+from model import load
 from tests.quality.ranking import Row
 from tests.quality.sampleset import Question, SampleSet
 
@@ -44,10 +45,17 @@ class Asked:
 class SampleLibrary:
     """The sample set indexed, with the systems that answer from it."""
 
-    def __init__(self, samples: Path, data_dir: Path, ocr: str = "off") -> None:
+    def __init__(
+        self, samples: Path, data_dir: Path, ocr: str = "off", distractors: Path | None = None
+    ) -> None:
+        """`distractors`: the folder that holds them, or will; they go in around the sample set."""
         self.samples = samples
         self.library = Library.open(data_dir, ocr=ocr, nice=False)
         self.library.index([samples / folder for folder in FOLDERS.values()])
+        if distractors is not None:
+            _surround(self.library, samples, distractors)
+            self.library.close()
+            self.library = Library.open(data_dir, ocr=ocr, nice=False)
         self.searcher: Searcher = self.library.searcher()
         self.index = self.searcher._index
         self.connections = Connections(self.library.catalogue.path)
@@ -81,7 +89,7 @@ class SampleLibrary:
         vectors = self.searcher._parts.vectors(query)
         best: list[tuple[float, int]] = []
         for kind in query.kinds or KINDS:
-            scores, ids = self.index.search(vectors, DEPTH, self._under(query), GROUPS[kind])
+            scores, ids = self.index.search(vectors, DEPTH, None, GROUPS[kind])
             best += [(s, i) for s, i in zip(scores[0].tolist(), ids[0].tolist(), strict=True) if i >= 0]
         return [self._item[i] for _, i in sorted(best, key=lambda b: (-b[0], b[1]))]
 
@@ -90,7 +98,7 @@ class SampleLibrary:
         typed = parse(query.text)
         connection = self.connections.get()
         fused: dict[int, float] = {}
-        allowed = self._under(query)
+        allowed = self._allowed(query)
         for rank, number in enumerate(words.search_chunks(connection, typed.words, (), DEPTH).ids.tolist()):
             fused[number] = 1 / (61 + rank)
         for rank, file_id in enumerate(words.search_names(connection, typed.words, (), DEPTH).ids.tolist()):
@@ -101,17 +109,30 @@ class SampleLibrary:
             ).fetchone()
             if row:
                 fused[row[0]] = fused.get(row[0], 0.0) + 1 / (61 + rank)
-        kept = [i for i in fused if allowed is None or i in allowed]
+        passing = None if allowed is None else set(allowed.tolist())
+        kept = [i for i in fused if passing is None or i in passing]
         return [self._item[i] for i in sorted(kept, key=lambda i: (-fused[i], i))]
 
-    def _under(self, query: Query) -> np.ndarray | None:
-        if query.under is None:
+    def _allowed(self, query: Query) -> np.ndarray | None:
+        """Chunks of the kinds that are asked for; None for all."""
+        if not query.kinds:
             return None
         rows = self.connections.get().execute(
-            "SELECT k.id FROM chunk k JOIN file f ON f.content_hash = k.content_hash WHERE f.folder = ?",
-            (str(query.under),),
+            "SELECT k.id FROM chunk k JOIN content c ON c.hash = k.content_hash"
+            f" WHERE c.kind IN ({', '.join('?' * len(query.kinds))})",
+            query.kinds,
         )
         return np.array([r[0] for r in rows], np.int64)
+
+
+def _surround(library: Library, samples: Path, folder: Path) -> None:
+    from tests.quality.distractors import TIMES, Answers, embedded, fetch, fill, padded
+
+    folder.mkdir(parents=True, exist_ok=True)
+    fetch(folder)
+    facts, vectors = embedded(folder, load("lite"), Answers(asked_texts(samples)))
+    facts, vectors = padded(facts, vectors, TIMES * library.status().chunks)
+    fill(library.catalogue, folder, facts, vectors)
 
 
 def rank_of(items: Iterable[str], question: Question) -> float:
