@@ -31,9 +31,9 @@ LINE = 3.0
 """Relevant from here on, if the library holds an answer at all."""
 SURE_TEXT, SURE_NAME, SURE = 7.0, 15.0, 6.25
 """Whether it does is asked more of words and with more care: the best chunk by these weights must reach
-SURE. Refused then: 73 % of 52 unanswerable queries at 10 % of answerable (lite, no OCR); among
-twenty times as many distractors 69 % of 122 (OCR on), and a regression over more evidence betters it by nothing
-that holds (docs/decisions.md)."""
+SURE. Refused then: 73 % of 52 unanswerable queries at 10 % of answerable (lite, no OCR); among twenty times
+as many distractors 69 % of 122 (OCR on), which a regression over more evidence does not better
+(docs/decisions.md)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -56,6 +56,7 @@ class SampleLibrary:
             _surround(self.library, samples, distractors)
             self.library.close()
             self.library = Library.open(data_dir, ocr=ocr, nice=False)
+            self.library.index([samples / folder for folder in FOLDERS.values()])
         self.searcher: Searcher = self.library.searcher()
         self.index = self.searcher._index
         self.connections = Connections(self.library.catalogue.path)
