@@ -19,8 +19,8 @@ _OTHER = "quarterly report on corporate income taxes"
 
 
 SAME = 0.99
-"""Cosine from which two vectors of one input are taken for the same model's. int8 against float32 ends at 0.976
-(`make bench-model`), which is told apart; bfloat16 against float32 was not measured and is expected above."""
+"""Cosine from which two vectors of one input are taken for the same model's. int8 against float32 (0.976,
+`make bench-model`) is told apart; bfloat16 against float32 was not measured, and is expected above."""
 
 
 def inputs() -> list[Input]:
