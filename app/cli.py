@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from app import moving, sharing, studio
+from app import moving, sharing, studio, workers
 from app.options import (
     Base,
     Commands,
@@ -376,6 +376,7 @@ def _serve(settings: Settings, folders: list[Path], open_browser: bool) -> None:
 
 app.add_typer(studio.commands)
 app.add_typer(sharing.commands)
+app.add_typer(workers.commands)
 app.add_typer(moving.commands)
 
 

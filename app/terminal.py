@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from indexer.records import Answer, Failure, Hit, IndexReport, Status
+from indexer.records import Answer, Failure, Hit, IndexReport, Status, WorkerStatus
 
 if TYPE_CHECKING:
     from indexer.moving import Moved
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+SILENT_S = 30.0
+"""A worker that was not heard of for so long is said to be silent."""
 
 MARK_ON, MARK_OFF = "\ue000", "\ue001"
 
@@ -113,8 +116,26 @@ def show_status(status: Status) -> None:
     if status.clicks or status.keeps_clicks:
         off = "" if status.keeps_clicks else "; no more are kept"
         out.print(f"{status.clicks} clicks kept to train with{off}: sightline clicks")
+    for worker in status.workers:
+        _show_worker(worker)
     for notice in status.notices:
         out.print(f"Note: {escape(notice)}")
+
+
+def _show_worker(worker: WorkerStatus) -> None:
+    line = f"Worker {worker.name} on {worker.host}: "
+    if worker.silent_s > SILENT_S:
+        line += f"not heard of for {clock(worker.silent_s)}; others do what it had"
+    else:
+        line += f"{worker.told or 'beginning'}, {worker.holds} claimed"
+    out.print(printable(line), markup=False)
+    for root in worker.lacks:
+        out.print(
+            printable(
+                f"  {worker.name} cannot see {root}: its files are left to others (mount it, or --map)."
+            ),
+            markup=False,
+        )
 
 
 def show_failures(failures: list[Failure]) -> None:

@@ -42,7 +42,7 @@ from indexer.lookup import (
     under,
     unpacked,
 )
-from indexer.schema import Where, chunk, content, embedding, file, model, root, stored_name
+from indexer.schema import Where, chunk, content, embedding, file, model, root, setting, stored_name
 
 __all__ = [
     "Catalogue",
@@ -67,6 +67,12 @@ JOURNAL_KEPT = 1_000_000
 
 ORPHAN_KEPT_S = 24 * 3600.0
 """How long a content without a file is kept, so that a deletion undone the same day costs nothing."""
+
+RECIPE = "recipe"
+"""The setting that holds how videos are cut, where several programs do it."""
+
+OCR = "ocr"
+"""The setting that holds in what pictures words are read, likewise."""
 
 STAMP = ("size", "mtime_ns", "ctime_ns")
 
@@ -264,6 +270,8 @@ class Catalogue(Claims):
         """
         with self.writer() as c:
             self.settle(c, digest, worker)
+            if worker is not None:
+                self._same_recipe(c, recipe)
             c.execute(sa.delete(chunk).where(chunk.c.content_hash == digest))
             values = {
                 "state": "ready",
@@ -292,6 +300,12 @@ class Catalogue(Claims):
             self.dialect.write_texts(c, list(zip(ids, texts, strict=True)), new=True)
             self._embed(c, model_id, ids, [p.vector for p in chunks])
             return ids
+
+    def _same_recipe(self, c: sa.Connection, recipe: str) -> None:
+        """Raise LeaseLost when the library is cut otherwise by now."""
+        asked = c.execute(sa.select(setting.c.value).where(setting.c.name == RECIPE)).scalar()
+        if asked is not None and asked != recipe:
+            raise LeaseLost(f"Videos are cut by {asked} now, not by {recipe}: this one is read anew.")
 
     def add_embeddings(
         self,

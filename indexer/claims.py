@@ -44,7 +44,8 @@ class Claim:
 
 @dataclass(frozen=True)
 class WorkerRow:
-    """`silent_s`: since it was last heard of; `holds`: contents it has a lease on now."""
+    """`silent_s`: since it was last heard of; `holds`: contents it has a lease on now. `maps`: root as the
+    catalogue has it -> where this worker sees it, empty where it does not."""
 
     id: int
     name: str
@@ -102,10 +103,12 @@ class Claims(Lookup):
         task: Task = "read",
         model_id: int | None = None,
         roots: Collection[int] | None = None,
+        skip: Collection[bytes] = (),
     ) -> list[Claim]:
         """At most `limit` contents for a worker, the oldest first, its own for `lease_s` seconds: none that
         another has, none without a file in `roots` (ids; None: any that is here). What others are claiming
-        at this moment is passed over, not waited for. `model_id`: for the task "embed".
+        at this moment is passed over, not waited for. `model_id`: for the task "embed". `skip`: contents that
+        this worker could not do a moment ago.
         """
         among = "" if roots is None else f" AND r.id IN ({', '.join(map(str, sorted(roots)))})"
         state = {
@@ -116,12 +119,14 @@ class Claims(Lookup):
             "ocr": "c.ocr = 'pending' AND c.state = 'ready'",
         }[task]
         now = self.dialect.now
+        passed = tuple(skip)
+        not_these = f" AND c.hash NOT IN ({', '.join('?' * len(passed))})" if passed else ""
         free = (
             f"SELECT c.hash FROM content c WHERE {state} AND c.kind IN ({', '.join('?' * len(kinds))})"
             " AND EXISTS (SELECT 1 FROM file f JOIN root r ON r.id = f.root_id"
             f" WHERE f.content_hash = c.hash AND f.state = 'known' AND r.state = 'here'{among})"
             f" AND NOT EXISTS (SELECT 1 FROM claim k WHERE k.hash = c.hash AND k.until > {now})"
-            f" ORDER BY c.rowid LIMIT ?{self.dialect.skip_locked}"
+            f"{not_these} ORDER BY c.rowid LIMIT ?{self.dialect.skip_locked}"
         )
         with self.claiming() as c:
             # A claim made since this statement began is met by ON CONFLICT, and kept: it has not run out.
@@ -130,7 +135,7 @@ class Claims(Lookup):
                 f" SELECT hash, ?, {now} + ?, 1 FROM free WHERE 1 = 1 ON CONFLICT (hash) DO UPDATE SET"
                 " worker_id = excluded.worker_id, until = excluded.until, tries = claim.tries + 1"
                 f" WHERE claim.until <= {now} RETURNING hash, tries",
-                (*kinds, limit, worker_id, float(lease_s)),
+                (*kinds, *passed, limit, worker_id, float(lease_s)),
             ).all()
             claimed = {bytes(row[0]): int(row[1]) for row in rows}
             if not claimed:
@@ -148,14 +153,22 @@ class Claims(Lookup):
                 c.execute(sa.delete(claim).where(claim.c.hash.in_(gone), claim.c.worker_id == worker_id))
             return made
 
-    def heartbeat(self, worker_id: int, lease_s: float, told: str = "") -> set[bytes]:
+    def heartbeat(
+        self, worker_id: int, lease_s: float, told: str = "", maps: Mapping[str, str] | None = None
+    ) -> set[bytes]:
         """The worker is alive (and has this to tell): what it has is its own for `lease_s` more. Returns the
-        hashes of what it still has. Raises LibraryError when it was taken off the list meanwhile."""
+        hashes of what it still has. `maps`: what it sees of the roots now, as in `WorkerRow`. Raises
+        LibraryError when it was taken off the list meanwhile."""
         now = self.dialect.now
         with self.claiming() as c:
             known = c.exec_driver_sql(
                 f"UPDATE worker SET seen = {now}, told = ? WHERE id = ?", (told, worker_id)
             ).rowcount
+            if known and maps is not None:
+                c.exec_driver_sql(
+                    "UPDATE worker SET maps = ? WHERE id = ?",
+                    (json.dumps(dict(maps), sort_keys=True), worker_id),
+                )
             if not known:
                 raise LibraryError("This worker was taken off the library's list: start it again.")
             rows = c.exec_driver_sql(

@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from indexer.catalogue import Catalogue, Root
+from indexer.catalogue import OCR, RECIPE, Catalogue, Root
 from indexer.keeper import Keeper
 from indexer.models import Models
 from indexer.pipeline import Pipeline
 from indexer.pipeline.jobs import Tally
 from indexer.pipeline.workshop import AWAY_S
-from indexer.records import LibraryError
+from indexer.records import CatalogueAway, LibraryError
 from indexer.scanner import Scan
 from indexer.thumbnails import Thumbnails
 from model.embedder import ModelAway, ModelError
@@ -80,7 +80,13 @@ class Indexing:
 
         def walk() -> None:
             try:
-                seen.append(self.keeper.scan_roots(roots, stop.is_set))
+                while not stop.is_set():
+                    try:
+                        seen.append(self.keeper.scan_roots(roots, stop.is_set))
+                        return
+                    except CatalogueAway as error:
+                        pipeline.catalogue_is_away(str(error))
+                        stop.wait(AWAY_S)
             except Exception as error:  # noqa: BLE001 – raised again below, in the caller's thread
                 errors.append(error)
 
@@ -102,8 +108,12 @@ class Indexing:
                 if told is not None and time.monotonic() - last >= PROGRESS_S:
                     last = time.monotonic()
                     told()
-                if not scanning.is_alive() and pipeline.idle():
-                    break
+                try:
+                    if not scanning.is_alive() and pipeline.idle():
+                        break
+                except CatalogueAway as error:
+                    pipeline.catalogue_is_away(str(error))
+                    time.sleep(AWAY_S)
                 if not scanning.is_alive():
                     time.sleep(0.02)  # it is between two roles, or a file rests
         finally:
@@ -127,37 +137,62 @@ class Indexing:
                 self._started.start()
 
     def _keep(self, watch: bool) -> None:
-        told = False
-        while not self.lock.acquire():
-            if not told:
-                told = True
-                self.notices = [
+        while self._own():
+            try:
+                self._begin()
+            except (ModelError, LibraryError) as error:
+                self.notices = [str(error)]
+                log.error("%s", error)
+            if not self._closing.is_set():
+                self.keeper.start(watch)
+            self._while_owned()
+            if self._closing.is_set():
+                return
+            self.keeper.stop()
+            self.rest()
+
+    def _own(self) -> bool:
+        """Wait to be the one program that watches this library; False at the end."""
+        while not self._closing.is_set():
+            try:
+                if self.lock.acquire():
+                    self.notices = []
+                    return True
+                told = (
                     f"Another Sightline ({self.lock.holder()}) is indexing this library; "
                     "this one only searches it."
-                ]
-                log.info(self.notices[0])
-            if self._closing.wait(2.0):
-                return
-        self.notices = []
-        try:
-            self._begin()
-        except (ModelError, LibraryError) as error:
-            self.notices = [str(error)]
-            log.error("%s", error)
-        if not self._closing.is_set():
-            self.keeper.start(watch)
-        swept = time.monotonic()
+                )
+            except CatalogueAway as error:
+                told = str(error)
+            if [told] != self.notices:
+                self.notices = [told]
+                log.info(told)
+            self._closing.wait(2.0)
+        return False
+
+    def _while_owned(self) -> None:
+        """Until the end, or until a server that went away has given the lock to another program."""
+        swept, seen = time.monotonic(), 0
         while not self._closing.wait(5.0):
-            if time.monotonic() - swept > SWEEP_S:
-                swept = time.monotonic()
-                self.sweep()
+            try:
+                if self._catalogue.dialect.shared and (now := self._catalogue.last_change()) != seen:
+                    seen = now
+                    self._written()  # what workers wrote goes into the index before anybody asks
+                if not self.lock.acquire():
+                    log.warning("%s indexes this library now", self.lock.holder())
+                    return
+                if time.monotonic() - swept > SWEEP_S:
+                    swept = time.monotonic()
+                    self.sweep()
+            except CatalogueAway as error:
+                log.info("%s", error)
 
     def _begin(self) -> None:
         """The pipeline at work, as soon as the model's server is there."""
         while not self._closing.is_set():
             try:
                 self._working()
-            except ModelAway as error:
+            except (ModelAway, CatalogueAway) as error:
                 self.notices = [f"{error} Indexing begins when it does."]
                 self._closing.wait(AWAY_S)
             else:
@@ -168,18 +203,21 @@ class Indexing:
         """The pipeline, started; with the model registered where that may change something."""
         with self._guard:
             if self.pipeline is None:
-                self.pipeline = self._make_pipeline()
-                self._catalogue.recut(self.pipeline.recipe)
-                if self._models.is_switch():
+                made = self._make_pipeline()
+                shared = self._catalogue.dialect.shared
+                if shared:  # workers do as this program does
+                    self._catalogue.set_setting(RECIPE, made.recipe)
+                    self._catalogue.set_setting(OCR, made.ocr)
+                self._catalogue.recut(made.recipe)
+                if shared or self._models.is_switch():
                     try:
                         self._models.asked_for()
                     except ModelAway:
-                        self.pipeline = None
                         raise
                     except ModelError as error:
-                        self.pipeline = None
                         raise LibraryError(str(error)) from error
-                self.pipeline.start()
+                made.start()
+                self.pipeline = made
             return self.pipeline
 
     def rest(self) -> None:

@@ -28,9 +28,10 @@ from indexer.engine import address_of
 from indexer.engines import Engines
 from indexer.folders import Folders, absolute
 from indexer.indexing import Indexing
+from indexer.leases import WATCHER, Leases
 from indexer.models import Models, load_checked
 from indexer.moving import refuse_unfinished
-from indexer.pipeline import Pipeline
+from indexer.pipeline import Pipeline, line_of
 from indexer.records import (
     Answer,
     ChunkInfo,
@@ -169,6 +170,7 @@ class Library:
                 overlap_s=overlap_s,
                 ocr=ocr,
                 written=self._written,
+                leases=self._leases(),
             ),
             written=self._written,
         )
@@ -259,6 +261,21 @@ class Library:
         says so in `status`, and takes over when that one ends."""
         self._may_write()
         self._indexing.start(watch)
+
+    def _leases(self) -> Leases | None:
+        """Where workers may index this library too, this program claims what it does, as they do."""
+        if not self.catalogue.dialect.shared:
+            return None
+
+        def model() -> str:
+            row = self.catalogue.answering()
+            return row.name if row is not None else ""
+
+        def told() -> str:
+            pipeline = self._indexing.pipeline
+            return line_of(pipeline) if pipeline is not None else ""
+
+        return Leases(self.catalogue, WATCHER, model, told=told)
 
     def _tidy(self) -> None:
         """After a run: what no file has had for a day goes, and the index is written for the next program."""

@@ -14,7 +14,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
@@ -109,6 +109,19 @@ def _unpacked(packed: str) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), "<f2").reshape(int(rows), -1).astype(np.float32)
 
 
+class ModelSource(Protocol):
+    """What the pipeline asks for: the models that this program embeds with."""
+
+    def answering(self) -> tuple[ModelRow, SharedEmbedder]: ...
+
+    def for_new(self) -> tuple[ModelRow, SharedEmbedder]: ...
+
+    def building(self) -> tuple[ModelRow, SharedEmbedder] | None: ...
+
+    def does(self, row: ModelRow) -> bool:
+        """Whether this program embeds for that model at all."""
+
+
 class Models:
     """`source` is what the user asked for: the name and options of `model.load`."""
 
@@ -181,6 +194,9 @@ class Models:
         """The model that is to take over, if there is one."""
         row, embedder = self.asked_for()
         return (row, embedder) if row.state == "building" else None
+
+    def does(self, row: ModelRow) -> bool:
+        return True
 
     def is_switch(self) -> bool:
         """Whether the model that answers is not the one that is asked for, as far as can be told without

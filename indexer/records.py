@@ -20,6 +20,10 @@ class LibraryError(Exception):
     """A request to the library that cannot be met. `str(error)` is one sentence for a person."""
 
 
+class CatalogueAway(LibraryError):
+    """The server that holds the catalogue does not answer now. Programs wait for it and go on."""
+
+
 class VectorServerError(LibraryError):
     """The server that holds the vector index failed or refuses. Nothing is lost: the catalogue has it all."""
 
@@ -154,6 +158,21 @@ class VerifyReport:
 
 
 @dataclass(frozen=True)
+class WorkerStatus:
+    """A program that indexes this library. `silent_s`: since it was last heard of; `holds`: contents it has
+    claimed; `lacks`: folders of the library that it cannot see, whose files others do."""
+
+    name: str
+    host: str
+    version: str
+    model: str
+    told: str
+    silent_s: float
+    holds: int
+    lacks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Status:
     """The library now. `reading` names the files being read; `boot` changes at each start."""
 
@@ -178,6 +197,8 @@ class Status:
     clicks: int = 0
     """Searches and what was opened after them, kept to train with; only where `keeps_clicks` is or was."""
     keeps_clicks: bool = False
+    workers: tuple[WorkerStatus, ...] = ()
+    """Programs that index this library, where several may (a catalogue on PostgreSQL)."""
 
 
 @dataclass(frozen=True)

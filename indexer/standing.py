@@ -10,6 +10,7 @@ import json
 import os
 import shlex
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from indexer.indexing import Indexing
 from indexer.lookup import Counts
 from indexer.models import Models
 from indexer.pipeline import Pipeline
-from indexer.records import Status
+from indexer.records import CatalogueAway, Status, WorkerStatus
 
 
 class Standing:
@@ -38,8 +39,20 @@ class Standing:
         self._engines, self._data_dir, self._source, self._boot = engines, data_dir, source, boot
         self._counted: tuple[float, Counts] | None = None
         self._weighed: tuple[float, int] | None = None
+        self._last: Status | None = None
 
     def status(self) -> Status:
+        """As it is now; while the catalogue's server does not answer, as it was last, and that."""
+        try:
+            self._last = self._now()
+        except CatalogueAway as error:
+            if self._last is None:
+                raise
+            told = f"{error} What is shown is how it was before; it goes on by itself."
+            return replace(self._last, notices=(told,), reading=(), chunks_per_s=0.0, seconds_left=None)
+        return self._last
+
+    def _now(self) -> Status:
         counts = self._counts()
         roots = [r for r in self._catalogue.roots() if r.state != "left_out"]
         row = self._catalogue.answering()
@@ -63,6 +76,24 @@ class Standing:
             chunks_per_s=chunks_s,
             seconds_left=counts.pending / files_s if counts.pending and files_s > 0 else None,
             notices=tuple(self._told(roots, pipeline)),
+            workers=self._workers(),
+        )
+
+    def _workers(self) -> tuple[WorkerStatus, ...]:
+        if not self._catalogue.dialect.shared:
+            return ()
+        return tuple(
+            WorkerStatus(
+                name=w.name,
+                host=w.host,
+                version=w.version,
+                model=w.model,
+                told=w.told,
+                silent_s=round(max(0.0, w.silent_s), 1),
+                holds=w.holds,
+                lacks=tuple(root for root, there in w.maps.items() if not there),
+            )
+            for w in self._catalogue.workers()
         )
 
     def changed(self) -> None:

@@ -68,6 +68,13 @@ class Server:
     def stop(self, mode: str = "fast") -> None:
         self._run("pg_ctl", "-D", str(self.folder / "data"), "-w", "-s", "-m", mode, "stop")
 
+    def start_again(self) -> None:
+        """Start it unless it runs."""
+        data = str(self.folder / "data")
+        status = [*self._as, str(self.bin / "pg_ctl"), "-D", data, "status"]
+        if subprocess.run(status, cwd=self.folder, capture_output=True, check=False).returncode:
+            self.start()
+
     def kill(self) -> None:
         """As a power cut does."""
         self.stop("immediate")

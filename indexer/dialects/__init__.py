@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import sqlalchemy as sa
 
-from indexer.records import LibraryError
+from indexer.records import CatalogueAway, LibraryError
 from indexer.schema import Where
 
 if TYPE_CHECKING:
@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 
 
 class Dialect(Protocol):
-    """One catalogue's database. `now`: SQL for seconds since 1970 by the database's own clock.
+    """One catalogue's database. `shared`: whether programs on other machines may index into it.
+    `now`: SQL for seconds since 1970 by the database's own clock.
     `writing`: SQLAlchemy's execution options of a writing transaction. `locking`, `skip_locked`: at
     the end of a SELECT from content `c`, to lock its rows, waiting for others or passing over theirs."""
 
     name: str
+    shared: bool
     now: str
     locking: str
     skip_locked: str
@@ -39,6 +41,9 @@ class Dialect(Protocol):
 
     def sentence(self, error: Exception) -> str | None:
         """What a person should know about a database error, or None when it is a bug of ours."""
+
+    def is_away(self, error: Exception) -> bool:
+        """Whether the error says that a server does not answer now, and may do so again."""
 
     def reading(self, vocabularies: dict[str, Vocabulary]) -> Reading:
         """A connection that only reads, for one thread of searches."""
@@ -135,4 +140,4 @@ def explained(dialect: Dialect) -> Iterator[None]:
         told = dialect.sentence(error)
         if told is None:
             raise
-        raise LibraryError(told) from error
+        raise (CatalogueAway if dialect.is_away(error) else LibraryError)(told) from error

@@ -21,7 +21,7 @@ from sqlalchemy import event
 
 from indexer.dialects.postgresql_text import adapt, tsvector
 from indexer.expressions import unspaced_only
-from indexer.records import LibraryError
+from indexer.records import CatalogueAway, LibraryError
 from indexer.schema import BUSY_S, migrations, stored_name
 from indexer.tokens import tokenisers
 
@@ -51,6 +51,7 @@ NUMBERED = (
 
 class PostgreSQL:
     name = "postgresql"
+    shared = True
     locking = " FOR UPDATE OF c"
     skip_locked = " FOR UPDATE OF c SKIP LOCKED"
     writing: ClassVar[dict[str, Any]] = {"writes": True, "isolation_level": "READ COMMITTED"}
@@ -96,7 +97,8 @@ class PostgreSQL:
                 **self._arguments(),
             )
         except psycopg.Error as error:
-            raise LibraryError(self.sentence(error) or self._says(error)) from error
+            kind = CatalogueAway if self.is_away(error) else LibraryError
+            raise kind(self.sentence(error) or self._says(error)) from error
         adapt(connection)
         return connection
 
@@ -136,6 +138,18 @@ class PostgreSQL:
         if "starting up" in text or "shutting down" in text or "in recovery" in text:
             return f"The database server of {self.shown} is starting or stopping: try again in a moment."
         return f"The database server of {self.shown} does not answer: {_first_line(cause)}."
+
+    def is_away(self, error: Exception) -> bool:
+        """A server that refuses (a password, a full disk) has answered."""
+        import psycopg
+        from psycopg import errors
+
+        cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+        return (
+            isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError))
+            and not isinstance(cause, (errors.DiskFull, errors.LockNotAvailable))
+            and re.search(r'password|(database|role) "[^"]*" does not exist', str(cause)) is None
+        )
 
     def _says(self, error: Exception) -> str:
         return f"The catalogue at {self.shown} cannot be opened: {_first_line(error)}."
@@ -331,7 +345,8 @@ def bring_up_to_date(
         raise LibraryError(f"There is no library at {shown} yet: index a folder first.")
     if version is not None and version < newest and read_only:
         raise LibraryError(
-            f"The library at {shown} must be brought up to date first: run `sightline index` once."
+            f"The library at {shown} must be brought up to date first (schema {version}, this one knows "
+            f"{newest}): run `sightline index` of this version once."
         )
     if version == newest:
         return

@@ -30,6 +30,7 @@ INSERT_NAME = "INSERT INTO names (rowid, name, folder) VALUES (?, ?, ?)"
 
 class SQLite:
     name = "sqlite"
+    shared = False
     locking = skip_locked = ""  # there is one writer at a time
     writing: ClassVar[dict[str, Any]] = {"writes": True}
     now = "((julianday('now') - 2440587.5) * 86400.0)"
@@ -68,6 +69,9 @@ class SQLite:
         if "is locked" in text:
             return f"Another program holds the library in {folder} for over {BUSY_S:.0f} s; try again."
         return None
+
+    def is_away(self, error: Exception) -> bool:
+        return False
 
     def owner_lock(self, data_dir: Path) -> OwnerLock:
         return FileLock(data_dir / "indexer.lock")

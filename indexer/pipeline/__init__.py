@@ -25,19 +25,24 @@ import os
 import queue
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indexer.catalogue import Catalogue
-from indexer.models import Models
+from indexer.leases import Leases
+from indexer.models import ModelSource
+from indexer.mounts import Mounts
 from indexer.pipeline.agenda import Agenda
 from indexer.pipeline.batcher import Batcher
 from indexer.pipeline.hasher import Hasher
 from indexer.pipeline.jobs import QUEUE_BYTES, ByteQueue, Job, Tally
+from indexer.pipeline.places import MappedPlaces, OwnPlaces
 from indexer.pipeline.reader import Reader
+from indexer.pipeline.shared import SharedAgenda
 from indexer.pipeline.words import WordReader
 from indexer.pipeline.workshop import Workshop
 from indexer.pipeline.writer import Writer
-from indexer.records import LibraryError
+from indexer.records import CatalogueAway, LibraryError
 from indexer.schema import full_disk
 from indexer.thumbnails import Thumbnails
 from indexer.turns import Turns
@@ -53,7 +58,7 @@ class Pipeline:
     def __init__(
         self,
         catalogue: Catalogue,
-        models: Models,
+        models: ModelSource,
         sandbox: Sandbox,
         thumbnails: Thumbnails,
         turns: Turns,
@@ -64,21 +69,30 @@ class Pipeline:
         overlap_s: float = 0.0,
         ocr: str = "auto",
         written: Callable[[], None] = lambda: None,
+        leases: Leases | None = None,
+        mounts: Mounts | None = None,
     ) -> None:
-        """`written` is called after each change of what can be found."""
+        """`written` is called after each change of what can be found. `leases`: where others index this
+        library too. `mounts`: for a worker, which only reads; None for the program that keeps the folders."""
         self.ocr = ocr
-        self.recipe = f"w{window_s:g} o{overlap_s:g}"
+        self.recipe = recipe_of(window_s, overlap_s)
         self._nice = nice
-        self._shop = shop = Workshop(catalogue, models, sandbox, thumbnails, turns, written)
-        self._agenda = Agenda(shop, words=ocr != "off")
+        self._shop = shop = Workshop(catalogue, models, sandbox, thumbnails, turns, written, leases=leases)
+        self._agenda = agenda_of(shop, leases, words=ocr != "off", keeps=mounts is None)
         self._finished: queue.Queue[Job | None] = queue.Queue(maxsize=64)
         self._decoded = decoded = ByteQueue(QUEUE_BYTES)
         self._words = WordReader(shop, self._agenda, every=ocr == "all")
         self._reader = Reader(
-            shop, self._agenda, self._words, decoded, window_s=window_s, overlap_s=overlap_s
+            shop,
+            self._agenda,
+            self._words,
+            decoded,
+            places=OwnPlaces(shop) if mounts is None else MappedPlaces(mounts),
+            window_s=window_s,
+            overlap_s=overlap_s,
         )
         self._steps: list[tuple[str, Callable[[], None]]] = [
-            ("hash", Hasher(shop, self._agenda).step),
+            *([("hash", Hasher(shop, self._agenda).step)] if mounts is None else []),
             ("embed", Batcher(shop, decoded, self._finished).step),
             ("write", Writer(shop, self._agenda, self._finished, recipe=self.recipe, ocr=ocr).step),
             *[("read", self._reader.step)] * (max(1, workers) + 1),
@@ -88,6 +102,8 @@ class Pipeline:
     def start(self) -> None:
         if self._threads:
             return
+        if self._shop.leases is not None:
+            self._shop.leases.begin()
         for name, step in self._steps:
             thread = threading.Thread(target=self._run, args=(step,), name=f"indexer-{name}", daemon=True)
             self._threads.append(thread)
@@ -102,6 +118,8 @@ class Pipeline:
             self._finished.put_nowait(None)
         for thread in self._threads:
             thread.join(30)
+        if self._threads and self._shop.leases is not None:
+            self._shop.leases.end()
         self._threads = []
 
     def ring(self) -> None:
@@ -140,6 +158,10 @@ class Pipeline:
         """Why it stands still and will go on by itself: the model's server is away. One sentence."""
         return self._shop.trouble.waiting
 
+    def catalogue_is_away(self, told: str) -> None:
+        """Whoever works beside the pipeline has found that the catalogue's server does not answer."""
+        self._shop.trouble.catalogue_is_away(told)
+
     @property
     def ocr_notice(self) -> str | None:
         return self._words.notice
@@ -151,18 +173,35 @@ class Pipeline:
         """(chunks, files) a second, over the last half minute of work."""
         return self._shop.pace.now()
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything is in flight."""
+        return self._agenda.busy
+
+    @property
+    def broken(self) -> bool:
+        """Whether it stands still for good: the model."""
+        return self._shop.trouble.broken
+
     def _run(self, step: Callable[[], None]) -> None:
         """A thread's life: its role again and again; trouble is told once and waited out."""
         bell, trouble = self._shop.bell, self._shop.trouble
         if self._nice and hasattr(os, "setpriority"):
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+        away = False
         while not bell.stopped():
             try:
                 if trouble.stands():
                     bell.wait(1.0)
                     continue
                 step()
+                if away:
+                    away = False
+                    trouble.catalogue_answered()
+            except CatalogueAway as error:
+                away = True
+                trouble.catalogue_is_away(str(error))
             except LibraryError as error:  # a full disk, a lock held too long
                 trouble.pause(str(error))
             except ModelAway as error:
@@ -176,3 +215,31 @@ class Pipeline:
             except Exception:  # the boundary of a thread: a bug here must not end indexing silently
                 log.exception("indexing: an error that should not happen")
                 trouble.pause("Indexing met an error of its own; the log has the details.")
+
+
+def agenda_of(shop: Workshop, leases: Leases | None, *, words: bool, keeps: bool) -> Agenda:
+    if leases is None:
+        return Agenda(shop, words=words)
+    return SharedAgenda(shop, leases, words=words, keeps=keeps)
+
+
+def recipe_of(window_s: float, overlap_s: float) -> str:
+    """How videos are cut, as a content remembers it."""
+    return f"w{window_s:g} o{overlap_s:g}"
+
+
+def cut_by(recipe: str) -> tuple[float, float]:
+    """(window, overlap) in seconds of a `recipe_of`."""
+    window, overlap = recipe.split()
+    return float(window[1:]), float(overlap[1:])
+
+
+def line_of(pipeline: Pipeline) -> str:
+    """What it does, or why it does not, in one line for people."""
+    waits = pipeline.waiting or pipeline.trouble
+    if waits:
+        return f"{waits} It waits and goes on by itself." if pipeline.waiting else waits
+    reading = pipeline.reading()
+    if reading:
+        return f"reading {Path(reading[0]).name}"
+    return "embedding" if pipeline.busy else "nothing to do"

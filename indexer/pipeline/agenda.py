@@ -80,10 +80,16 @@ class Agenda:
         with self._claims:
             return self._next(quick=quick)
 
-    def release(self, work: Work) -> None:
+    def release(self, work: Work, *, done: bool = False) -> None:
+        """`done`: it was written, or what is to be known of it is."""
         with self._claims:
             self._claimed.discard(work.hash)
         self._tell()
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is claimed."""
+        return bool(self._claimed or self._hashing)
 
     def _tell(self) -> None:
         if not self._claimed and not self._hashing:

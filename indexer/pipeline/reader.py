@@ -8,9 +8,8 @@ embedding and writing.
 
 from __future__ import annotations
 
-import os
+import logging
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,14 +18,18 @@ import numpy as np
 
 from data.media.kinds import MediaError
 from indexer import reading
-from indexer.catalogue import Work
+from indexer.catalogue import LeaseLost, Work
 from indexer.pipeline.agenda import Agenda, Task
 from indexer.pipeline.jobs import GONE, GROUP, NO_VECTOR, ByteQueue, Item, Job, new_chunk, side_for
+from indexer.pipeline.places import Places
 from indexer.pipeline.words import WordReader
 from indexer.pipeline.workshop import Workshop
+from indexer.records import CatalogueAway
 
 if TYPE_CHECKING:
     from data.reader import Chunk, ChunkSpec, Outline
+
+log = logging.getLogger(__name__)
 
 Shown = tuple[int, np.ndarray]
 """A window that was embedded: its ordinal and its signature."""
@@ -42,9 +45,11 @@ class Reader:
         words: WordReader,
         decoded: ByteQueue,
         *,
+        places: Places,
         window_s: float,
         overlap_s: float,
     ) -> None:
+        self._places = places
         self._shop, self._agenda, self._words, self._decoded = shop, agenda, words, decoded
         self._window_s, self._overlap_s = window_s, overlap_s
         self._at: dict[int, str] = {}  # thread -> path
@@ -64,15 +69,15 @@ class Reader:
         return tuple(sorted(set(self._at.values())))
 
     def _do(self, what: Task, work: Work) -> None:
-        passed_on = False
+        passed_on = done = False
         me = threading.get_ident()
         try:
-            path = self._path(work)
+            path = self._places.path(work)
             if path is None:
                 return
             self._at[me] = path
             if what == "words":
-                self._words.read(work, path)
+                done = self._words.read(work, path)
                 return
             job = self._job(what, work, path)
             if job is None:
@@ -84,38 +89,19 @@ class Reader:
                     job.error = str(error)
             passed_on = True
             self._decoded.put(Item(job), self._shop.bell.stopped)
+        except LeaseLost as lost:
+            log.info("%s", lost)
         finally:
             self._at.pop(me, None)
             if not passed_on:
-                self._agenda.release(work)
-
-    def _path(self, work: Work) -> str | None:
-        """A file that holds these bytes still; those that do not are noted."""
-        catalogue = self._shop.catalogue
-        gone = []
-        for path, stamp in work.files:
-            try:
-                now = os.stat(path)  # noqa: PTH116 – a path that need not be UTF-8
-            except OSError:
-                gone.append(path)
-                continue
-            if (now.st_size, now.st_mtime_ns, now.st_ctime_ns) == stamp:
-                return path
-            catalogue.rehash(path, (now.st_size, now.st_mtime_ns, now.st_ctime_ns))
-            self._shop.files_bell.ring()
-        for path in gone:
-            if not Path(path).exists() and Path(path).parent.exists():
-                catalogue.remove_files([path])
-        if gone:
-            time.sleep(0.05)  # a root that went away: the scanner finds out; do not spin until then
-        return None
+                self._agenda.release(work, done=done)
 
     def _job(self, what: Task, work: Work, path: str) -> Job | None:
         catalogue, models = self._shop.catalogue, self._shop.models
         if what == "index":
             return Job(work, *models.for_new(), path)
         for row in catalogue.models():
-            if row.state == "answering" and catalogue.lacks(work.hash, row.id):
+            if row.state == "answering" and models.does(row) and catalogue.lacks(work.hash, row.id):
                 return Job(work, *models.answering(), path, catalogue.pieces(work.hash))
         building = models.building()
         if building is None:
@@ -203,10 +189,13 @@ class Reader:
     def _quick_ones(self) -> None:
         """Photos and pages that came while a long video is being read."""
         while not self._shop.bell.stopped():
-            task = self._agenda.claim(quick=True)
-            if task is None:
-                return
-            self._do(*task)
+            try:
+                task = self._agenda.claim(quick=True)
+                if task is None:
+                    return
+                self._do(*task)
+            except CatalogueAway:
+                return  # the film's own chunks lie in memory: they are worth going on for
 
     def _send(self, job: Job, chunks: list[Chunk], last: Shown | None) -> Shown | None:
         """Hand decoded chunks on. A video window that shows what the last embedded one showed shares its
@@ -239,12 +228,7 @@ class Reader:
         if error.cause not in GONE:
             return False
         job.dropped = True
-        if error.cause == "gone":
-            if Path(job.path).parent.exists() and not Path(job.path).exists():
-                self._shop.catalogue.remove_files([job.path])
-        else:
-            self._shop.catalogue.fail_path(job.path, str(error))
-            self._shop.tally.failed += 1
+        self._places.lost(job.path, error)
         return True
 
 

@@ -33,8 +33,8 @@ class WordReader:
         self.notice: str | None = None
         """Why words in pictures are not read."""
 
-    def read(self, work: Work, path: str) -> None:
-        """Read the words of one content."""
+    def read(self, work: Work, path: str) -> bool:
+        """Read the words of one content; False when it could not be done now."""
         from data import reader
 
         read_text = _ocr()
@@ -47,7 +47,7 @@ class WordReader:
             if len(piece.text.strip()) >= TEXTLESS and not self._every:
                 continue
             if self._shop.bell.stopped():
-                return None
+                return False
             self._shop.turns.give_way()
             spec = reader.ChunkSpec(piece.ordinal, piece.start_s, piece.end_s, piece.page)
             try:
@@ -56,7 +56,7 @@ class WordReader:
                 ).result()
             except MediaError as error:
                 if error.cause in (*GONE, "closed"):
-                    return None
+                    return False
                 continue
             for chunk in chunks:
                 try:
@@ -69,14 +69,16 @@ class WordReader:
                         told = reader.to_input(replace(chunk, text=texts[piece.chunk_id]), work.kind)
                         vectors[piece.chunk_id] = embed_checked(embedder, [told])[0]
                         self._shop.trouble.model_answered()
-        self._shop.catalogue.words_read(work.hash, texts, row.id, vectors)
+        worker = self._shop.worker_id
+        self._shop.catalogue.words_read(work.hash, texts, row.id, vectors, worker=worker)
         if texts:
             self._shop.written()
-        return None
+        return True
 
-    def _give_up(self, notice: str) -> None:
+    def _give_up(self, notice: str) -> bool:
         self.notice = notice
         self._agenda.leave_words()
+        return False
 
 
 def _ocr() -> Callable[[np.ndarray], str] | None:

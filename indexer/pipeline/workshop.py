@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from indexer.catalogue import Catalogue
-from indexer.models import Models
+from indexer.leases import Leases
+from indexer.models import ModelSource
 from indexer.pipeline.jobs import Pace, Tally
 from indexer.thumbnails import Thumbnails
 from indexer.turns import Turns
@@ -28,7 +29,7 @@ PAUSE_S = 10.0
 """After a full disk: how long until the next attempt."""
 
 AWAY_S = 3.0
-"""After a model's server did not answer."""
+"""After a server did not answer, the model's or the catalogue's."""
 
 
 class Bell:
@@ -66,7 +67,9 @@ class Trouble:
         self.told: str | None = None
         """One sentence for a person."""
         self.waiting: str | None = None
-        """Why it will go on by itself: the model's server is away. One sentence for a person."""
+        """Why it will go on by itself: the model's server is away, or the catalogue's. One sentence for a
+        person."""
+        self._catalogue_is_away = False
         self._lock = threading.Lock()
         self._until = 0.0
         self._broken = False
@@ -93,7 +96,21 @@ class Trouble:
             self._until = time.monotonic() + AWAY_S
 
     def model_answered(self) -> None:
-        self.waiting = None
+        if not self._catalogue_is_away:
+            self.waiting = None
+
+    def catalogue_is_away(self, told: str) -> None:
+        """Its server does not answer: what is finished is kept and written when it does."""
+        with self._lock:
+            if self.waiting is None:
+                log.warning(told)
+            self.waiting, self._catalogue_is_away = told, True
+            self._until = time.monotonic() + AWAY_S
+
+    def catalogue_answered(self) -> None:
+        with self._lock:
+            if self._catalogue_is_away:
+                self.waiting, self._catalogue_is_away = None, False
 
     def written(self) -> None:
         """A content was written, so the disk is well; that does not mend a model that broke after it."""
@@ -106,6 +123,10 @@ class Trouble:
         self._broken = False
         self._until = 0.0
 
+    @property
+    def broken(self) -> bool:
+        return self._broken
+
     def stands(self) -> bool:
         return self._broken or time.monotonic() < self._until
 
@@ -115,7 +136,7 @@ class Workshop:
     """The tools of all roles."""
 
     catalogue: Catalogue
-    models: Models
+    models: ModelSource
     sandbox: Sandbox
     thumbnails: Thumbnails
     turns: Turns
@@ -128,3 +149,9 @@ class Workshop:
     trouble: Trouble = field(default_factory=Trouble)
     tally: Tally = field(default_factory=Tally)
     pace: Pace = field(default_factory=Pace)
+    leases: Leases | None = None
+    """Where others index this library too: what this program has claimed of it."""
+
+    @property
+    def worker_id(self) -> int | None:
+        return self.leases.worker_id if self.leases is not None else None

@@ -10,12 +10,12 @@ import logging
 import queue
 from dataclasses import replace
 
-from indexer.catalogue import NewChunk
+from indexer.catalogue import LeaseLost, NewChunk
 from indexer.pipeline.agenda import Agenda
 from indexer.pipeline.jobs import Job
 from indexer.pipeline.words import TEXTLESS
 from indexer.pipeline.workshop import Workshop
-from indexer.records import Kind
+from indexer.records import CatalogueAway, Kind
 
 log = logging.getLogger(__name__)
 
@@ -33,21 +33,31 @@ class Writer:
         """`recipe`: how videos are cut. `ocr`: off, auto or all."""
         self._shop, self._agenda, self._finished = shop, agenda, finished
         self._recipe, self._ocr = recipe, ocr
+        self._unwritten: Job | None = None  # the catalogue's server went away under it
 
     def step(self) -> None:
         """Write one job; None in the queue is the end of the program."""
         try:
-            job = self._finished.get(timeout=0.5)
+            job = self._unwritten or self._finished.get(timeout=0.5)
         except queue.Empty:
             return
         if job is None:
             return
+        self._unwritten = None
+        done = False
         try:
             if not job.dropped:
                 self._write(job)
                 self._shop.trouble.written()
+                done = True
+        except CatalogueAway:
+            self._unwritten = job
+            raise
+        except LeaseLost as lost:
+            log.info("%s: %s", job.path, lost)
         finally:
-            self._agenda.release(job.work)
+            if self._unwritten is None:
+                self._agenda.release(job.work, done=done)
         if job.dropped or job.pieces is not None or self._ocr != "off" or self._agenda.may_promote():
             self._shop.bell.ring()  # it may be work again: for another model, or for who reads words
 
@@ -64,7 +74,7 @@ class Writer:
         self._shop.written()
 
     def _fail(self, job: Job, reason: str) -> None:
-        self._shop.catalogue.fail(job.work.hash, reason)
+        self._shop.catalogue.fail(job.work.hash, reason, worker=self._shop.worker_id)
         self._shop.thumbnails.remove(job.work.hash)
         self._shop.tally.failed += len(job.work.files)
         log.info("%s: %s", job.path, reason)
@@ -77,7 +87,13 @@ class Writer:
         ]
         ocr = "pending" if self._may_hold_words(job.work.kind, chunks) else "none"
         made = self._shop.catalogue.write(
-            job.work.hash, job.facts, chunks, job.model.id, recipe=self._recipe, ocr=ocr
+            job.work.hash,
+            job.facts,
+            chunks,
+            job.model.id,
+            recipe=self._recipe,
+            ocr=ocr,
+            worker=self._shop.worker_id,
         )
         self._agenda.written_under(job.model.id)
         self._shop.tally.reused += sum(c.same_as is not None for c in chunks)
@@ -91,7 +107,13 @@ class Writer:
                 vectors[p.ordinal] = vectors[p.same_as]
         known = {p.ordinal: p.chunk_id for p in pieces}
         catalogue = self._shop.catalogue
-        catalogue.add_embeddings(job.model.id, [known[o] for o in vectors], list(vectors.values()))
+        worker = self._shop.worker_id
+        catalogue.add_embeddings(
+            job.model.id,
+            [known[o] for o in vectors],
+            list(vectors.values()),
+            claimed=None if worker is None else (job.work.hash, worker),
+        )
         if len(vectors) < len(pieces):
             catalogue.set_pending([job.work.hash])  # it cannot be read as it was: read it anew
         return len(vectors)

@@ -1,0 +1,268 @@
+"""A worker: a program that indexes another machine's library, as one of any number.
+
+Built around the catalogue on a server that all share: contents are claimed there by lease, read
+where this machine sees them (`mounts.py`), embedded, and written back in one transaction. It takes
+from the catalogue how videos are cut and which model embeds, and refuses to work with another. It
+scans and hashes nothing: the one program that watches the folders does. It knows nothing of
+searching.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from indexer.catalogue import OCR, RECIPE, Catalogue, ModelRow
+from indexer.dialects import place
+from indexer.leases import LEASE_S, Leases
+from indexer.models import Loader, load_checked, recognise
+from indexer.mounts import Mounts
+from indexer.pipeline import Pipeline, cut_by, line_of
+from indexer.pipeline.jobs import Tally
+from indexer.records import CatalogueAway, LibraryError
+from indexer.thumbnails import Thumbnails
+from indexer.turns import SharedEmbedder, Turns
+from model.embedder import ModelError
+
+if TYPE_CHECKING:
+    from model.remote import RemoteEmbedder
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 0.25
+TELL_S = 10.0
+BEGIN_S = 2.0
+"""Between looks whether the library has been indexed at all yet."""
+
+
+class OneModel:
+    """The one model that this worker has, and the rows of the catalogue that it stands behind."""
+
+    def __init__(self, catalogue: Catalogue, embedder: SharedEmbedder, shown: str) -> None:
+        self._catalogue, self._embedder, self._shown = catalogue, embedder, shown
+        self.id = embedder.id
+
+    def does(self, row: ModelRow) -> bool:
+        return row.name == self.id
+
+    def answering(self) -> tuple[ModelRow, SharedEmbedder]:
+        return self._row("answering"), self._embedder
+
+    def for_new(self) -> tuple[ModelRow, SharedEmbedder]:
+        return self.answering()
+
+    def building(self) -> tuple[ModelRow, SharedEmbedder] | None:
+        found = self._find("building")
+        return None if found is None else (found, self._embedder)
+
+    def check(self) -> None:
+        """Raise LibraryError when the library has no use for this model."""
+        rows = [r for r in self._catalogue.models() if r.state in ("answering", "building")]
+        if rows and not any(self.does(r) for r in rows):
+            wanted = " and ".join(r.name for r in rows)
+            raise LibraryError(
+                f"This worker embeds with {self.id}, the library at {self._shown} with {wanted}; vectors of "
+                "two models never mix. Name that one by --model, or update the older installation."
+            )
+
+    def _find(self, state: str) -> ModelRow | None:
+        return next((r for r in self._catalogue.models() if r.state == state and self.does(r)), None)
+
+    def _row(self, state: str) -> ModelRow:
+        found = self._find(state)
+        if found is None:
+            self.check()
+            raise ModelError(f"{self.id} does not answer in the library at {self._shown} any more")
+        return found
+
+
+class Worker:
+    def __init__(
+        self,
+        data_dir: Path,
+        catalogue: str | None,
+        *,
+        model: dict[str, Any] | None = None,
+        maps: Sequence[str] = (),
+        name: str | None = None,
+        threads: int | None = None,
+        nice: bool = True,
+        lease_s: float = LEASE_S,
+        token: str | None = None,
+        loader: Loader = load_checked,
+    ) -> None:
+        """`catalogue`: the address of a PostgreSQL database. `model`: name and options of `model.load`; None:
+        what the library was indexed with. `maps`: as `Mounts` takes them. `name`: what `status` calls it,
+        one for each worker; a worker that starts again under its name goes on with what it had. `data_dir`
+        holds thumbnails and the log. `token`: for a model on another machine. Raises
+        `LibraryError` in one sentence.
+        """
+        where = place(catalogue) if catalogue else None
+        if where is None or isinstance(where, Path):
+            raise LibraryError(
+                "A worker needs a catalogue that machines can share: "
+                "--catalogue postgresql+psycopg://USER@HOST/DATABASE (docs/scale.md)."
+            )
+        self._mounts = Mounts(maps)
+        self._shown = where.render_as_string()
+        self._catalogue = Catalogue(where, read_only=True)  # it never brings a library up to date
+        self._schema = self._schema_now()
+        self._model = model
+        self._loader = partial(loader, token=token) if token else loader
+        self.name = name or f"{socket.gethostname()}-{os.getpid()}"
+        self._threads, self._nice, self._lease_s = threads or 2, nice, lease_s
+        self._thumbnails = Thumbnails(data_dir / "thumbnails")
+        self._turns = Turns()
+        self._pipeline: Pipeline | None = None
+        self._leases: Leases | None = None
+        self.tally = Tally()
+
+    def run(
+        self,
+        stop: threading.Event,
+        told: Callable[[str], None] = lambda line: None,
+        *,
+        once: bool = False,
+    ) -> Tally:
+        """Work until `stop`; `once`: until there is nothing left to claim. `told` is called with `line` when
+        it begins or waits, and now and then meanwhile. Raises `LibraryError` when this worker may not work
+        here: another schema or model."""
+        from data.media.sandbox import Sandbox
+
+        self._mounts.check([r.path for r in self._catalogue.roots() if r.state != "left_out"])
+        if not self._wait_for_library(stop, told):
+            return self.tally
+        models = self._load()
+        models.check()
+        with Sandbox(workers=self._threads, nice=self._nice) as sandbox:
+            while not stop.is_set():
+                recipe, ocr = self._asked()
+                window_s, overlap_s = cut_by(recipe)
+                self._leases = Leases(
+                    self._catalogue,
+                    self.name,
+                    lambda: models.id,
+                    mounts=self._mounts,
+                    lease_s=self._lease_s,
+                    told=lambda: line_of(self._pipeline) if self._pipeline is not None else "",
+                    check=lambda: self._check(models),
+                )
+                self._pipeline = Pipeline(
+                    self._catalogue,
+                    models,
+                    sandbox,
+                    self._thumbnails,
+                    self._turns,
+                    workers=self._threads,
+                    nice=self._nice,
+                    window_s=window_s,
+                    overlap_s=overlap_s,
+                    ocr=ocr,
+                    leases=self._leases,
+                    mounts=self._mounts,
+                )
+                if self._one_session((recipe, ocr), stop, told, once):
+                    break
+        return self.tally
+
+    def close(self) -> None:
+        self._catalogue.close()
+
+    def line(self) -> str:
+        """What it does now, or why it does not."""
+        if self._pipeline is None or self._leases is None:
+            return ""
+        lacks = "".join(f"; {root} cannot be seen here" for root in self._leases.lacks)
+        done = self._pipeline.tally.contents
+        return f"{line_of(self._pipeline)}; {done:,} done{lacks}"
+
+    # -- one session: one way of cutting ---------------------------------------------------
+
+    def _one_session(
+        self, asked: tuple[str, str], stop: threading.Event, told: Callable[[str], None], once: bool
+    ) -> bool:
+        """True at the end; False when the library is cut otherwise now."""
+        pipeline, leases = self._pipeline, self._leases
+        assert pipeline is not None and leases is not None
+        before: object = None
+        line = ""
+        last = 0.0
+        pipeline.start()
+        try:
+            looked = 0
+            while not stop.wait(LOOK_S):
+                if leases.refused is not None:
+                    raise leases.refused
+                if pipeline.broken:
+                    raise LibraryError(pipeline.trouble or "The model is broken.")
+                state = (pipeline.waiting, pipeline.trouble, leases.lacks)
+                if state != before or (time.monotonic() - last > TELL_S and self.line() != line):
+                    before, last, line = state, time.monotonic(), self.line()
+                    told(line)
+                looked += 1
+                try:
+                    if once and pipeline.idle():
+                        return True
+                    if looked % 20 == 0 and self._asked() != asked:
+                        return False
+                except CatalogueAway as error:
+                    pipeline.catalogue_is_away(str(error))
+            return True
+        finally:
+            pipeline.stop()
+            for field, value in vars(pipeline.tally).items():
+                setattr(self.tally, field, getattr(self.tally, field) + value)
+
+    # -- what the library asks for ---------------------------------------------------------
+
+    def _wait_for_library(self, stop: threading.Event, told: Callable[[str], None]) -> bool:
+        waits = False
+        while not stop.is_set():
+            if self._catalogue.setting(RECIPE) and self._catalogue.answering():
+                return True
+            if not waits:
+                waits = True
+                told(
+                    f"The library at {self._shown} has not been indexed yet; waiting for "
+                    "the program that watches it."
+                )
+            stop.wait(BEGIN_S)
+        return False
+
+    def _asked(self) -> tuple[str, str]:
+        return self._catalogue.setting(RECIPE) or "w30 o0", self._catalogue.setting(OCR) or "auto"
+
+    def _load(self) -> OneModel:
+        row = self._catalogue.answering()
+        assert row is not None, "it was waited for"
+        options = dict(self._model) if self._model is not None else json.loads(row.source)
+        try:
+            embedder = self._loader(options.pop("name"), **options)
+            if hasattr(embedder, "canary"):  # a server's
+                recognise(cast("RemoteEmbedder", embedder), self._catalogue, read_only=True)
+        except ModelError as error:
+            raise LibraryError(
+                f"The model of the library at {self._shown} cannot be used here: {error}"
+            ) from error
+        return OneModel(self._catalogue, SharedEmbedder(embedder, self._turns), self._shown)
+
+    def _check(self, models: OneModel) -> None:
+        schema = self._schema_now()
+        if schema != self._schema:
+            raise LibraryError(
+                f"The library at {self._shown} was brought to schema {schema} while this worker knows "
+                f"{self._schema}: update Sightline on {socket.gethostname()}."
+            )
+        models.check()
+
+    def _schema_now(self) -> int:
+        with self._catalogue.reader() as c:
+            return int(c.exec_driver_sql("SELECT version FROM schema_version").scalar_one())
