@@ -19,7 +19,7 @@ AHEAD: dict[Kind, int] = {"image": 8, "pdf": 2, "video": 1}
 """Contents a claim. A claim is one statement of some milliseconds; at eight photos it costs a photo less than
 one, which is little beside decoding it."""
 
-HELD_S, HELD_LEAST, HELD_MOST = 2.0, 16, 512
+HELD_S, HELD_LEAST, HELD_MOST = 1.0, 8, 512
 """So much work is claimed at once, in seconds at the present pace, and in contents."""
 
 LOOKED_S = 10.0

@@ -2,12 +2,13 @@
 `python -m tests.indexer.working worker|watcher ADDRESS DATA_DIR OPTIONS-AS-JSON`.
 
 Prints `begun` when the work begins. `slow_s`: the model takes so much longer a chunk; `stub_s`: only that.
-`off_s`: the machine's clock is so far off.
+`off_s`: the machine's clock is so far off. `core`: the one processor core that it has.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -98,6 +99,8 @@ class Program:
 def main(role: str, address: str, data_dir: str, told: str) -> None:
     options: dict[str, Any] = json.loads(told)
     slow_s, stub_s, off_s = (options.pop(name, 0.0) for name in ("slow_s", "stub_s", "off_s"))
+    if "core" in options:  # before any thread or child is started: they inherit it
+        os.sched_setaffinity(0, {options.pop("core")})
     if off_s:
         real_time = time.time
         time.time = lambda: real_time() + off_s
