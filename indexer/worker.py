@@ -27,6 +27,7 @@ from indexer.models import Loader, load_checked, recognise
 from indexer.mounts import Mounts
 from indexer.pipeline import Pipeline, cut_by, line_of
 from indexer.pipeline.jobs import Tally
+from indexer.pipeline.workshop import AWAY_S
 from indexer.records import CatalogueAway, LibraryError
 from indexer.thumbnails import Thumbnails
 from indexer.turns import SharedEmbedder, Turns
@@ -135,6 +136,15 @@ class Worker:
         """Work until `stop`; `once`: until there is nothing left to claim. `told` is called with `line` when
         it begins or waits, and now and then meanwhile. Raises `LibraryError` when this worker may not work
         here: another schema or model."""
+        while True:
+            try:
+                return self._work(stop, told, once)
+            except CatalogueAway as error:  # while it began; once it is at work, the pipeline waits
+                told(f"{error} It waits and goes on by itself.")
+                if stop.wait(AWAY_S):
+                    return self.tally
+
+    def _work(self, stop: threading.Event, told: Callable[[str], None], once: bool) -> Tally:
         from data.media.sandbox import Sandbox
 
         self._mounts.check([r.path for r in self._catalogue.roots() if r.state != "left_out"])
