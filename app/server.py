@@ -220,7 +220,9 @@ class AddressInUse(LibraryError):
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens. Raises AddressInUse when the port is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol by its name: asyncio sends at once (TCP_NODELAY) only where it reads it, and every answer
+    # of two packets else waits 40 ms for an acknowledgement.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     if os.name != "nt":
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
