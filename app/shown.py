@@ -57,11 +57,9 @@ class Shown:
         return self._narrowed(asks, self._library.search(self._within(asks, query), k=k, offset=offset))
 
     def similar(self, chunk_id: int, k: int = 10, offset: int = 0) -> Answer:
-        asks = self._whose()
-        if not asks.roots:
+        if not self._whose().roots:
             return self._library.similar(chunk_id, k=k, offset=offset)
-        query = self._within(asks, Query((Part(chunk_id=chunk_id),)))
-        return self._narrowed(asks, self._library.search(query, k=k, offset=offset))
+        return self.search(Query((Part(chunk_id=chunk_id),)), k, offset)
 
     def moments(self, query: Query, k: int = 5) -> Any:
         asks = self._whose()
@@ -135,6 +133,7 @@ class Shown:
             roots=asks.roots,
             reading=tuple(path for path in whole.reading if asks.sees(path)),
             notices=(),
+            workers=(),
         )
 
     def failures(self) -> list[Failure]:

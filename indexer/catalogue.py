@@ -87,12 +87,7 @@ class Catalogue(Claims):
     @contextmanager
     def writer(self) -> Iterator[sa.Connection]:
         """One transaction: all of it, or none of it when the block raises."""
-        with (
-            explained(self.dialect),
-            self._write_lock,
-            self.engine.connect().execution_options(**self.dialect.writing) as connection,
-            connection.begin(),
-        ):
+        with self.claiming() as connection:
             self.dialect.begin_write(connection)
             yield connection
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from fastapi.testclient import TestClient
 from app.server import create_app
 from app.tokens import Tokens, Visitor
 from indexer.library import Library
-from indexer.records import LibraryError
+from indexer.records import LibraryError, WorkerStatus
 from tests.app.serving import Server
 from tests.media import draw_image, draw_pdf, draw_video
 
@@ -118,6 +119,17 @@ def test_moments_stay_in_their_folders(people: dict[str, TestClient]) -> None:
     found = {name: people[name].get("/api/moments", params={"q": "kite film"}).json() for name in people}
     assert found["ann"]["moments"] == []
     assert found["kim"]["moments"] and found["ben"]["moments"]
+
+
+def test_which_worker_lacks_which_folder_is_for_who_sees_them_all(
+    people: dict[str, TestClient], library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lacks = (library.status().roots[1],)
+    worker = WorkerStatus("attic", "attic", "1.0", "lite", "ready", silent_s=1.0, holds=0, lacks=lacks)
+    whole = replace(library.status(), workers=(worker,))
+    monkeypatch.setattr(library, "status", lambda: whole)
+    assert people["kim"].get("/api/status").json()["workers"]
+    assert people["ann"].get("/api/status").json()["workers"] == []
 
 
 def test_the_status_and_the_failures_are_of_the_token_s_folders(people: dict[str, TestClient]) -> None:
