@@ -20,7 +20,7 @@ import numpy as np
 
 from indexer.connections import Reading
 from indexer.expressions import Expression, Phrase, is_unspaced, phrase, tokenised
-from indexer.tokens import stemmed
+from indexer.tokenisers import stemmed
 
 SOME, ALL, EXACT = 1, 2, 3
 """Tiers of a match: some of the words; all of them; the query as it stands (or all of a short text)."""

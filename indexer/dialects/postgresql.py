@@ -23,7 +23,7 @@ from indexer.dialects.postgresql_text import adapt, tsvector
 from indexer.expressions import unspaced_only
 from indexer.records import CatalogueAway, LibraryError
 from indexer.schema import BUSY_S, migrations, stored_name
-from indexer.tokens import tokenisers
+from indexer.tokenisers import tokenisers
 
 if TYPE_CHECKING:
     import psycopg

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from indexer.dialects.postgresql_text import MOST_POSITIONS, terms_of, tsquery
 from indexer.expressions import Expression, Phrase
 from indexer.spelling import closest, sharing
-from indexer.tokens import tokenisers
+from indexer.tokenisers import tokenisers
 
 if TYPE_CHECKING:
     import psycopg

@@ -16,7 +16,7 @@ from typing import Any
 
 from indexer.expressions import Expression, Phrase
 from indexer.schema import RawName
-from indexer.tokens import tokenisers
+from indexer.tokenisers import tokenisers
 
 ESCAPES = 0x10FF00
 """Byte b of a name is the private character ESCAPES + b, b from 128 to 255."""
