@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import select
 import shutil
 import signal
 import subprocess
@@ -318,17 +319,29 @@ def test_a_progress_line_tells_the_person_all_of_it(
     assert any(told.fullmatch(line) for line in capfd.readouterr().err.splitlines())
 
 
-def test_on_a_terminal_the_progress_is_one_bar_that_moves(tmp_path: Path) -> None:
+def test_on_a_terminal_the_progress_is_one_bar_that_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     main_end, terminal = os.openpty()
     with os.fdopen(terminal, "w") as stream:
         log = RunLog(tmp_path, 4, 0, stream)
         for step in (1, 2):
             log.write(step, {"loss": 2.5, "accuracy": 0.25, "samples_per_s": 8.0, "memory_gb": 1.5})
-        shown = os.read(main_end, 10_000).decode()
         log.close()
+        shown = read_line(main_end)
     os.close(main_end)
     assert "\n" not in shown and shown.count("\r\x1b[K") == 2
     assert "█" * 10 + "·" * 10 + " step 2/4  loss 2.5000  accuracy 25.0%" in shown
+
+
+def read_line(terminal: int) -> str:
+    """A pseudo-terminal's first line. One read gives what has come through, not all that was written."""
+    shown = b""
+    while not shown.endswith(b"\r\n"):
+        assert select.select([terminal], [], [], 60)[0], f"the line never ended: {shown!r}"
+        shown += os.read(terminal, 10_000)
+    return shown.decode().removesuffix("\r\n")
 
 
 def test_the_learning_rate_rises_for_the_warm_up_and_falls_to_zero(config: Configure, tmp_path: Path) -> None:
