@@ -17,6 +17,10 @@ setup: $(VENV)/.setup
 $(VENV)/.setup: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing Sightline into $(VENV) (a few minutes the first time) ..."
 	$(PIP) install --no-compile -c constraints.txt -e ".[$(EXTRAS)]"
+	@# 80 MB that nothing runs here: Gradio's renderer for Node and its video editor, pandas' own tests, and
+	@# without an extra, a faster way down from the hub and what builds packages (pip fetches its own).
+	cd $(VENV)/lib/python3.*/site-packages && rm -rf gradio/templates/node gradio/templates/frontend/static/ffmpeg pandas/tests
+	$(if $(filter-out cpu,$(EXTRAS)),,$(PIP) uninstall -y hf-xet setuptools)
 	$(BIN)/python -m model.lite_weights
 	@touch $@
 
