@@ -25,6 +25,8 @@ export class Page {
     this.state = read();
     /** @type {Status | null} */
     this.status = null;
+    /** Kept once the first status has come. @type {Promise<void>} */
+    this.known = new Promise((done) => (this.has_come = done));
     this.scroller = document.scrollingElement ?? document.documentElement;
     this.root = host.attachShadow({ mode: "open" });
     const style = h("link", { rel: "stylesheet", href: "/ui/sightline.css" });
@@ -104,6 +106,7 @@ export class Page {
   know(status) {
     const before = this.status;
     this.status = status;
+    this.has_come();
     this.library.know();
     this.results.know(before);
   }

@@ -36,6 +36,48 @@ function nodeOrText(child) {
   return child instanceof Node ? child : String(child);
 }
 
+/**
+ * Make the children of one element those of another, keeping every node that can be kept: so focus, an open menu and
+ * a click under way survive. Listeners of the kept nodes stay as they were: hang them above.
+ * @param {Element} old
+ * @param {Element} fresh is used up
+ */
+export function morph(old, fresh) {
+  const wanted = [...fresh.childNodes];
+  wanted.forEach((node, n) => {
+    const kept = old.childNodes[n];
+    if (!kept) old.append(node);
+    else if (kept.isEqualNode(node)) alike(kept, node);
+    else if (kept instanceof Element && node instanceof Element && kept.nodeName === node.nodeName && kept.getAttribute("data-key") === node.getAttribute("data-key")) {
+      for (const { name } of [...kept.attributes]) if (!node.hasAttribute(name) && name !== "open") kept.removeAttribute(name);
+      for (const { name, value } of node.attributes) kept.setAttribute(name, value);
+      alike(kept, node);
+      morph(kept, node);
+    } else kept.replaceWith(node);
+  });
+  while (old.childNodes.length > wanted.length) old.lastChild?.remove();
+}
+
+/** What a field holds is no attribute. @param {Node} kept @param {Node} node */
+function alike(kept, node) {
+  if (kept instanceof HTMLInputElement && node instanceof HTMLInputElement && kept.value !== node.value) kept.value = node.value;
+}
+
+/**
+ * Make these the children of a list, in this order, moving as few as possible.
+ * @param {Element} list
+ * @param {Element[]} items
+ */
+export function arrange(list, items) {
+  const wanted = new Set(items);
+  for (const child of [...list.children]) if (!wanted.has(child)) child.remove();
+  let at = list.firstElementChild;
+  for (const item of items) {
+    if (item === at) at = at.nextElementSibling;
+    else list.insertBefore(item, at);
+  }
+}
+
 const PATHS = {
   search: "M10.5 4a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13ZM15.5 15.5 20 20",
   close: "M6 6l12 12M18 6 6 18",

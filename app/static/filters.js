@@ -1,7 +1,8 @@
 // The row of filters: kind, folder, date, length, label, each with the counts of the answer, and the order.
-// Built around plain buttons and menus (details/summary); knows the facets only as they come in the answer.
+// Built around plain buttons and menus (details/summary), drawn anew into the ones that are there, so that an answer
+// that comes in while one clicks takes nothing away. Knows the facets only as they come in the answer.
 
-import { h, icon } from "./dom.js";
+import { h, icon, morph } from "./dom.js";
 import { count, nearFolder } from "./format.js";
 import { asks, filtered } from "./state.js";
 
@@ -17,7 +18,17 @@ export class Filters {
     this.page = page;
     /** @type {Record<string, Record<string, number>>} */
     this.facets = {};
+    /** What a click on each button does, by its data-key. @type {Map<string, () => void>} */
+    this.acts = new Map();
     this.element = h("div", { class: "filters", role: "group", "aria-label": "Filters" });
+    this.element.addEventListener("click", (event) => {
+      const button = /** @type {HTMLElement} */ (event.target).closest("button");
+      this.acts.get(button?.dataset.key ?? "")?.();
+    });
+    this.element.addEventListener("change", (event) => {
+      const field = /** @type {HTMLInputElement} */ (event.target);
+      this.set({ [field.name]: field.value });
+    });
     document.addEventListener("click", (event) => this.shut(event));
     this.element.addEventListener("keydown", (event) => {
       const open = event.key === "Escape" && this.element.querySelector("details[open]");
@@ -36,16 +47,26 @@ export class Filters {
 
   show() {
     const { state, status } = this.page;
-    const open = /** @type {HTMLElement | null} */ (this.element.querySelector("details[open]"))?.dataset.name;
     const held = /** @type {HTMLElement | null} */ (this.page.root?.activeElement)?.dataset?.key;
+    this.acts.clear();
     const kinds = /** @type {const} */ (["image", "video", "pdf"]).map((kind) => this.kind(kind));
     this.element.hidden = !asks(state) && !filtered(state) && !(status && status.files > 1);
-    const menus = [this.folders(), this.dates(), this.lengths(), this.labels()];
-    for (const menu of menus) if (menu && menu.dataset.name === open) menu.open = true;
-    this.element.replaceChildren(
-      ...kinds, ...menus.filter((menu) => menu !== null), this.inside() ?? "", this.order() ?? "",
-      filtered(state) ? h("button", { type: "button", class: "plain reset", "data-key": "reset", onclick: () => this.set({ kinds: [], under: "", after: "", before: "", min_s: "", max_s: "", file_id: "", labels: [] }) }, "Clear filters") : "");
-    if (held) /** @type {HTMLElement | null} */ (this.element.querySelector(`[data-key="${CSS.escape(held)}"]`))?.focus();
+    morph(this.element, h("div", {},
+      kinds, this.folders(), this.dates(), this.lengths(), this.labels(), this.inside(), this.order(),
+      filtered(state) && this.button("reset", { class: "plain reset" }, () => this.set({ kinds: [], under: "", after: "", before: "", min_s: "", max_s: "", file_id: "", labels: [] }), "Clear filters")));
+    const lost = held && /** @type {HTMLElement | null} */ (this.element.querySelector(`[data-key="${CSS.escape(held)}"]`));
+    if (lost && lost !== this.page.root.activeElement) lost.focus();
+  }
+
+  /**
+   * @param {string} key
+   * @param {Record<string, any>} props
+   * @param {() => void} act
+   * @param {...import("./dom.js").Child} children
+   */
+  button(key, props, act, ...children) {
+    this.acts.set(key, act);
+    return h("button", { type: "button", "data-key": key, ...props }, ...children);
   }
 
   /** @param {Partial<State>} change */
@@ -59,10 +80,9 @@ export class Filters {
     const on = kinds.includes(kind);
     const n = this.facets.kind?.[kind];
     const name = { image: "Images", video: "Videos", pdf: "PDFs" }[kind];
-    return h("button", {
-      type: "button", class: "filter", "aria-pressed": String(on), "data-key": kind,
-      onclick: () => this.set({ kinds: on ? kinds.filter((k) => k !== kind) : [...kinds, kind] }),
-    }, icon(kind), name, n === undefined ? null : h("span", { class: "n" }, count(n)));
+    const act = () => this.set({ kinds: on ? kinds.filter((k) => k !== kind) : [...kinds, kind] });
+    return this.button(kind, { class: "filter", "aria-pressed": String(on) }, act,
+      icon(kind), name, n === undefined ? null : h("span", { class: "n" }, count(n)));
   }
 
   /**
@@ -74,14 +94,16 @@ export class Filters {
    * @param {HTMLElement[]} more
    */
   menu(name, picture, chosen, choices, more = []) {
-    return h("details", { class: chosen ? "menu chosen" : "menu", "data-name": name },
+    const choose = (/** @type {Partial<State>} */ change) => () => {
+      this.element.querySelector("details[open]")?.removeAttribute("open");
+      this.set(change);
+    };
+    return h("details", { class: chosen ? "menu chosen" : "menu", "data-key": `menu ${name}` },
       h("summary", { class: "filter", "data-key": name }, icon(picture), h("bdi", {}, chosen || name)),
       h("div", { class: "sheet" },
         choices.map(({ label, n, on, title, change }) =>
-          h("button", {
-            type: "button", "aria-pressed": String(on), title, "data-key": name + label,
-            onclick: (/** @type {Event} */ e) => { this.element.querySelector("details[open]")?.removeAttribute("open"); this.set(change); },
-          }, h("bdi", {}, label), n === undefined ? null : h("span", { class: "n" }, count(n)))),
+          this.button(`${name} ${title || label}`, { "aria-pressed": String(on), title }, choose(change),
+            h("bdi", {}, label), n === undefined ? null : h("span", { class: "n" }, count(n)))),
         more));
   }
 
@@ -107,7 +129,7 @@ export class Filters {
     const on = choices.find((choice) => choice.on);
     const chosen = on?.label ?? (after || before ? `${after || "…"} – ${before || "…"}` : "");
     const field = (/** @type {"after" | "before"} */ name, /** @type {string} */ label) =>
-      h("label", { class: "date" }, label, h("input", { type: "date", value: this.page.state[name], onchange: (/** @type {any} */ e) => this.set({ [name]: e.target.value }) }));
+      h("label", { class: "date" }, label, h("input", { type: "date", name, value: this.page.state[name] }));
     return this.menu("Date", "date", chosen, choices, [field("after", "From"), field("before", "Before")]);
   }
 
@@ -140,7 +162,7 @@ export class Filters {
     const { file_id } = this.page.state;
     if (!file_id) return null;
     const name = this.page.results.titleOf(Number(file_id)) ?? "one file";
-    return h("button", { type: "button", class: "filter", "aria-pressed": "true", "data-key": "inside", onclick: () => this.set({ file_id: "" }), title: "Search everywhere again" },
+    return this.button("inside", { class: "filter", "aria-pressed": "true", title: "Search everywhere again" }, () => this.set({ file_id: "" }),
       icon("inside"), "in ", h("bdi", {}, name), icon("close"));
   }
 
@@ -148,7 +170,7 @@ export class Filters {
     const { sort } = this.page.state;
     if (!asks(this.page.state)) return null;
     const next = sort === "date" ? "relevance" : "date";
-    return h("button", { type: "button", class: "filter order", "data-key": "order", onclick: () => this.set({ sort: next }), title: `Sort by ${next}` },
+    return this.button("order", { class: "filter order", title: `Sort by ${next}` }, () => this.set({ sort: next }),
       icon("sort"), sort === "date" ? "Newest first" : "Best first", h("span", { class: "unseen" }, `, sort by ${next} instead`));
   }
 

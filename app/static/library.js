@@ -2,7 +2,7 @@
 // could not be read and why, the model in use and what another would cost, the disk used.
 
 import * as api from "./api.js";
-import { h, icon } from "./dom.js";
+import { h, icon, morph } from "./dom.js";
 import { bytes, count, counted, day, folder, lasting } from "./format.js";
 
 export class Library {
@@ -13,6 +13,7 @@ export class Library {
     this.roots = "";
     this.models_known = false;
     this.typed = 0;
+    this.agreeing = false;
     this.folders = h("ul", { class: "roots", role: "list" });
     this.options = h("ul", { class: "options", role: "listbox", id: "folder-options", hidden: true, "aria-label": "Folders" });
     this.path = h("input", {
@@ -66,7 +67,7 @@ export class Library {
       ["Images", count(status.images)], ["Videos", count(status.videos)], ["PDFs", count(status.pdfs)],
       ["Searchable pieces", count(status.chunks)], ["On disk", bytes(status.bytes)],
     ]);
-    this.counts.replaceChildren(...numbers.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+    morph(this.counts, h("dl", {}, numbers.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))));
     this.draw_now(status);
     this.draw_clicks(status);
     if (this.failed !== status.failed) this.draw_faults(status.failed);
@@ -92,26 +93,28 @@ export class Library {
       lines.unshift(h("p", { class: "reading" }, h("strong", {}, rest)),
         h("p", { class: "quiet reading-now" }, status.reading.length ? "Now: " : "", ...status.reading.slice(0, 3).flatMap((path, n) => [n ? ", " : "", h("bdi", { title: path }, path.split(/[\\/]/).pop() ?? path)])));
     } else if (status.files) lines.unshift(h("p", { class: "quiet" }, "Everything is read. New and changed files are taken in as they come."));
-    this.now.replaceChildren(...lines);
+    morph(this.now, h("div", {}, lines)); // only what has changed, as a screen reader reads it out
   }
 
   /** @param {{clicks: number, keeps_clicks: boolean}} status */
   draw_clicks({ clicks, keeps_clicks }) {
-    this.agreed.checked = keeps_clicks;
+    if (!this.agreeing) this.agreed.checked = keeps_clicks;
     const words = clicks ? `${counted(clicks, "click")} kept. ` : "";
     if (this.kept.firstChild?.textContent === words) return;
     this.kept.replaceChildren(words, clicks ? h("button", { type: "button", class: "secondary", onclick: () => this.delete_clicks() }, "Delete them") : "");
   }
 
   async agree() {
+    const wanted = this.agreed.checked;
+    this.agreeing = true; // a status from before says what was
     try {
-      const now = await api.keepClicks(this.agreed.checked);
-      if (this.page.status) Object.assign(this.page.status, now);
-      this.draw_clicks(now);
+      await api.keepClicks(wanted);
     } catch (error) {
-      this.agreed.checked = !this.agreed.checked;
+      this.agreed.checked = !wanted;
       this.page.sorry(error);
     }
+    await this.page.progress.ask();
+    this.agreeing = false;
   }
 
   async delete_clicks() {

@@ -13,6 +13,7 @@ export class Progress {
   constructor(page) {
     this.page = page;
     this.timer = 0;
+    this.asked = 0;
     this.boot = "";
     this.lost = false;
     this.goal = 0;
@@ -34,8 +35,10 @@ export class Progress {
   async ask() {
     clearTimeout(this.timer);
     let pause = AWAY;
+    const asked = ++this.asked;
     try {
       const status = await api.status();
+      if (asked !== this.asked) return; // asked again since: this one is of before
       pause = status.pending || !status.gradio ? BUSY : IDLE;
       this.take(status);
     } catch (error) {

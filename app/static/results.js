@@ -2,7 +2,7 @@
 // their best one, draws the line below which hits are less likely, and fetches more as one scrolls.
 
 import * as api from "./api.js";
-import { h, icon } from "./dom.js";
+import { arrange, h, icon } from "./dom.js";
 import { count, counted } from "./format.js";
 import { card } from "./grid.js";
 import { asks, fields, filtered, wants } from "./state.js";
@@ -26,6 +26,8 @@ export class Results {
     this.last = "";
     this.grown = -GROWS;
     this.stale = false;
+    /** A sentence stands in place of results. */
+    this.said = false;
     /** @type {AbortController | null} */
     this.flight = null;
     /** Files whose further moments are shown. @type {Set<number>} */
@@ -34,6 +36,8 @@ export class Results {
     this.cards = new Map();
     this.summary = h("p", { class: "summary", role: "status" });
     this.list = h("ul", { class: "grid", role: "list", "aria-label": "Results" });
+    this.divider = h("li", { class: "divider" });
+    this.fillers = [0, 1].map(() => h("li", { class: "filler", "aria-hidden": "true" }));
     this.end = h("div", { class: "end" });
     this.more_button = h("button", { type: "button", class: "secondary", hidden: true, onclick: () => this.more() }, "Show more");
     this.element = h("div", { class: "results" }, this.summary, this.list, this.end, this.more_button);
@@ -93,6 +97,7 @@ export class Results {
   /** @param {Answer} answer @param {boolean} again the same question as the last one */
   take(answer, again) {
     if (!again) this.cards.clear();
+    this.said = false;
     this.hits = answer.hits;
     this.total = answer.total;
     this.page.filters.know(answer.facets ?? {});
@@ -120,6 +125,7 @@ export class Results {
     this.element.classList.add("blank");
     this.summary.classList.remove("wrong");
     this.summary.textContent = sentence;
+    this.said = true;
   }
 
   async more() {
@@ -171,14 +177,17 @@ export class Results {
     for (const [first, ...rest] of this.folded()) {
       if (!divided && !first.relevant) {
         divided = true;
-        items.push(h("li", { class: "filler", "aria-hidden": "true" }),
-          h("li", { class: "divider" }, h("span", {}, items.length ? "Less likely" : "The nearest there is")));
+        this.divider.replaceChildren(h("span", {}, items.length ? "Less likely" : "The nearest there is"));
+        items.push(this.fillers[0], this.divider);
       }
       const unfolded = this.unfolded.has(first.file_id);
       const element = this.cardOf(first, best, ranked);
       element.classList.toggle("stack", rest.length > 0);
-      element.querySelector(".fold")?.remove();
-      if (rest.length) element.append(this.fold(first, rest, unfolded));
+      const fold = element.querySelector(".fold");
+      const wanted = rest.length ? this.fold(first, rest, unfolded) : null;
+      if (wanted && fold?.isEqualNode(wanted)) wanted.remove();
+      else if (fold) fold.replaceWith(wanted ?? "");
+      else if (wanted) element.append(wanted);
       items.push(element);
       if (unfolded) for (const hit of rest) {
         const child = this.cardOf(hit, best, ranked);
@@ -186,10 +195,10 @@ export class Results {
         items.push(child);
       }
     }
-    items.push(h("li", { class: "filler", "aria-hidden": "true" }));
+    items.push(this.fillers[1]);
     const held = /** @type {HTMLElement | null} */ (page.root.activeElement);
-    this.list.replaceChildren(...items);
-    if (held && this.list.contains(held)) held.focus({ preventScroll: true });
+    arrange(this.list, items);
+    if (held && held !== page.root.activeElement && this.list.contains(held)) held.focus({ preventScroll: true });
     this.summarise();
     this.watcher.unobserve(this.end); // observed anew it tells at once whether there is still room below
     this.watcher.observe(this.end);
@@ -259,7 +268,7 @@ export class Results {
     const { status } = page;
     if (!status) return;
     const changed = before && (before.chunks !== status.chunks || before.files !== status.files || before.boot !== status.boot);
-    if (!before && !this.flight) this.summarise();
+    if (!before && !this.flight && !this.said) this.summarise();
     if (!before) page.filters.show();
     if (changed) this.stale = true;
     if (!this.stale || this.flight || page.state.view !== "search" || page.viewer.open) return;
@@ -271,11 +280,12 @@ export class Results {
 
   /** Into the viewer. What words alone led to may be kept, if the person agreed. @param {Hit} hit */
   open(hit) {
-    const { state, status } = this.page;
-    if (status?.keeps_clicks && state.q.trim() && !state.parts.length) {
-      api.clicked(state.q, hit.chunk_id).catch((error) => this.page.sorry(error));
+    const { page } = this;
+    const { q, parts } = page.state;
+    if (q.trim() && !parts.length) {
+      page.known.then(() => page.status?.keeps_clicks && api.clicked(q, hit.chunk_id)).catch((error) => page.sorry(error));
     }
-    this.page.go({ open: hit.chunk_id });
+    page.go({ open: hit.chunk_id });
   }
 
   /** @param {number} chunk */

@@ -22,6 +22,7 @@ export function showPage(page, hit) {
   const foot = h("div", { class: "pages" }, back, where, next);
 
   picture.addEventListener("load", () => {
+    drawn = true;
     sheet.style.aspectRatio = `${picture.naturalWidth} / ${picture.naturalHeight}`;
     sheet.classList.add("drawn");
     fit();
@@ -39,9 +40,11 @@ export function showPage(page, hit) {
 
   /** @type {import("./types").PageLayer | null} */
   let known = null;
-  /** Words and marks onto the page, once both the picture and the words are here. */
+  let drawn = false;
+  /** Words and marks onto the page, once both the picture and the words are here: once, as a selection would not
+   * outlive a second time. */
   const fit = () => {
-    if (!known || !picture.naturalWidth) return;
+    if (!known || !drawn) return;
     const shape = picture.naturalWidth / picture.naturalHeight;
     layer.replaceChildren(...spans(known, shape));
     marks.replaceChildren(...known.marks.map(([x0, y0, x1, y1]) => h("i", { style: box(x0, y0, x1, y1) })));
@@ -55,6 +58,7 @@ export function showPage(page, hit) {
     if (which < 1 || (pages && which > pages)) return;
     n = which;
     known = null;
+    drawn = false;
     layer.replaceChildren();
     marks.replaceChildren();
     sheet.classList.remove("drawn");

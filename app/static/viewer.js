@@ -50,8 +50,11 @@ export class Viewer {
   show() {
     const wanted = this.page.state.open;
     if (wanted === null) {
+      const last = this.hit?.chunk_id;
       this.clear();
-      if (this.element.open) this.element.close();
+      if (!this.element.open) return;
+      this.element.close(); // the browser goes back to the card that was clicked; this goes to the last one seen
+      /** @type {HTMLElement | null} */ (this.page.results.list.querySelector(`[data-chunk="${last}"] a.open`))?.focus();
       return;
     }
     if (this.hit?.chunk_id === wanted && this.element.open) return;
@@ -132,10 +135,8 @@ export class Viewer {
   }
 
   close() {
-    const id = this.hit?.chunk_id;
     if (history.state?.opened) history.back();
     else this.page.go({ open: null }, { step: false });
-    requestAnimationFrame(() => /** @type {HTMLElement | null} */ (this.page.results.list.querySelector(`[data-chunk="${id}"] a.open`))?.focus());
   }
 
   clear() {

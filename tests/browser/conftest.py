@@ -10,11 +10,12 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.app.conftest import empty_library, folder, library  # noqa: F401  the same library as in tests/app
 from tests.app.serving import Server
@@ -22,6 +23,10 @@ from tests.app.serving import Server
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARTEFACTS = Path(__file__).parents[2] / "artefacts"
 HERE = Path(__file__).parent
+PATIENCE_MS = 60_000
+"""How long any condition is waited for: it costs nothing where all is well, and a starved machine is slow."""
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
 def missing(what: str) -> None:
@@ -88,13 +93,18 @@ def empty(empty_library: Any) -> Iterator[Server]:  # noqa: F811
     server.stop()
 
 
+@contextmanager
+def opened(browser: Browser, **options: Any) -> Iterator[BrowserContext]:
+    """A context whose pages wait as long as `expect` does."""
+    with browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options}) as context:
+        context.set_default_timeout(PATIENCE_MS)
+        yield context
+
+
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    context.grant_permissions(["clipboard-read", "clipboard-write"])
-    context.set_default_timeout(15_000)
-    yield context
-    context.close()
+    with opened(browser, permissions=["clipboard-read", "clipboard-write"]) as context:
+        yield context
 
 
 @pytest.fixture
@@ -116,6 +126,45 @@ def until(page: Page, selector: str, condition: str) -> None:
         "([selector, condition]) => { const it = document.querySelector('#sightline').shadowRoot"
         ".querySelector(selector); return it && new Function('it', 'return ' + condition)(it); }",
         arg=[selector, condition],
+    )
+
+
+def answered(page: Page) -> None:
+    """Wait until no search is under way: what is shown is the answer to what is asked."""
+    expect(page.locator(".results:not([aria-busy])")).to_be_attached()
+
+
+def settled(page: Page) -> None:
+    """Wait until the page stands still: Gradio around it (where it is served with it), status and answer
+    there, every picture that is to be seen loaded."""
+    page.wait_for_function(
+        """async () => {
+          const host = document.querySelector("#sightline");
+          const status = await (await fetch("/api/status")).json();
+          const gradio = document.querySelector("gradio-app");
+          if (!status.gradio || (gradio && !gradio.contains(host))) return false;
+          const root = host.shadowRoot;
+          if (root.querySelector(".results[aria-busy]")) return false;
+          return [...root.querySelectorAll("img")].every((picture) => {
+            const box = picture.getBoundingClientRect();
+            const seen = box.width && box.bottom > 0 && box.top < innerHeight;
+            return !seen || (picture.complete && picture.naturalWidth > 0);
+          });
+        }""",
+        polling=100,
+    )
+
+
+def played_from(page: Page, second: float, within: float = 0.6) -> None:
+    """Wait until the viewer's video has begun to play at a second, wherever it is by now."""
+    page.wait_for_function(
+        """([second, within]) => {
+          const video = document.querySelector("#sightline").shadowRoot.querySelector(".viewer video");
+          const spans = [...Array(video?.played.length ?? 0).keys()];
+          return spans.some((n) => Math.abs(video.played.start(n) - second) <= within
+            && video.played.end(n) > video.played.start(n));
+        }""",
+        arg=[second, within],
     )
 
 

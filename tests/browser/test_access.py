@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import Server, shot
+from tests.browser.conftest import Server, opened, settled, shot, until
 
 pytestmark = pytest.mark.browser
 
@@ -60,13 +60,14 @@ def violations(page: Page, npm: Path) -> list[str]:
 def test_axe_finds_nothing_serious(
     browser: Browser, server: Server, npm: Path, view: str, screen: str
 ) -> None:
-    with browser.new_context(**SCREENS[screen], bypass_csp=True, reduced_motion="reduce") as context:
+    with opened(browser, **SCREENS[screen], bypass_csp=True, reduced_motion="reduce") as context:
         page = context.new_page()
         page.goto(server.url + VIEWS[view])
-        expect(page.locator("gradio-app #sightline")).to_have_count(1)
         if view in ("results", "start"):
             expect(page.locator(".card").first).to_be_visible()
-        page.wait_for_load_state("networkidle")
+        if view == "settings":
+            expect(page.locator("#settings .cm-content").first).to_be_visible()
+        settled(page)
         shot(page, f"{view}-{screen}")
         assert violations(page, npm) == []
 
@@ -76,29 +77,34 @@ def test_axe_finds_nothing_serious(
 def test_axe_finds_nothing_serious_in_the_viewer(
     browser: Browser, server: Server, npm: Path, kind: str, screen: str
 ) -> None:
-    with browser.new_context(**SCREENS[screen], bypass_csp=True, reduced_motion="reduce") as context:
+    with opened(browser, **SCREENS[screen], bypass_csp=True, reduced_motion="reduce") as context:
         page = context.new_page()
         page.goto(f"{server.url}/?q=lighthouse+square+road&kind={kind}")
         page.locator(".card a.open").first.click()
         expect(page.get_by_role("dialog")).to_be_visible()
-        page.wait_for_load_state("networkidle")
+        if kind == "pdf":
+            expect(page.locator(".sheet-of-paper.drawn .text span").first).to_be_attached()
+        if kind == "video":
+            until(page, ".viewer video", "it.readyState >= 2")
+        settled(page)
         shot(page, f"viewer-{kind}-{screen}")
         expect(page.get_by_role("button", name="Close")).to_be_in_viewport(ratio=1)
         assert violations(page, npm) == []
 
 
 def test_nothing_is_wider_than_a_phone(browser: Browser, server: Server) -> None:
-    with browser.new_context(**SCREENS["phone"]) as context:
+    with opened(browser, **SCREENS["phone"]) as context:
         page = context.new_page()
         for path in VIEWS.values():
             page.goto(server.url + path)
-            expect(page.locator("gradio-app #sightline")).to_have_count(1)
+            settled(page)
             assert page.evaluate("() => document.documentElement.scrollWidth") <= 390, path
 
 
 def test_focus_is_always_visible(page: Page, server: Server) -> None:
     page.goto(f"{server.url}/?q=lighthouse")
     expect(page.locator(".card").first).to_be_visible()
+    settled(page)
     for _ in range(12):
         page.keyboard.press("Tab")
         seen = page.evaluate(
@@ -115,7 +121,7 @@ def test_focus_is_always_visible(page: Page, server: Server) -> None:
 
 
 def test_reduced_motion_means_no_preview_and_no_transition(browser: Browser, server: Server) -> None:
-    with browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce") as context:
+    with opened(browser, reduced_motion="reduce") as context:
         page = context.new_page()
         page.goto(f"{server.url}/?kind=video&q=road")
         card = page.locator(".card a.open").first

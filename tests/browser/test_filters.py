@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from indexer.library import Library
 from tests.app.labelled import label_by_hand, write_album
 from tests.app.test_interfaces import FILM, LISBON, TYPED
-from tests.browser.conftest import Server, shot
+from tests.browser.conftest import Server, answered, shot
 
 pytestmark = pytest.mark.browser
 
@@ -41,6 +41,21 @@ def test_typed_filters_mean_on_the_page_what_they_mean_elsewhere(page: Page, ser
             " return JSON.stringify(shown) === JSON.stringify(wanted); }",
             arg=sorted(expected),
         )
+
+
+def test_an_answer_that_comes_in_shuts_no_menu_and_takes_no_button_away(page: Page, server: Server) -> None:
+    page.goto(server.url)
+    menu = page.locator("summary", has_text="Label")
+    menu.click()
+    dog = page.locator(".sheet button", has_text="dog")
+    expect(dog).to_be_visible()
+    dog.evaluate("(it) => { it.same = true; it.focus() }")
+    with page.expect_response("**/api/search?q=street*"):
+        page.get_by_role("searchbox").evaluate("(it) => { it.value = 'street'; it.form.requestSubmit() }")
+    answered(page)
+    assert dog.evaluate("(it) => it.same && it.getRootNode().activeElement === it")
+    dog.click()
+    expect(page).to_have_url(f"{server.url}/?q=street&label=dog")
 
 
 def test_labels_are_a_menu_with_counts_that_narrows_and_stands_in_the_address(

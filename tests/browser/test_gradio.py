@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from threading import Event
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
+import app.server
 from tests.app.serving import Busy
-from tests.browser.conftest import Server, shot
+from tests.browser.conftest import Server, settled, shot
 
 pytestmark = pytest.mark.browser
 
@@ -29,8 +31,17 @@ def test_the_settings_view_is_gradio_s(page: Page, server: Server) -> None:
     shot(page, "settings")
 
 
-def test_a_page_opened_before_gradio_takes_it_in_without_a_reload(page: Page, library: Any) -> None:
+def test_a_page_opened_before_gradio_takes_it_in_without_a_reload(
+    page: Page, library: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What was typed and dropped stays; the same document becomes the Gradio page."""
+    build, seen = app.server._build_gradio, Event()
+
+    def later(*args: Any) -> Any:
+        assert seen.wait(120)
+        return build(*args)
+
+    monkeypatch.setattr(app.server, "_build_gradio", later)
     server = Server(library)
     server.start()
     page.goto(server.url)
@@ -38,7 +49,8 @@ def test_a_page_opened_before_gradio_takes_it_in_without_a_reload(page: Page, li
     page.get_by_role("searchbox").fill("lighthouse")
     page.evaluate("() => { window.sameDocument = true }")
     expect(page.locator(".card .title").first).to_have_text("lighthouse report.pdf")
-    expect(page.locator("gradio-app [data-surface] > #sightline")).to_have_count(1, timeout=60_000)
+    seen.set()
+    expect(page.locator("gradio-app [data-surface] > #sightline")).to_have_count(1)
     assert page.evaluate("() => window.sameDocument")
     expect(page.get_by_role("searchbox")).to_have_value("lighthouse")
     expect(page.get_by_role("searchbox")).to_be_focused()
@@ -60,10 +72,10 @@ def test_a_restart_under_the_gradio_page_brings_gradio_back(page: Page, library:
     server.stop()
     served.changes = {"boot": "another"}
     server.start()
-    expect(page.locator(".notice")).to_contain_text("restarted", timeout=30_000)
+    expect(page.locator(".notice")).to_contain_text("restarted")
     assert page.evaluate("() => window.sameDocument") is None
     expect(page.locator(".card .title").first).to_have_text("lighthouse report.pdf")
-    expect(page.locator("gradio-app #sightline")).to_have_count(1, timeout=60_000)
+    expect(page.locator("gradio-app #sightline")).to_have_count(1)
     server.stop()
 
 
@@ -82,10 +94,14 @@ def test_nothing_leaves_the_machine(page: Page, server: Server) -> None:
     page.context.route("**/*", route)
     for path in ("/", "/?q=lighthouse", "/?view=library", "/?view=settings", "/docs"):
         page.goto(server.url + path)
-        page.wait_for_load_state("networkidle")
+        if path == "/docs":
+            expect(page.locator("#docs table").first).to_be_visible()
+        else:
+            settled(page)
     page.goto(f"{server.url}/?q=lighthouse")
     page.locator(".card a.open").first.click()
-    page.wait_for_load_state("networkidle")
+    expect(page.locator(".sheet-of-paper.drawn")).to_be_visible()
+    settled(page)
     assert foreign == []
 
 
@@ -94,5 +110,6 @@ def test_fonts_are_the_system_s(page: Page, server: Server) -> None:
     page.on("request", lambda request: fonts.append(request.url) if request.resource_type == "font" else None)
     page.goto(f"{server.url}/?view=settings")
     expect(page.locator("#settings")).to_be_visible()
-    page.wait_for_load_state("networkidle")
+    settled(page)
+    page.evaluate("() => document.fonts.ready.then(() => true)")
     assert all(url.startswith(server.url) for url in fonts)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.app.serving import Busy
 from tests.browser.conftest import Server, shot
@@ -112,14 +112,31 @@ def test_a_restarted_server_is_noticed_and_the_page_goes_on(page: Page, busy: tu
     page.goto(f"{server.url}/?q=lighthouse")
     expect(page.locator(".card").first).to_be_visible()
     server.stop()
-    expect(page.locator(".progress.lost")).to_contain_text("does not answer", timeout=15_000)
+    expect(page.locator(".progress.lost")).to_contain_text("does not answer")
     library.changes = {"boot": "another"}
     server.start()
-    expect(page.locator(".notice")).to_contain_text("restarted", timeout=15_000)
+    expect(page.locator(".notice")).to_contain_text("restarted")
     expect(page.locator(".progress")).to_be_hidden()
     page.get_by_role("searchbox").fill("red square")
     page.keyboard.press("Enter")
     expect(page.locator(".card .title").first).to_have_text("red square.jpg")
+
+
+def test_a_status_from_before_does_not_turn_the_switch_back(page: Page, server: Server, library: Any) -> None:
+    held: list[Route] = []
+    page.route("**/api/status", lambda route: held.append(route) if not held else route.continue_())
+    page.goto(f"{server.url}/?view=library")
+    switch = page.get_by_label("Learn from what I open")
+    try:
+        answer = page.request.get(f"{server.url}/api/status").body()
+        switch.check()
+        expect(page.locator(".counts")).to_contain_text("Images")  # a status of after
+        held[0].fulfill(body=answer)
+        page.get_by_role("link", name="Search", exact=True).click()
+        page.get_by_role("link", name="Library").click()
+        expect(switch).to_be_checked()
+    finally:
+        library.clicks.keep(False)
 
 
 def test_what_is_opened_is_kept_only_after_the_switch_is_turned(

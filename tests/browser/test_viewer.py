@@ -9,7 +9,7 @@ import httpx
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.conftest import Server, shot, until
+from tests.browser.conftest import Server, answered, played_from, shot, until
 from tests.media import draw_video
 
 pytestmark = pytest.mark.browser
@@ -17,10 +17,6 @@ pytestmark = pytest.mark.browser
 
 def hits(server: Server, **asked: Any) -> list[dict[str, Any]]:
     return httpx.get(f"{server.url}/api/search", params={"k": 50, **asked}).json()["hits"]
-
-
-def time_of(page: Page) -> float:
-    return page.locator(".viewer video").evaluate("(video) => video.currentTime")
 
 
 def test_a_click_on_a_video_card_plays_it_at_its_second(page: Page, server: Server) -> None:
@@ -32,8 +28,10 @@ def test_a_click_on_a_video_card_plays_it_at_its_second(page: Page, server: Serv
     page.locator(f'.card[data-chunk="{later["chunk_id"]}"] a.open').click()
     video = page.locator(".viewer video")
     expect(video).to_be_visible()
-    until(page, ".viewer video", "!it.paused && it.currentTime > 0 && it.readyState >= 3")
-    assert later["start_s"] - 0.1 <= time_of(page) <= later["start_s"] + 5
+    played_from(page, later["start_s"])
+    assert video.evaluate("(it) => it.played.start(0)") >= later["start_s"] - 0.1, (
+        "not a moment of its beginning"
+    )
     shot(page, "video")
 
 
@@ -47,15 +45,11 @@ def test_a_video_that_this_browser_cannot_play_plays_at_its_second_all_the_same(
     assert later["start_s"] > 20
     page = context.new_page()
     page.goto(f"{empty.url}/open/{later['chunk_id']}")
-    until(page, ".viewer video", "!it.paused && it.currentTime > 0")
     number = int(later["start_s"] // 20)
-    address, second = page.locator(".viewer video").evaluate("(it) => [it.src, it.currentTime]")
-    assert f"/play/{later['file_id']}/{number}.mp4" in address
-    assert later["start_s"] - 0.3 <= 20 * number + second <= later["start_s"] + 5
-    line = page.locator(".timeline .line").bounding_box()
-    assert line
-    page.mouse.click(line["x"] + 2, line["y"] + line["height"] / 2)
-    until(page, ".viewer video", "it.src.includes('/0.mp4') && !it.paused && it.currentTime > 0")
+    until(page, ".viewer video", f"it.src.includes('/play/{later['file_id']}/{number}.mp4')")
+    played_from(page, later["start_s"] - 20 * number)
+    page.locator(".timeline .line").click(position={"x": 2, "y": 9})
+    until(page, ".viewer video", "it.src.includes('/0.mp4') && it.played.length")
     expect(page.locator(".viewer .converting")).to_be_hidden()
 
 
@@ -66,10 +60,9 @@ def test_the_other_moments_are_marked_on_the_timeline_and_lead_there(page: Page,
     marks = page.locator(".timeline .moment")
     expect(marks).to_have_count(len([hit for hit in moments if hit["relevant"]]))
     other = max(moments, key=lambda hit: hit["start_s"])
-    page.locator(".timeline .moment").nth(0).wait_for()
     minute = f"{int(other['start_s']) // 60}:{int(other['start_s']) % 60:02d}"
     page.get_by_role("button", name=f"oment, {minute}").first.click()
-    until(page, ".viewer video", f"Math.abs(it.currentTime - {other['start_s']}) < 4")
+    played_from(page, other["start_s"])
 
 
 def test_a_long_window_says_where_in_it_the_words_come_nearest(page: Page, server: Server) -> None:
@@ -83,7 +76,7 @@ def test_a_long_window_says_where_in_it_the_words_come_nearest(page: Page, serve
     at = int(moment["at_s"])
     expect(button).to_have_text(f"Nearest at {at // 60}:{at % 60:02d}")
     button.click()
-    until(page, ".viewer video", f"it.currentTime >= {moment['start_s'] - 0.3} && !it.paused")
+    until(page, ".viewer video", f"it.currentTime >= {moment['start_s'] - 0.3} && it.played.length")
     shot(page, "nearest")
 
 
@@ -103,7 +96,7 @@ def test_a_click_on_a_pdf_card_shows_the_right_page_with_the_words_marked(page: 
 def test_the_marks_lie_on_the_words(page: Page, server: Server) -> None:
     page.goto(f"{server.url}/?q=lighthouse&kind=pdf")
     page.locator(".card a.open").first.click()
-    expect(page.locator(".marks i").first).to_be_visible()
+    expect(page.locator(".sheet-of-paper.drawn .marks i").first).to_be_visible()
     mark = page.locator(".marks i").first.bounding_box()
     word = page.locator(".text span", has_text="lighthouse").first.bounding_box()
     assert mark and word
@@ -114,10 +107,8 @@ def test_the_marks_lie_on_the_words(page: Page, server: Server) -> None:
 def test_the_text_of_a_page_can_be_selected(page: Page, server: Server) -> None:
     page.goto(f"{server.url}/?q=lighthouse+harbour&kind=pdf")
     page.locator(".card a.open").first.click()
-    word = page.locator(".text span", has_text="lighthouse").first
-    expect(word).to_be_attached()
-    word.dblclick()
-    assert "lighthouse" in page.evaluate("() => String(getSelection())")
+    page.locator(".sheet-of-paper.drawn .text span", has_text="lighthouse").first.dblclick()
+    page.wait_for_function("() => String(getSelection()).includes('lighthouse')")
 
 
 def test_pages_turn_by_button_and_key(page: Page, server: Server) -> None:
@@ -171,6 +162,15 @@ def test_arrows_walk_through_the_results_and_escape_returns_to_them(page: Page, 
     expect(page).to_have_url(f"{server.url}/?q=red+square&kind=image")
 
 
+def test_closing_returns_to_the_card_that_was_seen_last(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/?q=red+square&kind=image")
+    page.locator(".card a.open").first.click()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".viewer h2")).to_have_text(page.locator(".card .title").nth(1).inner_text())
+    page.keyboard.press("Escape")
+    expect(page.locator(".card a.open").nth(1)).to_be_focused()
+
+
 def test_the_open_item_stands_in_the_address_and_back_closes_it(page: Page, server: Server) -> None:
     page.goto(f"{server.url}/?q=lighthouse")
     card = page.locator(".card").first
@@ -213,9 +213,8 @@ def test_search_inside_stays_in_the_file(page: Page, server: Server) -> None:
     expect(page.get_by_role("searchbox")).to_be_focused()
     assert "file_id=" in page.url
     expect(page.locator(".card .place").first).to_be_visible()
-    expect(page.locator(".card .title", has_text="lighthouse report.pdf")).to_have_count(
-        page.locator(".card").count()
-    )
+    answered(page)
+    expect(page.locator(".card").filter(has_not_text="lighthouse report.pdf")).to_have_count(0)
 
 
 def test_the_path_can_be_copied(page: Page, server: Server, folder: Path) -> None:
