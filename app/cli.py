@@ -19,14 +19,10 @@ import typer
 
 from app import moving, sharing, studio, workers
 from app.options import (
-    Base,
     Commands,
-    DataDir,
-    Dim,
     Folders,
     Host,
     Json,
-    Model,
     Names,
     Nice,
     NoBrowser,
@@ -60,13 +56,9 @@ app = Commands(
 @app.command()
 def run(
     folders: Folders,
-    model: Model = None,
     host: Host = None,
     port: Port = None,
-    data_dir: DataDir = None,
     no_browser: NoBrowser = False,
-    base: Base = None,
-    dim: Dim = None,
     threads: Threads = None,
     nice: Nice = None,
     window: Window = None,
@@ -78,46 +70,37 @@ def run(
     """Index folders, keep watching them, and search them in the browser."""
     check_folders(folders)
     settings = settings_of(
-        model=model, host=host, port=port, data_dir=data_dir, base=base, dim=dim, threads=threads,
-        nice=nice, window=window, overlap=overlap, poll=poll, ocr=ocr, names=",".join(name or ()) or None,
+        host=host, port=port, threads=threads, nice=nice, window=window, overlap=overlap, poll=poll, ocr=ocr,
+        names=",".join(name or ()) or None,
     )  # fmt: skip
     _serve(settings, folders, open_browser=not no_browser)
 
 
 @app.command()
 def serve(
-    model: Model = None,
     host: Host = None,
     port: Port = None,
-    data_dir: DataDir = None,
     no_browser: NoBrowser = False,
-    base: Base = None,
-    dim: Dim = None,
     name: Names = None,
 ) -> None:
     """Serve the library that is there, and keep its folders up to date."""
-    settings = settings_of(
-        model=model, host=host, port=port, data_dir=data_dir, base=base, dim=dim,
-        names=",".join(name or ()) or None,
-    )  # fmt: skip
+    settings = settings_of(host=host, port=port, names=",".join(name or ()) or None)
     _serve(settings, [], open_browser=not no_browser)
 
 
 @app.command()
 def demo(
-    model: Model = None,
     host: Host = None,
     port: Port = None,
-    data_dir: DataDir = None,
     no_browser: NoBrowser = False,
 ) -> None:
     """Serve a small sample library, for a first look without a folder at hand."""
     from app.demo import build
 
-    settings = settings_of(model=model, host=host, port=port, data_dir=data_dir)
+    settings = settings_of(host=host, port=port)
     place = settings.data_dir.expanduser() / "demo"
     folder = build(place / "files")
-    settings = settings.model_copy(update={"data_dir": place / "library"})
+    settings = settings.model_copy(update={"data_dir": place / "library", "catalogue": None, "vectors": None})
     _serve(settings, [folder], open_browser=not no_browser)
 
 
@@ -128,10 +111,6 @@ def index(
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on watching when all is indexed.")] = False,
     json_: Json = False,
-    model: Model = None,
-    data_dir: DataDir = None,
-    base: Base = None,
-    dim: Dim = None,
     threads: Threads = None,
     nice: Nice = None,
     window: Window = None,
@@ -144,10 +123,7 @@ def index(
 
     folders = folders or []
     check_folders(folders)
-    settings = settings_of(
-        model=model, data_dir=data_dir, base=base, dim=dim, threads=threads, nice=nice, window=window,
-        overlap=overlap, poll=poll, ocr=ocr,
-    )  # fmt: skip
+    settings = settings_of(threads=threads, nice=nice, window=window, overlap=overlap, poll=poll, ocr=ocr)
     with opened(settings) as library:
         if not folders and not library.status().roots:
             fail("Which folder? sightline index FOLDER", 2)
@@ -171,9 +147,9 @@ def search(
         str | None,
         typer.Argument(metavar="[TEXT]", help='Words; "quoted" ones are required, -word excludes.'),
     ] = None,
-    image: Annotated[list[Path] | None, typer.Option(help="An image to search with.")] = None,
-    video: Annotated[list[Path] | None, typer.Option(help="A clip to search with.")] = None,
-    pdf: Annotated[list[Path] | None, typer.Option(help="A PDF to search with.")] = None,
+    image: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="An image to search with.")] = None,
+    video: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A clip to search with.")] = None,
+    pdf: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A PDF to search with.")] = None,
     avoid: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="Words for what it should not be.")
     ] = None,
@@ -188,21 +164,16 @@ def search(
     label: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Only what carries this label; may repeat.")
     ] = None,
-    k: Annotated[int, typer.Option("-k", min=1, max=10_000, help="How many hits.")] = 10,
+    k: Annotated[int, typer.Option("-k", metavar="N", min=1, max=10_000, help="How many hits.")] = 10,
     json_: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="The hits as CSV on stdout.")] = False,
-    model: Model = None,
-    data_dir: DataDir = None,
-    base: Base = None,
-    dim: Dim = None,
 ) -> None:
     """Search the library with words, an image, a clip, a PDF, or any mixture."""
     from app import terminal
 
-    settings = settings_of(model=model, data_dir=data_dir, base=base, dim=dim)
     files = [*(image or []), *(video or []), *(pdf or [])]
     query = query_of(text, files, avoid or [], kind or [], under, after, before, label or [])
-    with opened(settings, read_only=True) as library:
+    with opened(read_only=True) as library:
         answer = library.search(query, k=k)
         if json_:
             print_json(answer.to_json())
@@ -215,11 +186,11 @@ def search(
 
 
 @app.command()
-def status(json_: Json = False, model: Model = None, data_dir: DataDir = None) -> None:
+def status(json_: Json = False) -> None:
     """What the library holds, and what it is doing."""
     from app import terminal
 
-    with opened(settings_of(model=model, data_dir=data_dir), read_only=True) as library:
+    with opened(read_only=True) as library:
         now = library.status()
         print_json(terminal.as_json(now)) if json_ else terminal.show_status(now)
 
@@ -228,13 +199,11 @@ def status(json_: Json = False, model: Model = None, data_dir: DataDir = None) -
 def failures(
     json_: Json = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try them again at the next indexing.")] = False,
-    model: Model = None,
-    data_dir: DataDir = None,
 ) -> None:
     """Files that could not be read, each with its reason."""
     from app import terminal
 
-    with opened(settings_of(model=model, data_dir=data_dir), read_only=not retry) as library:
+    with opened(read_only=not retry) as library:
         failed = library.failures()
         if retry:
             terminal.err.print(f"{library.retry()} files will be tried again by: sightline index")
@@ -247,26 +216,22 @@ def failures(
 @app.command()
 def forget(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of the library.")],
-    model: Model = None,
-    data_dir: DataDir = None,
 ) -> None:
     """Take a folder out of the library. The files themselves are not touched."""
     from app import terminal
 
-    with opened(settings_of(model=model, data_dir=data_dir)) as library:
+    with opened() as library:
         terminal.err.print(f"{library.forget(folder.expanduser().absolute())} files forgotten.")
 
 
 @app.command()
 def verify(
     repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended.")] = False,
-    model: Model = None,
-    data_dir: DataDir = None,
 ) -> None:
     """Check everything in the library against everything else."""
     from app import terminal
 
-    with opened(settings_of(model=model, data_dir=data_dir), read_only=not repair) as library:
+    with opened(read_only=not repair) as library:
         report = library.verify(repair=repair)
     for problem in report.problems:
         terminal.out.print(terminal.printable(problem), markup=False)
@@ -285,11 +250,9 @@ def duplicates(
         typer.Option(min=0.0, max=1.0, help="Cosine from which images look alike; 1: exact copies only."),
     ] = 0.97,
     json_: Json = False,
-    model: Model = None,
-    data_dir: DataDir = None,
 ) -> None:
     """Files that are the same, and images that look the same. Nothing is deleted."""
-    with opened(settings_of(model=model, data_dir=data_dir), read_only=True) as library:
+    with opened(read_only=True) as library:
         groups = library.duplicates(0.0 if alike >= 1 else alike)
     if json_:
         print_json([[str(info.path) for info in group] for group in groups])
@@ -308,13 +271,11 @@ def backup(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Where the copy goes; a folder names it by date.")
     ],
-    model: Model = None,
-    data_dir: DataDir = None,
 ) -> None:
     """Copy the library into one file, also while it is in use. To restore, copy it back."""
     from app import terminal
 
-    with opened(settings_of(model=model, data_dir=data_dir), read_only=True) as library:
+    with opened(read_only=True) as library:
         written = library.backup(file.expanduser().absolute())
     terminal.err.print(
         f"{terminal.printable(str(written))} holds the library. To restore: put it in the place of "
@@ -329,10 +290,6 @@ def eval_my_library(
         Path, typer.Argument(metavar="QUERIES.jsonl", help="One query a line, with the files that are right.")
     ],
     json_: Json = False,
-    model: Model = None,
-    data_dir: DataDir = None,
-    base: Base = None,
-    dim: Dim = None,
 ) -> None:
     """Score the search on your own library and judgements, to choose a model with."""
     from eval.my_library import JudgementError, evaluate, read_judgements
@@ -342,7 +299,7 @@ def eval_my_library(
         judgements = read_judgements(queries.expanduser())
     except JudgementError as error:
         fail(str(error), 2)
-    with opened(settings_of(model=model, data_dir=data_dir, base=base, dim=dim), read_only=True) as library:
+    with opened(read_only=True) as library:
         report = evaluate(
             judgements,
             lambda words, k: library.search(Query(parts=(Part(text=words),)), k=k).hits,
@@ -352,7 +309,7 @@ def eval_my_library(
 
 
 @app.command()
-def models(json_: Json = False, model: Model = None, data_dir: DataDir = None) -> None:
+def models(json_: Json = False) -> None:
     """The models that can be used, what each is good at, and which fits this machine."""
     from app import terminal
     from model.registry import catalogue

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from app.options import Commands, DataDir, Json, Model, opened, print_json, settings_of
+from app.options import Commands, Json, opened, print_json, settings_of
 
 commands = Commands()
 
@@ -23,8 +23,6 @@ def migrate(
         typer.Option(metavar="PLACE", help="postgresql://USER@HOST/DATABASE, or a folder of its own."),
     ],
     json_: Json = False,
-    model: Model = None,
-    data_dir: DataDir = None,
 ) -> None:
     """Move the library's catalogue to another engine; the old one answers meanwhile and stays as it is."""
     from app import terminal
@@ -32,7 +30,7 @@ def migrate(
     from indexer.dialects import place
     from indexer.moving import catalogue_in, move
 
-    given = settings_of(model=model, data_dir=data_dir)
+    given = settings_of()
     where = place(to if "://" in to else Path(to).expanduser().absolute())
     target = {"catalogue": to} if not isinstance(where, Path) else {"catalogue": None, "data_dir": where}
     vectors, source = given.vectors, given.model_copy(update={"vectors": None})

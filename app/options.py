@@ -28,54 +28,70 @@ Folders = Annotated[
 Model = Annotated[
     str | None,
     typer.Option(
-        help="lite (built in), vlm2vec-v2, a hub id, a folder, or a server's address; see `sightline models`."
+        metavar="NAME",
+        help="lite (built in), vlm2vec-v2, a hub id, a folder, or a server's address; see `sightline models`.",
     ),
 ]
-DataDir = Annotated[Path | None, typer.Option(help="Where the library is kept.")]
+DataDir = Annotated[Path | None, typer.Option(metavar="DIR", help="Where the library is kept.")]
 Base = Annotated[
-    str | None, typer.Option(help="Base model of an adapter folder, in place of the one it names.")
+    str | None,
+    typer.Option(metavar="NAME", help="Base model of an adapter folder, in place of the one it names."),
 ]
-Dim = Annotated[int | None, typer.Option(help="Truncate the vectors of a Matryoshka model.")]
+Dim = Annotated[int | None, typer.Option(metavar="N", help="Truncate the vectors of a Matryoshka model.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; everything else on stderr.")]
 Host = Annotated[
-    str | None, typer.Option(help="Address to serve on; another than this machine demands a token.")
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Address to serve on; another than this machine demands a token."),
 ]
-Port = Annotated[int | None, typer.Option(help="Port to serve on.")]
+Port = Annotated[int | None, typer.Option(metavar="N", help="Port to serve on.")]
 Names = Annotated[
     list[str] | None,
     typer.Option("--name", metavar="HOST", help="A further host name it is reached by, as behind a proxy."),
 ]
 NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Do not open the browser.")]
-Threads = Annotated[int | None, typer.Option(help="Processor threads for indexing.")]
+Threads = Annotated[int | None, typer.Option(metavar="N", help="Processor threads for indexing.")]
 Nice = Annotated[bool | None, typer.Option("--nice/--no-nice", help="Give way to other programs.")]
-Window = Annotated[float | None, typer.Option(help="Seconds of a video window.")]
-Overlap = Annotated[float | None, typer.Option(help="Seconds by which windows overlap.")]
+Window = Annotated[float | None, typer.Option(metavar="S", help="Seconds of a video window.")]
+Overlap = Annotated[float | None, typer.Option(metavar="S", help="Seconds by which windows overlap.")]
 Poll = Annotated[
     bool | None, typer.Option("--poll", help="Scan now and then instead of watching (network mounts).")
 ]
 Ocr = Annotated[
-    str | None, typer.Option(help="Read words in pictures: off, auto (text-less pages and images), all.")
+    str | None,
+    typer.Option(
+        metavar="off|auto|all", help="Read words in pictures: auto is images and pages without text."
+    ),
 ]
 
 Vectors = Annotated[
     str | None,
-    typer.Option(help="Where the vectors are: milvus://HOST/NAME; else in the library's folder."),
+    typer.Option(
+        metavar="ADDRESS", help="Where the vectors are: milvus://HOST/NAME; else in the library's folder."
+    ),
 ]
 
 Catalogue = Annotated[
     str | None,
     typer.Option(
-        help="Where the catalogue is: postgresql://USER@HOST/DATABASE; default: in the library's folder."
+        metavar="ADDRESS",
+        help="Where the catalogue is: postgresql://USER@HOST/DATABASE; default: in the library's folder.",
     ),
 ]
 
-PLACES: dict[str, Any] = {"catalogue": Catalogue, "vectors": Vectors}
-"""Options of every command: where the library's parts are kept when it has outgrown one machine."""
-_places: ContextVar[dict[str, Any] | None] = ContextVar("places", default=None)
+LIBRARY: dict[str, Any] = {
+    "model": Model,
+    "data_dir": DataDir,
+    "base": Base,
+    "dim": Dim,
+    "catalogue": Catalogue,
+    "vectors": Vectors,
+}
+"""Options of every command: which library, and the model that it is searched with."""
+_library: ContextVar[dict[str, Any] | None] = ContextVar("library", default=None)
 
 
 class Commands(typer.Typer):
-    """Commands over a library. Each takes `PLACES` as well; `settings_of` reads them, so that no command has
+    """Commands over a library. Each takes `LIBRARY` as well; `settings_of` reads them, so that no command has
     to hand them on."""
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[Command], Command]:
@@ -84,12 +100,12 @@ class Commands(typer.Typer):
         def add(function: Command) -> Command:
             @functools.wraps(function)
             def placed(**given: Any) -> Any:
-                _places.set({place: given.pop(place) for place in PLACES})
+                _library.set({option: given.pop(option) for option in LIBRARY})
                 return function(**given)
 
-            kinds = {**get_type_hints(function, include_extras=True), **PLACES}
+            kinds = {**get_type_hints(function, include_extras=True), **LIBRARY}
             own = list(inspect.signature(function).parameters.values())
-            own += [inspect.Parameter(p, inspect.Parameter.KEYWORD_ONLY, default=None) for p in PLACES]
+            own += [inspect.Parameter(p, inspect.Parameter.KEYWORD_ONLY, default=None) for p in LIBRARY]
             placed.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
                 [p.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=kinds[p.name]) for p in own]
             )
@@ -101,10 +117,11 @@ class Commands(typer.Typer):
 
 
 def settings_of(**given: Any) -> Settings:
+    """The options of every command with `given` on top; wrong ones end the command with code 2."""
     from app.settings import SettingsError, read
 
     try:
-        settings = read(**{**(_places.get() or {}), **given})
+        settings = read(**{**(_library.get() or {}), **given})
     except SettingsError as error:
         fail(str(error), 2)
     _log_to(settings.data_dir.expanduser())
@@ -112,10 +129,11 @@ def settings_of(**given: Any) -> Settings:
 
 
 @contextlib.contextmanager
-def opened(settings: Settings, read_only: bool = False) -> Iterator[Library]:
+def opened(settings: Settings | None = None, read_only: bool = False) -> Iterator[Library]:
+    """The library that the options or `settings` name, open for the block."""
     from indexer import Library
 
-    library = Library.open(**settings.library(), read_only=read_only)
+    library = Library.open(**(settings or settings_of()).library(), read_only=read_only)
     try:
         yield library
     finally:

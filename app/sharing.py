@@ -73,13 +73,12 @@ def add(
         list[Path] | None,
         typer.Option(metavar="FOLDER", help="A folder of the library that it sees; may repeat."),
     ] = None,
-    data_dir: DataDir = None,
 ) -> None:
     """Make a token; it is shown this once. From the first one on, everybody has to show one."""
     from app import terminal
     from app.tokens import Tokens
 
-    settings = settings_of(data_dir=data_dir)
+    settings = settings_of()
     roots = tuple(str(folder.expanduser().absolute()) for folder in root or ())
     with opened(settings, read_only=True) as library:
         known = library.status().roots
@@ -92,12 +91,12 @@ def add(
 
 
 @token.command("list")
-def list_(json_: Json = False, data_dir: DataDir = None) -> None:
+def list_(json_: Json = False) -> None:
     """The tokens that were given out: whose, and what each may do and see."""
     from app import terminal
     from app.tokens import Tokens
 
-    held = Tokens(settings_of(data_dir=data_dir).data_dir.expanduser()).list()
+    held = Tokens(settings_of().data_dir.expanduser()).list()
     if json_:
         print_json([{k: v for k, v in asdict(one).items() if k != "sha256"} for one in held])
         return
@@ -109,10 +108,8 @@ def list_(json_: Json = False, data_dir: DataDir = None) -> None:
 
 
 @token.command()
-def remove(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose.")], data_dir: DataDir = None
-) -> None:
+def remove(name: Annotated[str, typer.Argument(metavar="NAME", help="Whose.")]) -> None:
     """Take a token back; it opens nothing from the next request on."""
     from app.tokens import Tokens
 
-    Tokens(settings_of(data_dir=data_dir).data_dir.expanduser()).remove(name)
+    Tokens(settings_of().data_dir.expanduser()).remove(name)

@@ -13,17 +13,12 @@ from typing import Annotated, Literal
 import typer
 
 from app.options import (
-    Base,
     Commands,
-    DataDir,
-    Dim,
     Json,
-    Model,
     fail,
     opened,
     print_json,
     query_of,
-    settings_of,
 )
 
 commands = Commands()
@@ -35,21 +30,16 @@ Out = Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")]
 def moments(
     video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video of the library.")],
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What happens there.")],
-    k: Annotated[int, typer.Option("-k", min=1, max=100, help="How many moments.")] = 5,
+    k: Annotated[int, typer.Option("-k", metavar="N", min=1, max=100, help="How many moments.")] = 5,
     json_: Json = False,
-    model: Model = None,
-    data_dir: DataDir = None,
-    base: Base = None,
-    dim: Dim = None,
 ) -> None:
     """Where in a video something happens, to the second."""
     from dataclasses import replace
 
     from app import terminal
 
-    settings = settings_of(model=model, data_dir=data_dir, base=base, dim=dim)
     query = query_of(text, [], [], ["video"], None, None, None)
-    with opened(settings, read_only=True) as library:
+    with opened(read_only=True) as library:
         file = library.catalogue.file_at(str(video.expanduser().absolute()))
         if file is None:
             fail(f"{video} is not in the library: sightline index {video.parent}", 1)
@@ -69,16 +59,12 @@ def label(
     labels: Annotated[
         str, typer.Option(metavar="FILE|imagenet|kinetics", help="Labels, one a line; or a built-in list.")
     ],
-    model: Model = None,
-    data_dir: DataDir = None,
-    base: Base = None,
-    dim: Dim = None,
 ) -> None:
     """Label every picture, moment and page without training; search with label:NAME."""
     from app import terminal
     from indexer import labels as labelling
 
-    with opened(settings_of(model=model, data_dir=data_dir, base=base, dim=dim)) as library:
+    with opened() as library:
         searcher = library.searcher()
         prompt = labelling.PROMPTS.get(labels, labelling.PROMPT)
         given = labelling.label(searcher, labelling.names(labels), prompt=prompt)
@@ -93,16 +79,12 @@ def moderate(
         Path, typer.Option(metavar="FILE", help="CSV of label, threshold, action (hide or flag).")
     ],
     report: Annotated[Path, typer.Option(metavar="FILE", help="What was caught, as .csv or .json.")],
-    model: Model = None,
-    data_dir: DataDir = None,
-    base: Base = None,
-    dim: Dim = None,
 ) -> None:
     """Hide or flag what rules catch, and report it with its seconds and pages."""
     from app import terminal
     from indexer import labels as labelling
 
-    with opened(settings_of(model=model, data_dir=data_dir, base=base, dim=dim)) as library:
+    with opened() as library:
         caught = labelling.moderate(library.searcher(), labelling.read_rules(rules.expanduser()))
     labelling.write_report(caught, report.expanduser())
     terminal.err.print(f"{len(caught)} caught; the list is in {report}", markup=False)
@@ -114,17 +96,13 @@ def reel(
     out: Out,
     max_length: Annotated[float, typer.Option(min=1.0, help="Seconds at most.")] = 90.0,
     under: Annotated[Path | None, typer.Option(metavar="DIR", help="Only from below this folder.")] = None,
-    model: Model = None,
-    data_dir: DataDir = None,
-    base: Base = None,
-    dim: Dim = None,
 ) -> None:
     """Cut the best moments of the library into one film, with edit lists (CSV, EDL) beside it."""
     from app import terminal
     from indexer.reel import reel as make
 
     query = query_of(text, [], [], ["video"], under, None, None)
-    with opened(settings_of(model=model, data_dir=data_dir, base=base, dim=dim), read_only=True) as library:
+    with opened(read_only=True) as library:
         pieces = make(library.searcher(), query, out.expanduser(), max_length_s=max_length)
     for piece in pieces:
         span = f"{terminal.clock(piece.start_s)}–{terminal.clock(piece.end_s)}"
@@ -140,14 +118,10 @@ def answer(
     question: Annotated[str, typer.Argument(metavar="QUESTION")],
     choices: Annotated[list[str], typer.Option(metavar="ANSWER...", help="Answers to choose from.")],
     more: Annotated[list[str] | None, typer.Argument(metavar="", hidden=True)] = None,
-    image: Annotated[Path | None, typer.Option(help="The image that is asked about.")] = None,
-    video: Annotated[Path | None, typer.Option(help="The video that is asked about.")] = None,
-    pdf: Annotated[Path | None, typer.Option(help="The PDF that is asked about.")] = None,
+    image: Annotated[Path | None, typer.Option(metavar="FILE", help="The image that is asked about.")] = None,
+    video: Annotated[Path | None, typer.Option(metavar="FILE", help="The video that is asked about.")] = None,
+    pdf: Annotated[Path | None, typer.Option(metavar="FILE", help="The PDF that is asked about.")] = None,
     json_: Json = False,
-    model: Model = None,
-    data_dir: DataDir = None,
-    base: Base = None,
-    dim: Dim = None,
 ) -> None:
     """Choose among answers to a question about an image, a video or a PDF."""
     from app import terminal
@@ -161,7 +135,7 @@ def answer(
     given = [*choices, *(more or [])]
     if len(given) < 2:
         fail("Give at least two answers to choose from: --choices yes no", 2)
-    with opened(settings_of(model=model, data_dir=data_dir, base=base, dim=dim), read_only=True) as library:
+    with opened(read_only=True) as library:
         ranked = choose(library.searcher(), question, given, files[0])
     if json_:
         print_json([asdict(choice) for choice in ranked])
@@ -177,14 +151,12 @@ def clicks(
     ] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Delete all that are kept.")] = False,
     json_: Json = False,
-    model: Model = None,
-    data_dir: DataDir = None,
 ) -> None:
     """What you searched for and then opened, kept here to train a model with; off until you agree."""
     from app import terminal
 
     changes = delete or keep is not None
-    with opened(settings_of(model=model, data_dir=data_dir), read_only=not changes) as library:
+    with opened(read_only=not changes) as library:
         kept = library.clicks
         if keep is not None:
             kept.keep(keep)
@@ -207,13 +179,11 @@ def export(
         Literal["parquet", "jsonl", "csv"], typer.Option(help="csv goes without vectors.")
     ] = "jsonl",
     no_vectors: Annotated[bool, typer.Option("--no-vectors", help="Without the vectors.")] = False,
-    model: Model = None,
-    data_dir: DataDir = None,
 ) -> None:
     """Write every chunk with its facts, words and vector for another program."""
     from app import terminal
     from indexer.export import export as write
 
-    with opened(settings_of(model=model, data_dir=data_dir), read_only=True) as library:
+    with opened(read_only=True) as library:
         count = write(library.searcher(), out.expanduser(), format=format, vectors=not no_vectors)
     terminal.err.print(f"{count} chunks in {out}", markup=False)

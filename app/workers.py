@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from app.options import Base, Commands, DataDir, Dim, Model, Nice, Threads, settings_of
+from app.options import Commands, Nice, Threads, settings_of
 
 commands = Commands()
 
@@ -28,17 +28,15 @@ def worker(
     name: Annotated[
         str | None,
         typer.Option(
-            help="What `sightline status` calls it; one for each worker. Default: host and process number."
+            metavar="NAME",
+            help="What `sightline status` calls it; one for each worker. Default: host and process number.",
         ),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="End when there is nothing left to do.")] = False,
     lease: Annotated[
-        float, typer.Option(min=2.0, help="Seconds of silence after which others do what it had.")
+        float,
+        typer.Option(metavar="S", min=2.0, help="Seconds of silence after which others do what it had."),
     ] = 30.0,
-    model: Model = None,
-    data_dir: DataDir = None,
-    base: Base = None,
-    dim: Dim = None,
     threads: Threads = None,
     nice: Nice = None,
 ) -> None:
@@ -49,7 +47,7 @@ def worker(
     from app import terminal
     from indexer.worker import Worker
 
-    settings = settings_of(model=model, data_dir=data_dir, base=base, dim=dim, threads=threads, nice=nice)
+    settings = settings_of(threads=threads, nice=nice)
     given = settings.library()
     chosen = {n: given[n] for n in ("device", "dtype", "base", "dim") if given[n] not in (None, "auto")}
     wanted = {"model", "base", "dim"} & settings.model_fields_set

@@ -174,7 +174,12 @@ def test_every_answer_names_the_model(served: Served, lite: model.Embedder) -> N
     assert httpx.get(f"{served.url}/healthz").json() == {"ok": True, "model": lite.id}
 
 
-def test_requests_of_many_clients_go_to_the_model_together(lite: model.Embedder) -> None:
+def test_requests_of_many_clients_go_to_the_model_together(
+    lite: model.Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "app.model_server.BATCH_S", 1e9
+    )  # or the wait for all twelve counts as a slow model's
     slow = Slow()
     served = Served(slow)
     try:
