@@ -29,7 +29,7 @@ Model = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="lite (built in), vlm2vec-v2, a hub id, a folder, or a server's address; see `sightline models`.",
+        help="lite (built in), vlm2vec-v2, a hub id, a folder, a server's address; see `sightline models`.",
     ),
 ]
 DataDir = Annotated[Path | None, typer.Option(metavar="DIR", help="Where the library is kept.")]
