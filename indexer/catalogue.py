@@ -83,6 +83,8 @@ class Catalogue(Claims):
     def __init__(self, path: Where, *, read_only: bool = False) -> None:
         super().__init__(path, read_only=read_only)
         self._write_lock = threading.RLock()
+        if not read_only and self._nameless():
+            self.rename_all()
 
     @contextmanager
     def writer(self) -> Iterator[sa.Connection]:
@@ -90,6 +92,15 @@ class Catalogue(Claims):
         with self.claiming() as connection:
             self.dialect.begin_write(connection)
             yield connection
+
+    def _nameless(self) -> bool:
+        """Whether there are files and no names of any: a step of the ladder emptied them."""
+        with self.reader() as c:
+            return bool(
+                c.exec_driver_sql(
+                    "SELECT EXISTS (SELECT 1 FROM file) AND NOT EXISTS (SELECT 1 FROM names)"
+                ).scalar()
+            )
 
     # -- roots -----------------------------------------------------------------------------
 

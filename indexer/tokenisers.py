@@ -14,7 +14,7 @@ from indexer.expressions import Expression
 
 TOKENISERS = {
     "words": "porter unicode61 remove_diacritics 2",
-    "names": "unicode61 remove_diacritics 2",
+    "names": "porter unicode61 remove_diacritics 2",
     "characters": "unicode61 remove_diacritics 0",
 }
 """As in `migrations/`."""

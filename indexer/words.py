@@ -1,8 +1,8 @@
 """Search by words: BM25 over the text of chunks and the names of files and folders.
 
-Built around the text tables of the catalogue: `words` (chunk text, English stems), `names`
-(file and folder names) and `characters` (scripts without blanks between words), asked through
-a `Reading` connection (FTS5 or PostgreSQL; the same terms, the same BM25). What is
+Built around the text tables of the catalogue: `words` (chunk text) and `names` (file and
+folder names), both by English stems, and `characters` (scripts without blanks between words),
+asked through a `Reading` connection (FTS5 or PostgreSQL; the same terms, the same BM25). What is
 found comes in tiers: the whole query as it stands, all of its words, some of them. Words
 that nearly everything holds are left aside (a disjunction of them costs 0.6 s at a
 million rows); words that nothing holds are looked for by their beginning, then by their

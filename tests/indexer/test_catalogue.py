@@ -94,6 +94,24 @@ def test_an_older_library_climbs_the_ladder_and_keeps_its_rows(tmp_path: Path) -
         assert c.execute("PRAGMA user_version").fetchone() == (step[0],)
 
 
+def test_names_of_an_older_library_are_found_in_singular_and_plural(tmp_path: Path) -> None:
+    path = tmp_path / "c.sqlite"
+    sqlite.bring_up_to_date(path, schema.migrations()[:3])
+    with sqlite3.connect(path) as c:
+        c.execute("INSERT INTO root (id, path) VALUES (1, '/p')")
+        c.execute(
+            "INSERT INTO file (id, root_id, path, folder, name, kind, size, mtime_ns, ctime_ns)"
+            " VALUES (7, 1, '/p/cats.jpg', '/p', 'cats.jpg', 'image', 1, 1, 1)"
+        )
+        c.execute("INSERT INTO names (rowid, name, folder) VALUES (7, 'cats', 'p')")
+        assert c.execute("SELECT rowid FROM names WHERE names MATCH 'cat'").fetchall() == []
+    Catalogue(path).close()
+    with sqlite3.connect(path) as c:
+        assert c.execute("SELECT rowid FROM names WHERE names MATCH 'cat'").fetchall() == [(7,)]
+        c.execute("DELETE FROM file WHERE id = 7")
+        assert c.execute("SELECT count(*) FROM names").fetchone() == (0,)
+
+
 def test_a_step_of_the_ladder_that_fails_leaves_the_library_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "c.sqlite"
     ladder = schema.migrations()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from indexer import schema
-from indexer.catalogue import Catalogue
+from indexer.catalogue import Catalogue, Found
 from indexer.dialects import place, postgresql
 from indexer.dialects.postgresql_text import escaped, tsquery, tsvector, unescaped
 from indexer.expressions import Expression, Phrase
@@ -215,6 +215,23 @@ def test_a_step_written_once_climbs_on_a_server_too_and_one_that_fails_changes_n
         assert connection.execute("SELECT version, to_regclass('half') FROM schema_version").fetchall() == [
             (step[0], None)
         ]
+
+
+def test_names_of_an_older_library_on_a_server_are_made_anew_when_it_is_opened(database: str) -> None:
+    catalogue = Catalogue(place(database))
+    catalogue.note(catalogue.set_root(Path("/p")), [Found("/p/cats.jpg", "image", (1, 1, 1))])
+    catalogue.close()
+    dialect = postgresql.PostgreSQL(place(database))  # type: ignore[arg-type]
+    with dialect.connect() as connection:
+        # As the step before left it: the plural as it stands.
+        ((number,),) = connection.execute("DELETE FROM names RETURNING rowid").fetchall()
+        connection.execute("INSERT INTO names VALUES (%s, 'cats:1A', 1, 4)", (number,))
+        connection.execute("UPDATE schema_version SET version = 3")
+    Catalogue(place(database)).close()
+    with dialect.connect() as connection:
+        assert connection.execute("SELECT terms::text FROM names").fetchall() == [("'cat':1A 'p':3",)]
+        docs = connection.execute("SELECT docs FROM term WHERE place = 'names' AND term = 'cat'").fetchone()
+        assert docs == (1,)
 
 
 # -- names and terms on their way ------------------------------------------------------------------

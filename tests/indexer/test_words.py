@@ -152,6 +152,18 @@ def test_names_and_folders_are_words_too(texts: Texts) -> None:
     assert len(words.search_names(connection, ["holiday"], (), 10)) == len(TEXTS)
 
 
+def test_a_name_is_found_in_the_singular_the_plural_and_other_forms(texts: Texts) -> None:
+    root = texts.catalogue.set_root(Path("/photos"))
+    texts.catalogue.note(root, [Found(f"/photos/Trips/{n}.jpg", "image", (1, 1, 1)) for n in ("cats", "run")])
+    connection = texts.connections.get()
+    for asked in (["cat"], ["cats"]):
+        found = words.search_names(connection, asked, (), 10)
+        assert found.tiers.tolist() == [EXACT]
+    assert len(words.search_names(connection, ["running"], (), 10)) == 1
+    assert len(words.search_names(connection, ["trip"], (), 10)) == 2
+    assert len(words.search_names(connection, ["catalogue"], (), 10)) == 0
+
+
 def test_snippets_mark_what_was_found_and_nothing_else(texts: Texts) -> None:
     snippet = texts.snippet("invoice", "payment")
     assert f"{MARK}Payment{UNMARK} is due" in snippet
