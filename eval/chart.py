@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from eval.leaderboard import Row, Score, Table
 from eval.runner import Outcome
+from eval.table import Row, Score, Table
 
 # Beside the model itself a chart stays readable with four others; the table below has all.
 _BESIDE = ("VLM2Vec-V2.0", "Qwen3-VL-Embedding-2B", "GME-Qwen2-VL-7B", "ColPali")

@@ -1,8 +1,6 @@
 """A run beside the published models: leaderboard.csv, leaderboard.md, leaderboard.html, scores.json.
 
-Built around `Table`: one row an average or a task, one column a model. The columns are every
-model that was run into this output folder, then the published ones for the same version of the
-data. It computes nothing but means.
+Built around `eval.table.Table`. It computes nothing.
 """
 
 from __future__ import annotations
@@ -12,84 +10,14 @@ import datetime
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data.mmeb.task import DataVersion, Task
-from eval import published
-from eval.catalogue import MODALITIES, TITLES, all_tasks, averages, members
+from eval.catalogue import MODALITIES, all_tasks
+from eval.chart import as_html
 from eval.runner import Outcome, slug
-
-LEVELS = {"all": "overall", **dict.fromkeys(MODALITIES, "modality")}
-
-
-@dataclass(frozen=True)
-class Score:
-    """Percent, and for an average how many of its tasks it stands on."""
-
-    percent: float
-    tasks: int = 1
-    of: int = 1
-
-    @property
-    def whole(self) -> bool:
-        return self.tasks == self.of
-
-
-@dataclass(frozen=True)
-class Row:
-    level: str  # "overall", "modality", "group", "task"
-    name: str
-    title: str
-    modality: str
-    group: str
-    metric: str
-
-
-@dataclass(frozen=True)
-class Table:
-    """`columns` model -> row name -> score; `own` says which columns were computed here."""
-
-    rows: Sequence[Row]
-    columns: Mapping[str, Mapping[str, Score]]
-    own: Sequence[str]
-    data_version: DataVersion
-
-
-def outline() -> list[Row]:
-    """All, then each modality with its groups and their tasks: 1 + 3 + 12 + 78 rows."""
-    rows = [Row("overall", "all", TITLES["all"], "", "", "mean of 78 tasks")]
-    groups = members()
-    for modality in MODALITIES:
-        rows.append(Row("modality", modality, TITLES[modality], modality, "", groups[modality][0].metric))
-        for group in dict.fromkeys(t.group for t in groups[modality]):
-            metric = groups[group][0].metric
-            rows.append(Row("group", group, TITLES[group], modality, group, metric))
-            rows += [
-                Row("task", t.name, t.reported_as or t.name, modality, group, t.metric) for t in groups[group]
-            ]
-    return rows
-
-
-def own_scores(outcomes: Sequence[Outcome]) -> dict[str, Score]:
-    """Row name -> score of a run, averages over whatever was scored."""
-    metric = {t.name: t.metric for t in all_tasks()}
-    tasks = {o.task: 100 * o.scores[metric[o.task]] for o in outcomes if o.state == "scored"}
-    out = {name: Score(percent) for name, percent in tasks.items()}
-    out |= {name: Score(mean, have, of) for name, (mean, have, of) in averages(tasks).items()}
-    return out
-
-
-def build_table(runs: Mapping[str, Sequence[Outcome]], version: DataVersion) -> Table:
-    """`runs`: model name -> its outcomes."""
-    columns: dict[str, dict[str, Score]] = {name: own_scores(outcomes) for name, outcomes in runs.items()}
-    for column in published.columns(version):
-        name = f"{column.model} ({column.source})"
-        sizes = {n: len(g) for n, g in members().items()}
-        columns[name] = {n: Score(s, sizes[n], sizes[n]) for n, s in column.groups.items()}
-        columns[name] |= {n: Score(s) for n, s in column.tasks.items()}
-    return Table(outline(), columns, list(runs), version)
+from eval.table import Score, Table, build_table, own_scores
 
 
 def write(
@@ -99,8 +27,6 @@ def write(
 
     Beside it stand what else of this model was scored into this folder before, and other models.
     """
-    from eval import chart
-
     earlier = {o.task: o for o in _written(output / "mmeb" / slug(name))}
     order = {t.name: i for i, t in enumerate(all_tasks())}
     outcomes = sorted({**earlier, **{o.task: o for o in outcomes}}.values(), key=lambda o: order[o.task])
@@ -110,7 +36,7 @@ def write(
     text = json.dumps(scores, indent=1, ensure_ascii=False)
     (output / "leaderboard.csv").write_text(as_csv(table, outcomes), "utf-8", newline="")
     (output / "leaderboard.md").write_text(as_markdown(table, name, outcomes), "utf-8")
-    (output / "leaderboard.html").write_text(chart.as_html(table, name, outcomes), "utf-8")
+    (output / "leaderboard.html").write_text(as_html(table, name, outcomes), "utf-8")
     (output / "scores.json").write_text(text, "utf-8")
     (output / "mmeb" / slug(name) / "scores.json").write_text(text, "utf-8")
     return table
