@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -12,7 +13,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from data.sources.source import register
 from model.inputs import Input
 from train import checkpoint
 from train.__main__ import main
-from train.config import Config, ConfigError
+from train.config import Config, ConfigError, to_dict
 from train.loading import DataError
 from train.logs import RunLog
 from train.tower import merge, open_tower
@@ -37,6 +39,7 @@ from train.trainer import TrainError, learning_rate, train
 
 ROOT = Path(__file__).parents[2]
 ENV = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+TWO_PROCESSES = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 Configure = Callable[..., Config]
 
 
@@ -62,31 +65,47 @@ def assert_same(a: Path, b: Path) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def start(config: Config, folder: Path, *launcher: str) -> subprocess.Popen[str]:
-    """The real command, as a process of its own."""
-    from train.config import to_dict
-
+@contextmanager
+def started(config: Config, folder: Path, *launcher: str) -> Iterator[subprocess.Popen[str]]:
+    """The real command, as a process of its own; gone at the end."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(to_dict(config)))
-    command = [
-        *(launcher or (sys.executable,)),
-        "-m",
-        "train",
-        "--config",
-        str(path),
-        "--output_dir",
-        str(folder),
-    ]
-    return subprocess.Popen(command, cwd=ROOT, env=ENV, stderr=subprocess.PIPE, text=True)
+    words = [*(launcher or (sys.executable,)), "-m", "train", "--config", str(path)]
+    words += ["--output_dir", str(folder)]
+    running = subprocess.Popen(words, cwd=ROOT, env=ENV, stderr=subprocess.PIPE, text=True)
+    try:
+        yield running
+    finally:
+        running.kill()
+        running.communicate()
 
 
-def wait_for_step(folder: Path, step: int, seconds: float = 60) -> None:
-    for _ in range(round(seconds / 0.05)):
-        if (folder / "log.jsonl").is_file() and len(losses(folder)) >= step:
-            return
+def wait_for_step(running: subprocess.Popen[str], folder: Path, step: int) -> None:
+    """Until the log holds the step, whole; the test's own time limit ends the wait."""
+    log = folder / "log.jsonl"
+    while not log.is_file() or log.read_text().count("\n") < step:
+        assert running.poll() is None, running.communicate()[1]
         time.sleep(0.05)
-    raise AssertionError(f"step {step} never came")
+
+
+def gated(config: Config, gate: Path, steps: int) -> Config:
+    """The same run, which stops to read after so many steps while the gate stands."""
+    how = {"type": "gated", "gate": str(gate), "reads": steps * config.batch_size}
+    datasets = tuple({**entry, **how} for entry in config.datasets)
+    return dataclasses.replace(config, datasets=datasets, imports=("tests.train.gated",))
+
+
+def kill_after(config: Config, folder: Path, steps: int) -> Config:
+    """Run the command and kill it, without warning, when it has done so many steps and begun another."""
+    gate = folder.with_name(folder.name + ".gate")
+    gate.touch()
+    run = gated(config, gate, steps)
+    with started(run, folder) as running:
+        wait_for_step(running, folder, steps)
+    gate.unlink()
+    assert len(losses(folder)) == steps
+    return run
 
 
 def test_a_tiny_qwen_learns_the_collection_and_the_adapter_loads_as_it_is(
@@ -160,13 +179,9 @@ def test_killed_and_started_again_gives_the_weights_of_an_undisturbed_run(
     """Dropout on, so that random states count; killed between two checkpoints, without warning."""
     run = config(lora_dropout=0.1, max_steps=9, save_steps=3, gradient_checkpointing=True)
     undisturbed = train(run, tmp_path / "whole")
-    killed = start(run, tmp_path / "killed")
-    wait_for_step(tmp_path / "killed", 5)
-    killed.kill()
-    killed.communicate()
-    left = checkpoint.checkpoints(tmp_path / "killed")
-    assert left and left[-1].name != "checkpoint-9", "the kill came too late to show anything"
-    resumed = train(run, tmp_path / "killed")
+    same = kill_after(run, tmp_path / "killed", steps=5)
+    assert [c.name for c in checkpoint.checkpoints(tmp_path / "killed")] == ["checkpoint-3"]
+    resumed = train(same, tmp_path / "killed")
     assert undisturbed.checkpoint is not None and resumed.checkpoint is not None
     assert_same(undisturbed.checkpoint, resumed.checkpoint)
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
@@ -181,11 +196,11 @@ def test_full_training_resumes_to_the_bit_too(config: Configure, tmp_path: Path)
 
 
 def test_sigterm_writes_a_checkpoint_and_the_same_command_goes_on(config: Configure, tmp_path: Path) -> None:
-    run = config(max_steps=400)
-    running = start(run, tmp_path)
-    wait_for_step(tmp_path, 2)
-    running.send_signal(signal.SIGTERM)
-    _, said = running.communicate(timeout=60)
+    run = config(max_steps=1_000_000)
+    with started(run, tmp_path) as running:
+        wait_for_step(running, tmp_path, 2)
+        running.send_signal(signal.SIGTERM)
+        _, said = running.communicate(timeout=60)
     assert running.returncode == 0, said
     (saved,) = checkpoint.checkpoints(tmp_path)
     step = int(saved.name.split("-")[1])
@@ -256,10 +271,9 @@ def test_two_processes_follow_the_same_loss_curve_as_one(
     """With negatives that only some rows have: the processes hold different numbers of targets."""
     entries = with_negatives(collection, tmp_path, every=3)
     run = config(max_steps=6, chunk_size=4, hard_negatives=1, datasets=entries)
-    pair = start(run, tmp_path / "two", sys.executable, "-m", "torch.distributed.run", "--standalone",
-                 "--nproc_per_node=2")  # fmt: skip
-    one = train(run, tmp_path / "one")
-    _, said = pair.communicate(timeout=120)
+    with started(run, tmp_path / "two", *TWO_PROCESSES) as pair:
+        one = train(run, tmp_path / "one")
+        _, said = pair.communicate(timeout=200)
     assert pair.returncode == 0, said
     assert np.abs(np.array(losses(tmp_path / "one")) - losses(tmp_path / "two")).max() < 1e-4
     assert one.checkpoint is not None

@@ -14,7 +14,6 @@ import os
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import tarfile
@@ -254,31 +253,30 @@ def sightline(command: str, place: Path, *more: str) -> list[str]:
 def serve_and_search(command: str, place: Path) -> dict[str, Any]:
     """`sightline run …` until its model answers for everything; the status then, and what a search found."""
     name = Path(shlex.split(command)[-1]).name
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    words = sightline(command, place, "--no-browser", "--port", str(port), "--ocr", "off")
-    running = subprocess.Popen(words, cwd=place, env=env, stderr=subprocess.PIPE, text=True)
+    words = sightline(command, place, "--no-browser", "--port", "0", "--ocr", "off")
+    said = place / "said.txt"
+    with said.open("w") as out:
+        running = subprocess.Popen(words, cwd=place, env=env, stderr=out)
 
     def get(path: str) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}") as answer:
+        (address,) = re.findall(r"Sightline is at (http://\S+)/\n", said.read_text())
+        with urllib.request.urlopen(address + path, timeout=60) as answer:
             return json.loads(answer.read())
 
     try:
-        for _ in range(600):
-            assert running.poll() is None, running.communicate()[1]
+        while True:  # the test's own time limit ends the wait
+            assert running.poll() is None, said.read_text()
             try:
                 status = get("/api/status")
-            except OSError:
+            except (ValueError, OSError):  # not that far yet
                 status = {"files": 0, "chunks": -1}
             if status["files"] == status["chunks"] == 6 and status["model"].startswith(f"{name}@"):
                 return status | {"hits": get("/api/search?q=a+square")["hits"]}
             time.sleep(0.1)
-        raise AssertionError(f"not everything was read: {status}")
     finally:
         running.terminate()
-        running.communicate(timeout=30)
+        running.wait(60)
         shutil.rmtree(place / "library")
 
 

@@ -5,7 +5,6 @@ One run undisturbed, one killed and started again, one on two processes: same we
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.train.sample_pairs import real_media, write_pairs
-from tests.train.test_trainer import assert_same, log_of, losses, start, wait_for_step
+from tests.train.test_trainer import TWO_PROCESSES, assert_same, kill_after, log_of, losses, started
 from train import checkpoint
 from train.config import Config, from_dict
 from train.trainer import Outcome, train
@@ -78,26 +77,22 @@ def test_a_tiny_qwen_learns_real_media_that_it_was_not_shown(trial: Trial) -> No
 
 @pytest.mark.timeout(900)
 def test_the_trial_killed_and_started_again_ends_with_the_same_weights(trial: Trial, tmp_path: Path) -> None:
-    killed = start(trial.config, tmp_path / "killed")
-    wait_for_step(tmp_path / "killed", KILLED_AFTER, seconds=400)
-    killed.kill()
-    killed.communicate()
-    left = checkpoint.checkpoints(tmp_path / "killed")
-    assert left and left[-1].name != "checkpoint-80", "the kill came too late to show anything"
-    resumed = train(trial.config, tmp_path / "killed")
+    same = kill_after(trial.config, tmp_path / "killed", KILLED_AFTER)
+    assert checkpoint.checkpoints(tmp_path / "killed")[-1].name == "checkpoint-40"
+    resumed = train(same, tmp_path / "killed")
     assert trial.outcome.checkpoint is not None and resumed.checkpoint is not None
     assert_same(trial.outcome.checkpoint, resumed.checkpoint)
     assert losses(tmp_path / "killed") == losses(trial.folder)
     assert resumed.evaluation == trial.outcome.evaluation
 
 
+@pytest.mark.timeout(900)
 def test_the_trial_on_two_processes_has_the_losses_of_one(trial: Trial, tmp_path: Path) -> None:
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     changes = KEYS | {"lora_dropout": 0.0, "max_steps": COMPARED, "eval_steps": 0}
     config = from_dict(changes | {"datasets": list(trial.config.datasets)})
-    pair = start(config, tmp_path / "two", *launcher)
-    train(config, tmp_path / "one")
-    _, said = pair.communicate(timeout=240)
+    with started(config, tmp_path / "two", *TWO_PROCESSES) as pair:
+        train(config, tmp_path / "one")
+        _, said = pair.communicate(timeout=600)
     assert pair.returncode == 0, said
     one, two = (np.array(losses(tmp_path / name)) for name in ("one", "two"))
     assert len(one) == COMPARED and one[-1] < 0.8 * one[0]

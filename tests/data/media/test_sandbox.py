@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import psutil
@@ -44,6 +45,12 @@ def leave() -> None:
 
 def hang() -> None:
     time.sleep(600)
+
+
+def wait_for(gate: Path) -> None:
+    """Busy until the file is there."""
+    while not gate.exists():
+        time.sleep(0.01)
 
 
 def hang_holding_the_lock() -> None:
@@ -163,22 +170,23 @@ def test_children_are_polite(sandbox: Sandbox) -> None:
     assert sandbox.submit(niceness).result(30) >= 10
 
 
-def test_urgent_work_goes_before_what_waits(sandbox: Sandbox) -> None:
-    order: list[str] = []
-    first = sandbox.submit(time.sleep, 0.3)
+def test_urgent_work_goes_before_what_waits(sandbox: Sandbox, tmp_path: Path) -> None:
+    done: SimpleQueue[str] = SimpleQueue()
+    first = sandbox.submit(wait_for, tmp_path / "gate")
     late = sandbox.submit(double, 1)
     soon = sandbox.submit(double, 2, urgent=True)
-    late.add_done_callback(lambda _: order.append("late"))
-    soon.add_done_callback(lambda _: order.append("soon"))
-    for job in (first, late, soon):
-        job.result(30)
-    assert order == ["soon", "late"]
+    late.add_done_callback(lambda _: done.put("late"))
+    soon.add_done_callback(lambda _: done.put("soon"))
+    (tmp_path / "gate").touch()
+    first.result(30)
+    assert [done.get(timeout=30) for _ in range(2)] == ["soon", "late"]
 
 
-def test_what_waited_and_never_began_can_be_cancelled(sandbox: Sandbox) -> None:
-    busy = sandbox.submit(time.sleep, 0.3)
+def test_what_waited_and_never_began_can_be_cancelled(sandbox: Sandbox, tmp_path: Path) -> None:
+    busy = sandbox.submit(wait_for, tmp_path / "gate")
     waiting = sandbox.submit(leave)
     assert waiting.cancel()
+    (tmp_path / "gate").touch()
     busy.result(30)
     assert sandbox.submit(double, 3).result(30) == 6
 
@@ -217,7 +225,7 @@ def test_children_die_with_a_parent_that_is_killed(endless: str) -> None:
     assert len(children) == 2
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    _, alive = psutil.wait_procs(children, timeout=10)
+    _, alive = psutil.wait_procs(children, timeout=60)
     assert not [child for child in alive if child.status() != psutil.STATUS_ZOMBIE]
 
 
