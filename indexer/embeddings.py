@@ -7,7 +7,7 @@ index's groups. It knows nothing of FAISS, and the index nothing of SQLite.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -85,6 +85,30 @@ class StoredEmbeddings:
         groups = np.array([GROUPS[r[2]] for r in rows], np.uint8)
         gone = np.array(sorted(ids.difference(present.tolist())), np.int64)
         return Changes(position, present, self._unpacked([r[1] for r in rows]), groups, gone)
+
+    def roots_of(self, ids: np.ndarray) -> list[tuple[int, ...]]:
+        found: dict[int, list[int]] = {}
+        for at in range(0, len(ids), BATCH):
+            part = ids[at : at + BATCH].tolist()
+            with self._catalogue.reader() as c:
+                rows = c.exec_driver_sql(
+                    "SELECT DISTINCT k.id, f.root_id FROM chunk k"
+                    " JOIN file f ON f.content_hash = k.content_hash"
+                    f" WHERE k.id IN ({', '.join('?' * len(part))}) ORDER BY k.id, f.root_id",
+                    tuple(part),
+                ).all()
+            for number, root in rows:
+                found.setdefault(number, []).append(root)
+        return [tuple(found.get(number, ())) for number in ids.tolist()]
+
+    def under(self, roots: Collection[int]) -> np.ndarray:
+        with self._catalogue.reader() as c:
+            rows = c.exec_driver_sql(
+                "SELECT DISTINCT k.id FROM file f JOIN chunk k ON k.content_hash = f.content_hash"
+                f" WHERE f.root_id IN ({', '.join('?' * len(roots))}) ORDER BY k.id",
+                tuple(roots),
+            )
+            return np.fromiter((r[0] for r in rows), np.int64)
 
     def differing(self, ids: np.ndarray, vectors: np.ndarray, groups: np.ndarray) -> int:
         """How many of these are held otherwise in the catalogue; those that it does not hold do not count."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,22 @@ def allowed_ids(
         values,
     )
     return np.sort(np.fromiter((r[0] for r in rows), np.int64))
+
+
+def roots_alone(connection: Reading, filters: Filters) -> frozenset[int] | None:
+    """The roots (their numbers) that filters come down to, beside kinds: where nothing but folders is asked
+    for, and each of them is a root or above some; None otherwise."""
+    if not (filters.under or filters.within) or not replace(filters, under=None, within=()).only_kinds:
+        return None
+    roots = {Path(os.fsdecode(p)): number for number, p in connection.execute("SELECT id, path FROM root")}
+    wanted = frozenset(roots.values())
+    for folders in ((filters.under,) if filters.under else (), filters.within):
+        whole = [folder.absolute() for folder in folders]
+        if any(root in folder.parents for folder in whole for root in roots):
+            return None  # a part of a root
+        if whole:
+            wanted &= {n for root, n in roots.items() if any(f == root or f in root.parents for f in whole)}
+    return wanted
 
 
 def chunk_rows(filters: Filters, excluded: Sequence[str]) -> Condition:

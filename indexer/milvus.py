@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -21,13 +21,13 @@ from indexer.engine import Address
 from indexer.milvus_collection import (
     EXACT_ROWS,
     MOST_HITS,
-    Collection,
     Lost,
     Unreachable,
+    VectorCollection,
     concatenated,
     shares,
 )
-from indexer.records import LibraryError, VectorServerError
+from indexer.records import IndexOutdated, LibraryError, VectorServerError
 from indexer.vectors import NOWHERE, SharedSource, merged
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class MilvusIndex:
     def __init__(self, address: Address, key: str, dim: int, source: SharedSource | None = None) -> None:
         """`key`: the model's id. Without a `source` it holds what `add` and `remove` say."""
         self._dim, self._source = dim, source
-        self._collection = Collection(address, key, dim, source.library() if source is not None else "")
+        self._collection = VectorCollection(address, key, dim, source.library() if source is not None else "")
         self._position = NOWHERE  # in the source's journal: what the collection is known to hold
         self._feeding = threading.Lock()
         self._counts: dict[str, int] = {}
@@ -100,6 +100,15 @@ class MilvusIndex:
         self._open()
         yield from self._collection.scan(vectors=True)
 
+    def misplaced(self) -> int:
+        assert self._source is not None
+        self._open()
+        return sum(
+            held != true
+            for ids, places in self._collection.places()
+            for held, true in zip(places, self._source.roots_of(ids), strict=True)
+        )
+
     def _count(self, expression: str) -> int:
         """Kept until something changes, for a search asks how large the library is."""
         known = self._counts.get(expression)
@@ -121,8 +130,11 @@ class MilvusIndex:
             len(ids) - 1 - np.unique(ids[::-1], return_index=True)[1]
         )  # of an id given twice the last holds
         self._open()
-        self._collection.upsert(ids[last], vectors[last], groups[last])
+        self._collection.upsert(ids[last], vectors[last], groups[last], self._roots_of(ids[last]))
         self._note_write(len(last))
+
+    def _roots_of(self, ids: np.ndarray) -> list[tuple[int, ...]]:
+        return [()] * len(ids) if self._source is None else self._source.roots_of(ids)
 
     def remove(self, ids: np.ndarray) -> None:
         self._open()
@@ -188,7 +200,13 @@ class MilvusIndex:
             if not may:
                 raise LibraryError("The library cannot be written by this program: nothing was rebuilt.")
             try:
-                self._open()
+                try:
+                    self._open()
+                except (
+                    IndexOutdated
+                ):  # made for this library and model alone: its vectors are the catalogue's
+                    self._collection.drop()
+                    self._open()
                 self._send_all(self._source)
             except LibraryError as error:
                 self._failed(error)
@@ -206,7 +224,8 @@ class MilvusIndex:
                     changed += self._send_all(source)
                 else:
                     self._delete(changes.gone)
-                    self._collection.upsert(changes.ids, changes.vectors, changes.groups)
+                    under = source.roots_of(changes.ids)
+                    self._collection.upsert(changes.ids, changes.vectors, changes.groups, under)
                     self._note_write(len(changes.ids) + len(changes.gone))
                     self._collection.note(changes.position)
                     self._take(changes.position)
@@ -226,7 +245,9 @@ class MilvusIndex:
             own = np.sort(ids[groups == group])
             for part, vectors in source.vectors(group):
                 here = np.isin(part, own)
-                self._collection.upsert(part[here], vectors[here], np.full(here.sum(), group, np.uint8))
+                groups_here = np.full(here.sum(), group, np.uint8)
+                under = source.roots_of(part[here])
+                self._collection.upsert(part[here], vectors[here], groups_here, under)
                 self._note_write(int(here.sum()))
                 sent += int(here.sum())
                 if self._stopped:
@@ -304,12 +325,22 @@ class MilvusIndex:
     # -- searching ---------------------------------------------------------------------------
 
     def search(
-        self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None, group: int | None = None
+        self,
+        queries: np.ndarray,
+        k: int,
+        allowed: np.ndarray | None = None,
+        group: int | None = None,
+        roots: Collection[int] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         queries = np.ascontiguousarray(np.atleast_2d(queries), np.float32)
-        expression = "" if group is None else f"kind == {group}"
+        narrowed = [] if group is None else [f"kind == {group}"]
+        if roots is not None:
+            narrowed.append(f"array_contains_any(root, {sorted(roots)})")
+        expression = " and ".join(narrowed)
         with self._answering():
-            if allowed is None:
+            if roots is not None and not roots:
+                found = _table([[] for _ in queries], 0)
+            elif allowed is None:
                 found = self._best(queries, k, expression)
             else:
                 found = self._best_allowed(queries, k, np.unique(np.asarray(allowed, np.int64)), expression)

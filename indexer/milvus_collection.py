@@ -19,15 +19,17 @@ from typing import Any, TypeVar
 import numpy as np
 
 from indexer.engine import Address
-from indexer.records import LibraryError, VectorServerError
+from indexer.records import IndexOutdated, LibraryError, VectorServerError
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-SHAPE = "1"
-"""Of the collection's fields; a collection of another shape is refused."""
-OLDEST, NEWEST_MAJOR = (2, 3), 3
-"""Milvus 2.3 is the first with upsert and count(*)."""
+SHAPE = "2"
+"""Of the collection's fields: 2 has the roots. A collection of another shape is refused."""
+OLDEST, NEWEST_MAJOR = (2, 3, 2), 3
+"""Milvus 2.3.2 is the first with upsert, count(*) and fields of several numbers."""
+MOST_ROOTS = 4096
+"""Milvus's most numbers of one field."""
 
 ANSWER_S = 8.0
 """How long a search may take before the server counts as not answering."""
@@ -59,7 +61,7 @@ class Lost(VectorServerError):
     """The collection is not there (any more): it has to be made again."""
 
 
-class Collection:
+class VectorCollection:
     """Safe to use from many threads. It connects with the first use, and anew after `disconnect`."""
 
     def __init__(self, address: Address, key: str, dim: int, library: str) -> None:
@@ -104,12 +106,12 @@ class Collection:
         return client
 
     def _check_version(self, told: str) -> None:
-        found = re.search(r"v?(\d+)\.(\d+)", told)
-        version = (int(found[1]), int(found[2])) if found else (0, 0)
+        found = re.search(r"v?(\d+)\.(\d+)(?:\.(\d+))?", told)
+        version = (int(found[1]), int(found[2]), int(found[3] or 0)) if found else (0, 0, 0)
         if not self.address.lite and (version < OLDEST or version[0] > NEWEST_MAJOR):
             raise VectorServerError(
                 f"The vector server {self.address.shown} is Milvus {told}; Sightline works with "
-                f"{OLDEST[0]}.{OLDEST[1]} to {NEWEST_MAJOR}.x: install one of these."
+                f"{'.'.join(map(str, OLDEST))} to {NEWEST_MAJOR}.x: install one of these."
             )
 
     # -- the collection ----------------------------------------------------------------------
@@ -117,7 +119,8 @@ class Collection:
     def position(self) -> int | None:
         """How far it has come in the journal; None when it is not there yet.
 
-        Raises VectorServerError when it is another library's, another model's, or of another dimension.
+        Raises VectorServerError when it is another library's, another model's, or of another dimension;
+        IndexOutdated when an older Sightline made it.
         """
 
         def look(client: Any) -> int | None:
@@ -148,6 +151,8 @@ class Collection:
             )
             schema.add_field("id", DataType.INT64, is_primary=True)
             schema.add_field("kind", DataType.INT8)
+            # The numbers of the catalogue's roots that the content has files in: one, mostly.
+            schema.add_field("root", DataType.ARRAY, element_type=DataType.INT64, max_capacity=MOST_ROOTS)
             schema.add_field("share", DataType.INT16)  # of the rows, by their ids: to take some at a time
             schema.add_field("vector", DataType.FLOAT_VECTOR, dim=self._dim)
             index = client.prepare_index_params()
@@ -200,22 +205,40 @@ class Collection:
             raise VectorServerError(
                 f"{where} holds vectors of {dims[0]} numbers and {self._key} makes {self._dim}: {way_out}"
             )
-        if held.get("sightline.shape") != SHAPE or held.get("sightline.model") != self._key:
-            raise VectorServerError(f"{where} was not made by this Sightline for {self._key}: {way_out}")
+        shape = str(held.get("sightline.shape", ""))
+        if not shape.isdigit() or held.get("sightline.model") != self._key:
+            raise VectorServerError(f"{where} was not made by Sightline for {self._key}: {way_out}")
         if held.get("sightline.library") != self._library:
             raise VectorServerError(f"{where} belongs to another library: {way_out}")
+        if int(shape) > int(SHAPE):
+            raise VectorServerError(f"{where} was made by a newer Sightline: update this one.")
+        if int(shape) < int(SHAPE):
+            raise IndexOutdated(
+                f"{where} was made by an older Sightline, without folders: run `sightline verify --repair` "
+                "once, which makes it again from the catalogue."
+            )
 
     # -- rows --------------------------------------------------------------------------------
 
-    def upsert(self, ids: np.ndarray, vectors: np.ndarray, groups: np.ndarray) -> None:
-        """ids int64 [n] without repeats, vectors float [n, dim], groups uint8 [n]."""
+    def upsert(
+        self,
+        ids: np.ndarray,
+        vectors: np.ndarray,
+        groups: np.ndarray,
+        roots: Sequence[tuple[int, ...]],
+    ) -> None:
+        """ids int64 [n] without repeats, vectors float [n, dim], groups uint8 [n], the roots of each."""
         step = max(1, WRITE_BYTES // (self._dim * 4))
         for at in range(0, len(ids), step):
             part = slice(at, at + step)
             rows = [
-                {"id": number, "kind": kind, "share": _share(number), "vector": vector}
-                for number, kind, vector in zip(
-                    ids[part].tolist(), groups[part].tolist(), vectors[part].astype(np.float32), strict=True
+                {"id": number, "kind": kind, "root": list(under), "share": _share(number), "vector": vector}
+                for number, kind, under, vector in zip(
+                    ids[part].tolist(),
+                    groups[part].tolist(),
+                    roots[part],
+                    vectors[part].astype(np.float32),
+                    strict=True,
                 )
             ]
             self._asked(partial(_upsert, name=self.name, rows=rows), writing=True)
@@ -262,15 +285,24 @@ class Collection:
         )
         return [[(hit["id"], hit["distance"]) for hit in hits] for hits in found]
 
+    def places(self) -> Iterator[tuple[np.ndarray, list[tuple[int, ...]]]]:
+        """Everything: ids int64 [m], and the roots of each, ascending."""
+        for rows in self._all_rows(["id", "root"]):
+            yield np.array([r["id"] for r in rows], np.int64), [tuple(sorted(r["root"])) for r in rows]
+
     def scan(self, vectors: bool) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Everything: ids [m], vectors float32 [m, dim] (or [m, 0]), groups uint8 [m]."""
         fields = ["id", "kind", "vector"] if vectors else ["id", "kind"]
+        for rows in self._all_rows(fields):
+            ids = np.array([r["id"] for r in rows], np.int64)
+            held = np.array([r["vector"] if vectors else () for r in rows], np.float32)
+            yield ids, held, np.array([r["kind"] for r in rows], np.uint8)
+
+    def _all_rows(self, fields: list[str]) -> Iterator[list[dict[str, Any]]]:
         for which in shares(-(-self.count("", "Strong") // SCAN_ROWS)):  # 2.3's iterator misses fresh writes
             rows = self._asked(partial(_rows, name=self.name, which=which, fields=fields))
             if rows:
-                ids = np.array([r["id"] for r in rows], np.int64)
-                held = np.array([r["vector"] if vectors else () for r in rows], np.float32)
-                yield ids, held, np.array([r["kind"] for r in rows], np.uint8)
+                yield rows
 
     # -- errors ------------------------------------------------------------------------------
 

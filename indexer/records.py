@@ -28,6 +28,10 @@ class VectorServerError(LibraryError):
     """The server that holds the vector index failed or refuses. Nothing is lost: the catalogue has it all."""
 
 
+class IndexOutdated(VectorServerError):
+    """An older Sightline made the vector index, in a form that has changed since: it has to be made again."""
+
+
 @dataclass(frozen=True)
 class Part:
     """One part of a query: words, a file (image, video or PDF), or a chunk of the library.

@@ -167,12 +167,12 @@ class Searcher:
         best: dict[int, float] = {}
         if not len(asked):
             return best
-        allowed = self._allowed_ids(typed)
+        allowed, roots = self._narrowed(typed)
         for kind in typed.filters.kinds or KINDS:
             group = GROUPS[kind]
             if group not in scales:
                 continue
-            scores, ids = self._index.search(asked, depth, allowed, group)
+            scores, ids = self._index.search(asked, depth, allowed, group, roots)
             standard = scales[group].standardise(scores)
             for number, score in zip(ids.ravel().tolist(), standard.ravel().tolist(), strict=True):
                 if number >= 0 and score > best.get(number, -np.inf):
@@ -192,11 +192,19 @@ class Searcher:
             self._ordinary = self._embedder.embed([Input(text=t, role="query") for t in ORDINARY_QUERIES])
         return self._ordinary
 
-    def _allowed_ids(self, typed: Typed) -> np.ndarray | None:
-        """Ids that pass, None for all; the last few sets are kept while nothing is written."""
-        if typed.filters.only_kinds and not typed.phrases and not typed.excluded and not self._any_hidden():
-            return None
+    def _narrowed(self, typed: Typed) -> tuple[np.ndarray | None, frozenset[int] | None]:
+        """(ids that pass, roots that they lie under), None for all. An engine filters roots by itself."""
         connection = self._connections.get()
+        if not typed.phrases and not typed.excluded and not self._any_hidden():
+            if typed.filters.only_kinds:
+                return None, None
+            roots = filtering.roots_alone(connection, typed.filters)
+            if roots is not None:
+                return None, roots
+        return self._allowed_ids(connection, typed), None
+
+    def _allowed_ids(self, connection: Reading, typed: Typed) -> np.ndarray:
+        """The last few sets are kept while nothing is written."""
         version = connection.execute("SELECT max(id) FROM change").fetchone()
         key = (replace(typed, meaning="", words=()), version, int(time.monotonic()) // 5)
         allowed = self._allowed.get(key)

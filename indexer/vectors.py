@@ -5,13 +5,13 @@ process, `milvus.py` beyond it), and the journal they read, `VectorSource` (the 
 index is a cache of what its source holds: missing or damaged, it is built again from there.
 
 Every vector belongs to a *group* (for the library: the kind of its chunk), kept apart, so that
-a search inside one group reads that group's bytes only. The index knows nothing of chunks,
-files or queries.
+a search inside one group reads that group's bytes only, and lies under any number of *roots* (for the
+library: the folders its content has files in). The index knows nothing of chunks, files or queries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -40,12 +40,18 @@ class VectorIndex(Protocol):
         """Forget ids; unknown ones are nothing to it."""
 
     def search(
-        self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None, group: int | None = None
+        self,
+        queries: np.ndarray,
+        k: int,
+        allowed: np.ndarray | None = None,
+        group: int | None = None,
+        roots: Collection[int] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k best of each query, best first: scores float32 [q, k] (cosines), ids int64 [q, k].
 
-        `allowed` ids [m] or `group` narrow what is looked at, inside the index: k come back
-        while k are allowed. Empty places hold -inf and -1.
+        `allowed` ids [m], `group` and `roots` (any of these) narrow what is looked at, inside the index:
+        k come back while k are allowed. Empty places hold -inf and -1. Only an index with a source
+        knows of roots.
         """
 
     def __len__(self) -> int: ...
@@ -55,6 +61,9 @@ class VectorIndex(Protocol):
 
     def contents(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """All that it holds, some at a time and in any order: ids [m], vectors float [m, dim], groups [m]."""
+
+    def misplaced(self) -> int:
+        """How many it keeps under other roots than the source does."""
 
     def catch_up(self) -> int:
         """Read on in the source's journal, to its end. How many vectors came, changed or went."""
@@ -83,7 +92,13 @@ class VectorSource(Protocol):
 
     def changes(self, since: int, limit: int | None = None) -> Changes | None:
         """What has changed since a position, within the next `limit` entries of the journal (None: to its
-        end); None when the journal does not reach back that far."""
+        end); None when the journal does not reach back that far. A move between roots is a change."""
+
+    def roots_of(self, ids: np.ndarray) -> list[tuple[int, ...]]:
+        """The roots that each of these lies under, ascending."""
+
+    def under(self, roots: Collection[int]) -> np.ndarray:
+        """All ids that lie under one of these, ascending."""
 
 
 class SharedSource(VectorSource, Protocol):

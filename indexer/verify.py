@@ -22,7 +22,7 @@ from data.media.kinds import MediaError
 from indexer.embeddings import StoredEmbeddings
 from indexer.lookup import ModelRow, Work
 from indexer.pipeline.jobs import side_for
-from indexer.records import LibraryError, VectorServerError, VerifyReport
+from indexer.records import IndexOutdated, LibraryError, VectorServerError, VerifyReport
 from indexer.scanner import stamp_of
 from indexer.schema import content, file, root
 from indexer.vetting import embed_checked
@@ -220,12 +220,13 @@ def _index(findings: _Findings) -> None:
     row = library.catalogue.answering()
     assert row is not None
     source = StoredEmbeddings(library.catalogue, row.id, row.dim)
+    index = library.vector_index()
     try:
-        index = library.vector_index()
         index.catch_up()
         wanted = np.sort(source.ids()[0])
         held = [np.empty(0, np.int64)]
         wrong = 0
+        moved = index.misplaced()
         for ids, vectors, groups in index.contents():
             held.append(ids)
             wrong += source.differing(ids, vectors, groups)
@@ -236,11 +237,18 @@ def _index(findings: _Findings) -> None:
             findings.found(
                 f"The vector index lacks {missing} chunks and holds {extra} that are gone.", index.rebuild
             )
+        if moved:
+            findings.found(
+                f"The vector index places {moved} chunks in folders where they are not.",
+                (lambda: None) if missing or extra or wrong else index.rebuild,
+            )
         if wrong:
             findings.found(
                 f"The vector index holds {wrong} vectors that are not those of the catalogue.",
                 (lambda: None) if missing or extra else index.rebuild,
             )
+    except IndexOutdated as error:
+        findings.found(str(error), index.rebuild)
     except VectorServerError as error:
         findings.found(str(error))
 

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from indexer.engine import Address, address_of
 from indexer.library import Library
 from indexer.milvus import MilvusIndex
-from indexer.milvus_collection import Collection
+from indexer.milvus_collection import VectorCollection
 from indexer.records import LibraryError, Part, Query, VectorServerError
 from tests.indexer.conftest import OpenLibrary, wait_for
 from tests.indexer.vector_table import DIM, Table, assert_same, unit
@@ -30,7 +31,7 @@ def vectors(milvus: RunningMilvus) -> Iterator[str]:
     """The address of a library that nobody has on the server."""
     url = milvus.url(f"t{uuid.uuid4().hex[:12]}")
     yield url
-    client = Collection(address_of(url), "", 1, "")._connected()
+    client = VectorCollection(address_of(url), "", 1, "")._connected()
     for name in client.list_collections():
         if name.startswith(url.rpartition("/")[2]):
             client.drop_collection(name)
@@ -91,6 +92,103 @@ def test_filters_reach_into_the_server(folder: Path, open_library: OpenLibrary, 
     ):
         ours, theirs = library.search(narrowed), embedded.search(narrowed)
         assert [h.chunk_id for h in ours.hits] == [h.chunk_id for h in theirs.hits]
+
+
+def test_folders_are_filtered_inside_the_server_by_their_roots(
+    folder: Path, tmp_path: Path, open_library: OpenLibrary, vectors: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A picture lies in both folders; another moves from one to the other; then one folder is forgotten."""
+    second = tmp_path / "second"
+    second.mkdir()
+    shutil.copy(folder / "photo 1.jpg", second / "copy.jpg")
+    library = open_library(vectors=vectors)
+    library.index([folder, second])
+    asked: list[str] = []
+    search = VectorCollection.search
+
+    def listening(self: VectorCollection, queries: np.ndarray, k: int, expression: str, level: str) -> object:
+        asked.append(expression)
+        return search(self, queries, k, expression, level)
+
+    monkeypatch.setattr(VectorCollection, "search", listening)
+
+    def names(under: Path, found_by: Library) -> set[str]:
+        query = Query(parts=(Part(text="a square"),), under=under, kinds=("image",))
+        return {Path(h.path).name for h in found_by.search(query).hits}
+
+    assert names(folder, library) == {"photo 0.jpg", "photo 1.jpg", "photo 2.jpg"}
+    assert names(second, library) == {"copy.jpg"}
+    assert names(tmp_path, library) == {"photo 0.jpg", "photo 1.jpg", "photo 2.jpg"}
+    (folder / "photo 2.jpg").rename(second / "photo 2.jpg")
+    library.index()
+    assert names(folder, library) == {"photo 0.jpg", "photo 1.jpg"}
+    assert names(second, library) == {"copy.jpg", "photo 2.jpg"}
+    assert library.vector_index().misplaced() == 0
+    (second / "copy.jpg").unlink()
+    library.index()
+    assert names(second, library) == {"photo 2.jpg"}
+    library.forget(folder)
+    assert names(folder, library) == set()
+    assert names(second, library) == {"photo 2.jpg"}
+    assert asked and all("array_contains_any(root, [" in e and "id in" not in e for e in asked)
+    assert library.verify().problems == []
+
+
+def test_verify_finds_vectors_that_the_server_has_in_another_folder(
+    folder: Path, open_library: OpenLibrary, vectors: str
+) -> None:
+    library = open_library(vectors=vectors)
+    library.index([folder])
+    index = library.vector_index()
+    assert isinstance(index, MilvusIndex)
+    ids, held, groups = next(index.contents())
+    index._collection.upsert(ids[:2], held[:2], groups[:2], [(77,), ()])
+    report = library.verify(repair=True)
+    assert report.problems == ["The vector index places 2 chunks in folders where they are not."]
+    assert report.repaired == 1 and library.verify().problems == []
+
+
+def test_a_collection_of_an_older_sightline_is_refused_by_name_and_made_again_by_verify(
+    folder: Path, open_library: OpenLibrary, vectors: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made as schema 1 made it: no field for the roots."""
+    from pymilvus import MilvusClient
+
+    from indexer import milvus_collection
+
+    def of_old(self: MilvusClient, name: str, schema: Any, **rest: Any) -> None:
+        schema._fields = [f for f in schema.fields if f.name != "root"]
+        create(self, name, schema=schema, **rest)
+
+    create, upsert = MilvusClient.create_collection, MilvusClient.upsert
+    with monkeypatch.context() as old:
+        old.setattr(milvus_collection, "SHAPE", "1")
+        old.setattr(MilvusClient, "create_collection", of_old)
+        old.setattr(
+            MilvusClient,
+            "upsert",
+            lambda self, name, rows, **rest: upsert(
+                self, name, [{k: v for k, v in r.items() if k != "root"} for r in rows], **rest
+            ),
+        )
+        before = open_library(vectors=vectors)
+        before.index([folder])
+        before.close()
+    library = open_library(vectors=vectors)
+    refused = r"collection t\w+ on .* an older Sightline, without folders: run `sightline verify --repair`"
+    with pytest.raises(VectorServerError, match=refused):
+        library.search(Query(parts=(Part(text="invoice"),)))
+    assert any("verify --repair" in n for n in library.status().notices)
+    report = library.verify(repair=True)
+    assert report.repaired == 1 and "made by an older Sightline" in report.problems[0]
+    assert_alike(library, open_library(read_only=True))
+    assert library.verify().problems == []
+    (folder / "photo 0.jpg").unlink()
+    library.index()
+    assert len(library.vector_index()) == 6
+    monkeypatch.setattr(milvus_collection, "SHAPE", "0")  # a program that is older still
+    with pytest.raises(VectorServerError, match="was made by a newer Sightline: update this one"):
+        open_library(vectors=vectors, read_only=True).search(Query(parts=(Part(text="invoice"),)))
 
 
 def test_what_is_forgotten_is_gone_from_the_server(
@@ -265,7 +363,9 @@ def test_a_server_of_another_version_is_refused_by_name(
     for version in ("v2.2.16", "v4.0.1"):
         monkeypatch.setattr(MilvusClient, "get_server_version", lambda *_, v=version, **__: v)
         index = opened(vectors)
-        with pytest.raises(VectorServerError, match=f"is Milvus {version}; Sightline works with 2.3 to 3.x"):
+        with pytest.raises(
+            VectorServerError, match=f"is Milvus {version}; Sightline works with 2.3.2 to 3.x"
+        ):
             index.catch_up()
         index.close()
 

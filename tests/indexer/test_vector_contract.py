@@ -141,6 +141,26 @@ def test_more_allowed_ids_than_one_filter_takes_lose_nothing(
         assert_same(index, table, some(seed), 9, allowed=allowed, group=2)
 
 
+def test_roots_narrow_inside_and_what_moves_is_found_where_it_is_now(opened: Open) -> None:
+    table = filled()
+    ids = np.array(sorted(table.rows))
+    table.place(ids[:100], 1)
+    table.place(ids[100:200], 2)
+    table.place(ids[200:220], 1, 3)
+    index = opened(table)
+    index.catch_up()
+    for roots in ((1,), (2,), (3,), (2, 3), (1, 2, 3), (9,), ()):
+        assert_same(index, table, some(1), 30, roots=roots)
+        assert_same(index, table, some(2), 30, roots=roots, group=1)
+    assert_same(index, table, some(3), 30, roots=(1, 3), allowed=ids[50:210])
+    table.place(ids[:10], 3)
+    table.place(ids[200:210], 1)
+    index.catch_up()
+    for roots in ((1,), (3,)):
+        assert_same(index, table, some(4), 200, roots=roots)
+    assert index.misplaced() == 0
+
+
 def test_nothing_allowed_finds_nothing(opened: Open) -> None:
     table = filled(30)
     index = opened(table)

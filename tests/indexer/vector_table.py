@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -24,6 +24,7 @@ class Table:
 
     def __init__(self) -> None:
         self.rows: dict[int, tuple[np.ndarray, int]] = {}
+        self.roots: dict[int, tuple[int, ...]] = {}
         self.journal: list[int] = []
         self.oldest = 0
         self.name = uuid.uuid4().hex
@@ -33,6 +34,19 @@ class Table:
         for i, v, g in zip(ids, x, groups, strict=True):
             self.rows[int(i)] = (v.astype(np.float16), int(g))
             self.journal.append(int(i))
+
+    def place(self, ids: Iterable[int], *roots: int) -> None:
+        """These lie under these roots from now on."""
+        for i in ids:
+            self.roots[int(i)] = roots
+            self.journal.append(int(i))
+
+    def roots_of(self, ids: np.ndarray) -> list[tuple[int, ...]]:
+        return [self.roots.get(i, ()) for i in ids.tolist()]
+
+    def under(self, roots: Collection[int]) -> np.ndarray:
+        wanted = set(roots)
+        return np.array(sorted(i for i in self.rows if wanted & set(self.roots.get(i, ()))), np.int64)
 
     def drop(self, ids: Iterable[int]) -> None:
         for i in ids:
@@ -74,12 +88,18 @@ class Table:
             yield True
 
     def best(
-        self, query: np.ndarray, k: int, allowed: np.ndarray | None = None, group: int | None = None
+        self,
+        query: np.ndarray,
+        k: int,
+        allowed: np.ndarray | None = None,
+        group: int | None = None,
+        roots: Collection[int] | None = None,
     ) -> dict[int, float]:
         rows = {
             i: float(v.astype(np.float32) @ query)
             for i, (v, g) in self.rows.items()
             if (allowed is None or i in allowed) and (group is None or g == group)
+            if roots is None or set(roots) & set(self.roots.get(i, ()))
         }
         return dict(sorted(rows.items(), key=lambda r: -r[1])[:k])
 
