@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import html
 import re
+from pathlib import Path
+from urllib.parse import quote
 
 MODULES = (
     "app", "api", "chips", "dom", "filters", "format", "grid", "library", "progress", "results",
@@ -17,12 +19,15 @@ MODULES = (
 
 _HEAD = """<title>Sightline</title>
 <meta name="color-scheme" content="light dark">
-<link rel="icon" href="/ui/icon.svg" type="image/svg+xml">
+<link rel="icon" href="{icon}" type="image/svg+xml">
 <link rel="stylesheet" href="/ui/page.css">
 <link rel="preload" href="/ui/sightline.css" as="style">
 {modules}
 <script type="module" nonce="{nonce}" src="/ui/app.js"></script>
 """
+
+ICON = "data:image/svg+xml," + quote((Path(__file__).parent / "static" / "icon.svg").read_text().strip())
+"""In the page: as a file it is asked for again with each entry of the history, beside the search."""
 
 SURFACE = '<div id="sightline"></div>'
 
@@ -42,7 +47,7 @@ _ALONE = """<!doctype html>
 
 def _head(nonce: str) -> str:
     modules = "\n".join(f'<link rel="modulepreload" href="/ui/{name}.js">' for name in MODULES)
-    return _HEAD.format(modules=modules, nonce=nonce)
+    return _HEAD.format(modules=modules, nonce=nonce, icon=ICON)
 
 
 def alone(nonce: str) -> str:
@@ -65,7 +70,7 @@ def docs(nonce: str) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Sightline API</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<link rel="icon" href="/ui/icon.svg"><link rel="stylesheet" href="/ui/docs.css">'
+        f'<link rel="icon" href="{ICON}"><link rel="stylesheet" href="/ui/docs.css">'
         f'<script type="module" nonce="{nonce}" src="/ui/docs.js"></script></head>'
         '<body><main id="docs"><h1>Sightline API</h1></main></body></html>'
     )

@@ -74,6 +74,7 @@ export class Page {
    */
   go(change, { step = true } = {}) {
     Object.assign(this.state, change);
+    if (this.state.view === "search") this.results.show(); // before the address: an entry of history costs milliseconds
     write(this.state, step);
     this.show();
   }
@@ -87,6 +88,7 @@ export class Page {
 
   show() {
     const { state } = this;
+    if (state.view === "search") this.results.show(); // first: the question is on its way while the rest is drawn
     this.frame.dataset.view = state.view;
     this.frame.classList.toggle("asking", asks(state));
     document.body.dataset.view = state.view;
@@ -97,7 +99,6 @@ export class Page {
     document.title = state.q && state.view === "search" ? `${state.q} – Sightline` : "Sightline";
     this.box.show();
     this.filters.show();
-    if (state.view === "search") this.results.show();
     if (state.view === "library") this.library.show();
     this.viewer.show();
   }

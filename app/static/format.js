@@ -17,9 +17,12 @@ export function place(hit) {
   return hit.end_s === null ? clock(hit.start_s) : `${clock(hit.start_s)}–${clock(hit.end_s)}`;
 }
 
+const NUMBER = new Intl.NumberFormat("en"); // kept: making one costs more than a card
+const DAY = new Intl.DateTimeFormat("en", { year: "numeric", month: "short", day: "numeric" });
+
 /** @param {number} n */
 export function count(n) {
-  return n.toLocaleString("en");
+  return NUMBER.format(n);
 }
 
 /** @param {number} n @param {string} one @param {string} [many] */
@@ -44,7 +47,7 @@ export function lasting(seconds) {
 
 /** @param {number} unix seconds */
 export function day(unix) {
-  return new Date(unix * 1000).toLocaleDateString("en", { year: "numeric", month: "short", day: "numeric" });
+  return DAY.format(new Date(unix * 1000));
 }
 
 /** The folder of a path. @param {string} path */

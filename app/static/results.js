@@ -11,6 +11,8 @@ import { asks, fields, filtered, wants } from "./state.js";
 /** @typedef {import("./types").Answer} Answer */
 
 const PAGE = 30;
+/** A card with its words is about this much higher than its picture (pixels). */
+const WORDS = 70;
 /** While indexing goes on, results are asked for again this often (milliseconds). */
 const GROWS = 4000;
 
@@ -26,6 +28,8 @@ export class Results {
     this.last = "";
     this.grown = -GROWS;
     this.stale = false;
+    /** Counts the times that the hits were drawn. */
+    this.turn = 0;
     /** A sentence stands in place of results. */
     this.said = false;
     /** @type {AbortController | null} */
@@ -62,6 +66,7 @@ export class Results {
     const { state } = page;
     const asked = (this.asked = this.key());
     this.flight?.abort();
+    this.hold();
     if (asks(state) && !wants(state)) {
       this.flight = null;
       this.nothing("Say also what to look for, not only what to avoid.");
@@ -90,7 +95,19 @@ export class Results {
       if (this.flight === flight) {
         this.flight = null;
         this.element.removeAttribute("aria-busy");
+        this.hold(false);
       }
+    }
+  }
+
+  /** Pictures of the last answer that are still on their way wait: they would hold the few connections that a
+   * browser has for us, and the server. @param {boolean} [wait] false: those still shown are asked for after all */
+  hold(wait = true) {
+    for (const picture of this.list.querySelectorAll(wait ? ".picture > img[src]" : ".picture > img[data-src]")) {
+      const [from, to] = wait ? ["src", "data-src"] : ["data-src", "src"];
+      if (wait && /** @type {HTMLImageElement} */ (picture).complete) continue;
+      picture.setAttribute(to, picture.getAttribute(from) ?? "");
+      picture.removeAttribute(from);
     }
   }
 
@@ -101,7 +118,7 @@ export class Results {
     this.hits = answer.hits;
     this.total = answer.total;
     this.page.filters.know(answer.facets ?? {});
-    this.draw();
+    this.draw(again ? Infinity : this.screenful());
     this.page.viewer.refreshed();
   }
 
@@ -167,14 +184,26 @@ export class Results {
     return this.folded().flatMap(([first, ...rest]) => (this.unfolded.has(first.file_id) ? [first, ...rest] : [first]));
   }
 
-  draw() {
+  /** Cards that fill the screen, rather too many than too few. */
+  screenful() {
+    const tall = parseFloat(getComputedStyle(this.list).getPropertyValue("--tall"));
+    return Math.ceil((innerWidth * innerHeight) / (tall * (tall + WORDS)));
+  }
+
+  /** Show the hits. @param {number} [most] cards that are painted first; the others follow when these are */
+  draw(most = Infinity) {
     const { page } = this;
+    const turn = ++this.turn;
     const ranked = asks(page.state);
     const best = Math.max(0, ...this.hits.map((hit) => hit.score));
     /** @type {HTMLElement[]} */
     const items = [];
     let divided = !ranked;
     for (const [first, ...rest] of this.folded()) {
+      if (items.length >= most) {
+        requestAnimationFrame(() => requestAnimationFrame(() => { if (turn === this.turn) this.draw(); }));
+        break;
+      }
       if (!divided && !first.relevant) {
         divided = true;
         this.divider.replaceChildren(h("span", {}, items.length ? "Less likely" : "The nearest there is"));

@@ -222,16 +222,21 @@ FETCH = """async (words) => {
 }"""
 
 
+# The pictures of the last answer are there: what a person who presses Enter has before him.
+AT_REST = """() => [...document.querySelector("#sightline").shadowRoot.querySelectorAll(".picture > img")]
+  .every((one) => one.getBoundingClientRect().top > innerHeight || (one.complete && one.naturalWidth))"""
+
+
 def enter_to_paint(page: Page, repeats: int = REPEATS) -> tuple[list[float], list[float]]:
-    """(Enter to painted, bare fetch) in milliseconds, by turns over different words."""
-    words = phrases(int(time.time()), 2 * repeats + 4)
-    for one in words[-4:]:
-        page.evaluate(ENTER, one)
-        page.evaluate(FETCH, one)
-    return (
-        [page.evaluate(ENTER, one) for one in words[:repeats]],
-        [page.evaluate(FETCH, one) for one in words[repeats : 2 * repeats]],
-    )
+    """(Enter to painted, bare fetch) in milliseconds, by turns, over different words on a page at rest."""
+    words = phrases(int(time.time()), 2 * repeats + 8)
+    painted, fetched = [], []
+    for n in range(0, len(words), 2):
+        for script, times, one in ((ENTER, painted, words[n]), (FETCH, fetched, words[n + 1])):
+            page.wait_for_function(AT_REST)
+            page.wait_for_timeout(100)
+            times.append(page.evaluate(script, one))
+    return painted[4:], fetched[4:]
 
 
 def big_video(folder: Path, gigabytes: float = 1.0) -> Path:
