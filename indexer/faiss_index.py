@@ -258,7 +258,7 @@ class FaissIndex:
     def _stream(self, source: VectorSource, group: int, own: np.ndarray) -> Iterator[Block]:
         for ids, vectors in source.vectors(group):
             self._pause()
-            here = _contains(own, ids)
+            here = views.contains(own, ids)
             if here.any():
                 yield np.searchsorted(own, ids[here]), vectors[here].astype(np.float16), None
 
@@ -400,13 +400,6 @@ def _in_memory(rows: Rows, dim: int) -> Segment:
     for at, block, _ in rows.blocks():
         codes[at] = block
     return Segment.of_array(rows.group, rows.ids, codes)
-
-
-def _contains(sorted_ids: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    if not len(sorted_ids):
-        return np.zeros(len(ids), bool)
-    at = np.minimum(np.searchsorted(sorted_ids, ids), len(sorted_ids) - 1)
-    return sorted_ids[at] == ids
 
 
 def _generation(path: Path) -> int:

@@ -11,9 +11,9 @@ removals (`views.py`) nor of what an id stands for.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -26,12 +26,15 @@ EXACT_BYTES = 1 << 30
 ALONE_BYTES = 16 << 20
 """Codes up to here are scanned by the asking thread alone. A second thread saves 0.2 ms of 0.9, and where
 something else wants the cores each waits for the other, spinning: 10,000 x 384 while a folder was being
-indexed then took 9 to 20 ms in place of 1.2."""
+indexed then took 9 to 20 ms in place of 1.2. 12 MB in the lists of 1 M x 384, both cores busy with other
+things: 2.0 ms alone, 16 to 20 by two threads; at rest 1.5 and 1.1."""
 
-FEW_FROM, FEW_SHARE, FEW_LISTED = 20_000, 0.02, 1_000
-"""Of a segment of so many rows up to this share of allowed rows (of an inverted file, so many) is fetched one
-by one. 400,000 x 384, by mask and fetched: 0.1 % 2.8 and 0.1 ms, 1 % 1.4 and 0.6, 2 % 3.5 and 1.2; inverted
-0.1 % 9.5 and 0.4 ms, but 1 % 4.8 and 16, for FAISS makes a decoder for each row."""
+FEW_FROM, FEW_SHARE = 20_000, 0.05
+"""Of a segment of so many rows up to this share of allowed rows is fetched one by one. ms of CPU for
+1 M x 384, by mask and fetched: 0.1 % 2.0 and 0.2, 1 % 3.1 and 1.3, 5 % 13 and 10, 10 % 19 and 19; inverted
+1 % 12 and 1.4, 3 % 11 and 4.7, 10 % 5.3 and 5.1, 20 % 4.5 and 5.4."""
+FETCHED_ROWS = 2048
+"""Fetched at a time: they are still in the core's cache when they are compared."""
 
 BLOCK_ROWS = 4096
 """Copied at a time while merging: a few MB, so that no search waits long for Python's lock."""
@@ -61,7 +64,6 @@ class Segment:
         self._parts: list[tuple[int, Any]] = []  # first row, index; empty: not worth a second thread
         if self._codes is None:
             self._index.parallel_mode = 1  # one query's lists on all cores, not on one
-            self._index.make_direct_map()  # for `_search_few`; 8 bytes a row
         elif self._codes.nbytes > ALONE_BYTES:
             edges = np.linspace(0, len(ids), _all_threads() + 1).astype(int).tolist()
             self._parts = [(a, _view_index(self._codes[a:b])) for a, b in pairwise(edges)]
@@ -93,20 +95,20 @@ class Segment:
         """Row of each id, -1 for those that are not here; int64 [len(ids)]."""
         if self._row_of is not None:
             at = ids - self.ids[0]
+            if len(at) and at.min() >= 0 and at.max() < len(self._row_of):
+                return self._row_of[at]
             inside = (at >= 0) & (at < len(self._row_of))
             return np.where(inside, self._row_of[np.where(inside, at, 0)], -1)
         rows = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
         return np.where(self.ids[rows] == ids, rows, -1)
 
-    def search(self, queries: np.ndarray, k: int, keep: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    def search(
+        self, queries: np.ndarray, k: int, keep: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Inner products float32 [q, k] and rows int64 [q, k] (-1: none), best first; of `keep` bool [n]."""
         import faiss
 
         k = min(k, len(self))
-        if keep is not None and len(self) > FEW_FROM:
-            few = np.flatnonzero(keep)
-            if len(few) <= (FEW_SHARE * len(self) if self.exact else FEW_LISTED):
-                return self._search_few(queries, k, few)
         if self._parts:
             return self._search_parts(queries, k, keep)
         share = 1.0
@@ -115,23 +117,80 @@ class Segment:
             bits = np.packbits(keep, bitorder="little")
             options["sel"] = faiss.IDSelectorBitmap(bits)
             share = max(int(np.count_nonzero(keep)), 1) / len(self)
+        alone = True
         if self.exact:
             parameters = faiss.SearchParameters(**options) if options else None
         else:
-            # A filter thins every list by its share: as many candidates need that many more lists.
-            nprobe = min(self._index.nlist, int(np.ceil(self._nprobe / share)))
-            parameters = faiss.SearchParametersIVF(nprobe=nprobe, **options)
-        faiss.omp_set_num_threads(1 if self.exact else _all_threads())  # holds for this thread only
+            parameters = faiss.SearchParametersIVF(nprobe=self._probes(share), **options)
+            looked_at = len(self) * self._index.d * 2 * self._nprobe // self._index.nlist
+            alone = looked_at <= ALONE_BYTES
+        faiss.omp_set_num_threads(1 if alone else _all_threads())  # holds for this thread only
         return self._index.search(queries, k, params=parameters)
 
-    def _search_few(self, queries: np.ndarray, k: int, few: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The same among some rows, fetched and compared exactly: no mask is asked for the others."""
+    def search_among(self, queries: np.ndarray, k: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same among some rows, int64 [m] ascending, at least one."""
+        if len(rows) == len(self):
+            return self.search(queries, k)
+        if len(self) > FEW_FROM and len(rows) <= FEW_SHARE * len(self):
+            return self._search_fetched(queries, k, rows)
+        keep = np.zeros(len(self), bool)
+        keep[rows] = True
+        return self.search(queries, k, keep)
+
+    def _probes(self, share: float) -> int:
+        """A filter thins every list by its share: as many candidates need that many more lists."""
+        return min(self._index.nlist, int(np.ceil(self._nprobe / share)))
+
+    def _search_fetched(self, queries: np.ndarray, k: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Among some rows, each fetched and compared: nobody asks a mask for all the others."""
+        import faiss
+
+        if not self.exact and (probes := self._probes(len(rows) / len(self))) < self._index.nlist:
+            near = np.zeros(self._index.nlist, bool)
+            near[self._index.quantizer.search(queries, probes)[1]] = True
+            rows = rows[near[self._places[1][rows]]]
+        starts = iter(range(0, len(rows), FETCHED_ROWS))  # who is free takes the next, who is not takes none
+
+        def compare() -> list[tuple[np.ndarray, np.ndarray]]:
+            faiss.omp_set_num_threads(1)
+            found = []
+            for start in starts:
+                part = rows[start : start + FETCHED_ROWS]
+                scores, best = _view_index(self._fetched(part)).search(queries, min(k, len(part)))
+                found.append((scores, part[best]))
+            return found
+
+        threads = min(_all_threads(), -(-len(rows) // FETCHED_ROWS))
+        others = [_scanners().submit(compare) for _ in range(threads - 1)]
+        found = compare()
+        for other in others:
+            if not other.cancel():
+                found += other.result()
+        return _best_of(found, k) if found else (np.zeros((len(queries), 0), np.float32), rows[None, :0])
+
+    def _fetched(self, rows: np.ndarray) -> np.ndarray:
+        """The codes of some rows, float16 [m, dim]."""
         if self._codes is not None:
-            scores, at = _view_index(self._codes[few]).search(queries, min(k, len(few)))
-            return scores, few[at]
-        scores = queries @ self._index.reconstruct_batch(few).T
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(scores, best, 1), few[best]
+            return self._codes.take(rows, axis=0)
+        width = self._index.d * 2
+        anywhere = np.ndarray((len(self._body) - width + 1,), f"V{width}", self._body.data, 0, (1,))
+        return anywhere[self._places[0][rows]].view(np.float16).reshape(len(rows), self._index.d)
+
+    @cached_property
+    def _places(self) -> tuple[np.ndarray, np.ndarray]:
+        """By row of an inverted file: where in the body its code begins, int64 [n], and its list, int32 [n].
+        Made for the first search that fetches: 30 ms and 12 bytes a row."""
+        import faiss
+
+        starts, numbers = np.zeros(len(self), np.int64), np.zeros(len(self), np.int32)
+        lists = self._index.invlists
+        for number in range(lists.nlist):
+            if size := lists.list_size(number):
+                rows = faiss.rev_swig_ptr(lists.get_ids(number), size)
+                first = int(lists.get_codes(number)) - self._body.ctypes.data
+                starts[rows] = first + np.arange(size) * self._index.d * 2
+                numbers[rows] = number
+        return starts, numbers
 
     def _search_parts(
         self, queries: np.ndarray, k: int, keep: np.ndarray | None
@@ -153,9 +212,7 @@ class Segment:
 
         others = [_scanners().submit(scan, part) for part in self._parts[1:]]
         found = [scan(self._parts[0]), *(other.result() for other in others)]
-        scores, rows = (np.concatenate(both, 1) for both in zip(*found, strict=True))
-        best = np.lexsort((rows, np.where(rows >= 0, -scores, np.inf)), axis=1)[:, :k]
-        return np.take_along_axis(scores, best, 1), np.take_along_axis(rows, best, 1)
+        return _best_of(found, k)
 
     def blocks(self) -> Iterator[Block]:
         """All rows with their codes, a bounded number at a time."""
@@ -195,6 +252,13 @@ def flat_prefix(n: int, dim: int) -> bytes:
     prefix[8:16] = struct.pack("<q", n)
     prefix[-8:] = struct.pack("<q", n * dim * 2)
     return bytes(prefix)
+
+
+def _best_of(found: Sequence[tuple[np.ndarray, np.ndarray]], k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k best of several parts' scores and rows (-1: none), ties by row."""
+    scores, rows = (np.concatenate(both, 1) for both in zip(*found, strict=True))
+    best = np.lexsort((rows, np.where(rows >= 0, -scores, np.inf)), axis=1)[:, :k]
+    return np.take_along_axis(scores, best, 1), np.take_along_axis(rows, best, 1)
 
 
 @lru_cache(maxsize=1)

@@ -51,7 +51,7 @@ class View:
         scores = [np.zeros((len(queries), 0), np.float32)]
         ids = [np.zeros((len(queries), 0), np.int64)]
         if allowed is not None:
-            allowed = np.asarray(allowed, np.int64)
+            allowed = _ascending(np.asarray(allowed, np.int64))
         for segment, removed in zip(self.segments, self.removed, strict=True):
             if group is None or segment.group == group:
                 found = _search_segment(segment, removed, queries, k, allowed)
@@ -62,7 +62,7 @@ class View:
         if group is not None:
             keep &= self.open.groups[:n] == group
         if allowed is not None:
-            keep &= np.isin(self.open.ids[:n], allowed)
+            keep &= contains(allowed, self.open.ids[:n])
         if keep.any():
             product = np.where(keep, queries @ self.open.vectors[:n].T, -np.inf).astype(np.float32)
             best = _best(product, k)
@@ -100,21 +100,22 @@ class View:
 def _search_segment(
     segment: Segment, removed: np.ndarray | None, queries: np.ndarray, k: int, allowed: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    keep: np.ndarray | None = None
     extra = 0
     if allowed is not None:
-        rows = segment.rows_of(allowed)
-        keep = np.zeros(len(segment), bool)
-        keep[rows[rows >= 0]] = True
+        among = segment.rows_of(allowed)
+        among = among[among >= 0]
         if removed is not None:
-            keep &= ~removed
-        if not keep.any():
+            among = among[~removed[among]]
+        if not len(among):
             return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
-    elif removed is not None:
-        extra = int(removed.sum())
-        if extra > FEW_REMOVED:
-            keep, extra = ~removed, 0
-    scores, rows = segment.search(queries, k + extra, keep)
+        scores, rows = segment.search_among(queries, k, among)
+    else:
+        keep: np.ndarray | None = None
+        if removed is not None:
+            extra = int(removed.sum())
+            if extra > FEW_REMOVED:
+                keep, extra = ~removed, 0
+        scores, rows = segment.search(queries, k + extra, keep)
     ids = np.where(rows >= 0, segment.ids[np.maximum(rows, 0)], -1)
     gone = rows < 0
     if extra and removed is not None:
@@ -127,6 +128,19 @@ def _best(scores: np.ndarray, k: int) -> np.ndarray:
     if scores.shape[1] <= k:
         return np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
     return np.argpartition(-scores, k - 1, axis=1)[:, :k]
+
+
+def contains(ascending: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Whether each of `ids` is in `ascending`; bool [len(ids)]."""
+    if not len(ascending):
+        return np.zeros(len(ids), bool)
+    at = np.minimum(np.searchsorted(ascending, ids), len(ascending) - 1)
+    return ascending[at] == ids
+
+
+def _ascending(ids: np.ndarray) -> np.ndarray:
+    """Each once; no work where they are in order, as they come from the catalogue."""
+    return ids if np.all(ids[1:] > ids[:-1]) else np.unique(ids)
 
 
 def masked(

@@ -111,6 +111,16 @@ def test_allowed_ids_filter_inside_and_lose_nothing(opened: Open, share: float) 
         assert_same(index, table, some(seed), 10, allowed=allowed, group=1)
 
 
+def test_ids_allowed_twice_or_unknown_come_back_once_and_never(opened: Open) -> None:
+    table = filled()
+    index = opened(table)
+    index.catch_up()
+    allowed = np.array(list(table.rows)[:40] * 2 + [5_000_000, -1])
+    scores, ids = index.search(some(3)[None], 60, allowed)
+    assert sorted(ids[0][:40].tolist()) == sorted(set(list(table.rows)[:40])) and (ids[0][40:] == -1).all()
+    assert np.isneginf(scores[0][40:]).all()
+
+
 def test_more_hits_than_one_answer_holds(opened: Open, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if engine != "faiss":
         from indexer import milvus
