@@ -19,8 +19,9 @@ from typing import Literal
 import sqlalchemy as sa
 
 from indexer.dialects import explained
-from indexer.lookup import Lookup, Work
+from indexer.lookup import Lookup
 from indexer.records import KINDS, Kind, LibraryError
+from indexer.rows import Work
 from indexer.schema import claim, worker
 
 Task = Literal["read", "embed", "ocr"]

@@ -13,7 +13,7 @@ import time
 
 from blake3 import blake3
 
-from indexer.lookup import Stamp
+from indexer.rows import Stamp
 
 PIECE = 1 << 20
 

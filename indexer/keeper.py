@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from indexer.catalogue import Catalogue, Root
+from indexer.catalogue import Catalogue
 from indexer.records import LibraryError
+from indexer.rows import Root
 from indexer.scanner import Scan, scan
 from indexer.watcher import Watcher
 

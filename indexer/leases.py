@@ -13,10 +13,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
-from indexer.catalogue import Catalogue, Work
+from indexer.catalogue import Catalogue
 from indexer.claims import Task
 from indexer.mounts import Mounts
 from indexer.records import KINDS, CatalogueAway, Kind, LibraryError
+from indexer.rows import Work
 
 log = logging.getLogger(__name__)
 

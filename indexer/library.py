@@ -52,8 +52,8 @@ from indexer.turns import Turns
 
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
-    from indexer.lookup import Counts
     from indexer.moments import Moment
+    from indexer.rows import Counts
     from indexer.search import Searcher
     from indexer.vectors import VectorIndex
 

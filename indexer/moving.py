@@ -18,7 +18,8 @@ import sqlalchemy as sa
 from blake3 import blake3
 
 from indexer import schema
-from indexer.catalogue import Catalogue, name_words
+from indexer.catalogue import Catalogue
+from indexer.filing import name_words
 from indexer.records import LibraryError
 from indexer.scanner import MOUNT_END
 

@@ -21,9 +21,10 @@ from typing import Any
 from blake3 import blake3
 
 from data.media.kinds import kind_of
-from indexer.catalogue import Catalogue, Found, Root, Stamp
+from indexer.catalogue import Catalogue
 from indexer.connections import Reading
 from indexer.ignore import IGNORE_FILE, Rules
+from indexer.rows import Found, Root, Stamp
 from indexer.schema import stored_name
 
 BATCH = 1000

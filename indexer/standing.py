@@ -14,13 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from indexer.catalogue import Catalogue, Root
+from indexer.catalogue import Catalogue
 from indexer.engines import Engines
 from indexer.indexing import Indexing
-from indexer.lookup import Counts
 from indexer.models import Models
 from indexer.pipeline import Pipeline
 from indexer.records import CatalogueAway, Status, WorkerStatus
+from indexer.rows import Counts, Root
 
 
 class Standing:

@@ -25,9 +25,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from data.media.kinds import kind_of
-from indexer.catalogue import Catalogue, Found, Root
+from indexer.catalogue import Catalogue
 from indexer.ignore import IGNORE_FILE, rules_for
 from indexer.records import LibraryError
+from indexer.rows import Found, Root
 from indexer.scanner import stamp_of
 
 if TYPE_CHECKING:

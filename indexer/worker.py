@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from indexer.catalogue import OCR, RECIPE, Catalogue, ModelRow
+from indexer.catalogue import OCR, RECIPE, Catalogue
 from indexer.dialects import place
 from indexer.leases import LEASE_S, Leases
 from indexer.models import Loader, load_checked, recognise
@@ -29,6 +29,7 @@ from indexer.pipeline import Pipeline, cut_by, line_of
 from indexer.pipeline.jobs import Tally
 from indexer.pipeline.workshop import AWAY_S
 from indexer.records import CatalogueAway, LibraryError
+from indexer.rows import ModelRow
 from indexer.thumbnails import Thumbnails
 from indexer.turns import SharedEmbedder, Turns
 from model.embedder import ModelError

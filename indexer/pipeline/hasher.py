@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 
-from indexer.catalogue import Stamp, Unhashed
 from indexer.hashing import StillChanging, hash_file
 from indexer.pipeline.agenda import Agenda
 from indexer.pipeline.workshop import Workshop
+from indexer.rows import Stamp, Unhashed
 
 BATCH = 256
 

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from indexer.catalogue import NewChunk, Work
-from indexer.lookup import ModelRow, Piece
 from indexer.records import Kind
+from indexer.rows import ModelRow, NewChunk, Piece, Work
 from indexer.turns import SharedEmbedder
 from model.embedder import Embedder
 from model.inputs import Input

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Protocol
 
 from data.media.kinds import MediaError
-from indexer.catalogue import Work
 from indexer.hashing import StillChanging, hash_file
 from indexer.mounts import Mounts
 from indexer.pipeline.workshop import Workshop
+from indexer.rows import Work
 
 
 class Places(Protocol):

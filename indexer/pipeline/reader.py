@@ -18,13 +18,14 @@ import numpy as np
 
 from data.media.kinds import MediaError
 from indexer import reading
-from indexer.catalogue import LeaseLost, Work
+from indexer.claims import LeaseLost
 from indexer.pipeline.agenda import Agenda, Task
 from indexer.pipeline.jobs import GONE, GROUP, NO_VECTOR, ByteQueue, Item, Job, new_chunk, side_for
 from indexer.pipeline.places import Places
 from indexer.pipeline.words import WordReader
 from indexer.pipeline.workshop import Workshop
 from indexer.records import CatalogueAway
+from indexer.rows import Work
 
 if TYPE_CHECKING:
     from data.reader import Chunk, ChunkSpec, Outline

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import time
 
-from indexer.catalogue import ModelRow, Work
 from indexer.leases import Leases
 from indexer.pipeline.agenda import REST_FIRST_S, REST_MOST_S, Agenda, Task
 from indexer.pipeline.workshop import Workshop
 from indexer.records import KINDS, Kind
+from indexer.rows import ModelRow, Work
 
 AHEAD: dict[Kind, int] = {"image": 8, "pdf": 2, "video": 1}
 """Contents a claim. A claim is one statement of some milliseconds; at eight photos it costs a photo less than

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from data.media.kinds import MediaError
-from indexer.catalogue import Work
 from indexer.pipeline.agenda import Agenda
 from indexer.pipeline.jobs import GONE
 from indexer.pipeline.workshop import Workshop
+from indexer.rows import Work
 from indexer.vetting import embed_checked
 from model.embedder import ModelError
 

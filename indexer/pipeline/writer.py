@@ -10,12 +10,13 @@ import logging
 import queue
 from dataclasses import replace
 
-from indexer.catalogue import LeaseLost, NewChunk
+from indexer.claims import LeaseLost
 from indexer.pipeline.agenda import Agenda
 from indexer.pipeline.jobs import Job
 from indexer.pipeline.words import TEXTLESS
 from indexer.pipeline.workshop import Workshop
 from indexer.records import CatalogueAway, Kind
+from indexer.rows import NewChunk
 
 log = logging.getLogger(__name__)
 

@@ -21,9 +21,11 @@ from hypothesis.stateful import (
 )
 
 from indexer import schema, words
-from indexer.catalogue import Catalogue, Found, NewChunk, Unhashed, under
+from indexer.catalogue import Catalogue
 from indexer.dialects import sqlite
+from indexer.lookup import under
 from indexer.records import LibraryError
+from indexer.rows import Found, NewChunk, Unhashed
 from indexer.schema import Where
 from tests.indexer.conftest import new_place
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.catalogue import Catalogue, Found, LeaseLost, NewChunk
+from indexer.catalogue import Catalogue
+from indexer.claims import LeaseLost
 from indexer.records import LibraryError
+from indexer.rows import Found, NewChunk
 from indexer.schema import Where
 
 VECTOR = np.array([1.0, 0.0, 0.0, 0.0], np.float32)

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.catalogue import Catalogue, Found, NewChunk
+from indexer.catalogue import Catalogue
 from indexer.embeddings import GROUPS, StoredEmbeddings
 from indexer.faiss_index import FaissIndex
 from indexer.records import Kind
+from indexer.rows import Found, NewChunk
 
 DIM = 8
 

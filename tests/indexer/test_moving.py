@@ -10,11 +10,12 @@ import pytest
 import sqlalchemy as sa
 
 from indexer import moving, schema, words
-from indexer.catalogue import Catalogue, Found, NewChunk
+from indexer.catalogue import Catalogue
 from indexer.dialects import place
 from indexer.library import Library
 from indexer.moving import move
 from indexer.records import LibraryError, Part, Query
+from indexer.rows import Found, NewChunk
 from tests.indexer.conftest import contents_of
 from tests.postgresql import Server
 

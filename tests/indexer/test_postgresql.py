@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from indexer import schema
-from indexer.catalogue import Catalogue, Found
+from indexer.catalogue import Catalogue
 from indexer.dialects import place, postgresql
 from indexer.dialects.postgresql_text import escaped, tsquery, tsvector, unescaped
 from indexer.expressions import Expression, Phrase
 from indexer.library import Library
 from indexer.records import Answer, LibraryError, Part, Query
+from indexer.rows import Found
 from tests import media
 from tests.indexer.conftest import contents_of
 from tests.postgresql import Server

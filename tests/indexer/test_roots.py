@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.catalogue import Catalogue, Found, NewChunk
+from indexer.catalogue import Catalogue
 from indexer.connections import Connections
 from indexer.embeddings import StoredEmbeddings
 from indexer.filters import roots_alone
 from indexer.query import Filters
+from indexer.rows import Found, NewChunk
 from indexer.schema import Where
 
 DIM = 4

@@ -220,7 +220,7 @@ def test_a_copy_is_one_hit_that_names_both_places(own: Shelf) -> None:
     (chunk,) = own.document("a/bread.pdf", [PAGES["bread.pdf"]])
     digest = own.catalogue.content_of(chunk)
     assert digest is not None
-    from indexer.catalogue import Found
+    from indexer.rows import Found
 
     own.catalogue.note(own.root, [Found(f"{own.folder}/b/copy.pdf", "pdf", (1, 1, 1))])
     own.catalogue.hashed([(w, w.stamp, digest[0]) for w in own.catalogue.unhashed(9)])

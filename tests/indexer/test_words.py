@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from indexer import words
-from indexer.catalogue import Catalogue, Found, NewChunk
+from indexer.catalogue import Catalogue
 from indexer.connections import Connections
+from indexer.rows import Found, NewChunk
 from indexer.schema import Where
 from indexer.words import ALL, EXACT, MARK, SOME, UNMARK
 

@@ -1,0 +1,99 @@
+"""The catalogue's rows as its readers and writers hand them about: roots, files, work, chunks, models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from indexer.records import Kind
+
+Stamp = tuple[int, int, int]
+"""(size, mtime_ns, ctime_ns): what tells without reading that a file is the one that was read."""
+
+
+@dataclass(frozen=True)
+class Root:
+    id: int
+    path: Path
+    state: str
+    mount: str | None
+    ignored: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file that a scan or the watcher has seen."""
+
+    path: str
+    kind: Kind
+    stamp: Stamp
+
+
+@dataclass(frozen=True)
+class Unhashed:
+    file_id: int
+    path: str
+    kind: Kind
+    stamp: Stamp
+
+
+@dataclass(frozen=True)
+class Work:
+    """A content to be read and embedded; `files` are the paths that hold it, with their stamps."""
+
+    hash: bytes
+    kind: Kind
+    files: tuple[tuple[str, Stamp], ...]
+    size: int
+
+
+@dataclass(frozen=True, eq=False)
+class NewChunk:
+    """A chunk ready to be written. `same_as` is the ordinal of the chunk whose vector it shares."""
+
+    ordinal: int
+    vector: np.ndarray
+    start_s: float | None = None
+    end_s: float | None = None
+    page: int | None = None
+    text: str = ""
+    same_as: int | None = None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A chunk of a content as the catalogue has it."""
+
+    chunk_id: int
+    ordinal: int
+    start_s: float | None
+    end_s: float | None
+    page: int | None
+    same_as: int | None
+    text: str
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    id: int
+    name: str
+    dim: int
+    state: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Counts:
+    """`reused`: pieces found without an embedding of their own (copies, still video windows)."""
+
+    files: int = 0
+    images: int = 0
+    videos: int = 0
+    pdfs: int = 0
+    chunks: int = 0
+    reused: int = 0
+    failed: int = 0
+    pending: int = 0
+    ignored: int = 0
