@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 MODULES = (
     "app", "api", "chips", "dom", "filters", "format", "grid", "library", "progress", "results",
-    "state", "upgrade", "viewer", "viewer-image", "viewer-pdf", "viewer-video",
+    "state", "upgrade", "viewer", "viewer-image", "viewer-pdf", "viewer-video", "warm",
 )  # fmt: skip
 """Loaded together rather than one after another as their imports are found."""
 

@@ -4,6 +4,7 @@
 
 import { h, icon } from "./dom.js";
 import { KIND_NAMES, day, marked, nearFolder, place } from "./format.js";
+import { cool, warm } from "./warm.js";
 
 /** @typedef {import("./types").Hit} Hit */
 
@@ -59,35 +60,41 @@ export function card(hit, { best, ranked, open, similar }) {
   return element;
 }
 
-const PREVIEW_AFTER = 180;
+/** The pointer rests: long enough not to load what it only passes over. */
+const PREVIEW_AFTER = 100;
 
-/** Play the moment while the pointer rests on the card. @param {HTMLElement} link @param {HTMLElement} frame @param {Hit} hit */
+/** Play the moment while the pointer rests on the card; one that is pressed begins to load at once.
+ * @param {HTMLElement} link @param {HTMLElement} frame @param {Hit} hit */
 function preview(link, frame, hit) {
   let timer = 0;
-  /** @type {HTMLVideoElement | null} */
-  let video = null;
   const stop = () => {
     clearTimeout(timer);
-    if (!video) return;
-    video.removeAttribute("src");
-    video.load();
-    video.remove();
-    video = null;
+    cool(hit);
   };
   const start = () => {
-    stop(); // a card drawn again under a resting pointer is entered twice
     if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
     const [from, to] = [hit.start_s ?? 0, hit.end_s ?? (hit.start_s ?? 0) + 30];
-    video = h("video", { class: "preview", muted: true, playsinline: true, preload: "auto", tabindex: "-1", "aria-hidden": "true", disablepictureinpicture: true });
-    const playing = video;
-    playing.addEventListener("loadedmetadata", () => (playing.currentTime = from));
-    playing.addEventListener("timeupdate", () => { if (playing.currentTime >= to) playing.currentTime = from; });
-    playing.addEventListener("playing", () => playing.classList.add("on"));
-    playing.addEventListener("error", stop);
-    playing.src = `/media/${hit.file_id}`;
-    frame.append(playing);
-    playing.play().catch(() => {}); // taken away before it began, or a codec this browser lacks: the picture stays
+    const { video, signal } = warm(hit);
+    const begin = () => { if (Math.abs(video.currentTime - from) > 0.05) video.currentTime = from; };
+    video.className = "preview";
+    video.setAttribute("aria-hidden", "true");
+    video.tabIndex = -1;
+    video.addEventListener("timeupdate", () => { if (video.currentTime >= to) video.currentTime = from; }, { signal });
+    video.addEventListener("playing", () => video.classList.add("on"), { signal });
+    video.addEventListener("error", stop, { signal });
+    if (video.readyState) begin();
+    else video.addEventListener("loadedmetadata", begin, { signal });
+    frame.append(video);
+    video.play().catch(() => {}); // taken away before it began, or a codec this browser lacks: the picture stays
   };
-  link.addEventListener("pointerenter", (event) => { if (event.pointerType !== "mouse") return; stop(); timer = window.setTimeout(start, PREVIEW_AFTER); });
-  link.addEventListener("pointerleave", stop);
+  link.addEventListener("pointerenter", (event) => {
+    if (event.pointerType !== "mouse") return;
+    stop(); // a card drawn again under a resting pointer is entered twice
+    timer = window.setTimeout(start, PREVIEW_AFTER);
+  });
+  link.addEventListener("pointerdown", (event) => { if (!event.button) warm(hit); });
+  link.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") stop(); }); // a finger leaves before its click
+  link.addEventListener("pointercancel", stop);
+  link.addEventListener("focus", () => { timer = window.setTimeout(() => link.matches(":focus-visible") && warm(hit), 2 * PREVIEW_AFTER); });
+  link.addEventListener("blur", stop);
 }

@@ -5,15 +5,22 @@ import * as api from "./api.js";
 import { h } from "./dom.js";
 import { clock, place } from "./format.js";
 import { instead, searching } from "./viewer.js";
+import { take } from "./warm.js";
 
 const STRETCH_S = 20;
 /** Windows from this length on get a closer look. */
 const LONG_S = 10;
+/** A video that does not play by then (milliseconds) is not waited for with the other moments. */
+const LOOK_AFTER = 2500;
 
 /** @param {import("./app.js").Page} page @param {import("./types").Hit} hit @returns {import("./viewer.js").Stage} */
 export function showVideo(page, hit) {
   const start = hit.start_s ?? 0;
-  const video = h("video", { controls: true, playsinline: true, preload: "auto", "aria-label": hit.title, poster: hit.thumb_url });
+  const video = take(hit); // loading, or playing in silence, since the pointer came to its card
+  video.className = "";
+  for (const name of ["aria-hidden", "tabindex"]) video.removeAttribute(name);
+  for (const [name, value] of Object.entries({ "aria-label": hit.title, poster: hit.thumb_url, controls: "" })) video.setAttribute(name, value);
+  video.muted = false;
   const wait = h("p", { class: "converting", role: "status", hidden: true }, "Converting it for this browser …");
   const frame = h("div", { class: "video" }, video, wait);
   const head = h("span", { class: "head", "aria-hidden": "true" });
@@ -57,20 +64,31 @@ export function showVideo(page, hit) {
     const box = line.getBoundingClientRect();
     seek(((event.clientX - box.left) / box.width) * duration);
   });
-  video.addEventListener("loadedmetadata", () => {
+  const opened = () => {
     if (stretch !== null) return void play();
     if (!video.videoWidth) return watch(start); // only its sound can be played
     if (Number.isFinite(video.duration)) duration = video.duration;
     if (Math.abs(video.currentTime - start) > 0.05) video.currentTime = Math.min(start, Math.max(0, duration - 0.1));
     begin();
+  };
+  video.addEventListener("loadedmetadata", opened);
+  video.addEventListener("playing", () => {
+    wait.hidden = true;
+    look();
   });
-  video.addEventListener("playing", () => (wait.hidden = true));
   video.addEventListener("ended", () => {
     if (stretch !== null && stretch + STRETCH_S < duration) seek(stretch + STRETCH_S);
   });
   const begin = () => {
     if (duration) draw([hit]);
     play();
+    setTimeout(look, LOOK_AFTER);
+  };
+  let looked = false;
+  /** Search in the film for more: not before it plays, as the server would be busy with it. */
+  const look = () => {
+    if (looked || closed) return;
+    looked = true;
     moments();
     nearest();
   };
@@ -120,8 +138,7 @@ export function showVideo(page, hit) {
     }
   }
 
-  // the fragment lets the browser ask for the bytes at the second without waiting for a script
-  video.src = `/media/${hit.file_id}#t=${start}`;
+  if (video.readyState) opened();
   return {
     element: frame,
     foot,

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.conftest import Server, answered, played_from, shot, until
+from tests.browser.conftest import Server, answered, played_from, settled, shot, until
 from tests.media import draw_video
 
 pytestmark = pytest.mark.browser
@@ -33,6 +33,36 @@ def test_a_click_on_a_video_card_plays_it_at_its_second(page: Page, server: Serv
         "not a moment of its beginning"
     )
     shot(page, "video")
+
+
+def test_a_click_takes_over_the_film_that_the_pointer_has_begun_to_load(page: Page, server: Server) -> None:
+    later = next(hit for hit in hits(server, q="road trip", kind="video") if hit["start_s"] > 20)
+    page.goto(f"{server.url}/?q=road+trip&kind=video")
+    settled(page)
+    page.locator(".fold").first.click()
+    card = page.locator(f'.card[data-chunk="{later["chunk_id"]}"] a.open')
+    card.hover()
+    page.locator("video.preview.on").evaluate("(it) => { it.same = true }")
+    card.click()
+    played_from(page, later["start_s"])
+    video = page.locator(".viewer video")
+    assert video.evaluate("(it) => it.same && it.controls && !it.muted && !it.className")
+    expect(page.locator(".card video")).to_have_count(0)
+    page.keyboard.press("Escape")
+    expect(page.locator("video")).to_have_count(0)
+
+
+def test_a_press_that_becomes_no_click_lets_the_film_go(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/?q=road+trip&kind=video")
+    settled(page)
+    card = page.locator(".card a.open").first
+    card.hover()
+    page.mouse.down()
+    expect(page.locator("video.preview")).to_have_count(1)
+    page.mouse.move(2, 2)
+    page.mouse.up()
+    expect(page.locator("video")).to_have_count(0)
+    expect(page.get_by_role("dialog")).to_be_hidden()
 
 
 @pytest.mark.parametrize("name, codec", [("old.avi", "mpeg4"), ("phone.mp4", "libx265")])
