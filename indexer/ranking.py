@@ -14,12 +14,12 @@ are not: one common word of five found puts a chunk at their top.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from indexer.facts import Fact
-from indexer.words import EXACT, Found
+from indexer.words import ALL, EXACT, Found
 
 TEXT_WEIGHT, NAME_WEIGHT = 3.0, 8.0
 """What all words of a query in a chunk's text, or in its file's name, are worth in standard deviations.
@@ -29,22 +29,30 @@ EXACT_BONUS = 20.0
 
 LINE = 3.0
 """Relevant from here on, if the library holds an answer at all."""
-SURE_TEXT, SURE_NAME, SURE = 7.0, 15.0, 6.25
-"""Whether it does is asked more of words and with more care: the best chunk by these weights must reach
-SURE. Refused then: 73 % of 52 unanswerable queries at 10 % of answerable (lite, no OCR); among twenty times
-as many distractors 69 % of 122 (OCR on), which a regression over more evidence does not better
-(docs/decisions.md)."""
+SURE_MEANING = 6.75
+SURE_TEXT, SURE_NAME, SURE_ALIKE, SURE = 7.0, 5.0, 1.35, 7.8
+"""Whether it does is asked with more care, of one chunk: its meaning alone must reach SURE_MEANING, or
+meaning and words by these weights SURE. A name counts less by the words it shares with the query than by
+what it means beside it (`titles.py`), for "a jar of honey" shares one with a jar. Chosen on the tune half
+of the sample set among twenty times as many distractors (lite, OCR on), 10 % of answerable queries refused.
+Unanswerable ones then refused: 83 % on either half, without what names mean 72 %. `make bench-quality` has
+the whole curve."""
+LOOKED_AT = 3
+"""Names that are read so, of the best by words; twelve refuse no more."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """`meaning`: standardised score by chunk id. `in_text`: chunks by words. `named`: (tier, coverage) by
-    chunk id, of those whose file's name or folder holds the words. `in_words`: the query is text alone."""
+    chunk id, of those whose file's name or folder holds the words. `in_words`: the query is text alone.
+    `alike`: how near the names of some chunks' files come to the query in meaning, in standard deviations;
+    asked only where all else leaves it open whether there is an answer."""
 
     meaning: dict[int, float]
     in_text: Found
     named: dict[int, tuple[int, float]]
     in_words: bool = True
+    alike: Callable[[list[int]], Sequence[float]] = lambda ids: [0.0] * len(ids)
 
 
 class Ranked(NamedTuple):
@@ -69,19 +77,40 @@ def ranked(evidence: Evidence, facts: dict[int, Fact]) -> list[Ranked]:
     exact.update(n for n, (tier, _) in evidence.named.items() if tier == EXACT)
     by_meaning_alone = (evidence.meaning.keys() & facts.keys()) - text.keys() - evidence.named.keys()
     listed = [(evidence.meaning[number], number) for number in by_meaning_alone]
-    surest = max(listed, default=(0.0, 0))[0]
+    worded: list[tuple[float, int]] = []
     for number in {*text, *evidence.named}.intersection(facts):
         # Words that are there are there, however unlike the page seems.
         meaning = max(evidence.meaning.get(number, 0.0), 0.0)
         in_text, in_name = text.get(number, 0.0), evidence.named.get(number, (0, 0.0))[1]
         bonus = EXACT_BONUS if number in exact else 0.0
         listed.append((meaning + TEXT_WEIGHT * in_text + NAME_WEIGHT * in_name + bonus, number))
-        surest = max(surest, bonus, meaning + SURE_TEXT * in_text + SURE_NAME * in_name)
-    answered = surest >= SURE or not evidence.in_words
+        worded.append((meaning + SURE_TEXT * in_text + SURE_NAME * in_name, number))
+    answered = (
+        not evidence.in_words
+        or not exact.isdisjoint(facts)
+        or any(evidence.meaning.get(number, 0.0) >= SURE_MEANING for number in facts)
+        or _held_in_words(worded, evidence)
+    )
     listed.sort(key=lambda pair: (-pair[0], pair[1]))
     return [
         Ranked(facts[number], score, answered and score >= LINE, number in text) for score, number in listed
     ]
+
+
+def _held_in_words(worded: Sequence[tuple[float, int]], evidence: Evidence) -> bool:
+    """Whether what holds words of the query answers it. `worded`: (evidence but what names mean, chunk)."""
+    if any(score >= SURE for score, _ in worded):
+        return True
+    if any(evidence.named.get(number, (0, 0.0))[0] >= ALL for _, number in worded):
+        return True  # a name (with its folders) that holds every word
+    named = [(score, number) for score, number in worded if number in evidence.named]
+    named.sort(key=lambda pair: (-pair[0], pair[1]))
+    looked_at = named[:LOOKED_AT]
+    near = evidence.alike([number for _, number in looked_at]) if looked_at else []
+    return any(
+        score + SURE_ALIKE * max(0.0, alike) >= SURE
+        for (score, _), alike in zip(looked_at, near, strict=True)
+    )
 
 
 def merged_moments(ranking: Sequence[Ranked]) -> list[Ranked]:

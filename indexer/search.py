@@ -30,6 +30,7 @@ from indexer.parts import Parts
 from indexer.query import Filters, Typed, of_query
 from indexer.ranking import Evidence, Ranked, merged_moments, ranked
 from indexer.records import KINDS, Answer, Hit, Kind, LibraryError, Query
+from indexer.titles import Titles, title_of
 from indexer.vectors import VectorIndex
 from model.embedder import Embedder
 from model.inputs import Input
@@ -57,6 +58,7 @@ class Searcher:
         self._parts = Parts(catalogue, self._model_id, embedder, sandbox)
         self._allowed: OrderedDict[object, np.ndarray] = OrderedDict()
         self._ordinary: np.ndarray | None = None
+        self._titles = Titles(embedder)
 
     def close(self) -> None:
         self._connections.close()
@@ -144,7 +146,12 @@ class Searcher:
         named = self._chunks_of_named(connection, in_names, meaning, in_text)
         self._score_the_rest(connection, asked, scales, meaning, [*in_text.ids.tolist(), *named])
         facts = self._facts.of({*meaning, *in_text.ids.tolist(), *named})
-        evidence = Evidence(meaning, in_text, named, textual)
+
+        def alike(chunks: list[int]) -> list[float]:
+            titles = [title_of(facts[n].files[0], typed.words) for n in chunks]
+            return self._titles.nearness(asked, titles, self._ordinary_queries())
+
+        evidence = Evidence(meaning, in_text, named, textual, alike)
         return merged_moments(ranked(evidence, facts))
 
     def _by_words(self, typed: Typed, depth: int) -> tuple[words.Found, words.Found]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from indexer.facts import Fact, Held
-from indexer.ranking import LINE, SURE, Evidence, merged_moments, ranked
+from indexer.ranking import LINE, SURE, SURE_MEANING, Evidence, merged_moments, ranked
 from indexer.records import Kind
 from indexer.words import ALL, EXACT, NOTHING, SOME, Found
 
@@ -57,12 +57,44 @@ def test_the_score_that_is_shown_is_the_order_and_the_cut() -> None:
 
 
 def test_a_meaning_a_little_above_chance_is_no_answer_by_itself() -> None:
-    unsure = Evidence({1: SURE - 0.1, 2: LINE}, NOTHING, {})
+    unsure = Evidence({1: SURE_MEANING - 0.1, 2: LINE}, NOTHING, {})
     assert not any(r.relevant for r in ranked(unsure, {1: fact(1), 2: fact(2)}))
-    agreed = Evidence({1: SURE - 0.1, 2: LINE}, found({1: SOME}), {})
+    agreed = Evidence({1: SURE_MEANING - 0.1, 2: LINE}, found({1: SOME}), {})
     assert all(r.relevant for r in ranked(agreed, {1: fact(1), 2: fact(2)}))
-    picture = Evidence({1: SURE - 0.1, 2: LINE - 1}, NOTHING, {}, in_words=False)
+    picture = Evidence({1: SURE_MEANING - 0.1, 2: LINE - 1}, NOTHING, {}, in_words=False)
     assert [r.relevant for r in ranked(picture, {1: fact(1), 2: fact(2)})] == [True, False]
+
+
+def answered(meaning: float, named: tuple[int, float], alike: float) -> bool:
+    facts = {1: fact(1), 2: fact(2)}
+    evidence = Evidence({1: meaning}, NOTHING, {1: named}, True, lambda ids: [alike] * len(ids))
+    return any(r.relevant for r in ranked(evidence, facts))
+
+
+def test_a_name_with_one_of_the_words_answers_if_it_means_what_is_asked() -> None:
+    assert not answered(2.0, (SOME, 0.5), 0.0)  # "jar.jpg" for "a jar of honey"
+    assert answered(2.0, (SOME, 0.5), 4.0)  # "honey pot.jpg"
+    assert not answered(2.0, (SOME, 0.5), -4.0)
+
+
+def test_a_name_with_all_of_the_words_answers_whatever_it_means() -> None:
+    assert answered(0.0, (ALL, 0.4), -4.0)
+    assert answered(0.0, (EXACT, 1.0), -4.0)
+
+
+def test_names_are_read_only_where_it_is_open_whether_there_is_an_answer() -> None:
+    def never(ids: list[int]) -> list[float]:
+        raise AssertionError("asked")
+
+    facts = {n: fact(n) for n in range(1, 9)}
+    ranked(Evidence({1: SURE_MEANING}, NOTHING, {2: (SOME, 0.2)}, True, never), facts)
+    ranked(Evidence({}, found({1: EXACT}), {2: (SOME, 0.2)}, True, never), facts)
+    ranked(Evidence({}, found({1: SOME}), {}, True, never), facts)
+    ranked(Evidence({1: SURE}, NOTHING, {1: (SOME, 0.2)}, True, never), facts)
+    asked: list[int] = []
+    names = {n: (SOME, n / 20) for n in facts}
+    ranked(Evidence({}, NOTHING, names, True, lambda ids: asked.extend(ids) or [0.0] * len(ids)), facts)
+    assert asked == [8, 7, 6]
 
 
 def test_adjacent_windows_above_the_line_are_one_moment() -> None:

@@ -7,6 +7,7 @@ calibration, as users get it. It knows nothing of how a system ranks.
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -160,6 +161,11 @@ def measured(asked: Iterable[tuple[Question, Query]], system: System) -> dict[st
 def unanswerable() -> list[str]:
     lines = UNANSWERABLE.read_text("utf-8").splitlines()
     return [line for line in lines if line and not line.startswith("#")]
+
+
+def half_of(text: str) -> str:
+    """Of a query that nothing answers: "tune" or "test", as questions have it."""
+    return "tune" if hashlib.sha256(f"unanswerable{text}".encode()).digest()[0] % 2 else "test"
 
 
 def asked_texts(samples: Path) -> list[str]:

@@ -379,6 +379,10 @@ def fill(catalogue: Catalogue, folder: Path, facts: list[Distractor], vectors: n
     model = catalogue.answering()
     assert model is not None
     root = catalogue.set_root(folder)
+    with (
+        catalogue.reader() as c
+    ):  # films cut by another recipe would be pending again, and there are none to read
+        recipe = c.exec_driver_sql("SELECT max(recipe) FROM content WHERE kind = 'video'").scalar() or ""
     files: dict[str, list[int]] = {}
     for number, fact in enumerate(facts):
         files.setdefault(fact.path, []).append(number)
@@ -391,7 +395,10 @@ def fill(catalogue: Catalogue, folder: Path, facts: list[Distractor], vectors: n
             kind = facts[numbers[0]].kind
             path = folder / name
             digest = hashlib.sha256(name.encode()).digest()
-            sql("INSERT INTO content (hash, kind, state) VALUES (?, ?, 'ready')", (digest, kind))
+            sql(
+                "INSERT INTO content (hash, kind, state, recipe) VALUES (?, ?, 'ready', ?)",
+                (digest, kind, recipe if kind == "video" else ""),
+            )
             sql(
                 "INSERT INTO file (id, root_id, path, folder, name, kind, size, mtime_ns, ctime_ns,"
                 " content_hash, state) VALUES (?, ?, ?, ?, ?, ?, 1000, 1, 1, ?, 'known')",
