@@ -41,9 +41,10 @@ BOUNDED_S = 10.0
 costs no wait, is 5 s by Milvus's default."""
 RETRY_S = (1.0, 2.0, 5.0)
 """Waits between attempts at a server that does not answer; the last goes on."""
-FLUSH_ROWS_LITE, FLUSH_ROWS = 512, 5000
-"""Milvus Lite searches rows that are not in a file yet a hundred times more slowly (1.2 s for 10,000); a
-server's graph takes in whole files only."""
+FLUSH_ROWS_LITE, FLUSH_ROWS = 512, 4000
+"""Milvus Lite searches rows that are not in a file yet a hundred times more slowly (1.2 s for 10,000). A
+server's graph takes in whole files only; rows in none it looks through one by one, but from 4,992 on (2.3) by
+an inverted file of its own, recall@10 .86 (6,000 x 640) and .90 (6,000 x 2,048) in place of 1."""
 
 IDS_AT_A_TIME = 10_000
 """Ids in one filter: Milvus reads 4 µs each (10,000: 44 ms)."""
@@ -130,11 +131,17 @@ class MilvusIndex:
             len(ids) - 1 - np.unique(ids[::-1], return_index=True)[1]
         )  # of an id given twice the last holds
         self._open()
-        self._collection.upsert(ids[last], vectors[last], groups[last], self._roots_of(ids[last]))
-        self._note_write(len(last))
+        self._upsert(ids[last], vectors[last], groups[last])
 
-    def _roots_of(self, ids: np.ndarray) -> list[tuple[int, ...]]:
-        return [()] * len(ids) if self._source is None else self._source.roots_of(ids)
+    def _upsert(self, ids: np.ndarray, vectors: np.ndarray, groups: np.ndarray) -> None:
+        for at in range(0, len(ids), FLUSH_ROWS):
+            part = ids[at : at + FLUSH_ROWS]
+            if not self._collection.exact and self._unflushed + len(part) > FLUSH_ROWS:
+                self._flush()
+            roots = [()] * len(part) if self._source is None else self._source.roots_of(part)
+            there = slice(at, at + FLUSH_ROWS)
+            self._collection.upsert(part, vectors[there], groups[there], roots)
+            self._note_write(len(part))
 
     def remove(self, ids: np.ndarray) -> None:
         self._open()
@@ -161,8 +168,6 @@ class MilvusIndex:
                 if self._count("") > EXACT_ROWS:
                     self._flush()
                     self._collection.build_graph()
-        elif not lite and self._unflushed >= FLUSH_ROWS:
-            self._flush()
 
     def _flush(self) -> None:
         self._collection.flush()
@@ -218,15 +223,16 @@ class MilvusIndex:
         changed = 0
         with source.feeding() as may:
             at = self._open()
+            if at != self._position:  # others have sent as well, and may have left it in memory
+                self._unflushed += FLUSH_ROWS if self._position == NOWHERE else abs(at - self._position)
             while may and at != source.position() and not self._stopped:
                 changes = source.changes(at, SLICE) if at != NOWHERE else None
                 if changes is None:
                     changed += self._send_all(source)
                 else:
                     self._delete(changes.gone)
-                    under = source.roots_of(changes.ids)
-                    self._collection.upsert(changes.ids, changes.vectors, changes.groups, under)
-                    self._note_write(len(changes.ids) + len(changes.gone))
+                    self._note_write(len(changes.gone))
+                    self._upsert(changes.ids, changes.vectors, changes.groups)
                     self._collection.note(changes.position)
                     self._take(changes.position)
                     changed += len(changes.ids) + len(changes.gone)
@@ -245,10 +251,7 @@ class MilvusIndex:
             own = np.sort(ids[groups == group])
             for part, vectors in source.vectors(group):
                 here = np.isin(part, own)
-                groups_here = np.full(here.sum(), group, np.uint8)
-                under = source.roots_of(part[here])
-                self._collection.upsert(part[here], vectors[here], groups_here, under)
-                self._note_write(int(here.sum()))
+                self._upsert(part[here], vectors[here], np.full(here.sum(), group, np.uint8))
                 sent += int(here.sum())
                 if self._stopped:
                     return sent

@@ -321,6 +321,42 @@ def test_a_collection_that_outgrows_the_full_scan_is_searched_through_a_graph(
     again.close()
 
 
+def test_never_more_rows_wait_outside_the_graph_than_the_server_looks_through_one_by_one(
+    vectors: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From 4,992 rows on Milvus 2.3 guesses. Whoever sends: much at once, or after a program that ended."""
+    from indexer import milvus as engine
+
+    monkeypatch.setattr(engine, "EXACT_ROWS", 100)
+    monkeypatch.setattr(engine, "FLUSH_ROWS", 60)
+    waiting, most = 0, 0
+    upsert, flush = VectorCollection.upsert, VectorCollection.flush
+
+    def counted(self: VectorCollection, ids: np.ndarray, *rest: Any) -> None:
+        nonlocal waiting, most
+        waiting += len(ids)
+        most = max(most, 0 if self.exact else waiting)
+        upsert(self, ids, *rest)
+
+    def flushed(self: VectorCollection) -> None:
+        nonlocal waiting
+        flush(self)
+        waiting = 0
+
+    monkeypatch.setattr(VectorCollection, "upsert", counted)
+    monkeypatch.setattr(VectorCollection, "flush", flushed)
+    rng = np.random.default_rng(4)
+    table = Table()
+    for n in (150, 70, 40):
+        index = opened(vectors, table=table)
+        table.put(np.arange(len(table.rows), len(table.rows) + n), unit(rng, n), np.zeros(n, np.uint8))
+        index.catch_up()
+        assert_same(index, table, unit(rng, 1)[0], 10)
+        assert not index._collection.exact
+        index.close()
+    assert 40 <= most <= 60
+
+
 # -- refusals --------------------------------------------------------------------------------
 
 
