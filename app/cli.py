@@ -277,10 +277,9 @@ def backup(
 
     with opened(read_only=True) as library:
         written = library.backup(file.expanduser().absolute())
+        how = library.catalogue.dialect.restoring(written)
     terminal.err.print(
-        f"{terminal.printable(str(written))} holds the library. To restore: put it in the place of "
-        "catalogue.sqlite.",
-        markup=False,
+        terminal.printable(f"{written} holds the library. To restore: {how}."), markup=False, soft_wrap=True
     )
 
 

@@ -282,7 +282,7 @@ class Catalogue(Filing):
             )
 
     def backup(self, to: Path) -> None:
-        """A copy of the catalogue as it is now, while it is in use, in one SQLite file."""
+        """A copy of the catalogue as it is now, while it is in use, in one file."""
         with explained(self.dialect):
             self.dialect.backup(to)
 

@@ -422,7 +422,8 @@ class Library:
 
     def backup(self, to: Path) -> Path:
         """Copy the catalogue, as it is now, into one file; also while indexing. Returns it. To restore, put
-        it in place of `catalogue.sqlite`: vector index and thumbnails are made again.
+        it in place of `catalogue.sqlite` (from a server: `pg_restore`): vector index and thumbnails are made
+        again.
 
         Raises `LibraryError` when the file is there already or cannot be written.
         """

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 def backup(catalogue: Catalogue, to: Path) -> Path:
     """See `Library.backup`."""
     if to.is_dir():
-        to = to / f"sightline-{time.strftime('%Y%m%d-%H%M%S')}.sqlite"
+        to = to / f"sightline-{time.strftime('%Y%m%d-%H%M%S')}{catalogue.dialect.backup_suffix}"
     if to.exists():
         raise LibraryError(f"{to} is there already: name another file.")
     if not to.parent.is_dir():

@@ -128,8 +128,13 @@ class Dialect(Protocol):
     def go_on_from(self, c: sa.Connection, numbers: dict[str, int]) -> None:
         """Give no number again that was given before."""
 
+    backup_suffix: str
+
     def backup(self, to: Path) -> None:
-        """A copy of the catalogue as it is now in one SQLite file."""
+        """A copy of the catalogue as it is now in one file."""
+
+    def restoring(self, backup: Path) -> str:
+        """What a person does to have such a copy for a library."""
 
 
 def dialect_of(where: Where) -> Dialect:

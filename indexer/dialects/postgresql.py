@@ -255,10 +255,18 @@ class PostgreSQL:
                 (table, column, max(1, most, numbers.get(table, 0))),
             )
 
+    backup_suffix = ".dump"
+
     def backup(self, to: Path) -> None:
-        raise LibraryError(
-            f"The catalogue is on a server: back it up there (pg_dump -Fc -d {self.shown} -f {to})."
-        )
+        from indexer.dialects.postgresql_backup import dump
+
+        with self.connect(autocommit=True) as connection:
+            row = connection.execute("SELECT current_schema()").fetchone()
+        schema = row[0] if row and row[0] != "public" else None
+        dump(self.url, schema, self.shown, to)
+
+    def restoring(self, backup: Path) -> str:
+        return f"createdb an empty database, then pg_restore --no-owner -d DATABASE {backup}"
 
     # -- searching -------------------------------------------------------------------------
 

@@ -144,6 +144,11 @@ class SQLite:
             if not known:
                 c.exec_driver_sql("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, last))
 
+    backup_suffix = ".sqlite"
+
+    def restoring(self, backup: Path) -> str:
+        return "put it in the place of catalogue.sqlite"
+
     def backup(self, to: Path) -> None:
         """SQLite's online backup."""
         source, target = sqlite3.connect(self.path), sqlite3.connect(to)

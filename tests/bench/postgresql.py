@@ -85,7 +85,8 @@ def _hits(answer: Answer) -> list[tuple[Any, ...]]:
     return [(h.path, h.start_s, h.page) for h in answer.hits]
 
 
-def same_hits(samples: Path, server: postgresql.Server) -> str:
+def same_hits(samples: Path, server: postgresql.Server, vectors: str | None = None) -> str:
+    """The embedded library beside one with its catalogue on the server (and its vectors at `vectors`)."""
     from tests.quality.answers import FOLDERS
 
     folder = Path(tempfile.mkdtemp(prefix="sightline-parity-"))
@@ -98,7 +99,8 @@ def same_hits(samples: Path, server: postgresql.Server) -> str:
             moved = move(embedded.catalogue, there)
             print(f"moved {moved.rows} in {time.monotonic() - begun:.1f} s", file=sys.stderr)
             there.close()
-            with Library.open(folder / "there", nice=False, ocr="off", catalogue=address) as on_server:
+            place_ = {"catalogue": address, "vectors": vectors}
+            with Library.open(folder / "there", nice=False, ocr="off", **place_) as on_server:
                 told, differing = compared(embedded, on_server, questions(samples))
         for text in differing:
             print(f"other hits: {text}", file=sys.stderr)

@@ -34,6 +34,7 @@ from model.lite import LiteEmbedder
 from tests import milvus_server, postgresql
 from tests.bench import report
 from tests.bench.made_library import make
+from tests.bench.postgresql import same_hits
 
 CHUNKS = 100_000
 QUERIES = 150
@@ -220,8 +221,23 @@ def _table(opened: dict[str, Opened], asked: list[str], embedder: LiteEmbedder) 
     return report.table(head, rows)
 
 
+def parity(samples: Path) -> str:
+    """Hits of the sample set on PostgreSQL and Milvus beside the embedded library's."""
+    folder = Path(tempfile.mkdtemp(prefix="sightline-scale-"))
+    milvus = milvus_server.RunningMilvus(folder)
+    milvus.start()
+    try:
+        with postgresql.running() as server:
+            told = same_hits(samples, server, milvus.url("parity"))
+    finally:
+        milvus.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+    return f"The sample set on PostgreSQL and Milvus beside the embedded library:\n\n{told}"
+
+
 def main() -> None:
-    report.write("scale", measure())
+    tables = [measure(), parity(Path("samples"))]
+    report.write("scale", "\n\n".join(tables))
 
 
 if __name__ == "__main__":
