@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from app.options import Commands, Json, opened, print_json, settings_of
+from app.options import Commands, Json, opened, print_json, settings_of, typed
 
 commands = Commands()
 
@@ -33,7 +33,8 @@ def migrate(
     given = settings_of()
     where = place(to if "://" in to else Path(to).expanduser().absolute())
     target = {"catalogue": to} if not isinstance(where, Path) else {"catalogue": None, "data_dir": where}
-    vectors, source = given.vectors, given.model_copy(update={"vectors": None})
+    # What SIGHTLINE_VECTORS names is the old library's, and cannot be the new one's.
+    vectors, source = typed("vectors"), given.model_copy(update={"vectors": None})
     with opened(source, read_only=False) as library, terminal.steps(quiet=json_) as told:
         new = Catalogue(catalogue_in(where) if isinstance(where, Path) else where)
         try:
@@ -47,4 +48,5 @@ def migrate(
     if json_:
         print_json({"rows": report.rows, "digests": report.digests, "written": report.written, "to": to})
     else:
-        terminal.show_moved(report, isinstance(where, Path), to, vectors)
+        left = given.vectors if given.vectors != vectors else None
+        terminal.show_moved(report, isinstance(where, Path), to, vectors, left)

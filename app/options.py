@@ -128,6 +128,11 @@ def settings_of(**given: Any) -> Settings:
     return settings
 
 
+def typed(option: str) -> Any:
+    """One of the options of every command as it was typed; None where at most a variable says it."""
+    return (_library.get() or {}).get(option)
+
+
 @contextlib.contextmanager
 def opened(settings: Settings | None = None, read_only: bool = False) -> Iterator[Library]:
     """The library that the options or `settings` name, open for the block."""

@@ -207,12 +207,15 @@ def steps(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
 
 
-def show_moved(report: Moved, in_folder: bool, to: str, vectors: str | None) -> None:
+def show_moved(report: Moved, in_folder: bool, to: str, vectors: str | None, left: str | None) -> None:
+    """`left`: where the old library's vectors are, when SIGHTLINE_VECTORS says so."""
     files, chunks = report.rows["file"], report.rows["chunk"]
     err.print(f"{files:,} files with {chunks:,} pieces are there, each row read back and found the same.")
     option = "--data-dir" if in_folder else "--catalogue"
     also = f" --vectors {vectors}" if vectors else ""
     err.print(f"From now on: {option} {escape(to)}{escape(also)}, or its SIGHTLINE_ variable.")
+    if left:
+        err.print("Take SIGHTLINE_VECTORS away: it says where the old library's vectors are.")
     err.print("The old library is as it was; delete it when you need it no more.")
 
 

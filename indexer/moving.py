@@ -82,11 +82,21 @@ TABLES = (
 
 
 def move(old: Catalogue, new: Catalogue, progress: Progress = lambda *_: None) -> Moved:
-    """Bring the library of `old` into `new`, which is empty or was being moved to from `old` before.
+    """Bring the library of `old` into `new`, which is empty or was being moved to from `old` before. Where
+    that move has ended and nothing was written since, nothing is done.
 
     Raises LibraryError: `new` holds another library, or what was written does not read back the same.
     """
     resumed = _prepare(old, new)
+    if resumed is None:
+        with old.reader() as source:
+            try:
+                return _compare(source, new, 0, progress)
+            except LibraryError as error:
+                raise LibraryError(
+                    "This library was moved there already: name it with --catalogue (or --data-dir) "
+                    "and use it."
+                ) from error
     written = 0
     with old.reader() as source:
         total = sum(_count(source, t) for t in TABLES)
@@ -119,20 +129,17 @@ def refuse_unfinished(catalogue: Catalogue) -> None:
         )
 
 
-def _prepare(old: Catalogue, new: Catalogue) -> bool:
-    """Whether the move was begun before."""
+def _prepare(old: Catalogue, new: Catalogue) -> bool | None:
+    """Whether the move was begun before; None: it has ended."""
     old.name_library()
     identity = old.setting("library") or ""
     begun = new.setting(UNFINISHED)
     if begun == identity:
         return True
     if begun is not None or new.roots() or new.models() or new.counts().files:
-        same = new.setting(ORIGIN) == identity
-        raise LibraryError(
-            "This library was moved there already: name it with --catalogue (or --data-dir) and use it."
-            if same
-            else "There is another library already: name an empty database or folder."
-        )
+        if begun is None and new.setting(ORIGIN) == identity:
+            return None
+        raise LibraryError("There is another library already: name an empty database or folder.")
     new.set_setting(UNFINISHED, identity)
     return False
 

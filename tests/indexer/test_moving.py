@@ -151,7 +151,10 @@ def test_a_place_that_holds_another_library_is_left_alone(
     old: Catalogue, postgresql_server: Server, tmp_path: Path
 ) -> None:
     there = Catalogue(place(postgresql_server.database()))
-    move(old, there)
+    done = move(old, there)
+    again = move(old, there)
+    assert again.written == 0 and again.digests == done.digests
+    fill(there, 1, start=300)  # it goes its own way
     with pytest.raises(LibraryError, match="was moved there already"):
         move(old, there)
     other = Catalogue(tmp_path / "other.sqlite")
