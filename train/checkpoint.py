@@ -113,7 +113,7 @@ def restore(folder: Path, tower: Tower, optimizer: Optimizer, config: Config) ->
 
     for name, parameter in tower.trained().items() if stored else ():
         optimizer.state[parameter] = {
-            "step": torch.tensor(float(state["step"])),
+            "step": torch.tensor(float(state["step"]), device=parameter.device),
             **{part: stored.pop(f"{name}.{part}").to(parameter.device) for part in MOMENTS},
         }
     put_back({}, stored, folder)
