@@ -92,38 +92,16 @@ class QwenCollator:
 
 
 class QwenTower:
-    """A Qwen2-VL or Qwen2.5-VL checkpoint in training."""
+    """A Qwen2-VL or Qwen2.5-VL checkpoint in training: an embedder on its device, made ready in place."""
 
-    def __init__(self, config: Config, device: str | None = None) -> None:
+    def __init__(self, config: Config, base: Path, embedder: Any) -> None:
+        """`base`: the folder that `embedder` was loaded from; its tokenizer goes with what is saved."""
         import torch
 
-        from model import adapters
-        from model.checkpoint import find
-        from model.qwen_checkpoint import load_qwen, pick_device
-
-        self.config = config
-        self.base = find(config.model_name)
-        if adapters.is_adapter(self.base):
-            raise ConfigError(
-                f"model_name {config.model_name} is an adapter; merge it first: "
-                f"python -m train --merge {config.model_name} --output_dir DIR"
-            )
-        self.device = pick_device(device or config.device)
-        dtype = config.dtype
-        if dtype == "auto":
-            dtype = "float32" if self.device.type == "cpu" else "bfloat16"
-        # Adapters are float32 beside weights that stay as they are; when all weights are trained,
-        # they are kept in float32 and only computed in bfloat16, or small updates would be rounded away.
-        self._autocast = dtype == "bfloat16" and config.lora_rank == 0
-        self.embedder = load_qwen(
-            self.base,
-            device=str(self.device),
-            dtype="float32" if self._autocast else dtype,
-            min_pixels=config.min_pixels,
-            max_pixels=config.max_pixels,
-        )
-        self.dim = self.embedder.dim
-        self.module: Any = self.embedder.model
+        self.config, self.base, self.embedder = config, base, embedder
+        self.device, self.dim = embedder.device, embedder.dim
+        self.module: Any = embedder.model
+        self._autocast = computed_in_bfloat16(config, self.device) and not config.lora_rank
         if config.lora_rank:
             self._put_adapters_in()
         else:
@@ -135,6 +113,32 @@ class QwenTower:
             turn_on = getattr(self.module, "activation_checkpointing_enable", None)
             (turn_on or self.module.gradient_checkpointing_enable)({"use_reentrant": False})
         self._torch = torch
+
+    @classmethod
+    def load(cls, config: Config, device: str | None = None) -> QwenTower:
+        """Raises `ConfigError`, `model.embedder.ModelError`."""
+        from model import adapters
+        from model.checkpoint import find
+        from model.qwen_checkpoint import load_qwen, pick_device
+
+        base = find(config.model_name)
+        if adapters.is_adapter(base):
+            raise ConfigError(
+                f"model_name {config.model_name} is an adapter; merge it first: "
+                f"python -m train --merge {config.model_name} --output_dir DIR"
+            )
+        place = pick_device(device or config.device)
+        # Adapters are float32 beside weights that stay as they are; when all weights are trained,
+        # they are kept in float32 and only computed in bfloat16, or small updates would be rounded away.
+        half = computed_in_bfloat16(config, place) and config.lora_rank
+        embedder = load_qwen(
+            base,
+            device=str(place),
+            dtype="bfloat16" if half else "float32",
+            min_pixels=config.min_pixels,
+            max_pixels=config.max_pixels,
+        )
+        return cls(config, base, embedder)
 
     def collator(self) -> QwenCollator:
         return QwenCollator(self.embedder)
@@ -237,6 +241,10 @@ class QwenTower:
         (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=1) + "\n")
 
 
+def computed_in_bfloat16(config: Config, device: torch.device) -> bool:
+    return config.dtype == "bfloat16" or (config.dtype == "auto" and device.type != "cpu")
+
+
 def adapter_key(name: str) -> str:
     """peft's name on disk for a parameter of an injected adapter."""
     short = name.replace(".default.weight", ".weight").replace(".default", "")
@@ -275,7 +283,7 @@ def open_tower(config: Config, device: str | None = None) -> Tower:
         from train.distill import StudentTower
 
         return StudentTower(config)
-    return QwenTower(config, device)
+    return QwenTower.load(config, device)
 
 
 def merge(adapter: Path, folder: Path) -> None:

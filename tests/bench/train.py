@@ -2,14 +2,13 @@
 
 Built around cases, each a process of its own (peak memory belongs to one case): the real `train()` over
 pictures and captions on disk with a medium random Qwen2-VL, against the same batches, collated beforehand,
-through the same model without data path, optimiser, logs. On an accelerator also Qwen2-VL-2B's shape, with
-random weights, LoRA, and the share of peak flops.
+through the same model without data path, optimiser, logs. Then what Qwen2-VL-2B needs of one card with
+LoRA, counted (`tests/bench/counted.py`), and where there is an accelerator the share of its peak flops.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import resource
 import shutil
@@ -17,15 +16,29 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tests.bench.counted import (
+    MEDIUM,
+    QWEN2_VL_2B,
+    TOKENIZER,
+    allocated,
+    clips,
+    count_flops,
+    count_memory,
+    pictures,
+    questions,
+    qwen_config,
+)
 from tests.bench.report import table, write
+from train.config import Config, from_dict, read
 
 ROOT = Path(__file__).resolve().parents[2]
-TOKENIZER = ROOT / "tests" / "model" / "parity" / "checkpoint"
+ONE_CARD = ROOT / "train" / "configs" / "vlm2vec_v2_24gb.yaml"
 BATCH, SUB_BATCH, CHUNK, STEPS, WARM = 16, 4, 4, 8, 2
 SIDE = 112
 CASES: dict[str, dict[str, Any]] = {
@@ -36,6 +49,7 @@ CASES: dict[str, dict[str, Any]] = {
     "LoRA, uniform mixing": {"sub_batch_size": 1},
 }
 BARE = {"LoRA": {}, "all weights": {"lora_rank": 0}}
+COUNTED: dict[str, Any] = {"pictures": pictures, "clips of 8 frames": clips, "medium": pictures}
 BF16_PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "4090": 165e12}
 """Dense bfloat16 peak, from the data sheets."""
 
@@ -52,12 +66,15 @@ def main() -> None:
     try:
         prepare(work)
         results = {name: in_a_process(name, work) for name in [*(f"bare {b}" for b in BARE), *CASES]}
-        write("train", report(results, accelerator(work)))
+        counts = {name: in_a_process(f"counted {name}", work) for name in COUNTED}
+        flops = in_a_process("counted flops", work)["flops"]
+        parts = [report(results), counted_report(counts, flops), accelerator(work, flops)]
+        write("train", "\n\n".join(parts))
     finally:
         shutil.rmtree(work)
 
 
-def report(results: dict[str, dict[str, float]], device: str) -> str:
+def report(results: dict[str, dict[str, float]]) -> str:
     rows = []
     for name, got in results.items():
         bare = results["bare all weights" if "all weights" in name else "bare LoRA"]
@@ -77,7 +94,30 @@ def report(results: dict[str, dict[str, float]], device: str) -> str:
         "A chunked step embeds everything twice, checkpointing once more: three quarters and three fifths "
         "of bare are the most that they can reach. Bare holds all its batches in memory beforehand."
     )
-    return f"{about}\n\n{table(head, rows)}\n\n{device}"
+    return f"{about}\n\n{table(head, rows)}"
+
+
+def counted_report(counts: dict[str, dict[str, float]], flops: float) -> str:
+    """`counts` of `COUNTED`, in bytes; `flops` of a pair."""
+    chunk = one_card().chunk_size
+    names = {
+        name: f"2B, LoRA, chunk of {chunk} {name} at the limit"
+        if name != "medium"
+        else "the model above, chunk of 3"
+        for name in counts
+    }
+    parts = ("weights", "trained", "activations", "peak")
+    rows = [[names[name], *(f"{got[part] / 1e9:.3g}" for part in parts)] for name, got in counts.items()]
+    head = ["peak memory of a step (counted, not run), GB", "weights", "gradients + optimiser"]
+    apart = counts["medium"]["allocated"] / counts["medium"]["peak"] - 1
+    about = (
+        "Counted on tensors without numbers, not measured on a card: Qwen2-VL-2B's shape under "
+        f"`{ONE_CARD.name}` (LoRA and DoRA of rank 16, bfloat16, gradient checkpointing and cache). What a "
+        "card itself needs (its context, its kernels' workspaces, gaps) comes on top. The last row was "
+        f"counted in the same way, and run: torch's allocator gave out {apart:+.2%}."
+    )
+    pair = f"A pair of a question and a picture at the limit: {flops / 1e12:.1f} Tflop, forward and backward."
+    return f"{about}\n\n{table([*head, 'activations', 'all'], rows)}\n\n{pair}"
 
 
 def in_a_process(case: str, work: Path) -> dict[str, float]:
@@ -93,6 +133,10 @@ def run_case(case: str, work: Path) -> dict[str, float]:
     import torch
 
     torch.set_num_threads(1)
+    if case == "counted flops":
+        return {"flops": flops_of_a_pair(one_card(), QWEN2_VL_2B)}
+    if case.startswith("counted "):
+        return counted(case.removeprefix("counted "))
     if case.startswith("bare "):
         got = bare(config_of(work, BARE[case.removeprefix("bare ")]))
     else:
@@ -137,9 +181,7 @@ def bare(config: Any) -> dict[str, float]:
     return {"pairs_per_s": config.batch_size / min(seconds[WARM:]), "parameters": count}
 
 
-def config_of(work: Path, changes: dict[str, Any]) -> Any:
-    from train.config import from_dict
-
+def config_of(work: Path, changes: dict[str, Any]) -> Config:
     keys = {
         "model_name": str(work / "model"),
         "lora_rank": 16,
@@ -156,90 +198,107 @@ def config_of(work: Path, changes: dict[str, Any]) -> Any:
     return from_dict({**keys, **changes})
 
 
-def prepare(work: Path) -> None:
-    """A medium random Qwen2-VL, and 384 noisy pictures with captions in three sources."""
+def prepare(work: Path, shape: Mapping[str, Any] = MEDIUM, side: int = SIDE) -> None:
+    """A random Qwen2-VL of this shape, and 384 noisy pictures with captions in three sources."""
     from PIL import Image
 
-    save_model(work / "model", hidden_size=256, layers=6, heads=8, intermediate=768, vision=192, depth=6)
+    save_model(work / "model", shape)
     generator = np.random.default_rng(0)
-    for source, count in itertools.product(range(3), [128]):
+    for source in range(3):
         rows = []
-        for number in range(count):
+        for number in range(128):
             name = f"{source}-{number}.jpg"
-            Image.fromarray(generator.integers(0, 255, (SIDE, SIDE, 3), np.uint8)).save(work / name)
+            Image.fromarray(generator.integers(0, 255, (side, side, 3), np.uint8)).save(work / name)
             rows.append({"query": f"picture {number} of source {source}", "positive": {"image": name}})
         (work / f"pairs-{source}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def save_model(
-    folder: Path, *, hidden_size: int, layers: int, heads: int, intermediate: int, vision: int, depth: int,
-    kv_heads: int = 2, vocabulary: int = 512, dtype: str = "float32", device: str = "cpu",
-) -> None:  # fmt: skip
+def save_model(folder: Path, shape: Mapping[str, Any], dtype: str = "float32", device: str = "cpu") -> None:
     """A Qwen2-VL of this shape with random weights, and the small tokenizer of the parity cases."""
     import torch
-    from transformers import Qwen2VLConfig, Qwen2VLModel
+    from transformers import AutoModel
 
-    shape = json.loads((TOKENIZER / "config.json").read_text())
-    head = hidden_size // heads
-    sections = [head // 8, head * 3 // 16, head // 2 - head // 8 - head * 3 // 16]
-    shape |= {
-        "hidden_size": hidden_size,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": kv_heads,
-        "intermediate_size": intermediate,
-        "vocab_size": vocabulary,
-        "rope_scaling": {"mrope_section": sections, "rope_type": "default", "type": "default"},
-    }
-    shape["vision_config"] |= {"embed_dim": vision, "hidden_size": hidden_size, "depth": depth}
-    shape["vision_config"]["num_heads"] = max(1, vision // 64)
     torch.manual_seed(0)
     with torch.device(device):
-        model = Qwen2VLModel(Qwen2VLConfig(**shape)).to(getattr(torch, dtype))
+        model = AutoModel.from_config(qwen_config(shape), dtype=getattr(torch, dtype))
     model.save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"):
         shutil.copy(TOKENIZER / name, folder / name)
 
 
-def accelerator(work: Path) -> str:
-    """Share of peak flops of Qwen2-VL-2B's shape with LoRA, where there is a card; else a sentence."""
+def one_card(**changes: Any) -> Config:
+    """The config for one 24 GB card, on such a card."""
+    return read(ONE_CARD, {"dtype": "bfloat16", **changes})
+
+
+def counted(case: str) -> dict[str, float]:
+    """Bytes of a step, by what they are; of the medium model also what the allocator gave out."""
+    if case == "medium":
+        config = one_card(dtype="float32", max_pixels=224 * 224)
+        sides = questions(config.chunk_size), pictures(config.chunk_size, config.max_pixels)
+        got, more = count_memory(config, MEDIUM, *sides), {"allocated": allocated(config, MEDIUM, *sides)}
+    else:
+        config, more = one_card(), {}
+        shown = COUNTED[case](config.chunk_size, config.max_pixels)
+        got = count_memory(config, QWEN2_VL_2B, questions(config.chunk_size), shown)
+    trained = got.gradients + got.moments
+    return {
+        "weights": got.weights,
+        "trained": trained,
+        "activations": got.activations,
+        "peak": got.peak,
+    } | more
+
+
+def flops_of_a_pair(config: Config, shape: Mapping[str, Any]) -> float:
+    """Of a question and a picture at the limit."""
+    count = config.chunk_size
+    return count_flops(config, shape, questions(count), pictures(count, config.max_pixels)) / count
+
+
+def accelerator(work: Path, flops: float) -> str:
+    """The share of peak flops of Qwen2-VL-2B's shape under `ONE_CARD`, where there is a card."""
     import torch
 
     if not torch.cuda.is_available():
         return "No accelerator on this machine: the share of peak flops of the 2B model was not measured."
-    card = torch.cuda.get_device_name()
+    return on_card(
+        work / "2b", torch.cuda.get_device_name(), "cuda", QWEN2_VL_2B, one_card().max_pixels, flops
+    )
+
+
+def on_card(
+    work: Path,
+    card: str,
+    device: str,
+    shape: Mapping[str, Any],
+    pixels: int,
+    flops: float,
+    batch: int = 48,
+    workers: int = 8,
+) -> str:
+    """Train a model of this shape on pictures of so many pixels; `flops` of a pair, for the share of peak.
+
+    What the gradient cache and checkpointing compute again is not counted as work done.
+    """
+    work.mkdir()
+    prepare(work, shape, side=int(pixels**0.5) // 28 * 28)
+    settings = one_card()
+    changes = {
+        "chunk_size": settings.chunk_size,
+        "gradient_checkpointing": settings.gradient_checkpointing,
+        "max_pixels": pixels,
+        "dtype": settings.dtype,
+        "device": device,
+        "batch_size": batch,
+        "workers": workers,
+    }
+    rate = trained(config_of(work, changes), work / "run")["pairs_per_s"]
+    lines = [json.loads(line) for line in (work / "run" / "log.jsonl").read_text().splitlines()]
+    memory = max(line["memory_gb"] for line in lines)
     peak = next((p for name, p in BF16_PEAK.items() if name in card), None)
-    save_model(
-        work / "2b", hidden_size=1536, layers=28, heads=12, intermediate=8960, vision=1280, depth=32,
-        vocabulary=151936, dtype="bfloat16", device="cuda",
-    )  # fmt: skip
-    changes = {"model_name": str(work / "2b"), "chunk_size": CHUNK, "gradient_checkpointing": True}
-    config = config_of(work, changes)
-    rate = trained(config, work / "2b-run")["pairs_per_s"]
-    flops = flops_of_a_pair(config)
-    memory = torch.cuda.max_memory_allocated() / 1e9
-    share = f"{rate * flops / peak:.0%} of peak" if peak else "peak not known"
-    return f"{card}: 2B's shape, LoRA, {rate:.1f} pairs/s, {share}, {memory:.1f} GB (the guide says 22)."
-
-
-def flops_of_a_pair(config: Any) -> float:
-    """Flops of one forward and backward, without what chunking and checkpointing do twice."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from train.loading import Loader
-    from train.tower import open_tower
-    from train.trainer import Contrastive, open_sources
-
-    tower = open_tower(config)
-    sources = open_sources(config)
-    piece = Loader(sources, tower.collator(), config.max_frames).piece([(0, row) for row in range(4)])
-    assert not isinstance(piece, Exception)
-    tower.module.eval()
-    with FlopCounterMode(display=False) as counter:
-        embeddings = torch.cat([tower.encode(piece.queries), tower.encode(piece.positives)])
-        Contrastive(config).on([piece])(embeddings).backward()
-    return counter.get_total_flops() / 4
+    share = f"{rate * flops / peak:.1%} of its peak" if peak else "its peak is not known"
+    return f"{card}: 2B's shape, LoRA, {rate:.2f} pairs/s, {share}, {memory:.1f} GB."
 
 
 if __name__ == "__main__":
