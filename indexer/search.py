@@ -21,7 +21,7 @@ import numpy as np
 from data.media.sandbox import Sandbox
 from indexer import filters as filtering
 from indexer import words
-from indexer.calibration import ORDINARY_QUERIES, Background, Scale
+from indexer.calibration import ORDINARY_QUERIES, Background, Scale, comparable
 from indexer.catalogue import Catalogue
 from indexer.connections import Connections, Reading
 from indexer.embeddings import GROUPS, StoredEmbeddings
@@ -137,6 +137,8 @@ class Searcher:
             return None
         textual = bool(typed.meaning) and all(p.file is None and p.chunk_id is None for p in query.parts)
         scales = self._scales(asked, textual)
+        if textual:
+            scales = comparable(scales)
         meaning = self._by_meaning(asked, scales, typed, depth)
         for part in query.parts:
             if part.chunk_id is not None:
