@@ -33,12 +33,13 @@ OWN = 0.5
 queries refused, unanswerable ones are refused: 0 .79, .5 .73, 1 .63 (words counted in); MRR is the same."""
 LEAST_SPREAD = 1e-3
 FILM_SHIFT, PAGE_WEIGHT = 1.0, 0.8
-"""In one list for a text query, a film stands so many standard deviations higher and a page counts for so much
-of its own (lite). A window is a mean of eight frames and there are few of them: the best by chance of 1,000 is
-1.6 above the middle, of 15,600 pictures 3.0; a page shares words of the query's sort with any text. Sample set
-with OCR among 20 times as many distractors, MRR of text to photo / video / page / stamp: neither .455 / .134 /
-.843 / .784, both .458 / .253 / .843 / .788; without distractors .568 / .194 / .887 / .806 and .559 / .291 / .892
-/ .808. A shift of 2 doubles films again and costs photos .03. No figure is known for other models."""
+"""In one list for a text query, a film stands so many standard deviations higher and a page counts for so
+much of its own (lite). A window is a mean of eight frames and there are few of them: the best by chance of
+1,000 is 1.6 above the middle, of 15,600 pictures 3.0; a page shares words of the query's sort with any
+text. Sample set with OCR among 20 times as many distractors, MRR of text to photo / video / page / stamp:
+neither .455 / .134 / .843 / .784, both .458 / .253 / .843 / .788; without distractors .568 / .194 / .887 /
+.806 and .559 / .291 / .892 / .808. A shift of 2 doubles films again and costs photos .03. No figure is
+known for other models."""
 
 # What a person might ask of any library.
 ORDINARY_QUERIES = (

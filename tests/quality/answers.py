@@ -23,7 +23,6 @@ from indexer.library import Library
 from indexer.query import parse
 from indexer.records import KINDS, Part, Query
 from indexer.search import Searcher
-from model import load
 from tests.quality.ranking import Row
 from tests.quality.sampleset import Question, SampleSet
 
@@ -46,22 +45,34 @@ class Asked:
 class SampleLibrary:
     """The sample set indexed, with the systems that answer from it."""
 
-    def __init__(
-        self, samples: Path, data_dir: Path, ocr: str = "off", distractors: Path | None = None
-    ) -> None:
-        """`distractors`: the folder that holds them, or will; they go in around the sample set."""
-        self.samples = samples
-        self.library = Library.open(data_dir, ocr=ocr, nice=False)
-        self.library.index([samples / folder for folder in FOLDERS.values()])
-        if distractors is not None:
-            _surround(self.library, samples, distractors)
-            self.library.close()
-            self.library = Library.open(data_dir, ocr=ocr, nice=False)
-            self.library.index([samples / folder for folder in FOLDERS.values()])
+    def __init__(self, samples: Path, data_dir: Path, ocr: str = "off") -> None:
+        self.samples, self._data_dir, self._ocr = samples, data_dir, ocr
+        self._asked = Path(tempfile.mkdtemp())
+        self.embedded = self.mixed = 0
+        self._open()
+        self.own = self.library.status().chunks
+
+    def surround(self, folder: Path) -> None:
+        """Put distractors around the sample set; `folder` holds them, or will."""
+        from tests.quality.distractors import TIMES, Answers, embedded, fetch, fill, padded
+
+        folder.mkdir(parents=True, exist_ok=True)
+        fetch(folder)
+        facts, vectors = embedded(folder, self.searcher.embedder, Answers(asked_texts(self.samples)))
+        self.embedded = len(facts)
+        facts, vectors = padded(facts, vectors, TIMES * self.own)
+        self.mixed = len(facts) - self.embedded
+        fill(self.library.catalogue, folder, facts, vectors)
+        self.connections.close()
+        self.library.close()
+        self._open()
+
+    def _open(self) -> None:
+        self.library = Library.open(self._data_dir, ocr=self._ocr, nice=False)
+        self.library.index([self.samples / folder for folder in FOLDERS.values()])
         self.searcher: Searcher = self.library.searcher()
         self.index = self.searcher._index
         self.connections = Connections(self.library.catalogue.path)
-        self._asked = Path(tempfile.mkdtemp())
         rows = self.connections.get().execute(
             "SELECT k.id, f.path, k.page FROM chunk k JOIN file f ON f.content_hash = k.content_hash"
         )
@@ -84,7 +95,7 @@ class SampleLibrary:
 
     def ask(self, query: Query) -> list[str]:
         """As users get it."""
-        return [self._item[r.fact.chunk_id] for r in self.searcher.rank(query, DEPTH)]
+        return [self._item.get(r.fact.chunk_id, "") for r in self.searcher.rank(query, DEPTH)]
 
     def by_meaning(self, query: Query) -> list[str]:
         """Raw inner products, all kinds in one list."""
@@ -127,16 +138,6 @@ class SampleLibrary:
         return np.array([r[0] for r in rows], np.int64)
 
 
-def _surround(library: Library, samples: Path, folder: Path) -> None:
-    from tests.quality.distractors import TIMES, Answers, embedded, fetch, fill, padded
-
-    folder.mkdir(parents=True, exist_ok=True)
-    fetch(folder)
-    facts, vectors = embedded(folder, load("lite"), Answers(asked_texts(samples)))
-    facts, vectors = padded(facts, vectors, TIMES * library.status().chunks)
-    fill(library.catalogue, folder, facts, vectors)
-
-
 def rank_of(items: Iterable[str], question: Question) -> float:
     """Rank of the first right item; an item of several chunks counts once; inf where it is not there."""
     rank, seen = 0, set()
@@ -150,12 +151,17 @@ def rank_of(items: Iterable[str], question: Question) -> float:
     return float("inf")
 
 
-def measured(asked: Iterable[tuple[Question, Query]], system: System) -> dict[str, Row]:
-    """Quality by row of the sample set."""
+def ranks_of(asked: Iterable[tuple[Question, Query]], system: System) -> dict[str, list[float]]:
+    """By row of the sample set, the rank of the first right item for each question in turn."""
     ranks: dict[str, list[float]] = {}
     for question, query in asked:
         ranks.setdefault(question.row, []).append(rank_of(system(query), question))
-    return {row: Row.of(found) for row, found in ranks.items()}
+    return ranks
+
+
+def measured(asked: Iterable[tuple[Question, Query]], system: System) -> dict[str, Row]:
+    """Quality by row of the sample set."""
+    return {row: Row.of(found) for row, found in ranks_of(asked, system).items()}
 
 
 def unanswerable() -> list[str]:
