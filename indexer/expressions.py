@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -45,29 +46,30 @@ def phrase(text: str, table: str) -> Phrase | None:
     return Phrase(" ".join(spaced(" ".join(tokens)).split())) if tokens else None
 
 
-def tokenised(text: str, table: str = "words") -> list[str]:
+@lru_cache(maxsize=1024)
+def tokenised(text: str, table: str = "words") -> tuple[str, ...]:
     """The words of a text that a table can hold; a run of an unspaced script counts as one."""
     result: list[str] = []
-    for run in re.findall(r"\w+", text, re.UNICODE):
-        for part in re.findall(f"[{_UNSPACED}]+|[^{_UNSPACED}]+", run):
+    for run in _WORD.findall(text):
+        for part in _OF_ONE_SORT.findall(run):
             if table == "names" or is_unspaced(part) == (table == "characters"):
                 result.append(part.casefold())
-    return result
+    return tuple(result)
 
 
 def spaced(text: str) -> str:
     """The text with a blank around every character of a script that is written without them."""
-    return re.sub(f"([{_UNSPACED}])", r" \1 ", text)
+    return _CHARACTER.sub(r" \g<0> ", text)
 
 
 def unspaced_only(text: str) -> str:
     """Only what is written without blanks, a character a token; empty when nothing is."""
-    return " ".join(" ".join(run) for run in re.findall(f"[{_UNSPACED}]+", text))
+    return " ".join(" ".join(run) for run in _RUN.findall(text))
 
 
 def is_unspaced(text: str) -> bool:
     """Whether any of it is written without blanks."""
-    return re.search(f"[{_UNSPACED}]", text) is not None
+    return not text.isascii() and _CHARACTER.search(text) is not None
 
 
 # Thai, Lao, Khmer, Myanmar; Hiragana, Katakana; CJK ideographs with their extensions; Hangul stays with
@@ -76,3 +78,7 @@ _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
     "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
 )
+_WORD = re.compile(r"\w+")
+_CHARACTER = re.compile(f"[{_UNSPACED}]")
+_RUN = re.compile(f"[{_UNSPACED}]+")
+_OF_ONE_SORT = re.compile(f"[{_UNSPACED}]+|[^{_UNSPACED}]+")

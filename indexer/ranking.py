@@ -119,6 +119,8 @@ def merged_moments(ranking: Sequence[Ranked]) -> list[Ranked]:
     for found in ranking:
         if found.relevant and found.fact.kind == "video":
             runs.setdefault(found.fact.content, {})[found.fact.ordinal] = found
+    if all(len(windows) == 1 for windows in runs.values()):
+        return list(ranking)
     result: list[Ranked] = []
     merged: set[int] = set()
     for found in ranking:

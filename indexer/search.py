@@ -14,7 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,8 +40,23 @@ from model.inputs import Input
 POOL = 60
 """Candidates a kind and list, at least."""
 FACETS_SHOWN = 30
-WORD_THREADS = 4
-"""Searches by words that run beside the embedding of their query: both leave Python's lock to others."""
+BESIDE_THREADS = 4
+"""Searches by words run beside the embedding of their query, kinds beside one another; all of them leave
+Python's lock to others."""
+
+
+class Worded(NamedTuple):
+    """What the words of a query found, and what is to be known of it."""
+
+    in_text: words.Found = words.NOTHING
+    in_names: words.Found = words.NOTHING
+    """Of files."""
+    chunks_of: Sequence[tuple[int, int, int]] = ()
+    """(file, chunk, ordinal) of the files found by their names, in order of ordinals."""
+    groups: Sequence[tuple[int, int]] = ()
+    """(chunk, group of its vector) of the chunks found, and of the first one of each file."""
+    vectors: np.ndarray | None = None
+    """Theirs, float32 [n, dim]."""
 
 
 class Searcher:
@@ -136,17 +153,14 @@ class Searcher:
         if not len(asked) and worded is None:
             return None
         textual = bool(typed.meaning) and all(p.file is None and p.chunk_id is None for p in query.parts)
-        scales = self._scales(asked, textual)
-        if textual:
-            scales = comparable(scales)
-        meaning = self._by_meaning(asked, scales, typed, depth)
+        meaning, scales = self._by_meaning(asked, typed, depth, textual)
         for part in query.parts:
             if part.chunk_id is not None:
                 meaning.pop(part.chunk_id, None)
-        in_text, in_names = (words.NOTHING, words.NOTHING) if worded is None else worded.result()
-        connection = self._connections.get()
-        named = self._chunks_of_named(connection, in_names, meaning, in_text)
-        self._score_the_rest(connection, asked, scales, meaning, [*in_text.ids.tolist(), *named])
+        by_words = Worded() if worded is None else worded.result()
+        in_text = by_words.in_text
+        named = _chunks_of_named(by_words, meaning)
+        self._score_the_rest(by_words, asked, scales, meaning, {*in_text.ids.tolist(), *named})
         facts = self._facts.of({*meaning, *in_text.ids.tolist(), *named})
 
         def alike(chunks: list[int]) -> list[float]:
@@ -156,37 +170,64 @@ class Searcher:
         evidence = Evidence(meaning, in_text, named, textual, alike)
         return merged_moments(ranked(evidence, facts))
 
-    def _by_words(self, typed: Typed, depth: int) -> tuple[words.Found, words.Found]:
-        """Chunks by their text, and files by their names."""
+    def _by_words(self, typed: Typed, depth: int) -> Worded:
+        """Chunks by their text, and files by their names; all that is read for them, beside the embedding."""
         connection = self._connections.get()
         chunks: filtering.Condition = ("", [])
         files: filtering.Condition = ("", [])
         if typed.filters != Filters() or typed.excluded or self._any_hidden():
             chunks = filtering.chunk_rows(typed.filters, typed.excluded)
             files = filtering.file_rows(typed.filters, typed.excluded)
-        return (
-            words.search_chunks(connection, typed.words, typed.phrases, depth, chunks),
-            words.search_names(connection, typed.words, typed.phrases, depth, files),
-        )
+        in_text = words.search_chunks(connection, typed.words, typed.phrases, depth, chunks)
+        in_names = words.search_names(connection, typed.words, typed.phrases, depth, files)
+        chunks_of = _chunks_of(connection, in_names.ids.tolist())
+        firsts = {file_id: number for file_id, number, _ in reversed(chunks_of)}
+        wanted = {*in_text.ids.tolist(), *firsts.values()}
+        return Worded(in_text, in_names, chunks_of, *self._stored(connection, list(wanted)))
+
+    def _stored(self, connection: Reading, ids: list[int]) -> tuple[list[tuple[int, int]], np.ndarray | None]:
+        """(chunk, group) of some chunks, and their vectors float32 [n, dim]; None where there are none."""
+        if not ids:
+            return [], None
+        rows = connection.execute(
+            "SELECT k.id, c.kind, e.vector FROM chunk k JOIN content c ON c.hash = k.content_hash"
+            " JOIN embedding e ON e.chunk_id = k.id AND e.model_id = ?"
+            f" WHERE k.id IN ({', '.join('?' * len(ids))})",
+            (self._model_id, *ids),
+        ).fetchall()
+        vectors = np.frombuffer(b"".join(row[2] for row in rows), "<f2").reshape(-1, self._embedder.dim)
+        return [(row[0], GROUPS[row[1]]) for row in rows], vectors.astype(np.float32)
 
     def _by_meaning(
-        self, asked: np.ndarray, scales: dict[int, Scale], typed: Typed, depth: int
-    ) -> dict[int, float]:
-        """Standardised score by chunk id, of the best of each kind; the best of several query vectors."""
+        self, asked: np.ndarray, typed: Typed, depth: int, textual: bool
+    ) -> tuple[dict[int, float], dict[int, Scale]]:
+        """Standardised score by chunk id, of the best of each kind, the best of several query vectors; and
+        the scales."""
         best: dict[int, float] = {}
         if not len(asked):
-            return best
+            return best, {}
         allowed, roots = self._narrowed(typed)
-        for kind in typed.filters.kinds or KINDS:
-            group = GROUPS[kind]
-            if group not in scales:
+        groups = [GROUPS[kind] for kind in typed.filters.kinds or KINDS]
+        waiting = iter(groups)  # for two threads, of which one may have no time: who is free takes the next
+
+        def found_in_some() -> list[tuple[int, np.ndarray, np.ndarray]]:
+            return [(g, *self._index.search(asked, depth, allowed, g, roots)) for g in waiting]
+
+        other = _beside().submit(found_in_some) if len(groups) > 1 else None
+        scales = self._scales(asked, textual)
+        if textual:
+            scales = comparable(scales)
+        found = found_in_some()
+        if other is not None and not other.cancel():
+            found += other.result()
+        for group, scores, ids in found:
+            if group not in scales:  # nothing of the kind is there, or it came just now
                 continue
-            scores, ids = self._index.search(asked, depth, allowed, group, roots)
             standard = scales[group].standardise(scores)
             for number, score in zip(ids.ravel().tolist(), standard.ravel().tolist(), strict=True):
                 if number >= 0 and score > best.get(number, -np.inf):
                     best[number] = score
-        return best
+        return best, scales
 
     def _scales(self, asked: np.ndarray, textual: bool) -> dict[int, Scale]:
         if not len(asked):
@@ -228,64 +269,24 @@ class Searcher:
         row = self._connections.get().execute("SELECT 1 FROM label WHERE hidden <> 0 LIMIT 1").fetchone()
         return row is not None
 
-    def _chunks_of_named(
-        self,
-        connection: Reading,
-        in_names: words.Found,
-        meaning: dict[int, float],
-        in_text: words.Found,
-    ) -> dict[int, tuple[int, float]]:
-        """For each file found by its name, the chunk to show: (tier, score) by chunk id.
-
-        The chunk that was found by its words or its meaning too, else the file's first.
-        """
-        if not len(in_names):
-            return {}
-        files = in_names.ids.tolist()
-        rows = connection.execute(
-            "SELECT f.id, k.id, k.ordinal FROM file f JOIN chunk k ON k.content_hash = f.content_hash"
-            f" WHERE f.id IN ({', '.join('?' * len(files))})",
-            files,
-        )
-        text_tiers = dict(zip(in_text.ids.tolist(), in_text.tiers.tolist(), strict=True))
-        chosen: dict[int, tuple[tuple[float, float, int], int]] = {}
-        for file_id, number, ordinal in rows:
-            merit = (text_tiers.get(number, 0), meaning.get(number, -1e9), -ordinal)
-            if file_id not in chosen or merit > chosen[file_id][0]:
-                chosen[file_id] = merit, number
-        named: dict[int, tuple[int, float]] = {}
-        for file_id, tier, score in zip(
-            files, in_names.tiers.tolist(), in_names.coverage.tolist(), strict=True
-        ):
-            if file_id in chosen:
-                named.setdefault(chosen[file_id][1], (tier, score))
-        return named
-
     def _score_the_rest(
         self,
-        connection: Reading,
+        by_words: Worded,
         asked: np.ndarray,
         scales: dict[int, Scale],
         meaning: dict[int, float],
-        ids: Sequence[int],
+        ids: set[int],
     ) -> None:
         """Give what only words found its score by meaning as well."""
-        missing = [i for i in dict.fromkeys(ids) if i not in meaning]
-        if not missing or not len(asked):
+        missing = ids - meaning.keys()
+        if not missing or not len(asked) or by_words.vectors is None:
             return
-        rows = connection.execute(
-            "SELECT k.id, c.kind, e.vector FROM chunk k JOIN content c ON c.hash = k.content_hash"
-            " JOIN embedding e ON e.chunk_id = k.id AND e.model_id = ?"
-            f" WHERE k.id IN ({', '.join('?' * len(missing))})",
-            (self._model_id, *missing),
-        ).fetchall()
-        for kind in KINDS:
-            own = [(r[0], r[2]) for r in rows if r[1] == kind]
-            scale = scales.get(GROUPS[kind])
-            if own and scale is not None:
-                vectors = np.frombuffer(b"".join(v for _, v in own), "<f2").reshape(len(own), -1)
-                standard = scale.standardise(asked @ vectors.astype(np.float32).T).max(axis=0)
-                meaning.update(zip((i for i, _ in own), standard.tolist(), strict=True))
+        scores = asked @ by_words.vectors.T
+        for group, scale in scales.items():
+            own = [n for n, (i, of) in enumerate(by_words.groups) if of == group and i in missing]
+            if own:
+                standard = scale.standardise(scores[:, own]).max(axis=0)
+                meaning.update(zip((by_words.groups[n][0] for n in own), standard.tolist(), strict=True))
 
     # -- the answer --------------------------------------------------------------------------
 
@@ -341,10 +342,43 @@ class Searcher:
         return _most(dict(rows))
 
 
+def _chunks_of(connection: Reading, files: list[int]) -> list[tuple[int, int, int]]:
+    """(file, chunk, ordinal) of some files, in order of ordinals."""
+    if not files:
+        return []
+    rows: list[tuple[int, int, int]] = connection.execute(
+        "SELECT f.id, k.id, k.ordinal FROM file f JOIN chunk k ON k.content_hash = f.content_hash"
+        f" WHERE f.id IN ({', '.join('?' * len(files))})",
+        files,
+    ).fetchall()
+    rows.sort(key=itemgetter(2))
+    return rows
+
+
+def _chunks_of_named(by_words: Worded, meaning: dict[int, float]) -> dict[int, tuple[int, float]]:
+    """For each file found by its name, the chunk to show: (tier, score) by chunk id.
+
+    The chunk that was found by its words or its meaning too, else the file's first.
+    """
+    in_text, in_names = by_words.in_text, by_words.in_names
+    text_tiers = dict(zip(in_text.ids.tolist(), in_text.tiers.tolist(), strict=True))
+    chosen: dict[int, tuple[tuple[float, float], int]] = {}
+    for file_id, number, _ in by_words.chunks_of:
+        merit = (text_tiers.get(number, 0), meaning.get(number, -1e9))
+        if file_id not in chosen or merit > chosen[file_id][0]:
+            chosen[file_id] = merit, number
+    named: dict[int, tuple[int, float]] = {}
+    found = zip(in_names.ids.tolist(), in_names.tiers.tolist(), in_names.coverage.tolist(), strict=True)
+    for file_id, tier, score in found:
+        if file_id in chosen:
+            named.setdefault(chosen[file_id][1], (tier, score))
+    return named
+
+
 @lru_cache(maxsize=1)
 def _beside() -> ThreadPoolExecutor:
     """One for all searchers: one that gives way to another model's may have queries in flight."""
-    return ThreadPoolExecutor(WORD_THREADS, thread_name_prefix="words")
+    return ThreadPoolExecutor(BESIDE_THREADS, thread_name_prefix="search")
 
 
 def _hit(rank: int, found: Ranked, held: Held, snippet: str) -> Hit:

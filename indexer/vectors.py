@@ -125,7 +125,8 @@ class Changes:
 def merged(scores: np.ndarray, ids: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k best of all parts' bests, ties by id; places that nothing fills hold -inf and -1."""
     order = np.lexsort((ids, -scores), axis=1)[:, :k]
-    scores, ids = np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1)
+    row = np.arange(len(scores))[:, None]
+    scores, ids = scores[row, order], ids[row, order]
     if scores.shape[1] < k:
         short = ((0, 0), (0, k - scores.shape[1]))
         scores, ids = np.pad(scores, short, constant_values=-np.inf), np.pad(ids, short, constant_values=-1)

@@ -48,27 +48,36 @@ class View:
         self, queries: np.ndarray, k: int, allowed: np.ndarray | None, group: int | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """As `VectorIndex.search`, of float32 [q, dim]."""
-        scores = [np.zeros((len(queries), 0), np.float32)]
-        ids = [np.zeros((len(queries), 0), np.int64)]
         if allowed is not None:
             allowed = _ascending(np.asarray(allowed, np.int64))
-        for segment, removed in zip(self.segments, self.removed, strict=True):
-            if group is None or segment.group == group:
-                found = _search_segment(segment, removed, queries, k, allowed)
-                scores.append(found[0])
-                ids.append(found[1])
+        found = [
+            _search_segment(segment, removed, queries, k, allowed)
+            for segment, removed in zip(self.segments, self.removed, strict=True)
+            if group is None or segment.group == group
+        ]
+        if self.open_rows:
+            found.append(self._search_open(queries, k, allowed, group))
+        if not found:
+            found.append(_nothing(len(queries)))
+        scores, ids = (
+            found[0] if len(found) == 1 else (np.concatenate(both, 1) for both in zip(*found, strict=True))
+        )
+        return merged(scores, ids, k)
+
+    def _search_open(
+        self, queries: np.ndarray, k: int, allowed: np.ndarray | None, group: int | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         n = self.open_rows
         keep = ~self.open_removed[:n]
         if group is not None:
             keep &= self.open.groups[:n] == group
         if allowed is not None:
             keep &= contains(allowed, self.open.ids[:n])
-        if keep.any():
-            product = np.where(keep, queries @ self.open.vectors[:n].T, -np.inf).astype(np.float32)
-            best = _best(product, k)
-            scores.append(np.take_along_axis(product, best, 1))
-            ids.append(self.open.ids[best])
-        return merged(np.concatenate(scores, 1), np.concatenate(ids, 1), k)
+        if not keep.any():
+            return _nothing(len(queries))
+        product = np.where(keep, queries @ self.open.vectors[:n].T, -np.inf).astype(np.float32)
+        best = _best(product, k)
+        return np.take_along_axis(product, best, 1), self.open.ids[best]
 
     def without(self, ids: np.ndarray) -> View:
         here = np.isin(self.open.ids[: self.open_rows], ids)
@@ -107,7 +116,7 @@ def _search_segment(
         if removed is not None:
             among = among[~removed[among]]
         if not len(among):
-            return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
+            return _nothing(len(queries))
         scores, rows = segment.search_among(queries, k, among)
     else:
         keep: np.ndarray | None = None
@@ -121,6 +130,10 @@ def _search_segment(
     if extra and removed is not None:
         gone |= removed[np.maximum(rows, 0)]
     return np.where(gone, -np.inf, scores).astype(np.float32), np.where(gone, -1, ids)
+
+
+def _nothing(queries: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros((queries, 0), np.float32), np.zeros((queries, 0), np.int64)
 
 
 def _best(scores: np.ndarray, k: int) -> np.ndarray:
