@@ -112,22 +112,30 @@ class Tally:
 
 
 class Pace:
-    """How fast it goes, over the last half minute of work."""
+    """How fast it goes, over the last minute, or the last eight contents where those took longer: a large PDF
+    among photos is not another pace. Counted from one content's end to the last one's, so that neither the
+    first burst nor a pause counts as speed."""
+
+    WINDOW_S, CONTENTS, IDLE_S = 60.0, 8, 300.0
 
     def __init__(self) -> None:
         self._done: deque[tuple[float, int, int]] = deque(maxlen=4096)  # time, chunks, files
 
     def add(self, chunks: int, files: int) -> None:
-        self._done.append((time.monotonic(), chunks, files))
+        now = time.monotonic()
+        if self._done and now - self._done[-1][0] > self.IDLE_S:
+            self._done.clear()
+        self._done.append((now, chunks, files))
 
     def now(self) -> tuple[float, float]:
-        """(chunks, files) a second."""
-        now = time.monotonic()
-        recent = [r for r in list(self._done) if now - r[0] < 30]
-        if not recent:
+        """(chunks, files) a second; zeros before there is anything to tell from."""
+        now, done = time.monotonic(), list(self._done)
+        if len(done) < 2:
             return 0.0, 0.0
-        span = max(now - recent[0][0], 0.5)
-        return sum(r[1] for r in recent) / span, sum(r[2] for r in recent) / span
+        young = next((n for n, row in enumerate(done) if now - row[0] <= self.WINDOW_S), len(done))
+        base = max(0, min(young - 1, len(done) - 1 - self.CONTENTS))
+        span = max(now - done[base][0], 0.5)
+        return sum(r[1] for r in done[base + 1 :]) / span, sum(r[2] for r in done[base + 1 :]) / span
 
 
 def side_for(embedder: Embedder, kind: Kind) -> int:
