@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 MODULES = (
-    "app", "api", "chips", "dom", "filters", "format", "grid", "library", "progress", "results",
+    "app", "api", "chips", "controls", "dom", "filters", "format", "grid", "library", "progress", "results",
     "state", "upgrade", "viewer", "viewer-image", "viewer-pdf", "viewer-video", "warm",
 )  # fmt: skip
 """Loaded together rather than one after another as their imports are found."""

@@ -23,7 +23,7 @@ export class SearchBox {
     this.input = h("input", {
       type: "search", name: "q", autocomplete: "off", spellcheck: "false", dir: "auto", enterkeyhint: "search",
       "aria-label": "Search in words",
-      placeholder: "Describe it, or drop a photo, a clip, a PDF", maxlength: 2000,
+      placeholder: innerWidth < 480 ? "Describe it" : "Describe it, or drop a photo, a clip, a PDF", maxlength: 2000,
       oninput: () => this.typed(), onkeydown: (/** @type {KeyboardEvent} */ e) => this.key(e),
     });
     this.chips = h("ul", { class: "chips", "aria-label": "Also asked for", role: "list" });

@@ -78,7 +78,7 @@ export function arrange(list, items) {
   }
 }
 
-const PATHS = {
+export const PATHS = {
   search: "M10.5 4a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13ZM15.5 15.5 20 20",
   close: "M6 6l12 12M18 6 6 18",
   add: "M12 5v14M5 12h14",
@@ -102,6 +102,11 @@ const PATHS = {
   date: "M4 6h16v14H4zM4 10h16M8 3.5V7M16 3.5V7",
   length: "M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16ZM12 8v4.5l3 2",
   label: "M4 4h8l8 8-8 8-8-8zM8 8h.01",
+  play: "M8 5l11 7-11 7z",
+  pause: "M8.5 5v14M15.5 5v14",
+  sound: "M4 9.5v5h3.5L12 18.5v-13L7.5 9.5zM15.5 9a4.2 4.2 0 0 1 0 6",
+  mute: "M4 9.5v5h3.5L12 18.5v-13L7.5 9.5zM15.5 10l4 4M19.5 10l-4 4",
+  full: "M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5",
   open: "M14 4h6v6M20 4l-9 9M18 14v6H4V6h6",
 };
 

@@ -38,10 +38,10 @@ export function bytes(n) {
   return `${step ? n.toFixed(n < 10 ? 1 : 0) : n} ${units[step]}`;
 }
 
-/** How long something will still take. @param {number} seconds */
+/** About how long something will still take, no finer than can be known. @param {number} seconds */
 export function lasting(seconds) {
-  if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;
-  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 55) return `${Math.max(10, 10 * Math.round(seconds / 10))} s`;
+  if (seconds < 5400) return `${Math.max(1, Math.round(seconds / 60))} min`;
   return `${(seconds / 3600).toFixed(1)} h`;
 }
 

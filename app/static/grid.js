@@ -36,7 +36,7 @@ export function card(hit, { best, ranked, open, similar }) {
   const shape = ratio(hit);
   const picture = h("img", { src: hit.thumb_url, alt: "", loading: "lazy", decoding: "async", draggable: "false" });
   picture.addEventListener("error", () => picture.replaceWith(h("span", { class: "nothing" }, icon(hit.kind))), { once: true });
-  const frame = h("div", { class: `picture ${hit.kind}`, style: `aspect-ratio:${shape}` }, picture,
+  const frame = h("div", { class: `picture ${hit.kind}` }, picture,
     h("span", { class: "kind" }, icon(hit.kind), h("span", { class: "unseen" }, KIND_NAMES[hit.kind])),
     where ? h("span", { class: "place" }, where) : null);
   const dots = ranked

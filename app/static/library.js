@@ -65,7 +65,7 @@ export class Library {
     if (this.roots !== status.roots.join("\n")) this.draw_roots(status.roots);
     const numbers = /** @type {[string, string][]} */ ([
       ["Images", count(status.images)], ["Videos", count(status.videos)], ["PDFs", count(status.pdfs)],
-      ["Searchable pieces", count(status.chunks)], ["On disk", bytes(status.bytes)],
+      ["Pieces", count(status.chunks)], ["On disk", bytes(status.bytes)],
     ]);
     morph(this.counts, h("dl", {}, numbers.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))));
     this.draw_now(status);
@@ -85,8 +85,8 @@ export class Library {
 
   /** @param {import("./types").Status} status */
   draw_now(status) {
-    const speed = status.chunks_per_s ? `${status.chunks_per_s.toFixed(status.chunks_per_s < 10 ? 1 : 0)} pieces a second` : "";
-    const left = status.seconds_left ? `${lasting(status.seconds_left)} left` : "";
+    const speed = status.chunks_per_s ? `${status.chunks_per_s.toFixed(status.chunks_per_s < 2 ? 1 : 0)} pieces a second` : "";
+    const left = status.seconds_left ? `about ${lasting(status.seconds_left)} left` : "";
     const lines = status.notices.map((notice) => h("p", { class: "notice-line" }, notice));
     if (status.pending) {
       const rest = [counted(status.pending, "file") + " to read", speed, left].filter(Boolean).join(" · ");

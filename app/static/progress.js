@@ -90,7 +90,7 @@ export class Progress {
     }
     this.goal = Math.max(this.goal, status.pending);
     const done = this.goal - status.pending;
-    const left = status.seconds_left ? `, ${lasting(status.seconds_left)} left` : "";
+    const left = status.seconds_left ? `, about ${lasting(status.seconds_left)} left` : "";
     /** @type {HTMLElement} */ (this.bar.firstElementChild).style.width = `${(100 * done) / this.goal}%`;
     this.words.textContent = `Reading ${count(status.pending)} more ${status.pending === 1 ? "file" : "files"}${left}`;
   }

@@ -5,6 +5,8 @@ import { instead } from "./viewer.js";
 
 const WEB = /\.(jpe?g|png|webp|gif|bmp|avif)$/i;
 const DEEPEST = 12;
+/** How far a small image is enlarged to fill the room; one no larger than an icon further, its pixels left square. */
+const [ENLARGED, TINY, TINY_ENLARGED] = [3, 64, 8];
 
 /** @param {import("./app.js").Page} page @param {import("./types").Hit} hit @returns {import("./viewer.js").Stage} */
 export function showImage(page, hit) {
@@ -14,6 +16,16 @@ export function showImage(page, hit) {
   picture.addEventListener("error", () => {
     if (picture.src.includes("/media/")) picture.src = `/view/${hit.file_id}.webp`;
     else frame.replaceChildren(instead(hit, "The image can no longer be read. It may have been moved or deleted."));
+  });
+  const size = (/** @type {number} */ width, /** @type {number} */ height) => {
+    const tiny = Math.max(width, height) <= TINY;
+    picture.classList.toggle("tiny", tiny);
+    picture.style.width = `min(100cqw, ${(100 * width) / height}cqh, ${width * (tiny ? TINY_ENLARGED : ENLARGED)}px)`;
+  };
+  if (hit.width && hit.height) size(hit.width, hit.height);
+  picture.addEventListener("load", () => {
+    size(picture.naturalWidth, picture.naturalHeight);
+    picture.classList.add("drawn");
   });
   const place = () => {
     if (scale === 1) [x, y] = [0, 0];

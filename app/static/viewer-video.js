@@ -2,6 +2,7 @@
 // What the browser cannot play (AVI, HEVC …) comes from the server in stretches that it can, one after the other.
 
 import * as api from "./api.js";
+import { controls } from "./controls.js";
 import { h } from "./dom.js";
 import { clock, place } from "./format.js";
 import { instead, searching } from "./viewer.js";
@@ -25,7 +26,10 @@ export function showVideo(page, hit) {
   const frame = h("div", { class: "video" }, video, wait);
   const head = h("span", { class: "head", "aria-hidden": "true" });
   const line = h("div", { class: "line" }, head);
-  const foot = h("div", { class: "timeline", role: "group", "aria-label": "Matching moments" }, line);
+  const { q, parts } = page.state;
+  const worth = q.trim() && !parts.length && hit.start_s !== null && (hit.end_s ?? 0) - hit.start_s >= LONG_S;
+  const near = h("div", { class: "near", hidden: !worth }); // holds its place, so that nothing moves when it comes
+  const foot = h("div", { class: "timeline", role: "group", "aria-label": "Matching moments" }, line, near);
   let duration = hit.duration_s ?? 0;
   let closed = false;
   /** Where the stretch that plays begins; null: the file itself plays. @type {number | null} */
@@ -39,9 +43,14 @@ export function showVideo(page, hit) {
     else watch(second);
     play();
   };
+  const now = () => (stretch ?? 0) + video.currentTime;
   /** Play from a second on what the server converts. @param {number} second */
   const watch = (second) => {
     const number = Math.floor(second / STRETCH_S);
+    if (stretch === null) {
+      video.controls = false; // they would show the stretch for the whole
+      frame.append(controls(video, frame, { length: () => duration, now, seek }));
+    }
     stretch = number * STRETCH_S;
     wait.hidden = false;
     video.src = `/play/${hit.file_id}/${number}.mp4#t=${second - stretch}`;
@@ -75,6 +84,8 @@ export function showVideo(page, hit) {
   video.addEventListener("playing", () => {
     wait.hidden = true;
     look();
+    const next = stretch === null ? Infinity : stretch / STRETCH_S + 1;
+    if (next * STRETCH_S < duration) fetch(`/play/${hit.file_id}/${next}.mp4`, { headers: { range: "bytes=0-0" } }).catch(() => {}); // made while this one plays
   });
   video.addEventListener("ended", () => {
     if (stretch !== null && stretch + STRETCH_S < duration) seek(stretch + STRETCH_S);
@@ -94,9 +105,8 @@ export function showVideo(page, hit) {
   };
   video.addEventListener("timeupdate", () => {
     if (!duration) return;
-    const now = (stretch ?? 0) + video.currentTime;
-    head.style.left = `${(100 * now) / duration}%`;
-    head.title = clock(now);
+    head.style.left = `${(100 * now()) / duration}%`;
+    head.title = clock(now());
   });
   video.addEventListener("error", () => {
     if (closed) return;
@@ -127,12 +137,11 @@ export function showVideo(page, hit) {
 
   /** A closer look into a long window: where in it the words come nearest. One click leads there. */
   async function nearest() {
-    const { q, parts } = page.state;
-    if (!q.trim() || parts.length || hit.start_s === null || (hit.end_s ?? 0) - hit.start_s < LONG_S) return;
+    if (!worth) return;
     try {
-      const { moments: [one] } = await api.nearest(q, hit.chunk_id);
+      const { moments: [one] } = await api.nearest(page.state.q, hit.chunk_id);
       if (closed || !one) return;
-      foot.append(h("button", { type: "button", class: "nearest", onclick: () => seek(Math.max(start, one.start_s)) }, `Nearest at ${clock(one.at_s)}`));
+      near.append(h("button", { type: "button", class: "nearest", onclick: () => seek(Math.max(start, one.start_s)) }, `Nearest at ${clock(one.at_s)}`));
     } catch (error) {
       page.sorry(error);
     }
@@ -143,7 +152,8 @@ export function showVideo(page, hit) {
     element: frame,
     foot,
     key(event) {
-      if (event.key === " " && event.target !== video) {
+      const at = /** @type {HTMLElement} */ (event.composedPath()[0]);
+      if (event.key === " " && !at.matches("video, button, a")) {
         if (video.paused) play();
         else video.pause();
         return true;

@@ -88,7 +88,7 @@ def test_progress_is_on_the_page_while_indexing_goes_on(page: Page, busy: tuple[
         "reading": ("/a/film.mp4",),
     }
     page.goto(server.url)
-    expect(page.locator(".progress .words")).to_have_text("Reading 1,204 more files, 2 min left")
+    expect(page.locator(".progress .words")).to_have_text("Reading 1,204 more files, about 2 min left")
     page.locator(".progress").click()
     expect(page.locator(".reading")).to_contain_text("13 pieces a second")
     expect(page.locator(".reading-now")).to_have_text("Now: film.mp4")

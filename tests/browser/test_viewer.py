@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.conftest import Server, answered, played_from, settled, shot, until
-from tests.media import draw_video
+from tests.media import draw_image, draw_video
 
 pytestmark = pytest.mark.browser
 
@@ -80,6 +81,19 @@ def test_a_video_that_this_browser_cannot_play_plays_at_its_second_all_the_same(
     played_from(page, later["start_s"] - 20 * number)
     page.locator(".timeline .line").click(position={"x": 2, "y": 9})
     until(page, ".viewer video", "it.src.includes('/0.mp4') && it.played.length")
+    position = page.get_by_role("slider", name="Position")
+    assert float(position.get_attribute("max") or 0) >= 65, "the whole film, not the stretch"
+    assert not page.locator(".viewer video").evaluate("(it) => it.controls")
+    position.fill("45")
+    until(page, ".viewer video", "it.src.includes('/2.mp4') && it.played.length")
+    played_from(page, 5)
+    expect(position).to_have_attribute("aria-valuetext", re.compile("^0:4.* of 1:0"))
+    page.get_by_role("button", name="Pause").click()
+    until(page, ".viewer video", "it.paused")
+    expect(page.get_by_role("button", name="Play", exact=True)).to_be_focused()
+    page.keyboard.press("Space")
+    until(page, ".viewer video", "!it.paused")
+    shot(page, f"converted-{codec}")
     expect(page.locator(".viewer .converting")).to_be_hidden()
 
 
@@ -166,6 +180,20 @@ def test_an_image_opens_large_and_zooms(page: Page, server: Server) -> None:
     page.keyboard.press("0")
     expect(page.locator(".viewer .image.zoomed")).to_have_count(0)
     shot(page, "image")
+
+
+def test_a_small_image_is_enlarged_and_an_icon_keeps_its_pixels(
+    context: BrowserContext, empty: Server, tmp_path: Path
+) -> None:
+    draw_image(tmp_path / "album" / "icon.png", size=(16, 16), color=(200, 30, 30))
+    draw_image(tmp_path / "album" / "small.png", size=(200, 120), color=(30, 90, 200))
+    empty.served.index([tmp_path / "album"])
+    page = context.new_page()
+    for name, side, rendering in (("icon", 128, "pixelated"), ("small", 600, "auto")):
+        page.goto(empty.url)
+        page.locator(".card a.open", has=page.locator("bdi.title", has_text=name)).click()
+        expect(page.locator(".viewer .image img.drawn")).to_have_css("width", f"{side}px")
+        expect(page.locator(".viewer .image img")).to_have_css("image-rendering", rendering)
 
 
 def test_an_image_that_no_browser_can_show_is_shown_all_the_same(page: Page, server: Server) -> None:

@@ -1,0 +1,56 @@
+// Play, position, sound and full screen for a film that comes in stretches: the browser's own controls would show the
+// stretch for the whole. Knows the film only by its length, where it is, and how to go elsewhere.
+
+import { h, icon } from "./dom.js";
+import { clock } from "./format.js";
+
+/**
+ * @param {HTMLVideoElement} video
+ * @param {HTMLElement} frame what fills the screen
+ * @param {{length: () => number, now: () => number, seek: (second: number) => void}} film in seconds
+ */
+export function controls(video, frame, film) {
+  const toggle = () => (video.paused ? film.seek(film.now()) : video.pause());
+  const full = () => (document.fullscreenElement ? document.exitFullscreen() : frame.requestFullscreen());
+  const play = button("pause", "Pause", toggle);
+  const sound = button("sound", "Mute", () => (video.muted = !video.muted));
+  const position = h("input", { type: "range", min: 0, step: 1, value: "0", "aria-label": "Position" });
+  const time = h("span", { class: "time" });
+  const element = h("div", { class: "controls" }, play, position, time, sound, button("full", "Full screen", full));
+  let held = false;
+  /** @param {number} second */
+  const tell = (second) => {
+    const words = `${clock(second)} of ${clock(film.length())}`;
+    time.textContent = words.replace(" of ", " / ");
+    position.setAttribute("aria-valuetext", words);
+  };
+  const draw = () => {
+    become(play, video.paused ? "play" : "pause", video.paused ? "Play" : "Pause");
+    become(sound, video.muted ? "mute" : "sound", video.muted ? "Sound on" : "Mute");
+    frame.classList.toggle("paused", video.paused);
+    if (held) return;
+    position.max = String(Math.floor(film.length()));
+    position.value = String(film.now());
+    tell(film.now());
+  };
+  position.addEventListener("input", () => { held = true; tell(Number(position.value)); });
+  position.addEventListener("change", () => { held = false; film.seek(Number(position.value)); });
+  video.addEventListener("click", toggle);
+  for (const event of ["play", "playing", "pause", "timeupdate", "volumechange"]) video.addEventListener(event, draw);
+  draw();
+  return element;
+}
+
+/** @param {keyof typeof import("./dom.js").PATHS} picture @param {string} name @param {() => void} then */
+function button(picture, name, then) {
+  return h("button", { type: "button", class: "plain", "aria-label": name, title: name, "data-icon": picture, onclick: then }, icon(picture));
+}
+
+/** @param {HTMLButtonElement} it @param {keyof typeof import("./dom.js").PATHS} picture @param {string} name */
+function become(it, picture, name) {
+  if (it.dataset.icon === picture) return;
+  it.dataset.icon = picture;
+  it.title = name;
+  it.setAttribute("aria-label", name);
+  it.replaceChildren(icon(picture));
+}
