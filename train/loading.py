@@ -99,9 +99,9 @@ class Loader:
     ) -> tuple[Pair, tuple[LoadedSide, LoadedSide, list[LoadedSide]]]:
         reason = ""
         for candidate in self._candidates(source, row):
-            pair = self.sources[source][candidate]
-            wanted = pair.negatives[: self.hard_negatives]
             try:
+                pair = self.sources[source][candidate]
+                wanted = pair.negatives[: self.hard_negatives]
                 query, positive, *rest = (
                     load(side, max_frames=self.max_frames) for side in (pair.query, pair.positive, *wanted)
                 )

@@ -32,7 +32,8 @@ class Source(ABC):
 
     @abstractmethod
     def __getitem__(self, row: int) -> Pair:
-        """The pair of a row, media still on disk. `SourceError` for a row that makes no pair."""
+        """The pair of a row, media still on disk. `SourceError` for a row that makes no pair, `MissingMedia`
+        for one that is skipped, counted and named."""
 
     @property
     def groups(self) -> np.ndarray:

@@ -1,47 +1,27 @@
 """Values on their way to and from PostgreSQL: names of any bytes, terms, what is asked of them.
 
 Built around psycopg's adaptation. A file-system name need not be UTF-8 and PostgreSQL's text
-must be: a byte that does not decode travels as one character of `ESCAPES`, and so does each
-byte of such a character where a name really holds one, so that every name comes back as it was
-and names sort and begin as they did. It knows nothing of tables.
+must be: such names travel escaped (`data/names.py`). It knows nothing of tables.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+from data.names import escaped, unescaped
 from indexer.expressions import Expression, Phrase
 from indexer.schema import RawName
 from indexer.tokenisers import tokenisers
 
-ESCAPES = 0x10FF00
-"""Byte b of a name is the private character ESCAPES + b, b from 128 to 255."""
 LONGEST_TERM = 500
 """Bytes kept of a term (PostgreSQL: at most 2046)."""
 MOST_BYTES = 900_000
 """Of a row's terms (PostgreSQL: 1 MB): what a text holds beyond is found by other words only."""
 MOST_POSITIONS, LAST_POSITION = 256, 16383
 """PostgreSQL keeps no more positions of a term in a row, and none after the last."""
-
-_ESCAPED = re.compile(f"[{chr(ESCAPES + 0x80)}-{chr(ESCAPES + 0xFF)}]")
-_NOT_PLAIN = re.compile(f"[\udc80-\udcff{chr(ESCAPES + 0x80)}-{chr(ESCAPES + 0xFF)}]")
-
-
-def escaped(name: str) -> str:
-    """A name with surrogate escapes as text that UTF-8 can hold."""
-    return _NOT_PLAIN.sub(lambda m: "".join(chr(ESCAPES + b) for b in os.fsencode(m.group())), name)
-
-
-def unescaped(text: str) -> str:
-    """The name that an escaped text stands for."""
-    if not _ESCAPED.search(text):
-        return text
-    raw = _ESCAPED.sub(lambda m: chr(0xDC00 + ord(m.group()) - ESCAPES), text)
-    return os.fsdecode(os.fsencode(raw))
 
 
 def tsvector(terms: Sequence[str], *, start: int = 1, weight: str = "") -> tuple[str, int]:

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from data.names import escaped, unescaped
 from indexer import schema
 from indexer.catalogue import Catalogue
 from indexer.dialects import place, postgresql
-from indexer.dialects.postgresql_text import escaped, tsquery, tsvector, unescaped
+from indexer.dialects.postgresql_text import tsquery, tsvector
 from indexer.expressions import Expression, Phrase
 from indexer.library import Library
 from indexer.records import Answer, LibraryError, Part, Query
