@@ -44,16 +44,17 @@ _lock = threading.Lock()
 _reader: TextReader | None = None
 
 
-def read_text(image: np.ndarray) -> str:
+def read_text(image: np.ndarray, most: int | None = None) -> str:
     """The text in a picture (uint8 RGB [H, W, 3]), a line a line, from top to bottom; "" if there is none.
 
+    `most`: only the longest lines, so many, as found at the first look; for somebody who waits.
     Raises `ModelError` when the networks are missing. Safe to call from several threads.
     """
     global _reader
     with _lock:
         if _reader is None:
             _reader = TextReader.load()
-    return _reader.read(image)
+    return _reader.read(image, most)
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class TextReader:
                 f"the OCR networks in {folder} do not load ({problem}); run: {lite_weights.COMMAND} --again"
             ) from error
 
-    def read(self, image: np.ndarray) -> str:
+    def read(self, image: np.ndarray, most: int | None = None) -> str:
         """See `read_text`."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ModelError(f"a picture must be uint8 [H, W, 3], not {image.dtype} {list(image.shape)}")
@@ -120,7 +121,11 @@ class TextReader:
             return ""
         picture = Image.fromarray(np.ascontiguousarray(image))
         picture.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE), Image.Resampling.BILINEAR, reducing_gap=None)
-        boxes = self.find_lines(picture)
+        if most is None:
+            boxes = self.find_lines(picture)
+        else:
+            found = self._find_lines(picture, _DETECT_SIDE)
+            boxes = sorted(found, key=lambda box: -box.length)[:most]
         texts = [self._read_line(_cut(picture, box)) for box in boxes]
         lines: list[str] = []
         row: list[tuple[float, str]] = []

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from model import load
 from model.embedder import Embedder, ModelError
@@ -119,6 +119,29 @@ def test_a_page_is_found_by_its_words_and_told_from_photos(
     assert int(np.argmax(vectors @ one(lite, query("what to do so that water pipes do not freeze")))) == 0
     assert int(np.argmax(vectors @ one(lite, query("fuel for the boat motor")))) == 1
     assert int(np.argmax(vectors @ one(lite, page(blank, texts[1], role="query")))) == 1
+
+
+def test_a_photographed_page_finds_its_page_by_what_is_written_on_it(lite: LiteEmbedder) -> None:
+    texts = [
+        "The heating of the cabin was repaired in March, and the chimney was swept before winter.",
+        "Minutes of the choir: the summer concert is moved to the church of the old town.",
+        "Warranty of the washing machine, two years from the day on which it was bought.",
+    ]
+
+    def drawn(text: str, ground: str) -> np.ndarray:
+        picture = Image.new("RGB", (900, 400), ground)
+        words = text.split()
+        for row, at in enumerate(range(0, len(words), 5)):
+            line = " ".join(words[at : at + 5])
+            ImageDraw.Draw(picture).text((40, 40 + 50 * row), line, "black", ImageFont.load_default(30))
+        return np.asarray(picture)
+
+    pages = lite.embed([Input(text=t, images=(drawn(t, "white"),), kind="pdf") for t in texts])
+    asked = lite.embed([Input(images=(drawn(t, "#c8c4bc"),), kind="image", role="query") for t in texts])
+    likeness = asked @ pages.T
+    for number in range(len(texts)):
+        others = np.delete(likeness[number], number)
+        assert likeness[number, number] > others.max() + 0.15
 
 
 def test_the_end_of_a_long_page_counts(lite: LiteEmbedder) -> None:

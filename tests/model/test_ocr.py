@@ -47,6 +47,12 @@ def test_a_letter_is_read_line_by_line_from_top_to_bottom() -> None:
     assert [line.replace(" ", "") for line in lines] == [line.replace(" ", "") for line in LETTER]
 
 
+def test_somebody_who_waits_is_read_the_longest_lines_in_their_order() -> None:
+    lines = read_text(np.asarray(page(*LETTER)), most=2).splitlines()
+    longest = sorted(sorted(LETTER, key=len)[-2:], key=LETTER.index)
+    assert [line.replace(" ", "") for line in lines] == [line.replace(" ", "") for line in longest]
+
+
 @pytest.mark.parametrize("ground, ink", [("black", "white"), ("#204080", "#ffe060"), ("#c0c0c0", "#303030")])
 def test_colours_do_not_matter(ground: str, ink: str) -> None:
     assert words(read(page(*LETTER, ground=ground, ink=ink))) == words("\n".join(LETTER))
