@@ -151,7 +151,8 @@ export class Page {
   /** Say something once, for a while. @param {string} sentence @param {"said" | "wrong"} [how] */
   say(sentence, how = "said") {
     const notice = h("p", { class: `notice ${how}` }, sentence);
-    this.notices.replaceChildren(notice);
+    const room = this.viewer.element.open ? this.viewer.notices : this.notices; // a dialog lies over everything else
+    room.replaceChildren(notice);
     setTimeout(() => notice.remove(), how === "wrong" ? 9000 : 4500);
   }
 

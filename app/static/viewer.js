@@ -27,12 +27,13 @@ export class Viewer {
     this.actions = h("div", { class: "actions", role: "toolbar", "aria-label": "What to do with it" });
     this.room = h("div", { class: "stage" });
     this.foot = h("div", { class: "foot" });
+    this.notices = h("div", { class: "notices", role: "status" });
     this.element = h("dialog", { class: "viewer", "aria-labelledby": "viewer-title" },
       h("div", { class: "bar" },
         h("div", { class: "names" }, this.title, this.about),
         this.back, this.next,
         this.button("close", "Close", () => this.close())),
-      this.room, this.foot, this.actions);
+      this.room, this.foot, this.actions, this.notices);
     this.element.addEventListener("cancel", (event) => { event.preventDefault(); this.close(); });
     this.element.addEventListener("click", (event) => { if (event.target === this.element) this.close(); });
   }

@@ -4,6 +4,7 @@ And the types of the page's modules."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import Server, opened, settled, shot, until
+from tests.browser.conftest import Server, answered, opened, settled, shot, until
 
 pytestmark = pytest.mark.browser
 
@@ -118,6 +119,56 @@ def test_focus_is_always_visible(page: Page, server: Server) -> None:
             }"""
         )
         assert seen in ("", "outside")
+
+
+def test_the_keyboard_alone_searches_filters_looks_and_returns(page: Page, server: Server) -> None:
+    def at() -> str:
+        """What has the focus, as a screen reader would call it."""
+        return page.evaluate(
+            """() => {
+              const it = document.querySelector("#sightline").shadowRoot.activeElement;
+              return it ? (it.getAttribute("aria-label") || it.innerText || it.id).trim() : "";
+            }"""
+        )
+
+    def walk_to(name: str, key: str = "Tab") -> None:
+        for _ in range(60):
+            if name in at():
+                return
+            page.keyboard.press(key)
+        raise AssertionError(f"{name!r} is not reached by {key}; the focus is on {at()!r}")
+
+    page.goto(server.url)
+    settled(page)
+    page.keyboard.press("Tab")
+    walk_to("Skip to search")
+    page.keyboard.press("Enter")
+    walk_to("Search in words")
+    page.keyboard.type("square")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{server.url}/?q=square")
+    answered(page)
+    walk_to("Images")
+    page.keyboard.press("Space")
+    expect(page).to_have_url(f"{server.url}/?q=square&kind=image")
+    answered(page)
+    assert "Images" in at(), "the answer has not taken the focus away"
+    walk_to("red square.jpg")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    walk_to("Zoom in")
+    page.keyboard.press("Space")
+    expect(page.locator(".viewer .image.zoomed")).to_be_visible()
+    walk_to("Copy path")
+    page.keyboard.press("Enter")
+    expect(page.locator(".notice")).to_have_text("Path copied.")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    assert "red square.jpg" in at()
+    walk_to("Library", "Shift+Tab")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("view=library"))
+    walk_to("Path of a folder")
 
 
 def test_reduced_motion_means_no_preview_and_no_transition(browser: Browser, server: Server) -> None:

@@ -102,6 +102,7 @@ def test_results_grow_while_indexing_goes_on(page: Page, busy: tuple[Server, Bus
     library.changes = {"pending": 5, "chunks": 1}
     page.goto(f"{server.url}/?q=lighthouse")
     expect(page.locator(".card").first).to_be_visible()
+    expect(page.locator(".progress .words")).to_contain_text("5 more files")  # the status of before
     with page.expect_response("**/api/search?*q=lighthouse*"):
         library.changes = {"pending": 4, "chunks": 2}
 
@@ -147,14 +148,18 @@ def test_what_is_opened_is_kept_only_after_the_switch_is_turned(
         page.locator(".card a.open").first.click()
         expect(page.locator("dialog.viewer")).to_be_visible()
 
+    def clicks(answer: Any, method: str) -> bool:
+        return answer.url.endswith("/api/clicks") and answer.request.method == method
+
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if "/api/clicks" in request.url else None)
     open_first("lighthouse")
     assert not asked and len(library.clicks) == 0
     page.goto(f"{server.url}/?view=library")
-    page.get_by_label("Learn from what I open").check()
+    with page.expect_response(lambda answer: clicks(answer, "PUT")):
+        page.get_by_label("Learn from what I open").check()
     try:
-        with page.expect_response("**/api/clicks"):
+        with page.expect_response(lambda answer: clicks(answer, "POST")):
             open_first("lighthouse")
         assert len(library.clicks) == 1 and asked[-1].startswith(server.url), "and it goes nowhere else"
         page.goto(f"{server.url}/?view=library")
@@ -163,8 +168,8 @@ def test_what_is_opened_is_kept_only_after_the_switch_is_turned(
         page.get_by_role("button", name="Delete them").click()
         expect(page.locator(".notice")).to_contain_text("1 click deleted.")
         expect(page.locator(".learning")).not_to_contain_text("kept.")
-        page.get_by_label("Learn from what I open").uncheck()
-        expect(page.get_by_label("Learn from what I open")).not_to_be_checked()
+        with page.expect_response(lambda answer: clicks(answer, "PUT")):
+            page.get_by_label("Learn from what I open").uncheck()
         page.reload()
         expect(page.get_by_label("Learn from what I open")).not_to_be_checked()
     finally:

@@ -279,7 +279,13 @@ def test_the_path_can_be_copied(page: Page, server: Server, folder: Path) -> Non
     page.goto(f"{server.url}/?q=red+square&kind=image")
     page.locator(".card a.open", has_text="red square.jpg").click()
     page.get_by_role("button", name="Copy path").click()
-    expect(page.locator(".notice")).to_have_text("Path copied.")
+    notice = page.locator(".notice")
+    expect(notice).to_have_text("Path copied.")
+    assert notice.evaluate(
+        """(it) => { const { x, y, width, height } = it.getBoundingClientRect();
+        it.parentElement.style.pointerEvents = "auto";
+        return it.getRootNode().elementFromPoint(x + width / 2, y + height / 2) === it }"""
+    ), "not behind the viewer"
     assert page.evaluate("() => navigator.clipboard.readText()") == str(folder / "red square.jpg")
 
 
