@@ -208,7 +208,7 @@ def routes(library: Any) -> APIRouter:
     def _chunk(chunk_id: int) -> ChunkInfo:
         chunk = library.chunk(chunk_id)
         if chunk is None:
-            raise Gone(f"The library has no chunk {chunk_id}; its file may have been removed.")
+            raise Gone(f"What this address led to (chunk {chunk_id}) is no longer in the library.")
         return chunk
 
     return media

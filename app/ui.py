@@ -125,7 +125,8 @@ def _as_asked(tool: Callable[..., str]) -> Callable[..., str]:
 def _settings(gr: Any, model: str, origin: str) -> None:
     """What can be chosen when Sightline starts, and how other programs use the library."""
     cards = {card["name"]: card for card in model_cards()}
-    gr.Markdown(f"## Model\nIn use: **{model}**. Another one is chosen when Sightline starts.")
+    used = cards.get(model.split("@")[0], {}).get("title", model)
+    gr.Markdown(f"## Model\nIn use: **{used}** (`{model}`). Another one is chosen when Sightline starts.")
     if cards:
         names = [(card["title"], name) for name, card in cards.items()]
         current = model.split("@")[0]
