@@ -29,10 +29,11 @@ something else wants the cores each waits for the other, spinning: 10,000 x 384 
 indexed then took 9 to 20 ms in place of 1.2. 12 MB in the lists of 1 M x 384, both cores busy with other
 things: 2.0 ms alone, 16 to 20 by two threads; at rest 1.5 and 1.1."""
 
-FEW_FROM, FEW_SHARE = 20_000, 0.05
-"""Of a segment of so many rows up to this share of allowed rows is fetched one by one. ms of CPU for
-1 M x 384, by mask and fetched: 0.1 % 2.0 and 0.2, 1 % 3.1 and 1.3, 5 % 13 and 10, 10 % 19 and 19; inverted
-1 % 12 and 1.4, 3 % 11 and 4.7, 10 % 5.3 and 5.1, 20 % 4.5 and 5.4."""
+FEW_FROM, FEW_SHARE, FEW_SHARE_LISTED = 20_000, 0.02, 0.05
+"""Of a segment of so many rows up to this share of allowed rows (of an inverted file, up to the other) is
+fetched one by one. ms of CPU for 1 M x 384, by mask and fetched: 0.1 % 2.0 and 0.2, 1 % 3.1 and 1.3, 5 % 13
+and 10; for 100,000 x 1,536 1 % 0.6 and 0.5, 3 % 1.0 and 1.3. Inverted, 1 M x 384: 1 % 12 and 1.4, 3 % 11 and
+4.7, 10 % 5.3 and 5.1, 20 % 4.5 and 5.4."""
 FETCHED_ROWS = 2048
 """Fetched at a time: they are still in the core's cache when they are compared."""
 
@@ -131,7 +132,8 @@ class Segment:
         """The same among some rows, int64 [m] ascending, at least one."""
         if len(rows) == len(self):
             return self.search(queries, k)
-        if len(self) > FEW_FROM and len(rows) <= FEW_SHARE * len(self):
+        share = FEW_SHARE if self.exact else FEW_SHARE_LISTED
+        if len(self) > FEW_FROM and len(rows) <= share * len(self):
             return self._search_fetched(queries, k, rows)
         keep = np.zeros(len(self), bool)
         keep[rows] = True

@@ -180,7 +180,7 @@ def test_of_a_large_segment_few_and_many_allowed_rows_are_found_alike(
 ) -> None:
     """Scanned in parts by several cores, by mask, and fetched row by row."""
     monkeypatch.setattr(segments, "ALONE_BYTES", 1 << 14)
-    monkeypatch.setattr(segments, "FETCHED_ROWS", 500)
+    monkeypatch.setattr(segments, "FETCHED_ROWS", 100)
     rng = np.random.default_rng(4)
     centres, n = unit(rng, 60), segments.FEW_FROM + 4000
     x = centres[rng.integers(0, 60, n)] + 0.35 * unit(rng, n)
