@@ -39,6 +39,10 @@ Unanswerable ones then refused: 83 % on either half, without what names mean 72 
 the whole curve."""
 LOOKED_AT = 3
 """Names that are read so, of the best by words; twelve refuse no more."""
+READ_WEIGHT, READ_USUAL = 0.5, 3.0
+"""What was read also moves these few, by so much a deviation from what a name that shares a word usually has:
+MRR of text to photo .458 to .487, to stamp .788 to .805 among distractors, .559 to .571 and .808 to .824
+without; weight 1 gives the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,32 +89,36 @@ def ranked(evidence: Evidence, facts: dict[int, Fact]) -> list[Ranked]:
         bonus = EXACT_BONUS if number in exact else 0.0
         listed.append((meaning + TEXT_WEIGHT * in_text + NAME_WEIGHT * in_name + bonus, number))
         worded.append((meaning + SURE_TEXT * in_text + SURE_NAME * in_name, number))
-    answered = (
+    sure = (
         not evidence.in_words
         or not exact.isdisjoint(facts)
         or any(evidence.meaning.get(number, 0.0) >= SURE_MEANING for number in facts)
-        or _held_in_words(worded, evidence)
+        or any(score >= SURE for score, _ in worded)
+        # A name (with its folders) that holds every word.
+        or any(evidence.named.get(number, (0, 0.0))[0] >= ALL for _, number in worded)
     )
+    read = {} if sure else _read(worded, evidence)
+    answered = sure or any(
+        score + SURE_ALIKE * max(0.0, read[number]) >= SURE for score, number in worded if number in read
+    )
+    if read:
+        listed = [(score + _moved(read.get(number)), number) for score, number in listed]
     listed.sort(key=lambda pair: (-pair[0], pair[1]))
     return [
         Ranked(facts[number], score, answered and score >= LINE, number in text) for score, number in listed
     ]
 
 
-def _held_in_words(worded: Sequence[tuple[float, int]], evidence: Evidence) -> bool:
-    """Whether what holds words of the query answers it. `worded`: (evidence but what names mean, chunk)."""
-    if any(score >= SURE for score, _ in worded):
-        return True
-    if any(evidence.named.get(number, (0, 0.0))[0] >= ALL for _, number in worded):
-        return True  # a name (with its folders) that holds every word
+def _read(worded: Sequence[tuple[float, int]], evidence: Evidence) -> dict[int, float]:
+    """What the names of the best few mean beside the query. `worded`: (evidence but for that, chunk)."""
     named = [(score, number) for score, number in worded if number in evidence.named]
     named.sort(key=lambda pair: (-pair[0], pair[1]))
-    looked_at = named[:LOOKED_AT]
-    near = evidence.alike([number for _, number in looked_at]) if looked_at else []
-    return any(
-        score + SURE_ALIKE * max(0.0, alike) >= SURE
-        for (score, _), alike in zip(looked_at, near, strict=True)
-    )
+    best = [number for _, number in named[:LOOKED_AT]]
+    return dict(zip(best, evidence.alike(best), strict=True)) if best else {}
+
+
+def _moved(alike: float | None) -> float:
+    return 0.0 if alike is None else READ_WEIGHT * max(-READ_USUAL, alike - READ_USUAL)
 
 
 def merged_moments(ranking: Sequence[Ranked]) -> list[Ranked]:

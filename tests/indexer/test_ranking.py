@@ -77,6 +77,14 @@ def test_a_name_with_one_of_the_words_answers_if_it_means_what_is_asked() -> Non
     assert not answered(2.0, (SOME, 0.5), -4.0)
 
 
+def test_of_names_that_share_a_word_the_one_that_means_what_is_asked_comes_first() -> None:
+    facts = {1: fact(1), 2: fact(2)}
+    near = {1: 0.5, 2: 5.0}
+    names = {1: (SOME, 0.35), 2: (SOME, 0.3)}
+    evidence = Evidence({}, NOTHING, names, True, lambda ids: [near[i] for i in ids])
+    assert [r.fact.chunk_id for r in ranked(evidence, facts)] == [2, 1]
+
+
 def test_a_name_with_all_of_the_words_answers_whatever_it_means() -> None:
     assert answered(0.0, (ALL, 0.4), -4.0)
     assert answered(0.0, (EXACT, 1.0), -4.0)
