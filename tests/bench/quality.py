@@ -232,7 +232,7 @@ def main() -> None:
     text += "\n\n" + ocr_table(options.samples)
     report.write("quality", text)
     if isinstance(embedder, LiteEmbedder):
-        report.write("answers", answers.measure(options.samples))
+        answers.write(options.samples)
 
 
 if __name__ == "__main__":
