@@ -117,6 +117,13 @@ class RunningMilvus:
     def url(self, name: str) -> str:
         return f"milvus://127.0.0.1:{self.port}/{name}"
 
+    def has_ended(self) -> bool:
+        process: subprocess.Popen[bytes] | None = self._server.server_proc
+        try:
+            return process is None or process.wait(20) is not None
+        except subprocess.TimeoutExpired:
+            return False
+
     def kill(self) -> None:
         """As a power cut does: at once, with no chance to tidy up."""
         process: subprocess.Popen[bytes] | None = self._server.server_proc

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import threading
 import time
 import uuid
@@ -604,6 +606,70 @@ def test_a_server_that_takes_no_more_and_one_that_asks_for_a_password(own_server
     assert known.ids().tolist() == sorted(table.rows)
     for each in (index, stranger, known):
         each.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 400 MB in memory; a server alone takes half of it."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=400m", "sightline-test", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a small disk")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_full_disk_under_milvus_is_told_in_one_line_and_loses_nothing(small_disk: Path) -> None:
+    """Milvus 2.3 answers on for a while, then it ends. With room again and started anew, all goes on."""
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    server = RunningMilvus(small_disk / "milvus")
+    server.start()
+    rng = np.random.default_rng(0)
+    table = Table()
+    index = opened(server.url("full"), table=table)
+    try:
+        index.catch_up()
+        room = os.statvfs(small_disk)
+        ballast = small_disk / "ballast"
+        with ballast.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - 16_384)
+        told = ""
+
+        def is_full() -> bool:
+            nonlocal told
+            number = max(table.rows) + 1
+            table.put(np.arange(number, number + 1000), unit(rng, 1000), np.zeros(1000, np.uint8))
+            try:
+                index.catch_up()
+            except VectorServerError as error:
+                told = str(error)
+            return bool(told)
+
+        wait_for(is_full, 120)
+        assert "Nothing is lost" in told and "\n" not in told and index.trouble == told
+        ballast.unlink()
+        if server.has_ended():
+            server.kill()
+            server.start()
+
+        def goes_on() -> bool:
+            try:
+                index.catch_up()
+            except VectorServerError:
+                return False
+            return index._position == table.position()
+
+        wait_for(goes_on, 120)
+        assert index.trouble is None and index.ids().tolist() == sorted(table.rows)
+        assert_same(index, table, unit(rng, 1)[0], 30)
+    finally:
+        index.close()
+        server.kill()
 
 
 @pytest.mark.long
