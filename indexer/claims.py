@@ -217,6 +217,15 @@ class Claims(Lookup):
             for r in rows
         ]
 
+    def newest_embedding(self) -> int:
+        with self.reader() as c:
+            return c.exec_driver_sql("SELECT coalesce(max(id), 0) FROM embedding").scalar_one()
+
+    def embedded_since(self, number: int) -> int:
+        """How many chunks were embedded since an embedding of that number was the newest, by whomever."""
+        with self.reader() as c:
+            return c.exec_driver_sql("SELECT count(*) FROM embedding WHERE id > ?", (number,)).scalar_one()
+
     def claimed(self) -> int:
         """Contents that a worker has now."""
         with self.reader() as c:

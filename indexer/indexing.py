@@ -71,8 +71,12 @@ class Indexing:
         """
         pipeline = self._working()
         before = vars(pipeline.tally).copy()
+        newest = self._catalogue.newest_embedding()
         seen = self._scan_and_work(roots, pipeline, told)
-        return seen, Tally(**{name: value - before[name] for name, value in vars(pipeline.tally).items()})
+        tally = Tally(**{name: value - before[name] for name, value in vars(pipeline.tally).items()})
+        if self._catalogue.dialect.shared:  # what workers made meanwhile is the run's as well
+            tally.chunks = max(tally.chunks, self._catalogue.embedded_since(newest))
+        return seen, tally
 
     def _scan_and_work(self, roots: list[Root], pipeline: Pipeline, told: Callable[[], None] | None) -> Scan:
         seen: list[Scan] = []

@@ -24,6 +24,10 @@ class CatalogueAway(LibraryError):
     """The server that holds the catalogue does not answer now. Programs wait for it and go on."""
 
 
+class NoLibraryYet(LibraryError):
+    """The database is there, and nobody has indexed anything into it."""
+
+
 class VectorServerError(LibraryError):
     """The server that holds the vector index failed or refuses. Nothing is lost: the catalogue has it all."""
 

@@ -28,7 +28,7 @@ from indexer.mounts import Mounts
 from indexer.pipeline import Pipeline, cut_by, line_of
 from indexer.pipeline.jobs import Tally
 from indexer.pipeline.workshop import AWAY_S
-from indexer.records import CatalogueAway, LibraryError
+from indexer.records import CatalogueAway, LibraryError, NoLibraryYet
 from indexer.rows import ModelRow
 from indexer.thumbnails import Thumbnails
 from indexer.turns import SharedEmbedder, Turns
@@ -104,8 +104,8 @@ class Worker:
         """`catalogue`: the address of a PostgreSQL database. `model`: name and options of `model.load`; None:
         what the library was indexed with. `maps`: as `Mounts` takes them. `name`: what `status` calls it,
         one for each worker; a worker that starts again under its name goes on with what it had. `data_dir`
-        holds thumbnails and the log. `token`: for a model on another machine. Raises
-        `LibraryError` in one sentence.
+        holds thumbnails and the log. `token`: for a model on another machine. Nothing is asked of the server
+        yet. Raises `LibraryError` in one sentence.
         """
         where = place(catalogue) if catalogue else None
         if where is None or isinstance(where, Path):
@@ -115,8 +115,8 @@ class Worker:
             )
         self._mounts = Mounts(maps)
         self._shown = where.render_as_string()
-        self._catalogue = Catalogue(where, read_only=True)  # it never brings a library up to date
-        self._schema = self._schema_now()
+        self._where = where
+        self._opened: tuple[Catalogue, int] | None = None
         self._model = model
         self._loader = partial(loader, token=token) if token else loader
         self.name = name or f"{socket.gethostname()}-{os.getpid()}"
@@ -135,15 +135,31 @@ class Worker:
         once: bool = False,
     ) -> Tally:
         """Work until `stop`; `once`: until there is nothing left to claim. `told` is called with `line` when
-        it begins or waits, and now and then meanwhile. Raises `LibraryError` when this worker may not work
-        here: another schema or model."""
+        it begins or waits, and now and then meanwhile. A server that is not there yet, or has no library yet,
+        is waited for. Raises `LibraryError` when this worker may not work here: a wrong password, another
+        schema or model."""
+        said = ""
         while True:
             try:
                 return self._work(stop, told, once)
-            except CatalogueAway as error:  # while it began; once it is at work, the pipeline waits
-                told(f"{error} It waits and goes on by itself.")
+            except (CatalogueAway, NoLibraryYet) as error:  # while it began; at work, the pipeline waits
+                line = f"{error} It waits and goes on by itself."
+                if line != said:
+                    said = line
+                    told(line)
                 if stop.wait(AWAY_S):
                     return self.tally
+
+    @property
+    def _catalogue(self) -> Catalogue:
+        return self._library()[0]
+
+    def _library(self) -> tuple[Catalogue, int]:
+        """The catalogue, opened with its first use, and its schema then."""
+        if self._opened is None:
+            catalogue = Catalogue(self._where, read_only=True)  # it never brings a library up to date
+            self._opened = catalogue, _schema_of(catalogue)
+        return self._opened
 
     def _work(self, stop: threading.Event, told: Callable[[str], None], once: bool) -> Tally:
         from data.media.sandbox import Sandbox
@@ -185,7 +201,8 @@ class Worker:
         return self.tally
 
     def close(self) -> None:
-        self._catalogue.close()
+        if self._opened is not None:
+            self._opened[0].close()
 
     def line(self) -> str:
         """What it does now, or why it does not."""
@@ -266,14 +283,16 @@ class Worker:
         return OneModel(self._catalogue, SharedEmbedder(embedder, self._turns), self._shown)
 
     def _check(self, models: OneModel) -> None:
-        schema = self._schema_now()
-        if schema != self._schema:
+        catalogue, known = self._library()
+        schema = _schema_of(catalogue)
+        if schema != known:
             raise LibraryError(
                 f"The library at {self._shown} was brought to schema {schema} while this worker knows "
-                f"{self._schema}: update Sightline on {socket.gethostname()}."
+                f"{known}: update Sightline on {socket.gethostname()}."
             )
         models.check()
 
-    def _schema_now(self) -> int:
-        with self._catalogue.reader() as c:
-            return int(c.exec_driver_sql("SELECT version FROM schema_version").scalar_one())
+
+def _schema_of(catalogue: Catalogue) -> int:
+    with catalogue.reader() as c:
+        return int(c.exec_driver_sql("SELECT version FROM schema_version").scalar_one())

@@ -21,7 +21,7 @@ from sqlalchemy import event
 
 from indexer.dialects.postgresql_text import adapt, tsvector
 from indexer.expressions import unspaced_only
-from indexer.records import CatalogueAway, LibraryError
+from indexer.records import CatalogueAway, LibraryError, NoLibraryYet
 from indexer.schema import BUSY_S, migrations, stored_name
 from indexer.tokenisers import tokenisers
 
@@ -350,7 +350,7 @@ def bring_up_to_date(
     newest = ladder[-1][0]
     version = _version(connection)
     if version is None and read_only:
-        raise LibraryError(f"There is no library at {shown} yet: index a folder first.")
+        raise NoLibraryYet(f"There is no library at {shown} yet: index a folder first.")
     if version is not None and version < newest and read_only:
         raise LibraryError(
             f"The library at {shown} must be brought up to date first (schema {version}, this one knows "

@@ -37,7 +37,9 @@ from tests.bench.made_library import make
 from tests.bench.postgresql import same_hits
 
 CHUNKS = 100_000
-QUERIES = 150
+QUERIES = 120
+EVERY = 3
+"""Of the sample set's questions, for comparing hits: all 763 take two minutes."""
 THINGS = ("dog", "car", "beach", "house", "invoice", "train", "children", "snow", "mountain", "river")
 
 
@@ -137,7 +139,6 @@ def _wait_for_graph(index: MilvusIndex) -> None:
 
 LIBRARIES: dict[str, Callable[[Made], AbstractContextManager[Opened]]] = {
     "embedded (SQLite, FAISS)": lambda made: made.on_faiss(made.catalogue),
-    "SQLite, Milvus": lambda made: made.on_milvus(made.catalogue),
     "PostgreSQL, FAISS": lambda made: made.on_faiss(made.moved()),
     "PostgreSQL, Milvus": lambda made: made.on_milvus(made.moved()),
 }
@@ -228,7 +229,7 @@ def parity(samples: Path) -> str:
     milvus.start()
     try:
         with postgresql.running() as server:
-            told = same_hits(samples, server, milvus.url("parity"))
+            told = same_hits(samples, server, milvus.url("parity"), EVERY)
     finally:
         milvus.kill()
         shutil.rmtree(folder, ignore_errors=True)

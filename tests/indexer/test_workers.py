@@ -18,10 +18,12 @@ from indexer.library import Library
 from indexer.mounts import Mounts
 from indexer.records import CatalogueAway, LibraryError, Part, Query
 from indexer.worker import Worker
+from model.embedder import Embedder
+from model.lite import LiteEmbedder
 from tests import media, postgresql
 from tests.indexer.conftest import contents_of, wait_for
 from tests.indexer.test_crash import draw
-from tests.indexer.working import Program
+from tests.indexer.working import Program, Slow
 from tests.postgresql import Server
 
 
@@ -121,6 +123,83 @@ def test_a_clock_that_is_an_hour_off_takes_and_keeps_nothing(
         right.wait()
         made = [int(p.said[-1].split()[1]) for p in (wrong, right)]
         assert sum(made) == 5 and contents_of(library) == expected
+
+
+def test_what_workers_made_meanwhile_is_in_the_report_of_index(
+    tmp_path: Path, database: str, lite: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watcher's model stands still until a worker has done all that the watcher had not taken."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for n in range(24):
+        media.draw_image(folder / f"{n}.jpg", seed=n, size=(96, 96))
+    go_on = threading.Event()
+
+    class Gate(Slow):
+        def embed(self, inputs: Any) -> Any:
+            if all(i.role == "document" for i in inputs):  # its self-check asks with queries among them
+                assert go_on.wait(120)
+            return self.inner.embed(inputs)
+
+    monkeypatch.setattr(LiteEmbedder, "load", classmethod(lambda cls: lite))
+    with shared(tmp_path, database) as library:
+        library.index([folder])  # the model is known from now on
+        for n in range(24):
+            media.draw_image(folder / f"{n}.jpg", seed=100 + n, size=(96, 96))
+    monkeypatch.setattr(LiteEmbedder, "load", classmethod(lambda cls: Gate(lite, 0.0)))
+    reports: list[Any] = []
+    with shared(tmp_path, database) as library:
+        thread = threading.Thread(target=lambda: reports.append(library.index()))
+        thread.start()
+        try:
+            wait_for(lambda: library.catalogue.counts().pending == 24, 60)
+            wait_for(lambda: library.catalogue.claimed() > 0, 60)
+            made = work(tmp_path, database, loader=lambda *_, **__: lite)
+        finally:
+            go_on.set()
+            thread.join()
+    assert 0 < made < 24 and reports[0].chunks == 24
+
+
+def test_a_worker_that_is_started_before_everything_else_waits_and_says_for_what(
+    tmp_path: Path, folder: Path
+) -> None:
+    """First there is no server, then no library, then nothing indexed; then it works."""
+    with postgresql.running() as server:
+        database = server.database()
+        server.kill()
+        worker = Worker(tmp_path / "early", database, name="early", nice=False)
+        said: list[str] = []
+        stop = threading.Event()
+        thread = threading.Thread(target=worker.run, args=(stop, said.append))
+        thread.start()
+        try:
+            wait_for(lambda: said and "does not answer" in said[-1], 60)
+            assert "It waits and goes on by itself." in said[-1]
+            server.start()
+            wait_for(lambda: "There is no library at" in said[-1], 60)
+            with shared(tmp_path, database) as library:
+                pending_again(library, folder)
+                wait_for(lambda: library.catalogue.counts().pending == 0, 60)
+        finally:
+            stop.set()
+            thread.join()
+            worker.close()
+        assert worker.tally.contents == 5
+
+
+def test_a_worker_with_a_wrong_password_ends_at_once(
+    tmp_path: Path, folder: Path, database: str, postgresql_server: Server
+) -> None:
+    with shared(tmp_path, database) as library:
+        library.index([folder])
+    name = database.rpartition("/")[2]
+    postgresql_server.sql(
+        "DO $$ BEGIN CREATE ROLE guarded LOGIN PASSWORD 'right'; EXCEPTION WHEN duplicate_object THEN END $$",
+        database=name,
+    )
+    with pytest.raises(LibraryError, match="refuses the user or the password"):
+        work(tmp_path, database.replace("sightline@", "guarded:wrong@"))
 
 
 # -- who may not work here -------------------------------------------------------------------------
