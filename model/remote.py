@@ -9,7 +9,10 @@ weights it has: its model is named by what it makes of the canary's inputs.
 Every answer says whose vectors it holds, and another model's are refused: nothing here ever falls back to
 another model. It knows nothing of libraries; who remembers the canary is `indexer/models.py`.
 
-vLLM's side: its documentation, "Pooling models", Embeddings API with chat messages; `examples/pooling/embed`.
+vLLM's side was read, not run: the request's fields from `vllm/entrypoints/pooling/base/protocol.py` (commit
+020638a6), Qwen3-VL-Embedding's conversation from `examples/pooling/embed/vision_embedding_online.py`
+(dd30740a), a clip as pictures between commas from `VideoMediaIO.load_base64` (the first 32, unless the server
+is told otherwise).
 """
 
 from __future__ import annotations

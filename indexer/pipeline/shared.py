@@ -19,8 +19,9 @@ AHEAD: dict[Kind, int] = {"image": 8, "pdf": 2, "video": 1}
 """Contents a claim. A claim is one statement of some milliseconds; at eight photos it costs a photo less than
 one, which is little beside decoding it."""
 
-HELD_S, HELD_LEAST, HELD_MOST = 1.0, 8, 512
-"""So much work is claimed at once, in seconds at the present pace, and in contents."""
+HELD_S, HELD_LEAST, HELD_MOST = 0.25, 8, 512
+"""So much work is claimed at once, in seconds at the present pace, and in contents. At the end others wait
+for it: of 400 photos at 20 ms two workers did 1.85 times what one did with 1.0 s, 1.94 with 0.25 s."""
 
 LOOKED_S = 10.0
 """Between looks for vectors that lack and words unread, when there were none: every content is asked."""

@@ -70,7 +70,7 @@ def rate(folder: Path, database: str, catalogue: Catalogue, workers: int, **opti
             time.sleep(0.005)
             first, begun = left(catalogue), time.perf_counter()
         while left(catalogue):
-            time.sleep(0.005)
+            time.sleep(0.02)  # each look takes its time of the cores that are measured
         return first / (time.perf_counter() - begun)
     finally:
         for each in programs:

@@ -1,9 +1,10 @@
 """A small OpenAI-compatible embeddings server that behaves as vLLM's does, over the lite model.
 
-What it keeps of the original: `/v1/models` without a word on weights; one conversation a request and one
-vector an answer; content parts of type text, image_url and video_url; a clip as base64 pictures between
-commas; the answer's `model`; `encoding_format`; 400 with `error.message`. `trouble` is a list of answers
-that are given first.
+What it keeps of the original (vLLM: `entrypoints/pooling/base/protocol.py`, commit 020638a6; `VideoMediaIO`):
+`/v1/models` without a word on weights; one conversation a request and one vector an answer; content parts of
+type text, image_url and video_url; a clip as base64 pictures between commas; the answer's `model`;
+`encoding_format`; 400 with `error.message` for what it refuses. `trouble` is a list of answers that are given
+first.
 """
 
 from __future__ import annotations
@@ -49,6 +50,10 @@ class ChatEmbeddings:
                 if outer.trouble:
                     code, headers, text = outer.trouble.pop(0)
                     return self.tell(code, {"error": {"message": text, "code": code}}, headers)
+                if (wrong := refused(body)) is not None:
+                    return self.tell(
+                        400, {"error": {"message": wrong, "type": "BadRequestError", "code": 400}}
+                    )
                 outer.seen.append(body)
                 vector = outer.change(outer.embedder.embed([as_input(body["messages"])])[0])
                 packed = base64.b64encode(vector.astype("<f4").tobytes()).decode()
@@ -76,6 +81,35 @@ class ChatEmbeddings:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+CONTENT = {"text": "text", "image_url": "image_url", "video_url": "video_url"}
+MOST_FRAMES = 32
+"""What `VideoMediaIO` keeps of a clip, unless the server was started with --media-io-kwargs."""
+
+
+def refused(body: dict[str, Any]) -> str | None:
+    """Why vLLM would answer 400; it takes fields that it does not know, and drops them."""
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        return "messages: Field required"
+    if "normalize" in body:
+        return "Parameter `normalize` was removed; use `use_activation` instead."
+    if body.get("continue_final_message") and body.get("add_generation_prompt"):
+        return "Cannot set both `continue_final_message` and `add_generation_prompt` to True."
+    if body.get("encoding_format", "float") not in ("float", "base64", "bytes", "bytes_only"):
+        return "encoding_format: Input should be 'float', 'base64', 'bytes' or 'bytes_only'"
+    for message in messages:
+        if message.get("role") not in ("system", "user", "assistant"):
+            return "messages: no such role"
+        for part in message["content"]:
+            if part.get("type") not in CONTENT or CONTENT[part["type"]] not in part:
+                return f"Unknown part type: {part.get('type')}"
+            if part["type"] == "video_url" and part["video_url"]["url"].count(",") > MOST_FRAMES:
+                return "the original would leave frames out"
+    if body.get("continue_final_message") and messages[-1]["role"] != "assistant":
+        return "continue_final_message is set but the final message is not the model's"
+    return None
 
 
 def as_input(messages: list[dict[str, Any]]) -> Input:
