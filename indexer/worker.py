@@ -135,14 +135,16 @@ class Worker:
         once: bool = False,
     ) -> Tally:
         """Work until `stop`; `once`: until there is nothing left to claim. `told` is called with `line` when
-        it begins or waits, and now and then meanwhile. A server that is not there yet, or has no library yet,
-        is waited for. Raises `LibraryError` when this worker may not work here: a wrong password, another
-        schema or model."""
+        it begins or waits, and now and then meanwhile. A server that is not there yet, or has no library yet
+        (unless `once`), is waited for. Raises `LibraryError` when this worker may not work here: a wrong
+        password, another schema or model."""
         said = ""
         while True:
             try:
                 return self._work(stop, told, once)
             except (CatalogueAway, NoLibraryYet) as error:  # while it began; at work, the pipeline waits
+                if once and isinstance(error, NoLibraryYet):
+                    raise  # there is nothing to do
                 line = f"{error} It waits and goes on by itself."
                 if line != said:
                     said = line
