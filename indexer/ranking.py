@@ -35,8 +35,8 @@ SURE_TEXT, SURE_NAME, SURE_ALIKE, SURE = 7.0, 5.0, 1.35, 7.8
 meaning and words by these weights SURE. A name counts less by the words it shares with the query than by
 what it means beside it (`titles.py`), for "a jar of honey" shares one with a jar. Chosen on the tune half
 of the sample set among twenty times as many distractors (lite, OCR on), 10 % of answerable queries refused.
-Unanswerable ones then refused: 83 % on either half, without what names mean 72 %. `make bench-quality` has
-the whole curve."""
+Unanswerable ones then refused: 84 and 86 % on the halves; without what names mean 72 %. The whole curve:
+`make bench-quality`."""
 LOOKED_AT = 3
 """Names that are read so, of the best by words; twelve refuse no more."""
 READ_WEIGHT, READ_USUAL = 0.5, 3.0
