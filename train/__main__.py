@@ -22,7 +22,11 @@ from train.config import ConfigError, read
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit codes: 0 done or stopped by a signal with a checkpoint, 1 the job failed, 2 wrong usage."""
-    parser = argparse.ArgumentParser(prog="python -m train", description=__doc__, formatter_class=_Raw)
+    parser = argparse.ArgumentParser(
+        prog="python -m train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--config", type=Path, help="YAML file of the run")
     what.add_argument(
@@ -73,10 +77,6 @@ def main(arguments: list[str] | None = None) -> int:
     elif first:
         print(f"done: {outcome.checkpoint}", file=sys.stderr)
     return 0
-
-
-class _Raw(argparse.RawDescriptionHelpFormatter):
-    pass
 
 
 def _overrides(rest: list[str]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import numpy as np
 from data.sources.pair import LoadedSide
 from train.config import Config
 from train.loading import Piece
+from train.objective import LossOf, by_source
 from train.tower import put_back
 
 if TYPE_CHECKING:
@@ -86,7 +87,6 @@ class StudentTower:
     """The projection in training."""
 
     def __init__(self, config: Config) -> None:
-        import torch
         from torch import nn
 
         from model.lite import LiteEmbedder
@@ -105,13 +105,13 @@ class StudentTower:
                 "straight": nn.Linear(width, master.dim, bias=False),
             }
         ).to(self.device)
-        self._torch = torch
 
     def collator(self) -> StudentCollator:
         return StudentCollator()
 
     def encode(self, batch: Tensor) -> Tensor:
-        functional = self._torch.nn.functional
+        from torch.nn import functional
+
         x = batch.to(self.device)
         parts: Any = self.module
         out = parts["out"](functional.gelu(parts["hidden"](x), approximate="tanh")) + parts["straight"](x)
@@ -151,7 +151,7 @@ class Distillation:
         self._known: dict[int, np.ndarray] = {}
         self._seen: dict[str, Any] = {}
 
-    def on(self, share: Sequence[Piece]) -> Any:
+    def on(self, share: Sequence[Piece]) -> LossOf:
         import torch
 
         from train.loss import gather, in_batch_accuracy, same_target_mask, similarities
@@ -188,15 +188,12 @@ class Distillation:
         return loss_of
 
     def numbers(self, names: Sequence[str]) -> dict[str, Any]:
-        right, cosine, sources = (self._seen[k].detach().cpu() for k in ("right", "cosine", "sources"))
-        apart = 1 - cosine.view(2, -1).mean(0)
+        cosine = self._seen["cosine"].detach()
         return {
-            "accuracy": float(right.float().mean()),
+            "accuracy": float(self._seen["right"].float().mean()),
             "teacher_cosine": float(cosine.mean()),
             "teacher_order": float(self._seen["order"].detach()),
-            "source_loss": {
-                names[s]: float(apart[sources == s].mean()) for s in sorted(set(sources.tolist()))
-            },
+            "source_loss": by_source(1 - cosine.view(2, -1).mean(0), self._seen["sources"], names),
         }
 
     def _taught(self, sides: Sequence[LoadedSide]) -> np.ndarray:

@@ -96,8 +96,6 @@ class QwenTower:
 
     def __init__(self, config: Config, base: Path, embedder: Any) -> None:
         """`base`: the folder that `embedder` was loaded from; its tokenizer goes with what is saved."""
-        import torch
-
         self.config, self.base, self.embedder = config, base, embedder
         self.device, self.dim = embedder.device, embedder.dim
         self.module: Any = embedder.model
@@ -112,7 +110,6 @@ class QwenTower:
             # The library renamed this in 5.23; the old name goes in 6.
             turn_on = getattr(self.module, "activation_checkpointing_enable", None)
             (turn_on or self.module.gradient_checkpointing_enable)({"use_reentrant": False})
-        self._torch = torch
 
     @classmethod
     def load(cls, config: Config, device: str | None = None) -> QwenTower:
@@ -144,10 +141,10 @@ class QwenTower:
         return QwenCollator(self.embedder)
 
     def encode(self, batch: Any) -> Tensor:
-        if self._autocast:
-            with self._torch.autocast(self.device.type, dtype=self._torch.bfloat16):
-                return self.embedder.encode(batch)
-        return self.embedder.encode(batch)
+        import torch
+
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
+            return self.embedder.encode(batch)
 
     def trained(self) -> dict[str, nn.Parameter]:
         return {name: p for name, p in self.module.named_parameters() if p.requires_grad}
@@ -169,6 +166,7 @@ class QwenTower:
         self._write_pixels(folder)
 
     def restore(self, folder: Path) -> None:
+        import torch
         from safetensors.torch import load_file
 
         mine = self.trained()
@@ -178,7 +176,7 @@ class QwenTower:
         else:
             from model.qwen_checkpoint import load_backbone
 
-            other = load_backbone(folder, self._torch.device("cpu"), self._torch.float32, "eager")
+            other = load_backbone(folder, torch.device("cpu"), torch.float32, "eager")
             stored = {name: p for name, p in other.named_parameters() if name in mine}
             wanted = dict(mine)
         put_back(wanted, stored, folder)

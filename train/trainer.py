@@ -4,18 +4,16 @@ Reads as the run goes: processes, tower, sources, mixing table, optimiser, then 
 its share of the global batch in chunks, every process sees all embeddings, the gradients are summed; there
 is no wrapper around the model. A step is the same arithmetic on 1 process and on 8, and after a restart as
 without one.
-It knows nothing of backbones (`tower.py`), of how rows become tensors (`loading.py`) or of files' layout
-(`checkpoint.py`).
+It knows nothing of backbones (`tower.py`), of losses (`objective.py`), of how rows become tensors
+(`loading.py`) or of files' layout (`checkpoint.py`).
 """
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +26,8 @@ from train.config import Config, ConfigError
 from train.loading import Loader, Missing, Piece, pieces
 from train.logs import RunLog, memory_gb
 from train.mixing import Ingredient, MixingTable
+from train.objective import objective
+from train.processes import Processes, everybodys, processes
 from train.tower import Tower, open_tower
 
 if TYPE_CHECKING:
@@ -37,19 +37,6 @@ if TYPE_CHECKING:
 
 class TrainError(Exception):
     """Training stopped. One sentence for a person."""
-
-
-@dataclass(frozen=True)
-class Processes:
-    """This process among those that share a run."""
-
-    rank: int = 0
-    world: int = 1
-    device: str | None = None
-
-    @property
-    def first(self) -> bool:
-        return self.rank == 0
 
 
 @dataclass(frozen=True)
@@ -71,30 +58,6 @@ def train(config: Config, output_dir: Path) -> Outcome:
     with processes(config) as here:
         config.check_world(here.world)
         return _Run(config, output_dir, here).go()
-
-
-@contextmanager
-def processes(config: Config) -> Iterator[Processes]:
-    """Join the process group that torchrun describes, where it does."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1 and "RANK" not in os.environ:
-        yield Processes()
-        return
-    import torch
-    import torch.distributed as dist
-
-    from model.qwen_checkpoint import pick_device
-
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    kind = pick_device(config.device).type
-    device = f"{kind}:{local}" if kind == "cuda" else None
-    if device:
-        torch.cuda.set_device(local)
-    dist.init_process_group("nccl" if kind == "cuda" else "gloo")
-    try:
-        yield Processes(dist.get_rank(), dist.get_world_size(), device)
-    finally:
-        dist.destroy_process_group()
 
 
 class _Run:
@@ -140,7 +103,7 @@ class _Run:
         shares = self.table.shares(step, self.config.max_steps, self.here.rank, self.here.world)
         try:
             began = time.monotonic()
-            for share in pieces(self.loader, shares, self._chunk, self.config.workers):
+            for share in pieces(self.loader, shares, self.config.chunk_size, self.config.workers):
                 waited = time.monotonic() - began
                 before = random_state()
                 try:
@@ -174,10 +137,6 @@ class _Run:
                 log.close()
         assert last_saved == step
         return Outcome(step, step < self.config.max_steps, last, evaluation)
-
-    @property
-    def _chunk(self) -> int:
-        return self.config.chunk_size
 
     def _step(self, step: int, share: Sequence[Piece], log: RunLog | None) -> dict[str, Any]:
         """One optimiser step on this process's share of the batch. The numbers to be logged."""
@@ -229,7 +188,9 @@ class _Run:
             rows = [(number, int(row)) for row in self.table.held_out(number)]
             mine = rows[self.here.rank :: self.here.world]
             with same_random_state():
-                found = next(pieces(self.loader, iter([mine]), self._chunk or 32, 0)) if mine else []
+                found = (
+                    next(pieces(self.loader, iter([mine]), self.config.chunk_size or 32, 0)) if mine else []
+                )
                 encoded = [
                     embed_chunks(self.tower.encode, [getattr(p, side) for p in found])
                     if found
@@ -267,7 +228,7 @@ class _Run:
         """Every process brings its random state; the first writes, the others wait for its success."""
         from train.grad_cache import random_state
 
-        states = _everybodys(random_state(), self.here)
+        states = everybodys(random_state(), self.here)
         problem: str | None = None
         if self.here.first:
             lost = [[s, r, why] for s, rows in self.missing.lost.items() for r, why in rows.items()]
@@ -284,21 +245,21 @@ class _Run:
                 )
             except checkpoint.CheckpointError as error:
                 problem = str(error)
-        problem = _everybodys(problem, self.here)[0]
+        problem = everybodys(problem, self.here)[0]
         if problem:
             raise checkpoint.CheckpointError(problem)
         return self.output_dir / f"checkpoint-{step}"
 
     def _count_missing(self, share: Sequence[Piece], log: RunLog | None) -> None:
         found = [m for piece in share for m in piece.missing]
-        told = [m for part in _everybodys(found, self.here) for m in part]
+        told = [m for part in everybodys(found, self.here) for m in part]
         for sentence in self.missing.add(told):
             if log:
                 log.say(f"skipped {sentence}")
 
     def _agree(self, asked: bool) -> bool:
         """Whether any process was asked to stop: they must all stop after the same step."""
-        return any(_everybodys(asked, self.here))
+        return any(everybodys(asked, self.here))
 
     def _name_the_batch(self, step: int, share: Sequence[Piece], loss: float, norm: float) -> None:
         import torch
@@ -310,8 +271,8 @@ class _Run:
                 for batch in (piece.queries, piece.positives):
                     bad |= ~torch.isfinite(self.tower.encode(batch)).all(dim=1).cpu()
                 names += [name for name, is_bad in zip(piece.names, bad.tolist(), strict=True) if is_bad]
-        suspects = [n for part in _everybodys(names, self.here) for n in part]
-        everything = [n for part in _everybodys([n for p in share for n in p.names], self.here) for n in part]
+        suspects = [n for part in everybodys(names, self.here) for n in part]
+        everything = [n for part in everybodys([n for p in share for n in p.names], self.here) for n in part]
         path = self.output_dir / f"not-a-number-at-step-{step + 1}.json"
         if self.here.first:
             report = {"step": step + 1, "loss": repr(loss), "grad_norm": repr(norm)}
@@ -331,74 +292,6 @@ class _Run:
             f"{sum(len(s) for s in self.sources):,} pairs from {len(self.sources)} sources"
             + (f"; goes on after step {step}" if step else "")
         )
-
-
-class Contrastive:
-    """InfoNCE over the global batch, with its accuracy and its loss by source."""
-
-    wants_items = False
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-        self._seen: dict[str, Tensor] = {}
-
-    def on(self, share: Sequence[Piece]) -> Any:
-        import torch
-
-        from train.loss import gather, in_batch_accuracy, info_nce, same_target_mask, similarities
-
-        n = sum(len(p) for p in share)
-
-        def loss_of(embeddings: Tensor) -> Tensor:
-            device = embeddings.device
-
-            def everybodys(arrays: list[np.ndarray]) -> Tensor:
-                return gather(torch.from_numpy(np.concatenate(arrays)).to(device))[0]
-
-            queries, _ = gather(embeddings[:n])
-            positives, _ = gather(embeddings[n : 2 * n])
-            negatives, _ = gather(embeddings[2 * n :])
-            keys = torch.cat(
-                [everybodys([p.target_keys for p in share]), everybodys([p.negative_keys for p in share])]
-            )
-            targets = torch.cat([positives, negatives])
-            own = torch.arange(len(queries), device=device)
-            mask = same_target_mask(keys, own) if self.config.mask_same_targets else None
-            loss = info_nce(queries, targets, self.config.temperature, positives=own, mask=mask)
-            with torch.no_grad():
-                logits = similarities(queries, targets, self.config.temperature)
-                if mask is not None:
-                    logits = logits.masked_fill(mask.scatter(1, own[:, None], False), float("-inf"))
-                self._seen = {
-                    "losses": torch.nn.functional.cross_entropy(logits, own, reduction="none"),
-                    "right": in_batch_accuracy(queries, targets, own, mask),
-                    "sources": everybodys([p.sources for p in share]),
-                }
-            return loss
-
-        return loss_of
-
-    def numbers(self, names: Sequence[str]) -> dict[str, Any]:
-        losses, right, sources = (self._seen[k].cpu() for k in ("losses", "right", "sources"))
-        present = sorted(set(sources.tolist()))
-        return {
-            "accuracy": float(right.float().mean()),
-            "source_loss": {names[s]: float(losses[sources == s].mean()) for s in present},
-        }
-
-
-def objective(config: Config, tower: Tower) -> Any:
-    if config.objective == "distill":
-        from train.distill import Distillation
-
-        distillation = Distillation(config)
-        if tower.dim != distillation.teacher.dim:
-            raise ConfigError(
-                f"{config.model_name} has {tower.dim} dimensions, its teacher {config.teacher} has "
-                f"{distillation.teacher.dim}: only models of equal width can be compared"
-            )
-        return distillation
-    return Contrastive(config)
 
 
 def open_sources(config: Config) -> list[Source]:
@@ -475,14 +368,3 @@ class _StopSignal:
     def forget(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-
-
-def _everybodys(value: Any, here: Processes) -> list[Any]:
-    """`value` of every process, in order of rank."""
-    if here.world == 1:
-        return [value]
-    import torch.distributed as dist
-
-    gathered: list[Any] = [None] * here.world
-    dist.all_gather_object(gathered, value)
-    return gathered

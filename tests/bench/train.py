@@ -160,8 +160,9 @@ def bare(config: Any) -> dict[str, float]:
     import torch
 
     from train.loading import Loader, pieces
+    from train.objective import Contrastive
     from train.tower import open_tower
-    from train.trainer import Contrastive, mixing_table, open_sources
+    from train.trainer import mixing_table, open_sources
 
     sources = open_sources(config)
     tower = open_tower(config)
