@@ -46,7 +46,7 @@ _WORDS_BESIDE_PICTURE = 2.5
 # Of a picture of a page that asks so many lines are read, the longest ones: page image -> page among 4,000
 # other pages MRR .124 by looks alone, .856 by 6 lines in 0.7 s of CPU, .965 by 12 in 1.0 s.
 _ASKED_LINES = 12
-_READ_KEPT = 64
+_READ_KEPT = 1024
 _ASKED_SIDE = 200  # shorter side in pixels from which a page's lines can be read
 _OCR_SHARE = 0.3  # of the words read in a photo or a frame, if more than _OCR_LEAST characters
 _OCR_LEAST = 15
