@@ -11,7 +11,6 @@ import hashlib
 import mimetypes
 import os
 import tempfile
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,6 +21,7 @@ from starlette.background import BackgroundTask
 
 from app.api import BadRequest, Json
 from app.playing import STRETCH_S, Stretches
+from app.renderer import Renderer
 from app.rendering import cut_clip, image_webp, page_layer, page_webp
 from indexer.records import ChunkInfo, FileInfo
 
@@ -30,8 +30,6 @@ FILE_POLICY = "default-src 'none'; img-src 'self'; media-src 'self'; style-src '
 
 WIDTHS = (640, 1280, 1920, 2560)
 """Longest sides at which pages are drawn, so that the cache is hit."""
-CACHED = 48
-"""Rendered pages kept in memory: about 150 kB each."""
 LONGEST_CLIP_S = 600.0
 
 
@@ -62,35 +60,6 @@ def media_type(file: FileInfo) -> str:
 def printable(name: str) -> str:
     """A file name that a header can hold, whatever bytes it is made of."""
     return name.encode("utf-8", "replace").decode()
-
-
-class Renderer:
-    """Runs `app.rendering` in a sandbox of its own, started at first use; keeps the last results."""
-
-    def __init__(self) -> None:
-        self._sandbox: Any = None
-        self._kept: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
-
-    async def make(self, function: Any, *args: Any, timeout_s: float = 30, keep: tuple[Any, ...] = ()) -> Any:
-        """`function(*args)` in the sandbox; kept under `keep` when given. Raises MediaError."""
-        key = (function.__name__, *keep)
-        if keep and key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
-        if self._sandbox is None:
-            from data.media.sandbox import Sandbox
-
-            self._sandbox = Sandbox(workers=1, nice=False)
-        made = await asyncio.wrap_future(self._sandbox.submit(function, *args, timeout_s=timeout_s))
-        if keep:
-            self._kept[key] = made
-            while len(self._kept) > CACHED:
-                self._kept.popitem(last=False)
-        return made
-
-    def close(self) -> None:
-        if self._sandbox is not None:
-            self._sandbox.close()
 
 
 def routes(library: Any) -> APIRouter:

@@ -11,13 +11,10 @@ import asyncio
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from app.renderer import Renderer
 from app.rendering import play_stretch
 from indexer.records import FileInfo
-
-if TYPE_CHECKING:
-    from app.media import Renderer
 
 STRETCH_S = 20.0
 """Short enough to begin soon: 1080p HEVC takes about a third of its length on two cores."""

@@ -88,7 +88,7 @@ def read(**given: Any) -> Settings:
         except LibraryError as error:
             raise SettingsError(str(error)) from error
     if settings.vectors:
-        from indexer.engine import address_of
+        from indexer.address import address_of
         from indexer.records import LibraryError
 
         try:

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexer import upkeep
+from indexer.address import address_of
 from indexer.catalogue import Catalogue
 from indexer.clicks import Clicks
 from indexer.dialects import place
-from indexer.engine import address_of
 from indexer.engines import Engines
 from indexer.folders import Folders, absolute
 from indexer.indexing import Indexing

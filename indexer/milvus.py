@@ -17,7 +17,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from indexer.engine import Address
+from indexer.address import Address
 from indexer.milvus_collection import (
     EXACT_ROWS,
     MOST_HITS,

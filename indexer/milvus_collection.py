@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from indexer.engine import Address
+from indexer.address import Address
 from indexer.records import IndexOutdated, LibraryError, VectorServerError
 
 T = TypeVar("T")

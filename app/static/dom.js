@@ -124,3 +124,11 @@ export function icon(name) {
   svg.append(path);
   return svg;
 }
+
+/** What a stage shows when the file cannot be shown: its picture and a way to the file. @param {import("./types").Hit} hit @param {string} sentence */
+export function instead(hit, sentence) {
+  return h("div", { class: "instead" },
+    h("img", { src: hit.thumb_url, alt: "" }),
+    h("p", {}, sentence),
+    h("a", { href: `/media/${hit.file_id}?download=1`, class: "secondary", download: "" }, "Download it"));
+}

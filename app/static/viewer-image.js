@@ -1,7 +1,6 @@
 // An image: whole at first, then zoomed by wheel, double click, pinch, buttons or + - 0, and dragged about.
 
-import { h, icon } from "./dom.js";
-import { instead } from "./viewer.js";
+import { h, icon, instead } from "./dom.js";
 
 const WEB = /\.(jpe?g|png|webp|gif|bmp|avif)$/i;
 const DEEPEST = 12;

@@ -1,8 +1,7 @@
 // A page of a PDF: its picture, the words asked for marked on it, and a layer of selectable text over it.
 
 import * as api from "./api.js";
-import { h, icon } from "./dom.js";
-import { instead } from "./viewer.js";
+import { h, icon, instead } from "./dom.js";
 
 /** The text layer's font need not be the page's: each word is stretched to its box. */
 const FONT = "sans-serif";

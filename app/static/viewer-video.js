@@ -3,9 +3,9 @@
 
 import * as api from "./api.js";
 import { controls } from "./controls.js";
-import { h } from "./dom.js";
+import { h, instead } from "./dom.js";
 import { clock, place } from "./format.js";
-import { instead, searching } from "./viewer.js";
+import { asks } from "./state.js";
 import { take } from "./warm.js";
 
 const STRETCH_S = 20;
@@ -123,7 +123,7 @@ export function showVideo(page, hit) {
 
   /** The other moments of this file that match the same query. */
   async function moments() {
-    if (!searching(page) || !duration) return;
+    if (!asks(page.state) || !duration) return;
     try {
       const state = { ...page.state, file_id: String(hit.file_id), kinds: [], sort: /** @type {const} */ ("relevance") };
       const { hits } = await api.search(state, { k: 60, offset: 0 });

@@ -166,16 +166,3 @@ export class Viewer {
     }
   }
 }
-
-/** What a stage shows when the file cannot be shown: its picture and a way to the file. @param {Hit} hit @param {string} sentence */
-export function instead(hit, sentence) {
-  return h("div", { class: "instead" },
-    h("img", { src: hit.thumb_url, alt: "" }),
-    h("p", {}, sentence),
-    h("a", { href: `/media/${hit.file_id}?download=1`, class: "secondary", download: "" }, "Download it"));
-}
-
-/** Whether the answer's other hits in this file are worth marking. @param {import("./app.js").Page} page */
-export function searching(page) {
-  return asks(page.state);
-}

@@ -2,16 +2,14 @@
 
 Built around `Source`: a length, a pair by number, and the sizes of the groups that are cheap to read
 together. `VisDocDataset` is the base to write a class of one's own on: say which pages answer which
-queries, the rest (rendering, skipping, shuffling) is done here. `open_source` turns one entry of
-`datasets:` into a source; `recipe` knows the 25 subsets of VLM2Vec-V2 by name.
+queries, the rest (rendering, skipping, shuffling) is done here. `opening.py` finds them by name.
 It knows nothing of weights, batches or models.
 """
 
 from __future__ import annotations
 
-import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -128,7 +126,7 @@ class VisDocDataset(Source):
 
 
 Factory = Callable[..., Source]
-_REGISTERED: dict[str, Factory] = {}
+REGISTERED: dict[str, Factory] = {}
 F = TypeVar("F", bound=Factory)
 
 
@@ -136,48 +134,7 @@ def register(name: str) -> Callable[[F], F]:
     """Make a class or function known as `type: name` in `datasets:`. It gets the entry's other keys."""
 
     def keep(factory: F) -> F:
-        _REGISTERED[name] = factory
+        REGISTERED[name] = factory
         return factory
 
     return keep
-
-
-def known_types() -> list[str]:
-    _import_ours()
-    return sorted(_REGISTERED)
-
-
-def open_source(entry: Mapping[str, Any], data_root: Path, imports: Sequence[str] = ()) -> Source:
-    """The source of one entry of `datasets:`.
-
-    `{name: ImageNet_1K}` is a subset of the recipe below `data_root`; `{type: pairs, path: …}` and other
-    types are whatever is registered under that name. Raises `SourceError`: unknown, absent, broken, empty.
-    """
-    from data.sources.recipe import open_subset
-
-    _import_ours()
-    for module in imports:
-        importlib.import_module(module)
-    options = {key: value for key, value in entry.items() if key not in ("type", "weight")}
-    kind = entry.get("type")
-    if kind is None:
-        source = open_subset(str(options.pop("name", "")), data_root, **options)
-    elif kind in _REGISTERED:
-        try:
-            source = _REGISTERED[kind](**options)
-        except TypeError as error:
-            raise SourceError(f"datasets: type {kind} does not take these keys ({error})") from error
-    else:
-        raise SourceError(
-            f"datasets: no source type is called {kind!r}; known are {', '.join(known_types())}"
-        )
-    if not source.name:
-        source.name = str(entry.get("name") or kind)
-    if len(source) == 0:
-        raise SourceError(f"{source.name} is empty: it has no rows to train on")
-    return source
-
-
-def _import_ours() -> None:
-    importlib.import_module("data.sources.pairs")
-    importlib.import_module("data.sources.library")

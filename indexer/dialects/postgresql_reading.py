@@ -9,9 +9,10 @@ Phrases and beginnings are counted by `occurrences_of`. It knows nothing of quer
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from indexer.dialects.postgresql_sql import rendered
 from indexer.dialects.postgresql_text import MOST_POSITIONS, terms_of, tsquery
 from indexer.expressions import Expression, Phrase
 from indexer.spelling import closest, sharing
@@ -20,7 +21,7 @@ from indexer.tokenisers import tokenisers
 if TYPE_CHECKING:
     import psycopg
 
-    from indexer.dialects.postgresql import PostgreSQL
+    from indexer.dialects import Dialect
 
 K1, B = 1.2, 0.75
 LEAST_IDF = 1e-6
@@ -49,17 +50,15 @@ COUNT = (
 
 
 class PostgreSQLReading:
-    def __init__(self, dialect: PostgreSQL) -> None:
-        from indexer.dialects.postgresql import rendered
-
-        self._rendered, self._dialect = rendered, dialect
+    def __init__(self, dialect: Dialect, connect: Callable[[], psycopg.Connection]) -> None:
+        self._dialect, self._connect = dialect, connect
         self._connection = self._opened()
         self._counts: dict[tuple[str, str], int] = {}
         self._counted_at: object = None
         self._tallies: dict[str, tuple[int, int]] = {}
 
     def _opened(self) -> psycopg.Connection:
-        connection = self._dialect.connect(autocommit=True)
+        connection = self._connect()
         connection.execute(f"SET pg_trgm.similarity_threshold = {ALIKE}")
         connection.execute("SET default_transaction_read_only = on")
         return connection
@@ -70,7 +69,7 @@ class PostgreSQLReading:
 
         from indexer.dialects import explained
 
-        own = self._rendered(sql)
+        own = rendered(sql)
         try:
             if not self._connection.closed:
                 return self._connection.execute(own, tuple(values))

@@ -12,8 +12,8 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from app.media import Renderer
 from app.playing import Stretches
+from app.renderer import Renderer
 from app.rendering import cut_clip, page_layer, page_webp
 from data.media.video import probe, sample_frames
 from indexer.library import Library

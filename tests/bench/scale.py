@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from indexer.address import address_of
 from indexer.catalogue import Catalogue
 from indexer.dialects import place
 from indexer.embeddings import StoredEmbeddings
-from indexer.engine import address_of
 from indexer.faiss_index import FaissIndex
 from indexer.milvus import MilvusIndex
 from indexer.moving import move

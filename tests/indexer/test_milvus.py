@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexer.engine import Address, address_of
+from indexer.address import Address, address_of
 from indexer.library import Library
 from indexer.milvus import MilvusIndex
 from indexer.milvus_collection import VectorCollection

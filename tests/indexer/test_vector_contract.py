@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.engine import address_of
+from indexer.address import address_of
 from indexer.faiss_index import FaissIndex
 from indexer.vectors import NOWHERE, VectorIndex
 from tests.indexer.vector_table import DIM, Table, assert_same, unit

@@ -1,0 +1,50 @@
+"""From an entry of a config's `datasets:` to its source.
+
+Built around the registry of `source.py`, which our own types join when they are imported here;
+`recipe.py` knows the subsets of VLM2Vec-V2 by name.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import data.sources.library
+import data.sources.pairs  # noqa: F401
+from data.sources.pair import SourceError
+from data.sources.recipe import open_subset
+from data.sources.source import REGISTERED, Source
+
+
+def known_types() -> list[str]:
+    return sorted(REGISTERED)
+
+
+def open_source(entry: Mapping[str, Any], data_root: Path, imports: Sequence[str] = ()) -> Source:
+    """The source of one entry of `datasets:`.
+
+    `{name: ImageNet_1K}` is a subset of the recipe below `data_root`; `{type: pairs, path: …}` and other
+    types are whatever is registered under that name. Raises `SourceError`: unknown, absent, broken, empty.
+    """
+    for module in imports:
+        importlib.import_module(module)
+    options = {key: value for key, value in entry.items() if key not in ("type", "weight")}
+    kind = entry.get("type")
+    if kind is None:
+        source = open_subset(str(options.pop("name", "")), data_root, **options)
+    elif kind in REGISTERED:
+        try:
+            source = REGISTERED[kind](**options)
+        except TypeError as error:
+            raise SourceError(f"datasets: type {kind} does not take these keys ({error})") from error
+    else:
+        raise SourceError(
+            f"datasets: no source type is called {kind!r}; known are {', '.join(known_types())}"
+        )
+    if not source.name:
+        source.name = str(entry.get("name") or kind)
+    if len(source) == 0:
+        raise SourceError(f"{source.name} is empty: it has no rows to train on")
+    return source
