@@ -112,7 +112,8 @@ def ranked(evidence: Evidence, facts: dict[int, Fact]) -> list[Ranked]:
 def _read(worded: Sequence[tuple[float, int]], evidence: Evidence) -> dict[int, float]:
     """What the names of the best few mean beside the query. `worded`: (evidence but for that, chunk)."""
     named = [(score, number) for score, number in worded if number in evidence.named]
-    named.sort(key=lambda pair: (-pair[0], pair[1]))
+    # Equals by what they mean: names may share words, and databases number chunks each in its own order.
+    named.sort(key=lambda pair: (-round(pair[0], 6), -evidence.meaning.get(pair[1], 0.0), pair[1]))
     best = [number for _, number in named[:LOOKED_AT]]
     return dict(zip(best, evidence.alike(best), strict=True)) if best else {}
 

@@ -309,7 +309,7 @@ def test_a_switch_that_is_interrupted_goes_on_and_the_old_model_answers_meanwhil
 
     def fails(inputs: Any) -> np.ndarray:
         calls.append(len(inputs))
-        if len(calls) > 3:
+        if len(calls) > 1 and any(i.video is not None for i in inputs):  # after its self-check
             raise ModelError("out of memory")
         return real(inputs)
 
