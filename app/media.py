@@ -23,7 +23,9 @@ from app.api import BadRequest, Json
 from app.playing import STRETCH_S, Stretches
 from app.renderer import Renderer
 from app.rendering import cut_clip, image_webp, page_layer, page_webp
+from indexer.query import QueryError, Typed, parse
 from indexer.records import ChunkInfo, FileInfo
+from indexer.words import telling
 
 FILE_POLICY = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox"
 """For a file opened by itself: it may show, it may not run anything."""
@@ -116,7 +118,11 @@ def routes(library: Any) -> APIRouter:
     async def layer(file_id: int, n: int, q: str = "") -> Json:
         """The words of a page with their places, and the places of the words in `q`, relative to the page."""
         info = await _pdf(file_id, n)
-        words = tuple(dict.fromkeys(w for w in q[:500].lower().split() if len(w) > 1))[:20]
+        try:
+            typed = parse(q[:500])
+        except QueryError:  # half a filter is being typed
+            typed = Typed()
+        words = telling(typed.words, typed.phrases)[:40]
         keep = (file_id, _stamp(info.path), n, words)
         return Json(await renderer.make(page_layer, info.path, n, words, keep=keep))
 

@@ -157,6 +157,13 @@ def matching(text: str, table: str = "words") -> Expression:
     return Expression(table, [(whole,)] if whole else ())
 
 
+def telling(words: Sequence[str], phrases: Sequence[str]) -> tuple[str, ...]:
+    """What to mark on a page that was found: each word that says something, and its stem."""
+    tokens = [token for part in (*words, *phrases) for token in tokenised(part, "names")]
+    chosen = [token for token in tokens if token not in STOP_WORDS] or tokens
+    return tuple(dict.fromkeys(form for token in chosen for form in (token, stemmed(token))))
+
+
 def snippets(
     connection: Reading,
     ids: Sequence[int],

@@ -124,7 +124,10 @@ def test_a_page_is_a_picture_with_its_words_and_marks(client: TestClient) -> Non
     assert layer["pages"] == 3
     assert [word[4] for word in layer["words"]] == ["The", "lighthouse", "of", "the", "harbour"]
     lighthouse = next(word for word in layer["words"] if word[4] == "lighthouse")
-    assert any(np.allclose(mark, lighthouse[:4], atol=0.02) for mark in layer["marks"])
+    assert len(layer["marks"]) == 1 and np.allclose(layer["marks"], [lighthouse[:4]], atol=0.02)
+    for query, marks in (("lighthouses type:pdf", 1), ("-lighthouse", 0), ("the", 2), ("taken:soon", 0)):
+        layer = client.get(f"/page/{pdf['file_id']}/2.json", params={"q": query}).json()
+        assert len(layer["marks"]) == marks, query
     assert client.get(f"/page/{pdf['file_id']}/4.webp").status_code == 404
     assert client.get(f"/page/{pdf['file_id']}/0.webp").status_code == 404
 
