@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -40,6 +41,8 @@ from model.inputs import Input
 POOL = 60
 """Candidates a kind and list, at least."""
 FACETS_SHOWN = 30
+T = TypeVar("T")
+
 BESIDE_THREADS = 4
 """Searches by words run beside the embedding of their query, kinds beside one another; all of them leave
 Python's lock to others."""
@@ -148,16 +151,16 @@ class Searcher:
 
     def _rank(self, query: Query, typed: Typed, depth: int) -> list[Ranked] | None:
         """None when nothing is asked for but filters."""
-        worded = _beside().submit(self._by_words, typed, depth) if typed.words or typed.phrases else None
-        asked = self._parts.vectors(query)
-        if not len(asked) and worded is None:
-            return None
-        textual = bool(typed.meaning) and all(p.file is None and p.chunk_id is None for p in query.parts)
-        meaning, scales = self._by_meaning(asked, typed, depth, textual)
+        with _beside(self._by_words, typed, depth, wanted=bool(typed.words or typed.phrases)) as worded:
+            asked = self._parts.vectors(query)
+            if not len(asked) and worded is None:
+                return None
+            textual = bool(typed.meaning) and all(p.file is None and p.chunk_id is None for p in query.parts)
+            meaning, scales = self._by_meaning(asked, typed, depth, textual)
+            by_words = Worded() if worded is None else worded.result()
         for part in query.parts:
             if part.chunk_id is not None:
                 meaning.pop(part.chunk_id, None)
-        by_words = Worded() if worded is None else worded.result()
         in_text = by_words.in_text
         named = _chunks_of_named(by_words, meaning)
         self._score_the_rest(by_words, asked, scales, meaning, {*in_text.ids.tolist(), *named})
@@ -213,12 +216,12 @@ class Searcher:
         def found_in_some() -> list[tuple[int, np.ndarray, np.ndarray]]:
             return [(g, *self._index.search(asked, depth, allowed, g, roots)) for g in waiting]
 
-        other = _beside().submit(found_in_some) if len(groups) > 1 else None
-        scales = self._scales(asked, textual)
-        if textual:
-            scales = comparable(scales)
-        found = found_in_some()
-        if other is not None and not other.cancel():
+        with _beside(found_in_some, wanted=len(groups) > 1) as other:
+            scales = self._scales(asked, textual)
+            if textual:
+                scales = comparable(scales)
+            found = found_in_some()
+        if other is not None and not other.cancelled():
             found += other.result()
         for group, scores, ids in found:
             if group not in scales:  # nothing of the kind is there, or it came just now
@@ -375,8 +378,23 @@ def _chunks_of_named(by_words: Worded, meaning: dict[int, float]) -> dict[int, t
     return named
 
 
+@contextmanager
+def _beside(function: Callable[..., T], *values: Any, wanted: bool) -> Iterator[Future[T] | None]:
+    """`function` in another thread while the block runs, or None. It does not outlive the block, whatever
+    ends that, for what it reads may be closed right after; one that had no turn by then is cancelled."""
+    if not wanted:
+        yield None
+        return
+    running = _threads().submit(function, *values)
+    try:
+        yield running
+    finally:
+        if not running.cancel():
+            wait([running])
+
+
 @lru_cache(maxsize=1)
-def _beside() -> ThreadPoolExecutor:
+def _threads() -> ThreadPoolExecutor:
     """One for all searchers: one that gives way to another model's may have queries in flight."""
     return ThreadPoolExecutor(BESIDE_THREADS, thread_name_prefix="search")
 

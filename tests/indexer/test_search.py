@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from indexer import words
 from indexer.records import LibraryError, Part, Query
 from indexer.schema import Where
 from model.lite import LiteEmbedder
@@ -200,6 +201,30 @@ def test_a_file_that_cannot_be_read_is_named(shelf: Shelf, tmp_path: Path) -> No
         shelf.ask(parts=(Part(file=text),))
     with pytest.raises(LibraryError, match="no piece 999999"):
         shelf.ask(parts=(Part(chunk_id=999_999),))
+
+
+def test_a_search_that_fails_leaves_nothing_running_that_reads_the_library(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection may be closed at once: reading on from a closed one ends the whole program."""
+    begun, ended = threading.Event(), threading.Event()
+
+    def slow(*_: object) -> words.Found:
+        begun.set()
+        time.sleep(0.5)
+        ended.set()
+        return words.NOTHING
+
+    def fails(query: Query) -> np.ndarray:
+        assert begun.wait(30)
+        raise LibraryError("the model is away")
+
+    searcher = shelf.searcher
+    monkeypatch.setattr(words, "search_chunks", slow)
+    monkeypatch.setattr(searcher._parts, "vectors", fails)
+    with pytest.raises(LibraryError, match="away"):
+        searcher.search(Query((Part(text="invoice"),)))
+    assert ended.is_set()
 
 
 def test_an_empty_library_answers_with_nothing(own: Shelf) -> None:
