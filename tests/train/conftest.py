@@ -58,9 +58,10 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_collection(tmp_path_factory.mktemp("collection"))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
-    """The same sums in every process of a test, and no quarrel over cores."""
+    """The same sums in every process of a test, and no quarrel over cores. Before any fixture of a module,
+    too: a run that one trains is compared to the bit."""
     torch.set_num_threads(1)
 
 
