@@ -1,4 +1,4 @@
-"""What every embedding model takes: one `Input` a thing to embed.
+"""What every embedding model takes, one `Input` a thing to embed; and what is heard, one `Cue` a line.
 
 Built around plain NumPy arrays, so that readers (`data`) can fill it without
 knowing any model, and models can read it without knowing any file format.
@@ -32,3 +32,12 @@ class Input:
     instruction: str | None = None
     role: Role = "document"
     kind: InputKind = "text"
+
+
+@dataclass(frozen=True)
+class Cue:
+    """A line of words and when it is said or shown: [start_s, end_s) in seconds."""
+
+    start_s: float
+    end_s: float
+    text: str
