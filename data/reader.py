@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.chunking import grid, snap_reach, windows
-from data.media import image, pdf, video
+from data.media import image, pdf, subtitles, video
 from data.media.kinds import Kind, MediaError
 
 if TYPE_CHECKING:
-    from model.inputs import Input, Role
+    from model.inputs import Cue, Input, Role
 
 THUMBNAIL_SIDE = 384
 # How far a frame may lie from its even place in the window, as a share of the distance between two frames,
@@ -42,7 +42,13 @@ class ChunkSpec:
 
 @dataclass(frozen=True)
 class Outline:
-    """What a file holds, before anything is decoded for good. `taken_at` is UNIX seconds."""
+    """What a file holds, before anything is decoded for good.
+
+    `taken_at`   UNIX seconds.
+    `has_sound`  a video has a sound track that can be read (`data.media.sound`).
+    `cues`       the words shown with a video, from a file beside it or a track inside, by their start.
+    `caption`    what people wrote about the whole file, a line each, at most 2,000 characters.
+    """
 
     kind: Kind
     chunks: tuple[ChunkSpec, ...]
@@ -54,6 +60,9 @@ class Outline:
     camera: str | None = None
     lat: float | None = None
     lon: float | None = None
+    has_sound: bool = False
+    cues: tuple[Cue, ...] = ()
+    caption: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +70,7 @@ class Chunk:
     """A decoded chunk.
 
     `frames`     uint8 RGB [T, H, W, 3]; T = 1 for an image and a page.
-    `text`       the page's text layer; empty for images and videos.
+    `text`       the page's text layer, the words that come with an image; empty for videos.
     `thumbnail`  WebP, the longest side 384, of the frame that tells most.
     `times`      float64 [T], the second of each frame; None for images and pages.
     """
@@ -87,13 +96,17 @@ def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float 
             camera=meta.camera,
             lat=meta.lat,
             lon=meta.lon,
+            caption=header.caption,
         )
     if kind == "pdf":
         with pdf.open_pdf(path) as document:
-            pages, taken_at = document.pages, pdf.date_of(document)
-        return Outline(
-            "pdf", tuple(ChunkSpec(i, page=i + 1) for i in range(pages)), pages=pages, taken_at=taken_at
-        )
+            return Outline(
+                kind="pdf",
+                chunks=tuple(ChunkSpec(i, page=i + 1) for i in range(document.pages)),
+                pages=document.pages,
+                taken_at=pdf.date_of(document),
+                caption=pdf.caption_of(document),
+            )
     info = video.probe(path)
     ends = grid(info.duration_s, window_s, overlap_s)
     cuts = video.scene_cuts(path, ends, snap_reach(window_s)) if ends else []
@@ -108,6 +121,9 @@ def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float 
         camera=info.camera,
         lat=info.lat,
         lon=info.lon,
+        has_sound=info.has_sound,
+        cues=subtitles.words_of(path, info.duration_s, inside=info.has_subtitles),
+        caption=info.caption,
     )
 
 
@@ -123,7 +139,7 @@ def decode(
     fault: MediaError | None = None
     if kind == "image":
         # At most one chunk; asked for none, read none.
-        return [_still(spec, image.read_image(path, max_side)) for spec in specs[:1]]
+        return [_still(spec, *image.read_captioned(path, max_side)) for spec in specs[:1]]
     if kind == "pdf":
         with pdf.open_pdf(path) as document:
             for spec in specs:
@@ -144,7 +160,7 @@ def decode(
 
 
 def to_input(chunk: Chunk, kind: Kind, role: Role = "document") -> Input:
-    """What a model takes: the image, the frames of the window, or the page with its text."""
+    """What a model takes: the frames of the window, or the image or the page with its text."""
     from model.inputs import Input
 
     if kind == "video":

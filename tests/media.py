@@ -6,7 +6,8 @@ a test reads real containers. Nothing here knows what a test wants to prove.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,8 @@ def draw_image(
     """Write `picture(...)` in the format that the suffix names; returns the path.
 
     `exif` may hold: orientation (1–8), taken ("2023:07:14 09:30:00"), offset ("+02:00"), make, model,
-    gps (lat, lon in degrees). `save` goes to `Image.save`.
+    gps (lat, lon in degrees), description, comment (bytes, with the name of their characters), windows (the
+    text of Microsoft's tags by their number). `save` goes to `Image.save`.
     """
     image = picture(text, size, color, seed)
     if path.suffix.lower() in (".heic", ".heif"):
@@ -81,8 +83,17 @@ def exif_bytes(
     make: str | None = None,
     model: str | None = None,
     gps: tuple[float, float] | None = None,
+    description: str | bytes | None = None,
+    comment: bytes | None = None,
+    windows: dict[int, str] | None = None,
 ) -> bytes:
     exif = Image.Exif()
+    if description is not None:
+        exif[0x010E] = description
+    if comment is not None:
+        exif.get_ifd(0x8769)[0x9286] = comment
+    for tag, text in (windows or {}).items():
+        exif[tag] = text.encode("utf-16-le") + b"\x00\x00"
     for tag, value in ((0x0112, orientation), (0x010F, make), (0x0110, model)):
         if value is not None:
             exif[tag] = value
@@ -96,6 +107,67 @@ def exif_bytes(
         ifd[1], ifd[2] = "N" if lat >= 0 else "S", _degrees(abs(lat))
         ifd[3], ifd[4] = "E" if lon >= 0 else "W", _degrees(abs(lon))
     return exif.tobytes()
+
+
+def xmp_packet(**properties: str | Sequence[str]) -> bytes:
+    """An XMP packet as programs write it: `dc_title="…"` becomes dc:title with a language, a list a bag, and
+    words of the schemas of places and headlines attributes; faces are `faces=("Anna",)`."""
+    from xml.sax.saxutils import escape, quoteattr
+
+    spaces = "".join(f' xmlns:{name}="{space}"' for name, space in _XMP_SPACES.items())
+    attributes, elements = "", ""
+    for key, value in properties.items():
+        name = key.replace("_", ":", 1)
+        if key == "faces":
+            items = "".join(
+                f"<rdf:li><rdf:Description mwg-rs:Name={quoteattr(v)} mwg-rs:Type='Face'/></rdf:li>"
+                for v in value
+            )
+            elements += (
+                "<mwg-rs:Regions rdf:parseType='Resource'><mwg-rs:RegionList><rdf:Bag>"
+                f"{items}</rdf:Bag></mwg-rs:RegionList></mwg-rs:Regions>"
+            )
+        elif name.startswith("photoshop:") and isinstance(value, str):
+            attributes += f" {name}={quoteattr(value)}"
+        elif isinstance(value, str):
+            text = f"<rdf:Alt><rdf:li xml:lang='x-default'>{escape(value)}</rdf:li></rdf:Alt>"
+            elements += f"<{name}>{text}</{name}>"
+        else:
+            items = "".join(f"<rdf:li>{escape(v)}</rdf:li>" for v in value)
+            elements += f"<{name}><rdf:Bag>{items}</rdf:Bag></{name}>"
+    return (
+        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+        f"<rdf:RDF{spaces}><rdf:Description rdf:about=''{attributes}>{elements}</rdf:Description></rdf:RDF>"
+        '</x:xmpmeta>\n<?xpacket end="w"?>'
+    ).encode()
+
+
+_XMP_SPACES = {
+    "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
+    "dc": "http://purl.org/dc/elements/1.1/",
+    "photoshop": "http://ns.adobe.com/photoshop/1.0/",
+    "lr": "http://ns.adobe.com/lightroom/1.0/",
+    "digiKam": "http://www.digikam.org/ns/1.0/",
+    "Iptc4xmpCore": "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/",
+    "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
+    "mwg-rs": "http://www.metadataworkinggroup.com/schemas/regions/",
+    "exif": "http://ns.adobe.com/exif/1.0/",
+}
+
+
+def iptc_records(*records: tuple[int, str], encoding: str = "utf-8") -> bytes:
+    """IPTC-IIM: records of the second part by the number of their data set."""
+    packed = ((number, text.encode(encoding)) for number, text in records)
+    return b"".join(bytes((0x1C, 2, number)) + len(data).to_bytes(2, "big") + data for number, data in packed)
+
+
+def add_iptc(path: Path, records: bytes) -> Path:
+    """Put IPTC-IIM into a JPEG, as Photoshop does; returns the path."""
+    resource = b"8BIM\x04\x04\x00\x00" + len(records).to_bytes(4, "big") + records + bytes(len(records) % 2)
+    body = b"Photoshop 3.0\x00" + resource
+    jpeg = path.read_bytes()
+    path.write_bytes(jpeg[:2] + b"\xff\xed" + (len(body) + 2).to_bytes(2, "big") + body + jpeg[2:])
+    return path
 
 
 def _degrees(value: float) -> tuple[float, float, float]:
@@ -173,6 +245,100 @@ def draw_video(
                 out.mux(sound.encode(block))
             out.mux(sound.encode())
     return path
+
+
+def add_sound(
+    path: Path,
+    *pieces: tuple[float, np.ndarray],
+    rate: int = 48_000,
+    codec: str = "aac",
+    default: bool = True,
+) -> Path:
+    """Add a sound track to a video: each piece from its second on, float32 [channels, n] at `rate`; nothing
+    between."""
+    import av
+
+    layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(pieces[0][1])]
+    with _again(path) as (out, packets):
+        track = out.add_stream(codec, rate=rate, layout=layout)
+        track.disposition = int(default)
+        track.codec_context.open()
+        kind, at_once = track.codec_context.format, track.codec_context.frame_size or 1024
+        resampler = av.AudioResampler(format=kind, layout=layout, rate=rate)
+        for second, samples in pieces:
+            for at in range(0, samples.shape[1], at_once):
+                block = np.zeros((len(samples), at_once), dtype=np.float32)
+                rest = samples[:, at : at + at_once]
+                block[:, : rest.shape[1]] = rest
+                frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=layout)
+                frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
+                for converted in resampler.resample(frame):
+                    converted.pts, converted.time_base = round(second * rate) + at, Fraction(1, rate)
+                    packets.extend(track.encode(converted))
+        packets.extend(track.encode())
+    return path
+
+
+def add_subtitles(
+    path: Path,
+    *cues: tuple[float, float, str],
+    codec: str = "srt",
+    default: bool = False,
+    forced: bool = False,
+) -> Path:
+    """Add a subtitle track to a video: (from, to, words), the words as ASS writes them ("one\\Ntwo")."""
+    from av.packet import Packet
+    from av.subtitles.subtitle import SubtitleSet
+
+    with _again(path) as (out, packets):
+        track = out.add_stream(codec)
+        track.time_base = track.codec_context.time_base = clock = Fraction(1, 1000)
+        track.codec_context.subtitle_header = _ASS_HEADER.encode()
+        track.disposition = (0x1 if default else 0) | (0x40 if forced else 0)
+        for start, end, words in cues:
+            said = SubtitleSet.create(f"0,0,Default,,0,0,0,,{words}".encode(), 0, round((end - start) * 1000))
+            packet: Packet = track.codec_context.encode_subtitle(said)
+            packet.stream, packet.time_base = track, clock
+            packet.pts = packet.dts = round(start * 1000)
+            packet.duration = round((end - start) * 1000)
+            packets.append(packet)
+    return path
+
+
+@contextmanager
+def _again(path: Path) -> Iterator[tuple[Any, list[Any]]]:
+    """Write a media file once more with a track added: yields the new file and the list of its packets."""
+    import av
+
+    whole = path.with_name(f"again-{path.name}")
+    with av.open(str(path)) as old, av.open(str(whole), "w") as out:
+        out.metadata.update(old.metadata)
+        tracks = {s.index: out.add_stream_from_template(s) for s in old.streams}
+        for stream in old.streams:
+            tracks[stream.index].disposition = int(stream.disposition)
+        packets: list[Any] = []
+        for packet in old.demux():
+            if packet.dts is not None:
+                packet.stream = tracks[packet.stream.index]
+                packets.append(packet)
+        yield out, packets
+        for packet in sorted(packets, key=lambda p: p.dts * p.time_base):
+            out.mux(packet)
+    whole.replace(path)
+
+
+_ASS_HEADER = """[Script Info]
+ScriptType: v4.00+
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, Italic, \
+Underline, StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, MarginL, \
+MarginR, MarginV, Encoding
+Style: Default,Arial,16,&Hffffff,&Hffffff,&H0,&H0,0,0,0,0,100,100,0,0,1,1,0,2,10,10,10,0
+
+[Events]
+Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
+"""
 
 
 def _clock_frame(

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from data.media.captions import caption_of_image
 from data.media.kinds import HEAD_BYTES, MediaError, from_os_error, require, require_content, sniff
 from data.media.metadata import Metadata, image_metadata
 
@@ -53,12 +54,13 @@ _DECODER_ERRORS = (
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """`width` and `height` as shown, upright."""
+    """`width` and `height` as shown, upright; `caption` the words that come with it, a line each."""
 
     width: int
     height: int
     format: str
     metadata: Metadata
+    caption: str = ""
 
 
 def read_image(source: Path | bytes, max_side: int | None = None) -> np.ndarray:
@@ -70,6 +72,12 @@ def read_image(source: Path | bytes, max_side: int | None = None) -> np.ndarray:
         return np.asarray(_decode(image, max_side))
 
 
+def read_captioned(path: Path, max_side: int | None = None) -> tuple[np.ndarray, str]:
+    """The same, and the words that come with the picture (`ImageInfo.caption`), in one opening."""
+    with _open(path) as image:
+        return np.asarray(_decode(image, max_side)), caption_of_image(image, path)
+
+
 def inspect(source: Path | bytes) -> ImageInfo:
     """Size and metadata from the header, without decoding. Raises `MediaError`."""
     with _open(source) as image:
@@ -77,7 +85,10 @@ def inspect(source: Path | bytes) -> ImageInfo:
         width, height = image.size
         if exif.get(0x0112) in (5, 6, 7, 8):
             width, height = height, width
-        return ImageInfo(width, height, image.format or "", image_metadata(exif))
+        path = source if isinstance(source, Path) else None
+        return ImageInfo(
+            width, height, image.format or "", image_metadata(exif), caption_of_image(image, path)
+        )
 
 
 @contextmanager

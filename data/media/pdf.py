@@ -20,8 +20,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from data.media.captions import caption_of_document
 from data.media.kinds import MediaError, require
 from data.media.metadata import pdf_date
+from data.media.text import clean
 
 Box = tuple[float, float, float, float]
 Word = tuple[float, float, float, float, str]
@@ -70,6 +72,12 @@ def date_of(document: Document) -> float | None:
     return pdf_date(document.creation_date())
 
 
+def caption_of(document: Document) -> str:
+    """The title, the subject and the keywords that the PDF states, a line each, without what programs
+    write."""
+    return caption_of_document(*map(_clean, document.headings()))
+
+
 @contextmanager
 def open_pdf(path: Path) -> Iterator[Document]:
     """The document opened once for many pages."""
@@ -111,12 +119,7 @@ def _no_spaces(key: str) -> bool:
 
 
 def _clean(text: str) -> str:
-    """Text that any database and any JSON takes: no NUL, no lone surrogates, no private line ends."""
-    text = text[:MAX_TEXT].encode("utf-8", "ignore").decode("utf-8")
-    text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
-    return "".join(
-        c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Co", "Cn")
-    ).strip()
+    return clean(text, MAX_TEXT)
 
 
 # -----------------------------------------------------------------------------------------------------------
@@ -132,6 +135,7 @@ class Document(Protocol):
     def text(self, page: int) -> str: ...
     def words(self, page: int) -> list[Word]: ...
     def creation_date(self) -> str | None: ...
+    def headings(self) -> tuple[str, str, str]: ...
     def close(self) -> None: ...
 
 
@@ -262,6 +266,11 @@ class _MuPDF:
         with self._reasons():
             return (self.file.metadata or {}).get("creationDate")
 
+    def headings(self) -> tuple[str, str, str]:
+        with self._reasons():
+            told = self.file.metadata or {}
+            return told.get("title") or "", told.get("subject") or "", told.get("keywords") or ""
+
     def close(self) -> None:
         self.file.close()
 
@@ -361,6 +370,10 @@ class _PDFium:
 
     def creation_date(self) -> str | None:
         return self.file.get_metadata_value("CreationDate") or None
+
+    def headings(self) -> tuple[str, str, str]:
+        title, subject, keywords = map(self.file.get_metadata_value, ("Title", "Subject", "Keywords"))
+        return title or "", subject or "", keywords or ""
 
     def close(self) -> None:
         self.file.close()

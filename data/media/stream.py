@@ -14,7 +14,7 @@ import math
 import os
 import struct
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ LONGEST_STILL_S = 5.0
 _NO_SKIPPING = ("libdav1d", "av1", "libaom-av1")
 # A group of pictures longer than this is decoded as it is read, so that memory stays flat.
 MAX_BUFFERED = 2000
+_DISCARD_ALL = 48  # AVDISCARD_ALL
 
 
 @contextmanager
@@ -59,6 +60,15 @@ def open_video(path: Path, threads: int = 1) -> Iterator[VideoStream]:
         raise _reason(error, path) from error
     finally:
         container.close()
+
+
+def read_only(container: InputContainer, wanted: Any) -> None:
+    """Let the demuxer leave out every track but one: of an MP4 the others are then not even read."""
+    stream: Any
+    for stream in container.streams:
+        if stream.index != wanted.index:
+            with suppress(AttributeError):  # PyAV before 18
+                stream.discard = _DISCARD_ALL
 
 
 def _reason(error: Exception, path: Path) -> MediaError:

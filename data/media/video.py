@@ -20,9 +20,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from data.media.captions import caption_of_tags
 from data.media.kinds import MediaError
 from data.media.metadata import video_metadata
+from data.media.sound import sound_track
 from data.media.stream import VideoStream, open_video
+from data.media.subtitles import text_tracks
 
 Engine = Literal["auto", "pyav", "decord"]
 
@@ -32,7 +35,9 @@ class VideoInfo:
     """What a video says of itself, checked against what is really in the file.
 
     `duration_s` ends with the last frame that is there; `width` and `height` are as shown (turned, square
-    pixels); `rotation` is clockwise in degrees, already accounted for; `created_at` is UNIX seconds.
+    pixels); `rotation` is clockwise in degrees, already accounted for; `created_at` is UNIX seconds;
+    `has_sound` and `has_subtitles` are true for tracks that can be decoded here, the latter into words;
+    `caption` is what its tags and the files beside it say, a line each.
     """
 
     duration_s: float
@@ -46,6 +51,9 @@ class VideoInfo:
     lat: float | None = None
     lon: float | None = None
     truncated: bool = False
+    has_sound: bool = False
+    has_subtitles: bool = False
+    caption: str = ""
 
 
 def probe(path: Path) -> VideoInfo:
@@ -66,6 +74,9 @@ def probe(path: Path) -> VideoInfo:
             lat=meta.lat,
             lon=meta.lon,
             truncated=truncated,
+            has_sound=sound_track(video.container) is not None,
+            has_subtitles=bool(text_tracks(video.container)),
+            caption=caption_of_tags(video.container.metadata, path),
         )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data.mmeb.records import FilePicture, Item, Picture, TablePicture, TaskData, Visual
-from data.mmeb.tables import need, row_count, rows_of, table_files
+from data.mmeb.tables import need, rows_of, table_files
 from data.mmeb.task import Task
 
 
@@ -23,9 +23,7 @@ def documents(task: Task, root: Path) -> TaskData:
     }
     data = TaskData(tables=[path for part in files.values() for path in part])
     for path in files["corpus"]:
-        pages = list(rows_of(path, ["corpus-id"])) if path.suffix == ".parquet" else list(rows_of(path))
-        if path.suffix == ".parquet":
-            row_count(path)
+        pages = rows_of(path, ["corpus-id"] if path.suffix == ".parquet" else None)
         for row, page in enumerate(pages):
             target = Item(
                 prompt=task.target.fill(),
@@ -42,7 +40,7 @@ def documents(task: Task, root: Path) -> TaskData:
             grade = float(need(judged, "score", path))
             if grade > 0:
                 grades[query][page] = max(grade, grades[query].get(page, 0.0))
-    lost = 0
+    lost = unjudged = 0
     for path in files["queries"]:
         for asked in rows_of(path):
             id, text = need(asked, "query-id", path), str(need(asked, "query", path))
@@ -52,7 +50,10 @@ def documents(task: Task, root: Path) -> TaskData:
             relevant = {c: judged_pages[page] for page, c in columns.items() if c is not None}
             unfound = len(judged_pages) - len(relevant)
             lost += bool(unfound)
+            unjudged += not judged_pages
             data.query(str(id), query, relevant, unfound=unfound)
+    if unjudged:
+        data.notes.append(f"{unjudged} queries have no relevant page and count as missed")
     if lost:
         data.notes.append(f"{lost} queries have relevant pages that the corpus does not hold")
     return data

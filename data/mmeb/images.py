@@ -22,12 +22,23 @@ Key = Callable[[str, str], str]
 
 
 def image_to_text(task: Task, root: Path) -> TaskData:
-    """Classification, question answering, captions: the candidates are bare texts, named by themselves."""
+    """Classification and captions: the candidates are bare texts, named by themselves."""
+    return _image_to_text(task, root, lambda stored: stored)
+
+
+def image_question_answering(task: Task, root: Path) -> TaskData:
+    """The same, but for the stored instruction: stripped, on a line of its own."""
+    return _image_to_text(task, root, _own_line)
+
+
+def _image_to_text(task: Task, root: Path, tidied: Callable[[str], str]) -> TaskData:
     data, media = _start(task, root)
     for number, row in enumerate(_rows(task, root)):
         texts = _strings(need(row, "tgt_text", task.name))
         columns = [data.candidate(text, Item(prompt=text, text=text)) for text in texts]
-        query = _shown(task, task.query, row.get("qry_inst"), row.get("qry_text") or "", data, "query")
+        stored = row.get("qry_inst")
+        stored = None if stored is None else tidied(stored)
+        query = _shown(task, task.query, stored, row.get("qry_text") or None, data, "query")
         query = _with(query, media / need(row, "qry_img_path", task.name), "query")
         data.query(str(number), query, {columns[0]: 1.0}, columns)
     return data
@@ -64,9 +75,8 @@ def image_to_image(task: Task, root: Path) -> TaskData:
             newline_alone=False,
         )
         stored = row.get("qry_inst")
-        if stored is not None:
-            stored = "\n" + stored.replace(PLACEHOLDER, "").strip()
-        query = _shown(task, task.query, stored, row.get("qry_text") or "", data, "query")
+        stored = None if stored is None else _own_line(stored)
+        query = _shown(task, task.query, stored, row.get("qry_text") or None, data, "query")
         query = _with(query, media / need(row, "qry_img_path", task.name), "query")
         data.query(str(number), query, {columns[0]: 1.0}, columns)
     return data
@@ -99,7 +109,7 @@ def _image_candidates(
             task,
             task.target,
             row.get("tgt_inst"),
-            caption if captioned else "",
+            caption if captioned else None,
             data,
             "target",
             newline=captioned or newline_alone,
@@ -112,7 +122,7 @@ def _shown(
     task: Task,
     wording: Wording,
     stored: str | None,
-    text: str,
+    text: str | None,
     data: TaskData,
     side: str,
     newline: bool = True,
@@ -120,18 +130,20 @@ def _shown(
     """An item whose prompt begins with an image.
 
     The rule of the data: token, a space, the stored instruction, a space and the text if there is
-    one; every " \\n" in that becomes "\\n"; then one "\\n" (`newline`).
+    one (an empty caption among others is one); every " \\n" in that becomes "\\n"; then one "\\n" (`newline`).
     """
     end = "\n" if newline else ""
-    if stored is None:
-        template = wording.template if text else wording.template.replace(" {text}", "")
-        prompt = Wording(template, wording.instruction).fill(text)
-    else:
+    template = wording.template if text is not None else wording.template.replace(" {text}", "")
+    prompt = declared = Wording(template, wording.instruction).fill(text or "")
+    if stored is not None:
         said = stored.replace(PLACEHOLDER, "")
-        prompt = f"{PAD} {said}{' ' + text if text else ''}".replace(" \n", "\n") + end
-        template = wording.template if text else wording.template.replace(" {text}", "")
-        _compare(data, Wording(template, wording.instruction).fill(text), prompt, side)
-    return Item(prompt=prompt, text=text, instruction=_bare(stored, wording))
+        prompt = f"{PAD} {said}{'' if text is None else ' ' + text}".replace(" \n", "\n") + end
+        _compare(data, declared, prompt, side)
+    return Item(prompt=prompt, text=text or "", instruction=_bare(stored, wording))
+
+
+def _own_line(stored: str) -> str:
+    return "\n" + stored.replace(PLACEHOLDER, "").strip()
 
 
 def _with(item: Item, path: Path, role: Any) -> Item:

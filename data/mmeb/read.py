@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from data.mmeb import documents, images, videos
-from data.mmeb.records import DataBroken, TaskData
+from data.mmeb.records import DataBroken, DataMissing, TaskData
 from data.mmeb.task import Task
 
 READERS: Mapping[str, Callable[[Task, Path], TaskData]] = {
     "image_to_text": images.image_to_text,
+    "image_question_answering": images.image_question_answering,
     "text_to_image": images.text_to_image,
     "image_to_image": images.image_to_image,
     "video_classification": videos.video_classification,
@@ -27,7 +28,18 @@ def read_task(task: Task, root: Path) -> TaskData:
 
     Pictures are not opened. Raises `DataMissing` (what to fetch) or `DataBroken` (which file).
     """
-    data = READERS[task.reader](task, root)
+    try:
+        data = READERS[task.reader](task, root)
+    except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise DataBroken(f"{task.name}: a row of {task.source.repo} is not as declared ({reason})") from error
     if not data.queries:
         raise DataBroken(f"{task.name}: its tables hold no rows ({', '.join(str(p) for p in data.tables)})")
+    if not data.candidates:
+        raise DataMissing(f"{task.name}: none of its candidates is there", task.repositories)
+    if not any(data.relevant) and not any(data.unfound):
+        raise DataBroken(
+            f"{task.name}: not one of its {len(data.queries)} queries has a right answer; do the ids of "
+            f"{task.source.repo}'s tables fit together?"
+        )
     return data

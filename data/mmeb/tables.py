@@ -7,6 +7,7 @@ dictionaries. It knows nothing of tasks.
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -47,12 +48,12 @@ def media_folder(root: Path, media: Media) -> Path:
 def table_files(root: Path, repo: str, config: str | None, split: str) -> list[Path]:
     """The files of one config and split, in order. Raises `DataMissing`, `DataBroken`."""
     folder = repository(root, repo)
-    for patterns in _declared(folder, config, split), _usual(config, split):
-        for pattern in patterns:
-            found = sorted(p for p in folder.glob(pattern) if p.suffix in SUFFIXES and p.is_file())
-            if found:
-                # A dump may hold the same rows twice, as Parquet and as JSON Lines.
-                return [p for p in found if p.suffix == found[0].suffix]
+    for patterns in [_declared(folder, config, split), *([one] for one in _usual(config, split))]:
+        named = {p for pattern in patterns for p in folder.glob(pattern)}
+        found = sorted(p for p in named if p.suffix in SUFFIXES and p.is_file())
+        if found:
+            # A dump may hold the same rows twice, as Parquet and as JSON Lines.
+            return [p for p in found if p.suffix == found[0].suffix]
     what = f"split {split!r}" if config is None else f"config {config!r}, split {split!r}"
     raise DataMissing(f"{folder} holds no table for {what}", (repo,))
 
@@ -134,11 +135,9 @@ def rows_of(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[s
                 found = [json.loads(line) for line in text.splitlines() if line.strip()]
             yield from found if isinstance(found, list) else [found]
         else:
-            import csv
-
             with path.open(encoding="utf-8", newline="") as lines:
                 yield from csv.DictReader(lines, delimiter="\t" if path.suffix == ".tsv" else ",")
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors and OSErrors too
+    except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors and OSErrors too
         raise DataBroken(f"{path} cannot be read ({_first_line(error)}); fetch it again") from None
 
 
@@ -149,16 +148,6 @@ def _parquet(path: Path, columns: Sequence[str] | None) -> Iterator[dict[str, An
         wanted = None if columns is None else [c for c in columns if c in file.schema_arrow.names]
         for batch in file.iter_batches(batch_size=1024, columns=wanted):
             yield from batch.to_pylist()
-
-
-def row_count(path: Path) -> int:
-    """Rows of a Parquet file, from its footer."""
-    import pyarrow.parquet as pq
-
-    try:
-        return int(pq.read_metadata(path).num_rows)
-    except (OSError, ValueError) as error:
-        raise DataBroken(f"{path} cannot be read ({_first_line(error)}); fetch it again") from None
 
 
 def need(row: dict[str, Any], column: str, path: object) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from data.mmeb.frames import natural, saved_clip
-from data.mmeb.records import DataBroken, FilePicture, Item, TaskData, Visual
+from data.mmeb.records import FilePicture, Item, TaskData, Visual
 from data.mmeb.tables import media_folder, need, rows_of, table_files
 from data.mmeb.task import Task, Wording
 
@@ -37,8 +37,9 @@ def video_classification(task: Task, root: Path) -> TaskData:
 
 
 def video_question_answering(task: Task, root: Path) -> TaskData:
-    """A clip and a question ask for one of the row's options."""
+    """A clip and a question ask for one of the row's options. An answer that is none of them is a miss."""
     data, media = _start(task, root)
+    lost = []
     for number, row in enumerate(_rows(task, root)):
         question = str(need(row, task.columns["question"], task.name))
         plain = _options(task, row)
@@ -61,7 +62,9 @@ def video_question_answering(task: Task, root: Path) -> TaskData:
                 # Cut at the first ". "; without one only the last character is left, as in the original.
                 text = option[option.find(". ") :].strip(". ")
             columns.append(data.candidate(name, Item(prompt=text, text=text)))
-        right = columns[_answer(task, row, plain)]
+        right = _answer(task, row, plain)
+        if right is None:
+            lost.append(f"{row[task.columns['answer']]!r} in row {number + 1}")
         place = str(need(row, task.columns["video"], task.name))
         folder = (
             (task.frame_folder or "{video}")
@@ -69,7 +72,12 @@ def video_question_answering(task: Task, root: Path) -> TaskData:
             .replace("{subset}", row.get("subset", ""))
         )
         query = _asking(task.query, question, saved_clip(media / folder, task.frames), shown)
-        data.query(str(number), query, {right: 1.0}, columns)
+        relevant = {} if right is None else {columns[right]: 1.0}
+        data.query(str(number), query, relevant, columns, unfound=right is None)
+    if lost:
+        data.notes.append(
+            f"{len(lost)} answers are none of their row's options and count as missed, first: {lost[0]}"
+        )
     return data
 
 
@@ -201,7 +209,8 @@ def _options(task: Task, row: dict[str, Any]) -> list[str]:
     return [str(need(row, column, task.name)) for column in columns]
 
 
-def _answer(task: Task, row: dict[str, Any], options: list[str]) -> int:
+def _answer(task: Task, row: dict[str, Any], options: list[str]) -> int | None:
+    """Which option is right; of equal ones the last, as in the original. None: none of them."""
     answer = need(row, task.columns["answer"], task.name)
     try:
         if task.answer_is == "index":
@@ -209,9 +218,7 @@ def _answer(task: Task, row: dict[str, Any], options: list[str]) -> int:
         elif task.answer_is == "letter":
             right = "ABCDEFGH".index(answer)
         else:
-            right = options.index(str(answer))
-        if not 0 <= right < len(options):
-            raise ValueError(right)
-    except ValueError:
-        raise DataBroken(f"{task.name}: the answer {answer!r} is none of the options {options}") from None
-    return right
+            right = len(options) - 1 - options[::-1].index(str(answer))
+    except (ValueError, TypeError):
+        return None
+    return right if 0 <= right < len(options) else None

@@ -7,6 +7,7 @@ import io
 import json
 import tarfile
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +17,7 @@ from urllib.parse import unquote, urlparse
 import pytest
 
 from data import download
+from data import hub as hub_module
 from data.download import DownloadError, Hub, plan, wanted
 from data.mmeb.sources import TASK_REPOSITORIES
 from data.sources.recipe import subsets
@@ -46,6 +48,9 @@ class LocalHub:
         self.repos: dict[str, dict[str, bytes]] = {}
         self.asked: list[tuple[str, str | None]] = []
         self.cut_after: int | None = None
+        self.cut_always = False
+        self.busy_until = 0.0
+        self.small: set[str] = set()
         self.refuse = False
         outer = self
 
@@ -73,6 +78,9 @@ class LocalHub:
         if content is None:
             request.send_error(404)
             return
+        if time.monotonic() < self.busy_until:
+            request.send_error(503)
+            return
         span = request.headers.get("Range")
         self.asked.append(("/".join(parts[5:]), span))
         start = int(span.removeprefix("bytes=").rstrip("-")) if span else 0
@@ -81,8 +89,14 @@ class LocalHub:
         request.end_headers()
         body = content[start:]
         if self.cut_after is not None:
-            body, self.cut_after = body[: self.cut_after], None
+            body, self.cut_after = body[: self.cut_after], self.cut_after if self.cut_always else None
         request.wfile.write(body)
+
+    def _checksum(self, path: str, content: bytes) -> dict[str, object]:
+        """As the hub gives it: of a small file git's own name, of a large one a SHA-256."""
+        if path in self.small:
+            return {"oid": hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()}
+        return {"lfs": {"oid": hashlib.sha256(content).hexdigest(), "size": len(content)}}
 
     def _list(self, request: BaseHTTPRequestHandler, repo: str, page: int) -> None:
         if repo not in self.repos:
@@ -90,12 +104,7 @@ class LocalHub:
             return
         files = sorted(self.repos[repo].items())
         entries = [
-            {
-                "type": "file",
-                "path": path,
-                "size": len(content),
-                "lfs": {"oid": hashlib.sha256(content).hexdigest(), "size": len(content)},
-            }
+            {"type": "file", "path": path, "size": len(content), **self._checksum(path, content)}
             for path, content in files[2 * page : 2 * page + 2]
         ]
         body = json.dumps([{"type": "directory", "path": "x"}, *entries]).encode()
@@ -177,6 +186,91 @@ def test_a_download_that_was_cut_goes_on_where_it_stopped(hub: LocalHub, tmp_pat
     assert spans == [None, "bytes=1500-"]
 
 
+def test_a_connection_that_breaks_all_the_time_is_followed_to_the_end(hub: LocalHub, tmp_path: Path) -> None:
+    """An archive of 30 GB over a bad line: what counts is whether anything came."""
+    hub.cut_after, hub.cut_always = 300, True
+    assert run(tmp_path, "--only", "train/VOC2007") == 0
+    place = tmp_path / "TIGER-Lab/MMEB-train/VOC2007/original-00000-of-00001.parquet"
+    assert place.read_bytes() == b"rows" * 1000
+    assert sum(path.startswith("VOC2007/original") for path, _ in hub.asked) == 14
+
+
+def test_a_hub_that_is_busy_for_a_moment_is_waited_for(
+    hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "PAUSE_S", 0.1)
+    hub.busy_until = time.monotonic() + 0.5
+    assert run(tmp_path, "--only", "train/WebQA") == 0
+
+
+def test_a_small_file_is_checked_too(hub: LocalHub, tmp_path: Path) -> None:
+    """It has no SHA-256 on the hub, but git's name of its bytes. Half of it is here, of an older version."""
+    name = "VOC2007/original-00000-of-00001.parquet"
+    hub.small.add(name)
+    place = tmp_path / "TIGER-Lab/MMEB-train" / name
+    place.parent.mkdir(parents=True)
+    place.with_name(place.name + ".part").write_bytes(b"evil" * 500)
+    assert run(tmp_path, "--only", "train/VOC2007") == 0
+    assert place.read_bytes() == b"rows" * 1000
+
+
+def test_the_token_stays_with_the_hub(hub: LocalHub) -> None:
+    """Large files are fetched from other hosts, to which the hub sends on with a signed address."""
+    seen: dict[str, tuple[str | None, str | None]] = {}
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            seen[self.path] = (self.headers.get("Authorization"), self.headers.get("Range"))
+            self.send_response(302 if self.path.startswith("/datasets") else 206)
+            if self.path.startswith("/datasets"):
+                self.send_header(
+                    "Location", self.path.replace("/datasets", f"http://localhost:{port}/signed")
+                )
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)
+    port = server.server_port
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    asked = Hub(f"http://127.0.0.1:{port}", token="secret")
+    asked.read(hub_module.HubFile("o/r", "big.tar", 9, None), 4).close()
+    server.shutdown()
+    (first, second) = seen.values()
+    assert first == ("Bearer secret", "bytes=4-")
+    assert second == (None, "bytes=4-")
+
+
+@pytest.mark.parametrize("said, length", [(b"<html>log in here</html>", None), (b'[{"type": "file"', 4000)])
+def test_an_answer_that_is_no_listing_is_one_sentence(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    said: bytes,
+    length: int | None,
+) -> None:
+    """A portal that wants a log-in; a connection that ends within the listing."""
+
+    class Portal(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(length or len(said)))
+            self.end_headers()
+            self.wfile.write(said)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Portal)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    assert run(tmp_path, "--only", "train/WebQA") == 1
+    server.shutdown()
+    assert "its answer about TIGER-Lab/MMEB-train is cut short or no listing" in capsys.readouterr().err
+
+
 def test_wrong_bytes_are_fetched_again_and_then_refused(
     hub: LocalHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -212,6 +306,54 @@ def test_pieces_of_an_archive_are_joined_and_a_leading_folder_is_taken_off(
     assert (repo / "image-tasks/ImageNet-1K/a.jpg").read_bytes() == b"a"
     assert (repo / "video-tasks/frames/video_qa/clip/8.jpg").read_bytes() == bytes([8]) * 5000
     assert not plan(Hub(), tmp_path, found).files
+
+
+def test_a_kill_while_pieces_are_removed_loses_nothing(
+    hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = tarred({"video_qa/clip/1.jpg": bytes(5000)})
+    third = len(frames) // 3 + 1
+    hub.repos["TIGER-Lab/MMEB-V2"] = {
+        f"video-tasks/frames/video_qa.tar.gz-0{i}": frames[i * third : (i + 1) * third] for i in range(3)
+    }
+    pieces = [w for w in wanted(["eval"]) if w.parts]
+    remove = Path.unlink
+
+    def killed(path: Path, missing_ok: bool = False) -> None:
+        if path.name.endswith("-01"):
+            raise KeyboardInterrupt
+        remove(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", killed)
+    for _ in range(2):
+        made = plan(Hub(), tmp_path, pieces)
+        for one, files in made.files:
+            with pytest.raises(KeyboardInterrupt):
+                download.fetch(Hub(), tmp_path, one, files, lambda line: None)
+    assert not made.files, "unpacked, and known to be"
+    assert (tmp_path / "TIGER-Lab/MMEB-V2/video-tasks/frames/video_qa/clip/1.jpg").is_file()
+
+
+def test_a_marker_that_a_power_cut_left_empty_costs_the_archive_only(hub: LocalHub, tmp_path: Path) -> None:
+    assert run(tmp_path, "--only", "train/WebQA") == 0
+    (marker,) = tmp_path.rglob(".unpacked/*.json")
+    marker.write_bytes(b"")
+    hub.asked.clear()
+    assert run(tmp_path, "--only", "train/WebQA") == 0
+    assert [path for path, _ in hub.asked] == ["images_zip/WebQA.zip"]
+
+
+def test_a_disk_that_fills_while_unpacking_keeps_the_archive(
+    hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "extractall", full)
+    assert run(tmp_path, "--only", "train/WebQA") == 1
+    said = capsys.readouterr().err
+    assert "the disk is full at" in said and "delete it" not in said
+    assert (tmp_path / "TIGER-Lab/MMEB-train/images_zip/WebQA.zip").is_file()
 
 
 def test_an_archive_cannot_write_outside_its_folder(hub: LocalHub, tmp_path: Path) -> None:

@@ -12,7 +12,17 @@ from PIL import Image, ImageFilter
 
 from data.media.kinds import MediaError
 from data.reader import ChunkSpec, decode, make_thumbnail, most_telling, outline, to_input
-from tests.media import draw_image, draw_pdf, draw_video, picture, time_of
+from model.inputs import Cue
+from tests.media import (
+    add_sound,
+    add_subtitles,
+    draw_image,
+    draw_pdf,
+    draw_video,
+    picture,
+    time_of,
+    xmp_packet,
+)
 
 
 def test_an_image_is_one_chunk(tmp_path: Path) -> None:
@@ -66,6 +76,41 @@ def test_a_pdf_is_a_chunk_a_page_with_its_text(tmp_path: Path) -> None:
     assert [c.text for c in chunks] == ["first page", "second page"]
     assert max(chunks[0].frames.shape) == 1280 and chunks[0].frames.shape[0] == 1
     assert to_input(chunks[1], "pdf").text == "second page"
+
+
+def test_the_words_that_come_with_an_image_are_its_text(tmp_path: Path) -> None:
+    packet = xmp_packet(dc_title="Regatta", dc_subject=("sailing", "storm"))
+    path = draw_image(tmp_path / "a.jpg", exif={"description": "SONY DSC", "orientation": 6}, xmp=packet)
+    found = outline(path, "image")
+    assert found.caption == "Regatta\nsailing, storm" and found.cues == () and not found.has_sound
+    (chunk,) = decode(path, "image", found.chunks)
+    assert chunk.text == found.caption and to_input(chunk, "image").text == found.caption
+
+
+def test_a_videos_words_are_in_its_outline_and_not_in_its_chunks(tmp_path: Path) -> None:
+    path = draw_video(tmp_path / "a.mp4", 40, 5, size=(64, 48), metadata={"title": "Regatta"})
+    silent = outline(path, "video")
+    assert (silent.has_sound, silent.cues, silent.caption) == (False, (), "Regatta")
+    add_sound(path, (0.0, np.zeros((1, 40 * 16_000), dtype=np.float32)), rate=16_000)
+    add_subtitles(path, (1.0, 2.0, "inside"), codec="mov_text")
+    assert outline(path, "video").cues == (Cue(1.0, 2.0, "inside"),)
+    (tmp_path / "a.srt").write_text(
+        "1\n00:00:31,000 --> 00:00:45,000\nbeside\n\n2\n00:00:50,000 --> 00:00:55,000\nafter the end\n"
+    )
+    found = outline(path, "video")
+    assert found.has_sound and found.cues == (Cue(31.0, found.duration_s or 0, "beside"),)
+    assert pickle.loads(pickle.dumps(found)) == found
+    (tmp_path / "a.srt").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(1000))
+    assert outline(path, "video").cues == (Cue(1.0, 2.0, "inside"),), "a broken file costs itself alone"
+    for chunk in decode(path, "video", found.chunks, max_side=64):
+        assert chunk.text == "" and to_input(chunk, "video").text is None
+
+
+def test_a_pdfs_title_is_in_its_outline_and_not_in_its_chunks(tmp_path: Path) -> None:
+    path = draw_pdf(tmp_path / "a.pdf", ["first page"], metadata={"title": "Report on boats"})
+    found = outline(path, "pdf")
+    assert found.caption == "Report on boats"
+    assert [chunk.text for chunk in decode(path, "pdf", found.chunks)] == ["first page"]
 
 
 def test_a_thumbnail_is_a_small_webp(tmp_path: Path) -> None:

@@ -1,0 +1,315 @@
+"""What people wrote about a picture: its caption, keywords, people and places as one short text.
+
+Built around `Facts`, lists of words by what they are, gathered from wherever programs put them: EXIF, IPTC,
+XMP and the text chunks of PNG inside the file, the XMP file that darktable, digiKam and Lightroom lay beside
+it and the JSON of a Google export, the tags of a video's container, the title of a PDF. What cameras and
+programs write there by themselves is left out. Knows nothing of what a picture shows.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from data.media.junk import is_junk
+from data.media.kinds import MediaError
+from data.media.text import decoded, one_line, read_beside, repaired
+from data.media.xmp import MAX_BYTES, read_xmp
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+log = logging.getLogger(__name__)
+
+MAX_LETTERS = 2_000
+_MAX_JSON = 1 << 20
+
+# In the order in which they are told; the last three as one line each.
+Slot = Literal["title", "headline", "description", "alt", "comment", "people", "keywords", "places"]
+_SENTENCES: tuple[Slot, ...] = ("title", "headline", "description", "alt", "comment")
+_LISTS: tuple[Slot, ...] = ("people", "keywords", "places")
+Facts = dict[str, list[str]]
+
+# What broken metadata makes Pillow and `struct` throw.
+_BROKEN = (
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    OSError,
+    SyntaxError,
+    RuntimeError,
+    struct.error,
+)
+
+
+def caption_of_image(image: Image.Image, path: Path | None = None) -> str:
+    """What an opened picture carries, and what lies beside its file; empty where there is nothing."""
+    return _told([*(_tried(read, image) for read in (_xmp, _iptc, _exif, _png)), *_beside(path)])
+
+
+def caption_of_tags(tags: Mapping[str, str], path: Path | None = None) -> str:
+    """What the tags of a video's container say, and what lies beside its file."""
+    facts: Facts = {}
+    for key, value in tags.items():
+        name = key.lower().removeprefix("com.apple.quicktime.")
+        if name in _TAGS:
+            values = re.split("[,;]", value) if _TAGS[name] == "keywords" else [value]
+            facts.setdefault(_TAGS[name], []).extend(values)
+    return _told([facts, *_beside(path)])
+
+
+def caption_of_document(title: str, subject: str, keywords: str) -> str:
+    """The title, the subject and the keywords that a PDF states."""
+    return _told([{"title": [title], "description": [subject], "keywords": re.split("[,;]", keywords)}])
+
+
+_TAGS: dict[str, Slot] = {
+    "title": "title",
+    "displayname": "title",
+    "show": "headline",
+    "description": "description",
+    "synopsis": "description",
+    "comment": "comment",
+    "keywords": "keywords",
+}
+
+
+def _told(sources: Sequence[Facts]) -> str:
+    """One text of all of them: each thing once, a line each, at most `MAX_LETTERS` characters."""
+    merged: Facts = {}
+    seen: set[str] = set()
+    for slot in (*_SENTENCES, *_LISTS):
+        for value in (value for source in sources for value in source.get(slot, ())):
+            fact = one_line(value[: 2 * MAX_LETTERS], 2 * MAX_LETTERS)
+            if fact.casefold() not in seen and not is_junk(fact, tag=slot in _LISTS):
+                seen.add(fact.casefold())
+                merged.setdefault(slot, []).append(fact)
+    lines = [fact for slot in _SENTENCES for fact in merged.get(slot, ())]
+    lines += [", ".join(merged[slot]) for slot in _LISTS if slot in merged]
+    text = "\n".join(lines)
+    if len(text) <= MAX_LETTERS:
+        return text
+    cut = text[: MAX_LETTERS + 1]
+    return cut[: max(cut.rfind(" "), cut.rfind("\n"))].rstrip(", \n") if " " in cut else cut[:-1]
+
+
+def _tried(read: Callable[[Any], Facts], source: Any) -> Facts:
+    try:
+        return read(source)
+    except _BROKEN as error:
+        log.info("metadata that makes no sense: %s", error)
+        return {}
+
+
+# -----------------------------------------------------------------------------------------------------------
+# ---- Inside the file
+
+_DC = "http://purl.org/dc/elements/1.1/"
+_PHOTOSHOP = "http://ns.adobe.com/photoshop/1.0/"
+_CORE = "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/"
+_EXT = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+# Keywords as paths, "Places|Europe|Lisbon" or "Places/Europe/Lisbon", and what stands between their steps.
+_XMP_TREES = {
+    "http://ns.adobe.com/lightroom/1.0/ hierarchicalSubject": "|",
+    "http://www.digikam.org/ns/1.0/ TagsList": "/",
+}
+_XMP_WORDS: dict[str, Slot] = {
+    f"{_DC} title": "title",
+    f"{_PHOTOSHOP} Headline": "headline",
+    f"{_DC} description": "description",
+    "http://ns.adobe.com/tiff/1.0/ ImageDescription": "description",
+    f"{_CORE} AltTextAccessibility": "alt",
+    f"{_CORE} ExtDescrAccessibility": "alt",
+    f"{_EXT} Event": "headline",
+    "http://ns.adobe.com/exif/1.0/ UserComment": "comment",
+    f"{_DC} subject": "keywords",
+    "http://ns.microsoft.com/photo/1.0/ LastKeywordXMP": "keywords",
+    f"{_EXT} PersonInImage": "people",
+    f"{_EXT} PersonName": "people",
+    "http://www.metadataworkinggroup.com/schemas/regions/ Name": "people",
+    "http://ns.microsoft.com/photo/1.2/t/Region# PersonDisplayName": "people",
+    f"{_CORE} Location": "places",
+    f"{_EXT} LocationName": "places",
+    f"{_EXT} Sublocation": "places",
+    f"{_PHOTOSHOP} City": "places",
+    f"{_EXT} City": "places",
+    f"{_PHOTOSHOP} State": "places",
+    f"{_EXT} ProvinceState": "places",
+    f"{_PHOTOSHOP} Country": "places",
+    f"{_EXT} CountryName": "places",
+}
+_XMP_PROPERTIES = frozenset((*_XMP_WORDS, *_XMP_TREES))
+# Tags by which programs keep their own books.
+_BOOKKEEPING = ("darktable", "_digikam_", "color labels", "pick labels")
+
+
+def _xmp(image: Image.Image) -> Facts:
+    packet = image.info.get("xmp")
+    if isinstance(packet, str):
+        packet = packet.encode("utf-8", "ignore")
+    return _of_packet(packet) if isinstance(packet, bytes) else {}
+
+
+def _of_packet(packet: bytes) -> Facts:
+    found = read_xmp(packet, _XMP_PROPERTIES)
+    facts: Facts = {}
+    for key, slot in _XMP_WORDS.items():
+        facts.setdefault(slot, []).extend(found.get(key, ()))
+    paths = [path.split(between) for key, between in _XMP_TREES.items() for path in found.get(key, ())]
+    books = [path for path in paths if path[0].lower().startswith(_BOOKKEEPING)]
+    own = {step.casefold() for path in books for step in path}
+    words = facts["keywords"] + [path[-1] for path in paths if path not in books]
+    facts["keywords"] = [word for word in words if word.casefold() not in own]
+    return facts
+
+
+# Records of IPTC-IIM by their data set; the standard gives places from the small to the large.
+_IPTC_WORDS: dict[tuple[int, int], Slot] = {
+    (2, 5): "title",
+    (2, 105): "headline",
+    (2, 120): "description",
+    (2, 25): "keywords",
+    (2, 92): "places",
+    (2, 90): "places",
+    (2, 95): "places",
+    (2, 101): "places",
+}
+_IPTC_BLOCK, _IPTC_TAG = 0x0404, 33723  # Photoshop's resource in a JPEG, the tag of a TIFF
+
+
+def _iptc(image: Image.Image) -> Facts:
+    """IPTC-IIM: 0x1C, the record, the data set, two bytes of length, the value."""
+    data = _iptc_block(image)
+    if data is None:
+        return {}
+    values: dict[tuple[int, int], list[bytes]] = {}
+    at = 0
+    while at + 5 <= len(data) and data[at] == 0x1C:
+        key, length = (data[at + 1], data[at + 2]), int.from_bytes(data[at + 3 : at + 5], "big")
+        if length & 0x8000:
+            break  # an extended length: a picture, not words
+        values.setdefault(key, []).append(data[at + 5 : at + 5 + length])
+        at += 5 + length
+    facts: Facts = {}
+    for key, slot in _IPTC_WORDS.items():
+        facts.setdefault(slot, []).extend(decoded(value) for value in values.get(key, ()))
+    return facts
+
+
+def _iptc_block(image: Image.Image) -> bytes | None:
+    tags = getattr(image, "tag_v2", None)
+    if tags is None:
+        block = image.info.get("photoshop", {}).get(_IPTC_BLOCK)
+    else:
+        block = tags.get(_IPTC_TAG)
+        if isinstance(block, tuple):  # written as whole numbers, in the file's own byte order
+            block = struct.pack(f"{tags._endian}{len(block)}L", *block)
+    return block if isinstance(block, bytes) else None
+
+
+_EXIF_IFD = 0x8769
+_EXIF_WORDS: dict[int, Slot] = {0x010E: "description"}
+_WINDOWS_WORDS: dict[int, Slot] = {0x9C9B: "title", 0x9C9F: "headline", 0x9C9C: "comment", 0x9C9E: "keywords"}
+_USER_COMMENT = 0x9286
+
+
+def _exif(image: Image.Image) -> Facts:
+    exif = image.getexif()
+    facts: Facts = {}
+    if not exif:
+        return facts
+    for tag, slot in _EXIF_WORDS.items():
+        if isinstance(value := exif.get(tag), str):
+            facts.setdefault(slot, []).append(repaired(value))
+    for tag, slot in _WINDOWS_WORDS.items():
+        value = exif.get(tag)
+        if isinstance(value, (bytes, tuple)):
+            text = bytes(value).decode("utf-16-le", "ignore")
+            facts.setdefault(slot, []).extend(text.split(";") if slot == "keywords" else [text])
+    comment = exif.get_ifd(_EXIF_IFD).get(_USER_COMMENT)
+    if comment:
+        facts.setdefault("comment", []).append(
+            comment if isinstance(comment, str) else _user_comment(bytes(comment))
+        )
+    return facts
+
+
+def _user_comment(data: bytes) -> str:
+    """EXIF 2.3, 4.6.5: eight bytes name the characters that follow."""
+    name, text = data[:8].rstrip(b"\x00 ").upper(), data[8:]
+    if name == b"UNICODE":
+        if text[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            return decoded(text)
+        # Written in either order of bytes; the half that says the script varies less than the other.
+        big = len(set(text[::2])) < len(set(text[1::2]))
+        return text.decode("utf-16-be" if big else "utf-16-le", "ignore")
+    if name == b"JIS":
+        return text.decode("iso2022_jp", "ignore")
+    return decoded((text if name in (b"ASCII", b"") else data).replace(b"\x00", b""))
+
+
+def _png(image: Image.Image) -> Facts:
+    facts: Facts = {}
+    if image.format == "PNG":
+        for key, slot in _PNG_WORDS.items():
+            if isinstance(value := image.info.get(key), str):
+                facts.setdefault(slot, []).append(repaired(value))
+    return facts
+
+
+_PNG_WORDS: dict[str, Slot] = {"Title": "title", "Description": "description", "Comment": "comment"}
+
+
+# -----------------------------------------------------------------------------------------------------------
+# ---- Beside the file
+
+
+def _beside(path: Path | None) -> Iterator[Facts]:
+    if path is None:
+        return
+    # A few looks for names that may be there: a listing would take as long as the folder is large.
+    end = ".XMP" if path.suffix.isupper() else ".xmp"
+    for name in dict.fromkeys((f"{path.name}.xmp", f"{path.stem}.xmp", f"{path.stem}{end}")):
+        if (data := _small_file(path.with_name(name), MAX_BYTES)) is not None:
+            yield _tried(_of_packet, data)
+            break
+    for name in _google_names(path.name):
+        if (data := _small_file(path.with_name(name), _MAX_JSON)) is not None:
+            yield _tried(_of_google, data)
+            break
+
+
+def _small_file(path: Path, most: int) -> bytes | None:
+    try:
+        return read_beside(path, most)
+    except MediaError as error:
+        if error.cause != "gone":
+            log.info("no words from %s: %s", path, error)
+        return None
+
+
+def _google_names(name: str) -> list[str]:
+    """The names that Google's export gives to what it knows of a file: cut to 46 characters, and with the
+    number of a copy, "a(1).jpg", at the end."""
+    copy = re.fullmatch(r"(.*)(\(\d+\))(\.\w+)", name)
+    base, number = (copy[1] + copy[3], copy[2]) if copy else (name, "")
+    ends = (".supplemental-metadata", "")
+    return [f"{(base + end)[:46]}{number}.json" for end in ends]
+
+
+def _of_google(data: bytes) -> Facts:
+    import json
+
+    told = json.loads(data)
+    if not isinstance(told, dict):
+        return {}
+    people = told.get("people")
+    names = [one.get("name") for one in people if isinstance(one, dict)] if isinstance(people, list) else []
+    facts = {"description": [told.get("description")], "people": names}
+    return {slot: [value for value in values if isinstance(value, str)] for slot, values in facts.items()}
