@@ -74,6 +74,9 @@ export const retry = () => request("/api/failures/retry", { method: "POST" });
 /** Where in the window of a hit the words happen. @param {string} q @param {number} chunk @returns {Promise<{moments: {at_s: number, start_s: number, end_s: number}[]}>} */
 export const nearest = (q, chunk) => request("/api/moments?" + new URLSearchParams({ q, chunk_id: String(chunk) }));
 
+/** What is said in a video, line by line; no lines where nothing is known. @param {number} file @returns {Promise<{cues: import("./types").Cue[]}>} */
+export const transcript = (file) => request(`/api/transcript/${file}`);
+
 /** @param {number} id @returns {Promise<import("./types").Hit>} */
 export const chunk = (id) => request(`/api/chunk/${id}`);
 

@@ -1,5 +1,5 @@
 // Play, position, sound and full screen for a film that comes in stretches: the browser's own controls would show the
-// stretch for the whole. Knows the film only by its length, where it is, and how to go elsewhere.
+// stretch for the whole. Knows the film only by its length, where it is, how to go elsewhere, and what is said now.
 
 import { h, icon } from "./dom.js";
 import { clock } from "./format.js";
@@ -7,7 +7,8 @@ import { clock } from "./format.js";
 /**
  * @param {HTMLVideoElement} video
  * @param {HTMLElement} frame what fills the screen
- * @param {{length: () => number, now: () => number, seek: (second: number) => void}} film in seconds
+ * @param {{length: () => number, now: () => number, seek: (second: number) => void, said: () => string | null}} film
+ *   in seconds; `said` is null where nobody knows what is said in it
  */
 export function controls(video, frame, film) {
   const toggle = () => (video.paused ? film.seek(film.now()) : video.pause());
@@ -16,7 +17,13 @@ export function controls(video, frame, film) {
   const sound = button("sound", "Mute", () => (video.muted = !video.muted));
   const position = h("input", { type: "range", min: 0, step: 1, value: "0", "aria-label": "Position" });
   const time = h("span", { class: "time" });
-  const element = h("div", { class: "controls" }, play, position, time, sound, button("full", "Full screen", full));
+  const caption = h("p", { class: "caption", dir: "auto" });
+  const captions = button("subtitles", "Subtitles", () => {
+    captions.setAttribute("aria-pressed", String(captions.getAttribute("aria-pressed") !== "true"));
+    draw();
+  });
+  captions.setAttribute("aria-pressed", "false");
+  const element = h("div", { class: "controls" }, play, position, time, sound, captions, button("full", "Full screen", full));
   let held = false;
   /** @param {number} second */
   const tell = (second) => {
@@ -28,6 +35,9 @@ export function controls(video, frame, film) {
     become(play, video.paused ? "play" : "pause", video.paused ? "Play" : "Pause");
     become(sound, video.muted ? "mute" : "sound", video.muted ? "Sound on" : "Mute");
     frame.classList.toggle("paused", video.paused);
+    const words = film.said();
+    captions.hidden = words === null;
+    caption.textContent = captions.getAttribute("aria-pressed") === "true" ? words : "";
     if (held) return;
     position.max = String(Math.floor(film.length()));
     position.value = String(film.now());
@@ -38,6 +48,7 @@ export function controls(video, frame, film) {
   video.addEventListener("click", toggle);
   for (const event of ["play", "playing", "pause", "timeupdate", "volumechange"]) video.addEventListener(event, draw);
   draw();
+  frame.append(caption);
   return element;
 }
 

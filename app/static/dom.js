@@ -106,6 +106,9 @@ export const PATHS = {
   pause: "M8.5 5v14M15.5 5v14",
   sound: "M4 9.5v5h3.5L12 18.5v-13L7.5 9.5zM15.5 9a4.2 4.2 0 0 1 0 6",
   mute: "M4 9.5v5h3.5L12 18.5v-13L7.5 9.5zM15.5 10l4 4M19.5 10l-4 4",
+  said: "M4 5h16v11h-8.5L7 20v-4H4zM8 9h8M8 12.3h5",
+  subtitles: "M4 5.5h16v13H4zM7.5 15h5M15.5 15h1M7.5 11.5h2M12.5 11.5h4",
+  down: "M6 9.5l6 6 6-6",
   full: "M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5",
   open: "M14 4h6v6M20 4l-9 9M18 14v6H4V6h6",
 };

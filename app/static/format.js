@@ -17,6 +17,11 @@ export function place(hit) {
   return hit.end_s === null ? clock(hit.start_s) : `${clock(hit.start_s)}–${clock(hit.end_s)}`;
 }
 
+/** `said at 0:42`, for a hit that was found by what is said there; else nothing. @param {Pick<import("./types").Hit, "at_s">} hit */
+export function said(hit) {
+  return typeof hit.at_s === "number" ? `said at ${clock(hit.at_s)}` : "";
+}
+
 const NUMBER = new Intl.NumberFormat("en"); // kept: making one costs more than a card
 const DAY = new Intl.DateTimeFormat("en", { year: "numeric", month: "short", day: "numeric" });
 

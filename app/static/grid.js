@@ -3,8 +3,8 @@
 // to its picture, so the pictures of a row come out equally high.
 
 import { h, icon } from "./dom.js";
-import { KIND_NAMES, day, marked, nearFolder, place } from "./format.js";
-import { cool, warm } from "./warm.js";
+import { KIND_NAMES, clock, day, marked, nearFolder, place, said } from "./format.js";
+import { beginning, cool, warm } from "./warm.js";
 
 /** @typedef {import("./types").Hit} Hit */
 
@@ -38,7 +38,7 @@ export function card(hit, { best, ranked, open, similar }) {
   picture.addEventListener("error", () => picture.replaceWith(h("span", { class: "nothing" }, icon(hit.kind))), { once: true });
   const frame = h("div", { class: `picture ${hit.kind}` }, picture,
     h("span", { class: "kind" }, icon(hit.kind), h("span", { class: "unseen" }, KIND_NAMES[hit.kind])),
-    where ? h("span", { class: "place" }, where) : null);
+    where ? h("span", { class: "place" }, h("span", { class: "span" }, where), spoken(hit)) : null);
   const dots = ranked
     ? h("span", { class: `strength s${level}`, title: STRENGTHS[level] }, h("i"), h("i"), h("i"), h("span", { class: "unseen" }, STRENGTHS[level]))
     : null;
@@ -60,8 +60,17 @@ export function card(hit, { best, ranked, open, similar }) {
   return element;
 }
 
+/** At which second of its place it is said: a sign, for little room. @param {Hit} hit */
+function spoken(hit) {
+  const words = said(hit);
+  return words ? h("span", { class: "spoken", title: words }, icon("said"),
+    h("span", { "aria-hidden": "true" }, clock(hit.at_s ?? 0)), h("span", { class: "unseen" }, words)) : null;
+}
+
 /** The pointer rests: long enough not to load what it only passes over. */
 const PREVIEW_AFTER = 100;
+/** A preview is at least so long (seconds): words said at the end of their window are heard to their end. */
+const PREVIEW_S = 6;
 
 /** Play the moment while the pointer rests on the card; one that is pressed begins to load at once.
  * @param {HTMLElement} link @param {HTMLElement} frame @param {Hit} hit */
@@ -73,13 +82,14 @@ function preview(link, frame, hit) {
   };
   const start = () => {
     if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
-    const [from, to] = [hit.start_s ?? 0, hit.end_s ?? (hit.start_s ?? 0) + 30];
+    const from = beginning(hit);
+    const to = Math.max(hit.end_s ?? from + 30, from + PREVIEW_S);
     const { video, signal } = warm(hit);
     const begin = () => { if (Math.abs(video.currentTime - from) > 0.05) video.currentTime = from; };
     video.className = "preview";
     video.setAttribute("aria-hidden", "true");
     video.tabIndex = -1;
-    video.addEventListener("timeupdate", () => { if (video.currentTime >= to) video.currentTime = from; }, { signal });
+    video.addEventListener("timeupdate", () => { if (video.currentTime >= Math.min(to, video.duration)) video.currentTime = from; }, { signal });
     video.addEventListener("playing", () => video.classList.add("on"), { signal });
     video.addEventListener("error", stop, { signal });
     if (video.readyState) begin();

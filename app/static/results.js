@@ -235,7 +235,7 @@ export class Results {
 
   /** @param {Hit} hit @param {number} best @param {boolean} ranked */
   cardOf(hit, best, ranked) {
-    const key = `${hit.chunk_id}:${hit.start_s}:${hit.end_s}:${hit.snippet}`;
+    const key = `${hit.chunk_id}:${hit.start_s}:${hit.end_s}:${hit.at_s}:${hit.snippet}`;
     const kept = this.cards.get(key);
     if (kept) {
       kept.classList.remove("child");

@@ -21,6 +21,8 @@ export interface Hit {
   taken_at: number | null;
   title: string;
   snippet: string;
+  /** In a video that was found by what is said in it: the second at which that is. */
+  at_s: number | null;
   thumb_url: string;
   open_url: string;
 }
@@ -62,6 +64,13 @@ export interface Failure {
   kind: Kind;
   reason: string;
   since: number;
+}
+
+/** A line of what is said in a video, and when. */
+export interface Cue {
+  start_s: number;
+  end_s: number;
+  text: string;
 }
 
 export interface PageLayer {

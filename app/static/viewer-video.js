@@ -1,12 +1,13 @@
-// A video, playing at the second that was found, the other matching moments marked on its timeline.
+// A video, playing at the second that was found, the other matching moments marked on its timeline, what is said beside it.
 // What the browser cannot play (AVI, HEVC …) comes from the server in stretches that it can, one after the other.
 
 import * as api from "./api.js";
 import { controls } from "./controls.js";
 import { h, instead } from "./dom.js";
-import { clock, place } from "./format.js";
+import { clock, place, said } from "./format.js";
 import { asks } from "./state.js";
-import { take } from "./warm.js";
+import { transcript } from "./transcript.js";
+import { beginning, take } from "./warm.js";
 
 const STRETCH_S = 20;
 /** Windows from this length on get a closer look. */
@@ -16,7 +17,7 @@ const LOOK_AFTER = 2500;
 
 /** @param {import("./app.js").Page} page @param {import("./types").Hit} hit @returns {import("./viewer.js").Stage} */
 export function showVideo(page, hit) {
-  const start = hit.start_s ?? 0;
+  const start = beginning(hit);
   const video = take(hit); // loading, or playing in silence, since the pointer came to its card
   video.className = "";
   for (const name of ["aria-hidden", "tabindex"]) video.removeAttribute(name);
@@ -27,7 +28,7 @@ export function showVideo(page, hit) {
   const head = h("span", { class: "head", "aria-hidden": "true" });
   const line = h("div", { class: "line" }, head);
   const { q, parts } = page.state;
-  const worth = q.trim() && !parts.length && hit.start_s !== null && (hit.end_s ?? 0) - hit.start_s >= LONG_S;
+  const worth = q.trim() && !parts.length && !said(hit) && hit.start_s !== null && (hit.end_s ?? 0) - hit.start_s >= LONG_S;
   const near = h("div", { class: "near", hidden: !worth }); // holds its place, so that nothing moves when it comes
   const foot = h("div", { class: "timeline", role: "group", "aria-label": "Matching moments" }, line, near);
   let duration = hit.duration_s ?? 0;
@@ -44,12 +45,20 @@ export function showVideo(page, hit) {
     play();
   };
   const now = () => (stretch ?? 0) + video.currentTime;
+  const lines = transcript(page, hit, { seek, come: () => {
+    // A stretch begins at nought, the file's subtitles at its first second: there `controls` shows the lines itself.
+    if (stretch === null) video.append(h("track", { kind: "subtitles", label: "What is said", srclang: "und", src: `/subtitles/${hit.file_id}.vtt` }));
+    lines.at(video.readyState ? now() : start);
+  } });
+  const film = h("div", { class: "film" }, frame, lines.element);
+  lines.holds(film);
   /** Play from a second on what the server converts. @param {number} second */
   const watch = (second) => {
     const number = Math.floor(second / STRETCH_S);
     if (stretch === null) {
       video.controls = false; // they would show the stretch for the whole
-      frame.append(controls(video, frame, { length: () => duration, now, seek }));
+      video.querySelector("track")?.remove();
+      frame.append(controls(video, frame, { length: () => duration, now, seek, said: () => lines.words(now()) }));
     }
     stretch = number * STRETCH_S;
     wait.hidden = false;
@@ -61,11 +70,11 @@ export function showVideo(page, hit) {
   };
   const mark = (/** @type {import("./types").Hit} */ one) => {
     const [from, to] = [one.start_s ?? 0, one.end_s ?? duration];
-    const name = `${one.chunk_id === hit.chunk_id ? "This moment" : "Moment"}, ${place(one)}`;
+    const name = [one.chunk_id === hit.chunk_id ? "This moment" : "Moment", place(one), said(one)].filter(Boolean).join(", ");
     return h("button", {
       type: "button", class: one.chunk_id === hit.chunk_id ? "moment this" : "moment", "aria-label": name, title: place(one),
       style: `left:${(100 * from) / duration}%;width:${Math.max(0.8, (100 * (to - from)) / duration)}%`,
-      onclick: () => seek(from),
+      onclick: () => seek(beginning(one)),
     });
   };
   line.addEventListener("click", (event) => {
@@ -103,7 +112,9 @@ export function showVideo(page, hit) {
     moments();
     nearest();
   };
+  video.addEventListener("seeking", () => lines.follow());
   video.addEventListener("timeupdate", () => {
+    lines.at(now());
     if (!duration) return;
     head.style.left = `${(100 * now()) / duration}%`;
     head.title = clock(now());
@@ -149,7 +160,7 @@ export function showVideo(page, hit) {
 
   if (video.readyState) opened();
   return {
-    element: frame,
+    element: film,
     foot,
     key(event) {
       const at = /** @type {HTMLElement} */ (event.composedPath()[0]);
@@ -162,6 +173,7 @@ export function showVideo(page, hit) {
     },
     close() {
       closed = true;
+      lines.close();
       video.pause();
       video.removeAttribute("src");
       video.load(); // lets go of the connection: a browser has six for us

@@ -3,7 +3,7 @@
 
 import * as api from "./api.js";
 import { h, icon } from "./dom.js";
-import { day, folder, place } from "./format.js";
+import { day, folder, place, said } from "./format.js";
 import { asks } from "./state.js";
 import { showImage } from "./viewer-image.js";
 import { showPage } from "./viewer-pdf.js";
@@ -77,7 +77,7 @@ export class Viewer {
   present(hit) {
     this.clear();
     this.hit = hit;
-    const facts = [place(hit), folder(hit.path), hit.taken_at ? day(hit.taken_at) : "", hit.width && hit.height ? `${hit.width} × ${hit.height}` : ""];
+    const facts = [place(hit), said(hit), folder(hit.path), hit.taken_at ? day(hit.taken_at) : "", hit.width && hit.height ? `${hit.width} × ${hit.height}` : ""];
     this.title.replaceChildren(h("bdi", {}, hit.title));
     this.about.replaceChildren(...facts.filter(Boolean).flatMap((fact, n) => [n ? " · " : "", h("bdi", {}, fact)]));
     this.stage = { image: showImage, video: showVideo, pdf: showPage }[hit.kind](this.page, hit);

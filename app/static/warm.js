@@ -6,6 +6,16 @@ import { h } from "./dom.js";
 
 /** @typedef {import("./types").Hit} Hit */
 
+/** A voice is easier to follow from before its first word, and a listener's seconds are good to a few tenths only: so
+ * much earlier (seconds) it begins. More would be waiting. */
+const LEAD_S = 1;
+
+/** The second from which the film of a hit plays. @param {Hit} hit */
+export function beginning(hit) {
+  const start = hit.start_s ?? 0;
+  return typeof hit.at_s === "number" ? Math.max(start, hit.at_s - LEAD_S) : start;
+}
+
 /** @type {{file: number, video: HTMLVideoElement, listening: AbortController} | null} */
 let next = null;
 
@@ -14,7 +24,7 @@ export function warm(hit) {
   if (next?.file !== hit.file_id || next.video.error) {
     cool();
     const video = h("video", { muted: true, playsinline: true, preload: "auto" });
-    video.src = `/media/${hit.file_id}#t=${hit.start_s ?? 0}`; // the browser asks for the bytes at the second itself
+    video.src = `/media/${hit.file_id}#t=${beginning(hit)}`; // the browser asks for the bytes at the second itself
     next = { file: hit.file_id, video, listening: new AbortController() };
   }
   return { video: next.video, signal: next.listening.signal };

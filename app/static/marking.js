@@ -1,0 +1,40 @@
+// The words of a query, marked in a text that came without marks: what is said in a film. By stems, as the search
+// finds words, though by rougher ones: a mark too many or too few misleads nobody. It makes text (see `marked` in
+// format.js), no nodes.
+
+const [MARK, UNMARK] = ["\uE000", "\uE001"];
+
+/** What a query is made of: -exclusions, filters such as in:Invoices, "phrases", words. As in indexer/query.py. */
+const PIECE = /(-?)(?:([a-z]+):)?(?:"([^"]*)"|(\S+))/gi;
+const WORD = /[\p{L}\p{N}\p{M}]+/gu;
+/** Scripts without blanks between words: there the characters asked for are marked, wherever they stand. */
+const UNSPACED = /[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]/;
+
+/** As in indexer/words.py: what says nothing of its own, marked only where a query holds nothing else. */
+export const STOP_WORDS = new Set((
+  "a an and are as at be by for from has have how i in into is it its my of on or our over that the their there " +
+  "these this to under was were what when where which who with without you your").split(" "));
+
+/** A function that marks the words of a query in a text. @param {string} q */
+export function marking(q) {
+  const pieces = [...q.replace(/[“”]/g, '"').matchAll(PIECE)].filter(([, minus, filter]) => !minus && !filter);
+  const all = pieces.flatMap(([, , , phrase, word]) => (phrase ?? word).match(WORD) ?? []);
+  const telling = all.filter((word) => !STOP_WORDS.has(word.toLowerCase()));
+  const words = telling.length ? telling : all;
+  const stems = new Set(words.filter((word) => !UNSPACED.test(word)).map(stem));
+  const parts = words.filter((word) => UNSPACED.test(word)).sort((a, b) => b.length - a.length); // the longest first
+  const within = parts.length ? new RegExp(parts.join("|"), "g") : null;
+  return (/** @type {string} */ text) => text.replace(WORD, (word) => {
+    if (UNSPACED.test(word)) return within ? word.replace(within, `${MARK}$&${UNMARK}`) : word;
+    return stems.has(stem(word)) ? MARK + word + UNMARK : word;
+  });
+}
+
+/** What the forms of a word have in common: boats, boat; cities, city; baked, baking, bake; café, cafe. @param {string} word */
+function stem(word) {
+  const plain = word.normalize("NFD").replace(/[\u0300-\u036f]/g, "").toLowerCase();
+  if (plain.length < 4) return plain;
+  return plain.replace(/ie[sd]$/, "y").replace(/(?<![su])s$/, "")
+    .replace(/(?<=[aeiouy].*.)(?:ing|(?<!e)ed)$/, "").replace(/([bdfgmnprt])\1$/, "$1")
+    .replace(/(?<=..)e$/, "").replace(/y$/, "i");
+}

@@ -1,0 +1,168 @@
+// What is said in a film, line by line: the line being said is highlighted and kept in view, one that is clicked leads
+// there, the words asked for are marked. Only where a film has lines; folded (which is remembered) it is one button
+// over the picture. Knows the film only by how to go elsewhere in it, and is told where it is.
+
+import * as api from "./api.js";
+import { h, icon } from "./dom.js";
+import { clock, marked, said } from "./format.js";
+import { marking } from "./marking.js";
+
+const FOLDED = "sightline-transcript-folded";
+/** So long (milliseconds) a film waits for what is said in it, to find its place once: it must not move under one's
+ * eyes. What comes later comes folded. On one machine it takes 10. */
+const PATIENCE = 250;
+/** A line is being said until so long (seconds) after its end, else the highlight would flicker at each breath. */
+const BREATH_S = 1;
+/** A seek may land this much (seconds) before the second asked for. */
+const SHORT_S = 0.05;
+/** Within these shares of the list's height the line being said is left where it is, else it is put at the third. */
+const [TOP, BOTTOM, PUT] = [0.05, 0.75, 0.25];
+
+/**
+ * @param {import("./app.js").Page} page
+ * @param {import("./types").Hit} hit
+ * @param {{seek: (second: number) => void, come: () => void}} film `come` is called once there are lines
+ */
+export function transcript(page, hit, { seek, come }) {
+  const certain = Boolean(said(hit)); // it was found by its lines: their room is kept from the start
+  let folded = localStorage.getItem(FOLDED) !== null;
+  /** @type {import("./types").Cue[]} */
+  let cues = [];
+  /** @type {HTMLElement[]} */
+  let lines = [];
+  /** The line being said, the last that has begun, the one that Tab leads to; -1: none. */
+  let [current, begun, tab] = [-1, -1, -1];
+  /** The list goes along, until a person scrolls it; the film has just gone elsewhere. */
+  let [following, sought] = [true, true];
+  let closed = false;
+
+  const toggle = h("button", { type: "button", "aria-controls": "lines", onclick: () => {
+    fold(!folded);
+    if (folded) localStorage.setItem(FOLDED, "1");
+    else localStorage.removeItem(FOLDED);
+  } }, icon("said"), "What is said", icon("down"));
+  const list = h("ol", { class: "lines", id: "lines", role: "list", "aria-label": "Lines" });
+  const element = h("section", { class: "transcript", "aria-label": "What is said", hidden: !certain }, h("h3", {}, toggle), list);
+
+  /** @param {boolean} to */
+  const fold = (to) => {
+    folded = to;
+    element.classList.toggle("folded", folded);
+    list.hidden = folded;
+    toggle.setAttribute("aria-expanded", String(!folded));
+    toggle.title = folded ? "Show what is said" : "";
+    if (!folded) bring("instant");
+  };
+
+  /** @param {number} n */
+  const top = (n) => /** @type {HTMLElement} */ (lines[n].parentElement).offsetTop - list.scrollTop;
+
+  /** The line that began last into view, or the first one. @param {ScrollBehavior} how */
+  const bring = (how) => {
+    const n = Math.max(0, begun);
+    const height = list.clientHeight;
+    if (!lines.length || !height || (top(n) >= TOP * height && top(n) + lines[n].offsetHeight <= BOTTOM * height)) return;
+    list.scrollTo({ top: list.scrollTop + top(n) - PUT * height, behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : how });
+  };
+
+  /** @param {number} n */
+  const rove = (n) => {
+    if (lines[tab]) lines[tab].tabIndex = -1;
+    lines[n].tabIndex = 0;
+    tab = n;
+  };
+
+  /** The film is at this second. @param {number} second */
+  const at = (second) => {
+    if (!lines.length) return;
+    const n = last(cues, second + SHORT_S);
+    const now = n >= 0 && second < cues[n].end_s + BREATH_S ? n : -1;
+    if (now !== current) {
+      lines[current]?.removeAttribute("aria-current");
+      lines[now]?.setAttribute("aria-current", "true");
+      current = now;
+    }
+    if (n === begun && !sought) return;
+    if (begun >= 0 && top(begun) >= 0 && top(begun) < list.clientHeight) following = true; // scrolled back to what is said
+    begun = n;
+    sought = false;
+    if (!list.contains(/** @type {Node | null} */ (page.root.activeElement))) rove(Math.max(0, n));
+    if (following && !list.querySelector(":focus-visible")) bring("smooth");
+  };
+
+  const load = async () => {
+    const asked = performance.now();
+    try {
+      ({ cues } = await api.transcript(hit.file_id));
+    } catch (error) {
+      if (!closed) page.sorry(error);
+    }
+    if (closed) return;
+    element.hidden = !cues.length;
+    if (!cues.length) return;
+    if (!certain && performance.now() - asked > PATIENCE) fold(true);
+    const mark = marking(page.state.q);
+    lines = cues.map(({ start_s, text }) => h("button", { type: "button", tabindex: "-1" },
+      h("span", { class: "time" }, clock(start_s)), " ", h("span", { class: "words", dir: "auto" }, marked(mark(text)))));
+    list.replaceChildren(...lines.map((line) => h("li", {}, line)));
+    rove(0);
+    come();
+    bring("instant");
+  };
+
+  list.addEventListener("click", (event) => {
+    const n = lines.indexOf(/** @type {HTMLElement} */ (/** @type {Element} */ (event.target).closest("button")));
+    if (n < 0) return;
+    seek(cues[n].start_s);
+  });
+  list.addEventListener("keydown", (event) => {
+    const to = { ArrowUp: tab - 1, ArrowDown: tab + 1, Home: 0, End: lines.length - 1 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    lines[to]?.focus();
+  });
+  list.addEventListener("focusin", (event) => {
+    const n = lines.indexOf(/** @type {HTMLElement} */ (event.target));
+    if (n >= 0) rove(n);
+  });
+  const leave = () => { following = false; };
+  for (const moved of /** @type {const} */ (["wheel", "touchmove"])) list.addEventListener(moved, leave, { passive: true });
+  list.addEventListener("pointerdown", (event) => { if (event.target === list) leave(); }); // its scroll bar
+  fold(folded);
+  const loaded = load();
+
+  return {
+    element,
+    at,
+    /** What is said at a second; null where nobody knows what is said in the film. @param {number} second */
+    words(second) {
+      const n = last(cues, second);
+      if (!cues.length) return null;
+      return n >= 0 && second < cues[n].end_s ? cues[n].text : "";
+    },
+    /** The film goes elsewhere: the list goes along again. */
+    follow() {
+      [following, sought] = [true, true];
+    },
+    /** Keep a film unseen until it is known whether there are lines beside it. @param {HTMLElement} it */
+    holds(it) {
+      if (certain || folded) return;
+      it.classList.add("held");
+      Promise.race([loaded, new Promise((done) => setTimeout(done, PATIENCE))]).then(() => it.classList.remove("held"));
+    },
+    close() {
+      closed = true;
+    },
+  };
+}
+
+/** The last line that has begun by a second, or -1. @param {import("./types").Cue[]} cues @param {number} second */
+function last(cues, second) {
+  let [low, high] = [0, cues.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (cues[middle].start_s <= second) low = middle + 1;
+    else high = middle;
+  }
+  return low - 1;
+}
