@@ -1,4 +1,5 @@
-"""The named Gradio endpoints, which are also the tools of its MCP server: search, similar, moments, status.
+"""The named Gradio endpoints, which are also the tools of its MCP server: search, similar, moments,
+transcript, status.
 
 Built around the same `build_query` as the REST routes. Each returns JSON text (a dict would reach an agent
 as Python's repr) and takes a file as base64 text, so that nothing has to be uploaded to a folder first.
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from app import transcripts
 from app.api import MAX_HITS, MAX_MOMENTS, BadRequest, Upload, build_query, place_for, upload_folder
 from indexer.records import LibraryError
 from model.embedder import InputRejected, ModelError
@@ -121,11 +123,30 @@ def tools(library: Any, origin: str) -> tuple[Callable[..., str], ...]:
 
         return told(call, origin)
 
+    def transcript(file_id: int, start_s: float = 0.0, end_s: float = 0.0) -> str:
+        """What is said in one of the person's videos, line by line with its seconds. Returns JSON: cues with
+        start_s, end_s, text; none where nothing is said or nobody has listened yet.
+
+        Args:
+            file_id: The file_id of a hit.
+            start_s: From this second on.
+            end_s: Up to this second; 0 means to the end.
+        """
+
+        def call() -> dict[str, Any]:
+            if library.file(int(file_id)) is None:
+                raise BadRequest(f"The library has no file {file_id}.")
+            cues = library.transcript(int(file_id))
+            said = [c for c in cues if c.end_s > start_s and (c.start_s < end_s or end_s <= 0)]
+            return {"cues": transcripts.as_json(said)}
+
+        return told(call, origin)
+
     def status() -> str:
         """What the library holds: counts of files by kind, its folders, what is pending. Returns JSON."""
         return _text(asdict(library.status()))
 
-    return search, similar, moments, status
+    return search, similar, moments, transcript, status
 
 
 def told(call: Callable[[], dict[str, Any]], origin: str) -> str:

@@ -24,6 +24,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Body, Query, Request
 from fastapi.responses import JSONResponse
 
+from app import transcripts
 from app.security import UPLOAD_LIMIT
 from indexer.query import QueryError, beginning
 from indexer.records import KINDS, ChunkInfo, LibraryError, Part, VectorServerError
@@ -210,6 +211,7 @@ def chunk_json(chunk: ChunkInfo) -> dict[str, Any]:
         "taken_at": file.taken_at,
         "title": file.path.name,
         "snippet": "",
+        "at_s": None,
         "thumb_url": f"/thumb/{chunk.chunk_id}.webp",
         "open_url": f"/open/{chunk.chunk_id}",
     }
@@ -321,6 +323,13 @@ def routes(library: Any, gradio_ready: Callable[[], bool]) -> APIRouter:
         """One chunk: what a deep link opens."""
         found = library.chunk(chunk_id)
         return _missing("chunk", chunk_id) if found is None else Json(chunk_json(found))
+
+    @api.get("/transcript/{file_id}")
+    def transcript(file_id: int) -> Json:
+        """What is said in a video, line by line; none while nobody has listened to it."""
+        if library.file(file_id) is None:
+            return _missing("file", file_id)
+        return Json({"cues": transcripts.as_json(library.transcript(file_id))})
 
     @api.get("/status")
     def status() -> Json:

@@ -30,6 +30,7 @@ from app.options import (
     Overlap,
     Poll,
     Port,
+    Speech,
     Threads,
     Window,
     check_folders,
@@ -65,13 +66,14 @@ def run(
     overlap: Overlap = None,
     poll: Poll = None,
     ocr: Ocr = None,
+    speech: Speech = None,
     name: Names = None,
 ) -> None:
     """Index folders, keep watching them, and search them in the browser."""
     check_folders(folders)
     settings = settings_of(
         host=host, port=port, threads=threads, nice=nice, window=window, overlap=overlap, poll=poll, ocr=ocr,
-        names=",".join(name or ()) or None,
+        speech=speech, names=",".join(name or ()) or None,
     )  # fmt: skip
     _serve(settings, folders, open_browser=not no_browser)
 
@@ -117,13 +119,16 @@ def index(
     overlap: Overlap = None,
     poll: Poll = None,
     ocr: Ocr = None,
+    speech: Speech = None,
 ) -> None:
     """Bring the library up to date with folders of images, videos and PDFs."""
     from app import terminal
 
     folders = folders or []
     check_folders(folders)
-    settings = settings_of(threads=threads, nice=nice, window=window, overlap=overlap, poll=poll, ocr=ocr)
+    settings = settings_of(
+        threads=threads, nice=nice, window=window, overlap=overlap, poll=poll, ocr=ocr, speech=speech
+    )
     with opened(settings) as library:
         if not folders and not library.status().roots:
             fail("Which folder? sightline index FOLDER", 2)

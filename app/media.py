@@ -23,6 +23,7 @@ from app.api import BadRequest, Json
 from app.playing import STRETCH_S, Stretches
 from app.renderer import Renderer
 from app.rendering import cut_clip, image_webp, page_layer, page_webp
+from app.transcripts import as_vtt
 from indexer.query import QueryError, Typed, parse
 from indexer.records import ChunkInfo, FileInfo
 from indexer.words import telling
@@ -131,6 +132,14 @@ def routes(library: Any) -> APIRouter:
         if info.kind != "pdf" or not 1 <= n <= (info.pages or 10**6):
             raise Gone(f"{info.path.name} has no page {n}.")
         return info
+
+    @media.get("/subtitles/{file_id}.vtt")
+    def subtitles(file_id: int) -> Response:
+        """What is said in a video, for its player."""
+        if library.file(file_id) is None:
+            raise Gone(f"The library has no file {file_id}; it may have been removed.")
+        text = as_vtt(library.transcript(file_id))
+        return Response(text, media_type="text/vtt", headers={"cache-control": "private, max-age=60"})
 
     @media.get("/play/{file_id}/{n}.mp4")
     async def play(file_id: int, n: int) -> Response:

@@ -62,6 +62,13 @@ Ocr = Annotated[
         metavar="off|auto|all", help="Read words in pictures: auto is images and pages without text."
     ),
 ]
+Speech = Annotated[
+    str | None,
+    typer.Option(
+        metavar="off|auto|NAME",
+        help="Listen to videos: auto is the built-in listener (English), small or large-v3 know more.",
+    ),
+]
 
 Vectors = Annotated[
     str | None,

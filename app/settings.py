@@ -31,6 +31,8 @@ class Settings(BaseSettings):
     overlap: float = Field(default=0.0, ge=0.0)
     poll: bool = False
     ocr: Literal["off", "auto", "all"] = "auto"
+    speech: str = "auto"
+    """Who listens to videos: off, auto (the built-in listener, where it is installed), or a name."""
     catalogue: str | None = None
     """Where the catalogue is kept: the address of a PostgreSQL database; None: in the library's folder."""
     vectors: str | None = None
@@ -58,6 +60,7 @@ class Settings(BaseSettings):
             "overlap_s": self.overlap,
             "poll": self.poll,
             "ocr": self.ocr,
+            "speech": self.speech,
             "catalogue": self.catalogue or None,
             "vectors": self.vectors or None,
             "model_token": self.model_token,

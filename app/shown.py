@@ -19,6 +19,7 @@ from typing import Any
 
 from app.tokens import OWNER, Tokens, Visitor, visitor
 from indexer.records import Answer, ChunkInfo, Failure, FileInfo, Hit, LibraryError, Part, Query, Status
+from model.inputs import Cue
 
 AUDIT = "audit.jsonl"
 AUDIT_BYTES = 5 << 20
@@ -96,6 +97,9 @@ class Shown:
         copies: Iterable[FileInfo] = self._library.copies(chunk_id)
         own = next((file for file in copies if asks.sees(file.path)), None)
         return replace(found, file=own) if own else None
+
+    def transcript(self, file_id: int) -> list[Cue]:
+        return [] if self.file(file_id) is None else self._library.transcript(file_id)
 
     def thumbnail(self, chunk_id: int) -> bytes | None:
         if self._whose().roots and self.chunk(chunk_id) is None:

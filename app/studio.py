@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,6 +20,10 @@ from app.options import (
     print_json,
     query_of,
 )
+
+if TYPE_CHECKING:
+    from indexer import Library
+    from indexer.records import FileInfo
 
 commands = Commands()
 
@@ -40,10 +44,7 @@ def moments(
 
     query = query_of(text, [], [], ["video"], None, None, None)
     with opened(read_only=True) as library:
-        file = library.catalogue.file_at(str(video.expanduser().absolute()))
-        if file is None:
-            fail(f"{video} is not in the library: sightline index {video.parent}", 1)
-        found = library.moments(replace(query, file_id=file.file_id), k=k)
+        found = library.moments(replace(query, file_id=_known(library, video).file_id), k=k)
         if json_:
             print_json([moment.to_json() for moment in found])
             return
@@ -52,6 +53,28 @@ def moments(
             terminal.out.print(f"{span}  look at {terminal.clock(moment.at_s)}")
         if not found:
             terminal.err.print("Nothing in this video comes close.")
+
+
+@commands.command()
+def transcript(
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video of the library.")],
+    format_: Annotated[
+        Literal["text", "srt", "vtt"],
+        typer.Option("--format", help="Lines with their seconds, or subtitles."),
+    ] = "text",
+    json_: Json = False,
+) -> None:
+    """What is said in a video."""
+    from app import terminal, transcripts
+
+    with opened(read_only=True) as library:
+        cues = library.transcript(_known(library, video).file_id)
+        if json_:
+            print_json({"cues": transcripts.as_json(cues)})
+        else:
+            terminal.out.print(transcripts.FORMATS[format_](cues), end="", markup=False)
+        if not cues:
+            terminal.err.print("Nothing is said in it, or nobody has listened yet: see `sightline status`.")
 
 
 @commands.command()
@@ -187,3 +210,10 @@ def export(
     with opened(read_only=True) as library:
         count = write(library.searcher(), out.expanduser(), format=format, vectors=not no_vectors)
     terminal.err.print(f"{count} chunks in {out}", markup=False)
+
+
+def _known(library: Library, video: Path) -> FileInfo:
+    file = library.catalogue.file_at(str(video.expanduser().absolute()))
+    if file is None:
+        fail(f"{video} is not in the library: sightline index {video.parent}", 1)
+    return file

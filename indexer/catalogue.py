@@ -24,10 +24,12 @@ import numpy as np
 import sqlalchemy as sa
 
 from indexer.claims import LeaseLost
+from indexer.cues import NOBODY, add_cues, cues_of, drop_cues, renewed, said_in
 from indexer.dialects import explained
-from indexer.filing import Filing, clean_text, new_id
+from indexer.filing import Filing, new_id
 from indexer.rows import ModelRow, NewChunk
-from indexer.schema import chunk, content, embedding, file, model, setting
+from indexer.schema import chunk, clean_text, content, embedding, file, model, setting
+from model.inputs import Cue
 
 JOURNAL_KEPT = 1_000_000
 """Journal rows kept (about 20 MB). An index that is further behind is built anew from the vectors."""
@@ -40,6 +42,9 @@ RECIPE = "recipe"
 
 OCR = "ocr"
 """The setting that holds in what pictures words are read, likewise."""
+
+SPEECH = "speech"
+"""The setting that holds who listens to videos, likewise."""
 
 
 class Catalogue(Filing):
@@ -56,12 +61,16 @@ class Catalogue(Filing):
         *,
         recipe: str = "",
         ocr: str = "none",
+        sounds: bool = False,
+        cues: Sequence[Cue] = (),
         worker: int | None = None,
     ) -> list[int]:
         """One content, whole: replaces what was known of it. Returns the ids of its chunks, in order;
         none when the content was forgotten while it was being read.
 
         `facts` are columns of `content` (duration_s, pages, width, height, taken_at, camera, lat, lon).
+        `sounds`: it has a sound track; `cues`: the subtitles that came with it, which spare hearing it. What
+        a listener has heard in it before is kept.
         `worker`: who has claimed it; raises LeaseLost, and writes nothing, when it has it no more.
         """
         with self.writer() as c:
@@ -69,17 +78,22 @@ class Catalogue(Filing):
             if worker is not None:
                 self._same_recipe(c, recipe)
             c.execute(sa.delete(chunk).where(chunk.c.content_hash == digest))
+            heard = self._heard_before(c, digest, sounds, cues)
+            if heard is None:
+                return []
             values = {
                 "state": "ready",
                 "error": None,
                 "failed_at": None,
                 "recipe": recipe,
                 "ocr": ocr,
+                "heard": heard,
             } | facts
-            if c.execute(sa.update(content).where(content.c.hash == digest).values(values)).rowcount == 0:
-                return []
+            c.execute(sa.update(content).where(content.c.hash == digest).values(values))
+            said = cues_of(c, digest) if heard != "none" else []
+            texts = [renewed(clean_text(p.text), "", said_in(said, p.start_s, p.end_s)) for p in chunks]
             ids = []
-            for piece in chunks:
+            for piece, text in zip(chunks, texts, strict=True):
                 row = c.execute(
                     sa.insert(chunk).values(
                         content_hash=digest,
@@ -87,15 +101,31 @@ class Catalogue(Filing):
                         start_s=piece.start_s,
                         end_s=piece.end_s,
                         page=piece.page,
-                        text=clean_text(piece.text),
+                        text=text,
                         same_as=piece.same_as,
                     )
                 )
                 ids.append(new_id(row))
-            texts = [clean_text(p.text) for p in chunks]
             self.dialect.write_texts(c, list(zip(ids, texts, strict=True)), new=True)
             self._embed(c, model_id, ids, [p.vector for p in chunks])
             return ids
+
+    def _heard_before(
+        self, c: sa.Connection, digest: bytes, sounds: bool, subtitles: Sequence[Cue]
+    ) -> str | None:
+        """What `content.heard` becomes when a content is written; None: it was forgotten. Cues that do not
+        hold any more go."""
+        known = c.execute(sa.select(content.c.heard).where(content.c.hash == digest)).scalar()
+        if known is None:
+            return None
+        if subtitles or known == "subtitles" or not sounds:
+            drop_cues(c, digest)
+        if subtitles:
+            add_cues(c, digest, subtitles)
+            return "subtitles"
+        if not sounds:
+            return "none"
+        return "pending" if known in NOBODY else known
 
     def _same_recipe(self, c: sa.Connection, recipe: str) -> None:
         """Raise LeaseLost when the library is cut otherwise by now."""
@@ -154,6 +184,43 @@ class Catalogue(Filing):
             self._embed(c, model_id, renewed, [vectors[i] for i in renewed])
             c.execute(sa.update(content).where(content.c.hash == digest).values(ocr="done"))
 
+    def hear(self, digest: bytes, cues: Sequence[Cue], *, by: str | None, worker: int | None = None) -> None:
+        """Cues of a video that come after those already there. `by`: who has heard all of it by now (a
+        listener's id, `subtitles`, `none` where there is no sound); None: there is more. `worker`: as in
+        `write`."""
+        with self.writer() as c:
+            self.settle(c, digest, worker, ends=by is not None)
+            if c.execute(sa.select(content.c.hash).where(content.c.hash == digest)).first() is None:
+                return
+            before = cues_of(c, digest)
+            add_cues(c, digest, cues)
+            self._say(c, digest, before, cues_of(c, digest))
+            if by is not None:
+                c.execute(sa.update(content).where(content.c.hash == digest).values(heard=by))
+
+    def _say(self, c: sa.Connection, digest: bytes, before: Sequence[Cue], after: Sequence[Cue]) -> None:
+        """Bring the text of a video's windows up to what is said in them now."""
+        changed = []
+        for piece in c.execute(sa.select(chunk).where(chunk.c.content_hash == digest)).all():
+            was, is_now = (said_in(cues, piece.start_s, piece.end_s) for cues in (before, after))
+            if was != is_now:
+                changed.append((piece.id, renewed(piece.text, was, is_now)))
+        for chunk_id, text in changed:
+            c.execute(sa.update(chunk).where(chunk.c.id == chunk_id).values(text=text))
+        self.dialect.write_texts(c, changed, new=False)
+
+    def hear_anew(self, name: str) -> int:
+        """Videos that another listener than `name` heard are to be heard again; what it heard goes."""
+        with self.writer() as c:
+            query = sa.select(content.c.hash, content.c.heard).where(content.c.heard.not_in(NOBODY))
+            stale = [r.hash for r in c.execute(query) if r.heard.rpartition("@")[0] != name]
+            for digest in stale:
+                before = cues_of(c, digest)
+                drop_cues(c, digest)
+                self._say(c, digest, before, ())
+                c.execute(sa.update(content).where(content.c.hash == digest).values(heard="pending"))
+            return len(stale)
+
     def fail(self, digest: bytes, reason: str, *, worker: int | None = None) -> None:
         """The content cannot be read or embedded; what was known of it goes. `worker`: as in `write`."""
         with self.writer() as c:
@@ -201,7 +268,7 @@ class Catalogue(Filing):
                 if table == "file":
                     values = {"content_hash": None, "state": "pending"}
                     c.execute(sa.update(file).where(file.c.id == rowid).values(values))
-                elif table in ("chunk", "embedding"):
+                elif table in ("chunk", "embedding", "cue"):
                     c.exec_driver_sql(f"DELETE FROM {table} WHERE id = ?", (rowid,))
 
     def drop_embeddings(self, chunk_ids: Sequence[int] | None) -> None:

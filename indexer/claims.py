@@ -24,8 +24,9 @@ from indexer.records import KINDS, Kind, LibraryError
 from indexer.rows import Work
 from indexer.schema import claim, worker
 
-Task = Literal["read", "embed", "ocr"]
-"""Contents that are pending; ready ones that lack a vector under a model; those whose words are unread."""
+Task = Literal["read", "embed", "ocr", "hear"]
+"""Contents that are pending; ready ones that lack a vector under a model; those whose words are unread, whose
+sound is unheard."""
 
 FORGOTTEN_S = 24 * 3600.0
 """A worker that was not heard of for so long is taken off the list."""
@@ -118,6 +119,7 @@ class Claims(Lookup):
             " NOT EXISTS (SELECT 1 FROM embedding e WHERE e.chunk_id = k.id"
             f" AND e.model_id = {int(model_id or 0)}))",
             "ocr": "c.ocr = 'pending' AND c.state = 'ready'",
+            "hear": "c.heard = 'pending' AND c.state = 'ready'",
         }[task]
         now = self.dialect.now
         passed = tuple(skip)
@@ -186,18 +188,19 @@ class Claims(Lookup):
                 own = own & claim.c.hash.in_(list(hashes))
             return c.execute(sa.delete(claim).where(own)).rowcount
 
-    def settle(self, c: sa.Connection, digest: bytes, worker_id: int | None) -> None:
-        """In the transaction that writes a result: the lease is held, and ends with it. Without a worker
+    def settle(self, c: sa.Connection, digest: bytes, worker_id: int | None, *, ends: bool = True) -> None:
+        """In the transaction that writes a result: the lease is held, and `ends` with it. Without a worker
         (one program indexes alone) nothing is asked. Raises LeaseLost."""
         if worker_id is None:
             return
         # The content first, as `claim` does: whoever locks in the other order waits for ever.
         c.exec_driver_sql(f"SELECT 1 FROM content c WHERE c.hash = ?{self.dialect.locking}", (digest,))
-        ended = c.exec_driver_sql(
-            f"DELETE FROM claim WHERE hash = ? AND worker_id = ? AND until > {self.dialect.now}",
-            (digest, worker_id),
-        ).rowcount
-        if not ended:
+        held = f"FROM claim WHERE hash = ? AND worker_id = ? AND until > {self.dialect.now}"
+        if ends:
+            own = bool(c.exec_driver_sql(f"DELETE {held}", (digest, worker_id)).rowcount)
+        else:
+            own = c.exec_driver_sql(f"SELECT 1 {held}", (digest, worker_id)).first() is not None
+        if not own:
             raise LeaseLost(
                 f"The lease on content {digest.hex()[:12]} ran out before it was written: "
                 "another worker does it."

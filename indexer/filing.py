@@ -20,7 +20,7 @@ from indexer.claims import Claims
 from indexer.expressions import spaced
 from indexer.lookup import under
 from indexer.rows import Found, Stamp, Unhashed
-from indexer.schema import Where, file, root, stored_name
+from indexer.schema import Where, clean_text, file, root, stored_name
 
 STAMP = ("size", "mtime_ns", "ctime_ns")
 
@@ -224,8 +224,3 @@ def name_words(top: str, path: str) -> tuple[str, str]:
 def new_id(row: sa.CursorResult[Any]) -> int:
     assert row.inserted_primary_key is not None
     return row.inserted_primary_key[0]
-
-
-def clean_text(text: str) -> str:
-    """Text that a database can hold: lone surrogates and NULs replaced."""
-    return text.encode("utf-8", "replace").decode().replace("\0", " ")

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from indexer.catalogue import OCR, RECIPE, Catalogue
+from indexer.catalogue import Catalogue
 from indexer.keeper import Keeper
 from indexer.models import Models
 from indexer.pipeline import Pipeline
@@ -22,6 +22,7 @@ from indexer.records import CatalogueAway, LibraryError
 from indexer.rows import Root
 from indexer.scanner import Scan
 from indexer.thumbnails import Thumbnails
+from model import speech
 from model.embedder import ModelAway, ModelError
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ class Indexing:
         self.pipeline: Pipeline | None = None
         """The one at work now."""
         self.notices: list[str] = []
+        self.running = False
+        """Whether somebody waits for a run to end."""
         self._guard = threading.RLock()
         self._started: threading.Thread | None = None
         self._closing = threading.Event()
@@ -69,17 +72,34 @@ class Indexing:
 
         The caller holds the lock. Raises `LibraryError` when the work stands still.
         """
-        pipeline = self._working()
-        before = vars(pipeline.tally).copy()
-        newest = self._catalogue.newest_embedding()
-        seen = self._scan_and_work(roots, pipeline, told)
+        self.running = True
+        try:
+            pipeline, newest = self._at_work(told)
+            before = vars(pipeline.tally).copy()
+            seen = self._scan_and_work(roots, pipeline, told)
+        finally:
+            self.running = False
         tally = Tally(**{name: value - before[name] for name, value in vars(pipeline.tally).items()})
         if self._catalogue.dialect.shared:  # what workers made meanwhile is the run's as well
             tally.chunks = max(tally.chunks, self._catalogue.embedded_since(newest))
         return seen, tally
 
+    def _at_work(self, told: Callable[[], None] | None) -> tuple[Pipeline, int]:
+        """The pipeline, and the newest embedding. The catalogue answered when it was opened: it is waited
+        for."""
+        while True:
+            try:
+                return self._working(), self._catalogue.newest_embedding()
+            except CatalogueAway as error:
+                log.warning("%s", error)
+                if told is not None:
+                    told()
+                if self._closing.wait(AWAY_S):
+                    raise
+
     def _scan_and_work(self, roots: list[Root], pipeline: Pipeline, told: Callable[[], None] | None) -> Scan:
         seen: list[Scan] = []
+        scanned = {r.id for r in roots}
         stop = threading.Event()
         errors: list[BaseException] = []
 
@@ -114,8 +134,10 @@ class Indexing:
                     last = time.monotonic()
                     told()
                 try:
-                    if not scanning.is_alive() and pipeline.idle():
-                        break
+                    if not scanning.is_alive():
+                        self._scan_around(pipeline.missed(), scanned)
+                        if pipeline.idle():
+                            break
                 except CatalogueAway as error:
                     pipeline.catalogue_is_away(str(error))
                     time.sleep(AWAY_S)
@@ -129,6 +151,14 @@ class Indexing:
         if pipeline.trouble:
             raise LibraryError(pipeline.trouble)
         return seen[0]
+
+    def _scan_around(self, missed: set[str], scanned: set[int]) -> None:
+        """Scan the other roots that lack a file: it is gone, or the root is away; else it is waited for."""
+        if missed:
+            roots = [r for r in self._catalogue.roots() if r.state == "here" and r.id not in scanned]
+            lacking = [r for r in roots if any(Path(path).is_relative_to(r.path) for path in missed)]
+            scanned.update(r.id for r in lacking)
+            self.keeper.scan_roots(lacking)
 
     # -- in the background -----------------------------------------------------------------
 
@@ -211,9 +241,10 @@ class Indexing:
                 made = self._make_pipeline()
                 shared = self._catalogue.dialect.shared
                 if shared:  # workers do as this program does
-                    self._catalogue.set_setting(RECIPE, made.recipe)
-                    self._catalogue.set_setting(OCR, made.ocr)
-                self._catalogue.recut(made.recipe)
+                    made.asked.keep(self._catalogue)
+                self._catalogue.recut(made.asked.recipe)
+                if made.asked.listener is not None:
+                    self._catalogue.hear_anew(speech.name_of(made.asked.listener))
                 if shared or self._models.is_switch():
                     try:
                         self._models.asked_for()

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from indexer import upkeep
 from indexer.address import address_of
+from indexer.asked import Asked
 from indexer.catalogue import Catalogue
 from indexer.clicks import Clicks
 from indexer.dialects import place
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from indexer.rows import Counts
     from indexer.search import Searcher
     from indexer.vectors import VectorIndex
+    from model.inputs import Cue
 
 
 class Library:
@@ -77,6 +79,7 @@ class Library:
         overlap_s: float = 0.0,
         poll: bool = False,
         ocr: str = "auto",
+        speech: str = "auto",
         vectors: str | None = None,
         read_only: bool = False,
         model_token: str | None = None,
@@ -85,28 +88,20 @@ class Library:
         """Open the library in `data_dir`, made when it is not there (unless `read_only`).
 
         `threads`: files decoded at a time; None: two. `poll`: scan every few seconds in place of
-        watching. `ocr`: read words in pictures: off, auto (photos and scanned pages), all. `vectors`: the
-        address of a Milvus; None: the vectors are indexed in `data_dir`.
+        watching. `ocr`, `speech`: as in `Asked`. `vectors`: the address of a Milvus; None: the vectors are
+        indexed in `data_dir`.
         `model_token`: for a model on another machine (`model="https://…"`); it is not kept.
         `catalogue`: where it is kept when not in `data_dir`: postgresql+psycopg://USER@HOST/DATABASE.
         Raises `LibraryError` in one sentence.
         """
-        if ocr not in ("off", "auto", "all"):
-            raise LibraryError(f"ocr is off, auto or all, not {ocr!r}.")
-        if not 0 <= overlap_s < window_s:
-            raise LibraryError(
-                f"The overlap ({overlap_s:g} s) must be shorter than the window ({window_s:g} s)."
-            )
         source = {"name": model, "device": device, "dtype": dtype, "base": base, "dim": dim}
         return cls(
             absolute(data_dir),
             {k: v for k, v in source.items() if v not in (None, "auto")},
             threads or 2,
             nice,
-            window_s,
-            overlap_s,
+            Asked(window_s, overlap_s, ocr, speech),
             poll,
-            ocr,
             read_only,
             partial(load_checked, token=model_token) if model_token else load_checked,
             catalogue=catalogue,
@@ -119,10 +114,8 @@ class Library:
         source: dict[str, Any],
         workers: int,
         nice: bool,
-        window_s: float,
-        overlap_s: float,
+        asked: Asked,
         poll: bool,
-        ocr: str,
         read_only: bool,
         loader: Callable[..., Any] = load_checked,
         catalogue: str | None = None,
@@ -166,9 +159,7 @@ class Library:
                 self._turns,
                 workers=workers,
                 nice=nice,
-                window_s=window_s,
-                overlap_s=overlap_s,
-                ocr=ocr,
+                asked=asked,
                 written=self._written,
                 leases=self._leases(),
             ),
@@ -372,6 +363,11 @@ class Library:
     def chunks(self, file_id: int) -> list[ChunkInfo]:
         """The chunks of a file in order; none while it is pending or when it failed."""
         return self.catalogue.chunks(file_id)
+
+    def transcript(self, file_id: int) -> list[Cue]:
+        """What is said in a video, or written under it, in order; empty while nobody has listened."""
+        digest = self.catalogue.content_of_file(file_id)
+        return self.catalogue.cues(digest) if digest is not None else []
 
     def thumbnail(self, chunk_id: int) -> bytes | None:
         """WebP; from the cache, or made again. None when there is no such chunk or its file is gone."""

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
+from indexer import cues
 from indexer.dialects import dialect_of, explained
 from indexer.records import ChunkInfo, Failure, FileInfo, Kind
 from indexer.rows import Counts, ModelRow, Piece, Root, Stamp, Unhashed, Work
@@ -31,6 +32,7 @@ from indexer.schema import (
     setting,
     stored_name,
 )
+from model.inputs import Cue
 
 
 class Lookup:
@@ -124,6 +126,24 @@ class Lookup:
                 "SELECT count(*) FROM content"
                 " WHERE ocr = 'pending' AND orphaned_at IS NULL AND state = 'ready'"
             ).scalar_one()
+
+    def unheard(self, limit: int, skip: Collection[bytes] = ()) -> list[Work]:
+        """Videos whose sound nobody has listened to yet."""
+        return self._works(
+            (content.c.heard == sa.text("'pending'")) & (content.c.state == "ready"), limit, skip
+        )
+
+    def unheard_count(self) -> int:
+        with self.reader() as c:
+            return c.exec_driver_sql(
+                "SELECT count(*) FROM content"
+                " WHERE heard = 'pending' AND orphaned_at IS NULL AND state = 'ready'"
+            ).scalar_one()
+
+    def cues(self, digest: bytes) -> list[Cue]:
+        """What is said in a video, in order."""
+        with self.reader() as c:
+            return cues.cues_of(c, digest)
 
     def works(self, rowids: Collection[int]) -> list[Work]:
         """Contents by their row numbers."""
@@ -336,6 +356,11 @@ class Lookup:
                 sa.select(chunk.c.content_hash, chunk.c.ordinal).where(chunk.c.id == chunk_id)
             ).first()
         return None if row is None else (row.content_hash, row.ordinal)
+
+    def content_of_file(self, file_id: int) -> bytes | None:
+        """The content hash of a file; None: no such file, or not hashed yet."""
+        with self.reader() as c:
+            return c.execute(sa.select(file.c.content_hash).where(file.c.id == file_id)).scalar()
 
     def hashes(self) -> set[bytes]:
         """Of all contents."""

@@ -1,7 +1,8 @@
 """Where in a film it is: windows merged to moments, their bounds sharpened by a closer look.
 
 Built around a second, finer pass over the few best moments only: short spans at a stride
-below the window's are embedded and compared with the query. Their vectors are kept, so a
+below the window's are embedded and compared with the query; where the words of the query are
+said, their second is known (`saying.py`). Their vectors are kept, so a
 second question about the same place costs nothing. `rank_files` scores whole files, by
 their best window or by the centroid of all. It knows nothing of players or pages.
 """
@@ -39,7 +40,8 @@ HITS_OF_A_FILM = 200
 
 @dataclass(frozen=True)
 class Moment:
-    """A stretch [start_s, end_s) of a film; `at_s` is where to jump to, the middle of the best span."""
+    """A stretch [start_s, end_s) of a film; `at_s` is where to jump to, the middle of the best span, or the
+    second at which the words asked for are said."""
 
     hit: Hit
     start_s: float
@@ -93,7 +95,7 @@ class Moments:
             raise LibraryError("Say what to look for in the film.")
         seen = [self.sharpened(hit, vectors) for hit in answer.hits[:looked_at]]
         # A short event is a small part of its window's vector: the closer look decides the order, too.
-        seen.sort(key=lambda m: -m.closeness)
+        seen.sort(key=lambda m: (m.hit.at_s is None, -m.closeness))  # what is said is said
         return [*seen, *(_unsharpened(hit) for hit in answer.hits[looked_at:])][:k]
 
     def within(self, query: Query, chunk_id: int) -> list[Moment]:
@@ -107,7 +109,7 @@ class Moments:
     def sharpened(self, hit: Hit, queries: np.ndarray) -> Moment:
         """The moment of a hit with the bounds and the point that a closer look gives it."""
         start, end = hit.start_s or 0.0, hit.end_s or 0.0
-        if not 0 < end - start <= LONGEST_S:
+        if hit.at_s is not None or not 0 < end - start <= LONGEST_S:
             return _unsharpened(hit)
         try:
             edges, vectors = self._spans(hit, start, end)
@@ -185,4 +187,4 @@ def rank_files(
 
 def _unsharpened(hit: Hit) -> Moment:
     start, end = hit.start_s or 0.0, hit.end_s or 0.0
-    return Moment(hit, start, end, (start + end) / 2, hit.score)
+    return Moment(hit, start, end, (start + end) / 2 if hit.at_s is None else hit.at_s, hit.score)

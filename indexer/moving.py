@@ -77,6 +77,7 @@ TABLES = (
     _kept(schema.chunk, "id", replaced=True),
     _kept(schema.embedding, "id", replaced=True),
     _kept(schema.label, "chunk_id", "chunk_id", "name", replaced=True),
+    _kept(schema.cue, "id", replaced=True),
 )
 """Parents before their children. Workers and claims end with a move; `seen` is made by the next scan."""
 

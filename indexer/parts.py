@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,8 @@ class Parts:
             raise LibraryError(f"{path.name} cannot be searched with: {error}") from error
         if not chunks:
             raise LibraryError(f"{path.name} cannot be searched with: there is nothing in it.")
+        if kind == "image":  # asked by what it shows, whatever somebody once wrote under it
+            chunks = [replace(chunk, text="") for chunk in chunks]
         return [reader.to_input(chunk, kind, role="query") for chunk in chunks]
 
 

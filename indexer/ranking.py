@@ -24,6 +24,8 @@ from indexer.words import ALL, EXACT, Found
 TEXT_WEIGHT, NAME_WEIGHT = 3.0, 8.0
 """What all words of a query in a chunk's text, or in its file's name, are worth in standard deviations.
 Words of a name are few and chosen; those of a page are many."""
+SAID_WEIGHT = 6.0
+"""The same in what is said in a film: its windows have no meaning of their words beside them, pages have."""
 EXACT_BONUS = 20.0
 """Above all that meaning alone reaches: exact words always win."""
 
@@ -37,6 +39,7 @@ what it means beside it (`titles.py`), for "a jar of honey" shares one with a ja
 of the sample set among twenty times as many distractors (lite, OCR on), 10 % of answerable queries refused.
 Unanswerable ones then refused: 84 and 86 % on the halves; without what names mean 72 %. The whole curve:
 `make bench-quality`."""
+SURE_SAID = 8.0
 LOOKED_AT = 3
 """Names that are read so, of the best by words; twelve refuse no more."""
 READ_WEIGHT, READ_USUAL = 0.5, 3.0
@@ -87,8 +90,10 @@ def ranked(evidence: Evidence, facts: dict[int, Fact]) -> list[Ranked]:
         meaning = max(evidence.meaning.get(number, 0.0), 0.0)
         in_text, in_name = text.get(number, 0.0), evidence.named.get(number, (0, 0.0))[1]
         bonus = EXACT_BONUS if number in exact else 0.0
-        listed.append((meaning + TEXT_WEIGHT * in_text + NAME_WEIGHT * in_name + bonus, number))
-        worded.append((meaning + SURE_TEXT * in_text + SURE_NAME * in_name, number))
+        said = facts[number].kind == "video"
+        weight, sure_weight = (SAID_WEIGHT, SURE_SAID) if said else (TEXT_WEIGHT, SURE_TEXT)
+        listed.append((meaning + weight * in_text + NAME_WEIGHT * in_name + bonus, number))
+        worded.append((meaning + sure_weight * in_text + SURE_NAME * in_name, number))
     sure = (
         not evidence.in_words
         or not exact.isdisjoint(facts)

@@ -100,6 +100,8 @@ class Hit:
     title: str
     snippet: str
     """Plain text; matched words stand between U+E000 and U+E001 (private use), never markup."""
+    at_s: float | None = None
+    """In a video that was found by what is said in it: the second at which that is."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {

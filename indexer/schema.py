@@ -59,6 +59,11 @@ def stored_name(name: str) -> str | RawName:
         return RawName(os.fsencode(name))
 
 
+def clean_text(text: str) -> str:
+    """Text that a database can hold: lone surrogates and NULs replaced."""
+    return text.encode("utf-8", "replace").decode().replace("\0", " ")
+
+
 metadata = sa.MetaData()
 
 root = sa.Table(
@@ -91,6 +96,17 @@ content = sa.Table(
     sa.Column("camera", sa.Text),
     sa.Column("lat", sa.Float),
     sa.Column("lon", sa.Float),
+    sa.Column("heard", sa.Text, nullable=False),  # none | pending | subtitles | a listener's id
+)
+
+cue = sa.Table(
+    "cue",
+    metadata,
+    sa.Column("id", Number, primary_key=True),
+    sa.Column("content_hash", sa.LargeBinary, sa.ForeignKey("content.hash"), nullable=False),
+    sa.Column("start_s", sa.Float, nullable=False),
+    sa.Column("end_s", sa.Float, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
 )
 
 file = sa.Table(

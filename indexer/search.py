@@ -23,7 +23,7 @@ import numpy as np
 
 from data.media.sandbox import Sandbox
 from indexer import filters as filtering
-from indexer import words
+from indexer import saying, words
 from indexer.calibration import ORDINARY_QUERIES, Background, Scale, comparable
 from indexer.catalogue import Catalogue
 from indexer.connections import Connections, Reading
@@ -300,8 +300,15 @@ class Searcher:
             connection, ids, typed.words, typed.phrases, {r.fact.chunk_id for r in page if r.worded}
         )
         primary = self._facts.passing((r.fact for r in page), typed.filters)
+        said = saying.seconds(connection, page, (*typed.words, *typed.phrases))
         return tuple(
-            _hit(offset + n, r, primary.get(r.fact.content, r.fact.files[0]), texts.get(r.fact.chunk_id, ""))
+            _hit(
+                offset + n,
+                r,
+                primary.get(r.fact.content, r.fact.files[0]),
+                texts.get(r.fact.chunk_id, ""),
+                said.get(r.fact.chunk_id),
+            )
             for n, r in enumerate(page, 1)
         )
 
@@ -399,7 +406,7 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(BESIDE_THREADS, thread_name_prefix="search")
 
 
-def _hit(rank: int, found: Ranked, held: Held, snippet: str) -> Hit:
+def _hit(rank: int, found: Ranked, held: Held, snippet: str, at_s: float | None) -> Hit:
     fact = found.fact
     return Hit(
         rank=rank,
@@ -420,6 +427,7 @@ def _hit(rank: int, found: Ranked, held: Held, snippet: str) -> Hit:
         taken_at=fact.taken_at,
         title=held.name,
         snippet=snippet,
+        at_s=at_s,
     )
 
 

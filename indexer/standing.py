@@ -42,15 +42,22 @@ class Standing:
         self._last: Status | None = None
 
     def status(self) -> Status:
-        """As it is now; while the catalogue's server does not answer, as it was last, and that."""
+        """As it is now; while the catalogue's server does not answer, as it was last, and that. Raises
+        CatalogueAway where nothing is known yet and nobody waits for it."""
         try:
             self._last = self._now()
         except CatalogueAway as error:
-            if self._last is None:
+            if self._last is not None:
+                told = f"{error} What is shown is how it was before; it goes on by itself."
+                return replace(self._last, notices=(told,), reading=(), chunks_per_s=0.0, seconds_left=None)
+            if not self._indexing.running:
                 raise
-            told = f"{error} What is shown is how it was before; it goes on by itself."
-            return replace(self._last, notices=(told,), reading=(), chunks_per_s=0.0, seconds_left=None)
+            return self._unknown(f"{error} Nothing is known of the library yet; it goes on by itself.")
         return self._last
+
+    def _unknown(self, told: str) -> Status:
+        model = str(self._source.get("name", "lite"))
+        return Status(0, 0, 0, 0, 0, 0, 0, 0, 0, model, (), self._bytes(), self._boot, notices=(told,))
 
     def _now(self) -> Status:
         counts = self._counts()
@@ -135,11 +142,15 @@ class Standing:
         if pipeline is not None:
             if pipeline.waiting:
                 told.append(f"{pipeline.waiting} Indexing waits for it and goes on by itself.")
-            told += [n for n in (pipeline.trouble, pipeline.ocr_notice) if n]
-            unread = self._catalogue.unread_count() if pipeline.ocr != "off" else 0
-            if unread and not pipeline.ocr_notice:
+            told += [n for n in (pipeline.trouble, *pipeline.notices) if n]
+            if unread := pipeline.left_to_read():
                 told.append(
-                    f"Reading the words in {unread:,} pictures and scans; they are found by their looks."
+                    f"Reading the words in {_many(unread, 'picture or scan', 'pictures and scans')}, found by"
+                    " their looks until then."
+                )
+            if unheard := pipeline.left_to_hear():
+                told.append(
+                    f"Listening to {_many(unheard, 'video', 'videos')}, found by their looks until then."
                 )
         if self._models.notice:
             told.append(self._models.notice)
@@ -171,3 +182,7 @@ class Standing:
         if lacking:
             return [f"{lacking:,} pieces have no embedding yet and are found by their words only."]
         return []
+
+
+def _many(count: int, one: str, more: str) -> str:
+    return f"{count:,} {one if count == 1 else more}"

@@ -299,7 +299,7 @@ def _sample(findings: _Findings, row: ModelRow) -> None:
             stored = library.catalogue.vector(piece.chunk_id, row.id)
             if stored is None:
                 continue
-            told = reader.Chunk(chunk.spec, chunk.frames, piece.text or chunk.text)
+            told = reader.Chunk(chunk.spec, chunk.frames, piece.text)
             fresh = embed_checked(embedder, [reader.to_input(told, work.kind)])[0]
             if not float(stored @ fresh) > AGREE:
                 findings.found(

@@ -20,12 +20,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from indexer.catalogue import OCR, RECIPE, Catalogue
+from indexer.asked import Asked
+from indexer.catalogue import RECIPE, Catalogue
 from indexer.dialects import place
 from indexer.leases import LEASE_S, Leases
 from indexer.models import Loader, load_checked, recognise
 from indexer.mounts import Mounts
-from indexer.pipeline import Pipeline, cut_by, line_of
+from indexer.pipeline import Pipeline, line_of
 from indexer.pipeline.jobs import Tally
 from indexer.pipeline.workshop import AWAY_S
 from indexer.records import CatalogueAway, LibraryError, NoLibraryYet
@@ -173,8 +174,7 @@ class Worker:
         models.check()
         with Sandbox(workers=self._threads, nice=self._nice) as sandbox:
             while not stop.is_set():
-                recipe, ocr = self._asked()
-                window_s, overlap_s = cut_by(recipe)
+                asked = Asked.of(self._catalogue)
                 self._leases = Leases(
                     self._catalogue,
                     self.name,
@@ -192,13 +192,11 @@ class Worker:
                     self._turns,
                     workers=self._threads,
                     nice=self._nice,
-                    window_s=window_s,
-                    overlap_s=overlap_s,
-                    ocr=ocr,
+                    asked=asked,
                     leases=self._leases,
                     mounts=self._mounts,
                 )
-                if self._one_session((recipe, ocr), stop, told, once):
+                if self._one_session(asked, stop, told, once):
                     break
         return self.tally
 
@@ -217,7 +215,7 @@ class Worker:
     # -- one session: one way of cutting ---------------------------------------------------
 
     def _one_session(
-        self, asked: tuple[str, str], stop: threading.Event, told: Callable[[str], None], once: bool
+        self, asked: Asked, stop: threading.Event, told: Callable[[str], None], once: bool
     ) -> bool:
         """True at the end; False when the library is cut otherwise now."""
         pipeline, leases = self._pipeline, self._leases
@@ -241,7 +239,7 @@ class Worker:
                 try:
                     if once and pipeline.idle():
                         return True
-                    if looked % 20 == 0 and self._asked() != asked:
+                    if looked % 20 == 0 and Asked.of(self._catalogue) != asked:
                         return False
                 except CatalogueAway as error:
                     pipeline.catalogue_is_away(str(error))
@@ -266,9 +264,6 @@ class Worker:
                 )
             stop.wait(BEGIN_S)
         return False
-
-    def _asked(self) -> tuple[str, str]:
-        return self._catalogue.setting(RECIPE) or "w30 o0", self._catalogue.setting(OCR) or "auto"
 
     def _load(self) -> OneModel:
         row = self._catalogue.answering()

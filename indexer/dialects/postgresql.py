@@ -44,7 +44,7 @@ FOLDER_GAP = 2
 """Positions between a name's terms and its folders': no phrase spans the two."""
 AT_ONCE = 500
 NUMBERED = (
-    *((table, "id") for table in ("root", "model", "file", "chunk", "embedding")),
+    *((table, "id") for table in ("root", "model", "file", "chunk", "embedding", "cue")),
     ("content", "rowid"),
 )
 """Tables whose rows the server numbers, and by which column."""

@@ -28,6 +28,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from indexer.asked import Asked
 from indexer.catalogue import Catalogue
 from indexer.leases import Leases
 from indexer.models import ModelSource
@@ -35,6 +36,7 @@ from indexer.mounts import Mounts
 from indexer.pipeline.agenda import Agenda
 from indexer.pipeline.batcher import Batcher
 from indexer.pipeline.hasher import Hasher
+from indexer.pipeline.hearing import Ears
 from indexer.pipeline.jobs import QUEUE_BYTES, ByteQueue, Job, Tally
 from indexer.pipeline.places import MappedPlaces, OwnPlaces
 from indexer.pipeline.reader import Reader
@@ -46,12 +48,15 @@ from indexer.records import CatalogueAway, LibraryError
 from indexer.schema import full_disk
 from indexer.thumbnails import Thumbnails
 from indexer.turns import Turns
+from model import speech
 from model.embedder import ModelAway, ModelError
 
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
 
 log = logging.getLogger(__name__)
+
+USUAL = Asked()
 
 
 class Pipeline:
@@ -65,36 +70,37 @@ class Pipeline:
         *,
         workers: int = 2,
         nice: bool = True,
-        window_s: float = 30.0,
-        overlap_s: float = 0.0,
-        ocr: str = "auto",
+        asked: Asked = USUAL,
         written: Callable[[], None] = lambda: None,
         leases: Leases | None = None,
         mounts: Mounts | None = None,
     ) -> None:
         """`written` is called after each change of what can be found. `leases`: where others index this
         library too. `mounts`: for a worker, which only reads; None for the program that keeps the folders."""
-        self.ocr = ocr
-        self.recipe = recipe_of(window_s, overlap_s)
+        self.asked = asked
         self._nice = nice
         self._shop = shop = Workshop(catalogue, models, sandbox, thumbnails, turns, written, leases=leases)
-        self._agenda = agenda_of(shop, leases, words=ocr != "off", keeps=mounts is None)
+        self.listens = asked.speech != "off" and (asked.listener is not None or speech.is_here())
+        self._agenda = agenda_of(
+            shop, leases, words=asked.ocr != "off", sounds=self.listens, keeps=mounts is None
+        )
         self._finished: queue.Queue[Job | None] = queue.Queue(maxsize=64)
         self._decoded = decoded = ByteQueue(QUEUE_BYTES)
-        self._words = WordReader(shop, self._agenda, every=ocr == "all")
+        self._words = WordReader(shop, self._agenda, every=asked.ocr == "all")
+        self._ears = Ears(shop, self._agenda, asked)
         self._reader = Reader(
             shop,
             self._agenda,
             self._words,
+            self._ears,
             decoded,
             places=OwnPlaces(shop) if mounts is None else MappedPlaces(mounts),
-            window_s=window_s,
-            overlap_s=overlap_s,
+            asked=asked,
         )
         self._steps: list[tuple[str, Callable[[], None]]] = [
             *([("hash", Hasher(shop, self._agenda).step)] if mounts is None else []),
             ("embed", Batcher(shop, decoded, self._finished).step),
-            ("write", Writer(shop, self._agenda, self._finished, recipe=self.recipe, ocr=ocr).step),
+            ("write", Writer(shop, self._agenda, self._finished, asked).step),
             *[("read", self._reader.step)] * (max(1, workers) + 1),
         ]
         self._threads: list[threading.Thread] = []
@@ -163,8 +169,24 @@ class Pipeline:
         self._shop.trouble.catalogue_is_away(told)
 
     @property
-    def ocr_notice(self) -> str | None:
-        return self._words.notice
+    def notices(self) -> tuple[str, ...]:
+        """Why words in pictures are not read, why nobody listens: a sentence each."""
+        return tuple(n for n in (self._words.notice, self._ears.notice) if n)
+
+    def missed(self) -> set[str]:
+        """Files that were to be read and were not there, since this was asked last."""
+        missed, self._shop.missed = self._shop.missed, set()
+        return missed
+
+    def left_to_read(self) -> int:
+        """Contents whose pictures wait for their words to be read, here or elsewhere."""
+        waits = self.asked.ocr != "off" and self._words.notice is None
+        return self._shop.catalogue.unread_count() if waits else 0
+
+    def left_to_hear(self) -> int:
+        """Videos that wait to be listened to."""
+        waits = self.listens and self._ears.notice is None
+        return self._shop.catalogue.unheard_count() if waits else 0
 
     def reading(self) -> tuple[str, ...]:
         return self._reader.paths()
@@ -217,21 +239,10 @@ class Pipeline:
                 trouble.pause("Indexing met an error of its own; the log has the details.")
 
 
-def agenda_of(shop: Workshop, leases: Leases | None, *, words: bool, keeps: bool) -> Agenda:
+def agenda_of(shop: Workshop, leases: Leases | None, *, words: bool, sounds: bool, keeps: bool) -> Agenda:
     if leases is None:
-        return Agenda(shop, words=words)
-    return SharedAgenda(shop, leases, words=words, keeps=keeps)
-
-
-def recipe_of(window_s: float, overlap_s: float) -> str:
-    """How videos are cut, as a content remembers it."""
-    return f"w{window_s:g} o{overlap_s:g}"
-
-
-def cut_by(recipe: str) -> tuple[float, float]:
-    """(window, overlap) in seconds of a `recipe_of`."""
-    window, overlap = recipe.split()
-    return float(window[1:]), float(overlap[1:])
+        return Agenda(shop, words=words, sounds=sounds)
+    return SharedAgenda(shop, leases, words=words, sounds=sounds, keeps=keeps)
 
 
 def line_of(pipeline: Pipeline) -> str:

@@ -1,7 +1,7 @@
 """What to do next, and who is at what: the catalogue's queue, claimed piece by piece.
 
 Built around one lock over the claims of this program. Photos and pages go before videos; what
-is not indexed at all before what another model, or a reader of words, has to see again. All
+is not indexed at all before what another model, or who reads words or listens, has to see again. All
 of it is forgotten at the end: what was claimed and not written is pending in the catalogue.
 It knows nothing of how work is done.
 """
@@ -23,14 +23,16 @@ log = logging.getLogger(__name__)
 REST_FIRST_S, REST_MOST_S = 0.5, 8.0
 """A file that changes while it is read is left alone for so long, doubled each time."""
 
-Task = Literal["index", "embed", "words"]
+Task = Literal["index", "embed", "words", "hear"]
 
 
 class Agenda:
-    def __init__(self, shop: Workshop, *, words: bool) -> None:
-        """`words`: whether pictures whose words nobody has read are work."""
+    def __init__(self, shop: Workshop, *, words: bool, sounds: bool) -> None:
+        """`words`, `sounds`: whether pictures whose words nobody has read, and videos that nobody has heard,
+        are work."""
         self._catalogue, self._written = shop.catalogue, shop.written
-        self._words = words
+        self._words, self._sounds = words, sounds
+        self._listens_to: bytes | None = None  # one at a time: a long film must not keep all readers
         self._claims = threading.Lock()
         self._let_go = threading.Condition()  # told when nothing is claimed any more
         self._claimed: set[bytes] = set()
@@ -83,8 +85,13 @@ class Agenda:
     def release(self, work: Work, *, done: bool = False) -> None:
         """`done`: it was written, or what is to be known of it is."""
         with self._claims:
-            self._claimed.discard(work.hash)
+            self._let_go_of(work)
         self._tell()
+
+    def _let_go_of(self, work: Work) -> None:
+        self._claimed.discard(work.hash)
+        if self._listens_to == work.hash:
+            self._listens_to = None
 
     @property
     def busy(self) -> bool:
@@ -129,6 +136,13 @@ class Agenda:
                 if take:
                     self._claimed.add(unread[0].hash)
                 return "words", unread[0]
+        if self._sounds and self._listens_to is None:
+            unheard = self._catalogue.unheard(1, self._claimed)
+            if unheard:
+                if take:
+                    self._listens_to = unheard[0].hash
+                    self._claimed.add(unheard[0].hash)
+                return "hear", unheard[0]
         return None
 
     def _lacking(self) -> Work | None:
@@ -147,6 +161,10 @@ class Agenda:
     def leave_words(self) -> None:
         """Words in pictures cannot be read here: they are no work any more."""
         self._words = False
+
+    def leave_sounds(self) -> None:
+        """Nobody listens here: sound is no work any more."""
+        self._sounds = False
 
     def may_promote(self) -> bool:
         """Whether a look may find that a model switch is complete."""

@@ -19,7 +19,7 @@ from indexer.records import Kind
 from indexer.rows import ModelRow, NewChunk, Piece, Work
 from indexer.turns import SharedEmbedder
 from model.embedder import Embedder
-from model.inputs import Input
+from model.inputs import Cue, Input
 
 if TYPE_CHECKING:
     from data.reader import Chunk, ChunkSpec
@@ -50,6 +50,12 @@ class Job:
     pieces: list[Piece] | None = None
     """Set when the catalogue has the chunks and only vectors are missing."""
     facts: dict[str, Any] = field(default_factory=dict)
+    sounds: bool = False
+    """It has a sound track."""
+    cues: tuple[Cue, ...] = ()
+    """The subtitles that came with it."""
+    caption: str = ""
+    """What the file says of itself as a whole: it goes with the first chunk's text."""
     done: dict[int, NewChunk] = field(default_factory=dict)
     sent: int = 0
     error: str | None = None

@@ -49,6 +49,7 @@ class OwnPlaces:
             if not Path(path).exists() and Path(path).parent.exists():
                 catalogue.remove_files([path])
         if gone:
+            self._shop.missed.update(gone)
             time.sleep(0.05)  # a root that went away: the scanner finds out; do not spin until then
         return None
 

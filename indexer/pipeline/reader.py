@@ -12,14 +12,16 @@ import logging
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from data.media.kinds import MediaError
 from indexer import reading
+from indexer.asked import Asked
 from indexer.claims import LeaseLost
 from indexer.pipeline.agenda import Agenda, Task
+from indexer.pipeline.hearing import Ears
 from indexer.pipeline.jobs import GONE, GROUP, NO_VECTOR, ByteQueue, Item, Job, new_chunk, side_for
 from indexer.pipeline.places import Places
 from indexer.pipeline.words import WordReader
@@ -44,15 +46,15 @@ class Reader:
         shop: Workshop,
         agenda: Agenda,
         words: WordReader,
+        ears: Ears,
         decoded: ByteQueue,
         *,
         places: Places,
-        window_s: float,
-        overlap_s: float,
+        asked: Asked,
     ) -> None:
-        self._places = places
-        self._shop, self._agenda, self._words, self._decoded = shop, agenda, words, decoded
-        self._window_s, self._overlap_s = window_s, overlap_s
+        self._places, self._asked = places, asked
+        self._shop, self._agenda, self._decoded = shop, agenda, decoded
+        self._words, self._ears = words, ears
         self._at: dict[int, str] = {}  # thread -> path
 
     def step(self) -> None:
@@ -79,6 +81,9 @@ class Reader:
             self._at[me] = path
             if what == "words":
                 done = self._words.read(work, path)
+                return
+            if what == "hear":
+                done = self._ears.hear(work, path, self._quick_ones)
                 return
             job = self._job(what, work, path)
             if job is None:
@@ -127,27 +132,27 @@ class Reader:
                 reader.outline,
                 path,
                 kind,
-                window_s=self._window_s,
-                overlap_s=self._overlap_s,
+                window_s=self._asked.window_s,
+                overlap_s=self._asked.overlap_s,
                 timeout_s=patience,
             ).result()
             specs = list(found.chunks)
-            job.facts = _facts(found)
+            _note(job, found)
         else:
             found, first = sandbox.submit(
                 reading.first_look,
                 path,
                 kind,
                 count,
-                window_s=self._window_s,
-                overlap_s=self._overlap_s,
+                window_s=self._asked.window_s,
+                overlap_s=self._asked.overlap_s,
                 max_frames=frames,
                 max_side=side,
                 timeout_s=patience,
                 urgent=True,
             ).result()
             specs = list(found.chunks)
-            job.facts = _facts(found)
+            _note(job, found)
             self._send(job, first, None)
             specs = specs[count:]
         self._decode_groups(job, [specs[i : i + count] for i in range(0, len(specs), count)], side)
@@ -217,6 +222,8 @@ class Reader:
                 last = (spec.ordinal, seen)
             if spec.ordinal in known and known[spec.ordinal].text:
                 chunk = replace(chunk, text=known[spec.ordinal].text)
+            elif spec.ordinal == 0 and job.caption and job.work.kind != "image":
+                chunk = replace(chunk, text=f"{job.caption}\n{chunk.text}".strip())
             item = Item(job, chunk, reader.to_input(chunk, job.work.kind), chunk.frames.nbytes)
             self._decoded.put(item, self._shop.bell.stopped)
         return last
@@ -233,7 +240,8 @@ class Reader:
         return True
 
 
-def _facts(found: Outline) -> dict[str, Any]:
-    """The columns of `content` that an outline fills."""
+def _note(job: Job, found: Outline) -> None:
+    """What an outline says of a content, and the columns of `content` that it fills."""
     names = ("duration_s", "pages", "width", "height", "taken_at", "camera", "lat", "lon")
-    return {name: getattr(found, name) for name in names}
+    job.facts = {name: getattr(found, name) for name in names}
+    job.sounds, job.cues, job.caption = found.has_sound, found.cues, found.caption

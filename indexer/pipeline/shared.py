@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 
+from indexer import claims
 from indexer.leases import Leases
 from indexer.pipeline.agenda import REST_FIRST_S, REST_MOST_S, Agenda, Task
 from indexer.pipeline.workshop import Workshop
@@ -30,10 +31,10 @@ MOST_RESTING = 500
 
 
 class SharedAgenda(Agenda):
-    def __init__(self, shop: Workshop, leases: Leases, *, words: bool, keeps: bool) -> None:
+    def __init__(self, shop: Workshop, leases: Leases, *, words: bool, sounds: bool, keeps: bool) -> None:
         """`keeps`: whether this program looks after the library: it waits until all is done, and lets a
         model take over. Others do what they are given."""
-        super().__init__(shop, words=words)
+        super().__init__(shop, words=words, sounds=sounds)
         self._leases, self._keeps, self._shop = leases, keeps, shop
         self._rests: dict[bytes, tuple[float, float]] = {}  # not before, wait
         self._looked: dict[str, float] = {}
@@ -84,14 +85,20 @@ class SharedAgenda(Agenda):
             works = self._seldom("words", None, resting)
             if works:
                 return "words", works[0]
+        if self._sounds and self._listens_to is None:
+            works = self._seldom("hear", None, resting)
+            if works:
+                self._listens_to = works[0].hash
+                return "hear", works[0]
         return None
 
     def _seldom(self, what: str, row: ModelRow | None, resting: list[bytes]) -> list[Work]:
         """Work that is asked of every content: not again at once when there was none."""
         if time.monotonic() < self._looked.get(what, 0.0):
             return []
-        task, model_id = ("ocr", None) if row is None else ("embed", row.id)
-        works = self._leases.take(task, model_id=model_id, skip=resting)  # type: ignore[arg-type]
+        task: claims.Task = "embed" if row is not None else "hear" if what == "hear" else "ocr"
+        model_id = None if row is None else row.id
+        works = self._leases.take(task, model_id=model_id, skip=resting)
         if works:
             self._claimed.add(works[0].hash)
         else:
@@ -108,7 +115,7 @@ class SharedAgenda(Agenda):
 
     def release(self, work: Work, *, done: bool = False) -> None:
         with self._claims:
-            self._claimed.discard(work.hash)
+            self._let_go_of(work)
             if done:
                 self._rests.pop(work.hash, None)
                 self._looked.clear()  # it may have words to read, or lack another model's vectors
@@ -146,6 +153,9 @@ class SharedAgenda(Agenda):
         if self._words and (works := self._catalogue.unread(1)):
             self._looked.pop("words", None)
             return "words", works[0]
+        if self._sounds and (works := self._catalogue.unheard(1)):
+            self._looked.pop("hear", None)
+            return "hear", works[0]
         return None
 
     def promote(self) -> None:

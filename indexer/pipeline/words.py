@@ -44,7 +44,8 @@ class WordReader:
         texts: dict[int, str] = {}
         vectors: dict[int, np.ndarray] = {}
         for piece in self._shop.catalogue.pieces(work.hash):
-            if len(piece.text.strip()) >= TEXTLESS and not self._every:
+            its_own = work.kind != "image" and len(piece.text.strip()) >= TEXTLESS
+            if its_own and not self._every:
                 continue
             if self._shop.bell.stopped():
                 return False

@@ -147,6 +147,8 @@ class Workshop:
     files_bell: Bell = field(default_factory=Bell)
     """There may be files to hash."""
     trouble: Trouble = field(default_factory=Trouble)
+    missed: set[str] = field(default_factory=set)
+    """Files that were to be read and are not there: somebody has to look where they are."""
     tally: Tally = field(default_factory=Tally)
     pace: Pace = field(default_factory=Pace)
     leases: Leases | None = None

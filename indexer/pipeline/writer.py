@@ -10,6 +10,7 @@ import logging
 import queue
 from dataclasses import replace
 
+from indexer.asked import Asked
 from indexer.claims import LeaseLost
 from indexer.pipeline.agenda import Agenda
 from indexer.pipeline.jobs import Job
@@ -27,13 +28,9 @@ class Writer:
         shop: Workshop,
         agenda: Agenda,
         finished: queue.Queue[Job | None],
-        *,
-        recipe: str,
-        ocr: str,
+        asked: Asked,
     ) -> None:
-        """`recipe`: how videos are cut. `ocr`: off, auto or all."""
-        self._shop, self._agenda, self._finished = shop, agenda, finished
-        self._recipe, self._ocr = recipe, ocr
+        self._shop, self._agenda, self._finished, self._asked = shop, agenda, finished, asked
         self._unwritten: Job | None = None  # the catalogue's server went away under it
 
     def step(self) -> None:
@@ -59,8 +56,9 @@ class Writer:
         finally:
             if self._unwritten is None:
                 self._agenda.release(job.work, done=done)
-        if job.dropped or job.pieces is not None or self._ocr != "off" or self._agenda.may_promote():
-            self._shop.bell.ring()  # it may be work again: for another model, or for who reads words
+        second_look = self._asked.ocr != "off" or self._asked.speech != "off"
+        if job.dropped or job.pieces is not None or second_look or self._agenda.may_promote():
+            self._shop.bell.ring()  # it may be work again: for another model, for who reads or listens
 
     def _write(self, job: Job) -> None:
         if job.error is None and not job.done and job.pieces is None:
@@ -92,8 +90,10 @@ class Writer:
             job.facts,
             chunks,
             job.model.id,
-            recipe=self._recipe,
+            recipe=self._asked.recipe,
             ocr=ocr,
+            sounds=job.sounds,
+            cues=job.cues,
             worker=self._shop.worker_id,
         )
         self._agenda.written_under(job.model.id)
@@ -120,8 +120,8 @@ class Writer:
         return len(vectors)
 
     def _may_hold_words(self, kind: Kind, chunks: list[NewChunk]) -> bool:
-        if self._ocr == "off":
+        if self._asked.ocr == "off":
             return False
-        if self._ocr == "all":
+        if self._asked.ocr == "all":
             return True
         return kind == "image" or (kind == "pdf" and any(len(c.text.strip()) < TEXTLESS for c in chunks))

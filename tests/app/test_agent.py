@@ -85,12 +85,12 @@ def test_gradio_s_client_searches_with_text_and_with_a_file(server: Server, fold
         assert found["hits"][0]["title"] == "blue lake.png"
 
 
-def test_gradio_lists_our_four_endpoints_and_no_others(server: Server) -> None:
+def test_gradio_lists_our_five_endpoints_and_no_others(server: Server) -> None:
     info = httpx.get(f"{server.url}/gradio_api/info").json()
-    assert set(info["named_endpoints"]) == {"/search", "/similar", "/moments", "/status"}
+    assert set(info["named_endpoints"]) == {"/search", "/similar", "/moments", "/transcript", "/status"}
 
 
-def test_mcp_offers_four_tools_with_json_answers_and_described_parameters(server: Server) -> None:
+def test_mcp_offers_five_tools_with_json_answers_and_described_parameters(server: Server) -> None:
     from mcp import ClientSession
     from mcp.client.streamable_http import streamable_http_client
 
@@ -101,8 +101,8 @@ def test_mcp_offers_four_tools_with_json_answers_and_described_parameters(server
         ):
             await session.initialize()
             tools = {tool.name: tool for tool in (await session.list_tools()).tools}
-            assert set(tools) == {"search", "similar", "moments", "status"}
-            for tool in ("search", "moments"):
+            assert set(tools) == {"search", "similar", "moments", "transcript", "status"}
+            for tool in ("search", "moments", "transcript"):
                 for name, property in tools[tool].inputSchema["properties"].items():
                     assert property.get("description"), name
             result = await session.call_tool("search", {"text": "lighthouse", "k": 2})
@@ -116,6 +116,8 @@ def test_mcp_offers_four_tools_with_json_answers_and_described_parameters(server
                 moment["title"] == "road trip.mp4" and moment["start_s"] <= moment["at_s"] < moment["end_s"]
             )
             assert moment["open_url"].startswith(server.url)
+            said = await session.call_tool("transcript", {"file_id": moment["file_id"]})
+            assert json.loads(said.content[0].text) == {"cues": []}  # type: ignore[union-attr]
             status = await session.call_tool("status", {})
             assert json.loads(status.content[0].text)["images"] == 7  # type: ignore[union-attr]
             wrong = await session.call_tool("similar", {"chunk_id": 424242})

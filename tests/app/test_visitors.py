@@ -95,7 +95,7 @@ def test_what_lies_in_another_s_folder_cannot_be_opened_by_its_id(people: dict[s
         f"/media/{secret}", f"/view/{secret}.webp", f"/play/{film}/0.mp4",
         f"/clip/{chunks['kite film.mp4']}.mp4", f"/thumb/{chunks['secret kite.png']}.webp",
         f"/open/{chunks['secret kite.png']}", f"/api/chunk/{chunks['secret kite.png']}",
-        f"/api/similar/{chunks['secret kite.png']}",
+        f"/api/similar/{chunks['secret kite.png']}", f"/subtitles/{film}.vtt", f"/api/transcript/{film}",
     )  # fmt: skip
     for path in others:
         assert people["ann"].get(path).status_code == 404, path

@@ -298,7 +298,7 @@ def jump_table() -> str:
 
             media.draw_video(folder / f"film{film}.mp4", 120.0, fps=4, frame=frame)
             events.append(at)
-        with Library.open(folder / "library", ocr="off", nice=False) as library:
+        with Library.open(folder / "library", ocr="off", speech="off", nice=False) as library:
             library.index([folder])
             finder = Moments(library.searcher())
             for film, at in enumerate(events):

@@ -57,7 +57,7 @@ def throughput(copies: int = 1) -> Row:
         time.sleep(0.5)
         decode_s, decode_cpu, inputs = _bare_decode(files)
         embed_s, embed_cpu = _bare_embed(inputs)
-        with Library.open(folder / "library", nice=False, ocr="off") as library:
+        with Library.open(folder / "library", nice=False, ocr="off", speech="off") as library:
             library.models.asked_for()  # the model is loaded before the clock starts, as for the bare run
             for warm in [library.sandbox.submit(time.sleep, 0.5) for _ in range(2)]:
                 warm.result()  # both children are there, as for the bare run
@@ -200,7 +200,7 @@ MEMORY = """
 import resource, sys
 from pathlib import Path
 from indexer.library import Library
-with Library.open(Path(sys.argv[1]), nice=False, ocr="off") as library:
+with Library.open(Path(sys.argv[1]), nice=False, ocr="off", speech="off") as library:
     print(library.index([Path(sys.argv[2])]).chunks, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
@@ -230,7 +230,7 @@ def event_to_searchable() -> Row:
     with scratch() as folder:
         (folder / "media").mkdir()
         pictures = [media.draw_image(folder / f"{n}.jpg", seed=n, size=(1600, 1200)) for n in range(31)]
-        with Library.open(folder / "library", ocr="off") as library:
+        with Library.open(folder / "library", ocr="off", speech="off") as library:
             library.add_root(folder / "media")
             library.start()
             seconds = []

@@ -91,7 +91,7 @@ def same_hits(samples: Path, server: postgresql.Server, vectors: str | None = No
 
     folder = Path(tempfile.mkdtemp(prefix="sightline-parity-"))
     try:
-        with Library.open(folder / "embedded", nice=False, ocr="off") as embedded:
+        with Library.open(folder / "embedded", nice=False, ocr="off", speech="off") as embedded:
             embedded.index([samples / name for name in FOLDERS.values()])
             address = server.database()
             there = Catalogue(place(address))
@@ -100,7 +100,7 @@ def same_hits(samples: Path, server: postgresql.Server, vectors: str | None = No
             print(f"moved {moved.rows} in {time.monotonic() - begun:.1f} s", file=sys.stderr)
             there.close()
             place_ = {"catalogue": address, "vectors": vectors}
-            with Library.open(folder / "there", nice=False, ocr="off", **place_) as on_server:
+            with Library.open(folder / "there", nice=False, ocr="off", speech="off", **place_) as on_server:
                 told, differing = compared(embedded, on_server, questions(samples)[::every])
         for text in differing:
             print(f"other hits: {text}", file=sys.stderr)

@@ -33,7 +33,9 @@ ROUNDS = 2
 def library(folder: Path, server: postgresql.Server) -> Iterator[tuple[str, Catalogue]]:
     """Indexed once: the catalogue's address, and the catalogue, in which all can be pending again."""
     database = server.database()
-    with Library.open(folder.parent / "watcher", nice=False, ocr="off", catalogue=database) as opened:
+    with Library.open(
+        folder.parent / "watcher", nice=False, ocr="off", speech="off", catalogue=database
+    ) as opened:
         opened.index([folder])
     catalogue = Catalogue(place(database))
     yield database, catalogue

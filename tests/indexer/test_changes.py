@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -272,3 +273,30 @@ def test_a_file_that_changes_while_it_is_read_is_read_when_it_is_still(
     library.index()
     assert (photos / "new.png").read_bytes() == whole
     assert library.failures() == [] and found(library) == ["new.png", "one.jpg", "two.jpg"]
+
+
+@pytest.mark.parametrize("gone", ["a folder of it", "all of it"])
+def test_a_run_does_not_wait_for_files_of_another_root_that_are_gone(
+    tmp_path: Path, open_library: OpenLibrary, gone: str
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there / "album"):
+        folder.mkdir(parents=True)
+        media.draw_image(folder / "photo.jpg", seed=len(folder.name))
+    first = open_library()
+    first.index([here, there])
+    with first.catalogue.writer() as c:  # as if that run had ended before it came to them
+        c.exec_driver_sql("UPDATE content SET state = 'pending'")
+    first.close()
+    shutil.rmtree(there / "album" if gone == "a folder of it" else there)
+    library = open_library()
+    ended = threading.Thread(target=lambda: library.index([here]), daemon=True)
+    ended.start()
+    ended.join(30)
+    assert not ended.is_alive()
+    states = {r.path: r.state for r in library.catalogue.roots()}
+    now = library.status()
+    if gone == "all of it":
+        assert (states[there], now.images, now.pending) == ("away", 2, 1), "it is kept until it comes back"
+    else:
+        assert (states[there], now.images, now.pending) == ("here", 1, 0)

@@ -16,7 +16,7 @@ from indexer.catalogue import Catalogue
 from indexer.dialects import place
 from indexer.library import Library
 from indexer.mounts import Mounts
-from indexer.records import CatalogueAway, LibraryError, Part, Query
+from indexer.records import CatalogueAway, LibraryError, Part, Query, Status
 from indexer.worker import Worker
 from model.embedder import Embedder
 from model.lite import LiteEmbedder
@@ -396,6 +396,7 @@ def test_a_database_that_is_killed_is_waited_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_twenty_workers_killed_lose_nothing(tmp_path: Path, postgresql_server: Server) -> None:
     folder = draw(tmp_path / "media", photos=60, pages=6, seconds=65.0)
     hits = [worker_killed(tmp_path / str(n), postgresql_server, folder, n) for n in range(1, 21)]
@@ -403,11 +404,35 @@ def test_twenty_workers_killed_lose_nothing(tmp_path: Path, postgresql_server: S
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_twenty_databases_killed_lose_nothing(tmp_path: Path) -> None:
     folder = draw(tmp_path / "media", photos=60, pages=6, seconds=65.0)
     with postgresql.running() as server:
         hits = [server_killed(tmp_path / str(n), server, folder, n) for n in range(1, 21)]
     assert sum(hits) >= 15
+
+
+@pytest.mark.parametrize("first", ["counts", "newest_embedding"])
+def test_a_database_that_goes_away_before_anything_is_known_ends_no_run(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    monkeypatch.setattr("indexer.indexing.AWAY_S", 0.05)
+    with Library.open(tmp_path / "home", nice=False, ocr="off") as library:
+        real, left = getattr(library.catalogue, first), [3]
+
+        def away(*given: Any) -> Any:
+            left[0] -= 1
+            if left[0] >= 0:
+                raise CatalogueAway("The database server of X does not answer.")
+            return real(*given)
+
+        monkeypatch.setattr(library.catalogue, first, away)
+        seen: list[Status] = []
+        report = library.index([folder], progress=seen.append)
+        assert report.files == 5 and report.failed == 0
+        if first == "counts":
+            assert "does not answer" in seen[0].notices[0] and "goes on by itself" in seen[0].notices[0]
+        assert seen[-1].files == 5 and seen[-1].notices == ()
 
 
 def test_a_search_and_the_status_say_in_one_line_that_the_database_is_away(

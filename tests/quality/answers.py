@@ -68,7 +68,7 @@ class SampleLibrary:
         self._open()
 
     def _open(self) -> None:
-        self.library = Library.open(self._data_dir, ocr=self._ocr, nice=False)
+        self.library = Library.open(self._data_dir, ocr=self._ocr, speech="off", nice=False)
         self.library.index([self.samples / folder for folder in FOLDERS.values()])
         self.searcher: Searcher = self.library.searcher()
         self.index = self.searcher._index

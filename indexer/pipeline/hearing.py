@@ -1,0 +1,109 @@
+"""A second listen, at the lowest priority: what is said in videos, as cues.
+
+Built around `model.speech`, a minute of sound at a time; what was heard is written as it comes, so a
+program that ends goes on with the minute it was at. It knows nothing of what cues are good for.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.media.kinds import MediaError
+from indexer.asked import Asked
+from indexer.pipeline.agenda import Agenda
+from indexer.pipeline.jobs import GONE
+from indexer.pipeline.workshop import Workshop
+from indexer.rows import Work
+from model import speech
+from model.embedder import ModelError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from model.inputs import Cue
+
+log = logging.getLogger(__name__)
+
+PIECE_S = 60.0
+"""Sound that is listened to at once: some seconds of work, so that a program that ends is not kept long."""
+
+EDGE_S = 2.0
+"""A line that ends so near to a piece's end may go on: it is heard again, whole, with the next piece."""
+
+
+class Ears:
+    """Safe to use from several threads; one listens at a time."""
+
+    def __init__(self, shop: Workshop, agenda: Agenda, asked: Asked) -> None:
+        self._shop, self._agenda = shop, agenda
+        self._name = asked.listener or speech.BUILT_IN
+        self._listener: speech.Listener | None = None
+        self._guard = threading.Lock()
+        self.notice: str | None = None
+        """Why nobody listens."""
+
+    def hear(self, work: Work, path: str, between: Callable[[], None]) -> bool:
+        """Listen to one video from where it was left; False when that could not be done now. `between` is
+        called now and then: what is quick goes before."""
+        catalogue, worker = self._shop.catalogue, self._shop.worker_id
+        listener = self._loaded()
+        if listener is None:
+            return False
+        known = catalogue.cues(work.hash)
+        at = known[-1].end_s if known else 0.0
+        while True:
+            if self._shop.bell.stopped():
+                return False
+            self._shop.turns.give_way()
+            between()
+            try:
+                sound = self._sound(path, at)
+            except MediaError as error:
+                if error.cause in (*GONE, "closed"):
+                    return False
+                log.info("%s: %s", path, error)
+                catalogue.hear(work.hash, (), by="none", worker=worker)
+                return True
+            ends = len(sound) < round(PIECE_S * speech.SAMPLE_RATE)
+            try:
+                cues = listener.hear(sound) if len(sound) else []
+            except ModelError as error:
+                return self._give_up(f"Nobody listens to videos: {error}")
+            next_s = at + PIECE_S
+            if cues and not ends and cues[-1].end_s > PIECE_S - EDGE_S and cues[-1].start_s > EDGE_S:
+                next_s = at + cues.pop().start_s
+            heard = [_at(cue, at) for cue in cues]
+            catalogue.hear(work.hash, heard, by=listener.id if ends else None, worker=worker)
+            if heard:
+                self._shop.written()
+            if ends:
+                return True
+            at = next_s
+
+    def _sound(self, path: str, at: float) -> np.ndarray:
+        from data.media import sound
+
+        return self._shop.sandbox.submit(sound.read_sound, Path(path), at, at + PIECE_S).result()
+
+    def _loaded(self) -> speech.Listener | None:
+        with self._guard:
+            if self._listener is None:
+                try:
+                    self._listener = speech.load(self._name)
+                except ModelError as error:
+                    self._give_up(f"Nobody listens to videos: {error}")
+            return self._listener
+
+    def _give_up(self, notice: str) -> bool:
+        self.notice = notice
+        self._agenda.leave_sounds()
+        return False
+
+
+def _at(cue: Cue, second: float) -> Cue:
+    return replace(cue, start_s=round(cue.start_s + second, 2), end_s=round(cue.end_s + second, 2))

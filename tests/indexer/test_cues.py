@@ -1,0 +1,194 @@
+"""Cues in the catalogue: what is said belongs to the content, and the text of windows follows it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexer import words
+from indexer.asked import Asked
+from indexer.catalogue import Catalogue
+from indexer.cues import renewed, said_in
+from indexer.dialects import place
+from indexer.moving import move
+from indexer.records import LibraryError
+from indexer.rows import Found, NewChunk
+from indexer.saying import said_best
+from indexer.schema import Where
+from model.inputs import Cue
+from tests.postgresql import Server
+
+FILM = bytes(31) + b"f"
+HARBOUR, BOATS, GULLS = (
+    Cue(2.0, 5.0, "we sailed from the harbour"),
+    Cue(28.5, 31.0, "with two boats"),
+    Cue(40.0, 42.0, "and gulls\0 overhead"),
+)
+
+
+@pytest.fixture
+def catalogue(where: Where) -> Catalogue:
+    return filled(Catalogue(where))
+
+
+def filled(catalogue: Catalogue) -> Catalogue:
+    """With one film whose bytes are known and that nobody has read yet."""
+    root = catalogue.set_root(Path("/films"))
+    catalogue.set_model("m", 4)
+    catalogue.note(root, [Found("/films/sea.mp4", "video", (9, 9, 9))])
+    (file,) = catalogue.unhashed(1)
+    catalogue.hashed([(file, file.stamp, FILM)])
+    return catalogue
+
+
+def write(
+    catalogue: Catalogue, *, length: float = 30.0, sounds: bool = True, subtitles: Sequence[Cue] = ()
+) -> list[int]:
+    """The film, a minute long, in windows of so many seconds."""
+    starts = np.arange(0, 60, length)
+    vector = np.ones(4, np.float32) / 2
+    chunks = [NewChunk(n, vector, float(s), float(s + length)) for n, s in enumerate(starts)]
+    model = catalogue.answering()
+    assert model is not None
+    return catalogue.write(FILM, {}, chunks, model.id, sounds=sounds, cues=subtitles)
+
+
+def texts(catalogue: Catalogue) -> list[str]:
+    return [piece.text for piece in catalogue.pieces(FILM)]
+
+
+def finding(catalogue: Catalogue, word: str) -> list[int]:
+    with catalogue.reader() as c:
+        sql = "SELECT rowid FROM words WHERE words MATCH ? ORDER BY rowid"
+        return list(c.exec_driver_sql(sql, (words.matching(word),)).scalars())
+
+
+def waits(catalogue: Catalogue) -> int:
+    return len(catalogue.unheard(10))
+
+
+def test_what_is_heard_is_found_in_the_windows_that_it_is_said_in(catalogue: Catalogue) -> None:
+    first, second = write(catalogue)
+    assert waits(catalogue) == catalogue.unheard_count() == 1
+    catalogue.hear(FILM, [HARBOUR], by=None)
+    assert texts(catalogue) == [HARBOUR.text, ""] and waits(catalogue) == 1
+    catalogue.hear(FILM, [BOATS, GULLS], by="ears@1")
+    assert texts(catalogue) == [f"{HARBOUR.text}\n{BOATS.text}", f"{BOATS.text}\nand gulls  overhead"]
+    assert (finding(catalogue, "harbours"), finding(catalogue, "boat")) == ([first], [first, second])
+    assert [q.start_s for q in catalogue.cues(FILM)] == [2.0, 28.5, 40.0] and waits(catalogue) == 0
+
+
+def test_a_video_that_is_cut_anew_is_not_heard_anew(catalogue: Catalogue) -> None:
+    write(catalogue)
+    catalogue.hear(FILM, [HARBOUR, GULLS], by="ears@1")
+    write(catalogue, length=20.0)
+    assert texts(catalogue) == [HARBOUR.text, "", "and gulls  overhead"] and waits(catalogue) == 0
+
+
+def test_what_was_heard_of_half_a_film_is_kept_when_it_is_cut_anew(catalogue: Catalogue) -> None:
+    write(catalogue)
+    catalogue.hear(FILM, [HARBOUR], by=None)
+    write(catalogue, length=20.0)
+    assert texts(catalogue) == [HARBOUR.text, "", ""] and waits(catalogue) == 1
+
+
+def test_subtitles_spare_hearing_and_go_when_they_go(catalogue: Catalogue) -> None:
+    write(catalogue, subtitles=[HARBOUR])
+    assert texts(catalogue) == [HARBOUR.text, ""] and waits(catalogue) == 0
+    write(catalogue, subtitles=[GULLS])
+    assert texts(catalogue) == ["", "and gulls  overhead"]
+    write(catalogue)
+    assert texts(catalogue) == ["", ""] and waits(catalogue) == 1
+
+
+def test_a_silent_film_is_nothing_to_hear(catalogue: Catalogue) -> None:
+    write(catalogue, sounds=False)
+    assert waits(catalogue) == 0
+
+
+def test_words_read_in_the_picture_and_words_said_stand_side_by_side(catalogue: Catalogue) -> None:
+    first, _ = write(catalogue)
+    model = catalogue.answering()
+    assert model is not None
+    catalogue.words_read(FILM, {first: "EXIT 7"}, model.id, {})
+    catalogue.hear(FILM, [HARBOUR], by="ears@1")
+    assert texts(catalogue)[0] == f"EXIT 7\n{HARBOUR.text}"
+    catalogue.hear_anew("better")
+    assert texts(catalogue)[0] == "EXIT 7"
+
+
+def test_another_listener_hears_again_what_others_have_heard(catalogue: Catalogue) -> None:
+    write(catalogue)
+    catalogue.hear(FILM, [HARBOUR], by="small@1")
+    assert catalogue.hear_anew("small") == 0 and texts(catalogue)[0] == HARBOUR.text
+    assert catalogue.hear_anew("large-v3") == 1 and texts(catalogue) == ["", ""]
+    assert catalogue.cues(FILM) == [] and waits(catalogue) == 1
+    write(catalogue, subtitles=[HARBOUR])
+    assert catalogue.hear_anew("large-v3") == 0, "subtitles were written by somebody who knew"
+
+
+def test_what_a_forgotten_film_says_is_forgotten(catalogue: Catalogue) -> None:
+    write(catalogue, subtitles=[HARBOUR])
+    catalogue.remove_files(["/films/sea.mp4"])
+    catalogue.sweep(kept_s=-1.0)
+    assert catalogue.cues(FILM) == []
+    catalogue.hear(FILM, [HARBOUR], by="ears@1")
+    assert catalogue.cues(FILM) == []
+
+
+def test_cues_move_with_their_library(tmp_path: Path, postgresql_server: Server) -> None:
+    old = filled(Catalogue(tmp_path / "catalogue.sqlite"))
+    new = Catalogue(place(postgresql_server.database()))
+    write(old)
+    old.hear(FILM, [HARBOUR, BOATS], by="ears@1")
+    move(old, new)
+    assert new.cues(FILM) == old.cues(FILM) == [HARBOUR, BOATS] and texts(new) == texts(old)
+    new.hear_anew("better")
+    new.hear(FILM, [GULLS], by="better@1")  # the server goes on numbering where the old one was
+    assert len(new.cues(FILM)) == 1
+    for catalogue in (old, new):
+        catalogue.close()
+
+
+def test_a_cue_on_an_edge_is_said_on_both_sides() -> None:
+    assert said_in([BOATS], 0.0, 30.0) == said_in([BOATS], 30.0, 60.0) == BOATS.text
+    assert said_in([BOATS], 31.0, 60.0) == said_in([BOATS], 0.0, 28.5) == said_in([BOATS], None, None) == ""
+
+
+def test_a_text_without_words_said_stays_as_it_is() -> None:
+    assert renewed("  as it stands\n", "", "") == "  as it stands\n"
+    assert renewed("sign\nold words", "old words", "") == "sign"
+    assert renewed("sign", "lost", "new") == "sign\nnew"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "at"),
+    [
+        ({"harbour"}, 2.0),
+        ({"boat"}, 28.5),
+        ({"harbour", "boat"}, 2.0),  # two lines in a row
+        ({"gull", "overhead"}, 40.0),
+        ({"boat", "gull", "train", "snow"}, 28.5),
+        ({"gull", "train", "snow"}, None),  # less than half of it
+        ({"train"}, None),
+    ],
+)
+def test_a_click_leads_to_the_line_that_says_most_of_it(wanted: set[str], at: float | None) -> None:
+    best = said_best([HARBOUR, BOATS, GULLS], frozenset(wanted))
+    assert (None if best is None else best.start_s) == at
+
+
+def test_what_a_library_asks_for_is_kept_for_workers(tmp_path: Path) -> None:
+    catalogue = Catalogue(tmp_path / "catalogue.sqlite")
+    assert Asked.of(catalogue) == Asked()
+    asked = Asked(12.5, 2.0, "all", "small")
+    asked.keep(catalogue)
+    assert Asked.of(catalogue) == asked and asked.listener == "small" and Asked().listener is None
+    catalogue.close()
+
+
+@pytest.mark.parametrize("wrong", [{"ocr": "some"}, {"overlap_s": 30.0}, {"overlap_s": -1.0}])
+def test_what_cannot_be_asked_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(LibraryError):
+        Asked(**wrong)  # type: ignore[arg-type]
