@@ -90,6 +90,14 @@ def test_a_name_with_all_of_the_words_answers_whatever_it_means() -> None:
     assert answered(0.0, (EXACT, 1.0), -4.0)
 
 
+def test_all_words_said_in_a_film_are_an_answer_and_some_of_them_are_not() -> None:
+    for share, answered in ((1.0, True), (0.5, False)):
+        said = Found(np.array([1]), np.array([share]), np.array([ALL if share == 1 else SOME]))
+        (film,) = ranked(Evidence({1: 0.0}, said, {}), {1: fact(1, kind="video")})
+        (page,) = ranked(Evidence({1: 0.0}, said, {}), {1: fact(1, kind="pdf")})
+        assert (film.relevant, page.relevant) == (answered, False)
+
+
 def test_names_are_read_only_where_it_is_open_whether_there_is_an_answer() -> None:
     def never(ids: list[int]) -> list[float]:
         raise AssertionError("asked")
