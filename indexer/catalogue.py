@@ -28,7 +28,7 @@ from indexer.cues import NOBODY, add_cues, cues_of, drop_cues, renewed, said_in
 from indexer.dialects import explained
 from indexer.filing import Filing, new_id
 from indexer.rows import ModelRow, NewChunk
-from indexer.schema import chunk, clean_text, content, embedding, file, model, setting
+from indexer.schema import chunk, clean_text, content, embedding, file, model, setting, stored_name
 from model.inputs import Cue
 
 JOURNAL_KEPT = 1_000_000
@@ -243,6 +243,18 @@ class Catalogue(Filing):
         with self.writer() as c:
             for digest in digests:
                 c.execute(sa.update(content).where(content.c.hash == digest).values(state="pending"))
+
+    def read_again(self, paths: Iterable[str]) -> int:
+        """What these files hold is pending again where it was read: the words beside them are others now."""
+        with self.writer() as c:
+            return sum(
+                c.exec_driver_sql(
+                    "UPDATE content SET state = 'pending' WHERE state = 'ready'"
+                    " AND hash = (SELECT content_hash FROM file WHERE path = ?)",
+                    (stored_name(path),),
+                ).rowcount
+                for path in paths
+            )
 
     def recut(self, recipe: str) -> int:
         """Videos that were cut by another recipe are pending again; what is known of them answers on."""

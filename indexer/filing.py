@@ -54,9 +54,9 @@ class Filing(Claims):
             row = c.execute(sa.insert(root).values(path=str(path), state=state, ignored=0))
             return new_id(row)
 
-    def scanned_root(self, root_id: int, mount: str, ignored: int) -> None:
+    def scanned_root(self, root_id: int, mount: str, ignored: int, begun: float) -> None:
         with self.writer() as c:
-            values = {"state": "here", "mount": mount, "ignored": ignored, "scanned_at": time.time()}
+            values = {"state": "here", "mount": mount, "ignored": ignored, "scanned_at": begun}
             c.execute(sa.update(root).where(root.c.id == root_id).values(values))
 
     def remove_root(self, root_id: int) -> int:

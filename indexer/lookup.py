@@ -59,7 +59,7 @@ class Lookup:
     def roots(self) -> list[Root]:
         with self.reader() as c:
             rows = c.execute(sa.select(root).order_by(root.c.id))
-            return [Root(r.id, Path(r.path), r.state, r.mount, r.ignored) for r in rows]
+            return [Root(r.id, Path(r.path), r.state, r.mount, r.ignored, r.scanned_at) for r in rows]
 
     # -- files -----------------------------------------------------------------------------
 

@@ -20,6 +20,8 @@ class Root:
     state: str
     mount: str | None
     ignored: int
+    scanned_at: float | None = None
+    """UNIX seconds: when the last whole scan of it began."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from typing import Any
 
 from blake3 import blake3
 
-from data.media.kinds import kind_of
+from data.media.kinds import kind_of, may_say_of_others, says_of
 from indexer.catalogue import Catalogue
 from indexer.connections import Reading
 from indexer.ignore import IGNORE_FILE, Rules
@@ -74,7 +74,8 @@ def scan(
         return Scan(away=True)
     noted_mounts = (catalogue.setting(f"mounts:{root.id}") or "").replace("\0", MOUNT_END)
     missing = [m for m in noted_mounts.split(MOUNT_END) if m and m not in mounts]
-    walk = _Walk(catalogue, root.id, top, frozenset(skip), noted, missing)
+    begun = time.time()
+    walk = _Walk(catalogue, root, frozenset(skip), noted, missing)
     finished = walk.run(stop)
     if finished:
         for folder in catalogue.folders(root.id) - walk.visited:
@@ -83,7 +84,7 @@ def scan(
     walk.flush()
     walk.result.gone = catalogue.remove_files(walk.gone) if walk.gone else 0
     if finished:
-        catalogue.scanned_root(root.id, mount_of(top, mounts), walk.result.ignored)
+        catalogue.scanned_root(root.id, mount_of(top, mounts), walk.result.ignored, begun)
         below = [m for m in mounts if m.startswith(top.rstrip(os.sep) + os.sep)]
         kept = MOUNT_END.join(os.fsencode(m).decode("utf-8", "replace") for m in [*below, *missing])
         if kept != (catalogue.setting(f"mounts:{root.id}") or ""):
@@ -149,21 +150,22 @@ class _Walk:
     def __init__(
         self,
         catalogue: Catalogue,
-        root_id: int,
-        top: str,
+        root: Root,
         skip: frozenset[str],
         noted: Callable[[], None],
         missing: list[str],
     ) -> None:
-        self.catalogue, self.root_id, self.top, self.skip, self.noted = catalogue, root_id, top, skip, noted
+        self.catalogue, self.root_id, self.top, self.skip = catalogue, root.id, str(root.path), skip
+        self.noted, self._scanned_at = noted, root.scanned_at
         self.result = Scan()
         self.visited: set[str] = set()
         self.gone: list[str] = []
         self._hidden = missing.copy()  # mounts that are away, folders that may not be read
         self._found: list[Found] = []
+        self._renewed: list[str] = []  # files whose words beside them are new
         self._agreed: list[tuple[str, bytes, int, int]] = []
         self._flushed = time.monotonic()
-        self._real_top = os.path.realpath(top)
+        self._real_top = os.path.realpath(self.top)
         self._linked: set[tuple[int, int]] = set()  # folders entered through a symlink
 
     def run(self, stop: Callable[[], bool]) -> bool:
@@ -230,6 +232,9 @@ class _Walk:
         kept: list[str] = []
         for entry in listed:
             self._entry(folder, entry, rules, known, kept, inner)
+        for entry in listed if self._scanned_at is not None else ():
+            if may_say_of_others(entry.name) and self._is_new(entry):
+                self._renewed += [os.path.join(folder, n) for n in kept if says_of(entry.name, n)]  # noqa: PTH118
         self.result.files += len(kept)
         if len(kept) == len(known):
             return not ruled
@@ -271,6 +276,13 @@ class _Walk:
         except OSError:
             return  # gone meanwhile
 
+    def _is_new(self, entry: os.DirEntry[str]) -> bool:
+        """Whether a file was written, or put here, since the last scan."""
+        try:
+            return entry.is_file() and entry.stat().st_ctime >= (self._scanned_at or 0.0)
+        except OSError:
+            return False
+
     def _may_follow(self, link: os.DirEntry[str]) -> bool:
         """A link to a folder is followed once, and not when it leads to where the walk goes anyway."""
         real = os.path.realpath(link.path)
@@ -294,6 +306,10 @@ class _Walk:
             self.result.noted += len(self._found)
             self._found = []
             self.noted()
+        if self._renewed:
+            if self.catalogue.read_again(self._renewed):
+                self.noted()
+            self._renewed = []
         if self._agreed:
             self.catalogue.agree(self.root_id, self._agreed)
             self._agreed = []

@@ -24,7 +24,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from data.media.kinds import kind_of
+from data.media.kinds import kind_of, may_say_of_others, says_of
 from indexer.catalogue import Catalogue
 from indexer.ignore import IGNORE_FILE, rules_for
 from indexer.records import LibraryError
@@ -255,7 +255,7 @@ class Watcher:
                 self._rescan(root_id)
                 return False
             gone.append(path)
-            return bool(self._catalogue.remove_under(path))
+            return bool(self._catalogue.remove_under(path)) | self._said_of(path, root_id)
         if stat.S_ISDIR(status.st_mode):
             if path == top:
                 self._rescan(root_id)
@@ -267,7 +267,17 @@ class Watcher:
             found.setdefault(here[0], []).append(here[1])
         else:
             gone.append(path)
+            return self._said_of(path, root_id)
         return False
+
+    def _said_of(self, path: str, root_id: int) -> bool:
+        """A file came, changed or went: what it says of those beside it is read again. Whether there were
+        any."""
+        folder, name = os.path.split(path)
+        if not may_say_of_others(name):
+            return False
+        others = [n for n in self._catalogue.stamps(root_id, folder) if says_of(name, n)]
+        return self._catalogue.read_again(os.path.join(folder, n) for n in others) > 0  # noqa: PTH118
 
     def _walk(self, folder: str) -> None:
         """A folder appeared: look at all that is in it, once it has had time to settle."""

@@ -47,7 +47,7 @@ PINNED = {
 }
 _FILES = (*PINNED, "vocabulary.json", "preprocessor_config.json")
 
-# Measured on 111 s of real recordings (readers, a president, a meeting), set between pauses, hiss and music in
+# Measured on 111 s of recordings (readers, a president, a meeting), set between pauses, hiss and music in
 # 7 scenes of 3 minutes; the beam also on 20 sentences read by 4 synthetic voices.
 # Words right by 1 .925 (synthetic .786), by 2 .934 (.823), by 5 .943 (.846); CPU a minute 2.8, 3.0, 3.8 s.
 _BEAM = 5

@@ -66,6 +66,23 @@ def kind_of(path: Path | str) -> Kind | None:
     return EXTENSIONS.get(os.path.splitext(os.fspath(path))[1].lower())  # noqa: PTH122 – no Path per file of a scan
 
 
+SUBTITLES = (".srt", ".vtt", ".ass", ".ssa")
+NOTES = (".xmp", ".json")
+
+
+def may_say_of_others(name: str) -> bool:
+    """Whether a file of this name may hold words of a picture or a film beside it."""
+    return name.lower().endswith((*SUBTITLES, *NOTES))
+
+
+def says_of(name: str, other: str) -> bool:
+    """Whether such a file may hold words of `other`, by their names: film.en.srt of film.mp4."""
+    kind, end = kind_of(other), name.lower()
+    if kind == "pdf" or (kind == "image" and end.endswith(SUBTITLES)):
+        return False
+    return name.startswith(f"{other if end.endswith('.json') else os.path.splitext(other)[0]}.")  # noqa: PTH122
+
+
 HEAD_BYTES = 4096
 
 # (offset, bytes, what it is). "image", "video" and "pdf" are kinds; everything else names something foreign.

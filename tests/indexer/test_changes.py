@@ -10,6 +10,7 @@ import pytest
 
 from indexer import scanner
 from indexer.library import Library
+from indexer.records import Part, Query
 from tests import media
 from tests.indexer.conftest import CountingEmbedder, OpenLibrary
 
@@ -300,3 +301,23 @@ def test_a_run_does_not_wait_for_files_of_another_root_that_are_gone(
         assert (states[there], now.images, now.pending) == ("away", 2, 1), "it is kept until it comes back"
     else:
         assert (states[there], now.images, now.pending) == ("here", 1, 0)
+
+
+def test_words_beside_a_file_that_change_are_read_again(
+    photos: Path, open_library: OpenLibrary, counted: CountingEmbedder
+) -> None:
+    film = photos / "trip" / "ferry.mp4"
+    media.draw_video(film, 8.0, size=(96, 64), fps=2)
+    library = open_library()
+    library.index([photos])
+    (photos / "trip" / "ferry.en.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nThe gulls are back\n")
+    (photos / "one.jpg.json").write_text('{"description": "Grandmother in her garden"}')
+    embedded = counted.embedded
+    library.index()
+    assert counted.embedded == embedded + 2, "the film and the photo, and not the other photo"
+    for words, name in (("gulls are back", "ferry.mp4"), ("grandmother garden", "one.jpg")):
+        hit = library.search(Query((Part(text=words),))).hits[0]
+        assert (hit.title, hit.relevant) == (name, True)
+    embedded = counted.embedded
+    library.index()
+    assert counted.embedded == embedded, "once is enough"

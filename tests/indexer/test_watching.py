@@ -197,6 +197,29 @@ def test_at_the_inotify_limit_it_says_so_and_scans(
     wait_for(lambda: settled(library, 4))
 
 
+def test_words_that_are_put_beside_a_file_are_found_and_gone_with_them(
+    running: Library, photos: Path
+) -> None:
+    beside = photos / "1.xmp"
+    note = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:description><rdf:Alt>'
+        '<rdf:li xml:lang="x-default">Grandmother in her garden</rdf:li>'
+        "</rdf:Alt></dc:description></rdf:Description></rdf:RDF></x:xmpmeta>"
+    )
+
+    def said() -> str:
+        info = running.catalogue.file_at(str(photos / "1.jpg"))
+        assert info is not None
+        return running.chunks(info.file_id)[0].text
+
+    beside.write_text(note)
+    wait_for(lambda: "Grandmother" in said() and settled(running, 3))
+    beside.unlink()
+    wait_for(lambda: said() == "" and settled(running, 3))
+
+
 def test_polling_needs_no_watcher(
     photos: Path, open_library: OpenLibrary, monkeypatch: pytest.MonkeyPatch, counted: CountingEmbedder
 ) -> None:
