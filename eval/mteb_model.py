@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from model.embedder import Embedder, load
+from model.embedder import Embedder
 from model.inputs import Input
+from model.loading import load
 
 
 class MtebModel:

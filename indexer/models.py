@@ -34,7 +34,7 @@ Loader = Callable[..., Embedder]
 def load_checked(name: str, **options: Any) -> Embedder:
     """`model.load`, and the self-check. Raises `ModelError`."""
     from model import canary
-    from model.embedder import load
+    from model.loading import load
     from model.remote import RemoteEmbedder
 
     embedder = load(name, **options)
@@ -47,7 +47,7 @@ def load_checked(name: str, **options: Any) -> Embedder:
 def _check_against_own(remote: RemoteEmbedder) -> None:
     """Where this machine has the very model of a server at hand, both must see alike."""
     from model import canary, lite
-    from model.embedder import load
+    from model.loading import load
 
     if remote.id != lite.current_id():
         return  # loading gigabytes for six vectors is not worth it; the library remembers the canary instead

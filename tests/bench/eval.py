@@ -21,7 +21,8 @@ from eval.embedding import Embedded, Worker
 from eval.metrics import KS, score_ranking
 from eval.runner import run
 from eval.scoring import BLOCK, score
-from model.embedder import Embedder, load
+from model.embedder import Embedder
+from model.loading import load
 from tests.bench.report import table, write
 from tests.eval.fixtures import build
 

@@ -23,10 +23,10 @@ class OtherModel:
 
 def main(data_dir: str, folder: str, model: str) -> None:
     from indexer.library import Library
-    from model import embedder
+    from model import loading
 
-    real = embedder.load
-    embedder.load = lambda name="lite", **o: OtherModel(real("lite")) if name == "other" else real(name, **o)  # type: ignore[assignment]
+    real = loading.load
+    loading.load = lambda name="lite", **o: OtherModel(real("lite")) if name == "other" else real(name, **o)  # type: ignore[assignment]
     with Library.open(Path(data_dir), model, nice=False, ocr="off") as library:
         print("begun", flush=True)
         library.index([Path(folder)])

@@ -34,11 +34,11 @@ def draw(folder: Path, photos: int, pages: int, seconds: float) -> Path:
 
 def teach_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """This process knows the model `other` too."""
-    from model import embedder
+    from model import loading
 
-    real = embedder.load
+    real = loading.load
     monkeypatch.setattr(
-        embedder, "load", lambda name, **o: OtherModel(real()) if name == "other" else real(name, **o)
+        loading, "load", lambda name, **o: OtherModel(real()) if name == "other" else real(name, **o)
     )
 
 

@@ -274,7 +274,7 @@ class OtherModel:
 @pytest.fixture
 def other(monkeypatch: pytest.MonkeyPatch, lite: Embedder) -> OtherModel:
     """A second model under the name `other`."""
-    from model import embedder as module
+    from model import loading as module
 
     model = OtherModel(lite)
     real = module.load

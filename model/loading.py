@@ -1,0 +1,54 @@
+"""`load`, the one way to get a model.
+
+Built around three doors, each opened only when it is asked for: the built-in model, a checkpoint, a server.
+It knows nothing of what is behind them.
+"""
+
+from __future__ import annotations
+
+from model.embedder import Embedder
+
+
+def load(
+    name_or_path: str = "lite",
+    device: str = "auto",
+    dtype: str = "auto",
+    *,
+    base: str | None = None,
+    dim: int | None = None,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+    max_frames: int | None = None,
+    compile: bool = False,
+    token: str | None = None,
+) -> Embedder:
+    """Load a model by name (`lite`, `vlm2vec-v2`, `gme-2b`), hub id or local folder; or by the address of
+    a server that has it (`https://gpu-box:8000`), which may ask for a `token`.
+
+    `base` overrides the base model that an adapter folder names; `dim` truncates
+    Matryoshka models; `min_pixels`, `max_pixels` bound each picture (None: what the
+    checkpoint says), `max_frames` the frames of a clip; `dtype` is auto, float32, bfloat16,
+    float16 or int8; `compile` compiles a Qwen backbone at its first use. Raises
+    `ModelError` when files are missing or do not fit, `ModelAway` when a server does not answer.
+    """
+    if name_or_path.startswith(("http://", "https://")):
+        from model.remote import connect
+
+        return connect(name_or_path, token=token, dim=dim, max_frames=max_frames)
+    if name_or_path == "lite":
+        from model.lite import LiteEmbedder
+
+        return LiteEmbedder.load()
+    from model.registry import open_checkpoint
+
+    return open_checkpoint(
+        name_or_path,
+        device=device,
+        dtype=dtype,
+        base=base,
+        dim=dim,
+        min_pixels=min_pixels,
+        max_pixels=max_pixels,
+        max_frames=max_frames,
+        compile=compile,
+    )
