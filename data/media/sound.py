@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data.media.stream import VideoStream, open_video, read_only
+from data.media.container import read_only
+from data.media.stream import VideoStream, open_video
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream

@@ -11,110 +11,34 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
-import struct
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data.media.kinds import MediaError, from_os_error, require
+from data.media.container import open_container
+from data.media.kinds import MediaError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
 
 MAX_DURATION_S = 7 * 86400.0
 MAX_FRAME_PIXELS = 8192 * 8192
-# Containers of people's videos. Not playlists (HLS, DASH, concat): those make FFmpeg open other files and
-# addresses.
-CONTAINERS = "mov,mp4,matroska,webm,avi,mpeg,mpegvideo,mpegts,asf,flv,ogg,mxf,dv,h264,hevc,m4v,mpegtsraw"
 # The last frame of a file is taken to be on screen this long beyond its own time.
 LONGEST_STILL_S = 5.0
 # dav1d takes its setting when it is opened, so a frame skipped once is skipped for good.
 _NO_SKIPPING = ("libdav1d", "av1", "libaom-av1")
 # A group of pictures longer than this is decoded as it is read, so that memory stays flat.
 MAX_BUFFERED = 2000
-_DISCARD_ALL = 48  # AVDISCARD_ALL
 
 
 @contextmanager
 def open_video(path: Path, threads: int = 1) -> Iterator[VideoStream]:
     """The file as a `VideoStream`; every error of FFmpeg inside becomes a `MediaError`."""
-    import av
-
-    require(path, "video")
-    av.logging.set_level(None)
-    try:
-        container = av.open(
-            os.fspath(path),
-            metadata_errors="ignore",
-            options={"format_whitelist": CONTAINERS, "protocol_whitelist": "file"},
-        )
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise _reason(error, path) from error
-    try:
+    with open_container(path) as container:
         yield VideoStream(path, container, threads)
-    except av.FFmpegError as error:
-        raise _reason(error, path) from error
-    finally:
-        container.close()
-
-
-def read_only(container: InputContainer, wanted: Any) -> None:
-    """Let the demuxer leave out every track but one: of an MP4 the others are then not even read."""
-    stream: Any
-    for stream in container.streams:
-        if stream.index != wanted.index:
-            with suppress(AttributeError):  # PyAV before 18
-                stream.discard = _DISCARD_ALL
-
-
-def _reason(error: Exception, path: Path) -> MediaError:
-    """FFmpeg's complaint in plain words."""
-    import av
-
-    if isinstance(error, MemoryError):
-        return MediaError("decoding it needs more memory than allowed", "memory")
-    if isinstance(error, (av.DecoderNotFoundError, av.DemuxerNotFoundError, av.PatchWelcomeError)):
-        return MediaError("its format has no decoder here; convert it to MP4 (H.264)", "unsupported")
-    # FFmpeg's codes overlap with the system's: a parser's -1 reads as "not permitted". Ask the file itself.
-    try:
-        with path.open("rb") as file:
-            file.read(1)
-    except OSError as gone:
-        return from_os_error(gone)
-    lost = _mp4_index_missing(path)
-    if lost:
-        return MediaError("the video is cut off: its index at the end is missing; copy it again", "cut off")
-    return MediaError("the video is damaged; no decoder makes sense of it", "damaged")
-
-
-def _mp4_index_missing(path: Path) -> bool:
-    """True for an MP4/MOV whose walk over the top-level boxes meets no `moov`."""
-    try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            at = 0
-            for _ in range(1000):
-                file.seek(at)
-                head = file.read(16)
-                if len(head) < 8:
-                    return at > 0
-                length, name = struct.unpack(">I4s", head[:8])
-                if at == 0 and name not in (b"ftyp", b"wide", b"mdat", b"free", b"skip", b"pnot"):
-                    return False
-                if name == b"moov":
-                    return at + length > size
-                if length == 1 and len(head) == 16:
-                    length = struct.unpack(">Q", head[8:])[0]
-                if length < 8:
-                    return length == 0
-                at += length
-    except OSError:
-        return False
-    return False
 
 
 class VideoStream:
