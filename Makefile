@@ -10,7 +10,7 @@ ARGS   ?=
 EXTRAS ?= cpu
 
 .PHONY: setup setup-dev run demo test test-long lint docs samples bench \
-        bench-index bench-ui bench-quality bench-model bench-train bench-eval bench-media bench-hostile bench-workers bench-scale bench-postgresql bench-serving clean
+        bench-index bench-ui bench-quality bench-model bench-train bench-eval bench-media bench-hostile bench-workers bench-scale bench-postgresql bench-serving bench-speech clean
 
 # The default install: no torch, no GPU, no account, no model hub.
 setup: $(VENV)/.setup
@@ -67,7 +67,7 @@ samples: setup-dev
 	$(BIN)/python -m tests.quality.samples samples
 
 bench: bench-index bench-ui bench-quality bench-model bench-train bench-eval
-bench-index bench-ui bench-quality bench-model bench-train bench-eval bench-media bench-hostile bench-workers bench-scale bench-postgresql bench-serving: setup-dev
+bench-index bench-ui bench-quality bench-model bench-train bench-eval bench-media bench-hostile bench-workers bench-scale bench-postgresql bench-serving bench-speech: setup-dev
 	$(BIN)/python -m tests.bench.$(subst -,_,$(@:bench-%=%))
 
 clean:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import threading
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -156,7 +157,10 @@ class Listener:
             for number, words in groupby(segment.words, place):
                 stretch = stretches[number]
                 shift = stretch.left / SAMPLE_RATE - float(begins[number])
-                for part in parts(list(words)):
+                said = list(words)
+                if _goes_round("".join(word.word for word in said)):
+                    continue
+                for part in parts(said):
                     # Where speech begins and ends Silero knows to .1 s; Whisper's words spread over pauses.
                     start_s = max(part[0].start + shift, stretch.start_s, cues[-1].end_s if cues else 0.0)
                     end_s = min(part[-1].end + shift, stretch.end_s)
@@ -211,11 +215,13 @@ def _windows(stretches: Sequence[_Stretch]) -> list[list[_Stretch]]:
 
 def _is_speech(segment: Any) -> bool:
     """Whether Whisper heard this rather than made it up."""
-    return bool(
-        segment.no_speech_prob <= _NO_SPEECH_MOST
-        and segment.avg_logprob >= _LOGPROB_LEAST
-        and segment.compression_ratio <= _COMPRESSION_MOST
-    )
+    return bool(segment.no_speech_prob <= _NO_SPEECH_MOST and segment.avg_logprob >= _LOGPROB_LEAST)
+
+
+def _goes_round(text: str) -> bool:
+    """Whether Whisper is caught in a phrase. Asked of one stretch of speech: what comes again after a pause
+    (a refrain, a drill) was said again."""
+    return len(text.encode()) > _COMPRESSION_MOST * len(zlib.compress(text.encode()))
 
 
 def parts(words: list[Any]) -> list[list[Any]]:

@@ -286,3 +286,8 @@ def test_a_long_sentence_is_parted_and_no_word_lost(said: list[tuple[float, str]
     assert [word for part in parted for word in part] == words
     assert all(part and part[-1].end - part[0].start <= 10 + 1e-9 for part in parted)
     assert len(parted) == 1 or ends[-1] > 10 - 1e-9
+
+
+def test_what_is_said_again_after_a_pause_is_heard_again(listener: Listener, address: np.ndarray) -> None:
+    refrain = np.concatenate([np.concatenate([address, silence(3.0)]) for _ in range(4)])
+    assert text_of(listener.hear(refrain)).count("what you can do for your country") == 4
