@@ -16,7 +16,8 @@ from dataclasses import asdict
 from typing import Any
 
 from app import transcripts
-from app.api import MAX_HITS, MAX_MOMENTS, BadRequest, Upload, build_query, place_for, upload_folder
+from app.api import MAX_MOMENTS
+from app.asking import MAX_HITS, BadRequest, Upload, build_query, place_for, upload_folder
 from indexer.records import LibraryError
 from model.embedder import InputRejected, ModelError
 

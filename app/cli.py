@@ -34,6 +34,7 @@ from app.options import (
     Threads,
     Window,
     check_folders,
+    check_listener,
     fail,
     opened,
     print_json,
@@ -43,6 +44,7 @@ from app.options import (
 
 if TYPE_CHECKING:
     from app.settings import Settings
+    from indexer.records import Status
 
 app = Commands(
     name="sightline",
@@ -129,13 +131,22 @@ def index(
     settings = settings_of(
         threads=threads, nice=nice, window=window, overlap=overlap, poll=poll, ocr=ocr, speech=speech
     )
+    check_listener(settings)
     with opened(settings) as library:
         if not folders and not library.status().roots:
             fail("Which folder? sightline index FOLDER", 2)
+        notices: tuple[str, ...] = ()
+
+        def follow(now: Status) -> None:
+            nonlocal notices
+            notices = now.notices
+            if update is not None:
+                update(now)
+
         with terminal.progress(quiet=json_) as update:
-            report = library.index(folders, progress=update)
-        if trouble := library.vectors_trouble():
-            terminal.err.print(f"Note: {trouble}", markup=False)
+            report = library.index(folders, progress=follow)
+        for notice in dict.fromkeys(filter(None, (*notices, library.vectors_trouble()))):
+            terminal.err.print(f"Note: {notice}", markup=False)
         if json_:
             print_json(terminal.as_json(report))
         else:
@@ -187,17 +198,22 @@ def search(
 
             sys.stdout.write(answer_csv(answer))
         else:
-            terminal.show_answer(answer)
+            terminal.show_answer(answer, empty=not answer.hits and not library.status().chunks)
 
 
 @app.command()
 def status(json_: Json = False) -> None:
     """What the library holds, and what it is doing."""
-    from app import terminal
+    from app import hearing, terminal
 
-    with opened(read_only=True) as library:
+    settings = settings_of()
+    with opened(settings, read_only=True) as library:
         now = library.status()
-        print_json(terminal.as_json(now)) if json_ else terminal.show_status(now)
+        if json_:
+            print_json(terminal.as_json(now))
+        else:
+            unheard = library.catalogue.unheard_count() if now.videos else 0
+            terminal.show_status(now, unheard, hearing.next_step(settings.speech))
 
 
 @app.command()
@@ -211,7 +227,8 @@ def failures(
     with opened(read_only=not retry) as library:
         failed = library.failures()
         if retry:
-            terminal.err.print(f"{library.retry()} files will be tried again by: sightline index")
+            files = terminal.counted(library.retry(), "file")
+            terminal.err.print(f"{files} will be tried again by: sightline index")
         if json_:
             print_json([terminal.as_json(f) for f in failed])
         else:
@@ -226,7 +243,8 @@ def forget(
     from app import terminal
 
     with opened() as library:
-        terminal.err.print(f"{library.forget(folder.expanduser().absolute())} files forgotten.")
+        files = terminal.counted(library.forget(folder.expanduser().absolute()), "file")
+        terminal.err.print(f"{files} forgotten.")
 
 
 @app.command()
@@ -268,7 +286,8 @@ def duplicates(
         for info in group:
             terminal.out.print(terminal.printable(str(info.path)), markup=False)
         terminal.out.print()
-    terminal.err.print(f"{len(groups)} groups of files that are the same or look the same.")
+    found = terminal.counted(len(groups), "group")
+    terminal.err.print(f"{found} of files that are the same or look the same.")
 
 
 @app.command()
@@ -315,23 +334,24 @@ def eval_my_library(
 @app.command()
 def models(json_: Json = False) -> None:
     """The models that can be used, what each is good at, and which fits this machine."""
-    from app import terminal
+    from app import hearing, terminal
     from model.registry import catalogue
 
-    cards = catalogue()
-    print_json([terminal.as_json(c) for c in cards]) if json_ else terminal.show_models(cards)
+    cards, speech = catalogue(), hearing.line(settings_of().speech)
+    print_json([terminal.as_json(c) for c in cards]) if json_ else terminal.show_models(cards, speech)
 
 
 def _serve(settings: Settings, folders: list[Path], open_browser: bool) -> None:
     from app.server import serve as serve_library
 
+    check_listener(settings)
     with opened(settings) as library:
         for folder in folders:
             library.add_root(folder.expanduser().absolute())
         library.start(watch=True)
         serve_library(
             library, host=settings.host, port=settings.port, open_browser=open_browser, token=settings.token,
-            names=settings.host_names(),
+            names=settings.host_names(), speech=settings.speech,
         )  # fmt: skip
 
 

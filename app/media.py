@@ -19,7 +19,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, RedirectResponse, Response
 from starlette.background import BackgroundTask
 
-from app.api import BadRequest, Json
+from app.api import Json
+from app.asking import BadRequest
 from app.playing import STRETCH_S, Stretches
 from app.renderer import Renderer
 from app.rendering import cut_clip, image_webp, page_layer, page_webp

@@ -201,6 +201,19 @@ def check_folders(folders: list[Path]) -> None:
             fail(f"{folder} is a file. Give the folder that holds it: {path.parent}", 2)
 
 
+def check_listener(settings: Settings) -> None:
+    """A listener that cannot be ends the command with code 2, before what others have heard is dropped."""
+    if settings.speech in ("off", "auto"):
+        return
+    from app import hearing
+    from app.settings import SettingsError
+
+    try:
+        hearing.check(settings.speech)
+    except SettingsError as error:
+        fail(str(error), 2)
+
+
 def print_json(document: Any) -> None:
     sys.stdout.write(json.dumps(document, ensure_ascii=True) + "\n")
 

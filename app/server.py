@@ -128,10 +128,12 @@ def create_app(
     port: int = 7860,
     names: Iterable[str] = (),
     gradio: bool = True,
+    speech: str = "auto",
 ) -> FastAPI:
     """The whole application over an open `Library`.
 
-    `names` are further host names it may be reached by (behind a proxy); `gradio=False` leaves Gradio out.
+    `names` are further host names it may be reached by (behind a proxy); `gradio=False` leaves Gradio out;
+    `speech` is who was asked to listen to videos.
     """
     tokens = Tokens(library.data_dir)
     shown = Shown(library, tokens)
@@ -141,7 +143,7 @@ def create_app(
         door.begin()  # a page asks for the status, so it has painted
         return door.ready or door.failed or not gradio
 
-    api_routes = api.routes(shown, gradio_ready)
+    api_routes = api.routes(shown, gradio_ready, speech)
     media_routes = media.routes(shown)
 
     @asynccontextmanager
@@ -243,6 +245,7 @@ def serve(
     open_browser: bool = True,
     token: str | None = None,
     names: Iterable[str] = (),
+    speech: str = "auto",
 ) -> None:
     """Serve the library until interrupted. Where others can reach it (another host than loopback, a proxy's
     name, tokens given out) the owner's token is made when none is given.
@@ -256,7 +259,7 @@ def serve(
         token = make_token()
     listener = listen(host, port)
     port = listener.getsockname()[1]
-    app = create_app(library, token=token, host=host, port=port, names=names)
+    app = create_app(library, token=token, host=host, port=port, names=names, speech=speech)
     where = address(host, port, token)
     print(f"Sightline is at {where}", file=sys.stderr, flush=True)
     if open_browser:

@@ -19,6 +19,7 @@ from app.options import (
     opened,
     print_json,
     query_of,
+    settings_of,
 )
 
 if TYPE_CHECKING:
@@ -65,16 +66,21 @@ def transcript(
     json_: Json = False,
 ) -> None:
     """What is said in a video."""
-    from app import terminal, transcripts
+    from app import hearing, terminal, transcripts
 
-    with opened(read_only=True) as library:
-        cues = library.transcript(_known(library, video).file_id)
+    settings = settings_of()
+    with opened(settings, read_only=True) as library:
+        file = _known(library, video)
+        cues, heard = library.transcript(file.file_id), _heard(library, file)
         if json_:
             print_json({"cues": transcripts.as_json(cues)})
         else:
             terminal.out.print(transcripts.FORMATS[format_](cues), end="", markup=False)
-        if not cues:
-            terminal.err.print("Nothing is said in it, or nobody has listened yet: see `sightline status`.")
+        if not heard:
+            told = "It is not heard to its end yet" if cues else "Nobody has listened to it yet"
+            terminal.err.print(f"{told}: {hearing.next_step(settings.speech)}", markup=False)
+        elif not cues:
+            terminal.err.print("Nothing that could be understood is said in it.")
 
 
 @commands.command()
@@ -93,7 +99,9 @@ def label(
         given = labelling.label(searcher, labelling.names(labels), prompt=prompt)
         for name, count in list(labelling.counts(searcher).items())[:20]:
             terminal.out.print(f"{count:>7}  {name}", markup=False)
-        terminal.err.print(f"{given} labels given. Search with one: sightline search label:NAME")
+        terminal.err.print(
+            f"{terminal.counted(given, 'label')} given. Search with one: sightline search label:NAME"
+        )
 
 
 @commands.command()
@@ -212,8 +220,19 @@ def export(
     terminal.err.print(f"{count} chunks in {out}", markup=False)
 
 
+def _heard(library: Library, file: FileInfo) -> bool:
+    """Whether somebody has listened to a whole video, or needs not."""
+    digest, waiting = library.catalogue.content_of_file(file.file_id), library.catalogue.unheard_count()
+    return all(work.hash != digest for work in library.catalogue.unheard(waiting))
+
+
 def _known(library: Library, video: Path) -> FileInfo:
+    """A video of the library, by its path; anything else ends the command."""
     file = library.catalogue.file_at(str(video.expanduser().absolute()))
+    if file is not None and file.kind != "video":
+        fail(f"{video} is not a video", 2)
+    if file is None and not video.expanduser().is_file():
+        fail(f"{video} does not exist. Give a video of the library.", 1)
     if file is None:
         fail(f"{video} is not in the library: sightline index {video.parent}", 1)
     return file

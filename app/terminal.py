@@ -38,12 +38,18 @@ def clock(seconds: float) -> str:
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 
 
+def counted(n: int, one: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{n} {one}" if n == 1 else f"{n} {one}s"
+
+
 def place(hit: Hit) -> str:
-    """Where in its file a hit is: `1:00–1:30`, `p. 12 of 40`, or nothing."""
+    """Where in its file a hit is: `1:00–1:30, said at 1:12`, `p. 12 of 40`, or nothing."""
     if hit.page is not None:
         return f"p. {hit.page} of {hit.pages}" if hit.pages else f"p. {hit.page}"
     if hit.start_s is not None and hit.end_s is not None:
-        return f"{clock(hit.start_s)}–{clock(hit.end_s)}"
+        said = f", said at {clock(hit.at_s)}" if hit.at_s is not None else ""
+        return f"{clock(hit.start_s)}–{clock(hit.end_s)}{said}"
     return ""
 
 
@@ -61,11 +67,14 @@ def printable(path: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in safe)
 
 
-def show_answer(answer: Answer) -> None:
+def show_answer(answer: Answer, empty: bool = False) -> None:
+    """`empty`: the library holds nothing that could have been found."""
     relevant = [h for h in answer.hits if h.relevant]
     if not answer.hits:
         err.print(
-            "Nothing is indexed that this could be compared with. Index a folder: sightline index FOLDER"
+            "Nothing is indexed yet. Index a folder: sightline index FOLDER"
+            if empty
+            else "Nothing in the library is what was asked for: leave out a filter, or a word in quotes."
         )
         return
     if not relevant:
@@ -98,10 +107,11 @@ def _show_hit(hit: Hit, dim: bool) -> None:
         out.print(text)
 
 
-def show_status(status: Status) -> None:
+def show_status(status: Status, unheard: int = 0, listen: str = "") -> None:
+    """`unheard`: videos that nobody has listened to; `listen`: what makes somebody do it."""
     out.print(
-        f"{status.files} files: {status.images} images, {status.videos} videos, {status.pdfs} PDFs; "
-        f"{status.chunks} chunks, {size(status.bytes)} on disk"
+        f"{counted(status.files, 'file')}: {kinds(status)}; "
+        f"{counted(status.chunks, 'chunk')}, {size(status.bytes)} on disk"
     )
     out.print(f"Model {escape(status.model)}")
     for root in status.roots:
@@ -111,15 +121,22 @@ def show_status(status: Status) -> None:
     if status.pending:
         left = f", about {clock(status.seconds_left)} left" if status.seconds_left else ""
         out.print(f"{status.pending} waiting to be read{left}")
+    if unheard:
+        out.print(f"{counted(unheard, 'video')} not listened to yet: {listen}", markup=False)
     if status.failed:
         out.print(f"{status.failed} could not be read: sightline failures")
     if status.clicks or status.keeps_clicks:
         off = "" if status.keeps_clicks else "; no more are kept"
-        out.print(f"{status.clicks} clicks kept to train with{off}: sightline clicks")
+        out.print(f"{counted(status.clicks, 'click')} kept to train with{off}: sightline clicks")
     for worker in status.workers:
         _show_worker(worker)
     for notice in status.notices:
         out.print(f"Note: {escape(notice)}")
+
+
+def kinds(of: Status | IndexReport) -> str:
+    """`1 image, 2 videos, 0 PDFs`."""
+    return f"{counted(of.images, 'image')}, {counted(of.videos, 'video')}, {counted(of.pdfs, 'PDF')}"
 
 
 def _show_worker(worker: WorkerStatus) -> None:
@@ -146,8 +163,8 @@ def show_failures(failures: list[Failure]) -> None:
 
 
 def show_report(report: IndexReport) -> None:
-    parts = [f"{report.files} files ({report.images} images, {report.videos} videos, {report.pdfs} PDFs)"]
-    parts.append(f"{report.chunks} new chunks")
+    parts = [f"{counted(report.files, 'file')} ({kinds(report)})"]
+    parts.append(counted(report.chunks, "new chunk"))
     if report.reused:
         parts.append(f"{report.reused} reused")
     if report.failed:
@@ -219,7 +236,7 @@ def show_moved(report: Moved, in_folder: bool, to: str, vectors: str | None, lef
     err.print("The old library is as it was; delete it when you need it no more.")
 
 
-def show_models(cards: list[ModelCard]) -> None:
+def show_models(cards: list[ModelCard], speech: str) -> None:
     for card in cards:
         star = " [green](recommended here)[/]" if card.recommended else ""
         disk = "on this disk" if card.on_disk else "not on this disk"
@@ -232,6 +249,7 @@ def show_models(cards: list[ModelCard]) -> None:
             needs += f"; here about {_round(card.chunks_per_hour)} video windows of 30 s an hour"
         out.print(f"    {needs}{'; MMEB-V2 ' + scores if scores else ''}")
         out.print(f"    {escape(card.about)}")
+    out.print(speech, markup=False)
 
 
 def _round(number: float) -> str:

@@ -26,6 +26,7 @@ export class Library {
     this.now = h("div", { class: "now", role: "status" });
     this.faults = h("div", { class: "faults" });
     this.models = h("div", { class: "models" });
+    this.speech = h("p", { class: "quiet" });
     this.agreed = h("input", { type: "checkbox", onchange: () => this.agree() });
     this.kept = h("p", { class: "quiet" });
     this.element = h("section", { class: "library", "aria-label": "Library" },
@@ -38,7 +39,7 @@ export class Library {
       this.now,
       h("h2", {}, "In the library"), this.counts,
       this.faults,
-      h("h2", {}, "Model"), this.models,
+      h("h2", {}, "Model"), this.speech, this.models,
       h("h2", {}, "Learning"),
       h("div", { class: "learning" },
         h("label", {}, this.agreed, "Learn from what I open"),
@@ -52,10 +53,8 @@ export class Library {
   }
 
   show() {
-    this.know();
     this.failed = -1;
     this.know();
-    if (!this.models_known) this.ask_models();
   }
 
   /** The newest status onto the page. */
@@ -70,6 +69,8 @@ export class Library {
     morph(this.counts, h("dl", {}, numbers.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))));
     this.draw_now(status);
     this.draw_clicks(status);
+    this.speech.textContent = status.speech;
+    if (!this.models_known) this.ask_models();
     if (this.failed !== status.failed) this.draw_faults(status.failed);
   }
 

@@ -56,6 +56,7 @@ export interface Status {
   notices: string[];
   clicks: number;
   keeps_clicks: boolean;
+  speech: string;
   gradio: boolean;
 }
 

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from app.agent import decode_file
-from app.api import BadRequest
+from app.asking import BadRequest
 from tests.app.serving import Server
 from tests.media import draw_image
 

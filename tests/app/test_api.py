@@ -14,9 +14,8 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from app.api import Busy, Lane, build_query, complete, moment, safe_name
+from app.api import Busy, Lane, complete
 from app.server import create_app
-from indexer.query import beginning
 from tests.app.conftest import HERE
 from tests.media import draw_image
 
@@ -149,6 +148,7 @@ def test_the_status_has_the_fields_of_the_contract(client: TestClient, folder: P
     counts = {"files", "images", "videos", "pdfs", "chunks", "reused", "failed", "ignored"}
     assert set(status) >= counts | {"pending", "model", "roots", "bytes", "boot"}
     assert status["roots"] == [str(folder)]
+    assert status["speech"].startswith("Speech: ")
     assert (status["images"], status["videos"], status["pdfs"]) == (7, 1, 2)
 
 
@@ -174,48 +174,6 @@ def test_folders_are_completed_without_files_or_hidden_ones(tmp_path: Path) -> N
     assert [Path(f).name for f in complete(f"{tmp_path}/.h")["folders"]] == [".hidden"]
     assert complete(str(tmp_path) + "/")["exists"]
     assert complete("/no/such/place/x") == {"path": "/no/such/place/x", "exists": False, "folders": []}
-
-
-def test_dates_are_days_or_seconds() -> None:
-    assert moment("1700000000", "after") == 1700000000
-    day = moment("2024-06-02", "after")
-    assert day is not None and day - (moment("2024-06-01", "after") or 0) == 86400
-    assert moment("2024-06-01T12:00:00Z", "after") == 1717243200
-    assert moment("", "after") is None
-
-
-def test_dates_are_read_as_in_a_query() -> None:
-    for text, whole in (("2024", "2024-01-01"), ("2024-06", "2024-06-01"), ("2024-6-1", "2024-06-01")):
-        assert moment(text, "after") == moment(whole, "after") == beginning(text)
-
-
-def test_a_query_is_made_of_all_its_parts() -> None:
-    query = build_query(
-        {"q": ["dog"], "avoid": ["cat", "rain"], "like": ["7"], "unlike": ["8"], "kind": ["pdf,image"]}
-    )
-    assert [(p.text, p.chunk_id, p.weight) for p in query.parts] == [
-        ("dog", None, 1.0),
-        ("cat", None, -1.0),
-        ("rain", None, -1.0),
-        (None, 7, 1.0),
-        (None, 8, -1.0),
-    ]
-    assert query.kinds == ("image", "pdf")
-
-
-@pytest.mark.parametrize(
-    "given, kept",
-    [
-        ("../../etc/passwd", "passwd"),
-        ("C:\\photos\\dog.jpg", "dog.jpg"),
-        ("a\0b\n.png", "ab.png"),
-        ("", "file"),
-        (".png", "png"),
-        ("x" * 500 + ".jpeg", "x" * 80 + ".jpeg"),
-    ],
-)
-def test_an_upload_s_name_leads_nowhere(given: str, kept: str) -> None:
-    assert safe_name(given) == kept
 
 
 class Slow:

@@ -43,6 +43,8 @@ def test_help_loads_no_heavy_library() -> None:
         (["run", "/tmp", "--port", "300000"], "--port (or SIGHTLINE_PORT)"),
         (["index", "/tmp", "--overlap", "40"], "--overlap must be shorter than --window"),
         (["index"], "Which folder?"),
+        (["index", "/tmp", "--speech", "/no/such/folder"], "--speech"),
+        (["run", "/tmp", "--speech", "smal"], "--speech"),
         (["dance"], "dance"),
     ],
 )

@@ -54,7 +54,7 @@ def test_the_command_line_agrees_tells_stops_and_deletes(client: TestClient, tmp
     assert "clicks" not in sightline("status")
     assert "0 kept. From now on" in sightline("clicks", "--keep")
     client.post("/api/clicks", json={"q": "parking", "chunk_id": 1})
-    assert "1 clicks kept to train with: sightline clicks" in " ".join(sightline("status").split())
+    assert "1 click kept to train with: sightline clicks" in " ".join(sightline("status").split())
     assert json.loads(sightline("clicks", "--no-keep", "--json")) == {"keeps_clicks": False, "clicks": 1}
     assert json.loads(sightline("status", "--json"))["clicks"] == 1
     assert "0 kept" in sightline("clicks", "--delete")

@@ -36,6 +36,8 @@ def test_a_time_reads_like_a_player(seconds: float, text: str) -> None:
 
 def test_a_hit_says_where_in_its_file_it_is() -> None:
     assert terminal.place(hit(kind="video", start_s=60.0, end_s=90.0)) == "1:00–1:30"
+    said = hit(kind="video", start_s=60.0, end_s=90.0, at_s=72.4)
+    assert terminal.place(said) == "1:00–1:30, said at 1:12"
     assert terminal.place(hit(kind="pdf", page=12, pages=40)) == "p. 12 of 40"
     assert terminal.place(hit()) == ""
 
@@ -59,6 +61,20 @@ def test_without_a_relevant_hit_it_says_nothing_close(monkeypatch: pytest.Monkey
     text = shown(hit(1, relevant=False), monkeypatch=monkeypatch)
     assert text.startswith("Nothing close")
     assert "less likely" not in text
+
+
+def test_no_hit_at_all_is_told_by_its_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    paper = io.StringIO()
+    monkeypatch.setattr(terminal, "err", Console(file=paper, width=200))
+    nothing = Answer(Query(parts=(Part(text="label:dog"),)), "lite@0", 1.0, 0, ())
+    terminal.show_answer(nothing)
+    terminal.show_answer(nothing, empty=True)
+    filtered, empty = paper.getvalue().splitlines()
+    assert "leave out a filter" in filtered and "sightline index FOLDER" in empty
+
+
+def test_one_is_no_many() -> None:
+    assert [terminal.counted(n, "group") for n in (0, 1, 2)] == ["0 groups", "1 group", "2 groups"]
 
 
 def test_the_words_that_matched_are_emphasised(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from app.server import create_app
 from indexer.library import Library
 from model.inputs import Cue
 from tests.app.conftest import HERE
-from tests.media import draw_video
+from tests.media import draw_image, draw_video
 
 CUES = [
     Cue(1.5, 3.25, "Mind the <gap> & the step"),
@@ -51,10 +51,11 @@ SAID = [Cue(2.0, 4.0, "The ferry leaves at dawn"), Cue(6.0, 9.0, "from <pier> ni
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
-    """A film in which something is said, and a silent one."""
+    """A film in which something is said, one without sound, one that waits for a listener; a picture."""
     folder = tmp_path_factory.mktemp("films")
-    for name in ("ferry.mp4", "silent.mp4"):
-        draw_video(folder / name, 12.0, fps=2, text=name)
+    for name in ("ferry.mp4", "silent.mp4", "unheard.mp4"):
+        draw_video(folder / name, 12.0, fps=2, text=name, audio=name == "unheard.mp4")
+    draw_image(folder / "pier.jpg")
     with Library.open(tmp_path_factory.mktemp("library"), ocr="off", speech="off") as library:
         library.index([folder])
         for file in (library.catalogue.file_at(str(path)) for path in folder.iterdir()):
@@ -93,12 +94,29 @@ def test_what_is_said_is_the_same_in_every_interface(library: Library, client: T
     assert "from &lt;pier&gt; nine" in subtitles.text
 
 
-def test_a_film_that_nobody_has_heard_says_so(library: Library, client: TestClient) -> None:
-    (hit,) = client.get("/api/search", params={"q": "name:silent"}).json()["hits"]
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("silent", "Nothing that could be understood is said"), ("unheard", "Nobody has listened to it yet:")],
+)
+def test_a_film_without_lines_says_why(library: Library, client: TestClient, name: str, told: str) -> None:
+    (hit,) = client.get("/api/search", params={"q": f"name:{name}"}).json()["hits"]
     assert client.get(f"/api/transcript/{hit['file_id']}").json() == {"cues": []}
     assert client.get(f"/subtitles/{hit['file_id']}.vtt").text == "WEBVTT\n"
     done = CliRunner().invoke(app, ["transcript", hit["path"], "--data-dir", str(library.data_dir)])
-    assert done.exit_code == 0 and done.stdout == "" and "nobody has listened yet" in done.stderr
+    assert done.exit_code == 0 and done.stdout == "" and told in done.stderr
+
+
+def test_what_nobody_has_listened_to_is_counted_with_what_to_do(library: Library) -> None:
+    run = ["status", "--data-dir", str(library.data_dir)]
+    done = CliRunner().invoke(app, run, env={"SIGHTLINE_SPEECH": "off"})
+    assert "1 video not listened to yet: sightline index --speech auto\n" in done.stdout
+
+
+def test_a_picture_has_no_transcript(library: Library) -> None:
+    (root,) = library.status().roots
+    run = ["transcript", str(Path(root) / "pier.jpg"), "--data-dir", str(library.data_dir)]
+    done = CliRunner().invoke(app, run)
+    assert done.exit_code == 2 and "pier.jpg is not a video" in done.stderr
 
 
 def test_a_video_that_is_not_there_is_told(library: Library, client: TestClient, tmp_path: Path) -> None:
@@ -106,5 +124,8 @@ def test_a_video_that_is_not_there_is_told(library: Library, client: TestClient,
         answer = client.get(path)
         assert answer.status_code == 404 and "424242" in answer.json()["error"]
     run = ["transcript", str(tmp_path / "no.mp4"), "--data-dir", str(library.data_dir)]
+    done = CliRunner().invoke(app, run)
+    assert done.exit_code == 1 and "does not exist" in done.stderr
+    (tmp_path / "no.mp4").touch()
     done = CliRunner().invoke(app, run)
     assert done.exit_code == 1 and "is not in the library: sightline index" in done.stderr

@@ -35,6 +35,16 @@ def test_the_library_shows_its_folders_counts_and_model(page: Page, server: Serv
     shot(page, "library")
 
 
+def test_the_model_in_use_and_who_listens_are_told_also_to_whom_a_link_brought_here(
+    page: Page, server: Server
+) -> None:
+    """The status comes after the view is shown: what is in use is not known before."""
+    page.goto(f"{server.url}/?view=library")
+    expect(page.locator(".model.current")).to_have_count(1)
+    expect(page.locator(".model.current .tag")).to_have_text("in use")
+    expect(page.get_by_text("Speech: ", exact=False)).to_be_visible()
+
+
 def test_failures_are_listed_with_their_reasons_and_can_be_tried_again(
     page: Page, server: Server, library: Any
 ) -> None:
