@@ -28,7 +28,7 @@ from indexer.cues import NOBODY, add_cues, cues_of, drop_cues, renewed, said_in
 from indexer.dialects import explained
 from indexer.filing import Filing, new_id
 from indexer.rows import ModelRow, NewChunk
-from indexer.schema import chunk, clean_text, content, embedding, file, model, setting, stored_name
+from indexer.schema import chunk, clean_text, content, cue, embedding, file, model, setting, stored_name
 from model.inputs import Cue
 
 JOURNAL_KEPT = 1_000_000
@@ -45,6 +45,9 @@ OCR = "ocr"
 
 SPEECH = "speech"
 """The setting that holds who listens to videos, likewise."""
+
+LISTENER = "listener"
+"""The setting that holds by whom what is half heard was heard."""
 
 
 class Catalogue(Filing):
@@ -185,15 +188,15 @@ class Catalogue(Filing):
             c.execute(sa.update(content).where(content.c.hash == digest).values(ocr="done"))
 
     def hear(self, digest: bytes, cues: Sequence[Cue], *, by: str | None, worker: int | None = None) -> None:
-        """Cues of a video that come after those already there. `by`: who has heard all of it by now (a
-        listener's id, `subtitles`, `none` where there is no sound); None: there is more. `worker`: as in
-        `write`."""
+        """Cues of a video that come after those already there; what two heard at once is kept once. `by`: who
+        has heard all of it by now (a listener's id, `subtitles`, `none` where there is no sound); None: there
+        is more. `worker`: as in `write`."""
         with self.writer() as c:
             self.settle(c, digest, worker, ends=by is not None)
             if c.execute(sa.select(content.c.hash).where(content.c.hash == digest)).first() is None:
                 return
             before = cues_of(c, digest)
-            add_cues(c, digest, cues)
+            add_cues(c, digest, [q for q in cues if not before or q.start_s >= before[-1].end_s])
             self._say(c, digest, before, cues_of(c, digest))
             if by is not None:
                 c.execute(sa.update(content).where(content.c.hash == digest).values(heard=by))
@@ -209,17 +212,29 @@ class Catalogue(Filing):
             c.execute(sa.update(chunk).where(chunk.c.id == chunk_id).values(text=text))
         self.dialect.write_texts(c, changed, new=False)
 
-    def hear_anew(self, name: str) -> int:
-        """Videos that another listener than `name` heard are to be heard again; what it heard goes."""
+    def hear_anew(self, name: str, *, whole: bool = True) -> int:
+        """`name` listens from now on. Videos that another listener heard (`whole`), or half of which it
+        heard, are to be heard again; what it heard goes. Returns how many."""
+        last = self.setting(LISTENER)
+        if last == name and not whole:
+            return 0
         with self.writer() as c:
             query = sa.select(content.c.hash, content.c.heard).where(content.c.heard.not_in(NOBODY))
-            stale = [r.hash for r in c.execute(query) if r.heard.rpartition("@")[0] != name]
+            stale = [r.hash for r in c.execute(query) if whole and r.heard.rpartition("@")[0] != name]
+            if last not in (None, name):
+                half = cue.c.content_hash == content.c.hash
+                query = sa.select(content.c.hash).where(
+                    content.c.heard == sa.text("'pending'"), sa.select(cue.c.id).where(half).exists()
+                )
+                stale += c.execute(query).scalars()
             for digest in stale:
                 before = cues_of(c, digest)
                 drop_cues(c, digest)
                 self._say(c, digest, before, ())
                 c.execute(sa.update(content).where(content.c.hash == digest).values(heard="pending"))
-            return len(stale)
+        if last != name:
+            self.set_setting(LISTENER, name)
+        return len(stale)
 
     def fail(self, digest: bytes, reason: str, *, worker: int | None = None) -> None:
         """The content cannot be read or embedded; what was known of it goes. `worker`: as in `write`."""

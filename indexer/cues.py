@@ -45,6 +45,8 @@ def said_in(cues: Sequence[Cue], start_s: float | None, end_s: float | None) -> 
 
 def renewed(text: str, before: str, after: str) -> str:
     """A window's text with `after` in the place of what was said in it `before`."""
-    if before and before in text:
-        return text.replace(before, after, 1).strip()
+    lines, said = f"\n{text}\n", f"\n{before}\n"
+    at = lines.rfind(said) if before else -1  # whole lines: a short word may be part of another one
+    if at >= 0:
+        return "\n".join(part for part in (lines[1:at], after, lines[at + len(said) : -1]) if part)
     return f"{text}\n{after}".strip() if after else text

@@ -99,7 +99,8 @@ class Indexing:
 
     def _scan_and_work(self, roots: list[Root], pipeline: Pipeline, told: Callable[[], None] | None) -> Scan:
         seen: list[Scan] = []
-        scanned = {r.id for r in roots}
+        missed: set[str] = set()
+        sought: set[str] = set()
         stop = threading.Event()
         errors: list[BaseException] = []
 
@@ -134,10 +135,11 @@ class Indexing:
                     last = time.monotonic()
                     told()
                 try:
-                    if not scanning.is_alive():
-                        self._scan_around(pipeline.missed(), scanned)
-                        if pipeline.idle():
+                    if not scanning.is_alive() and pipeline.idle():
+                        missed |= pipeline.missed()
+                        if not self._scan_around(missed - sought):
                             break
+                        sought |= missed
                 except CatalogueAway as error:
                     pipeline.catalogue_is_away(str(error))
                     time.sleep(AWAY_S)
@@ -152,13 +154,13 @@ class Indexing:
             raise LibraryError(pipeline.trouble)
         return seen[0]
 
-    def _scan_around(self, missed: set[str], scanned: set[int]) -> None:
-        """Scan the other roots that lack a file: it is gone, or the root is away; else it is waited for."""
-        if missed:
-            roots = [r for r in self._catalogue.roots() if r.state == "here" and r.id not in scanned]
-            lacking = [r for r in roots if any(Path(path).is_relative_to(r.path) for path in missed)]
-            scanned.update(r.id for r in lacking)
-            self.keeper.scan_roots(lacking)
+    def _scan_around(self, missed: set[str]) -> bool:
+        """Scan the roots that lack a file: it is gone, or it is away with its root or drive. False where
+        there is none."""
+        roots = [r for r in self._catalogue.roots() if r.state == "here"] if missed else []
+        lacking = [r for r in roots if any(Path(path).is_relative_to(r.path) for path in missed)]
+        self.keeper.scan_roots(lacking)
+        return bool(lacking)
 
     # -- in the background -----------------------------------------------------------------
 
@@ -243,8 +245,8 @@ class Indexing:
                 if shared:  # workers do as this program does
                     made.asked.keep(self._catalogue)
                 self._catalogue.recut(made.asked.recipe)
-                if made.asked.listener is not None:
-                    self._catalogue.hear_anew(speech.name_of(made.asked.listener))
+                if made.listens and made.asked.listener is None:
+                    self._catalogue.hear_anew(speech.BUILT_IN, whole=False)
                 if shared or self._models.is_switch():
                     try:
                         self._models.asked_for()

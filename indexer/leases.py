@@ -112,6 +112,9 @@ class Leases:
             if each.tries <= MOST_TRIES:
                 works.append(each.work)
                 continue
+            if task == "hear":  # it is found by its looks, whatever its sound does to those who listen
+                self._catalogue.hear(each.work.hash, (), by="none", worker=self.worker_id)
+                continue
             told = f"{MOST_TRIES} workers ended while they read it; sightline failures --retry tries again"
             self._catalogue.fail(each.work.hash, told, worker=self.worker_id)
         return works

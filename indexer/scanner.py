@@ -13,7 +13,8 @@ from __future__ import annotations
 import marshal
 import os
 import time
-from collections.abc import Callable, Collection
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,21 @@ def scan(
 
 def stamp_of(stat: os.stat_result) -> Stamp:
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def told_of(names: Iterable[str], others: Iterable[str]) -> list[str]:
+    """Those of `others` that files of such `names` beside them may hold words of (`says_of`). Looked up by
+    how names begin: 5,000 photos and as many notes compared one by one take a minute."""
+    beginning: dict[str, set[str]] = defaultdict(set)
+    for other in others:
+        beginning[other].add(other)
+        beginning[os.path.splitext(other)[0]].add(other)  # noqa: PTH122
+    told: set[str] = set()
+    for name in names:
+        for n, letter in enumerate(name):
+            if letter == ".":
+                told.update(other for other in beginning.get(name[:n], ()) if says_of(name, other))
+    return sorted(told)
 
 
 def mount_points() -> list[str]:
@@ -232,9 +248,9 @@ class _Walk:
         kept: list[str] = []
         for entry in listed:
             self._entry(folder, entry, rules, known, kept, inner)
-        for entry in listed if self._scanned_at is not None else ():
-            if may_say_of_others(entry.name) and self._is_new(entry):
-                self._renewed += [os.path.join(folder, n) for n in kept if says_of(entry.name, n)]  # noqa: PTH118
+        if self._scanned_at is not None:
+            new = [e.name for e in listed if may_say_of_others(e.name) and self._is_new(e)]
+            self._renewed += [os.path.join(folder, n) for n in (told_of(new, kept) if new else ())]  # noqa: PTH118
         self.result.files += len(kept)
         if len(kept) == len(known):
             return not ruled

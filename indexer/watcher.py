@@ -24,12 +24,12 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from data.media.kinds import kind_of, may_say_of_others, says_of
+from data.media.kinds import kind_of, may_say_of_others
 from indexer.catalogue import Catalogue
 from indexer.ignore import IGNORE_FILE, rules_for
 from indexer.records import LibraryError
 from indexer.rows import Found, Root
-from indexer.scanner import stamp_of
+from indexer.scanner import stamp_of, told_of
 
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent
@@ -226,8 +226,9 @@ class Watcher:
                 ready.extend((old, found_file.path))
         found_by_root: dict[int, list[Found]] = {}
         gone: list[str] = []
+        beside: dict[tuple[int, str], list[str]] = {}  # in a folder of a root
         for path in ready:
-            changed |= self._one(path, found_by_root, gone)
+            changed |= self._one(path, found_by_root, gone, beside)
         for root_id, found_files in found_by_root.items():
             differing = self._catalogue.differing(found_files)
             if differing:
@@ -235,10 +236,18 @@ class Watcher:
                 changed = True
         if gone:
             changed |= self._catalogue.remove_files(gone) > 0
+        for (root_id, folder), names in beside.items():
+            changed |= self._said_in(root_id, folder, names)
         if changed:
             self._noted()
 
-    def _one(self, path: str, found: dict[int, list[Found]], gone: list[str]) -> bool:
+    def _one(
+        self,
+        path: str,
+        found: dict[int, list[Found]],
+        gone: list[str],
+        beside: dict[tuple[int, str], list[str]],
+    ) -> bool:
         """Look at one path. Returns whether the catalogue changed at once."""
         root = self._root_of(path)
         if root is None:
@@ -255,7 +264,8 @@ class Watcher:
                 self._rescan(root_id)
                 return False
             gone.append(path)
-            return bool(self._catalogue.remove_under(path)) | self._said_of(path, root_id)
+            _note_words(path, root_id, beside)
+            return bool(self._catalogue.remove_under(path))
         if stat.S_ISDIR(status.st_mode):
             if path == top:
                 self._rescan(root_id)
@@ -267,16 +277,13 @@ class Watcher:
             found.setdefault(here[0], []).append(here[1])
         else:
             gone.append(path)
-            return self._said_of(path, root_id)
+            _note_words(path, root_id, beside)
         return False
 
-    def _said_of(self, path: str, root_id: int) -> bool:
-        """A file came, changed or went: what it says of those beside it is read again. Whether there were
+    def _said_in(self, root_id: int, folder: str, names: list[str]) -> bool:
+        """Files came, changed or went: what they say of those beside them is read again. Whether there were
         any."""
-        folder, name = os.path.split(path)
-        if not may_say_of_others(name):
-            return False
-        others = [n for n in self._catalogue.stamps(root_id, folder) if says_of(name, n)]
+        others = told_of(names, self._catalogue.stamps(root_id, folder))
         return self._catalogue.read_again(os.path.join(folder, n) for n in others) > 0  # noqa: PTH118
 
     def _walk(self, folder: str) -> None:
@@ -338,6 +345,13 @@ class Watcher:
             paths = [str(r.path) for r in self._catalogue.roots() if r.state == "left_out"]
             known = self._rules[""] = (now + RULES_KEPT_S, paths)
         return known[1]
+
+
+def _note_words(path: str, root_id: int, beside: dict[tuple[int, str], list[str]]) -> None:
+    """A file that may hold words of those beside it."""
+    folder, name = os.path.split(path)
+    if may_say_of_others(name):
+        beside.setdefault((root_id, folder), []).append(name)
 
 
 class _Forward:

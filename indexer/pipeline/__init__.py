@@ -78,7 +78,7 @@ class Pipeline:
         """`written` is called after each change of what can be found. `leases`: where others index this
         library too. `mounts`: for a worker, which only reads; None for the program that keeps the folders."""
         self.asked = asked
-        self._nice = nice
+        self._nice, self._keeps = nice, mounts is None
         self._shop = shop = Workshop(catalogue, models, sandbox, thumbnails, turns, written, leases=leases)
         self.listens = asked.speech != "off" and (asked.listener is not None or speech.is_here())
         self._agenda = agenda_of(
@@ -114,6 +114,8 @@ class Pipeline:
             thread = threading.Thread(target=self._run, args=(step,), name=f"indexer-{name}", daemon=True)
             self._threads.append(thread)
             thread.start()
+        if self._keeps and self.listens and self.asked.listener is not None:
+            self._ears.prepare()
 
     def stop(self) -> None:
         """End soon; what is not written stays pending."""
@@ -130,6 +132,7 @@ class Pipeline:
 
     def ring(self) -> None:
         """There may be work."""
+        self._agenda.in_reach()
         self._shop.files_bell.ring()
         self._shop.bell.ring()
 
@@ -141,7 +144,7 @@ class Pipeline:
 
     def idle(self) -> bool:
         """Whether nothing is in flight and nothing is left that can be done now."""
-        if not self._agenda.is_empty():
+        if self._ears.preparing or not self._agenda.is_empty():
             return False
         self._agenda.promote()
         return True

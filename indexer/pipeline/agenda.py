@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 REST_FIRST_S, REST_MOST_S = 0.5, 8.0
 """A file that changes while it is read is left alone for so long, doubled each time."""
 
+UNREACHED_S = 30.0
+"""A content that no file could be read of is left alone for so long, or until the folders change."""
+
 Task = Literal["index", "embed", "words", "hear"]
 
 
@@ -33,6 +36,7 @@ class Agenda:
         self._catalogue, self._written = shop.catalogue, shop.written
         self._words, self._sounds = words, sounds
         self._listens_to: bytes | None = None  # one at a time: a long film must not keep all readers
+        self._unreached: dict[bytes, float] = {}  # -> not before
         self._claims = threading.Lock()
         self._let_go = threading.Condition()  # told when nothing is claimed any more
         self._claimed: set[bytes] = set()
@@ -93,6 +97,25 @@ class Agenda:
         if self._listens_to == work.hash:
             self._listens_to = None
 
+    def out_of_reach(self, work: Work) -> None:
+        """None of its files can be read now: it is not waited for."""
+        with self._claims:
+            self._unreached[work.hash] = time.monotonic() + UNREACHED_S
+
+    def in_reach(self) -> None:
+        """The folders have changed: what was out of reach is tried again."""
+        with self._claims:
+            self._unreached.clear()
+
+    def _passed_over(self) -> set[bytes]:
+        now = time.monotonic()
+        self._unreached = {h: until for h, until in self._unreached.items() if until > now}
+        return self._claimed | self._unreached.keys()
+
+    def _makes_vectors(self) -> bool:
+        """Whether anything is claimed that may get vectors: not a film that is listened to, for hours."""
+        return bool(self._claimed - {self._listens_to})
+
     @property
     def busy(self) -> bool:
         """Whether anything is claimed."""
@@ -110,13 +133,14 @@ class Agenda:
 
     def _next(self, *, quick: bool = False, take: bool = True) -> tuple[Task, Work] | None:
         kinds: tuple[Kind, ...] = ("image", "pdf") if quick else ("image", "pdf", "video")
+        passed_over = self._passed_over()
         for kind in kinds:
             ahead = self._ahead[kind]
             if not ahead:
-                ahead.extend(self._catalogue.pending(kind, 32, self._claimed))
+                ahead.extend(self._catalogue.pending(kind, 32, passed_over))
             while ahead:
                 work = ahead[0]
-                if work.hash in self._claimed:
+                if work.hash in passed_over:
                     ahead.popleft()
                     continue
                 if take:
@@ -125,19 +149,19 @@ class Agenda:
                 return "index", work
         if quick:
             return None
-        lacking = self._lacking()
+        lacking = self._lacking(passed_over)
         if lacking is not None:
             if take:
                 self._claimed.add(lacking.hash)
             return "embed", lacking
         if self._words:
-            unread = self._catalogue.unread(1, self._claimed)
+            unread = self._catalogue.unread(1, passed_over)
             if unread:
                 if take:
                     self._claimed.add(unread[0].hash)
                 return "words", unread[0]
         if self._sounds and self._listens_to is None:
-            unheard = self._catalogue.unheard(1, self._claimed)
+            unheard = self._catalogue.unheard(1, passed_over)
             if unheard:
                 if take:
                     self._listens_to = unheard[0].hash
@@ -145,16 +169,16 @@ class Agenda:
                 return "hear", unheard[0]
         return None
 
-    def _lacking(self) -> Work | None:
+    def _lacking(self, passed_over: set[bytes]) -> Work | None:
         """A ready content without a vector under the model that answers, or that is to take over."""
         rows = self._catalogue.models()
         self._switching = any(row.state == "building" for row in rows)
         for row in rows:
             if row.state in ("answering", "building") and row.id not in self._complete:
-                works = self._catalogue.unembedded(row.id, 1, self._claimed)
+                works = self._catalogue.unembedded(row.id, 1, passed_over)
                 if works:
                     return works[0]
-                if not self._claimed:
+                if not self._makes_vectors() and not self._catalogue.unembedded(row.id, 1):
                     self._complete.add(row.id)
         return None
 
@@ -168,7 +192,7 @@ class Agenda:
 
     def may_promote(self) -> bool:
         """Whether a look may find that a model switch is complete."""
-        return self._switching and not self._claimed
+        return self._switching and not self._makes_vectors()
 
     def written_under(self, model_id: int) -> None:
         """A content has vectors of this model: another one that is being built lacks them."""
@@ -198,7 +222,7 @@ class Agenda:
         for row in self._catalogue.models():
             if row.state == "building" and row.id in self._complete:
                 with self._claims:
-                    if self._claimed or self._catalogue.unembedded(row.id, 1):
+                    if self._makes_vectors() or self._catalogue.unembedded(row.id, 1):
                         return
                     self._catalogue.promote(row.id)
                 log.info("%s answers from now on", row.name)

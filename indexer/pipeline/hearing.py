@@ -18,6 +18,7 @@ from indexer.asked import Asked
 from indexer.pipeline.agenda import Agenda
 from indexer.pipeline.jobs import GONE
 from indexer.pipeline.workshop import Workshop
+from indexer.records import LibraryError
 from indexer.rows import Work
 from model import speech
 from model.embedder import ModelError
@@ -44,12 +45,30 @@ class Ears:
         self._name = asked.listener or speech.BUILT_IN
         self._listener: speech.Listener | None = None
         self._guard = threading.Lock()
+        self.preparing = False
+        """A listener that was named is being loaded."""
         self.notice: str | None = None
         """Why nobody listens."""
 
+    def prepare(self) -> None:
+        """Load the listener that was named, in a thread of its own, for it may have to be fetched. Then what
+        others have heard is to be heard again; where it cannot be loaded, that is kept."""
+        self.preparing = True
+        threading.Thread(target=self._prepare, name="indexer-ears", daemon=True).start()
+
+    def _prepare(self) -> None:
+        try:
+            if self._loaded() is not None:
+                self._shop.catalogue.hear_anew(speech.name_of(self._name))
+        except LibraryError as error:  # the disk is full, the database away: the next run does it
+            self._give_up(f"Nobody listens to videos: {error}")
+        finally:
+            self.preparing = False
+            self._shop.bell.ring()
+
     def hear(self, work: Work, path: str, between: Callable[[], None]) -> bool:
         """Listen to one video from where it was left; False when that could not be done now. `between` is
-        called now and then: what is quick goes before."""
+        called now and then: what is quick goes before. Raises MediaError when its file cannot be read now."""
         catalogue, worker = self._shop.catalogue, self._shop.worker_id
         listener = self._loaded()
         if listener is None:
@@ -65,7 +84,7 @@ class Ears:
                 sound = self._sound(path, at)
             except MediaError as error:
                 if error.cause in (*GONE, "closed"):
-                    return False
+                    raise
                 log.info("%s: %s", path, error)
                 catalogue.hear(work.hash, (), by="none", worker=worker)
                 return True

@@ -7,8 +7,6 @@ worker only reads, and leaves to others what it cannot find. Neither changes a f
 from __future__ import annotations
 
 import os
-import time
-from pathlib import Path
 from typing import Protocol
 
 from data.media.kinds import MediaError
@@ -20,7 +18,8 @@ from indexer.rows import Work
 
 class Places(Protocol):
     def path(self, work: Work) -> str | None:
-        """A file that holds these bytes still; None: it cannot be read here now."""
+        """A file that holds these bytes still; None: none does as far as is known here. Raises MediaError:
+        those that should are not to be seen."""
 
     def lost(self, path: str, error: MediaError) -> None:
         """A file went away while it was read, or cannot be opened by us: the content may be good."""
@@ -34,7 +33,7 @@ class OwnPlaces:
 
     def path(self, work: Work) -> str | None:
         catalogue = self._shop.catalogue
-        gone = []
+        gone, changed = [], False
         for path, stamp in work.files:
             try:
                 now = os.stat(path)  # noqa: PTH116 – a path that need not be UTF-8
@@ -45,17 +44,18 @@ class OwnPlaces:
                 return path
             catalogue.rehash(path, (now.st_size, now.st_mtime_ns, now.st_ctime_ns))
             self._shop.files_bell.ring()
+            changed = True
         for path in gone:
-            if not Path(path).exists() and Path(path).parent.exists():
+            if _is_deleted(path):
                 catalogue.remove_files([path])
-        if gone:
-            self._shop.missed.update(gone)
-            time.sleep(0.05)  # a root that went away: the scanner finds out; do not spin until then
+        self._shop.missed.update(gone)
+        if gone and not changed:
+            raise MediaError("none of its files is to be seen", "gone")  # the scanner finds out why
         return None
 
     def lost(self, path: str, error: MediaError) -> None:
         if error.cause == "gone":
-            if Path(path).parent.exists() and not Path(path).exists():
+            if _is_deleted(path):
                 self._shop.catalogue.remove_files([path])
         else:
             self._shop.catalogue.fail_path(path, str(error))
@@ -84,3 +84,19 @@ class MappedPlaces:
 
     def lost(self, path: str, error: MediaError) -> None:
         """Who watches the folder will see it; others may be able to read it."""
+
+
+def _is_deleted(path: str) -> bool:
+    """Whether a file is not there and its folder is. An empty folder may be the mount point of a drive that
+    is away, and one that may not be entered tells nothing: a scan decides."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        try:
+            with os.scandir(os.path.dirname(path)) as entries:  # noqa: PTH120
+                return next(entries, None) is not None
+        except OSError:
+            return False
+    except OSError:
+        return False
+    return False

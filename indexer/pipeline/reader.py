@@ -95,6 +95,10 @@ class Reader:
                     job.error = str(error)
             passed_on = True
             self._decoded.put(Item(job), self._shop.bell.stopped)
+        except MediaError as error:
+            if error.cause != "closed":
+                log.info("%s cannot be read now: %s", self._at.get(me, work.hash.hex()[:12]), error)
+                self._agenda.out_of_reach(work)
         except LeaseLost as lost:
             log.info("%s", lost)
         finally:

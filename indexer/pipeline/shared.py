@@ -79,7 +79,7 @@ class SharedAgenda(Agenda):
             works = self._seldom(f"embed {row.id}", row, resting)
             if works:
                 return "embed", works[0]
-            if not self._claimed:
+            if not self._makes_vectors():
                 self._complete.add(row.id)
         if self._words and any(r.state == "answering" for r in mine):
             works = self._seldom("words", None, resting)
@@ -142,18 +142,20 @@ class SharedAgenda(Agenda):
 
     def _left(self) -> tuple[Task, Work] | None:
         """Work of anybody's that is not done yet: whoever keeps the library waits for it."""
+        unreached = self._passed_over()
         for kind in KINDS:
-            if works := self._catalogue.pending(kind, 1):
+            if works := self._catalogue.pending(kind, 1, unreached):
                 return "index", works[0]
         for row in self._catalogue.models():
-            if row.state in ("answering", "building") and (works := self._catalogue.unembedded(row.id, 1)):
+            lack = row.state in ("answering", "building")
+            if lack and (works := self._catalogue.unembedded(row.id, 1, unreached)):
                 self._looked.pop(f"embed {row.id}", None)
                 return "embed", works[0]
             self._complete.add(row.id)
-        if self._words and (works := self._catalogue.unread(1)):
+        if self._words and (works := self._catalogue.unread(1, unreached)):
             self._looked.pop("words", None)
             return "words", works[0]
-        if self._sounds and (works := self._catalogue.unheard(1)):
+        if self._sounds and (works := self._catalogue.unheard(1, unreached)):
             self._looked.pop("hear", None)
             return "hear", works[0]
         return None

@@ -34,7 +34,8 @@ class WordReader:
         """Why words in pictures are not read."""
 
     def read(self, work: Work, path: str) -> bool:
-        """Read the words of one content; False when it could not be done now."""
+        """Read the words of one content; False when it could not be done now. Raises MediaError when its
+        file cannot be read now."""
         from data import reader
 
         read_text = _ocr()
@@ -57,7 +58,7 @@ class WordReader:
                 ).result()
             except MediaError as error:
                 if error.cause in (*GONE, "closed"):
-                    return False
+                    raise
                 continue
             for chunk in chunks:
                 try:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from data.media.kinds import says_of
 from indexer import scanner
 from indexer.library import Library
 from indexer.records import Part, Query
+from indexer.scanner import told_of
 from tests import media
 from tests.indexer.conftest import CountingEmbedder, OpenLibrary
 
@@ -321,3 +323,13 @@ def test_words_beside_a_file_that_change_are_read_again(
     embedded = counted.embedded
     library.index()
     assert counted.embedded == embedded, "once is enough"
+
+
+def test_whose_words_a_file_beside_may_hold_is_told_by_its_name_at_once() -> None:
+    photos = [f"{n}.jpg" for n in range(5000)]
+    begun = time.process_time()
+    assert told_of((f"{n}.xmp" for n in range(5000)), photos) == sorted(photos)
+    assert time.process_time() - begun < 2.0
+    others = ["a.jpg", "a.mp4", "a.pdf", "b.en.mp4", "a.jpg.png"]
+    for name in ("a.json", "a.jpg.json", "a.en.srt", "a.xmp", "b.en.srt", "b.srt", "a.jpg.xmp", ".srt", "a"):
+        assert told_of([name], others) == sorted(other for other in others if says_of(name, other)), name

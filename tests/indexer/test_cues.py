@@ -128,6 +128,36 @@ def test_another_listener_hears_again_what_others_have_heard(catalogue: Catalogu
     assert catalogue.hear_anew("large-v3") == 0, "subtitles were written by somebody who knew"
 
 
+def test_a_film_is_not_heard_half_by_one_and_half_by_another(catalogue: Catalogue) -> None:
+    write(catalogue)
+    assert catalogue.hear_anew("small", whole=False) == 0
+    catalogue.hear(FILM, [HARBOUR], by=None)
+    assert catalogue.hear_anew("small") == 0 and catalogue.cues(FILM) == [HARBOUR], "it goes on where it was"
+    assert catalogue.hear_anew("large-v3") == 1 and texts(catalogue) == ["", ""]
+    catalogue.hear(FILM, [HARBOUR], by=None)
+    assert catalogue.hear_anew("small", whole=False) == 1 and catalogue.cues(FILM) == []
+
+
+def test_what_two_hear_at_once_is_said_once(catalogue: Catalogue) -> None:
+    write(catalogue)
+    catalogue.hear(FILM, [HARBOUR, BOATS], by=None)
+    catalogue.hear(FILM, [HARBOUR], by=None)
+    catalogue.hear(FILM, [BOATS, GULLS], by="ears@1")
+    assert [cue.start_s for cue in catalogue.cues(FILM)] == [2.0, 28.5, 40.0]
+
+
+def test_a_word_that_is_said_is_not_taken_out_of_another(catalogue: Catalogue) -> None:
+    first, _ = write(catalogue)
+    model = catalogue.answering()
+    assert model is not None
+    catalogue.words_read(FILM, {first: "the cathedral"}, model.id, {})
+    catalogue.hear(FILM, [Cue(1.0, 1.5, "he")], by=None)
+    catalogue.hear(FILM, [Cue(2.0, 2.5, "sings")], by="ears@1")
+    assert texts(catalogue)[0] == "the cathedral\nhe\nsings"
+    catalogue.hear_anew("better")
+    assert texts(catalogue)[0] == "the cathedral"
+
+
 def test_what_a_forgotten_film_says_is_forgotten(catalogue: Catalogue) -> None:
     write(catalogue, subtitles=[HARBOUR])
     catalogue.remove_files(["/films/sea.mp4"])

@@ -7,15 +7,19 @@ the lowest. The real one is in tests/model/test_speech.py, and here once.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from indexer.catalogue import Catalogue
 from indexer.dialects import place
+from indexer.leases import MOST_TRIES, Leases
 from indexer.library import Library
 from indexer.records import Hit, Part, Query
+from indexer.rows import Found, NewChunk
 from indexer.worker import Worker
 from model import speech
 from model.embedder import Embedder, ModelError
@@ -271,3 +275,75 @@ def test_the_words_of_a_real_speech_are_found_to_the_second(folder: Path, open_l
     assert hit.title == "inauguration.mp4" and hit.start_s == 30.0 and hit.relevant
     assert hit.at_s is not None and 36.0 < hit.at_s < 46.0
     assert "country" in hit.snippet.lower()
+
+
+def test_a_model_takes_over_while_a_film_is_listened_to(
+    folder: Path, open_library: OpenLibrary, parrot: Parrot, monkeypatch: pytest.MonkeyPatch, lite: Embedder
+) -> None:
+    class Other:
+        id, dim, max_frames, embed = "other@1-r1", lite.dim, lite.max_frames, staticmethod(lite.embed)
+        max_side = lite.max_side  # type: ignore[attr-defined]
+
+    from model import loading
+
+    real = loading.load
+    monkeypatch.setattr(loading, "load", lambda name, **o: Other() if name == "other" else real(name, **o))
+    film(folder / "talk.mp4", [(3.0, 1, 0.8)])
+    first = open_library(speech="off")
+    first.index([folder])
+    first.close()
+    parrot.may_go_on.clear()
+    library = open_library(model="other")
+    library.start(watch=False)
+    try:
+        wait_for(lambda: library._indexing.pipeline is not None)
+        wait_for(lambda: library.status().model == "other@1-r1", 10.0)
+        assert library.catalogue.unheard_count() == 1
+    finally:
+        parrot.may_go_on.set()
+    wait_for(lambda: library.catalogue.unheard_count() == 0)
+
+
+def test_a_film_that_workers_die_of_listening_to_is_found_by_its_looks(
+    tmp_path: Path, postgresql_server: Server
+) -> None:
+    catalogue = Catalogue(place(postgresql_server.database()))
+    root, model = catalogue.set_root(Path("/films")), catalogue.set_model("m", 4)
+    catalogue.note(root, [Found("/films/a.mp4", "video", (9, 9, 9))])
+    (file,) = catalogue.unhashed(1)
+    catalogue.hashed([(file, file.stamp, bytes(32))])
+    chunks = [NewChunk(0, np.ones(4, np.float32) / 2, 0.0, 30.0)]
+    catalogue.write(bytes(32), {}, chunks, model.id, sounds=True)
+    leases = Leases(catalogue, "w", lambda: "m", lease_s=60.0)
+    leases.begin()
+    try:
+        dead = catalogue.enrol("dead", "box", "1", "m", {})
+        for _ in range(MOST_TRIES):
+            assert catalogue.claim(dead, 1, 0.01, task="hear")
+            time.sleep(0.02)
+        assert leases.take("hear") == []
+    finally:
+        leases.end()
+    assert catalogue.unheard_count() == 0 and catalogue.failures() == []
+    assert len(catalogue.pieces(bytes(32))) == 1
+    catalogue.close()
+
+
+def test_a_named_listener_that_cannot_be_had_takes_nothing_away(
+    folder: Path, open_library: OpenLibrary, parrot: Parrot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = film(folder / "talk.mp4", [(3.0, 1, 0.8)])
+    first = open_library()
+    first.index([folder])
+    first.close()
+
+    def missing(name: str, **options: object) -> Parrot:
+        raise ModelError("the speech model org/none is not to be fetched.")
+
+    monkeypatch.setattr(speech, "load", missing)
+    library = open_library(speech="org/none")
+    library.index()
+    assert said(library, path) == [(3.0, "word 1")] and library.catalogue.unheard_count() == 0
+    library.start(watch=False)
+    told = "Nobody listens to videos: the speech model org/none is not to be fetched."
+    wait_for(lambda: told in library.status().notices)
