@@ -170,7 +170,7 @@ def _run(asked: argparse.Namespace, tasks: list[Task]) -> int:
 
 
 def _load(asked: argparse.Namespace, workers: int) -> Embedder:
-    from model.embedder import load
+    from model.loading import load
 
     device = asked.device
     if device == "auto" and workers > 1:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,8 @@ class EmbeddingCache:
             said.update(len(raw).to_bytes(8, "little") + raw)
         if item.visual is not None:
             said.update(item.visual.kind.encode())
+            if item.visual.video is not None:
+                said.update(b"%d frames of" % (item.visual.frames or 0))
             for digest in self._picture_digests(item.visual):
                 said.update(digest)
         return said.digest(16)
@@ -100,12 +103,12 @@ class EmbeddingCache:
             (k, np.ascontiguousarray(v, dtype=np.float32).tobytes())
             for k, v in zip(keys, vectors, strict=True)
         ]
-        with self._vectors as db:
+        with self._writing(self._vectors) as db:
             db.executemany("INSERT OR REPLACE INTO embedding VALUES (?, ?)", rows)
 
     def put_failure(self, key: bytes, error: PictureError) -> None:
         """Remember for the rest of this run that an input cannot be embedded, and why."""
-        with self._vectors as db:
+        with self._writing(self._vectors) as db:
             db.execute("INSERT OR REPLACE INTO failure VALUES (?, ?, ?)", (key, error.source, str(error)))
 
     def failures(self) -> dict[bytes, PictureError]:
@@ -123,6 +126,18 @@ class EmbeddingCache:
         self._vectors.close()
         self._digests.close()
 
+    @contextmanager
+    def _writing(self, db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+        """One transaction. Raises `CacheError`: the disk is full, the file may not be written."""
+        try:
+            with db:
+                yield db
+        except sqlite3.OperationalError as error:
+            raise CacheError(
+                f"{self.path.parent} cannot be written ({error}). Make room, or choose another place with "
+                "--cache_dir; the same command goes on from here."
+            ) from error
+
     def _picture_digests(self, visual: Visual) -> list[bytes]:
         from data.mmeb.records import FilePicture
 
@@ -138,7 +153,7 @@ class EmbeddingCache:
             if stamp not in known:
                 known[stamp] = new[stamp] = blake3(picture.data()).digest(16)
         if new:
-            with self._digests as db:
+            with self._writing(self._digests) as db:
                 db.executemany("INSERT OR REPLACE INTO picture VALUES (?, ?)", list(new.items()))
         return [known[stamp] for stamp in stamps]
 

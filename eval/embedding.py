@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.mmeb.records import Item, PictureError
+from data.sources.pair import stacked
 from eval.cache import EmbeddingCache
-from model.embedder import Embedder, ModelError
+from model.embedder import Embedder, InputRejected, ModelAway, ModelError
 from model.inputs import Input
 
 # What one call of the model gets. The backbones sort a call by length and cut it into batches by a token
@@ -81,6 +82,18 @@ class Speaker:
         return self.embedder.embed([_input(i, p) for i, p in zip(items, pictures, strict=True)])
 
 
+def vectors_id(embedder: Embedder) -> str:
+    """The model's id, and the numbers that it computes in where those are not float32.
+
+    An id is one for all of them, so that a library can go from one machine to another; scores are not: the
+    vectors of bfloat16 differ from those of float32 in the third digit.
+    """
+    parameters = getattr(getattr(embedder, "model", None), "parameters", None)
+    first = next(iter(parameters()), None) if parameters is not None else None
+    numbers = str(getattr(first, "dtype", "torch.float32")).removeprefix("torch.")
+    return embedder.id if numbers == "float32" else f"{embedder.id} {numbers}"
+
+
 def speaks_protocol(embedder: Embedder) -> bool:
     """Whether the model was trained on the benchmark's own prompts."""
     if not hasattr(embedder, "embed_prompts"):
@@ -96,23 +109,11 @@ def _input(item: Item, pictures: list[np.ndarray]) -> Input:
     return Input(
         text=item.text or None,
         images=() if clip else tuple(pictures),
-        video=_stacked(pictures) if clip and pictures else None,
+        video=stacked(pictures) if clip and pictures else None,
         instruction=said,
         role=item.role,
         kind=item.kind,
     )
-
-
-def _stacked(frames: list[np.ndarray]) -> np.ndarray:
-    """[T, H, W, 3]; frames of another size than the first are resized to it."""
-    from PIL import Image
-
-    height, width = frames[0].shape[:2]
-    same = [
-        f if f.shape[:2] == (height, width) else np.asarray(Image.fromarray(f).resize((width, height)))
-        for f in frames
-    ]
-    return np.stack(same)
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,22 +175,30 @@ def embed_missing(
 def _embed_call(
     call: list[tuple[bytes, Item, list[np.ndarray]]], speaker: Speaker, cache: EmbeddingCache
 ) -> None:
-    """One call of the model. If it refuses the call, its items are tried alone, so that one costs one."""
+    """One call of the model. If it refuses the call, its items are tried alone, so that one costs one.
+
+    A model on another machine that is away refuses nothing: `ModelAway` ends the run, which goes on later.
+    """
     keys, items, pictures = zip(*call, strict=True)
+    refusal: Exception
     try:
         cache.put(keys, speaker.embed(items, pictures))
         return
-    except ModelError as error:
-        if len(call) == 1:
+    except ModelAway:
+        raise
+    except (ModelError, InputRejected) as error:
+        if len(call) == 1 and isinstance(error, ModelError):
             raise
         refusal = error
     refused = 0
     for key, item, shown in call:
         try:
             cache.put([key], speaker.embed([item], [shown]))
-        except ModelError as error:
+        except ModelAway:
+            raise
+        except (ModelError, InputRejected) as error:
             refused += 1
-            if refused == len(call):
+            if refused == len(call) and isinstance(refusal, ModelError):
                 raise refusal from None  # not one input's fault
             source = (
                 item.visual.pictures[0].source if item.visual and item.visual.pictures else item.prompt[:60]

@@ -34,7 +34,7 @@ from data.mmeb.task import DataVersion, Task
 from eval.embedding import Worker
 from eval.metrics import KS, Ranking, Relevance, metrics_at
 from eval.runner import Outcome, Settings, claim, how_to_get, own, slug, write_result
-from eval.scoring import DEPTH, Scored
+from eval.scoring import DEPTH, Scored, ideal
 
 READERS = ("documents", "video_retrieval")
 # Clips made of saved frames last this long, so that each is one window of a library (30 s).
@@ -84,7 +84,9 @@ def score_search(task: Task, data: TaskData, names: dict[str, int], search: Sear
             if grade is not None:
                 hits[i, place], grades[i, place] = True, grade
     truth = Relevance.of(data.relevant)
-    metrics = metrics_at(hits, grades, truth.counts + np.asarray(data.unfound), truth.ideal(DEPTH), KS)
+    metrics = metrics_at(
+        hits, grades, truth.counts + np.asarray(data.unfound), ideal(data, data.relevant), KS
+    )
     scores = np.where(columns >= 0, -np.arange(DEPTH, dtype=np.float32), -np.inf)
     outcome = Outcome(
         task.name,
@@ -204,8 +206,11 @@ def run(
 
 def _ask(base: str, words: str, k: int) -> list[str]:
     query = urllib.parse.urlencode({"q": words, "k": k})
-    with urllib.request.urlopen(f"{base}/api/search?{query}", timeout=120) as answer:
-        return [hit["path"] for hit in json.load(answer)["hits"]]
+    try:
+        with urllib.request.urlopen(f"{base}/api/search?{query}", timeout=120) as answer:
+            return [hit["path"] for hit in json.load(answer)["hits"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ProductError(f"Sightline did not answer {words[:60]!r} ({error})") from error
 
 
 def _wait_until_there(url: str, child: subprocess.Popen, log: Path, seconds: float = 120) -> None:

@@ -165,8 +165,11 @@ def _judgement(line: Mapping[str, Any], folder: Path) -> Judgement:
         if unknown:
             raise ValueError(f"unknown field {sorted(unknown)[0]!r} of a relevant item")
         where = folder / Path(item["path"]).expanduser()
-        rights.append(Right(**{**item, "path": where, "grade": float(item.get("grade", 1.0))}))
-    return Judgement(line["query"], tuple(rights))
+        grade = float(item.get("grade", 1.0))
+        if not 0 <= grade < float("inf"):
+            raise ValueError(f"a grade is a number from 0 on, not {grade:g}")
+        rights.append(Right(**{**item, "path": where, "grade": grade}))
+    return Judgement(line["query"], tuple(dict.fromkeys(rights)))
 
 
 def evaluate(judgements: Sequence[Judgement], search: Search, model: str = "") -> LibraryReport:

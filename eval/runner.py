@@ -26,7 +26,7 @@ from data.mmeb.records import DataBroken, DataMissing, PictureError, TaskData
 from data.mmeb.sources import PAPER_REPOSITORIES
 from data.mmeb.task import DataVersion, Task
 from eval.cache import EmbeddingCache
-from eval.embedding import Speaker, Worker, collect, embed_missing, keys_of
+from eval.embedding import Speaker, Worker, collect, embed_missing, keys_of, vectors_id
 from eval.scoring import Scored, score
 from model.embedder import Embedder
 
@@ -91,14 +91,15 @@ def run(
     """
     settings, worker = settings or Settings(), worker or Worker.here()
     speaker = Speaker(embedder, None if settings.prompts else False)
+    model_id = vectors_id(embedder)
     folder = output / "mmeb" / slug(name or embedder.id)
     outcomes = []
     with (
         own(output, folder, worker),
-        _closing(EmbeddingCache(cache_folder, embedder.id, embedder.dim)) as cache,
+        _closing(EmbeddingCache(cache_folder, model_id, embedder.dim)) as cache,
     ):
         if worker.rank == 0:
-            about = {"name": name or embedder.id, "model_id": embedder.id, "dim": embedder.dim}
+            about = {"name": name or embedder.id, "model_id": model_id, "dim": embedder.dim}
             claim(folder, {**about, **asdict(settings), "prompts": speaker.prompts})
             cache.forget_failures()
         worker.wait_for_all()
@@ -112,7 +113,7 @@ def run(
             except DataBroken as error:
                 outcome = Outcome(task.name, "broken", str(error))
             else:
-                stamp = _stamp(task, data, embedder.id, speaker, settings)
+                stamp = _stamp(task, data, model_id, speaker, settings)
                 done = _finished(folder, task, stamp)
                 if done is not None:
                     outcome = done
@@ -259,10 +260,18 @@ def _closing(cache: EmbeddingCache) -> Iterator[EmbeddingCache]:
 
 
 def _stamp(task: Task, data: TaskData, model_id: str, speaker: Speaker, settings: Settings) -> str:
-    """Changes when anything that decides the scores may have changed."""
+    """Changes when anything that decides the scores may have changed, but for the bytes of a picture.
+
+    Which pictures there are counts: clips and frames that were unpacked since make other candidates.
+    """
     tables = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in data.tables]
     said = repr((RECIPE, task, model_id, speaker.prompts, asdict(settings), tables))
-    return hashlib.blake2b(said.encode(), digest_size=12).hexdigest()
+    digest = hashlib.blake2b(said.encode(), digest_size=12)
+    for item in (*data.queries, *data.candidates):
+        if item.visual is not None:
+            shown = [item.visual.video or "", *(p.source for p in item.visual.pictures)]
+            digest.update("\0".join(map(str, shown)).encode(errors="surrogateescape") + b"\n")
+    return digest.hexdigest()
 
 
 def _finished(folder: Path, task: Task, stamp: str) -> Outcome | None:

@@ -83,10 +83,7 @@ def score(
     first = None if parts[0][1] is None else np.concatenate([f for _, f in parts if f is not None])
     truth = Relevance.of(relevant)
     counts = truth.counts + np.asarray(data.unfound)
-    ideal = truth.ideal(DEPTH)
-    if any(data.unfound):
-        ideal = _with_unfound(data, relevant)
-    metrics = metrics_at(ranking.hits, ranking.grades, counts, ideal, KS, first=first)
+    metrics = metrics_at(ranking.hits, ranking.grades, counts, ideal(data, relevant), KS, first=first)
     for i in queries.failed:
         for values in metrics.values():
             values[i] = 0.0
@@ -129,13 +126,15 @@ def _first_of_name(columns: np.ndarray) -> np.ndarray:
     return ~np.tril(same, k=-1).any(axis=2)
 
 
-def _with_unfound(data: TaskData, relevant: Sequence[Any]) -> np.ndarray:
-    """The perfect ranking, with what was judged relevant but is no candidate counted at grade 1."""
-    ideal = np.zeros((len(relevant), DEPTH))
+def ideal(data: TaskData, relevant: Sequence[Any]) -> np.ndarray:
+    """The grades of the perfect rankings; what was judged relevant but is no candidate counts at grade 1."""
+    if not any(data.unfound):
+        return Relevance.of(relevant).ideal(DEPTH)
+    out = np.zeros((len(relevant), DEPTH))
     for i, (grades, unfound) in enumerate(zip(relevant, data.unfound, strict=True)):
         best = sorted([*grades.values(), *[1.0] * unfound], reverse=True)[:DEPTH]
-        ideal[i, : len(best)] = best
-    return ideal
+        out[i, : len(best)] = best
+    return out
 
 
 def _as_the_original_grades(data: TaskData) -> tuple[list[Mapping[int, float]], str]:

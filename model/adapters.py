@@ -68,6 +68,7 @@ def merge(model: nn.Module, folder: Path, probe: Callable[[], torch.Tensor]) -> 
     _refuse_what_is_not_lora(config, folder)
     tensors = _read(folder)
     modules: dict[str, dict[str, torch.Tensor]] = {}
+    called: dict[str, str] = {}
     linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     lost: list[str] = []
     for key, tensor in tensors.items():
@@ -77,6 +78,7 @@ def merge(model: nn.Module, folder: Path, probe: Callable[[], torch.Tensor]) -> 
             lost.append(key)
         else:
             modules.setdefault(module, {})[part] = tensor
+            called[module] = name.removeprefix("base_model.model.")
     if lost:
         raise ModelError(
             f"{len(lost)} of the {len(tensors)} tensors of the adapter {folder} belong to no layer of the "
@@ -89,7 +91,7 @@ def merge(model: nn.Module, folder: Path, probe: Callable[[], torch.Tensor]) -> 
         _merge_one(
             linear[name],
             parts,
-            _scale(name, parts, config),
+            _scale(called[name], parts, config),
             bool(config.get("use_dora")),
             f"{folder}: {name}",
         )
@@ -128,9 +130,19 @@ def _refuse_what_is_not_lora(config: dict[str, Any], folder: Path) -> None:
         "modules_to_save",
         "trainable_token_indices",
         "layer_replication",
+        "alora_invocation_tokens",
+        "use_qalora",
+        "use_bdlora",
+        "arrow_config",
     ):
         if config.get(option):
             raise ModelError(f"The adapter {folder} uses {option}, which is not supported here.")
+    begun = str(config.get("init_lora_weights", True)).lower()
+    if begun.startswith(("pissa", "olora", "corda", "loftq", "lora_ga")):
+        raise ModelError(
+            f"The adapter {folder} was begun with {begun}, which changes the base too; save it as a plain "
+            f"LoRA (peft: path_initial_model_for_weight_conversion)."
+        )
     if config.get("bias", "none") != "none":
         raise ModelError(f"The adapter {folder} trains biases, which is not supported here.")
 
@@ -155,6 +167,7 @@ def _locate(name: str, linear: dict[str, nn.Linear]) -> str | None:
 
 
 def _scale(name: str, parts: dict[str, torch.Tensor], config: dict[str, Any]) -> float:
+    """`name`: as the adapter calls the module; its patterns are written against that."""
     rank = parts["lora_A"].shape[0] if "lora_A" in parts else config["r"]
     alpha = config["lora_alpha"]
     for pattern, value in (config.get("alpha_pattern") or {}).items():

@@ -29,14 +29,6 @@ GME_FIRST_SIZE = (4 * 28 * 28, 16384 * 28 * 28)
 GME_MAX_TOKENS = 1800
 
 
-def is_qwen(folder: Path) -> bool:
-    """Whether `folder` is a checkpoint that this file loads, adapters included."""
-    if adapters.is_adapter(folder):
-        return True
-    config = folder / "config.json"
-    return config.is_file() and read_json(config).get("model_type") in BACKBONES
-
-
 def load_qwen(
     folder: Path,
     *,

@@ -59,14 +59,14 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
-    from train.trainer import train
+    from train.trainer import OutOfMemory, train
 
     try:
         outcome = train(config, options.output_dir)
     except Exception as error:
         if not _is_ours(error):
             raise
-        if first:
+        if first or isinstance(error, OutOfMemory):
             print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     if first and outcome.stopped:

@@ -121,7 +121,7 @@ def restore(folder: Path, tower: Tower, optimizer: Optimizer, config: Config) ->
 
 
 def restore_random(folder: Path, rank: int, world: int) -> None:
-    """This process's random state. A run that goes on with another number of processes draws its own."""
+    """This process's random state. A run that goes on with another number of processes keeps what it has."""
     from safetensors.torch import load_file
 
     from train.grad_cache import set_random_state

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import os
 import types
 import typing
@@ -143,6 +144,8 @@ class Config:
             "warmup_steps",
             "eval_steps",
             "eval_rows",
+            "weight_decay",
+            "distill_weight",
         ):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} cannot be negative")
@@ -152,7 +155,7 @@ class Config:
             if not isinstance(entry, Mapping) or not (entry.get("name") or entry.get("type")):
                 raise ConfigError(f"datasets: every entry is a mapping with a name or a type, not {entry!r}")
             weight = entry.get("weight", 1)
-            if isinstance(weight, bool) or not isinstance(weight, int | float) or weight <= 0:
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
                 raise ConfigError(
                     f"datasets: weight of {entry.get('name') or entry.get('type')} must be above 0"
                 )
@@ -174,6 +177,11 @@ class Config:
             raise ConfigError("lora_target_modules is empty: with lora_rank above 0 nothing would be trained")
         if not 0 <= self.lora_dropout < 1:
             raise ConfigError(f"lora_dropout must be in 0 … 1, not {self.lora_dropout}")
+        for name in ("adam_beta1", "adam_beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be in 0 … 1, not {getattr(self, name)}")
+        if self.lora_rank and self.lora_alpha <= 0:
+            raise ConfigError(f"lora_alpha must be above 0, not {self.lora_alpha}: adapters would do nothing")
         if not 0 <= self.max_missing < 1:
             raise ConfigError(f"max_missing is a share in 0 … 1, not {self.max_missing}")
         if self.eval_steps and not self.eval_rows:
@@ -206,7 +214,10 @@ class Config:
             "eval_steps",
         }
         mine = to_dict(self)
-        return [k for k in mine if k not in free and k in other and other[k] != mine[k]]
+        changed = [k for k in mine if k not in free and k in other and other[k] != mine[k]]
+        if bool(other.get("eval_steps", self.eval_steps)) != bool(self.eval_steps):
+            changed.append("eval_steps")  # how often does not matter; whether rows are held out does
+        return changed
 
 
 def read(path: Path, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -272,7 +283,8 @@ def _fitted(key: str, value: Any, hint: Any, where: str) -> Any:
         return value
     if hint is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
-            return float(value)
+            if math.isfinite(number := float(value)):
+                return number
         except ValueError:
             pass
     if hint is str and isinstance(value, str | Path):

@@ -70,21 +70,29 @@ def embed_chunks(encode: Encode, chunks: Iterable[Any]) -> Tensor:
 
 
 def random_state() -> list[Tensor]:
-    """State of the generators that dropout draws from: the CPU's and, where there is one, this device's."""
+    """State of the generators that dropout draws from: the CPU's and, if one is in use, an accelerator's."""
     import torch
 
-    states = [torch.get_rng_state()]
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        states.append(torch.cuda.get_rng_state())
-    return states
+    accelerator = _accelerator()
+    return [torch.get_rng_state()] + ([accelerator.get_rng_state()] if accelerator else [])
 
 
 def set_random_state(states: Sequence[Tensor]) -> None:
     import torch
 
     torch.set_rng_state(states[0])
-    if len(states) > 1:
-        torch.cuda.set_rng_state(states[1])
+    if len(states) > 1 and (accelerator := _accelerator()):
+        accelerator.set_rng_state(states[1])
+
+
+def _accelerator() -> Any:
+    """`torch.cuda`, `torch.mps` …, where one is in use; it answers for its current device."""
+    import torch
+
+    if not torch.accelerator.is_available():
+        return None
+    found = torch.get_device_module(torch.accelerator.current_accelerator())
+    return found if getattr(found, "is_initialized", lambda: True)() else None
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import numpy as np
 
 from data.sources.pair import LoadedSide, MissingMedia, Pair, SourceError, load
 from data.sources.source import Source
+from model.embedder import ModelError
 
 Collate = Callable[[Sequence[LoadedSide]], Any]
 Address = tuple[int, int]
@@ -34,11 +35,12 @@ class DataError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """Pairs of one step. `negatives` is None where no pair has any."""
+    """Pairs of one step. `negatives`: batches of at most as many as there are pairs; none where no pair has
+    any."""
 
     queries: Any
     positives: Any
-    negatives: Any | None
+    negatives: tuple[Any, ...]
     target_keys: np.ndarray
     """int64 [n]: content of each positive."""
     negative_keys: np.ndarray
@@ -81,18 +83,33 @@ class Loader:
             pair, sides = self._load(source, row, missing)
             pairs.append(pair)
             loaded.append(sides)
-        negatives = [side for _, _, sides in loaded for side in sides]
+        together = list(zip(pairs, loaded, strict=True))
+        negatives = [(pair, side) for pair, (_, _, sides) in together for side in sides]
         return Piece(
-            queries=self.collate([query for query, _, _ in loaded]),
-            positives=self.collate([positive for _, positive, _ in loaded]),
-            negatives=self.collate(negatives) if negatives else None,
+            queries=self._collated([(pair, query) for pair, (query, _, _) in together]),
+            positives=self._collated([(pair, positive) for pair, (_, positive, _) in together]),
+            negatives=tuple(
+                self._collated(negatives[at : at + len(pairs)]) for at in range(0, len(negatives), len(pairs))
+            ),
             target_keys=np.array([positive.key for _, positive, _ in loaded], np.int64),
-            negative_keys=np.array([side.key for side in negatives], np.int64),
+            negative_keys=np.array([side.key for _, side in negatives], np.int64),
             sources=np.array([source for source, _ in addresses], np.int64),
             names=tuple(f"{pair.source} row {pair.row}" for pair in pairs),
             missing=tuple(missing),
             items=[(query, positive) for query, positive, _ in loaded] if self.keep_items else None,
         )
+
+    def _collated(self, sides: Sequence[tuple[Pair, LoadedSide]]) -> Any:
+        """A batch of one side. What the model will not have is named by its row."""
+        try:
+            return self.collate([side for _, side in sides])
+        except ModelError as error:
+            for pair, side in sides:
+                try:
+                    self.collate([side])
+                except ModelError as own:
+                    raise DataError(f"{pair.source} row {pair.row}: {own}") from error
+            raise DataError(str(error)) from error
 
     def _load(
         self, source: int, row: int, missing: list[tuple[int, int, str]]
@@ -178,7 +195,8 @@ def pieces(loader: Loader, shares: Iterator[list[Address]], size: int, workers: 
             batch_size=None,
             num_workers=workers,
             collate_fn=_as_it_is,
-            prefetch_factor=max(2, -(-2 * plan.at_least // workers)),
+            prefetch_factor=max(2, 4 // workers),
+            generator=torch.Generator(),  # else it draws from the one that dropout draws from
         )
     )
     done = 0
@@ -202,7 +220,6 @@ class _Plan:
     def __init__(self, shares: Iterator[list[Address]], size: int) -> None:
         self.shares, self.size = shares, size
         self.counts: list[int] = []
-        self.at_least = 2
 
     def __iter__(self) -> Iterator[list[Address]]:
         for share in self.shares:
@@ -246,9 +263,8 @@ def _owned(piece: Piece) -> Piece:
             return replace(batch, **{f.name: own(getattr(batch, f.name)) for f in fields(batch)})
         return batch
 
-    return replace(
-        piece, queries=own(piece.queries), positives=own(piece.positives), negatives=own(piece.negatives)
-    )
+    negatives = tuple(own(batch) for batch in piece.negatives)
+    return replace(piece, queries=own(piece.queries), positives=own(piece.positives), negatives=negatives)
 
 
 def _good(piece: Piece | Exception) -> Piece:

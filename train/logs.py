@@ -23,7 +23,7 @@ class RunLog:
         self._path = folder / "log.jsonl"
         self._max_steps, self._stream = max_steps, stream or sys.stderr
         self._started, self._first = time.monotonic(), first_step
-        kept = [line for line in _lines(self._path) if json.loads(line)["step"] <= first_step]
+        kept = [line for line in _lines(self._path) if _step_of(line) <= first_step]
         self._file = self._path.open("w", encoding="utf-8")
         self._file.writelines(line + "\n" for line in kept)
         self._file.flush()
@@ -99,8 +99,16 @@ def _tensorboard(folder: Path, first_step: int) -> Any:
 def _lines(path: Path) -> list[str]:
     if not path.is_file():
         return []
-    whole = path.read_text(encoding="utf-8").split("\n")
+    whole = path.read_text(encoding="utf-8", errors="replace").split("\n")
     return [line for line in whole[:-1] if line]  # a kill may have cut the last line short
+
+
+def _step_of(line: str) -> float:
+    """The step of a line; beyond all of them where a power cut left something that is no line."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
 
 
 def _clock(seconds: float) -> str:

@@ -9,9 +9,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from train.config import Config
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,14 @@ def processes(config: Config) -> Iterator[Processes]:
         yield Processes(dist.get_rank(), dist.get_world_size(), device)
     finally:
         dist.destroy_process_group()
+
+
+def make_current(device: torch.device) -> None:
+    """For `device: cuda:1`: torch's random states and memory counters are those of its current card."""
+    import torch
+
+    if device.index and device.type != "cpu":
+        torch.accelerator.set_device_index(device.index)
 
 
 def everybodys(value: Any, here: Processes) -> list[Any]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,11 +24,11 @@ from data.sources.opening import open_source
 from data.sources.source import Source
 from train import checkpoint
 from train.config import Config, ConfigError
-from train.loading import Loader, Missing, Piece, pieces
+from train.loading import DataError, Loader, Missing, Piece, pieces
 from train.logs import RunLog, memory_gb
 from train.mixing import Ingredient, MixingTable
 from train.objective import objective
-from train.processes import Processes, everybodys, processes
+from train.processes import Processes, everybodys, make_current, processes
 from train.tower import Tower, open_tower
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 
 class TrainError(Exception):
     """Training stopped. One sentence for a person."""
+
+
+class OutOfMemory(TrainError):
+    """Of one process, which alone can tell it."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class _Run:
         self.table = mixing_table(config, self.sources)
         torch.manual_seed(config.seed)  # adapters start alike in every process
         self.tower: Tower = open_tower(config, here.device)
+        make_current(self.tower.device)
         self.parameters = self.tower.trained()
         if not self.parameters:
             raise ConfigError("nothing in the model would be trained")
@@ -89,13 +94,9 @@ class _Run:
         self.stop = _StopSignal()
 
     def go(self) -> Outcome:
-        import torch
-
         from train.grad_cache import random_state, set_random_state
 
         step = self._restore()
-        if step == 0:  # from here on every process draws its own dropout
-            torch.manual_seed(self.config.seed + 1 + self.here.rank)
         log = RunLog(self.output_dir, self.config.max_steps, step) if self.here.first else None
         if log:
             self._introduce(log, step)
@@ -104,14 +105,16 @@ class _Run:
         shares = self.table.shares(step, self.config.max_steps, self.here.rank, self.here.world)
         try:
             began = time.monotonic()
-            for share in pieces(self.loader, shares, self.config.chunk_size, self.config.workers):
+            coming = pieces(self.loader, shares, self.config.chunk_size, self.config.workers)
+            for share in self._agreed(coming):
                 waited = time.monotonic() - began
                 before = random_state()
                 try:
                     numbers = self._step(step, share, log)
                 except _Interrupted:
                     set_random_state(before)
-                    last, last_saved = self._save(step), step
+                    if last is None or last_saved != step:
+                        last, last_saved = self._save(step), step
                     break
                 step += 1
                 numbers["seconds"] = time.monotonic() - began
@@ -149,9 +152,15 @@ class _Run:
         self.tower.module.train()
         self.optimizer.zero_grad(set_to_none=True)
         chunks = [p.queries for p in share] + [p.positives for p in share]
-        chunks += [p.negatives for p in share if p.negatives is not None]
+        chunks += [batch for p in share for batch in p.negatives]
         loss_of = self.objective.on(share)
-        loss = cached_backward(self._encode, chunks, loss_of, cache=self.config.chunk_size > 0)
+        try:
+            loss = cached_backward(self._encode, chunks, loss_of, cache=self.config.chunk_size > 0)
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemory(
+                f"step {step + 1}: the memory of {self.tower.device} is full; set chunk_size below "
+                f"{self.config.chunk_size or len(chunks[0])}, then max_pixels below {self.config.max_pixels}"
+            ) from error
         sum_gradients(self.parameters.values())
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.max_grad_norm)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
@@ -189,9 +198,8 @@ class _Run:
             rows = [(number, int(row)) for row in self.table.held_out(number)]
             mine = rows[self.here.rank :: self.here.world]
             with same_random_state():
-                found = (
-                    next(pieces(self.loader, iter([mine]), self.config.chunk_size or 32, 0)) if mine else []
-                )
+                coming = pieces(self.loader, iter([mine]), self.config.chunk_size or 32, 0)
+                (found,) = self._agreed(coming)
                 encoded = [
                     embed_chunks(self.tower.encode, [getattr(p, side) for p in found])
                     if found
@@ -216,14 +224,42 @@ class _Run:
         }
 
     def _restore(self) -> int:
+        """Where the run is: the step of its newest checkpoint, whose state is put back, or 0."""
+        import torch
+
         found = checkpoint.checkpoints(self.output_dir)
-        if not found:
-            return 0
-        state = checkpoint.restore(found[-1], self.tower, self.optimizer, self.config)
-        checkpoint.restore_random(found[-1], self.here.rank, self.here.world)
+        state: dict[str, Any] = {"step": 0}
+        if found:
+            state = checkpoint.restore(found[-1], self.tower, self.optimizer, self.config)
+        step = int(state["step"])
+        # From here on every process draws its own dropout, and not what it drew before.
+        torch.manual_seed((step << 32) + self.config.seed + 1 + self.here.rank)
+        if found:
+            checkpoint.restore_random(found[-1], self.here.rank, self.here.world)
         for source, row, reason in state.get("missing", []):
             self.missing.lost.setdefault(source, {})[row] = reason
-        return int(state["step"])
+        now = {s.name: len(s) for s in self.sources}
+        self.changed = {
+            name: (rows, now[name])
+            for name, rows in state.get("rows", {}).items()
+            if name in now and rows != now[name]
+        }
+        return step
+
+    def _agreed(self, coming: Iterator[list[Piece]]) -> Iterator[list[Piece]]:
+        """Each share when every process has its own; what one cannot load is the same error in all."""
+        while True:
+            share, problem = None, None
+            try:
+                share = next(coming, None)
+            except DataError as error:
+                problem = str(error)
+            for told in everybodys(problem, self.here):
+                if told is not None:
+                    raise DataError(told)
+            if share is None:
+                return
+            yield share
 
     def _save(self, step: int) -> Path:
         """Every process brings its random state; the first writes, the others wait for its success."""
@@ -242,7 +278,7 @@ class _Run:
                     states,
                     self.config,
                     self.config.keep_last,
-                    {"missing": lost},
+                    {"missing": lost, "rows": {s.name: len(s) for s in self.sources}},
                 )
             except checkpoint.CheckpointError as error:
                 problem = str(error)
@@ -293,6 +329,9 @@ class _Run:
             f"{sum(len(s) for s in self.sources):,} pairs from {len(self.sources)} sources"
             + (f"; goes on after step {step}" if step else "")
         )
+        for name, (before, now) in self.changed.items():
+            held_out = ", and so are its held-out rows" if self.config.eval_steps else ""
+            log.say(f"{name} has {now:,} rows, {before:,} before: its order is drawn anew{held_out}")
 
 
 def open_sources(config: Config) -> list[Source]:

@@ -22,22 +22,17 @@ Key = Callable[[str, str], str]
 
 
 def image_to_text(task: Task, root: Path) -> TaskData:
-    """Classification and captions: the candidates are bare texts, named by themselves."""
-    return _image_to_text(task, root, lambda stored: stored)
+    """Classification, question answering, captions: the candidates are bare texts, named by themselves.
 
-
-def image_question_answering(task: Task, root: Path) -> TaskData:
-    """The same, but for the stored instruction: stripped, on a line of its own."""
-    return _image_to_text(task, root, _own_line)
-
-
-def _image_to_text(task: Task, root: Path, tidied: Callable[[str], str]) -> TaskData:
+    `options: {own_line: true}` in a declaration: the stored instruction is stripped and put on its own line.
+    """
     data, media = _start(task, root)
     for number, row in enumerate(_rows(task, root)):
         texts = _strings(need(row, "tgt_text", task.name))
         columns = [data.candidate(text, Item(prompt=text, text=text)) for text in texts]
         stored = row.get("qry_inst")
-        stored = None if stored is None else tidied(stored)
+        if stored is not None and task.options.get("own_line"):
+            stored = _own_line(stored)
         query = _shown(task, task.query, stored, row.get("qry_text") or None, data, "query")
         query = _with(query, media / need(row, "qry_img_path", task.name), "query")
         data.query(str(number), query, {columns[0]: 1.0}, columns)
@@ -75,7 +70,8 @@ def image_to_image(task: Task, root: Path) -> TaskData:
             newline_alone=False,
         )
         stored = row.get("qry_inst")
-        stored = None if stored is None else _own_line(stored)
+        if stored is not None:
+            stored = _own_line(stored)
         query = _shown(task, task.query, stored, row.get("qry_text") or None, data, "query")
         query = _with(query, media / need(row, "qry_img_path", task.name), "query")
         data.query(str(number), query, {columns[0]: 1.0}, columns)
@@ -130,7 +126,8 @@ def _shown(
     """An item whose prompt begins with an image.
 
     The rule of the data: token, a space, the stored instruction, a space and the text if there is
-    one (an empty caption among others is one); every " \\n" in that becomes "\\n"; then one "\\n" (`newline`).
+    one (an empty caption among others is one); every " \\n" in that becomes "\\n"; then one "\\n"
+    (`newline`).
     """
     end = "\n" if newline else ""
     template = wording.template if text is not None else wording.template.replace(" {text}", "")

@@ -11,7 +11,6 @@ from data.mmeb.task import Task
 
 READERS: Mapping[str, Callable[[Task, Path], TaskData]] = {
     "image_to_text": images.image_to_text,
-    "image_question_answering": images.image_question_answering,
     "text_to_image": images.text_to_image,
     "image_to_image": images.image_to_image,
     "video_classification": videos.video_classification,
@@ -37,9 +36,9 @@ def read_task(task: Task, root: Path) -> TaskData:
         raise DataBroken(f"{task.name}: its tables hold no rows ({', '.join(str(p) for p in data.tables)})")
     if not data.candidates:
         raise DataMissing(f"{task.name}: none of its candidates is there", task.repositories)
-    if not any(data.relevant) and not any(data.unfound):
+    if not any(data.relevant):
         raise DataBroken(
-            f"{task.name}: not one of its {len(data.queries)} queries has a right answer; do the ids of "
-            f"{task.source.repo}'s tables fit together?"
+            f"{task.name}: not one of its {len(data.queries)} queries has its right answer among the "
+            f"candidates; the tables of {task.source.repo} do not fit together"
         )
     return data

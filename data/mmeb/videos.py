@@ -216,7 +216,7 @@ def _answer(task: Task, row: dict[str, Any], options: list[str]) -> int | None:
         if task.answer_is == "index":
             right = int(answer)
         elif task.answer_is == "letter":
-            right = "ABCDEFGH".index(answer)
+            right = [*"ABCDEFGH"].index(answer)
         else:
             right = len(options) - 1 - options[::-1].index(str(answer))
     except (ValueError, TypeError):

@@ -29,7 +29,13 @@ def open_source(entry: Mapping[str, Any], data_root: Path, imports: Sequence[str
     types are whatever is registered under that name. Raises `SourceError`: unknown, absent, broken, empty.
     """
     for module in imports:
-        importlib.import_module(module)
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise SourceError(
+                f"imports: {module} cannot be imported ({error}); it is looked for in the working directory "
+                "and in PYTHONPATH"
+            ) from error
     options = {key: value for key, value in entry.items() if key not in ("type", "weight")}
     kind = entry.get("type")
     if kind is None:

@@ -114,11 +114,23 @@ class LoadedSide:
         return Input(
             text=text or None,
             images=self.frames if self.kind in ("image", "pdf") else (),
-            video=np.stack(self.frames) if self.kind == "video" and self.frames else None,
+            video=stacked(self.frames) if self.kind == "video" and self.frames else None,
             instruction=self.instruction,
             role=self.role,
             kind=self.kind,
         )
+
+
+def stacked(frames: Sequence[np.ndarray]) -> np.ndarray:
+    """[T, H, W, 3]; a saved frame of another size than the first is resized to it."""
+    from PIL import Image
+
+    height, width = frames[0].shape[:2]
+    same = [
+        f if f.shape[:2] == (height, width) else np.asarray(Image.fromarray(f).resize((width, height)))
+        for f in frames
+    ]
+    return np.stack(same)
 
 
 PAGE_DPI = 300

@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from data.sources.pair import IMAGE, VIDEO, Media, Pair, Side, SourceError
+from data.sources.pair import IMAGE, VIDEO, Media, MissingMedia, Pair, Side, SourceError
 from data.sources.rows import Row, open_rows
 from data.sources.source import Source, StoredRows
 
@@ -86,11 +86,14 @@ class RecipeSource(StoredRows):
 
     def __getitem__(self, row: int) -> Pair:
         try:
-            return self._parse(self._rows[row], row)
+            pair = self._parse(self._rows[row], row)
         except (KeyError, TypeError, IndexError, AttributeError) as error:
             raise SourceError(
                 f"{self.name}, row {row}: not as declared ({type(error).__name__}: {error})"
             ) from error
+        if not all(side.text or side.media for side in (pair.query, pair.positive)):
+            raise MissingMedia(f"{self.name}, row {row}: its query or its target is empty")
+        return pair
 
 
 def mmeb(row: Row, number: int, *, subset: Subset, media_root: Path) -> Pair:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import csv
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from data.mmeb.read import read_task
+from data.mmeb.tables import table_files
 from eval.__main__ import main
 from eval.catalogue import all_tasks, select
-from eval.index_loop import can_be_asked, lay_out, score_search
+from eval.embedding import Embedded
+from eval.index_loop import ProductError, _ask, can_be_asked, lay_out, score_search
+from eval.scoring import score
+from tests.eval.fixtures import build
 
 
 def test_the_tasks_that_can_be_asked_are_words_against_one_pool() -> None:
@@ -61,6 +69,39 @@ def test_answers_are_scored_and_windows_of_one_clip_are_one_answer(mmeb: Path) -
     assert outcome.scores["hit@1"] == 0.25 and outcome.scores["mrr@5"] == pytest.approx((1 + 3 * 0.5) / 4)
     outcome, scored = score_search(task, data, names, lambda words, k: [])
     assert set(outcome.scores.values()) == {0.0} and (scored.ranking.columns == -1).all()
+
+
+def test_a_relevant_page_that_is_nowhere_counts_as_in_any_other_run(tmp_path: Path) -> None:
+    (task,) = select(["ViDoRe_docvqa"])
+    build(tmp_path, [task])
+    qrels = table_files(tmp_path, task.source.repo, "qrels", "test")[0]
+    rows = pq.read_table(qrels).to_pylist()
+    lost = {**rows[0], "corpus-id": type(rows[0]["corpus-id"])(987)}
+    pq.write_table(pa.Table.from_pylist([*rows, lost]), qrels)
+    data = read_task(task, tmp_path)
+    n = len(data.candidates)
+    vectors = np.eye(n, dtype=np.float32)
+    queries = np.stack([vectors[list(r)].sum(0) for r in data.relevant])
+    direct = score(task, data, Embedded(queries, {}), Embedded(vectors, {})).metrics["ndcg_linear@5"]
+    names = {f"{c:06d}.png": c for c in range(n)}
+    found = {q.text: [f"/x/{c:06d}.png" for c in r] for q, r in zip(data.queries, data.relevant, strict=True)}
+    asked = score_search(task, data, names, lambda words, k: found[words])[1].metrics["ndcg_linear@5"]
+    assert asked.tolist() == direct.tolist() and min(asked) < 1
+
+
+def test_a_query_that_sightline_does_not_answer_is_one_sentence() -> None:
+    class Failing(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            self.send_error(500)
+
+    server = HTTPServer(("127.0.0.1", 0), Failing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with pytest.raises(ProductError, match=r"Sightline did not answer 'a dog' .*500"):
+        _ask(f"http://127.0.0.1:{server.server_port}", "a dog", 5)
+    server.shutdown()
 
 
 def test_sightline_itself_goes_through_a_task(mmeb: Path, tmp_path: Path) -> None:

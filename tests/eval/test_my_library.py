@@ -40,6 +40,17 @@ def test_paths_count_from_the_folder_of_the_file(tmp_path: Path) -> None:
     assert (got["hit@1"], got["hit@5"], got["mrr@5"]) == (0.0, 1.0, 0.5)
 
 
+def test_an_answer_named_twice_is_one_answer(tmp_path: Path) -> None:
+    assert _scores(tmp_path, ["a.jpg", "a.jpg"], [Hit(str(tmp_path / "a.jpg"))])["recall@5"] == 1.0
+
+
+@pytest.mark.parametrize("grade", [-1, float("nan")])
+def test_a_grade_below_nothing_is_refused_with_its_line(tmp_path: Path, grade: float) -> None:
+    line = {"query": "q", "relevant": [{"path": "a.jpg", "grade": grade}]}
+    with pytest.raises(JudgementError, match=r"line 1: a grade is a number from 0 on, not (-1|nan)"):
+        read_judgements(_written(tmp_path, line))
+
+
 def test_a_copy_of_the_right_file_is_right(tmp_path: Path) -> None:
     assert (
         _scores(tmp_path, "a.jpg", [Hit("/x/copy.jpg", also_at=(str(tmp_path / "a.jpg"),))])["hit@1"] == 1.0

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.mmeb.read import read_task
+from data.mmeb.records import Item, Visual
 from data.mmeb.tables import table_files
 from eval.__main__ import main
-from eval.cache import CacheError
+from eval.cache import CacheError, EmbeddingCache
 from eval.catalogue import all_tasks, select
 from eval.embedding import Embedded, Speaker, Worker
 from eval.index_loop import _as_video
 from eval.metrics import KS
 from eval.runner import Outcome, RunError, Settings, run
 from eval.scoring import score
+from model.embedder import InputRejected, ModelAway
+from model.inputs import Input
+from model.loading import load
 from tests.eval.embedders import CollapsedEmbedder, HashEmbedder
 from tests.eval.fixtures import build, picture
 
@@ -433,6 +438,13 @@ def test_a_cache_file_that_is_no_database_is_named(mmeb: Path, tmp_path: Path) -
         _run(["GQA"], HashEmbedder(), mmeb, tmp_path / "b", cache=cache)
 
 
+def test_a_full_disk_under_the_cache_is_one_sentence(mmeb: Path, tmp_path: Path) -> None:
+    cache = EmbeddingCache(tmp_path, "m", 1024)
+    cache._vectors.execute("PRAGMA max_page_count = 8")
+    with pytest.raises(CacheError, match=r"cannot be written \(database or disk is full\)\. Make room"):
+        cache.put([bytes([i]) * 16 for i in range(50)], np.zeros((50, 1024), np.float32))
+
+
 def test_a_finished_task_is_not_done_again_unless_its_table_changed(tmp_path: Path) -> None:
     build(tmp_path, select(["GQA"]))
     first = _run(["GQA"], HashEmbedder(), tmp_path, tmp_path / "out")["GQA"]
@@ -443,3 +455,65 @@ def test_a_finished_task_is_not_done_again_unless_its_table_changed(tmp_path: Pa
     pq.write_table(pa.Table.from_pylist(rows[:2]), table)
     third = _run(["GQA"], HashEmbedder(), tmp_path, tmp_path / "out")["GQA"]
     assert not third.reused and third.queries == 2
+
+
+def test_a_clip_that_was_unpacked_since_is_a_candidate_of_a_finished_task(tmp_path: Path) -> None:
+    """Moments are folders: with half of them there, fewer compete."""
+    build(tmp_path, select(["QVHighlight"]))
+    clip = sorted((tmp_path / "TIGER-Lab").rglob("positive*"))[0].parent
+    other = next(f for f in clip.iterdir() if f.name != "query" and not f.name.startswith("positive"))
+    other.rename(tmp_path / "not yet")
+    first = _run(["QVHighlight"], HashEmbedder(), tmp_path, tmp_path / "out")["QVHighlight"]
+    (tmp_path / "not yet").rename(other)
+    second = _run(["QVHighlight"], HashEmbedder(), tmp_path, tmp_path / "out")["QVHighlight"]
+    assert not second.reused and second.candidates == first.candidates + 1
+
+
+def test_frames_asked_of_a_video_file_are_part_of_its_key(tmp_path: Path) -> None:
+    video = tmp_path / "a.mp4"
+    video.write_bytes(b"the same bytes")
+    cache = EmbeddingCache(tmp_path / "cache", "m", 4)
+    keys = {cache.key(Item("p", visual=Visual("video", (), video, n)), ("prompt", "p")) for n in (8, 16, 8)}
+    assert len(keys) == 2
+
+
+def test_a_model_in_other_numbers_never_gets_the_vectors(tmp_path: Path) -> None:
+    """The id is the same, so that a library may move between machines; a score is of one of the two."""
+    build(tmp_path, select(["GQA"]))
+    cache = tmp_path / "cache"
+    precise, half = (load(str(TINY), device="cpu", dtype=dtype) for dtype in ("float32", "bfloat16"))
+    assert precise.id == half.id
+    first = _run(["GQA"], precise, tmp_path, tmp_path / "out", cache=cache)["GQA"]
+    with pytest.raises(RunError, match="bfloat16"):
+        _run(["GQA"], half, tmp_path, tmp_path / "out", cache=cache)
+    assert _run(["GQA"], half, tmp_path, tmp_path / "2", cache=cache)["GQA"].embedded == first.embedded > 0
+
+
+class _OnAnotherMachine(HashEmbedder):
+    """Its server is away for the first calls, or will not have some inputs."""
+
+    def __init__(self, away: int = 0, rejects: str = "") -> None:
+        super().__init__()
+        self.away, self.rejects = away, rejects
+
+    def embed(self, inputs: Sequence[Input]) -> np.ndarray:
+        self.away -= 1
+        if self.away >= 0:
+            raise ModelAway("http://box:8000 does not answer")
+        if self.rejects and any((item.text or "").endswith(self.rejects) for item in inputs):
+            raise InputRejected("it is 900 MB, and http://box:8000 takes 256")
+        return super().embed(inputs)
+
+
+def test_a_server_that_is_away_costs_no_query_its_score(mmeb: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelAway):
+        _run(["OK-VQA"], _OnAnotherMachine(away=3), mmeb, tmp_path)
+    assert _run(["OK-VQA"], _OnAnotherMachine(), mmeb, tmp_path)["OK-VQA"].failed == []
+
+
+def test_an_input_that_a_server_will_not_have_is_a_miss_and_is_named(mmeb: Path, tmp_path: Path) -> None:
+    (task,) = select(["OK-VQA"])
+    unwanted = read_task(task, mmeb).queries[2].text
+    got = _run(["OK-VQA"], _OnAnotherMachine(rejects=unwanted), mmeb, tmp_path)["OK-VQA"]
+    (failed,) = got.failed
+    assert (failed["side"], failed["name"], got.missed) == ("query", "2", 1) and "900 MB" in failed["reason"]

@@ -121,6 +121,29 @@ def test_a_question_with_trailing_spaces_keeps_them_before_the_final_newline(tmp
     assert read_task(task, tmp_path).queries[0].prompt.endswith("question: what is it?  \n")
 
 
+@pytest.mark.parametrize("stored", ["<|image_1|> {}", "<|image_1|>\n{} ", "{}\n"])
+def test_a_stored_question_instruction_is_stripped_onto_its_own_line(stored: str, tmp_path: Path) -> None:
+    """The original's parser of questions does so, and only that one (and those of picture to picture)."""
+    task = BY_NAME["OK-VQA"]
+    build(tmp_path, [task])
+    wanted_prompts = [q.prompt for q in read_task(task, tmp_path).queries]
+    row = {"qry_inst": stored.format(task.query.instruction)}
+    _rewrite(table_files(tmp_path, task.source.repo, task.name, "test")[0], lambda r: {**r, **row})
+    assert [q.prompt for q in read_task(task, tmp_path).queries] == wanted_prompts
+
+
+def test_an_empty_caption_among_others_leaves_its_space(tmp_path: Path) -> None:
+    """The original decides by the first caption of a row whether its targets have captions."""
+    task = BY_NAME["EDIS"]
+    build(tmp_path, [task])
+    _rewrite(
+        table_files(tmp_path, task.source.repo, task.name, "test")[0],
+        lambda r: {**r, "tgt_text": [r["tgt_text"][0], *[""] * (len(r["tgt_text"]) - 1)]},
+    )
+    data = read_task(task, tmp_path)
+    assert data.candidates[1].prompt == f"<|image_pad|>\n{task.target.instruction} \n"
+
+
 def _question(mmeb: Path, name: str) -> tuple[Any, list[Any], dict[str, Any]]:
     task = BY_NAME[name]
     data = read_task(task, mmeb)
@@ -183,6 +206,67 @@ def test_the_right_answer_of_a_question_is_the_one_the_row_names(task: Task, mme
         }[task.name]()
         assert data.keys[right] == wanted
         assert data.offered is not None and right in data.offered[i]
+
+
+def test_an_answer_that_is_no_option_costs_its_row_and_of_equal_options_the_last_is_right(
+    tmp_path: Path,
+) -> None:
+    task = BY_NAME["MVBench"]
+    build(tmp_path, [task])
+    changes = ({"answer": "nowhere"}, {"candidates": ["same", "other", "same"], "answer": "same"})
+    for config, change in zip(task.source.configs, changes, strict=False):
+        (table,) = table_files(tmp_path, task.source.repo, config, "train")
+        rows = list(read_rows(tmp_path, task.source.repo, config, "train"))
+        table.write_text(json.dumps([{**row, **change} for row in rows]), "utf-8")
+    data = read_task(task, tmp_path)
+    assert (data.relevant[0], data.unfound[0]) == ({}, 1)
+    assert [data.keys[c] for c in data.relevant[1]] == ["(C) same"]
+    assert any("1 answers are none of their row's options" in note and "row 1" in note for note in data.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("GQA", {"qry_img_path": None}),
+        ("GQA", {"tgt_text": []}),
+        ("CIRR", {"tgt_img_path": []}),
+        ("OK-VQA", {"qry_text": 5}),
+        ("MSVD", {"caption": None}),
+        ("MomentSeeker", {"positive_frames": None}),
+    ],
+)
+def test_a_row_that_is_not_as_declared_names_the_table_it_is_in(
+    name: str, change: dict[str, Any], tmp_path: Path
+) -> None:
+    """One error class: the run leaves the task out and goes on with the other 77."""
+    task = BY_NAME[name]
+    build(tmp_path, [task])
+    config = task.source.configs[0] if task.source.configs else None
+    _rewrite(table_files(tmp_path, task.source.repo, config, task.source.split)[0], lambda r: {**r, **change})
+    with pytest.raises(DataBroken, match=f"{name}: a row of {task.source.repo} is not as declared"):
+        read_task(task, tmp_path)
+
+
+def test_a_task_none_of_whose_clips_is_there_is_missing(tmp_path: Path) -> None:
+    task = BY_NAME["QVHighlight"]
+    build(tmp_path, [task])
+    assert task.media is not None
+    for folder in (tmp_path / task.media.repo / task.media.folder).iterdir():
+        shutil.rmtree(folder)
+    with pytest.raises(DataMissing, match="none of its candidates is there"):
+        read_task(task, tmp_path)
+
+
+def test_judgements_that_fit_no_query_are_no_score_of_zero(tmp_path: Path) -> None:
+    task = BY_NAME["ViDoRe_docvqa"]
+    build(tmp_path, [task])
+    qrels = table_files(tmp_path, task.source.repo, "qrels", "test")[0]
+    judged = pq.read_table(qrels).to_pylist()
+    pq.write_table(pa.Table.from_pylist([r for r in judged if r["query-id"] != judged[0]["query-id"]]), qrels)
+    assert "1 queries have no relevant page and count as missed" in read_task(task, tmp_path).notes
+    _rewrite(qrels, lambda r: {**r, "query-id": f"q{r['query-id']}"})
+    with pytest.raises(DataBroken, match="not one of its 4 queries has its right answer"):
+        read_task(task, tmp_path)
 
 
 def test_local_tasks_offer_the_rows_own_list_with_the_true_candidate_first(mmeb: Path) -> None:
@@ -408,6 +492,26 @@ def test_tables_are_found_in_the_layouts_of_the_hub(layout: str, tmp_path: Path)
     else:
         (folder / layout).write_text(json.dumps(rows), "utf-8")
     assert list(read_rows(tmp_path, "o/r", None, "test")) == rows
+
+
+def test_a_header_may_name_several_files_of_a_split(tmp_path: Path) -> None:
+    folder = tmp_path / "o" / "r"
+    (folder / "odd").mkdir(parents=True)
+    for name in "ab":
+        pq.write_table(pa.Table.from_pylist([{"x": name}]), folder / "odd" / f"{name}.parquet")
+    entry = (
+        "- config_name: default\n  data_files:\n  - split: test\n    path: [odd/b.parquet, odd/a.parquet]\n"
+    )
+    (folder / "README.md").write_text(f"---\nconfigs:\n{entry}---\n", "utf-8")
+    assert [row["x"] for row in read_rows(tmp_path, "o/r", None, "test")] == ["a", "b"]
+
+
+def test_a_field_too_long_for_csv_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "o" / "r" / "test.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text("a\n" + "x" * 200_000 + "\n", "utf-8")
+    with pytest.raises(DataBroken, match=r"test\.csv cannot be read"):
+        list(read_rows(tmp_path, "o/r", None, "test"))
 
 
 def _rewrite(table: Path, change: Any) -> None:

@@ -84,6 +84,17 @@ def test_peft_made_adapters_on_the_current_model_merge_to_what_peft_computes(tmp
         np.testing.assert_allclose(embedded(folder, base=str(CHECKPOINT)), expected, atol=3e-6)
 
 
+def test_a_pattern_of_alpha_speaks_of_the_names_in_the_adapter(tmp_path: Path) -> None:
+    """Older libraries called the layers otherwise; a pattern that fits no name leaves the scale wrong."""
+    short, full = (
+        rewrite(tmp_path / name.replace(".", "-"), same, alpha_pattern={name: 64})
+        for name in ("layers.1.mlp.down_proj", "^model.layers.1.mlp.down_proj")
+    )
+    changed = embedded(short)
+    assert np.abs(changed - wanted("embedding_adapter")).max() > 1e-3
+    assert (embedded(full) == changed).all()
+
+
 def test_a_merged_model_saved_by_the_library_loads_to_the_same_vectors(tmp_path: Path) -> None:
     merged = load_qwen(ADAPTER)
     merged.model.save_pretrained(tmp_path / "merged")
@@ -131,6 +142,9 @@ def zeroed(tensors: Tensors) -> Tensors:
         (same, {"peft_type": "IA3"}, "IA3"),
         (same, {"modules_to_save": ["lm_head"]}, "modules_to_save"),
         (same, {"bias": "all"}, "biases"),
+        (same, {"alora_invocation_tokens": [5, 6]}, "alora_invocation_tokens"),
+        (same, {"init_lora_weights": "pissa_niter_16"}, "begun with pissa_niter_16, which changes the base"),
+        (same, {"init_lora_weights": "olora"}, "begun with olora"),
     ],
 )  # fmt: skip
 def test_an_adapter_that_does_not_land_whole_is_refused(

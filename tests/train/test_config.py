@@ -53,6 +53,13 @@ def test_the_recipe_is_the_published_one() -> None:
         ({"min_pixels": 9, "max_pixels": 4}, "min_pixels 9 is above max_pixels 4"),
         ({"batch_size": 1, "sub_batch_size": 1}, "batch_size 1 has no negatives"),
         ({"model_name": ""}, "model_name is missing"),
+        ({"adam_beta1": 1.0}, r"adam_beta1 must be in 0 … 1, not 1\.0"),
+        ({"weight_decay": -0.1}, "weight_decay cannot be negative"),
+        ({"distill_weight": -1}, "distill_weight cannot be negative"),
+        ({"lora_alpha": 0}, "lora_alpha must be above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate is a number, not nan"),
+        ({"temperature": "inf"}, "temperature is a number, not 'inf'"),
+        ({"datasets": [{"name": "WebQA", "weight": float("nan")}]}, "weight of WebQA must be above 0"),
     ],
 )
 def test_wrong_keys_and_impossible_combinations_are_refused_by_name(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from train.grad_cache import cached_backward, sum_gradients
 from train.loss import gather, info_nce, same_target_mask
+from train.processes import make_current
 
 N, WIDTH = 16, 12
 
@@ -115,6 +116,45 @@ def test_dropout_is_drawn_once_for_both_forwards() -> None:
     assert abs(got - loss) < 1e-5
     assert worst([p.grad for p in cached.parameters()], [p.grad for p in whole.parameters()]) < 1e-5
     assert torch.rand(1) == drawn_after
+
+
+class Card:
+    """An accelerator's module of torch, with a generator that nothing else moves."""
+
+    def __init__(self) -> None:
+        self.generator = torch.Generator()
+
+    def get_rng_state(self) -> Tensor:
+        return self.generator.get_state()
+
+    def set_rng_state(self, state: Tensor) -> None:
+        self.generator.set_state(state)
+
+
+def test_dropout_of_any_accelerator_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only CUDA's: `device: auto` takes an Apple's or an Intel's card as well."""
+    card = Card()
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("mps"))
+    monkeypatch.setattr(torch, "get_device_module", lambda device: card)
+    drawn: list[float] = []
+    weight = torch.ones(1, requires_grad=True)
+
+    def encode(chunk: Tensor) -> Tensor:
+        drawn.append(float(torch.rand(1, generator=card.generator)))
+        return chunk * weight
+
+    cached_backward(encode, [torch.ones(2, 1), torch.ones(2, 1)], lambda e: e.sum())
+    assert drawn[:2] == drawn[2:] and drawn[0] != drawn[1]
+
+
+def test_a_card_that_is_named_by_its_number_is_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random states are kept of the current card; another one would draw its dropout twice."""
+    made: list[int] = []
+    monkeypatch.setattr(torch.accelerator, "set_device_index", made.append)
+    for name in ("cpu", "cuda", "cuda:0", "cuda:1"):
+        make_current(torch.device(name))
+    assert made == [1]
 
 
 def test_a_batch_of_one_chunk_is_embedded_once() -> None:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,9 @@ from train.__main__ import main
 from train.config import Config, ConfigError, to_dict
 from train.loading import DataError
 from train.logs import RunLog
+from train.processes import Processes
 from train.tower import merge, open_tower
-from train.trainer import TrainError, learning_rate, train
+from train.trainer import TrainError, _Run, learning_rate, mixing_table, open_sources, train
 
 ROOT = Path(__file__).parents[2]
 ENV = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -187,6 +188,54 @@ def test_killed_and_started_again_gives_the_weights_of_an_undisturbed_run(
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("more", [{}, {"eval_steps": 1, "eval_rows": 8}], ids=["plain", "evaluated"])
+def test_loader_processes_draw_nothing_that_dropout_would(
+    config: Configure, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    """To start them takes a random number: not from the generator that a resumed run puts back."""
+    changes = {"lora_dropout": 0.1, "max_steps": 4, "save_steps": 2, **more}
+    whole = train(config(**changes), tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole" / "checkpoint-2", tmp_path / "half" / "checkpoint-2")
+    half = train(config(**changes, workers=2), tmp_path / "half")
+    assert whole.checkpoint is not None and half.checkpoint is not None
+    assert_same(whole.checkpoint, half.checkpoint)
+
+
+def test_more_processes_than_before_draw_a_dropout_of_their_own_each(
+    config: Configure, tmp_path: Path
+) -> None:
+    train(config(max_steps=2), tmp_path)
+    states = []
+    for rank in range(2):
+        run = _Run(config(max_steps=4), tmp_path, Processes(rank, 2))
+        assert run._restore() == 2
+        run.stop.forget()
+        states.append(torch.get_rng_state())
+    torch.manual_seed(config().seed + 1)
+    assert not torch.equal(*states)
+    assert not torch.equal(states[0], torch.get_rng_state()), "nor what was drawn from the first step on"
+
+
+def test_holding_rows_out_only_later_is_refused(config: Configure, tmp_path: Path) -> None:
+    """They have been trained on: hit@1 on them would be no such thing."""
+    train(config(max_steps=2), tmp_path)
+    with pytest.raises(ConfigError, match="was trained with eval_steps 0, now it is 2"):
+        train(config(max_steps=4, eval_steps=2), tmp_path)
+    assert config(eval_steps=2).same_run(to_dict(config(eval_steps=5))) == []
+
+
+def test_data_that_grew_between_two_runs_is_said(
+    config: Configure, tmp_path: Path, collection: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lines = collection.read_text().splitlines()
+    path = tmp_path / "grows.jsonl"
+    entries = [{"type": "pairs", "path": str(path), "media_root": str(collection.parent)}]
+    for rows, steps in ((100, 1), (100, 2), (200, 3)):
+        path.write_text("\n".join(lines[:rows]))
+        train(config(max_steps=steps, warmup_steps=0, datasets=entries), tmp_path / "run")
+    assert capfd.readouterr().err.count("grows has 200 rows, 100 before: its order is drawn anew") == 1
+
+
 def test_full_training_resumes_to_the_bit_too(config: Configure, tmp_path: Path) -> None:
     whole = train(config(lora_rank=0, max_steps=4, save_steps=2), tmp_path / "whole")
     shutil.copytree(tmp_path / "whole" / "checkpoint-2", tmp_path / "half" / "checkpoint-2")
@@ -255,6 +304,17 @@ def test_bfloat16_learns_with_a_float32_loss(
     assert frozen == ({torch.bfloat16} if run.lora_rank else {torch.float32})
 
 
+def test_an_untrained_adapter_changes_nothing_in_bfloat16_either(config: Configure, collection: Path) -> None:
+    """DoRA begins with the length of every row of the base: rounded to bfloat16 it changed the model."""
+    vectors = []
+    for use_dora in (False, True):
+        torch.manual_seed(1)
+        tower = open_tower(config(dtype="bfloat16", use_dora=use_dora))
+        tower.module.eval()
+        vectors.append(vectors_of(tower, collection))
+    assert np.abs(vectors[0] - vectors[1]).max() < 1e-4
+
+
 def with_negatives(collection: Path, folder: Path, every: int) -> list[dict[str, str]]:
     """`datasets:` where every `every`-th row brings the next row's picture as a negative."""
     rows = [json.loads(line) for line in collection.read_text().splitlines()]
@@ -280,6 +340,23 @@ def test_two_processes_follow_the_same_loss_curve_as_one(
     first = load_file(one.checkpoint / "adapter_model.safetensors")
     second = load_file(tmp_path / "two/checkpoint-6/adapter_model.safetensors")
     assert max((first[name] - second[name]).abs().max() for name in first) < 1e-3
+
+
+def test_a_row_that_one_process_cannot_read_is_a_sentence_of_them_all(
+    config: Configure, tmp_path: Path, collection: Path
+) -> None:
+    run = config(max_steps=6)
+    _, row = mixing_table(run, open_sources(run)).share(2, rank=1, world=2)[0]
+    lines = collection.read_text().splitlines()
+    lines[row] = "{broken"
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("\n".join(lines))
+    entries = [{"type": "pairs", "path": str(path), "media_root": str(collection.parent)}]
+    with started(config(max_steps=6, datasets=entries), tmp_path / "run", *TWO_PROCESSES) as pair:
+        _, said = pair.communicate(timeout=200)
+    assert pair.returncode == 1
+    assert f"error: {path}, row {row + 1}: not a line of JSON" in said
+    assert "train/trainer.py" not in said, "no traceback of the process that could read its rows"
 
 
 def test_chunks_and_loader_processes_change_nothing(config: Configure, tmp_path: Path) -> None:
@@ -388,6 +465,25 @@ def test_hard_negatives_join_the_targets(config: Configure, tmp_path: Path, coll
     assert losses(tmp_path / "with")[0] > losses(tmp_path / "without")[0]
 
 
+def test_negatives_are_embedded_no_more_at_once_than_anything_else(
+    config: Configure, tmp_path: Path, collection: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [json.loads(line) for line in collection.read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row["negatives"] = [rows[number - 1]["positive"], rows[number - 2]["positive"]]
+    path = tmp_path / "negatives.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    entries = [{"type": "pairs", "path": str(path), "media_root": str(collection.parent)}]
+    sizes: list[int] = []
+    encode = _Run._encode
+    monkeypatch.setattr(_Run, "_encode", lambda run, batch: sizes.append(len(batch)) or encode(run, batch))
+    train(
+        config(datasets=entries, max_steps=1, warmup_steps=0, chunk_size=4, hard_negatives=2),
+        tmp_path / "run",
+    )
+    assert sizes == [4] * (2 * 4 * 4), "16 queries, 16 positives, 32 negatives, each twice"
+
+
 def broken_copy(collection: Path, folder: Path, lose: int) -> Path:
     shutil.copytree(collection.parent, folder)
     for path in sorted(folder.glob("*.png"))[:lose]:
@@ -422,6 +518,34 @@ def test_a_number_that_is_none_stops_with_the_batch_named(config: Configure, tmp
     named = json.loads(report.read_text())
     assert len(named["batch"]) == 16 and all(" row " in name for name in named["batch"])
     assert str(report) in str(stopped.value)
+
+
+def test_a_card_whose_memory_is_full_is_told_what_to_lower(
+    keys: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """By whichever process met it: the others cannot know."""
+
+    def full(run: _Run, batch: Any) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(_Run, "_encode", full)
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(keys))
+    asked = ["--config", str(tmp_path / "c.yaml"), "--output_dir", str(tmp_path / "run")]
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setattr("train.trainer.processes", lambda config: nullcontext(Processes(3, 1)))
+    assert main(asked) == 1
+    assert "error: step 1: the memory of cpu is full; set chunk_size below 8, then" in capfd.readouterr().err
+
+
+def test_a_log_that_a_power_cut_damaged_does_not_stop_the_run(config: Configure, tmp_path: Path) -> None:
+    train(config(max_steps=2), tmp_path)
+    with (tmp_path / "log.jsonl").open("ab") as log:
+        log.write(b"\0\0\0\xff\0\n{}\n")
+    assert train(config(max_steps=3), tmp_path).step == 3
+    assert [line["step"] for line in log_of(tmp_path)] == [1, 2, 3]
 
 
 def test_a_full_disk_at_checkpoint_time_leaves_the_last_good_one(config: Configure, tmp_path: Path) -> None:
@@ -477,6 +601,27 @@ class BreaksInside(Pairs):
         return super().__getitem__(row)
 
 
+@register("without-a-token")
+class WithoutAToken(Pairs):
+    """Exact prompts, one of which has no place for its picture."""
+
+    def __getitem__(self, row: int) -> Pair:
+        pair = super().__getitem__(row)
+        text = "no place for it" if row == 100 else "<|image_pad|>"
+        return dataclasses.replace(
+            pair, positive=dataclasses.replace(pair.positive, exact=True, text=text), source="tokens", row=row
+        )
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_row_that_the_model_will_not_have_is_named(
+    config: Configure, tmp_path: Path, collection: Path, workers: int
+) -> None:
+    entries = [{"type": "without-a-token", "path": str(collection)}]
+    with pytest.raises(DataError, match=r"^tokens row 100: 1 pictures came with a prompt that holds no pad"):
+        train(config(datasets=entries, max_steps=20, workers=workers), tmp_path)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_broken_row_is_one_sentence_whoever_reads_it(
     config: Configure, tmp_path: Path, collection: Path, workers: int
@@ -513,6 +658,11 @@ def test_a_broken_row_is_one_sentence_whoever_reads_it(
             "corrupt.parquet is not a readable Parquet file",
         ),
         ({"datasets": [{"type": "pairs", "path": "empty.jsonl"}]}, 1, "empty is empty: it has no rows"),
+        (
+            {"imports": ["my_sorces"]},
+            1,
+            "imports: my_sorces cannot be imported (No module named 'my_sorces')",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_an_exit_code(

@@ -166,6 +166,14 @@ def test_frames_are_the_benchmarks_choice(tmp_path: Path) -> None:
     assert len(choose_frames(tmp_path, 80)) == 64
 
 
+def test_saved_frames_of_two_sizes_are_one_clip(tmp_path: Path) -> None:
+    for name, width in (("1.png", 60), ("2.png", 80)):
+        Image.new("RGB", (width, 40), (width, 0, 0)).save(tmp_path / name)
+    clip = load(Side(media=Media("frames", str(tmp_path)))).to_input().video
+    assert clip is not None and clip.shape == (2, 40, 60, 3)
+    assert clip[1, 20, 30].tolist() == [80, 0, 0]
+
+
 def test_a_loaded_side_is_an_input_for_any_model(tmp_path: Path) -> None:
     side = Side("<|image_pad|>\nRepresent it\n", Media("image", str(picture(tmp_path / "a.png"))), exact=True)
     given = load(side).to_input()

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.sources.pair import Pair, SourceError
+from data.sources.pair import MissingMedia, Pair, SourceError
 from data.sources.recipe import open_subset, subsets
 
 MMEB = "TIGER-Lab/MMEB-train"
@@ -39,6 +39,14 @@ def test_all_25_subsets_are_declared_with_weights_that_sum_to_52() -> None:
     assert sum(s.weight for s in subsets().values()) == 52
     assert [s.parser for s in subsets().values()].count("mmeb") == 20
     assert all(s.licence for s in subsets().values())
+
+
+@pytest.mark.parametrize("emptied", ["qry", "pos_text"])
+def test_a_row_with_an_empty_side_is_skipped_as_in_the_original(tmp_path: Path, emptied: str) -> None:
+    row = mmeb_row(**({"qry": "asked", "pos_text": "answered"} | {emptied: ""}))
+    write_parquet(tmp_path / MMEB / "WebQA/original-00000-of-00001.parquet", [row])
+    with pytest.raises(MissingMedia, match="WebQA, row 0: its query or its target is empty"):
+        one_pair("WebQA", tmp_path)
 
 
 def test_mmeb_rows_keep_their_words_and_newlines(tmp_path: Path) -> None:
