@@ -131,9 +131,9 @@ def film() -> str:
         ("the same, and listened to, s", times["auto"], ""),
         ("CPU seconds to read a minute of its sound", sound_s, "AAC, 48 kHz"),
         (
-            "hits that say it, worst miss of their second",
+            "a click on what is said, miss of its second",
             max(off),
-            f"{len(hits)} hits of {len(begins)} times",
+            f"said {len(begins)} times, windows side by side: moments {len(hits)}",
         ),
     ]
     return report.table(["measure", "measured", "details"], rows)
