@@ -222,8 +222,8 @@ def export(
 
 def _heard(library: Library, file: FileInfo) -> bool:
     """Whether somebody has listened to a whole video, or needs not."""
-    digest, waiting = library.catalogue.content_of_file(file.file_id), library.catalogue.unheard_count()
-    return all(work.hash != digest for work in library.catalogue.unheard(waiting))
+    digest = library.catalogue.content_of_file(file.file_id)
+    return digest is None or not library.catalogue.is_unheard(digest)
 
 
 def _known(library: Library, video: Path) -> FileInfo:

@@ -140,6 +140,17 @@ class Lookup:
                 " WHERE heard = 'pending' AND orphaned_at IS NULL AND state = 'ready'"
             ).scalar_one()
 
+    def is_unheard(self, digest: bytes) -> bool:
+        """Whether a video's sound waits for somebody to listen to it, or to the rest of it."""
+        with self.reader() as c:
+            return (
+                c.exec_driver_sql(
+                    "SELECT 1 FROM content WHERE hash = ? AND heard = 'pending' AND state = 'ready'",
+                    (digest,),
+                ).first()
+                is not None
+            )
+
     def cues(self, digest: bytes) -> list[Cue]:
         """What is said in a video, in order."""
         with self.reader() as c:
