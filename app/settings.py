@@ -91,8 +91,8 @@ def read(**given: Any) -> Settings:
         except LibraryError as error:
             raise SettingsError(str(error)) from error
     if settings.vectors:
-        from indexer.address import address_of
         from indexer.records import LibraryError
+        from indexer.vectors.milvus.address import address_of
 
         try:
             address_of(settings.vectors)

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexer.connections import Connections
-from indexer.embeddings import GROUPS
 from indexer.records import KINDS
+from indexer.vectors.source import GROUPS
 
 SAMPLE = 400
 """Chunks of each kind: the spread is then known to 5 %, for 0.1 ms a query."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from indexer.embeddings import GROUPS
 from indexer.lookup import Lookup
 from indexer.records import FileInfo
-from indexer.vectors import VectorIndex
+from indexer.vectors.index import VectorIndex
+from indexer.vectors.source import GROUPS
 
 NEIGHBOURS = 16
 

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indexer.catalogue import Catalogue
-from indexer.engine import open_index
 from indexer.models import Models
 from indexer.records import LibraryError
+from indexer.vectors.open import open_index
 from model.embedder import ModelError
 
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
     from indexer.moments import Moments
     from indexer.search import Searcher
-    from indexer.vectors import VectorIndex
+    from indexer.vectors.index import VectorIndex
 
 FOLLOW_S = 3.0
 """A search waits so long, at most, for what was just written to reach an index that stands elsewhere."""
@@ -40,7 +40,7 @@ class Engines:
         sandbox: Callable[[], Sandbox],
     ) -> None:
         """`folder` holds the index's files; `owned`: whether this program may write them. `vectors`: where
-        the index is, when it is not there (see `engine.py`)."""
+        the index is, when it is not there (see `vectors/open.py`)."""
         self._catalogue, self._models, self._folder = catalogue, models, folder
         self._owned, self._sandbox, self._vectors = owned, sandbox, vectors
         self._guard = threading.RLock()
@@ -50,7 +50,7 @@ class Engines:
 
     def index(self) -> VectorIndex:
         """The vector index of the model that answers now."""
-        from indexer.embeddings import StoredEmbeddings
+        from indexer.vectors.source import StoredEmbeddings
 
         with self._guard:
             row = self._catalogue.answering()

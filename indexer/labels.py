@@ -18,11 +18,11 @@ from typing import Literal
 
 import numpy as np
 
-from indexer.embeddings import GROUPS
 from indexer.filters import passing
 from indexer.query import Filters
 from indexer.records import Kind, LibraryError
 from indexer.search import Searcher
+from indexer.vectors.source import GROUPS
 from model.inputs import Input
 
 PROMPT = "a photo of a {}"

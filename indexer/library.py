@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexer import upkeep
-from indexer.address import address_of
 from indexer.asked import Asked
 from indexer.catalogue import Catalogue
 from indexer.clicks import Clicks
@@ -50,13 +49,14 @@ from indexer.schema import Where
 from indexer.standing import Standing
 from indexer.thumbnails import Thumbnails
 from indexer.turns import Turns
+from indexer.vectors.milvus.address import address_of
 
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
     from indexer.moments import Moment
     from indexer.rows import Counts
     from indexer.search import Searcher
-    from indexer.vectors import VectorIndex
+    from indexer.vectors.index import VectorIndex
     from model.inputs import Cue
 
 

@@ -1,6 +1,6 @@
 """A query to an answer: the one path for page, API, command line and agents.
 
-Built around two searches over the same filters, by meaning (`vectors.py`, scores put on
+Built around two searches over the same filters, by meaning (`vectors/index.py`, scores put on
 one scale by `calibration.py`) and by words (`words.py`), weighed by `ranking.py`. It reads
 through its own connections and a snapshot of the index, so it never waits for a writer.
 It knows nothing of who asks, nor of how anything came into the library.
@@ -27,14 +27,14 @@ from indexer import saying, words
 from indexer.calibration import ORDINARY_QUERIES, Background, Scale, comparable
 from indexer.catalogue import Catalogue
 from indexer.connections import Connections, Reading
-from indexer.embeddings import GROUPS, StoredEmbeddings
 from indexer.facts import Fact, Facts, Held
 from indexer.parts import Parts
 from indexer.query import Filters, Typed, of_query
 from indexer.ranking import Evidence, Ranked, merged_moments, ranked
 from indexer.records import KINDS, Answer, Hit, Kind, LibraryError, Query
 from indexer.titles import Titles, title_of
-from indexer.vectors import VectorIndex
+from indexer.vectors.index import VectorIndex
+from indexer.vectors.source import GROUPS, StoredEmbeddings
 from model.embedder import Embedder
 from model.inputs import Input
 

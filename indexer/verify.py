@@ -19,12 +19,12 @@ import numpy as np
 import sqlalchemy as sa
 
 from data.media.kinds import MediaError
-from indexer.embeddings import StoredEmbeddings
 from indexer.pipeline.jobs import side_for
 from indexer.records import IndexOutdated, LibraryError, VectorServerError, VerifyReport
 from indexer.rows import ModelRow, Work
 from indexer.scanner import stamp_of
 from indexer.schema import content, file, root
+from indexer.vectors.source import StoredEmbeddings
 from indexer.vetting import embed_checked
 from model.embedder import ModelError
 

@@ -323,9 +323,9 @@ def cost_table(sizes: Sequence[int] = (10_000, 100_000)) -> str:
     """A text query beside the bare embedding and the bare FAISS search, and beside vector search alone."""
     import faiss
 
-    from indexer.embeddings import StoredEmbeddings
-    from indexer.faiss_index import FaissIndex
     from indexer.search import Searcher
+    from indexer.vectors.faiss.index import FaissIndex
+    from indexer.vectors.source import StoredEmbeddings
     from model.inputs import Input
     from model.lite import LiteEmbedder
     from tests.bench.made_library import make

@@ -19,16 +19,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.address import address_of
 from indexer.catalogue import Catalogue
 from indexer.dialects import place
-from indexer.embeddings import StoredEmbeddings
-from indexer.faiss_index import FaissIndex
-from indexer.milvus import MilvusIndex
 from indexer.moving import move
 from indexer.records import Part, Query
 from indexer.search import Searcher
-from indexer.vectors import VectorIndex
+from indexer.vectors.faiss.index import FaissIndex
+from indexer.vectors.index import VectorIndex
+from indexer.vectors.milvus.address import address_of
+from indexer.vectors.milvus.index import MilvusIndex
+from indexer.vectors.source import StoredEmbeddings
 from model.inputs import Input
 from model.lite import LiteEmbedder
 from tests import milvus_server, postgresql

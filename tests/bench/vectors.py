@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer import segments
-from indexer.faiss_index import FaissIndex
-from indexer.vectors import Changes
+from indexer.vectors.faiss import segment
+from indexer.vectors.faiss.index import FaissIndex
+from indexer.vectors.index import Changes
 
 Row = tuple[str, object, str, str]
 QUERIES = 100
@@ -77,7 +77,7 @@ def _index(name: str, exact: bool) -> Iterator[tuple[FaissIndex, np.ndarray, np.
     stored, asked = _made(name)
     folder = Path(tempfile.mkdtemp(prefix="sightline-bench-"))
     begun = time.perf_counter()
-    limit = segments.EXACT_BYTES * 10 if exact else 1
+    limit = segment.EXACT_BYTES * 10 if exact else 1
     index = FaissIndex(folder, name, stored.shape[1], Rows(stored), exact_bytes=limit)
     built = time.perf_counter() - begun
     try:

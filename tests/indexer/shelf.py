@@ -14,12 +14,12 @@ from PIL import Image, ImageDraw
 from data.media.kinds import Kind
 from data.media.sandbox import Sandbox
 from indexer.catalogue import Catalogue
-from indexer.embeddings import StoredEmbeddings
-from indexer.faiss_index import FaissIndex
 from indexer.records import Answer, Part, Query
 from indexer.rows import Found, NewChunk
 from indexer.schema import Where
 from indexer.search import Searcher
+from indexer.vectors.faiss.index import FaissIndex
+from indexer.vectors.source import StoredEmbeddings
 from model.embedder import Embedder
 from model.inputs import Input
 from model.lite import LiteEmbedder

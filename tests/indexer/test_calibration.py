@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from indexer.calibration import FILM_SHIFT, PAGE_WEIGHT, Scale, comparable
-from indexer.embeddings import GROUPS
+from indexer.vectors.source import GROUPS
 
 SCORES = np.array([[0.1, 0.2, 0.4]])
 

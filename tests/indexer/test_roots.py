@@ -10,11 +10,11 @@ import pytest
 
 from indexer.catalogue import Catalogue
 from indexer.connections import Connections
-from indexer.embeddings import StoredEmbeddings
 from indexer.filters import roots_alone
 from indexer.query import Filters
 from indexer.rows import Found, NewChunk
 from indexer.schema import Where
+from indexer.vectors.source import StoredEmbeddings
 
 DIM = 4
 CONTENTS = 4

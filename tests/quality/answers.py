@@ -18,11 +18,11 @@ from PIL import Image
 
 from indexer import words
 from indexer.connections import Connections
-from indexer.embeddings import GROUPS
 from indexer.library import Library
 from indexer.query import parse
 from indexer.records import KINDS, Part, Query
 from indexer.search import Searcher
+from indexer.vectors.source import GROUPS
 from tests.quality.ranking import Row
 from tests.quality.sampleset import Question, SampleSet
 

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from indexer import segment_files, segments, views
-from indexer.faiss_index import FaissIndex
-from tests.indexer.vector_table import DIM, Table, assert_same, unit
+from indexer.vectors.faiss import segment, segment_files, snapshot
+from indexer.vectors.faiss.index import FaissIndex
+from tests.indexer.vectors.vector_table import DIM, Table, assert_same, unit
 
 KEY = "lite@test-r1"
 
@@ -24,7 +24,7 @@ KEY = "lite@test-r1"
 class IndexMachine(RuleBasedStateMachine):
     """Any sequence of adding, removing, merging, closing and searching answers as a full scan does."""
 
-    exact_bytes = segments.EXACT_BYTES
+    exact_bytes = segment.EXACT_BYTES
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class IndexMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.block_rows, views.OPEN_ROWS = views.OPEN_ROWS, 8  # a few vectors go through freezing
+        self.block_rows, snapshot.OPEN_ROWS = snapshot.OPEN_ROWS, 8  # a few vectors go through freezing
         self.folder = Path(tempfile.mkdtemp())
         self.open()
 
@@ -104,7 +104,7 @@ class IndexMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if self.index is not None:
-            views.OPEN_ROWS = self.block_rows
+            snapshot.OPEN_ROWS = self.block_rows
             self.index.close()
             shutil.rmtree(self.folder)
 
@@ -118,7 +118,7 @@ TestIndexMachine.settings = settings(
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of eight rows, so that a few vectors go through freezing and merging."""
-    monkeypatch.setattr(views, "OPEN_ROWS", 8)
+    monkeypatch.setattr(snapshot, "OPEN_ROWS", 8)
 
 
 def filled(folder: Path, n: int, seed: int = 0, **options: object) -> tuple[FaissIndex, Table]:
@@ -179,10 +179,10 @@ def test_of_a_large_segment_few_and_many_allowed_rows_are_found_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exact: bool
 ) -> None:
     """Scanned in parts by several cores, by mask, and fetched row by row."""
-    monkeypatch.setattr(segments, "ALONE_BYTES", 1 << 14)
-    monkeypatch.setattr(segments, "FETCHED_ROWS", 100)
+    monkeypatch.setattr(segment, "ALONE_BYTES", 1 << 14)
+    monkeypatch.setattr(segment, "FETCHED_ROWS", 100)
     rng = np.random.default_rng(4)
-    centres, n = unit(rng, 60), segments.FEW_FROM + 4000
+    centres, n = unit(rng, 60), segment.FEW_FROM + 4000
     x = centres[rng.integers(0, 60, n)] + 0.35 * unit(rng, n)
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     table = Table()
@@ -230,7 +230,7 @@ def test_a_damaged_file_is_seen_at_opening_and_replaced(tmp_path: Path, harm: st
         data = bytearray()
     file.write_bytes(data)
     key = "another@model-r1" if harm == "other model" else KEY
-    with pytest.raises(segments.SegmentError):
+    with pytest.raises(segment.SegmentError):
         segment_files.read(file, key, DIM)
     again = FaissIndex(tmp_path, key, DIM, table)
     for seed in range(5):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from indexer.catalogue import Catalogue
-from indexer.embeddings import GROUPS, StoredEmbeddings
-from indexer.faiss_index import FaissIndex
 from indexer.records import Kind
 from indexer.rows import Found, NewChunk
+from indexer.vectors.faiss.index import FaissIndex
+from indexer.vectors.source import GROUPS, StoredEmbeddings
 
 DIM = 8
 

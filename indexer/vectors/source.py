@@ -14,7 +14,7 @@ import numpy as np
 
 from indexer.lookup import Lookup, last_change_of
 from indexer.records import KINDS, Kind
-from indexer.vectors import Changes
+from indexer.vectors.index import Changes
 
 GROUPS: dict[Kind, int] = {kind: number for number, kind in enumerate(KINDS)}
 

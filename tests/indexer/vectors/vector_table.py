@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from indexer.vectors import Changes, VectorIndex
+from indexer.vectors.index import Changes, VectorIndex
 
 DIM = 16
 

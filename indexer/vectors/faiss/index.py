@@ -1,9 +1,9 @@
 """The embedded engine: a vector index over FAISS segments in one folder.
 
-Built around one immutable view at a time (`views.py`): memory-mapped segments of float16
-vectors (`segments.py`), a few small ones in memory, and an open block of the newest vectors. A
+Built around one immutable view at a time (`vectors/faiss/snapshot.py`): memory-mapped segments of float16
+vectors (`vectors/faiss/segment.py`), a few small ones in memory, and an open block of the newest vectors. A
 search takes the view that stands and never waits; a writer makes the next view and puts it in
-place. A background thread merges everything into one file (`segment_files.py`) and swaps it in.
+place. A background thread merges everything into one file (`vectors/faiss/segment_files.py`) and swaps it in.
 It knows nothing of chunks, files or queries.
 """
 
@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer import segment_files, views
-from indexer.segment_files import Rows
-from indexer.segments import EXACT_BYTES, Block, Segment, SegmentError
 from indexer.turns import Turns
-from indexer.vectors import NOWHERE, VectorSource
-from indexer.views import View
+from indexer.vectors.faiss import segment_files, snapshot
+from indexer.vectors.faiss.segment import EXACT_BYTES, Block, Segment, SegmentError
+from indexer.vectors.faiss.segment_files import Rows
+from indexer.vectors.faiss.snapshot import View
+from indexer.vectors.index import NOWHERE, VectorSource
 
 log = logging.getLogger(__name__)
 
@@ -86,8 +86,8 @@ class FaissIndex:
         self._catching_up = threading.Lock()
         self._sets: dict[frozenset[int], tuple[int, np.ndarray]] = {}
         found, position = self._read_newest()
-        nothing = np.zeros(views.OPEN_ROWS, bool)
-        self._view = View(tuple(found), (None,) * len(found), views.OpenBlock(dim), 0, nothing, position)
+        nothing = np.zeros(snapshot.OPEN_ROWS, bool)
+        self._view = View(tuple(found), (None,) * len(found), snapshot.OpenBlock(dim), 0, nothing, position)
         if source is not None:
             self.catch_up()
         if found and writable:
@@ -132,9 +132,9 @@ class FaissIndex:
             at = 0
             while at < len(ids):
                 view = self._view
-                if view.open_rows == views.OPEN_ROWS:
+                if view.open_rows == snapshot.OPEN_ROWS:
                     self._view = view = view.frozen()
-                n = min(views.OPEN_ROWS - view.open_rows, len(ids) - at)
+                n = min(snapshot.OPEN_ROWS - view.open_rows, len(ids) - at)
                 to = slice(view.open_rows, view.open_rows + n)
                 view.open.ids[to] = ids[at : at + n]
                 view.open.groups[to] = groups[at : at + n]
@@ -258,7 +258,7 @@ class FaissIndex:
     def _stream(self, source: VectorSource, group: int, own: np.ndarray) -> Iterator[Block]:
         for ids, vectors in source.vectors(group):
             self._pause()
-            here = views.contains(own, ids)
+            here = snapshot.contains(own, ids)
             if here.any():
                 yield np.searchsorted(own, ids[here]), vectors[here].astype(np.float16), None
 
@@ -302,7 +302,7 @@ class FaissIndex:
             view = self._view
             newer = view.segments[before:]
             late = [*(self._removed_since or []), *(s.ids for s in newer), view.open.ids[: view.open_rows]]
-            masks = views.masked(fresh, (None,) * len(fresh), np.concatenate(late))
+            masks = snapshot.masked(fresh, (None,) * len(fresh), np.concatenate(late))
             self._view = replace(
                 view,
                 segments=(*fresh, *newer),

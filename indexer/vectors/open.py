@@ -11,12 +11,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from indexer.address import address_of
 from indexer.records import LibraryError
+from indexer.vectors.milvus.address import address_of
 
 if TYPE_CHECKING:
-    from indexer.embeddings import StoredEmbeddings
-    from indexer.vectors import VectorIndex
+    from indexer.vectors.index import VectorIndex
+    from indexer.vectors.source import StoredEmbeddings
 
 PACKAGES = ("faiss-cpu", "faiss-gpu")
 
@@ -29,11 +29,11 @@ def open_index(
     A server that does not answer is no error here; the index says so and goes on trying.
     """
     if vectors:
-        from indexer.milvus import MilvusIndex
+        from indexer.vectors.milvus.index import MilvusIndex
 
         return MilvusIndex(address_of(vectors), key, source.dim, source)
     check_engine()
-    from indexer.faiss_index import FaissIndex
+    from indexer.vectors.faiss.index import FaissIndex
 
     return FaissIndex(folder, key, source.dim, source, writable=writable)
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from indexer.segments import Segment
-from indexer.vectors import merged
+from indexer.vectors.faiss.segment import Segment
+from indexer.vectors.index import merged
 
 OPEN_ROWS = 4096
 """Rows of the open block: a product in NumPy, under 1 ms at 640 dimensions, before it is frozen."""

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from indexer.segments import EXACT_BYTES, Block, Segment, SegmentError, flat_prefix
+from indexer.vectors.faiss.segment import EXACT_BYTES, Block, Segment, SegmentError, flat_prefix
 
 MAGIC = b"SLVEC001"
 HEADER_BYTES = 16 * 1024

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.address import address_of
-from indexer.faiss_index import FaissIndex
-from indexer.vectors import NOWHERE, VectorIndex
-from tests.indexer.vector_table import DIM, Table, assert_same, unit
+from indexer.vectors.faiss.index import FaissIndex
+from indexer.vectors.index import NOWHERE, VectorIndex
+from indexer.vectors.milvus.address import address_of
+from tests.indexer.vectors.vector_table import DIM, Table, assert_same, unit
 
 Open = Callable[[Table | None], VectorIndex]
 
@@ -38,7 +38,7 @@ def opened(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> Itera
         if engine == "faiss":
             index: VectorIndex = FaissIndex(tmp_path, "lite@x-r1", DIM, table)
         else:
-            from indexer.milvus import MilvusIndex
+            from indexer.vectors.milvus.index import MilvusIndex
 
             if engine == "milvus":
                 address = request.getfixturevalue("milvus").url("contract")
@@ -123,9 +123,9 @@ def test_ids_allowed_twice_or_unknown_come_back_once_and_never(opened: Open) -> 
 
 def test_more_hits_than_one_answer_holds(opened: Open, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if engine != "faiss":
-        from indexer import milvus
+        from indexer.vectors.milvus import index as milvus_index
 
-        monkeypatch.setattr(milvus, "MOST_HITS", 50)
+        monkeypatch.setattr(milvus_index, "MOST_HITS", 50)
     table = filled()
     index = opened(table)
     index.catch_up()
@@ -138,10 +138,10 @@ def test_more_allowed_ids_than_one_filter_takes_lose_nothing(
     opened: Open, engine: str, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if engine != "faiss":
-        from indexer import milvus
+        from indexer.vectors.milvus import index as milvus_index
 
-        monkeypatch.setattr(milvus, "IDS_AT_A_TIME", 7)
-        monkeypatch.setattr(milvus, "COMMON", 0.5)  # so that both ways are gone
+        monkeypatch.setattr(milvus_index, "IDS_AT_A_TIME", 7)
+        monkeypatch.setattr(milvus_index, "COMMON", 0.5)  # so that both ways are gone
     table = filled()
     index = opened(table)
     index.catch_up()

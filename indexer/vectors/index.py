@@ -1,7 +1,7 @@
 """The vector index: nearest embeddings by inner product, within what is allowed.
 
-Built around one protocol, `VectorIndex`, that every engine speaks (`faiss_index.py` in this
-process, `milvus.py` beyond it), and the journal they read, `VectorSource` (the catalogue). An
+Built around one protocol, `VectorIndex`, that every engine speaks (`vectors/faiss/index.py` in this
+process, `vectors/milvus/index.py` beyond it), and the journal they read, `VectorSource` (the catalogue). An
 index is a cache of what its source holds: missing or damaged, it is built again from there.
 
 Every vector belongs to a *group* (for the library: the kind of its chunk), kept apart, so that
@@ -26,7 +26,7 @@ class VectorIndex(Protocol):
     """Vectors by id. Ids are int64, unique and never negative; adding a known id replaces its vector.
 
     Safe to use from any number of threads. The same contract tests run against every engine
-    (`tests/indexer/test_vector_contract.py`). An engine beyond this process that does not answer, or
+    (`tests/indexer/vectors/test_vector_contract.py`). An engine beyond this process that does not answer, or
     refuses, raises a LibraryError of one sentence, and says the same in `trouble` until it is over.
     """
 

@@ -1,6 +1,6 @@
 """The vector index on Milvus: a server that many programs share, or Milvus Lite in one file.
 
-Built around one collection a model (`milvus_collection.py`) that is fed from the catalogue's journal.
+Built around one collection a model (`vectors/milvus/collection.py`) that is fed from the catalogue's journal.
 Whichever program notices a change sends it on, one program at a time; how far the collection has come
 stands in the collection itself, so any program can go on from there, and sending twice changes nothing.
 A thread sends, so that indexing never waits for the server, and tries again while it does not answer.
@@ -17,8 +17,10 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from indexer.address import Address
-from indexer.milvus_collection import (
+from indexer.records import IndexOutdated, LibraryError, VectorServerError
+from indexer.vectors.index import NOWHERE, SharedSource, merged
+from indexer.vectors.milvus.address import Address
+from indexer.vectors.milvus.collection import (
     EXACT_ROWS,
     MOST_HITS,
     Lost,
@@ -27,8 +29,6 @@ from indexer.milvus_collection import (
     concatenated,
     shares,
 )
-from indexer.records import IndexOutdated, LibraryError, VectorServerError
-from indexer.vectors import NOWHERE, SharedSource, merged
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 Built around pymilvus, which speaks to a server and to Milvus Lite alike. Here are the collection's shape,
 its refusals, and Milvus's errors as sentences for a person. It knows nothing of when to write or search
-(`milvus.py`).
+(`vectors/milvus/index.py`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from indexer.address import Address
 from indexer.records import IndexOutdated, LibraryError, VectorServerError
+from indexer.vectors.milvus.address import Address
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

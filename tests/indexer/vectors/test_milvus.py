@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexer.address import Address, address_of
 from indexer.library import Library
-from indexer.milvus import MilvusIndex
-from indexer.milvus_collection import VectorCollection
 from indexer.records import LibraryError, Part, Query, VectorServerError
+from indexer.vectors.milvus.address import Address, address_of
+from indexer.vectors.milvus.collection import VectorCollection
+from indexer.vectors.milvus.index import MilvusIndex
 from tests.indexer.conftest import OpenLibrary, wait_for
-from tests.indexer.vector_table import DIM, Table, assert_same, unit
+from tests.indexer.vectors.vector_table import DIM, Table, assert_same, unit
 from tests.milvus_server import RunningMilvus, why_not
 from tests.postgresql import Server
 
@@ -156,7 +156,7 @@ def test_a_collection_of_an_older_sightline_is_refused_by_name_and_made_again_by
     """Made as schema 1 made it: no field for the roots."""
     from pymilvus import MilvusClient
 
-    from indexer import milvus_collection
+    from indexer.vectors.milvus import collection
 
     def of_old(self: MilvusClient, name: str, schema: Any, **rest: Any) -> None:
         schema._fields = [f for f in schema.fields if f.name != "root"]
@@ -164,7 +164,7 @@ def test_a_collection_of_an_older_sightline_is_refused_by_name_and_made_again_by
 
     create, upsert = MilvusClient.create_collection, MilvusClient.upsert
     with monkeypatch.context() as old:
-        old.setattr(milvus_collection, "SHAPE", "1")
+        old.setattr(collection, "SHAPE", "1")
         old.setattr(MilvusClient, "create_collection", of_old)
         old.setattr(
             MilvusClient,
@@ -188,7 +188,7 @@ def test_a_collection_of_an_older_sightline_is_refused_by_name_and_made_again_by
     (folder / "photo 0.jpg").unlink()
     library.index()
     assert len(library.vector_index()) == 6
-    monkeypatch.setattr(milvus_collection, "SHAPE", "0")  # a program that is older still
+    monkeypatch.setattr(collection, "SHAPE", "0")  # a program that is older still
     with pytest.raises(VectorServerError, match="was made by a newer Sightline: update this one"):
         open_library(vectors=vectors, read_only=True).search(Query(parts=(Part(text="invoice"),)))
 
@@ -293,7 +293,7 @@ def test_a_collection_that_was_dropped_is_made_again(
 def test_a_collection_that_outgrows_the_full_scan_is_searched_through_a_graph(
     vectors: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from indexer import milvus as engine
+    from indexer.vectors.milvus import index as engine
 
     monkeypatch.setattr(engine, "EXACT_ROWS", 1000)
     rng = np.random.default_rng(3)
@@ -328,7 +328,7 @@ def test_never_more_rows_wait_outside_the_graph_than_the_server_looks_through_on
     vectors: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From 4,992 rows on Milvus 2.3 guesses. Whoever sends: much at once, or after a program that ended."""
-    from indexer import milvus as engine
+    from indexer.vectors.milvus import index as engine
 
     monkeypatch.setattr(engine, "EXACT_ROWS", 100)
     monkeypatch.setattr(engine, "FLUSH_ROWS", 60)
@@ -467,7 +467,7 @@ def test_milvus_lite_serves_one_program_at_a_time(tmp_path: Path) -> None:
 
 OTHER_PROGRAM = """
 import sys
-from tests.indexer.test_milvus import opened
+from tests.indexer.vectors.test_milvus import opened
 try:
     opened(f"milvus+lite://{sys.argv[1]}").catch_up()
 except Exception as error:

@@ -6,28 +6,28 @@ from pathlib import Path
 
 import pytest
 
-from indexer import engine
 from indexer.records import LibraryError
+from indexer.vectors.index import open
 
 
 def test_the_installed_engine_is_accepted() -> None:
-    engine.check_engine()
-    assert len(engine.installed()) == 1
+    open.check_engine()
+    assert len(open.installed()) == 1
 
 
 def test_both_packages_at_once_are_refused_and_the_remedy_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in engine.PACKAGES:
+    for name in open.PACKAGES:
         facts = tmp_path / f"{name.replace('-', '_')}-9.0.dist-info" / "METADATA"
         facts.parent.mkdir()
         facts.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 9.0\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(LibraryError, match="pip uninstall -y faiss-cpu faiss-gpu"):
-        engine.check_engine()
+        open.check_engine()
 
 
 def test_a_missing_engine_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "find_spec", lambda name: None)
+    monkeypatch.setattr(open, "find_spec", lambda name: None)
     with pytest.raises(LibraryError, match=r"sightline\[cpu\]"):
-        engine.check_engine()
+        open.check_engine()
