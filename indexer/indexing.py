@@ -13,14 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from indexer.catalogue import Catalogue
-from indexer.keeper import Keeper
+from indexer.files.follower import Keeper
+from indexer.files.scanner import Scan
 from indexer.models import Models
 from indexer.pipeline import Pipeline
 from indexer.pipeline.jobs import Tally
 from indexer.pipeline.workshop import AWAY_S
 from indexer.records import CatalogueAway, LibraryError
 from indexer.rows import Root
-from indexer.scanner import Scan
 from indexer.thumbnails import Thumbnails
 from model import speech
 from model.embedder import ModelAway, ModelError

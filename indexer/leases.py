@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from indexer.catalogue import Catalogue
 from indexer.claims import Task
-from indexer.mounts import Mounts
+from indexer.files.mounts import Mounts
 from indexer.records import KINDS, CatalogueAway, Kind, LibraryError
 from indexer.rows import Work
 

@@ -1,6 +1,6 @@
 """The library: the one facade that `app` uses to open, index, watch, search and close.
 
-Built around the catalogue (the truth) and the rooms that work on it: `folders.py`,
+Built around the catalogue (the truth) and the rooms that work on it: `files/roots.py`,
 `indexing.py`, `engines.py` (what searches), `standing.py` (status) and `upkeep.py`. Pipeline,
 model, vector index and sandbox are made when they are first needed, so that `status` loads
 no model. One program indexes a library at a time (a file lock); any number read and search.
@@ -26,7 +26,7 @@ from indexer.catalogue import Catalogue
 from indexer.clicks import Clicks
 from indexer.dialects import place
 from indexer.engines import Engines
-from indexer.folders import Folders, absolute
+from indexer.files.roots import Folders, absolute
 from indexer.indexing import Indexing
 from indexer.leases import WATCHER, Leases
 from indexer.models import Models, load_checked

@@ -19,9 +19,9 @@ from blake3 import blake3
 
 from indexer import schema
 from indexer.catalogue import Catalogue
+from indexer.files.scanner import MOUNT_END
 from indexer.filing import name_words
 from indexer.records import LibraryError
-from indexer.scanner import MOUNT_END
 
 BATCH = 2000
 """Rows a transaction: about 3 MB of vectors."""

@@ -19,10 +19,10 @@ import numpy as np
 import sqlalchemy as sa
 
 from data.media.kinds import MediaError
+from indexer.files.scanner import stamp_of
 from indexer.pipeline.jobs import side_for
 from indexer.records import IndexOutdated, LibraryError, VectorServerError, VerifyReport
 from indexer.rows import ModelRow, Work
-from indexer.scanner import stamp_of
 from indexer.schema import content, file, root
 from indexer.vectors.source import StoredEmbeddings
 from indexer.vetting import embed_checked
@@ -267,7 +267,7 @@ def _sample(findings: _Findings, row: ModelRow) -> None:
     if model.id != row.id:
         return
     from data import reader
-    from indexer.hashing import StillChanging, hash_file
+    from indexer.files.hashing import StillChanging, hash_file
 
     for work in works:
         path = work.files[0][0]

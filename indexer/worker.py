@@ -1,7 +1,7 @@
 """A worker: a program that indexes another machine's library, as one of any number.
 
 Built around the catalogue on a server that all share: contents are claimed there by lease, read
-where this machine sees them (`mounts.py`), embedded, and written back in one transaction. It takes
+where this machine sees them (`files/mounts.py`), embedded, and written back in one transaction. It takes
 from the catalogue how videos are cut and which model embeds, and refuses to work with another. It
 scans and hashes nothing: the one program that watches the folders does. It knows nothing of
 searching.
@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any, cast
 from indexer.asked import Asked
 from indexer.catalogue import RECIPE, Catalogue
 from indexer.dialects import place
+from indexer.files.mounts import Mounts
 from indexer.leases import LEASE_S, Leases
 from indexer.models import Loader, load_checked, recognise
-from indexer.mounts import Mounts
 from indexer.pipeline import Pipeline, line_of
 from indexer.pipeline.jobs import Tally
 from indexer.pipeline.workshop import AWAY_S

@@ -30,9 +30,9 @@ from typing import TYPE_CHECKING
 
 from indexer.asked import Asked
 from indexer.catalogue import Catalogue
+from indexer.files.mounts import Mounts
 from indexer.leases import Leases
 from indexer.models import ModelSource
-from indexer.mounts import Mounts
 from indexer.pipeline.agenda import Agenda
 from indexer.pipeline.batcher import Batcher
 from indexer.pipeline.hasher import Hasher

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from indexer.hashing import StillChanging, hash_file
+from indexer.files.hashing import StillChanging, hash_file
 from indexer.pipeline.agenda import Agenda
 from indexer.pipeline.workshop import Workshop
 from indexer.rows import Stamp, Unhashed

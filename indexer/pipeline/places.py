@@ -10,8 +10,8 @@ import os
 from typing import Protocol
 
 from data.media.kinds import MediaError
-from indexer.hashing import StillChanging, hash_file
-from indexer.mounts import Mounts
+from indexer.files.hashing import StillChanging, hash_file
+from indexer.files.mounts import Mounts
 from indexer.pipeline.workshop import Workshop
 from indexer.rows import Work
 

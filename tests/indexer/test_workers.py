@@ -14,8 +14,8 @@ import pytest
 
 from indexer.catalogue import Catalogue
 from indexer.dialects import place
+from indexer.files.mounts import Mounts
 from indexer.library import Library
-from indexer.mounts import Mounts
 from indexer.records import CatalogueAway, LibraryError, Part, Query, Status
 from indexer.worker import Worker
 from model.embedder import Embedder

@@ -6,7 +6,7 @@ or it was put there in one step (a rename, a hard link), or nothing has written 
 while. What is looked at is compared with the catalogue; only a difference is noted.
 
 No watcher sees everything: the kernel's queue overflows, inotify has a limit of folders, and
-folders behind symlinks are not watched. Each is told, and met with a scan (`keeper.py`). It
+folders behind symlinks are not watched. Each is told, and met with a scan (`files/follower.py`). It
 knows nothing of contents.
 """
 
@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Any
 
 from data.media.kinds import kind_of, may_say_of_others
 from indexer.catalogue import Catalogue
-from indexer.ignore import IGNORE_FILE, rules_for
+from indexer.files.ignore import IGNORE_FILE, rules_for
+from indexer.files.scanner import stamp_of, told_of
 from indexer.records import LibraryError
 from indexer.rows import Found, Root
-from indexer.scanner import stamp_of, told_of
 
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent

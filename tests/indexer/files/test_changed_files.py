@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from data.media.kinds import says_of
-from indexer import scanner
+from indexer.files import scanner
+from indexer.files.scanner import told_of
 from indexer.library import Library
 from indexer.records import Part, Query
-from indexer.scanner import told_of
 from tests import media
 from tests.indexer.conftest import CountingEmbedder, OpenLibrary
 
@@ -257,7 +257,7 @@ def test_roots_inside_each_other_share_no_file(library: Library, photos: Path) -
 def test_a_file_that_changes_while_it_is_read_is_read_when_it_is_still(
     library: Library, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from indexer import hashing
+    from indexer.files import hashing
 
     whole = media.draw_image(photos.parent / "whole.png", seed=9, size=(200, 200)).read_bytes()
     grown: list[int] = []

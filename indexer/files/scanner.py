@@ -24,7 +24,7 @@ from blake3 import blake3
 from data.media.kinds import kind_of, may_say_of_others, says_of
 from indexer.catalogue import Catalogue
 from indexer.connections import Reading
-from indexer.ignore import IGNORE_FILE, Rules
+from indexer.files.ignore import IGNORE_FILE, Rules
 from indexer.rows import Found, Root, Stamp
 from indexer.schema import stored_name
 

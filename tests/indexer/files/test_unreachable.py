@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from data.media.kinds import MediaError
-from indexer import scanner
+from indexer.files import scanner
 from indexer.library import Library
 from indexer.pipeline.hearing import Ears
 from model import speech

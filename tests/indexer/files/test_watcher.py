@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer import keeper, watcher
+from indexer.files import follower, watcher
 from indexer.library import Library
 from indexer.records import LibraryError
 from tests import media
@@ -186,7 +186,7 @@ def test_at_the_inotify_limit_it_says_so_and_scans(
 ) -> None:
     monkeypatch.setattr(watcher, "_inotify_problem", lambda: errno.ENOSPC)
     monkeypatch.setattr(watcher.Watcher, "happened", lambda self, event: None)
-    monkeypatch.setattr(keeper, "POLL_S", 0.3)
+    monkeypatch.setattr(follower, "POLL_S", 0.3)
     library = open_library(threads=1)
     library.add_root(photos)
     library.start()
@@ -223,7 +223,7 @@ def test_words_that_are_put_beside_a_file_are_found_and_gone_with_them(
 def test_polling_needs_no_watcher(
     photos: Path, open_library: OpenLibrary, monkeypatch: pytest.MonkeyPatch, counted: CountingEmbedder
 ) -> None:
-    monkeypatch.setattr(keeper, "POLL_S", 0.3)
+    monkeypatch.setattr(follower, "POLL_S", 0.3)
     library = open_library(threads=1, poll=True)
     library.add_root(photos)
     library.start()

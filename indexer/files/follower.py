@@ -15,10 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from indexer.catalogue import Catalogue
+from indexer.files.scanner import Scan, scan
+from indexer.files.watcher import Watcher
 from indexer.records import LibraryError
 from indexer.rows import Root
-from indexer.scanner import Scan, scan
-from indexer.watcher import Watcher
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Folders on disk: the roots of a library, what lies below them, and what happens to it."""
