@@ -163,8 +163,8 @@ def query_of(
     labels: Sequence[str] = (),
 ) -> Query:
     """The `Query` that the options of `search` describe; wrong ones end the command with code 2."""
-    from indexer.query import QueryError, beginning
     from indexer.records import KINDS, Part, Query
+    from indexer.search.query_syntax import QueryError, beginning
 
     if not text and not files:
         fail('Search for what? sightline search "a dog in snow", or --image, --video, --pdf FILE', 2)

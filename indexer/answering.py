@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from indexer.records import LibraryError
-from indexer.search import Searcher
+from indexer.search.searcher import Searcher
 from model.inputs import Input
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from indexer.records import Answer, LibraryError
-from indexer.search import Searcher
+from indexer.search.searcher import Searcher
 
 BATCH = 1000
 

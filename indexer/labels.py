@@ -18,10 +18,10 @@ from typing import Literal
 
 import numpy as np
 
-from indexer.filters import passing
-from indexer.query import Filters
 from indexer.records import Kind, LibraryError
-from indexer.search import Searcher
+from indexer.search.filters import passing
+from indexer.search.query_syntax import Filters
+from indexer.search.searcher import Searcher
 from indexer.vectors.source import GROUPS
 from model.inputs import Input
 

@@ -1,7 +1,7 @@
 """The library: the one facade that `app` uses to open, index, watch, search and close.
 
 Built around the catalogue (the truth) and the rooms that work on it: `files/roots.py`,
-`indexing.py`, `engines.py` (what searches), `standing.py` (status) and `upkeep.py`. Pipeline,
+`indexing.py`, `search/open.py` (what searches), `standing.py` (status) and `upkeep.py`. Pipeline,
 model, vector index and sandbox are made when they are first needed, so that `status` loads
 no model. One program indexes a library at a time (a file lock); any number read and search.
 It knows nothing of the web or the command line.
@@ -25,7 +25,6 @@ from indexer.asked import Asked
 from indexer.catalogue import Catalogue
 from indexer.clicks import Clicks
 from indexer.dialects import place
-from indexer.engines import Engines
 from indexer.files.roots import Folders, absolute
 from indexer.indexing import Indexing
 from indexer.leases import WATCHER, Leases
@@ -46,6 +45,7 @@ from indexer.records import (
     VerifyReport,
 )
 from indexer.schema import Where
+from indexer.search.open import Engines
 from indexer.standing import Standing
 from indexer.thumbnails import Thumbnails
 from indexer.turns import Turns
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
     from indexer.moments import Moment
     from indexer.rows import Counts
-    from indexer.search import Searcher
+    from indexer.search.searcher import Searcher
     from indexer.vectors.index import VectorIndex
     from model.inputs import Cue
 

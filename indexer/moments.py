@@ -2,7 +2,7 @@
 
 Built around a second, finer pass over the few best moments only: short spans at a stride
 below the window's are embedded and compared with the query; where the words of the query are
-said, their second is known (`saying.py`). Their vectors are kept, so a
+said, their second is known (`search/spoken_at.py`). Their vectors are kept, so a
 second question about the same place costs nothing. `rank_files` scores whole files, by
 their best window or by the centroid of all. It knows nothing of players or pages.
 """
@@ -22,7 +22,7 @@ from data.media.kinds import MediaError
 from indexer.records import Hit, LibraryError, Query
 
 if TYPE_CHECKING:
-    from indexer.search import Searcher
+    from indexer.search.searcher import Searcher
 
 SPAN_S = 2.0
 STRIDE_S = 1.0

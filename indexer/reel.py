@@ -18,7 +18,7 @@ from data.media.video import probe
 from indexer.edit_list import Piece, write_csv, write_edl
 from indexer.moments import Moment, Moments
 from indexer.records import LibraryError, Query
-from indexer.search import Searcher
+from indexer.search.searcher import Searcher
 
 CLIP_S = 8.0
 SHORTEST_S = 2.0

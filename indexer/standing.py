@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from indexer.catalogue import Catalogue
-from indexer.engines import Engines
 from indexer.indexing import Indexing
 from indexer.models import Models
 from indexer.pipeline import Pipeline
 from indexer.records import CatalogueAway, Status, WorkerStatus
 from indexer.rows import Counts, Root
+from indexer.search.open import Engines
 
 
 class Standing:

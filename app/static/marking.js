@@ -4,13 +4,13 @@
 
 const [MARK, UNMARK] = ["\uE000", "\uE001"];
 
-/** What a query is made of: -exclusions, filters such as in:Invoices, "phrases", words. As in indexer/query.py. */
+/** What a query is made of: -exclusions, filters such as in:Invoices, "phrases", words. As in indexer/search/query_syntax.py. */
 const PIECE = /(-?)(?:([a-z]+):)?(?:"([^"]*)"|(\S+))/gi;
 const WORD = /[\p{L}\p{N}\p{M}]+/gu;
 /** Scripts without blanks between words: there the characters asked for are marked, wherever they stand. */
 const UNSPACED = /[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]/;
 
-/** As in indexer/words.py: what says nothing of its own, marked only where a query holds nothing else. */
+/** As in indexer/search/text_search.py: what says nothing of its own, marked only where a query holds nothing else. */
 export const STOP_WORDS = new Set((
   "a an and are as at be by for from has have how i in into is it its my of on or our over that the their there " +
   "these this to under was were what when where which who with without you your").split(" "));

@@ -6,7 +6,7 @@ or it was put there in one step (a rename, a hard link), or nothing has written 
 while. What is looked at is compared with the catalogue; only a difference is noted.
 
 No watcher sees everything: the kernel's queue overflows, inotify has a limit of folders, and
-folders behind symlinks are not watched. Each is told, and met with a scan (`files/follower.py`). It
+folders behind symlinks are not watched. Each is told, and met with a scan (`follower.py`). It
 knows nothing of contents.
 """
 

@@ -1,7 +1,7 @@
 """A second look, at the lowest priority: words in pictures (OCR), and the vectors that take them in.
 
 Built around `model.ocr`, for photos and for pages whose text is in the picture. It knows
-nothing of searching for words (`indexer/words.py`).
+nothing of searching for words (`indexer/search/text_search.py`).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.asking import build_query, moment, safe_name
-from indexer.query import beginning
+from indexer.search.query_syntax import beginning
 
 
 def test_dates_are_days_or_seconds() -> None:

@@ -102,7 +102,7 @@ def _share_table(within: dict[str, dict[str, list[float]]]) -> str:
 
 def refusal_table(library: SampleLibrary, questions: Sequence[Question]) -> str:
     """The whole curve: share of queries answered with "nothing close", by where the line is drawn."""
-    from indexer import ranking
+    from indexer.search.searcher import ranking
 
     asked = [("none", half_of(text), text) for text in unanswerable()]
     asked += [("some", q.half, q.asked.text) for q in questions if q.asked.text]
@@ -137,7 +137,7 @@ def refusal_table(library: SampleLibrary, questions: Sequence[Question]) -> str:
 
 def exact_table(library: SampleLibrary, questions: Sequence[Question]) -> str:
     """What the rule that exact text wins costs the questions whose answers are not exact text."""
-    from indexer import ranking
+    from indexer.search.searcher import ranking
 
     asked = [(q, library.query(q, n)) for n, q in enumerate(questions) if q.asked.text]
     ruled = measured(asked, library.ask)
@@ -323,7 +323,7 @@ def cost_table(sizes: Sequence[int] = (10_000, 100_000)) -> str:
     """A text query beside the bare embedding and the bare FAISS search, and beside vector search alone."""
     import faiss
 
-    from indexer.search import Searcher
+    from indexer.search.searcher import Searcher
     from indexer.vectors.faiss.index import FaissIndex
     from indexer.vectors.source import StoredEmbeddings
     from model.inputs import Input

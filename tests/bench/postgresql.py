@@ -111,7 +111,7 @@ def same_hits(samples: Path, server: postgresql.Server, vectors: str | None = No
 
 def cost(server: postgresql.Server, size: int = 100_000, queries: int = 200) -> str:
     """A text query over the same chunks with the catalogue in SQLite and on the server (loopback)."""
-    from indexer.search import Searcher
+    from indexer.search.searcher import Searcher
     from indexer.vectors.faiss.index import FaissIndex
     from indexer.vectors.source import StoredEmbeddings
     from model.lite import LiteEmbedder

@@ -23,7 +23,7 @@ from indexer.catalogue import Catalogue
 from indexer.dialects import place
 from indexer.moving import move
 from indexer.records import Part, Query
-from indexer.search import Searcher
+from indexer.search.searcher import Searcher
 from indexer.vectors.faiss.index import FaissIndex
 from indexer.vectors.index import VectorIndex
 from indexer.vectors.milvus.address import address_of

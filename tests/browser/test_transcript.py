@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from indexer.library import Library
-from indexer.words import STOP_WORDS
+from indexer.search.text_search import STOP_WORDS
 from model.inputs import Cue
 from tests.browser.conftest import Server, opened, played_from, settled, shot, until
 from tests.browser.test_access import SCREENS, violations

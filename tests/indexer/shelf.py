@@ -17,7 +17,7 @@ from indexer.catalogue import Catalogue
 from indexer.records import Answer, Part, Query
 from indexer.rows import Found, NewChunk
 from indexer.schema import Where
-from indexer.search import Searcher
+from indexer.search.searcher import Searcher
 from indexer.vectors.faiss.index import FaissIndex
 from indexer.vectors.source import StoredEmbeddings
 from model.embedder import Embedder

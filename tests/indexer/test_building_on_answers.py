@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from data.media.video import probe
-from indexer import answering, edit_list, export, labels, moments, ranking, reel
+from indexer import answering, edit_list, export, labels, moments, reel
 from indexer.library import Library
 from indexer.records import LibraryError, Part, Query
-from indexer.search import Searcher
+from indexer.search.searcher import Searcher, ranking
 from tests import media
 from tests.indexer.shelf import drawing
 

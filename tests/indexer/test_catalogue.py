@@ -20,13 +20,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from indexer import schema, words
+from indexer import schema
 from indexer.catalogue import Catalogue
 from indexer.dialects import sqlite
 from indexer.lookup import under
 from indexer.records import LibraryError
 from indexer.rows import Found, NewChunk, Unhashed
 from indexer.schema import Where
+from indexer.search.searcher import text_search
 from tests.indexer.conftest import new_place
 
 VECTOR = np.array([1.0, 0.0, 0.0, 0.0], np.float32)
@@ -60,7 +61,7 @@ def index(catalogue: Catalogue, digest: bytes, texts: tuple[str, ...] = ("",)) -
 def holding(catalogue: Catalogue, word: str, table: str = "words") -> list[int]:
     """Rows of a text table that hold a word, its other forms included."""
     with catalogue.reader() as c:
-        asked = words.matching(word, table)
+        asked = text_search.matching(word, table)
         return list(c.exec_driver_sql(f"SELECT rowid FROM {table} WHERE {table} MATCH ?", (asked,)).scalars())
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer import words
 from indexer.asked import Asked
 from indexer.catalogue import Catalogue
 from indexer.cues import renewed, said_in
@@ -14,8 +13,9 @@ from indexer.dialects import place
 from indexer.moving import move
 from indexer.records import LibraryError
 from indexer.rows import Found, NewChunk
-from indexer.saying import said_best
 from indexer.schema import Where
+from indexer.search.searcher import text_search
+from indexer.search.spoken_at import said_best
 from model.inputs import Cue
 from tests.postgresql import Server
 
@@ -61,7 +61,7 @@ def texts(catalogue: Catalogue) -> list[str]:
 def finding(catalogue: Catalogue, word: str) -> list[int]:
     with catalogue.reader() as c:
         sql = "SELECT rowid FROM words WHERE words MATCH ? ORDER BY rowid"
-        return list(c.exec_driver_sql(sql, (words.matching(word),)).scalars())
+        return list(c.exec_driver_sql(sql, (text_search.matching(word),)).scalars())
 
 
 def waits(catalogue: Catalogue) -> int:

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from indexer import moving, schema, words
+from indexer import moving, schema
 from indexer.catalogue import Catalogue
 from indexer.dialects import place
 from indexer.library import Library
 from indexer.moving import move
 from indexer.records import LibraryError, Part, Query
 from indexer.rows import Found, NewChunk
+from indexer.search.searcher import text_search
 from tests.indexer.conftest import contents_of
 from tests.postgresql import Server
 
@@ -57,7 +58,7 @@ def fill(catalogue: Catalogue, files: int, start: int = 0) -> None:
 def finding(catalogue: Catalogue, word: str, table: str) -> list[int]:
     with catalogue.reader() as c:
         sql = f"SELECT rowid FROM {table} WHERE {table} MATCH ? ORDER BY rowid"
-        return list(c.exec_driver_sql(sql, (words.matching(word, table),)).scalars())
+        return list(c.exec_driver_sql(sql, (text_search.matching(word, table),)).scalars())
 
 
 def test_a_library_moved_to_a_server_and_back_is_the_same(

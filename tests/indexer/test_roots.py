@@ -10,10 +10,10 @@ import pytest
 
 from indexer.catalogue import Catalogue
 from indexer.connections import Connections
-from indexer.filters import roots_alone
-from indexer.query import Filters
 from indexer.rows import Found, NewChunk
 from indexer.schema import Where
+from indexer.search.filters import roots_alone
+from indexer.search.query_syntax import Filters
 from indexer.vectors.source import StoredEmbeddings
 
 DIM = 4

@@ -16,12 +16,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from indexer import words
 from indexer.connections import Connections
 from indexer.library import Library
-from indexer.query import parse
 from indexer.records import KINDS, Part, Query
-from indexer.search import Searcher
+from indexer.search.query_syntax import parse
+from indexer.search.searcher import Searcher, text_search
 from indexer.vectors.source import GROUPS
 from tests.quality.ranking import Row
 from tests.quality.sampleset import Question, SampleSet
@@ -112,9 +111,13 @@ class SampleLibrary:
         connection = self.connections.get()
         fused: dict[int, float] = {}
         allowed = self._allowed(query)
-        for rank, number in enumerate(words.search_chunks(connection, typed.words, (), DEPTH).ids.tolist()):
+        for rank, number in enumerate(
+            text_search.search_chunks(connection, typed.words, (), DEPTH).ids.tolist()
+        ):
             fused[number] = 1 / (61 + rank)
-        for rank, file_id in enumerate(words.search_names(connection, typed.words, (), DEPTH).ids.tolist()):
+        for rank, file_id in enumerate(
+            text_search.search_names(connection, typed.words, (), DEPTH).ids.tolist()
+        ):
             row = connection.execute(
                 "SELECT k.id FROM file f JOIN chunk k ON k.content_hash = f.content_hash WHERE f.id = ?"
                 " ORDER BY k.ordinal LIMIT 1",

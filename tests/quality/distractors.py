@@ -168,7 +168,7 @@ class Answers:
     """Whether something might answer one of the questions, by its words."""
 
     def __init__(self, questions: Iterable[str]) -> None:
-        from indexer.words import STOP_WORDS
+        from indexer.search.text_search import STOP_WORDS
 
         nothing = words_of(" ".join(DECIDES_NOTHING | STOP_WORDS)) | STOP_WORDS
         self.questions = list(questions)

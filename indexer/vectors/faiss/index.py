@@ -1,9 +1,9 @@
 """The embedded engine: a vector index over FAISS segments in one folder.
 
-Built around one immutable view at a time (`vectors/faiss/snapshot.py`): memory-mapped segments of float16
-vectors (`vectors/faiss/segment.py`), a few small ones in memory, and an open block of the newest vectors. A
+Built around one immutable view at a time (`snapshot.py`): memory-mapped segments of float16
+vectors (`segment.py`), a few small ones in memory, and an open block of the newest vectors. A
 search takes the view that stands and never waits; a writer makes the next view and puts it in
-place. A background thread merges everything into one file (`vectors/faiss/segment_files.py`) and swaps it in.
+place. A background thread merges everything into one file (`segment_files.py`) and swaps it in.
 It knows nothing of chunks, files or queries.
 """
 

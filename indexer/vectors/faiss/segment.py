@@ -3,9 +3,9 @@
 A segment is built around a FAISS index over float16 codes whose bytes are never
 copied: they are a view of a memory-mapped file, or of an array. Small and medium
 segments are scanned whole and exactly; above `EXACT_BYTES` a segment is an inverted
-file over the same codes, whose `nprobe` is measured when it is built (`vectors/faiss/segment_files.py`).
+file over the same codes, whose `nprobe` is measured when it is built (`segment_files.py`).
 A segment knows its ids and the group they belong to; it knows nothing of additions and
-removals (`vectors/faiss/snapshot.py`) nor of what an id stands for.
+removals (`snapshot.py`) nor of what an id stands for.
 """
 
 from __future__ import annotations

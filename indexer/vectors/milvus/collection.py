@@ -2,7 +2,7 @@
 
 Built around pymilvus, which speaks to a server and to Milvus Lite alike. Here are the collection's shape,
 its refusals, and Milvus's errors as sentences for a person. It knows nothing of when to write or search
-(`vectors/milvus/index.py`).
+(`index.py`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The vector index on Milvus: a server that many programs share, or Milvus Lite in one file.
 
-Built around one collection a model (`vectors/milvus/collection.py`) that is fed from the catalogue's journal.
+Built around one collection a model (`collection.py`) that is fed from the catalogue's journal.
 Whichever program notices a change sends it on, one program at a time; how far the collection has come
 stands in the collection itself, so any program can go on from there, and sending twice changes nothing.
 A thread sends, so that indexing never waits for the server, and tries again while it does not answer.

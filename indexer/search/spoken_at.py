@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from indexer.connections import Reading
 from indexer.expressions import tokenised
-from indexer.ranking import Ranked
+from indexer.search.ranking import Ranked
+from indexer.search.text_search import STOP_WORDS
 from indexer.tokenisers import stemmed
-from indexer.words import STOP_WORDS
 from model.inputs import Cue
 
 LEAST = 0.5

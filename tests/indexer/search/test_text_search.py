@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer import words
 from indexer.catalogue import Catalogue
 from indexer.connections import Connections
 from indexer.rows import Found, NewChunk
 from indexer.schema import Where
-from indexer.words import ALL, EXACT, MARK, SOME, UNMARK
+from indexer.search.searcher import text_search
+from indexer.search.text_search import ALL, EXACT, MARK, SOME, UNMARK
 
 TEXTS = {
     "invoice": "Invoice number INV-2023-0417. Payment is due within thirty days of receipt.",
@@ -42,12 +42,12 @@ class Texts:
 
     def find(self, *asked: str, phrases: tuple[str, ...] = ()) -> dict[str, int]:
         """Tier by name of text, best first."""
-        found = words.search_chunks(self.connections.get(), asked, phrases, 20)
+        found = text_search.search_chunks(self.connections.get(), asked, phrases, 20)
         names = {i: n for n, i in self.ids.items()}
         return {names[i]: t for i, t in zip(found.ids.tolist(), found.tiers.tolist(), strict=True)}
 
     def snippet(self, name: str, *asked: str) -> str:
-        return words.snippets(self.connections.get(), [self.ids[name]], asked, (), self.ids.values())[
+        return text_search.snippets(self.connections.get(), [self.ids[name]], asked, (), self.ids.values())[
             self.ids[name]
         ]
 
@@ -72,10 +72,10 @@ def test_one_word_is_exact_where_it_is_all_there_is(texts: Texts) -> None:
 
 def test_among_few_texts_a_word_counts_whole_however_many_hold_it(texts: Texts) -> None:
     """In a small library every word is frequent: "payment" stands in two of seven texts, "the" aside."""
-    found = words.search_chunks(texts.connections.get(), ("payment",), (), 20)
+    found = text_search.search_chunks(texts.connections.get(), ("payment",), (), 20)
     assert {n for n, i in texts.ids.items() if i in found.ids} == {"invoice", "letter"}
     assert found.coverage.tolist() == [1.0, 1.0]
-    partly = words.search_chunks(texts.connections.get(), ("payment", "library"), (), 20)
+    partly = text_search.search_chunks(texts.connections.get(), ("payment", "library"), (), 20)
     assert partly.coverage[0] == 1.0 > partly.coverage[1]
 
 
@@ -148,9 +148,9 @@ def test_deleted_and_reread_texts_are_not_found_by_their_old_words(texts: Texts)
 
 def test_names_and_folders_are_words_too(texts: Texts) -> None:
     connection = texts.connections.get()
-    found = words.search_names(connection, ["japanese", "scan"], (), 10)
+    found = text_search.search_names(connection, ["japanese", "scan"], (), 10)
     assert found.tiers[0] == EXACT and len(found) >= 1
-    assert len(words.search_names(connection, ["holiday"], (), 10)) == len(TEXTS)
+    assert len(text_search.search_names(connection, ["holiday"], (), 10)) == len(TEXTS)
 
 
 def test_a_name_is_found_in_the_singular_the_plural_and_other_forms(texts: Texts) -> None:
@@ -158,11 +158,11 @@ def test_a_name_is_found_in_the_singular_the_plural_and_other_forms(texts: Texts
     texts.catalogue.note(root, [Found(f"/photos/Trips/{n}.jpg", "image", (1, 1, 1)) for n in ("cats", "run")])
     connection = texts.connections.get()
     for asked in (["cat"], ["cats"]):
-        found = words.search_names(connection, asked, (), 10)
+        found = text_search.search_names(connection, asked, (), 10)
         assert found.tiers.tolist() == [EXACT]
-    assert len(words.search_names(connection, ["running"], (), 10)) == 1
-    assert len(words.search_names(connection, ["trip"], (), 10)) == 2
-    assert len(words.search_names(connection, ["catalogue"], (), 10)) == 0
+    assert len(text_search.search_names(connection, ["running"], (), 10)) == 1
+    assert len(text_search.search_names(connection, ["trip"], (), 10)) == 2
+    assert len(text_search.search_names(connection, ["catalogue"], (), 10)) == 0
 
 
 def test_snippets_mark_what_was_found_and_nothing_else(texts: Texts) -> None:
@@ -181,8 +181,8 @@ def test_nothing_in_a_query_is_taken_for_syntax(texts: Texts) -> None:
 def test_a_word_that_all_texts_hold_is_looked_for_beside_no_rarer_one(
     texts: Texts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(words, "COMMON_LEAST", 1)
-    monkeypatch.setattr(words, "COMMON_SHARE", 0.0)
+    monkeypatch.setattr(text_search, "COMMON_LEAST", 1)
+    monkeypatch.setattr(text_search, "COMMON_SHARE", 0.0)
     connection = texts.connections.get()
-    assert words.expressions(connection, ["payment", "invoice"], (), "words").some == '"invoice"'
-    assert words.expressions(connection, ["payment"], (), "words").some == '"payment"'
+    assert text_search.expressions(connection, ["payment", "invoice"], (), "words").some == '"invoice"'
+    assert text_search.expressions(connection, ["payment"], (), "words").some == '"payment"'

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from indexer.calibration import ORDINARY_QUERIES
-from indexer.facts import Held
-from indexer.titles import Titles, title_of
+from indexer.search.calibration import ORDINARY_QUERIES
+from indexer.search.hit_facts import Held
+from indexer.search.title_match import Titles, title_of
 from model import load
 from model.embedder import Embedder
 from model.inputs import Input

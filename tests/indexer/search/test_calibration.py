@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexer.calibration import FILM_SHIFT, PAGE_WEIGHT, Scale, comparable
+from indexer.search.calibration import FILM_SHIFT, PAGE_WEIGHT, Scale, comparable
 from indexer.vectors.source import GROUPS
 
 SCORES = np.array([[0.1, 0.2, 0.4]])

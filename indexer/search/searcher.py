@@ -1,7 +1,7 @@
 """A query to an answer: the one path for page, API, command line and agents.
 
 Built around two searches over the same filters, by meaning (`vectors/index.py`, scores put on
-one scale by `calibration.py`) and by words (`words.py`), weighed by `ranking.py`. It reads
+one scale by `calibration.py`) and by words (`text_search.py`), weighed by `ranking.py`. It reads
 through its own connections and a snapshot of the index, so it never waits for a writer.
 It knows nothing of who asks, nor of how anything came into the library.
 """
@@ -22,17 +22,17 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from data.media.sandbox import Sandbox
-from indexer import filters as filtering
-from indexer import saying, words
-from indexer.calibration import ORDINARY_QUERIES, Background, Scale, comparable
 from indexer.catalogue import Catalogue
 from indexer.connections import Connections, Reading
-from indexer.facts import Fact, Facts, Held
-from indexer.parts import Parts
-from indexer.query import Filters, Typed, of_query
-from indexer.ranking import Evidence, Ranked, merged_moments, ranked
 from indexer.records import KINDS, Answer, Hit, Kind, LibraryError, Query
-from indexer.titles import Titles, title_of
+from indexer.search.calibration import ORDINARY_QUERIES, Background, Scale, comparable
+from indexer.search.hit_facts import Fact, Facts, Held
+from indexer.search.query_syntax import Filters, Typed, of_query
+from indexer.search.query_vectors import Parts
+from indexer.search.ranking import Evidence, Ranked, merged_moments, ranked
+from indexer.search.searcher import filters as filtering
+from indexer.search.searcher import spoken_at, text_search
+from indexer.search.title_match import Titles, title_of
 from indexer.vectors.index import VectorIndex
 from indexer.vectors.source import GROUPS, StoredEmbeddings
 from model.embedder import Embedder
@@ -51,8 +51,8 @@ Python's lock to others."""
 class Worded(NamedTuple):
     """What the words of a query found, and what is to be known of it."""
 
-    in_text: words.Found = words.NOTHING
-    in_names: words.Found = words.NOTHING
+    in_text: text_search.Found = text_search.NOTHING
+    in_names: text_search.Found = text_search.NOTHING
     """Of files."""
     chunks_of: Sequence[tuple[int, int, int]] = ()
     """(file, chunk, ordinal) of the files found by their names, in order of ordinals."""
@@ -181,8 +181,8 @@ class Searcher:
         if typed.filters != Filters() or typed.excluded or self._any_hidden():
             chunks = filtering.chunk_rows(typed.filters, typed.excluded)
             files = filtering.file_rows(typed.filters, typed.excluded)
-        in_text = words.search_chunks(connection, typed.words, typed.phrases, depth, chunks)
-        in_names = words.search_names(connection, typed.words, typed.phrases, depth, files)
+        in_text = text_search.search_chunks(connection, typed.words, typed.phrases, depth, chunks)
+        in_names = text_search.search_names(connection, typed.words, typed.phrases, depth, files)
         chunks_of = _chunks_of(connection, in_names.ids.tolist())
         firsts = {file_id: number for file_id, number, _ in reversed(chunks_of)}
         wanted = {*in_text.ids.tolist(), *firsts.values()}
@@ -296,11 +296,11 @@ class Searcher:
     def _hits(self, page: Sequence[Ranked], typed: Typed, offset: int) -> tuple[Hit, ...]:
         connection = self._connections.get()
         ids = [r.fact.chunk_id for r in page]
-        texts = words.snippets(
+        texts = text_search.snippets(
             connection, ids, typed.words, typed.phrases, {r.fact.chunk_id for r in page if r.worded}
         )
         primary = self._facts.passing((r.fact for r in page), typed.filters)
-        said = saying.seconds(connection, page, (*typed.words, *typed.phrases))
+        said = spoken_at.seconds(connection, page, (*typed.words, *typed.phrases))
         return tuple(
             _hit(
                 offset + n,

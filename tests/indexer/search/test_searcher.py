@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexer import words
 from indexer.records import LibraryError, Part, Query
 from indexer.schema import Where
+from indexer.search.searcher import text_search
 from model.lite import LiteEmbedder
 from tests.indexer.conftest import new_place
 from tests.indexer.shelf import Shelf, drawing
@@ -209,18 +209,18 @@ def test_a_search_that_fails_leaves_nothing_running_that_reads_the_library(
     """Its connection may be closed at once: reading on from a closed one ends the whole program."""
     begun, ended = threading.Event(), threading.Event()
 
-    def slow(*_: object) -> words.Found:
+    def slow(*_: object) -> text_search.Found:
         begun.set()
         time.sleep(0.5)
         ended.set()
-        return words.NOTHING
+        return text_search.NOTHING
 
     def fails(query: Query) -> np.ndarray:
         assert begun.wait(30)
         raise LibraryError("the model is away")
 
     searcher = shelf.searcher
-    monkeypatch.setattr(words, "search_chunks", slow)
+    monkeypatch.setattr(text_search, "search_chunks", slow)
     monkeypatch.setattr(searcher._parts, "vectors", fails)
     with pytest.raises(LibraryError, match="away"):
         searcher.search(Query((Part(text="invoice"),)))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.places import distance_km, locate
-from indexer.query import Filters, QueryError, parse, period, seconds, size
+from indexer.search.query_syntax import Filters, QueryError, parse, period, seconds, size
 
 
 def local(*date: int) -> float:

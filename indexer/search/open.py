@@ -20,7 +20,7 @@ from model.embedder import ModelError
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
     from indexer.moments import Moments
-    from indexer.search import Searcher
+    from indexer.search.searcher import Searcher
     from indexer.vectors.index import VectorIndex
 
 FOLLOW_S = 3.0
@@ -72,7 +72,7 @@ class Engines:
 
     def searcher(self) -> Searcher:
         """The searcher over that index, with everything written until now."""
-        from indexer.search import Searcher
+        from indexer.search.searcher import Searcher
 
         with self._guard:
             index = self.index()

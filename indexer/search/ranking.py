@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from indexer.facts import Fact
-from indexer.words import ALL, EXACT, Found
+from indexer.search.hit_facts import Fact
+from indexer.search.text_search import ALL, EXACT, Found
 
 TEXT_WEIGHT, NAME_WEIGHT = 3.0, 8.0
 """What all words of a query in a chunk's text, or in its file's name, are worth in standard deviations.
@@ -37,7 +37,7 @@ SURE_MEANING = 6.75
 SURE_TEXT, SURE_NAME, SURE_ALIKE, SURE = 7.0, 5.0, 1.35, 7.8
 """Whether it does is asked with more care, of one chunk: its meaning alone must reach SURE_MEANING, or
 meaning and words by these weights SURE. A name counts less by the words it shares with the query than by
-what it means beside it (`titles.py`), for "a jar of honey" shares one with a jar. Chosen on the tune half
+what it means beside it (`title_match.py`): "a jar of honey" shares one with a jar. Chosen on the tune half
 of the sample set among twenty times as many distractors (lite, OCR on), 10 % of answerable queries refused.
 Unanswerable ones then refused: 84 and 86 % on the halves; without what names mean 72 %. The whole curve:
 `make bench-quality`."""

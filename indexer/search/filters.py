@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from indexer import words
 from indexer.connections import Reading
-from indexer.query import Filters
 from indexer.schema import RawName, stored_name
+from indexer.search.query_syntax import Filters
+from indexer.search.searcher import text_search
 
 TAKEN = "coalesce(c.taken_at, (SELECT min(t.mtime_ns) FROM file t WHERE t.content_hash = c.hash) / 1e9)"
 """The date taken; the file's own only when nothing else is known."""
@@ -172,10 +172,10 @@ def _holding(phrase: str) -> tuple[str, list[str]]:
     values: list[str]
     parts, values = ["1 = 0"], []
     for table in ("words", "characters"):
-        if asked := words.matching(phrase, table):
+        if asked := text_search.matching(phrase, table):
             parts.append(f"k.id IN (SELECT rowid FROM {table} WHERE {table} MATCH ?)")
             values.append(asked)
-    if asked := words.matching(phrase, "names"):
+    if asked := text_search.matching(phrase, "names"):
         parts.append(
             "c.hash IN (SELECT f.content_hash FROM file f WHERE f.content_hash IS NOT NULL AND f.id IN"
             " (SELECT rowid FROM names WHERE names MATCH ?))"

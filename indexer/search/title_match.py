@@ -16,7 +16,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from indexer.expressions import tokenised
-from indexer.facts import Held
+from indexer.search.hit_facts import Held
 from indexer.tokenisers import stemmed
 from model.embedder import Embedder
 from model.inputs import Input

@@ -1,0 +1,1 @@
+"""Search: a query to hits, by meaning and by words, within filters."""
