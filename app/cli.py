@@ -194,7 +194,7 @@ def search(
         if json_:
             print_json(answer.to_json())
         elif csv:
-            from indexer.export import answer_csv
+            from indexer.features.export import answer_csv
 
             sys.stdout.write(answer_csv(answer))
         else:
@@ -315,7 +315,7 @@ def eval_my_library(
     json_: Json = False,
 ) -> None:
     """Score the search on your own library and judgements, to choose a model with."""
-    from eval.my_library import JudgementError, evaluate, read_judgements
+    from indexer.features.judge import JudgementError, evaluate, read_judgements
     from indexer.records import Part, Query
 
     try:

@@ -91,7 +91,7 @@ def label(
 ) -> None:
     """Label every picture, moment and page without training; search with label:NAME."""
     from app import terminal
-    from indexer import labels as labelling
+    from indexer.features import labels as labelling
 
     with opened() as library:
         searcher = library.searcher()
@@ -113,7 +113,7 @@ def moderate(
 ) -> None:
     """Hide or flag what rules catch, and report it with its seconds and pages."""
     from app import terminal
-    from indexer import labels as labelling
+    from indexer.features import labels as labelling
 
     with opened() as library:
         caught = labelling.moderate(library.searcher(), labelling.read_rules(rules.expanduser()))
@@ -130,7 +130,7 @@ def reel(
 ) -> None:
     """Cut the best moments of the library into one film, with edit lists (CSV, EDL) beside it."""
     from app import terminal
-    from indexer.reel import reel as make
+    from indexer.features.reel import reel as make
 
     query = query_of(text, [], [], ["video"], under, None, None)
     with opened(read_only=True) as library:
@@ -156,7 +156,7 @@ def answer(
 ) -> None:
     """Choose among answers to a question about an image, a video or a PDF."""
     from app import terminal
-    from indexer.answering import answer as choose
+    from indexer.features.multiple_choice import answer as choose
 
     files = [f.expanduser() for f in (image, video, pdf) if f]
     if len(files) != 1:
@@ -213,7 +213,7 @@ def export(
 ) -> None:
     """Write every chunk with its facts, words and vector for another program."""
     from app import terminal
-    from indexer.export import export as write
+    from indexer.features.export import export as write
 
     with opened(read_only=True) as library:
         count = write(library.searcher(), out.expanduser(), format=format, vectors=not no_vectors)

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 from indexer import upkeep
 from indexer.asked import Asked
 from indexer.catalogue import Catalogue
-from indexer.clicks import Clicks
 from indexer.dialects import place
+from indexer.features.click_log import Clicks
 from indexer.files.roots import Folders, absolute
 from indexer.indexing import Indexing
 from indexer.leases import WATCHER, Leases
@@ -53,7 +53,7 @@ from indexer.vectors.milvus.address import address_of
 
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
-    from indexer.moments import Moment
+    from indexer.features.moments import Moment
     from indexer.rows import Counts
     from indexer.search.searcher import Searcher
     from indexer.vectors.index import VectorIndex
@@ -394,7 +394,7 @@ class Library:
     def duplicates(self, alike: float = 0.0) -> list[list[FileInfo]]:
         """Groups of files that are the same: the same bytes, and with `alike` (a cosine, 0.97 is customary)
         also images whose vectors are that close. The largest files first."""
-        from indexer.duplicates import duplicates
+        from indexer.features.duplicates import duplicates
 
         return duplicates(self.catalogue, self.vector_index() if alike else None, alike)
 

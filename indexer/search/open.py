@@ -19,7 +19,7 @@ from model.embedder import ModelError
 
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
-    from indexer.moments import Moments
+    from indexer.features.moments import Moments
     from indexer.search.searcher import Searcher
     from indexer.vectors.index import VectorIndex
 
@@ -88,7 +88,7 @@ class Engines:
 
     def moments(self) -> Moments:
         """The closer look into films; it keeps what it saw as long as the searcher stays."""
-        from indexer.moments import Moments
+        from indexer.features.moments import Moments
 
         with self._guard:
             searcher = self.searcher()

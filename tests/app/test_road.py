@@ -151,7 +151,7 @@ def test_labels_can_be_searched_for(sightline: Run, indexed: dict[str, Any], tmp
     }
     done = sightline("label", "--labels", "kinetics")
     assert done.returncode == 0 and "labels given" in done.stderr
-    from indexer.labels import names
+    from indexer.features.labels import names
 
     listed = {line.split(None, 1)[1] for line in done.stdout.splitlines()}
     assert len(listed - {"lion", "tower", "bus"}) > 3

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from indexer.features.moments import Moments
 from indexer.library import Library
-from indexer.moments import Moments
 from indexer.records import Kind, Part, Query
 from tests import media
 from tests.bench import report

@@ -15,8 +15,8 @@ import numpy as np
 from data.media import clip
 from data.media.kinds import MediaError
 from data.media.video import probe
-from indexer.edit_list import Piece, write_csv, write_edl
-from indexer.moments import Moment, Moments
+from indexer.features.edit_list import Piece, write_csv, write_edl
+from indexer.features.moments import Moment, Moments
 from indexer.records import LibraryError, Query
 from indexer.search.searcher import Searcher
 

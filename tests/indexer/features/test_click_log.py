@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from data.sources.library import LibrarySource
-from indexer.clicks import Clicks
+from indexer.features.click_log import Clicks
 from indexer.library import Library
 from indexer.records import LibraryError, Part, Query
 from tests.media import draw_image, draw_pdf

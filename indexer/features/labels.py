@@ -72,7 +72,7 @@ def names(given: str) -> list[str]:
             raise LibraryError(f"The names of ImageNet come with the lite model: {error}") from error
         return found
     try:
-        listed = resources.files("indexer").joinpath("label_lists/kinetics.txt")
+        listed = resources.files("indexer.features").joinpath("label_lists/kinetics.txt")
         lines = (listed if given == "kinetics" else Path(given)).read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise LibraryError(f"{given} cannot be read: give a text file with a label on each line.") from error

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from data.media.video import probe
-from indexer import answering, edit_list, export, labels, moments, reel
+from indexer.features import edit_list, export, labels, moments, multiple_choice, reel
 from indexer.library import Library
 from indexer.records import LibraryError, Part, Query
 from indexer.search.searcher import Searcher, ranking
@@ -229,11 +229,11 @@ def test_a_reel_of_nothing_says_so(searcher: Searcher, tmp_path: Path) -> None:
 
 def test_an_answer_is_chosen_for_a_document(searcher: Searcher, folder: Path) -> None:
     choices = ["a whale", "a locomotive", "a bicycle"]
-    ranked = answering.answer(searcher, "Which is the largest animal?", choices, folder / "whales.pdf")
+    ranked = multiple_choice.answer(searcher, "Which is the largest animal?", choices, folder / "whales.pdf")
     assert ranked[0].text == "a whale"
     assert [c.score for c in ranked] == sorted((c.score for c in ranked), reverse=True)
     with pytest.raises(LibraryError, match="two answers"):
-        answering.answer(searcher, "What?", ["one"], folder / "whales.pdf")
+        multiple_choice.answer(searcher, "What?", ["one"], folder / "whales.pdf")
 
 
 def test_an_export_holds_every_chunk_with_its_vector(searcher: Searcher, tmp_path: Path) -> None:

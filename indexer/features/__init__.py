@@ -1,0 +1,1 @@
+"""What is built on answers: moments, labels, duplicates, reels, exports, judging one's own library."""
