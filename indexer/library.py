@@ -1,7 +1,7 @@
 """The library: the one facade that `app` uses to open, index, watch, search and close.
 
 Built around the catalogue (the truth) and the rooms that work on it: `files/roots.py`,
-`indexing.py`, `search/open.py` (what searches), `standing.py` (status) and `upkeep.py`. Pipeline,
+`indexing.py`, `search/open.py` (what searches), `standing.py` (status) and `care/backup.py`. Pipeline,
 model, vector index and sandbox are made when they are first needed, so that `status` loads
 no model. One program indexes a library at a time (a file lock); any number read and search.
 It knows nothing of the web or the command line.
@@ -20,8 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from indexer import upkeep
 from indexer.asked import Asked
+from indexer.care import backup
 from indexer.catalogue import Catalogue
 from indexer.dialects import place
 from indexer.features.click_log import Clicks
@@ -374,7 +374,7 @@ class Library:
         where = self.catalogue.content_of(chunk_id)
         if where is None:
             return None
-        return self.thumbnails.get(*where) or upkeep.made_thumbnail(
+        return self.thumbnails.get(*where) or backup.made_thumbnail(
             self.catalogue, self.thumbnails, self.sandbox, chunk_id, keep=not self.read_only
         )
 
@@ -384,7 +384,7 @@ class Library:
         """Check files, catalogue, text, vectors, index and thumbnails against each other, and a sample of
         embeddings against the model. `repair` mends what can be; what then is pending the next run does.
         """
-        from indexer.verify import verify
+        from indexer.care.verify import verify
 
         report = verify(self, repair)
         if repair:
@@ -400,7 +400,7 @@ class Library:
 
     def stale_thumbnails(self) -> list[Path]:
         """Cached pictures of contents that the library does not have, and half-written ones."""
-        return upkeep.stale_thumbnails(self.catalogue, self.thumbnails)
+        return backup.stale_thumbnails(self.catalogue, self.thumbnails)
 
     def may_index(self) -> bool:
         """Become the one indexer of the library, unless another program is."""
@@ -423,7 +423,7 @@ class Library:
 
         Raises `LibraryError` when the file is there already or cannot be written.
         """
-        return upkeep.backup(self.catalogue, to)
+        return backup.backup(self.catalogue, to)
 
     def close(self) -> None:
         """Stop all work and let go of everything; what is in flight stays pending."""

@@ -1,0 +1,1 @@
+"""Care of a library: checked, repaired, backed up."""
