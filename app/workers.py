@@ -1,6 +1,6 @@
 """The `worker` command: this machine helps to index a library that is on a server.
 
-Built around `indexer.worker`; it turns options into its calls and holds no logic of its own.
+Built around `indexer.pipeline.worker`; it turns options into its calls and holds no logic of its own.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def worker(
     import threading
 
     from app import terminal
-    from indexer.worker import Worker
+    from indexer.pipeline.worker import Worker
 
     settings = settings_of(threads=threads, nice=nice)
     given = settings.library()

@@ -1,7 +1,7 @@
 """The library: the one facade that `app` uses to open, index, watch, search and close.
 
 Built around the catalogue (the truth) and the rooms that work on it: `files/roots.py`,
-`indexing.py`, `search/open.py` (what searches), `standing.py` (status) and `care/backup.py`. Pipeline,
+`pipeline/run.py`, `search/open.py` (what searches), `standing.py` (status) and `care/backup.py`. Pipeline,
 model, vector index and sandbox are made when they are first needed, so that `status` loads
 no model. One program indexes a library at a time (a file lock); any number read and search.
 It knows nothing of the web or the command line.
@@ -20,17 +20,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from indexer.asked import Asked
 from indexer.care import backup
 from indexer.catalogue import Catalogue
 from indexer.dialects import place
 from indexer.features.click_log import Clicks
 from indexer.files.roots import Folders, absolute
-from indexer.indexing import Indexing
-from indexer.leases import WATCHER, Leases
 from indexer.models import Models, load_checked
 from indexer.moving import refuse_unfinished
-from indexer.pipeline import Pipeline, line_of
+from indexer.pipeline.heartbeat import WATCHER, Leases
+from indexer.pipeline.options import Asked
+from indexer.pipeline.pipeline import Pipeline, line_of
+from indexer.pipeline.run import Indexing
 from indexer.records import (
     Answer,
     ChunkInfo,

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from indexer.catalogue import Catalogue
-from indexer.indexing import Indexing
 from indexer.models import Models
-from indexer.pipeline import Pipeline
+from indexer.pipeline.pipeline import Pipeline
+from indexer.pipeline.run import Indexing
 from indexer.records import CatalogueAway, Status, WorkerStatus
 from indexer.rows import Counts, Root
 from indexer.search.open import Engines

@@ -20,12 +20,12 @@ import sqlalchemy as sa
 
 from data.media.kinds import MediaError
 from indexer.files.scanner import stamp_of
+from indexer.pipeline.embed_checked import embed_checked
 from indexer.pipeline.jobs import side_for
 from indexer.records import IndexOutdated, LibraryError, VectorServerError, VerifyReport
 from indexer.rows import ModelRow, Work
 from indexer.schema import content, file, root
 from indexer.vectors.source import StoredEmbeddings
-from indexer.vetting import embed_checked
 from model.embedder import ModelError
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from indexer.dialects import place
 from indexer.library import Library
 from tests import media, postgresql
 from tests.bench import report
-from tests.indexer.working import Program
+from tests.indexer.pipeline.killable_worker import Program
 
 FILMS = 32
 

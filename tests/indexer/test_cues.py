@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.asked import Asked
 from indexer.catalogue import Catalogue
 from indexer.cues import renewed, said_in
 from indexer.dialects import place
 from indexer.moving import move
+from indexer.pipeline.options import Asked
 from indexer.records import LibraryError
 from indexer.rows import Found, NewChunk
 from indexer.schema import Where

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from indexer.library import Library
-from indexer.pipeline import batcher
+from indexer.pipeline import stage_embed
 from indexer.records import LibraryError
 from model.embedder import Embedder, ModelError
 from tests import media
@@ -70,7 +70,7 @@ def test_a_model_that_breaks_on_the_way_stops_indexing_and_blames_no_file(
     for n in range(3, 12):
         media.draw_image(folder / f"photo {n}.jpg", seed=n, size=(64, 48))
     use(monkeypatch, ChangedEmbedder(lite, change, after=CANARY + 3))
-    monkeypatch.setattr(batcher, "BATCH_S", 10.0)
+    monkeypatch.setattr(stage_embed, "BATCH_S", 10.0)
     library = open_library()
     with pytest.raises(LibraryError, match="fails its self-check"):
         library.index([folder])

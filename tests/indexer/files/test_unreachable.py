@@ -15,7 +15,7 @@ import pytest
 from data.media.kinds import MediaError
 from indexer.files import scanner
 from indexer.library import Library
-from indexer.pipeline.hearing import Ears
+from indexer.pipeline.stage_speech import Ears
 from model import speech
 from tests import media
 from tests.indexer.conftest import OpenLibrary

@@ -18,7 +18,7 @@ import pytest
 from indexer.library import Library
 from tests import media
 from tests.indexer.conftest import contents_of
-from tests.indexer.interrupted import OtherModel
+from tests.indexer.pipeline.killable_index import OtherModel
 
 
 def draw(folder: Path, photos: int, pages: int, seconds: float) -> Path:
@@ -50,7 +50,14 @@ def run(
 ) -> tuple[bool, float]:
     """Index; kill so long after the work, or what is aimed at, began. (Whether it came to its end, seconds of
     work.)"""
-    command = [sys.executable, "-m", "tests.indexer.interrupted", str(data_dir), str(folder), model]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.indexer.pipeline.killable_index",
+        str(data_dir),
+        str(folder),
+        model,
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "begun\n"
     begun = time.monotonic()

@@ -12,7 +12,7 @@ from typing import Protocol
 from data.media.kinds import MediaError
 from indexer.files.hashing import StillChanging, hash_file
 from indexer.files.mounts import Mounts
-from indexer.pipeline.workshop import Workshop
+from indexer.pipeline.context import Workshop
 from indexer.rows import Work
 
 

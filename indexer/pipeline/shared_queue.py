@@ -10,9 +10,9 @@ from __future__ import annotations
 import time
 
 from indexer import claims
-from indexer.leases import Leases
-from indexer.pipeline.agenda import REST_FIRST_S, REST_MOST_S, Agenda, Task
-from indexer.pipeline.workshop import Workshop
+from indexer.pipeline.context import Workshop
+from indexer.pipeline.heartbeat import Leases
+from indexer.pipeline.queue import REST_FIRST_S, REST_MOST_S, Agenda, Task
 from indexer.records import KINDS, Kind
 from indexer.rows import ModelRow, Work
 

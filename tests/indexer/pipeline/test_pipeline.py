@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexer import reading
+from indexer.pipeline import still_scenes
 from indexer.pipeline.jobs import ByteQueue, Item, Job
 from indexer.turns import LONGEST_WAIT_S, Turns
 from tests import media
@@ -52,12 +52,12 @@ def test_sensor_noise_is_still_and_another_picture_is_not(seed: int, noise: floa
 
     def window(picture: np.ndarray) -> np.ndarray:
         frames = picture + rng.normal(0, noise, (4, *picture.shape))
-        return reading.signature(np.clip(frames, 0, 255).astype(np.uint8))
+        return still_scenes.signature(np.clip(frames, 0, 255).astype(np.uint8))
 
-    assert window(scene).shape == (4, reading.CELLS, reading.CELLS)
-    if height >= 4 * reading.CELLS:
-        assert reading.still(window(scene), window(scene))
-    assert not reading.still(window(scene), window(255 - scene * 0.5))
+    assert window(scene).shape == (4, still_scenes.CELLS, still_scenes.CELLS)
+    if height >= 4 * still_scenes.CELLS:
+        assert still_scenes.still(window(scene), window(scene))
+    assert not still_scenes.still(window(scene), window(255 - scene * 0.5))
 
 
 def test_words_in_photos_and_scans_are_read_afterwards(

@@ -16,14 +16,14 @@ from indexer.catalogue import Catalogue
 from indexer.dialects import place
 from indexer.files.mounts import Mounts
 from indexer.library import Library
+from indexer.pipeline.worker import Worker
 from indexer.records import CatalogueAway, LibraryError, Part, Query, Status
-from indexer.worker import Worker
 from model.embedder import Embedder
 from model.lite import LiteEmbedder
 from tests import media, postgresql
 from tests.indexer.conftest import contents_of, wait_for
-from tests.indexer.test_crash import draw
-from tests.indexer.working import Program, Slow
+from tests.indexer.pipeline.killable_worker import Program, Slow
+from tests.indexer.pipeline.test_crash import draw
 from tests.postgresql import Server
 
 
@@ -416,7 +416,7 @@ def test_twenty_databases_killed_lose_nothing(tmp_path: Path) -> None:
 def test_a_database_that_goes_away_before_anything_is_known_ends_no_run(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
-    monkeypatch.setattr("indexer.indexing.AWAY_S", 0.05)
+    monkeypatch.setattr("indexer.pipeline.run.AWAY_S", 0.05)
     with Library.open(tmp_path / "home", nice=False, ocr="off") as library:
         real, left = getattr(library.catalogue, first), [3]
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from indexer.catalogue import Catalogue
-from indexer.leases import Leases
 from indexer.models import ModelSource
+from indexer.pipeline.heartbeat import Leases
 from indexer.pipeline.jobs import Pace, Tally
 from indexer.thumbnails import Thumbnails
 from indexer.turns import Turns

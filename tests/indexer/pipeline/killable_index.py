@@ -1,4 +1,4 @@
-"""An indexing program to be killed: `python -m tests.indexer.interrupted DATA_DIR FOLDER MODEL`.
+"""An indexing program to be killed: `python -m tests.indexer.pipeline.killable_index DATA_DIR FOLDER MODEL`.
 
 Prints `begun` when the work begins. Model `other` is the lite model in another space.
 """

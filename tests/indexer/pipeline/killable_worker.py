@@ -1,5 +1,5 @@
 """Programs of a library on PostgreSQL, to be run side by side and killed:
-`python -m tests.indexer.working worker|watcher ADDRESS DATA_DIR OPTIONS-AS-JSON`.
+`python -m tests.indexer.pipeline.killable_worker worker|watcher ADDRESS DATA_DIR OPTIONS-AS-JSON`.
 
 Prints `begun` when the work begins. `slow_s`: the model takes so much longer a chunk; `stub_s`: only that.
 `off_s`: the machine's clock is so far off. `core`: the one processor core that it has.
@@ -47,7 +47,7 @@ class Program:
 
     def __init__(self, role: str, address: str, data_dir: Path, **options: Any) -> None:
         self.command = [
-            *(sys.executable, "-m", "tests.indexer.working", role, address, str(data_dir)),
+            *(sys.executable, "-m", "tests.indexer.pipeline.killable_worker", role, address, str(data_dir)),
             json.dumps(options),
         ]
         self.said: list[str] = []
@@ -117,8 +117,8 @@ def main(role: str, address: str, data_dir: str, told: str) -> None:
 
 
 def _worker(address: str, data_dir: Path, options: dict[str, Any]) -> None:
+    from indexer.pipeline.worker import Worker
     from indexer.records import LibraryError
-    from indexer.worker import Worker
 
     once = options.pop("once", False)
     stop = threading.Event()

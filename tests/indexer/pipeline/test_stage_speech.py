@@ -16,11 +16,11 @@ import pytest
 
 from indexer.catalogue import Catalogue
 from indexer.dialects import place
-from indexer.leases import MOST_TRIES, Leases
 from indexer.library import Library
+from indexer.pipeline.heartbeat import MOST_TRIES, Leases
+from indexer.pipeline.worker import Worker
 from indexer.records import Hit, Part, Query
 from indexer.rows import Found, NewChunk
-from indexer.worker import Worker
 from model import speech
 from model.embedder import Embedder, ModelError
 from model.inputs import Cue
@@ -262,7 +262,7 @@ def test_the_words_of_a_real_speech_are_found_to_the_second(folder: Path, open_l
         pytest.skip("speech is not installed")
     import av
 
-    with av.open(str(Path(__file__).parent.parent / "speech" / "inaugural.ogg")) as recording:
+    with av.open(str(Path(__file__).parents[2] / "speech" / "inaugural.ogg")) as recording:
         resampler = av.AudioResampler("flt", "mono", RATE)
         frames = [f for frame in recording.decode(audio=0) for f in resampler.resample(frame)]
     voice = np.concatenate([f.to_ndarray() for f in frames], axis=1).astype(np.float32)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 
 from indexer.files.hashing import StillChanging, hash_file
-from indexer.pipeline.agenda import Agenda
-from indexer.pipeline.workshop import Workshop
+from indexer.pipeline.context import Workshop
+from indexer.pipeline.queue import Agenda
 from indexer.rows import Stamp, Unhashed
 
 BATCH = 256

@@ -10,10 +10,10 @@ from __future__ import annotations
 import queue
 import time
 
+from indexer.pipeline.context import Workshop
+from indexer.pipeline.embed_checked import InputRefused, embed_checked
 from indexer.pipeline.jobs import ByteQueue, Item, Job, new_chunk
-from indexer.pipeline.workshop import Workshop
 from indexer.turns import SharedEmbedder
-from indexer.vetting import InputRefused, embed_checked
 
 BATCH_S = 0.1
 """A batch is sized to take about so long, which is what a query may have to wait for."""

@@ -16,9 +16,9 @@ from indexer.catalogue import Catalogue
 from indexer.files.follower import Keeper
 from indexer.files.scanner import Scan
 from indexer.models import Models
-from indexer.pipeline import Pipeline
+from indexer.pipeline.context import AWAY_S
 from indexer.pipeline.jobs import Tally
-from indexer.pipeline.workshop import AWAY_S
+from indexer.pipeline.pipeline import Pipeline
 from indexer.records import CatalogueAway, LibraryError
 from indexer.rows import Root
 from indexer.thumbnails import Thumbnails

@@ -10,12 +10,12 @@ import logging
 import queue
 from dataclasses import replace
 
-from indexer.asked import Asked
 from indexer.claims import LeaseLost
-from indexer.pipeline.agenda import Agenda
+from indexer.pipeline.context import Workshop
 from indexer.pipeline.jobs import Job
-from indexer.pipeline.words import TEXTLESS
-from indexer.pipeline.workshop import Workshop
+from indexer.pipeline.options import Asked
+from indexer.pipeline.queue import Agenda
+from indexer.pipeline.stage_ocr import TEXTLESS
 from indexer.records import CatalogueAway, Kind
 from indexer.rows import NewChunk
 

@@ -22,7 +22,7 @@ import pytest
 from indexer.catalogue import Catalogue
 from indexer.dialects import place
 from indexer.library import Library
-from indexer.worker import Worker
+from indexer.pipeline.worker import Worker
 from model.embedder import Embedder
 from tests import media, postgresql
 from tests.indexer.conftest import contents_of, wait_for

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.media.kinds import MediaError
-from indexer.asked import Asked
-from indexer.pipeline.agenda import Agenda
+from indexer.pipeline.context import Workshop
 from indexer.pipeline.jobs import GONE
-from indexer.pipeline.workshop import Workshop
+from indexer.pipeline.options import Asked
+from indexer.pipeline.queue import Agenda
 from indexer.records import LibraryError
 from indexer.rows import Work
 from model import speech

@@ -20,15 +20,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from indexer.asked import Asked
 from indexer.catalogue import RECIPE, Catalogue
 from indexer.dialects import place
 from indexer.files.mounts import Mounts
-from indexer.leases import LEASE_S, Leases
 from indexer.models import Loader, load_checked, recognise
-from indexer.pipeline import Pipeline, line_of
+from indexer.pipeline.context import AWAY_S
+from indexer.pipeline.heartbeat import LEASE_S, Leases
 from indexer.pipeline.jobs import Tally
-from indexer.pipeline.workshop import AWAY_S
+from indexer.pipeline.options import Asked
+from indexer.pipeline.pipeline import Pipeline, line_of
 from indexer.records import CatalogueAway, LibraryError, NoLibraryYet
 from indexer.rows import ModelRow
 from indexer.thumbnails import Thumbnails

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from typing import Literal
 
-from indexer.pipeline.workshop import Workshop
+from indexer.pipeline.context import Workshop
 from indexer.records import Kind
 from indexer.rows import Unhashed, Work
 

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.media.kinds import MediaError
-from indexer import reading
-from indexer.asked import Asked
 from indexer.claims import LeaseLost
-from indexer.pipeline.agenda import Agenda, Task
-from indexer.pipeline.hearing import Ears
+from indexer.pipeline import still_scenes
+from indexer.pipeline.context import Workshop
+from indexer.pipeline.file_access import Places
 from indexer.pipeline.jobs import GONE, GROUP, NO_VECTOR, ByteQueue, Item, Job, new_chunk, side_for
-from indexer.pipeline.places import Places
-from indexer.pipeline.words import WordReader
-from indexer.pipeline.workshop import Workshop
+from indexer.pipeline.options import Asked
+from indexer.pipeline.queue import Agenda, Task
+from indexer.pipeline.stage_ocr import WordReader
+from indexer.pipeline.stage_speech import Ears
 from indexer.records import CatalogueAway
 from indexer.rows import Work
 
@@ -144,7 +144,7 @@ class Reader:
             _note(job, found)
         else:
             found, first = sandbox.submit(
-                reading.first_look,
+                still_scenes.first_look,
                 path,
                 kind,
                 count,
@@ -219,8 +219,8 @@ class Reader:
                 self._shop.thumbnails.put(job.work.hash, spec.ordinal, chunk.thumbnail)
             job.sent += 1
             if job.work.kind == "video" and job.pieces is None:
-                seen = reading.signature(chunk.frames)
-                if last is not None and reading.still(last[1], seen):
+                seen = still_scenes.signature(chunk.frames)
+                if last is not None and still_scenes.still(last[1], seen):
                     job.done[spec.ordinal] = new_chunk(spec, chunk.text, NO_VECTOR, same_as=last[0])
                     continue
                 last = (spec.ordinal, seen)
