@@ -1,7 +1,7 @@
 """The command that moves a library to another engine: `migrate`.
 
-Built around `indexer.moving` for the catalogue and the library's own vector index, which is a cache
-and built anew. It holds no logic of its own.
+Built around `indexer.catalogue.migrate` for the catalogue and the library's own vector index, which is
+a cache and built anew. It holds no logic of its own.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def migrate(
 ) -> None:
     """Move the library's catalogue to another engine; the old one answers meanwhile and stays as it is."""
     from app import terminal
-    from indexer.catalogue import Catalogue
-    from indexer.dialects import place
-    from indexer.moving import catalogue_in, move
+    from indexer.catalogue.catalogue import Catalogue
+    from indexer.catalogue.dialects import place
+    from indexer.catalogue.migrate import catalogue_in, move
 
     given = settings_of()
     where = place(to if "://" in to else Path(to).expanduser().absolute())

@@ -83,7 +83,7 @@ def read(**given: Any) -> Settings:
         option = f"--{name.replace('_', '-')} (or SIGHTLINE_{name.upper()})"
         raise SettingsError(f"{option}: {first['msg'].lower()}, not {first['input']!r}") from error
     if settings.catalogue:
-        from indexer.dialects import place
+        from indexer.catalogue.dialects import place
         from indexer.records import LibraryError
 
         try:

@@ -19,7 +19,7 @@ from rich.text import Text
 from indexer.records import Answer, Failure, Hit, IndexReport, Status, WorkerStatus
 
 if TYPE_CHECKING:
-    from indexer.moving import Moved
+    from indexer.catalogue.migrate import Moved
     from model.registry import ModelCard
 
 out = Console(highlight=False, soft_wrap=True)

@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexer.care import backup
-from indexer.catalogue import Catalogue
-from indexer.dialects import place
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.dialects import place
+from indexer.catalogue.migrate import refuse_unfinished
+from indexer.catalogue.schema import Where
 from indexer.features.click_log import Clicks
 from indexer.files.roots import Folders, absolute
 from indexer.models import Models, load_checked
-from indexer.moving import refuse_unfinished
 from indexer.pipeline.heartbeat import WATCHER, Leases
 from indexer.pipeline.options import Asked
 from indexer.pipeline.pipeline import Pipeline, line_of
@@ -44,7 +45,6 @@ from indexer.records import (
     VectorServerError,
     VerifyReport,
 )
-from indexer.schema import Where
 from indexer.search.open import Engines
 from indexer.standing import Standing
 from indexer.thumbnails import Thumbnails
@@ -53,8 +53,8 @@ from indexer.vectors.milvus.address import address_of
 
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
+    from indexer.catalogue.rows import Counts
     from indexer.features.moments import Moment
-    from indexer.rows import Counts
     from indexer.search.searcher import Searcher
     from indexer.vectors.index import VectorIndex
     from model.inputs import Cue

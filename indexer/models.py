@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
-from indexer.catalogue import Catalogue
-from indexer.rows import ModelRow
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.rows import ModelRow
 from indexer.turns import SharedEmbedder, Turns
 from model.embedder import Embedder, ModelAway, ModelError
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.media.kinds import MediaError
-from indexer.catalogue import Catalogue
-from indexer.lookup import Lookup
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.lookups import Lookup
 from indexer.records import LibraryError
 from indexer.thumbnails import Thumbnails
 

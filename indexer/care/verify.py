@@ -19,12 +19,12 @@ import numpy as np
 import sqlalchemy as sa
 
 from data.media.kinds import MediaError
+from indexer.catalogue.rows import ModelRow, Work
+from indexer.catalogue.schema import content, file, root
 from indexer.files.scanner import stamp_of
 from indexer.pipeline.embed_checked import embed_checked
 from indexer.pipeline.jobs import side_for
 from indexer.records import IndexOutdated, LibraryError, VectorServerError, VerifyReport
-from indexer.rows import ModelRow, Work
-from indexer.schema import content, file, root
 from indexer.vectors.source import StoredEmbeddings
 from model.embedder import ModelError
 

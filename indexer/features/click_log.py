@@ -14,7 +14,7 @@ import threading
 from collections.abc import Container
 from pathlib import Path
 
-from indexer.catalogue import Catalogue
+from indexer.catalogue.catalogue import Catalogue
 from indexer.records import LibraryError
 from indexer.search.query_syntax import QueryError, parse
 

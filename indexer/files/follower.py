@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from indexer.catalogue import Catalogue
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.rows import Root
 from indexer.files.scanner import Scan, scan
 from indexer.files.watcher import Watcher
 from indexer.records import LibraryError
-from indexer.rows import Root
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import time
 
 from blake3 import blake3
 
-from indexer.rows import Stamp
+from indexer.catalogue.rows import Stamp
 
 PIECE = 1 << 20
 

@@ -9,9 +9,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from indexer.catalogue import Catalogue
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.rows import Root
 from indexer.records import LibraryError
-from indexer.rows import Root
 from indexer.thumbnails import Thumbnails
 
 

@@ -22,11 +22,11 @@ from typing import Any
 from blake3 import blake3
 
 from data.media.kinds import kind_of, may_say_of_others, says_of
-from indexer.catalogue import Catalogue
-from indexer.connections import Reading
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.connections import Reading
+from indexer.catalogue.rows import Found, Root, Stamp
+from indexer.catalogue.schema import stored_name
 from indexer.files.ignore import IGNORE_FILE, Rules
-from indexer.rows import Found, Root, Stamp
-from indexer.schema import stored_name
 
 BATCH = 1000
 """Files a transaction: 70 k rows/s from there on, 8 k at one a transaction (SQLite, WAL)."""

@@ -25,11 +25,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from data.media.kinds import kind_of, may_say_of_others
-from indexer.catalogue import Catalogue
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.rows import Found, Root
 from indexer.files.ignore import IGNORE_FILE, rules_for
 from indexer.files.scanner import stamp_of, told_of
 from indexer.records import LibraryError
-from indexer.rows import Found, Root
 
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from indexer.catalogue import Catalogue
+from indexer.catalogue.catalogue import Catalogue
 from indexer.models import ModelSource
 from indexer.pipeline.heartbeat import Leases
 from indexer.pipeline.jobs import Pace, Tally

@@ -10,10 +10,10 @@ import os
 from typing import Protocol
 
 from data.media.kinds import MediaError
+from indexer.catalogue.rows import Work
 from indexer.files.hashing import StillChanging, hash_file
 from indexer.files.mounts import Mounts
 from indexer.pipeline.context import Workshop
-from indexer.rows import Work
 
 
 class Places(Protocol):

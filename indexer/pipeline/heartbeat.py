@@ -1,6 +1,6 @@
 """This program among the workers of a library: what it has claimed, and the heartbeat that keeps it.
 
-Built around `claims.py` and a thread that beats. What is given back while the database is away is
+Built around `catalogue/leases.py` and a thread that beats. What is given back while the database is away is
 given back when it answers again. It knows nothing of what is done with the contents.
 """
 
@@ -13,11 +13,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
-from indexer.catalogue import Catalogue
-from indexer.claims import Task
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.leases import Task
+from indexer.catalogue.rows import Work
 from indexer.files.mounts import Mounts
 from indexer.records import KINDS, CatalogueAway, Kind, LibraryError
-from indexer.rows import Work
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from indexer.catalogue.rows import ModelRow, NewChunk, Piece, Work
 from indexer.records import Kind
-from indexer.rows import ModelRow, NewChunk, Piece, Work
 from indexer.turns import SharedEmbedder
 from model.embedder import Embedder
 from model.inputs import Cue, Input

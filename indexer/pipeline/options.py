@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from indexer.catalogue import OCR, RECIPE, SPEECH, Catalogue
+from indexer.catalogue.catalogue import OCR, RECIPE, SPEECH, Catalogue
 from indexer.records import LibraryError
 
 

@@ -28,7 +28,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from indexer.catalogue import Catalogue
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.schema import full_disk
 from indexer.files.mounts import Mounts
 from indexer.models import ModelSource
 from indexer.pipeline.context import Workshop
@@ -45,7 +46,6 @@ from indexer.pipeline.stage_ocr import WordReader
 from indexer.pipeline.stage_speech import Ears
 from indexer.pipeline.stage_write import Writer
 from indexer.records import CatalogueAway, LibraryError
-from indexer.schema import full_disk
 from indexer.thumbnails import Thumbnails
 from indexer.turns import Turns
 from model import speech

@@ -14,9 +14,9 @@ import time
 from collections import deque
 from typing import Literal
 
+from indexer.catalogue.rows import Unhashed, Work
 from indexer.pipeline.context import Workshop
 from indexer.records import Kind
-from indexer.rows import Unhashed, Work
 
 log = logging.getLogger(__name__)
 

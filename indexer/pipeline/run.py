@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from indexer.catalogue import Catalogue
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.rows import Root
 from indexer.files.follower import Keeper
 from indexer.files.scanner import Scan
 from indexer.models import Models
@@ -20,7 +21,6 @@ from indexer.pipeline.context import AWAY_S
 from indexer.pipeline.jobs import Tally
 from indexer.pipeline.pipeline import Pipeline
 from indexer.records import CatalogueAway, LibraryError
-from indexer.rows import Root
 from indexer.thumbnails import Thumbnails
 from model import speech
 from model.embedder import ModelAway, ModelError

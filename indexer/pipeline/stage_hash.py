@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 
+from indexer.catalogue.rows import Stamp, Unhashed
 from indexer.files.hashing import StillChanging, hash_file
 from indexer.pipeline.context import Workshop
 from indexer.pipeline.queue import Agenda
-from indexer.rows import Stamp, Unhashed
 
 BATCH = 256
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from data.media.kinds import MediaError
+from indexer.catalogue.rows import Work
 from indexer.pipeline.context import Workshop
 from indexer.pipeline.embed_checked import embed_checked
 from indexer.pipeline.jobs import GONE
 from indexer.pipeline.queue import Agenda
-from indexer.rows import Work
 from model.embedder import ModelError
 
 OCR_SIDE = 1600

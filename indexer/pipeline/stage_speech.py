@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.media.kinds import MediaError
+from indexer.catalogue.rows import Work
 from indexer.pipeline.context import Workshop
 from indexer.pipeline.jobs import GONE
 from indexer.pipeline.options import Asked
 from indexer.pipeline.queue import Agenda
 from indexer.records import LibraryError
-from indexer.rows import Work
 from model import speech
 from model.embedder import ModelError
 

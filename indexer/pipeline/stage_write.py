@@ -10,14 +10,14 @@ import logging
 import queue
 from dataclasses import replace
 
-from indexer.claims import LeaseLost
+from indexer.catalogue.leases import LeaseLost
+from indexer.catalogue.rows import NewChunk
 from indexer.pipeline.context import Workshop
 from indexer.pipeline.jobs import Job
 from indexer.pipeline.options import Asked
 from indexer.pipeline.queue import Agenda
 from indexer.pipeline.stage_ocr import TEXTLESS
 from indexer.records import CatalogueAway, Kind
-from indexer.rows import NewChunk
 
 log = logging.getLogger(__name__)
 

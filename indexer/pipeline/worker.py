@@ -20,8 +20,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from indexer.catalogue import RECIPE, Catalogue
-from indexer.dialects import place
+from indexer.catalogue.catalogue import RECIPE, Catalogue
+from indexer.catalogue.dialects import place
+from indexer.catalogue.rows import ModelRow
 from indexer.files.mounts import Mounts
 from indexer.models import Loader, load_checked, recognise
 from indexer.pipeline.context import AWAY_S
@@ -30,7 +31,6 @@ from indexer.pipeline.jobs import Tally
 from indexer.pipeline.options import Asked
 from indexer.pipeline.pipeline import Pipeline, line_of
 from indexer.records import CatalogueAway, LibraryError, NoLibraryYet
-from indexer.rows import ModelRow
 from indexer.thumbnails import Thumbnails
 from indexer.turns import SharedEmbedder, Turns
 from model.embedder import ModelError

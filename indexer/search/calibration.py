@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from indexer.connections import Connections
+from indexer.catalogue.connections import Connections
 from indexer.records import KINDS
 from indexer.vectors.source import GROUPS
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from indexer.connections import Reading
-from indexer.schema import RawName, stored_name
+from indexer.catalogue.connections import Reading
+from indexer.catalogue.schema import RawName, stored_name
+from indexer.search import text_search
 from indexer.search.query_syntax import Filters
-from indexer.search.searcher import text_search
 
 TAKEN = "coalesce(c.taken_at, (SELECT min(t.mtime_ns) FROM file t WHERE t.content_hash = c.hash) / 1e9)"
 """The date taken; the file's own only when nothing else is known."""

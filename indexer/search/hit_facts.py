@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from indexer.connections import Connections, Reading
+from indexer.catalogue.connections import Connections, Reading
 from indexer.records import Kind
 from indexer.search.filters import TAKEN, file_condition
 from indexer.search.query_syntax import Filters

@@ -17,7 +17,7 @@ import numpy as np
 from data import reader
 from data.media.kinds import MediaError, kind_of
 from data.media.sandbox import Sandbox
-from indexer.catalogue import Catalogue
+from indexer.catalogue.catalogue import Catalogue
 from indexer.records import LibraryError, Part, Query
 from indexer.search.query_syntax import parse
 from model.embedder import Embedder

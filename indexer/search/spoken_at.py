@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from indexer.connections import Reading
-from indexer.expressions import tokenised
+from indexer.catalogue.connections import Reading
+from indexer.catalogue.text.expression import tokenised
+from indexer.catalogue.text.tokenizers import stemmed
 from indexer.search.ranking import Ranked
 from indexer.search.text_search import STOP_WORDS
-from indexer.tokenisers import stemmed
 from model.inputs import Cue
 
 LEAST = 0.5

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from indexer.connections import Reading
-from indexer.expressions import Expression, Phrase, is_unspaced, phrase, tokenised
-from indexer.tokenisers import stemmed
+from indexer.catalogue.connections import Reading
+from indexer.catalogue.text.expression import Expression, Phrase, is_unspaced, phrase, tokenised
+from indexer.catalogue.text.tokenizers import stemmed
 
 SOME, ALL, EXACT = 1, 2, 3
 """Tiers of a match: some of the words; all of them; the query as it stands (or all of a short text)."""

@@ -15,9 +15,9 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from indexer.expressions import tokenised
+from indexer.catalogue.text.expression import tokenised
+from indexer.catalogue.text.tokenizers import stemmed
 from indexer.search.hit_facts import Held
-from indexer.tokenisers import stemmed
 from model.embedder import Embedder
 from model.inputs import Input
 

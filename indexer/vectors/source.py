@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from indexer.lookup import Lookup, last_change_of
+from indexer.catalogue.lookups import Lookup, last_change_of
 from indexer.records import KINDS, Kind
 from indexer.vectors.index import Changes
 

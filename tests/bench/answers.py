@@ -102,7 +102,7 @@ def _share_table(within: dict[str, dict[str, list[float]]]) -> str:
 
 def refusal_table(library: SampleLibrary, questions: Sequence[Question]) -> str:
     """The whole curve: share of queries answered with "nothing close", by where the line is drawn."""
-    from indexer.search.searcher import ranking
+    from indexer.search import ranking
 
     asked = [("none", half_of(text), text) for text in unanswerable()]
     asked += [("some", q.half, q.asked.text) for q in questions if q.asked.text]
@@ -137,7 +137,7 @@ def refusal_table(library: SampleLibrary, questions: Sequence[Question]) -> str:
 
 def exact_table(library: SampleLibrary, questions: Sequence[Question]) -> str:
     """What the rule that exact text wins costs the questions whose answers are not exact text."""
-    from indexer.search.searcher import ranking
+    from indexer.search import ranking
 
     asked = [(q, library.query(q, n)) for n, q in enumerate(questions) if q.asked.text]
     ruled = measured(asked, library.ask)

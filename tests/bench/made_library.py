@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.catalogue import Catalogue
+from indexer.catalogue.catalogue import Catalogue
 from model.inputs import Input
 from model.lite import LiteEmbedder
 

@@ -1,7 +1,7 @@
 """The catalogue on PostgreSQL beside the embedded one: `make bench-postgresql`.
 
-The same library in both (moved there with `indexer.moving`): whether the same queries give the same
-hits and scores over the sample set, and what a text query costs over 100,000 chunks. The vectors
+The same library in both (moved there with `indexer.catalogue.migrate`): whether the same queries give the
+same hits and scores over the sample set, and what a text query costs over 100,000 chunks. The vectors
 are searched by the same engine in both, so what differs is the catalogue's. Queries are asked in
 turns, so that a machine's mood meets both.
 """
@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from indexer.catalogue import Catalogue
-from indexer.dialects import place
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.dialects import place
+from indexer.catalogue.migrate import move
 from indexer.library import Library
-from indexer.moving import move
 from indexer.records import Answer, Part, Query
 from tests import postgresql
 from tests.bench import report

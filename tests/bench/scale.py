@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.catalogue import Catalogue
-from indexer.dialects import place
-from indexer.moving import move
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.dialects import place
+from indexer.catalogue.migrate import move
 from indexer.records import Part, Query
 from indexer.search.searcher import Searcher
 from indexer.vectors.faiss.index import FaissIndex

@@ -29,9 +29,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from data.media.image import read_image
 from data.reader import to_webp
-from indexer.catalogue import Catalogue
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.rows import Found, NewChunk
 from indexer.library import Library
-from indexer.rows import Found, NewChunk
 from indexer.thumbnails import Thumbnails
 from model.inputs import Input
 from model.lite import LiteEmbedder

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from indexer.catalogue import Catalogue
-from indexer.dialects import place
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.dialects import place
 from indexer.library import Library
 from tests import media, postgresql
 from tests.bench import report

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexer.dialects import place
+from indexer.catalogue.dialects import place
+from indexer.catalogue.schema import Where
 from indexer.library import Library
-from indexer.schema import Where
 from model.embedder import Embedder
 from tests import media
 

@@ -13,10 +13,10 @@ from PIL import Image, ImageDraw
 
 from data.media.kinds import Kind
 from data.media.sandbox import Sandbox
-from indexer.catalogue import Catalogue
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.rows import Found, NewChunk
+from indexer.catalogue.schema import Where
 from indexer.records import Answer, Part, Query
-from indexer.rows import Found, NewChunk
-from indexer.schema import Where
 from indexer.search.searcher import Searcher
 from indexer.vectors.faiss.index import FaissIndex
 from indexer.vectors.source import StoredEmbeddings

@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from indexer.connections import Connections
+from indexer.catalogue.connections import Connections
 from indexer.library import Library
 from indexer.records import KINDS, Part, Query
+from indexer.search import text_search
 from indexer.search.query_syntax import parse
-from indexer.search.searcher import Searcher, text_search
+from indexer.search.searcher import Searcher
 from indexer.vectors.source import GROUPS
 from tests.quality.ranking import Row
 from tests.quality.sampleset import Question, SampleSet

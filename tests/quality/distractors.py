@@ -41,7 +41,7 @@ from data import reader
 from data.media import image as images
 from data.media import pdf
 from data.media.kinds import MediaError
-from indexer.catalogue import Catalogue
+from indexer.catalogue.catalogue import Catalogue
 from model.embedder import Embedder
 from model.inputs import Input
 

@@ -182,8 +182,8 @@ def test_a_loaded_side_is_an_input_for_any_model(tmp_path: Path) -> None:
 
 @pytest.fixture
 def library(tmp_path: Path) -> Path:
-    """A library's tables as indexer/migrations make them, filled with an image, a page and a window."""
-    migration = Path(__file__).parents[3] / "indexer" / "migrations"
+    """A library's tables as its migrations make them, filled with an image, a page and a window."""
+    migration = Path(__file__).parents[3] / "indexer" / "catalogue" / "migrations"
     database = sqlite3.connect(tmp_path / "catalogue.sqlite")
     for step in sorted(migration.glob("*.sql")):
         if not step.name.endswith(".postgresql.sql"):

@@ -18,7 +18,8 @@ from data.media.video import probe
 from indexer.features import edit_list, export, labels, moments, multiple_choice, reel
 from indexer.library import Library
 from indexer.records import LibraryError, Part, Query
-from indexer.search.searcher import Searcher, ranking
+from indexer.search import ranking
+from indexer.search.searcher import Searcher
 from tests import media
 from tests.indexer.shelf import drawing
 

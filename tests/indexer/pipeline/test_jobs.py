@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from indexer.pipeline import jobs
 from indexer.pipeline.jobs import Pace
-from indexer.pipeline.pipeline import jobs
 
 
 class Clock:

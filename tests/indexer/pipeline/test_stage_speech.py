@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.catalogue import Catalogue
-from indexer.dialects import place
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.dialects import place
+from indexer.catalogue.rows import Found, NewChunk
 from indexer.library import Library
 from indexer.pipeline.heartbeat import MOST_TRIES, Leases
 from indexer.pipeline.worker import Worker
 from indexer.records import Hit, Part, Query
-from indexer.rows import Found, NewChunk
 from model import speech
 from model.embedder import Embedder, ModelError
 from model.inputs import Cue

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from indexer.catalogue import Catalogue
-from indexer.dialects import place
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.dialects import place
 from indexer.files.mounts import Mounts
 from indexer.library import Library
 from indexer.pipeline.worker import Worker

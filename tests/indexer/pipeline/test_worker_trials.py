@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.catalogue import Catalogue
-from indexer.dialects import place
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.dialects import place
 from indexer.library import Library
 from indexer.pipeline.worker import Worker
 from model.embedder import Embedder

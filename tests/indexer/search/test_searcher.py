@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from indexer.catalogue.schema import Where
 from indexer.records import LibraryError, Part, Query
-from indexer.schema import Where
-from indexer.search.searcher import text_search
+from indexer.search import text_search
 from model.lite import LiteEmbedder
 from tests.indexer.conftest import new_place
 from tests.indexer.shelf import Shelf, drawing
@@ -245,7 +245,7 @@ def test_a_copy_is_one_hit_that_names_both_places(own: Shelf) -> None:
     (chunk,) = own.document("a/bread.pdf", [PAGES["bread.pdf"]])
     digest = own.catalogue.content_of(chunk)
     assert digest is not None
-    from indexer.rows import Found
+    from indexer.catalogue.rows import Found
 
     own.catalogue.note(own.root, [Found(f"{own.folder}/b/copy.pdf", "pdf", (1, 1, 1))])
     own.catalogue.hashed([(w, w.stamp, digest[0]) for w in own.catalogue.unhashed(9)])

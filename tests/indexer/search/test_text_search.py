@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.catalogue import Catalogue
-from indexer.connections import Connections
-from indexer.rows import Found, NewChunk
-from indexer.schema import Where
-from indexer.search.searcher import text_search
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.connections import Connections
+from indexer.catalogue.rows import Found, NewChunk
+from indexer.catalogue.schema import Where
+from indexer.search import text_search
 from indexer.search.text_search import ALL, EXACT, MARK, SOME, UNMARK
 
 TEXTS = {

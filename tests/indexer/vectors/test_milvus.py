@@ -678,9 +678,9 @@ def test_the_sample_set_is_answered_alike_by_the_embedded_and_the_distributed_li
     tmp_path: Path, open_library: OpenLibrary, vectors: str, postgresql_server: Server
 ) -> None:
     """Every text question of the sample set: the same ten hits, scores within a thousandth."""
-    from indexer.catalogue import Catalogue
-    from indexer.dialects import place
-    from indexer.moving import move
+    from indexer.catalogue.catalogue import Catalogue
+    from indexer.catalogue.dialects import place
+    from indexer.catalogue.migrate import move
     from tests.quality import samples
     from tests.quality.sampleset import SampleSet
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from indexer.records import LibraryError
-from indexer.vectors.index import open
+from indexer.vectors import open
 
 
 def test_the_installed_engine_is_accepted() -> None:

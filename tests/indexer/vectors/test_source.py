@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.catalogue import Catalogue
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.rows import Found, NewChunk
 from indexer.records import Kind
-from indexer.rows import Found, NewChunk
 from indexer.vectors.faiss.index import FaissIndex
 from indexer.vectors.source import GROUPS, StoredEmbeddings
 

@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.catalogue import Catalogue
-from indexer.cues import renewed, said_in
-from indexer.dialects import place
-from indexer.moving import move
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.dialects import place
+from indexer.catalogue.migrate import move
+from indexer.catalogue.rows import Found, NewChunk
+from indexer.catalogue.schema import Where
+from indexer.catalogue.transcripts import renewed, said_in
 from indexer.pipeline.options import Asked
 from indexer.records import LibraryError
-from indexer.rows import Found, NewChunk
-from indexer.schema import Where
-from indexer.search.searcher import text_search
+from indexer.search import text_search
 from indexer.search.spoken_at import said_best
 from model.inputs import Cue
 from tests.postgresql import Server

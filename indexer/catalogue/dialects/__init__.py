@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import sqlalchemy as sa
 
+from indexer.catalogue.schema import Where
 from indexer.records import CatalogueAway, LibraryError
-from indexer.schema import Where
 
 if TYPE_CHECKING:
-    from indexer.expressions import Expression
-    from indexer.lock import OwnerLock
-    from indexer.spelling import Vocabulary
+    from indexer.catalogue.lock import OwnerLock
+    from indexer.catalogue.text.expression import Expression
+    from indexer.catalogue.text.spelling import Vocabulary
 
 
 class Reading(Protocol):
@@ -139,14 +139,14 @@ class Dialect(Protocol):
 
 def dialect_of(where: Where) -> Dialect:
     if isinstance(where, Path):
-        from indexer.dialects.sqlite import SQLite
+        from indexer.catalogue.dialects.sqlite import SQLite
 
         return SQLite(where)
     if where.get_backend_name() != "postgresql":
         raise LibraryError(
             f"A catalogue is a file or postgresql+psycopg://USER@HOST/DATABASE, not {where.drivername}://…"
         )
-    from indexer.dialects.postgresql import PostgreSQL
+    from indexer.catalogue.dialects.postgresql.engine import PostgreSQL
 
     return PostgreSQL(where)
 

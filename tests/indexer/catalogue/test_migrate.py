@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from indexer import moving, schema
-from indexer.catalogue import Catalogue
-from indexer.dialects import place
+from indexer.catalogue import migrate, schema
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.dialects import place
+from indexer.catalogue.migrate import move
+from indexer.catalogue.rows import Found, NewChunk
 from indexer.library import Library
-from indexer.moving import move
 from indexer.records import LibraryError, Part, Query
-from indexer.rows import Found, NewChunk
-from indexer.search.searcher import text_search
+from indexer.search import text_search
 from tests.indexer.conftest import contents_of
 from tests.postgresql import Server
 
@@ -115,7 +115,7 @@ def test_an_interrupted_move_goes_on_and_takes_in_what_changed_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
     stop_after: int,
 ) -> None:
-    monkeypatch.setattr(moving, "BATCH", 30)
+    monkeypatch.setattr(migrate, "BATCH", 30)
     there = Catalogue(place(postgresql_server.database()))
     steps = 0
 
@@ -128,7 +128,7 @@ def test_an_interrupted_move_goes_on_and_takes_in_what_changed_meanwhile(
     with pytest.raises(KeyboardInterrupt):
         move(old, there, power_cut)
     with pytest.raises(LibraryError, match="is not whole yet: run the same `sightline migrate` again"):
-        moving.refuse_unfinished(there)
+        migrate.refuse_unfinished(there)
     paths = sorted(old.paths_under("/r"))
     old.remove_files(paths[5:9])  # the old library lives on
     old.sweep(kept_s=-1)
@@ -140,7 +140,7 @@ def test_an_interrupted_move_goes_on_and_takes_in_what_changed_meanwhile(
             c.execute(sa.update(schema.file).where(schema.file.c.id == number).values(path=path))
     fill(old, 5, start=200)
     report = move(old, there)
-    moving.refuse_unfinished(there)
+    migrate.refuse_unfinished(there)
     assert there.counts() == old.counts() and 0 < report.written < sum(report.rows.values())
     assert finding(there, "invoice", "words") == finding(old, "invoice", "words")
     with there.writer() as c:
@@ -172,27 +172,27 @@ def test_what_does_not_read_back_the_same_is_no_move(
 ) -> None:
     """A disk, a driver or a bug that changes one vector on its way."""
     new = Catalogue(tmp_path / "new.sqlite")
-    real = moving._told
+    real = migrate._told
 
     def bent(row: Any) -> tuple[Any, ...]:
         values = real(row)
         return (*values[:-1], b"\0" * 16) if getattr(row, "vector", None) and row.id == 7 else values
 
-    monkeypatch.setattr(moving, "_told", bent)
-    written = moving._write
+    monkeypatch.setattr(migrate, "_told", bent)
+    written = migrate._write
 
     def write(*arguments: Any) -> int:
-        monkeypatch.setattr(moving, "_told", bent)
+        monkeypatch.setattr(migrate, "_told", bent)
         try:
             return written(*arguments)
         finally:
-            monkeypatch.setattr(moving, "_told", real)
+            monkeypatch.setattr(migrate, "_told", real)
 
-    monkeypatch.setattr(moving, "_write", write)
+    monkeypatch.setattr(migrate, "_write", write)
     with pytest.raises(LibraryError, match=r"does not read back the same \(table embedding"):
         move(old, new)
     with pytest.raises(LibraryError, match="not whole yet"):
-        moving.refuse_unfinished(new)
+        migrate.refuse_unfinished(new)
     new.close()
 
 

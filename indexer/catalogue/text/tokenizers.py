@@ -10,7 +10,7 @@ import sqlite3
 import threading
 from functools import lru_cache
 
-from indexer.expressions import Expression
+from indexer.catalogue.text.expression import Expression
 
 TOKENISERS = {
     "words": "porter unicode61 remove_diacritics 2",

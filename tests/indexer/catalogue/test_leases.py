@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.catalogue import Catalogue
-from indexer.claims import LeaseLost
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.leases import LeaseLost
+from indexer.catalogue.rows import Found, NewChunk
+from indexer.catalogue.schema import Where
 from indexer.records import LibraryError
-from indexer.rows import Found, NewChunk
-from indexer.schema import Where
 
 VECTOR = np.array([1.0, 0.0, 0.0, 0.0], np.float32)
 LONG, SHORT = 60.0, 0.2

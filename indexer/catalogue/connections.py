@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import threading
 
-from indexer.dialects import Reading, dialect_of
-from indexer.schema import Where
-from indexer.spelling import Vocabulary
+from indexer.catalogue.dialects import Reading, dialect_of
+from indexer.catalogue.schema import Where
+from indexer.catalogue.text.spelling import Vocabulary
 
 
 class Connections:

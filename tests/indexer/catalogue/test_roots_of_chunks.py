@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.catalogue import Catalogue
-from indexer.connections import Connections
-from indexer.rows import Found, NewChunk
-from indexer.schema import Where
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.connections import Connections
+from indexer.catalogue.rows import Found, NewChunk
+from indexer.catalogue.schema import Where
 from indexer.search.filters import roots_alone
 from indexer.search.query_syntax import Filters
 from indexer.vectors.source import StoredEmbeddings

@@ -16,11 +16,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from indexer.claims import Claims
-from indexer.expressions import spaced
-from indexer.lookup import under
-from indexer.rows import Found, Stamp, Unhashed
-from indexer.schema import Where, clean_text, file, root, stored_name
+from indexer.catalogue.leases import Claims
+from indexer.catalogue.lookups import under
+from indexer.catalogue.rows import Found, Stamp, Unhashed
+from indexer.catalogue.schema import Where, clean_text, file, root, stored_name
+from indexer.catalogue.text.expression import spaced
 
 STAMP = ("size", "mtime_ns", "ctime_ns")
 

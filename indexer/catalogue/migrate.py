@@ -17,10 +17,10 @@ from typing import Any
 import sqlalchemy as sa
 from blake3 import blake3
 
-from indexer import schema
-from indexer.catalogue import Catalogue
+from indexer.catalogue import schema
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.files import name_words
 from indexer.files.scanner import MOUNT_END
-from indexer.filing import name_words
 from indexer.records import LibraryError
 
 BATCH = 2000

@@ -12,9 +12,9 @@ from functools import lru_cache
 from typing import Any
 
 from data.names import escaped, unescaped
-from indexer.expressions import Expression, Phrase
-from indexer.schema import RawName
-from indexer.tokenisers import tokenisers
+from indexer.catalogue.schema import RawName
+from indexer.catalogue.text.expression import Expression, Phrase
+from indexer.catalogue.text.tokenizers import tokenisers
 
 LONGEST_TERM = 500
 """Bytes kept of a term (PostgreSQL: at most 2046)."""

@@ -1,7 +1,7 @@
 """The catalogue's tables, and the ladder of steps that makes them.
 
 Built around SQLAlchemy Core over two engines, SQLite (the default) and PostgreSQL; what
-differs between them is in `dialects/`. The ladder is `indexer/migrations`: one file a schema
+differs between them is in `dialects/`. The ladder is `indexer/catalogue/migrations`: one file a schema
 version, run in order. A step is written once, in SQLite's words, and rendered for
 PostgreSQL (`dialects/postgresql.py`); where the engines truly differ (full text, triggers) a
 file `NNNN_….postgresql.sql` stands beside it. The `Table`s below describe the same for queries
@@ -219,7 +219,7 @@ setting = sa.Table(
 def migrations(dialect: str = "sqlite") -> list[tuple[int, str]]:
     """The ladder for an engine: (version, SQL) in order. PostgreSQL's own file of a step, where there is
     one, stands for SQLite's; a step without one comes as it is, to be rendered."""
-    files = {f.name: f for f in resources.files("indexer").joinpath("migrations").iterdir()}
+    files = {f.name: f for f in resources.files("indexer.catalogue").joinpath("migrations").iterdir()}
     ladder = []
     for name in sorted(n for n in files if re.fullmatch(r"\d{4}_\w+\.sql", n)):
         own = name.removesuffix(".sql") + f".{dialect}.sql"

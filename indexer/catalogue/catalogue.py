@@ -1,4 +1,4 @@
-"""The catalogue: what contents hold; roots and files are in `filing.py`, the reading side is `lookup.py`.
+"""The catalogue: what contents hold; roots and files are in `files.py`, the reading side is `lookups.py`.
 
 Built around the tables of `schema.py`. Three ideas carry it:
 
@@ -23,12 +23,22 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from indexer.claims import LeaseLost
-from indexer.cues import NOBODY, add_cues, cues_of, drop_cues, renewed, said_in
-from indexer.dialects import explained
-from indexer.filing import Filing, new_id
-from indexer.rows import ModelRow, NewChunk
-from indexer.schema import chunk, clean_text, content, cue, embedding, file, model, setting, stored_name
+from indexer.catalogue.dialects import explained
+from indexer.catalogue.files import Filing, new_id
+from indexer.catalogue.leases import LeaseLost
+from indexer.catalogue.rows import ModelRow, NewChunk
+from indexer.catalogue.schema import (
+    chunk,
+    clean_text,
+    content,
+    cue,
+    embedding,
+    file,
+    model,
+    setting,
+    stored_name,
+)
+from indexer.catalogue.transcripts import NOBODY, add_cues, cues_of, drop_cues, renewed, said_in
 from model.inputs import Cue
 
 JOURNAL_KEPT = 1_000_000

@@ -15,11 +15,11 @@ from typing import Any, ClassVar
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from indexer.expressions import Expression, unspaced_only
-from indexer.lock import FileLock, OwnerLock
+from indexer.catalogue.lock import FileLock, OwnerLock
+from indexer.catalogue.schema import BUSY_S, full_disk, migrations, stored_name
+from indexer.catalogue.text.expression import Expression, unspaced_only
+from indexer.catalogue.text.spelling import Vocabulary
 from indexer.records import LibraryError
-from indexer.schema import BUSY_S, full_disk, migrations, stored_name
-from indexer.spelling import Vocabulary
 
 APPLICATION_ID = 0x53474C54
 """'SGLT' in the SQLite header: tells a library from any other SQLite file."""
@@ -74,7 +74,7 @@ class SQLite:
         return False
 
     def owner_lock(self, data_dir: Path) -> OwnerLock:
-        return FileLock(data_dir / "indexer.lock")
+        return FileLock(data_dir / "indexer.catalogue.lock")
 
     def feeding_lock(self) -> OwnerLock:
         return FileLock(self.path.with_name("vectors.lock"))

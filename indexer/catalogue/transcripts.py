@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from indexer.schema import clean_text, cue
+from indexer.catalogue.schema import clean_text, cue
 from model.inputs import Cue
 
 NOBODY = ("none", "pending", "subtitles")

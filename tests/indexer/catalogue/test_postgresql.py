@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 
 from data.names import escaped, unescaped
-from indexer import schema
-from indexer.catalogue import Catalogue
-from indexer.dialects import place, postgresql
-from indexer.dialects.postgresql_text import tsquery, tsvector
-from indexer.expressions import Expression, Phrase
+from indexer.catalogue import schema
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.dialects import place
+from indexer.catalogue.dialects.postgresql import engine
+from indexer.catalogue.dialects.postgresql.text import tsquery, tsvector
+from indexer.catalogue.rows import Found
+from indexer.catalogue.text.expression import Expression, Phrase
 from indexer.library import Library
 from indexer.records import Answer, LibraryError, Part, Query
-from indexer.rows import Found
 from tests import media
 from tests.indexer.conftest import contents_of
 from tests.postgresql import Server
@@ -160,7 +161,7 @@ def test_a_user_who_may_not_create_tables_is_told_so(postgresql_server: Server, 
 
 
 def test_a_server_that_is_too_old_is_named(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgresql, "OLDEST", 99)
+    monkeypatch.setattr(engine, "OLDEST", 99)
     refused(database, r"is PostgreSQL \d+; Sightline needs 99 or newer")
 
 
@@ -193,23 +194,23 @@ def test_without_psycopg_the_way_to_get_it_is_told(database: str, monkeypatch: p
 
 
 def test_each_step_of_the_ladder_is_there_for_both_engines() -> None:
-    for engine in ("sqlite", "postgresql"):
-        numbers = [number for number, _ in schema.migrations(engine)]
+    for name in ("sqlite", "postgresql"):
+        numbers = [number for number, _ in schema.migrations(name)]
         assert numbers == list(range(1, numbers[-1] + 1)) and len(numbers) >= 3
 
 
 def test_a_step_written_once_climbs_on_a_server_too_and_one_that_fails_changes_nothing(database: str) -> None:
     Catalogue(place(database)).close()
-    dialect = postgresql.PostgreSQL(place(database))  # type: ignore[arg-type]
+    dialect = engine.PostgreSQL(place(database))  # type: ignore[arg-type]
     ladder = schema.migrations("postgresql")
     step = (ladder[-1][0] + 1, "CREATE TABLE extra (id INTEGER PRIMARY KEY, at REAL, raw BLOB, note TEXT);")
     bad = (step[0] + 1, "CREATE TABLE half (x TEXT);\nCREATE TABLE half (x TEXT);")
     with dialect.connect() as connection:
-        postgresql.bring_up_to_date(connection, [*ladder, step], "here")
+        engine.bring_up_to_date(connection, [*ladder, step], "here")
         connection.execute("INSERT INTO extra (at, raw, note) VALUES (1.5, '\\x00ff', 'kept')")
         connection.commit()
         with pytest.raises(Exception, match="already exists"):
-            postgresql.bring_up_to_date(connection, [*ladder, step, bad], "here")
+            engine.bring_up_to_date(connection, [*ladder, step, bad], "here")
         connection.rollback()
         assert connection.execute("SELECT id, at, raw, note FROM extra").fetchall() == [
             (1, 1.5, b"\0\xff", "kept")
@@ -223,7 +224,7 @@ def test_names_of_an_older_library_on_a_server_are_made_anew_when_it_is_opened(d
     catalogue = Catalogue(place(database))
     catalogue.note(catalogue.set_root(Path("/p")), [Found("/p/cats.jpg", "image", (1, 1, 1))])
     catalogue.close()
-    dialect = postgresql.PostgreSQL(place(database))  # type: ignore[arg-type]
+    dialect = engine.PostgreSQL(place(database))  # type: ignore[arg-type]
     with dialect.connect() as connection:
         # As the step before left it: the plural as it stands.
         ((number,),) = connection.execute("DELETE FROM names RETURNING rowid").fetchall()

@@ -12,16 +12,16 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from indexer.dialects.postgresql_sql import rendered
-from indexer.dialects.postgresql_text import MOST_POSITIONS, terms_of, tsquery
-from indexer.expressions import Expression, Phrase
-from indexer.spelling import closest, sharing
-from indexer.tokenisers import tokenisers
+from indexer.catalogue.dialects.postgresql.sql import rendered
+from indexer.catalogue.dialects.postgresql.text import MOST_POSITIONS, terms_of, tsquery
+from indexer.catalogue.text.expression import Expression, Phrase
+from indexer.catalogue.text.spelling import closest, sharing
+from indexer.catalogue.text.tokenizers import tokenisers
 
 if TYPE_CHECKING:
     import psycopg
 
-    from indexer.dialects import Dialect
+    from indexer.catalogue.dialects import Dialect
 
 K1, B = 1.2, 0.75
 LEAST_IDF = 1e-6
@@ -67,7 +67,7 @@ class PostgreSQLReading:
         """A lost connection is made anew, once. Raises LibraryError when the server does not answer."""
         import psycopg
 
-        from indexer.dialects import explained
+        from indexer.catalogue.dialects import explained
 
         own = rendered(sql)
         try:

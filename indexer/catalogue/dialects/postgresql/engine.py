@@ -19,19 +19,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from indexer.dialects.postgresql_sql import as_postgresql, rendering
-from indexer.dialects.postgresql_text import adapt, tsvector
-from indexer.expressions import unspaced_only
+from indexer.catalogue.dialects.postgresql.sql import as_postgresql, rendering
+from indexer.catalogue.dialects.postgresql.text import adapt, tsvector
+from indexer.catalogue.schema import BUSY_S, migrations, stored_name
+from indexer.catalogue.text.expression import unspaced_only
+from indexer.catalogue.text.tokenizers import tokenisers
 from indexer.records import CatalogueAway, LibraryError, NoLibraryYet
-from indexer.schema import BUSY_S, migrations, stored_name
-from indexer.tokenisers import tokenisers
 
 if TYPE_CHECKING:
     import psycopg
 
-    from indexer.dialects.postgresql_reading import PostgreSQLReading
-    from indexer.lock import OwnerLock
-    from indexer.spelling import Vocabulary
+    from indexer.catalogue.dialects.postgresql.search import PostgreSQLReading
+    from indexer.catalogue.lock import OwnerLock
+    from indexer.catalogue.text.spelling import Vocabulary
 
 log = logging.getLogger(__name__)
 
@@ -259,7 +259,7 @@ class PostgreSQL:
     backup_suffix = ".dump"
 
     def backup(self, to: Path) -> None:
-        from indexer.dialects.postgresql_backup import dump
+        from indexer.catalogue.dialects.postgresql.backup import dump
 
         with self.connect(autocommit=True) as connection:
             row = connection.execute("SELECT current_schema()").fetchone()
@@ -272,7 +272,7 @@ class PostgreSQL:
     # -- searching -------------------------------------------------------------------------
 
     def reading(self, vocabularies: dict[str, Vocabulary]) -> PostgreSQLReading:
-        from indexer.dialects.postgresql_reading import PostgreSQLReading
+        from indexer.catalogue.dialects.postgresql.search import PostgreSQLReading
 
         return PostgreSQLReading(self, partial(self.connect, autocommit=True))
 

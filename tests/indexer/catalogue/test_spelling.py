@@ -2,7 +2,7 @@
 
 import pytest
 
-from indexer.spelling import edits
+from indexer.catalogue.text.spelling import edits
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from indexer.catalogue import Catalogue
-from indexer.dialects import place
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.dialects import place
 from indexer.library import Library
 from indexer.records import LibraryError, Part, Query
 from tests.indexer.conftest import contents_of

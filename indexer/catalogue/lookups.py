@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from indexer import cues
-from indexer.dialects import dialect_of, explained
-from indexer.records import ChunkInfo, Failure, FileInfo, Kind
-from indexer.rows import Counts, ModelRow, Piece, Root, Stamp, Unhashed, Work
-from indexer.schema import (
+from indexer.catalogue import transcripts
+from indexer.catalogue.dialects import dialect_of, explained
+from indexer.catalogue.rows import Counts, ModelRow, Piece, Root, Stamp, Unhashed, Work
+from indexer.catalogue.schema import (
     PathText,
     RawName,
     Where,
@@ -32,6 +31,7 @@ from indexer.schema import (
     setting,
     stored_name,
 )
+from indexer.records import ChunkInfo, Failure, FileInfo, Kind
 from model.inputs import Cue
 
 
@@ -154,7 +154,7 @@ class Lookup:
     def cues(self, digest: bytes) -> list[Cue]:
         """What is said in a video, in order."""
         with self.reader() as c:
-            return cues.cues_of(c, digest)
+            return transcripts.cues_of(c, digest)
 
     def works(self, rowids: Collection[int]) -> list[Work]:
         """Contents by their row numbers."""

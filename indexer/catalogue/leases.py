@@ -18,11 +18,11 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from indexer.dialects import explained
-from indexer.lookup import Lookup
+from indexer.catalogue.dialects import explained
+from indexer.catalogue.lookups import Lookup
+from indexer.catalogue.rows import Work
+from indexer.catalogue.schema import claim, worker
 from indexer.records import KINDS, Kind, LibraryError
-from indexer.rows import Work
-from indexer.schema import claim, worker
 
 Task = Literal["read", "embed", "ocr", "hear"]
 """Contents that are pending; ready ones that lack a vector under a model; those whose words are unread, whose

@@ -20,14 +20,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from indexer import schema
-from indexer.catalogue import Catalogue
-from indexer.dialects import sqlite
-from indexer.lookup import under
+from indexer.catalogue import schema
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.dialects import sqlite
+from indexer.catalogue.lookups import under
+from indexer.catalogue.rows import Found, NewChunk, Unhashed
+from indexer.catalogue.schema import Where
 from indexer.records import LibraryError
-from indexer.rows import Found, NewChunk, Unhashed
-from indexer.schema import Where
-from indexer.search.searcher import text_search
+from indexer.search import text_search
 from tests.indexer.conftest import new_place
 
 VECTOR = np.array([1.0, 0.0, 0.0, 0.0], np.float32)

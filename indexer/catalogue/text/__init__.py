@@ -1,0 +1,1 @@
+"""Words in the catalogue: expressions over text indexes, their tokenizers, spelling."""
