@@ -1,6 +1,6 @@
 """The REST routes: search, similar, status, failures, roots, folder completion. The page uses nothing else.
 
-Built around `Library` and the records of `indexer.records`; every answer is their JSON. Searches wait in
+Built around `Library` and the records of `indexer.types`; every answer is their JSON. Searches wait in
 one bounded lane, so that a burst neither starves the thumbnails nor is lost. It knows nothing of
 pages, Gradio or how an answer is found. The routes are documented with examples in docs/api.md.
 """
@@ -35,8 +35,8 @@ from app.asking import (
     upload_folder,
     window_of,
 )
-from indexer.records import ChunkInfo, LibraryError, VectorServerError
-from indexer.records import Query as Search
+from indexer.types import ChunkInfo, LibraryError, VectorServerError
+from indexer.types import Query as Search
 
 T = TypeVar("T")
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from app.security import UPLOAD_LIMIT
-from indexer.records import KINDS, Part
-from indexer.records import Query as Search
 from indexer.search.query_syntax import QueryError, beginning
+from indexer.types import KINDS, Part
+from indexer.types import Query as Search
 
 MAX_FILES = 8
 """Files in one query."""

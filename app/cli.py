@@ -44,7 +44,7 @@ from app.options import (
 
 if TYPE_CHECKING:
     from app.settings import Settings
-    from indexer.records import Status
+    from indexer.types import Status
 
 app = Commands(
     name="sightline",
@@ -316,7 +316,7 @@ def eval_my_library(
 ) -> None:
     """Score the search on your own library and judgements, to choose a model with."""
     from indexer.features.judge import JudgementError, evaluate, read_judgements
-    from indexer.records import Part, Query
+    from indexer.types import Part, Query
 
     try:
         judgements = read_judgements(queries.expanduser())
@@ -373,7 +373,7 @@ def main() -> None:
         _exit_with(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
     except Exception as error:  # the process boundary: one line here, the traceback in the log
         from data.media.kinds import MediaError
-        from indexer.records import LibraryError
+        from indexer.types import LibraryError
         from model.embedder import ModelError
 
         if isinstance(error, LibraryError | ModelError | MediaError):

@@ -25,9 +25,9 @@ from app.playing import STRETCH_S, Stretches
 from app.renderer import Renderer
 from app.rendering import cut_clip, image_webp, page_layer, page_webp
 from app.transcripts import as_vtt
-from indexer.records import ChunkInfo, FileInfo
 from indexer.search.query_syntax import QueryError, Typed, parse
 from indexer.search.text_search import telling
+from indexer.types import ChunkInfo, FileInfo
 
 FILE_POLICY = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox"
 """For a file opened by itself: it may show, it may not run anything."""

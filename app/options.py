@@ -18,7 +18,7 @@ import typer
 if TYPE_CHECKING:
     from app.settings import Settings
     from indexer import Library
-    from indexer.records import Part, Query
+    from indexer.types import Part, Query
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -163,8 +163,8 @@ def query_of(
     labels: Sequence[str] = (),
 ) -> Query:
     """The `Query` that the options of `search` describe; wrong ones end the command with code 2."""
-    from indexer.records import KINDS, Part, Query
     from indexer.search.query_syntax import QueryError, beginning
+    from indexer.types import KINDS, Part, Query
 
     if not text and not files:
         fail('Search for what? sightline search "a dog in snow", or --image, --video, --pdf FILE', 2)

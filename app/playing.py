@@ -14,7 +14,7 @@ from pathlib import Path
 
 from app.renderer import Renderer
 from app.rendering import play_stretch
-from indexer.records import FileInfo
+from indexer.types import FileInfo
 
 STRETCH_S = 20.0
 """Short enough to begin soon: 1080p HEVC takes about a third of its length on two cores."""

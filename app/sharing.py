@@ -49,7 +49,7 @@ def serve_model(
 ) -> None:
     """Let other machines embed with this one's model: --model http://this-machine:8000 there."""
     from app.model_server import serve_model as serve
-    from indexer.models import load_checked
+    from indexer.active_models import load_checked
 
     settings = settings_of(
         model=model, host=host, port=port, token=token, names=",".join(name or ()) or None, base=base,

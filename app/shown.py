@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from app.tokens import OWNER, Tokens, Visitor, visitor
-from indexer.records import Answer, ChunkInfo, Failure, FileInfo, Hit, LibraryError, Part, Query, Status
+from indexer.types import Answer, ChunkInfo, Failure, FileInfo, Hit, LibraryError, Part, Query, Status
 from model.inputs import Cue
 
 AUDIT = "audit.jsonl"

@@ -24,7 +24,7 @@ from app.options import (
 
 if TYPE_CHECKING:
     from indexer import Library
-    from indexer.records import FileInfo
+    from indexer.types import FileInfo
 
 commands = Commands()
 

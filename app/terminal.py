@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from indexer.records import Answer, Failure, Hit, IndexReport, Status, WorkerStatus
+from indexer.types import Answer, Failure, Hit, IndexReport, Status, WorkerStatus
 
 if TYPE_CHECKING:
     from indexer.catalogue.migrate import Moved

@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from indexer.records import LibraryError
+from indexer.types import LibraryError
 
 FILE = "tokens.json"
 

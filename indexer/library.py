@@ -1,7 +1,7 @@
 """The library: the one facade that `app` uses to open, index, watch, search and close.
 
 Built around the catalogue (the truth) and the rooms that work on it: `files/roots.py`,
-`pipeline/run.py`, `search/open.py` (what searches), `standing.py` (status) and `care/backup.py`. Pipeline,
+`pipeline/run.py`, `search/open.py` (what searches), `status.py` (status) and `care/backup.py`. Pipeline,
 model, vector index and sandbox are made when they are first needed, so that `status` loads
 no model. One program indexes a library at a time (a file lock); any number read and search.
 It knows nothing of the web or the command line.
@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from indexer.active_models import Models, load_checked
 from indexer.care import backup
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.dialects import place
@@ -27,12 +28,15 @@ from indexer.catalogue.migrate import refuse_unfinished
 from indexer.catalogue.schema import Where
 from indexer.features.click_log import Clicks
 from indexer.files.roots import Folders, absolute
-from indexer.models import Models, load_checked
 from indexer.pipeline.heartbeat import WATCHER, Leases
 from indexer.pipeline.options import Asked
 from indexer.pipeline.pipeline import Pipeline, line_of
 from indexer.pipeline.run import Indexing
-from indexer.records import (
+from indexer.priority import Turns
+from indexer.search.open import Engines
+from indexer.status import Standing
+from indexer.thumbnails import Thumbnails
+from indexer.types import (
     Answer,
     ChunkInfo,
     Failure,
@@ -45,10 +49,6 @@ from indexer.records import (
     VectorServerError,
     VerifyReport,
 )
-from indexer.search.open import Engines
-from indexer.standing import Standing
-from indexer.thumbnails import Thumbnails
-from indexer.turns import Turns
 from indexer.vectors.milvus.address import address_of
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ conversation an input, pictures as PNG, a clip as the sequence of its frames. Su
 weights it has: its model is named by what it makes of the canary's inputs.
 
 Every answer says whose vectors it holds, and another model's are refused: nothing here ever falls back to
-another model. It knows nothing of libraries; who remembers the canary is `indexer/models.py`.
+another model. It knows nothing of libraries; who remembers the canary is `indexer/active_models.py`.
 
 vLLM's side was read, not run: the request's fields from `vllm/entrypoints/pooling/base/protocol.py` (commit
 020638a6), Qwen3-VL-Embedding's conversation from `examples/pooling/embed/vision_embedding_online.py`

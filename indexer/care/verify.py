@@ -24,7 +24,7 @@ from indexer.catalogue.schema import content, file, root
 from indexer.files.scanner import stamp_of
 from indexer.pipeline.embed_checked import embed_checked
 from indexer.pipeline.jobs import side_for
-from indexer.records import IndexOutdated, LibraryError, VectorServerError, VerifyReport
+from indexer.types import IndexOutdated, LibraryError, VectorServerError, VerifyReport
 from indexer.vectors.source import StoredEmbeddings
 from model.embedder import ModelError
 

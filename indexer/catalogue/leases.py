@@ -22,7 +22,7 @@ from indexer.catalogue.dialects import explained
 from indexer.catalogue.lookups import Lookup
 from indexer.catalogue.rows import Work
 from indexer.catalogue.schema import claim, worker
-from indexer.records import KINDS, Kind, LibraryError
+from indexer.types import KINDS, Kind, LibraryError
 
 Task = Literal["read", "embed", "ocr", "hear"]
 """Contents that are pending; ready ones that lack a vector under a model; those whose words are unread, whose

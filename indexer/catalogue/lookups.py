@@ -31,7 +31,7 @@ from indexer.catalogue.schema import (
     setting,
     stored_name,
 )
-from indexer.records import ChunkInfo, Failure, FileInfo, Kind
+from indexer.types import ChunkInfo, Failure, FileInfo, Kind
 from model.inputs import Cue
 
 

@@ -21,7 +21,7 @@ from indexer.catalogue import schema
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.files import name_words
 from indexer.files.scanner import MOUNT_END
-from indexer.records import LibraryError
+from indexer.types import LibraryError
 
 BATCH = 2000
 """Rows a transaction: about 3 MB of vectors."""

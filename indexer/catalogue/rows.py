@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.records import Kind
+from indexer.types import Kind
 
 Stamp = tuple[int, int, int]
 """(size, mtime_ns, ctime_ns): what tells without reading that a file is the one that was read."""

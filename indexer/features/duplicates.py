@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from indexer.catalogue.lookups import Lookup
-from indexer.records import FileInfo
+from indexer.types import FileInfo
 from indexer.vectors.index import VectorIndex
 from indexer.vectors.source import GROUPS
 

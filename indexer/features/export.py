@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from indexer.records import Answer, LibraryError
 from indexer.search.searcher import Searcher
+from indexer.types import Answer, LibraryError
 
 BATCH = 1000
 

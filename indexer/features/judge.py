@@ -33,7 +33,7 @@ class JudgementError(Exception):
 
 
 class Found(Protocol):
-    """What a search returns: `indexer.records.Hit` is one."""
+    """What a search returns: `indexer.types.Hit` is one."""
 
     @property
     def path(self) -> str: ...

@@ -18,10 +18,10 @@ from typing import Literal
 
 import numpy as np
 
-from indexer.records import Kind, LibraryError
 from indexer.search.filters import passing
 from indexer.search.query_syntax import Filters
 from indexer.search.searcher import Searcher
+from indexer.types import Kind, LibraryError
 from indexer.vectors.source import GROUPS
 from model.inputs import Input
 

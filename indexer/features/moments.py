@@ -19,7 +19,7 @@ import numpy as np
 
 from data import reader
 from data.media.kinds import MediaError
-from indexer.records import Hit, LibraryError, Query
+from indexer.types import Hit, LibraryError, Query
 
 if TYPE_CHECKING:
     from indexer.search.searcher import Searcher

@@ -17,8 +17,8 @@ from data.media.kinds import MediaError
 from data.media.video import probe
 from indexer.features.edit_list import Piece, write_csv, write_edl
 from indexer.features.moments import Moment, Moments
-from indexer.records import LibraryError, Query
 from indexer.search.searcher import Searcher
+from indexer.types import LibraryError, Query
 
 CLIP_S = 8.0
 SHORTEST_S = 2.0

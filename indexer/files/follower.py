@@ -18,7 +18,7 @@ from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.rows import Root
 from indexer.files.scanner import Scan, scan
 from indexer.files.watcher import Watcher
-from indexer.records import LibraryError
+from indexer.types import LibraryError
 
 log = logging.getLogger(__name__)
 

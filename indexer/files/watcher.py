@@ -29,7 +29,7 @@ from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.rows import Found, Root
 from indexer.files.ignore import IGNORE_FILE, rules_for
 from indexer.files.scanner import stamp_of, told_of
-from indexer.records import LibraryError
+from indexer.types import LibraryError
 
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent

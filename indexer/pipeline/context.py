@@ -13,12 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from indexer.active_models import ModelSource
 from indexer.catalogue.catalogue import Catalogue
-from indexer.models import ModelSource
 from indexer.pipeline.heartbeat import Leases
 from indexer.pipeline.jobs import Pace, Tally
+from indexer.priority import Turns
 from indexer.thumbnails import Thumbnails
-from indexer.turns import Turns
 
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox

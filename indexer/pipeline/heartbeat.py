@@ -17,7 +17,7 @@ from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.leases import Task
 from indexer.catalogue.rows import Work
 from indexer.files.mounts import Mounts
-from indexer.records import KINDS, CatalogueAway, Kind, LibraryError
+from indexer.types import KINDS, CatalogueAway, Kind, LibraryError
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from indexer.catalogue.rows import ModelRow, NewChunk, Piece, Work
-from indexer.records import Kind
-from indexer.turns import SharedEmbedder
+from indexer.priority import SharedEmbedder
+from indexer.types import Kind
 from model.embedder import Embedder
 from model.inputs import Cue, Input
 

@@ -28,10 +28,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from indexer.active_models import ModelSource
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.schema import full_disk
 from indexer.files.mounts import Mounts
-from indexer.models import ModelSource
 from indexer.pipeline.context import Workshop
 from indexer.pipeline.file_access import MappedPlaces, OwnPlaces
 from indexer.pipeline.heartbeat import Leases
@@ -45,9 +45,9 @@ from indexer.pipeline.stage_hash import Hasher
 from indexer.pipeline.stage_ocr import WordReader
 from indexer.pipeline.stage_speech import Ears
 from indexer.pipeline.stage_write import Writer
-from indexer.records import CatalogueAway, LibraryError
+from indexer.priority import Turns
 from indexer.thumbnails import Thumbnails
-from indexer.turns import Turns
+from indexer.types import CatalogueAway, LibraryError
 from model import speech
 from model.embedder import ModelAway, ModelError
 

@@ -16,7 +16,7 @@ from typing import Literal
 
 from indexer.catalogue.rows import Unhashed, Work
 from indexer.pipeline.context import Workshop
-from indexer.records import Kind
+from indexer.types import Kind
 
 log = logging.getLogger(__name__)
 

@@ -12,16 +12,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from indexer.active_models import Models
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.rows import Root
 from indexer.files.follower import Keeper
 from indexer.files.scanner import Scan
-from indexer.models import Models
 from indexer.pipeline.context import AWAY_S
 from indexer.pipeline.jobs import Tally
 from indexer.pipeline.pipeline import Pipeline
-from indexer.records import CatalogueAway, LibraryError
 from indexer.thumbnails import Thumbnails
+from indexer.types import CatalogueAway, LibraryError
 from model import speech
 from model.embedder import ModelAway, ModelError
 

@@ -14,7 +14,7 @@ from indexer.catalogue.rows import ModelRow, Work
 from indexer.pipeline.context import Workshop
 from indexer.pipeline.heartbeat import Leases
 from indexer.pipeline.queue import REST_FIRST_S, REST_MOST_S, Agenda, Task
-from indexer.records import KINDS, Kind
+from indexer.types import KINDS, Kind
 
 AHEAD: dict[Kind, int] = {"image": 8, "pdf": 2, "video": 1}
 """Contents a claim. A claim is one statement of some milliseconds; at eight photos it costs a photo less than

@@ -27,7 +27,7 @@ from indexer.pipeline.options import Asked
 from indexer.pipeline.queue import Agenda, Task
 from indexer.pipeline.stage_ocr import WordReader
 from indexer.pipeline.stage_speech import Ears
-from indexer.records import CatalogueAway
+from indexer.types import CatalogueAway
 
 if TYPE_CHECKING:
     from data.reader import Chunk, ChunkSpec, Outline

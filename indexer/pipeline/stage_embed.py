@@ -13,7 +13,7 @@ import time
 from indexer.pipeline.context import Workshop
 from indexer.pipeline.embed_checked import InputRefused, embed_checked
 from indexer.pipeline.jobs import ByteQueue, Item, Job, new_chunk
-from indexer.turns import SharedEmbedder
+from indexer.priority import SharedEmbedder
 
 BATCH_S = 0.1
 """A batch is sized to take about so long, which is what a query may have to wait for."""

@@ -19,7 +19,7 @@ from indexer.pipeline.context import Workshop
 from indexer.pipeline.jobs import GONE
 from indexer.pipeline.options import Asked
 from indexer.pipeline.queue import Agenda
-from indexer.records import LibraryError
+from indexer.types import LibraryError
 from model import speech
 from model.embedder import ModelError
 

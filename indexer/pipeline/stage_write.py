@@ -17,7 +17,7 @@ from indexer.pipeline.jobs import Job
 from indexer.pipeline.options import Asked
 from indexer.pipeline.queue import Agenda
 from indexer.pipeline.stage_ocr import TEXTLESS
-from indexer.records import CatalogueAway, Kind
+from indexer.types import CatalogueAway, Kind
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data import reader
-from indexer.records import Kind
+from indexer.types import Kind
 
 if TYPE_CHECKING:
     from data.reader import Chunk, Outline

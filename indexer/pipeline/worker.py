@@ -20,19 +20,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from indexer.active_models import Loader, load_checked, recognise
 from indexer.catalogue.catalogue import RECIPE, Catalogue
 from indexer.catalogue.dialects import place
 from indexer.catalogue.rows import ModelRow
 from indexer.files.mounts import Mounts
-from indexer.models import Loader, load_checked, recognise
 from indexer.pipeline.context import AWAY_S
 from indexer.pipeline.heartbeat import LEASE_S, Leases
 from indexer.pipeline.jobs import Tally
 from indexer.pipeline.options import Asked
 from indexer.pipeline.pipeline import Pipeline, line_of
-from indexer.records import CatalogueAway, LibraryError, NoLibraryYet
+from indexer.priority import SharedEmbedder, Turns
 from indexer.thumbnails import Thumbnails
-from indexer.turns import SharedEmbedder, Turns
+from indexer.types import CatalogueAway, LibraryError, NoLibraryYet
 from model.embedder import ModelError
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexer.catalogue.connections import Connections
-from indexer.records import KINDS
+from indexer.types import KINDS
 from indexer.vectors.source import GROUPS
 
 SAMPLE = 400

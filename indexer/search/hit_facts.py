@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from indexer.catalogue.connections import Connections, Reading
-from indexer.records import Kind
 from indexer.search.filters import TAKEN, file_condition
 from indexer.search.query_syntax import Filters
+from indexer.types import Kind
 
 KEPT = 20_000
 AT_ONCE = 500

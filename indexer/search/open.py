@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from indexer.active_models import Models
 from indexer.catalogue.catalogue import Catalogue
-from indexer.models import Models
-from indexer.records import LibraryError
+from indexer.types import LibraryError
 from indexer.vectors.open import open_index
 from model.embedder import ModelError
 

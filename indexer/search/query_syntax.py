@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 from data.places import locate
-from indexer.records import KINDS, Kind, LibraryError, Query
+from indexer.types import KINDS, Kind, LibraryError, Query
 
 NEAR_KM = 25.0
 """`near:Lisbon` is the city and what belongs to it; `near:Lisbon/100` says how far in kilometres."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from indexer.catalogue.lookups import Lookup, last_change_of
-from indexer.records import KINDS, Kind
+from indexer.types import KINDS, Kind
 from indexer.vectors.index import Changes
 
 GROUPS: dict[Kind, int] = {kind: number for number, kind in enumerate(KINDS)}

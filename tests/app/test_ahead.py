@@ -21,9 +21,9 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from app.server import create_app
 from data.media.pdf import page_image
 from indexer.library import Library
-from indexer.records import Part, Query
+from indexer.types import Part, Query
 from tests.app.conftest import HERE
-from tests.indexer.shelf import drawing
+from tests.indexer.written_library import drawing
 from tests.media import draw_video
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -26,9 +26,9 @@ from PIL import Image
 
 import model
 from app.model_server import BODY_LIMIT, Batcher, QueueFull, create_model_app
-from indexer import models as indexer_models
+from indexer import active_models as indexer_models
 from indexer.library import Library
-from indexer.records import LibraryError, Part, Query
+from indexer.types import LibraryError, Part, Query
 from model import Input, canary, wire
 from model.embedder import ModelAway, ModelError
 from tests.media import draw_image

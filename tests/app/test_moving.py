@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import app
-from indexer.records import LibraryError
+from indexer.types import LibraryError
 from tests import media
 from tests.milvus_server import RunningMilvus
 from tests.postgresql import Server

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from app import terminal
-from indexer.records import Answer, Hit, Part, Query
+from indexer.types import Answer, Hit, Part, Query
 
 
 def hit(rank: int = 1, **changed: object) -> Hit:

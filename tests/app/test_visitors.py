@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 from app.server import create_app
 from app.tokens import Tokens, Visitor
 from indexer.library import Library
-from indexer.records import LibraryError, WorkerStatus
+from indexer.types import LibraryError, WorkerStatus
 from tests.app.serving import Server
 from tests.media import draw_image, draw_pdf, draw_video
 

@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from indexer.features.moments import Moments
 from indexer.library import Library
-from indexer.records import Kind, Part, Query
+from indexer.types import Kind, Part, Query
 from tests import media
 from tests.bench import report
 from tests.quality.answers import SampleLibrary, half_of, measured, ranks_of, unanswerable
@@ -282,7 +282,7 @@ def _lettered(folder: Path, rng: np.random.Generator, words: Sequence[str]) -> l
 
 def jump_table() -> str:
     """Films in which a picture is seen for four seconds: how far from it does the jump land?"""
-    from tests.indexer.shelf import drawing
+    from tests.indexer.written_library import drawing
 
     folder = Path(tempfile.mkdtemp(prefix="sightline-jump-"))
     rng = np.random.default_rng(12)

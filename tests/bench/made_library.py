@@ -21,7 +21,7 @@ BATCH = 5000
 
 def seeds(embedder: LiteEmbedder, n: int = 400) -> np.ndarray:
     """float32 [n, dim] of documents of all sorts: names of things as texts, drawings as pictures."""
-    from tests.indexer.shelf import drawing
+    from tests.indexer.written_library import drawing
 
     rng = np.random.default_rng(3)
     names = (Path(__file__).resolve().parents[2] / "docs" / "architecture.md").read_text("utf-8").split()

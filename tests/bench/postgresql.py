@@ -24,7 +24,7 @@ from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.dialects import place
 from indexer.catalogue.migrate import move
 from indexer.library import Library
-from indexer.records import Answer, Part, Query
+from indexer.types import Answer, Part, Query
 from tests import postgresql
 from tests.bench import report
 

@@ -22,8 +22,8 @@ import pytest
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.dialects import place
 from indexer.catalogue.migrate import move
-from indexer.records import Part, Query
 from indexer.search.searcher import Searcher
+from indexer.types import Part, Query
 from indexer.vectors.faiss.index import FaissIndex
 from indexer.vectors.index import VectorIndex
 from indexer.vectors.milvus.address import address_of

@@ -17,7 +17,7 @@ import numpy as np
 
 from data.media.sound import read_sound
 from indexer.library import Library
-from indexer.records import Part, Query
+from indexer.types import Part, Query
 from model import speech
 from model.inputs import Cue
 from tests import media

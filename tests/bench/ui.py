@@ -337,7 +337,7 @@ def click_to_play(
 
 
 def _any() -> Any:
-    from indexer.records import Query
+    from indexer.types import Query
 
     return Query(parts=())
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from indexer.library import Library
-from indexer.records import LibraryError, Part, Query, Status
+from indexer.types import LibraryError, Part, Query, Status
 from model.inputs import Input
 from tests import media
 from tests.indexer.conftest import CountingEmbedder, OpenLibrary, contents_of

@@ -18,10 +18,10 @@ from PIL import Image
 
 from indexer.catalogue.connections import Connections
 from indexer.library import Library
-from indexer.records import KINDS, Part, Query
 from indexer.search import text_search
 from indexer.search.query_syntax import parse
 from indexer.search.searcher import Searcher
+from indexer.types import KINDS, Part, Query
 from indexer.vectors.source import GROUPS
 from tests.quality.ranking import Row
 from tests.quality.sampleset import Question, SampleSet

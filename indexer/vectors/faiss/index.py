@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.turns import Turns
+from indexer.priority import Turns
 from indexer.vectors.faiss import segment_files, snapshot
 from indexer.vectors.faiss.segment import EXACT_BYTES, Block, Segment, SegmentError
 from indexer.vectors.faiss.segment_files import Rows

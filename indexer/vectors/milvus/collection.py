@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from indexer.records import IndexOutdated, LibraryError, VectorServerError
+from indexer.types import IndexOutdated, LibraryError, VectorServerError
 from indexer.vectors.milvus.address import Address
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ import pytest
 
 from indexer.library import Library
 from indexer.pipeline import stage_embed
-from indexer.records import LibraryError
+from indexer.types import LibraryError
 from model.embedder import Embedder, ModelError
 from tests import media
 from tests.indexer.conftest import CountingEmbedder, OpenLibrary, contents_of, wait_for
@@ -329,7 +329,7 @@ def test_a_switch_that_is_interrupted_goes_on_and_the_old_model_answers_meanwhil
 def test_an_updated_model_is_never_asked_with_the_vectors_of_the_old_one(
     indexed: Library, open_library: OpenLibrary, lite: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from indexer.records import Part, Query
+    from indexer.types import Part, Query
 
     updated = OtherModel(lite)
     updated.id = "lite@new-r9"

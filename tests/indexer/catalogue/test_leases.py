@@ -12,7 +12,7 @@ from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.leases import LeaseLost
 from indexer.catalogue.rows import Found, NewChunk
 from indexer.catalogue.schema import Where
-from indexer.records import LibraryError
+from indexer.types import LibraryError
 
 VECTOR = np.array([1.0, 0.0, 0.0, 0.0], np.float32)
 LONG, SHORT = 60.0, 0.2

@@ -15,8 +15,8 @@ from indexer.catalogue.dialects import place
 from indexer.catalogue.migrate import move
 from indexer.catalogue.rows import Found, NewChunk
 from indexer.library import Library
-from indexer.records import LibraryError, Part, Query
 from indexer.search import text_search
+from indexer.types import LibraryError, Part, Query
 from tests.indexer.conftest import contents_of
 from tests.postgresql import Server
 

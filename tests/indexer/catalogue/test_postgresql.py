@@ -19,7 +19,7 @@ from indexer.catalogue.dialects.postgresql.text import tsquery, tsvector
 from indexer.catalogue.rows import Found
 from indexer.catalogue.text.expression import Expression, Phrase
 from indexer.library import Library
-from indexer.records import Answer, LibraryError, Part, Query
+from indexer.types import Answer, LibraryError, Part, Query
 from tests import media
 from tests.indexer.conftest import contents_of
 from tests.postgresql import Server

@@ -12,7 +12,7 @@ import pytest
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.dialects import place
 from indexer.library import Library
-from indexer.records import LibraryError, Part, Query
+from indexer.types import LibraryError, Part, Query
 from tests.indexer.conftest import contents_of
 from tests.postgresql import Server
 

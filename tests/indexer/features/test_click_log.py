@@ -10,7 +10,7 @@ import pytest
 from data.sources.library import LibrarySource
 from indexer.features.click_log import Clicks
 from indexer.library import Library
-from indexer.records import LibraryError, Part, Query
+from indexer.types import LibraryError, Part, Query
 from tests.media import draw_image, draw_pdf
 
 

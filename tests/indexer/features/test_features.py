@@ -17,11 +17,11 @@ from PIL import Image
 from data.media.video import probe
 from indexer.features import edit_list, export, labels, moments, multiple_choice, reel
 from indexer.library import Library
-from indexer.records import LibraryError, Part, Query
 from indexer.search import ranking
 from indexer.search.searcher import Searcher
+from indexer.types import LibraryError, Part, Query
 from tests import media
-from tests.indexer.shelf import drawing
+from tests.indexer.written_library import drawing
 
 EVENT_S = (41.0, 46.0)
 

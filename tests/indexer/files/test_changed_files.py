@@ -12,7 +12,7 @@ from data.media.kinds import says_of
 from indexer.files import scanner
 from indexer.files.scanner import told_of
 from indexer.library import Library
-from indexer.records import Part, Query
+from indexer.types import Part, Query
 from tests import media
 from tests.indexer.conftest import CountingEmbedder, OpenLibrary
 

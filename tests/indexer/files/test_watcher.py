@@ -13,7 +13,7 @@ import pytest
 
 from indexer.files import follower, watcher
 from indexer.library import Library
-from indexer.records import LibraryError
+from indexer.types import LibraryError
 from tests import media
 from tests.indexer.conftest import CountingEmbedder, OpenLibrary, wait_for
 
@@ -237,7 +237,7 @@ OTHER_PROGRAM = """
 import sys
 from pathlib import Path
 from indexer.library import Library
-from indexer.records import LibraryError
+from indexer.types import LibraryError
 with Library.open(Path(sys.argv[1]), nice=False, ocr="off") as library:
     try:
         library.index([Path(sys.argv[2])])

@@ -118,7 +118,7 @@ def main(role: str, address: str, data_dir: str, told: str) -> None:
 
 def _worker(address: str, data_dir: Path, options: dict[str, Any]) -> None:
     from indexer.pipeline.worker import Worker
-    from indexer.records import LibraryError
+    from indexer.types import LibraryError
 
     once = options.pop("once", False)
     stop = threading.Event()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from indexer.pipeline import still_scenes
 from indexer.pipeline.jobs import ByteQueue, Item, Job
-from indexer.turns import LONGEST_WAIT_S, Turns
+from indexer.priority import LONGEST_WAIT_S, Turns
 from tests import media
 from tests.indexer.conftest import CountingEmbedder, OpenLibrary, wait_for
 
@@ -144,7 +144,7 @@ def test_indexing_gives_way_to_a_query_and_a_query_waits_for_nobody() -> None:
 
 
 def test_searches_are_answered_while_indexing(folder: Path, open_library: OpenLibrary) -> None:
-    from indexer.records import Part, Query
+    from indexer.types import Part, Query
 
     library = open_library()
     library.index([folder])

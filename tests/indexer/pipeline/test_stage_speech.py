@@ -20,7 +20,7 @@ from indexer.catalogue.rows import Found, NewChunk
 from indexer.library import Library
 from indexer.pipeline.heartbeat import MOST_TRIES, Leases
 from indexer.pipeline.worker import Worker
-from indexer.records import Hit, Part, Query
+from indexer.types import Hit, Part, Query
 from model import speech
 from model.embedder import Embedder, ModelError
 from model.inputs import Cue

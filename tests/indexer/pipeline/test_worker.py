@@ -17,7 +17,7 @@ from indexer.catalogue.dialects import place
 from indexer.files.mounts import Mounts
 from indexer.library import Library
 from indexer.pipeline.worker import Worker
-from indexer.records import CatalogueAway, LibraryError, Part, Query, Status
+from indexer.types import CatalogueAway, LibraryError, Part, Query, Status
 from model.embedder import Embedder
 from model.lite import LiteEmbedder
 from tests import media, postgresql

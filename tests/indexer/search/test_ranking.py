@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from indexer.records import Kind
 from indexer.search.hit_facts import Fact, Held
 from indexer.search.ranking import LINE, SURE, SURE_MEANING, Evidence, merged_moments, ranked
 from indexer.search.text_search import ALL, EXACT, NOTHING, SOME, Found
+from indexer.types import Kind
 
 
 def fact(number: int, content: str = "", ordinal: int = 0, kind: Kind = "image") -> Fact:

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from indexer.catalogue.schema import Where
-from indexer.records import LibraryError, Part, Query
 from indexer.search import text_search
+from indexer.types import LibraryError, Part, Query
 from model.lite import LiteEmbedder
 from tests.indexer.conftest import new_place
-from tests.indexer.shelf import Shelf, drawing
+from tests.indexer.written_library import Shelf, drawing
 
 PAGES = {
     "bread.pdf": "Knead the dough for ten minutes, let it rise, then bake the loaf in a hot oven.",

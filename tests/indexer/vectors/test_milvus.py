@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from indexer.library import Library
-from indexer.records import LibraryError, Part, Query, VectorServerError
+from indexer.types import LibraryError, Part, Query, VectorServerError
 from indexer.vectors.milvus.address import Address, address_of
 from indexer.vectors.milvus.collection import VectorCollection
 from indexer.vectors.milvus.index import MilvusIndex

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.records import LibraryError
+from indexer.types import LibraryError
 from indexer.vectors import open
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.rows import Found, NewChunk
-from indexer.records import Kind
+from indexer.types import Kind
 from indexer.vectors.faiss.index import FaissIndex
 from indexer.vectors.source import GROUPS, StoredEmbeddings
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from indexer.records import LibraryError
+from indexer.types import LibraryError
 
 
 def dump(url: sa.URL, schema: str | None, shown: str, to: Path) -> None:

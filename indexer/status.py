@@ -14,13 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from indexer.active_models import Models
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.rows import Counts, Root
-from indexer.models import Models
 from indexer.pipeline.pipeline import Pipeline
 from indexer.pipeline.run import Indexing
-from indexer.records import CatalogueAway, Status, WorkerStatus
 from indexer.search.open import Engines
+from indexer.types import CatalogueAway, Status, WorkerStatus
 
 
 class Standing:

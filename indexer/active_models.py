@@ -20,7 +20,7 @@ import numpy as np
 
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.rows import ModelRow
-from indexer.turns import SharedEmbedder, Turns
+from indexer.priority import SharedEmbedder, Turns
 from model.embedder import Embedder, ModelAway, ModelError
 
 if TYPE_CHECKING:

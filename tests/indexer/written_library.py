@@ -16,8 +16,8 @@ from data.media.sandbox import Sandbox
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.rows import Found, NewChunk
 from indexer.catalogue.schema import Where
-from indexer.records import Answer, Part, Query
 from indexer.search.searcher import Searcher
+from indexer.types import Answer, Part, Query
 from indexer.vectors.faiss.index import FaissIndex
 from indexer.vectors.source import StoredEmbeddings
 from model.embedder import Embedder
