@@ -18,7 +18,7 @@ from typing import Any
 from app import transcripts
 from app.api import MAX_MOMENTS
 from app.asking import MAX_HITS, BadRequest, Upload, build_query, place_for, upload_folder
-from indexer.types import LibraryError
+from indexer.errors import LibraryError
 from model.embedder import InputRejected, ModelError
 
 MAGIC = (

@@ -35,7 +35,8 @@ from app.asking import (
     upload_folder,
     window_of,
 )
-from indexer.types import ChunkInfo, LibraryError, VectorServerError
+from indexer.errors import LibraryError, VectorServerError
+from indexer.types import ChunkInfo
 from indexer.types import Query as Search
 
 T = TypeVar("T")

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from app.security import UPLOAD_LIMIT
-from indexer.search.query_syntax import QueryError, beginning
+from indexer.errors import QueryError
+from indexer.search.query_syntax import beginning
 from indexer.types import KINDS, Part
 from indexer.types import Query as Search
 

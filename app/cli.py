@@ -373,7 +373,7 @@ def main() -> None:
         _exit_with(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
     except Exception as error:  # the process boundary: one line here, the traceback in the log
         from data.media.kinds import MediaError
-        from indexer.types import LibraryError
+        from indexer.errors import LibraryError
         from model.embedder import ModelError
 
         if isinstance(error, LibraryError | ModelError | MediaError):

@@ -25,7 +25,8 @@ from app.playing import STRETCH_S, Stretches
 from app.renderer import Renderer
 from app.rendering import cut_clip, image_webp, page_layer, page_webp
 from app.transcripts import as_vtt
-from indexer.search.query_syntax import QueryError, Typed, parse
+from indexer.errors import QueryError
+from indexer.search.query_syntax import Typed, parse
 from indexer.search.text_search import telling
 from indexer.types import ChunkInfo, FileInfo
 

@@ -163,7 +163,8 @@ def query_of(
     labels: Sequence[str] = (),
 ) -> Query:
     """The `Query` that the options of `search` describe; wrong ones end the command with code 2."""
-    from indexer.search.query_syntax import QueryError, beginning
+    from indexer.errors import QueryError
+    from indexer.search.query_syntax import beginning
     from indexer.types import KINDS, Part, Query
 
     if not text and not files:

@@ -30,7 +30,7 @@ from app import __version__, api, media, page
 from app.security import Guard, is_loopback, page_policy
 from app.shown import Shown
 from app.tokens import OWNER, Tokens, make_token, visitor
-from indexer.types import LibraryError
+from indexer.errors import LibraryError
 
 log = logging.getLogger("sightline")
 

@@ -84,14 +84,14 @@ def read(**given: Any) -> Settings:
         raise SettingsError(f"{option}: {first['msg'].lower()}, not {first['input']!r}") from error
     if settings.catalogue:
         from indexer.catalogue.dialects import place
-        from indexer.types import LibraryError
+        from indexer.errors import LibraryError
 
         try:
             place(settings.catalogue)
         except LibraryError as error:
             raise SettingsError(str(error)) from error
     if settings.vectors:
-        from indexer.types import LibraryError
+        from indexer.errors import LibraryError
         from indexer.vectors.milvus.address import address_of
 
         try:

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from app.tokens import OWNER, Tokens, Visitor, visitor
-from indexer.types import Answer, ChunkInfo, Failure, FileInfo, Hit, LibraryError, Part, Query, Status
+from indexer.errors import LibraryError
+from indexer.types import Answer, ChunkInfo, Failure, FileInfo, Hit, Part, Query, Status
 from model.inputs import Cue
 
 AUDIT = "audit.jsonl"

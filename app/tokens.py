@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from indexer.types import LibraryError
+from indexer.errors import LibraryError
 
 FILE = "tokens.json"
 

@@ -26,6 +26,7 @@ from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.dialects import place
 from indexer.catalogue.migrate import refuse_unfinished
 from indexer.catalogue.schema import Where
+from indexer.errors import LibraryError, VectorServerError
 from indexer.features.click_log import Clicks
 from indexer.files.roots import Folders, absolute
 from indexer.pipeline.heartbeat import WATCHER, Leases
@@ -36,19 +37,7 @@ from indexer.priority import Turns
 from indexer.search.open import Engines
 from indexer.status import Standing
 from indexer.thumbnails import Thumbnails
-from indexer.types import (
-    Answer,
-    ChunkInfo,
-    Failure,
-    FileInfo,
-    IndexReport,
-    LibraryError,
-    Part,
-    Query,
-    Status,
-    VectorServerError,
-    VerifyReport,
-)
+from indexer.types import Answer, ChunkInfo, Failure, FileInfo, IndexReport, Part, Query, Status, VerifyReport
 from indexer.vectors.milvus.address import address_of
 
 if TYPE_CHECKING:

@@ -17,10 +17,11 @@ from typing import Any
 from indexer.active_models import Models
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.rows import Counts, Root
+from indexer.errors import CatalogueAway
 from indexer.pipeline.pipeline import Pipeline
 from indexer.pipeline.run import Indexing
 from indexer.search.open import Engines
-from indexer.types import CatalogueAway, Status, WorkerStatus
+from indexer.types import Status, WorkerStatus
 
 
 class Standing:

@@ -16,26 +16,6 @@ Kind = Literal["image", "video", "pdf"]
 KINDS: tuple[Kind, ...] = ("image", "video", "pdf")
 
 
-class LibraryError(Exception):
-    """A request to the library that cannot be met. `str(error)` is one sentence for a person."""
-
-
-class CatalogueAway(LibraryError):
-    """The server that holds the catalogue does not answer now. Programs wait for it and go on."""
-
-
-class NoLibraryYet(LibraryError):
-    """The database is there, and nobody has indexed anything into it."""
-
-
-class VectorServerError(LibraryError):
-    """The server that holds the vector index failed or refuses. Nothing is lost: the catalogue has it all."""
-
-
-class IndexOutdated(VectorServerError):
-    """An older Sightline made the vector index, in a form that has changed since: it has to be made again."""
-
-
 @dataclass(frozen=True)
 class Part:
     """One part of a query: words, a file (image, video or PDF), or a chunk of the library.

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from data.media.kinds import MediaError
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.lookups import Lookup
+from indexer.errors import LibraryError
 from indexer.thumbnails import Thumbnails
-from indexer.types import LibraryError
 
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox

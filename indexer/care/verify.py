@@ -21,10 +21,11 @@ import sqlalchemy as sa
 from data.media.kinds import MediaError
 from indexer.catalogue.rows import ModelRow, Work
 from indexer.catalogue.schema import content, file, root
+from indexer.errors import IndexOutdated, LibraryError, VectorServerError
 from indexer.files.scanner import stamp_of
 from indexer.pipeline.embed_checked import embed_checked
 from indexer.pipeline.jobs import side_for
-from indexer.types import IndexOutdated, LibraryError, VectorServerError, VerifyReport
+from indexer.types import VerifyReport
 from indexer.vectors.source import StoredEmbeddings
 from model.embedder import ModelError
 

@@ -25,7 +25,6 @@ import sqlalchemy as sa
 
 from indexer.catalogue.dialects import explained
 from indexer.catalogue.files import Filing, new_id
-from indexer.catalogue.leases import LeaseLost
 from indexer.catalogue.rows import ModelRow, NewChunk
 from indexer.catalogue.schema import (
     chunk,
@@ -39,6 +38,7 @@ from indexer.catalogue.schema import (
     stored_name,
 )
 from indexer.catalogue.transcripts import NOBODY, add_cues, cues_of, drop_cues, renewed, said_in
+from indexer.errors import LeaseLost
 from model.inputs import Cue
 
 JOURNAL_KEPT = 1_000_000

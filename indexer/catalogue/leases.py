@@ -22,7 +22,8 @@ from indexer.catalogue.dialects import explained
 from indexer.catalogue.lookups import Lookup
 from indexer.catalogue.rows import Work
 from indexer.catalogue.schema import claim, worker
-from indexer.types import KINDS, Kind, LibraryError
+from indexer.errors import LeaseLost, LibraryError
+from indexer.types import KINDS, Kind
 
 Task = Literal["read", "embed", "ocr", "hear"]
 """Contents that are pending; ready ones that lack a vector under a model; those whose words are unread, whose
@@ -30,10 +31,6 @@ sound is unheard."""
 
 FORGOTTEN_S = 24 * 3600.0
 """A worker that was not heard of for so long is taken off the list."""
-
-
-class LeaseLost(LibraryError):
-    """The lease on a content ran out, or another worker has it now: what was made of it is not written."""
 
 
 @dataclass(frozen=True)

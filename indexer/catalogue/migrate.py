@@ -20,8 +20,8 @@ from blake3 import blake3
 from indexer.catalogue import schema
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.files import name_words
+from indexer.errors import LibraryError
 from indexer.files.scanner import MOUNT_END
-from indexer.types import LibraryError
 
 BATCH = 2000
 """Rows a transaction: about 3 MB of vectors."""

@@ -15,8 +15,8 @@ from collections.abc import Container
 from pathlib import Path
 
 from indexer.catalogue.catalogue import Catalogue
-from indexer.search.query_syntax import QueryError, parse
-from indexer.types import LibraryError
+from indexer.errors import LibraryError, QueryError
+from indexer.search.query_syntax import parse
 
 CLICKS = "clicks.jsonl"
 AGREEMENT = "keep-clicks"

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from indexer.errors import LibraryError
 from indexer.search.searcher import Searcher
-from indexer.types import Answer, LibraryError
+from indexer.types import Answer
 
 BATCH = 1000
 

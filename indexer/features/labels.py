@@ -18,10 +18,11 @@ from typing import Literal
 
 import numpy as np
 
+from indexer.errors import LibraryError
 from indexer.search.filters import passing
 from indexer.search.query_syntax import Filters
 from indexer.search.searcher import Searcher
-from indexer.types import Kind, LibraryError
+from indexer.types import Kind
 from indexer.vectors.source import GROUPS
 from model.inputs import Input
 

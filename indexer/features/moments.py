@@ -19,7 +19,8 @@ import numpy as np
 
 from data import reader
 from data.media.kinds import MediaError
-from indexer.types import Hit, LibraryError, Query
+from indexer.errors import LibraryError
+from indexer.types import Hit, Query
 
 if TYPE_CHECKING:
     from indexer.search.searcher import Searcher

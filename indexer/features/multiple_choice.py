@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from indexer.errors import LibraryError
 from indexer.search.searcher import Searcher
-from indexer.types import LibraryError
 from model.inputs import Input
 
 

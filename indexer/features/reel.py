@@ -15,10 +15,11 @@ import numpy as np
 from data.media import clip
 from data.media.kinds import MediaError
 from data.media.video import probe
+from indexer.errors import LibraryError
 from indexer.features.edit_list import Piece, write_csv, write_edl
 from indexer.features.moments import Moment, Moments
 from indexer.search.searcher import Searcher
-from indexer.types import LibraryError, Query
+from indexer.types import Query
 
 CLIP_S = 8.0
 SHORTEST_S = 2.0

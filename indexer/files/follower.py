@@ -16,9 +16,9 @@ from pathlib import Path
 
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.rows import Root
+from indexer.errors import LibraryError
 from indexer.files.scanner import Scan, scan
 from indexer.files.watcher import Watcher
-from indexer.types import LibraryError
 
 log = logging.getLogger(__name__)
 

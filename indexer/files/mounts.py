@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from indexer.types import LibraryError
+from indexer.errors import LibraryError
 
 FORM = "--map HERE=THERE, as --map /mnt/nas=/volume1: what the library calls /volume1 lies here in /mnt/nas"
 

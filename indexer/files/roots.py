@@ -11,8 +11,8 @@ from pathlib import Path
 
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.rows import Root
+from indexer.errors import LibraryError
 from indexer.thumbnails import Thumbnails
-from indexer.types import LibraryError
 
 
 class Folders:

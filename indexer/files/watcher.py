@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING, Any
 from data.media.kinds import kind_of, may_say_of_others
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.rows import Found, Root
+from indexer.errors import LibraryError
 from indexer.files.ignore import IGNORE_FILE, rules_for
 from indexer.files.scanner import stamp_of, told_of
-from indexer.types import LibraryError
 
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent

@@ -16,8 +16,9 @@ from importlib.metadata import PackageNotFoundError, version
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.leases import Task
 from indexer.catalogue.rows import Work
+from indexer.errors import CatalogueAway, LibraryError
 from indexer.files.mounts import Mounts
-from indexer.types import KINDS, CatalogueAway, Kind, LibraryError
+from indexer.types import KINDS, Kind
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from indexer.catalogue.catalogue import OCR, RECIPE, SPEECH, Catalogue
-from indexer.types import LibraryError
+from indexer.errors import LibraryError
 
 
 @dataclass(frozen=True)

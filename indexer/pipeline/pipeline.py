@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 from indexer.active_models import ModelSource
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.schema import full_disk
+from indexer.errors import CatalogueAway, LibraryError
 from indexer.files.mounts import Mounts
 from indexer.pipeline.context import Workshop
 from indexer.pipeline.file_access import MappedPlaces, OwnPlaces
@@ -47,7 +48,6 @@ from indexer.pipeline.stage_speech import Ears
 from indexer.pipeline.stage_write import Writer
 from indexer.priority import Turns
 from indexer.thumbnails import Thumbnails
-from indexer.types import CatalogueAway, LibraryError
 from model import speech
 from model.embedder import ModelAway, ModelError
 

@@ -15,13 +15,13 @@ from pathlib import Path
 from indexer.active_models import Models
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.rows import Root
+from indexer.errors import CatalogueAway, LibraryError
 from indexer.files.follower import Keeper
 from indexer.files.scanner import Scan
 from indexer.pipeline.context import AWAY_S
 from indexer.pipeline.jobs import Tally
 from indexer.pipeline.pipeline import Pipeline
 from indexer.thumbnails import Thumbnails
-from indexer.types import CatalogueAway, LibraryError
 from model import speech
 from model.embedder import ModelAway, ModelError
 

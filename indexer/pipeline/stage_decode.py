@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.media.kinds import MediaError
-from indexer.catalogue.leases import LeaseLost
 from indexer.catalogue.rows import Work
+from indexer.errors import CatalogueAway, LeaseLost
 from indexer.pipeline import still_scenes
 from indexer.pipeline.context import Workshop
 from indexer.pipeline.file_access import Places
@@ -27,7 +27,6 @@ from indexer.pipeline.options import Asked
 from indexer.pipeline.queue import Agenda, Task
 from indexer.pipeline.stage_ocr import WordReader
 from indexer.pipeline.stage_speech import Ears
-from indexer.types import CatalogueAway
 
 if TYPE_CHECKING:
     from data.reader import Chunk, ChunkSpec, Outline

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from data.media.kinds import MediaError
 from indexer.catalogue.rows import Work
+from indexer.errors import LibraryError
 from indexer.pipeline.context import Workshop
 from indexer.pipeline.jobs import GONE
 from indexer.pipeline.options import Asked
 from indexer.pipeline.queue import Agenda
-from indexer.types import LibraryError
 from model import speech
 from model.embedder import ModelError
 

@@ -10,14 +10,14 @@ import logging
 import queue
 from dataclasses import replace
 
-from indexer.catalogue.leases import LeaseLost
 from indexer.catalogue.rows import NewChunk
+from indexer.errors import CatalogueAway, LeaseLost
 from indexer.pipeline.context import Workshop
 from indexer.pipeline.jobs import Job
 from indexer.pipeline.options import Asked
 from indexer.pipeline.queue import Agenda
 from indexer.pipeline.stage_ocr import TEXTLESS
-from indexer.types import CatalogueAway, Kind
+from indexer.types import Kind
 
 log = logging.getLogger(__name__)
 

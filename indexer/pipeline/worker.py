@@ -24,6 +24,7 @@ from indexer.active_models import Loader, load_checked, recognise
 from indexer.catalogue.catalogue import RECIPE, Catalogue
 from indexer.catalogue.dialects import place
 from indexer.catalogue.rows import ModelRow
+from indexer.errors import CatalogueAway, LibraryError, NoLibraryYet
 from indexer.files.mounts import Mounts
 from indexer.pipeline.context import AWAY_S
 from indexer.pipeline.heartbeat import LEASE_S, Leases
@@ -32,7 +33,6 @@ from indexer.pipeline.options import Asked
 from indexer.pipeline.pipeline import Pipeline, line_of
 from indexer.priority import SharedEmbedder, Turns
 from indexer.thumbnails import Thumbnails
-from indexer.types import CatalogueAway, LibraryError, NoLibraryYet
 from model.embedder import ModelError
 
 if TYPE_CHECKING:

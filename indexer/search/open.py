@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from indexer.active_models import Models
 from indexer.catalogue.catalogue import Catalogue
-from indexer.types import LibraryError
+from indexer.errors import LibraryError
 from indexer.vectors.open import open_index
 from model.embedder import ModelError
 

@@ -17,14 +17,11 @@ from datetime import datetime
 from pathlib import Path
 
 from data.places import locate
-from indexer.types import KINDS, Kind, LibraryError, Query
+from indexer.errors import QueryError
+from indexer.types import KINDS, Kind, Query
 
 NEAR_KM = 25.0
 """`near:Lisbon` is the city and what belongs to it; `near:Lisbon/100` says how far in kilometres."""
-
-
-class QueryError(LibraryError):
-    """A filter that cannot be understood. `str(error)` says what to write instead."""
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from data import reader
 from data.media.kinds import MediaError, kind_of
 from data.media.sandbox import Sandbox
 from indexer.catalogue.catalogue import Catalogue
+from indexer.errors import LibraryError
 from indexer.search.query_syntax import parse
-from indexer.types import LibraryError, Part, Query
+from indexer.types import Part, Query
 from model.embedder import Embedder
 from model.inputs import Input
 

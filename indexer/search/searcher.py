@@ -24,6 +24,7 @@ import numpy as np
 from data.media.sandbox import Sandbox
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.connections import Connections, Reading
+from indexer.errors import LibraryError
 from indexer.search import filters as filtering
 from indexer.search import spoken_at, text_search
 from indexer.search.calibration import ORDINARY_QUERIES, Background, Scale, comparable
@@ -32,7 +33,7 @@ from indexer.search.query_syntax import Filters, Typed, of_query
 from indexer.search.query_vectors import Parts
 from indexer.search.ranking import Evidence, Ranked, merged_moments, ranked
 from indexer.search.title_match import Titles, title_of
-from indexer.types import KINDS, Answer, Hit, Kind, LibraryError, Query
+from indexer.types import KINDS, Answer, Hit, Kind, Query
 from indexer.vectors.index import VectorIndex
 from indexer.vectors.source import GROUPS, StoredEmbeddings
 from model.embedder import Embedder

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from indexer.types import LibraryError
+from indexer.errors import LibraryError
 from indexer.vectors.milvus.address import address_of
 
 if TYPE_CHECKING:

@@ -27,8 +27,9 @@ from PIL import Image
 import model
 from app.model_server import BODY_LIMIT, Batcher, QueueFull, create_model_app
 from indexer import active_models as indexer_models
+from indexer.errors import LibraryError
 from indexer.library import Library
-from indexer.types import LibraryError, Part, Query
+from indexer.types import Part, Query
 from model import Input, canary, wire
 from model.embedder import ModelAway, ModelError
 from tests.media import draw_image

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import app
-from indexer.types import LibraryError
+from indexer.errors import LibraryError
 from tests import media
 from tests.milvus_server import RunningMilvus
 from tests.postgresql import Server

@@ -16,8 +16,9 @@ from fastapi.testclient import TestClient
 
 from app.server import create_app
 from app.tokens import Tokens, Visitor
+from indexer.errors import LibraryError
 from indexer.library import Library
-from indexer.types import LibraryError, WorkerStatus
+from indexer.types import WorkerStatus
 from tests.app.serving import Server
 from tests.media import draw_image, draw_pdf, draw_video
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from indexer.errors import LibraryError
 from indexer.library import Library
-from indexer.types import LibraryError, Part, Query, Status
+from indexer.types import Part, Query, Status
 from model.inputs import Input
 from tests import media
 from tests.indexer.conftest import CountingEmbedder, OpenLibrary, contents_of

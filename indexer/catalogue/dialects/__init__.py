@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import sqlalchemy as sa
 
 from indexer.catalogue.schema import Where
-from indexer.types import CatalogueAway, LibraryError
+from indexer.errors import CatalogueAway, LibraryError
 
 if TYPE_CHECKING:
     from indexer.catalogue.lock import OwnerLock

@@ -19,7 +19,7 @@ from indexer.catalogue.lock import FileLock, OwnerLock
 from indexer.catalogue.schema import BUSY_S, full_disk, migrations, stored_name
 from indexer.catalogue.text.expression import Expression, unspaced_only
 from indexer.catalogue.text.spelling import Vocabulary
-from indexer.types import LibraryError
+from indexer.errors import LibraryError
 
 APPLICATION_ID = 0x53474C54
 """'SGLT' in the SQLite header: tells a library from any other SQLite file."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from indexer.types import LibraryError
+from indexer.errors import LibraryError
 
 FORMS = (
     "milvus://[USER:PASSWORD@]HOST[:PORT]/NAME, milvus+tls:// for the same over TLS, "

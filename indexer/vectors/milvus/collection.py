@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from indexer.types import IndexOutdated, LibraryError, VectorServerError
+from indexer.errors import IndexOutdated, LibraryError, VectorServerError
 from indexer.vectors.milvus.address import Address
 
 T = TypeVar("T")

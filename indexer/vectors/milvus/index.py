@@ -17,7 +17,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from indexer.types import IndexOutdated, LibraryError, VectorServerError
+from indexer.errors import IndexOutdated, LibraryError, VectorServerError
 from indexer.vectors.index import NOWHERE, SharedSource, merged
 from indexer.vectors.milvus.address import Address
 from indexer.vectors.milvus.collection import (

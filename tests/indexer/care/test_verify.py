@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from indexer.errors import LibraryError
 from indexer.library import Library
 from indexer.pipeline import stage_embed
-from indexer.types import LibraryError
 from model.embedder import Embedder, ModelError
 from tests import media
 from tests.indexer.conftest import CountingEmbedder, OpenLibrary, contents_of, wait_for

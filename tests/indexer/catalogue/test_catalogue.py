@@ -26,8 +26,8 @@ from indexer.catalogue.dialects import sqlite
 from indexer.catalogue.lookups import under
 from indexer.catalogue.rows import Found, NewChunk, Unhashed
 from indexer.catalogue.schema import Where
+from indexer.errors import LibraryError
 from indexer.search import text_search
-from indexer.types import LibraryError
 from tests.indexer.conftest import new_place
 
 VECTOR = np.array([1.0, 0.0, 0.0, 0.0], np.float32)

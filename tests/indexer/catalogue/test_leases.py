@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from indexer.catalogue.catalogue import Catalogue
-from indexer.catalogue.leases import LeaseLost
 from indexer.catalogue.rows import Found, NewChunk
 from indexer.catalogue.schema import Where
-from indexer.types import LibraryError
+from indexer.errors import LeaseLost, LibraryError
 
 VECTOR = np.array([1.0, 0.0, 0.0, 0.0], np.float32)
 LONG, SHORT = 60.0, 0.2

@@ -14,9 +14,10 @@ from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.dialects import place
 from indexer.catalogue.migrate import move
 from indexer.catalogue.rows import Found, NewChunk
+from indexer.errors import LibraryError
 from indexer.library import Library
 from indexer.search import text_search
-from indexer.types import LibraryError, Part, Query
+from indexer.types import Part, Query
 from tests.indexer.conftest import contents_of
 from tests.postgresql import Server
 

@@ -18,8 +18,9 @@ from indexer.catalogue.dialects.postgresql import engine
 from indexer.catalogue.dialects.postgresql.text import tsquery, tsvector
 from indexer.catalogue.rows import Found
 from indexer.catalogue.text.expression import Expression, Phrase
+from indexer.errors import LibraryError
 from indexer.library import Library
-from indexer.types import Answer, LibraryError, Part, Query
+from indexer.types import Answer, Part, Query
 from tests import media
 from tests.indexer.conftest import contents_of
 from tests.postgresql import Server

@@ -11,8 +11,9 @@ import pytest
 
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.dialects import place
+from indexer.errors import LibraryError
 from indexer.library import Library
-from indexer.types import LibraryError, Part, Query
+from indexer.types import Part, Query
 from tests.indexer.conftest import contents_of
 from tests.postgresql import Server
 

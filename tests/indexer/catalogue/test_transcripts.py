@@ -12,10 +12,10 @@ from indexer.catalogue.migrate import move
 from indexer.catalogue.rows import Found, NewChunk
 from indexer.catalogue.schema import Where
 from indexer.catalogue.transcripts import renewed, said_in
+from indexer.errors import LibraryError
 from indexer.pipeline.options import Asked
 from indexer.search import text_search
 from indexer.search.spoken_at import said_best
-from indexer.types import LibraryError
 from model.inputs import Cue
 from tests.postgresql import Server
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from data.sources.library import LibrarySource
+from indexer.errors import LibraryError
 from indexer.features.click_log import Clicks
 from indexer.library import Library
-from indexer.types import LibraryError, Part, Query
+from indexer.types import Part, Query
 from tests.media import draw_image, draw_pdf
 
 

@@ -15,11 +15,12 @@ import pytest
 from PIL import Image
 
 from data.media.video import probe
+from indexer.errors import LibraryError
 from indexer.features import edit_list, export, labels, moments, multiple_choice, reel
 from indexer.library import Library
 from indexer.search import ranking
 from indexer.search.searcher import Searcher
-from indexer.types import LibraryError, Part, Query
+from indexer.types import Part, Query
 from tests import media
 from tests.indexer.written_library import drawing
 

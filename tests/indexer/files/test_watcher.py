@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from indexer.errors import LibraryError
 from indexer.files import follower, watcher
 from indexer.library import Library
-from indexer.types import LibraryError
 from tests import media
 from tests.indexer.conftest import CountingEmbedder, OpenLibrary, wait_for
 

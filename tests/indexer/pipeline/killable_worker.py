@@ -117,8 +117,8 @@ def main(role: str, address: str, data_dir: str, told: str) -> None:
 
 
 def _worker(address: str, data_dir: Path, options: dict[str, Any]) -> None:
+    from indexer.errors import LibraryError
     from indexer.pipeline.worker import Worker
-    from indexer.types import LibraryError
 
     once = options.pop("once", False)
     stop = threading.Event()

@@ -14,10 +14,11 @@ import pytest
 
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.dialects import place
+from indexer.errors import CatalogueAway, LibraryError
 from indexer.files.mounts import Mounts
 from indexer.library import Library
 from indexer.pipeline.worker import Worker
-from indexer.types import CatalogueAway, LibraryError, Part, Query, Status
+from indexer.types import Part, Query, Status
 from model.embedder import Embedder
 from model.lite import LiteEmbedder
 from tests import media, postgresql

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.places import distance_km, locate
-from indexer.search.query_syntax import Filters, QueryError, parse, period, seconds, size
+from indexer.errors import QueryError
+from indexer.search.query_syntax import Filters, parse, period, seconds, size
 
 
 def local(*date: int) -> float:

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from indexer.catalogue.schema import Where
+from indexer.errors import LibraryError
 from indexer.search import text_search
-from indexer.types import LibraryError, Part, Query
+from indexer.types import Part, Query
 from model.lite import LiteEmbedder
 from tests.indexer.conftest import new_place
 from tests.indexer.written_library import Shelf, drawing

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from indexer.errors import LibraryError, VectorServerError
 from indexer.library import Library
-from indexer.types import LibraryError, Part, Query, VectorServerError
+from indexer.types import Part, Query
 from indexer.vectors.milvus.address import Address, address_of
 from indexer.vectors.milvus.collection import VectorCollection
 from indexer.vectors.milvus.index import MilvusIndex

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.types import LibraryError
+from indexer.errors import LibraryError
 from indexer.vectors import open
 
 

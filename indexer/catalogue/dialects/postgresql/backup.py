@@ -13,7 +13,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from indexer.types import LibraryError
+from indexer.errors import LibraryError
 
 
 def dump(url: sa.URL, schema: str | None, shown: str, to: Path) -> None:

@@ -24,7 +24,7 @@ from indexer.catalogue.dialects.postgresql.text import adapt, tsvector
 from indexer.catalogue.schema import BUSY_S, migrations, stored_name
 from indexer.catalogue.text.expression import unspaced_only
 from indexer.catalogue.text.tokenizers import tokenisers
-from indexer.types import CatalogueAway, LibraryError, NoLibraryYet
+from indexer.errors import CatalogueAway, LibraryError, NoLibraryYet
 
 if TYPE_CHECKING:
     import psycopg

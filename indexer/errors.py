@@ -1,0 +1,31 @@
+"""Errors of the library. The text of each is one sentence for a person: what happened, what to do."""
+
+from __future__ import annotations
+
+
+class LibraryError(Exception):
+    """A request to the library that cannot be met. `str(error)` is one sentence for a person."""
+
+
+class CatalogueAway(LibraryError):
+    """The server that holds the catalogue does not answer now. Programs wait for it and go on."""
+
+
+class NoLibraryYet(LibraryError):
+    """The database is there, and nobody has indexed anything into it."""
+
+
+class VectorServerError(LibraryError):
+    """The server that holds the vector index failed or refuses. Nothing is lost: the catalogue has it all."""
+
+
+class IndexOutdated(VectorServerError):
+    """An older Sightline made the vector index, in a form that has changed since: it has to be made again."""
+
+
+class LeaseLost(LibraryError):
+    """The lease on a content ran out, or another worker has it now: what was made of it is not written."""
+
+
+class QueryError(LibraryError):
+    """A filter that cannot be understood. `str(error)` says what to write instead."""
