@@ -14,7 +14,7 @@ export class Refused extends Error {
 /** The server did not answer at all. */
 export class Away extends Error {}
 
-/** Bytes of all the files of one query; the server refuses more (app/security.py). */
+/** Bytes of all the files of one query; the server refuses more (app/web/guard.py). */
 export const UPLOAD_LIMIT = 256 * 1024 * 1024;
 
 /**

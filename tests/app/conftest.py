@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.server import create_app
+from app.web.server import create_app
 from indexer.library import Library
 from tests.media import draw_image, draw_pdf, draw_video
 

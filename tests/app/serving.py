@@ -10,7 +10,7 @@ from typing import Any
 
 import uvicorn
 
-from app.server import create_app
+from app.web.server import create_app
 
 
 class Server:

@@ -13,12 +13,12 @@ import pytest
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
-from app import agent
-from app.cli import app
-from app.server import create_app
+from app.cli.main import app
+from app.web import agent_tools
+from app.web.server import create_app
 from indexer.library import Library
 from tests.app.conftest import HERE
-from tests.app.labelled import label_by_hand, write_album
+from tests.app.labelled_album import label_by_hand, write_album
 
 LISBON, OSLO, INVOICE, FILM = "tram.jpg", "fjord.jpg", "chimney.pdf", "storm.mp4"
 TYPED = {
@@ -72,7 +72,7 @@ Ask = Callable[..., dict[str, Any]]
 
 @pytest.fixture(params=["command line", "GET", "POST", "agents"])
 def ask(request: pytest.FixtureRequest, library: Library, client: TestClient) -> Ask:
-    search = agent.tools(library, "http://here")[0]
+    search = agent_tools.tools(library, "http://here")[0]
     return {
         "command line": lambda text, **options: cli(library, text, **options),
         "GET": lambda text, **options: client.get(
@@ -128,7 +128,7 @@ def test_a_date_that_is_none_is_one_sentence_in_every_interface(library: Library
     assert refused.status_code == 400 and "write 2024, 2024-06 or 2024-06-01" in refused.json()["error"]
     done = CliRunner().invoke(app, ["search", "x", "--after", "July", "--data-dir", str(library.data_dir)])
     assert done.exit_code == 2
-    told = json.loads(agent.tools(library, "http://here")[0](text="x", after="July"))
+    told = json.loads(agent_tools.tools(library, "http://here")[0](text="x", after="July"))
     assert "is not a date" in told["error"]
     span = client.get("/api/search", params={"q": "after:2021..2023"})
     assert span.status_code == 400 and "one date is wanted" in span.json()["error"]
@@ -138,7 +138,7 @@ def test_moments_are_the_same_in_every_interface(library: Library, client: TestC
     (film,) = client.get("/api/search", params={"q": "type:video"}).json()["hits"]
     asked = {"q": "a red wall", "file_id": film["file_id"], "k": 3}
     by_rest = client.get("/api/moments", params=asked).json()["moments"]
-    moments = {tool.__name__: tool for tool in agent.tools(library, "http://here")}["moments"]
+    moments = {tool.__name__: tool for tool in agent_tools.tools(library, "http://here")}["moments"]
     by_agent = json.loads(moments(text="a red wall", file_id=film["file_id"], k=3))["moments"]
     run = ["moments", film["path"], "a red wall", "-k", "3", "--json", "--data-dir", str(library.data_dir)]
     by_cli = json.loads(CliRunner().invoke(app, run).stdout)

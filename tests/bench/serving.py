@@ -2,7 +2,7 @@
 
 A server and its clients in processes of their own, lite, on loopback; the same inputs each time. What counts
 is the ratio of the two throughputs in one run, and how long a query waits meanwhile. The second table shows
-why a free model does not wait for more (`app.model_server.LINGER_S`).
+why a free model does not wait for more (`app.model_server.server.LINGER_S`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WAITS_MS = (0, 5)
 
 SERVER = """
 import sys, uvicorn, model
-from app.model_server import create_model_app
+from app.model_server.server import create_model_app
 port, linger = int(sys.argv[1]), float(sys.argv[2])
 app = create_model_app(model.load("lite"), port=port, linger_s=linger)
 uvicorn.run(app, host="127.0.0.1", port=port, log_level="error")

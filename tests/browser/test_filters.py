@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from indexer.library import Library
-from tests.app.labelled import label_by_hand, write_album
+from tests.app.labelled_album import label_by_hand, write_album
 from tests.app.test_interfaces import FILM, LISBON, TYPED
 from tests.browser.conftest import Server, answered, shot
 

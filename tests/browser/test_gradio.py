@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-import app.server
+import app.web.server
 from tests.app.serving import Busy
 from tests.browser.conftest import Server, settled, shot
 
@@ -35,13 +35,13 @@ def test_a_page_opened_before_gradio_takes_it_in_without_a_reload(
     page: Page, library: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was typed and dropped stays; the same document becomes the Gradio page."""
-    build, seen = app.server._build_gradio, Event()
+    build, seen = app.web.server._build_gradio, Event()
 
     def later(*args: Any) -> Any:
         assert seen.wait(120)
         return build(*args)
 
-    monkeypatch.setattr(app.server, "_build_gradio", later)
+    monkeypatch.setattr(app.web.server, "_build_gradio", later)
     server = Server(library)
     server.start()
     page.goto(server.url)

@@ -16,7 +16,7 @@ import pytest
 import typer
 import yaml
 
-from app.cli import app
+from app.cli.main import app
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -127,7 +127,16 @@ def test_a_file_that_is_not_there_or_empty_is_said(tmp_path: Path) -> None:
 
 
 def _sightline(home: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "app.cli", *map(str, words), "--data-dir", str(home), "--model", "lite"]
+    command = [
+        sys.executable,
+        "-m",
+        "app.cli.main",
+        *map(str, words),
+        "--data-dir",
+        str(home),
+        "--model",
+        "lite",
+    ]
     root = Path(__file__).parents[3]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)

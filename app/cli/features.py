@@ -1,0 +1,230 @@
+"""Commands that build on answers: moments, labels and moderation, reels, choosing among answers, export.
+
+Built around `Library.searcher()`: each command turns its options into one call of the indexer's and shows
+what comes back. The road itself (index, search, serve) is in `app.cli.main`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from app.cli.options import Commands, Json, fail, opened, print_json, query_of, settings_of
+
+if TYPE_CHECKING:
+    from indexer import Library
+    from indexer.types import FileInfo
+
+commands = Commands()
+
+Out = Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")]
+
+
+@commands.command()
+def moments(
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video of the library.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What happens there.")],
+    k: Annotated[int, typer.Option("-k", metavar="N", min=1, max=100, help="How many moments.")] = 5,
+    json_: Json = False,
+) -> None:
+    """Where in a video something happens, to the second."""
+    from dataclasses import replace
+
+    from app.cli import output
+
+    query = query_of(text, [], [], ["video"], None, None, None)
+    with opened(read_only=True) as library:
+        found = library.moments(replace(query, file_id=_known(library, video).file_id), k=k)
+        if json_:
+            print_json([moment.to_json() for moment in found])
+            return
+        for moment in found:
+            span = f"{output.clock(moment.start_s)}–{output.clock(moment.end_s)}"
+            output.out.print(f"{span}  look at {output.clock(moment.at_s)}")
+        if not found:
+            output.err.print("Nothing in this video comes close.")
+
+
+@commands.command()
+def transcript(
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video of the library.")],
+    format_: Annotated[
+        Literal["text", "srt", "vtt"],
+        typer.Option("--format", help="Lines with their seconds, or subtitles."),
+    ] = "text",
+    json_: Json = False,
+) -> None:
+    """What is said in a video."""
+    from app import speech_status
+    from app.cli import output
+    from app.web import captions
+
+    settings = settings_of()
+    with opened(settings, read_only=True) as library:
+        file = _known(library, video)
+        cues, heard = library.transcript(file.file_id), _heard(library, file)
+        if json_:
+            print_json({"cues": captions.as_json(cues)})
+        else:
+            output.out.print(captions.FORMATS[format_](cues), end="", markup=False)
+        if not heard:
+            told = "It is not heard to its end yet" if cues else "Nobody has listened to it yet"
+            output.err.print(f"{told}: {speech_status.next_step(settings.speech)}", markup=False)
+        elif not cues:
+            output.err.print("Nothing that could be understood is said in it.")
+
+
+@commands.command()
+def label(
+    labels: Annotated[
+        str, typer.Option(metavar="FILE|imagenet|kinetics", help="Labels, one a line; or a built-in list.")
+    ],
+) -> None:
+    """Label every picture, moment and page without training; search with label:NAME."""
+    from app.cli import output
+    from indexer.features import labels as labelling
+
+    with opened() as library:
+        searcher = library.searcher()
+        prompt = labelling.PROMPTS.get(labels, labelling.PROMPT)
+        given = labelling.label(searcher, labelling.names(labels), prompt=prompt)
+        for name, count in list(labelling.counts(searcher).items())[:20]:
+            output.out.print(f"{count:>7}  {name}", markup=False)
+        output.err.print(
+            f"{output.counted(given, 'label')} given. Search with one: sightline search label:NAME"
+        )
+
+
+@commands.command()
+def moderate(
+    rules: Annotated[
+        Path, typer.Option(metavar="FILE", help="CSV of label, threshold, action (hide or flag).")
+    ],
+    report: Annotated[Path, typer.Option(metavar="FILE", help="What was caught, as .csv or .json.")],
+) -> None:
+    """Hide or flag what rules catch, and report it with its seconds and pages."""
+    from app.cli import output
+    from indexer.features import labels as labelling
+
+    with opened() as library:
+        caught = labelling.moderate(library.searcher(), labelling.read_rules(rules.expanduser()))
+    labelling.write_report(caught, report.expanduser())
+    output.err.print(f"{len(caught)} caught; the list is in {report}", markup=False)
+
+
+@commands.command()
+def reel(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What the film should show.")],
+    out: Out,
+    max_length: Annotated[float, typer.Option(min=1.0, help="Seconds at most.")] = 90.0,
+    under: Annotated[Path | None, typer.Option(metavar="DIR", help="Only from below this folder.")] = None,
+) -> None:
+    """Cut the best moments of the library into one film, with edit lists (CSV, EDL) beside it."""
+    from app.cli import output
+    from indexer.features.reel import reel as make
+
+    query = query_of(text, [], [], ["video"], under, None, None)
+    with opened(read_only=True) as library:
+        pieces = make(library.searcher(), query, out.expanduser(), max_length_s=max_length)
+    for piece in pieces:
+        span = f"{output.clock(piece.start_s)}–{output.clock(piece.end_s)}"
+        output.out.print(f"{output.clock(piece.at_s)}  {output.printable(piece.path)} {span}", markup=False)
+    length = sum(p.end_s - p.start_s for p in pieces)
+    output.err.print(f"{out}: {len(pieces)} pieces, {output.clock(length)}", markup=False)
+
+
+@commands.command()
+def answer(
+    question: Annotated[str, typer.Argument(metavar="QUESTION")],
+    choices: Annotated[list[str], typer.Option(metavar="ANSWER...", help="Answers to choose from.")],
+    more: Annotated[list[str] | None, typer.Argument(metavar="", hidden=True)] = None,
+    image: Annotated[Path | None, typer.Option(metavar="FILE", help="The image that is asked about.")] = None,
+    video: Annotated[Path | None, typer.Option(metavar="FILE", help="The video that is asked about.")] = None,
+    pdf: Annotated[Path | None, typer.Option(metavar="FILE", help="The PDF that is asked about.")] = None,
+    json_: Json = False,
+) -> None:
+    """Choose among answers to a question about an image, a video or a PDF."""
+    from app.cli import output
+    from indexer.features.multiple_choice import answer as choose
+
+    files = [f.expanduser() for f in (image, video, pdf) if f]
+    if len(files) != 1:
+        fail("Ask about one file: --image, --video or --pdf FILE", 2)
+    if not files[0].is_file():
+        fail(f"{files[0]} is not a file that can be asked about", 2)
+    given = [*choices, *(more or [])]
+    if len(given) < 2:
+        fail("Give at least two answers to choose from: --choices yes no", 2)
+    with opened(read_only=True) as library:
+        ranked = choose(library.searcher(), question, given, files[0])
+    if json_:
+        print_json([asdict(choice) for choice in ranked])
+        return
+    for choice in ranked:
+        output.out.print(choice.text, markup=False)
+
+
+@commands.command()
+def clicks(
+    keep: Annotated[
+        bool | None, typer.Option("--keep/--no-keep", help="Keep them from now on, or keep no more.")
+    ] = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete all that are kept.")] = False,
+    json_: Json = False,
+) -> None:
+    """What you searched for and then opened, kept here to train a model with; off until you agree."""
+    from app.cli import output
+
+    changes = delete or keep is not None
+    with opened(read_only=not changes) as library:
+        kept = library.clicks
+        if keep is not None:
+            kept.keep(keep)
+        if delete:
+            output.err.print(f"{kept.delete()} clicks deleted.")
+        if json_:
+            print_json({"keeps_clicks": kept.kept, "clicks": len(kept)})
+            return
+        output.out.print(
+            f"{len(kept)} kept. From now on what you open after a search in words is kept, here only."
+            if kept.kept
+            else f"{len(kept)} kept, and no more will be. Begin with: sightline clicks --keep"
+        )
+
+
+@commands.command()
+def export(
+    out: Out,
+    format: Annotated[
+        Literal["parquet", "jsonl", "csv"], typer.Option(help="csv goes without vectors.")
+    ] = "jsonl",
+    no_vectors: Annotated[bool, typer.Option("--no-vectors", help="Without the vectors.")] = False,
+) -> None:
+    """Write every chunk with its facts, words and vector for another program."""
+    from app.cli import output
+    from indexer.features.export import export as write
+
+    with opened(read_only=True) as library:
+        count = write(library.searcher(), out.expanduser(), format=format, vectors=not no_vectors)
+    output.err.print(f"{count} chunks in {out}", markup=False)
+
+
+def _heard(library: Library, file: FileInfo) -> bool:
+    """Whether somebody has listened to a whole video, or needs not."""
+    digest = library.catalogue.content_of_file(file.file_id)
+    return digest is None or not library.catalogue.is_unheard(digest)
+
+
+def _known(library: Library, video: Path) -> FileInfo:
+    """A video of the library, by its path; anything else ends the command."""
+    file = library.catalogue.file_at(str(video.expanduser().absolute()))
+    if file is not None and file.kind != "video":
+        fail(f"{video} is not a video", 2)
+    if file is None and not video.expanduser().is_file():
+        fail(f"{video} does not exist. Give a video of the library.", 1)
+    if file is None:
+        fail(f"{video} is not in the library: sightline index {video.parent}", 1)
+    return file

@@ -1,0 +1,391 @@
+"""The `sightline` command: what each command takes, and what it hands to the library.
+
+Built around Typer. It holds no logic of its own: options become `Settings`, words and
+files become a `Query`, and `app.cli.output` shows what comes back. Heavy imports happen
+inside the commands, so that `sightline --help` answers at once.
+
+Exit codes: 0 done, 1 the job failed, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from app.cli import access, features, migrate, worker
+from app.cli.options import (
+    Commands,
+    Folders,
+    Host,
+    Json,
+    Names,
+    Nice,
+    NoBrowser,
+    Ocr,
+    Overlap,
+    Poll,
+    Port,
+    Speech,
+    Threads,
+    Window,
+    check_folders,
+    check_listener,
+    fail,
+    opened,
+    print_json,
+    query_of,
+    settings_of,
+)
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+    from indexer.types import Status
+
+app = Commands(
+    name="sightline",
+    help="Search your own images, videos and PDFs by meaning, on your own machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.command()
+def run(
+    folders: Folders,
+    host: Host = None,
+    port: Port = None,
+    no_browser: NoBrowser = False,
+    threads: Threads = None,
+    nice: Nice = None,
+    window: Window = None,
+    overlap: Overlap = None,
+    poll: Poll = None,
+    ocr: Ocr = None,
+    speech: Speech = None,
+    name: Names = None,
+) -> None:
+    """Index folders, keep watching them, and search them in the browser."""
+    check_folders(folders)
+    settings = settings_of(
+        host=host, port=port, threads=threads, nice=nice, window=window, overlap=overlap, poll=poll, ocr=ocr,
+        speech=speech, names=",".join(name or ()) or None,
+    )  # fmt: skip
+    _serve(settings, folders, open_browser=not no_browser)
+
+
+@app.command()
+def serve(
+    host: Host = None,
+    port: Port = None,
+    no_browser: NoBrowser = False,
+    name: Names = None,
+) -> None:
+    """Serve the library that is there, and keep its folders up to date."""
+    settings = settings_of(host=host, port=port, names=",".join(name or ()) or None)
+    _serve(settings, [], open_browser=not no_browser)
+
+
+@app.command()
+def demo(
+    host: Host = None,
+    port: Port = None,
+    no_browser: NoBrowser = False,
+) -> None:
+    """Serve a small sample library, for a first look without a folder at hand."""
+    from app.demo import build
+
+    settings = settings_of(host=host, port=port)
+    place = settings.data_dir.expanduser() / "demo"
+    folder = build(place / "files")
+    settings = settings.model_copy(update={"data_dir": place / "library", "catalogue": None, "vectors": None})
+    _serve(settings, [folder], open_browser=not no_browser)
+
+
+@app.command()
+def index(
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FOLDER]...", help="Default: the known folders.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on watching when all is indexed.")] = False,
+    json_: Json = False,
+    threads: Threads = None,
+    nice: Nice = None,
+    window: Window = None,
+    overlap: Overlap = None,
+    poll: Poll = None,
+    ocr: Ocr = None,
+    speech: Speech = None,
+) -> None:
+    """Bring the library up to date with folders of images, videos and PDFs."""
+    from app.cli import output
+
+    folders = folders or []
+    check_folders(folders)
+    settings = settings_of(
+        threads=threads, nice=nice, window=window, overlap=overlap, poll=poll, ocr=ocr, speech=speech
+    )
+    check_listener(settings)
+    with opened(settings) as library:
+        if not folders and not library.status().roots:
+            fail("Which folder? sightline index FOLDER", 2)
+        notices: tuple[str, ...] = ()
+
+        def follow(now: Status) -> None:
+            nonlocal notices
+            notices = now.notices
+            if update is not None:
+                update(now)
+
+        with output.progress(quiet=json_) as update:
+            report = library.index(folders, progress=follow)
+        for notice in dict.fromkeys(filter(None, (*notices, library.vectors_trouble()))):
+            output.err.print(f"Note: {notice}", markup=False)
+        if json_:
+            print_json(output.as_json(report))
+        else:
+            output.show_report(report)
+        if watch:
+            library.start(watch=True)
+            output.err.print("Watching. Ctrl-C ends.")
+            threading.Event().wait()
+
+
+@app.command()
+def search(
+    text: Annotated[
+        str | None,
+        typer.Argument(metavar="[TEXT]", help='Words; "quoted" ones are required, -word excludes.'),
+    ] = None,
+    image: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="An image to search with.")] = None,
+    video: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A clip to search with.")] = None,
+    pdf: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A PDF to search with.")] = None,
+    avoid: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="Words for what it should not be.")
+    ] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(metavar="image|video|pdf", help="Only this kind; may repeat.")
+    ] = None,
+    under: Annotated[Path | None, typer.Option(metavar="DIR", help="Only below this folder.")] = None,
+    after: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Taken on or after: 2023, 2023-07 or 2023-07-14.")
+    ] = None,
+    before: Annotated[str | None, typer.Option(metavar="DATE", help="Taken before.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only what carries this label; may repeat.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", metavar="N", min=1, max=10_000, help="How many hits.")] = 10,
+    json_: Json = False,
+    csv: Annotated[bool, typer.Option("--csv", help="The hits as CSV on stdout.")] = False,
+) -> None:
+    """Search the library with words, an image, a clip, a PDF, or any mixture."""
+    from app.cli import output
+
+    files = [*(image or []), *(video or []), *(pdf or [])]
+    query = query_of(text, files, avoid or [], kind or [], under, after, before, label or [])
+    with opened(read_only=True) as library:
+        answer = library.search(query, k=k)
+        if json_:
+            print_json(answer.to_json())
+        elif csv:
+            from indexer.features.export import answer_csv
+
+            sys.stdout.write(answer_csv(answer))
+        else:
+            output.show_answer(answer, empty=not answer.hits and not library.status().chunks)
+
+
+@app.command()
+def status(json_: Json = False) -> None:
+    """What the library holds, and what it is doing."""
+    from app import speech_status
+    from app.cli import output
+
+    settings = settings_of()
+    with opened(settings, read_only=True) as library:
+        now = library.status()
+        if json_:
+            print_json(output.as_json(now))
+        else:
+            unheard = library.catalogue.unheard_count() if now.videos else 0
+            output.show_status(now, unheard, speech_status.next_step(settings.speech))
+
+
+@app.command()
+def failures(
+    json_: Json = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Try them again at the next indexing.")] = False,
+) -> None:
+    """Files that could not be read, each with its reason."""
+    from app.cli import output
+
+    with opened(read_only=not retry) as library:
+        failed = library.failures()
+        if retry:
+            files = output.counted(library.retry(), "file")
+            output.err.print(f"{files} will be tried again by: sightline index")
+        if json_:
+            print_json([output.as_json(f) for f in failed])
+        else:
+            output.show_failures(failed)
+
+
+@app.command()
+def forget(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of the library.")],
+) -> None:
+    """Take a folder out of the library. The files themselves are not touched."""
+    from app.cli import output
+
+    with opened() as library:
+        files = output.counted(library.forget(folder.expanduser().absolute()), "file")
+        output.err.print(f"{files} forgotten.")
+
+
+@app.command()
+def verify(
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended.")] = False,
+) -> None:
+    """Check everything in the library against everything else."""
+    from app.cli import output
+
+    with opened(read_only=not repair) as library:
+        report = library.verify(repair=repair)
+    for problem in report.problems:
+        output.out.print(output.printable(problem), markup=False)
+    if not report.problems:
+        output.err.print("Everything is in order.")
+    elif repair:
+        output.err.print(f"{report.repaired} of {len(report.problems)} mended.")
+    if len(report.problems) > report.repaired:
+        raise typer.Exit(1)
+
+
+@app.command()
+def duplicates(
+    alike: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Cosine from which images look alike; 1: exact copies only."),
+    ] = 0.97,
+    json_: Json = False,
+) -> None:
+    """Files that are the same, and images that look the same. Nothing is deleted."""
+    with opened(read_only=True) as library:
+        groups = library.duplicates(0.0 if alike >= 1 else alike)
+    if json_:
+        print_json([[str(info.path) for info in group] for group in groups])
+        return
+    from app.cli import output
+
+    for group in groups:
+        for info in group:
+            output.out.print(output.printable(str(info.path)), markup=False)
+        output.out.print()
+    found = output.counted(len(groups), "group")
+    output.err.print(f"{found} of files that are the same or look the same.")
+
+
+@app.command()
+def backup(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Where the copy goes; a folder names it by date.")
+    ],
+) -> None:
+    """Copy the library into one file, also while it is in use. To restore, copy it back."""
+    from app.cli import output
+
+    with opened(read_only=True) as library:
+        written = library.backup(file.expanduser().absolute())
+        how = library.catalogue.dialect.restoring(written)
+    output.err.print(
+        output.printable(f"{written} holds the library. To restore: {how}."), markup=False, soft_wrap=True
+    )
+
+
+@app.command("eval-my-library")
+def eval_my_library(
+    queries: Annotated[
+        Path, typer.Argument(metavar="QUERIES.jsonl", help="One query a line, with the files that are right.")
+    ],
+    json_: Json = False,
+) -> None:
+    """Score the search on your own library and judgements, to choose a model with."""
+    from indexer.features.judge import JudgementError, evaluate, read_judgements
+    from indexer.types import Part, Query
+
+    try:
+        judgements = read_judgements(queries.expanduser())
+    except JudgementError as error:
+        fail(str(error), 2)
+    with opened(read_only=True) as library:
+        report = evaluate(
+            judgements,
+            lambda words, k: library.search(Query(parts=(Part(text=words),)), k=k).hits,
+            library.status().model,
+        )
+    print_json(report.as_json()) if json_ else typer.echo(report.as_text())
+
+
+@app.command()
+def models(json_: Json = False) -> None:
+    """The models that can be used, what each is good at, and which fits this machine."""
+    from app import speech_status
+    from app.cli import output
+    from model.registry import catalogue
+
+    cards, speech = catalogue(), speech_status.line(settings_of().speech)
+    print_json([output.as_json(c) for c in cards]) if json_ else output.show_models(cards, speech)
+
+
+def _serve(settings: Settings, folders: list[Path], open_browser: bool) -> None:
+    from app.web.server import serve as serve_library
+
+    check_listener(settings)
+    with opened(settings) as library:
+        for folder in folders:
+            library.add_root(folder.expanduser().absolute())
+        library.start(watch=True)
+        serve_library(
+            library, host=settings.host, port=settings.port, open_browser=open_browser, token=settings.token,
+            names=settings.host_names(), speech=settings.speech,
+        )  # fmt: skip
+
+
+app.add_typer(features.commands)
+app.add_typer(access.commands)
+app.add_typer(worker.commands)
+app.add_typer(migrate.commands)
+
+
+def main() -> None:
+    """The entry point: errors of ours become one line and code 1; anything else is logged and named."""
+    logging.getLogger().addHandler(logging.NullHandler())  # until the log is open
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except OSError as error:
+        logging.getLogger(__name__).exception("system error")
+        _exit_with(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+    except Exception as error:  # the process boundary: one line here, the traceback in the log
+        from data.media.kinds import MediaError
+        from indexer.errors import LibraryError
+        from model.embedder import ModelError
+
+        if isinstance(error, LibraryError | ModelError | MediaError):
+            _exit_with(str(error))
+        logging.getLogger(__name__).exception("unexpected error")
+        _exit_with(
+            f"unexpected error, {type(error).__name__}: {error} (details are in sightline.log in the library)"
+        )
+
+
+def _exit_with(message: str) -> NoReturn:
+    sys.stderr.write(f"sightline: {message}\n")
+    sys.exit(1)

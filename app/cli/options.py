@@ -1,0 +1,247 @@
+"""What the commands share: their options, and the way from options to an open library and a `Query`."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, get_type_hints
+
+import typer
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+    from indexer import Library
+    from indexer.types import Part, Query
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+Folders = Annotated[
+    list[Path], typer.Argument(metavar="FOLDER...", help="Folders of images, videos and PDFs.")
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="lite (built in), vlm2vec-v2, a hub id, a folder, a server's address; see `sightline models`.",
+    ),
+]
+DataDir = Annotated[Path | None, typer.Option(metavar="DIR", help="Where the library is kept.")]
+Base = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Base model of an adapter folder, in place of the one it names."),
+]
+Dim = Annotated[int | None, typer.Option(metavar="N", help="Truncate the vectors of a Matryoshka model.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; everything else on stderr.")]
+Host = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Address to serve on; another than this machine demands a token."),
+]
+Port = Annotated[int | None, typer.Option(metavar="N", help="Port to serve on.")]
+Names = Annotated[
+    list[str] | None,
+    typer.Option("--name", metavar="HOST", help="A further host name it is reached by, as behind a proxy."),
+]
+NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Do not open the browser.")]
+Threads = Annotated[int | None, typer.Option(metavar="N", help="Processor threads for indexing.")]
+Nice = Annotated[bool | None, typer.Option("--nice/--no-nice", help="Give way to other programs.")]
+Window = Annotated[float | None, typer.Option(metavar="S", help="Seconds of a video window.")]
+Overlap = Annotated[float | None, typer.Option(metavar="S", help="Seconds by which windows overlap.")]
+Poll = Annotated[
+    bool | None, typer.Option("--poll", help="Scan now and then instead of watching (network mounts).")
+]
+Ocr = Annotated[
+    str | None,
+    typer.Option(
+        metavar="off|auto|all", help="Read words in pictures: auto is images and pages without text."
+    ),
+]
+Speech = Annotated[
+    str | None,
+    typer.Option(
+        metavar="off|auto|NAME",
+        help="Listen to videos: auto is the built-in listener (English), small or large-v3 know more.",
+    ),
+]
+
+Vectors = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS", help="Where the vectors are: milvus://HOST/NAME; else in the library's folder."
+    ),
+]
+
+Catalogue = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Where the catalogue is: postgresql://USER@HOST/DATABASE; default: in the library's folder.",
+    ),
+]
+
+LIBRARY: dict[str, Any] = {
+    "model": Model,
+    "data_dir": DataDir,
+    "base": Base,
+    "dim": Dim,
+    "catalogue": Catalogue,
+    "vectors": Vectors,
+}
+"""Options of every command: which library, and the model that it is searched with."""
+_library: ContextVar[dict[str, Any] | None] = ContextVar("library", default=None)
+
+
+class Commands(typer.Typer):
+    """Commands over a library. Each takes `LIBRARY` as well; `settings_of` reads them, so that no command has
+    to hand them on."""
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[[Command], Command]:
+        register = super().command(name, **options)
+
+        def add(function: Command) -> Command:
+            @functools.wraps(function)
+            def placed(**given: Any) -> Any:
+                _library.set({option: given.pop(option) for option in LIBRARY})
+                return function(**given)
+
+            kinds = {**get_type_hints(function, include_extras=True), **LIBRARY}
+            own = list(inspect.signature(function).parameters.values())
+            own += [inspect.Parameter(p, inspect.Parameter.KEYWORD_ONLY, default=None) for p in LIBRARY]
+            placed.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+                [p.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=kinds[p.name]) for p in own]
+            )
+            placed.__annotations__ = kinds
+            register(placed)
+            return function
+
+        return add
+
+
+def settings_of(**given: Any) -> Settings:
+    """The options of every command with `given` on top; wrong ones end the command with code 2."""
+    from app.settings import SettingsError, read
+
+    try:
+        settings = read(**{**(_library.get() or {}), **given})
+    except SettingsError as error:
+        fail(str(error), 2)
+    _log_to(settings.data_dir.expanduser())
+    return settings
+
+
+def typed(option: str) -> Any:
+    """One of the options of every command as it was typed; None where at most a variable says it."""
+    return (_library.get() or {}).get(option)
+
+
+@contextlib.contextmanager
+def opened(settings: Settings | None = None, read_only: bool = False) -> Iterator[Library]:
+    """The library that the options or `settings` name, open for the block."""
+    from indexer import Library
+
+    library = Library.open(**(settings or settings_of()).library(), read_only=read_only)
+    try:
+        yield library
+    finally:
+        library.close()
+
+
+def query_of(
+    text: str | None,
+    files: list[Path],
+    avoid: list[str],
+    kinds: list[str],
+    under: Path | None,
+    after: str | None,
+    before: str | None,
+    labels: Sequence[str] = (),
+) -> Query:
+    """The `Query` that the options of `search` describe; wrong ones end the command with code 2."""
+    from indexer.errors import QueryError
+    from indexer.search.query_syntax import beginning
+    from indexer.types import KINDS, Part, Query
+
+    if not text and not files:
+        fail('Search for what? sightline search "a dog in snow", or --image, --video, --pdf FILE', 2)
+    for file in files:
+        if not file.expanduser().is_file():
+            fail(f"{file} is not a file that can be searched with", 2)
+    for kind in kinds:
+        if kind not in KINDS:
+            fail(f"--kind is one of {', '.join(KINDS)}, not {kind}", 2)
+    parts: list[Part] = [Part(text=text)] if text else []
+    parts += [Part(file=file.expanduser().absolute()) for file in files]
+    parts += [Part(text=words, weight=-1.0) for words in avoid]
+    try:
+        start = beginning(after) if after else None
+        end = beginning(before) if before else None
+    except QueryError as error:
+        fail(str(error), 2)
+    return Query(
+        parts=tuple(parts),
+        kinds=tuple(k for k in KINDS if k in kinds),
+        under=under.expanduser().absolute() if under else None,
+        after=start,
+        before=end,
+        labels=tuple(labels),
+    )
+
+
+def check_folders(folders: list[Path]) -> None:
+    for folder in folders:
+        path = folder.expanduser()
+        if not path.exists():
+            fail(f"{folder} does not exist. Give a folder of images, videos or PDFs.", 2)
+        if not path.is_dir():
+            fail(f"{folder} is a file. Give the folder that holds it: {path.parent}", 2)
+
+
+def check_listener(settings: Settings) -> None:
+    """A listener that cannot be ends the command with code 2, before what others have heard is dropped."""
+    if settings.speech in ("off", "auto"):
+        return
+    from app import speech_status
+    from app.settings import SettingsError
+
+    try:
+        speech_status.check(settings.speech)
+    except SettingsError as error:
+        fail(str(error), 2)
+
+
+def print_json(document: Any) -> None:
+    sys.stdout.write(json.dumps(document, ensure_ascii=True) + "\n")
+
+
+def _log_to(data_dir: Path) -> None:
+    """Tracebacks and warnings go to `sightline.log` in the library; the terminal stays clean."""
+    from logging.handlers import RotatingFileHandler
+
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        handler: logging.Handler = RotatingFileHandler(
+            data_dir / "sightline.log",
+            maxBytes=5_000_000,
+            backupCount=2,
+            delay=True,
+            encoding="utf-8",
+            errors="backslashreplace",
+        )
+    except OSError:
+        return  # Library.open says what is wrong with the folder
+    logging.raiseExceptions = False  # a full disk stops the log, not the program, and not twice
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    sys.stderr.write(f"sightline: {message}\n")
+    raise typer.Exit(code)

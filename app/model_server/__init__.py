@@ -1,0 +1,1 @@
+"""`sightline serve-model`: this machine's model for other programs, over HTTP."""

@@ -1,0 +1,198 @@
+"""The named Gradio endpoints, which are also the tools of its MCP server: search, similar, moments,
+transcript, status.
+
+Built around the same `build_query` as the REST routes. Each returns JSON text (a dict would reach an agent
+as Python's repr) and takes a file as base64 text, so that nothing has to be uploaded to a folder first.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import mimetypes
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from app.web import captions
+from app.web.api import MAX_MOMENTS
+from app.web.requests import MAX_HITS, BadRequest, Upload, build_query, place_for, upload_folder
+from indexer.errors import LibraryError
+from model.embedder import InputRejected, ModelError
+
+MAGIC = (
+    (b"%PDF-", ".pdf"),
+    (b"\xff\xd8\xff", ".jpg"),
+    (b"\x89PNG", ".png"),
+    (b"GIF8", ".gif"),
+    (b"BM", ".bmp"),
+    (b"II*\0", ".tif"),
+    (b"MM\0*", ".tif"),
+    (b"\x1aE\xdf\xa3", ".mkv"),
+)
+
+BRANDS = {b"heic": ".heic", b"heix": ".heic", b"mif1": ".heic", b"msf1": ".heic", b"avif": ".avif"}
+
+
+def tools(library: Any, origin: str) -> tuple[Callable[..., str], ...]:
+    """The functions that Gradio and MCP offer. `origin` makes links in answers complete."""
+
+    def search(
+        text: str = "",
+        file_base64: str = "",
+        avoid: str = "",
+        kinds: list[str] | None = None,
+        under: str = "",
+        after: str = "",
+        before: str = "",
+        labels: list[str] | None = None,
+        k: int = 10,
+        offset: int = 0,
+    ) -> str:
+        """Search the person's own images, videos and PDFs by meaning.
+
+        Returns JSON with ranked hits: path, kind, page or start_s and end_s, snippet, open_url.
+
+        Args:
+            text: What to look for, in plain words. "Quoted words" must be there, -word must not; filters can
+                be typed too: taken:2023-07 near:Lisbon camera:pixel type:pdf in:Invoices label:dog longer:5m.
+            file_base64: An image, video clip or PDF to look for, as base64 or as a data: URI.
+            avoid: Words for what is not wanted.
+            kinds: Any of image, video, pdf; empty means all.
+            under: Only files below this folder.
+            after: Only files taken on or after this date: 2024, 2024-06 or 2024-06-01.
+            before: Only files taken before this date.
+            labels: Only what carries these labels; an answer's facets name those there are.
+            k: How many hits, 1 to 200.
+            offset: How many hits to pass over, for further pages.
+        """
+        values = {
+            "q": [text],
+            "avoid": [avoid],
+            "kind": list(kinds or ()),
+            "under": [under],
+            "after": [after],
+            "before": [before],
+            "label": list(labels or ()),
+        }
+
+        def call() -> dict[str, Any]:
+            with upload_folder() as folder:
+                uploads = []
+                if file_base64:
+                    data, suffix = decode_file(file_base64)
+                    uploads.append(Upload(place_for(folder, f"query{suffix}", 0)))
+                    uploads[0].path.write_bytes(data)
+                found = library.search(
+                    build_query(values, uploads), k=_bounded(k), offset=max(0, int(offset))
+                )
+                return found.to_json()
+
+        return told(call, origin)
+
+    def similar(chunk_id: int, k: int = 10) -> str:
+        """Find what resembles a hit of an earlier search. Returns JSON like search.
+
+        Args:
+            chunk_id: The chunk_id of a hit.
+            k: How many hits, 1 to 200.
+        """
+
+        def call() -> dict[str, Any]:
+            if library.chunk(int(chunk_id)) is None:
+                raise BadRequest(f"The library has no chunk {chunk_id}.")
+            return library.similar(int(chunk_id), k=_bounded(k)).to_json()
+
+        return told(call, origin)
+
+    def moments(text: str, file_id: int = 0, k: int = 5) -> str:
+        """Find where in the person's videos something happens, to the second.
+
+        Returns JSON: moments with path, start_s, end_s, at_s (where to look), open_url.
+
+        Args:
+            text: What happens there, in plain words.
+            file_id: The file_id of a hit, to look in that video only; 0 means all videos.
+            k: How many moments, 1 to 50.
+        """
+        values = {"q": [text], "kind": ["video"], "file_id": [str(file_id)] if file_id else []}
+
+        def call() -> dict[str, Any]:
+            found = library.moments(build_query(values), k=max(1, min(MAX_MOMENTS, int(k))))
+            return {"moments": [moment.to_json() for moment in found]}
+
+        return told(call, origin)
+
+    def transcript(file_id: int, start_s: float = 0.0, end_s: float = 0.0) -> str:
+        """What is said in one of the person's videos, line by line with its seconds. Returns JSON: cues with
+        start_s, end_s, text; none where nothing is said or nobody has listened yet.
+
+        Args:
+            file_id: The file_id of a hit.
+            start_s: From this second on.
+            end_s: Up to this second; 0 means to the end.
+        """
+
+        def call() -> dict[str, Any]:
+            if library.file(int(file_id)) is None:
+                raise BadRequest(f"The library has no file {file_id}.")
+            cues = library.transcript(int(file_id))
+            said = [c for c in cues if c.end_s > start_s and (c.start_s < end_s or end_s <= 0)]
+            return {"cues": captions.as_json(said)}
+
+        return told(call, origin)
+
+    def status() -> str:
+        """What the library holds: counts of files by kind, its folders, what is pending. Returns JSON."""
+        return _text(asdict(library.status()))
+
+    return search, similar, moments, transcript, status
+
+
+def told(call: Callable[[], dict[str, Any]], origin: str) -> str:
+    """The answer as JSON text with complete links; an error of ours as `{"error": sentence}`."""
+    from data.media.kinds import MediaError
+
+    try:
+        answer = call()
+    except (LibraryError, MediaError, ModelError, InputRejected, BadRequest) as error:
+        return _text({"error": str(error)})
+    for hit in (*answer.get("hits", ()), *answer.get("moments", ())):
+        for link in {"thumb_url", "open_url"} & set(hit):
+            hit[link] = origin + hit[link]
+    return _text(answer)
+
+
+def _text(value: Any) -> str:
+    """JSON as text; what cannot be written as UTF-8 (a file name of any bytes) as a question mark."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
+
+
+def decode_file(text: str) -> tuple[bytes, str]:
+    """(bytes, extension) of base64 text or a data: URI. Raises BadRequest."""
+    suffix = ""
+    body = text.strip()
+    if body.startswith("data:"):
+        head, _, body = body.partition(",")
+        suffix = mimetypes.guess_extension(head[5:].split(";")[0]) or ""
+    try:
+        data = base64.b64decode("".join(body.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise BadRequest("file_base64 is not base64 text; send the file's bytes, encoded.") from None
+    if data[4:8] == b"ftyp":
+        suffix = suffix or (
+            ".heic" if data[8:11] in (b"hei", b"mif") else ".avif" if data[8:12] == b"avif" else ".mp4"
+        )
+    if data[:4] == b"RIFF":
+        suffix = suffix or (".webp" if data[8:12] == b"WEBP" else ".avi")
+    for magic, extension in MAGIC:
+        if data.startswith(magic):
+            suffix = suffix or extension
+    if not suffix:
+        raise BadRequest("file_base64 is not an image, a video or a PDF that can be recognised.")
+    return data, suffix
+
+
+def _bounded(k: int) -> int:
+    return max(1, min(MAX_HITS, int(k)))

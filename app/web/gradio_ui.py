@@ -1,0 +1,183 @@
+"""The Gradio application: the search surface inside one gr.HTML, the settings view, the named API.
+
+Built around `gr.Blocks`; the search surface itself is app/static and speaks to the REST routes. Everything
+that would reach out, keep history, or hand files around is switched off here and closed in app/web/guard.py.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+from app import __version__
+from app.web import agent_tools
+from app.web.api import model_cards
+from app.web.guard import VISITOR
+from app.web.tokens import visitor
+
+ADOPT = (
+    "import('/ui/app.js').then((page) => page.adopt(element.querySelector('[data-surface]')))"
+    ".catch((error) => console.error(error));"
+)
+
+QUEUE_LOOK_S = 0.1
+
+
+def _quiet_gradio() -> Any:
+    """Import Gradio with nothing phoned home and a temporary folder that nobody else can read."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    if "GRADIO_TEMP_DIR" not in os.environ:
+        os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="sightline-gradio-")
+    import gradio
+
+    return gradio
+
+
+def mounted(library: Any, *, host: str, port: int) -> Any:
+    """A FastAPI application with Gradio at its root; whoever holds it runs its lifespan."""
+    gradio = _quiet_gradio()
+    from fastapi import FastAPI
+
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
+    origin = f"http://{shown}:{port}"
+    page = blocks(gradio, library, origin)
+    application = gradio.mount_gradio_app(
+        FastAPI(openapi_url=None, docs_url=None, redoc_url=None),
+        page,
+        path="/",
+        theme=theme(gradio),
+        ssr_mode=False,
+        mcp_server=True,
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        allowed_paths=[],
+        show_error=False,
+        pwa=False,
+        app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
+    )
+    # Gradio looks into its queue every millisecond, for ever: 6 % of a core. We queue nothing there.
+    page._queue.sleep_when_free = page._queue.progress_update_sleep_when_free = QUEUE_LOOK_S
+    return application
+
+
+def theme(gr: Any) -> Any:
+    """Gradio's own components in the surface's colours and the system's fonts: nothing is fetched."""
+    font = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+    return gr.themes.Base(
+        primary_hue=gr.themes.colors.teal,
+        neutral_hue=gr.themes.colors.zinc,
+        radius_size=gr.themes.sizes.radius_lg,
+        font=font,
+        font_mono=["ui-monospace", "SFMono-Regular", "Menlo", "monospace"],
+    ).set(
+        body_background_fill="#faf9f7",
+        body_background_fill_dark="#151518",
+        button_primary_background_fill="#0b665c",
+        button_primary_background_fill_hover="#0d786c",
+        button_primary_background_fill_dark="#0b665c",
+        button_primary_text_color="#ffffff",
+        block_background_fill="#ffffff",
+        block_background_fill_dark="#1f1f24",
+    )
+
+
+def blocks(gr: Any, library: Any, origin: str) -> Any:
+    """The page and its endpoints."""
+    status = library.status()
+    with gr.Blocks(title="Sightline", analytics_enabled=False) as page:
+        gr.HTML(
+            value="",
+            html_template="<div data-surface></div>",
+            js_on_load=ADOPT,
+            apply_default_css=False,
+            elem_id="surface",
+        )
+        with gr.Column(elem_id="settings"):
+            _settings(gr, status.model, origin)
+        for tool in agent_tools.tools(library, origin):
+            gr.api(_as_asked(tool), api_name=tool.__name__, queue=False)
+    return page
+
+
+def _as_asked(tool: Callable[..., str]) -> Callable[..., str]:
+    """The tool, run for the visitor of the request that Gradio answers in a task of its own."""
+
+    @functools.wraps(tool)
+    def asked(*values: Any, **named: Any) -> str:
+        from gradio.context import LocalContext
+
+        request: Any = LocalContext.request.get(None)
+        request = getattr(request, "request", None) or request  # wrapped, but for an agent's
+        before = visitor.set(request.scope.get(VISITOR) if request is not None else None)
+        try:
+            return tool(*values, **named)
+        finally:
+            visitor.reset(before)
+
+    return asked
+
+
+def _settings(gr: Any, model: str, origin: str) -> None:
+    """What can be chosen when Sightline starts, and how other programs use the library."""
+    cards = {card["name"]: card for card in model_cards()}
+    used = cards.get(model.split("@")[0], {}).get("title", model)
+    gr.Markdown(f"## Model\nIn use: **{used}** (`{model}`). Another one is chosen when Sightline starts.")
+    if cards:
+        names = [(card["title"], name) for name, card in cards.items()]
+        current = model.split("@")[0]
+        chosen = gr.Dropdown(
+            names, value=current if current in cards else names[0][1], label="Model", interactive=True
+        )
+        about = gr.Markdown(_about(cards, chosen.value))
+        command = gr.Code(_command(chosen.value), language="shell", label="Start it with", interactive=False)
+        chosen.change(
+            lambda name: (_about(cards, name), _command(name)),
+            chosen,
+            [about, command],
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
+        )
+    gr.Markdown("## From other programs\nThe same search for scripts, notebooks and agents.")
+    with gr.Tab("Agents (MCP)"):
+        config = {"mcpServers": {"sightline": {"url": f"{origin}/gradio_api/mcp/"}}}
+        gr.Code(json.dumps(config, indent=2), language="json", label="MCP client", interactive=False)
+    with gr.Tab("Python"):
+        gr.Code(
+            "import json\nfrom gradio_client import Client\n\n"
+            f'client = Client("{origin}")\n'
+            'answer = json.loads(client.predict(text="a dog in snow", api_name="/search"))\n'
+            'print([hit["path"] for hit in answer["hits"]])',
+            language="python",
+            label="gradio_client",
+            interactive=False,
+        )
+    with gr.Tab("Shell"):
+        gr.Code(
+            f"curl -G {origin}/api/search --data-urlencode 'q=a dog in snow'\n"
+            f"curl {origin}/api/search -F files=@photo.jpg -F q=sunset",
+            language="shell",
+            label="REST",
+            interactive=False,
+        )
+    gr.Markdown(
+        f"All routes: [{origin}/docs]({origin}/docs). A library that asks for a token takes it as"
+        f" `Authorization: Bearer …`. Sightline {__version__}."
+    )
+
+
+def _about(cards: dict[str, dict[str, Any]], name: str) -> str:
+    card = cards[name]
+    facts = [card["licence"], f"{card['memory_gb']} GB of memory", f"{card['dim']} numbers a vector"]
+    facts.append("on this machine" if card["on_disk"] else "not downloaded yet")
+    return f"{card['about']}\n\n{' · '.join(str(fact) for fact in facts)}"
+
+
+def _command(name: str) -> str:
+    return f"sightline run FOLDER --model {name}"

@@ -1,0 +1,329 @@
+"""The guard in front of every route: who may ask, from where, how much, and what a page may load.
+
+Built around one pure ASGI class, `Guard`, so that nothing behind it (our routes, the Gradio
+application, its MCP server) can be reached around it. It knows nothing of libraries or searches.
+What was tried against it is listed in docs/security.md, a test for each line.
+"""
+
+from __future__ import annotations
+
+import hmac
+import html
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from app.web.tokens import OWNER, Tokens, Visitor, visitor
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+MIB = 1024 * 1024
+UPLOAD_LIMIT = 256 * MIB
+"""All the files of one query together. A longer clip is better searched by a cut of it."""
+BODY_LIMIT = 48 * MIB
+"""Everything else with a body: JSON to Gradio, whose files come as base64 text."""
+
+GRADIO_ROUTES = (
+    "api/",
+    "call/",
+    "cancel",
+    "heartbeat/",
+    "info",
+    "mcp",
+    "openapi.json",
+    "queue/",
+    "reset",
+    "run/",
+    "startup-events",
+    "theme.css",
+)
+"""What Gradio needs below /gradio_api for its components, its client and MCP. Its file, proxy, upload,
+stream, run-history, monitoring and code-editing routes are not on the list and answer 404: `file=` and
+`proxy=` make the server fetch addresses for whoever asks."""
+
+VISITOR = "sightline.visitor"
+"""Where a request's scope holds who asks."""
+
+FORWARDED = frozenset(("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"))
+"""What a proxy adds. Without a token it would make an owner of everybody whom it serves."""
+
+CLOSED_AT_THE_ROOT = ("login", "logout", "svelte", "monitoring", "deep_link", "custom_component")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a server bound to `host` can be reached from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def page_policy(nonce: str) -> str:
+    """The Content-Security-Policy of our page. 'unsafe-eval' is what Gradio's gr.HTML needs to run at all."""
+    return "; ".join(
+        (
+            "default-src 'self'",
+            f"script-src 'self' 'nonce-{nonce}' 'unsafe-eval'",
+            "style-src 'self' 'unsafe-inline'",
+            "img-src 'self' blob: data:",
+            "media-src 'self' blob:",
+            "font-src 'self' data:",
+            "connect-src 'self'",
+            "frame-src 'self'",
+            "frame-ancestors 'none'",
+            "form-action 'self'",
+            "base-uri 'self'",
+            "object-src 'none'",
+        )
+    )
+
+
+class Guard:
+    """ASGI middleware: refuses foreign hosts, origins and callers; bounds bodies; sets security headers.
+
+    `token` None asks for none (loopback). `names` are host names served beside loopback's and, when the
+    server listens on the network, this machine's own. The port of a Host is not compared: a tunnel may
+    change it, and DNS rebinding needs a foreign *name*. `tokens` are those of other people: once there is
+    one, everybody has to show one; `token` is the owner's.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        token: str | None,
+        host: str,
+        port: int,
+        names: Iterable[str] = (),
+        body_limit: int = BODY_LIMIT,
+        tokens: Tokens | None = None,
+    ) -> None:
+        self.app, self.body_limit = app, body_limit
+        self.token, self.tokens = token, tokens
+        self.cookie = f"sightline-{port}"  # cookies do not know ports: two libraries, two names
+        self.names = {"localhost", *(name.lower() for name in names)}
+        self.any_address = not is_loopback(host)
+        if self.any_address:
+            own = socket.gethostname().lower()
+            self.names |= {own, own.split(".")[0], f"{own.split('.')[0]}.local", host.lower()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # no route of ours or Gradio's speaks WebSocket
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
+        asks = self._admitted(scope, headers)
+        if not isinstance(asks, Visitor):
+            await _answer(send, *asks)
+            return
+        limit = UPLOAD_LIMIT if scope["path"] == "/api/search" else self.body_limit
+        if int(headers.get("content-length") or 0) > limit:
+            await _answer(
+                send, 413, f"That is more than {limit // MIB} MB. Send a smaller file, or a cut of it."
+            )
+            return
+        visitor.set(asks)
+        scope[VISITOR] = asks  # for Gradio, which answers in a task of its own
+        await self.app(scope, _bounded(receive, limit), _with_headers(send))
+
+    def _admitted(self, scope: Scope, headers: dict[str, str]) -> Visitor | tuple[Any, ...]:
+        """Who asks; or (status, sentence, extra headers) for a request that must not pass."""
+        path, method = scope["path"], scope["method"]
+        host = headers.get("host", "")
+        if not self._known(host):
+            return 421, "This address is not served here. Open Sightline by the address it printed."
+        origin = headers.get("origin")
+        if origin is not None and origin.lower() not in (f"http://{host.lower()}", f"https://{host.lower()}"):
+            return 403, "Requests from other websites are refused."
+        site, mode = headers.get("sec-fetch-site"), headers.get("sec-fetch-mode")
+        visit = mode == "navigate" and method == "GET" and headers.get("sec-fetch-dest") == "document"
+        if site in ("cross-site", "same-site") and not visit:
+            return 403, "Requests from other websites are refused."
+        length = headers.get("content-length")
+        if length is not None and not length.isdigit():
+            return 400, "Content-Length is not a number."
+        if _closed(path):
+            return 404, "There is nothing here."
+        if path == "/healthz":
+            return OWNER
+        if self.token is None and not self.tokens:
+            if headers.keys() & FORWARDED:
+                return (
+                    403,
+                    "A proxy stands in front: start this server with --name and the proxy's host name.",
+                )
+            return OWNER
+        asks = self._by_token(scope, headers, method == "GET" and mode in ("navigate", None))
+        if isinstance(asks, Visitor) and not asks.may_index and _changes(method, path):
+            return 403, f"The token of {asks.name} may search and open, not change anything."
+        return asks
+
+    def _known(self, host: str) -> bool:
+        name = _host_name(host)
+        try:
+            address = ipaddress.ip_address(name)
+        except ValueError:
+            return name in self.names
+        return address.is_loopback or self.any_address
+
+    def _by_token(self, scope: Scope, headers: dict[str, str], may_visit: bool) -> Visitor | tuple[Any, ...]:
+        bearer = headers.get("authorization", "")
+        if bearer.lower().startswith("bearer ") and (asks := self._whose(bearer[7:].strip())):
+            return asks
+        if asks := self._whose(_cookie(headers.get("cookie", ""), self.cookie)):
+            return asks
+        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        given = next((value for key, value in query if key == "token" and self._whose(value)), None)
+        if may_visit and given is not None:
+            rest = urlencode([(key, value) for key, value in query if key != "token"])
+            target = scope["path"] + (f"?{rest}" if rest else "")
+            cookie = f"{self.cookie}={given}; Path=/; HttpOnly; SameSite=Strict; Max-Age=31536000"
+            if headers.get("x-forwarded-proto", "").lower() == "https":
+                cookie += "; Secure"
+            return 303, "", {"location": "/" + target.lstrip("/"), "set-cookie": cookie}
+        page = "text/html" in headers.get("accept", "")
+        return (401, "The token is missing or wrong.", {"www-authenticate": "Bearer"}, page)
+
+    def _whose(self, given: str) -> Visitor | None:
+        if not given:
+            return None
+        if self.token is not None and _same(given, self.token):
+            return OWNER
+        return self.tokens.find(given) if self.tokens else None
+
+
+def _changes(method: str, path: str) -> bool:
+    """Whether a request needs the right to change the library, or shows the disk beside it. What is asked of
+    Gradio only searches."""
+    if path == "/api/browse":
+        return True
+    if method in ("GET", "HEAD", "OPTIONS") or not path.startswith("/api/"):
+        return False
+    return path != "/api/search"
+
+
+def _host_name(host: str) -> str:
+    """The name in a Host header, in lower case; empty when it is not one."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _same(given: str, token: str) -> bool:
+    return hmac.compare_digest(given.encode(), token.encode())
+
+
+def _cookie(header: str, name: str) -> str:
+    try:
+        morsel = SimpleCookie(header).get(name)
+    except CookieError:
+        return ""
+    return morsel.value if morsel else ""
+
+
+def _closed(path: str) -> bool:
+    parts = path.lstrip("/").split("/", 1)
+    if parts[0] in CLOSED_AT_THE_ROOT:
+        return True
+    if parts[0] != "gradio_api":
+        return False
+    rest = parts[1] if len(parts) > 1 else ""
+    return not any(
+        rest == route.rstrip("/") or rest.startswith(route.rstrip("/") + "/") for route in GRADIO_ROUTES
+    )
+
+
+def _too_much(limit: int) -> str:
+    return f"That is more than {limit // MIB} MB. Send a smaller file, or a cut of it."
+
+
+class BodyTooLarge(Exception):
+    """A body without a declared length went over its limit."""
+
+
+def _bounded(receive: Receive, limit: int) -> Receive:
+    """`receive` that raises BodyTooLarge past `limit` bytes: a chunked body declares no length."""
+    seen = 0
+
+    async def counted() -> Message:
+        nonlocal seen
+        message = await receive()
+        if message["type"] == "http.request":
+            seen += len(message.get("body", b""))
+            if seen > limit:
+                raise BodyTooLarge(_too_much(limit))
+        return message
+
+    return counted
+
+
+def _with_headers(send: Send) -> Send:
+    always = (
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"same-origin"),
+        (b"cross-origin-resource-policy", b"same-origin"),
+        (b"cross-origin-opener-policy", b"same-origin"),
+        (b"x-frame-options", b"SAMEORIGIN"),
+    )
+
+    async def guarded(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = [(key.lower(), value) for key, value in message.get("headers", ())]
+            # Gradio's own CORS answers name the asker's origin; nobody else's page may read ours.
+            headers = [pair for pair in headers if not pair[0].startswith(b"access-control-allow")]
+            present = {key for key, _ in headers}
+            headers += [pair for pair in always if pair[0] not in present]
+            kind = dict(headers).get(b"content-type", b"")
+            if b"content-security-policy" not in present and not kind.startswith(b"application/pdf"):
+                # Pages set their own policy; anything else has no business running anything.
+                headers.append((b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"))
+            message = {**message, "headers": headers}
+        await send(message)
+
+    return guarded
+
+
+_ASK = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Sightline: token</title>
+<meta name="viewport" content="width=device-width"><style>:root{{color-scheme:light dark}}
+body{{font:16px/1.5 system-ui,sans-serif;display:grid;place-content:center;min-height:90vh;padding:1rem}}
+input,button{{font:inherit;padding:.5em .8em;border-radius:8px;border:1px solid #888}}</style>
+<main><h1>This library asks for its token</h1><p>{sentence} It was printed where Sightline was started.</p>
+<form action="/" method="get"><label>Token <input name="token" type="password" autofocus
+autocomplete="current-password"></label> <button>Open</button></form></main></html>"""
+
+
+async def _answer(
+    send: Send, status: int, sentence: str, extra: dict[str, str] | None = None, page: bool = False
+) -> None:
+    """One short answer: a sentence as JSON, or a page that asks for the token."""
+    import json
+
+    kind, body = "application/json", json.dumps({"error": sentence}).encode()
+    if page:
+        kind, body = "text/html; charset=utf-8", _ASK.format(sentence=html.escape(sentence)).encode()
+    headers = {
+        "content-type": kind,
+        "content-length": str(len(body)),
+        "cache-control": "no-store",
+        "x-content-type-options": "nosniff",
+        "referrer-policy": "same-origin",
+        "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self';"
+        " frame-ancestors 'none'",
+        **(extra or {}),
+    }
+    raw = [(key.encode("latin-1"), value.encode("latin-1")) for key, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,94 @@
+"""The HTML that the server sends: the page alone, the page within Gradio, the API page, a sentence.
+
+Built around one piece of markup, `SURFACE`, in which static/app.js mounts itself before anything else has
+loaded. It knows Gradio's index page only by three marks: `<script`, `</head>` and `<gradio-app`.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+from urllib.parse import quote
+
+MODULES = (
+    "app", "api", "chips", "controls", "dom", "filters", "format", "grid", "library", "marking", "progress",
+    "results", "state", "transcript", "upgrade", "viewer", "viewer-image", "viewer-pdf", "viewer-video",
+    "warm",
+)  # fmt: skip
+"""Loaded together rather than one after another as their imports are found."""
+
+_HEAD = """<title>Sightline</title>
+<meta name="color-scheme" content="light dark">
+<link rel="icon" href="{icon}" type="image/svg+xml">
+<link rel="stylesheet" href="/ui/page.css">
+<link rel="preload" href="/ui/sightline.css" as="style">
+{modules}
+<script type="module" nonce="{nonce}" src="/ui/app.js"></script>
+"""
+
+ICON = "data:image/svg+xml," + quote((Path(__file__).parents[1] / "static" / "icon.svg").read_text().strip())
+"""In the page: as a file it is asked for again with each entry of the history, beside the search."""
+
+SURFACE = '<div id="sightline"></div>'
+
+_ALONE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+{head}</head>
+<body>
+{surface}
+<noscript>Sightline needs JavaScript. The command line does not: sightline search "a dog in snow"</noscript>
+</body>
+</html>
+"""
+
+
+def _head(nonce: str) -> str:
+    modules = "\n".join(f'<link rel="modulepreload" href="/ui/{name}.js">' for name in MODULES)
+    return _HEAD.format(modules=modules, nonce=nonce, icon=ICON)
+
+
+def alone(nonce: str) -> str:
+    """The page before Gradio has been imported."""
+    return _ALONE.format(head=_head(nonce), surface=SURFACE)
+
+
+def within_gradio(markup: str, nonce: str) -> str:
+    """Gradio's index page with our surface painted first and a nonce on every script."""
+    markup = re.sub(r"<meta\s+(?:property|name)=\"(?:og|twitter):[^>]*>", "", markup)
+    markup = markup.replace('<link rel="manifest" href="/manifest.json" />', "")
+    markup = re.sub(r"<title>.*?</title>", "", markup, flags=re.S)
+    markup = re.sub(r"<script(?=[\s>])", f'<script nonce="{nonce}"', markup)
+    markup = markup.replace("</head>", _head(nonce) + "</head>", 1)
+    return markup.replace("<gradio-app", SURFACE + "<gradio-app", 1)
+
+
+def docs(nonce: str) -> str:
+    """The OpenAPI page, drawn here because the usual one comes from a content network."""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Sightline API</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<link rel="icon" href="{ICON}"><link rel="stylesheet" href="/ui/docs.css">'
+        f'<script type="module" nonce="{nonce}" src="/ui/docs.js"></script></head>'
+        '<body><main id="docs"><h1>Sightline API</h1></main></body></html>'
+    )
+
+
+SENTENCE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+
+
+def sentence(title: str, text: str) -> str:
+    """A page that says one thing and leads back."""
+    text = text.encode("utf-8", "replace").decode()  # a file name may be made of any bytes
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f"<title>{html.escape(title)}</title>"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        "<style>:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;display:grid;"
+        "place-content:center;min-height:90vh;padding:1rem;max-width:40rem;margin:auto}</style></head>"
+        f"<body><main><h1>{html.escape(title)}</h1><p>{html.escape(text)}</p>"
+        '<p><a href="/">Search the library</a></p></main></body></html>'
+    )

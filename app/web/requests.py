@@ -1,0 +1,185 @@
+"""What a request asks: its fields and its files, into a `Query` and a window of its hits.
+
+Built around `build_query`, which the REST routes and the named endpoints of Gradio and MCP share. Files lie
+in a private folder while the query is answered. It knows neither routes nor how an answer is found.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from app.web.guard import UPLOAD_LIMIT
+from indexer.errors import QueryError
+from indexer.search.query_syntax import beginning
+from indexer.types import KINDS, Part
+from indexer.types import Query as Search
+
+MAX_FILES = 8
+"""Files in one query."""
+MAX_HITS = 200
+"""Hits in one answer; `offset` turns the page."""
+MAX_TEXT = 2000
+
+
+class BadRequest(Exception):
+    """What was asked cannot be understood. `str(error)` is one sentence for a person."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file received for one query: its bytes on disk in a private folder, and whether to avoid it."""
+
+    path: Path
+    avoid: bool = False
+
+
+@contextmanager
+def upload_folder() -> Iterator[Path]:
+    """A folder that only this user can read, deleted with all it holds when the query is answered."""
+    folder = Path(tempfile.mkdtemp(prefix="sightline-query-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def safe_name(name: str | None) -> str:
+    """A file name without folders or control characters; its extension says how it is decoded."""
+    base = (name or "").replace("\\", "/").rsplit("/", 1)[-1]
+    base = "".join(c for c in base if c.isprintable() and c != "\0").strip(". ")
+    stem, dot, suffix = base.rpartition(".")
+    return f"{stem[:80]}{dot}{suffix[:12]}" if stem else base[:80] or "file"
+
+
+def place_for(folder: Path, name: str | None, ordinal: int) -> Path:
+    """Where the `ordinal`-th upload of a query goes: a folder each, so that it keeps its name."""
+    place = folder / str(ordinal)
+    place.mkdir()
+    return place / safe_name(name)
+
+
+def store(source: Any, target: Path) -> None:
+    """Write an upload to where it goes, which must not be there yet."""
+    with target.open("xb") as out:
+        shutil.copyfileobj(source, out, 1024 * 1024)
+
+
+def moment(value: str | None, name: str) -> float | None:
+    """A date as it is typed in a query (`2024`, `2024-06`, `2024-06-01`, local time), one with a time, or
+    UNIX seconds, as UNIX seconds."""
+    if not value:
+        return None
+    try:
+        return beginning(value)
+    except QueryError:
+        pass
+    for read in (float, lambda text: datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()):
+        try:
+            return read(value)
+        except (ValueError, OverflowError, OSError):
+            continue
+    raise BadRequest(f"{name}={value[:40]!r} is not a date; write 2024, 2024-06 or 2024-06-01.")
+
+
+def number(value: Any, name: str, low: float, high: float) -> float:
+    try:
+        parsed = float(value)
+    except (TypeError, ValueError):
+        raise BadRequest(f"{name}={str(value)[:40]!r} is not a number.") from None
+    if not low <= parsed <= high:
+        raise BadRequest(f"{name} must be between {low:g} and {high:g}.")
+    return parsed
+
+
+def build_query(values: Mapping[str, Sequence[str]], uploads: Iterable[Upload] = ()) -> Search:
+    """The query that the fields of a request (each a list) and its uploads ask for.
+
+    Fields: q, avoid (words not wanted), like / unlike (chunk ids), kind, under, after, before, min_s, max_s,
+    label, file_id, sort. Raises BadRequest.
+    """
+
+    def one(name: str) -> str | None:
+        given = [v for v in values.get(name, ()) if v != ""]
+        return given[-1] if given else None
+
+    def whole(name: str, value: str) -> int:
+        return int(number(value, name, 0, 2**62))
+
+    parts = [Part(text=text[:MAX_TEXT]) for text in values.get("q", ()) if text.strip()]
+    parts += [Part(text=text[:MAX_TEXT], weight=-1.0) for text in values.get("avoid", ()) if text.strip()]
+    parts += [Part(chunk_id=whole("like", v)) for v in values.get("like", ()) if v]
+    parts += [Part(chunk_id=whole("unlike", v), weight=-1.0) for v in values.get("unlike", ()) if v]
+    parts += [Part(file=u.path, weight=-1.0 if u.avoid else 1.0) for u in uploads]
+    kinds = [kind for value in values.get("kind", ()) for kind in value.split(",") if kind]
+    for kind in kinds:
+        if kind not in KINDS:
+            raise BadRequest(f"kind={kind[:20]!r} is not one of image, video, pdf.")
+    sort = one("sort") or "relevance"
+    if sort not in ("relevance", "date"):
+        raise BadRequest("sort is either relevance or date.")
+    under, file_id, min_s, max_s = one("under"), one("file_id"), one("min_s"), one("max_s")
+    return Search(
+        parts=tuple(parts),
+        kinds=tuple(k for k in KINDS if k in kinds),
+        under=Path(under).expanduser() if under else None,
+        after=moment(one("after"), "after"),
+        before=moment(one("before"), "before"),
+        min_s=number(min_s, "min_s", 0, 1e9) if min_s else None,
+        max_s=number(max_s, "max_s", 0, 1e9) if max_s else None,
+        file_id=whole("file_id", file_id) if file_id else None,
+        labels=tuple(label[:MAX_TEXT] for label in values.get("label", ()) if label.strip()),
+        sort="date" if sort == "date" else "relevance",
+    )
+
+
+def window_of(values: Mapping[str, Sequence[str]]) -> tuple[int, int]:
+    """(k, offset) of a request. k defaults to 10, as on the command line."""
+    k = number((values.get("k") or ["10"])[-1] or 10, "k", 1, MAX_HITS)
+    offset = number((values.get("offset") or ["0"])[-1] or 0, "offset", 0, 10_000_000)
+    return int(k), int(offset)
+
+
+FORM: dict[str, Any] = {
+    "requestBody": {
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "q": {"type": "string", "description": "Words, beside or instead of files."},
+                        "files": {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                            "description": f"Up to {MAX_FILES} images, clips or PDFs,"
+                            f" {UPLOAD_LIMIT // 2**20} MB together.",
+                        },
+                        "avoid_files": {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                            "description": "Files that show what is not wanted.",
+                        },
+                        **{
+                            name: {"type": "array", "items": {"type": "string"}}
+                            for name in ("avoid", "kind", "label", "like", "unlike")
+                        },
+                        **{
+                            name: {"type": "string"}
+                            for name in (
+                                "under", "after", "before", "min_s", "max_s",
+                                "file_id", "sort", "k", "offset",
+                            )
+                        },
+                    },
+                }
+            }
+        }
+    }
+}  # fmt: skip
+"""How OpenAPI describes a query with files."""

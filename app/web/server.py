@@ -1,0 +1,273 @@
+"""The web server: our routes at once, the Gradio application behind them as soon as it is imported.
+
+Importing Gradio takes seconds, so `/` first answers with the same page without it: our search surface
+alone. Gradio is imported and built in a thread and mounted last, at `/`; from then on `/` is the Gradio
+application with the surface inside one gr.HTML, and a page already open takes Gradio in without a reload
+(static/upgrade.js). Everything passes `app.web.guard.Guard` first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
+
+from app import __version__
+from app.web import api, media, pages
+from app.web.guard import Guard, is_loopback, page_policy
+from app.web.scoped_library import Shown
+from app.web.tokens import OWNER, Tokens, make_token, visitor
+from indexer.errors import LibraryError
+
+log = logging.getLogger("sightline")
+
+STATIC = Path(__file__).parents[1] / "static"
+PAINT_FIRST_S = 1.0
+"""Gradio's import begins when a page has asked for its status (it has painted), or this long after start."""
+
+
+class GradioDoor:
+    """The ASGI application at `/`: our page alone until Gradio is ready, then Gradio with our page inside."""
+
+    def __init__(self, build: Callable[[], FastAPI] | None) -> None:
+        self._build = build
+        self._inner: FastAPI | None = None
+        self._ready = asyncio.Event()
+        self._begin = threading.Event()
+        self.failed = False
+
+    @property
+    def ready(self) -> bool:
+        return self._inner is not None
+
+    def begin(self) -> None:
+        """Import now; nobody is waiting for the first paint any more."""
+        self._begin.set()
+
+    async def run(self) -> None:
+        """Import and build Gradio in a thread, then hold its lifespan open until cancelled."""
+        if self._build is None:
+            return
+        await asyncio.to_thread(self._begin.wait, PAINT_FIRST_S)
+        try:
+            inner = await asyncio.to_thread(self._build)
+            async with inner.router.lifespan_context(inner):
+                self._inner = inner
+                self._ready.set()
+                await asyncio.Event().wait()
+        except Exception:
+            # The page searches without Gradio; what is missing is its API and the settings view.
+            log.exception("Gradio could not be loaded; the page works without its settings view and API")
+            self.failed = True
+            self._ready.set()
+        finally:
+            self._inner = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        front = path == "/"
+        if self._inner is None and not front and path.startswith(("/gradio_api", "/config")):
+            await self._ready.wait()  # an agent or gradio_client that came early
+        if self._inner is None:
+            response: Response = _page(pages.alone) if front else JSONResponse({"error": "Not found."}, 404)
+            await response(scope, receive, send)
+        elif front and scope["method"] in ("GET", "HEAD"):
+            await self._front(scope, receive, send)
+        else:
+            await self._inner(scope, receive, send)
+
+    async def _front(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Gradio's page with a nonce on its scripts and our surface in front of it."""
+        assert self._inner is not None
+        plain = [pair for pair in scope["headers"] if pair[0].lower() != b"accept-encoding"]
+        parts: list[bytes] = []
+        status = 200
+
+        async def collect(message: Any) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            else:
+                parts.append(message.get("body", b""))
+
+        await self._inner({**scope, "headers": plain}, receive, collect)
+        markup = b"".join(parts).decode("utf-8")
+        if status != 200:
+            response: Response = _page(pages.alone)
+        else:
+            response = _page(lambda nonce: pages.within_gradio(markup, nonce))
+        await response(scope, receive, send)
+
+
+def _page(render: Callable[[str], str]) -> HTMLResponse:
+    nonce = secrets.token_urlsafe(16)
+    return HTMLResponse(
+        render(nonce),
+        headers={"content-security-policy": page_policy(nonce), "cache-control": "no-store"},
+    )
+
+
+def create_app(
+    library: Any,
+    *,
+    token: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    names: Iterable[str] = (),
+    gradio: bool = True,
+    speech: str = "auto",
+) -> FastAPI:
+    """The whole application over an open `Library`.
+
+    `names` are further host names it may be reached by (behind a proxy); `gradio=False` leaves Gradio out;
+    `speech` is who was asked to listen to videos.
+    """
+    tokens = Tokens(library.data_dir)
+    shown = Shown(library, tokens)
+    door = GradioDoor((lambda: _build_gradio(shown, host, port)) if gradio else None)
+
+    def gradio_ready() -> bool:
+        door.begin()  # a page asks for the status, so it has painted
+        return door.ready or door.failed or not gradio
+
+    api_routes = api.routes(shown, gradio_ready, speech)
+    media_routes = media.routes(shown)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(door.run())
+        try:
+            yield
+        finally:
+            door.begin()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            api_routes.lane.close()  # type: ignore[attr-defined]
+            media_routes.renderer.close()  # type: ignore[attr-defined]
+            media_routes.stretches.close()  # type: ignore[attr-defined]
+
+    app = FastAPI(
+        title="Sightline", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
+        description="Search your own images, videos and PDFs by meaning.",
+    )  # fmt: skip
+    app.state.library, app.state.door = library, door
+    api.error_answers(app)
+
+    @app.exception_handler(media.Gone)
+    def gone(request: Request, error: media.Gone) -> Response:
+        if "text/html" in request.headers.get("accept", ""):
+            policy = {"content-security-policy": pages.SENTENCE_POLICY}
+            return HTMLResponse(pages.sentence("Not here any more", str(error)), 404, policy)
+        return api.Json({"error": str(error)}, 404)
+
+    @app.get("/healthz", include_in_schema=False)
+    def healthz() -> JSONResponse:
+        return JSONResponse({"ok": True})
+
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> HTMLResponse:
+        return _page(pages.docs)
+
+    app.include_router(api_routes)
+    app.include_router(media_routes)
+    app.mount("/ui", _Modules(directory=STATIC))
+    app.mount("/", door)  # last: it answers whatever is left
+    app.add_middleware(Guard, token=token, host=host, port=port, names=tuple(names), tokens=tokens)
+    return app
+
+
+class _Modules(StaticFiles):
+    """Our scripts and styles; asked for again each time, so that an update is never half taken."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["cache-control"] = "no-cache"
+        return response
+
+
+def _build_gradio(library: Any, host: str, port: int) -> FastAPI:
+    started = time.monotonic()
+    visitor.set(OWNER)  # in this thread alone: the page is built before anybody asks for it
+    from app.web import gradio_ui
+
+    inner = gradio_ui.mounted(library, host=host, port=port)
+    log.debug("Gradio was ready after %.1f s", time.monotonic() - started)
+    return inner
+
+
+def address(host: str, port: int, token: str | None) -> str:
+    """Where a person opens the page, the token included."""
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
+    shown = f"[{shown}]" if ":" in shown else shown
+    return f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
+
+
+class AddressInUse(LibraryError):
+    """The port is taken; one sentence that says what to do."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises AddressInUse when the port is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # The protocol by its name: asyncio sends at once (TCP_NODELAY) only where it reads it, and every answer
+    # of two packets else waits 40 ms for an acknowledgement.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    if os.name != "nt":
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise AddressInUse(
+            f"Cannot listen on {host}:{port} ({error.strerror}); choose another with --port or --host."
+        ) from error
+    listener.listen(512)
+    return listener
+
+
+def serve(
+    library: Any,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    open_browser: bool = True,
+    token: str | None = None,
+    names: Iterable[str] = (),
+    speech: str = "auto",
+) -> None:
+    """Serve the library until interrupted. Where others can reach it (another host than loopback, a proxy's
+    name, tokens given out) the owner's token is made when none is given.
+
+    Raises AddressInUse before anything is started when the port is taken.
+    """
+    import uvicorn
+
+    names = tuple(names)
+    if token is None and (not is_loopback(host) or names or Tokens(library.data_dir)):
+        token = make_token()
+    listener = listen(host, port)
+    port = listener.getsockname()[1]
+    app = create_app(library, token=token, host=host, port=port, names=names, speech=speech)
+    where = address(host, port, token)
+    print(f"Sightline is at {where}", file=sys.stderr, flush=True)
+    if open_browser:
+        import webbrowser
+
+        threading.Thread(target=webbrowser.open, args=(where,), daemon=True).start()
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, server_header=False
+    )
+    uvicorn.Server(config).run(sockets=[listener])

@@ -1,0 +1,129 @@
+"""Who may use a served library: tokens by name, whether each may change it, and which folders it sees.
+
+Built around one small file in the library's folder, `tokens.json`, that holds hashes and never a token. It is
+no table of the catalogue: a reader must not be able to reach it through a search, and a copy of the catalogue
+must not carry rights to another machine. It knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import threading
+import time
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from indexer.errors import LibraryError
+
+FILE = "tokens.json"
+
+
+def make_token() -> str:
+    """A token that cannot be guessed, short enough to be pasted."""
+    return secrets.token_urlsafe(24)
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Whoever makes a request. `roots` are the folders it sees; none: all of them."""
+
+    name: str
+    may_index: bool = False
+    roots: tuple[str, ...] = ()
+
+    def sees(self, path: str | Path) -> bool:
+        """Whether a file or folder is one of its roots or lies below one."""
+        given = os.path.normpath(path)
+        return not self.roots or any(
+            given == root or given.startswith(root.rstrip(os.sep) + os.sep) for root in self.roots
+        )
+
+
+OWNER = Visitor("owner", may_index=True)
+"""Whoever started the server, and everybody on this machine while no token was given out."""
+
+visitor: ContextVar[Visitor | None] = ContextVar("visitor", default=None)
+"""Of the request at hand; set by `app.web.guard.Guard`."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A token as it is kept. SHA-256 is enough of a hash for 192 random bits."""
+
+    name: str
+    sha256: str
+    may_index: bool
+    roots: tuple[str, ...]
+    made_at: float
+
+    @property
+    def visitor(self) -> Visitor:
+        return Visitor(self.name, self.may_index, self.roots)
+
+
+class Tokens:
+    """The tokens of one library; read anew when the file has changed, by whichever program."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._path = data_dir / FILE
+        self._lock = threading.Lock()
+        self._stamp: tuple[int, int] | None = None
+        self._held: dict[str, Held] = {}
+
+    def list(self) -> list[Held]:
+        """All of them, oldest first. Raises LibraryError when the file is damaged: nobody gets in then."""
+        return sorted(self._read().values(), key=lambda held: held.made_at)
+
+    def __bool__(self) -> bool:
+        return bool(self._read())
+
+    def find(self, token: str) -> Visitor | None:
+        """Whose token it is."""
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        held = self._read().get(digest)
+        return held.visitor if held else None
+
+    def add(self, name: str, *, may_index: bool, roots: tuple[str, ...]) -> str:
+        """A new token, which is told this once. Raises LibraryError when the name is taken."""
+        if any(held.name == name for held in self._read().values()):
+            raise LibraryError(f"There is a token for {name} already: sightline token remove {name}")
+        token = make_token()
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        self._write({**self._held, digest: Held(name, digest, may_index, roots, time.time())})
+        return token
+
+    def remove(self, name: str) -> None:
+        """From the next request on it opens nothing. Raises LibraryError when there is none of that name."""
+        kept = {digest: held for digest, held in self._read().items() if held.name != name}
+        if len(kept) == len(self._held):
+            raise LibraryError(f"There is no token for {name}: sightline token list")
+        self._write(kept)
+
+    def _read(self) -> dict[str, Held]:
+        with self._lock:
+            try:
+                stat = self._path.stat()
+            except FileNotFoundError:
+                self._stamp, self._held = None, {}
+                return self._held
+            stamp = stat.st_mtime_ns, stat.st_size
+            if stamp != self._stamp:
+                try:
+                    rows = json.loads(self._path.read_bytes())
+                    held = [Held(**{**row, "roots": tuple(row["roots"])}) for row in rows]
+                except (OSError, ValueError, TypeError, KeyError) as error:
+                    raise LibraryError(
+                        f"{self._path} cannot be read ({error}): mend or delete it."
+                    ) from error
+                self._stamp, self._held = stamp, {h.sha256: h for h in held}
+            return self._held
+
+    def _write(self, held: dict[str, Held]) -> None:
+        part = self._path.with_suffix(".part")
+        part.touch(0o600)
+        part.write_text(json.dumps([asdict(one) for one in held.values()], indent=1))
+        part.replace(self._path)

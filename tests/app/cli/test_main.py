@@ -1,0 +1,67 @@
+"""The command line as a person types it: the real command in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def sightline(*words: str | Path, home: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "app.cli", *map(str, words)],
+        env=os.environ | {"SIGHTLINE_DATA_DIR": str(home), "COLUMNS": "200", "NO_COLOR": "1"} | env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_help_loads_no_heavy_library() -> None:
+    """Which is what keeps `sightline --help` under half a second."""
+    script = (
+        "import sys, app.cli.main\n"
+        "heavy = {'torch', 'gradio', 'faiss', 'onnxruntime', 'numpy', 'av', 'pymupdf', 'sqlalchemy'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["index", "/no/such/folder"], "/no/such/folder does not exist"),
+        (["index", __file__], "is a file. Give the folder that holds it"),
+        (["search"], "Search for what?"),
+        (["search", "--image", "/no/such.jpg"], "/no/such.jpg is not a file"),
+        (["search", "a cat", "--kind", "song"], "--kind is one of image, video, pdf, not song"),
+        (["search", "a cat", "--after", "yesterday-ish"], "yesterday-ish"),
+        (["run", "/tmp", "--port", "300000"], "--port (or SIGHTLINE_PORT)"),
+        (["index", "/tmp", "--overlap", "40"], "--overlap must be shorter than --window"),
+        (["index"], "Which folder?"),
+        (["index", "/tmp", "--speech", "/no/such/folder"], "--speech"),
+        (["run", "/tmp", "--speech", "smal"], "--speech"),
+        (["dance"], "dance"),
+    ],
+)
+def test_wrong_usage_ends_with_code_2_and_says_what_is_wrong(
+    words: list[str], message: str, tmp_path: Path
+) -> None:
+    done = sightline(*words, home=tmp_path / "library")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_variable_is_read_and_named_when_it_is_wrong(tmp_path: Path) -> None:
+    overlap = sightline("index", "/tmp", home=tmp_path, SIGHTLINE_OVERLAP="99")
+    assert overlap.returncode == 2
+    assert "--overlap" in overlap.stderr
+    port = sightline("status", home=tmp_path, SIGHTLINE_PORT="a hundred")
+    assert port.returncode == 2
+    assert "SIGHTLINE_PORT" in port.stderr
