@@ -3,7 +3,7 @@
 Built around the `model` table: one row is `answering`; after a switch another is `building`
 until every chunk has its vector, then it takes over in one transaction. A row keeps what
 `model.load` was given, so the old model can be loaded again to answer meanwhile. Each
-embedder passes its self-check (`model/canary.py`) before a vector of it is believed.
+embedder passes its self-check (`model/self_check.py`) before a vector of it is believed.
 It knows nothing of files or chunks.
 """
 
@@ -24,7 +24,7 @@ from indexer.priority import SharedEmbedder, Turns
 from model.embedder import Embedder, ModelAway, ModelError
 
 if TYPE_CHECKING:
-    from model.remote import RemoteEmbedder
+    from model.remote.client import RemoteEmbedder
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +33,12 @@ Loader = Callable[..., Embedder]
 
 def load_checked(name: str, **options: Any) -> Embedder:
     """`model.load`, and the self-check. Raises `ModelError`."""
-    from model import canary
+    from model import self_check
     from model.loading import load
-    from model.remote import RemoteEmbedder
+    from model.remote.client import RemoteEmbedder
 
     embedder = load(name, **options)
-    canary.check(embedder)
+    self_check.check(embedder)
     if isinstance(embedder, RemoteEmbedder):
         _check_against_own(embedder)
     return embedder
@@ -46,21 +46,22 @@ def load_checked(name: str, **options: Any) -> Embedder:
 
 def _check_against_own(remote: RemoteEmbedder) -> None:
     """Where this machine has the very model of a server at hand, both must see alike."""
-    from model import canary, lite
+    from model import self_check
+    from model.lite import embedder
     from model.loading import load
 
-    if remote.id != lite.current_id():
+    if remote.id != embedder.current_id():
         return  # loading gigabytes for six vectors is not worth it; the library remembers the canary instead
     try:
         own = load("lite")
     except ModelError:
         return
-    least = canary.agreement(own.embed(canary.inputs()), remote.canary)
-    if least < canary.SAME:
+    least = self_check.agreement(own.embed(self_check.inputs()), remote.canary)
+    if least < self_check.SAME:
         raise ModelError(
             f"{remote.address} calls its model {remote.id}, and sees otherwise than the same model here"
             " (cosine"
-            f" {least:.3f}; at least {canary.SAME} is asked): its vectors are not used. Update the older"
+            f" {least:.3f}; at least {self_check.SAME} is asked): its vectors are not used. Update the older"
             " of the two."
         )
 
@@ -72,23 +73,23 @@ def recognise(remote: RemoteEmbedder, catalogue: Catalogue, *, read_only: bool) 
     One without a name of its own takes the id of the remembered canary that it agrees with, else a new one,
     and the library then changes its model as for any other. Raises `ModelError`.
     """
-    from model import canary
-    from model.remote import ChatServer
+    from model import self_check
+    from model.remote.client import ChatServer
 
     kept = catalogue.setting(REMEMBERED)
     known: dict[str, str] = json.loads(kept) if kept else {}
     if isinstance(remote, ChatServer):
         for model_id, packed in known.items():
             told = remote.id_of(model_id.partition("@canary-")[2].partition("-")[0])
-            if told == model_id and canary.agreement(_unpacked(packed), remote.canary) >= canary.SAME:
+            if told == model_id and self_check.agreement(_unpacked(packed), remote.canary) >= self_check.SAME:
                 remote.id = model_id
                 return
     elif remote.id in known:
-        least = canary.agreement(_unpacked(known[remote.id]), remote.canary)
-        if least < canary.SAME:
+        least = self_check.agreement(_unpacked(known[remote.id]), remote.canary)
+        if least < self_check.SAME:
             raise ModelError(
                 f"{remote.address} has {remote.id}, and sees otherwise than when this library first used it"
-                f" (cosine {least:.3f}; at least {canary.SAME} is asked): its vectors are not used."
+                f" (cosine {least:.3f}; at least {self_check.SAME} is asked): its vectors are not used."
             )
         return
     if not read_only:
@@ -206,9 +207,9 @@ class Models:
         if row is None:
             return False
         if json.loads(self._source) == {"name": "lite"}:
-            from model import lite
+            from model.lite import embedder
 
-            return row.name != lite.current_id()
+            return row.name != embedder.current_id()
         return row.source != self._source
 
     def _drop_others(self, answering: ModelRow) -> None:

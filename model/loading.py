@@ -32,11 +32,11 @@ def load(
     `ModelError` when files are missing or do not fit, `ModelAway` when a server does not answer.
     """
     if name_or_path.startswith(("http://", "https://")):
-        from model.remote import connect
+        from model.remote.client import connect
 
         return connect(name_or_path, token=token, dim=dim, max_frames=max_frames)
     if name_or_path == "lite":
-        from model.lite import LiteEmbedder
+        from model.lite.embedder import LiteEmbedder
 
         return LiteEmbedder.load()
     from model.registry import open_checkpoint

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from model import lite_weights
 from model.embedder import ModelError
+from model.lite import weights
 
 RECIPE = 1
 
@@ -98,19 +98,19 @@ class TextReader:
 
     @classmethod
     def load(cls, folder: Path | None = None, threads: int | None = None) -> TextReader:
-        """From where `python -m model.lite_weights` put the networks. Raises `ModelError`.
+        """From where `python -m model.lite.weights` put the networks. Raises `ModelError`.
 
         `threads`: None takes half of the CPUs, at most 4: reading is never what somebody waits for.
         """
         threads = threads or max(1, min(4, (os.cpu_count() or 1) // 2))
-        folder = folder or lite_weights.find("ocr")
-        lite_weights.check_sizes(folder)
+        folder = folder or weights.find("ocr")
+        weights.check_sizes(folder)
         try:
             return cls(folder, threads)
         except Exception as error:  # onnxruntime raises bare Exceptions
             problem = str(error).splitlines()[0]
             raise ModelError(
-                f"the OCR networks in {folder} do not load ({problem}); run: {lite_weights.COMMAND} --again"
+                f"the OCR networks in {folder} do not load ({problem}); run: {weights.COMMAND} --again"
             ) from error
 
     def read(self, image: np.ndarray, most: int | None = None) -> str:

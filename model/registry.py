@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from model.cards import CARDS, HUB, RECOMMENDABLE, VLM2VEC_BASE, ModelCard
-from model.checkpoint import find, in_cache, read_json
 from model.embedder import Embedder, ModelError
+from model.hub_files import find, in_cache, read_json
+from model.lite.projection import StudentEmbedder, is_student
 from model.machine import Machine, chunks_per_hour, this_machine
-from model.student import StudentEmbedder, is_student
-from model.vision import PROTOCOL_MAX_PIXELS, PROTOCOL_MIN_PIXELS
+from model.qwen.vision import PROTOCOL_MAX_PIXELS, PROTOCOL_MIN_PIXELS
 
 
 def open_checkpoint(
@@ -50,7 +50,7 @@ def open_checkpoint(
 
         return load_sentence_transformer(folder, name=name, device=device, dtype=dtype, dim=dim, **sizes)
     try:
-        from model.qwen_checkpoint import load_qwen
+        from model.qwen.checkpoint import load_qwen
     except ImportError as error:
         raise ModelError(
             f"{name_or_path} needs torch and transformers ({error.name} is missing): "
@@ -133,10 +133,10 @@ def _own_name(folder: Path) -> str:
 
 def _on_disk(card: ModelCard) -> bool:
     if card.name == "lite":
-        from model import lite_weights
+        from model.lite import weights
 
         try:
-            return lite_weights.find().is_dir()
+            return weights.find().is_dir()
         except ModelError:
             return False
     present = in_cache(HUB.get(card.name, card.name)) is not None

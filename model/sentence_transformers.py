@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from model.batching import plan_batches
-from model.checkpoint import fingerprint, quiet, read_json, weight_files
 from model.devices import pick_device, pick_dtype
 from model.embedder import ModelError
+from model.hub_files import fingerprint, quiet, read_json, weight_files
 from model.inputs import Input
 from model.prompts import plain
-from model.vision import as_rgb, resize, sample_frames
+from model.qwen.vision import as_rgb, resize, sample_frames
 
 RECIPE = "st1"
 # Sampled frames of a window, whose length the model is told: a 30-second window is the rule.

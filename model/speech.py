@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from model.checkpoint import cache_folder
 from model.embedder import ModelError
+from model.hub_files import cache_folder
 from model.inputs import Cue
 
 SAMPLE_RATE = 16_000

@@ -1,7 +1,7 @@
 """Distillation: a small student learns a teacher's vectors and the order that they give.
 
-Built around `StudentTower`, the frozen lite towers and a projection (`model/student.py` runs it without
-torch), and `Distillation`, the objective in `InfoNCE`'s place:
+Built around `StudentTower`, the frozen lite towers and a projection (`model/lite/projection.py` runs it
+without torch), and `Distillation`, the objective in `InfoNCE`'s place:
 
     loss = mean (1 - cos(student, teacher)) + distill_weight * KL(teacher's softmax of q·d/τ || student's)
 
@@ -65,8 +65,8 @@ class StudentCollator:
     def __call__(self, sides: Sequence[LoadedSide]) -> Tensor:
         import torch
 
-        from model.lite import LiteEmbedder
-        from model.student import features
+        from model.lite.embedder import LiteEmbedder
+        from model.lite.projection import features
 
         if self._lite is None:
             self._lite = LiteEmbedder.load()
@@ -89,9 +89,9 @@ class StudentTower:
     def __init__(self, config: Config) -> None:
         from torch import nn
 
-        from model.lite import LiteEmbedder
-        from model.qwen_checkpoint import pick_device
-        from model.student import KINDS, ROLES
+        from model.lite.embedder import LiteEmbedder
+        from model.lite.projection import KINDS, ROLES
+        from model.qwen.checkpoint import pick_device
 
         assert config.teacher is not None
         master = teacher(config.teacher, config.device)
@@ -123,8 +123,8 @@ class StudentTower:
     def save(self, folder: Path) -> None:
         from safetensors.torch import save_file
 
-        from model.lite import LiteEmbedder
-        from model.student import CONFIG, WEIGHTS
+        from model.lite.embedder import LiteEmbedder
+        from model.lite.projection import CONFIG, WEIGHTS
 
         tensors = {name: p.detach().to("cpu").contiguous() for name, p in self.trained().items()}
         save_file(tensors, folder / WEIGHTS)
@@ -134,7 +134,7 @@ class StudentTower:
     def restore(self, folder: Path) -> None:
         from safetensors.torch import load_file
 
-        from model.student import WEIGHTS
+        from model.lite.projection import WEIGHTS
 
         put_back(dict(self.trained()), load_file(folder / WEIGHTS), folder)
 

@@ -40,7 +40,7 @@ def processes(config: Config) -> Iterator[Processes]:
     import torch
     import torch.distributed as dist
 
-    from model.qwen_checkpoint import pick_device
+    from model.qwen.checkpoint import pick_device
 
     local = int(os.environ.get("LOCAL_RANK", "0"))
     kind = pick_device(config.device).type

@@ -1,8 +1,8 @@
 """The model as the trainer sees it: collate, encode, what is trained, how it is saved.
 
 Built around `Tower`, five functions that a backbone must offer; `QwenTower` offers them for Qwen2-VL and
-Qwen2.5-VL over `model.qwen_vl`, with LoRA or DoRA in the language model or every weight trained. What it
-saves, `model.load` takes. It knows nothing of pairs, losses or processes.
+Qwen2.5-VL over `model.qwen.embedder`, with LoRA or DoRA in the language model or every weight trained. What
+it saves, `model.load` takes. It knows nothing of pairs, losses or processes.
 """
 
 from __future__ import annotations
@@ -114,9 +114,9 @@ class QwenTower:
     @classmethod
     def load(cls, config: Config, device: str | None = None) -> QwenTower:
         """Raises `ConfigError`, `model.embedder.ModelError`."""
-        from model import adapters
-        from model.checkpoint import find
-        from model.qwen_checkpoint import load_qwen, pick_device
+        from model.hub_files import find
+        from model.qwen import adapters
+        from model.qwen.checkpoint import load_qwen, pick_device
 
         base = find(config.model_name)
         if adapters.is_adapter(base):
@@ -174,7 +174,7 @@ class QwenTower:
             stored = load_file(folder / "adapter_model.safetensors")
             wanted = {adapter_key(name): p for name, p in mine.items()}
         else:
-            from model.qwen_checkpoint import load_backbone
+            from model.qwen.checkpoint import load_backbone
 
             other = load_backbone(folder, torch.device("cpu"), torch.float32, "eager")
             stored = {name: p for name, p in other.named_parameters() if name in mine}
@@ -291,10 +291,10 @@ def open_tower(config: Config, device: str | None = None) -> Tower:
 
 def merge(adapter: Path, folder: Path) -> None:
     """Write an adapter and its base as one plain checkpoint. Raises `model.embedder.ModelError`."""
-    from model import adapters
-    from model.checkpoint import read_json
     from model.embedder import ModelError
-    from model.qwen_checkpoint import load_qwen
+    from model.hub_files import read_json
+    from model.qwen import adapters
+    from model.qwen.checkpoint import load_qwen
 
     if not adapters.is_adapter(adapter):
         raise ModelError(f"{adapter} is no adapter: there is nothing to merge.")

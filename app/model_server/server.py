@@ -2,8 +2,8 @@
 
 Built around `Batcher`: requests wait in a bounded queue; whenever the model is free, what waits goes to it
 together, queries first. A full queue answers 429 with the seconds to wait. Two doors lead to it: `/v1/embed`
-takes exact pixels and whole batches (`model/wire.py`), `/v1/embeddings` is OpenAI's with chat messages as
-vLLM understands them, for other programs. Every answer names the model whose vectors it holds.
+takes exact pixels and whole batches (`model/remote/wire.py`), `/v1/embeddings` is OpenAI's with chat messages
+as vLLM understands them, for other programs. Every answer names the model whose vectors it holds.
 `app.web.guard.Guard` stands in front. It knows nothing of libraries.
 """
 
@@ -33,9 +33,9 @@ from fastapi.responses import JSONResponse, Response
 from app import __version__
 from app.web.guard import MIB, BodyTooLarge, Guard, is_loopback
 from app.web.tokens import make_token
-from model import wire
 from model.embedder import Embedder, InputRejected, ModelError
 from model.inputs import Input
+from model.remote import wire
 
 log = logging.getLogger("sightline")
 
@@ -247,7 +247,7 @@ def create_model_app(
 
     @app.post("/v1/embed")
     async def exact(request: Request) -> Response:
-        """Inputs and vectors as frames of `model/wire.py`."""
+        """Inputs and vectors as frames of `model/remote/wire.py`."""
         batcher.refuse_when_full()
         if request.headers.get("content-type", "") != wire.CONTENT_TYPE:
             raise _Unread(f"the body is of type {wire.CONTENT_TYPE}; other programs take /v1/embeddings")

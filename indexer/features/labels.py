@@ -65,7 +65,7 @@ def names(given: str) -> list[str]:
     things that people do). Raises LibraryError."""
     if given == "imagenet":
         from model.embedder import ModelError
-        from model.lite_weights import find
+        from model.lite.weights import find
 
         try:
             found: list[str] = json.loads((find() / "class_names.json").read_text("utf-8"))

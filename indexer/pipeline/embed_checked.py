@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from model import canary
+from model import self_check
 from model.embedder import Embedder, ModelError
 from model.inputs import Input
 
@@ -34,12 +34,12 @@ def embed_checked(embedder: Embedder, inputs: Sequence[Input]) -> np.ndarray:
         raise
     except Exception as error:  # noqa: BLE001 – the boundary to any model's code
         problem, cause = f"{type(error).__name__}: {error}".splitlines()[0], error
-        canary.check(embedder)
+        self_check.check(embedder)
         raise InputRefused(f"the model could not embed it ({problem})") from cause
     if problem == "alike":
-        canary.check(embedder)  # raises when the model is broken; else they are alike indeed
+        self_check.check(embedder)  # raises when the model is broken; else they are alike indeed
     elif problem:
-        canary.check(embedder)
+        self_check.check(embedder)
         raise InputRefused(f"the model gave no usable vector for it ({problem})")
     return vectors
 

@@ -36,7 +36,7 @@ from indexer.thumbnails import Thumbnails
 from model.embedder import ModelError
 
 if TYPE_CHECKING:
-    from model.remote import RemoteEmbedder
+    from model.remote.client import RemoteEmbedder
 
 log = logging.getLogger(__name__)
 

@@ -327,7 +327,7 @@ def cost_table(sizes: Sequence[int] = (10_000, 100_000)) -> str:
     from indexer.vectors.faiss.index import FaissIndex
     from indexer.vectors.source import StoredEmbeddings
     from model.inputs import Input
-    from model.lite import LiteEmbedder
+    from model.lite.embedder import LiteEmbedder
     from tests.bench.made_library import make
 
     embedder = LiteEmbedder.load()

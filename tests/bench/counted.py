@@ -25,8 +25,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from data.sources.pair import LoadedSide
-from model.qwen_vl import Batch, QwenVLEmbedder, read_tokenizer
-from model.vision import Pixels
+from model.qwen.embedder import Batch, QwenVLEmbedder, read_tokenizer
+from model.qwen.vision import Pixels
 from train.config import Config
 from train.grad_cache import cached_backward
 from train.loss import info_nce
@@ -194,7 +194,7 @@ def build(config: Config, shape: Mapping[str, Any], mode: FakeTensorMode | None)
     """A tower of this shape as `train.tower` makes it of a checkpoint; random, or fake by `mode`."""
     from transformers import AutoModel
 
-    from model.qwen_checkpoint import patches_as_products
+    from model.qwen.checkpoint import patches_as_products
 
     number = torch.bfloat16 if config.dtype == "bfloat16" and config.lora_rank else torch.float32
     pixels = Pixels(min_pixels=config.min_pixels, max_pixels=config.max_pixels)

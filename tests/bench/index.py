@@ -88,7 +88,7 @@ def _bare_decode(files: Path) -> tuple[float, float, list[Any]]:
     from data.media.kinds import kind_of
     from data.media.sandbox import Sandbox
     from indexer.pipeline.jobs import GROUP, side_for
-    from model.lite import LiteEmbedder
+    from model.lite.embedder import LiteEmbedder
 
     inputs: list[Any] = []
     with Sandbox(workers=2, nice=False) as sandbox:
@@ -119,7 +119,7 @@ def _children_cpu(pids: list[int]) -> float:
 
 
 def _bare_embed(inputs: list[Any]) -> tuple[float, float]:
-    from model.lite import LiteEmbedder
+    from model.lite.embedder import LiteEmbedder
 
     embedder = LiteEmbedder.load()
     embedder.embed(inputs[:4])

@@ -12,7 +12,7 @@ import numpy as np
 
 from indexer.catalogue.catalogue import Catalogue
 from model.inputs import Input
-from model.lite import LiteEmbedder
+from model.lite.embedder import LiteEmbedder
 
 WORDS = 30_000
 KINDS = ("image", "image", "image", "video", "pdf")

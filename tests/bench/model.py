@@ -131,9 +131,9 @@ def _run(part: str, quick: bool) -> dict[str, Any]:
 def _part(part: str, quick: bool) -> dict[str, Any]:
     import torch
 
-    from model.qwen_checkpoint import patches_as_products, quantise_linear
-    from model.qwen_vl import QwenVLEmbedder, read_tokenizer
-    from model.vision import Pixels
+    from model.qwen.checkpoint import patches_as_products, quantise_linear
+    from model.qwen.embedder import QwenVLEmbedder, read_tokenizer
+    from model.qwen.vision import Pixels
 
     accelerated = torch.accelerator.is_available()
     device = torch.accelerator.current_accelerator() if accelerated else torch.device("cpu")

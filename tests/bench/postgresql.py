@@ -114,7 +114,7 @@ def cost(server: postgresql.Server, size: int = 100_000, queries: int = 200) -> 
     from indexer.search.searcher import Searcher
     from indexer.vectors.faiss.index import FaissIndex
     from indexer.vectors.source import StoredEmbeddings
-    from model.lite import LiteEmbedder
+    from model.lite.embedder import LiteEmbedder
     from tests.bench.made_library import make
 
     embedder = LiteEmbedder.load()

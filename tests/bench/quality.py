@@ -22,7 +22,7 @@ import numpy as np
 from data.media import image, pdf
 from model import load
 from model.inputs import Input
-from model.lite import LiteEmbedder, _fit
+from model.lite.embedder import LiteEmbedder, _fit
 from model.ocr import read_text
 from tests.bench import answers, report
 from tests.quality import samples

@@ -30,7 +30,7 @@ from indexer.vectors.milvus.address import address_of
 from indexer.vectors.milvus.index import MilvusIndex
 from indexer.vectors.source import StoredEmbeddings
 from model.inputs import Input
-from model.lite import LiteEmbedder
+from model.lite.embedder import LiteEmbedder
 from tests import milvus_server, postgresql
 from tests.bench import report
 from tests.bench.made_library import make

@@ -34,7 +34,7 @@ from indexer.catalogue.rows import Found, NewChunk
 from indexer.library import Library
 from indexer.thumbnails import Thumbnails
 from model.inputs import Input
-from model.lite import LiteEmbedder
+from model.lite.embedder import LiteEmbedder
 from tests.bench.report import table, write
 from tests.media import draw_image, draw_video, picture
 

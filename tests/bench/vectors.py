@@ -50,7 +50,7 @@ class Rows:
 
 @lru_cache(maxsize=1)
 def _seeds() -> np.ndarray:
-    from model.lite import LiteEmbedder
+    from model.lite.embedder import LiteEmbedder
     from tests.bench.made_library import seeds
 
     return seeds(LiteEmbedder.load())

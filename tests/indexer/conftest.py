@@ -89,7 +89,7 @@ class CountingEmbedder:
 
 @pytest.fixture(scope="session")
 def lite() -> Embedder:
-    from model.lite import LiteEmbedder
+    from model.lite.embedder import LiteEmbedder
 
     return LiteEmbedder.load()
 
@@ -97,7 +97,7 @@ def lite() -> Embedder:
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch, lite: Embedder) -> CountingEmbedder:
     """Every library of this test embeds with this one."""
-    from model.lite import LiteEmbedder
+    from model.lite.embedder import LiteEmbedder
 
     embedder = CountingEmbedder(lite)
     monkeypatch.setattr(LiteEmbedder, "load", classmethod(lambda cls: embedder))

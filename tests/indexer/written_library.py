@@ -22,7 +22,7 @@ from indexer.vectors.faiss.index import FaissIndex
 from indexer.vectors.source import StoredEmbeddings
 from model.embedder import Embedder
 from model.inputs import Input
-from model.lite import LiteEmbedder
+from model.lite.embedder import LiteEmbedder
 
 
 @lru_cache(maxsize=1)

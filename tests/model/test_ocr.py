@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
-from model import lite_weights
 from model.embedder import ModelError
+from model.lite import weights
 from model.ocr import Box, TextReader, boxes_of, islands, read_text, smallest_rectangle
 
 
@@ -143,9 +143,9 @@ def test_it_is_silent(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptu
 
 
 def test_missing_networks_say_what_and_what_to_run(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lite_weights, "places", lambda name="lite": [tmp_path])
+    monkeypatch.setattr(weights, "places", lambda name="lite": [tmp_path])
     with pytest.raises(
-        ModelError, match=r"reading text in pictures are missing .*python -m model\.lite_weights"
+        ModelError, match=r"reading text in pictures are missing .*python -m model\.lite\.weights"
     ):
         TextReader.load()
 

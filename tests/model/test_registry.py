@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 
 import model
 from model.cards import CARDS, HUB
-from model.checkpoint import in_cache
 from model.embedder import ModelError
+from model.hub_files import in_cache
 from model.machine import Machine, chunks_per_hour, this_machine
 from model.registry import catalogue
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from model.vision import PROTOCOL_MAX_PIXELS
+from model.qwen.vision import PROTOCOL_MAX_PIXELS
 from tests.bench import train as bench
 from tests.bench.counted import (
     QWEN2_VL_2B,

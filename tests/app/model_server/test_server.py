@@ -30,8 +30,9 @@ from indexer import active_models as indexer_models
 from indexer.errors import LibraryError
 from indexer.library import Library
 from indexer.types import Part, Query
-from model import Input, canary, wire
+from model import Input, self_check
 from model.embedder import ModelAway, ModelError
+from model.remote import wire
 from tests.media import draw_image
 
 PARITY = Path(__file__).parents[2] / "model" / "parity"
@@ -525,7 +526,7 @@ def test_the_command_serves_and_prints_where_and_with_what_token(tmp_path: Path)
         token = re.search(r"SIGHTLINE_MODEL_TOKEN=(\S+)", process.stderr.readline())
         assert where and token
         there = model.load(where[1], token=token[1])
-        assert canary.agreement(there.canary, model.load("lite").embed(canary.inputs())) > 0.9999  # type: ignore[attr-defined]
+        assert self_check.agreement(there.canary, model.load("lite").embed(self_check.inputs())) > 0.9999  # type: ignore[attr-defined]
     finally:
         process.terminate()
         process.wait(20)

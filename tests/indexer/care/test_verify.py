@@ -34,7 +34,7 @@ class ChangedEmbedder:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, embedder: Any) -> None:
-    from model.lite import LiteEmbedder
+    from model.lite.embedder import LiteEmbedder
 
     monkeypatch.setattr(LiteEmbedder, "load", classmethod(lambda cls: embedder))
 
@@ -334,7 +334,7 @@ def test_an_updated_model_is_never_asked_with_the_vectors_of_the_old_one(
     updated = OtherModel(lite)
     updated.id = "lite@new-r9"
     use(monkeypatch, updated)
-    monkeypatch.setattr("model.lite.current_id", lambda: updated.id)
+    monkeypatch.setattr("model.lite.embedder.current_id", lambda: updated.id)
     reader = open_library(read_only=True)
     with pytest.raises(LibraryError, match="run `sightline index` once"):
         reader.search(Query((Part(text="bananas"),)))

@@ -105,11 +105,11 @@ def main(role: str, address: str, data_dir: str, told: str) -> None:
         real_time = time.time
         time.time = lambda: real_time() + off_s
     if slow_s or stub_s:
-        from model import canary
-        from model.lite import LiteEmbedder
+        from model import self_check
+        from model.lite.embedder import LiteEmbedder
 
         real = LiteEmbedder.load
-        canary.check = lambda embedder: None
+        self_check.check = lambda embedder: None
         LiteEmbedder.load = classmethod(  # type: ignore[assignment]
             lambda cls: Stub(real(), stub_s) if stub_s else Slow(real(), slow_s)
         )

@@ -20,7 +20,7 @@ from indexer.library import Library
 from indexer.pipeline.worker import Worker
 from indexer.types import Part, Query, Status
 from model.embedder import Embedder
-from model.lite import LiteEmbedder
+from model.lite.embedder import LiteEmbedder
 from tests import media, postgresql
 from tests.indexer.conftest import contents_of, wait_for
 from tests.indexer.pipeline.killable_worker import Program, Slow

@@ -15,7 +15,7 @@ from indexer.catalogue.schema import Where
 from indexer.errors import LibraryError
 from indexer.search import text_search
 from indexer.types import Part, Query
-from model.lite import LiteEmbedder
+from model.lite.embedder import LiteEmbedder
 from tests.indexer.conftest import new_place
 from tests.indexer.written_library import Shelf, drawing
 

@@ -1,4 +1,4 @@
-"""How `Input`s and vectors travel between `model/remote.py` and a model server, without losing a bit.
+"""How `Input`s and vectors travel between `model/remote/client.py` and a model server, without losing a bit.
 
 Built around one frame: four bytes of length, that much JSON, then the arrays one after another. An array
 goes raw, or as lossless WebP where a network lies between (`COMPACT` tells what that is worth); either

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.onnx_file import Graph
+from model.lite.build.onnx_writer import Graph
 
 TEXT_DIM = 384
 MAX_TOKENS = 256

@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from model.checkpoint import find, read_json, weight_files
 from model.embedder import ModelError
+from model.hub_files import find, read_json, weight_files
 
 CONFIG = "adapter_config.json"
 PARTS = ("lora_A", "lora_B", "lora_magnitude_vector")

@@ -1,7 +1,7 @@
 """A model on another machine behind the `Embedder` interface: `--model https://gpu-box:8000`.
 
 Built around one question at connection, `GET /v1/models`. A `sightline serve-model` answers with the id,
-dimension and frames of its model and takes whole batches of exact pixels (`model/wire.py`). Any other
+dimension and frames of its model and takes whole batches of exact pixels (`model/remote/wire.py`). Any other
 OpenAI-compatible server with chat embeddings (vLLM serves VLM2Vec and Qwen3-VL-Embedding so) is sent one
 conversation an input, pictures as PNG, a clip as the sequence of its frames. Such a server cannot say which
 weights it has: its model is named by what it makes of the canary's inputs.
@@ -32,10 +32,11 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
-from model import canary, wire
+from model import self_check
 from model.embedder import InputRejected, ModelAway, ModelError
 from model.inputs import Input
-from model.vision import sample_frames
+from model.qwen.vision import sample_frames
+from model.remote import wire
 
 if TYPE_CHECKING:
     import httpx
@@ -158,7 +159,7 @@ class SightlineServer(RemoteEmbedder):
                 f"{asker.base} speaks another version of `serve-model`; update one of the two."
             ) from error
         self._compact = not asker.loopback
-        self.canary = self.embed(canary.inputs())
+        self.canary = self.embed(self_check.inputs())
 
     def _pieces(self, inputs: Sequence[Input]) -> list[Sequence[Input]]:
         """In order, of bounded size; an input that is larger alone goes alone."""
@@ -196,7 +197,7 @@ class ChatServer(RemoteEmbedder):
         self.name, self._cut = name, dim
         self._style = vlm2vec_messages if "vlm2vec" in name.lower() else qwen_messages
         self.max_frames = max_frames or (8 if self._style is vlm2vec_messages else 16)
-        asked = canary.inputs()
+        asked = self_check.inputs()
         self.canary = np.stack([row for item in asked for row in self._ask([item])])
         self.dim = self.canary.shape[1]
         if dim is not None and dim > self.dim:

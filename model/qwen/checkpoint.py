@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from model import adapters
-from model.checkpoint import fingerprint, quiet, read_json, weight_files
 from model.devices import pick_device, pick_dtype
 from model.embedder import ModelError
+from model.hub_files import fingerprint, quiet, read_json, weight_files
 from model.prompts import gme, vlm2vec
-from model.qwen_vl import FRAMES, RECIPE, QwenVLEmbedder, read_tokenizer
-from model.vision import Pixels
+from model.qwen import adapters
+from model.qwen.embedder import FRAMES, RECIPE, QwenVLEmbedder, read_tokenizer
+from model.qwen.vision import Pixels
 
 BACKBONES = ("qwen2_vl", "qwen2_5_vl")
 # GME's own limits on images and text, and the limits of the resize it gives images first.

@@ -10,8 +10,9 @@ import pytest
 from chat_server import ChatEmbeddings
 
 import model
-from model import Input, canary, remote
+from model import Input, self_check
 from model.embedder import InputRejected, ModelAway, ModelError
+from model.remote import client
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +115,7 @@ def test_a_server_that_stays_busy_is_given_up_with_its_reason(
     server: ChatEmbeddings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = model.load(server.url)
-    monkeypatch.setattr(remote, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(client, "PATIENCE_S", 0.5)
     server.trouble = [(503, {"retry-after": "30"}, "the queue is full")]
     with pytest.raises(ModelAway, match=r"busy .the queue is full"):
         there.embed([Input(text="dog", role="query")])
@@ -165,7 +166,7 @@ def test_an_address_that_cannot_be_is_told_in_one_line(address: str, said: str) 
 
 
 def test_a_server_s_model_passes_and_fails_the_self_check_like_any_other(server: ChatEmbeddings) -> None:
-    canary.check(model.load(server.url))
+    self_check.check(model.load(server.url))
     server.change = lambda vector: np.eye(1, len(vector))[0]
     with pytest.raises(ModelError, match="fails its self-check"):
-        canary.check(model.load(server.url))
+        self_check.check(model.load(server.url))

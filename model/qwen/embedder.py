@@ -33,7 +33,7 @@ from model.batching import plan_batches
 from model.embedder import ModelError
 from model.inputs import Input
 from model.prompts import Family, Prompt, gme, vlm2vec
-from model.vision import Pixels, Visual, image_visual, sample_frames, video_visual
+from model.qwen.vision import Pixels, Visual, image_visual, sample_frames, video_visual
 
 RECIPE = "r1"
 # The longest single input: four times a published 8-frame clip at the protocol's limits (5,120), so

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from model import load
 from model.embedder import Embedder, ModelError
 from model.inputs import Input
-from model.lite import LiteEmbedder
+from model.lite.embedder import LiteEmbedder
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from model.checkpoint import header, read_json
 from model.embedder import ModelError
+from model.hub_files import header, read_json
 from model.inputs import Input
 
 CONFIG, WEIGHTS = "student.json", "student.safetensors"
@@ -46,7 +46,7 @@ class StudentEmbedder:
     max_frames = 8
 
     def __init__(self, folder: Path) -> None:
-        from model.lite import LiteEmbedder
+        from model.lite.embedder import LiteEmbedder
 
         said = read_json(folder / CONFIG)
         self._lite = LiteEmbedder.load()

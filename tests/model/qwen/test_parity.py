@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parity_cases import ADAPTER, CHECKPOINT, cases, prompts, visuals, wanted
 
 import model
-from model.qwen_vl import Batch, QwenVLEmbedder
-
-sys.path.insert(0, str(Path(__file__).parent))
-from parity_cases import ADAPTER, CHECKPOINT, cases, prompts, visuals, wanted
+from model.qwen.embedder import Batch, QwenVLEmbedder
 
 NUMBER = range(len(cases()))
 KEYS = ("embedding", "embedding_adapter")

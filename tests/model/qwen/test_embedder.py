@@ -18,8 +18,8 @@ from model.batching import plan_batches
 from model.embedder import Embedder, ModelError
 from model.inputs import Input
 from model.prompts import gme, plain, vlm2vec
-from model.qwen_checkpoint import load_qwen
-from model.qwen_vl import QwenVLEmbedder
+from model.qwen.checkpoint import load_qwen
+from model.qwen.embedder import QwenVLEmbedder
 
 
 @pytest.fixture(scope="module")

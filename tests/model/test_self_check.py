@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from model import canary, load
+from model import load, self_check
 from model.embedder import Embedder, ModelError
 from model.inputs import Input
 
@@ -27,7 +27,7 @@ class Broken:
 
 
 def test_the_lite_model_passes(lite: Embedder) -> None:
-    canary.check(lite)
+    self_check.check(lite)
 
 
 def with_nan(vectors: np.ndarray) -> np.ndarray:
@@ -59,5 +59,5 @@ def test_a_broken_model_is_refused_with_the_reason(
     lite: Embedder, damage: Callable[[np.ndarray], np.ndarray], said: str
 ) -> None:
     with pytest.raises(ModelError, match="broken@0 fails its self-check") as caught:
-        canary.check(Broken(lite, damage))
+        self_check.check(Broken(lite, damage))
     assert said in str(caught.value)

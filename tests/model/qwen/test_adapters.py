@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import model
 from model.embedder import ModelError
-from model.qwen_checkpoint import load_qwen
+from model.qwen.checkpoint import load_qwen
 
 WEIGHTS = "adapter_model.safetensors"
 Tensors = dict[str, torch.Tensor]

@@ -1,0 +1,1 @@
+"""The one-time conversion of published weights to what `lite` runs."""

@@ -1,0 +1,1 @@
+"""Models on another machine, over HTTP."""
