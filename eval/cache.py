@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from blake3 import blake3
 
-from data.mmeb.records import Item, PictureError, Visual
+from data.mmeb.task_data import Item, PictureError, Visual
 
 VERSION = 1
 _ASK_AT_ONCE = 500
@@ -139,7 +139,7 @@ class EmbeddingCache:
             ) from error
 
     def _picture_digests(self, visual: Visual) -> list[bytes]:
-        from data.mmeb.records import FilePicture
+        from data.mmeb.task_data import FilePicture
 
         pictures = visual.pictures if visual.video is None else (FilePicture(visual.video),)
         stamps = [picture.stamp() for picture in pictures]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.mmeb.records import Item, PictureError
+from data.mmeb.task_data import Item, PictureError
 from data.sources.pair import stacked
 from eval.cache import EmbeddingCache
 from model.embedder import Embedder, InputRejected, ModelAway, ModelError

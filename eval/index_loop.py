@@ -28,9 +28,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data.mmeb.read import read_task
-from data.mmeb.records import DataBroken, DataMissing, Item, PictureError, TaskData
+from data.mmeb.readers import read_task
 from data.mmeb.task import DataVersion, Task
+from data.mmeb.task_data import DataBroken, DataMissing, Item, PictureError, TaskData
 from eval.embedding import Worker
 from eval.metrics import KS, Ranking, Relevance, metrics_at
 from eval.runner import Outcome, Settings, claim, how_to_get, own, slug, write_result

@@ -21,10 +21,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data.mmeb.read import read_task
-from data.mmeb.records import DataBroken, DataMissing, PictureError, TaskData
+from data.mmeb.readers import read_task
 from data.mmeb.sources import PAPER_REPOSITORIES
 from data.mmeb.task import DataVersion, Task
+from data.mmeb.task_data import DataBroken, DataMissing, PictureError, TaskData
 from eval.cache import EmbeddingCache
 from eval.embedding import Speaker, Worker, collect, embed_missing, keys_of, vectors_id
 from eval.scoring import Scored, score

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from data.mmeb.records import TaskData
 from data.mmeb.task import Task
+from data.mmeb.task_data import TaskData
 from eval.embedding import Embedded
 from eval.metrics import KS, TIE, Ranking, Relevance, metrics_at, rank
 

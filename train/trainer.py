@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data.sources.opening import open_source
+from data.sources.registry import open_source
 from data.sources.source import Source
 from train import checkpoint
 from train.config import Config, ConfigError

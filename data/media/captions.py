@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from data.media.junk import is_junk
+from data.media.caption_noise import is_junk
 from data.media.kinds import MediaError
 from data.media.text import decoded, one_line, read_beside, repaired
 from data.media.xmp import MAX_BYTES, read_xmp

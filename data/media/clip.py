@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from data.media.frame_stream import VideoStream, open_video
 from data.media.kinds import MediaError
-from data.media.stream import VideoStream, open_video
 
 SOUND_RATE = 48_000
 _CLOCK = Fraction(1, 30_000)  # the finest that MPEG-4 part 2 takes, too

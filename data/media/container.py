@@ -1,7 +1,7 @@
 """A video file opened by FFmpeg: which containers, and what it complains of in plain words.
 
 Built around one place where FFmpeg is let at a file, as a local file and as no playlist. Knows nothing of
-streams, frames and seconds (`stream.py`).
+streams, frames and seconds (`frame_stream.py`).
 """
 
 from __future__ import annotations

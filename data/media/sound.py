@@ -2,7 +2,7 @@
 
 Built around the time stamps: every stretch of unbroken packets is put where its stamp says, so that sample
 k is second `start_s` + k / 16,000 however late the sound starts, pauses or drifts against the picture. The
-clock is the picture's (`data.media.stream`). Damaged packets leave silence. Knows nothing of words.
+clock is the picture's (`data.media.frame_stream`). Damaged packets leave silence. Knows nothing of words.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data.media.container import read_only
-from data.media.stream import VideoStream, open_video
+from data.media.frame_stream import VideoStream, open_video
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream

@@ -21,10 +21,10 @@ from typing import Any, Literal
 import numpy as np
 
 from data.media.captions import caption_of_tags
+from data.media.frame_stream import VideoStream, open_video
 from data.media.kinds import MediaError
 from data.media.metadata import video_metadata
 from data.media.sound import sound_track
-from data.media.stream import VideoStream, open_video
 from data.media.subtitles import text_tracks
 
 Engine = Literal["auto", "pyav", "decord"]

@@ -10,9 +10,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from data.mmeb.records import FilePicture, Item, Picture, TablePicture, TaskData, Visual
 from data.mmeb.tables import need, rows_of, table_files
 from data.mmeb.task import Task
+from data.mmeb.task_data import FilePicture, Item, Picture, TablePicture, TaskData, Visual
 
 
 def documents(task: Task, root: Path) -> TaskData:

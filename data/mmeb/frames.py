@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.mmeb.records import FilePicture, Visual
+from data.mmeb.task_data import FilePicture, Visual
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")

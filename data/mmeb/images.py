@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from data.mmeb.records import FilePicture, Item, TaskData, Visual
 from data.mmeb.tables import media_folder, need, read_rows, table_files
 from data.mmeb.task import Task, Wording
+from data.mmeb.task_data import FilePicture, Item, TaskData, Visual
 
 PLACEHOLDER = "<|image_1|>"
 PAD = "<|image_pad|>"

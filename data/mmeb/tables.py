@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from data.mmeb.records import DataBroken, DataMissing
 from data.mmeb.task import Media
+from data.mmeb.task_data import DataBroken, DataMissing
 
 SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
 

@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from data.mmeb.frames import natural, saved_clip
-from data.mmeb.records import FilePicture, Item, TaskData, Visual
 from data.mmeb.tables import media_folder, need, rows_of, table_files
 from data.mmeb.task import Task, Wording
+from data.mmeb.task_data import FilePicture, Item, TaskData, Visual
 
 
 def video_classification(task: Task, root: Path) -> TaskData:

@@ -2,7 +2,7 @@
 
 Built around `Source`: a length, a pair by number, and the sizes of the groups that are cheap to read
 together. `VisDocDataset` is the base to write a class of one's own on: say which pages answer which
-queries, the rest (rendering, skipping, shuffling) is done here. `opening.py` finds them by name.
+queries, the rest (rendering, skipping, shuffling) is done here. `registry.py` finds them by name.
 It knows nothing of weights, batches or models.
 """
 

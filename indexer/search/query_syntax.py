@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from data.places import locate
+from data.gazetteer import locate
 from indexer.errors import QueryError
 from indexer.types import KINDS, Kind, Query
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.mmeb.records import Item, TaskData
+from data.mmeb.task_data import Item, TaskData
 from eval.catalogue import all_tasks, select
 from eval.embedding import Embedded, Worker
 from eval.metrics import KS, score_ranking

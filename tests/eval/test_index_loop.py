@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.mmeb.read import read_task
+from data.mmeb.readers import read_task
 from data.mmeb.tables import table_files
 from eval.__main__ import main
 from eval.catalogue import all_tasks, select

@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.mmeb.read import read_task
-from data.mmeb.records import Item, Visual
+from data.mmeb.readers import read_task
 from data.mmeb.tables import table_files
+from data.mmeb.task_data import Item, Visual
 from eval.__main__ import main
 from eval.cache import CacheError, EmbeddingCache
 from eval.catalogue import all_tasks, select

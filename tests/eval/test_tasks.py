@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from data.download import wanted
+from data.download.download import wanted
 from data.mmeb.frames import chosen, natural, saved_clip
-from data.mmeb.read import read_task
-from data.mmeb.records import DataBroken, DataMissing, PictureError
+from data.mmeb.readers import read_task
 from data.mmeb.sources import TASK_REPOSITORIES, repositories
 from data.mmeb.tables import read_rows, table_files
 from data.mmeb.task import DataVersion, Task
+from data.mmeb.task_data import DataBroken, DataMissing, PictureError
 from eval.catalogue import GROUPS, UnknownDataset, all_tasks, select
 from eval.runner import how_to_get
 from tests.eval.fixtures import build

@@ -12,9 +12,9 @@ import pytest
 from PIL import PngImagePlugin
 
 from data.media import pdf
+from data.media.caption_noise import is_junk
 from data.media.captions import MAX_LETTERS, caption_of_tags
 from data.media.image import inspect, read_captioned, read_image
-from data.media.junk import is_junk
 from data.media.kinds import MediaError
 from data.media.video import probe
 from data.media.xmp import read_xmp

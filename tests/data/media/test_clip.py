@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from data.media.clip import Cut, cut, join
+from data.media.frame_stream import open_video
 from data.media.kinds import MediaError
-from data.media.stream import open_video
 from data.media.video import probe, sample_frames
 from tests.media import draw_video, time_of
 

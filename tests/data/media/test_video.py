@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from data.media import video
+from data.media.frame_stream import open_video
 from data.media.kinds import MediaError
-from data.media.stream import open_video
 from data.media.video import probe, sample_frames, scene_cuts
 from tests.media import draw_video, picture, time_of
 
@@ -141,7 +141,7 @@ def test_a_long_run_without_keyframes_stays_small_and_right(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = draw_video(tmp_path / "a.mp4", 40, 10, gop=10_000)
-    monkeypatch.setattr("data.media.stream.MAX_BUFFERED", 100)
+    monkeypatch.setattr("data.media.frame_stream.MAX_BUFFERED", 100)
     with open_video(path) as opened:
         for second in (5.05, 17.05, 17.15, 31.05, 39.05, 2.05):
             found = opened.frame_at(second)

@@ -14,8 +14,8 @@ import pytest
 import sqlalchemy as sa
 
 from data.sources.library import LibrarySource
-from data.sources.opening import open_source
 from data.sources.pair import LoadedSide, SourceError
+from data.sources.registry import open_source
 from indexer.library import Library
 from tests import media
 from tests.postgresql import Server

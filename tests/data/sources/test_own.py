@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 from data.sources.library import LibrarySource, passage
-from data.sources.opening import open_source
 from data.sources.pair import Media, MissingMedia, Side, SourceError, choose_frames, load
 from data.sources.pairs import Pairs
+from data.sources.registry import open_source
 
 
 def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.places import distance_km, locate
+from data.gazetteer import distance_km, locate
 from indexer.errors import QueryError
 from indexer.search.query_syntax import Filters, parse, period, seconds, size
 

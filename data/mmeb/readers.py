@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from data.mmeb import documents, images, videos
-from data.mmeb.records import DataBroken, DataMissing, TaskData
 from data.mmeb.task import Task
+from data.mmeb.task_data import DataBroken, DataMissing, TaskData
 
 READERS: Mapping[str, Callable[[Task, Path], TaskData]] = {
     "image_to_text": images.image_to_text,

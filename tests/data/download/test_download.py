@@ -16,9 +16,9 @@ from urllib.parse import unquote, urlparse
 
 import pytest
 
-from data import download
-from data import hub as hub_module
-from data.download import DownloadError, Hub, plan, wanted
+from data.download import download
+from data.download import hub as hub_module
+from data.download.download import DownloadError, Hub, plan, wanted
 from data.mmeb.sources import TASK_REPOSITORIES
 from data.sources.recipe import subsets
 

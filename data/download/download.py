@@ -3,7 +3,7 @@
 Built around `Plan`, a list of files with sizes asked of the hub before the first byte is fetched: so the disk
 can be checked, a dry run can print what it would cost and under which terms, and a stopped download goes on
 where it was. Files come to `<root>/<repository>/<path>`; archives are unpacked beside and then removed.
-What names need is `wanted.py`'s, one file's way over the network `hub.py`'s; what rows mean nobody's here.
+What names need is `plan.py`'s, one file's way over the network `hub.py`'s; what rows mean nobody's here.
 
     python -m data.download --root /data/mmeb --dry-run
     python -m data.download --root /data/mmeb --only ImageNet_1K WebQA
@@ -27,8 +27,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from data.hub import DownloadError, Hub, HubFile, NotThere, fetch_file
-from data.wanted import GROUPS, Wanted, wanted
+from data.download.hub import DownloadError, Hub, HubFile, NotThere, fetch_file
+from data.download.plan import GROUPS, Wanted, wanted
 
 TABLES = (".parquet", ".jsonl", ".json", ".csv", ".tsv", ".md")
 
@@ -255,7 +255,3 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 1 if found.unmatched else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

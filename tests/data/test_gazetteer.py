@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.places import TABLE, distance_km, locate, nearest
+from data.gazetteer import TABLE, distance_km, locate, nearest
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 Built around `wanted`, which turns subsets, tasks and groups into `Wanted` files. The training subsets are
 declared in `sources/vlm2vec_v2.yaml`, the benchmark's repositories in `mmeb/sources.py`, archives of media
-and terms in `download.yaml`. It knows nothing of what is on the hub or on the disk.
+and terms in `catalogue.yaml`. It knows nothing of what is on the hub or on the disk.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any
 
-from data.hub import DownloadError
+from data.download.hub import DownloadError
 
 # The benchmark's rows as they were for its paper, where they were replaced since.
 PAPER = "paper"
@@ -38,7 +38,9 @@ class Wanted:
 def table() -> dict[str, Any]:
     import yaml
 
-    return yaml.safe_load(resources.files("data").joinpath("download.yaml").read_text(encoding="utf-8"))
+    return yaml.safe_load(
+        resources.files("data.download").joinpath("catalogue.yaml").read_text(encoding="utf-8")
+    )
 
 
 def wanted(only: Sequence[str] = ()) -> list[Wanted]:

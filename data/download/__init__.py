@@ -1,0 +1,1 @@
+"""Downloads of the training and evaluation data: `python -m data.download`."""

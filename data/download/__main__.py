@@ -1,0 +1,7 @@
+"""`python -m data.download`."""
+
+import sys
+
+from data.download.download import main
+
+sys.exit(main())
