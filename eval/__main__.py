@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.mmeb.task import DataVersion, Task
-from eval.catalogue import UnknownDataset, all_tasks, select
+from eval.task_list import UnknownDataset, all_tasks, select
 
 if TYPE_CHECKING:
     from model.embedder import Embedder
@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(asked: argparse.Namespace, tasks: list[Task]) -> int:
-    from eval import index_loop, leaderboard
+    from eval import leaderboard, product
     from eval.cache import CacheError
     from eval.embedding import Worker
     from eval.runner import Outcome, RunError, Settings, run
@@ -125,7 +125,7 @@ def _run(asked: argparse.Namespace, tasks: list[Task]) -> int:
 
     try:
         if asked.through_index:
-            outcomes = index_loop.run(
+            outcomes = product.run(
                 tasks,
                 asked.model_path,
                 asked.data,

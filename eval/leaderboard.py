@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from data.mmeb.task import DataVersion, Task
-from eval.catalogue import MODALITIES, all_tasks
 from eval.chart import as_html
 from eval.runner import Outcome, slug
 from eval.table import Score, Table, build_table, own_scores
+from eval.task_list import MODALITIES, all_tasks
 
 
 def write(

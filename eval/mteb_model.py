@@ -129,8 +129,8 @@ def results_file(output: Path, name: str, to: Path | None = None) -> list[Path]:
 
     They go to `to`, by default `<output>/mteb/<model>/<task>.json`.
     """
-    from eval.catalogue import all_tasks
     from eval.runner import slug
+    from eval.task_list import all_tasks
 
     folder = to or output / "mteb" / slug(name)
     folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from data.mmeb.task import DataVersion
-from eval.catalogue import GROUPS, MODALITIES, all_tasks
+from eval.task_list import GROUPS, MODALITIES, all_tasks
 
 _HERE = Path(__file__).parent
 
@@ -39,7 +39,7 @@ class Column:
 
 @functools.lru_cache(maxsize=1)
 def rows() -> tuple[tuple[str, str, str, Decimal], ...]:
-    """(model, source, task or group, percent) as printed. Group names as in `eval.catalogue`."""
+    """(model, source, task or group, percent) as printed. Group names as in `eval.task_list`."""
     out = []
     for name in ("published.csv", "boards.csv"):
         with (_HERE / name).open(encoding="utf-8", newline="") as file:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from data.mmeb.task import DataVersion
 from eval import published
-from eval.catalogue import MODALITIES, TITLES, all_tasks, averages, members
 from eval.runner import Outcome
+from eval.task_list import MODALITIES, TITLES, all_tasks, averages, members
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train.config import Config, ConfigError, to_dict
-from train.tower import Tower, put_back
+from train.towers.tower import Tower, put_back
 
 if TYPE_CHECKING:
     from torch import Tensor

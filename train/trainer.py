@@ -4,7 +4,7 @@ Reads as the run goes: processes, tower, sources, mixing table, optimiser, then 
 its share of the global batch in chunks, every process sees all embeddings, the gradients are summed; there
 is no wrapper around the model. A step is the same arithmetic on 1 process and on 8, and after a restart as
 without one.
-It knows nothing of backbones (`tower.py`), of losses (`objective.py`), of how rows become tensors
+It knows nothing of backbones (`towers/`), of losses (`objectives/`), of how rows become tensors
 (`loading.py`) or of files' layout (`checkpoint.py`).
 """
 
@@ -27,9 +27,9 @@ from train.config import Config, ConfigError
 from train.loading import DataError, Loader, Missing, Piece, pieces
 from train.logs import RunLog, memory_gb
 from train.mixing import Ingredient, MixingTable
-from train.objective import objective
+from train.objectives.contrastive import objective
 from train.processes import Processes, everybodys, make_current, processes
-from train.tower import Tower, open_tower
+from train.towers.tower import Tower, open_tower
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,6 +1,6 @@
 """A distilled student: the lite towers and a small projection into a teacher's space, without torch.
 
-Built around one fixed first half, `LiteEmbedder`, and two matrices that `train/distill.py` learnt:
+Built around one fixed first half, `LiteEmbedder`, and two matrices that `train/objectives/distill.py` learnt:
 
     x  = [lite vector (640) ; one of 8: role x kind]
     v  = unit(W2 gelu(W1 x + b1) + b2 + P x)

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from data.mmeb.task_data import Item, TaskData
-from eval.catalogue import all_tasks, select
 from eval.embedding import Embedded, Worker
 from eval.metrics import KS, score_ranking
 from eval.runner import run
 from eval.scoring import BLOCK, score
+from eval.task_list import all_tasks, select
 from model.embedder import Embedder
 from model.loading import load
 from tests.bench.report import table, write

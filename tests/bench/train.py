@@ -160,8 +160,8 @@ def bare(config: Any) -> dict[str, float]:
     import torch
 
     from train.loading import Loader, pieces
-    from train.objective import Contrastive
-    from train.tower import open_tower
+    from train.objectives.contrastive import Contrastive
+    from train.towers.tower import open_tower
     from train.trainer import mixing_table, open_sources
 
     sources = open_sources(config)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.catalogue import all_tasks
+from eval.task_list import all_tasks
 from tests.eval.fixtures import build
 
 

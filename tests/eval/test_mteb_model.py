@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from eval.catalogue import select
 from eval.embedding import Worker
 from eval.mteb_model import MtebModel, results_file
 from eval.runner import run
+from eval.task_list import select
 from tests.eval.embedders import HashEmbedder
 from tests.eval.fixtures import picture
 

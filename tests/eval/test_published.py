@@ -9,8 +9,8 @@ from decimal import ROUND_HALF_UP, Decimal
 
 import pytest
 
-from eval.catalogue import GROUPS, MODALITIES, all_tasks, averages
 from eval.published import columns, means, rows, table
+from eval.task_list import GROUPS, MODALITIES, all_tasks, averages
 
 TASKS = {t.name for t in all_tasks()}
 MODELS = sorted(m for m, found in table(["paper_table5"]).items() if found)

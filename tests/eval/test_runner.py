@@ -24,12 +24,12 @@ from data.mmeb.tables import table_files
 from data.mmeb.task_data import Item, Visual
 from eval.__main__ import main
 from eval.cache import CacheError, EmbeddingCache
-from eval.catalogue import all_tasks, select
 from eval.embedding import Embedded, Speaker, Worker
-from eval.index_loop import _as_video
 from eval.metrics import KS
+from eval.product import _as_video
 from eval.runner import Outcome, RunError, Settings, run
 from eval.scoring import score
+from eval.task_list import all_tasks, select
 from model.embedder import InputRejected, ModelAway
 from model.inputs import Input
 from model.loading import load

@@ -20,8 +20,8 @@ from data.mmeb.sources import TASK_REPOSITORIES, repositories
 from data.mmeb.tables import read_rows, table_files
 from data.mmeb.task import DataVersion, Task
 from data.mmeb.task_data import DataBroken, DataMissing, PictureError
-from eval.catalogue import GROUPS, UnknownDataset, all_tasks, select
 from eval.runner import how_to_get
+from eval.task_list import GROUPS, UnknownDataset, all_tasks, select
 from tests.eval.fixtures import build
 
 FACTS = yaml.safe_load((Path(__file__).parent / "mmeb_tasks.yaml").read_text("utf-8"))["tasks"]

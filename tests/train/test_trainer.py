@@ -35,7 +35,7 @@ from train.config import Config, ConfigError, to_dict
 from train.loading import DataError
 from train.logs import RunLog
 from train.processes import Processes
-from train.tower import merge, open_tower
+from train.towers.tower import merge, open_tower
 from train.trainer import TrainError, _Run, learning_rate, mixing_table, open_sources, train
 
 ROOT = Path(__file__).parents[2]

@@ -30,7 +30,7 @@ from typing import Any
 import pytest
 import yaml
 
-from eval.catalogue import all_tasks
+from eval.task_list import all_tasks
 from tests.eval.fixtures import build
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -18,7 +18,7 @@ from model.inputs import Input
 from train.config import Config
 from train.trainer import train
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CHECKPOINT = ROOT / "tests" / "model" / "parity" / "checkpoint"
 
 

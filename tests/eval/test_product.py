@@ -15,10 +15,10 @@ import pytest
 from data.mmeb.readers import read_task
 from data.mmeb.tables import table_files
 from eval.__main__ import main
-from eval.catalogue import all_tasks, select
 from eval.embedding import Embedded
-from eval.index_loop import ProductError, _ask, can_be_asked, lay_out, score_search
+from eval.product import ProductError, _ask, can_be_asked, lay_out, score_search
 from eval.scoring import score
+from eval.task_list import all_tasks, select
 from tests.eval.fixtures import build
 
 

@@ -283,7 +283,7 @@ def _save_whole(module: Any, folder: Path) -> None:
 def open_tower(config: Config, device: str | None = None) -> Tower:
     """The tower of a config. Raises `ConfigError` or `model.embedder.ModelError`."""
     if config.model_name == "lite":
-        from train.distill import StudentTower
+        from train.objectives.distill import StudentTower
 
         return StudentTower(config)
     return QwenTower.load(config, device)

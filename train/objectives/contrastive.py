@@ -1,7 +1,6 @@
 """What a step makes smaller: a loss over the embeddings of the global batch, and what is told of it.
 
-Built around `Objective`, two functions; `Contrastive` is the recipe's, `train.distill.Distillation` the
-student's. It knows nothing of towers, chunks or how the gradient reaches the weights.
+Built around `Objective`, two functions; `Contrastive` is the recipe's, `Distillation` the student's. It knows nothing of towers, chunks or how the gradient reaches the weights.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import numpy as np
 
 from train.config import Config, ConfigError
 from train.loading import Piece
-from train.tower import Tower
+from train.towers.tower import Tower
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,7 +94,7 @@ def by_source(values: Tensor, sources: Tensor, names: Sequence[str]) -> dict[str
 
 def objective(config: Config, tower: Tower) -> Objective:
     if config.objective == "distill":
-        from train.distill import Distillation
+        from train.objectives.distill import Distillation
 
         distillation = Distillation(config)
         if tower.dim != distillation.teacher.dim:

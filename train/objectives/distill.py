@@ -23,8 +23,8 @@ import numpy as np
 from data.sources.pair import LoadedSide
 from train.config import Config
 from train.loading import Piece
-from train.objective import LossOf, by_source
-from train.tower import put_back
+from train.objectives.contrastive import LossOf, by_source
+from train.towers.tower import put_back
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

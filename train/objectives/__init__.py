@@ -1,0 +1,1 @@
+"""What is minimised: contrastive loss, distillation."""
