@@ -1,6 +1,7 @@
 """What a step makes smaller: a loss over the embeddings of the global batch, and what is told of it.
 
-Built around `Objective`, two functions; `Contrastive` is the recipe's, `Distillation` the student's. It knows nothing of towers, chunks or how the gradient reaches the weights.
+Built around `Objective`, two functions; `Contrastive` is the recipe's, `Distillation` the student's. It knows
+nothing of towers, chunks or how the gradient reaches the weights.
 """
 
 from __future__ import annotations
