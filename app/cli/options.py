@@ -144,7 +144,8 @@ def opened(settings: Settings | None = None, read_only: bool = False) -> Iterato
     """The library that the options or `settings` name, open for the block."""
     from indexer import Library
 
-    library = Library.open(**(settings or settings_of()).library(), read_only=read_only)
+    settings = settings or settings_of()
+    library = Library(settings.data_dir.expanduser(), settings.library(), read_only=read_only)
     try:
         yield library
     finally:
@@ -162,8 +163,8 @@ def query_of(
     labels: Sequence[str] = (),
 ) -> Query:
     """The `Query` that the options of `search` describe; wrong ones end the command with code 2."""
+    from indexer import beginning
     from indexer.errors import QueryError
-    from indexer.search.query_syntax import beginning
     from indexer.types import KINDS, Part, Query
 
     if not text and not files:

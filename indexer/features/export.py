@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from indexer.errors import LibraryError
 from indexer.search.searcher import Searcher
-from indexer.types import Answer
+from indexer.types import MARK_OFF, MARK_ON, Answer
 
 BATCH = 1000
 
@@ -52,7 +52,7 @@ def answer_csv(answer: Answer) -> str:
     writer.writeheader()
     for hit in answer.hits:
         row = hit.to_json()
-        row["snippet"] = hit.snippet.replace("\ue000", "").replace("\ue001", "")
+        row["snippet"] = hit.snippet.replace(MARK_ON, "").replace(MARK_OFF, "")
         writer.writerow(row)
     return out.getvalue()
 

@@ -13,14 +13,14 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from data import reader
 from data.media.kinds import MediaError
 from indexer.errors import LibraryError
-from indexer.types import Hit, Query
+from indexer.types import Hit, Moment, Query
 
 if TYPE_CHECKING:
     from indexer.search.searcher import Searcher
@@ -37,35 +37,6 @@ LONGEST_S = 300.0
 READ_S = 120.0
 REMEMBERED = 64
 HITS_OF_A_FILM = 200
-
-
-@dataclass(frozen=True)
-class Moment:
-    """A stretch [start_s, end_s) of a film; `at_s` is where to jump to, the middle of the best span, or the
-    second at which the words asked for are said."""
-
-    hit: Hit
-    start_s: float
-    end_s: float
-    at_s: float
-    score: float
-    closeness: float = 0.0
-    """Inner product of the query with the best span of the closer look; 0 where there was none."""
-
-    def to_json(self) -> dict[str, Any]:
-        """What is played: the film, the stretch, and the link that opens it."""
-        return {
-            "start_s": round(self.start_s, 3),
-            "end_s": round(self.end_s, 3),
-            "at_s": round(self.at_s, 3),
-            "score": self.score,
-            "relevant": self.hit.relevant,
-            "path": self.hit.path,
-            "title": self.hit.title,
-            "file_id": self.hit.file_id,
-            "chunk_id": self.hit.chunk_id,
-            "open_url": f"/open/{self.hit.chunk_id}",
-        }
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,13 @@ import numpy as np
 from indexer.catalogue.connections import Reading
 from indexer.catalogue.text.expression import Expression, Phrase, is_unspaced, phrase, tokenised
 from indexer.catalogue.text.tokenizers import stemmed
+from indexer.errors import QueryError
+from indexer.search.query_syntax import parse
+from indexer.types import MARK_OFF, MARK_ON
 
 SOME, ALL, EXACT = 1, 2, 3
 """Tiers of a match: some of the words; all of them; the query as it stands (or all of a short text)."""
 
-MARK, UNMARK = "\ue000", "\ue001"
 SNIPPET_TOKENS = 24
 SNIPPET_CHARACTERS = 160
 
@@ -157,8 +159,17 @@ def matching(text: str, table: str = "words") -> Expression:
     return Expression(table, [(whole,)] if whole else ())
 
 
+def words_to_mark(text: str) -> tuple[str, ...]:
+    """What to mark on a page that the query `text` found; nothing while half a filter is typed."""
+    try:
+        typed = parse(text)
+    except QueryError:
+        return ()
+    return telling(typed.words, typed.phrases)
+
+
 def telling(words: Sequence[str], phrases: Sequence[str]) -> tuple[str, ...]:
-    """What to mark on a page that was found: each word that says something, and its stem."""
+    """Each word that says something, and its stem."""
     tokens = [token for part in (*words, *phrases) for token in tokenised(part, "names")]
     chosen = [token for token in tokens if token not in STOP_WORDS] or tokens
     return tuple(dict.fromkeys(form for token in chosen for form in (token, stemmed(token))))
@@ -177,7 +188,7 @@ def snippets(
     marked = [i for i in ids if i in found]
     asked = expressions(connection, words, phrases, "words").some if marked else NOT_ASKED
     for number in marked if asked else ():
-        piece = connection.snippet(number, asked, MARK, UNMARK, SNIPPET_TOKENS)
+        piece = connection.snippet(number, asked, MARK_ON, MARK_OFF, SNIPPET_TOKENS)
         if piece is not None:
             result[number] = " ".join(piece.split())
     rest = [i for i in ids if i not in result]
@@ -239,9 +250,8 @@ def _around(text: str, parts: Sequence[str]) -> str:
         if at >= 0:
             start, end = max(0, at - SNIPPET_CHARACTERS // 2), at + len(part) + SNIPPET_CHARACTERS // 2
             before = ("…" if start else "") + text[start:at]
-            return (
-                before + MARK + part + UNMARK + text[at + len(part) : end] + ("…" if end < len(text) else "")
-            )
+            after = text[at + len(part) : end] + ("…" if end < len(text) else "")
+            return before + MARK_ON + part + MARK_OFF + after
     if len(text) <= SNIPPET_CHARACTERS:
         return text
     return text[:SNIPPET_CHARACTERS].rsplit(" ", 1)[0] + "…"

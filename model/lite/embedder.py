@@ -102,7 +102,7 @@ class LiteEmbedder:
 
     @classmethod
     def load(cls, folder: Path | None = None, threads: int | None = None) -> LiteEmbedder:
-        """From the place where `python -m model.lite.weights` put the files. Raises `ModelError`.
+        """From the place where `sightline setup` put the files. Raises `ModelError`.
 
         `threads`: how many pictures or passages are embedded at a time; None: the CPUs, at most 4.
         """

