@@ -29,8 +29,8 @@ SPAN_S = 2.0
 STRIDE_S = 1.0
 SPAN_FRAMES = 2
 """Spans of the closer look: an event of 2 s fills one of them. Ten such events, half of them on the edges of
-windows (tests/app/web/test_beyond_peers.py): jumps miss by 0 s in the median and 1 s at worst; with spans of
-4 s, stride 2 and 3 frames, by 1.5 s and one by 98 s; events of 4 s alike by 1 s at worst."""
+windows (tests/indexer/features/test_moments.py): jumps miss by 0 s in the median and 1 s at worst; with spans
+of 4 s, stride 2 and 3 frames, by 1.5 s and one by 98 s; events of 4 s alike by 1 s at worst."""
 LOOKED_AT = 5
 """Moments that get the closer look: a 30 s window is 29 spans, about 0.6 s with lite."""
 LONGEST_S = 300.0

