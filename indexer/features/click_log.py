@@ -59,7 +59,7 @@ class Clicks:
             words = parse(text).meaning
         except QueryError:
             return False
-        opened, held = self._catalogue.chunk(chunk_id), self._catalogue.content_of(chunk_id)
+        opened, held = self._catalogue.contents.chunk(chunk_id), self._catalogue.contents.of_chunk(chunk_id)
         if not words or opened is None or held is None:
             return False
         row = {

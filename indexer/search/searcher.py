@@ -71,8 +71,8 @@ class Searcher:
     ) -> None:
         self._index, self._embedder = index, embedder
         self.embedder, self.sandbox, self.catalogue = embedder, sandbox, catalogue
-        self._connections = Connections(catalogue.path)
-        row = next((m for m in catalogue.models() if m.name == embedder.id), None)
+        self._connections = Connections(catalogue.database.where)
+        row = next((m for m in catalogue.models.all() if m.name == embedder.id), None)
         self._model_id = -1 if row is None else row.id
         self._background = Background(self._connections, self._model_id, embedder.dim)
         self._facts = Facts(self._connections)
@@ -139,7 +139,7 @@ class Searcher:
 
     def all_vectors(self) -> Iterator[tuple[Kind, np.ndarray, np.ndarray]]:
         """Everything, some at a time: kind, ids int64 [m], vectors float32 [m, dim]."""
-        source = StoredEmbeddings(self.catalogue, self._model_id, self._embedder.dim)
+        source = StoredEmbeddings(self.catalogue.database, self._model_id, self._embedder.dim)
         for kind, group in GROUPS.items():
             for ids, vectors in source.vectors(group):
                 yield kind, ids, vectors.astype(np.float32)

@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import sqlalchemy as sa
 from PIL import Image, ImageDraw
 
 from data.media.kinds import Kind
 from data.media.sandbox import Sandbox
 from indexer.catalogue.catalogue import Catalogue
-from indexer.catalogue.rows import Found, NewChunk
-from indexer.catalogue.schema import Where
+from indexer.catalogue.files import under
+from indexer.catalogue.rows import FoundFile, NewChunk
+from indexer.catalogue.schema import Where, file
 from indexer.search.searcher import Searcher
 from indexer.types import Answer, Part, Query
 from indexer.vectors.faiss.index import FaissIndex
-from indexer.vectors.source import StoredEmbeddings
+from indexer.vectors.source import GROUPS, StoredEmbeddings
 from model.embedder import Embedder
 from model.inputs import Input
 from model.lite.embedder import LiteEmbedder
@@ -37,9 +39,9 @@ class Shelf:
         self.folder = folder / "files"
         self.embedder = embedder or lite()
         self.catalogue = Catalogue(where or folder / "catalogue.sqlite")
-        self.model = self.catalogue.set_model(self.embedder.id, self.embedder.dim)
-        self.root = self.catalogue.set_root(self.folder)
-        source = StoredEmbeddings(self.catalogue, self.model.id, self.embedder.dim)
+        self.model = self.catalogue.models.add(self.embedder.id, self.embedder.dim)
+        self.root = self.catalogue.files.set_root(self.folder)
+        source = StoredEmbeddings(self.catalogue.database, self.model.id, self.embedder.dim)
         self.index = FaissIndex(folder / "index", self.embedder.id, self.embedder.dim, source)
         self.sandbox = Sandbox(workers=1)
         self.searcher = Searcher(self.catalogue, self.index, self.embedder, self.sandbox)
@@ -76,9 +78,11 @@ class Shelf:
         digest = os.fsencode(path).rjust(32, b"0")[-32:]
         mtime = int(facts.pop("mtime", 1_500_000_000) * 1e9)
         size = int(facts.pop("size", 1000))
-        self.catalogue.note(self.root, [Found(path, kind, (size, mtime, 0))])
-        self.catalogue.hashed([(work, work.stamp, digest) for work in self.catalogue.unhashed(100)])
-        ids = self.catalogue.write(digest, facts, chunks, self.model.id)
+        self.catalogue.files.note(self.root, [FoundFile(path, kind, (size, mtime, 0))])
+        self.catalogue.queue.hashed(
+            [(work, work.stamp, digest) for work in self.catalogue.queue.unhashed(100)]
+        )
+        ids = self.catalogue.contents.write(digest, facts, chunks, self.model.id)
         self.index.catch_up()
         return ids
 
@@ -102,3 +106,19 @@ def drawing(seed: int, side: int = 96) -> np.ndarray:
         shape = draw.ellipse if rng.random() < 0.5 else draw.rectangle
         shape((x, y, x + w // 2 + 4, y + w // 2 + 4), fill=tuple(rng.integers(0, 255, 3).tolist()))
     return np.asarray(image)
+
+
+def paths_under(catalogue: Catalogue, folder: str) -> list[str]:
+    with catalogue.database.reader() as c:
+        return list(c.execute(sa.select(file.c.path).where(under(file.c.path, folder))).scalars())
+
+
+def found_vectors(catalogue: Catalogue) -> tuple[np.ndarray, np.ndarray]:
+    """What can be found under the model that answers: int64 ids [n] and float16 vectors [n, dim]."""
+    row = catalogue.models.answering()
+    if row is None:
+        return np.empty(0, np.int64), np.empty((0, 0), np.float16)
+    source = StoredEmbeddings(catalogue.database, row.id, row.dim)
+    batches = [(np.empty(0, np.int64), np.empty((0, row.dim), np.float16))]
+    batches += [batch for group in GROUPS.values() for batch in source.vectors(group)]
+    return np.concatenate([ids for ids, _ in batches]), np.concatenate([vectors for _, vectors in batches])
