@@ -60,9 +60,10 @@ def sound(*library: object) -> None:
 
 KILLED = """
 import os, signal, sys
-from indexer import milvus_collection, moving
+from indexer.catalogue import migrate
+from indexer.vectors.milvus import collection
 moving.BATCH = 2
-where, after = {"rows": (moving, "_write"), "vectors": (milvus_collection.VectorCollection, "upsert")}, 0
+where, after = {"rows": (migrate, "_write"), "vectors": (collection.VectorCollection, "upsert")}, 0
 owner, name = where[sys.argv[1]]
 real = getattr(owner, name)
 def cut(*arguments):
