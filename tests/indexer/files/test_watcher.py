@@ -238,7 +238,7 @@ OTHER_PROGRAM = """
 import sys
 from pathlib import Path
 from indexer.library import Library
-from indexer.types import LibraryError
+from indexer.errors import LibraryError
 with Library.open(Path(sys.argv[1]), nice=False, ocr="off") as library:
     try:
         library.index([Path(sys.argv[2])])
