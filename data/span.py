@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,3 +13,16 @@ class Span:
     start_s: float | None = None
     end_s: float | None = None
     page: int | None = None
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """The bounds; zeros for what has none."""
+        return self.start_s or 0.0, self.end_s or 0.0
+
+
+def flat(record: Any) -> dict[str, Any]:
+    """A dataclass as one row: the fields of its `span` stand among its own."""
+    row: dict[str, Any] = {}
+    for name, value in asdict(record).items():
+        row |= value if name == "span" else {name: value}
+    return row

@@ -26,7 +26,7 @@ from app.web.render_pool import Renderer
 from app.web.requests import BadRequest
 from app.web.transcode import STRETCH_S, Stretches
 from indexer.errors import QueryError
-from indexer.search.query_syntax import Typed, parse
+from indexer.search.query_syntax import ParsedQuery, parse
 from indexer.search.text_search import telling
 from indexer.types import ChunkInfo, FileInfo
 
@@ -124,7 +124,7 @@ def routes(library: Any) -> APIRouter:
         try:
             typed = parse(q[:500])
         except QueryError:  # half a filter is being typed
-            typed = Typed()
+            typed = ParsedQuery()
         words = telling(typed.words, typed.phrases)[:40]
         keep = (file_id, _stamp(info.path), n, words)
         return Json(await renderer.make(page_layer, info.path, n, words, keep=keep))

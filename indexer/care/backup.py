@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.media.kinds import MediaError
+from data.span import Span
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.lookups import Lookup
 from indexer.errors import LibraryError
@@ -52,7 +53,7 @@ def made_thumbnail(
     info = catalogue.chunk(chunk_id)
     if where is None or info is None:
         return None
-    spec = reader.ChunkSpec(info.ordinal, info.start_s, info.end_s, info.page)
+    spec = reader.ChunkSpec(info.ordinal, Span(info.start_s, info.end_s, info.page))
     for held in catalogue.files_of(where[0]):
         try:
             picture = sandbox.submit(reader.make_thumbnail, held.path, held.kind, spec, urgent=True).result()

@@ -19,6 +19,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from data.media.kinds import MediaError
+from data.span import Span
 from indexer.catalogue.rows import ModelRow, Work
 from indexer.catalogue.schema import content, file, root
 from indexer.errors import IndexOutdated, LibraryError, VectorServerError
@@ -283,7 +284,7 @@ def _sample(findings: _Findings, row: ModelRow) -> None:
                 partial(library.catalogue.rehash, path, (0, 0, 0)),
             )
             continue
-        specs = [reader.ChunkSpec(p.ordinal, p.start_s, p.end_s, p.page) for p in pieces]
+        specs = [reader.ChunkSpec(p.ordinal, Span(p.start_s, p.end_s, p.page)) for p in pieces]
         try:
             chunks = library.sandbox.submit(
                 reader.decode,

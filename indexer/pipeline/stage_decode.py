@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.media.kinds import MediaError
+from data.span import Span
 from indexer.catalogue.rows import Work
 from indexer.errors import CatalogueAway, LeaseLost
 from indexer.pipeline import still_scenes
@@ -129,7 +130,7 @@ class Reader:
         patience = 60.0 + job.work.size / 20e6
         if job.pieces is not None:
             own = [p for p in job.pieces if p.same_as is None]
-            specs = [reader.ChunkSpec(p.ordinal, p.start_s, p.end_s, p.page) for p in own]
+            specs = [reader.ChunkSpec(p.ordinal, Span(p.start_s, p.end_s, p.page)) for p in own]
         elif kind == "video":
             found = sandbox.submit(
                 reader.outline,

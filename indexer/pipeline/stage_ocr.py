@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from data.media.kinds import MediaError
+from data.span import Span
 from indexer.catalogue.rows import Work
 from indexer.pipeline.context import Workshop
 from indexer.pipeline.embed_checked import embed_checked
@@ -51,7 +52,7 @@ class WordReader:
             if self._shop.bell.stopped():
                 return False
             self._shop.turns.give_way()
-            spec = reader.ChunkSpec(piece.ordinal, piece.start_s, piece.end_s, piece.page)
+            spec = reader.ChunkSpec(piece.ordinal, Span(piece.start_s, piece.end_s, piece.page))
             try:
                 chunks = self._shop.sandbox.submit(
                     reader.decode, Path(path), work.kind, [spec], max_frames=1, max_side=OCR_SIDE

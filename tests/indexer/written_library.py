@@ -17,7 +17,7 @@ from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.rows import Found, NewChunk
 from indexer.catalogue.schema import Where
 from indexer.search.searcher import Searcher
-from indexer.types import Answer, Part, Query
+from indexer.types import Answer, Filters, Part, Query
 from indexer.vectors.faiss.index import FaissIndex
 from indexer.vectors.source import StoredEmbeddings
 from model.embedder import Embedder
@@ -85,7 +85,8 @@ class Shelf:
     def ask(self, text: str = "", k: int = 10, offset: int = 0, **options: Any) -> Answer:
         parts = options.pop("parts", ())
         own = (Part(text=text),) if text else ()
-        return self.searcher.search(Query((*own, *parts), **options), k, offset)
+        sort = options.pop("sort", "relevance")
+        return self.searcher.search(Query((*own, *parts), Filters(**options), sort), k, offset)
 
     def titles(self, text: str = "", **options: Any) -> list[str]:
         """The names of the relevant hits, best first."""

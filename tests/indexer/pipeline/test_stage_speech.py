@@ -106,7 +106,7 @@ def test_what_is_said_is_found_and_a_click_leads_to_its_second(
     library.index([folder])
     assert said(library, path) == [(3.0, "word 1"), (41.0, "word 7")]
     hit = ask(library, '"word 7"')
-    assert (hit.title, hit.start_s, hit.relevant) == ("talk.mp4", 30.0, True)
+    assert (hit.title, hit.span.start_s, hit.relevant) == ("talk.mp4", 30.0, True)
     assert hit.at_s == pytest.approx(41.0, abs=0.1) and "word" in hit.snippet
     (moment,) = library.moment(Query((Part(text='"word 7"'),)), hit.chunk_id)
     assert moment.at_s == hit.at_s
@@ -272,7 +272,7 @@ def test_the_words_of_a_real_speech_are_found_to_the_second(folder: Path, open_l
     library = open_library()
     library.index([folder])
     hit = ask(library, "what your country can do for you")
-    assert hit.title == "inauguration.mp4" and hit.start_s == 30.0 and hit.relevant
+    assert hit.title == "inauguration.mp4" and hit.span.start_s == 30.0 and hit.relevant
     assert hit.at_s is not None and 36.0 < hit.at_s < 46.0
     assert "country" in hit.snippet.lower()
 

@@ -13,7 +13,9 @@ from indexer.catalogue.connections import Connections
 from indexer.catalogue.rows import Found, NewChunk
 from indexer.catalogue.schema import Where
 from indexer.search import text_search
-from indexer.search.text_search import ALL, EXACT, MARK, SOME, UNMARK
+from indexer.search.snippets import snippets
+from indexer.search.text_search import ALL, EXACT, SOME
+from indexer.types import MARK, UNMARK
 
 TEXTS = {
     "invoice": "Invoice number INV-2023-0417. Payment is due within thirty days of receipt.",
@@ -47,7 +49,8 @@ class Texts:
         return {names[i]: t for i, t in zip(found.ids.tolist(), found.tiers.tolist(), strict=True)}
 
     def snippet(self, name: str, *asked: str) -> str:
-        return text_search.snippets(self.connections.get(), [self.ids[name]], asked, (), self.ids.values())[
+        marks = text_search.expressions(self.connections.get(), asked, (), "words").some
+        return snippets(self.connections.get(), [self.ids[name]], marks, asked, self.ids.values())[
             self.ids[name]
         ]
 
