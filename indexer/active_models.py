@@ -219,6 +219,11 @@ class ActiveModels:
         if any(m.state == "building" for m in self._models.all()):
             self._models.promote(answering.id)
 
+    def is_tuned(self, row: ModelRow) -> bool:
+        """Whether a model brings a ranking profile; of one that is not loaded, whether it is lite."""
+        loaded = next((e for e in list(self._loaded.values()) if e.id == row.name), None)
+        return row.name.startswith("lite@") if loaded is None else loaded.profile is not None
+
     def is_loaded(self) -> bool:
         """Whether any model has been loaded by now."""
         return bool(self._loaded)

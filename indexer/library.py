@@ -44,7 +44,7 @@ from indexer.vectors.address import address_of
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
     from indexer.catalogue.rows import Counts
-    from indexer.features.moments import Moment
+    from indexer.features.moments import Moment, Moments
     from indexer.search.searcher import Searcher
     from indexer.vectors.index import VectorIndex
     from model.inputs import Cue
@@ -141,6 +141,7 @@ class Library:
         self._workers, self._nice = workers, nice
         self._guard = threading.Lock()
         self._made_sandbox: Sandbox | None = None
+        self._made_moments: Moments | None = None
         self._folders = Folders(self.catalogue, self.thumbnails, data_dir)
         self._indexing = Indexer(
             self.catalogue,
@@ -293,17 +294,31 @@ class Library:
         return self.search(Query(parts=(Part(chunk_id=chunk_id),)), k, offset)
 
     def moments(self, query: Query, k: int = 5) -> list[Moment]:
-        """Where in films it happens, to the second; `query.file_id` for one film. Raises `LibraryError`."""
+        """Where in videos it happens, to the second; a filter by `file_id` means one.
+
+        Raises `LibraryError`.
+        """
         with self._priority.query():
-            return self._engines.moments().find(query, k)
+            return self._moments().find(query, k)
 
     def moment(self, query: Query, chunk_id: int) -> list[Moment]:
         """Where in the window of a hit it happens; empty when there is no such chunk or it is no hit."""
         chunk = self.chunk(chunk_id)
         if chunk is None:
             return []
+        filters = replace(query.filters, file_id=chunk.file.file_id)
         with self._priority.query():
-            return self._engines.moments().within(replace(query, file_id=chunk.file.file_id), chunk_id)
+            return self._moments().within(replace(query, filters=filters), chunk_id)
+
+    def _moments(self) -> Moments:
+        """The closer look into videos; its cache lives as long as the searcher."""
+        from indexer.features.moments import Moments
+
+        searcher = self.searcher()
+        with self._guard:
+            if self._made_moments is None or self._made_moments.searcher is not searcher:
+                self._made_moments = Moments(searcher)
+            return self._made_moments
 
     def searcher(self) -> Searcher:
         """What `search` asks: for labels, reels, answers and exports, which build on it."""

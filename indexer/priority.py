@@ -15,6 +15,7 @@ import numpy as np
 
 from model.embedder import Embedder
 from model.inputs import Input
+from model.ranking_profile import RankingProfile
 
 LONGEST_WAIT_S = 5.0
 """Indexing goes on after so long, however many ask: a library under a load test must still fill."""
@@ -55,7 +56,7 @@ class SharedEmbedder:
     def __init__(self, inner: Embedder, priority: QueryPriority) -> None:
         self.inner, self._priority = inner, priority
         self.id, self.dim, self.max_frames = inner.id, inner.dim, inner.max_frames
-        self.words_beside_picture: float = getattr(inner, "words_beside_picture", 1.0)
+        self.profile: RankingProfile | None = getattr(inner, "profile", None)
 
     def embed(self, inputs: Sequence[Input]) -> np.ndarray:
         """As `Embedder.embed`; waits for a batch that is at the model now, not for any after it."""

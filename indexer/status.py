@@ -16,7 +16,7 @@ from typing import Any
 
 from indexer.active_models import ActiveModels
 from indexer.catalogue.catalogue import Catalogue
-from indexer.catalogue.rows import Counts, Root
+from indexer.catalogue.rows import Counts, ModelRow, Root
 from indexer.errors import CatalogueAway
 from indexer.pipeline.pipeline import Pipeline
 from indexer.pipeline.run import Indexer
@@ -166,6 +166,15 @@ class StatusReporter:
         building = next((m for m in rows if m.state == "building"), None)
         if answering is None:
             return []
+        notices = self._switch_notices(answering, building)
+        if not self._models.is_tuned(answering):
+            notices.append(
+                f"The line between matches and the rest is not measured for {answering.name};"
+                " it is drawn where chance alone seldom reaches."
+            )
+        return notices
+
+    def _switch_notices(self, answering: ModelRow, building: ModelRow | None) -> list[str]:
         if building is not None:
             total = self._catalogue.files.counts().chunks
             done = total - self._catalogue.models.lacking(building.id)

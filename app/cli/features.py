@@ -37,12 +37,13 @@ def moments(
 
     query = query_of(text, [], [], ["video"], None, None, None)
     with opened(read_only=True) as library:
-        found = library.moments(replace(query, file_id=_known(library, video).file_id), k=k)
+        filters = replace(query.filters, file_id=_known(library, video).file_id)
+        found = library.moments(replace(query, filters=filters), k=k)
         if json_:
             print_json([moment.to_json() for moment in found])
             return
         for moment in found:
-            span = f"{output.clock(moment.start_s)}–{output.clock(moment.end_s)}"
+            span = "–".join(map(output.clock, moment.span.seconds))
             output.out.print(f"{span}  look at {output.clock(moment.at_s)}")
         if not found:
             output.err.print("Nothing in this video comes close.")
@@ -128,12 +129,12 @@ def reel(
 
     query = query_of(text, [], [], ["video"], under, None, None)
     with opened(read_only=True) as library:
-        pieces = make(library.searcher(), query, out.expanduser(), max_length_s=max_length)
-    for piece in pieces:
-        span = f"{output.clock(piece.start_s)}–{output.clock(piece.end_s)}"
-        output.out.print(f"{output.clock(piece.at_s)}  {output.printable(piece.path)} {span}", markup=False)
-    length = sum(p.end_s - p.start_s for p in pieces)
-    output.err.print(f"{out}: {len(pieces)} pieces, {output.clock(length)}", markup=False)
+        clips = make(library.searcher(), query, out.expanduser(), max_length_s=max_length)
+    for clip in clips:
+        span = "–".join(map(output.clock, clip.span.seconds))
+        output.out.print(f"{output.clock(clip.at_s)}  {output.printable(clip.path)} {span}", markup=False)
+    length = sum(end - start for start, end in (clip.span.seconds for clip in clips))
+    output.err.print(f"{out}: {len(clips)} pieces, {output.clock(length)}", markup=False)
 
 
 @commands.command()

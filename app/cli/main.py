@@ -316,6 +316,7 @@ def eval_my_library(
     json_: Json = False,
 ) -> None:
     """Score the search on your own library and judgements, to choose a model with."""
+    from eval.metrics import score_ranking
     from indexer.features.judge import JudgementError, evaluate, read_judgements
     from indexer.types import Part, Query
 
@@ -327,6 +328,7 @@ def eval_my_library(
         report = evaluate(
             judgements,
             lambda words, k: library.search(Query(parts=(Part(text=words),)), k=k).hits,
+            score_ranking,
             library.status().model,
         )
     print_json(report.as_json()) if json_ else typer.echo(report.as_text())

@@ -51,7 +51,7 @@ def made_thumbnail(
     info = catalogue.contents.chunk(chunk_id)
     if where is None or info is None:
         return None
-    spec = reader.ChunkSpec(info.ordinal, info.start_s, info.end_s, info.page)
+    spec = reader.ChunkSpec(info.ordinal, info.span)
     for held in catalogue.files.of_content(where[0]):
         try:
             picture = sandbox.submit(reader.make_thumbnail, held.path, held.kind, spec, urgent=True).result()

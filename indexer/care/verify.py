@@ -291,7 +291,7 @@ def _sample(check: _Check, row: ModelRow) -> None:
                 partial(check.catalogue.files.rehash, path, (0, 0, 0)),
             )
             continue
-        specs = [reader.ChunkSpec(p.ordinal, p.start_s, p.end_s, p.page) for p in stored]
+        specs = [reader.ChunkSpec(p.ordinal, p.span) for p in stored]
         try:
             chunks = (
                 check.sandbox()

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
 
+from data.span import Span
 from indexer.catalogue.database import Database, new_id
 from indexer.catalogue.files import file_info, files_with_facts
 from indexer.catalogue.leases import settle
@@ -72,18 +74,16 @@ class Contents:
             values |= {"heard": heard.stored} | facts
             c.execute(sa.update(content).where(content.c.hash == digest).values(values))
             said = cues_of(c, digest) if heard.state != "none" else []
-            texts = [renewed(clean_text(p.text), "", said_in(said, p.start_s, p.end_s)) for p in chunks]
+            texts = [renewed(clean_text(p.text), "", said_in(said, p.span)) for p in chunks]
             ids = []
             for new, text in zip(chunks, texts, strict=True):
                 row = c.execute(
                     sa.insert(chunk).values(
                         content_hash=digest,
                         ordinal=new.ordinal,
-                        start_s=new.start_s,
-                        end_s=new.end_s,
-                        page=new.page,
                         text=text,
                         same_as=new.same_as,
+                        **asdict(new.span),
                     )
                 )
                 ids.append(new_id(row))
@@ -168,7 +168,7 @@ class Contents:
         query = sa.select(chunk).where(chunk.c.content_hash == digest).order_by(chunk.c.ordinal)
         with self._database.reader() as c:
             rows = c.execute(query).all()
-        return [StoredChunk(r.id, r.ordinal, r.start_s, r.end_s, r.page, r.same_as, r.text) for r in rows]
+        return [StoredChunk(r.id, r.ordinal, _span(r), r.same_as, r.text) for r in rows]
 
     def of_chunk(self, chunk_id: int) -> tuple[bytes, int] | None:
         """(content hash, ordinal) of a chunk."""
@@ -287,4 +287,8 @@ def unpacked(blob: bytes) -> np.ndarray:
 
 
 def _chunk_info(row: Any, info: FileInfo) -> ChunkInfo:
-    return ChunkInfo(row.id, info, row.ordinal, row.start_s, row.end_s, row.page, row.text)
+    return ChunkInfo(row.id, info, row.ordinal, _span(row), row.text)
+
+
+def _span(row: Any) -> Span:
+    return Span(row.start_s, row.end_s, row.page)

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from data.span import Span
 from indexer.types import Kind
 
 Stamp = tuple[int, int, int]
@@ -62,9 +63,7 @@ class NewChunk:
 
     ordinal: int
     vector: np.ndarray
-    start_s: float | None = None
-    end_s: float | None = None
-    page: int | None = None
+    span: Span = Span()
     text: str = ""
     same_as: int | None = None
 
@@ -75,9 +74,7 @@ class StoredChunk:
 
     chunk_id: int
     ordinal: int
-    start_s: float | None
-    end_s: float | None
-    page: int | None
+    span: Span
     same_as: int | None
     text: str
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from data.span import Span
 from indexer.catalogue.database import Database
 from indexer.catalogue.leases import settle
 from indexer.catalogue.schema import chunk, clean_text, content, cue
@@ -96,7 +97,7 @@ class Transcripts:
         """Bring the text of a video's windows up to what is said in them now."""
         changed = []
         for piece in c.execute(sa.select(chunk).where(chunk.c.content_hash == digest)).all():
-            was, is_now = (said_in(cues, piece.start_s, piece.end_s) for cues in (before, after))
+            was, is_now = (said_in(cues, Span(piece.start_s, piece.end_s)) for cues in (before, after))
             if was != is_now:
                 changed.append((piece.id, renewed(piece.text, was, is_now)))
         for chunk_id, text in changed:
@@ -142,10 +143,9 @@ def drop_cues(c: sa.Connection, digest: bytes) -> None:
     c.execute(sa.delete(cue).where(cue.c.content_hash == digest))
 
 
-def said_in(cues: Sequence[Cue], start_s: float | None, end_s: float | None) -> str:
+def said_in(cues: Sequence[Cue], span: Span) -> str:
     """What is said in a stretch of a video, a line a cue; what is said across its edge, on both sides."""
-    if start_s is None or end_s is None:
-        return ""
+    start_s, end_s = span.seconds
     return "\n".join(clean_text(q.text) for q in cues if q.start_s < end_s and q.end_s > start_s)
 
 

@@ -65,9 +65,9 @@ class Clicks:
         row = {
             "query": words,
             "content": held[0].hex(),
-            "page": opened.page,
-            "start_s": opened.start_s,
-            "end_s": opened.end_s,
+            "page": opened.span.page,
+            "start_s": opened.span.start_s,
+            "end_s": opened.span.end_s,
         }
         line = json.dumps(row).encode() + b"\n"
         with self._lock:

@@ -150,4 +150,4 @@ def side_for(embedder: Embedder, kind: Kind) -> int:
 
 
 def new_chunk(spec: ChunkSpec, text: str, vector: np.ndarray, same_as: int | None = None) -> NewChunk:
-    return NewChunk(spec.ordinal, vector, spec.start_s, spec.end_s, spec.page, text, same_as)
+    return NewChunk(spec.ordinal, vector, spec.span, text, same_as)

@@ -128,8 +128,7 @@ class DecodeStage:
         count = GROUP[kind]
         patience = 60.0 + job.work.size / 20e6
         if job.stored is not None:
-            own = [p for p in job.stored if p.same_as is None]
-            specs = [reader.ChunkSpec(p.ordinal, p.start_s, p.end_s, p.page) for p in own]
+            specs = [reader.ChunkSpec(p.ordinal, p.span) for p in job.stored if p.same_as is None]
         elif kind == "video":
             found = sandbox.submit(
                 reader.outline,

@@ -51,7 +51,7 @@ class OcrStage:
             if self._ctx.wake.stopped():
                 return False
             self._ctx.priority.give_way()
-            spec = reader.ChunkSpec(stored.ordinal, stored.start_s, stored.end_s, stored.page)
+            spec = reader.ChunkSpec(stored.ordinal, stored.span)
             try:
                 chunks = self._ctx.sandbox.submit(
                     reader.decode, Path(path), work.kind, [spec], max_frames=1, max_side=OCR_SIDE

@@ -19,7 +19,6 @@ from model.embedder import ModelError
 
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
-    from indexer.features.moments import Moments
     from indexer.search.searcher import Searcher
     from indexer.vectors.index import VectorIndex
 
@@ -46,7 +45,6 @@ class Engines:
         self._guard = threading.RLock()
         self._index: tuple[int, VectorIndex] | None = None  # of the model with that id
         self._searcher: tuple[VectorIndex, Searcher] | None = None
-        self._moments: tuple[Searcher, Moments] | None = None
 
     def index(self) -> VectorIndex:
         """The vector index of the model that answers now."""
@@ -85,16 +83,6 @@ class Engines:
                     raise LibraryError(str(error)) from error
                 self._searcher = (index, Searcher(self._catalogue, index, embedder, self._sandbox()))
             return self._searcher[1]
-
-    def moments(self) -> Moments:
-        """The closer look into films; it keeps what it saw as long as the searcher stays."""
-        from indexer.features.moments import Moments
-
-        with self._guard:
-            searcher = self.searcher()
-            if self._moments is None or self._moments[0] is not searcher:
-                self._moments = (searcher, Moments(searcher))
-            return self._moments[1]
 
     def follow(self) -> None:
         """Something was written: an open index reads on in the journal. A server is fed from the first

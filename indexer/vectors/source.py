@@ -15,10 +15,12 @@ import numpy as np
 from indexer.catalogue.contents import last_change_of
 from indexer.catalogue.database import Database
 from indexer.catalogue.settings import LIBRARY, StoredSettings
-from indexer.types import KINDS, Kind
+from indexer.types import Kind
 from indexer.vectors.index import Changes
 
-GROUPS: dict[Kind, int] = {kind: number for number, kind in enumerate(KINDS)}
+GROUPS: dict[Kind, int] = {"image": 0, "video": 1, "pdf": 2}
+"""Stored with the vectors: the number of a kind never changes."""
+KIND_OF = {group: kind for kind, group in GROUPS.items()}
 
 BATCH = 4096
 SAME = 1e-3
@@ -58,7 +60,7 @@ class StoredEmbeddings:
                     "SELECT k.id, e.vector FROM chunk k CROSS JOIN content c ON c.hash = k.content_hash"
                     " CROSS JOIN embedding e ON e.chunk_id = k.id AND e.model_id = ?"
                     " WHERE k.id > ? AND c.kind = ? AND c.orphaned_at IS NULL ORDER BY k.id LIMIT ?",
-                    (self._model_id, last, KINDS[group], BATCH),
+                    (self._model_id, last, KIND_OF[group], BATCH),
                 ).all()
             if not rows:
                 return

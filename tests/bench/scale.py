@@ -24,9 +24,9 @@ from indexer.catalogue.dialects import place
 from indexer.catalogue.migrate import move
 from indexer.search.searcher import Searcher
 from indexer.types import Part, Query
+from indexer.vectors.address import address_of
 from indexer.vectors.faiss.index import FaissIndex
 from indexer.vectors.index import VectorIndex
-from indexer.vectors.address import address_of
 from indexer.vectors.milvus.index import MilvusIndex
 from indexer.vectors.source import StoredEmbeddings
 from model.inputs import Input

@@ -15,6 +15,7 @@ from indexer.catalogue.dialects import place
 from indexer.catalogue.schema import Where
 from indexer.library import Library
 from model.embedder import Embedder
+from model.ranking_profile import RankingProfile
 from tests import media
 
 OpenLibrary = Callable[..., Library]
@@ -76,6 +77,7 @@ class CountingEmbedder:
         self.inner = inner
         self.id, self.dim, self.max_frames = inner.id, inner.dim, inner.max_frames
         self.max_side: int = inner.max_side  # type: ignore[attr-defined]
+        self.profile: RankingProfile = inner.profile  # type: ignore[attr-defined]
         self.embedded, self.largest = 0, 0
         self._lock = threading.Lock()
 

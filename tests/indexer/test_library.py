@@ -53,9 +53,9 @@ def test_chunks_know_their_place_and_their_words(folder: Path, open_library: Ope
         and (pdf.pages, video.duration_s) == (2, pytest.approx(40, abs=0.5))
     )
     pages = library.chunks(pdf.file_id)
-    assert [c.page for c in pages] == [1, 2] and "bananas" in pages[0].text
+    assert [c.span.page for c in pages] == [1, 2] and "bananas" in pages[0].text
     windows = library.chunks(video.file_id)
-    assert [(c.start_s, round(c.end_s or 0)) for c in windows] == [(0.0, 30), (30.0, 40)]
+    assert [(c.span.start_s, round(c.span.end_s or 0)) for c in windows] == [(0.0, 30), (30.0, 40)]
     assert library.chunk(windows[1].chunk_id) == windows[1]
     assert library.file(video.file_id) == video
     assert library.chunk(10_000) is None and library.file(10_000) is None

@@ -14,12 +14,13 @@ from PIL import Image, ImageDraw
 
 from data.media.kinds import Kind
 from data.media.sandbox import Sandbox
+from data.span import Span
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.files import under
 from indexer.catalogue.rows import FoundFile, NewChunk
 from indexer.catalogue.schema import Where, file
 from indexer.search.searcher import Searcher
-from indexer.types import Answer, Part, Query
+from indexer.types import Answer, Filters, Part, Query
 from indexer.vectors.faiss.index import FaissIndex
 from indexer.vectors.source import GROUPS, StoredEmbeddings
 from model.embedder import Embedder
@@ -56,7 +57,7 @@ class Shelf:
         """A PDF with a text on each page (its looks do not matter here)."""
         inputs = [Input(text=text, kind="pdf") for text in pages]
         chunks = [
-            NewChunk(n, v, page=n + 1, text=t)
+            NewChunk(n, v, span=Span(page=n + 1), text=t)
             for n, (t, v) in enumerate(zip(pages, self.embedder.embed(inputs), strict=True))
         ]
         return self.put(name, "pdf", chunks, pages=len(pages), **facts)
@@ -70,7 +71,7 @@ class Shelf:
     ) -> list[int]:
         """A video of one window for each stack of frames [T, H, W, 3]."""
         vectors = self.embedder.embed([Input(video=frames, kind="video") for frames in windows])
-        chunks = [NewChunk(n, v, n * window_s, (n + 1) * window_s) for n, v in enumerate(vectors)]
+        chunks = [NewChunk(n, v, Span(n * window_s, (n + 1) * window_s)) for n, v in enumerate(vectors)]
         return self.put(name, "video", chunks, duration_s=len(windows) * window_s, **facts)
 
     def put(self, name: str, kind: Kind, chunks: Sequence[NewChunk], **facts: Any) -> list[int]:
@@ -89,7 +90,8 @@ class Shelf:
     def ask(self, text: str = "", k: int = 10, offset: int = 0, **options: Any) -> Answer:
         parts = options.pop("parts", ())
         own = (Part(text=text),) if text else ()
-        return self.searcher.search(Query((*own, *parts), **options), k, offset)
+        sort = options.pop("sort", "relevance")
+        return self.searcher.search(Query((*own, *parts), Filters(**options), sort), k, offset)
 
     def titles(self, text: str = "", **options: Any) -> list[str]:
         """The names of the relevant hits, best first."""

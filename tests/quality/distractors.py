@@ -41,6 +41,7 @@ from data import reader
 from data.media import image as images
 from data.media import pdf
 from data.media.kinds import MediaError
+from data.span import Span
 from indexer.catalogue.catalogue import Catalogue
 from model.embedder import Embedder
 from model.inputs import Input
@@ -222,7 +223,7 @@ def _picture(path: Path) -> Input:
 
 
 def _page(path: Path, number: int) -> Input:
-    chunks = reader.decode(path, "pdf", [reader.ChunkSpec(number - 1, page=number)], max_side=640)
+    chunks = reader.decode(path, "pdf", [reader.ChunkSpec(number - 1, Span(page=number))], max_side=640)
     return reader.to_input(chunks[0], "pdf")
 
 

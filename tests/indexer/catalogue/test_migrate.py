@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
+from data.span import Span
 from indexer.catalogue import migrate, schema
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.dialects import place
@@ -45,7 +46,8 @@ def fill(catalogue: Catalogue, files: int, start: int = 0) -> None:
         catalogue.queue.hashed([(f, f.stamp, digest)])
         vectors = rng.normal(size=(4, 8)).astype(np.float32)
         chunks = [
-            NewChunk(i, v, page=i + 1, text=t) for i, (t, v) in enumerate(zip(TEXTS, vectors, strict=True))
+            NewChunk(i, v, span=Span(page=i + 1), text=t)
+            for i, (t, v) in enumerate(zip(TEXTS, vectors, strict=True))
         ]
         ids = catalogue.contents.write(
             digest, {"taken_at": 1.1 * f.file_id, "camera": "A\0B"}, chunks, model.id

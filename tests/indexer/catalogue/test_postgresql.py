@@ -46,7 +46,9 @@ def both(folder: Path, tmp_path: Path, database: str) -> Iterator[tuple[Library,
 
 
 def told(answer: Answer) -> list[tuple[Any, ...]]:
-    return [(h.path, h.start_s, h.page, round(h.score, 3), h.relevant, h.snippet) for h in answer.hits]
+    return [
+        (h.path, h.span.start_s, h.span.page, round(h.score, 3), h.relevant, h.snippet) for h in answer.hits
+    ]
 
 
 def test_a_library_on_a_server_holds_and_answers_what_the_embedded_one_does(

@@ -13,7 +13,7 @@ from indexer.catalogue.connections import Connections
 from indexer.catalogue.rows import FoundFile, NewChunk
 from indexer.catalogue.schema import Where
 from indexer.search.filters import roots_alone
-from indexer.search.query_syntax import Filters
+from indexer.types import Filters
 from indexer.vectors.source import StoredEmbeddings
 
 DIM = 4

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.span import Span
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.dialects import place
 from indexer.catalogue.migrate import move
@@ -48,7 +49,7 @@ def write(
     """The film, a minute long, in windows of so many seconds."""
     starts = np.arange(0, 60, length)
     vector = np.ones(4, np.float32) / 2
-    chunks = [NewChunk(n, vector, float(s), float(s + length)) for n, s in enumerate(starts)]
+    chunks = [NewChunk(n, vector, Span(float(s), float(s + length))) for n, s in enumerate(starts)]
     model = catalogue.models.answering()
     assert model is not None
     return catalogue.contents.write(FILM, {}, chunks, model.id, sounds=sounds, cues=subtitles)
@@ -191,8 +192,13 @@ def test_cues_move_with_their_library(tmp_path: Path, postgresql_server: Server)
 
 
 def test_a_cue_on_an_edge_is_said_on_both_sides() -> None:
-    assert said_in([BOATS], 0.0, 30.0) == said_in([BOATS], 30.0, 60.0) == BOATS.text
-    assert said_in([BOATS], 31.0, 60.0) == said_in([BOATS], 0.0, 28.5) == said_in([BOATS], None, None) == ""
+    assert said_in([BOATS], Span(0.0, 30.0)) == said_in([BOATS], Span(30.0, 60.0)) == BOATS.text
+    assert (
+        said_in([BOATS], Span(31.0, 60.0))
+        == said_in([BOATS], Span(0.0, 28.5))
+        == said_in([BOATS], Span())
+        == ""
+    )
 
 
 def test_a_text_without_words_said_stays_as_it_is() -> None:

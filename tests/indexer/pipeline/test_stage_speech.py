@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.span import Span
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.dialects import place
 from indexer.catalogue.rows import FoundFile, NewChunk
@@ -106,7 +107,7 @@ def test_what_is_said_is_found_and_a_click_leads_to_its_second(
     library.index([folder])
     assert said(library, path) == [(3.0, "word 1"), (41.0, "word 7")]
     hit = ask(library, '"word 7"')
-    assert (hit.title, hit.start_s, hit.relevant) == ("talk.mp4", 30.0, True)
+    assert (hit.title, hit.span.start_s, hit.relevant) == ("talk.mp4", 30.0, True)
     assert hit.at_s == pytest.approx(41.0, abs=0.1) and "word" in hit.snippet
     (moment,) = library.moment(Query((Part(text='"word 7"'),)), hit.chunk_id)
     assert moment.at_s == hit.at_s
@@ -272,7 +273,7 @@ def test_the_words_of_a_real_speech_are_found_to_the_second(folder: Path, open_l
     library = open_library()
     library.index([folder])
     hit = ask(library, "what your country can do for you")
-    assert hit.title == "inauguration.mp4" and hit.start_s == 30.0 and hit.relevant
+    assert hit.title == "inauguration.mp4" and hit.span.start_s == 30.0 and hit.relevant
     assert hit.at_s is not None and 36.0 < hit.at_s < 46.0
     assert "country" in hit.snippet.lower()
 
@@ -312,7 +313,7 @@ def test_a_film_that_workers_die_of_listening_to_is_found_by_its_looks(
     catalogue.files.note(root, [FoundFile("/films/a.mp4", "video", (9, 9, 9))])
     (file,) = catalogue.queue.unhashed(1)
     catalogue.queue.hashed([(file, file.stamp, bytes(32))])
-    chunks = [NewChunk(0, np.ones(4, np.float32) / 2, 0.0, 30.0)]
+    chunks = [NewChunk(0, np.ones(4, np.float32) / 2, Span(0.0, 30.0))]
     catalogue.contents.write(bytes(32), {}, chunks, model.id, sounds=True)
     parts = catalogue.leases, catalogue.contents, catalogue.transcripts
     heartbeat = Heartbeat(*parts, "w", lambda: "m", lease_s=60.0)

@@ -13,7 +13,12 @@ from typing import Any
 import pytest
 
 from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.contents import Contents
 from indexer.catalogue.dialects import place
+from indexer.catalogue.files import Files
+from indexer.catalogue.leases import Leases
+from indexer.catalogue.queue import Queue
+from indexer.catalogue.transcripts import Transcripts
 from indexer.errors import CatalogueAway, LibraryError
 from indexer.files.mounts import Mounts
 from indexer.library import Library
@@ -67,6 +72,30 @@ def test_a_worker_makes_what_the_watcher_makes_from_folders_that_lie_elsewhere(
         assert work(tmp_path, database, maps=[f"{there}={folder}"]) == 5
         assert contents_of(library) == expected
         assert library.catalogue.leases.count() == 0 and library.catalogue.leases.workers() == []
+
+
+def test_a_worker_is_handed_no_part_that_could_change_roots_or_files(
+    tmp_path: Path, folder: Path, database: str
+) -> None:
+    with shared(tmp_path, database) as library:
+        pending_again(library, folder)
+    worker = Worker(tmp_path / "one", database, name="one", nice=False)
+    worker.run(threading.Event(), once=True)
+    kinds: set[type] = set()
+    seen: set[int] = set()
+    reached: list[Any] = [worker]
+    while reached:  # everything of ours that it holds, and what that holds
+        held = reached.pop()
+        ours = type(held).__module__.startswith(("indexer.", "builtins"))
+        if id(held) not in seen and ours:
+            seen.add(id(held))
+            kinds.add(type(held))
+            reached += held.values() if isinstance(held, dict) else ()
+            reached += held if isinstance(held, (list, tuple, set)) else ()
+            reached += [getattr(held, "__self__", None), *getattr(held, "__dict__", {}).values()]
+    worker.close()
+    assert {Leases, Queue, Contents, Transcripts} <= kinds
+    assert not {Files, Catalogue} & kinds
 
 
 def test_a_root_that_one_worker_cannot_see_is_done_by_others_and_named_in_the_status(

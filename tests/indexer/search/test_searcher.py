@@ -134,9 +134,9 @@ def test_words_beside_a_picture_weigh_as_the_model_says(shelf: Shelf, tmp_path: 
     (text,) = shelf.searcher.vectors(Query((Part(text="bread"),)))
     (picture,) = shelf.searcher.vectors(Query((Part(file=file),)))
     (both,) = shelf.searcher.vectors(Query((Part(text="bread"), Part(file=file))))
-    expected = picture + LiteEmbedder.words_beside_picture * text
+    expected = picture + LiteEmbedder.profile.words_beside_picture * text
     assert np.allclose(both, expected / np.linalg.norm(expected), atol=1e-5)
-    assert LiteEmbedder.words_beside_picture > 2
+    assert LiteEmbedder.profile.words_beside_picture > 2
 
 
 def test_filters_act_inside_both_searches(shelf: Shelf) -> None:
@@ -210,19 +210,19 @@ def test_a_search_that_fails_leaves_nothing_running_that_reads_the_library(
     """Its connection may be closed at once: reading on from a closed one ends the whole program."""
     begun, ended = threading.Event(), threading.Event()
 
-    def slow(*_: object) -> text_search.Found:
+    def slow(*_: object) -> text_search.WordMatches:
         begun.set()
         time.sleep(0.5)
         ended.set()
         return text_search.NOTHING
 
-    def fails(query: Query) -> np.ndarray:
+    def fails(*_: object) -> np.ndarray:
         assert begun.wait(30)
         raise LibraryError("the model is away")
 
     searcher = shelf.searcher
     monkeypatch.setattr(text_search, "search_chunks", slow)
-    monkeypatch.setattr(searcher._parts, "vectors", fails)
+    monkeypatch.setattr(searcher._query_vectors, "of", fails)
     with pytest.raises(LibraryError, match="away"):
         searcher.search(Query((Part(text="invoice"),)))
     assert ended.is_set()

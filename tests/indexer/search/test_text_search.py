@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.span import Span
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.connections import Connections
 from indexer.catalogue.rows import FoundFile, NewChunk
 from indexer.catalogue.schema import Where
 from indexer.search import text_search
-from indexer.search.text_search import ALL, EXACT, MARK, SOME, UNMARK
+from indexer.search.snippets import snippets
+from indexer.search.text_search import ALL, EXACT, SOME
+from indexer.types import MARK, UNMARK
 
 TEXTS = {
     "invoice": "Invoice number INV-2023-0417. Payment is due within thirty days of receipt.",
@@ -39,7 +42,7 @@ class Texts:
                 root, [FoundFile(f"/docs/Holiday_2019/{name}_scan.pdf", "pdf", (1, 1, 1))]
             )
             self.catalogue.queue.hashed([(w, w.stamp, digest) for w in self.catalogue.queue.unhashed(9)])
-            chunk = NewChunk(0, np.ones(4) / 2, page=1, text=text)
+            chunk = NewChunk(0, np.ones(4) / 2, span=Span(page=1), text=text)
             (self.ids[name],) = self.catalogue.contents.write(digest, {}, [chunk], model.id)
 
     def find(self, *asked: str, phrases: tuple[str, ...] = ()) -> dict[str, int]:
@@ -49,7 +52,8 @@ class Texts:
         return {names[i]: t for i, t in zip(found.ids.tolist(), found.tiers.tolist(), strict=True)}
 
     def snippet(self, name: str, *asked: str) -> str:
-        return text_search.snippets(self.connections.get(), [self.ids[name]], asked, (), self.ids.values())[
+        marks = text_search.expressions(self.connections.get(), asked, (), "words").some
+        return snippets(self.connections.get(), [self.ids[name]], marks, asked, self.ids.values())[
             self.ids[name]
         ]
 
@@ -114,7 +118,7 @@ def test_a_word_that_nobody_wrote_is_not_taken_for_a_near_one(texts: Texts) -> N
     assert model is not None
     text = "The pump is powered by the sun."
     (texts.ids["pump"],) = catalogue.contents.write(
-        digest, {}, [NewChunk(0, np.ones(4) / 2, page=1, text=text)], model.id
+        digest, {}, [NewChunk(0, np.ones(4) / 2, span=Span(page=1), text=text)], model.id
     )
     assert texts.find("powered") == {"pump": ALL}
     assert texts.find("powerde") == {"pump": ALL}
