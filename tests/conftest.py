@@ -1,6 +1,6 @@
-"""What all tests share: the choice of `--fast`, servers of PostgreSQL and Milvus for tests that ask for one, reports
-that can travel between processes whatever a file is called, a list of the tests that were tried again, and for
-`unprivileged` tests a process that modes bind."""
+"""What all tests share: the choice of `--fast`, servers of PostgreSQL and Milvus for tests that ask for one,
+reports that can travel between processes whatever a file is called, a list of the tests that were tried again,
+and for `unprivileged` tests a process that modes bind."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tests.milvus_server import RunningMilvus, why_not
 HEAVY_IMPORTS = re.compile(
     r"^(?:import|from) (?:"
     r"subprocess|multiprocessing|uvicorn|playwright|torch|train|pyarrow|psycopg|pymilvus|jsonschema|nbformat"
-    r"|tests\.app\.serving|tests\.bench|tests\.notebook)\b",
+    r"|model$|tests\.app\.serving|tests\.bench|tests\.notebook)\b",
     re.MULTILINE,
 )
-"""`--fast` does not read a test file (or a folder whose conftest.py) that imports one of these: it starts processes or
-servers, trains, or needs more than the small install."""
+"""`--fast` does not read a test file (or a folder whose conftest.py) that imports one of these: it starts
+processes or servers, trains, or needs more than the small install."""
 HEAVY_FIXTURES = {"client", "library", "milvus", "open_library", "postgresql_server", "mmeb"}
 """`--fast` leaves out a test that uses one of these: a server, or a whole library over real media."""
 

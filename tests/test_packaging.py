@@ -1,6 +1,6 @@
-"""The wheel, installed bare: its `sightline` works in a folder whose own packages are called data, app and numpy.
+"""The wheel, installed bare: its `sightline` works in a folder whose own packages are called data and app.
 
-Nothing is downloaded: the environment that runs the tests lends its packages and the weights of the lite model.
+Nothing is downloaded: the environment that runs the tests lends its packages and the lite model's weights.
 """
 
 from __future__ import annotations
