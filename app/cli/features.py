@@ -37,12 +37,13 @@ def moments(
 
     query = query_of(text, [], [], ["video"], None, None, None)
     with opened(read_only=True) as library:
-        found = library.moments(replace(query, file_id=_known(library, video).file_id), k=k)
+        filters = replace(query.filters, file_id=_known(library, video).file_id)
+        found = library.moments(replace(query, filters=filters), k=k)
         if json_:
             print_json([moment.to_json() for moment in found])
             return
         for moment in found:
-            span = f"{output.clock(moment.start_s)}–{output.clock(moment.end_s)}"
+            span = "–".join(map(output.clock, moment.span.seconds))
             output.out.print(f"{span}  look at {output.clock(moment.at_s)}")
         if not found:
             output.err.print("Nothing in this video comes close.")
@@ -128,12 +129,12 @@ def reel(
 
     query = query_of(text, [], [], ["video"], under, None, None)
     with opened(read_only=True) as library:
-        pieces = make(library.searcher(), query, out.expanduser(), max_length_s=max_length)
-    for piece in pieces:
-        span = f"{output.clock(piece.start_s)}–{output.clock(piece.end_s)}"
-        output.out.print(f"{output.clock(piece.at_s)}  {output.printable(piece.path)} {span}", markup=False)
-    length = sum(p.end_s - p.start_s for p in pieces)
-    output.err.print(f"{out}: {len(pieces)} pieces, {output.clock(length)}", markup=False)
+        clips = make(library.searcher(), query, out.expanduser(), max_length_s=max_length)
+    for clip in clips:
+        span = "–".join(map(output.clock, clip.span.seconds))
+        output.out.print(f"{output.clock(clip.at_s)}  {output.printable(clip.path)} {span}", markup=False)
+    length = sum(end - start for start, end in (clip.span.seconds for clip in clips))
+    output.err.print(f"{out}: {len(clips)} pieces, {output.clock(length)}", markup=False)
 
 
 @commands.command()
@@ -214,13 +215,13 @@ def export(
 
 def _heard(library: Library, file: FileInfo) -> bool:
     """Whether somebody has listened to a whole video, or needs not."""
-    digest = library.catalogue.content_of_file(file.file_id)
-    return digest is None or not library.catalogue.is_unheard(digest)
+    digest = library.catalogue.files.content_of(file.file_id)
+    return digest is None or not library.catalogue.queue.is_waiting("speech", digest)
 
 
 def _known(library: Library, video: Path) -> FileInfo:
     """A video of the library, by its path; anything else ends the command."""
-    file = library.catalogue.file_at(str(video.expanduser().absolute()))
+    file = library.catalogue.files.at(str(video.expanduser().absolute()))
     if file is not None and file.kind != "video":
         fail(f"{video} is not a video", 2)
     if file is None and not video.expanduser().is_file():

@@ -45,11 +45,11 @@ def counted(n: int, one: str) -> str:
 
 def place(hit: Hit) -> str:
     """Where in its file a hit is: `1:00–1:30, said at 1:12`, `p. 12 of 40`, or nothing."""
-    if hit.page is not None:
-        return f"p. {hit.page} of {hit.pages}" if hit.pages else f"p. {hit.page}"
-    if hit.start_s is not None and hit.end_s is not None:
+    if hit.span.page is not None:
+        return f"p. {hit.span.page} of {hit.pages}" if hit.pages else f"p. {hit.span.page}"
+    if hit.span.end_s is not None:
         said = f", said at {clock(hit.at_s)}" if hit.at_s is not None else ""
-        return f"{clock(hit.start_s)}–{clock(hit.end_s)}{said}"
+        return f"{'–'.join(map(clock, hit.span.seconds))}{said}"
     return ""
 
 

@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -235,6 +235,7 @@ def create_model_app(
             "dim": embedder.dim,
             "max_frames": embedder.max_frames,
             "most_bytes": BODY_LIMIT,
+            "profile": asdict(profile) if (profile := getattr(embedder, "profile", None)) else None,
         }
         model = {
             "id": embedder.id,

@@ -26,7 +26,7 @@ from app.web.render_pool import Renderer
 from app.web.requests import BadRequest
 from app.web.transcode import STRETCH_S, Stretches
 from indexer.errors import QueryError
-from indexer.search.query_syntax import Typed, parse
+from indexer.search.query_syntax import ParsedQuery, parse
 from indexer.search.text_search import telling
 from indexer.types import ChunkInfo, FileInfo
 
@@ -124,7 +124,7 @@ def routes(library: Any) -> APIRouter:
         try:
             typed = parse(q[:500])
         except QueryError:  # half a filter is being typed
-            typed = Typed()
+            typed = ParsedQuery()
         words = telling(typed.words, typed.phrases)[:40]
         keep = (file_id, _stamp(info.path), n, words)
         return Json(await renderer.make(page_layer, info.path, n, words, keep=keep))
@@ -163,8 +163,8 @@ def routes(library: Any) -> APIRouter:
         info = await asyncio.to_thread(open_file, library, chunk.file.file_id)
         if info.kind != "video":
             raise Gone(f"{info.path.name} is not a video.")
-        begin = max(0.0, chunk.start_s or 0.0 if start is None else start)
-        until = chunk.end_s or begin + 30.0 if end is None else end
+        begin = max(0.0, chunk.span.start_s or 0.0 if start is None else start)
+        until = chunk.span.end_s or begin + 30.0 if end is None else end
         if not begin < until <= begin + LONGEST_CLIP_S:
             raise BadRequest(f"A clip is between 0 and {LONGEST_CLIP_S:.0f} seconds long.")
         handle, name = tempfile.mkstemp(prefix="sightline-clip-", suffix=".mp4")

@@ -24,6 +24,7 @@ from data.names import unescaped
 from data.sources.pair import Media, MediaKind, MissingMedia, Pair, Side, SourceError
 from data.sources.rows import JsonlRows
 from data.sources.source import Source, register
+from data.span import Span
 from model.inputs import InputKind
 
 CATALOGUE = "catalogue.sqlite"
@@ -101,9 +102,7 @@ class LibrarySource(Source):
         media = Media(
             MEDIA_OF[found.kind],
             self._catalogue.named(found.path),
-            page=at["page"],
-            start_s=at["start_s"],
-            end_s=at["end_s"],
+            span=Span(at["start_s"], at["end_s"], at["page"]),
         )
         positive = Side(media=media, looks_for=found.kind)
         if kind_of_pair == "media":

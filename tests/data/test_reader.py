@@ -51,8 +51,8 @@ def test_a_video_becomes_windows_of_eight_frames(tmp_path: Path) -> None:
     for chunk in chunks:
         assert chunk.frames.shape == (8, 90, 120, 3) and chunk.times is not None
         assert [time_of(f) for f in chunk.frames] == pytest.approx(chunk.times, abs=0.11)
-        assert chunk.spec.start_s is not None and chunk.spec.end_s is not None
-        assert chunk.spec.start_s <= chunk.times[0] and chunk.times[-1] < chunk.spec.end_s
+        assert chunk.spec.span.start_s is not None and chunk.spec.span.end_s is not None
+        assert chunk.spec.span.start_s <= chunk.times[0] and chunk.times[-1] < chunk.spec.span.end_s
     again = decode(path, "video", found.chunks[1:2], max_side=120)[0]
     assert (again.frames == chunks[1].frames).all(), "a window alone is the window in a batch"
     given = to_input(chunks[0], "video", role="query")

@@ -21,7 +21,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from app.web.server import create_app
 from data.media.pdf import page_image
 from indexer.library import Library
-from indexer.types import Part, Query
+from indexer.types import Filters, Part, Query
 from tests.app.conftest import HERE
 from tests.indexer.written_library import drawing
 from tests.media import draw_video
@@ -63,9 +63,9 @@ def test_a_moment_is_found_to_the_second_also_on_the_edges_of_windows(films: Lib
         asked = tmp_path / "asked.png"
         scene(500 + film).resize((320, 240)).save(asked)
         path = Path(films.status().roots[0]) / f"film{film}.mp4"
-        held = films.catalogue.file_at(str(path))
+        held = films.catalogue.files.at(str(path))
         assert held is not None
-        (moment,) = films.moments(Query((Part(file=asked),), file_id=held.file_id), k=1)
+        (moment,) = films.moments(Query((Part(file=asked),), Filters(file_id=held.file_id)), k=1)
         missed.append(abs(moment.at_s - (at + EVENT_S / 2)))
     assert np.median(missed) <= 3 and np.percentile(missed, 95) <= 10, missed
 
@@ -108,7 +108,9 @@ def test_a_page_finds_the_photograph_of_its_print(tmp_path: Path) -> None:
             alone = pymupdf.open()
             alone.insert_pdf(book, from_page=number - 1, to_page=number - 1)
             alone.save(tmp_path / "asked.pdf")
-            hits = library.search(Query((Part(file=tmp_path / "asked.pdf"),), kinds=("image",)), k=3).hits
+            hits = library.search(
+                Query((Part(file=tmp_path / "asked.pdf"),), Filters(kinds=("image",))), k=3
+            ).hits
             ranks.append([hit.title for hit in hits].count(f"IMG_{number}.jpg"))
     assert np.mean(ranks) >= 0.9, ranks
 

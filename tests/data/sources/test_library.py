@@ -93,7 +93,7 @@ def test_clicks_lie_in_the_librarys_folder_wherever_its_catalogue_is(
     (shared / "clicks.jsonl").write_text(json.dumps(click) + "\n")
     source = LibrarySource(shared, catalogue=address, pairs="clicks")
     assert len(source) == 1 and source[0].query.text == "parking"
-    assert source[0].positive.media is not None and source[0].positive.media.page == 2
+    assert source[0].positive.media is not None and source[0].positive.media.span.page == 2
     with pytest.raises(SourceError, match="clicks are kept in the library's folder; name it with data_dir"):
         LibrarySource(catalogue=address, pairs="clicks")
 

@@ -19,6 +19,7 @@ from data.sources.library import LibrarySource, passage
 from data.sources.pair import Media, MissingMedia, Side, SourceError, choose_frames, load
 from data.sources.pairs import Pairs
 from data.sources.registry import open_source
+from data.span import Span
 
 
 def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -60,9 +61,9 @@ def test_pairs_of_every_shape_become_sides(tmp_path: Path) -> None:
     assert pairs[0].positive.media == Media("image", str(tmp_path / "a.png"))
     assert pairs[1].query.media is not None and pairs[1].query.text == "the same in blue"
     assert [bool(n.media) for n in pairs[1].negatives] == [True, False]
-    assert pairs[2].positive.media == Media("page", str(tmp_path / "c.pdf"), page=4)
-    assert pairs[3].positive.media == Media("video", str(tmp_path / "film.mp4"), start_s=30, end_s=60)
-    assert pairs[4].positive.media == Media("page", str(tmp_path / "c.pdf"), page=2)
+    assert pairs[2].positive.media == Media("page", str(tmp_path / "c.pdf"), span=Span(page=4))
+    assert pairs[3].positive.media == Media("video", str(tmp_path / "film.mp4"), span=Span(30, 60))
+    assert pairs[4].positive.media == Media("page", str(tmp_path / "c.pdf"), span=Span(page=2))
     assert pairs[4].query.looks_for == "pdf"
 
 
@@ -138,10 +139,10 @@ def test_a_class_of_ones_own_is_a_few_lines(tmp_path: Path, monkeypatch: pytest.
 
 def test_pages_are_drawn_at_300_dpi_and_capped(tmp_path: Path) -> None:
     card = pdf(tmp_path / "card.pdf", 1, size=(252, 144))  # 3.5 × 2 inches
-    frame = load(Side(media=Media("page", str(card), page=1))).frames[0]
+    frame = load(Side(media=Media("page", str(card), span=Span(page=1)))).frames[0]
     assert frame.shape == (600, 1050, 3)
     sheet = pdf(tmp_path / "sheet.pdf", 1)
-    assert max(load(Side(media=Media("page", str(sheet), page=1))).frames[0].shape) == 2048
+    assert max(load(Side(media=Media("page", str(sheet), span=Span(page=1)))).frames[0].shape) == 2048
 
 
 def test_missing_and_broken_media_are_named_with_the_reason(tmp_path: Path) -> None:
@@ -152,7 +153,7 @@ def test_missing_and_broken_media_are_named_with_the_reason(tmp_path: Path) -> N
         load(Side(media=Media("image", str(tmp_path / "bad.png"))))
     report = pdf(tmp_path / "r.pdf", 2)
     with pytest.raises(MissingMedia, match=r"r\.pdf page 9: "):
-        load(Side(media=Media("page", str(report), page=9)))
+        load(Side(media=Media("page", str(report), span=Span(page=9))))
     with pytest.raises(MissingMedia, match="no frames"):
         (tmp_path / "clip").mkdir()
         load(Side(media=Media("frames", str(tmp_path / "clip"))))
@@ -231,7 +232,7 @@ def test_a_library_gives_a_page_and_its_words_and_a_window_and_its_transcript(li
     )
     assert pairs[0].positive.text == ""  # the answer must not stand in the target
     assert pairs[1].query.text == "she opens the old door slowly"
-    assert pairs[1].positive.media == Media("video", str(library / "c.mp4"), start_s=0.0, end_s=30.0)
+    assert pairs[1].positive.media == Media("video", str(library / "c.mp4"), span=Span(0.0, 30.0))
     assert load(pairs[0].positive).frames[0].ndim == 3
 
 
@@ -266,8 +267,8 @@ def test_clicks_are_used_where_they_are_kept(library: Path) -> None:
     source = LibrarySource(library, pairs="clicks")
     assert [source[i].query.text for i in range(len(source))] == ["my dog", "parking", "the door"]
     assert source[0].positive.media == Media("image", str(library / "a.png"))
-    assert source[1].positive.media == Media("page", str(library / "b.pdf"), page=2)
-    assert source[2].positive.media == Media("video", str(library / "c.mp4"), start_s=0.0, end_s=30.0)
+    assert source[1].positive.media == Media("page", str(library / "b.pdf"), span=Span(page=2))
+    assert source[2].positive.media == Media("video", str(library / "c.mp4"), span=Span(0.0, 30.0))
     assert pickle.loads(pickle.dumps(source))[1] == source[1]
     assert len(LibrarySource(library, pairs=["text", "clicks"])) == 5
     with (library / "clicks.jsonl").open("a") as file:
