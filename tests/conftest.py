@@ -1,6 +1,6 @@
 """What all tests share: the choice of `--fast`, servers of PostgreSQL and Milvus for tests that ask for one,
-reports that can travel between processes whatever a file is called, a list of the tests that were tried again,
-and for `unprivileged` tests a process that modes bind."""
+reports that can travel between processes whatever a file is called, a list of the tests that were tried
+again, and for `unprivileged` tests a process that modes bind."""
 
 from __future__ import annotations
 
