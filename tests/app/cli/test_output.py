@@ -92,6 +92,7 @@ def test_a_size_is_readable(n: float, text: str) -> None:
     assert output.size(n) == text
 
 
+@pytest.mark.slow
 def test_the_demo_folder_holds_all_three_kinds(tmp_path: Path) -> None:
     from app.demo import build
     from data.media.kinds import kind_of
