@@ -38,7 +38,7 @@ def test_retry_makes_every_failure_pending_again(catalogue: Catalogue) -> None:
     catalogue.contents.fail(b"a" * 32, "broken")
     root_id = catalogue.files.set_root(Path("/r"))
     catalogue.files.note(root_id, [FoundFile("/r/b.jpg", "image", (1, 1, 1))])
-    catalogue.files.fail(catalogue.queue.unhashed(1)[0].file_id, "no permission")
+    catalogue.files.fail(catalogue.queue.unhashed(1)[0].path, "no permission")
     assert catalogue.files.counts().failed == 2
     assert catalogue.queue.retry() == 2
     assert (catalogue.files.counts().failed, catalogue.files.counts().pending) == (0, 2)
