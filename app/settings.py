@@ -92,7 +92,7 @@ def read(**given: Any) -> Settings:
             raise SettingsError(str(error)) from error
     if settings.vectors:
         from indexer.errors import LibraryError
-        from indexer.vectors.milvus.address import address_of
+        from indexer.vectors.address import address_of
 
         try:
             address_of(settings.vectors)

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from indexer.active_models import Models, load_checked
+from indexer.active_models import ActiveModels, load_checked
 from indexer.care import backup
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.dialects import place
@@ -29,16 +29,17 @@ from indexer.catalogue.schema import Where
 from indexer.errors import LibraryError, VectorServerError
 from indexer.features.click_log import Clicks
 from indexer.files.roots import Folders, absolute
-from indexer.pipeline.heartbeat import WATCHER, Leases
-from indexer.pipeline.options import Asked
+from indexer.pipeline.context import CatalogueParts
+from indexer.pipeline.heartbeat import WATCHER, Heartbeat
+from indexer.pipeline.options import IndexingOptions
 from indexer.pipeline.pipeline import Pipeline, line_of
-from indexer.pipeline.run import Indexing
-from indexer.priority import Turns
+from indexer.pipeline.run import Indexer
+from indexer.priority import QueryPriority
 from indexer.search.open import Engines
-from indexer.status import Standing
+from indexer.status import StatusReporter
 from indexer.thumbnails import Thumbnails
 from indexer.types import Answer, ChunkInfo, Failure, FileInfo, IndexReport, Part, Query, Status, VerifyReport
-from indexer.vectors.milvus.address import address_of
+from indexer.vectors.address import address_of
 
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
@@ -77,8 +78,8 @@ class Library:
         """Open the library in `data_dir`, made when it is not there (unless `read_only`).
 
         `threads`: files decoded at a time; None: two. `poll`: scan every few seconds in place of
-        watching. `ocr`, `speech`: as in `Asked`. `vectors`: the address of a Milvus; None: the vectors are
-        indexed in `data_dir`.
+        watching. `ocr`, `speech`: as in `IndexingOptions`. `vectors`: the address of a Milvus; None: the
+        vectors are indexed in `data_dir`.
         `model_token`: for a model on another machine (`model="https://…"`); it is not kept.
         `catalogue`: where it is kept when not in `data_dir`: postgresql+psycopg://USER@HOST/DATABASE.
         Raises `LibraryError` in one sentence.
@@ -89,7 +90,7 @@ class Library:
             {k: v for k, v in source.items() if v not in (None, "auto")},
             threads or 2,
             nice,
-            Asked(window_s, overlap_s, ocr, speech),
+            IndexingOptions(window_s, overlap_s, ocr, speech),
             poll,
             read_only,
             partial(load_checked, token=model_token) if model_token else load_checked,
@@ -103,7 +104,7 @@ class Library:
         source: dict[str, Any],
         workers: int,
         nice: bool,
-        asked: Asked,
+        options: IndexingOptions,
         poll: bool,
         read_only: bool,
         loader: Callable[..., Any] = load_checked,
@@ -125,33 +126,41 @@ class Library:
         refuse_unfinished(self.catalogue)
         self.clicks = Clicks(data_dir, self.catalogue)
         if vectors and not read_only:
-            self.catalogue.name_library()
+            self.catalogue.settings.name_library()
         self.boot = uuid.uuid4().hex[:12]
         self.thumbnails = Thumbnails(data_dir / "thumbnails")
-        self._turns = Turns()
-        self.models = Models(self.catalogue, source, self._turns, loader, read_only=read_only)
+        self._priority = QueryPriority()
+        self.models = ActiveModels(
+            self.catalogue.models,
+            self.catalogue.settings,
+            source,
+            self._priority,
+            loader,
+            read_only=read_only,
+        )
         self._workers, self._nice = workers, nice
         self._guard = threading.Lock()
         self._made_sandbox: Sandbox | None = None
         self._made_moments: Moments | None = None
         self._folders = Folders(self.catalogue, self.thumbnails, data_dir)
-        self._indexing = Indexing(
+        self._indexing = Indexer(
             self.catalogue,
             self.models,
             self.thumbnails,
             data_dir,
             poll=poll,
             make_pipeline=lambda: Pipeline(
-                self.catalogue,
+                CatalogueParts.of(self.catalogue.database),
+                self.catalogue.files,
                 self.models,
                 self.sandbox,
                 self.thumbnails,
-                self._turns,
+                self._priority,
                 workers=workers,
                 nice=nice,
-                asked=asked,
+                options=options,
                 written=self._written,
-                leases=self._leases(),
+                heartbeat=self._heartbeat(),
             ),
             written=self._written,
         )
@@ -163,7 +172,7 @@ class Library:
             owned=lambda: self._indexing.lock.held,
             sandbox=lambda: self.sandbox,
         )
-        self._standing = Standing(
+        self._status = StatusReporter(
             self.catalogue, self.models, self._indexing, self._engines, data_dir, source, self.boot
         )
 
@@ -176,7 +185,7 @@ class Library:
         """
         self._may_write()
         self._folders.add(folder)
-        self._indexing.keeper.look()
+        self._indexing.follower.look()
 
     def forget(self, folder: Path) -> int:
         """Take a folder out of the library; the files themselves are not touched. Returns how many files.
@@ -186,9 +195,9 @@ class Library:
         """
         self._may_write()
         forgotten = self._folders.forget(folder)
-        self.clicks.only_of(self.catalogue.hashes())
+        self.clicks.only_of(self.catalogue.contents.hashes())
         self._indexing.noted()
-        self._indexing.keeper.look()
+        self._indexing.follower.look()
         return forgotten
 
     # -- indexing --------------------------------------------------------------------------
@@ -215,7 +224,7 @@ class Library:
             )
         try:
             seen, tally = self._indexing.run(roots, told)
-            self._standing.changed()
+            self._status.changed()
             if told is not None:
                 told()
             if alone:
@@ -224,7 +233,7 @@ class Library:
             if alone:
                 self._indexing.rest()
                 self._indexing.lock.release()
-        counts = self.catalogue.counts([r.id for r in roots])
+        counts = self.catalogue.files.counts([r.id for r in roots])
         return IndexReport(
             files=counts.files,
             images=counts.images,
@@ -243,38 +252,39 @@ class Library:
         self._may_write()
         self._indexing.start(watch)
 
-    def _leases(self) -> Leases | None:
-        """Where workers may index this library too, this program claims what it does, as they do."""
-        if not self.catalogue.dialect.shared:
+    def _heartbeat(self) -> Heartbeat | None:
+        """Where workers may index this library too, this program leases what it does, as they do."""
+        if not self.catalogue.database.dialect.shared:
             return None
 
         def model() -> str:
-            row = self.catalogue.answering()
+            row = self.catalogue.models.answering()
             return row.name if row is not None else ""
 
         def told() -> str:
             pipeline = self._indexing.pipeline
             return line_of(pipeline) if pipeline is not None else ""
 
-        return Leases(self.catalogue, WATCHER, model, told=told)
+        parts = self.catalogue.leases, self.catalogue.contents, self.catalogue.transcripts
+        return Heartbeat(*parts, WATCHER, model, told=told)
 
     def _tidy(self) -> None:
         """After a run: what no file has had for a day goes, and the index is written for the next program."""
         self._indexing.sweep()
-        if self.catalogue.answering() is not None:
+        if self.catalogue.models.answering() is not None:
             with suppress(VectorServerError):  # told by `status`, and taken in when it answers
                 self.vector_index().catch_up()
 
     def _written(self) -> None:
         """What can be found has changed."""
-        self._standing.changed()
+        self._status.changed()
         self._engines.follow()
 
     # -- searching -------------------------------------------------------------------------
 
     def search(self, query: Query, k: int = 10, offset: int = 0) -> Answer:
         """The hits of a query, best first; indexing waits meanwhile."""
-        with self._turns.query():
+        with self._priority.query():
             return self.searcher().search(query, k, offset)
 
     def similar(self, chunk_id: int, k: int = 10, offset: int = 0) -> Answer:
@@ -288,7 +298,7 @@ class Library:
 
         Raises `LibraryError`.
         """
-        with self._turns.query():
+        with self._priority.query():
             return self._moments().find(query, k)
 
     def moment(self, query: Query, chunk_id: int) -> list[Moment]:
@@ -297,7 +307,7 @@ class Library:
         if chunk is None:
             return []
         filters = replace(query.filters, file_id=chunk.file.file_id)
-        with self._turns.query():
+        with self._priority.query():
             return self._moments().within(replace(query, filters=filters), chunk_id)
 
     def _moments(self) -> Moments:
@@ -332,7 +342,7 @@ class Library:
 
     def status(self) -> Status:
         """The counts, and what a person should know; loads no model."""
-        return replace(self._standing.status(), clicks=len(self.clicks), keeps_clicks=self.clicks.kept)
+        return replace(self._status.status(), clicks=len(self.clicks), keeps_clicks=self.clicks.kept)
 
     def vectors_trouble(self) -> str | None:
         """What keeps the vectors from where they are indexed, in a sentence; None: nothing."""
@@ -340,42 +350,42 @@ class Library:
 
     def failures(self) -> list[Failure]:
         """Every file that could not be indexed, with its reason."""
-        return self.catalogue.failures()
+        return self.catalogue.files.failures()
 
     def retry(self) -> int:
         """Try all failed files again, at the next run or now when started. Returns how many."""
         self._may_write()
-        n = self.catalogue.retry()
+        n = self.catalogue.queue.retry()
         self._indexing.noted()
         return n
 
     def file(self, file_id: int) -> FileInfo | None:
-        return self.catalogue.file(file_id)
+        return self.catalogue.files.get(file_id)
 
     def chunk(self, chunk_id: int) -> ChunkInfo | None:
-        return self.catalogue.chunk(chunk_id)
+        return self.catalogue.contents.chunk(chunk_id)
 
     def copies(self, chunk_id: int) -> list[FileInfo]:
         """All files that hold a chunk, the first indexed first."""
-        where = self.catalogue.content_of(chunk_id)
-        return self.catalogue.files_of(where[0]) if where else []
+        where = self.catalogue.contents.of_chunk(chunk_id)
+        return self.catalogue.files.of_content(where[0]) if where else []
 
     def counts(self, roots: Sequence[Path]) -> Counts:
         """Files, kinds and failures below some of the library's folders; the rest of it is the whole's."""
-        return self.catalogue.counts([r.id for r in self.catalogue.roots() if r.path in roots])
+        return self.catalogue.files.counts([r.id for r in self.catalogue.files.roots() if r.path in roots])
 
     def chunks(self, file_id: int) -> list[ChunkInfo]:
         """The chunks of a file in order; none while it is pending or when it failed."""
-        return self.catalogue.chunks(file_id)
+        return self.catalogue.contents.chunks(file_id)
 
     def transcript(self, file_id: int) -> list[Cue]:
         """What is said in a video, or written under it, in order; empty while nobody has listened."""
-        digest = self.catalogue.content_of_file(file_id)
-        return self.catalogue.cues(digest) if digest is not None else []
+        digest = self.catalogue.files.content_of(file_id)
+        return self.catalogue.transcripts.cues(digest) if digest is not None else []
 
     def thumbnail(self, chunk_id: int) -> bytes | None:
         """WebP; from the cache, or made again. None when there is no such chunk or its file is gone."""
-        where = self.catalogue.content_of(chunk_id)
+        where = self.catalogue.contents.of_chunk(chunk_id)
         if where is None:
             return None
         return self.thumbnails.get(*where) or backup.made_thumbnail(
@@ -390,7 +400,22 @@ class Library:
         """
         from indexer.care.verify import verify
 
-        report = verify(self, repair)
+        if repair and not self.may_index():
+            raise LibraryError(
+                f"Another Sightline ({self.indexer()}) is indexing this library: stop it, then repair."
+            )
+        try:
+            report = verify(
+                self.catalogue,
+                self.models,
+                self.thumbnails,
+                self.vector_index,
+                lambda: self.sandbox,
+                repair=repair,
+            )
+        finally:
+            if repair:
+                self.done_indexing()
         if repair:
             self._indexing.look_again()
         return report
@@ -401,10 +426,6 @@ class Library:
         from indexer.features.duplicates import duplicates
 
         return duplicates(self.catalogue, self.vector_index() if alike else None, alike)
-
-    def stale_thumbnails(self) -> list[Path]:
-        """Cached pictures of contents that the library does not have, and half-written ones."""
-        return backup.stale_thumbnails(self.catalogue, self.thumbnails)
 
     def may_index(self) -> bool:
         """Become the one indexer of the library, unless another program is."""

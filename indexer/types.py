@@ -234,7 +234,5 @@ class ChunkInfo:
     chunk_id: int
     file: FileInfo
     ordinal: int
-    start_s: float | None
-    end_s: float | None
-    page: int | None
+    span: Span
     text: str

@@ -215,13 +215,13 @@ def export(
 
 def _heard(library: Library, file: FileInfo) -> bool:
     """Whether somebody has listened to a whole video, or needs not."""
-    digest = library.catalogue.content_of_file(file.file_id)
-    return digest is None or not library.catalogue.is_unheard(digest)
+    digest = library.catalogue.files.content_of(file.file_id)
+    return digest is None or not library.catalogue.queue.is_waiting("speech", digest)
 
 
 def _known(library: Library, video: Path) -> FileInfo:
     """A video of the library, by its path; anything else ends the command."""
-    file = library.catalogue.file_at(str(video.expanduser().absolute()))
+    file = library.catalogue.files.at(str(video.expanduser().absolute()))
     if file is not None and file.kind != "video":
         fail(f"{video} is not a video", 2)
     if file is None and not video.expanduser().is_file():

@@ -213,7 +213,7 @@ def status(json_: Json = False) -> None:
         if json_:
             print_json(output.as_json(now))
         else:
-            unheard = library.catalogue.unheard_count() if now.videos else 0
+            unheard = library.catalogue.queue.count("speech") if now.videos else 0
             output.show_status(now, unheard, speech_status.next_step(settings.speech))
 
 
@@ -302,7 +302,7 @@ def backup(
 
     with opened(read_only=True) as library:
         written = library.backup(file.expanduser().absolute())
-        how = library.catalogue.dialect.restoring(written)
+        how = library.catalogue.database.dialect.restoring(written)
     output.err.print(
         output.printable(f"{written} holds the library. To restore: {how}."), markup=False, soft_wrap=True
     )

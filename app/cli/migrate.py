@@ -42,7 +42,7 @@ def migrate(
         finally:
             new.close()
     with opened(given.model_copy(update={**target, "vectors": vectors}), read_only=False) as moved:
-        if moved.catalogue.answering() is not None:
+        if moved.catalogue.models.answering() is not None:
             index = moved.vector_index()
             index.catch_up()
     if json_:

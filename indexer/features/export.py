@@ -58,7 +58,7 @@ def answer_csv(answer: Answer) -> str:
 
 
 def _rows(searcher: Searcher, vectors: bool) -> Iterator[dict[str, Any]]:
-    with searcher.catalogue.reader() as c:
+    with searcher.catalogue.database.reader() as c:
         for _, ids, batch in searcher.all_vectors():
             facts = searcher.facts(ids.tolist())
             marks = ", ".join("?" * len(ids))

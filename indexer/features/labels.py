@@ -93,7 +93,7 @@ def label(
         for at in np.argsort(-scores)[:most].tolist()
         if (score := float(scores[at])) >= line
     ]
-    with searcher.catalogue.writer() as c:
+    with searcher.catalogue.database.writer() as c:
         for name in labels:
             c.exec_driver_sql("DELETE FROM label WHERE name = ? AND hidden = 0", (name,))
         if given:
@@ -107,7 +107,7 @@ def label(
 
 def counts(searcher: Searcher) -> dict[str, int]:
     """How many chunks carry each label, the most frequent first."""
-    with searcher.catalogue.reader() as c:
+    with searcher.catalogue.database.reader() as c:
         rows = c.exec_driver_sql(
             "SELECT name, count(*) FROM label GROUP BY name ORDER BY count(*) DESC, name"
         ).all()
@@ -149,7 +149,7 @@ def moderate(searcher: Searcher, rules: Sequence[Rule], prompt: str = PROMPT) ->
         for rule, score in zip(rules, scores, strict=True)
         if score >= rule.threshold
     ]
-    with searcher.catalogue.writer() as c:
+    with searcher.catalogue.database.writer() as c:
         c.exec_driver_sql("DELETE FROM label WHERE hidden = 1")
         rows = [(rule.label, score, int(rule.action == "hide"), number) for number, rule, score in caught]
         if rows:

@@ -64,7 +64,7 @@ def _chosen(
     shown: list[np.ndarray] = []
     left = max_length_s
     for moment in moments:
-        vector = searcher.catalogue.vector(moment.hit.chunk_id, searcher.model_id)
+        vector = searcher.catalogue.contents.vector(moment.hit.chunk_id, searcher.model_id)
         if vector is None or any(float(vector @ other) >= ALIKE for other in shown):
             continue
         start_s, end_s = moment.span.seconds

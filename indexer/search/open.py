@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from indexer.active_models import Models
+from indexer.active_models import ActiveModels
 from indexer.catalogue.catalogue import Catalogue
 from indexer.errors import LibraryError
 from indexer.vectors.open import open_index
@@ -31,7 +31,7 @@ class Engines:
     def __init__(
         self,
         catalogue: Catalogue,
-        models: Models,
+        models: ActiveModels,
         folder: Path,
         *,
         vectors: str | None = None,
@@ -51,14 +51,14 @@ class Engines:
         from indexer.vectors.source import StoredEmbeddings
 
         with self._guard:
-            row = self._catalogue.answering()
+            row = self._catalogue.models.answering()
             if row is None:
                 try:
                     row, _ = self._models.answering()
                 except ModelError as error:
                     raise LibraryError(str(error)) from error
             if self._index is None or self._index[0] != row.id:
-                source = StoredEmbeddings(self._catalogue, row.id, row.dim)
+                source = StoredEmbeddings(self._catalogue.database, row.id, row.dim)
                 old = self._index
                 self._index = (
                     row.id,
@@ -89,7 +89,7 @@ class Engines:
         vector on, for it stands elsewhere and may take long."""
         if self._index is None and self._vectors and self._guard.acquire(blocking=False):
             try:
-                if self._catalogue.answering() is not None:
+                if self._catalogue.models.answering() is not None:
                     self.index()
             finally:
                 self._guard.release()
@@ -100,7 +100,7 @@ class Engines:
     @property
     def trouble(self) -> str | None:
         """What a person should know of the index; whether a server answers is asked once."""
-        if self._index is None and self._vectors and self._catalogue.answering() is not None:
+        if self._index is None and self._vectors and self._catalogue.models.answering() is not None:
             self.index().follow(ASK_S)
         return self._index[1].trouble if self._index is not None else None
 

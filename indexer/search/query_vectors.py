@@ -67,7 +67,7 @@ class QueryVectors:
     def _of_part(self, part: Part) -> np.ndarray:
         """float32 [n, dim]: one row, or one a page or window."""
         if part.chunk_id is not None:
-            stored = self._catalogue.vector(part.chunk_id, self._model_id)
+            stored = self._catalogue.contents.vector(part.chunk_id, self._model_id)
             if stored is None:
                 raise LibraryError(f"There is no piece {part.chunk_id} in this library (any more).")
             return stored[None]

@@ -55,10 +55,10 @@ class Searcher:
         self.embedder, self.sandbox, self.catalogue = embedder, sandbox, catalogue
         self.index = index
         self.tuned: RankingProfile | None = getattr(embedder, "profile", None)
-        row = next((m for m in catalogue.models() if m.name == embedder.id), None)
+        row = next((m for m in catalogue.models.all() if m.name == embedder.id), None)
         self.model_id = -1 if row is None else row.id
         """The catalogue's number of the model."""
-        self._connections = Connections(catalogue.path)
+        self._connections = Connections(catalogue.database.where)
         self._facts = Facts(self._connections)
         self._query_vectors = QueryVectors(catalogue, self.model_id, embedder, sandbox)
         self._background = Background(self._connections, embedder, self.model_id)
@@ -148,7 +148,7 @@ class Searcher:
 
     def all_vectors(self) -> Iterator[tuple[Kind, np.ndarray, np.ndarray]]:
         """Everything, some at a time: kind, ids int64 [m], vectors float32 [m, dim]."""
-        source = StoredEmbeddings(self.catalogue, self.model_id, self.embedder.dim)
+        source = StoredEmbeddings(self.catalogue.database, self.model_id, self.embedder.dim)
         for kind, group in GROUPS.items():
             for ids, vectors in source.vectors(group):
                 yield kind, ids, vectors.astype(np.float32)

@@ -306,7 +306,7 @@ def jump_table() -> str:
             for film, at in enumerate(events):
                 asked = folder / "asked.png"
                 Image.fromarray(drawing(500 + film)).resize((160, 120)).save(asked)
-                info = library.catalogue.file_at(str(folder / f"film{film}.mp4"))
+                info = library.catalogue.files.at(str(folder / f"film{film}.mp4"))
                 query = Query((Part(file=asked),), Filters(file_id=info.file_id if info else None))
                 moment = finder.find(query, 1)[0]
                 window = sum(moment.hit.span.seconds) / 2
@@ -340,9 +340,9 @@ def cost_table(sizes: Sequence[int] = (10_000, 100_000)) -> str:
         folder = Path(tempfile.mkdtemp(prefix="sightline-cost-"))
         try:
             catalogue = make(folder / "catalogue.sqlite", size, embedder)
-            model = catalogue.answering()
+            model = catalogue.models.answering()
             assert model is not None
-            source = StoredEmbeddings(catalogue, model.id, model.dim)
+            source = StoredEmbeddings(catalogue.database, model.id, model.dim)
             index = FaissIndex(folder / "index", model.name, model.dim, source)
             searcher = Searcher(catalogue, index, embedder, None)  # type: ignore[arg-type]
             bare = faiss.IndexScalarQuantizer(

@@ -132,10 +132,10 @@ def cost(server: postgresql.Server, size: int = 100_000, queries: int = 200) -> 
         move(embedded, on_server := Catalogue(address))
         moved_s = time.monotonic() - begun
         server.sql("ANALYZE", database=address.database)  # type: ignore[union-attr]
-        model = embedded.answering()
+        model = embedded.models.answering()
         assert model is not None
         index = FaissIndex(
-            folder / "index", model.name, model.dim, StoredEmbeddings(embedded, model.id, model.dim)
+            folder / "index", model.name, model.dim, StoredEmbeddings(embedded.database, model.id, model.dim)
         )
         searchers = [Searcher(c, index, embedder, None) for c in (embedded, on_server)]  # type: ignore[arg-type]
         took: list[list[float]] = [[], []]

@@ -72,7 +72,7 @@ class SampleLibrary:
         self.library.index([self.samples / folder for folder in FOLDERS.values()])
         self.searcher: Searcher = self.library.searcher()
         self.index = self.searcher.index
-        self.connections = Connections(self.library.catalogue.path)
+        self.connections = Connections(self.library.catalogue.database.where)
         rows = self.connections.get().execute(
             "SELECT k.id, f.path, k.page FROM chunk k JOIN file f ON f.content_hash = k.content_hash"
         )

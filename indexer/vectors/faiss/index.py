@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.priority import Turns
+from indexer.priority import QueryPriority
 from indexer.vectors.faiss import segment_files, snapshot
 from indexer.vectors.faiss.segment import EXACT_BYTES, Block, Segment, SegmentError
 from indexer.vectors.faiss.segment_files import Rows
@@ -72,7 +72,7 @@ class FaissIndex:
             threading.Lock()
         )  # held for the moment of making a view, never while searching or merging
         self._merging = threading.Lock()  # held for a whole merge
-        self._turns = Turns()
+        self._priority = QueryPriority()
         self._removed_since: list[np.ndarray] | None = None
         self._changed = threading.Condition()
         self._changes = 0
@@ -119,7 +119,7 @@ class FaissIndex:
             raise ValueError(f"{len(ids)} ids but vectors of shape {vectors.shape}; wanted [n, {self._dim}]")
         if len(ids) and int(ids.min()) < 0:
             raise ValueError("ids must not be negative")
-        self._turns.give_way(GIVE_WAY_S)
+        self._priority.give_way(GIVE_WAY_S)
         last = (
             len(ids) - 1 - np.unique(ids[::-1], return_index=True)[1]
         )  # of an id given twice the last holds
@@ -161,7 +161,7 @@ class FaissIndex:
         if roots is not None:
             under = self._under(frozenset(roots))
             allowed = under if allowed is None else np.intersect1d(under, allowed)
-        with self._turns.query():
+        with self._priority.query():
             return self._view.search(queries, k, allowed, group)
 
     def _under(self, roots: frozenset[int]) -> np.ndarray:
@@ -390,7 +390,7 @@ class FaissIndex:
 
     def _pause(self) -> None:
         """Between two blocks of a merge: searches go first, and the end of the program."""
-        self._turns.give_way(GIVE_WAY_S)
+        self._priority.give_way(GIVE_WAY_S)
         if self._stopped.is_set():
             raise _Stopped
 

@@ -411,7 +411,7 @@ def test_indexing_waits_for_a_server_that_goes_away_and_goes_on_by_itself(
             wait_until(lambda: library.status().pending == 0 and library.status().chunks == 24)
             assert library.status().failed == 0
             assert not any("model server" in n for n in library.status().notices)
-            assert library.catalogue.answering().name == lite.id  # type: ignore[union-attr]
+            assert library.catalogue.models.answering().name == lite.id  # type: ignore[union-attr]
         finally:
             again.stop()
 

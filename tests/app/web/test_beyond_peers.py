@@ -63,7 +63,7 @@ def test_a_moment_is_found_to_the_second_also_on_the_edges_of_windows(films: Lib
         asked = tmp_path / "asked.png"
         scene(500 + film).resize((320, 240)).save(asked)
         path = Path(films.status().roots[0]) / f"film{film}.mp4"
-        held = films.catalogue.file_at(str(path))
+        held = films.catalogue.files.at(str(path))
         assert held is not None
         (moment,) = films.moments(Query((Part(file=asked),), Filters(file_id=held.file_id)), k=1)
         missed.append(abs(moment.at_s - (at + EVENT_S / 2)))

@@ -19,7 +19,7 @@ def test_an_export_holds_every_chunk_with_its_vector(searcher: Searcher, tmp_pat
     rows = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
     assert count == len(rows) == len(searcher.index)
     page = next(r for r in rows if r["page"] == 1)
-    stored = searcher.catalogue.vector(page["chunk_id"], searcher.model_id)
+    stored = searcher.catalogue.contents.vector(page["chunk_id"], searcher.model_id)
     assert stored is not None
     np.testing.assert_allclose(page["vector"], stored, atol=1e-6)
     assert "blue whale" in page["text"]

@@ -130,7 +130,7 @@ def _sightline(home: Path, *words: str | Path) -> subprocess.CompletedProcess[st
     command = [
         sys.executable,
         "-m",
-        "app.cli.main",
+        "app.cli",
         *map(str, words),
         "--data-dir",
         str(home),

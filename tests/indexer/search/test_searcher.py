@@ -98,7 +98,7 @@ def test_a_chunk_of_the_library_asks_without_being_embedded_or_found(
 
 
 def _title(shelf: Shelf, chunk_id: int) -> str:
-    info = shelf.catalogue.chunk(chunk_id)
+    info = shelf.catalogue.contents.chunk(chunk_id)
     return info.file.path.name if info else ""
 
 
@@ -244,12 +244,12 @@ def test_a_library_of_four_items_knows_its_answer_and_its_ignorance(own: Shelf) 
 
 def test_a_copy_is_one_hit_that_names_both_places(own: Shelf) -> None:
     (chunk,) = own.document("a/bread.pdf", [PAGES["bread.pdf"]])
-    digest = own.catalogue.content_of(chunk)
+    digest = own.catalogue.contents.of_chunk(chunk)
     assert digest is not None
-    from indexer.catalogue.rows import Found
+    from indexer.catalogue.rows import FoundFile
 
-    own.catalogue.note(own.root, [Found(f"{own.folder}/b/copy.pdf", "pdf", (1, 1, 1))])
-    own.catalogue.hashed([(w, w.stamp, digest[0]) for w in own.catalogue.unhashed(9)])
+    own.catalogue.files.note(own.root, [FoundFile(f"{own.folder}/b/copy.pdf", "pdf", (1, 1, 1))])
+    own.catalogue.queue.hashed([(w, w.stamp, digest[0]) for w in own.catalogue.queue.unhashed(9)])
     (hit,) = own.ask("bread").hits
     assert hit.path.endswith("a/bread.pdf") and [p[-10:] for p in hit.also_at] == ["b/copy.pdf"]
     (hit,) = own.ask("bread in:b").hits
@@ -260,7 +260,7 @@ def test_a_file_that_went_is_gone_at_once(own: Shelf) -> None:
     for name, text in PAGES.items():
         own.document(name, [text])
     assert own.titles("bread")[0] == "bread.pdf"
-    own.catalogue.remove_files([f"{own.folder}/bread.pdf"])
+    own.catalogue.files.remove([f"{own.folder}/bread.pdf"])
     assert "bread.pdf" not in [
         h.title for h in own.ask("bread", k=50).hits
     ]  # the index has not caught up yet
@@ -275,7 +275,7 @@ def test_a_search_does_not_wait_for_a_writer(own: Shelf) -> None:
     holding, done = threading.Event(), threading.Event()
 
     def write() -> None:
-        with own.catalogue.writer() as c:
+        with own.catalogue.database.writer() as c:
             c.exec_driver_sql("UPDATE chunk SET text = text || ' '")
             holding.set()
             done.wait(30)

@@ -18,7 +18,7 @@ import pytest
 from indexer.errors import LibraryError, VectorServerError
 from indexer.library import Library
 from indexer.types import Filters, Part, Query
-from indexer.vectors.milvus.address import Address, address_of
+from indexer.vectors.address import Address, address_of
 from indexer.vectors.milvus.collection import VectorCollection
 from indexer.vectors.milvus.index import MilvusIndex
 from tests.indexer.conftest import OpenLibrary, wait_for
