@@ -8,17 +8,15 @@ behaviour beyond their own JSON and know nothing of how an answer is found.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from data.span import Span, flat
 from model.inputs import Cue
 
 Kind = Literal["image", "video", "pdf"]
 KINDS: tuple[Kind, ...] = ("image", "video", "pdf")
-
-MARK_ON, MARK_OFF = "\ue000", "\ue001"
-"""Around matched words in `Hit.snippet`: private use characters, never markup."""
 
 
 @dataclass(frozen=True)
@@ -59,25 +57,44 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Query:
-    """What is asked: the parts, and the filters that hold for every hit.
+class Filters:
+    """What must hold for every hit. Empty means anything."""
 
-    `under` is a folder; `within` are the folders that the asker may see, none meaning all; `after` and
-    `before` are dates as UNIX seconds compared with
-    the date taken; `min_s`/`max_s` bound a video's length; `file_id` searches inside one file; a hit carries
-    all the `labels`.
-    """
-
-    parts: tuple[Part, ...]
     kinds: tuple[Kind, ...] = ()
     under: Path | None = None
+    """A folder above the file."""
     within: tuple[Path, ...] = ()
+    """The folders that the visitor may see; none: all."""
+    folders: tuple[str, ...] = ()
+    """Each is (part of) the name of a folder somewhere above the file."""
+    names: tuple[str, ...] = ()
+    extensions: tuple[str, ...] = ()
     after: float | None = None
     before: float | None = None
+    """UNIX seconds, compared with the date taken."""
     min_s: float | None = None
     max_s: float | None = None
-    file_id: int | None = None
+    """Seconds that a video lasts."""
+    min_bytes: int | None = None
+    max_bytes: int | None = None
+    near: tuple[tuple[float, float, float], ...] = ()
+    """(latitude, longitude, kilometres)"""
+    cameras: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    """A hit carries all of them."""
+    file_id: int | None = None
+
+    @property
+    def only_kinds(self) -> bool:
+        return self == Filters(kinds=self.kinds)
+
+
+@dataclass(frozen=True)
+class Query:
+    """The parts of a query, and the filters that hold for every hit."""
+
+    parts: tuple[Part, ...]
+    filters: Filters = Filters()
     sort: Literal["relevance", "date"] = "relevance"
 
     @property
@@ -86,9 +103,13 @@ class Query:
         return " ".join(p.text for p in self.parts if p.text and p.weight > 0)
 
 
+MARK, UNMARK = "\ue000", "\ue001"
+"""Around matched words in a snippet: private use, never markup."""
+
+
 @dataclass(frozen=True)
 class Hit:
-    """A chunk in an answer. For a moment, `start_s`/`end_s` span the merged windows."""
+    """A chunk in an answer. A moment's span is that of the merged windows."""
 
     rank: int
     score: float
@@ -98,9 +119,7 @@ class Hit:
     also_at: tuple[str, ...]
     file_id: int
     chunk_id: int
-    start_s: float | None
-    end_s: float | None
-    page: int | None
+    span: Span
     pages: int | None
     duration_s: float | None
     width: int | None
@@ -108,12 +127,12 @@ class Hit:
     taken_at: float | None
     title: str
     snippet: str
-    """Plain text; matched words stand between MARK_ON and MARK_OFF."""
+    """Plain text; matched words stand between `MARK` and `UNMARK`."""
     at_s: float | None = None
     """In a video that was found by what is said in it: the second at which that is."""
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {
+        return flat(self) | {
             "also_at": list(self.also_at),
             "thumb_url": f"/thumb/{self.chunk_id}.webp",
             "open_url": f"/open/{self.chunk_id}",
@@ -146,22 +165,22 @@ class Answer:
 
 @dataclass(frozen=True)
 class Moment:
-    """A stretch [start_s, end_s) of a film; `at_s` is where to jump to, the middle of the best span, or the
-    second at which the words asked for are said."""
+    """A stretch of a video; `at_s` is where to jump to: the middle of the best span, or the second at which
+    the words of the query are said."""
 
     hit: Hit
-    start_s: float
-    end_s: float
+    span: Span
     at_s: float
     score: float
     closeness: float = 0.0
     """Inner product of the query with the best span of the closer look; 0 where there was none."""
 
     def to_json(self) -> dict[str, Any]:
-        """What is played: the film, the stretch, and the link that opens it."""
+        """What is played: the video, the stretch, and the link that opens it."""
+        start_s, end_s = self.span.seconds
         return {
-            "start_s": round(self.start_s, 3),
-            "end_s": round(self.end_s, 3),
+            "start_s": round(start_s, 3),
+            "end_s": round(end_s, 3),
             "at_s": round(self.at_s, 3),
             "score": self.score,
             "relevant": self.hit.relevant,
@@ -279,9 +298,7 @@ class ChunkInfo:
     chunk_id: int
     file: FileInfo
     ordinal: int
-    start_s: float | None
-    end_s: float | None
-    page: int | None
+    span: Span
     text: str
 
 

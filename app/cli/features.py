@@ -39,12 +39,13 @@ def moments(
 
     query = query_of(text, [], [], ["video"], None, None, None)
     with opened(read_only=True) as library:
-        found = library.moments(replace(query, file_id=_video(library, video).file_id), k=k)
+        filters = replace(query.filters, file_id=_video(library, video).file_id)
+        found = library.moments(replace(query, filters=filters), k=k)
         if json_:
             print_json([moment.to_json() for moment in found])
             return
         for moment in found:
-            span = f"{captions.clock(moment.start_s)}–{captions.clock(moment.end_s)}"
+            span = "–".join(map(captions.clock, moment.span.seconds))
             output.out.print(f"{span}  look at {captions.clock(moment.at_s)}")
         if not found:
             output.err.print("Nothing in this video comes close.")
@@ -129,12 +130,12 @@ def reel_(
 
     query = query_of(text, [], [], ["video"], under, None, None)
     with opened(read_only=True) as library:
-        pieces = reel(library.searcher(), query, out.expanduser(), max_length_s=max_length)
-    for piece in pieces:
-        span = f"{captions.clock(piece.start_s)}–{captions.clock(piece.end_s)}"
-        output.out.print(f"{captions.clock(piece.at_s)}  {output.printable(piece.path)} {span}", markup=False)
-    length = sum(p.end_s - p.start_s for p in pieces)
-    output.err.print(f"{out}: {len(pieces)} pieces, {captions.clock(length)}", markup=False)
+        clips = reel(library.searcher(), query, out.expanduser(), max_length_s=max_length)
+    for clip in clips:
+        span = "–".join(map(captions.clock, clip.span.seconds))
+        output.out.print(f"{captions.clock(clip.at_s)}  {output.printable(clip.path)} {span}", markup=False)
+    length = sum(end - start for start, end in (clip.span.seconds for clip in clips))
+    output.err.print(f"{out}: {len(clips)} pieces, {captions.clock(length)}", markup=False)
 
 
 @commands.command("answer")
@@ -200,6 +201,7 @@ def eval_my_library(
     json_: Json = False,
 ) -> None:
     """Score the search on your own library and judgements, to choose a model with."""
+    from eval.metrics import score_ranking
     from indexer import JudgementError, evaluate, read_judgements
     from indexer.types import Part, Query
 
@@ -211,6 +213,7 @@ def eval_my_library(
         report = evaluate(
             judgements,
             lambda words, k: library.search(Query(parts=(Part(text=words),)), k=k).hits,
+            score_ranking,
             library.status().model,
         )
     print_json(report.as_json()) if json_ else typer.echo(report.as_text())
@@ -246,19 +249,38 @@ def clicks(
 
 @commands.command("export")
 def export_(
-    out: Out,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every chunk to it.")] = None,
     format: Annotated[
         Literal["parquet", "jsonl", "csv"], typer.Option(help="csv goes without vectors.")
     ] = "jsonl",
     no_vectors: Annotated[bool, typer.Option("--no-vectors", help="Without the vectors.")] = False,
+    pairs: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write pairs to train a model with (JSON lines).")
+    ] = None,
+    of: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="text|clicks|media",
+            help="The pairs: a chunk and its words (the default), a search and what you opened, or a chunk "
+            "alone; may repeat.",
+        ),
+    ] = None,
 ) -> None:
-    """Write every chunk with its facts, words and vector for another program."""
+    """Write every chunk with its facts, words and vector for another program, or pairs to train with."""
     from app.cli import output
-    from indexer import export
+    from indexer import PAIRS, export
 
+    if unknown := set(of or ()).difference(PAIRS):
+        fail(f"--of is one of {', '.join(PAIRS)}, not {unknown.pop()}", 2)
+    if not (out or pairs):
+        fail("Name a file: --out FILE for every chunk, --pairs FILE for pairs to train with", 2)
     with opened(read_only=True) as library:
-        count = export(library.searcher(), out.expanduser(), format=format, vectors=not no_vectors)
-    output.err.print(f"{count} chunks in {out}", markup=False)
+        if pairs:
+            count = library.export_pairs(pairs.expanduser(), of or ["text"])
+            output.err.print(f"{output.counted(count, 'pair')} in {pairs}", markup=False)
+        if out:
+            count = export(library.searcher(), out.expanduser(), format=format, vectors=not no_vectors)
+            output.err.print(f"{count} chunks in {out}", markup=False)
 
 
 def _video(library: Library, video: Path) -> FileInfo:

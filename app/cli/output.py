@@ -17,8 +17,8 @@ from rich.text import Text
 
 from app.web.captions import clock
 from indexer.types import (
-    MARK_OFF,
-    MARK_ON,
+    MARK,
+    UNMARK,
     Answer,
     Failure,
     Hit,
@@ -45,11 +45,11 @@ def counted(n: int, one: str) -> str:
 
 def place(hit: Hit) -> str:
     """Where in its file a hit is: `1:00–1:30, said at 1:12`, `p. 12 of 40`, or nothing."""
-    if hit.page is not None:
-        return f"p. {hit.page} of {hit.pages}" if hit.pages else f"p. {hit.page}"
-    if hit.start_s is not None and hit.end_s is not None:
+    if hit.span.page is not None:
+        return f"p. {hit.span.page} of {hit.pages}" if hit.pages else f"p. {hit.span.page}"
+    if hit.span.end_s is not None:
         said = f", said at {clock(hit.at_s)}" if hit.at_s is not None else ""
-        return f"{clock(hit.start_s)}–{clock(hit.end_s)}{said}"
+        return f"{'–'.join(map(clock, hit.span.seconds))}{said}"
     return ""
 
 
@@ -100,8 +100,8 @@ def _show_hit(hit: Hit, dim: bool) -> None:
     out.print(line)
     if hit.snippet:
         text = Text("     ")
-        for i, piece in enumerate(hit.snippet.replace("\n", " ").split(MARK_ON)):
-            marked, _, plain = piece.partition(MARK_OFF) if i else ("", "", piece)
+        for i, piece in enumerate(hit.snippet.replace("\n", " ").split(MARK)):
+            marked, _, plain = piece.partition(UNMARK) if i else ("", "", piece)
             text.append(marked, style="bold")
             text.append(plain, style="dim")
         out.print(text)

@@ -15,6 +15,7 @@ import math
 import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,7 @@ def create_model_app(
             "dim": embedder.dim,
             "max_frames": embedder.max_frames,
             "most_bytes": BODY_LIMIT,
+            "profile": asdict(profile) if (profile := getattr(embedder, "profile", None)) else None,
         }
         model = {
             "id": embedder.id,

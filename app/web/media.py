@@ -163,8 +163,8 @@ async def clip(
     info = await asyncio.to_thread(open_file, services, chunk.file.file_id)
     if info.kind != "video":
         raise Gone(f"{info.path.name} is not a video.")
-    begin = max(0.0, chunk.start_s or 0.0 if start is None else start)
-    until = chunk.end_s or begin + 30.0 if end is None else end
+    begin = max(0.0, chunk.span.start_s or 0.0 if start is None else start)
+    until = chunk.span.end_s or begin + 30.0 if end is None else end
     if not begin < until <= begin + LONGEST_CLIP_S:
         raise BadRequest(f"A clip is between 0 and {LONGEST_CLIP_S:.0f} seconds long.")
     handle, name = tempfile.mkstemp(prefix="sightline-clip-", suffix=".mp4")

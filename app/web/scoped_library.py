@@ -67,7 +67,7 @@ class ScopedLibrary:
         for part in query.parts:
             if part.chunk_id is not None and self.chunk(part.chunk_id) is None:
                 raise LibraryError(f"There is no chunk {part.chunk_id} in the library any more.")
-        return replace(query, within=tuple(map(Path, visitor.roots)))
+        return replace(query, filters=replace(query.filters, within=tuple(map(Path, visitor.roots))))
 
     def _narrowed(self, visitor: Visitor, answer: Answer) -> Answer:
         """Copies elsewhere, and folders that hold them, are not told of."""

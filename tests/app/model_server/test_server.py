@@ -111,6 +111,7 @@ def test_a_served_model_gives_the_very_vectors_that_it_gives_here(
 ) -> None:
     there = model.load(served.url)
     assert (there.id, there.dim, there.max_frames) == (lite.id, lite.dim, lite.max_frames)
+    assert there.profile == lite.profile  # type: ignore[attr-defined]
     np.testing.assert_array_equal(there.embed(mixture()), lite.embed(mixture()))
 
 
@@ -412,7 +413,7 @@ def test_indexing_waits_for_a_server_that_goes_away_and_goes_on_by_itself(
             wait_until(lambda: library.status().pending == 0 and library.status().chunks == 24)
             assert library.status().failed == 0
             assert not any("model server" in n for n in library.status().notices)
-            assert library.catalogue.answering().name == lite.id  # type: ignore[union-attr]
+            assert library.catalogue.models.answering().name == lite.id  # type: ignore[union-attr]
         finally:
             again.stop()
 

@@ -63,12 +63,12 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
     draw_image(folder / "pier.jpg")
     with Library.open(tmp_path_factory.mktemp("library"), ocr="off", speech="off") as library:
         library.index([folder])
-        for file in (library.catalogue.file_at(str(path)) for path in folder.iterdir()):
+        for file in (library.catalogue.files.at(str(path)) for path in folder.iterdir()):
             assert file is not None
-            digest = library.catalogue.content_of_file(file.file_id)
+            digest = library.catalogue.files.content_of(file.file_id)
             assert digest is not None
             if file.path.name == "ferry.mp4":
-                library.catalogue.hear(digest, SAID, by="ears@1")
+                library.catalogue.transcripts.add(digest, SAID, by="ears@1")
         yield library
 
 

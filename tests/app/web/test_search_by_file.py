@@ -17,7 +17,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from app.web.server import create_app
 from data.media.pdf import page_image
 from indexer.library import Library
-from indexer.types import Part, Query
+from indexer.types import Filters, Part, Query
 from tests.app.conftest import HERE
 from tests.indexer.written_library import drawing
 from tests.media import draw_video
@@ -64,7 +64,9 @@ def test_a_page_finds_the_photograph_of_its_print(tmp_path: Path) -> None:
             alone = pymupdf.open()
             alone.insert_pdf(book, from_page=number - 1, to_page=number - 1)
             alone.save(tmp_path / "asked.pdf")
-            hits = library.search(Query((Part(file=tmp_path / "asked.pdf"),), kinds=("image",)), k=3).hits
+            hits = library.search(
+                Query((Part(file=tmp_path / "asked.pdf"),), Filters(kinds=("image",))), k=3
+            ).hits
             ranks.append([hit.title for hit in hits].count(f"IMG_{number}.jpg"))
     assert np.mean(ranks) >= 0.9, ranks
 
