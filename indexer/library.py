@@ -24,7 +24,7 @@ from indexer.active_models import ActiveModels, load_checked
 from indexer.care import backup
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.dialects import place
-from indexer.catalogue.migrate import refuse_unfinished
+from indexer.catalogue.migrate import Progress, migrate, refuse_unfinished
 from indexer.catalogue.schema import Where
 from indexer.errors import LibraryError, VectorServerError
 from indexer.features.click_log import Clicks
@@ -38,13 +38,26 @@ from indexer.priority import QueryPriority
 from indexer.search.open import Engines
 from indexer.status import StatusReporter
 from indexer.thumbnails import Thumbnails
-from indexer.types import Answer, ChunkInfo, Failure, FileInfo, IndexReport, Part, Query, Status, VerifyReport
+from indexer.types import (
+    Answer,
+    ChunkInfo,
+    Failure,
+    FileInfo,
+    IndexReport,
+    LibraryOptions,
+    MigrationReport,
+    Moment,
+    Part,
+    Query,
+    Status,
+    VerifyReport,
+)
 from indexer.vectors.address import address_of
 
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
     from indexer.catalogue.rows import Counts
-    from indexer.features.moments import Moment, Moments
+    from indexer.features.moments import Moments
     from indexer.search.searcher import Searcher
     from indexer.vectors.index import VectorIndex
     from model.inputs import Cue
@@ -54,65 +67,14 @@ class Library:
     """Made by `Library.open`. Safe to use from many threads; also a context manager."""
 
     @classmethod
-    def open(
-        cls,
-        data_dir: Path,
-        model: str = "lite",
-        *,
-        device: str = "auto",
-        dtype: str = "auto",
-        base: str | None = None,
-        dim: int | None = None,
-        threads: int | None = None,
-        nice: bool = True,
-        window_s: float = 30.0,
-        overlap_s: float = 0.0,
-        poll: bool = False,
-        ocr: str = "auto",
-        speech: str = "auto",
-        vectors: str | None = None,
-        read_only: bool = False,
-        model_token: str | None = None,
-        catalogue: str | None = None,
-    ) -> Library:
-        """Open the library in `data_dir`, made when it is not there (unless `read_only`).
+    def open(cls, data_dir: Path, model: str = "lite", *, read_only: bool = False, **options: Any) -> Library:
+        """Open the library in `data_dir`, made when it is not there (unless `read_only`). `options` are those
+        of `LibraryOptions`. Raises `LibraryError` in one sentence."""
+        return cls(data_dir, LibraryOptions(model, **options), read_only=read_only)
 
-        `threads`: files decoded at a time; None: two. `poll`: scan every few seconds in place of
-        watching. `ocr`, `speech`: as in `IndexingOptions`. `vectors`: the address of a Milvus; None: the
-        vectors are indexed in `data_dir`.
-        `model_token`: for a model on another machine (`model="https://…"`); it is not kept.
-        `catalogue`: where it is kept when not in `data_dir`: postgresql+psycopg://USER@HOST/DATABASE.
-        Raises `LibraryError` in one sentence.
-        """
-        source = {"name": model, "device": device, "dtype": dtype, "base": base, "dim": dim}
-        return cls(
-            absolute(data_dir),
-            {k: v for k, v in source.items() if v not in (None, "auto")},
-            threads or 2,
-            nice,
-            IndexingOptions(window_s, overlap_s, ocr, speech),
-            poll,
-            read_only,
-            partial(load_checked, token=model_token) if model_token else load_checked,
-            catalogue=catalogue,
-            vectors=vectors or None,
-        )
-
-    def __init__(
-        self,
-        data_dir: Path,
-        source: dict[str, Any],
-        workers: int,
-        nice: bool,
-        options: IndexingOptions,
-        poll: bool,
-        read_only: bool,
-        loader: Callable[..., Any] = load_checked,
-        catalogue: str | None = None,
-        vectors: str | None = None,
-    ) -> None:
-        if vectors:
-            address_of(vectors)
+    def __init__(self, data_dir: Path, options: LibraryOptions, *, read_only: bool) -> None:
+        check_addresses(options)
+        data_dir = absolute(data_dir)
         if not read_only:
             try:
                 data_dir.mkdir(parents=True, exist_ok=True)
@@ -121,15 +83,18 @@ class Library:
                     f"{data_dir} cannot hold a library ({error.strerror}): choose another --data-dir."
                 ) from error
         self.data_dir, self.read_only = data_dir, read_only
-        where = place(catalogue or data_dir / "catalogue.sqlite")
+        where = place(options.catalogue or data_dir / "catalogue.sqlite")
         self.catalogue = Catalogue(where, read_only=read_only)
         refuse_unfinished(self.catalogue)
         self.clicks = Clicks(data_dir, self.catalogue)
-        if vectors and not read_only:
+        if options.vectors and not read_only:
             self.catalogue.settings.name_library()
         self.boot = uuid.uuid4().hex[:12]
         self.thumbnails = Thumbnails(data_dir / "thumbnails")
         self._priority = QueryPriority()
+        source = {name: getattr(options, name) for name in ("device", "dtype", "base", "dim")}
+        source = {"name": options.model} | {k: v for k, v in source.items() if v not in (None, "auto")}
+        loader = partial(load_checked, token=options.model_token) if options.model_token else load_checked
         self.models = ActiveModels(
             self.catalogue.models,
             self.catalogue.settings,
@@ -138,7 +103,7 @@ class Library:
             loader,
             read_only=read_only,
         )
-        self._workers, self._nice = workers, nice
+        self._workers, self._nice = options.threads or 2, options.nice
         self._guard = threading.Lock()
         self._made_sandbox: Sandbox | None = None
         self._made_moments: Moments | None = None
@@ -148,7 +113,7 @@ class Library:
             self.models,
             self.thumbnails,
             data_dir,
-            poll=poll,
+            poll=options.poll,
             make_pipeline=lambda: Pipeline(
                 CatalogueParts.of(self.catalogue.database),
                 self.catalogue.files,
@@ -156,9 +121,9 @@ class Library:
                 self.sandbox,
                 self.thumbnails,
                 self._priority,
-                workers=workers,
-                nice=nice,
-                options=options,
+                workers=self._workers,
+                nice=options.nice,
+                options=IndexingOptions(options.window_s, options.overlap_s, options.ocr, options.speech),
                 written=self._written,
                 heartbeat=self._heartbeat(),
             ),
@@ -168,7 +133,7 @@ class Library:
             self.catalogue,
             self.models,
             _vectors_folder(data_dir, where),
-            vectors=vectors,
+            vectors=options.vectors or None,
             owned=lambda: self._indexing.lock.held,
             sandbox=lambda: self.sandbox,
         )
@@ -271,9 +236,8 @@ class Library:
     def _tidy(self) -> None:
         """After a run: what no file has had for a day goes, and the index is written for the next program."""
         self._indexing.sweep()
-        if self.catalogue.models.answering() is not None:
-            with suppress(VectorServerError):  # told by `status`, and taken in when it answers
-                self.vector_index().catch_up()
+        with suppress(VectorServerError):  # `status` says so, and the server catches up when it answers
+            self.catch_up_vectors()
 
     def _written(self) -> None:
         """What can be found has changed."""
@@ -334,6 +298,11 @@ class Library:
 
         return export_pairs(self.catalogue, self.clicks, path, kinds)
 
+    def catch_up_vectors(self) -> None:
+        """Bring the vector index up to date with the catalogue. Raises `VectorServerError`."""
+        if self.catalogue.models.answering() is not None:
+            self.vector_index().catch_up()
+
     @property
     def sandbox(self) -> Sandbox:
         """Where files are decoded. Made with the first use."""
@@ -368,6 +337,9 @@ class Library:
     def file(self, file_id: int) -> FileInfo | None:
         return self.catalogue.files.get(file_id)
 
+    def file_at(self, path: Path) -> FileInfo | None:
+        return self.catalogue.files.at(str(path))
+
     def chunk(self, chunk_id: int) -> ChunkInfo | None:
         return self.catalogue.contents.chunk(chunk_id)
 
@@ -388,6 +360,15 @@ class Library:
         """What is said in a video, or written under it, in order; empty while nobody has listened."""
         digest = self.catalogue.files.content_of(file_id)
         return self.catalogue.transcripts.cues(digest) if digest is not None else []
+
+    def awaits_speech(self, file_id: int) -> bool:
+        """Whether a video's sound, or the rest of it, waits to be transcribed."""
+        digest = self.catalogue.files.content_of(file_id)
+        return digest is not None and self.catalogue.queue.is_waiting("speech", digest)
+
+    def unheard_count(self) -> int:
+        """How many videos wait to be transcribed."""
+        return self.catalogue.queue.count("speech")
 
     def thumbnail(self, chunk_id: int) -> bytes | None:
         """WebP; from the cache, or made again. None when there is no such chunk or its file is gone."""
@@ -456,6 +437,15 @@ class Library:
         """
         return backup.backup(self.catalogue, to)
 
+    def restore_hint(self, copy: Path) -> str:
+        """How to restore a backup, as a sentence for a person."""
+        return self.catalogue.database.dialect.restoring(copy)
+
+    def migrate(self, to: str | Path, progress: Progress) -> MigrationReport:
+        """Copy the catalogue to another engine: a PostgreSQL address, or the folder of a new library. Raises
+        `LibraryError` when another library is there, or when the copy does not read back the same."""
+        return migrate(self.catalogue, to, progress)
+
     def close(self) -> None:
         """Stop all work and let go of everything; what is in flight stays pending."""
         self._indexing.close()
@@ -474,6 +464,14 @@ class Library:
     def _may_write(self) -> None:
         if self.read_only:
             raise LibraryError("This library was opened for reading only.")
+
+
+def check_addresses(options: LibraryOptions) -> None:
+    """Raises `LibraryError` for an address of a catalogue or of a vector server that cannot be one."""
+    if options.catalogue:
+        place(options.catalogue)
+    if options.vectors:
+        address_of(options.vectors)
 
 
 def _vectors_folder(data_dir: Path, where: Where) -> Path:

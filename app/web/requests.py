@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from app.web.guard import UPLOAD_LIMIT
+from indexer import beginning
 from indexer.errors import QueryError
-from indexer.search.query_syntax import beginning
 from indexer.types import KINDS, Filters, Part
 from indexer.types import Query as Search
 

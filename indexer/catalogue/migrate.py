@@ -19,9 +19,11 @@ from blake3 import blake3
 
 from indexer.catalogue import schema
 from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.dialects import place
 from indexer.catalogue.files import name_words
 from indexer.catalogue.settings import LIBRARY, MOUNT_END
 from indexer.errors import LibraryError
+from indexer.types import MigrationReport
 
 BATCH = 2000
 """Rows a transaction: about 3 MB of vectors."""
@@ -33,15 +35,6 @@ OWN = {UNFINISHED, ORIGIN, LIBRARY}
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, rows done, rows in all."""
-
-
-@dataclass(frozen=True)
-class Moved:
-    """`rows`, `digests`: by table, the same in both catalogues. `written`: rows that this run wrote."""
-
-    rows: dict[str, int]
-    digests: dict[str, str]
-    written: int
 
 
 @dataclass(frozen=True)
@@ -82,7 +75,7 @@ TABLES = (
 """Parents before their children. Workers and claims end with a move; `seen` is made by the next scan."""
 
 
-def move(old: Catalogue, new: Catalogue, progress: Progress = lambda *_: None) -> Moved:
+def move(old: Catalogue, new: Catalogue, progress: Progress = lambda *_: None) -> MigrationReport:
     """Bring the library of `old` into `new`, which is empty or was being moved to from `old` before. Where
     that move has ended and nothing was written since, nothing is done.
 
@@ -221,7 +214,7 @@ def _settings(source: sa.Connection, new: Catalogue) -> None:
             new.settings.set(row.name, row.value.replace("\0", MOUNT_END))
 
 
-def _compare(source: sa.Connection, new: Catalogue, written: int, progress: Progress) -> Moved:
+def _compare(source: sa.Connection, new: Catalogue, written: int, progress: Progress) -> MigrationReport:
     """Read both again, in order, and hash every value. Raises LibraryError where they differ."""
     rows: dict[str, int] = {}
     digests: dict[str, str] = {}
@@ -237,7 +230,7 @@ def _compare(source: sa.Connection, new: Catalogue, written: int, progress: Prog
             )
         rows[kept.name], digests[kept.name] = mine, digest
     progress("checked", len(TABLES), len(TABLES))
-    return Moved(rows, digests, written)
+    return MigrationReport(rows, digests, written)
 
 
 def _digest(c: sa.Connection, kept: _Kept) -> tuple[int, str]:
@@ -259,6 +252,16 @@ def _check_texts(new: Catalogue) -> None:
         ).scalar_one()
     if unnamed:
         new.files.rebuild_names()
+
+
+def migrate(old: Catalogue, to: str | Path, progress: Progress) -> MigrationReport:
+    """`move` to an address, or to the folder of a new library. Raises LibraryError."""
+    where = place(to)
+    new = Catalogue(catalogue_in(where) if isinstance(where, Path) else where)
+    try:
+        return move(old, new, progress)
+    finally:
+        new.close()
 
 
 def catalogue_in(folder: Path) -> Path:

@@ -80,6 +80,11 @@ def names(given: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def label_by(searcher: Searcher, source: str) -> int:
+    """`label` with the labels of a file or of a built-in list, as `names` reads them. Raises LibraryError."""
+    return label(searcher, names(source), prompt=PROMPTS.get(source, PROMPT))
+
+
 def label(
     searcher: Searcher, labels: Sequence[str], *, line: float = LINE, most: int = MOST, prompt: str = PROMPT
 ) -> int:
@@ -105,7 +110,7 @@ def label(
     return len(given)
 
 
-def counts(searcher: Searcher) -> dict[str, int]:
+def label_counts(searcher: Searcher) -> dict[str, int]:
     """How many chunks carry each label, the most frequent first."""
     with searcher.catalogue.database.reader() as c:
         rows = c.exec_driver_sql(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from cachetools import LRUCache
@@ -21,7 +21,7 @@ from data import reader
 from data.media.kinds import MediaError
 from data.span import Span
 from indexer.errors import LibraryError
-from indexer.types import Hit, Query
+from indexer.types import Hit, Moment, Query
 
 if TYPE_CHECKING:
     from indexer.search.searcher import Searcher
@@ -30,43 +30,14 @@ SPAN_S = 2.0
 STRIDE_S = 1.0
 SPAN_FRAMES = 2
 """Spans of the closer look: an event of 2 s fills one of them. Ten such events, half of them on the edges of
-windows (tests/app/web/test_beyond_peers.py): jumps miss by 0 s in the median and 1 s at worst; with spans of
-4 s, stride 2 and 3 frames, by 1.5 s and one by 98 s; events of 4 s alike by 1 s at worst."""
+windows (tests/indexer/features/test_moments.py): jumps miss by 0 s in the median and 1 s at worst; with spans
+of 4 s, stride 2 and 3 frames, by 1.5 s and one by 98 s; events of 4 s alike by 1 s at worst."""
 LOOKED_AT = 5
 """Moments that get the closer look: a 30 s window is 29 spans, about 0.6 s with lite."""
 LONGEST_S = 300.0
 READ_S = 120.0
 CACHED = 64
 HITS_OF_A_FILM = 200
-
-
-@dataclass(frozen=True)
-class Moment:
-    """A stretch of a video; `at_s` is where to jump to: the middle of the best span, or the second at which
-    the words of the query are said."""
-
-    hit: Hit
-    span: Span
-    at_s: float
-    score: float
-    closeness: float = 0.0
-    """Inner product of the query with the best span of the closer look; 0 where there was none."""
-
-    def to_json(self) -> dict[str, Any]:
-        """What is played: the video, the stretch, and the link that opens it."""
-        start_s, end_s = self.span.seconds
-        return {
-            "start_s": round(start_s, 3),
-            "end_s": round(end_s, 3),
-            "at_s": round(self.at_s, 3),
-            "score": self.score,
-            "relevant": self.hit.relevant,
-            "path": self.hit.path,
-            "title": self.hit.title,
-            "file_id": self.hit.file_id,
-            "chunk_id": self.hit.chunk_id,
-            "open_url": f"/open/{self.hit.chunk_id}",
-        }
 
 
 @dataclass(frozen=True)

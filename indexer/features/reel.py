@@ -18,9 +18,9 @@ from data.media.video import probe
 from data.span import Span
 from indexer.errors import LibraryError
 from indexer.features.edit_list import ReelClip, write_csv, write_edl
-from indexer.features.moments import Moment, Moments
+from indexer.features.moments import Moments
 from indexer.search.searcher import Searcher
-from indexer.types import Query
+from indexer.types import Moment, Query
 
 CLIP_S = 8.0
 SHORTEST_S = 2.0

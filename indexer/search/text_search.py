@@ -21,6 +21,8 @@ import numpy as np
 from indexer.catalogue.connections import Reading
 from indexer.catalogue.text.expression import Expression, Phrase, is_unspaced, matching, phrase, tokenised
 from indexer.catalogue.text.tokenizers import stemmed
+from indexer.errors import QueryError
+from indexer.search.query_syntax import parse
 
 SOME, ALL, EXACT = 1, 2, 3
 """Tiers of a match: some of the words; all of them; the query as it stands (or all of a short text)."""
@@ -151,6 +153,15 @@ def expressions(connection: Reading, words: Sequence[str], phrases: Sequence[str
         all=Expression(table, () if missing else [*required, *words_of]),
         some=Expression(table, [*required, *some]),
     )
+
+
+def words_to_mark(text: str) -> tuple[str, ...]:
+    """What to mark on a page that the query `text` found; nothing while half a filter is typed."""
+    try:
+        parsed = parse(text)
+    except QueryError:
+        return ()
+    return telling(parsed.words, parsed.phrases)
 
 
 def telling(words: Sequence[str], phrases: Sequence[str]) -> tuple[str, ...]:

@@ -30,11 +30,6 @@ def shown(*hits: Hit, monkeypatch: pytest.MonkeyPatch) -> str:
     return paper.getvalue()
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (83.9, "1:23"), (3723, "1:02:03")])
-def test_a_time_reads_like_a_player(seconds: float, text: str) -> None:
-    assert output.clock(seconds) == text
-
-
 def test_a_hit_says_where_in_its_file_it_is() -> None:
     assert output.place(hit(kind="video", span=Span(60.0, 90.0))) == "1:00–1:30"
     said = hit(kind="video", span=Span(60.0, 90.0), at_s=72.4)

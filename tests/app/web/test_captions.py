@@ -22,6 +22,11 @@ CUES = [
 ]
 
 
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (83.9, "1:23"), (3723, "1:02:03")])
+def test_a_time_reads_like_a_player(seconds: float, text: str) -> None:
+    assert captions.clock(seconds) == text
+
+
 def test_subtitles_are_what_players_take() -> None:
     assert captions.as_vtt(CUES) == (
         "WEBVTT\n\n"
