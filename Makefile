@@ -21,7 +21,7 @@ $(VENV)/.setup: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@# without an extra, a faster way down from the hub and what builds packages (pip fetches its own).
 	cd $(VENV)/lib/python3.*/site-packages && rm -rf gradio/templates/node gradio/templates/frontend/static/ffmpeg pandas/tests
 	$(if $(filter-out cpu,$(EXTRAS)),,$(PIP) uninstall -y hf-xet setuptools)
-	$(BIN)/python -m model.lite.weights
+	$(BIN)/sightline setup
 	@touch $@
 
 $(VENV)/bin/python:

@@ -328,6 +328,12 @@ class Library:
         """The vector index of the model that answers now."""
         return self._engines.index()
 
+    def export_pairs(self, path: Path, kinds: Sequence[str] = ("text",)) -> int:
+        """Write pairs to train a model with, as JSON lines; returns how many. Raises `LibraryError`."""
+        from indexer.features.pairs import export_pairs
+
+        return export_pairs(self.catalogue, self.clicks, path, kinds)
+
     @property
     def sandbox(self) -> Sandbox:
         """Where files are decoded. Made with the first use."""

@@ -65,7 +65,7 @@ class StatusReporter:
         roots = [r for r in self._catalogue.files.roots() if r.state != "left_out"]
         row = self._catalogue.models.answering()
         pipeline = self._indexing.pipeline
-        chunks_s, files_s = pipeline.pace() if pipeline else (0.0, 0.0)
+        chunks_s, files_s = pipeline.pace.now() if pipeline else (0.0, 0.0)
         return Status(
             files=counts.files,
             images=counts.images,
@@ -141,9 +141,9 @@ class StatusReporter:
                 )
         told += self._indexing.follower.notices()
         if pipeline is not None:
-            if pipeline.waiting:
-                told.append(f"{pipeline.waiting} Indexing waits for it and goes on by itself.")
-            told += [n for n in (pipeline.trouble, *pipeline.notices) if n]
+            if pipeline.trouble.waiting:
+                told.append(f"{pipeline.trouble.waiting} Indexing waits for it and goes on by itself.")
+            told += [n for n in (pipeline.trouble.told, *pipeline.notices) if n]
             if unread := pipeline.left_to_read():
                 told.append(
                     f"Reading the words in {_many(unread, 'picture or scan', 'pictures and scans')}, found by"

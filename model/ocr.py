@@ -98,7 +98,7 @@ class TextReader:
 
     @classmethod
     def load(cls, folder: Path | None = None, threads: int | None = None) -> TextReader:
-        """From where `python -m model.lite.weights` put the networks. Raises `ModelError`.
+        """From where `sightline setup` put the networks. Raises `ModelError`.
 
         `threads`: None takes half of the CPUs, at most 4: reading is never what somebody waits for.
         """

@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.merge:
             if rest:
                 raise ConfigError(f"--merge takes no {rest[0]}")
-            from train.towers.tower import merge
+            from train.towers.qwen import merge
 
             merge(options.merge, options.output_dir)
             print(f"merged into {options.output_dir}", file=sys.stderr)

@@ -27,9 +27,10 @@ from train.config import Config, ConfigError
 from train.loading import DataError, Loader, Missing, Piece, pieces
 from train.logs import RunLog, memory_gb
 from train.mixing import Ingredient, MixingTable
-from train.objectives.contrastive import objective
+from train.objectives.open import open_objective
 from train.processes import Processes, everybodys, make_current, processes
-from train.towers.tower import Tower, open_tower
+from train.towers.open import open_tower
+from train.towers.tower import Tower
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,7 +80,7 @@ class _Run:
         if not self.parameters:
             raise ConfigError("nothing in the model would be trained")
         self.optimizer = optimizer_of(config, self.parameters.values())
-        self.objective = objective(config, self.tower)
+        self.objective = open_objective(config, self.tower)
         self.loader = Loader(
             self.sources,
             self.tower.collator(),

@@ -198,19 +198,39 @@ def clicks(
 
 @commands.command()
 def export(
-    out: Out,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every chunk to it.")] = None,
     format: Annotated[
         Literal["parquet", "jsonl", "csv"], typer.Option(help="csv goes without vectors.")
     ] = "jsonl",
     no_vectors: Annotated[bool, typer.Option("--no-vectors", help="Without the vectors.")] = False,
+    pairs: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write pairs to train a model with (JSON lines).")
+    ] = None,
+    of: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="text|clicks|media",
+            help="The pairs: a chunk and its words (the default), a search and what you opened, or a chunk "
+            "alone; may repeat.",
+        ),
+    ] = None,
 ) -> None:
-    """Write every chunk with its facts, words and vector for another program."""
+    """Write every chunk with its facts, words and vector for another program, or pairs to train with."""
     from app.cli import output
     from indexer.features.export import export as write
+    from indexer.features.pairs import KINDS
 
+    if unknown := set(of or ()).difference(KINDS):
+        fail(f"--of is one of {', '.join(KINDS)}, not {unknown.pop()}", 2)
+    if not (out or pairs):
+        fail("Name a file: --out FILE for every chunk, --pairs FILE for pairs to train with", 2)
     with opened(read_only=True) as library:
-        count = write(library.searcher(), out.expanduser(), format=format, vectors=not no_vectors)
-    output.err.print(f"{count} chunks in {out}", markup=False)
+        if pairs:
+            count = library.export_pairs(pairs.expanduser(), of or ["text"])
+            output.err.print(f"{output.counted(count, 'pair')} in {pairs}", markup=False)
+        if out:
+            count = write(library.searcher(), out.expanduser(), format=format, vectors=not no_vectors)
+            output.err.print(f"{count} chunks in {out}", markup=False)
 
 
 def _heard(library: Library, file: FileInfo) -> bool:

@@ -242,7 +242,7 @@ def main(arguments: list[str] | None = None) -> int:
             if options.dry_run:
                 _print_plan(wants, None)
                 return 0
-            raise DownloadError(f"the hub at {hub.endpoint} cannot be reached ({error})") from error
+            raise DownloadError(f"the hub at {hub.api.endpoint} cannot be reached ({error})") from error
         if options.dry_run:
             _print_plan(wants, found)
             return 0

@@ -1,26 +1,20 @@
 """The model hub's data repositories: what they hold, and one file of them to the disk.
 
-Built around `Hub`, a listing and bytes over HTTP, and `fetch_file`, which goes on where a stopped download
-was and keeps nothing whose checksum is wrong. It knows nothing of what files are for.
+Built around `huggingface_hub`, which lists and reads, and `fetch_file`, which adds what that library's own
+download leaves out: a stopped download goes on in the next run where it was, and nothing is kept whose
+checksum is wrong. It knows nothing of what files are for.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import http.client
-import json
 import os
-import shutil
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-CHUNK = 2**20
 TRIES = 5
 """How often in a row a file may fail to grow before it is given up."""
 PAUSE_S = 1.0
@@ -37,7 +31,7 @@ class NotThere(DownloadError):
 
 @dataclass(frozen=True)
 class HubFile:
-    """`sha256` of a large file; a small one has git's `blob` name instead, a SHA-1 of length and bytes."""
+    """`sha256` of a large file; a small one has git's `blob` name alone, a SHA-1 of length and bytes."""
 
     repo: str
     path: str
@@ -47,64 +41,50 @@ class HubFile:
 
 
 class Hub:
-    """The hub's listing and files over HTTP. `HF_ENDPOINT` and `HF_TOKEN` are heeded."""
+    """The hub's listings, each asked for once. `HF_ENDPOINT` and `HF_TOKEN` are heeded."""
 
     def __init__(self, endpoint: str | None = None, token: str | None = None) -> None:
-        self.endpoint = (endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
-        self._token = token or os.environ.get("HF_TOKEN")
+        from huggingface_hub import HfApi
+
+        self.api = HfApi(
+            (endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/"), token
+        )
         self._lists: dict[str, list[HubFile]] = {}
-        self._opener = urllib.request.build_opener(_Redirects)
 
     def files(self, repo: str) -> list[HubFile]:
         """Every file of a data repository, with size and checksum. Raises `OSError`, `DownloadError`."""
+        from huggingface_hub.errors import HfHubHTTPError, HTTPError
+        from huggingface_hub.hf_api import RepoFile
+
         if repo not in self._lists:
-            found: list[HubFile] = []
-            url: str | None = f"{self.endpoint}/api/datasets/{repo}/tree/main?recursive=true"
-            while url:
-                with self._open(url, repo) as reply:
-                    try:
-                        found += [_file(repo, e) for e in json.load(reply) if e["type"] == "file"]
-                    except (http.client.HTTPException, ValueError, KeyError, TypeError) as error:
-                        raise OSError(f"its answer about {repo} is cut short or no listing") from error
-                    url = _next_page(reply.headers.get("Link"))
-            self._lists[repo] = found
+            try:
+                tree = self.api.list_repo_tree(repo, recursive=True, repo_type="dataset")
+                self._lists[repo] = [
+                    HubFile(repo, e.path, e.size, e.lfs.sha256 if e.lfs else None, e.blob_id)
+                    for e in tree
+                    if isinstance(e, RepoFile)
+                ]
+            except HfHubHTTPError as error:
+                raise _refused(error, repo, self.api.endpoint) from error
+            except (HTTPError, ValueError, KeyError, TypeError) as error:
+                if isinstance(error, HTTPError) and "Protocol" not in type(error).__name__:
+                    raise OSError(str(error)) from error
+                raise OSError(f"its answer about {repo} is cut short or no listing") from error
         return self._lists[repo]
 
-    def read(self, file: HubFile, start: int) -> BinaryIO:
-        """The file's bytes from `start` on (or all of them: look at the reply's status)."""
-        path = urllib.parse.quote(file.path)
-        url = f"{self.endpoint}/datasets/{file.repo}/resolve/main/{path}"
-        return self._open(url, f"{file.repo}/{file.path}", {"Range": f"bytes={start}-"} if start else {})
 
-    def _open(self, url: str, what: str, headers: dict[str, str] | None = None) -> Any:
-        sent = {"User-Agent": "sightline", **(headers or {})}
-        if self._token:
-            sent["Authorization"] = f"Bearer {self._token}"
-        try:
-            return self._opener.open(urllib.request.Request(url, headers=sent), timeout=60)
-        except urllib.error.HTTPError as error:
-            if error.code in (401, 403):
-                raise DownloadError(
-                    f"{what}: the hub asks for an account; accept the terms of the set there and set HF_TOKEN"
-                ) from error
-            if error.code == 404:
-                raise NotThere(f"{what}: not on the hub at {self.endpoint}") from error
-            raise OSError(f"the hub answers {error.code}") from error
-        except urllib.error.URLError as error:
-            raise OSError(str(error.reason)) from error
-        except http.client.HTTPException as error:
-            raise OSError(f"the hub's answer is no HTTP ({error!r})") from error
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Large files lie on other hosts, behind signed addresses: the token is the hub's and stays there."""
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        following = super().redirect_request(req, fp, code, msg, headers, newurl)
-        before, after = urllib.parse.urlsplit(req.full_url), urllib.parse.urlsplit(newurl)
-        if following is not None and (before.scheme, before.netloc) != (after.scheme, after.netloc):
-            following.remove_header("Authorization")
-        return following
+def _refused(error: Any, what: str, endpoint: str) -> Exception:
+    """What the hub's refusal (an `HfHubHTTPError`) means."""
+    code = error.response.status_code
+    if code in (401, 403):
+        return DownloadError(
+            f"{what}: the hub asks for an account; accept the terms of the set there and set HF_TOKEN"
+        )
+    return (
+        NotThere(f"{what}: not on the hub at {endpoint}")
+        if code == 404
+        else OSError(f"the hub answers {code}")
+    )
 
 
 def fetch_file(hub: Hub, file: HubFile, place: Path) -> None:
@@ -112,6 +92,13 @@ def fetch_file(hub: Hub, file: HubFile, place: Path) -> None:
 
     Raises `DownloadError` after `TRIES` tries that brought nothing.
     """
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    url = hf_hub_url(file.repo, file.path, repo_type="dataset", endpoint=hub.api.endpoint)
+    headers = build_hf_headers(token=hub.api.token, library_name="sightline")
     place.parent.mkdir(parents=True, exist_ok=True)
     partial = place.with_name(place.name + ".part")
     problem, failures = "", 0
@@ -121,17 +108,19 @@ def fetch_file(hub: Hub, file: HubFile, place: Path) -> None:
             partial.unlink()
             have = 0
         try:
-            if have < file.size or not partial.is_file():
-                with hub.read(file, have) as reply:
-                    goes_on = getattr(reply, "status", 200) == 206
-                    with partial.open("ab" if goes_on else "wb") as out:
-                        shutil.copyfileobj(reply, out, CHUNK)
-            problem = "the connection ended early"
-        except (OSError, http.client.HTTPException) as error:
+            with partial.open("ab") as out:
+                if have < file.size:
+                    http_get(url, out, resume_size=have, headers=headers)
+        except HfHubHTTPError as error:
+            refusal = _refused(error, f"{file.repo}/{file.path}", hub.api.endpoint)
+            if isinstance(refusal, DownloadError):
+                raise refusal from error
+            problem = str(refusal)
+        except (OSError, HTTPError, RecursionError) as error:  # http_get calls itself after each break
             if getattr(error, "errno", None) == errno.ENOSPC:
                 raise DownloadError(f"the disk is full at {partial}; make room and start again") from error
-            problem = str(error)
-        if _size(partial) >= file.size and partial.is_file():
+            problem = str(error).splitlines()[0] or type(error).__name__
+        if _size(partial) >= file.size:
             if _is_whole(file, partial):
                 partial.rename(place)
                 return
@@ -150,36 +139,17 @@ def fetch_file(hub: Hub, file: HubFile, place: Path) -> None:
     )
 
 
-def _file(repo: str, entry: dict[str, Any]) -> HubFile:
-    large = entry.get("lfs") or {}
-    size = int(large.get("size", entry["size"]))
-    return HubFile(repo, entry["path"], size, large.get("oid"), None if large else entry.get("oid"))
-
-
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
 def _is_whole(file: HubFile, path: Path) -> bool:
-    """Size and checksum, where the hub names one."""
+    """Size and checksum are those that the hub names."""
     if path.stat().st_size != file.size:
         return False
-    if file.sha256:
-        return _digest(hashlib.sha256(), path) == file.sha256
-    if file.blob:
-        return _digest(hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False), path) == file.blob
-    return True
-
-
-def _digest(digest: Any, path: Path) -> str:
-    with path.open("rb") as file:
-        while block := file.read(CHUNK):
+    git = b"blob %d\0" % file.size
+    digest = hashlib.sha256() if file.sha256 else hashlib.sha1(git, usedforsecurity=False)
+    with path.open("rb") as stream:
+        while block := stream.read(2**20):
             digest.update(block)
-    return digest.hexdigest()
-
-
-def _next_page(link: str | None) -> str | None:
-    for part in (link or "").split(","):
-        if 'rel="next"' in part:
-            return part.split(";")[0].strip(" <>")
-    return None
+    return digest.hexdigest() == (file.sha256 or file.blob)

@@ -9,8 +9,9 @@ such sides:
     {"query": "notice period", "positive": {"pdf": "contract.pdf", "page": 4}}
     {"query": "she opens the door", "positive": {"video": "film.mp4", "start_s": 30, "end_s": 60}}
 
-A flat table does as well: `query`, `query_image`, `positive_pdf`, `positive_page`, … Paths are relative to
-`media_root`, by default the folder of the file.
+A row without a `query` is its positive alone, as distillation wants it. `sightline export --pairs` writes
+such a file of a library. A flat table does as well: `query`, `query_image`, `positive_pdf`, `positive_page`,
+… Paths are relative to `media_root`, by default the folder of the file.
 """
 
 from __future__ import annotations
@@ -53,9 +54,10 @@ class Pairs(StoredRows):
     def __getitem__(self, row: int) -> Pair:
         fields = self._rows[row]
         positive = self._side(fields, "positive", "document", row)
+        has_query = any(key.startswith("query") for key in fields)
         looks_for = _KIND_OF[positive.media.kind] if positive.media else "text"
         return Pair(
-            query=self._side(fields, "query", "query", row, looks_for),
+            query=self._side(fields, "query", "query", row, looks_for) if has_query else positive,
             positive=positive,
             negatives=tuple(
                 self._side({"negative": negative}, "negative", "document", row)

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import data.sources.library
 import data.sources.pairs  # noqa: F401
 from data.sources.pair import SourceError
 from data.sources.recipe import open_subset
@@ -45,6 +44,11 @@ def open_source(entry: Mapping[str, Any], data_root: Path, imports: Sequence[str
             source = REGISTERED[kind](**options)
         except TypeError as error:
             raise SourceError(f"datasets: type {kind} does not take these keys ({error})") from error
+    elif kind == "library":
+        raise SourceError(
+            "datasets: a library is trained on from a file: run `sightline export --pairs FILE.jsonl` and "
+            "write {type: pairs, path: FILE.jsonl}"
+        )
     else:
         raise SourceError(
             f"datasets: no source type is called {kind!r}; known are {', '.join(known_types())}"

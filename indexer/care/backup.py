@@ -36,9 +36,7 @@ def backup(catalogue: Catalogue, to: Path) -> Path:
 
 def stale_thumbnails(catalogue: Catalogue, thumbnails: Thumbnails) -> list[Path]:
     """Cached pictures of contents that the library does not have, and half-written ones."""
-    with catalogue.database.reader() as c:
-        hashes = {row[0].hex() for row in c.exec_driver_sql("SELECT hash FROM content")}
-    return thumbnails.not_among(hashes)
+    return thumbnails.not_among({digest.hex() for digest in catalogue.contents.hashes()})
 
 
 def made_thumbnail(

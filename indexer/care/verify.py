@@ -142,7 +142,7 @@ def _files(check: _Check) -> None:
     check.each(
         [path for path, _ in changed],
         "it has changed since it was indexed",
-        lambda: catalogue.files.rehash_all(changed),
+        lambda: catalogue.files.rehash(changed),
     )
 
 
@@ -278,6 +278,7 @@ def _sample(check: _Check, row: ModelRow) -> None:
     from data import reader
     from indexer.files.hashing import StillChanging, hash_file
 
+    sandbox = check.sandbox()
     for work in works:
         path = work.files[0][0]
         stored = [p for p in check.catalogue.contents.chunks_of(work.hash) if p.same_as is None][:1]
@@ -288,23 +289,19 @@ def _sample(check: _Check, row: ModelRow) -> None:
         if digest != work.hash:
             check.found(
                 f"{path}: its bytes changed and its times did not (a failing disk?)",
-                partial(check.catalogue.files.rehash, path, (0, 0, 0)),
+                partial(check.catalogue.files.rehash, [(path, (0, 0, 0))]),
             )
             continue
         specs = [reader.ChunkSpec(p.ordinal, p.span) for p in stored]
         try:
-            chunks = (
-                check.sandbox()
-                .submit(
-                    reader.decode,
-                    Path(path),
-                    work.kind,
-                    specs,
-                    max_frames=embedder.max_frames,
-                    max_side=side_for(embedder.inner, work.kind),
-                )
-                .result()
-            )
+            chunks = sandbox.submit(
+                reader.decode,
+                Path(path),
+                work.kind,
+                specs,
+                max_frames=embedder.max_frames,
+                max_side=side_for(embedder.inner, work.kind),
+            ).result()
         except MediaError as error:
             check.found(f"{path}: it could be read once and cannot now ({error})")
             continue

@@ -136,15 +136,12 @@ class Files:
                     result.append(f)
         return result
 
-    def rehash(self, path: str, stamp: Stamp) -> None:
-        """The file is not the one that was hashed any more."""
+    def rehash(self, changed: Iterable[tuple[str, Stamp]]) -> None:
+        """Mark files as changed since they were hashed, by path; they are hashed again."""
         with self._database.writer() as c:
-            values = dict(zip(STAMP, stamp, strict=True)) | {"state": "pending"}
-            c.execute(sa.update(file).where(file.c.path == path).values(values))
-
-    def rehash_all(self, changed: Iterable[tuple[str, Stamp]]) -> None:
-        for path, stamp in changed:
-            self.rehash(path, stamp)
+            for path, stamp in changed:
+                values = dict(zip(STAMP, stamp, strict=True)) | {"state": "pending"}
+                c.execute(sa.update(file).where(file.c.path == path).values(values))
 
     def remove(self, paths: Iterable[str]) -> int:
         with self._database.writer() as c:
@@ -157,14 +154,8 @@ class Files:
 
     # -- failures and counts ---------------------------------------------------------------
 
-    def fail(self, file_id: int, reason: str) -> None:
+    def fail(self, path: str, reason: str) -> None:
         """The file cannot even be read (permission, a broken disk)."""
-        with self._database.writer() as c:
-            values = {"state": "failed", "error": reason, "failed_at": time.time()}
-            c.execute(sa.update(file).where(file.c.id == file_id).values(values))
-
-    def fail_path(self, path: str, reason: str) -> None:
-        """The same for a file that could be hashed and cannot be opened now."""
         with self._database.writer() as c:
             values = {"state": "failed", "error": reason, "failed_at": time.time()}
             c.execute(sa.update(file).where(file.c.path == path).values(values))
@@ -229,20 +220,18 @@ class Files:
     # -- one file --------------------------------------------------------------------------
 
     def get(self, file_id: int) -> FileInfo | None:
-        with self._database.reader() as c:
-            row = c.execute(files_with_facts().where(file.c.id == file_id)).first()
-        return None if row is None else file_info(row)
+        return next(iter(self._infos(file.c.id == file_id)), None)
 
     def at(self, path: str) -> FileInfo | None:
-        with self._database.reader() as c:
-            row = c.execute(files_with_facts().where(file.c.path == path)).first()
-        return None if row is None else file_info(row)
+        return next(iter(self._infos(file.c.path == path)), None)
 
     def of_content(self, digest: bytes) -> list[FileInfo]:
         """All files with these bytes, the first indexed first."""
+        return self._infos(file.c.content_hash == digest)
+
+    def _infos(self, condition: sa.ColumnElement[bool]) -> list[FileInfo]:
         with self._database.reader() as c:
-            rows = c.execute(files_with_facts().where(file.c.content_hash == digest).order_by(file.c.id))
-            return [file_info(r) for r in rows]
+            return [file_info(r) for r in c.execute(files_with_facts().where(condition).order_by(file.c.id))]
 
     def content_of(self, file_id: int) -> bytes | None:
         """The content hash of a file; None: no such file, or not hashed yet."""

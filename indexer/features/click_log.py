@@ -3,7 +3,7 @@
 Built around one file, `clicks.jsonl`, beside the catalogue: a line a click with the words and what was
 opened, named by its content, so that it outlives a rename, another window and a library made anew. A file
 `keep-clicks` is the agreement. Nothing is kept without it and nothing of it leaves the folder;
-`data/sources/library.py` makes training pairs of it (`pairs: clicks`). It knows nothing of pages or models.
+`pairs.py` makes training pairs of it. It knows nothing of pages or models.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from pathlib import Path
+from typing import Any
 
 from indexer.catalogue.catalogue import Catalogue
 from indexer.errors import LibraryError, QueryError
@@ -89,6 +90,28 @@ class Clicks:
             with self._path.open("rb") as file:
                 self._counted = stamp, sum(1 for _ in file)
         return self._counted[1]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Each search and what it opened, once. Raises `LibraryError`: no file, or a damaged line."""
+        if not self._path.is_file():
+            raise LibraryError(
+                f"{self._path} is not there: no clicks are kept of this library; "
+                "`sightline clicks --keep` begins."
+            )
+        seen = set()
+        with self._path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    click = json.loads(line)
+                    bytes.fromhex(click["content"])
+                    key = tuple(click[name] for name in ("query", "content", "page", "start_s"))
+                except (ValueError, KeyError, TypeError) as error:
+                    raise LibraryError(
+                        f"{self._path}, row {number}: no click ({error}); remove the line."
+                    ) from error
+                if key not in seen:
+                    seen.add(key)
+                    yield click
 
     def delete(self) -> int:
         """Delete all that is kept; how many there were. Whether clicks are kept from now on is as before."""

@@ -78,7 +78,8 @@ class Trouble:
         self._catalogue_is_away = False
         self._lock = threading.Lock()
         self._until = 0.0
-        self._broken = False
+        self.broken = False
+        """It stands still for good: the model."""
 
     def pause(self, told: str) -> None:
         """Stand still for a while, then try again."""
@@ -90,7 +91,7 @@ class Trouble:
     def model_broke(self, told: str) -> None:
         """Stand still until `forget`."""
         with self._lock:
-            self._broken = True
+            self.broken = True
             self.pause(told)
 
     def model_is_away(self, told: str) -> None:
@@ -121,20 +122,16 @@ class Trouble:
     def written(self) -> None:
         """A content was written, so the disk is well; that does not mend a model that broke after it."""
         with self._lock:
-            if not self._broken:
+            if not self.broken:
                 self.told = None
 
     def forget(self) -> None:
         """Try again now."""
-        self._broken = False
+        self.broken = False
         self._until = 0.0
 
-    @property
-    def broken(self) -> bool:
-        return self._broken
-
     def stands(self) -> bool:
-        return self._broken or time.monotonic() < self._until
+        return self.broken or time.monotonic() < self._until
 
 
 @dataclass(frozen=True)

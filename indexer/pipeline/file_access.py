@@ -42,7 +42,7 @@ class OwnFileAccess:
                 continue
             if (now.st_size, now.st_mtime_ns, now.st_ctime_ns) == stamp:
                 return path
-            self._files.rehash(path, (now.st_size, now.st_mtime_ns, now.st_ctime_ns))
+            self._files.rehash([(path, (now.st_size, now.st_mtime_ns, now.st_ctime_ns))])
             self._ctx.files_wake.set()
             changed = True
         for path in gone:
@@ -58,7 +58,7 @@ class OwnFileAccess:
             if _is_deleted(path):
                 self._files.remove([path])
         else:
-            self._files.fail_path(path, str(error))
+            self._files.fail(path, str(error))
             self._ctx.tally.failed += 1
 
 

@@ -22,7 +22,7 @@ from model.embedder import Embedder
 from model.inputs import Cue, Input
 
 if TYPE_CHECKING:
-    from data.reader import Chunk, ChunkSpec
+    from data.reader import Chunk
 
 QUEUE_BYTES = 96 << 20
 """Decoded pictures that wait for the model: some seconds of work for it."""
@@ -147,7 +147,3 @@ class Pace:
 def side_for(embedder: Embedder, kind: Kind) -> int:
     """Longest side of the pictures that a model is given: no more than it can use (`max_side`)."""
     return min(getattr(embedder, "max_side", SIDE[kind]), SIDE[kind])
-
-
-def new_chunk(spec: ChunkSpec, text: str, vector: np.ndarray, same_as: int | None = None) -> NewChunk:
-    return NewChunk(spec.ordinal, vector, spec.span, text, same_as)

@@ -36,7 +36,7 @@ from indexer.files.mounts import Mounts
 from indexer.pipeline.context import CatalogueParts, PipelineContext
 from indexer.pipeline.file_access import MappedFileAccess, OwnFileAccess
 from indexer.pipeline.heartbeat import Heartbeat
-from indexer.pipeline.jobs import QUEUE_BYTES, ByteQueue, Job, Tally
+from indexer.pipeline.jobs import QUEUE_BYTES, ByteQueue, Job
 from indexer.pipeline.options import IndexingOptions
 from indexer.pipeline.queue import WorkQueue
 from indexer.pipeline.shared_queue import SharedQueue
@@ -83,6 +83,7 @@ class Pipeline:
         self._ctx = ctx = PipelineContext(
             catalogue, models, sandbox, thumbnails, priority, written, heartbeat=heartbeat
         )
+        self.tally, self.trouble, self.pace = ctx.tally, ctx.trouble, ctx.pace
         self.listens = options.speech != "off" and (options.listener is not None or speech.is_here())
         stages = {"ocr": options.ocr != "off", "speech": self.listens}
         self._queue: WorkQueue = (
@@ -141,7 +142,7 @@ class Pipeline:
     def look_again(self) -> None:
         """Vectors may be missing: a switch of the model, a repair, a root that came back."""
         self._queue.look_again()
-        self._ctx.trouble.forget()
+        self.trouble.forget()
         self.wake()
 
     def idle(self) -> bool:
@@ -151,27 +152,13 @@ class Pipeline:
         self._queue.promote()
         return True
 
+    def is_at_rest(self) -> bool:
+        """Whether nothing is in flight."""
+        return not self._queue.busy
+
     def wait(self, seconds: float) -> None:
         """Until nothing is in flight, at most so long."""
         self._queue.wait(seconds)
-
-    @property
-    def tally(self) -> Tally:
-        return self._ctx.tally
-
-    @property
-    def trouble(self) -> str | None:
-        """Why indexing stands still: a full disk, a broken model. One sentence for a person."""
-        return self._ctx.trouble.told
-
-    @property
-    def waiting(self) -> str | None:
-        """Why it stands still and will go on by itself: the model's server is away. One sentence."""
-        return self._ctx.trouble.waiting
-
-    def catalogue_is_away(self, told: str) -> None:
-        """Whoever works beside the pipeline has found that the catalogue's server does not answer."""
-        self._ctx.trouble.catalogue_is_away(told)
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -196,23 +183,9 @@ class Pipeline:
     def reading(self) -> tuple[str, ...]:
         return self._decode.paths()
 
-    def pace(self) -> tuple[float, float]:
-        """(chunks, files) a second, over the last minute or the last contents (`Pace`)."""
-        return self._ctx.pace.now()
-
-    @property
-    def busy(self) -> bool:
-        """Whether anything is in flight."""
-        return self._queue.busy
-
-    @property
-    def broken(self) -> bool:
-        """Whether it stands still for good: the model."""
-        return self._ctx.trouble.broken
-
     def _run(self, step: Callable[[], None]) -> None:
         """A thread's life: its step again and again; trouble is told once and waited out."""
-        wake, trouble = self._ctx.wake, self._ctx.trouble
+        wake, trouble = self._ctx.wake, self.trouble
         if self._nice and hasattr(os, "setpriority"):
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
@@ -246,10 +219,12 @@ class Pipeline:
 
 def line_of(pipeline: Pipeline) -> str:
     """What it does, or why it does not, in one line for people."""
-    waits = pipeline.waiting or pipeline.trouble
-    if waits:
-        return f"{waits} It waits and goes on by itself." if pipeline.waiting else waits
+    trouble = pipeline.trouble
+    if trouble.waiting:
+        return f"{trouble.waiting} It waits and goes on by itself."
+    if trouble.told:
+        return trouble.told
     reading = pipeline.reading()
     if reading:
         return f"reading {Path(reading[0]).name}"
-    return "embedding" if pipeline.busy else "nothing to do"
+    return "nothing to do" if pipeline.is_at_rest() else "embedding"

@@ -113,7 +113,7 @@ class Indexer:
                         seen.append(self.follower.scan_roots(roots, stop.is_set))
                         return
                     except CatalogueAway as error:
-                        pipeline.catalogue_is_away(str(error))
+                        pipeline.trouble.catalogue_is_away(str(error))
                         stop.wait(AWAY_S)
             except Exception as error:  # noqa: BLE001 – raised again below, in the caller's thread
                 errors.append(error)
@@ -129,10 +129,12 @@ class Indexer:
                     pipeline.wait(LOOK_S)
                 if errors:
                     raise errors[0]
-                if pipeline.trouble:
-                    raise LibraryError(pipeline.trouble)
-                if pipeline.waiting and not self._models.is_loaded():
-                    raise LibraryError(pipeline.waiting)  # it was never there: a wrong address, most likely
+                if pipeline.trouble.told:
+                    raise LibraryError(pipeline.trouble.told)
+                if pipeline.trouble.waiting and not self._models.is_loaded():
+                    raise LibraryError(
+                        pipeline.trouble.waiting
+                    )  # it was never there: a wrong address, most likely
                 if told is not None and time.monotonic() - last >= PROGRESS_S:
                     last = time.monotonic()
                     told()
@@ -143,7 +145,7 @@ class Indexer:
                             break
                         sought |= missed
                 except CatalogueAway as error:
-                    pipeline.catalogue_is_away(str(error))
+                    pipeline.trouble.catalogue_is_away(str(error))
                     time.sleep(AWAY_S)
                 if not scanning.is_alive():
                     time.sleep(0.02)  # it is between two roles, or a file rests
@@ -152,8 +154,8 @@ class Indexer:
             scanning.join()
         if errors:
             raise errors[0]
-        if pipeline.trouble:
-            raise LibraryError(pipeline.trouble)
+        if pipeline.trouble.told:
+            raise LibraryError(pipeline.trouble.told)
         return seen[0]
 
     def _scan_around(self, missed: set[str]) -> bool:

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.media.kinds import MediaError
-from indexer.catalogue.rows import Stage, Work
+from indexer.catalogue.rows import NewChunk, Stage, Work
 from indexer.errors import CatalogueAway, LeaseLost
 from indexer.pipeline import still_scenes
 from indexer.pipeline.context import PipelineContext
 from indexer.pipeline.file_access import FileAccess
-from indexer.pipeline.jobs import GONE, GROUP, NO_VECTOR, ByteQueue, Job, JobItem, new_chunk, side_for
+from indexer.pipeline.jobs import GONE, GROUP, NO_VECTOR, ByteQueue, Job, JobItem, side_for
 from indexer.pipeline.options import IndexingOptions
 from indexer.pipeline.queue import WorkQueue
 from indexer.pipeline.stage_ocr import OcrStage
@@ -219,7 +219,7 @@ class DecodeStage:
             if job.work.kind == "video" and job.stored is None:
                 seen = still_scenes.signature(chunk.frames)
                 if last is not None and still_scenes.still(last[1], seen):
-                    job.done[spec.ordinal] = new_chunk(spec, chunk.text, NO_VECTOR, same_as=last[0])
+                    job.done[spec.ordinal] = NewChunk(spec.ordinal, NO_VECTOR, spec.span, chunk.text, last[0])
                     continue
                 last = (spec.ordinal, seen)
             if spec.ordinal in known and known[spec.ordinal].text:

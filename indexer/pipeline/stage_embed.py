@@ -10,9 +10,10 @@ from __future__ import annotations
 import queue
 import time
 
+from indexer.catalogue.rows import NewChunk
 from indexer.pipeline.context import PipelineContext
 from indexer.pipeline.embed_checked import InputRefused, embed_checked
-from indexer.pipeline.jobs import ByteQueue, Job, JobItem, new_chunk
+from indexer.pipeline.jobs import ByteQueue, Job, JobItem
 from indexer.priority import SharedEmbedder
 
 BATCH_S = 0.1
@@ -73,4 +74,4 @@ class EmbedStage:
         for item, vector in zip(items, vectors, strict=True):
             assert item.chunk is not None
             spec = item.chunk.spec
-            item.job.done[spec.ordinal] = new_chunk(spec, item.chunk.text, vector)
+            item.job.done[spec.ordinal] = NewChunk(spec.ordinal, vector, spec.span, item.chunk.text)

@@ -53,7 +53,7 @@ class HashStage:
                 self._queue.rested(f.file_id)
             except OSError as error:
                 self._queue.rested(f.file_id)
-                self._files.fail(f.file_id, _reason(error))
+                self._files.fail(f.path, _reason(error))
                 self._ctx.tally.failed += 1
             if time.monotonic() - told > COMMIT_S:
                 self._commit(done)

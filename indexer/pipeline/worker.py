@@ -236,9 +236,9 @@ class Worker:
             while not stop.wait(LOOK_S):
                 if heartbeat.refused is not None:
                     raise heartbeat.refused
-                if pipeline.broken:
-                    raise LibraryError(pipeline.trouble or "The model is broken.")
-                state = (pipeline.waiting, pipeline.trouble, heartbeat.lacks)
+                if pipeline.trouble.broken:
+                    raise LibraryError(pipeline.trouble.told or "The model is broken.")
+                state = (pipeline.trouble.waiting, pipeline.trouble.told, heartbeat.lacks)
                 if state != before or (time.monotonic() - last > TELL_S and self.line() != line):
                     before, last, line = state, time.monotonic(), self.line()
                     told(line)
@@ -249,7 +249,7 @@ class Worker:
                     if looked % 20 == 0 and IndexingOptions.of(self._catalogue.settings) != options:
                         return False
                 except CatalogueAway as error:
-                    pipeline.catalogue_is_away(str(error))
+                    pipeline.trouble.catalogue_is_away(str(error))
             return True
         finally:
             pipeline.stop()

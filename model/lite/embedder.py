@@ -10,7 +10,7 @@ probability; so a picture lands near the words for what is in it. A vector is
 with `looks` the features along the 256 directions in which the classifier's rows differ
 most. A text query has no looks: its inner product with a picture is sqrt(.3) * cosine.
 
-It knows nothing of how its files were made (`weights.py`) nor of files, pages or
+It knows nothing of how its files were made (`build/`) nor of files, pages or
 windows. Its limits are what ImageNet names: `cards.py` tells them.
 """
 
@@ -31,8 +31,8 @@ import numpy as np
 from model.embedder import ModelError
 from model.inputs import Input
 from model.lite import weights
-from model.lite.build.graphs import IMAGE_SIDE, MAX_TOKENS, TEXT_DIM
 from model.lite.profile import PROFILE
+from model.lite.weights import IMAGE_SIDE, MAX_TOKENS, PROJECTION_DIM, TEXT_DIM
 
 RECIPE = 3
 """Goes up with every change of what a vector means; part of the model's id."""
@@ -62,7 +62,7 @@ def current_id() -> str:
 class LiteEmbedder:
     """`Embedder` of the built-in model; safe to call from several threads."""
 
-    dim = TEXT_DIM + weights.PROJECTION_DIM
+    dim = TEXT_DIM + PROJECTION_DIM
     max_frames = 8
     max_side = 2 * IMAGE_SIDE
     """Larger pictures are no use to it. Against 1,280: decoding a photo costs a third, and on the sample set
@@ -100,7 +100,7 @@ class LiteEmbedder:
 
     @classmethod
     def load(cls, folder: Path | None = None, threads: int | None = None) -> LiteEmbedder:
-        """From the place where `python -m model.lite.weights` put the files. Raises `ModelError`.
+        """From the place where `sightline setup` put the files. Raises `ModelError`.
 
         `threads`: how many pictures or passages are embedded at a time; None: the CPUs, at most 4.
         """
@@ -220,7 +220,7 @@ def _combine(item: Input, texts: list[np.ndarray], parts: list[tuple[np.ndarray,
         said = _unit(_unit(np.mean(chunks, 0)) + head) if chunks else head
     if not parts:
         assert said is not None
-        return np.concatenate([said, np.zeros(weights.PROJECTION_DIM, np.float32)])
+        return np.concatenate([said, np.zeros(PROJECTION_DIM, np.float32)])
     meaning = _unit(np.mean([meaning for meaning, _ in parts], 0))
     looks = _unit(np.mean([looks for _, looks in parts], 0))
     asked = item.role == "query"

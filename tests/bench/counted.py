@@ -30,7 +30,7 @@ from model.qwen.vision import Pixels
 from train.config import Config
 from train.grad_cache import cached_backward
 from train.loss import info_nce
-from train.towers.tower import QwenTower
+from train.towers.qwen import QwenTower
 from train.trainer import optimizer_of
 
 TOKENIZER = Path(__file__).resolve().parents[1] / "model" / "parity" / "checkpoint"
@@ -191,7 +191,7 @@ def backward(tower: QwenTower, chunks: Sequence[Batch]) -> None:
 
 
 def build(config: Config, shape: Mapping[str, Any], mode: FakeTensorMode | None) -> QwenTower:
-    """A tower of this shape as `train.towers.tower` makes it of a checkpoint; random, or fake by `mode`."""
+    """A tower of this shape as `train.towers.qwen` makes it of a checkpoint; random, or fake by `mode`."""
     from transformers import AutoModel
 
     from model.qwen.checkpoint import patches_as_products

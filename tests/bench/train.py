@@ -161,7 +161,7 @@ def bare(config: Any) -> dict[str, float]:
 
     from train.loading import Loader, pieces
     from train.objectives.contrastive import Contrastive
-    from train.towers.tower import open_tower
+    from train.towers.open import open_tower
     from train.trainer import mixing_table, open_sources
 
     sources = open_sources(config)

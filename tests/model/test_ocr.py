@@ -144,9 +144,7 @@ def test_it_is_silent(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptu
 
 def test_missing_networks_say_what_and_what_to_run(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "places", lambda name="lite": [tmp_path])
-    with pytest.raises(
-        ModelError, match=r"reading text in pictures are missing .*python -m model\.lite\.weights"
-    ):
+    with pytest.raises(ModelError, match=r"reading text in pictures are missing .*sightline setup"):
         TextReader.load()
 
 

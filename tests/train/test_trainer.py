@@ -35,7 +35,8 @@ from train.config import Config, ConfigError, to_dict
 from train.loading import DataError
 from train.logs import RunLog
 from train.processes import Processes
-from train.towers.tower import merge, open_tower
+from train.towers.open import open_tower
+from train.towers.qwen import merge
 from train.trainer import TrainError, _Run, learning_rate, mixing_table, open_sources, train
 
 ROOT = Path(__file__).parents[2]

@@ -340,10 +340,10 @@ def test_a_student_is_distilled_and_loaded(place: Path, hub: str) -> None:
     import model
 
     keys = TINY | {"model_name": "lite", "teacher": str(CHECKPOINT), "chunk_size": 0}
-    index = sightline("sightline index ~/Pictures --ocr off", place)
-    assert subprocess.run(index, env=os.environ | {"PYTHONPATH": str(ROOT)}).returncode == 0
-    shipped = yaml.safe_load((ROOT / "train/configs/distill_lite.yaml").read_text())["datasets"]
-    keys["datasets"] = [{**source, "data_dir": str(place / "library")} for source in shipped]
+    for command in ("sightline index ~/Pictures --ocr off", one("sightline export", "--of media")):
+        words, env = sightline(command, place), os.environ | {"PYTHONPATH": str(ROOT)}
+        assert subprocess.run(words, cwd=place, env=env).returncode == 0
+    keys["datasets"] = yaml.safe_load((ROOT / "train/configs/distill_lite.yaml").read_text())["datasets"]
     keys |= {"batch_size": 4, "eval_rows": 1}
     run(one("python -m train", "distill_lite"), place, hub, keys)
     assert model.load(str(place / "runs/lite/checkpoint-2")).dim == 64

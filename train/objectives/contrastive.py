@@ -1,7 +1,7 @@
 """What a step makes smaller: a loss over the embeddings of the global batch, and what is told of it.
 
-Built around `Objective`, two functions; `Contrastive` is the recipe's, `Distillation` the student's. It knows
-nothing of towers, chunks or how the gradient reaches the weights.
+Built around `Objective`, two functions; `Contrastive` is the recipe's, `distill.py` the student's (`open.py`
+finds that of a config). It knows nothing of towers, chunks or how the gradient reaches the weights.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from train.config import Config, ConfigError
+from train.config import Config
 from train.loading import Piece
-from train.towers.tower import Tower
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,17 +90,3 @@ def by_source(values: Tensor, sources: Tensor, names: Sequence[str]) -> dict[str
     """The mean of a batch's values [n], by the name of the source (int64 [n]) of each."""
     values, sources = values.cpu(), sources.cpu()
     return {names[s]: float(values[sources == s].mean()) for s in sorted(set(sources.tolist()))}
-
-
-def objective(config: Config, tower: Tower) -> Objective:
-    if config.objective == "distill":
-        from train.objectives.distill import Distillation
-
-        distillation = Distillation(config)
-        if tower.dim != distillation.teacher.dim:
-            raise ConfigError(
-                f"{config.model_name} has {tower.dim} dimensions, its teacher {config.teacher} has "
-                f"{distillation.teacher.dim}: only models of equal width can be compared"
-            )
-        return distillation
-    return Contrastive(config)

@@ -1,1 +1,1 @@
-"""The one-time conversion of published weights to what `lite` runs."""
+"""The one-time making of the weights that `lite` and `ocr` run; nothing that runs later imports it."""

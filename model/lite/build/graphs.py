@@ -2,7 +2,7 @@
 
 `text_graph` is all-MiniLM-L6-v2 (BERT, 6 layers of 384) with int8 weights, `image_graph`
 EfficientNet-Lite0 in float32 with its batch norms folded. Both are built around
-`onnx_file.Graph` and know nothing of where the arrays come from.
+`onnx_writer.Graph` and know nothing of where the arrays come from.
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ from __future__ import annotations
 import numpy as np
 
 from model.lite.build.onnx_writer import Graph
+from model.lite.weights import IMAGE_SIDE, MAX_TOKENS, TEXT_DIM
 
-TEXT_DIM = 384
-MAX_TOKENS = 256
 FEATURES = 1280
 CLASSES = 1000
-IMAGE_SIDE = 224
 
 _HEADS = 12
 _LAYERS = 6

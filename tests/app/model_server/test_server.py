@@ -110,6 +110,7 @@ def test_a_served_model_gives_the_very_vectors_that_it_gives_here(
 ) -> None:
     there = model.load(served.url)
     assert (there.id, there.dim, there.max_frames) == (lite.id, lite.dim, lite.max_frames)
+    assert there.profile == lite.profile  # type: ignore[attr-defined]
     np.testing.assert_array_equal(there.embed(mixture()), lite.embed(mixture()))
 
 

@@ -93,10 +93,11 @@ class LocalHub:
         request.wfile.write(body)
 
     def _checksum(self, path: str, content: bytes) -> dict[str, object]:
-        """As the hub gives it: of a small file git's own name, of a large one a SHA-256."""
+        """As the hub gives it: of a small file git's own name, of a large one a SHA-256 too."""
         if path in self.small:
             return {"oid": hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()}
-        return {"lfs": {"oid": hashlib.sha256(content).hexdigest(), "size": len(content)}}
+        large = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
+        return {"oid": "0" * 40, "lfs": large}
 
     def _list(self, request: BaseHTTPRequestHandler, repo: str, page: int) -> None:
         if repo not in self.repos:
@@ -107,7 +108,7 @@ class LocalHub:
             {"type": "file", "path": path, "size": len(content), **self._checksum(path, content)}
             for path, content in files[2 * page : 2 * page + 2]
         ]
-        body = json.dumps([{"type": "directory", "path": "x"}, *entries]).encode()
+        body = json.dumps([{"type": "directory", "path": "x", "oid": "0" * 40}, *entries]).encode()
         request.send_response(200)
         if 2 * page + 2 < len(files):
             following = f"{self.url}/api/datasets/{repo}/tree/main?recursive=true&page={page + 1}"
@@ -127,8 +128,15 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
         "images_zip/WebQA.zip": zipped(images__WebQA__1=b"picture"),
     }
     monkeypatch.setenv("HF_ENDPOINT", local.url)
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 100)  # files here are small too
     yield local
     local.server.shutdown()
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub's library waits a second and more between its tries."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
 
 
 def run(root: Path, *arguments: str) -> int:
@@ -156,6 +164,7 @@ def test_a_dry_run_prints_sizes_and_terms_and_fetches_nothing(
     assert not hub.asked and not (tmp_path / "d").exists()
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_a_dry_run_without_a_network_says_what_was_last_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -186,6 +195,7 @@ def test_a_download_that_was_cut_goes_on_where_it_stopped(hub: LocalHub, tmp_pat
     assert spans == [None, "bytes=1500-"]
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_a_connection_that_breaks_all_the_time_is_followed_to_the_end(hub: LocalHub, tmp_path: Path) -> None:
     """An archive of 30 GB over a bad line: what counts is whether anything came."""
     hub.cut_after, hub.cut_always = 300, True
@@ -214,7 +224,7 @@ def test_a_small_file_is_checked_too(hub: LocalHub, tmp_path: Path) -> None:
     assert place.read_bytes() == b"rows" * 1000
 
 
-def test_the_token_stays_with_the_hub(hub: LocalHub) -> None:
+def test_the_token_stays_with_the_hub(tmp_path: Path) -> None:
     """Large files are fetched from other hosts, to which the hub sends on with a signed address."""
     seen: dict[str, tuple[str | None, str | None]] = {}
 
@@ -229,20 +239,24 @@ def test_the_token_stays_with_the_hub(hub: LocalHub) -> None:
                 self.send_header(
                     "Location", self.path.replace("/datasets", f"http://localhost:{port}/signed")
                 )
-            self.send_header("Content-Length", "0")
+            body = b"" if self.path.startswith("/datasets") else b" file"
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
+            self.wfile.write(body)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)
     port = server.server_port
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    asked = Hub(f"http://127.0.0.1:{port}", token="secret")
-    asked.read(hub_module.HubFile("o/r", "big.tar", 9, None), 4).close()
+    (tmp_path / "big.tar.part").write_bytes(b"half")
+    file = hub_module.HubFile("o/r", "big.tar", 9, hashlib.sha256(b"half file").hexdigest())
+    hub_module.fetch_file(Hub(f"http://127.0.0.1:{port}", token="secret"), file, tmp_path / "big.tar")
     server.shutdown()
     (first, second) = seen.values()
     assert first == ("Bearer secret", "bytes=4-")
     assert second == (None, "bytes=4-")
 
 
+@pytest.mark.usefixtures("no_pauses")
 @pytest.mark.parametrize("said, length", [(b"<html>log in here</html>", None), (b'[{"type": "file"', 4000)])
 def test_an_answer_that_is_no_listing_is_one_sentence(
     tmp_path: Path,

@@ -1,10 +1,8 @@
-"""Sources of one's own: pairs from a file, a class for PDFs, a Sightline library."""
+"""Sources of one's own: pairs from a file, a class for PDFs, an export of a library."""
 
 from __future__ import annotations
 
 import json
-import pickle
-import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ import pymupdf
 import pytest
 from PIL import Image
 
-from data.sources.library import LibrarySource, passage
 from data.sources.pair import Media, MissingMedia, Side, SourceError, choose_frames, load
 from data.sources.pairs import Pairs
 from data.sources.registry import open_source
@@ -106,7 +103,7 @@ def test_an_empty_source_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_unknown_types_and_keys_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"no source type is called 'pears'; known are .*library, pairs"):
+    with pytest.raises(SourceError, match=r"no source type is called 'pears'; known are .*pairs"):
         open_source({"type": "pears"}, tmp_path)
     path = str(jsonl(tmp_path / "p.jsonl", [{"query": "a", "positive": "b"}]))
     with pytest.raises(SourceError, match="type pairs does not take these keys"):
@@ -181,112 +178,11 @@ def test_a_loaded_side_is_an_input_for_any_model(tmp_path: Path) -> None:
     assert given.text == "Represent it" and given.images[0].shape == (40, 64, 3)
 
 
-@pytest.fixture
-def library(tmp_path: Path) -> Path:
-    """A library's tables as its migrations make them, filled with an image, a page and a window."""
-    migration = Path(__file__).parents[3] / "indexer" / "catalogue" / "migrations"
-    database = sqlite3.connect(tmp_path / "catalogue.sqlite")
-    for step in sorted(migration.glob("*.sql")):
-        if not step.name.endswith(".postgresql.sql"):
-            database.executescript(step.read_text())
-    database.execute("INSERT INTO root (id, path) VALUES (1, ?)", (str(tmp_path),))
-    page = "The notice period is three months to the end of a quarter. Parking is not included."
-    contents = [
-        (b"1", "image", "a.png", [(None, None, None, "")]),
-        (b"2", "pdf", "b.pdf", [(None, None, 1, page), (None, None, 2, "7")]),
-        (
-            b"3",
-            "video",
-            "c.mp4",
-            [(0.0, 30.0, None, "she opens the old door slowly"), (30.0, 60.0, None, "")],
-        ),
-    ]
-    for number, (key, kind, name, chunks) in enumerate(contents, 1):
-        ready = "INSERT INTO content (hash, kind, state) VALUES (?, ?, 'ready')"
-        database.execute(ready, (key, kind))
-        database.execute(
-            "INSERT INTO file (id, root_id, path, folder, name, kind, size, mtime_ns, ctime_ns, "
-            "content_hash, state) VALUES (?, 1, ?, ?, ?, ?, 1, 1, 1, ?, 'known')",
-            (number, str(tmp_path / name), str(tmp_path), name, kind, key),
-        )
-        for ordinal, (start, end, at, text) in enumerate(chunks):
-            database.execute(
-                "INSERT INTO chunk (content_hash, ordinal, start_s, end_s, page, text) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
-                (key, ordinal, start, end, at, text),
-            )
-    database.commit()
-    database.close()
-    picture(tmp_path / "a.png")
-    pdf(tmp_path / "b.pdf")
-    return tmp_path
+def test_a_row_without_a_query_is_its_positive_alone(tmp_path: Path) -> None:
+    source = Pairs(jsonl(tmp_path / "p.jsonl", [{"positive": {"image": "a.png"}}]))
+    assert source[0].query == source[0].positive and source[0].query.media is not None
 
 
-def test_a_library_gives_a_page_and_its_words_and_a_window_and_its_transcript(library: Path) -> None:
-    source = LibrarySource(library)
-    pairs = [source[i] for i in range(len(source))]
-    assert [p.positive.media.kind for p in pairs if p.positive.media] == ["page", "video"]
-    assert pairs[0].query.text in (
-        "The notice period is three months to the end of a quarter.",
-        "Parking is not included.",
-    )
-    assert pairs[0].positive.text == ""  # the answer must not stand in the target
-    assert pairs[1].query.text == "she opens the old door slowly"
-    assert pairs[1].positive.media == Media("video", str(library / "c.mp4"), span=Span(0.0, 30.0))
-    assert load(pairs[0].positive).frames[0].ndim == 3
-
-
-def test_distillation_mines_every_chunk(library: Path) -> None:
-    assert len(LibrarySource(library, pairs="media")) == 5
-    assert len(LibrarySource(library, pairs=["text", "media"])) == 7
-
-
-def test_a_library_is_opened_read_only_and_in_each_process_anew(library: Path) -> None:
-    database = library / "catalogue.sqlite"
-    before = database.read_bytes()
-    source = LibrarySource(library)
-    copy = pickle.loads(pickle.dumps(source))
-    assert copy[0] == source[0]
-    assert database.read_bytes() == before
-
-
-def test_clicks_are_used_where_they_are_kept(library: Path) -> None:
-    with pytest.raises(SourceError, match=r"no clicks are kept .* `sightline clicks --keep` begins"):
-        LibrarySource(library, pairs="clicks")
-    database = sqlite3.connect(library / "catalogue.sqlite")
-    hashes = dict(database.execute("SELECT kind, hex(hash) FROM content"))
-    whole = {"page": None, "start_s": None, "end_s": None}
-    rows = [
-        {"query": "my dog", "content": hashes["image"], **whole},
-        {"query": "my dog", "content": hashes["image"], **whole},  # opened twice
-        {"query": "parking", "content": hashes["pdf"], **whole, "page": 2},
-        {"query": "the door", "content": hashes["video"], **whole, "start_s": 0.0, "end_s": 30.0},
-        {"query": "gone", "content": "00" * 32, **whole},  # no longer in the library
-    ]
-    jsonl(library / "clicks.jsonl", rows)
-    source = LibrarySource(library, pairs="clicks")
-    assert [source[i].query.text for i in range(len(source))] == ["my dog", "parking", "the door"]
-    assert source[0].positive.media == Media("image", str(library / "a.png"))
-    assert source[1].positive.media == Media("page", str(library / "b.pdf"), span=Span(page=2))
-    assert source[2].positive.media == Media("video", str(library / "c.mp4"), span=Span(0.0, 30.0))
-    assert pickle.loads(pickle.dumps(source))[1] == source[1]
-    assert len(LibrarySource(library, pairs=["text", "clicks"])) == 5
-    with (library / "clicks.jsonl").open("a") as file:
-        file.write('{"query": "half a li')
-    with pytest.raises(SourceError, match=r"clicks\.jsonl, row 6: not a line of JSON"):
-        LibrarySource(library, pairs="clicks")
-
-
-def test_a_folder_without_a_library_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"holds no Sightline library .*; index a folder first"):
-        LibrarySource(tmp_path)
-
-
-def test_a_passage_is_a_whole_sentence_and_always_the_same() -> None:
-    text = "One two three four five. Six seven eight nine ten. No."
-    assert {passage(text, seed=s) for s in range(20)} == {
-        "One two three four five.",
-        "Six seven eight nine ten.",
-    }
-    assert passage(text, 3) == passage(text, 3)
-    assert len(passage("word " * 500, 1).split()) == 24
+def test_a_library_is_trained_on_from_an_export(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"`sightline export --pairs FILE\.jsonl` and write {type: pairs"):
+        open_source({"type": "library", "data_dir": str(tmp_path)}, tmp_path)

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from data.names import escaped, unescaped
 from indexer.catalogue import schema
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.dialects import place
 from indexer.catalogue.dialects.postgresql import engine
+from indexer.catalogue.dialects.postgresql.names import escaped, unescaped
 from indexer.catalogue.dialects.postgresql.text import tsquery, tsvector
 from indexer.catalogue.rows import FoundFile
 from indexer.catalogue.text.expression import Expression, Phrase

@@ -12,9 +12,7 @@ from indexer.catalogue.dialects import place
 from indexer.catalogue.migrate import move
 from indexer.catalogue.rows import FoundFile, NewChunk
 from indexer.catalogue.schema import Where
-from indexer.catalogue.transcripts import renewed, said_in
-from indexer.errors import LibraryError
-from indexer.pipeline.options import IndexingOptions
+from indexer.catalogue.transcripts import Heard, renewed, said_in
 from indexer.search import text_search
 from indexer.search.spoken_at import said_best
 from model.inputs import Cue
@@ -224,20 +222,7 @@ def test_a_click_leads_to_the_line_that_says_most_of_it(wanted: set[str], at: fl
     assert (None if best is None else best.start_s) == at
 
 
-def test_what_a_library_asks_for_is_kept_for_workers(tmp_path: Path) -> None:
-    catalogue = Catalogue(tmp_path / "catalogue.sqlite")
-    assert IndexingOptions.of(catalogue.settings) == IndexingOptions()
-    asked = IndexingOptions(12.5, 2.0, "all", "small")
-    asked.store(catalogue.settings)
-    assert (
-        IndexingOptions.of(catalogue.settings) == asked
-        and asked.listener == "small"
-        and IndexingOptions().listener is None
-    )
-    catalogue.close()
-
-
-@pytest.mark.parametrize("wrong", [{"ocr": "some"}, {"overlap_s": 30.0}, {"overlap_s": -1.0}])
-def test_what_cannot_be_asked_is_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(LibraryError):
-        IndexingOptions(**wrong)  # type: ignore[arg-type]
+@pytest.mark.parametrize("stored", ["none", "pending", "subtitles", "whisper:tiny.en@1"])
+def test_what_is_stored_of_who_heard_a_film_reads_back_as_it_was(stored: str) -> None:
+    assert Heard.read(stored).stored == stored
+    assert Heard.read(stored).name == ("whisper:tiny.en" if "@" in stored else "")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data.sources.library import LibrarySource
+from data.sources.pairs import Pairs
 from indexer.errors import LibraryError
 from indexer.features.click_log import Clicks
 from indexer.library import Library
@@ -66,7 +66,8 @@ def test_kept_clicks_are_pairs_to_train_with_also_after_a_new_index(library: Lib
     (library.data_dir / "catalogue.sqlite").unlink()
     with Library.open(library.data_dir, ocr="off") as anew:
         anew.index([tmp_path / "papers"])
-    (pair,) = LibrarySource(library.data_dir, pairs="clicks")
+        anew.export_pairs(tmp_path / "pairs.jsonl", ["clicks"])
+    (pair,) = Pairs(tmp_path / "pairs.jsonl")
     assert pair.query.text == "what does parking cost"
     media = pair.positive.media
     assert media is not None and (media.path, media.span.page) == (str(tmp_path / "papers" / "lease.pdf"), 2)

@@ -16,8 +16,9 @@ from indexer.errors import LibraryError
 from indexer.search import text_search
 from indexer.types import Part, Query
 from model.lite.embedder import LiteEmbedder
+from model.ranking_profile import untuned
 from tests.indexer.conftest import new_place
-from tests.indexer.written_library import Shelf, drawing
+from tests.indexer.written_library import Shelf, drawing, lite
 
 PAGES = {
     "bread.pdf": "Knead the dough for ten minutes, let it rise, then bake the loaf in a hot oven.",
@@ -304,3 +305,26 @@ def test_took_ms_is_measured(shelf: Shelf) -> None:
     started = time.perf_counter()
     answer = shelf.ask("bread")
     assert 0 < answer.took_ms <= (time.perf_counter() - started) * 1000
+
+
+class Untuned:
+    """The real model without what was measured with it."""
+
+    def __init__(self) -> None:
+        self.id, self.dim, self.max_frames = "untuned@1", lite().dim, lite().max_frames
+        self.embed = lite().embed
+
+
+def test_an_untuned_model_finds_the_same_and_weighs_nothing_by_another_s_numbers(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path, Untuned())
+    for name, text in PAGES.items():
+        shelf.document(name, [text])
+    assert shelf.searcher.profile == untuned(len(PAGES))
+    assert shelf.ask("how to make bread at home").hits[0].title == "bread.pdf"
+    file = tmp_path / "asked.png"
+    Image.fromarray(drawing(2)).save(file)
+    (text,) = shelf.searcher.vectors(Query((Part(text="bread"),)))
+    (picture,) = shelf.searcher.vectors(Query((Part(file=file),)))
+    (both,) = shelf.searcher.vectors(Query((Part(text="bread"), Part(file=file))))
+    assert np.allclose(both, (picture + text) / np.linalg.norm(picture + text), atol=1e-5)
+    shelf.close()

@@ -1,7 +1,7 @@
 """Values on their way to and from PostgreSQL: names of any bytes, terms, what is asked of them.
 
 Built around psycopg's adaptation. A file-system name need not be UTF-8 and PostgreSQL's text
-must be: such names travel escaped (`data/names.py`). It knows nothing of tables.
+must be: such names travel escaped (`names.py`). It knows nothing of tables.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from data.names import escaped, unescaped
+from indexer.catalogue.dialects.postgresql.names import escaped, unescaped
 from indexer.catalogue.schema import RawName
 from indexer.catalogue.text.expression import Expression, Phrase
 from indexer.catalogue.text.tokenizers import tokenisers

@@ -1,0 +1,17 @@
+"""The tower that a config names."""
+
+from __future__ import annotations
+
+from train.config import Config
+from train.towers.tower import Tower
+
+
+def open_tower(config: Config, device: str | None = None) -> Tower:
+    """The tower of a config. Raises `ConfigError` or `model.embedder.ModelError`."""
+    if config.model_name == "lite":
+        from train.towers.student import StudentTower
+
+        return StudentTower(config)
+    from train.towers.qwen import QwenTower
+
+    return QwenTower.load(config, device)

@@ -1,0 +1,254 @@
+"""Qwen2-VL and Qwen2.5-VL in training: adapters or every weight, and what is saved.
+
+Built around `QwenTower` over `model.qwen.embedder`, with LoRA or DoRA in the language model or every weight
+trained; `merge` makes a plain checkpoint of an adapter. What it saves, `model.load` takes. It knows nothing
+of pairs, losses or processes.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data.sources.pair import LoadedSide
+from train.config import Config, ConfigError
+from train.towers.tower import put_back
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.json",
+)
+
+
+class QwenCollator:
+    """`QwenVLEmbedder`'s tokenising and patch-making without its weights.
+
+    Pixels wait in the number format that the vision encoder reads: a step's pictures are all in memory at
+    once (both passes of the gradient cache need them), 12 MB each at the recipe's limit in bfloat16.
+    """
+
+    def __init__(self, embedder: Any) -> None:
+        self._pixels = next(embedder.model.visual.parameters()).dtype
+        self._embedder = copy.copy(embedder)
+        self._embedder.model = None
+        self._embedder.encoder = None
+
+    def __call__(self, sides: Sequence[LoadedSide]) -> Any:
+        rows = []
+        for side in sides:
+            if side.exact:
+                rows += self._embedder.prepare([side.text], [side.frames or None])
+            else:
+                rows += self._embedder.prepare_inputs([side.to_input()])
+        batch = self._embedder.collate_prepared(rows)
+        if batch.pixel_values is None:
+            return batch
+        return dataclasses.replace(batch, pixel_values=batch.pixel_values.to(self._pixels))
+
+
+class QwenTower:
+    """A Qwen2-VL or Qwen2.5-VL checkpoint in training: an embedder on its device, made ready in place."""
+
+    def __init__(self, config: Config, base: Path, embedder: Any) -> None:
+        """`base`: the folder that `embedder` was loaded from; its tokenizer goes with what is saved."""
+        self.config, self.base, self.embedder = config, base, embedder
+        self.device, self.dim = embedder.device, embedder.dim
+        self.module: Any = embedder.model
+        self._autocast = computed_in_bfloat16(config, self.device) and not config.lora_rank
+        if config.lora_rank:
+            self._put_adapters_in()
+        else:
+            self.module.language_model.requires_grad_(True)
+            if config.train_vision:
+                self.module.visual.requires_grad_(True)
+        if config.gradient_checkpointing:
+            # The library renamed this in 5.23; the old name goes in 6.
+            turn_on = getattr(self.module, "activation_checkpointing_enable", None)
+            (turn_on or self.module.gradient_checkpointing_enable)({"use_reentrant": False})
+
+    @classmethod
+    def load(cls, config: Config, device: str | None = None) -> QwenTower:
+        """Raises `ConfigError`, `model.embedder.ModelError`."""
+        from model.hub_files import find
+        from model.qwen import adapters
+        from model.qwen.checkpoint import load_qwen, pick_device
+
+        base = find(config.model_name)
+        if adapters.is_adapter(base):
+            raise ConfigError(
+                f"model_name {config.model_name} is an adapter; merge it first: "
+                f"python -m train --merge {config.model_name} --output_dir DIR"
+            )
+        place = pick_device(device or config.device)
+        # Adapters are float32 beside weights that stay as they are; when all weights are trained,
+        # they are kept in float32 and only computed in bfloat16, or small updates would be rounded away.
+        half = computed_in_bfloat16(config, place) and config.lora_rank
+        embedder = load_qwen(
+            base,
+            device=str(place),
+            dtype="bfloat16" if half else "float32",
+            min_pixels=config.min_pixels,
+            max_pixels=config.max_pixels,
+        )
+        return cls(config, base, embedder)
+
+    def collator(self) -> QwenCollator:
+        return QwenCollator(self.embedder)
+
+    def encode(self, batch: Any) -> Tensor:
+        import torch
+
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
+            return self.embedder.encode(batch)
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        return {name: p for name, p in self.module.named_parameters() if p.requires_grad}
+
+    def save(self, folder: Path) -> None:
+        from safetensors.torch import save_file
+
+        if not self.config.lora_rank:
+            _save_whole(self.module, folder)
+            for name in TOKENIZER_FILES:
+                if (self.base / name).is_file():
+                    shutil.copy(self.base / name, folder / name)
+        else:
+            tensors = {
+                adapter_key(name): p.detach().to("cpu").contiguous() for name, p in self.trained().items()
+            }
+            save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+            (folder / "adapter_config.json").write_text(json.dumps(self._adapter_config(), indent=1) + "\n")
+        self._write_pixels(folder)
+
+    def restore(self, folder: Path) -> None:
+        import torch
+        from safetensors.torch import load_file
+
+        mine = self.trained()
+        if self.config.lora_rank:
+            stored = load_file(folder / "adapter_model.safetensors")
+            wanted = {adapter_key(name): p for name, p in mine.items()}
+        else:
+            from model.qwen.checkpoint import load_backbone
+
+            other = load_backbone(folder, torch.device("cpu"), torch.float32, "eager")
+            stored = {name: p for name, p in other.named_parameters() if name in mine}
+            wanted = dict(mine)
+        put_back(wanted, stored, folder)
+
+    def _put_adapters_in(self) -> None:
+        from peft import LoraConfig, inject_adapter_in_model
+
+        config = self.config
+        known = {name.rsplit(".", 1)[-1] for name, _ in self.module.language_model.named_modules()}
+        if unknown := [t for t in config.lora_target_modules if t not in known]:
+            raise ConfigError(f"lora_target_modules: the language model has no {', '.join(unknown)}")
+        inject_adapter_in_model(
+            LoraConfig(
+                r=config.lora_rank,
+                lora_alpha=config.lora_alpha,  # type: ignore[arg-type]
+                lora_dropout=config.lora_dropout,
+                use_dora=config.use_dora,
+                init_lora_weights="gaussian",
+                target_modules=self._targets(),
+            ),
+            self.module,
+        )
+        for name, parameter in self.module.named_parameters():
+            parameter.requires_grad_("lora_" in name)
+            if "lora_" in name:
+                parameter.data = parameter.data.float()
+        for layer in self.module.modules():
+            for magnitude in getattr(layer, "lora_magnitude_vector", {}).values():
+                # peft measures the rows in their own numbers: in bfloat16 up to 0.4 % off, so that the
+                # untrained adapter already changed the model as much as half precision itself does.
+                magnitude.weight.data = layer.get_base_layer().weight.float().norm(dim=1)
+
+    def _targets(self) -> str:
+        """Only in the language model: Qwen2.5-VL's vision encoder has modules of the same names."""
+        names = "|".join(map(re.escape, self.config.lora_target_modules))
+        return rf".*language_model\..*\.({names})"
+
+    def _adapter_config(self) -> dict[str, Any]:
+        """As peft writes it, so that peft itself can read it as well as `model.load`."""
+        local = Path(self.config.model_name).expanduser()
+        base = str(local.resolve()) if local.is_dir() else self.config.model_name
+        alpha = self.config.lora_alpha
+        return {
+            "peft_type": "LORA",
+            "task_type": None,
+            "base_model_name_or_path": base,
+            "r": self.config.lora_rank,
+            "lora_alpha": int(alpha) if alpha == int(alpha) else alpha,
+            "lora_dropout": self.config.lora_dropout,
+            "use_dora": self.config.use_dora,
+            "target_modules": self._targets(),
+            "bias": "none",
+            "fan_in_fan_out": False,
+            "init_lora_weights": "gaussian",
+            "inference_mode": True,
+        }
+
+    def _write_pixels(self, folder: Path) -> None:
+        """The pixel limits that were trained with: the model is to see pictures at the same size later."""
+        path = self.base / "preprocessor_config.json"
+        settings = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        low, high = self.config.min_pixels, self.config.max_pixels
+        settings |= {"min_pixels": low, "max_pixels": high}
+        settings["size"] = {"shortest_edge": low, "longest_edge": high}
+        (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=1) + "\n")
+
+
+def computed_in_bfloat16(config: Config, device: torch.device) -> bool:
+    return config.dtype == "bfloat16" or (config.dtype == "auto" and device.type != "cpu")
+
+
+def adapter_key(name: str) -> str:
+    """peft's name on disk for a parameter of an injected adapter."""
+    short = name.replace(".default.weight", ".weight").replace(".default", "")
+    return "base_model.model.model." + short.replace("lora_magnitude_vector.weight", "lora_magnitude_vector")
+
+
+def _save_whole(module: Any, folder: Path) -> None:
+    """The library's own layout, without its progress bar."""
+    from transformers.utils import logging as library
+
+    library.disable_progress_bar()
+    module.save_pretrained(folder)
+
+
+def merge(adapter: Path, folder: Path) -> None:
+    """Write an adapter and its base as one plain checkpoint. Raises `model.embedder.ModelError`."""
+    from model.embedder import ModelError
+    from model.hub_files import read_json
+    from model.qwen import adapters
+    from model.qwen.checkpoint import load_qwen
+
+    if not adapters.is_adapter(adapter):
+        raise ModelError(f"{adapter} is no adapter: there is nothing to merge.")
+    base = adapters.base_of(adapter, None)
+    stored = read_json(base / "config.json")
+    dtype = str(stored.get("dtype") or stored.get("torch_dtype") or "float32")
+    embedder = load_qwen(adapter, device="cpu", dtype=dtype)
+    folder.mkdir(parents=True, exist_ok=True)
+    _save_whole(embedder.model, folder)
+    for name in (*TOKENIZER_FILES, "preprocessor_config.json"):
+        for place in (adapter, base):
+            if (place / name).is_file():
+                shutil.copy(place / name, folder / name)
+                break
