@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PAIR_KINDS", "JudgementError", "Library", "Worker", "answer", "answer_csv", "beginning",
-    "check_addresses", "evaluate", "export", "label_by", "label_counts", "load_checked", "moderate", "read_judgements", "read_rules", "reel",
-    "words_to_mark", "write_report",
+    "check_addresses", "evaluate", "export", "label_by", "label_counts", "load_checked", "moderate",
+    "read_judgements", "read_rules", "reel", "words_to_mark", "write_report",
 ]  # fmt: skip
 
 _MODULES = {
