@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from indexer.features.judge import JudgementError, evaluate, read_judgements
     from indexer.features.labels import label_by, label_counts, moderate, read_rules, write_report
     from indexer.features.multiple_choice import answer
-    from indexer.features.pairs import PAIRS
+    from indexer.features.pairs import PAIR_KINDS
     from indexer.features.reel import reel
     from indexer.library import Library, check_addresses
     from indexer.pipeline.worker import Worker
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from indexer.search.text_search import words_to_mark
 
 __all__ = [
-    "PAIRS", "JudgementError", "Library", "Worker", "answer", "answer_csv", "beginning", "check_addresses",
-    "evaluate", "export", "label_by", "label_counts", "load_checked", "moderate", "read_judgements",
-    "read_rules", "reel", "words_to_mark", "write_report",
+    "PAIR_KINDS", "JudgementError", "Library", "Worker", "answer", "answer_csv", "beginning",
+    "check_addresses", "evaluate", "export", "label_by", "label_counts", "load_checked", "moderate",
+    "read_judgements", "read_rules", "reel", "words_to_mark", "write_report",
 ]  # fmt: skip
 
 _MODULES = {
@@ -34,7 +34,7 @@ _MODULES = {
     "features.judge": ("JudgementError", "evaluate", "read_judgements"),
     "features.labels": ("label_by", "label_counts", "moderate", "read_rules", "write_report"),
     "features.multiple_choice": ("answer",),
-    "features.pairs": ("PAIRS",),
+    "features.pairs": ("PAIR_KINDS",),
     "features.reel": ("reel",),
     "library": ("Library", "check_addresses"),
     "pipeline.worker": ("Worker",),

@@ -94,12 +94,13 @@ class Library:
         self._priority = QueryPriority()
         source = {name: getattr(options, name) for name in ("device", "dtype", "base", "dim")}
         source = {"name": options.model} | {k: v for k, v in source.items() if v not in (None, "auto")}
+        loader = partial(load_checked, token=options.model_token) if options.model_token else load_checked
         self.models = ActiveModels(
             self.catalogue.models,
             self.catalogue.settings,
             source,
             self._priority,
-            partial(load_checked, token=options.model_token) if options.model_token else load_checked,
+            loader,
             read_only=read_only,
         )
         self._workers, self._nice = options.threads or 2, options.nice
@@ -291,16 +292,16 @@ class Library:
         """The vector index of the model that answers now."""
         return self._engines.index()
 
-    def catch_up_vectors(self) -> None:
-        """Bring the vector index up to date with the catalogue. Raises `VectorServerError`."""
-        if self.catalogue.models.answering() is not None:
-            self.vector_index().catch_up()
-
     def export_pairs(self, path: Path, kinds: Sequence[str] = ("text",)) -> int:
         """Write pairs to train a model with, as JSON lines; returns how many. Raises `LibraryError`."""
         from indexer.features.pairs import export_pairs
 
         return export_pairs(self.catalogue, self.clicks, path, kinds)
+
+    def catch_up_vectors(self) -> None:
+        """Bring the vector index up to date with the catalogue. Raises `VectorServerError`."""
+        if self.catalogue.models.answering() is not None:
+            self.vector_index().catch_up()
 
     @property
     def sandbox(self) -> Sandbox:

@@ -18,6 +18,9 @@ from model.inputs import Cue
 Kind = Literal["image", "video", "pdf"]
 KINDS: tuple[Kind, ...] = ("image", "video", "pdf")
 
+MARK, UNMARK = "\ue000", "\ue001"
+"""Around matched words in `Hit.snippet`: private use characters, never markup."""
+
 
 @dataclass(frozen=True)
 class LibraryOptions:
@@ -101,10 +104,6 @@ class Query:
     def text(self) -> str:
         """The words asked for, without those to avoid."""
         return " ".join(p.text for p in self.parts if p.text and p.weight > 0)
-
-
-MARK, UNMARK = "\ue000", "\ue001"
-"""Around matched words in a snippet: private use, never markup."""
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def _problem(python: str, folder: Path) -> str | None:
         _run([str(checkout / ".venv" / "bin" / "python"), "-c", draw], checkout)
         counts = json.loads(_run([*sightline, "index", str(media), "--json", *place], folder))
         if counts["failed"] or not (counts["images"] and counts["videos"] and counts["pdfs"]):
-            return f"index: {counts}"
+            return f"index: {counts}, {_run([*sightline, 'failures', '--json', *place], folder)}"
         hits = json.loads(_run([*sightline, "search", QUERY, "--json", *place], folder))["hits"]
         if not hits or hits[0]["kind"] != "pdf":
             return f"search: {hits[:1]}"

@@ -268,10 +268,10 @@ def export_(
 ) -> None:
     """Write every chunk with its facts, words and vector for another program, or pairs to train with."""
     from app.cli import output
-    from indexer import PAIRS, export
+    from indexer import PAIR_KINDS, export
 
-    if unknown := set(of or ()).difference(PAIRS):
-        fail(f"--of is one of {', '.join(PAIRS)}, not {unknown.pop()}", 2)
+    if unknown := set(of or ()).difference(PAIR_KINDS):
+        fail(f"--of is one of {', '.join(PAIR_KINDS)}, not {unknown.pop()}", 2)
     if not (out or pairs):
         fail("Name a file: --out FILE for every chunk, --pairs FILE for pairs to train with", 2)
     with opened(read_only=True) as library:

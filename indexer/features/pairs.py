@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from indexer.catalogue.catalogue import Catalogue
 from indexer.features.click_log import Clicks
 
-PAIRS = ("text", "clicks", "media")
+PAIR_KINDS = ("text", "clicks", "media")
 PASSAGE_WORDS = 24
 """Length of a query cut from a page: a long question's worth. Shorter ones are often not specific."""
 WORDS_LEAST = 4

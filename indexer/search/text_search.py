@@ -158,14 +158,14 @@ def expressions(connection: Reading, words: Sequence[str], phrases: Sequence[str
 def words_to_mark(text: str) -> tuple[str, ...]:
     """What to mark on a page that the query `text` found; nothing while half a filter is typed."""
     try:
-        query = parse(text)
+        parsed = parse(text)
     except QueryError:
         return ()
-    return telling(query.words, query.phrases)
+    return telling(parsed.words, parsed.phrases)
 
 
 def telling(words: Sequence[str], phrases: Sequence[str]) -> tuple[str, ...]:
-    """Each word that carries meaning, and its stem."""
+    """What to mark on the page of a hit: each word that carries meaning, and its stem."""
     tokens = [token for part in (*words, *phrases) for token in tokenised(part, "names")]
     chosen = [token for token in tokens if token not in STOP_WORDS] or tokens
     return tuple(dict.fromkeys(form for token in chosen for form in (token, stemmed(token))))
