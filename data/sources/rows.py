@@ -1,6 +1,6 @@
 """Rows of JSONL and Parquet files by number, read from disk one group at a time.
 
-Built around `Rows`: a length, a row by number, and `groups`, the sizes of the runs of rows that are cheap
+Built around `RowTable`: a length, a row by number, and `groups`, the sizes of the runs of rows that are cheap
 to read together (a Parquet row group; every row of a JSONL file alone). The shuffle in `train.mixing` keeps
 to groups, so that a source whose rows carry images is read nearly in order and never held in memory.
 It knows nothing of what a row means.
@@ -24,7 +24,7 @@ OPEN_BYTES = 256 * 2**20
 Row = dict[str, Any]
 
 
-class Rows(Protocol):
+class RowTable(Protocol):
     groups: np.ndarray
     """int64: sizes of the groups, in order; their sum is the length."""
     open_groups: int
@@ -151,7 +151,9 @@ def _open_parquet(path: Path) -> Any:
         raise SourceError(f"{path} is not a readable Parquet file ({error}); fetch it again") from error
 
 
-def open_rows(paths: Sequence[Path], columns: Sequence[str] | None = None, limit: int | None = None) -> Rows:
+def open_rows(
+    paths: Sequence[Path], columns: Sequence[str] | None = None, limit: int | None = None
+) -> RowTable:
     """JSONL or Parquet by suffix. `SourceError` for a file that is absent, broken or of another kind."""
     if not paths:
         raise SourceError("no files to read rows from")

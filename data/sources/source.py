@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from data.sources.pair import Media, Pair, Side, SourceError
-from data.sources.rows import Rows
+from data.sources.rows import RowTable
 
 
 class Source(ABC):
@@ -47,7 +47,7 @@ class Source(ABC):
 class StoredRows(Source):
     """A source whose rows lie in files: the base of those that only say what a row means."""
 
-    _rows: Rows
+    _rows: RowTable
 
     def __len__(self) -> int:
         return len(self._rows)
