@@ -87,12 +87,12 @@ def _parser() -> argparse.ArgumentParser:
 def _run(asked: argparse.Namespace, tasks: list[Task]) -> int:
     from eval import leaderboard, product
     from eval.cache import CacheError
-    from eval.embedding import Worker
-    from eval.runner import Outcome, RunError, Settings, run
+    from eval.embedding import Rank
+    from eval.runner import RunError, ScoringSettings, TaskOutcome, run
     from model.embedder import ModelError
 
-    worker = Worker.here()
-    leads = worker.rank == 0
+    rank = Rank.here()
+    leads = rank.number == 0
 
     def say(text: str) -> None:
         if leads:
@@ -107,7 +107,7 @@ def _run(asked: argparse.Namespace, tasks: list[Task]) -> int:
     name = asked.name or _name(asked.model_path, asked)
     shown = [0.0]
 
-    def report(o: Outcome) -> None:
+    def report(o: TaskOutcome) -> None:
         if o.state != "scored":
             say(f"{o.task:48} {o.state}: {o.reason}")
             return
@@ -136,7 +136,7 @@ def _run(asked: argparse.Namespace, tasks: list[Task]) -> int:
             )
             about: dict[str, Any] = {"model_id": f"sightline with {asked.model_path}", "dim": None}
         else:
-            embedder = _load(asked, worker.count)
+            embedder = _load(asked, rank.count)
             outcomes = run(
                 tasks,
                 embedder,
@@ -144,10 +144,12 @@ def _run(asked: argparse.Namespace, tasks: list[Task]) -> int:
                 asked.output_dir,
                 asked.cache_dir or _cache(),
                 name=name,
-                settings=Settings(asked.reference_compatible, asked.data_version, not asked.own_wording),
+                settings=ScoringSettings(
+                    asked.reference_compatible, asked.data_version, not asked.own_wording
+                ),
                 report=report,
                 progress=progress,
-                worker=worker,
+                rank=rank,
             )
             about = {"model_id": embedder.id, "dim": embedder.dim}
     except (RunError, CacheError, ModelError) as error:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from blake3 import blake3
 
-from data.mmeb.task_data import Item, PictureError, Visual
+from data.mmeb.task_data import PictureError, TaskItem, TaskVisual
 
 VERSION = 1
 _ASK_AT_ONCE = 500
@@ -60,7 +60,7 @@ class EmbeddingCache:
         if about["version"] != str(VERSION):
             raise CacheError(f"{self.path} was written by another version of this program; delete it.")
 
-    def key(self, item: Item, parts: Sequence[str]) -> bytes:
+    def key(self, item: TaskItem, parts: Sequence[str]) -> bytes:
         """The name of `item` in this cache; `parts` is what the model is given besides pictures.
 
         Raises `PictureError` if a picture cannot be read.
@@ -138,7 +138,7 @@ class EmbeddingCache:
                 "--cache_dir; the same command goes on from here."
             ) from error
 
-    def _picture_digests(self, visual: Visual) -> list[bytes]:
+    def _picture_digests(self, visual: TaskVisual) -> list[bytes]:
         from data.mmeb.task_data import FilePicture
 
         pictures = visual.pictures if visual.video is None else (FilePicture(visual.video),)

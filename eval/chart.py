@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from eval.runner import Outcome
+from eval.runner import TaskOutcome
 from eval.table import Row, Score, Table
 
 # Beside the model itself a chart stays readable with four others; the table below has all.
@@ -18,7 +18,7 @@ _BESIDE = ("VLM2Vec-V2.0", "Qwen3-VL-Embedding-2B", "GME-Qwen2-VL-7B", "ColPali"
 _LEFT, _WIDTH, _RIGHT = 240, 560, 40
 
 
-def as_html(table: Table, name: str, outcomes: Sequence[Outcome]) -> str:
+def as_html(table: Table, name: str, outcomes: Sequence[TaskOutcome]) -> str:
     """The whole page."""
     shown = _shown_columns(table)
     scored = sum(o.state == "scored" for o in outcomes)
@@ -161,7 +161,7 @@ def _numbers(table: Table) -> str:
     )
 
 
-def _troubles(outcomes: Sequence[Outcome]) -> str:
+def _troubles(outcomes: Sequence[TaskOutcome]) -> str:
     said = [w for o in outcomes for w in o.warnings]
     said += [f"{o.task} left out: {o.reason}" for o in outcomes if o.state != "scored"]
     failed = [

@@ -1,6 +1,6 @@
 """Items to vectors: what a model is told, what is embedded already, and what is left to do.
 
-Built around `Speaker`, which turns an `Item` into what one model takes (the exact prompts of
+Built around `Prompter`, which turns a `TaskItem` into what one model takes (the exact prompts of
 the protocol for the Qwen backbones that were trained on them, an `Input` for every other
 model), and `embed_items`, which looks everything up in the cache and embeds the rest: this
 process' share, sorted by length, pictures decoded ahead by threads. It knows nothing of scores.
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.mmeb.task_data import Item, PictureError
+from data.mmeb.task_data import PictureError, TaskItem
 from data.sources.pair import stacked
 from eval.cache import EmbeddingCache
 from model.embedder import Embedder, InputRejected, ModelAway, ModelError
@@ -33,14 +33,14 @@ AHEAD = 2
 
 
 @dataclass(frozen=True)
-class Worker:
+class Rank:
     """This process among those that torchrun started; alone without it."""
 
-    rank: int = 0
+    number: int = 0
     count: int = 1
 
     @classmethod
-    def here(cls) -> Worker:
+    def here(cls) -> Rank:
         return cls(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
 
     def wait_for_all(self) -> None:
@@ -56,7 +56,7 @@ class Worker:
         distributed.barrier()
 
 
-class Speaker:
+class Prompter:
     """What `embedder` is given for an item.
 
     The prompt layer is used where the model has one and its own wording is the protocol's
@@ -67,14 +67,14 @@ class Speaker:
         self.embedder = embedder
         self.prompts = speaks_protocol(embedder) if prompts is None else prompts
 
-    def parts(self, item: Item) -> tuple[str, ...]:
+    def parts(self, item: TaskItem) -> tuple[str, ...]:
         """Everything the model is told besides pictures; part of the cache's key."""
         if self.prompts:
             return ("prompt", item.prompt)
         said = item.instruction.strip() if item.instruction else ""
         return ("input", item.role, item.kind, said, item.text)
 
-    def embed(self, items: Sequence[Item], pictures: Sequence[list[np.ndarray]]) -> np.ndarray:
+    def embed(self, items: Sequence[TaskItem], pictures: Sequence[list[np.ndarray]]) -> np.ndarray:
         """float32 [n, dim]. `pictures`: uint8 [H, W, 3] an image or frame; empty for text."""
         if self.prompts:
             shown = [p or None for p in pictures]
@@ -103,7 +103,7 @@ def speaks_protocol(embedder: Embedder) -> bool:
     return getattr(embedder, "family", None) is vlm2vec
 
 
-def _input(item: Item, pictures: list[np.ndarray]) -> Input:
+def _input(item: TaskItem, pictures: list[np.ndarray]) -> Input:
     said = item.instruction.strip() if item.instruction else None
     clip = item.visual is not None and item.visual.kind == "video"
     return Input(
@@ -124,48 +124,50 @@ class Embedded:
     failed: dict[int, PictureError]
 
 
-def keys_of(items: Sequence[Item], speaker: Speaker, cache: EmbeddingCache) -> list[bytes | PictureError]:
+def keys_of(
+    items: Sequence[TaskItem], prompter: Prompter, cache: EmbeddingCache
+) -> list[bytes | PictureError]:
     """The cache's name of each item, or why it has none."""
     out: list[bytes | PictureError] = []
     for item in items:
         try:
-            out.append(cache.key(item, speaker.parts(item)))
+            out.append(cache.key(item, prompter.parts(item)))
         except PictureError as error:
             out.append(error)
     return out
 
 
 def embed_missing(
-    items: Sequence[Item],
+    items: Sequence[TaskItem],
     keys: Sequence[bytes | PictureError],
-    speaker: Speaker,
+    prompter: Prompter,
     cache: EmbeddingCache,
-    worker: Worker | None = None,
+    rank: Rank | None = None,
     progress: Callable[[int, int], None] | None = None,
     threads: int | None = None,
 ) -> int:
-    """Embed what the cache lacks (this worker's share of it) and return how many that were."""
-    worker = worker or Worker()
-    first: dict[bytes, Item] = {}
+    """Embed what the cache lacks (this rank's share of it) and return how many that were."""
+    rank = rank or Rank()
+    first: dict[bytes, TaskItem] = {}
     for item, key in zip(items, keys, strict=True):
         if isinstance(key, bytes):
             first.setdefault(key, item)
     # Sorted by length, then dealt out, so that every process gets its part of the long ones; dealt before the
     # cache is asked: what it lacks changes while the others work.
     ordered = sorted(first, key=lambda k: _cost(first[k]), reverse=True)
-    missing = cache.missing(ordered[worker.rank :: worker.count])
+    missing = cache.missing(ordered[rank.number :: rank.count])
     mine = [k for k in ordered if k in missing]
     done = 0
     with ThreadPoolExecutor(threads or min(8, (os.cpu_count() or 2) + 2)) as pool:
         for some, pictures in _decoded_ahead(_calls([(k, first[k]) for k in mine]), pool):
-            good: list[tuple[bytes, Item, list[np.ndarray]]] = []
+            good: list[tuple[bytes, TaskItem, list[np.ndarray]]] = []
             for (key, item), shown in zip(some, pictures, strict=True):
                 try:
                     good.append((key, item, shown.result()))
                 except PictureError as error:
                     cache.put_failure(key, error)
             if good:
-                _embed_call(good, speaker, cache)
+                _embed_call(good, prompter, cache)
             done += len(some)
             if progress is not None:
                 progress(done, len(mine))
@@ -173,7 +175,7 @@ def embed_missing(
 
 
 def _embed_call(
-    call: list[tuple[bytes, Item, list[np.ndarray]]], speaker: Speaker, cache: EmbeddingCache
+    call: list[tuple[bytes, TaskItem, list[np.ndarray]]], prompter: Prompter, cache: EmbeddingCache
 ) -> None:
     """One call of the model. If it refuses the call, its items are tried alone, so that one costs one.
 
@@ -182,7 +184,7 @@ def _embed_call(
     keys, items, pictures = zip(*call, strict=True)
     refusal: Exception
     try:
-        cache.put(keys, speaker.embed(items, pictures))
+        cache.put(keys, prompter.embed(items, pictures))
         return
     except ModelAway:
         raise
@@ -193,7 +195,7 @@ def _embed_call(
     refused = 0
     for key, item, shown in call:
         try:
-            cache.put([key], speaker.embed([item], [shown]))
+            cache.put([key], prompter.embed([item], [shown]))
         except ModelAway:
             raise
         except (ModelError, InputRejected) as error:
@@ -219,12 +221,12 @@ def collect(keys: Sequence[bytes | PictureError], cache: EmbeddingCache) -> Embe
     return Embedded(vectors, failed)
 
 
-def _cost(item: Item) -> tuple[int, int]:
+def _cost(item: TaskItem) -> tuple[int, int]:
     frames = 0 if item.visual is None else len(item.visual.pictures) or item.visual.frames or 1
     return frames, len(item.prompt)
 
 
-def _calls(pairs: list[tuple[bytes, Item]]) -> Iterator[list[tuple[bytes, Item]]]:
+def _calls(pairs: list[tuple[bytes, TaskItem]]) -> Iterator[list[tuple[bytes, TaskItem]]]:
     """Slices of one kind each: clips, images, texts."""
     at = 0
     while at < len(pairs):
@@ -243,10 +245,10 @@ def _calls(pairs: list[tuple[bytes, Item]]) -> Iterator[list[tuple[bytes, Item]]
 
 
 def _decoded_ahead(
-    calls: Iterator[list[tuple[bytes, Item]]], pool: ThreadPoolExecutor
-) -> Iterator[tuple[list[tuple[bytes, Item]], list[Future[list[np.ndarray]]]]]:
+    calls: Iterator[list[tuple[bytes, TaskItem]]], pool: ThreadPoolExecutor
+) -> Iterator[tuple[list[tuple[bytes, TaskItem]], list[Future[list[np.ndarray]]]]]:
     """Each call with its pictures, `AHEAD` calls being decoded while one is used."""
-    waiting: deque[tuple[list[tuple[bytes, Item]], list[Future[list[np.ndarray]]]]] = deque()
+    waiting: deque[tuple[list[tuple[bytes, TaskItem]], list[Future[list[np.ndarray]]]]] = deque()
     for some in calls:
         waiting.append((some, [pool.submit(_pictures, item) for _, item in some]))
         if len(waiting) > AHEAD:
@@ -254,5 +256,5 @@ def _decoded_ahead(
     yield from waiting
 
 
-def _pictures(item: Item) -> list[np.ndarray]:
+def _pictures(item: TaskItem) -> list[np.ndarray]:
     return [] if item.visual is None else item.visual.read()

@@ -15,13 +15,13 @@ from typing import Any
 
 from data.mmeb.task import DataVersion, Task
 from eval.chart import as_html
-from eval.runner import Outcome, slug
+from eval.runner import TaskOutcome, slug
 from eval.table import Score, Table, build_table, own_scores
 from eval.task_list import MODALITIES, all_tasks
 
 
 def write(
-    output: Path, name: str, outcomes: Sequence[Outcome], about: Mapping[str, Any], version: DataVersion
+    output: Path, name: str, outcomes: Sequence[TaskOutcome], about: Mapping[str, Any], version: DataVersion
 ) -> Table:
     """Write the four files of `name`'s run into `output`.
 
@@ -42,9 +42,9 @@ def write(
     return table
 
 
-def _others(output: Path, name: str, version: DataVersion) -> dict[str, list[Outcome]]:
+def _others(output: Path, name: str, version: DataVersion) -> dict[str, list[TaskOutcome]]:
     """Models whose results lie in this folder already, on the same version of the data."""
-    out: dict[str, list[Outcome]] = {}
+    out: dict[str, list[TaskOutcome]] = {}
     for path in sorted((output / "mmeb").glob("*/run.json")):
         about = json.loads(path.read_text("utf-8"))
         if about["name"] != name and about["data_version"] == version and not about["reference_compatible"]:
@@ -52,17 +52,17 @@ def _others(output: Path, name: str, version: DataVersion) -> dict[str, list[Out
     return out
 
 
-def _written(folder: Path) -> list[Outcome]:
+def _written(folder: Path) -> list[TaskOutcome]:
     """The tasks that were scored into a model's folder."""
     found = []
     for path in sorted(folder.glob("*.json")):
         written = json.loads(path.read_text("utf-8"))
         if written.pop("stamp", None):
-            found.append(Outcome(**written))
+            found.append(TaskOutcome(**written))
     return found
 
 
-def as_csv(table: Table, outcomes: Sequence[Outcome]) -> str:
+def as_csv(table: Table, outcomes: Sequence[TaskOutcome]) -> str:
     """`level,name,modality,group,metric,tasks,queries,failed` and one column a model, percent."""
     by_task = {o.task: o for o in outcomes}
     out = io.StringIO()
@@ -83,7 +83,7 @@ def as_csv(table: Table, outcomes: Sequence[Outcome]) -> str:
     return out.getvalue()
 
 
-def as_markdown(table: Table, name: str, outcomes: Sequence[Outcome]) -> str:
+def as_markdown(table: Table, name: str, outcomes: Sequence[TaskOutcome]) -> str:
     """The averages beside the published ones, then every task, then what went wrong, by name."""
     lines = [f"# {name} on MMEB-V2", ""]
     scored = [o for o in outcomes if o.state == "scored"]
@@ -105,7 +105,7 @@ def as_markdown(table: Table, name: str, outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _troubles(outcomes: Sequence[Outcome]) -> list[str]:
+def _troubles(outcomes: Sequence[TaskOutcome]) -> list[str]:
     lines: list[str] = []
     warned = [w for o in outcomes for w in o.warnings]
     if warned:
@@ -139,7 +139,7 @@ def _cell(text: str) -> str:
 
 
 def scores_json(
-    name: str, outcomes: Sequence[Outcome], about: Mapping[str, Any], version: DataVersion
+    name: str, outcomes: Sequence[TaskOutcome], about: Mapping[str, Any], version: DataVersion
 ) -> dict[str, Any]:
     """All metrics at 1, 5 and 10, in the shape that the official board takes, fractions as there."""
     tasks: dict[str, Task] = {t.name: t for t in all_tasks(version)}

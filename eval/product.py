@@ -30,10 +30,10 @@ import numpy as np
 
 from data.mmeb.readers import read_task
 from data.mmeb.task import DataVersion, Task
-from data.mmeb.task_data import DataBroken, DataMissing, Item, PictureError, TaskData
-from eval.embedding import Worker
+from data.mmeb.task_data import DataBroken, DataMissing, PictureError, TaskData, TaskItem
+from eval.embedding import Rank
 from eval.metrics import KS, Ranking, Relevance, metrics_at
-from eval.runner import Outcome, Settings, claim, how_to_get, own, slug, write_result
+from eval.runner import ScoringSettings, TaskOutcome, claim, how_to_get, own, slug, write_result
 from eval.scoring import DEPTH, Scored, ideal
 
 READERS = ("documents", "video_retrieval")
@@ -69,7 +69,9 @@ def lay_out(data: TaskData, folder: Path) -> tuple[dict[str, int], list[dict[str
     return names, failed
 
 
-def score_search(task: Task, data: TaskData, names: dict[str, int], search: Search) -> tuple[Outcome, Scored]:
+def score_search(
+    task: Task, data: TaskData, names: dict[str, int], search: Search
+) -> tuple[TaskOutcome, Scored]:
     """Ask every query of the task and score the answers. What is not found is missed."""
     began = time.perf_counter()
     n = len(data.queries)
@@ -88,7 +90,7 @@ def score_search(task: Task, data: TaskData, names: dict[str, int], search: Sear
         hits, grades, truth.counts + np.asarray(data.unfound), ideal(data, data.relevant), KS
     )
     scores = np.where(columns >= 0, -np.arange(DEPTH, dtype=np.float32), -np.inf)
-    outcome = Outcome(
+    outcome = TaskOutcome(
         task.name,
         "scored",
         scores={name: float(values.mean()) for name, values in metrics.items()},
@@ -149,7 +151,7 @@ class Product:
 
 def run_product(
     task: Task, data: TaskData, model: str, work: Path, keep: bool = False
-) -> tuple[Outcome, Scored]:
+) -> tuple[TaskOutcome, Scored]:
     """Lay out, index, serve, ask, score: one task through Sightline. `work` is removed unless `keep`."""
     files, library = work / task.name / "files", work / task.name / "library"
     try:
@@ -177,27 +179,31 @@ def run(
     *,
     name: str,
     version: DataVersion = "current",
-    report: Callable[[Outcome], None] | None = None,
-) -> list[Outcome]:
+    report: Callable[[TaskOutcome], None] | None = None,
+) -> list[TaskOutcome]:
     """Every task of `tasks` through Sightline; those that cannot be asked are left out by name."""
     folder = output / "mmeb" / slug(name)
     outcomes = []
-    with own(output, folder, Worker()):
+    with own(output, folder, Rank()):
         claim(
             folder,
-            {"name": name, "model_id": f"sightline with {model}", **asdict(Settings(data_version=version))},
+            {
+                "name": name,
+                "model_id": f"sightline with {model}",
+                **asdict(ScoringSettings(data_version=version)),
+            },
         )
         for task in tasks:
-            outcome = Outcome(task.name, "missing", "searches no pool of files with words")
+            outcome = TaskOutcome(task.name, "missing", "searches no pool of files with words")
             if can_be_asked(task):
                 try:
                     data = read_task(task, data_root)
                     outcome, scored = run_product(task, data, model, output / "through-index")
                     write_result(folder, data, outcome, scored, f"through {model}")
                 except DataMissing as error:
-                    outcome = Outcome(task.name, "missing", how_to_get(error, data_root, task))
+                    outcome = TaskOutcome(task.name, "missing", how_to_get(error, data_root, task))
                 except (DataBroken, ProductError) as error:
-                    outcome = Outcome(task.name, "broken", str(error))
+                    outcome = TaskOutcome(task.name, "broken", str(error))
             outcomes.append(outcome)
             if report is not None:
                 report(outcome)
@@ -228,7 +234,7 @@ def _wait_until_there(url: str, child: subprocess.Popen, log: Path, seconds: flo
     raise ProductError(f"sightline serve did not answer within {seconds:.0f} s; see {log}")
 
 
-def _write(item: Item, stem: Path) -> Path:
+def _write(item: TaskItem, stem: Path) -> Path:
     visual = item.visual
     assert visual is not None
     if visual.kind == "image":

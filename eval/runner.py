@@ -26,7 +26,7 @@ from data.mmeb.sources import PAPER_REPOSITORIES
 from data.mmeb.task import DataVersion, Task
 from data.mmeb.task_data import DataBroken, DataMissing, PictureError, TaskData
 from eval.cache import EmbeddingCache
-from eval.embedding import Speaker, Worker, collect, embed_missing, keys_of, vectors_id
+from eval.embedding import Prompter, Rank, collect, embed_missing, keys_of, vectors_id
 from eval.scoring import Scored, score
 from model.embedder import Embedder
 
@@ -38,7 +38,7 @@ class RunError(Exception):
 
 
 @dataclass(frozen=True)
-class Settings:
+class ScoringSettings:
     """What decides a score besides the model and the data."""
 
     reference_compatible: bool = False
@@ -47,7 +47,7 @@ class Settings:
 
 
 @dataclass
-class Outcome:
+class TaskOutcome:
     """What became of one task. `scores` holds fractions, not percent."""
 
     task: str
@@ -65,7 +65,7 @@ class Outcome:
     reused: bool = False
 
 
-Report = Callable[[Outcome], None]
+Report = Callable[[TaskOutcome], None]
 Progress = Callable[[str, int, int], None]
 
 
@@ -77,58 +77,58 @@ def run(
     cache_folder: Path,
     *,
     name: str | None = None,
-    settings: Settings | None = None,
+    settings: ScoringSettings | None = None,
     report: Report | None = None,
     progress: Progress | None = None,
-    worker: Worker | None = None,
-) -> list[Outcome]:
-    """Score `tasks`; one `Outcome` each, in order.
+    rank: Rank | None = None,
+) -> list[TaskOutcome]:
+    """Score `tasks`; one `TaskOutcome` each, in order.
 
     Run again after a kill, it continues: finished tasks are taken from their files if nothing
     that decides them changed, finished embeddings from the cache. With several workers (torchrun)
     all embed and the first scores; the others return an empty list.
     Raises `RunError` (the output folder is another run's) and `CacheError`.
     """
-    settings, worker = settings or Settings(), worker or Worker.here()
-    speaker = Speaker(embedder, None if settings.prompts else False)
+    settings, rank = settings or ScoringSettings(), rank or Rank.here()
+    prompter = Prompter(embedder, None if settings.prompts else False)
     model_id = vectors_id(embedder)
     folder = output / "mmeb" / slug(name or embedder.id)
     outcomes = []
     with (
-        own(output, folder, worker),
+        own(output, folder, rank),
         _closing(EmbeddingCache(cache_folder, model_id, embedder.dim)) as cache,
     ):
-        if worker.rank == 0:
+        if rank.number == 0:
             about = {"name": name or embedder.id, "model_id": model_id, "dim": embedder.dim}
-            claim(folder, {**about, **asdict(settings), "prompts": speaker.prompts})
+            claim(folder, {**about, **asdict(settings), "prompts": prompter.prompts})
             cache.forget_failures()
-        worker.wait_for_all()
+        rank.wait_for_all()
         for task in tasks:
             began = time.perf_counter()
-            outcome = Outcome(task.name, "scored")
+            outcome = TaskOutcome(task.name, "scored")
             try:
                 data = read_task(task, data_root)
             except DataMissing as error:
-                outcome = Outcome(task.name, "missing", how_to_get(error, data_root, task))
+                outcome = TaskOutcome(task.name, "missing", how_to_get(error, data_root, task))
             except DataBroken as error:
-                outcome = Outcome(task.name, "broken", str(error))
+                outcome = TaskOutcome(task.name, "broken", str(error))
             else:
-                stamp = _stamp(task, data, model_id, speaker, settings)
+                stamp = _stamp(task, data, model_id, prompter, settings)
                 done = _finished(folder, task, stamp)
                 if done is not None:
                     outcome = done
                 else:
-                    keys, fresh = _embed(task, data, speaker, cache, worker, progress)
-                    if worker.rank == 0:
+                    keys, fresh = _embed(task, data, prompter, cache, rank, progress)
+                    if rank.number == 0:
                         outcome, scored = _score(task, data, keys, cache, settings)
                         outcome.embedded = fresh
                         outcome.seconds = round(time.perf_counter() - began, 3)
                         nothing = _nothing_was_readable(data, outcome)
                         if nothing:
-                            outcome = Outcome(task.name, "missing", nothing)
+                            outcome = TaskOutcome(task.name, "missing", nothing)
                         else:
                             write_result(folder, data, outcome, scored, stamp)
-            if worker.rank == 0:
+            if rank.number == 0:
                 outcomes.append(outcome)
                 if report is not None:
                     report(outcome)
@@ -138,17 +138,17 @@ def run(
 def _embed(
     task: Task,
     data: TaskData,
-    speaker: Speaker,
+    prompter: Prompter,
     cache: EmbeddingCache,
-    worker: Worker,
+    rank: Rank,
     progress: Progress | None,
 ) -> tuple[list[bytes | PictureError], int]:
-    """All of a task's vectors into the cache: their names there, and how many this worker made."""
+    """All of a task's vectors into the cache: their names there, and how many this rank made."""
     items = [*data.queries, *data.candidates]
-    keys = keys_of(items, speaker, cache)
+    keys = keys_of(items, prompter, cache)
     told = None if progress is None else (lambda done, of: progress(task.name, done, of))
-    fresh = embed_missing(items, keys, speaker, cache, worker, told)
-    worker.wait_for_all()
+    fresh = embed_missing(items, keys, prompter, cache, rank, told)
+    rank.wait_for_all()
     return keys, fresh
 
 
@@ -157,8 +157,8 @@ def _score(
     data: TaskData,
     keys: Sequence[bytes | PictureError],
     cache: EmbeddingCache,
-    settings: Settings,
-) -> tuple[Outcome, Scored]:
+    settings: ScoringSettings,
+) -> tuple[TaskOutcome, Scored]:
     n = len(data.queries)
     queries, candidates = collect(keys[:n], cache), collect(keys[n:], cache)
     scored = score(task, data, queries, candidates, reference_compatible=settings.reference_compatible)
@@ -167,7 +167,7 @@ def _score(
         for side, names, part in (("query", data.ids, queries), ("candidate", data.keys, candidates))
         for i, error in part.failed.items()
     ]
-    outcome = Outcome(
+    outcome = TaskOutcome(
         task.name,
         "scored",
         scores={key: float(values.mean()) for key, values in scored.metrics.items()},
@@ -181,7 +181,7 @@ def _score(
     return outcome, scored
 
 
-def _nothing_was_readable(data: TaskData, outcome: Outcome) -> str:
+def _nothing_was_readable(data: TaskData, outcome: TaskOutcome) -> str:
     """A reason, where every picture or clip of a task failed: its media are not there; that is no score."""
     visual = sum(item.visual is not None for item in (*data.queries, *data.candidates))
     if not visual or len(outcome.failed) < visual:
@@ -212,9 +212,9 @@ def claim(folder: Path, about: dict[str, Any]) -> None:
 
 
 @contextmanager
-def own(output: Path, folder: Path, worker: Worker) -> Iterator[None]:
+def own(output: Path, folder: Path, rank: Rank) -> Iterator[None]:
     """One run at a time in an output folder. The lock goes with the process, however it ends."""
-    if worker.rank > 0:
+    if rank.number > 0:
         yield
         return
     output.mkdir(parents=True, exist_ok=True)
@@ -259,13 +259,13 @@ def _closing(cache: EmbeddingCache) -> Iterator[EmbeddingCache]:
         cache.close()
 
 
-def _stamp(task: Task, data: TaskData, model_id: str, speaker: Speaker, settings: Settings) -> str:
+def _stamp(task: Task, data: TaskData, model_id: str, prompter: Prompter, settings: ScoringSettings) -> str:
     """Changes when anything that decides the scores may have changed, but for the bytes of a picture.
 
     Which pictures there are counts: clips and frames that were unpacked since make other candidates.
     """
     tables = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in data.tables]
-    said = repr((RECIPE, task, model_id, speaker.prompts, asdict(settings), tables))
+    said = repr((RECIPE, task, model_id, prompter.prompts, asdict(settings), tables))
     digest = hashlib.blake2b(said.encode(), digest_size=12)
     for item in (*data.queries, *data.candidates):
         if item.visual is not None:
@@ -274,7 +274,7 @@ def _stamp(task: Task, data: TaskData, model_id: str, speaker: Speaker, settings
     return digest.hexdigest()
 
 
-def _finished(folder: Path, task: Task, stamp: str) -> Outcome | None:
+def _finished(folder: Path, task: Task, stamp: str) -> TaskOutcome | None:
     path = folder / f"{task.name}.json"
     if not path.exists() or not (folder / f"{task.name}.parquet").exists():
         return None
@@ -284,10 +284,10 @@ def _finished(folder: Path, task: Task, stamp: str) -> Outcome | None:
         return None
     if written.pop("stamp", None) != stamp or written["failed"]:
         return None  # what failed is tried again: the file may have been repaired
-    return Outcome(**{**written, "reused": True})
+    return TaskOutcome(**{**written, "reused": True})
 
 
-def write_result(folder: Path, data: TaskData, outcome: Outcome, scored: Scored, stamp: str) -> None:
+def write_result(folder: Path, data: TaskData, outcome: TaskOutcome, scored: Scored, stamp: str) -> None:
     """`<task>.parquet` and `<task>.json`; the second last, since it says that both are there."""
     _write_rankings(folder / f"{outcome.task}.parquet", data, scored)
     _replace(folder / f"{outcome.task}.json", json.dumps({"stamp": stamp, **asdict(outcome)}, indent=1))

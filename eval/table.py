@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from data.mmeb.task import DataVersion
 from eval import published
-from eval.runner import Outcome
+from eval.runner import TaskOutcome
 from eval.task_list import MODALITIES, TITLES, all_tasks, averages, members
 
 
@@ -63,7 +63,7 @@ def outline() -> list[Row]:
     return rows
 
 
-def own_scores(outcomes: Sequence[Outcome]) -> dict[str, Score]:
+def own_scores(outcomes: Sequence[TaskOutcome]) -> dict[str, Score]:
     """Row name -> score of a run, averages over whatever was scored."""
     metric = {t.name: t.metric for t in all_tasks()}
     tasks = {o.task: 100 * o.scores[metric[o.task]] for o in outcomes if o.state == "scored"}
@@ -72,7 +72,7 @@ def own_scores(outcomes: Sequence[Outcome]) -> dict[str, Score]:
     return out
 
 
-def build_table(runs: Mapping[str, Sequence[Outcome]], version: DataVersion) -> Table:
+def build_table(runs: Mapping[str, Sequence[TaskOutcome]], version: DataVersion) -> Table:
     """`runs`: model name -> its outcomes."""
     columns: dict[str, dict[str, Score]] = {name: own_scores(outcomes) for name, outcomes in runs.items()}
     for column in published.columns(version):

@@ -1,7 +1,7 @@
 """From rows of the mixing table to collated pieces, decoded and tokenised in loader processes.
 
-Built around `Piece`: a few pairs of one step, collated as the model wants them, with what the step needs to
-know of them (target keys, sources, row numbers). A row whose media are missing is replaced by another row
+Built around `PairBatch`: a few pairs of one step, collated as the model wants them, with what the step needs
+to know of them (target keys, sources, row numbers). A row whose media are missing is replaced by another row
 of its source, chosen by its number alone, so that the run stays the same whatever the number of ranks and
 workers; `Missing` counts and names them and stops the run when they are too many.
 It knows nothing of losses, gradients or devices.
@@ -34,7 +34,7 @@ class DataError(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
+class PairBatch:
     """Pairs of one step. `negatives`: batches of at most as many as there are pairs; none where no pair has
     any."""
 
@@ -68,14 +68,14 @@ class Loader:
     held_out: Sequence[np.ndarray] = ()
     keep_items: bool = False
 
-    def piece(self, addresses: Sequence[Address]) -> Piece | Exception:
+    def piece(self, addresses: Sequence[Address]) -> PairBatch | Exception:
         """A collated piece, or what stopped it: exceptions lose their class between processes."""
         try:
             return self._piece(addresses)
         except (SourceError, DataError) as error:
             return error
 
-    def _piece(self, addresses: Sequence[Address]) -> Piece:
+    def _piece(self, addresses: Sequence[Address]) -> PairBatch:
         missing: list[tuple[int, int, str]] = []
         pairs: list[Pair] = []
         loaded: list[tuple[LoadedSide, LoadedSide, list[LoadedSide]]] = []
@@ -85,7 +85,7 @@ class Loader:
             loaded.append(sides)
         together = list(zip(pairs, loaded, strict=True))
         negatives = [(pair, side) for pair, (_, _, sides) in together for side in sides]
-        return Piece(
+        return PairBatch(
             queries=self._collated([(pair, query) for pair, (query, _, _) in together]),
             positives=self._collated([(pair, positive) for pair, (_, positive, _) in together]),
             negatives=tuple(
@@ -177,7 +177,9 @@ class Missing:
         return new
 
 
-def pieces(loader: Loader, shares: Iterator[list[Address]], size: int, workers: int) -> Iterator[list[Piece]]:
+def pieces(
+    loader: Loader, shares: Iterator[list[Address]], size: int, workers: int
+) -> Iterator[list[PairBatch]]:
     """The pieces of each step's share, in order, prepared ahead by `workers` processes (0: here and now)."""
     if workers == 0:
         for share in shares:
@@ -200,7 +202,7 @@ def pieces(loader: Loader, shares: Iterator[list[Address]], size: int, workers: 
         )
     )
     done = 0
-    collected: list[Piece] = []
+    collected: list[PairBatch] = []
     for piece in ready:
         collected.append(_owned(_good(piece)))
         if len(collected) == plan.counts[done]:
@@ -237,7 +239,7 @@ class _Pieces:
     def __init__(self, loader: Loader) -> None:
         self.loader = loader
 
-    def __getitem__(self, part: list[Address]) -> Piece | Exception:
+    def __getitem__(self, part: list[Address]) -> PairBatch | Exception:
         return self.loader.piece(part)
 
     def __len__(self) -> int:
@@ -248,7 +250,7 @@ def _as_it_is(piece: Any) -> Any:
     return piece
 
 
-def _owned(piece: Piece) -> Piece:
+def _owned(piece: PairBatch) -> PairBatch:
     """The piece in this process's own memory.
 
     What a loader process sends stays tied to an open file for each tensor, and a step of 1024 pairs in
@@ -267,7 +269,7 @@ def _owned(piece: Piece) -> Piece:
     return replace(piece, queries=own(piece.queries), positives=own(piece.positives), negatives=negatives)
 
 
-def _good(piece: Piece | Exception) -> Piece:
+def _good(piece: PairBatch | Exception) -> PairBatch:
     if isinstance(piece, Exception):
         raise DataError(str(piece)) from piece
     return piece

@@ -24,7 +24,7 @@ from data.sources.registry import open_source
 from data.sources.source import Source
 from train import checkpoint
 from train.config import Config, ConfigError
-from train.loading import DataError, Loader, Missing, Piece, pieces
+from train.loading import DataError, Loader, Missing, PairBatch, pieces
 from train.logs import RunLog, memory_gb
 from train.mixing import Ingredient, MixingTable
 from train.objectives.open import open_objective
@@ -143,7 +143,7 @@ class _Run:
         assert last_saved == step
         return Outcome(step, step < self.config.max_steps, last, evaluation)
 
-    def _step(self, step: int, share: Sequence[Piece], log: RunLog | None) -> dict[str, Any]:
+    def _step(self, step: int, share: Sequence[PairBatch], log: RunLog | None) -> dict[str, Any]:
         """One optimiser step on this process's share of the batch. The numbers to be logged."""
         import torch
 
@@ -247,7 +247,7 @@ class _Run:
         }
         return step
 
-    def _agreed(self, coming: Iterator[list[Piece]]) -> Iterator[list[Piece]]:
+    def _agreed(self, coming: Iterator[list[PairBatch]]) -> Iterator[list[PairBatch]]:
         """Each share when every process has its own; what one cannot load is the same error in all."""
         while True:
             share, problem = None, None
@@ -288,7 +288,7 @@ class _Run:
             raise checkpoint.CheckpointError(problem)
         return self.output_dir / f"checkpoint-{step}"
 
-    def _count_missing(self, share: Sequence[Piece], log: RunLog | None) -> None:
+    def _count_missing(self, share: Sequence[PairBatch], log: RunLog | None) -> None:
         found = [m for piece in share for m in piece.missing]
         told = [m for part in everybodys(found, self.here) for m in part]
         for sentence in self.missing.add(told):
@@ -299,7 +299,7 @@ class _Run:
         """Whether any process was asked to stop: they must all stop after the same step."""
         return any(everybodys(asked, self.here))
 
-    def _name_the_batch(self, step: int, share: Sequence[Piece], loss: float, norm: float) -> None:
+    def _name_the_batch(self, step: int, share: Sequence[PairBatch], loss: float, norm: float) -> None:
         import torch
 
         names: list[str] = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 Kind = Literal["image", "video", "pdf"]
 
@@ -30,14 +30,13 @@ Cause = Literal[
     "memory",  # sandbox: it wanted too much
     "closed",  # sandbox: the program is stopping
 ]
-CAUSES: tuple[str, ...] = get_args(Cause)
 
 
 class MediaError(Exception):
     """A file cannot be read, and the fault is the file's.
 
     `str(error)` is one plain reason for a person, without the path: "the PDF is encrypted; save a copy
-    without password". `cause` is the class of the reason, one of `CAUSES`.
+    without password". `cause` is the class of the reason, see `Cause`.
     """
 
     def __init__(self, reason: str, cause: Cause = "damaged") -> None:

@@ -32,7 +32,7 @@ def main() -> None:
     if setup["nice"] and hasattr(os, "nice"):
         os.nice(10)
     _bound_memory(setup["memory_mb"])
-    arena = _Arena(setup["arena"]) if setup["arena"] is not None else None
+    arena = _ArenaWriter(setup["arena"]) if setup["arena"] is not None else None
     answers.write(struct.pack("<Q", _private_memory()))
     calls: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests, calls), daemon=True).start()
@@ -61,7 +61,7 @@ def _run(request: bytes) -> tuple[bool, Any]:
         return False, error
 
 
-def _answer(pipe: BinaryIO, arena: _Arena | None, good: bool, value: Any) -> None:
+def _answer(pipe: BinaryIO, arena: _ArenaWriter | None, good: bool, value: Any) -> None:
     arrays: list[pickle.PickleBuffer] = []
     try:
         body = pickle.dumps((good, value), protocol=5, buffer_callback=arrays.append)
@@ -98,7 +98,7 @@ def _exactly(pipe: BinaryIO, size: int) -> bytes:
     return data
 
 
-class _Arena:
+class _ArenaWriter:
     """The memory that the parent maps too."""
 
     def __init__(self, number: int) -> None:

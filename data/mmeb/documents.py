@@ -12,7 +12,7 @@ from typing import Any
 
 from data.mmeb.tables import need, rows_of, table_files
 from data.mmeb.task import Task
-from data.mmeb.task_data import FilePicture, Item, Picture, TablePicture, TaskData, Visual
+from data.mmeb.task_data import FilePicture, Picture, TablePicture, TaskData, TaskItem, TaskVisual
 
 
 def documents(task: Task, root: Path) -> TaskData:
@@ -25,10 +25,10 @@ def documents(task: Task, root: Path) -> TaskData:
     for path in files["corpus"]:
         pages = rows_of(path, ["corpus-id"] if path.suffix == ".parquet" else None)
         for row, page in enumerate(pages):
-            target = Item(
+            target = TaskItem(
                 prompt=task.target.fill(),
                 instruction=task.target.instruction,
-                visual=Visual("image", (_picture(path, row, page),)),
+                visual=TaskVisual("image", (_picture(path, row, page),)),
                 kind="pdf",
             )
             data.candidate(need(page, "corpus-id", path), target)
@@ -44,7 +44,7 @@ def documents(task: Task, root: Path) -> TaskData:
     for path in files["queries"]:
         for asked in rows_of(path):
             id, text = need(asked, "query-id", path), str(need(asked, "query", path))
-            query = Item(task.query.fill(text), text, task.query.instruction, role="query", kind="pdf")
+            query = TaskItem(task.query.fill(text), text, task.query.instruction, role="query", kind="pdf")
             judged_pages = grades.get(id, {})
             columns = {page: data.column(page) for page in judged_pages}
             relevant = {c: judged_pages[page] for page, c in columns.items() if c is not None}

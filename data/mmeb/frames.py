@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.mmeb.task_data import FilePicture, Visual
+from data.mmeb.task_data import FilePicture, TaskVisual
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
@@ -33,18 +33,20 @@ def chosen(count: int, wanted: int | None) -> list[int]:
     return np.linspace(0, count - 1, wanted, dtype=int).tolist()
 
 
-def saved_clip(folder: Path, wanted: int | None) -> Visual:
+def saved_clip(folder: Path, wanted: int | None) -> TaskVisual:
     """The clip whose frames lie in `folder`, or the video file of that name beside it.
 
-    A clip without frames is a `Visual` all the same; reading it fails and names the folder,
+    A clip without frames is a `TaskVisual` all the same; reading it fails and names the folder,
     so that one missing video costs its own queries only.
     """
     if folder.is_dir():
         names = sorted((p.name for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES), key=natural)
         if names:
-            return Visual("video", tuple(FilePicture(folder / names[i]) for i in chosen(len(names), wanted)))
+            return TaskVisual(
+                "video", tuple(FilePicture(folder / names[i]) for i in chosen(len(names), wanted))
+            )
     for suffix in VIDEO_SUFFIXES:
         for candidate in (folder.with_name(folder.name + suffix), folder):
             if candidate.suffix == suffix and candidate.is_file():
-                return Visual("video", (), video=candidate, frames=wanted or 8)
-    return Visual("video", (FilePicture(folder / "(no frames saved)"),))
+                return TaskVisual("video", (), video=candidate, frames=wanted or 8)
+    return TaskVisual("video", (FilePicture(folder / "(no frames saved)"),))

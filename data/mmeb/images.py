@@ -13,7 +13,7 @@ from typing import Any
 
 from data.mmeb.tables import media_folder, need, read_rows, table_files
 from data.mmeb.task import Task, Wording
-from data.mmeb.task_data import FilePicture, Item, TaskData, Visual
+from data.mmeb.task_data import FilePicture, TaskData, TaskItem, TaskVisual
 
 PLACEHOLDER = "<|image_1|>"
 PAD = "<|image_pad|>"
@@ -29,7 +29,7 @@ def image_to_text(task: Task, root: Path) -> TaskData:
     data, media = _start(task, root)
     for number, row in enumerate(_rows(task, root)):
         texts = _strings(need(row, "tgt_text", task.name))
-        columns = [data.candidate(text, Item(prompt=text, text=text)) for text in texts]
+        columns = [data.candidate(text, TaskItem(prompt=text, text=text)) for text in texts]
         stored = row.get("qry_inst")
         if stored is not None and task.options.get("own_line"):
             stored = _own_line(stored)
@@ -52,7 +52,7 @@ def text_to_image(task: Task, root: Path) -> TaskData:
             # a token that has no picture.
             prompt = f"{instruction.replace(PLACEHOLDER, PAD)} {text}" + _final_newlines(task.query.template)
             _compare(data, task.query.fill(text), prompt, "query")
-        query = Item(prompt=prompt, text=text, instruction=_bare(instruction, task.query), role="query")
+        query = TaskItem(prompt=prompt, text=text, instruction=_bare(instruction, task.query), role="query")
         data.query(str(number), query, {columns[0]: 1.0}, columns)
     return data
 
@@ -122,7 +122,7 @@ def _shown(
     data: TaskData,
     side: str,
     newline: bool = True,
-) -> Item:
+) -> TaskItem:
     """An item whose prompt begins with an image.
 
     The rule of the data: token, a space, the stored instruction, a space and the text if there is
@@ -136,16 +136,16 @@ def _shown(
         said = stored.replace(PLACEHOLDER, "")
         prompt = f"{PAD} {said}{'' if text is None else ' ' + text}".replace(" \n", "\n") + end
         _compare(data, declared, prompt, side)
-    return Item(prompt=prompt, text=text or "", instruction=_bare(stored, wording))
+    return TaskItem(prompt=prompt, text=text or "", instruction=_bare(stored, wording))
 
 
 def _own_line(stored: str) -> str:
     return "\n" + stored.replace(PLACEHOLDER, "").strip()
 
 
-def _with(item: Item, path: Path, role: Any) -> Item:
-    visual = Visual("image", (FilePicture(path),))
-    return Item(item.prompt, item.text, item.instruction, visual, role=role, kind="image")
+def _with(item: TaskItem, path: Path, role: Any) -> TaskItem:
+    visual = TaskVisual("image", (FilePicture(path),))
+    return TaskItem(item.prompt, item.text, item.instruction, visual, role=role, kind="image")
 
 
 def _bare(stored: str | None, wording: Wording) -> str:

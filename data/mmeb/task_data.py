@@ -1,7 +1,7 @@
 """What a reader hands over: the queries of a task, its candidates, and what is relevant to what.
 
-Built around `Item`, one thing to embed, and `TaskData`. Pictures stay where they are on disk
-until `Picture.read`. It knows nothing of models: an `Item` holds the exact prompt of the
+Built around `TaskItem`, one thing to embed, and `TaskData`. Pictures stay where they are on disk
+until `Picture.read`. It knows nothing of models: a `TaskItem` holds the exact prompt of the
 protocol and, for models with a wording of their own, its parts.
 """
 
@@ -131,7 +131,7 @@ def _cell(path: Path, column: str, row: int) -> object:
 
 
 @dataclass(frozen=True)
-class Visual:
+class TaskVisual:
     """What a pad token stands for: one image, or the frames of a clip in order."""
 
     kind: Literal["image", "video"]
@@ -174,7 +174,7 @@ def _video_frames(path: Path, count: int) -> list[np.ndarray]:
 
 
 @dataclass(frozen=True)
-class Item:
+class TaskItem:
     """One thing to embed.
 
     `prompt`       exact, with `<|image_pad|>` or `<|video_pad|>` where the visual goes.
@@ -185,7 +185,7 @@ class Item:
     prompt: str
     text: str = ""
     instruction: str | None = None
-    visual: Visual | None = None
+    visual: TaskVisual | None = None
     role: Literal["query", "document"] = "document"
     kind: Literal["text", "image", "video", "pdf"] = "text"
 
@@ -200,9 +200,9 @@ class TaskData:
     `unfound[i]` counts relevant items that are no candidate at all.
     """
 
-    queries: list[Item] = field(default_factory=list)
+    queries: list[TaskItem] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
-    candidates: list[Item] = field(default_factory=list)
+    candidates: list[TaskItem] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     relevant: list[Mapping[int, float]] = field(default_factory=list)
     offered: list[list[int]] | None = None
@@ -212,7 +212,7 @@ class TaskData:
     tables: list[Path] = field(default_factory=list)
     _column: dict[object, int] = field(default_factory=dict)
 
-    def candidate(self, key: object, item: Item) -> int:
+    def candidate(self, key: object, item: TaskItem) -> int:
         """The column of `key`, added if it is new."""
         column = self._column.get(key)
         if column is None:
@@ -228,7 +228,7 @@ class TaskData:
     def query(
         self,
         id: str,
-        item: Item,
+        item: TaskItem,
         relevant: Mapping[int, float],
         offered: list[int] | None = None,
         unfound: int = 0,

@@ -14,14 +14,14 @@ from typing import Any
 from data.mmeb.frames import natural, saved_clip
 from data.mmeb.tables import media_folder, need, rows_of, table_files
 from data.mmeb.task import Task, Wording
-from data.mmeb.task_data import FilePicture, Item, TaskData, Visual
+from data.mmeb.task_data import FilePicture, TaskData, TaskItem, TaskVisual
 
 
 def video_classification(task: Task, root: Path) -> TaskData:
     """A clip asks for its label, among all labels or among the row's own list."""
     data, media = _start(task, root)
     for label in task.labels:
-        data.candidate(label, Item(prompt=label, text=label))
+        data.candidate(label, TaskItem(prompt=label, text=label))
     for number, row in enumerate(_rows(task, root)):
         label = str(need(row, task.columns["label"], task.name))
         offered = None
@@ -29,8 +29,8 @@ def video_classification(task: Task, root: Path) -> TaskData:
             names = [str(name) for name in need(row, task.columns["candidates"], task.name)]
             if label not in names:
                 names.insert(0, label)
-            offered = [data.candidate(name, Item(prompt=name, text=name)) for name in names]
-        column = data.candidate(label, Item(prompt=label, text=label))
+            offered = [data.candidate(name, TaskItem(prompt=name, text=name)) for name in names]
+        column = data.candidate(label, TaskItem(prompt=label, text=label))
         clip = saved_clip(media / str(need(row, task.columns["video"], task.name)), task.frames)
         data.query(str(number), _asking(task.query, "", clip), {column: 1.0}, offered)
     return data
@@ -61,7 +61,7 @@ def video_question_answering(task: Task, root: Path) -> TaskData:
             elif rule["candidate"] == "letter_cut":
                 # Cut at the first ". "; without one only the last character is left, as in the original.
                 text = option[option.find(". ") :].strip(". ")
-            columns.append(data.candidate(name, Item(prompt=text, text=text)))
+            columns.append(data.candidate(name, TaskItem(prompt=text, text=text)))
         right = _answer(task, row, plain)
         if right is None:
             lost.append(f"{row[task.columns['answer']]!r} in row {number + 1}")
@@ -91,14 +91,16 @@ def video_retrieval(task: Task, root: Path) -> TaskData:
         caption = need(row, task.columns["text"], task.name)
         if not isinstance(caption, str):
             caption = str(caption[0]) if len(caption) else ""
-        target = Item(
+        target = TaskItem(
             prompt=task.target.fill(),
             instruction=task.target.instruction,
             visual=saved_clip(media / key, task.frames),
             kind="video",
         )
         column = data.candidate(key, target)
-        query = Item(task.query.fill(caption), caption, task.query.instruction, role="query", kind="video")
+        query = TaskItem(
+            task.query.fill(caption), caption, task.query.instruction, role="query", kind="video"
+        )
         data.query(str(number), query, {column: 1.0})
     return data
 
@@ -144,10 +146,10 @@ def moment_rows(task: Task, root: Path) -> TaskData:
             )
         elif brought.endswith(".jpg"):
             query = _asking(
-                task.image_query, text, Visual("image", (FilePicture(media / f"query_{brought}"),))
+                task.image_query, text, TaskVisual("image", (FilePicture(media / f"query_{brought}"),))
             )
         else:
-            query = Item(task.query.fill(text), text, task.query.instruction, role="query", kind="video")
+            query = TaskItem(task.query.fill(text), text, task.query.instruction, role="query", kind="video")
         offered, relevant = [], {}
         for side in ("positive_frames", "negative_frames"):
             for entry in need(row, side, task.name):
@@ -181,8 +183,8 @@ def _rows(task: Task, root: Path) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def _asking(wording: Wording, text: str, visual: Visual, options: str = "") -> Item:
-    return Item(
+def _asking(wording: Wording, text: str, visual: TaskVisual, options: str = "") -> TaskItem:
+    return TaskItem(
         prompt=wording.fill(text, options),
         text=(text + options),
         instruction=wording.instruction,
@@ -192,8 +194,8 @@ def _asking(wording: Wording, text: str, visual: Visual, options: str = "") -> I
     )
 
 
-def _target_clip(task: Task, visual: Visual) -> Item:
-    return Item(task.target.fill(), "", task.target.instruction, visual, kind="video")
+def _target_clip(task: Task, visual: TaskVisual) -> TaskItem:
+    return TaskItem(task.target.fill(), "", task.target.instruction, visual, kind="video")
 
 
 def _clip_name(path: str) -> str:

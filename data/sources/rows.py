@@ -1,8 +1,8 @@
 """Rows of JSONL and Parquet files by number, read from disk one group at a time.
 
-Built around `RowSequence`: a length, a row by number, and `groups`, the sizes of the runs of rows that are
-cheap to read together (a Parquet row group; every row of a JSONL file alone). The shuffle in `train.mixing`
-keeps to groups, so that a source whose rows carry images is read nearly in order and never held in memory.
+Built around `RowTable`: a length, a row by number, and `groups`, the sizes of the runs of rows that are cheap
+to read together (a Parquet row group; every row of a JSONL file alone). The shuffle in `train.mixing` keeps
+to groups, so that a source whose rows carry images is read nearly in order and never held in memory.
 It knows nothing of what a row means.
 """
 
@@ -24,7 +24,7 @@ OPEN_BYTES = 256 * 2**20
 Row = dict[str, Any]
 
 
-class RowSequence(Protocol):
+class RowTable(Protocol):
     groups: np.ndarray
     """int64: sizes of the groups, in order; their sum is the length."""
     open_groups: int
@@ -155,7 +155,7 @@ def _open_parquet(path: Path) -> Any:
 
 def open_rows(
     paths: Sequence[Path], columns: Sequence[str] | None = None, limit: int | None = None
-) -> RowSequence:
+) -> RowTable:
     """JSONL or Parquet by suffix. `SourceError` for a file that is absent, broken or of another kind."""
     if not paths:
         raise SourceError("no files to read rows from")

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from data.sources.pair import Media, Pair, Side, SourceError
-from data.sources.rows import RowSequence
+from data.sources.rows import RowTable
 from data.span import Span
 
 
@@ -48,7 +48,7 @@ class Source(ABC):
 class StoredRows(Source):
     """A source whose rows lie in files: the base of those that only say what a row means."""
 
-    _rows: RowSequence
+    _rows: RowTable
 
     def __len__(self) -> int:
         return len(self._rows)

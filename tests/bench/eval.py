@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.mmeb.task_data import Item, TaskData
-from eval.embedding import Embedded, Worker
+from data.mmeb.task_data import TaskData, TaskItem
+from eval.embedding import Embedded, Rank
 from eval.metrics import KS, score_ranking
 from eval.runner import run
 from eval.scoring import BLOCK, score
@@ -56,9 +56,9 @@ def _ranking(queries: int, dim: int) -> list[list[object]]:
     asked = candidates[right] + rng.standard_normal((queries, dim), dtype=np.float32) * 0.08
     asked /= np.linalg.norm(asked, axis=1, keepdims=True)
     data = TaskData(
-        queries=[Item("")] * queries,
+        queries=[TaskItem("")] * queries,
         ids=[str(i) for i in range(queries)],
-        candidates=[Item("")] * CANDIDATES,
+        candidates=[TaskItem("")] * CANDIDATES,
         keys=[str(i) for i in range(CANDIDATES)],
         relevant=[{int(c): 1.0} for c in right],
         unfound=[0] * queries,
@@ -120,7 +120,7 @@ def _embedding() -> list[list[object]]:
         build(root, all_tasks())
         for label, out in (("cold cache", "one"), ("warm cache", "two")):
             began = time.perf_counter()
-            outcomes = run(all_tasks(), model, root, root / out, root / "cache", worker=Worker())
+            outcomes = run(all_tasks(), model, root, root / out, root / "cache", rank=Rank())
             seconds = time.perf_counter() - began
             inputs = sum(o.queries + o.candidates for o in outcomes)
             rows.append(

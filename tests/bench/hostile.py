@@ -22,10 +22,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, TimeoutError
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from data import reader
-from data.media.kinds import CAUSES, Kind, MediaError, kind_of
+from data.media.kinds import Cause, Kind, MediaError, kind_of
 from data.media.sandbox import Sandbox
 from tests.media import draw_image, draw_pdf, draw_video, picture
 
@@ -77,7 +77,7 @@ def run(files: list[tuple[Path, Kind]], sandbox: Sandbox, limit_s: float = LIMIT
             outcome.read += 1
         except MediaError as error:
             reason = str(error)
-            if error.cause not in CAUSES or not reason or len(reason) > 160 or "Traceback" in reason:
+            if error.cause not in get_args(Cause) or not reason or len(reason) > 160 or "Traceback" in reason:
                 outcome.unclassified.append(f"{path.name}: {reason}")
             outcome.causes[error.cause] += 1
             outcome.reasons[reason] += 1

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from eval.embedding import Worker
+from eval.embedding import Rank
 from eval.mteb_model import MtebModel, results_file
 from eval.runner import run
 from eval.task_list import select
@@ -55,7 +55,7 @@ def test_similarity_is_the_dot_product() -> None:
 
 
 def test_scores_become_result_files_of_mteb(mmeb: Path, tmp_path: Path) -> None:
-    run(select(["MSVD", "GQA"]), HashEmbedder(), mmeb, tmp_path, tmp_path / "c", name="mine", worker=Worker())
+    run(select(["MSVD", "GQA"]), HashEmbedder(), mmeb, tmp_path, tmp_path / "c", name="mine", rank=Rank())
     paths = results_file(tmp_path, "mine")
     assert sorted(p.name for p in paths) == ["GQA.json", "MSVD.json"]
     result = json.loads(next(p for p in paths if p.name == "MSVD.json").read_text("utf-8"))
@@ -76,7 +76,7 @@ def test_mteb_takes_the_model_and_reads_the_results(mmeb: Path, tmp_path: Path) 
     model = MtebModel(HashEmbedder())
     assert isinstance(model, EncoderProtocol)
     assert (model.mteb_model_meta.name, model.mteb_model_meta.embed_dim) == ("sightline/hash", 32)
-    run(select(["MSVD"]), HashEmbedder(), mmeb, tmp_path, tmp_path / "c", name="mine", worker=Worker())
+    run(select(["MSVD"]), HashEmbedder(), mmeb, tmp_path, tmp_path / "c", name="mine", rank=Rank())
     (path,) = results_file(tmp_path, "mine")
     result = TaskResult.from_disk(path)
     assert result.get_score() == json.loads(path.read_text("utf-8"))["scores"]["test"][0]["main_score"]

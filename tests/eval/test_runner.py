@@ -21,13 +21,13 @@ import pytest
 
 from data.mmeb.readers import read_task
 from data.mmeb.tables import table_files
-from data.mmeb.task_data import Item, Visual
+from data.mmeb.task_data import TaskItem, TaskVisual
 from eval.__main__ import main
 from eval.cache import CacheError, EmbeddingCache
-from eval.embedding import Embedded, Speaker, Worker
+from eval.embedding import Embedded, Prompter, Rank
 from eval.metrics import KS
 from eval.product import _as_video
-from eval.runner import Outcome, RunError, Settings, run
+from eval.runner import RunError, ScoringSettings, TaskOutcome, run
 from eval.scoring import score
 from eval.task_list import all_tasks, select
 from model.embedder import InputRejected, ModelAway
@@ -41,9 +41,9 @@ TINY = ROOT / "tests" / "model" / "parity" / "checkpoint"
 GRADED = ("ViDoRe_esg_reports_human_labeled_v2", "ViDoSeek-doc", "MMLongBench-doc")
 
 
-def _run(tasks: list[str], embedder: Any, data: Path, out: Path, **more: Any) -> dict[str, Outcome]:
+def _run(tasks: list[str], embedder: Any, data: Path, out: Path, **more: Any) -> dict[str, TaskOutcome]:
     cache = more.pop("cache", out / "cache")
-    return {o.task: o for o in run(select(tasks), embedder, data, out, cache, worker=Worker(), **more)}
+    return {o.task: o for o in run(select(tasks), embedder, data, out, cache, rank=Rank(), **more)}
 
 
 def _main(model: str, data: Path, out: Path, *more: str) -> int:
@@ -148,7 +148,11 @@ def test_a_collapsed_model_gets_chance_or_less_and_is_named(mmeb: Path, tmp_path
         assert outcome.scores["hit@1"] == 0.0, task.name
         assert any("same embedding; the model has collapsed" in w for w in outcome.warnings), task.name
     compatible = _run(
-        ["image"], CollapsedEmbedder(), mmeb, tmp_path / "2", settings=Settings(reference_compatible=True)
+        ["image"],
+        CollapsedEmbedder(),
+        mmeb,
+        tmp_path / "2",
+        settings=ScoringSettings(reference_compatible=True),
     )
     assert {o.scores["hit@1"] for o in compatible.values()} == {1.0}  # the original's answer
 
@@ -207,7 +211,7 @@ def test_a_picture_whose_bytes_changed_is_embedded_again(tmp_path: Path) -> None
 
 def test_models_without_prompts_are_given_the_parts(mmeb: Path, tmp_path: Path) -> None:
     embedder = HashEmbedder()
-    assert not Speaker(embedder).prompts
+    assert not Prompter(embedder).prompts
     _run(["OK-VQA", "MSVD", "ViDoRe_docvqa"], embedder, mmeb, tmp_path)
     asked = [i for i in embedder.seen if i.role == "query" and i.images]
     assert {i.instruction for i in asked} == {"Represent the given image with the following question:"}
@@ -392,9 +396,9 @@ def test_one_output_folder_takes_one_run_at_a_time(mmeb: Path, tmp_path: Path) -
     holder = f"""
 import sys
 from pathlib import Path
-from eval.embedding import Worker
+from eval.embedding import Rank
 from eval.runner import own
-with own(Path({str(tmp_path)!r}), Path(), Worker()):
+with own(Path({str(tmp_path)!r}), Path(), Rank()):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -419,7 +423,12 @@ def test_results_of_another_model_or_setting_are_never_mixed_in(mmeb: Path, tmp_
         _run(["GQA"], HashEmbedder("m@2"), mmeb, tmp_path, name="mine")
     with pytest.raises(RunError, match="data_version was 'current' and is 'paper'"):
         _run(
-            ["GQA"], HashEmbedder("m@1"), mmeb, tmp_path, name="mine", settings=Settings(data_version="paper")
+            ["GQA"],
+            HashEmbedder("m@1"),
+            mmeb,
+            tmp_path,
+            name="mine",
+            settings=ScoringSettings(data_version="paper"),
         )
 
 
@@ -473,7 +482,10 @@ def test_frames_asked_of_a_video_file_are_part_of_its_key(tmp_path: Path) -> Non
     video = tmp_path / "a.mp4"
     video.write_bytes(b"the same bytes")
     cache = EmbeddingCache(tmp_path / "cache", "m", 4)
-    keys = {cache.key(Item("p", visual=Visual("video", (), video, n)), ("prompt", "p")) for n in (8, 16, 8)}
+    keys = {
+        cache.key(TaskItem("p", visual=TaskVisual("video", (), video, n)), ("prompt", "p"))
+        for n in (8, 16, 8)
+    }
     assert len(keys) == 2
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from train.config import Config
-from train.loading import Piece
+from train.loading import PairBatch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,9 +23,9 @@ LossOf = Callable[["Tensor"], "Tensor"]
 
 class Objective(Protocol):
     wants_items: bool
-    """Whether pieces must bring the loaded sides along (`Piece.items`)."""
+    """Whether pieces must bring the loaded sides along (`PairBatch.items`)."""
 
-    def on(self, share: Sequence[Piece]) -> LossOf:
+    def on(self, share: Sequence[PairBatch]) -> LossOf:
         """The loss of this process's share of a batch."""
         ...
 
@@ -43,7 +43,7 @@ class Contrastive:
         self.config = config
         self._seen: dict[str, Tensor] = {}
 
-    def on(self, share: Sequence[Piece]) -> LossOf:
+    def on(self, share: Sequence[PairBatch]) -> LossOf:
         import torch
 
         from train.loss import gather, in_batch_accuracy, info_nce, same_target_mask, similarities

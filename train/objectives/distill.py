@@ -18,7 +18,7 @@ import numpy as np
 
 from data.sources.pair import LoadedSide
 from train.config import Config
-from train.loading import Piece
+from train.loading import PairBatch
 from train.objectives.contrastive import LossOf, by_source
 from train.towers.student import content_key, forget, teacher
 
@@ -38,7 +38,7 @@ class Distillation:
         self._known: dict[int, np.ndarray] = {}
         self._seen: dict[str, Any] = {}
 
-    def on(self, share: Sequence[Piece]) -> LossOf:
+    def on(self, share: Sequence[PairBatch]) -> LossOf:
         import torch
 
         from train.loss import gather, in_batch_accuracy, same_target_mask, similarities
