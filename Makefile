@@ -9,7 +9,7 @@ ARGS   ?=
 # What to install: `make setup EXTRAS=gpu,vlm` for an NVIDIA card and the larger models.
 EXTRAS ?= cpu
 
-.PHONY: setup setup-dev run demo test test-long lint docs samples bench \
+.PHONY: setup setup-fast setup-dev run demo test test-fast test-long test-pythons coverage lint docs samples bench \
         bench-index bench-ui bench-quality bench-model bench-train bench-eval bench-media bench-hostile bench-workers bench-scale bench-postgresql bench-serving bench-speech clean
 
 # The default install: no torch, no GPU, no account, no model hub.
@@ -25,8 +25,14 @@ $(VENV)/.setup: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "Sightline needs Python 3.10 or newer; try: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Sightline needs Python 3.11 or newer; try: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
+
+# What `make test-fast` needs on top of the default install: no torch, no PostgreSQL, no browser.
+setup-fast: $(VENV)/.setup-fast
+$(VENV)/.setup-fast: $(VENV)/.setup
+	$(PIP) install -c constraints.txt -e ".[cpu,test]"
+	@touch $@
 
 # Everything the tests and benchmarks need. CPU torch first: a plain `torch` may pull gigabytes of CUDA.
 setup-dev: $(VENV)/.setup-dev
@@ -46,10 +52,25 @@ run: setup
 demo: setup
 	@$(BIN)/sightline demo $(ARGS)
 
-# What fails is tried once more and listed under "rerun": passing then, it holds nobody up, and wants mending.
+# A browser test that fails is tried once more, as a starved browser drops frames; its name then stands in red at the end.
 test: setup-dev lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --reruns 1 -m "not long" --ignore tests/browser -rR
-	$(BIN)/python -m pytest --reruns 1 -m "not long" tests/browser -rR  # alone: a browser that starves hangs
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long" --ignore tests/browser
+	$(BIN)/python -m pytest --reruns 1 -m "not long" tests/browser  # alone: a browser that starves hangs
+
+# Unit and property tests, about a minute (tests/README.md says which). After `make setup-dev` too.
+test-fast: setup-fast
+	$(BIN)/python -m pytest -n 2 --fast --durations 5
+
+# The whole road (setup, index, search, serve) on each Python that is here: make test-pythons PYTHONS="3.12 3.13"
+test-pythons:
+	$(PYTHON) tests/pythons.py $(PYTHONS)
+
+# Lines and branches that the tests run, as a table and in htmlcov/. TESTS=tests/data for a part of them.
+coverage: setup-dev
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -m "not long" $(or $(TESTS),tests)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report && $(BIN)/coverage html -q
 
 test-long: setup-dev
 	$(BIN)/python -m pytest -m long
@@ -59,6 +80,8 @@ lint: setup-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
+	sh tests/browser/lint.sh
 
 docs: setup-dev
 	$(BIN)/python -m pytest tests/test_docs.py

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
 import platformdirs
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from indexer.types import LibraryOptions
 
 
 class SettingsError(Exception):
@@ -45,26 +48,10 @@ class Settings(BaseSettings):
     model_token: str | None = None
     """For a model on another machine: `--model https://…`."""
 
-    def library(self) -> dict[str, Any]:
-        """The arguments of `Library.open` that these settings give."""
-        return {
-            "data_dir": self.data_dir.expanduser(),
-            "model": self.model,
-            "device": self.device,
-            "dtype": self.dtype,
-            "base": self.base,
-            "dim": self.dim,
-            "threads": self.threads,
-            "nice": self.nice,
-            "window_s": self.window,
-            "overlap_s": self.overlap,
-            "poll": self.poll,
-            "ocr": self.ocr,
-            "speech": self.speech,
-            "catalogue": self.catalogue or None,
-            "vectors": self.vectors or None,
-            "model_token": self.model_token,
-        }
+    def library(self) -> LibraryOptions:
+        """How these settings open a library."""
+        same = self.model_dump(include={field.name for field in fields(LibraryOptions)})
+        return LibraryOptions(**same, window_s=self.window, overlap_s=self.overlap)
 
     def host_names(self) -> tuple[str, ...]:
         return tuple(name for name in self.names.replace(",", " ").split() if name)
@@ -82,20 +69,12 @@ def read(**given: Any) -> Settings:
         name = str(first["loc"][0])
         option = f"--{name.replace('_', '-')} (or SIGHTLINE_{name.upper()})"
         raise SettingsError(f"{option}: {first['msg'].lower()}, not {first['input']!r}") from error
-    if settings.catalogue:
-        from indexer.catalogue.dialects import place
+    if settings.catalogue or settings.vectors:
+        from indexer import check_addresses
         from indexer.errors import LibraryError
 
         try:
-            place(settings.catalogue)
-        except LibraryError as error:
-            raise SettingsError(str(error)) from error
-    if settings.vectors:
-        from indexer.errors import LibraryError
-        from indexer.vectors.milvus.address import address_of
-
-        try:
-            address_of(settings.vectors)
+            check_addresses(settings.library())
         except LibraryError as error:
             raise SettingsError(str(error)) from error
     if settings.overlap >= settings.window:

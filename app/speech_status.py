@@ -25,7 +25,7 @@ def line(asked: str) -> str:
 
 
 def next_step(asked: str) -> str:
-    """What makes somebody listen to videos that wait for it, to follow a colon."""
+    """The command that would transcribe the waiting videos (used after a colon)."""
     if asked == "off":
         return "sightline index --speech auto"
     return lacking(asked) or "sightline index"

@@ -19,6 +19,7 @@ import numpy as np
 from data.chunking import grid, snap_reach, windows
 from data.media import image, pdf, subtitles, video
 from data.media.kinds import Kind, MediaError
+from data.span import Span
 
 if TYPE_CHECKING:
     from model.inputs import Cue, Input, Role
@@ -31,13 +32,10 @@ KEYFRAME_TOLERANCE = 0.25
 
 @dataclass(frozen=True)
 class ChunkSpec:
-    """Which part of a file a chunk is: nothing set for an image, seconds for a video, a page from 1 for a
-    PDF."""
+    """Which part of a file a chunk is: the `ordinal`-th from 0, and where it lies."""
 
     ordinal: int
-    start_s: float | None = None
-    end_s: float | None = None
-    page: int | None = None
+    span: Span = Span()
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float 
         with pdf.open_pdf(path) as document:
             return Outline(
                 kind="pdf",
-                chunks=tuple(ChunkSpec(i, page=i + 1) for i in range(document.pages)),
+                chunks=tuple(ChunkSpec(i, Span(page=i + 1)) for i in range(document.pages)),
                 pages=document.pages,
                 taken_at=pdf.date_of(document),
                 caption=pdf.caption_of(document),
@@ -113,7 +111,7 @@ def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float 
     spans = windows(info.duration_s, window_s, overlap_s, cuts=cuts)
     return Outline(
         kind="video",
-        chunks=tuple(ChunkSpec(i, start_s=start, end_s=end) for i, (start, end) in enumerate(spans)),
+        chunks=tuple(ChunkSpec(i, Span(start, end)) for i, (start, end) in enumerate(spans)),
         duration_s=info.duration_s,
         width=info.width,
         height=info.height,
@@ -179,12 +177,12 @@ def _still(spec: ChunkSpec, picture: np.ndarray, text: str = "") -> Chunk:
 
 
 def _page(document: pdf.Document, spec: ChunkSpec, max_side: int) -> Chunk:
-    page = pdf.require_page(document, spec.page)
+    page = pdf.require_page(document, spec.span.page)
     return _still(spec, document.image(page, max_side), document.text(page))
 
 
 def _window(opened: video.VideoStream, spec: ChunkSpec, max_frames: int, max_side: int) -> Chunk:
-    start, end = spec.start_s or 0.0, spec.end_s or 0.0
+    start, end = spec.span.seconds
     tolerance = KEYFRAME_TOLERANCE * (end - start) / max_frames
     frames, times = video.sample_open(opened, start, end, max_frames, max_side, tolerance_s=tolerance)
     return Chunk(spec, frames, "", to_webp(frames[most_telling(frames)]), times)

@@ -169,9 +169,7 @@ def scores_json(
             "model_release_date": None,
             "data_source": "self-reported",
             "url": "",
-            "report_generated_date": datetime.datetime.now(datetime.timezone.utc).isoformat(
-                timespec="seconds"
-            ),
+            "report_generated_date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             **{k: v for k, v in about.items() if k not in ("backbone", "size", "dim")},
         },
         "metrics": metrics,

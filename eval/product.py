@@ -142,7 +142,7 @@ class Product:
 
     def _call(self, command: str, *more: str) -> list[str]:
         at = ["--data-dir", str(self.data_dir), "--model", self.model]
-        return [sys.executable, "-m", "app.cli.main", command, *more, *at]
+        return [sys.executable, "-m", "app.cli", command, *more, *at]
 
     def _command(self, command: str, *more: str) -> subprocess.CompletedProcess[str]:
         self.data_dir.mkdir(parents=True, exist_ok=True)

@@ -1,19 +1,50 @@
-"""Folder to chunks to vectors to catalogue, and search over it. Knows nothing of the web or the terminal."""
+"""Folder to chunks to vectors to catalogue, and search over it. Knows nothing of the web or the terminal.
+
+Whoever uses it needs this page, `indexer.library`, `indexer.types` and `indexer.errors`, and nothing behind
+them. A name loads its module when it is first wanted: FAISS and SQLAlchemy take half a second.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from indexer.library import Library
+    from indexer.active_models import load_checked
+    from indexer.features.export import answer_csv, export
+    from indexer.features.judge import JudgementError, evaluate, read_judgements
+    from indexer.features.labels import label_by, label_counts, moderate, read_rules, write_report
+    from indexer.features.multiple_choice import answer
+    from indexer.features.pairs import PAIR_KINDS
+    from indexer.features.reel import reel
+    from indexer.library import Library, check_addresses
+    from indexer.pipeline.worker import Worker
+    from indexer.search.query_syntax import beginning
+    from indexer.search.text_search import words_to_mark
 
-__all__ = ["Library"]
+__all__ = [
+    "PAIR_KINDS", "JudgementError", "Library", "Worker", "answer", "answer_csv", "beginning",
+    "check_addresses", "evaluate", "export", "label_by", "label_counts", "load_checked", "moderate",
+    "read_judgements", "read_rules", "reel", "words_to_mark", "write_report",
+]  # fmt: skip
+
+_MODULES = {
+    "active_models": ("load_checked",),
+    "features.export": ("answer_csv", "export"),
+    "features.judge": ("JudgementError", "evaluate", "read_judgements"),
+    "features.labels": ("label_by", "label_counts", "moderate", "read_rules", "write_report"),
+    "features.multiple_choice": ("answer",),
+    "features.pairs": ("PAIR_KINDS",),
+    "features.reel": ("reel",),
+    "library": ("Library", "check_addresses"),
+    "pipeline.worker": ("Worker",),
+    "search.query_syntax": ("beginning",),
+    "search.text_search": ("words_to_mark",),
+}
 
 
 def __getattr__(name: str) -> Any:
-    """`from indexer import Library` loads FAISS and SQLAlchemy only when the library is really wanted."""
-    if name == "Library":
-        from indexer.library import Library
-
-        return Library
-    raise AttributeError(name)
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"indexer.{module}"), name)
+    raise AttributeError(f"module 'indexer' has no attribute {name!r}")

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
-from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.models import Models
 from indexer.catalogue.rows import ModelRow
-from indexer.priority import SharedEmbedder, Turns
+from indexer.catalogue.settings import StoredSettings
+from indexer.priority import QueryPriority, SharedEmbedder
 from model.embedder import Embedder, ModelAway, ModelError
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def _check_against_own(remote: RemoteEmbedder) -> None:
         )
 
 
-def recognise(remote: RemoteEmbedder, catalogue: Catalogue, *, read_only: bool) -> None:
+def recognise(remote: RemoteEmbedder, settings: StoredSettings, *, read_only: bool) -> None:
     """Hold a server's model against what the library remembers of it, so that vectors of two never mix.
 
     A model whose server names its weights must still give the vectors it gave when it was first used here.
@@ -76,7 +77,7 @@ def recognise(remote: RemoteEmbedder, catalogue: Catalogue, *, read_only: bool) 
     from model import self_check
     from model.remote.client import ChatServer
 
-    kept = catalogue.setting(REMEMBERED)
+    kept = settings.get(REMEMBERED)
     known: dict[str, str] = json.loads(kept) if kept else {}
     if isinstance(remote, ChatServer):
         for model_id, packed in known.items():
@@ -94,7 +95,7 @@ def recognise(remote: RemoteEmbedder, catalogue: Catalogue, *, read_only: bool) 
         return
     if not read_only:
         known[remote.id] = _packed(remote.canary)
-        catalogue.set_setting(REMEMBERED, json.dumps(known))
+        settings.set(REMEMBERED, json.dumps(known))
 
 
 REMEMBERED = "canaries"
@@ -124,19 +125,20 @@ class ModelSource(Protocol):
         """Whether this program embeds for that model at all."""
 
 
-class Models:
+class ActiveModels:
     """`source` is what the user asked for: the name and options of `model.load`."""
 
     def __init__(
         self,
-        catalogue: Catalogue,
+        models: Models,
+        settings: StoredSettings,
         source: dict[str, Any],
-        turns: Turns,
+        priority: QueryPriority,
         loader: Loader = load_checked,
         *,
         read_only: bool = False,
     ) -> None:
-        self._catalogue, self._turns, self._loader = catalogue, turns, loader
+        self._models, self._settings, self._priority, self._loader = models, settings, priority, loader
         self._read_only = read_only
         self._source = json.dumps(source, sort_keys=True)
         self._lock = threading.RLock()
@@ -147,9 +149,9 @@ class Models:
         """The model that the user wants, registered: answering, or building beside an older one."""
         with self._lock:
             embedder = self._load(self._source)
-            row = next((m for m in self._catalogue.models() if m.name == embedder.id), None)
+            row = next((m for m in self._models.all() if m.name == embedder.id), None)
             if row is None or row.state == "old" or row.source != self._source:
-                row = self._catalogue.set_model(embedder.id, embedder.dim, self._source)
+                row = self._models.add(embedder.id, embedder.dim, self._source)
             elif row.state == "answering":
                 self._drop_others(row)
             return row, embedder
@@ -157,7 +159,7 @@ class Models:
     def answering(self) -> tuple[ModelRow, SharedEmbedder]:
         """The model whose vectors answer now. Raises `ModelError` when it cannot be loaded any more."""
         with self._lock:
-            row = self._catalogue.answering()
+            row = self._models.answering()
             if row is None:
                 return self.asked_for()
             embedder = self._of_row(row)
@@ -171,8 +173,8 @@ class Models:
                 )
             asked, loaded = self.asked_for()
             if asked.state == "building":
-                self._catalogue.promote(asked.id)
-                asked = next(m for m in self._catalogue.models() if m.id == asked.id)
+                self._models.promote(asked.id)
+                asked = next(m for m in self._models.all() if m.id == asked.id)
             return asked, loaded
 
     def for_new(self) -> tuple[ModelRow, SharedEmbedder]:
@@ -189,8 +191,8 @@ class Models:
             )
             log.warning(self.notice)
             if asked.state == "building":
-                self._catalogue.promote(asked.id)
-            return self._catalogue.set_model(asked.name, asked.dim, self._source), embedder
+                self._models.promote(asked.id)
+            return self._models.add(asked.name, asked.dim, self._source), embedder
 
     def building(self) -> tuple[ModelRow, SharedEmbedder] | None:
         """The model that is to take over, if there is one."""
@@ -203,7 +205,7 @@ class Models:
     def is_switch(self) -> bool:
         """Whether the model that answers is not the one that is asked for, as far as can be told without
         loading it: by name and options, and for the built-in one by the weights that are installed."""
-        row = self._catalogue.answering()
+        row = self._models.answering()
         if row is None:
             return False
         if json.loads(self._source) == {"name": "lite"}:
@@ -214,8 +216,13 @@ class Models:
 
     def _drop_others(self, answering: ModelRow) -> None:
         """A switch that was given up: what was built of it goes."""
-        if any(m.state == "building" for m in self._catalogue.models()):
-            self._catalogue.promote(answering.id)
+        if any(m.state == "building" for m in self._models.all()):
+            self._models.promote(answering.id)
+
+    def is_tuned(self, row: ModelRow) -> bool:
+        """Whether a model brings a ranking profile; of one that is not loaded, whether it is lite."""
+        loaded = next((e for e in list(self._loaded.values()) if e.id == row.name), None)
+        return row.name.startswith("lite@") if loaded is None else loaded.profile is not None
 
     def is_loaded(self) -> bool:
         """Whether any model has been loaded by now."""
@@ -239,6 +246,6 @@ class Models:
             options = json.loads(source)
             embedder = self._loader(options.pop("name"), **options)
             if hasattr(embedder, "canary"):  # a server's
-                recognise(cast("RemoteEmbedder", embedder), self._catalogue, read_only=self._read_only)
-            self._loaded[source] = SharedEmbedder(embedder, self._turns)
+                recognise(cast("RemoteEmbedder", embedder), self._settings, read_only=self._read_only)
+            self._loaded[source] = SharedEmbedder(embedder, self._priority)
         return self._loaded[source]

@@ -20,30 +20,44 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from indexer.active_models import Models, load_checked
+from indexer.active_models import ActiveModels, load_checked
 from indexer.care import backup
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.dialects import place
-from indexer.catalogue.migrate import refuse_unfinished
+from indexer.catalogue.migrate import Progress, migrate, refuse_unfinished
 from indexer.catalogue.schema import Where
 from indexer.errors import LibraryError, VectorServerError
 from indexer.features.click_log import Clicks
 from indexer.files.roots import Folders, absolute
-from indexer.pipeline.heartbeat import WATCHER, Leases
-from indexer.pipeline.options import Asked
+from indexer.pipeline.context import CatalogueParts
+from indexer.pipeline.heartbeat import WATCHER, Heartbeat
+from indexer.pipeline.options import IndexingOptions
 from indexer.pipeline.pipeline import Pipeline, line_of
-from indexer.pipeline.run import Indexing
-from indexer.priority import Turns
+from indexer.pipeline.run import Indexer
+from indexer.priority import QueryPriority
 from indexer.search.open import Engines
-from indexer.status import Standing
+from indexer.status import StatusReporter
 from indexer.thumbnails import Thumbnails
-from indexer.types import Answer, ChunkInfo, Failure, FileInfo, IndexReport, Part, Query, Status, VerifyReport
-from indexer.vectors.milvus.address import address_of
+from indexer.types import (
+    Answer,
+    ChunkInfo,
+    Failure,
+    FileInfo,
+    IndexReport,
+    LibraryOptions,
+    MigrationReport,
+    Moment,
+    Part,
+    Query,
+    Status,
+    VerifyReport,
+)
+from indexer.vectors.address import address_of
 
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
     from indexer.catalogue.rows import Counts
-    from indexer.features.moments import Moment
+    from indexer.features.moments import Moments
     from indexer.search.searcher import Searcher
     from indexer.vectors.index import VectorIndex
     from model.inputs import Cue
@@ -53,65 +67,14 @@ class Library:
     """Made by `Library.open`. Safe to use from many threads; also a context manager."""
 
     @classmethod
-    def open(
-        cls,
-        data_dir: Path,
-        model: str = "lite",
-        *,
-        device: str = "auto",
-        dtype: str = "auto",
-        base: str | None = None,
-        dim: int | None = None,
-        threads: int | None = None,
-        nice: bool = True,
-        window_s: float = 30.0,
-        overlap_s: float = 0.0,
-        poll: bool = False,
-        ocr: str = "auto",
-        speech: str = "auto",
-        vectors: str | None = None,
-        read_only: bool = False,
-        model_token: str | None = None,
-        catalogue: str | None = None,
-    ) -> Library:
-        """Open the library in `data_dir`, made when it is not there (unless `read_only`).
+    def open(cls, data_dir: Path, model: str = "lite", *, read_only: bool = False, **options: Any) -> Library:
+        """Open the library in `data_dir`, made when it is not there (unless `read_only`). `options` are those
+        of `LibraryOptions`. Raises `LibraryError` in one sentence."""
+        return cls(data_dir, LibraryOptions(model, **options), read_only=read_only)
 
-        `threads`: files decoded at a time; None: two. `poll`: scan every few seconds in place of
-        watching. `ocr`, `speech`: as in `Asked`. `vectors`: the address of a Milvus; None: the vectors are
-        indexed in `data_dir`.
-        `model_token`: for a model on another machine (`model="https://…"`); it is not kept.
-        `catalogue`: where it is kept when not in `data_dir`: postgresql+psycopg://USER@HOST/DATABASE.
-        Raises `LibraryError` in one sentence.
-        """
-        source = {"name": model, "device": device, "dtype": dtype, "base": base, "dim": dim}
-        return cls(
-            absolute(data_dir),
-            {k: v for k, v in source.items() if v not in (None, "auto")},
-            threads or 2,
-            nice,
-            Asked(window_s, overlap_s, ocr, speech),
-            poll,
-            read_only,
-            partial(load_checked, token=model_token) if model_token else load_checked,
-            catalogue=catalogue,
-            vectors=vectors or None,
-        )
-
-    def __init__(
-        self,
-        data_dir: Path,
-        source: dict[str, Any],
-        workers: int,
-        nice: bool,
-        asked: Asked,
-        poll: bool,
-        read_only: bool,
-        loader: Callable[..., Any] = load_checked,
-        catalogue: str | None = None,
-        vectors: str | None = None,
-    ) -> None:
-        if vectors:
-            address_of(vectors)
+    def __init__(self, data_dir: Path, options: LibraryOptions, *, read_only: bool) -> None:
+        check_addresses(options)
+        data_dir = absolute(data_dir)
         if not read_only:
             try:
                 data_dir.mkdir(parents=True, exist_ok=True)
@@ -120,37 +83,49 @@ class Library:
                     f"{data_dir} cannot hold a library ({error.strerror}): choose another --data-dir."
                 ) from error
         self.data_dir, self.read_only = data_dir, read_only
-        where = place(catalogue or data_dir / "catalogue.sqlite")
+        where = place(options.catalogue or data_dir / "catalogue.sqlite")
         self.catalogue = Catalogue(where, read_only=read_only)
         refuse_unfinished(self.catalogue)
         self.clicks = Clicks(data_dir, self.catalogue)
-        if vectors and not read_only:
-            self.catalogue.name_library()
+        if options.vectors and not read_only:
+            self.catalogue.settings.name_library()
         self.boot = uuid.uuid4().hex[:12]
         self.thumbnails = Thumbnails(data_dir / "thumbnails")
-        self._turns = Turns()
-        self.models = Models(self.catalogue, source, self._turns, loader, read_only=read_only)
-        self._workers, self._nice = workers, nice
+        self._priority = QueryPriority()
+        source = {name: getattr(options, name) for name in ("device", "dtype", "base", "dim")}
+        source = {"name": options.model} | {k: v for k, v in source.items() if v not in (None, "auto")}
+        loader = partial(load_checked, token=options.model_token) if options.model_token else load_checked
+        self.models = ActiveModels(
+            self.catalogue.models,
+            self.catalogue.settings,
+            source,
+            self._priority,
+            loader,
+            read_only=read_only,
+        )
+        self._workers, self._nice = options.threads or 2, options.nice
         self._guard = threading.Lock()
         self._made_sandbox: Sandbox | None = None
+        self._made_moments: Moments | None = None
         self._folders = Folders(self.catalogue, self.thumbnails, data_dir)
-        self._indexing = Indexing(
+        self._indexing = Indexer(
             self.catalogue,
             self.models,
             self.thumbnails,
             data_dir,
-            poll=poll,
+            poll=options.poll,
             make_pipeline=lambda: Pipeline(
-                self.catalogue,
+                CatalogueParts.of(self.catalogue.database),
+                self.catalogue.files,
                 self.models,
                 self.sandbox,
                 self.thumbnails,
-                self._turns,
-                workers=workers,
-                nice=nice,
-                asked=asked,
+                self._priority,
+                workers=self._workers,
+                nice=options.nice,
+                options=IndexingOptions(options.window_s, options.overlap_s, options.ocr, options.speech),
                 written=self._written,
-                leases=self._leases(),
+                heartbeat=self._heartbeat(),
             ),
             written=self._written,
         )
@@ -158,11 +133,11 @@ class Library:
             self.catalogue,
             self.models,
             _vectors_folder(data_dir, where),
-            vectors=vectors,
+            vectors=options.vectors or None,
             owned=lambda: self._indexing.lock.held,
             sandbox=lambda: self.sandbox,
         )
-        self._standing = Standing(
+        self._status = StatusReporter(
             self.catalogue, self.models, self._indexing, self._engines, data_dir, source, self.boot
         )
 
@@ -175,7 +150,7 @@ class Library:
         """
         self._may_write()
         self._folders.add(folder)
-        self._indexing.keeper.look()
+        self._indexing.follower.look()
 
     def forget(self, folder: Path) -> int:
         """Take a folder out of the library; the files themselves are not touched. Returns how many files.
@@ -185,9 +160,9 @@ class Library:
         """
         self._may_write()
         forgotten = self._folders.forget(folder)
-        self.clicks.only_of(self.catalogue.hashes())
+        self.clicks.only_of(self.catalogue.contents.hashes())
         self._indexing.noted()
-        self._indexing.keeper.look()
+        self._indexing.follower.look()
         return forgotten
 
     # -- indexing --------------------------------------------------------------------------
@@ -214,7 +189,7 @@ class Library:
             )
         try:
             seen, tally = self._indexing.run(roots, told)
-            self._standing.changed()
+            self._status.changed()
             if told is not None:
                 told()
             if alone:
@@ -223,7 +198,7 @@ class Library:
             if alone:
                 self._indexing.rest()
                 self._indexing.lock.release()
-        counts = self.catalogue.counts([r.id for r in roots])
+        counts = self.catalogue.files.counts([r.id for r in roots])
         return IndexReport(
             files=counts.files,
             images=counts.images,
@@ -242,38 +217,38 @@ class Library:
         self._may_write()
         self._indexing.start(watch)
 
-    def _leases(self) -> Leases | None:
-        """Where workers may index this library too, this program claims what it does, as they do."""
-        if not self.catalogue.dialect.shared:
+    def _heartbeat(self) -> Heartbeat | None:
+        """Where workers may index this library too, this program leases what it does, as they do."""
+        if not self.catalogue.database.dialect.shared:
             return None
 
         def model() -> str:
-            row = self.catalogue.answering()
+            row = self.catalogue.models.answering()
             return row.name if row is not None else ""
 
         def told() -> str:
             pipeline = self._indexing.pipeline
             return line_of(pipeline) if pipeline is not None else ""
 
-        return Leases(self.catalogue, WATCHER, model, told=told)
+        parts = self.catalogue.leases, self.catalogue.contents, self.catalogue.transcripts
+        return Heartbeat(*parts, WATCHER, model, told=told)
 
     def _tidy(self) -> None:
         """After a run: what no file has had for a day goes, and the index is written for the next program."""
         self._indexing.sweep()
-        if self.catalogue.answering() is not None:
-            with suppress(VectorServerError):  # told by `status`, and taken in when it answers
-                self.vector_index().catch_up()
+        with suppress(VectorServerError):  # `status` says so, and the server catches up when it answers
+            self.catch_up_vectors()
 
     def _written(self) -> None:
         """What can be found has changed."""
-        self._standing.changed()
+        self._status.changed()
         self._engines.follow()
 
     # -- searching -------------------------------------------------------------------------
 
     def search(self, query: Query, k: int = 10, offset: int = 0) -> Answer:
         """The hits of a query, best first; indexing waits meanwhile."""
-        with self._turns.query():
+        with self._priority.query():
             return self.searcher().search(query, k, offset)
 
     def similar(self, chunk_id: int, k: int = 10, offset: int = 0) -> Answer:
@@ -283,17 +258,31 @@ class Library:
         return self.search(Query(parts=(Part(chunk_id=chunk_id),)), k, offset)
 
     def moments(self, query: Query, k: int = 5) -> list[Moment]:
-        """Where in films it happens, to the second; `query.file_id` for one film. Raises `LibraryError`."""
-        with self._turns.query():
-            return self._engines.moments().find(query, k)
+        """Where in videos it happens, to the second; a filter by `file_id` means one.
+
+        Raises `LibraryError`.
+        """
+        with self._priority.query():
+            return self._moments().find(query, k)
 
     def moment(self, query: Query, chunk_id: int) -> list[Moment]:
         """Where in the window of a hit it happens; empty when there is no such chunk or it is no hit."""
         chunk = self.chunk(chunk_id)
         if chunk is None:
             return []
-        with self._turns.query():
-            return self._engines.moments().within(replace(query, file_id=chunk.file.file_id), chunk_id)
+        filters = replace(query.filters, file_id=chunk.file.file_id)
+        with self._priority.query():
+            return self._moments().within(replace(query, filters=filters), chunk_id)
+
+    def _moments(self) -> Moments:
+        """The closer look into videos; its cache lives as long as the searcher."""
+        from indexer.features.moments import Moments
+
+        searcher = self.searcher()
+        with self._guard:
+            if self._made_moments is None or self._made_moments.searcher is not searcher:
+                self._made_moments = Moments(searcher)
+            return self._made_moments
 
     def searcher(self) -> Searcher:
         """What `search` asks: for labels, reels, answers and exports, which build on it."""
@@ -309,6 +298,11 @@ class Library:
 
         return export_pairs(self.catalogue, self.clicks, path, kinds)
 
+    def catch_up_vectors(self) -> None:
+        """Bring the vector index up to date with the catalogue. Raises `VectorServerError`."""
+        if self.catalogue.models.answering() is not None:
+            self.vector_index().catch_up()
+
     @property
     def sandbox(self) -> Sandbox:
         """Where files are decoded. Made with the first use."""
@@ -323,7 +317,7 @@ class Library:
 
     def status(self) -> Status:
         """The counts, and what a person should know; loads no model."""
-        return replace(self._standing.status(), clicks=len(self.clicks), keeps_clicks=self.clicks.kept)
+        return replace(self._status.status(), clicks=len(self.clicks), keeps_clicks=self.clicks.kept)
 
     def vectors_trouble(self) -> str | None:
         """What keeps the vectors from where they are indexed, in a sentence; None: nothing."""
@@ -331,42 +325,54 @@ class Library:
 
     def failures(self) -> list[Failure]:
         """Every file that could not be indexed, with its reason."""
-        return self.catalogue.failures()
+        return self.catalogue.files.failures()
 
     def retry(self) -> int:
         """Try all failed files again, at the next run or now when started. Returns how many."""
         self._may_write()
-        n = self.catalogue.retry()
+        n = self.catalogue.queue.retry()
         self._indexing.noted()
         return n
 
     def file(self, file_id: int) -> FileInfo | None:
-        return self.catalogue.file(file_id)
+        return self.catalogue.files.get(file_id)
+
+    def file_at(self, path: Path) -> FileInfo | None:
+        return self.catalogue.files.at(str(path))
 
     def chunk(self, chunk_id: int) -> ChunkInfo | None:
-        return self.catalogue.chunk(chunk_id)
+        return self.catalogue.contents.chunk(chunk_id)
 
     def copies(self, chunk_id: int) -> list[FileInfo]:
         """All files that hold a chunk, the first indexed first."""
-        where = self.catalogue.content_of(chunk_id)
-        return self.catalogue.files_of(where[0]) if where else []
+        where = self.catalogue.contents.of_chunk(chunk_id)
+        return self.catalogue.files.of_content(where[0]) if where else []
 
     def counts(self, roots: Sequence[Path]) -> Counts:
         """Files, kinds and failures below some of the library's folders; the rest of it is the whole's."""
-        return self.catalogue.counts([r.id for r in self.catalogue.roots() if r.path in roots])
+        return self.catalogue.files.counts([r.id for r in self.catalogue.files.roots() if r.path in roots])
 
     def chunks(self, file_id: int) -> list[ChunkInfo]:
         """The chunks of a file in order; none while it is pending or when it failed."""
-        return self.catalogue.chunks(file_id)
+        return self.catalogue.contents.chunks(file_id)
 
     def transcript(self, file_id: int) -> list[Cue]:
         """What is said in a video, or written under it, in order; empty while nobody has listened."""
-        digest = self.catalogue.content_of_file(file_id)
-        return self.catalogue.cues(digest) if digest is not None else []
+        digest = self.catalogue.files.content_of(file_id)
+        return self.catalogue.transcripts.cues(digest) if digest is not None else []
+
+    def awaits_speech(self, file_id: int) -> bool:
+        """Whether a video's sound, or the rest of it, waits to be transcribed."""
+        digest = self.catalogue.files.content_of(file_id)
+        return digest is not None and self.catalogue.queue.is_waiting("speech", digest)
+
+    def unheard_count(self) -> int:
+        """How many videos wait to be transcribed."""
+        return self.catalogue.queue.count("speech")
 
     def thumbnail(self, chunk_id: int) -> bytes | None:
         """WebP; from the cache, or made again. None when there is no such chunk or its file is gone."""
-        where = self.catalogue.content_of(chunk_id)
+        where = self.catalogue.contents.of_chunk(chunk_id)
         if where is None:
             return None
         return self.thumbnails.get(*where) or backup.made_thumbnail(
@@ -381,7 +387,22 @@ class Library:
         """
         from indexer.care.verify import verify
 
-        report = verify(self, repair)
+        if repair and not self.may_index():
+            raise LibraryError(
+                f"Another Sightline ({self.indexer()}) is indexing this library: stop it, then repair."
+            )
+        try:
+            report = verify(
+                self.catalogue,
+                self.models,
+                self.thumbnails,
+                self.vector_index,
+                lambda: self.sandbox,
+                repair=repair,
+            )
+        finally:
+            if repair:
+                self.done_indexing()
         if repair:
             self._indexing.look_again()
         return report
@@ -392,10 +413,6 @@ class Library:
         from indexer.features.duplicates import duplicates
 
         return duplicates(self.catalogue, self.vector_index() if alike else None, alike)
-
-    def stale_thumbnails(self) -> list[Path]:
-        """Cached pictures of contents that the library does not have, and half-written ones."""
-        return backup.stale_thumbnails(self.catalogue, self.thumbnails)
 
     def may_index(self) -> bool:
         """Become the one indexer of the library, unless another program is."""
@@ -420,6 +437,15 @@ class Library:
         """
         return backup.backup(self.catalogue, to)
 
+    def restore_hint(self, copy: Path) -> str:
+        """How to restore a backup, as a sentence for a person."""
+        return self.catalogue.database.dialect.restoring(copy)
+
+    def migrate(self, to: str | Path, progress: Progress) -> MigrationReport:
+        """Copy the catalogue to another engine: a PostgreSQL address, or the folder of a new library. Raises
+        `LibraryError` when another library is there, or when the copy does not read back the same."""
+        return migrate(self.catalogue, to, progress)
+
     def close(self) -> None:
         """Stop all work and let go of everything; what is in flight stays pending."""
         self._indexing.close()
@@ -438,6 +464,14 @@ class Library:
     def _may_write(self) -> None:
         if self.read_only:
             raise LibraryError("This library was opened for reading only.")
+
+
+def check_addresses(options: LibraryOptions) -> None:
+    """Raises `LibraryError` for an address of a catalogue or of a vector server that cannot be one."""
+    if options.catalogue:
+        place(options.catalogue)
+    if options.vectors:
+        address_of(options.vectors)
 
 
 def _vectors_folder(data_dir: Path, where: Where) -> Path:

@@ -15,12 +15,13 @@ import numpy as np
 
 from model.embedder import Embedder
 from model.inputs import Input
+from model.ranking_profile import RankingProfile
 
 LONGEST_WAIT_S = 5.0
 """Indexing goes on after so long, however many ask: a library under a load test must still fill."""
 
 
-class Turns:
+class QueryPriority:
     def __init__(self) -> None:
         self._model = threading.Lock()
         self._state = threading.Condition()
@@ -52,12 +53,12 @@ class Turns:
 class SharedEmbedder:
     """An embedder that queries and indexing share, one call at a time. Itself an `Embedder`."""
 
-    def __init__(self, inner: Embedder, turns: Turns) -> None:
-        self.inner, self._turns = inner, turns
+    def __init__(self, inner: Embedder, priority: QueryPriority) -> None:
+        self.inner, self._priority = inner, priority
         self.id, self.dim, self.max_frames = inner.id, inner.dim, inner.max_frames
-        self.words_beside_picture: float = getattr(inner, "words_beside_picture", 1.0)
+        self.profile: RankingProfile | None = getattr(inner, "profile", None)
 
     def embed(self, inputs: Sequence[Input]) -> np.ndarray:
         """As `Embedder.embed`; waits for a batch that is at the model now, not for any after it."""
-        with self._turns.at_model():
+        with self._priority.at_model():
             return self.inner.embed(inputs)

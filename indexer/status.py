@@ -14,22 +14,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from indexer.active_models import Models
+from indexer.active_models import ActiveModels
 from indexer.catalogue.catalogue import Catalogue
-from indexer.catalogue.rows import Counts, Root
+from indexer.catalogue.rows import Counts, ModelRow, Root
 from indexer.errors import CatalogueAway
 from indexer.pipeline.pipeline import Pipeline
-from indexer.pipeline.run import Indexing
+from indexer.pipeline.run import Indexer
 from indexer.search.open import Engines
 from indexer.types import Status, WorkerStatus
 
 
-class Standing:
+class StatusReporter:
     def __init__(
         self,
         catalogue: Catalogue,
-        models: Models,
-        indexing: Indexing,
+        models: ActiveModels,
+        indexing: Indexer,
         engines: Engines,
         data_dir: Path,
         source: dict[str, Any],
@@ -62,10 +62,10 @@ class Standing:
 
     def _now(self) -> Status:
         counts = self._counts()
-        roots = [r for r in self._catalogue.roots() if r.state != "left_out"]
-        row = self._catalogue.answering()
+        roots = [r for r in self._catalogue.files.roots() if r.state != "left_out"]
+        row = self._catalogue.models.answering()
         pipeline = self._indexing.pipeline
-        chunks_s, files_s = pipeline.pace() if pipeline else (0.0, 0.0)
+        chunks_s, files_s = pipeline.pace.now() if pipeline else (0.0, 0.0)
         return Status(
             files=counts.files,
             images=counts.images,
@@ -88,7 +88,7 @@ class Standing:
         )
 
     def _workers(self) -> tuple[WorkerStatus, ...]:
-        if not self._catalogue.dialect.shared:
+        if not self._catalogue.database.dialect.shared:
             return ()
         return tuple(
             WorkerStatus(
@@ -101,7 +101,7 @@ class Standing:
                 holds=w.holds,
                 lacks=tuple(root for root, there in w.maps.items() if not there),
             )
-            for w in self._catalogue.workers()
+            for w in self._catalogue.leases.workers()
         )
 
     def changed(self) -> None:
@@ -113,7 +113,7 @@ class Standing:
         now = time.monotonic()
         working = self._indexing.pipeline is not None
         if known is None or now - known[0] > 2.0 or (now - known[0] > 0.5 and working):
-            known = (now, self._catalogue.counts())
+            known = (now, self._catalogue.files.counts())
             self._counted = known
         return known[1]
 
@@ -139,17 +139,17 @@ class Standing:
                     f"{r.path} is not there now; what is indexed of it is kept. "
                     f"To take it out: sightline forget {shlex.quote(str(r.path))}"
                 )
-        told += self._indexing.keeper.notices()
+        told += self._indexing.follower.notices()
         if pipeline is not None:
-            if pipeline.waiting:
-                told.append(f"{pipeline.waiting} Indexing waits for it and goes on by itself.")
-            told += [n for n in (pipeline.trouble, *pipeline.notices) if n]
+            if pipeline.trouble.waiting:
+                told.append(f"{pipeline.trouble.waiting} Indexing waits for it and goes on by itself.")
+            told += [n for n in (pipeline.trouble.told, *pipeline.notices) if n]
             if unread := pipeline.left_to_read():
                 told.append(
                     f"Reading the words in {_many(unread, 'picture or scan', 'pictures and scans')}, found by"
                     " their looks until then."
                 )
-            if unheard := pipeline.left_to_hear():
+            if unheard := pipeline.left_to_transcribe():
                 told.append(
                     f"Listening to {_many(unheard, 'video', 'videos')}, found by their looks until then."
                 )
@@ -161,14 +161,23 @@ class Standing:
         return told
 
     def _model_notices(self) -> list[str]:
-        rows = self._catalogue.models()
+        rows = self._catalogue.models.all()
         answering = next((m for m in rows if m.state == "answering"), None)
         building = next((m for m in rows if m.state == "building"), None)
         if answering is None:
             return []
+        notices = self._switch_notices(answering, building)
+        if not self._models.is_tuned(answering):
+            notices.append(
+                f"The line between matches and the rest is not measured for {answering.name};"
+                " it is drawn where chance alone seldom reaches."
+            )
+        return notices
+
+    def _switch_notices(self, answering: ModelRow, building: ModelRow | None) -> list[str]:
         if building is not None:
-            total = self._catalogue.counts().chunks
-            done = total - self._catalogue.lacking(building.id)
+            total = self._catalogue.files.counts().chunks
+            done = total - self._catalogue.models.lacking(building.id)
             return [
                 f"Changing the model to {building.name}: {done:,} of {total:,} pieces done; "
                 f"{answering.name} answers until then."
@@ -179,7 +188,7 @@ class Standing:
                 f"Answers come from {answering.name}, which indexed this library; "
                 f"`sightline index --model {name}` changes it to {name}."
             ]
-        lacking = self._catalogue.lacking(answering.id)
+        lacking = self._catalogue.models.lacking(answering.id)
         if lacking:
             return [f"{lacking:,} pieces have no embedding yet and are found by their words only."]
         return []

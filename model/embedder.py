@@ -35,6 +35,9 @@ class Embedder(Protocol):
                   Vectors of two ids never mix.
     `dim`         length of a vector.
     `max_frames`  how many frames of a video window the model wants.
+
+    An embedder may also have `profile`, the `RankingProfile` that was measured with it, and `max_side`, the
+    longest side in pixels that is of use to it.
     """
 
     id: str

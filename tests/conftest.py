@@ -1,9 +1,11 @@
-"""What all tests share: reports that can travel between processes whatever a file is called, servers of
-PostgreSQL and Milvus for those that ask for one, and for `unprivileged` tests a process that modes bind."""
+"""What all tests share: the choice of `--fast`, servers of PostgreSQL and Milvus for tests that ask for one,
+reports that can travel between processes whatever a file is called, a list of the tests that were tried
+again, and for `unprivileged` tests a process that modes bind."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +17,54 @@ import pytest
 
 from tests import postgresql
 from tests.milvus_server import RunningMilvus, why_not
+
+HEAVY_IMPORTS = re.compile(
+    r"^(?:import|from) (?:"
+    r"subprocess|multiprocessing|uvicorn|playwright|torch|train|pyarrow|psycopg|pymilvus|jsonschema|nbformat"
+    r"|model$|tests\.app\.serving|tests\.bench|tests\.notebook)\b",
+    re.MULTILINE,
+)
+"""`--fast` does not read a test file (or a folder whose conftest.py) that imports one of these: it starts
+processes or servers, trains, or needs more than the small install."""
+HEAVY_FIXTURES = {"client", "library", "milvus", "open_library", "postgresql_server", "mmeb"}
+"""`--fast` leaves out a test that uses one of these: a server, or a whole library over real media."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="unit and property tests alone (tests/README.md)")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    path = collection_path / "conftest.py" if collection_path.is_dir() else collection_path
+    if not config.getoption("fast") or path == Path(__file__) or path.suffix != ".py" or not path.exists():
+        return None
+    return True if HEAVY_IMPORTS.search(path.read_text("utf-8")) else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("fast"):
+        return
+    heavy = [item for item in items if _is_heavy(item)]
+    config.hook.pytest_deselected(items=heavy)
+    items[:] = [item for item in items if item not in set(heavy)]
+
+
+def _is_heavy(item: pytest.Item) -> bool:
+    """Whether `--fast` leaves a test out, by its markers, its fixtures and the engine it runs on."""
+    names = set(getattr(item, "fixturenames", ()))
+    values = {str(value) for value in getattr(getattr(item, "callspec", None), "params", {}).values()}
+    marked = any(item.get_closest_marker(name) for name in ("slow", "long", "unprivileged"))
+    opens = "Library" in dir(getattr(item, "module", None)) or names & HEAVY_FIXTURES
+    return marked or bool(opens) or bool(values & {"postgresql", "milvus"})
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Names in red the tests that failed and were tried again: they pass now and want mending."""
+    rerun = {report.nodeid for report in terminalreporter.stats.get("rerun", ())}
+    if rerun:
+        terminalreporter.section(f"{len(rerun)} tried again, please mend", sep="!", red=True, bold=True)
+        for name in sorted(rerun):
+            terminalreporter.write_line(name, red=True)
 
 
 @pytest.fixture(scope="session")

@@ -39,10 +39,22 @@ def test_no_command_is_documented_that_does_not_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", sorted(p.relative_to(ROOT).as_posix() for p in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
+    "page",
+    sorted(
+        p.relative_to(ROOT).as_posix()
+        for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "tests/README.md"]
+    ),
 )
 def test_links_between_pages_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text("utf-8")
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
         if not re.match(r"[a-z]+:", target):
             assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md", "tests/README.md"])
+def test_every_path_that_a_page_for_contributors_names_exists(page: str) -> None:
+    tops = "app|indexer|model|data|train|eval|tests|docs|deploy"
+    named = set(re.findall(rf"`((?:{tops})/[\w./-]*)`", (ROOT / page).read_text("utf-8")))
+    assert len(named) > 10
+    assert not {path for path in named if not (ROOT / path).exists()}

@@ -11,23 +11,9 @@ from typing import Annotated
 
 import typer
 
-from app.cli.options import (
-    Base,
-    Commands,
-    DataDir,
-    Dim,
-    Host,
-    Json,
-    Model,
-    Names,
-    Port,
-    fail,
-    opened,
-    print_json,
-    settings_of,
-)
+from app.cli.options import Commands, Host, Json, Names, Port, fail, opened, print_json, settings_of
 
-commands = typer.Typer()
+commands = Commands()
 token = Commands(help="Let other people in: a token for each, with what it may do and see.")
 commands.add_typer(token, name="token")
 
@@ -36,25 +22,18 @@ MODEL_PORT = 8000
 
 @commands.command("serve-model")
 def serve_model(
-    model: Model = None,
     host: Host = None,
     port: Port = None,
     token: Annotated[
         str | None, typer.Option(help="What clients have to show; made and printed when it is needed.")
     ] = None,
     name: Names = None,
-    base: Base = None,
-    dim: Dim = None,
-    data_dir: DataDir = None,
 ) -> None:
     """Let other machines embed with this one's model: --model http://this-machine:8000 there."""
     from app.model_server.server import serve_model as serve
-    from indexer.active_models import load_checked
+    from indexer import load_checked
 
-    settings = settings_of(
-        model=model, host=host, port=port, token=token, names=",".join(name or ()) or None, base=base,
-        dim=dim, data_dir=data_dir,
-    )  # fmt: skip
+    settings = settings_of(host=host, port=port, token=token, names=",".join(name or ()) or None)
     given = {"device": settings.device, "dtype": settings.dtype, "base": settings.base, "dim": settings.dim}
     embedder = load_checked(
         settings.model, token=settings.model_token, **{k: v for k, v in given.items() if v is not None}
@@ -81,10 +60,10 @@ def add(
     settings = settings_of()
     roots = tuple(str(folder.expanduser().absolute()) for folder in root or ())
     with opened(settings, read_only=True) as library:
-        known = library.status().roots
+        there = library.status().roots
     for folder in roots:
-        if folder not in known:
-            fail(f"{folder} is no folder of this library; there are: {', '.join(known) or 'none'}", 2)
+        if folder not in there:
+            fail(f"{folder} is no folder of this library; there are: {', '.join(there) or 'none'}", 2)
     made = Tokens(settings.data_dir.expanduser()).add(name, may_index=may_index, roots=roots)
     typer.echo(made)
     output.err.print("Opened once as http://HOST/?token=…, or sent as a bearer token.")
@@ -96,14 +75,14 @@ def list_(json_: Json = False) -> None:
     from app.cli import output
     from app.web.tokens import Tokens
 
-    held = Tokens(settings_of().data_dir.expanduser()).list()
+    records = Tokens(settings_of().data_dir.expanduser()).list()
     if json_:
-        print_json([{k: v for k, v in asdict(one).items() if k != "sha256"} for one in held])
+        print_json([{k: v for k, v in asdict(one).items() if k != "sha256"} for one in records])
         return
-    for one in held:
+    for one in records:
         rights = "searches and indexes" if one.may_index else "searches"
         output.out.print(f"{one.name}: {rights} {', '.join(one.roots) or 'everything'}", highlight=False)
-    if not held:
+    if not records:
         output.err.print("No tokens were given out.")
 
 

@@ -1,7 +1,8 @@
-"""Commands that build on answers: moments, labels and moderation, reels, choosing among answers, export.
+"""Commands that build on answers: moments, labels and moderation, reels, duplicates, choosing among answers,
+scoring one's own library, export.
 
 Built around `Library.searcher()`: each command turns its options into one call of the indexer's and shows
-what comes back. The road itself (index, search, serve) is in `app.cli.main`.
+what comes back. Indexing and searching are in `app.cli.main`.
 """
 
 from __future__ import annotations
@@ -34,16 +35,18 @@ def moments(
     from dataclasses import replace
 
     from app.cli import output
+    from app.web import captions
 
     query = query_of(text, [], [], ["video"], None, None, None)
     with opened(read_only=True) as library:
-        found = library.moments(replace(query, file_id=_known(library, video).file_id), k=k)
+        filters = replace(query.filters, file_id=_video(library, video).file_id)
+        found = library.moments(replace(query, filters=filters), k=k)
         if json_:
             print_json([moment.to_json() for moment in found])
             return
         for moment in found:
-            span = f"{output.clock(moment.start_s)}–{output.clock(moment.end_s)}"
-            output.out.print(f"{span}  look at {output.clock(moment.at_s)}")
+            span = "–".join(map(captions.clock, moment.span.seconds))
+            output.out.print(f"{span}  look at {captions.clock(moment.at_s)}")
         if not found:
             output.err.print("Nothing in this video comes close.")
 
@@ -64,15 +67,15 @@ def transcript(
 
     settings = settings_of()
     with opened(settings, read_only=True) as library:
-        file = _known(library, video)
-        cues, heard = library.transcript(file.file_id), _heard(library, file)
+        file_id = _video(library, video).file_id
+        cues = library.transcript(file_id)
         if json_:
             print_json({"cues": captions.as_json(cues)})
         else:
             output.out.print(captions.FORMATS[format_](cues), end="", markup=False)
-        if not heard:
-            told = "It is not heard to its end yet" if cues else "Nobody has listened to it yet"
-            output.err.print(f"{told}: {speech_status.next_step(settings.speech)}", markup=False)
+        if library.awaits_speech(file_id):
+            state = "It is not heard to its end yet" if cues else "Nobody has listened to it yet"
+            output.err.print(f"{state}: {speech_status.next_step(settings.speech)}", markup=False)
         elif not cues:
             output.err.print("Nothing that could be understood is said in it.")
 
@@ -85,21 +88,19 @@ def label(
 ) -> None:
     """Label every picture, moment and page without training; search with label:NAME."""
     from app.cli import output
-    from indexer.features import labels as labelling
+    from indexer import label_by, label_counts
 
     with opened() as library:
-        searcher = library.searcher()
-        prompt = labelling.PROMPTS.get(labels, labelling.PROMPT)
-        given = labelling.label(searcher, labelling.names(labels), prompt=prompt)
-        for name, count in list(labelling.counts(searcher).items())[:20]:
+        given = label_by(library.searcher(), labels)
+        for name, count in list(label_counts(library.searcher()).items())[:20]:
             output.out.print(f"{count:>7}  {name}", markup=False)
         output.err.print(
             f"{output.counted(given, 'label')} given. Search with one: sightline search label:NAME"
         )
 
 
-@commands.command()
-def moderate(
+@commands.command("moderate")
+def moderate_(
     rules: Annotated[
         Path, typer.Option(metavar="FILE", help="CSV of label, threshold, action (hide or flag).")
     ],
@@ -107,16 +108,16 @@ def moderate(
 ) -> None:
     """Hide or flag what rules catch, and report it with its seconds and pages."""
     from app.cli import output
-    from indexer.features import labels as labelling
+    from indexer import moderate, read_rules, write_report
 
     with opened() as library:
-        caught = labelling.moderate(library.searcher(), labelling.read_rules(rules.expanduser()))
-    labelling.write_report(caught, report.expanduser())
+        caught = moderate(library.searcher(), read_rules(rules.expanduser()))
+    write_report(caught, report.expanduser())
     output.err.print(f"{len(caught)} caught; the list is in {report}", markup=False)
 
 
-@commands.command()
-def reel(
+@commands.command("reel")
+def reel_(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What the film should show.")],
     out: Out,
     max_length: Annotated[float, typer.Option(min=1.0, help="Seconds at most.")] = 90.0,
@@ -124,20 +125,21 @@ def reel(
 ) -> None:
     """Cut the best moments of the library into one film, with edit lists (CSV, EDL) beside it."""
     from app.cli import output
-    from indexer.features.reel import reel as make
+    from app.web import captions
+    from indexer import reel
 
     query = query_of(text, [], [], ["video"], under, None, None)
     with opened(read_only=True) as library:
-        pieces = make(library.searcher(), query, out.expanduser(), max_length_s=max_length)
-    for piece in pieces:
-        span = f"{output.clock(piece.start_s)}–{output.clock(piece.end_s)}"
-        output.out.print(f"{output.clock(piece.at_s)}  {output.printable(piece.path)} {span}", markup=False)
-    length = sum(p.end_s - p.start_s for p in pieces)
-    output.err.print(f"{out}: {len(pieces)} pieces, {output.clock(length)}", markup=False)
+        clips = reel(library.searcher(), query, out.expanduser(), max_length_s=max_length)
+    for clip in clips:
+        span = "–".join(map(captions.clock, clip.span.seconds))
+        output.out.print(f"{captions.clock(clip.at_s)}  {output.printable(clip.path)} {span}", markup=False)
+    length = sum(end - start for start, end in (clip.span.seconds for clip in clips))
+    output.err.print(f"{out}: {len(clips)} pieces, {captions.clock(length)}", markup=False)
 
 
-@commands.command()
-def answer(
+@commands.command("answer")
+def answer_(
     question: Annotated[str, typer.Argument(metavar="QUESTION")],
     choices: Annotated[list[str], typer.Option(metavar="ANSWER...", help="Answers to choose from.")],
     more: Annotated[list[str] | None, typer.Argument(metavar="", hidden=True)] = None,
@@ -148,7 +150,7 @@ def answer(
 ) -> None:
     """Choose among answers to a question about an image, a video or a PDF."""
     from app.cli import output
-    from indexer.features.multiple_choice import answer as choose
+    from indexer import answer
 
     files = [f.expanduser() for f in (image, video, pdf) if f]
     if len(files) != 1:
@@ -159,12 +161,62 @@ def answer(
     if len(given) < 2:
         fail("Give at least two answers to choose from: --choices yes no", 2)
     with opened(read_only=True) as library:
-        ranked = choose(library.searcher(), question, given, files[0])
+        ranked = answer(library.searcher(), question, given, files[0])
     if json_:
         print_json([asdict(choice) for choice in ranked])
         return
     for choice in ranked:
         output.out.print(choice.text, markup=False)
+
+
+@commands.command()
+def duplicates(
+    alike: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Cosine from which images look alike; 1: exact copies only."),
+    ] = 0.97,
+    json_: Json = False,
+) -> None:
+    """Files that are the same, and images that look the same. Nothing is deleted."""
+    with opened(read_only=True) as library:
+        groups = library.duplicates(0.0 if alike >= 1 else alike)
+    if json_:
+        print_json([[str(info.path) for info in group] for group in groups])
+        return
+    from app.cli import output
+
+    for group in groups:
+        for info in group:
+            output.out.print(output.printable(str(info.path)), markup=False)
+        output.out.print()
+    found = output.counted(len(groups), "group")
+    output.err.print(f"{found} of files that are the same or look the same.")
+
+
+@commands.command("eval-my-library")
+def eval_my_library(
+    queries: Annotated[
+        Path, typer.Argument(metavar="QUERIES.jsonl", help="One query a line, with the files that are right.")
+    ],
+    json_: Json = False,
+) -> None:
+    """Score the search on your own library and judgements, to choose a model with."""
+    from eval.metrics import score_ranking
+    from indexer import JudgementError, evaluate, read_judgements
+    from indexer.types import Part, Query
+
+    try:
+        judgements = read_judgements(queries.expanduser())
+    except JudgementError as error:
+        fail(str(error), 2)
+    with opened(read_only=True) as library:
+        report = evaluate(
+            judgements,
+            lambda words, k: library.search(Query(parts=(Part(text=words),)), k=k).hits,
+            score_ranking,
+            library.status().model,
+        )
+    print_json(report.as_json()) if json_ else typer.echo(report.as_text())
 
 
 @commands.command()
@@ -195,8 +247,8 @@ def clicks(
         )
 
 
-@commands.command()
-def export(
+@commands.command("export")
+def export_(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every chunk to it.")] = None,
     format: Annotated[
         Literal["parquet", "jsonl", "csv"], typer.Option(help="csv goes without vectors.")
@@ -216,11 +268,10 @@ def export(
 ) -> None:
     """Write every chunk with its facts, words and vector for another program, or pairs to train with."""
     from app.cli import output
-    from indexer.features.export import export as write
-    from indexer.features.pairs import KINDS
+    from indexer import PAIR_KINDS, export
 
-    if unknown := set(of or ()).difference(KINDS):
-        fail(f"--of is one of {', '.join(KINDS)}, not {unknown.pop()}", 2)
+    if unknown := set(of or ()).difference(PAIR_KINDS):
+        fail(f"--of is one of {', '.join(PAIR_KINDS)}, not {unknown.pop()}", 2)
     if not (out or pairs):
         fail("Name a file: --out FILE for every chunk, --pairs FILE for pairs to train with", 2)
     with opened(read_only=True) as library:
@@ -228,19 +279,13 @@ def export(
             count = library.export_pairs(pairs.expanduser(), of or ["text"])
             output.err.print(f"{output.counted(count, 'pair')} in {pairs}", markup=False)
         if out:
-            count = write(library.searcher(), out.expanduser(), format=format, vectors=not no_vectors)
+            count = export(library.searcher(), out.expanduser(), format=format, vectors=not no_vectors)
             output.err.print(f"{count} chunks in {out}", markup=False)
 
 
-def _heard(library: Library, file: FileInfo) -> bool:
-    """Whether somebody has listened to a whole video, or needs not."""
-    digest = library.catalogue.content_of_file(file.file_id)
-    return digest is None or not library.catalogue.is_unheard(digest)
-
-
-def _known(library: Library, video: Path) -> FileInfo:
+def _video(library: Library, video: Path) -> FileInfo:
     """A video of the library, by its path; anything else ends the command."""
-    file = library.catalogue.file_at(str(video.expanduser().absolute()))
+    file = library.file_at(video.expanduser().absolute())
     if file is not None and file.kind != "video":
         fail(f"{video} is not a video", 2)
     if file is None and not video.expanduser().is_file():

@@ -12,24 +12,20 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from app.cli import access, features, migrate, worker
+from app.cli import access, features, migrate, models, serve, worker
 from app.cli.options import (
     Commands,
-    Folders,
-    Host,
     Json,
-    Names,
     Nice,
-    NoBrowser,
     Ocr,
     Overlap,
     Poll,
-    Port,
     Speech,
     Threads,
     Window,
@@ -43,7 +39,6 @@ from app.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from app.settings import Settings
     from indexer.types import Status
 
 app = Commands(
@@ -54,61 +49,10 @@ app = Commands(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+commands = Commands()
 
 
-@app.command()
-def run(
-    folders: Folders,
-    host: Host = None,
-    port: Port = None,
-    no_browser: NoBrowser = False,
-    threads: Threads = None,
-    nice: Nice = None,
-    window: Window = None,
-    overlap: Overlap = None,
-    poll: Poll = None,
-    ocr: Ocr = None,
-    speech: Speech = None,
-    name: Names = None,
-) -> None:
-    """Index folders, keep watching them, and search them in the browser."""
-    check_folders(folders)
-    settings = settings_of(
-        host=host, port=port, threads=threads, nice=nice, window=window, overlap=overlap, poll=poll, ocr=ocr,
-        speech=speech, names=",".join(name or ()) or None,
-    )  # fmt: skip
-    _serve(settings, folders, open_browser=not no_browser)
-
-
-@app.command()
-def serve(
-    host: Host = None,
-    port: Port = None,
-    no_browser: NoBrowser = False,
-    name: Names = None,
-) -> None:
-    """Serve the library that is there, and keep its folders up to date."""
-    settings = settings_of(host=host, port=port, names=",".join(name or ()) or None)
-    _serve(settings, [], open_browser=not no_browser)
-
-
-@app.command()
-def demo(
-    host: Host = None,
-    port: Port = None,
-    no_browser: NoBrowser = False,
-) -> None:
-    """Serve a small sample library, for a first look without a folder at hand."""
-    from app.demo import build
-
-    settings = settings_of(host=host, port=port)
-    place = settings.data_dir.expanduser() / "demo"
-    folder = build(place / "files")
-    settings = settings.model_copy(update={"data_dir": place / "library", "catalogue": None, "vectors": None})
-    _serve(settings, [folder], open_browser=not no_browser)
-
-
-@app.command()
+@commands.command()
 def index(
     folders: Annotated[
         list[Path] | None, typer.Argument(metavar="[FOLDER]...", help="Default: the known folders.")
@@ -148,7 +92,7 @@ def index(
         for notice in dict.fromkeys(filter(None, (*notices, library.vectors_trouble()))):
             output.err.print(f"Note: {notice}", markup=False)
         if json_:
-            print_json(output.as_json(report))
+            print_json(asdict(report))
         else:
             output.show_report(report)
         if watch:
@@ -157,7 +101,7 @@ def index(
             threading.Event().wait()
 
 
-@app.command()
+@commands.command()
 def search(
     text: Annotated[
         str | None,
@@ -194,14 +138,14 @@ def search(
         if json_:
             print_json(answer.to_json())
         elif csv:
-            from indexer.features.export import answer_csv
+            from indexer import answer_csv
 
             sys.stdout.write(answer_csv(answer))
         else:
             output.show_answer(answer, empty=not answer.hits and not library.status().chunks)
 
 
-@app.command()
+@commands.command()
 def status(json_: Json = False) -> None:
     """What the library holds, and what it is doing."""
     from app import speech_status
@@ -211,13 +155,13 @@ def status(json_: Json = False) -> None:
     with opened(settings, read_only=True) as library:
         now = library.status()
         if json_:
-            print_json(output.as_json(now))
+            print_json(asdict(now))
         else:
-            unheard = library.catalogue.unheard_count() if now.videos else 0
+            unheard = library.unheard_count() if now.videos else 0
             output.show_status(now, unheard, speech_status.next_step(settings.speech))
 
 
-@app.command()
+@commands.command()
 def failures(
     json_: Json = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try them again at the next indexing.")] = False,
@@ -231,12 +175,12 @@ def failures(
             files = output.counted(library.retry(), "file")
             output.err.print(f"{files} will be tried again by: sightline index")
         if json_:
-            print_json([output.as_json(f) for f in failed])
+            print_json([asdict(f) for f in failed])
         else:
             output.show_failures(failed)
 
 
-@app.command()
+@commands.command()
 def forget(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of the library.")],
 ) -> None:
@@ -248,7 +192,7 @@ def forget(
         output.err.print(f"{files} forgotten.")
 
 
-@app.command()
+@commands.command()
 def verify(
     repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended.")] = False,
 ) -> None:
@@ -267,31 +211,7 @@ def verify(
         raise typer.Exit(1)
 
 
-@app.command()
-def duplicates(
-    alike: Annotated[
-        float,
-        typer.Option(min=0.0, max=1.0, help="Cosine from which images look alike; 1: exact copies only."),
-    ] = 0.97,
-    json_: Json = False,
-) -> None:
-    """Files that are the same, and images that look the same. Nothing is deleted."""
-    with opened(read_only=True) as library:
-        groups = library.duplicates(0.0 if alike >= 1 else alike)
-    if json_:
-        print_json([[str(info.path) for info in group] for group in groups])
-        return
-    from app.cli import output
-
-    for group in groups:
-        for info in group:
-            output.out.print(output.printable(str(info.path)), markup=False)
-        output.out.print()
-    found = output.counted(len(groups), "group")
-    output.err.print(f"{found} of files that are the same or look the same.")
-
-
-@app.command()
+@commands.command()
 def backup(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Where the copy goes; a folder names it by date.")
@@ -302,65 +222,17 @@ def backup(
 
     with opened(read_only=True) as library:
         written = library.backup(file.expanduser().absolute())
-        how = library.catalogue.dialect.restoring(written)
+        how = library.restore_hint(written)
     output.err.print(
         output.printable(f"{written} holds the library. To restore: {how}."), markup=False, soft_wrap=True
     )
 
 
-@app.command("eval-my-library")
-def eval_my_library(
-    queries: Annotated[
-        Path, typer.Argument(metavar="QUERIES.jsonl", help="One query a line, with the files that are right.")
-    ],
-    json_: Json = False,
-) -> None:
-    """Score the search on your own library and judgements, to choose a model with."""
-    from indexer.features.judge import JudgementError, evaluate, read_judgements
-    from indexer.types import Part, Query
-
-    try:
-        judgements = read_judgements(queries.expanduser())
-    except JudgementError as error:
-        fail(str(error), 2)
-    with opened(read_only=True) as library:
-        report = evaluate(
-            judgements,
-            lambda words, k: library.search(Query(parts=(Part(text=words),)), k=k).hits,
-            library.status().model,
-        )
-    print_json(report.as_json()) if json_ else typer.echo(report.as_text())
-
-
-@app.command()
-def models(json_: Json = False) -> None:
-    """The models that can be used, what each is good at, and which fits this machine."""
-    from app import speech_status
-    from app.cli import output
-    from model.registry import catalogue
-
-    cards, speech = catalogue(), speech_status.line(settings_of().speech)
-    print_json([output.as_json(c) for c in cards]) if json_ else output.show_models(cards, speech)
-
-
-def _serve(settings: Settings, folders: list[Path], open_browser: bool) -> None:
-    from app.web.server import serve as serve_library
-
-    check_listener(settings)
-    with opened(settings) as library:
-        for folder in folders:
-            library.add_root(folder.expanduser().absolute())
-        library.start(watch=True)
-        serve_library(
-            library, host=settings.host, port=settings.port, open_browser=open_browser, token=settings.token,
-            names=settings.host_names(), speech=settings.speech,
-        )  # fmt: skip
-
-
-app.add_typer(features.commands)
-app.add_typer(access.commands)
-app.add_typer(worker.commands)
-app.add_typer(migrate.commands)
+for group in (
+    serve.commands, commands, features.commands, access.commands, worker.commands, migrate.commands,
+    models.commands,
+):  # fmt: skip
+    app.add_typer(group)
 
 
 def main() -> None:

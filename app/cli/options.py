@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import inspect
 import json
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
+from typer.core import TyperCommand
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -85,42 +84,42 @@ Catalogue = Annotated[
     ),
 ]
 
-LIBRARY: dict[str, Any] = {
-    "model": Model,
-    "data_dir": DataDir,
-    "base": Base,
-    "dim": Dim,
-    "catalogue": Catalogue,
-    "vectors": Vectors,
-}
-"""Options of every command: which library, and the model that it is searched with."""
-_library: ContextVar[dict[str, Any] | None] = ContextVar("library", default=None)
+_library: ContextVar[dict[str, Any]] = ContextVar("library", default={})  # noqa: B039 – never changed in place
+
+
+def _every_command(
+    model: Model = None,
+    data_dir: DataDir = None,
+    base: Base = None,
+    dim: Dim = None,
+    catalogue: Catalogue = None,
+    vectors: Vectors = None,
+) -> None:
+    """The options of every command: which library, and the model that searches it."""
+
+
+_alone = typer.Typer(add_completion=False)
+_alone.command()(_every_command)
+LIBRARY = typer.main.get_command(_alone).params
+
+
+class LibraryCommand(TyperCommand):
+    """A command over a library: takes the options `LIBRARY` beside its own and keeps them for `settings_of`,
+    so that no command has to hand them on."""
+
+    def __init__(self, *args: Any, params: list[Any], **more: Any) -> None:
+        super().__init__(*args, params=[*params, *LIBRARY], **more)
+
+    def invoke(self, ctx: Any) -> Any:
+        _library.set({str(option.name): ctx.params.pop(option.name) for option in LIBRARY})
+        return super().invoke(ctx)
 
 
 class Commands(typer.Typer):
-    """Commands over a library. Each takes `LIBRARY` as well; `settings_of` reads them, so that no command has
-    to hand them on."""
+    """Commands over a library: each a `LibraryCommand`, unless it says otherwise."""
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[Command], Command]:
-        register = super().command(name, **options)
-
-        def add(function: Command) -> Command:
-            @functools.wraps(function)
-            def placed(**given: Any) -> Any:
-                _library.set({option: given.pop(option) for option in LIBRARY})
-                return function(**given)
-
-            kinds = {**get_type_hints(function, include_extras=True), **LIBRARY}
-            own = list(inspect.signature(function).parameters.values())
-            own += [inspect.Parameter(p, inspect.Parameter.KEYWORD_ONLY, default=None) for p in LIBRARY]
-            placed.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-                [p.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=kinds[p.name]) for p in own]
-            )
-            placed.__annotations__ = kinds
-            register(placed)
-            return function
-
-        return add
+        return super().command(name, **{"cls": LibraryCommand, **options})
 
 
 def settings_of(**given: Any) -> Settings:
@@ -128,7 +127,7 @@ def settings_of(**given: Any) -> Settings:
     from app.settings import SettingsError, read
 
     try:
-        settings = read(**{**(_library.get() or {}), **given})
+        settings = read(**{**_library.get(), **given})
     except SettingsError as error:
         fail(str(error), 2)
     _log_to(settings.data_dir.expanduser())
@@ -137,7 +136,7 @@ def settings_of(**given: Any) -> Settings:
 
 def typed(option: str) -> Any:
     """One of the options of every command as it was typed; None where at most a variable says it."""
-    return (_library.get() or {}).get(option)
+    return _library.get().get(option)
 
 
 @contextlib.contextmanager
@@ -145,7 +144,8 @@ def opened(settings: Settings | None = None, read_only: bool = False) -> Iterato
     """The library that the options or `settings` name, open for the block."""
     from indexer import Library
 
-    library = Library.open(**(settings or settings_of()).library(), read_only=read_only)
+    settings = settings or settings_of()
+    library = Library(settings.data_dir.expanduser(), settings.library(), read_only=read_only)
     try:
         yield library
     finally:
@@ -163,9 +163,9 @@ def query_of(
     labels: Sequence[str] = (),
 ) -> Query:
     """The `Query` that the options of `search` describe; wrong ones end the command with code 2."""
+    from indexer import beginning
     from indexer.errors import QueryError
-    from indexer.search.query_syntax import beginning
-    from indexer.types import KINDS, Part, Query
+    from indexer.types import KINDS, Filters, Part, Query
 
     if not text and not files:
         fail('Search for what? sightline search "a dog in snow", or --image, --video, --pdf FILE', 2)
@@ -183,14 +183,14 @@ def query_of(
         end = beginning(before) if before else None
     except QueryError as error:
         fail(str(error), 2)
-    return Query(
-        parts=tuple(parts),
+    filters = Filters(
         kinds=tuple(k for k in KINDS if k in kinds),
         under=under.expanduser().absolute() if under else None,
         after=start,
         before=end,
         labels=tuple(labels),
     )
+    return Query(tuple(parts), filters)
 
 
 def check_folders(folders: list[Path]) -> None:

@@ -8,34 +8,34 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from indexer.types import Answer, Failure, Hit, IndexReport, Status, WorkerStatus
+from app.web.captions import clock
+from indexer.types import (
+    MARK,
+    UNMARK,
+    Answer,
+    Failure,
+    Hit,
+    IndexReport,
+    MigrationReport,
+    Status,
+    WorkerStatus,
+)
 
 if TYPE_CHECKING:
-    from indexer.catalogue.migrate import Moved
-    from model.registry import ModelCard
+    from model.cards import ModelCard
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 SILENT_S = 30.0
 """A worker that was not heard of for so long is said to be silent."""
-
-MARK_ON, MARK_OFF = "\ue000", "\ue001"
-
-
-def clock(seconds: float) -> str:
-    """`83` -> `1:23`, `3723` -> `1:02:03`."""
-    whole = int(seconds)
-    hours, rest = divmod(whole, 3600)
-    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 
 
 def counted(n: int, one: str) -> str:
@@ -45,11 +45,11 @@ def counted(n: int, one: str) -> str:
 
 def place(hit: Hit) -> str:
     """Where in its file a hit is: `1:00–1:30, said at 1:12`, `p. 12 of 40`, or nothing."""
-    if hit.page is not None:
-        return f"p. {hit.page} of {hit.pages}" if hit.pages else f"p. {hit.page}"
-    if hit.start_s is not None and hit.end_s is not None:
+    if hit.span.page is not None:
+        return f"p. {hit.span.page} of {hit.pages}" if hit.pages else f"p. {hit.span.page}"
+    if hit.span.end_s is not None:
         said = f", said at {clock(hit.at_s)}" if hit.at_s is not None else ""
-        return f"{clock(hit.start_s)}–{clock(hit.end_s)}{said}"
+        return f"{'–'.join(map(clock, hit.span.seconds))}{said}"
     return ""
 
 
@@ -100,8 +100,8 @@ def _show_hit(hit: Hit, dim: bool) -> None:
     out.print(line)
     if hit.snippet:
         text = Text("     ")
-        for i, piece in enumerate(hit.snippet.replace("\n", " ").split(MARK_ON)):
-            marked, _, plain = piece.partition(MARK_OFF) if i else ("", "", piece)
+        for i, piece in enumerate(hit.snippet.replace("\n", " ").split(MARK)):
+            marked, _, plain = piece.partition(UNMARK) if i else ("", "", piece)
             text.append(marked, style="bold")
             text.append(plain, style="dim")
         out.print(text)
@@ -224,7 +224,9 @@ def steps(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
 
 
-def show_moved(report: Moved, in_folder: bool, to: str, vectors: str | None, left: str | None) -> None:
+def show_moved(
+    report: MigrationReport, in_folder: bool, to: str, vectors: str | None, left: str | None
+) -> None:
     """`left`: where the old library's vectors are, when SIGHTLINE_VECTORS says so."""
     files, chunks = report.rows["file"], report.rows["chunk"]
     err.print(f"{files:,} files with {chunks:,} pieces are there, each row read back and found the same.")
@@ -256,8 +258,3 @@ def _round(number: float) -> str:
     """Two figures, as an estimate deserves: `3187.5` -> `3,200`, `1.73` -> `1.7`."""
     digits = 1 - math.floor(math.log10(number))
     return f"{round(number, digits):,.{max(0, digits)}f}"
-
-
-def as_json(value: Any) -> dict[str, Any]:
-    """A dataclass of ours as the JSON document that `--json` prints."""
-    return asdict(value)

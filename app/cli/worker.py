@@ -1,6 +1,6 @@
 """The `worker` command: this machine helps to index a library that is on a server.
 
-Built around `indexer.pipeline.worker`; it turns options into its calls and holds no logic of its own.
+Built around `indexer.Worker`; it turns options into its calls and holds no logic of its own.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ def worker(
     import threading
 
     from app.cli import output
-    from indexer.pipeline.worker import Worker
+    from indexer import Worker
 
     settings = settings_of(threads=threads, nice=nice)
-    given = settings.library()
-    chosen = {n: given[n] for n in ("device", "dtype", "base", "dim") if given[n] not in (None, "auto")}
+    given = {name: getattr(settings, name) for name in ("device", "dtype", "base", "dim")}
+    chosen = {name: value for name, value in given.items() if value not in (None, "auto")}
     wanted = {"model", "base", "dim"} & settings.model_fields_set
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     one = Worker(
-        given["data_dir"],
+        settings.data_dir.expanduser(),
         settings.catalogue,
         model={"name": settings.model, **chosen} if wanted else None,
         maps=map_ or [],

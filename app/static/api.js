@@ -52,7 +52,7 @@ export function search(state, { k, offset, signal }) {
   params.set("k", String(k));
   params.set("offset", String(offset));
   const files = state.parts.filter((part) => part.file);
-  if (!files.length) return request("/api/search?" + params, { signal });
+  if (!files.length) return request(`/api/search?${params}`, { signal });
   const form = new FormData();
   for (const [name, value] of params) form.append(name, value);
   for (const part of files) {
@@ -72,7 +72,7 @@ export const failures = () => request("/api/failures");
 export const retry = () => request("/api/failures/retry", { method: "POST" });
 
 /** Where in the window of a hit the words happen. @param {string} q @param {number} chunk @returns {Promise<{moments: {at_s: number, start_s: number, end_s: number}[]}>} */
-export const nearest = (q, chunk) => request("/api/moments?" + new URLSearchParams({ q, chunk_id: String(chunk) }));
+export const nearest = (q, chunk) => request(`/api/moments?${new URLSearchParams({ q, chunk_id: String(chunk) })}`);
 
 /** What is said in a video, line by line; no lines where nothing is known. @param {number} file @returns {Promise<{cues: import("./types").Cue[]}>} */
 export const transcript = (file) => request(`/api/transcript/${file}`);
@@ -81,7 +81,7 @@ export const transcript = (file) => request(`/api/transcript/${file}`);
 export const chunk = (id) => request(`/api/chunk/${id}`);
 
 /** @param {string} path @returns {Promise<{path: string, exists: boolean, folders: string[]}>} */
-export const browse = (path) => request("/api/browse?" + new URLSearchParams({ path }));
+export const browse = (path) => request(`/api/browse?${new URLSearchParams({ path })}`);
 
 /** @param {string} path @returns {Promise<{roots: string[]}>} */
 export const addRoot = (path) => request("/api/roots", body("POST", { path }));
@@ -103,7 +103,7 @@ export const models = () => request("/api/models");
 
 /** @param {number} file @param {number} page @param {string} words @returns {Promise<import("./types").PageLayer>} */
 export const pageLayer = (file, page, words) =>
-  request(`/page/${file}/${page}.json?` + new URLSearchParams({ q: words }));
+  request(`/page/${file}/${page}.json?${new URLSearchParams({ q: words })}`);
 
 /** @param {string} method @param {any} value @returns {RequestInit} */
 function body(method, value) {

@@ -4,12 +4,12 @@
 
 import * as api from "./api.js";
 import { SearchBox } from "./chips.js";
-import { h, icon } from "./dom.js";
+import { h, icon, takeOver } from "./dom.js";
 import { Filters } from "./filters.js";
 import { Library } from "./library.js";
 import { Progress } from "./progress.js";
 import { Results } from "./results.js";
-import { asks, read, write } from "./state.js";
+import { asks, empty, read, write } from "./state.js";
 import { keepUp } from "./upgrade.js";
 import { Viewer } from "./viewer.js";
 
@@ -26,7 +26,7 @@ export class Page {
     /** @type {Status | null} */
     this.status = null;
     /** Kept once the first status has come. @type {Promise<void>} */
-    this.known = new Promise((done) => (this.has_come = done));
+    this.known = new Promise((done) => (this.hasCome = done));
     this.scroller = document.scrollingElement ?? document.documentElement;
     this.root = host.attachShadow({ mode: "open" });
     const style = h("link", { rel: "stylesheet", href: "/ui/sightline.css" });
@@ -38,30 +38,33 @@ export class Page {
     this.library = new Library(this);
     this.progress = new Progress(this);
     this.notices = h("div", { class: "notices", role: "status" });
-    this.links = VIEWS.map((view) =>
-      h("a", { href: view === "search" ? "/" : `/?view=${view}`, onclick: (/** @type {MouseEvent} */ e) => this.visit(e, view) },
-        view[0].toUpperCase() + view.slice(1)));
+    this.links = VIEWS.map((view) => {
+      const href = view === "search" ? "/" : `/?view=${view}`;
+      return h("a", { href, onclick: takeOver(() => this.visit(view)) }, view[0].toUpperCase() + view.slice(1));
+    });
 
-    this.main = h("div", { id: "main", role: "main" },
+    const onclick = takeOver(() => this.home());
+    const name = h("span", { "aria-hidden": "true" }, "Sightline");
+    const mark = h("a", { class: "mark", href: "/", "aria-label": "Sightline, start page", onclick }, glyph(), name);
+    const search = [this.box.element, this.filters.element, this.results.element];
+    this.main = h("div", { id: "main", role: "main" }, [
       h("h1", { class: "unseen" }, "Sightline: search your images, videos and PDFs"),
-      h("section", { class: "search", "aria-label": "Search" },
-        this.box.element, this.filters.element, this.results.element),
+      h("section", { class: "search", "aria-label": "Search" }, search),
       this.library.element,
-      h("section", { class: "settings quiet", "aria-label": "Settings" }, "Settings are being loaded …"));
-    this.frame = h("div", { class: "frame", style: "visibility:hidden" },
-      h("a", { class: "skip", href: "#main", onclick: (/** @type {Event} */ e) => { e.preventDefault(); this.box.input.focus(); } }, "Skip to search"),
-      h("header", { class: "top" },
-        h("a", { class: "mark", href: "/", "aria-label": "Sightline, start page", onclick: (/** @type {MouseEvent} */ e) => this.home(e) },
-          glyph(), h("span", { "aria-hidden": "true" }, "Sightline")),
-        this.progress.element,
-        h("nav", { "aria-label": "Views" }, this.links)),
-      this.main, this.notices, this.viewer.element);
+      h("section", { class: "settings quiet", "aria-label": "Settings" }, "Settings are being loaded …"),
+    ]);
+    this.frame = h("div", { class: "frame", style: "visibility:hidden" }, [
+      h("a", { class: "skip", href: "#main", onclick: takeOver(() => this.box.input.focus()) }, "Skip to search"),
+      h("header", { class: "top" }, mark, this.progress.element, h("nav", { "aria-label": "Views" }, this.links)),
+      this.main,
+      this.notices,
+      this.viewer.element,
+    ]);
     style.addEventListener("load", () => (this.frame.style.visibility = ""));
     this.root.append(style, this.frame);
 
     addEventListener("popstate", () => this.follow());
     addEventListener("keydown", (event) => this.key(event));
-    if (!("scrollRestoration" in history)) return;
     this.show();
     this.progress.start();
     keepUp(this);
@@ -107,27 +110,19 @@ export class Page {
   know(status) {
     const before = this.status;
     this.status = status;
-    this.has_come();
+    this.hasCome();
     this.library.know();
     this.results.know(before);
   }
 
-  /** @param {MouseEvent} event @param {State["view"]} view */
-  visit(event, view) {
-    if (event.metaKey || event.ctrlKey || event.shiftKey || event.button) return;
-    event.preventDefault();
+  /** @param {State["view"]} view */
+  visit(view) {
     this.go({ view, open: null });
     this.scroller.scrollTop = 0;
   }
 
-  /** @param {MouseEvent} event */
-  home(event) {
-    if (event.metaKey || event.ctrlKey || event.shiftKey || event.button) return;
-    event.preventDefault();
-    this.go({
-      q: "", avoid: [], parts: [], kinds: [], under: "", after: "", before: "", min_s: "", max_s: "",
-      file_id: "", labels: [], sort: "relevance", open: null, view: "search",
-    });
+  home() {
+    this.go(empty());
     this.box.fill();
     this.box.input.focus();
   }
@@ -145,7 +140,7 @@ export class Page {
       event.preventDefault();
       this.box.input.focus();
       this.box.input.select();
-    } else if (event.key.startsWith("Arrow") && !typing) this.results.walk(event);
+    } else if (event.key.startsWith("Arrow") && !typing) this.results.grid.walk(event);
   }
 
   /** Say something once, for a while. @param {string} sentence @param {"said" | "wrong"} [how] */

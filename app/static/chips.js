@@ -2,7 +2,7 @@
 // chosen, chunks of the library, words to avoid. Each chip can be turned into something to avoid, or removed.
 
 import { UPLOAD_LIMIT } from "./api.js";
-import { h, icon } from "./dom.js";
+import { h, icon, iconButton, takeOver } from "./dom.js";
 import { bytes } from "./format.js";
 
 /** @typedef {import("./types").Part} Part */
@@ -21,25 +21,43 @@ export class SearchBox {
     /** @type {Map<File, string>} */
     this.pictures = new Map();
     this.input = h("input", {
-      type: "search", name: "q", autocomplete: "off", spellcheck: "false", dir: "auto", enterkeyhint: "search",
+      type: "search",
+      name: "q",
+      autocomplete: "off",
+      spellcheck: "false",
+      dir: "auto",
+      enterkeyhint: "search",
       "aria-label": "Search in words",
-      placeholder: innerWidth < 480 ? "Describe it" : "Describe it, or drop a photo, a clip, a PDF", maxlength: 2000,
-      oninput: () => this.typed(), onkeydown: (/** @type {KeyboardEvent} */ e) => this.key(e),
+      placeholder: innerWidth < 480 ? "Describe it" : "Describe it, or drop a photo, a clip, a PDF",
+      maxlength: 2000,
+      oninput: () => this.typed(),
+      onkeydown: (e) => this.key(e),
     });
     this.chips = h("ul", { class: "chips", "aria-label": "Also asked for", role: "list" });
     this.chooser = h("input", {
-      type: "file", multiple: true, hidden: true, tabindex: "-1", "aria-hidden": "true",
+      type: "file",
+      multiple: true,
+      hidden: true,
+      tabindex: "-1",
+      "aria-hidden": "true",
       accept: "image/*,video/*,application/pdf,.heic,.heif,.avif,.mkv,.tif,.tiff",
-      onchange: () => { this.add([...(this.chooser.files ?? [])]); this.chooser.value = ""; },
+      onchange: () => {
+        this.add([...(this.chooser.files ?? [])]);
+        this.chooser.value = "";
+      },
     });
-    this.clear = h("button", { type: "button", class: "plain", "aria-label": "Clear", title: "Clear (Esc)", onclick: () => this.empty() }, icon("close"));
-    this.not = h("button", { type: "button", class: "plain", "aria-label": "Not like these words", title: "Not like this: avoid these words", onclick: () => this.refuse() }, icon("avoid"));
-    this.element = h("form", { class: "box", role: "search", action: "/", onsubmit: (/** @type {Event} */ e) => { e.preventDefault(); this.submit(true); } },
-      h("div", { class: "field" },
-        icon("search"), this.chips, this.input, this.not, this.clear,
-        h("button", { type: "button", class: "plain", "aria-label": "Search with a file", title: "Search with a file (or drop or paste one)", onclick: () => this.chooser.click() }, icon("add")),
-        h("button", { type: "submit", class: "main" }, "Search")),
-      this.chooser);
+    this.clear = iconButton("close", "Clear", () => this.empty(), { title: "Clear (Esc)" });
+    const title = "Not like this: avoid these words";
+    this.not = iconButton("avoid", "Not like these words", () => this.refuse(), { title });
+    const drop = { title: "Search with a file (or drop or paste one)" };
+    const choose = iconButton("add", "Search with a file", () => this.chooser.click(), drop);
+    const send = h("button", { type: "submit", class: "main" }, "Search");
+    const field = [icon("search"), this.chips, this.input, this.not, this.clear, choose, send];
+    const onsubmit = takeOver(() => this.submit(true));
+    this.element = h("form", { class: "box", role: "search", action: "/", onsubmit }, [
+      h("div", { class: "field" }, field),
+      this.chooser,
+    ]);
     this.curtain = h("div", { class: "curtain", hidden: true }, h("p", {}, "Drop to search for what is like it"));
     this.element.append(this.curtain);
     this.fill();
@@ -53,9 +71,7 @@ export class SearchBox {
 
   show() {
     const { parts, avoid } = this.page.state;
-    this.chips.replaceChildren(
-      ...parts.map((part) => this.chip(part)),
-      ...avoid.map((words) => this.word(words)));
+    this.chips.replaceChildren(...parts.map((part) => this.chip(part)), ...avoid.map((words) => this.word(words)));
     this.chips.hidden = !parts.length && !avoid.length;
     this.buttons();
   }
@@ -69,22 +85,33 @@ export class SearchBox {
   chip(part) {
     const name = part.file ? part.file.name : "this item";
     const picture = part.file ? this.picture(part.file) : h("img", { src: `/thumb/${part.chunk}.webp`, alt: "" });
+    const like = part.avoid ? "not like " : part.chunk !== undefined ? "like " : "";
     const turn = part.avoid ? "Look for what is like it" : "Not like this";
-    return h("li", { class: part.avoid ? "chip avoid" : "chip" },
+    return h("li", { class: part.avoid ? "chip avoid" : "chip" }, [
       picture,
-      h("span", { class: "name" }, part.avoid ? "not like " : part.chunk !== undefined ? "like " : "", h("bdi", {}, name)),
-      h("button", { type: "button", class: "plain", "aria-label": `${turn}: ${name}`, "aria-pressed": String(part.avoid), title: turn, onclick: () => this.turn(part) }, icon("avoid")),
-      h("button", { type: "button", class: "plain", "aria-label": `Remove ${name}`, title: "Remove", onclick: () => this.remove(part) }, icon("close")));
+      h("span", { class: "name" }, like, h("bdi", {}, name)),
+      iconButton("avoid", `${turn}: ${name}`, () => this.turn(part), {
+        "aria-pressed": String(part.avoid),
+        title: turn,
+      }),
+      iconButton("close", `Remove ${name}`, () => this.remove(part), { title: "Remove" }),
+    ]);
   }
 
   /** @param {string} words */
   word(words) {
     const { page } = this;
     const rest = page.state.avoid.filter((other) => other !== words);
-    return h("li", { class: "chip avoid" },
+    const seek = () => {
+      page.state.q = `${page.state.q} ${words}`.trim();
+      this.fill();
+      page.go({ avoid: rest, open: null });
+    };
+    return h("li", { class: "chip avoid" }, [
       h("span", { class: "name" }, "not ", h("bdi", {}, words)),
-      h("button", { type: "button", class: "plain", "aria-label": `Look for ${words} instead of avoiding it`, title: "Look for it instead", onclick: () => { page.state.q = `${page.state.q} ${words}`.trim(); this.fill(); page.go({ avoid: rest, open: null }); } }, icon("avoid")),
-      h("button", { type: "button", class: "plain", "aria-label": `Remove ${words}`, title: "Remove", onclick: () => page.go({ avoid: rest, open: null }) }, icon("close")));
+      iconButton("avoid", `Look for ${words} instead of avoiding it`, seek, { title: "Look for it instead" }),
+      iconButton("close", `Remove ${words}`, () => page.go({ avoid: rest, open: null }), { title: "Remove" }),
+    ]);
   }
 
   /** @param {File} file */
@@ -92,7 +119,8 @@ export class SearchBox {
     if (file.type.startsWith("image/") || file.type.startsWith("video/")) {
       const url = this.pictures.get(file) ?? URL.createObjectURL(file);
       this.pictures.set(file, url);
-      if (file.type.startsWith("video/")) return h("video", { src: url + "#t=0.5", muted: true, preload: "metadata", tabindex: "-1" });
+      if (file.type.startsWith("video/"))
+        return h("video", { src: `${url}#t=0.5`, muted: true, preload: "metadata", tabindex: "-1" });
       const picture = h("img", { src: url, alt: "" });
       picture.addEventListener("error", () => picture.replaceWith(icon("image")));
       return picture;
@@ -102,10 +130,8 @@ export class SearchBox {
 
   /** @param {Part} part */
   turn(part) {
-    this.page.go({
-      parts: this.page.state.parts.map((other) => (other === part ? { ...part, avoid: !part.avoid } : other)),
-      open: null,
-    });
+    const turned = { ...part, avoid: !part.avoid };
+    this.page.go({ parts: this.page.state.parts.map((other) => (other === part ? turned : other)), open: null });
   }
 
   /** @param {Part} part */
@@ -121,16 +147,15 @@ export class SearchBox {
     const held = parts.filter((part) => part.file).length;
     const room = files.slice(0, MAX_FILES - held);
     if (room.length < files.length) page.say(`At most ${MAX_FILES} files can be searched with at once.`, "wrong");
-    const size = [...parts.map((part) => part.file?.size ?? 0), ...room.map((file) => file.size)].reduce((a, b) => a + b, 0);
+    const size = [...parts.map((part) => part.file), ...room].reduce((sum, file) => sum + (file?.size ?? 0), 0);
     if (size > UPLOAD_LIMIT) {
-      page.say(`That is ${bytes(size)}; a search takes up to ${bytes(UPLOAD_LIMIT)}. Try a shorter cut of it.`, "wrong");
+      const limit = bytes(UPLOAD_LIMIT);
+      page.say(`That is ${bytes(size)}; a search takes up to ${limit}. Try a shorter cut of it.`, "wrong");
       return;
     }
     if (!room.length) return;
-    page.go({
-      q: this.words(), open: null, file_id: "", view: "search",
-      parts: [...parts, ...room.map((file) => ({ file, avoid: false }))],
-    });
+    const wanted = [...parts, ...room.map((file) => ({ file, avoid: false }))];
+    page.go({ q: this.words(), open: null, file_id: "", view: "search", parts: wanted });
   }
 
   words() {
@@ -174,7 +199,7 @@ export class SearchBox {
       this.remove(this.page.state.parts[this.page.state.parts.length - 1]);
     } else if (event.key === "ArrowDown") {
       event.preventDefault();
-      this.page.results.enter();
+      this.page.results.grid.enter();
     }
   }
 
@@ -188,12 +213,15 @@ export class SearchBox {
   listen() {
     let depth = 0;
     const carries = (/** @type {DragEvent} */ event) => event.dataTransfer?.types.includes("Files") ?? false;
-    addEventListener("dragenter", (event) => { if (carries(event)) { depth += 1; this.curtain.hidden = false; } });
-    addEventListener("dragleave", (event) => { if (carries(event) && --depth <= 0) { depth = 0; this.curtain.hidden = true; } });
-    addEventListener("dragover", (event) => { if (carries(event)) event.preventDefault(); });
+    const enter = (/** @type {number} */ into) => {
+      depth = Math.max(0, into);
+      this.curtain.hidden = !depth;
+    };
+    addEventListener("dragenter", (event) => carries(event) && enter(depth + 1));
+    addEventListener("dragleave", (event) => carries(event) && enter(depth - 1));
+    addEventListener("dragover", (event) => carries(event) && event.preventDefault());
     addEventListener("drop", (event) => {
-      depth = 0;
-      this.curtain.hidden = true;
+      enter(0);
       if (!carries(event)) return;
       event.preventDefault();
       this.add([...(event.dataTransfer?.files ?? [])]);

@@ -1,7 +1,7 @@
 // Play, position, sound and full screen for a film that comes in stretches: the browser's own controls would show the
 // stretch for the whole. Knows the film only by its length, where it is, how to go elsewhere, and what is said now.
 
-import { h, icon } from "./dom.js";
+import { h, icon, iconButton } from "./dom.js";
 import { clock } from "./format.js";
 
 /**
@@ -13,17 +13,25 @@ import { clock } from "./format.js";
 export function controls(video, frame, film) {
   const toggle = () => (video.paused ? film.seek(film.now()) : video.pause());
   const full = () => (document.fullscreenElement ? document.exitFullscreen() : frame.requestFullscreen());
-  const play = button("pause", "Pause", toggle);
-  const sound = button("sound", "Mute", () => (video.muted = !video.muted));
+  const play = iconButton("pause", "Pause", toggle, { "data-icon": "pause" });
+  const mute = () => (video.muted = !video.muted);
+  const sound = iconButton("sound", "Mute", mute, { "data-icon": "sound" });
   const position = h("input", { type: "range", min: 0, step: 1, value: "0", "aria-label": "Position" });
   const time = h("span", { class: "time" });
   const caption = h("p", { class: "caption", dir: "auto" });
-  const captions = button("subtitles", "Subtitles", () => {
+  const toggleCaptions = () => {
     captions.setAttribute("aria-pressed", String(captions.getAttribute("aria-pressed") !== "true"));
     draw();
-  });
-  captions.setAttribute("aria-pressed", "false");
-  const element = h("div", { class: "controls" }, play, position, time, sound, captions, button("full", "Full screen", full));
+  };
+  const captions = iconButton("subtitles", "Subtitles", toggleCaptions, { "aria-pressed": "false" });
+  const element = h("div", { class: "controls" }, [
+    play,
+    position,
+    time,
+    sound,
+    captions,
+    iconButton("full", "Full screen", full),
+  ]);
   let held = false;
   /** @param {number} second */
   const tell = (second) => {
@@ -43,18 +51,19 @@ export function controls(video, frame, film) {
     position.value = String(film.now());
     tell(film.now());
   };
-  position.addEventListener("input", () => { held = true; tell(Number(position.value)); });
-  position.addEventListener("change", () => { held = false; film.seek(Number(position.value)); });
+  position.addEventListener("input", () => {
+    held = true;
+    tell(Number(position.value));
+  });
+  position.addEventListener("change", () => {
+    held = false;
+    film.seek(Number(position.value));
+  });
   video.addEventListener("click", toggle);
   for (const event of ["play", "playing", "pause", "timeupdate", "volumechange"]) video.addEventListener(event, draw);
   draw();
   frame.append(caption);
   return element;
-}
-
-/** @param {keyof typeof import("./dom.js").PATHS} picture @param {string} name @param {() => void} then */
-function button(picture, name, then) {
-  return h("button", { type: "button", class: "plain", "aria-label": name, title: name, "data-icon": picture, onclick: then }, icon(picture));
 }
 
 /** @param {HTMLButtonElement} it @param {keyof typeof import("./dom.js").PATHS} picture @param {string} name */

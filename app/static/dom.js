@@ -1,18 +1,21 @@
-// Elements made by hand: `h` builds one, `icon` draws one. Text is always text, never markup, so a file
+// Elements made by hand: `h` builds one, `icon` draws one, `iconButton` is a button of one drawing. Text is always text, never markup, so a file
 // called "<img onerror=…>" is shown as it is called. Knows nothing of what is being built.
 
 /** @typedef {Node | string | number | null | undefined | false} Child */
+/** @typedef {import("./types").Props} Props */
 
 /**
- * An element with properties, attributes and `on…` listeners, and its children.
+ * An element with properties, attributes and `on…` listeners, and its children. A button does not submit its form
+ * unless it says so.
  * @template {keyof HTMLElementTagNameMap} T
  * @param {T} tag
- * @param {Record<string, any>} [props] `class`, `on` listeners, DOM properties, anything else an attribute
- * @param {...(Child | Child[])} children
+ * @param {Props} [props] `class`, `on` listeners, DOM properties, anything else an attribute
+ * @param {...(Child | (Child | Child[])[])} children
  * @returns {HTMLElementTagNameMap[T]}
  */
 export function h(tag, props = {}, ...children) {
   const element = document.createElement(tag);
+  if (tag === "button") element.setAttribute("type", "button");
   for (const [name, value] of Object.entries(props)) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
@@ -22,18 +25,31 @@ export function h(tag, props = {}, ...children) {
     else if (value === true) element.setAttribute(name, "");
     else element.setAttribute(name, String(value));
   }
-  element.append(...children.flat().filter(kept).map(nodeOrText));
+  for (const child of children.flat(2)) {
+    if (child !== null && child !== undefined && child !== false)
+      element.append(child instanceof Node ? child : String(child));
+  }
   return element;
 }
 
-/** @param {Child} child */
-function kept(child) {
-  return child !== null && child !== undefined && child !== false;
+/**
+ * A button of one drawing; its name is read out, and stands under the pointer unless `title` says more there.
+ * @param {keyof typeof PATHS} picture
+ * @param {string} name
+ * @param {() => void} act
+ * @param {Props} [props]
+ */
+export function iconButton(picture, name, act, props) {
+  return h("button", { class: "plain", "aria-label": name, title: name, onclick: act, ...props }, icon(picture));
 }
 
-/** @param {Child} child @returns {Node | string} */
-function nodeOrText(child) {
-  return child instanceof Node ? child : String(child);
+/** A listener that acts in place of the browser, except where a click asks for a new tab or window. @param {() => void} act */
+export function takeOver(act) {
+  return (/** @type {Event & Partial<MouseEvent>} */ event) => {
+    if (event.metaKey || event.ctrlKey || event.shiftKey || event.button) return;
+    event.preventDefault();
+    act();
+  };
 }
 
 /**
@@ -48,8 +64,14 @@ export function morph(old, fresh) {
     const kept = old.childNodes[n];
     if (!kept) old.append(node);
     else if (kept.isEqualNode(node)) alike(kept, node);
-    else if (kept instanceof Element && node instanceof Element && kept.nodeName === node.nodeName && kept.getAttribute("data-key") === node.getAttribute("data-key")) {
-      for (const { name } of [...kept.attributes]) if (!node.hasAttribute(name) && name !== "open") kept.removeAttribute(name);
+    else if (
+      kept instanceof Element &&
+      node instanceof Element &&
+      kept.nodeName === node.nodeName &&
+      kept.getAttribute("data-key") === node.getAttribute("data-key")
+    ) {
+      for (const { name } of [...kept.attributes])
+        if (!node.hasAttribute(name) && name !== "open") kept.removeAttribute(name);
       for (const { name, value } of node.attributes) kept.setAttribute(name, value);
       alike(kept, node);
       morph(kept, node);
@@ -60,7 +82,8 @@ export function morph(old, fresh) {
 
 /** What a field holds is no attribute. @param {Node} kept @param {Node} node */
 function alike(kept, node) {
-  if (kept instanceof HTMLInputElement && node instanceof HTMLInputElement && kept.value !== node.value) kept.value = node.value;
+  if (kept instanceof HTMLInputElement && node instanceof HTMLInputElement && kept.value !== node.value)
+    kept.value = node.value;
 }
 
 /**
@@ -130,8 +153,9 @@ export function icon(name) {
 
 /** What a stage shows when the file cannot be shown: its picture and a way to the file. @param {import("./types").Hit} hit @param {string} sentence */
 export function instead(hit, sentence) {
-  return h("div", { class: "instead" },
+  return h("div", { class: "instead" }, [
     h("img", { src: hit.thumb_url, alt: "" }),
     h("p", {}, sentence),
-    h("a", { href: `/media/${hit.file_id}?download=1`, class: "secondary", download: "" }, "Download it"));
+    h("a", { href: `/media/${hit.file_id}?download=1`, class: "secondary", download: "" }, "Download it"),
+  ]);
 }

@@ -4,12 +4,15 @@
 
 import { h, icon, morph } from "./dom.js";
 import { count, nearFolder } from "./format.js";
-import { asks, filtered } from "./state.js";
+import { asks, filtered, unfiltered } from "./state.js";
 
 /** @typedef {import("./types").State} State */
+/** @typedef {{label: string, n?: number, on: boolean, title?: string, change: Partial<State>}} Choice */
 
 const LENGTHS = /** @type {const} */ ([
-  ["under a minute", "", "60"], ["1 to 10 minutes", "60", "600"], ["over 10 minutes", "600", ""],
+  ["under a minute", "", "60"],
+  ["1 to 10 minutes", "60", "600"],
+  ["over 10 minutes", "600", ""],
 ]);
 
 export class Filters {
@@ -51,22 +54,24 @@ export class Filters {
     this.acts.clear();
     const kinds = /** @type {const} */ (["image", "video", "pdf"]).map((kind) => this.kind(kind));
     this.element.hidden = !asks(state) && !filtered(state) && !(status && status.files > 1);
-    morph(this.element, h("div", {},
-      kinds, this.folders(), this.dates(), this.lengths(), this.labels(), this.inside(), this.order(),
-      filtered(state) && this.button("reset", { class: "plain reset" }, () => this.set({ kinds: [], under: "", after: "", before: "", min_s: "", max_s: "", file_id: "", labels: [] }), "Clear filters")));
-    const lost = held && /** @type {HTMLElement | null} */ (this.element.querySelector(`[data-key="${CSS.escape(held)}"]`));
-    if (lost && lost !== this.page.root.activeElement) lost.focus();
+    const menus = [this.folders(), this.dates(), this.lengths(), this.labels()];
+    const reset =
+      filtered(state) &&
+      this.button("reset", { class: "plain reset" }, () => this.set(unfiltered()), ["Clear filters"]);
+    morph(this.element, h("div", {}, kinds, menus, this.inside(), this.order(), reset));
+    const lost = held && this.element.querySelector(`[data-key="${CSS.escape(held)}"]`);
+    if (lost && lost !== this.page.root.activeElement) /** @type {HTMLElement} */ (lost).focus();
   }
 
   /**
    * @param {string} key
    * @param {Record<string, any>} props
    * @param {() => void} act
-   * @param {...import("./dom.js").Child} children
+   * @param {import("./dom.js").Child[]} children
    */
-  button(key, props, act, ...children) {
+  button(key, props, act, children) {
     this.acts.set(key, act);
-    return h("button", { type: "button", "data-key": key, ...props }, ...children);
+    return h("button", { "data-key": key, ...props }, children);
   }
 
   /** @param {Partial<State>} change */
@@ -81,8 +86,7 @@ export class Filters {
     const n = this.facets.kind?.[kind];
     const name = { image: "Images", video: "Videos", pdf: "PDFs" }[kind];
     const act = () => this.set({ kinds: on ? kinds.filter((k) => k !== kind) : [...kinds, kind] });
-    return this.button(kind, { class: "filter", "aria-pressed": String(on) }, act,
-      icon(kind), name, n === undefined ? null : h("span", { class: "n" }, count(n)));
+    return this.button(kind, { class: "filter", "aria-pressed": String(on) }, act, [icon(kind), name, number(n)]);
   }
 
   /**
@@ -90,7 +94,7 @@ export class Filters {
    * @param {string} name
    * @param {"folder" | "date" | "length" | "label"} picture
    * @param {string} chosen what stands on the closed menu, or nothing
-   * @param {{label: string, n?: number, on: boolean, title?: string, change: Partial<State>}[]} choices
+   * @param {Choice[]} choices
    * @param {HTMLElement[]} more
    */
   menu(name, picture, chosen, choices, more = []) {
@@ -98,27 +102,34 @@ export class Filters {
       this.element.querySelector("details[open]")?.removeAttribute("open");
       this.set(change);
     };
-    return h("details", { class: chosen ? "menu chosen" : "menu", "data-key": `menu ${name}` },
+    return h("details", { class: chosen ? "menu chosen" : "menu", "data-key": `menu ${name}` }, [
       h("summary", { class: "filter", "data-key": name }, icon(picture), h("bdi", {}, chosen || name)),
-      h("div", { class: "sheet" },
-        choices.map(({ label, n, on, title, change }) =>
-          this.button(`${name} ${title || label}`, { "aria-pressed": String(on), title }, choose(change),
-            h("bdi", {}, label), n === undefined ? null : h("span", { class: "n" }, count(n)))),
-        more));
+      h("div", { class: "sheet" }, [
+        choices.map(({ label, n, on, title, change }) => {
+          const props = { "aria-pressed": String(on), title };
+          return this.button(`${name} ${title || label}`, props, choose(change), [h("bdi", {}, label), number(n)]);
+        }),
+        more,
+      ]),
+    ]);
   }
 
   folders() {
     const { under } = this.page.state;
     const folders = Object.entries(this.facets.folder ?? {}).slice(0, 30);
     if (!folders.length && !under) return null;
-    const choices = folders.map(([path, n]) => ({ label: nearFolder(path + "/x"), title: path, n, on: path === under, change: { under: path } }));
-    if (under) choices.unshift({ label: "All folders", title: "", n: /** @type {any} */ (undefined), on: false, change: { under: "" } });
-    return this.menu("Folder", "folder", under && nearFolder(under + "/x"), choices);
+    /** @type {Choice[]} */
+    const choices = folders.map(([path, n]) => {
+      return { label: nearFolder(`${path}/x`), title: path, n, on: path === under, change: { under: path } };
+    });
+    if (under) choices.unshift({ label: "All folders", title: "", n: undefined, on: false, change: { under: "" } });
+    return this.menu("Folder", "folder", under && nearFolder(`${under}/x`), choices);
   }
 
   dates() {
     const { after, before } = this.page.state;
-    const years = Object.entries(this.facets.year ?? {}).filter(([year]) => /^\d{4}$/.test(year)).sort().reverse();
+    const counts = Object.entries(this.facets.year ?? {}).sort();
+    const years = counts.filter(([year]) => /^\d{4}$/.test(year)).reverse();
     if (!years.length && !after && !before) return null;
     const whole = (/** @type {string} */ year) => ({ after: `${year}-01-01`, before: `${Number(year) + 1}-01-01` });
     const choices = years.map(([year, n]) => {
@@ -162,16 +173,19 @@ export class Filters {
     const { file_id } = this.page.state;
     if (!file_id) return null;
     const name = this.page.results.titleOf(Number(file_id)) ?? "one file";
-    return this.button("inside", { class: "filter", "aria-pressed": "true", title: "Search everywhere again" }, () => this.set({ file_id: "" }),
-      icon("inside"), "in ", h("bdi", {}, name), icon("close"));
+    const props = { class: "filter", "aria-pressed": "true", title: "Search everywhere again" };
+    const children = [icon("inside"), "in ", h("bdi", {}, name), icon("close")];
+    return this.button("inside", props, () => this.set({ file_id: "" }), children);
   }
 
   order() {
     const { sort } = this.page.state;
     if (!asks(this.page.state)) return null;
     const next = sort === "date" ? "relevance" : "date";
-    return this.button("order", { class: "filter order", title: `Sort by ${next}` }, () => this.set({ sort: next }),
-      icon("sort"), sort === "date" ? "Newest first" : "Best first", h("span", { class: "unseen" }, `, sort by ${next} instead`));
+    const props = { class: "filter order", title: `Sort by ${next}` };
+    const unseen = h("span", { class: "unseen" }, `, sort by ${next} instead`);
+    const children = [icon("sort"), sort === "date" ? "Newest first" : "Best first", unseen];
+    return this.button("order", props, () => this.set({ sort: next }), children);
   }
 
   /** A click elsewhere shuts an open menu. @param {MouseEvent} event */
@@ -179,4 +193,9 @@ export class Filters {
     const open = this.element.querySelector("details[open]");
     if (open && !event.composedPath().includes(open)) open.removeAttribute("open");
   }
+}
+
+/** How many hits a choice leaves, if that is known. @param {number | undefined} n */
+function number(n) {
+  return n === undefined ? null : h("span", { class: "n" }, count(n));
 }

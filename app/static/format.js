@@ -31,7 +31,7 @@ export function count(n) {
 }
 
 /** @param {number} n @param {string} one @param {string} [many] */
-export function counted(n, one, many = one + "s") {
+export function counted(n, one, many = `${one}s`) {
   return `${count(n)} ${n === 1 ? one : many}`;
 }
 

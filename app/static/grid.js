@@ -1,110 +1,160 @@
-// One card of the grid: picture, place, name, folder or snippet, how good the match is; a video card plays
-// its moment in silence under the pointer. The grid is justified by CSS alone: a card grows in proportion
-// to its picture, so the pictures of a row come out equally high.
+// The hits as a grid: folds the moments of one video and the pages of one PDF under their best one, draws the line
+// below which hits are less likely, keeps the cards it has, and leads the arrow keys from card to card. Built around
+// one list element; knows nothing of how the hits are fetched.
 
-import { h, icon } from "./dom.js";
-import { KIND_NAMES, clock, day, marked, nearFolder, place, said } from "./format.js";
-import { beginning, cool, warm } from "./warm.js";
+import { card } from "./card.js";
+import { arrange, h, icon } from "./dom.js";
+import { counted } from "./format.js";
+import { asks } from "./state.js";
 
 /** @typedef {import("./types").Hit} Hit */
 
-/** Bounds of a picture's width over its height: a panorama or a till receipt must not rule its row. */
-const [NARROWEST, WIDEST] = [0.72, 2.2];
+/** A card with its words is about this much higher than its picture (pixels). */
+const WORDS = 70;
 
-/** @param {Hit} hit */
-export function ratio(hit) {
-  const natural = hit.width && hit.height ? hit.width / hit.height : hit.kind === "pdf" ? 0.77 : 1.5;
-  return Math.min(WIDEST, Math.max(NARROWEST, natural));
-}
+export class Grid {
+  /** @param {import("./results.js").Results} results */
+  constructor(results) {
+    this.results = results;
+    this.page = results.page;
+    /** Counts the times that the hits were drawn. */
+    this.turn = 0;
+    /** Files whose further moments are shown. @type {Set<number>} */
+    this.unfolded = new Set();
+    /** @type {Map<string, HTMLLIElement>} */
+    this.cards = new Map();
+    this.list = h("ul", { class: "grid", role: "list", "aria-label": "Results" });
+    this.divider = h("li", { class: "divider" });
+    this.fillers = [0, 1].map(() => h("li", { class: "filler", "aria-hidden": "true" }));
+  }
 
-/** How good a match is beside the best one: three steps, no figure. @param {Hit} hit @param {number} best */
-export function strength(hit, best) {
-  if (!hit.relevant) return 0;
-  const part = best > 0 ? hit.score / best : 0;
-  return part > 0.8 ? 3 : part > 0.5 ? 2 : 1;
-}
+  /** Pictures of the last answer that are still on their way wait: they would hold the few connections that a
+   * browser has for us, and the server. @param {boolean} [wait] false: those still shown are asked for after all */
+  hold(wait = true) {
+    for (const picture of this.list.querySelectorAll(wait ? ".picture > img[src]" : ".picture > img[data-src]")) {
+      const [from, to] = wait ? ["src", "data-src"] : ["data-src", "src"];
+      if (wait && /** @type {HTMLImageElement} */ (picture).complete) continue;
+      picture.setAttribute(to, picture.getAttribute(from) ?? "");
+      picture.removeAttribute(from);
+    }
+  }
 
-const STRENGTHS = ["less likely", "possible match", "good match", "strong match"];
+  /** Hits in the order shown, the best of each file first with the rest of that file below it. */
+  folded() {
+    const fold = !this.page.state.file_id;
+    /** @type {Map<number | string, Hit[]>} */
+    const files = new Map();
+    for (const hit of this.results.hits) {
+      const key = fold && hit.kind !== "image" ? hit.file_id : `c${hit.chunk_id}`;
+      files.get(key)?.push(hit) ?? files.set(key, [hit]);
+    }
+    return [...files.values()];
+  }
 
-/**
- * @param {Hit} hit
- * @param {{best: number, ranked: boolean, open: (hit: Hit) => void, similar: (hit: Hit) => void}} how
- */
-export function card(hit, { best, ranked, open, similar }) {
-  const where = place(hit);
-  const level = strength(hit, best);
-  const shape = ratio(hit);
-  const picture = h("img", { src: hit.thumb_url, alt: "", loading: "lazy", decoding: "async", draggable: "false" });
-  picture.addEventListener("error", () => picture.replaceWith(h("span", { class: "nothing" }, icon(hit.kind))), { once: true });
-  const frame = h("div", { class: `picture ${hit.kind}` }, picture,
-    h("span", { class: "kind" }, icon(hit.kind), h("span", { class: "unseen" }, KIND_NAMES[hit.kind])),
-    where ? h("span", { class: "place" }, h("span", { class: "span" }, where), spoken(hit)) : null);
-  const dots = ranked
-    ? h("span", { class: `strength s${level}`, title: STRENGTHS[level] }, h("i"), h("i"), h("i"), h("span", { class: "unseen" }, STRENGTHS[level]))
-    : null;
-  const under = hit.snippet
-    ? h("span", { class: "snippet", dir: "auto" }, marked(hit.snippet))
-    : h("span", { class: "folder", title: hit.path }, h("bdi", {}, nearFolder(hit.path)), hit.taken_at ? ` · ${day(hit.taken_at)}` : "");
-  const link = h("a", {
-    href: hit.open_url, class: "open",
-    onclick: (/** @type {MouseEvent} */ event) => {
-      if (event.metaKey || event.ctrlKey || event.shiftKey || event.button) return;
-      event.preventDefault();
-      open(hit);
-    },
-  }, frame, h("span", { class: "line" }, h("bdi", { class: "title", title: hit.title }, hit.title), dots), under);
-  const element = h("li", { class: "card", style: `--ratio:${shape}`, "data-chunk": hit.chunk_id, "data-kind": hit.kind },
-    link,
-    h("button", { type: "button", class: "quick", "aria-label": `Find similar to ${hit.title}`, title: "Find similar", onclick: () => similar(hit) }, icon("similar")));
-  if (hit.kind === "video") preview(link, frame, hit);
-  return element;
-}
+  /** Hits as the viewer walks through them: what is shown, in its order. */
+  shown() {
+    return this.folded().flatMap(([first, ...rest]) => (this.unfolded.has(first.file_id) ? [first, ...rest] : [first]));
+  }
 
-/** At which second of its place it is said: a sign, for little room. @param {Hit} hit */
-function spoken(hit) {
-  const words = said(hit);
-  return words ? h("span", { class: "spoken", title: words }, icon("said"),
-    h("span", { "aria-hidden": "true" }, clock(hit.at_s ?? 0)), h("span", { class: "unseen" }, words)) : null;
-}
+  /** Cards that fill the screen, rather too many than too few. */
+  screenful() {
+    const tall = parseFloat(getComputedStyle(this.list).getPropertyValue("--tall"));
+    return Math.ceil((innerWidth * innerHeight) / (tall * (tall + WORDS)));
+  }
 
-/** The pointer rests: long enough not to load what it only passes over. */
-const PREVIEW_AFTER = 100;
-/** A preview is at least so long (seconds): words said at the end of their window are heard to their end. */
-const PREVIEW_S = 6;
+  /** Show the hits. @param {number} [most] cards that are painted first; the others follow when these are */
+  draw(most = Infinity) {
+    const { page } = this;
+    const turn = ++this.turn;
+    const ranked = asks(page.state);
+    const best = Math.max(0, ...this.results.hits.map((hit) => hit.score));
+    /** @type {HTMLElement[]} */
+    const items = [];
+    let divided = !ranked;
+    for (const [first, ...rest] of this.folded()) {
+      if (items.length >= most) {
+        requestAnimationFrame(() => requestAnimationFrame(() => turn === this.turn && this.draw()));
+        break;
+      }
+      if (!divided && !first.relevant) {
+        divided = true;
+        this.divider.replaceChildren(h("span", {}, items.length ? "Less likely" : "The nearest there is"));
+        items.push(this.fillers[0], this.divider);
+      }
+      const unfolded = this.unfolded.has(first.file_id);
+      const element = this.cardOf(first, best, ranked);
+      element.classList.toggle("stack", rest.length > 0);
+      const fold = element.querySelector(".fold");
+      const wanted = rest.length ? this.fold(first, rest, unfolded) : null;
+      if (wanted && fold?.isEqualNode(wanted)) wanted.remove();
+      else if (fold) fold.replaceWith(wanted ?? "");
+      else if (wanted) element.append(wanted);
+      items.push(element);
+      for (const hit of unfolded ? rest : []) {
+        const child = this.cardOf(hit, best, ranked);
+        child.classList.add("child");
+        items.push(child);
+      }
+    }
+    items.push(this.fillers[1]);
+    const held = /** @type {HTMLElement | null} */ (page.root.activeElement);
+    arrange(this.list, items);
+    if (held && held !== page.root.activeElement && this.list.contains(held)) held.focus({ preventScroll: true });
+    this.results.drawn();
+  }
 
-/** Play the moment while the pointer rests on the card; one that is pressed begins to load at once.
- * @param {HTMLElement} link @param {HTMLElement} frame @param {Hit} hit */
-function preview(link, frame, hit) {
-  let timer = 0;
-  const stop = () => {
-    clearTimeout(timer);
-    cool(hit);
-  };
-  const start = () => {
-    if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
-    const from = beginning(hit);
-    const to = Math.max(hit.end_s ?? from + 30, from + PREVIEW_S);
-    const { video, signal } = warm(hit);
-    const begin = () => { if (Math.abs(video.currentTime - from) > 0.05) video.currentTime = from; };
-    video.className = "preview";
-    video.setAttribute("aria-hidden", "true");
-    video.tabIndex = -1;
-    video.addEventListener("timeupdate", () => { if (video.currentTime >= Math.min(to, video.duration)) video.currentTime = from; }, { signal });
-    video.addEventListener("playing", () => video.classList.add("on"), { signal });
-    video.addEventListener("error", stop, { signal });
-    if (video.readyState) begin();
-    else video.addEventListener("loadedmetadata", begin, { signal });
-    frame.append(video);
-    video.play().catch(() => {}); // taken away before it began, or a codec this browser lacks: the picture stays
-  };
-  link.addEventListener("pointerenter", (event) => {
-    if (event.pointerType !== "mouse") return;
-    stop(); // a card drawn again under a resting pointer is entered twice
-    timer = window.setTimeout(start, PREVIEW_AFTER);
-  });
-  link.addEventListener("pointerdown", (event) => { if (!event.button) warm(hit); });
-  link.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") stop(); }); // a finger leaves before its click
-  link.addEventListener("pointercancel", stop);
-  link.addEventListener("focus", () => { timer = window.setTimeout(() => link.matches(":focus-visible") && warm(hit), 2 * PREVIEW_AFTER); });
-  link.addEventListener("blur", stop);
+  /** @param {Hit} hit @param {number} best @param {boolean} ranked */
+  cardOf(hit, best, ranked) {
+    const key = `${hit.chunk_id}:${hit.start_s}:${hit.end_s}:${hit.at_s}:${hit.snippet}`;
+    const kept = this.cards.get(key);
+    if (kept) {
+      kept.classList.remove("child");
+      return kept;
+    }
+    const made = card(hit, { best, ranked, results: this.results });
+    this.cards.set(key, made);
+    return made;
+  }
+
+  /** @param {Hit} first @param {Hit[]} rest @param {boolean} unfolded */
+  fold(first, rest, unfolded) {
+    const what = first.kind === "pdf" ? "page" : "moment";
+    const words = unfolded ? `Hide ${counted(rest.length, what)}` : counted(rest.length, `more ${what}`);
+    const onclick = () => {
+      if (unfolded) this.unfolded.delete(first.file_id);
+      else this.unfolded.add(first.file_id);
+      this.draw();
+      /** @type {HTMLElement | null} */ (this.list.querySelector(`[data-chunk="${first.chunk_id}"] .fold`))?.focus();
+    };
+    const whose = h("span", { class: "unseen" }, ` of ${first.title}`);
+    return h("button", { class: "fold", "aria-expanded": String(unfolded), onclick }, icon("layers"), words, whose);
+  }
+
+  /** Into the grid, from the search box. */
+  enter() {
+    /** @type {HTMLElement | null} */ (this.list.querySelector("a.open"))?.focus();
+  }
+
+  /** Arrow keys from card to card; up and down by place on the screen. @param {KeyboardEvent} event */
+  walk(event) {
+    const at = /** @type {HTMLElement | null} */ (this.page.root.activeElement)?.closest(".card");
+    if (!at) return;
+    const links = /** @type {HTMLElement[]} */ ([...this.list.querySelectorAll("a.open")]);
+    const n = links.findIndex((link) => at.contains(link));
+    let next = n + (event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0);
+    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      const down = event.key === "ArrowDown";
+      const here = links[n].getBoundingClientRect();
+      const middle = here.left + here.width / 2;
+      const boxes = links.map((link, i) => ({ i, box: link.getBoundingClientRect() }));
+      const rows = boxes.filter(({ box }) => (down ? box.top > here.top + 20 : box.top < here.top - 20));
+      const row = rows.length ? (down ? Math.min : Math.max)(...rows.map(({ box }) => box.top)) : NaN;
+      const apart = (/** @type {{box: DOMRect}} */ { box }) => Math.abs(box.left + box.width / 2 - middle);
+      const near = rows.filter(({ box }) => Math.abs(box.top - row) < 20).sort((a, b) => apart(a) - apart(b))[0];
+      if (!near && !down) return this.page.box.input.focus();
+      next = near?.i ?? n;
+    }
+    event.preventDefault();
+    links[Math.max(0, Math.min(links.length - 1, next))]?.focus();
+  }
 }

@@ -2,7 +2,7 @@
 // could not be read and why, the model in use and what another would cost, the disk used.
 
 import * as api from "./api.js";
-import { h, icon, morph } from "./dom.js";
+import { h, icon, morph, takeOver } from "./dom.js";
 import { bytes, count, counted, day, folder, lasting } from "./format.js";
 
 export class Library {
@@ -11,15 +11,32 @@ export class Library {
     this.page = page;
     this.failed = -1;
     this.roots = "";
-    this.models_known = false;
+    this.modelsKnown = false;
     this.typed = 0;
     this.agreeing = false;
     this.folders = h("ul", { class: "roots", role: "list" });
-    this.options = h("ul", { class: "options", role: "listbox", id: "folder-options", hidden: true, "aria-label": "Folders" });
+    this.options = h("ul", {
+      class: "options",
+      role: "listbox",
+      id: "folder-options",
+      hidden: true,
+      "aria-label": "Folders",
+    });
     this.path = h("input", {
-      type: "text", class: "path", dir: "ltr", autocomplete: "off", spellcheck: "false", placeholder: "~/Pictures",
-      "aria-label": "Path of a folder", role: "combobox", "aria-expanded": "false", "aria-controls": "folder-options", "aria-autocomplete": "list",
-      oninput: () => this.suggest(), onfocus: () => this.suggest(), onkeydown: (/** @type {KeyboardEvent} */ e) => this.key(e),
+      type: "text",
+      class: "path",
+      dir: "ltr",
+      autocomplete: "off",
+      spellcheck: "false",
+      placeholder: "~/Pictures",
+      "aria-label": "Path of a folder",
+      role: "combobox",
+      "aria-expanded": "false",
+      "aria-controls": "folder-options",
+      "aria-autocomplete": "list",
+      oninput: () => this.suggest(),
+      onfocus: () => this.suggest(),
+      onkeydown: (e) => this.key(e),
       onblur: () => setTimeout(() => this.shut(), 150),
     });
     this.counts = h("dl", { class: "counts" });
@@ -29,22 +46,31 @@ export class Library {
     this.speech = h("p", { class: "quiet" });
     this.agreed = h("input", { type: "checkbox", onchange: () => this.agree() });
     this.kept = h("p", { class: "quiet" });
-    this.element = h("section", { class: "library", "aria-label": "Library" },
+    const learning =
+      "Keeps the words you search for and what you open then, in the library's folder on this machine only, so that " +
+      "you can train a model of your own with them.";
+    this.element = h("section", { class: "library", "aria-label": "Library" }, [
       h("h2", {}, "Folders"),
       h("p", { class: "quiet" }, "Everything below these folders is searched. Your files are only ever read."),
       this.folders,
-      h("form", { class: "add", onsubmit: (/** @type {Event} */ e) => { e.preventDefault(); this.add(); } },
+      h("form", { class: "add", onsubmit: takeOver(() => this.add()) }, [
         h("div", { class: "combo" }, icon("folder"), this.path, this.options),
-        h("button", { type: "submit", class: "main" }, "Add folder")),
+        h("button", { type: "submit", class: "main" }, "Add folder"),
+      ]),
       this.now,
-      h("h2", {}, "In the library"), this.counts,
+      h("h2", {}, "In the library"),
+      this.counts,
       this.faults,
-      h("h2", {}, "Model"), this.speech, this.models,
+      h("h2", {}, "Model"),
+      this.speech,
+      this.models,
       h("h2", {}, "Learning"),
-      h("div", { class: "learning" },
+      h("div", { class: "learning" }, [
         h("label", {}, this.agreed, "Learn from what I open"),
-        h("p", { class: "quiet" }, "Keeps the words you search for and what you open then, in the library's folder on this machine only, so that you can train a model of your own with them."),
-        this.kept));
+        h("p", { class: "quiet" }, learning),
+        this.kept,
+      ]),
+    ]);
   }
 
   /** Put the person where a path can be typed. */
@@ -61,48 +87,59 @@ export class Library {
   know() {
     const { status, state } = this.page;
     if (!status || state.view !== "library") return;
-    if (this.roots !== status.roots.join("\n")) this.draw_roots(status.roots);
+    if (this.roots !== status.roots.join("\n")) this.drawRoots(status.roots);
     const numbers = /** @type {[string, string][]} */ ([
-      ["Images", count(status.images)], ["Videos", count(status.videos)], ["PDFs", count(status.pdfs)],
-      ["Pieces", count(status.chunks)], ["On disk", bytes(status.bytes)],
+      ["Images", count(status.images)],
+      ["Videos", count(status.videos)],
+      ["PDFs", count(status.pdfs)],
+      ["Pieces", count(status.chunks)],
+      ["On disk", bytes(status.bytes)],
     ]);
-    morph(this.counts, h("dl", {}, numbers.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))));
-    this.draw_now(status);
-    this.draw_clicks(status);
+    const terms = numbers.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)));
+    morph(this.counts, h("dl", {}, terms));
+    this.drawNow(status);
+    this.drawClicks(status);
     this.speech.textContent = status.speech;
-    if (!this.models_known) this.ask_models();
-    if (this.failed !== status.failed) this.draw_faults(status.failed);
+    if (!this.modelsKnown) this.askModels();
+    if (this.failed !== status.failed) this.drawFaults(status.failed);
   }
 
   /** @param {string[]} roots */
-  draw_roots(roots) {
+  drawRoots(roots) {
     this.roots = roots.join("\n");
-    const items = roots.map((root) => h("li", {},
-      icon("folder"), h("bdi", { class: "path" }, root),
-      h("button", { type: "button", class: "secondary", "aria-label": `Remove ${root}`, onclick: (/** @type {any} */ e) => this.forget(root, e.currentTarget) }, "Remove")));
+    const items = roots.map((root) => {
+      const remove = h("button", { class: "secondary", "aria-label": `Remove ${root}` }, "Remove");
+      remove.addEventListener("click", () => this.forget(root, remove));
+      return h("li", {}, icon("folder"), h("bdi", { class: "path" }, root), remove);
+    });
     this.folders.replaceChildren(...items);
     this.folders.hidden = !roots.length;
   }
 
   /** @param {import("./types").Status} status */
-  draw_now(status) {
-    const speed = status.chunks_per_s ? `${status.chunks_per_s.toFixed(status.chunks_per_s < 2 ? 1 : 0)} pieces a second` : "";
-    const left = status.seconds_left ? `about ${lasting(status.seconds_left)} left` : "";
-    const lines = status.notices.map((notice) => h("p", { class: "notice-line" }, notice));
-    if (status.pending) {
-      const rest = [counted(status.pending, "file") + " to read", speed, left].filter(Boolean).join(" · ");
-      lines.unshift(h("p", { class: "reading" }, h("strong", {}, rest)),
-        h("p", { class: "quiet reading-now" }, status.reading.length ? "Now: " : "", ...status.reading.slice(0, 3).flatMap((path, n) => [n ? ", " : "", h("bdi", { title: path }, path.split(/[\\/]/).pop() ?? path)])));
-    } else if (status.files) lines.unshift(h("p", { class: "quiet" }, "Everything is read. New and changed files are taken in as they come."));
+  drawNow(status) {
+    const { pending, files, reading, chunks_per_s, seconds_left, notices } = status;
+    const lines = notices.map((notice) => h("p", { class: "notice-line" }, notice));
+    if (pending) {
+      const speed = chunks_per_s ? `${chunks_per_s.toFixed(chunks_per_s < 2 ? 1 : 0)} pieces a second` : "";
+      const left = seconds_left ? `about ${lasting(seconds_left)} left` : "";
+      const rest = [`${counted(pending, "file")} to read`, speed, left].filter(Boolean).join(" · ");
+      const names = reading.slice(0, 3).map((path) => h("bdi", { title: path }, path.split(/[\\/]/).pop() ?? path));
+      const now = names.flatMap((name, n) => [n ? ", " : "Now: ", name]);
+      lines.unshift(h("p", { class: "reading" }, h("strong", {}, rest)), h("p", { class: "quiet reading-now" }, now));
+    } else if (files) {
+      lines.unshift(h("p", { class: "quiet" }, "Everything is read. New and changed files are taken in as they come."));
+    }
     morph(this.now, h("div", {}, lines)); // only what has changed, as a screen reader reads it out
   }
 
   /** @param {{clicks: number, keeps_clicks: boolean}} status */
-  draw_clicks({ clicks, keeps_clicks }) {
+  drawClicks({ clicks, keeps_clicks }) {
     if (!this.agreeing) this.agreed.checked = keeps_clicks;
     const words = clicks ? `${counted(clicks, "click")} kept. ` : "";
     if (this.kept.firstChild?.textContent === words) return;
-    this.kept.replaceChildren(words, clicks ? h("button", { type: "button", class: "secondary", onclick: () => this.delete_clicks() }, "Delete them") : "");
+    const remove = h("button", { class: "secondary", onclick: () => this.deleteClicks() }, "Delete them");
+    this.kept.replaceChildren(words, clicks ? remove : "");
   }
 
   async agree() {
@@ -118,7 +155,7 @@ export class Library {
     this.agreeing = false;
   }
 
-  async delete_clicks() {
+  async deleteClicks() {
     try {
       const { deleted } = await api.deleteClicks();
       this.page.say(`${counted(deleted, "click")} deleted.`);
@@ -129,7 +166,7 @@ export class Library {
   }
 
   /** @param {number} failed */
-  async draw_faults(failed) {
+  async drawFaults(failed) {
     this.failed = failed;
     if (!failed) {
       this.faults.replaceChildren();
@@ -137,37 +174,54 @@ export class Library {
     }
     try {
       const failures = await api.failures();
-      const rows = failures.slice(0, 200).map((one) => h("li", {},
-        icon(one.kind), h("div", {}, h("bdi", { class: "title" }, one.path.split(/[\\/]/).pop() ?? ""), h("span", { class: "reason" }, one.reason),
-          h("span", { class: "quiet" }, h("bdi", {}, folder(one.path)), ` · since ${day(one.since)}`))));
+      const rows = failures.slice(0, 200).map((one) => this.fault(one));
+      const rest = count(failures.length - rows.length);
+      const left = `${counted(failures.length, "file")} left out; everything else is searchable. `;
       this.faults.replaceChildren(
         h("h2", {}, "Could not be read"),
-        h("p", { class: "quiet" }, `${counted(failures.length, "file")} left out; everything else is searchable. `),
-        h("button", { type: "button", class: "secondary", onclick: () => this.retry() }, icon("retry"), "Try again"),
+        h("p", { class: "quiet" }, left),
+        h("button", { class: "secondary", onclick: () => this.retry() }, icon("retry"), "Try again"),
         h("ul", { class: "failures", role: "list" }, rows),
-        failures.length > 200 ? h("p", { class: "quiet" }, `and ${count(failures.length - 200)} more; sightline failures lists them all`) : "");
+        rest !== "0" ? h("p", { class: "quiet" }, `and ${rest} more; sightline failures lists them all`) : "",
+      );
     } catch (error) {
       this.page.sorry(error);
     }
   }
 
-  async ask_models() {
-    this.models_known = true;
-    const current = (this.page.status?.model ?? "").split("@")[0];
-    const pieces = this.page.status?.chunks ?? 0;
+  /** @param {import("./types").Failure} failure */
+  fault({ path, kind, reason, since }) {
+    const where = h("span", { class: "quiet" }, h("bdi", {}, folder(path)), ` · since ${day(since)}`);
+    const name = h("bdi", { class: "title" }, path.split(/[\\/]/).pop() ?? "");
+    return h("li", {}, icon(kind), h("div", {}, name, h("span", { class: "reason" }, reason), where));
+  }
+
+  async askModels() {
+    this.modelsKnown = true;
+    const chunks = this.page.status?.chunks;
+    const price = "anew; the old ones answer until then, and nothing is lost.";
     try {
       const cards = await api.models();
-      const price = pieces ? `Switching makes ${counted(pieces, "embedding")} anew; the old ones answer until then, and nothing is lost.` : "";
       this.models.replaceChildren(
-        h("p", { class: "quiet" }, price),
-        h("ul", { role: "list" }, cards.map((card) => h("li", { class: card.name === current ? "model current" : "model" },
-          h("strong", {}, card.title ?? card.name), card.name === current ? h("span", { class: "tag" }, "in use") : "",
-          h("p", {}, card.about ?? ""),
-          h("p", { class: "quiet" }, [card.licence, card.memory_gb ? `${card.memory_gb} GB of memory` : "", card.on_disk ? "on this machine" : "not downloaded"].filter(Boolean).join(" · ")),
-          card.name === current ? "" : h("code", {}, `sightline run --model ${card.name}`)))));
+        h("p", { class: "quiet" }, chunks ? `Switching makes ${counted(chunks, "embedding")} ${price}` : ""),
+        h("ul", { role: "list" }, [cards.map((card) => this.model(card))]),
+      );
     } catch {
       this.models.replaceChildren(h("p", {}, this.page.status?.model ?? ""));
     }
+  }
+
+  /** @param {any} card */
+  model({ name, title, about, licence, memory_gb, on_disk }) {
+    const current = name === this.page.status?.model.split("@")[0];
+    const facts = [licence, memory_gb && `${memory_gb} GB of memory`, on_disk ? "on this machine" : "not downloaded"];
+    return h("li", { class: current ? "model current" : "model" }, [
+      h("strong", {}, title ?? name),
+      current && h("span", { class: "tag" }, "in use"),
+      h("p", {}, about ?? ""),
+      h("p", { class: "quiet" }, facts.filter(Boolean).join(" · ")),
+      !current && h("code", {}, `sightline run --model ${name}`),
+    ]);
   }
 
   async add() {
@@ -189,7 +243,10 @@ export class Library {
     if (!button.classList.contains("sure")) {
       button.classList.add("sure");
       button.textContent = "Remove from the library? Files stay";
-      setTimeout(() => { button.classList.remove("sure"); button.textContent = "Remove"; }, 4000);
+      setTimeout(() => {
+        button.classList.remove("sure");
+        button.textContent = "Remove";
+      }, 4000);
       return;
     }
     try {
@@ -218,7 +275,12 @@ export class Library {
     try {
       const { folders } = await api.browse(this.path.value);
       if (asked !== this.typed || this.page.root.activeElement !== this.path) return;
-      this.options.replaceChildren(...folders.map((path, n) => h("li", { role: "option", id: `folder-${n}`, "aria-selected": "false", onpointerdown: (/** @type {Event} */ e) => { e.preventDefault(); this.take(path); } }, h("bdi", {}, path))));
+      const options = folders.map((path, n) => {
+        const take = takeOver(() => this.take(path)); // which keeps the focus in the field
+        const props = { role: "option", id: `folder-${n}`, "aria-selected": "false", onpointerdown: take };
+        return h("li", props, h("bdi", {}, path));
+      });
+      this.options.replaceChildren(...options);
       this.options.hidden = !folders.length;
       this.path.setAttribute("aria-expanded", String(folders.length > 0));
       this.path.removeAttribute("aria-activedescendant");
@@ -229,7 +291,7 @@ export class Library {
 
   /** @param {string} path */
   take(path) {
-    this.path.value = path + "/";
+    this.path.value = `${path}/`;
     this.suggest();
   }
 
@@ -246,7 +308,7 @@ export class Library {
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       event.preventDefault();
       const next = Math.max(0, Math.min(options.length - 1, at + (event.key === "ArrowDown" ? 1 : -1)));
-      options.forEach((option, n) => option.setAttribute("aria-selected", String(n === next)));
+      for (const [n, option] of options.entries()) option.setAttribute("aria-selected", String(n === next));
       options[next]?.scrollIntoView({ block: "nearest" });
       if (options[next]) this.path.setAttribute("aria-activedescendant", options[next].id);
     } else if ((event.key === "Enter" || event.key === "Tab") && at >= 0 && !this.options.hidden) {

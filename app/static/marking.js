@@ -11,9 +11,10 @@ const WORD = /[\p{L}\p{N}\p{M}]+/gu;
 const UNSPACED = /[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]/;
 
 /** As in indexer/search/text_search.py: what says nothing of its own, marked only where a query holds nothing else. */
-export const STOP_WORDS = new Set((
+const STOPS =
   "a an and are as at be by for from has have how i in into is it its my of on or our over that the their there " +
-  "these this to under was were what when where which who with without you your").split(" "));
+  "these this to under was were what when where which who with without you your";
+export const STOP_WORDS = new Set(STOPS.split(" "));
 
 /** A function that marks the words of a query in a text. @param {string} q */
 export function marking(q) {
@@ -24,17 +25,23 @@ export function marking(q) {
   const stems = new Set(words.filter((word) => !UNSPACED.test(word)).map(stem));
   const parts = words.filter((word) => UNSPACED.test(word)).sort((a, b) => b.length - a.length); // the longest first
   const within = parts.length ? new RegExp(parts.join("|"), "g") : null;
-  return (/** @type {string} */ text) => text.replace(WORD, (word) => {
-    if (UNSPACED.test(word)) return within ? word.replace(within, `${MARK}$&${UNMARK}`) : word;
-    return stems.has(stem(word)) ? MARK + word + UNMARK : word;
-  });
+  return (/** @type {string} */ text) =>
+    text.replace(WORD, (word) => {
+      if (UNSPACED.test(word)) return within ? word.replace(within, `${MARK}$&${UNMARK}`) : word;
+      return stems.has(stem(word)) ? MARK + word + UNMARK : word;
+    });
 }
 
 /** What the forms of a word have in common: boats, boat; cities, city; baked, baking, bake; café, cafe. @param {string} word */
 function stem(word) {
-  const plain = word.normalize("NFD").replace(/[\u0300-\u036f]/g, "").toLowerCase();
+  const letters = word.normalize("NFD").replace(/[\u0300-\u036f]/g, "");
+  const plain = letters.toLowerCase();
   if (plain.length < 4) return plain;
-  return plain.replace(/ie[sd]$/, "y").replace(/(?<![su])s$/, "")
-    .replace(/(?<=[aeiouy].*.)(?:ing|(?<!e)ed)$/, "").replace(/([bdfgmnprt])\1$/, "$1")
-    .replace(/(?<=..)e$/, "").replace(/y$/, "i");
+  return plain
+    .replace(/ie[sd]$/, "y")
+    .replace(/(?<![su])s$/, "")
+    .replace(/(?<=[aeiouy].*.)(?:ing|(?<!e)ed)$/, "")
+    .replace(/([bdfgmnprt])\1$/, "$1")
+    .replace(/(?<=..)e$/, "")
+    .replace(/y$/, "i");
 }

@@ -2,7 +2,7 @@
 // from a hidden tab), draws the slim bar, and notices a server that went away and came back.
 
 import * as api from "./api.js";
-import { h } from "./dom.js";
+import { h, takeOver } from "./dom.js";
 import { count, lasting } from "./format.js";
 
 const [BUSY, IDLE, AWAY] = [1000, 5000, 1500];
@@ -19,11 +19,14 @@ export class Progress {
     this.goal = 0;
     this.bar = h("span", { class: "bar" }, h("i"));
     this.words = h("span", { class: "words" });
-    this.element = h("a", { class: "progress", href: "/?view=library", hidden: true, onclick: (/** @type {MouseEvent} */ e) => page.visit(e, "library") }, this.bar, this.words);
+    const onclick = takeOver(() => page.visit("library"));
+    this.element = h("a", { class: "progress", href: "/?view=library", hidden: true, onclick }, this.bar, this.words);
   }
 
   start() {
-    document.addEventListener("visibilitychange", () => { if (!document.hidden) this.ask(); });
+    document.addEventListener("visibilitychange", () => {
+      if (!document.hidden) this.ask();
+    });
     if (sessionStorage.getItem(RETURNED)) {
       sessionStorage.removeItem(RETURNED);
       this.page.say("Sightline was restarted; this page is connected again.");
@@ -51,14 +54,15 @@ export class Progress {
 
   /** @param {import("./types").Status} status */
   take(status) {
-    const again = this.lost || (this.boot !== "" && this.boot !== status.boot);
     const restarted = this.boot !== "" && this.boot !== status.boot;
+    const again = this.lost || restarted;
     this.boot = status.boot;
     this.lost = false;
     this.draw(status);
     this.page.know(status);
     if (!again) return;
-    if (restarted && document.querySelector("gradio-app") && !this.page.state.parts.some((part) => part.file) && !this.page.viewer.open) {
+    const busy = this.page.viewer.open || this.page.state.parts.some((part) => part.file);
+    if (restarted && !busy && document.querySelector("gradio-app")) {
       sessionStorage.setItem(RETURNED, "1"); // Gradio's own session ended with the old server
       location.reload();
       return;

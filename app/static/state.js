@@ -10,12 +10,14 @@ const PLAIN = /** @type {const} */ (["under", "after", "before", "min_s", "max_s
 const kept = new Map();
 let entries = 0;
 
+/** The state without any filter. */
+export function unfiltered() {
+  return { kinds: [], under: "", after: "", before: "", min_s: "", max_s: "", file_id: "", labels: [] };
+}
+
 /** @returns {State} */
 export function empty() {
-  return {
-    q: "", avoid: [], parts: [], kinds: [], under: "", after: "", before: "", min_s: "", max_s: "",
-    file_id: "", labels: [], sort: "relevance", open: null, view: "search",
-  };
+  return { q: "", avoid: [], parts: [], ...unfiltered(), sort: "relevance", open: null, view: "search" };
 }
 
 /** The state that the address (and this history entry's files) stand for. @returns {State} */
@@ -63,7 +65,7 @@ export function address(state) {
   if (state.open !== null) params.set("open", String(state.open));
   if (state.view !== "search") params.set("view", state.view);
   const query = params.toString();
-  return "/" + (query ? "?" + query : "");
+  return `/${query ? `?${query}` : ""}`;
 }
 
 /** Put a state in the address bar. @param {State} state @param {boolean} step a new entry to go back from */

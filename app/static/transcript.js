@@ -36,13 +36,15 @@ export function transcript(page, hit, { seek, come }) {
   let [following, sought] = [true, true];
   let closed = false;
 
-  const toggle = h("button", { type: "button", "aria-controls": "lines", onclick: () => {
+  const onclick = () => {
     fold(!folded);
     if (folded) localStorage.setItem(FOLDED, "1");
     else localStorage.removeItem(FOLDED);
-  } }, icon("said"), "What is said", icon("down"));
+  };
+  const toggle = h("button", { "aria-controls": "lines", onclick }, icon("said"), "What is said", icon("down"));
   const list = h("ol", { class: "lines", id: "lines", role: "list", "aria-label": "Lines" });
-  const element = h("section", { class: "transcript", "aria-label": "What is said", hidden: !certain }, h("h3", {}, toggle), list);
+  const props = { class: "transcript", "aria-label": "What is said", hidden: !certain };
+  const element = h("section", props, h("h3", {}, toggle), list);
 
   /** @param {boolean} to */
   const fold = (to) => {
@@ -61,8 +63,10 @@ export function transcript(page, hit, { seek, come }) {
   const bring = (how) => {
     const n = Math.max(0, begun);
     const height = list.clientHeight;
-    if (!lines.length || !height || (top(n) >= TOP * height && top(n) + lines[n].offsetHeight <= BOTTOM * height)) return;
-    list.scrollTo({ top: list.scrollTop + top(n) - PUT * height, behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : how });
+    if (!lines.length || !height) return;
+    if (top(n) >= TOP * height && top(n) + lines[n].offsetHeight <= BOTTOM * height) return;
+    const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : how;
+    list.scrollTo({ top: list.scrollTop + top(n) - PUT * height, behavior });
   };
 
   /** @param {number} n */
@@ -102,8 +106,10 @@ export function transcript(page, hit, { seek, come }) {
     if (!cues.length) return;
     if (!certain && performance.now() - asked > PATIENCE) fold(true);
     const mark = marking(page.state.q);
-    lines = cues.map(({ start_s, text }) => h("button", { type: "button", tabindex: "-1" },
-      h("span", { class: "time" }, clock(start_s)), " ", h("span", { class: "words", dir: "auto" }, marked(mark(text)))));
+    lines = cues.map(({ start_s, text }) => {
+      const words = h("span", { class: "words", dir: "auto" }, marked(mark(text)));
+      return h("button", { tabindex: "-1" }, h("span", { class: "time" }, clock(start_s)), " ", words);
+    });
     list.replaceChildren(...lines.map((line) => h("li", {}, line)));
     rove(0);
     come();
@@ -125,9 +131,11 @@ export function transcript(page, hit, { seek, come }) {
     const n = lines.indexOf(/** @type {HTMLElement} */ (event.target));
     if (n >= 0) rove(n);
   });
-  const leave = () => { following = false; };
-  for (const moved of /** @type {const} */ (["wheel", "touchmove"])) list.addEventListener(moved, leave, { passive: true });
-  list.addEventListener("pointerdown", (event) => { if (event.target === list) leave(); }); // its scroll bar
+  /** A person scrolls the list, by its scroll bar too. @param {Event} event */
+  const leave = (event) => {
+    if (event.type !== "pointerdown" || event.target === list) following = false;
+  };
+  for (const name of ["wheel", "touchmove", "pointerdown"]) list.addEventListener(name, leave, { passive: true });
   fold(folded);
   const loaded = load();
 

@@ -105,3 +105,8 @@ export interface State {
   open: number | null;
   view: "search" | "library" | "settings";
 }
+
+type Listeners = { [K in keyof HTMLElementEventMap as `on${K}`]?: (event: HTMLElementEventMap[K]) => void };
+
+/** What an element is made with: `on…` listeners, whose event is typed, and attributes of any name. */
+export type Props = Listeners & Record<string, any>;

@@ -12,7 +12,9 @@ export function keepUp(page) {
     know(status);
     if (!status.gradio) return;
     page.know = know;
-    takeIn().catch((error) => console.warn("Gradio could not be taken in; reload the page for its settings view", error));
+    takeIn().catch((error) =>
+      console.warn("Gradio could not be taken in; reload the page for its settings view", error),
+    );
   };
 }
 

@@ -1,16 +1,17 @@
 // An image: whole at first, then zoomed by wheel, double click, pinch, buttons or + - 0, and dragged about.
 
-import { h, icon, instead } from "./dom.js";
+import { h, iconButton, instead } from "./dom.js";
 
 const WEB = /\.(jpe?g|png|webp|gif|bmp|avif)$/i;
 const DEEPEST = 12;
 /** How far a small image is enlarged to fill the room; one no larger than an icon further, its pixels left square. */
 const [ENLARGED, TINY, TINY_ENLARGED] = [3, 64, 8];
 
-/** @param {import("./app.js").Page} page @param {import("./types").Hit} hit @returns {import("./viewer.js").Stage} */
-export function showImage(page, hit) {
+/** @param {import("./app.js").Page} _page @param {import("./types").Hit} hit @returns {import("./viewer.js").Stage} */
+export function showImage(_page, hit) {
   let [scale, x, y] = [1, 0, 0];
-  const picture = h("img", { alt: hit.title, draggable: "false", src: WEB.test(hit.path) ? `/media/${hit.file_id}` : `/view/${hit.file_id}.webp` });
+  const src = WEB.test(hit.path) ? `/media/${hit.file_id}` : `/view/${hit.file_id}.webp`;
+  const picture = h("img", { alt: hit.title, draggable: "false", src });
   const frame = h("div", { class: "image", tabindex: "-1" }, picture);
   picture.addEventListener("error", () => {
     if (picture.src.includes("/media/")) picture.src = `/view/${hit.file_id}.webp`;
@@ -40,33 +41,39 @@ export function showImage(page, hit) {
     place();
   };
   /** @param {MouseEvent} event @returns {[number, number]} */
-  const from_middle = (event) => {
+  const fromMiddle = (event) => {
     const box = frame.getBoundingClientRect();
     return [event.clientX - box.left - box.width / 2, event.clientY - box.top - box.height / 2];
   };
-  frame.addEventListener("wheel", (event) => { event.preventDefault(); zoom(event.deltaY < 0 ? 1.2 : 1 / 1.2, ...from_middle(event)); }, { passive: false });
-  frame.addEventListener("dblclick", (event) => (scale > 1 ? zoom(0) : zoom(3, ...from_middle(event))));
+  const wheel = (/** @type {WheelEvent} */ event) => {
+    event.preventDefault();
+    zoom(event.deltaY < 0 ? 1.2 : 1 / 1.2, ...fromMiddle(event));
+  };
+  frame.addEventListener("wheel", wheel, { passive: false });
+  frame.addEventListener("dblclick", (event) => (scale > 1 ? zoom(0) : zoom(3, ...fromMiddle(event))));
   /** @type {Map<number, PointerEvent>} */
   const fingers = new Map();
-  frame.addEventListener("pointerdown", (event) => { frame.setPointerCapture(event.pointerId); fingers.set(event.pointerId, event); });
+  frame.addEventListener("pointerdown", (event) => {
+    frame.setPointerCapture(event.pointerId);
+    fingers.set(event.pointerId, event);
+  });
   frame.addEventListener("pointermove", (event) => {
     const before = fingers.get(event.pointerId);
     if (!before) return;
     if (fingers.size === 2) {
-      const other = [...fingers.values()].find((one) => one.pointerId !== event.pointerId);
-      const apart = (/** @type {PointerEvent} */ a) => Math.hypot(a.clientX - (other?.clientX ?? 0), a.clientY - (other?.clientY ?? 0));
-      zoom(apart(event) / Math.max(1, apart(before)), ...from_middle(event));
+      const { clientX, clientY } = [...fingers.values()].find((one) => one.pointerId !== event.pointerId) ?? event;
+      const apart = (/** @type {PointerEvent} */ a) => Math.hypot(a.clientX - clientX, a.clientY - clientY);
+      zoom(apart(event) / Math.max(1, apart(before)), ...fromMiddle(event));
     } else if (scale > 1) {
       [x, y] = [x + event.clientX - before.clientX, y + event.clientY - before.clientY];
       place();
     }
     fingers.set(event.pointerId, event);
   });
-  for (const over of /** @type {const} */ (["pointerup", "pointercancel"])) frame.addEventListener(over, (event) => fingers.delete(event.pointerId));
-  const button = (/** @type {"plus" | "minus"} */ name, /** @type {string} */ label, /** @type {number} */ by) =>
-    h("button", { type: "button", class: "plain", "aria-label": label, title: label, onclick: () => zoom(by) }, icon(name));
-  const out = button("minus", "Zoom out (-)", 1 / 1.5);
-  const foot = h("div", { class: "zoom" }, out, button("plus", "Zoom in (+)", 1.5));
+  const lift = (/** @type {PointerEvent} */ event) => fingers.delete(event.pointerId);
+  for (const over of /** @type {const} */ (["pointerup", "pointercancel"])) frame.addEventListener(over, lift);
+  const out = iconButton("minus", "Zoom out (-)", () => zoom(1 / 1.5));
+  const foot = h("div", { class: "zoom" }, [out, iconButton("plus", "Zoom in (+)", () => zoom(1.5))]);
   place();
   return {
     element: frame,

@@ -1,7 +1,7 @@
 // A page of a PDF: its picture, the words asked for marked on it, and a layer of selectable text over it.
 
 import * as api from "./api.js";
-import { h, icon, instead } from "./dom.js";
+import { h, iconButton, instead } from "./dom.js";
 
 /** The text layer's font need not be the page's: each word is stretched to its box. */
 const FONT = "sans-serif";
@@ -15,9 +15,8 @@ export function showPage(page, hit) {
   const sheet = h("div", { class: "sheet-of-paper" }, picture, marks, layer);
   const frame = h("div", { class: "pdf", tabindex: "0", role: "document", "aria-label": "Page" }, sheet);
   const where = h("span", { class: "where", role: "status" });
-  const turn = (/** @type {"left" | "right"} */ name, /** @type {string} */ label, /** @type {number} */ by) =>
-    h("button", { type: "button", class: "plain", "aria-label": label, title: label, onclick: () => go(n + by) }, icon(name));
-  const [back, next] = [turn("left", "Previous page (Page Up)", -1), turn("right", "Next page (Page Down)", 1)];
+  const back = iconButton("left", "Previous page (Page Up)", () => go(n - 1));
+  const next = iconButton("right", "Next page (Page Down)", () => go(n + 1));
   const foot = h("div", { class: "pages" }, back, where, next);
 
   picture.addEventListener("load", () => {
@@ -28,7 +27,8 @@ export function showPage(page, hit) {
     if (pages > n) new Image().src = source(n + 1);
   });
   picture.addEventListener("error", () => {
-    if (!closed && picture.getAttribute("src")) frame.replaceChildren(instead(hit, "This page can no longer be read. The PDF may have been moved or deleted."));
+    if (closed || !picture.getAttribute("src")) return;
+    frame.replaceChildren(instead(hit, "This page can no longer be read. The PDF may have been moved or deleted."));
   });
 
   /** @param {number} which */
@@ -48,7 +48,8 @@ export function showPage(page, hit) {
     layer.replaceChildren(...spans(known, shape));
     marks.replaceChildren(...known.marks.map(([x0, y0, x1, y1]) => h("i", { style: box(x0, y0, x1, y1) })));
     const first = /** @type {HTMLElement | null} */ (marks.firstElementChild);
-    if (first && first.offsetTop > frame.clientHeight * 0.8) frame.scrollTop = first.offsetTop - frame.clientHeight * 0.3;
+    if (first && first.offsetTop > frame.clientHeight * 0.8)
+      frame.scrollTop = first.offsetTop - frame.clientHeight * 0.3;
     frame.setAttribute("aria-label", `Page ${n} of ${hit.title}`);
   };
 
@@ -110,6 +111,7 @@ function spans(known, shape) {
   return known.words.flatMap(([x0, y0, x1, y1, word]) => {
     const size = y1 - y0; // of the page's height; the font is as high as its box
     const stretch = (((x1 - x0) * shape) / size) * (100 / Math.max(1, ruler.measureText(word).width));
-    return [h("span", { dir: "auto", style: `left:${100 * x0}%;top:${100 * y0}%;font-size:${100 * size}cqh;transform:scaleX(${stretch.toFixed(4)})` }, word), " "];
+    const place = `left:${100 * x0}%;top:${100 * y0}%;font-size:${100 * size}cqh`;
+    return [h("span", { dir: "auto", style: `${place};transform:scaleX(${stretch.toFixed(4)})` }, word), " "];
   });
 }

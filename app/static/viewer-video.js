@@ -21,14 +21,15 @@ export function showVideo(page, hit) {
   const video = take(hit); // loading, or playing in silence, since the pointer came to its card
   video.className = "";
   for (const name of ["aria-hidden", "tabindex"]) video.removeAttribute(name);
-  for (const [name, value] of Object.entries({ "aria-label": hit.title, poster: hit.thumb_url, controls: "" })) video.setAttribute(name, value);
-  video.muted = false;
+  video.setAttribute("aria-label", hit.title);
+  Object.assign(video, { poster: hit.thumb_url, controls: true, muted: false });
   const wait = h("p", { class: "converting", role: "status", hidden: true }, "Converting it for this browser …");
   const frame = h("div", { class: "video" }, video, wait);
   const head = h("span", { class: "head", "aria-hidden": "true" });
   const line = h("div", { class: "line" }, head);
   const { q, parts } = page.state;
-  const worth = q.trim() && !parts.length && !said(hit) && hit.start_s !== null && (hit.end_s ?? 0) - hit.start_s >= LONG_S;
+  const long = hit.start_s !== null && (hit.end_s ?? 0) - hit.start_s >= LONG_S;
+  const worth = long && q.trim() && !parts.length && !said(hit);
   const near = h("div", { class: "near", hidden: !worth }); // holds its place, so that nothing moves when it comes
   const foot = h("div", { class: "timeline", role: "group", "aria-label": "Matching moments" }, line, near);
   let duration = hit.duration_s ?? 0;
@@ -37,7 +38,11 @@ export function showVideo(page, hit) {
   let stretch = null;
 
   // a browser may refuse sound before the first click on the page; the moment matters more than the sound
-  const play = () => video.play().catch(() => { video.muted = true; video.play().catch(() => {}); });
+  const play = () =>
+    video.play().catch(() => {
+      video.muted = true;
+      video.play().catch(() => {});
+    });
   const seek = (/** @type {number} */ second) => {
     if (stretch === null) video.currentTime = second;
     else if (second >= stretch && second < stretch + STRETCH_S) video.currentTime = second - stretch;
@@ -45,11 +50,15 @@ export function showVideo(page, hit) {
     play();
   };
   const now = () => (stretch ?? 0) + video.currentTime;
-  const lines = transcript(page, hit, { seek, come: () => {
-    // A stretch begins at nought, the file's subtitles at its first second: there `controls` shows the lines itself.
-    if (stretch === null) video.append(h("track", { kind: "subtitles", label: "What is said", srclang: "und", src: `/subtitles/${hit.file_id}.vtt` }));
-    lines.at(video.readyState ? now() : start);
-  } });
+  const lines = transcript(page, hit, {
+    seek,
+    come: () => {
+      // A stretch begins at nought, the file's subtitles at its first second: there `controls` shows the lines itself.
+      const src = `/subtitles/${hit.file_id}.vtt`;
+      if (stretch === null) video.append(h("track", { kind: "subtitles", label: "What is said", srclang: "und", src }));
+      lines.at(video.readyState ? now() : start);
+    },
+  });
   const film = h("div", { class: "film" }, frame, lines.element);
   lines.holds(film);
   /** Play from a second on what the server converts. @param {number} second */
@@ -70,9 +79,12 @@ export function showVideo(page, hit) {
   };
   const mark = (/** @type {import("./types").Hit} */ one) => {
     const [from, to] = [one.start_s ?? 0, one.end_s ?? duration];
-    const name = [one.chunk_id === hit.chunk_id ? "This moment" : "Moment", place(one), said(one)].filter(Boolean).join(", ");
+    const own = one.chunk_id === hit.chunk_id;
+    const name = [own ? "This moment" : "Moment", place(one), said(one)];
     return h("button", {
-      type: "button", class: one.chunk_id === hit.chunk_id ? "moment this" : "moment", "aria-label": name, title: place(one),
+      class: own ? "moment this" : "moment",
+      "aria-label": name.filter(Boolean).join(", "),
+      title: place(one),
       style: `left:${(100 * from) / duration}%;width:${Math.max(0.8, (100 * (to - from)) / duration)}%`,
       onclick: () => seek(beginning(one)),
     });
@@ -94,7 +106,7 @@ export function showVideo(page, hit) {
     wait.hidden = true;
     look();
     const next = stretch === null ? Infinity : stretch / STRETCH_S + 1;
-    if (next * STRETCH_S < duration) fetch(`/play/${hit.file_id}/${next}.mp4`, { headers: { range: "bytes=0-0" } }).catch(() => {}); // made while this one plays
+    if (next * STRETCH_S < duration) touch(`/play/${hit.file_id}/${next}.mp4`).catch(() => {}); // made while this one plays
   });
   video.addEventListener("ended", () => {
     if (stretch !== null && stretch + STRETCH_S < duration) seek(stretch + STRETCH_S);
@@ -125,19 +137,20 @@ export function showVideo(page, hit) {
       watch(start);
       return begin();
     }
-    fetch(`/media/${hit.file_id}`, { method: "GET", headers: { range: "bytes=0-0" } }).then(
-      (answer) => frame.replaceChildren(instead(hit, answer.ok
-        ? `This browser cannot play the format of ${hit.title}.`
-        : "The video is no longer where it was indexed. It may have been moved or deleted.")),
-      () => page.progress.away());
+    const sorry = (/** @type {Response} */ { ok }) => {
+      const unplayable = `This browser cannot play the format of ${hit.title}.`;
+      const away = "The video is no longer where it was indexed. It may have been moved or deleted.";
+      frame.replaceChildren(instead(hit, ok ? unplayable : away));
+    };
+    touch(`/media/${hit.file_id}`).then(sorry, () => page.progress.away());
   });
 
   /** The other moments of this file that match the same query. */
   async function moments() {
     if (!asks(page.state) || !duration) return;
     try {
-      const state = { ...page.state, file_id: String(hit.file_id), kinds: [], sort: /** @type {const} */ ("relevance") };
-      const { hits } = await api.search(state, { k: 60, offset: 0 });
+      const inside = { ...page.state, file_id: String(hit.file_id), kinds: [] };
+      const { hits } = await api.search({ ...inside, sort: "relevance" }, { k: 60, offset: 0 });
       if (closed) return;
       const others = hits.filter((one) => one.relevant && one.chunk_id !== hit.chunk_id);
       draw([...others, hit]);
@@ -150,9 +163,11 @@ export function showVideo(page, hit) {
   async function nearest() {
     if (!worth) return;
     try {
-      const { moments: [one] } = await api.nearest(page.state.q, hit.chunk_id);
+      const { moments } = await api.nearest(page.state.q, hit.chunk_id);
+      const [one] = moments;
       if (closed || !one) return;
-      near.append(h("button", { type: "button", class: "nearest", onclick: () => seek(Math.max(start, one.start_s)) }, `Nearest at ${clock(one.at_s)}`));
+      const onclick = () => seek(Math.max(start, one.start_s));
+      near.append(h("button", { class: "nearest", onclick }, `Nearest at ${clock(one.at_s)}`));
     } catch (error) {
       page.sorry(error);
     }
@@ -179,4 +194,9 @@ export function showVideo(page, hit) {
       video.load(); // lets go of the connection: a browser has six for us
     },
   };
+}
+
+/** Ask for the first byte: whether there is any, and so that it is made. @param {string} url */
+function touch(url) {
+  return fetch(url, { headers: { range: "bytes=0-0" } });
 }

@@ -2,9 +2,8 @@
 // From here one walks through the results, finds what is similar, searches inside the file, takes a copy.
 
 import * as api from "./api.js";
-import { h, icon } from "./dom.js";
+import { h, icon, iconButton } from "./dom.js";
 import { day, folder, place, said } from "./format.js";
-import { asks } from "./state.js";
 import { showImage } from "./viewer-image.js";
 import { showPage } from "./viewer-pdf.js";
 import { showVideo } from "./viewer-video.js";
@@ -22,29 +21,35 @@ export class Viewer {
     this.stage = null;
     this.title = h("h2", { class: "title", id: "viewer-title", tabindex: "-1", autofocus: true });
     this.about = h("p", { class: "about" });
-    this.back = this.button("left", "Previous result", () => this.step(-1));
-    this.next = this.button("right", "Next result", () => this.step(1));
+    this.back = iconButton("left", "Previous result", () => this.step(-1));
+    this.next = iconButton("right", "Next result", () => this.step(1));
     this.actions = h("div", { class: "actions", role: "toolbar", "aria-label": "What to do with it" });
     this.room = h("div", { class: "stage" });
     this.foot = h("div", { class: "foot" });
     this.notices = h("div", { class: "notices", role: "status" });
-    this.element = h("dialog", { class: "viewer", "aria-labelledby": "viewer-title" },
-      h("div", { class: "bar" },
+    this.element = h("dialog", { class: "viewer", "aria-labelledby": "viewer-title" }, [
+      h("div", { class: "bar" }, [
         h("div", { class: "names" }, this.title, this.about),
-        this.back, this.next,
-        this.button("close", "Close", () => this.close())),
-      this.room, this.foot, this.actions, this.notices);
-    this.element.addEventListener("cancel", (event) => { event.preventDefault(); this.close(); });
-    this.element.addEventListener("click", (event) => { if (event.target === this.element) this.close(); });
+        this.back,
+        this.next,
+        iconButton("close", "Close", () => this.close()),
+      ]),
+      this.room,
+      this.foot,
+      this.actions,
+      this.notices,
+    ]);
+    this.element.addEventListener("cancel", (event) => {
+      event.preventDefault();
+      this.close();
+    });
+    this.element.addEventListener("click", (event) => {
+      if (event.target === this.element) this.close();
+    });
   }
 
   get open() {
     return this.page.state.open !== null;
-  }
-
-  /** @param {"left" | "right" | "close"} picture @param {string} name @param {() => void} then */
-  button(picture, name, then) {
-    return h("button", { type: "button", class: "plain", "aria-label": name, title: name, onclick: then }, icon(picture));
   }
 
   /** Open, change or close, as the state says. */
@@ -55,7 +60,9 @@ export class Viewer {
       this.clear();
       if (!this.element.open) return;
       this.element.close(); // the browser goes back to the card that was clicked; this goes to the last one seen
-      /** @type {HTMLElement | null} */ (this.page.results.list.querySelector(`[data-chunk="${last}"] a.open`))?.focus();
+      /** @type {HTMLElement | null} */ (
+        this.page.results.grid.list.querySelector(`[data-chunk="${last}"] a.open`)
+      )?.focus();
       return;
     }
     if (this.hit?.chunk_id === wanted && this.element.open) return;
@@ -77,7 +84,8 @@ export class Viewer {
   present(hit) {
     this.clear();
     this.hit = hit;
-    const facts = [place(hit), said(hit), folder(hit.path), hit.taken_at ? day(hit.taken_at) : "", hit.width && hit.height ? `${hit.width} × ${hit.height}` : ""];
+    const size = hit.width && hit.height ? `${hit.width} × ${hit.height}` : "";
+    const facts = [place(hit), said(hit), folder(hit.path), hit.taken_at ? day(hit.taken_at) : "", size];
     this.title.replaceChildren(h("bdi", {}, hit.title));
     this.about.replaceChildren(...facts.filter(Boolean).flatMap((fact, n) => [n ? " · " : "", h("bdi", {}, fact)]));
     this.stage = { image: showImage, video: showVideo, pdf: showPage }[hit.kind](this.page, hit);
@@ -92,23 +100,29 @@ export class Viewer {
   /** @param {Hit} hit */
   tools(hit) {
     const { page } = this;
-    const act = (/** @type {any} */ picture, /** @type {string} */ name, /** @type {() => void} */ then) =>
-      h("button", { type: "button", onclick: then }, icon(picture), name);
     const tools = [
-      act("similar", "Find similar", () => page.results.similar(hit.chunk_id)),
-      h("button", { type: "button", onclick: () => this.copy(hit.path), title: hit.path }, icon("folder"), "Copy path"),
+      h("button", { onclick: () => page.results.similar(hit.chunk_id) }, icon("similar"), "Find similar"),
+      h("button", { onclick: () => this.copy(hit.path), title: hit.path }, icon("folder"), "Copy path"),
       h("a", { href: `/media/${hit.file_id}?download=1`, download: "" }, icon("download"), "Download"),
     ];
-    if (hit.kind !== "image") tools.splice(1, 0, act("inside", "Search inside", () => {
+    const inside = () => {
       page.go({ open: null, file_id: String(hit.file_id), kinds: [], view: "search" });
       page.box.input.focus();
-    }));
-    if (hit.kind === "pdf") tools.push(h("a", { href: `/media/${hit.file_id}#page=${hit.page ?? 1}`, target: "_blank", rel: "noopener" }, icon("open"), "Open file"));
+    };
+    if (hit.kind !== "image") tools.splice(1, 0, h("button", { onclick: inside }, icon("inside"), "Search inside"));
+    if (hit.kind === "pdf") {
+      const href = `/media/${hit.file_id}#page=${hit.page ?? 1}`;
+      tools.push(h("a", { href, target: "_blank", rel: "noopener" }, icon("open"), "Open file"));
+    }
     if (hit.kind === "video") {
-      const span = hit.start_s === null ? "" : `?start=${hit.start_s}&end=${hit.end_s ?? hit.start_s + 30}`;
+      const end = hit.start_s === null ? null : (hit.end_s ?? hit.start_s + 30);
+      const span = end === null ? "" : `start=${hit.start_s}&end=${end}`;
+      const clip = (/** @type {string} */ name, /** @type {string} */ title, /** @type {string} */ query) =>
+        h("a", { href: `/clip/${hit.chunk_id}.mp4${query && `?${query}`}`, download: "", title }, icon("cut"), name);
       tools.push(
-        h("a", { href: `/clip/${hit.chunk_id}.mp4${span}`, download: "", title: "Copied as it is, from the keyframe before the moment" }, icon("cut"), "Export clip"),
-        h("a", { href: `/clip/${hit.chunk_id}.mp4${span || "?"}${span ? "&" : ""}exact=1`, download: "", title: "Encoded again, so that it begins at the second" }, icon("cut"), "Exact clip"));
+        clip("Export clip", "Copied as it is, from the keyframe before the moment", span),
+        clip("Exact clip", "Encoded again, so that it begins at the second", span ? `${span}&exact=1` : "exact=1"),
+      );
     }
     return tools;
   }
@@ -122,7 +136,7 @@ export class Viewer {
   }
 
   where() {
-    const shown = this.page.results.shown();
+    const shown = this.page.results.grid.shown();
     return { shown, at: shown.findIndex((one) => one.chunk_id === this.hit?.chunk_id) };
   }
 

@@ -18,24 +18,16 @@ from typing import Any
 from app.web import captions
 from app.web.api import MAX_MOMENTS
 from app.web.requests import MAX_HITS, BadRequest, Upload, build_query, place_for, upload_folder
+from data.media.kinds import HEAD_BYTES, MediaError, kind_of, sniff
 from indexer.errors import LibraryError
+from indexer.types import SearchLibrary
 from model.embedder import InputRejected, ModelError
 
-MAGIC = (
-    (b"%PDF-", ".pdf"),
-    (b"\xff\xd8\xff", ".jpg"),
-    (b"\x89PNG", ".png"),
-    (b"GIF8", ".gif"),
-    (b"BM", ".bmp"),
-    (b"II*\0", ".tif"),
-    (b"MM\0*", ".tif"),
-    (b"\x1aE\xdf\xa3", ".mkv"),
-)
-
-BRANDS = {b"heic": ".heic", b"heix": ".heic", b"mif1": ".heic", b"msf1": ".heic", b"avif": ".avif"}
+SUFFIX = {"image": ".jpg", "video": ".mp4", "pdf": ".pdf"}
+"""Of a file whose name is not told: a reader goes by the kind that the name says, then by the content."""
 
 
-def tools(library: Any, origin: str) -> tuple[Callable[..., str], ...]:
+def tools(library: SearchLibrary, origin: str) -> tuple[Callable[..., str], ...]:
     """The functions that Gradio and MCP offer. `origin` makes links in answers complete."""
 
     def search(
@@ -89,7 +81,7 @@ def tools(library: Any, origin: str) -> tuple[Callable[..., str], ...]:
                 )
                 return found.to_json()
 
-        return told(call, origin)
+        return answer_text(call, origin)
 
     def similar(chunk_id: int, k: int = 10) -> str:
         """Find what resembles a hit of an earlier search. Returns JSON like search.
@@ -104,7 +96,7 @@ def tools(library: Any, origin: str) -> tuple[Callable[..., str], ...]:
                 raise BadRequest(f"The library has no chunk {chunk_id}.")
             return library.similar(int(chunk_id), k=_bounded(k)).to_json()
 
-        return told(call, origin)
+        return answer_text(call, origin)
 
     def moments(text: str, file_id: int = 0, k: int = 5) -> str:
         """Find where in the person's videos something happens, to the second.
@@ -122,7 +114,7 @@ def tools(library: Any, origin: str) -> tuple[Callable[..., str], ...]:
             found = library.moments(build_query(values), k=max(1, min(MAX_MOMENTS, int(k))))
             return {"moments": [moment.to_json() for moment in found]}
 
-        return told(call, origin)
+        return answer_text(call, origin)
 
     def transcript(file_id: int, start_s: float = 0.0, end_s: float = 0.0) -> str:
         """What is said in one of the person's videos, line by line with its seconds. Returns JSON: cues with
@@ -141,7 +133,7 @@ def tools(library: Any, origin: str) -> tuple[Callable[..., str], ...]:
             said = [c for c in cues if c.end_s > start_s and (c.start_s < end_s or end_s <= 0)]
             return {"cues": captions.as_json(said)}
 
-        return told(call, origin)
+        return answer_text(call, origin)
 
     def status() -> str:
         """What the library holds: counts of files by kind, its folders, what is pending. Returns JSON."""
@@ -150,10 +142,8 @@ def tools(library: Any, origin: str) -> tuple[Callable[..., str], ...]:
     return search, similar, moments, transcript, status
 
 
-def told(call: Callable[[], dict[str, Any]], origin: str) -> str:
+def answer_text(call: Callable[[], dict[str, Any]], origin: str) -> str:
     """The answer as JSON text with complete links; an error of ours as `{"error": sentence}`."""
-    from data.media.kinds import MediaError
-
     try:
         answer = call()
     except (LibraryError, MediaError, ModelError, InputRejected, BadRequest) as error:
@@ -180,18 +170,10 @@ def decode_file(text: str) -> tuple[bytes, str]:
         data = base64.b64decode("".join(body.split()), validate=True)
     except (binascii.Error, ValueError):
         raise BadRequest("file_base64 is not base64 text; send the file's bytes, encoded.") from None
-    if data[4:8] == b"ftyp":
-        suffix = suffix or (
-            ".heic" if data[8:11] in (b"hei", b"mif") else ".avif" if data[8:12] == b"avif" else ".mp4"
-        )
-    if data[:4] == b"RIFF":
-        suffix = suffix or (".webp" if data[8:12] == b"WEBP" else ".avi")
-    for magic, extension in MAGIC:
-        if data.startswith(magic):
-            suffix = suffix or extension
-    if not suffix:
+    kind = sniff(data[:HEAD_BYTES])
+    if kind not in SUFFIX:
         raise BadRequest("file_base64 is not an image, a video or a PDF that can be recognised.")
-    return data, suffix
+    return data, suffix if kind_of(f"x{suffix}") == kind else SUFFIX[kind]
 
 
 def _bounded(k: int) -> int:

@@ -8,8 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from app.cli.output import clock
 from model.inputs import Cue
+
+
+def clock(seconds: float) -> str:
+    """`83` -> `1:23`, `3723` -> `1:02:03`."""
+    whole = int(seconds)
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 
 
 def as_vtt(cues: Sequence[Cue]) -> str:
@@ -27,7 +33,7 @@ def as_srt(cues: Sequence[Cue]) -> str:
 
 
 def as_text(cues: Sequence[Cue]) -> str:
-    """A line a cue, its minute and second before it."""
+    """A line for each cue, its minute and second before it."""
     return "".join(f"{clock(c.start_s):>8}  {_flat(c.text)}\n" for c in cues)
 
 

@@ -13,11 +13,15 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
+from fastapi import FastAPI
+
 from app import __version__
 from app.web import agent_tools
 from app.web.api import model_cards
 from app.web.guard import VISITOR
+from app.web.listener import origin
 from app.web.tokens import visitor
+from indexer.types import SearchLibrary
 
 ADOPT = (
     "import('/ui/app.js').then((page) => page.adopt(element.querySelector('[data-surface]')))"
@@ -38,15 +42,11 @@ def _quiet_gradio() -> Any:
     return gradio
 
 
-def mounted(library: Any, *, host: str, port: int) -> Any:
+def mounted(library: SearchLibrary, *, host: str, port: int) -> FastAPI:
     """A FastAPI application with Gradio at its root; whoever holds it runs its lifespan."""
     gradio = _quiet_gradio()
-    from fastapi import FastAPI
-
-    shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
-    origin = f"http://{shown}:{port}"
-    page = blocks(gradio, library, origin)
-    application = gradio.mount_gradio_app(
+    page = blocks(gradio, library, origin(host, port))
+    application: FastAPI = gradio.mount_gradio_app(
         FastAPI(openapi_url=None, docs_url=None, redoc_url=None),
         page,
         path="/",
@@ -87,7 +87,7 @@ def theme(gr: Any) -> Any:
     )
 
 
-def blocks(gr: Any, library: Any, origin: str) -> Any:
+def blocks(gr: Any, library: SearchLibrary, origin: str) -> Any:
     """The page and its endpoints."""
     status = library.status()
     with gr.Blocks(title="Sightline", analytics_enabled=False) as page:

@@ -130,9 +130,7 @@ class Guard:
             return
         limit = UPLOAD_LIMIT if scope["path"] == "/api/search" else self.body_limit
         if int(headers.get("content-length") or 0) > limit:
-            await _answer(
-                send, 413, f"That is more than {limit // MIB} MB. Send a smaller file, or a cut of it."
-            )
+            await _answer(send, 413, _too_much(limit))
             return
         visitor.set(asks)
         scope[VISITOR] = asks  # for Gradio, which answers in a task of its own

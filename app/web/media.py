@@ -1,7 +1,7 @@
 """Files, thumbnails, page images and clips of the library, by id alone: no path ever comes from a client.
 
-Built around `Library.file`/`chunk`/`thumbnail` for what an id stands for, and the sandbox for whatever has
-to be decoded. A file that has gone since it was indexed answers 404 with a sentence.
+Built around `SearchLibrary.file`/`chunk`/`thumbnail` for what an id stands for, and the sandbox for whatever
+has to be decoded. A file that has gone since it was indexed answers 404 with a sentence.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import mimetypes
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request
@@ -22,13 +21,13 @@ from starlette.background import BackgroundTask
 from app.web.api import Json
 from app.web.captions import as_vtt
 from app.web.render import cut_clip, image_webp, page_layer, page_webp
-from app.web.render_pool import Renderer
 from app.web.requests import BadRequest
-from app.web.transcode import STRETCH_S, Stretches
-from indexer.errors import QueryError
-from indexer.search.query_syntax import Typed, parse
-from indexer.search.text_search import telling
+from app.web.services import Services, WebServices
+from app.web.transcode import STRETCH_S
+from indexer import words_to_mark
 from indexer.types import ChunkInfo, FileInfo
+
+router = APIRouter(tags=["files"])
 
 FILE_POLICY = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox"
 """For a file opened by itself: it may show, it may not run anything."""
@@ -42,14 +41,14 @@ class Gone(Exception):
     """An id that the library does not know, or a file that is no longer there. One sentence."""
 
 
-def open_file(library: Any, file_id: int) -> FileInfo:
+def open_file(services: WebServices, file_id: int) -> FileInfo:
     """The file behind an id, if it is still a readable file of its kind. Raises Gone."""
-    file = library.file(file_id)
+    file = services.library.file(file_id)
     if file is None:
         raise Gone(f"The library has no file {file_id}; it may have been removed.")
     if not file.path.is_file():
         raise Gone(f"{file.path.name} is no longer where it was indexed: {file.path.parent}")
-    library.opened(file)
+    services.audit.opened(file)
     return file
 
 
@@ -67,137 +66,138 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
-def routes(library: Any) -> APIRouter:
-    """The router over one library."""
-    media = APIRouter(tags=["files"])
-    renderer = Renderer()
-    stretches = Stretches(Renderer())
-    media.renderer, media.stretches = renderer, stretches  # type: ignore[attr-defined]  # the server closes them
+@router.get("/media/{file_id}")
+def file(services: Services, file_id: int, download: bool = False) -> Response:
+    """The file itself, with Range, as it lies on the disk."""
+    info = open_file(services, file_id)
+    headers = {"cache-control": "private, no-cache"}
+    if info.kind != "pdf":
+        headers["content-security-policy"] = FILE_POLICY
+    return FileResponse(
+        info.path,
+        media_type=media_type(info),
+        filename=printable(info.path.name),
+        content_disposition_type="attachment" if download else "inline",
+        headers=headers,
+    )
 
-    @media.get("/media/{file_id}")
-    def file(file_id: int, download: bool = False) -> Response:
-        """The file itself, with Range, as it lies on the disk."""
-        info = open_file(library, file_id)
-        headers = {"cache-control": "private, no-cache"}
-        if info.kind != "pdf":
-            headers["content-security-policy"] = FILE_POLICY
-        return FileResponse(
-            info.path,
-            media_type=media_type(info),
-            filename=printable(info.path.name),
-            content_disposition_type="attachment" if download else "inline",
-            headers=headers,
-        )
 
-    @media.get("/view/{file_id}.webp")
-    async def view(file_id: int) -> Response:
-        """An image as WebP, for browsers that cannot show the original (HEIC, TIFF)."""
-        info = await asyncio.to_thread(open_file, library, file_id)
-        if info.kind != "image":
-            raise Gone(f"{info.path.name} is not an image.")
-        keep = (file_id, _stamp(info.path))
-        return _webp(await renderer.make(image_webp, info.path, keep=keep))
+@router.get("/view/{file_id}.webp")
+async def view(services: Services, file_id: int) -> Response:
+    """An image as WebP, for browsers that cannot show the original (HEIC, TIFF)."""
+    info = await asyncio.to_thread(open_file, services, file_id)
+    if info.kind != "image":
+        raise Gone(f"{info.path.name} is not an image.")
+    keep = (file_id, _stamp(info.path))
+    return _webp(await services.renderer.make(image_webp, info.path, keep=keep))
 
-    @media.get("/thumb/{chunk_id}.webp")
-    def thumb(request: Request, chunk_id: int) -> Response:
-        """The thumbnail of a chunk: of its most telling moment."""
-        data = library.thumbnail(chunk_id)
-        if data is None:
-            raise Gone(f"The library has no picture for chunk {chunk_id}.")
-        tag = f'"{hashlib.blake2b(data, digest_size=12).hexdigest()}"'
-        if request.headers.get("if-none-match") == tag:
-            return Response(status_code=304, headers={"etag": tag, "cache-control": "private, max-age=300"})
-        return _webp(data, {"etag": tag})
 
-    @media.get("/page/{file_id}/{n}.webp")
-    async def page(file_id: int, n: int, width: int = 1280) -> Response:
-        """Page `n` (from 1) of a PDF as a picture, its longest side about `width` pixels."""
-        info = await _pdf(file_id, n)
-        side = next((w for w in WIDTHS if w >= width), WIDTHS[-1])
-        keep = (file_id, _stamp(info.path), n, side)
-        return _webp(await renderer.make(page_webp, info.path, n, side, keep=keep))
+@router.get("/thumb/{chunk_id}.webp")
+def thumb(request: Request, services: Services, chunk_id: int) -> Response:
+    """The thumbnail of a chunk: of its most telling moment."""
+    data = services.library.thumbnail(chunk_id)
+    if data is None:
+        raise Gone(f"The library has no picture for chunk {chunk_id}.")
+    tag = f'"{hashlib.blake2b(data, digest_size=12).hexdigest()}"'
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers={"etag": tag, "cache-control": "private, max-age=300"})
+    return _webp(data, {"etag": tag})
 
-    @media.get("/page/{file_id}/{n}.json")
-    async def layer(file_id: int, n: int, q: str = "") -> Json:
-        """The words of a page with their places, and the places of the words in `q`, relative to the page."""
-        info = await _pdf(file_id, n)
-        try:
-            typed = parse(q[:500])
-        except QueryError:  # half a filter is being typed
-            typed = Typed()
-        words = telling(typed.words, typed.phrases)[:40]
-        keep = (file_id, _stamp(info.path), n, words)
-        return Json(await renderer.make(page_layer, info.path, n, words, keep=keep))
 
-    async def _pdf(file_id: int, n: int) -> FileInfo:
-        info = await asyncio.to_thread(open_file, library, file_id)
-        if info.kind != "pdf" or not 1 <= n <= (info.pages or 10**6):
-            raise Gone(f"{info.path.name} has no page {n}.")
-        return info
+@router.get("/page/{file_id}/{n}.webp")
+async def page(services: Services, file_id: int, n: int, width: int = 1280) -> Response:
+    """Page `n` (from 1) of a PDF as a picture, its longest side about `width` pixels."""
+    info = await _pdf(services, file_id, n)
+    side = next((w for w in WIDTHS if w >= width), WIDTHS[-1])
+    keep = (file_id, _stamp(info.path), n, side)
+    return _webp(await services.renderer.make(page_webp, info.path, n, side, keep=keep))
 
-    @media.get("/subtitles/{file_id}.vtt")
-    def subtitles(file_id: int) -> Response:
-        """What is said in a video, for its player."""
-        if library.file(file_id) is None:
-            raise Gone(f"The library has no file {file_id}; it may have been removed.")
-        text = as_vtt(library.transcript(file_id))
-        return Response(text, media_type="text/vtt", headers={"cache-control": "private, max-age=60"})
 
-    @media.get("/play/{file_id}/{n}.mp4")
-    async def play(file_id: int, n: int) -> Response:
-        """Stretch `n` (from 0, of 20 seconds each) of a video that no browser plays, as MP4."""
-        info = await asyncio.to_thread(open_file, library, file_id)
-        if info.kind != "video":
-            raise Gone(f"{info.path.name} is not a video.")
-        if not 0 <= n * STRETCH_S < (info.duration_s or 1e5):
-            raise Gone(f"{info.path.name} ends before {n * STRETCH_S:.0f} s.")
-        made = await stretches.get(info, n)
-        return FileResponse(made, media_type="video/mp4", headers={"cache-control": "private, max-age=300"})
+@router.get("/page/{file_id}/{n}.json")
+async def layer(services: Services, file_id: int, n: int, q: str = "") -> Json:
+    """The words of a page with their places, and the places of the words in `q`, relative to the page."""
+    info = await _pdf(services, file_id, n)
+    words = words_to_mark(q[:500])[:40]
+    keep = (file_id, _stamp(info.path), n, words)
+    return Json(await services.renderer.make(page_layer, info.path, n, words, keep=keep))
 
-    @media.get("/clip/{chunk_id}.mp4")
-    async def clip(
-        chunk_id: int, start: float | None = None, end: float | None = None, exact: bool = False
-    ) -> Response:
-        """A moment of a video as MP4: copied from the keyframe before it, or encoded again with `exact`."""
-        chunk = await asyncio.to_thread(_chunk, chunk_id)
-        info = await asyncio.to_thread(open_file, library, chunk.file.file_id)
-        if info.kind != "video":
-            raise Gone(f"{info.path.name} is not a video.")
-        begin = max(0.0, chunk.start_s or 0.0 if start is None else start)
-        until = chunk.end_s or begin + 30.0 if end is None else end
-        if not begin < until <= begin + LONGEST_CLIP_S:
-            raise BadRequest(f"A clip is between 0 and {LONGEST_CLIP_S:.0f} seconds long.")
-        handle, name = tempfile.mkstemp(prefix="sightline-clip-", suffix=".mp4")
-        os.close(handle)
-        target = Path(name)
-        try:
-            await renderer.make(cut_clip, info.path, begin, until, target, exact, timeout_s=300)
-        except BaseException:
-            target.unlink(missing_ok=True)
-            raise
-        title = f"{info.path.stem} {_clock(begin)}-{_clock(until)}.mp4"
-        return FileResponse(
-            target,
-            media_type="video/mp4",
-            filename=printable(title),
-            background=BackgroundTask(target.unlink, missing_ok=True),
-            headers={"cache-control": "no-store"},
-        )
 
-    @media.get("/open/{chunk_id}")
-    def open_chunk(chunk_id: int, q: str = "") -> Response:
-        """Deep link: the page with this chunk open, the video at its second, the PDF at its page."""
-        _chunk(chunk_id)
-        asked = f"q={quote(q)}&" if q else ""
-        return RedirectResponse(f"/?{asked}open={chunk_id}", status_code=303)
+async def _pdf(services: WebServices, file_id: int, n: int) -> FileInfo:
+    info = await asyncio.to_thread(open_file, services, file_id)
+    if info.kind != "pdf" or not 1 <= n <= (info.pages or 10**6):
+        raise Gone(f"{info.path.name} has no page {n}.")
+    return info
 
-    def _chunk(chunk_id: int) -> ChunkInfo:
-        chunk = library.chunk(chunk_id)
-        if chunk is None:
-            raise Gone(f"What this address led to (chunk {chunk_id}) is no longer in the library.")
-        return chunk
 
-    return media
+@router.get("/subtitles/{file_id}.vtt")
+def subtitles(services: Services, file_id: int) -> Response:
+    """What is said in a video, for its player."""
+    if services.library.file(file_id) is None:
+        raise Gone(f"The library has no file {file_id}; it may have been removed.")
+    text = as_vtt(services.library.transcript(file_id))
+    return Response(text, media_type="text/vtt", headers={"cache-control": "private, max-age=60"})
+
+
+@router.get("/play/{file_id}/{n}.mp4")
+async def play(services: Services, file_id: int, n: int) -> Response:
+    """Stretch `n` (from 0, of 20 seconds each) of a video that no browser plays, as MP4."""
+    info = await asyncio.to_thread(open_file, services, file_id)
+    if info.kind != "video":
+        raise Gone(f"{info.path.name} is not a video.")
+    if not 0 <= n * STRETCH_S < (info.duration_s or 1e5):
+        raise Gone(f"{info.path.name} ends before {n * STRETCH_S:.0f} s.")
+    made = await services.stretches.get(info, n)
+    return FileResponse(made, media_type="video/mp4", headers={"cache-control": "private, max-age=300"})
+
+
+@router.get("/clip/{chunk_id}.mp4")
+async def clip(
+    services: Services,
+    chunk_id: int,
+    start: float | None = None,
+    end: float | None = None,
+    exact: bool = False,
+) -> Response:
+    """A moment of a video as MP4: copied from the keyframe before it, or encoded again with `exact`."""
+    chunk = await asyncio.to_thread(_chunk, services, chunk_id)
+    info = await asyncio.to_thread(open_file, services, chunk.file.file_id)
+    if info.kind != "video":
+        raise Gone(f"{info.path.name} is not a video.")
+    begin = max(0.0, chunk.span.start_s or 0.0 if start is None else start)
+    until = chunk.span.end_s or begin + 30.0 if end is None else end
+    if not begin < until <= begin + LONGEST_CLIP_S:
+        raise BadRequest(f"A clip is between 0 and {LONGEST_CLIP_S:.0f} seconds long.")
+    handle, name = tempfile.mkstemp(prefix="sightline-clip-", suffix=".mp4")
+    os.close(handle)
+    target = Path(name)
+    try:
+        await services.renderer.make(cut_clip, info.path, begin, until, target, exact, timeout_s=300)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    title = f"{info.path.stem} {_clock(begin)}-{_clock(until)}.mp4"
+    return FileResponse(
+        target,
+        media_type="video/mp4",
+        filename=printable(title),
+        background=BackgroundTask(target.unlink, missing_ok=True),
+        headers={"cache-control": "no-store"},
+    )
+
+
+@router.get("/open/{chunk_id}")
+def open_chunk(services: Services, chunk_id: int, q: str = "") -> Response:
+    """Deep link: the page with this chunk open, the video at its second, the PDF at its page."""
+    _chunk(services, chunk_id)
+    asked = f"q={quote(q)}&" if q else ""
+    return RedirectResponse(f"/?{asked}open={chunk_id}", status_code=303)
+
+
+def _chunk(services: WebServices, chunk_id: int) -> ChunkInfo:
+    chunk = services.library.chunk(chunk_id)
+    if chunk is None:
+        raise Gone(f"What this address led to (chunk {chunk_id}) is no longer in the library.")
+    return chunk
 
 
 def _webp(data: bytes, headers: dict[str, str] | None = None) -> Response:

@@ -12,9 +12,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 MODULES = (
-    "app", "api", "chips", "controls", "dom", "filters", "format", "grid", "library", "marking", "progress",
-    "results", "state", "transcript", "upgrade", "viewer", "viewer-image", "viewer-pdf", "viewer-video",
-    "warm",
+    "app", "api", "card", "chips", "controls", "dom", "filters", "format", "grid", "library", "marking",
+    "progress", "results", "state", "transcript", "upgrade", "viewer", "viewer-image", "viewer-pdf",
+    "viewer-video", "warm",
 )  # fmt: skip
 """Loaded together rather than one after another as their imports are found."""
 

@@ -6,8 +6,9 @@ Built around the sandbox, where a broken file costs one answer. It knows nothing
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from typing import Any
+
+from cachetools import LRUCache
 
 CACHED = 48
 """Rendered pages kept in memory: about 150 kB each."""
@@ -18,23 +19,20 @@ class Renderer:
 
     def __init__(self) -> None:
         self._sandbox: Any = None
-        self._kept: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+        self._results: LRUCache[tuple[Any, ...], Any] = LRUCache(CACHED)
 
     async def make(self, function: Any, *args: Any, timeout_s: float = 30, keep: tuple[Any, ...] = ()) -> Any:
         """`function(*args)` in the sandbox; kept under `keep` when given. Raises MediaError."""
         key = (function.__name__, *keep)
-        if keep and key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
+        if keep and key in self._results:
+            return self._results[key]
         if self._sandbox is None:
             from data.media.sandbox import Sandbox
 
             self._sandbox = Sandbox(workers=1, nice=False)
         made = await asyncio.wrap_future(self._sandbox.submit(function, *args, timeout_s=timeout_s))
         if keep:
-            self._kept[key] = made
-            while len(self._kept) > CACHED:
-                self._kept.popitem(last=False)
+            self._results[key] = made
         return made
 
     def close(self) -> None:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from app.web.guard import UPLOAD_LIMIT
+from indexer import beginning
 from indexer.errors import QueryError
-from indexer.search.query_syntax import beginning
-from indexer.types import KINDS, Part
+from indexer.types import KINDS, Filters, Part
 from indexer.types import Query as Search
 
 MAX_FILES = 8
@@ -125,8 +125,7 @@ def build_query(values: Mapping[str, Sequence[str]], uploads: Iterable[Upload] =
     if sort not in ("relevance", "date"):
         raise BadRequest("sort is either relevance or date.")
     under, file_id, min_s, max_s = one("under"), one("file_id"), one("min_s"), one("max_s")
-    return Search(
-        parts=tuple(parts),
+    filters = Filters(
         kinds=tuple(k for k in KINDS if k in kinds),
         under=Path(under).expanduser() if under else None,
         after=moment(one("after"), "after"),
@@ -135,8 +134,8 @@ def build_query(values: Mapping[str, Sequence[str]], uploads: Iterable[Upload] =
         max_s=number(max_s, "max_s", 0, 1e9) if max_s else None,
         file_id=whole("file_id", file_id) if file_id else None,
         labels=tuple(label[:MAX_TEXT] for label in values.get("label", ()) if label.strip()),
-        sort="date" if sort == "date" else "relevance",
     )
+    return Search(tuple(parts), filters, "date" if sort == "date" else "relevance")
 
 
 def window_of(values: Mapping[str, Sequence[str]]) -> tuple[int, int]:

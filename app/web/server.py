@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
-import socket
 import sys
 import threading
 import time
@@ -26,12 +24,15 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
-from app import __version__
-from app.web import api, media, pages
+from app import __version__, speech_status
+from app.web import api, listener, media, pages
+from app.web.audit import AuditLog
 from app.web.guard import Guard, is_loopback, page_policy
-from app.web.scoped_library import Shown
+from app.web.scoped_library import ScopedLibrary
+from app.web.services import WebServices
 from app.web.tokens import OWNER, Tokens, make_token, visitor
-from indexer.errors import LibraryError
+from indexer.library import Library
+from indexer.types import SearchLibrary
 
 log = logging.getLogger("sightline")
 
@@ -122,7 +123,7 @@ def _page(render: Callable[[str], str]) -> HTMLResponse:
 
 
 def create_app(
-    library: Any,
+    library: Library,
     *,
     token: str | None = None,
     host: str = "127.0.0.1",
@@ -137,15 +138,16 @@ def create_app(
     `speech` is who was asked to listen to videos.
     """
     tokens = Tokens(library.data_dir)
-    shown = Shown(library, tokens)
-    door = GradioDoor((lambda: _build_gradio(shown, host, port)) if gradio else None)
+    scoped = ScopedLibrary(library, tokens)
+    door = GradioDoor((lambda: _build_gradio(scoped, host, port)) if gradio else None)
 
     def gradio_ready() -> bool:
         door.begin()  # a page asks for the status, so it has painted
         return door.ready or door.failed or not gradio
 
-    api_routes = api.routes(shown, gradio_ready, speech)
-    media_routes = media.routes(shown)
+    services = WebServices(
+        scoped, tokens, AuditLog(library.data_dir, tokens), speech_status.line(speech), gradio_ready
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -156,15 +158,13 @@ def create_app(
             door.begin()
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            api_routes.lane.close()  # type: ignore[attr-defined]
-            media_routes.renderer.close()  # type: ignore[attr-defined]
-            media_routes.stretches.close()  # type: ignore[attr-defined]
+            services.close()
 
     app = FastAPI(
         title="Sightline", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
         description="Search your own images, videos and PDFs by meaning.",
     )  # fmt: skip
-    app.state.library, app.state.door = library, door
+    app.state.services, app.state.door = services, door
     api.error_answers(app)
 
     @app.exception_handler(media.Gone)
@@ -182,8 +182,8 @@ def create_app(
     def docs() -> HTMLResponse:
         return _page(pages.docs)
 
-    app.include_router(api_routes)
-    app.include_router(media_routes)
+    app.include_router(api.router)
+    app.include_router(media.router)
     app.mount("/ui", _Modules(directory=STATIC))
     app.mount("/", door)  # last: it answers whatever is left
     app.add_middleware(Guard, token=token, host=host, port=port, names=tuple(names), tokens=tokens)
@@ -199,7 +199,7 @@ class _Modules(StaticFiles):
         return response
 
 
-def _build_gradio(library: Any, host: str, port: int) -> FastAPI:
+def _build_gradio(library: SearchLibrary, host: str, port: int) -> FastAPI:
     started = time.monotonic()
     visitor.set(OWNER)  # in this thread alone: the page is built before anybody asks for it
     from app.web import gradio_ui
@@ -209,38 +209,8 @@ def _build_gradio(library: Any, host: str, port: int) -> FastAPI:
     return inner
 
 
-def address(host: str, port: int, token: str | None) -> str:
-    """Where a person opens the page, the token included."""
-    shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
-    shown = f"[{shown}]" if ":" in shown else shown
-    return f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
-
-
-class AddressInUse(LibraryError):
-    """The port is taken; one sentence that says what to do."""
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens. Raises AddressInUse when the port is taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol by its name: asyncio sends at once (TCP_NODELAY) only where it reads it, and every answer
-    # of two packets else waits 40 ms for an acknowledgement.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    if os.name != "nt":
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise AddressInUse(
-            f"Cannot listen on {host}:{port} ({error.strerror}); choose another with --port or --host."
-        ) from error
-    listener.listen(512)
-    return listener
-
-
 def serve(
-    library: Any,
+    library: Library,
     host: str = "127.0.0.1",
     port: int = 7860,
     open_browser: bool = True,
@@ -253,21 +223,16 @@ def serve(
 
     Raises AddressInUse before anything is started when the port is taken.
     """
-    import uvicorn
-
     names = tuple(names)
     if token is None and (not is_loopback(host) or names or Tokens(library.data_dir)):
         token = make_token()
-    listener = listen(host, port)
-    port = listener.getsockname()[1]
+    socket = listener.listen(host, port)
+    port = socket.getsockname()[1]
     app = create_app(library, token=token, host=host, port=port, names=names, speech=speech)
-    where = address(host, port, token)
+    where = f"{listener.origin(host, port)}/" + (f"?token={token}" if token else "")
     print(f"Sightline is at {where}", file=sys.stderr, flush=True)
     if open_browser:
         import webbrowser
 
         threading.Thread(target=webbrowser.open, args=(where,), daemon=True).start()
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, server_header=False
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+    listener.run(app, socket, graceful_s=2)

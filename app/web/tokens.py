@@ -51,8 +51,8 @@ visitor: ContextVar[Visitor | None] = ContextVar("visitor", default=None)
 
 
 @dataclass(frozen=True)
-class Held:
-    """A token as it is kept. SHA-256 is enough of a hash for 192 random bits."""
+class TokenRecord:
+    """A token as it is stored. SHA-256 is enough of a hash for 192 random bits."""
 
     name: str
     sha256: str
@@ -72,58 +72,66 @@ class Tokens:
         self._path = data_dir / FILE
         self._lock = threading.Lock()
         self._stamp: tuple[int, int] | None = None
-        self._held: dict[str, Held] = {}
+        self._records: dict[str, TokenRecord] = {}
 
-    def list(self) -> list[Held]:
+    def list(self) -> list[TokenRecord]:
         """All of them, oldest first. Raises LibraryError when the file is damaged: nobody gets in then."""
-        return sorted(self._read().values(), key=lambda held: held.made_at)
+        return sorted(self._read().values(), key=lambda record: record.made_at)
 
     def __bool__(self) -> bool:
         return bool(self._read())
 
+    def current_visitor(self) -> Visitor:
+        """The current request's visitor. Raises LibraryError outside a request, where access is denied as
+        soon as any token exists."""
+        asks = visitor.get()
+        if asks is None and self:
+            raise LibraryError("Who asks is not known here; nothing is shown.")
+        return asks or OWNER
+
     def find(self, token: str) -> Visitor | None:
         """Whose token it is."""
         digest = hashlib.sha256(token.encode()).hexdigest()
-        held = self._read().get(digest)
-        return held.visitor if held else None
+        record = self._read().get(digest)
+        return record.visitor if record else None
 
     def add(self, name: str, *, may_index: bool, roots: tuple[str, ...]) -> str:
         """A new token, which is told this once. Raises LibraryError when the name is taken."""
-        if any(held.name == name for held in self._read().values()):
+        if any(record.name == name for record in self._read().values()):
             raise LibraryError(f"There is a token for {name} already: sightline token remove {name}")
         token = make_token()
         digest = hashlib.sha256(token.encode()).hexdigest()
-        self._write({**self._held, digest: Held(name, digest, may_index, roots, time.time())})
+        self._write({**self._records, digest: TokenRecord(name, digest, may_index, roots, time.time())})
         return token
 
     def remove(self, name: str) -> None:
         """From the next request on it opens nothing. Raises LibraryError when there is none of that name."""
-        kept = {digest: held for digest, held in self._read().items() if held.name != name}
-        if len(kept) == len(self._held):
+        kept = {digest: record for digest, record in self._read().items() if record.name != name}
+        if len(kept) == len(self._records):
             raise LibraryError(f"There is no token for {name}: sightline token list")
         self._write(kept)
 
-    def _read(self) -> dict[str, Held]:
+    def _read(self) -> dict[str, TokenRecord]:
         with self._lock:
             try:
                 stat = self._path.stat()
             except FileNotFoundError:
-                self._stamp, self._held = None, {}
-                return self._held
+                self._stamp, self._records = None, {}
+                return self._records
             stamp = stat.st_mtime_ns, stat.st_size
             if stamp != self._stamp:
                 try:
                     rows = json.loads(self._path.read_bytes())
-                    held = [Held(**{**row, "roots": tuple(row["roots"])}) for row in rows]
+                    records = [TokenRecord(**{**row, "roots": tuple(row["roots"])}) for row in rows]
                 except (OSError, ValueError, TypeError, KeyError) as error:
                     raise LibraryError(
                         f"{self._path} cannot be read ({error}): mend or delete it."
                     ) from error
-                self._stamp, self._held = stamp, {h.sha256: h for h in held}
-            return self._held
+                self._stamp, self._records = stamp, {r.sha256: r for r in records}
+            return self._records
 
-    def _write(self, held: dict[str, Held]) -> None:
+    def _write(self, records: dict[str, TokenRecord]) -> None:
         part = self._path.with_suffix(".part")
         part.touch(0o600)
-        part.write_text(json.dumps([asdict(one) for one in held.values()], indent=1))
+        part.write_text(json.dumps([asdict(one) for one in records.values()], indent=1))
         part.replace(self._path)

@@ -43,7 +43,7 @@ class Stretches:
         if making is None:
             making = self._making[name] = asyncio.create_task(self._make(file.path, number, target))
             making.add_done_callback(lambda _: self._making.pop(name, None))
-        return await asyncio.shield(making)  # whoever else waits for it is not to lose it
+        return await asyncio.shield(making)  # shield: another request may await the same task
 
     async def _make(self, path: Path, number: int, target: Path) -> Path:
         begin = number * STRETCH_S

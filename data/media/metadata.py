@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 
@@ -119,7 +119,7 @@ def _seconds(moment: datetime, zone: str) -> float | None:
     if not 1900 <= moment.year <= 2100 or (moment.year, moment.month, moment.day) == (1904, 1, 1):
         return None
     if zone in ("Z", "UTC"):
-        return moment.replace(tzinfo=timezone.utc).timestamp()
+        return moment.replace(tzinfo=UTC).timestamp()
     found = re.match(r"([+-])(\d\d):?(\d\d)?", zone)
     if found:
         ahead = timedelta(hours=int(found.group(2)), minutes=int(found.group(3) or 0))
@@ -128,7 +128,7 @@ def _seconds(moment: datetime, zone: str) -> float | None:
     try:
         return moment.timestamp()
     except (OverflowError, OSError):  # Windows before 1970
-        return moment.replace(tzinfo=timezone.utc).timestamp()
+        return moment.replace(tzinfo=UTC).timestamp()
 
 
 def _camera(make: Any, model: Any) -> str | None:

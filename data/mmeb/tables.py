@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from data.mmeb.task import MediaFolder
+from data.mmeb.task import TaskMedia
 from data.mmeb.task_data import DataBroken, DataMissing
 
 SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
@@ -27,7 +27,7 @@ def repository(root: Path, repo: str) -> Path:
     return folder
 
 
-def media_folder(root: Path, media: MediaFolder) -> Path:
+def media_folder(root: Path, media: TaskMedia) -> Path:
     """Where pictures or saved frames lie: the declared folder, or the one of that name near it.
 
     Raises `DataMissing`.

@@ -20,7 +20,7 @@ class TaskError(Exception):
 
 
 @dataclass(frozen=True)
-class Repository:
+class TaskRows:
     """A dataset repository of the hub: where the rows are."""
 
     repo: str
@@ -29,7 +29,7 @@ class Repository:
 
 
 @dataclass(frozen=True)
-class MediaFolder:
+class TaskMedia:
     """A folder of a dataset repository: where pictures and saved frames are."""
 
     repo: str
@@ -59,12 +59,12 @@ class Task:
     metric: str
     reader: str
     scope: Literal["local", "global"]
-    source: Repository
+    source: TaskRows
     query: Wording
     target: Wording
     queries: int
     candidates: int
-    media: MediaFolder | None = None
+    media: TaskMedia | None = None
     columns: Mapping[str, Any] = field(default_factory=dict)
     frames: int | None = None
     frame_folder: str | None = None
@@ -131,8 +131,8 @@ def _task(family: Mapping[str, Any], d: dict[str, Any], labels: Mapping[str, lis
         modality=family["modality"],
         group=family["group"],
         metric=family["metric"],
-        source=Repository(source["repo"], source["split"], tuple(configs)),
-        media=MediaFolder(**d["media"]) if "media" in d else None,
+        source=TaskRows(source["repo"], source["split"], tuple(configs)),
+        media=TaskMedia(**d["media"]) if "media" in d else None,
         query=Wording(**d["query"]),
         target=Wording(**d.get("target", {"template": "{text}"})),
         image_query=Wording(**d["image_query"]) if "image_query" in d else None,

@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 
+from data.span import Span
 from model.inputs import Input, InputKind, Role
 
 IMAGE = "<|image_pad|>"
@@ -36,29 +37,26 @@ class MissingMedia(Exception):
 class Media:
     """A picture, a folder of frames, a window of a video or a page of a PDF.
 
-    `path` names it; `data` holds an image's bytes where a Parquet row carries them. `page` counts from 1;
-    `start_s`/`end_s` in seconds, None for the whole clip.
+    `path` names it; `data` holds an image's bytes where a Parquet row carries them. Without a span it is the
+    whole file.
     """
 
     kind: MediaKind
     path: str
     data: bytes | None = None
-    page: int | None = None
-    start_s: float | None = None
-    end_s: float | None = None
+    span: Span = Span()
 
     @property
     def name(self) -> str:
-        return self.path if self.page is None else f"{self.path} page {self.page}"
+        return self.path if self.span.page is None else f"{self.path} page {self.span.page}"
 
     @property
     def identity(self) -> bytes:
         """What makes two media the same: the bytes where they are at hand, else the place."""
         if self.data is not None:
             return hashlib.blake2b(self.data, digest_size=16).digest()
-        return f"{self.kind}\0{self.path}\0{self.page}\0{self.start_s}\0{self.end_s}".encode(
-            errors="surrogateescape"
-        )
+        place = (self.kind, self.path, self.span.page, self.span.start_s, self.span.end_s)
+        return "\0".join(map(str, place)).encode(errors="surrogateescape")
 
 
 @dataclass(frozen=True)
@@ -187,11 +185,12 @@ def _frames(media: Media, max_frames: int) -> Sequence[np.ndarray]:
     if media.kind == "page":
         from data.media.pdf import page_image
 
-        return [page_image(path, media.page or 1, max_side=PAGE_SIDE, max_dpi=PAGE_DPI)]
+        return [page_image(path, media.span.page or 1, max_side=PAGE_SIDE, max_dpi=PAGE_DPI)]
     from data.media.video import probe, sample_frames
 
-    end_s = media.end_s if media.end_s is not None else probe(path).duration_s
-    frames, _ = sample_frames(path, media.start_s or 0.0, end_s, count=max_frames, max_side=PAGE_SIDE)
+    start_s, end_s = media.span.start_s or 0.0, media.span.end_s
+    end_s = probe(path).duration_s if end_s is None else end_s
+    frames, _ = sample_frames(path, start_s, end_s, count=max_frames, max_side=PAGE_SIDE)
     return list(frames)
 
 

@@ -23,6 +23,7 @@ from typing import Any
 from data.sources.pair import Media, MediaKind, Pair, Side, SourceError
 from data.sources.rows import open_rows
 from data.sources.source import StoredRows, register
+from data.span import Span
 from model.inputs import InputKind, Role
 
 MEDIA_KEYS: dict[str, MediaKind] = {"image": "image", "video": "video", "pdf": "page", "frames": "frames"}
@@ -88,8 +89,10 @@ class Pairs(StoredRows):
             media = Media(
                 MEDIA_KEYS[kinds[0]],
                 str(self._media_root / str(given[kinds[0]])),
-                page=int(given.get("page", 1)) if kinds[0] == "pdf" else None,
-                start_s=given.get("start_s"),
-                end_s=given.get("end_s"),
+                span=Span(
+                    given.get("start_s"),
+                    given.get("end_s"),
+                    int(given.get("page", 1)) if kinds[0] == "pdf" else None,
+                ),
             )
         return Side(str(given.get("text", "")), media, False, given.get("instruction"), role, looks_for)

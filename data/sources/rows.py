@@ -1,20 +1,20 @@
 """Rows of JSONL and Parquet files by number, read from disk one group at a time.
 
-Built around `RowTable`: a length, a row by number, and `groups`, the sizes of the runs of rows that are cheap
-to read together (a Parquet row group; every row of a JSONL file alone). The shuffle in `train.mixing` keeps
-to groups, so that a source whose rows carry images is read nearly in order and never held in memory.
+Built around `RowSequence`: a length, a row by number, and `groups`, the sizes of the runs of rows that are
+cheap to read together (a Parquet row group; every row of a JSONL file alone). The shuffle in `train.mixing`
+keeps to groups, so that a source whose rows carry images is read nearly in order and never held in memory.
 It knows nothing of what a row means.
 """
 
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from cachetools import LRUCache
 
 from data.sources.pair import SourceError
 
@@ -24,7 +24,7 @@ OPEN_BYTES = 256 * 2**20
 Row = dict[str, Any]
 
 
-class RowTable(Protocol):
+class RowSequence(Protocol):
     groups: np.ndarray
     """int64: sizes of the groups, in order; their sum is the length."""
     open_groups: int
@@ -111,7 +111,7 @@ class ParquetRows:
         kept = np.minimum(self._firsts, self._length)
         self.groups = np.diff(kept)[np.diff(kept) > 0].astype(np.int64)
         self.open_groups = max(1, OPEN_BYTES // widest)
-        self._cache: OrderedDict[int, Any] = OrderedDict()
+        self._cache: LRUCache[int, Any] = LRUCache(2 * OPEN_BYTES, _cache_bytes)
 
     def __len__(self) -> int:
         return self._length
@@ -122,11 +122,10 @@ class ParquetRows:
         return table.slice(index - int(self._firsts[group]), 1).to_pylist()[0]
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_cache": OrderedDict()}
+        return self.__dict__ | {"_cache": LRUCache(2 * OPEN_BYTES, _cache_bytes)}
 
     def _group(self, group: int) -> Any:
         if group in self._cache:
-            self._cache.move_to_end(group)
             return self._cache[group]
         number, inside = self._group_of[group]
         path = self._paths[number]
@@ -137,9 +136,12 @@ class ParquetRows:
                 f"{path}: row group {inside} cannot be read ({error}); fetch the file again"
             ) from error
         self._cache[group] = table
-        while len(self._cache) > 1 and sum(t.nbytes for t in self._cache.values()) > 2 * OPEN_BYTES:
-            self._cache.popitem(last=False)
         return table
+
+
+def _cache_bytes(table: Any) -> int:
+    """A group that is larger than the cache fills it alone."""
+    return min(int(table.nbytes), 2 * OPEN_BYTES)
 
 
 def _open_parquet(path: Path) -> Any:
@@ -153,7 +155,7 @@ def _open_parquet(path: Path) -> Any:
 
 def open_rows(
     paths: Sequence[Path], columns: Sequence[str] | None = None, limit: int | None = None
-) -> RowTable:
+) -> RowSequence:
     """JSONL or Parquet by suffix. `SourceError` for a file that is absent, broken or of another kind."""
     if not paths:
         raise SourceError("no files to read rows from")

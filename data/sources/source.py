@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from data.sources.pair import Media, Pair, Side, SourceError
-from data.sources.rows import RowTable
+from data.sources.rows import RowSequence
+from data.span import Span
 
 
 class Source(ABC):
@@ -47,7 +48,7 @@ class Source(ABC):
 class StoredRows(Source):
     """A source whose rows lie in files: the base of those that only say what a row means."""
 
-    _rows: RowTable
+    _rows: RowSequence
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -117,7 +118,9 @@ class VisDocDataset(Source):
 
     def _page(self, fields: Mapping[str, Any], row: int) -> Side:
         if fields.get("pdf"):
-            media = Media("page", str(self.root / str(fields["pdf"])), page=int(fields.get("page") or 1))
+            media = Media(
+                "page", str(self.root / str(fields["pdf"])), span=Span(page=int(fields.get("page") or 1))
+            )
         elif fields.get("image"):
             media = Media("image", str(self.root / str(fields["image"])))
         else:

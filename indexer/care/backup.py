@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from data.media.kinds import MediaError
 from indexer.catalogue.catalogue import Catalogue
-from indexer.catalogue.lookups import Lookup
 from indexer.errors import LibraryError
 from indexer.thumbnails import Thumbnails
 
@@ -26,34 +25,32 @@ log = logging.getLogger(__name__)
 def backup(catalogue: Catalogue, to: Path) -> Path:
     """See `Library.backup`."""
     if to.is_dir():
-        to = to / f"sightline-{time.strftime('%Y%m%d-%H%M%S')}{catalogue.dialect.backup_suffix}"
+        to = to / f"sightline-{time.strftime('%Y%m%d-%H%M%S')}{catalogue.database.dialect.backup_suffix}"
     if to.exists():
         raise LibraryError(f"{to} is there already: name another file.")
     if not to.parent.is_dir():
         raise LibraryError(f"{to.parent} does not exist: name a file in a folder that does.")
-    catalogue.backup(to)
+    catalogue.database.backup(to)
     return to
 
 
-def stale_thumbnails(catalogue: Lookup, thumbnails: Thumbnails) -> list[Path]:
+def stale_thumbnails(catalogue: Catalogue, thumbnails: Thumbnails) -> list[Path]:
     """Cached pictures of contents that the library does not have, and half-written ones."""
-    with catalogue.reader() as c:
-        hashes = {row[0].hex() for row in c.exec_driver_sql("SELECT hash FROM content")}
-    return thumbnails.not_among(hashes)
+    return thumbnails.not_among({digest.hex() for digest in catalogue.contents.hashes()})
 
 
 def made_thumbnail(
-    catalogue: Lookup, thumbnails: Thumbnails, sandbox: Sandbox, chunk_id: int, *, keep: bool
+    catalogue: Catalogue, thumbnails: Thumbnails, sandbox: Sandbox, chunk_id: int, *, keep: bool
 ) -> bytes | None:
     """WebP of a chunk, decoded again from a file that holds it. None: no such chunk, or its file is gone."""
     from data import reader
 
-    where = catalogue.content_of(chunk_id)
-    info = catalogue.chunk(chunk_id)
+    where = catalogue.contents.of_chunk(chunk_id)
+    info = catalogue.contents.chunk(chunk_id)
     if where is None or info is None:
         return None
-    spec = reader.ChunkSpec(info.ordinal, info.start_s, info.end_s, info.page)
-    for held in catalogue.files_of(where[0]):
+    spec = reader.ChunkSpec(info.ordinal, info.span)
+    for held in catalogue.files.of_content(where[0]):
         try:
             picture = sandbox.submit(reader.make_thumbnail, held.path, held.kind, spec, urgent=True).result()
         except MediaError as error:

@@ -19,18 +19,23 @@ import numpy as np
 import sqlalchemy as sa
 
 from data.media.kinds import MediaError
+from indexer.active_models import ActiveModels
+from indexer.care.backup import stale_thumbnails
+from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.rows import ModelRow, Work
 from indexer.catalogue.schema import content, file, root
-from indexer.errors import IndexOutdated, LibraryError, VectorServerError
+from indexer.errors import IndexOutdated, VectorServerError
 from indexer.files.scanner import stamp_of
 from indexer.pipeline.embed_checked import embed_checked
 from indexer.pipeline.jobs import side_for
+from indexer.thumbnails import Thumbnails
 from indexer.types import VerifyReport
-from indexer.vectors.source import StoredEmbeddings
+from indexer.vectors.index import VectorIndex
+from indexer.vectors.source import GROUPS, StoredEmbeddings
 from model.embedder import ModelError
 
 if TYPE_CHECKING:
-    from indexer.library import Library
+    from data.media.sandbox import Sandbox
 
 SAMPLE = 8
 """Contents that are decoded and embedded again."""
@@ -44,8 +49,14 @@ NAMED = 20
 
 
 @dataclass
-class _Findings:
-    library: Library
+class _Check:
+    """What is checked, and what was found. `index` and `sandbox` are made when they are needed."""
+
+    catalogue: Catalogue
+    models: ActiveModels
+    thumbnails: Thumbnails
+    index: Callable[[], VectorIndex]
+    sandbox: Callable[[], Sandbox]
     repair: bool
     problems: list[str] = field(default_factory=list)
     repaired: int = 0
@@ -68,50 +79,51 @@ class _Findings:
             self.repaired += min(len(names), NAMED + 1)
 
 
-def verify(library: Library, repair: bool) -> VerifyReport:
-    """Check a library; see `Library.verify`. Mending needs to be the one indexer of the library."""
-    if repair and not library.may_index():
-        raise LibraryError(
-            f"Another Sightline ({library.indexer()}) is indexing this library: stop it, then repair."
-        )
-    findings = _Findings(library, repair)
-    try:
-        if _catalogue_is_sound(findings):
-            _files(findings)
-            _text(findings)
-            _orphans(findings)
-            row = library.catalogue.answering()
-            if row is not None:
-                _vectors(findings, row)
-                _index(findings)
-                _sample(findings, row)
-            _thumbnails(findings)
-    finally:
-        if repair:
-            library.done_indexing()
-    return VerifyReport(findings.problems, findings.repaired)
+def verify(
+    catalogue: Catalogue,
+    models: ActiveModels,
+    thumbnails: Thumbnails,
+    index: Callable[[], VectorIndex],
+    sandbox: Callable[[], Sandbox],
+    *,
+    repair: bool,
+) -> VerifyReport:
+    """Check the parts of a library against each other; see `Library.verify`. To repair, this program has to
+    be the one indexer of the library."""
+    check = _Check(catalogue, models, thumbnails, index, sandbox, repair)
+    if _catalogue_is_sound(check):
+        _files(check)
+        _text(check)
+        _orphans(check)
+        row = catalogue.models.answering()
+        if row is not None:
+            _vectors(check, row)
+            _index(check, row)
+            _sample(check, row)
+        _thumbnails(check)
+    return VerifyReport(check.problems, check.repaired)
 
 
-def _catalogue_is_sound(findings: _Findings) -> bool:
-    catalogue = findings.library.catalogue
-    with catalogue.reader() as c:
-        damage = catalogue.dialect.damage(c)
-        broken = [] if damage else catalogue.dialect.dangling(c)
+def _catalogue_is_sound(check: _Check) -> bool:
+    catalogue = check.catalogue
+    with catalogue.database.reader() as c:
+        damage = catalogue.database.dialect.damage(c)
+        broken = [] if damage else catalogue.database.dialect.dangling(c)
     if damage:
-        findings.found(damage)
+        check.found(damage)
         return False
     if broken:
-        findings.found(
+        check.found(
             f"{len(broken)} rows of the catalogue point at rows that are not there.",
-            lambda: catalogue.drop_dangling(broken),
+            lambda: catalogue.contents.drop_dangling(broken),
         )
     return True
 
 
-def _files(findings: _Findings) -> None:
+def _files(check: _Check) -> None:
     """Files on disk as the catalogue has them."""
-    catalogue = findings.library.catalogue
-    with catalogue.reader() as c:
+    catalogue = check.catalogue
+    with catalogue.database.reader() as c:
         rows = c.execute(
             sa.select(file.c.path, file.c.size, file.c.mtime_ns, file.c.ctime_ns)
             .join(root, root.c.id == file.c.root_id)
@@ -126,38 +138,38 @@ def _files(findings: _Findings) -> None:
             continue
         if stamp != (row.size, row.mtime_ns, row.ctime_ns):
             changed.append((row.path, stamp))
-    findings.each(gone, "it is no longer there", lambda: catalogue.remove_files(gone))
-    findings.each(
+    check.each(gone, "it is no longer there", lambda: catalogue.files.remove(gone))
+    check.each(
         [path for path, _ in changed],
         "it has changed since it was indexed",
-        lambda: catalogue.rehash_all(changed),
+        lambda: catalogue.files.rehash(changed),
     )
 
 
-def _text(findings: _Findings) -> None:
+def _text(check: _Check) -> None:
     """The text indexes hold what the tables hold."""
-    catalogue = findings.library.catalogue
-    with catalogue.writer() as c:
-        agree = catalogue.dialect.texts_agree(c)
+    catalogue = check.catalogue
+    with catalogue.database.writer() as c:
+        agree = catalogue.database.dialect.texts_agree(c)
     if not agree:
 
         def rebuild() -> None:
-            with catalogue.writer() as c:
-                catalogue.dialect.rebuild_texts(c)
+            with catalogue.database.writer() as c:
+                catalogue.database.dialect.rebuild_texts(c)
 
-        findings.found("The index of words does not match the texts.", rebuild)
-    with catalogue.reader() as c:
+        check.found("The index of words does not match the texts.", rebuild)
+    with catalogue.database.reader() as c:
         missing = c.exec_driver_sql(
             "SELECT count(*) FROM file f WHERE NOT EXISTS (SELECT 1 FROM names n WHERE n.rowid = f.id)"
         ).scalar_one()
     if missing:
-        findings.found(f"{missing} file names are not in the index of names.", catalogue.rename_all)
+        check.found(f"{missing} file names are not in the index of names.", catalogue.files.rebuild_names)
 
 
-def _orphans(findings: _Findings) -> None:
+def _orphans(check: _Check) -> None:
     """Contents, chunks and states that belong together."""
-    catalogue = findings.library.catalogue
-    with catalogue.reader() as c:
+    catalogue = check.catalogue
+    with catalogue.database.reader() as c:
         lost = c.exec_driver_sql(
             "SELECT count(*) FROM content c WHERE (c.orphaned_at IS NULL) <>"
             " EXISTS (SELECT 1 FROM file f WHERE f.content_hash = c.hash)"
@@ -172,56 +184,53 @@ def _orphans(findings: _Findings) -> None:
             )
         ]
     if lost:
-        findings.found(f"{lost} contents do not know whether a file has them.", catalogue.mark_orphans)
-    findings.each(
-        [_name(findings, digest) for digest in empty],
+        check.found(f"{lost} contents do not know whether a file has them.", catalogue.contents.mark_orphans)
+    check.each(
+        [_name(check, digest) for digest in empty],
         "it is marked as indexed and has no chunks",
-        lambda: catalogue.set_pending(empty),
+        lambda: catalogue.queue.set_pending(empty),
     )
 
 
-def _vectors(findings: _Findings, row: ModelRow) -> None:
+def _vectors(check: _Check, row: ModelRow) -> None:
     """Each chunk has a vector, finite and of unit length; not one and the same for all."""
-    catalogue = findings.library.catalogue
-    lacking = catalogue.lacking(row.id)
+    catalogue = check.catalogue
+    lacking = catalogue.models.lacking(row.id)
     if lacking:
-        findings.found(f"{lacking} pieces have no embedding.", lambda: None)  # the next run makes them
+        check.found(f"{lacking} pieces have no embedding.", lambda: None)  # the next run makes them
     bad: list[int] = []
     first: np.ndarray | None = None
     total = alike = 0
-    for ids, vectors in catalogue.vectors(row.id):
+    source = StoredEmbeddings(catalogue.database, row.id, row.dim)
+    for ids, vectors in (batch for group in GROUPS.values() for batch in source.vectors(group)):
         rows = vectors.astype(np.float32)
         lengths = np.linalg.norm(rows, axis=1)
-        wrong = ~np.isfinite(rows).all(axis=1) | ~(np.abs(lengths - 1) < 1e-2) | (rows.shape[1] != row.dim)
-        bad += ids[wrong].tolist()
+        bad += ids[~np.isfinite(rows).all(axis=1) | ~(np.abs(lengths - 1) < 1e-2)].tolist()
         first = rows[0] if first is None else first
         alike += int((rows @ first > 0.9999).sum())
         total += len(ids)
     if bad:
-        findings.found(
+        check.found(
             f"{len(bad)} embeddings are not finite or not of unit length.",
-            lambda: catalogue.drop_embeddings(bad),
+            lambda: catalogue.contents.drop_embeddings(bad),
         )
-    if total >= 20 and alike > 0.9 * total and _distinct_contents(findings) > 0.5 * total:
-        findings.found(
+    if total >= 20 and alike > 0.9 * total and _distinct_contents(check) > 0.5 * total:
+        check.found(
             f"{alike} of {total} embeddings are one and the same: the model that made them was broken. "
             f"They are made again with {row.name}.",
-            lambda: catalogue.drop_embeddings(None),
+            lambda: catalogue.contents.drop_embeddings(None),
         )
 
 
-def _distinct_contents(findings: _Findings) -> int:
-    with findings.library.catalogue.reader() as c:
+def _distinct_contents(check: _Check) -> int:
+    with check.catalogue.database.reader() as c:
         return c.exec_driver_sql("SELECT count(*) FROM content WHERE state = 'ready'").scalar_one()
 
 
-def _index(findings: _Findings) -> None:
+def _index(check: _Check, row: ModelRow) -> None:
     """The vector index holds exactly what the catalogue can find: every id, with its vector and its kind."""
-    library = findings.library
-    row = library.catalogue.answering()
-    assert row is not None
-    source = StoredEmbeddings(library.catalogue, row.id, row.dim)
-    index = library.vector_index()
+    source = StoredEmbeddings(check.catalogue.database, row.id, row.dim)
+    index = check.index()
     try:
         index.catch_up()
         wanted = np.sort(source.ids()[0])
@@ -235,57 +244,57 @@ def _index(findings: _Findings) -> None:
         missing, extra = len(np.setdiff1d(wanted, present)), len(np.setdiff1d(present, wanted))
         extra += len(present) - len(np.unique(present))
         if missing or extra:
-            findings.found(
+            check.found(
                 f"The vector index lacks {missing} chunks and holds {extra} that are gone.", index.rebuild
             )
         if moved:
-            findings.found(
+            check.found(
                 f"The vector index places {moved} chunks in folders where they are not.",
                 (lambda: None) if missing or extra or wrong else index.rebuild,
             )
         if wrong:
-            findings.found(
+            check.found(
                 f"The vector index holds {wrong} vectors that are not those of the catalogue.",
                 (lambda: None) if missing or extra else index.rebuild,
             )
     except IndexOutdated as error:
-        findings.found(str(error), index.rebuild)
+        check.found(str(error), index.rebuild)
     except VectorServerError as error:
-        findings.found(str(error))
+        check.found(str(error))
 
 
-def _sample(findings: _Findings, row: ModelRow) -> None:
+def _sample(check: _Check, row: ModelRow) -> None:
     """Some contents, hashed, decoded and embedded anew, give what is stored."""
-    library = findings.library
-    works = _some_works(findings)
+    works = _some_works(check)
     if not works:
         return
     try:
-        model, embedder = library.models.answering()
+        model, embedder = check.models.answering()
     except ModelError as error:
-        findings.found(f"The model cannot be loaded to compare: {error}")
+        check.found(f"The model cannot be loaded to compare: {error}")
         return
     if model.id != row.id:
         return
     from data import reader
     from indexer.files.hashing import StillChanging, hash_file
 
+    sandbox = check.sandbox()
     for work in works:
         path = work.files[0][0]
-        pieces = [p for p in library.catalogue.pieces(work.hash) if p.same_as is None][:1]
+        stored = [p for p in check.catalogue.contents.chunks_of(work.hash) if p.same_as is None][:1]
         try:
             digest, _ = hash_file(path)
         except (OSError, StillChanging):
             continue
         if digest != work.hash:
-            findings.found(
+            check.found(
                 f"{path}: its bytes changed and its times did not (a failing disk?)",
-                partial(library.catalogue.rehash, path, (0, 0, 0)),
+                partial(check.catalogue.files.rehash, [(path, (0, 0, 0))]),
             )
             continue
-        specs = [reader.ChunkSpec(p.ordinal, p.start_s, p.end_s, p.page) for p in pieces]
+        specs = [reader.ChunkSpec(p.ordinal, p.span) for p in stored]
         try:
-            chunks = library.sandbox.submit(
+            chunks = sandbox.submit(
                 reader.decode,
                 Path(path),
                 work.kind,
@@ -294,41 +303,40 @@ def _sample(findings: _Findings, row: ModelRow) -> None:
                 max_side=side_for(embedder.inner, work.kind),
             ).result()
         except MediaError as error:
-            findings.found(f"{path}: it could be read once and cannot now ({error})")
+            check.found(f"{path}: it could be read once and cannot now ({error})")
             continue
-        for piece, chunk in zip(pieces, chunks, strict=False):
-            stored = library.catalogue.vector(piece.chunk_id, row.id)
-            if stored is None:
+        for held, chunk in zip(stored, chunks, strict=False):
+            vector = check.catalogue.contents.vector(held.chunk_id, row.id)
+            if vector is None:
                 continue
-            told = reader.Chunk(chunk.spec, chunk.frames, piece.text)
-            fresh = embed_checked(embedder, [reader.to_input(told, work.kind)])[0]
-            if not float(stored @ fresh) > AGREE:
-                findings.found(
-                    f"{path}: embedding it again gives another vector (cosine {float(stored @ fresh):.3f})",
-                    partial(library.catalogue.drop_embeddings, [piece.chunk_id]),
+            again = reader.Chunk(chunk.spec, chunk.frames, held.text)
+            cosine = float(vector @ embed_checked(embedder, [reader.to_input(again, work.kind)])[0])
+            if not cosine > AGREE:
+                check.found(
+                    f"{path}: embedding it again gives another vector (cosine {cosine:.3f})",
+                    partial(check.catalogue.contents.drop_embeddings, [held.chunk_id]),
                 )
 
 
-def _some_works(findings: _Findings) -> list[Work]:
+def _some_works(check: _Check) -> list[Work]:
     """A few ready contents, others each time."""
-    with findings.library.catalogue.reader() as c:
+    with check.catalogue.database.reader() as c:
         rows = c.exec_driver_sql("SELECT rowid FROM content WHERE state = 'ready' AND orphaned_at IS NULL")
         numbers = [r[0] for r in rows]
     chosen = random.sample(numbers, min(SAMPLE, len(numbers)))
-    return [w for w in findings.library.catalogue.works(chosen) if w.files]
+    return [w for w in check.catalogue.queue.works(chosen) if w.files]
 
 
-def _thumbnails(findings: _Findings) -> None:
+def _thumbnails(check: _Check) -> None:
     """No pictures of what is gone. Missing ones are made when they are asked for."""
-    library = findings.library
-    stale = library.stale_thumbnails()
+    stale = stale_thumbnails(check.catalogue, check.thumbnails)
     if stale:
-        findings.found(
+        check.found(
             f"{len(stale)} thumbnails belong to nothing in the library.",
-            lambda: library.thumbnails.drop(stale),
+            lambda: check.thumbnails.drop(stale),
         )
 
 
-def _name(findings: _Findings, digest: bytes) -> str:
-    files = findings.library.catalogue.files_of(digest)
+def _name(check: _Check, digest: bytes) -> str:
+    files = check.catalogue.files.of_content(digest)
     return str(files[0].path) if files else f"content {digest.hex()[:12]}"

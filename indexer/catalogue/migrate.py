@@ -19,9 +19,11 @@ from blake3 import blake3
 
 from indexer.catalogue import schema
 from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.dialects import place
 from indexer.catalogue.files import name_words
+from indexer.catalogue.settings import LIBRARY, MOUNT_END
 from indexer.errors import LibraryError
-from indexer.files.scanner import MOUNT_END
+from indexer.types import MigrationReport
 
 BATCH = 2000
 """Rows a transaction: about 3 MB of vectors."""
@@ -29,19 +31,10 @@ BATCH = 2000
 UNFINISHED, ORIGIN = "moving from", "moved from"
 """Settings of the new catalogue: whose rows it is taking in, has taken in. It has a name of its own: what
 followed the old one's journal (a Milvus collection) cannot follow this one's."""
-OWN = {UNFINISHED, ORIGIN, "library"}
+OWN = {UNFINISHED, ORIGIN, LIBRARY}
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, rows done, rows in all."""
-
-
-@dataclass(frozen=True)
-class Moved:
-    """`rows`, `digests`: by table, the same in both catalogues. `written`: rows that this run wrote."""
-
-    rows: dict[str, int]
-    digests: dict[str, str]
-    written: int
 
 
 @dataclass(frozen=True)
@@ -82,7 +75,7 @@ TABLES = (
 """Parents before their children. Workers and claims end with a move; `seen` is made by the next scan."""
 
 
-def move(old: Catalogue, new: Catalogue, progress: Progress = lambda *_: None) -> Moved:
+def move(old: Catalogue, new: Catalogue, progress: Progress = lambda *_: None) -> MigrationReport:
     """Bring the library of `old` into `new`, which is empty or was being moved to from `old` before. Where
     that move has ended and nothing was written since, nothing is done.
 
@@ -90,7 +83,7 @@ def move(old: Catalogue, new: Catalogue, progress: Progress = lambda *_: None) -
     """
     resumed = _prepare(old, new)
     if resumed is None:
-        with old.reader() as source:
+        with old.database.reader() as source:
             try:
                 return _compare(source, new, 0, progress)
             except LibraryError as error:
@@ -99,7 +92,7 @@ def move(old: Catalogue, new: Catalogue, progress: Progress = lambda *_: None) -
                     "and use it."
                 ) from error
     written = 0
-    with old.reader() as source:
+    with old.database.reader() as source:
         total = sum(_count(source, t) for t in TABLES)
         done = 0
         if resumed:
@@ -111,12 +104,12 @@ def move(old: Catalogue, new: Catalogue, progress: Progress = lambda *_: None) -
                 done += len(rows)
                 progress(f"copying: {kept.name}", done, total)
         _settings(source, new)
-        numbers = old.dialect.last_numbers(source)
-        with new.writer() as target:
-            new.dialect.go_on_from(target, numbers)
+        numbers = old.database.dialect.last_numbers(source)
+        with new.database.writer() as target:
+            new.database.dialect.go_on_from(target, numbers)
         report = _compare(source, new, written, progress)
     _check_texts(new)
-    with new.writer() as target:
+    with new.database.writer() as target:
         done_from = {"name": ORIGIN}
         target.execute(sa.update(schema.setting).where(schema.setting.c.name == UNFINISHED).values(done_from))
     return report
@@ -124,7 +117,7 @@ def move(old: Catalogue, new: Catalogue, progress: Progress = lambda *_: None) -
 
 def refuse_unfinished(catalogue: Catalogue) -> None:
     """Raises LibraryError when a move into this catalogue did not end."""
-    if catalogue.setting(UNFINISHED) is not None:
+    if catalogue.settings.get(UNFINISHED) is not None:
         raise LibraryError(
             "A library was being moved here and is not whole yet: run the same `sightline migrate` again."
         )
@@ -132,16 +125,16 @@ def refuse_unfinished(catalogue: Catalogue) -> None:
 
 def _prepare(old: Catalogue, new: Catalogue) -> bool | None:
     """Whether the move was begun before; None: it has ended."""
-    old.name_library()
-    identity = old.setting("library") or ""
-    begun = new.setting(UNFINISHED)
+    old.settings.name_library()
+    identity = old.settings.get(LIBRARY) or ""
+    begun = new.settings.get(UNFINISHED)
     if begun == identity:
         return True
-    if begun is not None or new.roots() or new.models() or new.counts().files:
-        if begun is None and new.setting(ORIGIN) == identity:
+    if begun is not None or new.files.roots() or new.models.all() or new.files.counts().files:
+        if begun is None and new.settings.get(ORIGIN) == identity:
             return None
         raise LibraryError("There is another library already: name an empty database or folder.")
-    new.set_setting(UNFINISHED, identity)
+    new.settings.set(UNFINISHED, identity)
     return False
 
 
@@ -182,7 +175,7 @@ def _clean(text: str) -> str:
 def _drop_what_differs(source: sa.Connection, new: Catalogue, kept: _Kept) -> None:
     for rows, low, high in _windows(source, kept):
         wanted = {kept.key_of(r): _told(r) for r in rows}
-        with new.writer() as target:
+        with new.database.writer() as target:
             for there in _rows(target, kept, low, high):
                 key = kept.key_of(there)
                 if key not in wanted or (kept.replaced and wanted[key] != _told(there)):
@@ -196,7 +189,7 @@ def _is(kept: _Kept, row: Any) -> sa.ColumnElement[bool]:
 def _write(new: Catalogue, kept: _Kept, rows: list[Any], low: int, high: int | None) -> int:
     """Add what is missing, change what differs; returns how many rows."""
     names = [c.name for c in kept.table.columns]
-    with new.writer() as target:
+    with new.database.writer() as target:
         there = {kept.key_of(r): _told(r) for r in _rows(target, kept, low, high)}
         missing = [_told(r) for r in rows if kept.key_of(r) not in there]
         changed = [r for r in rows if kept.key_of(r) in there and there[kept.key_of(r)] != _told(r)]
@@ -207,28 +200,28 @@ def _write(new: Catalogue, kept: _Kept, rows: list[Any], low: int, high: int | N
             values = dict(zip(names, _told(row), strict=True))
             target.execute(sa.update(kept.table).where(_is(kept, row)).values(values))
         if kept.name == "chunk":
-            new.dialect.write_texts(target, [(a["id"], a["text"]) for a in added], new=True)
+            new.database.dialect.write_texts(target, [(a["id"], a["text"]) for a in added], new=True)
         elif kept.name == "file":
             tops = {r.id: r.path for r in target.execute(sa.select(schema.root.c.id, schema.root.c.path))}
             named = [(a["path"], *name_words(str(tops[a["root_id"]]), a["path"])) for a in added]
-            new.dialect.name_files(target, named)
+            new.database.dialect.name_files(target, named)
     return len(added) + len(changed)
 
 
 def _settings(source: sa.Connection, new: Catalogue) -> None:
     for row in source.execute(sa.select(schema.setting)).all():
         if row.name not in OWN:
-            new.set_setting(row.name, row.value.replace("\0", MOUNT_END))
+            new.settings.set(row.name, row.value.replace("\0", MOUNT_END))
 
 
-def _compare(source: sa.Connection, new: Catalogue, written: int, progress: Progress) -> Moved:
+def _compare(source: sa.Connection, new: Catalogue, written: int, progress: Progress) -> MigrationReport:
     """Read both again, in order, and hash every value. Raises LibraryError where they differ."""
     rows: dict[str, int] = {}
     digests: dict[str, str] = {}
     for number, kept in enumerate(TABLES):
         progress(f"checking: {kept.name}", number, len(TABLES))
         mine, digest = _digest(source, kept)
-        with new.reader() as target:
+        with new.database.reader() as target:
             theirs, other = _digest(target, kept)
         if (mine, digest) != (theirs, other):
             raise LibraryError(
@@ -237,7 +230,7 @@ def _compare(source: sa.Connection, new: Catalogue, written: int, progress: Prog
             )
         rows[kept.name], digests[kept.name] = mine, digest
     progress("checked", len(TABLES), len(TABLES))
-    return Moved(rows, digests, written)
+    return MigrationReport(rows, digests, written)
 
 
 def _digest(c: sa.Connection, kept: _Kept) -> tuple[int, str]:
@@ -250,15 +243,25 @@ def _digest(c: sa.Connection, kept: _Kept) -> tuple[int, str]:
 
 
 def _check_texts(new: Catalogue) -> None:
-    with new.writer() as target:
-        if not new.dialect.texts_agree(target):
-            new.dialect.rebuild_texts(target)
-    with new.reader() as target:
+    with new.database.writer() as target:
+        if not new.database.dialect.texts_agree(target):
+            new.database.dialect.rebuild_texts(target)
+    with new.database.reader() as target:
         unnamed = target.exec_driver_sql(
             "SELECT count(*) FROM file f WHERE NOT EXISTS (SELECT 1 FROM names n WHERE n.rowid = f.id)"
         ).scalar_one()
     if unnamed:
-        new.rename_all()
+        new.files.rebuild_names()
+
+
+def migrate(old: Catalogue, to: str | Path, progress: Progress) -> MigrationReport:
+    """`move` to an address, or to the folder of a new library. Raises LibraryError."""
+    where = place(to)
+    new = Catalogue(catalogue_in(where) if isinstance(where, Path) else where)
+    try:
+        return move(old, new, progress)
+    finally:
+        new.close()
 
 
 def catalogue_in(folder: Path) -> Path:

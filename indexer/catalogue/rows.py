@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from data.span import Span
 from indexer.types import Kind
 
 Stamp = tuple[int, int, int]
 """(size, mtime_ns, ctime_ns): what tells without reading that a file is the one that was read."""
+
+Stage = Literal["decode", "embed", "ocr", "speech"]
+"""What a content waits for: to be decoded and embedded; for vectors of a model that its chunks lack; for the
+text in its images to be read; for its speech to be transcribed."""
 
 
 @dataclass(frozen=True)
 class Root:
     id: int
     path: Path
-    state: str
+    state: Literal["here", "away", "left_out"]
     mount: str | None
     ignored: int
     scanned_at: float | None = None
@@ -25,7 +31,7 @@ class Root:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundFile:
     """A file that a scan or the watcher has seen."""
 
     path: str
@@ -43,7 +49,7 @@ class Unhashed:
 
 @dataclass(frozen=True)
 class Work:
-    """A content to be read and embedded; `files` are the paths that hold it, with their stamps."""
+    """A content to be worked on; `files` are the paths that hold it, with their stamps."""
 
     hash: bytes
     kind: Kind
@@ -57,22 +63,18 @@ class NewChunk:
 
     ordinal: int
     vector: np.ndarray
-    start_s: float | None = None
-    end_s: float | None = None
-    page: int | None = None
+    span: Span = Span()
     text: str = ""
     same_as: int | None = None
 
 
 @dataclass(frozen=True)
-class Piece:
+class StoredChunk:
     """A chunk of a content as the catalogue has it."""
 
     chunk_id: int
     ordinal: int
-    start_s: float | None
-    end_s: float | None
-    page: int | None
+    span: Span
     same_as: int | None
     text: str
 
@@ -82,13 +84,13 @@ class ModelRow:
     id: int
     name: str
     dim: int
-    state: str
+    state: Literal["answering", "building", "old"]
     source: str
 
 
 @dataclass(frozen=True)
 class Counts:
-    """`reused`: pieces found without an embedding of their own (copies, still video windows)."""
+    """`reused`: chunks found without an embedding of their own (copies, still video windows)."""
 
     files: int = 0
     images: int = 0

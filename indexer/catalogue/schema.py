@@ -199,7 +199,7 @@ worker = sa.Table(
     sa.Column("seen", sa.Float, nullable=False),
 )
 
-claim = sa.Table(
+lease = sa.Table(
     "claim",
     metadata,
     sa.Column("hash", sa.LargeBinary, sa.ForeignKey("content.hash"), primary_key=True),

@@ -60,15 +60,15 @@ class Clicks:
             words = parse(text).meaning
         except QueryError:
             return False
-        opened, held = self._catalogue.chunk(chunk_id), self._catalogue.content_of(chunk_id)
+        opened, held = self._catalogue.contents.chunk(chunk_id), self._catalogue.contents.of_chunk(chunk_id)
         if not words or opened is None or held is None:
             return False
         row = {
             "query": words,
             "content": held[0].hex(),
-            "page": opened.page,
-            "start_s": opened.start_s,
-            "end_s": opened.end_s,
+            "page": opened.span.page,
+            "start_s": opened.span.start_s,
+            "end_s": opened.span.end_s,
         }
         line = json.dumps(row).encode() + b"\n"
         with self._lock:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from indexer.catalogue.lookups import Lookup
+from indexer.catalogue.catalogue import Catalogue
 from indexer.types import FileInfo
 from indexer.vectors.index import VectorIndex
-from indexer.vectors.source import GROUPS
+from indexer.vectors.source import GROUPS, StoredEmbeddings
 
 NEIGHBOURS = 16
 
 
-def duplicates(catalogue: Lookup, index: VectorIndex | None, alike: float) -> list[list[FileInfo]]:
+def duplicates(catalogue: Catalogue, index: VectorIndex | None, alike: float) -> list[list[FileInfo]]:
     """Groups of two or more files. With an index, images at a cosine of `alike` or more are one group."""
     groups: dict[bytes, bytes] = {}  # union-find over contents
 
@@ -26,7 +26,7 @@ def duplicates(catalogue: Lookup, index: VectorIndex | None, alike: float) -> li
             digest = groups[digest]
         return digest
 
-    with catalogue.reader() as c:
+    with catalogue.database.reader() as c:
         exact = [
             row[0]
             for row in c.exec_driver_sql(
@@ -35,9 +35,9 @@ def duplicates(catalogue: Lookup, index: VectorIndex | None, alike: float) -> li
             )
         ]
     members = {digest: {digest} for digest in exact}
-    row = catalogue.answering()
+    row = catalogue.models.answering()
     if index is not None and row is not None:
-        with catalogue.reader() as c:
+        with catalogue.database.reader() as c:
             image = {
                 r[0]: r[1]
                 for r in c.exec_driver_sql(
@@ -45,21 +45,18 @@ def duplicates(catalogue: Lookup, index: VectorIndex | None, alike: float) -> li
                     " WHERE c.kind = 'image' AND c.orphaned_at IS NULL"
                 )
             }
-        for ids, vectors in catalogue.vectors(row.id, 1000):
-            own = np.fromiter((i in image for i in ids.tolist()), bool, len(ids))
-            if not own.any():
-                continue
-            scores, near = index.search(vectors[own].astype(np.float32), NEIGHBOURS, None, GROUPS["image"])
-            for chunk_id, some, others in zip(ids[own].tolist(), scores, near.tolist(), strict=True):
+        for ids, vectors in StoredEmbeddings(catalogue.database, row.id, row.dim).vectors(GROUPS["image"]):
+            scores, near = index.search(vectors.astype(np.float32), NEIGHBOURS, None, GROUPS["image"])
+            for chunk_id, some, others in zip(ids.tolist(), scores, near.tolist(), strict=True):
                 for score, other in zip(some, others, strict=True):
-                    if other in image and other != chunk_id and score >= alike:
+                    if chunk_id in image and other in image and other != chunk_id and score >= alike:
                         groups[top(image[chunk_id])] = top(image[other])
         for digest in {*groups, *exact}:
             members.setdefault(top(digest), set()).add(digest)
             if top(digest) != digest:
                 members.pop(digest, None)
     found = [
-        [info for digest in sorted(group) for info in catalogue.files_of(digest)]
+        [info for digest in sorted(group) for info in catalogue.files.of_content(digest)]
         for group in members.values()
     ]
     return sorted((g for g in found if len(g) > 1), key=lambda g: (-max(f.size for f in g), str(g[0].path)))

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from indexer.errors import LibraryError
 from indexer.search.searcher import Searcher
-from indexer.types import Answer
+from indexer.types import MARK, UNMARK, Answer
 
 BATCH = 1000
 
@@ -52,13 +52,13 @@ def answer_csv(answer: Answer) -> str:
     writer.writeheader()
     for hit in answer.hits:
         row = hit.to_json()
-        row["snippet"] = hit.snippet.replace("\ue000", "").replace("\ue001", "")
+        row["snippet"] = hit.snippet.replace(MARK, "").replace(UNMARK, "")
         writer.writerow(row)
     return out.getvalue()
 
 
 def _rows(searcher: Searcher, vectors: bool) -> Iterator[dict[str, Any]]:
-    with searcher.catalogue.reader() as c:
+    with searcher.catalogue.database.reader() as c:
         for _, ids, batch in searcher.all_vectors():
             facts = searcher.facts(ids.tolist())
             marks = ", ".join("?" * len(ids))
@@ -75,9 +75,9 @@ def _rows(searcher: Searcher, vectors: bool) -> Iterator[dict[str, Any]]:
                     "path": fact.files[0].path.encode("utf-8", "replace").decode(),
                     "kind": fact.kind,
                     "ordinal": fact.ordinal,
-                    "start_s": fact.start_s,
-                    "end_s": fact.end_s,
-                    "page": fact.page,
+                    "start_s": fact.span.start_s,
+                    "end_s": fact.span.end_s,
+                    "page": fact.span.page,
                     "text": texts.get(number, ""),
                     "taken_at": fact.taken_at,
                     "duration_s": fact.duration_s,

@@ -1,8 +1,8 @@
 """The same metrics on a person's own library and judgements, to choose a model with.
 
-Built around `evaluate`: lines of "for this query, these are right", a search (any callable, in
-practice `Library.search`), and the metrics of `eval.metrics`. It knows nothing of libraries or
-models; whoever calls it brings the search.
+Built around `evaluate`: lines of "for this query, these are right", a search (any callable, in practice
+`Library.search`) and metrics (in practice `eval.metrics.score_ranking`). It knows nothing of libraries,
+models or formulas; whoever calls it brings the search and the metrics.
 
 A line of QUERIES.jsonl:
 
@@ -21,58 +21,46 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from eval.metrics import KS, score_ranking
+from data.span import Span
+from indexer.types import Hit
 
 
 class JudgementError(Exception):
     """QUERIES.jsonl cannot be used. `str(error)` names the line and what is wrong with it."""
 
 
-class Found(Protocol):
-    """What a search returns: `indexer.types.Hit` is one."""
-
-    @property
-    def path(self) -> str: ...
-    @property
-    def also_at(self) -> tuple[str, ...]: ...
-    @property
-    def page(self) -> int | None: ...
-    @property
-    def start_s(self) -> float | None: ...
-    @property
-    def end_s(self) -> float | None: ...
-
-
-Search = Callable[[str, int], Sequence[Found]]
+Search = Callable[[str, int], Sequence[Hit]]
 """Words and how many hits -> hits, best first."""
+Metrics = Callable[[Sequence[int | str], Sequence[int], Mapping[int, float]], dict[str, float]]
+"""A ranking, what is relevant in it, and the grades of that -> metrics at 1, 5 and 10, by name."""
+DEPTH = 10
 
 
 @dataclass(frozen=True)
 class Right:
-    """One right answer. Without `page` and times, the whole file."""
+    """One right answer. Without a span, the whole file."""
 
     path: Path
-    page: int | None = None
-    start_s: float | None = None
-    end_s: float | None = None
+    span: Span = Span()
     grade: float = 1.0
 
-    def matches(self, hit: Found) -> bool:
+    def matches(self, hit: Hit) -> bool:
         """The hit is (a part of) this answer; a window counts if it overlaps the judged stretch."""
+        right, span = self.span, hit.span
         if not any(Path(p) == self.path for p in (hit.path, *hit.also_at)):
             return False
-        if self.page is not None and hit.page != self.page:
+        if right.page is not None and span.page != right.page:
             return False
-        if self.start_s is None and self.end_s is None:
+        if right.start_s is None and right.end_s is None:
             return True
-        if hit.start_s is None or hit.end_s is None:
+        if span.start_s is None or span.end_s is None:
             return False
-        end = float("inf") if self.end_s is None else self.end_s
-        return hit.start_s < end and hit.end_s > (self.start_s or 0.0)
+        end = float("inf") if right.end_s is None else right.end_s
+        return span.start_s < end and span.end_s > (right.start_s or 0.0)
 
 
 @dataclass(frozen=True)
@@ -135,16 +123,16 @@ def read_judgements(path: Path) -> list[Judgement]:
         try:
             out.append(_judgement(json.loads(line), path.resolve().parent))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            wanted = '{"query": "words", "relevant": ["file"]}'
+            example = '{"query": "words", "relevant": ["file"]}'
             raise JudgementError(
-                f"{path}, line {number}: {_said(error)}; a line looks like {wanted}"
+                f"{path}, line {number}: {_reason(error)}; a line looks like {example}"
             ) from None
     if not out:
         raise JudgementError(f"{path} holds no queries")
     return out
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, KeyError):
         return f"{error.args[0]!r} is missing"
     return "not a JSON object" if isinstance(error, (json.JSONDecodeError, AttributeError)) else str(error)
@@ -168,28 +156,30 @@ def _judgement(line: Mapping[str, Any], folder: Path) -> Judgement:
         grade = float(item.get("grade", 1.0))
         if not 0 <= grade < float("inf"):
             raise ValueError(f"a grade is a number from 0 on, not {grade:g}")
-        rights.append(Right(**{**item, "path": where, "grade": grade}))
+        span = Span(item.get("start_s"), item.get("end_s"), item.get("page"))
+        rights.append(Right(where, span, grade))
     return Judgement(line["query"], tuple(dict.fromkeys(rights)))
 
 
-def evaluate(judgements: Sequence[Judgement], search: Search, model: str = "") -> LibraryReport:
+def evaluate(
+    judgements: Sequence[Judgement], search: Search, metrics: Metrics, model: str = ""
+) -> LibraryReport:
     """Ask every query and score the answers.
 
     Several hits inside one right answer (windows of one stretch, pages of one whole file) are that
     answer once: the first counts, the others take no place. An answer found nowhere is a miss.
     """
-    depth = max(KS)
     report = LibraryReport(model, {})
     totals: dict[str, list[float]] = {}
     took = 0.0
     for judgement in judgements:
         began = time.perf_counter()
-        # More than `depth`, since repeats of one right answer take no place.
-        hits = search(judgement.query, 4 * depth)
+        # More than `DEPTH`, since repeats of one right answer take no place.
+        hits = search(judgement.query, 4 * DEPTH)
         took += time.perf_counter() - began
-        ranking = _names(hits, judgement.relevant)[:depth]
+        ranking = _names(hits, judgement.relevant)[:DEPTH]
         grades = {i: right.grade for i, right in enumerate(judgement.relevant)}
-        scores = score_ranking(ranking, list(grades), grades, ks=KS)
+        scores = metrics(ranking, list(grades), grades)
         for name, value in scores.items():
             totals.setdefault(name, []).append(value)
         first = next((place for place, name in enumerate(ranking, 1) if isinstance(name, int)), None)
@@ -200,13 +190,13 @@ def evaluate(judgements: Sequence[Judgement], search: Search, model: str = "") -
     return report
 
 
-def _names(hits: Sequence[Found], relevant: Sequence[Right]) -> list[int | str]:
+def _names(hits: Sequence[Hit], relevant: Sequence[Right]) -> list[int | str]:
     """Each hit as the right answer it belongs to (an index), or as itself."""
     out: list[int | str] = []
     for place, hit in enumerate(hits):
         fits = [i for i, right in enumerate(relevant) if right.matches(hit)]
         # The narrowest judgement first, so that a file and a page of it can both be named.
-        fits.sort(key=lambda i: (relevant[i].page is None and relevant[i].start_s is None, i))
+        fits.sort(key=lambda i: (relevant[i].span.page is None and relevant[i].span.start_s is None, i))
         new = [i for i in fits if i not in out]
         if new:
             out.append(new[0])

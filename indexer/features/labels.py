@@ -11,16 +11,15 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from data.span import Span, flat
 from indexer.errors import LibraryError
-from indexer.search.filters import passing
-from indexer.search.query_syntax import Filters
 from indexer.search.searcher import Searcher
 from indexer.types import Kind
 from indexer.vectors.source import GROUPS
@@ -45,9 +44,7 @@ class Labelled:
     chunk_id: int
     label: str
     score: float
-    start_s: float | None = None
-    end_s: float | None = None
-    page: int | None = None
+    span: Span = Span()
     action: str = ""
 
 
@@ -83,6 +80,11 @@ def names(given: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def label_by(searcher: Searcher, source: str) -> int:
+    """`label` with the labels of a file or of a built-in list, as `names` reads them. Raises LibraryError."""
+    return label(searcher, names(source), prompt=PROMPTS.get(source, PROMPT))
+
+
 def label(
     searcher: Searcher, labels: Sequence[str], *, line: float = LINE, most: int = MOST, prompt: str = PROMPT
 ) -> int:
@@ -96,7 +98,7 @@ def label(
         for at in np.argsort(-scores)[:most].tolist()
         if (score := float(scores[at])) >= line
     ]
-    with searcher.catalogue.writer() as c:
+    with searcher.catalogue.database.writer() as c:
         for name in labels:
             c.exec_driver_sql("DELETE FROM label WHERE name = ? AND hidden = 0", (name,))
         if given:
@@ -108,9 +110,9 @@ def label(
     return len(given)
 
 
-def counts(searcher: Searcher) -> dict[str, int]:
+def label_counts(searcher: Searcher) -> dict[str, int]:
     """How many chunks carry each label, the most frequent first."""
-    with searcher.catalogue.reader() as c:
+    with searcher.catalogue.database.reader() as c:
         rows = c.exec_driver_sql(
             "SELECT name, count(*) FROM label GROUP BY name ORDER BY count(*) DESC, name"
         ).all()
@@ -152,7 +154,7 @@ def moderate(searcher: Searcher, rules: Sequence[Rule], prompt: str = PROMPT) ->
         for rule, score in zip(rules, scores, strict=True)
         if score >= rule.threshold
     ]
-    with searcher.catalogue.writer() as c:
+    with searcher.catalogue.database.writer() as c:
         c.exec_driver_sql("DELETE FROM label WHERE hidden = 1")
         rows = [(rule.label, score, int(rule.action == "hide"), number) for number, rule, score in caught]
         if rows:
@@ -170,9 +172,7 @@ def moderate(searcher: Searcher, rules: Sequence[Rule], prompt: str = PROMPT) ->
             number,
             rule.label,
             round(score, 3),
-            fact.start_s,
-            fact.end_s,
-            fact.page,
+            fact.span,
             rule.action,
         )
         for number, rule, score in caught
@@ -183,14 +183,14 @@ def moderate(searcher: Searcher, rules: Sequence[Rule], prompt: str = PROMPT) ->
 
 def write_report(rows: Iterable[Labelled], path: Path) -> None:
     """As CSV, or as JSON where the file is called .json; with the seconds in videos, the pages in PDFs."""
-    listed = [asdict(row) for row in rows]
+    records = [flat(row) for row in rows]
     if path.suffix.lower() == ".json":
-        path.write_text(json.dumps(listed, indent=1, ensure_ascii=False), "utf-8")
+        path.write_text(json.dumps(records, indent=1, ensure_ascii=False), "utf-8")
         return
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(Labelled.__dataclass_fields__))
+        writer = csv.DictWriter(file, list(flat(Labelled("", "image", 0, "", 0.0))))
         writer.writeheader()
-        writer.writerows(listed)
+        writer.writerows(records)
 
 
 def _scores(searcher: Searcher, labels: Sequence[str], prompt: str) -> Iterable[tuple[int, np.ndarray]]:
@@ -209,15 +209,3 @@ def _scores(searcher: Searcher, labels: Sequence[str], prompt: str) -> Iterable[
         scale = scales.get(GROUPS[kind])
         if scale is not None:
             yield from zip(ids.tolist(), scale.standardise(asked @ vectors.T).T, strict=True)
-
-
-def with_label(searcher: Searcher, name: str) -> list[int]:
-    """Ids of the chunks that carry a label, ascending."""
-    condition, values = passing(Filters(labels=(name,)), (), ())
-    with searcher.catalogue.reader() as c:
-        rows = c.exec_driver_sql(
-            "SELECT k.id FROM content c CROSS JOIN chunk k ON k.content_hash = c.hash"
-            f" WHERE c.orphaned_at IS NULL AND {condition} ORDER BY k.id",
-            tuple(values),
-        )
-        return [row[0] for row in rows]

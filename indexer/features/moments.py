@@ -10,17 +10,18 @@ their best window or by the centroid of all. It knows nothing of players or page
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from cachetools import LRUCache
 
 from data import reader
 from data.media.kinds import MediaError
+from data.span import Span
 from indexer.errors import LibraryError
-from indexer.types import Hit, Query
+from indexer.types import Hit, Moment, Query
 
 if TYPE_CHECKING:
     from indexer.search.searcher import Searcher
@@ -29,43 +30,14 @@ SPAN_S = 2.0
 STRIDE_S = 1.0
 SPAN_FRAMES = 2
 """Spans of the closer look: an event of 2 s fills one of them. Ten such events, half of them on the edges of
-windows (tests/app/web/test_beyond_peers.py): jumps miss by 0 s in the median and 1 s at worst; with spans of
-4 s, stride 2 and 3 frames, by 1.5 s and one by 98 s; events of 4 s alike by 1 s at worst."""
+windows (tests/indexer/features/test_moments.py): jumps miss by 0 s in the median and 1 s at worst; with spans
+of 4 s, stride 2 and 3 frames, by 1.5 s and one by 98 s; events of 4 s alike by 1 s at worst."""
 LOOKED_AT = 5
 """Moments that get the closer look: a 30 s window is 29 spans, about 0.6 s with lite."""
 LONGEST_S = 300.0
 READ_S = 120.0
-REMEMBERED = 64
+CACHED = 64
 HITS_OF_A_FILM = 200
-
-
-@dataclass(frozen=True)
-class Moment:
-    """A stretch [start_s, end_s) of a film; `at_s` is where to jump to, the middle of the best span, or the
-    second at which the words asked for are said."""
-
-    hit: Hit
-    start_s: float
-    end_s: float
-    at_s: float
-    score: float
-    closeness: float = 0.0
-    """Inner product of the query with the best span of the closer look; 0 where there was none."""
-
-    def to_json(self) -> dict[str, Any]:
-        """What is played: the film, the stretch, and the link that opens it."""
-        return {
-            "start_s": round(self.start_s, 3),
-            "end_s": round(self.end_s, 3),
-            "at_s": round(self.at_s, 3),
-            "score": self.score,
-            "relevant": self.hit.relevant,
-            "path": self.hit.path,
-            "title": self.hit.title,
-            "file_id": self.hit.file_id,
-            "chunk_id": self.hit.chunk_id,
-            "open_url": f"/open/{self.hit.chunk_id}",
-        }
 
 
 @dataclass(frozen=True)
@@ -81,39 +53,40 @@ class Moments:
     """Moments of one searcher's library. Safe to use from many threads."""
 
     def __init__(self, searcher: Searcher) -> None:
-        self._searcher = searcher
-        self._kept: OrderedDict[tuple[int, float, float], tuple[np.ndarray, np.ndarray]] = OrderedDict()
+        self.searcher = searcher
+        self._spans: LRUCache[tuple[int, float, float], tuple[np.ndarray, np.ndarray]] = LRUCache(CACHED)
         self._lock = threading.Lock()
 
     def find(self, query: Query, k: int = 5, looked_at: int = LOOKED_AT) -> list[Moment]:
         """The k best moments for a query, the best `looked_at` of them sharpened.
 
-        Set `query.file_id` for one film; without it all films are searched.
+        Set `query.filters.file_id` for one video; without it all videos are searched.
         """
-        answer = self._searcher.search(replace(query, kinds=("video",)), max(k, looked_at))
-        vectors = self._searcher.vectors(query)
+        answer = self.searcher.search(_of_videos(query), max(k, looked_at))
+        vectors = self.searcher.vectors(query)
         if not len(vectors):
             raise LibraryError("Say what to look for in the film.")
         seen = [self.sharpened(hit, vectors) for hit in answer.hits[:looked_at]]
         # A short event is a small part of its window's vector: the closer look decides the order, too.
-        seen.sort(key=lambda m: (m.hit.at_s is None, -m.closeness))  # what is said is said
+        # Hits with a spoken second come first; they need no closer look.
+        seen.sort(key=lambda m: (m.hit.at_s is None, -m.closeness))
         return [*seen, *(_unsharpened(hit) for hit in answer.hits[looked_at:])][:k]
 
     def within(self, query: Query, chunk_id: int) -> list[Moment]:
         """The moment that a window of a film is part of, sharpened; none when the query does not find it."""
-        hits = self._searcher.search(replace(query, kinds=("video",)), HITS_OF_A_FILM).hits
-        vectors = self._searcher.vectors(query)
+        hits = self.searcher.search(_of_videos(query), HITS_OF_A_FILM).hits
+        vectors = self.searcher.vectors(query)
         if not len(vectors):
             return []
         return [self.sharpened(hit, vectors) for hit in hits if hit.chunk_id == chunk_id]
 
     def sharpened(self, hit: Hit, queries: np.ndarray) -> Moment:
         """The moment of a hit with the bounds and the point that a closer look gives it."""
-        start, end = hit.start_s or 0.0, hit.end_s or 0.0
+        start, end = hit.span.seconds
         if hit.at_s is not None or not 0 < end - start <= LONGEST_S:
             return _unsharpened(hit)
         try:
-            edges, vectors = self._spans(hit, start, end)
+            edges, vectors = self._vectors_of_spans(hit, start, end)
         except MediaError:
             return _unsharpened(hit)  # the file went or cannot be read here any more; the window still holds
         if len(edges) < 2:
@@ -128,23 +101,20 @@ class Moments:
         while last + 1 < len(scores) and scores[last + 1] >= level:
             last += 1
         middle = float(edges[best].mean())
-        return Moment(
-            hit, float(edges[first][0]), float(edges[last][1]), middle, hit.score, float(scores[best])
-        )
+        span = Span(float(edges[first][0]), float(edges[last][1]))
+        return Moment(hit, span, middle, hit.score, float(scores[best]))
 
-    def _spans(self, hit: Hit, start: float, end: float) -> tuple[np.ndarray, np.ndarray]:
+    def _vectors_of_spans(self, hit: Hit, start: float, end: float) -> tuple[np.ndarray, np.ndarray]:
         """Edges float [n, 2] in seconds and vectors float32 [n, dim] of the spans of a stretch."""
         key = (hit.chunk_id, start, end)
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
+            if key in self._spans:
+                return self._spans[key]
         starts = np.arange(start, max(end - SPAN_S, start) + 1e-6, STRIDE_S)
         specs = [
-            reader.ChunkSpec(n, start_s=float(s), end_s=float(min(s + SPAN_S, end)))
-            for n, s in enumerate(starts)
+            reader.ChunkSpec(n, Span(float(s), float(min(s + SPAN_S, end)))) for n, s in enumerate(starts)
         ]
-        job = self._searcher.sandbox.submit(
+        job = self.searcher.sandbox.submit(
             reader.decode,
             Path(hit.path),
             "video",
@@ -154,12 +124,10 @@ class Moments:
             urgent=True,
         )
         chunks = job.result()
-        vectors = self._searcher.embedder.embed([reader.to_input(c, "video") for c in chunks])
-        edges = np.array([(c.spec.start_s, c.spec.end_s) for c in chunks], float)
+        vectors = self.searcher.embedder.embed([reader.to_input(c, "video") for c in chunks])
+        edges = np.array([c.spec.span.seconds for c in chunks], float)
         with self._lock:
-            self._kept[key] = edges, vectors
-            while len(self._kept) > REMEMBERED:
-                self._kept.popitem(last=False)
+            self._spans[key] = edges, vectors
         return edges, vectors
 
 
@@ -169,11 +137,9 @@ def rank_files(
     """Whole files by their best chunk, or by the mean of all their chunks' vectors."""
     ranking = searcher.rank(query, depth=max(200, 10 * k))
     best: dict[bytes, FileScore] = {}
-    for found in ranking:
-        held = found.fact.files[0]
-        best.setdefault(
-            found.fact.content, FileScore(held.file_id, held.path, found.score, found.fact.chunk_id)
-        )
+    for place in ranking:
+        file, fact = place.fact.files[0], place.fact
+        best.setdefault(fact.content, FileScore(file.file_id, file.path, place.score, fact.chunk_id))
     if by == "centroid":
         queries = searcher.vectors(query)
         if not len(queries):
@@ -186,6 +152,10 @@ def rank_files(
     return sorted(best.values(), key=lambda s: (-s.score, s.file_id))[:k]
 
 
+def _of_videos(query: Query) -> Query:
+    return replace(query, filters=replace(query.filters, kinds=("video",)))
+
+
 def _unsharpened(hit: Hit) -> Moment:
-    start, end = hit.start_s or 0.0, hit.end_s or 0.0
-    return Moment(hit, start, end, (start + end) / 2 if hit.at_s is None else hit.at_s, hit.score)
+    at_s = sum(hit.span.seconds) / 2 if hit.at_s is None else hit.at_s
+    return Moment(hit, hit.span, at_s, hit.score)

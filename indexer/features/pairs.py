@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from indexer.catalogue.catalogue import Catalogue
 from indexer.features.click_log import Clicks
 
-KINDS = ("text", "clicks", "media")
+PAIR_KINDS = ("text", "clicks", "media")
 PASSAGE_WORDS = 24
 """Length of a query cut from a page: a long question's worth. Shorter ones are often not specific."""
 WORDS_LEAST = 4
@@ -46,7 +46,7 @@ def export_pairs(catalogue: Catalogue, clicks: Clicks, path: Path, kinds: Sequen
 
 
 def _pairs(catalogue: Catalogue, clicks: Clicks, kinds: Sequence[str]) -> Iterator[dict[str, Any]]:
-    with catalogue.reader() as c:
+    with catalogue.database.reader() as c:
         for click in clicks.rows() if "clicks" in kinds else ():
             found = c.execute(_CONTENT, {"hash": bytes.fromhex(click["content"])}).one_or_none()
             if found is not None and found.path is not None:

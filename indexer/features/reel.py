@@ -15,11 +15,12 @@ import numpy as np
 from data.media import clip
 from data.media.kinds import MediaError
 from data.media.video import probe
+from data.span import Span
 from indexer.errors import LibraryError
-from indexer.features.edit_list import Piece, write_csv, write_edl
-from indexer.features.moments import Moment, Moments
+from indexer.features.edit_list import ReelClip, write_csv, write_edl
+from indexer.features.moments import Moments
 from indexer.search.searcher import Searcher
-from indexer.types import Query
+from indexer.types import Moment, Query
 
 CLIP_S = 8.0
 SHORTEST_S = 2.0
@@ -31,14 +32,14 @@ ENCODE_S = 900.0
 
 def reel(
     searcher: Searcher, query: Query, out: Path, max_length_s: float = 90.0, clip_s: float = CLIP_S
-) -> list[Piece]:
-    """Write `out` (an MP4) and beside it its edit lists, .csv and .edl; the pieces in order.
+) -> list[ReelClip]:
+    """Write `out` (an MP4) and beside it its edit lists, .csv and .edl. Returns its clips in order.
 
     Raises LibraryError when nothing in the library is close enough.
     """
     moments = Moments(searcher)
-    found = [m for m in moments.find(query, CANDIDATES, looked_at=CANDIDATES // 4) if m.hit.relevant]
-    chosen = _chosen(searcher, found, max_length_s, clip_s)
+    candidates = moments.find(query, CANDIDATES, looked_at=CANDIDATES // 4)
+    chosen = _chosen(searcher, [m for m in candidates if m.hit.relevant], max_length_s, clip_s)
     if not chosen:
         raise LibraryError("No film in the library is close enough to that for a reel: try other words.")
     cuts = [clip.Cut(Path(m.hit.path), start, end) for m, start, end in chosen]
@@ -46,13 +47,13 @@ def reel(
         places = searcher.sandbox.submit(clip.join, cuts, out, timeout_s=ENCODE_S).result()
     except MediaError as error:
         raise LibraryError(f"The reel cannot be made: {error}") from error
-    pieces = [
-        Piece(m.hit.path, round(start, 3), round(end, 3), round(float(at), 3), m.score)
+    clips = [
+        ReelClip(m.hit.path, Span(round(start, 3), round(end, 3)), round(float(at), 3), m.score)
         for (m, start, end), (at, _) in zip(chosen, places, strict=True)
     ]
-    write_csv(pieces, out.with_suffix(".csv"))
-    write_edl(pieces, out.with_suffix(".edl"), probe(out).fps or 25)
-    return pieces
+    write_csv(clips, out.with_suffix(".csv"))
+    write_edl(clips, out.with_suffix(".edl"), probe(out).fps or 25)
+    return clips
 
 
 def _chosen(
@@ -63,12 +64,12 @@ def _chosen(
     shown: list[np.ndarray] = []
     left = max_length_s
     for moment in moments:
-        vector = searcher.catalogue.vector(moment.hit.chunk_id, searcher.model_id)
+        vector = searcher.catalogue.contents.vector(moment.hit.chunk_id, searcher.model_id)
         if vector is None or any(float(vector @ other) >= ALIKE for other in shown):
             continue
-        middle = moment.at_s
-        start = max(moment.start_s, middle - clip_s / 2)
-        end = min(moment.end_s, start + clip_s, start + left)
+        start_s, end_s = moment.span.seconds
+        start = max(start_s, moment.at_s - clip_s / 2)
+        end = min(end_s, start + clip_s, start + left)
         if end - start < SHORTEST_S:
             continue
         chosen.append((moment, start, end))

@@ -32,7 +32,7 @@ LOOK_S = 1.0
 """Between looks at the table of roots, and at roots that are away."""
 
 
-class Keeper:
+class FolderFollower:
     def __init__(
         self,
         catalogue: Catalogue,
@@ -73,7 +73,7 @@ class Keeper:
 
     def _scan(self, root: Root, stop: Callable[[], bool] = lambda: False) -> Scan:
         with self._scanning:
-            skip = {str(r.path) for r in self._catalogue.roots() if r.id != root.id} | {self._data_dir}
+            skip = {str(r.path) for r in self._catalogue.files.roots() if r.id != root.id} | {self._data_dir}
             before = root.state
             seen = scan(
                 self._catalogue,
@@ -135,7 +135,7 @@ class Keeper:
 
     def _look(self) -> None:
         """Scan what is due: new roots, roots that changed their state, what the watcher lost sight of."""
-        roots = [r for r in self._catalogue.roots() if r.state != "left_out"]
+        roots = [r for r in self._catalogue.files.roots() if r.state != "left_out"]
         if self._watcher is not None:
             self._watcher.follow([r for r in roots if r.path.is_dir()])
         for root in roots:
@@ -147,7 +147,7 @@ class Keeper:
         for gone in self._seen.keys() - {r.id for r in roots}:
             self._troubles.pop(gone, None)
             self._scanned.pop(gone, None)
-        self._seen = {r.id: r.state for r in self._catalogue.roots()}
+        self._seen = {r.id: r.state for r in self._catalogue.files.roots()}
 
     def _is_due(self, root: Root) -> bool:
         scanned = self._scanned.get(root.id)

@@ -38,26 +38,26 @@ class Folders:
             raise LibraryError(f"{shown} cannot be read ({error.strerror}).") from error
         if path == self._data_dir or self._data_dir in path.parents:
             raise LibraryError(f"{shown} is the library's own folder: choose the folder of your files.")
-        known = {r.path: r for r in self._catalogue.roots()}.get(path)
+        known = {r.path: r for r in self._catalogue.files.roots()}.get(path)
         if known is None or known.state == "left_out":
-            self._catalogue.set_root(path, "here")
+            self._catalogue.files.set_root(path, "here")
 
     def forget(self, folder: Path) -> int:
         """See `Library.forget`."""
         path = absolute(folder)
-        roots = self._catalogue.roots()
+        roots = self._catalogue.files.roots()
         own = next((r for r in roots if r.path == path and r.state != "left_out"), None)
         above = [r for r in roots if r.path in path.parents and r.state != "left_out"]
         below = [r for r in roots if path in r.path.parents]
         if own is None and not above and not any(r.state != "left_out" for r in below):
             raise LibraryError(f"{path} is not in the library; `sightline status` lists its folders.")
-        forgotten = sum(self._catalogue.remove_root(r.id) for r in below)
+        forgotten = sum(self._catalogue.files.remove_root(r.id) for r in below)
         if own is not None:
-            forgotten += self._catalogue.remove_root(own.id)
+            forgotten += self._catalogue.files.remove_root(own.id)
         if above:
-            forgotten += self._catalogue.remove_under(str(path))
-            self._catalogue.set_root(path, "left_out")
-        for digest in self._catalogue.sweep(kept_s=-1.0):  # asked to forget: nothing of it stays
+            forgotten += self._catalogue.files.remove_under(str(path))
+            self._catalogue.files.set_root(path, "left_out")
+        for digest in self._catalogue.contents.sweep(kept_s=-1.0):  # asked to forget: nothing of it stays
             self._thumbnails.remove(digest)
         return forgotten
 
@@ -65,7 +65,9 @@ class Folders:
         """The roots of these folders; of all, without any."""
         wanted = {absolute(f) for f in folders}
         return [
-            r for r in self._catalogue.roots() if r.state != "left_out" and (not wanted or r.path in wanted)
+            r
+            for r in self._catalogue.files.roots()
+            if r.state != "left_out" and (not wanted or r.path in wanted)
         ]
 
 

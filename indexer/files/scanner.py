@@ -24,8 +24,9 @@ from blake3 import blake3
 from data.media.kinds import kind_of, may_say_of_others, says_of
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.connections import Reading
-from indexer.catalogue.rows import Found, Root, Stamp
+from indexer.catalogue.rows import FoundFile, Root, Stamp
 from indexer.catalogue.schema import stored_name
+from indexer.catalogue.settings import MOUNT_END
 from indexer.files.ignore import IGNORE_FILE, Rules
 
 BATCH = 1000
@@ -34,9 +35,6 @@ BATCH = 1000
 BATCH_S = 0.25
 """A first find is handed on at the latest after so long, so that its embedding can begin."""
 
-
-MOUNT_END = "\x1f"
-"""Between mount points in a setting; a NUL in older libraries, which PostgreSQL's text cannot hold."""
 AGREED = "SELECT digest, files, ignored FROM seen WHERE root_id = ? AND folder = ?"
 KNOWN = "SELECT name, size, mtime_ns, ctime_ns FROM file WHERE root_id = ? AND folder = ?"
 
@@ -71,25 +69,26 @@ def scan(
     top = str(root.path)
     mounts = mount_points()
     if _is_away(catalogue, root, mounts):
-        catalogue.set_root(root.path, "away")
+        catalogue.files.set_root(root.path, "away")
         return Scan(away=True)
-    noted_mounts = (catalogue.setting(f"mounts:{root.id}") or "").replace("\0", MOUNT_END)
+    noted_mounts = (catalogue.settings.get(f"mounts:{root.id}") or "").replace("\0", MOUNT_END)
     missing = [m for m in noted_mounts.split(MOUNT_END) if m and m not in mounts]
     begun = time.time()
     walk = _Walk(catalogue, root, frozenset(skip), noted, missing)
     finished = walk.run(stop)
     if finished:
-        for folder in catalogue.folders(root.id) - walk.visited:
+        for folder in catalogue.files.folders(root.id) - walk.visited:
             if not walk.is_hidden(folder):
-                walk.gone.extend(os.path.join(folder, name) for name in catalogue.stamps(root.id, folder))  # noqa: PTH118
+                names = catalogue.files.stamps(root.id, folder)
+                walk.gone.extend(os.path.join(folder, name) for name in names)  # noqa: PTH118
     walk.flush()
-    walk.result.gone = catalogue.remove_files(walk.gone) if walk.gone else 0
+    walk.result.gone = catalogue.files.remove(walk.gone) if walk.gone else 0
     if finished:
-        catalogue.scanned_root(root.id, mount_of(top, mounts), walk.result.ignored, begun)
+        catalogue.files.scanned_root(root.id, mount_of(top, mounts), walk.result.ignored, begun)
         below = [m for m in mounts if m.startswith(top.rstrip(os.sep) + os.sep)]
         kept = MOUNT_END.join(os.fsencode(m).decode("utf-8", "replace") for m in [*below, *missing])
-        if kept != (catalogue.setting(f"mounts:{root.id}") or ""):
-            catalogue.set_setting(f"mounts:{root.id}", kept)
+        if kept != (catalogue.settings.get(f"mounts:{root.id}") or ""):
+            catalogue.settings.set(f"mounts:{root.id}", kept)
     for mount in missing:
         walk.result.troubles.append(f"{mount} is not mounted: its files are kept as away.")
     return walk.result
@@ -138,8 +137,8 @@ def _is_away(catalogue: Catalogue, root: Root, mounts: Collection[str]) -> bool:
         return False
     known = (
         Path(folder, name)
-        for folder in sorted(catalogue.folders(root.id))[:20]
-        for name in list(catalogue.stamps(root.id, folder))[:5]
+        for folder in sorted(catalogue.files.folders(root.id))[:20]
+        for name in list(catalogue.files.stamps(root.id, folder))[:5]
     )
     return not any(path.exists() for path in known)
 
@@ -177,7 +176,7 @@ class _Walk:
         self.visited: set[str] = set()
         self.gone: list[str] = []
         self._hidden = missing.copy()  # mounts that are away, folders that may not be read
-        self._found: list[Found] = []
+        self._found: list[FoundFile] = []
         self._renewed: list[str] = []  # files whose words beside them are new
         self._agreed: list[tuple[str, bytes, int, int]] = []
         self._flushed = time.monotonic()
@@ -187,7 +186,7 @@ class _Walk:
     def run(self, stop: Callable[[], bool]) -> bool:
         """Walk everything; False when stopped on the way."""
         pending = [(self.top, Rules())]
-        reading = self.catalogue.dialect.reading({})  # each folder is a short snapshot of its own
+        reading = self.catalogue.database.dialect.reading({})  # each folder is a short snapshot of its own
         try:
             while pending:
                 if stop():
@@ -281,7 +280,7 @@ class _Walk:
             elif (kind := kind_of(entry.name)) is None or not entry.is_file():
                 self.result.ignored += 1
             else:
-                found = Found(entry.path, kind, stamp_of(entry.stat()))
+                found = FoundFile(entry.path, kind, stamp_of(entry.stat()))
                 row = known.get(entry.name)
                 if row is None:
                     self.result.files += 1
@@ -318,15 +317,15 @@ class _Walk:
 
     def flush(self) -> None:
         if self._found:
-            self.catalogue.note(self.root_id, self._found)
+            self.catalogue.files.note(self.root_id, self._found)
             self.result.noted += len(self._found)
             self._found = []
             self.noted()
         if self._renewed:
-            if self.catalogue.read_again(self._renewed):
+            if self.catalogue.queue.read_again(self._renewed):
                 self.noted()
             self._renewed = []
         if self._agreed:
-            self.catalogue.agree(self.root_id, self._agreed)
+            self.catalogue.files.agree(self.root_id, self._agreed)
             self._agreed = []
         self._flushed = time.monotonic()

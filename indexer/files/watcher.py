@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.media.kinds import kind_of, may_say_of_others
 from indexer.catalogue.catalogue import Catalogue
-from indexer.catalogue.rows import Found, Root
+from indexer.catalogue.rows import FoundFile, Root
 from indexer.errors import LibraryError
 from indexer.files.ignore import IGNORE_FILE, rules_for
 from indexer.files.scanner import stamp_of, told_of
@@ -220,22 +220,22 @@ class Watcher:
                 ready.append(old)
                 ready.append(new)
         for old, root_id, found_file in moves:
-            if self._catalogue.move(old, root_id, found_file):
+            if self._catalogue.files.move(old, root_id, found_file):
                 changed = True
             else:
                 ready.extend((old, found_file.path))
-        found_by_root: dict[int, list[Found]] = {}
+        found_by_root: dict[int, list[FoundFile]] = {}
         gone: list[str] = []
         beside: dict[tuple[int, str], list[str]] = {}  # in a folder of a root
         for path in ready:
             changed |= self._one(path, found_by_root, gone, beside)
         for root_id, found_files in found_by_root.items():
-            differing = self._catalogue.differing(found_files)
+            differing = self._catalogue.files.differing(found_files)
             if differing:
-                self._catalogue.note(root_id, differing)
+                self._catalogue.files.note(root_id, differing)
                 changed = True
         if gone:
-            changed |= self._catalogue.remove_files(gone) > 0
+            changed |= self._catalogue.files.remove(gone) > 0
         for (root_id, folder), names in beside.items():
             changed |= self._said_in(root_id, folder, names)
         if changed:
@@ -244,7 +244,7 @@ class Watcher:
     def _one(
         self,
         path: str,
-        found: dict[int, list[Found]],
+        found: dict[int, list[FoundFile]],
         gone: list[str],
         beside: dict[tuple[int, str], list[str]],
     ) -> bool:
@@ -265,7 +265,7 @@ class Watcher:
                 return False
             gone.append(path)
             _note_words(path, root_id, beside)
-            return bool(self._catalogue.remove_under(path))
+            return bool(self._catalogue.files.remove_under(path))
         if stat.S_ISDIR(status.st_mode):
             if path == top:
                 self._rescan(root_id)
@@ -283,8 +283,8 @@ class Watcher:
     def _said_in(self, root_id: int, folder: str, names: list[str]) -> bool:
         """Files came, changed or went: what they say of those beside them is read again. Whether there were
         any."""
-        others = told_of(names, self._catalogue.stamps(root_id, folder))
-        return self._catalogue.read_again(os.path.join(folder, n) for n in others) > 0  # noqa: PTH118
+        others = told_of(names, self._catalogue.files.stamps(root_id, folder))
+        return self._catalogue.queue.read_again(os.path.join(folder, n) for n in others) > 0  # noqa: PTH118
 
     def _walk(self, folder: str) -> None:
         """A folder appeared: look at all that is in it, once it has had time to settle."""
@@ -295,7 +295,7 @@ class Watcher:
                     if path not in self._due and kind_of(name) is not None:
                         self._due[path] = time.monotonic() + PLACED_S
 
-    def _found(self, path: str) -> tuple[int, Found] | None:
+    def _found(self, path: str) -> tuple[int, FoundFile] | None:
         """The root and the stamp of a file that belongs into the library; None for anything else."""
         kind = kind_of(path)
         root = self._root_of(path)
@@ -311,7 +311,7 @@ class Watcher:
             return None
         if not stat.S_ISREG(status.st_mode):
             return None
-        return root[0], Found(path, kind, stamp_of(status))
+        return root[0], FoundFile(path, kind, stamp_of(status))
 
     def _rules_in(self, top: str, folder: str) -> Any:
         now = time.monotonic()
@@ -342,7 +342,7 @@ class Watcher:
         now = time.monotonic()
         known = self._rules.get("")
         if known is None or known[0] < now:
-            paths = [str(r.path) for r in self._catalogue.roots() if r.state == "left_out"]
+            paths = [str(r.path) for r in self._catalogue.files.roots() if r.state == "left_out"]
             known = self._rules[""] = (now + RULES_KEPT_S, paths)
         return known[1]
 

@@ -1,7 +1,7 @@
-"""What the roles of the pipeline share: tools, a bell, and the trouble that makes all of them stand still.
+"""What the stages of the pipeline share: their tools, wake events, and the trouble that makes all wait.
 
-Built around two small objects with a lock each: the bell wakes who waits for work or for the
-end, the trouble is one sentence for a person. It knows nothing of what the roles do.
+Built around two small objects with a lock each: the event wakes who waits for work or for the
+end, the trouble is one sentence for a person. It knows nothing of what the stages do.
 """
 
 from __future__ import annotations
@@ -14,10 +14,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from indexer.active_models import ModelSource
-from indexer.catalogue.catalogue import Catalogue
-from indexer.pipeline.heartbeat import Leases
+from indexer.catalogue.contents import Contents
+from indexer.catalogue.database import Database
+from indexer.catalogue.leases import Leases
+from indexer.catalogue.models import Models
+from indexer.catalogue.queue import Queue
+from indexer.catalogue.settings import StoredSettings
+from indexer.catalogue.transcripts import Transcripts
+from indexer.pipeline.heartbeat import Heartbeat
 from indexer.pipeline.jobs import Pace, Tally
-from indexer.priority import Turns
+from indexer.priority import QueryPriority
 from indexer.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
@@ -32,29 +38,29 @@ AWAY_S = 3.0
 """After a server did not answer, the model's or the catalogue's."""
 
 
-class Bell:
-    """Rung when there may be work of one sort, and at the end."""
+class WakeEvent:
+    """Set when there may be work of one sort, and at the end."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._rings = 0
+        self._times = 0
         self._stop = threading.Event()
 
-    def ring(self) -> None:
+    def set(self) -> None:
         """There may be work."""
         with self._changed:
-            self._rings += 1
+            self._times += 1
             self._changed.notify_all()
 
     def wait(self, seconds: float) -> None:
-        """Until it rings, at most so long."""
+        """Until it is set, at most so long."""
         with self._changed:
-            rings = self._rings
-            self._changed.wait_for(lambda: self._rings != rings or self._stop.is_set(), seconds)
+            times = self._times
+            self._changed.wait_for(lambda: self._times != times or self._stop.is_set(), seconds)
 
     def stop(self) -> None:
         self._stop.set()
-        self.ring()
+        self.set()
 
     def stopped(self) -> bool:
         return self._stop.is_set()
@@ -72,7 +78,8 @@ class Trouble:
         self._catalogue_is_away = False
         self._lock = threading.Lock()
         self._until = 0.0
-        self._broken = False
+        self.broken = False
+        """It stands still for good: the model."""
 
     def pause(self, told: str) -> None:
         """Stand still for a while, then try again."""
@@ -84,7 +91,7 @@ class Trouble:
     def model_broke(self, told: str) -> None:
         """Stand still until `forget`."""
         with self._lock:
-            self._broken = True
+            self.broken = True
             self.pause(told)
 
     def model_is_away(self, told: str) -> None:
@@ -115,45 +122,65 @@ class Trouble:
     def written(self) -> None:
         """A content was written, so the disk is well; that does not mend a model that broke after it."""
         with self._lock:
-            if not self._broken:
+            if not self.broken:
                 self.told = None
 
     def forget(self) -> None:
         """Try again now."""
-        self._broken = False
+        self.broken = False
         self._until = 0.0
 
-    @property
-    def broken(self) -> bool:
-        return self._broken
-
     def stands(self) -> bool:
-        return self._broken or time.monotonic() < self._until
+        return self.broken or time.monotonic() < self._until
+
+
+@dataclass(frozen=True)
+class CatalogueParts:
+    """The parts of the catalogue that every pipeline works with, a worker's too. Roots and files are not
+    among them: only the program that watches the folders has those."""
+
+    queue: Queue
+    leases: Leases
+    contents: Contents
+    transcripts: Transcripts
+    models: Models
+    settings: StoredSettings
+
+    @classmethod
+    def of(cls, database: Database) -> CatalogueParts:
+        return cls(
+            Queue(database),
+            Leases(database),
+            Contents(database),
+            Transcripts(database),
+            Models(database),
+            StoredSettings(database),
+        )
 
 
 @dataclass(eq=False)
-class Workshop:
-    """The tools of all roles."""
+class PipelineContext:
+    """The tools of all stages."""
 
-    catalogue: Catalogue
+    catalogue: CatalogueParts
     models: ModelSource
     sandbox: Sandbox
     thumbnails: Thumbnails
-    turns: Turns
+    priority: QueryPriority
     written: Callable[[], None]
     """Called after each change of what can be found."""
-    bell: Bell = field(default_factory=Bell)
-    """There may be contents to read."""
-    files_bell: Bell = field(default_factory=Bell)
+    wake: WakeEvent = field(default_factory=WakeEvent)
+    """There may be contents to work on."""
+    files_wake: WakeEvent = field(default_factory=WakeEvent)
     """There may be files to hash."""
     trouble: Trouble = field(default_factory=Trouble)
     missed: set[str] = field(default_factory=set)
     """Files that were to be read and are not there: somebody has to look where they are."""
     tally: Tally = field(default_factory=Tally)
     pace: Pace = field(default_factory=Pace)
-    leases: Leases | None = None
-    """Where others index this library too: what this program has claimed of it."""
+    heartbeat: Heartbeat | None = None
+    """Where others index this library too: what keeps this program's leases."""
 
     @property
     def worker_id(self) -> int | None:
-        return self.leases.worker_id if self.leases is not None else None
+        return self.heartbeat.worker_id if self.heartbeat is not None else None

@@ -10,29 +10,29 @@ import os
 from typing import Protocol
 
 from data.media.kinds import MediaError
+from indexer.catalogue.files import Files
 from indexer.catalogue.rows import Work
 from indexer.files.hashing import StillChanging, hash_file
 from indexer.files.mounts import Mounts
-from indexer.pipeline.context import Workshop
+from indexer.pipeline.context import PipelineContext
 
 
-class Places(Protocol):
+class FileAccess(Protocol):
     def path(self, work: Work) -> str | None:
-        """A file that holds these bytes still; None: none does as far as is known here. Raises MediaError:
-        those that should are not to be seen."""
+        """Path of a readable file that still has this content, or None. Raises MediaError if its files exist
+        but cannot be reached now."""
 
     def lost(self, path: str, error: MediaError) -> None:
         """A file went away while it was read, or cannot be opened by us: the content may be good."""
 
 
-class OwnPlaces:
+class OwnFileAccess:
     """Of the program that watches the folders."""
 
-    def __init__(self, shop: Workshop) -> None:
-        self._shop = shop
+    def __init__(self, ctx: PipelineContext, files: Files) -> None:
+        self._ctx, self._files = ctx, files
 
     def path(self, work: Work) -> str | None:
-        catalogue = self._shop.catalogue
         gone, changed = [], False
         for path, stamp in work.files:
             try:
@@ -42,13 +42,13 @@ class OwnPlaces:
                 continue
             if (now.st_size, now.st_mtime_ns, now.st_ctime_ns) == stamp:
                 return path
-            catalogue.rehash(path, (now.st_size, now.st_mtime_ns, now.st_ctime_ns))
-            self._shop.files_bell.ring()
+            self._files.rehash([(path, (now.st_size, now.st_mtime_ns, now.st_ctime_ns))])
+            self._ctx.files_wake.set()
             changed = True
         for path in gone:
             if _is_deleted(path):
-                catalogue.remove_files([path])
-        self._shop.missed.update(gone)
+                self._files.remove([path])
+        self._ctx.missed.update(gone)
         if gone and not changed:
             raise MediaError("none of its files is to be seen", "gone")  # the scanner finds out why
         return None
@@ -56,13 +56,13 @@ class OwnPlaces:
     def lost(self, path: str, error: MediaError) -> None:
         if error.cause == "gone":
             if _is_deleted(path):
-                self._shop.catalogue.remove_files([path])
+                self._files.remove([path])
         else:
-            self._shop.catalogue.fail_path(path, str(error))
-            self._shop.tally.failed += 1
+            self._files.fail(path, str(error))
+            self._ctx.tally.failed += 1
 
 
-class MappedPlaces:
+class MappedFileAccess:
     """Of a worker. Another machine's view of a file has its size and its time of change, not always to the
     nanosecond, and no inode's; where the times differ the bytes are hashed."""
 

@@ -1,4 +1,4 @@
-"""This program among the workers of a library: what it has claimed, and the heartbeat that keeps it.
+"""This program among the workers of a library: the contents it has leased, and the heartbeat that keeps them.
 
 Built around `catalogue/leases.py` and a thread that beats. What is given back while the database is away is
 given back when it answers again. It knows nothing of what is done with the contents.
@@ -13,9 +13,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
-from indexer.catalogue.catalogue import Catalogue
-from indexer.catalogue.leases import Task
-from indexer.catalogue.rows import Work
+from indexer.catalogue.contents import Contents
+from indexer.catalogue.leases import Leases
+from indexer.catalogue.rows import Stage, Work
+from indexer.catalogue.transcripts import Transcripts
 from indexer.errors import CatalogueAway, LibraryError
 from indexer.files.mounts import Mounts
 from indexer.types import KINDS, Kind
@@ -23,7 +24,7 @@ from indexer.types import KINDS, Kind
 log = logging.getLogger(__name__)
 
 WATCHER = "watcher"
-"""The name of the one program that watches the folders: whoever takes over takes its claims over."""
+"""The name of the one program that watches the folders: whoever takes over takes its leases over."""
 
 LEASE_S = 30.0
 """A worker that is silent for so long is taken for dead, and others do what it had."""
@@ -32,13 +33,15 @@ BEATS = 6
 """Heartbeats a lease: it outlives five that are lost."""
 
 MOST_TRIES = 9
-"""A content that so many claims have ended badly with (the worker died, not the decoder) is given up."""
+"""A content that so many leases have ended badly with (the worker died, not the decoder) is given up."""
 
 
-class Leases:
+class Heartbeat:
     def __init__(
         self,
-        catalogue: Catalogue,
+        leases: Leases,
+        contents: Contents,
+        transcripts: Transcripts,
         name: str,
         model: Callable[[], str],
         *,
@@ -49,7 +52,8 @@ class Leases:
     ) -> None:
         """`mounts`: None for the program that scans the roots: it sees them all. `told`: a line for people.
         `check` is called at each heartbeat; a LibraryError from it ends the work (`refused`)."""
-        self._catalogue, self._name, self._model, self._mounts = catalogue, name, model, mounts
+        self._leases, self._contents, self._transcripts = leases, contents, transcripts
+        self._name, self._model, self._mounts = name, model, mounts
         self._lease_s, self._told, self._check = lease_s, told, check
         self._id: int | None = None
         self._roots: frozenset[int] | None = None
@@ -72,23 +76,23 @@ class Leases:
         """Report for work. What a worker of this name had when it died is anybody's at once."""
         self._stop.clear()
         self._enrol()
-        self._catalogue.release(self.worker_id)
+        self._leases.release(self.worker_id)
         self._beat()
         self._thread = threading.Thread(target=self._keep, name="indexer-leases", daemon=True)
         self._thread.start()
 
     def end(self) -> None:
-        """Leave: what is still claimed is anybody's."""
+        """Leave: what is still leased is anybody's."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(30)
             self._thread = None
             with suppress(LibraryError):  # it runs out by itself
-                self._catalogue.dismiss(self.worker_id)
+                self._leases.dismiss(self.worker_id)
 
     def take(
         self,
-        task: Task,
+        stage: Stage,
         kinds: Sequence[Kind] = KINDS,
         limit: int = 1,
         *,
@@ -98,32 +102,32 @@ class Leases:
         """Contents to work on, ours while the heart beats."""
         if self._roots is not None and not self._roots:
             return []
-        claims = self._catalogue.claim(
+        leases = self._leases.take(
             self.worker_id,
             limit,
             self._lease_s,
             kinds,
-            task=task,
+            stage=stage,
             model_id=model_id,
             roots=self._roots,
             skip=skip,
         )
         works = []
-        for each in claims:
-            if each.tries <= MOST_TRIES:
+        for each in leases:
+            if each.attempt <= MOST_TRIES:
                 works.append(each.work)
                 continue
-            if task == "hear":  # it is found by its looks, whatever its sound does to those who listen
-                self._catalogue.hear(each.work.hash, (), by="none", worker=self.worker_id)
+            if stage == "speech":  # it is found by its looks, whatever its sound does to those who listen
+                self._transcripts.add(each.work.hash, (), by="none", worker=self.worker_id)
                 continue
             told = f"{MOST_TRIES} workers ended while they read it; sightline failures --retry tries again"
-            self._catalogue.fail(each.work.hash, told, worker=self.worker_id)
+            self._contents.fail(each.work.hash, told, worker=self.worker_id)
         return works
 
     def give_back(self, digests: Collection[bytes]) -> None:
         """Unfinished: others may do it at once, or as soon as the database answers."""
         try:
-            self._catalogue.release(self.worker_id, digests)
+            self._leases.release(self.worker_id, digests)
         except CatalogueAway:
             with self._guard:
                 self._owed.update(digests)
@@ -153,9 +157,9 @@ class Leases:
             owed, self._owed = self._owed, set()
         try:
             if owed:
-                self._catalogue.release(self.worker_id, owed)
+                self._leases.release(self.worker_id, owed)
             owed = set()
-            self._catalogue.heartbeat(self.worker_id, self._lease_s, self._told(), seen)
+            self._leases.heartbeat(self.worker_id, self._lease_s, self._told(), seen)
         except CatalogueAway:
             with self._guard:
                 self._owed |= owed
@@ -168,7 +172,7 @@ class Leases:
             own = version("sightline")
         except PackageNotFoundError:
             own = "not installed"
-        self._id = self._catalogue.enrol(self._name, socket.gethostname(), own, self._model(), {})
+        self._id = self._leases.enrol(self._name, socket.gethostname(), own, self._model(), {})
 
     def _look(self) -> Mapping[str, str] | None:
         """Root -> where it is here; None for who sees all."""
@@ -176,13 +180,13 @@ class Leases:
             return None
         seen: dict[str, str] = {}
         roots = set()
-        for root in self._catalogue.roots():
+        for root, has_files in self._leases.roots():
             if root.state != "here":
                 continue
             name = str(root.path).encode("utf-8", "backslashreplace").decode()
             there = self._mounts.sees(root.path, empty=True)
             if there and not self._mounts.sees(root.path, empty=False):
-                there = "" if self._catalogue.counts([root.id]).files else there
+                there = "" if has_files else there
             seen[name] = there.encode("utf-8", "backslashreplace").decode()
             if there:
                 roots.add(root.id)

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from indexer.catalogue.rows import ModelRow, NewChunk, Piece, Work
+from indexer.catalogue.rows import ModelRow, NewChunk, StoredChunk, Work
 from indexer.priority import SharedEmbedder
 from indexer.types import Kind
 from model.embedder import Embedder
 from model.inputs import Cue, Input
 
 if TYPE_CHECKING:
-    from data.reader import Chunk, ChunkSpec
+    from data.reader import Chunk
 
 QUEUE_BYTES = 96 << 20
 """Decoded pictures that wait for the model: some seconds of work for it."""
@@ -47,7 +47,7 @@ class Job:
     model: ModelRow
     embedder: SharedEmbedder
     path: str = ""
-    pieces: list[Piece] | None = None
+    stored: list[StoredChunk] | None = None
     """Set when the catalogue has the chunks and only vectors are missing."""
     facts: dict[str, Any] = field(default_factory=dict)
     sounds: bool = False
@@ -63,7 +63,7 @@ class Job:
 
 
 @dataclass(eq=False)
-class Item:
+class JobItem:
     """A chunk on its way to the model; without a chunk, the end of its job."""
 
     job: Job
@@ -77,11 +77,11 @@ class ByteQueue:
 
     def __init__(self, most: int) -> None:
         self._most, self._bytes = most, 0
-        self._items: deque[Item] = deque()
+        self._items: deque[JobItem] = deque()
         self._closed = False
         self._changed = threading.Condition()
 
-    def put(self, item: Item, stop: Callable[[], bool]) -> None:
+    def put(self, item: JobItem, stop: Callable[[], bool]) -> None:
         with self._changed:
             while self._items and self._bytes + item.bytes > self._most and not stop():
                 self._changed.wait(0.2)
@@ -89,11 +89,11 @@ class ByteQueue:
             self._bytes += item.bytes
             self._changed.notify_all()
 
-    def take(self, most: int, timeout_s: float) -> list[Item]:
+    def take(self, most: int, timeout_s: float) -> list[JobItem]:
         """What is there, at least one, up to `most` chunks; empty after `timeout_s`."""
         with self._changed:
             self._changed.wait_for(lambda: bool(self._items) or self._closed, timeout_s)
-            taken: list[Item] = []
+            taken: list[JobItem] = []
             while self._items and sum(i.chunk is not None for i in taken) < most:
                 taken.append(self._items.popleft())
             self._bytes -= sum(i.bytes for i in taken)
@@ -147,7 +147,3 @@ class Pace:
 def side_for(embedder: Embedder, kind: Kind) -> int:
     """Longest side of the pictures that a model is given: no more than it can use (`max_side`)."""
     return min(getattr(embedder, "max_side", SIDE[kind]), SIDE[kind])
-
-
-def new_chunk(spec: ChunkSpec, text: str, vector: np.ndarray, same_as: int | None = None) -> NewChunk:
-    return NewChunk(spec.ordinal, vector, spec.start_s, spec.end_s, spec.page, text, same_as)

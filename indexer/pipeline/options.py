@@ -1,19 +1,19 @@
 """What a library asks of whoever indexes it: how videos are cut, where words are read, who listens.
 
-Built around `Asked`. Where several programs index one library its catalogue keeps it as settings, so that
-all of them do the same. It knows nothing of how any of it is done.
+Built around `IndexingOptions`. Where several programs index one library its catalogue keeps them as
+settings, so that all of them do the same. It knows nothing of how any of it is done.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from indexer.catalogue.catalogue import OCR, RECIPE, SPEECH, Catalogue
+from indexer.catalogue.settings import OCR, RECIPE, SPEECH, StoredSettings
 from indexer.errors import LibraryError
 
 
 @dataclass(frozen=True)
-class Asked:
+class IndexingOptions:
     """`ocr`: off, auto (photos and scanned pages) or all. `speech`: off, auto (the built-in listener, where
     it is installed), or a listener's name. Raises LibraryError."""
 
@@ -40,14 +40,14 @@ class Asked:
         """The listener that was named: what others have heard, it hears again."""
         return None if self.speech in ("off", "auto") else self.speech
 
-    def keep(self, catalogue: Catalogue) -> None:
+    def store(self, settings: StoredSettings) -> None:
         for name, value in ((RECIPE, self.recipe), (OCR, self.ocr), (SPEECH, self.speech)):
-            catalogue.set_setting(name, value)
+            settings.set(name, value)
 
     @classmethod
-    def of(cls, catalogue: Catalogue) -> Asked:
-        """What was kept; for a library that nobody has indexed yet, what is usual."""
-        usual = cls()
-        window, overlap = (catalogue.setting(RECIPE) or usual.recipe).split()
-        ocr, speech = (catalogue.setting(name) for name in (OCR, SPEECH))
-        return cls(float(window[1:]), float(overlap[1:]), ocr or usual.ocr, speech or usual.speech)
+    def of(cls, settings: StoredSettings) -> IndexingOptions:
+        """The stored options; for a library that nobody has indexed yet, the defaults."""
+        default = cls()
+        window, overlap = (settings.get(RECIPE) or default.recipe).split()
+        ocr, speech = (settings.get(name) for name in (OCR, SPEECH))
+        return cls(float(window[1:]), float(overlap[1:]), ocr or default.ocr, speech or default.speech)

@@ -1,6 +1,6 @@
 """The work of the one program that indexes a library: one run of it, or for ever in the background.
 
-Built around the owner's lock, the keeper that follows the folders, and a pipeline that is made
+Built around the owner's lock, the follower of the folders, and a pipeline that is made
 when there is something to do. It knows nothing of searching.
 """
 
@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from indexer.active_models import Models
+from indexer.active_models import ActiveModels
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.rows import Root
 from indexer.errors import CatalogueAway, LibraryError
-from indexer.files.follower import Keeper
+from indexer.files.follower import FolderFollower
 from indexer.files.scanner import Scan
 from indexer.pipeline.context import AWAY_S
 from indexer.pipeline.jobs import Tally
@@ -35,11 +35,11 @@ LOOK_S = 0.1
 SWEEP_S = 3600.0
 
 
-class Indexing:
+class Indexer:
     def __init__(
         self,
         catalogue: Catalogue,
-        models: Models,
+        models: ActiveModels,
         thumbnails: Thumbnails,
         data_dir: Path,
         *,
@@ -50,8 +50,10 @@ class Indexing:
         """`written` is called after each change of what can be found."""
         self._catalogue, self._models, self._thumbnails = catalogue, models, thumbnails
         self._make_pipeline, self._written = make_pipeline, written
-        self.lock = catalogue.dialect.owner_lock(data_dir)
-        self.keeper = Keeper(catalogue, data_dir, poll=poll, noted=self.noted, returned=self.look_again)
+        self.lock = catalogue.database.dialect.owner_lock(data_dir)
+        self.follower = FolderFollower(
+            catalogue, data_dir, poll=poll, noted=self.noted, returned=self.look_again
+        )
         self.pipeline: Pipeline | None = None
         """The one at work now."""
         self.notices: list[str] = []
@@ -80,8 +82,8 @@ class Indexing:
         finally:
             self.running = False
         tally = Tally(**{name: value - before[name] for name, value in vars(pipeline.tally).items()})
-        if self._catalogue.dialect.shared:  # what workers made meanwhile is the run's as well
-            tally.chunks = max(tally.chunks, self._catalogue.embedded_since(newest))
+        if self._catalogue.database.dialect.shared:  # what workers made meanwhile is the run's as well
+            tally.chunks = max(tally.chunks, self._catalogue.contents.embedded_since(newest))
         return seen, tally
 
     def _at_work(self, told: Callable[[], None] | None) -> tuple[Pipeline, int]:
@@ -89,7 +91,7 @@ class Indexing:
         for."""
         while True:
             try:
-                return self._working(), self._catalogue.newest_embedding()
+                return self._working(), self._catalogue.contents.newest_embedding()
             except CatalogueAway as error:
                 log.warning("%s", error)
                 if told is not None:
@@ -108,10 +110,10 @@ class Indexing:
             try:
                 while not stop.is_set():
                     try:
-                        seen.append(self.keeper.scan_roots(roots, stop.is_set))
+                        seen.append(self.follower.scan_roots(roots, stop.is_set))
                         return
                     except CatalogueAway as error:
-                        pipeline.catalogue_is_away(str(error))
+                        pipeline.trouble.catalogue_is_away(str(error))
                         stop.wait(AWAY_S)
             except Exception as error:  # noqa: BLE001 – raised again below, in the caller's thread
                 errors.append(error)
@@ -127,10 +129,12 @@ class Indexing:
                     pipeline.wait(LOOK_S)
                 if errors:
                     raise errors[0]
-                if pipeline.trouble:
-                    raise LibraryError(pipeline.trouble)
-                if pipeline.waiting and not self._models.is_loaded():
-                    raise LibraryError(pipeline.waiting)  # it was never there: a wrong address, most likely
+                if pipeline.trouble.told:
+                    raise LibraryError(pipeline.trouble.told)
+                if pipeline.trouble.waiting and not self._models.is_loaded():
+                    raise LibraryError(
+                        pipeline.trouble.waiting
+                    )  # it was never there: a wrong address, most likely
                 if told is not None and time.monotonic() - last >= PROGRESS_S:
                     last = time.monotonic()
                     told()
@@ -141,7 +145,7 @@ class Indexing:
                             break
                         sought |= missed
                 except CatalogueAway as error:
-                    pipeline.catalogue_is_away(str(error))
+                    pipeline.trouble.catalogue_is_away(str(error))
                     time.sleep(AWAY_S)
                 if not scanning.is_alive():
                     time.sleep(0.02)  # it is between two roles, or a file rests
@@ -150,16 +154,16 @@ class Indexing:
             scanning.join()
         if errors:
             raise errors[0]
-        if pipeline.trouble:
-            raise LibraryError(pipeline.trouble)
+        if pipeline.trouble.told:
+            raise LibraryError(pipeline.trouble.told)
         return seen[0]
 
     def _scan_around(self, missed: set[str]) -> bool:
         """Scan the roots that lack a file: it is gone, or it is away with its root or drive. False where
         there is none."""
-        roots = [r for r in self._catalogue.roots() if r.state == "here"] if missed else []
+        roots = [r for r in self._catalogue.files.roots() if r.state == "here"] if missed else []
         lacking = [r for r in roots if any(Path(path).is_relative_to(r.path) for path in missed)]
-        self.keeper.scan_roots(lacking)
+        self.follower.scan_roots(lacking)
         return bool(lacking)
 
     # -- in the background -----------------------------------------------------------------
@@ -181,11 +185,11 @@ class Indexing:
                 self.notices = [str(error)]
                 log.error("%s", error)
             if not self._closing.is_set():
-                self.keeper.start(watch)
+                self.follower.start(watch)
             self._while_owned()
             if self._closing.is_set():
                 return
-            self.keeper.stop()
+            self.follower.stop()
             self.rest()
 
     def _own(self) -> bool:
@@ -210,9 +214,10 @@ class Indexing:
     def _while_owned(self) -> None:
         """Until the end, or until a server that went away has given the lock to another program."""
         swept, seen = time.monotonic(), 0
+        shared = self._catalogue.database.dialect.shared
         while not self._closing.wait(5.0):
             try:
-                if self._catalogue.dialect.shared and (now := self._catalogue.last_change()) != seen:
+                if shared and (now := self._catalogue.contents.last_change()) != seen:
                     seen = now
                     self._written()  # what workers wrote goes into the index before anybody asks
                 if not self.lock.acquire():
@@ -241,12 +246,12 @@ class Indexing:
         with self._guard:
             if self.pipeline is None:
                 made = self._make_pipeline()
-                shared = self._catalogue.dialect.shared
+                shared = self._catalogue.database.dialect.shared
                 if shared:  # workers do as this program does
-                    made.asked.keep(self._catalogue)
-                self._catalogue.recut(made.asked.recipe)
-                if made.listens and made.asked.listener is None:
-                    self._catalogue.hear_anew(speech.BUILT_IN, whole=False)
+                    made.options.store(self._catalogue.settings)
+                self._catalogue.queue.recut(made.options.recipe)
+                if made.listens and made.options.listener is None:
+                    self._catalogue.transcripts.set_listener(speech.BUILT_IN, whole=False)
                 if shared or self._models.is_switch():
                     try:
                         self._models.asked_for()
@@ -267,7 +272,7 @@ class Indexing:
 
     def close(self) -> None:
         self._closing.set()
-        self.keeper.stop()
+        self.follower.stop()
         if self._started is not None:
             self._started.join(30)
         self.rest()
@@ -276,13 +281,13 @@ class Indexing:
 
     def sweep(self) -> None:
         """What no file has had for a day goes."""
-        for digest in self._catalogue.sweep():
+        for digest in self._catalogue.contents.sweep():
             self._thumbnails.remove(digest)
 
     def noted(self) -> None:
         """There is something to hash, or something is gone."""
         if self.pipeline is not None:
-            self.pipeline.ring()
+            self.pipeline.wake()
         self._written()
 
     def look_again(self) -> None:

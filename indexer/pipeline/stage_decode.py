@@ -1,4 +1,4 @@
-"""The second role: contents to decoded chunks, which children of the `Sandbox` make.
+"""The second stage: contents to decoded chunks, which children of the `Sandbox` make.
 
 Built around one content at a time a thread, sent to the model some chunks at a time: a long
 video never lies in memory whole, and photos that come meanwhile go between its windows. A
@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.media.kinds import MediaError
-from indexer.catalogue.rows import Work
+from indexer.catalogue.rows import NewChunk, Stage, Work
 from indexer.errors import CatalogueAway, LeaseLost
 from indexer.pipeline import still_scenes
-from indexer.pipeline.context import Workshop
-from indexer.pipeline.file_access import Places
-from indexer.pipeline.jobs import GONE, GROUP, NO_VECTOR, ByteQueue, Item, Job, new_chunk, side_for
-from indexer.pipeline.options import Asked
-from indexer.pipeline.queue import Agenda, Task
-from indexer.pipeline.stage_ocr import WordReader
-from indexer.pipeline.stage_speech import Ears
+from indexer.pipeline.context import PipelineContext
+from indexer.pipeline.file_access import FileAccess
+from indexer.pipeline.jobs import GONE, GROUP, NO_VECTOR, ByteQueue, Job, JobItem, side_for
+from indexer.pipeline.options import IndexingOptions
+from indexer.pipeline.queue import WorkQueue
+from indexer.pipeline.stage_ocr import OcrStage
+from indexer.pipeline.stage_speech import SpeechStage
 
 if TYPE_CHECKING:
     from data.reader import Chunk, ChunkSpec, Outline
@@ -37,54 +37,54 @@ Shown = tuple[int, np.ndarray]
 """A window that was embedded: its ordinal and its signature."""
 
 
-class Reader:
+class DecodeStage:
     """Safe to run in several threads."""
 
     def __init__(
         self,
-        shop: Workshop,
-        agenda: Agenda,
-        words: WordReader,
-        ears: Ears,
+        ctx: PipelineContext,
+        work_queue: WorkQueue,
+        ocr: OcrStage,
+        speech: SpeechStage,
         decoded: ByteQueue,
         *,
-        places: Places,
-        asked: Asked,
+        file_access: FileAccess,
+        options: IndexingOptions,
     ) -> None:
-        self._places, self._asked = places, asked
-        self._shop, self._agenda, self._decoded = shop, agenda, decoded
-        self._words, self._ears = words, ears
+        self._files, self._options = file_access, options
+        self._ctx, self._queue, self._decoded = ctx, work_queue, decoded
+        self._ocr, self._speech = ocr, speech
         self._at: dict[int, str] = {}  # thread -> path
 
     def step(self) -> None:
-        """Read one content; without any, wait for the bell."""
-        self._shop.turns.give_way()
-        task = self._agenda.claim()
-        if task is None:
-            self._agenda.promote()
-            self._shop.bell.wait(1.0)
+        """Work on one content; without any, wait to be woken."""
+        self._ctx.priority.give_way()
+        found = self._queue.take()
+        if found is None:
+            self._queue.promote()
+            self._ctx.wake.wait(1.0)
             return
-        self._do(*task)
+        self._do(*found)
 
     def paths(self) -> tuple[str, ...]:
         """What is being read now."""
         return tuple(sorted(set(self._at.values())))
 
-    def _do(self, what: Task, work: Work) -> None:
+    def _do(self, stage: Stage, work: Work) -> None:
         passed_on = done = False
         me = threading.get_ident()
         try:
-            path = self._places.path(work)
+            path = self._files.path(work)
             if path is None:
                 return
             self._at[me] = path
-            if what == "words":
-                done = self._words.read(work, path)
+            if stage == "ocr":
+                done = self._ocr.read(work, path)
                 return
-            if what == "hear":
-                done = self._ears.hear(work, path, self._quick_ones)
+            if stage == "speech":
+                done = self._speech.transcribe(work, path, self._quick_ones)
                 return
-            job = self._job(what, work, path)
+            job = self._job(stage, work, path)
             if job is None:
                 return
             try:
@@ -93,50 +93,49 @@ class Reader:
                 if not self._is_about_the_path(job, error):
                     job.error = str(error)
             passed_on = True
-            self._decoded.put(Item(job), self._shop.bell.stopped)
+            self._decoded.put(JobItem(job), self._ctx.wake.stopped)
         except MediaError as error:
             if error.cause != "closed":
                 log.info("%s cannot be read now: %s", self._at.get(me, work.hash.hex()[:12]), error)
-                self._agenda.out_of_reach(work)
+                self._queue.out_of_reach(work)
         except LeaseLost as lost:
             log.info("%s", lost)
         finally:
             self._at.pop(me, None)
             if not passed_on:
-                self._agenda.release(work, done=done)
+                self._queue.release(work, done=done)
 
-    def _job(self, what: Task, work: Work, path: str) -> Job | None:
-        catalogue, models = self._shop.catalogue, self._shop.models
-        if what == "index":
+    def _job(self, stage: Stage, work: Work, path: str) -> Job | None:
+        catalogue, models = self._ctx.catalogue, self._ctx.models
+        if stage == "decode":
             return Job(work, *models.for_new(), path)
-        for row in catalogue.models():
-            if row.state == "answering" and models.does(row) and catalogue.lacks(work.hash, row.id):
-                return Job(work, *models.answering(), path, catalogue.pieces(work.hash))
+        for row in catalogue.models.all():
+            if row.state == "answering" and models.does(row) and catalogue.models.lacks(work.hash, row.id):
+                return Job(work, *models.answering(), path, catalogue.contents.chunks_of(work.hash))
         building = models.building()
         if building is None:
             return None
-        return Job(work, *building, path, catalogue.pieces(work.hash))
+        return Job(work, *building, path, catalogue.contents.chunks_of(work.hash))
 
     def _decode(self, job: Job) -> None:
         """Send everything of a content to the model, some chunks at a time."""
         from data import reader
 
-        sandbox = self._shop.sandbox
+        sandbox = self._ctx.sandbox
         path, kind = Path(job.path), job.work.kind
         frames = job.embedder.max_frames
         side = side_for(job.embedder.inner, kind)
         count = GROUP[kind]
         patience = 60.0 + job.work.size / 20e6
-        if job.pieces is not None:
-            own = [p for p in job.pieces if p.same_as is None]
-            specs = [reader.ChunkSpec(p.ordinal, p.start_s, p.end_s, p.page) for p in own]
+        if job.stored is not None:
+            specs = [reader.ChunkSpec(p.ordinal, p.span) for p in job.stored if p.same_as is None]
         elif kind == "video":
             found = sandbox.submit(
                 reader.outline,
                 path,
                 kind,
-                window_s=self._asked.window_s,
-                overlap_s=self._asked.overlap_s,
+                window_s=self._options.window_s,
+                overlap_s=self._options.overlap_s,
                 timeout_s=patience,
             ).result()
             specs = list(found.chunks)
@@ -147,8 +146,8 @@ class Reader:
                 path,
                 kind,
                 count,
-                window_s=self._asked.window_s,
-                overlap_s=self._asked.overlap_s,
+                window_s=self._options.window_s,
+                overlap_s=self._options.overlap_s,
                 max_frames=frames,
                 max_side=side,
                 timeout_s=patience,
@@ -167,14 +166,14 @@ class Reader:
         last: Shown | None = None
         missed: MediaError | None = None
         for group in groups:
-            if self._shop.bell.stopped() or job.error:
-                job.dropped = self._shop.bell.stopped()
+            if self._ctx.wake.stopped() or job.error:
+                job.dropped = self._ctx.wake.stopped()
                 return
-            self._shop.turns.give_way()
+            self._ctx.priority.give_way()
             if kind == "video":
                 self._quick_ones()
             try:
-                chunks = self._shop.sandbox.submit(
+                chunks = self._ctx.sandbox.submit(
                     reader.decode,
                     path,
                     kind,
@@ -197,12 +196,12 @@ class Reader:
 
     def _quick_ones(self) -> None:
         """Photos and pages that came while a long video is being read."""
-        while not self._shop.bell.stopped():
+        while not self._ctx.wake.stopped():
             try:
-                task = self._agenda.claim(quick=True)
-                if task is None:
+                found = self._queue.take(quick=True)
+                if found is None:
                     return
-                self._do(*task)
+                self._do(*found)
             except CatalogueAway:
                 return  # the film's own chunks lie in memory: they are worth going on for
 
@@ -211,24 +210,24 @@ class Reader:
         vector; returns that last one and its signature."""
         from data import reader
 
-        known = {p.ordinal: p for p in job.pieces or ()}
+        known = {p.ordinal: p for p in job.stored or ()}
         for chunk in chunks:
             spec = chunk.spec
-            if chunk.thumbnail and (job.pieces is None):
-                self._shop.thumbnails.put(job.work.hash, spec.ordinal, chunk.thumbnail)
+            if chunk.thumbnail and (job.stored is None):
+                self._ctx.thumbnails.put(job.work.hash, spec.ordinal, chunk.thumbnail)
             job.sent += 1
-            if job.work.kind == "video" and job.pieces is None:
+            if job.work.kind == "video" and job.stored is None:
                 seen = still_scenes.signature(chunk.frames)
                 if last is not None and still_scenes.still(last[1], seen):
-                    job.done[spec.ordinal] = new_chunk(spec, chunk.text, NO_VECTOR, same_as=last[0])
+                    job.done[spec.ordinal] = NewChunk(spec.ordinal, NO_VECTOR, spec.span, chunk.text, last[0])
                     continue
                 last = (spec.ordinal, seen)
             if spec.ordinal in known and known[spec.ordinal].text:
                 chunk = replace(chunk, text=known[spec.ordinal].text)
             elif spec.ordinal == 0 and job.caption and job.work.kind != "image":
                 chunk = replace(chunk, text=f"{job.caption}\n{chunk.text}".strip())
-            item = Item(job, chunk, reader.to_input(chunk, job.work.kind), chunk.frames.nbytes)
-            self._decoded.put(item, self._shop.bell.stopped)
+            item = JobItem(job, chunk, reader.to_input(chunk, job.work.kind), chunk.frames.nbytes)
+            self._decoded.put(item, self._ctx.wake.stopped)
         return last
 
     def _is_about_the_path(self, job: Job, error: MediaError) -> bool:
@@ -239,7 +238,7 @@ class Reader:
         if error.cause not in GONE:
             return False
         job.dropped = True
-        self._places.lost(job.path, error)
+        self._files.lost(job.path, error)
         return True
 
 

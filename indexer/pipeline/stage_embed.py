@@ -1,4 +1,4 @@
-"""The third role: decoded chunks to vectors, in batches across files.
+"""The third stage: decoded chunks to vectors, in batches across files.
 
 Built around a batch size that follows the model's pace, so that a query waits for a tenth of
 a second at most. A batch that the model refuses is tried one by one, to find the chunk to
@@ -10,9 +10,10 @@ from __future__ import annotations
 import queue
 import time
 
-from indexer.pipeline.context import Workshop
+from indexer.catalogue.rows import NewChunk
+from indexer.pipeline.context import PipelineContext
 from indexer.pipeline.embed_checked import InputRefused, embed_checked
-from indexer.pipeline.jobs import ByteQueue, Item, Job, new_chunk
+from indexer.pipeline.jobs import ByteQueue, Job, JobItem
 from indexer.priority import SharedEmbedder
 
 BATCH_S = 0.1
@@ -21,9 +22,9 @@ BATCH_S = 0.1
 BATCH_FIRST, BATCH_MOST = 8, 64
 
 
-class Batcher:
-    def __init__(self, shop: Workshop, decoded: ByteQueue, finished: queue.Queue[Job | None]) -> None:
-        self._shop, self._decoded, self._finished = shop, decoded, finished
+class EmbedStage:
+    def __init__(self, ctx: PipelineContext, decoded: ByteQueue, finished: queue.Queue[Job | None]) -> None:
+        self._ctx, self._decoded, self._finished = ctx, decoded, finished
         self._batch = BATCH_FIRST
 
     def step(self) -> None:
@@ -47,12 +48,12 @@ class Batcher:
             try:
                 return self._finished.put(job, timeout=0.5)
             except queue.Full:
-                if self._shop.bell.stopped():
+                if self._ctx.wake.stopped():
                     return None
 
-    def _embed(self, embedder: SharedEmbedder, items: list[Item]) -> None:
+    def _embed(self, embedder: SharedEmbedder, items: list[JobItem]) -> None:
         inputs = [i.input for i in items if i.input is not None]
-        self._shop.turns.give_way()
+        self._ctx.priority.give_way()
         begun = time.monotonic()
         try:
             vectors = embed_checked(embedder, inputs)
@@ -65,7 +66,7 @@ class Batcher:
                     self._embed(embedder, [item])
             return
         took = time.monotonic() - begun
-        self._shop.trouble.model_answered()
+        self._ctx.trouble.model_answered()
         if len(items) == self._batch or took > 2 * BATCH_S:
             self._batch = int(
                 min(max(1, len(items) * BATCH_S / max(took, 1e-3)), BATCH_MOST, 2 * self._batch)
@@ -73,4 +74,4 @@ class Batcher:
         for item, vector in zip(items, vectors, strict=True):
             assert item.chunk is not None
             spec = item.chunk.spec
-            item.job.done[spec.ordinal] = new_chunk(spec, item.chunk.text, vector)
+            item.job.done[spec.ordinal] = NewChunk(spec.ordinal, vector, spec.span, item.chunk.text)

@@ -14,10 +14,10 @@ import numpy as np
 
 from data.media.kinds import MediaError
 from indexer.catalogue.rows import Work
-from indexer.pipeline.context import Workshop
+from indexer.pipeline.context import PipelineContext
 from indexer.pipeline.embed_checked import embed_checked
 from indexer.pipeline.jobs import GONE
-from indexer.pipeline.queue import Agenda
+from indexer.pipeline.queue import WorkQueue
 from model.embedder import ModelError
 
 OCR_SIDE = 1600
@@ -26,10 +26,10 @@ TEXTLESS = 16
 """A page with fewer characters than this is a scan: its words are in the picture."""
 
 
-class WordReader:
-    def __init__(self, shop: Workshop, agenda: Agenda, *, every: bool) -> None:
+class OcrStage:
+    def __init__(self, ctx: PipelineContext, work_queue: WorkQueue, *, every: bool) -> None:
         """`every`: also in pages that have their own text, and in videos."""
-        self._shop, self._agenda, self._every = shop, agenda, every
+        self._ctx, self._queue, self._every = ctx, work_queue, every
         self.notice: str | None = None
         """Why words in pictures are not read."""
 
@@ -41,19 +41,19 @@ class WordReader:
         read_text = _ocr()
         if read_text is None:
             return self._give_up("Words in pictures are not read: onnxruntime is not installed.")
-        row, embedder = self._shop.models.answering()
+        row, embedder = self._ctx.models.answering()
         texts: dict[int, str] = {}
         vectors: dict[int, np.ndarray] = {}
-        for piece in self._shop.catalogue.pieces(work.hash):
-            its_own = work.kind != "image" and len(piece.text.strip()) >= TEXTLESS
+        for stored in self._ctx.catalogue.contents.chunks_of(work.hash):
+            its_own = work.kind != "image" and len(stored.text.strip()) >= TEXTLESS
             if its_own and not self._every:
                 continue
-            if self._shop.bell.stopped():
+            if self._ctx.wake.stopped():
                 return False
-            self._shop.turns.give_way()
-            spec = reader.ChunkSpec(piece.ordinal, piece.start_s, piece.end_s, piece.page)
+            self._ctx.priority.give_way()
+            spec = reader.ChunkSpec(stored.ordinal, stored.span)
             try:
-                chunks = self._shop.sandbox.submit(
+                chunks = self._ctx.sandbox.submit(
                     reader.decode, Path(path), work.kind, [spec], max_frames=1, max_side=OCR_SIDE
                 ).result()
             except MediaError as error:
@@ -66,20 +66,20 @@ class WordReader:
                 except ModelError as error:
                     return self._give_up(f"Words in pictures are not read: {error}.")
                 if text.strip():
-                    texts[piece.chunk_id] = f"{piece.text}\n{text}".strip()
+                    texts[stored.chunk_id] = f"{stored.text}\n{text}".strip()
                     if work.kind != "video":
-                        told = reader.to_input(replace(chunk, text=texts[piece.chunk_id]), work.kind)
-                        vectors[piece.chunk_id] = embed_checked(embedder, [told])[0]
-                        self._shop.trouble.model_answered()
-        worker = self._shop.worker_id
-        self._shop.catalogue.words_read(work.hash, texts, row.id, vectors, worker=worker)
+                        told = reader.to_input(replace(chunk, text=texts[stored.chunk_id]), work.kind)
+                        vectors[stored.chunk_id] = embed_checked(embedder, [told])[0]
+                        self._ctx.trouble.model_answered()
+        worker = self._ctx.worker_id
+        self._ctx.catalogue.contents.write_ocr(work.hash, texts, row.id, vectors, worker=worker)
         if texts:
-            self._shop.written()
+            self._ctx.written()
         return True
 
     def _give_up(self, notice: str) -> bool:
         self.notice = notice
-        self._agenda.leave_words()
+        self._queue.leave_ocr()
         return False
 
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from data.media.kinds import MediaError
 from indexer.catalogue.rows import Work
 from indexer.errors import LibraryError
-from indexer.pipeline.context import Workshop
+from indexer.pipeline.context import PipelineContext
 from indexer.pipeline.jobs import GONE
-from indexer.pipeline.options import Asked
-from indexer.pipeline.queue import Agenda
+from indexer.pipeline.options import IndexingOptions
+from indexer.pipeline.queue import WorkQueue
 from model import speech
 from model.embedder import ModelError
 
@@ -37,12 +37,12 @@ EDGE_S = 2.0
 """A line that ends so near to a piece's end may go on: it is heard again, whole, with the next piece."""
 
 
-class Ears:
+class SpeechStage:
     """Safe to use from several threads; one listens at a time."""
 
-    def __init__(self, shop: Workshop, agenda: Agenda, asked: Asked) -> None:
-        self._shop, self._agenda = shop, agenda
-        self._name = asked.listener or speech.BUILT_IN
+    def __init__(self, ctx: PipelineContext, work_queue: WorkQueue, options: IndexingOptions) -> None:
+        self._ctx, self._queue = ctx, work_queue
+        self._name = options.listener or speech.BUILT_IN
         self._listener: speech.Listener | None = None
         self._guard = threading.Lock()
         self.preparing = False
@@ -54,31 +54,31 @@ class Ears:
         """Load the listener that was named, in a thread of its own, for it may have to be fetched. Then what
         others have heard is to be heard again; where it cannot be loaded, that is kept."""
         self.preparing = True
-        threading.Thread(target=self._prepare, name="indexer-ears", daemon=True).start()
+        threading.Thread(target=self._prepare, name="indexer-listener", daemon=True).start()
 
     def _prepare(self) -> None:
         try:
             if self._loaded() is not None:
-                self._shop.catalogue.hear_anew(speech.name_of(self._name))
+                self._ctx.catalogue.transcripts.set_listener(speech.name_of(self._name))
         except LibraryError as error:  # the disk is full, the database away: the next run does it
             self._give_up(f"Nobody listens to videos: {error}")
         finally:
             self.preparing = False
-            self._shop.bell.ring()
+            self._ctx.wake.set()
 
-    def hear(self, work: Work, path: str, between: Callable[[], None]) -> bool:
+    def transcribe(self, work: Work, path: str, between: Callable[[], None]) -> bool:
         """Listen to one video from where it was left; False when that could not be done now. `between` is
         called now and then: what is quick goes before. Raises MediaError when its file cannot be read now."""
-        catalogue, worker = self._shop.catalogue, self._shop.worker_id
+        transcripts, worker = self._ctx.catalogue.transcripts, self._ctx.worker_id
         listener = self._loaded()
         if listener is None:
             return False
-        known = catalogue.cues(work.hash)
+        known = transcripts.cues(work.hash)
         at = known[-1].end_s if known else 0.0
         while True:
-            if self._shop.bell.stopped():
+            if self._ctx.wake.stopped():
                 return False
-            self._shop.turns.give_way()
+            self._ctx.priority.give_way()
             between()
             try:
                 sound = self._sound(path, at)
@@ -86,7 +86,7 @@ class Ears:
                 if error.cause in (*GONE, "closed"):
                     raise
                 log.info("%s: %s", path, error)
-                catalogue.hear(work.hash, (), by="none", worker=worker)
+                transcripts.add(work.hash, (), by="none", worker=worker)
                 return True
             ends = len(sound) < round(PIECE_S * speech.SAMPLE_RATE)
             try:
@@ -97,9 +97,9 @@ class Ears:
             if cues and not ends and cues[-1].end_s > PIECE_S - EDGE_S and cues[-1].start_s > EDGE_S:
                 next_s = at + cues.pop().start_s
             heard = [_at(cue, at) for cue in cues]
-            catalogue.hear(work.hash, heard, by=listener.id if ends else None, worker=worker)
+            transcripts.add(work.hash, heard, by=listener.id if ends else None, worker=worker)
             if heard:
-                self._shop.written()
+                self._ctx.written()
             if ends:
                 return True
             at = next_s
@@ -107,7 +107,7 @@ class Ears:
     def _sound(self, path: str, at: float) -> np.ndarray:
         from data.media import sound
 
-        return self._shop.sandbox.submit(sound.read_sound, Path(path), at, at + PIECE_S).result()
+        return self._ctx.sandbox.submit(sound.read_sound, Path(path), at, at + PIECE_S).result()
 
     def _loaded(self) -> speech.Listener | None:
         with self._guard:
@@ -120,7 +120,7 @@ class Ears:
 
     def _give_up(self, notice: str) -> bool:
         self.notice = notice
-        self._agenda.leave_sounds()
+        self._queue.leave_speech()
         return False
 
 

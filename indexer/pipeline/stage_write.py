@@ -1,6 +1,6 @@
-"""The last role: a finished job to the catalogue, one transaction a content.
+"""The last stage: a finished job to the catalogue, one transaction a content.
 
-Built around `Catalogue.write`, `add_embeddings` and `fail`: a content is there whole, or not at
+Built around `Contents.write`, `add_embeddings` and `fail`: a content is there whole, or not at
 all. It knows nothing of how chunks and vectors were made.
 """
 
@@ -12,25 +12,25 @@ from dataclasses import replace
 
 from indexer.catalogue.rows import NewChunk
 from indexer.errors import CatalogueAway, LeaseLost
-from indexer.pipeline.context import Workshop
+from indexer.pipeline.context import PipelineContext
 from indexer.pipeline.jobs import Job
-from indexer.pipeline.options import Asked
-from indexer.pipeline.queue import Agenda
+from indexer.pipeline.options import IndexingOptions
+from indexer.pipeline.queue import WorkQueue
 from indexer.pipeline.stage_ocr import TEXTLESS
 from indexer.types import Kind
 
 log = logging.getLogger(__name__)
 
 
-class Writer:
+class WriteStage:
     def __init__(
         self,
-        shop: Workshop,
-        agenda: Agenda,
+        ctx: PipelineContext,
+        work_queue: WorkQueue,
         finished: queue.Queue[Job | None],
-        asked: Asked,
+        options: IndexingOptions,
     ) -> None:
-        self._shop, self._agenda, self._finished, self._asked = shop, agenda, finished, asked
+        self._ctx, self._queue, self._finished, self._options = ctx, work_queue, finished, options
         self._unwritten: Job | None = None  # the catalogue's server went away under it
 
     def step(self) -> None:
@@ -46,7 +46,7 @@ class Writer:
         try:
             if not job.dropped:
                 self._write(job)
-                self._shop.trouble.written()
+                self._ctx.trouble.written()
                 done = True
         except CatalogueAway:
             self._unwritten = job
@@ -55,29 +55,29 @@ class Writer:
             log.info("%s: %s", job.path, lost)
         finally:
             if self._unwritten is None:
-                self._agenda.release(job.work, done=done)
-        second_look = self._asked.ocr != "off" or self._asked.speech != "off"
-        if job.dropped or job.pieces is not None or second_look or self._agenda.may_promote():
-            self._shop.bell.ring()  # it may be work again: for another model, for who reads or listens
+                self._queue.release(job.work, done=done)
+        second_look = self._options.ocr != "off" or self._options.speech != "off"
+        if job.dropped or job.stored is not None or second_look or self._queue.may_promote():
+            self._ctx.wake.set()  # it may be work again: for another model, for who reads or listens
 
     def _write(self, job: Job) -> None:
-        if job.error is None and not job.done and job.pieces is None:
+        if job.error is None and not job.done and job.stored is None:
             job.error = "there is nothing in it to show"
         if job.error is not None:
             self._fail(job, job.error)
             return
-        made = self._write_chunks(job) if job.pieces is None else self._add_vectors(job)
-        self._shop.tally.chunks += made
-        self._shop.tally.contents += 1
-        self._shop.pace.add(made, len(job.work.files))
-        self._shop.written()
+        made = self._write_chunks(job) if job.stored is None else self._add_vectors(job)
+        self._ctx.tally.chunks += made
+        self._ctx.tally.contents += 1
+        self._ctx.pace.add(made, len(job.work.files))
+        self._ctx.written()
 
     def _fail(self, job: Job, reason: str) -> None:
-        self._shop.catalogue.fail(job.work.hash, reason, worker=self._shop.worker_id)
-        self._shop.thumbnails.remove(job.work.hash)
-        self._shop.tally.failed += len(job.work.files)
+        self._ctx.catalogue.contents.fail(job.work.hash, reason, worker=self._ctx.worker_id)
+        self._ctx.thumbnails.remove(job.work.hash)
+        self._ctx.tally.failed += len(job.work.files)
         log.info("%s: %s", job.path, reason)
-        self._shop.written()
+        self._ctx.written()
 
     def _write_chunks(self, job: Job) -> int:
         chunks = [job.done[o] for o in sorted(job.done)]
@@ -85,43 +85,43 @@ class Writer:
             replace(c, vector=job.done[c.same_as].vector) if c.same_as is not None else c for c in chunks
         ]
         ocr = "pending" if self._may_hold_words(job.work.kind, chunks) else "none"
-        made = self._shop.catalogue.write(
+        made = self._ctx.catalogue.contents.write(
             job.work.hash,
             job.facts,
             chunks,
             job.model.id,
-            recipe=self._asked.recipe,
+            recipe=self._options.recipe,
             ocr=ocr,
             sounds=job.sounds,
             cues=job.cues,
-            worker=self._shop.worker_id,
+            worker=self._ctx.worker_id,
         )
-        self._agenda.written_under(job.model.id)
-        self._shop.tally.reused += sum(c.same_as is not None for c in chunks)
+        self._queue.written_under(job.model.id)
+        self._ctx.tally.reused += sum(c.same_as is not None for c in chunks)
         return len(made)
 
     def _add_vectors(self, job: Job) -> int:
-        pieces = job.pieces or []
-        vectors = {p.ordinal: job.done[p.ordinal].vector for p in pieces if p.ordinal in job.done}
-        for p in pieces:
+        stored = job.stored or []
+        vectors = {p.ordinal: job.done[p.ordinal].vector for p in stored if p.ordinal in job.done}
+        for p in stored:
             if p.same_as in vectors:
                 vectors[p.ordinal] = vectors[p.same_as]
-        known = {p.ordinal: p.chunk_id for p in pieces}
-        catalogue = self._shop.catalogue
-        worker = self._shop.worker_id
-        catalogue.add_embeddings(
+        known = {p.ordinal: p.chunk_id for p in stored}
+        catalogue = self._ctx.catalogue
+        worker = self._ctx.worker_id
+        catalogue.contents.add_embeddings(
             job.model.id,
             [known[o] for o in vectors],
             list(vectors.values()),
-            claimed=None if worker is None else (job.work.hash, worker),
+            lease=None if worker is None else (job.work.hash, worker),
         )
-        if len(vectors) < len(pieces):
-            catalogue.set_pending([job.work.hash])  # it cannot be read as it was: read it anew
+        if len(vectors) < len(stored):
+            catalogue.queue.set_pending([job.work.hash])  # it cannot be read as it was: read it anew
         return len(vectors)
 
     def _may_hold_words(self, kind: Kind, chunks: list[NewChunk]) -> bool:
-        if self._asked.ocr == "off":
+        if self._options.ocr == "off":
             return False
-        if self._asked.ocr == "all":
+        if self._options.ocr == "all":
             return True
         return kind == "image" or (kind == "pdf" and any(len(c.text.strip()) < TEXTLESS for c in chunks))

@@ -1,6 +1,6 @@
 """A worker: a program that indexes another machine's library, as one of any number.
 
-Built around the catalogue on a server that all share: contents are claimed there by lease, read
+Built around the catalogue on a server that all share: contents are leased there, read
 where this machine sees them (`files/mounts.py`), embedded, and written back in one transaction. It takes
 from the catalogue how videos are cut and which model embeds, and refuses to work with another. It
 scans and hashes nothing: the one program that watches the folders does. It knows nothing of
@@ -21,17 +21,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from indexer.active_models import Loader, load_checked, recognise
-from indexer.catalogue.catalogue import RECIPE, Catalogue
+from indexer.catalogue.database import Database
 from indexer.catalogue.dialects import place
+from indexer.catalogue.models import Models
 from indexer.catalogue.rows import ModelRow
+from indexer.catalogue.settings import RECIPE
 from indexer.errors import CatalogueAway, LibraryError, NoLibraryYet
 from indexer.files.mounts import Mounts
-from indexer.pipeline.context import AWAY_S
-from indexer.pipeline.heartbeat import LEASE_S, Leases
+from indexer.pipeline.context import AWAY_S, CatalogueParts
+from indexer.pipeline.heartbeat import LEASE_S, Heartbeat
 from indexer.pipeline.jobs import Tally
-from indexer.pipeline.options import Asked
+from indexer.pipeline.options import IndexingOptions
 from indexer.pipeline.pipeline import Pipeline, line_of
-from indexer.priority import SharedEmbedder, Turns
+from indexer.priority import QueryPriority, SharedEmbedder
 from indexer.thumbnails import Thumbnails
 from model.embedder import ModelError
 
@@ -49,8 +51,8 @@ BEGIN_S = 2.0
 class OneModel:
     """The one model that this worker has, and the rows of the catalogue that it stands behind."""
 
-    def __init__(self, catalogue: Catalogue, embedder: SharedEmbedder, shown: str) -> None:
-        self._catalogue, self._embedder, self._shown = catalogue, embedder, shown
+    def __init__(self, models: Models, embedder: SharedEmbedder, shown: str) -> None:
+        self._models, self._embedder, self._shown = models, embedder, shown
         self.id = embedder.id
 
     def does(self, row: ModelRow) -> bool:
@@ -68,7 +70,7 @@ class OneModel:
 
     def check(self) -> None:
         """Raise LibraryError when the library has no use for this model."""
-        rows = [r for r in self._catalogue.models() if r.state in ("answering", "building")]
+        rows = [r for r in self._models.all() if r.state in ("answering", "building")]
         if rows and not any(self.does(r) for r in rows):
             wanted = " and ".join(r.name for r in rows)
             raise LibraryError(
@@ -77,7 +79,7 @@ class OneModel:
             )
 
     def _find(self, state: str) -> ModelRow | None:
-        return next((r for r in self._catalogue.models() if r.state == state and self.does(r)), None)
+        return next((r for r in self._models.all() if r.state == state and self.does(r)), None)
 
     def _row(self, state: str) -> ModelRow:
         found = self._find(state)
@@ -117,15 +119,15 @@ class Worker:
         self._mounts = Mounts(maps)
         self._shown = where.render_as_string()
         self._where = where
-        self._opened: tuple[Catalogue, int] | None = None
+        self._opened: tuple[Database, int] | None = None
         self._model = model
         self._loader = partial(loader, token=token) if token else loader
         self.name = name or f"{socket.gethostname()}-{os.getpid()}"
         self._threads, self._nice, self._lease_s = threads or 2, nice, lease_s
         self._thumbnails = Thumbnails(data_dir / "thumbnails")
-        self._turns = Turns()
+        self._priority = QueryPriority()
         self._pipeline: Pipeline | None = None
-        self._leases: Leases | None = None
+        self._heartbeat: Heartbeat | None = None
         self.tally = Tally()
 
     def run(
@@ -135,7 +137,7 @@ class Worker:
         *,
         once: bool = False,
     ) -> Tally:
-        """Work until `stop`; `once`: until there is nothing left to claim. `told` is called with `line` when
+        """Work until `stop`; `once`: until there is nothing left to lease. `told` is called with `line` when
         it begins or waits, and now and then meanwhile. A server that is not there yet, or has no library yet
         (unless `once`), is waited for. Raises `LibraryError` when this worker may not work here: a wrong
         password, another schema or model."""
@@ -154,29 +156,34 @@ class Worker:
                     return self.tally
 
     @property
-    def _catalogue(self) -> Catalogue:
-        return self._library()[0]
+    def _catalogue(self) -> CatalogueParts:
+        """What a worker may touch."""
+        return CatalogueParts.of(self._library()[0])
 
-    def _library(self) -> tuple[Catalogue, int]:
-        """The catalogue, opened with its first use, and its schema then."""
+    def _library(self) -> tuple[Database, int]:
+        """The database, opened with its first use, and its schema then."""
         if self._opened is None:
-            catalogue = Catalogue(self._where, read_only=True)  # it never brings a library up to date
-            self._opened = catalogue, _schema_of(catalogue)
+            database = Database(self._where, read_only=True)  # it never brings a library up to date
+            self._opened = database, _schema_of(database)
         return self._opened
 
     def _work(self, stop: threading.Event, told: Callable[[str], None], once: bool) -> Tally:
         from data.media.sandbox import Sandbox
 
-        self._mounts.check([r.path for r in self._catalogue.roots() if r.state != "left_out"])
+        catalogue = self._catalogue
+        roots = [root for root, _ in catalogue.leases.roots()]
+        self._mounts.check([r.path for r in roots if r.state != "left_out"])
         if not self._wait_for_library(stop, told):
             return self.tally
         models = self._load()
         models.check()
         with Sandbox(workers=self._threads, nice=self._nice) as sandbox:
             while not stop.is_set():
-                asked = Asked.of(self._catalogue)
-                self._leases = Leases(
-                    self._catalogue,
+                options = IndexingOptions.of(catalogue.settings)
+                self._heartbeat = Heartbeat(
+                    catalogue.leases,
+                    catalogue.contents,
+                    catalogue.transcripts,
                     self.name,
                     lambda: models.id,
                     mounts=self._mounts,
@@ -185,18 +192,18 @@ class Worker:
                     check=lambda: self._check(models),
                 )
                 self._pipeline = Pipeline(
-                    self._catalogue,
+                    catalogue,
+                    self._mounts,
                     models,
                     sandbox,
                     self._thumbnails,
-                    self._turns,
+                    self._priority,
                     workers=self._threads,
                     nice=self._nice,
-                    asked=asked,
-                    leases=self._leases,
-                    mounts=self._mounts,
+                    options=options,
+                    heartbeat=self._heartbeat,
                 )
-                if self._one_session(asked, stop, told, once):
+                if self._one_session(options, stop, told, once):
                     break
         return self.tally
 
@@ -206,20 +213,20 @@ class Worker:
 
     def line(self) -> str:
         """What it does now, or why it does not."""
-        if self._pipeline is None or self._leases is None:
+        if self._pipeline is None or self._heartbeat is None:
             return ""
-        lacks = "".join(f"; {root} cannot be seen here" for root in self._leases.lacks)
+        lacks = "".join(f"; {root} cannot be seen here" for root in self._heartbeat.lacks)
         done = self._pipeline.tally.contents
         return f"{line_of(self._pipeline)}; {done:,} done{lacks}"
 
     # -- one session: one way of cutting ---------------------------------------------------
 
     def _one_session(
-        self, asked: Asked, stop: threading.Event, told: Callable[[str], None], once: bool
+        self, options: IndexingOptions, stop: threading.Event, told: Callable[[str], None], once: bool
     ) -> bool:
         """True at the end; False when the library is cut otherwise now."""
-        pipeline, leases = self._pipeline, self._leases
-        assert pipeline is not None and leases is not None
+        pipeline, heartbeat = self._pipeline, self._heartbeat
+        assert pipeline is not None and heartbeat is not None
         before: object = None
         line = ""
         last = 0.0
@@ -227,11 +234,11 @@ class Worker:
         try:
             looked = 0
             while not stop.wait(LOOK_S):
-                if leases.refused is not None:
-                    raise leases.refused
-                if pipeline.broken:
-                    raise LibraryError(pipeline.trouble or "The model is broken.")
-                state = (pipeline.waiting, pipeline.trouble, leases.lacks)
+                if heartbeat.refused is not None:
+                    raise heartbeat.refused
+                if pipeline.trouble.broken:
+                    raise LibraryError(pipeline.trouble.told or "The model is broken.")
+                state = (pipeline.trouble.waiting, pipeline.trouble.told, heartbeat.lacks)
                 if state != before or (time.monotonic() - last > TELL_S and self.line() != line):
                     before, last, line = state, time.monotonic(), self.line()
                     told(line)
@@ -239,10 +246,10 @@ class Worker:
                 try:
                     if once and pipeline.idle():
                         return True
-                    if looked % 20 == 0 and Asked.of(self._catalogue) != asked:
+                    if looked % 20 == 0 and IndexingOptions.of(self._catalogue.settings) != options:
                         return False
                 except CatalogueAway as error:
-                    pipeline.catalogue_is_away(str(error))
+                    pipeline.trouble.catalogue_is_away(str(error))
             return True
         finally:
             pipeline.stop()
@@ -254,7 +261,7 @@ class Worker:
     def _wait_for_library(self, stop: threading.Event, told: Callable[[str], None]) -> bool:
         waits = False
         while not stop.is_set():
-            if self._catalogue.setting(RECIPE) and self._catalogue.answering():
+            if self._catalogue.settings.get(RECIPE) and self._catalogue.models.answering():
                 return True
             if not waits:
                 waits = True
@@ -266,22 +273,22 @@ class Worker:
         return False
 
     def _load(self) -> OneModel:
-        row = self._catalogue.answering()
+        row = self._catalogue.models.answering()
         assert row is not None, "it was waited for"
         options = dict(self._model) if self._model is not None else json.loads(row.source)
         try:
             embedder = self._loader(options.pop("name"), **options)
             if hasattr(embedder, "canary"):  # a server's
-                recognise(cast("RemoteEmbedder", embedder), self._catalogue, read_only=True)
+                recognise(cast("RemoteEmbedder", embedder), self._catalogue.settings, read_only=True)
         except ModelError as error:
             raise LibraryError(
                 f"The model of the library at {self._shown} cannot be used here: {error}"
             ) from error
-        return OneModel(self._catalogue, SharedEmbedder(embedder, self._turns), self._shown)
+        return OneModel(self._catalogue.models, SharedEmbedder(embedder, self._priority), self._shown)
 
     def _check(self, models: OneModel) -> None:
-        catalogue, known = self._library()
-        schema = _schema_of(catalogue)
+        database, known = self._library()
+        schema = _schema_of(database)
         if schema != known:
             raise LibraryError(
                 f"The library at {self._shown} was brought to schema {schema} while this worker knows "
@@ -290,6 +297,6 @@ class Worker:
         models.check()
 
 
-def _schema_of(catalogue: Catalogue) -> int:
-    with catalogue.reader() as c:
+def _schema_of(database: Database) -> int:
+    with database.reader() as c:
         return int(c.exec_driver_sql("SELECT version FROM schema_version").scalar_one())

@@ -23,23 +23,15 @@ import numpy as np
 from indexer.catalogue.connections import Connections
 from indexer.types import KINDS
 from indexer.vectors.source import GROUPS
+from model.embedder import Embedder
+from model.inputs import Input
+from model.ranking_profile import RankingProfile
 
 SAMPLE = 400
 """Chunks of each kind: the spread is then known to 5 %, for 0.1 ms a query."""
 PRIOR_WEIGHT = 16.0
 """A sample of so many chunks counts as much as what is known without it."""
-OWN = 0.5
-"""How far a text query's own background counts against that of ordinary ones. At 10 % of answerable
-queries refused, unanswerable ones are refused: 0 .79, .5 .73, 1 .63 (words counted in); MRR is the same."""
 LEAST_SPREAD = 1e-3
-FILM_SHIFT, PAGE_WEIGHT = 1.0, 0.8
-"""In one list for a text query, a film stands so many standard deviations higher and a page counts for so
-much of its own (lite). A window is a mean of eight frames and there are few of them: the best by chance of
-1,000 is 1.6 above the middle, of 15,600 pictures 3.0; a page shares words of the query's sort with any
-text. Sample set with OCR among 20 times as many distractors, MRR of text to photo / video / page / stamp:
-neither .455 / .134 / .843 / .784, both .458 / .253 / .843 / .788; without distractors .568 / .194 / .887 /
-.806 and .559 / .291 / .892 / .808. A shift of 2 doubles films again and costs photos .03. No figure is
-known for other models."""
 
 # What a person might ask of any library.
 ORDINARY_QUERIES = (
@@ -65,38 +57,52 @@ class Scale:
         return (scores - self.centre[:, None]) / self.spread[:, None]
 
 
-def comparable(scales: dict[int, Scale]) -> dict[int, Scale]:
+def comparable(scales: dict[int, Scale], profile: RankingProfile) -> dict[int, Scale]:
     """The scales of the groups for one list of all kinds."""
-    film, page = GROUPS["video"], GROUPS["pdf"]
+    video, page = GROUPS["video"], GROUPS["pdf"]
     result = dict(scales)
-    if film in scales:
-        own = scales[film]
-        result[film] = Scale(own.centre - FILM_SHIFT * own.spread, own.spread)
+    if video in scales:
+        own = scales[video]
+        result[video] = Scale(own.centre - profile.video_shift * own.spread, own.spread)
     if page in scales:
-        result[page] = Scale(scales[page].centre, scales[page].spread / PAGE_WEIGHT)
+        result[page] = Scale(scales[page].centre, scales[page].spread / profile.page_weight)
     return result
 
 
 class Background:
     """The sample, and what queries score against it."""
 
-    def __init__(self, connections: Connections, model_id: int, dim: int) -> None:
-        self._connections, self._model_id, self._dim = connections, model_id, dim
+    def __init__(self, connections: Connections, embedder: Embedder, model_id: int) -> None:
+        self._connections, self._embedder, self._model_id = connections, embedder, model_id
         self._lock = threading.Lock()
         self._sampled_at = -1
         self._samples: dict[int, np.ndarray] = {}
-        self._ordinary: tuple[int, dict[int, float], float] | None = None
+        self._ordinary: np.ndarray | None = None
+        self._by_ordinary: tuple[int, dict[int, float], float] | None = None
 
-    def of_text(self, queries: np.ndarray, size: int, ordinary: np.ndarray) -> dict[int, Scale]:
-        """The scale of each group for text queries float32 [q, dim]; `size` is the library's, in chunks;
-        `ordinary` are vectors [m, dim] of other text queries."""
+    def ordinary_queries(self) -> np.ndarray:
+        """float32 [m, dim]: what a person might ask of any library."""
+        if self._ordinary is None:
+            self._ordinary = self._embedder.embed([Input(text=t, role="query") for t in ORDINARY_QUERIES])
+        return self._ordinary
+
+    def of_query(
+        self, queries: np.ndarray, size: int, text_alone: bool, profile: RankingProfile
+    ) -> dict[int, Scale]:
+        """The scale of each group for one list of all kinds; `size` is the library's, in chunks."""
+        if text_alone:
+            return comparable(self.of_text(queries, size, profile), profile)
+        return self.of_pictures(queries, size)
+
+    def of_text(self, queries: np.ndarray, size: int, profile: RankingProfile) -> dict[int, Scale]:
+        """The scale of each group by itself, for text queries float32 [q, dim]."""
         samples = self._current(size)
         if not samples:
             return {}
-        offsets, common = self._of_ordinary(samples, ordinary)
+        offsets, common = self._of_ordinary(samples)
         own = np.concatenate([queries @ s.T - offsets[g] for g, s in samples.items()], axis=1)
         shift, spread = _lower_half(own)
-        weight = OWN * own.shape[1] / (own.shape[1] + PRIOR_WEIGHT)
+        weight = profile.own_background * own.shape[1] / (own.shape[1] + PRIOR_WEIGHT)
         spread = np.maximum(spread, LEAST_SPREAD) ** weight * common ** (1 - weight)
         return {g: Scale(offsets[g] + weight * shift, spread) for g in samples}
 
@@ -120,18 +126,17 @@ class Background:
             spread = np.sqrt(weight * spread**2 + (1 - weight) * prior_spread**2)
         return {g: Scale(centre, np.maximum(spread, LEAST_SPREAD)) for g in samples}
 
-    def _of_ordinary(
-        self, samples: dict[int, np.ndarray], ordinary: np.ndarray
-    ) -> tuple[dict[int, float], float]:
+    def _of_ordinary(self, samples: dict[int, np.ndarray]) -> tuple[dict[int, float], float]:
         """What ordinary queries score in each group, and their spread once that is taken away."""
-        known = self._ordinary
-        if known is None or known[0] != self._sampled_at:
+        current = self._by_ordinary
+        if current is None or current[0] != self._sampled_at:
+            ordinary = self.ordinary_queries()
             scores = {g: ordinary @ s.T for g, s in samples.items()}
             offsets = {g: float(np.median(s)) for g, s in scores.items()}
             pooled = np.concatenate([(s - offsets[g]).ravel() for g, s in scores.items()])
             spread = max(float(_lower_half(pooled.reshape(1, -1))[1][0]), LEAST_SPREAD)
-            self._ordinary = known = (self._sampled_at, offsets, spread)
-        return known[1], known[2]
+            self._by_ordinary = current = (self._sampled_at, offsets, spread)
+        return current[1], current[2]
 
     def _current(self, size: int) -> dict[int, np.ndarray]:
         if self._sampled_at >= 0 and abs(size - self._sampled_at) <= self._sampled_at // 20:
@@ -152,7 +157,7 @@ class Background:
             (kind, SAMPLE, self._model_id),
         )
         blob = b"".join(row[0] for row in rows)
-        return np.frombuffer(blob, "<f2").reshape(-1, self._dim).astype(np.float32)
+        return np.frombuffer(blob, "<f2").reshape(-1, self._embedder.dim).astype(np.float32)
 
 
 def _lower_half(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

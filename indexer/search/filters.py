@@ -1,7 +1,7 @@
 """Filters as conditions on the catalogue: which chunks are allowed in an answer.
 
-Built around one SQL statement over chunk, content and file; its outcome, a set of chunk
-ids, narrows both searches alike. It knows nothing of how filters were typed.
+Built around one `Restriction`, made once a query: its conditions over chunk, content and file narrow both
+searches alike, and say which of a content's files to show. It knows nothing of how filters are typed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ import numpy as np
 
 from indexer.catalogue.connections import Reading
 from indexer.catalogue.schema import RawName, stored_name
-from indexer.search import text_search
-from indexer.search.query_syntax import Filters
+from indexer.catalogue.text.expression import matching
+from indexer.search.query_syntax import ParsedQuery
+from indexer.types import Filters
 
 TAKEN = "coalesce(c.taken_at, (SELECT min(t.mtime_ns) FROM file t WHERE t.content_hash = c.hash) / 1e9)"
 """The date taken; the file's own only when nothing else is known."""
@@ -30,69 +31,104 @@ Condition = tuple[str, list[Any]]
 """A piece of SQL and the values of its question marks."""
 
 
-def allowed_ids(
-    connection: Reading, filters: Filters, required: Sequence[str], excluded: Sequence[str]
-) -> np.ndarray:
-    """int64 ids, ascending, of all chunks that pass; `required` phrases must be in their text or name,
-    `excluded` words or phrases must not."""
-    condition, values = passing(filters, required, excluded)
-    rows = connection.execute(
-        "SELECT k.id FROM content c CROSS JOIN chunk k ON k.content_hash = c.hash"
-        f" WHERE c.orphaned_at IS NULL AND {condition}",
-        values,
-    )
-    return np.sort(np.fromiter((r[0] for r in rows), np.int64))
+@dataclass(frozen=True)
+class Restriction:
+    """What may be in an answer, as conditions on the tables `c` (content), `k` (chunk) and `f` (file)."""
+
+    query: ParsedQuery
+    hidden: bool
+    """Labels hide some chunks."""
+    chunk: Condition
+    """Over `c` and `k`: the filters hold, and nothing that is excluded is there."""
+    file: Condition
+    """Over `f`; no values: any file will do."""
+
+    @property
+    def chunk_rows(self) -> Condition:
+        """The condition that `w.rowid` is a chunk that passes; empty where all do."""
+        return self._rows(
+            "chunk k JOIN content c ON c.hash = k.content_hash WHERE k.id = w.rowid", ("1 = 1", [])
+        )
+
+    @property
+    def file_rows(self) -> Condition:
+        """The condition that `w.rowid` is a file that passes, with a chunk that does; empty where all do."""
+        return self._rows(
+            "file f JOIN content c ON c.hash = f.content_hash JOIN chunk k ON k.content_hash = c.hash"
+            " WHERE f.id = w.rowid",
+            self.file,
+        )
+
+    def _rows(self, tables: str, own: Condition) -> Condition:
+        if self.query.filters == Filters() and not self.query.excluded and not self.hidden:
+            return "", []
+        condition = f"{own[0]} AND c.orphaned_at IS NULL AND {self.chunk[0]}"
+        return f"EXISTS (SELECT 1 FROM {tables} AND {condition})", [*own[1], *self.chunk[1]]
+
+    @property
+    def key(self) -> tuple[Filters, tuple[str, ...], tuple[str, ...]]:
+        """The same for restrictions that let the same chunks pass."""
+        return self.query.filters, self.query.phrases, self.query.excluded
+
+    @property
+    def by_kind_alone(self) -> bool:
+        query = self.query
+        return not (query.phrases or query.excluded or self.hidden) and query.filters.only_kinds
+
+    def roots(self, connection: Reading) -> frozenset[int] | None:
+        """The roots (their numbers) below which every chunk passes, and no other; None if it takes more."""
+        query = self.query
+        return (
+            None if query.phrases or query.excluded or self.hidden else roots_alone(connection, query.filters)
+        )
+
+    def chunk_ids(self, connection: Reading) -> np.ndarray:
+        """int64 ids, ascending, of all chunks that pass and hold the required phrases."""
+        condition, values = _with_phrases(self.chunk, self.query.phrases)
+        rows = connection.execute(
+            "SELECT k.id FROM content c CROSS JOIN chunk k ON k.content_hash = c.hash"
+            f" WHERE c.orphaned_at IS NULL AND {condition}",
+            values,
+        )
+        return np.sort(np.fromiter((r[0] for r in rows), np.int64))
+
+
+def restriction(connection: Reading, query: ParsedQuery) -> Restriction:
+    """The filters of a query and the words that it excludes, as conditions."""
+    hidden = connection.execute("SELECT 1 FROM label WHERE hidden <> 0 LIMIT 1").fetchone() is not None
+    file = file_condition(query.filters)
+    chunk = _with_phrases(chunk_condition(query.filters, file), query.excluded, "NOT ")
+    return Restriction(query, hidden, chunk, file)
 
 
 def roots_alone(connection: Reading, filters: Filters) -> frozenset[int] | None:
-    """The roots (their numbers) that filters come down to, beside kinds: where nothing but folders is asked
-    for, and each of them is a root or above some; None otherwise."""
+    """The roots (their numbers) that filters come down to, beside kinds: where folders are the only filter,
+    and each of them is a root or lies above some; None otherwise."""
     if not (filters.under or filters.within) or not replace(filters, under=None, within=()).only_kinds:
         return None
     roots = {Path(os.fsdecode(p)): number for number, p in connection.execute("SELECT id, path FROM root")}
-    wanted = frozenset(roots.values())
+    chosen = frozenset(roots.values())
     for folders in ((filters.under,) if filters.under else (), filters.within):
         whole = [folder.absolute() for folder in folders]
         if any(root in folder.parents for folder in whole for root in roots):
             return None  # a part of a root
         if whole:
-            wanted &= {n for root, n in roots.items() if any(f == root or f in root.parents for f in whole)}
-    return wanted
+            chosen &= {n for root, n in roots.items() if any(f == root or f in root.parents for f in whole)}
+    return chosen
 
 
-def chunk_rows(filters: Filters, excluded: Sequence[str]) -> Condition:
-    """The condition that `w.rowid` is a chunk that passes."""
-    condition, values = passing(filters, (), excluded)
-    return (
-        "EXISTS (SELECT 1 FROM chunk k JOIN content c ON c.hash = k.content_hash"
-        f" WHERE k.id = w.rowid AND c.orphaned_at IS NULL AND {condition})",
-        values,
-    )
-
-
-def file_rows(filters: Filters, excluded: Sequence[str]) -> Condition:
-    """The condition that `w.rowid` is a file that passes, with a chunk that does."""
-    condition, values = passing(filters, (), excluded)
-    own, more = file_condition(filters)
-    return (
-        "EXISTS (SELECT 1 FROM file f JOIN content c ON c.hash = f.content_hash"
-        f" JOIN chunk k ON k.content_hash = c.hash WHERE f.id = w.rowid AND {own} AND {condition})",
-        [*more, *values],
-    )
-
-
-def passing(filters: Filters, required: Sequence[str], excluded: Sequence[str]) -> Condition:
-    """Over `c` and `k`: the filters hold, the required phrases are there, the excluded are not."""
-    condition, values = chunk_condition(filters)
-    for phrase, wanted in (*((p, True) for p in required), *((e, False) for e in excluded)):
-        held, more = _holding(phrase)
-        condition += f" AND {'' if wanted else 'NOT '}({held})"
+def _with_phrases(condition: Condition, phrases: Sequence[str], negation: str = "") -> Condition:
+    """The condition, and that the text or the file's name of a chunk holds (does not hold) the phrases."""
+    parts, values = [condition[0]], [*condition[1]]
+    for phrase in phrases:
+        holds, more = _holding(phrase)
+        parts.append(f"{negation}({holds})")
         values += more
-    return condition, values
+    return " AND ".join(parts), values
 
 
-def chunk_condition(filters: Filters) -> Condition:
-    """A condition over `c` (content) and `k` (chunk), and its values."""
+def chunk_condition(filters: Filters, file: Condition) -> Condition:
+    """A condition over `c` (content) and `k` (chunk); `file`: the one over `f` (file)."""
     parts: list[str] = ["1 = 1"]
     values: list[Any] = []
 
@@ -121,14 +157,13 @@ def chunk_condition(filters: Filters) -> Condition:
         )
     for label in filters.labels:
         add("k.id IN (SELECT l.chunk_id FROM label l WHERE lower(l.name) = lower(?))", label)
-    condition, own = file_condition(filters)
-    if own:
-        add(f"EXISTS (SELECT 1 FROM file f WHERE f.content_hash = c.hash AND {condition})", *own)
+    if file[1]:
+        add(f"EXISTS (SELECT 1 FROM file f WHERE f.content_hash = c.hash AND {file[0]})", *file[1])
     return " AND ".join(parts), values
 
 
 def file_condition(filters: Filters) -> Condition:
-    """A condition over `f` (file), and its values; no values: any file will do."""
+    """A condition over `f` (file); no values: any file will do."""
     parts: list[str] = ["1 = 1"]
     values: list[Any] = []
     if filters.file_id is not None:
@@ -172,15 +207,15 @@ def _holding(phrase: str) -> tuple[str, list[str]]:
     values: list[str]
     parts, values = ["1 = 0"], []
     for table in ("words", "characters"):
-        if asked := text_search.matching(phrase, table):
+        if expression := matching(phrase, table):
             parts.append(f"k.id IN (SELECT rowid FROM {table} WHERE {table} MATCH ?)")
-            values.append(asked)
-    if asked := text_search.matching(phrase, "names"):
+            values.append(expression)
+    if expression := matching(phrase, "names"):
         parts.append(
             "c.hash IN (SELECT f.content_hash FROM file f WHERE f.content_hash IS NOT NULL AND f.id IN"
             " (SELECT rowid FROM names WHERE names MATCH ?))"
         )
-        values.append(asked)
+        values.append(expression)
     return " OR ".join(parts), values
 
 

@@ -1,4 +1,4 @@
-"""What an answer tells of a chunk: its file or files, its place in them, size, length and date.
+"""What an answer says of a chunk: its file or files, its place in them, size, length and date.
 
 Built around two reads for a whole list of chunks. What was read is kept for as long as
 the catalogue does not change. It knows nothing of scores.
@@ -11,16 +11,16 @@ import threading
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from data.span import Span
 from indexer.catalogue.connections import Connections, Reading
-from indexer.search.filters import TAKEN, file_condition
-from indexer.search.query_syntax import Filters
+from indexer.search.filters import TAKEN, Condition
 from indexer.types import Kind
 
-KEPT = 20_000
+CACHED = 20_000
 AT_ONCE = 500
 
 
-class Held(NamedTuple):
+class FileRef(NamedTuple):
     """A file that holds a content."""
 
     file_id: int
@@ -33,16 +33,14 @@ class Fact(NamedTuple):
     chunk_id: int
     content: bytes
     ordinal: int
-    start_s: float | None
-    end_s: float | None
-    page: int | None
+    span: Span
     kind: Kind
     pages: int | None
     duration_s: float | None
     width: int | None
     height: int | None
     taken_at: float | None
-    files: tuple[Held, ...]
+    files: tuple[FileRef, ...]
 
 
 class Facts:
@@ -51,36 +49,34 @@ class Facts:
         self._local = threading.local()
 
     def of(self, ids: Iterable[int]) -> dict[int, Fact]:
-        """By chunk id; those that have gone since, or lie in no file now, are left out."""
+        """By chunk id; chunks that were removed since, or lie in no file now, are left out."""
         connection = self._connections.get()
-        kept = self._kept(connection)
-        wanted = list(ids)
-        missing = [i for i in wanted if i not in kept]
+        cache, ids = self._cache(connection), list(ids)
+        missing = [i for i in ids if i not in cache]
         for start in range(0, len(missing), AT_ONCE):
             for fact in _read(connection, missing[start : start + AT_ONCE]):
-                kept[fact.chunk_id] = fact
-        return {i: kept[i] for i in wanted if i in kept}
+                cache[fact.chunk_id] = fact
+        return {i: cache[i] for i in ids if i in cache}
 
-    def passing(self, facts: Iterable[Fact], filters: Filters) -> dict[bytes, Held]:
-        """By content, the first of its files that passes the filters on files."""
-        condition, values = file_condition(filters)
+    def matching_files(self, facts: Iterable[Fact], condition: Condition) -> dict[bytes, FileRef]:
+        """By content, the first of its files that fulfils a condition on `f` (file); none without values."""
         contents = list({f.content for f in facts})
-        if not values or not contents:
+        if not condition[1] or not contents:
             return {}
         rows = self._connections.get().execute(
-            "SELECT f.content_hash, f.id, f.path, f.name, f.folder FROM file f"
-            f" WHERE f.content_hash IN ({', '.join('?' * len(contents))}) AND {condition} ORDER BY f.id DESC",
-            (*contents, *values),
+            "SELECT f.content_hash, f.id, f.path, f.name, f.folder FROM file f WHERE f.content_hash IN"
+            f" ({', '.join('?' * len(contents))}) AND {condition[0]} ORDER BY f.id DESC",
+            (*contents, *condition[1]),
         )
-        return {row[0]: _held(row[1:]) for row in rows}
+        return {row[0]: _file_ref(row[1:]) for row in rows}
 
-    def _kept(self, connection: Reading) -> dict[int, Fact]:
-        """This thread's, as far as nothing was written since."""
+    def _cache(self, connection: Reading) -> dict[int, Fact]:
+        """This thread's; emptied when something was written since."""
         version = connection.version()
-        if getattr(self._local, "version", None) != version or len(self._local.kept) > KEPT:
-            self._local.version, self._local.kept = version, {}
-        kept: dict[int, Fact] = self._local.kept
-        return kept
+        if getattr(self._local, "version", None) != version or len(self._local.cache) > CACHED:
+            self._local.version, self._local.cache = version, {}
+        cache: dict[int, Fact] = self._local.cache
+        return cache
 
 
 def _read(connection: Reading, ids: list[int]) -> list[Fact]:
@@ -91,16 +87,20 @@ def _read(connection: Reading, ids: list[int]) -> list[Fact]:
         ids,
     ).fetchall()
     contents = list({row[1] for row in rows})
-    files: dict[bytes, list[Held]] = {}
+    files: dict[bytes, list[FileRef]] = {}
     for row in connection.execute(
         "SELECT content_hash, id, path, name, folder FROM file"
         f" WHERE content_hash IN ({', '.join('?' * len(contents))}) ORDER BY id",
         contents,
     ):
-        files.setdefault(row[0], []).append(_held(row[1:]))
-    return [Fact(*row, tuple(files[row[1]])) for row in rows if row[1] in files]  # type: ignore[call-arg]
+        files.setdefault(row[0], []).append(_file_ref(row[1:]))
+    return [
+        Fact(*row[:3], Span(*row[3:6]), *row[6:], tuple(files[row[1]]))  # type: ignore[call-arg]
+        for row in rows
+        if row[1] in files
+    ]
 
 
-def _held(row: tuple[int, str | bytes, str | bytes, str | bytes]) -> Held:
+def _file_ref(row: tuple[int, str | bytes, str | bytes, str | bytes]) -> FileRef:
     number, path, name, folder = row
-    return Held(number, os.fsdecode(path), os.fsdecode(name), os.fsdecode(folder))
+    return FileRef(number, os.fsdecode(path), os.fsdecode(name), os.fsdecode(folder))

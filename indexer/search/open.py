@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from indexer.active_models import Models
+from indexer.active_models import ActiveModels
 from indexer.catalogue.catalogue import Catalogue
 from indexer.errors import LibraryError
 from indexer.vectors.open import open_index
@@ -19,7 +19,6 @@ from model.embedder import ModelError
 
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
-    from indexer.features.moments import Moments
     from indexer.search.searcher import Searcher
     from indexer.vectors.index import VectorIndex
 
@@ -32,7 +31,7 @@ class Engines:
     def __init__(
         self,
         catalogue: Catalogue,
-        models: Models,
+        models: ActiveModels,
         folder: Path,
         *,
         vectors: str | None = None,
@@ -46,21 +45,20 @@ class Engines:
         self._guard = threading.RLock()
         self._index: tuple[int, VectorIndex] | None = None  # of the model with that id
         self._searcher: tuple[VectorIndex, Searcher] | None = None
-        self._moments: tuple[Searcher, Moments] | None = None
 
     def index(self) -> VectorIndex:
         """The vector index of the model that answers now."""
         from indexer.vectors.source import StoredEmbeddings
 
         with self._guard:
-            row = self._catalogue.answering()
+            row = self._catalogue.models.answering()
             if row is None:
                 try:
                     row, _ = self._models.answering()
                 except ModelError as error:
                     raise LibraryError(str(error)) from error
             if self._index is None or self._index[0] != row.id:
-                source = StoredEmbeddings(self._catalogue, row.id, row.dim)
+                source = StoredEmbeddings(self._catalogue.database, row.id, row.dim)
                 old = self._index
                 self._index = (
                     row.id,
@@ -86,22 +84,12 @@ class Engines:
                 self._searcher = (index, Searcher(self._catalogue, index, embedder, self._sandbox()))
             return self._searcher[1]
 
-    def moments(self) -> Moments:
-        """The closer look into films; it keeps what it saw as long as the searcher stays."""
-        from indexer.features.moments import Moments
-
-        with self._guard:
-            searcher = self.searcher()
-            if self._moments is None or self._moments[0] is not searcher:
-                self._moments = (searcher, Moments(searcher))
-            return self._moments[1]
-
     def follow(self) -> None:
         """Something was written: an open index reads on in the journal. A server is fed from the first
         vector on, for it stands elsewhere and may take long."""
         if self._index is None and self._vectors and self._guard.acquire(blocking=False):
             try:
-                if self._catalogue.answering() is not None:
+                if self._catalogue.models.answering() is not None:
                     self.index()
             finally:
                 self._guard.release()
@@ -112,7 +100,7 @@ class Engines:
     @property
     def trouble(self) -> str | None:
         """What a person should know of the index; whether a server answers is asked once."""
-        if self._index is None and self._vectors and self._catalogue.answering() is not None:
+        if self._index is None and self._vectors and self._catalogue.models.answering() is not None:
             self.index().follow(ASK_S)
         return self._index[1].trouble if self._index is not None else None
 

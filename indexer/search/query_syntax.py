@@ -4,7 +4,7 @@ Built around `parse`, which every interface's text goes through in the search pa
 
     dog "in the snow" -cat taken:2023-07 near:Lisbon camera:pixel type:pdf in:Invoices
 
-It knows nothing of the catalogue: `Filters` says what must hold, `filters.py` how to ask for it.
+It knows nothing of the catalogue: `Filters` says what must hold, `filters.py` how SQL says it.
 """
 
 from __future__ import annotations
@@ -12,61 +12,43 @@ from __future__ import annotations
 import calendar
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 
 from data.gazetteer import locate
 from indexer.errors import QueryError
-from indexer.types import KINDS, Kind, Query
+from indexer.types import KINDS, Filters, Kind, Part, Query
 
 NEAR_KM = 25.0
 """`near:Lisbon` is the city and what belongs to it; `near:Lisbon/100` says how far in kilometres."""
 
 
 @dataclass(frozen=True)
-class Filters:
-    """What must hold for every hit. Empty means anything."""
-
-    kinds: tuple[Kind, ...] = ()
-    under: Path | None = None
-    within: tuple[Path, ...] = ()
-    """The folders that the asker may see; none: all."""
-    folders: tuple[str, ...] = ()
-    """Each is (part of) the name of a folder somewhere above the file."""
-    names: tuple[str, ...] = ()
-    extensions: tuple[str, ...] = ()
-    after: float | None = None
-    before: float | None = None
-    min_s: float | None = None
-    max_s: float | None = None
-    min_bytes: int | None = None
-    max_bytes: int | None = None
-    near: tuple[tuple[float, float, float], ...] = ()
-    """(latitude, longitude, kilometres)"""
-    cameras: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
-    file_id: int | None = None
-
-    @property
-    def only_kinds(self) -> bool:
-        return self == Filters(kinds=self.kinds)
-
-
-@dataclass(frozen=True)
-class Typed:
+class ParsedQuery:
     """`meaning` is for the model; `words` are looked for; `phrases` must be there, `excluded` must not."""
 
     meaning: str = ""
     words: tuple[str, ...] = ()
     phrases: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
-    filters: Filters = field(default_factory=Filters)
+    filters: Filters = Filters()
+    parts: tuple[Part, ...] = ()
+    """The query's parts; the text of each is what the model reads of it."""
+
+    @property
+    def text_alone(self) -> bool:
+        """Words ask, and neither a file nor a chunk of the library."""
+        return bool(self.meaning) and all(p.file is None and p.chunk_id is None for p in self.parts)
 
 
-def parse(text: str, filters: Filters | None = None) -> Typed:
+def parse_query(query: Query) -> ParsedQuery:
+    """The words and filters of a query, and its parts as a model reads them. Raises QueryError."""
+    parts = tuple(replace(p, text=parse(p.text).meaning) if p.text else p for p in query.parts)
+    return replace(parse(query.text, query.filters), parts=parts)
+
+
+def parse(text: str, filters: Filters = Filters()) -> ParsedQuery:
     """Take a query text apart; filters typed in it narrow `filters`. Raises QueryError."""
-    filters = filters or Filters()
     meaning: list[str] = []
     words: list[str] = []
     phrases: list[str] = []
@@ -89,23 +71,7 @@ def parse(text: str, filters: Filters | None = None) -> Typed:
         else:
             words.append(value)
             meaning.append(value)
-    return Typed(" ".join(meaning), tuple(words), tuple(phrases), tuple(excluded), filters)
-
-
-def of_query(query: Query) -> Typed:
-    """The typed parts and the filter fields of a query, as one."""
-    filters = Filters(
-        kinds=query.kinds,
-        under=query.under,
-        within=query.within,
-        after=query.after,
-        before=query.before,
-        min_s=query.min_s,
-        max_s=query.max_s,
-        file_id=query.file_id,
-        labels=query.labels,
-    )
-    return parse(query.text, filters)
+    return ParsedQuery(" ".join(meaning), tuple(words), tuple(phrases), tuple(excluded), filters)
 
 
 def period(value: str) -> tuple[float, float]:

@@ -8,83 +8,80 @@ parts, and their matches are merged by whoever searches. It knows nothing of wha
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from cachetools import LRUCache
 
 from data import reader
 from data.media.kinds import MediaError, kind_of
 from data.media.sandbox import Sandbox
 from indexer.catalogue.catalogue import Catalogue
 from indexer.errors import LibraryError
-from indexer.search.query_syntax import parse
-from indexer.types import Part, Query
+from indexer.types import Part
 from model.embedder import Embedder
 from model.inputs import Input
+from model.ranking_profile import RankingProfile
 
 MAX_VARIANTS = 8
 """Pages or windows of a file that asks, evenly spread over it: a book as a query is asked in eight places."""
-AVOIDED = 0.6
-"""What to avoid counts for so much less than what to look for. At 1 it took what is looked for with it (text
-to stamp, MRR .29 -> .19; at .5 .29); what was avoided stays among the first ten in 96 % of queries at 0,
-46 % at .5, 13 % at 1 (lite; `make bench-quality`)."""
 READ_S = 60.0
-REMEMBERED = 512
+TEXTS_CACHED = 512
 
 
-class Parts:
+class QueryVectors:
+    """Safe to use from many threads as far as the embedder is."""
+
     def __init__(self, catalogue: Catalogue, model_id: int, embedder: Embedder, sandbox: Sandbox) -> None:
         self._catalogue, self._model_id = catalogue, model_id
         self._embedder, self._sandbox = embedder, sandbox
-        self._remembered: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._texts: LRUCache[str, np.ndarray] = LRUCache(TEXTS_CACHED)
         self._lock = threading.Lock()
 
-    def vectors(self, query: Query) -> np.ndarray:
-        """float32 [n, dim] of unit length; none when nothing but what to avoid is asked for."""
-        parts = [part for part in query.parts if part.weight]
+    def of(self, parts: Sequence[Part], profile: RankingProfile) -> np.ndarray:
+        """float32 [n, dim] of unit length, for the parts of a parsed query; none if there is nothing to look
+        for."""
+        parts = [part for part in parts if part.weight]
         pictured = any(_is_picture(part) and part.weight > 0 for part in parts)
-        beside = getattr(self._embedder, "words_beside_picture", 1.0) if pictured else 1.0
-        found = [
+        of_words = profile.words_beside_picture if pictured else 1.0
+        weighted = [
             (
-                part.weight * (AVOIDED if part.weight < 0 else 1.0) * (1.0 if _is_picture(part) else beside),
+                part.weight
+                * (profile.avoided if part.weight < 0 else 1.0)
+                * (1.0 if _is_picture(part) else of_words),
                 v,
             )
             for part in parts
             if len(v := self._of_part(part))
         ]
-        if not any(weight > 0 for weight, _ in found):
+        if not any(weight > 0 for weight, _ in weighted):
             return np.zeros((0, self._embedder.dim), np.float32)
-        several = next((n for n, (weight, v) in enumerate(found) if len(v) > 1 and weight > 0), -1)
+        several = next((n for n, (weight, v) in enumerate(weighted) if len(v) > 1 and weight > 0), -1)
         total: np.ndarray = np.zeros((1, self._embedder.dim), np.float32)
-        for number, (weight, v) in enumerate(found):
+        for number, (weight, v) in enumerate(weighted):
             total = total + weight * (v if number == several else _unit(v.mean(axis=0, keepdims=True)))
         return _unit(total)
 
     def _of_part(self, part: Part) -> np.ndarray:
         """float32 [n, dim]: one row, or one a page or window."""
         if part.chunk_id is not None:
-            stored = self._catalogue.vector(part.chunk_id, self._model_id)
+            stored = self._catalogue.contents.vector(part.chunk_id, self._model_id)
             if stored is None:
                 raise LibraryError(f"There is no piece {part.chunk_id} in this library (any more).")
             return stored[None]
         if part.file is not None:
             return self._embedder.embed(self.inputs(part.file))
-        meaning = parse(part.text or "").meaning
-        return self._of_text(meaning) if meaning else np.zeros((0, self._embedder.dim), np.float32)
+        return self._of_text(part.text) if part.text else np.zeros((0, self._embedder.dim), np.float32)
 
     def _of_text(self, text: str) -> np.ndarray:
         with self._lock:
-            known = self._remembered.get(text)
-            if known is not None:
-                self._remembered.move_to_end(text)
-                return known
-        vector = self._embedder.embed([Input(text=text, role="query")])
-        with self._lock:
-            self._remembered[text] = vector
-            while len(self._remembered) > REMEMBERED:
-                self._remembered.popitem(last=False)
+            vector: np.ndarray | None = self._texts.get(text)
+        if vector is None:
+            vector = self._embedder.embed([Input(text=text, role="query")])
+            with self._lock:
+                self._texts[text] = vector
         return vector
 
     def inputs(self, path: Path) -> list[Input]:

@@ -19,32 +19,31 @@ LEAST = 0.5
 """Share of the query's words that two lines in a row must hold: a window is found by its text as a whole."""
 
 
-def seconds(connection: Reading, page: Sequence[Ranked], asked: Sequence[str]) -> dict[int, float]:
-    """By chunk id, the second at which what is `asked` for (words and phrases) is said; of those videos alone
-    that were found by their words, and say them near one another."""
-    wanted = _stems(asked)
+def seconds(connection: Reading, page: Sequence[Ranked], words: Sequence[str]) -> dict[int, float]:
+    """By chunk id, the second at which the words of the query are said; of those videos alone that were found
+    by their words, and say them near one another."""
+    stems = _stems(words)
     result: dict[int, float] = {}
-    for found in page if wanted else ():
-        fact = found.fact
-        start, end = (fact.start_s, fact.end_s) if found.start_s is None else (found.start_s, found.end_s)
-        if fact.kind != "video" or not found.worded or start is None or end is None:
+    for place in page if stems else ():
+        fact, start, end = place.fact, place.span.start_s, place.span.end_s
+        if fact.kind != "video" or not place.worded or start is None or end is None:
             continue
         rows = connection.execute(
             "SELECT start_s, end_s, text FROM cue WHERE content_hash = ? AND start_s < ? AND end_s > ?"
             " ORDER BY start_s, id",
             (fact.content, end, start),
         )
-        best = said_best([Cue(*row) for row in rows], wanted)
+        best = said_best([Cue(*row) for row in rows], stems)
         if best is not None:
             result[fact.chunk_id] = max(best.start_s, start)
     return result
 
 
-def said_best(cues: Sequence[Cue], wanted: frozenset[str]) -> Cue | None:
-    """The cue with which most of the wanted stems begin to be said, within it and the next one; the first of
+def said_best(cues: Sequence[Cue], stems: frozenset[str]) -> Cue | None:
+    """The cue with which most of the stems begin to be said, within it and the next one; the first of
     equals. None where that is less than `LEAST` of them."""
-    held = [_stems((cue.text,), telling=False) & wanted for cue in cues]
-    best, most = None, LEAST * len(wanted)
+    held = [_stems((cue.text,), meaningful=False) & stems for cue in cues]
+    best, most = None, LEAST * len(stems)
     for n, cue in enumerate(cues):
         following = held[n + 1] if n + 1 < len(held) else frozenset()
         count = len(held[n] | following) + 0.1 * len(held[n])  # of one line and the one before it, the line
@@ -53,7 +52,7 @@ def said_best(cues: Sequence[Cue], wanted: frozenset[str]) -> Cue | None:
     return best
 
 
-def _stems(texts: Sequence[str], *, telling: bool = True) -> frozenset[str]:
+def _stems(texts: Sequence[str], *, meaningful: bool = True) -> frozenset[str]:
     tokens = [token for text in texts for token in tokenised(text)]
-    chosen = [t for t in tokens if t not in STOP_WORDS] if telling else tokens
+    chosen = [t for t in tokens if t not in STOP_WORDS] if meaningful else tokens
     return frozenset(stemmed(t) for t in chosen or tokens)

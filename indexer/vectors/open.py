@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indexer.errors import LibraryError
-from indexer.vectors.milvus.address import address_of
+from indexer.vectors.address import address_of
 
 if TYPE_CHECKING:
     from indexer.vectors.index import VectorIndex

@@ -12,11 +12,15 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from indexer.catalogue.lookups import Lookup, last_change_of
-from indexer.types import KINDS, Kind
+from indexer.catalogue.contents import last_change_of
+from indexer.catalogue.database import Database
+from indexer.catalogue.settings import LIBRARY, StoredSettings
+from indexer.types import Kind
 from indexer.vectors.index import Changes
 
-GROUPS: dict[Kind, int] = {kind: number for number, kind in enumerate(KINDS)}
+GROUPS: dict[Kind, int] = {"image": 0, "video": 1, "pdf": 2}
+"""Stored with the vectors: the number of a kind never changes."""
+KIND_OF = {group: kind for kind, group in GROUPS.items()}
 
 BATCH = 4096
 SAME = 1e-3
@@ -26,16 +30,17 @@ SAME = 1e-3
 class StoredEmbeddings:
     """A `VectorSource` over the catalogue: what can be found now under model `model_id`."""
 
-    def __init__(self, catalogue: Lookup, model_id: int, dim: int) -> None:
-        self._catalogue, self._model_id, self.dim = catalogue, model_id, dim
+    def __init__(self, database: Database, model_id: int, dim: int) -> None:
+        self._database, self._model_id, self.dim = database, model_id, dim
 
     def position(self) -> int:
-        return self._catalogue.last_change()
+        with self._database.reader() as c:
+            return last_change_of(c)
 
     def ids(self) -> tuple[np.ndarray, np.ndarray]:
         ids, groups = [], []
         for kind, group in GROUPS.items():
-            with self._catalogue.reader() as c:
+            with self._database.reader() as c:
                 rows = c.exec_driver_sql(
                     "SELECT k.id FROM content c CROSS JOIN chunk k ON k.content_hash = c.hash"
                     " CROSS JOIN embedding e ON e.chunk_id = k.id AND e.model_id = ?"
@@ -50,12 +55,12 @@ class StoredEmbeddings:
     def vectors(self, group: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         last = -1
         while True:
-            with self._catalogue.reader() as c:
+            with self._database.reader() as c:
                 rows = c.exec_driver_sql(
                     "SELECT k.id, e.vector FROM chunk k CROSS JOIN content c ON c.hash = k.content_hash"
                     " CROSS JOIN embedding e ON e.chunk_id = k.id AND e.model_id = ?"
                     " WHERE k.id > ? AND c.kind = ? AND c.orphaned_at IS NULL ORDER BY k.id LIMIT ?",
-                    (self._model_id, last, KINDS[group], BATCH),
+                    (self._model_id, last, KIND_OF[group], BATCH),
                 ).all()
             if not rows:
                 return
@@ -63,7 +68,7 @@ class StoredEmbeddings:
             yield np.array([r[0] for r in rows], np.int64), self._unpacked([r[1] for r in rows])
 
     def changes(self, since: int, limit: int | None = None) -> Changes | None:
-        with self._catalogue.reader() as c:
+        with self._database.reader() as c:
             position = last_change_of(c)
             oldest = c.exec_driver_sql("SELECT min(id) FROM change").scalar()
             if since > position or (since < position and (oldest is None or oldest > since + 1)):
@@ -90,7 +95,7 @@ class StoredEmbeddings:
         found: dict[int, list[int]] = {}
         for at in range(0, len(ids), BATCH):
             part = ids[at : at + BATCH].tolist()
-            with self._catalogue.reader() as c:
+            with self._database.reader() as c:
                 rows = c.exec_driver_sql(
                     "SELECT DISTINCT k.id, f.root_id FROM chunk k"
                     " JOIN file f ON f.content_hash = k.content_hash"
@@ -102,7 +107,7 @@ class StoredEmbeddings:
         return [tuple(found.get(number, ())) for number in ids.tolist()]
 
     def under(self, roots: Collection[int]) -> np.ndarray:
-        with self._catalogue.reader() as c:
+        with self._database.reader() as c:
             rows = c.exec_driver_sql(
                 "SELECT DISTINCT k.id FROM file f JOIN chunk k ON k.content_hash = f.content_hash"
                 f" WHERE f.root_id IN ({', '.join('?' * len(roots))}) ORDER BY k.id",
@@ -116,7 +121,7 @@ class StoredEmbeddings:
         for at in range(0, len(ids), BATCH):
             part = slice(at, at + BATCH)
             row_of = {number: row for row, number in enumerate(ids[part].tolist())}
-            with self._catalogue.reader() as c:
+            with self._database.reader() as c:
                 rows = c.exec_driver_sql(
                     "SELECT e.chunk_id, e.vector, c.kind FROM embedding e JOIN chunk k ON k.id = e.chunk_id"
                     " JOIN content c ON c.hash = k.content_hash WHERE e.model_id = ?"
@@ -133,11 +138,11 @@ class StoredEmbeddings:
     # -- for an index that several programs feed ---------------------------------------------
 
     def library(self) -> str:
-        return self._catalogue.setting("library") or ""
+        return StoredSettings(self._database).get(LIBRARY) or ""
 
     @contextmanager
     def feeding(self) -> Iterator[bool]:
-        lock = self._catalogue.dialect.feeding_lock()
+        lock = self._database.dialect.feeding_lock()
         try:
             while not lock.acquire():
                 time.sleep(0.05)

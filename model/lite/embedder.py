@@ -31,6 +31,7 @@ import numpy as np
 from model.embedder import ModelError
 from model.inputs import Input
 from model.lite import weights
+from model.lite.profile import PROFILE
 from model.lite.weights import IMAGE_SIDE, MAX_TOKENS, PROJECTION_DIM, TEXT_DIM
 
 RECIPE = 3
@@ -40,9 +41,6 @@ RECIPE = 3
 _MEANING, _LOOKS = 0.3, 0.7
 _TEMPERATURE = 3.0  # over all classes: text->photo MRR .41 -> .55 with centring, against the ten best at 1
 _QUERY_MEANING = 0.25  # of a picture that asks, where no text is known: page image -> page MRR .43 -> .76
-# In a query of words and a picture. A picture of one thing with the name of another of its sort, MRR by words
-# alone .30, picture alone .15, weight 1 .23, 1.8 .30, 2.4 .33, 3.2 .34, 5 .34 (both halves agree).
-_WORDS_BESIDE_PICTURE = 2.5
 # Of a picture of a page that asks so many lines are read, the longest ones: page image -> page among 4,000
 # other pages MRR .124 by looks alone, .856 by 6 lines in 0.7 s of CPU, .965 by 12 in 1.0 s.
 _ASKED_LINES = 12
@@ -69,7 +67,7 @@ class LiteEmbedder:
     max_side = 2 * IMAGE_SIDE
     """Larger pictures are no use to it. Against 1,280: decoding a photo costs a third, and on the sample set
     no MRR falls by more than .001 (page image -> page .854 to .884, text -> photo .558 both)."""
-    words_beside_picture = _WORDS_BESIDE_PICTURE
+    profile = PROFILE
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
         import onnxruntime
@@ -232,7 +230,7 @@ def _combine(item: Input, texts: list[np.ndarray], parts: list[tuple[np.ndarray,
         shown = _vector(_QUERY_MEANING * meaning, looks)
         if said is None:
             return shown
-        return _unit(shown + _WORDS_BESIDE_PICTURE * np.pad(said, (0, len(looks))))
+        return _unit(shown + PROFILE.words_beside_picture * np.pad(said, (0, len(looks))))
     if said is not None:
         meaning = _unit((1 - _OCR_SHARE) * meaning + _OCR_SHARE * said)
     return _vector(meaning, looks)

@@ -36,6 +36,7 @@ from model import self_check
 from model.embedder import InputRejected, ModelAway, ModelError
 from model.inputs import Input
 from model.qwen.vision import sample_frames
+from model.ranking_profile import RankingProfile
 from model.remote import wire
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ class RemoteEmbedder:
     max_frames: int
     named: bool
     canary: np.ndarray
+    profile: RankingProfile | None = None
 
     def __init__(self, asker: _Asker, abreast: int) -> None:
         self.asker, self.address = asker, asker.base
@@ -154,6 +156,8 @@ class SightlineServer(RemoteEmbedder):
             self.id, self.dim = str(told["id"]), int(told["dim"])
             self.max_frames = min(int(told["max_frames"]), max_frames or 10**6)
             self._largest = int(told.get("most_bytes", REQUEST_BYTES))
+            profile = told.get("profile")  # None: the model is untuned, or the server is older
+            self.profile = None if profile is None else RankingProfile(**profile)
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(
                 f"{asker.base} speaks another version of `serve-model`; update one of the two."

@@ -22,7 +22,7 @@ def write_album(folder: Path) -> Path:
 
 def label_by_hand(library: Library, labels: Mapping[str, Sequence[str]]) -> None:
     """Labels as `sightline label` writes them, by file name."""
-    with library.catalogue.writer() as c:
+    with library.catalogue.database.writer() as c:
         for name, given in labels.items():
             for label in given:
                 c.exec_driver_sql(

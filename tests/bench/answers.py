@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from indexer.features.moments import Moments
 from indexer.library import Library
-from indexer.types import Kind, Part, Query
+from indexer.types import Filters, Kind, Part, Query
 from tests import media
 from tests.bench import report
 from tests.quality.answers import SampleLibrary, half_of, measured, ranks_of, unanswerable
@@ -49,7 +49,10 @@ def rows_table(library: SampleLibrary, questions: Sequence[Question]) -> str:
     ratios: dict[str, float] = {}
     within: dict[str, dict[str, list[float]]] = {}
     for scope in ("mixed", "alone"):
-        queries = [(q, replace(x, kinds=KIND_OF[ROWS[q.row]]) if scope == "alone" else x) for q, x in asked]
+        queries = [
+            (q, replace(x, filters=Filters(kinds=KIND_OF[ROWS[q.row]])) if scope == "alone" else x)
+            for q, x in asked
+        ]
         meaning = measured(queries, library.by_meaning)
         words = measured([pair for pair in queries if pair[1].text], library.by_words)
         within[scope] = ranks_of(queries, library.ask)
@@ -102,15 +105,14 @@ def _share_table(within: dict[str, dict[str, list[float]]]) -> str:
 
 def refusal_table(library: SampleLibrary, questions: Sequence[Question]) -> str:
     """The whole curve: share of queries answered with "nothing close", by where the line is drawn."""
-    from indexer.search import ranking
-
+    tuned = library.searcher.profile
     asked = [("none", half_of(text), text) for text in unanswerable()]
     asked += [("some", q.half, q.asked.text) for q in questions if q.asked.text]
     rows: list[list[object]] = []
-    kept = ranking.SURE, ranking.SURE_MEANING
     try:
         for moved in LINES:
-            ranking.SURE, ranking.SURE_MEANING = kept[0] + moved, kept[1] + moved
+            lines = {"sure": tuned.sure + moved, "sure_meaning": tuned.sure_meaning + moved}
+            library.searcher.tuned = replace(tuned, **lines)
             refused: dict[tuple[str, str], list[bool]] = {}
             for sort, half, text in asked:
                 refused.setdefault((sort, half), []).append(_refused(library, text))
@@ -121,7 +123,7 @@ def refusal_table(library: SampleLibrary, questions: Sequence[Question]) -> str:
             ]
             rows.append([f"{moved:+.1f}" if moved else "ours", *shares])
     finally:
-        ranking.SURE, ranking.SURE_MEANING = kept
+        library.searcher.tuned = tuned
     n = sum(sort == "none" for sort, _, _ in asked)
     head = [
         "line, standard deviations",
@@ -249,7 +251,7 @@ def planted_table(library: SampleLibrary) -> str:
         rows: dict[str, list[bool]] = {}
         for sort, text, item in planted:
             first = library.library.search(Query((Part(text=text),)), 1).hits[:1]
-            stem = [Path(h.path).stem + (f"_{h.page}" if h.page else "") for h in first]
+            stem = [Path(h.path).stem + (f"_{h.span.page}" if h.span.page else "") for h in first]
             rows.setdefault(sort, []).append(stem == [item])
         table = [[sort, len(hits), float(np.mean(hits))] for sort, hits in rows.items()]
         return report.table(["planted", "n", "at rank 1 (target ≥ 0.98)"], table)
@@ -304,10 +306,10 @@ def jump_table() -> str:
             for film, at in enumerate(events):
                 asked = folder / "asked.png"
                 Image.fromarray(drawing(500 + film)).resize((160, 120)).save(asked)
-                info = library.catalogue.file_at(str(folder / f"film{film}.mp4"))
-                query = Query((Part(file=asked),), file_id=info.file_id if info else None)
+                info = library.catalogue.files.at(str(folder / f"film{film}.mp4"))
+                query = Query((Part(file=asked),), Filters(file_id=info.file_id if info else None))
                 moment = finder.find(query, 1)[0]
-                window = ((moment.hit.start_s or 0.0) + (moment.hit.end_s or 0.0)) / 2
+                window = sum(moment.hit.span.seconds) / 2
                 rough.append(abs(window - at - 2))
                 sharp.append(abs(moment.at_s - at - 2))
     finally:
@@ -338,9 +340,9 @@ def cost_table(sizes: Sequence[int] = (10_000, 100_000)) -> str:
         folder = Path(tempfile.mkdtemp(prefix="sightline-cost-"))
         try:
             catalogue = make(folder / "catalogue.sqlite", size, embedder)
-            model = catalogue.answering()
+            model = catalogue.models.answering()
             assert model is not None
-            source = StoredEmbeddings(catalogue, model.id, model.dim)
+            source = StoredEmbeddings(catalogue.database, model.id, model.dim)
             index = FaissIndex(folder / "index", model.name, model.dim, source)
             searcher = Searcher(catalogue, index, embedder, None)  # type: ignore[arg-type]
             bare = faiss.IndexScalarQuantizer(

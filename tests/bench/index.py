@@ -137,13 +137,13 @@ def second_scan() -> Row:
     with scratch() as folder:
         _plant(folder / "media", 100_000, contents=1)
         catalogue = Catalogue(folder / "c.sqlite")
-        catalogue.set_root(folder / "media")
-        scan(catalogue, catalogue.roots()[0])
+        catalogue.files.set_root(folder / "media")
+        scan(catalogue, catalogue.files.roots()[0])
         bare, ours = [], []
         for _ in range(5):
             bare.append(_timed(lambda: _bare_walk(str(folder / "media"))))
-            ours.append(_timed(lambda: scan(catalogue, catalogue.roots()[0])))
-        seen = scan(catalogue, catalogue.roots()[0])
+            ours.append(_timed(lambda: scan(catalogue, catalogue.files.roots()[0])))
+        seen = scan(catalogue, catalogue.files.roots()[0])
         assert (seen.files, seen.noted) == (100_000, 0)
         catalogue.close()
     return (
@@ -238,7 +238,7 @@ def event_to_searchable() -> Row:
                 data = picture.read_bytes()
                 (folder / "media" / picture.name).write_bytes(data)
                 begun = time.perf_counter()
-                while library.catalogue.answering() is None or len(library.vector_index()) <= n:
+                while library.catalogue.models.answering() is None or len(library.vector_index()) <= n:
                     time.sleep(0.01)
                 seconds.append(time.perf_counter() - begun)
         seconds = sorted(seconds[1:])  # the first waits for the model to load

@@ -48,15 +48,15 @@ def make(path: Path, n: int, embedder: LiteEmbedder, seed: int = 0) -> Catalogue
     """A catalogue of n chunks: photographs, ten windows a video, twenty pages a PDF of 120 words each."""
     rng = np.random.default_rng(seed)
     catalogue = Catalogue(path)
-    model = catalogue.set_model(embedder.id, embedder.dim)
-    root = catalogue.set_root(Path("/made"))
+    model = catalogue.models.add(embedder.id, embedder.dim)
+    root = catalogue.files.set_root(Path("/made"))
     seed_vectors = seeds(embedder)
     vocabulary = np.array([f"w{i:05}" for i in range(WORDS)])
     shares = 1 / np.arange(1, WORDS + 1)
     shares /= shares.sum()
     made = 0
     while made < n:
-        with catalogue.writer() as c:
+        with catalogue.database.writer() as c:
             chunks, contents, files, names, vectors = [], [], [], [], []
             while len(chunks) < BATCH and made + len(chunks) < n:
                 kind = KINDS[len(contents) % len(KINDS)]

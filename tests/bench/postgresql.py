@@ -71,8 +71,12 @@ def compared(embedded: Library, on_server: Library, asked: Sequence[str]) -> tup
             same_set += 1
         else:
             differing.append(text)
-        scores = {(h.path, h.start_s, h.page): h.score for h in b.hits}
-        both = [abs(h.score - scores[key]) for h in a.hits if (key := (h.path, h.start_s, h.page)) in scores]
+        scores = {(h.path, h.span.start_s, h.span.page): h.score for h in b.hits}
+        both = [
+            abs(h.score - scores[key])
+            for h in a.hits
+            if (key := (h.path, h.span.start_s, h.span.page)) in scores
+        ]
         farthest = max([farthest, *both])
         same_snippets += [h.snippet for h in a.hits] == [h.snippet for h in b.hits]
     n = len(asked)
@@ -82,7 +86,7 @@ def compared(embedded: Library, on_server: Library, asked: Sequence[str]) -> tup
 
 
 def _hits(answer: Answer) -> list[tuple[Any, ...]]:
-    return [(h.path, h.start_s, h.page) for h in answer.hits]
+    return [(h.path, h.span.start_s, h.span.page) for h in answer.hits]
 
 
 def same_hits(samples: Path, server: postgresql.Server, vectors: str | None = None, every: int = 1) -> str:
@@ -128,10 +132,10 @@ def cost(server: postgresql.Server, size: int = 100_000, queries: int = 200) -> 
         move(embedded, on_server := Catalogue(address))
         moved_s = time.monotonic() - begun
         server.sql("ANALYZE", database=address.database)  # type: ignore[union-attr]
-        model = embedded.answering()
+        model = embedded.models.answering()
         assert model is not None
         index = FaissIndex(
-            folder / "index", model.name, model.dim, StoredEmbeddings(embedded, model.id, model.dim)
+            folder / "index", model.name, model.dim, StoredEmbeddings(embedded.database, model.id, model.dim)
         )
         searchers = [Searcher(c, index, embedder, None) for c in (embedded, on_server)]  # type: ignore[arg-type]
         took: list[list[float]] = [[], []]

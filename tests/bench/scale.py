@@ -24,9 +24,9 @@ from indexer.catalogue.dialects import place
 from indexer.catalogue.migrate import move
 from indexer.search.searcher import Searcher
 from indexer.types import Part, Query
+from indexer.vectors.address import address_of
 from indexer.vectors.faiss.index import FaissIndex
 from indexer.vectors.index import VectorIndex
-from indexer.vectors.milvus.address import address_of
 from indexer.vectors.milvus.index import MilvusIndex
 from indexer.vectors.source import StoredEmbeddings
 from model.inputs import Input
@@ -74,7 +74,7 @@ class Made:
             self._moved = Catalogue(place(server.database()))
             self._stack.callback(self._moved.close)
             move(self.catalogue, self._moved)
-            with self._moved.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as c:
+            with self._moved.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as c:
                 c.exec_driver_sql("ANALYZE")  # as the server does by itself within a minute
         return self._moved
 
@@ -92,7 +92,7 @@ class Made:
     def on_faiss(self, catalogue: Catalogue) -> Iterator[Opened]:
         begun = time.perf_counter()
         source = _source(catalogue)
-        folder = self.folder / f"faiss {catalogue.dialect.name}"
+        folder = self.folder / f"faiss {catalogue.database.dialect.name}"
         with self._opened(
             catalogue, FaissIndex(folder, self.embedder.id, source.dim, source), begun
         ) as opened:
@@ -101,9 +101,9 @@ class Made:
     @contextmanager
     def on_milvus(self, catalogue: Catalogue) -> Iterator[Opened]:
         begun = time.perf_counter()
-        catalogue.name_library()
+        catalogue.settings.name_library()
         source = _source(catalogue)
-        address = address_of(self.milvus().url(f"bench_{catalogue.dialect.name}"))
+        address = address_of(self.milvus().url(f"bench_{catalogue.database.dialect.name}"))
         index = MilvusIndex(address, self.embedder.id, source.dim, source)
         with self._opened(catalogue, index, begun) as opened:
             _wait_for_graph(index)
@@ -120,9 +120,9 @@ class Made:
 
 
 def _source(catalogue: Catalogue) -> StoredEmbeddings:
-    row = catalogue.answering()
+    row = catalogue.models.answering()
     assert row is not None
-    return StoredEmbeddings(catalogue, row.id, row.dim)
+    return StoredEmbeddings(catalogue.database, row.id, row.dim)
 
 
 def _wait_for_graph(index: MilvusIndex) -> None:

@@ -2,7 +2,7 @@
 
 A server and its clients in processes of their own, lite, on loopback; the same inputs each time. What counts
 is the ratio of the two throughputs in one run, and how long a query waits meanwhile. The second table shows
-why a free model does not wait for more (`app.model_server.server.LINGER_S`).
+why a free model does not wait for more (`app.model_server.batching.LINGER_S`).
 """
 
 from __future__ import annotations

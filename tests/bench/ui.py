@@ -30,7 +30,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from data.media.image import read_image
 from data.reader import to_webp
 from indexer.catalogue.catalogue import Catalogue
-from indexer.catalogue.rows import Found, NewChunk
+from indexer.catalogue.rows import FoundFile, NewChunk
 from indexer.library import Library
 from indexer.thumbnails import Thumbnails
 from model.inputs import Input
@@ -98,23 +98,23 @@ def fill(data_dir: Path, folder: Path, count: int) -> None:
     with Library.open(data_dir):
         pass
     catalogue = Catalogue(data_dir / "catalogue.sqlite")
-    model = catalogue.set_model(lite.id, lite.dim, json.dumps({"name": "lite"}))
-    root = catalogue.set_root(folder)
+    model = catalogue.models.add(lite.id, lite.dim, json.dumps({"name": "lite"}))
+    root = catalogue.files.set_root(folder)
     thumbnails = Thumbnails(data_dir / "thumbnails")
     found = []
     for n in range(count):
         path = folder / f"IMG_{n:05}.jpg"
         picture(seed=n, size=(96, 64)).save(path)
         stat = path.stat()
-        found.append(Found(str(path), "image", (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)))
-    catalogue.note(root, found)
-    while works := catalogue.unhashed(1000):
-        catalogue.hashed([(w, w.stamp, os.fsencode(w.path).rjust(32, b"0")[-32:]) for w in works])
+        found.append(FoundFile(str(path), "image", (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)))
+    catalogue.files.note(root, found)
+    while works := catalogue.queue.unhashed(1000):
+        catalogue.queue.hashed([(w, w.stamp, os.fsencode(w.path).rjust(32, b"0")[-32:]) for w in works])
     for n, one in enumerate(found):
         vector = vectors[n % len(texts)] + 0.05 * noise.standard_normal(lite.dim)
         chunk = NewChunk(0, (vector / np.linalg.norm(vector)).astype(np.float32), text=texts[n % len(texts)])
         digest = os.fsencode(one.path).rjust(32, b"0")[-32:]
-        catalogue.write(digest, {"width": 96, "height": 64}, [chunk], model.id)
+        catalogue.contents.write(digest, {"width": 96, "height": 64}, [chunk], model.id)
         thumbnails.put(digest, 0, to_webp(read_image(Path(one.path))))
     catalogue.close()
 
@@ -308,13 +308,13 @@ def click_to_play(
         page.goto(f"{served.url}/?kind=video")
         page.locator("gradio-app #sightline").wait_for()
         page.locator(".card a.open").first.wait_for()
-        page.evaluate(THIRD_WINDOW, [chunk.chunk_id, chunk.start_s])
+        page.evaluate(THIRD_WINDOW, [chunk.chunk_id, chunk.span.start_s])
         page.evaluate(ENTER, "film")
         card = page.locator(f'.card[data-chunk="{chunk.chunk_id}"] a.open')
         card.wait_for()
         page.wait_for_function(AT_REST)
         page.wait_for_timeout(300)
-        page.evaluate(WATCH, chunk.start_s)
+        page.evaluate(WATCH, chunk.span.start_s)
         if how == "mouse":
             card.hover()
             page.wait_for_timeout(REST_MS)

@@ -59,7 +59,7 @@ def rate(folder: Path, database: str, catalogue: Catalogue, workers: int, **opti
         for n in range(workers)
     ]
     try:
-        while len([w for w in catalogue.workers() if w.told]) < workers:
+        while len([w for w in catalogue.leases.workers() if w.told]) < workers:
             time.sleep(0.05)
         again(catalogue, 4 * workers)  # children are started and files are in the system's cache
         while left(catalogue):
@@ -81,14 +81,14 @@ def rate(folder: Path, database: str, catalogue: Catalogue, workers: int, **opti
 
 def again(catalogue: Catalogue, most: int | None) -> None:
     """So many contents are pending again (None: all); their chunks go."""
-    with catalogue.writer() as c:
+    with catalogue.database.writer() as c:
         some = f"IN (SELECT hash FROM content ORDER BY rowid LIMIT {most})" if most else "IS NOT NULL"
         c.exec_driver_sql(f"DELETE FROM chunk WHERE content_hash {some}")
         c.exec_driver_sql(f"UPDATE content SET state = 'pending' WHERE hash {some}")
 
 
 def left(catalogue: Catalogue) -> int:
-    with catalogue.reader() as c:
+    with catalogue.database.reader() as c:
         return c.exec_driver_sql("SELECT count(*) FROM content WHERE state = 'pending'").scalar_one()
 
 

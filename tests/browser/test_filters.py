@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from indexer.library import Library
 from tests.app.labelled_album import label_by_hand, write_album
-from tests.app.test_interfaces import FILM, LISBON, TYPED
+from tests.app.test_typed_filters import FILM, LISBON, TYPED
 from tests.browser.conftest import Server, answered, shot
 
 pytestmark = pytest.mark.browser

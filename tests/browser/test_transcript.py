@@ -55,11 +55,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             ("old reel.avi", CUES),
             ("dunes.mp4", [Cue(0.4, 3.0, "Nothing but sand.")]),
         ):
-            file = library.catalogue.file_at(str(films / name))
+            file = library.catalogue.files.at(str(films / name))
             assert file is not None
-            digest = library.catalogue.content_of_file(file.file_id)
+            digest = library.catalogue.files.content_of(file.file_id)
             assert digest is not None
-            library.catalogue.hear(digest, cues, by="test@1")
+            library.catalogue.transcripts.add(digest, cues, by="test@1")
         server = Server(library, gradio=False)
         server.start()
         yield server

@@ -45,14 +45,15 @@ def test_an_image_is_one_chunk(tmp_path: Path) -> None:
 def test_a_video_becomes_windows_of_eight_frames(tmp_path: Path) -> None:
     path = draw_video(tmp_path / "a.mp4", 66, 5, metadata={"creation_time": "2021-05-06T07:08:09Z"})
     found = outline(path, "video")
-    assert [(c.start_s, c.end_s) for c in found.chunks] == [(0.0, 30.0), (30.0, 60.0), (60.0, 66.0)]
+    assert [c.span.seconds for c in found.chunks] == [(0.0, 30.0), (30.0, 60.0), (60.0, 66.0)]
     assert found.duration_s == 66.0 and found.taken_at == 1620284889
     chunks = decode(path, "video", found.chunks, max_side=120)
     for chunk in chunks:
         assert chunk.frames.shape == (8, 90, 120, 3) and chunk.times is not None
         assert [time_of(f) for f in chunk.frames] == pytest.approx(chunk.times, abs=0.11)
-        assert chunk.spec.start_s is not None and chunk.spec.end_s is not None
-        assert chunk.spec.start_s <= chunk.times[0] and chunk.times[-1] < chunk.spec.end_s
+        start_s, end_s = chunk.spec.span.start_s, chunk.spec.span.end_s
+        assert start_s is not None and end_s is not None
+        assert start_s <= chunk.times[0] and chunk.times[-1] < end_s
     again = decode(path, "video", found.chunks[1:2], max_side=120)[0]
     assert (again.frames == chunks[1].frames).all(), "a window alone is the window in a batch"
     given = to_input(chunks[0], "video", role="query")
@@ -62,7 +63,7 @@ def test_a_video_becomes_windows_of_eight_frames(tmp_path: Path) -> None:
 def test_a_window_ends_at_a_scene_cut_nearby(tmp_path: Path) -> None:
     scenes = [(0.0, (200, 40, 40)), (28.4, (20, 60, 200)), (61.2, (40, 160, 60))]
     path = draw_video(tmp_path / "a.mp4", 80, 5, scenes=scenes, text="x", gop=40)
-    ends = [c.end_s for c in outline(path, "video").chunks]
+    ends = [c.span.end_s for c in outline(path, "video").chunks]
     assert ends == pytest.approx([28.4, 61.2, 80.0], abs=0.25)
 
 
@@ -71,7 +72,7 @@ def test_a_pdf_is_a_chunk_a_page_with_its_text(tmp_path: Path) -> None:
         tmp_path / "a.pdf", ["first page", "second page"], metadata={"creationDate": "D:20200102030405Z"}
     )
     found = outline(path, "pdf")
-    assert [c.page for c in found.chunks] == [1, 2] and found.pages == 2 and found.taken_at == 1577934245
+    assert [c.span.page for c in found.chunks] == [1, 2] and found.pages == 2 and found.taken_at == 1577934245
     chunks = decode(path, "pdf", found.chunks)
     assert [c.text for c in chunks] == ["first page", "second page"]
     assert max(chunks[0].frames.shape) == 1280 and chunks[0].frames.shape[0] == 1

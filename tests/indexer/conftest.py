@@ -15,6 +15,7 @@ from indexer.catalogue.dialects import place
 from indexer.catalogue.schema import Where
 from indexer.library import Library
 from model.embedder import Embedder
+from model.ranking_profile import RankingProfile
 from tests import media
 
 OpenLibrary = Callable[..., Library]
@@ -76,6 +77,7 @@ class CountingEmbedder:
         self.inner = inner
         self.id, self.dim, self.max_frames = inner.id, inner.dim, inner.max_frames
         self.max_side: int = inner.max_side  # type: ignore[attr-defined]
+        self.profile: RankingProfile | None = inner.profile  # type: ignore[attr-defined]
         self.embedded, self.largest = 0, 0
         self._lock = threading.Lock()
 
@@ -107,7 +109,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, lite: Embedder) -> CountingEmbedder
 def contents_of(library: Library) -> dict[tuple[bytes, int], tuple[Any, ...]]:
     """(hash, ordinal) -> all that is known of a chunk, its vector included: in what two libraries over the
     same files must agree."""
-    with library.catalogue.reader() as c:
+    with library.catalogue.database.reader() as c:
         rows = c.exec_driver_sql(
             "SELECT c.hash, k.ordinal, k.start_s, k.end_s, k.page, k.text, k.same_as, c.kind, c.state,"
             " c.duration_s, c.pages, c.width, c.height, e.vector FROM content c"

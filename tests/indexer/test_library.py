@@ -16,6 +16,7 @@ from indexer.types import Part, Query, Status
 from model.inputs import Input
 from tests import media
 from tests.indexer.conftest import CountingEmbedder, OpenLibrary, contents_of
+from tests.indexer.written_library import found_vectors
 
 
 def test_a_folder_is_indexed_whole(folder: Path, open_library: OpenLibrary) -> None:
@@ -44,17 +45,17 @@ def test_a_second_run_decodes_and_embeds_nothing(
 def test_chunks_know_their_place_and_their_words(folder: Path, open_library: OpenLibrary) -> None:
     library = open_library()
     library.index([folder])
-    pdf = library.catalogue.file_at(str(folder / "letter.pdf"))
-    video = library.catalogue.file_at(str(folder / "clip.mp4"))
+    pdf = library.catalogue.files.at(str(folder / "letter.pdf"))
+    video = library.catalogue.files.at(str(folder / "clip.mp4"))
     assert (
         pdf is not None
         and video is not None
         and (pdf.pages, video.duration_s) == (2, pytest.approx(40, abs=0.5))
     )
     pages = library.chunks(pdf.file_id)
-    assert [c.page for c in pages] == [1, 2] and "bananas" in pages[0].text
+    assert [c.span.page for c in pages] == [1, 2] and "bananas" in pages[0].text
     windows = library.chunks(video.file_id)
-    assert [(c.start_s, round(c.end_s or 0)) for c in windows] == [(0.0, 30), (30.0, 40)]
+    assert [(c.span.start_s, round(c.span.end_s or 0)) for c in windows] == [(0.0, 30), (30.0, 40)]
     assert library.chunk(windows[1].chunk_id) == windows[1]
     assert library.file(video.file_id) == video
     assert library.chunk(10_000) is None and library.file(10_000) is None
@@ -138,7 +139,7 @@ def test_the_same_file_twice_is_one_content(
     report = library.index([folder])
     assert counted.embedded == embedded
     assert (report.files, report.chunks, report.reused) == (10, 0, 7)
-    assert len(library.catalogue.files_of(library.catalogue.content_of(1)[0])) == 2  # type: ignore[index]
+    assert len(library.catalogue.files.of_content(library.catalogue.contents.of_chunk(1)[0])) == 2  # type: ignore[index]
 
 
 def test_forgetting_a_folder_leaves_nothing_of_it(folder: Path, open_library: OpenLibrary) -> None:
@@ -180,7 +181,7 @@ def test_two_libraries_over_the_same_files_are_the_same(
 def test_vectors_are_of_unit_length_and_differ(folder: Path, open_library: OpenLibrary) -> None:
     library = open_library()
     library.index([folder])
-    vectors = np.concatenate([v for _, v in library.catalogue.vectors(1)]).astype(np.float32)
+    vectors = found_vectors(library.catalogue)[1].astype(np.float32)
     assert vectors.shape == (7, 640)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
     assert len(np.unique(vectors, axis=0)) == 7

@@ -41,7 +41,7 @@ def test_its_table_is_the_catalogue() -> None:
 
 def test_every_message_it_explains_is_one_that_the_code_gives() -> None:
     folder = Path(__file__).resolve().parents[2] / "model"
-    code = re.sub(r'"\n\s*f?"', "", "".join(path.read_text("utf-8") for path in folder.glob("*.py")))
+    code = re.sub(r'"\n\s*f?"', "", "".join(path.read_text("utf-8") for path in folder.rglob("*.py")))
     table = PAGE.split("## When it does not load")[1].split("\n## ")[0]
     said = re.findall(r"`… ?(.*?) ?…?`", table)
     assert len(said) >= 7

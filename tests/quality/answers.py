@@ -71,8 +71,8 @@ class SampleLibrary:
         self.library = Library.open(self._data_dir, ocr=self._ocr, speech="off", nice=False)
         self.library.index([self.samples / folder for folder in FOLDERS.values()])
         self.searcher: Searcher = self.library.searcher()
-        self.index = self.searcher._index
-        self.connections = Connections(self.library.catalogue.path)
+        self.index = self.searcher.index
+        self.connections = Connections(self.library.catalogue.database.where)
         rows = self.connections.get().execute(
             "SELECT k.id, f.path, k.page FROM chunk k JOIN file f ON f.content_hash = k.content_hash"
         )
@@ -99,9 +99,9 @@ class SampleLibrary:
 
     def by_meaning(self, query: Query) -> list[str]:
         """Raw inner products, all kinds in one list."""
-        vectors = self.searcher._parts.vectors(query)
+        vectors = self.searcher.vectors(query)
         best: list[tuple[float, int]] = []
-        for kind in query.kinds or KINDS:
+        for kind in query.filters.kinds or KINDS:
             scores, ids = self.index.search(vectors, DEPTH, None, GROUPS[kind])
             best += [(s, i) for s, i in zip(scores[0].tolist(), ids[0].tolist(), strict=True) if i >= 0]
         return [self._item[i] for _, i in sorted(best, key=lambda b: (-b[0], b[1]))]
@@ -132,12 +132,12 @@ class SampleLibrary:
 
     def _allowed(self, query: Query) -> np.ndarray | None:
         """Chunks of the kinds that are asked for; None for all."""
-        if not query.kinds:
+        if not query.filters.kinds:
             return None
         rows = self.connections.get().execute(
             "SELECT k.id FROM chunk k JOIN content c ON c.hash = k.content_hash"
-            f" WHERE c.kind IN ({', '.join('?' * len(query.kinds))})",
-            query.kinds,
+            f" WHERE c.kind IN ({', '.join('?' * len(query.filters.kinds))})",
+            query.filters.kinds,
         )
         return np.array([r[0] for r in rows], np.int64)
 

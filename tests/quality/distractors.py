@@ -41,6 +41,7 @@ from data import reader
 from data.media import image as images
 from data.media import pdf
 from data.media.kinds import MediaError
+from data.span import Span
 from indexer.catalogue.catalogue import Catalogue
 from model.embedder import Embedder
 from model.inputs import Input
@@ -222,7 +223,7 @@ def _picture(path: Path) -> Input:
 
 
 def _page(path: Path, number: int) -> Input:
-    chunks = reader.decode(path, "pdf", [reader.ChunkSpec(number - 1, page=number)], max_side=640)
+    chunks = reader.decode(path, "pdf", [reader.ChunkSpec(number - 1, Span(page=number))], max_side=640)
     return reader.to_input(chunks[0], "pdf")
 
 
@@ -376,17 +377,17 @@ def padded(facts: list[Distractor], vectors: np.ndarray, n: int) -> tuple[list[D
 
 def fill(catalogue: Catalogue, folder: Path, facts: list[Distractor], vectors: np.ndarray) -> None:
     """Write them into a catalogue as if they had been indexed from `folder`, in one transaction."""
-    model = catalogue.answering()
+    model = catalogue.models.answering()
     assert model is not None
-    root = catalogue.set_root(folder)
+    root = catalogue.files.set_root(folder)
     with (
-        catalogue.reader() as c
+        catalogue.database.reader() as c
     ):  # films cut by another recipe would be pending again, and there are none to read
         recipe = c.exec_driver_sql("SELECT max(recipe) FROM content WHERE kind = 'video'").scalar() or ""
     files: dict[str, list[int]] = {}
     for number, fact in enumerate(facts):
         files.setdefault(fact.path, []).append(number)
-    with catalogue.writer() as c:
+    with catalogue.database.writer() as c:
         sql = c.exec_driver_sql
         file_id = sql("SELECT coalesce(max(id), 0) FROM file").scalar_one()
         chunk_id = sql("SELECT coalesce(max(id), 0) FROM chunk").scalar_one()

@@ -23,6 +23,7 @@ from PIL import Image
 from data import reader
 from data.media import image as images
 from data.media import pdf
+from data.span import Span
 from model.inputs import Input
 from tests.quality.samples import SET
 
@@ -102,7 +103,9 @@ class SampleSet:
         """Those that answer a question, and others evenly spread over the documents."""
         right = {item for items in self.labels["text_to_page"].values() for item in items}
         pages = [
-            Document(f"{path.stem}_{number}", "pdf", "page", path, reader.ChunkSpec(number - 1, page=number))
+            Document(
+                f"{path.stem}_{number}", "pdf", "page", path, reader.ChunkSpec(number - 1, Span(page=number))
+            )
             for path in _files(self.folder / "pdfs")
             for number in range(1, pdf.page_count(path) + 1)
         ]
@@ -175,8 +178,8 @@ class SampleSet:
         asked = []
         for document in self.documents:
             if document.kind == "pdf":
-                assert document.spec.page is not None
-                picture = _degrade(pdf.page_image(document.path, document.spec.page, 640))
+                assert document.spec.span.page is not None
+                picture = _degrade(pdf.page_image(document.path, document.spec.span.page, 640))
                 shown = Input(images=(picture,), kind="pdf", role="query")
                 asked.append(Question("page image→page", shown, frozenset([document.item])))
         return asked

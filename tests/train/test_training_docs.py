@@ -234,7 +234,11 @@ def run(command: str, place: Path, hub: str, keys: dict[str, Any] | None = None)
         done = subprocess.run(words, cwd=place, env=env, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}\n{done.stderr[-3000:]}"
         return done.stdout + done.stderr
-    module = {"train": "train.__main__", "eval": "eval.__main__"}.get(words[2], words[2])
+    module = {
+        "train": "train.__main__",
+        "eval": "eval.__main__",
+        "data.download": "data.download.download",
+    }.get(words[2], words[2])
     out = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(out):
         patch.chdir(place)

@@ -46,6 +46,12 @@ def phrase(text: str, table: str) -> Phrase | None:
     return Phrase(" ".join(spaced(" ".join(tokens)).split())) if tokens else None
 
 
+def matching(text: str, table: str = "words") -> Expression:
+    """One word or phrase as it stands; empty when there is no word in it."""
+    whole = phrase(text, table)
+    return Expression(table, [(whole,)] if whole else ())
+
+
 @lru_cache(maxsize=1024)
 def tokenised(text: str, table: str = "words") -> tuple[str, ...]:
     """The words of a text that a table can hold; a run of an unspaced script counts as one."""

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.priority import Turns
+from indexer.priority import QueryPriority
 from indexer.vectors.faiss import segment_files, snapshot
 from indexer.vectors.faiss.segment import EXACT_BYTES, Block, Segment, SegmentError
-from indexer.vectors.faiss.segment_files import Rows
+from indexer.vectors.faiss.segment_files import GroupRows
 from indexer.vectors.faiss.snapshot import View
 from indexer.vectors.index import NOWHERE, VectorSource
 
@@ -72,7 +72,7 @@ class FaissIndex:
             threading.Lock()
         )  # held for the moment of making a view, never while searching or merging
         self._merging = threading.Lock()  # held for a whole merge
-        self._turns = Turns()
+        self._priority = QueryPriority()
         self._removed_since: list[np.ndarray] | None = None
         self._changed = threading.Condition()
         self._changes = 0
@@ -119,7 +119,7 @@ class FaissIndex:
             raise ValueError(f"{len(ids)} ids but vectors of shape {vectors.shape}; wanted [n, {self._dim}]")
         if len(ids) and int(ids.min()) < 0:
             raise ValueError("ids must not be negative")
-        self._turns.give_way(GIVE_WAY_S)
+        self._priority.give_way(GIVE_WAY_S)
         last = (
             len(ids) - 1 - np.unique(ids[::-1], return_index=True)[1]
         )  # of an id given twice the last holds
@@ -161,7 +161,7 @@ class FaissIndex:
         if roots is not None:
             under = self._under(frozenset(roots))
             allowed = under if allowed is None else np.intersect1d(under, allowed)
-        with self._turns.query():
+        with self._priority.query():
             return self._view.search(queries, k, allowed, group)
 
     def _under(self, roots: frozenset[int]) -> np.ndarray:
@@ -223,7 +223,7 @@ class FaissIndex:
             position = source.position()  # what changes while we read is read again from here
             ids, groups = source.ids()
             own = {int(g): np.sort(ids[groups == g]) for g in np.unique(groups)}
-            rows = [Rows(g, i, partial(self._stream, source, g, i)) for g, i in own.items()]
+            rows = [GroupRows(g, i, partial(self._stream, source, g, i)) for g, i in own.items()]
             self._write_and_adopt(rows, before, position)
 
     def _may_grow(self) -> bool:
@@ -262,14 +262,14 @@ class FaissIndex:
             if here.any():
                 yield np.searchsorted(own, ids[here]), vectors[here].astype(np.float16), None
 
-    def _rows_of(self, view: View) -> list[Rows]:
+    def _rows_of(self, view: View) -> list[GroupRows]:
         result = []
         for group in sorted({s.group for s in view.segments}):
             parts = [(s, r) for s, r in zip(view.segments, view.removed, strict=True) if s.group == group]
             alive = [s.ids if r is None else s.ids[~r] for s, r in parts]
             ids = np.sort(np.concatenate(alive))
             centroids = next((c for s, _ in parts if (c := s.centroids()) is not None), None)
-            result.append(Rows(group, ids, partial(self._alive_blocks, parts, ids), centroids))
+            result.append(GroupRows(group, ids, partial(self._alive_blocks, parts, ids), centroids))
         return result
 
     def _alive_blocks(
@@ -285,7 +285,7 @@ class FaissIndex:
                 if len(rows):
                     yield np.searchsorted(ids, segment.ids[rows]), codes, lists
 
-    def _write_and_adopt(self, rows: Sequence[Rows], before: int, position: int | None) -> None:
+    def _write_and_adopt(self, rows: Sequence[GroupRows], before: int, position: int | None) -> None:
         """Write `rows`, then put them in the place of the first `before` segments of the view.
 
         `position` is theirs; None: they are the view's own, and it stays where it is.
@@ -310,7 +310,7 @@ class FaissIndex:
                 position=view.position if position is None else position,
             )
 
-    def _written(self, rows: Sequence[Rows], position: int) -> list[Segment]:
+    def _written(self, rows: Sequence[GroupRows], position: int) -> list[Segment]:
         number = max((_generation(p) for p in self._files()), default=0) + 1
         path = self._folder / f"vectors-{number:06d}.vec"
         segment_files.write(path, self._key, self._dim, position, rows, self._exact_bytes)
@@ -390,12 +390,12 @@ class FaissIndex:
 
     def _pause(self) -> None:
         """Between two blocks of a merge: searches go first, and the end of the program."""
-        self._turns.give_way(GIVE_WAY_S)
+        self._priority.give_way(GIVE_WAY_S)
         if self._stopped.is_set():
             raise _Stopped
 
 
-def _in_memory(rows: Rows, dim: int) -> Segment:
+def _in_memory(rows: GroupRows, dim: int) -> Segment:
     codes = np.zeros((len(rows.ids), dim), np.float16)
     for at, block, _ in rows.blocks():
         codes[at] = block

@@ -36,7 +36,7 @@ beside the pictures. 200,000 x 640 of lite, recall@10 of text queries at once, t
 
 
 @dataclass(frozen=True)
-class Rows:
+class GroupRows:
     """What a segment is to be written from: ascending ids, and their codes in any order of rows."""
 
     group: int
@@ -46,7 +46,7 @@ class Rows:
 
 
 def write(
-    path: Path, key: str, dim: int, position: int, groups: Sequence[Rows], exact_bytes: int = EXACT_BYTES
+    path: Path, key: str, dim: int, position: int, groups: Sequence[GroupRows], exact_bytes: int = EXACT_BYTES
 ) -> None:
     """Write a segment file whole, or leave nothing: a temporary beside it, synced, then renamed.
 
@@ -139,7 +139,7 @@ def _header(path: Path) -> dict[str, Any]:
     return header
 
 
-def _write_segment(file: IO[bytes], dim: int, rows: Rows, exact_bytes: int) -> dict[str, Any]:
+def _write_segment(file: IO[bytes], dim: int, rows: GroupRows, exact_bytes: int) -> dict[str, Any]:
     n = len(rows.ids)
     ids = np.ascontiguousarray(rows.ids, np.int64)
     section: dict[str, Any] = {"group": rows.group, "n": n, "nprobe": 0}
@@ -173,7 +173,7 @@ def _write_segment(file: IO[bytes], dim: int, rows: Rows, exact_bytes: int) -> d
     return section
 
 
-def _inverted_file(dim: int, rows: Rows) -> tuple[Any, int]:
+def _inverted_file(dim: int, rows: GroupRows) -> tuple[Any, int]:
     """An inverted file over the float16 codes (row numbers as ids), and the nprobe it needs."""
     import faiss
 
@@ -222,7 +222,7 @@ def _measured_nprobe(index: Any, sample: np.ndarray) -> int:
     return int(index.nlist)
 
 
-def _sample(rows: Rows, dim: int, size: int) -> np.ndarray:
+def _sample(rows: GroupRows, dim: int, size: int) -> np.ndarray:
     """float32 [<= size, dim], an even random share of every block."""
     rng = np.random.default_rng(7)
     share = min(1.0, size / max(len(rows.ids), 1))

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from indexer.errors import IndexOutdated, LibraryError, VectorServerError
-from indexer.vectors.milvus.address import Address
+from indexer.vectors.address import Address
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

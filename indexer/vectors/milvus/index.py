@@ -18,8 +18,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from indexer.errors import IndexOutdated, LibraryError, VectorServerError
+from indexer.vectors.address import Address
 from indexer.vectors.index import NOWHERE, SharedSource, merged
-from indexer.vectors.milvus.address import Address
 from indexer.vectors.milvus.collection import (
     EXACT_ROWS,
     MOST_HITS,

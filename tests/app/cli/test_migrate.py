@@ -60,9 +60,10 @@ def sound(*library: object) -> None:
 
 KILLED = """
 import os, signal, sys
-from indexer import milvus_collection, moving
-moving.BATCH = 2
-where, after = {"rows": (moving, "_write"), "vectors": (milvus_collection.VectorCollection, "upsert")}, 0
+from indexer.catalogue import migrate
+from indexer.vectors.milvus import collection
+migrate.BATCH = 2
+where, after = {"rows": (migrate, "_write"), "vectors": (collection.VectorCollection, "upsert")}, 0
 owner, name = where[sys.argv[1]]
 real = getattr(owner, name)
 def cut(*arguments):
@@ -96,16 +97,16 @@ def test_a_library_moves_to_both_servers_and_back_through_kills_and_answers_mean
         return [(h["path"], h["score"]) for each in found for h in each]
 
     before = hits(*old)
-    moving = ("migrate", "--to", database, *old, "--vectors", milvus.url("moved"))
+    migrate = ("migrate", "--to", database, *old, "--vectors", milvus.url("moved"))
     for what, after in (("rows", 4), ("vectors", 1)):
-        command = [sys.executable, "-c", KILLED, what, str(after), *map(str, moving)]
+        command = [sys.executable, "-c", KILLED, what, str(after), *map(str, migrate)]
         cut = subprocess.run(command, capture_output=True, text=True, check=False)
         assert cut.returncode == -signal.SIGKILL, cut.stderr
         assert hits(*old) == before
         if what == "rows":
             unfinished = runner.invoke(app, ["status", *map(str, there)])
             assert "not whole yet: run the same `sightline migrate` again" in str(unfinished.exception)
-    told = sightline(*moving)
+    told = sightline(*migrate)
     assert told["written"] == 0  # all rows were there, the vectors were not
     assert hits(*old) == before
     assert [path for path, _ in hits(*there)] == [path for path, _ in before]

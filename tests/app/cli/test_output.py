@@ -9,13 +9,14 @@ import pytest
 from rich.console import Console
 
 from app.cli import output
+from data.span import Span
 from indexer.types import Answer, Hit, Part, Query
 
 
 def hit(rank: int = 1, **changed: object) -> Hit:
     values: dict[str, object] = {
         "rank": rank, "score": 3.0, "relevant": True, "kind": "image", "path": "/p/cat.jpg", "also_at": (),
-        "file_id": 1, "chunk_id": rank, "start_s": None, "end_s": None, "page": None, "pages": None,
+        "file_id": 1, "chunk_id": rank, "span": Span(), "pages": None,
         "duration_s": None, "width": 10, "height": 10, "taken_at": None, "title": "cat.jpg", "snippet": "",
     }  # fmt: skip
     return Hit(**(values | changed))  # type: ignore[arg-type]
@@ -29,16 +30,11 @@ def shown(*hits: Hit, monkeypatch: pytest.MonkeyPatch) -> str:
     return paper.getvalue()
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (83.9, "1:23"), (3723, "1:02:03")])
-def test_a_time_reads_like_a_player(seconds: float, text: str) -> None:
-    assert output.clock(seconds) == text
-
-
 def test_a_hit_says_where_in_its_file_it_is() -> None:
-    assert output.place(hit(kind="video", start_s=60.0, end_s=90.0)) == "1:00–1:30"
-    said = hit(kind="video", start_s=60.0, end_s=90.0, at_s=72.4)
+    assert output.place(hit(kind="video", span=Span(60.0, 90.0))) == "1:00–1:30"
+    said = hit(kind="video", span=Span(60.0, 90.0), at_s=72.4)
     assert output.place(said) == "1:00–1:30, said at 1:12"
-    assert output.place(hit(kind="pdf", page=12, pages=40)) == "p. 12 of 40"
+    assert output.place(hit(kind="pdf", span=Span(page=12), pages=40)) == "p. 12 of 40"
     assert output.place(hit()) == ""
 
 
@@ -91,6 +87,7 @@ def test_a_size_is_readable(n: float, text: str) -> None:
     assert output.size(n) == text
 
 
+@pytest.mark.slow
 def test_the_demo_folder_holds_all_three_kinds(tmp_path: Path) -> None:
     from app.demo import build
     from data.media.kinds import kind_of

@@ -25,7 +25,8 @@ import uvicorn
 from PIL import Image
 
 import model
-from app.model_server.server import BODY_LIMIT, Batcher, QueueFull, create_model_app
+from app.model_server.batching import QueueFull, RequestBatcher
+from app.model_server.server import BODY_LIMIT, create_model_app
 from indexer import active_models as indexer_models
 from indexer.errors import LibraryError
 from indexer.library import Library
@@ -42,13 +43,13 @@ class Served:
     """A model server on a port of its own."""
 
     def __init__(self, embedder: Any, port: int = 0, **options: Any) -> None:
-        from app.web.server import listen
+        from app.web.listener import listen
 
         self.socket = listen("127.0.0.1", port)
         self.port = self.socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.app = create_model_app(embedder, port=self.port, **options)
-        self.batcher: Batcher = self.app.state.batcher
+        self.batcher: RequestBatcher = self.app.state.batcher
         config = uvicorn.Config(self.app, log_level="warning", timeout_graceful_shutdown=1)
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
@@ -110,6 +111,7 @@ def test_a_served_model_gives_the_very_vectors_that_it_gives_here(
 ) -> None:
     there = model.load(served.url)
     assert (there.id, there.dim, there.max_frames) == (lite.id, lite.dim, lite.max_frames)
+    assert there.profile == lite.profile  # type: ignore[attr-defined]
     np.testing.assert_array_equal(there.embed(mixture()), lite.embed(mixture()))
 
 
@@ -180,7 +182,7 @@ def test_requests_of_many_clients_go_to_the_model_together(
     lite: model.Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "app.model_server.server.BATCH_S", 1e9
+        "app.model_server.batching.BATCH_S", 1e9
     )  # or the wait for all twelve counts as a slow model's
     slow = Slow()
     served = Served(slow)
@@ -207,7 +209,7 @@ def test_requests_of_many_clients_go_to_the_model_together(
 
 def test_one_client_s_bad_input_costs_the_others_nothing() -> None:
     slow = Slow()
-    batcher = Batcher(slow)
+    batcher = RequestBatcher(slow)
     slow.hold.clear()
     first = batcher.submit([Input(text="first")])
     others = [batcher.submit([Input(text=t)]) for t in ("good", "poison", "fine")]
@@ -221,7 +223,7 @@ def test_one_client_s_bad_input_costs_the_others_nothing() -> None:
 
 def test_a_query_does_not_wait_behind_what_is_indexed() -> None:
     slow = Slow()
-    batcher = Batcher(slow, most=4)
+    batcher = RequestBatcher(slow, most=4)
     order: list[str] = []
     slow.hold.clear()
     for n in range(20):
@@ -411,7 +413,7 @@ def test_indexing_waits_for_a_server_that_goes_away_and_goes_on_by_itself(
             wait_until(lambda: library.status().pending == 0 and library.status().chunks == 24)
             assert library.status().failed == 0
             assert not any("model server" in n for n in library.status().notices)
-            assert library.catalogue.answering().name == lite.id  # type: ignore[union-attr]
+            assert library.catalogue.models.answering().name == lite.id  # type: ignore[union-attr]
         finally:
             again.stop()
 

@@ -17,6 +17,7 @@ import pytest
 
 from app.web.agent_tools import decode_file
 from app.web.requests import BadRequest
+from data.media.kinds import kind_of
 from tests.app.serving import Server
 from tests.media import draw_image
 
@@ -162,7 +163,19 @@ def test_gradio_s_temporary_folder_is_nobody_else_s(server: Server) -> None:
 def test_a_file_is_known_by_its_first_bytes(tmp_path: Path, suffix: str) -> None:
     path = draw_image(tmp_path / f"x{suffix}")
     data, known = decode_file(base64.b64encode(path.read_bytes()).decode())
-    assert known == suffix and data == path.read_bytes()
+    assert kind_of(f"x{known}") == "image" and data == path.read_bytes()
+
+
+@pytest.mark.parametrize("brand", ["heic", "msf1", "hevc", "avis"])
+def test_a_phone_s_picture_is_no_video_whatever_its_brand(brand: str) -> None:
+    head = b"\0\0\0\x18ftyp" + brand.encode() + bytes(64)
+    assert kind_of(f"x{decode_file(base64.b64encode(head).decode())[1]}") == "image"
+
+
+def test_a_data_uri_that_says_the_wrong_type_is_believed_by_its_bytes(tmp_path: Path) -> None:
+    picture = base64.b64encode(draw_image(tmp_path / "x.png").read_bytes()).decode()
+    assert decode_file(f"data:image/png;base64,{picture}")[1] == ".png"
+    assert kind_of(f"x{decode_file(f'data:video/mp4;base64,{picture}')[1]}") == "image"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from app.web.api import Busy, Lane, complete
+from app.web.api import complete
+from app.web.search_lane import Busy, SearchLane
 from app.web.server import create_app
 from tests.app.conftest import HERE
 from tests.media import draw_image
@@ -215,7 +216,7 @@ def test_200_searches_at_once_are_all_answered_and_the_rest_stays_quick(
 
 def test_more_than_may_wait_are_told_to_come_back() -> None:
     async def trial() -> None:
-        lane, go = Lane(workers=1, waiting=2), threading.Event()
+        lane, go = SearchLane(workers=1, waiting=2), threading.Event()
         waiting = [asyncio.create_task(lane.run(lambda: go.wait(10))) for _ in range(3)]
         await asyncio.sleep(0.05)
         with pytest.raises(Busy):
@@ -235,7 +236,7 @@ def test_a_search_that_nobody_waits_for_is_not_run() -> None:
         async def gone() -> bool:
             return True
 
-        lane = Lane()
+        lane = SearchLane()
         assert await lane.run(lambda: ran.append(1), gone) is None
         assert ran == []
         lane.close()

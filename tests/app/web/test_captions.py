@@ -22,6 +22,11 @@ CUES = [
 ]
 
 
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (83.9, "1:23"), (3723, "1:02:03")])
+def test_a_time_reads_like_a_player(seconds: float, text: str) -> None:
+    assert captions.clock(seconds) == text
+
+
 def test_subtitles_are_what_players_take() -> None:
     assert captions.as_vtt(CUES) == (
         "WEBVTT\n\n"
@@ -58,12 +63,12 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
     draw_image(folder / "pier.jpg")
     with Library.open(tmp_path_factory.mktemp("library"), ocr="off", speech="off") as library:
         library.index([folder])
-        for file in (library.catalogue.file_at(str(path)) for path in folder.iterdir()):
+        for file in (library.catalogue.files.at(str(path)) for path in folder.iterdir()):
             assert file is not None
-            digest = library.catalogue.content_of_file(file.file_id)
+            digest = library.catalogue.files.content_of(file.file_id)
             assert digest is not None
             if file.path.name == "ferry.mp4":
-                library.catalogue.hear(digest, SAID, by="ears@1")
+                library.catalogue.transcripts.add(digest, SAID, by="ears@1")
         yield library
 
 

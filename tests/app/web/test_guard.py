@@ -11,7 +11,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.web.guard import UPLOAD_LIMIT, BodyTooLarge, Guard, is_loopback
-from app.web.server import create_app, listen
+from app.web.listener import listen
+from app.web.server import create_app
 from app.web.tokens import make_token
 from tests.app.conftest import HERE
 

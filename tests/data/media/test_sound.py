@@ -53,6 +53,7 @@ def heard(samples: np.ndarray, start_s: float = 0.0) -> list[float]:
     return [start_s + middle / RATE - 0.025 for middle in middles]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "codec", "sound", "rate", "channels", "late"), TRACKS, ids=[f"{t[0]}-{t[2]}" for t in TRACKS]
 )
@@ -74,6 +75,7 @@ def test_a_sample_is_heard_at_its_second(
     assert probe(path).has_sound
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "sound"), [("a.mp4", "aac"), ("a.webm", "libopus")])
 def test_silence_stands_where_there_is_no_sound(tmp_path: Path, name: str, sound: str) -> None:
     codec = "libvpx" if name.endswith("webm") else "libx264"

@@ -16,6 +16,7 @@ from PIL import Image
 from data.sources.pair import Media, MissingMedia, Side, SourceError, choose_frames, load
 from data.sources.pairs import Pairs
 from data.sources.registry import open_source
+from data.span import Span
 
 
 def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -57,9 +58,9 @@ def test_pairs_of_every_shape_become_sides(tmp_path: Path) -> None:
     assert pairs[0].positive.media == Media("image", str(tmp_path / "a.png"))
     assert pairs[1].query.media is not None and pairs[1].query.text == "the same in blue"
     assert [bool(n.media) for n in pairs[1].negatives] == [True, False]
-    assert pairs[2].positive.media == Media("page", str(tmp_path / "c.pdf"), page=4)
-    assert pairs[3].positive.media == Media("video", str(tmp_path / "film.mp4"), start_s=30, end_s=60)
-    assert pairs[4].positive.media == Media("page", str(tmp_path / "c.pdf"), page=2)
+    assert pairs[2].positive.media == Media("page", str(tmp_path / "c.pdf"), span=Span(page=4))
+    assert pairs[3].positive.media == Media("video", str(tmp_path / "film.mp4"), span=Span(30, 60))
+    assert pairs[4].positive.media == Media("page", str(tmp_path / "c.pdf"), span=Span(page=2))
     assert pairs[4].query.looks_for == "pdf"
 
 
@@ -135,10 +136,10 @@ def test_a_class_of_ones_own_is_a_few_lines(tmp_path: Path, monkeypatch: pytest.
 
 def test_pages_are_drawn_at_300_dpi_and_capped(tmp_path: Path) -> None:
     card = pdf(tmp_path / "card.pdf", 1, size=(252, 144))  # 3.5 × 2 inches
-    frame = load(Side(media=Media("page", str(card), page=1))).frames[0]
+    frame = load(Side(media=Media("page", str(card), span=Span(page=1)))).frames[0]
     assert frame.shape == (600, 1050, 3)
     sheet = pdf(tmp_path / "sheet.pdf", 1)
-    assert max(load(Side(media=Media("page", str(sheet), page=1))).frames[0].shape) == 2048
+    assert max(load(Side(media=Media("page", str(sheet), span=Span(page=1)))).frames[0].shape) == 2048
 
 
 def test_missing_and_broken_media_are_named_with_the_reason(tmp_path: Path) -> None:
@@ -149,7 +150,7 @@ def test_missing_and_broken_media_are_named_with_the_reason(tmp_path: Path) -> N
         load(Side(media=Media("image", str(tmp_path / "bad.png"))))
     report = pdf(tmp_path / "r.pdf", 2)
     with pytest.raises(MissingMedia, match=r"r\.pdf page 9: "):
-        load(Side(media=Media("page", str(report), page=9)))
+        load(Side(media=Media("page", str(report), span=Span(page=9))))
     with pytest.raises(MissingMedia, match="no frames"):
         (tmp_path / "clip").mkdir()
         load(Side(media=Media("frames", str(tmp_path / "clip"))))

@@ -121,7 +121,7 @@ def indexed(folder: Path, open_library: OpenLibrary) -> Library:
 
 
 def sql(library: Library, *statements: str) -> None:
-    with sqlite3.connect(library.catalogue.path) as c:
+    with sqlite3.connect(library.catalogue.database.where) as c:
         c.execute("PRAGMA foreign_keys = ON")
         for statement in statements:
             c.execute(statement)
@@ -190,7 +190,7 @@ def test_a_lost_index_and_lost_thumbnails_are_made_again(indexed: Library) -> No
 def test_bytes_that_change_while_the_times_stay_are_found(indexed: Library, folder: Path) -> None:
     """A failing disk: nothing but reading everything again can tell; the sample does."""
     path = folder / "photo 0.jpg"
-    with sqlite3.connect(indexed.catalogue.path) as c:
+    with sqlite3.connect(indexed.catalogue.database.where) as c:
         data = bytearray(path.read_bytes())
         data[-9] ^= 1
         path.write_bytes(data)
@@ -245,8 +245,8 @@ def test_a_full_disk_is_told_in_one_line_and_nothing_is_lost(
 
     from sqlalchemy import event
 
-    event.listen(library.catalogue.engine, "connect", full)
-    library.catalogue.engine.dispose()
+    event.listen(library.catalogue.database.engine, "connect", full)
+    library.catalogue.database.engine.dispose()
     with pytest.raises(LibraryError, match="is full or failing: nothing is lost; make room"):
         library.index()
     library.close()
@@ -291,7 +291,7 @@ def test_another_model_takes_over_when_it_is_complete(
     assert any("sightline index --model other" in n for n in switched.status().notices)
     switched.index()
     assert switched.status().model == "other@1-r1" and switched.verify().problems == []
-    assert [m.name for m in switched.catalogue.models()] == ["other@1-r1"] and old != "other@1-r1"
+    assert [m.name for m in switched.catalogue.models.all()] == ["other@1-r1"] and old != "other@1-r1"
     after = contents_of(switched)
     assert after.keys() == before.keys()
     for key, value in after.items():
@@ -352,10 +352,10 @@ def test_a_switch_that_is_given_up_leaves_the_old_model_alone(
     before = contents_of(indexed)
     first = open_library(model="other")
     first.models.asked_for()
-    assert len(first.catalogue.models()) == 2
+    assert len(first.catalogue.models.all()) == 2
     back = open_library()
     back.models.asked_for()
-    assert [m.state for m in back.catalogue.models()] == ["answering"]
+    assert [m.state for m in back.catalogue.models.all()] == ["answering"]
     assert contents_of(back) == before
 
 

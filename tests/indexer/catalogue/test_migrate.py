@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
+from data.span import Span
 from indexer.catalogue import migrate, schema
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.dialects import place
 from indexer.catalogue.migrate import move
-from indexer.catalogue.rows import Found, NewChunk
+from indexer.catalogue.rows import FoundFile, NewChunk
 from indexer.errors import LibraryError
 from indexer.library import Library
 from indexer.search import text_search
 from indexer.types import Part, Query
 from tests.indexer.conftest import contents_of
+from tests.indexer.written_library import paths_under
 from tests.postgresql import Server
 
 TEXTS = ("Invoices of the harbour", "我们在北京大学学习", "It's a bank's receipt \\ 'quoted'", "")
@@ -34,30 +36,33 @@ def old(tmp_path: Path) -> Iterator[Catalogue]:
 
 
 def fill(catalogue: Catalogue, files: int, start: int = 0) -> None:
-    root = catalogue.set_root(Path("/r/Holiday 2019"))
+    root = catalogue.files.set_root(Path("/r/Holiday 2019"))
     rng = np.random.default_rng(start)
     names = [f"/r/Holiday 2019/{n} é{chr(0xDC80 + n % 60)}.pdf" for n in range(start, start + files)]
-    catalogue.note(root, [Found(name, "pdf", (n, 2**60 + n, 3)) for n, name in enumerate(names)])
-    model = catalogue.set_model("m", 8)
-    for f in catalogue.unhashed(10_000):
+    catalogue.files.note(root, [FoundFile(name, "pdf", (n, 2**60 + n, 3)) for n, name in enumerate(names)])
+    model = catalogue.models.add("m", 8)
+    for f in catalogue.queue.unhashed(10_000):
         digest = bytes(rng.integers(0, 256, 32, np.uint8))
-        catalogue.hashed([(f, f.stamp, digest)])
+        catalogue.queue.hashed([(f, f.stamp, digest)])
         vectors = rng.normal(size=(4, 8)).astype(np.float32)
         chunks = [
-            NewChunk(i, v, page=i + 1, text=t) for i, (t, v) in enumerate(zip(TEXTS, vectors, strict=True))
+            NewChunk(i, v, span=Span(page=i + 1), text=t)
+            for i, (t, v) in enumerate(zip(TEXTS, vectors, strict=True))
         ]
-        ids = catalogue.write(digest, {"taken_at": 1.1 * f.file_id, "camera": "A\0B"}, chunks, model.id)
-        with catalogue.writer() as c:
+        ids = catalogue.contents.write(
+            digest, {"taken_at": 1.1 * f.file_id, "camera": "A\0B"}, chunks, model.id
+        )
+        with catalogue.database.writer() as c:
             c.execute(
                 sa.insert(schema.label).values(chunk_id=ids[0], name="Dog", score=0.1 + f.file_id, hidden=0)
             )
-    catalogue.remove_files(names[:3])
-    catalogue.fail(digest, "broken: \0 of it")
-    catalogue.set_setting("mounts:1", "/a\0/b")
+    catalogue.files.remove(names[:3])
+    catalogue.contents.fail(digest, "broken: \0 of it")
+    catalogue.settings.set("mounts:1", "/a\0/b")
 
 
 def finding(catalogue: Catalogue, word: str, table: str) -> list[int]:
-    with catalogue.reader() as c:
+    with catalogue.database.reader() as c:
         sql = f"SELECT rowid FROM {table} WHERE {table} MATCH ? ORDER BY rowid"
         return list(c.exec_driver_sql(sql, (text_search.matching(word, table),)).scalars())
 
@@ -82,27 +87,27 @@ def test_a_library_moved_to_a_server_and_back_is_the_same(
     ):
         assert finding(old, word, table) == finding(there, word, table) == finding(back, word, table) != []
     for catalogue in (there, back):
-        assert catalogue.counts() == old.counts()
-        assert catalogue.failures()[0].reason.replace("\0", " ") == "broken:   of it"
-        names = [os.fsencode(p) for p in catalogue.paths_under("/r")]
-        assert sorted(names) == sorted(os.fsencode(p) for p in old.paths_under("/r"))
-        with catalogue.reader() as c:
+        assert catalogue.files.counts() == old.files.counts()
+        assert catalogue.files.failures()[0].reason.replace("\0", " ") == "broken:   of it"
+        names = [os.fsencode(p) for p in paths_under(catalogue, "/r")]
+        assert sorted(names) == sorted(os.fsencode(p) for p in paths_under(old, "/r"))
+        with catalogue.database.reader() as c:
             assert (
-                catalogue.setting("mounts:1") == "/a\x1f/b"
-                and catalogue.dialect.last_numbers(c)["chunk"] == 160
+                catalogue.settings.get("mounts:1") == "/a\x1f/b"
+                and catalogue.database.dialect.last_numbers(c)["chunk"] == 160
             )
-        assert catalogue.setting("library") != old.setting("library")
+        assert catalogue.settings.get("library") != old.settings.get("library")
     fill(there, 2, start=100)  # numbers go on where they were
     fill(old, 2, start=100)
-    assert [f.chunk_id for f in there.pieces(_newest(there))] == [
-        p.chunk_id for p in old.pieces(_newest(old))
+    assert [f.chunk_id for f in there.contents.chunks_of(_newest(there))] == [
+        p.chunk_id for p in old.contents.chunks_of(_newest(old))
     ]
     there.close()
     back.close()
 
 
 def _newest(catalogue: Catalogue) -> bytes:
-    with catalogue.reader() as c:
+    with catalogue.database.reader() as c:
         return bytes(
             c.exec_driver_sql("SELECT content_hash FROM chunk ORDER BY id DESC LIMIT 1").scalar_one()
         )
@@ -130,10 +135,10 @@ def test_an_interrupted_move_goes_on_and_takes_in_what_changed_meanwhile(
         move(old, there, power_cut)
     with pytest.raises(LibraryError, match="is not whole yet: run the same `sightline migrate` again"):
         migrate.refuse_unfinished(there)
-    paths = sorted(old.paths_under("/r"))
-    old.remove_files(paths[5:9])  # the old library lives on
-    old.sweep(kept_s=-1)
-    with old.writer() as c:  # two names change places
+    paths = sorted(paths_under(old, "/r"))
+    old.files.remove(paths[5:9])  # the old library lives on
+    old.contents.sweep(kept_s=-1)
+    with old.database.writer() as c:  # two names change places
         rows = c.execute(
             sa.select(schema.file.c.id, schema.file.c.path).order_by(schema.file.c.id).limit(2)
         ).all()
@@ -142,10 +147,10 @@ def test_an_interrupted_move_goes_on_and_takes_in_what_changed_meanwhile(
     fill(old, 5, start=200)
     report = move(old, there)
     migrate.refuse_unfinished(there)
-    assert there.counts() == old.counts() and 0 < report.written < sum(report.rows.values())
+    assert there.files.counts() == old.files.counts() and 0 < report.written < sum(report.rows.values())
     assert finding(there, "invoice", "words") == finding(old, "invoice", "words")
-    with there.writer() as c:
-        assert there.dialect.texts_agree(c)
+    with there.database.writer() as c:
+        assert there.database.dialect.texts_agree(c)
     there.close()
 
 
@@ -160,10 +165,10 @@ def test_a_place_that_holds_another_library_is_left_alone(
     with pytest.raises(LibraryError, match="was moved there already"):
         move(old, there)
     other = Catalogue(tmp_path / "other.sqlite")
-    other.set_root(Path("/theirs"))
+    other.files.set_root(Path("/theirs"))
     with pytest.raises(LibraryError, match="another library already"):
         move(old, other)
-    assert [str(r.path) for r in other.roots()] == ["/theirs"]
+    assert [str(r.path) for r in other.files.roots()] == ["/theirs"]
     other.close()
     there.close()
 

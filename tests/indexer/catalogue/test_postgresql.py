@@ -16,7 +16,7 @@ from indexer.catalogue.dialects import place
 from indexer.catalogue.dialects.postgresql import engine
 from indexer.catalogue.dialects.postgresql.names import escaped, unescaped
 from indexer.catalogue.dialects.postgresql.text import tsquery, tsvector
-from indexer.catalogue.rows import Found
+from indexer.catalogue.rows import FoundFile
 from indexer.catalogue.text.expression import Expression, Phrase
 from indexer.errors import LibraryError
 from indexer.library import Library
@@ -46,7 +46,9 @@ def both(folder: Path, tmp_path: Path, database: str) -> Iterator[tuple[Library,
 
 
 def told(answer: Answer) -> list[tuple[Any, ...]]:
-    return [(h.path, h.start_s, h.page, round(h.score, 3), h.relevant, h.snippet) for h in answer.hits]
+    return [
+        (h.path, h.span.start_s, h.span.page, round(h.score, 3), h.relevant, h.snippet) for h in answer.hits
+    ]
 
 
 def test_a_library_on_a_server_holds_and_answers_what_the_embedded_one_does(
@@ -223,7 +225,7 @@ def test_a_step_written_once_climbs_on_a_server_too_and_one_that_fails_changes_n
 
 def test_names_of_an_older_library_on_a_server_are_made_anew_when_it_is_opened(database: str) -> None:
     catalogue = Catalogue(place(database))
-    catalogue.note(catalogue.set_root(Path("/p")), [Found("/p/cats.jpg", "image", (1, 1, 1))])
+    catalogue.files.note(catalogue.files.set_root(Path("/p")), [FoundFile("/p/cats.jpg", "image", (1, 1, 1))])
     catalogue.close()
     dialect = engine.PostgreSQL(place(database))  # type: ignore[arg-type]
     with dialect.connect() as connection:

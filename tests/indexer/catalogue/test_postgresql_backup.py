@@ -47,7 +47,7 @@ def test_a_backup_restored_into_an_empty_database_is_the_library(
         library.index([folder])
         written = library.backup(tmp_path)
         assert written.suffix == ".dump" and not list(tmp_path.glob("*.part"))
-        told = library.catalogue.dialect.restoring(written)
+        told = library.catalogue.database.dialect.restoring(written)
         before, hits = contents_of(library), library.search(QUERY).hits
     assert "pg_restore --no-owner -d DATABASE" in told
     empty = postgresql_server.database()
@@ -70,7 +70,7 @@ def test_the_password_stands_in_no_argument(
     shim(tmp_path / "bin", f'echo "$@" > {seen}; echo "$PGPASSWORD" >> {seen}; exec {real} "$@"', monkeypatch)
     address = postgresql_server.database().replace("sightline@", "sightline:geheim@")
     catalogue = Catalogue(place(address))
-    catalogue.backup(tmp_path / "copy.dump")
+    catalogue.database.backup(tmp_path / "copy.dump")
     catalogue.close()
     arguments, password = seen.read_text().splitlines()
     assert password == "geheim" and "geheim" not in arguments and "--no-password" in arguments
@@ -84,9 +84,9 @@ def test_a_backup_that_fails_leaves_nothing_and_says_why(
     told = "pg_dump: error: aborting because of server version mismatch"
     shim(tmp_path / "bin", f'echo half > "${{1#--file=}}"; echo "{told}" >&2; exit 1', monkeypatch)
     with pytest.raises(LibraryError, match=r"could not back up .*: aborting because of server version"):
-        catalogue.backup(tmp_path / "copy.dump")
+        catalogue.database.backup(tmp_path / "copy.dump")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(LibraryError, match=r"needs pg_dump, .*apt install postgresql-client"):
-        catalogue.backup(tmp_path / "copy.dump")
+        catalogue.database.backup(tmp_path / "copy.dump")
     catalogue.close()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bin"]

@@ -10,10 +10,10 @@ import pytest
 
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.connections import Connections
-from indexer.catalogue.rows import Found, NewChunk
+from indexer.catalogue.rows import FoundFile, NewChunk
 from indexer.catalogue.schema import Where
 from indexer.search.filters import roots_alone
-from indexer.search.query_syntax import Filters
+from indexer.types import Filters
 from indexer.vectors.source import StoredEmbeddings
 
 DIM = 4
@@ -26,22 +26,22 @@ class Shelf:
 
     def __init__(self, where: Where) -> None:
         self.catalogue = Catalogue(where)
-        self.model = self.catalogue.set_model("lite@x-r1", DIM)
-        self.roots = {top: self.catalogue.set_root(Path(top)) for top in TOPS}
-        self.source = StoredEmbeddings(self.catalogue, self.model.id, DIM)
+        self.model = self.catalogue.models.add("lite@x-r1", DIM)
+        self.roots = {top: self.catalogue.files.set_root(Path(top)) for top in TOPS}
+        self.source = StoredEmbeddings(self.catalogue.database, self.model.id, DIM)
         self.position = self.source.position()
         self.seen: dict[int, tuple[int, ...]] = {}
 
     def put(self, path: str, content: int) -> None:
         digest = bytes([content]) * 32
         top = next(t for t in TOPS if path.startswith(t + "/"))
-        self.catalogue.note(self.roots[top], [Found(path, "image", (1, 2, 3))])
-        self.catalogue.hashed([(w, w.stamp, digest) for w in self.catalogue.unhashed(100)])
-        with self.catalogue.reader() as c:
+        self.catalogue.files.note(self.roots[top], [FoundFile(path, "image", (1, 2, 3))])
+        self.catalogue.queue.hashed([(w, w.stamp, digest) for w in self.catalogue.queue.unhashed(100)])
+        with self.catalogue.database.reader() as c:
             state = c.exec_driver_sql("SELECT state FROM content WHERE hash = ?", (digest,)).scalar_one()
         if state == "pending":
             vector = np.eye(DIM, dtype=np.float32)[content % DIM]
-            self.catalogue.write(digest, {}, [NewChunk(0, vector)], self.model.id)
+            self.catalogue.contents.write(digest, {}, [NewChunk(0, vector)], self.model.id)
 
     def follow(self) -> None:
         changes = self.source.changes(self.position)
@@ -75,17 +75,17 @@ def test_whoever_follows_the_journal_knows_every_chunks_roots(shelf: Shelf) -> N
             shelf.put(path, 1 + chance.randrange(CONTENTS))
             there.add(path)
         elif what == "remove" and path in there:
-            shelf.catalogue.remove_files([path])
+            shelf.catalogue.files.remove([path])
             there.discard(path)
         elif what == "move" and path in there and (free := sorted(set(paths) - there)):
             to = chance.choice(free)
             top = next(t for t in TOPS if to.startswith(t + "/"))
-            assert shelf.catalogue.move(path, shelf.roots[top], Found(to, "image", (1, 2, 3)))
+            assert shelf.catalogue.files.move(path, shelf.roots[top], FoundFile(to, "image", (1, 2, 3)))
             there = (there - {path}) | {to}
         if step == 100:
-            shelf.catalogue.remove_root(shelf.roots["/nas"])
+            shelf.catalogue.files.remove_root(shelf.roots["/nas"])
             there = {p for p in there if not p.startswith("/nas/")}
-            shelf.roots["/nas"] = shelf.catalogue.set_root(Path("/nas"))
+            shelf.roots["/nas"] = shelf.catalogue.files.set_root(Path("/nas"))
         shelf.follow()
         truth = shelf.truth()
         assert shelf.seen == truth, (step, what)
@@ -100,7 +100,9 @@ def test_a_rename_within_its_root_costs_the_journal_nothing(shelf: Shelf) -> Non
     shelf.put("/volume/a.jpg", 1)
     shelf.put("/nas/b.jpg", 1)
     before = shelf.source.position()
-    shelf.catalogue.move("/volume/a.jpg", shelf.roots["/volume"], Found("/volume/c.jpg", "image", (1, 2, 3)))
+    shelf.catalogue.files.move(
+        "/volume/a.jpg", shelf.roots["/volume"], FoundFile("/volume/c.jpg", "image", (1, 2, 3))
+    )
     assert shelf.source.position() == before
 
 
@@ -127,7 +129,7 @@ def test_folders_that_are_whole_roots_are_asked_for_by_their_numbers(
         asked = asked | {"under": Path(str(asked["under"]))}
     if "within" in asked:
         asked = asked | {"within": tuple(map(Path, asked["within"]))}  # type: ignore[call-overload]
-    connections = Connections(shelf.catalogue.path)
+    connections = Connections(shelf.catalogue.database.where)
     wanted = None if tops is None else {shelf.roots[top] for top in tops}
     assert roots_alone(connections.get(), Filters(**asked)) == wanted  # type: ignore[arg-type]
     connections.close()

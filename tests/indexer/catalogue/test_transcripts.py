@@ -6,14 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.span import Span
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.dialects import place
 from indexer.catalogue.migrate import move
-from indexer.catalogue.rows import Found, NewChunk
+from indexer.catalogue.rows import FoundFile, NewChunk
 from indexer.catalogue.schema import Where
-from indexer.catalogue.transcripts import renewed, said_in
-from indexer.errors import LibraryError
-from indexer.pipeline.options import Asked
+from indexer.catalogue.transcripts import Heard, renewed, said_in
 from indexer.search import text_search
 from indexer.search.spoken_at import said_best
 from model.inputs import Cue
@@ -34,11 +33,11 @@ def catalogue(where: Where) -> Catalogue:
 
 def filled(catalogue: Catalogue) -> Catalogue:
     """With one film whose bytes are known and that nobody has read yet."""
-    root = catalogue.set_root(Path("/films"))
-    catalogue.set_model("m", 4)
-    catalogue.note(root, [Found("/films/sea.mp4", "video", (9, 9, 9))])
-    (file,) = catalogue.unhashed(1)
-    catalogue.hashed([(file, file.stamp, FILM)])
+    root = catalogue.files.set_root(Path("/films"))
+    catalogue.models.add("m", 4)
+    catalogue.files.note(root, [FoundFile("/films/sea.mp4", "video", (9, 9, 9))])
+    (file,) = catalogue.queue.unhashed(1)
+    catalogue.queue.hashed([(file, file.stamp, FILM)])
     return catalogue
 
 
@@ -48,47 +47,49 @@ def write(
     """The film, a minute long, in windows of so many seconds."""
     starts = np.arange(0, 60, length)
     vector = np.ones(4, np.float32) / 2
-    chunks = [NewChunk(n, vector, float(s), float(s + length)) for n, s in enumerate(starts)]
-    model = catalogue.answering()
+    chunks = [NewChunk(n, vector, Span(float(s), float(s + length))) for n, s in enumerate(starts)]
+    model = catalogue.models.answering()
     assert model is not None
-    return catalogue.write(FILM, {}, chunks, model.id, sounds=sounds, cues=subtitles)
+    return catalogue.contents.write(FILM, {}, chunks, model.id, sounds=sounds, cues=subtitles)
 
 
 def texts(catalogue: Catalogue) -> list[str]:
-    return [piece.text for piece in catalogue.pieces(FILM)]
+    return [piece.text for piece in catalogue.contents.chunks_of(FILM)]
 
 
 def finding(catalogue: Catalogue, word: str) -> list[int]:
-    with catalogue.reader() as c:
+    with catalogue.database.reader() as c:
         sql = "SELECT rowid FROM words WHERE words MATCH ? ORDER BY rowid"
         return list(c.exec_driver_sql(sql, (text_search.matching(word),)).scalars())
 
 
 def waits(catalogue: Catalogue) -> int:
-    return len(catalogue.unheard(10))
+    return len(catalogue.queue.waiting("speech", 10))
 
 
 def test_what_is_heard_is_found_in_the_windows_that_it_is_said_in(catalogue: Catalogue) -> None:
     first, second = write(catalogue)
-    assert waits(catalogue) == catalogue.unheard_count() == 1
-    catalogue.hear(FILM, [HARBOUR], by=None)
+    assert waits(catalogue) == catalogue.queue.count("speech") == 1
+    catalogue.transcripts.add(FILM, [HARBOUR], by=None)
     assert texts(catalogue) == [HARBOUR.text, ""] and waits(catalogue) == 1
-    catalogue.hear(FILM, [BOATS, GULLS], by="ears@1")
+    catalogue.transcripts.add(FILM, [BOATS, GULLS], by="ears@1")
     assert texts(catalogue) == [f"{HARBOUR.text}\n{BOATS.text}", f"{BOATS.text}\nand gulls  overhead"]
     assert (finding(catalogue, "harbours"), finding(catalogue, "boat")) == ([first], [first, second])
-    assert [q.start_s for q in catalogue.cues(FILM)] == [2.0, 28.5, 40.0] and waits(catalogue) == 0
+    assert [q.start_s for q in catalogue.transcripts.cues(FILM)] == [2.0, 28.5, 40.0] and waits(
+        catalogue
+    ) == 0
 
 
 def test_a_video_that_is_cut_anew_is_not_heard_anew(catalogue: Catalogue) -> None:
     write(catalogue)
-    catalogue.hear(FILM, [HARBOUR, GULLS], by="ears@1")
+    catalogue.transcripts.add(FILM, [HARBOUR, GULLS], by="ears@1")
     write(catalogue, length=20.0)
     assert texts(catalogue) == [HARBOUR.text, "", "and gulls  overhead"] and waits(catalogue) == 0
 
 
 def test_what_was_heard_of_half_a_film_is_kept_when_it_is_cut_anew(catalogue: Catalogue) -> None:
     write(catalogue)
-    catalogue.hear(FILM, [HARBOUR], by=None)
+    catalogue.transcripts.add(FILM, [HARBOUR], by=None)
     write(catalogue, length=20.0)
     assert texts(catalogue) == [HARBOUR.text, "", ""] and waits(catalogue) == 1
 
@@ -109,81 +110,93 @@ def test_a_silent_film_is_nothing_to_hear(catalogue: Catalogue) -> None:
 
 def test_words_read_in_the_picture_and_words_said_stand_side_by_side(catalogue: Catalogue) -> None:
     first, _ = write(catalogue)
-    model = catalogue.answering()
+    model = catalogue.models.answering()
     assert model is not None
-    catalogue.words_read(FILM, {first: "EXIT 7"}, model.id, {})
-    catalogue.hear(FILM, [HARBOUR], by="ears@1")
+    catalogue.contents.write_ocr(FILM, {first: "EXIT 7"}, model.id, {})
+    catalogue.transcripts.add(FILM, [HARBOUR], by="ears@1")
     assert texts(catalogue)[0] == f"EXIT 7\n{HARBOUR.text}"
-    catalogue.hear_anew("better")
+    catalogue.transcripts.set_listener("better")
     assert texts(catalogue)[0] == "EXIT 7"
 
 
 def test_another_listener_hears_again_what_others_have_heard(catalogue: Catalogue) -> None:
     write(catalogue)
-    catalogue.hear(FILM, [HARBOUR], by="small@1")
-    assert catalogue.hear_anew("small") == 0 and texts(catalogue)[0] == HARBOUR.text
-    assert catalogue.hear_anew("large-v3") == 1 and texts(catalogue) == ["", ""]
-    assert catalogue.cues(FILM) == [] and waits(catalogue) == 1
+    catalogue.transcripts.add(FILM, [HARBOUR], by="small@1")
+    assert catalogue.transcripts.set_listener("small") == 0 and texts(catalogue)[0] == HARBOUR.text
+    assert catalogue.transcripts.set_listener("large-v3") == 1 and texts(catalogue) == ["", ""]
+    assert catalogue.transcripts.cues(FILM) == [] and waits(catalogue) == 1
     write(catalogue, subtitles=[HARBOUR])
-    assert catalogue.hear_anew("large-v3") == 0, "subtitles were written by somebody who knew"
+    assert catalogue.transcripts.set_listener("large-v3") == 0, "subtitles were written by somebody who knew"
 
 
 def test_a_film_is_not_heard_half_by_one_and_half_by_another(catalogue: Catalogue) -> None:
     write(catalogue)
-    assert catalogue.hear_anew("small", whole=False) == 0
-    catalogue.hear(FILM, [HARBOUR], by=None)
-    assert catalogue.hear_anew("small") == 0 and catalogue.cues(FILM) == [HARBOUR], "it goes on where it was"
-    assert catalogue.hear_anew("large-v3") == 1 and texts(catalogue) == ["", ""]
-    catalogue.hear(FILM, [HARBOUR], by=None)
-    assert catalogue.hear_anew("small", whole=False) == 1 and catalogue.cues(FILM) == []
+    assert catalogue.transcripts.set_listener("small", whole=False) == 0
+    catalogue.transcripts.add(FILM, [HARBOUR], by=None)
+    assert catalogue.transcripts.set_listener("small") == 0 and catalogue.transcripts.cues(FILM) == [
+        HARBOUR
+    ], "it goes on where it was"
+    assert catalogue.transcripts.set_listener("large-v3") == 1 and texts(catalogue) == ["", ""]
+    catalogue.transcripts.add(FILM, [HARBOUR], by=None)
+    assert (
+        catalogue.transcripts.set_listener("small", whole=False) == 1
+        and catalogue.transcripts.cues(FILM) == []
+    )
 
 
 def test_what_two_hear_at_once_is_said_once(catalogue: Catalogue) -> None:
     write(catalogue)
-    catalogue.hear(FILM, [HARBOUR, BOATS], by=None)
-    catalogue.hear(FILM, [HARBOUR], by=None)
-    catalogue.hear(FILM, [BOATS, GULLS], by="ears@1")
-    assert [cue.start_s for cue in catalogue.cues(FILM)] == [2.0, 28.5, 40.0]
+    catalogue.transcripts.add(FILM, [HARBOUR, BOATS], by=None)
+    catalogue.transcripts.add(FILM, [HARBOUR], by=None)
+    catalogue.transcripts.add(FILM, [BOATS, GULLS], by="ears@1")
+    assert [cue.start_s for cue in catalogue.transcripts.cues(FILM)] == [2.0, 28.5, 40.0]
 
 
 def test_a_word_that_is_said_is_not_taken_out_of_another(catalogue: Catalogue) -> None:
     first, _ = write(catalogue)
-    model = catalogue.answering()
+    model = catalogue.models.answering()
     assert model is not None
-    catalogue.words_read(FILM, {first: "the cathedral"}, model.id, {})
-    catalogue.hear(FILM, [Cue(1.0, 1.5, "he")], by=None)
-    catalogue.hear(FILM, [Cue(2.0, 2.5, "sings")], by="ears@1")
+    catalogue.contents.write_ocr(FILM, {first: "the cathedral"}, model.id, {})
+    catalogue.transcripts.add(FILM, [Cue(1.0, 1.5, "he")], by=None)
+    catalogue.transcripts.add(FILM, [Cue(2.0, 2.5, "sings")], by="ears@1")
     assert texts(catalogue)[0] == "the cathedral\nhe\nsings"
-    catalogue.hear_anew("better")
+    catalogue.transcripts.set_listener("better")
     assert texts(catalogue)[0] == "the cathedral"
 
 
 def test_what_a_forgotten_film_says_is_forgotten(catalogue: Catalogue) -> None:
     write(catalogue, subtitles=[HARBOUR])
-    catalogue.remove_files(["/films/sea.mp4"])
-    catalogue.sweep(kept_s=-1.0)
-    assert catalogue.cues(FILM) == []
-    catalogue.hear(FILM, [HARBOUR], by="ears@1")
-    assert catalogue.cues(FILM) == []
+    catalogue.files.remove(["/films/sea.mp4"])
+    catalogue.contents.sweep(kept_s=-1.0)
+    assert catalogue.transcripts.cues(FILM) == []
+    catalogue.transcripts.add(FILM, [HARBOUR], by="ears@1")
+    assert catalogue.transcripts.cues(FILM) == []
 
 
 def test_cues_move_with_their_library(tmp_path: Path, postgresql_server: Server) -> None:
     old = filled(Catalogue(tmp_path / "catalogue.sqlite"))
     new = Catalogue(place(postgresql_server.database()))
     write(old)
-    old.hear(FILM, [HARBOUR, BOATS], by="ears@1")
+    old.transcripts.add(FILM, [HARBOUR, BOATS], by="ears@1")
     move(old, new)
-    assert new.cues(FILM) == old.cues(FILM) == [HARBOUR, BOATS] and texts(new) == texts(old)
-    new.hear_anew("better")
-    new.hear(FILM, [GULLS], by="better@1")  # the server goes on numbering where the old one was
-    assert len(new.cues(FILM)) == 1
+    assert new.transcripts.cues(FILM) == old.transcripts.cues(FILM) == [HARBOUR, BOATS] and texts(
+        new
+    ) == texts(old)
+    new.transcripts.set_listener("better")
+    new.transcripts.add(FILM, [GULLS], by="better@1")  # the server goes on numbering where the old one was
+    assert len(new.transcripts.cues(FILM)) == 1
     for catalogue in (old, new):
         catalogue.close()
 
 
 def test_a_cue_on_an_edge_is_said_on_both_sides() -> None:
-    assert said_in([BOATS], 0.0, 30.0) == said_in([BOATS], 30.0, 60.0) == BOATS.text
-    assert said_in([BOATS], 31.0, 60.0) == said_in([BOATS], 0.0, 28.5) == said_in([BOATS], None, None) == ""
+    assert said_in([BOATS], Span(0.0, 30.0)) == said_in([BOATS], Span(30.0, 60.0)) == BOATS.text
+    assert (
+        said_in([BOATS], Span(31.0, 60.0))
+        == said_in([BOATS], Span(0.0, 28.5))
+        == said_in([BOATS], Span())
+        == ""
+    )
 
 
 def test_a_text_without_words_said_stays_as_it_is() -> None:
@@ -209,16 +222,7 @@ def test_a_click_leads_to_the_line_that_says_most_of_it(wanted: set[str], at: fl
     assert (None if best is None else best.start_s) == at
 
 
-def test_what_a_library_asks_for_is_kept_for_workers(tmp_path: Path) -> None:
-    catalogue = Catalogue(tmp_path / "catalogue.sqlite")
-    assert Asked.of(catalogue) == Asked()
-    asked = Asked(12.5, 2.0, "all", "small")
-    asked.keep(catalogue)
-    assert Asked.of(catalogue) == asked and asked.listener == "small" and Asked().listener is None
-    catalogue.close()
-
-
-@pytest.mark.parametrize("wrong", [{"ocr": "some"}, {"overlap_s": 30.0}, {"overlap_s": -1.0}])
-def test_what_cannot_be_asked_is_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(LibraryError):
-        Asked(**wrong)  # type: ignore[arg-type]
+@pytest.mark.parametrize("stored", ["none", "pending", "subtitles", "whisper:tiny.en@1"])
+def test_what_is_stored_of_who_heard_a_film_reads_back_as_it_was(stored: str) -> None:
+    assert Heard.read(stored).stored == stored
+    assert Heard.read(stored).name == ("whisper:tiny.en" if "@" in stored else "")

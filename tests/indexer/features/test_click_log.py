@@ -70,7 +70,7 @@ def test_kept_clicks_are_pairs_to_train_with_also_after_a_new_index(library: Lib
     (pair,) = Pairs(tmp_path / "pairs.jsonl")
     assert pair.query.text == "what does parking cost"
     media = pair.positive.media
-    assert media is not None and (media.path, media.page) == (str(tmp_path / "papers" / "lease.pdf"), 2)
+    assert media is not None and (media.path, media.span.page) == (str(tmp_path / "papers" / "lease.pdf"), 2)
 
 
 def test_a_forgotten_folder_takes_its_clicks_along(library: Library, tmp_path: Path) -> None:

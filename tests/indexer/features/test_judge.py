@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from data.span import Span
+from eval.metrics import score_ranking
 from indexer.features.judge import JudgementError, evaluate, read_judgements
 from tests.eval.fixtures import picture
 
@@ -18,9 +20,7 @@ from tests.eval.fixtures import picture
 @dataclass
 class Hit:
     path: str
-    page: int | None = None
-    start_s: float | None = None
-    end_s: float | None = None
+    span: Span = Span()
     also_at: tuple[str, ...] = ()
 
 
@@ -32,7 +32,7 @@ def _written(folder: Path, *lines: object) -> Path:
 
 def _scores(folder: Path, relevant: object, hits: list[Hit]) -> dict[str, float]:
     judgements = read_judgements(_written(folder, {"query": "q", "relevant": relevant}))
-    return evaluate(judgements, lambda words, k: hits[:k]).scores
+    return evaluate(judgements, lambda words, k: hits[:k], score_ranking).scores
 
 
 def test_paths_count_from_the_folder_of_the_file(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_copy_of_the_right_file_is_right(tmp_path: Path) -> None:
 
 def test_a_judged_page_is_that_page_and_a_judged_file_any_page(tmp_path: Path) -> None:
     file = str(tmp_path / "r.pdf")
-    hits = [Hit(file, page=3), Hit(file, page=12)]
+    hits = [Hit(file, Span(page=3)), Hit(file, Span(page=12))]
     assert _scores(tmp_path, [{"path": "r.pdf", "page": 12}], hits)["mrr@5"] == 0.5
     assert _scores(tmp_path, ["r.pdf"], hits)["hit@1"] == 1.0
 
@@ -70,12 +70,12 @@ def test_a_judged_page_is_that_page_and_a_judged_file_any_page(tmp_path: Path) -
 def test_a_window_is_right_where_it_overlaps_the_judged_stretch(
     tmp_path: Path, window: tuple, right: float
 ) -> None:
-    hit = Hit(str(tmp_path / "v.mp4"), start_s=window[0], end_s=window[1])
+    hit = Hit(str(tmp_path / "v.mp4"), Span(*window))
     assert _scores(tmp_path, [{"path": "v.mp4", "start_s": 60, "end_s": 90}], [hit])["hit@1"] == right
 
 
 def test_pages_of_one_right_file_are_one_answer_and_take_one_place(tmp_path: Path) -> None:
-    hits = [Hit(str(tmp_path / "a.pdf"), page=n) for n in range(1, 7)] + [Hit(str(tmp_path / "b.jpg"))]
+    hits = [Hit(str(tmp_path / "a.pdf"), Span(page=n)) for n in range(1, 7)] + [Hit(str(tmp_path / "b.jpg"))]
     got = _scores(tmp_path, ["a.pdf", "b.jpg"], hits)
     assert got["recall@5"] == got["ndcg_linear@5"] == got["map@5"] == 1.0
 
@@ -93,7 +93,7 @@ def test_the_report_names_what_was_missed_and_what_is_not_there(tmp_path: Path) 
             tmp_path, {"query": "one", "relevant": "a.jpg"}, "", {"query": "two", "relevant": ["gone.jpg"]}
         )
     )
-    report = evaluate(judgements, lambda words, k: [Hit(str(tmp_path / "a.jpg"))], "lite@1")
+    report = evaluate(judgements, lambda words, k: [Hit(str(tmp_path / "a.jpg"))], score_ranking, "lite@1")
     assert report.scores["hit@1"] == 0.5
     assert report.absent == [str(tmp_path / "gone.jpg")]
     said = report.as_text()
@@ -130,7 +130,7 @@ def _sightline(home: Path, *words: str | Path) -> subprocess.CompletedProcess[st
     command = [
         sys.executable,
         "-m",
-        "app.cli.main",
+        "app.cli",
         *map(str, words),
         "--data-dir",
         str(home),

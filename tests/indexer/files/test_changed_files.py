@@ -36,7 +36,7 @@ def library(photos: Path, open_library: OpenLibrary, counted: CountingEmbedder) 
 
 def names(library: Library) -> list[str]:
     """All files below the roots, by their path from the test's folder."""
-    with library.catalogue.reader() as c:
+    with library.catalogue.database.reader() as c:
         return sorted(os.fsdecode(r[0]) for r in c.exec_driver_sql("SELECT name FROM file"))
 
 
@@ -71,7 +71,7 @@ def test_a_file_moved_to_another_root_costs_no_embedding(
     shutil.move(photos / "one.jpg", other / "one.jpg")
     library.index([other])
     library.index()
-    info = library.catalogue.file_at(str(other / "one.jpg"))
+    info = library.catalogue.files.at(str(other / "one.jpg"))
     assert info is not None and names(library) == ["one.jpg", "two.jpg"] == found(library)
     assert counted.embedded == 0
 
@@ -137,9 +137,9 @@ def test_a_file_deleted_and_restored_costs_no_embedding(
 def test_what_is_deleted_for_good_is_forgotten_after_a_day(library: Library, photos: Path) -> None:
     (photos / "one.jpg").unlink()
     library.index()
-    assert library.catalogue.sweep() == []
-    assert len(library.catalogue.sweep(time.time() + 25 * 3600)) == 1
-    with library.catalogue.reader() as c:
+    assert library.catalogue.contents.sweep() == []
+    assert len(library.catalogue.contents.sweep(time.time() + 25 * 3600)) == 1
+    with library.catalogue.database.reader() as c:
         assert c.exec_driver_sql("SELECT count(*) FROM content").scalar() == 1
 
 
@@ -157,7 +157,7 @@ def test_names_of_any_bytes_are_indexed_and_followed(library: Library, photos: P
     os.mkdir(os.path.dirname(path))  # noqa: PTH102, PTH120
     shutil.copy(os.fsencode(photos / "one.jpg"), path)
     library.index()
-    info = library.catalogue.file_at(os.fsdecode(path))
+    info = library.catalogue.files.at(os.fsdecode(path))
     assert info is not None and os.fsencode(info.path) == path
     assert len(library.chunks(info.file_id)) == 1
     assert library.index().files == 3, "and is known again"
@@ -288,7 +288,7 @@ def test_a_run_does_not_wait_for_files_of_another_root_that_are_gone(
         media.draw_image(folder / "photo.jpg", seed=len(folder.name))
     first = open_library()
     first.index([here, there])
-    with first.catalogue.writer() as c:  # as if that run had ended before it came to them
+    with first.catalogue.database.writer() as c:  # as if that run had ended before it came to them
         c.exec_driver_sql("UPDATE content SET state = 'pending'")
     first.close()
     shutil.rmtree(there / "album" if gone == "a folder of it" else there)
@@ -297,7 +297,7 @@ def test_a_run_does_not_wait_for_files_of_another_root_that_are_gone(
     ended.start()
     ended.join(30)
     assert not ended.is_alive()
-    states = {r.path: r.state for r in library.catalogue.roots()}
+    states = {r.path: r.state for r in library.catalogue.files.roots()}
     now = library.status()
     if gone == "all of it":
         assert (states[there], now.images, now.pending) == ("away", 2, 1), "it is kept until it comes back"

@@ -15,7 +15,7 @@ import pytest
 from data.media.kinds import MediaError
 from indexer.files import scanner
 from indexer.library import Library
-from indexer.pipeline.stage_speech import Ears
+from indexer.pipeline.stage_speech import SpeechStage
 from model import speech
 from tests import media
 from tests.indexer.conftest import OpenLibrary
@@ -40,7 +40,7 @@ def run(library: Library, *folders: Path, seconds: float = 20.0) -> None:
 
 
 def pending_again(library: Library) -> None:
-    library.catalogue.set_pending(library.catalogue.hashes())
+    library.catalogue.queue.set_pending(library.catalogue.contents.hashes())
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def photos(tmp_path: Path) -> Path:
 
 def after_the_scan(library: Library, monkeypatch: pytest.MonkeyPatch, do: Callable[[], None]) -> None:
     """Once, behind the first scan of a run."""
-    scan_roots = library._indexing.keeper.scan_roots
+    scan_roots = library._indexing.follower.scan_roots
     done: list[bool] = []
 
     def scanned(*args: Any) -> scanner.Scan:
@@ -64,7 +64,7 @@ def after_the_scan(library: Library, monkeypatch: pytest.MonkeyPatch, do: Callab
             do()
         return result
 
-    monkeypatch.setattr(library._indexing.keeper, "scan_roots", scanned)
+    monkeypatch.setattr(library._indexing.follower, "scan_roots", scanned)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -172,17 +172,17 @@ def test_sound_that_the_disk_does_not_give_is_not_waited_for(
     class Listener:
         id = "parrot@1"
 
-    def broken(ears: Ears, path: str, at: float) -> None:
+    def broken(ears: SpeechStage, path: str, at: float) -> None:
         raise MediaError("the disk could not deliver it", cause="disk")
 
     monkeypatch.setattr(speech, "load", lambda name: Listener())
     monkeypatch.setattr(speech, "is_here", lambda: True)
-    monkeypatch.setattr(Ears, "_sound", broken)
+    monkeypatch.setattr(SpeechStage, "_sound", broken)
     (tmp_path / "films").mkdir()
     path = media.draw_video(tmp_path / "films" / "film.mp4", 4.0, size=(64, 48), fps=2)
     library = open_library(catalogue=catalogue)
     library.index([tmp_path / "films"])
-    with library.catalogue.writer() as c:
+    with library.catalogue.database.writer() as c:
         c.exec_driver_sql("UPDATE content SET heard = 'pending'")
     run(library, tmp_path / "films")
-    assert library.catalogue.unheard_count() == 1 and library.catalogue.file_at(str(path)) is not None
+    assert library.catalogue.queue.count("speech") == 1 and library.catalogue.files.at(str(path)) is not None

@@ -16,6 +16,7 @@ from indexer.files import follower, watcher
 from indexer.library import Library
 from tests import media
 from tests.indexer.conftest import CountingEmbedder, OpenLibrary, wait_for
+from tests.indexer.written_library import found_vectors, paths_under
 
 
 @pytest.fixture
@@ -38,18 +39,18 @@ def running(photos: Path, open_library: OpenLibrary, counted: CountingEmbedder) 
 
 
 def settled(library: Library, files: int) -> bool:
-    counts = library.catalogue.counts()
+    counts = library.catalogue.files.counts()
     if (counts.files, counts.pending) != (files, 0):
         return False
     return len(library.vector_index()) == len(indexable(library))
 
 
 def indexable(library: Library) -> list[int]:
-    return [i for ids, _ in library.catalogue.vectors(1) for i in ids.tolist()]
+    return found_vectors(library.catalogue)[0].tolist()
 
 
 def names(library: Library) -> set[str]:
-    with library.catalogue.reader() as c:
+    with library.catalogue.database.reader() as c:
         return {os.fsdecode(r[0]) for r in c.exec_driver_sql("SELECT name FROM file")}
 
 
@@ -58,11 +59,11 @@ def test_a_file_that_is_added_renamed_changed_and_deleted_is_followed(
 ) -> None:
     media.draw_image(photos / "new.jpg", seed=7, size=(64, 48))
     wait_for(lambda: settled(running, 4) and "new.jpg" in names(running))
-    new = running.catalogue.file_at(str(photos / "new.jpg"))
+    new = running.catalogue.files.at(str(photos / "new.jpg"))
     assert new is not None and len(running.chunks(new.file_id)) == 1 and counted.embedded == 1
     (photos / "new.jpg").rename(photos / "newer.jpg")
     wait_for(lambda: "newer.jpg" in names(running))
-    moved = running.catalogue.file_at(str(photos / "newer.jpg"))
+    moved = running.catalogue.files.at(str(photos / "newer.jpg"))
     assert moved is not None and moved.file_id == new.file_id, "the same file, at another place"
     media.draw_image(photos / "newer.jpg", seed=8, size=(64, 48))
     wait_for(lambda: counted.embedded == 2 and settled(running, 4))
@@ -81,7 +82,7 @@ def test_folders_that_come_go_and_move_are_followed(
     shutil.copytree(tmp_path / "outside", photos / "copied")
     wait_for(lambda: settled(running, 23))
     (photos / "copied").rename(photos / "renamed")
-    wait_for(lambda: all("renamed" in p for p in running.catalogue.paths_under(str(photos)) if "/n" in p))
+    wait_for(lambda: all("renamed" in p for p in paths_under(running.catalogue, str(photos)) if "/n" in p))
     wait_for(lambda: settled(running, 23))
     shutil.move(photos / "renamed", tmp_path / "gone")
     wait_for(lambda: settled(running, 3))
@@ -127,7 +128,7 @@ def test_a_storm_of_changes_ends_right(running: Library, photos: Path, counted: 
             shutil.copy(picture, place / f"{(n + turn) % 6}.jpg")
     (photos / "tree" / "0").rename(photos / "tree" / "zero")
     expected = {str(p) for p in photos.rglob("*.jpg")}
-    wait_for(lambda: set(running.catalogue.paths_under(str(photos))) == expected)
+    wait_for(lambda: set(paths_under(running.catalogue, str(photos))) == expected)
     wait_for(lambda: settled(running, len(expected)))
     assert counted.embedded <= 8 and running.failures() == []
 
@@ -210,7 +211,7 @@ def test_words_that_are_put_beside_a_file_are_found_and_gone_with_them(
     )
 
     def said() -> str:
-        info = running.catalogue.file_at(str(photos / "1.jpg"))
+        info = running.catalogue.files.at(str(photos / "1.jpg"))
         assert info is not None
         return running.chunks(info.file_id)[0].text
 
@@ -230,14 +231,14 @@ def test_polling_needs_no_watcher(
     wait_for(lambda: settled(library, 3))
     (photos / "0.jpg").rename(photos / "zero.jpg")
     wait_for(lambda: names(library) == {"zero.jpg", "1.jpg", "2.jpg"} and settled(library, 3))
-    assert library._indexing.keeper._watcher is None and counted.embedded == 3
+    assert library._indexing.follower._watcher is None and counted.embedded == 3
 
 
 OTHER_PROGRAM = """
 import sys
 from pathlib import Path
 from indexer.library import Library
-from indexer.types import LibraryError
+from indexer.errors import LibraryError
 with Library.open(Path(sys.argv[1]), nice=False, ocr="off") as library:
     try:
         library.index([Path(sys.argv[2])])

@@ -97,7 +97,10 @@ def switching(data_dir: Path) -> bool:
 
 
 def assert_no_half_content(data_dir: Path) -> None:
-    with Library.open(data_dir, nice=False, read_only=True) as library, library.catalogue.reader() as c:
+    with (
+        Library.open(data_dir, nice=False, read_only=True) as library,
+        library.catalogue.database.reader() as c,
+    ):
         assert c.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
         half = c.exec_driver_sql(
             "SELECT count(*) FROM content c WHERE state = 'ready' AND NOT EXISTS (SELECT 1 FROM chunk k JOIN"

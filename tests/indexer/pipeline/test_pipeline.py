@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indexer.pipeline import still_scenes
-from indexer.pipeline.jobs import ByteQueue, Item, Job
-from indexer.priority import LONGEST_WAIT_S, Turns
+from indexer.pipeline.jobs import ByteQueue, Job, JobItem
+from indexer.priority import LONGEST_WAIT_S, QueryPriority
 from tests import media
 from tests.indexer.conftest import CountingEmbedder, OpenLibrary, wait_for
+from tests.indexer.written_library import found_vectors
 
 
 def test_windows_of_a_still_scene_share_one_vector(
@@ -25,7 +26,7 @@ def test_windows_of_a_still_scene_share_one_vector(
     library = open_library()
     report = library.index([tmp_path / "media"])
     assert (report.chunks, report.reused, counted.embedded) == (3, 2, 1)
-    vectors = np.concatenate([v for _, v in library.catalogue.vectors(1)])
+    vectors = found_vectors(library.catalogue)[1]
     assert len(vectors) == 3 and len(np.unique(vectors, axis=0)) == 1
     assert library.status().reused == 2
 
@@ -73,7 +74,7 @@ def test_words_in_photos_and_scans_are_read_afterwards(
     library.index([folder])
     texts = {}
     for name in ("sign.png", "scan.pdf", "letter.pdf"):
-        info = library.catalogue.file_at(str(folder / name))
+        info = library.catalogue.files.at(str(folder / name))
         assert info is not None
         texts[name] = library.chunks(info.file_id)[0].text
     assert "HARBOUR" in texts["sign.png"].upper() and "20417" in texts["scan.pdf"]
@@ -96,7 +97,7 @@ def test_a_model_is_given_no_larger_pictures_than_it_can_use(
     library.index([folder])
     assert (counted.embedded, counted.largest) == (3, counted.max_side)
     counted.max_side = 320
-    library.catalogue.set_pending([work.hash for work in library.catalogue.works([1, 2, 3])])
+    library.catalogue.queue.set_pending([work.hash for work in library.catalogue.queue.works([1, 2, 3])])
     counted.largest = 0
     library.index()
     assert (counted.embedded, counted.largest) == (6, 320)
@@ -112,7 +113,7 @@ def test_a_video_cut_by_another_recipe_is_cut_again_and_answers_meanwhile(
     first.index([folder])
     assert first.status().chunks == 2
     second = open_library(window_s=10.0)
-    second.catalogue.recut("w10 o0")
+    second.catalogue.queue.recut("w10 o0")
     assert (second.status().pending, second.status().chunks) == (1, 2)
     second.index()
     assert (second.status().pending, second.status().chunks) == (0, 4)
@@ -120,12 +121,12 @@ def test_a_video_cut_by_another_recipe_is_cut_again_and_answers_meanwhile(
 
 
 def test_indexing_gives_way_to_a_query_and_a_query_waits_for_nobody() -> None:
-    turns = Turns()
+    priority = QueryPriority()
     order: list[str] = []
     asking, asked = threading.Event(), threading.Event()
 
     def ask() -> None:
-        with turns.query():
+        with priority.query():
             asking.set()
             asked.wait(5)
             order.append("query")
@@ -133,7 +134,7 @@ def test_indexing_gives_way_to_a_query_and_a_query_waits_for_nobody() -> None:
     query = threading.Thread(target=ask)
     query.start()
     asking.wait(5)
-    indexing = threading.Thread(target=lambda: (turns.give_way(), order.append("batch")))
+    indexing = threading.Thread(target=lambda: (priority.give_way(), order.append("batch")))
     indexing.start()
     time.sleep(0.1)
     assert order == []
@@ -153,7 +154,7 @@ def test_searches_are_answered_while_indexing(folder: Path, open_library: OpenLi
     library.start()
     answers = [library.search(Query((Part(text="bananas"),))) for _ in range(20)]
     assert all(a.hits and a.hits[0].title == "letter.pdf" for a in answers)
-    wait_for(lambda: library.catalogue.counts().chunks == 27)
+    wait_for(lambda: library.catalogue.files.counts().chunks == 27)
 
 
 @pytest.mark.parametrize("most", [1, 100, 1000])
@@ -167,7 +168,7 @@ def test_decoded_pictures_wait_in_bounded_memory(most: int) -> None:
     def put(own: list[int]) -> None:
         nonlocal waiting, worst
         for size in own:
-            queue.put(Item(job, chunk=object(), bytes=size), stop.is_set)  # type: ignore[arg-type]
+            queue.put(JobItem(job, chunk=object(), bytes=size), stop.is_set)  # type: ignore[arg-type]
             with guard:
                 waiting += size
                 worst = max(worst, waiting - most)

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.span import Span
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.dialects import place
-from indexer.catalogue.rows import Found, NewChunk
+from indexer.catalogue.rows import FoundFile, NewChunk
 from indexer.library import Library
-from indexer.pipeline.heartbeat import MOST_TRIES, Leases
+from indexer.pipeline.heartbeat import MOST_TRIES, Heartbeat
 from indexer.pipeline.worker import Worker
 from indexer.types import Hit, Part, Query
 from model import speech
@@ -82,7 +83,7 @@ def film(path: Path, words: Sequence[tuple[float, int, float]] = (), seconds: fl
 
 
 def said(library: Library, path: Path) -> list[tuple[float, str]]:
-    file = library.catalogue.file_at(str(path))
+    file = library.catalogue.files.at(str(path))
     assert file is not None
     return [(round(cue.start_s, 1), cue.text) for cue in library.transcript(file.file_id)]
 
@@ -106,7 +107,7 @@ def test_what_is_said_is_found_and_a_click_leads_to_its_second(
     library.index([folder])
     assert said(library, path) == [(3.0, "word 1"), (41.0, "word 7")]
     hit = ask(library, '"word 7"')
-    assert (hit.title, hit.start_s, hit.relevant) == ("talk.mp4", 30.0, True)
+    assert (hit.title, hit.span.start_s, hit.relevant) == ("talk.mp4", 30.0, True)
     assert hit.at_s == pytest.approx(41.0, abs=0.1) and "word" in hit.snippet
     (moment,) = library.moment(Query((Part(text='"word 7"'),)), hit.chunk_id)
     assert moment.at_s == hit.at_s
@@ -133,7 +134,7 @@ def test_a_program_that_ends_goes_on_with_the_minute_it_was_at(
     library.index([folder])
     whole = parrot.heard
     first = said(library, path)
-    with library.catalogue.writer() as c:  # as if it had ended after the first minute
+    with library.catalogue.database.writer() as c:  # as if it had ended after the first minute
         c.exec_driver_sql("DELETE FROM cue WHERE start_s > 60")
         c.exec_driver_sql("UPDATE content SET heard = 'pending'")
     parrot.heard = 0.0
@@ -151,10 +152,10 @@ def test_what_is_quick_goes_before_a_long_film(
     library.start(watch=False)
     wait_for(lambda: any("Listening to 1 video," in n for n in library.status().notices))
     media.draw_image(folder / "late.jpg", seed=1)
-    library._indexing.keeper.look()
+    library._indexing.follower.look()
     wait_for(lambda: library.status().images == 1 and library.status().pending == 0)
     parrot.may_go_on.set()
-    wait_for(lambda: library.catalogue.unheard_count() == 0)
+    wait_for(lambda: library.catalogue.queue.count("speech") == 0)
 
 
 def test_subtitles_spare_listening(folder: Path, open_library: OpenLibrary, parrot: Parrot) -> None:
@@ -173,7 +174,7 @@ def test_a_film_without_sound_is_not_listened_to(
     media.draw_video(folder / "still.mp4", 5.0, size=(96, 64), fps=2)
     library = open_library()
     library.index([folder])
-    assert library.catalogue.unheard_count() == 0 and parrot.pieces == 0
+    assert library.catalogue.queue.count("speech") == 0 and parrot.pieces == 0
 
 
 def test_with_speech_off_nobody_listens_and_later_somebody_may(
@@ -215,7 +216,7 @@ def test_a_listener_that_cannot_be_loaded_is_told_once_and_holds_nothing_up(
     library = open_library()
     report = library.index([folder])
     assert (report.videos, report.failed) == (1, 0)
-    assert library.catalogue.unheard_count() == 1
+    assert library.catalogue.queue.count("speech") == 1
     library.start(watch=False)
     wait_for(
         lambda: "Nobody listens to videos: The ears are full of wax; clean them." in library.status().notices
@@ -246,14 +247,14 @@ def test_a_worker_listens_as_the_library_asks(
     address = postgresql_server.database()
     with Library.open(tmp_path / "home", catalogue=address, nice=False, ocr="off", speech="off") as library:
         library.index([folder])
-        assert library.catalogue.setting("speech") == "off"
-        library.catalogue.set_setting("speech", "auto")
+        assert library.catalogue.settings.get("speech") == "off"
+        library.catalogue.settings.set("speech", "auto")
         worker = Worker(tmp_path / "w", address, name="w", nice=False, loader=lambda name, **_: lite)
         try:
             worker.run(threading.Event(), lambda line: None, once=True)
         finally:
             worker.close()
-        assert said(library, path) == [(3.0, "word 1")] and library.catalogue.claimed() == 0
+        assert said(library, path) == [(3.0, "word 1")] and library.catalogue.leases.count() == 0
         assert place(address) is not None
 
 
@@ -272,7 +273,7 @@ def test_the_words_of_a_real_speech_are_found_to_the_second(folder: Path, open_l
     library = open_library()
     library.index([folder])
     hit = ask(library, "what your country can do for you")
-    assert hit.title == "inauguration.mp4" and hit.start_s == 30.0 and hit.relevant
+    assert hit.title == "inauguration.mp4" and hit.span.start_s == 30.0 and hit.relevant
     assert hit.at_s is not None and 36.0 < hit.at_s < 46.0
     assert "country" in hit.snippet.lower()
 
@@ -298,34 +299,35 @@ def test_a_model_takes_over_while_a_film_is_listened_to(
     try:
         wait_for(lambda: library._indexing.pipeline is not None)
         wait_for(lambda: library.status().model == "other@1-r1", 10.0)
-        assert library.catalogue.unheard_count() == 1
+        assert library.catalogue.queue.count("speech") == 1
     finally:
         parrot.may_go_on.set()
-    wait_for(lambda: library.catalogue.unheard_count() == 0)
+    wait_for(lambda: library.catalogue.queue.count("speech") == 0)
 
 
 def test_a_film_that_workers_die_of_listening_to_is_found_by_its_looks(
     tmp_path: Path, postgresql_server: Server
 ) -> None:
     catalogue = Catalogue(place(postgresql_server.database()))
-    root, model = catalogue.set_root(Path("/films")), catalogue.set_model("m", 4)
-    catalogue.note(root, [Found("/films/a.mp4", "video", (9, 9, 9))])
-    (file,) = catalogue.unhashed(1)
-    catalogue.hashed([(file, file.stamp, bytes(32))])
-    chunks = [NewChunk(0, np.ones(4, np.float32) / 2, 0.0, 30.0)]
-    catalogue.write(bytes(32), {}, chunks, model.id, sounds=True)
-    leases = Leases(catalogue, "w", lambda: "m", lease_s=60.0)
-    leases.begin()
+    root, model = catalogue.files.set_root(Path("/films")), catalogue.models.add("m", 4)
+    catalogue.files.note(root, [FoundFile("/films/a.mp4", "video", (9, 9, 9))])
+    (file,) = catalogue.queue.unhashed(1)
+    catalogue.queue.hashed([(file, file.stamp, bytes(32))])
+    chunks = [NewChunk(0, np.ones(4, np.float32) / 2, Span(0.0, 30.0))]
+    catalogue.contents.write(bytes(32), {}, chunks, model.id, sounds=True)
+    parts = catalogue.leases, catalogue.contents, catalogue.transcripts
+    heartbeat = Heartbeat(*parts, "w", lambda: "m", lease_s=60.0)
+    heartbeat.begin()
     try:
-        dead = catalogue.enrol("dead", "box", "1", "m", {})
+        dead = catalogue.leases.enrol("dead", "box", "1", "m", {})
         for _ in range(MOST_TRIES):
-            assert catalogue.claim(dead, 1, 0.01, task="hear")
+            assert catalogue.leases.take(dead, 1, 0.01, stage="speech")
             time.sleep(0.02)
-        assert leases.take("hear") == []
+        assert heartbeat.take("speech") == []
     finally:
-        leases.end()
-    assert catalogue.unheard_count() == 0 and catalogue.failures() == []
-    assert len(catalogue.pieces(bytes(32))) == 1
+        heartbeat.end()
+    assert catalogue.queue.count("speech") == 0 and catalogue.files.failures() == []
+    assert len(catalogue.contents.chunks_of(bytes(32))) == 1
     catalogue.close()
 
 
@@ -343,7 +345,7 @@ def test_a_named_listener_that_cannot_be_had_takes_nothing_away(
     monkeypatch.setattr(speech, "load", missing)
     library = open_library(speech="org/none")
     library.index()
-    assert said(library, path) == [(3.0, "word 1")] and library.catalogue.unheard_count() == 0
+    assert said(library, path) == [(3.0, "word 1")] and library.catalogue.queue.count("speech") == 0
     library.start(watch=False)
     told = "Nobody listens to videos: the speech model org/none is not to be fetched."
     wait_for(lambda: told in library.status().notices)

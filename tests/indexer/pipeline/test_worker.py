@@ -13,7 +13,12 @@ from typing import Any
 import pytest
 
 from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.contents import Contents
 from indexer.catalogue.dialects import place
+from indexer.catalogue.files import Files
+from indexer.catalogue.leases import Leases
+from indexer.catalogue.queue import Queue
+from indexer.catalogue.transcripts import Transcripts
 from indexer.errors import CatalogueAway, LibraryError
 from indexer.files.mounts import Mounts
 from indexer.library import Library
@@ -43,7 +48,7 @@ def pending_again(library: Library, *folders: Path) -> dict[Any, Any]:
     """Index folders, and let all be pending again: what workers then make must be this."""
     library.index(folders)
     made = contents_of(library)
-    with library.catalogue.writer() as c:
+    with library.catalogue.database.writer() as c:
         c.exec_driver_sql("DELETE FROM chunk")
         c.exec_driver_sql("UPDATE content SET state = 'pending'")
     return made
@@ -66,7 +71,31 @@ def test_a_worker_makes_what_the_watcher_makes_from_folders_that_lie_elsewhere(
         there = folder.rename(tmp_path / "mounted here")
         assert work(tmp_path, database, maps=[f"{there}={folder}"]) == 5
         assert contents_of(library) == expected
-        assert library.catalogue.claimed() == 0 and library.catalogue.workers() == []
+        assert library.catalogue.leases.count() == 0 and library.catalogue.leases.workers() == []
+
+
+def test_a_worker_is_handed_no_part_that_could_change_roots_or_files(
+    tmp_path: Path, folder: Path, database: str
+) -> None:
+    with shared(tmp_path, database) as library:
+        pending_again(library, folder)
+    worker = Worker(tmp_path / "one", database, name="one", nice=False)
+    worker.run(threading.Event(), once=True)
+    kinds: set[type] = set()
+    seen: set[int] = set()
+    reached: list[Any] = [worker]
+    while reached:  # everything of ours that it holds, and what that holds
+        held = reached.pop()
+        ours = type(held).__module__.startswith(("indexer.", "builtins"))
+        if id(held) not in seen and ours:
+            seen.add(id(held))
+            kinds.add(type(held))
+            reached += held.values() if isinstance(held, dict) else ()
+            reached += held if isinstance(held, (list, tuple, set)) else ()
+            reached += [getattr(held, "__self__", None), *getattr(held, "__dict__", {}).values()]
+    worker.close()
+    assert {Leases, Queue, Contents, Transcripts} <= kinds
+    assert not {Files, Catalogue} & kinds
 
 
 def test_a_root_that_one_worker_cannot_see_is_done_by_others_and_named_in_the_status(
@@ -84,7 +113,7 @@ def test_a_root_that_one_worker_cannot_see_is_done_by_others_and_named_in_the_st
         thread = threading.Thread(target=blind.run, args=(stop,))
         thread.start()
         try:
-            wait_for(lambda: library.catalogue.counts().pending == 1)
+            wait_for(lambda: library.catalogue.files.counts().pending == 1)
             (row,) = library.status().workers
             assert (row.name, row.lacks) == ("blind", (str(other),))
             assert f"{other} cannot be seen here" in blind.line()
@@ -107,7 +136,7 @@ def test_files_that_are_not_what_the_library_read_are_left_alone(
         photo = folder / "photo 0.jpg"
         photo.write_bytes(photo.read_bytes()[:-1] + b"\0")
         assert work(tmp_path, database) == 4  # those whose bytes are the same are done
-        assert library.catalogue.counts().pending == 1
+        assert library.catalogue.files.counts().pending == 1
         assert work(tmp_path, database, maps=[f"{real}={folder}"]) == 1
         assert contents_of(library) == expected
 
@@ -153,8 +182,8 @@ def test_what_workers_made_meanwhile_is_in_the_report_of_index(
         thread = threading.Thread(target=lambda: reports.append(library.index()))
         thread.start()
         try:
-            wait_for(lambda: library.catalogue.counts().pending == 24, 60)
-            wait_for(lambda: library.catalogue.claimed() > 0, 60)
+            wait_for(lambda: library.catalogue.files.counts().pending == 24, 60)
+            wait_for(lambda: library.catalogue.leases.count() > 0, 60)
             made = work(tmp_path, database, loader=lambda *_, **__: lite)
         finally:
             go_on.set()
@@ -181,7 +210,7 @@ def test_a_worker_that_is_started_before_everything_else_waits_and_says_for_what
             wait_for(lambda: "There is no library at" in said[-1], 60)
             with shared(tmp_path, database) as library:
                 pending_again(library, folder)
-                wait_for(lambda: library.catalogue.counts().pending == 0, 60)
+                wait_for(lambda: library.catalogue.files.counts().pending == 0, 60)
         finally:
             stop.set()
             thread.join()
@@ -216,7 +245,7 @@ def test_another_model_is_refused_by_name(tmp_path: Path, folder: Path, database
             LibraryError, match=r"embeds with other@1-r1, the library at .* with lite@.*never mix"
         ):
             work(tmp_path, database, model={"name": "other"}, loader=lambda name, **o: Other())
-        assert library.catalogue.workers() == []
+        assert library.catalogue.leases.workers() == []
 
 
 def test_a_model_that_is_changed_under_a_worker_ends_it_by_name(
@@ -226,8 +255,8 @@ def test_a_model_that_is_changed_under_a_worker_ends_it_by_name(
         library.index([folder])
         worker = Program("worker", database, tmp_path / "one", name="one", lease_s=1.0)
         try:
-            wait_for(lambda: library.catalogue.workers())
-            with library.catalogue.writer() as c:
+            wait_for(lambda: library.catalogue.leases.workers())
+            with library.catalogue.database.writer() as c:
                 c.exec_driver_sql("UPDATE model SET name = 'newer@2-r1'")
             assert worker.process.wait(30) == 1
             worker.end()
@@ -317,7 +346,7 @@ def begun(tmp_path: Path, database: str, folder: Path, workers: int) -> tuple[An
 
 def same_library(tmp_path: Path, database: str, expected: Any) -> None:
     with shared(tmp_path, database) as library:
-        assert library.catalogue.counts().pending == 0 and library.catalogue.claimed() == 0
+        assert library.catalogue.files.counts().pending == 0 and library.catalogue.leases.count() == 0
         assert contents_of(library) == expected
         assert library.verify().problems == []
 
@@ -326,9 +355,9 @@ def in_the_middle(database: str, name: str, seconds: float) -> int:
     """So long after a worker has something; returns how many contents are pending then."""
     catalogue = Catalogue(place(database))
     try:
-        wait_for(lambda: any(w.holds for w in catalogue.workers() if w.name == name), 120)
+        wait_for(lambda: any(w.holds for w in catalogue.leases.workers() if w.name == name), 120)
         time.sleep(seconds)
-        return catalogue.counts().pending
+        return catalogue.files.counts().pending
     finally:
         catalogue.close()
 

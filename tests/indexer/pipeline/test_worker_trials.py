@@ -80,10 +80,10 @@ class Made:
         with Library.open(at / "home", catalogue=address, nice=False, ocr="off") as library:
             library.index([self.there])
             self.expected = contents_of(library)
-            with library.catalogue.writer() as c:
+            with library.catalogue.database.writer() as c:
                 c.exec_driver_sql("DELETE FROM chunk")
                 c.exec_driver_sql("UPDATE content SET state = 'pending', error = NULL, failed_at = NULL")
-            self.journal = library.catalogue.last_change()
+            self.journal = library.catalogue.contents.last_change()
         self.there.rename(self.here)
         self.database = address.rsplit("/", 1)[1]
 
@@ -108,20 +108,23 @@ class Trial:
 
     def wait_for_middle(self, seconds: float) -> int:
         """Until so long after both workers have something; returns how many files are pending then."""
-        wait_for(lambda: sum(w.holds > 0 for w in self.catalogue.workers()) == 2, LONGEST_S)
+        wait_for(lambda: sum(w.holds > 0 for w in self.catalogue.leases.workers()) == 2, LONGEST_S)
         time.sleep(seconds)
-        return self.catalogue.counts().pending
+        return self.catalogue.files.counts().pending
 
     def wait_for_end(self) -> None:
         """Until the workers have done everything, then ask them to leave: both leave well."""
-        wait_for(lambda: self.catalogue.counts().pending == 0 and not self.catalogue.claimed(), LONGEST_S)
+        wait_for(
+            lambda: self.catalogue.files.counts().pending == 0 and not self.catalogue.leases.count(),
+            LONGEST_S,
+        )
         for each in self.workers:
             assert each.leave() == 0, each.said
             assert "contents" in each.said[-1]
 
     def assert_as_undisturbed(self) -> None:
-        assert self.catalogue.claimed() == 0 and self.catalogue.workers() == []
-        with self.catalogue.reader() as c:
+        assert self.catalogue.leases.count() == 0 and self.catalogue.leases.workers() == []
+        with self.catalogue.database.reader() as c:
             told = c.exec_driver_sql("SELECT chunk_id FROM change WHERE id > ?", (self.made.journal,)).all()
             chunks = c.exec_driver_sql("SELECT id FROM chunk").all()
         assert sorted(told) == sorted(chunks), "a chunk was written twice"

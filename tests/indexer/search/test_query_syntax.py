@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from data.gazetteer import distance_km, locate
 from indexer.errors import QueryError
-from indexer.search.query_syntax import Filters, parse, period, seconds, size
+from indexer.search.query_syntax import parse, period, seconds, size
+from indexer.types import Filters
 
 
 def local(*date: int) -> float:

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import numpy as np
 
-from indexer.search.hit_facts import Fact, Held
-from indexer.search.ranking import LINE, SURE, SURE_MEANING, Evidence, merged_moments, ranked
-from indexer.search.text_search import ALL, EXACT, NOTHING, SOME, Found
+from data.span import Span
+from indexer.search import ranking as ranking_module
+from indexer.search.hit_facts import Fact, FileRef
+from indexer.search.ranking import Evidence, Ranked, merged_moments
+from indexer.search.text_search import ALL, EXACT, NOTHING, SOME, WordMatches
 from indexer.types import Kind
+from model.lite.profile import PROFILE
+from model.ranking_profile import RankingProfile, untuned
 
 
 def fact(number: int, content: str = "", ordinal: int = 0, kind: Kind = "image") -> Fact:
-    start, end = (ordinal * 30.0, ordinal * 30.0 + 30) if kind == "video" else (None, None)
+    span = Span(ordinal * 30.0, ordinal * 30.0 + 30) if kind == "video" else Span()
     name = content or f"c{number}"
-    held = Held(number, f"/x/{name}", name, "/x")
-    return Fact(number, name.encode(), ordinal, start, end, None, kind, None, None, None, None, 0.0, (held,))
+    file = FileRef(number, f"/x/{name}", name, "/x")
+    return Fact(number, name.encode(), ordinal, span, kind, None, None, None, None, 0.0, (file,))
 
 
-def found(tiers: dict[int, int]) -> Found:
+def ranked(evidence: Evidence, facts: dict[int, Fact], profile: RankingProfile = PROFILE) -> list[Ranked]:
+    """With what was measured of lite."""
+    return ranking_module.ranked(evidence, facts, profile)
+
+
+def found(tiers: dict[int, int]) -> WordMatches:
     shares = np.array([{SOME: 0.3, ALL: 0.9, EXACT: 1.0}[t] for t in tiers.values()])
-    return Found(np.array(list(tiers)), shares, np.array(list(tiers.values())))
+    return WordMatches(np.array(list(tiers)), shares, np.array(list(tiers.values())))
 
 
 def order(
@@ -53,15 +62,15 @@ def test_the_score_that_is_shown_is_the_order_and_the_cut() -> None:
     ranking = ranked(Evidence(meaning, found({3: SOME, 6: ALL}), {}), {n: fact(n) for n in meaning})
     scores = [r.score for r in ranking]
     assert scores == sorted(scores, reverse=True)
-    assert all(r.relevant == (r.score >= LINE) for r in ranking)
+    assert all(r.relevant == (r.score >= PROFILE.line) for r in ranking)
 
 
 def test_a_meaning_a_little_above_chance_is_no_answer_by_itself() -> None:
-    unsure = Evidence({1: SURE_MEANING - 0.1, 2: LINE}, NOTHING, {})
+    unsure = Evidence({1: PROFILE.sure_meaning - 0.1, 2: PROFILE.line}, NOTHING, {})
     assert not any(r.relevant for r in ranked(unsure, {1: fact(1), 2: fact(2)}))
-    agreed = Evidence({1: SURE_MEANING - 0.1, 2: LINE}, found({1: SOME}), {})
+    agreed = Evidence({1: PROFILE.sure_meaning - 0.1, 2: PROFILE.line}, found({1: SOME}), {})
     assert all(r.relevant for r in ranked(agreed, {1: fact(1), 2: fact(2)}))
-    picture = Evidence({1: SURE_MEANING - 0.1, 2: LINE - 1}, NOTHING, {}, in_words=False)
+    picture = Evidence({1: PROFILE.sure_meaning - 0.1, 2: PROFILE.line - 1}, NOTHING, {}, in_words=False)
     assert [r.relevant for r in ranked(picture, {1: fact(1), 2: fact(2)})] == [True, False]
 
 
@@ -92,7 +101,7 @@ def test_a_name_with_all_of_the_words_answers_whatever_it_means() -> None:
 
 def test_all_words_said_in_a_film_are_an_answer_and_some_of_them_are_not() -> None:
     for share, answered in ((1.0, True), (0.5, False)):
-        said = Found(np.array([1]), np.array([share]), np.array([ALL if share == 1 else SOME]))
+        said = WordMatches(np.array([1]), np.array([share]), np.array([ALL if share == 1 else SOME]))
         (film,) = ranked(Evidence({1: 0.0}, said, {}), {1: fact(1, kind="video")})
         (page,) = ranked(Evidence({1: 0.0}, said, {}), {1: fact(1, kind="pdf")})
         assert (film.relevant, page.relevant) == (answered, False)
@@ -103,10 +112,10 @@ def test_names_are_read_only_where_it_is_open_whether_there_is_an_answer() -> No
         raise AssertionError("asked")
 
     facts = {n: fact(n) for n in range(1, 9)}
-    ranked(Evidence({1: SURE_MEANING}, NOTHING, {2: (SOME, 0.2)}, True, never), facts)
+    ranked(Evidence({1: PROFILE.sure_meaning}, NOTHING, {2: (SOME, 0.2)}, True, never), facts)
     ranked(Evidence({}, found({1: EXACT}), {2: (SOME, 0.2)}, True, never), facts)
     ranked(Evidence({}, found({1: SOME}), {}, True, never), facts)
-    ranked(Evidence({1: SURE}, NOTHING, {1: (SOME, 0.2)}, True, never), facts)
+    ranked(Evidence({1: PROFILE.sure}, NOTHING, {1: (SOME, 0.2)}, True, never), facts)
     asked: list[int] = []
     names = {n: (SOME, n / 20) for n in facts}
     ranked(Evidence({}, NOTHING, names, True, lambda ids: asked.extend(ids) or [0.0] * len(ids)), facts)
@@ -117,12 +126,38 @@ def test_adjacent_windows_above_the_line_are_one_moment() -> None:
     scores = {10: 1.0, 11: 5.0, 12: 7.0, 13: 4.0, 14: 0.5, 15: 6.0}
     facts = {n: fact(n, "film", n - 10, "video") for n in scores}
     ranking = merged_moments(ranked(Evidence(scores, NOTHING, {}), facts))
-    moments = [(r.fact.chunk_id, r.start_s, r.end_s) for r in ranking if r.relevant]
-    assert moments == [(12, 30.0, 120.0), (15, None, None)]
+    moments = [(r.fact.chunk_id, r.span) for r in ranking if r.relevant]
+    assert moments == [(12, Span(30.0, 120.0)), (15, Span(150.0, 180.0))]
     assert [r.fact.chunk_id for r in ranking if not r.relevant] == [10, 14]
-    assert ranking[0].windows == (11, 12, 13)
+    assert [r.windows for r in ranking if r.relevant] == [(11, 12, 13), ()]
 
 
 def test_windows_of_two_films_are_not_merged() -> None:
     facts = {1: fact(1, "a", 0, "video"), 2: fact(2, "b", 1, "video")}
     assert len(merged_moments(ranked(Evidence({1: 9.0, 2: 8.0}, NOTHING, {}), facts))) == 2
+
+
+def test_of_an_untuned_model_words_names_and_videos_weigh_alike() -> None:
+    profile = untuned(100)
+    said = WordMatches(np.array([1, 2]), np.array([0.5, 0.5]), np.array([SOME, SOME]))
+    facts = {1: fact(1), 2: fact(2, kind="video"), 3: fact(3)}
+    scores = [r.score for r in ranked(Evidence({}, said, {3: (SOME, 0.5)}), facts, profile)]
+    assert scores == [1.5, 1.5, 1.5]
+    assert (profile.video_shift, profile.page_weight, profile.words_beside_picture) == (0.0, 1.0, 1.0)
+
+
+def test_an_untuned_model_answers_above_what_chance_reaches_in_a_library_of_that_size() -> None:
+    def relevant(meaning: float, size: int) -> bool:
+        (place,) = ranked(Evidence({1: meaning}, NOTHING, {}), {1: fact(1)}, untuned(size))
+        return place.relevant
+
+    assert relevant(3.5, 50) and not relevant(3.5, 5000)
+    assert relevant(4.5, 5000) and not relevant(4.5, 5_000_000)
+    assert not relevant(2.9, 1)  # a small library is no reason for a lower line
+
+
+def test_an_untuned_model_reads_no_names() -> None:
+    def never(ids: list[int]) -> list[float]:
+        raise AssertionError("asked")
+
+    ranked(Evidence({}, NOTHING, {1: (SOME, 0.2)}, True, never), {1: fact(1)}, untuned(100))

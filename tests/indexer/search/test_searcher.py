@@ -16,8 +16,9 @@ from indexer.errors import LibraryError
 from indexer.search import text_search
 from indexer.types import Part, Query
 from model.lite.embedder import LiteEmbedder
+from model.ranking_profile import untuned
 from tests.indexer.conftest import new_place
-from tests.indexer.written_library import Shelf, drawing
+from tests.indexer.written_library import Shelf, drawing, lite
 
 PAGES = {
     "bread.pdf": "Knead the dough for ten minutes, let it rise, then bake the loaf in a hot oven.",
@@ -98,7 +99,7 @@ def test_a_chunk_of_the_library_asks_without_being_embedded_or_found(
 
 
 def _title(shelf: Shelf, chunk_id: int) -> str:
-    info = shelf.catalogue.chunk(chunk_id)
+    info = shelf.catalogue.contents.chunk(chunk_id)
     return info.file.path.name if info else ""
 
 
@@ -134,9 +135,9 @@ def test_words_beside_a_picture_weigh_as_the_model_says(shelf: Shelf, tmp_path: 
     (text,) = shelf.searcher.vectors(Query((Part(text="bread"),)))
     (picture,) = shelf.searcher.vectors(Query((Part(file=file),)))
     (both,) = shelf.searcher.vectors(Query((Part(text="bread"), Part(file=file))))
-    expected = picture + LiteEmbedder.words_beside_picture * text
+    expected = picture + LiteEmbedder.profile.words_beside_picture * text
     assert np.allclose(both, expected / np.linalg.norm(expected), atol=1e-5)
-    assert LiteEmbedder.words_beside_picture > 2
+    assert LiteEmbedder.profile.words_beside_picture > 2
 
 
 def test_filters_act_inside_both_searches(shelf: Shelf) -> None:
@@ -210,19 +211,19 @@ def test_a_search_that_fails_leaves_nothing_running_that_reads_the_library(
     """Its connection may be closed at once: reading on from a closed one ends the whole program."""
     begun, ended = threading.Event(), threading.Event()
 
-    def slow(*_: object) -> text_search.Found:
+    def slow(*_: object) -> text_search.WordMatches:
         begun.set()
         time.sleep(0.5)
         ended.set()
         return text_search.NOTHING
 
-    def fails(query: Query) -> np.ndarray:
+    def fails(*_: object) -> np.ndarray:
         assert begun.wait(30)
         raise LibraryError("the model is away")
 
     searcher = shelf.searcher
     monkeypatch.setattr(text_search, "search_chunks", slow)
-    monkeypatch.setattr(searcher._parts, "vectors", fails)
+    monkeypatch.setattr(searcher._query_vectors, "of", fails)
     with pytest.raises(LibraryError, match="away"):
         searcher.search(Query((Part(text="invoice"),)))
     assert ended.is_set()
@@ -244,12 +245,12 @@ def test_a_library_of_four_items_knows_its_answer_and_its_ignorance(own: Shelf) 
 
 def test_a_copy_is_one_hit_that_names_both_places(own: Shelf) -> None:
     (chunk,) = own.document("a/bread.pdf", [PAGES["bread.pdf"]])
-    digest = own.catalogue.content_of(chunk)
+    digest = own.catalogue.contents.of_chunk(chunk)
     assert digest is not None
-    from indexer.catalogue.rows import Found
+    from indexer.catalogue.rows import FoundFile
 
-    own.catalogue.note(own.root, [Found(f"{own.folder}/b/copy.pdf", "pdf", (1, 1, 1))])
-    own.catalogue.hashed([(w, w.stamp, digest[0]) for w in own.catalogue.unhashed(9)])
+    own.catalogue.files.note(own.root, [FoundFile(f"{own.folder}/b/copy.pdf", "pdf", (1, 1, 1))])
+    own.catalogue.queue.hashed([(w, w.stamp, digest[0]) for w in own.catalogue.queue.unhashed(9)])
     (hit,) = own.ask("bread").hits
     assert hit.path.endswith("a/bread.pdf") and [p[-10:] for p in hit.also_at] == ["b/copy.pdf"]
     (hit,) = own.ask("bread in:b").hits
@@ -260,7 +261,7 @@ def test_a_file_that_went_is_gone_at_once(own: Shelf) -> None:
     for name, text in PAGES.items():
         own.document(name, [text])
     assert own.titles("bread")[0] == "bread.pdf"
-    own.catalogue.remove_files([f"{own.folder}/bread.pdf"])
+    own.catalogue.files.remove([f"{own.folder}/bread.pdf"])
     assert "bread.pdf" not in [
         h.title for h in own.ask("bread", k=50).hits
     ]  # the index has not caught up yet
@@ -275,7 +276,7 @@ def test_a_search_does_not_wait_for_a_writer(own: Shelf) -> None:
     holding, done = threading.Event(), threading.Event()
 
     def write() -> None:
-        with own.catalogue.writer() as c:
+        with own.catalogue.database.writer() as c:
             c.exec_driver_sql("UPDATE chunk SET text = text || ' '")
             holding.set()
             done.wait(30)
@@ -304,3 +305,26 @@ def test_took_ms_is_measured(shelf: Shelf) -> None:
     started = time.perf_counter()
     answer = shelf.ask("bread")
     assert 0 < answer.took_ms <= (time.perf_counter() - started) * 1000
+
+
+class Untuned:
+    """The real model without what was measured with it."""
+
+    def __init__(self) -> None:
+        self.id, self.dim, self.max_frames = "untuned@1", lite().dim, lite().max_frames
+        self.embed = lite().embed
+
+
+def test_an_untuned_model_finds_the_same_and_weighs_nothing_by_another_s_numbers(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path, Untuned())
+    for name, text in PAGES.items():
+        shelf.document(name, [text])
+    assert shelf.searcher.profile == untuned(len(PAGES))
+    assert shelf.ask("how to make bread at home").hits[0].title == "bread.pdf"
+    file = tmp_path / "asked.png"
+    Image.fromarray(drawing(2)).save(file)
+    (text,) = shelf.searcher.vectors(Query((Part(text="bread"),)))
+    (picture,) = shelf.searcher.vectors(Query((Part(file=file),)))
+    (both,) = shelf.searcher.vectors(Query((Part(text="bread"), Part(file=file))))
+    assert np.allclose(both, (picture + text) / np.linalg.norm(picture + text), atol=1e-5)
+    shelf.close()

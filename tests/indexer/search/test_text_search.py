@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.span import Span
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.connections import Connections
-from indexer.catalogue.rows import Found, NewChunk
+from indexer.catalogue.rows import FoundFile, NewChunk
 from indexer.catalogue.schema import Where
 from indexer.search import text_search
-from indexer.search.text_search import ALL, EXACT, MARK, SOME, UNMARK
+from indexer.search.snippets import snippets
+from indexer.search.text_search import ALL, EXACT, SOME
+from indexer.types import MARK, UNMARK
 
 TEXTS = {
     "invoice": "Invoice number INV-2023-0417. Payment is due within thirty days of receipt.",
@@ -30,15 +33,17 @@ class Texts:
     def __init__(self, where: Where) -> None:
         self.catalogue = Catalogue(where)
         self.connections = Connections(where)
-        model = self.catalogue.set_model("m@1", 4)
-        root = self.catalogue.set_root(Path("/docs"))
+        model = self.catalogue.models.add("m@1", 4)
+        root = self.catalogue.files.set_root(Path("/docs"))
         self.ids: dict[str, int] = {}
         for name, text in TEXTS.items():
             digest = name.encode().ljust(32, b"0")
-            self.catalogue.note(root, [Found(f"/docs/Holiday_2019/{name}_scan.pdf", "pdf", (1, 1, 1))])
-            self.catalogue.hashed([(w, w.stamp, digest) for w in self.catalogue.unhashed(9)])
-            chunk = NewChunk(0, np.ones(4) / 2, page=1, text=text)
-            (self.ids[name],) = self.catalogue.write(digest, {}, [chunk], model.id)
+            self.catalogue.files.note(
+                root, [FoundFile(f"/docs/Holiday_2019/{name}_scan.pdf", "pdf", (1, 1, 1))]
+            )
+            self.catalogue.queue.hashed([(w, w.stamp, digest) for w in self.catalogue.queue.unhashed(9)])
+            chunk = NewChunk(0, np.ones(4) / 2, span=Span(page=1), text=text)
+            (self.ids[name],) = self.catalogue.contents.write(digest, {}, [chunk], model.id)
 
     def find(self, *asked: str, phrases: tuple[str, ...] = ()) -> dict[str, int]:
         """Tier by name of text, best first."""
@@ -47,7 +52,8 @@ class Texts:
         return {names[i]: t for i, t in zip(found.ids.tolist(), found.tiers.tolist(), strict=True)}
 
     def snippet(self, name: str, *asked: str) -> str:
-        return text_search.snippets(self.connections.get(), [self.ids[name]], asked, (), self.ids.values())[
+        marks = text_search.expressions(self.connections.get(), asked, (), "words").some
+        return snippets(self.connections.get(), [self.ids[name]], marks, asked, self.ids.values())[
             self.ids[name]
         ]
 
@@ -104,13 +110,15 @@ def test_a_word_that_nobody_wrote_is_not_taken_for_a_near_one(texts: Texts) -> N
     """ "tower" is no mistyped "power" although one letter makes it so; "pwoer" is."""
     digest = b"powered".ljust(32, b"0")
     catalogue = texts.catalogue
-    catalogue.note(catalogue.set_root(Path("/docs")), [Found("/docs/p.pdf", "pdf", (2, 2, 2))])
-    catalogue.hashed([(w, w.stamp, digest) for w in catalogue.unhashed(9)])
-    model = catalogue.answering()
+    catalogue.files.note(
+        catalogue.files.set_root(Path("/docs")), [FoundFile("/docs/p.pdf", "pdf", (2, 2, 2))]
+    )
+    catalogue.queue.hashed([(w, w.stamp, digest) for w in catalogue.queue.unhashed(9)])
+    model = catalogue.models.answering()
     assert model is not None
     text = "The pump is powered by the sun."
-    (texts.ids["pump"],) = catalogue.write(
-        digest, {}, [NewChunk(0, np.ones(4) / 2, page=1, text=text)], model.id
+    (texts.ids["pump"],) = catalogue.contents.write(
+        digest, {}, [NewChunk(0, np.ones(4) / 2, span=Span(page=1), text=text)], model.id
     )
     assert texts.find("powered") == {"pump": ALL}
     assert texts.find("powerde") == {"pump": ALL}
@@ -138,11 +146,11 @@ def test_scripts_without_blanks_are_found_by_any_part(texts: Texts) -> None:
 
 def test_deleted_and_reread_texts_are_not_found_by_their_old_words(texts: Texts) -> None:
     digest = b"chinese".ljust(32, b"0")
-    texts.catalogue.words_read(digest, {texts.ids["chinese"]: "上海"}, 1, {})
+    texts.catalogue.contents.write_ocr(digest, {texts.ids["chinese"]: "上海"}, 1, {})
     assert texts.find("北京") == {}
     assert texts.find("上海") == {"chinese": EXACT}
-    texts.catalogue.remove_files(["/docs/Holiday_2019/invoice_scan.pdf"])
-    texts.catalogue.sweep(kept_s=-1)
+    texts.catalogue.files.remove(["/docs/Holiday_2019/invoice_scan.pdf"])
+    texts.catalogue.contents.sweep(kept_s=-1)
     assert "invoice" not in texts.find("payment", "due")
 
 
@@ -154,8 +162,10 @@ def test_names_and_folders_are_words_too(texts: Texts) -> None:
 
 
 def test_a_name_is_found_in_the_singular_the_plural_and_other_forms(texts: Texts) -> None:
-    root = texts.catalogue.set_root(Path("/photos"))
-    texts.catalogue.note(root, [Found(f"/photos/Trips/{n}.jpg", "image", (1, 1, 1)) for n in ("cats", "run")])
+    root = texts.catalogue.files.set_root(Path("/photos"))
+    texts.catalogue.files.note(
+        root, [FoundFile(f"/photos/Trips/{n}.jpg", "image", (1, 1, 1)) for n in ("cats", "run")]
+    )
     connection = texts.connections.get()
     for asked in (["cat"], ["cats"]):
         found = text_search.search_names(connection, asked, (), 10)

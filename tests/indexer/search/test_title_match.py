@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from indexer.search.calibration import ORDINARY_QUERIES
-from indexer.search.hit_facts import Held
+from indexer.search.hit_facts import FileRef
 from indexer.search.title_match import Titles, title_of
 from model import load
 from model.embedder import Embedder
@@ -73,4 +73,4 @@ def test_a_name_stands_with_its_folder_where_the_word_is_the_folders(
     path: str, words: list[str], title: str
 ) -> None:
     folder, _, name = path.rpartition("/")
-    assert title_of(Held(1, path, name, folder), words) == title
+    assert title_of(FileRef(1, path, name, folder), words) == title

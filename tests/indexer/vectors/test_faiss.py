@@ -146,6 +146,7 @@ def test_vectors_go_through_frozen_blocks_unchanged(tmp_path: Path) -> None:
     index.close()
 
 
+@pytest.mark.slow
 def test_an_inverted_file_answers_with_filters_and_survives_a_merge(tmp_path: Path) -> None:
     """Clustered vectors, so that lists mean something; recall against a full scan, filtered or not."""
     rng = np.random.default_rng(3)
@@ -174,6 +175,7 @@ def test_an_inverted_file_answers_with_filters_and_survives_a_merge(tmp_path: Pa
     index.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exact", [True, False], ids=["exact", "inverted"])
 def test_of_a_large_segment_few_and_many_allowed_rows_are_found_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exact: bool

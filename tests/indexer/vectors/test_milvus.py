@@ -17,8 +17,8 @@ import pytest
 
 from indexer.errors import LibraryError, VectorServerError
 from indexer.library import Library
-from indexer.types import Part, Query
-from indexer.vectors.milvus.address import Address, address_of
+from indexer.types import Filters, Part, Query
+from indexer.vectors.address import Address, address_of
 from indexer.vectors.milvus.collection import VectorCollection
 from indexer.vectors.milvus.index import MilvusIndex
 from tests.indexer.conftest import OpenLibrary, wait_for
@@ -76,9 +76,9 @@ def test_catalogue_and_vectors_both_on_servers_answer_as_the_embedded_library(
         for text in QUESTIONS:
             query = Query(parts=(Part(text=text),))
             ours, theirs = library.search(query, 10).hits, embedded.search(query, 10).hits
-            scores = {(h.path, h.page, h.start_s): h.score for h in theirs}
-            assert {(h.path, h.page, h.start_s) for h in ours} == scores.keys()
-            assert all(abs(h.score - scores[h.path, h.page, h.start_s]) <= 1e-3 for h in ours)
+            scores = {(h.path, h.span.page, h.span.start_s): h.score for h in theirs}
+            assert {(h.path, h.span.page, h.span.start_s) for h in ours} == scores.keys()
+            assert all(abs(h.score - scores[h.path, h.span.page, h.span.start_s]) <= 1e-3 for h in ours)
     with Library.open(tmp_path / "on servers", read_only=True, **place) as again:
         assert again.search(Query(parts=(Part(text="invoice"),))).hits
 
@@ -88,9 +88,9 @@ def test_filters_reach_into_the_server(folder: Path, open_library: OpenLibrary, 
     library.index([folder])
     embedded = open_library(read_only=True)
     for narrowed in (
-        Query(parts=(Part(text="harbour"),), kinds=("pdf",)),
+        Query((Part(text="harbour"),), Filters(kinds=("pdf",))),
         Query(parts=(Part(text="a picture name:photo"),)),
-        Query(parts=(Part(text="anything"),), under=folder / "none"),
+        Query((Part(text="anything"),), Filters(under=folder / "none")),
         Query(parts=(Part(text="-banana letter"),)),
     ):
         ours, theirs = library.search(narrowed), embedded.search(narrowed)
@@ -116,7 +116,7 @@ def test_folders_are_filtered_inside_the_server_by_their_roots(
     monkeypatch.setattr(VectorCollection, "search", listening)
 
     def names(under: Path, found_by: Library) -> set[str]:
-        query = Query(parts=(Part(text="a square"),), under=under, kinds=("image",))
+        query = Query((Part(text="a square"),), Filters(under=under, kinds=("image",)))
         return {Path(h.path).name for h in found_by.search(query).hits}
 
     assert names(folder, library) == {"photo 0.jpg", "photo 1.jpg", "photo 2.jpg"}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from indexer.catalogue.catalogue import Catalogue
-from indexer.catalogue.rows import Found, NewChunk
+from indexer.catalogue.rows import FoundFile, NewChunk
 from indexer.types import Kind
 from indexer.vectors.faiss.index import FaissIndex
 from indexer.vectors.source import GROUPS, StoredEmbeddings
@@ -26,20 +26,20 @@ class Shelf:
 
     def __init__(self, path: Path) -> None:
         self.catalogue = Catalogue(path / "catalogue.sqlite")
-        self.model = self.catalogue.set_model("lite@x-r1", DIM)
-        self.root = self.catalogue.set_root(Path("/pictures"))
+        self.model = self.catalogue.models.add("lite@x-r1", DIM)
+        self.root = self.catalogue.files.set_root(Path("/pictures"))
 
     def put(self, name: str, kind: Kind, vectors: np.ndarray) -> list[int]:
         digest = name.encode().ljust(32, b"0")
-        self.catalogue.note(self.root, [Found(f"/pictures/{name}", kind, (1, 2, 3))])
-        work = self.catalogue.unhashed(100)
-        self.catalogue.hashed([(w, w.stamp, digest) for w in work])
-        return self.catalogue.write(
+        self.catalogue.files.note(self.root, [FoundFile(f"/pictures/{name}", kind, (1, 2, 3))])
+        work = self.catalogue.queue.unhashed(100)
+        self.catalogue.queue.hashed([(w, w.stamp, digest) for w in work])
+        return self.catalogue.contents.write(
             digest, {}, [NewChunk(i, v) for i, v in enumerate(vectors)], self.model.id
         )
 
     def source(self) -> StoredEmbeddings:
-        return StoredEmbeddings(self.catalogue, self.model.id, DIM)
+        return StoredEmbeddings(self.catalogue.database, self.model.id, DIM)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_what_is_written_deleted_and_brought_back_is_followed(shelf: Shelf, tmp_
     assert index.catch_up() == 3
     assert nearest(index, x[2]) == pages[1]
     assert nearest(index, x[2], GROUPS["image"]) == photo
-    shelf.catalogue.remove_files(["/pictures/b.pdf"])
+    shelf.catalogue.files.remove(["/pictures/b.pdf"])
     index.catch_up()
     assert len(index) == 1
     shelf.put("b.pdf", "pdf", x[1:4])  # an undone deletion
@@ -76,7 +76,7 @@ def test_a_vector_that_was_made_again_replaces_the_one_in_the_file(shelf: Shelf,
     index = FaissIndex(tmp_path / "index", "lite@x-r1", DIM, shelf.source())
     index.merge()
     index.close()
-    shelf.catalogue.add_embeddings(shelf.model.id, ids[:1], [x[3]])
+    shelf.catalogue.contents.add_embeddings(shelf.model.id, ids[:1], [x[3]])
     again = FaissIndex(tmp_path / "index", "lite@x-r1", DIM, shelf.source())
     scores, found = again.search(x[3:4], 1)
     assert found[0, 0] == ids[0] and scores[0, 0] > 0.999

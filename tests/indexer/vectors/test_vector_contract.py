@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from indexer.vectors.address import address_of
 from indexer.vectors.faiss.index import FaissIndex
 from indexer.vectors.index import NOWHERE, VectorIndex
-from indexer.vectors.milvus.address import address_of
 from tests.indexer.vectors.vector_table import DIM, Table, assert_same, unit
 
 Open = Callable[[Table | None], VectorIndex]

@@ -29,7 +29,7 @@ def test_missing_weights_say_what_where_and_what_to_run(
     with pytest.raises(ModelError) as caught:
         weights.find()
     said = str(caught.value)
-    assert "sightline setup" in said
+    assert "run: sightline setup" in said
     assert str(tmp_path / "a") in said and str(tmp_path / "b") in said
 
 

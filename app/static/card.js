@@ -1,0 +1,124 @@
+// One card of the grid: picture, place, name, folder or snippet, how good the match is; a video card plays
+// its moment in silence under the pointer. The grid is justified by CSS alone: a card grows in proportion
+// to its picture, so the pictures of a row come out equally high.
+
+import { h, icon, iconButton, takeOver } from "./dom.js";
+import { clock, day, KIND_NAMES, marked, nearFolder, place, said } from "./format.js";
+import { beginning, cool, warm } from "./warm.js";
+
+/** @typedef {import("./types").Hit} Hit */
+
+/** Bounds of a picture's width over its height: a panorama or a till receipt must not rule its row. */
+const [NARROWEST, WIDEST] = [0.72, 2.2];
+
+/** @param {Hit} hit */
+export function ratio(hit) {
+  const natural = hit.width && hit.height ? hit.width / hit.height : hit.kind === "pdf" ? 0.77 : 1.5;
+  return Math.min(WIDEST, Math.max(NARROWEST, natural));
+}
+
+/** How good a match is beside the best one: three steps, no figure. @param {Hit} hit @param {number} best */
+export function strength(hit, best) {
+  if (!hit.relevant) return 0;
+  const part = best > 0 ? hit.score / best : 0;
+  return part > 0.8 ? 3 : part > 0.5 ? 2 : 1;
+}
+
+const STRENGTHS = ["less likely", "possible match", "good match", "strong match"];
+
+/**
+ * @param {Hit} hit
+ * @param {{best: number, ranked: boolean, results: import("./results.js").Results}} how `results` does what is clicked
+ */
+export function card(hit, { best, ranked, results }) {
+  const where = place(hit);
+  const level = strength(hit, best);
+  const picture = h("img", { src: hit.thumb_url, alt: "", loading: "lazy", decoding: "async", draggable: "false" });
+  const nothing = () => picture.replaceWith(h("span", { class: "nothing" }, icon(hit.kind)));
+  picture.addEventListener("error", nothing, { once: true });
+  const frame = h("div", { class: `picture ${hit.kind}` }, [
+    picture,
+    h("span", { class: "kind" }, icon(hit.kind), h("span", { class: "unseen" }, KIND_NAMES[hit.kind])),
+    where ? h("span", { class: "place" }, h("span", { class: "span" }, where), spoken(hit)) : null,
+  ]);
+  const unseen = h("span", { class: "unseen" }, STRENGTHS[level]);
+  const title = STRENGTHS[level];
+  const dots = ranked ? h("span", { class: `strength s${level}`, title }, h("i"), h("i"), h("i"), unseen) : null;
+  const when = hit.taken_at ? ` · ${day(hit.taken_at)}` : "";
+  const under = hit.snippet
+    ? h("span", { class: "snippet", dir: "auto" }, marked(hit.snippet))
+    : h("span", { class: "folder", title: hit.path }, h("bdi", {}, nearFolder(hit.path)), when);
+  const link = h("a", { href: hit.open_url, class: "open", onclick: takeOver(() => results.open(hit)) }, [
+    frame,
+    h("span", { class: "line" }, h("bdi", { class: "title", title: hit.title }, hit.title), dots),
+    under,
+  ]);
+  const similar = iconButton("similar", `Find similar to ${hit.title}`, () => results.similar(hit.chunk_id), {
+    class: "quick",
+    title: "Find similar",
+  });
+  const shape = `--ratio:${ratio(hit)}`;
+  const element = h("li", { class: "card", style: shape, "data-chunk": hit.chunk_id, "data-kind": hit.kind }, [
+    link,
+    similar,
+  ]);
+  if (hit.kind === "video") preview(link, frame, hit);
+  return element;
+}
+
+/** At which second of its place it is said: a sign, for little room. @param {Hit} hit */
+function spoken(hit) {
+  const words = said(hit);
+  if (!words) return null;
+  const second = h("span", { "aria-hidden": "true" }, clock(hit.at_s ?? 0));
+  return h("span", { class: "spoken", title: words }, icon("said"), second, h("span", { class: "unseen" }, words));
+}
+
+/** The pointer rests: long enough not to load what it only passes over. */
+const PREVIEW_AFTER = 100;
+/** A preview is at least so long (seconds): words said at the end of their window are heard to their end. */
+const PREVIEW_S = 6;
+
+/** Play the moment while the pointer rests on the card; one that is pressed begins to load at once.
+ * @param {HTMLElement} link @param {HTMLElement} frame @param {Hit} hit */
+function preview(link, frame, hit) {
+  let timer = 0;
+  const stop = () => {
+    clearTimeout(timer);
+    cool(hit);
+  };
+  const start = () => {
+    if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+    const from = beginning(hit);
+    const to = Math.max(hit.end_s ?? from + 30, from + PREVIEW_S);
+    const { video, signal } = warm(hit);
+    const begin = () => {
+      if (Math.abs(video.currentTime - from) > 0.05) video.currentTime = from;
+    };
+    const loop = () => {
+      if (video.currentTime >= Math.min(to, video.duration)) video.currentTime = from;
+    };
+    video.className = "preview";
+    video.setAttribute("aria-hidden", "true");
+    video.tabIndex = -1;
+    video.addEventListener("timeupdate", loop, { signal });
+    video.addEventListener("playing", () => video.classList.add("on"), { signal });
+    video.addEventListener("error", stop, { signal });
+    if (video.readyState) begin();
+    else video.addEventListener("loadedmetadata", begin, { signal });
+    frame.append(video);
+    video.play().catch(() => {}); // taken away before it began, or a codec this browser lacks: the picture stays
+  };
+  link.addEventListener("pointerenter", (event) => {
+    if (event.pointerType !== "mouse") return;
+    stop(); // a card drawn again under a resting pointer is entered twice
+    timer = window.setTimeout(start, PREVIEW_AFTER);
+  });
+  link.addEventListener("pointerdown", (event) => event.button || warm(hit));
+  link.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && stop()); // a finger leaves before its click
+  link.addEventListener("pointercancel", stop);
+  link.addEventListener("focus", () => {
+    timer = window.setTimeout(() => link.matches(":focus-visible") && warm(hit), 2 * PREVIEW_AFTER);
+  });
+  link.addEventListener("blur", stop);
+}

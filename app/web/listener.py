@@ -1,0 +1,48 @@
+"""A port to listen on, the address that a person opens, and uvicorn behind it: for every server of ours."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+from indexer.errors import LibraryError
+
+
+class AddressInUse(LibraryError):
+    """The port is taken; one sentence that says what to do."""
+
+
+def origin(host: str, port: int) -> str:
+    """Where a person of this machine reaches a server: `http://127.0.0.1:7860`."""
+    name = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises AddressInUse when the port is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # The protocol by its name: asyncio sends at once (TCP_NODELAY) only where it reads it, and every answer
+    # of two packets else waits 40 ms for an acknowledgement.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    if os.name != "nt":
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise AddressInUse(
+            f"Cannot listen on {host}:{port} ({error.strerror}); choose another with --port or --host."
+        ) from error
+    listener.listen(512)
+    return listener
+
+
+def run(app: Any, listener: socket.socket, graceful_s: int) -> None:
+    """Serve an ASGI application until interrupted; requests under way then have `graceful_s` seconds."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=graceful_s, server_header=False
+    )
+    uvicorn.Server(config).run(sockets=[listener])

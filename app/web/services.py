@@ -1,0 +1,47 @@
+"""What the routes share: the library as a visitor sees it, and what runs beside it until the server ends.
+
+Built around `WebServices`, kept in the application's state and handed to a route by FastAPI as a parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from app.web.audit import AuditLog
+from app.web.render_pool import Renderer
+from app.web.search_lane import SearchLane
+from app.web.tokens import Tokens
+from app.web.transcode import Stretches
+from indexer.types import SearchLibrary
+
+
+@dataclass
+class WebServices:
+    """`speech`: one line about who transcribes videos. `gradio_ready`: whether a page can upgrade itself."""
+
+    library: SearchLibrary
+    tokens: Tokens
+    audit: AuditLog
+    speech: str
+    gradio_ready: Callable[[], bool]
+    lane: SearchLane = field(default_factory=SearchLane)
+    renderer: Renderer = field(default_factory=Renderer)
+    stretches: Stretches = field(default_factory=lambda: Stretches(Renderer()))
+
+    def close(self) -> None:
+        self.lane.close()
+        self.renderer.close()
+        self.stretches.close()
+
+
+def _services(request: Request) -> WebServices:
+    services: WebServices = request.app.state.services
+    return services
+
+
+Services = Annotated[WebServices, Depends(_services)]
+"""The type of a route's parameter that takes the services."""

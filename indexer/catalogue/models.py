@@ -1,0 +1,75 @@
+"""The models that have vectors in a library, and which chunks lack one under a model.
+
+Built around the table `model`: one row is `answering`; after a switch another one is `building`
+until all chunks have its vectors. It knows nothing of loading a model.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from indexer.catalogue.database import Database
+from indexer.catalogue.rows import ModelRow
+from indexer.catalogue.schema import embedding, model
+
+
+class Models:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def all(self) -> list[ModelRow]:
+        with self._database.reader() as c:
+            rows = c.execute(sa.select(model).order_by(model.c.id))
+            return [ModelRow(r.id, r.name, r.dim, r.state, r.source) for r in rows]
+
+    def answering(self) -> ModelRow | None:
+        """The model whose vectors answer now."""
+        return next((m for m in self.all() if m.state == "answering"), None)
+
+    def add(self, name: str, dim: int, source: str = "{}") -> ModelRow:
+        """Make a model the library's own. Where another one has vectors, the new one is `building`
+        until `promote`; the old one answers until then."""
+        with self._database.writer() as c:
+            rows = {r.name: r for r in c.execute(sa.select(model))}
+            answering = next((r for r in rows.values() if r.state == "answering"), None)
+            used = (
+                answering is not None
+                and c.execute(
+                    sa.select(embedding.c.id).where(embedding.c.model_id == answering.id).limit(1)
+                ).first()
+            )
+            if answering is not None and answering.name != name and not used:
+                c.execute(sa.update(model).where(model.c.id == answering.id).values(state="old"))
+                answering = None
+            state = "answering" if answering is None or answering.name == name else "building"
+            old = (model.c.state == "building") & (model.c.name != name)
+            c.execute(sa.update(model).where(old).values(state="old"))
+            if name in rows:
+                c.execute(sa.update(model).where(model.c.name == name).values(state=state, source=source))
+            else:
+                c.execute(sa.insert(model).values(name=name, dim=dim, state=state, source=source))
+        return next(m for m in self.all() if m.name == name)
+
+    def promote(self, model_id: int) -> None:
+        """The model answers from now on; the vectors of all others go."""
+        with self._database.writer() as c:
+            c.execute(sa.update(model).where(model.c.id == model_id).values(state="answering"))
+            c.execute(sa.delete(embedding).where(embedding.c.model_id != model_id))
+            c.execute(sa.delete(model).where(model.c.id != model_id))
+
+    def lacking(self, model_id: int) -> int:
+        """How many chunks have no vector under a model."""
+        with self._database.reader() as c:
+            return c.exec_driver_sql(
+                "SELECT (SELECT count(*) FROM chunk) - (SELECT count(*) FROM embedding WHERE model_id = ?)",
+                (model_id,),
+            ).scalar_one()
+
+    def lacks(self, digest: bytes, model_id: int) -> bool:
+        """Whether a chunk of a content has no vector under a model."""
+        with self._database.reader() as c:
+            query = (
+                "SELECT 1 FROM chunk k WHERE k.content_hash = ? AND NOT EXISTS"
+                " (SELECT 1 FROM embedding e WHERE e.chunk_id = k.id AND e.model_id = ?) LIMIT 1"
+            )
+            return c.exec_driver_sql(query, (digest, model_id)).first() is not None

@@ -1,0 +1,38 @@
+"""Browsing: a query of filters alone lists all that passes, newest first, one hit a content.
+
+Built around one statement over the restriction of the query. It knows nothing of scores.
+"""
+
+from __future__ import annotations
+
+from indexer.catalogue.connections import Reading
+from indexer.search.facets import Facets, any_label, counted, most_frequent
+from indexer.search.filters import TAKEN, Restriction
+from indexer.search.hit_facts import Facts
+from indexer.search.ranking import Ranked
+
+
+def browse(
+    connection: Reading, facts: Facts, restriction: Restriction, depth: int
+) -> tuple[list[Ranked], int, Facets]:
+    """The newest `depth`, how many there are in all, and facets: of the newest, for labels of all."""
+    condition, values = restriction.chunk
+    chunks = "content c CROSS JOIN chunk k ON k.content_hash = c.hash"
+    passes = f"WHERE c.orphaned_at IS NULL AND {condition}"
+    rows = connection.execute(
+        f"SELECT min(k.id), {TAKEN} AS taken FROM {chunks} {passes}"
+        " GROUP BY c.hash ORDER BY taken DESC, min(k.id)",
+        values,
+    ).fetchall()
+    ids = [row[0] for row in rows]
+    newest = facts.of(ids[:depth])
+    ranking = [Ranked(newest[i], 0.0, True, newest[i].span) for i in ids if i in newest]
+    facets = counted([place.fact for place in ranking])
+    if any_label(connection):
+        labels = connection.execute(
+            f"SELECT l.name, count(DISTINCT c.hash) FROM {chunks} JOIN label l ON l.chunk_id = k.id"
+            f" {passes} GROUP BY l.name",
+            values,
+        )
+        facets["label"] = most_frequent(dict(labels))
+    return ranking, len(ids), facets

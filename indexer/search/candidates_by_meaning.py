@@ -1,0 +1,85 @@
+"""Candidates by meaning: the best chunks of each kind for the query's vectors, on one scale.
+
+Built around the vector index, a kind at a time, and the background that makes the kinds comparable
+(`calibration.py`). It knows nothing of words.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from queue import SimpleQueue
+
+import numpy as np
+from cachetools import LRUCache
+
+from indexer.catalogue.connections import Connections
+from indexer.search.calibration import Background, Scale
+from indexer.search.filters import Restriction
+from indexer.search.side_thread import beside
+from indexer.types import KINDS
+from indexer.vectors.index import VectorIndex
+from indexer.vectors.source import GROUPS
+from model.ranking_profile import RankingProfile
+
+FILTERS_CACHED, FILTER_CACHED_S = 8, 5
+
+
+class MeaningSearch:
+    """Safe to use from many threads as far as the background is."""
+
+    def __init__(self, connections: Connections, index: VectorIndex, background: Background) -> None:
+        self._connections, self._index, self._background = connections, index, background
+        self._allowed: LRUCache[object, np.ndarray] = LRUCache(FILTERS_CACHED)
+        self._lock = threading.Lock()
+
+    def candidates(
+        self, queries: np.ndarray, restriction: Restriction, depth: int, profile: RankingProfile
+    ) -> tuple[dict[int, float], dict[int, Scale]]:
+        """Standardised score by chunk id, of the best of each kind for the best of the `queries` [n, dim];
+        and the scales."""
+        best: dict[int, float] = {}
+        if not len(queries):
+            return best, {}
+        allowed, roots = self._narrowed(restriction)
+        groups = [GROUPS[kind] for kind in restriction.query.filters.kinds or KINDS]
+        waiting: SimpleQueue[int | None] = SimpleQueue()  # of two threads, the free one takes the next
+        for group in (*groups, None, None):  # an end for each thread
+            waiting.put(group)
+
+        def search() -> list[tuple[int, np.ndarray, np.ndarray]]:
+            next_groups = iter(waiting.get, None)
+            return [(g, *self._index.search(queries, depth, allowed, g, roots)) for g in next_groups]
+
+        with beside(search, wanted=len(groups) > 1) as other:
+            text_alone = restriction.query.text_alone
+            scales = self._background.of_query(queries, len(self._index), text_alone, profile)
+            results = search()
+        if other is not None and not other.cancelled():
+            results += other.result()
+        for group, scores, ids in results:
+            if group not in scales:  # nothing of the kind is there, or it came just now
+                continue
+            standard = scales[group].standardise(scores)
+            for number, score in zip(ids.ravel().tolist(), standard.ravel().tolist(), strict=True):
+                if number >= 0 and score > best.get(number, -np.inf):
+                    best[number] = score
+        return best, scales
+
+    def _narrowed(self, restriction: Restriction) -> tuple[np.ndarray | None, frozenset[int] | None]:
+        """(ids that pass, roots that they lie under), None for all. An engine filters roots by itself."""
+        if restriction.by_kind_alone:
+            return None, None
+        connection = self._connections.get()
+        roots = restriction.roots(connection)
+        if roots is not None:
+            return None, roots
+        version = connection.execute("SELECT max(id) FROM change").fetchone()
+        key = (restriction.key, version, int(time.monotonic()) // FILTER_CACHED_S)
+        with self._lock:
+            allowed: np.ndarray | None = self._allowed.get(key)
+        if allowed is None:
+            allowed = restriction.chunk_ids(connection)
+            with self._lock:
+                self._allowed[key] = allowed
+        return allowed, None

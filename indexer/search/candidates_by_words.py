@@ -1,0 +1,113 @@
+"""Candidates by words: chunks whose text, and files whose name, hold words of the query.
+
+Built around `text_search.py` on both, and one read of all that the ranking needs of what was found, so that
+the whole runs in a thread beside the embedding of the query. It knows nothing of
+ranking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import itemgetter
+from typing import NamedTuple
+
+import numpy as np
+
+from indexer.catalogue.connections import Connections, Reading
+from indexer.search import text_search
+from indexer.search.calibration import Scale
+from indexer.search.filters import Restriction
+from indexer.search.query_syntax import ParsedQuery
+from indexer.search.text_search import NOTHING, WordMatches
+from indexer.vectors.source import GROUPS
+
+
+class WordCandidates(NamedTuple):
+    in_text: WordMatches = NOTHING
+    """Of chunks."""
+    in_names: WordMatches = NOTHING
+    """Of files."""
+    chunks_of: Sequence[tuple[int, int, int]] = ()
+    """(file, chunk, ordinal) of the files found by their names, in order of ordinals."""
+    groups: Sequence[tuple[int, int]] = ()
+    """(chunk, group of its vector) of the chunks found, and of the first one of each file."""
+    vectors: np.ndarray | None = None
+    """Theirs, float32 [n, dim]."""
+
+    def named(self, meaning: dict[int, float]) -> dict[int, tuple[int, float]]:
+        """For each file found by its name, the chunk to show: (tier, coverage) by chunk id.
+
+        The chunk that was found by its words or its meaning too, else the file's first.
+        """
+        tiers = dict(zip(self.in_text.ids.tolist(), self.in_text.tiers.tolist(), strict=True))
+        chosen: dict[int, tuple[tuple[float, float], int]] = {}
+        for file_id, number, _ in self.chunks_of:
+            merit = (tiers.get(number, 0), meaning.get(number, -1e9))
+            if file_id not in chosen or merit > chosen[file_id][0]:
+                chosen[file_id] = merit, number
+        named: dict[int, tuple[int, float]] = {}
+        names = self.in_names
+        matches = zip(names.ids.tolist(), names.tiers.tolist(), names.coverage.tolist(), strict=True)
+        for file_id, tier, coverage in matches:
+            if file_id in chosen:
+                named.setdefault(chosen[file_id][1], (tier, coverage))
+        return named
+
+    def score(
+        self, queries: np.ndarray, scales: dict[int, Scale], meaning: dict[int, float], ids: set[int]
+    ) -> None:
+        """Add to `meaning` the standardised scores of those `ids` that only words found."""
+        missing = ids - meaning.keys()
+        if not missing or not len(queries) or self.vectors is None:
+            return
+        scores = queries @ self.vectors.T
+        for group, scale in scales.items():
+            own = [n for n, (i, of) in enumerate(self.groups) if of == group and i in missing]
+            if own:
+                standard = scale.standardise(scores[:, own]).max(axis=0)
+                meaning.update(zip((self.groups[n][0] for n in own), standard.tolist(), strict=True))
+
+
+def by_words(
+    connections: Connections, query: ParsedQuery, restriction: Restriction, depth: int, model_id: int
+) -> WordCandidates:
+    """At most `depth` chunks and as many files."""
+    connection = connections.get()  # of the thread that runs this
+    words, phrases = query.words, query.phrases
+    in_text = text_search.search_chunks(connection, words, phrases, depth, restriction.chunk_rows)
+    in_names = text_search.search_names(connection, words, phrases, depth, restriction.file_rows)
+    chunks_of = _chunks_of(connection, in_names.ids.tolist())
+    firsts = {file_id: number for file_id, number, _ in reversed(chunks_of)}
+    ids = {*in_text.ids.tolist(), *firsts.values()}
+    return WordCandidates(in_text, in_names, chunks_of, *_stored(connection, list(ids), model_id))
+
+
+def _chunks_of(connection: Reading, files: list[int]) -> list[tuple[int, int, int]]:
+    """(file, chunk, ordinal) of some files, in order of ordinals."""
+    if not files:
+        return []
+    rows: list[tuple[int, int, int]] = connection.execute(
+        "SELECT f.id, k.id, k.ordinal FROM file f JOIN chunk k ON k.content_hash = f.content_hash"
+        f" WHERE f.id IN ({', '.join('?' * len(files))})",
+        files,
+    ).fetchall()
+    rows.sort(key=itemgetter(2))
+    return rows
+
+
+def _stored(
+    connection: Reading, ids: list[int], model_id: int
+) -> tuple[list[tuple[int, int]], np.ndarray | None]:
+    """(chunk, group) of the chunks that have a vector, and the vectors float32 [n, dim]; None without any."""
+    if not ids:
+        return [], None
+    rows = connection.execute(
+        "SELECT k.id, c.kind, e.vector FROM chunk k JOIN content c ON c.hash = k.content_hash"
+        " JOIN embedding e ON e.chunk_id = k.id AND e.model_id = ?"
+        f" WHERE k.id IN ({', '.join('?' * len(ids))})",
+        (model_id, *ids),
+    ).fetchall()
+    if not rows:
+        return [], None
+    vectors = np.frombuffer(b"".join(row[2] for row in rows), "<f2").reshape(len(rows), -1)
+    return [(row[0], GROUPS[row[1]]) for row in rows], vectors.astype(np.float32)

@@ -1,0 +1,64 @@
+"""Facets: how an answer divides by kind, folder, year, length and label.
+
+Built around the facts of the chunks that are counted. It knows nothing of scores.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from indexer.catalogue.connections import Reading
+from indexer.search.hit_facts import Fact
+from indexer.search.ranking import Ranked
+
+SHOWN = 30
+
+Facets = dict[str, dict[str, int]]
+
+
+def facets_of(connection: Reading, ranking: Sequence[Ranked]) -> Facets:
+    """Of what is above the line; of everything where nothing is."""
+    facts = [r.fact for r in ranking if r.relevant] or [r.fact for r in ranking]
+    ids = [fact.chunk_id for fact in facts]
+    condition = f"chunk_id IN ({', '.join('?' * len(ids))})"
+    labels = (
+        connection.execute(f"SELECT name, count(*) FROM label WHERE {condition} GROUP BY name", ids)
+        if ids and any_label(connection)
+        else ()
+    )
+    return counted(facts) | {"label": most_frequent(dict(labels))}
+
+
+def counted(facts: Sequence[Fact]) -> Facets:
+    """All but labels."""
+    days = Counter([int(f.taken_at // 86_400) for f in facts if f.taken_at is not None])
+    years: Counter[str] = Counter()
+    for day, count in days.items():
+        years[_year(day)] += count
+    return {
+        "kind": most_frequent(Counter([f.kind for f in facts])),
+        "folder": most_frequent(Counter([f.files[0].folder for f in facts])),
+        "year": dict(sorted(years.items(), reverse=True)),
+        "length": Counter([_length(f.duration_s) for f in facts if f.duration_s is not None]),
+    }
+
+
+def any_label(connection: Reading) -> bool:
+    return connection.execute("SELECT 1 FROM label LIMIT 1").fetchone() is not None
+
+
+def most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda c: (-c[1], c[0]))[:SHOWN])
+
+
+def _length(duration_s: float) -> str:
+    return "short" if duration_s < 60 else "medium" if duration_s < 600 else "long"
+
+
+@lru_cache(maxsize=4096)
+def _year(day: int) -> str:
+    """Of a day since 1970, by the local clock at its noon."""
+    return str(time.localtime(day * 86_400 + 43_200).tm_year)

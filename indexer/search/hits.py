@@ -1,0 +1,66 @@
+"""A page of the ranking as hits: the file to show of each, its snippet, and the second where it is said.
+
+Built around one read of each for the whole page. It knows nothing of how the ranking came about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from indexer.catalogue.connections import Reading
+from indexer.catalogue.text.expression import Expression
+from indexer.search import spoken_at
+from indexer.search.filters import Restriction
+from indexer.search.hit_facts import Facts, FileRef
+from indexer.search.ranking import Ranked
+from indexer.search.snippets import snippets
+from indexer.types import Hit
+
+
+def hits_of(
+    connection: Reading,
+    facts: Facts,
+    page: Sequence[Ranked],
+    restriction: Restriction,
+    marks: Expression,
+    offset: int,
+) -> tuple[Hit, ...]:
+    """`page` begins at place `offset` of the ranking; `marks` are the words to mark in the snippets."""
+    words = (*restriction.query.words, *restriction.query.phrases)
+    worded = {r.fact.chunk_id for r in page if r.worded}
+    texts = snippets(connection, [r.fact.chunk_id for r in page], marks, words, worded)
+    files = facts.matching_files((r.fact for r in page), restriction.file)
+    seconds = spoken_at.seconds(connection, page, words)
+    return tuple(
+        _hit(
+            rank,
+            r,
+            files.get(r.fact.content, r.fact.files[0]),
+            texts.get(r.fact.chunk_id, ""),
+            seconds.get(r.fact.chunk_id),
+        )
+        for rank, r in enumerate(page, offset + 1)
+    )
+
+
+def _hit(rank: int, place: Ranked, file: FileRef, snippet: str, at_s: float | None) -> Hit:
+    fact = place.fact
+    return Hit(
+        rank=rank,
+        score=round(place.score, 3),
+        relevant=place.relevant,
+        kind=fact.kind,
+        path=file.path,
+        also_at=tuple(f.path for f in fact.files if f.file_id != file.file_id),
+        file_id=file.file_id,
+        chunk_id=fact.chunk_id,
+        span=place.span,
+        pages=fact.pages,
+        duration_s=fact.duration_s,
+        width=fact.width,
+        height=fact.height,
+        taken_at=fact.taken_at,
+        title=file.name,
+        snippet=snippet,
+        at_s=at_s,
+    )

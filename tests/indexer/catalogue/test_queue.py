@@ -1,0 +1,50 @@
+"""The queue: what waits, what a copy spares, what failed and is tried again."""
+
+from pathlib import Path
+
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.rows import FoundFile
+from tests.indexer.catalogue.conftest import index, put, take
+
+
+def test_a_copy_is_one_content_and_costs_no_embedding(catalogue: Catalogue) -> None:
+    put(catalogue, "/r/a.jpg")
+    index(catalogue, b"a" * 32)
+    root_id = catalogue.files.set_root(Path("/r"))
+    catalogue.files.note(root_id, [FoundFile("/r/b.jpg", "image", (10, 20, 30))])
+    assert take(catalogue, b"a" * 32) == 1
+    assert catalogue.queue.waiting("decode", 10, kind="image") == []
+    assert (
+        catalogue.files.counts().files,
+        catalogue.files.counts().chunks,
+        catalogue.files.counts().reused,
+    ) == (2, 1, 1)
+    assert [f.path.name for f in catalogue.files.of_content(b"a" * 32)] == ["a.jpg", "b.jpg"]
+
+
+def test_a_photo_that_failed_as_a_pdf_is_tried_again_under_its_right_name(catalogue: Catalogue) -> None:
+    root_id = catalogue.files.set_root(Path("/r"))
+    catalogue.files.note(root_id, [FoundFile("/r/photo.pdf", "pdf", (1, 1, 1))])
+    take(catalogue, b"p" * 32)
+    catalogue.contents.fail(b"p" * 32, "not a PDF")
+    assert [f.reason for f in catalogue.files.failures()] == ["not a PDF"]
+    catalogue.files.note(root_id, [FoundFile("/r/photo.jpg", "image", (1, 1, 1))])
+    take(catalogue, b"p" * 32)
+    assert [w.kind for w in catalogue.queue.waiting("decode", 9, kind="image")] == ["image"]
+
+
+def test_retry_makes_every_failure_pending_again(catalogue: Catalogue) -> None:
+    put(catalogue, "/r/a.jpg")
+    catalogue.contents.fail(b"a" * 32, "broken")
+    root_id = catalogue.files.set_root(Path("/r"))
+    catalogue.files.note(root_id, [FoundFile("/r/b.jpg", "image", (1, 1, 1))])
+    catalogue.files.fail(catalogue.queue.unhashed(1)[0].path, "no permission")
+    assert catalogue.files.counts().failed == 2
+    assert catalogue.queue.retry() == 2
+    assert (catalogue.files.counts().failed, catalogue.files.counts().pending) == (0, 2)
+
+
+def test_files_of_a_root_that_is_away_are_kept_and_not_worked_on(catalogue: Catalogue) -> None:
+    put(catalogue, "/r/a.jpg")
+    catalogue.files.set_root(Path("/r"), "away")
+    assert catalogue.queue.waiting("decode", 9, kind="image") == [] and catalogue.files.counts().files == 1
