@@ -16,11 +16,7 @@ PHOTOS = {
     "bus.png": "Photos/City/DSC_0007.png",
     "groot.jpeg": "Photos/Toys/IMG_1180.jpeg",
 }
-CLIPS = {
-    "world.mp4": "Videos/earth from orbit.mp4",
-    "a.mp4": "Videos/clip a.mp4",
-    "b.mp4": "Videos/clip b.mp4",
-}
+CLIPS = {"world.mp4": "Videos/earth from orbit.mp4", "a.mp4": "Videos/clip a.mp4", "b.mp4": "Videos/clip b.mp4"}
 HANDBOOK = {
     "Cabin handbook": """Welcome to the cabin. The keys hang in the box beside the door; the code is on the
         last page. Please leave the place as you found it.""",
@@ -65,8 +61,6 @@ def _draw_handbook(path: Path) -> None:
     for title, text in HANDBOOK.items():
         page = document.new_page(width=420, height=595)
         page.insert_text((48, 90), title, fontsize=26)
-        page.insert_textbox(
-            pymupdf.Rect(48, 120, 372, 540), " ".join(text.split()), fontsize=13, lineheight=1.5
-        )
+        page.insert_textbox(pymupdf.Rect(48, 120, 372, 540), " ".join(text.split()), fontsize=13, lineheight=1.5)
     document.save(path)
     document.close()

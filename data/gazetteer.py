@@ -84,8 +84,7 @@ def _table() -> _Table:
     with lzma.open(TABLE, "rt", encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
     places = [
-        Place(name, country, float(lat), float(lon), int(people))
-        for name, _, _, country, lat, lon, people in rows
+        Place(name, country, float(lat), float(lon), int(people)) for name, _, _, country, lat, lon, people in rows
     ]
     return _Table(
         places=places,

@@ -44,9 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m eval", description="Score a model on MMEB-V2's 78 tasks."
-    )
+    parser = argparse.ArgumentParser(prog="python -m eval", description="Score a model on MMEB-V2's 78 tasks.")
     add = parser.add_argument
     here = os.environ.get("SIGHTLINE_MMEB", "data-mmeb")
     names = "all, image, video, visdoc, a family (I-CLS …) or task names"
@@ -56,12 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--model_path", "--model", help="lite, vlm2vec-v2, gme-2b, a checkpoint folder, or a hub id")
     add("--datasets", nargs="+", default=["all"], help=names)
     add("--data", default=here, type=Path, help="the --root of data.download ($SIGHTLINE_MMEB; ./data-mmeb)")
-    add(
-        "--output_dir",
-        default=Path(),
-        type=Path,
-        help="where leaderboard.csv and the rest go (default: here)",
-    )
+    add("--output_dir", default=Path(), type=Path, help="where leaderboard.csv and the rest go (default: here)")
     add("--cache_dir", type=Path, help="embeddings (default: the user's cache folder)")
     add("--name", help="what the model is called in the table (default: from its path)")
     add("--device", default="auto")
@@ -72,14 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--max_pixels", type=int, default=1280 * 28 * 28, help=pixels)
     add("--data_version", choices=("current", "paper"), default="current", help=paper)
     add("--reference_compatible", "--reference-compatible", action="store_true", help=quirks)
-    add(
-        "--own_wording", action="store_true", help="the model's own wording instead of the protocol's prompts"
-    )
-    add(
-        "--through_index",
-        action="store_true",
-        help="ask Sightline itself: its index, words and meaning together",
-    )
+    add("--own_wording", action="store_true", help="the model's own wording instead of the protocol's prompts")
+    add("--through_index", action="store_true", help="ask Sightline itself: its index, words and meaning together")
     add("--list", action="store_true", help="list the tasks and leave")
     return parser
 
@@ -144,9 +131,7 @@ def _run(asked: argparse.Namespace, tasks: list[Task]) -> int:
                 asked.output_dir,
                 asked.cache_dir or _cache(),
                 name=name,
-                settings=ScoringSettings(
-                    asked.reference_compatible, asked.data_version, not asked.own_wording
-                ),
+                settings=ScoringSettings(asked.reference_compatible, asked.data_version, not asked.own_wording),
                 report=report,
                 progress=progress,
                 rank=rank,

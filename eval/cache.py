@@ -96,13 +96,8 @@ class EmbeddingCache:
 
     def put(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
         if vectors.shape != (len(keys), self.dim):
-            raise CacheError(
-                f"{self.model_id} gave vectors of shape {vectors.shape}, not {(len(keys), self.dim)}"
-            )
-        rows = [
-            (k, np.ascontiguousarray(v, dtype=np.float32).tobytes())
-            for k, v in zip(keys, vectors, strict=True)
-        ]
+            raise CacheError(f"{self.model_id} gave vectors of shape {vectors.shape}, not {(len(keys), self.dim)}")
+        rows = [(k, np.ascontiguousarray(v, dtype=np.float32).tobytes()) for k, v in zip(keys, vectors, strict=True)]
         with self._writing(self._vectors) as db:
             db.executemany("INSERT OR REPLACE INTO embedding VALUES (?, ?)", rows)
 
@@ -112,10 +107,7 @@ class EmbeddingCache:
             db.execute("INSERT OR REPLACE INTO failure VALUES (?, ?, ?)", (key, error.source, str(error)))
 
     def failures(self) -> dict[bytes, PictureError]:
-        return {
-            k: PictureError(s, r)
-            for k, s, r in self._vectors.execute("SELECT key, source, reason FROM failure")
-        }
+        return {k: PictureError(s, r) for k, s, r in self._vectors.execute("SELECT key, source, reason FROM failure")}
 
     def forget_failures(self) -> None:
         """A new run tries again: the file may have been repaired."""
@@ -144,9 +136,7 @@ class EmbeddingCache:
         pictures = visual.pictures if visual.video is None else (FilePicture(visual.video),)
         stamps = [picture.stamp() for picture in pictures]
         known = dict(
-            _in_chunks(
-                self._digests, "SELECT stamp, digest FROM picture WHERE stamp IN", list(dict.fromkeys(stamps))
-            )
+            _in_chunks(self._digests, "SELECT stamp, digest FROM picture WHERE stamp IN", list(dict.fromkeys(stamps)))
         )
         new = {}
         for picture, stamp in zip(pictures, stamps, strict=True):
@@ -176,9 +166,7 @@ def _open(path: Path, schema: str) -> sqlite3.Connection:
             db.execute(statement)
         db.commit()
     except sqlite3.DatabaseError as error:
-        raise CacheError(
-            f"{path} cannot be used as an embedding cache ({error}); delete it to start anew."
-        ) from None
+        raise CacheError(f"{path} cannot be used as an embedding cache ({error}); delete it to start anew.") from None
     return db
 
 

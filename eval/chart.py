@@ -66,9 +66,7 @@ def _shown_columns(table: Table) -> list[str]:
 
 
 def _key(columns: Sequence[str]) -> str:
-    entries = "".join(
-        f'<span><i style="background:var(--m{i})"></i>{escape(c)}</span>' for i, c in enumerate(columns)
-    )
+    entries = "".join(f'<span><i style="background:var(--m{i})"></i>{escape(c)}</span>' for i, c in enumerate(columns))
     return f'<div class="key">{entries}</div>'
 
 
@@ -150,9 +148,7 @@ def _numbers(table: Table) -> str:
             score = column.get(row.name)
             cells.append("" if score is None else f"{score.percent:.1f}{'' if score.whole else '*'}")
         body.append(
-            f'<tr class="{row.level}"><td>{escape(row.title)}</td>'
-            + "".join(f"<td>{c}</td>" for c in cells)
-            + "</tr>"
+            f'<tr class="{row.level}"><td>{escape(row.title)}</td>' + "".join(f"<td>{c}</td>" for c in cells) + "</tr>"
         )
     return (
         f'<div class="wide"><table><thead><tr><th></th>{head}</tr></thead>'
@@ -164,12 +160,8 @@ def _numbers(table: Table) -> str:
 def _troubles(outcomes: Sequence[TaskOutcome]) -> str:
     said = [w for o in outcomes for w in o.warnings]
     said += [f"{o.task} left out: {o.reason}" for o in outcomes if o.state != "scored"]
-    failed = [
-        f"{o.task}: {f['side']} {f['name']}: {f['source']} {f['reason']}" for o in outcomes for f in o.failed
-    ]
-    said += failed[:50] + (
-        [f"and {len(failed) - 50} more that could not be embedded"] if len(failed) > 50 else []
-    )
+    failed = [f"{o.task}: {f['side']} {f['name']}: {f['source']} {f['reason']}" for o in outcomes for f in o.failed]
+    said += failed[:50] + ([f"and {len(failed) - 50} more that could not be embedded"] if len(failed) > 50 else [])
     if not said:
         return ""
     return "<h2>To know</h2><ul>" + "".join(f"<li>{escape(s)}</li>" for s in said) + "</ul>"

@@ -124,9 +124,7 @@ class Embedded:
     failed: dict[int, PictureError]
 
 
-def keys_of(
-    items: Sequence[TaskItem], prompter: Prompter, cache: EmbeddingCache
-) -> list[bytes | PictureError]:
+def keys_of(items: Sequence[TaskItem], prompter: Prompter, cache: EmbeddingCache) -> list[bytes | PictureError]:
     """The cache's name of each item, or why it has none."""
     out: list[bytes | PictureError] = []
     for item in items:
@@ -202,9 +200,7 @@ def _embed_call(
             refused += 1
             if refused == len(call) and isinstance(refusal, ModelError):
                 raise refusal from None  # not one input's fault
-            source = (
-                item.visual.pictures[0].source if item.visual and item.visual.pictures else item.prompt[:60]
-            )
+            source = item.visual.pictures[0].source if item.visual and item.visual.pictures else item.prompt[:60]
             cache.put_failure(key, PictureError(source, str(error)))
 
 
@@ -231,9 +227,7 @@ def _calls(pairs: list[tuple[bytes, TaskItem]]) -> Iterator[list[tuple[bytes, Ta
     at = 0
     while at < len(pairs):
         visual = pairs[at][1].visual
-        size = (
-            TEXTS_AT_ONCE if visual is None else CLIPS_AT_ONCE if visual.kind == "video" else IMAGES_AT_ONCE
-        )
+        size = TEXTS_AT_ONCE if visual is None else CLIPS_AT_ONCE if visual.kind == "video" else IMAGES_AT_ONCE
         some = [pairs[at]]
         while at + len(some) < len(pairs) and len(some) < size:
             other = pairs[at + len(some)][1].visual

@@ -67,9 +67,7 @@ def as_csv(table: Table, outcomes: Sequence[TaskOutcome]) -> str:
     by_task = {o.task: o for o in outcomes}
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        ["level", "name", "modality", "group", "metric", "tasks", "queries", "failed", *table.columns]
-    )
+    writer.writerow(["level", "name", "modality", "group", "metric", "tasks", "queries", "failed", *table.columns])
     own = table.columns[table.own[0]]
     for row in table.rows:
         outcome, score = by_task.get(row.name), own.get(row.name)
@@ -77,9 +75,7 @@ def as_csv(table: Table, outcomes: Sequence[TaskOutcome]) -> str:
         queries = outcome.queries if outcome is not None and outcome.state == "scored" else ""
         failed = len(outcome.failed) if outcome is not None and outcome.state == "scored" else ""
         values = [f"{c[row.name].percent:.2f}" if row.name in c else "" for c in table.columns.values()]
-        writer.writerow(
-            [row.level, row.name, row.modality, row.group, row.metric, counts, queries, failed, *values]
-        )
+        writer.writerow([row.level, row.name, row.modality, row.group, row.metric, counts, queries, failed, *values])
     return out.getvalue()
 
 

@@ -172,9 +172,7 @@ class Relevance:
         starts = np.zeros(len(rows) + 1, dtype=np.int64)
         np.cumsum([len(row) for row in rows], out=starts[1:])
         columns = np.fromiter((c for row in rows for c in row), dtype=np.int64, count=int(starts[-1]))
-        grades = np.fromiter(
-            (g for row in rows for g in row.values()), dtype=np.float64, count=int(starts[-1])
-        )
+        grades = np.fromiter((g for row in rows for g in row.values()), dtype=np.float64, count=int(starts[-1]))
         return cls(starts, columns, grades)
 
     @property
@@ -259,9 +257,7 @@ def rank(
         columns = np.pad(columns, ((0, 0), (0, short)), constant_values=-1)
         values = np.pad(values, ((0, 0), (0, short)), constant_values=-np.inf)
         grades, is_relevant, there = (np.pad(a, ((0, 0), (0, short))) for a in (grades, is_relevant, there))
-    return Ranking(
-        np.where(there, columns, -1), values, is_relevant & there, np.where(is_relevant, grades, 0.0)
-    )
+    return Ranking(np.where(there, columns, -1), values, is_relevant & there, np.where(is_relevant, grades, 0.0))
 
 
 def _clean(scores: np.ndarray) -> None:

@@ -23,9 +23,7 @@ from model.loading import load
 class MtebModel:
     """`mteb.evaluate(MtebModel("lite"), tasks)`. Takes what `model.load` takes, or an `Embedder`."""
 
-    def __init__(
-        self, model: str | Embedder, revision: str | None = None, device: str | None = None, **more: Any
-    ):
+    def __init__(self, model: str | Embedder, revision: str | None = None, device: str | None = None, **more: Any):
         self.embedder = load(model, device=device or "auto", **more) if isinstance(model, str) else model
         self._name = model if isinstance(model, str) else self.embedder.id.split("@")[0]
         self._revision = revision or self.embedder.id.rpartition("@")[2]

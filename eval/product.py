@@ -69,9 +69,7 @@ def lay_out(data: TaskData, folder: Path) -> tuple[dict[str, int], list[dict[str
     return names, failed
 
 
-def score_search(
-    task: Task, data: TaskData, names: dict[str, int], search: Search
-) -> tuple[TaskOutcome, Scored]:
+def score_search(task: Task, data: TaskData, names: dict[str, int], search: Search) -> tuple[TaskOutcome, Scored]:
     """Ask every query of the task and score the answers. What is not found is missed."""
     began = time.perf_counter()
     n = len(data.queries)
@@ -86,9 +84,7 @@ def score_search(
             if grade is not None:
                 hits[i, place], grades[i, place] = True, grade
     truth = Relevance.of(data.relevant)
-    metrics = metrics_at(
-        hits, grades, truth.counts + np.asarray(data.unfound), ideal(data, data.relevant), KS
-    )
+    metrics = metrics_at(hits, grades, truth.counts + np.asarray(data.unfound), ideal(data, data.relevant), KS)
     scores = np.where(columns >= 0, -np.arange(DEPTH, dtype=np.float32), -np.inf)
     outcome = TaskOutcome(
         task.name,
@@ -149,9 +145,7 @@ class Product:
         return subprocess.run(self._call(command, *more), capture_output=True, text=True, check=False)
 
 
-def run_product(
-    task: Task, data: TaskData, model: str, work: Path, keep: bool = False
-) -> tuple[TaskOutcome, Scored]:
+def run_product(task: Task, data: TaskData, model: str, work: Path, keep: bool = False) -> tuple[TaskOutcome, Scored]:
     """Lay out, index, serve, ask, score: one task through Sightline. `work` is removed unless `keep`."""
     files, library = work / task.name / "files", work / task.name / "library"
     try:
@@ -165,9 +159,7 @@ def run_product(
             shutil.rmtree(work / task.name, ignore_errors=True)
     outcome.failed = failed
     if counts.get("failed"):
-        outcome.warnings.append(
-            f"{task.name}: Sightline could not index {counts['failed']} of {len(names)} files"
-        )
+        outcome.warnings.append(f"{task.name}: Sightline could not index {counts['failed']} of {len(names)} files")
     return outcome, scored
 
 
@@ -187,11 +179,7 @@ def run(
     with own(output, folder, Rank()):
         claim(
             folder,
-            {
-                "name": name,
-                "model_id": f"sightline with {model}",
-                **asdict(ScoringSettings(data_version=version)),
-            },
+            {"name": name, "model_id": f"sightline with {model}", **asdict(ScoringSettings(data_version=version))},
         )
         for task in tasks:
             outcome = TaskOutcome(task.name, "missing", "searches no pool of files with words")
@@ -223,9 +211,7 @@ def _wait_until_there(url: str, child: subprocess.Popen, log: Path, seconds: flo
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if child.poll() is not None:
-            raise ProductError(
-                f"sightline serve ended: {log.read_text('utf-8', errors='replace').strip()[-500:]}"
-            )
+            raise ProductError(f"sightline serve ended: {log.read_text('utf-8', errors='replace').strip()[-500:]}")
         try:
             with urllib.request.urlopen(url, timeout=5):
                 return
@@ -262,9 +248,7 @@ def _as_video(frames: list[np.ndarray], path: Path) -> Path:
         stream = container.add_stream("libx264", rate=rate)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for i in range(total):
-            picture = av.VideoFrame.from_ndarray(
-                np.ascontiguousarray(frames[i * len(frames) // total]), "rgb24"
-            )
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frames[i * len(frames) // total]), "rgb24")
             container.mux(stream.encode(picture.reformat(width, height, "yuv420p")))
         container.mux(stream.encode())
     return path

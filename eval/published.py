@@ -68,9 +68,7 @@ def means(tasks: Mapping[str, Decimal]) -> dict[str, Decimal]:
     """Plain means over tasks, exact: by group, by modality and over all."""
     out = {}
     for name in ("all", *MODALITIES, *GROUPS):
-        have = [
-            tasks[t.name] for t in all_tasks() if t.name in tasks and name in ("all", t.modality, t.group)
-        ]
+        have = [tasks[t.name] for t in all_tasks() if t.name in tasks and name in ("all", t.modality, t.group)]
         if have:
             out[name] = sum(have, Decimal(0)) / len(have)
     return out
@@ -89,7 +87,5 @@ def columns(version: DataVersion) -> list[Column]:
     out.sort(key=lambda c: -c.groups["all"])
     if version == "current":
         for model, found in table(["official_board_2026-08-24"]).items():
-            out.append(
-                Column(model, "official_board_2026-08-24", {}, {n: float(s) for n, s in found.items()})
-            )
+            out.append(Column(model, "official_board_2026-08-24", {}, {n: float(s) for n, s in found.items()}))
     return out

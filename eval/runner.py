@@ -94,10 +94,7 @@ def run(
     model_id = vectors_id(embedder)
     folder = output / "mmeb" / slug(name or embedder.id)
     outcomes = []
-    with (
-        own(output, folder, rank),
-        _closing(EmbeddingCache(cache_folder, model_id, embedder.dim)) as cache,
-    ):
+    with own(output, folder, rank), _closing(EmbeddingCache(cache_folder, model_id, embedder.dim)) as cache:
         if rank.number == 0:
             about = {"name": name or embedder.id, "model_id": model_id, "dim": embedder.dim}
             claim(folder, {**about, **asdict(settings), "prompts": prompter.prompts})
@@ -136,12 +133,7 @@ def run(
 
 
 def _embed(
-    task: Task,
-    data: TaskData,
-    prompter: Prompter,
-    cache: EmbeddingCache,
-    rank: Rank,
-    progress: Progress | None,
+    task: Task, data: TaskData, prompter: Prompter, cache: EmbeddingCache, rank: Rank, progress: Progress | None
 ) -> tuple[list[bytes | PictureError], int]:
     """All of a task's vectors into the cache: their names there, and how many this rank made."""
     items = [*data.queries, *data.candidates]
@@ -153,11 +145,7 @@ def _embed(
 
 
 def _score(
-    task: Task,
-    data: TaskData,
-    keys: Sequence[bytes | PictureError],
-    cache: EmbeddingCache,
-    settings: ScoringSettings,
+    task: Task, data: TaskData, keys: Sequence[bytes | PictureError], cache: EmbeddingCache, settings: ScoringSettings
 ) -> tuple[TaskOutcome, Scored]:
     n = len(data.queries)
     queries, candidates = collect(keys[:n], cache), collect(keys[n:], cache)
@@ -205,8 +193,7 @@ def claim(folder: Path, about: dict[str, Any]) -> None:
         if other:
             said = "; ".join(f"{k} was {before.get(k)!r} and is {about[k]!r}" for k in other)
             raise RunError(
-                f"{folder} holds results of another run ({said}). "
-                "Choose another --output_dir or --name, or delete it."
+                f"{folder} holds results of another run ({said}). Choose another --output_dir or --name, or delete it."
             )
     _replace(path, json.dumps(about, indent=1))
 
@@ -222,9 +209,7 @@ def own(output: Path, folder: Path, rank: Rank) -> Iterator[None]:
         if not _locked(lock):
             lock.seek(0)
             holder = lock.read().strip() or "?"
-            raise RunError(
-                f"Another run (process {holder}) is writing to {output}; choose another --output_dir."
-            )
+            raise RunError(f"Another run (process {holder}) is writing to {output}; choose another --output_dir.")
         lock.truncate(0)
         import os
 
@@ -307,8 +292,7 @@ def _write_rankings(path: Path, data: TaskData, scored: Scored) -> None:
             "grades": pa.array([list(r.values()) for r in data.relevant], pa.list_(pa.float32())),
             "ranking": pa.array(top, pa.list_(pa.string())),
             "scores": pa.array(
-                [s[: len(t)].tolist() for s, t in zip(scored.ranking.scores, top, strict=True)],
-                pa.list_(pa.float32()),
+                [s[: len(t)].tolist() for s, t in zip(scored.ranking.scores, top, strict=True)], pa.list_(pa.float32())
             ),
             **{name: pa.array(values) for name, values in scored.metrics.items()},
         }

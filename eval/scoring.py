@@ -91,9 +91,7 @@ def score(
     return Scored(metrics, ranking, warnings)
 
 
-def _lists(
-    data: TaskData, relevant: Sequence[Any], keep_repeats: bool
-) -> tuple[np.ndarray, list[dict[int, float]]]:
+def _lists(data: TaskData, relevant: Sequence[Any], keep_repeats: bool) -> tuple[np.ndarray, list[dict[int, float]]]:
     """Each row's candidates, int [n, width] (-1 beyond its end), and its relevant places in that list."""
     assert data.offered is not None
     rows = data.offered if keep_repeats else [list(dict.fromkeys(row)) for row in data.offered]

@@ -57,9 +57,7 @@ def outline() -> list[Row]:
         for group in dict.fromkeys(t.group for t in groups[modality]):
             metric = groups[group][0].metric
             rows.append(Row("group", group, TITLES[group], modality, group, metric))
-            rows += [
-                Row("task", t.name, t.reported_as or t.name, modality, group, t.metric) for t in groups[group]
-            ]
+            rows += [Row("task", t.name, t.reported_as or t.name, modality, group, t.metric) for t in groups[group]]
     return rows
 
 

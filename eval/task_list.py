@@ -105,9 +105,7 @@ def members(tasks: Iterable[Task] | None = None) -> dict[str, list[Task]]:
     return out
 
 
-def averages(
-    scores: Mapping[str, float], tasks: Iterable[Task] | None = None
-) -> dict[str, tuple[float, int, int]]:
+def averages(scores: Mapping[str, float], tasks: Iterable[Task] | None = None) -> dict[str, tuple[float, int, int]]:
     """Group, modality and `all` -> (mean over the tasks that have a score, how many have, how many are).
 
     Every average is over tasks: `all` is the mean of 78 numbers, not of three or of twelve. Groups

@@ -96,12 +96,7 @@ class Library:
         source = {"name": options.model} | {k: v for k, v in source.items() if v not in (None, "auto")}
         loader = partial(load_checked, token=options.model_token) if options.model_token else load_checked
         self.models = ActiveModels(
-            self.catalogue.models,
-            self.catalogue.settings,
-            source,
-            self._priority,
-            loader,
-            read_only=read_only,
+            self.catalogue.models, self.catalogue.settings, source, self._priority, loader, read_only=read_only
         )
         self._workers, self._nice = options.threads or 2, options.nice
         self._guard = threading.Lock()
@@ -167,9 +162,7 @@ class Library:
 
     # -- indexing --------------------------------------------------------------------------
 
-    def index(
-        self, folders: Sequence[Path] = (), progress: Callable[[Status], None] | None = None
-    ) -> IndexReport:
+    def index(self, folders: Sequence[Path] = (), progress: Callable[[Status], None] | None = None) -> IndexReport:
         """Add folders, scan them (without any: all of the library's), and work until nothing is pending.
 
         Raises `LibraryError` when another program is indexing this library (the folders are handed to
@@ -184,9 +177,7 @@ class Library:
         alone = not self._indexing.in_background
         if alone and not self._indexing.lock.acquire():
             handed = " It takes in the folders you named." if folders else ""
-            raise LibraryError(
-                f"Another Sightline ({self.indexer()}) is indexing this library already.{handed}"
-            )
+            raise LibraryError(f"Another Sightline ({self.indexer()}) is indexing this library already.{handed}")
         try:
             seen, tally = self._indexing.run(roots, told)
             self._status.changed()
@@ -388,17 +379,10 @@ class Library:
         from indexer.care.verify import verify
 
         if repair and not self.may_index():
-            raise LibraryError(
-                f"Another Sightline ({self.indexer()}) is indexing this library: stop it, then repair."
-            )
+            raise LibraryError(f"Another Sightline ({self.indexer()}) is indexing this library: stop it, then repair.")
         try:
             report = verify(
-                self.catalogue,
-                self.models,
-                self.thumbnails,
-                self.vector_index,
-                lambda: self.sandbox,
-                repair=repair,
+                self.catalogue, self.models, self.thumbnails, self.vector_index, lambda: self.sandbox, repair=repair
             )
         finally:
             if repair:

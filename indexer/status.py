@@ -150,9 +150,7 @@ class StatusReporter:
                     " their looks until then."
                 )
             if unheard := pipeline.left_to_transcribe():
-                told.append(
-                    f"Listening to {_many(unheard, 'video', 'videos')}, found by their looks until then."
-                )
+                told.append(f"Listening to {_many(unheard, 'video', 'videos')}, found by their looks until then.")
         if self._models.notice:
             told.append(self._models.notice)
         told += self._model_notices()

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-HUB = {
-    "vlm2vec-v2": "VLM2Vec/VLM2Vec-V2.0",
-    "gme-2b": "Alibaba-NLP/gme-Qwen2-VL-2B-Instruct",
-}
+HUB = {"vlm2vec-v2": "VLM2Vec/VLM2Vec-V2.0", "gme-2b": "Alibaba-NLP/gme-Qwen2-VL-2B-Instruct"}
 VLM2VEC_BASE = "Qwen/Qwen2-VL-2B-Instruct"
 
 
@@ -68,10 +65,7 @@ CARDS = (
         memory_gb=6.0,
         scores={"overall": 59.3, "image": 64.9, "video": 34.9, "visdoc": 69.2},
         on_disk=False,
-        about=(
-            "The model that this repository trains and scores; vectors equal to the original's. 8 frames a "
-            "window."
-        ),
+        about=("The model that this repository trains and scores; vectors equal to the original's. 8 frames a window."),
         gflop_a_window=55_000.0,
     ),
     ModelCard(
@@ -95,10 +89,7 @@ CARDS = (
         memory_gb=6.0,
         scores={"overall": 73.2, "image": 75.0, "video": 61.9, "visdoc": 79.2},
         on_disk=False,
-        about=(
-            "Far stronger on video than VLM2Vec-V2 at its size; shorter vectors with --dim. Needs "
-            "torchvision."
-        ),
+        about=("Far stronger on video than VLM2Vec-V2 at its size; shorter vectors with --dim. Needs torchvision."),
         gflop_a_window=55_000.0,
     ),
     ModelCard(

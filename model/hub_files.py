@@ -75,9 +75,7 @@ def weight_files(folder: Path) -> list[Path]:
     if index.is_file():
         named = sorted({folder / str(name) for name in read_json(index).get("weight_map", {}).values()})
         if missing := [path.name for path in named if not path.is_file()]:
-            raise ModelError(
-                f"{folder} lacks {len(missing)} of its {len(named)} weight files, first {missing[0]}."
-            )
+            raise ModelError(f"{folder} lacks {len(missing)} of its {len(named)} weight files, first {missing[0]}.")
         files = named
     else:
         files = sorted(folder.glob("*.safetensors"))

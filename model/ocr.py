@@ -88,9 +88,7 @@ class TextReader:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
 
         def session(name: str) -> Any:
-            return onnxruntime.InferenceSession(
-                str(folder / name), options, providers=["CPUExecutionProvider"]
-            )
+            return onnxruntime.InferenceSession(str(folder / name), options, providers=["CPUExecutionProvider"])
 
         self._detect, self._recognise = session("detect.onnx"), session("recognise.onnx")
         listed = self._recognise.get_modelmeta().custom_metadata_map["character"]
@@ -170,9 +168,7 @@ class TextReader:
         """
         width = min(_WIDTH_MOST, max(1, math.ceil(_HEIGHT * line.width / line.height)))
         pixels = np.zeros((1, 3, _HEIGHT, max(320, width)), np.float32)
-        pixels[0, :, :, :width] = _normalised(
-            np.asarray(line.resize((width, _HEIGHT), Image.Resampling.BILINEAR))
-        )
+        pixels[0, :, :, :width] = _normalised(np.asarray(line.resize((width, _HEIGHT), Image.Resampling.BILINEAR)))
         likely = self._recognise.run(None, {"x": pixels})[0][0]
         classes = likely.argmax(1)
         kept = (classes != 0) & np.append(True, classes[1:] != classes[:-1])
@@ -232,9 +228,9 @@ def boxes_of(likely: np.ndarray) -> list[Box]:
     boxes = []
     for rows, starts, ends in islands(likely > _PIXEL_LEAST)[:_LINES_MOST]:
         # The map is dilated by one pixel to the right and down: islands' far edges are one further.
-        points = np.concatenate(
-            [np.stack([x, y], 1) for x in (starts, ends) for y in (rows, rows + 1)]
-        ).astype(np.float64)
+        points = np.concatenate([np.stack([x, y], 1) for x in (starts, ends) for y in (rows, rows + 1)]).astype(
+            np.float64
+        )
         box = smallest_rectangle(points)
         if min(box.length, box.height) < 3 or _mean_inside(likely, box) < _BOX_LEAST:
             continue

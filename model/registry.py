@@ -53,8 +53,7 @@ def open_checkpoint(
         from model.qwen.checkpoint import load_qwen
     except ImportError as error:
         raise ModelError(
-            f"{name_or_path} needs torch and transformers ({error.name} is missing): "
-            f"pip install 'sightline[vlm]'."
+            f"{name_or_path} needs torch and transformers ({error.name} is missing): pip install 'sightline[vlm]'."
         ) from error
     if dim is not None:
         raise ModelError(f"{name_or_path} was not trained to be cut short; --dim is for Matryoshka models.")
@@ -104,9 +103,7 @@ def _kind(folder: Path) -> str:
     if not config.is_file():
         if door:
             return "door"
-        raise ModelError(
-            f"{folder} holds no model: it has no config.json, adapter_config.json or modules.json."
-        )
+        raise ModelError(f"{folder} holds no model: it has no config.json, adapter_config.json or modules.json.")
     said = read_json(config)
     kind = said.get("model_type")
     if kind in ("qwen2_vl", "qwen2_5_vl") and (not door or _is_gme(folder) or "vlm2vec" in _own_name(folder)):

@@ -112,15 +112,12 @@ def load_sentence_transformer(
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise ModelError(
-            f"{folder} needs sentence-transformers and torch ({error.name} is missing): "
-            f"pip install 'sightline[vlm]'."
+            f"{folder} needs sentence-transformers and torch ({error.name} is missing): pip install 'sightline[vlm]'."
         ) from error
     place = pick_device(device)
     number, quantise = pick_dtype(dtype, place, config)
     if quantise:
-        raise ModelError(
-            f"{folder} goes through sentence-transformers, which has no int8 here; take bfloat16."
-        )
+        raise ModelError(f"{folder} goes through sentence-transformers, which has no int8 here; take bfloat16.")
     sizes = {"min_pixels": min_pixels, "max_pixels": max_pixels}
     try:
         with quiet():
@@ -134,9 +131,7 @@ def load_sentence_transformer(
             )
     except Exception as error:  # the library and the model's own classes raise whatever they like
         raise ModelError(_why(folder, error)) from error
-    if "image" not in {
-        part for kind in model.modalities for part in (kind if isinstance(kind, tuple) else (kind,))
-    }:
+    if "image" not in {part for kind in model.modalities for part in (kind if isinstance(kind, tuple) else (kind,))}:
         raise ModelError(f"{folder} is a model for text alone; Sightline needs one that sees pictures.")
     for weight_name, weight in model.named_parameters():
         if not torch.isfinite(weight.sum(dtype=torch.float32)):
@@ -223,9 +218,7 @@ def _why(folder: Path, error: Exception) -> str:
             f"install the torchvision of the same version and index as torch."
         )
     if "trust_remote_code" in said or "custom code" in said:
-        return (
-            f"{folder} brings its own code, and Sightline runs none; it needs a newer sentence-transformers."
-        )
+        return f"{folder} brings its own code, and Sightline runs none; it needs a newer sentence-transformers."
     return f"{folder} cannot be loaded through sentence-transformers: {_first_line(error)}"
 
 

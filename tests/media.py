@@ -120,8 +120,7 @@ def xmp_packet(**properties: str | Sequence[str]) -> bytes:
         name = key.replace("_", ":", 1)
         if key == "faces":
             items = "".join(
-                f"<rdf:li><rdf:Description mwg-rs:Name={quoteattr(v)} mwg-rs:Type='Face'/></rdf:li>"
-                for v in value
+                f"<rdf:li><rdf:Description mwg-rs:Name={quoteattr(v)} mwg-rs:Type='Face'/></rdf:li>" for v in value
             )
             elements += (
                 "<mwg-rs:Regions rdf:parseType='Resource'><mwg-rs:RegionList><rdf:Bag>"
@@ -248,11 +247,7 @@ def draw_video(
 
 
 def add_sound(
-    path: Path,
-    *pieces: tuple[float, np.ndarray],
-    rate: int = 48_000,
-    codec: str = "aac",
-    default: bool = True,
+    path: Path, *pieces: tuple[float, np.ndarray], rate: int = 48_000, codec: str = "aac", default: bool = True
 ) -> Path:
     """Add a sound track to a video: each piece from its second on, float32 [channels, n] at `rate`; nothing
     between."""
@@ -280,11 +275,7 @@ def add_sound(
 
 
 def add_subtitles(
-    path: Path,
-    *cues: tuple[float, float, str],
-    codec: str = "srt",
-    default: bool = False,
-    forced: bool = False,
+    path: Path, *cues: tuple[float, float, str], codec: str = "srt", default: bool = False, forced: bool = False
 ) -> Path:
     """Add a subtitle track to a video: (from, to, words), the words as ASS writes them ("one\\Ntwo")."""
     from av.packet import Packet
@@ -341,9 +332,7 @@ Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
 """
 
 
-def _clock_frame(
-    t: float, size: tuple[int, int], text: str, scenes: Sequence[tuple[float, Color]]
-) -> Image.Image:
+def _clock_frame(t: float, size: tuple[int, int], text: str, scenes: Sequence[tuple[float, Color]]) -> Image.Image:
     ground = next((color for start, color in reversed(scenes) if t >= start - 1e-6), None)
     image = picture(text or f"{int(t) // 60}:{t % 60:04.1f}", size, ground or (90, 110, 130))
     draw = ImageDraw.Draw(image)
@@ -351,9 +340,7 @@ def _clock_frame(
     cell = size[0] / 14
     for bit in range(14):
         on = (steps >> (13 - bit)) & 1
-        draw.rectangle(
-            (bit * cell, 0, (bit + 1) * cell - 1, size[1] // 6), fill=(235,) * 3 if on else (16,) * 3
-        )
+        draw.rectangle((bit * cell, 0, (bit + 1) * cell - 1, size[1] // 6), fill=(235,) * 3 if on else (16,) * 3)
     return image
 
 
@@ -389,9 +376,7 @@ def draw_pdf(
         if image is not None:
             stream = io.BytesIO()
             image.save(stream, "PNG")
-            page.insert_image(
-                pymupdf.Rect(36, size[1] / 2, size[0] - 36, size[1] - 36), stream=stream.getvalue()
-            )
+            page.insert_image(pymupdf.Rect(36, size[1] / 2, size[0] - 36, size[1] - 36), stream=stream.getvalue())
         page.set_rotation(rotation)
     if metadata:
         document.set_metadata(metadata)

@@ -34,9 +34,7 @@ def run(cells: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
             out.append({"name": "stdout", "output_type": "stream", "text": text.splitlines(keepends=True)})
         if value is not None:
             data = {"text/plain": repr(value).splitlines(keepends=True)}
-            out.append(
-                {"data": data, "execution_count": number, "metadata": {}, "output_type": "execute_result"}
-            )
+            out.append({"data": data, "execution_count": number, "metadata": {}, "output_type": "execute_result"})
         outputs.append(out)
     return outputs
 

@@ -43,9 +43,7 @@ def main(versions: list[str]) -> int:
 def find(version: str) -> str | None:
     """An interpreter of this version that runs: on the PATH, pyenv's newest, or the one that runs this."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    found = sorted(
-        pyenv.glob(f"{version}.*/bin/python"), key=lambda p: [int(n) for n in p.parts[-3].split(".")]
-    )
+    found = sorted(pyenv.glob(f"{version}.*/bin/python"), key=lambda p: [int(n) for n in p.parts[-3].split(".")])
     for python in (shutil.which(f"python{version}"), *map(str, found[::-1]), sys.executable):
         if python and _prints([python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]) == version:
             return python
@@ -73,9 +71,7 @@ def _problem(python: str, folder: Path) -> str | None:
         hits = json.loads(_run([*sightline, "search", QUERY, "--json", *place], folder))["hits"]
         if not hits or hits[0]["kind"] != "pdf":
             return f"search: {hits[:1]}"
-        return _serve(
-            [*sightline, "serve", "--no-browser", "--no-token", "--port", str(PORT), *place], folder
-        )
+        return _serve([*sightline, "serve", "--no-browser", "--no-token", "--port", str(PORT), *place], folder)
     except subprocess.CalledProcessError as error:
         return f"{' '.join(map(str, error.cmd[:2]))}: {(error.stderr or error.stdout)[-1500:]}"
 
@@ -95,10 +91,7 @@ def _run(command: list[str], cwd: Path) -> str:
 
 def _serve(command: list[str], cwd: Path) -> str | None:
     """Start the server and ask it twice: whether it is well, and for the page on life jackets."""
-    with (
-        (cwd / "serve.log").open("w+") as log,
-        subprocess.Popen(command, cwd=cwd, stdout=log, stderr=log) as server,
-    ):
+    with (cwd / "serve.log").open("w+") as log, subprocess.Popen(command, cwd=cwd, stdout=log, stderr=log) as server:
         try:
             for _ in range(600):
                 if server.poll() is not None:

@@ -25,9 +25,7 @@ def section(command: str) -> str:
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_option_of_a_command_is_documented(command: str) -> None:
     text = section(command)
-    options = {
-        name for p in COMMANDS[command].params for name in (*p.opts, *p.secondary_opts) if name[0] == "-"
-    }
+    options = {name for p in COMMANDS[command].params for name in (*p.opts, *p.secondary_opts) if name[0] == "-"}
     everywhere = re.search(r"Every command understands(.*?)^## ", PAGE.read_text("utf-8"), re.S | re.M)
     text += everywhere[1] if everywhere else ""
     written = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", text))
@@ -41,8 +39,7 @@ def test_no_command_is_documented_that_does_not_exist() -> None:
 @pytest.mark.parametrize(
     "page",
     sorted(
-        p.relative_to(ROOT).as_posix()
-        for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "tests/README.md"]
+        p.relative_to(ROOT).as_posix() for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "tests/README.md"]
     ),
 )
 def test_links_between_pages_lead_somewhere(page: str) -> None:

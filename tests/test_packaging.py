@@ -63,9 +63,7 @@ def sightline(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
 
 
 def pip(*arguments: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "-q", *arguments], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", "pip", "-q", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -73,9 +71,7 @@ def test_the_wheel_carries_every_package_with_its_types_and_its_data(wheel: Path
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == set(PACKAGES)
-    tracked = subprocess.run(
-        ["git", "ls-files", *PACKAGES], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    tracked = subprocess.run(["git", "ls-files", *PACKAGES], cwd=ROOT, capture_output=True, text=True, check=True)
     assert {name for name in tracked.stdout.splitlines() if (ROOT / name).exists()} <= names
 
 

@@ -23,15 +23,11 @@ from train.config import ConfigError, read
 def main(arguments: list[str] | None = None) -> int:
     """Exit codes: 0 done or stopped by a signal with a checkpoint, 1 the job failed, 2 wrong usage."""
     parser = argparse.ArgumentParser(
-        prog="python -m train",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="python -m train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--config", type=Path, help="YAML file of the run")
-    what.add_argument(
-        "--merge", type=Path, metavar="ADAPTER", help="write an adapter and its base as one model"
-    )
+    what.add_argument("--merge", type=Path, metavar="ADAPTER", help="write an adapter and its base as one model")
     parser.add_argument("--output_dir", type=Path, required=True, help="where checkpoints and logs go")
     options, rest = parser.parse_known_args(arguments)
     first = os.environ.get("RANK", "0") == "0"
@@ -70,10 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     if first and outcome.stopped:
-        print(
-            f"stopped after step {outcome.step}; the same command goes on from {outcome.checkpoint}",
-            file=sys.stderr,
-        )
+        print(f"stopped after step {outcome.step}; the same command goes on from {outcome.checkpoint}", file=sys.stderr)
     elif first:
         print(f"done: {outcome.checkpoint}", file=sys.stderr)
     return 0

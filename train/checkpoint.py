@@ -35,8 +35,7 @@ def checkpoints(output_dir: Path) -> list[Path]:
     found = [
         (int(match.group(1)), place)
         for place in output_dir.glob("checkpoint-*")
-        if (match := re.fullmatch(r"checkpoint-(\d+)", place.name))
-        and (place / "trainer/state.json").is_file()
+        if (match := re.fullmatch(r"checkpoint-(\d+)", place.name)) and (place / "trainer/state.json").is_file()
     ]
     return [place for _, place in sorted(found)]
 
@@ -106,9 +105,7 @@ def restore(folder: Path, tower: Tower, optimizer: Optimizer, config: Config) ->
         tower.restore(folder)
         stored = load_file(folder / "trainer/optimizer.safetensors")
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{folder} is damaged ({error}); delete it to go on from the one before"
-        ) from error
+        raise CheckpointError(f"{folder} is damaged ({error}); delete it to go on from the one before") from error
     import torch
 
     for name, parameter in tower.trained().items() if stored else ():
@@ -132,9 +129,7 @@ def restore_random(folder: Path, rank: int, world: int) -> None:
         set_random_state([stored[f"{rank}.{i}"] for i in range(state["devices"][rank])])
 
 
-def _save_trainer(
-    folder: Path, tower: Tower, optimizer: Optimizer, random_states: Sequence[Sequence[Tensor]]
-) -> None:
+def _save_trainer(folder: Path, tower: Tower, optimizer: Optimizer, random_states: Sequence[Sequence[Tensor]]) -> None:
     from safetensors.torch import save_file
 
     moments = {}

@@ -165,9 +165,7 @@ class Config:
             f"warmup_steps {self.warmup_steps} leaves nothing of max_steps {self.max_steps}": (
                 self.warmup_steps >= self.max_steps
             ),
-            f"min_pixels {self.min_pixels} is above max_pixels {self.max_pixels}": (
-                self.min_pixels > self.max_pixels
-            ),
+            f"min_pixels {self.min_pixels} is above max_pixels {self.max_pixels}": (self.min_pixels > self.max_pixels),
             "train_vision needs lora_rank 0: adapters are put into the language model only": (
                 self.train_vision and lora
             ),
@@ -182,8 +180,7 @@ class Config:
             "teacher is only for objective distill": self.teacher and not distill,
             "hard_negatives have no part in distillation; set them to 0": distill and self.hard_negatives,
             "model_name lite takes no adapters: set lora_rank 0": lite and lora,
-            "model_name lite can only be distilled: set objective distill and a teacher": lite
-            and not distill,
+            "model_name lite can only be distilled: set objective distill and a teacher": lite and not distill,
         }.items():
             if wrong:
                 raise ValueError(sentence)
@@ -195,16 +192,7 @@ class Config:
 
     def same_run(self, other: Mapping[str, Any]) -> list[str]:
         """Keys in which `other` (a saved config) differs in a way that a resumed run would notice."""
-        free = {
-            "max_steps",
-            "save_steps",
-            "keep_last",
-            "log_steps",
-            "workers",
-            "device",
-            "data_root",
-            "eval_steps",
-        }
+        free = {"max_steps", "save_steps", "keep_last", "log_steps", "workers", "device", "data_root", "eval_steps"}
         mine = to_dict(self)
         changed = [k for k in mine if k not in free and k in other and other[k] != mine[k]]
         if bool(other.get("eval_steps", self.eval_steps)) != bool(self.eval_steps):

@@ -26,10 +26,7 @@ Encode = Callable[[Any], "Tensor"]
 
 
 def cached_backward(
-    encode: Encode,
-    chunks: Sequence[Any],
-    loss_of: Callable[[Tensor], Tensor],
-    cache: bool = True,
+    encode: Encode, chunks: Sequence[Any], loss_of: Callable[[Tensor], Tensor], cache: bool = True
 ) -> Tensor:
     """Add d loss_of(embeddings of all chunks) / d parameters to `.grad`; return the loss, detached.
 

@@ -177,9 +177,7 @@ class Missing:
         return new
 
 
-def pieces(
-    loader: Loader, shares: Iterator[list[Address]], size: int, workers: int
-) -> Iterator[list[PairBatch]]:
+def pieces(loader: Loader, shares: Iterator[list[Address]], size: int, workers: int) -> Iterator[list[PairBatch]]:
     """The pieces of each step's share, in order, prepared ahead by `workers` processes (0: here and now)."""
     if workers == 0:
         for share in shares:

@@ -97,9 +97,7 @@ class MixingTable:
         rows = [(block.source, int(row)) for block in self.blocks(step) for row in block.rows]
         return rows[rank::world]
 
-    def shares(
-        self, first_step: int, last_step: int, rank: int = 0, world: int = 1
-    ) -> Iterator[list[tuple[int, int]]]:
+    def shares(self, first_step: int, last_step: int, rank: int = 0, world: int = 1) -> Iterator[list[tuple[int, int]]]:
         for step in range(first_step, last_step):
             yield self.share(step, rank, world)
 

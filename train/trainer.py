@@ -89,9 +89,7 @@ class _Run:
             [self.table.held_out(i) for i in range(len(self.sources))],
             keep_items=self.objective.wants_items,
         )
-        self.missing = Missing(
-            [s.name for s in self.sources], [len(s) for s in self.sources], config.max_missing
-        )
+        self.missing = Missing([s.name for s in self.sources], [len(s) for s in self.sources], config.max_missing)
         self.stop = _StopSignal()
 
     def go(self) -> Outcome:
@@ -123,9 +121,7 @@ class _Run:
                 numbers["samples_per_s"] = self.config.batch_size / numbers["seconds"]
                 if log and (step % self.config.log_steps == 0 or step == self.config.max_steps):
                     log.write(step, numbers)
-                if self.config.eval_steps and (
-                    step % self.config.eval_steps == 0 or step == self.config.max_steps
-                ):
+                if self.config.eval_steps and (step % self.config.eval_steps == 0 or step == self.config.max_steps):
                     evaluation = self.evaluate()
                     if log:
                         log.write(step, {"eval": evaluation})
@@ -241,9 +237,7 @@ class _Run:
             self.missing.lost.setdefault(source, {})[row] = reason
         now = {s.name: len(s) for s in self.sources}
         self.changed = {
-            name: (rows, now[name])
-            for name, rows in state.get("rows", {}).items()
-            if name in now and rows != now[name]
+            name: (rows, now[name]) for name, rows in state.get("rows", {}).items() if name in now and rows != now[name]
         }
         return step
 

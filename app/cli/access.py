@@ -49,8 +49,7 @@ def add(
         bool, typer.Option("--index", help="It may add and remove folders too, not search and open alone.")
     ] = False,
     root: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FOLDER", help="A folder of the library that it sees; may repeat."),
+        list[Path] | None, typer.Option(metavar="FOLDER", help="A folder of the library that it sees; may repeat.")
     ] = None,
 ) -> None:
     """Make a token; it is shown this once. From the first one on, everybody has to show one."""

@@ -55,8 +55,7 @@ def moments(
 def transcript(
     video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video of the library.")],
     format_: Annotated[
-        Literal["text", "srt", "vtt"],
-        typer.Option("--format", help="Lines with their seconds, or subtitles."),
+        Literal["text", "srt", "vtt"], typer.Option("--format", help="Lines with their seconds, or subtitles.")
     ] = "text",
     json_: Json = False,
 ) -> None:
@@ -94,16 +93,12 @@ def label(
         given = label_by(library.searcher(), labels)
         for name, count in list(label_counts(library.searcher()).items())[:20]:
             output.out.print(f"{count:>7}  {name}", markup=False)
-        output.err.print(
-            f"{output.counted(given, 'label')} given. Search with one: sightline search label:NAME"
-        )
+        output.err.print(f"{output.counted(given, 'label')} given. Search with one: sightline search label:NAME")
 
 
 @commands.command("moderate")
 def moderate_(
-    rules: Annotated[
-        Path, typer.Option(metavar="FILE", help="CSV of label, threshold, action (hide or flag).")
-    ],
+    rules: Annotated[Path, typer.Option(metavar="FILE", help="CSV of label, threshold, action (hide or flag).")],
     report: Annotated[Path, typer.Option(metavar="FILE", help="What was caught, as .csv or .json.")],
 ) -> None:
     """Hide or flag what rules catch, and report it with its seconds and pages."""
@@ -172,8 +167,7 @@ def answer_(
 @commands.command()
 def duplicates(
     alike: Annotated[
-        float,
-        typer.Option(min=0.0, max=1.0, help="Cosine from which images look alike; 1: exact copies only."),
+        float, typer.Option(min=0.0, max=1.0, help="Cosine from which images look alike; 1: exact copies only.")
     ] = 0.97,
     json_: Json = False,
 ) -> None:
@@ -250,9 +244,7 @@ def clicks(
 @commands.command("export")
 def export_(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every chunk to it.")] = None,
-    format: Annotated[
-        Literal["parquet", "jsonl", "csv"], typer.Option(help="csv goes without vectors.")
-    ] = "jsonl",
+    format: Annotated[Literal["parquet", "jsonl", "csv"], typer.Option(help="csv goes without vectors.")] = "jsonl",
     no_vectors: Annotated[bool, typer.Option("--no-vectors", help="Without the vectors.")] = False,
     pairs: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write pairs to train a model with (JSON lines).")

@@ -104,15 +104,12 @@ def index(
 @commands.command()
 def search(
     text: Annotated[
-        str | None,
-        typer.Argument(metavar="[TEXT]", help='Words; "quoted" ones are required, -word excludes.'),
+        str | None, typer.Argument(metavar="[TEXT]", help='Words; "quoted" ones are required, -word excludes.')
     ] = None,
     image: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="An image to search with.")] = None,
     video: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A clip to search with.")] = None,
     pdf: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A PDF to search with.")] = None,
-    avoid: Annotated[
-        list[str] | None, typer.Option(metavar="TEXT", help="Words for what it should not be.")
-    ] = None,
+    avoid: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="Words for what it should not be.")] = None,
     kind: Annotated[
         list[str] | None, typer.Option(metavar="image|video|pdf", help="Only this kind; may repeat.")
     ] = None,
@@ -181,9 +178,7 @@ def failures(
 
 
 @commands.command()
-def forget(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of the library.")],
-) -> None:
+def forget(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of the library.")]) -> None:
     """Take a folder out of the library. The files themselves are not touched."""
     from app.cli import output
 
@@ -193,9 +188,7 @@ def forget(
 
 
 @commands.command()
-def verify(
-    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended.")] = False,
-) -> None:
+def verify(repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended.")] = False) -> None:
     """Check everything in the library against everything else."""
     from app.cli import output
 
@@ -213,9 +206,7 @@ def verify(
 
 @commands.command()
 def backup(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Where the copy goes; a folder names it by date.")
-    ],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the copy goes; a folder names it by date.")],
 ) -> None:
     """Copy the library into one file, also while it is in use. To restore, copy it back."""
     from app.cli import output
@@ -223,9 +214,7 @@ def backup(
     with opened(read_only=True) as library:
         written = library.backup(file.expanduser().absolute())
         how = library.restore_hint(written)
-    output.err.print(
-        output.printable(f"{written} holds the library. To restore: {how}."), markup=False, soft_wrap=True
-    )
+    output.err.print(output.printable(f"{written} holds the library. To restore: {how}."), markup=False, soft_wrap=True)
 
 
 for group in (
@@ -253,9 +242,7 @@ def main() -> None:
         if isinstance(error, LibraryError | ModelError | MediaError):
             _exit_with(str(error))
         logging.getLogger(__name__).exception("unexpected error")
-        _exit_with(
-            f"unexpected error, {type(error).__name__}: {error} (details are in sightline.log in the library)"
-        )
+        _exit_with(f"unexpected error, {type(error).__name__}: {error} (details are in sightline.log in the library)")
 
 
 def _exit_with(message: str) -> NoReturn:

@@ -18,10 +18,7 @@ commands = Commands()
 
 @commands.command()
 def migrate(
-    to: Annotated[
-        str,
-        typer.Option(metavar="PLACE", help="postgresql://USER@HOST/DATABASE, or a folder of its own."),
-    ],
+    to: Annotated[str, typer.Option(metavar="PLACE", help="postgresql://USER@HOST/DATABASE, or a folder of its own.")],
     json_: Json = False,
 ) -> None:
     """Move the library's catalogue to another engine; the old one answers meanwhile and stays as it is."""

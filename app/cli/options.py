@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-Folders = Annotated[
-    list[Path], typer.Argument(metavar="FOLDER...", help="Folders of images, videos and PDFs.")
-]
+Folders = Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Folders of images, videos and PDFs.")]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -33,14 +31,12 @@ Model = Annotated[
 ]
 DataDir = Annotated[Path | None, typer.Option(metavar="DIR", help="Where the library is kept.")]
 Base = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="Base model of an adapter folder, in place of the one it names."),
+    str | None, typer.Option(metavar="NAME", help="Base model of an adapter folder, in place of the one it names.")
 ]
 Dim = Annotated[int | None, typer.Option(metavar="N", help="Truncate the vectors of a Matryoshka model.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; everything else on stderr.")]
 Host = Annotated[
-    str | None,
-    typer.Option(metavar="ADDRESS", help="Address to serve on; another than this machine demands a token."),
+    str | None, typer.Option(metavar="ADDRESS", help="Address to serve on; another than this machine demands a token.")
 ]
 Port = Annotated[int | None, typer.Option(metavar="N", help="Port to serve on.")]
 Names = Annotated[
@@ -52,14 +48,10 @@ Threads = Annotated[int | None, typer.Option(metavar="N", help="Processor thread
 Nice = Annotated[bool | None, typer.Option("--nice/--no-nice", help="Give way to other programs.")]
 Window = Annotated[float | None, typer.Option(metavar="S", help="Seconds of a video window.")]
 Overlap = Annotated[float | None, typer.Option(metavar="S", help="Seconds by which windows overlap.")]
-Poll = Annotated[
-    bool | None, typer.Option("--poll", help="Scan now and then instead of watching (network mounts).")
-]
+Poll = Annotated[bool | None, typer.Option("--poll", help="Scan now and then instead of watching (network mounts).")]
 Ocr = Annotated[
     str | None,
-    typer.Option(
-        metavar="off|auto|all", help="Read words in pictures: auto is images and pages without text."
-    ),
+    typer.Option(metavar="off|auto|all", help="Read words in pictures: auto is images and pages without text."),
 ]
 Speech = Annotated[
     str | None,
@@ -71,9 +63,7 @@ Speech = Annotated[
 
 Vectors = Annotated[
     str | None,
-    typer.Option(
-        metavar="ADDRESS", help="Where the vectors are: milvus://HOST/NAME; else in the library's folder."
-    ),
+    typer.Option(metavar="ADDRESS", help="Where the vectors are: milvus://HOST/NAME; else in the library's folder."),
 ]
 
 Catalogue = Annotated[

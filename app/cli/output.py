@@ -16,17 +16,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from app.web.captions import clock
-from indexer.types import (
-    MARK,
-    UNMARK,
-    Answer,
-    Failure,
-    Hit,
-    IndexReport,
-    MigrationReport,
-    Status,
-    WorkerStatus,
-)
+from indexer.types import MARK, UNMARK, Answer, Failure, Hit, IndexReport, MigrationReport, Status, WorkerStatus
 
 if TYPE_CHECKING:
     from model.cards import ModelCard
@@ -85,9 +75,7 @@ def show_answer(answer: Answer, empty: bool = False) -> None:
             below = True
             out.print("[dim]── less likely ──[/]")
         _show_hit(hit, dim=not hit.relevant)
-    err.print(
-        f"[dim]{len(answer.hits)} of {answer.total} in {answer.took_ms:.0f} ms with {escape(answer.model)}[/]"
-    )
+    err.print(f"[dim]{len(answer.hits)} of {answer.total} in {answer.took_ms:.0f} ms with {escape(answer.model)}[/]")
 
 
 def _show_hit(hit: Hit, dim: bool) -> None:
@@ -148,9 +136,7 @@ def _show_worker(worker: WorkerStatus) -> None:
     out.print(printable(line), markup=False)
     for root in worker.lacks:
         out.print(
-            printable(
-                f"  {worker.name} cannot see {root}: its files are left to others (mount it, or --map)."
-            ),
+            printable(f"  {worker.name} cannot see {root}: its files are left to others (mount it, or --map)."),
             markup=False,
         )
 
@@ -224,9 +210,7 @@ def steps(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
 
 
-def show_moved(
-    report: MigrationReport, in_folder: bool, to: str, vectors: str | None, left: str | None
-) -> None:
+def show_moved(report: MigrationReport, in_folder: bool, to: str, vectors: str | None, left: str | None) -> None:
     """`left`: where the old library's vectors are, when SIGHTLINE_VECTORS says so."""
     files, chunks = report.rows["file"], report.rows["chunk"]
     err.print(f"{files:,} files with {chunks:,} pieces are there, each row read back and found the same.")
@@ -242,9 +226,7 @@ def show_models(cards: list[ModelCard], speech: str) -> None:
     for card in cards:
         star = " [green](recommended here)[/]" if card.recommended else ""
         disk = "on this disk" if card.on_disk else "not on this disk"
-        out.print(
-            f"[bold]{escape(card.name)}[/]{star}  {card.dim} dimensions, {escape(card.licence)}, {disk}"
-        )
+        out.print(f"[bold]{escape(card.name)}[/]{star}  {card.dim} dimensions, {escape(card.licence)}, {disk}")
         scores = ", ".join(f"{name} {value:g}" for name, value in card.scores.items() if value is not None)
         needs = f"{card.memory_gb:g} GB of memory"
         if card.chunks_per_hour:

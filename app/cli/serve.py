@@ -59,23 +59,14 @@ def run(
 
 
 @commands.command()
-def serve(
-    host: Host = None,
-    port: Port = None,
-    no_browser: NoBrowser = False,
-    name: Names = None,
-) -> None:
+def serve(host: Host = None, port: Port = None, no_browser: NoBrowser = False, name: Names = None) -> None:
     """Serve the library that is there, and keep its folders up to date."""
     settings = settings_of(host=host, port=port, names=",".join(name or ()) or None)
     _serve(settings, [], open_browser=not no_browser)
 
 
 @commands.command()
-def demo(
-    host: Host = None,
-    port: Port = None,
-    no_browser: NoBrowser = False,
-) -> None:
+def demo(host: Host = None, port: Port = None, no_browser: NoBrowser = False) -> None:
     """Serve a small sample library, for a first look without a folder at hand."""
     from app.demo import build
 

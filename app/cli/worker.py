@@ -34,8 +34,7 @@ def worker(
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="End when there is nothing left to do.")] = False,
     lease: Annotated[
-        float,
-        typer.Option(metavar="S", min=2.0, help="Seconds of silence after which others do what it had."),
+        float, typer.Option(metavar="S", min=2.0, help="Seconds of silence after which others do what it had.")
     ] = 30.0,
     threads: Threads = None,
     nice: Nice = None,

@@ -82,9 +82,7 @@ class RequestBatcher:
 
     def submit(self, inputs: Sequence[Input]) -> Future[np.ndarray]:
         """float32 [n, dim] when it is done. Raises `QueueFull`; an empty queue takes anything."""
-        size = sum(
-            sum(p.nbytes for p in i.images) + (0 if i.video is None else i.video.nbytes) for i in inputs
-        )
+        size = sum(sum(p.nbytes for p in i.images) + (0 if i.video is None else i.video.nbytes) for i in inputs)
         waiting = _Waiting(inputs, size)
         with self._changed:
             full = self._inputs + len(inputs) > self._queue_inputs or self._bytes + size > self._queue_bytes

@@ -28,9 +28,7 @@ def inputs_of(body: Any, model_id: str) -> list[Input]:
     if body.get("model") not in (None, "", model_id, model_id.split("@")[0]):
         raise UnreadableRequest(f"this server has {model_id}, not {body['model']!r:.80}")
     if "dimensions" in body:
-        raise UnreadableRequest(
-            "vectors are given at their full length; start serve-model with --dim for shorter ones"
-        )
+        raise UnreadableRequest("vectors are given at their full length; start serve-model with --dim for shorter ones")
     role = body.get("input_type", "query")
     if role not in ("query", "document"):
         raise UnreadableRequest("input_type is query or document")
@@ -81,9 +79,7 @@ def _conversation(messages: Any, input_type: str | None) -> Input:
         images=tuple(images),
         video=frames,
         instruction=instruction,
-        role="query"
-        if (input_type or ("query" if kind == "text" else "document")) == "query"
-        else "document",
+        role="query" if (input_type or ("query" if kind == "text" else "document")) == "query" else "document",
         kind=kind,
     )
 

@@ -56,9 +56,7 @@ def create_model_app(
         yield
         await asyncio.to_thread(batcher.close)
 
-    app = FastAPI(
-        title="Sightline model server", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
-    )
+    app = FastAPI(title="Sightline model server", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.batcher = batcher
 
     async def embed(inputs: Sequence[Input]) -> np.ndarray:
@@ -81,13 +79,7 @@ def create_model_app(
             "most_bytes": BODY_LIMIT,
             "profile": asdict(profile) if (profile := getattr(embedder, "profile", None)) else None,
         }
-        model = {
-            "id": embedder.id,
-            "object": "model",
-            "created": 0,
-            "owned_by": "sightline",
-            "sightline": about,
-        }
+        model = {"id": embedder.id, "object": "model", "created": 0, "owned_by": "sightline", "sightline": about}
         return JSONResponse({"object": "list", "data": [model]})
 
     @app.post("/v1/embed")
@@ -95,9 +87,7 @@ def create_model_app(
         """Inputs and vectors as frames of `model/remote/wire.py`."""
         batcher.refuse_when_full()
         if request.headers.get("content-type", "") != wire.CONTENT_TYPE:
-            raise UnreadableRequest(
-                f"the body is of type {wire.CONTENT_TYPE}; other programs take /v1/embeddings"
-            )
+            raise UnreadableRequest(f"the body is of type {wire.CONTENT_TYPE}; other programs take /v1/embeddings")
         inputs = await asyncio.to_thread(wire.unpack, await request.body())
         body = wire.pack_vectors(await embed(inputs), embedder.id)
         return Response(body, media_type=wire.VECTORS_TYPE)
@@ -117,9 +107,7 @@ def create_model_app(
             {
                 "object": "embedding",
                 "index": n,
-                "embedding": base64.b64encode(row.astype("<f4").tobytes()).decode()
-                if packed
-                else row.tolist(),
+                "embedding": base64.b64encode(row.astype("<f4").tobytes()).decode() if packed else row.tolist(),
             }
             for n, row in enumerate(vectors)
         ]
@@ -165,11 +153,7 @@ def _error_answers(app: FastAPI) -> None:
 
 
 def serve_model(
-    embedder: Embedder,
-    host: str = "127.0.0.1",
-    port: int = 8000,
-    token: str | None = None,
-    names: Iterable[str] = (),
+    embedder: Embedder, host: str = "127.0.0.1", port: int = 8000, token: str | None = None, names: Iterable[str] = ()
 ) -> None:
     """Serve a model until interrupted. On a host other than loopback a token is made when none is given.
 

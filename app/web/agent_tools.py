@@ -76,9 +76,7 @@ def tools(library: SearchLibrary, origin: str) -> tuple[Callable[..., str], ...]
                     data, suffix = decode_file(file_base64)
                     uploads.append(Upload(place_for(folder, f"query{suffix}", 0)))
                     uploads[0].path.write_bytes(data)
-                found = library.search(
-                    build_query(values, uploads), k=_bounded(k), offset=max(0, int(offset))
-                )
+                found = library.search(build_query(values, uploads), k=_bounded(k), offset=max(0, int(offset)))
                 return found.to_json()
 
         return answer_text(call, origin)

@@ -154,9 +154,7 @@ async def search_with_files(request: Request, services: Services) -> Json:
 
 
 @router.get("/similar/{chunk_id}")
-async def similar(
-    request: Request, services: Services, chunk_id: int, k: str = "10", offset: str = "0"
-) -> Json:
+async def similar(request: Request, services: Services, chunk_id: int, k: str = "10", offset: str = "0") -> Json:
     """Chunks that resemble a chunk of the library."""
     window = window_of({"k": [k], "offset": [offset]})
     if await asyncio.to_thread(services.library.chunk, chunk_id) is None:
@@ -237,9 +235,7 @@ def forget_root(services: Services, path: Annotated[str, Body(embed=True, max_le
 
 @router.post("/clicks")
 def clicked(
-    services: Services,
-    q: Annotated[str, Body(max_length=MAX_TEXT)],
-    chunk_id: Annotated[int, Body(ge=0)],
+    services: Services, q: Annotated[str, Body(max_length=MAX_TEXT)], chunk_id: Annotated[int, Body(ge=0)]
 ) -> Json:
     """Record that a search for `q` led to opening this chunk. Stored only if the person agreed."""
     return Json({"kept": services.library.clicks.add(q, chunk_id)})

@@ -44,9 +44,7 @@ def _rotating_log(path: Path) -> logging.Logger:
     """A logger of its own for one file, which is made with the first line."""
     log = logging.getLogger(f"{__name__}.{path}")
     if not log.handlers:
-        log.addHandler(
-            logging.handlers.RotatingFileHandler(path, maxBytes=AUDIT_BYTES, backupCount=3, delay=True)
-        )
+        log.addHandler(logging.handlers.RotatingFileHandler(path, maxBytes=AUDIT_BYTES, backupCount=3, delay=True))
         log.setLevel(logging.INFO)
         log.propagate = False
     return log

@@ -27,8 +27,7 @@ def as_vtt(cues: Sequence[Cue]) -> str:
 def as_srt(cues: Sequence[Cue]) -> str:
     """SubRip, for players and editors."""
     return "\n".join(
-        f"{n}\n{_clock(c.start_s, ',')} --> {_clock(c.end_s, ',')}\n{_flat(c.text)}\n"
-        for n, c in enumerate(cues, 1)
+        f"{n}\n{_clock(c.start_s, ',')} --> {_clock(c.end_s, ',')}\n{_flat(c.text)}\n" for n, c in enumerate(cues, 1)
     )
 
 

@@ -131,9 +131,7 @@ def _settings(gr: Any, model: str, origin: str) -> None:
     if cards:
         names = [(card["title"], name) for name, card in cards.items()]
         current = model.split("@")[0]
-        chosen = gr.Dropdown(
-            names, value=current if current in cards else names[0][1], label="Model", interactive=True
-        )
+        chosen = gr.Dropdown(names, value=current if current in cards else names[0][1], label="Model", interactive=True)
         about = gr.Markdown(_about(cards, chosen.value))
         command = gr.Code(_command(chosen.value), language="shell", label="Start it with", interactive=False)
         chosen.change(

@@ -158,10 +158,7 @@ class Guard:
             return OWNER
         if self.token is None and not self.tokens:
             if headers.keys() & FORWARDED:
-                return (
-                    403,
-                    "A proxy stands in front: start this server with --name and the proxy's host name.",
-                )
+                return (403, "A proxy stands in front: start this server with --name and the proxy's host name.")
             return OWNER
         asks = self._by_token(scope, headers, method == "GET" and mode in ("navigate", None))
         if isinstance(asks, Visitor) and not asks.may_index and _changes(method, path):
@@ -239,9 +236,7 @@ def _closed(path: str) -> bool:
     if parts[0] != "gradio_api":
         return False
     rest = parts[1] if len(parts) > 1 else ""
-    return not any(
-        rest == route.rstrip("/") or rest.startswith(route.rstrip("/") + "/") for route in GRADIO_ROUTES
-    )
+    return not any(rest == route.rstrip("/") or rest.startswith(route.rstrip("/") + "/") for route in GRADIO_ROUTES)
 
 
 def _too_much(limit: int) -> str:

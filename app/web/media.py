@@ -152,11 +152,7 @@ async def play(services: Services, file_id: int, n: int) -> Response:
 
 @router.get("/clip/{chunk_id}.mp4")
 async def clip(
-    services: Services,
-    chunk_id: int,
-    start: float | None = None,
-    end: float | None = None,
-    exact: bool = False,
+    services: Services, chunk_id: int, start: float | None = None, end: float | None = None, exact: bool = False
 ) -> Response:
     """A moment of a video as MP4: copied from the keyframe before it, or encoded again with `exact`."""
     chunk = await asyncio.to_thread(_chunk, services, chunk_id)
@@ -201,9 +197,7 @@ def _chunk(services: WebServices, chunk_id: int) -> ChunkInfo:
 
 
 def _webp(data: bytes, headers: dict[str, str] | None = None) -> Response:
-    return Response(
-        data, media_type="image/webp", headers={"cache-control": "private, max-age=300", **(headers or {})}
-    )
+    return Response(data, media_type="image/webp", headers={"cache-control": "private, max-age=300", **(headers or {})})
 
 
 def _stamp(path: Path) -> int:

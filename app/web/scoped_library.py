@@ -13,18 +13,7 @@ from pathlib import Path
 from app.web.tokens import Tokens, Visitor
 from indexer.errors import LibraryError
 from indexer.library import Library
-from indexer.types import (
-    Answer,
-    ChunkInfo,
-    ClickLog,
-    Failure,
-    FileInfo,
-    Hit,
-    Moment,
-    Part,
-    Query,
-    Status,
-)
+from indexer.types import Answer, ChunkInfo, ClickLog, Failure, FileInfo, Hit, Moment, Part, Query, Status
 from model.inputs import Cue
 
 

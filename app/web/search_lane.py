@@ -28,9 +28,7 @@ class SearchLane:
         self._turn = asyncio.Semaphore(workers)
         self._waiting, self._limit = 0, waiting + workers
 
-    async def run(
-        self, call: Callable[[], T], is_abandoned: Callable[[], Awaitable[bool]] | None = None
-    ) -> T | None:
+    async def run(self, call: Callable[[], T], is_abandoned: Callable[[], Awaitable[bool]] | None = None) -> T | None:
         """The call's result; None if `is_abandoned()` says that nobody waits for it any more. Raises Busy."""
         if self._waiting >= self._limit:
             raise Busy

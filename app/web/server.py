@@ -117,8 +117,7 @@ class GradioDoor:
 def _page(render: Callable[[str], str]) -> HTMLResponse:
     nonce = secrets.token_urlsafe(16)
     return HTMLResponse(
-        render(nonce),
-        headers={"content-security-policy": page_policy(nonce), "cache-control": "no-store"},
+        render(nonce), headers={"content-security-policy": page_policy(nonce), "cache-control": "no-store"}
     )
 
 
@@ -145,9 +144,7 @@ def create_app(
         door.begin()  # a page asks for the status, so it has painted
         return door.ready or door.failed or not gradio
 
-    services = WebServices(
-        scoped, tokens, AuditLog(library.data_dir, tokens), speech_status.line(speech), gradio_ready
-    )
+    services = WebServices(scoped, tokens, AuditLog(library.data_dir, tokens), speech_status.line(speech), gradio_ready)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -124,9 +124,7 @@ class Tokens:
                     rows = json.loads(self._path.read_bytes())
                     records = [TokenRecord(**{**row, "roots": tuple(row["roots"])}) for row in rows]
                 except (OSError, ValueError, TypeError, KeyError) as error:
-                    raise LibraryError(
-                        f"{self._path} cannot be read ({error}): mend or delete it."
-                    ) from error
+                    raise LibraryError(f"{self._path} cannot be read ({error}): mend or delete it.") from error
                 self._stamp, self._records = stamp, {r.sha256: r for r in records}
             return self._records
 

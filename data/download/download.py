@@ -79,9 +79,7 @@ def require_room(root: Path, found: Plan) -> None:
     """Refuse before the start what cannot fit: files, and the largest archive's contents beside it."""
     root.mkdir(parents=True, exist_ok=True)
     archives = [
-        sum(f.size for f in files) if w.parts else max(f.size for f in files)
-        for w, files in found.files
-        if w.into
+        sum(f.size for f in files) if w.parts else max(f.size for f in files) for w, files in found.files if w.into
     ]
     need = found.bytes + max(archives, default=0)
     free = shutil.disk_usage(root).free
@@ -120,12 +118,9 @@ def _unpack(archives: Sequence[Path], repo: Path, one: Wanted) -> None:
     except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error) as error:
         if getattr(error, "errno", None) == errno.ENOSPC:
             raise DownloadError(
-                f"the disk is full at {target} ({archives[0].name} is unpacked in part); "
-                "make room and start again"
+                f"the disk is full at {target} ({archives[0].name} is unpacked in part); make room and start again"
             ) from error
-        raise DownloadError(
-            f"{archives[0]} cannot be unpacked ({error}); delete it and start again"
-        ) from error
+        raise DownloadError(f"{archives[0]} cannot be unpacked ({error}); delete it and start again") from error
 
 
 class _Joined(io.RawIOBase):
@@ -216,14 +211,10 @@ def _print_plan(wants: Sequence[Wanted], found: Plan | None) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Exit codes: 0 done, 1 something could not be fetched, 2 wrong usage."""
     parser = argparse.ArgumentParser(
-        prog="python -m data.download",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="python -m data.download", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--root", type=Path, required=True, help="folder to put everything in")
-    parser.add_argument(
-        "--only", nargs="+", default=[], metavar="NAME", help="subsets, tasks, or " + ", ".join(GROUPS)
-    )
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="subsets, tasks, or " + ", ".join(GROUPS))
     parser.add_argument("--dry-run", action="store_true", help="print sizes and licences, fetch nothing")
     options = parser.parse_args(arguments)
     if importlib.util.find_spec("yaml") is None:

@@ -46,9 +46,7 @@ class Hub:
     def __init__(self, endpoint: str | None = None, token: str | None = None) -> None:
         from huggingface_hub import HfApi
 
-        self.api = HfApi(
-            (endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/"), token
-        )
+        self.api = HfApi((endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/"), token)
         self._lists: dict[str, list[HubFile]] = {}
 
     def files(self, repo: str) -> list[HubFile]:
@@ -77,14 +75,8 @@ def _refused(error: Any, what: str, endpoint: str) -> Exception:
     """What the hub's refusal (an `HfHubHTTPError`) means."""
     code = error.response.status_code
     if code in (401, 403):
-        return DownloadError(
-            f"{what}: the hub asks for an account; accept the terms of the set there and set HF_TOKEN"
-        )
-    return (
-        NotThere(f"{what}: not on the hub at {endpoint}")
-        if code == 404
-        else OSError(f"the hub answers {code}")
-    )
+        return DownloadError(f"{what}: the hub asks for an account; accept the terms of the set there and set HF_TOKEN")
+    return NotThere(f"{what}: not on the hub at {endpoint}") if code == 404 else OSError(f"the hub answers {code}")
 
 
 def fetch_file(hub: Hub, file: HubFile, place: Path) -> None:

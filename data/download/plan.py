@@ -38,9 +38,7 @@ class Wanted:
 def table() -> dict[str, Any]:
     import yaml
 
-    return yaml.safe_load(
-        resources.files("data.download").joinpath("catalogue.yaml").read_text(encoding="utf-8")
-    )
+    return yaml.safe_load(resources.files("data.download").joinpath("catalogue.yaml").read_text(encoding="utf-8"))
 
 
 def wanted(only: Sequence[str] = ()) -> list[Wanted]:
@@ -81,18 +79,11 @@ def _training() -> Iterator[Wanted]:
             for subset in here:
                 path = media["each"].format(name=subset.name)
                 gb = media["gb"].get(subset.name)
-                yield Wanted(
-                    media["repo"], path, (subset.name, "train"), subset.licence, media["into"], gb=gb
-                )
+                yield Wanted(media["repo"], path, (subset.name, "train"), subset.licence, media["into"], gb=gb)
         else:
             names = tuple(s.name for s in here)
             yield Wanted(
-                media["repo"],
-                media["files"],
-                (*names, "train"),
-                here[0].licence,
-                media["into"],
-                gb=media["gb"],
+                media["repo"], media["files"], (*names, "train"), here[0].licence, media["into"], gb=media["gb"]
             )
 
 

@@ -234,9 +234,7 @@ def _exif(image: Image.Image) -> Facts:
             facts.setdefault(slot, []).extend(text.split(";") if slot == "keywords" else [text])
     comment = exif.get_ifd(_EXIF_IFD).get(_USER_COMMENT)
     if comment:
-        facts.setdefault("comment", []).append(
-            comment if isinstance(comment, str) else _user_comment(bytes(comment))
-        )
+        facts.setdefault("comment", []).append(comment if isinstance(comment, str) else _user_comment(bytes(comment)))
     return facts
 
 

@@ -89,9 +89,7 @@ def _whole(out: Path) -> Iterator[Path]:
         target.unlink(missing_ok=True)
 
 
-def _copy(
-    video: VideoStream, sound: Any | None, start_s: float, end_s: float, target: Path
-) -> tuple[float, float]:
+def _copy(video: VideoStream, sound: Any | None, start_s: float, end_s: float, target: Path) -> tuple[float, float]:
     """Packets from the keyframe on, with their clock set back to zero."""
     import av
 
@@ -162,9 +160,7 @@ def _encode(clips: Sequence[Cut], target: Path, max_side: int | None) -> list[tu
                     rgb = video.rgb(frame, max_side)
                     if picture is None:
                         canvas = (rgb.shape[1] // 2 * 2 or 2, rgb.shape[0] // 2 * 2 or 2)
-                        picture = out.add_stream(
-                            codec, rate=Fraction(video.fps or 25).limit_denominator(1001)
-                        )
+                        picture = out.add_stream(codec, rate=Fraction(video.fps or 25).limit_denominator(1001))
                         picture.width, picture.height, picture.pix_fmt = (*canvas, "yuv420p")
                         picture.codec_context.time_base = _CLOCK
                         if codec == "libx264":

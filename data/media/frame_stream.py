@@ -51,11 +51,7 @@ class VideoStream:
         shown = [s for s in container.streams.video if not int(s.disposition) & attached]
         if not shown:
             sound = bool(container.streams.audio)
-            what = (
-                "this is a sound file; there is no picture in it"
-                if sound
-                else "there is no picture in the file"
-            )
+            what = "this is a sound file; there is no picture in it" if sound else "there is no picture in the file"
             raise MediaError(what, "nothing to see")
         self.stream = stream = shown[0]
         if stream.codec_context is None:
@@ -125,9 +121,7 @@ class VideoStream:
         if truncated or end > claimed + 1.0:
             claimed = end
         if claimed > MAX_DURATION_S:
-            raise MediaError(
-                f"it claims to last {claimed / 86400:,.0f} days; its clock is damaged", "damaged"
-            )
+            raise MediaError(f"it claims to last {claimed / 86400:,.0f} days; its clock is damaged", "damaged")
         return max(claimed, 0.04), truncated
 
     def _end_of_packets(self, claimed: float) -> float:
@@ -187,9 +181,7 @@ class VideoStream:
         """
         self._read_to(second)
         wanted = self._shown_at(second)
-        if wanted is None or (
-            second > self.second(self.buffer[wanted].pts) + LONGEST_STILL_S and self._at_end()
-        ):
+        if wanted is None or (second > self.second(self.buffer[wanted].pts) + LONGEST_STILL_S and self._at_end()):
             return None
         stamp = self.buffer[wanted].pts
         for recent_stamp, frame in self.recent:
@@ -216,11 +208,7 @@ class VideoStream:
         """True when the container's index lists frames that all last equally long."""
         stamps = [self.index[i].timestamp for i in range(len(self.index))]
         steps = {later - earlier for earlier, later in itertools.pairwise(stamps)}
-        return (
-            len(stamps) > 1
-            and max(steps) - min(steps) <= 1
-            and abs(min(steps) * self.base * self.fps - 1) < 0.01
-        )
+        return len(stamps) > 1 and max(steps) - min(steps) <= 1 and abs(min(steps) * self.base * self.fps - 1) < 0.01
 
     def _at_end(self) -> bool:
         """True when there is nothing more to read: what comes after has been cut off."""
@@ -300,9 +288,7 @@ class VideoStream:
         if tolerance_s <= 0:
             return second
         keys = (self.keyframe_near(second, backward) for backward in (True, False))
-        close = [
-            (abs(key - second), key) for key in keys if key is not None and abs(key - second) <= tolerance_s
-        ]
+        close = [(abs(key - second), key) for key in keys if key is not None and abs(key - second) <= tolerance_s]
         return max(0.0, min(close)[1]) if close else second
 
     def _read_to(self, second: float) -> None:

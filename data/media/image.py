@@ -86,9 +86,7 @@ def inspect(source: Path | bytes) -> ImageInfo:
         if exif.get(0x0112) in (5, 6, 7, 8):
             width, height = height, width
         path = source if isinstance(source, Path) else None
-        return ImageInfo(
-            width, height, image.format or "", image_metadata(exif), caption_of_image(image, path)
-        )
+        return ImageInfo(width, height, image.format or "", image_metadata(exif), caption_of_image(image, path))
 
 
 @contextmanager
@@ -108,9 +106,7 @@ def _open(source: Path | bytes) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(
-                io.BytesIO(source) if isinstance(source, bytes) else source, formats=_formats()
-            ) as image:
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_formats()) as image:
                 _require_size(image)
                 yield image
     except MediaError:
@@ -138,9 +134,7 @@ def _enable_heif() -> None:
     try:
         import pillow_heif
     except ImportError as error:
-        raise MediaError(
-            "HEIC needs the package pillow-heif; install it or save a JPEG", "unsupported"
-        ) from error
+        raise MediaError("HEIC needs the package pillow-heif; install it or save a JPEG", "unsupported") from error
     pillow_heif.register_heif_opener(thumbnails=False)
 
 
@@ -161,21 +155,9 @@ def _reason(error: Exception) -> MediaError:
     text = str(error).lower()
     if isinstance(error, OSError) and error.errno is not None:
         return from_os_error(error)
-    if (
-        "truncated" in text
-        or isinstance(error, EOFError)
-        or "unexpected end" in text
-        or "broken data" in text
-    ):
-        return MediaError(
-            "the image is cut off: its end is missing; copy it again from where it came", "cut off"
-        )
-    if (
-        isinstance(error, NotImplementedError)
-        or "unsupported" in text
-        or "not supported" in text
-        or "unknown " in text
-    ):
+    if "truncated" in text or isinstance(error, EOFError) or "unexpected end" in text or "broken data" in text:
+        return MediaError("the image is cut off: its end is missing; copy it again from where it came", "cut off")
+    if isinstance(error, NotImplementedError) or "unsupported" in text or "not supported" in text or "unknown " in text:
         return MediaError("the image uses a rare variant of its format; save a copy as PNG", "unsupported")
     return MediaError("the image is damaged and cannot be decoded", "damaged")
 

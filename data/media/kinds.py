@@ -50,12 +50,8 @@ EXTENSIONS: dict[str, Kind] = {
         (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib"), "image"
     ),
     **dict.fromkeys((".tif", ".tiff", ".heic", ".heif", ".hif", ".avif"), "image"),
-    **dict.fromkeys(
-        (".mp4", ".m4v", ".mov", ".qt", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts"), "video"
-    ),
-    **dict.fromkeys(
-        (".m2ts", ".3gp", ".3g2", ".wmv", ".asf", ".flv", ".f4v", ".ogv", ".vob", ".mxf", ".dv"), "video"
-    ),
+    **dict.fromkeys((".mp4", ".m4v", ".mov", ".qt", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts"), "video"),
+    **dict.fromkeys((".m2ts", ".3gp", ".3g2", ".wmv", ".asf", ".flv", ".f4v", ".ogv", ".vob", ".mxf", ".dv"), "video"),
     ".pdf": "pdf",
 }
 
@@ -125,19 +121,7 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"ID3", "a sound file"),
     (0, b"fLaC", "a sound file"),
 )
-_IMAGE_BRANDS = (
-    b"avif",
-    b"avis",
-    b"heic",
-    b"heix",
-    b"heim",
-    b"heis",
-    b"hevc",
-    b"hevx",
-    b"mif1",
-    b"msf1",
-    b"mif2",
-)
+_IMAGE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"mif2")
 _NEED: dict[Kind, str] = {"image": "an image", "video": "a video", "pdf": "a PDF"}
 
 
@@ -165,9 +149,7 @@ def sniff(head: bytes) -> str | None:
             return what
     if b"%PDF-" in head[:1024]:  # readers accept a header that comes late
         return "pdf"
-    if (head[:1] == b"\x47" and head[188:189] == b"\x47") or (
-        head[4:5] == b"\x47" and head[196:197] == b"\x47"
-    ):
+    if (head[:1] == b"\x47" and head[188:189] == b"\x47") or (head[4:5] == b"\x47" and head[196:197] == b"\x47"):
         return "video"
     return _text(head)
 
@@ -229,9 +211,7 @@ def require_content(head: bytes, kind: Kind, suffix: str = "") -> None:
             raise MediaError(f"this is {what}, although its name ends in {suffix}; rename it", "wrong kind")
         raise MediaError(f"this is {what}, not {need}", "wrong kind")
     if found == "an SVG drawing" or found.endswith("image") or found.startswith("a Photoshop"):
-        raise MediaError(
-            f"this is {found}, a format that Sightline does not read; save a copy as PNG", "unsupported"
-        )
+        raise MediaError(f"this is {found}, a format that Sightline does not read; save a copy as PNG", "unsupported")
     if found == "a sound file" and kind == "video":
         raise MediaError("this is a sound file; there is no picture in it", "nothing to see")
     raise MediaError(f"this is not {need}: the file holds {found}", "wrong kind")

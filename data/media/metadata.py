@@ -50,38 +50,26 @@ def video_metadata(*tags: Mapping[str, str]) -> Metadata:
     for one in reversed(tags):
         merged.update({key.lower(): value for key, value in one.items()})
     taken = None
-    for key in (
-        "com.apple.quicktime.creationdate",
-        "date_recorded",
-        "creation_time",
-        "date",
-        "datetimeoriginal",
-    ):
+    for key in ("com.apple.quicktime.creationdate", "date_recorded", "creation_time", "date", "datetimeoriginal"):
         taken = _iso_date(merged.get(key))
         if taken is not None:
             break
     place = merged.get("com.apple.quicktime.location.iso6709") or merged.get("location") or ""
     found = re.match(r"([+-]\d+(?:\.\d+)?)([+-]\d+(?:\.\d+)?)", place)
     lat, lon = _position(*map(float, found.groups())) if found else (None, None)
-    make = (
-        merged.get("com.apple.quicktime.make") or merged.get("com.android.manufacturer") or merged.get("make")
-    )
+    make = merged.get("com.apple.quicktime.make") or merged.get("com.android.manufacturer") or merged.get("make")
     model = merged.get("com.apple.quicktime.model") or merged.get("com.android.model") or merged.get("model")
     return Metadata(taken, _camera(make, model), lat, lon)
 
 
 def pdf_date(value: str | None) -> float | None:
     """A PDF's `D:20230714093000+02'00'` as UNIX seconds."""
-    found = re.match(
-        r"(?:D:)?(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?\s*(Z|[+-]\d\d'?\d?\d?)?", value or ""
-    )
+    found = re.match(r"(?:D:)?(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?\s*(Z|[+-]\d\d'?\d?\d?)?", value or "")
     if not found:
         return None
     year, *rest = (int(part) if part else None for part in found.groups()[:6])
     zone = (found.group(7) or "").replace("'", "")
-    fields = [
-        part if part is not None else default for part, default in zip(rest, (1, 1, 0, 0, 0), strict=True)
-    ]
+    fields = [part if part is not None else default for part, default in zip(rest, (1, 1, 0, 0, 0), strict=True)]
     try:
         month, day, hour, minute, second = fields
         return _seconds(datetime(year or 0, month, day, hour, minute, second), zone)

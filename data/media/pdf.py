@@ -94,10 +94,7 @@ def _matches(word: Word, wanted: Sequence[str]) -> Iterator[Box]:
     x0, y0, x1, y1, text = word
     parts = [_folded(part) for part in re.split(r"[\W_]+", text)]
     for key in wanted:
-        if any(
-            part == key or (len(key) >= 4 and part.startswith(key) and len(part) - len(key) <= 3)
-            for part in parts
-        ):
+        if any(part == key or (len(key) >= 4 and part.startswith(key) and len(part) - len(key) <= 3) for part in parts):
             yield x0, y0, x1, y1
             return
         whole = _folded(text)
@@ -113,9 +110,7 @@ def _matches(word: Word, wanted: Sequence[str]) -> Iterator[Box]:
 
 def _no_spaces(key: str) -> bool:
     """Chinese, Japanese kana, Thai, Lao, Khmer: scripts that do not separate words."""
-    return all(
-        "\u0e00" <= c <= "\u0eff" or "\u1780" <= c <= "\u17ff" or "\u3040" <= c <= "\u9fff" for c in key
-    )
+    return all("\u0e00" <= c <= "\u0eff" or "\u1780" <= c <= "\u17ff" or "\u3040" <= c <= "\u9fff" for c in key)
 
 
 def _clean(text: str) -> str:
@@ -173,8 +168,7 @@ def _require_pages(document: Document) -> None:
         raise MediaError("no pages can be found in the PDF", "nothing to see")
     if document.pages > MAX_PAGES:
         raise MediaError(
-            f"the PDF claims {document.pages:,} pages, more than Sightline reads ({MAX_PAGES:,}); split it",
-            "too large",
+            f"the PDF claims {document.pages:,} pages, more than Sightline reads ({MAX_PAGES:,}); split it", "too large"
         )
 
 
@@ -257,9 +251,7 @@ class _MuPDF:
             found = []
             for x0, y0, x1, y1, text, *_ in sheet.get_text("words")[:MAX_WORDS]:
                 box = mupdf.Rect(x0, y0, x1, y1) * turn
-                found.append(
-                    _relative((box.x0, box.y0, box.x1, box.y1), shown.width, shown.height, _clean(text))
-                )
+                found.append(_relative((box.x0, box.y0, box.x1, box.y1), shown.width, shown.height, _clean(text)))
             return [word for word in found if word[4]]
 
     def creation_date(self) -> str | None:
@@ -276,9 +268,7 @@ class _MuPDF:
 
 
 def _relative(box: Box, width: float, height: float, text: str) -> Word:
-    x0, y0, x1, y1 = (
-        min(1.0, max(0.0, value / side)) for value, side in zip(box, (width, height) * 2, strict=True)
-    )
+    x0, y0, x1, y1 = (min(1.0, max(0.0, value / side)) for value, side in zip(box, (width, height) * 2, strict=True))
     return (x0, y0, x1, y1, text)
 
 
@@ -317,9 +307,7 @@ class _PDFium:
                 scale=_scale(width, height, max_side, max_dpi), rev_byteorder=True, may_draw_forms=False
             )
             array = bitmap.to_numpy()[:max_side, :max_side]  # PDFium rounds up
-            return np.ascontiguousarray(
-                array[:, :, :3] if array.ndim == 3 else np.stack([array] * 3, axis=-1)
-            )
+            return np.ascontiguousarray(array[:, :, :3] if array.ndim == 3 else np.stack([array] * 3, axis=-1))
 
     def text(self, page: int) -> str:
         with self._page(page) as sheet:

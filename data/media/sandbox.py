@@ -66,13 +66,7 @@ class Sandbox:
         self._watcher: threading.Thread | None = None
 
     def submit(
-        self,
-        function: Callable[..., Any],
-        /,
-        *args: Any,
-        timeout_s: float = 60.0,
-        urgent: bool = False,
-        **kwargs: Any,
+        self, function: Callable[..., Any], /, *args: Any, timeout_s: float = 60.0, urgent: bool = False, **kwargs: Any
     ) -> Future[Any]:
         """Run `function(*args, **kwargs)`, a function of an importable module, in a child.
 

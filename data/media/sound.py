@@ -110,9 +110,7 @@ def _form(frame: Any) -> tuple[int, str, str]:
     return frame.sample_rate, frame.format.name, frame.layout.name
 
 
-def _packets_from(
-    video: VideoStream, track: AudioStream, start_s: float, from_s: float
-) -> tuple[Iterator[Any], bool]:
+def _packets_from(video: VideoStream, track: AudioStream, start_s: float, from_s: float) -> tuple[Iterator[Any], bool]:
     """The track's packets from about `from_s` to the end, and whether they begin early enough for
     `start_s`."""
     import av

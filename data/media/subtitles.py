@@ -251,6 +251,4 @@ def _is_telemetry(texts: Sequence[str]) -> bool:
 def _within(cues: Sequence[Cue], duration_s: float) -> tuple[Cue, ...]:
     from model.inputs import Cue
 
-    return tuple(
-        Cue(cue.start_s, min(cue.end_s, duration_s), cue.text) for cue in cues if cue.start_s < duration_s
-    )
+    return tuple(Cue(cue.start_s, min(cue.end_s, duration_s), cue.text) for cue in cues if cue.start_s < duration_s)

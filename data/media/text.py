@@ -16,9 +16,7 @@ from data.media.kinds import MediaError, from_os_error
 
 # Marks that turn or join what stands beside them, and show nothing: the soft hyphen, marks and embeddings of
 # direction, the word joiner, the byte order mark. Not the joiners inside Persian and Hindi words.
-_UNSEEN = dict.fromkeys(
-    (0xAD, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF)
-)
+_UNSEEN = dict.fromkeys((0xAD, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF))
 
 
 def clean(text: str, most: int) -> str:
@@ -27,9 +25,7 @@ def clean(text: str, most: int) -> str:
     text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
     if text.replace("\n", "").isprintable():  # nothing to look for: a tenth of the time
         return text.strip()
-    return "".join(
-        c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Co", "Cn")
-    ).strip()
+    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Co", "Cn")).strip()
 
 
 def one_line(text: str, most: int) -> str:

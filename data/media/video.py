@@ -121,9 +121,7 @@ def _even(start_s: float, end_s: float, count: int) -> np.ndarray:
     return start_s + (np.arange(count) + 0.5) * (end_s - start_s) / count
 
 
-def _stacked(
-    found: Iterator[tuple[float, np.ndarray]], start_s: float, end_s: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _stacked(found: Iterator[tuple[float, np.ndarray]], start_s: float, end_s: float) -> tuple[np.ndarray, np.ndarray]:
     frames: list[np.ndarray] = []
     times: list[float] = []
     for time_s, frame in found:
@@ -136,9 +134,7 @@ def _stacked(
     return np.stack(frames), np.asarray(times, dtype=np.float64)
 
 
-def scene_cuts(
-    path: Path, around: Sequence[float], within_s: float = 3.0, budget_pixels: float = 2e9
-) -> list[float]:
+def scene_cuts(path: Path, around: Sequence[float], within_s: float = 3.0, budget_pixels: float = 2e9) -> list[float]:
     """Seconds at which the picture changes at once, at most one near each of `around`, ascending.
 
     Cheap: keyframes near the second are compared by a histogram of their luminance (encoders put keyframes at
@@ -253,9 +249,7 @@ def _decord_frames(
     video.rotation = -frame.rotation % 360
     width, height = video.shown_size(max_side)
     try:
-        reader = decord.VideoReader(
-            str(path), ctx=decord.cpu(0), width=width, height=height, num_threads=threads
-        )
+        reader = decord.VideoReader(str(path), ctx=decord.cpu(0), width=width, height=height, num_threads=threads)
         numbers = np.clip(np.floor(np.asarray(seconds) * video.fps + 1e-4).astype(int), 0, len(reader) - 1)
         for number in numbers:
             yield float(number / video.fps), reader[int(number)].asnumpy()

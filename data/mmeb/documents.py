@@ -18,8 +18,7 @@ from data.mmeb.task_data import FilePicture, Picture, TablePicture, TaskData, Ta
 def documents(task: Task, root: Path) -> TaskData:
     """Every query ranks the whole corpus. Ids keep their type in `raw_keys` (integers or strings)."""
     files = {
-        part: table_files(root, task.source.repo, part, task.source.split)
-        for part in ("queries", "corpus", "qrels")
+        part: table_files(root, task.source.repo, part, task.source.split) for part in ("queries", "corpus", "qrels")
     }
     data = TaskData(tables=[path for part in files.values() for path in part])
     for path in files["corpus"]:

@@ -19,11 +19,7 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 
 def natural(name: str) -> list[tuple[int, int, str]]:
     """Sort key under which `frame_10` follows `frame_9`."""
-    return [
-        (0, int(part), "") if part.isdigit() else (1, 0, part.lower())
-        for part in re.split(r"(\d+)", name)
-        if part
-    ]
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part.lower()) for part in re.split(r"(\d+)", name) if part]
 
 
 def chosen(count: int, wanted: int | None) -> list[int]:
@@ -42,9 +38,7 @@ def saved_clip(folder: Path, wanted: int | None) -> TaskVisual:
     if folder.is_dir():
         names = sorted((p.name for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES), key=natural)
         if names:
-            return TaskVisual(
-                "video", tuple(FilePicture(folder / names[i]) for i in chosen(len(names), wanted))
-            )
+            return TaskVisual("video", tuple(FilePicture(folder / names[i]) for i in chosen(len(names), wanted)))
     for suffix in VIDEO_SUFFIXES:
         for candidate in (folder.with_name(folder.name + suffix), folder):
             if candidate.suffix == suffix and candidate.is_file():

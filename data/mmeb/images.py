@@ -62,12 +62,7 @@ def image_to_image(task: Task, root: Path) -> TaskData:
     data, media = _start(task, root)
     for number, row in enumerate(_rows(task, root)):
         columns = _image_candidates(
-            task,
-            data,
-            media,
-            row,
-            lambda path, caption: f"{path}:{caption.strip(chr(34))}",
-            newline_alone=False,
+            task, data, media, row, lambda path, caption: f"{path}:{caption.strip(chr(34))}", newline_alone=False
         )
         stored = row.get("qry_inst")
         if stored is not None:
@@ -115,13 +110,7 @@ def _image_candidates(
 
 
 def _shown(
-    task: Task,
-    wording: Wording,
-    stored: str | None,
-    text: str | None,
-    data: TaskData,
-    side: str,
-    newline: bool = True,
+    task: Task, wording: Wording, stored: str | None, text: str | None, data: TaskData, side: str, newline: bool = True
 ) -> TaskItem:
     """An item whose prompt begins with an image.
 
@@ -157,9 +146,7 @@ def _compare(data: TaskData, declared: str, prompt: str, side: str) -> None:
     if declared.replace(" \n", "\n") == prompt.replace(" \n", "\n"):
         return
     if not any(note.startswith(f"{side} wording") for note in data.notes):
-        data.notes.append(
-            f"{side} wording in the data differs from the declared one: {prompt!r}, not {declared!r}"
-        )
+        data.notes.append(f"{side} wording in the data differs from the declared one: {prompt!r}, not {declared!r}")
 
 
 def _final_newlines(template: str) -> str:

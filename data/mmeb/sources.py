@@ -76,8 +76,7 @@ _DOCUMENTS = {
     "ViDoRe_tabfquad": "vidore/tabfquad_test_subsampled_beir",
     "ViDoRe_tatdqa": "vidore/tatdqa_test_beir",
     "ViDoRe_shiftproject": "vidore/shiftproject_test_beir",
-    "ViDoRe_syntheticDocQA_artificial_intelligence": "vidore/"
-    "syntheticDocQA_artificial_intelligence_test_beir",
+    "ViDoRe_syntheticDocQA_artificial_intelligence": "vidore/syntheticDocQA_artificial_intelligence_test_beir",
     "ViDoRe_syntheticDocQA_energy": "vidore/syntheticDocQA_energy_test_beir",
     "ViDoRe_syntheticDocQA_government_reports": "vidore/syntheticDocQA_government_reports_test_beir",
     "ViDoRe_syntheticDocQA_healthcare_industry": "vidore/syntheticDocQA_healthcare_industry_test_beir",

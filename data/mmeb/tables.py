@@ -91,14 +91,7 @@ def _declared(folder: Path, config: str | None, split: str) -> list[str]:
 
 def _usual(config: str | None, split: str) -> list[str]:
     if config is None:
-        return [
-            f"data/{split}-*",
-            f"data/{split}.*",
-            f"{split}-*",
-            f"{split}.*",
-            f"default/{split}*",
-            f"*{split}*",
-        ]
+        return [f"data/{split}-*", f"data/{split}.*", f"{split}-*", f"{split}.*", f"default/{split}*", f"*{split}*"]
     return [
         f"{config}/{split}-*",
         f"{config}/{split}.*",

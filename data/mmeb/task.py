@@ -115,17 +115,7 @@ def _task(family: Mapping[str, Any], d: dict[str, Any], labels: Mapping[str, lis
     configs = source.get("configs") or ([source["config"]] if "config" in source else [])
     if family["modality"] == "image":
         configs = configs or [d["name"]]
-    known = {
-        "name",
-        "reader",
-        "scope",
-        "frame_folder",
-        "columns",
-        "options",
-        "answer_is",
-        "key_is_path",
-        "graded",
-    }
+    known = {"name", "reader", "scope", "frame_folder", "columns", "options", "answer_is", "key_is_path", "graded"}
     known |= {"reported_as"}
     return Task(
         modality=family["modality"],

@@ -226,12 +226,7 @@ class TaskData:
         return self._column.get(key)
 
     def query(
-        self,
-        id: str,
-        item: TaskItem,
-        relevant: Mapping[int, float],
-        offered: list[int] | None = None,
-        unfound: int = 0,
+        self, id: str, item: TaskItem, relevant: Mapping[int, float], offered: list[int] | None = None, unfound: int = 0
     ) -> None:
         self.ids.append(id)
         self.queries.append(item)

@@ -66,18 +66,12 @@ def video_question_answering(task: Task, root: Path) -> TaskData:
         if right is None:
             lost.append(f"{row[task.columns['answer']]!r} in row {number + 1}")
         place = str(need(row, task.columns["video"], task.name))
-        folder = (
-            (task.frame_folder or "{video}")
-            .replace("{video}", place)
-            .replace("{subset}", row.get("subset", ""))
-        )
+        folder = (task.frame_folder or "{video}").replace("{video}", place).replace("{subset}", row.get("subset", ""))
         query = _asking(task.query, question, saved_clip(media / folder, task.frames), shown)
         relevant = {} if right is None else {columns[right]: 1.0}
         data.query(str(number), query, relevant, columns, unfound=right is None)
     if lost:
-        data.notes.append(
-            f"{len(lost)} answers are none of their row's options and count as missed, first: {lost[0]}"
-        )
+        data.notes.append(f"{len(lost)} answers are none of their row's options and count as missed, first: {lost[0]}")
     return data
 
 
@@ -98,9 +92,7 @@ def video_retrieval(task: Task, root: Path) -> TaskData:
             kind="video",
         )
         column = data.candidate(key, target)
-        query = TaskItem(
-            task.query.fill(caption), caption, task.query.instruction, role="query", kind="video"
-        )
+        query = TaskItem(task.query.fill(caption), caption, task.query.instruction, role="query", kind="video")
         data.query(str(number), query, {column: 1.0})
     return data
 
@@ -115,9 +107,7 @@ def moment_folders(task: Task, root: Path) -> TaskData:
         folder = media / name
         clips = []
         if folder.is_dir():
-            clips = sorted(
-                (p.name for p in folder.iterdir() if p.is_dir() and p.name != "query"), key=natural
-            )
+            clips = sorted((p.name for p in folder.iterdir() if p.is_dir() and p.name != "query"), key=natural)
         offered, relevant = [], {}
         for clip in clips:
             target = _target_clip(task, saved_clip(folder / clip, task.frames))
@@ -145,9 +135,7 @@ def moment_rows(task: Task, root: Path) -> TaskData:
                 task.video_query, text, saved_clip(media / "video_frames" / _clip_name(brought), task.frames)
             )
         elif brought.endswith(".jpg"):
-            query = _asking(
-                task.image_query, text, TaskVisual("image", (FilePicture(media / f"query_{brought}"),))
-            )
+            query = _asking(task.image_query, text, TaskVisual("image", (FilePicture(media / f"query_{brought}"),)))
         else:
             query = TaskItem(task.query.fill(text), text, task.query.instruction, role="query", kind="video")
         offered, relevant = [], {}

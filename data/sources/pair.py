@@ -125,8 +125,7 @@ def stacked(frames: Sequence[np.ndarray]) -> np.ndarray:
 
     height, width = frames[0].shape[:2]
     same = [
-        f if f.shape[:2] == (height, width) else np.asarray(Image.fromarray(f).resize((width, height)))
-        for f in frames
+        f if f.shape[:2] == (height, width) else np.asarray(Image.fromarray(f).resize((width, height))) for f in frames
     ]
     return np.stack(same)
 
@@ -164,12 +163,7 @@ def load(side: Side, *, max_frames: int = 8) -> LoadedSide:
     )
 
 
-_INPUT_KIND: dict[MediaKind, InputKind] = {
-    "image": "image",
-    "frames": "video",
-    "video": "video",
-    "page": "pdf",
-}
+_INPUT_KIND: dict[MediaKind, InputKind] = {"image": "image", "frames": "video", "video": "video", "page": "pdf"}
 
 
 def _frames(media: Media, max_frames: int) -> Sequence[np.ndarray]:

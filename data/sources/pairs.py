@@ -39,16 +39,10 @@ class Pairs(StoredRows):
         self, path: str | Path, media_root: str | Path | None = None, name: str = "", limit: int | None = None
     ) -> None:
         place = Path(path).expanduser()
-        files = (
-            sorted(f for f in place.iterdir() if f.suffix in (".jsonl", ".parquet"))
-            if place.is_dir()
-            else [place]
-        )
+        files = sorted(f for f in place.iterdir() if f.suffix in (".jsonl", ".parquet")) if place.is_dir() else [place]
         self.name = name or place.stem
         self._where = place
-        self._media_root = (
-            Path(media_root).expanduser() if media_root else (place if place.is_dir() else place.parent)
-        )
+        self._media_root = Path(media_root).expanduser() if media_root else (place if place.is_dir() else place.parent)
         self._rows = open_rows(files, limit=limit)
 
     def __getitem__(self, row: int) -> Pair:
@@ -67,9 +61,7 @@ class Pairs(StoredRows):
             row=row,
         )
 
-    def _side(
-        self, fields: Mapping[str, Any], which: str, role: Role, row: int, looks_for: InputKind = "text"
-    ) -> Side:
+    def _side(self, fields: Mapping[str, Any], which: str, role: Role, row: int, looks_for: InputKind = "text") -> Side:
         value = fields.get(which)
         given: dict[str, Any] = dict(value) if isinstance(value, Mapping) else {"text": value}
         given |= {k[len(which) + 1 :]: v for k, v in fields.items() if k.startswith(which + "_")}
@@ -81,18 +73,14 @@ class Pairs(StoredRows):
             )
         kinds = [key for key in MEDIA_KEYS if key in given]
         if len(kinds) > 1 or not (kinds or given.get("text")):
-            raise SourceError(
-                f"{self._where}, row {row + 1}: {which} needs a text, or one of {', '.join(MEDIA_KEYS)}"
-            )
+            raise SourceError(f"{self._where}, row {row + 1}: {which} needs a text, or one of {', '.join(MEDIA_KEYS)}")
         media = None
         if kinds:
             media = Media(
                 MEDIA_KEYS[kinds[0]],
                 str(self._media_root / str(given[kinds[0]])),
                 span=Span(
-                    given.get("start_s"),
-                    given.get("end_s"),
-                    int(given.get("page", 1)) if kinds[0] == "pdf" else None,
+                    given.get("start_s"), given.get("end_s"), int(given.get("page", 1)) if kinds[0] == "pdf" else None
                 ),
             )
         return Side(str(given.get("text", "")), media, False, given.get("instruction"), role, looks_for)

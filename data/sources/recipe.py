@@ -88,9 +88,7 @@ class RecipeSource(StoredRows):
         try:
             pair = self._parse(self._rows[row], row)
         except (KeyError, TypeError, IndexError, AttributeError) as error:
-            raise SourceError(
-                f"{self.name}, row {row}: not as declared ({type(error).__name__}: {error})"
-            ) from error
+            raise SourceError(f"{self.name}, row {row}: not as declared ({type(error).__name__}: {error})") from error
         if not all(side.text or side.media for side in (pair.query, pair.positive)):
             raise MissingMedia(f"{self.name}, row {row}: its query or its target is empty")
         return pair
@@ -145,9 +143,7 @@ def llavahound(row: Row, number: int, *, subset: Subset, media_root: Path) -> Pa
     clip = Media("frames", str(media_root / str(row["video"])))
     direction = subset.options["direction"]
     if direction == "retrieval":
-        query = Side(
-            f"Find a video that contains the following visual content: {answer}", exact=True, role="query"
-        )
+        query = Side(f"Find a video that contains the following visual content: {answer}", exact=True, role="query")
         target = Side(f"Understand the content of the provided video: {VIDEO}", clip, exact=True)
         return Pair(query, target, (), subset.name, number)
     prompt = asked.replace("<video>", VIDEO)
@@ -155,17 +151,10 @@ def llavahound(row: Row, number: int, *, subset: Subset, media_root: Path) -> Pa
         prompt = f"{VIDEO}\n{prompt}"
     if direction == "qa":
         prompt = f"Answer a question based on the content of a video. {prompt}"
-    return Pair(
-        Side(prompt, clip, exact=True, role="query"), Side(answer, exact=True), (), subset.name, number
-    )
+    return Pair(Side(prompt, clip, exact=True, role="query"), Side(answer, exact=True), (), subset.name, number)
 
 
-PARSERS: dict[str, Callable[..., Pair]] = {
-    "mmeb": mmeb,
-    "vidore": vidore,
-    "visrag": visrag,
-    "llavahound": llavahound,
-}
+PARSERS: dict[str, Callable[..., Pair]] = {"mmeb": mmeb, "vidore": vidore, "visrag": visrag, "llavahound": llavahound}
 
 
 def _one(value: Any) -> str | None:

@@ -50,9 +50,7 @@ def open_source(entry: Mapping[str, Any], data_root: Path, imports: Sequence[str
             "write {type: pairs, path: FILE.jsonl}"
         )
     else:
-        raise SourceError(
-            f"datasets: no source type is called {kind!r}; known are {', '.join(known_types())}"
-        )
+        raise SourceError(f"datasets: no source type is called {kind!r}; known are {', '.join(known_types())}")
     if not source.name:
         source.name = str(entry.get("name") or kind)
     if len(source) == 0:

@@ -58,13 +58,9 @@ class JsonlRows:
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise SourceError(
-                f"{path}, row {local + 1}: not a line of JSON ({error}); mend or remove it"
-            ) from error
+            raise SourceError(f"{path}, row {local + 1}: not a line of JSON ({error}); mend or remove it") from error
         if not isinstance(row, dict):
-            raise SourceError(
-                f"{path}, row {local + 1}: a row is a JSON object, this is {type(row).__name__}"
-            )
+            raise SourceError(f"{path}, row {local + 1}: a row is a JSON object, this is {type(row).__name__}")
         return row
 
 
@@ -85,9 +81,7 @@ def line_starts(path: Path) -> np.ndarray:
 class ParquetRows:
     """Rows of Parquet files. Keeps at most `OPEN_BYTES` of row groups, the least recently used go first."""
 
-    def __init__(
-        self, paths: Sequence[Path], columns: Sequence[str] | None = None, limit: int | None = None
-    ) -> None:
+    def __init__(self, paths: Sequence[Path], columns: Sequence[str] | None = None, limit: int | None = None) -> None:
         self._paths = list(paths)
         self._columns = list(columns) if columns is not None else None
         self._group_of: list[tuple[int, int]] = []
@@ -97,9 +91,7 @@ class ParquetRows:
             metadata = _open_parquet(path).metadata
             names = set(metadata.schema.to_arrow_schema().names)
             if absent := [c for c in self._columns or () if c not in names]:
-                raise SourceError(
-                    f"{path} has no column {', '.join(absent)}; it has {', '.join(sorted(names))}"
-                )
+                raise SourceError(f"{path} has no column {', '.join(absent)}; it has {', '.join(sorted(names))}")
             for group in range(metadata.num_row_groups):
                 if rows := metadata.row_group(group).num_rows:
                     self._group_of.append((number, group))
@@ -132,9 +124,7 @@ class ParquetRows:
         try:
             table = _open_parquet(path).read_row_group(inside, columns=self._columns)
         except (OSError, ValueError) as error:
-            raise SourceError(
-                f"{path}: row group {inside} cannot be read ({error}); fetch the file again"
-            ) from error
+            raise SourceError(f"{path}: row group {inside} cannot be read ({error}); fetch the file again") from error
         self._cache[group] = table
         return table
 
@@ -153,9 +143,7 @@ def _open_parquet(path: Path) -> Any:
         raise SourceError(f"{path} is not a readable Parquet file ({error}); fetch it again") from error
 
 
-def open_rows(
-    paths: Sequence[Path], columns: Sequence[str] | None = None, limit: int | None = None
-) -> RowSequence:
+def open_rows(paths: Sequence[Path], columns: Sequence[str] | None = None, limit: int | None = None) -> RowSequence:
     """JSONL or Parquet by suffix. `SourceError` for a file that is absent, broken or of another kind."""
     if not paths:
         raise SourceError("no files to read rows from")

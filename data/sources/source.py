@@ -107,9 +107,7 @@ class VisDocDataset(Source):
         if not fields.get("query"):
             raise SourceError(f"{self.name}, row {row}: a row needs a `query`")
         return Pair(
-            query=Side(
-                str(fields["query"]), instruction=self.query_instruction, role="query", looks_for="pdf"
-            ),
+            query=Side(str(fields["query"]), instruction=self.query_instruction, role="query", looks_for="pdf"),
             positive=self._page(fields, row),
             negatives=tuple(self._page(negative, row) for negative in fields.get("negatives") or ()),
             source=self.name,
@@ -118,9 +116,7 @@ class VisDocDataset(Source):
 
     def _page(self, fields: Mapping[str, Any], row: int) -> Side:
         if fields.get("pdf"):
-            media = Media(
-                "page", str(self.root / str(fields["pdf"])), span=Span(page=int(fields.get("page") or 1))
-            )
+            media = Media("page", str(self.root / str(fields["pdf"])), span=Span(page=int(fields.get("page") or 1)))
         elif fields.get("image"):
             media = Media("image", str(self.root / str(fields["image"])))
         else:

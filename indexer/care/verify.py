@@ -140,9 +140,7 @@ def _files(check: _Check) -> None:
             changed.append((row.path, stamp))
     check.each(gone, "it is no longer there", lambda: catalogue.files.remove(gone))
     check.each(
-        [path for path, _ in changed],
-        "it has changed since it was indexed",
-        lambda: catalogue.files.rehash(changed),
+        [path for path, _ in changed], "it has changed since it was indexed", lambda: catalogue.files.rehash(changed)
     )
 
 
@@ -244,9 +242,7 @@ def _index(check: _Check, row: ModelRow) -> None:
         missing, extra = len(np.setdiff1d(wanted, present)), len(np.setdiff1d(present, wanted))
         extra += len(present) - len(np.unique(present))
         if missing or extra:
-            check.found(
-                f"The vector index lacks {missing} chunks and holds {extra} that are gone.", index.rebuild
-            )
+            check.found(f"The vector index lacks {missing} chunks and holds {extra} that are gone.", index.rebuild)
         if moved:
             check.found(
                 f"The vector index places {moved} chunks in folders where they are not.",
@@ -331,10 +327,7 @@ def _thumbnails(check: _Check) -> None:
     """No pictures of what is gone. Missing ones are made when they are asked for."""
     stale = stale_thumbnails(check.catalogue, check.thumbnails)
     if stale:
-        check.found(
-            f"{len(stale)} thumbnails belong to nothing in the library.",
-            lambda: check.thumbnails.drop(stale),
-        )
+        check.found(f"{len(stale)} thumbnails belong to nothing in the library.", lambda: check.thumbnails.drop(stale))
 
 
 def _name(check: _Check, digest: bytes) -> str:

@@ -79,11 +79,7 @@ class Contents:
             for new, text in zip(chunks, texts, strict=True):
                 row = c.execute(
                     sa.insert(chunk).values(
-                        content_hash=digest,
-                        ordinal=new.ordinal,
-                        text=text,
-                        same_as=new.same_as,
-                        **asdict(new.span),
+                        content_hash=digest, ordinal=new.ordinal, text=text, same_as=new.same_as, **asdict(new.span)
                     )
                 )
                 ids.append(new_id(row))
@@ -173,9 +169,7 @@ class Contents:
     def of_chunk(self, chunk_id: int) -> tuple[bytes, int] | None:
         """(content hash, ordinal) of a chunk."""
         with self._database.reader() as c:
-            row = c.execute(
-                sa.select(chunk.c.content_hash, chunk.c.ordinal).where(chunk.c.id == chunk_id)
-            ).first()
+            row = c.execute(sa.select(chunk.c.content_hash, chunk.c.ordinal).where(chunk.c.id == chunk_id)).first()
         return None if row is None else (row.content_hash, row.ordinal)
 
     def hashes(self) -> set[bytes]:
@@ -185,9 +179,7 @@ class Contents:
 
     def vector(self, chunk_id: int, model_id: int) -> np.ndarray | None:
         """float32 [dim] of one chunk."""
-        query = sa.select(embedding.c.vector).where(
-            embedding.c.chunk_id == chunk_id, embedding.c.model_id == model_id
-        )
+        query = sa.select(embedding.c.vector).where(embedding.c.chunk_id == chunk_id, embedding.c.model_id == model_id)
         with self._database.reader() as c:
             blob = c.execute(query).scalar()
         return None if blob is None else unpacked(blob)
@@ -214,9 +206,7 @@ class Contents:
         """Set anew which contents no file has."""
         with self._database.writer() as c:
             held = "EXISTS (SELECT 1 FROM file WHERE content_hash = content.hash)"
-            c.exec_driver_sql(
-                f"UPDATE content SET orphaned_at = NULL WHERE orphaned_at IS NOT NULL AND {held}"
-            )
+            c.exec_driver_sql(f"UPDATE content SET orphaned_at = NULL WHERE orphaned_at IS NOT NULL AND {held}")
             c.exec_driver_sql(
                 f"UPDATE content SET orphaned_at = ? WHERE orphaned_at IS NULL AND NOT {held}", (time.time(),)
             )
@@ -251,9 +241,7 @@ class Contents:
             )
             gone = list(c.execute(sa.select(content.c.hash).where(content.c.orphaned_at <= limit)).scalars())
             c.execute(sa.delete(content).where(content.c.orphaned_at <= limit))
-            c.exec_driver_sql(
-                "DELETE FROM change WHERE id <= (SELECT max(id) FROM change) - ?", (JOURNAL_KEPT,)
-            )
+            c.exec_driver_sql("DELETE FROM change WHERE id <= (SELECT max(id) FROM change) - ?", (JOURNAL_KEPT,))
         return gone
 
 

@@ -70,9 +70,7 @@ class Files:
     def folders(self, root_id: int) -> set[str]:
         """The folders of a root that hold files."""
         with self._database.reader() as c:
-            return set(
-                c.execute(sa.select(file.c.folder).where(file.c.root_id == root_id).distinct()).scalars()
-            )
+            return set(c.execute(sa.select(file.c.folder).where(file.c.root_id == root_id).distinct()).scalars())
 
     def note(self, root_id: int, found: Sequence[FoundFile]) -> None:
         """New or changed files: pending again. A changed file keeps its old content until it is read."""
@@ -164,9 +162,7 @@ class Files:
         """Every file that could not be indexed, with its reason; the oldest first."""
         with self._database.reader() as c:
             own = c.execute(
-                sa.select(file.c.path, file.c.kind, file.c.error, file.c.failed_at).where(
-                    file.c.state == "failed"
-                )
+                sa.select(file.c.path, file.c.kind, file.c.error, file.c.failed_at).where(file.c.state == "failed")
             ).all()
             by_content = c.execute(
                 sa.select(file.c.path, file.c.kind, content.c.error, content.c.failed_at)
@@ -195,8 +191,7 @@ class Files:
                 )
             ignored = sql("SELECT coalesce(sum(ignored), 0) FROM root WHERE state <> 'left_out'").scalar_one()
             orphaned = sql(
-                "SELECT count(*) FROM content c JOIN chunk k ON k.content_hash = c.hash"
-                " WHERE c.orphaned_at IS NOT NULL"
+                "SELECT count(*) FROM content c JOIN chunk k ON k.content_hash = c.hash WHERE c.orphaned_at IS NOT NULL"
             ).scalar_one()
             chunks = sql("SELECT count(*) FROM chunk").scalar_one() - orphaned
             shared = sql("SELECT count(*) FROM chunk WHERE same_as IS NOT NULL").scalar_one()
@@ -244,9 +239,7 @@ class Files:
         """Whether there are files and no names of any: a migration emptied them."""
         with self._database.reader() as c:
             return bool(
-                c.exec_driver_sql(
-                    "SELECT EXISTS (SELECT 1 FROM file) AND NOT EXISTS (SELECT 1 FROM names)"
-                ).scalar()
+                c.exec_driver_sql("SELECT EXISTS (SELECT 1 FROM file) AND NOT EXISTS (SELECT 1 FROM names)").scalar()
             )
 
     def rebuild_names(self) -> None:
@@ -290,13 +283,5 @@ def files_with_facts() -> sa.Select[Any]:
 
 def file_info(row: Any) -> FileInfo:
     return FileInfo(
-        row.id,
-        Path(row.path),
-        row.kind,
-        row.size,
-        row.duration_s,
-        row.pages,
-        row.width,
-        row.height,
-        row.taken_at,
+        row.id, Path(row.path), row.kind, row.size, row.duration_s, row.pages, row.width, row.height, row.taken_at
     )

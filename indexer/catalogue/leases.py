@@ -127,8 +127,7 @@ class Leases:
             # One that was finished while its lease was being given is pending no more.
             marks = ", ".join("?" * len(attempts))
             still = c.exec_driver_sql(
-                f"SELECT c.hash, c.kind FROM content c WHERE {waits} AND c.hash IN ({marks})"
-                " ORDER BY c.rowid",
+                f"SELECT c.hash, c.kind FROM content c WHERE {waits} AND c.hash IN ({marks}) ORDER BY c.rowid",
                 tuple(attempts),
             ).all()
             given = [Lease(work_of(c, bytes(r[0]), r[1]), attempts[bytes(r[0])]) for r in still]
@@ -150,8 +149,7 @@ class Leases:
             ).rowcount
             if known and maps is not None:
                 c.exec_driver_sql(
-                    "UPDATE worker SET maps = ? WHERE id = ?",
-                    (json.dumps(dict(maps), sort_keys=True), worker_id),
+                    "UPDATE worker SET maps = ? WHERE id = ?", (json.dumps(dict(maps), sort_keys=True), worker_id)
                 )
             if not known:
                 raise LibraryError("This worker was taken off the library's list: start it again.")
@@ -191,9 +189,7 @@ class Leases:
             ).scalar_one()
 
 
-def settle(
-    c: sa.Connection, database: Database, digest: bytes, worker_id: int | None, *, ends: bool = True
-) -> None:
+def settle(c: sa.Connection, database: Database, digest: bytes, worker_id: int | None, *, ends: bool = True) -> None:
     """In the transaction that writes a result: check that the worker holds the lease, and end it unless
     not `ends`. Without a worker (one program indexes alone) nothing is checked. Raises LeaseLost."""
     if worker_id is None:

@@ -88,8 +88,7 @@ def move(old: Catalogue, new: Catalogue, progress: Progress = lambda *_: None) -
                 return _compare(source, new, 0, progress)
             except LibraryError as error:
                 raise LibraryError(
-                    "This library was moved there already: name it with --catalogue (or --data-dir) "
-                    "and use it."
+                    "This library was moved there already: name it with --catalogue (or --data-dir) and use it."
                 ) from error
     written = 0
     with old.database.reader() as source:

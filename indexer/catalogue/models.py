@@ -34,9 +34,7 @@ class Models:
             answering = next((r for r in rows.values() if r.state == "answering"), None)
             used = (
                 answering is not None
-                and c.execute(
-                    sa.select(embedding.c.id).where(embedding.c.model_id == answering.id).limit(1)
-                ).first()
+                and c.execute(sa.select(embedding.c.id).where(embedding.c.model_id == answering.id).limit(1)).first()
             )
             if answering is not None and answering.name != name and not used:
                 c.execute(sa.update(model).where(model.c.id == answering.id).values(state="old"))
@@ -61,8 +59,7 @@ class Models:
         """How many chunks have no vector under a model."""
         with self._database.reader() as c:
             return c.exec_driver_sql(
-                "SELECT (SELECT count(*) FROM chunk) - (SELECT count(*) FROM embedding WHERE model_id = ?)",
-                (model_id,),
+                "SELECT (SELECT count(*) FROM chunk) - (SELECT count(*) FROM embedding WHERE model_id = ?)", (model_id,)
             ).scalar_one()
 
     def lacks(self, digest: bytes, model_id: int) -> bool:

@@ -50,8 +50,7 @@ class Queue:
                     c.exec_driver_sql("INSERT INTO content (hash, kind) VALUES (?, ?)", (digest, f.kind))
                 elif known.state == "failed" and known.kind != f.kind:
                     c.exec_driver_sql(
-                        "UPDATE content SET kind = ?, state = 'pending', error = NULL WHERE hash = ?",
-                        (f.kind, digest),
+                        "UPDATE content SET kind = ?, state = 'pending', error = NULL WHERE hash = ?", (f.kind, digest)
                     )
                 elif known.state == "ready":
                     reused += c.exec_driver_sql(
@@ -102,9 +101,7 @@ class Queue:
         return self._works(f"c.rowid IN ({', '.join(map(str, rowids)) or 'NULL'})", len(rowids), ())
 
     def _works(self, condition: str, limit: int, skip: Collection[bytes]) -> list[Work]:
-        query = (
-            f"SELECT c.hash, c.kind FROM content c WHERE {condition} AND {is_here()} ORDER BY c.rowid LIMIT ?"
-        )
+        query = f"SELECT c.hash, c.kind FROM content c WHERE {condition} AND {is_here()} ORDER BY c.rowid LIMIT ?"
         with self._database.reader() as c:
             rows = [(bytes(r[0]), r[1]) for r in c.exec_driver_sql(query, (limit + len(skip),))]
             return [work_of(c, *row) for row in rows if row[0] not in skip][:limit]

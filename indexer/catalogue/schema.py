@@ -160,10 +160,7 @@ embedding = sa.Table(
 )
 
 change = sa.Table(
-    "change",
-    metadata,
-    sa.Column("id", Number, primary_key=True),
-    sa.Column("chunk_id", Number, nullable=False),
+    "change", metadata, sa.Column("id", Number, primary_key=True), sa.Column("chunk_id", Number, nullable=False)
 )
 
 label = sa.Table(
@@ -209,10 +206,7 @@ lease = sa.Table(
 )
 
 setting = sa.Table(
-    "setting",
-    metadata,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
+    "setting", metadata, sa.Column("name", sa.Text, primary_key=True), sa.Column("value", sa.Text, nullable=False)
 )
 
 

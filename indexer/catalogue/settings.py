@@ -51,7 +51,6 @@ class StoredSettings:
         """Give the library an id that no other has, once: what is stored elsewhere is marked with it."""
         with self._database.writer() as c:
             c.exec_driver_sql(
-                "INSERT INTO setting (name, value) SELECT ?, ?"
-                " WHERE NOT EXISTS (SELECT 1 FROM setting WHERE name = ?)",
+                "INSERT INTO setting (name, value) SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM setting WHERE name = ?)",
                 (LIBRARY, uuid.uuid4().hex, LIBRARY),
             )

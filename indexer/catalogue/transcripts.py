@@ -105,9 +105,7 @@ class Transcripts:
         self._database.dialect.write_texts(c, changed, new=False)
 
 
-def heard_after_write(
-    c: sa.Connection, digest: bytes, has_sound: bool, subtitles: Sequence[Cue]
-) -> Heard | None:
+def heard_after_write(c: sa.Connection, digest: bytes, has_sound: bool, subtitles: Sequence[Cue]) -> Heard | None:
     """Delete outdated cues and return what `content.heard` becomes when a content is written; None if the
     content was deleted meanwhile."""
     stored = c.execute(sa.select(content.c.heard).where(content.c.hash == digest)).scalar()
@@ -131,10 +129,7 @@ def cues_of(c: sa.Connection, digest: bytes) -> list[Cue]:
 
 
 def add_cues(c: sa.Connection, digest: bytes, cues: Sequence[Cue]) -> None:
-    rows = [
-        {"content_hash": digest, "start_s": q.start_s, "end_s": q.end_s, "text": clean_text(q.text)}
-        for q in cues
-    ]
+    rows = [{"content_hash": digest, "start_s": q.start_s, "end_s": q.end_s, "text": clean_text(q.text)} for q in cues]
     if rows:
         c.execute(sa.insert(cue), rows)
 

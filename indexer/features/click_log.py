@@ -95,8 +95,7 @@ class Clicks:
         """Each search and what it opened, once. Raises `LibraryError`: no file, or a damaged line."""
         if not self._path.is_file():
             raise LibraryError(
-                f"{self._path} is not there: no clicks are kept of this library; "
-                "`sightline clicks --keep` begins."
+                f"{self._path} is not there: no clicks are kept of this library; `sightline clicks --keep` begins."
             )
         seen = set()
         with self._path.open("rb") as file:
@@ -106,9 +105,7 @@ class Clicks:
                     bytes.fromhex(click["content"])
                     key = tuple(click[name] for name in ("query", "content", "page", "start_s"))
                 except (ValueError, KeyError, TypeError) as error:
-                    raise LibraryError(
-                        f"{self._path}, row {number}: no click ({error}); remove the line."
-                    ) from error
+                    raise LibraryError(f"{self._path}, row {number}: no click ({error}); remove the line.") from error
                 if key not in seen:
                     seen.add(key)
                     yield click

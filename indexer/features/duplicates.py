@@ -30,8 +30,7 @@ def duplicates(catalogue: Catalogue, index: VectorIndex | None, alike: float) ->
         exact = [
             row[0]
             for row in c.exec_driver_sql(
-                "SELECT content_hash FROM file WHERE content_hash IS NOT NULL"
-                " GROUP BY content_hash HAVING count(*) > 1"
+                "SELECT content_hash FROM file WHERE content_hash IS NOT NULL GROUP BY content_hash HAVING count(*) > 1"
             )
         ]
     members = {digest: {digest} for digest in exact}
@@ -56,7 +55,6 @@ def duplicates(catalogue: Catalogue, index: VectorIndex | None, alike: float) ->
             if top(digest) != digest:
                 members.pop(digest, None)
     found = [
-        [info for digest in sorted(group) for info in catalogue.files.of_content(digest)]
-        for group in members.values()
+        [info for digest in sorted(group) for info in catalogue.files.of_content(digest)] for group in members.values()
     ]
     return sorted((g for g in found if len(g) > 1), key=lambda g: (-max(f.size for f in g), str(g[0].path)))

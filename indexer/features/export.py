@@ -62,9 +62,7 @@ def _rows(searcher: Searcher, vectors: bool) -> Iterator[dict[str, Any]]:
         for _, ids, batch in searcher.all_vectors():
             facts = searcher.facts(ids.tolist())
             marks = ", ".join("?" * len(ids))
-            found = c.exec_driver_sql(
-                f"SELECT id, text FROM chunk WHERE id IN ({marks})", tuple(ids.tolist())
-            )
+            found = c.exec_driver_sql(f"SELECT id, text FROM chunk WHERE id IN ({marks})", tuple(ids.tolist()))
             texts = {row[0]: row[1] for row in found}
             for number, vector in zip(ids.tolist(), batch, strict=True):
                 fact = facts.get(number)

@@ -104,9 +104,7 @@ class LibraryReport:
         if missed:
             lines.append(f"Not in the first 10: {'; '.join(missed[:10])}{' …' if len(missed) > 10 else ''}")
         if self.absent:
-            lines.append(
-                f"Judged but not on disk: {', '.join(self.absent[:5])}{' …' if len(self.absent) > 5 else ''}"
-            )
+            lines.append(f"Judged but not on disk: {', '.join(self.absent[:5])}{' …' if len(self.absent) > 5 else ''}")
         return "\n".join(lines)
 
 
@@ -124,9 +122,7 @@ def read_judgements(path: Path) -> list[Judgement]:
             out.append(_judgement(json.loads(line), path.resolve().parent))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             example = '{"query": "words", "relevant": ["file"]}'
-            raise JudgementError(
-                f"{path}, line {number}: {_reason(error)}; a line looks like {example}"
-            ) from None
+            raise JudgementError(f"{path}, line {number}: {_reason(error)}; a line looks like {example}") from None
     if not out:
         raise JudgementError(f"{path} holds no queries")
     return out
@@ -161,9 +157,7 @@ def _judgement(line: Mapping[str, Any], folder: Path) -> Judgement:
     return Judgement(line["query"], tuple(dict.fromkeys(rights)))
 
 
-def evaluate(
-    judgements: Sequence[Judgement], search: Search, metrics: Metrics, model: str = ""
-) -> LibraryReport:
+def evaluate(judgements: Sequence[Judgement], search: Search, metrics: Metrics, model: str = "") -> LibraryReport:
     """Ask every query and score the answers.
 
     Several hits inside one right answer (windows of one stretch, pages of one whole file) are that

@@ -113,9 +113,7 @@ def label(
 def label_counts(searcher: Searcher) -> dict[str, int]:
     """How many chunks carry each label, the most frequent first."""
     with searcher.catalogue.database.reader() as c:
-        rows = c.exec_driver_sql(
-            "SELECT name, count(*) FROM label GROUP BY name ORDER BY count(*) DESC, name"
-        ).all()
+        rows = c.exec_driver_sql("SELECT name, count(*) FROM label GROUP BY name ORDER BY count(*) DESC, name").all()
     return {row[0]: row[1] for row in rows}
 
 
@@ -166,15 +164,7 @@ def moderate(searcher: Searcher, rules: Sequence[Rule], prompt: str = PROMPT) ->
             )
     facts = searcher.facts({number for number, _, _ in caught})
     report = [
-        Labelled(
-            fact.files[0].path,
-            fact.kind,
-            number,
-            rule.label,
-            round(score, 3),
-            fact.span,
-            rule.action,
-        )
+        Labelled(fact.files[0].path, fact.kind, number, rule.label, round(score, 3), fact.span, rule.action)
         for number, rule, score in caught
         if (fact := facts.get(number)) is not None
     ]
@@ -199,10 +189,7 @@ def _scores(searcher: Searcher, labels: Sequence[str], prompt: str) -> Iterable[
         return
     inputs = [Input(text=prompt.format(name), role="query") for name in labels]
     asked = np.concatenate(
-        [
-            searcher.embedder.embed(inputs[at : at + PROMPTS_AT_ONCE])
-            for at in range(0, len(inputs), PROMPTS_AT_ONCE)
-        ]
+        [searcher.embedder.embed(inputs[at : at + PROMPTS_AT_ONCE]) for at in range(0, len(inputs), PROMPTS_AT_ONCE)]
     )
     scales = searcher.text_scales(asked)
     for kind, ids, vectors in searcher.all_vectors():

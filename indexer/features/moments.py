@@ -111,17 +111,9 @@ class Moments:
             if key in self._spans:
                 return self._spans[key]
         starts = np.arange(start, max(end - SPAN_S, start) + 1e-6, STRIDE_S)
-        specs = [
-            reader.ChunkSpec(n, Span(float(s), float(min(s + SPAN_S, end)))) for n, s in enumerate(starts)
-        ]
+        specs = [reader.ChunkSpec(n, Span(float(s), float(min(s + SPAN_S, end)))) for n, s in enumerate(starts)]
         job = self.searcher.sandbox.submit(
-            reader.decode,
-            Path(hit.path),
-            "video",
-            specs,
-            max_frames=SPAN_FRAMES,
-            timeout_s=READ_S,
-            urgent=True,
+            reader.decode, Path(hit.path), "video", specs, max_frames=SPAN_FRAMES, timeout_s=READ_S, urgent=True
         )
         chunks = job.result()
         vectors = self.searcher.embedder.embed([reader.to_input(c, "video") for c in chunks])

@@ -75,13 +75,7 @@ class FolderFollower:
         with self._scanning:
             skip = {str(r.path) for r in self._catalogue.files.roots() if r.id != root.id} | {self._data_dir}
             before = root.state
-            seen = scan(
-                self._catalogue,
-                root,
-                skip=skip,
-                noted=self._noted,
-                stop=lambda: stop() or self._stop.is_set(),
-            )
+            seen = scan(self._catalogue, root, skip=skip, noted=self._noted, stop=lambda: stop() or self._stop.is_set())
         self._scanned[root.id] = time.monotonic()
         self._troubles[root.id] = seen.troubles
         if before == "away" and not seen.away:
@@ -99,9 +93,7 @@ class FolderFollower:
     def start(self, watch: bool) -> None:
         if self._thread is None:
             self._stop.clear()
-            self._thread = threading.Thread(
-                target=self._keep, args=(watch,), name="indexer-keeper", daemon=True
-            )
+            self._thread = threading.Thread(target=self._keep, args=(watch,), name="indexer-keeper", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:

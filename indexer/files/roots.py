@@ -31,9 +31,7 @@ class Folders:
             with os.scandir(path):
                 pass
         except PermissionError as error:
-            raise LibraryError(
-                f"{shown} may not be read: change its permissions or choose another folder."
-            ) from error
+            raise LibraryError(f"{shown} may not be read: change its permissions or choose another folder.") from error
         except OSError as error:
             raise LibraryError(f"{shown} cannot be read ({error.strerror}).") from error
         if path == self._data_dir or self._data_dir in path.parents:
@@ -64,11 +62,7 @@ class Folders:
     def roots(self, folders: Sequence[Path] = ()) -> list[Root]:
         """The roots of these folders; of all, without any."""
         wanted = {absolute(f) for f in folders}
-        return [
-            r
-            for r in self._catalogue.files.roots()
-            if r.state != "left_out" and (not wanted or r.path in wanted)
-        ]
+        return [r for r in self._catalogue.files.roots() if r.state != "left_out" and (not wanted or r.path in wanted)]
 
 
 def absolute(path: Path) -> Path:

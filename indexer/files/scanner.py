@@ -163,12 +163,7 @@ def _digest(listed: list[os.DirEntry[str]], folders: list[os.DirEntry[str]]) -> 
 
 class _Walk:
     def __init__(
-        self,
-        catalogue: Catalogue,
-        root: Root,
-        skip: frozenset[str],
-        noted: Callable[[], None],
-        missing: list[str],
+        self, catalogue: Catalogue, root: Root, skip: frozenset[str], noted: Callable[[], None], missing: list[str]
     ) -> None:
         self.catalogue, self.root_id, self.top, self.skip = catalogue, root.id, str(root.path), skip
         self.noted, self._scanned_at = noted, root.scanned_at
@@ -205,9 +200,7 @@ class _Walk:
             return
         except OSError as error:
             self._hidden.append(folder)
-            self.result.troubles.append(
-                f"{folder} cannot be read ({error.strerror}): its files are left as they were."
-            )
+            self.result.troubles.append(f"{folder} cannot be read ({error.strerror}): its files are left as they were.")
             return
         self.visited.add(folder)
         where = (self.root_id, stored_name(folder))
@@ -233,12 +226,7 @@ class _Walk:
             self.flush()
 
     def _compare(
-        self,
-        folder: str,
-        listed: list[os.DirEntry[str]],
-        rules: Rules,
-        rows: list[Any],
-        inner: list[tuple[str, Rules]],
+        self, folder: str, listed: list[os.DirEntry[str]], rules: Rules, rows: list[Any], inner: list[tuple[str, Rules]]
     ) -> bool:
         """File by file. Whether folder and catalogue agree once what was found is noted."""
         ruled = any(entry.name == IGNORE_FILE for entry in listed)

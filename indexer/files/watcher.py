@@ -57,11 +57,7 @@ RULES_KEPT_S = 2.0
 
 class Watcher:
     def __init__(
-        self,
-        catalogue: Catalogue,
-        data_dir: str,
-        noted: Callable[[], None],
-        rescan: Callable[[int | None], None],
+        self, catalogue: Catalogue, data_dir: str, noted: Callable[[], None], rescan: Callable[[int | None], None]
     ) -> None:
         """`noted`: the catalogue has changed. `rescan`: look at a root (None: all) with a scan."""
         self._catalogue, self._data_dir = catalogue, data_dir
@@ -242,11 +238,7 @@ class Watcher:
             self._noted()
 
     def _one(
-        self,
-        path: str,
-        found: dict[int, list[FoundFile]],
-        gone: list[str],
-        beside: dict[tuple[int, str], list[str]],
+        self, path: str, found: dict[int, list[FoundFile]], gone: list[str], beside: dict[tuple[int, str], list[str]]
     ) -> bool:
         """Look at one path. Returns whether the catalogue changed at once."""
         root = self._root_of(path)

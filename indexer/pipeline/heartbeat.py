@@ -103,14 +103,7 @@ class Heartbeat:
         if self._roots is not None and not self._roots:
             return []
         leases = self._leases.take(
-            self.worker_id,
-            limit,
-            self._lease_s,
-            kinds,
-            stage=stage,
-            model_id=model_id,
-            roots=self._roots,
-            skip=skip,
+            self.worker_id, limit, self._lease_s, kinds, stage=stage, model_id=model_id, roots=self._roots, skip=skip
         )
         works = []
         for each in leases:

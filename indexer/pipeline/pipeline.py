@@ -87,9 +87,7 @@ class Pipeline:
         self.listens = options.speech != "off" and (options.listener is not None or speech.is_here())
         stages = {"ocr": options.ocr != "off", "speech": self.listens}
         self._queue: WorkQueue = (
-            WorkQueue(ctx, **stages)
-            if heartbeat is None
-            else SharedQueue(ctx, heartbeat, **stages, keeps=self._keeps)
+            WorkQueue(ctx, **stages) if heartbeat is None else SharedQueue(ctx, heartbeat, **stages, keeps=self._keeps)
         )
         self._finished: queue.Queue[Job | None] = queue.Queue(maxsize=64)
         self._decoded = decoded = ByteQueue(QUEUE_BYTES)

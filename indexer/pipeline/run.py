@@ -51,9 +51,7 @@ class Indexer:
         self._catalogue, self._models, self._thumbnails = catalogue, models, thumbnails
         self._make_pipeline, self._written = make_pipeline, written
         self.lock = catalogue.database.dialect.owner_lock(data_dir)
-        self.follower = FolderFollower(
-            catalogue, data_dir, poll=poll, noted=self.noted, returned=self.look_again
-        )
+        self.follower = FolderFollower(catalogue, data_dir, poll=poll, noted=self.noted, returned=self.look_again)
         self.pipeline: Pipeline | None = None
         """The one at work now."""
         self.notices: list[str] = []
@@ -132,9 +130,7 @@ class Indexer:
                 if pipeline.trouble.told:
                     raise LibraryError(pipeline.trouble.told)
                 if pipeline.trouble.waiting and not self._models.is_loaded():
-                    raise LibraryError(
-                        pipeline.trouble.waiting
-                    )  # it was never there: a wrong address, most likely
+                    raise LibraryError(pipeline.trouble.waiting)  # it was never there: a wrong address, most likely
                 if told is not None and time.monotonic() - last >= PROGRESS_S:
                     last = time.monotonic()
                     told()
@@ -172,9 +168,7 @@ class Indexer:
         """Index and watch until `close`; while another program does, say so, and take over after it."""
         with self._guard:
             if self._started is None:
-                self._started = threading.Thread(
-                    target=self._keep, args=(watch,), name="indexer-start", daemon=True
-                )
+                self._started = threading.Thread(target=self._keep, args=(watch,), name="indexer-start", daemon=True)
                 self._started.start()
 
     def _keep(self, watch: bool) -> None:
@@ -199,10 +193,7 @@ class Indexer:
                 if self.lock.acquire():
                     self.notices = []
                     return True
-                told = (
-                    f"Another Sightline ({self.lock.holder()}) is indexing this library; "
-                    "this one only searches it."
-                )
+                told = f"Another Sightline ({self.lock.holder()}) is indexing this library; this one only searches it."
             except CatalogueAway as error:
                 told = str(error)
             if [told] != self.notices:

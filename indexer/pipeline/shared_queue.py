@@ -31,9 +31,7 @@ MOST_RESTING = 500
 
 
 class SharedQueue(WorkQueue):
-    def __init__(
-        self, ctx: PipelineContext, heartbeat: Heartbeat, *, ocr: bool, speech: bool, keeps: bool
-    ) -> None:
+    def __init__(self, ctx: PipelineContext, heartbeat: Heartbeat, *, ocr: bool, speech: bool, keeps: bool) -> None:
         """`keeps`: whether this program looks after the library: it waits until all is done, and lets a
         model take over. Others do what they are given."""
         super().__init__(ctx, ocr=ocr, speech=speech)

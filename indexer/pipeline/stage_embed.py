@@ -68,9 +68,7 @@ class EmbedStage:
         took = time.monotonic() - begun
         self._ctx.trouble.model_answered()
         if len(items) == self._batch or took > 2 * BATCH_S:
-            self._batch = int(
-                min(max(1, len(items) * BATCH_S / max(took, 1e-3)), BATCH_MOST, 2 * self._batch)
-            )
+            self._batch = int(min(max(1, len(items) * BATCH_S / max(took, 1e-3)), BATCH_MOST, 2 * self._batch))
         for item, vector in zip(items, vectors, strict=True):
             assert item.chunk is not None
             spec = item.chunk.spec

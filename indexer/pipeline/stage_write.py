@@ -24,11 +24,7 @@ log = logging.getLogger(__name__)
 
 class WriteStage:
     def __init__(
-        self,
-        ctx: PipelineContext,
-        work_queue: WorkQueue,
-        finished: queue.Queue[Job | None],
-        options: IndexingOptions,
+        self, ctx: PipelineContext, work_queue: WorkQueue, finished: queue.Queue[Job | None], options: IndexingOptions
     ) -> None:
         self._ctx, self._queue, self._finished, self._options = ctx, work_queue, finished, options
         self._unwritten: Job | None = None  # the catalogue's server went away under it
@@ -81,9 +77,7 @@ class WriteStage:
 
     def _write_chunks(self, job: Job) -> int:
         chunks = [job.done[o] for o in sorted(job.done)]
-        chunks = [
-            replace(c, vector=job.done[c.same_as].vector) if c.same_as is not None else c for c in chunks
-        ]
+        chunks = [replace(c, vector=job.done[c.same_as].vector) if c.same_as is not None else c for c in chunks]
         ocr = "pending" if self._may_hold_words(job.work.kind, chunks) else "none"
         made = self._ctx.catalogue.contents.write(
             job.work.hash,

@@ -131,11 +131,7 @@ class Worker:
         self.tally = Tally()
 
     def run(
-        self,
-        stop: threading.Event,
-        told: Callable[[str], None] = lambda line: None,
-        *,
-        once: bool = False,
+        self, stop: threading.Event, told: Callable[[str], None] = lambda line: None, *, once: bool = False
     ) -> Tally:
         """Work until `stop`; `once`: until there is nothing left to lease. `told` is called with `line` when
         it begins or waits, and now and then meanwhile. A server that is not there yet, or has no library yet
@@ -265,10 +261,7 @@ class Worker:
                 return True
             if not waits:
                 waits = True
-                told(
-                    f"The library at {self._shown} has not been indexed yet; waiting for "
-                    "the program that watches it."
-                )
+                told(f"The library at {self._shown} has not been indexed yet; waiting for the program that watches it.")
             stop.wait(BEGIN_S)
         return False
 
@@ -281,9 +274,7 @@ class Worker:
             if hasattr(embedder, "canary"):  # a server's
                 recognise(cast("RemoteEmbedder", embedder), self._catalogue.settings, read_only=True)
         except ModelError as error:
-            raise LibraryError(
-                f"The model of the library at {self._shown} cannot be used here: {error}"
-            ) from error
+            raise LibraryError(f"The model of the library at {self._shown} cannot be used here: {error}") from error
         return OneModel(self._catalogue.models, SharedEmbedder(embedder, self._priority), self._shown)
 
     def _check(self, models: OneModel) -> None:

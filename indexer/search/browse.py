@@ -12,16 +12,13 @@ from indexer.search.hit_facts import Facts
 from indexer.search.ranking import Ranked
 
 
-def browse(
-    connection: Reading, facts: Facts, restriction: Restriction, depth: int
-) -> tuple[list[Ranked], int, Facets]:
+def browse(connection: Reading, facts: Facts, restriction: Restriction, depth: int) -> tuple[list[Ranked], int, Facets]:
     """The newest `depth`, how many there are in all, and facets: of the newest, for labels of all."""
     condition, values = restriction.chunk
     chunks = "content c CROSS JOIN chunk k ON k.content_hash = c.hash"
     passes = f"WHERE c.orphaned_at IS NULL AND {condition}"
     rows = connection.execute(
-        f"SELECT min(k.id), {TAKEN} AS taken FROM {chunks} {passes}"
-        " GROUP BY c.hash ORDER BY taken DESC, min(k.id)",
+        f"SELECT min(k.id), {TAKEN} AS taken FROM {chunks} {passes} GROUP BY c.hash ORDER BY taken DESC, min(k.id)",
         values,
     ).fetchall()
     ids = [row[0] for row in rows]

@@ -86,9 +86,7 @@ class Background:
             self._ordinary = self._embedder.embed([Input(text=t, role="query") for t in ORDINARY_QUERIES])
         return self._ordinary
 
-    def of_query(
-        self, queries: np.ndarray, size: int, text_alone: bool, profile: RankingProfile
-    ) -> dict[int, Scale]:
+    def of_query(self, queries: np.ndarray, size: int, text_alone: bool, profile: RankingProfile) -> dict[int, Scale]:
         """The scale of each group for one list of all kinds; `size` is the library's, in chunks."""
         if text_alone:
             return comparable(self.of_text(queries, size, profile), profile)

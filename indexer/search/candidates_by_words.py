@@ -53,9 +53,7 @@ class WordCandidates(NamedTuple):
                 named.setdefault(chosen[file_id][1], (tier, coverage))
         return named
 
-    def score(
-        self, queries: np.ndarray, scales: dict[int, Scale], meaning: dict[int, float], ids: set[int]
-    ) -> None:
+    def score(self, queries: np.ndarray, scales: dict[int, Scale], meaning: dict[int, float], ids: set[int]) -> None:
         """Add to `meaning` the standardised scores of those `ids` that only words found."""
         missing = ids - meaning.keys()
         if not missing or not len(queries) or self.vectors is None:
@@ -95,9 +93,7 @@ def _chunks_of(connection: Reading, files: list[int]) -> list[tuple[int, int, in
     return rows
 
 
-def _stored(
-    connection: Reading, ids: list[int], model_id: int
-) -> tuple[list[tuple[int, int]], np.ndarray | None]:
+def _stored(connection: Reading, ids: list[int], model_id: int) -> tuple[list[tuple[int, int]], np.ndarray | None]:
     """(chunk, group) of the chunks that have a vector, and the vectors float32 [n, dim]; None without any."""
     if not ids:
         return [], None

@@ -46,9 +46,7 @@ class Restriction:
     @property
     def chunk_rows(self) -> Condition:
         """The condition that `w.rowid` is a chunk that passes; empty where all do."""
-        return self._rows(
-            "chunk k JOIN content c ON c.hash = k.content_hash WHERE k.id = w.rowid", ("1 = 1", [])
-        )
+        return self._rows("chunk k JOIN content c ON c.hash = k.content_hash WHERE k.id = w.rowid", ("1 = 1", []))
 
     @property
     def file_rows(self) -> Condition:
@@ -78,9 +76,7 @@ class Restriction:
     def roots(self, connection: Reading) -> frozenset[int] | None:
         """The roots (their numbers) below which every chunk passes, and no other; None if it takes more."""
         query = self.query
-        return (
-            None if query.phrases or query.excluded or self.hidden else roots_alone(connection, query.filters)
-        )
+        return None if query.phrases or query.excluded or self.hidden else roots_alone(connection, query.filters)
 
     def chunk_ids(self, connection: Reading) -> np.ndarray:
         """int64 ids, ascending, of all chunks that pass and hold the required phrases."""

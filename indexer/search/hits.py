@@ -18,12 +18,7 @@ from indexer.types import Hit
 
 
 def hits_of(
-    connection: Reading,
-    facts: Facts,
-    page: Sequence[Ranked],
-    restriction: Restriction,
-    marks: Expression,
-    offset: int,
+    connection: Reading, facts: Facts, page: Sequence[Ranked], restriction: Restriction, marks: Expression, offset: int
 ) -> tuple[Hit, ...]:
     """`page` begins at place `offset` of the ranking; `marks` are the words to mark in the snippets."""
     words = (*restriction.query.words, *restriction.query.phrases)

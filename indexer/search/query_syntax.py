@@ -78,10 +78,7 @@ def period(value: str) -> tuple[float, float]:
     """[start, end) in UNIX seconds, local time, of `2023`, `2023-07`, `2023-07-14` or `2023-05..2023-08`."""
     first, dots, last = value.partition("..")
     if dots:
-        return (
-            period(first)[0] if first else float("-inf"),
-            period(last)[1] if last else float("inf"),
-        )
+        return (period(first)[0] if first else float("-inf"), period(last)[1] if last else float("inf"))
     found = re.fullmatch(r"(\d{4})(?:-(\d{1,2}))?(?:-(\d{1,2}))?", value.strip())
     try:
         if not found:
@@ -97,9 +94,7 @@ def period(value: str) -> tuple[float, float]:
             end = datetime(year + 1, 1, 1)
         return start.timestamp(), end.timestamp()
     except (ValueError, OverflowError, OSError) as error:
-        raise QueryError(
-            f"“{value}” is no date: write 2023, 2023-07, 2023-07-14 or 2023-05..2023-08."
-        ) from error
+        raise QueryError(f"“{value}” is no date: write 2023, 2023-07, 2023-07-14 or 2023-05..2023-08.") from error
 
 
 def beginning(value: str) -> float:
@@ -157,9 +152,7 @@ def _type(filters: Filters, value: str) -> Filters:
         return replace(filters, kinds=tuple(dict.fromkeys((*filters.kinds, kind))))
     if re.fullmatch(r"\.?[A-Za-z0-9]{2,5}", value):
         return replace(filters, extensions=(*filters.extensions, value.lower().lstrip(".")))
-    raise QueryError(
-        f"“type:{value}” is no type: write type:image, type:video, type:pdf or an extension (type:png)."
-    )
+    raise QueryError(f"“type:{value}” is no type: write type:image, type:video, type:pdf or an extension (type:png).")
 
 
 def _taken(filters: Filters, value: str) -> Filters:
@@ -171,9 +164,7 @@ def _between(filters: Filters, start: float, end: float) -> Filters:
     after = max(start, filters.after if filters.after is not None else float("-inf"))
     before = min(end, filters.before if filters.before is not None else float("inf"))
     return replace(
-        filters,
-        after=None if after == float("-inf") else after,
-        before=None if before == float("inf") else before,
+        filters, after=None if after == float("-inf") else after, before=None if before == float("inf") else before
     )
 
 

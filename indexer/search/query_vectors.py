@@ -47,12 +47,7 @@ class QueryVectors:
         pictured = any(_is_picture(part) and part.weight > 0 for part in parts)
         of_words = profile.words_beside_picture if pictured else 1.0
         weighted = [
-            (
-                part.weight
-                * (profile.avoided if part.weight < 0 else 1.0)
-                * (1.0 if _is_picture(part) else of_words),
-                v,
-            )
+            (part.weight * (profile.avoided if part.weight < 0 else 1.0) * (1.0 if _is_picture(part) else of_words), v)
             for part in parts
             if len(v := self._of_part(part))
         ]
@@ -91,11 +86,7 @@ class QueryVectors:
         if kind is None:
             raise LibraryError(f"{path.name} is not an image, a video or a PDF.")
         try:
-            specs = (
-                self._sandbox.submit(reader.outline, path, kind, timeout_s=READ_S, urgent=True)
-                .result()
-                .chunks
-            )
+            specs = self._sandbox.submit(reader.outline, path, kind, timeout_s=READ_S, urgent=True).result().chunks
             if len(specs) > MAX_VARIANTS:
                 chosen = np.linspace(0, len(specs) - 1, MAX_VARIANTS).round().astype(int)
                 specs = [specs[n] for n in chosen]

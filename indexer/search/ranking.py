@@ -94,8 +94,7 @@ def ranked(evidence: Evidence, facts: dict[int, Fact], profile: RankingProfile) 
         listed = [(score + _shift(near.get(number), profile), number) for score, number in listed]
     listed.sort(key=lambda pair: (-pair[0], pair[1]))
     return [
-        Ranked(facts[n], score, answered and score >= profile.line, facts[n].span, n in text)
-        for score, n in listed
+        Ranked(facts[n], score, answered and score >= profile.line, facts[n].span, n in text) for score, n in listed
     ]
 
 

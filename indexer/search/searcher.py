@@ -49,9 +49,7 @@ BROWSED = 2000
 class Searcher:
     """Answers queries. Safe to use from many threads as far as the embedder is."""
 
-    def __init__(
-        self, catalogue: Catalogue, index: VectorIndex, embedder: Embedder, sandbox: Sandbox
-    ) -> None:
+    def __init__(self, catalogue: Catalogue, index: VectorIndex, embedder: Embedder, sandbox: Sandbox) -> None:
         self.embedder, self.sandbox, self.catalogue = embedder, sandbox, catalogue
         self.index = index
         self.tuned: RankingProfile | None = getattr(embedder, "profile", None)
@@ -98,9 +96,7 @@ class Searcher:
         result = self._ranking(parsed, restriction(self._connections.get(), parsed), depth)
         return result[0] if result is not None else []
 
-    def _ranking(
-        self, query: ParsedQuery, allowed: Restriction, depth: int
-    ) -> tuple[list[Ranked], Expression] | None:
+    def _ranking(self, query: ParsedQuery, allowed: Restriction, depth: int) -> tuple[list[Ranked], Expression] | None:
         """The places, best first, and the words to mark; None when a query is filters alone."""
         profile = self.profile
         arguments = (self._connections, query, allowed, depth, self.model_id)

@@ -92,9 +92,7 @@ def search_chunks(
     allowed: tuple[str, list[Any]] = ("", []),
 ) -> WordMatches:
     """Chunks whose text holds the words. `allowed`: an SQL condition on `w.rowid` and its values."""
-    in_words, in_characters = (
-        expressions(connection, words, phrases, table) for table in ("words", "characters")
-    )
+    in_words, in_characters = (expressions(connection, words, phrases, table) for table in ("words", "characters"))
     matches = _search(connection, "words", in_words, limit, allowed)
     others = _search(connection, "characters", in_characters, limit, allowed)
     return replace(_joined((matches, others), limit) if len(others) else matches, marks=in_words.some)
@@ -172,11 +170,7 @@ def telling(words: Sequence[str], phrases: Sequence[str]) -> tuple[str, ...]:
 
 
 def _search(
-    connection: Reading,
-    table: str,
-    expressions: Expressions,
-    limit: int,
-    allowed: tuple[str, list[Any]],
+    connection: Reading, table: str, expressions: Expressions, limit: int, allowed: tuple[str, list[Any]]
 ) -> WordMatches:
     tiers: dict[int, int] = {}
     scores: dict[int, float] = {}

@@ -9,10 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from indexer.errors import LibraryError
 
-FORMS = (
-    "milvus://[USER:PASSWORD@]HOST[:PORT]/NAME, milvus+tls:// for the same over TLS, "
-    "or milvus+lite:///PATH/FILE.db"
-)
+FORMS = "milvus://[USER:PASSWORD@]HOST[:PORT]/NAME, milvus+tls:// for the same over TLS, or milvus+lite:///PATH/FILE.db"
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 PACKAGES = ("faiss-cpu", "faiss-gpu")
 
 
-def open_index(
-    vectors: str | None, folder: Path, key: str, source: StoredEmbeddings, *, writable: bool
-) -> VectorIndex:
+def open_index(vectors: str | None, folder: Path, key: str, source: StoredEmbeddings, *, writable: bool) -> VectorIndex:
     """The index of model `key`'s vectors: in `folder`, or at the address `vectors`.
 
     A server that does not answer is no error here; the index says so and goes on trying.
@@ -41,9 +39,7 @@ def open_index(
 def check_engine() -> None:
     """Raise LibraryError when FAISS is missing, or installed twice over itself."""
     if find_spec("faiss") is None:
-        raise LibraryError(
-            "FAISS is not installed: pip install 'sightline[cpu]', or [gpu] with an NVIDIA card."
-        )
+        raise LibraryError("FAISS is not installed: pip install 'sightline[cpu]', or [gpu] with an NVIDIA card.")
     if len(installed()) > 1:
         raise LibraryError(
             "faiss-cpu and faiss-gpu are both installed and overwrite each other: "

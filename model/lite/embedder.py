@@ -142,12 +142,7 @@ class LiteEmbedder:
 
     def _with_words(self, item: Input) -> Input:
         """A picture of a page that asks by itself, as a page with its longest lines; others as they are."""
-        if (
-            item.role != "query"
-            or len(item.images) != 1
-            or item.video is not None
-            or (item.text or "").strip()
-        ):
+        if item.role != "query" or len(item.images) != 1 or item.video is not None or (item.text or "").strip():
             return item
         picture = item.images[0]
         if picture.ndim != 3 or min(picture.shape[:2]) < _ASKED_SIDE or picture.dtype != np.uint8:

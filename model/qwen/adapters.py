@@ -42,15 +42,9 @@ def base_of(folder: Path, base: str | None) -> Path:
         return find(base, "--base")
     named = str(read_json(folder / CONFIG).get("base_model_name_or_path") or "")
     if not named:
-        raise ModelError(
-            f"The adapter {folder} does not name its base model; give the base model's folder or hub id."
-        )
+        raise ModelError(f"The adapter {folder} does not name its base model; give the base model's folder or hub id.")
     if not Path(named).expanduser().is_absolute():
-        for place in (
-            folder.resolve().parent / named,
-            folder / named,
-            folder.resolve().parent / Path(named).name,
-        ):
+        for place in (folder.resolve().parent / named, folder / named, folder.resolve().parent / Path(named).name):
             if (place / "config.json").is_file():
                 return place
     try:
@@ -89,17 +83,12 @@ def merge(model: nn.Module, folder: Path, probe: Callable[[], torch.Tensor]) -> 
     before = probe()
     for name, parts in sorted(modules.items()):
         _merge_one(
-            linear[name],
-            parts,
-            _scale(called[name], parts, config),
-            bool(config.get("use_dora")),
-            f"{folder}: {name}",
+            linear[name], parts, _scale(called[name], parts, config), bool(config.get("use_dora")), f"{folder}: {name}"
         )
     after = probe()
     if torch.equal(before, after):
         raise ModelError(
-            f"The adapter {folder} changes nothing: its B matrices are zero; "
-            f"it was never trained, or saved wrongly."
+            f"The adapter {folder} changes nothing: its B matrices are zero; it was never trained, or saved wrongly."
         )
     return len(modules)
 
@@ -121,9 +110,7 @@ def _read(folder: Path) -> dict[str, torch.Tensor]:
 
 def _refuse_what_is_not_lora(config: dict[str, Any], folder: Path) -> None:
     if config.get("peft_type") != "LORA":
-        raise ModelError(
-            f"{folder} is a {config.get('peft_type')} adapter; only LoRA and DoRA can be loaded."
-        )
+        raise ModelError(f"{folder} is a {config.get('peft_type')} adapter; only LoRA and DoRA can be loaded.")
     for option in (
         "fan_in_fan_out",
         "lora_bias",
@@ -178,9 +165,7 @@ def _scale(name: str, parts: dict[str, torch.Tensor], config: dict[str, Any]) ->
 
 
 @torch.no_grad()
-def _merge_one(
-    linear: nn.Linear, parts: dict[str, torch.Tensor], scale: float, dora: bool, where: str
-) -> None:
+def _merge_one(linear: nn.Linear, parts: dict[str, torch.Tensor], scale: float, dora: bool, where: str) -> None:
     wanted = set(PARTS) if dora else set(PARTS[:2])
     if set(parts) != wanted:
         raise ModelError(

@@ -57,9 +57,7 @@ def load_qwen(
         raise ModelError(f"{home}, the base of the adapter {adapter}, is itself an adapter; merge it first.")
     config = read_json(home / "config.json")
     if config.get("model_type") not in BACKBONES:
-        raise ModelError(
-            f"{home} is a model of kind {config.get('model_type')}; known here: {', '.join(BACKBONES)}."
-        )
+        raise ModelError(f"{home} is a model of kind {config.get('model_type')}; known here: {', '.join(BACKBONES)}.")
     place = pick_device(device)
     number, quantise = pick_dtype(dtype, place, config)
     model = load_backbone(home, place, number, pick_attention(attention, place, number))
@@ -136,8 +134,7 @@ def load_backbone(folder: Path, device: torch.device, dtype: torch.dtype, attent
     for name, weight in model.named_parameters():
         if not torch.isfinite(weight.sum(dtype=torch.float32)):
             raise ModelError(
-                f"{folder} holds values that are not numbers, in {name}; "
-                f"the file is damaged or its training failed."
+                f"{folder} holds values that are not numbers, in {name}; the file is damaged or its training failed."
             )
     patches_as_products(model)
     return model.eval().requires_grad_(False)

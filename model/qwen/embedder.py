@@ -100,10 +100,7 @@ class Encoder(nn.Module):
             seen = self.see(batch).to(hidden.dtype)
             hidden = hidden.masked_scatter(batch.visual_mask.unsqueeze(-1), seen)
         hidden = self.model.language_model(
-            inputs_embeds=hidden,
-            attention_mask=batch.attention_mask,
-            position_ids=batch.position_ids,
-            use_cache=False,
+            inputs_embeds=hidden, attention_mask=batch.attention_mask, position_ids=batch.position_ids, use_cache=False
         ).last_hidden_state
         return nn.functional.normalize(hidden[:, -1].float(), dim=-1)
 
@@ -192,9 +189,7 @@ class QwenVLEmbedder:
     def prepare(self, prompts: Sequence[str], visuals: Sequence[Sequence[Any] | None]) -> list[Prepared]:
         """Token ids and picture sizes of prompts that hold their pad tokens; see `embed_prompts`."""
         if len(prompts) != len(visuals):
-            raise ModelError(
-                f"{len(prompts)} prompts came with {len(visuals)} lists of pictures; one each is needed."
-            )
+            raise ModelError(f"{len(prompts)} prompts came with {len(visuals)} lists of pictures; one each is needed.")
         encoded = self.tokenizer.encode_batch(list(prompts))
         return [self._expand(row.ids, shown, 0) for row, shown in zip(encoded, visuals, strict=True)]
 
@@ -238,9 +233,7 @@ class QwenVLEmbedder:
             position_ids=torch.from_numpy(positions),
             attention_mask=None if mask.all() else torch.from_numpy(mask.astype(np.int64)),
             visual_mask=torch.from_numpy(visual) if shown else None,
-            pixel_values=torch.from_numpy(np.concatenate([v.patches(self.pixels) for v in shown]))
-            if shown
-            else None,
+            pixel_values=torch.from_numpy(np.concatenate([v.patches(self.pixels) for v in shown])) if shown else None,
             grid_thw=torch.tensor(grid) if shown else None,
         )
 
@@ -272,11 +265,7 @@ class QwenVLEmbedder:
 
     def _expand(self, ids: list[int], shown: Sequence[Any] | None, keep_tail: int) -> Prepared:
         """Give each pad token its pictures and as many places as they have tokens; cut over-long text."""
-        pads = (
-            [i for i in ids if i in (self.image_id, self.video_id)]
-            if shown is not None and len(shown)
-            else []
-        )
+        pads = [i for i in ids if i in (self.image_id, self.video_id)] if shown is not None and len(shown) else []
         if shown is not None and len(shown) and not pads:
             raise ModelError(f"{len(shown)} pictures came with a prompt that holds no pad token for them.")
         visuals = self._visuals(pads, list(shown) if shown is not None else [])
@@ -310,18 +299,14 @@ class QwenVLEmbedder:
     def _sized(self, pads: list[int], shown: list[Any], pixels: Pixels) -> tuple[Visual, ...]:
         images = pads.count(self.image_id)
         videos = len(pads) - images
-        wrong = (
-            images > len(shown) or (not videos and images < len(shown)) or (videos and images == len(shown))
-        )
+        wrong = images > len(shown) or (not videos and images < len(shown)) or (videos and images == len(shown))
         if pads and wrong:
             raise ModelError(
                 f"A prompt with {images} image and {videos} video pad tokens came with {len(shown)} pictures."
             )
         clips = [s for s in shown if isinstance(s, np.ndarray) and s.ndim == 4]
         if videos > 1 and len(clips) != videos:
-            raise ModelError(
-                "Several clips in one prompt must be given as arrays [T, H, W, 3], one a pad token."
-            )
+            raise ModelError("Several clips in one prompt must be given as arrays [T, H, W, 3], one a pad token.")
         left, visuals = list(shown), []
         for place, pad in enumerate(pads):
             if pad == self.image_id:
@@ -340,9 +325,7 @@ def read_tokenizer(folder: Path) -> Any:
 
     path = folder / "tokenizer.json"
     if not path.is_file():
-        raise ModelError(
-            f"{folder} has no tokenizer.json; copy the tokenizer files of its base model beside it."
-        )
+        raise ModelError(f"{folder} has no tokenizer.json; copy the tokenizer files of its base model beside it.")
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # noqa: BLE001 -- the library raises plain Exception on a bad file

@@ -56,14 +56,8 @@ class Pixels:
         said = _preprocessor(folder)
         size = said.get("size") or {}
         pixels = cls(
-            min_pixels=said.get("min_pixels")
-            or size.get("shortest_edge")
-            or size.get("min_pixels")
-            or cls.min_pixels,
-            max_pixels=said.get("max_pixels")
-            or size.get("longest_edge")
-            or size.get("max_pixels")
-            or cls.max_pixels,
+            min_pixels=said.get("min_pixels") or size.get("shortest_edge") or size.get("min_pixels") or cls.min_pixels,
+            max_pixels=said.get("max_pixels") or size.get("longest_edge") or size.get("max_pixels") or cls.max_pixels,
             patch=said.get("patch_size", cls.patch),
             merge=said.get("merge_size", cls.merge),
             temporal=said.get("temporal_patch_size", cls.temporal),
@@ -71,9 +65,7 @@ class Pixels:
             std=tuple(said.get("image_std", cls.std)),
             rescale=said.get("rescale_factor", cls.rescale),
         )
-        pixels = replace(
-            pixels, min_pixels=min_pixels or pixels.min_pixels, max_pixels=max_pixels or pixels.max_pixels
-        )
+        pixels = replace(pixels, min_pixels=min_pixels or pixels.min_pixels, max_pixels=max_pixels or pixels.max_pixels)
         if pixels.max_pixels < pixels.factor**2 or pixels.min_pixels > pixels.max_pixels:
             raise ModelError(
                 f"Pixel limits {pixels.min_pixels} to {pixels.max_pixels} leave no picture: the smallest is "
@@ -205,18 +197,12 @@ def as_rgb(picture: Any) -> np.ndarray:
     """uint8 [H, W, 3] from an array of that kind or any PIL image."""
     if not isinstance(picture, np.ndarray):
         if not hasattr(picture, "convert"):
-            raise ModelError(
-                f"A picture must be a uint8 array [H, W, 3] or a PIL image, not {type(picture).__name__}."
-            )
+            raise ModelError(f"A picture must be a uint8 array [H, W, 3] or a PIL image, not {type(picture).__name__}.")
         picture = np.asarray(picture.convert("RGB"))
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-        raise ModelError(
-            f"A picture must be uint8 RGB [H, W, 3]; this one is {picture.dtype} {list(picture.shape)}."
-        )
+        raise ModelError(f"A picture must be uint8 RGB [H, W, 3]; this one is {picture.dtype} {list(picture.shape)}.")
     if 0 in picture.shape:
-        raise ModelError(
-            f"A picture of {picture.shape[1]} × {picture.shape[0]} pixels holds nothing to embed."
-        )
+        raise ModelError(f"A picture of {picture.shape[1]} × {picture.shape[0]} pixels holds nothing to embed.")
     return picture
 
 

@@ -85,9 +85,7 @@ def connect(
     told = models[names.index(asker.chosen) if asker.chosen else 0]
     if isinstance(told.get("sightline"), dict):
         if dim is not None:
-            raise ModelError(
-                f"{asker.base} decides how long its vectors are: start `serve-model` there with --dim."
-            )
+            raise ModelError(f"{asker.base} decides how long its vectors are: start `serve-model` there with --dim.")
         return SightlineServer(asker, told["sightline"], max_frames)
     return ChatServer(asker, str(told["id"]), dim, max_frames)
 
@@ -159,9 +157,7 @@ class SightlineServer(RemoteEmbedder):
             profile = told.get("profile")  # None: the model is untuned, or the server is older
             self.profile = None if profile is None else RankingProfile(**profile)
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(
-                f"{asker.base} speaks another version of `serve-model`; update one of the two."
-            ) from error
+            raise ModelError(f"{asker.base} speaks another version of `serve-model`; update one of the two.") from error
         self._compact = not asker.loopback
         self.canary = self.embed(self_check.inputs())
 
@@ -265,8 +261,7 @@ def qwen_messages(item: Input) -> dict[str, Any]:
 
 def _visuals(item: Input) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = [
-        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{_png(picture)}"}}
-        for picture in item.images
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{_png(picture)}"}} for picture in item.images
     ]
     if item.video is not None:
         # vLLM splits this at its commas and opens each as a picture, by its content: PNG loses nothing.
@@ -296,9 +291,7 @@ class _Asker:
         if not parts.hostname:
             raise ModelError(f"{address} is no address of a server: write https://host:8000")
         if parts.username or parts.password:
-            raise ModelError(
-                "A model server's token does not go into its address: set SIGHTLINE_MODEL_TOKEN."
-            )
+            raise ModelError("A model server's token does not go into its address: set SIGHTLINE_MODEL_TOKEN.")
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         path = parts.path.rstrip("/").removesuffix("/v1")
         self.base, self.chosen = f"{parts.scheme}://{host}{port}{path}", unquote(parts.fragment)
@@ -330,9 +323,7 @@ class _Asker:
                 timeout = httpx.Timeout(ANSWER_S, connect=5.0, pool=None)
                 limits = httpx.Limits(max_connections=ABREAST_CHAT)
                 # A proxy of the environment is for the internet, not for this machine's own ports.
-                self._made = httpx.Client(
-                    headers=headers, timeout=timeout, limits=limits, trust_env=not self.loopback
-                )
+                self._made = httpx.Client(headers=headers, timeout=timeout, limits=limits, trust_env=not self.loopback)
             return self._made
 
     def _patiently(self, call: Callable[[httpx.Client], httpx.Response]) -> httpx.Response:
@@ -365,9 +356,7 @@ class _Asker:
         if code < 300:
             return
         if code in (401, 403):
-            raise ModelError(
-                f"{self.base} refuses the token ({code}): set SIGHTLINE_MODEL_TOKEN to one of its own."
-            )
+            raise ModelError(f"{self.base} refuses the token ({code}): set SIGHTLINE_MODEL_TOKEN to one of its own.")
         if code in (400, 413, 415, 422):
             raise InputRejected(f"{self.base}: {_reason(answer)}")
         if code in (502, 504):

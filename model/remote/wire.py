@@ -99,11 +99,7 @@ class _Taker:
 
     def picture(self, told: Any) -> np.ndarray:
         """uint8 [H, W, 3]"""
-        if (
-            not isinstance(told, dict)
-            or not isinstance(told.get("shape"), list)
-            or not _whole(told.get("bytes"))
-        ):
+        if not isinstance(told, dict) or not isinstance(told.get("shape"), list) or not _whole(told.get("bytes")):
             raise WireError("an array has no shape")
         shape, size = told["shape"], told["bytes"]
         if len(shape) != 3 or shape[2] != 3 or not all(_whole(n) and n > 0 for n in shape):
@@ -146,12 +142,7 @@ def _input(told: Any, taker: _Taker) -> Input:
     if not (text or images or shots):
         raise WireError("an input holds words, images or a clip")
     return Input(
-        text,
-        images,
-        None if shots is None else np.stack(shots),
-        instruction,
-        cast(Role, role),
-        cast(InputKind, kind),
+        text, images, None if shots is None else np.stack(shots), instruction, cast(Role, role), cast(InputKind, kind)
     )
 
 

@@ -46,10 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "keys",
         "carpets",
     ]
-    draw_pdf(
-        root / "minutes.pdf",
-        [f"Minutes of meeting {n}: {topic} and its costs" for n, topic in enumerate(topics)],
-    )
+    draw_pdf(root / "minutes.pdf", [f"Minutes of meeting {n}: {topic} and its costs" for n, topic in enumerate(topics)])
     return root
 
 

@@ -22,9 +22,7 @@ def test_speech_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["auto", "small"])
-def test_where_speech_is_missing_the_line_says_how_to_get_it(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_speech_is_missing_the_line_says_how_to_get_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speech, "is_here", lambda: False)
     monkeypatch.setattr(speech_status, "_whisper_is_here", lambda: False)
     command = 'pip install "sightline[speech]" (in a checkout: make setup EXTRAS=cpu,speech)'
@@ -32,9 +30,7 @@ def test_where_speech_is_missing_the_line_says_how_to_get_it(
     assert speech_status.next_step(name) == command
 
 
-def test_a_listener_that_is_named_and_cannot_be_is_refused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_listener_that_is_named_and_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("faster_whisper")
     for name in ("off", "auto", "small", str(tmp_path), "somebody/whisper-of-theirs"):
         speech_status.check(name)

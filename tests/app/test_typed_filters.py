@@ -75,12 +75,8 @@ def ask(request: pytest.FixtureRequest, library: Library, client: TestClient) ->
     search = agent_tools.tools(library, "http://here")[0]
     return {
         "command line": lambda text, **options: cli(library, text, **options),
-        "GET": lambda text, **options: client.get(
-            "/api/search", params={"q": text, "k": 50, **options}
-        ).json(),
-        "POST": lambda text, **options: client.post(
-            "/api/search", data={"q": text, "k": "50", **options}
-        ).json(),
+        "GET": lambda text, **options: client.get("/api/search", params={"q": text, "k": 50, **options}).json(),
+        "POST": lambda text, **options: client.post("/api/search", data={"q": text, "k": "50", **options}).json(),
         "agents": lambda text, **options: json.loads(search(text=text, k=50, **plural(options))),
     }[request.param]
 
@@ -111,9 +107,7 @@ def test_a_typed_filter_means_the_same_in_every_interface(ask: Ask, typed: str) 
     ],
     ids=lambda given: str(sorted(given) if isinstance(given, set) else given),  # a set has no order
 )
-def test_a_field_means_the_same_in_every_interface(
-    ask: Ask, options: dict[str, Any], expected: set[str]
-) -> None:
+def test_a_field_means_the_same_in_every_interface(ask: Ask, options: dict[str, Any], expected: set[str]) -> None:
     assert titles(ask("name:*", **options)) == expected
 
 
@@ -142,8 +136,6 @@ def test_moments_are_the_same_in_every_interface(library: Library, client: TestC
     by_agent = json.loads(moments(text="a red wall", file_id=film["file_id"], k=3))["moments"]
     run = ["moments", film["path"], "a red wall", "-k", "3", "--json", "--data-dir", str(library.data_dir)]
     by_cli = json.loads(CliRunner().invoke(app, run).stdout)
-    assert (
-        by_rest == by_cli == [m | {"open_url": m["open_url"].removeprefix("http://here")} for m in by_agent]
-    )
+    assert by_rest == by_cli == [m | {"open_url": m["open_url"].removeprefix("http://here")} for m in by_agent]
     assert by_rest and by_rest[0]["start_s"] <= by_rest[0]["at_s"] < by_rest[0]["end_s"]
     assert client.get("/api/moments", params={"q": ""}).status_code == 400

@@ -29,12 +29,7 @@ from tests.quality.ranking import Row
 from tests.quality.sampleset import ROWS, Question, SampleSet
 
 PLANTED = 120
-KIND_OF: dict[str, tuple[Kind, ...]] = {
-    "photo": ("image",),
-    "stamp": ("image",),
-    "video": ("video",),
-    "page": ("pdf",),
-}
+KIND_OF: dict[str, tuple[Kind, ...]] = {"photo": ("image",), "stamp": ("image",), "video": ("video",), "page": ("pdf",)}
 """Family of the sample set -> the kind that is searched when it is searched alone, distractors and all."""
 LINES = (-3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 4.0)
 """Both lines of `ranking.py` are moved by these standard deviations."""
@@ -50,8 +45,7 @@ def rows_table(library: SampleLibrary, questions: Sequence[Question]) -> str:
     within: dict[str, dict[str, list[float]]] = {}
     for scope in ("mixed", "alone"):
         queries = [
-            (q, replace(x, filters=Filters(kinds=KIND_OF[ROWS[q.row]])) if scope == "alone" else x)
-            for q, x in asked
+            (q, replace(x, filters=Filters(kinds=KIND_OF[ROWS[q.row]])) if scope == "alone" else x) for q, x in asked
         ]
         meaning = measured(queries, library.by_meaning)
         words = measured([pair for pair in queries if pair[1].text], library.by_words)
@@ -93,13 +87,7 @@ def _share_table(within: dict[str, dict[str, list[float]]]) -> str:
         own_all, mixed_all = own_all + len(own), mixed_all + mixed
         rows.append([row, len(ranks), len(own), mixed, mixed / max(1, len(own))])
     rows.append(["**all**", "", own_all, mixed_all, mixed_all / own_all])
-    head = [
-        "direction",
-        "n",
-        "in the top 5 of its kind",
-        "of these in the mixed top 5",
-        "share (target ≥ 0.9)",
-    ]
+    head = ["direction", "n", "in the top 5 of its kind", "of these in the mixed top 5", "share (target ≥ 0.9)"]
     return report.table(head, rows)
 
 
@@ -150,22 +138,16 @@ def exact_table(library: SampleLibrary, questions: Sequence[Question]) -> str:
     finally:
         ranking.EXACT_BONUS = kept
     rows: list[list[object]] = [
-        [row, ruled[row].n, free[row].mrr, ruled[row].mrr, ruled[row].mrr / free[row].mrr - 1]
-        for row in ruled
+        [row, ruled[row].n, free[row].mrr, ruled[row].mrr, ruled[row].mrr / free[row].mrr - 1] for row in ruled
     ]
-    return report.table(
-        ["direction", "n", "MRR without the rule", "with it", "change (target > −0.01)"], rows
-    )
+    return report.table(["direction", "n", "MRR without the rule", "with it", "change (target > −0.01)"], rows)
 
 
 def combined_table(library: SampleLibrary, samples: SampleSet) -> str:
     """ "This, but …": a picture of one thing with the words for another of its sort, which is right. And
     things to avoid: the words for the first wrong one."""
     told = {
-        item: q.asked.text
-        for q in samples.questions()
-        if q.row == "text→stamp" and q.asked.text
-        for item in q.right
+        item: q.asked.text for q in samples.questions() if q.row == "text→stamp" and q.asked.text for item in q.right
     }
     paths = {d.item: d.path for d in samples.documents if d.family == "stamp" and d.item in told}
     sorts: dict[str, list[str]] = {}
@@ -199,9 +181,7 @@ def combined_table(library: SampleLibrary, samples: SampleSet) -> str:
         before.append(items.index(wanted) + 1)
         after.append(avoiding.index(wanted) + 1 if wanted in avoiding else float("inf"))
         stayed.append(wrong in avoiding[:10])
-    rows.append(
-        ["the words for one", "nothing avoided", len(before), Row.of(before).mrr, Row.of(before).hit_5]
-    )
+    rows.append(["the words for one", "nothing avoided", len(before), Row.of(before).mrr, Row.of(before).hit_5])
     kept = f"first wrong one avoided; it stays among ten in {np.mean(stayed):.2f}"
     rows.append(["the words for one", kept, len(after), Row.of(after).mrr, Row.of(after).hit_5])
     return report.table(["asked", "with", "n", "MRR", "Hit@5"], rows)
@@ -345,9 +325,7 @@ def cost_table(sizes: Sequence[int] = (10_000, 100_000)) -> str:
             source = StoredEmbeddings(catalogue.database, model.id, model.dim)
             index = FaissIndex(folder / "index", model.name, model.dim, source)
             searcher = Searcher(catalogue, index, embedder, None)  # type: ignore[arg-type]
-            bare = faiss.IndexScalarQuantizer(
-                model.dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
-            )
+            bare = faiss.IndexScalarQuantizer(model.dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
             stored = np.concatenate([v for g in range(3) for _, v in source.vectors(g)]).astype(np.float32)
             bare.train(stored[:10])
             bare.add(stored)
@@ -445,9 +423,7 @@ def write(samples: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.answers", description=__doc__)
-    parser.add_argument(
-        "--no-cost", action="store_true", help="leave out what a query costs (for a busy machine)"
-    )
+    parser.add_argument("--no-cost", action="store_true", help="leave out what a query costs (for a busy machine)")
     if parser.parse_args().no_cost:
         report.write("answers", measure(Path("samples")))
     else:

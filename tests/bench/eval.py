@@ -92,9 +92,7 @@ def _ranking(queries: int, dim: int) -> list[list[object]]:
     ]
 
 
-def _alternating(
-    first: Callable[[], None], second: Callable[[], None], rounds: int = 2
-) -> tuple[float, float]:
+def _alternating(first: Callable[[], None], second: Callable[[], None], rounds: int = 2) -> tuple[float, float]:
     """The shortest of a few runs each, in turns, so that a busy neighbour hits both."""
     times: list[list[float]] = [[], []]
     for _ in range(rounds):
@@ -123,9 +121,7 @@ def _embedding() -> list[list[object]]:
             outcomes = run(all_tasks(), model, root, root / out, root / "cache", rank=Rank())
             seconds = time.perf_counter() - began
             inputs = sum(o.queries + o.candidates for o in outcomes)
-            rows.append(
-                [f"{label}, {sum(o.embedded for o in outcomes)} embedded", inputs, seconds, inputs / seconds]
-            )
+            rows.append([f"{label}, {sum(o.embedded for o in outcomes)} embedded", inputs, seconds, inputs / seconds])
     return rows
 
 

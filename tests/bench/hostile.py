@@ -113,11 +113,7 @@ def from_sdists(folder: Path) -> dict[str, list[tuple[Path, Kind]]]:
         for path in sorted(p for p in target.rglob("*") if p.is_file()):
             if path.suffix.lower() == ".pdf":
                 files.append((path, "pdf"))
-            elif (
-                name == "pillow"
-                and "/Tests/" in path.as_posix()
-                and path.suffix not in (".py", ".txt", ".md")
-            ):
+            elif name == "pillow" and "/Tests/" in path.as_posix() and path.suffix not in (".py", ".txt", ".md"):
                 files.append((path, kind_of(path) or "image"))
         heaps[name] = files
     return heaps
@@ -136,9 +132,7 @@ def originals(folder: Path) -> list[tuple[Path, Kind]]:
         ("a.avi", "mpeg4", {}),
         ("a.mts", "libx264", {}),
     ):
-        path = draw_video(
-            folder / name, 6, 10, (96, 64), codec=codec, options=options, audio=codec == "libx264"
-        )
+        path = draw_video(folder / name, 6, 10, (96, 64), codec=codec, options=options, audio=codec == "libx264")
         good.append((path, "video"))
     for suffix in ("jpg", "png", "gif", "webp", "bmp", "tiff", "heic", "avif"):
         exif = {"taken": "2020:01:01 00:00:00", "gps": (1.0, 2.0), "model": "X"} if suffix == "jpg" else None
@@ -222,9 +216,7 @@ def pages_of_one_object(count: int) -> bytes:
 
 def one_page(content: bytes, resources: bytes = b"", *more: bytes) -> bytes:
     page = b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]/Contents 4 0 R/Resources<<%s>>>>" % resources
-    return pdf(
-        [b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Count 1/Kids[3 0 R]>>", page, content, *more]
-    )
+    return pdf([b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Count 1/Kids[3 0 R]>>", page, content, *more])
 
 
 def a_billion_frames(good: bytes) -> bytes:
@@ -249,8 +241,7 @@ def bombs(folder: Path, heavy: bool = True) -> list[tuple[Path, Kind]]:
     draw = b"q 200 0 0 200 0 0 cm /X Do Q"
     gif = b"GIF89a" + struct.pack("<HH", 65535, 65535) + b"\x80\0\0" + bytes(6)
     tiff = b"II*\0\x08\0\0\0\x04\0" + b"".join(
-        struct.pack("<HHII", tag, 4, 1, value)
-        for tag, value in ((256, 60000), (257, 60000), (262, 1), (273, 8))
+        struct.pack("<HHII", tag, 4, 1, value) for tag, value in ((256, 60000), (257, 60000), (262, 1), (273, 8))
     )
     loop = pdf([b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Count 9/Kids[2 0 R 2 0 R]>>"])
     heading = b"/Type/XObject/Subtype/Form/BBox[0 0 9 9]/Resources<</XObject<</X 5 0 R>>>>"
@@ -258,13 +249,9 @@ def bombs(folder: Path, heavy: bool = True) -> list[tuple[Path, Kind]]:
         "50000x50000.png": lambda: png(50_000, 50_000, 8, 2, zeros(10_000_000)),
         "no-pixels.png": lambda: png(0, 0, 8, 2, b""),
         "text-of-1GB.png": lambda: png(8, 8, 8, 2, zeros(200), zeros(1 << 30 if heavy else 1 << 26)),
-        "65535x65535.gif": lambda: (
-            gif + b"\x2c" + struct.pack("<HHHH", 0, 0, 65535, 65535) + b"\0\x02\x02D\x01\0;"
-        ),
+        "65535x65535.gif": lambda: gif + b"\x2c" + struct.pack("<HHHH", 0, 0, 65535, 65535) + b"\0\x02\x02D\x01\0;",
         "60000x60000.tif": lambda: tiff + bytes(4),
-        "2e9.bmp": lambda: (
-            b"BM" + bytes(12) + struct.pack("<IiiHHIIiiII", 40, 2**31 - 1, 99, 1, 24, 0, 0, 0, 0, 0, 0)
-        ),
+        "2e9.bmp": lambda: b"BM" + bytes(12) + struct.pack("<IiiHHIIiiII", 40, 2**31 - 1, 99, 1, 24, 0, 0, 0, 0, 0, 0),
         "million-pages.pdf": lambda: pages_of_one_object(1_000_000),
         "claims-2e9-pages.pdf": lambda: pages_of_one_object(1).replace(b"/Count 1", b"/Count 2000000000"),
         "page-tree-loop.pdf": lambda: loop,
@@ -273,9 +260,7 @@ def bombs(folder: Path, heavy: bool = True) -> list[tuple[Path, Kind]]:
         ),
         "billion-frames.mp4": lambda: a_billion_frames(video),
         "playlist.mp4": lambda: b"#EXTM3U\n#EXTINF:9,\nfile:///etc/passwd\n",
-        "playlist-in-disguise.mp4": lambda: (
-            b"\0\0\0\x14ftypisom\0\0\0\0isom\n#EXTM3U\n#EXTINF:9,\n/etc/passwd\n"
-        ),
+        "playlist-in-disguise.mp4": lambda: b"\0\0\0\x14ftypisom\0\0\0\0isom\n#EXTM3U\n#EXTINF:9,\n/etc/passwd\n",
         "endless-void.mkv": lambda: (
             b"\x1aE\xdf\xa3\x84B\x82\x81x\x18S\x80g\x01\xff\xff\xff\xff\xff\xff\xff\xec\x08\xff"
         ),

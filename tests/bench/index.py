@@ -46,9 +46,7 @@ def throughput(copies: int = 1) -> Row:
         for n in range(120):
             media.draw_image(files / f"{n}.jpg", seed=n, size=(1600, 1200))
         for n in range(4):
-            media.draw_pdf(
-                files / f"{n}.pdf", [f"Page {p} of book {n}, " + "some words " * 80 for p in range(15)]
-            )
+            media.draw_pdf(files / f"{n}.pdf", [f"Page {p} of book {n}, " + "some words " * 80 for p in range(15)])
         for n in range(3):
             media.draw_video(files / f"{n}.mp4", 125.0, size=(640, 360), fps=15, text=str(n), gop=60)
         for path in list(files.iterdir()):
@@ -218,8 +216,7 @@ def memory() -> Row:
         "peak memory at 100,000 files / at 1,000 files",
         peaks[100_000] / peaks[1_000],
         "≤ 1.2",
-        f"{peaks[100_000]:.0f} MB ({chunks[100_000]:,} contents)"
-        f" beside {peaks[1_000]:.0f} MB ({chunks[1_000]:,})",
+        f"{peaks[100_000]:.0f} MB ({chunks[100_000]:,} contents) beside {peaks[1_000]:.0f} MB ({chunks[1_000]:,})",
     )
 
 

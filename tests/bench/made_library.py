@@ -66,27 +66,16 @@ def make(path: Path, n: int, embedder: LiteEmbedder, seed: int = 0) -> Catalogue
                 digest = number.to_bytes(32, "big")
                 contents.append((digest, kind, 1.5e9 + number))
                 name = f"{kind}{number}"
-                files.append(
-                    (number, root, f"/made/{number % 97}/{name}", f"/made/{number % 97}", name, kind, digest)
-                )
+                files.append((number, root, f"/made/{number % 97}/{name}", f"/made/{number % 97}", name, kind, digest))
                 names.append((number, name, f"made {number % 97}"))
                 for ordinal in range(size):
                     text = " ".join(rng.choice(vocabulary, 120, p=shares)) if kind == "pdf" else ""
                     window = (ordinal * 30.0, ordinal * 30.0 + 30) if kind == "video" else (None, None)
                     chunks.append(
-                        (
-                            number + ordinal,
-                            digest,
-                            ordinal,
-                            *window,
-                            ordinal + 1 if kind == "pdf" else None,
-                            text,
-                        )
+                        (number + ordinal, digest, ordinal, *window, ordinal + 1 if kind == "pdf" else None, text)
                     )
             vectors = mixed(seed_vectors, len(chunks), rng).astype("<f2")
-            c.exec_driver_sql(
-                "INSERT INTO content (hash, kind, state, taken_at) VALUES (?, ?, 'ready', ?)", contents
-            )
+            c.exec_driver_sql("INSERT INTO content (hash, kind, state, taken_at) VALUES (?, ?, 'ready', ?)", contents)
             c.exec_driver_sql(
                 "INSERT INTO file (id, root_id, path, folder, name, kind, size, mtime_ns, ctime_ns,"
                 " content_hash, state) VALUES (?, ?, ?, ?, ?, ?, 1000, 1, 1, ?, 'known')",

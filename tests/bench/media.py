@@ -93,10 +93,7 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        films = {
-            "keyframe each 2 s": film(root / "a.mp4", 60),
-            "keyframe each 8 s": film(root / "b.mp4", 250),
-        }
+        films = {"keyframe each 2 s": film(root / "a.mp4", 60), "keyframe each 8 s": film(root / "b.mp4", 250)}
         photo = draw_image(root / "a.jpg", size=(4000, 3000), quality=90)
         page = draw_pdf(root / "a.pdf", ["words " * 300], image=picture(size=(800, 600)))
         parts = ["CPU seconds a request, one thread:", ""]

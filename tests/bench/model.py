@@ -68,9 +68,7 @@ def _compare(rounds: int, quick: bool = False) -> str:
     text = [
         f"Random weights of Qwen2-VL-2B's shape, {ours['layers']} layers, {ours['dtype']}, {ours['device']}. "
         f"{ours['count']} inputs in order of arrival: {ours['mixture']}.",
-        report.table(
-            ["way", "inputs", "seconds", "inputs/s", "tokens", "padded tokens", "GB loaded", "GB peak"], rows
-        ),
+        report.table(["way", "inputs", "seconds", "inputs/s", "tokens", "padded tokens", "GB loaded", "GB peak"], rows),
         f"**Ours is {ratio:.2f} times as fast**, from the same weights to the same vectors (cosine at least "
         f"{cosine:.6f}).",
         _efficiency(ours),
@@ -96,9 +94,7 @@ def _efficiency(ours: dict[str, Any]) -> str:
 
 def _memory(parts: list[dict[str, Any]]) -> str:
     head = ["a window of 8 frames", "tokens", "GB loaded", "GB peak", "GB above loaded"]
-    rows = [
-        [p["frame"], p["tokens"], p["loaded_gb"], p["peak_gb"], p["peak_gb"] - p["loaded_gb"]] for p in parts
-    ]
+    rows = [[p["frame"], p["tokens"], p["loaded_gb"], p["peak_gb"], p["peak_gb"] - p["loaded_gb"]] for p in parts]
     return (
         "Memory of one window at the protocol's limits, few layers (it does not grow with "
         f"layers), float32; the frames themselves are counted in:\n\n{report.table(head, rows)}"
@@ -283,11 +279,7 @@ def _mixed() -> tuple[list[str], list[Any], str]:
 def _window(part: str) -> tuple[list[str], list[Any], str]:
     width, height = (640, 360) if part.endswith("small") else (3840, 2160)
     frames = np.random.default_rng(0).integers(0, 256, (8, height, width, 3), dtype=np.uint8)
-    return (
-        ["<|video_pad|> Understand the content of the provided video."],
-        [list(frames)],
-        f"{width} × {height}",
-    )
+    return (["<|video_pad|> Understand the content of the provided video."], [list(frames)], f"{width} × {height}")
 
 
 def _matrix_tflops(device: Any, dtype: Any) -> float:

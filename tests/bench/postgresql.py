@@ -72,11 +72,7 @@ def compared(embedded: Library, on_server: Library, asked: Sequence[str]) -> tup
         else:
             differing.append(text)
         scores = {(h.path, h.span.start_s, h.span.page): h.score for h in b.hits}
-        both = [
-            abs(h.score - scores[key])
-            for h in a.hits
-            if (key := (h.path, h.span.start_s, h.span.page)) in scores
-        ]
+        both = [abs(h.score - scores[key]) for h in a.hits if (key := (h.path, h.span.start_s, h.span.page)) in scores]
         farthest = max([farthest, *both])
         same_snippets += [h.snippet for h in a.hits] == [h.snippet for h in b.hits]
     n = len(asked)
@@ -154,15 +150,7 @@ def cost(server: postgresql.Server, size: int = 100_000, queries: int = 200) -> 
         on_server.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    head = [
-        "chunks",
-        "embedded p50, ms",
-        "p95",
-        "PostgreSQL p50, ms",
-        "p95",
-        "ratio of p50, ≤ 2",
-        "moved in, s",
-    ]
+    head = ["chunks", "embedded p50, ms", "p95", "PostgreSQL p50, ms", "p95", "ratio of p50, ≤ 2", "moved in, s"]
     row = [f"{size:,}", p50[0], p95[0], p50[1], p95[1], p50[1] / p50[0], f"{moved_s:.0f}"]
     return report.table(head, [row])
 

@@ -55,20 +55,10 @@ def quality_table(found: Table, names: Table) -> str:
                 continue
             m, by_name = found[row, scope], names.get((row, scope))
             rows.append(
-                [
-                    row,
-                    scope,
-                    m.n,
-                    m.hit_1,
-                    m.hit_5,
-                    m.mrr,
-                    by_name and by_name.mrr,
-                    PROTOTYPE.get((row, scope)),
-                ]
+                [row, scope, m.n, m.hit_1, m.hit_5, m.mrr, by_name and by_name.mrr, PROTOTYPE.get((row, scope))]
             )
     return report.table(
-        ["direction", "searched", "n", "Hit@1", "Hit@5", "MRR", "MRR of file names", "MRR of the prototype"],
-        rows,
+        ["direction", "searched", "n", "Hit@1", "Hit@5", "MRR", "MRR of file names", "MRR of the prototype"], rows
     )
 
 
@@ -84,15 +74,7 @@ def library_table(folder: Path, ocr: str) -> str:
         finally:
             library.close()
     rows = [
-        [
-            row,
-            found[row].n,
-            found[row].hit_1,
-            found[row].hit_5,
-            found[row].mrr,
-            meaning[row].mrr,
-            words[row].mrr,
-        ]
+        [row, found[row].n, found[row].hit_1, found[row].hit_5, found[row].mrr, meaning[row].mrr, words[row].mrr]
         for row in ROWS
         if row in found
     ]
@@ -162,9 +144,7 @@ def overhead_table(embedder: LiteEmbedder) -> str:
     query, passage = "a ginger cat looking at the camera", (words * 30)[:1200]
 
     def bare_text(text: str) -> Callable[[], object]:
-        return lambda: embedder._text.run(
-            None, {"ids": np.array([embedder._tokenizer.encode(text).ids], np.int64)}
-        )
+        return lambda: embedder._text.run(None, {"ids": np.array([embedder._tokenizer.encode(text).ids], np.int64)})
 
     def bare_picture() -> object:
         return embedder._image.run(["features", "logits"], {"pixels": _fit(picture, False)[None]})

@@ -93,9 +93,7 @@ class Made:
         begun = time.perf_counter()
         source = _source(catalogue)
         folder = self.folder / f"faiss {catalogue.database.dialect.name}"
-        with self._opened(
-            catalogue, FaissIndex(folder, self.embedder.id, source.dim, source), begun
-        ) as opened:
+        with self._opened(catalogue, FaissIndex(folder, self.embedder.id, source.dim, source), begun) as opened:
             yield opened
 
     @contextmanager
@@ -171,9 +169,7 @@ def measure(chunks: int = CHUNKS, queries: int = QUERIES) -> str:
 
 def _asked(n: int) -> list[str]:
     rng = np.random.default_rng(1)
-    return [
-        f"{rng.choice(THINGS)} and {rng.choice(THINGS)} w{rng.integers(50, 20_000):05} {i}" for i in range(n)
-    ]
+    return [f"{rng.choice(THINGS)} and {rng.choice(THINGS)} w{rng.integers(50, 20_000):05} {i}" for i in range(n)]
 
 
 def _table(opened: dict[str, Opened], asked: list[str], embedder: LiteEmbedder) -> str:

@@ -24,9 +24,7 @@ from tests import media
 from tests.bench import report
 
 RECORDING = Path(__file__).resolve().parents[1] / "speech" / "inaugural.ogg"
-SAID = (
-    "and so my fellow americans ask not what your country can do for you ask what you can do for your country"
-)
+SAID = "and so my fellow americans ask not what your country can do for you ask what you can do for your country"
 MINUTES = 5
 RATE = 48_000
 
@@ -80,9 +78,7 @@ def listening() -> str:
     ours_s, cues = cpu(lambda: listener.hear(sound))
     assert isinstance(cues, list)
     bare_s, bare = cpu(
-        lambda: list(
-            listener._model.transcribe(sound, language="en", beam_size=5, temperature=0.0, vad_filter=True)[0]
-        )
+        lambda: list(listener._model.transcribe(sound, language="en", beam_size=5, temperature=0.0, vad_filter=True)[0])
     )
     rng = np.random.default_rng(1)
     noise = (0.1 * rng.normal(size=60 * speech.SAMPLE_RATE)).astype(np.float32)
@@ -90,11 +86,7 @@ def listening() -> str:
     bare_cues = [Cue(s.start, s.end, s.text) for s in bare]  # type: ignore[attr-defined]
     off = [min(abs(c.start_s - b) for c in cues) for b in begins]
     rows = [
-        (
-            "CPU seconds a minute of speech",
-            60 * ours_s / spoken,
-            f"{spoken:.0f} s of speech in {MINUTES} minutes",
-        ),
+        ("CPU seconds a minute of speech", 60 * ours_s / spoken, f"{spoken:.0f} s of speech in {MINUTES} minutes"),
         ("of the bare library's", ours_s / bare_s, "faster-whisper with its own filter, no times of words"),
         ("CPU seconds a minute of noise", noise_s, f"{len(from_noise)} lines heard in it"),  # type: ignore[arg-type]
         ("words right", right(cues, len(begins)), f"the bare library: {right(bare_cues, len(begins)):.3f}"),

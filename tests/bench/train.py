@@ -101,9 +101,7 @@ def counted_report(counts: dict[str, dict[str, float]], flops: float) -> str:
     """`counts` of `COUNTED`, in bytes; `flops` of a pair."""
     chunk = one_card().chunk_size
     names = {
-        name: f"2B, LoRA, chunk of {chunk} {name} at the limit"
-        if name != "medium"
-        else "the model above, chunk of 3"
+        name: f"2B, LoRA, chunk of {chunk} {name} at the limit" if name != "medium" else "the model above, chunk of 3"
         for name in counts
     }
     parts = ("weights", "trained", "activations", "peak")
@@ -243,12 +241,7 @@ def counted(case: str) -> dict[str, float]:
         shown = COUNTED[case](config.chunk_size, config.max_pixels)
         got = count_memory(config, QWEN2_VL_2B, questions(config.chunk_size), shown)
     trained = got.gradients + got.moments
-    return {
-        "weights": got.weights,
-        "trained": trained,
-        "activations": got.activations,
-        "peak": got.peak,
-    } | more
+    return {"weights": got.weights, "trained": trained, "activations": got.activations, "peak": got.peak} | more
 
 
 def flops_of_a_pair(config: Config, shape: Mapping[str, Any]) -> float:
@@ -263,9 +256,7 @@ def accelerator(work: Path, flops: float) -> str:
 
     if not torch.cuda.is_available():
         return "No accelerator on this machine: the share of peak flops of the 2B model was not measured."
-    return on_card(
-        work / "2b", torch.cuda.get_device_name(), "cuda", QWEN2_VL_2B, one_card().max_pixels, flops
-    )
+    return on_card(work / "2b", torch.cuda.get_device_name(), "cuda", QWEN2_VL_2B, one_card().max_pixels, flops)
 
 
 def on_card(

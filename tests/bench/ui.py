@@ -83,9 +83,7 @@ NOUNS = [
 
 def phrases(seed: int, count: int) -> list[str]:
     dice = random.Random(seed)
-    return [
-        f"{dice.choice(ADJECTIVES)} {dice.choice(NOUNS)} near a {dice.choice(NOUNS)}" for _ in range(count)
-    ]
+    return [f"{dice.choice(ADJECTIVES)} {dice.choice(NOUNS)} near a {dice.choice(NOUNS)}" for _ in range(count)]
 
 
 def fill(data_dir: Path, folder: Path, count: int) -> None:
@@ -130,9 +128,7 @@ class Served:
         self.began = time.perf_counter()
         arguments = ["serve", "--data-dir", str(data_dir), "--port", str(self.port), "--no-browser"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", *arguments],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            [sys.executable, "-m", "app.cli", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
 
     def answers(self) -> float:
@@ -187,16 +183,11 @@ def cold_start(browser: Browser, data_dir: Path, repeats: int = 3) -> list[list[
     names = ("/healthz answers", "first paint", "search box usable", "Gradio ready behind it")
     bare = min(bare_import("gradio") for _ in range(2))
     rows: list[list[object]] = [
-        [name, f"{seconds:.2f} s", f"{seconds / bare:.2f}"]
-        for name, seconds in zip(names, middle, strict=True)
+        [name, f"{seconds:.2f} s", f"{seconds / bare:.2f}"] for name, seconds in zip(names, middle, strict=True)
     ]
     rows.append(["bare `import gradio`", f"{bare:.2f} s", "1.00"])
     rows.append(
-        [
-            "bare `import fastapi, onnxruntime, faiss`",
-            f"{bare_import('fastapi, onnxruntime, faiss'):.2f} s",
-            "",
-        ]
+        ["bare `import fastapi, onnxruntime, faiss`", f"{bare_import('fastapi, onnxruntime, faiss'):.2f} s", ""]
     )
     return rows
 
@@ -287,9 +278,7 @@ REST_MS, PRESS_MS = 200, 70
 """A pointer comes to a card and is pressed there: no person is quicker."""
 
 
-def click_to_play(
-    browser: Browser, scratch: Path, repeats: int = 10
-) -> tuple[dict[str, list[float]], float, int]:
+def click_to_play(browser: Browser, scratch: Path, repeats: int = 10) -> tuple[dict[str, list[float]], float, int]:
     """({how: milliseconds}, the film's GB, bytes sent)."""
     folder = scratch / "films"
     folder.mkdir()
@@ -380,9 +369,7 @@ def while_indexing(browser: Browser, scratch: Path, files: int) -> tuple[list[fl
 
 def main() -> None:
     scratch = Path(tempfile.mkdtemp(prefix="bench-ui-"))
-    path = next(
-        (p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None
-    )
+    path = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
     try:
         data_dir = scratch / "library"
         fill(data_dir, scratch / "photos", CHUNKS)
@@ -405,11 +392,7 @@ def main() -> None:
             browser.close()
         extra = np.percentile(painted, 50) - np.percentile(fetched, 50)
         rows = [
-            [
-                f"Enter → results painted, {CHUNKS:,} chunks",
-                spread(painted),
-                f"{extra:+.0f} on bare fetch (50)",
-            ],
+            [f"Enter → results painted, {CHUNKS:,} chunks", spread(painted), f"{extra:+.0f} on bare fetch (50)"],
             ["the same search by bare `fetch`", spread(fetched), ""],
             [
                 f"click on a card → video of {size:.1f} GB plays (pointer there {REST_MS} ms before)",

@@ -140,9 +140,7 @@ def at_size(name: str) -> list[Row]:
             took = _times(lambda q, i=index: i.search(q, 10), asked)  # type: ignore[misc]
             p50 = statistics.median(took)
             wanted = "≤ 0.5" if exact else "≤ 0.1"
-            rows.append(
-                (f"{name}, {mode}: recall@10", _recall(found, truth), "≥ 0.98", f"built in {built:.0f} s")
-            )
+            rows.append((f"{name}, {mode}: recall@10", _recall(found, truth), "≥ 0.98", f"built in {built:.0f} s"))
             rows.append(
                 (
                     f"{name}, {mode}: p50 / float32 flat scan p50",
@@ -166,9 +164,7 @@ def at_size(name: str) -> list[Row]:
     return rows
 
 
-def _filtered(
-    name: str, mode: str, index: FaissIndex, stored: np.ndarray, asked: np.ndarray, p50: float
-) -> list[Row]:
+def _filtered(name: str, mode: str, index: FaissIndex, stored: np.ndarray, asked: np.ndarray, p50: float) -> list[Row]:
     rng = np.random.default_rng(5)
     rows: list[Row] = []
     for share in (0.001, 0.01, 0.1, 0.5):

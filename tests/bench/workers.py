@@ -33,9 +33,7 @@ ROUNDS = 2
 def library(folder: Path, server: postgresql.Server) -> Iterator[tuple[str, Catalogue]]:
     """Indexed once: the catalogue's address, and the catalogue, in which all can be pending again."""
     database = server.database()
-    with Library.open(
-        folder.parent / "watcher", nice=False, ocr="off", speech="off", catalogue=database
-    ) as opened:
+    with Library.open(folder.parent / "watcher", nice=False, ocr="off", speech="off", catalogue=database) as opened:
         opened.index([folder])
     catalogue = Catalogue(place(database))
     yield database, catalogue
@@ -48,13 +46,7 @@ def rate(folder: Path, database: str, catalogue: Catalogue, workers: int, **opti
     cores = sorted(os.sched_getaffinity(0))
     programs = [
         Program(
-            "worker",
-            database,
-            folder.parent / f"w{n}",
-            name=f"w{n}",
-            threads=1,
-            core=cores[n % len(cores)],
-            **options,
+            "worker", database, folder.parent / f"w{n}", name=f"w{n}", threads=1, core=cores[n % len(cores)], **options
         )
         for n in range(workers)
     ]
@@ -95,10 +87,7 @@ def left(catalogue: Catalogue) -> int:
 def compared(folder: Path, server: postgresql.Server, **options: float) -> tuple[float, float, float]:
     """(two workers / one, contents a second of one, of two)."""
     with library(folder, server) as (database, catalogue):
-        rates = [
-            [rate(folder, database, catalogue, workers, **options) for workers in (1, 2)]
-            for _ in range(ROUNDS)
-        ]
+        rates = [[rate(folder, database, catalogue, workers, **options) for workers in (1, 2)] for _ in range(ROUNDS)]
     one, two = (statistics.mean(r[n] for r in rates) for n in (0, 1))
     return two / one, one, two
 

@@ -63,10 +63,7 @@ def npm() -> Path:
         if shutil.which("npm") is None:
             missing("node with npm")
         done = subprocess.run(
-            ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock"],
-            cwd=HERE,
-            capture_output=True,
-            text=True,
+            ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock"], cwd=HERE, capture_output=True, text=True
         )
         if done.returncode:
             missing(f"what package.json names (npm: {done.stderr.strip()[-300:]})")

@@ -17,12 +17,7 @@ from tests.browser.conftest import Server, answered, opened, settled, shot, unti
 pytestmark = pytest.mark.browser
 
 STATIC = Path(__file__).parents[2] / "app" / "static"
-VIEWS = {
-    "results": "/?q=lighthouse",
-    "start": "/",
-    "library": "/?view=library",
-    "settings": "/?view=settings",
-}
+VIEWS = {"results": "/?q=lighthouse", "start": "/", "library": "/?view=library", "settings": "/?view=settings"}
 SCREENS: dict[str, dict[str, Any]] = {
     "light": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"},
     "dark": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "dark"},
@@ -58,9 +53,7 @@ def violations(page: Page, npm: Path) -> list[str]:
 
 @pytest.mark.parametrize("screen", SCREENS)
 @pytest.mark.parametrize("view", VIEWS)
-def test_axe_finds_nothing_serious(
-    browser: Browser, server: Server, npm: Path, view: str, screen: str
-) -> None:
+def test_axe_finds_nothing_serious(browser: Browser, server: Server, npm: Path, view: str, screen: str) -> None:
     with opened(browser, **SCREENS[screen], bypass_csp=True, reduced_motion="reduce") as context:
         page = context.new_page()
         page.goto(server.url + VIEWS[view])
@@ -179,10 +172,7 @@ def test_reduced_motion_means_no_preview_and_no_transition(browser: Browser, ser
         card.hover()
         page.wait_for_timeout(600)
         assert page.locator("video.preview").count() == 0
-        assert (
-            page.locator(".card .picture").first.evaluate("(e) => getComputedStyle(e).transitionDuration")
-            == "0s"
-        )
+        assert page.locator(".card .picture").first.evaluate("(e) => getComputedStyle(e).transitionDuration") == "0s"
 
 
 def test_a_name_from_right_to_left_keeps_its_order(page: Page, server: Server) -> None:
@@ -202,7 +192,5 @@ def test_every_result_has_a_name_for_a_screen_reader(page: Page, server: Server)
 
 def test_the_modules_types_hold(npm: Path) -> None:
     """`tsc --checkJs` over the JSDoc types of every module."""
-    done = subprocess.run(
-        [npm / ".bin" / "tsc", "-p", STATIC / "tsconfig.json"], capture_output=True, text=True
-    )
+    done = subprocess.run([npm / ".bin" / "tsc", "-p", STATIC / "tsconfig.json"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

@@ -58,9 +58,7 @@ def test_an_answer_that_comes_in_shuts_no_menu_and_takes_no_button_away(page: Pa
     expect(page).to_have_url(f"{server.url}/?q=street&label=dog")
 
 
-def test_labels_are_a_menu_with_counts_that_narrows_and_stands_in_the_address(
-    page: Page, server: Server
-) -> None:
+def test_labels_are_a_menu_with_counts_that_narrows_and_stands_in_the_address(page: Page, server: Server) -> None:
     page.goto(server.url)
     menu = page.locator("summary", has_text="Label")
     menu.click()

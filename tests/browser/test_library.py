@@ -35,9 +35,7 @@ def test_the_library_shows_its_folders_counts_and_model(page: Page, server: Serv
     shot(page, "library")
 
 
-def test_the_model_in_use_and_who_listens_are_told_also_to_whom_a_link_brought_here(
-    page: Page, server: Server
-) -> None:
+def test_the_model_in_use_and_who_listens_are_told_also_to_whom_a_link_brought_here(page: Page, server: Server) -> None:
     """The status comes after the view is shown: what is in use is not known before."""
     page.goto(f"{server.url}/?view=library")
     expect(page.locator(".model.current")).to_have_count(1)
@@ -91,12 +89,7 @@ def test_an_empty_library_says_what_to_do_with_one_button(page: Page, empty: Ser
 
 def test_progress_is_on_the_page_while_indexing_goes_on(page: Page, busy: tuple[Server, Busy]) -> None:
     server, library = busy
-    library.changes = {
-        "pending": 1204,
-        "chunks_per_s": 12.5,
-        "seconds_left": 95.0,
-        "reading": ("/a/film.mp4",),
-    }
+    library.changes = {"pending": 1204, "chunks_per_s": 12.5, "seconds_left": 95.0, "reading": ("/a/film.mp4",)}
     page.goto(server.url)
     expect(page.locator(".progress .words")).to_have_text("Reading 1,204 more files, about 2 min left")
     page.locator(".progress").click()
@@ -150,9 +143,7 @@ def test_a_status_from_before_does_not_turn_the_switch_back(page: Page, server: 
         library.clicks.keep(False)
 
 
-def test_what_is_opened_is_kept_only_after_the_switch_is_turned(
-    page: Page, server: Server, library: Any
-) -> None:
+def test_what_is_opened_is_kept_only_after_the_switch_is_turned(page: Page, server: Server, library: Any) -> None:
     def open_first(words: str) -> None:
         page.goto(f"{server.url}/?q={words}")
         page.locator(".card a.open").first.click()

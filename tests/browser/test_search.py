@@ -76,9 +76,7 @@ def test_only_enter_searches_where_answers_are_slow(page: Page, server: Server) 
     expect(page).to_have_url(f"{server.url}/?q=lighthouse")
 
 
-def test_a_dropped_image_is_searched_with_and_shown_as_a_chip(
-    page: Page, server: Server, folder: Path
-) -> None:
+def test_a_dropped_image_is_searched_with_and_shown_as_a_chip(page: Page, server: Server, folder: Path) -> None:
     page.goto(server.url)
     expect(page.locator(".card").first).to_be_visible()
     drop(page, folder / "red square.jpg")
@@ -116,9 +114,7 @@ def test_a_pasted_image_is_searched_with(page: Page, server: Server) -> None:
     expect(page.locator(".card .title").first).to_have_text("blue lake.png")
 
 
-def test_not_like_this_turns_what_was_wanted_into_what_is_avoided(
-    page: Page, server: Server, folder: Path
-) -> None:
+def test_not_like_this_turns_what_was_wanted_into_what_is_avoided(page: Page, server: Server, folder: Path) -> None:
     page.goto(server.url)
     drop(page, folder / "red square.jpg", folder / "blue lake.png")
     expect(page.locator(".chip")).to_have_count(2)
@@ -285,9 +281,7 @@ def test_the_pointer_on_a_video_card_plays_its_moment_in_silence(page: Page, ser
     expect(page.locator("video.preview")).to_have_count(0)
 
 
-def test_a_file_that_is_no_image_is_refused_with_a_sentence(
-    page: Page, server: Server, tmp_path: Path
-) -> None:
+def test_a_file_that_is_no_image_is_refused_with_a_sentence(page: Page, server: Server, tmp_path: Path) -> None:
     page.expected.append("400")  # type: ignore[attr-defined]
     fake = tmp_path / "holiday.png"
     fake.write_bytes(b"MZ\x90\x00" + b"\0" * 2000)

@@ -84,9 +84,7 @@ def line(page: Page, words: str) -> Locator:
 
 def goes_to(page: Page, at_s: float) -> None:
     """Wait until the film plays on from a second."""
-    until(
-        page, ".viewer video", f"!it.seeking && it.currentTime >= {at_s - 0.1} && it.currentTime < {at_s + 3}"
-    )
+    until(page, ".viewer video", f"!it.seeking && it.currentTime >= {at_s - 0.1} && it.currentTime < {at_s + 3}")
 
 
 def test_a_click_on_what_is_said_plays_from_a_second_before_the_words(page: Page, server: Server) -> None:
@@ -214,9 +212,7 @@ def test_words_are_marked_by_what_their_forms_have_in_common(
     page: Page, server: Server, query: str, text: str, marks: list[str]
 ) -> None:
     page.goto(server.url)
-    marked = page.evaluate(
-        "async ([q, text]) => (await import('/ui/marking.js')).marking(q)(text)", [query, text]
-    )
+    marked = page.evaluate("async ([q, text]) => (await import('/ui/marking.js')).marking(q)(text)", [query, text])
     assert re.findall("\ue000(.*?)\ue001", marked) == marks
     assert re.sub("[\ue000\ue001]", "", marked) == text
 
@@ -311,9 +307,7 @@ def test_a_converted_film_has_lines_and_subtitles_at_the_right_second(page: Page
 
 
 @pytest.mark.parametrize("screen", SCREENS)
-def test_axe_finds_nothing_serious_in_what_is_said(
-    browser: Browser, server: Server, npm: Path, screen: str
-) -> None:
+def test_axe_finds_nothing_serious_in_what_is_said(browser: Browser, server: Server, npm: Path, screen: str) -> None:
     with opened(browser, **SCREENS[screen], bypass_csp=True, reduced_motion="reduce") as context:
         page = context.new_page()
         page.goto(f"{server.url}/?q=albatross")

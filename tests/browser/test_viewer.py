@@ -30,9 +30,7 @@ def test_a_click_on_a_video_card_plays_it_at_its_second(page: Page, server: Serv
     video = page.locator(".viewer video")
     expect(video).to_be_visible()
     played_from(page, later["start_s"])
-    assert video.evaluate("(it) => it.played.start(0)") >= later["start_s"] - 0.1, (
-        "not a moment of its beginning"
-    )
+    assert video.evaluate("(it) => it.played.start(0)") >= later["start_s"] - 0.1, "not a moment of its beginning"
     shot(page, "video")
 
 

@@ -13,23 +13,12 @@ from PIL import Image, ImageFilter
 from data.media.kinds import MediaError
 from data.reader import ChunkSpec, decode, make_thumbnail, most_telling, outline, to_input
 from model.inputs import Cue
-from tests.media import (
-    add_sound,
-    add_subtitles,
-    draw_image,
-    draw_pdf,
-    draw_video,
-    picture,
-    time_of,
-    xmp_packet,
-)
+from tests.media import add_sound, add_subtitles, draw_image, draw_pdf, draw_video, picture, time_of, xmp_packet
 
 
 def test_an_image_is_one_chunk(tmp_path: Path) -> None:
     taken = {"taken": "2023:07:14 09:30:00", "offset": "+02:00", "make": "Google", "model": "Pixel 7"}
-    path = draw_image(
-        tmp_path / "a.jpg", "dog", (640, 480), exif={**taken, "gps": (38.71, -9.14), "orientation": 6}
-    )
+    path = draw_image(tmp_path / "a.jpg", "dog", (640, 480), exif={**taken, "gps": (38.71, -9.14), "orientation": 6})
     found = outline(path, "image")
     assert found.chunks == (ChunkSpec(0),) and (found.width, found.height) == (480, 640)
     assert found.taken_at == 1689319800 and found.camera == "Google Pixel 7"
@@ -37,9 +26,7 @@ def test_an_image_is_one_chunk(tmp_path: Path) -> None:
     (chunk,) = decode(path, "image", found.chunks, max_side=320)
     assert chunk.frames.shape == (1, 320, 240, 3)
     given = to_input(chunk, "image")
-    assert (
-        given.kind == "image" and given.images[0] is not None and given.text is None and given.video is None
-    )
+    assert given.kind == "image" and given.images[0] is not None and given.text is None and given.video is None
 
 
 def test_a_video_becomes_windows_of_eight_frames(tmp_path: Path) -> None:
@@ -68,9 +55,7 @@ def test_a_window_ends_at_a_scene_cut_nearby(tmp_path: Path) -> None:
 
 
 def test_a_pdf_is_a_chunk_a_page_with_its_text(tmp_path: Path) -> None:
-    path = draw_pdf(
-        tmp_path / "a.pdf", ["first page", "second page"], metadata={"creationDate": "D:20200102030405Z"}
-    )
+    path = draw_pdf(tmp_path / "a.pdf", ["first page", "second page"], metadata={"creationDate": "D:20200102030405Z"})
     found = outline(path, "pdf")
     assert [c.span.page for c in found.chunks] == [1, 2] and found.pages == 2 and found.taken_at == 1577934245
     chunks = decode(path, "pdf", found.chunks)

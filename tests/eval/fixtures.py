@@ -68,9 +68,7 @@ def build(root: Path, tasks: Sequence[Task]) -> None:
         SHAPES[task.reader](root, task, 1000 * (number + 1))
 
 
-def _table(
-    root: Path, task: Task, config: str | None, rows: list[dict[str, Any]], **kinds: pa.DataType
-) -> Path:
+def _table(root: Path, task: Task, config: str | None, rows: list[dict[str, Any]], **kinds: pa.DataType) -> Path:
     folder = root / task.source.repo / (config or "data")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{task.source.split}-00000-of-00001.parquet"
@@ -159,9 +157,7 @@ def _image_to_image(root: Path, task: Task, seed: int) -> None:
             "qry_img_path": _image(media, f"{task.name}/q{i}.png", own),
             "tgt_inst": _stored(task.target),
             "tgt_text": [said(seed + j) if captioned else "" for j in order],
-            "tgt_img_path": [
-                _image(media, f"{task.name}/t{j % 2 if shared else j}.png", seed + j) for j in order
-            ],
+            "tgt_img_path": [_image(media, f"{task.name}/t{j % 2 if shared else j}.png", seed + j) for j in order],
         }
 
     _image_rows(root, task, seed, row)
@@ -295,13 +291,9 @@ def _documents(root: Path, task: Task, seed: int) -> None:
     pages: list[Any] = list(range(8)) if counted else [f"report {seed}.pdf_{i}.png" for i in range(8)]
     asked: list[Any] = list(range(ROWS)) if counted else [f"q-{i}" for i in range(ROWS)]
     corpus = [
-        {"corpus-id": page, "image": {"bytes": png(seed + i), "path": f"{i}.png"}}
-        for i, page in enumerate(pages)
+        {"corpus-id": page, "image": {"bytes": png(seed + i), "path": f"{i}.png"}} for i, page in enumerate(pages)
     ]
-    queries = [
-        {"query-id": q, "query": phrase(seed + 100 + i, 5), "language": "english"}
-        for i, q in enumerate(asked)
-    ]
+    queries = [{"query-id": q, "query": phrase(seed + 100 + i, 5), "language": "english"} for i, q in enumerate(asked)]
     qrels = []
     for i, q in enumerate(asked):
         grades = {i: 3, i + 1: 2, i + 2: 2} if task.graded else {i: 1, **({i + 4: 1} if i == 2 else {})}

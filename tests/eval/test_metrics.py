@@ -38,16 +38,12 @@ def test_the_mean_over_cases_comes_out_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "case",
-    [c for c in CASES["cases"] if "evaluate_range_due_to_label_reordering" in c],
-    ids=lambda c: c["id"],
+    "case", [c for c in CASES["cases"] if "evaluate_range_due_to_label_reordering" in c], ids=lambda c: c["id"]
 )
 def test_grades_moved_to_other_items_explain_the_originals_range(case: dict) -> None:
     for name, (low, high) in case["evaluate_range_due_to_label_reordering"].items():
         values = [
-            score_ranking(
-                case["prediction"], case["label"], dict(zip(labels, case["rel_scores"], strict=True))
-            )[name]
+            score_ranking(case["prediction"], case["label"], dict(zip(labels, case["rel_scores"], strict=True)))[name]
             for labels in itertools.permutations(case["label"])
         ]
         assert min(values) == pytest.approx(low, abs=1e-8)
@@ -90,9 +86,7 @@ def _plainly(ranking: list, relevant: list, grades: dict, k: int) -> dict[str, f
     grades=st.dictionaries(st.integers(0, 19), st.integers(0, 4), max_size=12),
     ks=st.lists(st.integers(1, 15), min_size=1, max_size=4, unique=True),
 )
-def test_any_ranking_with_any_grades_scores_as_the_definitions_say(
-    ranking: list, grades: dict, ks: list
-) -> None:
+def test_any_ranking_with_any_grades_scores_as_the_definitions_say(ranking: list, grades: dict, ks: list) -> None:
     got = score_ranking(ranking, list(grades), grades, ks=ks)
     for k in ks:
         for name, value in _plainly(ranking, list(grades), grades, k).items():
@@ -105,8 +99,7 @@ def _score_tables(draw: st.DrawFn) -> tuple[np.ndarray, list[dict[int, float]], 
     # Few distinct values, so that ties abound.
     scores = draw(st.lists(st.lists(st.integers(0, 6), min_size=m, max_size=m), min_size=n, max_size=n))
     relevant = [
-        draw(st.dictionaries(st.integers(0, m - 1), st.integers(1, 3).map(float), max_size=m))
-        for _ in range(n)
+        draw(st.dictionaries(st.integers(0, m - 1), st.integers(1, 3).map(float), max_size=m)) for _ in range(n)
     ]
     return np.array(scores, dtype=np.float32) / 7, relevant, draw(st.integers(1, 12))
 
@@ -143,9 +136,7 @@ def test_the_best_of_very_many_columns_are_found_without_sorting_them() -> None:
 def test_a_collapsed_model_gets_chance_or_less(width: int) -> None:
     vector = np.random.default_rng(1).standard_normal(1536).astype(np.float32)
     vector /= np.linalg.norm(vector)
-    scores = (
-        np.tile(vector, (64, 1)) @ np.tile(vector, (width, 1)).T
-    )  # equal up to the product's own rounding
+    scores = np.tile(vector, (64, 1)) @ np.tile(vector, (width, 1)).T  # equal up to the product's own rounding
     relevance = Relevance.of([{0: 1.0}] * 64)
     got = rank(scores, relevance, 10)
     values = metrics_at(got.hits, got.grades, relevance.counts, relevance.ideal(10))
@@ -156,13 +147,7 @@ def test_a_collapsed_model_gets_chance_or_less(width: int) -> None:
 
 def test_with_the_originals_tie_rule_the_first_stored_item_wins() -> None:
     relevance = Relevance.of([{0: 1.0}])
-    assert rank(np.ones((1, 10), np.float32), relevance, 5, ties="stored").columns[0].tolist() == [
-        0,
-        1,
-        2,
-        3,
-        4,
-    ]
+    assert rank(np.ones((1, 10), np.float32), relevance, 5, ties="stored").columns[0].tolist() == [0, 1, 2, 3, 4]
     assert rank(np.ones((1, 10), np.float32), relevance, 5).columns[0].tolist() == [1, 2, 3, 4, 5]
 
 

@@ -28,20 +28,13 @@ def test_texts_images_and_frames_become_inputs_of_the_role_that_mteb_names() -> 
     embedder = HashEmbedder()
     model = MtebModel(embedder)
     frames = torch.arange(2 * 3 * 4 * 5, dtype=torch.uint8).reshape(2, 3, 4, 5)
-    vectors = model.encode(
-        [{"text": ["a", "b"]}, {"text": ["c"]}], prompt_type=SimpleNamespace(value="query")
-    )
+    vectors = model.encode([{"text": ["a", "b"]}, {"text": ["c"]}], prompt_type=SimpleNamespace(value="query"))
     assert vectors.shape == (3, 32) and [i.role for i in embedder.seen] == ["query"] * 3
     model.encode([{"image": [picture(1)], "text": ["words"]}], prompt_type="document")
     model.encode([{"video": [frames]}])
     model.encode([{"image": [picture(2)]}], task_metadata=SimpleNamespace(type="DocumentUnderstanding"))
     image, clip, page = embedder.seen[3:]
-    assert (image.kind, image.role, image.text, image.images[0].shape) == (
-        "image",
-        "document",
-        "words",
-        (56, 56, 3),
-    )
+    assert (image.kind, image.role, image.text, image.images[0].shape) == ("image", "document", "words", (56, 56, 3))
     assert clip.video is not None and clip.video.shape == (2, 4, 5, 3)
     assert (clip.video == frames.permute(0, 2, 3, 1).numpy()).all()
     assert page.kind == "pdf"
@@ -60,12 +53,9 @@ def test_scores_become_result_files_of_mteb(mmeb: Path, tmp_path: Path) -> None:
     assert sorted(p.name for p in paths) == ["GQA.json", "MSVD.json"]
     result = json.loads(next(p for p in paths if p.name == "MSVD.json").read_text("utf-8"))
     (row,) = result["scores"]["test"]
-    assert row["main_score"] == row["hit_at_1"] and {
-        "ndcg_linear_at_5",
-        "mrr_at_10",
-        "hf_subset",
-        "languages",
-    } < set(row)
+    assert row["main_score"] == row["hit_at_1"] and {"ndcg_linear_at_5", "mrr_at_10", "hf_subset", "languages"} < set(
+        row
+    )
 
 
 @has_mteb

@@ -93,15 +93,8 @@ def test_lite_goes_through_all_78_tasks_and_stands_beside_the_other(mmeb: Path, 
     with (tmp_path / "leaderboard.csv").open(encoding="utf-8") as file:
         rows = {r["name"]: r for r in csv.DictReader(file)}
     assert all(r["lite"] for r in rows.values())
-    assert [n for n, r in rows.items() if r["tiny"]] == [
-        "all",
-        "image",
-        "I-VG",
-        *(t.name for t in select(["I-VG"])),
-    ]
-    assert any(c.startswith("VLM2Vec-V2.0") for c in rows["all"]) and any(
-        c.startswith("GME") for c in rows["all"]
-    )
+    assert [n for n, r in rows.items() if r["tiny"]] == ["all", "image", "I-VG", *(t.name for t in select(["I-VG"]))]
+    assert any(c.startswith("VLM2Vec-V2.0") for c in rows["all"]) and any(c.startswith("GME") for c in rows["all"])
     page = (tmp_path / "leaderboard.html").read_text("utf-8")
     assert page.count("<circle") > 230 and "lite on MMEB-V2" in page
     assert not any(sign in page for sign in ("http:", "https:", "<script", "<link", "@import", "url("))
@@ -148,11 +141,7 @@ def test_a_collapsed_model_gets_chance_or_less_and_is_named(mmeb: Path, tmp_path
         assert outcome.scores["hit@1"] == 0.0, task.name
         assert any("same embedding; the model has collapsed" in w for w in outcome.warnings), task.name
     compatible = _run(
-        ["image"],
-        CollapsedEmbedder(),
-        mmeb,
-        tmp_path / "2",
-        settings=ScoringSettings(reference_compatible=True),
+        ["image"], CollapsedEmbedder(), mmeb, tmp_path / "2", settings=ScoringSettings(reference_compatible=True)
     )
     assert {o.scores["hit@1"] for o in compatible.values()} == {1.0}  # the original's answer
 
@@ -162,9 +151,7 @@ def test_the_originals_mixed_up_grades_can_be_had_where_ids_are_integers(tmp_pat
     build(tmp_path, [task])
     qrels = table_files(tmp_path, task.source.repo, "qrels", "test")[0]
     # Labels 6, 2, 1 with grades 3, 2, 1; a set of small integers comes out in ascending order.
-    rows = [
-        {"query-id": q, "corpus-id": c, "score": g} for q in range(4) for c, g in ((6, 3), (2, 2), (1, 1))
-    ]
+    rows = [{"query-id": q, "corpus-id": c, "score": g} for q in range(4) for c, g in ((6, 3), (2, 2), (1, 1))]
     pq.write_table(pa.Table.from_pylist(rows), qrels)
     data = read_task(task, tmp_path)
     vectors = _Perfect.vectors(data)
@@ -228,17 +215,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_scores(mmeb: Path, tmp_path: 
     assert _main(str(TINY), mmeb, whole, "--datasets", *tasks, "--name", "tiny") == 0
 
     out = tmp_path / "out"
-    command = [
-        sys.executable,
-        "-m",
-        "eval",
-        "--model_path",
-        str(TINY),
-        "--data",
-        str(mmeb),
-        "--output_dir",
-        str(out),
-    ]
+    command = [sys.executable, "-m", "eval", "--model_path", str(TINY), "--data", str(mmeb), "--output_dir", str(out)]
     command += [
         "--cache_dir",
         str(out / "cache"),
@@ -254,9 +231,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_scores(mmeb: Path, tmp_path: 
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     child = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
     until = time.monotonic() + 120
-    while (
-        len(list(out.glob("mmeb/tiny/*.parquet"))) < 3 and child.poll() is None and time.monotonic() < until
-    ):
+    while len(list(out.glob("mmeb/tiny/*.parquet"))) < 3 and child.poll() is None and time.monotonic() < until:
         time.sleep(0.01)
     child.send_signal(signal.SIGKILL)
     child.wait()
@@ -265,9 +240,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_scores(mmeb: Path, tmp_path: 
 
     assert _main(str(TINY), mmeb, out, "--datasets", *tasks, "--name", "tiny") == 0
     for task in select(tasks):
-        one, other = (
-            json.loads((f / "mmeb" / "tiny" / f"{task.name}.json").read_text("utf-8")) for f in (whole, out)
-        )
+        one, other = (json.loads((f / "mmeb" / "tiny" / f"{task.name}.json").read_text("utf-8")) for f in (whole, out))
         assert one["scores"] == other["scores"], task.name
 
 
@@ -275,15 +248,7 @@ def test_two_processes_share_the_work_and_get_the_same_scores(mmeb: Path, tmp_pa
     names = ["OK-VQA", "MSVD", "ViDoRe_docvqa"]
     assert _main(str(TINY), mmeb, tmp_path / "one", "--datasets", *names, "--name", "tiny") == 0
     out = tmp_path / "two"
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node=2",
-        "-m",
-        "eval",
-    ]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "eval"]
     command += [
         "--model_path",
         str(TINY),
@@ -300,8 +265,7 @@ def test_two_processes_share_the_work_and_get_the_same_scores(mmeb: Path, tmp_pa
     assert done.returncode == 0, done.stderr[-3000:]
     for name in names:
         one, two = (
-            json.loads((f / "mmeb" / "tiny" / f"{name}.json").read_text("utf-8"))
-            for f in (tmp_path / "one", out)
+            json.loads((f / "mmeb" / "tiny" / f"{name}.json").read_text("utf-8")) for f in (tmp_path / "one", out)
         )
         assert two["scores"] == pytest.approx(one["scores"])
         assert 0 < two["embedded"] < one["embedded"]  # the first process' share
@@ -347,9 +311,7 @@ def test_a_candidate_that_cannot_be_read_ranks_last(tmp_path: Path) -> None:
     assert all(r["ranking"][-1] == "video2" for r in rows)
 
 
-def test_missing_and_truncated_data_cost_their_task_alone(
-    tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_missing_and_truncated_data_cost_their_task_alone(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     names = ["GQA", "MSVD", "VisRAG_SlideVQA"]
     build(tmp_path / "data", select(names))
     table = next((tmp_path / "data" / "VLM2Vec" / "MSVD").rglob("*.parquet"))
@@ -368,9 +330,7 @@ def test_a_task_whose_pictures_are_all_gone_is_missing_and_not_zero(tmp_path: Pa
     build(tmp_path, select(["GQA", "MSVD"]))
     shutil.rmtree(tmp_path / "TIGER-Lab" / "MMEB-V2" / "image-tasks" / "GQA")
     got = _run(["GQA", "MSVD"], HashEmbedder(), tmp_path, tmp_path / "out")
-    assert (
-        got["GQA"].state == "missing" and "none of its 4 pictures or clips can be read" in got["GQA"].reason
-    )
+    assert got["GQA"].state == "missing" and "none of its 4 pictures or clips can be read" in got["GQA"].reason
     assert got["MSVD"].state == "scored"
     assert not (tmp_path / "out" / "mmeb" / "hash@1" / "GQA.json").exists()
 
@@ -382,10 +342,7 @@ def test_nothing_scored_is_a_failure(tmp_path: Path) -> None:
 
 
 def test_unknown_names_and_no_model_are_wrong_usage(mmeb: Path, capsys: pytest.CaptureFixture) -> None:
-    for arguments, said in (
-        (["--model_path", "lite", "--datasets", "MSCOCO_t2"], "MSCOCO_t2i"),
-        ([], "which model?"),
-    ):
+    for arguments, said in ((["--model_path", "lite", "--datasets", "MSCOCO_t2"], "MSCOCO_t2i"), ([], "which model?")):
         with pytest.raises(SystemExit) as left:
             main(arguments)
         assert left.value.code == 2
@@ -404,11 +361,7 @@ with own(Path({str(tmp_path)!r}), Path(), Rank()):
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        [sys.executable, "-c", holder],
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
+        [sys.executable, "-c", holder], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as child:
         assert child.stdout is not None and child.stdout.readline() == "held\n"
         with pytest.raises(RunError, match=f"Another run .process {child.pid}. is writing to"):
@@ -422,14 +375,7 @@ def test_results_of_another_model_or_setting_are_never_mixed_in(mmeb: Path, tmp_
     with pytest.raises(RunError, match="model_id was 'm@1' and is 'm@2'"):
         _run(["GQA"], HashEmbedder("m@2"), mmeb, tmp_path, name="mine")
     with pytest.raises(RunError, match="data_version was 'current' and is 'paper'"):
-        _run(
-            ["GQA"],
-            HashEmbedder("m@1"),
-            mmeb,
-            tmp_path,
-            name="mine",
-            settings=ScoringSettings(data_version="paper"),
-        )
+        _run(["GQA"], HashEmbedder("m@1"), mmeb, tmp_path, name="mine", settings=ScoringSettings(data_version="paper"))
 
 
 def test_a_model_of_another_dimension_is_refused_by_the_cache(mmeb: Path, tmp_path: Path) -> None:
@@ -482,10 +428,7 @@ def test_frames_asked_of_a_video_file_are_part_of_its_key(tmp_path: Path) -> Non
     video = tmp_path / "a.mp4"
     video.write_bytes(b"the same bytes")
     cache = EmbeddingCache(tmp_path / "cache", "m", 4)
-    keys = {
-        cache.key(TaskItem("p", visual=TaskVisual("video", (), video, n)), ("prompt", "p"))
-        for n in (8, 16, 8)
-    }
+    keys = {cache.key(TaskItem("p", visual=TaskVisual("video", (), video, n)), ("prompt", "p")) for n in (8, 16, 8)}
     assert len(keys) == 2
 
 

@@ -74,9 +74,7 @@ def test_prompts_are_the_exact_strings_of_the_protocol(fact: dict[str, Any], mme
     if fact["name"] == "MomentSeeker":
         templates = [part.split(": ", 1)[1] for part in fact["query_template"].split("; ")]
         instructions = re.findall(r'(\w+) row: "([^"]+)"', fact["query_instruction"])
-        patterns = [
-            _pattern(t, {"{instruction}": i}) for t, (_, i) in zip(templates, instructions, strict=True)
-        ]
+        patterns = [_pattern(t, {"{instruction}": i}) for t, (_, i) in zip(templates, instructions, strict=True)]
     else:
         patterns = [_pattern(fact["query_template"], said)]
     for query in data.queries:
@@ -115,8 +113,7 @@ def test_a_question_with_trailing_spaces_keeps_them_before_the_final_newline(tmp
     task = BY_NAME["VizWiz"]
     build(tmp_path, [task])
     _rewrite(
-        table_files(tmp_path, task.source.repo, task.name, "test")[0],
-        lambda r: {**r, "qry_text": "what is it?  "},
+        table_files(tmp_path, task.source.repo, task.name, "test")[0], lambda r: {**r, "qry_text": "what is it?  "}
     )
     assert read_task(task, tmp_path).queries[0].prompt.endswith("question: what is it?  \n")
 
@@ -155,9 +152,7 @@ def _question(mmeb: Path, name: str) -> tuple[Any, list[Any], dict[str, Any]]:
 def test_mvbench_writes_its_options_in_brackets_on_both_sides(mmeb: Path) -> None:
     query, options, row = _question(mmeb, "MVBench")
     a, b, c, d = row["candidates"]
-    assert (
-        query.prompt == f"<|video_pad|> {QA}  {row['question']}\nOptions:\n(A) {a}\n(B) {b}\n(C) {c}\n(D) {d}"
-    )
+    assert query.prompt == f"<|video_pad|> {QA}  {row['question']}\nOptions:\n(A) {a}\n(B) {b}\n(C) {c}\n(D) {d}"
     assert [o.prompt for o in options] == [f"(A) {a}", f"(B) {b}", f"(C) {c}", f"(D) {d}"]
 
 
@@ -208,9 +203,7 @@ def test_the_right_answer_of_a_question_is_the_one_the_row_names(task: Task, mme
         assert data.offered is not None and right in data.offered[i]
 
 
-def test_an_answer_that_is_no_option_costs_its_row_and_of_equal_options_the_last_is_right(
-    tmp_path: Path,
-) -> None:
+def test_an_answer_that_is_no_option_costs_its_row_and_of_equal_options_the_last_is_right(tmp_path: Path) -> None:
     task = BY_NAME["MVBench"]
     build(tmp_path, [task])
     changes = ({"answer": "nowhere"}, {"candidates": ["same", "other", "same"], "answer": "same"})
@@ -381,11 +374,7 @@ def test_the_papers_data_are_other_repositories() -> None:
 
 def test_the_list_for_downloads_is_the_declarations_list() -> None:
     assert {t.name: t.repositories for t in all_tasks()} == dict(TASK_REPOSITORIES)
-    assert repositories(["MSR-VTT", "K700"]) == [
-        "VLM2Vec/MSR-VTT",
-        "TIGER-Lab/MMEB-V2",
-        "VLM2Vec/Kinetics-700",
-    ]
+    assert repositories(["MSR-VTT", "K700"]) == ["VLM2Vec/MSR-VTT", "TIGER-Lab/MMEB-V2", "VLM2Vec/Kinetics-700"]
     assert len(repositories()) == len({r for t in all_tasks() for r in t.repositories})
 
 
@@ -417,12 +406,7 @@ def test_names_stand_for_tasks_groups_and_modalities(asked: list[str], count: in
 
 @pytest.mark.parametrize(
     ("asked", "offered"),
-    [
-        ("ImageNet1K", "ImageNet-1K"),
-        ("msrvtt", "MSR-VTT"),
-        ("ViDoRe_docvq", "ViDoRe_docvqa"),
-        ("vidio", "video"),
-    ],
+    [("ImageNet1K", "ImageNet-1K"), ("msrvtt", "MSR-VTT"), ("ViDoRe_docvq", "ViDoRe_docvqa"), ("vidio", "video")],
 )
 def test_an_unknown_name_is_answered_with_the_nearest(asked: str, offered: str) -> None:
     with pytest.raises(UnknownDataset, match=re.escape(offered)):
@@ -499,9 +483,7 @@ def test_a_header_may_name_several_files_of_a_split(tmp_path: Path) -> None:
     (folder / "odd").mkdir(parents=True)
     for name in "ab":
         pq.write_table(pa.Table.from_pylist([{"x": name}]), folder / "odd" / f"{name}.parquet")
-    entry = (
-        "- config_name: default\n  data_files:\n  - split: test\n    path: [odd/b.parquet, odd/a.parquet]\n"
-    )
+    entry = "- config_name: default\n  data_files:\n  - split: test\n    path: [odd/b.parquet, odd/a.parquet]\n"
     (folder / "README.md").write_text(f"---\nconfigs:\n{entry}---\n", "utf-8")
     assert [row["x"] for row in read_rows(tmp_path, "o/r", None, "test")] == ["a", "b"]
 

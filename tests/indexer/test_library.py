@@ -47,11 +47,7 @@ def test_chunks_know_their_place_and_their_words(folder: Path, open_library: Ope
     library.index([folder])
     pdf = library.catalogue.files.at(str(folder / "letter.pdf"))
     video = library.catalogue.files.at(str(folder / "clip.mp4"))
-    assert (
-        pdf is not None
-        and video is not None
-        and (pdf.pages, video.duration_s) == (2, pytest.approx(40, abs=0.5))
-    )
+    assert pdf is not None and video is not None and (pdf.pages, video.duration_s) == (2, pytest.approx(40, abs=0.5))
     pages = library.chunks(pdf.file_id)
     assert [c.span.page for c in pages] == [1, 2] and "bananas" in pages[0].text
     windows = library.chunks(video.file_id)
@@ -75,9 +71,7 @@ def test_thumbnails_are_a_cache_that_is_made_again(folder: Path, open_library: O
 
 
 @pytest.mark.unprivileged
-def test_bad_files_are_named_with_their_reason_and_the_rest_is_indexed(
-    folder: Path, open_library: OpenLibrary
-) -> None:
+def test_bad_files_are_named_with_their_reason_and_the_rest_is_indexed(folder: Path, open_library: OpenLibrary) -> None:
     (folder / "empty.jpg").write_bytes(b"")
     (folder / "text.mp4").write_text("only words")
     media.draw_pdf(folder / "secret.pdf", ["hidden"], password="x")
@@ -127,9 +121,7 @@ def test_an_empty_folder_is_an_empty_library(tmp_path: Path, open_library: OpenL
     assert (report.files, report.chunks, report.failed) == (0, 0, 0)
 
 
-def test_the_same_file_twice_is_one_content(
-    folder: Path, open_library: OpenLibrary, counted: CountingEmbedder
-) -> None:
+def test_the_same_file_twice_is_one_content(folder: Path, open_library: OpenLibrary, counted: CountingEmbedder) -> None:
     library = open_library()
     library.index([folder])
     embedded = counted.embedded
@@ -154,9 +146,7 @@ def test_forgetting_a_folder_leaves_nothing_of_it(folder: Path, open_library: Op
         library.forget(folder)
 
 
-def test_a_folder_below_a_root_can_be_forgotten_and_taken_back(
-    folder: Path, open_library: OpenLibrary
-) -> None:
+def test_a_folder_below_a_root_can_be_forgotten_and_taken_back(folder: Path, open_library: OpenLibrary) -> None:
     (folder / "private").mkdir()
     shutil.move(folder / "photo 0.jpg", folder / "private")
     library = open_library()

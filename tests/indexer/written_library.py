@@ -66,9 +66,7 @@ class Shelf:
         (vector,) = self.embedder.embed([Input(images=(picture,), text=text or None, kind="image")])
         return self.put(name, "image", [NewChunk(0, vector, text=text)], **facts)[0]
 
-    def film(
-        self, name: str, windows: Sequence[np.ndarray], window_s: float = 30.0, **facts: Any
-    ) -> list[int]:
+    def film(self, name: str, windows: Sequence[np.ndarray], window_s: float = 30.0, **facts: Any) -> list[int]:
         """A video of one window for each stack of frames [T, H, W, 3]."""
         vectors = self.embedder.embed([Input(video=frames, kind="video") for frames in windows])
         chunks = [NewChunk(n, v, Span(n * window_s, (n + 1) * window_s)) for n, v in enumerate(vectors)]
@@ -80,9 +78,7 @@ class Shelf:
         mtime = int(facts.pop("mtime", 1_500_000_000) * 1e9)
         size = int(facts.pop("size", 1000))
         self.catalogue.files.note(self.root, [FoundFile(path, kind, (size, mtime, 0))])
-        self.catalogue.queue.hashed(
-            [(work, work.stamp, digest) for work in self.catalogue.queue.unhashed(100)]
-        )
+        self.catalogue.queue.hashed([(work, work.stamp, digest) for work in self.catalogue.queue.unhashed(100)])
         ids = self.catalogue.contents.write(digest, facts, chunks, self.model.id)
         self.index.catch_up()
         return ids

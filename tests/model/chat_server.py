@@ -38,9 +38,7 @@ class ChatEmbeddings:
 
             def do_GET(self) -> None:
                 names = outer.name.split(",")
-                models = [
-                    {"id": n, "object": "model", "created": 1, "owned_by": "vllm", "root": n} for n in names
-                ]
+                models = [{"id": n, "object": "model", "created": 1, "owned_by": "vllm", "root": n} for n in names]
                 self.tell(200, {"object": "list", "data": models})
 
             def do_POST(self) -> None:
@@ -51,9 +49,7 @@ class ChatEmbeddings:
                     code, headers, text = outer.trouble.pop(0)
                     return self.tell(code, {"error": {"message": text, "code": code}}, headers)
                 if (wrong := refused(body)) is not None:
-                    return self.tell(
-                        400, {"error": {"message": wrong, "type": "BadRequestError", "code": 400}}
-                    )
+                    return self.tell(400, {"error": {"message": wrong, "type": "BadRequestError", "code": 400}})
                 outer.seen.append(body)
                 vector = outer.change(outer.embedder.embed([as_input(body["messages"])])[0])
                 packed = base64.b64encode(vector.astype("<f4").tobytes()).decode()

@@ -22,10 +22,7 @@ def test_its_python_runs_as_written() -> None:
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.S)
     assert len(blocks) == 2
     for block in blocks:
-        exec(
-            compile(block.replace("runs/v2/checkpoint-5000", str(CHECKPOINT)), "docs/models.md", "exec"),
-            names,
-        )
+        exec(compile(block.replace("runs/v2/checkpoint-5000", str(CHECKPOINT)), "docs/models.md", "exec"), names)
     gradient = names["embedder"].model.get_parameter("language_model.layers.0.mlp.up_proj.weight").grad  # type: ignore[attr-defined]
     assert gradient is not None and gradient.abs().max() > 0
 

@@ -16,9 +16,7 @@ from model.lite import weights
 from model.ocr import Box, TextReader, boxes_of, islands, read_text, smallest_rectangle
 
 
-def page(
-    *lines: str, size: int = 26, width: int = 900, ground: str = "white", ink: str = "black"
-) -> Image.Image:
+def page(*lines: str, size: int = 26, width: int = 900, ground: str = "white", ink: str = "black") -> Image.Image:
     picture = Image.new("RGB", (width, 40 + len(lines) * size * 3 // 2), ground)
     draw = ImageDraw.Draw(picture)
     for number, line in enumerate(lines):
@@ -60,9 +58,7 @@ def test_colours_do_not_matter(ground: str, ink: str) -> None:
 
 @pytest.mark.parametrize("degrees", [-30, -9, 6, 20])
 def test_a_tilted_sign_is_read(degrees: int) -> None:
-    sign = page("", "", "", "Departure gate B17 to Lisbon", "", "", "", size=44).rotate(
-        degrees, fillcolor="white"
-    )
+    sign = page("", "", "", "Departure gate B17 to Lisbon", "", "", "", size=44).rotate(degrees, fillcolor="white")
     assert words(read(sign)) == words("Departure gate B17 to Lisbon")
 
 
@@ -155,9 +151,7 @@ def test_an_array_that_is_no_picture_is_named() -> None:
 
 masks = st.integers(1, 12).flatmap(
     lambda h: st.integers(1, 12).flatmap(
-        lambda w: st.lists(st.booleans(), min_size=h * w, max_size=h * w).map(
-            lambda bits: np.array(bits).reshape(h, w)
-        )
+        lambda w: st.lists(st.booleans(), min_size=h * w, max_size=h * w).map(lambda bits: np.array(bits).reshape(h, w))
     )
 )
 
@@ -167,8 +161,7 @@ masks = st.integers(1, 12).flatmap(
 def test_islands_are_the_connected_parts(mask: np.ndarray) -> None:
     """Against a flood fill."""
     found = {
-        frozenset((int(r), x) for r, a, b in zip(*runs, strict=True) for x in range(a, b))
-        for runs in islands(mask)
+        frozenset((int(r), x) for r, a, b in zip(*runs, strict=True) for x in range(a, b)) for runs in islands(mask)
     }
     todo = set(map(tuple, np.argwhere(mask).tolist()))
     expected = set()
@@ -200,9 +193,7 @@ def test_the_smallest_rectangle_around_a_rectangle_is_itself(
     inside /= inside.sum(1, keepdims=True)
     found = smallest_rectangle(np.concatenate([box.corners(), inside @ box.corners()]))
     assert np.allclose(
-        [found.x, found.y, found.length, found.height, found.angle],
-        [x, 7.0, length, height, angle],
-        atol=1e-3,
+        [found.x, found.y, found.length, found.height, found.angle], [x, 7.0, length, height, angle], atol=1e-3
     )
 
 

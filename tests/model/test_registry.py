@@ -174,30 +174,17 @@ def test_dim_is_refused_where_no_matryoshka_was_trained() -> None:
 
 def load_elsewhere(name: str, cache: Path, **environment: str) -> str:
     """What a fresh process says on loading `name` with that hub cache and no network."""
-    code = (
-        f"import model\ntry: print(model.load({name!r}).id)\nexcept model.ModelError as e: print('SAID', e)"
-    )
-    here = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "HF_HUB_CACHE": str(cache),
-        "HF_ENDPOINT": "http://127.0.0.1:9",
-    }
+    code = f"import model\ntry: print(model.load({name!r}).id)\nexcept model.ModelError as e: print('SAID', e)"
+    here = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_CACHE": str(cache), "HF_ENDPOINT": "http://127.0.0.1:9"}
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=cache,
-        env=here | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
+        [sys.executable, "-c", code], cwd=cache, env=here | environment, capture_output=True, text=True, timeout=120
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done.stdout.strip()
 
 
 @pytest.mark.parametrize("offline", ["0", "1"])
-def test_without_network_one_line_says_what_is_missing_where_and_what_to_do(
-    tmp_path: Path, offline: str
-) -> None:
+def test_without_network_one_line_says_what_is_missing_where_and_what_to_do(tmp_path: Path, offline: str) -> None:
     said = load_elsewhere("vlm2vec-v2", tmp_path, HF_HUB_OFFLINE=offline)
     assert said.startswith("SAID") and "\n" not in said
     for part in (
@@ -265,9 +252,7 @@ def test_what_is_on_this_disk_is_looked_up(tmp_path: Path, monkeypatch: pytest.M
 def test_speed_is_measured_and_slower_models_do_less() -> None:
     machine = this_machine()
     assert machine.gflops > 1 and machine.memory_gb > 0.5
-    speeds = [
-        chunks_per_hour(card.gflop_a_window, LAPTOP) for card in sorted(CARDS, key=lambda c: c.gflop_a_window)
-    ]
+    speeds = [chunks_per_hour(card.gflop_a_window, LAPTOP) for card in sorted(CARDS, key=lambda c: c.gflop_a_window)]
     assert speeds == sorted(speeds, reverse=True)
 
 
@@ -275,6 +260,4 @@ def test_the_catalogue_brings_up_no_torch() -> None:
     code = "import sys; from model.registry import catalogue; catalogue(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     # On a machine with an accelerator torch is what measures it.
-    assert done.returncode == 0 and (done.stdout.strip() == "False" or torch.accelerator.is_available()), (
-        done.stderr
-    )
+    assert done.returncode == 0 and (done.stdout.strip() == "False" or torch.accelerator.is_available()), done.stderr

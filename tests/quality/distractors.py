@@ -65,9 +65,7 @@ PACKAGES = {
     "bacula-doc=9.6.7-2": "64c2cd53ecbc1b19a59fa86992729679cfd8d5d2e0b5fc80cafdaa442058bf3f",
     "gap-doc=4.12.1-2": "ceaaee8ae7870d71353d7846ac39575a9a32f87b36928b8037139a54938bd7ab",
     "ngspice-doc=39.3+ds-1": "65153e2a2974781507c2331e59ab1f9333b0cffc72388188eb2c0e0ffba2767a",
-    "lammps-doc=20220106.git7586adbb6a+ds1-2": (
-        "01590d1138bc7ee3496ea546cef76c855db2ec5dbc8c7a842582cf86ee9e7273"
-    ),
+    "lammps-doc=20220106.git7586adbb6a+ds1-2": ("01590d1138bc7ee3496ea546cef76c855db2ec5dbc8c7a842582cf86ee9e7273"),
 }
 """265 MB of Debian 12."""
 
@@ -328,9 +326,7 @@ def embedded(
     return facts, np.concatenate(rows)
 
 
-def _embed(
-    these: list[tuple[Distractor, Reads]], embedder: Embedder, part: Path, beside: ThreadPoolExecutor
-) -> None:
+def _embed(these: list[tuple[Distractor, Reads]], embedder: Embedder, part: Path, beside: ThreadPoolExecutor) -> None:
     facts: list[Distractor] = []
     vectors = [np.zeros((0, embedder.dim), np.float32)]
     # The next batch is read while one is embedded; no more, or pictures by the thousand lie in memory.

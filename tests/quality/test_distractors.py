@@ -24,11 +24,7 @@ def test_a_page_with_all_words_of_a_question_is_no_distractor() -> None:
 
 
 def test_what_is_mixed_in_fills_up_to_the_number_and_keeps_to_its_kind() -> None:
-    facts = [
-        Distractor("image", "a/1.png"),
-        Distractor("image", "a/2.png"),
-        Distractor("pdf", "b.pdf", 0, 1, "x y"),
-    ]
+    facts = [Distractor("image", "a/1.png"), Distractor("image", "a/2.png"), Distractor("pdf", "b.pdf", 0, 1, "x y")]
     vectors = np.eye(3, 8, dtype=np.float32)
     more, rows = padded(facts, vectors, 50)
     assert len(more) == len(rows) == 50

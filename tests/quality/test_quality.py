@@ -36,9 +36,7 @@ def test_a_direction_is_as_good_as_the_prototype(measured: Table, row: str, scop
     assert measured[row, scope].mrr >= PROTOTYPE[row, scope] - noise
 
 
-def test_pages_and_clips_are_found_far_better_than_by_file_name(
-    sample_set: SampleSet, measured: Table
-) -> None:
+def test_pages_and_clips_are_found_far_better_than_by_file_name(sample_set: SampleSet, measured: Table) -> None:
     by_name = measure_names(sample_set, sample_set.questions())
     for row in ("text→page", "text→video"):
         if (row, "alone") in measured:

@@ -43,11 +43,7 @@ def real_media() -> list[Path]:
         folders = [fetched / "images", fetched / "videos"]
     else:
         assets = Path(str(packaged("gradio"))) / "media_assets"
-        folders = [
-            assets / "images",
-            assets / "videos",
-            Path(str(packaged("sklearn"))) / "datasets" / "images",
-        ]
+        folders = [assets / "images", assets / "videos", Path(str(packaged("sklearn"))) / "datasets" / "images"]
     return sorted(file for folder in folders for file in folder.iterdir())
 
 
@@ -112,9 +108,7 @@ def _cut_photographs(paths: list[Path]) -> list[Image.Image]:
 def _tiles(picture: Image.Image, cuts: int) -> list[Image.Image]:
     width, height = picture.width / cuts, picture.height / cuts
     return [
-        picture.resize(
-            (SIDE, SIDE), Image.Resampling.BOX, (x * width, y * height, (x + 1) * width, (y + 1) * height)
-        )
+        picture.resize((SIDE, SIDE), Image.Resampling.BOX, (x * width, y * height, (x + 1) * width, (y + 1) * height))
         for y in range(cuts)
         for x in range(cuts)
     ]

@@ -62,9 +62,7 @@ def test_the_recipe_is_the_published_one() -> None:
         ({"datasets": [{"name": "WebQA", "weight": float("nan")}]}, "weight of WebQA must be above 0"),
     ],
 )
-def test_wrong_keys_and_impossible_combinations_are_refused_by_name(
-    keys: dict[str, Any], message: str
-) -> None:
+def test_wrong_keys_and_impossible_combinations_are_refused_by_name(keys: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         from_dict({**GOOD, **keys})
 

@@ -10,15 +10,7 @@ import pytest
 
 from model.qwen.vision import PROTOCOL_MAX_PIXELS
 from tests.bench import train as bench
-from tests.bench.counted import (
-    QWEN2_VL_2B,
-    allocated,
-    clips,
-    count_flops,
-    count_memory,
-    pictures,
-    questions,
-)
+from tests.bench.counted import QWEN2_VL_2B, allocated, clips, count_flops, count_memory, pictures, questions
 
 SMALL: dict[str, Any] = {
     "text_config": {
@@ -62,9 +54,7 @@ def test_a_step_of_the_2b_fits_the_24_gb_config(shown: Any) -> None:
     assert got.peak < 20e9
 
 
-@pytest.mark.parametrize(
-    "card, told", [("Test T1", r"\d+\.\d% of its peak"), ("Other", "its peak is not known")]
-)
+@pytest.mark.parametrize("card, told", [("Test T1", r"\d+\.\d% of its peak"), ("Other", "its peak is not known")])
 def test_where_there_is_a_card_its_share_of_peak_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, card: str, told: str
 ) -> None:

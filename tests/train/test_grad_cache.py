@@ -172,9 +172,7 @@ def test_a_batch_of_one_chunk_is_embedded_once() -> None:
 
 def _one_of_several(rank: int, world: int, folder: str, sizes: list[int]) -> None:
     torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world
-    )
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
     tower = Tower(dropout=0.0)
     queries, targets = rows()
     first = sum(sizes[:rank])

@@ -32,9 +32,7 @@ def sources(tmp_path: Path) -> list[Pairs]:
     """Eight sources of 100 rows of words."""
     made = []
     for source in range(8):
-        lines = [
-            json.dumps({"query": f"{source} {row}", "positive": f"{source} {row}"}) for row in range(100)
-        ]
+        lines = [json.dumps({"query": f"{source} {row}", "positive": f"{source} {row}"}) for row in range(100)]
         path = tmp_path / f"s{source}.jsonl"
         path.write_text("\n".join(lines))
         made.append(Pairs(path))
@@ -124,12 +122,8 @@ def test_no_source_is_copied_into_memory(tmp_path: Path, monkeypatch: pytest.Mon
     import pyarrow.parquet as pq
 
     group, size = 20, 10_000
-    table = pa.table(
-        {"query": [str(i) for i in range(400)], "image": [bytes([i % 256]) * size for i in range(400)]}
-    )
-    pq.write_table(
-        table, tmp_path / "p.parquet", row_group_size=group, compression="none", use_dictionary=False
-    )
+    table = pa.table({"query": [str(i) for i in range(400)], "image": [bytes([i % 256]) * size for i in range(400)]})
+    pq.write_table(table, tmp_path / "p.parquet", row_group_size=group, compression="none", use_dictionary=False)
     monkeypatch.setattr(rows, "OPEN_BYTES", 5 * group * size)
     source = ParquetRows([tmp_path / "p.parquet"])
     mixing = MixingTable([Ingredient("p", 400, groups=source.groups, open_groups=source.open_groups)], 40, 40)

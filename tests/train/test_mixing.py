@@ -63,9 +63,7 @@ sizes = st.lists(st.integers(4, 60), min_size=1, max_size=5)
 
 @settings(max_examples=60, deadline=None)
 @given(sizes, st.integers(1, 4), st.integers(1, 3), st.integers(0, 100))
-def test_every_row_comes_once_before_any_comes_twice(
-    rows: list[int], sub: int, world: int, seed: int
-) -> None:
+def test_every_row_comes_once_before_any_comes_twice(rows: list[int], sub: int, world: int, seed: int) -> None:
     table = MixingTable([Ingredient(f"s{i}", n) for i, n in enumerate(rows)], sub, sub, seed)
     seen: list[list[int]] = [[] for _ in rows]
     for step in range(80):
@@ -104,9 +102,7 @@ def test_held_out_rows_are_never_trained_on() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.integers(1, 4), st.integers(0, 50))
-def test_a_row_group_is_opened_once_and_few_are_open_at_a_time(
-    groups: list[int], open_: int, seed: int
-) -> None:
+def test_a_row_group_is_opened_once_and_few_are_open_at_a_time(groups: list[int], open_: int, seed: int) -> None:
     one = Ingredient("g", sum(groups), groups=np.array(groups), open_groups=open_)
     order = shuffled(one, np.random.default_rng(seed))
     assert sorted(order.tolist()) == list(range(sum(groups)))

@@ -115,13 +115,7 @@ def test_a_tiny_qwen_learns_the_collection_and_the_adapter_loads_as_it_is(
 ) -> None:
     """Loss falls by half, held-out hit@1 rises to 5 × chance; `model.load` gives the trained vectors."""
     run = config(
-        batch_size=32,
-        sub_batch_size=32,
-        chunk_size=16,
-        max_steps=50,
-        warmup_steps=4,
-        eval_steps=50,
-        eval_rows=40,
+        batch_size=32, sub_batch_size=32, chunk_size=16, max_steps=50, warmup_steps=4, eval_steps=50, eval_rows=40
     )
     outcome = train(run, tmp_path)
     curve = losses(tmp_path)
@@ -136,9 +130,7 @@ def test_a_tiny_qwen_learns_the_collection_and_the_adapter_loads_as_it_is(
     tower.module.eval()
     trained = vectors_of(tower, collection)
     row = json.loads(collection.read_text().splitlines()[0])
-    loaded = model.load(str(outcome.checkpoint), device="cpu").embed(
-        [Input(row["query"], role="query", kind="image")]
-    )
+    loaded = model.load(str(outcome.checkpoint), device="cpu").embed([Input(row["query"], role="query", kind="image")])
     assert np.abs(loaded[0] - trained).max() < 1e-4
     assert np.abs(loaded[0] - untrained).max() > 1e-2
 
@@ -150,9 +142,7 @@ def vectors_of(tower: Any, collection: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("changes", [{}, {"lora_rank": 0}, {"lora_rank": 0, "train_vision": True}], ids=str)
-def test_one_process_really_changes_the_weights(
-    config: Configure, tmp_path: Path, changes: dict[str, Any]
-) -> None:
+def test_one_process_really_changes_the_weights(config: Configure, tmp_path: Path, changes: dict[str, Any]) -> None:
     """The original's single-process step computes the loss and never runs backward."""
     run = config(max_steps=2, warmup_steps=0, **changes)
     torch.manual_seed(run.seed)
@@ -175,9 +165,7 @@ def test_adapters_sit_in_the_language_model_only(config: Configure) -> None:
         open_tower(config(lora_target_modules=["qkv_proj"]))
 
 
-def test_killed_and_started_again_gives_the_weights_of_an_undisturbed_run(
-    config: Configure, tmp_path: Path
-) -> None:
+def test_killed_and_started_again_gives_the_weights_of_an_undisturbed_run(config: Configure, tmp_path: Path) -> None:
     """Dropout on, so that random states count; killed between two checkpoints, without warning."""
     run = config(lora_dropout=0.1, max_steps=9, save_steps=3, gradient_checkpointing=True)
     undisturbed = train(run, tmp_path / "whole")
@@ -202,9 +190,7 @@ def test_loader_processes_draw_nothing_that_dropout_would(
     assert_same(whole.checkpoint, half.checkpoint)
 
 
-def test_more_processes_than_before_draw_a_dropout_of_their_own_each(
-    config: Configure, tmp_path: Path
-) -> None:
+def test_more_processes_than_before_draw_a_dropout_of_their_own_each(config: Configure, tmp_path: Path) -> None:
     train(config(max_steps=2), tmp_path)
     states = []
     for rank in range(2):
@@ -289,9 +275,7 @@ class AsksToStop(Pairs):
 
 
 @pytest.mark.parametrize("changes", [{}, {"lora_rank": 0}], ids=["LoRA", "all weights"])
-def test_bfloat16_learns_with_a_float32_loss(
-    config: Configure, tmp_path: Path, changes: dict[str, Any]
-) -> None:
+def test_bfloat16_learns_with_a_float32_loss(config: Configure, tmp_path: Path, changes: dict[str, Any]) -> None:
     run = config(dtype="bfloat16", max_steps=5, chunk_size=8, **changes)
     assert train(run, tmp_path).step == 5
     curve = losses(tmp_path)
@@ -326,9 +310,7 @@ def with_negatives(collection: Path, folder: Path, every: int) -> list[dict[str,
     return [{"type": "pairs", "path": str(path), "media_root": str(collection.parent)}]
 
 
-def test_two_processes_follow_the_same_loss_curve_as_one(
-    config: Configure, tmp_path: Path, collection: Path
-) -> None:
+def test_two_processes_follow_the_same_loss_curve_as_one(config: Configure, tmp_path: Path, collection: Path) -> None:
     """With negatives that only some rows have: the processes hold different numbers of targets."""
     entries = with_negatives(collection, tmp_path, every=3)
     run = config(max_steps=6, chunk_size=4, hard_negatives=1, datasets=entries)
@@ -386,15 +368,7 @@ def test_a_step_tells_loss_accuracy_sources_speed_and_memory(
     entries = [{"type": "pairs", "path": str(collection), "name": n} for n in ("first", "second")]
     train(config(datasets=entries, sub_batch_size=4, max_steps=3), tmp_path)
     for line in log_of(tmp_path):
-        assert {
-            "loss",
-            "accuracy",
-            "source_loss",
-            "samples_per_s",
-            "memory_gb",
-            "grad_norm",
-            "waiting_s",
-        } <= set(line)
+        assert {"loss", "accuracy", "source_loss", "samples_per_s", "memory_gb", "grad_norm", "waiting_s"} <= set(line)
         assert set(line["source_loss"]) <= {"first", "second"}
     assert list((tmp_path / "tensorboard").iterdir())
 
@@ -411,9 +385,7 @@ def test_a_progress_line_tells_the_person_all_of_it(
     assert any(told.fullmatch(line) for line in capfd.readouterr().err.splitlines())
 
 
-def test_on_a_terminal_the_progress_is_one_bar_that_moves(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_on_a_terminal_the_progress_is_one_bar_that_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     main_end, terminal = os.openpty()
     with os.fdopen(terminal, "w") as stream:
@@ -478,10 +450,7 @@ def test_negatives_are_embedded_no_more_at_once_than_anything_else(
     sizes: list[int] = []
     encode = _Run._encode
     monkeypatch.setattr(_Run, "_encode", lambda run, batch: sizes.append(len(batch)) or encode(run, batch))
-    train(
-        config(datasets=entries, max_steps=1, warmup_steps=0, chunk_size=4, hard_negatives=2),
-        tmp_path / "run",
-    )
+    train(config(datasets=entries, max_steps=1, warmup_steps=0, chunk_size=4, hard_negatives=2), tmp_path / "run")
     assert sizes == [4] * (2 * 4 * 4), "16 queries, 16 positives, 32 negatives, each twice"
 
 
@@ -503,9 +472,7 @@ def test_a_missing_picture_is_skipped_counted_and_named(
     assert f"{gone}: the file is no longer there" in capfd.readouterr().err
 
 
-def test_more_than_one_in_a_hundred_missing_stops_the_run(
-    config: Configure, tmp_path: Path, collection: Path
-) -> None:
+def test_more_than_one_in_a_hundred_missing_stops_the_run(config: Configure, tmp_path: Path, collection: Path) -> None:
     path = broken_copy(collection, tmp_path / "data", lose=3)
     run = config(datasets=[{"type": "pairs", "path": str(path)}], max_steps=60)
     with pytest.raises(DataError, match=r"pairs: 3 of 224 rows have no readable media, .* raise max_missing"):
@@ -522,10 +489,7 @@ def test_a_number_that_is_none_stops_with_the_batch_named(config: Configure, tmp
 
 
 def test_a_card_whose_memory_is_full_is_told_what_to_lower(
-    keys: dict[str, Any],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """By whichever process met it: the others cannot know."""
 
@@ -556,16 +520,12 @@ def test_a_full_disk_at_checkpoint_time_leaves_the_last_good_one(config: Configu
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, hard))
     try:
-        with pytest.raises(
-            checkpoint.CheckpointError, match=r"checkpoint-4 could not be .* good one is checkpoint-2"
-        ):
+        with pytest.raises(checkpoint.CheckpointError, match=r"checkpoint-4 could not be .* good one is checkpoint-2"):
             train(config(max_steps=4), tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [p.name for p in tmp_path.glob("*checkpoint-*")] == ["checkpoint-2"]
-    assert all(
-        torch.equal(good[name], now) for name, now in everything_saved(tmp_path / "checkpoint-2").items()
-    )
+    assert all(torch.equal(good[name], now) for name, now in everything_saved(tmp_path / "checkpoint-2").items())
     assert train(config(max_steps=4), tmp_path).step == 4
 
 
@@ -579,10 +539,7 @@ def test_a_merged_model_gives_the_adapters_vectors(config: Configure, tmp_path: 
     outcome = train(config(max_steps=3), tmp_path / "run")
     assert outcome.checkpoint is not None
     merge(outcome.checkpoint, tmp_path / "merged")
-    asked = [
-        Input("a red square", role="query"),
-        Input(images=(np.full((60, 60, 3), 90, np.uint8),), kind="image"),
-    ]
+    asked = [Input("a red square", role="query"), Input(images=(np.full((60, 60, 3), 90, np.uint8),), kind="image")]
     with_adapter = model.load(str(outcome.checkpoint), device="cpu").embed(asked)
     merged = model.load(str(tmp_path / "merged"), device="cpu").embed(asked)
     assert np.abs(with_adapter - merged).max() < 1e-5
@@ -636,16 +593,8 @@ def test_a_broken_row_is_one_sentence_whoever_reads_it(
     "changes, code, message",
     [
         ({"lora_rnak": 4}, 2, "unknown key lora_rnak; did you mean lora_rank?"),
-        (
-            {"batch_size": 512, "sub_batch_size": 16},
-            1,
-            "have 224 rows to train on, fewer than one batch of 512",
-        ),
-        (
-            {"batch_size": 256, "sub_batch_size": 256},
-            1,
-            "pairs has 224 rows to train on, fewer than one sub-batch",
-        ),
+        ({"batch_size": 512, "sub_batch_size": 16}, 1, "have 224 rows to train on, fewer than one batch of 512"),
+        ({"batch_size": 256, "sub_batch_size": 256}, 1, "pairs has 224 rows to train on, fewer than one sub-batch"),
         ({"datasets": [{"type": "pairs", "path": "nowhere.jsonl"}]}, 1, "nowhere.jsonl does not exist"),
         (
             {"datasets": [{"name": "WebQA"}], "data_root": "gone"},
@@ -659,11 +608,7 @@ def test_a_broken_row_is_one_sentence_whoever_reads_it(
             "corrupt.parquet is not a readable Parquet file",
         ),
         ({"datasets": [{"type": "pairs", "path": "empty.jsonl"}]}, 1, "empty is empty: it has no rows"),
-        (
-            {"imports": ["my_sorces"]},
-            1,
-            "imports: my_sorces cannot be imported (No module named 'my_sorces')",
-        ),
+        ({"imports": ["my_sorces"]}, 1, "imports: my_sorces cannot be imported (No module named 'my_sorces')"),
     ],
 )
 def test_bad_input_is_one_line_and_an_exit_code(

@@ -63,9 +63,7 @@ def table_of_keys() -> str:
     rows = ["| key | default | meaning |", "|---|---|---|"]
     for field, after in zip(body, [*body[1:], None], strict=True):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-            default = (
-                "" if field.value is None else ast.unparse(field.value).replace("LORA_TARGETS", "all seven")
-            )
+            default = "" if field.value is None else ast.unparse(field.value).replace("LORA_TARGETS", "all seven")
             told = after.value.value if isinstance(after, ast.Expr) else ""  # type: ignore[attr-defined]
             rows.append(f"| `{field.target.id}` | {default.strip('()')} | {' '.join(str(told).split())} |")
     return "\n".join(rows)
@@ -168,16 +166,11 @@ def hub_files(collection: Path, root: Path) -> dict[str, dict[str, Path]]:
             pq.write_table(pa.Table.from_pylist(rows), keep(subset.repo, "data/train-00000-of-00001.parquet"))
         elif subset.rows not in made[subset.repo]:
             clips = [
-                {
-                    "video": f"v{i}",
-                    "conversations": [{"value": "<video>\nWhat is it?"}, {"value": pair["query"]}],
-                }
+                {"video": f"v{i}", "conversations": [{"value": "<video>\nWhat is it?"}, {"value": pair["query"]}]}
                 for i, pair in enumerate(pairs)
             ]
             keep(subset.repo, subset.rows).write_text("".join(json.dumps(clip) + "\n" for clip in clips))
-    with tarfile.open(
-        keep("ShareGPTVideo/train_video_and_instruction", "train_300k/chunk_0.tar.gz"), "w:gz"
-    ) as frames:
+    with tarfile.open(keep("ShareGPTVideo/train_video_and_instruction", "train_300k/chunk_0.tar.gz"), "w:gz") as frames:
         for i, picture in enumerate(pictures):
             for frame in range(2):
                 frames.add(picture, f"v{i}/c01_{frame}.png")
@@ -234,11 +227,9 @@ def run(command: str, place: Path, hub: str, keys: dict[str, Any] | None = None)
         done = subprocess.run(words, cwd=place, env=env, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}\n{done.stderr[-3000:]}"
         return done.stdout + done.stderr
-    module = {
-        "train": "train.__main__",
-        "eval": "eval.__main__",
-        "data.download": "data.download.download",
-    }.get(words[2], words[2])
+    module = {"train": "train.__main__", "eval": "eval.__main__", "data.download": "data.download.download"}.get(
+        words[2], words[2]
+    )
     out = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(out):
         patch.chdir(place)
@@ -306,9 +297,7 @@ def test_from_an_empty_machine_to_a_checkpoint_of_the_recipe(place: Path, hub: s
     assert "300 pairs from 25 sources" in said and "2 × cpu" in said
     state = json.loads((place / "runs/v2/checkpoint-2/trainer/state.json").read_text())
     assert len(state["config"]["datasets"]) == len(subsets()) and not state["missing"]
-    vectors = model.load(str(place / "runs/v2/checkpoint-2"), device="cpu").embed(
-        [Input("a dog", role="query")]
-    )
+    vectors = model.load(str(place / "runs/v2/checkpoint-2"), device="cpu").embed([Input("a dog", role="query")])
     assert vectors.shape == (1, 64)
 
     (place / "runs/v2/checkpoint-2").rename(place / "runs/v2/checkpoint-5000")
@@ -354,9 +343,7 @@ def test_a_student_is_distilled_and_loaded(place: Path, hub: str) -> None:
 
 def test_clicks_are_kept_by_the_command_of_the_page(place: Path) -> None:
     env = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        sightline(one("sightline clicks", "--keep"), place), env=env, capture_output=True, text=True
-    )
+    done = subprocess.run(sightline(one("sightline clicks", "--keep"), place), env=env, capture_output=True, text=True)
     assert done.returncode == 0 and "From now on" in done.stdout, done.stderr
     assert (place / "library" / "keep-clicks").exists()
 

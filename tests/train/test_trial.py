@@ -104,13 +104,7 @@ def test_the_trial_on_two_processes_has_the_losses_of_one(trial: Trial, tmp_path
 def test_the_long_trial_learns_each_source(tmp_path: Path) -> None:
     """Three times the steps and rows: photographs, pages and clips each to 5 × chance."""
     pairs = write_pairs(real_media(), tmp_path / "pairs", rows=600)
-    changes = {
-        "max_steps": 240,
-        "warmup_steps": 20,
-        "batch_size": 48,
-        "sub_batch_size": 12,
-        "eval_steps": 240,
-    }
+    changes = {"max_steps": 240, "warmup_steps": 20, "batch_size": 48, "sub_batch_size": 12, "eval_steps": 240}
     run = from_dict(KEYS | changes | {"datasets": datasets(pairs)})
     outcome = train(run, tmp_path / "run")
     assert halved(losses(tmp_path / "run"), 48)

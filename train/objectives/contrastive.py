@@ -59,9 +59,7 @@ class Contrastive:
             queries, _ = gather(embeddings[:n])
             positives, _ = gather(embeddings[n : 2 * n])
             negatives, _ = gather(embeddings[2 * n :])
-            keys = torch.cat(
-                [everybodys([p.target_keys for p in share]), everybodys([p.negative_keys for p in share])]
-            )
+            keys = torch.cat([everybodys([p.target_keys for p in share]), everybodys([p.negative_keys for p in share])])
             targets = torch.cat([positives, negatives])
             own = torch.arange(len(queries), device=device)
             mask = same_target_mask(keys, own) if self.config.mask_same_targets else None

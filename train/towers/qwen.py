@@ -128,9 +128,7 @@ class QwenTower:
                 if (self.base / name).is_file():
                     shutil.copy(self.base / name, folder / name)
         else:
-            tensors = {
-                adapter_key(name): p.detach().to("cpu").contiguous() for name, p in self.trained().items()
-            }
+            tensors = {adapter_key(name): p.detach().to("cpu").contiguous() for name, p in self.trained().items()}
             save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
             (folder / "adapter_config.json").write_text(json.dumps(self._adapter_config(), indent=1) + "\n")
         self._write_pixels(folder)

@@ -51,9 +51,7 @@ def put_back(wanted: dict[str, Any], stored: dict[str, Any], folder: Path) -> No
     import torch
 
     if missing := sorted(set(wanted) ^ set(stored)):
-        raise ConfigError(
-            f"{folder} does not belong to this config: {len(missing)} tensors differ, first {missing[0]}"
-        )
+        raise ConfigError(f"{folder} does not belong to this config: {len(missing)} tensors differ, first {missing[0]}")
     with torch.no_grad():
         for name, parameter in wanted.items():
             if parameter.shape != stored[name].shape:

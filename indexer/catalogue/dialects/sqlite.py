@@ -217,8 +217,7 @@ class SQLiteReading(sqlite3.Connection):
 
     def _terms(self, table: str, most: int) -> Iterator[str]:
         rows = self.execute(
-            f"SELECT term FROM temp.{table}_terms WHERE length(term) BETWEEN 4 AND 24"
-            f" ORDER BY doc DESC LIMIT {most}"
+            f"SELECT term FROM temp.{table}_terms WHERE length(term) BETWEEN 4 AND 24 ORDER BY doc DESC LIMIT {most}"
         )
         return (row[0] for row in rows)
 

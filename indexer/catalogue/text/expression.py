@@ -32,9 +32,7 @@ class Expression(str):
 
     def __new__(cls, table: str, groups: Sequence[Sequence[Phrase]]) -> Expression:
         kept = tuple(tuple(group) for group in groups if group)
-        rendered = [
-            str(group[0]) if len(group) == 1 else "(" + " OR ".join(map(str, group)) + ")" for group in kept
-        ]
+        rendered = [str(group[0]) if len(group) == 1 else "(" + " OR ".join(map(str, group)) + ")" for group in kept]
         self = super().__new__(cls, " AND ".join(rendered))
         self.table, self.groups = table, kept
         return self
@@ -81,8 +79,7 @@ def is_unspaced(text: str) -> bool:
 # Thai, Lao, Khmer, Myanmar; Hiragana, Katakana; CJK ideographs with their extensions; Hangul stays with
 # `words`, Korean puts blanks between its words.
 _UNSPACED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
-    "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
 )
 _WORD = re.compile(r"\w+")
 _CHARACTER = re.compile(f"[{_UNSPACED}]")

@@ -68,9 +68,7 @@ class FaissIndex:
         """
         self._folder, self._key, self._dim, self._source = folder, key, dim, source
         self._writable, self._exact_bytes = writable, exact_bytes
-        self._write = (
-            threading.Lock()
-        )  # held for the moment of making a view, never while searching or merging
+        self._write = threading.Lock()  # held for the moment of making a view, never while searching or merging
         self._merging = threading.Lock()  # held for a whole merge
         self._priority = QueryPriority()
         self._removed_since: list[np.ndarray] | None = None
@@ -120,13 +118,9 @@ class FaissIndex:
         if len(ids) and int(ids.min()) < 0:
             raise ValueError("ids must not be negative")
         self._priority.give_way(GIVE_WAY_S)
-        last = (
-            len(ids) - 1 - np.unique(ids[::-1], return_index=True)[1]
-        )  # of an id given twice the last holds
+        last = len(ids) - 1 - np.unique(ids[::-1], return_index=True)[1]  # of an id given twice the last holds
         ids, groups = ids[last], groups[last]
-        vectors = (
-            vectors[last].astype(np.float16).astype(np.float32)
-        )  # scores do not change when they are merged
+        vectors = vectors[last].astype(np.float16).astype(np.float32)  # scores do not change when they are merged
         with self._write:
             self._forget(ids)
             at = 0
@@ -272,9 +266,7 @@ class FaissIndex:
             result.append(GroupRows(group, ids, partial(self._alive_blocks, parts, ids), centroids))
         return result
 
-    def _alive_blocks(
-        self, parts: Sequence[tuple[Segment, np.ndarray | None]], ids: np.ndarray
-    ) -> Iterator[Block]:
+    def _alive_blocks(self, parts: Sequence[tuple[Segment, np.ndarray | None]], ids: np.ndarray) -> Iterator[Block]:
         for segment, removed in parts:
             for rows, codes, lists in segment.blocks():
                 self._pause()
@@ -350,11 +342,7 @@ class FaissIndex:
 
     def _work(self, check: bool) -> None:
         try:
-            if (
-                check
-                and self._source is not None
-                and not all(map(segment_files.is_undamaged, self._files()[:1]))
-            ):
+            if check and self._source is not None and not all(map(segment_files.is_undamaged, self._files()[:1])):
                 log.warning("the vector index file is damaged; it is built again")
                 self._written_well(self.rebuild)
             while not self._stopped.is_set():

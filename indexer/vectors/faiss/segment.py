@@ -103,9 +103,7 @@ class Segment:
         rows = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
         return np.where(self.ids[rows] == ids, rows, -1)
 
-    def search(
-        self, queries: np.ndarray, k: int, keep: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def search(self, queries: np.ndarray, k: int, keep: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Inner products float32 [q, k] and rows int64 [q, k] (-1: none), best first; of `keep` bool [n]."""
         import faiss
 
@@ -194,9 +192,7 @@ class Segment:
                 numbers[rows] = number
         return starts, numbers
 
-    def _search_parts(
-        self, queries: np.ndarray, k: int, keep: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _search_parts(self, queries: np.ndarray, k: int, keep: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """The same, each core over rows of its own: FAISS scans for one query with one core, which reads a
         third to a half of what the memory gives."""
 
@@ -279,9 +275,7 @@ def _view_index(codes: np.ndarray) -> Any:
     """A flat FAISS index over float16 [n, dim] where they lie."""
     import faiss
 
-    index = faiss.IndexScalarQuantizer(
-        codes.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
-    )
+    index = faiss.IndexScalarQuantizer(codes.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
     index.is_trained = True
     raw = codes.reshape(-1).view(np.uint8)
     nobody = faiss.MaybeOwnedVectorUInt8().owner

@@ -60,13 +60,7 @@ def write(
             file.seek(0, os.SEEK_END)
             sections = [_write_segment(file, dim, rows, exact_bytes) for rows in groups if len(rows.ids)]
             file.seek(0, os.SEEK_END)
-            header = {
-                "key": key,
-                "dim": dim,
-                "position": position,
-                "segments": sections,
-                "bytes": file.tell(),
-            }
+            header = {"key": key, "dim": dim, "position": position, "segments": sections, "bytes": file.tell()}
             text = json.dumps(header).encode()
             file.seek(0)
             file.write(MAGIC + struct.pack("<I", len(text)) + text + _digest(text))
@@ -112,8 +106,7 @@ def is_undamaged(path: Path) -> bool:
         header = _header(path)
         data = np.memmap(path, np.uint8, mode="r")
         return all(
-            _digest(data[s["index"] : s["index"] + s["length"]]).hex() == s["digest"]
-            for s in header["segments"]
+            _digest(data[s["index"] : s["index"] + s["length"]]).hex() == s["digest"] for s in header["segments"]
         )
     except (SegmentError, OSError):
         return False
@@ -227,9 +220,7 @@ def _sample(rows: GroupRows, dim: int, size: int) -> np.ndarray:
     rng = np.random.default_rng(7)
     share = min(1.0, size / max(len(rows.ids), 1))
     taken = [
-        block[np.sort(rng.choice(len(block), max(1, round(share * len(block))), replace=False))].astype(
-            np.float32
-        )
+        block[np.sort(rng.choice(len(block), max(1, round(share * len(block))), replace=False))].astype(np.float32)
         for _, block, _ in rows.blocks()
     ]
     sample = np.concatenate(taken) if taken else np.zeros((0, dim), np.float32)

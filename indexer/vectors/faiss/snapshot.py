@@ -59,9 +59,7 @@ class View:
             found.append(self._search_open(queries, k, allowed, group))
         if not found:
             found.append(_nothing(len(queries)))
-        scores, ids = (
-            found[0] if len(found) == 1 else (np.concatenate(both, 1) for both in zip(*found, strict=True))
-        )
+        scores, ids = found[0] if len(found) == 1 else (np.concatenate(both, 1) for both in zip(*found, strict=True))
         return merged(scores, ids, k)
 
     def _search_open(

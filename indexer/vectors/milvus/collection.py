@@ -221,11 +221,7 @@ class VectorCollection:
     # -- rows --------------------------------------------------------------------------------
 
     def upsert(
-        self,
-        ids: np.ndarray,
-        vectors: np.ndarray,
-        groups: np.ndarray,
-        roots: Sequence[tuple[int, ...]],
+        self, ids: np.ndarray, vectors: np.ndarray, groups: np.ndarray, roots: Sequence[tuple[int, ...]]
     ) -> None:
         """ids int64 [n] without repeats, vectors float [n, dim], groups uint8 [n], the roots of each."""
         step = max(1, WRITE_BYTES // (self._dim * 4))
@@ -265,9 +261,7 @@ class VectorCollection:
         )
         return int(rows[0]["count(*)"])
 
-    def search(
-        self, queries: np.ndarray, k: int, expression: str, level: str
-    ) -> list[list[tuple[int, float]]]:
+    def search(self, queries: np.ndarray, k: int, expression: str, level: str) -> list[list[tuple[int, float]]]:
         """The k best (at most `MOST_HITS`) of each query float32 [q, dim]: (id, cosine), best first."""
         params = {"metric_type": "IP", "params": {"ef": max(k, LEAST_EF)}}
         found = self._asked(
@@ -324,9 +318,7 @@ class VectorCollection:
                 self._exists = False
             raise explained from error
 
-    def _explained(
-        self, error: Exception, connecting: bool = False, writing: bool = False
-    ) -> VectorServerError:
+    def _explained(self, error: Exception, connecting: bool = False, writing: bool = False) -> VectorServerError:
         """Milvus's own errors as a sentence. They come with codes that differ between its versions, so that
         words are looked at as well."""
         text = " ".join(str(getattr(error, "message", "") or error).split())

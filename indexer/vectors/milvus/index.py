@@ -127,9 +127,7 @@ class MilvusIndex:
             raise ValueError(f"{len(ids)} ids but vectors of shape {vectors.shape}; wanted [n, {self._dim}]")
         if len(ids) and int(ids.min()) < 0:
             raise ValueError("ids must not be negative")
-        last = (
-            len(ids) - 1 - np.unique(ids[::-1], return_index=True)[1]
-        )  # of an id given twice the last holds
+        last = len(ids) - 1 - np.unique(ids[::-1], return_index=True)[1]  # of an id given twice the last holds
         self._open()
         self._upsert(ids[last], vectors[last], groups[last])
 
@@ -207,9 +205,7 @@ class MilvusIndex:
             try:
                 try:
                     self._open()
-                except (
-                    IndexOutdated
-                ):  # made for this library and model alone: its vectors are the catalogue's
+                except IndexOutdated:  # made for this library and model alone: its vectors are the catalogue's
                     self._collection.drop()
                     self._open()
                 self._send_all(self._source)

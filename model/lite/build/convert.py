@@ -55,9 +55,7 @@ def build_lite(into: Path, members: dict[str, bytes]) -> None:
             raise ModelError(f"converting gave another {name} than on the machine that pinned it; not used")
         (into / name).write_bytes(content)
     names = json.loads(members[CLASS_NAMES.member])
-    np.save(
-        into / "classes.npy", _class_embeddings(names, members[TOKENIZER.member], text_graph(text, False))
-    )
+    np.save(into / "classes.npy", _class_embeddings(names, members[TOKENIZER.member], text_graph(text, False)))
     np.save(into / "projection.npy", _projection(image["_fc.weight"]))
     (into / "NOTICE.txt").write_text(_NOTICE, "utf-8")
     write_manifest(into)

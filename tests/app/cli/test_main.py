@@ -48,9 +48,7 @@ def test_help_loads_no_heavy_library() -> None:
         (["dance"], "dance"),
     ],
 )
-def test_wrong_usage_ends_with_code_2_and_says_what_is_wrong(
-    words: list[str], message: str, tmp_path: Path
-) -> None:
+def test_wrong_usage_ends_with_code_2_and_says_what_is_wrong(words: list[str], message: str, tmp_path: Path) -> None:
     done = sightline(*words, home=tmp_path / "library")
     assert done.returncode == 2
     assert message in done.stderr

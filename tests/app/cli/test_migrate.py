@@ -24,9 +24,7 @@ def sightline(*arguments: object) -> dict:
     return json.loads(done.stdout)
 
 
-def test_a_library_is_moved_to_a_server_and_back_into_a_folder(
-    tmp_path: Path, postgresql_server: Server
-) -> None:
+def test_a_library_is_moved_to_a_server_and_back_into_a_folder(tmp_path: Path, postgresql_server: Server) -> None:
     folder = tmp_path / "media"
     folder.mkdir()
     media.draw_pdf(folder / "letter.pdf", ["An invoice for bananas", "Greetings from the harbour"])

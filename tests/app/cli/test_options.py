@@ -60,9 +60,7 @@ def test_help_of_a_program_is_its_own(command: str, option: str) -> None:
 
 
 @pytest.mark.parametrize("command", PROGRAMS)
-def test_a_program_gets_its_arguments_as_they_were_typed(
-    command: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_program_gets_its_arguments_as_they_were_typed(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     typed = ["--config", "a.yaml", "one", "-k5", "--", "--json", "--model=x", "--help"]
     got: list[list[str]] = []
     monkeypatch.setattr(import_module(PROGRAMS[command]), "main", lambda given: got.append(given) or 3)

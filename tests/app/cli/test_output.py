@@ -80,9 +80,7 @@ def test_the_words_that_matched_are_emphasised(monkeypatch: pytest.MonkeyPatch) 
     assert "\x1b[1mlife jackets\x1b[0m" in paper.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("n", "text"), [(0, "0 bytes"), (1500, "1.5 kB"), (2.5e9, "2.5 GB"), (3e12, "3000.0 GB")]
-)
+@pytest.mark.parametrize(("n", "text"), [(0, "0 bytes"), (1500, "1.5 kB"), (2.5e9, "2.5 GB"), (3e12, "3000.0 GB")])
 def test_a_size_is_readable(n: float, text: str) -> None:
     assert output.size(n) == text
 

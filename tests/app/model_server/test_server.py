@@ -106,9 +106,7 @@ def mixture() -> list[Input]:
     ]
 
 
-def test_a_served_model_gives_the_very_vectors_that_it_gives_here(
-    served: Served, lite: model.Embedder
-) -> None:
+def test_a_served_model_gives_the_very_vectors_that_it_gives_here(served: Served, lite: model.Embedder) -> None:
     there = model.load(served.url)
     assert (there.id, there.dim, there.max_frames) == (lite.id, lite.dim, lite.max_frames)
     assert there.profile == lite.profile  # type: ignore[attr-defined]
@@ -165,9 +163,7 @@ def test_a_frame_that_lies_is_refused_before_memory_is_taken(served: Served) -> 
         frame(lambda one: one.update(images=[], text=None)),
     ]
     for body in lies:
-        answer = httpx.post(
-            f"{served.url}/v1/embed", content=body, headers={"content-type": wire.CONTENT_TYPE}
-        )
+        answer = httpx.post(f"{served.url}/v1/embed", content=body, headers={"content-type": wire.CONTENT_TYPE})
         assert answer.status_code == 400, body[:200]
         assert answer.json()["error"]["message"]
 
@@ -181,18 +177,14 @@ def test_every_answer_names_the_model(served: Served, lite: model.Embedder) -> N
 def test_requests_of_many_clients_go_to_the_model_together(
     lite: model.Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "app.model_server.batching.BATCH_S", 1e9
-    )  # or the wait for all twelve counts as a slow model's
+    monkeypatch.setattr("app.model_server.batching.BATCH_S", 1e9)  # or the wait for all twelve counts as a slow model's
     slow = Slow()
     served = Served(slow)
     try:
         slow.hold.clear()
         with ThreadPoolExecutor(12) as pool:
             waiting = [
-                pool.submit(
-                    httpx.post, f"{served.url}/v1/embeddings", json={"input": "x" * (n + 1)}, timeout=30
-                )
+                pool.submit(httpx.post, f"{served.url}/v1/embeddings", json={"input": "x" * (n + 1)}, timeout=30)
                 for n in range(12)
             ]
             while served.batcher._inputs < 12:
@@ -227,9 +219,7 @@ def test_a_query_does_not_wait_behind_what_is_indexed() -> None:
     order: list[str] = []
     slow.hold.clear()
     for n in range(20):
-        batcher.submit([Input(text=f"page {n}", role="document")] * 2).add_done_callback(
-            lambda _: order.append("page")
-        )
+        batcher.submit([Input(text=f"page {n}", role="document")] * 2).add_done_callback(lambda _: order.append("page"))
     batcher.submit([Input(text="dog", role="query")]).add_done_callback(lambda _: order.append("query"))
     slow.hold.set()
     while len(order) < 21:
@@ -332,9 +322,7 @@ def test_other_programs_speak_openai_to_it(served: Served, lite: model.Embedder)
                 "messages": [
                     {
                         "role": "user",
-                        "content": [
-                            {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
-                        ],
+                        "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}],
                     }
                 ]
             },
@@ -348,9 +336,7 @@ def test_what_openai_s_door_does_not_take_is_told(served: Served, body: Any, sai
     assert said in answer.json()["error"]["message"]
 
 
-def test_a_library_indexed_here_goes_on_with_the_same_model_over_there(
-    served: Served, tmp_path: Path
-) -> None:
+def test_a_library_indexed_here_goes_on_with_the_same_model_over_there(served: Served, tmp_path: Path) -> None:
     """Same id, same vectors: nothing is embedded again."""
     draw_image(tmp_path / "in" / "red.png", color=(200, 20, 20))
     dog = Query(parts=(Part(text="a red square"),))
@@ -385,9 +371,7 @@ def test_queries_are_told_that_the_server_is_away_and_no_other_model_answers(
     assert done.stderr.count("\n") == 1 and "does not answer" in done.stderr
 
 
-def test_indexing_waits_for_a_server_that_goes_away_and_goes_on_by_itself(
-    lite: model.Embedder, tmp_path: Path
-) -> None:
+def test_indexing_waits_for_a_server_that_goes_away_and_goes_on_by_itself(lite: model.Embedder, tmp_path: Path) -> None:
     class Counting:
         id, dim, max_frames = lite.id, lite.dim, lite.max_frames
         seen = 0

@@ -113,9 +113,7 @@ def test_mcp_offers_five_tools_with_json_answers_and_described_parameters(server
             assert json.loads(alike.content[0].text)["hits"]  # type: ignore[union-attr]
             there = await session.call_tool("moments", {"text": "blue", "k": 1})
             (moment,) = json.loads(there.content[0].text)["moments"]  # type: ignore[union-attr]
-            assert (
-                moment["title"] == "road trip.mp4" and moment["start_s"] <= moment["at_s"] < moment["end_s"]
-            )
+            assert moment["title"] == "road trip.mp4" and moment["start_s"] <= moment["at_s"] < moment["end_s"]
             assert moment["open_url"].startswith(server.url)
             said = await session.call_tool("transcript", {"file_id": moment["file_id"]})
             assert json.loads(said.content[0].text) == {"cues": []}  # type: ignore[union-attr]
@@ -178,9 +176,7 @@ def test_a_data_uri_that_says_the_wrong_type_is_believed_by_its_bytes(tmp_path: 
     assert kind_of(f"x{decode_file(f'data:video/mp4;base64,{picture}')[1]}") == "image"
 
 
-@pytest.mark.parametrize(
-    "text", ["not base64!", base64.b64encode(b"MZ\x90 a program").decode(), "data:text/html,x"]
-)
+@pytest.mark.parametrize("text", ["not base64!", base64.b64encode(b"MZ\x90 a program").decode(), "data:text/html,x"])
 def test_what_is_no_file_is_refused(text: str) -> None:
     with pytest.raises(BadRequest):
         decode_file(text)

@@ -58,22 +58,16 @@ def test_pages_of_an_answer_join_without_gap_or_overlap(client: TestClient) -> N
     parts = [
         hit
         for offset in (0, 3, 6)
-        for hit in client.get("/api/search", params={"q": "lighthouse", "k": 3, "offset": offset}).json()[
-            "hits"
-        ]
+        for hit in client.get("/api/search", params={"q": "lighthouse", "k": 3, "offset": offset}).json()["hits"]
     ]
     assert [h["chunk_id"] for h in parts[:8]] == [h["chunk_id"] for h in whole]
     assert [h["rank"] for h in parts[:8]] == list(range(1, 9))
 
 
-def test_a_posted_image_finds_its_like_and_is_deleted_after_the_query(
-    client: TestClient, folder: Path
-) -> None:
+def test_a_posted_image_finds_its_like_and_is_deleted_after_the_query(client: TestClient, folder: Path) -> None:
     before = set(Path(tempfile.gettempdir()).glob("sightline-query-*"))
     with (folder / "red square.jpg").open("rb") as file:
-        answer = client.post(
-            "/api/search", files={"files": ("holiday photo.jpg", file)}, data={"kind": "image"}
-        )
+        answer = client.post("/api/search", files={"files": ("holiday photo.jpg", file)}, data={"kind": "image"})
     assert answer.json()["hits"][0]["title"] == "red square.jpg"
     assert answer.json()["query"]["image"] == "holiday photo.jpg"
     assert set(Path(tempfile.gettempdir()).glob("sightline-query-*")) == before
@@ -99,9 +93,7 @@ def test_a_posted_clip_or_pdf_finds_itself(client: TestClient, folder: Path, nam
         ("paper.pdf", b"%PDF-1.7 and nothing more"),
     ],
 )
-def test_a_file_that_is_not_what_it_says_is_refused_with_a_sentence(
-    client: TestClient, name: str, data: bytes
-) -> None:
+def test_a_file_that_is_not_what_it_says_is_refused_with_a_sentence(client: TestClient, name: str, data: bytes) -> None:
     answer = client.post("/api/search", files={"files": (name, data)})
     assert answer.status_code == 400
     sentence = answer.json()["error"]
@@ -199,9 +191,7 @@ def slow(library: Any) -> Iterator[tuple[TestClient, Slow]]:
         yield client, waiting
 
 
-def test_200_searches_at_once_are_all_answered_and_the_rest_stays_quick(
-    slow: tuple[TestClient, Slow],
-) -> None:
+def test_200_searches_at_once_are_all_answered_and_the_rest_stays_quick(slow: tuple[TestClient, Slow]) -> None:
     client, library = slow
     with ThreadPoolExecutor(200) as people:
         asked = [people.submit(client.get, "/api/search", params={"q": f"lake {n}"}) for n in range(200)]
@@ -246,13 +236,7 @@ def test_a_search_that_nobody_waits_for_is_not_run() -> None:
 
 def test_every_route_is_described_and_the_page_for_it_needs_no_network(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
-    wanted = {
-        "/api/search",
-        "/api/similar/{chunk_id}",
-        "/api/status",
-        "/media/{file_id}",
-        "/thumb/{chunk_id}.webp",
-    }
+    wanted = {"/api/search", "/api/similar/{chunk_id}", "/api/status", "/media/{file_id}", "/thumb/{chunk_id}.webp"}
     assert wanted <= set(paths)
     for methods in paths.values():
         for route in methods.values():

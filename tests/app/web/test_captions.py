@@ -16,10 +16,7 @@ from model.inputs import Cue
 from tests.app.conftest import HERE
 from tests.media import draw_image, draw_video
 
-CUES = [
-    Cue(1.5, 3.25, "Mind the <gap> & the step"),
-    Cue(3661.0, 3662.5, "one line\n\nand another"),
-]
+CUES = [Cue(1.5, 3.25, "Mind the <gap> & the step"), Cue(3661.0, 3662.5, "one line\n\nand another")]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (83.9, "1:23"), (3723, "1:02:03")])
@@ -33,9 +30,7 @@ def test_subtitles_are_what_players_take() -> None:
         "00:00:01.500 --> 00:00:03.250\nMind the &lt;gap&gt; &amp; the step\n\n"
         "01:01:01.000 --> 01:01:02.500\none line and another\n"
     )
-    assert captions.as_srt(CUES).startswith(
-        "1\n00:00:01,500 --> 00:00:03,250\nMind the <gap> & the step\n\n2\n"
-    )
+    assert captions.as_srt(CUES).startswith("1\n00:00:01,500 --> 00:00:03,250\nMind the <gap> & the step\n\n2\n")
     assert captions.as_text(CUES).splitlines()[1] == " 1:01:01  one line and another"
     assert captions.as_vtt([]) == "WEBVTT\n" and captions.as_srt([]) == captions.as_text([]) == ""
 
@@ -89,10 +84,7 @@ def test_what_is_said_is_the_same_in_every_interface(library: Library, client: T
     assert json.loads(told(file_id=hit["file_id"], end_s=5.0))["cues"] == by_rest["cues"][:1]
     run = ["transcript", hit["path"], "--data-dir", str(library.data_dir)]
     assert json.loads(CliRunner().invoke(app, [*run, "--json"]).stdout) == by_rest
-    assert (
-        CliRunner().invoke(app, run).stdout
-        == "    0:02  The ferry leaves at dawn\n    0:06  from <pier> nine\n"
-    )
+    assert CliRunner().invoke(app, run).stdout == "    0:02  The ferry leaves at dawn\n    0:06  from <pier> nine\n"
     subtitles = client.get(f"/subtitles/{hit['file_id']}.vtt")
     assert subtitles.headers["content-type"].startswith("text/vtt")
     assert subtitles.text == CliRunner().invoke(app, [*run, "--format", "vtt"]).stdout

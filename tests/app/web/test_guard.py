@@ -27,9 +27,7 @@ def guarded(library: Any) -> Iterator[TestClient]:
         yield client
 
 
-@pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:7860", "localhost.evil.example", "", "a b", "[::1"]
-)
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:7860", "localhost.evil.example", "", "a b", "[::1"])
 def test_a_foreign_host_name_is_refused(client: TestClient, host: str) -> None:
     """DNS rebinding: a website's own name made to point at this machine."""
     answer = client.get("/api/status", headers={"host": host})
@@ -45,12 +43,8 @@ def test_an_address_of_the_network_is_refused_while_only_loopback_is_served(clie
     assert client.get("/api/status", headers={"host": "192.168.1.20:7860"}).status_code == 421
 
 
-@pytest.mark.parametrize(
-    "origin", ["https://evil.example", "http://127.0.0.1:3000", "null", "http://localhost:7860"]
-)
-@pytest.mark.parametrize(
-    "method, path", [("POST", "/api/roots"), ("DELETE", "/api/roots"), ("GET", "/api/search")]
-)
+@pytest.mark.parametrize("origin", ["https://evil.example", "http://127.0.0.1:3000", "null", "http://localhost:7860"])
+@pytest.mark.parametrize("method, path", [("POST", "/api/roots"), ("DELETE", "/api/roots"), ("GET", "/api/search")])
 def test_another_website_s_origin_is_refused(client: TestClient, method: str, path: str, origin: str) -> None:
     answer = client.request(method, path, headers={"origin": origin}, json={"path": "/"})
     assert answer.status_code == 403
@@ -78,15 +72,7 @@ def test_a_link_on_another_site_may_be_followed(client: TestClient) -> None:
 
 
 def test_the_network_needs_a_token(guarded: TestClient) -> None:
-    for path in (
-        "/",
-        "/api/search?q=x",
-        "/media/1",
-        "/thumb/1.webp",
-        "/gradio_api/info",
-        "/ui/app.js",
-        "/docs",
-    ):
+    for path in ("/", "/api/search?q=x", "/media/1", "/thumb/1.webp", "/gradio_api/info", "/ui/app.js", "/docs"):
         assert guarded.get(path).status_code == 401, path
     assert guarded.get("/healthz").status_code == 200
 

@@ -34,12 +34,7 @@ def video(client: TestClient) -> dict[str, Any]:
     [("bytes=0-99", 206, 0, 100), ("bytes=100-", 206, 100, None), ("bytes=-50", 206, None, 50)],
 )
 def test_a_part_of_a_file_is_sent_when_asked_for(
-    client: TestClient,
-    video: dict[str, Any],
-    asked: str,
-    status: int,
-    first: int | None,
-    length: int | None,
+    client: TestClient, video: dict[str, Any], asked: str, status: int, first: int | None, length: int | None
 ) -> None:
     whole = Path(video["path"]).read_bytes()
     answer = client.get(f"/media/{video['file_id']}", headers={"range": asked})
@@ -58,9 +53,7 @@ def test_files_are_served_as_what_they_are(client: TestClient, video: dict[str, 
     pdf = hit(client, "lighthouse", "pdf")
     answer = client.get(f"/media/{pdf['file_id']}")
     assert answer.headers["content-type"] == "application/pdf"
-    assert "sandbox" not in answer.headers.get(
-        "content-security-policy", ""
-    )  # the browser's viewer needs that
+    assert "sandbox" not in answer.headers.get("content-security-policy", "")  # the browser's viewer needs that
     download = client.get(f"/media/{pdf['file_id']}", params={"download": 1})
     assert download.headers["content-disposition"].startswith("attachment")
 
@@ -77,14 +70,7 @@ def test_a_name_that_tries_something_stays_a_name(client: TestClient) -> None:
 
 
 def test_what_is_not_in_the_library_is_a_404_with_a_sentence(client: TestClient) -> None:
-    for path in (
-        "/media/999",
-        "/thumb/999.webp",
-        "/page/999/1.webp",
-        "/page/999/1.json",
-        "/clip/999.mp4",
-        "/open/999",
-    ):
+    for path in ("/media/999", "/thumb/999.webp", "/page/999/1.webp", "/page/999/1.json", "/clip/999.mp4", "/open/999"):
         answer = client.get(path, follow_redirects=False)
         assert answer.status_code == 404, path
         assert "999" in answer.json()["error"]
@@ -161,9 +147,7 @@ def test_an_exact_clip_begins_at_the_second(tmp_path: Path) -> None:
     assert probe(tmp_path / "clip.mp4").duration_s == pytest.approx(3.0, abs=0.3)
 
 
-def test_clips_are_served_and_leave_nothing_behind(
-    client: TestClient, video: dict[str, Any], tmp_path: Path
-) -> None:
+def test_clips_are_served_and_leave_nothing_behind(client: TestClient, video: dict[str, Any], tmp_path: Path) -> None:
     import tempfile
 
     answer = client.get(f"/clip/{video['chunk_id']}.mp4", params={"start": 10, "end": 14, "exact": 1})
@@ -190,9 +174,7 @@ def test_a_video_that_no_browser_plays_comes_in_stretches_that_it_does(
     assert client.get(f"/play/{hit(client, 'red square', 'image')['file_id']}/0.mp4").status_code == 404
 
 
-def test_stretches_are_made_once_and_the_oldest_are_forgotten(
-    library: Library, video: dict[str, Any]
-) -> None:
+def test_stretches_are_made_once_and_the_oldest_are_forgotten(library: Library, video: dict[str, Any]) -> None:
     file = library.file(video["file_id"])
     assert file is not None
 

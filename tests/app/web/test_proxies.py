@@ -97,23 +97,14 @@ def proxied(
     folder, tls = tmp_path_factory.mktemp(which), free_port()
     if which == "nginx":
         paths = "".join(
-            f"{kind}_temp_path {folder}/{kind};\n"
-            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+            f"{kind}_temp_path {folder}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
         inner = placed("nginx.conf", certificate, served[0], tls)
         (folder / "nginx.conf").write_text(
             f"daemon off; pid {folder}/pid; error_log {folder}/error.log;\nevents {{}}\n"
             f"http {{ access_log off; {paths} {inner} }}\n"
         )
-        command = [
-            program,
-            "-p",
-            str(folder),
-            "-c",
-            str(folder / "nginx.conf"),
-            "-e",
-            str(folder / "error.log"),
-        ]
+        command = [program, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
     else:
         inner = placed("Caddyfile", certificate, served[0], tls).replace(f"{NAME} {{", f"{NAME}:{tls} {{", 1)
         (folder / "Caddyfile").write_text("{\n\tadmin off\n\tauto_https disable_redirects\n}\n" + inner)

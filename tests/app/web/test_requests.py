@@ -22,9 +22,7 @@ def test_dates_are_read_as_in_a_query() -> None:
 
 
 def test_a_query_is_made_of_all_its_parts() -> None:
-    query = build_query(
-        {"q": ["dog"], "avoid": ["cat", "rain"], "like": ["7"], "unlike": ["8"], "kind": ["pdf,image"]}
-    )
+    query = build_query({"q": ["dog"], "avoid": ["cat", "rain"], "like": ["7"], "unlike": ["8"], "kind": ["pdf,image"]})
     assert [(p.text, p.chunk_id, p.weight) for p in query.parts] == [
         ("dog", None, 1.0),
         ("cat", None, -1.0),

@@ -30,10 +30,7 @@ def test_the_scoped_library_has_what_the_protocol_names_and_nothing_else() -> No
 
 @pytest.mark.parametrize("name", sorted(methods(SearchLibrary) - {"clicks"}))
 def test_library_protocol_and_view_take_the_same_arguments(name: str) -> None:
-    takes = [
-        list(inspect.signature(getattr(of, name)).parameters)
-        for of in (Library, SearchLibrary, ScopedLibrary)
-    ]
+    takes = [list(inspect.signature(getattr(of, name)).parameters) for of in (Library, SearchLibrary, ScopedLibrary)]
     assert takes[0] == takes[1] == takes[2]
 
 
@@ -58,9 +55,7 @@ def test_a_route_is_a_function_that_can_be_called(services: WebServices) -> None
         media.open_chunk(services, 424242)
 
 
-def test_what_is_the_owner_s_is_refused_to_who_sees_some_folders(
-    services: WebServices, library: Library
-) -> None:
+def test_what_is_the_owner_s_is_refused_to_who_sees_some_folders(services: WebServices, library: Library) -> None:
     seen = visitor.set(Visitor("ann", may_index=True, roots=library.status().roots))
     try:
         owners = (
@@ -77,9 +72,7 @@ def test_what_is_the_owner_s_is_refused_to_who_sees_some_folders(
         visitor.reset(seen)
 
 
-def test_outside_a_request_nothing_is_shown_once_a_token_exists(
-    services: WebServices, tokens: Tokens
-) -> None:
+def test_outside_a_request_nothing_is_shown_once_a_token_exists(services: WebServices, tokens: Tokens) -> None:
     assert services.library.status().images == 7
     tokens.add("ann", may_index=False, roots=())
     with pytest.raises(LibraryError, match="not known"):

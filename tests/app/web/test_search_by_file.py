@@ -64,9 +64,7 @@ def test_a_page_finds_the_photograph_of_its_print(tmp_path: Path) -> None:
             alone = pymupdf.open()
             alone.insert_pdf(book, from_page=number - 1, to_page=number - 1)
             alone.save(tmp_path / "asked.pdf")
-            hits = library.search(
-                Query((Part(file=tmp_path / "asked.pdf"),), Filters(kinds=("image",))), k=3
-            ).hits
+            hits = library.search(Query((Part(file=tmp_path / "asked.pdf"),), Filters(kinds=("image",))), k=3).hits
             ranks.append([hit.title for hit in hits].count(f"IMG_{number}.jpg"))
     assert np.mean(ranks) >= 0.9, ranks
 
@@ -96,9 +94,7 @@ def test_a_clip_finds_the_same_event_from_another_camera(tmp_path: Path) -> None
             for seed in range(24):
                 asked = tmp_path / "asked.avi"
                 seen = moving(700 + seed)
-                draw_video(
-                    asked, 4.0, fps=10, codec="mpeg4", frame=lambda t, seen=seen: other_camera(seen(t + 1))
-                )
+                draw_video(asked, 4.0, fps=10, codec="mpeg4", frame=lambda t, seen=seen: other_camera(seen(t + 1)))
                 with asked.open("rb") as file:
                     answer = client.post("/api/search", files={"files": ("asked.avi", file)}, data={"k": "5"})
                 found.append(f"event{seed}.mp4" in [hit["title"] for hit in answer.json()["hits"]])

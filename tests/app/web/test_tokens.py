@@ -165,9 +165,7 @@ def test_a_token_of_one_folder_adds_and_forgets_no_other(people: dict[str, TestC
     assert people["ben"].get("/api/browse", params={"path": "/"}).json()["folders"] == []
 
 
-def test_what_was_opened_is_written_down_once_a_visit(
-    people: dict[str, TestClient], library: Library
-) -> None:
+def test_what_was_opened_is_written_down_once_a_visit(people: dict[str, TestClient], library: Library) -> None:
     file = ids(people["owner"])[0]["red kite.jpg"]
     for _ in range(3):
         people["ann"].get(f"/media/{file}", headers={"range": "bytes=0-9"})
@@ -194,9 +192,7 @@ def test_a_token_that_was_taken_back_opens_nothing(people: dict[str, TestClient]
     assert people["nobody"].get("/api/status", headers=headers).status_code == 401
 
 
-def test_agents_and_gradio_s_client_see_what_their_token_sees(
-    people: dict[str, TestClient], library: Library
-) -> None:
+def test_agents_and_gradio_s_client_see_what_their_token_sees(people: dict[str, TestClient], library: Library) -> None:
     from gradio_client import Client
 
     server = Server(library, token="the-owner")

@@ -236,9 +236,7 @@ def test_the_token_stays_with_the_hub(tmp_path: Path) -> None:
             seen[self.path] = (self.headers.get("Authorization"), self.headers.get("Range"))
             self.send_response(302 if self.path.startswith("/datasets") else 206)
             if self.path.startswith("/datasets"):
-                self.send_header(
-                    "Location", self.path.replace("/datasets", f"http://localhost:{port}/signed")
-                )
+                self.send_header("Location", self.path.replace("/datasets", f"http://localhost:{port}/signed"))
             body = b"" if self.path.startswith("/datasets") else b" file"
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -259,11 +257,7 @@ def test_the_token_stays_with_the_hub(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_pauses")
 @pytest.mark.parametrize("said, length", [(b"<html>log in here</html>", None), (b'[{"type": "file"', 4000)])
 def test_an_answer_that_is_no_listing_is_one_sentence(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    said: bytes,
-    length: int | None,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], said: bytes, length: int | None
 ) -> None:
     """A portal that wants a log-in; a connection that ends within the listing."""
 
@@ -301,9 +295,7 @@ def test_wrong_bytes_are_fetched_again_and_then_refused(
         download.fetch(Hub(), tmp_path / "other", one, files, lambda line: None)
 
 
-def test_pieces_of_an_archive_are_joined_and_a_leading_folder_is_taken_off(
-    hub: LocalHub, tmp_path: Path
-) -> None:
+def test_pieces_of_an_archive_are_joined_and_a_leading_folder_is_taken_off(hub: LocalHub, tmp_path: Path) -> None:
     frames = tarred({f"video_qa/clip/{i}.jpg": bytes([i]) * 5000 for i in range(9)})
     hub.repos["TIGER-Lab/MMEB-V2"] = {
         "image-tasks/mmeb_v1.tar.gz": tarred({"MMEB/ImageNet-1K/a.jpg": b"a"}),
@@ -374,9 +366,7 @@ def test_an_archive_cannot_write_outside_its_folder(hub: LocalHub, tmp_path: Pat
     hub.repos["TIGER-Lab/MMEB-V2"] = {"image-tasks/mmeb_v1.tar.gz": tarred({"../../../../evil": b"x"})}
     one = next(w for w in wanted(["image"]) if w.strip == "MMEB")
     with pytest.raises(DownloadError, match="cannot be unpacked"):
-        download.fetch(
-            Hub(), tmp_path / "a" / "b", one, plan(Hub(), tmp_path / "a/b", [one]).files[0][1], print
-        )
+        download.fetch(Hub(), tmp_path / "a" / "b", one, plan(Hub(), tmp_path / "a/b", [one]).files[0][1], print)
     assert not list(tmp_path.rglob("evil"))
 
 

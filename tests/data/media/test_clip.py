@@ -58,9 +58,7 @@ def test_a_clip_of_an_upright_phone_stays_upright(tmp_path: Path, reencode: bool
 def test_what_mp4_cannot_hold_is_encoded_anew(tmp_path: Path) -> None:
     path = draw_video(tmp_path / "a.webm", 4, 10, codec="libvpx")
     cut(path, 1, 3, tmp_path / "b.mp4")
-    assert probe(tmp_path / "b.mp4").codec == "h264" and shown(tmp_path / "b.mp4")[0] == pytest.approx(
-        1.0, abs=0.06
-    )
+    assert probe(tmp_path / "b.mp4").codec == "h264" and shown(tmp_path / "b.mp4")[0] == pytest.approx(1.0, abs=0.06)
 
 
 def test_a_reel_joins_clips_of_different_shapes_with_and_without_sound(film: Path, tmp_path: Path) -> None:
@@ -76,13 +74,9 @@ def test_a_reel_joins_clips_of_different_shapes_with_and_without_sound(film: Pat
     frames, _ = sample_frames(tmp_path / "reel.mp4", 0, 4.5, 9)
     assert [time_of(f) for f in frames[[0, 3, 7, 8]]] == pytest.approx([2.2, 3.7, 15.2, 15.7], abs=0.11)
     middle = frames[5]
-    assert middle[:, :20].max() < 20 and middle[:, 60:100].max() > 60, (
-        "the tall one stands between black borders"
-    )
+    assert middle[:, :20].max() < 20 and middle[:, 60:100].max() > 60, "the tall one stands between black borders"
     reel = tmp_path / "reel.mp4"
-    assert (
-        loudness(reel, 0.3, 1.8) > 0.1 and loudness(reel, 2.3, 3.3) < 0.02 and loudness(reel, 3.7, 4.3) > 0.1
-    )
+    assert loudness(reel, 0.3, 1.8) > 0.1 and loudness(reel, 2.3, 3.3) < 0.02 and loudness(reel, 3.7, 4.3) > 0.1
 
 
 def test_nothing_half_written_is_left(film: Path, tmp_path: Path) -> None:

@@ -52,9 +52,7 @@ def test_a_word_is_where_its_box_says(tmp_path: Path, rotation: int) -> None:
         assert 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1
         assert ink(page, (x0, y0, x1, y1)) > 0.04
     total = ink(page, (0, 0, 1, 1))
-    inside = (
-        sum(ink(page, w[:4]) * (w[2] - w[0]) * (w[3] - w[1]) for w in words) * page.shape[0] * page.shape[1]
-    )
+    inside = sum(ink(page, w[:4]) * (w[2] - w[0]) * (w[3] - w[1]) for w in words) * page.shape[0] * page.shape[1]
     assert inside > 0.9 * total, "nearly all ink lies in the boxes"
 
 
@@ -98,16 +96,8 @@ def test_reasons_are_plain(tmp_path: Path) -> None:
         "e.pdf": (None, "the PDF is encrypted; save a copy without password", "encrypted"),
         "z.pdf": (b"", "the file is empty (0 bytes)", "empty"),
         "t.pdf": (b"Dear diary\n" * 99, "this is not a PDF: the file holds text", "wrong kind"),
-        "d.pdf": (
-            b"%PDF-1.7\n" + bytes(range(1, 256)) * 40,
-            "the PDF is damaged and cannot be opened",
-            "damaged",
-        ),
-        "p.pdf": (
-            b"\x89PNG\r\n\x1a\n" + data,
-            "this is an image, although its name ends in .pdf; rename it",
-            None,
-        ),
+        "d.pdf": (b"%PDF-1.7\n" + bytes(range(1, 256)) * 40, "the PDF is damaged and cannot be opened", "damaged"),
+        "p.pdf": (b"\x89PNG\r\n\x1a\n" + data, "this is an image, although its name ends in .pdf; rename it", None),
     }
     draw_pdf(tmp_path / "e.pdf", password="secret")
     for name, (content, reason, cause) in cases.items():

@@ -72,9 +72,7 @@ Dialogue: 0,0:00:05.00,0:00:06.00,Default,,0,0,0,,Grüße – 你好 – שלו�
 
 
 def srt(*cues: tuple[str, str, str]) -> str:
-    return "\n".join(
-        f"{i}\n{start} --> {end}\n{text}\n" for i, (start, end, text) in enumerate(cues, start=1)
-    )
+    return "\n".join(f"{i}\n{start} --> {end}\n{text}\n" for i, (start, end, text) in enumerate(cues, start=1))
 
 
 def written(path: Path, text: str | bytes) -> Path:
@@ -109,9 +107,7 @@ def test_old_files_are_read_as_western_ones(tmp_path: Path) -> None:
         ("a.webm", "webvtt", "libvpx"),
     ],
 )
-def test_a_track_inside_gives_the_same_plain_lines(
-    tmp_path: Path, name: str, codec: str, picture: str
-) -> None:
+def test_a_track_inside_gives_the_same_plain_lines(tmp_path: Path, name: str, codec: str, picture: str) -> None:
     path = draw_video(tmp_path / name, 8, 10, size=(64, 48), codec=picture)
     assert not probe(path).has_subtitles and read_subtitles(path) == []
     told = [(1.0, 2.5, "{\\i1}Where is{\\i0}\\Nthe harbour?"), (3.0, 4.0, "Down there, behind the church.")]
@@ -174,10 +170,7 @@ how are you
 
 def test_a_line_that_flickers_is_one_line(tmp_path: Path) -> None:
     """Typesetters move a sign frame by frame, an event each."""
-    frames = [
-        (f"00:00:0{i // 10},{i % 10}00", f"00:00:0{(i + 1) // 10},{(i + 1) % 10}00", "EXIT")
-        for i in range(30)
-    ]
+    frames = [(f"00:00:0{i // 10},{i % 10}00", f"00:00:0{(i + 1) // 10},{(i + 1) % 10}00", "EXIT") for i in range(30)]
     assert read_subtitles(written(tmp_path / "a.srt", srt(*frames))) == [Cue(0.0, 3.0, "EXIT")]
 
 
@@ -200,12 +193,7 @@ def test_impossible_times_are_mended_or_left_out(tmp_path: Path) -> None:
         ),
     )
     found = read_subtitles(path)
-    assert [cue.text for cue in found][1:] == [
-        "ends before it begins",
-        "lasts no time",
-        "out of order",
-        "never ends",
-    ]
+    assert [cue.text for cue in found][1:] == ["ends before it begins", "lasts no time", "out of order", "never ends"]
     assert all(0 <= cue.start_s < cue.end_s for cue in found)
     assert found[-1] == Cue(20.0, 25.0, "never ends")
     starts = [cue.start_s for cue in found]
@@ -277,15 +265,7 @@ def test_no_more_cues_are_kept_than_a_film_has(tmp_path: Path, monkeypatch: pyte
 
 def test_files_beside_a_film_come_in_order_of_preference(tmp_path: Path) -> None:
     film = tmp_path / "film.mkv"
-    for name in (
-        "film.en.forced.srt",
-        "film.en.srt",
-        "film.SRT",
-        "film.de.ass",
-        "film.txt",
-        "film.2.srt",
-        "films.srt",
-    ):
+    for name in ("film.en.forced.srt", "film.en.srt", "film.SRT", "film.de.ass", "film.txt", "film.2.srt", "films.srt"):
         written(tmp_path / name, SRT)
     assert [p.name for p in beside(film)] == [
         "film.SRT",
@@ -334,9 +314,7 @@ def test_what_is_there_of_a_cut_off_film_is_read(tmp_path: Path, name: str) -> N
     options = {"movflags": "faststart"} if name.endswith("mp4") else {}
     path = draw_video(tmp_path / name, 40, 10, options=options)
     add_subtitles(
-        path,
-        *((float(s), s + 0.9, f"second {s}") for s in range(40)),
-        codec="srt" if "mkv" in name else "mov_text",
+        path, *((float(s), s + 0.9, f"second {s}") for s in range(40)), codec="srt" if "mkv" in name else "mov_text"
     )
     if name.endswith("mp4"):
         import av

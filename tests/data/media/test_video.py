@@ -102,9 +102,7 @@ def test_decord_and_pyav_agree_on_a_constant_frame_rate(clips: dict[str, Path]) 
     assert ours.shape == theirs.shape and np.abs(ours.astype(int) - theirs).mean() < 4
 
 
-def test_reading_every_frame_gives_the_same_with_either_decoder(
-    clips: dict[str, Path], tmp_path: Path
-) -> None:
+def test_reading_every_frame_gives_the_same_with_either_decoder(clips: dict[str, Path], tmp_path: Path) -> None:
     pytest.importorskip("decord")
     long = draw_video(tmp_path / "long.mp4", 15, 10)
     with open_video(long) as opened:
@@ -137,9 +135,7 @@ def test_a_picture_with_oblong_pixels_is_stretched(tmp_path: Path) -> None:
     assert sample_frames(path, 0, 1, 1)[0].shape == (1, 80, 180, 3)
 
 
-def test_a_long_run_without_keyframes_stays_small_and_right(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_run_without_keyframes_stays_small_and_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = draw_video(tmp_path / "a.mp4", 40, 10, gop=10_000)
     monkeypatch.setattr("data.media.frame_stream.MAX_BUFFERED", 100)
     with open_video(path) as opened:
@@ -168,9 +164,7 @@ def test_a_slow_fade_is_no_cut(tmp_path: Path) -> None:
 def test_metadata_of_a_phone(tmp_path: Path) -> None:
     tags = {"creation_time": "2022-03-04T05:06:07.000000Z", "location": "+48.8577+002.295/", "make": "Apple"}
     options = {"movflags": "use_metadata_tags"}
-    info = probe(
-        draw_video(tmp_path / "a.mp4", 1, 10, metadata={**tags, "model": "iPhone 13"}, options=options)
-    )
+    info = probe(draw_video(tmp_path / "a.mp4", 1, 10, metadata={**tags, "model": "iPhone 13"}, options=options))
     assert info.created_at == 1646370367 and info.camera == "Apple iPhone 13"
     assert (info.lat, info.lon) == (48.8577, 2.295)
 
@@ -189,17 +183,9 @@ def test_what_is_no_video_says_so(tmp_path: Path) -> None:
     for data, words, cause in (
         (b"", "the file is empty (0 bytes)", "empty"),
         (b"Dear diary,\n" * 500, "this is not a video: the file holds text", "wrong kind"),
-        (
-            b"#EXTM3U\n#EXT-X-VERSION:3\nfile:///etc/passwd\n",
-            "this is not a video: the file holds text",
-            "wrong kind",
-        ),
+        (b"#EXTM3U\n#EXT-X-VERSION:3\nfile:///etc/passwd\n", "this is not a video: the file holds text", "wrong kind"),
         (bytes(20_000), "the file holds nothing but zeros; its copy or download did not finish", "damaged"),
-        (
-            np.random.default_rng(0).bytes(20_000),
-            "the video is damaged; no decoder makes sense of it",
-            "damaged",
-        ),
+        (np.random.default_rng(0).bytes(20_000), "the video is damaged; no decoder makes sense of it", "damaged"),
     ):
         path.write_bytes(data)
         error = reason(path)

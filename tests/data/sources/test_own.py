@@ -32,9 +32,7 @@ def picture(path: Path, size: tuple[int, int] = (64, 40), colour: str = "red") -
 def pdf(path: Path, pages: int = 2, size: tuple[float, float] = (595, 842)) -> Path:
     document = pymupdf.open()
     for number in range(pages):
-        document.new_page(width=size[0], height=size[1]).insert_text(
-            (50, 60), f"Page {number + 1} of the report"
-        )
+        document.new_page(width=size[0], height=size[1]).insert_text((50, 60), f"Page {number + 1} of the report")
     document.save(path)
     return path
 

@@ -24,9 +24,7 @@ def write_parquet(path: Path, rows: list[dict[str, Any]], group: int = 2) -> Pat
 
 
 def mmeb_row(**fields: Any) -> dict[str, Any]:
-    empty = dict.fromkeys(
-        ("qry", "qry_image_path", "pos_text", "pos_image_path", "neg_text", "neg_image_path"), ""
-    )
+    empty = dict.fromkeys(("qry", "qry_image_path", "pos_text", "pos_image_path", "neg_text", "neg_image_path"), "")
     return empty | fields
 
 
@@ -85,14 +83,7 @@ def test_mmeb_stray_image_tokens_stay_without_a_picture(tmp_path: Path) -> None:
 def test_colpali_is_page_question_answering(tmp_path: Path) -> None:
     write_parquet(
         tmp_path / "vidore/colpali_train_set/data/train-00000-of-00001.parquet",
-        [
-            {
-                "query": "What?",
-                "image": {"bytes": b"png", "path": "p.png"},
-                "answer": "['ten']",
-                "prompt": "no",
-            }
-        ],
+        [{"query": "What?", "image": {"bytes": b"png", "path": "p.png"}, "answer": "['ten']", "prompt": "no"}],
     )
     pair = one_pair("colpali_train_set", tmp_path)
     assert (pair.query.text, pair.positive.text) == ("<|image_pad|> What?", "['ten']")
@@ -107,9 +98,7 @@ def test_visrag_prompts_have_the_originals_spaces(tmp_path: Path) -> None:
     write_parquet(tmp_path / "openbmb/VisRAG-Ret-Train-In-domain-data/data/train-0.parquet", rows)
     slide, other = (one_pair("visrag-indomain", tmp_path, row) for row in (0, 1))
     assert slide.query.text.endswith("to the query:  how? ")
-    assert slide.positive.text == (
-        "A presentation slide with text, bullet points, and diagrams.  <|image_pad|>"
-    )
+    assert slide.positive.text == ("A presentation slide with text, bullet points, and diagrams.  <|image_pad|>")
     assert (other.query.text, other.positive.text) == ("why? ", " <|image_pad|>")
     assert slide.positive.key != other.positive.key
 
@@ -134,11 +123,7 @@ def hound(tmp_path: Path) -> Path:
             "Find a video that contains the following visual content: A cat.",
             "Understand the content of the provided video: <|video_pad|>",
         ),
-        (
-            "video_qa_240k",
-            "Answer a question based on the content of a video. <|video_pad|>\nWhat is shown?",
-            "A cat.",
-        ),
+        ("video_qa_240k", "Answer a question based on the content of a video. <|video_pad|>\nWhat is shown?", "A cat."),
     ],
 )
 def test_llava_hound_in_its_three_directions(hound: Path, name: str, query: str, target: str) -> None:

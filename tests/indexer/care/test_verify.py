@@ -81,14 +81,10 @@ def test_a_model_that_breaks_on_the_way_stops_indexing_and_blames_no_file(
     assert mended.status().chunks == 16 and mended.verify().problems == []
 
 
-def test_photos_that_are_all_alike_are_no_sign_of_a_broken_model(
-    tmp_path: Path, open_library: OpenLibrary
-) -> None:
+def test_photos_that_are_all_alike_are_no_sign_of_a_broken_model(tmp_path: Path, open_library: OpenLibrary) -> None:
     (tmp_path / "wall").mkdir()
     for n in range(6):  # different bytes, the same picture
-        media.draw_image(
-            tmp_path / "wall" / f"{n}.png", color=(200, 200, 200), size=(64, 48), compress_level=n
-        )
+        media.draw_image(tmp_path / "wall" / f"{n}.png", color=(200, 200, 200), size=(64, 48), compress_level=n)
     library = open_library()
     assert library.index([tmp_path / "wall"]).failed == 0
     assert library.status().chunks >= 4
@@ -144,9 +140,7 @@ def test_a_sound_library_has_no_problems(indexed: Library) -> None:
         (["UPDATE file SET mtime_ns = 1 WHERE id = 1"], "has changed since"),
     ],
 )
-def test_damage_to_the_catalogue_is_found_named_and_mended(
-    indexed: Library, damage: list[str], named: str
-) -> None:
+def test_damage_to_the_catalogue_is_found_named_and_mended(indexed: Library, damage: list[str], named: str) -> None:
     before = contents_of(indexed)
     sql(indexed, *damage)
     report = indexed.verify()
@@ -215,9 +209,7 @@ def test_duplicates_are_exact_or_alike(indexed: Library, folder: Path) -> None:
     assert alike == [["copy.jpg", "photo 0.jpg"], ["photo 1.jpg", "smaller.jpg"]]
 
 
-def test_a_backup_taken_while_indexing_is_a_library(
-    folder: Path, tmp_path: Path, open_library: OpenLibrary
-) -> None:
+def test_a_backup_taken_while_indexing_is_a_library(folder: Path, tmp_path: Path, open_library: OpenLibrary) -> None:
     library = open_library()
     library.add_root(folder)
     library.start(watch=False)

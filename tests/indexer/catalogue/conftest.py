@@ -36,9 +36,7 @@ def take(catalogue: Catalogue, digest: bytes) -> int:
 
 def index(catalogue: Catalogue, digest: bytes, texts: tuple[str, ...] = ("",)) -> list[int]:
     model = catalogue.models.add("m", 4)
-    return catalogue.contents.write(
-        digest, {}, [NewChunk(i, VECTOR, text=t) for i, t in enumerate(texts)], model.id
-    )
+    return catalogue.contents.write(digest, {}, [NewChunk(i, VECTOR, text=t) for i, t in enumerate(texts)], model.id)
 
 
 def holding(catalogue: Catalogue, word: str, table: str = "words") -> list[int]:

@@ -8,13 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.rows import NewChunk
@@ -100,11 +94,7 @@ class JournalAgainstCatalogue(RuleBasedStateMachine):
 
 @pytest.mark.parametrize(("engine", "examples"), [("sqlite", 25), ("postgresql", 10)])
 def test_an_index_that_reads_the_journal_agrees_with_the_catalogue(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    engine: str,
-    examples: int,
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, examples: int
 ) -> None:
     monkeypatch.setattr(source, "BATCH", 2)
 
@@ -115,6 +105,5 @@ def test_an_index_that_reads_the_journal_agrees_with_the_catalogue(
 
     JournalAgainstCatalogue.places = places()
     run_state_machine_as_test(
-        JournalAgainstCatalogue,
-        settings=settings(max_examples=examples, stateful_step_count=20, deadline=None),
+        JournalAgainstCatalogue, settings=settings(max_examples=examples, stateful_step_count=20, deadline=None)
     )

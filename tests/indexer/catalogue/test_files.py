@@ -19,9 +19,7 @@ from tests.indexer.written_library import paths_under
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    name=st.binary(min_size=1, max_size=40).filter(lambda b: not set(b) & {0, 47} and b not in (b".", b".."))
-)
+@given(name=st.binary(min_size=1, max_size=40).filter(lambda b: not set(b) & {0, 47} and b not in (b".", b"..")))
 def test_every_name_a_file_system_can_hold_comes_back_as_it_was(
     request: pytest.FixtureRequest, engine: str, name: bytes
 ) -> None:

@@ -120,10 +120,7 @@ def test_vectors_that_lack_and_words_unread_are_work_too(catalogue: Catalogue) -
     new = catalogue.models.add("n", 4)
     (work,) = catalogue.leases.take(one, 9, LONG, stage="embed", model_id=new.id)
     catalogue.contents.add_embeddings(new.id, [chunk], [VECTOR], lease=(work.work.hash, one))
-    assert (
-        catalogue.leases.take(one, 9, LONG, stage="embed", model_id=new.id) == []
-        and catalogue.leases.count() == 0
-    )
+    assert catalogue.leases.take(one, 9, LONG, stage="embed", model_id=new.id) == [] and catalogue.leases.count() == 0
 
 
 def test_a_machine_whose_clock_is_an_hour_off_changes_nothing(
@@ -183,8 +180,4 @@ def test_many_workers_at_once_do_everything_once(catalogue: Catalogue) -> None:
         t.join()
     assert errors == []
     assert sorted(done) == sorted(digest(n) for n in names)
-    assert (catalogue.files.counts().pending, catalogue.files.counts().chunks, catalogue.leases.count()) == (
-        0,
-        120,
-        0,
-    )
+    assert (catalogue.files.counts().pending, catalogue.files.counts().chunks, catalogue.leases.count()) == (0, 120, 0)

@@ -46,16 +46,11 @@ def fill(catalogue: Catalogue, files: int, start: int = 0) -> None:
         catalogue.queue.hashed([(f, f.stamp, digest)])
         vectors = rng.normal(size=(4, 8)).astype(np.float32)
         chunks = [
-            NewChunk(i, v, span=Span(page=i + 1), text=t)
-            for i, (t, v) in enumerate(zip(TEXTS, vectors, strict=True))
+            NewChunk(i, v, span=Span(page=i + 1), text=t) for i, (t, v) in enumerate(zip(TEXTS, vectors, strict=True))
         ]
-        ids = catalogue.contents.write(
-            digest, {"taken_at": 1.1 * f.file_id, "camera": "A\0B"}, chunks, model.id
-        )
+        ids = catalogue.contents.write(digest, {"taken_at": 1.1 * f.file_id, "camera": "A\0B"}, chunks, model.id)
         with catalogue.database.writer() as c:
-            c.execute(
-                sa.insert(schema.label).values(chunk_id=ids[0], name="Dog", score=0.1 + f.file_id, hidden=0)
-            )
+            c.execute(sa.insert(schema.label).values(chunk_id=ids[0], name="Dog", score=0.1 + f.file_id, hidden=0))
     catalogue.files.remove(names[:3])
     catalogue.contents.fail(digest, "broken: \0 of it")
     catalogue.settings.set("mounts:1", "/a\0/b")
@@ -79,12 +74,7 @@ def test_a_library_moved_to_a_server_and_back_is_the_same(
     assert out.digests == home.digests and out.rows == home.rows
     assert out.rows["chunk"] == out.rows["embedding"] == 39 * 4 and out.rows["file"] == 37
     assert out.written == sum(out.rows.values()) and seen[-1] == ("checked", 8, 8)
-    for word, table in (
-        ("invoice", "words"),
-        ("receipts", "words"),
-        ("北京", "characters"),
-        ("holiday", "names"),
-    ):
+    for word, table in (("invoice", "words"), ("receipts", "words"), ("北京", "characters"), ("holiday", "names")):
         assert finding(old, word, table) == finding(there, word, table) == finding(back, word, table) != []
     for catalogue in (there, back):
         assert catalogue.files.counts() == old.files.counts()
@@ -108,18 +98,12 @@ def test_a_library_moved_to_a_server_and_back_is_the_same(
 
 def _newest(catalogue: Catalogue) -> bytes:
     with catalogue.database.reader() as c:
-        return bytes(
-            c.exec_driver_sql("SELECT content_hash FROM chunk ORDER BY id DESC LIMIT 1").scalar_one()
-        )
+        return bytes(c.exec_driver_sql("SELECT content_hash FROM chunk ORDER BY id DESC LIMIT 1").scalar_one())
 
 
 @pytest.mark.parametrize("stop_after", [1, 4, 9])
 def test_an_interrupted_move_goes_on_and_takes_in_what_changed_meanwhile(
-    old: Catalogue,
-    postgresql_server: Server,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    stop_after: int,
+    old: Catalogue, postgresql_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int
 ) -> None:
     monkeypatch.setattr(migrate, "BATCH", 30)
     there = Catalogue(place(postgresql_server.database()))
@@ -139,9 +123,7 @@ def test_an_interrupted_move_goes_on_and_takes_in_what_changed_meanwhile(
     old.files.remove(paths[5:9])  # the old library lives on
     old.contents.sweep(kept_s=-1)
     with old.database.writer() as c:  # two names change places
-        rows = c.execute(
-            sa.select(schema.file.c.id, schema.file.c.path).order_by(schema.file.c.id).limit(2)
-        ).all()
+        rows = c.execute(sa.select(schema.file.c.id, schema.file.c.path).order_by(schema.file.c.id).limit(2)).all()
         for number, path in ((rows[0].id, "/r/x"), (rows[1].id, rows[0].path), (rows[0].id, rows[1].path)):
             c.execute(sa.update(schema.file).where(schema.file.c.id == number).values(path=path))
     fill(old, 5, start=200)

@@ -12,8 +12,6 @@ def test_the_old_model_answers_until_the_new_one_is_promoted(catalogue: Catalogu
     assert (new.state, held.name if held else None) == ("building", "m")
     assert [w.hash for w in catalogue.queue.waiting("embed", 9, model_id=new.id)] == [b"a" * 32]
     catalogue.contents.add_embeddings(new.id, [chunk_id, 9999], [VECTOR, VECTOR])
-    assert (
-        catalogue.queue.waiting("embed", 9, model_id=new.id) == [] and catalogue.models.lacking(new.id) == 0
-    )
+    assert catalogue.queue.waiting("embed", 9, model_id=new.id) == [] and catalogue.models.lacking(new.id) == 0
     catalogue.models.promote(new.id)
     assert [m.name for m in catalogue.models.all()] == ["n"]

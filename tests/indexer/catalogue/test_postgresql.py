@@ -46,9 +46,7 @@ def both(folder: Path, tmp_path: Path, database: str) -> Iterator[tuple[Library,
 
 
 def told(answer: Answer) -> list[tuple[Any, ...]]:
-    return [
-        (h.path, h.span.start_s, h.span.page, round(h.score, 3), h.relevant, h.snippet) for h in answer.hits
-    ]
+    return [(h.path, h.span.start_s, h.span.page, round(h.score, 3), h.relevant, h.snippet) for h in answer.hits]
 
 
 def test_a_library_on_a_server_holds_and_answers_what_the_embedded_one_does(
@@ -73,9 +71,7 @@ def test_one_program_indexes_and_the_next_is_told_who(folder: Path, tmp_path: Pa
         Library.open(tmp_path / "two", nice=False, ocr="off", catalogue=database) as two,
     ):
         assert one.may_index() and one.may_index()
-        with pytest.raises(
-            LibraryError, match=rf"Another Sightline \(process {os.getpid()} on .*\) is indexing"
-        ):
+        with pytest.raises(LibraryError, match=rf"Another Sightline \(process {os.getpid()} on .*\) is indexing"):
             two.index([folder])
         one.done_indexing()
         assert two.may_index()
@@ -111,9 +107,7 @@ def refused(address: str, message: str, **options: Any) -> None:
 def test_a_wrong_password_is_said_without_showing_it(postgresql_server: Server, database: str) -> None:
     postgresql_server.sql("DROP ROLE IF EXISTS guarded", "CREATE ROLE guarded LOGIN PASSWORD 'right'")
     address = database.replace("sightline@", "guarded:sekret@")
-    refused(
-        address, "refuses the user or the password of postgresql://guarded@127.0.0.1.*SIGHTLINE_CATALOGUE"
-    )
+    refused(address, "refuses the user or the password of postgresql://guarded@127.0.0.1.*SIGHTLINE_CATALOGUE")
 
 
 def test_no_such_server_database_or_user_is_named(postgresql_server: Server, database: str) -> None:
@@ -122,9 +116,7 @@ def test_no_such_server_database_or_user_is_named(postgresql_server: Server, dat
     refused(postgresql_server.url("postgres", "nobody"), "knows no user nobody")
 
 
-@pytest.mark.parametrize(
-    "address", ["mysql://h/d", "postgresql://h", "postgresql+psycopg2://h/d", "sqlite:///x"]
-)
+@pytest.mark.parametrize("address", ["mysql://h/d", "postgresql://h", "postgresql+psycopg2://h/d", "sqlite:///x"])
 def test_an_address_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(LibraryError, match=r"postgresql\+psycopg://USER@HOST|names no database"):
         place(address)
@@ -170,8 +162,7 @@ def test_a_server_that_is_too_old_is_named(database: str, monkeypatch: pytest.Mo
 
 def test_a_database_that_is_not_kept_in_utf8_is_refused(postgresql_server: Server) -> None:
     postgresql_server.sql(
-        "DROP DATABASE IF EXISTS latin",
-        "CREATE DATABASE latin TEMPLATE template0 ENCODING LATIN1 LOCALE 'C'",
+        "DROP DATABASE IF EXISTS latin", "CREATE DATABASE latin TEMPLATE template0 ENCODING LATIN1 LOCALE 'C'"
     )
     refused(postgresql_server.url("latin"), "kept in LATIN1: create it with encoding UTF8")
 
@@ -215,9 +206,7 @@ def test_a_step_written_once_climbs_on_a_server_too_and_one_that_fails_changes_n
         with pytest.raises(Exception, match="already exists"):
             engine.bring_up_to_date(connection, [*ladder, step, bad], "here")
         connection.rollback()
-        assert connection.execute("SELECT id, at, raw, note FROM extra").fetchall() == [
-            (1, 1.5, b"\0\xff", "kept")
-        ]
+        assert connection.execute("SELECT id, at, raw, note FROM extra").fetchall() == [(1, 1.5, b"\0\xff", "kept")]
         assert connection.execute("SELECT version, to_regclass('half') FROM schema_version").fetchall() == [
             (step[0], None)
         ]
@@ -245,9 +234,7 @@ def test_names_of_an_older_library_on_a_server_are_made_anew_when_it_is_opened(d
 # -- names and terms on their way ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name", ["plain", "é", "b\udcff\udcfe.jpg", "\U0010ff80\U0010ffff", "a\U0010ff90\udc90"]
-)
+@pytest.mark.parametrize("name", ["plain", "é", "b\udcff\udcfe.jpg", "\U0010ff80\U0010ffff", "a\U0010ff90\udc90"])
 def test_a_name_of_any_bytes_travels_as_utf8_and_back(name: str) -> None:
     assert unescaped(escaped(name).encode().decode()) == name
 

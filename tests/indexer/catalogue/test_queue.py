@@ -14,11 +14,11 @@ def test_a_copy_is_one_content_and_costs_no_embedding(catalogue: Catalogue) -> N
     catalogue.files.note(root_id, [FoundFile("/r/b.jpg", "image", (10, 20, 30))])
     assert take(catalogue, b"a" * 32) == 1
     assert catalogue.queue.waiting("decode", 10, kind="image") == []
-    assert (
-        catalogue.files.counts().files,
-        catalogue.files.counts().chunks,
-        catalogue.files.counts().reused,
-    ) == (2, 1, 1)
+    assert (catalogue.files.counts().files, catalogue.files.counts().chunks, catalogue.files.counts().reused) == (
+        2,
+        1,
+        1,
+    )
     assert [f.path.name for f in catalogue.files.of_content(b"a" * 32)] == ["a.jpg", "b.jpg"]
 
 

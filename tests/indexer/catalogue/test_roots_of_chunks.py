@@ -100,9 +100,7 @@ def test_a_rename_within_its_root_costs_the_journal_nothing(shelf: Shelf) -> Non
     shelf.put("/volume/a.jpg", 1)
     shelf.put("/nas/b.jpg", 1)
     before = shelf.source.position()
-    shelf.catalogue.files.move(
-        "/volume/a.jpg", shelf.roots["/volume"], FoundFile("/volume/c.jpg", "image", (1, 2, 3))
-    )
+    shelf.catalogue.files.move("/volume/a.jpg", shelf.roots["/volume"], FoundFile("/volume/c.jpg", "image", (1, 2, 3)))
     assert shelf.source.position() == before
 
 

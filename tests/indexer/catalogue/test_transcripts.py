@@ -75,9 +75,7 @@ def test_what_is_heard_is_found_in_the_windows_that_it_is_said_in(catalogue: Cat
     catalogue.transcripts.add(FILM, [BOATS, GULLS], by="ears@1")
     assert texts(catalogue) == [f"{HARBOUR.text}\n{BOATS.text}", f"{BOATS.text}\nand gulls  overhead"]
     assert (finding(catalogue, "harbours"), finding(catalogue, "boat")) == ([first], [first, second])
-    assert [q.start_s for q in catalogue.transcripts.cues(FILM)] == [2.0, 28.5, 40.0] and waits(
-        catalogue
-    ) == 0
+    assert [q.start_s for q in catalogue.transcripts.cues(FILM)] == [2.0, 28.5, 40.0] and waits(catalogue) == 0
 
 
 def test_a_video_that_is_cut_anew_is_not_heard_anew(catalogue: Catalogue) -> None:
@@ -133,15 +131,12 @@ def test_a_film_is_not_heard_half_by_one_and_half_by_another(catalogue: Catalogu
     write(catalogue)
     assert catalogue.transcripts.set_listener("small", whole=False) == 0
     catalogue.transcripts.add(FILM, [HARBOUR], by=None)
-    assert catalogue.transcripts.set_listener("small") == 0 and catalogue.transcripts.cues(FILM) == [
-        HARBOUR
-    ], "it goes on where it was"
+    assert catalogue.transcripts.set_listener("small") == 0 and catalogue.transcripts.cues(FILM) == [HARBOUR], (
+        "it goes on where it was"
+    )
     assert catalogue.transcripts.set_listener("large-v3") == 1 and texts(catalogue) == ["", ""]
     catalogue.transcripts.add(FILM, [HARBOUR], by=None)
-    assert (
-        catalogue.transcripts.set_listener("small", whole=False) == 1
-        and catalogue.transcripts.cues(FILM) == []
-    )
+    assert catalogue.transcripts.set_listener("small", whole=False) == 1 and catalogue.transcripts.cues(FILM) == []
 
 
 def test_what_two_hear_at_once_is_said_once(catalogue: Catalogue) -> None:
@@ -179,9 +174,7 @@ def test_cues_move_with_their_library(tmp_path: Path, postgresql_server: Server)
     write(old)
     old.transcripts.add(FILM, [HARBOUR, BOATS], by="ears@1")
     move(old, new)
-    assert new.transcripts.cues(FILM) == old.transcripts.cues(FILM) == [HARBOUR, BOATS] and texts(
-        new
-    ) == texts(old)
+    assert new.transcripts.cues(FILM) == old.transcripts.cues(FILM) == [HARBOUR, BOATS] and texts(new) == texts(old)
     new.transcripts.set_listener("better")
     new.transcripts.add(FILM, [GULLS], by="better@1")  # the server goes on numbering where the old one was
     assert len(new.transcripts.cues(FILM)) == 1
@@ -191,12 +184,7 @@ def test_cues_move_with_their_library(tmp_path: Path, postgresql_server: Server)
 
 def test_a_cue_on_an_edge_is_said_on_both_sides() -> None:
     assert said_in([BOATS], Span(0.0, 30.0)) == said_in([BOATS], Span(30.0, 60.0)) == BOATS.text
-    assert (
-        said_in([BOATS], Span(31.0, 60.0))
-        == said_in([BOATS], Span(0.0, 28.5))
-        == said_in([BOATS], Span())
-        == ""
-    )
+    assert said_in([BOATS], Span(31.0, 60.0)) == said_in([BOATS], Span(0.0, 28.5)) == said_in([BOATS], Span()) == ""
 
 
 def test_a_text_without_words_said_stays_as_it_is() -> None:

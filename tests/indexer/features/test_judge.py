@@ -52,9 +52,7 @@ def test_a_grade_below_nothing_is_refused_with_its_line(tmp_path: Path, grade: f
 
 
 def test_a_copy_of_the_right_file_is_right(tmp_path: Path) -> None:
-    assert (
-        _scores(tmp_path, "a.jpg", [Hit("/x/copy.jpg", also_at=(str(tmp_path / "a.jpg"),))])["hit@1"] == 1.0
-    )
+    assert _scores(tmp_path, "a.jpg", [Hit("/x/copy.jpg", also_at=(str(tmp_path / "a.jpg"),))])["hit@1"] == 1.0
 
 
 def test_a_judged_page_is_that_page_and_a_judged_file_any_page(tmp_path: Path) -> None:
@@ -64,12 +62,8 @@ def test_a_judged_page_is_that_page_and_a_judged_file_any_page(tmp_path: Path) -
     assert _scores(tmp_path, ["r.pdf"], hits)["hit@1"] == 1.0
 
 
-@pytest.mark.parametrize(
-    ("window", "right"), [((60, 90), 1.0), ((30, 60), 0.0), ((80, 110), 1.0), ((0, 500), 1.0)]
-)
-def test_a_window_is_right_where_it_overlaps_the_judged_stretch(
-    tmp_path: Path, window: tuple, right: float
-) -> None:
+@pytest.mark.parametrize(("window", "right"), [((60, 90), 1.0), ((30, 60), 0.0), ((80, 110), 1.0), ((0, 500), 1.0)])
+def test_a_window_is_right_where_it_overlaps_the_judged_stretch(tmp_path: Path, window: tuple, right: float) -> None:
     hit = Hit(str(tmp_path / "v.mp4"), Span(*window))
     assert _scores(tmp_path, [{"path": "v.mp4", "start_s": 60, "end_s": 90}], [hit])["hit@1"] == right
 
@@ -89,9 +83,7 @@ def test_grades_weigh_in_ndcg(tmp_path: Path) -> None:
 def test_the_report_names_what_was_missed_and_what_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
     judgements = read_judgements(
-        _written(
-            tmp_path, {"query": "one", "relevant": "a.jpg"}, "", {"query": "two", "relevant": ["gone.jpg"]}
-        )
+        _written(tmp_path, {"query": "one", "relevant": "a.jpg"}, "", {"query": "two", "relevant": ["gone.jpg"]})
     )
     report = evaluate(judgements, lambda words, k: [Hit(str(tmp_path / "a.jpg"))], score_ranking, "lite@1")
     assert report.scores["hit@1"] == 0.5
@@ -127,16 +119,7 @@ def test_a_file_that_is_not_there_or_empty_is_said(tmp_path: Path) -> None:
 
 
 def _sightline(home: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "app.cli",
-        *map(str, words),
-        "--data-dir",
-        str(home),
-        "--model",
-        "lite",
-    ]
+    command = [sys.executable, "-m", "app.cli", *map(str, words), "--data-dir", str(home), "--model", "lite"]
     root = Path(__file__).parents[3]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)

@@ -30,9 +30,7 @@ def test_a_rule_hides_what_it_catches_and_reports_it(searcher: Searcher, tmp_pat
     before = [h.span.page for h in searcher.search(Query((Part(text="largest whale animal"),)), 50).hits]
     caught = labels.moderate(searcher, labels.read_rules(rules), prompt="a text about a {}")
     try:
-        assert {("whale", 1, "hide"), ("bread", 2, "flag")} <= {
-            (c.label, c.span.page, c.action) for c in caught
-        }
+        assert {("whale", 1, "hide"), ("bread", 2, "flag")} <= {(c.label, c.span.page, c.action) for c in caught}
         after = searcher.search(Query((Part(text="largest whale animal"),)), 50).hits
         assert 1 in before and ("whales.pdf", 1) not in [(h.title, h.span.page) for h in after]
         labels.write_report(caught, tmp_path / "report.csv")

@@ -75,12 +75,7 @@ def library(tmp_path: Path) -> Library:
     contents = [
         (b"1", "image", "a.png", [(None, None, None, "")]),
         (b"2", "pdf", "b.pdf", [(None, None, 1, page), (None, None, 2, "7")]),
-        (
-            b"3",
-            "video",
-            "c.mp4",
-            [(0.0, 30.0, None, "she opens the old door slowly"), (30.0, 60.0, None, "")],
-        ),
+        (b"3", "video", "c.mp4", [(0.0, 30.0, None, "she opens the old door slowly"), (30.0, 60.0, None, "")]),
     ]
     for number, (key, kind, name, chunks) in enumerate(contents, 1):
         ready = "INSERT INTO content (hash, kind, state) VALUES (?, ?, 'ready')"
@@ -92,8 +87,7 @@ def library(tmp_path: Path) -> Library:
         )
         for ordinal, (start, end, at, text) in enumerate(chunks):
             database.execute(
-                "INSERT INTO chunk (content_hash, ordinal, start_s, end_s, page, text) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO chunk (content_hash, ordinal, start_s, end_s, page, text) VALUES (?, ?, ?, ?, ?, ?)",
                 (key, ordinal, start, end, at, text),
             )
     database.commit()
@@ -104,9 +98,7 @@ def library(tmp_path: Path) -> Library:
         yield library
 
 
-def test_a_library_gives_a_page_and_its_words_and_a_window_and_its_transcript(
-    library: Library, tmp_path: Path
-) -> None:
+def test_a_library_gives_a_page_and_its_words_and_a_window_and_its_transcript(library: Library, tmp_path: Path) -> None:
     pairs = exported(library, tmp_path / "p.jsonl", "text")
     assert [p.positive.media.kind for p in pairs if p.positive.media] == ["page", "video"]
     assert pairs[0].query.text in (
@@ -170,9 +162,6 @@ def test_what_left_its_place_since_is_skipped_and_named(library: Library, tmp_pa
 
 def test_a_passage_is_a_whole_sentence_and_always_the_same() -> None:
     text = "One two three four five. Six seven eight nine ten. No."
-    assert {passage(text, seed=s) for s in range(20)} == {
-        "One two three four five.",
-        "Six seven eight nine ten.",
-    }
+    assert {passage(text, seed=s) for s in range(20)} == {"One two three four five.", "Six seven eight nine ten."}
     assert passage(text, 3) == passage(text, 3)
     assert len(passage("word " * 500, 1).split()) == 24

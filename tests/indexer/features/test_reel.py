@@ -29,10 +29,7 @@ def test_a_reel_joins_the_best_moments_with_an_edit_list(
     clips = reel.reel(searcher, picture_of(7, tmp_path), out, max_length_s=10.0, clip_s=4.0)
     assert "event.mp4" in [Path(c.path).name for c in clips]
     length = probe(out).duration_s
-    assert (
-        abs(length - sum(end - start for start, end in (c.span.seconds for c in clips))) < 1.0
-        and length <= 11
-    )
+    assert abs(length - sum(end - start for start, end in (c.span.seconds for c in clips))) < 1.0 and length <= 11
     rows = list(csv.DictReader(out.with_suffix(".csv").open()))
     assert [float(r["start_s"]) for r in rows] == [c.span.start_s for c in clips]
     fps = probe(out).fps

@@ -55,9 +55,7 @@ def test_a_renamed_file_costs_no_embedding(library: Library, photos: Path, count
     assert counted.embedded == 0 and report.reused == 1
 
 
-def test_a_renamed_folder_costs_no_embedding(
-    library: Library, photos: Path, counted: CountingEmbedder
-) -> None:
+def test_a_renamed_folder_costs_no_embedding(library: Library, photos: Path, counted: CountingEmbedder) -> None:
     (photos / "trip").rename(photos / "Trip to the sea")
     library.index()
     assert names(library) == ["one.jpg", "two.jpg"] == found(library) and counted.embedded == 0
@@ -114,9 +112,7 @@ def test_a_file_replaced_in_place_with_the_same_size_and_mtime_is_noticed(
     assert counted.embedded == 1 and names(library) == ["one.jpg", "two.jpg"] == found(library)
 
 
-def test_a_touched_file_is_hashed_and_nothing_more(
-    library: Library, photos: Path, counted: CountingEmbedder
-) -> None:
+def test_a_touched_file_is_hashed_and_nothing_more(library: Library, photos: Path, counted: CountingEmbedder) -> None:
     os.utime(photos / "one.jpg", (1_000_000_000, 1_000_000_000))
     report = library.index()
     assert (counted.embedded, report.chunks, report.reused) == (0, 0, 0)
@@ -149,9 +145,7 @@ def test_a_rename_of_case_only_is_followed(library: Library, photos: Path, count
     assert names(library) == ["ONE.JPG", "two.jpg"] == found(library) and counted.embedded == 0
 
 
-@pytest.mark.parametrize(
-    "name", [b"caf\xe9.jpg", b"two\nlines.jpg", b"\xff\xfe.jpg", b" .jpg", "日本.jpg".encode()]
-)
+@pytest.mark.parametrize("name", [b"caf\xe9.jpg", b"two\nlines.jpg", b"\xff\xfe.jpg", b" .jpg", "日本.jpg".encode()])
 def test_names_of_any_bytes_are_indexed_and_followed(library: Library, photos: Path, name: bytes) -> None:
     path = os.path.join(os.fsencode(photos), b"d\xe9p", name)  # noqa: PTH118
     os.mkdir(os.path.dirname(path))  # noqa: PTH102, PTH120
@@ -199,9 +193,7 @@ def test_sightlineignore_leaves_out_and_takes_back_in(library: Library, photos: 
     assert names(library) == ["keep.jpg", "one.jpg", "two.jpg"]
 
 
-def test_a_root_that_is_away_is_kept_and_comes_back(
-    library: Library, photos: Path, counted: CountingEmbedder
-) -> None:
+def test_a_root_that_is_away_is_kept_and_comes_back(library: Library, photos: Path, counted: CountingEmbedder) -> None:
     photos.rename(photos.with_name("unplugged"))
     library.index()
     assert library.status().files == 2 and found(library) == ["one.jpg", "two.jpg"]

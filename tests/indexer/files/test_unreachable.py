@@ -92,11 +92,7 @@ def test_a_folder_that_goes_behind_the_scan_is_not_waited_for(
 
 @pytest.mark.parametrize("name", ["inner", "inner/deep"])
 def test_a_drive_below_a_root_that_is_away_is_not_waited_for_and_kept(
-    photos: Path,
-    open_library: OpenLibrary,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    catalogue: str | None,
+    photos: Path, open_library: OpenLibrary, monkeypatch: pytest.MonkeyPatch, name: str, catalogue: str | None
 ) -> None:
     drive = photos / "inner"
     if name != "inner":

@@ -176,9 +176,7 @@ def test_a_lost_event_queue_is_made_up_for_by_a_scan(
     media.draw_image(photos / "unseen.jpg", seed=9, size=(64, 48))
     time.sleep(0.5)
     assert "unseen.jpg" not in names(running)
-    logging.getLogger("watchdog.observers.inotify_c").warning(
-        "Inotify queue overflowed; filesystem events were lost"
-    )
+    logging.getLogger("watchdog.observers.inotify_c").warning("Inotify queue overflowed; filesystem events were lost")
     wait_for(lambda: settled(running, 4))
 
 
@@ -198,9 +196,7 @@ def test_at_the_inotify_limit_it_says_so_and_scans(
     wait_for(lambda: settled(library, 4))
 
 
-def test_words_that_are_put_beside_a_file_are_found_and_gone_with_them(
-    running: Library, photos: Path
-) -> None:
+def test_words_that_are_put_beside_a_file_are_found_and_gone_with_them(running: Library, photos: Path) -> None:
     beside = photos / "1.xmp"
     note = (
         '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
@@ -247,9 +243,7 @@ with Library.open(Path(sys.argv[1]), nice=False, ocr="off") as library:
 """
 
 
-def test_a_second_indexer_says_so_and_hands_its_folders_over(
-    running: Library, photos: Path, tmp_path: Path
-) -> None:
+def test_a_second_indexer_says_so_and_hands_its_folders_over(running: Library, photos: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     media.draw_image(other / "theirs.jpg", seed=77, size=(64, 48))

@@ -37,9 +37,7 @@ def teach_other(monkeypatch: pytest.MonkeyPatch) -> None:
     from model import loading
 
     real = loading.load
-    monkeypatch.setattr(
-        loading, "load", lambda name, **o: OtherModel(real()) if name == "other" else real(name, **o)
-    )
+    monkeypatch.setattr(loading, "load", lambda name, **o: OtherModel(real()) if name == "other" else real(name, **o))
 
 
 Aim = Literal["anywhere", "merge", "switch"]
@@ -50,14 +48,7 @@ def run(
 ) -> tuple[bool, float]:
     """Index; kill so long after the work, or what is aimed at, began. (Whether it came to its end, seconds of
     work.)"""
-    command = [
-        sys.executable,
-        "-m",
-        "tests.indexer.pipeline.killable_index",
-        str(data_dir),
-        str(folder),
-        model,
-    ]
+    command = [sys.executable, "-m", "tests.indexer.pipeline.killable_index", str(data_dir), str(folder), model]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "begun\n"
     begun = time.monotonic()
@@ -88,8 +79,7 @@ def switching(data_dir: Path) -> bool:
         with closing(sqlite3.connect(f"file:{data_dir / 'catalogue.sqlite'}?mode=ro", uri=True)) as c:
             return bool(
                 c.execute(
-                    "SELECT 1 FROM model m JOIN embedding e ON e.model_id = m.id"
-                    " WHERE m.state = 'building' LIMIT 1"
+                    "SELECT 1 FROM model m JOIN embedding e ON e.model_id = m.id WHERE m.state = 'building' LIMIT 1"
                 ).fetchone()
             )
     except sqlite3.OperationalError:  # not there yet
@@ -97,10 +87,7 @@ def switching(data_dir: Path) -> bool:
 
 
 def assert_no_half_content(data_dir: Path) -> None:
-    with (
-        Library.open(data_dir, nice=False, read_only=True) as library,
-        library.catalogue.database.reader() as c,
-    ):
+    with Library.open(data_dir, nice=False, read_only=True) as library, library.catalogue.database.reader() as c:
         assert c.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
         half = c.exec_driver_sql(
             "SELECT count(*) FROM content c WHERE state = 'ready' AND NOT EXISTS (SELECT 1 FROM chunk k JOIN"
@@ -109,8 +96,7 @@ def assert_no_half_content(data_dir: Path) -> None:
         ).scalar_one()
         assert half == 0
         lacking = c.exec_driver_sql(
-            "SELECT count(*) FROM chunk k"
-            " WHERE NOT EXISTS (SELECT 1 FROM embedding e WHERE e.chunk_id = k.id)"
+            "SELECT count(*) FROM chunk k WHERE NOT EXISTS (SELECT 1 FROM embedding e WHERE e.chunk_id = k.id)"
         ).scalar_one()
         assert lacking == 0
 
@@ -155,9 +141,7 @@ def killed_again_and_again(tmp_path: Path, folder: Path, kills: int, seed: int) 
     return struck
 
 
-def test_killed_at_a_few_random_instants_it_ends_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_at_a_few_random_instants_it_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     teach_other(monkeypatch)
     struck = killed_again_and_again(tmp_path, draw(tmp_path / "media", 12, 5, 40.0), kills=5, seed=4)
     assert struck["merge"] >= 1, struck
@@ -165,9 +149,7 @@ def test_killed_at_a_few_random_instants_it_ends_the_same(
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_killed_at_sixty_random_instants_it_ends_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_at_sixty_random_instants_it_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     teach_other(monkeypatch)
     struck = killed_again_and_again(tmp_path, draw(tmp_path / "media", 40, 20, 95.0), kills=60, seed=2)
     assert struck["merge"] >= 10 and struck["switch"] >= 10, struck

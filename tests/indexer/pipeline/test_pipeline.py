@@ -38,9 +38,7 @@ def test_a_scene_in_which_something_happens_is_embedded_again(
     wall = media.picture(seed=4, size=(128, 96))
     visit = wall.copy()
     visit.paste((20, 20, 20), (90, 40, 115, 96))
-    media.draw_video(
-        tmp_path / "media" / "camera.mp4", 90.0, fps=2, frame=lambda t: visit if 40 < t < 50 else wall
-    )
+    media.draw_video(tmp_path / "media" / "camera.mp4", 90.0, fps=2, frame=lambda t: visit if 40 < t < 50 else wall)
     report = open_library().index([tmp_path / "media"])
     assert (report.chunks, report.reused, counted.embedded) == (3, 0, 3)
 

@@ -72,9 +72,7 @@ def film(path: Path, words: Sequence[tuple[float, int, float]] = (), seconds: fl
     bursts = []
     for second, word, length in words:
         t = np.arange(round(length * RATE)) / RATE
-        bursts.append(
-            (second, (0.4 * np.sin(2 * np.pi * (LOWEST + STEP * word) * t))[None].astype(np.float32))
-        )
+        bursts.append((second, (0.4 * np.sin(2 * np.pi * (LOWEST + STEP * word) * t))[None].astype(np.float32)))
     line = silence[1]
     for second, burst in bursts:
         at = round(second * RATE)
@@ -142,9 +140,7 @@ def test_a_program_that_ends_goes_on_with_the_minute_it_was_at(
     assert said(library, path) == first and parrot.heard == pytest.approx(whole - 50.5, abs=0.2)
 
 
-def test_what_is_quick_goes_before_a_long_film(
-    folder: Path, open_library: OpenLibrary, parrot: Parrot
-) -> None:
+def test_what_is_quick_goes_before_a_long_film(folder: Path, open_library: OpenLibrary, parrot: Parrot) -> None:
     film(folder / "long.mp4", [(50.0, 3, 0.5)], seconds=130.0)
     parrot.may_go_on.clear()
     library = open_library()
@@ -168,9 +164,7 @@ def test_subtitles_spare_listening(folder: Path, open_library: OpenLibrary, parr
     assert (hit.title, hit.at_s) == ("talk.mp4", 12.0)
 
 
-def test_a_film_without_sound_is_not_listened_to(
-    folder: Path, open_library: OpenLibrary, parrot: Parrot
-) -> None:
+def test_a_film_without_sound_is_not_listened_to(folder: Path, open_library: OpenLibrary, parrot: Parrot) -> None:
     media.draw_video(folder / "still.mp4", 5.0, size=(96, 64), fps=2)
     library = open_library()
     library.index([folder])
@@ -218,9 +212,7 @@ def test_a_listener_that_cannot_be_loaded_is_told_once_and_holds_nothing_up(
     assert (report.videos, report.failed) == (1, 0)
     assert library.catalogue.queue.count("speech") == 1
     library.start(watch=False)
-    wait_for(
-        lambda: "Nobody listens to videos: The ears are full of wax; clean them." in library.status().notices
-    )
+    wait_for(lambda: "Nobody listens to videos: The ears are full of wax; clean them." in library.status().notices)
 
 
 def test_a_video_that_is_gone_by_the_time_of_listening_waits_for_its_return(

@@ -125,9 +125,7 @@ def test_a_root_that_one_worker_cannot_see_is_done_by_others_and_named_in_the_st
         assert contents_of(library) == expected
 
 
-def test_files_that_are_not_what_the_library_read_are_left_alone(
-    tmp_path: Path, folder: Path, database: str
-) -> None:
+def test_files_that_are_not_what_the_library_read_are_left_alone(tmp_path: Path, folder: Path, database: str) -> None:
     """The folder of that name on this machine is another one: same names, same sizes, other bytes."""
     with shared(tmp_path, database) as library:
         expected = pending_again(library, folder)
@@ -191,9 +189,7 @@ def test_what_workers_made_meanwhile_is_in_the_report_of_index(
     assert 0 < made < 24 and reports[0].chunks == 24
 
 
-def test_a_worker_that_is_started_before_everything_else_waits_and_says_for_what(
-    tmp_path: Path, folder: Path
-) -> None:
+def test_a_worker_that_is_started_before_everything_else_waits_and_says_for_what(tmp_path: Path, folder: Path) -> None:
     """First there is no server, then no library, then nothing indexed; then it works."""
     with postgresql.running() as server:
         database = server.database()
@@ -241,16 +237,12 @@ def test_another_model_is_refused_by_name(tmp_path: Path, folder: Path, database
 
     with shared(tmp_path, database) as library:
         library.index([folder])
-        with pytest.raises(
-            LibraryError, match=r"embeds with other@1-r1, the library at .* with lite@.*never mix"
-        ):
+        with pytest.raises(LibraryError, match=r"embeds with other@1-r1, the library at .* with lite@.*never mix"):
             work(tmp_path, database, model={"name": "other"}, loader=lambda name, **o: Other())
         assert library.catalogue.leases.workers() == []
 
 
-def test_a_model_that_is_changed_under_a_worker_ends_it_by_name(
-    tmp_path: Path, folder: Path, database: str
-) -> None:
+def test_a_model_that_is_changed_under_a_worker_ends_it_by_name(tmp_path: Path, folder: Path, database: str) -> None:
     with shared(tmp_path, database) as library:
         library.index([folder])
         worker = Program("worker", database, tmp_path / "one", name="one", lease_s=1.0)
@@ -273,10 +265,7 @@ def test_another_schema_is_refused_by_name(
     name = database.rsplit("/", 1)[1]
     with pytest.raises(LibraryError, match=r"There is no library at .* yet"):
         work(tmp_path, postgresql_server.database())
-    for other, told in (
-        (1, r"brought up to date first \(schema 1, this one knows"),
-        (999, "newer Sightline"),
-    ):
+    for other, told in ((1, r"brought up to date first \(schema 1, this one knows"), (999, "newer Sightline")):
         postgresql_server.sql(f"UPDATE schema_version SET version = {other}", database=name)
         with pytest.raises(LibraryError, match=told):
             work(tmp_path, database)
@@ -338,8 +327,7 @@ def begun(tmp_path: Path, database: str, folder: Path, workers: int) -> tuple[An
     options = {"slow_s": SLOW_S}
     programs = [Program("watcher", database, tmp_path / "watcher", folder=str(folder), **options)]
     programs += [
-        Program("worker", database, tmp_path / f"w{n}", name=f"w{n}", lease_s=3.0, **options)
-        for n in range(workers)
+        Program("worker", database, tmp_path / f"w{n}", name=f"w{n}", lease_s=3.0, **options) for n in range(workers)
     ]
     return expected, programs
 
@@ -465,9 +453,7 @@ def test_a_database_that_goes_away_before_anything_is_known_ends_no_run(
         assert seen[-1].files == 5 and seen[-1].notices == ()
 
 
-def test_a_search_and_the_status_say_in_one_line_that_the_database_is_away(
-    tmp_path: Path, folder: Path
-) -> None:
+def test_a_search_and_the_status_say_in_one_line_that_the_database_is_away(tmp_path: Path, folder: Path) -> None:
     with postgresql.running() as server, shared(tmp_path, server.database()) as library:
         library.index([folder])
         files = library.status().files

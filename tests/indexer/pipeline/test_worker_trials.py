@@ -114,10 +114,7 @@ class Trial:
 
     def wait_for_end(self) -> None:
         """Until the workers have done everything, then ask them to leave: both leave well."""
-        wait_for(
-            lambda: self.catalogue.files.counts().pending == 0 and not self.catalogue.leases.count(),
-            LONGEST_S,
-        )
+        wait_for(lambda: self.catalogue.files.counts().pending == 0 and not self.catalogue.leases.count(), LONGEST_S)
         for each in self.workers:
             assert each.leave() == 0, each.said
             assert "contents" in each.said[-1]
@@ -229,9 +226,7 @@ def test_a_database_that_dies_while_a_worker_begins_is_waited_for(tmp_path: Path
             said.append(line)
             start_again(server)
 
-        worker = Worker(
-            tmp_path, address, maps=[f"{made.here}={made.there}"], name="w0", nice=False, loader=loaded
-        )
+        worker = Worker(tmp_path, address, maps=[f"{made.here}={made.there}"], name="w0", nice=False, loader=loaded)
         try:
             tally = worker.run(threading.Event(), tell, once=True)
         finally:

@@ -24,17 +24,12 @@ def test_everything_at_once() -> None:
     assert typed.meaning == "dog in the snow"
     assert (typed.words, typed.phrases, typed.excluded) == (("dog",), ("in the snow",), ("cat", "red car"))
     assert typed.filters == Filters(
-        kinds=("pdf",),
-        folders=("Invoices",),
-        cameras=("pixel",),
-        after=local(2023, 7, 1),
-        before=local(2023, 8, 1),
+        kinds=("pdf",), folders=("Invoices",), cameras=("pixel",), after=local(2023, 7, 1), before=local(2023, 8, 1)
     )
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["well-known e-mail", "http://example.org/a:b", "16:9 ratio", "note: buy milk", "C++ & C#", "a - b"],
+    "text", ["well-known e-mail", "http://example.org/a:b", "16:9 ratio", "note: buy milk", "C++ & C#", "a - b"]
 )
 def test_ordinary_text_stays_as_it_is(text: str) -> None:
     typed = parse(text)
@@ -76,14 +71,7 @@ def test_filters_that_are_typed_narrow_those_that_are_given() -> None:
 
 
 def test_lengths_and_sizes() -> None:
-    assert [seconds(v) for v in ("90", "90s", "5m", "1h30m", "1:30", "1:00:05")] == [
-        90,
-        90,
-        300,
-        5400,
-        90,
-        3605,
-    ]
+    assert [seconds(v) for v in ("90", "90s", "5m", "1h30m", "1:30", "1:00:05")] == [90, 90, 300, 5400, 90, 3605]
     assert [size(v) for v in ("500kB", "10MB", "2GB", "123", "1.5 mb")] == [
         500_000, 10_000_000, 2_000_000_000, 123, 1_500_000,
     ]  # fmt: skip

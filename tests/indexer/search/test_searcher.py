@@ -72,8 +72,7 @@ def test_a_number_in_a_document_is_at_rank_one_with_the_match_marked(shelf: Shel
     first = shelf.ask("LX-88213-B").hits[0]
     assert first.title == "lease.pdf" and first.relevant
     assert (
-        "\ue000LX\ue001-\ue00088213\ue001-\ue000B\ue001" in first.snippet
-        or "\ue000LX-88213-B\ue001" in first.snippet
+        "\ue000LX\ue001-\ue00088213\ue001-\ue000B\ue001" in first.snippet or "\ue000LX-88213-B\ue001" in first.snippet
     )
 
 
@@ -146,9 +145,7 @@ def test_filters_act_inside_both_searches(shelf: Shelf) -> None:
     assert shelf.titles("bread in:pictures") == []
     assert {h.kind for h in shelf.ask("bread in:films").hits} == {"video"}
     assert {h.title for h in shelf.ask("anything", under=shelf.folder / "papers", k=50).hits} == set(PAGES)
-    assert {h.title for h in shelf.ask("anything name:P000", k=50).hits} == {
-        f"P{n:04}.png" for n in range(10)
-    }
+    assert {h.title for h in shelf.ask("anything name:P000", k=50).hits} == {f"P{n:04}.png" for n in range(10)}
     assert shelf.ask("bread taken:2019").hits == ()
     assert shelf.ask("bread longer:1m", k=50).hits and all(
         h.kind == "video" for h in shelf.ask("bread longer:1m", k=50).hits
@@ -171,9 +168,7 @@ def test_only_filters_list_what_passes_newest_first(shelf: Shelf) -> None:
 
 def test_pages_of_an_answer_join_without_gap_or_repetition(shelf: Shelf) -> None:
     whole = [h.chunk_id for h in shelf.ask("the history of animals", k=40).hits]
-    parts = [
-        h.chunk_id for n in range(0, 40, 7) for h in shelf.ask("the history of animals", k=7, offset=n).hits
-    ]
+    parts = [h.chunk_id for n in range(0, 40, 7) for h in shelf.ask("the history of animals", k=7, offset=n).hits]
     assert parts[: len(whole)] == whole and len(set(whole)) == len(whole)
 
 
@@ -262,9 +257,7 @@ def test_a_file_that_went_is_gone_at_once(own: Shelf) -> None:
         own.document(name, [text])
     assert own.titles("bread")[0] == "bread.pdf"
     own.catalogue.files.remove([f"{own.folder}/bread.pdf"])
-    assert "bread.pdf" not in [
-        h.title for h in own.ask("bread", k=50).hits
-    ]  # the index has not caught up yet
+    assert "bread.pdf" not in [h.title for h in own.ask("bread", k=50).hits]  # the index has not caught up yet
     own.index.catch_up()
     assert "bread.pdf" not in [h.title for h in own.ask("bread", k=50).hits]
 

@@ -38,9 +38,7 @@ class Texts:
         self.ids: dict[str, int] = {}
         for name, text in TEXTS.items():
             digest = name.encode().ljust(32, b"0")
-            self.catalogue.files.note(
-                root, [FoundFile(f"/docs/Holiday_2019/{name}_scan.pdf", "pdf", (1, 1, 1))]
-            )
+            self.catalogue.files.note(root, [FoundFile(f"/docs/Holiday_2019/{name}_scan.pdf", "pdf", (1, 1, 1))])
             self.catalogue.queue.hashed([(w, w.stamp, digest) for w in self.catalogue.queue.unhashed(9)])
             chunk = NewChunk(0, np.ones(4) / 2, span=Span(page=1), text=text)
             (self.ids[name],) = self.catalogue.contents.write(digest, {}, [chunk], model.id)
@@ -53,9 +51,7 @@ class Texts:
 
     def snippet(self, name: str, *asked: str) -> str:
         marks = text_search.expressions(self.connections.get(), asked, (), "words").some
-        return snippets(self.connections.get(), [self.ids[name]], marks, asked, self.ids.values())[
-            self.ids[name]
-        ]
+        return snippets(self.connections.get(), [self.ids[name]], marks, asked, self.ids.values())[self.ids[name]]
 
 
 @pytest.fixture
@@ -110,9 +106,7 @@ def test_a_word_that_nobody_wrote_is_not_taken_for_a_near_one(texts: Texts) -> N
     """ "tower" is no mistyped "power" although one letter makes it so; "pwoer" is."""
     digest = b"powered".ljust(32, b"0")
     catalogue = texts.catalogue
-    catalogue.files.note(
-        catalogue.files.set_root(Path("/docs")), [FoundFile("/docs/p.pdf", "pdf", (2, 2, 2))]
-    )
+    catalogue.files.note(catalogue.files.set_root(Path("/docs")), [FoundFile("/docs/p.pdf", "pdf", (2, 2, 2))])
     catalogue.queue.hashed([(w, w.stamp, digest) for w in catalogue.queue.unhashed(9)])
     model = catalogue.models.answering()
     assert model is not None
@@ -163,9 +157,7 @@ def test_names_and_folders_are_words_too(texts: Texts) -> None:
 
 def test_a_name_is_found_in_the_singular_the_plural_and_other_forms(texts: Texts) -> None:
     root = texts.catalogue.files.set_root(Path("/photos"))
-    texts.catalogue.files.note(
-        root, [FoundFile(f"/photos/Trips/{n}.jpg", "image", (1, 1, 1)) for n in ("cats", "run")]
-    )
+    texts.catalogue.files.note(root, [FoundFile(f"/photos/Trips/{n}.jpg", "image", (1, 1, 1)) for n in ("cats", "run")])
     connection = texts.connections.get()
     for asked in (["cat"], ["cats"]):
         found = text_search.search_names(connection, asked, (), 10)

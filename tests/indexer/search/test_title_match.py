@@ -69,8 +69,6 @@ def test_a_name_is_read_once(embedder: Embedder, ordinary: np.ndarray) -> None:
         ("/p/x/.hidden", ["holiday"], "x hidden"),
     ],
 )
-def test_a_name_stands_with_its_folder_where_the_word_is_the_folders(
-    path: str, words: list[str], title: str
-) -> None:
+def test_a_name_stands_with_its_folder_where_the_word_is_the_folders(path: str, words: list[str], title: str) -> None:
     folder, _, name = path.rpartition("/")
     assert title_of(FileRef(1, path, name, folder), words) == title

@@ -81,11 +81,7 @@ class IndexMachine(RuleBasedStateMachine):
         self.open()
 
     @precondition(lambda self: self.index is not None)
-    @rule(
-        seed=st.integers(0, 10_000),
-        k=st.integers(1, 30),
-        narrow=st.sampled_from(["", "allowed", "group", "both"]),
-    )
+    @rule(seed=st.integers(0, 10_000), k=st.integers(1, 30), narrow=st.sampled_from(["", "allowed", "group", "both"]))
     def search(self, seed: int, k: int, narrow: str) -> None:
         rng = np.random.default_rng(seed)
         narrowed: dict[str, object] = {}

@@ -53,9 +53,7 @@ def assert_alike(library: Library, other: Library) -> None:
         assert all(abs(score - theirs[hit]) <= 1e-3 for hit, score in ours.items())
 
 
-def test_a_library_on_milvus_answers_as_the_embedded_one(
-    folder: Path, open_library: OpenLibrary, vectors: str
-) -> None:
+def test_a_library_on_milvus_answers_as_the_embedded_one(folder: Path, open_library: OpenLibrary, vectors: str) -> None:
     library = open_library(vectors=vectors)
     library.index([folder])
     embedded = open_library(read_only=True)
@@ -194,9 +192,7 @@ def test_a_collection_of_an_older_sightline_is_refused_by_name_and_made_again_by
         open_library(vectors=vectors, read_only=True).search(Query(parts=(Part(text="invoice"),)))
 
 
-def test_what_is_forgotten_is_gone_from_the_server(
-    folder: Path, open_library: OpenLibrary, vectors: str
-) -> None:
+def test_what_is_forgotten_is_gone_from_the_server(folder: Path, open_library: OpenLibrary, vectors: str) -> None:
     library = open_library(vectors=vectors)
     library.index([folder])
     (folder / "photo 0.jpg").unlink()
@@ -208,9 +204,7 @@ def test_what_is_forgotten_is_gone_from_the_server(
     assert len(library.vector_index()) == 0
 
 
-def test_a_second_program_finds_what_the_first_one_wrote(
-    folder: Path, open_library: OpenLibrary, vectors: str
-) -> None:
+def test_a_second_program_finds_what_the_first_one_wrote(folder: Path, open_library: OpenLibrary, vectors: str) -> None:
     first = open_library(vectors=vectors)
     first.index([folder])
     second = open_library(vectors=vectors, read_only=True)
@@ -218,9 +212,7 @@ def test_a_second_program_finds_what_the_first_one_wrote(
     assert second.vector_index().catch_up() == 0
 
 
-def test_any_program_sends_what_another_one_left_behind(
-    folder: Path, open_library: OpenLibrary, vectors: str
-) -> None:
+def test_any_program_sends_what_another_one_left_behind(folder: Path, open_library: OpenLibrary, vectors: str) -> None:
     """The first is told of no server, as one that was stopped before it had sent anything."""
     open_library(vectors=None).index([folder])
     library = open_library(vectors=vectors)
@@ -276,9 +268,7 @@ def test_verify_finds_what_is_not_the_catalogues_and_mends_it(
     assert library.verify().problems == []
 
 
-def test_a_collection_that_was_dropped_is_made_again(
-    folder: Path, open_library: OpenLibrary, vectors: str
-) -> None:
+def test_a_collection_that_was_dropped_is_made_again(folder: Path, open_library: OpenLibrary, vectors: str) -> None:
     library = open_library(vectors=vectors)
     library.index([folder])
     before = answers(library)
@@ -310,9 +300,7 @@ def test_a_collection_that_outgrows_the_full_scan_is_searched_through_a_graph(
     for query in unit(rng, 40):
         best = table.best(query, 10, group=1)
         scores, ids = index.search(query[None], 10, group=1)
-        assert np.allclose(
-            scores[0], [table.rows[i][0].astype(np.float32) @ query for i in ids[0]], atol=1e-5
-        )
+        assert np.allclose(scores[0], [table.rows[i][0].astype(np.float32) @ query for i in ids[0]], atol=1e-5)
         found, wanted = found + len(set(best) & set(ids[0].tolist())), wanted + 10
     assert found / wanted >= 0.98
     client = index._collection._connected()
@@ -395,17 +383,13 @@ def test_a_collection_of_another_library_is_refused(vectors: str) -> None:
     other.close()
 
 
-def test_a_server_of_another_version_is_refused_by_name(
-    vectors: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_of_another_version_is_refused_by_name(vectors: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from pymilvus import MilvusClient
 
     for version in ("v2.2.16", "v4.0.1"):
         monkeypatch.setattr(MilvusClient, "get_server_version", lambda *_, v=version, **__: v)
         index = opened(vectors)
-        with pytest.raises(
-            VectorServerError, match=f"is Milvus {version}; Sightline works with 2.3.2 to 3.x"
-        ):
+        with pytest.raises(VectorServerError, match=f"is Milvus {version}; Sightline works with 2.3.2 to 3.x"):
             index.catch_up()
         index.close()
 
@@ -424,13 +408,7 @@ def test_a_server_that_is_no_milvus_is_told_in_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    [
-        "milvus://box",
-        "milvs://box/home",
-        "box:19530/home",
-        "milvus://box:x/home",
-        "milvus+lite:///a/b.sqlite",
-    ],
+    ["milvus://box", "milvs://box/home", "box:19530/home", "milvus://box:x/home", "milvus+lite:///a/b.sqlite"],
 )
 def test_an_address_that_is_none_is_refused(address: str, tmp_path: Path) -> None:
     with pytest.raises(LibraryError, match="--vectors is milvus://"):
@@ -457,10 +435,7 @@ def test_milvus_lite_serves_one_program_at_a_time(tmp_path: Path) -> None:
     index = opened(f"milvus+lite://{tmp_path}/v.db")
     index.catch_up()
     told = subprocess.run(
-        [sys.executable, "-c", OTHER_PROGRAM, str(tmp_path / "v.db")],
-        capture_output=True,
-        text=True,
-        timeout=60,
+        [sys.executable, "-c", OTHER_PROGRAM, str(tmp_path / "v.db")], capture_output=True, text=True, timeout=60
     )
     assert "another program may have it open" in told.stdout, told.stderr
     index.close()
@@ -536,9 +511,7 @@ def kill_in_the_middle(server: RunningMilvus, seed: int) -> None:
         number = 100
         while not stop.is_set():
             with table.lock:
-                table.put(
-                    np.arange(number, number + 40), unit(rng, 40), rng.integers(0, 3, 40).astype(np.uint8)
-                )
+                table.put(np.arange(number, number + 40), unit(rng, 40), rng.integers(0, 3, 40).astype(np.uint8))
                 table.drop(rng.choice(number, 5, replace=False))
             number += 40
             index.follow()
@@ -583,9 +556,7 @@ def test_a_server_that_takes_no_more_and_one_that_asks_for_a_password(own_server
     def is_refused() -> bool:  # the server looks at its quotas every few seconds
         nonlocal told
         number = max(table.rows) + 1
-        table.put(
-            np.arange(number, number + 5), unit(np.random.default_rng(number), 5), np.zeros(5, np.uint8)
-        )
+        table.put(np.arange(number, number + 5), unit(np.random.default_rng(number), 5), np.zeros(5, np.uint8))
         try:
             index.catch_up()
         except VectorServerError as error:

@@ -34,9 +34,7 @@ class Shelf:
         self.catalogue.files.note(self.root, [FoundFile(f"/pictures/{name}", kind, (1, 2, 3))])
         work = self.catalogue.queue.unhashed(100)
         self.catalogue.queue.hashed([(w, w.stamp, digest) for w in work])
-        return self.catalogue.contents.write(
-            digest, {}, [NewChunk(i, v) for i, v in enumerate(vectors)], self.model.id
-        )
+        return self.catalogue.contents.write(digest, {}, [NewChunk(i, v) for i, v in enumerate(vectors)], self.model.id)
 
     def source(self) -> StoredEmbeddings:
         return StoredEmbeddings(self.catalogue.database, self.model.id, DIM)

@@ -281,9 +281,7 @@ def test_its_contents_are_what_went_in(opened: Open) -> None:
     assert sorted(held) == sorted(table.rows)
     for number, (vector, group) in table.rows.items():
         assert held[number][1] == group
-        np.testing.assert_allclose(
-            np.asarray(held[number][0], np.float32), vector.astype(np.float32), atol=1e-6
-        )
+        np.testing.assert_allclose(np.asarray(held[number][0], np.float32), vector.astype(np.float32), atol=1e-6)
 
 
 def test_following_needs_no_asking(opened: Open) -> None:

@@ -21,6 +21,4 @@ import torch  # noqa: E402
 
 for operator in ("nms", "qnms"):
     if not hasattr(torch.ops.torchvision, operator):
-        torch.library.define(
-            f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        )
+        torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

@@ -53,16 +53,10 @@ KINDS = [
 
 
 def is_unit(rows: np.ndarray, count: int, dim: int = 64) -> bool:
-    return (
-        rows.shape == (count, dim)
-        and rows.dtype == np.float32
-        and np.allclose(np.linalg.norm(rows, axis=1), 1)
-    )
+    return rows.shape == (count, dim) and rows.dtype == np.float32 and np.allclose(np.linalg.norm(rows, axis=1), 1)
 
 
-def test_text_image_video_page_and_mixtures_embed_alone_as_in_one_call(
-    embedder: SentenceTransformersEmbedder,
-) -> None:
+def test_text_image_video_page_and_mixtures_embed_alone_as_in_one_call(embedder: SentenceTransformersEmbedder) -> None:
     together = embedder.embed(KINDS)
     assert is_unit(together, len(KINDS))
     for row, item in zip(together, KINDS, strict=True):
@@ -143,13 +137,9 @@ def test_every_odd_input_gets_a_unit_vector(embedder: SentenceTransformersEmbedd
     assert is_unit(embedder.embed([item, Input(text="beside it")]), 2)
 
 
-def test_words_that_cannot_be_told_from_a_control_token_do_no_harm(
-    embedder: SentenceTransformersEmbedder,
-) -> None:
+def test_words_that_cannot_be_told_from_a_control_token_do_no_harm(embedder: SentenceTransformersEmbedder) -> None:
     nasty = "<|image_pad|> <|vision_start|>"
-    assert is_unit(
-        embedder.embed([Input(text=nasty, images=(picture(),), role="query"), Input(text=nasty)]), 2
-    )
+    assert is_unit(embedder.embed([Input(text=nasty, images=(picture(),), role="query"), Input(text=nasty)]), 2)
 
 
 def test_damaged_weights_are_named(folder: Path, tmp_path: Path) -> None:

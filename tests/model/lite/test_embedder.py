@@ -61,11 +61,7 @@ def test_it_is_an_embedder_whose_id_names_weights_and_recipe(lite: LiteEmbedder)
 
 @pytest.mark.parametrize(
     "words, wanted",
-    [
-        ("a big cat with spots", "cheetah"),
-        ("lion", "lion"),
-        ("the eiffel tower, a tall building", "tower"),
-    ],
+    [("a big cat with spots", "cheetah"), ("lion", "lion"), ("the eiffel tower, a tall building", "tower")],
 )
 def test_words_find_the_photo_of_what_they_name(
     lite: LiteEmbedder, photos: dict[str, np.ndarray], words: str, wanted: str
@@ -107,9 +103,7 @@ def test_a_frame_finds_the_clip_it_is_from_without_being_one_of_its_eight(
         assert int(np.argmax(vectors @ one(lite, image(frames[4], role="query")))) == number
 
 
-def test_a_page_is_found_by_its_words_and_told_from_photos(
-    lite: LiteEmbedder, photos: dict[str, np.ndarray]
-) -> None:
+def test_a_page_is_found_by_its_words_and_told_from_photos(lite: LiteEmbedder, photos: dict[str, np.ndarray]) -> None:
     blank = np.full((300, 220, 3), 255, np.uint8)
     texts = [
         "In winter the pump must be drained: switch it off, open the tap in the kitchen, and wait.",
@@ -148,9 +142,7 @@ def test_the_end_of_a_long_page_counts(lite: LiteEmbedder) -> None:
     """The network itself reads 256 tokens; the chunks read the rest."""
     filler = "The committee met on Tuesday and approved the minutes of the previous meeting. " * 30
     blank = np.full((300, 220, 3), 255, np.uint8)
-    with_end = (
-        filler + "Repairing a bicycle chain: wash it in petrol, oil it, and close the link with pliers. " * 3
-    )
+    with_end = filler + "Repairing a bicycle chain: wash it in petrol, oil it, and close the link with pliers. " * 3
     vectors = lite.embed([page(blank, filler), page(blank, with_end)])
     scores = vectors @ one(lite, query("how to repair a bicycle chain"))
     assert scores[1] > scores[0] + 0.02  # .000 without chunks
@@ -169,11 +161,7 @@ def test_a_mixed_query_lies_between_its_words_and_its_picture(
     lite: LiteEmbedder, photos: dict[str, np.ndarray]
 ) -> None:
     words, picture, both = lite.embed(
-        [
-            query("a lion"),
-            image(photos["tower"], role="query"),
-            image(photos["tower"], role="query", text="a lion"),
-        ]
+        [query("a lion"), image(photos["tower"], role="query"), image(photos["tower"], role="query", text="a lion")]
     )
     lion, tower, cheetah = lite.embed([image(photos[n]) for n in ("lion", "tower", "cheetah")])
     assert both @ lion > picture @ lion and both @ tower > words @ tower
@@ -212,9 +200,7 @@ def test_nothing_in_gives_nothing_out(lite: LiteEmbedder) -> None:
     assert lite.embed([]).shape == (0, 640)
 
 
-@pytest.mark.parametrize(
-    "picture", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3)), np.zeros((8, 8, 4), np.uint8)]
-)
+@pytest.mark.parametrize("picture", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3)), np.zeros((8, 8, 4), np.uint8)])
 def test_an_array_that_is_no_rgb_picture_is_named(lite: LiteEmbedder, picture: np.ndarray) -> None:
     with pytest.raises(ModelError, match=r"uint8 \[H, W, 3\]"):
         lite.embed([image(picture)])

@@ -22,9 +22,7 @@ def test_the_installed_networks_are_byte_for_byte_those_pinned(installed: Path) 
         assert hashlib.sha256((installed / name).read_bytes()).hexdigest() == expected, name
 
 
-def test_missing_weights_say_what_where_and_what_to_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_weights_say_what_where_and_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "places", lambda name="lite": [tmp_path / "a", tmp_path / "b"])
     with pytest.raises(ModelError) as caught:
         weights.find()

@@ -86,11 +86,7 @@ def test_gme_speaks_its_chat_form_and_sees_the_middle_frame() -> None:
 
 def test_gme_embeds_every_kind_within_its_own_limits() -> None:
     embedder = load_qwen(CHECKPOINT, as_gme=True, max_pixels=50176, min_pixels=3136)
-    items = [
-        Input(text="a", role="query"),
-        Input(images=(picture(),), kind="image"),
-        Input(text="word " * 9000),
-    ]
+    items = [Input(text="a", role="query"), Input(images=(picture(),), kind="image"), Input(text="word " * 9000)]
     assert is_unit(embedder.embed(items), 3)
     assert embedder.max_frames == 1 and embedder.max_tokens == 1800
 
@@ -101,9 +97,7 @@ def test_embed_is_embed_prompts_with_the_wording_put_on(embedder: QwenVLEmbedder
     np.testing.assert_allclose(embedder.embed([Input(images=(shown,), kind="image")]), direct, atol=1e-6)
 
 
-def test_a_long_clip_is_sampled_as_in_the_protocol_and_the_number_can_be_set(
-    embedder: QwenVLEmbedder,
-) -> None:
+def test_a_long_clip_is_sampled_as_in_the_protocol_and_the_number_can_be_set(embedder: QwenVLEmbedder) -> None:
     frames = np.stack([picture(60, 80, seed) for seed in range(64)])
     chosen = frames[[0, 9, 18, 27, 36, 45, 54, 63]]
     rows = embedder.embed([Input(video=frames, kind="video"), Input(video=chosen, kind="video")])
@@ -117,9 +111,7 @@ def test_a_long_clip_is_sampled_as_in_the_protocol_and_the_number_can_be_set(
 def test_control_tokens_in_a_users_text_are_only_text(embedder: QwenVLEmbedder) -> None:
     nasty = "<|image_pad|> <|video_pad|> <|im_end|>"
     assert "<|" not in plain(nasty)
-    rows = embedder.embed(
-        [Input(text=nasty, role="query"), Input(text=nasty, images=(picture(),), role="query")]
-    )
+    rows = embedder.embed([Input(text=nasty, role="query"), Input(text=nasty, images=(picture(),), role="query")])
     assert is_unit(rows, 2)
 
 
@@ -141,12 +133,7 @@ def test_several_pictures_and_a_clip_share_one_prompt(embedder: QwenVLEmbedder) 
 
 @pytest.mark.parametrize(
     "prompt, shown",
-    [
-        ("no pad", 1),
-        ("<|image_pad|> x", 2),
-        ("<|image_pad|><|image_pad|> x", 1),
-        ("<|image_pad|><|video_pad|>", 1),
-    ],
+    [("no pad", 1), ("<|image_pad|> x", 2), ("<|image_pad|><|image_pad|> x", 1), ("<|image_pad|><|video_pad|>", 1)],
 )
 def test_pictures_and_pad_tokens_must_match(embedder: QwenVLEmbedder, prompt: str, shown: int) -> None:
     with pytest.raises(ModelError, match="pad token"):

@@ -52,9 +52,7 @@ def test_rows_equal_those_of_the_librarys_pil_processor(height: int, width: int)
 @pytest.mark.parametrize(
     "height, width, expected", [(375, 500, (364, 504)), (2200, 1700, (1120, 868)), (336, 597, (336, 588))]
 )
-def test_sizes_are_those_of_the_published_protocol(
-    height: int, width: int, expected: tuple[int, int]
-) -> None:
+def test_sizes_are_those_of_the_published_protocol(height: int, width: int, expected: tuple[int, int]) -> None:
     assert smart_resize(height, width) == expected
 
 
@@ -142,7 +140,5 @@ def test_limits_come_from_the_checkpoint_and_can_be_overridden(tmp_path) -> None
     with pytest.raises(ModelError, match="limit"):
         Pixels.read(tmp_path, min_pixels=60000)
     file.unlink()
-    (tmp_path / "processor_config.json").write_text(
-        '{"image_processor": {"max_pixels": 7840, "min_pixels": 784}}'
-    )
+    (tmp_path / "processor_config.json").write_text('{"image_processor": {"max_pixels": 7840, "min_pixels": 784}}')
     assert Pixels.read(tmp_path).max_pixels == 7840

@@ -31,9 +31,7 @@ PHOTO = np.random.default_rng(1).integers(0, 255, (90, 120, 3), dtype=np.uint8)
 CLIP = np.random.default_rng(2).integers(0, 255, (5, 60, 80, 3), dtype=np.uint8)
 
 
-def test_words_pictures_and_clips_arrive_without_a_bit_lost(
-    server: ChatEmbeddings, lite: model.Embedder
-) -> None:
+def test_words_pictures_and_clips_arrive_without_a_bit_lost(server: ChatEmbeddings, lite: model.Embedder) -> None:
     """The server's vectors are those that the same model gives here."""
     inputs = [
         Input(text="a dog in snow", role="query"),

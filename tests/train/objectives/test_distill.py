@@ -85,9 +85,7 @@ def test_a_student_of_another_lite_is_refused(student: Path, tmp_path: Path) -> 
         model.load(str(tmp_path))
 
 
-def test_distillation_resumes_to_the_bit(
-    student: Path, config: Callable[..., Config], tmp_path: Path
-) -> None:
+def test_distillation_resumes_to_the_bit(student: Path, config: Callable[..., Config], tmp_path: Path) -> None:
     (tmp_path / "checkpoint-20").symlink_to(student.parent / "checkpoint-20", target_is_directory=True)
     train(student_config(config, max_steps=40, eval_steps=40, eval_rows=24, save_steps=40), tmp_path)
     again = (tmp_path / "checkpoint-40" / "student.safetensors").read_bytes()

@@ -31,23 +31,11 @@ def dump(url: sa.URL, schema: str | None, shown: str, to: Path) -> None:
     address = given.difference_update_query(["password"]).render_as_string()
     half = to.with_name(to.name + ".part")
     of_schema = [f"--schema={schema}", "--extension=pg_trgm"] if schema else []
-    command = [
-        program,
-        f"--file={half}",
-        "--format=custom",
-        "--no-password",
-        *of_schema,
-        f"--dbname={address}",
-    ]
+    command = [program, f"--file={half}", "--format=custom", "--no-password", *of_schema, f"--dbname={address}"]
     own = {"PGPASSWORD": str(password)} if password else {}
     try:
         done = subprocess.run(
-            command,
-            env=os.environ | own,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
+            command, env=os.environ | own, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
         if done.returncode:
             raise LibraryError(f"pg_dump could not back up {shown}: {_reason(done.stderr)}.")

@@ -43,10 +43,7 @@ LOCK = 0x53474C54
 FOLDER_GAP = 2
 """Positions between a name's terms and its folders': no phrase spans the two."""
 AT_ONCE = 500
-NUMBERED = (
-    *((table, "id") for table in ("root", "model", "file", "chunk", "embedding", "cue")),
-    ("content", "rowid"),
-)
+NUMBERED = (*((table, "id") for table in ("root", "model", "file", "chunk", "embedding", "cue")), ("content", "rowid"))
 """Tables whose rows the server numbers, and by which column."""
 
 
@@ -88,9 +85,7 @@ class PostgreSQL:
         try:
             import psycopg
         except ImportError as error:
-            raise LibraryError(
-                "A catalogue on PostgreSQL needs psycopg: pip install 'sightline[scale]'."
-            ) from error
+            raise LibraryError("A catalogue on PostgreSQL needs psycopg: pip install 'sightline[scale]'.") from error
         try:
             connection = psycopg.connect(
                 self.url.set(drivername="postgresql").render_as_string(hide_password=False),
@@ -252,8 +247,7 @@ class PostgreSQL:
         for table, column in NUMBERED:
             most = c.exec_driver_sql(f"SELECT coalesce(max({column}), 0) FROM {table}").scalar_one()
             c.exec_driver_sql(
-                "SELECT setval(pg_get_serial_sequence(?, ?), ?)",
-                (table, column, max(1, most, numbers.get(table, 0))),
+                "SELECT setval(pg_get_serial_sequence(?, ?), ?)", (table, column, max(1, most, numbers.get(table, 0)))
             )
 
     backup_suffix = ".dump"
@@ -342,9 +336,7 @@ def bring_up_to_date(
 
     server = connection.info.server_version // 10_000
     if server < OLDEST:
-        raise LibraryError(
-            f"The database server of {shown} is PostgreSQL {server}; Sightline needs {OLDEST} or newer."
-        )
+        raise LibraryError(f"The database server of {shown} is PostgreSQL {server}; Sightline needs {OLDEST} or newer.")
     encoding = connection.info.parameter_status("server_encoding")
     if encoding != "UTF8":
         raise LibraryError(f"The database {shown} is kept in {encoding}: create it with encoding UTF8.")
