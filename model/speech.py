@@ -85,7 +85,11 @@ def load(name: str = BUILT_IN, *, threads: int = 1) -> Listener:
     if importlib.util.find_spec("faster_whisper") is None:
         raise ModelError(EXTRA_MISSING)
     folder = _folder(name)
-    digests = {file: _sha256(folder / file) for file in _FILES if (folder / file).is_file()}
+    digests = {}
+    for file in _FILES:
+        if (folder / file).is_file():
+            with (folder / file).open("rb") as stream:
+                digests[file] = hashlib.file_digest(stream, "sha256").hexdigest()
     if name == BUILT_IN:
         for file, digest in PINNED.items():
             if digests.get(file) != digest:
@@ -295,11 +299,3 @@ def _opened(folder: Path, threads: int) -> Any:
     if model.model.n_mels != model.feature_extractor.mel_filters.shape[0]:
         raise ModelError(f"{folder} lacks its model's preprocessor_config.json; fetch or convert it again")
     return model
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

