@@ -68,7 +68,7 @@ test-pythons:
 # Lines and branches that the tests run, as a table and in htmlcov/. TESTS=tests/data for a part of them.
 coverage: setup-dev
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not long" $(or $(TESTS),tests)
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile -m "not long" --ignore tests/browser $(or $(TESTS),tests)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report && $(BIN)/coverage html -q
 

@@ -13,10 +13,15 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests import postgresql
 from tests.milvus_server import RunningMilvus, why_not
+
+# On a busy machine an example takes longer than the 200 ms that hypothesis allows.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 HEAVY_IMPORTS = re.compile(
     r"^(?:import|from) (?:"
