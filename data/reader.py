@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from data.chunking import grid, snap_reach, windows
 from data.media import image, pdf, subtitles, video
+from data.media.image import most_telling
 from data.media.kinds import Kind, MediaError
 from data.span import Span
 
@@ -68,9 +69,11 @@ class Chunk:
     """A decoded chunk.
 
     `frames`     uint8 RGB [T, H, W, 3]; T = 1 for an image and a page.
-    `text`       the page's text layer, the words that come with an image; empty for videos.
+    `text`       the page's text layer, the words that come with an image (on its first page); empty for
+                 videos.
     `thumbnail`  WebP, the longest side 384, of the frame that tells most.
     `times`      float64 [T], the second of each frame; None for images and pages.
+    `note`       what is wrong with the file though it can be shown, for its owner; None if nothing is.
     """
 
     spec: ChunkSpec
@@ -78,6 +81,7 @@ class Chunk:
     text: str = ""
     thumbnail: bytes = b""
     times: np.ndarray | None = None
+    note: str | None = None
 
 
 def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float = 0.0) -> Outline:
@@ -87,7 +91,8 @@ def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float 
         meta = header.metadata
         return Outline(
             kind="image",
-            chunks=(ChunkSpec(0),),
+            chunks=_pages(header.pages) if header.pages > 1 else (ChunkSpec(0),),
+            pages=header.pages if header.pages > 1 else None,
             width=header.width,
             height=header.height,
             taken_at=meta.taken_at,
@@ -100,7 +105,7 @@ def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float 
         with pdf.open_pdf(path) as document:
             return Outline(
                 kind="pdf",
-                chunks=tuple(ChunkSpec(i, Span(page=i + 1)) for i in range(document.pages)),
+                chunks=_pages(document.pages),
                 pages=document.pages,
                 taken_at=pdf.date_of(document),
                 caption=pdf.caption_of(document),
@@ -125,6 +130,10 @@ def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float 
     )
 
 
+def _pages(count: int) -> tuple[ChunkSpec, ...]:
+    return tuple(ChunkSpec(i, Span(page=i + 1)) for i in range(count))
+
+
 def decode(
     path: Path, kind: Kind, specs: Sequence[ChunkSpec], *, max_frames: int = 8, max_side: int = 1280
 ) -> list[Chunk]:
@@ -136,9 +145,12 @@ def decode(
     found: list[Chunk] = []
     fault: MediaError | None = None
     if kind == "image":
-        # At most one chunk; asked for none, read none.
-        return [_still(spec, *image.read_captioned(path, max_side)) for spec in specs[:1]]
-    if kind == "pdf":
+        for spec in specs:
+            try:
+                found.append(_image(path, spec, max_side))
+            except MediaError as error:
+                fault = error
+    elif kind == "pdf":
         with pdf.open_pdf(path) as document:
             for spec in specs:
                 try:
@@ -176,6 +188,12 @@ def _still(spec: ChunkSpec, picture: np.ndarray, text: str = "") -> Chunk:
     return Chunk(spec, picture[None], text, to_webp(picture))
 
 
+def _image(path: Path, spec: ChunkSpec, max_side: int) -> Chunk:
+    found = image.read_picture(path, max_side, spec.span.page)
+    text = found.caption if spec.ordinal == 0 else ""
+    return replace(_still(spec, found.pixels, text), note=found.note)
+
+
 def _page(document: pdf.Document, spec: ChunkSpec, max_side: int) -> Chunk:
     page = pdf.require_page(document, spec.span.page)
     return _still(spec, document.image(page, max_side), document.text(page))
@@ -186,23 +204,6 @@ def _window(opened: video.VideoStream, spec: ChunkSpec, max_frames: int, max_sid
     tolerance = KEYFRAME_TOLERANCE * (end - start) / max_frames
     frames, times = video.sample_open(opened, start, end, max_frames, max_side, tolerance_s=tolerance)
     return Chunk(spec, frames, "", to_webp(frames[most_telling(frames)]), times)
-
-
-def most_telling(frames: np.ndarray) -> int:
-    """Which of the frames [T, H, W, 3] to show for all: neither black, nor blank, nor blurred.
-
-    Spread of brightness times sharpness (the mean step between neighbouring pixels), on small grey copies.
-    Ties, and frames nearly as good, go to the one nearest the middle.
-    """
-    if len(frames) == 1:
-        return 0
-    step = max(1, max(frames.shape[1:3]) // 160)
-    grey = frames[:, ::step, ::step].astype(np.float32).mean(axis=3)
-    spread = grey.std(axis=(1, 2))
-    sharp = np.abs(np.diff(grey, axis=1)).mean(axis=(1, 2)) + np.abs(np.diff(grey, axis=2)).mean(axis=(1, 2))
-    score = np.sqrt(spread * sharp)
-    good = np.flatnonzero(score >= 0.9 * score.max())
-    return int(good[np.argmin(np.abs(good - (len(frames) - 1) / 2))])
 
 
 def to_webp(picture: np.ndarray, max_side: int = THUMBNAIL_SIDE) -> bytes:

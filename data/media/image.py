@@ -1,9 +1,12 @@
-"""Images to arrays: `read_image`, upright RGB of the size that is needed, and `inspect`, what the header
+"""Images to arrays: `read_image`, upright sRGB of the size that is needed, and `inspect`, what the header
 says.
 
-Built around Pillow (and pillow-heif for HEIC), opened with the formats of people's photographs only: never
-with those that start other programs (EPS). Big JPEGs are decoded at the fraction that is needed (`draft`).
-Limits of size are checked on the header, before a byte is decoded. Knows nothing of colour profiles.
+Built around Pillow (and pillow-heif, pylibjxl and LibRaw beside it), opened with the formats of people's
+photographs only: never with those that start other programs (EPS). A picture comes out as a viewer shows it:
+pages of a TIFF are pictures of their own, an animation that begins blank shows its most telling frame, pixels
+that are not square are made square, colours become sRGB, and slight damage is mended and noted. Big JPEGs are
+decoded at the fraction that is needed (`draft`). Limits of size are checked on the header, before a byte is
+decoded.
 """
 
 from __future__ import annotations
@@ -12,17 +15,21 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from data.media import heif, mend, raw, tiff
+from data.media.boxes import inside
 from data.media.captions import caption_of_image
-from data.media.kinds import HEAD_BYTES, MediaError, from_os_error, require, require_content, sniff
+from data.media.colour import ADOBE_RGB, Colours, plain, to_srgb
+from data.media.kinds import HEAD_BYTES, MediaError, from_os_error, is_raw, require, require_content, sniff
 from data.media.metadata import Metadata, image_metadata
 
 if TYPE_CHECKING:
@@ -30,9 +37,15 @@ if TYPE_CHECKING:
 
 # Decoded at once: 180 million pixels are 540 MB of RGB, which leaves room for one conversion within the
 # sandbox's 2 GB. A JPEG is decoded at 1/8 of its side, so it may be larger; its time is the sandbox's matter.
+# A HEIC is made smaller band by band out of the decoder's own memory.
 MAX_PIXELS = 180_000_000
 MAX_JPEG_PIXELS = 1_500_000_000
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "HEIF", "AVIF")
+MAX_HEIF_PIXELS = 260_000_000
+FORMATS = (
+    "JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "HEIF", "AVIF", "JPEG2000", "JXL", "ICO",
+)  # fmt: skip
+# These come out of their decoders upright, whatever their EXIF says.
+_UPRIGHT = ("TIFF", "HEIF", "JXL", "RAW")
 
 # What Pillow's decoders throw at broken files, seen over its own test images and fuzzed ones.
 _DECODER_ERRORS = (
@@ -54,39 +67,93 @@ _DECODER_ERRORS = (
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """`width` and `height` as shown, upright; `caption` the words that come with it, a line each."""
+    """`width` and `height` as shown, upright, of the first page; `pages` more than 1 only for a TIFF;
+    `caption` the words that come with it, a line each."""
 
     width: int
     height: int
     format: str
     metadata: Metadata
     caption: str = ""
+    pages: int = 1
 
 
-def read_image(source: Path | bytes, max_side: int | None = None) -> np.ndarray:
-    """The (first) picture of an image file as uint8 RGB [H, W, 3], upright, transparent parts on white.
+@dataclass(eq=False)
+class Picture:
+    """`pixels` uint8 RGB [H, W, 3]; `caption` the words that come with the file, a line each; `note` what was
+    wrong with the file and is mended in `pixels`."""
 
-    `max_side` bounds the longest side; smaller pictures are not enlarged. Raises `MediaError`.
+    pixels: np.ndarray
+    caption: str = ""
+    note: str | None = None
+
+
+def read_image(source: Path | bytes, max_side: int | None = None, page: int | None = None) -> np.ndarray:
+    """The picture of an image file as uint8 RGB [H, W, 3] in sRGB, upright, transparent parts on white.
+
+    `max_side` bounds the longest side; smaller pictures are not enlarged. `page` (from 1) is one of a TIFF's.
+    Raises `MediaError`.
     """
-    with _open(source) as image:
-        return np.asarray(_decode(image, max_side))
+    return _sound_or_mended(partial(_read, max_side=max_side, page=page), source).pixels
 
 
-def read_captioned(path: Path, max_side: int | None = None) -> tuple[np.ndarray, str]:
-    """The same, and the words that come with the picture (`ImageInfo.caption`), in one opening."""
-    with _open(path) as image:
-        return np.asarray(_decode(image, max_side)), caption_of_image(image, path)
+def read_picture(path: Path, max_side: int | None = None, page: int | None = None) -> Picture:
+    """The same with the words that come with the file, in one opening."""
+    return _sound_or_mended(partial(_read, max_side=max_side, page=page, path=path), path)
 
 
 def inspect(source: Path | bytes) -> ImageInfo:
     """Size and metadata from the header, without decoding. Raises `MediaError`."""
+    path = source if isinstance(source, Path) else None
+    return _sound_or_mended(partial(_inspect, path=path), source)
+
+
+def maker_note(path: Path) -> bytes:
+    """The block of EXIF that the camera's maker keeps for itself; empty without one. Raises `MediaError`."""
+    with _open(path) as image:
+        note = image.getexif().get_ifd(0x8769).get(0x927C)
+        return note if isinstance(note, bytes) else b""
+
+
+_Read = TypeVar("_Read", Picture, ImageInfo)
+
+
+def _sound_or_mended(read: Callable[[Path | bytes], _Read], source: Path | bytes) -> _Read:
+    """What `read` makes of a file, or of its mended bytes where its decoder refuses the file."""
+    try:
+        return read(source)
+    except MediaError as error:
+        if error.cause not in ("cut off", "damaged", "unsupported"):
+            raise
+        try:
+            whole = mend.mended(source if isinstance(source, bytes) else source.read_bytes())
+        except _DECODER_ERRORS:
+            raise error from None
+        if whole is None:
+            raise
+        found = read(whole[0])
+        if isinstance(found, Picture):
+            found.note = whole[1]
+        return found
+
+
+def _read(source: Path | bytes, max_side: int | None, page: int | None = None, path: Path | None = None) -> Picture:
     with _open(source) as image:
+        _choose_page(image, page)
+        pixels = _decode(image, max_side, source)
+        return Picture(pixels, caption_of_image(image, path) if path is not None else "")
+
+
+def _inspect(source: Path | bytes, path: Path | None) -> ImageInfo:
+    with _open(source) as image:
+        pages = _pages(image)
+        _choose_page(image, 1 if len(pages) > 1 else None)
         exif = image.getexif()
-        width, height = image.size
-        if exif.get(0x0112) in (5, 6, 7, 8):
+        width, height = _square(image)
+        if _orientation(image) in (5, 6, 7, 8):
             width, height = height, width
-        path = source if isinstance(source, Path) else None
-        return ImageInfo(width, height, image.format or "", image_metadata(exif), caption_of_image(image, path))
+        caption = caption_of_image(image, path)
+        return ImageInfo(width, height, image.format or "", image_metadata(exif), caption, len(pages))
 
 
 @contextmanager
@@ -99,14 +166,17 @@ def _open(source: Path | bytes) -> Iterator[Image.Image]:
         require_content(head, "image")
     else:
         head = require(source, "image")
-    if head[4:8] == b"ftyp" and head[8:11] not in (b"avi",):
-        _enable_heif()
+    if head[12:16] == b"CgBI":
+        raise MediaError(
+            "this PNG was rewritten for an iOS app (CgBI), which no other program reads; save a copy as PNG",
+            "unsupported",
+        )
     Image.MAX_IMAGE_PIXELS = None  # ours below has a better sentence
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_formats()) as image:
+            with _opened(source, head) as image:
                 _require_size(image)
                 yield image
     except MediaError:
@@ -114,6 +184,8 @@ def _open(source: Path | bytes) -> Iterator[Image.Image]:
     except MemoryError as error:
         raise MediaError("decoding it needs more memory than allowed", "memory") from error
     except UnidentifiedImageError as error:
+        if tiff.is_tiff(head):
+            raise _rare_tiff(source) from error
         if sniff(head) == "image":
             raise MediaError("the image is damaged; its header makes no sense", "damaged") from error
         raise MediaError("its content is not an image that Sightline knows", "unsupported") from error
@@ -121,12 +193,54 @@ def _open(source: Path | bytes) -> Iterator[Image.Image]:
         raise _reason(error) from error
 
 
+def _opened(source: Path | bytes, head: bytes) -> AbstractContextManager[Any]:
+    from PIL import Image
+
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    if is_raw(head) or (tiff.is_tiff(head) and _tiff(source).is_raw()):
+        try:
+            return closing(raw.RawFile(source))
+        except MediaError:
+            with suppress(*_DECODER_ERRORS):  # LibRaw does not know it; there may be a preview
+                return Image.open(file, formats=["TIFF"])
+            raise
+    if head.startswith((b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")):
+        from data.media.jxl import JxlImageFile
+
+        return JxlImageFile(file)
+    if head[4:8] == b"ftyp" and head[8:11] not in (b"avi",):
+        _enable_heif()
+    return Image.open(file, formats=_formats())
+
+
+def _tiff(source: Path | bytes) -> tiff.Tiff:
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+        return tiff.Tiff(file)
+
+
+def _rare_tiff(source: Path | bytes) -> MediaError:
+    directories = _tiff(source)
+    if not directories.directories:
+        return MediaError("the image is damaged; its header makes no sense", "damaged")
+    return MediaError(
+        f"a rare kind of TIFF ({directories.why_not()}), which Sightline does not read; save a copy as PNG",
+        "unsupported",
+    )
+
+
 def _formats() -> list[str]:
     from PIL import Image
 
     Image.preinit()
-    if not {"WEBP", "AVIF", "TIFF"} <= Image.OPEN.keys():
-        from PIL import AvifImagePlugin, MpoImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401
+    if not {"WEBP", "AVIF", "TIFF", "JPEG2000", "ICO"} <= Image.OPEN.keys():
+        from PIL import (  # noqa: F401
+            AvifImagePlugin,
+            IcoImagePlugin,
+            Jpeg2KImagePlugin,
+            MpoImagePlugin,
+            TiffImagePlugin,
+            WebPImagePlugin,
+        )
     return [name for name in FORMATS if name in Image.OPEN]
 
 
@@ -142,7 +256,9 @@ def _require_size(image: Image.Image) -> None:
     width, height = image.size
     if width < 1 or height < 1:
         raise MediaError("the image is damaged; it says that it has no pixels", "damaged")
-    limit = MAX_JPEG_PIXELS if image.format in ("JPEG", "MPO") else MAX_PIXELS
+    limit = {"JPEG": MAX_JPEG_PIXELS, "MPO": MAX_JPEG_PIXELS, "HEIF": MAX_HEIF_PIXELS}.get(
+        image.format or "", MAX_PIXELS
+    )
     if width * height > limit:
         raise MediaError(
             f"{width:,} x {height:,} pixels are more than Sightline opens ({limit // 1_000_000:,} million); "
@@ -162,21 +278,72 @@ def _reason(error: Exception) -> MediaError:
     return MediaError("the image is damaged and cannot be decoded", "damaged")
 
 
-def _decode(image: Image.Image, max_side: int | None) -> Image.Image:
+# -----------------------------------------------------------------------------------------------------------
+# ---- From an opened file to its picture
+
+
+def _pages(image: Image.Image) -> tuple[int, ...]:
+    """The numbers of the frames that are pages."""
+    fp = getattr(image, "fp", None)
+    return tiff.Tiff(fp).pages() if image.format == "TIFF" and fp is not None else (0,)
+
+
+def _choose_page(image: Image.Image, page: int | None) -> None:
+    if page is None:
+        return
+    pages = _pages(image)
+    if not 1 <= page <= len(pages):
+        raise MediaError(f"there is no page {page} in the image", "damaged")
+    image.seek(pages[page - 1])
+    _require_size(image)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's number of how the stored pixels are to be turned."""
+    return 1 if image.format in _UPRIGHT else image.getexif().get(0x0112, 1)
+
+
+def _square(image: Image.Image) -> tuple[int, int]:
+    """The size with square pixels, the coarser side stretched: a fax has 204 x 98 dots an inch."""
+    width, height = image.size
+    if image.format != "TIFF":
+        return width, height
+    tags: Any = image.tag_v2  # type: ignore[attr-defined]
+    try:
+        across, down = float(tags[282]), float(tags[283])
+        ratio = across / down
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return width, height
+    if tags.get(274) in (5, 6, 7, 8):
+        ratio = 1 / ratio if ratio else 0
+    if not 0.2 < ratio < 5 or abs(ratio - 1) < 0.01:
+        return width, height
+    return (width, round(height * ratio)) if ratio > 1 else (round(width / ratio), height)
+
+
+def _decode(image: Any, max_side: int | None, source: Path | bytes) -> np.ndarray:
+    pixels = np.asarray(_shown(image, max_side, source))
+    if image.format in _MOVING and spread(pixels) < BLANK and getattr(image, "n_frames", 1) > 1:
+        frame = _telling_frame(image)
+        if frame:
+            image.seek(frame)
+            pixels = np.asarray(_shown(image, max_side, source))
+    return pixels
+
+
+def _shown(image: Any, max_side: int | None, source: Path | bytes) -> Image.Image:
+    """The frame that is chosen now, as a viewer shows it."""
     from PIL import Image
 
-    if max_side is not None and image.format in ("JPEG", "MPO"):
-        scale = max_side / max(image.size)  # of the longest side: by both, a 4:3 photo came twice as large
-        image.draft(None, (ceil(image.width * scale), ceil(image.height * scale)))
-    if image.size[0] * image.size[1] > MAX_PIXELS:
-        raise MediaError("at full size it has more pixels than Sightline opens", "too large")
-    image.load()
-    orientation = image.getexif().get(0x0112, 1)
-    picture = _to_rgb(image)
-    if max_side is not None and max(picture.size) > max_side:
-        scale = max_side / max(picture.size)
-        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    orientation, square = _orientation(image), _square(image)
+    stored, colours = _stored(image, max_side, source)
+    picture = plain(stored)
+    sides = picture.size if square == image.size or image.format != "TIFF" else square
+    scale = min(1.0, max_side / max(sides)) if max_side is not None else 1.0
+    size = (max(1, round(sides[0] * scale)), max(1, round(sides[1] * scale)))
+    if size != picture.size:
         picture = picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    picture = to_srgb(picture, stored.info.get("icc_profile"), colours)
     turn = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -189,37 +356,139 @@ def _decode(image: Image.Image, max_side: int | None) -> Image.Image:
     return picture if turn is None else picture.transpose(turn)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    from PIL import Image
+def _stored(image: Any, max_side: int | None, source: Path | bytes) -> tuple[Image.Image, Colours | None]:
+    """The decoded pixels, not much larger than needed, and their colour space where numbers state it."""
+    if image.format == "RAW":
+        return image.picture(max_side), None
+    colours = _colours(image, source)
+    if image.format == "HEIF" and colours is not None and colours.is_hdr:
+        return heif.read_reduced(source, image.tell(), max_side, colours), None
+    if image.format == "HEIF" and image.width * image.height > MAX_PIXELS // 2 and max_side is not None:
+        small = heif.read_reduced(source, image.tell(), max_side, None)
+        small.info = image.info
+        return small, colours
+    if max_side is not None and image.format in ("JPEG", "MPO"):
+        scale = max_side / max(image.size)  # of the longest side: by both, a 4:3 photo came twice as large
+        image.draft(None, (ceil(image.width * scale), ceil(image.height * scale)))
+    elif max_side is not None and image.format == "JPEG2000":
+        image.reduce = max(0, (max(image.size) // max_side).bit_length() - 1)
+    if image.format == "JPEG2000" and (place := inside(_head(source, heif.HEAD_BYTES), (b"jp2h", b"colr"))):
+        colour = _head(source, place[1])[place[0] :]
+        if colour[:1] == b"\x02":  # an ICC profile, which Pillow leaves there
+            image.info["icc_profile"] = colour[3:]
+    if image.size[0] * image.size[1] > MAX_PIXELS:
+        raise MediaError("at full size it has more pixels than Sightline opens", "too large")
+    if image.format == "TIFF":
+        _mend_planes(image)
+    image.load()
+    return image, colours
 
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith(("I", "F")):
-        return _grey_of_many_bits(image)
-    if image.has_transparency_data:
-        clear = image.convert("RGBA")
-        white = Image.new("RGB", clear.size, "white")
-        white.paste(clear, mask=clear.getchannel("A"))
-        return white
-    return image.convert("RGB")
+
+def _mend_planes(image: Any) -> None:
+    """Pillow reads the uncompressed planes of a 16-bit TIFF as if they had 8 bits."""
+    tags = image.tag_v2
+    if tags.get(284) == 2 and tags.get(258, (8,))[0] == 16:
+        end = ";16L" if tags._endian == "<" else ";16B"
+        image.tile = [
+            tile._replace(args=(tile.args[0] + end, *tile.args[1:])) if tile.args[0] in tuple("RGBACMYKX") else tile
+            for tile in image.tile
+        ]
 
 
-def _grey_of_many_bits(image: Image.Image) -> Image.Image:
-    """16- and 32-bit grey to 8 bits. Cameras and scanners store 10, 12 or 14 bits in 16: the scale is the
-    smallest of these that holds the brightest pixel, so that none of them comes out black."""
-    from PIL import Image
+def _colours(image: Any, source: Path | bytes) -> Colours | None:
+    """The colour space of a picture without an ICC profile, where something else says it."""
+    if image.format == "HEIF":
+        return heif.colours_of_heif(image)
+    if "icc_profile" in image.info:
+        return None
+    if image.format == "AVIF":
+        return heif.colours_of_avif(_head(source, heif.HEAD_BYTES))
+    if image.format == "PNG":
+        head = _head(source, HEAD_BYTES)
+        at = head.find(b"\x00\x00\x00\x04cICP")
+        if at > 0:
+            return Colours(head[at + 8], head[at + 9])
+        gamma = image.info.get("gamma")
+        if gamma and "srgb" not in image.info and 0.2 < gamma < 2 and abs(gamma * 2.2 - 1) > 0.05:
+            return Colours(gamma=1 / gamma)
+    if image.format == "JPEG" and _is_adobe_rgb(image.getexif()):
+        return ADOBE_RGB
+    return None
 
-    values: Any = np.asarray(image)
-    if values.dtype.kind == "f":
-        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-        low, high = float(values.min()), float(values.max())
-        if low < 0 or high > 255 or high <= 1:
-            low = min(low, 0.0)
-            values = (values - low) * (255.0 / max(high - low, 1.0 if high <= 1 and low >= 0 else 1e-12))
-        grey = np.clip(values, 0, 255)
-    else:
-        values = np.clip(values.astype(np.int64), 0, None)
-        brightest = int(values.max())
-        bits = next((b for b in (8, 10, 12, 14, 16, 24, 32) if brightest < 1 << b), 64)
-        grey = values >> (bits - 8)
-    return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+
+def _is_adobe_rgb(exif: Image.Exif) -> bool:
+    """What cameras write without a profile (DCF 2.0): "uncalibrated", and R03 in the directory beside."""
+    try:
+        return exif.get_ifd(0x8769).get(0xA001) == 0xFFFF and exif.get_ifd(0xA005).get(1) == "R03"
+    except _DECODER_ERRORS:
+        return False
+
+
+def _head(source: Path | bytes, size: int) -> bytes:
+    if isinstance(source, bytes):
+        return source[:size]
+    with source.open("rb") as file:
+        return file.read(size)
+
+
+# -----------------------------------------------------------------------------------------------------------
+# ---- Which of several pictures to show
+
+BLANK = 4.0  # grey levels of spread
+_MOVING = ("GIF", "PNG", "WEBP", "AVIF", "HEIF", "MPO")
+_LOOKS = 24
+_LOOK_PIXELS = 400_000_000  # decoded in search of a frame: about three seconds of a GIF
+_LOOK_SIDE = 160
+
+
+def _telling_frame(image: Any) -> int:
+    """The frame that tells most of a file that begins blank; 0 where none does better."""
+    numbers = [i for i in range(1, image.n_frames) if _is_a_view(image, i)]
+    within = max(1, _LOOK_PIXELS // (image.width * image.height))
+    numbers = numbers[:within]
+    numbers = numbers[:: -(-len(numbers) // _LOOKS)] if numbers else []
+    seen, looks = [], []
+    for number in numbers:
+        try:
+            image.seek(number)
+            image.load()
+            frame = to_srgb(plain(image).resize((_LOOK_SIDE, _LOOK_SIDE)))
+        except _DECODER_ERRORS:
+            break  # what comes before a broken frame is good
+        seen.append(number)
+        looks.append(np.asarray(frame))
+    if not looks or max(map(spread, looks)) < BLANK:
+        return 0
+    return seen[most_telling(np.stack(looks))]
+
+
+def _is_a_view(image: Any, number: int) -> bool:
+    """Whether a further picture shows the scene: of an MPO not a gain map or a preview."""
+    if image.format != "MPO":
+        return True
+    entries = (image.mpinfo or {}).get(0xB002, ())
+    kind = entries[number].get("Attribute", {}).get("MPType", "") if number < len(entries) else ""
+    return str(kind).startswith("Multi-Frame")
+
+
+def spread(picture: np.ndarray) -> float:
+    """How far the brightness of uint8 [H, W, 3] spreads, in grey levels: near 0 for a blank picture."""
+    step = max(1, max(picture.shape[:2]) // _LOOK_SIDE)
+    return float(picture[::step, ::step].mean(axis=2).std())
+
+
+def most_telling(frames: np.ndarray) -> int:
+    """Which of the frames [T, H, W, 3] to show for all: neither black, nor blank, nor blurred.
+
+    Spread of brightness times sharpness (the mean step between neighbouring pixels), on small grey copies.
+    Ties, and frames nearly as good, go to the one nearest the middle.
+    """
+    if len(frames) == 1:
+        return 0
+    step = max(1, max(frames.shape[1:3]) // _LOOK_SIDE)
+    grey = frames[:, ::step, ::step].astype(np.float32).mean(axis=3)
+    spreads = grey.std(axis=(1, 2))
+    sharp = np.abs(np.diff(grey, axis=1)).mean(axis=(1, 2)) + np.abs(np.diff(grey, axis=2)).mean(axis=(1, 2))
+    score = np.sqrt(spreads * sharp)
+    good = np.flatnonzero(score >= 0.9 * score.max())
+    return int(good[np.argmin(np.abs(good - (len(frames) - 1) / 2))])

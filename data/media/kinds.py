@@ -49,7 +49,12 @@ EXTENSIONS: dict[str, Kind] = {
     **dict.fromkeys(
         (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib"), "image"
     ),
-    **dict.fromkeys((".tif", ".tiff", ".heic", ".heif", ".hif", ".avif"), "image"),
+    **dict.fromkeys((".tif", ".tiff", ".heic", ".heif", ".hif", ".heics", ".heifs", ".avif", ".avifs"), "image"),
+    **dict.fromkeys((".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".jxl", ".ico", ".jif", ".insp"), "image"),
+    # Cameras' raw files.
+    **dict.fromkeys((".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".raf"), "image"),
+    **dict.fromkeys((".rw2", ".rwl", ".orf", ".pef", ".srw", ".x3f", ".3fr", ".fff", ".iiq", ".mrw"), "image"),
+    **dict.fromkeys((".kdc", ".dcr", ".erf", ".mef", ".mos"), "image"),
     **dict.fromkeys((".mp4", ".m4v", ".mov", ".qt", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts"), "video"),
     **dict.fromkeys((".m2ts", ".3gp", ".3g2", ".wmv", ".asf", ".flv", ".f4v", ".ogv", ".vob", ".mxf", ".dv"), "video"),
     ".pdf": "pdf",
@@ -114,15 +119,44 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"%!PS", "a PostScript file"),
     (0, b"\xc5\xd0\xd3\xc6", "a PostScript file"),
     (0, b"8BPS", "a Photoshop file"),
-    (0, b"\x00\x00\x00\x0cjP  \r\n\x87\n", "a JPEG 2000 image"),
-    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
-    (0, b"\xff\x0a", "a JPEG XL image"),
-    (0, b"\x00\x00\x00\x0cJXL \r\n\x87\n", "a JPEG XL image"),
+    (0, b"\x00\x00\x00\x0cjP  \r\n\x87\n", "image"),
+    (0, b"\xff\x4f\xff\x51", "image"),
+    (0, b"\xff\x0a", "image"),
+    (0, b"\x00\x00\x00\x0cJXL \r\n\x87\n", "image"),
     (0, b"ID3", "a sound file"),
     (0, b"fLaC", "a sound file"),
 )
-_IMAGE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"mif2")
+# Raw files that are no TIFFs: Olympus, Panasonic, Fujifilm, Sigma, Minolta, Canon before 2004.
+_RAW_MAGIC = (
+    b"IIRO",
+    b"IIRS",
+    b"MMOR",
+    b"IIU\x00",
+    b"FUJIFILMCCD-RAW",
+    b"FOVb",
+    b"\x00MRM",
+    b"II\x1a\x00\x00\x00HEAPCCDR",
+)
+_IMAGE_BRANDS = (
+    b"crx ",  # Canon's CR3
+    b"avif",
+    b"avis",
+    b"heic",
+    b"heix",
+    b"heim",
+    b"heis",
+    b"hevc",
+    b"hevx",
+    b"mif1",
+    b"msf1",
+    b"mif2",
+)
 _NEED: dict[Kind, str] = {"image": "an image", "video": "a video", "pdf": "a PDF"}
+
+
+def is_raw(head: bytes) -> bool:
+    """Whether the first bytes are those of a camera's raw file that is no TIFF."""
+    return head.startswith(_RAW_MAGIC) or head[4:12] == b"ftypcrx "
 
 
 def sniff(head: bytes) -> str | None:
@@ -144,6 +178,8 @@ def sniff(head: bytes) -> str | None:
         return "image"
     if head[:5] == b"%PDF-":
         return "pdf"
+    if is_raw(head) or (head[:4] == b"\x00\x00\x01\x00" and head[4:5] > b"\x00" == head[9:10]):  # an icon
+        return "image"
     for offset, magic, what in _MAGIC:
         if head[offset : offset + len(magic)] == magic:
             return what

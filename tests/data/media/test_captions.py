@@ -14,7 +14,7 @@ from PIL import PngImagePlugin
 from data.media import pdf
 from data.media.caption_noise import is_junk
 from data.media.captions import MAX_LETTERS, caption_of_tags
-from data.media.image import inspect, read_captioned, read_image
+from data.media.image import inspect, read_image, read_picture
 from data.media.kinds import MediaError
 from data.media.video import probe
 from data.media.xmp import read_xmp
@@ -44,9 +44,9 @@ Belém, Portugal"""
 
 def told(path: Path) -> str:
     caption = inspect(path).caption
-    pixels, again = read_captioned(path, 64)
-    assert again == caption, "with the pixels as without"
-    assert (pixels == read_image(path, 64)).all()
+    found = read_picture(path, 64)
+    assert found.caption == caption, "with the pixels as without"
+    assert (found.pixels == read_image(path, 64)).all()
     return caption
 
 

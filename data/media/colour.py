@@ -1,0 +1,203 @@
+"""Colours as a viewer shows them: pixels of any mode and colour space to sRGB, 8 bits, on white.
+
+Built around `plain`, which reduces Pillow's modes to four (L, RGB, RGBA, CMYK) and is cheap, and `to_srgb`,
+which is called after the picture has been made small. An ICC profile goes through LittleCMS; a colour space
+that is named by numbers (ITU-T H.273, `Colours`) goes through NumPy, and so does HDR, whose highlights are
+compressed into what a screen shows. Knows nothing of files.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+WHITE_NITS = 203.0  # where HDR puts the white of paper (ITU-R BT.2408)
+PQ, HLG = 16, 18
+# An ICC profile that moves no colour by more than this is sRGB under another name.
+_SAME = 3
+_SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
+
+
+@dataclass(frozen=True)
+class Colours:
+    """A colour space by the numbers of ITU-T H.273: `primaries` (1 BT.709, 9 BT.2020, 12 Display P3) and
+    `transfer` (13 sRGB, 16 PQ, 18 HLG). `gamma` stands in for a transfer that has no number."""
+
+    primaries: int = 1
+    transfer: int = 13
+    gamma: float | None = None
+
+    @property
+    def is_hdr(self) -> bool:
+        return self.transfer in (PQ, HLG)
+
+
+ADOBE_RGB = Colours(primaries=-1, gamma=563 / 256)
+
+
+def plain(image: Image.Image) -> Image.Image:
+    """The same picture in mode L, RGB, RGBA or CMYK."""
+    if image.mode in ("RGB", "L") and "transparency" not in image.info:
+        return image
+    if image.mode in ("CMYK", "RGBA"):
+        return image
+    if image.mode.startswith(("I", "F")):
+        return _grey_of_many_bits(image)
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def to_srgb(picture: Image.Image, profile: bytes | None = None, colours: Colours | None = None) -> Image.Image:
+    """A `plain` picture as RGB of sRGB, transparent parts on white. A profile that is broken or belongs to
+    another kind of picture is passed over, as viewers do."""
+    from PIL import Image
+
+    if picture.mode == "RGBA":
+        white = Image.new("RGB", picture.size, "white")
+        white.paste(to_srgb(picture.convert("RGB"), profile, colours), mask=picture.getchannel("A"))
+        return white
+    if profile:
+        transform = _transform(profile, picture.mode)
+        if transform is not None:
+            return transform.apply(picture)
+    elif colours is not None:
+        return Image.fromarray(from_numbers(np.asarray(picture.convert("RGB")), colours))
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+@lru_cache(maxsize=8)
+def _transform(profile: bytes, mode: str) -> Any:
+    """LittleCMS's way from `profile` to sRGB; None where there is nothing to do."""
+    from PIL import Image, ImageCms
+
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if _SPACES.get(source.profile.xcolor_space.strip()) != mode:
+            return None
+        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+        if mode == "RGB":
+            axis = np.linspace(0, 255, 9).astype(np.uint8)
+            colours = np.stack(np.meshgrid(axis, axis, axis), axis=-1).reshape(27, 27, 3)
+            moved = np.asarray(transform.apply(Image.fromarray(colours))).astype(int) - colours
+            if np.abs(moved).max() <= _SAME:
+                return None
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError, AttributeError):
+        return None
+    return transform
+
+
+# -----------------------------------------------------------------------------------------------------------
+# ---- Colour spaces by number
+
+# Where red, green and blue lie (x, y); the white of all of these is D65.
+_PRIMARIES = {
+    1: ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060)),
+    5: ((0.640, 0.330), (0.290, 0.600), (0.150, 0.060)),
+    6: ((0.630, 0.340), (0.310, 0.595), (0.155, 0.070)),
+    9: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)),
+    12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),
+    -1: ((0.640, 0.330), (0.210, 0.710), (0.150, 0.060)),
+}
+_D65 = (0.3127, 0.3290)
+_GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}
+
+
+def from_numbers(pixels: np.ndarray, colours: Colours) -> np.ndarray:
+    """uint8 or uint16 [H, W, 3] in the colour space that `colours` names, as uint8 of sRGB."""
+    matrix = _to_bt709(colours.primaries)
+    if matrix is None and not colours.is_hdr and (colours.gamma or _GAMMAS.get(colours.transfer)) is None:
+        return (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
+    light = _linear_table(colours, np.iinfo(pixels.dtype).max + 1)[pixels]
+    if colours.transfer == HLG:  # BT.2100: the display's gamma is 1.2 of the scene's luminance
+        luminance = light @ np.array([0.2627, 0.6780, 0.0593], np.float32)
+        light *= (1000 / WHITE_NITS) * np.power(np.maximum(luminance, 1e-6), 0.2)[..., None]
+    if colours.is_hdr:
+        _compress(light)
+    if matrix is not None:
+        light = light @ matrix.T
+    return _srgb_table()[(np.clip(light, 0, 1) * 65535 + 0.5).astype(np.uint16)]
+
+
+def _compress(light: np.ndarray) -> None:
+    """Compress highlights above paper white into the range of a screen, in place.
+
+    Below a knee nothing changes; above it the brightest channel follows Reinhard's curve, which ends in 1 at
+    the picture's peak, and hues stay.
+    """
+    knee = 0.75
+    brightest = light.max(axis=-1)
+    peak = float(np.quantile(brightest[::4, ::4], 0.999)) if brightest.size else 0.0
+    if peak <= 1.0:
+        return
+    reach = (peak - knee) / (1 - knee)
+    over = np.maximum(brightest - knee, 0) / (1 - knee)
+    shown = np.minimum(brightest, knee) + (1 - knee) * over * (1 + over / reach**2) / (1 + over)
+    light *= (shown / np.maximum(brightest, 1e-6))[..., None]
+
+
+@lru_cache(maxsize=8)
+def _to_bt709(primaries: int) -> np.ndarray | None:
+    if primaries == 1 or primaries not in _PRIMARIES:
+        return None
+    matrix = np.linalg.inv(_to_xyz(1)) @ _to_xyz(primaries)
+    return matrix.astype(np.float32)
+
+
+def _to_xyz(primaries: int) -> np.ndarray:
+    columns = np.array([(x / y, 1.0, (1 - x - y) / y) for x, y in _PRIMARIES[primaries]]).T
+    x, y = _D65
+    return columns * np.linalg.solve(columns, np.array([x / y, 1.0, (1 - x - y) / y]))
+
+
+@lru_cache(maxsize=4)
+def _linear_table(colours: Colours, levels: int) -> np.ndarray:
+    """Light for each level that is stored; 1 is the white of paper."""
+    code = np.linspace(0, 1, levels)
+    gamma = colours.gamma or _GAMMAS.get(colours.transfer)
+    if colours.transfer == PQ:  # SMPTE ST 2084
+        root = np.power(code, 32 / 2523)
+        nits = 10_000 * np.power(np.maximum(root - 3424 / 4096, 0) / (2413 / 128 - 2392 / 128 * root), 16384 / 2610)
+        light = nits / WHITE_NITS
+    elif colours.transfer == HLG:  # ARIB STD-B67, of the scene
+        light = np.where(code <= 0.5, code**2 / 3, (np.exp((code - 0.55991073) / 0.17883277) + 0.28466892) / 12)
+    elif gamma is not None:
+        light = code**gamma
+    else:
+        light = np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4)
+    return light.astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def _srgb_table() -> np.ndarray:
+    light = np.linspace(0, 1, 65536)
+    code = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+    return np.round(code * 255).astype(np.uint8)
+
+
+def _grey_of_many_bits(image: Image.Image) -> Image.Image:
+    """16- and 32-bit grey to 8 bits. Cameras and scanners store 10, 12 or 14 bits in 16: the scale is the
+    smallest of these that holds the brightest pixel, so that none of them comes out black."""
+    from PIL import Image
+
+    values: Any = np.asarray(image)
+    if values.dtype.kind == "f":
+        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+        low, high = float(values.min()), float(values.max())
+        if low < 0 or high > 255 or high <= 1:
+            low = min(low, 0.0)
+            values = (values - low) * (255.0 / max(high - low, 1.0 if high <= 1 and low >= 0 else 1e-12))
+        grey = np.clip(values, 0, 255)
+    else:
+        values = np.clip(values.astype(np.int64), 0, None)
+        brightest = int(values.max())
+        bits = next((b for b in (8, 10, 12, 14, 16, 24, 32) if brightest < 1 << b), 64)
+        grey = values >> (bits - 8)
+    return Image.fromarray(grey.astype(np.uint8))

@@ -1,0 +1,96 @@
+"""Pictures with a moment of film: motion photos, which hold one, and live photos, which lie beside one.
+
+Built around two questions: `film_inside`, where in a picture's file an MP4 begins (Google and Samsung append
+it to the JPEG or lay it into a box of the HEIC), and `belongs`, whether a film is the moving half of a picture
+(Apple writes one identifier into both; without identifiers the names and a few seconds' length must do).
+Decodes nothing.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+import struct
+from pathlib import Path
+
+from data.media.boxes import boxes
+from data.media.container import open_container
+from data.media.image import maker_note
+from data.media.kinds import MediaError, kind_of
+
+MOMENT_S = 6.0  # Apple's last 3 seconds, Google's and Samsung's up to 4
+_FIRST = (b"moov", b"mdat", b"free", b"wide", b"skip", b"uuid", b"moof")  # what follows `ftyp` in a film
+_APPLE_KEY = "com.apple.quicktime.content.identifier"
+_IDENTIFIER = 0x0011
+
+
+def film_inside(path: Path) -> tuple[int, int] | None:
+    """Where the film of a motion photo begins in its file and how many bytes it has; None without one.
+
+    Raises `OSError` for a file that cannot be read.
+    """
+    with path.open("rb") as file:
+        if file.seek(0, 2) < 64:
+            return None
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            if data[4:8] == b"ftyp":
+                return next(((a, z - a) for name, a, z in boxes(data) if name == b"mpvd" and z > a), None)
+            at = data.find(b"ftyp", 16)
+            while at >= 0:
+                if (length := _film_at(data, at - 4)) is not None:
+                    return at - 4, length
+                at = data.find(b"ftyp", at + 4)
+    return None
+
+
+def _film_at(data: mmap.mmap, start: int) -> int | None:
+    """The length of the film that begins there; None if none does. What other programs append is left out."""
+    if not 12 <= int.from_bytes(data[start : start + 4], "big") <= 512:
+        return None
+    end = start
+    names: list[bytes] = []
+    for name, _, last in boxes(data, start):
+        if not (name in _FIRST or name == b"ftyp" or (names and re.fullmatch(rb"[a-z]{4}", name))):
+            break
+        names.append(name)
+        end = last
+    return end - start if len(names) > 1 and names[1] in _FIRST else None
+
+
+def belongs(picture: Path, film: Path) -> bool:
+    """Whether `film` is the moving half of the live photo `picture`. An unreadable file belongs to none."""
+    if kind_of(picture) != "image" or kind_of(film) != "video":
+        return False
+    try:
+        with open_container(film) as container:
+            seconds = (container.duration or 0) / 1e6
+            of_film = container.metadata.get(_APPLE_KEY, "").upper()
+        of_picture = _apple_identifier(maker_note(picture))
+    except MediaError:
+        return False
+    if of_film and of_picture:
+        return of_film == of_picture
+    return stem(picture) == stem(film) and 0 < seconds <= MOMENT_S
+
+
+def stem(path: Path) -> str:
+    """The name that picture and film share: without suffixes, Google's ".MP" and Apple's "_HEVC", in small
+    letters."""
+    name = path.name.lower()
+    name = re.sub(r"(\.(heic|heif|jpe?g|mov|mp4|mp|avif|dng)(~\d+)?)+$", "", name)
+    return name.removesuffix("_hevc")
+
+
+def _apple_identifier(note: bytes) -> str:
+    """Tag 17 of Apple's maker note ("Apple iOS", a directory in big-endian order at 14); "" without one."""
+    if not note.startswith(b"Apple iOS\x00"):
+        return ""
+    (count,) = struct.unpack(">H", note[14:16].ljust(2, b"\0"))
+    for i in range(min(count, 200)):
+        entry = note[16 + 12 * i : 28 + 12 * i]
+        if len(entry) < 12:
+            break
+        tag, kind, size, at = struct.unpack(">HHII", entry)
+        if tag == _IDENTIFIER and kind == 2:
+            return note[at : at + size].rstrip(b"\0 ").decode("ascii", "ignore").upper()
+    return ""

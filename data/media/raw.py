@@ -1,0 +1,170 @@
+"""Cameras' raw files through LibRaw (rawpy): `RawFile`, which answers like a picture that Pillow has opened.
+
+Built around the preview that every camera lays inside: it is decoded where it is large enough for what is
+asked, and shows what the photographer saw. Only without one the sensor's values are developed, at half size.
+EXIF is read from the file's own TIFF structure, from Canon's boxes (CR3), or from the preview (RAF).
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from data.media.kinds import MediaError
+
+_UNSUPPORTED = "the camera's raw format is not known here; save a copy as JPEG or DNG"
+_DAMAGED = "the raw file is damaged and cannot be developed"
+# EXIF: the turn, the date, the sub-directories for the picture and for the place.
+_TURN, _DATE, _DETAIL, _GPS = 0x0112, 0x0132, 0x8769, 0x8825
+# LibRaw's flips, in degrees against the clock.
+_TURNS = {3: Image.Transpose.ROTATE_180, 5: Image.Transpose.ROTATE_90, 6: Image.Transpose.ROTATE_270}
+
+
+class RawFile:
+    """`size` as shown, upright. Raises `MediaError`. To be closed."""
+
+    format = "RAW"
+
+    def __init__(self, source: Path | bytes) -> None:
+        try:
+            import rawpy
+        except ImportError as error:
+            raise MediaError("camera raw needs the package rawpy; install it or save a JPEG", "unsupported") from error
+        self._rawpy = rawpy
+        self._source = source
+        self.info: dict[str, Any] = {}
+        with self._reasons():
+            self._raw: Any = rawpy.imread(str(source) if isinstance(source, Path) else io.BytesIO(source))
+            sizes = self._raw.sizes
+        self._flip = sizes.flip
+        size = (sizes.width, sizes.height)
+        self.size = size[::-1] if self._flip in (5, 6) else size
+        self._preview: Image.Image | None = None
+        self._exif = self._read_exif()
+
+    def getexif(self) -> Image.Exif:
+        return self._exif
+
+    def close(self) -> None:
+        self._raw.close()
+
+    def picture(self, max_side: int | None) -> Image.Image:
+        """An upright picture of at least `max_side`, or of half the sensor's size, not yet scaled to it."""
+        need = min(max(self.size) // 2, max_side or max(self.size))
+        preview = self.preview()
+        if preview is not None and max(preview.size) >= 0.95 * need:
+            return self._upright(preview, max_side)
+        try:
+            with self._reasons():
+                pixels = self._raw.postprocess(half_size=True, use_camera_wb=True, gamma=(2.4, 12.92))
+            return Image.fromarray(pixels)
+        except MediaError:
+            if preview is None:
+                raise
+            return self._upright(preview, max_side)
+
+    def preview(self) -> Image.Image | None:
+        """The picture that the camera laid inside, as it is stored, not yet decoded."""
+        if self._preview is None:
+            rawpy = self._rawpy
+            try:
+                with self._reasons():
+                    found = self._raw.extract_thumb()
+                if found.format == rawpy.ThumbFormat.JPEG:
+                    self._preview = Image.open(io.BytesIO(found.data), formats=["JPEG", "MPO"])
+                else:
+                    self._preview = Image.fromarray(np.asarray(found.data))
+            except (MediaError, OSError, SyntaxError, ValueError, TypeError):
+                return None
+        return self._preview
+
+    def _upright(self, preview: Image.Image, max_side: int | None) -> Image.Image:
+        if max_side is not None:
+            preview.draft(None, tuple(-(-side * max_side // max(preview.size)) for side in preview.size))  # type: ignore[arg-type]
+        preview.load()
+        turn = _TURNS.get(self._flip)
+        lies = (preview.width > preview.height) == (self.size[0] > self.size[1])
+        if turn is None or (self._flip in (5, 6) and lies):
+            return preview  # the camera has turned it already
+        if self._flip == 3 and preview.getexif().get(_TURN) == 1:
+            return preview
+        turned = preview.transpose(turn)
+        turned.info = preview.info
+        return turned
+
+    def _read_exif(self) -> Image.Exif:
+        exif = Image.Exif()
+        try:
+            with _opened(self._source) as file:
+                head = file.read(16)
+                if head[:2] in (b"II", b"MM"):
+                    exif = _exif_of_tiff(file, head)
+                elif head[4:12] == b"ftypcrx ":
+                    exif = _exif_of_cr3(file)
+                elif (preview := self.preview()) is not None:
+                    exif = preview.getexif()
+            if not (exif.get(_DATE) or exif.get_ifd(_DETAIL)) and self._raw.other.timestamp:
+                moment = time.localtime(self._raw.other.timestamp)
+                exif[_DATE] = time.strftime("%Y:%m:%d %H:%M:%S", moment)
+        except (OSError, ValueError, TypeError, LookupError, SyntaxError, AttributeError, struct.error):
+            pass  # a picture without a date is better than none
+        packet = exif.get(700)
+        if isinstance(packet, bytes):
+            self.info["xmp"] = packet
+        return exif
+
+    @contextmanager
+    def _reasons(self) -> Iterator[None]:
+        rawpy = self._rawpy
+        try:
+            yield
+        except (rawpy.LibRawFileUnsupportedError, rawpy.LibRawNotImplementedError) as error:
+            raise MediaError(_UNSUPPORTED, "unsupported") from error
+        except rawpy.LibRawError as error:
+            raise MediaError(_DAMAGED, "damaged") from error
+
+
+def _opened(source: Path | bytes) -> BinaryIO:
+    return source.open("rb") if isinstance(source, Path) else io.BytesIO(source)
+
+
+def _exif_of_tiff(file: BinaryIO, head: bytes) -> Image.Exif:
+    """Of NEF, DNG, CR2, ARW and the like, which are TIFFs, and of ORF and RW2, which only write another
+    number behind the order of bytes."""
+    exif = Image.Exif()
+    if head[2:4] in (b"*\x00", b"\x00*"):
+        file.seek(0)
+        exif.load_from_fp(file)
+        for part in (_DETAIL, _GPS):
+            exif.get_ifd(part)  # while the file is open
+    else:
+        file.seek(0)
+        magic = b"II*\x00" if head[:2] == b"II" else b"MM\x00*"
+        exif.load(b"Exif\x00\x00" + magic + file.read(4 << 20)[4:])
+    return exif
+
+
+def _exif_of_cr3(file: BinaryIO) -> Image.Exif:
+    """Canon keeps three TIFF structures in boxes of their own: the file's, the picture's, the place's."""
+    file.seek(0)
+    data = file.read(1 << 20)
+    exif = Image.Exif()
+    for name, part in ((b"CMT1", None), (b"CMT2", _DETAIL), (b"CMT4", _GPS)):
+        at = data.find(name)
+        if at < 4:
+            continue
+        one = Image.Exif()
+        one.load(b"Exif\x00\x00" + data[at + 4 : at - 4 + int.from_bytes(data[at - 4 : at], "big")])
+        if part is None:
+            exif.update(dict(one))
+        else:
+            exif.get_ifd(part).update(dict(one))
+    return exif
