@@ -18,8 +18,8 @@ import numpy as np
 
 from data.chunking import grid, snap_reach, windows
 from data.media import image, pdf, subtitles, video
-from data.media.image import most_telling
 from data.media.kinds import Kind, MediaError
+from data.media.moving import most_telling
 from data.span import Span
 
 if TYPE_CHECKING:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from data.media.boxes import boxes, inside
 from data.media.colour import Colours, from_numbers
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 HEAD_BYTES = 1 << 18  # where AVIF's properties lie
 _BAND = 1 << 24  # pixels
@@ -31,6 +34,7 @@ def read_reduced(source: Path | bytes, frame: int, max_side: int | None, colours
     With `colours` it is decoded to 16 bits and brought to sRGB from there.
     """
     import pillow_heif
+    from PIL import Image
 
     deep = colours is not None
     pillow_heif.options.DISABLE_SECURITY_LIMITS = True  # ours is the sandbox; libheif's ends at 170 million pixels
@@ -57,6 +61,8 @@ def read_reduced(source: Path | bytes, frame: int, max_side: int | None, colours
 
 def _reduced(pixels: np.ndarray, factor: int) -> np.ndarray:
     """A band of rows [H, W, bands], smaller by `factor` on each side; the rest at the edges is cut."""
+    from PIL import Image
+
     if factor == 1:
         return pixels
     height, width = (max(1, side // factor) for side in pixels.shape[:2])

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from data.media import heif, mend, raw, tiff
+from data.media import heif, mend, moving, tiff
 from data.media.boxes import inside
 from data.media.captions import caption_of_image
 from data.media.colour import ADOBE_RGB, Colours, plain, to_srgb
@@ -198,13 +198,15 @@ def _opened(source: Path | bytes, head: bytes) -> AbstractContextManager[Any]:
 
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     if is_raw(head) or (tiff.is_tiff(head) and _tiff(source).is_raw()):
+        from data.media.raw import RawFile
+
         try:
-            return closing(raw.RawFile(source))
+            return closing(RawFile(source))
         except MediaError:
             with suppress(*_DECODER_ERRORS):  # LibRaw does not know it; there may be a preview
                 return Image.open(file, formats=["TIFF"])
             raise
-    if head.startswith((b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")):
+    if head[:2] == b"\xff\x0a" or head[4:8] == b"JXL ":
         from data.media.jxl import JxlImageFile
 
         return JxlImageFile(file)
@@ -323,11 +325,9 @@ def _square(image: Image.Image) -> tuple[int, int]:
 
 def _decode(image: Any, max_side: int | None, source: Path | bytes) -> np.ndarray:
     pixels = np.asarray(_shown(image, max_side, source))
-    if image.format in _MOVING and spread(pixels) < BLANK and getattr(image, "n_frames", 1) > 1:
-        frame = _telling_frame(image)
-        if frame:
-            image.seek(frame)
-            pixels = np.asarray(_shown(image, max_side, source))
+    if moving.begins_blank(image, pixels):
+        image.seek(moving.telling_frame(image))
+        pixels = np.asarray(_shown(image, max_side, source))
     return pixels
 
 
@@ -343,7 +343,7 @@ def _shown(image: Any, max_side: int | None, source: Path | bytes) -> Image.Imag
     size = (max(1, round(sides[0] * scale)), max(1, round(sides[1] * scale)))
     if size != picture.size:
         picture = picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
-    picture = to_srgb(picture, stored.info.get("icc_profile"), colours)
+    picture = to_srgb(picture, None if colours else stored.info.get("icc_profile"), colours)
     turn = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -396,21 +396,23 @@ def _mend_planes(image: Any) -> None:
 
 
 def _colours(image: Any, source: Path | bytes) -> Colours | None:
-    """The colour space of a picture without an ICC profile, where something else says it."""
+    """The colour space that numbers state, where they count more than an ICC profile or there is none."""
     if image.format == "HEIF":
         return heif.colours_of_heif(image)
-    if "icc_profile" in image.info:
-        return None
-    if image.format == "AVIF":
-        return heif.colours_of_avif(_head(source, heif.HEAD_BYTES))
+    if image.format == "JXL":
+        return image.colours
     if image.format == "PNG":
         head = _head(source, HEAD_BYTES)
         at = head.find(b"\x00\x00\x00\x04cICP")
-        if at > 0:
+        if at > 0:  # before a profile, says PNG's third edition
             return Colours(head[at + 8], head[at + 9])
-        gamma = image.info.get("gamma")
-        if gamma and "srgb" not in image.info and 0.2 < gamma < 2 and abs(gamma * 2.2 - 1) > 0.05:
-            return Colours(gamma=1 / gamma)
+    if "icc_profile" in image.info:
+        return None
+    gamma = image.info.get("gamma")
+    if image.format == "PNG" and gamma and "srgb" not in image.info:
+        return Colours(gamma=1 / gamma) if 0.2 < gamma < 2 and abs(gamma * 2.2 - 1) > 0.05 else None
+    if image.format == "AVIF":
+        return heif.colours_of_avif(_head(source, heif.HEAD_BYTES))
     if image.format == "JPEG" and _is_adobe_rgb(image.getexif()):
         return ADOBE_RGB
     return None
@@ -429,66 +431,3 @@ def _head(source: Path | bytes, size: int) -> bytes:
         return source[:size]
     with source.open("rb") as file:
         return file.read(size)
-
-
-# -----------------------------------------------------------------------------------------------------------
-# ---- Which of several pictures to show
-
-BLANK = 4.0  # grey levels of spread
-_MOVING = ("GIF", "PNG", "WEBP", "AVIF", "HEIF", "MPO")
-_LOOKS = 24
-_LOOK_PIXELS = 400_000_000  # decoded in search of a frame: about three seconds of a GIF
-_LOOK_SIDE = 160
-
-
-def _telling_frame(image: Any) -> int:
-    """The frame that tells most of a file that begins blank; 0 where none does better."""
-    numbers = [i for i in range(1, image.n_frames) if _is_a_view(image, i)]
-    within = max(1, _LOOK_PIXELS // (image.width * image.height))
-    numbers = numbers[:within]
-    numbers = numbers[:: -(-len(numbers) // _LOOKS)] if numbers else []
-    seen, looks = [], []
-    for number in numbers:
-        try:
-            image.seek(number)
-            image.load()
-            frame = to_srgb(plain(image).resize((_LOOK_SIDE, _LOOK_SIDE)))
-        except _DECODER_ERRORS:
-            break  # what comes before a broken frame is good
-        seen.append(number)
-        looks.append(np.asarray(frame))
-    if not looks or max(map(spread, looks)) < BLANK:
-        return 0
-    return seen[most_telling(np.stack(looks))]
-
-
-def _is_a_view(image: Any, number: int) -> bool:
-    """Whether a further picture shows the scene: of an MPO not a gain map or a preview."""
-    if image.format != "MPO":
-        return True
-    entries = (image.mpinfo or {}).get(0xB002, ())
-    kind = entries[number].get("Attribute", {}).get("MPType", "") if number < len(entries) else ""
-    return str(kind).startswith("Multi-Frame")
-
-
-def spread(picture: np.ndarray) -> float:
-    """How far the brightness of uint8 [H, W, 3] spreads, in grey levels: near 0 for a blank picture."""
-    step = max(1, max(picture.shape[:2]) // _LOOK_SIDE)
-    return float(picture[::step, ::step].mean(axis=2).std())
-
-
-def most_telling(frames: np.ndarray) -> int:
-    """Which of the frames [T, H, W, 3] to show for all: neither black, nor blank, nor blurred.
-
-    Spread of brightness times sharpness (the mean step between neighbouring pixels), on small grey copies.
-    Ties, and frames nearly as good, go to the one nearest the middle.
-    """
-    if len(frames) == 1:
-        return 0
-    step = max(1, max(frames.shape[1:3]) // _LOOK_SIDE)
-    grey = frames[:, ::step, ::step].astype(np.float32).mean(axis=3)
-    spreads = grey.std(axis=(1, 2))
-    sharp = np.abs(np.diff(grey, axis=1)).mean(axis=(1, 2)) + np.abs(np.diff(grey, axis=2)).mean(axis=(1, 2))
-    score = np.sqrt(spreads * sharp)
-    good = np.flatnonzero(score >= 0.9 * score.max())
-    return int(good[np.argmin(np.abs(good - (len(frames) - 1) / 2))])

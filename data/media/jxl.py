@@ -1,23 +1,27 @@
 """JPEG XL for Pillow, through pylibjxl (libjxl, both BSD): `JxlImageFile`.
 
-Built around the header's size alone until `load`; EXIF and XMP come from the container's boxes, so that they
-cost no decoding. The pixels come upright and with 8 bits. Of an animation the decoder gives its last picture.
+Built around the header alone until `load`: the size, the colour space, and EXIF and XMP from the container's
+boxes, so that none of them costs a decoding. The pixels come upright and with 8 bits. Of an animation the
+decoder gives its last picture.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from PIL import Image, ImageFile
 
 from data.media.boxes import boxes
+from data.media.colour import Colours
 from data.media.kinds import MediaError
-
-MAGIC = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n")
 
 
 class JxlImageFile(ImageFile.ImageFile):
+    """`colours` is None where an ICC profile says it, or nothing does."""
+
     format = "JXL"
+    colours: Colours | None = None
 
     def _open(self) -> None:
         try:
@@ -26,15 +30,22 @@ class JxlImageFile(ImageFile.ImageFile):
             raise MediaError("JPEG XL needs the package pylibjxl; install it or save a PNG", "unsupported") from error
         assert self.fp is not None
         self._bytes = self.fp.read()
-        said = pylibjxl.probe(self._bytes)
-        self._size = said["width"], said["height"]
-        self._mode = {1: "L", 2: "LA", 4: "RGBA"}.get(said["channels"], "RGB")
+        facts = pylibjxl.probe(self._bytes)
+        self._size = facts["width"], facts["height"]
+        self._mode = {1: "L", 2: "LA", 4: "RGBA"}.get(facts["channels"], "RGB")
+        stream = self._bytes[:256]
         for name, start, end in boxes(self._bytes) if self._bytes[:2] == b"\x00\x00" else ():
-            if name == b"Exif":  # four bytes say where the TIFF header begins
-                start += 4 + int.from_bytes(self._bytes[start : start + 4], "big")
-                self.info["exif"] = b"Exif\x00\x00" + self._bytes[start:end]
+            body = self._bytes[start:end] if name in (b"Exif", b"xml ", b"brob") else b""
+            if name in (b"jxlc", b"jxlp") and not stream.startswith(b"\xff\x0a"):
+                stream = self._bytes[start + (4 if name == b"jxlp" else 0) :][:256]
+            if name == b"brob":  # another box, compressed
+                name, body = body[:4], _unpacked(body[4:])
+            if name == b"Exif" and len(body) > 4:  # four bytes say where the TIFF header begins
+                self.info["exif"] = b"Exif\x00\x00" + body[4 + int.from_bytes(body[:4], "big") :]
             elif name == b"xml ":
-                self.info["xmp"] = self._bytes[start:end]
+                self.info["xmp"] = body
+        with suppress(ValueError):
+            self.colours = _Header(stream).colours()
 
     def load(self) -> Any:
         if self._im is None:
@@ -46,3 +57,105 @@ class JxlImageFile(ImageFile.ImageFile):
             if "icc" in more:
                 self.info["icc_profile"] = more["icc"]
         return Image.Image.load(self)
+
+
+def _unpacked(body: bytes) -> bytes:
+    """Brotli; empty where it is broken or its package is not there."""
+    with suppress(Exception):  # brotli.error is not known without the package
+        import brotli
+
+        return brotli.decompress(body)
+    return b""
+
+
+class _Header:
+    """The bits of a codestream's header, lowest first (ISO/IEC 18181-1, 9 and Annexes D and E)."""
+
+    def __init__(self, stream: bytes) -> None:
+        self._all = int.from_bytes(stream[2:], "little")
+        self._left = 8 * (len(stream) - 2)
+
+    def colours(self) -> Colours | None:
+        """The colour space by number; None for sRGB and where an ICC profile holds it. Raises `ValueError`
+        for a header that is longer than what there is of it, or rare."""
+        self._size()
+        if self._bits(1):  # everything as usual
+            return None
+        if self._bits(1):
+            self._bits(3)  # the turn, which the decoder follows
+            if self._bits(1):
+                self._size()
+            if self._bits(1):
+                raise ValueError("a preview")
+            if self._bits(1):
+                self._animation()
+        self._depth()
+        self._bits(1)
+        for _ in range(self._choice((0, 0), (1, 0), (2, 4), (1, 12))):
+            self._extra_channel()
+        xyb = self._bits(1)
+        if self._bits(1):  # sRGB
+            return None
+        if self._bits(1):  # a profile; of XYB, libjxl without a colour engine gives linear sRGB all the same
+            return Colours(gamma=1.0) if xyb else None
+        space = self._enum()
+        white = self._enum() if space < 2 else 0
+        if white != 1:
+            return None
+        primaries = self._enum() if space == 0 else 1
+        if primaries == 2:
+            return None
+        if self._bits(1):
+            return Colours(_PRIMARIES.get(primaries, 1), gamma=1e7 / max(1, self._bits(24)))
+        return Colours(_PRIMARIES.get(primaries, 1), self._enum())
+
+    def _bits(self, count: int) -> int:
+        if count > self._left:
+            raise ValueError("the header goes on")
+        value = self._all & ((1 << count) - 1)
+        self._all >>= count
+        self._left -= count
+        return value
+
+    def _choice(self, *ways: tuple[int, int]) -> int:
+        """Two bits choose the base and the number of further bits."""
+        base, count = ways[self._bits(2)]
+        return base + self._bits(count)
+
+    def _enum(self) -> int:
+        return self._choice((0, 0), (1, 0), (2, 4), (18, 6))
+
+    def _size(self) -> None:
+        eighths = self._bits(1)
+        for again in (True, False):
+            self._bits(5) if eighths else self._choice((1, 9), (1, 13), (1, 18), (1, 30))
+            if again and self._bits(3):
+                return  # the width follows from the height
+
+    def _animation(self) -> None:
+        self._choice((100, 0), (1000, 0), (1, 10), (1, 30))
+        self._choice((1, 0), (1001, 0), (1, 8), (1, 10))
+        self._choice((0, 0), (0, 3), (0, 16), (0, 32))
+        self._bits(1)
+
+    def _depth(self) -> None:
+        if self._bits(1):
+            self._choice((32, 0), (16, 0), (24, 0), (1, 6))
+            self._bits(4)
+        else:
+            self._choice((8, 0), (10, 0), (12, 0), (1, 6))
+
+    def _extra_channel(self) -> None:
+        if self._bits(1):
+            return
+        kind = self._enum()
+        self._depth()
+        self._choice((0, 0), (3, 0), (4, 0), (1, 3))
+        self._bits(8 * self._choice((0, 0), (0, 4), (16, 5), (48, 10)))
+        if kind == 0:
+            self._bits(1)
+        elif kind in (2, 5):
+            raise ValueError("spot colours or a sensor's")
+
+
+_PRIMARIES = {1: 1, 9: 9, 11: 12}  # JPEG XL's numbers and those of H.273 for a white of D65

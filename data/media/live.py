@@ -1,8 +1,8 @@
 """Pictures with a moment of film: motion photos, which hold one, and live photos, which lie beside one.
 
 Built around two questions: `film_inside`, where in a picture's file an MP4 begins (Google and Samsung append
-it to the JPEG or lay it into a box of the HEIC), and `belongs`, whether a film is the moving half of a picture
-(Apple writes one identifier into both; without identifiers the names and a few seconds' length must do).
+it to the JPEG or lay it into a box of the HEIC), and `belongs`, whether a film is the moving half of a
+picture (Apple writes one identifier into both; without one the names and a few seconds of length must do).
 Decodes nothing.
 """
 

@@ -31,7 +31,7 @@ def grid(tile: Image.Image, columns: int, rows: int) -> bytes:
     width, height, cells = tile.width * columns, tile.height * rows, columns * rows
     layout = struct.pack(">BBBBII", 0, 1, rows - 1, columns - 1, width, height)
     whole = _full(b"ispe", struct.pack(">II", width, height))
-    ipco = _box(
+    ipco = box(
         b"ipco", properties[b"hvcC"], properties[b"ispe"], properties[b"pixi"], properties.get(b"colr", b""), whole
     )
     links = b"".join(struct.pack(">HBBBB", i + 1, 3, 0x81, 2, 3) for i in range(cells))
@@ -44,23 +44,23 @@ def grid(tile: Image.Image, columns: int, rows: int) -> bytes:
         _full(b"hdlr", bytes(4) + b"pict" + bytes(13)),
         _full(b"pitm", struct.pack(">H", cells + 1)),
         _full(b"iinf", struct.pack(">H", cells + 1) + infos),
-        _full(b"iref", _box(b"dimg", struct.pack(f">HH{cells}H", cells + 1, cells, *range(1, cells + 1)))),
-        _box(b"iprp", ipco, _full(b"ipma", struct.pack(">I", cells + 1) + links)),
+        _full(b"iref", box(b"dimg", struct.pack(f">HH{cells}H", cells + 1, cells, *range(1, cells + 1)))),
+        box(b"iprp", ipco, _full(b"ipma", struct.pack(">I", cells + 1) + links)),
     ]
-    start = _box(b"ftyp", b"heic" + bytes(4) + b"mif1heic")
+    start = box(b"ftyp", b"heic" + bytes(4) + b"mif1heic")
     size = len(start) + 12 + sum(map(len, parts)) + 12 + 4 + 14 * (cells + 1)
     places = [(size + 8 + len(layout), len(hevc))] * cells + [(size + 8, len(layout))]
     iloc = b"".join(struct.pack(">HHHII", i + 1, 0, 1, *place) for i, place in enumerate(places))
     parts.append(_full(b"iloc", struct.pack(">BBH", 0x44, 0, cells + 1) + iloc))
     head = start + _full(b"meta", *parts)
     assert len(head) == size
-    return head + _box(b"mdat", layout, hevc)
+    return head + box(b"mdat", layout, hevc)
 
 
-def _box(name: bytes, *parts: bytes) -> bytes:
+def box(name: bytes, *parts: bytes) -> bytes:
     body = b"".join(parts)
     return struct.pack(">I", 8 + len(body)) + name + body
 
 
 def _full(name: bytes, *parts: bytes, version: int = 0) -> bytes:
-    return _box(name, bytes([version, 0, 0, 0]), *parts)
+    return box(name, bytes([version, 0, 0, 0]), *parts)

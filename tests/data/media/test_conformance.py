@@ -1,0 +1,202 @@
+"""The table in docs/media.md, cell by cell: what is read of each format of pictures. exiftool is the referee
+of sizes and turns."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pillow_heif
+import pytest
+from PIL import Image, PngImagePlugin
+
+from data.media.boxes import inside
+from data.media.image import inspect, read_image
+from data.media.kinds import MediaError, kind_of
+from tests.data.media.heics import box
+from tests.data.media.profiles import ADOBE, rgb_profile
+from tests.data.media.test_colour import by_littlecms
+from tests.data.media.tiffs import Tags, dng
+from tests.media import exif_bytes, picture, xmp_packet
+
+SIZE = (640, 428)
+SCENE = picture(size=SIZE, seed=8)
+PROFILE = rgb_profile(ADOBE)
+WORDS = "geese on the pond"
+DOCS = Path(__file__).parents[3] / "docs" / "media.md"
+
+
+def pillow(format: str, **save: Any) -> Callable[..., bytes]:
+    def write(
+        image: Image.Image = SCENE,
+        orientation: int | None = None,
+        profile: bytes | None = None,
+        words: str | None = None,
+    ) -> bytes:
+        more: dict[str, Any] = {}
+        if orientation is not None:
+            more["exif"] = exif_bytes(orientation=orientation)
+        if profile is not None:
+            more["icc_profile"] = profile
+        if words is not None:
+            more |= written(format, xmp_packet(dc_description=words))
+        if format == "HEIF":
+            pillow_heif.register_heif_opener()
+        out = io.BytesIO()
+        image.save(out, format, **save, **more)
+        return out.getvalue()
+
+    return write
+
+
+def written(format: str, packet: bytes) -> dict[str, Any]:
+    if format == "PNG":
+        chunks = PngImagePlugin.PngInfo()
+        chunks.add_itxt("XML:com.adobe.xmp", packet.decode())
+        return {"pnginfo": chunks}
+    return {"tiffinfo": {700: packet}} if format == "TIFF" else {"xmp": packet}
+
+
+def jpeg_2000(profile: bytes | None = None, **_: Any) -> bytes:
+    data = pillow("JPEG2000", quality_mode="dB", quality_layers=[45])()
+    if profile is None:
+        return data
+    header, colour = inside(data, (b"jp2h",)), inside(data, (b"jp2h", b"colr"))
+    assert header is not None and colour is not None
+    content = data[header[0] : colour[0] - 8] + box(b"colr", b"\x02\0\0" + profile) + data[colour[1] : header[1]]
+    return data[: header[0] - 8] + box(b"jp2h", content) + data[header[1] :]
+
+
+def jpeg_xl(orientation: int | None = None, profile: bytes | None = None, words: str | None = None) -> bytes:
+    import pylibjxl
+
+    packet = xmp_packet(dc_description=words) if words else None
+    return pylibjxl.encode(np.asarray(SCENE), effort=3, distance=0.5, icc=profile, xmp=packet)
+
+
+def camera_raw(orientation: int = 1, profile: bytes | None = None, words: str | None = None) -> bytes:
+    out = io.BytesIO()
+    SCENE.save(out, "JPEG", quality=95, icc_profile=profile)
+    more: Tags = {700: ("B", tuple(xmp_packet(dc_description=words)))} if words else {}
+    return dng(np.asarray(SCENE), preview=out.getvalue(), orientation=orientation, more=more)
+
+
+# Format, how a file of it is made, and what is not in it or not read. Dates and places: see the table.
+FORMATS: dict[str, tuple[Callable[..., bytes], str, set[str]]] = {
+    "JPEG": (pillow("JPEG", quality=95), "jpg", set()),
+    "PNG": (pillow("PNG"), "png", set()),
+    "WebP": (pillow("WEBP", lossless=True), "webp", set()),
+    "GIF": (pillow("GIF"), "gif", {"orientation", "colour", "text"}),
+    "BMP": (pillow("BMP"), "bmp", {"orientation", "colour", "text"}),
+    "TIFF": (pillow("TIFF"), "tif", set()),
+    "HEIC": (pillow("HEIF", quality=95, chroma=444), "heic", set()),
+    "AVIF": (pillow("AVIF", quality=95, subsampling="4:4:4"), "avif", set()),
+    "JPEG 2000": (jpeg_2000, "jp2", {"orientation", "text"}),
+    "JPEG XL": (jpeg_xl, "jxl", {"orientation"}),
+    "MPO": (pillow("MPO", quality=95), "mpo", set()),
+    "icon": (pillow("ICO"), "ico", {"orientation", "colour", "text"}),
+    "camera raw (DNG)": (camera_raw, "dng", set()),
+}
+CELLS = ("decodes", "orientation", "colour", "text")
+
+
+def cells(name: str) -> list[str]:
+    return [format for format, (_, _, missing) in FORMATS.items() if name not in missing]
+
+
+def off(found: np.ndarray, truth: Image.Image) -> float:
+    shown = truth.resize((found.shape[1], found.shape[0]), Image.Resampling.BICUBIC)
+    return float(np.abs(found.astype(int) - np.asarray(shown).astype(int)).mean())
+
+
+@pytest.mark.parametrize("format", cells("decodes"))
+def test_it_decodes(format: str) -> None:
+    make, suffix, _ = FORMATS[format]
+    data = make()
+    found = read_image(data)
+    assert off(found, SCENE) < 8 and kind_of(f"a.{suffix}") == "image"
+    assert max(read_image(data, 100).shape) == 100
+    if format != "icon":
+        assert (inspect(data).width, inspect(data).height) == SIZE
+    if not format.startswith("camera raw"):  # whose preview lies in front
+        with pytest.raises(MediaError):
+            read_image(data[: len(data) // 8])
+
+
+@pytest.mark.parametrize("format", cells("orientation"))
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_it_stands_upright(tmp_path: Path, format: str, orientation: int) -> None:
+    make, suffix, _ = FORMATS[format]
+    turn = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_270, 8: Image.Transpose.ROTATE_90}
+    upright = SCENE.transpose(turn[orientation])
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(make(orientation=orientation))
+    if format == "HEIC":  # its writer turns the pixels; the file says nothing of a turn
+        upright = upright if read_image(path).shape[:2] == upright.size[::-1] else SCENE
+    assert off(read_image(path), upright) < 6
+    assert (inspect(path).width, inspect(path).height) == upright.size
+    if shutil.which("exiftool") and format in ("JPEG", "PNG", "WebP", "TIFF"):
+        asked = ["exiftool", "-n", "-j", "-ImageWidth", "-ImageHeight", "-Orientation", str(path)]
+        said = json.loads(subprocess.run(asked, capture_output=True, check=True).stdout)[0]
+        assert said["Orientation"] == orientation
+        stored = (said["ImageWidth"], said["ImageHeight"])
+        assert upright.size == (stored[::-1] if orientation >= 5 else stored)
+
+
+@pytest.mark.parametrize("format", cells("colour"))
+def test_its_colours_are_managed(format: str) -> None:
+    make = FORMATS[format][0]
+    truth = by_littlecms(SCENE, PROFILE)
+    assert off(np.asarray(SCENE), truth) > 4
+    assert off(read_image(make(profile=PROFILE)), truth) < 4
+
+
+@pytest.mark.parametrize("format", cells("text"))
+def test_its_words_are_read(tmp_path: Path, format: str) -> None:
+    assert inspect(FORMATS[format][0](words=WORDS)).caption == WORDS
+
+
+def test_the_table_says_what_is_tested() -> None:
+    section = DOCS.read_text(encoding="utf-8").split("## Pictures, format by format", 1)[1].split("\n## ", 1)[0]
+    rows = {
+        cells[0]: cells[1:]
+        for line in section.splitlines()
+        if len(cells := [cell.strip() for cell in line.strip("| ").split("|")]) == 7
+    }
+    header = rows.pop("format")
+    assert set(FORMATS) == {name for name in rows if not re.fullmatch("-+", name)}
+    for format, (_, _, missing) in FORMATS.items():
+        row = dict(zip(header, rows[format], strict=True))
+        assert {name for name in CELLS if row[name] != "yes"} == missing, format
+
+
+def test_a_jpeg_2000_without_a_container() -> None:
+    out = io.BytesIO()
+    SCENE.save(out, "JPEG2000", no_jp2=True, quality_mode="dB", quality_layers=[45])
+    assert out.getvalue()[:4] == b"\xff\x4f\xff\x51" and off(read_image(out.getvalue()), SCENE) < 4
+
+
+def test_an_exif_turn_of_a_jpeg_xl_is_not_followed_twice() -> None:
+    """Its codestream has a turn of its own, which the decoder follows; EXIF's is ignored."""
+    import pylibjxl
+
+    exif = exif_bytes(orientation=6)[6:]
+    data = pylibjxl.encode(np.asarray(SCENE), effort=3, distance=0.5, exif=exif)
+    assert read_image(data).shape == (428, 640, 3)
+    assert (inspect(data).width, inspect(data).height) == SIZE
+
+
+@pytest.mark.parametrize("name", ["p3", "pq", "icc", "lossless_icc", "grey"])
+def test_a_jpeg_xl_names_its_colours_in_many_ways(name: str) -> None:
+    """By number (Display P3, PQ of BT.2020), by a profile for coded and for lossless pixels."""
+    folder = Path(__file__).parent / "jxl"
+    with Image.open(folder / "truth.png") as image:
+        truth = image.convert("L").convert("RGB") if name == "grey" else image.convert("RGB")
+    assert off(read_image(folder / f"{name}.jxl"), truth) < 6
