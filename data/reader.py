@@ -43,6 +43,7 @@ class ChunkSpec:
 class Outline:
     """What a file holds, before anything is decoded for good.
 
+    `width`      None for a PDF and for a recording without a picture: a video that has sound and no frames.
     `taken_at`   UNIX seconds.
     `has_sound`  a video has a sound track that can be read (`data.media.sound`).
     `cues`       the words shown with a video, from a file beside it or a track inside, by their start.
@@ -110,16 +111,21 @@ def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float 
                 taken_at=pdf.date_of(document),
                 caption=pdf.caption_of(document),
             )
-    info = video.probe(path)
-    ends = grid(info.duration_s, window_s, overlap_s)
+    try:
+        info = video.probe(path)
+    except MediaError as error:
+        if error.cause != "nothing to see":
+            raise
+        info = video.probe_sound(path)
+    ends = grid(info.duration_s, window_s, overlap_s) if info.width else []
     cuts = video.scene_cuts(path, ends, snap_reach(window_s)) if ends else []
     spans = windows(info.duration_s, window_s, overlap_s, cuts=cuts)
     return Outline(
         kind="video",
         chunks=tuple(ChunkSpec(i, Span(start, end)) for i, (start, end) in enumerate(spans)),
         duration_s=info.duration_s,
-        width=info.width,
-        height=info.height,
+        width=info.width or None,
+        height=info.height or None,
         taken_at=info.created_at,
         camera=info.camera,
         lat=info.lat,

@@ -274,6 +274,42 @@ def add_sound(
     return path
 
 
+SOUND_CODECS = {
+    ".mp3": "libmp3lame",
+    ".flac": "flac",
+    ".wav": "pcm_s16le",
+    ".ogg": "libopus",
+    ".opus": "libopus",
+    ".aiff": "pcm_s16be",
+    ".ac3": "ac3",
+    ".amr": "libopencore_amrnb",
+}
+
+
+def sound_file(path: Path, samples: np.ndarray, rate: int = 48_000, metadata: dict[str, str] | None = None) -> Path:
+    """Write a recording without a picture, float32 [channels, n] at `rate`; the format follows the suffix."""
+    import av
+
+    layout = {1: "mono", 2: "stereo"}[len(samples)]
+    with av.open(str(path), "w", format="ipod" if path.suffix == ".m4a" else None) as out:
+        out.metadata.update(metadata or {})
+        track = out.add_stream(SOUND_CODECS.get(path.suffix, "aac"), rate=rate, layout=layout)
+        track.codec_context.open()
+        resampler = av.AudioResampler(
+            format=track.codec_context.format,
+            layout=layout,
+            rate=rate,
+            frame_size=track.codec_context.frame_size or 1024,
+        )
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
+        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+        for block in (*resampler.resample(frame), *resampler.resample(None)):
+            if block is not None:
+                out.mux(track.encode(block))
+        out.mux(track.encode())
+    return path
+
+
 def add_subtitles(
     path: Path, *cues: tuple[float, float, str], codec: str = "srt", default: bool = False, forced: bool = False
 ) -> Path:

@@ -18,11 +18,15 @@ from typing import Any
 
 import numpy as np
 
+from data.media.container import sound_track
 from data.media.frame_stream import VideoStream, open_video
 from data.media.kinds import MediaError
 
 SOUND_RATE = 48_000
+# A copy may begin this much early; encoders put a keyframe every ten seconds at least, but not into a still.
+LONGEST_LEAD_S = 20.0
 _CLOCK = Fraction(1, 30_000)  # the finest that MPEG-4 part 2 takes, too
+_BT709 = 1  # of matrices, primaries and transfers alike
 # What an MP4 holds and browsers play.
 _COPIED_VIDEO = ("h264", "hevc", "av1", "libdav1d", "mpeg4", "vp9", "libvpx-vp9")
 _COPIED_SOUND = ("aac", "mp3", "mp3float", "ac3", "opus", "libopus")
@@ -42,15 +46,17 @@ def cut(path: Path, start_s: float, end_s: float, out: Path, reencode: bool = Fa
     spans.
 
     A copy starts at the keyframe at or before `start_s` and loses nothing; it is made anew with `reencode`,
-    and also where an MP4 cannot hold the codec. Raises `MediaError`.
+    and also where an MP4 cannot hold the codec or where the picture has stood still since long before.
+    Raises `MediaError`.
     """
     _require_span(start_s, end_s)
     if not reencode:
         with open_video(path) as video:
-            sound = next(iter(video.container.streams.audio), None)
+            sound = sound_track(video.container)
             if video.codec in _COPIED_VIDEO and (sound is None or sound.codec_context.name in _COPIED_SOUND):
                 with _whole(out) as target:
-                    return _copy(video, sound, start_s, end_s, target)
+                    if span := _copy(video, sound, start_s, end_s, target):
+                        return span
     ((_, length),) = join([Cut(path, start_s, end_s)], out, max_side=None)
     return start_s, start_s + length
 
@@ -82,63 +88,75 @@ def _whole(out: Path) -> Iterator[Path]:
     target = out.with_name(f".{out.stem}.{os.getpid()}.part.mp4")
     try:
         yield target
-        target.replace(out)
+        if target.exists():
+            target.replace(out)
     except av.FFmpegError as error:
         raise MediaError(f"the clip could not be written ({error.strerror or error})", "damaged") from error
     finally:
         target.unlink(missing_ok=True)
 
 
-def _copy(video: VideoStream, sound: Any | None, start_s: float, end_s: float, target: Path) -> tuple[float, float]:
-    """Packets from the keyframe on, with their clock set back to zero."""
+def _copy(
+    video: VideoStream, sound: Any | None, start_s: float, end_s: float, target: Path
+) -> tuple[float, float] | None:
+    """Packets from the last keyframe at or before `start_s` on, with their clock set back to zero; None if
+    no picture can be copied there."""
     import av
 
     streams = [video.stream] if sound is None else [video.stream, sound]
-    video.container.seek(video.zero + round(start_s / video.base), stream=video.stream, backward=True)
     zero_s = video.zero * video.base
-    first: float | None = None
+    first: float | None = None  # the second of the keyframe
     last = 0.0
     ended: set[int] = set()
-    held: list[Any] = []  # sound that comes before the keyframe is known
+    held: list[Any] = []  # packets until it is clear from which keyframe on
     with av.open(os.fspath(target), "w", options={"movflags": "+faststart"}) as out:
         places = {stream.index: out.add_stream_from_template(stream) for stream in streams}
 
-        def put(packet: Any, begin: float) -> None:
-            shift = round((begin + zero_s) / float(packet.time_base))
+        def second_of(packet: Any) -> float:
+            return float(packet.pts * packet.time_base) - zero_s
+
+        def put(packet: Any) -> None:
+            nonlocal last
+            assert first is not None
+            if packet.stream_index == video.stream.index:
+                ends = second_of(packet) + float((packet.duration or 0) * packet.time_base)
+                last = max(last, ends)
+            shift = round((first + zero_s) / float(packet.time_base))
             packet.pts -= shift
             packet.dts -= shift
-            packet.stream = places[packet.stream.index]
+            packet.stream = places[packet.stream_index]
             out.mux(packet)
 
-        for packet in video.container.demux(streams):
-            if packet.size == 0 or packet.pts is None or packet.dts is None:
-                continue
-            second = float(packet.pts * packet.time_base) - zero_s
-            if float(packet.dts * packet.time_base) - zero_s >= end_s:
-                ended.add(packet.stream.index)
+        def put_held() -> None:
+            for packet in held:
+                if second_of(packet) >= (first or 0.0):  # what is earlier leans on pictures before the keyframe
+                    put(packet)
+            held.clear()
+
+        passed = False  # whether `start_s` has been passed
+        for packet in video.packets_from(start_s, *streams):
+            decoded_at = float(packet.dts * packet.time_base) - zero_s
+            if decoded_at >= end_s:
+                ended.add(packet.stream_index)
                 if len(ended) == len(streams):
                     break
-            if packet.stream.index in ended:
+            if packet.stream_index in ended:
                 continue
-            if packet.stream.index == video.stream.index:
-                if first is None:
-                    if not packet.is_keyframe:
-                        continue
-                    first = second
-                    for early in held:
-                        if float(early.pts * early.time_base) - zero_s >= first:
-                            put(early, first)
-                    held.clear()
-                if second < first:  # leans on pictures before the keyframe
-                    continue
-                last = max(last, second + float((packet.duration or 0) * packet.time_base))
-                put(packet, first)
-            elif first is None:
+            if packet.stream_index == video.stream.index and not passed:
+                passed = first is not None and decoded_at > start_s
+                if packet.is_keyframe and (first is None or second_of(packet) <= start_s + 1e-6):
+                    first = second_of(packet)
+                    held = [p for p in held if second_of(p) >= first]
+            if not passed:
                 held.append(packet)
-            elif second >= first:
-                put(packet, first)
-    if first is None or last <= start_s:
-        raise MediaError("there is nothing to copy there; the video ends before", "damaged")
+                continue
+            put_held()
+            if second_of(packet) >= (first or 0.0):
+                put(packet)
+        put_held()
+    if first is None or last <= start_s or first < start_s - LONGEST_LEAD_S:
+        target.unlink(missing_ok=True)
+        return None
     return first, last
 
 
@@ -155,7 +173,9 @@ def _encode(clips: Sequence[Cut], target: Path, max_side: int | None) -> list[tu
         loud = any(_has_sound(clip.path) for clip in clips)
         for clip in clips:
             end = begin
+            shot: Any = None
             with open_video(clip.path) as video:
+                frame_s = 1 / (video.fps or 25)
                 for second, frame in video.frames_between(clip.start_s, clip.end_s):
                     rgb = video.rgb(frame, max_side)
                     if picture is None:
@@ -163,16 +183,24 @@ def _encode(clips: Sequence[Cut], target: Path, max_side: int | None) -> list[tu
                         picture = out.add_stream(codec, rate=Fraction(video.fps or 25).limit_denominator(1001))
                         picture.width, picture.height, picture.pix_fmt = (*canvas, "yuv420p")
                         picture.codec_context.time_base = _CLOCK
+                        picture.codec_context.colorspace = _BT709
+                        picture.codec_context.color_primaries = _BT709
+                        picture.codec_context.color_trc = _BT709
                         if codec == "libx264":
                             picture.options = {"preset": "veryfast", "crf": "20"}
                         if loud:
                             voice = out.add_stream("aac", rate=SOUND_RATE, layout="stereo")
                     at = begin + max(0.0, second - clip.start_s)
-                    shot = av.VideoFrame.from_ndarray(_fitted(rgb, canvas), format="rgb24")
-                    shot.time_base = picture.codec_context.time_base
-                    shot.pts = round(at / shot.time_base)
+                    shot = _shot(_fitted(rgb, canvas))
+                    shot.pts = round(at / _CLOCK)
                     out.mux(picture.encode(shot))
-                    end = min(at + 1 / (video.fps or 25), begin + clip.end_s - clip.start_s)
+                    end = min(at + frame_s, begin + clip.end_s - clip.start_s)
+                if shot is not None:  # what is on screen stays there to the end
+                    whole = begin + min(clip.end_s, video.duration()[0]) - clip.start_s
+                    if whole > end + 0.5 * frame_s:
+                        end = whole
+                        shot.pts = round(max(end - frame_s, at + 0.001) / _CLOCK)
+                        out.mux(picture.encode(shot))
             if end == begin:
                 raise MediaError("there is nothing to cut there; the video ends before", "damaged")
             if voice is not None:
@@ -183,6 +211,16 @@ def _encode(clips: Sequence[Cut], target: Path, max_side: int | None) -> list[tu
         if voice is not None:
             out.mux(voice.encode())
     return spans
+
+
+def _shot(rgb: np.ndarray) -> Any:
+    """The picture for an encoder, in BT.709, as the file will say of itself."""
+    import av
+
+    frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+    shot = frame.reformat(format="yuv420p", dst_colorspace=_BT709, dst_color_range=1, threads=1)
+    shot.time_base = _CLOCK
+    return shot
 
 
 def _fitted(rgb: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:

@@ -18,15 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data.media.container import open_container
+from data.media.container import open_container, picture_stream, sound_track
 from data.media.kinds import MediaError
+from data.media.screen import Screen, clockwise, orientation
+from data.media.stream_clock import StreamClock
 
 if TYPE_CHECKING:
     from av.container import InputContainer
 
-MAX_DURATION_S = 7 * 86400.0
 MAX_FRAME_PIXELS = 8192 * 8192
-# The last frame of a file is taken to be on screen this long beyond its own time.
+# The last frame of a file that was cut off is taken to be on screen this long beyond its own time.
 LONGEST_STILL_S = 5.0
 # dav1d takes its setting when it is opened, so a frame skipped once is skipped for good.
 _NO_SKIPPING = ("libdav1d", "av1", "libaom-av1")
@@ -41,19 +42,27 @@ def open_video(path: Path, threads: int = 1) -> Iterator[VideoStream]:
         yield VideoStream(path, container, threads)
 
 
-class VideoStream:
+@contextmanager
+def open_clock(path: Path) -> Iterator[StreamClock]:
+    """The file by its picture, or by its sound where it has none: for who reads sound or words."""
+    with open_container(path, sound=True) as container:
+        stream = picture_stream(container)
+        if stream is None or stream.codec_context is None:
+            stream = sound_track(container) or stream
+        if stream is None:
+            raise MediaError("there is neither a picture nor sound in the file", "nothing to see")
+        yield StreamClock(path, container, stream)
+
+
+class VideoStream(StreamClock):
     """An open video: its stream, its clock, and the road from a second to a frame."""
 
     def __init__(self, path: Path, container: InputContainer, threads: int) -> None:
-        self.path = path
-        self.container = container
-        attached = 0x400  # AV_DISPOSITION_ATTACHED_PIC: the cover of an album, not a video
-        shown = [s for s in container.streams.video if not int(s.disposition) & attached]
-        if not shown:
+        stream = picture_stream(container)
+        if stream is None:
             sound = bool(container.streams.audio)
             what = "this is a sound file; there is no picture in it" if sound else "there is no picture in the file"
             raise MediaError(what, "nothing to see")
-        self.stream = stream = shown[0]
         if stream.codec_context is None:
             raise MediaError("its format has no decoder here; convert it to MP4 (H.264)", "unsupported")
         self.codec: str = stream.codec_context.name
@@ -61,18 +70,12 @@ class VideoStream:
         if self.width * self.height > MAX_FRAME_PIXELS:
             size = f"{self.width:,} x {self.height:,}"
             raise MediaError(f"its frames of {size} pixels are larger than Sightline opens", "too large")
+        super().__init__(path, container, stream)
         stream.codec_context.thread_count = threads
         stream.codec_context.thread_type = "SLICE" if threads == 1 else "AUTO"
-        self.base = float(stream.time_base) if stream.time_base else 1 / 90000
         rate = stream.guessed_rate or stream.average_rate or stream.base_rate
         self.fps = float(rate) if rate else 0.0
-        first = stream.start_time or 0
-        self.zero = first  # the time stamp at second 0: players start the clock with the earliest stream
-        if container.start_time is not None and container.start_time >= 0:
-            self.zero = min(first, round(container.start_time / 1_000_000 / self.base))
-        self.index = stream.index_entries
-        # The index holds decoding times; a keyframe is shown later by the encoder's reordering delay.
-        self.index_shift = first - self.index[0].timestamp if len(self.index) else 0
+        self.screen = Screen(stream)
         self.rotation = 0
         self.source: Iterator[Any] = iter(())
         self.buffer: list[Any] = []  # packets demuxed since a keyframe that we may have to start from
@@ -80,69 +83,22 @@ class VideoStream:
         self.fed: int | None = None
         self.given: set[int] = set()  # time stamps of the packets fed since then
         self.recent: list[tuple[int, Any]] = []  # the last frames that came out, with their time stamps
+        self.ended = False  # whether `source` has no more packets
 
-    # Clock and size
-
-    def second(self, stamp: int) -> float:
-        return (stamp - self.zero) * self.base
+    # Size and length
 
     def shown_size(self, max_side: int | None = None) -> tuple[int, int]:
-        """Width and height upright with square pixels; before `first_frame` the rotation is unknown."""
-        width, height = self._scaled(self.width, self.height, max_side)
+        """Width and height upright with square pixels; before `look` the rotation is unknown."""
+        width, height = self.screen.size(self.width, self.height, max_side)
         return (height, width) if self.rotation % 180 else (width, height)
 
-    def _scaled(self, width: int, height: int, max_side: int | None) -> tuple[int, int]:
-        aspect = self.stream.sample_aspect_ratio
-        wide = width * float(aspect) if aspect and 0.2 < float(aspect) < 5 else float(width)
-        scale = min(1.0, max_side / max(wide, height)) if max_side else 1.0
-        return max(1, round(wide * scale)), max(1, round(height * scale))
-
     def rgb(self, frame: Any, max_side: int | None) -> np.ndarray:
-        """A decoded frame as uint8 RGB [H, W, 3], upright, scaled while its colours are converted."""
-        width, height = self._scaled(frame.width, frame.height, max_side)
-        array = frame.to_ndarray(format="rgb24", width=width, height=height)
-        turns = frame.rotation // 90  # PyAV: counterclockwise degrees
-        return np.ascontiguousarray(np.rot90(array, turns)) if turns % 4 else array
+        """A decoded frame as uint8 RGB [H, W, 3], as a player shows it (`Screen.rgb`)."""
+        return self.screen.rgb(frame, max_side)
 
-    def true_duration(self) -> tuple[float, bool]:
-        """Seconds to the end of the last frame that is in the file, and whether the header promised more.
-
-        Decodes the first frame that decodes (a video without one is no video) and demuxes the last second.
-        """
-        frame = self.first_frame()
-        self.rotation = -frame.rotation % 360
-        self.width, self.height = frame.width or self.width, frame.height or self.height
-        stream, container = self.stream, self.container
-        claimed = float(stream.duration * self.base) if stream.duration else 0.0
-        if container.duration:
-            claimed = max(claimed, container.duration / 1_000_000)
-        end = self._end_of_packets(claimed)
-        truncated = 0 < end < claimed - max(1.0, 0.02 * claimed)
-        if truncated or end > claimed + 1.0:
-            claimed = end
-        if claimed > MAX_DURATION_S:
-            raise MediaError(f"it claims to last {claimed / 86400:,.0f} days; its clock is damaged", "damaged")
-        return max(claimed, 0.04), truncated
-
-    def _end_of_packets(self, claimed: float) -> float:
-        import av
-
-        for start in ([max(0.0, claimed - 1.0)] if claimed > 2 else []) + [0.0]:
-            end = 0.0
-            try:
-                self.container.seek(self.zero + int(start / self.base), stream=self.stream)
-                for packet in self.container.demux(self.stream):
-                    stamp = packet.pts if packet.pts is not None else packet.dts
-                    if stamp is not None and packet.size:
-                        end = max(end, self.second(stamp + (packet.duration or 0)))
-            except av.FFmpegError:
-                pass  # the end of what can be read
-            if end > 0:
-                return end
-        return 0.0
-
-    def first_frame(self) -> Any:
-        """The first frame that can be decoded, within the first 300 packets."""
+    def look(self) -> Any:
+        """The first frame that decodes, within the first 300 packets; from then on size and rotation are
+        known. Raises `MediaError` if there is none: then it is no video."""
         import av
 
         for count, packet in enumerate(self.container.demux(self.stream)):
@@ -151,7 +107,10 @@ class VideoStream:
             except av.InvalidDataError:
                 frames = []
             if frames:
-                return frames[0]
+                frame = frames[0]
+                self.rotation = clockwise(*orientation(frame))
+                self.width, self.height = frame.width or self.width, frame.height or self.height
+                return frame
             if count > 300:
                 break
         raise MediaError("the video is damaged; no picture in it can be decoded", "damaged")
@@ -181,7 +140,7 @@ class VideoStream:
         """
         self._read_to(second)
         wanted = self._shown_at(second)
-        if wanted is None or (second > self.second(self.buffer[wanted].pts) + LONGEST_STILL_S and self._at_end()):
+        if wanted is None or self._is_past_the_end(second, wanted):
             return None
         stamp = self.buffer[wanted].pts
         for recent_stamp, frame in self.recent:
@@ -206,26 +165,37 @@ class VideoStream:
 
     def steady(self) -> bool:
         """True when the container's index lists frames that all last equally long."""
-        stamps = [self.index[i].timestamp for i in range(len(self.index))]
+        if any(entry.is_discard for entry in self.index):
+            return False  # an edit list leaves some out, and frames are not numbered by it
+        stamps = [entry.timestamp for entry in self.index]
         steps = {later - earlier for earlier, later in itertools.pairwise(stamps)}
         return len(stamps) > 1 and max(steps) - min(steps) <= 1 and abs(min(steps) * self.base * self.fps - 1) < 0.01
 
-    def _at_end(self) -> bool:
-        """True when there is nothing more to read: what comes after has been cut off."""
+    def _is_past_the_end(self, second: float, wanted: int) -> bool:
+        """True where what was shown has been cut off. The last frame of a whole file is shown to the end of
+        its sound, or for as long as it is held."""
+        stamp = self.buffer[wanted].pts
+        if second <= self.second(stamp) + LONGEST_STILL_S:
+            return False
+        if any(packet.pts > stamp for packet in self.buffer):
+            return False
         more = next(self.source, None)
         if more is not None:
             self.buffer.append(more)
-        return more is None
+            return False
+        return second >= self.duration()[0]
 
     def frames_between(self, start: float, end: float) -> Iterator[tuple[float, Any]]:
-        """Every (second, frame) with start <= second < end, in order; damaged ones are left out."""
+        """Every (second, frame) with start <= second < end, in order, the first at `start` if it is on screen
+        then; damaged ones are left out."""
         import av
 
         self._seek(start)
         context = self.stream.codec_context
         context.flush_buffers()
         context.skip_frame = "DEFAULT"
-        half = 0.5 / self.fps if self.fps else 0.01
+        half = min(0.5 / self.fps, 0.1) if self.fps else 0.01
+        held: Any = None  # the frame on screen before `start`
         for packet in itertools.chain(self.source, (None,)):
             try:
                 frames = context.decode(packet)
@@ -235,25 +205,31 @@ class VideoStream:
                 if frame.pts is None:
                     continue
                 second = self.second(frame.pts)
+                if second < start - half:
+                    held = frame
+                    continue
+                if held is not None and second > start + half:
+                    yield start, held
+                held = None
                 if second >= end - 1e-6:
                     return
-                if second >= start - half:
-                    yield max(second, start), frame
+                yield max(second, start), frame
+        if held is not None and start < self.duration()[0]:
+            yield start, held
 
     def sound_between(self, start: float, end: float, rate: int) -> Iterator[np.ndarray]:
         """The first sound track from `start` to about `end`: float32 [2, n] at `rate`; gaps become
         silence."""
         import av
 
-        track = next(iter(self.container.streams.audio), None)
-        if track is None or track.codec_context is None:
+        track = sound_track(self.container)
+        if track is None:
             return
-        base = float(track.time_base or 1)
         zero = self.zero * self.base
-        self.container.seek(round((start + zero) / base), stream=track, backward=True)
+        self.seek(start)
         resampler = av.AudioResampler(format="fltp", layout="stereo", rate=rate)
         at = start  # the second up to which sound has been given
-        for packet in self.container.demux(track):
+        for packet in self.packets(track):
             try:
                 frames = packet.decode()
             except (av.InvalidDataError, av.EOFError):
@@ -276,14 +252,6 @@ class VideoStream:
                         at += samples.shape[1] / rate
                         yield samples
 
-    def keyframe_near(self, second: float, backward: bool = True) -> float | None:
-        """The second of the keyframe at or before (else at or after) `second`, by the container's index."""
-        if not len(self.index):
-            return None
-        stamp = self.zero + round(second / self.base) - self.index_shift
-        at = self.index.search_timestamp(stamp, backward=backward, any_frame=False)
-        return self.second(self.index[at].timestamp + self.index_shift) if at >= 0 else None
-
     def _snapped(self, second: float, tolerance_s: float) -> float:
         if tolerance_s <= 0:
             return second
@@ -294,15 +262,16 @@ class VideoStream:
     def _read_to(self, second: float) -> None:
         """Demux until every packet that may be on screen at `second` is in the buffer."""
         if self.buffer and second < self.second(self.buffer[0].pts):
-            self.buffer = []  # backwards: what was read has been let go
+            self.buffer, self.ended = [], False  # backwards: what was read has been let go
         newest = self.second(self.buffer[-1].dts) if self.buffer else -math.inf
-        if newest > second:
+        if newest > second or (self.ended and self.buffer):
             return
         key = self.keyframe_near(second)
         # Without an index, reading on is cheaper than a seek over less than a few groups of pictures.
         worth_it = second - newest > 10.0 if key is None else key > newest + 0.5
         if worth_it or not self.buffer:
-            self._seek(second if key is None else key)
+            # An index that ends where reading ended knows nothing of what comes after.
+            self._seek(key if key is not None and key > second - 60 else second)
         for packet in self.source:
             if packet.is_keyframe and packet.pts <= self.zero + second / self.base:
                 self._forget_before_last_keyframe()
@@ -313,39 +282,13 @@ class VideoStream:
                 self._decode_ahead()
 
     def _seek(self, second: float) -> None:
-        """Go on reading from the keyframe at or before `second`.
+        """Go on reading from the keyframe at or before `second`."""
+        self.source = self._to_the_end(self.packets_from(second, self.stream))
+        self.buffer, self.fed, self.ended = [], None, False
 
-        Transport streams land anywhere, also after the keyframe that is needed: they get a longer run-up.
-        """
-        wanted = self.zero + round(second / self.base)
-        for run_up in (0.0, 3.0, 15.0, second + 10.0):
-            self.container.seek(wanted - round(run_up / self.base), stream=self.stream, backward=True)
-            self.source = self._packets()
-            first = next((packet for packet in self.source if packet.is_keyframe), None)
-            if first is not None and first.pts <= wanted + 1:
-                break
-        if first is None:  # no keyframe is marked: take what comes
-            self.container.seek(wanted - round(run_up / self.base), stream=self.stream, backward=True)
-            self.source = self._packets()
-        else:
-            self.source = itertools.chain((first,), self.source)
-        self.buffer, self.fed = [], None
-
-    def _packets(self) -> Iterator[Any]:
-        """Packets that carry data and a time, to the end of what can be read."""
-        import av
-
-        try:
-            for packet in self.container.demux(self.stream):
-                if packet.size == 0 or (packet.pts is None and packet.dts is None):
-                    continue
-                if packet.pts is None:
-                    packet.pts = packet.dts
-                elif packet.dts is None:  # unknown order: assume frames that come up to a second early
-                    packet.dts = packet.pts - round(1 / self.base)
-                yield packet
-        except (av.InvalidDataError, av.EOFError, av.OSError):
-            return
+    def _to_the_end(self, packets: Iterator[Any]) -> Iterator[Any]:
+        yield from packets
+        self.ended = True
 
     def _forget_before_last_keyframe(self) -> None:
         """Keep one group of pictures back: frames just before a keyframe may come after it in the file."""

@@ -18,6 +18,7 @@ Cause = Literal[
     "wrong kind",  # something else than its name says
     "damaged",  # bytes are there, but broken
     "cut off",  # the end is missing
+    "being written",  # a copy, download or recording that goes on
     "encrypted",  # needs a password
     "too large",  # beyond the limits of pixels, pages or length
     "nothing to see",  # audio only, a PDF without pages
@@ -44,7 +45,6 @@ class MediaError(Exception):
         self.cause: Cause = cause
 
 
-# Not ".ts": on a computer with code on it that is TypeScript far more often than a recording.
 EXTENSIONS: dict[str, Kind] = {
     **dict.fromkeys(
         (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib"), "image"
@@ -57,13 +57,45 @@ EXTENSIONS: dict[str, Kind] = {
     **dict.fromkeys((".kdc", ".dcr", ".erf", ".mef", ".mos"), "image"),
     **dict.fromkeys((".mp4", ".m4v", ".mov", ".qt", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts"), "video"),
     **dict.fromkeys((".m2ts", ".3gp", ".3g2", ".wmv", ".asf", ".flv", ".f4v", ".ogv", ".vob", ".mxf", ".dv"), "video"),
+    # Camcorders (JVC, Panasonic, HDV, DVD-VR), action cameras and their previews, recorders, phones.
+    **dict.fromkeys((".m2t", ".m2v", ".m1v", ".mpv", ".mpe", ".m2p", ".tod", ".vro", ".tp", ".trp"), "video"),
+    **dict.fromkeys((".3gpp", ".3gp2", ".mp4v", ".divx", ".mk3d", ".ogm", ".insv", ".lrv", ".360"), "video"),
     ".pdf": "pdf",
 }
 
 
+# Names that are videos only if the content is one (`kind_by_content`): TypeScript, tracker music and go.mod,
+# MetaPost. Motion photos of a Pixel are called .mp; camcorders of JVC and Panasonic write .mod.
+LOOKED_INTO: dict[str, Kind] = dict.fromkeys((".ts", ".mod", ".mp"), "video")
+# Recordings without a picture.
+SOUNDS = frozenset(
+    (
+        *(".m4a", ".m4b", ".mp3", ".ogg", ".oga", ".opus", ".wav", ".flac", ".aac", ".amr", ".awb", ".3ga"),
+        *(".wma", ".aif", ".aiff", ".caf", ".mka", ".weba", ".ac3", ".ape", ".wv", ".au"),
+    )
+)
+
+
+def suffix_of(path: Path | str) -> str:
+    return os.path.splitext(os.fspath(path))[1].lower()  # noqa: PTH122 – no Path per file of a scan
+
+
+def kind_by_content(path: Path) -> Kind | None:
+    """The kind of a file whose name is in `LOOKED_INTO`, by its first bytes; None for any other and for what
+    cannot be read."""
+    kind = LOOKED_INTO.get(suffix_of(path))
+    if kind is None:
+        return None
+    try:
+        with path.open("rb") as file:
+            return kind if sniff(file.read(HEAD_BYTES)) == kind else None
+    except OSError:
+        return None
+
+
 def kind_of(path: Path | str) -> Kind | None:
     """The kind that the name promises; None for everything that Sightline does not look at."""
-    return EXTENSIONS.get(os.path.splitext(os.fspath(path))[1].lower())  # noqa: PTH122 – no Path per file of a scan
+    return EXTENSIONS.get(suffix_of(path))
 
 
 SUBTITLES = (".srt", ".vtt", ".ass", ".ssa")
@@ -84,6 +116,7 @@ def says_of(name: str, other: str) -> bool:
 
 
 HEAD_BYTES = 4096
+SOUND = "a sound file"
 
 # (offset, bytes, what it is). "image", "video" and "pdf" are kinds; everything else names something foreign.
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
@@ -123,8 +156,13 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xff\x4f\xff\x51", "image"),
     (0, b"\xff\x0a", "image"),
     (0, b"\x00\x00\x00\x0cJXL \r\n\x87\n", "image"),
-    (0, b"ID3", "a sound file"),
-    (0, b"fLaC", "a sound file"),
+    (0, b"ID3", SOUND),
+    (0, b"fLaC", SOUND),
+    (0, b"#!AMR", SOUND),
+    (0, b"caff\x00\x01", SOUND),
+    (0, b"wvpk", SOUND),
+    (0, b".snd\x00\x00", SOUND),
+    (0, b"\x0bw", SOUND),
 )
 # Raw files that are no TIFFs: Olympus, Panasonic, Fujifilm, Sigma, Minolta, Canon before 2004.
 _RAW_MAGIC = (
@@ -165,15 +203,15 @@ def sniff(head: bytes) -> str | None:
     if head[4:8] == b"ftyp":
         brand = head[8:12]
         if brand in (b"M4A ", b"M4B "):
-            return "a sound file"
+            return SOUND
         return "image" if brand in _IMAGE_BRANDS else "video"
     if head[4:8] in (b"moov", b"mdat", b"wide", b"free", b"skip") and head[:2] == b"\x00\x00":
         return "video"
     if head[:4] == b"RIFF":
         form = head[8:12]
-        return {b"WEBP": "image", b"AVI ": "video", b"WAVE": "a sound file"}.get(form)
+        return {b"WEBP": "image", b"AVI ": "video", b"WAVE": SOUND}.get(form)
     if head[:4] == b"OggS":
-        return "video" if any(m in head for m in (b"theora", b"\x01video", b"BBCD")) else "a sound file"
+        return "video" if any(m in head for m in (b"theora", b"\x01video", b"BBCD")) else SOUND
     if head[:2] == b"BM" and len(head) >= 26 and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
         return "image"
     if head[:5] == b"%PDF-":
@@ -185,9 +223,41 @@ def sniff(head: bytes) -> str | None:
             return what
     if b"%PDF-" in head[:1024]:  # readers accept a header that comes late
         return "pdf"
-    if (head[:1] == b"\x47" and head[188:189] == b"\x47") or (head[4:5] == b"\x47" and head[196:197] == b"\x47"):
+    if _is_transport_stream(head):
         return "video"
+    if head[:4] == b"FORM" and head[8:11] == b"AIF":
+        return SOUND
+    if len(head) > 3 and head[0] == 0xFF and _is_mpeg_sound(head):
+        return SOUND
     return _text(head)
+
+
+def _is_transport_stream(head: bytes) -> bool:
+    """Sync bytes (a G) at every packet of 188 bytes, or of 192 and 204 with what recorders add; a recording
+    that was cut may begin within a packet."""
+    if b"\x00" not in head and b"\xff" not in head:
+        return False  # text, DNA
+    for length in (188, 192, 204):
+        if len(head) < 2 * length:
+            continue
+        for start in range(length):
+            if head[start] == 0x47 and not head[start::length].strip(b"\x47"):
+                return True
+    return False
+
+
+def _is_mpeg_sound(head: bytes) -> bool:
+    """The header of a frame of MP3 or MP2, or of AAC in ADTS."""
+    layer, rates = head[1] >> 1 & 3, head[2]
+    if head[1] & 0xF6 == 0xF0:
+        return rates >> 2 & 15 < 13
+    return (
+        head[1] & 0xE0 == 0xE0
+        and head[1] >> 3 & 3 != 1
+        and layer in (1, 2)
+        and 0 < rates >> 4 < 15
+        and rates >> 2 & 3 != 3
+    )
 
 
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
@@ -212,8 +282,9 @@ def _text(head: bytes) -> str | None:
     return "text"
 
 
-def require(path: Path, kind: Kind) -> bytes:
-    """The first bytes of a file that may well be of `kind`; `MediaError` when it surely is not.
+def require(path: Path, kind: Kind, also: str | None = None) -> bytes:
+    """The first bytes of a file that may well be of `kind`, or what `sniff` calls `also`; `MediaError` when
+    it surely is neither.
 
     Refuses missing, unreadable and empty files, and files whose content is recognised as something else.
     Bytes that say nothing pass: the decoder will judge them.
@@ -223,7 +294,8 @@ def require(path: Path, kind: Kind) -> bytes:
             head = file.read(HEAD_BYTES)
     except OSError as error:
         raise from_os_error(error) from error
-    require_content(head, kind, path.suffix)
+    if also is None or sniff(head) != also:
+        require_content(head, kind, path.suffix)
     if not head.strip(b"\x00") and len(head) == HEAD_BYTES:
         with path.open("rb") as file:
             while piece := file.read(1 << 20):
@@ -248,7 +320,7 @@ def require_content(head: bytes, kind: Kind, suffix: str = "") -> None:
         raise MediaError(f"this is {what}, not {need}", "wrong kind")
     if found == "an SVG drawing" or found.endswith("image") or found.startswith("a Photoshop"):
         raise MediaError(f"this is {found}, a format that Sightline does not read; save a copy as PNG", "unsupported")
-    if found == "a sound file" and kind == "video":
+    if found == SOUND and kind == "video":
         raise MediaError("this is a sound file; there is no picture in it", "nothing to see")
     raise MediaError(f"this is not {need}: the file holds {found}", "wrong kind")
 

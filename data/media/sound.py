@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data.media.container import read_only
-from data.media.frame_stream import VideoStream, open_video
+from data.media.container import read_only, sound_track
+from data.media.frame_stream import open_clock
+from data.media.stream_clock import StreamClock
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
-    from av.container import InputContainer
 
 RATE = 16_000
 LONGEST_S = 3600.0  # an hour of samples is 230 MB
@@ -30,14 +30,6 @@ _RUN_UPS_S = (RUN_UP_S, 3.0, 15.0)
 # Stamps may be this far off the count of samples before they count: Matroska rounds them to milliseconds,
 # and browsers' recordings jitter by more.
 JITTER_S = 0.02
-_DEFAULT = 0x1  # AV_DISPOSITION_DEFAULT
-
-
-def sound_track(container: InputContainer) -> AudioStream | None:
-    """The sound track that players play, of those that can be decoded here: the default one, else the
-    first."""
-    tracks = [track for track in container.streams.audio if track.codec_context is not None]
-    return next((t for t in tracks if int(t.disposition) & _DEFAULT), tracks[0] if tracks else None)
 
 
 def read_sound(path: Path, start_s: float = 0.0, end_s: float | None = None) -> np.ndarray:
@@ -52,7 +44,7 @@ def read_sound(path: Path, start_s: float = 0.0, end_s: float | None = None) -> 
     if not (0 <= start_s < end_s <= start_s + LONGEST_S):
         raise ValueError(f"cannot read the sound of [{start_s}, {end_s})")
     for run_up in _RUN_UPS_S:
-        with open_video(path) as video:
+        with open_clock(path) as video:
             track = sound_track(video.container)
             if track is None:
                 break
@@ -110,19 +102,18 @@ def _form(frame: Any) -> tuple[int, str, str]:
     return frame.sample_rate, frame.format.name, frame.layout.name
 
 
-def _packets_from(video: VideoStream, track: AudioStream, start_s: float, from_s: float) -> tuple[Iterator[Any], bool]:
+def _packets_from(video: StreamClock, track: AudioStream, start_s: float, from_s: float) -> tuple[Iterator[Any], bool]:
     """The track's packets from about `from_s` to the end, and whether they begin early enough for
     `start_s`."""
     import av
 
     if from_s > 0:
         try:  # by the picture's index: Matroska has none for sound
-            place = video.zero + round(from_s / video.base)
-            video.container.seek(place, stream=video.stream, backward=True)
+            video.seek(from_s)
         except av.FFmpegError:
             from_s = 0.0  # nothing can be sought in it: it is read from its beginning
     read_only(video.container, track)  # not before: transport streams are sought by what is read
-    packets = _to_the_end(video.container.demux(track))
+    packets = video.packets(track)
     if from_s <= 0:
         return packets, True
     first = next(packets, None)
@@ -133,7 +124,7 @@ def _packets_from(video: VideoStream, track: AudioStream, start_s: float, from_s
 
 
 def _frames(
-    video: VideoStream, track: AudioStream, packets: Iterator[Any], start_s: float
+    video: StreamClock, track: AudioStream, packets: Iterator[Any], start_s: float
 ) -> Iterator[tuple[float, Any]]:
     """Every (second, frame) from shortly before `start_s` on; damaged packets are left out."""
     import av
@@ -154,19 +145,9 @@ def _frames(
             second += frame.samples / (frame.sample_rate or RATE)
 
 
-def _end_of(packet: Any, video: VideoStream, track: AudioStream) -> float | None:
+def _end_of(packet: Any, video: StreamClock, track: AudioStream) -> float | None:
     """The second at which a packet's sound ends; None when it does not say."""
     stamp = packet.pts if packet.pts is not None else packet.dts
     if not packet.size or stamp is None or not track.time_base:
         return None
     return float((stamp + (packet.duration or 0)) * track.time_base) - video.zero * video.base
-
-
-def _to_the_end(packets: Iterator[Any]) -> Iterator[Any]:
-    """Packets to the end of what can be read."""
-    import av
-
-    try:
-        yield from packets
-    except (av.InvalidDataError, av.EOFError, av.OSError):
-        return

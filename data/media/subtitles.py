@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.media.container import read_only
-from data.media.frame_stream import MAX_DURATION_S, open_video
+from data.media.frame_stream import open_video
 from data.media.kinds import MediaError, kind_of, sniff
+from data.media.stream_clock import MAX_DURATION_S
 from data.media.text import decoded, one_line, read_beside
 
 if TYPE_CHECKING:

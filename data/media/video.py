@@ -21,10 +21,11 @@ from typing import Any, Literal
 import numpy as np
 
 from data.media.captions import caption_of_tags
-from data.media.frame_stream import VideoStream, open_video
+from data.media.container import sound_track
+from data.media.frame_stream import VideoStream, open_clock, open_video
 from data.media.kinds import MediaError
 from data.media.metadata import video_metadata
-from data.media.sound import sound_track
+from data.media.screen import is_plain
 from data.media.subtitles import text_tracks
 
 Engine = Literal["auto", "pyav", "decord"]
@@ -34,8 +35,8 @@ Engine = Literal["auto", "pyav", "decord"]
 class VideoInfo:
     """What a video says of itself, checked against what is really in the file.
 
-    `duration_s` ends with the last frame that is there; `width` and `height` are as shown (turned, square
-    pixels); `rotation` is clockwise in degrees, already accounted for; `created_at` is UNIX seconds;
+    `duration_s` ends with the last picture or sound that is there; `width` and `height` are as shown (turned,
+    square pixels); `rotation` is clockwise in degrees, already accounted for; `created_at` is UNIX seconds;
     `has_sound` and `has_subtitles` are true for tracks that can be decoded here, the latter into words;
     `caption` is what its tags and the files beside it say, a line each.
     """
@@ -59,7 +60,8 @@ class VideoInfo:
 def probe(path: Path) -> VideoInfo:
     """Open a video and look at its ends. Raises `MediaError` with a plain reason."""
     with open_video(path) as video:
-        duration, truncated = video.true_duration()
+        video.look()
+        duration, truncated = video.duration()
         meta = video_metadata(video.container.metadata, video.stream.metadata)
         width, height = video.shown_size()
         return VideoInfo(
@@ -77,6 +79,30 @@ def probe(path: Path) -> VideoInfo:
             has_sound=sound_track(video.container) is not None,
             has_subtitles=bool(text_tracks(video.container)),
             caption=caption_of_tags(video.container.metadata, path),
+        )
+
+
+def probe_sound(path: Path) -> VideoInfo:
+    """The same of a recording without a picture; its size is 0 x 0. Raises `MediaError`."""
+    with open_clock(path) as clock:
+        track = sound_track(clock.container)
+        if track is None:
+            raise MediaError("there is no picture in the file, and no sound", "nothing to see")
+        meta = video_metadata(clock.container.metadata, track.metadata)
+        duration, truncated = clock.duration()
+        return VideoInfo(
+            duration_s=duration,
+            width=0,
+            height=0,
+            fps=0.0,
+            codec=track.codec_context.name,
+            rotation=0,
+            created_at=meta.taken_at,
+            lat=meta.lat,
+            lon=meta.lon,
+            truncated=truncated,
+            has_sound=True,
+            caption=caption_of_tags({**track.metadata, **clock.container.metadata}, path),
         )
 
 
@@ -245,8 +271,7 @@ def _decord_frames(
     """The same frames by decord's frame numbers: right only where every frame lasts equally long."""
     import decord
 
-    frame = video.first_frame()
-    video.rotation = -frame.rotation % 360
+    video.look()
     width, height = video.shown_size(max_side)
     try:
         reader = decord.VideoReader(str(path), ctx=decord.cpu(0), width=width, height=height, num_threads=threads)
@@ -269,7 +294,10 @@ def _decord_is_better(video: VideoStream, seconds: Sequence[float] | np.ndarray,
     plain = video.zero == 0 and (video.stream.sample_aspect_ratio or 1) == 1
     if stride * video.fps > 1.25 or not plain or "mp4" not in video.container.format.name:
         return False
-    return video.steady() and importlib.util.find_spec("decord") is not None
+    # decord knows no mirrors, no edit lists and no colours but those of BT.601.
+    if not video.steady() or importlib.util.find_spec("decord") is None:
+        return False
+    return is_plain(video.look())
 
 
 def _clock(second: float) -> str:
