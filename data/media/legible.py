@@ -1,7 +1,7 @@
 """Whether the text layer of a page is text, or what a font without a table of its characters leaves of it.
 
-Built around five statistics, each with a limit that no real page comes near (`tests/data/media/test_legible.py`
-holds them to pages of many languages and of code, and to pages spoilt in each way):
+Built around five statistics, each with a limit that no real page comes near. Their test holds them to pages
+of many languages and of code, and to pages spoilt in each way:
 
 1. What are no characters: control codes, U+FFFD, the private areas, unassigned codes. Text: under 3 %.
 2. Letters beyond Latin-1 that share their low byte: text whose two bytes were swapped (U+5400 for "T").
@@ -22,9 +22,9 @@ from functools import lru_cache
 
 import numpy as np
 
-# Bits, in halves, by which each pair of letters (row: the first) is likelier than chance, "l" for none. From the
-# mean over the 32 languages in Latin letters of the profiles of langdetect 1.0.9 (Apache-2.0, made of Wikipedia),
-# accents left out, with 2 % of chance mixed in.
+# Bits, in halves, by which each pair of letters (row: the first) is likelier than chance, "l" for none. From
+# the mean over the 32 languages in Latin letters of the profiles of langdetect 1.0.9 (Apache-2.0, made of
+# Wikipedia), accents left out, with 2 % of chance mixed in.
 _PAIRS = (
     "omnplknmolnrptjmgrqqnmjimlofdcoaaanebkaemaamfcmbdajaoaganaapofkhchoabigjkabaihqeclrcdjqffhgjocaljhmffaii"
     "mlnonjnknkmqosjlesrqlliijllaaclhbbldbhadmaalehjacafaodbfobhingfkfimdamihlcgajbpaaepbabnefgegnbdidklefaia"
@@ -53,8 +53,8 @@ _SCRIPTS = (
 )
 SURELY_WORDS, WORDS = 0.8, 0.2
 _BLANKS = np.array([0x09, 0x0A, 0x0D, 0x20, 0xA0, 0x02, 0xFFFE], np.uint32)  # and PDFium's signs for a hyphen
+_NUMBERS = bytes(next((n for n in (c - 65, c - 97) if 0 <= n < 26), 26) for c in range(256))
 _WINDOWS = np.array([ord(bytes([i]).decode("cp1252", "replace")) for i in range(0x80, 0xA0)], np.uint32)
-_NO_MARKS = dict.fromkeys(range(0x300, 0x370))
 _ENOUGH = 24  # pairs of letters: fewer say little about a page
 _EXCHANGED = -0.6  # bits: below it, and three standard errors, letters stand for others
 _UNEVEN = (0.048, 0.12)  # chance that two letters of a text are the same; keys 0.038, hexadecimal 0.16
@@ -94,41 +94,46 @@ def looks_like_words(text: str) -> bool:
 def bits(text: str) -> float:
     """The fifth statistic: a page is words from `WORDS` on, and beyond doubt from `SURELY_WORDS` on. Minus
     infinity where there are hardly any Latin letters."""
-    mean, count = _bits(_letters(text))
-    return mean if count >= 8 else -np.inf
+    data = text.encode("utf-8", "ignore")
+    if len(data) < 1000:
+        mean, count = _bits(_letters(text))
+        return mean if count >= 8 else -np.inf
+    # Every second pair, two bytes as one number: this is asked of every page.
+    total = int(_quick_pairs().take(np.frombuffer(data, "<u2", len(data) // 2)).sum())
+    count = (total + (1 << 31)) >> 32
+    return (total - (count << 32)) / 2 / count if count >= 8 else -np.inf
 
 
 @lru_cache(maxsize=1)
 def _pairs() -> np.ndarray:
-    """Bits of each pair of letters, with a row and a column of NaN for what is no letter."""
-    table = np.full((27, 27), np.nan, np.float32)
-    table[:26, :26] = (np.frombuffer("".join(_PAIRS).encode(), np.int8).reshape(26, 26) - ord("l")) / 2
+    """Half bits of each pair of letters, none for a pair with the 27th, which stands for other characters."""
+    table = np.zeros((27, 27), np.int8)
+    table[:26, :26] = np.frombuffer("".join(_PAIRS).encode(), np.int8).reshape(26, 26) - ord("l")
     return table.ravel()
 
 
 @lru_cache(maxsize=1)
-def _alphabet() -> np.ndarray:
-    """From a byte to the number of its Latin letter, 26 for what is none."""
-    numbers = np.full(256, 26, np.intp)
-    for start in (ord("a"), ord("A")):
-        numbers[start : start + 26] = np.arange(26)
-    return numbers
+def _quick_pairs() -> np.ndarray:
+    """From two bytes of text to half the bits of their pair, and 1 in the upper half, if they are letters."""
+    numbers = np.frombuffer(_NUMBERS, np.uint8).astype(np.intp)
+    second, first = np.divmod(np.arange(1 << 16), 256)
+    pairs = numbers[first] * 27 + numbers[second]
+    both = (numbers[first] < 26) & (numbers[second] < 26)
+    return _pairs().astype(np.int64)[pairs] + (both.astype(np.int64) << 32)
 
 
 def _letters(text: str) -> np.ndarray:
-    """Numbers of the Latin letters of a text, 26 for other characters; accents are left out."""
-    if not text.isascii():
-        text = unicodedata.normalize("NFD", text).translate(_NO_MARKS)
-    return _alphabet()[np.frombuffer(text.encode("ascii", "replace"), np.uint8)]
+    """Numbers of the Latin letters of a text, 26 for other characters, letters with accents among them."""
+    return np.frombuffer(text.encode("utf-8", "ignore").translate(_NUMBERS), np.uint8)
 
 
 def _bits(letters: np.ndarray) -> tuple[float, int]:
     """The mean of the bits of all pairs of neighbours, and how many there are."""
-    if len(letters) < 2:
+    is_letter = letters < 26
+    count = int(np.count_nonzero(is_letter[:-1] & is_letter[1:]))
+    if not count:
         return 0.0, 0
-    found = _pairs()[letters[:-1] * 27 + letters[1:]]
-    found = found[found == found]
-    return (float(found.mean()), len(found)) if len(found) else (0.0, 0)
+    return float(_pairs().take(letters[:-1] * np.int16(27) + letters[1:]).sum()) / 2 / count, count
 
 
 def _exchanged(letters: np.ndarray) -> bool:

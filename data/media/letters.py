@@ -12,12 +12,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from statistics import median
 from typing import NamedTuple
 
 from data.media.legible import looks_like_words
-from data.media.text import clean
+from data.media.text import beyond_ascii, clean
 
 Box = tuple[float, float, float, float]
 
@@ -58,30 +58,72 @@ _MARKS = dict(
     )
 )
 _DOTTED = {"ı": "i", "ȷ": "j"}
+# Looked for in every page, so each begins with what is rare or quickly found.
+_ACCENT = re.compile("[´¨¯¸ˆˇˉˊˋ˘˙˚˛˜˝\u0300-\u036f]")
 _DRAWN_APART = re.compile(
-    r"[´¨¯¸ˆˇˉˊˋ˘˙˚˛˜˝]|(?<!\xa0)[\u0300-\u036f]|[^\W\d_]`[aeiouAEIOU]|(?<![\w`])`[AaEeOo]\b(?!`)"
-    r"|[^\W\d_][°^~][^\W\d_]"
+    r"(?<=[^\W\d_])[´¨¯¸ˆˇˉˊˋ˘˙˚˛˜˝]|[´¨¯¸ˆˇˉˊˋ˘˙˚˛˜˝](?=[^\W\d_])"
+    r"|(?<!\s)[\u0300-\u036f]|[\u0302-\u036f](?=[^\W\d_])"
 )
-_SPACED_OUT = re.compile(
-    r"(?<!\w)[^\W\d_](?:\s{1,3}[^\W\d_]){3,}(?!\w)"
-    r"|(?<!\w)[^\W\d_a-z]{1,3}(?: [^\W\d_a-z]{1,3}){4,}(?!\w)"
+_GRAVE = re.compile(r"(?<=[^\W\d_])`(?=[aeiouAEIOU])|(?<![\w`])`(?=[AaEeOo]\b)(?!.`)")
+_SPACED_OUT = (
+    re.compile(
+        r" (?:[^\W\d_]  ?[^\W\d_]  ?[^\W\d_]  ?[^\W\d_](?!\w)"
+        r"|[^\W\d_a-z]{1,2} [^\W\d_a-z]{1,2} [^\W\d_a-z]{1,2} [^\W\d_a-z]{1,2}(?!\w))"
+    ),
+    re.compile(
+        r"\n(?:[^\W\d_] [^\W\d_]  ?[^\W\d_]  ?[^\W\d_](?!\w)"
+        r"|[^\W\d_a-z]\s{1,3}[^\W\d_a-z]\s{1,3}[^\W\d_a-z]\s{1,3}[^\W\d_a-z]\s"
+        r"|[^\W\d_a-z]{1,2} [^\W\d_a-z]{1,2} [^\W\d_a-z]{1,2} [^\W\d_a-z]{1,2}(?!\w))"
+    ),
 )
 # A word may end in a hyphen, a soft one, or one of PDFium's two signs for a hyphen that it took away.
-_DIVIDED = re.compile(r"(\S*[^\W\d_])(?:([-\u2010\xad])[ \t]*\n|[\x02\ufffe]\s*)[ \t]*([^\W_]\S*)")
-_WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
+_SIGNS = ("-\n", "- \n", "\u2010\n", "\xad", "\x02", "\ufffe")
+_HYPHEN = re.compile(r"[-\u2010\xad\x02\ufffe][ \t]*\n?[ \t]*")
+_TAIL = re.compile(r"[^\s\x02\ufffe]+")
+_WORD = re.compile(r"[^\W\d_]+")
 
 
 def need_places(text: str) -> bool:
     """Whether text may hold accents apart or letters spaced out, which only their places can tell."""
-    return _DRAWN_APART.search(text) is not None or _SPACED_OUT.search(text) is not None
+    if _ACCENT.search(beyond_ascii(text)) and _DRAWN_APART.search(text):
+        return True
+    text = f"\n{text}"
+    return ("`" in text and _GRAVE.search(text) is not None) or any(pattern.search(text) for pattern in _SPACED_OUT)
 
 
 def undivided(text: str) -> str:
     """Text with the words whole that were divided at the end of a line."""
-    if _DIVIDED.search(text) is None:
+    if not any(sign in text for sign in _SIGNS):
         return text
-    known = _words(text)
-    return _DIVIDED.sub(lambda m: _whole(m[1], m[3], m[2] == "\xad", known), text)
+    around, parts, at = "", [], 0
+    for match in _HYPHEN.finditer(text):
+        if not _divides(match):
+            continue
+        around = around or text.lower()
+        start = max(at, *(text.rfind(blank, at, match.start()) + 1 for blank in " \n\xa0"))
+        tail = _TAIL.match(text, match.end())
+        if tail is None or start == match.start():
+            continue  # the rest of a word of which the first half has been used
+        head = text[start : match.start()]
+        parts += [text[at:start], _whole(head, tail[0], match[0][0] == "\xad", around)]
+        at = tail.end()
+    return "".join([*parts, text[at:]]).replace("\xad", "")
+
+
+def _divides(hyphen: re.Match[str]) -> bool:
+    """Whether a hyphen stands between a letter and, on the next line, another or a figure."""
+    text, start, end = hyphen.string, hyphen.start(), hyphen.end()
+    next_line = "\n" in hyphen[0] or hyphen[0][0] in "\x02\ufffe"
+    return next_line and start > 0 and text[start - 1].isalpha() and text[end : end + 1].isalnum()
+
+
+def text_with(parts: Sequence[Line | str]) -> str:
+    """The text of lines, some of which are given as letters to be mended."""
+    found: list[str] = []
+    for is_text, group in groupby(parts, lambda part: isinstance(part, str)):
+        lines = list(group)
+        found.append("\n".join(lines) if is_text else text_of(rows_of(lines), undivide=False))  # type: ignore[arg-type]
+    return undivided("\n".join(found))
 
 
 def rows_of(lines: Sequence[Line]) -> list[list[Piece]]:
@@ -91,12 +133,12 @@ def rows_of(lines: Sequence[Line]) -> list[list[Piece]]:
         words = _parted(_accented(line), line.angle)
         pieces = [(_around(word), clean("".join(letter.text for letter in word), 1000)) for word in words]
         rows.append([Piece(box, text, text) for box, text in pieces if text])
-    known = _words(text_of(rows, undivide=False))
+    around = text_of(rows, undivide=False).lower()
     for row, following in pairwise([row for row in rows if row]):
         end, start = row[-1], following[0]
-        divided = _DIVIDED.fullmatch(f"{end.whole}\n{start.text}")
-        if divided is not None:
-            whole = _whole(divided[1], divided[3], divided[2] == "\xad", known)
+        divided = _HYPHEN.search(f"{end.whole}\n{start.text}", len(end.whole) - 1)
+        if divided is not None and _divides(divided):
+            whole = _whole(end.whole[:-1], start.text, end.whole[-1] == "\xad", around)
             row[-1], following[0] = end._replace(whole=whole), start._replace(whole=whole)
     return rows
 
@@ -107,14 +149,10 @@ def text_of(rows: Sequence[Sequence[Piece]], *, undivide: bool = True) -> str:
     return undivided(text) if undivide else text
 
 
-def _words(text: str) -> set[str]:
-    """The words of a text that are not divided, in small letters."""
-    return {word.lower() for word in _WORD.findall(_DIVIDED.sub(" ", text))}
-
-
-def _whole(head: str, tail: str, soft: bool, known: set[str]) -> str:
+def _whole(head: str, tail: str, soft: bool, around: str) -> str:
     """One word of two halves. The hyphen stays where it belongs to the word: before capitals and figures, in
-    addresses, and where the page writes the word so or has both halves (of four letters or more) as words."""
+    addresses, and where the text around writes the word so or has both halves (of four letters or more) as
+    words."""
     first = _WORD.match(tail)
     last = re.split(r"[\W_]", head)[-1]
     if soft:
@@ -122,10 +160,21 @@ def _whole(head: str, tail: str, soft: bool, known: set[str]) -> str:
     if first is None or re.search(r"[\d_/@\\.]", head) or (first[0][0].isupper() and not last.isupper()):
         return f"{head}-{tail}"
     a, b = last.lower(), first[0].lower()
-    compound = f"{a}-{b}" in known or (min(len(a), len(b)) >= 4 and {a, b} <= known)
-    if a + b not in known and (compound or ("-" in head and len(a) <= 3)):
+    words = min(len(a), len(b)) >= 4 and _stands(a, around) and _stands(b, around)
+    if a + b not in around and (words or f"{a}-{b}" in around or ("-" in head and len(a) <= 3)):
         return f"{head}-{tail}"
     return head + tail
+
+
+def _stands(word: str, text: str) -> bool:
+    """Whether a word stands in a text, not as half of a divided one."""
+    at = text.find(word)
+    while at >= 0:
+        before, after = text[max(0, at - 1) : at] or " ", text[at + len(word) : at + len(word) + 1] or " "
+        if not (before.isalnum() or after.isalnum() or before == "\n" or after in "-\u2010\x02\ufffe\xad"):
+            return True
+        at = text.find(word, at + 1)
+    return False
 
 
 def _along(letter: Letter, angle: int) -> tuple[float, float]:

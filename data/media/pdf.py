@@ -24,7 +24,7 @@ import numpy as np
 from data.media import legible
 from data.media.captions import caption_of_document
 from data.media.kinds import MediaError, require, sniff
-from data.media.letters import Box, Piece, need_places, rows_of, text_of, undivided
+from data.media.letters import Box, Piece, need_places, rows_of, text_of, text_with, undivided
 from data.media.metadata import pdf_date
 from data.media.pdf_engines import MAX_TEXT, Attached, Engine, engine_name, open_engine
 from data.media.text import clean, decoded, unmisread
@@ -33,6 +33,7 @@ __all__ = ["engine_name"]
 
 Word = tuple[float, float, float, float, str]
 
+_SIGNS = bytes(code for code in range(0x80) if not chr(code).isalnum())
 MAX_WORDS = 50_000
 MAX_ATTACHED = 512 << 20  # bytes of a file inside a PDF
 MAX_ATTACHED_PAGES = 200  # of all PDFs inside one whose text is read with its first page
@@ -185,9 +186,11 @@ class Document:
 
     def _read(self, page: int) -> _Layer:
         plain, rows = self._engine.plain_text(page), None
-        if plain is None or need_places(plain):
+        if plain is None:
             rows = rows_of(self._engine.lines(page))
             plain = text_of(rows)
+        elif need_places(plain):
+            plain = text_with(self._engine.mixed_lines(page, need_places))
         else:
             plain = undivided(plain)
         if not plain.isascii():
@@ -263,8 +266,8 @@ def _says(text: str, addition: str) -> bool:
     return addition in text or _run_together(addition) in _run_together(text)
 
 
-def _run_together(text: str) -> str:
-    return re.sub(r"[\W_]+", "", text.casefold())
+def _run_together(text: str) -> bytes:
+    return text.casefold().encode().translate(None, _SIGNS)
 
 
 def _relative(box: Box, width: float, height: float) -> Box:

@@ -64,6 +64,10 @@ class Engine(Protocol):
         ...
 
     def lines(self, page: int) -> list[Line]: ...
+    def mixed_lines(self, page: int, need_places: Callable[[str], bool]) -> list[Line | str]:
+        """The lines of the page, as text those that need no places."""
+        ...
+
     def unmapped(self, page: int) -> float:
         """The share of the letters for which the fonts name no character."""
         ...
@@ -119,7 +123,7 @@ _HIDDEN = 2 | 32  # flags of an annotation: Hidden, NoView
 _PASSWORD = 1 << 13  # a flag of a text field
 # What a box that is ticked is called by itself; other names ("Vegetarian") say something.
 _TICKED = re.compile(r"off|on|yes|no|true|false|\d*|x|ja|oui|si|sí|checked?|choice\d*", re.IGNORECASE)
-_NO_NOTES = ("Popup", "Widget", "Link", "PrinterMark", "TrapNet")
+_NO_NOTES = ("Popup", "Widget", "Link")
 
 
 def _scale(width: float, height: float, max_side: int, max_dpi: float | None = None) -> float:
@@ -153,6 +157,8 @@ class _MuPDF:
     def __init__(self, source: Path | bytes) -> None:
         mupdf = _mupdf()
         self._last: tuple[int, Any] = (0, None)
+        self._letters: tuple[int, Any] = (0, None)
+        self._found: tuple[int, set[int]] = (0, set())
         with self._reasons():
             if isinstance(source, bytes):
                 self.file = mupdf.open(stream=source, filetype="pdf")
@@ -210,26 +216,50 @@ class _MuPDF:
 
     def plain_text(self, page: int) -> str | None:
         with self._reasons():
-            text: str = self._sheet(page).get_text("text", sort=False)
+            text: str = self._text(page).extractText()
             return text
 
+    def _text(self, page: int) -> Any:
+        """The page's letters as MuPDF keeps them, the last page's for a second question."""
+        if self._letters[0] != page:
+            self._letters = (page, self._sheet(page).get_textpage(flags=_mupdf().TEXTFLAGS_TEXT))
+        return self._letters[1]
+
     def lines(self, page: int) -> list[Line]:
-        mupdf = _mupdf()
-        found: list[Line] = []
         with self._reasons():
-            sheet = self._sheet(page)
-            turn = sheet.rotation_matrix
-            blocks = sheet.get_text("rawdict", flags=mupdf.TEXTFLAGS_TEXT)["blocks"]
-            for line in (line for block in blocks for line in block.get("lines", ())):
-                dx, dy = line["dir"]
-                letters = []
-                for one in (one for span in line["spans"] for one in span["chars"]):
-                    x0, y0, x1, y1 = one["bbox"]
-                    if turn:
-                        x0, y0, x1, y1 = mupdf.Rect(x0, y0, x1, y1) * turn
-                    letters.append(Letter(one["c"], x0, y0, x1, y1))
-                found.append(Line(letters, _angle(turn.a * dx + turn.c * dy, turn.b * dx + turn.d * dy)))
+            return self._lines(page, self._text(page))
+
+    def _lines(self, page: int, letters: Any) -> list[Line]:
+        mupdf, sheet = _mupdf(), self._sheet(page)
+        turn, turned = sheet.rotation_matrix, sheet.rotation != 0
+        found: list[Line] = []
+        for line in (line for block in letters.extractRAWDICT()["blocks"] for line in block.get("lines", ())):
+            dx, dy = line["dir"]
+            ones = [Letter(one["c"], *one["bbox"]) for span in line["spans"] for one in span["chars"]]
+            if turned:
+                ones = [Letter(one.text, *(mupdf.Rect(one[1:]) * turn)) for one in ones]
+            found.append(Line(ones, _angle(turn.a * dx + turn.c * dy, turn.b * dx + turn.d * dy)))
         return found
+
+    def mixed_lines(self, page: int, need_places: Callable[[str], bool]) -> list[Line | str]:
+        mupdf = _mupdf()
+        found: list[Line | str] = []
+        with self._reasons():
+            for *box, text, _, kind in self._text(page).extractBLOCKS():
+                if kind != 0:
+                    continue
+                texts = text.removesuffix("\n").split("\n")
+                if need_places(text):
+                    # The clip may hold parts of neighbours, so its lines are looked up by their text.
+                    part = self._sheet(page).get_textpage(clip=mupdf.Rect(box), flags=mupdf.TEXTFLAGS_TEXT)
+                    lines = {_joined(line): line for line in self._lines(page, part)}
+                    alone = any(map(need_places, texts))
+                    found += [
+                        text if alone and not need_places(text) else lines.get(text.strip(), text) for text in texts
+                    ]
+                else:
+                    found += texts
+        return found if any(isinstance(one, Line) for one in found) else [*self.lines(page)]
 
     def unmapped(self, page: int) -> float:
         mupdf = _mupdf()
@@ -247,6 +277,8 @@ class _MuPDF:
     def notes(self, page: int) -> list[Note]:
         found: list[Note] = []
         with self._reasons():
+            if not self._kinds(page):
+                return found
             sheet = self._sheet(page)
             for annot in sheet.annots():
                 if annot.type[1] not in _NO_NOTES and not annot.flags & _HIDDEN:
@@ -262,7 +294,15 @@ class _MuPDF:
 
     def bookmarks(self) -> list[tuple[int, str]]:
         with self._reasons():
-            return [(page, title) for _, title, page in self.file.get_toc()[:MAX_BOOKMARKS] if page > 0]
+            found: list[tuple[int, str]] = []
+            rest = [self.file.outline]  # loaded with the document; `get_toc` would load it again
+            while rest and len(found) < MAX_BOOKMARKS:
+                mark = rest.pop()
+                if mark is not None:
+                    if mark.page >= 0:
+                        found.append((mark.page + 1, mark.title or ""))
+                    rest += [mark.next, mark.down]
+            return found
 
     def attached(self) -> list[Attached]:
         with self._reasons():
@@ -279,9 +319,16 @@ class _MuPDF:
 
     def pinned(self, page: int) -> list[Attached]:
         with self._reasons():
-            if not any(kind == 17 for _, kind, *_ in self.file.page_annot_xrefs(page - 1)):
+            if _mupdf().PDF_ANNOT_FILE_ATTACHMENT not in self._kinds(page):
                 return []
-            return [self._pin(annot, page) for annot in self._sheet(page).annots() if annot.type[0] == 17]
+            return [self._pin(annot, page) for annot in self._sheet(page).annots() if annot.type[1] == "FileAttachment"]
+
+    def _kinds(self, page: int) -> set[int]:
+        """The kinds of what is on the page besides its content, links left out."""
+        if self._found[0] != page:
+            kinds = {kind for _, kind, *_ in self.file.page_annot_xrefs(page - 1)}
+            self._found = (page, kinds - {_mupdf().PDF_ANNOT_LINK})
+        return self._found[1]
 
     def _pin(self, annot: Any, page: int) -> Attached:
         def read() -> bytes:
@@ -305,8 +352,12 @@ class _MuPDF:
             return (self.file.metadata or {}).get(key[0].lower() + key[1:]) or ""
 
     def close(self) -> None:
-        self._last = (0, None)
+        self._last = self._letters = (0, None)
         self.file.close()
+
+
+def _joined(line: Line) -> str:
+    return "".join(letter.text for letter in line.letters).strip()
 
 
 def _mu_value(field: Any) -> str:
@@ -328,6 +379,7 @@ def _mu_value(field: Any) -> str:
 # -----------------------------------------------------------------------------------------------------------
 # ---- pypdfium2
 
+_NOTHING = (0, 2, 16)  # kinds of annotations: unknown, link, popup
 _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 
 
@@ -338,6 +390,8 @@ class _PDFium:
         logging.getLogger("pypdfium2").setLevel(logging.ERROR)  # it warns of XFA, whose data we read ourselves
         self.pdfium: Any = pypdfium2
         self._source = source
+        self._last: tuple[int, Any] = (0, None)
+        self._found: tuple[int, list[tuple[int, int]]] = (0, [])
         try:
             self.file = pypdfium2.PdfDocument(source)
             self.pages = len(self.file)
@@ -360,12 +414,17 @@ class _PDFium:
 
     @contextmanager
     def _sheet(self, page: int) -> Iterator[Any]:
+        """The page; the last one is kept, since its picture, its text and its notes are asked for in turn."""
         with self._reasons(page):
-            sheet = self.file[page - 1]
-            try:
-                yield sheet
-            finally:
-                sheet.close()
+            if self._last[0] != page:
+                self._forget()
+                self._last = (page, self.file[page - 1])
+            yield self._last[1]
+
+    def _forget(self) -> None:
+        if self._last[1] is not None:
+            self._last[1].close()
+        self._last = (0, None)
 
     @contextmanager
     def _text(self, sheet: Any) -> Iterator[Any]:
@@ -397,35 +456,51 @@ class _PDFium:
             return None if not found.isascii() and _RIGHT_TO_LEFT.search(found) else found
 
     def lines(self, page: int) -> list[Line]:
-        raw = self.pdfium.raw
         with self._sheet(page) as sheet, self._text(sheet) as text:
             hidden = self._hidden(sheet) if self._has_layers else set()
-            place = _placer(raw, sheet)
-            width, height = sheet.get_size()
-            found = [Line([])]
-            for i in range(min(text.count_chars(), MAX_TEXT)):
-                code = raw.FPDFText_GetUnicode(text, i)
-                letter = chr(code) if code and not 0xD800 <= code < 0xE000 else "\ufffd" if code else " "
-                if letter in "\r\n":
+            return self._lines(sheet, text, range(min(text.count_chars(), MAX_TEXT)), hidden)
+
+    def mixed_lines(self, page: int, need_places: Callable[[str], bool]) -> list[Line | str]:
+        raw = self.pdfium.raw
+        found: list[Line | str] = []
+        with self._sheet(page) as sheet, self._text(sheet) as text:
+            every = "".join(map(chr, [raw.FPDFText_GetUnicode(text, i) for i in range(text.count_chars())]))
+            at = 0
+            for line in every[:MAX_TEXT].split("\r\n"):
+                places = need_places(line)
+                found += self._lines(sheet, text, range(at, at + len(line)), set()) if places else [line]
+                at += len(line) + 2
+        return found
+
+    def _lines(self, sheet: Any, text: Any, numbers: range, hidden: set[int]) -> list[Line]:
+        """The lines of the characters of these numbers, without those of hidden objects and off the page."""
+        raw, place = self.pdfium.raw, _placer(self.pdfium.raw, sheet)
+        (width, height), rotation = sheet.get_size(), sheet.get_rotation()
+        found = [Line([])]
+        for i in numbers:
+            code = raw.FPDFText_GetUnicode(text, i)
+            letter = chr(code) if code and not 0xD800 <= code < 0xE000 else "\ufffd" if code else " "
+            if letter in "\r\n":
+                found.append(Line([]))
+                continue
+            if hidden and _address(raw.FPDFText_GetTextObject(text, i)) in hidden:
+                continue
+            left, bottom, right, top = text.get_charbox(i, loose=True)
+            box = _around(place(left, top), place(right, bottom))
+            if not letter.isspace() and _outside(box, width, height):
+                continue
+            one = Letter("-" if letter in "\x02\ufffe" else letter, *box)
+            angle = found[-1].angle
+            if not letter.isspace():
+                angle = _turned(raw.FPDFText_GetCharAngle(text, i), rotation)
+                if found[-1].letters and _elsewhere(found[-1], one, angle):
                     found.append(Line([]))
-                    continue
-                if hidden and _address(raw.FPDFText_GetTextObject(text, i)) in hidden:
-                    continue
-                left, bottom, right, top = text.get_charbox(i, loose=True)
-                box = _around(place(left, top), place(right, bottom))
-                if not letter.isspace() and _outside(box, width, height):
-                    continue
-                one = Letter("-" if letter in "\x02\ufffe" else letter, *box)
-                angle = found[-1].angle
-                if not letter.isspace():
-                    angle = _turned(raw.FPDFText_GetCharAngle(text, i), sheet.get_rotation())
-                    if found[-1].letters and _elsewhere(found[-1], one, angle):
-                        found.append(Line([]))
-                found[-1].letters.append(one)
+            found[-1].letters.append(one)
+            if angle != found[-1].angle:
                 found[-1] = found[-1]._replace(angle=angle)
-                if letter in "\x02\ufffe":
-                    found.append(Line([]))
-            return [_from_the_right(line) for line in found if line.letters]
+            if letter in "\x02\ufffe":
+                found.append(Line([]))
+        return [_from_the_right(line) for line in found if line.letters]
 
     def unmapped(self, page: int) -> float:
         with self._sheet(page) as sheet, self._text(sheet) as text:
@@ -443,14 +518,11 @@ class _PDFium:
         found: list[Note] = []
         with self._sheet(page) as sheet:
             place = _placer(raw, sheet)
-            for annot in self._annots(sheet):
+            for annot, kind in self._annots(page, sheet):
                 if raw.FPDFAnnot_GetFlags(annot) & _HIDDEN:
                     continue
-                kind = raw.FPDFAnnot_GetSubtype(annot)
                 if kind == raw.FPDF_ANNOT_WIDGET:
                     text = self._value(annot)
-                elif kind in (raw.FPDF_ANNOT_POPUP, raw.FPDF_ANNOT_LINK):
-                    continue
                 else:
                     text = _wide(raw.FPDFAnnot_GetStringValue, annot, b"Contents")
                 rect = raw.FS_RECTF()
@@ -459,15 +531,22 @@ class _PDFium:
                     found.append(Note(box, text))
         return found
 
-    def _annots(self, sheet: Any) -> Iterator[Any]:
+    def _annots(self, page: int, sheet: Any) -> Iterator[tuple[Any, int]]:
+        """What is on the page besides links, with its kind."""
         raw = self.pdfium.raw
-        for i in range(min(raw.FPDFPage_GetAnnotCount(sheet), MAX_NOTES)):
+        if self._found[0] != page:
+            kinds = []
+            for i in range(min(raw.FPDFPage_GetAnnotCount(sheet), MAX_NOTES)):
+                annot = raw.FPDFPage_GetAnnot(sheet, i)
+                kinds.append((i, raw.FPDFAnnot_GetSubtype(annot)))
+                raw.FPDFPage_CloseAnnot(annot)
+            self._found = (page, [(i, kind) for i, kind in kinds if kind not in _NOTHING])
+        for i, kind in self._found[1]:
             annot = raw.FPDFPage_GetAnnot(sheet, i)
-            if annot:
-                try:
-                    yield annot
-                finally:
-                    raw.FPDFPage_CloseAnnot(annot)
+            try:
+                yield annot, kind
+            finally:
+                raw.FPDFPage_CloseAnnot(annot)
 
     def _value(self, annot: Any) -> str:
         """What a field of a form holds, as it is shown."""
@@ -513,8 +592,8 @@ class _PDFium:
     def pinned(self, page: int) -> list[Attached]:
         raw, found = self.pdfium.raw, []
         with self._sheet(page) as sheet:
-            for annot in self._annots(sheet):
-                if raw.FPDFAnnot_GetSubtype(annot) == raw.FPDF_ANNOT_FILEATTACHMENT:
+            for annot, kind in self._annots(page, sheet):
+                if kind == raw.FPDF_ANNOT_FILEATTACHMENT:
                     file = raw.FPDFAnnot_GetFileAttachment(annot)
                     if file:
                         found.append(self._attached(self.pdfium.PdfAttachment(file, self.file), page))
@@ -534,6 +613,7 @@ class _PDFium:
             return self.file.get_metadata_value(key) or ""
 
     def close(self) -> None:
+        self._forget()
         self.file.close()
 
     @cached_property
@@ -641,13 +721,20 @@ def _narrow(function: Any, document: Any, number: int) -> bytes:
 
 def _placer(raw: Any, sheet: Any) -> Callable[[float, float], tuple[float, float]]:
     """From a point of the PDF to a point of the page as it is shown."""
-    x, y = ctypes.c_int(), ctypes.c_int()
     width, height = sheet.get_size()
     side = 1_000_000  # PDFium converts to whole pixels of a page this large
+    far = 1000  # points between those from which the rest is reckoned
 
-    def place(px: float, py: float) -> tuple[float, float]:
+    def ask(px: float, py: float) -> tuple[float, float]:
+        x, y = ctypes.c_int(), ctypes.c_int()
         raw.FPDF_PageToDevice(sheet, 0, 0, side, side, 0, px, py, x, y)
         return x.value / side * width, y.value / side * height
+
+    (x0, y0), (x1, y1), (x2, y2) = ask(0, 0), ask(far, 0), ask(0, far)
+    a, b, c, d = ((v - w) / far for v, w in ((x1, x0), (y1, y0), (x2, x0), (y2, y0)))
+
+    def place(px: float, py: float) -> tuple[float, float]:
+        return x0 + a * px + c * py, y0 + b * px + d * py
 
     return place
 

@@ -11,6 +11,7 @@ import codecs
 import re
 import stat
 import unicodedata
+from functools import lru_cache
 from pathlib import Path
 
 from data.media.kinds import MediaError, from_os_error
@@ -28,23 +29,31 @@ _FORMS = re.compile(
     "\u2e80-\u2fd5\u2160-\u217f\u0132\u0133\u013f\u0140\u0149\u017f\u01c4-\u01cc\u01f1-\u01f3"
     "\u210a-\u2113\u2115\u2119-\u211d\u2124\u2128\u212c-\u2134\u2145-\u2149\U0001d400-\U0001d7ff]+"
 )
+_BEYOND_ASCII = re.compile("[^\\x00-\\x7f]+")
 # What Western tables make of the bytes of UTF-8, and back; five codes have no character there.
 _WESTERN = {ord(bytes([i]).decode("cp1252", "ignore") or chr(i)): i for i in range(0x80, 0x100)}
+_MISREAD = re.compile("[\xc2-\xf4][^\\x00-\\x7f]")
 _WESTERN_RUN = re.compile(f"[{re.escape(''.join(map(chr, _WESTERN)))}]+")
 
 
 def clean(text: str, most: int) -> str:
     """At most `most` characters of it, without NUL, lone surrogates and private line ends; NFC, its letters
     in their usual form ("ﬁ" as "fi")."""
-    text = text[:most].encode("utf-8", "ignore").decode("utf-8")
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = text[:most].replace("\r\n", "\n").replace("\r", "\n")
     if not text.isascii():
-        text = unicodedata.normalize("NFC", text)
-        if _FORMS.search(text):
+        text = unicodedata.normalize("NFC", text.encode("utf-8", "ignore").decode("utf-8"))
+        if _FORMS.search(beyond_ascii(text)):
             text = unicodedata.normalize("NFC", _FORMS.sub(lambda m: unicodedata.normalize("NFKC", m[0]), text))
-    if text.replace("\n", "").isprintable():  # nothing to look for: a tenth of the time
-        return text.strip()
-    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Co", "Cn")).strip()
+    if not text.replace("\n", "").isprintable():
+        none = {ord(c) for c in set(text) - {"\n", "\t"} if unicodedata.category(c) in ("Cc", "Co", "Cn")}
+        text = text.translate(dict.fromkeys(none)) if none else text
+    return text.strip()
+
+
+@lru_cache(maxsize=2)
+def beyond_ascii(text: str) -> str:
+    """The characters of a text that are not ASCII, run together: few, so that looking for some is quick."""
+    return "" if text.isascii() else "".join(_BEYOND_ASCII.findall(text))
 
 
 def one_line(text: str, most: int) -> str:
@@ -77,6 +86,8 @@ def repaired(text: str) -> str:
 def unmisread(text: str) -> str:
     """Text whose every run beyond ASCII is UTF-8 that a Western table read ("GrÃ¼ÃŸe"), read again; other
     text as it is."""
+    if _MISREAD.search(beyond_ascii(text)) is None:
+        return text
     runs = set(_WESTERN_RUN.findall(text))
     try:
         right = {run: bytes(_WESTERN[ord(c)] for c in run).decode() for run in runs}
