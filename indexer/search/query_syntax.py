@@ -48,7 +48,11 @@ def parse_query(query: Query) -> ParsedQuery:
 
 
 def parse(text: str, filters: Filters = Filters()) -> ParsedQuery:
-    """Take a query text apart; filters typed in it narrow `filters`. Raises QueryError."""
+    """Take a query text apart; filters typed in it narrow `filters`. Raises QueryError.
+
+    Lone surrogates, which no database takes, become question marks.
+    """
+    text = text.encode("utf-8", "replace").decode()
     meaning: list[str] = []
     words: list[str] = []
     phrases: list[str] = []

@@ -238,7 +238,8 @@ def _look_up(connection: Reading, counts: Counts, tokens: Sequence[str], table: 
         if token in stems:
             counts[table, token] = rows.get(stems[token], 0)
         else:
-            counts[table, token] = int(connection.any_row(table, matching(token, table)))
+            expression = matching(token, table)  # empty in a table of other scripts, which holds no such token
+            counts[table, token] = int(bool(expression) and connection.any_row(table, expression))
 
 
 def _total(connection: Reading, table: str) -> int:

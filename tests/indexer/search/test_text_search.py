@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from data.span import Span
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.connections import Connections
 from indexer.catalogue.rows import FoundFile, NewChunk
 from indexer.catalogue.schema import Where
-from indexer.search import text_search
+from indexer.errors import QueryError
+from indexer.search import query_syntax, text_search
 from indexer.search.snippets import snippets
 from indexer.search.text_search import ALL, EXACT, SOME
 from indexer.types import MARK, UNMARK
@@ -188,3 +191,45 @@ def test_a_word_that_all_texts_hold_is_looked_for_beside_no_rarer_one(
     connection = texts.connections.get()
     assert text_search.expressions(connection, ["payment", "invoice"], (), "words").some == '"invoice"'
     assert text_search.expressions(connection, ["payment"], (), "words").some == '"payment"'
+
+
+SCRIPTS = (
+    "图书馆",
+    "東京都",
+    "ひらがな",
+    "ห้องสมุด",
+    "ຫໍສະໝຸດ",
+    "បណ្ណាល័យ",
+    "စာကြည့်တိုက်",
+    "도서관",
+    "दिल",
+    "நூலகம்",
+    "مكتبة",
+    "ספריה",
+)
+QUERIES = st.one_of(
+    st.text(max_size=40),
+    st.text(st.characters(categories=["Lo", "Mn", "Mc", "Cs", "So", "Sm"]), max_size=12),
+    st.lists(st.sampled_from([*SCRIPTS, '"', "-", ":", "*", "AND", "NOT", "a", "\ud800", "\0", "_"]), max_size=6).map(
+        "".join
+    ),
+)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@given(query=QUERIES)
+def test_no_query_breaks_the_search(texts: Texts, query: str) -> None:
+    try:
+        parsed = query_syntax.parse(query)
+    except QueryError:
+        return
+    connection = texts.connections.get()
+    for search in (text_search.search_chunks, text_search.search_names):
+        search(connection, parsed.words, parsed.phrases, 20)
+
+
+@pytest.mark.parametrize("query", SCRIPTS)
+def test_words_of_every_script_are_looked_for(texts: Texts, query: str) -> None:
+    """A word of a script without blanks once met a table that keeps nothing of it, and broke the search."""
+    assert texts.find(query) == {}
+    assert len(text_search.search_names(texts.connections.get(), (query,), (), 20)) == 0
