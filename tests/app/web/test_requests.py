@@ -30,7 +30,7 @@ def test_a_query_is_made_of_all_its_parts() -> None:
         (None, 7, 1.0),
         (None, 8, -1.0),
     ]
-    assert query.kinds == ("image", "pdf")
+    assert query.filters.kinds == ("image", "pdf")
 
 
 @pytest.mark.parametrize(

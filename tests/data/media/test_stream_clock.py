@@ -20,7 +20,7 @@ def windows(path: Path) -> list[tuple[float | None, float | None, list[float]]]:
     """(start, end, seconds that the frames tell) of every window that can be decoded."""
     found = outline(path, "video")
     chunks = decode(path, "video", found.chunks, max_side=160)
-    return [(c.spec.start_s, c.spec.end_s, [time_of(f) for f in c.frames]) for c in chunks]
+    return [(*c.spec.span.seconds, [time_of(f) for f in c.frames]) for c in chunks]
 
 
 # The longest of picture and sound

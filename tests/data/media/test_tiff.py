@@ -30,13 +30,13 @@ def test_pages_become_chunks_as_those_of_a_pdf(tmp_path: Path) -> None:
     path = draw_pages(tmp_path / "a.tif", sizes=((300, 200), (200, 300), (300, 200)))
     found = outline(path, "image")
     assert found.pages == 3 and (found.width, found.height) == (300, 200)
-    assert [(chunk.ordinal, chunk.page) for chunk in found.chunks] == [(0, 1), (1, 2), (2, 3)]
+    assert [(chunk.ordinal, chunk.span.page) for chunk in found.chunks] == [(0, 1), (1, 2), (2, 3)]
     chunks = decode(path, "image", found.chunks, max_side=150)
     assert [chunk.frames.shape for chunk in chunks] == [(1, 100, 150, 3), (1, 150, 100, 3), (1, 100, 150, 3)]
     assert [int(chunk.frames[0, 5, 5].argmax()) for chunk in chunks] == [0, 1, 2]
     with Image.open(io.BytesIO(make_thumbnail(path, "image", found.chunks[1]))) as small:
         assert small.size == (200, 300)
-    (again,) = decode(path, "image", (ChunkSpec(2, page=3),))
+    (again,) = decode(path, "image", (ChunkSpec(2, Span(page=3)),))
     assert again.frames[0, 5, 5].argmax() == 2
     assert read_image(path, page=2)[5, 5].argmax() == 1 and read_image(path)[5, 5].argmax() == 0
 
@@ -73,7 +73,7 @@ def test_a_damaged_page_costs_that_page(tmp_path: Path) -> None:
     data[start : start + length] = b"\x55" * length
     (tmp_path / "b.tif").write_bytes(data)
     found = outline(tmp_path / "b.tif", "image")
-    assert [chunk.spec.page for chunk in decode(tmp_path / "b.tif", "image", found.chunks)] == [1, 3]
+    assert [chunk.spec.span.page for chunk in decode(tmp_path / "b.tif", "image", found.chunks)] == [1, 3]
 
 
 def shades(size: tuple[int, int], more: Tags | None = None) -> tuple[Tags, list[bytes]]:
