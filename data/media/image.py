@@ -89,7 +89,7 @@ class Picture:
 
 
 def read_image(source: Path | bytes, max_side: int | None = None, page: int | None = None) -> np.ndarray:
-    """The picture of an image file as uint8 RGB [H, W, 3] in sRGB, upright, transparent parts on white.
+    """Returns an image file's picture as uint8 RGB [H, W, 3] in sRGB, upright, transparent parts on white.
 
     `max_side` bounds the longest side; smaller pictures are not enlarged. `page` (from 1) is one of a TIFF's.
     Raises `MediaError`.
@@ -98,18 +98,18 @@ def read_image(source: Path | bytes, max_side: int | None = None, page: int | No
 
 
 def read_picture(path: Path, max_side: int | None = None, page: int | None = None) -> Picture:
-    """The same with the words that come with the file, in one opening."""
+    """Like `read_image`, with the words that come with the file and what is wrong with it."""
     return _sound_or_mended(partial(_read, max_side=max_side, page=page, path=path), path)
 
 
 def inspect(source: Path | bytes) -> ImageInfo:
-    """Size and metadata from the header, without decoding. Raises `MediaError`."""
+    """Returns size and metadata from the header, without decoding. Raises `MediaError`."""
     path = source if isinstance(source, Path) else None
     return _sound_or_mended(partial(_inspect, path=path), source)
 
 
 def maker_note(path: Path) -> bytes:
-    """The block of EXIF that the camera's maker keeps for itself; empty without one. Raises `MediaError`."""
+    """Returns the EXIF block that the camera's maker keeps for itself, or b"". Raises `MediaError`."""
     with _open(path) as image:
         note = image.getexif().get_ifd(0x8769).get(0x927C)
         return note if isinstance(note, bytes) else b""
@@ -119,16 +119,13 @@ _Read = TypeVar("_Read", Picture, ImageInfo)
 
 
 def _sound_or_mended(read: Callable[[Path | bytes], _Read], source: Path | bytes) -> _Read:
-    """What `read` makes of a file, or of its mended bytes where its decoder refuses the file."""
+    """Returns what `read` makes of a file, or of its mended bytes where its decoder refuses the file."""
     try:
         return read(source)
     except MediaError as error:
         if error.cause not in ("cut off", "damaged", "unsupported"):
             raise
-        try:
-            whole = mend.mended(source if isinstance(source, bytes) else source.read_bytes())
-        except _DECODER_ERRORS:
-            raise error from None
+        whole = mend.mended(source) if _head(source, 8).startswith(mend.MAGIC) else None
         if whole is None:
             raise
         found = read(whole[0])
@@ -147,7 +144,7 @@ def _read(source: Path | bytes, max_side: int | None, page: int | None = None, p
 def _inspect(source: Path | bytes, path: Path | None) -> ImageInfo:
     with _open(source) as image:
         pages = _pages(image)
-        _choose_page(image, 1 if len(pages) > 1 else None)
+        _choose_page(image, None)
         exif = image.getexif()
         width, height = _square(image)
         if _orientation(image) in (5, 6, 7, 8):
@@ -158,7 +155,7 @@ def _inspect(source: Path | bytes, path: Path | None) -> ImageInfo:
 
 @contextmanager
 def _open(source: Path | bytes) -> Iterator[Image.Image]:
-    """The image, opened and within the limits; every decoder's complaint becomes a `MediaError`."""
+    """Opens an image within the limits; every error of a decoder becomes a `MediaError`."""
     from PIL import Image, ImageFile, UnidentifiedImageError
 
     if isinstance(source, bytes):
@@ -291,13 +288,15 @@ def _pages(image: Image.Image) -> tuple[int, ...]:
 
 
 def _choose_page(image: Image.Image, page: int | None) -> None:
-    if page is None:
+    """Turn to a page (from 1; None for the first, which need not be the first picture of a TIFF)."""
+    if page is None and image.format != "TIFF":
         return
     pages = _pages(image)
-    if not 1 <= page <= len(pages):
+    if not 1 <= (page or 1) <= len(pages):
         raise MediaError(f"there is no page {page} in the image", "damaged")
-    image.seek(pages[page - 1])
-    _require_size(image)
+    if number := pages[(page or 1) - 1]:
+        image.seek(number)
+        _require_size(image)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -320,7 +319,8 @@ def _square(image: Image.Image) -> tuple[int, int]:
         ratio = 1 / ratio if ratio else 0
     if not 0.2 < ratio < 5 or abs(ratio - 1) < 0.01:
         return width, height
-    return (width, round(height * ratio)) if ratio > 1 else (round(width / ratio), height)
+    square = (width, round(height * ratio)) if ratio > 1 else (round(width / ratio), height)
+    return square if square[0] * square[1] <= MAX_PIXELS else (width, height)
 
 
 def _decode(image: Any, max_side: int | None, source: Path | bytes) -> np.ndarray:

@@ -12,18 +12,31 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
 ENOUGH = 0.75  # of the rows
 _PNG = b"\x89PNG\r\n\x1a\n"
+MAGIC = (b"\xff\xd8", _PNG)
 _END = b"\xff\xd9"
 _END_LOST = "the end of the file is missing; the whole picture is there"
 _TEXT_LOST = "a part of the file that is not the picture is damaged and was left out"
 
 
-def mended(data: bytes) -> tuple[bytes, str] | None:
-    """The bytes of a whole picture and what is to be said of it; None where too little is there."""
+def mended(source: Path | bytes) -> tuple[bytes, str] | None:
+    """Returns the bytes of a whole picture and a note for its owner.
+
+    None if too little is there, or if nothing is wrong that can be mended. Raises no error of a decoder.
+    """
+    data = source if isinstance(source, bytes) else source.read_bytes()
+    try:
+        return _mended(data)
+    except (OSError, SyntaxError, ValueError, LookupError, struct.error, zlib.error, MemoryError):
+        return None
+
+
+def _mended(data: bytes) -> tuple[bytes, str] | None:
     if data[:2] == b"\xff\xd8":
         return _jpeg(data)
     return _png(data) if data[:8] == _PNG else None

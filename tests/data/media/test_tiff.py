@@ -90,7 +90,8 @@ def test_thumbnails_masks_and_pyramids_are_no_pages() -> None:
     assert inspect(tiff(full, shades((240, 320)))).pages == 2
     assert inspect(tiff(full, shades((160, 120), {297: ("H", (1, 2))}))).pages == 2, "numbered as a page"
     thumb_first = tiff(shades((80, 60), small), full)
-    assert inspect(thumb_first).pages == 1
+    assert inspect(thumb_first).pages == 1 and inspect(thumb_first).width == 320
+    assert read_image(thumb_first).shape == (240, 320, 3), "not the thumbnail"
     assert inspect(tiff(shades((80, 60), small), full, full)).pages == 2
 
 
