@@ -17,6 +17,7 @@ Knows nothing of PDFs, and nothing of what the words mean.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from functools import lru_cache
 
@@ -40,8 +41,8 @@ _PAIRS = (
 _SCRIPTS = (
     ((0x00, 0x7F), (0x100, 0x27F), (0x380, 0x3FF), (0x1E00, 0x1FFF)),
     ((0x3000, 0x9FFF), (0xAC00, 0xD7AF)),
-    ((0x400, 0x52F),),
-    ((0x580, 0x5FF),),  # Armenian and Hebrew
+    ((0x400, 0x4FF),),
+    ((0x500, 0x5FF),),  # Armenian and Hebrew
     ((0x600, 0x8FF),),  # Arabic, Syriac, Thaana
     *(((start, start + 0x7F),) for start in range(0x900, 0xE00, 0x80)),  # ten of India and Sri Lanka
     ((0xE00, 0xEFF),),  # Thai and Lao
@@ -51,6 +52,7 @@ _SCRIPTS = (
     ((0x1780, 0x17FF),),
     ((0x1800, 0x1DFF),),
 )
+_LONG_WORD = re.compile("[A-Za-z]{4,}")
 SURELY_WORDS, WORDS = 0.8, 0.2
 _BLANKS = np.array([0x09, 0x0A, 0x0D, 0x20, 0xA0, 0x02, 0xFFFE], np.uint32)  # and PDFium's signs for a hyphen
 _NUMBERS = bytes(next((n for n in (c - 65, c - 97) if 0 <= n < 26), 26) for c in range(256))
@@ -69,7 +71,8 @@ def is_no_text(text: str) -> bool:
         return True
     if not text.isascii() and (_swapped(codes) or _mixed(text, codes) or _accented(codes)):
         return True
-    return _exchanged(_letters(text))
+    # Not abbreviations: they are short, and follow no rule.
+    return _exchanged(_letters(" ".join(_LONG_WORD.findall(text))))
 
 
 def readable_lines(text: str) -> str:

@@ -24,7 +24,7 @@ import numpy as np
 from data.media import legible
 from data.media.captions import caption_of_document
 from data.media.kinds import MediaError, require, sniff
-from data.media.letters import Box, Piece, need_places, rows_of, text_of, text_with, undivided
+from data.media.letters import Box, Piece, need_places, rows_of, text_of, text_with, undivided, with_ligatures
 from data.media.metadata import pdf_date
 from data.media.pdf_engines import MAX_TEXT, Attached, Engine, engine_name, open_engine
 from data.media.text import clean, decoded, unmisread
@@ -202,7 +202,7 @@ class Document:
             readable = legible.readable_lines(plain)
             if len(readable) < len(plain):
                 return _Layer(_clean(readable), True, rows)
-        text = _clean(plain)
+        text = _clean(with_ligatures(plain))
         return _Layer(text, not text, rows)
 
     def _additions(self, page: int) -> Iterator[str]:
