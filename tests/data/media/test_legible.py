@@ -1,5 +1,7 @@
 """Text layers that are no text are known by their letters; text in any language is not taken for one."""
 
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 import base64

@@ -50,7 +50,10 @@ def boxes(path: Path, word: str) -> list[tuple[float, ...]]:
         (glyphs(("gar", 72), ("\\005", 95.5), ("c", 94.6), ("on", 102.5)), "garçon"),  # under it
         (glyphs(("\\004", 76, 4), ("Angstr", 72), ("\\016", 122.5), ("om", 121)), "Ångström"),
         ("BT /F1 18 Tf 72 700 Td [(caf)(\\011)333(e noir)]TJ ET", "café noir"),  # one string that steps back
-        (glyphs(("Der M", 72), ("\\016", 120.8), ("uller aus Z", 119.5), ("\\016", 198), ("urich", 196.5)), "Der Müller aus Zürich"),
+        (
+            glyphs(("Der M", 72), ("\\016", 120.8), ("uller aus Z", 119.5), ("\\016", 198), ("urich", 196.5)),
+            "Der Müller aus Zürich",
+        ),
     ],
 )  # fmt: skip
 def test_accents_drawn_apart_are_on_their_letters(tmp_path: Path, content: str, text: str) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from data.media.image import inspect, read_image
 from data.media.kinds import MediaError
 from data.reader import ChunkSpec, decode, make_thumbnail, outline
+from data.span import Span
 from tests.data.media.tiffs import Tags, tiff
 from tests.data.media.tiffs import picture as directory
 from tests.media import picture, xmp_packet
