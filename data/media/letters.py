@@ -57,7 +57,7 @@ _MARKS = dict(
         strict=True,
     )
 )
-# What TeX's fonts have at these codes, where a PDF does not name the glyphs; fl, at that of a line end, is lost.
+# What TeX's fonts have at these codes, where a PDF does not name the glyphs; fl has that of a line end.
 _CODES = {"\x0b": "ff", "\x0c": "fi", "\x0e": "ffi", "\x0f": "ffl"}
 _CODED = re.compile(r"[\x0b\x0c\x0e\x0f](?=[a-z])|(?<=[a-z])[\x0b\x0c\x0e\x0f]")
 _DOTTED = {"ı": "i", "ȷ": "j"}

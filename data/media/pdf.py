@@ -76,6 +76,18 @@ def find_words(path: Path, page: int, words: Sequence[str]) -> list[Box]:
     return [box for piece in pieces for box in _matches(piece, wanted)]
 
 
+def unread_pages(path: Path) -> list[int]:
+    """The pages whose words may stand in their picture alone, for OCR: without a text layer, or with one that
+    is no text. What fields, notes and bookmarks say does not count."""
+    found = []
+    with open_pdf(path) as document:
+        for page in range(1, document.pages + 1):
+            with suppress(MediaError):
+                if document.is_unread(page):
+                    found.append(page)
+    return found
+
+
 def attachment_names(path: Path) -> list[str]:
     """The names of the files inside a PDF, in order: those of the document, as in a portfolio, then those
     pinned to its pages."""
