@@ -273,7 +273,9 @@ def test_the_default_picture_is_chosen_else_the_largest(
     assert sample_frames(tmp_path / name, 0, 2, 1)[0].shape[1:3] == chosen[::-1]
 
 
-def test_what_another_program_still_writes_is_not_called_broken(tmp_path: Path, clips: dict[str, Path]) -> None:
+def test_what_another_program_still_writes_is_not_called_broken(
+    tmp_path: Path, clips: dict[str, Path]
+) -> None:
     fcntl = pytest.importorskip("fcntl")
     if not hasattr(fcntl, "F_SETLEASE"):
         pytest.skip("only Linux tells who has a file open")
