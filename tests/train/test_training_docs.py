@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import hashlib
 import importlib
 import io
 import json
@@ -88,6 +89,7 @@ def test_the_page_has_no_command_that_is_not_tried() -> None:
         "python -m eval",
         "sightline run",
         "sightline clicks",
+        "sightline export",
     )
     assert len(commands()) >= 11
     assert all(command.startswith(tried) for command in commands())
@@ -102,7 +104,9 @@ def hub(tmp_path_factory: pytest.TempPathFactory, collection: Path) -> Iterator[
         listing = root / "api" / "datasets" / repo / "tree" / "main"
         listing.parent.mkdir(parents=True)
         listing.write_text(
-            json.dumps([{"type": "file", "path": p, "size": f.stat().st_size} for p, f in files.items()])
+            json.dumps(
+                [{"type": "file", "path": p, "size": f.stat().st_size, "oid": blob_id(f)} for p, f in files.items()]
+            )
         )
         for path, file in files.items():
             place = root / "datasets" / repo / "resolve" / "main" / path
@@ -117,6 +121,12 @@ def hub(tmp_path_factory: pytest.TempPathFactory, collection: Path) -> Iterator[
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
+
+
+def blob_id(file: Path) -> str:
+    """Git's name of a file's bytes."""
+    content = file.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 def hub_files(collection: Path, root: Path) -> dict[str, dict[str, Path]]:

@@ -13,6 +13,7 @@ import pytest
 
 from data.sources.pair import LoadedSide, Media, Pair, load
 from data.sources.pairs import Pairs
+from data.span import Span
 from indexer.errors import LibraryError
 from indexer.features.pairs import passage
 from indexer.library import Library
@@ -108,7 +109,7 @@ def test_a_library_gives_a_page_and_its_words_and_a_window_and_its_transcript(li
     assert pairs[0].query.looks_for == "pdf"
     assert pairs[0].positive.text == ""  # the answer must not stand in the target
     assert pairs[1].query.text == "she opens the old door slowly"
-    assert pairs[1].positive.media == Media("video", str(tmp_path / "c.mp4"), start_s=0.0, end_s=30.0)
+    assert pairs[1].positive.media == Media("video", str(tmp_path / "c.mp4"), span=Span(start_s=0.0, end_s=30.0))
     assert load(pairs[0].positive).frames[0].ndim == 3
 
 
@@ -140,8 +141,8 @@ def test_clicks_are_used_where_they_are_kept(library: Library, tmp_path: Path) -
     pairs = exported(library, tmp_path / "p.jsonl", "clicks")
     assert [pair.query.text for pair in pairs] == ["my dog", "parking", "the door"]
     assert pairs[0].positive.media == Media("image", str(tmp_path / "a.png"))
-    assert pairs[1].positive.media == Media("page", str(tmp_path / "b.pdf"), page=2)
-    assert pairs[2].positive.media == Media("video", str(tmp_path / "c.mp4"), start_s=0.0, end_s=30.0)
+    assert pairs[1].positive.media == Media("page", str(tmp_path / "b.pdf"), span=Span(page=2))
+    assert pairs[2].positive.media == Media("video", str(tmp_path / "c.mp4"), span=Span(start_s=0.0, end_s=30.0))
     assert len(exported(library, tmp_path / "p.jsonl", "text", "clicks")) == 5
     with clicks.open("a") as file:
         file.write('{"query": "half a li')
