@@ -53,10 +53,8 @@ demo: setup
 	@$(BIN)/sightline demo $(ARGS)
 
 # A browser test that fails is tried once more, as a starved browser drops frames; its name then stands in red at the end.
-# RERUNS: CI tries a failing test once more as well; its name stands in red at the end too.
-RERUNS ?=
 test: setup-dev lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(RERUNS) -m "not long" --ignore tests/browser
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long" --ignore tests/browser
 	$(BIN)/python -m pytest --reruns 1 -m "not long" tests/browser  # alone: a browser that starves hangs
 
 # Unit and property tests, about a minute (tests/README.md says which). After `make setup-dev` too.
