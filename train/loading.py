@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
@@ -179,7 +179,7 @@ def pair_batches(loader: Loader, shares: Iterator[list[Address]], size: int, wor
     # A loader process must not start tokenizer threads of its own, nor use all cores for one image.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     sampler = _Sampler(shares, size)
-    batches = torch.utils.data.DataLoader(
+    batches: Iterable[PairBatch | Exception] = torch.utils.data.DataLoader(
         _Dataset(loader),  # type: ignore[arg-type]
         sampler=sampler,
         batch_size=None,

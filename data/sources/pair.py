@@ -112,14 +112,14 @@ class LoadedSide:
         return Input(
             text=text or None,
             images=self.frames if self.kind in ("image", "pdf") else (),
-            video=stacked(self.frames) if self.kind == "video" and self.frames else None,
+            video=stack_frames(self.frames) if self.kind == "video" and self.frames else None,
             instruction=self.instruction,
             role=self.role,
             kind=self.kind,
         )
 
 
-def stacked(frames: Sequence[np.ndarray]) -> np.ndarray:
+def stack_frames(frames: Sequence[np.ndarray]) -> np.ndarray:
     """[T, H, W, 3]; a saved frame of another size than the first is resized to it."""
     from PIL import Image
 

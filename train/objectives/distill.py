@@ -93,5 +93,5 @@ class Distillation:
             self._cache[key] = self.teacher.embed([side.to_input()])[0].astype(np.float16)
         vectors = np.stack([self._cache[key] for key in keys]).astype(np.float32)
         shrink(self._cache)
-        norms: np.ndarray = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return vectors / norms
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors
