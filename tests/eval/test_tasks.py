@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from data.download.download import wanted
+from data.download.download import file_sets
 from data.mmeb.frames import natural, sample_indices, saved_clip
 from data.mmeb.readers import read_task
 from data.mmeb.sources import TASK_REPOSITORIES
@@ -382,8 +382,8 @@ def test_the_command_that_is_advised_fetches_what_is_missing(version: DataVersio
         with pytest.raises(DataMissing) as caught:
             read_task(task, tmp_path)
         advised = how_to_get(caught.value, tmp_path, task).split("--only ")[1].split()
-        assert set(task.repositories) <= {one.repo for one in wanted(advised)}, task.name
-    assert "VLM2Vec/MomentSeeker_1k8" not in {one.repo for one in [*wanted(), *wanted(["mmeb-eval"])]}
+        assert set(task.repositories) <= {one.repo for one in file_sets(advised)}, task.name
+    assert "VLM2Vec/MomentSeeker_1k8" not in {one.repo for one in [*file_sets(), *file_sets(["mmeb-eval"])]}
 
 
 @pytest.mark.parametrize(
