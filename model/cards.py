@@ -40,7 +40,7 @@ RECOMMENDABLE = ("lite", "vlm2vec-v2", "gme-2b", "Qwen/Qwen3-VL-Embedding-2B", "
 CARDS = (
     ModelCard(
         name="lite",
-        title="Sightline lite (MiniLM text, EfficientNet pictures)",
+        title="Sightline lite (MiniLM text, EfficientNet images)",
         source="included",
         dim=640,
         licence="Apache-2.0",
@@ -49,7 +49,7 @@ CARDS = (
         on_disk=True,
         about=(
             "The default: small, quick, nothing to download; a preview of what a big model does. Good at "
-            "words in PDFs, at the same or a nearly identical picture, and at finding the video of a frame. "
+            "words in PDFs, at the same or a nearly identical image, and at finding the video of a frame. "
             "Mediocre at photos described in words (the right one first in about a quarter of queries, among "
             "the first five in half), and only for things with everyday names. Poor at people, actions, "
             "colours, counts, languages other than English, and at videos described in words."

@@ -26,7 +26,7 @@ def load(
     a server that has it (`https://gpu-box:8000`), which may ask for a `token`.
 
     `base` overrides the base model that an adapter folder names; `dim` truncates
-    Matryoshka models; `min_pixels`, `max_pixels` bound each picture (None: what the
+    Matryoshka models; `min_pixels`, `max_pixels` bound each image (None: what the
     checkpoint says), `max_frames` the frames of a clip; `dtype` is auto, float32, bfloat16,
     float16 or int8; `compile` compiles a Qwen backbone at its first use. Raises
     `ModelError` when files are missing or do not fit, `ModelAway` when a server does not answer.

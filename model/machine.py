@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 # Of the measured matrix-product speed, the share that a whole model reaches; on a CPU 0.83 was
-# measured for a picture through a 2B model, on accelerators half is common.
+# measured for an image through a 2B model, on accelerators half is common.
 SHARE = {"cpu": 0.8, "accelerator": 0.5}
 
 

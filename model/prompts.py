@@ -37,8 +37,8 @@ class Prompt:
 
 Family = Callable[[Input], Prompt]
 
-# Documents: the target instructions of the benchmark. Queries with a picture: those of its
-# picture-to-picture tasks (NIGHTS, CIRR, MomentSeeker).
+# Documents: the target instructions of the benchmark. Queries with an image: those of its
+# image-to-image tasks (NIGHTS, CIRR, MomentSeeker).
 IMAGE_DOCUMENT = "Represent the given image."
 CAPTIONED_DOCUMENT = "Represent the given image with related text information:"
 VIDEO_DOCUMENT = "Understand the content of the provided video."
@@ -68,7 +68,7 @@ def vlm2vec(item: Input) -> Prompt:
     pads = IMAGE_PAD * len(item.images) + (VIDEO_PAD if item.video is not None else "")
     visuals = (*item.images, *(() if item.video is None else (item.video,)))
     if kind == "pdf" and item.role == "document" and item.instruction is None:
-        # The page is its picture, as in the benchmark; its words are searched as words.
+        # The page is its image, as in the benchmark; its words are searched as words.
         text = ""
     instruction = item.instruction or _default_instruction(item.role, kind, bool(text))
     if kind == "image":

@@ -2,7 +2,7 @@
 
 A model can load without an error and still be broken: an adapter that did not land, a
 driver that returns zeros, weights cut short. `check` embeds a handful of words and drawn
-pictures and compares what comes back with what no working model gets wrong. It is built
+images and compares what comes back with what no working model gets wrong. It is built
 around the `Embedder` interface alone and knows nothing of any one model.
 """
 
@@ -29,7 +29,7 @@ def inputs() -> list[Input]:
     darker = (disk * 0.9).astype(np.uint8)
     return [
         *(Input(text=text, role="query") for text in (_ASKED, _PARAPHRASE, _OTHER)),
-        *(Input(images=(picture,), kind="image") for picture in (disk, darker, stripes)),
+        *(Input(images=(image,), kind="image") for image in (disk, darker, stripes)),
     ]
 
 
@@ -57,15 +57,15 @@ def check(embedder: Embedder) -> None:
     if np.abs(lengths - 1).max() > 1e-3:
         raise _broken(embedder, f"gives vectors of length {lengths.min():.3f} to {lengths.max():.3f}, not 1")
     cosines = vectors @ vectors.T
-    for different, what in (((0, 2), "two unrelated texts"), ((3, 5), "two different pictures")):
+    for different, what in (((0, 2), "two unrelated texts"), ((3, 5), "two different images")):
         if cosines[different] > 0.999:
             raise _broken(embedder, f"gives the same vector for {what}")
     if cosines[0, 3] > 0.999:
-        raise _broken(embedder, "gives the same vector for words and for a picture")
+        raise _broken(embedder, "gives the same vector for words and for an image")
     if not cosines[0, 1] > cosines[0, 2]:
         raise _broken(embedder, f'finds "{_OTHER}" nearer to "{_ASKED}" than "{_PARAPHRASE}"')
     if not cosines[3, 4] > cosines[3, 5]:
-        raise _broken(embedder, "finds another picture nearer than the same picture a little darker")
+        raise _broken(embedder, "finds another image nearer than the same image a little darker")
 
 
 def _broken(embedder: Embedder, problem: str) -> ModelError:

@@ -5,7 +5,7 @@ and video; it works for whatever model the library can load (Qwen3-VL-Embedding,
 Ovis-VL-Embedding …) and knows none of them by name. Prompts are the model's own.
 
 Three things are made sure of. Text goes in marked as text: left bare, the library takes what looks
-like a web address for a picture and fetches it. Weights are safetensors, and no code of the
+like a web address for an image and fetches it. Weights are safetensors, and no code of the
 checkpoint is run. A clip goes in as the frames that were sampled, with their times.
 """
 
@@ -29,9 +29,9 @@ RECIPE = "st1"
 # Sampled frames of a window, whose length the model is told: a 30-second window is the rule.
 FRAMES = 16
 WINDOW_S = 30.0
-# Tokens of text that one input may have; pictures are bounded by the checkpoint's own limits.
+# Tokens of text that one input may have; images are bounded by the checkpoint's own limits.
 MAX_TEXT_TOKENS = 4096
-# Roughly, tokens of one forward pass, and pixels behind one token of a picture.
+# Roughly, tokens of one forward pass, and pixels behind one token of an image.
 BATCH_TOKENS = {"cpu": 4096, "accelerator": 32768}
 PIXELS_A_TOKEN = 32 * 32
 
@@ -80,7 +80,7 @@ class SentenceTransformersEmbedder:
     def _text(self, text: str) -> str:
         """A text without the model's control tokens, and no longer than `MAX_TEXT_TOKENS`.
 
-        The library would take a written-out token for the real one, and would cut pictures with the text.
+        The library would take a written-out token for the real one, and would cut images with the text.
         """
         tokenizer = getattr(self.model.tokenizer, "tokenizer", self.model.tokenizer)
         text = plain(text)
@@ -103,7 +103,7 @@ def load_sentence_transformer(
     max_pixels: int | None = None,
     max_frames: int | None = None,
 ) -> SentenceTransformersEmbedder:
-    """The embedder of a folder that sentence-transformers can load, and that can see pictures."""
+    """The embedder of a folder that sentence-transformers can load, and that can see images."""
     for inner in _weight_folders(folder):
         weight_files(inner)
     config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
@@ -132,7 +132,7 @@ def load_sentence_transformer(
     except Exception as error:  # the library and the model's own classes raise whatever they like
         raise ModelError(_why(folder, error)) from error
     if "image" not in {part for kind in model.modalities for part in (kind if isinstance(kind, tuple) else (kind,))}:
-        raise ModelError(f"{folder} is a model for text alone; Sightline needs one that sees pictures.")
+        raise ModelError(f"{folder} is a model for text alone; Sightline needs one that sees images.")
     for weight_name, weight in model.named_parameters():
         if not torch.isfinite(weight.sum(dtype=torch.float32)):
             raise ModelError(f"{folder} holds values that are not numbers, in {weight_name}; it is damaged.")
@@ -144,7 +144,7 @@ def load_sentence_transformer(
 
 
 def _as_dict(item: Input, text: str, max_frames: int) -> dict[str, Any]:
-    """The library's form of an input. A page that is shown as a picture leaves its words to word search."""
+    """The library's form of an input. A page that is shown as an image leaves its words to word search."""
     from PIL import Image
 
     parts: dict[str, Any] = {}
@@ -152,8 +152,8 @@ def _as_dict(item: Input, text: str, max_frames: int) -> dict[str, Any]:
     if text and not shown_page:
         parts["text"] = text
     if item.images:
-        pictures = [Image.fromarray(_at_least(as_rgb(picture))) for picture in item.images]
-        parts["image"] = pictures[0] if len(pictures) == 1 else pictures
+        images = [Image.fromarray(_at_least(as_rgb(image))) for image in item.images]
+        parts["image"] = images[0] if len(images) == 1 else images
     if item.video is not None:
         if not len(item.video):
             raise ModelError("A video without frames cannot be embedded.")
@@ -177,22 +177,22 @@ def _as_dict(item: Input, text: str, max_frames: int) -> dict[str, Any]:
 
 def _size(parts: dict[str, Any]) -> int:
     """About how many tokens an input will be."""
-    pictures = parts.get("image", [])
-    area = sum(p.width * p.height for p in (pictures if isinstance(pictures, list) else [pictures]))
+    images = parts.get("image", [])
+    area = sum(p.width * p.height for p in (images if isinstance(images, list) else [images]))
     if "video" in parts:
         frames = parts["video"]["array"]
         area += frames.shape[0] * frames.shape[1] * frames.shape[2] // 2
     return len(parts.get("text", "")) // 3 + area // PIXELS_A_TOKEN + 32
 
 
-def _at_least(picture: np.ndarray, side: int = 56, aspect: int = 150) -> np.ndarray:
-    """Pictures that processors refuse (too small, or over 200 times as long as wide), made acceptable."""
-    height, width = picture.shape[:2]
+def _at_least(image: np.ndarray, side: int = 56, aspect: int = 150) -> np.ndarray:
+    """Images that processors refuse (too small, or over 200 times as long as wide), made acceptable."""
+    height, width = image.shape[:2]
     if min(height, width) >= side and max(height, width) <= aspect * min(height, width):
-        return picture
+        return image
     longest = max(height, width)
     shortest = max(side, min(height, width), -(-longest // aspect))
-    return resize(picture, max(height, shortest), max(width, shortest))
+    return resize(image, max(height, shortest), max(width, shortest))
 
 
 def _weight_folders(folder: Path) -> list[Path]:
@@ -214,7 +214,7 @@ def _why(folder: Path, error: Exception) -> str:
     said = str(error)
     if "torchvision" in said.lower():
         return (
-            f"{folder} prepares its pictures with torchvision, which is missing or does not fit torch here: "
+            f"{folder} prepares its images with torchvision, which is missing or does not fit torch here: "
             f"install the torchvision of the same version and index as torch."
         )
     if "trust_remote_code" in said or "custom code" in said:

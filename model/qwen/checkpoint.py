@@ -185,12 +185,12 @@ def quantise_linear(model: nn.Module) -> None:
 
 @torch.no_grad()
 def _probe(embedder: QwenVLEmbedder) -> torch.Tensor:
-    """A vector that every part of the model has a hand in: words and the smallest picture."""
+    """A vector that every part of the model has a hand in: words and the smallest image."""
     import numpy as np
 
-    picture = np.arange(56 * 56 * 3, dtype=np.uint32).reshape(56, 56, 3).astype(np.uint8)
+    image = np.arange(56 * 56 * 3, dtype=np.uint32).reshape(56, 56, 3).astype(np.uint8)
     token = embedder.tokenizer.id_to_token(embedder.image_id)
-    return embedder.encode(embedder.collate([f"{token} a"], [[picture]])).cpu()
+    return embedder.encode(embedder.collate([f"{token} a"], [[image]])).cpu()
 
 
 def _first_line(error: BaseException) -> str:

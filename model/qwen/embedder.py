@@ -2,7 +2,7 @@
 
 Built around three steps, each usable alone:
 
-    prepare   prompt with pad tokens + its pictures -> token ids and picture sizes (no pixels yet)
+    prepare   prompt with pad tokens + its images -> token ids and image sizes (no pixels yet)
     collate   prepared rows -> `Batch` of tensors, left-padded
     encode    `Batch` -> unit vectors [n, dim], a tensor with gradients where they are wanted
 
@@ -37,9 +37,9 @@ from model.qwen.vision import Pixels, Visual, image_visual, sample_frames, video
 
 RECIPE = "r1"
 # The longest single input: four times a published 8-frame clip at the protocol's limits (5,120), so
-# that no published protocol meets it. Longer text is cut, larger pictures are shrunk: memory is bounded.
+# that no published protocol meets it. Longer text is cut, larger images are shrunk: memory is bounded.
 MAX_TOKENS = 16384
-# Text that a picture-laden input may always keep.
+# Text that an image-laden input may always keep.
 TEXT_RESERVE = 256
 FRAMES = 8
 # (padded tokens of a batch, tokens of padding after which another batch is cheaper), by kind of device. On a
@@ -105,7 +105,7 @@ class Encoder(nn.Module):
         return nn.functional.normalize(hidden[:, -1].float(), dim=-1)
 
     def see(self, batch: Batch) -> torch.Tensor:
-        """Merged patch features [tokens, width] of all pictures of the batch.
+        """Merged patch features [tokens, width] of all images of the batch.
 
         One pass of the vision tower, or as few as `patches_at_once` allows: frames (pairs of
         frames in a clip) do not attend to each other, so cutting between them changes nothing.
@@ -183,13 +183,13 @@ class QwenVLEmbedder:
         return self.embed_prepared(self.prepare(prompts, visuals))
 
     def prepare_inputs(self, inputs: Sequence[Input]) -> list[Prepared]:
-        """Token ids and picture sizes of inputs, in the family's own wording."""
+        """Token ids and image sizes of inputs, in the family's own wording."""
         return [self._prepare_prompt(self.family(self._sampled(item))) for item in inputs]
 
     def prepare(self, prompts: Sequence[str], visuals: Sequence[Sequence[Any] | None]) -> list[Prepared]:
-        """Token ids and picture sizes of prompts that hold their pad tokens; see `embed_prompts`."""
+        """Token ids and image sizes of prompts that hold their pad tokens; see `embed_prompts`."""
         if len(prompts) != len(visuals):
-            raise ModelError(f"{len(prompts)} prompts came with {len(visuals)} lists of pictures; one each is needed.")
+            raise ModelError(f"{len(prompts)} prompts came with {len(visuals)} lists of images; one each is needed.")
         encoded = self.tokenizer.encode_batch(list(prompts))
         return [self._expand(row.ids, shown, 0) for row, shown in zip(encoded, visuals, strict=True)]
 
@@ -264,10 +264,10 @@ class QwenVLEmbedder:
         return self._expand(whole.ids, prompt.visuals, len(tail.ids))
 
     def _expand(self, ids: list[int], shown: Sequence[Any] | None, keep_tail: int) -> Prepared:
-        """Give each pad token its pictures and as many places as they have tokens; cut over-long text."""
+        """Give each pad token its images and as many places as they have tokens; cut over-long text."""
         pads = [i for i in ids if i in (self.image_id, self.video_id)] if shown is not None and len(shown) else []
         if shown is not None and len(shown) and not pads:
-            raise ModelError(f"{len(shown)} pictures came with a prompt that holds no pad token for them.")
+            raise ModelError(f"{len(shown)} images came with a prompt that holds no pad token for them.")
         visuals = self._visuals(pads, list(shown) if shown is not None else [])
         counts = iter([visual.tokens(self.pixels) for visual in visuals])
         if not ids:
@@ -302,7 +302,7 @@ class QwenVLEmbedder:
         wrong = images > len(shown) or (not videos and images < len(shown)) or (videos and images == len(shown))
         if pads and wrong:
             raise ModelError(
-                f"A prompt with {images} image and {videos} video pad tokens came with {len(shown)} pictures."
+                f"A prompt with {images} image and {videos} video pad tokens came with {len(shown)} images."
             )
         clips = [s for s in shown if isinstance(s, np.ndarray) and s.ndim == 4]
         if videos > 1 and len(clips) != videos:

@@ -1,4 +1,4 @@
-"""Pictures to the patch rows of a Qwen2-VL vision tower.
+"""Images to the patch rows of a Qwen2-VL vision tower.
 
 Built around one rule of sizes (`smart_resize`) and one layout (`patchify`), on NumPy
 and Pillow alone: no torchvision. It knows nothing of prompts, tokens or torch, and
@@ -34,7 +34,7 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True)
 class Pixels:
-    """How pictures are sized and scaled: what a `preprocessor_config.json` says."""
+    """How images are sized and scaled: what a `preprocessor_config.json` says."""
 
     min_pixels: int = PROTOCOL_MIN_PIXELS
     max_pixels: int = PROTOCOL_MAX_PIXELS
@@ -68,7 +68,7 @@ class Pixels:
         pixels = replace(pixels, min_pixels=min_pixels or pixels.min_pixels, max_pixels=max_pixels or pixels.max_pixels)
         if pixels.max_pixels < pixels.factor**2 or pixels.min_pixels > pixels.max_pixels:
             raise ModelError(
-                f"Pixel limits {pixels.min_pixels} to {pixels.max_pixels} leave no picture: the smallest is "
+                f"Pixel limits {pixels.min_pixels} to {pixels.max_pixels} leave no image: the smallest is "
                 f"{pixels.factor**2}, and the lower limit must not exceed the upper one."
             )
         return pixels
@@ -83,7 +83,7 @@ class Pixels:
 
 @dataclass(frozen=True, eq=False)
 class Visual:
-    """One picture or clip with the size it will be given: `grid` is (t, h, w) in patches."""
+    """One image or clip with the size it will be given: `grid` is (t, h, w) in patches."""
 
     frames: tuple[np.ndarray, ...]
     size: tuple[int, int]
@@ -100,12 +100,12 @@ class Visual:
         return patchify(np.stack(resized), pixels)
 
 
-def image_visual(picture: Any, pixels: Pixels, first: tuple[int, int] | None = None) -> Visual:
+def image_visual(image: Any, pixels: Pixels, first: tuple[int, int] | None = None) -> Visual:
     """An image: uint8 RGB [H, W, 3] or a PIL image. A side under 28 px is stretched to 56 × 56 first.
 
     `first` = (min, max) pixels sizes it once before (GME's own way with images).
     """
-    frame = as_rgb(picture)
+    frame = as_rgb(image)
     height, width = frame.shape[:2]
     stretch = None
     if min(height, width) < pixels.factor:
@@ -118,10 +118,10 @@ def image_visual(picture: Any, pixels: Pixels, first: tuple[int, int] | None = N
 
 def video_visual(frames: Sequence[Any] | np.ndarray, pixels: Pixels) -> Visual:
     """A clip: frames in order of time; the first one sets the size, an odd count repeats the last."""
-    pictures = tuple(as_rgb(frame) for frame in frames)
-    if not pictures:
+    images = tuple(as_rgb(frame) for frame in frames)
+    if not images:
         raise ModelError("A video without frames cannot be embedded.")
-    return _visual(pictures, pictures[0].shape[:2], pixels, None)
+    return _visual(images, images[0].shape[:2], pixels, None)
 
 
 def sample_frames(frames: np.ndarray, count: int) -> np.ndarray:
@@ -143,7 +143,7 @@ def smart_resize(
 ) -> tuple[int, int]:
     """The (height, width) in multiples of `factor` nearest to the aspect ratio and within the limits.
 
-    A side under `factor`, or an aspect ratio over 200, makes the picture square.
+    A side under `factor`, or an aspect ratio over 200, makes the image square.
     """
     if min(height, width) < factor or max(height, width) / min(height, width) > MAX_ASPECT:
         height = width = max(factor, height, width)
@@ -162,7 +162,7 @@ def smart_resize(
 def resize(frame: np.ndarray, height: int, width: int) -> np.ndarray:
     """uint8 [height, width, 3], bicubic with antialiasing, the same bytes under every Pillow.
 
-    Pillow resizes one axis after the other and rounds between; a picture that grows wider and
+    Pillow resizes one axis after the other and rounds between; an image that grows wider and
     shorter is done height first from Pillow 13 on (and in the parity cases), width first before.
     Asked for in two steps, the order is ours. Worth 6e-4 in an embedding's largest difference.
     """
@@ -193,17 +193,17 @@ def patchify(frames: np.ndarray, pixels: Pixels) -> np.ndarray:
     return out.reshape(t * h * w, 3 * tp * p * p)
 
 
-def as_rgb(picture: Any) -> np.ndarray:
+def as_rgb(image: Any) -> np.ndarray:
     """uint8 [H, W, 3] from an array of that kind or any PIL image."""
-    if not isinstance(picture, np.ndarray):
-        if not hasattr(picture, "convert"):
-            raise ModelError(f"A picture must be a uint8 array [H, W, 3] or a PIL image, not {type(picture).__name__}.")
-        picture = np.asarray(picture.convert("RGB"))
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-        raise ModelError(f"A picture must be uint8 RGB [H, W, 3]; this one is {picture.dtype} {list(picture.shape)}.")
-    if 0 in picture.shape:
-        raise ModelError(f"A picture of {picture.shape[1]} × {picture.shape[0]} pixels holds nothing to embed.")
-    return picture
+    if not isinstance(image, np.ndarray):
+        if not hasattr(image, "convert"):
+            raise ModelError(f"An image must be a uint8 array [H, W, 3] or a PIL image, not {type(image).__name__}.")
+        image = np.asarray(image.convert("RGB"))
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ModelError(f"An image must be uint8 RGB [H, W, 3]; this one is {image.dtype} {list(image.shape)}.")
+    if 0 in image.shape:
+        raise ModelError(f"An image of {image.shape[1]} × {image.shape[0]} pixels holds nothing to embed.")
+    return image
 
 
 def _visual(

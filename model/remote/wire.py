@@ -39,7 +39,7 @@ class WireError(Exception):
 
 
 def pack(inputs: Sequence[Input], *, compact: bool = False) -> bytes:
-    """The frame of some inputs. `compact`: pictures as lossless WebP."""
+    """The frame of some inputs. `compact`: images as lossless WebP."""
     parts: list[bytes] = []
 
     def put(array: np.ndarray) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def pack(inputs: Sequence[Input], *, compact: bool = False) -> bytes:
             "instruction": item.instruction,
             "role": item.role,
             "kind": item.kind,
-            "images": [put(picture) for picture in item.images],
+            "images": [put(image) for image in item.images],
             "video": None if item.video is None else [put(frame) for frame in item.video],
         }
         for item in inputs
@@ -97,13 +97,13 @@ class _Taker:
     def __init__(self, rest: memoryview) -> None:
         self._rest, self._at, self._pixels = rest, 0, 0
 
-    def picture(self, told: Any) -> np.ndarray:
+    def image(self, told: Any) -> np.ndarray:
         """uint8 [H, W, 3]"""
         if not isinstance(told, dict) or not isinstance(told.get("shape"), list) or not _whole(told.get("bytes")):
             raise WireError("an array has no shape")
         shape, size = told["shape"], told["bytes"]
         if len(shape) != 3 or shape[2] != 3 or not all(_whole(n) and n > 0 for n in shape):
-            raise WireError(f"a picture is [height, width, 3], not {shape}")
+            raise WireError(f"an image is [height, width, 3], not {shape}")
         self._pixels += shape[0] * shape[1]
         if self._pixels > MOST_PIXELS:
             raise WireError(f"more than {MOST_PIXELS >> 20} million pixels in one request")
@@ -132,11 +132,11 @@ def _input(told: Any, taker: _Taker) -> Input:
     role, kind = told.get("role"), told.get("kind")
     if role not in get_args(Role) or kind not in get_args(InputKind):
         raise WireError(f"no input has role {role!r:.30} and kind {kind!r:.30}")
-    pictures, frames = told.get("images") or [], told.get("video")
-    if not isinstance(pictures, list) or not (frames is None or isinstance(frames, list)):
+    images, frames = told.get("images") or [], told.get("video")
+    if not isinstance(images, list) or not (frames is None or isinstance(frames, list)):
         raise WireError("images and video are lists")
-    images = tuple(taker.picture(one) for one in pictures)
-    shots = None if frames is None else [taker.picture(one) for one in frames]
+    images = tuple(taker.image(one) for one in images)
+    shots = None if frames is None else [taker.image(one) for one in frames]
     if shots is not None and len({shot.shape for shot in shots}) != 1:
         raise WireError("the frames of a clip are of one size")
     if not (text or images or shots):
@@ -166,11 +166,11 @@ def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _webp(picture: np.ndarray) -> bytes:
+def _webp(image: np.ndarray) -> bytes:
     from PIL import Image
 
     out = io.BytesIO()
-    Image.fromarray(picture).save(out, "WEBP", lossless=True, quality=0, method=0)
+    Image.fromarray(image).save(out, "WEBP", lossless=True, quality=0, method=0)
     return out.getvalue()
 
 
@@ -180,7 +180,7 @@ def _from_webp(piece: memoryview, size: tuple[int, int]) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(piece), formats=["WEBP"]) as image:
             if (image.height, image.width) != size:
-                raise WireError("a picture is not of the size that was told")
+                raise WireError("an image is not of the size that was told")
             return np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise WireError("a picture cannot be read") from error
+        raise WireError("an image cannot be read") from error

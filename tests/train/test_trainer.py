@@ -576,7 +576,7 @@ def test_a_row_that_the_model_will_not_have_is_named(
     config: Configure, tmp_path: Path, collection: Path, workers: int
 ) -> None:
     entries = [{"type": "without-a-token", "path": str(collection)}]
-    with pytest.raises(DataError, match=r"^tokens row 100: 1 pictures came with a prompt that holds no pad"):
+    with pytest.raises(DataError, match=r"^tokens row 100: 1 images came with a prompt that holds no pad"):
         train(config(datasets=entries, max_steps=20, workers=workers), tmp_path)
 
 
