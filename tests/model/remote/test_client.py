@@ -12,7 +12,7 @@ from chat_server import ChatEmbeddings
 import model
 from model import Input, self_check
 from model.embedder import InputRejected, ModelAway, ModelError
-from model.remote import client
+from model.remote import connection
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_a_server_that_stays_busy_is_given_up_with_its_reason(
     server: ChatEmbeddings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = model.load(server.url)
-    monkeypatch.setattr(client, "RETRY_S", 0.5)
+    monkeypatch.setattr(connection, "RETRY_S", 0.5)
     server.trouble = [(503, {"retry-after": "30"}, "the queue is full")]
     with pytest.raises(ModelAway, match=r"busy .the queue is full"):
         there.embed([Input(text="dog", role="query")])
