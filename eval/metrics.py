@@ -135,7 +135,9 @@ def metrics_at(
 
 def _ratio(numerators: np.ndarray, denominators: np.ndarray, undefined: float = 0.0) -> np.ndarray:
     """Returns the quotients, float64 [n]; `undefined` where the denominator is not above 0."""
-    return np.divide(numerators, denominators, out=np.full(len(numerators), undefined), where=denominators > 0)
+    out = np.full(len(numerators), undefined)
+    np.divide(numerators, denominators, out=out, where=denominators > 0)
+    return out
 
 
 def _max_k(ks: Sequence[int]) -> int:

@@ -1,6 +1,6 @@
-"""The models that Sightline knows by name: one `ModelCard` each, declared, nothing worked out.
+"""The models that Sightline lists by name, one `ModelCard` each.
 
-It knows nothing of this machine; model/registry.py adds that.
+It knows nothing of this machine; model/registry.py adds what the machine has.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ModelCard:
     gflop_a_window: float = field(default=0.0, repr=False)
 
 
-# Those that load without code of their own.
+# The models that load without code of their own.
 RECOMMENDABLE = ("lite", "vlm2vec-v2", "gme-2b", "Qwen/Qwen3-VL-Embedding-2B", "Qwen/Qwen3-VL-Embedding-8B")
 
 # Scores: the official leaderboard as of August 2026, and for Ovis its authors' page. GFLOP: one 30-second

@@ -72,9 +72,9 @@ def line_starts(path: Path) -> np.ndarray:
         while block := file.read(2**24):
             starts.append(np.flatnonzero(np.frombuffer(block, np.uint8) == 10) + offset + 1)
             offset += len(block)
-    bounds: np.ndarray = np.append(np.concatenate(starts), size + 1)
+    bounds = np.append(np.concatenate(starts), size + 1)
     lengths = np.diff(np.minimum(bounds, size + 1))
-    return bounds[:-1][(lengths > 1) & (bounds[:-1] < size)]
+    return np.asarray(bounds[:-1][(lengths > 1) & (bounds[:-1] < size)])
 
 
 class ParquetRows:
