@@ -108,22 +108,8 @@ def _array(values: Any) -> np.ndarray:
     return values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)
 
 
-def task_result(scores: Mapping[str, float], task: Any, seconds: float | None) -> dict[str, Any]:
-    """Returns the scores of a `data.mmeb.task.Task` in the format of mteb's `TaskResult`."""
-    mteb_scores = {name.replace("@", "_at_"): value for name, value in scores.items()}
-    row = {"main_score": scores[task.metric], "hf_subset": "default", "languages": ["eng-Latn"], **mteb_scores}
-    return {
-        "dataset_revision": task.source.repo,
-        "task_name": f"MMEB-V2/{task.name}",
-        "mteb_version": None,
-        "scores": {task.source.split: [row]},
-        "evaluation_time": seconds,
-        "kg_co2_emissions": None,
-    }
-
-
 def results_file(output: Path, name: str, to: Path | None = None) -> list[Path]:
-    """Write the scored tasks of the model `name` in `output` as mteb result files. Returns their paths.
+    """Write the scored tasks of the model `name` in `output` as mteb's `TaskResult` files. Returns their paths.
 
     The folder is `to`, by default `<output>/mteb/<model>`.
     """
@@ -137,7 +123,16 @@ def results_file(output: Path, name: str, to: Path | None = None) -> list[Path]:
         path = output / "mmeb" / slug(name) / f"{task.name}.json"
         if path.exists():
             outcome = json.loads(path.read_text("utf-8"))
+            scores = {name.replace("@", "_at_"): value for name, value in outcome["scores"].items()}
+            main = {"main_score": outcome["scores"][task.metric], "hf_subset": "default", "languages": ["eng-Latn"]}
+            result = {
+                "dataset_revision": task.source.repo,
+                "task_name": f"MMEB-V2/{task.name}",
+                "mteb_version": None,
+                "scores": {task.source.split: [main | scores]},
+                "evaluation_time": outcome["seconds"],
+                "kg_co2_emissions": None,
+            }
             paths.append(folder / f"{task.name}.json")
-            result = task_result(outcome["scores"], task, outcome["seconds"])
             paths[-1].write_text(json.dumps(result, indent=2), "utf-8")
     return paths

@@ -13,22 +13,7 @@ from pathlib import Path
 from data.mmeb.task import DataVersion, Task, load_tasks
 
 FOLDER = Path(__file__).parent / "tasks"
-MODALITIES = ("image", "video", "visdoc")
-GROUPS = (
-    "I-CLS",
-    "I-QA",
-    "I-RET",
-    "I-VG",
-    "V-CLS",
-    "V-QA",
-    "V-RET",
-    "V-MR",
-    "VD-ViDoRe-V1",
-    "VD-ViDoRe-V2",
-    "VD-VisRAG",
-    "VD-OOD",
-)
-TITLES = {
+_GROUP_TITLES = {
     "I-CLS": "Image classification",
     "I-QA": "Image question answering",
     "I-RET": "Image retrieval",
@@ -41,11 +26,10 @@ TITLES = {
     "VD-ViDoRe-V2": "ViDoRe V2",
     "VD-VisRAG": "VisRAG",
     "VD-OOD": "Documents out of distribution",
-    "image": "Image",
-    "video": "Video",
-    "visdoc": "Visual documents",
-    "all": "All",
 }
+_MODALITY_TITLES = {"image": "Image", "video": "Video", "visdoc": "Visual documents"}
+GROUPS, MODALITIES = tuple(_GROUP_TITLES), tuple(_MODALITY_TITLES)
+TITLES = _GROUP_TITLES | _MODALITY_TITLES | {"all": "All"}
 
 
 class UnknownDataset(Exception):

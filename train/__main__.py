@@ -45,23 +45,14 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"merged into {options.output_dir}", file=sys.stderr)
             return 0
         config = read(options.config, _overrides(config_arguments))
-    except ConfigError as error:
-        if is_first:
-            print(f"error: {error}", file=sys.stderr)
-        return 2
-    except Exception as error:
-        if not _is_user_error(error):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        from train.trainer import train
 
-    from train.trainer import OutOfMemory, train
-
-    try:
         outcome = train(config, options.output_dir)
     except Exception as error:
         if not _is_user_error(error):
             raise
+        from train.trainer import OutOfMemory
+
         if is_first or isinstance(error, OutOfMemory):
             print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1

@@ -47,10 +47,9 @@ def save(
     optimizer: Optimizer,
     random_states: Sequence[Sequence[Tensor]],
     config: Config,
-    keep_last: int,
-    extra: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any],
 ) -> Path:
-    """Write `checkpoint-<step>`, then delete all but the `keep_last` newest. Returns its folder.
+    """Write `checkpoint-<step>`, then delete all but the `config.keep_last` newest. Returns its folder.
 
     `random_states` holds one state per process, in order of rank. Raises `CheckpointError`.
     """
@@ -69,7 +68,7 @@ def save(
             "world": len(random_states),
             "config": to_dict(config),
             "devices": [len(states) for states in random_states],
-            **(extra or {}),
+            **extra,
         }
         (partial / "trainer/state.json").write_text(json.dumps(state, indent=1) + "\n")
         _flush(partial)
@@ -85,7 +84,7 @@ def save(
             + (f"the last good one is {earlier[-1].name}; " if earlier else "there is no earlier one; ")
             + "make room and start the same command again"
         ) from error
-    for old in checkpoints(output_dir)[:-keep_last]:
+    for old in checkpoints(output_dir)[: -config.keep_last]:
         shutil.rmtree(old)
     return final
 

@@ -269,16 +269,8 @@ class _Run:
         if self.processes.first:
             missing = [[s, r, why] for s, rows in self.missing.reasons.items() for r, why in rows.items()]
             try:
-                checkpoint.save(
-                    self.output_dir,
-                    step,
-                    self.tower,
-                    self.optimizer,
-                    states,
-                    self.config,
-                    self.config.keep_last,
-                    {"missing": missing, "rows": {s.name: len(s) for s in self.sources}},
-                )
+                extra = {"missing": missing, "rows": {s.name: len(s) for s in self.sources}}
+                checkpoint.save(self.output_dir, step, self.tower, self.optimizer, states, self.config, extra)
             except checkpoint.CheckpointError as error:
                 problem = str(error)
         if problem := self._gather(problem)[0]:
