@@ -69,7 +69,8 @@ class Box:
         """Returns float64 [4, 2]: top left, top right, bottom right, bottom left in reading direction."""
         along = np.array([math.cos(self.angle), math.sin(self.angle)]) * self.length / 2
         down = np.array([-math.sin(self.angle), math.cos(self.angle)]) * self.height / 2
-        return np.array([-along - down, along - down, along + down, -along + down]) + np.array([self.x, self.y])
+        offsets = np.array([-along - down, along - down, along + down, -along + down])
+        return np.asarray(offsets + np.array([self.x, self.y]))
 
 
 class TextReader:

@@ -76,7 +76,9 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         tensors: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved = {name: None if t is None else t.to(device, non_blocking=True) for name, t in tensors.items()}
+        moved: dict[str, Any] = {
+            name: None if t is None else t.to(device, non_blocking=True) for name, t in tensors.items()
+        }
         return Batch(**moved)
 
 

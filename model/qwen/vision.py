@@ -134,7 +134,7 @@ def sample_frames(frames: np.ndarray, count: int) -> np.ndarray:
     """
     if len(frames) <= count:
         return frames
-    return frames[np.linspace(0, len(frames) - 1, count).astype(int)]
+    return np.asarray(frames[np.linspace(0, len(frames) - 1, count).astype(int)])
 
 
 def smart_resize(
