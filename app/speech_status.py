@@ -33,7 +33,7 @@ def next_step(asked: str) -> str:
 
 def lacking(asked: str) -> str | None:
     """The command that installs what the listener needs; None: all is here."""
-    here = speech.is_here() if asked in ("auto", speech.BUILT_IN) else _whisper_is_here()
+    here = speech.is_installed() if asked in ("auto", speech.BUILT_IN) else _whisper_is_here()
     return None if here else speech.EXTRA_MISSING.partition("run: ")[2]
 
 

@@ -1,8 +1,7 @@
 """`python -m eval --model_path DIR --datasets all --data ROOT`: score a model on MMEB-V2.
 
-Built around `eval.runner.run` and `eval.leaderboard.write`. Exit codes: 0 done, 1 the job
-failed or nothing could be scored, 2 wrong usage. With several GPUs:
-`torchrun --nproc_per_node=8 -m eval …`.
+Built around `eval.runner.run` and `eval.leaderboard.write`. Exit codes: 0 done, 1 the job failed or nothing could
+be scored, 2 wrong usage. With several GPUs: `torchrun --nproc_per_node=8 -m eval …`.
 """
 
 from __future__ import annotations
@@ -25,38 +24,38 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
-    asked = parser.parse_args(arguments)
-    if asked.list:
+    options = parser.parse_args(arguments)
+    if options.list:
         for task in all_tasks():
             print(f"{task.name:48} {task.modality:7} {task.group:13} {task.metric}")
         return 0
-    if not asked.model_path:
+    if not options.model_path:
         parser.error("which model? --model_path lite, vlm2vec-v2, a folder, or a hub id")
     if importlib.util.find_spec("pyarrow") is None:
         print("Scoring reads and writes Parquet: pip install 'sightline[eval]'", file=sys.stderr)
         return 1
-    version: DataVersion = asked.data_version
+    version: DataVersion = options.data_version
     try:
-        tasks = select([name for part in asked.datasets for name in part.split(",") if name], version)
+        tasks = select([name for part in options.datasets for name in part.split(",") if name], version)
     except UnknownDataset as error:
         parser.error(str(error))
-    return _run(asked, tasks)
+    return _run(options, tasks)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m eval", description="Score a model on MMEB-V2's 78 tasks.")
     add = parser.add_argument
-    here = os.environ.get("SIGHTLINE_MMEB", "data-mmeb")
+    root = os.environ.get("SIGHTLINE_MMEB", "data-mmeb")
     names = "all, image, video, visdoc, a family (I-CLS …) or task names"
-    pixels = "per image or frame; 0: as the checkpoint says"
+    pixels = "per image or frame; 0: the checkpoint's limit"
     paper = "paper: MomentSeeker with 1800 rows and the page sets before their fix"
-    quirks = "the original's quirks where they are deterministic: ties in stored order, repeats counted"
+    quirks = "follow the original where it is deterministic: ties in stored order, repeats counted"
     add("--model_path", "--model", help="lite, vlm2vec-v2, gme-2b, a checkpoint folder, or a hub id")
     add("--datasets", nargs="+", default=["all"], help=names)
-    add("--data", default=here, type=Path, help="the --root of data.download ($SIGHTLINE_MMEB; ./data-mmeb)")
+    add("--data", default=root, type=Path, help="the --root of data.download ($SIGHTLINE_MMEB; ./data-mmeb)")
     add("--output_dir", default=Path(), type=Path, help="where leaderboard.csv and the rest go (default: here)")
     add("--cache_dir", type=Path, help="embeddings (default: the user's cache folder)")
-    add("--name", help="what the model is called in the table (default: from its path)")
+    add("--name", help="the model's name in the table (default: from its path)")
     add("--device", default="auto")
     add("--dtype", default="auto")
     add("--base", help="base model, for an adapter that does not name it")
@@ -65,135 +64,130 @@ def _parser() -> argparse.ArgumentParser:
     add("--max_pixels", type=int, default=1280 * 28 * 28, help=pixels)
     add("--data_version", choices=("current", "paper"), default="current", help=paper)
     add("--reference_compatible", "--reference-compatible", action="store_true", help=quirks)
-    add("--own_wording", action="store_true", help="the model's own wording instead of the protocol's prompts")
-    add("--through_index", action="store_true", help="ask Sightline itself: its index, words and meaning together")
-    add("--list", action="store_true", help="list the tasks and leave")
+    add("--own_wording", action="store_true", help="use the model's own prompts instead of the protocol's")
+    add("--through_index", action="store_true", help="score Sightline's search: its index, words and meaning together")
+    add("--list", action="store_true", help="list the tasks and exit")
     return parser
 
 
-def _run(asked: argparse.Namespace, tasks: list[Task]) -> int:
+def _run(options: argparse.Namespace, tasks: list[Task]) -> int:
     from eval import leaderboard, product
     from eval.cache import CacheError
     from eval.embedding import Rank
     from eval.runner import RunError, ScoringSettings, TaskOutcome, run
     from model.embedder import ModelError
 
-    rank = Rank.here()
-    leads = rank.number == 0
+    rank = Rank.from_environment()
+    is_first = rank.number == 0
 
-    def say(text: str) -> None:
-        if leads:
+    def notice(text: str) -> None:
+        if is_first:
             print(text, file=sys.stderr, flush=True)
 
-    if not asked.data.is_dir():
-        say(
-            f"{asked.data} is not a folder; --data says where the benchmark lies. To fetch it: "
-            f"python -m data.download --root {asked.data} --only mmeb-eval"
+    if not options.data.is_dir():
+        notice(
+            f"{options.data} is not a folder; --data is the folder of the benchmark. To fetch it: "
+            f"python -m data.download --root {options.data} --only mmeb-eval"
         )
         return 1
-    name = asked.name or _name(asked.model_path, asked)
-    shown = [0.0]
+    name = options.name or _name(options.model_path, options)
+    last_progress = [0.0]
 
     def report(o: TaskOutcome) -> None:
         if o.state != "scored":
-            say(f"{o.task:48} {o.state}: {o.reason}")
+            notice(f"{o.task:48} {o.state}: {o.reason}")
             return
         metric = next(t.metric for t in tasks if t.name == o.task)
-        again = "as before" if o.reused else f"{o.embedded} embedded, {o.seconds:.1f} s"
-        lost = f", {len(o.failed)} unreadable" if o.failed else ""
-        say(f"{o.task:48} {metric} {100 * o.scores[metric]:5.1f}  {o.queries} queries, {again}{lost}")
+        work = "as before" if o.reused else f"{o.embedded} embedded, {o.seconds:.1f} s"
+        failures = f", {len(o.failed)} unreadable" if o.failed else ""
+        notice(f"{o.task:48} {metric} {100 * o.scores[metric]:5.1f}  {o.queries} queries, {work}{failures}")
         for warning in o.warnings:
-            say(f"  warning: {warning}")
+            notice(f"  warning: {warning}")
 
-    def progress(task: str, done: int, of: int) -> None:
-        if time.monotonic() - shown[0] > 10:
-            shown[0] = time.monotonic()
-            say(f"  {task}: {done} of {of} embedded")
+    def progress(task: str, done: int, total: int) -> None:
+        if time.monotonic() - last_progress[0] > 10:
+            last_progress[0] = time.monotonic()
+            notice(f"  {task}: {done} of {total} embedded")
 
     try:
-        if asked.through_index:
+        if options.through_index:
             outcomes = product.run(
                 tasks,
-                asked.model_path,
-                asked.data,
-                asked.output_dir,
+                options.model_path,
+                options.data,
+                options.output_dir,
                 name=name,
-                version=asked.data_version,
+                version=options.data_version,
                 report=report,
             )
-            about: dict[str, Any] = {"model_id": f"sightline with {asked.model_path}", "dim": None}
+            about: dict[str, Any] = {"model_id": f"sightline with {options.model_path}", "dim": None}
         else:
-            embedder = _load(asked, rank.count)
+            embedder = _load(options, rank.count)
             outcomes = run(
                 tasks,
                 embedder,
-                asked.data,
-                asked.output_dir,
-                asked.cache_dir or _cache(),
+                options.data,
+                options.output_dir,
+                options.cache_dir or _cache(),
                 name=name,
-                settings=ScoringSettings(asked.reference_compatible, asked.data_version, not asked.own_wording),
+                settings=ScoringSettings(options.reference_compatible, options.data_version, not options.own_wording),
                 report=report,
                 progress=progress,
                 rank=rank,
             )
             about = {"model_id": embedder.id, "dim": embedder.dim}
     except (RunError, CacheError, ModelError) as error:
-        say(str(error))
+        notice(str(error))
         return 1
     except KeyboardInterrupt:
-        say("Stopped. The same command goes on from here.")
+        notice("Stopped. The same command goes on from here.")
         return 1
-    if not leads:
+    if not is_first:
         return 0
-    about |= {"data_version": asked.data_version, "reference_compatible": asked.reference_compatible}
-    table = leaderboard.write(asked.output_dir, name, outcomes, about, asked.data_version)
+    about |= {"data_version": options.data_version, "reference_compatible": options.reference_compatible}
+    table = leaderboard.write(options.output_dir, name, outcomes, about, options.data_version)
     averages = [f"{r.name} {table.columns[name][r.name].percent:.2f}" for r in table.rows
                 if r.level in ("overall", "modality") and r.name in table.columns[name]]  # fmt: skip
-    scored = sum(o.state == "scored" for o in outcomes)
-    say(f"{name}: {', '.join(averages) or 'nothing scored'} ({scored} of {len(tasks)} tasks)")
+    n_scored = sum(o.state == "scored" for o in outcomes)
+    notice(f"{name}: {', '.join(averages) or 'nothing scored'} ({n_scored} of {len(tasks)} tasks)")
     for file in ("leaderboard.csv", "leaderboard.md", "leaderboard.html", "scores.json"):
-        say(f"  {asked.output_dir / file}")
-    return 0 if scored else 1
+        notice(f"  {options.output_dir / file}")
+    return 0 if n_scored else 1
 
 
-def _load(asked: argparse.Namespace, workers: int) -> Embedder:
+def _load(options: argparse.Namespace, workers: int) -> Embedder:
     from model.loading import load
 
-    device = asked.device
+    device = options.device
     if device == "auto" and workers > 1:
-        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if _cuda() else "cpu"
+        import torch
+
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
     return load(
-        asked.model_path,
+        options.model_path,
         device=device,
-        dtype=asked.dtype,
-        base=asked.base,
-        dim=asked.dim,
-        min_pixels=asked.min_pixels or None,
-        max_pixels=asked.max_pixels or None,
+        dtype=options.dtype,
+        base=options.base,
+        dim=options.dim,
+        min_pixels=options.min_pixels or None,
+        max_pixels=options.max_pixels or None,
     )
 
 
-def _name(path: str, asked: argparse.Namespace) -> str:
-    folder = Path(path)
-    plain = path
-    if folder.is_dir():
-        whole = folder.resolve()
-        plain = f"{whole.parent.name}/{whole.name}" if whole.name.startswith("checkpoint") else whole.name
-    if asked.through_index:
-        return f"{plain} through Sightline"
-    return f"{plain} (reference-compatible)" if asked.reference_compatible else plain
+def _name(path: str, options: argparse.Namespace) -> str:
+    name = path
+    if Path(path).is_dir():
+        folder = Path(path).resolve()
+        name = f"{folder.parent.name}/{folder.name}" if folder.name.startswith("checkpoint") else folder.name
+    if options.through_index:
+        return f"{name} through Sightline"
+    return f"{name} (reference-compatible)" if options.reference_compatible else name
 
 
 def _cache() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("sightline", appauthor=False)) / "mmeb"
-
-
-def _cuda() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
 
 
 if __name__ == "__main__":

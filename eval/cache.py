@@ -1,9 +1,8 @@
-"""Embeddings on disk, found again by what was embedded.
+"""Embeddings on disk, by a hash of the input.
 
-Built around one SQLite file a model id: key -> vector, where the key is a hash of the model id
-and of everything the model was given, pictures by their bytes. So an input that several tasks
-share is embedded once, a run that was killed goes on where it stopped, and several processes
-write into one cache. It knows nothing of tasks or models.
+Built around one SQLite file per model id: key -> vector, where the key is a hash of the model id and of the whole
+input, images by their bytes. So an input that several tasks share is embedded once, a killed run goes on where it
+stopped, and several processes share one cache. It knows nothing of tasks or models.
 """
 
 from __future__ import annotations
@@ -13,28 +12,29 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from blake3 import blake3
 
-from data.mmeb.task_data import PictureError, TaskItem, TaskVisual
+from data.mmeb.task_data import ImageError, ImageFile, TaskItem, TaskVisual
 
 VERSION = 1
-_ASK_AT_ONCE = 500
+_KEYS_PER_STATEMENT = 500
 
 
 class CacheError(Exception):
-    """The cache cannot be used with this model. `str(error)` says what to do."""
+    """The cache cannot be used with this model. The message says what to do."""
 
 
 class EmbeddingCache:
-    """float32 vectors of one model id, and the hashes of pictures that were read once.
+    """float32 vectors of one model id, and the hashes of image files.
 
-    Every `put` is one transaction: after a power cut the last batch is there or not there.
+    Every `put` is one transaction: after a power cut the last batch is complete or absent.
     """
 
     def __init__(self, folder: Path, model_id: str, dim: int) -> None:
-        """Raises `CacheError` if the file holds vectors of another length under the same id."""
+        """Raises `CacheError` if the file holds vectors of another dimension for the same id."""
         folder.mkdir(parents=True, exist_ok=True)
         self.model_id, self.dim = model_id, dim
         self.path = folder / f"{_file_name(model_id)}.sqlite"
@@ -61,38 +61,35 @@ class EmbeddingCache:
             raise CacheError(f"{self.path} was written by another version of this program; delete it.")
 
     def key(self, item: TaskItem, parts: Sequence[str]) -> bytes:
-        """The name of `item` in this cache; `parts` is what the model is given besides pictures.
-
-        Raises `PictureError` if a picture cannot be read.
-        """
-        said = blake3(f"{VERSION}\0{self.model_id}\0{len(parts)}".encode())
+        """Returns the key of `item`; `parts` are the model's texts for it. Raises `ImageError`."""
+        digest = blake3(f"{VERSION}\0{self.model_id}\0{len(parts)}".encode())
         for part in parts:
             raw = part.encode("utf-8", "surrogatepass")
-            said.update(len(raw).to_bytes(8, "little") + raw)
+            digest.update(len(raw).to_bytes(8, "little") + raw)
         if item.visual is not None:
-            said.update(item.visual.kind.encode())
+            digest.update(item.visual.kind.encode())
             if item.visual.video is not None:
-                said.update(b"%d frames of" % (item.visual.frames or 0))
-            for digest in self._picture_digests(item.visual):
-                said.update(digest)
-        return said.digest(16)
+                digest.update(b"%d frames of" % (item.visual.frames or 0))
+            for image_digest in self._image_digests(item.visual):
+                digest.update(image_digest)
+        return digest.digest(16)
 
     def get(self, keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-        """float32 [n, dim] (zeros where there is none) and bool [n]: it was there."""
+        """Returns vectors, float32 [n, dim], with zeros for missing keys, and bool [n]: the key is in the cache."""
         out = np.zeros((len(keys), self.dim), dtype=np.float32)
-        there = np.zeros(len(keys), dtype=bool)
-        places: dict[bytes, list[int]] = {}
+        in_cache = np.zeros(len(keys), dtype=bool)
+        positions: dict[bytes, list[int]] = {}
         for i, key in enumerate(keys):
-            places.setdefault(key, []).append(i)
-        for key, raw in self._ask("SELECT key, vector FROM embedding WHERE key IN", list(places)):
-            out[places[key]] = np.frombuffer(raw, dtype=np.float32)
-            there[places[key]] = True
-        return out, there
+            positions.setdefault(key, []).append(i)
+        for key, raw in _select(self._vectors, "SELECT key, vector FROM embedding WHERE key IN", list(positions)):
+            out[positions[key]] = np.frombuffer(raw, dtype=np.float32)
+            in_cache[positions[key]] = True
+        return out, in_cache
 
     def missing(self, keys: Iterable[bytes]) -> set[bytes]:
-        """Those of `keys` that are not there."""
-        wanted = set(keys)
-        return wanted - {row[0] for row in self._ask("SELECT key FROM embedding WHERE key IN", list(wanted))}
+        """Returns the `keys` that are not in the cache."""
+        unique = set(keys)
+        return unique - {k for (k,) in _select(self._vectors, "SELECT key FROM embedding WHERE key IN", list(unique))}
 
     def put(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
         if vectors.shape != (len(keys), self.dim):
@@ -101,16 +98,16 @@ class EmbeddingCache:
         with self._writing(self._vectors) as db:
             db.executemany("INSERT OR REPLACE INTO embedding VALUES (?, ?)", rows)
 
-    def put_failure(self, key: bytes, error: PictureError) -> None:
-        """Remember for the rest of this run that an input cannot be embedded, and why."""
+    def put_failure(self, key: bytes, error: ImageError) -> None:
+        """Store the error of an input that cannot be embedded, until `forget_failures`."""
         with self._writing(self._vectors) as db:
             db.execute("INSERT OR REPLACE INTO failure VALUES (?, ?, ?)", (key, error.source, str(error)))
 
-    def failures(self) -> dict[bytes, PictureError]:
-        return {k: PictureError(s, r) for k, s, r in self._vectors.execute("SELECT key, source, reason FROM failure")}
+    def failures(self) -> dict[bytes, ImageError]:
+        return {k: ImageError(s, r) for k, s, r in self._vectors.execute("SELECT key, source, reason FROM failure")}
 
     def forget_failures(self) -> None:
-        """A new run tries again: the file may have been repaired."""
+        """Delete the errors of an earlier run: a file may have been repaired since."""
         with self._vectors as db:
             db.execute("DELETE FROM failure")
 
@@ -120,7 +117,7 @@ class EmbeddingCache:
 
     @contextmanager
     def _writing(self, db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-        """One transaction. Raises `CacheError`: the disk is full, the file may not be written."""
+        """One transaction. Raises `CacheError` if the disk is full or the file is read-only."""
         try:
             with db:
                 yield db
@@ -130,31 +127,26 @@ class EmbeddingCache:
                 "--cache_dir; the same command goes on from here."
             ) from error
 
-    def _picture_digests(self, visual: TaskVisual) -> list[bytes]:
-        from data.mmeb.task_data import FilePicture
-
-        pictures = visual.pictures if visual.video is None else (FilePicture(visual.video),)
-        stamps = [picture.stamp() for picture in pictures]
-        known = dict(
-            _in_chunks(self._digests, "SELECT stamp, digest FROM picture WHERE stamp IN", list(dict.fromkeys(stamps)))
+    def _image_digests(self, visual: TaskVisual) -> list[bytes]:
+        images = visual.images if visual.video is None else (ImageFile(visual.video),)
+        stamps = [image.stamp() for image in images]
+        digests: dict[str, bytes] = dict(
+            _select(self._digests, "SELECT stamp, digest FROM picture WHERE stamp IN", list(dict.fromkeys(stamps)))
         )
         new = {}
-        for picture, stamp in zip(pictures, stamps, strict=True):
-            if stamp not in known:
-                known[stamp] = new[stamp] = blake3(picture.data()).digest(16)
+        for image, stamp in zip(images, stamps, strict=True):
+            if stamp not in digests:
+                digests[stamp] = new[stamp] = blake3(image.data()).digest(16)
         if new:
             with self._writing(self._digests) as db:
                 db.executemany("INSERT OR REPLACE INTO picture VALUES (?, ?)", list(new.items()))
-        return [known[stamp] for stamp in stamps]
-
-    def _ask(self, question: str, keys: list[bytes]) -> Iterator[tuple]:
-        return _in_chunks(self._vectors, question, keys)
+        return [digests[stamp] for stamp in stamps]
 
 
-def _in_chunks(db: sqlite3.Connection, question: str, keys: list) -> Iterator[tuple]:
-    for at in range(0, len(keys), _ASK_AT_ONCE):
-        some = keys[at : at + _ASK_AT_ONCE]
-        yield from db.execute(f"{question} ({','.join('?' * len(some))})", some)
+def _select(db: sqlite3.Connection, statement: str, keys: Sequence[bytes | str]) -> Iterator[Any]:
+    for start in range(0, len(keys), _KEYS_PER_STATEMENT):
+        part = keys[start : start + _KEYS_PER_STATEMENT]
+        yield from db.execute(f"{statement} ({','.join('?' * len(part))})", part)
 
 
 def _open(path: Path, schema: str) -> sqlite3.Connection:
@@ -171,5 +163,5 @@ def _open(path: Path, schema: str) -> sqlite3.Connection:
 
 
 def _file_name(model_id: str) -> str:
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", model_id)[-80:]
-    return f"{plain}-{blake3(model_id.encode()).hexdigest(4)}"
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "_", model_id)[-80:]
+    return f"{readable}-{blake3(model_id.encode()).hexdigest(4)}"

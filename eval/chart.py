@@ -1,7 +1,7 @@
 """The leaderboard as one HTML page that needs no network: inline style, inline SVG, no script.
 
-Built around two charts: bars of the model beside published ones for each average, and one line a
-task with every model a dot. It knows only `Table`.
+Built around two charts: for each average, bars of the model beside published ones; for each task, one dot per
+model. It knows only `Table`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from pathlib import Path
 from eval.runner import TaskOutcome
 from eval.table import Row, Score, Table
 
-# Beside the model itself a chart stays readable with four others; the table below has all.
-_BESIDE = ("VLM2Vec-V2.0", "Qwen3-VL-Embedding-2B", "GME-Qwen2-VL-7B", "ColPali")
+# A chart stays readable with five models; the table below it has all.
+_COMPARISONS = ("VLM2Vec-V2.0", "Qwen3-VL-Embedding-2B", "GME-Qwen2-VL-7B", "ColPali")
 _LEFT, _WIDTH, _RIGHT = 240, 560, 40
 
 
 def as_html(table: Table, name: str, outcomes: Sequence[TaskOutcome]) -> str:
-    """The whole page."""
-    shown = _shown_columns(table)
-    scored = sum(o.state == "scored" for o in outcomes)
+    """Returns the page."""
+    columns = _chart_columns(table)
+    n_scored = sum(o.state == "scored" for o in outcomes)
     own = table.columns[name]
     cards = "".join(
         _card(row.title, own[row.name])
@@ -31,27 +31,27 @@ def as_html(table: Table, name: str, outcomes: Sequence[TaskOutcome]) -> str:
     averages = [r for r in table.rows if r.level != "task"]
     parts = [
         f"<h1>{escape(name)} on MMEB-V2</h1>",
-        f"<p>{scored} of 78 tasks scored. Image and video tasks: hit@1. Visual documents: NDCG@5. Percent. "
+        f"<p>{n_scored} of 78 tasks scored. Image and video tasks: hit@1. Visual documents: NDCG@5. Percent. "
         f"Data: {escape(table.data_version)}. Models with a source in brackets are as published, "
         "not run here.</p>",
         f'<div class="cards">{cards}</div>',
         "<h2>By family</h2>",
-        _key(shown),
-        _bars(table, averages, shown),
+        _key(columns),
+        _bars(table, averages, columns),
         "<h2>By task</h2>",
         "<p>One dot a model; the larger one is this run.</p>",
-        _key(shown),
-        _dots(table, [r for r in table.rows if r.level == "task"], shown),
+        _key(columns),
+        _dots(table, [r for r in table.rows if r.level == "task"], columns),
         "<h2>All numbers</h2>",
         _numbers(table),
-        _troubles(outcomes),
+        _notes(outcomes),
     ]
     page = (Path(__file__).parent / "page.html").read_text("utf-8")
     return page.replace("@title@", f"{escape(name)} on MMEB-V2").replace("@body@", "\n".join(parts))
 
 
 def _card(title: str, score: Score) -> str:
-    part = "" if score.whole else f" ({score.tasks} of {score.of} tasks)"
+    part = "" if score.whole else f" ({score.tasks} of {score.total} tasks)"
     return f'<div class="card"><b>{score.percent:.1f}</b><span>{escape(title)}{part}</span></div>'
 
 
@@ -59,10 +59,10 @@ def _hover(column: str, row: Row, score: Score) -> str:
     return f"<title>{escape(column)}, {escape(row.title)}: {score.percent:.1f}</title>"
 
 
-def _shown_columns(table: Table) -> list[str]:
-    """This run and others run here, then the published ones that most people compare with; five at most."""
-    wanted = [c for start in _BESIDE for c in table.columns if c not in table.own and c.startswith(start)]
-    return [*table.own, *wanted][:5]
+def _chart_columns(table: Table) -> list[str]:
+    """Returns at most five models: this run, other runs in the folder, then `_COMPARISONS`."""
+    published = [c for start in _COMPARISONS for c in table.columns if c not in table.own and c.startswith(start)]
+    return [*table.own, *published][:5]
 
 
 def _key(columns: Sequence[str]) -> str:
@@ -157,11 +157,11 @@ def _numbers(table: Table) -> str:
     )
 
 
-def _troubles(outcomes: Sequence[TaskOutcome]) -> str:
-    said = [w for o in outcomes for w in o.warnings]
-    said += [f"{o.task} left out: {o.reason}" for o in outcomes if o.state != "scored"]
-    failed = [f"{o.task}: {f['side']} {f['name']}: {f['source']} {f['reason']}" for o in outcomes for f in o.failed]
-    said += failed[:50] + ([f"and {len(failed) - 50} more that could not be embedded"] if len(failed) > 50 else [])
-    if not said:
-        return ""
-    return "<h2>To know</h2><ul>" + "".join(f"<li>{escape(s)}</li>" for s in said) + "</ul>"
+def _notes(outcomes: Sequence[TaskOutcome]) -> str:
+    notes = [w for o in outcomes for w in o.warnings]
+    notes += [f"{o.task} left out: {o.reason}" for o in outcomes if o.state != "scored"]
+    failures = [f"{o.task}: {f['side']} {f['name']}: {f['source']} {f['reason']}" for o in outcomes for f in o.failed]
+    notes += failures[:50]
+    if len(failures) > 50:
+        notes.append(f"and {len(failures) - 50} more that could not be embedded")
+    return "<h2>Notes</h2><ul>" + "".join(f"<li>{escape(n)}</li>" for n in notes) + "</ul>" if notes else ""

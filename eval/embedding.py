@@ -1,50 +1,51 @@
-"""Items to vectors: what a model is told, what is embedded already, and what is left to do.
+"""From task items to vectors: the prompts of a model, the cache, and the items that are still to embed.
 
-Built around `Prompter`, which turns a `TaskItem` into what one model takes (the exact prompts of
-the protocol for the Qwen backbones that were trained on them, an `Input` for every other
-model), and `embed_items`, which looks everything up in the cache and embeds the rest: this
-process' share, sorted by length, pictures decoded ahead by threads. It knows nothing of scores.
+Built around `Prompter`, which turns a `TaskItem` into the input of a model (the exact prompts of the protocol for
+the Qwen backbones that were trained on them, an `Input` for every other model), and `embed_missing`, which embeds
+this process's share of the items that the cache lacks. Threads decode images ahead. It knows nothing of scores.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from data.mmeb.task_data import PictureError, TaskItem
-from data.sources.pair import stacked
+from data.mmeb.task_data import ImageError, TaskItem
+from data.sources.pair import stack_frames
 from eval.cache import EmbeddingCache
 from model.embedder import Embedder, InputRejected, ModelAway, ModelError
 from model.inputs import Input
 
-# What one call of the model gets. The backbones sort a call by length and cut it into batches by a token
-# budget; a call is large enough for that to pay and small enough to be lost to a power cut. Clips: 16 of
-# 8 frames of 1280 x 720 are 350 MB decoded, and two calls are in memory.
-TEXTS_AT_ONCE = 2048
-IMAGES_AT_ONCE = 64
-CLIPS_AT_ONCE = 16
-# Calls whose pictures are being decoded while the model works.
-AHEAD = 2
+# The items of one call of the model. The backbones sort a call by length and split it into batches by a token
+# budget: a call is large enough for that, and small enough to repeat after a power cut. 16 clips of 8 frames of
+# 1280 x 720 are 350 MB decoded, and two calls are in memory.
+TEXTS_PER_CALL = 2048
+IMAGES_PER_CALL = 64
+CLIPS_PER_CALL = 16
+CALLS_AHEAD = 2
+"""Calls whose images are decoded while the model works."""
 
 
 @dataclass(frozen=True)
 class Rank:
-    """This process among those that torchrun started; alone without it."""
+    """This process among those of torchrun; without torchrun there is one."""
 
     number: int = 0
     count: int = 1
 
     @classmethod
-    def here(cls) -> Rank:
+    def from_environment(cls) -> Rank:
         return cls(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
 
     def wait_for_all(self) -> None:
-        """Until every process came here. Vectors travel through the cache, so this is all they say."""
+        """Wait until every process calls this. The processes share vectors only through the cache."""
         if self.count == 1:
             return
         from datetime import timedelta
@@ -57,10 +58,10 @@ class Rank:
 
 
 class Prompter:
-    """What `embedder` is given for an item.
+    """The input of `embedder` for an item.
 
-    The prompt layer is used where the model has one and its own wording is the protocol's
-    (VLM2Vec-V2 and what is trained like it); `prompts=False` switches it off.
+    A model whose own prompts are the protocol's (VLM2Vec-V2 and models trained like it) receives the exact prompts;
+    `prompts=False` switches that off.
     """
 
     def __init__(self, embedder: Embedder, prompts: bool | None = None) -> None:
@@ -68,34 +69,37 @@ class Prompter:
         self.prompts = speaks_protocol(embedder) if prompts is None else prompts
 
     def parts(self, item: TaskItem) -> tuple[str, ...]:
-        """Everything the model is told besides pictures; part of the cache's key."""
+        """Returns all texts of the input; they are part of the cache's key."""
         if self.prompts:
             return ("prompt", item.prompt)
-        said = item.instruction.strip() if item.instruction else ""
-        return ("input", item.role, item.kind, said, item.text)
+        instruction = item.instruction.strip() if item.instruction else ""
+        return ("input", item.role, item.kind, instruction, item.text)
 
-    def embed(self, items: Sequence[TaskItem], pictures: Sequence[list[np.ndarray]]) -> np.ndarray:
-        """float32 [n, dim]. `pictures`: uint8 [H, W, 3] an image or frame; empty for text."""
+    def embed(self, items: Sequence[TaskItem], images: Sequence[list[np.ndarray]]) -> np.ndarray:
+        """Returns float32 [n, dim]. `images`: uint8 [H, W, 3] per image or frame; an empty list for text."""
         if self.prompts:
-            shown = [p or None for p in pictures]
-            return self.embedder.embed_prompts([i.prompt for i in items], shown)  # type: ignore[attr-defined]
-        return self.embedder.embed([_input(i, p) for i, p in zip(items, pictures, strict=True)])
+            embedder: Any = self.embedder
+            vectors: np.ndarray = embedder.embed_prompts(
+                [i.prompt for i in items], [frames or None for frames in images]
+            )
+            return vectors
+        return self.embedder.embed([_input(i, frames) for i, frames in zip(items, images, strict=True)])
 
 
 def vectors_id(embedder: Embedder) -> str:
-    """The model's id, and the numbers that it computes in where those are not float32.
+    """Returns the model's id, followed by its dtype unless that is float32.
 
-    An id is one for all of them, so that a library can go from one machine to another; scores are not: the
-    vectors of bfloat16 differ from those of float32 in the third digit.
+    A model id does not depend on the dtype, so that a library can move to another machine. Scores do: vectors in
+    bfloat16 differ from those in float32 in the third digit.
     """
     parameters = getattr(getattr(embedder, "model", None), "parameters", None)
     first = next(iter(parameters()), None) if parameters is not None else None
-    numbers = str(getattr(first, "dtype", "torch.float32")).removeprefix("torch.")
-    return embedder.id if numbers == "float32" else f"{embedder.id} {numbers}"
+    dtype = str(getattr(first, "dtype", "torch.float32")).removeprefix("torch.")
+    return embedder.id if dtype == "float32" else f"{embedder.id} {dtype}"
 
 
 def speaks_protocol(embedder: Embedder) -> bool:
-    """Whether the model was trained on the benchmark's own prompts."""
+    """Whether the model is trained on the benchmark's prompts."""
     if not hasattr(embedder, "embed_prompts"):
         return False
     from model.prompts import vlm2vec
@@ -103,14 +107,13 @@ def speaks_protocol(embedder: Embedder) -> bool:
     return getattr(embedder, "family", None) is vlm2vec
 
 
-def _input(item: TaskItem, pictures: list[np.ndarray]) -> Input:
-    said = item.instruction.strip() if item.instruction else None
-    clip = item.visual is not None and item.visual.kind == "video"
+def _input(item: TaskItem, images: list[np.ndarray]) -> Input:
+    is_clip = item.visual is not None and item.visual.kind == "video"
     return Input(
         text=item.text or None,
-        images=() if clip else tuple(pictures),
-        video=stacked(pictures) if clip and pictures else None,
-        instruction=said,
+        images=() if is_clip else tuple(images),
+        video=stack_frames(images) if is_clip and images else None,
+        instruction=item.instruction.strip() if item.instruction else None,
         role=item.role,
         kind=item.kind,
     )
@@ -118,137 +121,129 @@ def _input(item: TaskItem, pictures: list[np.ndarray]) -> Input:
 
 @dataclass(frozen=True, eq=False)
 class Embedded:
-    """`vectors` float32 [n, dim]; `failed` position -> why, where there is none (a row of zeros)."""
+    """`vectors` float32 [n, dim]; `failed` maps the positions without a vector (rows of zeros) to the errors."""
 
     vectors: np.ndarray
-    failed: dict[int, PictureError]
+    failed: dict[int, ImageError]
 
 
-def keys_of(items: Sequence[TaskItem], prompter: Prompter, cache: EmbeddingCache) -> list[bytes | PictureError]:
-    """The cache's name of each item, or why it has none."""
-    out: list[bytes | PictureError] = []
+def keys_of(items: Sequence[TaskItem], prompter: Prompter, cache: EmbeddingCache) -> list[bytes | ImageError]:
+    """Returns the cache key of each item, or the error of its image."""
+    out: list[bytes | ImageError] = []
     for item in items:
         try:
             out.append(cache.key(item, prompter.parts(item)))
-        except PictureError as error:
+        except ImageError as error:
             out.append(error)
     return out
 
 
 def embed_missing(
     items: Sequence[TaskItem],
-    keys: Sequence[bytes | PictureError],
+    keys: Sequence[bytes | ImageError],
     prompter: Prompter,
     cache: EmbeddingCache,
     rank: Rank | None = None,
     progress: Callable[[int, int], None] | None = None,
     threads: int | None = None,
 ) -> int:
-    """Embed what the cache lacks (this rank's share of it) and return how many that were."""
+    """Embed this rank's share of the items that the cache lacks. Returns their number."""
     rank = rank or Rank()
-    first: dict[bytes, TaskItem] = {}
+    item_of: dict[bytes, TaskItem] = {}
     for item, key in zip(items, keys, strict=True):
         if isinstance(key, bytes):
-            first.setdefault(key, item)
-    # Sorted by length, then dealt out, so that every process gets its part of the long ones; dealt before the
-    # cache is asked: what it lacks changes while the others work.
-    ordered = sorted(first, key=lambda k: _cost(first[k]), reverse=True)
-    missing = cache.missing(ordered[rank.number :: rank.count])
-    mine = [k for k in ordered if k in missing]
+            item_of.setdefault(key, item)
+    # Each rank takes every n-th item by length, for an even share of the long ones. The share does not depend on
+    # the cache, which changes while the other ranks work.
+    by_length = sorted(item_of, key=lambda k: _cost(item_of[k]), reverse=True)
+    missing = cache.missing(by_length[rank.number :: rank.count])
+    own_keys = [k for k in by_length if k in missing]
     done = 0
     with ThreadPoolExecutor(threads or min(8, (os.cpu_count() or 2) + 2)) as pool:
-        for some, pictures in _decoded_ahead(_calls([(k, first[k]) for k in mine]), pool):
-            good: list[tuple[bytes, TaskItem, list[np.ndarray]]] = []
-            for (key, item), shown in zip(some, pictures, strict=True):
+        for call, futures in _decode_ahead(_calls([(k, item_of[k]) for k in own_keys]), pool):
+            inputs: list[tuple[bytes, TaskItem, list[np.ndarray]]] = []
+            for (key, item), future in zip(call, futures, strict=True):
                 try:
-                    good.append((key, item, shown.result()))
-                except PictureError as error:
+                    inputs.append((key, item, future.result()))
+                except ImageError as error:
                     cache.put_failure(key, error)
-            if good:
-                _embed_call(good, prompter, cache)
-            done += len(some)
+            if inputs:
+                _embed_call(inputs, prompter, cache)
+            done += len(call)
             if progress is not None:
-                progress(done, len(mine))
-    return len(mine)
+                progress(done, len(own_keys))
+    return len(own_keys)
 
 
 def _embed_call(
     call: list[tuple[bytes, TaskItem, list[np.ndarray]]], prompter: Prompter, cache: EmbeddingCache
 ) -> None:
-    """One call of the model. If it refuses the call, its items are tried alone, so that one costs one.
+    """Call the model once. If it rejects the call, embed each item alone, so that a bad item costs only itself.
 
-    A model on another machine that is away refuses nothing: `ModelAway` ends the run, which goes on later.
+    `ModelAway` (a model on another machine does not answer) is no rejection and ends the run.
     """
-    keys, items, pictures = zip(*call, strict=True)
-    refusal: Exception
+    keys, items, images = zip(*call, strict=True)
+    rejection: Exception
     try:
-        cache.put(keys, prompter.embed(items, pictures))
+        cache.put(keys, prompter.embed(items, images))
         return
     except ModelAway:
         raise
     except (ModelError, InputRejected) as error:
         if len(call) == 1 and isinstance(error, ModelError):
             raise
-        refusal = error
-    refused = 0
-    for key, item, shown in call:
+        rejection = error
+    n_rejected = 0
+    for key, item, frames in call:
         try:
-            cache.put([key], prompter.embed([item], [shown]))
+            cache.put([key], prompter.embed([item], [frames]))
         except ModelAway:
             raise
         except (ModelError, InputRejected) as error:
-            refused += 1
-            if refused == len(call) and isinstance(refusal, ModelError):
-                raise refusal from None  # not one input's fault
-            source = item.visual.pictures[0].source if item.visual and item.visual.pictures else item.prompt[:60]
-            cache.put_failure(key, PictureError(source, str(error)))
+            n_rejected += 1
+            if n_rejected == len(call) and isinstance(rejection, ModelError):
+                raise rejection from None  # the model fails, not one input
+            source = item.visual.images[0].source if item.visual and item.visual.images else item.prompt[:60]
+            cache.put_failure(key, ImageError(source, str(error)))
 
 
-def collect(keys: Sequence[bytes | PictureError], cache: EmbeddingCache) -> Embedded:
-    """The vectors of items that were embedded, by this process or another."""
+def collect(keys: Sequence[bytes | ImageError], cache: EmbeddingCache) -> Embedded:
+    """Returns the vectors of all items, whichever process embedded them."""
     failures = cache.failures()
-    vectors, there = cache.get([k if isinstance(k, bytes) else b"" for k in keys])
+    vectors, in_cache = cache.get([k if isinstance(k, bytes) else b"" for k in keys])
     failed = {}
     for i, key in enumerate(keys):
-        if isinstance(key, PictureError):
+        if isinstance(key, ImageError):
             failed[i] = key
-        elif not there[i]:
-            failed[i] = failures.get(key, PictureError("?", "was not embedded"))
+        elif not in_cache[i]:
+            failed[i] = failures.get(key, ImageError("?", "was not embedded"))
     return Embedded(vectors, failed)
 
 
 def _cost(item: TaskItem) -> tuple[int, int]:
-    frames = 0 if item.visual is None else len(item.visual.pictures) or item.visual.frames or 1
+    frames = 0 if item.visual is None else len(item.visual.images) or item.visual.frames or 1
     return frames, len(item.prompt)
 
 
 def _calls(pairs: list[tuple[bytes, TaskItem]]) -> Iterator[list[tuple[bytes, TaskItem]]]:
-    """Slices of one kind each: clips, images, texts."""
-    at = 0
-    while at < len(pairs):
-        visual = pairs[at][1].visual
-        size = TEXTS_AT_ONCE if visual is None else CLIPS_AT_ONCE if visual.kind == "video" else IMAGES_AT_ONCE
-        some = [pairs[at]]
-        while at + len(some) < len(pairs) and len(some) < size:
-            other = pairs[at + len(some)][1].visual
-            if (other and other.kind) != (visual and visual.kind):
-                break
-            some.append(pairs[at + len(some)])
-        yield some
-        at += len(some)
+    """Yields slices of consecutive items of one kind: clips, images or texts."""
+    sizes = {"text": TEXTS_PER_CALL, "video": CLIPS_PER_CALL, "image": IMAGES_PER_CALL}
+    for kind, group in itertools.groupby(pairs, key=lambda pair: getattr(pair[1].visual, "kind", "text")):
+        while call := list(itertools.islice(group, sizes[kind])):
+            yield call
 
 
-def _decoded_ahead(
+def _decode_ahead(
     calls: Iterator[list[tuple[bytes, TaskItem]]], pool: ThreadPoolExecutor
 ) -> Iterator[tuple[list[tuple[bytes, TaskItem]], list[Future[list[np.ndarray]]]]]:
-    """Each call with its pictures, `AHEAD` calls being decoded while one is used."""
-    waiting: deque[tuple[list[tuple[bytes, TaskItem]], list[Future[list[np.ndarray]]]]] = deque()
-    for some in calls:
-        waiting.append((some, [pool.submit(_pictures, item) for _, item in some]))
-        if len(waiting) > AHEAD:
-            yield waiting.popleft()
-    yield from waiting
+    """Yields each call with its images; the pool decodes the next `CALLS_AHEAD` calls."""
+    queue: deque[tuple[list[tuple[bytes, TaskItem]], list[Future[list[np.ndarray]]]]] = deque()
+    for call in calls:
+        queue.append((call, [pool.submit(_read_images, item) for _, item in call]))
+        if len(queue) > CALLS_AHEAD:
+            yield queue.popleft()
+    yield from queue
 
 
-def _pictures(item: TaskItem) -> list[np.ndarray]:
+def _read_images(item: TaskItem) -> list[np.ndarray]:
     return [] if item.visual is None else item.visual.read()

@@ -1,4 +1,4 @@
-"""A run beside the published models: leaderboard.csv, leaderboard.md, leaderboard.html, scores.json.
+"""The files of a run: leaderboard.csv, leaderboard.md, leaderboard.html, scores.json.
 
 Built around `eval.table.Table`. It computes nothing.
 """
@@ -23,11 +23,8 @@ from eval.task_list import MODALITIES, all_tasks
 def write(
     output: Path, name: str, outcomes: Sequence[TaskOutcome], about: Mapping[str, Any], version: DataVersion
 ) -> Table:
-    """Write the four files of `name`'s run into `output`.
-
-    Beside it stand what else of this model was scored into this folder before, and other models.
-    """
-    earlier = {o.task: o for o in _written(output / "mmeb" / slug(name))}
+    """Write the four files into `output`, with earlier tasks of this model and with other models in the folder."""
+    earlier = {o.task: o for o in _read_outcomes(output / "mmeb" / slug(name))}
     order = {t.name: i for i, t in enumerate(all_tasks())}
     outcomes = sorted({**earlier, **{o.task: o for o in outcomes}}.values(), key=lambda o: order[o.task])
     runs = {name: outcomes, **_others(output, name, version)}
@@ -43,44 +40,39 @@ def write(
 
 
 def _others(output: Path, name: str, version: DataVersion) -> dict[str, list[TaskOutcome]]:
-    """Models whose results lie in this folder already, on the same version of the data."""
+    """Returns the other models in this folder that were scored on the same version of the data."""
     out: dict[str, list[TaskOutcome]] = {}
     for path in sorted((output / "mmeb").glob("*/run.json")):
         about = json.loads(path.read_text("utf-8"))
         if about["name"] != name and about["data_version"] == version and not about["reference_compatible"]:
-            out[about["name"]] = _written(path.parent)
+            out[about["name"]] = _read_outcomes(path.parent)
     return out
 
 
-def _written(folder: Path) -> list[TaskOutcome]:
-    """The tasks that were scored into a model's folder."""
-    found = []
-    for path in sorted(folder.glob("*.json")):
-        written = json.loads(path.read_text("utf-8"))
-        if written.pop("stamp", None):
-            found.append(TaskOutcome(**written))
-    return found
+def _read_outcomes(folder: Path) -> list[TaskOutcome]:
+    """Returns the tasks with a result in a model's folder."""
+    results = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))]
+    return [TaskOutcome(**result) for result in results if result.pop("stamp", None)]
 
 
 def as_csv(table: Table, outcomes: Sequence[TaskOutcome]) -> str:
-    """`level,name,modality,group,metric,tasks,queries,failed` and one column a model, percent."""
-    by_task = {o.task: o for o in outcomes}
+    """Returns `level,name,modality,group,metric,tasks,queries,failed` and one column of percentages per model."""
+    scored = {o.task: o for o in outcomes if o.state == "scored"}
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["level", "name", "modality", "group", "metric", "tasks", "queries", "failed", *table.columns])
     own = table.columns[table.own[0]]
     for row in table.rows:
-        outcome, score = by_task.get(row.name), own.get(row.name)
-        counts = "" if score is None else f"{score.tasks}/{score.of}"
-        queries = outcome.queries if outcome is not None and outcome.state == "scored" else ""
-        failed = len(outcome.failed) if outcome is not None and outcome.state == "scored" else ""
+        outcome, score = scored.get(row.name), own.get(row.name)
+        counts = ["" if score is None else f"{score.tasks}/{score.total}"]
+        counts += ["", ""] if outcome is None else [str(outcome.queries), str(len(outcome.failed))]
         values = [f"{c[row.name].percent:.2f}" if row.name in c else "" for c in table.columns.values()]
-        writer.writerow([row.level, row.name, row.modality, row.group, row.metric, counts, queries, failed, *values])
+        writer.writerow([row.level, row.name, row.modality, row.group, row.metric, *counts, *values])
     return out.getvalue()
 
 
 def as_markdown(table: Table, name: str, outcomes: Sequence[TaskOutcome]) -> str:
-    """The averages beside the published ones, then every task, then what went wrong, by name."""
+    """Returns the averages, then every task, beside the published scores; then warnings, failures and notes."""
     lines = [f"# {name} on MMEB-V2", ""]
     scored = [o for o in outcomes if o.state == "scored"]
     lines.append(
@@ -94,40 +86,40 @@ def as_markdown(table: Table, name: str, outcomes: Sequence[TaskOutcome]) -> str
         lines.append("|---|" + "--:|" * len(table.columns))
         for row in table.rows:
             if row.level in levels:
-                cells = [_shown(c.get(row.name)) for c in table.columns.values()]
+                cells = [_score_text(c.get(row.name)) for c in table.columns.values()]
                 label = f"**{row.title}**" if row.level in ("overall", "modality") else row.title
                 lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    lines += _troubles(outcomes)
+    lines += _notes(outcomes)
     return "\n".join(lines) + "\n"
 
 
-def _troubles(outcomes: Sequence[TaskOutcome]) -> list[str]:
+def _notes(outcomes: Sequence[TaskOutcome]) -> list[str]:
     lines: list[str] = []
-    warned = [w for o in outcomes for w in o.warnings]
-    if warned:
-        lines += ["", "## Warnings", ""] + [f"- {_cell(w)}" for w in warned]
+    warnings = [w for o in outcomes for w in o.warnings]
+    if warnings:
+        lines += ["", "## Warnings", ""] + [f"- {_cell(w)}" for w in warnings]
     left_out = [o for o in outcomes if o.state != "scored"]
     if left_out:
         lines += ["", "## Left out", ""] + [f"- {o.task} ({o.state}): {_cell(o.reason)}" for o in left_out]
-    failed = [(o, f) for o in outcomes for f in o.failed]
-    if failed:
+    failures = [(o, f) for o in outcomes for f in o.failed]
+    if failures:
         lines += ["", "## Could not be embedded", "", "Each such query counts as missed in every metric.", ""]
         lines += [
             f"- {o.task}, {f['side']} {_cell(f['name'])}: {_cell(f['source'])} {_cell(f['reason'])}"
-            for o, f in failed[:100]
+            for o, f in failures[:100]
         ]
-        if len(failed) > 100:
-            lines.append(f"- and {len(failed) - 100} more, in `mmeb/…/<task>.json`")
-    noted = [f"- {o.task}: {_cell(n)}" for o in outcomes for n in o.notes]
-    if noted:
-        lines += ["", "## Notes on the data", "", *noted]
+        if len(failures) > 100:
+            lines.append(f"- and {len(failures) - 100} more, in `mmeb/…/<task>.json`")
+    notes = [f"- {o.task}: {_cell(n)}" for o in outcomes for n in o.notes]
+    if notes:
+        lines += ["", "## Notes on the data", "", *notes]
     return lines
 
 
-def _shown(score: Score | None) -> str:
+def _score_text(score: Score | None) -> str:
     if score is None:
         return ""
-    return f"{score.percent:.1f}" if score.whole else f"{score.percent:.1f} ({score.tasks} of {score.of})"
+    return f"{score.percent:.1f}" if score.whole else f"{score.percent:.1f} ({score.tasks} of {score.total})"
 
 
 def _cell(text: str) -> str:
@@ -137,7 +129,7 @@ def _cell(text: str) -> str:
 def scores_json(
     name: str, outcomes: Sequence[TaskOutcome], about: Mapping[str, Any], version: DataVersion
 ) -> dict[str, Any]:
-    """All metrics at 1, 5 and 10, in the shape that the official board takes, fractions as there."""
+    """Returns all metrics at 1, 5 and 10 as fractions, in the format of the official leaderboard."""
     tasks: dict[str, Task] = {t.name: t for t in all_tasks(version)}
     metrics: dict[str, dict[str, Any]] = {m: {} for m in MODALITIES}
     for outcome in outcomes:
@@ -151,7 +143,7 @@ def scores_json(
             "num_failed": len(outcome.failed),
         }
     means = {
-        n: {"score": round(s.percent, 4), "tasks": s.tasks, "of": s.of}
+        n: {"score": round(s.percent, 4), "tasks": s.tasks, "of": s.total}
         for n, s in own_scores(outcomes).items()
         if n not in tasks
     }

@@ -1,8 +1,7 @@
-"""Any Sightline model inside mteb, and scores of ours in the shape of mteb's result files.
+"""Any Sightline model inside mteb, and Sightline's scores in the format of mteb's result files.
 
-Built around mteb's encoder protocol (`encode`, `similarity`, `mteb_model_meta`), followed without
-importing mteb until it is needed; `pip install mteb` is the user's to do. It decides nothing:
-texts, images and frames go to `Embedder.embed` as they come, with the role that mteb names.
+Built around mteb's encoder protocol (`encode`, `similarity`, `mteb_model_meta`); the user installs mteb. Texts,
+images and frames go to `Embedder.embed` unchanged, with the role that mteb gives. It knows nothing of tasks' scores.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from model.loading import load
 
 
 class MtebModel:
-    """`mteb.evaluate(MtebModel("lite"), tasks)`. Takes what `model.load` takes, or an `Embedder`."""
+    """`mteb.evaluate(MtebModel("lite"), tasks)`. `model`: a name or folder for `model.load`, or an `Embedder`."""
 
     def __init__(self, model: str | Embedder, revision: str | None = None, device: str | None = None, **more: Any):
         self.embedder = load(model, device=device or "auto", **more) if isinstance(model, str) else model
@@ -38,26 +37,27 @@ class MtebModel:
         prompt_type: Any = None,
         **_more: Any,
     ) -> np.ndarray:
-        """float32 [n, dim]. `inputs`: batches with lists under `text`, `image`, `video`."""
+        """Returns float32 [n, dim]. `inputs`: batches with lists under `text`, `image`, `video`."""
         role = "query" if getattr(prompt_type, "value", prompt_type) == "query" else "document"
         page = "document" in str(getattr(task_metadata, "type", "")).lower()
         parts = [self.embedder.embed(_inputs(batch, role, page)) for batch in inputs]
         return np.concatenate(parts) if parts else np.empty((0, self.embedder.dim), np.float32)
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> np.ndarray:
-        """float32 [n, m]: dot products; the rows are unit vectors."""
-        return np.atleast_2d(_array(embeddings1)) @ np.atleast_2d(_array(embeddings2)).T
+        """Returns float32 [n, m]: dot products; the rows are unit vectors."""
+        return np.asarray(np.atleast_2d(_array(embeddings1)) @ np.atleast_2d(_array(embeddings2)).T)
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> np.ndarray:
-        """float32 [n]: each row with the row opposite."""
-        return np.einsum("nd,nd->n", np.atleast_2d(_array(embeddings1)), np.atleast_2d(_array(embeddings2)))
+        """Returns float32 [n]: the dot product of row i with row i."""
+        rows1, rows2 = np.atleast_2d(_array(embeddings1)), np.atleast_2d(_array(embeddings2))
+        return np.asarray(np.einsum("nd,nd->n", rows1, rows2))
 
     @property
     def mteb_model_meta(self) -> Any:
-        """An `mteb.models.ModelMeta` with what is known here: name, revision, dimension."""
+        """An `mteb.models.ModelMeta` with name, revision and dimension."""
         from mteb.models import ModelMeta
 
-        known = {
+        fields = {
             "name": f"sightline/{re.sub(r'[^A-Za-z0-9._-]+', '-', Path(self._name).name)}",
             "revision": self._revision,
             "embed_dim": self.embedder.dim,
@@ -65,7 +65,7 @@ class MtebModel:
             "similarity_fn_name": "cosine",
             "use_instructions": True,
         }
-        return ModelMeta.create_empty(overwrites=known)
+        return ModelMeta.create_empty(overwrites=fields)
 
 
 def _inputs(batch: Mapping[str, Any], role: Any, page: bool) -> list[Input]:
@@ -73,29 +73,29 @@ def _inputs(batch: Mapping[str, Any], role: Any, page: bool) -> list[Input]:
     count = len(next(part for part in (texts, images, clips) if part is not None))
     out = []
     for i in range(count):
-        picture = _picture(images[i]) if images is not None else None
+        image = _image(images[i]) if images is not None else None
         clip = _frames(clips[i]) if clips is not None else None
-        shown: Any = "video" if clip is not None else "image" if picture is not None else "text"
+        kind: Any = "video" if clip is not None else "image" if image is not None else "text"
         out.append(
             Input(
                 text=(texts[i] or None) if texts is not None else None,
-                images=() if picture is None else (picture,),
+                images=() if image is None else (image,),
                 video=clip,
                 role=role,
-                kind="pdf" if page and shown != "video" else shown,
+                kind="pdf" if page and kind != "video" else kind,
             )
         )
     return out
 
 
-def _picture(image: Any) -> np.ndarray | None:
+def _image(image: Any) -> np.ndarray | None:
     if image is None:
         return None
     return np.asarray(image.convert("RGB") if hasattr(image, "convert") else image, dtype=np.uint8)
 
 
 def _frames(clip: Any) -> np.ndarray | None:
-    """uint8 [T, H, W, 3] from mteb's frames, [T, 3, H, W] tensors or arrays, possibly in a mapping."""
+    """Returns uint8 [T, H, W, 3]. mteb's frames are [T, 3, H, W] tensors or arrays, sometimes in a mapping."""
     if clip is None:
         return None
     frames = _array(clip["frames"] if isinstance(clip, Mapping) else clip)
@@ -108,36 +108,31 @@ def _array(values: Any) -> np.ndarray:
     return values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)
 
 
-def task_result(scores: Mapping[str, float], task: Any, seconds: float | None) -> dict[str, Any]:
-    """One task's scores as mteb's `TaskResult` writes them; `task` is a `data.mmeb.task.Task`."""
-    named = {name.replace("@", "_at_"): value for name, value in scores.items()}
-    row = {"main_score": scores[task.metric], "hf_subset": "default", "languages": ["eng-Latn"], **named}
-    return {
-        "dataset_revision": task.source.repo,
-        "task_name": f"MMEB-V2/{task.name}",
-        "mteb_version": None,
-        "scores": {task.source.split: [row]},
-        "evaluation_time": seconds,
-        "kg_co2_emissions": None,
-    }
-
-
 def results_file(output: Path, name: str, to: Path | None = None) -> list[Path]:
-    """Write the tasks that `name` was scored on in `output` as mteb result files; returns their paths.
+    """Write the scored tasks of the model `name` in `output` as mteb's `TaskResult` files. Returns their paths.
 
-    They go to `to`, by default `<output>/mteb/<model>/<task>.json`.
+    The folder is `to`, by default `<output>/mteb/<model>`.
     """
     from eval.runner import slug
     from eval.task_list import all_tasks
 
     folder = to or output / "mteb" / slug(name)
     folder.mkdir(parents=True, exist_ok=True)
-    written: list[Path] = []
+    paths: list[Path] = []
     for task in all_tasks():
         path = output / "mmeb" / slug(name) / f"{task.name}.json"
         if path.exists():
-            found = json.loads(path.read_text("utf-8"))
-            written.append(folder / f"{task.name}.json")
-            result = task_result(found["scores"], task, found["seconds"])
-            written[-1].write_text(json.dumps(result, indent=2), "utf-8")
-    return written
+            outcome = json.loads(path.read_text("utf-8"))
+            scores = {name.replace("@", "_at_"): value for name, value in outcome["scores"].items()}
+            main = {"main_score": outcome["scores"][task.metric], "hf_subset": "default", "languages": ["eng-Latn"]}
+            result = {
+                "dataset_revision": task.source.repo,
+                "task_name": f"MMEB-V2/{task.name}",
+                "mteb_version": None,
+                "scores": {task.source.split: [main | scores]},
+                "evaluation_time": outcome["seconds"],
+                "kg_co2_emissions": None,
+            }
+            paths.append(folder / f"{task.name}.json")
+            paths[-1].write_text(json.dumps(result, indent=2), "utf-8")
+    return paths

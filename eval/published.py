@@ -1,8 +1,7 @@
-"""Scores that others published, to stand beside a run's own.
+"""Published scores of other models, for comparison with a run.
 
-Built around `published.csv` (the paper's tables and the original repository's score files, as
-printed) and `boards.csv` (averages of the official board, where nothing finer is public). It
-computes nothing but plain means, with the rounding that each source used.
+Built around `published.csv` (the paper's tables and the original repository's score files, as printed) and
+`boards.csv` (averages of the official leaderboard, for models without public task scores). It computes only means.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from eval.task_list import GROUPS, MODALITIES, all_tasks
 
 _HERE = Path(__file__).parent
 
-# The rows of a table, by the data they were computed on. Later sources override earlier ones: the
-# page-fixed score files hold no doc-level tasks, which come from the release before them.
+# The sources for each version of the data. Later sources override earlier ones: the page-fixed score files hold no
+# doc-level tasks, which come from the earlier release.
 SOURCES: Mapping[str, tuple[str, ...]] = {
     "paper": ("paper_table5",),
     "current": ("repo_v2.0.1", "repo_v2.1_page_fixed"),
@@ -29,7 +28,7 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Column:
-    """One model of a table: percent by task name and, where published, by group, modality and `all`."""
+    """One published model: percent by task name, and by group, modality and `all`."""
 
     model: str
     source: str
@@ -39,7 +38,7 @@ class Column:
 
 @functools.lru_cache(maxsize=1)
 def rows() -> tuple[tuple[str, str, str, Decimal], ...]:
-    """(model, source, task or group, percent) as printed. Group names as in `eval.task_list`."""
+    """Returns (model, source, task or group, percent as printed). Group names as in `eval.task_list`."""
     out = []
     for name in ("published.csv", "boards.csv"):
         with (_HERE / name).open(encoding="utf-8", newline="") as file:
@@ -55,37 +54,38 @@ def _name(printed: str) -> str:
 
 
 def table(sources: Iterable[str]) -> dict[str, dict[str, Decimal]]:
-    """Model -> name -> percent, later sources over earlier ones."""
+    """Returns model -> name -> percent; later sources override earlier ones."""
     out: dict[str, dict[str, Decimal]] = {}
     for source in sources:
-        for model, found, name, score in rows():
-            if found == source:
+        for model, row_source, name, score in rows():
+            if row_source == source:
                 out.setdefault(model, {})[name] = score
     return out
 
 
 def means(tasks: Mapping[str, Decimal]) -> dict[str, Decimal]:
-    """Plain means over tasks, exact: by group, by modality and over all."""
+    """Returns the exact means over tasks, by group, by modality and over all."""
     out = {}
     for name in ("all", *MODALITIES, *GROUPS):
-        have = [tasks[t.name] for t in all_tasks() if t.name in tasks and name in ("all", t.modality, t.group)]
-        if have:
-            out[name] = sum(have, Decimal(0)) / len(have)
+        scores = [tasks[t.name] for t in all_tasks() if t.name in tasks and name in ("all", t.modality, t.group)]
+        if scores:
+            out[name] = sum(scores, Decimal(0)) / len(scores)
     return out
 
 
 def columns(version: DataVersion) -> list[Column]:
-    """The published models on one version of the data, best first, then those with averages only."""
+    """Returns the published models on one version of the data, best first, then those with averages only."""
     names = {t.name for t in all_tasks()}
     out = []
-    for model, found in table(SOURCES[version]).items():
-        tasks = {n: s for n, s in found.items() if n in names}
+    for model, scores in table(SOURCES[version]).items():
+        tasks = {n: s for n, s in scores.items() if n in names}
         if len(tasks) < len(names):
             continue
         groups = {n: float(s) for n, s in means(tasks).items()}
         out.append(Column(model, SOURCES[version][0], {n: float(s) for n, s in tasks.items()}, groups))
     out.sort(key=lambda c: -c.groups["all"])
     if version == "current":
-        for model, found in table(["official_board_2026-08-24"]).items():
-            out.append(Column(model, "official_board_2026-08-24", {}, {n: float(s) for n, s in found.items()}))
+        board = "official_board_2026-08-24"
+        for model, scores in table([board]).items():
+            out.append(Column(model, board, {}, {n: float(s) for n, s in scores.items()}))
     return out

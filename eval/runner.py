@@ -1,22 +1,22 @@
-"""A model over tasks: read, embed what is not embedded yet, rank, score, write, go on.
+"""A run of a model over tasks: read a task, embed what the cache lacks, rank, score, write the result.
 
-Built around `run`. One task is one step; what it needs is its data on disk and the cache, so a
-step that was interrupted is simply done again, without the embedding. A task whose data are
-missing or broken is reported by name and the rest goes on. It knows nothing of how results
-are shown (eval/leaderboard.py) or of how a model works.
+Built around `run`. A task needs only its data on disk and the cache, so an interrupted task is repeated without
+the embedding. A task with missing or broken data is reported, and the run goes on. It knows nothing of how results
+are presented (eval/leaderboard.py) or of how a model works.
 
-Files, under `<output>/mmeb/<model>/`: `run.json` (what was run, so that another model or other
-settings are never mixed in), `<task>.json` (all metrics), `<task>.parquet` (every ranking).
+Files below `<output>/mmeb/<model>/`: `run.json` (model and settings, so that two runs never mix),
+`<task>.json` (all metrics), `<task>.parquet` (every ranking).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,22 +24,22 @@ from typing import Any
 from data.mmeb.readers import read_task
 from data.mmeb.sources import PAPER_REPOSITORIES
 from data.mmeb.task import DataVersion, Task
-from data.mmeb.task_data import DataBroken, DataMissing, PictureError, TaskData
+from data.mmeb.task_data import DataBroken, DataMissing, ImageError, TaskData
 from eval.cache import EmbeddingCache
 from eval.embedding import Prompter, Rank, collect, embed_missing, keys_of, vectors_id
 from eval.scoring import Scored, score
 from model.embedder import Embedder
 
-RECIPE = 1  # of the scoring; another number scores again
+RECIPE = 1  # the version of the scoring; a change scores every task again
 
 
 class RunError(Exception):
-    """The run cannot start or go on. `str(error)` says what to do."""
+    """The run cannot start or go on. The message says what to do."""
 
 
 @dataclass(frozen=True)
 class ScoringSettings:
-    """What decides a score besides the model and the data."""
+    """The settings that change a score."""
 
     reference_compatible: bool = False
     data_version: DataVersion = "current"
@@ -48,7 +48,7 @@ class ScoringSettings:
 
 @dataclass
 class TaskOutcome:
-    """What became of one task. `scores` holds fractions, not percent."""
+    """The result of one task. `scores` holds fractions, not percent."""
 
     task: str
     state: str  # "scored", "missing" (data), "broken" (data)
@@ -82,26 +82,26 @@ def run(
     progress: Progress | None = None,
     rank: Rank | None = None,
 ) -> list[TaskOutcome]:
-    """Score `tasks`; one `TaskOutcome` each, in order.
+    """Score `tasks`. Returns one `TaskOutcome` each, in order.
 
-    Run again after a kill, it continues: finished tasks are taken from their files if nothing
-    that decides them changed, finished embeddings from the cache. With several workers (torchrun)
-    all embed and the first scores; the others return an empty list.
-    Raises `RunError` (the output folder is another run's) and `CacheError`.
+    A second run continues the first: it takes finished tasks from their files, unless their data or settings
+    changed, and finished embeddings from the cache. With several workers (torchrun) all embed and the first
+    scores; the others return an empty list.
+    Raises `RunError` (the output folder belongs to another run) and `CacheError`.
     """
-    settings, rank = settings or ScoringSettings(), rank or Rank.here()
+    settings, rank = settings or ScoringSettings(), rank or Rank.from_environment()
     prompter = Prompter(embedder, None if settings.prompts else False)
     model_id = vectors_id(embedder)
     folder = output / "mmeb" / slug(name or embedder.id)
     outcomes = []
-    with own(output, folder, rank), _closing(EmbeddingCache(cache_folder, model_id, embedder.dim)) as cache:
+    with own(output, folder, rank), closing(EmbeddingCache(cache_folder, model_id, embedder.dim)) as cache:
         if rank.number == 0:
             about = {"name": name or embedder.id, "model_id": model_id, "dim": embedder.dim}
             claim(folder, {**about, **asdict(settings), "prompts": prompter.prompts})
             cache.forget_failures()
         rank.wait_for_all()
         for task in tasks:
-            began = time.perf_counter()
+            start = time.perf_counter()
             outcome = TaskOutcome(task.name, "scored")
             try:
                 data = read_task(task, data_root)
@@ -111,18 +111,17 @@ def run(
                 outcome = TaskOutcome(task.name, "broken", str(error))
             else:
                 stamp = _stamp(task, data, model_id, prompter, settings)
-                done = _finished(folder, task, stamp)
-                if done is not None:
-                    outcome = done
+                earlier = _read_result(folder, task, stamp)
+                if earlier is not None:
+                    outcome = earlier
                 else:
-                    keys, fresh = _embed(task, data, prompter, cache, rank, progress)
+                    keys, n_embedded = _embed(task, data, prompter, cache, rank, progress)
                     if rank.number == 0:
                         outcome, scored = _score(task, data, keys, cache, settings)
-                        outcome.embedded = fresh
-                        outcome.seconds = round(time.perf_counter() - began, 3)
-                        nothing = _nothing_was_readable(data, outcome)
-                        if nothing:
-                            outcome = TaskOutcome(task.name, "missing", nothing)
+                        outcome.embedded = n_embedded
+                        outcome.seconds = round(time.perf_counter() - start, 3)
+                        if reason := _all_unreadable(data, outcome):
+                            outcome = TaskOutcome(task.name, "missing", reason)
                         else:
                             write_result(folder, data, outcome, scored, stamp)
             if rank.number == 0:
@@ -134,23 +133,23 @@ def run(
 
 def _embed(
     task: Task, data: TaskData, prompter: Prompter, cache: EmbeddingCache, rank: Rank, progress: Progress | None
-) -> tuple[list[bytes | PictureError], int]:
-    """All of a task's vectors into the cache: their names there, and how many this rank made."""
+) -> tuple[list[bytes | ImageError], int]:
+    """Embed a task's items into the cache. Returns their keys, and the number of vectors of this rank."""
     items = [*data.queries, *data.candidates]
     keys = keys_of(items, prompter, cache)
-    told = None if progress is None else (lambda done, of: progress(task.name, done, of))
-    fresh = embed_missing(items, keys, prompter, cache, rank, told)
+    task_progress = None if progress is None else (lambda done, total: progress(task.name, done, total))
+    n_embedded = embed_missing(items, keys, prompter, cache, rank, task_progress)
     rank.wait_for_all()
-    return keys, fresh
+    return keys, n_embedded
 
 
 def _score(
-    task: Task, data: TaskData, keys: Sequence[bytes | PictureError], cache: EmbeddingCache, settings: ScoringSettings
+    task: Task, data: TaskData, keys: Sequence[bytes | ImageError], cache: EmbeddingCache, settings: ScoringSettings
 ) -> tuple[TaskOutcome, Scored]:
     n = len(data.queries)
     queries, candidates = collect(keys[:n], cache), collect(keys[n:], cache)
     scored = score(task, data, queries, candidates, reference_compatible=settings.reference_compatible)
-    failed = [
+    failures = [
         {"side": side, "name": names[i], "source": error.source, "reason": str(error)}
         for side, names, part in (("query", data.ids, queries), ("candidate", data.keys, candidates))
         for i, error in part.failed.items()
@@ -161,7 +160,7 @@ def _score(
         scores={key: float(values.mean()) for key, values in scored.metrics.items()},
         queries=n,
         candidates=len(data.candidates),
-        failed=failed,
+        failed=failures,
         missed=len(queries.failed),
         warnings=scored.warnings,
         notes=list(data.notes),
@@ -169,38 +168,38 @@ def _score(
     return outcome, scored
 
 
-def _nothing_was_readable(data: TaskData, outcome: TaskOutcome) -> str:
-    """A reason, where every picture or clip of a task failed: its media are not there; that is no score."""
+def _all_unreadable(data: TaskData, outcome: TaskOutcome) -> str:
+    """Returns a reason if every image or clip of a task failed, which makes a score meaningless; else an empty text."""
     visual = sum(item.visual is not None for item in (*data.queries, *data.candidates))
     if not visual or len(outcome.failed) < visual:
         return ""
     first = outcome.failed[0]
-    return f"none of its {visual} pictures or clips can be read, first: {first['source']} {first['reason']}"
+    return f"none of its {visual} images or clips can be read, first: {first['source']} {first['reason']}"
 
 
 def slug(model: str) -> str:
-    """A folder name for a model name, path or id."""
+    """Returns a folder name for a model name, path or id."""
     return re.sub(r"[^A-Za-z0-9._@-]+", "_", model).strip("_")[-100:]
 
 
 def claim(folder: Path, about: dict[str, Any]) -> None:
-    """Say in `run.json` what this folder holds. Raises `RunError` if it holds something else."""
+    """Write `run.json`. Raises `RunError` if the folder holds the results of another run."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "run.json"
     if path.exists():
-        before = json.loads(path.read_text("utf-8"))
-        other = [k for k in about if before.get(k) != about[k]]
-        if other:
-            said = "; ".join(f"{k} was {before.get(k)!r} and is {about[k]!r}" for k in other)
+        old = json.loads(path.read_text("utf-8"))
+        changes = [f"{k} was {old.get(k)!r} and is {about[k]!r}" for k in about if old.get(k) != about[k]]
+        if changes:
             raise RunError(
-                f"{folder} holds results of another run ({said}). Choose another --output_dir or --name, or delete it."
+                f"{folder} holds results of another run ({'; '.join(changes)}). "
+                "Choose another --output_dir or --name, or delete it."
             )
     _replace(path, json.dumps(about, indent=1))
 
 
 @contextmanager
 def own(output: Path, folder: Path, rank: Rank) -> Iterator[None]:
-    """One run at a time in an output folder. The lock goes with the process, however it ends."""
+    """Lock an output folder for one run. The lock ends with the process. Raises `RunError`."""
     if rank.number > 0:
         yield
         return
@@ -211,8 +210,6 @@ def own(output: Path, folder: Path, rank: Rank) -> Iterator[None]:
             holder = lock.read().strip() or "?"
             raise RunError(f"Another run (process {holder}) is writing to {output}; choose another --output_dir.")
         lock.truncate(0)
-        import os
-
         lock.write(str(os.getpid()))
         lock.flush()
         yield
@@ -236,50 +233,43 @@ def _locked(file: Any) -> bool:
     return True
 
 
-@contextmanager
-def _closing(cache: EmbeddingCache) -> Iterator[EmbeddingCache]:
-    try:
-        yield cache
-    finally:
-        cache.close()
-
-
 def _stamp(task: Task, data: TaskData, model_id: str, prompter: Prompter, settings: ScoringSettings) -> str:
-    """Changes when anything that decides the scores may have changed, but for the bytes of a picture.
+    """Returns a hash of everything that decides the scores, except the bytes of images.
 
-    Which pictures there are counts: clips and frames that were unpacked since make other candidates.
+    The hash includes the paths of images: files that were unpacked since the last run are new candidates.
     """
     tables = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in data.tables]
-    said = repr((RECIPE, task, model_id, prompter.prompts, asdict(settings), tables))
-    digest = hashlib.blake2b(said.encode(), digest_size=12)
+    fields = repr((RECIPE, task, model_id, prompter.prompts, asdict(settings), tables))
+    digest = hashlib.blake2b(fields.encode(), digest_size=12)
     for item in (*data.queries, *data.candidates):
         if item.visual is not None:
-            shown = [item.visual.video or "", *(p.source for p in item.visual.pictures)]
-            digest.update("\0".join(map(str, shown)).encode(errors="surrogateescape") + b"\n")
+            paths = [item.visual.video or "", *(p.source for p in item.visual.images)]
+            digest.update("\0".join(map(str, paths)).encode(errors="surrogateescape") + b"\n")
     return digest.hexdigest()
 
 
-def _finished(folder: Path, task: Task, stamp: str) -> TaskOutcome | None:
+def _read_result(folder: Path, task: Task, stamp: str) -> TaskOutcome | None:
+    """Returns the result of an earlier run; None if it has another stamp or failed items."""
     path = folder / f"{task.name}.json"
     if not path.exists() or not (folder / f"{task.name}.parquet").exists():
         return None
     try:
-        written = json.loads(path.read_text("utf-8"))
+        fields = json.loads(path.read_text("utf-8"))
     except ValueError:
         return None
-    if written.pop("stamp", None) != stamp or written["failed"]:
-        return None  # what failed is tried again: the file may have been repaired
-    return TaskOutcome(**{**written, "reused": True})
+    if fields.pop("stamp", None) != stamp or fields["failed"]:
+        return None  # a file may have been repaired since
+    return TaskOutcome(**{**fields, "reused": True})
 
 
 def write_result(folder: Path, data: TaskData, outcome: TaskOutcome, scored: Scored, stamp: str) -> None:
-    """`<task>.parquet` and `<task>.json`; the second last, since it says that both are there."""
+    """Write `<task>.parquet`, then `<task>.json`, which marks the result as complete."""
     _write_rankings(folder / f"{outcome.task}.parquet", data, scored)
     _replace(folder / f"{outcome.task}.json", json.dumps({"stamp": stamp, **asdict(outcome)}, indent=1))
 
 
 def _write_rankings(path: Path, data: TaskData, scored: Scored) -> None:
-    """One row a query: what was asked, what is relevant, the top of the ranking, its metrics."""
+    """Write one row per query: its text, the relevant items, the top of the ranking, the metrics."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -309,7 +299,7 @@ def _replace(path: Path, text: str) -> None:
 
 
 def how_to_get(error: DataMissing, root: Path, task: Task) -> str:
-    """What is missing, and the command that fetches it."""
+    """Returns the error's message and the command that fetches the data."""
     names = f"eval/{task.name}"
     if task.source.repo == PAPER_REPOSITORIES.get(task.name):
         names += f" paper/{task.name}"

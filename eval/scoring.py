@@ -1,8 +1,7 @@
-"""One task from vectors to metrics.
+"""From the vectors of a task to its metrics.
 
-Built around `score`: blocks of scores by matrix product, the top of each ranking by partial sort,
-metrics for all queries at once; whole pools and per-row lists alike. It knows nothing of files
-or models.
+Built around `score`: blocks of scores by matrix product, the top of each ranking by partial sort, metrics for all
+queries at once. A query ranks all candidates or its own list. It knows nothing of files or models.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from eval.embedding import Embedded
 from eval.metrics import KS, TIE, Ranking, Relevance, metrics_at, rank
 
 DEPTH = max(KS)
-# Floats of one block of scores: 256 queries of 100,000 candidates, 100 MB. Larger blocks gain nothing.
+# Floats of one block of scores: 256 queries of 100,000 candidates, 100 MB. Larger blocks are not faster.
 BLOCK = 25_600_000
 _LOWEST = np.finfo(np.float32).min
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """`metrics` name -> float64 [queries]; the rankings behind them; what is suspicious, by name."""
+    """`metrics`: name -> float64 [n queries]; the rankings; warnings about the embeddings."""
 
     metrics: dict[str, np.ndarray]
     ranking: Ranking
@@ -36,53 +35,52 @@ class Scored:
 def score(
     task: Task, data: TaskData, queries: Embedded, candidates: Embedded, *, reference_compatible: bool = False
 ) -> Scored:
-    """Rank and score one task from its vectors.
+    """Rank and score one task.
 
-    A query that could not be embedded scores 0 in everything; a candidate that could not be
-    embedded stands last. Reference-compatible: equal scores in stored order, repeats of a candidate
-    in a row's list kept, and, where page ids are integers, grades in the order that the original
-    leaves them in.
+    A query without a vector has metrics of 0; a candidate without a vector ranks last. `reference_compatible`: equal
+    scores rank in stored order, a list keeps its repeats, and, where page ids are integers, grades have the
+    original's order.
     """
-    warnings = _suspicious(task, queries, candidates)
+    warnings = _embedding_warnings(task, queries, candidates)
     ties = "stored" if reference_compatible else "against"
     relevant = data.relevant
     if reference_compatible and task.graded:
-        relevant, note = _as_the_original_grades(data)
+        relevant, note = _original_grades(data)
         warnings += [note] if note else []
-    lost = np.zeros(len(data.candidates), dtype=bool)
-    lost[list(candidates.failed)] = True
+    failed = np.zeros(len(data.candidates), dtype=bool)
+    failed[list(candidates.failed)] = True
     n = len(data.queries)
     parts: list[tuple[Ranking, np.ndarray | None]] = []
-    if data.offered is None:
+    if data.local_candidates is None:
         relevance = Relevance.of(relevant)
         columns = candidates.vectors.T
         size = max(1, BLOCK // max(1, columns.shape[1]))
-        space = np.empty((min(n, size), columns.shape[1]), dtype=np.float32)  # one block's memory, used again
+        buffer = np.empty((min(n, size), columns.shape[1]), dtype=np.float32)
         for a in range(0, n, size):
             b = min(n, a + size)
-            scores = np.matmul(queries.vectors[a:b], columns, out=space[: b - a])
-            scores[:, lost] = _LOWEST
+            scores = np.matmul(queries.vectors[a:b], columns, out=buffer[: b - a])
+            scores[:, failed] = _LOWEST
             parts.append((rank(scores, relevance.rows(a, b), DEPTH, ties=ties), None))
     else:
-        lists, places = _lists(data, relevant, keep_repeats=reference_compatible)
-        relevance = Relevance.of(places)
+        lists, positions = _lists(data, relevant, keep_repeats=reference_compatible)
+        relevance = Relevance.of(positions)
         width = lists.shape[1]
         size = max(1, BLOCK // max(1, width))
         for a in range(0, n, size):
             b = min(n, a + size)
             scores = _local_scores(queries.vectors[a:b], candidates.vectors, lists[a:b])
-            scores[(lists[a:b] >= 0) & lost[lists[a:b]]] = _LOWEST
-            found = rank(scores, relevance.rows(a, b), DEPTH, offered=lists[a:b] >= 0, ties=ties)
-            local = np.take_along_axis(lists[a:b], np.maximum(found.columns, 0), axis=1)
-            columns_ = np.where(found.columns >= 0, local, -1)
-            first = _first_of_name(columns_) if reference_compatible else None
-            parts.append((Ranking(columns_, found.scores, found.hits, found.grades), first))
+            scores[(lists[a:b] >= 0) & failed[lists[a:b]]] = _LOWEST
+            local = rank(scores, relevance.rows(a, b), DEPTH, allowed=lists[a:b] >= 0, ties=ties)
+            columns = np.take_along_axis(lists[a:b], np.maximum(local.columns, 0), axis=1)
+            columns = np.where(local.columns >= 0, columns, -1)
+            first = _first_occurrences(columns) if reference_compatible else None
+            parts.append((Ranking(columns, local.scores, local.hits, local.grades), first))
     ranking = Ranking(
         *(np.concatenate([getattr(p, f) for p, _ in parts]) for f in ("columns", "scores", "hits", "grades"))
     )
     first = None if parts[0][1] is None else np.concatenate([f for _, f in parts if f is not None])
     truth = Relevance.of(relevant)
-    counts = truth.counts + np.asarray(data.unfound)
+    counts = truth.counts + np.asarray(data.missing)
     metrics = metrics_at(ranking.hits, ranking.grades, counts, ideal(data, relevant), KS, first=first)
     for i in queries.failed:
         for values in metrics.values():
@@ -92,68 +90,65 @@ def score(
 
 
 def _lists(data: TaskData, relevant: Sequence[Any], keep_repeats: bool) -> tuple[np.ndarray, list[dict[int, float]]]:
-    """Each row's candidates, int [n, width] (-1 beyond its end), and its relevant places in that list."""
-    assert data.offered is not None
-    rows = data.offered if keep_repeats else [list(dict.fromkeys(row)) for row in data.offered]
+    """Returns each query's candidates, int [n, width] (-1 beyond the end), and position in that list -> grade."""
+    assert data.local_candidates is not None
+    rows = data.local_candidates if keep_repeats else [list(dict.fromkeys(row)) for row in data.local_candidates]
     width = max((len(row) for row in rows), default=0)
     lists = np.full((len(rows), max(1, width)), -1, dtype=np.int64)
-    places = []
     for i, row in enumerate(rows):
         lists[i, : len(row)] = row
-        wanted = relevant[i]
-        places.append({j: wanted[c] for j, c in enumerate(row) if c in wanted})
-    return lists, places
+    positions = [{j: r[c] for j, c in enumerate(row) if c in r} for row, r in zip(rows, relevant, strict=True)]
+    return lists, positions
 
 
 def _local_scores(queries: np.ndarray, candidates: np.ndarray, lists: np.ndarray) -> np.ndarray:
-    """float32 [n, width]: each query against its own list, the cheaper way of two."""
+    """Returns float32 [n, width]: the scores of each query against its own list."""
     if lists.size * 16 < len(queries) * len(candidates):
-        # Short lists out of a large pool: gathering 16 floats costs about one multiply-add of a product.
+        # Short lists of a large pool: a gather costs about 16 times a matrix product per candidate.
         out = np.empty(lists.shape, dtype=np.float32)
         step = max(1, 4_000_000 // max(1, lists.shape[1] * candidates.shape[1]))
         for a in range(0, len(queries), step):
-            own = candidates[lists[a : a + step]]
-            out[a : a + step] = np.matmul(own, queries[a : a + step, :, None])[:, :, 0]
+            vectors = candidates[lists[a : a + step]]
+            out[a : a + step] = np.matmul(vectors, queries[a : a + step, :, None])[:, :, 0]
         return out
     return np.take_along_axis(queries @ candidates.T, np.maximum(lists, 0), axis=1)
 
 
-def _first_of_name(columns: np.ndarray) -> np.ndarray:
-    """bool [n, K]: not a repeat of a column further up."""
+def _first_occurrences(columns: np.ndarray) -> np.ndarray:
+    """Returns bool [n, K]: false where a column repeats one at a higher rank."""
     same = columns[:, :, None] == columns[:, None, :]
-    return ~np.tril(same, k=-1).any(axis=2)
+    repeats: np.ndarray = np.tril(same, k=-1).any(axis=2)
+    return ~repeats
 
 
 def ideal(data: TaskData, relevant: Sequence[Any]) -> np.ndarray:
-    """The grades of the perfect rankings; what was judged relevant but is no candidate counts at grade 1."""
-    if not any(data.unfound):
+    """Returns float [n, DEPTH]: the grades of the perfect rankings. A relevant item without candidate has grade 1."""
+    if not any(data.missing):
         return Relevance.of(relevant).ideal(DEPTH)
     out = np.zeros((len(relevant), DEPTH))
-    for i, (grades, unfound) in enumerate(zip(relevant, data.unfound, strict=True)):
-        best = sorted([*grades.values(), *[1.0] * unfound], reverse=True)[:DEPTH]
+    for i, (grades, missing) in enumerate(zip(relevant, data.missing, strict=True)):
+        best = sorted([*grades.values(), *[1.0] * missing], reverse=True)[:DEPTH]
         out[i, : len(best)] = best
     return out
 
 
-def _as_the_original_grades(data: TaskData) -> tuple[list[Mapping[int, float]], str]:
-    """The original puts a query's labels through a set and leaves the grades where they were.
+def _original_grades(data: TaskData) -> tuple[list[Mapping[int, float]], str]:
+    """Returns the grades as the original assigns them, and a note.
 
-    With integer ids the order of a set is always the same and can be done again; with strings it
-    changes from run to run of the original.
+    The original puts a query's labels into a set and keeps the order of the grades. The order of a set of integers
+    is always the same; that of strings differs between two runs.
     """
     out: list[Mapping[int, float]] = []
     for grades in data.relevant:
         ids = [data.raw_keys[c] for c in grades]
         if not all(isinstance(i, int) for i in ids):
-            # The original's result would differ between two runs of it.
             return list(data.relevant), "grades stay with their pages: ids are strings"
         column = dict(zip(ids, grades, strict=True))
         out.append({column[i]: g for i, g in zip(list(set(ids)), grades.values(), strict=True)})
     return out, ""
 
 
-def _suspicious(task: Task, queries: Embedded, candidates: Embedded) -> list[str]:
-    """What makes a score worthless, said by name."""
+def _embedding_warnings(task: Task, queries: Embedded, candidates: Embedded) -> list[str]:
     out = []
     for side, part in (("queries", queries), ("candidates", candidates)):
         good = np.delete(part.vectors, list(part.failed), axis=0) if part.failed else part.vectors

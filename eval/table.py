@@ -1,7 +1,7 @@
 """The scores of a run beside the published ones, as one table.
 
-One row an average or a task, one column a model: every model that was run into an output folder,
-then the published ones for the same version of the data. It computes nothing but means.
+One row per average or task, one column per model: every model scored in an output folder, then the published ones
+for the same version of the data. It computes only means.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from eval.task_list import MODALITIES, TITLES, all_tasks, averages, members
 
 @dataclass(frozen=True)
 class Score:
-    """Percent, and for an average how many of its tasks it stands on."""
+    """A percentage. An average is over `tasks` of its `total` tasks."""
 
     percent: float
     tasks: int = 1
-    of: int = 1
+    total: int = 1
 
     @property
     def whole(self) -> bool:
-        return self.tasks == self.of
+        return self.tasks == self.total
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """`columns` model -> row name -> score; `own` says which columns were computed here."""
+    """`columns`: model -> row name -> score; `own`: the models scored in the output folder."""
 
     rows: Sequence[Row]
     columns: Mapping[str, Mapping[str, Score]]
@@ -49,7 +49,7 @@ class Table:
 
 
 def outline() -> list[Row]:
-    """All, then each modality with its groups and their tasks: 1 + 3 + 12 + 78 rows."""
+    """Returns the overall row, then each modality with its groups and their tasks: 1 + 3 + 12 + 78 rows."""
     rows = [Row("overall", "all", TITLES["all"], "", "", "mean of 78 tasks")]
     groups = members()
     for modality in MODALITIES:
@@ -62,16 +62,16 @@ def outline() -> list[Row]:
 
 
 def own_scores(outcomes: Sequence[TaskOutcome]) -> dict[str, Score]:
-    """Row name -> score of a run, averages over whatever was scored."""
+    """Returns row name -> score of a run; averages are over the scored tasks."""
     metric = {t.name: t.metric for t in all_tasks()}
     tasks = {o.task: 100 * o.scores[metric[o.task]] for o in outcomes if o.state == "scored"}
     out = {name: Score(percent) for name, percent in tasks.items()}
-    out |= {name: Score(mean, have, of) for name, (mean, have, of) in averages(tasks).items()}
+    out |= {name: Score(*average) for name, average in averages(tasks).items()}
     return out
 
 
 def build_table(runs: Mapping[str, Sequence[TaskOutcome]], version: DataVersion) -> Table:
-    """`runs`: model name -> its outcomes."""
+    """Returns the table of `runs` (model name -> outcomes) and of the published models."""
     columns: dict[str, dict[str, Score]] = {name: own_scores(outcomes) for name, outcomes in runs.items()}
     for column in published.columns(version):
         name = f"{column.model} ({column.source})"

@@ -1,6 +1,6 @@
-"""The models that Sightline knows by name: one `ModelCard` each, declared, nothing worked out.
+"""The models that Sightline lists by name, one `ModelCard` each.
 
-It knows nothing of this machine; model/registry.py adds that.
+It knows nothing of this machine; model/registry.py adds what the machine has.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ModelCard:
     gflop_a_window: float = field(default=0.0, repr=False)
 
 
-# Those that load without code of their own.
+# The models that load without code of their own.
 RECOMMENDABLE = ("lite", "vlm2vec-v2", "gme-2b", "Qwen/Qwen3-VL-Embedding-2B", "Qwen/Qwen3-VL-Embedding-8B")
 
 # Scores: the official leaderboard as of August 2026, and for Ovis its authors' page. GFLOP: one 30-second
@@ -40,7 +40,7 @@ RECOMMENDABLE = ("lite", "vlm2vec-v2", "gme-2b", "Qwen/Qwen3-VL-Embedding-2B", "
 CARDS = (
     ModelCard(
         name="lite",
-        title="Sightline lite (MiniLM text, EfficientNet pictures)",
+        title="Sightline lite (MiniLM text, EfficientNet images)",
         source="included",
         dim=640,
         licence="Apache-2.0",
@@ -49,7 +49,7 @@ CARDS = (
         on_disk=True,
         about=(
             "The default: small, quick, nothing to download; a preview of what a big model does. Good at "
-            "words in PDFs, at the same or a nearly identical picture, and at finding the video of a frame. "
+            "words in PDFs, at the same or a nearly identical image, and at finding the video of a frame. "
             "Mediocre at photos described in words (the right one first in about a quarter of queries, among "
             "the first five in half), and only for things with everyday names. Poor at people, actions, "
             "colours, counts, languages other than English, and at videos described in words."

@@ -1,4 +1,4 @@
-"""Where a torch model runs and in which numbers. It knows nothing of models."""
+"""The device and the dtype of a torch model. It knows nothing of models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES = {
 
 
 def pick_device(device: str) -> torch.device:
-    """The device of a name; auto is the first accelerator that torch sees, else the CPU."""
+    """Returns the device of a name; `auto` is torch's first accelerator, else the CPU. Raises `ModelError`."""
     import torch
 
     if device == "auto":
@@ -25,18 +25,18 @@ def pick_device(device: str) -> torch.device:
             return torch.accelerator.current_accelerator() or torch.device("cpu")
         return torch.device("cpu")
     try:
-        place = torch.device(device)
-        torch.empty(1, device=place)
+        torch_device = torch.device(device)
+        torch.empty(1, device=torch_device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"This machine has no usable device {device} ({reason}).") from None
-    return place
+    return torch_device
 
 
 def pick_dtype(dtype: str, device: torch.device, config: dict[str, Any]) -> tuple[torch.dtype, bool]:
-    """(number format of the weights, whether to quantise to int8 afterwards).
+    """Returns (dtype of the weights, whether to quantise to int8 afterwards). Raises `ModelError`.
 
-    auto: float32 on a CPU; on an accelerator the checkpoint's own, as its `config` (config.json) says.
+    `auto`: float32 on a CPU; on an accelerator the dtype in the checkpoint's `config` (config.json).
     """
     import torch
 
@@ -50,8 +50,8 @@ def pick_dtype(dtype: str, device: torch.device, config: dict[str, Any]) -> tupl
         return getattr(torch, NAMES[dtype]), False
     if device.type == "cpu":
         return torch.float32, False
-    stored = config.get("dtype") or config.get("torch_dtype") or "bfloat16"
-    number = getattr(torch, NAMES.get(str(stored), "bfloat16"))
-    if number is torch.bfloat16 and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        number = torch.float16
-    return number, False
+    name = config.get("dtype") or config.get("torch_dtype") or "bfloat16"
+    torch_dtype = getattr(torch, NAMES.get(str(name), "bfloat16"))
+    if torch_dtype is torch.bfloat16 and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        torch_dtype = torch.float16
+    return torch_dtype, False

@@ -1,8 +1,7 @@
-"""The interface in front of every embedding model.
+"""The interface of every embedding model.
 
-An `Embedder` turns `Input`s into unit vectors in one space. It knows nothing of
-files, libraries or indexes; whoever holds one needs only its `id` (to keep the
-vectors of two models apart) and `dim`.
+Built around `Embedder`, which turns `Input`s into unit vectors in one space. It knows nothing of files, libraries or
+indexes.
 """
 
 from __future__ import annotations
@@ -16,28 +15,28 @@ from model.inputs import Input
 
 
 class ModelError(Exception):
-    """A model cannot be loaded or used. `str(error)` is one sentence for a person."""
+    """A model cannot be loaded or used. The message is for the user."""
 
 
 class ModelAway(ModelError):
-    """A model on another machine does not answer now. It may soon: whoever can wait tries again."""
+    """A model on another machine does not answer. A later attempt may succeed."""
 
 
 class InputRejected(Exception):
-    """The model works, and will not have this input. `str(error)` says why."""
+    """A working model rejects this input. The message is the reason."""
 
 
 @runtime_checkable
 class Embedder(Protocol):
-    """Inputs to unit vectors.
+    """Turns inputs into unit vectors.
 
     `id`          name, weights fingerprint and recipe version: `lite@1f3a…-r1`.
                   Vectors of two ids never mix.
-    `dim`         length of a vector.
-    `max_frames`  how many frames of a video window the model wants.
+    `dim`         the dimension of a vector.
+    `max_frames`  the number of frames of a video window that the model uses.
 
-    An embedder may also have `profile`, the `RankingProfile` that was measured with it, and `max_side`, the
-    longest side in pixels that is of use to it.
+    An embedder may also have `profile`, its own `RankingProfile`, and `max_side`, the longest side in pixels that
+    the model uses.
     """
 
     id: str
@@ -45,5 +44,5 @@ class Embedder(Protocol):
     max_frames: int
 
     def embed(self, inputs: Sequence[Input]) -> np.ndarray:
-        """float32 [len(inputs), dim]; rows of unit length, in the order given."""
+        """Returns float32 [len(inputs), dim]; rows of unit length, in the order of `inputs`."""
         ...

@@ -1,7 +1,6 @@
-"""What every embedding model takes, one `Input` a thing to embed; and what is heard, one `Cue` a line.
+"""The input of every embedding model, `Input`, and a line of a transcript, `Cue`.
 
-Built around plain NumPy arrays, so that readers (`data`) can fill it without
-knowing any model, and models can read it without knowing any file format.
+Built around NumPy arrays: readers (`data`) need to know no model, models need to know no file format.
 It knows nothing of files, chunks or batches.
 """
 
@@ -18,12 +17,12 @@ InputKind = Literal["text", "image", "video", "pdf"]
 
 @dataclass(frozen=True, eq=False)
 class Input:
-    """One thing to embed: words, images or the frames of a clip, or a mixture.
+    """One input to embed: text, images, the frames of a clip, or a mixture.
 
     `text`         query text, or a chunk's own text (PDF text layer, OCR).
     `images`       uint8 RGB arrays [H, W, 3].
     `video`        uint8 RGB frames [T, H, W, 3] in order of time.
-    `instruction`  None takes the model's default for the role and kind.
+    `instruction`  None: the model's default for the role and kind.
     """
 
     text: str | None = None
@@ -36,7 +35,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Cue:
-    """A line of words and when it is said or shown: [start_s, end_s) in seconds."""
+    """A line of speech or subtitles, in the time span [start_s, end_s) in seconds."""
 
     start_s: float
     end_s: float

@@ -1,7 +1,7 @@
-"""`load`, the one way to get a model.
+"""`load`, the one way to open a model.
 
-Built around three doors, each opened only when it is asked for: the built-in model, a checkpoint, a server.
-It knows nothing of what is behind them.
+Built around three cases, each imported only on use: the built-in model, a checkpoint, a server.
+It knows nothing of how they work.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ def load(
     compile: bool = False,
     token: str | None = None,
 ) -> Embedder:
-    """Load a model by name (`lite`, `vlm2vec-v2`, `gme-2b`), hub id or local folder; or by the address of
-    a server that has it (`https://gpu-box:8000`), which may ask for a `token`.
+    """Load a model by name (`lite`, `vlm2vec-v2`, `gme-2b`), hub id, local folder, or address of a model server
+    (`https://gpu-box:8000`), which may require a `token`.
 
-    `base` overrides the base model that an adapter folder names; `dim` truncates
-    Matryoshka models; `min_pixels`, `max_pixels` bound each picture (None: what the
-    checkpoint says), `max_frames` the frames of a clip; `dtype` is auto, float32, bfloat16,
-    float16 or int8; `compile` compiles a Qwen backbone at its first use. Raises
-    `ModelError` when files are missing or do not fit, `ModelAway` when a server does not answer.
+    `base` overrides the base model of an adapter folder; `dim` truncates the vectors of Matryoshka models;
+    `min_pixels`, `max_pixels` bound each image (None: the checkpoint's limits), `max_frames` the frames of a clip;
+    `dtype` is auto, float32, bfloat16, float16 or int8; `compile` compiles a Qwen backbone at its first use.
+    Raises `ModelError` if files are missing or do not fit, `ModelAway` if a server does not answer.
     """
     if name_or_path.startswith(("http://", "https://")):
         from model.remote.client import connect

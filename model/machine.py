@@ -1,7 +1,7 @@
-"""What this machine would manage: its speed at matrix products and the memory that a model may take.
+"""The speed of this machine at matrix products, and the memory for a model.
 
-Built around one short measurement (a third of a second); it knows no model. Without an
-accelerator torch is not even imported.
+Built around one short measurement (a third of a second). Without an accelerator it does not import torch. It knows
+nothing of models.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Of the measured matrix-product speed, the share that a whole model reaches; on a CPU 0.83 was
-# measured for a picture through a 2B model, on accelerators half is common.
+# The share of the matrix-product speed that a model reaches: on a CPU 0.83 (an image in a 2B model, measured), on an
+# accelerator about half.
 SHARE = {"cpu": 0.8, "accelerator": 0.5}
 
 
 @dataclass(frozen=True)
 class Machine:
-    """`device` as a person calls it; `gflops` measured; `memory_gb` of the device that would run a model."""
+    """`device`: a name for people; `gflops`: measured; `memory_gb`: of the device that runs a model."""
 
     device: str
     gflops: float
@@ -32,46 +32,46 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """Measured now."""
+    """Measures this machine."""
     return _accelerator() or _cpu()
 
 
-# Seconds of one core to sample 8 frames of a 30-second 720p window (seek and decode; two cores of 2026).
 DECODE_S = 1.7
+"""Seconds of one core to sample 8 frames of a 30-second 720p window (seek and decode; two cores of 2026)."""
 
 
 def chunks_per_hour(gflop: float, machine: Machine) -> float:
-    """Estimated 30-second video windows an hour for a model that takes so many GFLOP for one.
+    """Returns the estimated 30-second video windows per hour for a model with `gflop` per window.
 
-    Decoding goes on beside an accelerator, but shares a CPU with the model.
+    Decoding runs in parallel to an accelerator, but shares a CPU with the model.
     """
-    decode = DECODE_S / machine.cores
+    decode_s = DECODE_S / machine.cores
     if machine.accelerated:
-        return 3600 / max(decode, gflop / (machine.gflops * SHARE["accelerator"]))
-    return 3600 / (decode + gflop / (machine.gflops * SHARE["cpu"]))
+        return 3600 / max(decode_s, gflop / (machine.gflops * SHARE["accelerator"]))
+    return 3600 / (decode_s + gflop / (machine.gflops * SHARE["cpu"]))
 
 
 def _cpu() -> Machine:
     a = np.ones((1024, 1024), dtype=np.float32)
     _ = a @ a
     rounds, start = 0, time.perf_counter()
-    while (spent := time.perf_counter() - start) < 0.3:
+    while (seconds := time.perf_counter() - start) < 0.3:
         _ = a @ a
         rounds += 1
-    gflops = rounds * 2 * 1024**3 / spent / 1e9
+    gflops = rounds * 2 * 1024**3 / seconds / 1e9
     return Machine(platform.processor() or platform.machine(), gflops, _memory_gb(), False, cores())
 
 
 def _accelerator() -> Machine | None:
-    likely = shutil.which("nvidia-smi") or shutil.which("rocm-smi") or platform.system() == "Darwin"
-    if not likely or importlib.util.find_spec("torch") is None:
+    has_driver = shutil.which("nvidia-smi") or shutil.which("rocm-smi") or platform.system() == "Darwin"
+    if not has_driver or importlib.util.find_spec("torch") is None:
         return None
     import torch
 
     if not torch.accelerator.is_available():
         return None
-    place = torch.accelerator.current_accelerator()
-    a = torch.ones(4096, 4096, dtype=torch.bfloat16, device=place)
+    device = torch.accelerator.current_accelerator()
+    a = torch.ones(4096, 4096, dtype=torch.bfloat16, device=device)
     _ = a @ a
     torch.accelerator.synchronize()
     rounds, start = 20, time.perf_counter()
@@ -82,15 +82,15 @@ def _accelerator() -> Machine | None:
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
         return Machine(properties.name, gflops, properties.total_memory / 2**30, True, cores())
-    return Machine(str(place), gflops, _memory_gb(), True, cores())
+    return Machine(str(device), gflops, _memory_gb(), True, cores())
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _memory_gb() -> float:
     import psutil
 
-    return psutil.virtual_memory().total / 2**30
+    return float(psutil.virtual_memory().total / 2**30)

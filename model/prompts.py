@@ -1,11 +1,10 @@
-"""What is said to a model around an `Input`: instructions and separators, one function a family.
+"""The prompts of an `Input`: instructions and separators, one function per model family.
 
-Built around `Prompt`, text in three parts so that an over-long `text` can be cut without
-losing what frames it. It knows nothing of tokens or weights.
+Built around `Prompt`, text in three parts, so that a long `text` can be truncated without its frame. It knows nothing
+of tokens or weights.
 
-VLM2Vec-V2 was trained without a chat template; its wording is that of the published
-evaluation (MMEB-V2), separators included: image tasks put a newline after the pad token
-and at the end, video and document tasks a space and nothing.
+VLM2Vec-V2 is trained without a chat template; its prompts are those of the published evaluation (MMEB-V2), separators
+included: image tasks have a newline after the pad token and at the end, video and document tasks a space and nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ IMAGE_PAD, VIDEO_PAD = "<|image_pad|>", "<|video_pad|>"
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """`head + text + tail`, and what stands behind each pad token of `head`, in order.
+    """`head + text + tail`, and the visual of each pad token of `head`, in order.
 
     A visual is one image, uint8 [H, W, 3], or the frames of a clip, [T, H, W, 3].
     """
@@ -37,8 +36,8 @@ class Prompt:
 
 Family = Callable[[Input], Prompt]
 
-# Documents: the target instructions of the benchmark. Queries with a picture: those of its
-# picture-to-picture tasks (NIGHTS, CIRR, MomentSeeker).
+# Documents: the target instructions of the benchmark. Queries with an image: those of its
+# image-to-image tasks (NIGHTS, CIRR, MomentSeeker).
 IMAGE_DOCUMENT = "Represent the given image."
 CAPTIONED_DOCUMENT = "Represent the given image with related text information:"
 VIDEO_DOCUMENT = "Understand the content of the provided video."
@@ -46,8 +45,8 @@ PAGE_DOCUMENT = "Understand the content of the provided document image."
 IMAGE_QUERY = "Find a day-to-day image that looks similar to the provided image."
 CHANGED_IMAGE_QUERY = "Given an image, find a similar everyday image with the described changes:"
 VIDEO_TEXT_QUERY = "Find the clip that corresponds to the given sentence and video segment:"
-# Text queries, by the kind that is looked for. "text" is anything at all: the benchmark has no
-# mixed pool and so no wording for one; this is the same sentence with its object left open.
+# Text queries, by the kind of the target. "text" is any kind: the benchmark has no mixed pool, so this is the same
+# sentence with all kinds as its object.
 TEXT_QUERY = {
     "text": "Find an image, a video or a document image that matches the given query:",
     "image": "Find me an everyday image that matches the given caption:",
@@ -57,23 +56,22 @@ TEXT_QUERY = {
 
 
 def vlm2vec(item: Input) -> Prompt:
-    """The wording of VLM2Vec-V2 for an input's role and kind; `item.instruction` replaces the instruction."""
+    """Returns VLM2Vec-V2's prompt for an input's role and kind; `item.instruction` replaces the default."""
     text = plain(item.text or "")
-    kind = _shown_kind(item)
+    kind = _visual_kind(item)
     if kind == "text":
         if item.role == "document":
             return Prompt(f"{item.instruction} " if item.instruction else "", text, "")
         end = "" if item.kind in ("video", "pdf") else "\n"
-        return Prompt(_said(item.instruction or TEXT_QUERY[item.kind], text), text, end)
+        return Prompt(_instruction_text(item.instruction or TEXT_QUERY[item.kind], text), text, end)
     pads = IMAGE_PAD * len(item.images) + (VIDEO_PAD if item.video is not None else "")
     visuals = (*item.images, *(() if item.video is None else (item.video,)))
     if kind == "pdf" and item.role == "document" and item.instruction is None:
-        # The page is its picture, as in the benchmark; its words are searched as words.
-        text = ""
+        text = ""  # as in the benchmark; text search finds the words
     instruction = item.instruction or _default_instruction(item.role, kind, bool(text))
     if kind == "image":
-        return Prompt(f"{pads}\n{_said(instruction, text)}", text, "\n", visuals)
-    return Prompt(f"{pads} {_said(instruction, text)}", text, "", visuals)
+        return Prompt(f"{pads}\n{_instruction_text(instruction, text)}", text, "\n", visuals)
+    return Prompt(f"{pads} {_instruction_text(instruction, text)}", text, "", visuals)
 
 
 GME_DEFAULT = "You are a helpful assistant."
@@ -81,7 +79,7 @@ GME_TEXT_QUERY = "Find an image that matches the given text."
 
 
 def gme(item: Input) -> Prompt:
-    """GME's chat form. It knows images only: of a clip it is shown the middle frame, as in the benchmark."""
+    """Returns GME's chat prompt. GME supports only images: a clip is its middle frame, as in the benchmark."""
     text = plain(item.text or "")
     visuals = item.images
     if item.video is not None:
@@ -97,11 +95,11 @@ def gme(item: Input) -> Prompt:
 
 
 def plain(text: str) -> str:
-    """`text` with nothing in it that a tokenizer would take for a control token."""
+    """Returns `text` without control tokens of a tokenizer."""
     return re.sub(r"<\|(\w+)\|>", r"< \1 >", text)
 
 
-def _shown_kind(item: Input) -> str:
+def _visual_kind(item: Input) -> str:
     if item.video is not None:
         return "video"
     if item.images:
@@ -116,9 +114,9 @@ def _default_instruction(role: str, kind: str, has_text: bool) -> str:
         return CHANGED_IMAGE_QUERY if has_text else IMAGE_QUERY
     if kind == "video":
         return VIDEO_TEXT_QUERY if role == "query" and has_text else VIDEO_DOCUMENT
-    # A page asked with alone looks for itself and its like: it is worded like what it looks for.
+    # A page without text is a query for similar pages and has the prompt of a page.
     return TEXT_QUERY["pdf"] if role == "query" and has_text else PAGE_DOCUMENT
 
 
-def _said(instruction: Any, text: str) -> str:
+def _instruction_text(instruction: Any, text: str) -> str:
     return f"{instruction} " if text else str(instruction)

@@ -1,8 +1,8 @@
-"""How search weighs a model's scores: what was measured with one model holds for that model alone.
+"""The weights of search for one model; they hold only for the model that they were tuned with.
 
-Built around one record that travels with the model (`profile` of an embedder). A model that brings none is
-untuned: words, names and kinds weigh alike, and only chance decides whether a library holds an answer. It
-knows nothing of where the scores come from (`indexer/search/ranking.py`).
+Built around one record, the `profile` of an embedder. A model without a profile is untuned: words, names and kinds
+have equal weights, and only the scores of chance decide whether a library holds an answer. It knows nothing of where
+the scores come from (`indexer/search/ranking.py`).
 """
 
 from __future__ import annotations
@@ -12,45 +12,45 @@ from statistics import NormalDist
 
 LINE = 3.0
 CHANCE = 0.05
-"""An untuned model answers by mistake in so many libraries that hold no answer, were their scores normal."""
+"""The share of libraries without an answer in which an untuned model has a relevant hit, for normal scores."""
 
 
 @dataclass(frozen=True)
 class RankingProfile:
-    """Scores, shifts and lines are in standard deviations above what queries score by chance."""
+    """Scores, shifts and lines are in standard deviations above the scores that queries have by chance."""
 
     line: float
-    """A hit is relevant from here on, if the library holds an answer at all."""
+    """The lowest score of a relevant hit, if the library holds an answer."""
     video_shift: float
-    """In one list of all kinds, a window of a video stands so much higher."""
+    """Added to the score of a video window in a list of all kinds."""
     page_weight: float
-    """In that list, a page counts for so much of its own score."""
+    """The factor of a page's score in a list of all kinds."""
     own_background: float
-    """How far a text query's own background counts against that of ordinary queries, 0 to 1."""
+    """The weight of a text query's own background against that of ordinary queries, 0 to 1."""
     text_weight: float
     name_weight: float
     said_weight: float
-    """What all words of a query are worth in a chunk's text, in its file's name, and said in a video."""
+    """The score of all words of a query: in a chunk's text, in its file's name, in the speech of a video."""
     sure_meaning: float
     sure: float
     """The library holds an answer if the meaning of one chunk reaches `sure_meaning`, or its meaning and
-    words, by the weights below, reach `sure`."""
+    words, with the weights below, reach `sure`."""
     sure_text: float
     sure_name: float
     sure_said: float
     sure_alike: float
-    """The last one weighs how near the meaning of a file's name comes to the query (`title_match.py`)."""
+    """The weight of the similarity of a file's name to the query (`title_match.py`)."""
     read_weight: float
     read_usual: float
-    """The few names that are compared so move by `read_weight` for each deviation from `read_usual`."""
+    """The scores of these file names change by `read_weight` per deviation from `read_usual`."""
     avoided: float
-    """What to avoid counts for so much of what to look for."""
+    """The weight of the parts to avoid, relative to the other parts of a query."""
     words_beside_picture: float
-    """The weight of words in a query that holds a picture as well."""
+    """The weight of words in a query with an image."""
 
 
 def untuned(size: int) -> RankingProfile:
-    """The profile for a model that brings none, over a library of `size` chunks."""
+    """Returns the profile of a model without one, for a library of `size` chunks."""
     by_chance = max(LINE, NormalDist().inv_cdf(1 - CHANCE / max(size, 1)))
     return RankingProfile(
         line=LINE,

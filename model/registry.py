@@ -1,8 +1,8 @@
-"""Names to models: what `model.load` opens, and the catalogue that `sightline models` prints.
+"""From names to models, for `model.load`; and the catalogue of `sightline models`.
 
-Built around one decision, `open_checkpoint`: adapters and bare Qwen2-VL folders go to the
-hand-written loader, everything that sentence-transformers saved goes through its door, the rest
-is refused by name. The catalogue knows a handful of models; any other hub id or folder loads too.
+Built around `open_checkpoint`: Sightline's own loader opens adapters and plain Qwen2-VL folders, sentence-transformers
+opens the folders that it saved, anything else is an error. The catalogue lists a few models; other hub ids and
+folders load too.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def open_checkpoint(
     max_frames: int | None = None,
     compile: bool = False,
 ) -> Embedder:
-    """The embedder of a known name, hub id or local folder. `ModelError` says what is missing or wrong."""
+    """Returns the embedder of a catalogue name, hub id or local folder. Raises `ModelError`."""
     short = name_or_path if name_or_path in HUB else None
     if short == "vlm2vec-v2":
-        # The published numbers come from these limits, not from the checkpoint's own file.
+        # The limits of the published scores, which differ from the checkpoint's.
         min_pixels, max_pixels = min_pixels or PROTOCOL_MIN_PIXELS, max_pixels or PROTOCOL_MAX_PIXELS
     folder = _find(name_or_path, base)
     name = short or (name_or_path if folder != Path(name_or_path).expanduser() else None)
@@ -43,7 +43,7 @@ def open_checkpoint(
         return StudentEmbedder(folder)
     kind = _kind(folder)
     sizes: dict[str, Any] = {"min_pixels": min_pixels, "max_pixels": max_pixels, "max_frames": max_frames}
-    if kind == "door":
+    if kind == "sentence-transformers":
         if base is not None:
             raise ModelError(f"{name_or_path} is a whole model and takes no base.")
         from model.sentence_transformers import load_sentence_transformer
@@ -70,9 +70,9 @@ def open_checkpoint(
 
 
 def catalogue(machine: Machine | None = None) -> list[ModelCard]:
-    """The models that Sightline knows by name, with what this machine has and would manage of each."""
+    """Returns the cards of the catalogue with this machine's values: on disk, speed, recommendation."""
     machine = machine or this_machine()
-    best = _recommended(machine)
+    best = _recommend(machine)
     return [
         replace(
             card,
@@ -95,21 +95,19 @@ def _find(name: str, base: str | None) -> Path:
 
 
 def _kind(folder: Path) -> str:
-    """ "qwen" or "door"; `ModelError` for what is neither."""
+    """Returns "qwen" or "sentence-transformers", the loader of a folder. Raises `ModelError` if neither fits."""
     if (folder / "adapter_config.json").is_file():
         return "qwen"
-    config = folder / "config.json"
-    door = (folder / "modules.json").is_file()
-    if not config.is_file():
-        if door:
-            return "door"
+    has_modules = (folder / "modules.json").is_file()
+    kind = None
+    if (folder / "config.json").is_file():
+        kind = read_json(folder / "config.json").get("model_type")
+    elif not has_modules:
         raise ModelError(f"{folder} holds no model: it has no config.json, adapter_config.json or modules.json.")
-    said = read_json(config)
-    kind = said.get("model_type")
-    if kind in ("qwen2_vl", "qwen2_5_vl") and (not door or _is_gme(folder) or "vlm2vec" in _own_name(folder)):
+    if kind in ("qwen2_vl", "qwen2_5_vl") and (not has_modules or _is_gme(folder) or "vlm2vec" in _own_name(folder)):
         return "qwen"
-    if door:
-        return "door"
+    if has_modules:
+        return "sentence-transformers"
     raise ModelError(
         f"{folder} is a model of kind {kind}, which Sightline cannot use: it takes Qwen2-VL and Qwen2.5-VL "
         f"folders, LoRA adapters on them, and models saved by sentence-transformers (with a modules.json)."
@@ -117,15 +115,15 @@ def _kind(folder: Path) -> str:
 
 
 def _is_gme(folder: Path) -> bool:
-    said = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
-    marks = [said.get(key) for key in ("auto_map", "architectures", "_name_or_path")]
-    return re.search(r"(^|[^a-z])gme", f"{marks} {_own_name(folder)}".lower()) is not None
+    config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    names = [config.get(key) for key in ("auto_map", "architectures", "_name_or_path")]
+    return re.search(r"(^|[^a-z])gme", f"{names} {_own_name(folder)}".lower()) is not None
 
 
 def _own_name(folder: Path) -> str:
-    """What a folder is called, in the hub's cache by its repository, in lower case."""
-    cached = folder.parent.name == "snapshots"
-    return (folder.parent.parent if cached else folder.resolve()).name.lower()
+    """Returns a folder's name, in the hub cache its repository's name, in lower case."""
+    is_snapshot = folder.parent.name == "snapshots"
+    return (folder.parent.parent if is_snapshot else folder.resolve()).name.lower()
 
 
 def _on_disk(card: ModelCard) -> bool:
@@ -136,21 +134,21 @@ def _on_disk(card: ModelCard) -> bool:
             return weights.find().is_dir()
         except ModelError:
             return False
-    present = in_cache(HUB.get(card.name, card.name)) is not None
-    return present and (card.name != "vlm2vec-v2" or in_cache(VLM2VEC_BASE) is not None)
+    hub_ids = [HUB.get(card.name, card.name)] + ([VLM2VEC_BASE] if card.name == "vlm2vec-v2" else [])
+    return all(in_cache(hub_id) is not None for hub_id in hub_ids)
 
 
-# An index of a day's footage in half a day: slower is no recommendation.
-BEARABLE = 240
+MIN_CHUNKS_PER_HOUR = 240
+"""Twice the speed of the videos: a day of video is indexed in half a day. Slower models are not recommended."""
 
 
-def _recommended(machine: Machine) -> str:
-    """The strongest model that fits the machine's memory and indexes at twice the speed of the footage."""
-    able = [
+def _recommend(machine: Machine) -> str:
+    """Returns the best model on MMEB-V2 that fits the machine's memory and is fast enough."""
+    candidates = [
         card
         for card in CARDS
         if card.name in RECOMMENDABLE
         and card.memory_gb <= 0.8 * machine.memory_gb
-        and chunks_per_hour(card.gflop_a_window, machine) >= BEARABLE
+        and chunks_per_hour(card.gflop_a_window, machine) >= MIN_CHUNKS_PER_HOUR
     ]
-    return max(able, key=lambda card: card.scores.get("overall", 0.0)).name if able else "lite"
+    return max(candidates, key=lambda card: card.scores.get("overall", 0.0)).name if candidates else "lite"

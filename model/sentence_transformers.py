@@ -1,12 +1,11 @@
-"""The door to every other multimodal embedding model: sentence-transformers.
+"""Every other multimodal embedding model, through sentence-transformers.
 
-Built around that library's `encode_query` and `encode_document` over dicts of text, image
-and video; it works for whatever model the library can load (Qwen3-VL-Embedding, WeMM-Embedding,
-Ovis-VL-Embedding …) and knows none of them by name. Prompts are the model's own.
+Built around that library's `encode_query` and `encode_document` over dicts of text, image and video, for any model
+that the library can load (Qwen3-VL-Embedding, WeMM-Embedding, Ovis-VL-Embedding …), with the model's own prompts.
+It knows no model by name.
 
-Three things are made sure of. Text goes in marked as text: left bare, the library takes what looks
-like a web address for a picture and fetches it. Weights are safetensors, and no code of the
-checkpoint is run. A clip goes in as the frames that were sampled, with their times.
+Text is passed in a dict: for a bare text that looks like a web address the library downloads an image. Weights are
+safetensors, and no code of the checkpoint runs. A clip is passed as sampled frames with their times.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ from model.prompts import plain
 from model.qwen.vision import as_rgb, resize, sample_frames
 
 RECIPE = "st1"
-# Sampled frames of a window, whose length the model is told: a 30-second window is the rule.
+# Frames of a window, and its duration in the model's input: video windows have 30 seconds.
 FRAMES = 16
 WINDOW_S = 30.0
-# Tokens of text that one input may have; pictures are bounded by the checkpoint's own limits.
+# Text tokens of one input; the checkpoint's own limits bound images.
 MAX_TEXT_TOKENS = 4096
-# Roughly, tokens of one forward pass, and pixels behind one token of a picture.
+# Estimates: tokens of one forward pass, and pixels per token of an image.
 BATCH_TOKENS = {"cpu": 4096, "accelerator": 32768}
-PIXELS_A_TOKEN = 32 * 32
+PIXELS_PER_TOKEN = 32 * 32
 
 
 class SentenceTransformersEmbedder:
@@ -44,21 +43,21 @@ class SentenceTransformersEmbedder:
     max_frames: int
 
     def __init__(self, model: Any, *, id: str, dim: int | None = None, max_frames: int = FRAMES) -> None:
-        """`dim`: keep only so many leading values of each vector (Matryoshka models)."""
-        whole = int(model.get_embedding_dimension())
-        if dim is not None and not 1 <= dim <= whole:
-            raise ModelError(f"{id} gives vectors of {whole} values; --dim {dim} is not within 1 to {whole}.")
-        self.id, self.dim, self.max_frames = id, dim or whole, max_frames
+        """`dim`: truncate vectors to so many leading values (Matryoshka models)."""
+        full_dim = int(model.get_embedding_dimension())
+        if dim is not None and not 1 <= dim <= full_dim:
+            raise ModelError(f"{id} gives vectors of {full_dim} values; --dim {dim} is not within 1 to {full_dim}.")
+        self.id, self.dim, self.max_frames = id, dim or full_dim, max_frames
         self.model = model
         self.batch_tokens = BATCH_TOKENS["cpu" if model.device.type == "cpu" else "accelerator"]
 
     def embed(self, inputs: Sequence[Input]) -> np.ndarray:
-        """float32 [len(inputs), dim]; rows of unit length, in the order given."""
+        """Returns float32 [len(inputs), dim]; rows of unit length, in the order of `inputs`."""
         out = np.empty((len(inputs), self.dim), dtype=np.float32)
         groups: dict[tuple[str, str | None, bool], list[int]] = {}
-        for place, item in enumerate(inputs):
-            groups.setdefault((item.role, item.instruction, item.video is not None), []).append(place)
-        for (role, instruction, clips), members in groups.items():
+        for i, item in enumerate(inputs):
+            groups.setdefault((item.role, item.instruction, item.video is not None), []).append(i)
+        for (role, instruction, is_clip), members in groups.items():
             encode = self.model.encode_query if role == "query" else self.model.encode_document
             parts = [_as_dict(inputs[i], self._text(inputs[i].text or ""), self.max_frames) for i in members]
             sizes = [_size(part) for part in parts]
@@ -70,17 +69,18 @@ class SentenceTransformersEmbedder:
                     truncate_dim=self.dim,
                     show_progress_bar=False,
                     convert_to_numpy=True,
-                    **({"processing_kwargs": {"video": {"do_sample_frames": False}}} if clips else {}),
+                    **({"processing_kwargs": {"video": {"do_sample_frames": False}}} if is_clip else {}),
                 )
                 out[[members[i] for i in batch]] = np.asarray(vectors, dtype=np.float32)
         if not np.isfinite(out).all():
             raise ModelError(f"{self.id} gave vectors that are not numbers; try dtype float32.")
-        return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
+        out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
+        return out
 
     def _text(self, text: str) -> str:
-        """A text without the model's control tokens, and no longer than `MAX_TEXT_TOKENS`.
+        """Returns a text without the model's control tokens, at most `MAX_TEXT_TOKENS` long.
 
-        The library would take a written-out token for the real one, and would cut pictures with the text.
+        The library parses control tokens in texts, and its own truncation removes image tokens too.
         """
         tokenizer = getattr(self.model.tokenizer, "tokenizer", self.model.tokenizer)
         text = plain(text)
@@ -88,8 +88,8 @@ class SentenceTransformersEmbedder:
             text = text.replace(token, f"{token[:1]} {token[1:]}")
         if len(text) <= MAX_TEXT_TOKENS:  # no token is shorter than a character
             return text
-        places = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-        return text if len(places) <= MAX_TEXT_TOKENS else text[: places[MAX_TEXT_TOKENS - 1][1]]
+        offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        return text if len(offsets) <= MAX_TEXT_TOKENS else text[: offsets[MAX_TEXT_TOKENS - 1][1]]
 
 
 def load_sentence_transformer(
@@ -103,9 +103,9 @@ def load_sentence_transformer(
     max_pixels: int | None = None,
     max_frames: int | None = None,
 ) -> SentenceTransformersEmbedder:
-    """The embedder of a folder that sentence-transformers can load, and that can see pictures."""
-    for inner in _weight_folders(folder):
-        weight_files(inner)
+    """Returns the embedder of a folder in sentence-transformers' format. Raises `ModelError`."""
+    for module_folder in _weight_folders(folder):
+        weight_files(module_folder)
     config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
     try:
         import torch
@@ -114,8 +114,8 @@ def load_sentence_transformer(
         raise ModelError(
             f"{folder} needs sentence-transformers and torch ({error.name} is missing): pip install 'sightline[vlm]'."
         ) from error
-    place = pick_device(device)
-    number, quantise = pick_dtype(dtype, place, config)
+    torch_device = pick_device(device)
+    torch_dtype, quantise = pick_dtype(dtype, torch_device, config)
     if quantise:
         raise ModelError(f"{folder} goes through sentence-transformers, which has no int8 here; take bfloat16.")
     sizes = {"min_pixels": min_pixels, "max_pixels": max_pixels}
@@ -123,43 +123,43 @@ def load_sentence_transformer(
         with quiet():
             model = SentenceTransformer(
                 str(folder),
-                device=str(place),
+                device=str(torch_device),
                 local_files_only=True,
                 trust_remote_code=False,
-                model_kwargs={"dtype": number, "use_safetensors": True},
+                model_kwargs={"dtype": torch_dtype, "use_safetensors": True},
                 processor_kwargs={key: value for key, value in sizes.items() if value is not None},
             )
-    except Exception as error:  # the library and the model's own classes raise whatever they like
-        raise ModelError(_why(folder, error)) from error
+    except Exception as error:  # the library and the model's own classes raise any exception
+        raise ModelError(_load_message(folder, error)) from error
     if "image" not in {part for kind in model.modalities for part in (kind if isinstance(kind, tuple) else (kind,))}:
-        raise ModelError(f"{folder} is a model for text alone; Sightline needs one that sees pictures.")
+        raise ModelError(f"{folder} is a model for text alone; Sightline needs one that sees images.")
     for weight_name, weight in model.named_parameters():
         if not torch.isfinite(weight.sum(dtype=torch.float32)):
             raise ModelError(f"{folder} holds values that are not numbers, in {weight_name}; it is damaged.")
-    cut = f":{dim}" if dim else ""
+    suffix = f":{dim}" if dim else ""
     frames = max_frames or FRAMES
-    mark = fingerprint(_weight_folders(folder), f"{RECIPE} {dim} {min_pixels} {max_pixels} {frames}")
-    identity = f"{name or folder.resolve().name}{cut}@{mark}-{RECIPE}"
-    return SentenceTransformersEmbedder(model.eval(), id=identity, dim=dim, max_frames=frames)
+    weights_id = fingerprint(_weight_folders(folder), f"{RECIPE} {dim} {min_pixels} {max_pixels} {frames}")
+    model_id = f"{name or folder.resolve().name}{suffix}@{weights_id}-{RECIPE}"
+    return SentenceTransformersEmbedder(model.eval(), id=model_id, dim=dim, max_frames=frames)
 
 
 def _as_dict(item: Input, text: str, max_frames: int) -> dict[str, Any]:
-    """The library's form of an input. A page that is shown as a picture leaves its words to word search."""
+    """Returns an input in the library's format. A page with an image has no text: text search finds its words."""
     from PIL import Image
 
     parts: dict[str, Any] = {}
-    shown_page = item.kind == "pdf" and item.images and item.role == "document"
-    if text and not shown_page:
+    is_page_image = item.kind == "pdf" and item.images and item.role == "document"
+    if text and not is_page_image:
         parts["text"] = text
     if item.images:
-        pictures = [Image.fromarray(_at_least(as_rgb(picture))) for picture in item.images]
-        parts["image"] = pictures[0] if len(pictures) == 1 else pictures
+        images = [Image.fromarray(_enlarge(as_rgb(image))) for image in item.images]
+        parts["image"] = images[0] if len(images) == 1 else images
     if item.video is not None:
         if not len(item.video):
             raise ModelError("A video without frames cannot be embedded.")
-        frames = np.stack([_at_least(as_rgb(frame)) for frame in sample_frames(item.video, max_frames)])
+        frames = np.stack([_enlarge(as_rgb(frame)) for frame in sample_frames(item.video, max_frames)])
         if len(frames) == 1:
-            frames = np.repeat(frames, 2, axis=0)  # frames are looked at in pairs
+            frames = np.repeat(frames, 2, axis=0)  # models read frames in pairs
         count = len(frames)
         parts["video"] = {
             "array": frames,
@@ -176,27 +176,26 @@ def _as_dict(item: Input, text: str, max_frames: int) -> dict[str, Any]:
 
 
 def _size(parts: dict[str, Any]) -> int:
-    """About how many tokens an input will be."""
-    pictures = parts.get("image", [])
-    area = sum(p.width * p.height for p in (pictures if isinstance(pictures, list) else [pictures]))
+    """Returns the estimated number of tokens of an input."""
+    images = parts.get("image", [])
+    area = sum(int(p.width * p.height) for p in (images if isinstance(images, list) else [images]))
     if "video" in parts:
-        frames = parts["video"]["array"]
-        area += frames.shape[0] * frames.shape[1] * frames.shape[2] // 2
-    return len(parts.get("text", "")) // 3 + area // PIXELS_A_TOKEN + 32
+        area += int(np.prod(parts["video"]["array"].shape[:3])) // 2
+    return len(parts.get("text", "")) // 3 + area // PIXELS_PER_TOKEN + 32
 
 
-def _at_least(picture: np.ndarray, side: int = 56, aspect: int = 150) -> np.ndarray:
-    """Pictures that processors refuse (too small, or over 200 times as long as wide), made acceptable."""
-    height, width = picture.shape[:2]
+def _enlarge(image: np.ndarray, side: int = 56, aspect: int = 150) -> np.ndarray:
+    """Enlarges an image that processors reject: too small, or an aspect ratio above 200."""
+    height, width = image.shape[:2]
     if min(height, width) >= side and max(height, width) <= aspect * min(height, width):
-        return picture
+        return image
     longest = max(height, width)
     shortest = max(side, min(height, width), -(-longest // aspect))
-    return resize(picture, max(height, shortest), max(width, shortest))
+    return resize(image, max(height, shortest), max(width, shortest))
 
 
 def _weight_folders(folder: Path) -> list[Path]:
-    """The folders of a model's modules that hold weights: its own, and those that modules.json names."""
+    """Returns the folders with weights: the model's own, and those of modules.json."""
     folders = [folder]
     if (folder / "modules.json").is_file():
         import json
@@ -206,21 +205,16 @@ def _weight_folders(folder: Path) -> list[Path]:
             folders += [folder / module["path"] for module in modules if module.get("path")]
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ModelError(f"{folder / 'modules.json'} is not a list of modules ({error}).") from None
-    holding = [f for f in folders if any(f.glob("*.safetensors")) or any(f.glob("*.bin"))]
-    return holding or [folder]
+    return [f for f in folders if any(f.glob("*.safetensors")) or any(f.glob("*.bin"))] or [folder]
 
 
-def _why(folder: Path, error: Exception) -> str:
-    said = str(error)
-    if "torchvision" in said.lower():
+def _load_message(folder: Path, error: Exception) -> str:
+    message = str(error).strip() or type(error).__name__
+    if "torchvision" in message.lower():
         return (
-            f"{folder} prepares its pictures with torchvision, which is missing or does not fit torch here: "
+            f"{folder} prepares its images with torchvision, which is missing or does not fit torch here: "
             f"install the torchvision of the same version and index as torch."
         )
-    if "trust_remote_code" in said or "custom code" in said:
+    if "trust_remote_code" in message or "custom code" in message:
         return f"{folder} brings its own code, and Sightline runs none; it needs a newer sentence-transformers."
-    return f"{folder} cannot be loaded through sentence-transformers: {_first_line(error)}"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return f"{folder} cannot be loaded through sentence-transformers: {message.splitlines()[0]}"

@@ -25,74 +25,65 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--config", type=Path, help="YAML file of the run")
-    what.add_argument("--merge", type=Path, metavar="ADAPTER", help="write an adapter and its base as one model")
+    mode = parser.add_mutually_exclusive_group(required=True)
+    mode.add_argument("--config", type=Path, help="YAML file of the run")
+    mode.add_argument("--merge", type=Path, metavar="ADAPTER", help="write an adapter and its base as one model")
     parser.add_argument("--output_dir", type=Path, required=True, help="where checkpoints and logs go")
-    options, rest = parser.parse_known_args(arguments)
-    first = os.environ.get("RANK", "0") == "0"
-    needed = ("yaml", "torch", "transformers", "peft", "safetensors")
-    if absent := [name for name in needed if importlib.util.find_spec(name) is None]:
-        print(f"error: training needs {', '.join(absent)}: pip install 'sightline[train]'", file=sys.stderr)
+    options, config_arguments = parser.parse_known_args(arguments)
+    is_first = os.environ.get("RANK", "0") == "0"
+    required_packages = ("yaml", "torch", "transformers", "peft", "safetensors")
+    if missing_packages := [name for name in required_packages if importlib.util.find_spec(name) is None]:
+        print(f"error: training needs {', '.join(missing_packages)}: pip install 'sightline[train]'", file=sys.stderr)
         return 1
     try:
         if options.merge:
-            if rest:
-                raise ConfigError(f"--merge takes no {rest[0]}")
+            if config_arguments:
+                raise ConfigError(f"--merge takes no {config_arguments[0]}")
             from train.towers.qwen import merge
 
             merge(options.merge, options.output_dir)
             print(f"merged into {options.output_dir}", file=sys.stderr)
             return 0
-        config = read(options.config, _overrides(rest))
-    except ConfigError as error:
-        if first:
-            print(f"error: {error}", file=sys.stderr)
-        return 2
-    except Exception as error:
-        if not _is_ours(error):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        config = read(options.config, _overrides(config_arguments))
+        from train.trainer import train
 
-    from train.trainer import OutOfMemory, train
-
-    try:
         outcome = train(config, options.output_dir)
     except Exception as error:
-        if not _is_ours(error):
+        if not _is_user_error(error):
             raise
-        if first or isinstance(error, OutOfMemory):
+        from train.trainer import OutOfMemory
+
+        if is_first or isinstance(error, OutOfMemory):
             print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
-    if first and outcome.stopped:
+    if is_first and outcome.stopped:
         print(f"stopped after step {outcome.step}; the same command goes on from {outcome.checkpoint}", file=sys.stderr)
-    elif first:
+    elif is_first:
         print(f"done: {outcome.checkpoint}", file=sys.stderr)
     return 0
 
 
-def _overrides(rest: list[str]) -> dict[str, Any]:
-    """`--max_steps 200 --use_dora=false` as keys, with YAML's reading of the values."""
+def _overrides(arguments: list[str]) -> dict[str, Any]:
+    """Parse `--max_steps 200 --use_dora=false` into config keys; the values are parsed as YAML."""
     import yaml
 
-    found: dict[str, Any] = {}
-    waiting = list(rest)
-    while waiting:
-        option = waiting.pop(0)
+    overrides: dict[str, Any] = {}
+    remaining = list(arguments)
+    while remaining:
+        option = remaining.pop(0)
         if not option.startswith("--"):
-            raise ConfigError(f"{option} belongs to no option")
-        key, joined, value = option[2:].partition("=")
-        if not joined:
-            if not waiting:
+            raise ConfigError(f"{option} is not an option: options start with --")
+        key, equals, value = option[2:].partition("=")
+        if not equals:
+            if not remaining:
                 raise ConfigError(f"--{key} needs a value")
-            value = waiting.pop(0)
-        found[key] = yaml.safe_load(value)
-    return found
+            value = remaining.pop(0)
+        overrides[key] = yaml.safe_load(value)
+    return overrides
 
 
-def _is_ours(error: Exception) -> bool:
-    """Whether an error is a sentence for a person; anything else is a bug and keeps its traceback."""
+def _is_user_error(error: Exception) -> bool:
+    """Whether an error is a message for the user; any other exception is a bug and keeps its traceback."""
     from data.sources.pair import SourceError
     from model.embedder import ModelError
     from train.checkpoint import CheckpointError
@@ -100,8 +91,8 @@ def _is_ours(error: Exception) -> bool:
     from train.mixing import MixingError
     from train.trainer import TrainError
 
-    ours = (ConfigError, SourceError, ModelError, CheckpointError, DataError, MixingError, TrainError)
-    return isinstance(error, ours)
+    user_errors = (ConfigError, SourceError, ModelError, CheckpointError, DataError, MixingError, TrainError)
+    return isinstance(error, user_errors)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Checkpoints that a run goes on from as if it had never stopped, and that `model.load` takes as they are.
+"""Checkpoints: a run resumes from one as if it had never stopped, and `model.load` opens one as a model.
 
-Built around one folder a checkpoint: what `Tower.save` writes at its top, and below `trainer/` the
+Built around one folder per checkpoint: the files of `Tower.save` at the top, and below `trainer/` the
 optimiser's moments, every process's random state and the step, all in safetensors and JSON (no pickles).
-A folder is written beside its final name and renamed when it is whole, so that a crash, a kill or a full
-disk leaves the last good one as it was. The position in the data is the step: the mixing table needs no more.
+A folder is written under a temporary name and renamed when it is complete, so that a crash, a kill or a full
+disk leaves the previous checkpoint intact. The step alone gives the position in the data (`mixing.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train.config import Config, ConfigError, to_dict
-from train.towers.tower import Tower, put_back
+from train.towers.tower import Tower, copy_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,17 +27,17 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class CheckpointError(Exception):
-    """A checkpoint cannot be written or read. One sentence for a person."""
+    """A checkpoint cannot be written or read. The message is for the user."""
 
 
 def checkpoints(output_dir: Path) -> list[Path]:
-    """Whole checkpoints of a run, oldest first."""
-    found = [
-        (int(match.group(1)), place)
-        for place in output_dir.glob("checkpoint-*")
-        if (match := re.fullmatch(r"checkpoint-(\d+)", place.name)) and (place / "trainer/state.json").is_file()
+    """Returns the complete checkpoints of a run, oldest first."""
+    numbered = [
+        (int(match.group(1)), folder)
+        for folder in output_dir.glob("checkpoint-*")
+        if (match := re.fullmatch(r"checkpoint-(\d+)", folder.name)) and (folder / "trainer/state.json").is_file()
     ]
-    return [place for _, place in sorted(found)]
+    return [folder for _, folder in sorted(numbered)]
 
 
 def save(
@@ -47,12 +47,11 @@ def save(
     optimizer: Optimizer,
     random_states: Sequence[Sequence[Tensor]],
     config: Config,
-    keep_last: int,
-    extra: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any],
 ) -> Path:
-    """Write `checkpoint-<step>`, then drop all but the `keep_last` newest. `CheckpointError` when it cannot.
+    """Write `checkpoint-<step>`, then delete all but the `config.keep_last` newest. Returns its folder.
 
-    `random_states`: of every process, in order of rank.
+    `random_states` holds one state per process, in order of rank. Raises `CheckpointError`.
     """
     from safetensors import SafetensorError
 
@@ -69,7 +68,7 @@ def save(
             "world": len(random_states),
             "config": to_dict(config),
             "devices": [len(states) for states in random_states],
-            **(extra or {}),
+            **extra,
         }
         (partial / "trainer/state.json").write_text(json.dumps(state, indent=1) + "\n")
         _flush(partial)
@@ -78,19 +77,23 @@ def save(
         partial.rename(final)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
-        good = checkpoints(output_dir)
+        earlier = checkpoints(output_dir)
         raise CheckpointError(
-            f"checkpoint-{step} could not be written to {output_dir} ({_reason(error)}); "
-            + (f"the last good one is {good[-1].name}; " if good else "there is no earlier one; ")
+            f"checkpoint-{step} could not be written to {output_dir} "
+            f"({getattr(error, 'strerror', None) or error}); "
+            + (f"the last good one is {earlier[-1].name}; " if earlier else "there is no earlier one; ")
             + "make room and start the same command again"
         ) from error
-    for old in checkpoints(output_dir)[:-keep_last]:
+    for old in checkpoints(output_dir)[: -config.keep_last]:
         shutil.rmtree(old)
     return final
 
 
 def restore(folder: Path, tower: Tower, optimizer: Optimizer, config: Config) -> dict[str, Any]:
-    """Put weights and moments back; returns the state (`step` and what was saved as extra)."""
+    """Load weights and moments in place. Returns the saved state: `step` and the `extra` of `save`.
+
+    Raises `ConfigError` if the config differs from the saved one, `CheckpointError` if a file is damaged.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -99,26 +102,26 @@ def restore(folder: Path, tower: Tower, optimizer: Optimizer, config: Config) ->
         key = changed[0]
         raise ConfigError(
             f"{folder} was trained with {key} {state['config'][key]!r}, now it is {to_dict(config)[key]!r}; "
-            "go on with the old value, or choose another --output_dir"
+            "continue with the old value, or choose another --output_dir"
         )
     try:
         tower.restore(folder)
         stored = load_file(folder / "trainer/optimizer.safetensors")
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{folder} is damaged ({error}); delete it to go on from the one before") from error
+        raise CheckpointError(f"{folder} is damaged ({error}); delete it to continue from the one before") from error
     import torch
 
-    for name, parameter in tower.trained().items() if stored else ():
+    for name, parameter in tower.trainable().items() if stored else ():
         optimizer.state[parameter] = {
             "step": torch.tensor(float(state["step"]), device=parameter.device),
             **{part: stored.pop(f"{name}.{part}").to(parameter.device) for part in MOMENTS},
         }
-    put_back({}, stored, folder)
+    copy_tensors({}, stored, folder)
     return state
 
 
 def restore_random(folder: Path, rank: int, world: int) -> None:
-    """This process's random state. A run that goes on with another number of processes keeps what it has."""
+    """Restore this process's random state, unless the checkpoint is from another number of processes."""
     from safetensors.torch import load_file
 
     from train.grad_cache import set_random_state
@@ -133,7 +136,7 @@ def _save_trainer(folder: Path, tower: Tower, optimizer: Optimizer, random_state
     from safetensors.torch import save_file
 
     moments = {}
-    for name, parameter in tower.trained().items():
+    for name, parameter in tower.trainable().items():
         for part, moment in optimizer.state.get(parameter, {}).items():  # none before the first step
             if part in MOMENTS:
                 moments[f"{name}.{part}"] = moment.detach().to("cpu").contiguous()
@@ -145,21 +148,17 @@ def _save_trainer(folder: Path, tower: Tower, optimizer: Optimizer, random_state
 
 
 def _require_room(output_dir: Path, tower: Tower) -> None:
-    """Refuse before writing what cannot fit: weights and two moments of every trained weight."""
+    """Raise `OSError` if the disk has no room for every trained weight and its two moments."""
     output_dir.mkdir(parents=True, exist_ok=True)
-    need = sum(p.numel() * p.element_size() for p in tower.trained().values()) * 3
+    need = sum(p.numel() * p.element_size() for p in tower.trainable().values()) * 3
     free = shutil.disk_usage(output_dir).free
     if free < need:
         raise OSError(f"{need / 2**20:.0f} MB are needed, {free / 2**20:.0f} MB are free")
 
 
 def _flush(folder: Path) -> None:
-    """Contents on the disk before the name is: a power cut must not leave a whole-looking empty file."""
+    """Flush every file to disk before the rename: a power cut must not leave a complete-looking empty file."""
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)

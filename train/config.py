@@ -1,10 +1,9 @@
-"""What a training run is told: the YAML file's keys, their defaults, and what cannot be asked together.
+"""The configuration of a training run: the YAML keys, their defaults, and the combinations that are refused.
 
 Built around one frozen dataclass, checked by pydantic, whose field names are the YAML keys. `read` refuses
 unknown keys, wrong types and impossible combinations by name before torch is imported or a file is opened.
-Everything that steers the run's arithmetic is here; where it is written (`--output_dir`) is not, so two runs
-of one config can be compared. It knows nothing of devices or processes except how many share a batch
-(`check_world`).
+Every key that changes the run's arithmetic is here; the output folder is not, so two runs of one config can be
+compared. It knows nothing of devices or processes except how many share a batch (`check_world`).
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ from pydantic.dataclasses import dataclass
 
 
 class ConfigError(Exception):
-    """The configuration cannot be trained. One sentence for a person, naming the key."""
+    """The configuration is refused. The message is for the user and names the key."""
 
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-"""What the original's ten target names reach in a Qwen2-VL: every projection of the language model."""
+"""The modules that the original's ten target names match in a Qwen2-VL: every projection of the language model."""
 
 
 def _number(value: Any) -> Any:
-    """YAML's `5e-5` is a text to YAML 1.1: it counts as a number."""
+    """Parse texts as numbers: YAML 1.1 reads `5e-5` as a text."""
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
@@ -70,47 +69,47 @@ class Config:
     lora_rank: Count = 16
     """0 trains every weight. The paper's ablation: 8/16/32 give image 62.7/63.2/60.0."""
     lora_alpha: Number = 64
-    """64 is what the original's code uses when its script says nothing, as it does; its paper says 32.
-    The scale of an update is alpha / rank: 4 against 2. The published checkpoint's own value is not known."""
+    """64 is the default of the original's code, which its script does not change; its paper says 32.
+    The scale of an update is alpha / rank: 4 against 2. The published checkpoint does not state its value."""
     lora_dropout: Share = 0.1
     """Dropout before the adapter, in training."""
     lora_target_modules: Texts = LORA_TARGETS
-    """In the language model only: the vision encoder stays frozen. [q_proj, v_proj] is the light choice."""
+    """In the language model only: the vision encoder stays frozen. [q_proj, v_proj] trains fewer weights."""
     use_dora: bool = True
-    """DoRA: the adapter also learns the length of every output row."""
+    """DoRA: the adapter also learns the norm of every output row."""
     train_vision: bool = False
     """With lora_rank 0 only: train the vision encoder too."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """`auto`: bfloat16 on an accelerator, float32 on a CPU. Adapters and the loss are float32 always."""
+    """`auto`: bfloat16 on an accelerator, float32 on a CPU. Adapters and the loss are always float32."""
     device: Text = "auto"
     """`auto`: the first accelerator, else the CPU."""
     gradient_checkpointing: bool = True
-    """Keep no activations within a layer: a third more time, a fraction of the memory."""
+    """Recompute the activations within a layer: a third more time, a fraction of the memory."""
     min_pixels: Positive = 3136
-    """Smaller pictures are enlarged to this many pixels."""
+    """Smaller images are enlarged to this many pixels."""
     max_pixels: Positive = 1003520
-    """Larger pictures are shrunk to this many pixels."""
+    """Larger images are shrunk to this many pixels."""
     max_frames: Positive = 8
-    """Frames taken of a clip."""
+    """Frames sampled from a clip."""
 
     # -- batches
     datasets: Annotated[tuple[Entry, ...], Field(strict=False)] = ()
-    """`{name: ImageNet_1K, weight: 1}` for the recipe's subsets, `{type: pairs, path: …}` for one's own."""
+    """`{name: ImageNet_1K, weight: 1}` for the recipe's subsets, `{type: pairs, path: …}` for your own pairs."""
     data_root: Text = "data/vlm2vec"
-    """Where `python -m data.download --root` put the recipe's subsets."""
+    """The `--root` of `python -m data.download`, which holds the recipe's subsets."""
     imports: Texts = ()
-    """Modules to import before `datasets` is read: they register source classes of one's own."""
+    """Modules to import before `datasets` is read, to register your own source classes."""
     batch_size: Positive = 1024
     """Pairs in a step, over all processes."""
     sub_batch_size: Positive = 64
     """Consecutive rows of one source; 1 mixes uniformly. The paper's ablation, image tasks:
     0/32/64/128/1024 give 61.2/62.3/63.2/62.0/60.7."""
     chunk_size: Count = 8
-    """Inputs that one process embeds at once (gradient cache); 0: the whole share in one go."""
+    """Inputs that one process embeds at once (gradient cache); 0: its whole share of the batch."""
     hard_negatives: Count = 0
-    """How many of a pair's own negatives join the targets. The original ignores them."""
+    """The number of a pair's hard negatives that join the targets. The original ignores them."""
     mask_same_targets: bool = True
-    """Leave a target equal to the query's own out of its negatives."""
+    """Exclude targets that equal the query's own target from its negatives."""
     workers: Count = 4
     """Loader processes on each rank; 0 loads in the training process."""
     max_missing: Share = 0.01
@@ -120,9 +119,9 @@ class Config:
     objective: Literal["contrastive", "distill"] = "contrastive"
     """`distill` learns from a `teacher` (docs/training.md)."""
     teacher: Text | None = None
-    """With objective distill: any name that `model.load` knows."""
+    """With objective distill: any name that `model.load` accepts."""
     distill_weight: NotNegative = 1.0
-    """Weight of matching the teacher's similarities, beside matching its vectors."""
+    """Weight of the loss over the teacher's similarities; the loss over its vectors has weight 1."""
     temperature: PositiveNumber = 0.02
     """Divides the cosines in the loss."""
     learning_rate: PositiveNumber = 5e-5
@@ -140,19 +139,19 @@ class Config:
     max_grad_norm: PositiveNumber = 1.0
     """The gradient is clipped to this length."""
     seed: int = 42
-    """Of weights, dropout, shuffling and mixing."""
+    """Seeds the initial weights, dropout, shuffling and mixing."""
 
-    # -- keeping and telling
+    # -- checkpoints and logs
     save_steps: Positive = 500
     """Steps between checkpoints; the last step always writes one."""
     keep_last: Positive = 3
-    """How many checkpoints stay."""
+    """The number of newest checkpoints that are kept."""
     log_steps: Positive = 1
     """Steps between lines of the log."""
     eval_steps: Count = 0
     """0: no evaluation on held-out rows during training."""
     eval_rows: Count = 64
-    """Rows of each source that are held out of training and evaluated."""
+    """Rows of each source that evaluation uses and training never draws."""
 
     @model_validator(mode="after")
     def _fit_together(self) -> Config:
@@ -178,7 +177,7 @@ class Config:
             "eval_steps needs eval_rows above 0": self.eval_steps and not self.eval_rows,
             "objective distill needs a teacher": distill and not self.teacher,
             "teacher is only for objective distill": self.teacher and not distill,
-            "hard_negatives have no part in distillation; set them to 0": distill and self.hard_negatives,
+            "distillation uses no hard_negatives; set them to 0": distill and self.hard_negatives,
             "model_name lite takes no adapters: set lora_rank 0": lite and lora,
             "model_name lite can only be distilled: set objective distill and a teacher": lite and not distill,
         }.items():
@@ -191,32 +190,32 @@ class Config:
             raise ConfigError(f"batch_size {self.batch_size} cannot be shared evenly by {world} processes")
 
     def same_run(self, other: Mapping[str, Any]) -> list[str]:
-        """Keys in which `other` (a saved config) differs in a way that a resumed run would notice."""
+        """Returns the keys whose value in `other` (a saved config) would change the result of a resumed run."""
         free = {"max_steps", "save_steps", "keep_last", "log_steps", "workers", "device", "data_root", "eval_steps"}
-        mine = to_dict(self)
-        changed = [k for k in mine if k not in free and k in other and other[k] != mine[k]]
+        own = to_dict(self)
+        conflicts = [k for k in own if k not in free and k in other and other[k] != own[k]]
         if bool(other.get("eval_steps", self.eval_steps)) != bool(self.eval_steps):
-            changed.append("eval_steps")  # how often does not matter; whether rows are held out does
-        return changed
+            conflicts.append("eval_steps")  # the interval is free; whether rows are held out is not
+        return conflicts
 
 
 def read(path: Path, overrides: Mapping[str, Any] | None = None) -> Config:
-    """A config from a YAML file; `overrides` (from the command line) win. Raises `ConfigError`."""
+    """Returns the config of a YAML file; `overrides` (from the command line) win. Raises `ConfigError`."""
     import yaml
 
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        keys = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror or error})") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
-    if not isinstance(loaded, dict):
+    if not isinstance(keys, dict):
         raise ConfigError(f"{path} holds no keys")
-    return from_dict({**loaded, **(overrides or {})}, str(path))
+    return from_dict({**keys, **(overrides or {})}, str(path))
 
 
 def from_dict(keys: Mapping[str, Any], where: str = "config") -> Config:
-    """A checked `Config`. Unknown keys, wrong types and impossible combinations raise `ConfigError`."""
+    """Returns a validated `Config`. Raises `ConfigError`: unknown key, wrong type, impossible combination."""
     try:
         return Config(**{str(key): value for key, value in keys.items()})
     except ValidationError as error:
@@ -224,29 +223,29 @@ def from_dict(keys: Mapping[str, Any], where: str = "config") -> Config:
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """Plain values, as YAML and JSON know them."""
-    return TypeAdapter(Config).dump_python(config, mode="json")
+    """Returns the keys with JSON values."""
+    return dict(TypeAdapter(Config).dump_python(config, mode="json"))
 
 
 def _sentence(errors: Sequence[Mapping[str, Any]], keys: Mapping[str, Any]) -> str:
-    """The first of pydantic's errors, an unknown key before all others, for a person."""
+    """Describes the first of pydantic's errors, unknown keys first."""
     error = min(errors, key=lambda e: e["type"] != "unexpected_keyword_argument")
-    kind, key, more = error["type"], str(error["loc"][0]) if error["loc"] else "", error.get("ctx", {})
+    kind, key, context = error["type"], str(error["loc"][0]) if error["loc"] else "", error.get("ctx", {})
     if kind == "unexpected_keyword_argument":
         near = difflib.get_close_matches(key, Config.__dataclass_fields__, 1)
         return f"unknown key {key}" + (f"; did you mean {near[0]}?" if near else "")
     if kind == "value_error":
-        return f"{key}: {more['error']}" if key else str(more["error"])
+        return f"{key}: {context['error']}" if key else str(context["error"])
     if kind in ("missing", "too_short"):
         return f"{key} is missing"
     if kind == "greater_than_equal":
         return f"{key} cannot be negative"
-    choices = more.get("expected", "").replace(" or ", ", ").replace("'", "")
-    said = f"is one of {choices}" if choices else _SAID.get(kind, error["msg"])
-    return f"{key} {said}, not {keys[key]!r}"
+    choices = context.get("expected", "").replace(" or ", ", ").replace("'", "")
+    constraint = f"is one of {choices}" if choices else _CONSTRAINTS.get(kind, error["msg"])
+    return f"{key} {constraint}, not {keys[key]!r}"
 
 
-_SAID = {
+_CONSTRAINTS = {
     "bool_type": "is true or false",
     "int_type": "is a whole number",
     "float_type": "is a number",
@@ -256,4 +255,4 @@ _SAID = {
     "greater_than": "must be above 0",
     "less_than": "must be in 0 … 1",
 }
-"""Pydantic's kinds of error as a person says them."""
+"""Pydantic's error types in plain English."""

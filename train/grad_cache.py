@@ -1,12 +1,12 @@
-"""Exact gradients of a batch that does not fit: forward without a graph, then chunk by chunk with one.
+"""Exact gradients of a batch that does not fit into memory: a forward pass without a graph, then one per chunk with it.
 
-Built around one fact: the loss meets the model only through the embeddings. So (1) every chunk is embedded
-without a graph, its random state noted; (2) the loss and its gradient *at the embeddings* are taken over
-the whole batch; (3) each chunk is embedded again, in the same random state, and that gradient is sent
-through it. The sum over chunks is the gradient of the un-chunked batch, dropout included. Memory is that
-of one chunk, the price a second forward; a batch of one chunk skips both.
+Built around one fact: the loss depends on the model only through the embeddings. So (1) every chunk is embedded
+without a graph and its random state is recorded; (2) the loss and its gradient with respect to the embeddings are
+computed over the whole batch; (3) each chunk is embedded again in the same random state, and its part of that
+gradient is backpropagated. The sum over chunks is the gradient of the whole batch, dropout included. The memory
+is that of one chunk, the cost a second forward pass; a batch of one chunk needs only one.
 It knows nothing of queries, targets, losses or processes: `loss_of` does. Gradients are added to `.grad`;
-over several processes they are afterwards summed by `sum_gradients`.
+`sum_gradients` then sums them over processes.
 
 Source of the idea: Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup"
 (arXiv 2101.06983).
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Encode = Callable[[Any], "Tensor"]
-"""A collated chunk to embeddings [n, d] with their graph."""
+"""From a collated chunk to embeddings [n, d] with their graph."""
 
 
 def cached_backward(
     encode: Encode, chunks: Sequence[Any], loss_of: Callable[[Tensor], Tensor], cache: bool = True
 ) -> Tensor:
-    """Add d loss_of(embeddings of all chunks) / d parameters to `.grad`; return the loss, detached.
+    """Add d loss_of(embeddings of all chunks) / d parameters to `.grad`. Returns the loss, detached.
 
-    `loss_of` gets the embeddings [sum n, d] in the order of the chunks. `cache=False` keeps the graph of
-    all chunks at once: one forward, and the memory of the whole batch.
+    `loss_of` receives the embeddings [sum n, d] in the order of the chunks. `cache=False` keeps the graph of
+    all chunks at once: one forward pass and the memory of the whole batch.
     """
     import torch
 
     if len(chunks) == 1 or not cache:
         loss = loss_of(torch.cat([encode(chunk) for chunk in chunks]))
-        loss.backward()
+        torch.autograd.backward(loss)
         return loss.detach()
 
     states, parts = [], []
@@ -51,15 +51,15 @@ def cached_backward(
     loss = loss_of(embeddings)
     (gradient,) = torch.autograd.grad(loss, embeddings)
     after = random_state()
-    for chunk, state, wanted in zip(chunks, states, gradient.split(sizes), strict=True):
+    for chunk, state, part in zip(chunks, states, torch.split(gradient, sizes), strict=True):
         set_random_state(state)
-        (encode(chunk) * wanted).sum().backward()
+        torch.autograd.backward((encode(chunk) * part).sum())
     set_random_state(after)
     return loss.detach()
 
 
 def embed_chunks(encode: Encode, chunks: Iterable[Any]) -> Tensor:
-    """Embeddings of all chunks without a graph, [sum n, d]."""
+    """Returns the embeddings of all chunks without a graph, [sum n, d]."""
     import torch
 
     with torch.no_grad():
@@ -67,7 +67,7 @@ def embed_chunks(encode: Encode, chunks: Iterable[Any]) -> Tensor:
 
 
 def random_state() -> list[Tensor]:
-    """State of the generators that dropout draws from: the CPU's and, if one is in use, an accelerator's."""
+    """Returns the state of the generators that dropout uses: the CPU's and the accelerator's, if one is in use."""
     import torch
 
     accelerator = _accelerator()
@@ -83,29 +83,29 @@ def set_random_state(states: Sequence[Tensor]) -> None:
 
 
 def _accelerator() -> Any:
-    """`torch.cuda`, `torch.mps` …, where one is in use; it answers for its current device."""
+    """Returns `torch.cuda`, `torch.mps` … for the current device; None if no accelerator is in use."""
     import torch
 
     if not torch.accelerator.is_available():
         return None
-    found = torch.get_device_module(torch.accelerator.current_accelerator())
-    return found if getattr(found, "is_initialized", lambda: True)() else None
+    module = torch.get_device_module(torch.accelerator.current_accelerator())
+    return module if getattr(module, "is_initialized", lambda: True)() else None
 
 
 @contextmanager
 def same_random_state() -> Iterator[None]:
-    """What happens inside draws no random numbers from the outside's point of view."""
-    before = random_state()
+    """Restore the random state at the end of the block."""
+    state = random_state()
     try:
         yield
     finally:
-        set_random_state(before)
+        set_random_state(state)
 
 
 def sum_gradients(parameters: Iterable[Tensor]) -> None:
-    """Add up `.grad` over all processes; a parameter that one process did not use counts as 0 there.
+    """Sum `.grad` over all processes; a parameter without a gradient in one process counts as 0 there.
 
-    The sum, not the mean: each process differentiated the whole global loss (see `train.loss.gather`).
+    A sum, not a mean: each process differentiates the whole global loss (see `train.loss.gather`).
     """
     import torch
     import torch.distributed as dist
@@ -122,18 +122,18 @@ def sum_gradients(parameters: Iterable[Tensor]) -> None:
         for bucket in _buckets(gradients, elements=64 * 2**20):
             flat = torch.cat([g.reshape(-1) for g in bucket])
             dist.all_reduce(flat)
-            for gradient, part in zip(bucket, flat.split([g.numel() for g in bucket]), strict=True):
+            for gradient, part in zip(bucket, torch.split(flat, [g.numel() for g in bucket]), strict=True):
                 gradient.copy_(part.view_as(gradient))
 
 
 def _buckets(tensors: Sequence[Tensor], elements: int) -> Iterator[list[Tensor]]:
     bucket: list[Tensor] = []
-    held = 0
+    size = 0
     for tensor in tensors:
-        if bucket and held + tensor.numel() > elements:
+        if bucket and size + tensor.numel() > elements:
             yield bucket
-            bucket, held = [], 0
+            bucket, size = [], 0
         bucket.append(tensor)
-        held += tensor.numel()
+        size += tensor.numel()
     if bucket:
         yield bucket

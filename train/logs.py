@@ -1,7 +1,7 @@
-"""What a run tells while it goes: a JSON line a step, TensorBoard where it is installed, a progress line.
+"""The logs of a run: one JSON line per step, TensorBoard where it is installed, a progress line.
 
-Built around `RunLog.write`, a step's numbers. It knows nothing of how they came about. A run that goes on
-from a checkpoint drops the lines of steps that will be made again.
+Built around `RunLog.write`, which takes the metrics of a step. A resumed run first deletes the lines of the steps
+that it repeats. It knows nothing of how the metrics are computed.
 """
 
 from __future__ import annotations
@@ -16,56 +16,56 @@ from typing import Any, TextIO
 
 
 class RunLog:
-    """`log.jsonl` and `tensorboard/` below a run's folder, and a progress line. Only rank 0 has one."""
+    """Writes `log.jsonl` and `tensorboard/` below a run's folder, and a progress line. Only rank 0 has one."""
 
     def __init__(self, folder: Path, max_steps: int, first_step: int, stream: TextIO | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / "log.jsonl"
         self._max_steps, self._stream = max_steps, stream or sys.stderr
-        self._started, self._first = time.monotonic(), first_step
-        kept = [line for line in _lines(self._path) if _step_of(line) <= first_step]
+        self._start, self._first = time.monotonic(), first_step
+        lines = [line for line in _complete_lines(self._path) if _step_of(line) <= first_step]
         self._file = self._path.open("w", encoding="utf-8")
-        self._file.writelines(line + "\n" for line in kept)
+        self._file.writelines(line + "\n" for line in lines)
         self._file.flush()
         self._board = _tensorboard(folder / "tensorboard", first_step)
-        self._live = self._stream.isatty()
+        self._is_terminal = self._stream.isatty()
 
-    def write(self, step: int, numbers: Mapping[str, Any], show: bool = True) -> None:
-        """`numbers` may hold one level of mappings (`source_loss: {WebQA: 0.4}`)."""
-        self._file.write(json.dumps({"step": step, **numbers}) + "\n")
+    def write(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Log the metrics of a step; they may hold one level of mappings (`source_loss: {WebQA: 0.4}`)."""
+        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
         self._file.flush()
         if self._board is not None:
-            for name, value in numbers.items():
+            for name, value in metrics.items():
                 for label, number in value.items() if isinstance(value, Mapping) else [("", value)]:
                     if isinstance(number, int | float):
                         self._board.add_scalar(f"{name}/{label}" if label else name, number, step)
-        if show and "loss" in numbers:
-            self._show(step, numbers)
+        if "loss" in metrics:
+            self._print_progress(step, metrics)
 
-    def say(self, sentence: str) -> None:
-        """A sentence for a person, on its own line."""
-        print(("\r\x1b[K" if self._live else "") + sentence, file=self._stream, flush=True)
+    def notice(self, message: str) -> None:
+        """Print a message for the user on a line of its own."""
+        print(("\r\x1b[K" if self._is_terminal else "") + message, file=self._stream, flush=True)
 
     def close(self) -> None:
-        if self._live:
+        if self._is_terminal:
             print(file=self._stream)
         self._file.close()
         if self._board is not None:
             self._board.close()
 
-    def _show(self, step: int, numbers: Mapping[str, Any]) -> None:
-        each = (time.monotonic() - self._started) / max(1, step - self._first)
-        left = each * (self._max_steps - step)
+    def _print_progress(self, step: int, metrics: Mapping[str, Any]) -> None:
+        seconds_per_step = (time.monotonic() - self._start) / max(1, step - self._first)
+        remaining_s = seconds_per_step * (self._max_steps - step)
         text = (
-            f"step {step}/{self._max_steps}  loss {numbers['loss']:.4f}  accuracy {numbers['accuracy']:.1%}  "
-            f"{numbers['samples_per_s']:.1f} pairs/s  {numbers['memory_gb']:.1f} GB  {_clock(left)} left"
+            f"step {step}/{self._max_steps}  loss {metrics['loss']:.4f}  accuracy {metrics['accuracy']:.1%}  "
+            f"{metrics['samples_per_s']:.1f} pairs/s  {metrics['memory_gb']:.1f} GB  {_clock(remaining_s)} left"
         )
-        by_source = sorted(numbers.get("source_loss", {}).items(), key=lambda named: -named[1])
-        if len(by_source) > 1:
-            text += "  " + "  ".join(f"{name} {loss:.2f}" for name, loss in by_source)
-        if self._live:
-            filled = round(20 * step / self._max_steps)
-            bar = "█" * filled + "·" * (20 - filled)
+        source_losses = sorted(metrics.get("source_loss", {}).items(), key=lambda item: -item[1])
+        if len(source_losses) > 1:
+            text += "  " + "  ".join(f"{name} {loss:.2f}" for name, loss in source_losses)
+        if self._is_terminal:
+            width = round(20 * step / self._max_steps)
+            bar = "█" * width + "·" * (20 - width)
             line = f"{bar} {text}"[: shutil.get_terminal_size().columns - 1]
             print(f"\r\x1b[K{line}", end="", file=self._stream, flush=True)
         else:
@@ -73,7 +73,7 @@ class RunLog:
 
 
 def memory_gb(device_type: str) -> float:
-    """Peak memory of this process in GB (10^9): the accelerator's where there is one, else resident."""
+    """Returns the peak memory of this process in GB (10^9): the GPU's with CUDA, else the resident set."""
     if device_type == "cuda":
         import torch
 
@@ -83,7 +83,7 @@ def memory_gb(device_type: str) -> float:
     except ImportError:  # Windows
         import psutil
 
-        return psutil.Process().memory_info().rss / 1e9
+        return float(psutil.Process().memory_info().rss / 1e9)
     scale = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e9
 
@@ -96,15 +96,15 @@ def _tensorboard(folder: Path, first_step: int) -> Any:
     return SummaryWriter(str(folder), purge_step=first_step + 1 if first_step else None)
 
 
-def _lines(path: Path) -> list[str]:
+def _complete_lines(path: Path) -> list[str]:
     if not path.is_file():
         return []
-    whole = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    return [line for line in whole[:-1] if line]  # a kill may have cut the last line short
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    return [line for line in lines[:-1] if line]  # a kill may cut the last line short
 
 
 def _step_of(line: str) -> float:
-    """The step of a line; beyond all of them where a power cut left something that is no line."""
+    """Returns the step of a line; infinity if a power cut left a line that is no JSON."""
     try:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):

@@ -1,9 +1,8 @@
-"""The contrastive loss: InfoNCE over cosine, query -> target, and what makes it right in a real batch.
+"""The contrastive loss: InfoNCE over cosine, query -> target, for a batch across processes.
 
-Built around rows that already have unit length: `info_nce` takes their dot products, divides by the
-temperature and asks every query to pick its own target among all targets of the global batch. Beside it
-stand the three things a batch across processes needs: `gather` (everybody's rows, own rows keep their
-gradient), `same_target_mask` (a target equal to the query's own is no negative) and `in_batch_accuracy`.
+Built around rows of unit length: `info_nce` divides their dot products by the temperature and takes the
+cross-entropy of every query's own target among all targets of the global batch. `gather` collects the rows of all
+processes (own rows keep their gradient), `same_target_mask` finds targets that are no negatives.
 It knows nothing of models, of chunks or of where the rows come from.
 
 Source: VLM2Vec-V2 (arXiv 2507.04590), section 3; the released code's loss is this one without masks.
@@ -19,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def similarities(queries: Tensor, targets: Tensor, temperature: float = 0.02) -> Tensor:
-    """Dot products / temperature, [n, m], in float32 at least, whatever the towers and autocast run in.
+    """Returns dot products / temperature, [n, m], at least float32, whatever dtype the towers and autocast use.
 
-    At temperature 0.02 a bfloat16 product would be off by up to 0.2 in the exponent.
+    At temperature 0.02 a bfloat16 product has an error of up to 0.2 in the exponent.
     """
     import torch
 
@@ -32,13 +31,13 @@ def similarities(queries: Tensor, targets: Tensor, temperature: float = 0.02) ->
 
 
 def positives_of(n_queries: int, n_targets: int, device: torch.device | None = None) -> Tensor:
-    """Column of each query's own target when targets come in equal groups, the positive first. int64 [n]."""
+    """Returns the column of each query's own target, int64 [n], for groups of equal size, the positive first."""
     import torch
 
     if n_queries == 0 or n_targets % n_queries:
         raise ValueError(
             f"{n_targets} targets cannot be shared evenly by {n_queries} queries: "
-            "give every query the same number of targets, or say which one is its own with `positives`"
+            "give every query the same number of targets, or pass the column of its own with `positives`"
         )
     return torch.arange(n_queries, device=device) * (n_targets // n_queries)
 
@@ -51,13 +50,13 @@ def info_nce(
     positives: Tensor | None = None,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Mean over queries of -log softmax(query · targets / temperature) at the query's own target. Scalar.
+    """Returns the mean over queries of -log softmax(query · targets / temperature) at the query's own target.
 
     `queries`    [n, d], unit rows. Nothing is normalised here: the gradient is that of the dot product.
-    `targets`    [m, d], unit rows. By default m = g·n and the g targets of a query stand together, its
-                 positive first and its hard negatives after it.
-    `positives`  int64 [n]: the column of each query's positive, where the default order does not hold.
-    `mask`       bool [n, m]: True takes a target out of a query's negatives. A positive is never taken out.
+    `targets`    [m, d], unit rows. By default m = g·n: each query has g consecutive targets, its positive
+                 first and its hard negatives after it.
+    `positives`  int64 [n]: the column of each query's positive; None: the default order.
+    `mask`       bool [n, m]: True removes a target from a query's negatives. A positive is never removed.
     """
     import torch
 
@@ -71,10 +70,10 @@ def info_nce(
 
 
 def same_target_mask(target_keys: Tensor, positives: Tensor) -> Tensor:
-    """bool [n, m]: targets that are the query's own target once more (equal label, caption, page).
+    """Returns bool [n, m]: True where a target has the content of the query's own target (label, caption, page).
 
-    `target_keys` int64 [m] names each target's content; `positives` int64 [n] as in `info_nce`.
-    Without this, two rows labelled "dog" in one batch push "dog" away from each other's image; the
+    `target_keys` int64 [m] identifies each target's content; `positives` int64 [n] as in `info_nce`.
+    Without the mask, two rows labelled "dog" in one batch push "dog" away from each other's image; the
     original does not mask, and loses most on sources with few labels (VOC2007, SUN397).
     """
     return target_keys[positives][:, None] == target_keys[None, :]
@@ -83,7 +82,7 @@ def same_target_mask(target_keys: Tensor, positives: Tensor) -> Tensor:
 def in_batch_accuracy(
     queries: Tensor, targets: Tensor, positives: Tensor | None = None, mask: Tensor | None = None
 ) -> Tensor:
-    """bool [n]: the query's own target beats every negative. A tie counts against the model."""
+    """Returns bool [n]: the query's own target scores above every negative. A tie counts against the model."""
     import torch
 
     scores = similarities(queries, targets, 1.0)
@@ -97,11 +96,11 @@ def in_batch_accuracy(
 
 
 def gather(rows: Tensor) -> tuple[Tensor, int]:
-    """Every process's rows in order of rank, and where this process's rows begin. [sum n_r, …].
+    """Returns every process's rows in order of rank, [sum n_r, …], and the position of this process's first row.
 
     Own rows keep their graph, the others are constants. Each process therefore differentiates the whole
     global loss with respect to its own rows, and the exact gradient of the parameters is the plain *sum*
-    over processes (no mean, no world-size factor). Processes may hold different numbers of rows.
+    over processes (no mean, no world-size factor). The number of rows may differ between processes.
     """
     import torch
     import torch.distributed as dist
@@ -115,8 +114,8 @@ def gather(rows: Tensor) -> tuple[Tensor, int]:
     widest = max(sizes)
     padded = rows.detach().new_zeros((widest, *rows.shape[1:]))
     padded[: len(rows)] = rows.detach()
-    received = [torch.empty_like(padded) for _ in range(world)]
-    dist.all_gather(received, padded)
-    parts = [part[:size] for part, size in zip(received, sizes, strict=True)]
+    buffers = [torch.empty_like(padded) for _ in range(world)]
+    dist.all_gather(buffers, padded)
+    parts = [part[:size] for part, size in zip(buffers, sizes, strict=True)]
     parts[rank] = rows
     return torch.cat(parts), sum(sizes[:rank])

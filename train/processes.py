@@ -1,6 +1,6 @@
-"""This process among those that share a run, as torchrun describes them.
+"""This process among the processes of a run, as torchrun describes them.
 
-Built around `processes`, which joins them and leaves them. It knows nothing of what they do.
+Built around `processes`, which joins and leaves the process group. It knows nothing of training.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that share a run."""
+    """The rank of this process, the number of processes, and its device (None: the config's)."""
 
     rank: int = 0
     world: int = 1
@@ -32,7 +32,7 @@ class Processes:
 
 @contextmanager
 def processes(config: Config) -> Iterator[Processes]:
-    """Join the process group that torchrun describes, where it does."""
+    """Join the process group that torchrun describes; without torchrun the run has one process."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1 and "RANK" not in os.environ:
         yield Processes()
@@ -40,7 +40,7 @@ def processes(config: Config) -> Iterator[Processes]:
     import torch
     import torch.distributed as dist
 
-    from model.qwen.checkpoint import pick_device
+    from model.devices import pick_device
 
     local = int(os.environ.get("LOCAL_RANK", "0"))
     kind = pick_device(config.device).type
@@ -55,19 +55,19 @@ def processes(config: Config) -> Iterator[Processes]:
 
 
 def make_current(device: torch.device) -> None:
-    """For `device: cuda:1`: torch's random states and memory counters are those of its current card."""
+    """Make `device` torch's current one, whose random states and memory counters torch reports."""
     import torch
 
     if device.index and device.type != "cpu":
         torch.accelerator.set_device_index(device.index)
 
 
-def everybodys(value: Any, here: Processes) -> list[Any]:
-    """`value` of every process, in order of rank."""
-    if here.world == 1:
+def gather_objects(value: Any, processes: Processes) -> list[Any]:
+    """Returns the `value` of every process, in order of rank."""
+    if processes.world == 1:
         return [value]
     import torch.distributed as dist
 
-    gathered: list[Any] = [None] * here.world
-    dist.all_gather_object(gathered, value)
-    return gathered
+    values: list[Any] = [None] * processes.world
+    dist.all_gather_object(values, value)
+    return values

@@ -38,8 +38,8 @@ def inputs_of(body: Any, model_id: str) -> list[Input]:
     texts = [texts] if isinstance(texts, str) else texts
     if not isinstance(texts, list) or not all(isinstance(t, str) and t for t in texts):
         raise UnreadableRequest("input is a text or a list of texts; pictures go into messages")
-    if len(texts) > wire.MOST_INPUTS or any(len(t) > wire.MOST_TEXT for t in texts):
-        raise UnreadableRequest(f"at most {wire.MOST_INPUTS} texts of {wire.MOST_TEXT:,} characters")
+    if len(texts) > wire.MAX_INPUTS or any(len(t) > wire.MAX_TEXT for t in texts):
+        raise UnreadableRequest(f"at most {wire.MAX_INPUTS} texts of {wire.MAX_TEXT:,} characters")
     return [Input(text=text, role=role) for text in texts]
 
 
@@ -56,7 +56,7 @@ def _conversation(messages: Any, input_type: str | None) -> Input:
             raise UnreadableRequest("a message has a role and a content")
         for part in parts:
             form = part.get("type") if isinstance(part, dict) else None
-            if form == "text" and isinstance(part.get("text"), str) and len(part["text"]) <= wire.MOST_TEXT:
+            if form == "text" and isinstance(part.get("text"), str) and len(part["text"]) <= wire.MAX_TEXT:
                 if message.get("role") == "system":
                     instruction = part["text"] or None
                 elif part["text"]:
@@ -99,8 +99,8 @@ def _picture(text: str) -> np.ndarray:
     try:
         data = base64.b64decode(text, validate=True)
         with Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "WEBP"]) as image:
-            if image.width * image.height > wire.MOST_PIXELS:
-                raise UnreadableRequest(f"a picture has more than {wire.MOST_PIXELS >> 20} million pixels")
+            if image.width * image.height > wire.MAX_PIXELS:
+                raise UnreadableRequest(f"a picture has more than {wire.MAX_PIXELS >> 20} million pixels")
             return np.asarray(image.convert("RGB"))
     except (binascii.Error, OSError, ValueError, SyntaxError, struct.error) as error:
         raise UnreadableRequest("a picture is not PNG, JPEG or WebP in base64") from error

@@ -1,8 +1,8 @@
-"""The model hub's data repositories: what they hold, and one file of them to the disk.
+"""The hub's data repositories: list their files, download one file.
 
-Built around `huggingface_hub`, which lists and reads, and `fetch_file`, which adds what that library's own
-download leaves out: a stopped download goes on in the next run where it was, and nothing is kept whose
-checksum is wrong. It knows nothing of what files are for.
+Built around `huggingface_hub`, which lists and reads, and `fetch_file`, which adds two things to that library's
+download: the next run resumes a stopped download, and a file with a wrong checksum is deleted. It knows nothing of
+the purpose of files.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from pathlib import Path
 from typing import Any
 
 TRIES = 5
-"""How often in a row a file may fail to grow before it is given up."""
+"""Consecutive attempts without a new byte before `DownloadError`."""
 PAUSE_S = 1.0
-"""After a first failure; doubled after each further one."""
+"""The pause after a first failure; it doubles after each further one."""
 
 
 class DownloadError(Exception):
-    """Something cannot be fetched. One sentence for a person: what, from where, what to do."""
+    """A download fails. The message is for the user: what, from where, what to do."""
 
 
 class NotThere(DownloadError):
-    """The hub does not have it."""
+    """The hub has no such repository or file."""
 
 
 @dataclass(frozen=True)
 class HubFile:
-    """`sha256` of a large file; a small one has git's `blob` name alone, a SHA-1 of length and bytes."""
+    """A file of a repository. A large one has a `sha256`, a small one git's `blob` id (SHA-1 of size and bytes)."""
 
     repo: str
     path: str
@@ -41,7 +41,7 @@ class HubFile:
 
 
 class Hub:
-    """The hub's listings, each asked for once. `HF_ENDPOINT` and `HF_TOKEN` are heeded."""
+    """The hub's file lists, each requested once. It uses `HF_ENDPOINT` and `HF_TOKEN`."""
 
     def __init__(self, endpoint: str | None = None, token: str | None = None) -> None:
         from huggingface_hub import HfApi
@@ -50,8 +50,8 @@ class Hub:
         self._lists: dict[str, list[HubFile]] = {}
 
     def files(self, repo: str) -> list[HubFile]:
-        """Every file of a data repository, with size and checksum. Raises `OSError`, `DownloadError`."""
-        from huggingface_hub.errors import HfHubHTTPError, HTTPError
+        """Returns every file of a data repository, with size and checksum. Raises `OSError`, `DownloadError`."""
+        from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined, unused-ignore]
         from huggingface_hub.hf_api import RepoFile
 
         if repo not in self._lists:
@@ -63,7 +63,7 @@ class Hub:
                     if isinstance(e, RepoFile)
                 ]
             except HfHubHTTPError as error:
-                raise _refused(error, repo, self.api.endpoint) from error
+                raise _status_error(error, repo, self.api.endpoint) from error
             except (HTTPError, ValueError, KeyError, TypeError) as error:
                 if isinstance(error, HTTPError) and "Protocol" not in type(error).__name__:
                     raise OSError(str(error)) from error
@@ -71,55 +71,55 @@ class Hub:
         return self._lists[repo]
 
 
-def _refused(error: Any, what: str, endpoint: str) -> Exception:
-    """What the hub's refusal (an `HfHubHTTPError`) means."""
+def _status_error(error: Any, name: str, endpoint: str) -> Exception:
+    """Returns the exception for the status code of an `HfHubHTTPError`."""
     code = error.response.status_code
     if code in (401, 403):
-        return DownloadError(f"{what}: the hub asks for an account; accept the terms of the set there and set HF_TOKEN")
-    return NotThere(f"{what}: not on the hub at {endpoint}") if code == 404 else OSError(f"the hub answers {code}")
+        return DownloadError(f"{name}: the hub asks for an account; accept the terms of the set there and set HF_TOKEN")
+    return NotThere(f"{name}: not on the hub at {endpoint}") if code == 404 else OSError(f"the hub answers {code}")
 
 
-def fetch_file(hub: Hub, file: HubFile, place: Path) -> None:
-    """The file at `place`, whole and checked; what a stopped run left in `place`.part is not fetched again.
+def fetch_file(hub: Hub, file: HubFile, target: Path) -> None:
+    """Download a file to `target` and verify it, from the end of `target`.part if that exists.
 
-    Raises `DownloadError` after `TRIES` tries that brought nothing.
+    Raises `DownloadError` after `TRIES` attempts without a new byte.
     """
     from huggingface_hub import hf_hub_url
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined, unused-ignore]
     from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined, unused-ignore]
 
     url = hf_hub_url(file.repo, file.path, repo_type="dataset", endpoint=hub.api.endpoint)
     headers = build_hf_headers(token=hub.api.token, library_name="sightline")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    partial = place.with_name(place.name + ".part")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".part")
     problem, failures = "", 0
     while failures < TRIES:
-        have = _size(partial)
-        if have > file.size:
+        start = _size(partial)
+        if start > file.size:
             partial.unlink()
-            have = 0
+            start = 0
         try:
             with partial.open("ab") as out:
-                if have < file.size:
-                    http_get(url, out, resume_size=have, headers=headers)
+                if start < file.size:
+                    http_get(url, out, resume_size=start, headers=headers)
         except HfHubHTTPError as error:
-            refusal = _refused(error, f"{file.repo}/{file.path}", hub.api.endpoint)
-            if isinstance(refusal, DownloadError):
-                raise refusal from error
-            problem = str(refusal)
+            status_error = _status_error(error, f"{file.repo}/{file.path}", hub.api.endpoint)
+            if isinstance(status_error, DownloadError):
+                raise status_error from error
+            problem = str(status_error)
         except (OSError, HTTPError, RecursionError) as error:  # http_get calls itself after each break
             if getattr(error, "errno", None) == errno.ENOSPC:
                 raise DownloadError(f"the disk is full at {partial}; make room and start again") from error
             problem = str(error).splitlines()[0] or type(error).__name__
         if _size(partial) >= file.size:
-            if _is_whole(file, partial):
-                partial.rename(place)
+            if _is_intact(file, partial):
+                partial.rename(target)
                 return
             partial.unlink()
             problem = "its checksum was wrong"
             failures += 1
-        elif _size(partial) > have:
+        elif _size(partial) > start:
             failures = 0
         else:
             failures += 1
@@ -135,11 +135,11 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _is_whole(file: HubFile, path: Path) -> bool:
-    """Size and checksum are those that the hub names."""
+def _is_intact(file: HubFile, path: Path) -> bool:
+    """Whether size and checksum are the hub's."""
     if path.stat().st_size != file.size:
         return False
-    git = b"blob %d\0" % file.size
-    digest = hashlib.sha256() if file.sha256 else hashlib.sha1(git, usedforsecurity=False)
+    git_header = b"blob %d\0" % file.size
+    digest = hashlib.sha256() if file.sha256 else hashlib.sha1(git_header, usedforsecurity=False)
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: digest).hexdigest() == (file.sha256 or file.blob)

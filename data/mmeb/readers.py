@@ -1,4 +1,4 @@
-"""From a task to its data: the one door to the readers."""
+"""From a task to its data: selects the reader of a task."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ READERS: Mapping[str, Callable[[Task, Path], TaskData]] = {
 
 
 def read_task(task: Task, root: Path) -> TaskData:
-    """The queries and candidates of a task out of `root`, laid out as `python -m data.download` does.
+    """Returns the queries and candidates of a task; `root` has the layout of `python -m data.download`.
 
-    Pictures are not opened. Raises `DataMissing` (what to fetch) or `DataBroken` (which file).
+    It opens no image. Raises `DataMissing` (what to fetch) or `DataBroken` (which file).
     """
     try:
         data = READERS[task.reader](task, root)
@@ -35,7 +35,7 @@ def read_task(task: Task, root: Path) -> TaskData:
     if not data.queries:
         raise DataBroken(f"{task.name}: its tables hold no rows ({', '.join(str(p) for p in data.tables)})")
     if not data.candidates:
-        raise DataMissing(f"{task.name}: none of its candidates is there", task.repositories)
+        raise DataMissing(f"{task.name}: it has no candidates", task.repositories)
     if not any(data.relevant):
         raise DataBroken(
             f"{task.name}: not one of its {len(data.queries)} queries has its right answer among the "

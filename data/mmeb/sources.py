@@ -1,12 +1,11 @@
-"""Which hub repositories each task of the benchmark needs; what `data.download` fetches for it.
+"""The hub repositories of each benchmark task, for `data.download`.
 
-The declarations in `eval/tasks/*.yaml` say the same (a test holds the two together); this list
-is here because `data` reads nothing of `eval`.
+`eval/tasks/*.yaml` declares the same, and a test compares the two: `data` must not read files of `eval`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 _MEDIA = "TIGER-Lab/MMEB-V2"
 _IMAGE_ROWS = "ziyjiang/MMEB_Test_Instruct"
@@ -102,15 +101,9 @@ TASK_REPOSITORIES: Mapping[str, tuple[str, ...]] = {
     **{name: (rows,) for name, rows in _DOCUMENTS.items()},
 }
 
-# What the paper's numbers were computed on, where that is not what is there now.
+# The data of the paper's scores, for tasks whose data have changed since.
 PAPER_REPOSITORIES: Mapping[str, str] = {
     "MomentSeeker": "VLM2Vec/MomentSeeker_1k8",
     "ViDoSeek-page": "VLM2Vec/ViDoSeek-page",
     "MMLongBench-page": "VLM2Vec/MMLongBench",
 }
-
-
-def repositories(tasks: Iterable[str] | None = None) -> list[str]:
-    """The repositories that `tasks` (None: all 78) read, each once, in order."""
-    names = TASK_REPOSITORIES if tasks is None else tasks
-    return list(dict.fromkeys(repo for name in names for repo in TASK_REPOSITORIES[name]))

@@ -1,8 +1,7 @@
-"""Rows out of a dataset repository that lies on disk as the hub has it.
+"""Rows of a dataset repository that is on disk in the layout of the hub.
 
-Built around `read_rows`: which files make a config and split (the repository's own README
-header if it has one, else the usual names), and Parquet, JSON Lines, JSON or CSV into
-dictionaries. It knows nothing of tasks.
+Built around `read_rows`: it finds the files of a config and split (by the README header, else by the usual names)
+and reads Parquet, JSON Lines, JSON or CSV into dictionaries. It knows nothing of tasks.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
 
 
 def repository(root: Path, repo: str) -> Path:
-    """Where a repository lies under `root`; `DataMissing` if it does not."""
+    """Returns the folder of a repository. Raises `DataMissing`."""
     folder = root / repo
     if not folder.is_dir():
         raise DataMissing(f"{folder} is not there", (repo,))
@@ -28,38 +27,35 @@ def repository(root: Path, repo: str) -> Path:
 
 
 def media_folder(root: Path, media: MediaFolder) -> Path:
-    """Where pictures or saved frames lie: the declared folder, or the one of that name near it.
-
-    Raises `DataMissing`.
-    """
+    """Returns the declared folder of images or saved frames, or the one of that name near it. Raises `DataMissing`."""
     base = repository(root, media.repo)
     folder = base / media.folder
     if folder.is_dir():
         return folder
     top = base / Path(media.folder).parts[0]
-    # Archives have been packed with and without their upper folders. No deeper: there lie the frames.
-    depths = [f"{'*/' * depth}{folder.name}" for depth in range(4)]
-    found = sorted({p for pattern in depths for p in top.glob(pattern) if p.is_dir()})
-    if len(found) != 1:
+    # Some archives lack the upper folders. The frames lie deeper than four levels.
+    patterns = [f"{'*/' * depth}{folder.name}" for depth in range(4)]
+    folders = {p for pattern in patterns for p in top.glob(pattern) if p.is_dir()}
+    if len(folders) != 1:
         raise DataMissing(f"{folder} is not there", (media.repo,))
-    return found[0]
+    return folders.pop()
 
 
 def table_files(root: Path, repo: str, config: str | None, split: str) -> list[Path]:
-    """The files of one config and split, in order. Raises `DataMissing`, `DataBroken`."""
+    """Returns the files of one config and split, in order. Raises `DataMissing`, `DataBroken`."""
     folder = repository(root, repo)
-    for patterns in [_declared(folder, config, split), *([one] for one in _usual(config, split))]:
-        named = {p for pattern in patterns for p in folder.glob(pattern)}
-        found = sorted(p for p in named if p.suffix in SUFFIXES and p.is_file())
-        if found:
+    for patterns in [_header_patterns(folder, config, split), *([p] for p in _usual_patterns(config, split))]:
+        matches = {p for pattern in patterns for p in folder.glob(pattern)}
+        files = sorted(p for p in matches if p.suffix in SUFFIXES and p.is_file())
+        if files:
             # A dump may hold the same rows twice, as Parquet and as JSON Lines.
-            return [p for p in found if p.suffix == found[0].suffix]
-    what = f"split {split!r}" if config is None else f"config {config!r}, split {split!r}"
-    raise DataMissing(f"{folder} holds no table for {what}", (repo,))
+            return [p for p in files if p.suffix == files[0].suffix]
+    part = f"split {split!r}" if config is None else f"config {config!r}, split {split!r}"
+    raise DataMissing(f"{folder} holds no table for {part}", (repo,))
 
 
-def _declared(folder: Path, config: str | None, split: str) -> list[str]:
-    """`data_files` of the README header, as the hub reads them."""
+def _header_patterns(folder: Path, config: str | None, split: str) -> list[str]:
+    """Returns the `data_files` of the README header, by the hub's rules."""
     readme = folder / "README.md"
     if not readme.is_file():
         return []
@@ -89,7 +85,7 @@ def _declared(folder: Path, config: str | None, split: str) -> list[str]:
     return []
 
 
-def _usual(config: str | None, split: str) -> list[str]:
+def _usual_patterns(config: str | None, split: str) -> list[str]:
     if config is None:
         return [f"data/{split}-*", f"data/{split}.*", f"{split}-*", f"{split}.*", f"default/{split}*", f"*{split}*"]
     return [
@@ -107,13 +103,13 @@ def _usual(config: str | None, split: str) -> list[str]:
 def read_rows(
     root: Path, repo: str, config: str | None, split: str, columns: Sequence[str] | None = None
 ) -> Iterator[dict[str, Any]]:
-    """One dictionary a row. `columns` leaves the others on disk (Parquet)."""
+    """Yields one dictionary per row. `columns` limits the columns that are read (Parquet)."""
     for path in table_files(root, repo, config, split):
         yield from rows_of(path, columns)
 
 
 def rows_of(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-    """The rows of one table. Raises `DataBroken` with the file's name."""
+    """Yields the rows of one table. Raises `DataBroken` with the file's name."""
     try:
         if path.suffix == ".parquet":
             yield from _parquet(path, columns)
@@ -123,33 +119,30 @@ def rows_of(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[s
         elif path.suffix == ".json":
             text = path.read_text("utf-8")
             try:
-                found = json.loads(text)
+                rows = json.loads(text)
             except json.JSONDecodeError:
-                found = [json.loads(line) for line in text.splitlines() if line.strip()]
-            yield from found if isinstance(found, list) else [found]
+                rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+            yield from rows if isinstance(rows, list) else [rows]
         else:
             with path.open(encoding="utf-8", newline="") as lines:
                 yield from csv.DictReader(lines, delimiter="\t" if path.suffix == ".tsv" else ",")
     except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors and OSErrors too
-        raise DataBroken(f"{path} cannot be read ({_first_line(error)}); fetch it again") from None
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataBroken(f"{path} cannot be read ({reason}); fetch it again") from None
 
 
 def _parquet(path: Path, columns: Sequence[str] | None) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
-        wanted = None if columns is None else [c for c in columns if c in file.schema_arrow.names]
-        for batch in file.iter_batches(batch_size=1024, columns=wanted):
+        names = None if columns is None else [c for c in columns if c in file.schema_arrow.names]
+        for batch in file.iter_batches(batch_size=1024, columns=names):
             yield from batch.to_pylist()
 
 
 def need(row: dict[str, Any], column: str, path: object) -> Any:
-    """A cell that must be there; `DataBroken` names the column otherwise."""
+    """Returns a cell. Raises `DataBroken` if the row has no such column."""
     try:
         return row[column]
     except KeyError:
         raise DataBroken(f"{path} has no column {column!r}; it has {', '.join(map(str, row))}") from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

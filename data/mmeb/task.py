@@ -1,7 +1,7 @@
-"""What a benchmark task is: a declaration read from YAML, nothing computed.
+"""A benchmark task: a declaration that is read from YAML.
 
-Built around `Task`. The declarations themselves are `eval/tasks/*.yaml`, one file a family,
-whose `defaults` are merged under each task. It knows nothing of models or metrics.
+Built around `Task`. The declarations are `eval/tasks/*.yaml`, one file per family; a task overrides the `defaults`
+of its family. It knows nothing of models or metrics.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ DataVersion = Literal["current", "paper"]
 
 
 class TaskError(Exception):
-    """A declaration that cannot be used. `str(error)` names the file and the task."""
+    """A declaration is wrong. The message names the file and the task."""
 
 
 @dataclass(frozen=True)
 class Repository:
-    """A dataset repository of the hub: where the rows are."""
+    """The dataset repository with a task's rows."""
 
     repo: str
     split: str
@@ -30,7 +30,7 @@ class Repository:
 
 @dataclass(frozen=True)
 class MediaFolder:
-    """A folder of a dataset repository: where pictures and saved frames are."""
+    """The folder of a dataset repository with a task's images or saved frames."""
 
     repo: str
     folder: str
@@ -38,20 +38,20 @@ class MediaFolder:
 
 @dataclass(frozen=True)
 class Wording:
-    """One side's text. `template` holds `{instruction}`, `{text}` and `{options}`, pad tokens included."""
+    """The prompt of one side. `template` holds pad tokens, `{instruction}`, `{text}` and `{options}`."""
 
     template: str
     instruction: str = ""
 
     def fill(self, text: str = "", options: str = "") -> str:
-        """The template with its values; what stands inside a value is never taken for a placeholder."""
+        """Returns the template with its values; braces inside a value are no placeholder."""
         values = {"{instruction}": self.instruction, "{text}": text, "{options}": options}
-        return re.sub(r"\{(?:instruction|text|options)\}", lambda found: values[found.group()], self.template)
+        return re.sub(r"\{(?:instruction|text|options)\}", lambda match: values[match.group()], self.template)
 
 
 @dataclass(frozen=True)
 class Task:
-    """One of the 78 tasks. Fields that only some readers need are None elsewhere."""
+    """One of the 78 tasks. A field that its reader does not use is None or empty."""
 
     name: str
     modality: str
@@ -85,10 +85,10 @@ class Task:
 
 
 def load_tasks(folder: Path, version: DataVersion = "current") -> list[Task]:
-    """The tasks declared in `folder`, in the order of the files' names.
+    """Returns the tasks declared in `folder`, in the order of the file names.
 
-    `version` "paper" takes the data as it was for the paper (MomentSeeker with 1800 rows, the page
-    sets of ViDoSeek and MMLongBench before their page numbers were fixed); "current" as it is now.
+    `version` "paper" is the data of the paper (MomentSeeker with 1800 rows, the page sets of ViDoSeek and
+    MMLongBench before the fix of their page numbers); "current" is the newest data.
     """
     import json
 
@@ -98,15 +98,15 @@ def load_tasks(folder: Path, version: DataVersion = "current") -> list[Task]:
     tasks = []
     for path in sorted(folder.glob("*.yaml")):
         family = yaml.safe_load(path.read_text("utf-8"))
-        for declared in family["tasks"]:
-            merged = _merged(family.get("defaults", {}), declared)
+        for entry in family["tasks"]:
+            declaration = _merge(family.get("defaults", {}), entry)
             if version == "paper":
-                merged = _merged(merged, merged.get("paper", {}))
-                merged.pop("reported_as", None)
+                declaration = _merge(declaration, declaration.get("paper", {}))
+                declaration.pop("reported_as", None)
             try:
-                tasks.append(_task(family, merged, labels))
+                tasks.append(_task(family, declaration, labels))
             except (KeyError, TypeError) as error:
-                raise TaskError(f"{path.name}: {declared.get('name', '?')}: {error!r}") from error
+                raise TaskError(f"{path.name}: {entry.get('name', '?')}: {error!r}") from error
     return tasks
 
 
@@ -115,8 +115,8 @@ def _task(family: Mapping[str, Any], d: dict[str, Any], labels: Mapping[str, lis
     configs = source.get("configs") or ([source["config"]] if "config" in source else [])
     if family["modality"] == "image":
         configs = configs or [d["name"]]
-    known = {"name", "reader", "scope", "frame_folder", "columns", "options", "answer_is", "key_is_path", "graded"}
-    known |= {"reported_as"}
+    keys = {"name", "reader", "scope", "frame_folder", "columns", "options", "answer_is", "key_is_path", "graded"}
+    keys |= {"reported_as"}
     return Task(
         modality=family["modality"],
         group=family["group"],
@@ -132,13 +132,13 @@ def _task(family: Mapping[str, Any], d: dict[str, Any], labels: Mapping[str, lis
         frames=None if d.get("frames") in (None, "all") else int(d["frames"]),
         labels=tuple(labels[d["labels"]]) if "labels" in d else (),
         notes=tuple(d.get("notes", ())),
-        **{k: v for k, v in d.items() if k in known},
+        **{k: v for k, v in d.items() if k in keys},
     )
 
 
-def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    out = dict(under)
-    for key, value in over.items():
+def _merge(defaults: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    out = dict(defaults)
+    for key, value in overrides.items():
         both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
-        out[key] = _merged(out[key], value) if both else value
+        out[key] = _merge(out[key], value) if both else value
     return out

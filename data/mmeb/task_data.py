@@ -1,8 +1,8 @@
-"""What a reader hands over: the queries of a task, its candidates, and what is relevant to what.
+"""The data of a task: its queries, its candidates and their relevance.
 
-Built around `TaskItem`, one thing to embed, and `TaskData`. Pictures stay where they are on disk
-until `Picture.read`. It knows nothing of models: a `TaskItem` holds the exact prompt of the
-protocol and, for models with a wording of their own, its parts.
+Built around `TaskItem`, one input to embed, and `TaskData`. Images stay on disk until `TaskVisual.read`. A
+`TaskItem` holds the exact prompt of the protocol and its parts, for models with a wording of their own.
+It knows nothing of models.
 """
 
 from __future__ import annotations
@@ -17,44 +17,44 @@ import numpy as np
 
 
 class DataMissing(Exception):
-    """The data of a task are not there: what is missing, and the `repositories` that it comes from."""
+    """The data of a task are not on the disk. `repositories` hold them; the message names what is missing."""
 
-    def __init__(self, what: str, repositories: tuple[str, ...] = ()) -> None:
-        super().__init__(what)
+    def __init__(self, message: str, repositories: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
         self.repositories = repositories
 
 
 class DataBroken(Exception):
-    """The data of a task are there and cannot be read. `str(error)` names the file."""
+    """A file of a task's data cannot be read. The message names it."""
 
 
-class PictureError(Exception):
-    """One picture or video cannot be read. `str(error)` is the reason, `source` the file."""
+class ImageError(Exception):
+    """One image or video cannot be read. The message is the reason, `source` the file."""
 
     def __init__(self, source: str, reason: str) -> None:
         super().__init__(reason)
         self.source = source
 
 
-class Picture(Protocol):
-    """An encoded image somewhere on disk."""
+class EncodedImage(Protocol):
+    """An encoded image on disk."""
 
     @property
     def source(self) -> str:
-        """Its path, for people."""
+        """The path, for messages."""
         ...
 
     def stamp(self) -> str:
-        """Changes when the bytes may have changed; costs no reading of them. Raises `PictureError`."""
+        """Returns a text that changes when the bytes may have changed, without reading them. Raises `ImageError`."""
         ...
 
     def data(self) -> bytes:
-        """The encoded bytes. Raises `PictureError`."""
+        """Returns the encoded bytes. Raises `ImageError`."""
         ...
 
 
 @dataclass(frozen=True)
-class FilePicture:
+class ImageFile:
     """An image file."""
 
     path: Path
@@ -65,20 +65,20 @@ class FilePicture:
 
     def stamp(self) -> str:
         try:
-            found = self.path.stat()
+            stat = self.path.stat()
         except OSError as error:
-            raise PictureError(self.source, f"cannot be opened ({error.strerror})") from None
-        return f"{self.path}|{found.st_size}|{found.st_mtime_ns}"
+            raise ImageError(self.source, f"cannot be opened ({error.strerror})") from None
+        return f"{self.path}|{stat.st_size}|{stat.st_mtime_ns}"
 
     def data(self) -> bytes:
         try:
             return self.path.read_bytes()
         except OSError as error:
-            raise PictureError(self.source, f"cannot be opened ({error.strerror})") from None
+            raise ImageError(self.source, f"cannot be opened ({error.strerror})") from None
 
 
 @dataclass(frozen=True)
-class TablePicture:
+class TableImage:
     """An image inside a Parquet file: row `row` of `column`, a struct with `bytes`."""
 
     path: Path
@@ -90,14 +90,14 @@ class TablePicture:
         return f"{self.path} (row {self.row})"
 
     def stamp(self) -> str:
-        return f"{FilePicture(self.path).stamp()}|{self.column}|{self.row}"
+        return f"{ImageFile(self.path).stamp()}|{self.column}|{self.row}"
 
     def data(self) -> bytes:
         value = _cell(self.path, self.column, self.row)
         if isinstance(value, dict):
             value = value.get("bytes")
         if not isinstance(value, bytes) or not value:
-            raise PictureError(self.source, "holds no image bytes")
+            raise ImageError(self.source, "holds no image bytes")
         return value
 
 
@@ -106,7 +106,7 @@ def _row_group(path: Path, column: str, group: int) -> list[object]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
-        return file.read_row_group(group, columns=[column]).column(0).to_pylist()
+        return list(file.read_row_group(group, columns=[column]).column(0).to_pylist())
 
 
 @functools.lru_cache(maxsize=64)
@@ -127,59 +127,59 @@ def _cell(path: Path, column: str, row: int) -> object:
         first = int(ends[group - 1]) if group else 0
         return _row_group(path, column, group)[row - first]
     except (OSError, pa.ArrowException) as error:
-        raise PictureError(str(path), f"cannot be read as Parquet ({error})") from None
+        raise ImageError(str(path), f"cannot be read as Parquet ({error})") from None
 
 
 @dataclass(frozen=True)
 class TaskVisual:
-    """What a pad token stands for: one image, or the frames of a clip in order."""
+    """The visual of a pad token: one image, or the frames of a clip in order."""
 
     kind: Literal["image", "video"]
-    pictures: tuple[Picture, ...]
-    video: Path | None = None  # a video file, where no frames were saved; then `pictures` is empty
-    frames: int | None = None  # how many to take of it
+    images: tuple[EncodedImage, ...]
+    video: Path | None = None  # a video file, if there are no saved frames; then `images` is empty
+    frames: int | None = None  # the number of frames to sample from `video`
 
     def read(self) -> list[np.ndarray]:
-        """uint8 RGB [H, W, 3] each. Frames of a clip may differ in size. Raises `PictureError`."""
+        """Returns uint8 RGB [H, W, 3] each. Frames of a clip may differ in size. Raises `ImageError`."""
         if self.video is not None:
             return _video_frames(self.video, self.frames or 8)
-        return [_decoded(picture) for picture in self.pictures]
+        return [_decode(image) for image in self.images]
 
 
-def _decoded(picture: Picture) -> np.ndarray:
+def _decode(encoded: EncodedImage) -> np.ndarray:
     import io
 
     from PIL import Image, UnidentifiedImageError
 
-    data = picture.data()
+    data = encoded.data()
     try:
         with Image.open(io.BytesIO(data)) as image:
             return np.asarray(image.convert("RGB"))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise PictureError(picture.source, f"is not a readable image ({error})") from None
+        raise ImageError(encoded.source, f"is not a readable image ({error})") from None
 
 
 def _video_frames(path: Path, count: int) -> list[np.ndarray]:
-    """`count` frames over the whole file (for data of one's own, without saved frames)."""
+    """Returns `count` frames of the whole file (a user's own data may have no saved frames)."""
     from data.media.kinds import MediaError
     from data.media.video import probe, sample_frames
 
     try:
         frames, _times = sample_frames(path, 0.0, probe(path).duration_s, count)
     except (MediaError, OSError) as error:
-        raise PictureError(str(path), str(error)) from None
+        raise ImageError(str(path), str(error)) from None
     if not len(frames):
-        raise PictureError(str(path), "holds no picture that can be decoded")
+        raise ImageError(str(path), "holds no frame that can be decoded")
     return list(frames)
 
 
 @dataclass(frozen=True)
 class TaskItem:
-    """One thing to embed.
+    """One input to embed.
 
-    `prompt`       exact, with `<|image_pad|>` or `<|video_pad|>` where the visual goes.
+    `prompt`       the exact prompt, with `<|image_pad|>` or `<|video_pad|>` in place of the visual.
     `text`         the words alone, without instruction and tokens.
-    `instruction`  the instruction alone; None where the protocol has none.
+    `instruction`  the instruction alone; None if the protocol has none.
     """
 
     prompt: str
@@ -192,12 +192,12 @@ class TaskItem:
 
 @dataclass
 class TaskData:
-    """A task as it is embedded and ranked.
+    """The queries and candidates of a task. A column is a position in `candidates`.
 
-    `keys` names each candidate; a key occurs once, the first item that had it wins.
-    `relevant[i]` maps columns of `candidates` to grades. `offered[i]` lists the columns that
-    query `i` ranks, in stored order, repeats kept; None: every query ranks all.
-    `unfound[i]` counts relevant items that are no candidate at all.
+    `keys`                 the name of each candidate; a key occurs once, with the first item of that key.
+    `relevant[i]`          column -> grade of the relevant candidates of query `i`.
+    `local_candidates[i]`  the columns that query `i` ranks, in stored order, with repeats; None: all columns.
+    `missing[i]`           the number of relevant items that are not among the candidates.
     """
 
     queries: list[TaskItem] = field(default_factory=list)
@@ -205,15 +205,15 @@ class TaskData:
     candidates: list[TaskItem] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     relevant: list[Mapping[int, float]] = field(default_factory=list)
-    offered: list[list[int]] | None = None
-    unfound: list[int] = field(default_factory=list)
+    local_candidates: list[list[int]] | None = None
+    missing: list[int] = field(default_factory=list)
     raw_keys: list[object] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     tables: list[Path] = field(default_factory=list)
     _column: dict[object, int] = field(default_factory=dict)
 
     def candidate(self, key: object, item: TaskItem) -> int:
-        """The column of `key`, added if it is new."""
+        """Add a candidate unless its key exists. Returns the column of the key."""
         column = self._column.get(key)
         if column is None:
             column = self._column[key] = len(self.keys)
@@ -226,13 +226,13 @@ class TaskData:
         return self._column.get(key)
 
     def query(
-        self, id: str, item: TaskItem, relevant: Mapping[int, float], offered: list[int] | None = None, unfound: int = 0
+        self, id: str, item: TaskItem, relevant: Mapping[int, float], columns: list[int] | None = None, missing: int = 0
     ) -> None:
         self.ids.append(id)
         self.queries.append(item)
         self.relevant.append(relevant)
-        self.unfound.append(unfound)
-        if offered is not None:
-            if self.offered is None:
-                self.offered = []
-            self.offered.append(offered)
+        self.missing.append(missing)
+        if columns is not None:
+            if self.local_candidates is None:
+                self.local_candidates = []
+            self.local_candidates.append(columns)

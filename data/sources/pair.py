@@ -1,9 +1,8 @@
 """A training pair: a query, its positive and its hard negatives, with the media still on disk.
 
-Built around `Side`, one of the two things that a pair brings together: words, and at most one picture,
-clip or page. A recipe's side is `exact`: its text is the whole prompt, pad token included, as the original
-wrote it. A side of one's own collection is not: the model puts its own prompt around it, the same one that
-`embed` uses. `load` opens the media; nothing here decodes, batches or knows a model.
+Built around `Side`, one half of a pair: a text, and at most one image, clip or page. A side of the recipe is `exact`:
+its text is the whole prompt of the original, pad token included. The model adds its own prompt to any other side, as
+`embed` does. `load` decodes the media. It knows nothing of batches or models.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 
+from data.mmeb.frames import natural, sample_indices
 from data.span import Span
 from model.inputs import Input, InputKind, Role
 
@@ -26,19 +26,18 @@ MediaKind = Literal["image", "frames", "video", "page"]
 
 
 class SourceError(Exception):
-    """A source cannot be used. `str(error)` is one sentence for a person: what, which file, what to do."""
+    """A source cannot be used. The message is for the user: what, which file, what to do."""
 
 
 class MissingMedia(Exception):
-    """One row's picture, clip or page is absent or unreadable; the row is skipped, counted and named."""
+    """The image, clip or page of a row is absent or unreadable. Training skips, counts and reports the row."""
 
 
 @dataclass(frozen=True)
 class Media:
-    """A picture, a folder of frames, a window of a video or a page of a PDF.
+    """An image, a folder of frames, a window of a video or a page of a PDF. Without a span it is the whole file.
 
-    `path` names it; `data` holds an image's bytes where a Parquet row carries them. Without a span it is the
-    whole file.
+    `data`: the bytes of an image inside a Parquet row, whose `path` is only a name.
     """
 
     kind: MediaKind
@@ -52,16 +51,16 @@ class Media:
 
     @property
     def identity(self) -> bytes:
-        """What makes two media the same: the bytes where they are at hand, else the place."""
+        """Equal for equal media: a hash of `data`, else the path and the span."""
         if self.data is not None:
             return hashlib.blake2b(self.data, digest_size=16).digest()
-        place = (self.kind, self.path, self.span.page, self.span.start_s, self.span.end_s)
-        return "\0".join(map(str, place)).encode(errors="surrogateescape")
+        fields = (self.kind, self.path, self.span.page, self.span.start_s, self.span.end_s)
+        return "\0".join(map(str, fields)).encode(errors="surrogateescape")
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a pair. `exact`: `text` is the whole prompt; else the model's own prompt goes around it."""
+    """One side of a pair. `exact`: `text` is the whole prompt; else the model adds its own prompt."""
 
     text: str = ""
     media: Media | None = None
@@ -69,11 +68,11 @@ class Side:
     instruction: str | None = None
     role: Role = "document"
     looks_for: InputKind = "text"
-    """For a text query: the kind of what it looks for, which words the model's prompt."""
+    """For a text query: the kind of its target, which selects the model's prompt."""
 
     @property
     def key(self) -> int:
-        """63 bits that name the content: equal sides have equal keys, in every process and every run."""
+        """A 63-bit hash of the content: equal sides have equal keys, in every process and every run."""
         digest = hashlib.blake2b(self.text.encode(errors="surrogateescape"), digest_size=8)
         digest.update(b"\0" + (self.instruction or "").encode())
         if self.media is not None:
@@ -83,7 +82,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Pair:
-    """A row of a source. `source` and `row` name it in logs and in the report of a failure."""
+    """A row of a source. `source` and `row` name it in logs and error messages."""
 
     query: Side
     positive: Side
@@ -105,40 +104,37 @@ class LoadedSide:
     key: int
 
     def to_input(self) -> Input:
-        """The side as any `Embedder` takes it. Pad tokens mean nothing outside the Qwen family and go."""
+        """Returns the side as the input of any `Embedder`, without the pad tokens of the Qwen family."""
         text = self.text
         if self.exact:
             text = text.replace(IMAGE, "").replace(VIDEO, "").strip()
         return Input(
             text=text or None,
             images=self.frames if self.kind in ("image", "pdf") else (),
-            video=stacked(self.frames) if self.kind == "video" and self.frames else None,
+            video=stack_frames(self.frames) if self.kind == "video" and self.frames else None,
             instruction=self.instruction,
             role=self.role,
             kind=self.kind,
         )
 
 
-def stacked(frames: Sequence[np.ndarray]) -> np.ndarray:
-    """[T, H, W, 3]; a saved frame of another size than the first is resized to it."""
+def stack_frames(frames: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns uint8 [T, H, W, 3]; every frame is resized to the size of the first."""
     from PIL import Image
 
-    height, width = frames[0].shape[:2]
-    same = [
-        f if f.shape[:2] == (height, width) else np.asarray(Image.fromarray(f).resize((width, height))) for f in frames
-    ]
-    return np.stack(same)
+    size = frames[0].shape[:2]
+    return np.stack([f if f.shape[:2] == size else np.asarray(Image.fromarray(f).resize(size[::-1])) for f in frames])
 
 
 PAGE_DPI = 300
 PAGE_SIDE = 2048
-"""Pages are drawn at 300 dpi, at most this long: nearly twice what the model's pixel limit leaves of A4."""
+"""Pages are rendered at 300 dpi with at most this long side, nearly twice A4 at the model's pixel limit."""
 
 
 def load(side: Side, *, max_frames: int = 8) -> LoadedSide:
-    """Open a side's media. Raises `MissingMedia` with the file's name and the reason.
+    """Decode a side's media. Raises `MissingMedia` with the file's name and the reason.
 
-    Images keep their size: the model's own resize is the only one, as in the original.
+    Images keep their size: only the model resizes them, as in the original.
     """
     frames: tuple[np.ndarray, ...] = ()
     kind: InputKind = "text"
@@ -189,23 +185,12 @@ def _frames(media: Media, max_frames: int) -> Sequence[np.ndarray]:
 
 
 def choose_frames(folder: Path, count: int) -> list[Path]:
-    """Saved frames of a clip, evenly spread, first and last included: the benchmark's rule.
-
-    Natural order of names; indices linspace(0, n-1, count) cut to int; all of them when there are fewer.
-    """
-    files = sorted((f for f in folder.iterdir() if f.suffix.lower() in _FRAME_SUFFIXES), key=_natural)
+    """Returns `count` saved frames of a clip, by the benchmark's rule (`data.mmeb.frames`); all if there are fewer."""
+    files = [f for f in folder.iterdir() if f.suffix.lower() in _FRAME_SUFFIXES]
     if not files:
         raise FileNotFoundError(f"no frames in {folder}")
-    if len(files) < count:
-        return files
-    return [files[i] for i in np.linspace(0, len(files) - 1, count).astype(int)]
+    files.sort(key=lambda file: natural(file.name))
+    return [files[i] for i in sample_indices(len(files), count)]
 
 
 _FRAME_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
-
-
-def _natural(path: Path) -> list[tuple[int, int | str]]:
-    """`c01_2` before `c01_10`."""
-    import re
-
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", path.name)]

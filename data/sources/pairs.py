@@ -1,6 +1,6 @@
-"""`type: pairs`: a collection of one's own as JSONL or Parquet, no class to write.
+"""`type: pairs`: your own collection as JSONL or Parquet, without code.
 
-Built around one row shape. `query` and `positive` are each a text or an object; `negatives` is a list of
+Built around one row format. `query` and `positive` are each a text or an object; `negatives` is a list of
 such sides:
 
     {"query": "the blue bicycle", "positive": {"image": "photos/17.jpg"}}
@@ -9,9 +9,9 @@ such sides:
     {"query": "notice period", "positive": {"pdf": "contract.pdf", "page": 4}}
     {"query": "she opens the door", "positive": {"video": "film.mp4", "start_s": 30, "end_s": 60}}
 
-A row without a `query` is its positive alone, as distillation wants it. `sightline export --pairs` writes
-such a file of a library. A flat table does as well: `query`, `query_image`, `positive_pdf`, `positive_page`,
-… Paths are relative to `media_root`, by default the folder of the file.
+A row for distillation may have only a `positive`. `sightline export --pairs` writes such a file of a library. A flat
+table is also accepted: `query`, `query_image`, `positive_pdf`, `positive_page`, … Paths are relative to `media_root`,
+by default the folder of the file.
 """
 
 from __future__ import annotations
@@ -33,16 +33,18 @@ _KIND_OF: dict[MediaKind, InputKind] = {"image": "image", "video": "video", "fra
 
 @register("pairs")
 class Pairs(StoredRows):
-    """Rows of `path` (a .jsonl or .parquet file, or a folder of one of them) as pairs."""
+    """The rows of `path`, a .jsonl or .parquet file or a folder of such files, as pairs."""
 
     def __init__(
         self, path: str | Path, media_root: str | Path | None = None, name: str = "", limit: int | None = None
     ) -> None:
-        place = Path(path).expanduser()
-        files = sorted(f for f in place.iterdir() if f.suffix in (".jsonl", ".parquet")) if place.is_dir() else [place]
-        self.name = name or place.stem
-        self._where = place
-        self._media_root = Path(media_root).expanduser() if media_root else (place if place.is_dir() else place.parent)
+        self._path = Path(path).expanduser()
+        folder, files = self._path.parent, [self._path]
+        if self._path.is_dir():
+            folder = self._path
+            files = sorted(f for f in folder.iterdir() if f.suffix in (".jsonl", ".parquet"))
+        self.name = name or self._path.stem
+        self._media_root = Path(media_root).expanduser() if media_root else folder
         self._rows = open_rows(files, limit=limit)
 
     def __getitem__(self, row: int) -> Pair:
@@ -61,26 +63,20 @@ class Pairs(StoredRows):
             row=row,
         )
 
-    def _side(self, fields: Mapping[str, Any], which: str, role: Role, row: int, looks_for: InputKind = "text") -> Side:
-        value = fields.get(which)
-        given: dict[str, Any] = dict(value) if isinstance(value, Mapping) else {"text": value}
-        given |= {k[len(which) + 1 :]: v for k, v in fields.items() if k.startswith(which + "_")}
-        given = {key: value for key, value in given.items() if value is not None}
-        if unknown := sorted(set(given) - SIDE_KEYS):
-            raise SourceError(
-                f"{self._where}, row {row + 1}: {which} has {', '.join(unknown)}; "
-                f"known are {', '.join(sorted(SIDE_KEYS))}"
-            )
-        kinds = [key for key in MEDIA_KEYS if key in given]
-        if len(kinds) > 1 or not (kinds or given.get("text")):
-            raise SourceError(f"{self._where}, row {row + 1}: {which} needs a text, or one of {', '.join(MEDIA_KEYS)}")
+    def _side(self, fields: Mapping[str, Any], name: str, role: Role, row: int, looks_for: InputKind = "text") -> Side:
+        value = fields.get(name)
+        side: dict[str, Any] = dict(value) if isinstance(value, Mapping) else {"text": value}
+        side |= {k[len(name) + 1 :]: v for k, v in fields.items() if k.startswith(name + "_")}
+        side = {key: value for key, value in side.items() if value is not None}
+        if unknown := sorted(set(side) - SIDE_KEYS):
+            keys = ", ".join(sorted(SIDE_KEYS))
+            raise SourceError(f"{self._path}, row {row + 1}: {name} has {', '.join(unknown)}; known are {keys}")
+        kinds = [key for key in MEDIA_KEYS if key in side]
+        if len(kinds) > 1 or not (kinds or side.get("text")):
+            raise SourceError(f"{self._path}, row {row + 1}: {name} needs a text, or one of {', '.join(MEDIA_KEYS)}")
         media = None
         if kinds:
-            media = Media(
-                MEDIA_KEYS[kinds[0]],
-                str(self._media_root / str(given[kinds[0]])),
-                span=Span(
-                    given.get("start_s"), given.get("end_s"), int(given.get("page", 1)) if kinds[0] == "pdf" else None
-                ),
-            )
-        return Side(str(given.get("text", "")), media, False, given.get("instruction"), role, looks_for)
+            page = int(side.get("page", 1)) if kinds[0] == "pdf" else None
+            span = Span(side.get("start_s"), side.get("end_s"), page)
+            media = Media(MEDIA_KEYS[kinds[0]], str(self._media_root / str(side[kinds[0]])), span=span)
+        return Side(str(side.get("text", "")), media, False, side.get("instruction"), role, looks_for)

@@ -1,9 +1,8 @@
-"""The 25 training subsets of VLM2Vec-V2, declared in `vlm2vec_v2.yaml`, read by five parsers.
+"""The 25 training subsets of VLM2Vec-V2: `vlm2vec_v2.yaml` declares them, four parsers read them.
 
-Built around one function a family that turns a stored row into a `Pair` with the original's exact prompts.
-What differs between subsets of a family is data, in the YAML file: repository, files, weight, row limit,
-licence. Files lie below the data root as `python -m data.download` puts them: `<root>/<hub repository>/…`.
-It knows nothing of weights' use or of batches.
+Built around one function per family that turns a row into a `Pair` with the original's exact prompts. The YAML file
+declares the repository, files, weight, row limit and licence of each subset. Files have the layout of
+`python -m data.download`: `<root>/<hub repository>/…`. It knows nothing of mixing or of batches.
 """
 
 from __future__ import annotations
@@ -41,24 +40,23 @@ class Subset:
 
 @lru_cache
 def subsets() -> dict[str, Subset]:
-    """Declared subsets by name."""
+    """Returns the declared subsets by name."""
     import yaml
 
     text = resources.files("data.sources").joinpath("vlm2vec_v2.yaml").read_text(encoding="utf-8")
-    found: dict[str, Subset] = {}
+    out: dict[str, Subset] = {}
     for family in yaml.safe_load(text)["families"]:
-        shared = {key: value for key, value in family.items() if key != "subsets"}
-        for declared in family["subsets"]:
-            fields = shared | declared
+        for subset in family.pop("subsets"):
+            fields = family | subset
             fields["rows"] = fields["rows"].format(name=fields["name"])
             if fields.get("columns"):
                 fields["columns"] = tuple(fields["columns"])
-            found[fields["name"]] = Subset(**fields)
-    return found
+            out[fields["name"]] = Subset(**fields)
+    return out
 
 
 def open_subset(name: str, data_root: Path, limit: int | None = None) -> Source:
-    """A declared subset below `data_root`. Raises `SourceError` when it is unknown or not downloaded."""
+    """Returns a declared subset below `data_root`. Raises `SourceError` if it is unknown or not downloaded."""
     if name not in subsets():
         import difflib
 
@@ -95,7 +93,7 @@ class RecipeSource(StoredRows):
 
 
 def mmeb(row: Row, number: int, *, subset: Subset, media_root: Path) -> Pair:
-    """MMEB-train: text and image path a side; the data's own newlines are kept."""
+    """MMEB-train: a text and an image path per side, with the newlines of the data."""
 
     def side(text: str | None, path: str | None, role: str) -> Side:
         media = Media("image", str(_image_path(media_root, path))) if path else None
@@ -103,12 +101,12 @@ def mmeb(row: Row, number: int, *, subset: Subset, media_root: Path) -> Pair:
 
     negatives = tuple(
         side(text, path, "document")
-        for text, path in zip(_listed(row.get("neg_text")), _listed(row.get("neg_image_path")), strict=False)
+        for text, path in zip(_texts(row.get("neg_text")), _texts(row.get("neg_image_path")), strict=False)
         if text or path
     )
     return Pair(
-        side(_one(row["qry"]), _one(row["qry_image_path"]), "query"),
-        side(_one(row["pos_text"]), _one(row["pos_image_path"]), "document"),
+        side(_single(row["qry"]), _single(row["qry_image_path"]), "query"),
+        side(_single(row["pos_text"]), _single(row["pos_image_path"]), "document"),
         negatives,
         subset.name,
         number,
@@ -116,18 +114,18 @@ def mmeb(row: Row, number: int, *, subset: Subset, media_root: Path) -> Pair:
 
 
 def vidore(row: Row, number: int, *, subset: Subset, media_root: Path) -> Pair:
-    """colpali_train_set, as the original frames it: page and question against the stored answer."""
+    """colpali_train_set, as in the original: from page and question to the answer."""
     query = Side(f"{IMAGE} {row['query']}", _stored_image(row, subset, number), exact=True, role="query")
     return Pair(query, Side(str(row["answer"]), exact=True), (), subset.name, number)
 
 
 def visrag(row: Row, number: int, *, subset: Subset, media_root: Path) -> Pair:
-    """VisRAG in-domain: a prompt a corpus on both sides; the page token comes last."""
+    """VisRAG in-domain: each corpus has a prompt for both sides; the page token comes last."""
     corpus = str(row["source"])
-    asks = subset.options["query_prompts"].get(corpus, "")
-    names = subset.options["target_prompts"].get(corpus, "")
-    query = f"{asks} {row['query']} " if asks else f"{row['query']} "
-    target = f"{names}  {IMAGE}" if names else f" {IMAGE}"
+    query_prompt = subset.options["query_prompts"].get(corpus, "")
+    target_prompt = subset.options["target_prompts"].get(corpus, "")
+    query = f"{query_prompt} {row['query']} " if query_prompt else f"{row['query']} "
+    target = f"{target_prompt}  {IMAGE}" if target_prompt else f" {IMAGE}"
     return Pair(
         Side(query, exact=True, role="query"),
         Side(target, _stored_image(row, subset, number), exact=True),
@@ -139,14 +137,14 @@ def visrag(row: Row, number: int, *, subset: Subset, media_root: Path) -> Pair:
 
 def llavahound(row: Row, number: int, *, subset: Subset, media_root: Path) -> Pair:
     """LLaVA-Hound: clip -> caption, caption -> clip (`retrieval`), clip and question -> answer (`qa`)."""
-    asked, answer = (turn["value"] for turn in row["conversations"][:2])
+    question, answer = (turn["value"] for turn in row["conversations"][:2])
     clip = Media("frames", str(media_root / str(row["video"])))
     direction = subset.options["direction"]
     if direction == "retrieval":
         query = Side(f"Find a video that contains the following visual content: {answer}", exact=True, role="query")
         target = Side(f"Understand the content of the provided video: {VIDEO}", clip, exact=True)
         return Pair(query, target, (), subset.name, number)
-    prompt = asked.replace("<video>", VIDEO)
+    prompt = question.replace("<video>", VIDEO)
     if VIDEO not in prompt:
         prompt = f"{VIDEO}\n{prompt}"
     if direction == "qa":
@@ -157,15 +155,14 @@ def llavahound(row: Row, number: int, *, subset: Subset, media_root: Path) -> Pa
 PARSERS: dict[str, Callable[..., Pair]] = {"mmeb": mmeb, "vidore": vidore, "visrag": visrag, "llavahound": llavahound}
 
 
-def _one(value: Any) -> str | None:
-    """A text field, stored as such or as a list of one."""
-    if isinstance(value, list):
-        return value[0] if value else None
-    return value
+def _single(value: Any) -> str | None:
+    """Returns a text that is stored as a text or as a list of one."""
+    text: str | None = (value[0] if value else None) if isinstance(value, list) else value
+    return text
 
 
-def _listed(value: Any) -> list[str]:
-    """A text field that may hold several: a list, or a list written out as text."""
+def _texts(value: Any) -> list[str]:
+    """Returns texts that are stored as a list, as the text of a Python list, or as one text."""
     if isinstance(value, str) and value.startswith("["):
         try:
             value = ast.literal_eval(value)
@@ -177,13 +174,12 @@ def _listed(value: Any) -> list[str]:
 
 
 def _image_path(root: Path, path: str) -> Path:
-    """Rows name images with or without the leading `images/` of the unpacked archives."""
-    place = root / path
-    return place if place.exists() else root / "images" / path
+    """Some rows name images without the top folder `images/` of the archives."""
+    return root / path if (root / path).exists() else root / "images" / path
 
 
 def _stored_image(row: Row, subset: Subset, number: int) -> Media:
-    """An image column: bytes (with the name it had), or bytes alone."""
+    """Reads an image column: a mapping of `bytes` and `path`, or bytes."""
     image = row["image"]
     if isinstance(image, Mapping):
         return Media("image", str(image.get("path") or f"{subset.name} row {number}"), data=image["bytes"])

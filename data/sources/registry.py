@@ -1,7 +1,7 @@
 """From an entry of a config's `datasets:` to its source.
 
-Built around the registry of `source.py`, which our own types join when they are imported here;
-`recipe.py` knows the subsets of VLM2Vec-V2 by name.
+Built around the registry of `source.py`; the import of `pairs.py` registers Sightline's own type, and `recipe.py`
+opens the subsets of VLM2Vec-V2. It knows nothing of rows.
 """
 
 from __future__ import annotations
@@ -14,18 +14,14 @@ from typing import Any
 import data.sources.pairs  # noqa: F401
 from data.sources.pair import SourceError
 from data.sources.recipe import open_subset
-from data.sources.source import REGISTERED, Source
-
-
-def known_types() -> list[str]:
-    return sorted(REGISTERED)
+from data.sources.source import SOURCE_TYPES, Source
 
 
 def open_source(entry: Mapping[str, Any], data_root: Path, imports: Sequence[str] = ()) -> Source:
-    """The source of one entry of `datasets:`.
+    """Returns the source of one entry of `datasets:`.
 
-    `{name: ImageNet_1K}` is a subset of the recipe below `data_root`; `{type: pairs, path: …}` and other
-    types are whatever is registered under that name. Raises `SourceError`: unknown, absent, broken, empty.
+    `{name: ImageNet_1K}` is a subset of the recipe below `data_root`; `{type: pairs, path: …}` is a source class that
+    is registered under that type. Raises `SourceError`: unknown, absent, broken, empty.
     """
     for module in imports:
         try:
@@ -39,9 +35,9 @@ def open_source(entry: Mapping[str, Any], data_root: Path, imports: Sequence[str
     kind = entry.get("type")
     if kind is None:
         source = open_subset(str(options.pop("name", "")), data_root, **options)
-    elif kind in REGISTERED:
+    elif kind in SOURCE_TYPES:
         try:
-            source = REGISTERED[kind](**options)
+            source = SOURCE_TYPES[kind](**options)
         except TypeError as error:
             raise SourceError(f"datasets: type {kind} does not take these keys ({error})") from error
     elif kind == "library":
@@ -50,7 +46,7 @@ def open_source(entry: Mapping[str, Any], data_root: Path, imports: Sequence[str
             "write {type: pairs, path: FILE.jsonl}"
         )
     else:
-        raise SourceError(f"datasets: no source type is called {kind!r}; known are {', '.join(known_types())}")
+        raise SourceError(f"datasets: no source type is called {kind!r}; known are {', '.join(sorted(SOURCE_TYPES))}")
     if not source.name:
         source.name = str(entry.get("name") or kind)
     if len(source) == 0:

@@ -1,9 +1,8 @@
 """Rows of JSONL and Parquet files by number, read from disk one group at a time.
 
-Built around `RowTable`: a length, a row by number, and `groups`, the sizes of the runs of rows that are cheap
-to read together (a Parquet row group; every row of a JSONL file alone). The shuffle in `train.mixing` keeps
-to groups, so that a source whose rows carry images is read nearly in order and never held in memory.
-It knows nothing of what a row means.
+Built around `RowTable`: a length, a row by number, and `groups`, the sizes of the groups of rows that are cheap to
+read together (a Parquet row group; a single row of a JSONL file). The shuffle in `train.mixing` follows groups, so
+that a source with images in its rows is read nearly in order. It knows nothing of the meaning of a row.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from cachetools import LRUCache
 from data.sources.pair import SourceError
 
 OPEN_BYTES = 256 * 2**20
-"""What a source may hold of its row groups, in each loader process: about 5 groups of 100 page images."""
+"""Memory for a source's row groups in each loader process: about 5 groups of 100 page images."""
 
 Row = dict[str, Any]
 
@@ -28,14 +27,14 @@ class RowTable(Protocol):
     groups: np.ndarray
     """int64: sizes of the groups, in order; their sum is the length."""
     open_groups: int
-    """How many groups may be read alternately without reading any twice."""
+    """The number of groups that can be read alternately without a second read of any."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> Row: ...
 
 
 class JsonlRows:
-    """Rows of JSON-lines files: one scan for the line starts (8 bytes a row), then one seek a row."""
+    """Rows of JSON-lines files: one scan for the line starts (8 bytes per row), then one seek per row."""
 
     def __init__(self, paths: Sequence[Path], limit: int | None = None) -> None:
         self._paths = list(paths)
@@ -49,11 +48,11 @@ class JsonlRows:
         return self._length
 
     def __getitem__(self, index: int) -> Row:
-        which = int(np.searchsorted(self._firsts, index, side="right")) - 1
-        local = index - int(self._firsts[which])
-        path = self._paths[which]
+        number = int(np.searchsorted(self._firsts, index, side="right")) - 1
+        local = index - int(self._firsts[number])
+        path = self._paths[number]
         with path.open("rb") as file:
-            file.seek(int(self._starts[which][local]))
+            file.seek(int(self._starts[number][local]))
             line = file.readline()
         try:
             row = json.loads(line)
@@ -65,44 +64,44 @@ class JsonlRows:
 
 
 def line_starts(path: Path) -> np.ndarray:
-    """Byte offsets of the non-empty lines of a file, int64."""
+    """Returns the byte offsets of the non-empty lines of a file, int64."""
     starts: list[np.ndarray] = [np.zeros(1, np.int64)]
     size = path.stat().st_size
-    at = 0
+    offset = 0
     with path.open("rb") as file:
         while block := file.read(2**24):
-            starts.append(np.flatnonzero(np.frombuffer(block, np.uint8) == 10) + at + 1)
-            at += len(block)
+            starts.append(np.flatnonzero(np.frombuffer(block, np.uint8) == 10) + offset + 1)
+            offset += len(block)
     bounds = np.append(np.concatenate(starts), size + 1)
     lengths = np.diff(np.minimum(bounds, size + 1))
-    return bounds[:-1][(lengths > 1) & (bounds[:-1] < size)]
+    return np.asarray(bounds[:-1][(lengths > 1) & (bounds[:-1] < size)])
 
 
 class ParquetRows:
-    """Rows of Parquet files. Keeps at most `OPEN_BYTES` of row groups, the least recently used go first."""
+    """Rows of Parquet files. A least-recently-used cache holds at most twice `OPEN_BYTES` of row groups."""
 
     def __init__(self, paths: Sequence[Path], columns: Sequence[str] | None = None, limit: int | None = None) -> None:
         self._paths = list(paths)
         self._columns = list(columns) if columns is not None else None
         self._group_of: list[tuple[int, int]] = []
         sizes: list[int] = []
-        widest = 1
+        max_bytes = 1
         for number, path in enumerate(self._paths):
             metadata = _open_parquet(path).metadata
             names = set(metadata.schema.to_arrow_schema().names)
-            if absent := [c for c in self._columns or () if c not in names]:
-                raise SourceError(f"{path} has no column {', '.join(absent)}; it has {', '.join(sorted(names))}")
+            if missing := [c for c in self._columns or () if c not in names]:
+                raise SourceError(f"{path} has no column {', '.join(missing)}; it has {', '.join(sorted(names))}")
             for group in range(metadata.num_row_groups):
                 if rows := metadata.row_group(group).num_rows:
                     self._group_of.append((number, group))
                     sizes.append(rows)
-                    widest = max(widest, metadata.row_group(group).total_byte_size)
+                    max_bytes = max(max_bytes, metadata.row_group(group).total_byte_size)
         total = sum(sizes)
         self._length = total if limit is None else min(limit, total)
         self._firsts = np.cumsum([0, *sizes])
-        kept = np.minimum(self._firsts, self._length)
-        self.groups = np.diff(kept)[np.diff(kept) > 0].astype(np.int64)
-        self.open_groups = max(1, OPEN_BYTES // widest)
+        group_sizes = np.diff(np.minimum(self._firsts, self._length))
+        self.groups = group_sizes[group_sizes > 0].astype(np.int64)
+        self.open_groups = max(1, OPEN_BYTES // max_bytes)
         self._cache: LRUCache[int, Any] = LRUCache(2 * OPEN_BYTES, _cache_bytes)
 
     def __len__(self) -> int:
@@ -110,8 +109,8 @@ class ParquetRows:
 
     def __getitem__(self, index: int) -> Row:
         group = int(np.searchsorted(self._firsts, index, side="right")) - 1
-        table = self._group(group)
-        return table.slice(index - int(self._firsts[group]), 1).to_pylist()[0]
+        rows: list[Row] = self._group(group).slice(index - int(self._firsts[group]), 1).to_pylist()
+        return rows[0]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_cache": LRUCache(2 * OPEN_BYTES, _cache_bytes)}
@@ -119,18 +118,18 @@ class ParquetRows:
     def _group(self, group: int) -> Any:
         if group in self._cache:
             return self._cache[group]
-        number, inside = self._group_of[group]
-        path = self._paths[number]
+        file_number, local = self._group_of[group]
+        path = self._paths[file_number]
         try:
-            table = _open_parquet(path).read_row_group(inside, columns=self._columns)
+            table = _open_parquet(path).read_row_group(local, columns=self._columns)
         except (OSError, ValueError) as error:
-            raise SourceError(f"{path}: row group {inside} cannot be read ({error}); fetch the file again") from error
+            raise SourceError(f"{path}: row group {local} cannot be read ({error}); fetch the file again") from error
         self._cache[group] = table
         return table
 
 
 def _cache_bytes(table: Any) -> int:
-    """A group that is larger than the cache fills it alone."""
+    """Returns the size of a group, at most the size of the cache: a larger group fills it."""
     return min(int(table.nbytes), 2 * OPEN_BYTES)
 
 
@@ -144,7 +143,7 @@ def _open_parquet(path: Path) -> Any:
 
 
 def open_rows(paths: Sequence[Path], columns: Sequence[str] | None = None, limit: int | None = None) -> RowTable:
-    """JSONL or Parquet by suffix. `SourceError` for a file that is absent, broken or of another kind."""
+    """Returns the rows of JSONL or Parquet files, by suffix. Raises `SourceError`: absent, broken, another kind."""
     if not paths:
         raise SourceError("no files to read rows from")
     for path in paths:

@@ -1,8 +1,7 @@
-"""What a training source is, and the registry that a config's `datasets:` names them by.
+"""A training source, and the registry of the types in a config's `datasets:`.
 
-Built around `Source`: a length, a pair by number, and the sizes of the groups that are cheap to read
-together. `VisDocDataset` is the base to write a class of one's own on: say which pages answer which
-queries, the rest (rendering, skipping, shuffling) is done here. `registry.py` finds them by name.
+Built around `Source`: a length, a pair by number, and the sizes of the groups that are cheap to read together.
+`VisDocDataset` is the base of your own class: `rows` names the pages that answer each query, the base reads them.
 It knows nothing of weights, batches or models.
 """
 
@@ -10,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +21,7 @@ from data.span import Span
 
 
 class Source(ABC):
-    """Pairs by number, read from disk when they are asked for. Must survive pickling (loader processes)."""
+    """Pairs by number, read from disk on access. A source must be picklable (loader processes)."""
 
     name: str = ""
     licence: str = ""
@@ -31,22 +31,22 @@ class Source(ABC):
 
     @abstractmethod
     def __getitem__(self, row: int) -> Pair:
-        """The pair of a row, media still on disk. `SourceError` for a row that makes no pair, `MissingMedia`
-        for one that is skipped, counted and named."""
+        """Returns the pair of a row; media stay on disk. Raises `SourceError` if the row is no pair, `MissingMedia`
+        to skip the row."""
 
     @property
     def groups(self) -> np.ndarray:
-        """int64: runs of rows that are cheap to read together, in order. Default: every row alone."""
+        """int64: sizes of the groups of rows that are cheap to read together, in order. Default: single rows."""
         return np.ones(len(self), np.int64)
 
     @property
     def open_groups(self) -> int:
-        """How many groups may be read alternately at no extra cost."""
+        """The number of groups that can be read alternately at no extra cost."""
         return max(1, len(self))
 
 
 class StoredRows(Source):
-    """A source whose rows lie in files: the base of those that only say what a row means."""
+    """A source with its rows in files; a subclass defines `__getitem__`."""
 
     _rows: RowTable
 
@@ -63,7 +63,7 @@ class StoredRows(Source):
 
 
 class VisDocDataset(Source):
-    """Questions about pages of PDFs (or page images): the base for a collection of one's own.
+    """Questions about pages of PDFs (or page images): the base class of your own collection.
 
     Write a subclass, register it, and name it in the config:
 
@@ -78,32 +78,30 @@ class VisDocDataset(Source):
 
     `rows` yields dictionaries with `query` and either `pdf` + `page` (from 1) or `image`; optionally
     `negatives`, a list of {"pdf", "page"} or {"image"}. Paths are relative to `root`. Pages are rendered
-    when they are needed, at 300 dpi and no more than the model's pixel limit.
+    on access, at 300 dpi and no more than the model's pixel limit.
     """
 
     query_instruction: str | None = None
-    """None: the model's own wording for a query that looks for a page."""
+    """None: the model's own prompt for a query that looks for a page."""
     page_instruction: str | None = None
 
     def __init__(self, root: str | Path, name: str = "", **options: Any) -> None:
         self.root = Path(root).expanduser()
         self.name = name or type(self).__name__
         self.options = options
-        self._rows: list[dict[str, Any]] | None = None
 
     def rows(self) -> Any:
         raise NotImplementedError(f"{type(self).__name__} must define rows()")
 
-    def _all(self) -> list[dict[str, Any]]:
-        if self._rows is None:
-            self._rows = list(self.rows())
-        return self._rows
+    @cached_property
+    def _rows(self) -> list[dict[str, Any]]:
+        return list(self.rows())
 
     def __len__(self) -> int:
-        return len(self._all())
+        return len(self._rows)
 
     def __getitem__(self, row: int) -> Pair:
-        fields = self._all()[row]
+        fields = self._rows[row]
         if not fields.get("query"):
             raise SourceError(f"{self.name}, row {row}: a row needs a `query`")
         return Pair(
@@ -125,15 +123,15 @@ class VisDocDataset(Source):
 
 
 Factory = Callable[..., Source]
-REGISTERED: dict[str, Factory] = {}
+SOURCE_TYPES: dict[str, Factory] = {}
 F = TypeVar("F", bound=Factory)
 
 
 def register(name: str) -> Callable[[F], F]:
-    """Make a class or function known as `type: name` in `datasets:`. It gets the entry's other keys."""
+    """Register a class or function as `type: name` of `datasets:`. It receives the entry's other keys."""
 
-    def keep(factory: F) -> F:
-        REGISTERED[name] = factory
+    def add(factory: F) -> F:
+        SOURCE_TYPES[name] = factory
         return factory
 
-    return keep
+    return add

@@ -84,7 +84,7 @@ class Pipeline:
             catalogue, models, sandbox, thumbnails, priority, written, heartbeat=heartbeat
         )
         self.tally, self.trouble, self.pace = ctx.tally, ctx.trouble, ctx.pace
-        self.listens = options.speech != "off" and (options.listener is not None or speech.is_here())
+        self.listens = options.speech != "off" and (options.listener is not None or speech.is_installed())
         stages = {"ocr": options.ocr != "off", "speech": self.listens}
         self._queue: WorkQueue = (
             WorkQueue(ctx, **stages) if heartbeat is None else SharedQueue(ctx, heartbeat, **stages, keeps=self._keeps)

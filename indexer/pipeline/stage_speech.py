@@ -43,7 +43,7 @@ class SpeechStage:
     def __init__(self, ctx: PipelineContext, work_queue: WorkQueue, options: IndexingOptions) -> None:
         self._ctx, self._queue = ctx, work_queue
         self._name = options.listener or speech.BUILT_IN
-        self._listener: speech.Listener | None = None
+        self._listener: speech.Transcriber | None = None
         self._guard = threading.Lock()
         self.preparing = False
         """A listener that was named is being loaded."""
@@ -90,7 +90,7 @@ class SpeechStage:
                 return True
             ends = len(sound) < round(PIECE_S * speech.SAMPLE_RATE)
             try:
-                cues = listener.hear(sound) if len(sound) else []
+                cues = listener.transcribe(sound) if len(sound) else []
             except ModelError as error:
                 return self._give_up(f"Nobody listens to videos: {error}")
             next_s = at + PIECE_S
@@ -109,7 +109,7 @@ class SpeechStage:
 
         return self._ctx.sandbox.submit(sound.read_sound, Path(path), at, at + PIECE_S).result()
 
-    def _loaded(self) -> speech.Listener | None:
+    def _loaded(self) -> speech.Transcriber | None:
         with self._guard:
             if self._listener is None:
                 try:

@@ -1,8 +1,7 @@
-"""A Qwen2-VL or Qwen2.5-VL checkpoint folder, or an adapter on one, to a `QwenVLEmbedder`.
+"""From a Qwen2-VL or Qwen2.5-VL checkpoint folder, or an adapter, to a `QwenVLEmbedder`.
 
-Built around one order: check the files, build the base model without its head, hold every
-tensor to account, merge the adapter, then quantise or compile. It knows folders only;
-names and downloads are model/registry.py's.
+Built around one order: check the files, build the base model without its head, check every tensor, merge the adapter,
+then quantise or compile. It knows only folders; names and downloads are in model/registry.py.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from model.qwen.embedder import FRAMES, RECIPE, QwenVLEmbedder, read_tokenizer
 from model.qwen.vision import Pixels
 
 BACKBONES = ("qwen2_vl", "qwen2_5_vl")
-# GME's own limits on images and text, and the limits of the resize it gives images first.
+# GME's own limits of images and text, and the limits of its first resize of images.
 GME_PIXELS = (256 * 28 * 28, 1280 * 28 * 28)
 GME_FIRST_SIZE = (4 * 28 * 28, 16384 * 28 * 28)
 GME_MAX_TOKENS = 1800
@@ -44,35 +43,37 @@ def load_qwen(
     max_frames: int | None = None,
     as_gme: bool = False,
 ) -> QwenVLEmbedder:
-    """The embedder of a folder: a full checkpoint, or a LoRA/DoRA adapter merged into its base.
+    """Returns the embedder of a full checkpoint, or of a LoRA/DoRA adapter merged into its base.
 
     `dtype`: auto (float32 on a CPU, the checkpoint's own on an accelerator), float32, bfloat16,
     float16, or int8 (dynamic, CPU only). `attention`: auto, eager, sdpa, flash_attention_2.
     `max_frames`: frames of a clip (None: 8, the protocol's). `compile` compiles both towers at their
-    first use (minutes; worth it for long runs).
+    first use (minutes; for long runs). Raises `ModelError`.
     """
     adapter = folder if adapters.is_adapter(folder) else None
-    home = adapters.base_of(folder, base) if adapter else folder
-    if adapters.is_adapter(home) and adapter:
-        raise ModelError(f"{home}, the base of the adapter {adapter}, is itself an adapter; merge it first.")
-    config = read_json(home / "config.json")
-    if config.get("model_type") not in BACKBONES:
-        raise ModelError(f"{home} is a model of kind {config.get('model_type')}; known here: {', '.join(BACKBONES)}.")
-    place = pick_device(device)
-    number, quantise = pick_dtype(dtype, place, config)
-    model = load_backbone(home, place, number, pick_attention(attention, place, number))
+    base_folder = adapters.base_of(folder, base) if adapter else folder
+    if adapters.is_adapter(base_folder) and adapter:
+        raise ModelError(f"{base_folder}, the base of the adapter {adapter}, is itself an adapter; merge it first.")
+    config = read_json(base_folder / "config.json")
+    kind = config.get("model_type")
+    if kind not in BACKBONES:
+        raise ModelError(f"{base_folder} is a model of kind {kind}; known here: {', '.join(BACKBONES)}.")
+    torch_device = pick_device(device)
+    torch_dtype, quantise = pick_dtype(dtype, torch_device, config)
+    attention = pick_attention(attention, torch_device, torch_dtype)
+    model = load_backbone(base_folder, torch_device, torch_dtype, attention)
     if as_gme:
         min_pixels, max_pixels = min_pixels or GME_PIXELS[0], max_pixels or GME_PIXELS[1]
-    files = adapter if adapter and (adapter / "preprocessor_config.json").is_file() else home
-    pixels = Pixels.read(files, min_pixels, max_pixels)
+    pixel_folder = adapter if adapter and (adapter / "preprocessor_config.json").is_file() else base_folder
+    pixels = Pixels.read(pixel_folder, min_pixels, max_pixels)
     frames = 1 if as_gme else max_frames or FRAMES
     recipe = f"{RECIPE} {pixels} {'gme' if as_gme else 'vlm2vec'} {'int8' if quantise else ''} {frames}"
-    mark = fingerprint([home, *([adapter] if adapter else [])], recipe)
+    weights_id = fingerprint([base_folder, *([adapter] if adapter else [])], recipe)
     embedder = QwenVLEmbedder(
         model,
-        read_tokenizer(adapter if adapter and not (home / "tokenizer.json").is_file() else home),
+        read_tokenizer(adapter if adapter and not (base_folder / "tokenizer.json").is_file() else base_folder),
         pixels,
-        id=f"{name or folder.resolve().name}@{mark}-{RECIPE}",
+        id=f"{name or folder.resolve().name}@{weights_id}-{RECIPE}",
         family=gme if as_gme else vlm2vec,
         max_frames=frames,
         batch_tokens=batch_tokens,
@@ -90,7 +91,8 @@ def load_qwen(
 
 
 def load_backbone(folder: Path, device: torch.device, dtype: torch.dtype, attention: str) -> Any:
-    """The headless model of a checkpoint folder, every weight present, fitting and finite; in eval mode."""
+    """Returns the model of a checkpoint without its head, in eval mode. Raises `ModelError` if a weight is missing,
+    of another shape, or not finite."""
     import transformers
 
     weight_files(folder)
@@ -118,19 +120,17 @@ def load_backbone(folder: Path, device: torch.device, dtype: torch.dtype, attent
             ) from error
         except (ValueError, TypeError, KeyError, OSError, RuntimeError, AttributeError) as error:
             raise ModelError(f"{folder} cannot be loaded as {kind}: {_first_line(error)}") from error
-    missing = sorted(info["missing_keys"])
-    strange = sorted(key for key in info["unexpected_keys"] if not key.startswith("lm_head"))
-    if mismatched := list(info["mismatched_keys"]):
+    if mismatches := list(info["mismatched_keys"]):
         raise ModelError(
-            f"{folder}: {len(mismatched)} weights are not shaped as in config.json, first {mismatched[0]}."
+            f"{folder}: {len(mismatches)} weights are not shaped as in config.json, first {mismatches[0]}."
         )
-    if missing or strange:
-        wrong = (
-            f"lacks {len(missing)} weights, first {missing[0]}"
-            if missing
-            else f"has {len(strange)} weights that fit nowhere, first {strange[0]}"
-        )
-        raise ModelError(f"{folder} {wrong}: it is not a whole {kind} checkpoint.")
+    problem = ""
+    if missing := sorted(info["missing_keys"]):
+        problem = f"lacks {len(missing)} weights, first {missing[0]}"
+    elif extra := sorted(key for key in info["unexpected_keys"] if not key.startswith("lm_head")):
+        problem = f"has {len(extra)} weights that fit nowhere, first {extra[0]}"
+    if problem:
+        raise ModelError(f"{folder} {problem}: it is not a whole {kind} checkpoint.")
     for name, weight in model.named_parameters():
         if not torch.isfinite(weight.sum(dtype=torch.float32)):
             raise ModelError(
@@ -141,9 +141,9 @@ def load_backbone(folder: Path, device: torch.device, dtype: torch.dtype, attent
 
 
 def patches_as_products(model: Any) -> None:
-    """Let the vision tower cut patches by matrix product, in place: its 3-D convolution has stride = kernel.
+    """Replace the vision tower's 3-D convolution (stride = kernel) by a matrix product, in place.
 
-    The same numbers; on a CPU the convolution took five times as long (17 % of a two-layer model's time).
+    The values are the same; on a CPU the convolution takes five times as long (17 % of a two-layer model's time).
     """
     embed = model.visual.patch_embed
     embed.forward = types.MethodType(_patches_by_product, embed)
@@ -158,21 +158,21 @@ def _patches_by_product(embed: Any, hidden_states: torch.Tensor) -> torch.Tensor
 def pick_attention(attention: str, device: torch.device, dtype: torch.dtype) -> str:
     if attention != "auto":
         return attention
-    from transformers.utils import is_flash_attn_2_available
+    from transformers.utils import is_flash_attn_2_available  # type: ignore[attr-defined, unused-ignore]
 
     half = dtype in (torch.bfloat16, torch.float16)
     return "flash_attention_2" if device.type == "cuda" and half and is_flash_attn_2_available() else "sdpa"
 
 
 def quantise_linear(model: nn.Module) -> None:
-    """Replace every linear layer by its int8 form (weights by row, activations as they come), in place.
+    """Replace every linear layer by its int8 form (weights by row, activations dynamic), in place.
 
-    One layer at a time, so that the peak is the float32 model and one layer, not two models.
+    One layer at a time, so that the peak memory is the float32 model and one layer, not two models.
     """
     import warnings
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the library announces a successor that is not in torch itself
+        warnings.simplefilter("ignore")  # the library warns of a successor that is not part of torch
         from torch.ao.nn.quantized.dynamic import Linear
         from torch.ao.quantization import per_channel_dynamic_qconfig
 
@@ -180,17 +180,18 @@ def quantise_linear(model: nn.Module) -> None:
             for name, child in list(parent.named_children()):
                 if isinstance(child, nn.Linear):
                     child.qconfig = per_channel_dynamic_qconfig  # type: ignore[assignment]
-                    setattr(parent, name, Linear.from_float(child))
+                    quantised = Linear.from_float(child)  # type: ignore[no-untyped-call, unused-ignore]
+                    setattr(parent, name, quantised)
 
 
 @torch.no_grad()
 def _probe(embedder: QwenVLEmbedder) -> torch.Tensor:
-    """A vector that every part of the model has a hand in: words and the smallest picture."""
+    """Returns a vector that depends on every part of the model: of words and a small image."""
     import numpy as np
 
-    picture = np.arange(56 * 56 * 3, dtype=np.uint32).reshape(56, 56, 3).astype(np.uint8)
+    image = np.arange(56 * 56 * 3, dtype=np.uint32).reshape(56, 56, 3).astype(np.uint8)
     token = embedder.tokenizer.id_to_token(embedder.image_id)
-    return embedder.encode(embedder.collate([f"{token} a"], [[picture]])).cpu()
+    return embedder.encode(embedder.collate([f"{token} a"], [[image]])).cpu()
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,26 +1,25 @@
-"""Pictures to the patch rows of a Qwen2-VL vision tower.
+"""From images to the patch rows of a Qwen2-VL vision tower.
 
-Built around one rule of sizes (`smart_resize`) and one layout (`patchify`), on NumPy
-and Pillow alone: no torchvision. It knows nothing of prompts, tokens or torch, and
-works out sizes before touching pixels, so that batches can be planned first.
+Built around one rule of sizes (`smart_resize`) and one layout (`patchify`), with NumPy and Pillow instead of
+torchvision. Sizes are computed before pixels, so that batches can be planned first. It knows nothing of prompts,
+tokens or torch.
 
-Source of the rules: the published evaluation of VLM2Vec-V2 (arXiv 2507.04590), whose
-resizer differs from the library's in two places: sides under 28 px and aspect
-ratios over 200 do not fail, they become square.
+Source: the published evaluation of VLM2Vec-V2 (arXiv 2507.04590). Its resize differs from the library's in two points:
+images with a side under 28 px or an aspect ratio over 200 become square instead of an error.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from model.embedder import ModelError
+from model.hub_files import read_json
 
 # The limits of the published evaluation and training: 4 and 1280 merged patches of 28 × 28.
 PROTOCOL_MIN_PIXELS = 4 * 28 * 28
@@ -34,7 +33,7 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True)
 class Pixels:
-    """How pictures are sized and scaled: what a `preprocessor_config.json` says."""
+    """The size limits and the normalisation of images: the content of a `preprocessor_config.json`."""
 
     min_pixels: int = PROTOCOL_MIN_PIXELS
     max_pixels: int = PROTOCOL_MAX_PIXELS
@@ -47,43 +46,47 @@ class Pixels:
 
     @property
     def factor(self) -> int:
-        """Sides are multiples of this many pixels: one merged patch, one token."""
+        """The side of a merged patch, which is one token, in pixels; sides are multiples of it."""
         return self.patch * self.merge
 
     @classmethod
     def read(cls, folder: Path, min_pixels: int | None = None, max_pixels: int | None = None) -> Pixels:
-        """From a checkpoint folder; the protocol's own limits where it says nothing."""
-        said = _preprocessor(folder)
-        size = said.get("size") or {}
+        """Returns the values of a checkpoint folder, with the protocol's as defaults. Raises `ModelError`."""
+        config = _preprocessor_config(folder)
+        size = config.get("size") or {}
+        low = min_pixels or config.get("min_pixels") or size.get("shortest_edge") or size.get("min_pixels")
+        high = max_pixels or config.get("max_pixels") or size.get("longest_edge") or size.get("max_pixels")
         pixels = cls(
-            min_pixels=said.get("min_pixels") or size.get("shortest_edge") or size.get("min_pixels") or cls.min_pixels,
-            max_pixels=said.get("max_pixels") or size.get("longest_edge") or size.get("max_pixels") or cls.max_pixels,
-            patch=said.get("patch_size", cls.patch),
-            merge=said.get("merge_size", cls.merge),
-            temporal=said.get("temporal_patch_size", cls.temporal),
-            mean=tuple(said.get("image_mean", cls.mean)),
-            std=tuple(said.get("image_std", cls.std)),
-            rescale=said.get("rescale_factor", cls.rescale),
+            min_pixels=low or cls.min_pixels,
+            max_pixels=high or cls.max_pixels,
+            patch=config.get("patch_size", cls.patch),
+            merge=config.get("merge_size", cls.merge),
+            temporal=config.get("temporal_patch_size", cls.temporal),
+            mean=tuple(config.get("image_mean", cls.mean)),
+            std=tuple(config.get("image_std", cls.std)),
+            rescale=config.get("rescale_factor", cls.rescale),
         )
-        pixels = replace(pixels, min_pixels=min_pixels or pixels.min_pixels, max_pixels=max_pixels or pixels.max_pixels)
         if pixels.max_pixels < pixels.factor**2 or pixels.min_pixels > pixels.max_pixels:
             raise ModelError(
-                f"Pixel limits {pixels.min_pixels} to {pixels.max_pixels} leave no picture: the smallest is "
+                f"Pixel limits {pixels.min_pixels} to {pixels.max_pixels} leave no image: the smallest is "
                 f"{pixels.factor**2}, and the lower limit must not exceed the upper one."
             )
         return pixels
 
     def table(self) -> np.ndarray:
-        """float32 [3, 256]: what each of the 256 values of each channel becomes."""
+        """Returns float32 [3, 256]: the normalised value of each byte, for each channel."""
         values = (np.arange(256, dtype=np.float64) * self.rescale).astype(np.float32)
         mean = np.asarray(self.mean, dtype=np.float32)[:, None]
         std = np.asarray(self.std, dtype=np.float32)[:, None]
-        return (values[None, :] - mean) / std
+        return np.asarray((values[None, :] - mean) / std)
 
 
 @dataclass(frozen=True, eq=False)
 class Visual:
-    """One picture or clip with the size it will be given: `grid` is (t, h, w) in patches."""
+    """One image or clip with its size in the model: `grid` is (t, h, w) in patches.
+
+    `stretch`: the (height, width) of a first resize, before `size`.
+    """
 
     frames: tuple[np.ndarray, ...]
     size: tuple[int, int]
@@ -95,17 +98,17 @@ class Visual:
         return t * h * w // pixels.merge**2
 
     def patches(self, pixels: Pixels) -> np.ndarray:
-        """float32 [t * h * w, 3 * temporal * patch²]: the rows that the vision tower takes."""
+        """Returns the input of the vision tower, float32 [t * h * w, 3 * temporal * patch²]."""
         resized = [resize(resize(f, *self.stretch) if self.stretch else f, *self.size) for f in self.frames]
         return patchify(np.stack(resized), pixels)
 
 
-def image_visual(picture: Any, pixels: Pixels, first: tuple[int, int] | None = None) -> Visual:
-    """An image: uint8 RGB [H, W, 3] or a PIL image. A side under 28 px is stretched to 56 × 56 first.
+def image_visual(image: Any, pixels: Pixels, first: tuple[int, int] | None = None) -> Visual:
+    """Returns the visual of an image: uint8 RGB [H, W, 3] or PIL. One with a side under 28 px becomes 56 × 56 first.
 
-    `first` = (min, max) pixels sizes it once before (GME's own way with images).
+    `first`: (min, max) pixels of a first resize (GME).
     """
-    frame = as_rgb(picture)
+    frame = as_rgb(image)
     height, width = frame.shape[:2]
     stretch = None
     if min(height, width) < pixels.factor:
@@ -117,21 +120,21 @@ def image_visual(picture: Any, pixels: Pixels, first: tuple[int, int] | None = N
 
 
 def video_visual(frames: Sequence[Any] | np.ndarray, pixels: Pixels) -> Visual:
-    """A clip: frames in order of time; the first one sets the size, an odd count repeats the last."""
-    pictures = tuple(as_rgb(frame) for frame in frames)
-    if not pictures:
+    """Returns the visual of a clip, frames in order of time. The first frame sets the size."""
+    images = tuple(as_rgb(frame) for frame in frames)
+    if not images:
         raise ModelError("A video without frames cannot be embedded.")
-    return _visual(pictures, pictures[0].shape[:2], pixels, None)
+    return _visual(images, images[0].shape[:2], pixels, None)
 
 
 def sample_frames(frames: np.ndarray, count: int) -> np.ndarray:
-    """`count` frames evenly spaced over a clip, first and last included; all of them where there are fewer.
+    """Returns `count` frames of a clip, first and last included; all if there are fewer.
 
-    The protocol's choice: `linspace(0, n - 1, count)` cut to whole numbers (of 64 frames: 0, 9, 18 … 63).
+    The protocol's rule: `linspace(0, n - 1, count)` truncated to integers (of 64 frames: 0, 9, 18 … 63).
     """
     if len(frames) <= count:
         return frames
-    return frames[np.linspace(0, len(frames) - 1, count).astype(int)]
+    return np.asarray(frames[np.linspace(0, len(frames) - 1, count).astype(int)])
 
 
 def smart_resize(
@@ -141,9 +144,9 @@ def smart_resize(
     min_pixels: int = PROTOCOL_MIN_PIXELS,
     max_pixels: int = PROTOCOL_MAX_PIXELS,
 ) -> tuple[int, int]:
-    """The (height, width) in multiples of `factor` nearest to the aspect ratio and within the limits.
+    """Returns (height, width) in multiples of `factor`, within the limits and close to the aspect ratio.
 
-    A side under `factor`, or an aspect ratio over 200, makes the picture square.
+    An image with a side under `factor` or an aspect ratio over 200 becomes square.
     """
     if min(height, width) < factor or max(height, width) / min(height, width) > MAX_ASPECT:
         height = width = max(factor, height, width)
@@ -160,11 +163,11 @@ def smart_resize(
 
 
 def resize(frame: np.ndarray, height: int, width: int) -> np.ndarray:
-    """uint8 [height, width, 3], bicubic with antialiasing, the same bytes under every Pillow.
+    """Returns uint8 [height, width, 3], bicubic with antialiasing, the same bytes with every version of Pillow.
 
-    Pillow resizes one axis after the other and rounds between; a picture that grows wider and
-    shorter is done height first from Pillow 13 on (and in the parity cases), width first before.
-    Asked for in two steps, the order is ours. Worth 6e-4 in an embedding's largest difference.
+    Pillow resizes one axis after the other and rounds between. For an image that becomes wider and shorter, Pillow 13
+    (like the parity cases) starts with the height, earlier versions with the width; two calls fix the order. The
+    largest difference in an embedding is 6e-4.
     """
     from PIL import Image
 
@@ -176,34 +179,35 @@ def resize(frame: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def patchify(frames: np.ndarray, pixels: Pixels) -> np.ndarray:
-    """uint8 [T, H, W, 3] of final size to normalised rows, float32 [t * h * w, 3 * temporal * patch²].
+    """Converts uint8 [T, H, W, 3] of final size to normalised rows, float32 [t * h * w, 3 * temporal * patch²].
 
-    Rows run over time, then merged patches, then the patches inside each; a row holds
-    channel, time, y, x. Rearranged as bytes and normalised by table: a quarter of the memory traffic.
+    Rows run over time, then merged patches, then the patches inside each; a row holds channel, time, y, x. The last
+    frame is repeated to a multiple of `temporal`. Bytes are rearranged before their conversion by a table, which
+    takes a quarter of the memory traffic.
     """
     p, m, tp = pixels.patch, pixels.merge, pixels.temporal
-    if short := -len(frames) % tp:
-        frames = np.concatenate([frames, np.repeat(frames[-1:], short, axis=0)])
+    if n_missing := -len(frames) % tp:
+        frames = np.concatenate([frames, np.repeat(frames[-1:], n_missing, axis=0)])
     t, h, w = len(frames) // tp, frames.shape[1] // p, frames.shape[2] // p
-    cut = frames.reshape(t, tp, h // m, m, p, w // m, m, p, 3)
-    rows = np.ascontiguousarray(cut.transpose(0, 2, 5, 3, 6, 8, 1, 4, 7)).reshape(t * h * w, 3, tp * p * p)
+    blocks = frames.reshape(t, tp, h // m, m, p, w // m, m, p, 3)
+    rows = np.ascontiguousarray(blocks.transpose(0, 2, 5, 3, 6, 8, 1, 4, 7)).reshape(t * h * w, 3, tp * p * p)
     table, out = pixels.table(), np.empty(rows.shape, dtype=np.float32)
     for channel in range(3):
         out[:, channel] = table[channel][rows[:, channel]]
     return out.reshape(t * h * w, 3 * tp * p * p)
 
 
-def as_rgb(picture: Any) -> np.ndarray:
-    """uint8 [H, W, 3] from an array of that kind or any PIL image."""
-    if not isinstance(picture, np.ndarray):
-        if not hasattr(picture, "convert"):
-            raise ModelError(f"A picture must be a uint8 array [H, W, 3] or a PIL image, not {type(picture).__name__}.")
-        picture = np.asarray(picture.convert("RGB"))
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-        raise ModelError(f"A picture must be uint8 RGB [H, W, 3]; this one is {picture.dtype} {list(picture.shape)}.")
-    if 0 in picture.shape:
-        raise ModelError(f"A picture of {picture.shape[1]} × {picture.shape[0]} pixels holds nothing to embed.")
-    return picture
+def as_rgb(image: Any) -> np.ndarray:
+    """Returns uint8 [H, W, 3] of such an array or a PIL image. Raises `ModelError`."""
+    if not isinstance(image, np.ndarray):
+        if not hasattr(image, "convert"):
+            raise ModelError(f"An image must be a uint8 array [H, W, 3] or a PIL image, not {type(image).__name__}.")
+        image = np.asarray(image.convert("RGB"))
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ModelError(f"An image must be uint8 RGB [H, W, 3]; this one is {image.dtype} {list(image.shape)}.")
+    if 0 in image.shape:
+        raise ModelError(f"An image of {image.shape[1]} × {image.shape[0]} pixels holds nothing to embed.")
+    return np.asarray(image)
 
 
 def _visual(
@@ -214,13 +218,8 @@ def _visual(
     return Visual(frames, (tall, wide), grid, stretch)
 
 
-def _preprocessor(folder: Path) -> dict[str, Any]:
-    own, joint = folder / "preprocessor_config.json", folder / "processor_config.json"
-    try:
-        if own.is_file():
-            return json.loads(own.read_text("utf-8"))
-        if joint.is_file():
-            return json.loads(joint.read_text("utf-8")).get("image_processor") or {}
-    except ValueError as error:
-        raise ModelError(f"{own if own.is_file() else joint} is not valid JSON ({error}).") from None
-    return {}
+def _preprocessor_config(folder: Path) -> dict[str, Any]:
+    path, joint_path = folder / "preprocessor_config.json", folder / "processor_config.json"
+    if path.is_file():
+        return read_json(path)
+    return read_json(joint_path).get("image_processor") or {} if joint_path.is_file() else {}

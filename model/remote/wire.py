@@ -1,9 +1,8 @@
-"""How `Input`s and vectors travel between `model/remote/client.py` and a model server, without losing a bit.
+"""The wire format of `Input`s and vectors between `model/remote/client.py` and a model server. It is lossless.
 
-Built around one frame: four bytes of length, that much JSON, then the arrays one after another. An array
-goes raw, or as lossless WebP where a network lies between (`COMPACT` tells what that is worth); either
-way the server embeds the very pixels that a local model would have seen. Nothing is ever unpickled, and every
-size is checked against its bound before memory is taken. It knows nothing of HTTP.
+Built around one frame: four bytes of length, JSON of that length, then the arrays in order. An array is raw, or
+lossless WebP over a network (`COMPACT`), so that the server embeds the same pixels as a local model. Nothing is
+unpickled, and every size is checked against its bound before memory is allocated. It knows nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -22,24 +21,23 @@ CONTENT_TYPE = "application/x-sightline-inputs"
 VECTORS_TYPE = "application/x-sightline-vectors"
 
 COMPACT = "webp"
-"""Photos at 1280 pixels as lossless WebP (method 0): 30 % of the bytes at 59 MB/s on one core; PNG (level 1)
-39 % at 48, zlib (level 1) 59 % at 72. Raw is quicker where the line does more than about 80 MB/s: on
-loopback."""
+"""Photographs at 1280 pixels as lossless WebP (method 0): 30 % of the bytes at 59 MB/s on one core; PNG (level 1)
+39 % at 48, zlib (level 1) 59 % at 72. Raw is faster above about 80 MB/s: on loopback."""
 
-MOST_INPUTS = 256
-MOST_PIXELS = 64 << 20
-"""Of one request, in all: 64 windows of 8 frames at 360p are 94 million; a client sends less at a time."""
-MOST_TEXT = 400_000
-"""Characters of one input; the longest page that a model looks at is far shorter."""
+MAX_INPUTS = 256
+MAX_PIXELS = 64 << 20
+"""The sum over one request. 64 windows of 8 frames at 360p are 94 million; a client sends fewer."""
+MAX_TEXT = 400_000
+"""Characters of one input, far above the longest page of a model."""
 WEBP_SIDE = 16_383
 
 
 class WireError(Exception):
-    """A frame that cannot be read. `str(error)` says what is wrong with it."""
+    """A frame cannot be read. The message is the reason."""
 
 
 def pack(inputs: Sequence[Input], *, compact: bool = False) -> bytes:
-    """The frame of some inputs. `compact`: pictures as lossless WebP."""
+    """Returns the frame of `inputs`. `compact`: images as lossless WebP."""
     parts: list[bytes] = []
 
     def put(array: np.ndarray) -> dict[str, Any]:
@@ -48,40 +46,40 @@ def pack(inputs: Sequence[Input], *, compact: bool = False) -> bytes:
         parts.append(array.tobytes() if raw else _webp(array))
         return {"shape": list(array.shape), "coding": "raw" if raw else COMPACT, "bytes": len(parts[-1])}
 
-    told = [
+    fields = [
         {
             "text": item.text,
             "instruction": item.instruction,
             "role": item.role,
             "kind": item.kind,
-            "images": [put(picture) for picture in item.images],
+            "images": [put(image) for image in item.images],
             "video": None if item.video is None else [put(frame) for frame in item.video],
         }
         for item in inputs
     ]
-    return _frame({"inputs": told}, parts)
+    return _frame({"inputs": fields}, parts)
 
 
 def unpack(body: bytes) -> list[Input]:
-    """The inputs of a frame, for a server that trusts nobody. Raises `WireError`."""
+    """Returns the inputs of an untrusted frame. Raises `WireError`."""
     head, rest = _unframe(body)
-    told = head.get("inputs")
-    if not isinstance(told, list) or len(told) > MOST_INPUTS:
-        raise WireError(f"inputs must be a list of at most {MOST_INPUTS}")
-    taker = _Taker(rest)
-    inputs = [_input(one, taker) for one in told]
-    taker.done()
+    fields = head.get("inputs")
+    if not isinstance(fields, list) or len(fields) > MAX_INPUTS:
+        raise WireError(f"inputs must be a list of at most {MAX_INPUTS}")
+    reader = _ImageReader(rest)
+    inputs = [_input(one, reader) for one in fields]
+    reader.require_end()
     return inputs
 
 
 def pack_vectors(vectors: np.ndarray, model_id: str) -> bytes:
-    """The frame of float32 [n, dim], with the id of the model that made them."""
+    """Returns the frame of float32 [n, dim] and the id of their model."""
     array = np.ascontiguousarray(vectors, "<f4")
     return _frame({"model": model_id, "shape": list(array.shape)}, [array.tobytes()])
 
 
 def unpack_vectors(body: bytes) -> tuple[np.ndarray, str]:
-    """float32 [n, dim], and the id of the model that made them. Raises `WireError`."""
+    """Returns float32 [n, dim] and the id of their model. Raises `WireError`."""
     head, rest = _unframe(body)
     shape, model_id = head.get("shape"), head.get("model")
     if not (isinstance(shape, list) and len(shape) == 2 and all(_whole(n) for n in shape)):
@@ -91,64 +89,63 @@ def unpack_vectors(body: bytes) -> tuple[np.ndarray, str]:
     return np.frombuffer(rest, "<f4").reshape(shape).astype(np.float32), model_id
 
 
-class _Taker:
-    """Arrays out of a frame's tail, in order, within the bounds."""
+class _ImageReader:
+    """Reads the images behind a frame's JSON, in order, within the bounds."""
 
     def __init__(self, rest: memoryview) -> None:
-        self._rest, self._at, self._pixels = rest, 0, 0
+        self._rest, self._offset, self._pixels = rest, 0, 0
 
-    def picture(self, told: Any) -> np.ndarray:
-        """uint8 [H, W, 3]"""
-        if not isinstance(told, dict) or not isinstance(told.get("shape"), list) or not _whole(told.get("bytes")):
+    def read(self, fields: Any) -> np.ndarray:
+        """Returns uint8 [H, W, 3]."""
+        if not isinstance(fields, dict) or not isinstance(fields.get("shape"), list) or not _whole(fields.get("bytes")):
             raise WireError("an array has no shape")
-        shape, size = told["shape"], told["bytes"]
+        shape, size = fields["shape"], fields["bytes"]
         if len(shape) != 3 or shape[2] != 3 or not all(_whole(n) and n > 0 for n in shape):
-            raise WireError(f"a picture is [height, width, 3], not {shape}")
+            raise WireError(f"an image is [height, width, 3], not {shape}")
         self._pixels += shape[0] * shape[1]
-        if self._pixels > MOST_PIXELS:
-            raise WireError(f"more than {MOST_PIXELS >> 20} million pixels in one request")
-        piece = self._rest[self._at : self._at + size]
-        if len(piece) != size:
+        if self._pixels > MAX_PIXELS:
+            raise WireError(f"more than {MAX_PIXELS >> 20} million pixels in one request")
+        data = self._rest[self._offset : self._offset + size]
+        if len(data) != size:
             raise WireError("the request is cut short")
-        self._at += size
-        if told.get("coding") == COMPACT:
-            return _from_webp(piece, (shape[0], shape[1]))
-        if told.get("coding") != "raw" or size != shape[0] * shape[1] * 3:
+        self._offset += size
+        if fields.get("coding") == COMPACT:
+            return _from_webp(data, (shape[0], shape[1]))
+        if fields.get("coding") != "raw" or size != shape[0] * shape[1] * 3:
             raise WireError(f"an array of shape {shape} does not have {size} bytes")
-        return np.frombuffer(piece, np.uint8).reshape(shape)
+        return np.frombuffer(data, np.uint8).reshape(shape)
 
-    def done(self) -> None:
-        if self._at != len(self._rest):
+    def require_end(self) -> None:
+        if self._offset != len(self._rest):
             raise WireError("there is more in the request than it says")
 
 
-def _input(told: Any, taker: _Taker) -> Input:
-    if not isinstance(told, dict):
+def _input(fields: Any, reader: _ImageReader) -> Input:
+    if not isinstance(fields, dict):
         raise WireError("an input is an object")
-    text, instruction = told.get("text"), told.get("instruction")
+    text, instruction = fields.get("text"), fields.get("instruction")
     for value in (text, instruction):
-        if value is not None and not (isinstance(value, str) and len(value) <= MOST_TEXT):
-            raise WireError(f"a text has at most {MOST_TEXT:,} characters")
-    role, kind = told.get("role"), told.get("kind")
+        if value is not None and not (isinstance(value, str) and len(value) <= MAX_TEXT):
+            raise WireError(f"a text has at most {MAX_TEXT:,} characters")
+    role, kind = fields.get("role"), fields.get("kind")
     if role not in get_args(Role) or kind not in get_args(InputKind):
         raise WireError(f"no input has role {role!r:.30} and kind {kind!r:.30}")
-    pictures, frames = told.get("images") or [], told.get("video")
-    if not isinstance(pictures, list) or not (frames is None or isinstance(frames, list)):
+    image_fields, frame_fields = fields.get("images") or [], fields.get("video")
+    if not isinstance(image_fields, list) or not (frame_fields is None or isinstance(frame_fields, list)):
         raise WireError("images and video are lists")
-    images = tuple(taker.picture(one) for one in pictures)
-    shots = None if frames is None else [taker.picture(one) for one in frames]
-    if shots is not None and len({shot.shape for shot in shots}) != 1:
+    images = tuple(reader.read(one) for one in image_fields)
+    frames = None if frame_fields is None else [reader.read(one) for one in frame_fields]
+    if frames is not None and len({frame.shape for frame in frames}) != 1:
         raise WireError("the frames of a clip are of one size")
-    if not (text or images or shots):
+    if not (text or images or frames):
         raise WireError("an input holds words, images or a clip")
-    return Input(
-        text, images, None if shots is None else np.stack(shots), instruction, cast(Role, role), cast(InputKind, kind)
-    )
+    video = None if frames is None else np.stack(frames)
+    return Input(text, images, video, instruction, cast(Role, role), cast(InputKind, kind))
 
 
 def _frame(head: dict[str, Any], parts: Sequence[bytes]) -> bytes:
-    said = json.dumps(head, separators=(",", ":")).encode()
-    return b"".join((struct.pack("<I", len(said)), said, *parts))
+    text = json.dumps(head, separators=(",", ":")).encode()
+    return b"".join((struct.pack("<I", len(text)), text, *parts))
 
 
 def _unframe(body: bytes) -> tuple[dict[str, Any], memoryview]:
@@ -166,21 +163,21 @@ def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _webp(picture: np.ndarray) -> bytes:
+def _webp(image: np.ndarray) -> bytes:
     from PIL import Image
 
     out = io.BytesIO()
-    Image.fromarray(picture).save(out, "WEBP", lossless=True, quality=0, method=0)
+    Image.fromarray(image).save(out, "WEBP", lossless=True, quality=0, method=0)
     return out.getvalue()
 
 
-def _from_webp(piece: memoryview, size: tuple[int, int]) -> np.ndarray:
+def _from_webp(data: memoryview, size: tuple[int, int]) -> np.ndarray:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(piece), formats=["WEBP"]) as image:
+        with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
             if (image.height, image.width) != size:
-                raise WireError("a picture is not of the size that was told")
+                raise WireError("an image is not of the size that its frame gives")
             return np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise WireError("a picture cannot be read") from error
+        raise WireError("an image cannot be read") from error

@@ -38,5 +38,5 @@ def test_a_listener_that_is_named_and_cannot_be_is_refused(monkeypatch: pytest.M
         with pytest.raises(SettingsError, match=r"neither off, auto, a folder, .* known: tiny\.en"):
             speech_status.check(name)
     monkeypatch.setattr(speech_status, "_whisper_is_here", lambda: False)
-    with pytest.raises(SettingsError, match="--speech small: hearing speech needs packages"):
+    with pytest.raises(SettingsError, match="--speech small: transcribing speech needs packages"):
         speech_status.check("small")

@@ -121,7 +121,7 @@ def count_memory(
     """
     mode = FakeTensorMode(allow_non_fake_inputs=True) if fake else None
     tower, chunks = prepared(config, shape, queries, targets, mode)
-    parameters = list(tower.trained().values())
+    parameters = list(tower.trainable().values())
     optimizer = optimizer_of(config, parameters)
     for parameter in parameters:
         parameter.grad = torch.zeros_like(parameter)
@@ -150,7 +150,7 @@ def allocated(config: Config, shape: Mapping[str, Any], queries: Sides, targets:
     from torch.profiler import ProfilerActivity, profile
 
     tower, chunks = prepared(config, shape, queries, targets, None)
-    parameters = list(tower.trained().values())
+    parameters = list(tower.trainable().values())
     optimizer = optimizer_of(config, parameters)
     step(tower, optimizer, parameters, chunks)
     optimizer.zero_grad(set_to_none=True)

@@ -61,7 +61,7 @@ def _ranking(queries: int, dim: int) -> list[list[object]]:
         candidates=[TaskItem("")] * CANDIDATES,
         keys=[str(i) for i in range(CANDIDATES)],
         relevant=[{int(c): 1.0} for c in right],
-        unfound=[0] * queries,
+        missing=[0] * queries,
     )
     (task,) = select(["MSR-VTT"])
 

@@ -157,7 +157,7 @@ def bare(config: Any) -> dict[str, float]:
     """The same batches through the same model, nothing around it."""
     import torch
 
-    from train.loading import Loader, pieces
+    from train.loading import Loader, pair_batches
     from train.objectives.contrastive import Contrastive
     from train.towers.open import open_tower
     from train.trainer import mixing_table, open_sources
@@ -166,12 +166,12 @@ def bare(config: Any) -> dict[str, float]:
     tower = open_tower(config)
     loader = Loader(sources, tower.collator(), config.max_frames)
     shares = mixing_table(config, sources).shares(0, STEPS)
-    batches = list(pieces(loader, shares, 0, 0))
+    batches = list(pair_batches(loader, shares, 0, 0))
     tower.module.train()
     seconds = []
     for batch in batches:
         began = time.perf_counter()
-        loss_of = Contrastive(config).on(batch)
+        loss_of = Contrastive(config).loss_function(batch)
         embeddings = [tower.encode(getattr(p, side)) for side in ("queries", "positives") for p in batch]
         loss_of(torch.cat(embeddings)).backward()
         tower.module.zero_grad(set_to_none=True)

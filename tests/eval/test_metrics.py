@@ -159,8 +159,8 @@ def test_a_score_that_is_not_a_number_ranks_last_and_helps_nobody() -> None:
 
 def test_columns_that_were_not_offered_are_never_ranked() -> None:
     scores = np.array([[0.9, 0.1, 0.8, 0.2]], dtype=np.float32)
-    offered = np.array([[False, True, False, True]])
-    got = rank(scores, Relevance.of([{0: 1.0, 1: 1.0}]), 4, offered=offered)
+    allowed = np.array([[False, True, False, True]])
+    got = rank(scores, Relevance.of([{0: 1.0, 1: 1.0}]), 4, allowed=allowed)
     assert got.columns[0].tolist() == [3, 1, -1, -1]
     assert got.hits[0].tolist() == [False, True, False, False]
 

@@ -330,7 +330,7 @@ def test_a_task_whose_pictures_are_all_gone_is_missing_and_not_zero(tmp_path: Pa
     build(tmp_path, select(["GQA", "MSVD"]))
     shutil.rmtree(tmp_path / "TIGER-Lab" / "MMEB-V2" / "image-tasks" / "GQA")
     got = _run(["GQA", "MSVD"], HashEmbedder(), tmp_path, tmp_path / "out")
-    assert got["GQA"].state == "missing" and "none of its 4 pictures or clips can be read" in got["GQA"].reason
+    assert got["GQA"].state == "missing" and "none of its 4 images or clips can be read" in got["GQA"].reason
     assert got["MSVD"].state == "scored"
     assert not (tmp_path / "out" / "mmeb" / "hash@1" / "GQA.json").exists()
 

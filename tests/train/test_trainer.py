@@ -147,17 +147,17 @@ def test_one_process_really_changes_the_weights(config: Configure, tmp_path: Pat
     run = config(max_steps=2, warmup_steps=0, **changes)
     torch.manual_seed(run.seed)
     tower = open_tower(run)
-    before = {name: p.detach().clone() for name, p in tower.trained().items()}
+    before = {name: p.detach().clone() for name, p in tower.trainable().items()}
     outcome = train(run, tmp_path)
     assert outcome.checkpoint is not None
     tower.restore(outcome.checkpoint)
-    moved = {name.split(".")[0] for name, p in tower.trained().items() if not torch.equal(p, before[name])}
+    moved = {name.split(".")[0] for name, p in tower.trainable().items() if not torch.equal(p, before[name])}
     assert moved == ({"language_model", "visual"} if run.train_vision else {"language_model"})
 
 
 def test_adapters_sit_in_the_language_model_only(config: Configure) -> None:
     tower = open_tower(config(lora_target_modules=["q_proj", "v_proj"]))
-    names = list(tower.trained())
+    names = list(tower.trainable())
     assert names and all(name.startswith("language_model.") for name in names)
     assert {name.split(".lora_")[0].rsplit(".", 1)[-1] for name in names} == {"q_proj", "v_proj"}
     assert any("lora_magnitude_vector" in name for name in names)  # DoRA
@@ -196,7 +196,7 @@ def test_more_processes_than_before_draw_a_dropout_of_their_own_each(config: Con
     for rank in range(2):
         run = _Run(config(max_steps=4), tmp_path, Processes(rank, 2))
         assert run._restore() == 2
-        run.stop.forget()
+        run.stop.restore_handlers()
         states.append(torch.get_rng_state())
     torch.manual_seed(config().seed + 1)
     assert not torch.equal(*states)
@@ -281,7 +281,7 @@ def test_bfloat16_learns_with_a_float32_loss(config: Configure, tmp_path: Path, 
     curve = losses(tmp_path)
     assert np.isfinite(curve).all() and curve[-1] < 0.7 * curve[0]
     tower = open_tower(run)
-    assert {p.dtype for p in tower.trained().values()} == {torch.float32}
+    assert {p.dtype for p in tower.trainable().values()} == {torch.float32}
     picture = load(Pairs(Path(run.datasets[0]["path"]))[0].positive)
     pixels = tower.collator()([picture]).pixel_values
     assert pixels.dtype == (torch.bfloat16 if run.lora_rank else torch.float32)
@@ -576,7 +576,7 @@ def test_a_row_that_the_model_will_not_have_is_named(
     config: Configure, tmp_path: Path, collection: Path, workers: int
 ) -> None:
     entries = [{"type": "without-a-token", "path": str(collection)}]
-    with pytest.raises(DataError, match=r"^tokens row 100: 1 pictures came with a prompt that holds no pad"):
+    with pytest.raises(DataError, match=r"^tokens row 100: 1 images came with a prompt that holds no pad"):
         train(config(datasets=entries, max_steps=20, workers=workers), tmp_path)
 
 

@@ -1,1 +1,1 @@
-"""What is minimised: contrastive loss, distillation."""
+"""Losses: contrastive, distillation."""

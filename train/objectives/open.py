@@ -1,4 +1,4 @@
-"""The objective that a config names."""
+"""Selects the objective of a config."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from train.towers.tower import Tower
 
 
 def open_objective(config: Config, tower: Tower) -> Objective:
-    """Raises `ConfigError`: the teacher is not as wide as the tower."""
+    """Returns the objective. Raises `ConfigError` if teacher and tower differ in dimension."""
     if config.objective == "distill":
         from train.objectives.distill import Distillation
 

@@ -1,1 +1,1 @@
-"""The models that are trained: Qwen backbones, and a small student."""
+"""The models in training: Qwen backbones and a small student."""

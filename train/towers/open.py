@@ -1,4 +1,4 @@
-"""The tower that a config names."""
+"""Selects the tower of a config."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from train.towers.tower import Tower
 
 
 def open_tower(config: Config, device: str | None = None) -> Tower:
-    """The tower of a config. Raises `ConfigError` or `model.embedder.ModelError`."""
+    """Returns the tower. Raises `ConfigError` or `model.embedder.ModelError`."""
     if config.model_name == "lite":
         from train.towers.student import StudentTower
 

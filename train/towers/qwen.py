@@ -1,8 +1,7 @@
-"""Qwen2-VL and Qwen2.5-VL in training: adapters or every weight, and what is saved.
+"""Qwen2-VL and Qwen2.5-VL in training: LoRA or DoRA adapters in the language model, or every weight.
 
-Built around `QwenTower` over `model.qwen.embedder`, with LoRA or DoRA in the language model or every weight
-trained; `merge` makes a plain checkpoint of an adapter. What it saves, `model.load` takes. It knows nothing
-of pairs, losses or processes.
+Built around `QwenTower`, which trains and saves the model of a `model.qwen.embedder`; `merge` writes an adapter and
+its base as one checkpoint. It knows nothing of pairs, losses or processes.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.sources.pair import LoadedSide
 from train.config import Config, ConfigError
-from train.towers.tower import put_back
+from train.towers.tower import copy_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -36,14 +35,14 @@ TOKENIZER_FILES = (
 
 
 class QwenCollator:
-    """`QwenVLEmbedder`'s tokenising and patch-making without its weights.
+    """The tokenizer and the image processor of a `QwenVLEmbedder`, without its weights.
 
-    Pixels wait in the number format that the vision encoder reads: a step's pictures are all in memory at
-    once (both passes of the gradient cache need them), 12 MB each at the recipe's limit in bfloat16.
+    Pixels have the dtype of the vision encoder: a step's images are all in memory at once (both passes of the
+    gradient cache need them), 12 MB each at the recipe's limit in bfloat16.
     """
 
     def __init__(self, embedder: Any) -> None:
-        self._pixels = next(embedder.model.visual.parameters()).dtype
+        self._pixel_dtype = next(embedder.model.visual.parameters()).dtype
         self._embedder = copy.copy(embedder)
         self._embedder.model = None
         self._embedder.encoder = None
@@ -58,35 +57,36 @@ class QwenCollator:
         batch = self._embedder.collate_prepared(rows)
         if batch.pixel_values is None:
             return batch
-        return dataclasses.replace(batch, pixel_values=batch.pixel_values.to(self._pixels))
+        return dataclasses.replace(batch, pixel_values=batch.pixel_values.to(self._pixel_dtype))
 
 
 class QwenTower:
-    """A Qwen2-VL or Qwen2.5-VL checkpoint in training: an embedder on its device, made ready in place."""
+    """A Qwen2-VL or Qwen2.5-VL checkpoint in training. It changes the model of its embedder in place."""
 
     def __init__(self, config: Config, base: Path, embedder: Any) -> None:
-        """`base`: the folder that `embedder` was loaded from; its tokenizer goes with what is saved."""
+        """`base`: the folder of the embedder's checkpoint, whose tokenizer is saved with the weights."""
         self.config, self.base, self.embedder = config, base, embedder
         self.device, self.dim = embedder.device, embedder.dim
         self.module: Any = embedder.model
-        self._autocast = computed_in_bfloat16(config, self.device) and not config.lora_rank
+        self._autocast = uses_bfloat16(config, self.device) and not config.lora_rank
         if config.lora_rank:
-            self._put_adapters_in()
+            self._insert_adapters()
         else:
             self.module.language_model.requires_grad_(True)
             if config.train_vision:
                 self.module.visual.requires_grad_(True)
         if config.gradient_checkpointing:
-            # The library renamed this in 5.23; the old name goes in 6.
-            turn_on = getattr(self.module, "activation_checkpointing_enable", None)
-            (turn_on or self.module.gradient_checkpointing_enable)({"use_reentrant": False})
+            # transformers 5.23 renames this; 6 removes the old name.
+            enable = getattr(self.module, "activation_checkpointing_enable", None)
+            (enable or self.module.gradient_checkpointing_enable)({"use_reentrant": False})
 
     @classmethod
     def load(cls, config: Config, device: str | None = None) -> QwenTower:
         """Raises `ConfigError`, `model.embedder.ModelError`."""
+        from model.devices import pick_device
         from model.hub_files import find
         from model.qwen import adapters
-        from model.qwen.checkpoint import load_qwen, pick_device
+        from model.qwen.checkpoint import load_qwen
 
         base = find(config.model_name)
         if adapters.is_adapter(base):
@@ -94,13 +94,13 @@ class QwenTower:
                 f"model_name {config.model_name} is an adapter; merge it first: "
                 f"python -m train --merge {config.model_name} --output_dir DIR"
             )
-        place = pick_device(device or config.device)
-        # Adapters are float32 beside weights that stay as they are; when all weights are trained,
-        # they are kept in float32 and only computed in bfloat16, or small updates would be rounded away.
-        half = computed_in_bfloat16(config, place) and config.lora_rank
+        target_device = pick_device(device or config.device)
+        # Frozen weights beside adapters may be bfloat16. Trained weights are float32 and only computed in
+        # bfloat16, or rounding would lose small updates.
+        half = uses_bfloat16(config, target_device) and config.lora_rank
         embedder = load_qwen(
             base,
-            device=str(place),
+            device=str(target_device),
             dtype="bfloat16" if half else "float32",
             min_pixels=config.min_pixels,
             max_pixels=config.max_pixels,
@@ -114,48 +114,48 @@ class QwenTower:
         import torch
 
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
-            return self.embedder.encode(batch)
+            embeddings: Tensor = self.embedder.encode(batch)
+            return embeddings
 
-    def trained(self) -> dict[str, nn.Parameter]:
+    def trainable(self) -> dict[str, nn.Parameter]:
         return {name: p for name, p in self.module.named_parameters() if p.requires_grad}
 
     def save(self, folder: Path) -> None:
         from safetensors.torch import save_file
 
         if not self.config.lora_rank:
-            _save_whole(self.module, folder)
+            _save_checkpoint(self.module, folder)
             for name in TOKENIZER_FILES:
                 if (self.base / name).is_file():
                     shutil.copy(self.base / name, folder / name)
         else:
-            tensors = {adapter_key(name): p.detach().to("cpu").contiguous() for name, p in self.trained().items()}
+            tensors = {adapter_key(name): p.detach().to("cpu").contiguous() for name, p in self.trainable().items()}
             save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
             (folder / "adapter_config.json").write_text(json.dumps(self._adapter_config(), indent=1) + "\n")
-        self._write_pixels(folder)
+        self._save_pixel_limits(folder)
 
     def restore(self, folder: Path) -> None:
         import torch
         from safetensors.torch import load_file
 
-        mine = self.trained()
+        parameters = self.trainable()
         if self.config.lora_rank:
             stored = load_file(folder / "adapter_model.safetensors")
-            wanted = {adapter_key(name): p for name, p in mine.items()}
+            parameters = {adapter_key(name): p for name, p in parameters.items()}
         else:
             from model.qwen.checkpoint import load_backbone
 
-            other = load_backbone(folder, torch.device("cpu"), torch.float32, "eager")
-            stored = {name: p for name, p in other.named_parameters() if name in mine}
-            wanted = dict(mine)
-        put_back(wanted, stored, folder)
+            saved = load_backbone(folder, torch.device("cpu"), torch.float32, "eager")
+            stored = {name: p for name, p in saved.named_parameters() if name in parameters}
+        copy_tensors(parameters, stored, folder)
 
-    def _put_adapters_in(self) -> None:
+    def _insert_adapters(self) -> None:
         from peft import LoraConfig, inject_adapter_in_model
 
         config = self.config
-        known = {name.rsplit(".", 1)[-1] for name, _ in self.module.language_model.named_modules()}
-        if unknown := [t for t in config.lora_target_modules if t not in known]:
-            raise ConfigError(f"lora_target_modules: the language model has no {', '.join(unknown)}")
+        modules = {name.rsplit(".", 1)[-1] for name, _ in self.module.language_model.named_modules()}
+        if missing := [t for t in config.lora_target_modules if t not in modules]:
+            raise ConfigError(f"lora_target_modules: the language model has no {', '.join(missing)}")
         inject_adapter_in_model(
             LoraConfig(
                 r=config.lora_rank,
@@ -173,19 +173,19 @@ class QwenTower:
                 parameter.data = parameter.data.float()
         for layer in self.module.modules():
             for magnitude in getattr(layer, "lora_magnitude_vector", {}).values():
-                # peft measures the rows in their own numbers: in bfloat16 up to 0.4 % off, so that the
-                # untrained adapter already changed the model as much as half precision itself does.
+                # peft computes the row norms in the dtype of the weights. In bfloat16 they are up to 0.4 % off,
+                # and an untrained adapter changes the model as much as half precision does.
                 magnitude.weight.data = layer.get_base_layer().weight.float().norm(dim=1)
 
     def _targets(self) -> str:
-        """Only in the language model: Qwen2.5-VL's vision encoder has modules of the same names."""
+        """Returns a pattern for the language model only: Qwen2.5-VL's vision encoder has the same module names."""
         names = "|".join(map(re.escape, self.config.lora_target_modules))
         return rf".*language_model\..*\.({names})"
 
     def _adapter_config(self) -> dict[str, Any]:
-        """As peft writes it, so that peft itself can read it as well as `model.load`."""
-        local = Path(self.config.model_name).expanduser()
-        base = str(local.resolve()) if local.is_dir() else self.config.model_name
+        """Returns `adapter_config.json` in peft's format, for peft and for `model.load`."""
+        folder = Path(self.config.model_name).expanduser()
+        base = str(folder.resolve()) if folder.is_dir() else self.config.model_name
         alpha = self.config.lora_alpha
         return {
             "peft_type": "LORA",
@@ -202,8 +202,8 @@ class QwenTower:
             "inference_mode": True,
         }
 
-    def _write_pixels(self, folder: Path) -> None:
-        """The pixel limits that were trained with: the model is to see pictures at the same size later."""
+    def _save_pixel_limits(self, folder: Path) -> None:
+        """Write the pixel limits of the training, so that `model.load` uses the same image sizes."""
         path = self.base / "preprocessor_config.json"
         settings = json.loads(path.read_text("utf-8")) if path.is_file() else {}
         low, high = self.config.min_pixels, self.config.max_pixels
@@ -212,26 +212,25 @@ class QwenTower:
         (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=1) + "\n")
 
 
-def computed_in_bfloat16(config: Config, device: torch.device) -> bool:
+def uses_bfloat16(config: Config, device: torch.device) -> bool:
     return config.dtype == "bfloat16" or (config.dtype == "auto" and device.type != "cpu")
 
 
 def adapter_key(name: str) -> str:
-    """peft's name on disk for a parameter of an injected adapter."""
+    """Returns peft's name on disk for a parameter of an injected adapter."""
     short = name.replace(".default.weight", ".weight").replace(".default", "")
     return "base_model.model.model." + short.replace("lora_magnitude_vector.weight", "lora_magnitude_vector")
 
 
-def _save_whole(module: Any, folder: Path) -> None:
-    """The library's own layout, without its progress bar."""
-    from transformers.utils import logging as library
+def _save_checkpoint(module: Any, folder: Path) -> None:
+    from transformers.utils import logging as transformers_logging
 
-    library.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call, unused-ignore]
     module.save_pretrained(folder)
 
 
 def merge(adapter: Path, folder: Path) -> None:
-    """Write an adapter and its base as one plain checkpoint. Raises `model.embedder.ModelError`."""
+    """Write an adapter and its base as one checkpoint. Raises `model.embedder.ModelError`."""
     from model.embedder import ModelError
     from model.hub_files import read_json
     from model.qwen import adapters
@@ -244,9 +243,7 @@ def merge(adapter: Path, folder: Path) -> None:
     dtype = str(stored.get("dtype") or stored.get("torch_dtype") or "float32")
     embedder = load_qwen(adapter, device="cpu", dtype=dtype)
     folder.mkdir(parents=True, exist_ok=True)
-    _save_whole(embedder.model, folder)
+    _save_checkpoint(embedder.model, folder)
     for name in (*TOKENIZER_FILES, "preprocessor_config.json"):
-        for place in (adapter, base):
-            if (place / name).is_file():
-                shutil.copy(place / name, folder / name)
-                break
+        if path := next((place / name for place in (adapter, base) if (place / name).is_file()), None):
+            shutil.copy(path, folder / name)

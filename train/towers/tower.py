@@ -1,7 +1,7 @@
-"""The model as the trainer sees it: collate, encode, what is trained, how it is saved.
+"""The trainer's interface to a model: collate, encode, trainable weights, save, restore.
 
-Built around `Tower`, five functions that a backbone must offer. It knows nothing of pairs, losses or
-processes; `open.py` finds the tower of a config.
+Built around `Tower`, the protocol of a backbone; `open.py` selects the tower of a config. It knows nothing of
+pairs, losses or processes.
 """
 
 from __future__ import annotations
@@ -26,34 +26,35 @@ class Tower(Protocol):
     dim: int
 
     def collator(self) -> Collate:
-        """Loaded sides to a batch on the CPU. Holds no weights: it is sent to loader processes."""
+        """Returns the function that turns loaded sides into a batch on the CPU. It holds no weights, because it is
+        sent to loader processes."""
         ...
 
     def encode(self, batch: Any) -> Tensor:
-        """A batch to unit rows [n, d], float32, with their graph."""
+        """Returns the embeddings of a batch: float32 [n, d], unit rows, with their graph."""
         ...
 
-    def trained(self) -> dict[str, nn.Parameter]:
-        """What the optimiser moves, by name, in a fixed order."""
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Returns the parameters that the optimiser changes, by name, in a fixed order."""
         ...
 
     def save(self, folder: Path) -> None:
-        """Write what `model.load(folder)` takes."""
+        """Write a folder that `model.load` opens."""
         ...
 
     def restore(self, folder: Path) -> None:
-        """Put what `save` wrote back into the parameters. Raises when anything is missing or left over."""
+        """Load the weights of a folder that `save` wrote. Raises `ConfigError` if a tensor is missing or left over."""
         ...
 
 
-def put_back(wanted: dict[str, Any], stored: dict[str, Any], folder: Path) -> None:
-    """Copy stored tensors into parameters; every name must be on both sides."""
+def copy_tensors(parameters: dict[str, Any], stored: dict[str, Any], folder: Path) -> None:
+    """Copy stored tensors into parameters. Raises `ConfigError` if their names or shapes differ."""
     import torch
 
-    if missing := sorted(set(wanted) ^ set(stored)):
+    if missing := sorted(set(parameters) ^ set(stored)):
         raise ConfigError(f"{folder} does not belong to this config: {len(missing)} tensors differ, first {missing[0]}")
     with torch.no_grad():
-        for name, parameter in wanted.items():
+        for name, parameter in parameters.items():
             if parameter.shape != stored[name].shape:
                 raise ConfigError(
                     f"{folder} does not belong to this config: {name} is {list(stored[name].shape)}, "

@@ -159,7 +159,7 @@ def test_a_frame_that_lies_is_refused_before_memory_is_taken(served: Served) -> 
         frame(lambda one: one["images"][0].update(coding="pickle")),
         frame(lambda one: one["images"][0].update(coding="webp")),
         frame(lambda one: one.update(role="root")),
-        frame(lambda one: one.update(text="x" * (wire.MOST_TEXT + 1))),
+        frame(lambda one: one.update(text="x" * (wire.MAX_TEXT + 1))),
         frame(lambda one: one.update(images=[], text=None)),
     ]
     for body in lies:

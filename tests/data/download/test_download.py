@@ -18,7 +18,7 @@ import pytest
 
 from data.download import download
 from data.download import hub as hub_module
-from data.download.download import DownloadError, Hub, plan, wanted
+from data.download.download import DownloadError, Hub, file_sets, plan
 from data.mmeb.sources import TASK_REPOSITORIES
 from data.sources.recipe import subsets
 
@@ -144,13 +144,13 @@ def run(root: Path, *arguments: str) -> int:
 
 
 def test_every_source_and_every_task_can_be_asked_for() -> None:
-    names = {name for one in wanted() for name in one.names}
+    names = {name for one in file_sets() for name in one.names}
     assert set(subsets()) <= names and set(TASK_REPOSITORIES) <= names
-    assert all(one.licence for one in wanted())
-    assert {one.repo for one in wanted(["ImageNet_1K"])} == {"TIGER-Lab/MMEB-train"}
-    assert {one.repo for one in wanted(["K700"])} == {"VLM2Vec/Kinetics-700", "TIGER-Lab/MMEB-V2"}
+    assert all(one.licence for one in file_sets())
+    assert {one.repo for one in file_sets(["ImageNet_1K"])} == {"TIGER-Lab/MMEB-train"}
+    assert {one.repo for one in file_sets(["K700"])} == {"VLM2Vec/Kinetics-700", "TIGER-Lab/MMEB-V2"}
     with pytest.raises(DownloadError, match="nothing is called ImageNet; names are train, eval"):
-        wanted(["ImageNet"])
+        file_sets(["ImageNet"])
 
 
 def test_a_dry_run_prints_sizes_and_terms_and_fetches_nothing(
@@ -288,7 +288,7 @@ def test_wrong_bytes_are_fetched_again_and_then_refused(
     partial.write_bytes(b"evil" * 1000)
     assert run(tmp_path, "--only", "train/VOC2007") == 0
     assert (repo / "VOC2007/original-00000-of-00001.parquet").read_bytes() == b"rows" * 1000
-    found = plan(Hub(), tmp_path / "other", wanted(["train/VOC2007"]))
+    found = plan(Hub(), tmp_path / "other", file_sets(["train/VOC2007"]))
     one, files = found.files[0]
     hub.repos["TIGER-Lab/MMEB-train"][files[0].path] = b"evil" * 1000
     with pytest.raises(DownloadError, match=r"could not be fetched in 5 tries .its checksum was wrong"):
@@ -301,7 +301,7 @@ def test_pieces_of_an_archive_are_joined_and_a_leading_folder_is_taken_off(hub: 
         "image-tasks/mmeb_v1.tar.gz": tarred({"MMEB/ImageNet-1K/a.jpg": b"a"}),
         **{f"video-tasks/frames/video_qa.tar.gz-0{i}": frames[i * 300 : (i + 1) * 300] for i in range(9)},
     }
-    found = [w for w in wanted(["eval"]) if w.repo == "TIGER-Lab/MMEB-V2"]
+    found = [w for w in file_sets(["eval"]) if w.repo == "TIGER-Lab/MMEB-V2"]
     made = plan(Hub(), tmp_path, found)
     assert {w.pattern for w in made.unmatched} == {
         f"video-tasks/frames/video_{part}.tar.gz" for part in ("cls", "ret", "mret")
@@ -322,7 +322,7 @@ def test_a_kill_while_pieces_are_removed_loses_nothing(
     hub.repos["TIGER-Lab/MMEB-V2"] = {
         f"video-tasks/frames/video_qa.tar.gz-0{i}": frames[i * third : (i + 1) * third] for i in range(3)
     }
-    pieces = [w for w in wanted(["eval"]) if w.parts]
+    pieces = [w for w in file_sets(["eval"]) if w.parts]
     remove = Path.unlink
 
     def killed(path: Path, missing_ok: bool = False) -> None:
@@ -364,7 +364,7 @@ def test_a_disk_that_fills_while_unpacking_keeps_the_archive(
 
 def test_an_archive_cannot_write_outside_its_folder(hub: LocalHub, tmp_path: Path) -> None:
     hub.repos["TIGER-Lab/MMEB-V2"] = {"image-tasks/mmeb_v1.tar.gz": tarred({"../../../../evil": b"x"})}
-    one = next(w for w in wanted(["image"]) if w.strip == "MMEB")
+    one = next(w for w in file_sets(["image"]) if w.strip == "MMEB")
     with pytest.raises(DownloadError, match="cannot be unpacked"):
         download.fetch(Hub(), tmp_path / "a" / "b", one, plan(Hub(), tmp_path / "a/b", [one]).files[0][1], print)
     assert not list(tmp_path.rglob("evil"))
@@ -391,12 +391,12 @@ def test_what_the_hub_does_not_have_is_named_and_the_rest_is_fetched(
 def test_a_set_behind_terms_says_what_to_do(hub: LocalHub, tmp_path: Path) -> None:
     hub.refuse = True
     with pytest.raises(DownloadError, match="accept the terms of the set there and set HF_TOKEN"):
-        plan(Hub(), tmp_path, wanted(["train/WebQA"]))
+        plan(Hub(), tmp_path, file_sets(["train/WebQA"]))
 
 
 def test_equal_names_can_be_told_apart() -> None:
-    both, train, task = (wanted([name]) for name in ("VOC2007", "train/VOC2007", "eval/VOC2007"))
+    both, train, task = (file_sets([name]) for name in ("VOC2007", "train/VOC2007", "eval/VOC2007"))
     assert {one.repo for one in train} == {"TIGER-Lab/MMEB-train"}
     assert both == [*train, *task]
-    assert wanted(["mmeb-eval"]) == wanted(["eval"])
-    assert {one.repo for one in wanted(["VLM2Vec/NExTQA"])} == {"VLM2Vec/NExTQA"}
+    assert file_sets(["mmeb-eval"]) == file_sets(["eval"])
+    assert {one.repo for one in file_sets(["VLM2Vec/NExTQA"])} == {"VLM2Vec/NExTQA"}

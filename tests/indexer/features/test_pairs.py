@@ -20,7 +20,7 @@ from indexer.library import Library
 from indexer.types import Part, Query
 from tests import media
 from tests.postgresql import Server
-from train.loading import Loader, pieces
+from train.loading import Loader, pair_batches
 
 NO_UTF8 = b"/caf\xe9.jpg"
 
@@ -157,7 +157,7 @@ def test_what_left_its_place_since_is_skipped_and_named(library: Library, tmp_pa
     def words(sides: list[LoadedSide]) -> list[str]:
         return [side.text for side in sides]
 
-    (step,) = pieces(Loader([Pairs(tmp_path / "p.jsonl")], words, max_frames=1), iter([[(0, 1)]]), 1, 0)
+    (step,) = pair_batches(Loader([Pairs(tmp_path / "p.jsonl")], words, max_frames=1), iter([[(0, 1)]]), 1, 0)
     assert f"{tmp_path / 'b.pdf'} page 1" in step[0].missing[0][2]
 
 

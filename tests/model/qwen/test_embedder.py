@@ -210,12 +210,12 @@ def test_batches_hold_every_input_once_and_keep_to_the_budget(
 
 def test_batches_made_ahead_come_in_the_same_order(embedder: QwenVLEmbedder) -> None:
     """What happens beside an accelerator, without one."""
-    embedder.ahead, budget, embedder.batch_tokens = True, embedder.batch_tokens, 150
+    embedder.collate_ahead, budget, embedder.batch_tokens = True, embedder.batch_tokens, 150
     try:
         np.testing.assert_allclose(embedder.embed_prompts(prompts(), visuals()), wanted(), atol=1e-6)
         assert embedder.embed([]).shape == (0, 64)
     finally:
-        embedder.ahead, embedder.batch_tokens = False, budget
+        embedder.collate_ahead, embedder.batch_tokens = False, budget
 
 
 # -- number formats, devices, training ------------------------------------------------------------

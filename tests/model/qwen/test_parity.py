@@ -62,11 +62,11 @@ def test_token_counts_and_grids_are_the_originals(embedders: dict) -> None:
 
 def test_a_vision_tower_run_in_pieces_gives_the_same(embedders: dict) -> None:
     embedder = embedders["embedding"]
-    whole, embedder.encoder.patches_at_once = embedder.encoder.patches_at_once, 1
+    whole, embedder.encoder.patches_per_pass = embedder.encoder.patches_per_pass, 1
     try:
         check(embedder.embed_prompts(prompts(), visuals()), list(NUMBER), "embedding")
     finally:
-        embedder.encoder.patches_at_once = whole
+        embedder.encoder.patches_per_pass = whole
 
 
 def test_the_adapter_changes_every_embedding() -> None:

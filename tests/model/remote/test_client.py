@@ -12,7 +12,7 @@ from chat_server import ChatEmbeddings
 import model
 from model import Input, self_check
 from model.embedder import InputRejected, ModelAway, ModelError
-from model.remote import client
+from model.remote import connection
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_a_server_that_stays_busy_is_given_up_with_its_reason(
     server: ChatEmbeddings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = model.load(server.url)
-    monkeypatch.setattr(client, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(connection, "RETRY_S", 0.5)
     server.trouble = [(503, {"retry-after": "30"}, "the queue is full")]
     with pytest.raises(ModelAway, match=r"busy .the queue is full"):
         there.embed([Input(text="dog", role="query")])
@@ -123,8 +123,8 @@ def test_a_server_that_goes_away_and_comes_back_on_its_port(lite: model.Embedder
     server = ChatEmbeddings(lite)
     there = model.load(server.url)
     server.close()
-    there.asker.close()  # type: ignore[attr-defined]  # the kept connection of a daemon thread lives on
-    there.asker._made = None  # type: ignore[attr-defined]
+    there.connection.close()  # type: ignore[attr-defined]  # the kept connection of a daemon thread lives on
+    there.connection._http = None  # type: ignore[attr-defined]
     with pytest.raises(ModelAway, match=f"{server.url} does not answer"):
         there.embed([Input(text="dog", role="query")])
     again = ChatEmbeddings(lite, port=server.port)
