@@ -245,8 +245,8 @@ def clicked(
 def keep_clicks(services: Services, keep: Annotated[bool, Body(embed=True)]) -> Json:
     """Agree that clicks are kept from now on, or stop it."""
     clicks = services.library.clicks
-    clicks.keep(keep)
-    return Json({"keeps_clicks": clicks.kept, "clicks": len(clicks)})
+    clicks.enable(keep)
+    return Json({"keeps_clicks": clicks.enabled, "clicks": len(clicks)})
 
 
 @router.delete("/clicks")
