@@ -83,9 +83,7 @@ class FaissIndex:
         self._root_sets: dict[frozenset[int], tuple[int, np.ndarray]] = {}
         segments, position = self._read_newest()
         none_removed = np.zeros(snapshot.OPEN_ROWS, bool)
-        self._view = View(
-            tuple(segments), (None,) * len(segments), snapshot.OpenBlock(dim), 0, none_removed, position
-        )
+        self._view = View(tuple(segments), (None,) * len(segments), snapshot.OpenBlock(dim), 0, none_removed, position)
         if source is not None:
             self.catch_up()
         if segments and writable:

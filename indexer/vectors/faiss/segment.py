@@ -93,10 +93,10 @@ class Segment:
         """Row of each id, -1 if the segment does not hold the id; int64 [len(ids)]."""
         if self._row_of is not None:
             offsets = ids - self.ids[0]
+            if len(offsets) and offsets.min() >= 0 and offsets.max() < len(self._row_of):
+                return self._row_of.take(offsets)
             inside = (offsets >= 0) & (offsets < len(self._row_of))
-            rows: np.ndarray
-            rows = self._row_of[offsets] if inside.all() else self._row_of[np.where(inside, offsets, 0)]
-            return rows if inside.all() else np.where(inside, rows, -1)
+            return np.where(inside, self._row_of[np.where(inside, offsets, 0)], -1)
         rows = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
         return np.where(self.ids[rows] == ids, rows, -1)
 

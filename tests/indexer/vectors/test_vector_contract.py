@@ -52,7 +52,7 @@ def opened(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> Itera
     yield open_
     if engine == "milvus":
         indexes[0].remove(indexes[0].ids())
-        indexes[0]._collection.note(NOWHERE)  # type: ignore[attr-defined]
+        indexes[0]._collection.store_position(NOWHERE)  # type: ignore[attr-defined]
     for index in indexes:
         index.close()
 
