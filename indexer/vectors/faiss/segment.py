@@ -94,7 +94,7 @@ class Segment:
         if self._row_of is not None:
             offsets = ids - self.ids[0]
             if len(offsets) and offsets.min() >= 0 and offsets.max() < len(self._row_of):
-                return self._row_of.take(offsets)
+                return np.asarray(self._row_of[offsets])
             inside = (offsets >= 0) & (offsets < len(self._row_of))
             return np.where(inside, self._row_of[np.where(inside, offsets, 0)], -1)
         rows = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
@@ -169,7 +169,7 @@ class Segment:
     def _fetch(self, rows: np.ndarray) -> np.ndarray:
         """The codes of some rows, float16 [m, dim]."""
         if self._codes is not None:
-            return self._codes.take(rows, axis=0)
+            return np.asarray(self._codes.take(rows, axis=0))
         width = self._index.d * 2
         codes = np.ndarray((len(self._body) - width + 1,), f"V{width}", self._body.data, 0, (1,))  # at each byte
         return codes[self._places[0][rows]].view(np.float16).reshape(len(rows), int(self._index.d))
