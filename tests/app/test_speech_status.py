@@ -35,7 +35,7 @@ def test_a_listener_that_is_named_and_cannot_be_is_refused(monkeypatch: pytest.M
     for name in ("off", "auto", "small", str(tmp_path), "somebody/whisper-of-theirs"):
         speech_status.check(name)
     for name in ("smal", "/no/such/folder", "../whisper", "a/b/c"):
-        with pytest.raises(SettingsError, match=r"neither off, auto, a folder, .* known: tiny\.en"):
+        with pytest.raises(SettingsError, match=r"neither off, auto, a folder, .* known speech model: tiny\.en"):
             speech_status.check(name)
     monkeypatch.setattr(speech_status, "_whisper_is_here", lambda: False)
     with pytest.raises(SettingsError, match="--speech small: hearing speech needs packages"):

@@ -219,7 +219,7 @@ def test_adding_twice_is_adding_once_and_of_two_the_last_holds(opened: Open) -> 
 
 def test_wrong_shapes_are_refused(opened: Open) -> None:
     index = opened(None)
-    with pytest.raises(ValueError, match=r"wanted \[n, 16\]"):
+    with pytest.raises(ValueError, match=r"expected \[n, 16\]"):
         index.add(np.arange(2), np.zeros((2, 8), np.float32))
     with pytest.raises(ValueError, match="negative"):
         index.add(np.array([-1]), np.zeros((1, DIM), np.float32))
