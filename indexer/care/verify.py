@@ -189,7 +189,7 @@ def _lengths(check: _Check, row: ModelRow) -> bool:
     """Whether every stored vector has the model's number of components, so that they can be read together."""
     wrong = check.catalogue.models.wrong_length(row.id, row.dim)
     if wrong:
-        check.found(
+        check.report(
             f"{len(wrong)} embeddings do not have {row.dim} components.",
             lambda: check.catalogue.contents.drop_embeddings(wrong),
         )
