@@ -1,8 +1,7 @@
-"""The guard in front of every route: who may ask, from where, how much, and what a page may load.
+"""The guard in front of every route: visitors, hosts, origins, body sizes, security headers.
 
-Built around one pure ASGI class, `Guard`, so that nothing behind it (our routes, the Gradio
-application, its MCP server) can be reached around it. It knows nothing of libraries or searches.
-What was tried against it is listed in docs/security.md, a test for each line.
+Built around one pure ASGI class, `Guard`, so that every request (to our routes, to Gradio, to its MCP server)
+passes it. It knows nothing of libraries or searches. docs/security.md lists the attacks that the tests try.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import hmac
 import html
 import ipaddress
+import json
 import socket
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
@@ -26,9 +26,9 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MIB = 1024 * 1024
 UPLOAD_LIMIT = 256 * MIB
-"""All the files of one query together. A longer clip is better searched by a cut of it."""
+"""Bytes of all files of one query. A longer clip is better searched by a cut of it."""
 BODY_LIMIT = 48 * MIB
-"""Everything else with a body: JSON to Gradio, whose files come as base64 text."""
+"""Bytes of any other body, such as JSON to Gradio with files as base64 text."""
 
 GRADIO_ROUTES = (
     "api/",
@@ -44,21 +44,21 @@ GRADIO_ROUTES = (
     "startup-events",
     "theme.css",
 )
-"""What Gradio needs below /gradio_api for its components, its client and MCP. Its file, proxy, upload,
-stream, run-history, monitoring and code-editing routes are not on the list and answer 404: `file=` and
-`proxy=` make the server fetch addresses for whoever asks."""
+"""Routes below /gradio_api that Gradio's components, its client and MCP need. Its file, proxy, upload, stream,
+run-history, monitoring and code-editing routes answer 404: `file=` and `proxy=` let a visitor make the server
+fetch addresses."""
 
 VISITOR = "sightline.visitor"
-"""Where a request's scope holds who asks."""
+"""The key of a request's scope that holds its visitor."""
 
 FORWARDED = frozenset(("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"))
-"""What a proxy adds. Without a token it would make an owner of everybody whom it serves."""
+"""Headers that a proxy adds. Without a token, everybody behind the proxy would be the owner."""
 
 CLOSED_AT_THE_ROOT = ("login", "logout", "svelte", "monitoring", "deep_link", "custom_component")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a server bound to `host` can be reached from this machine alone."""
+    """Whether a server bound to `host` can be reached from this machine only."""
     if host == "localhost":
         return True
     try:
@@ -68,7 +68,7 @@ def is_loopback(host: str) -> bool:
 
 
 def page_policy(nonce: str) -> str:
-    """The Content-Security-Policy of our page. 'unsafe-eval' is what Gradio's gr.HTML needs to run at all."""
+    """The Content-Security-Policy of our page. Gradio's gr.HTML does not run without 'unsafe-eval'."""
     return "; ".join(
         (
             "default-src 'self'",
@@ -88,12 +88,12 @@ def page_policy(nonce: str) -> str:
 
 
 class Guard:
-    """ASGI middleware: refuses foreign hosts, origins and callers; bounds bodies; sets security headers.
+    """ASGI middleware: refuses foreign hosts, origins and visitors; bounds bodies; sets security headers.
 
-    `token` None asks for none (loopback). `names` are host names served beside loopback's and, when the
-    server listens on the network, this machine's own. The port of a Host is not compared: a tunnel may
-    change it, and DNS rebinding needs a foreign *name*. `tokens` are those of other people: once there is
-    one, everybody has to show one; `token` is the owner's.
+    `token` is the owner's (None: the owner needs none), `tokens` are other people's: as soon as there is one,
+    every visitor needs one. `names` are further host names, beside loopback's and, if the server listens on the
+    network, this machine's. The port of a Host is not compared: a tunnel may change it, and DNS rebinding needs
+    a foreign *name*.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Guard:
     ) -> None:
         self.app, self.body_limit = app, body_limit
         self.token, self.tokens = token, tokens
-        self.cookie = f"sightline-{port}"  # cookies do not know ports: two libraries, two names
+        self.cookie = f"sightline-{port}"  # browsers send a host's cookies to all its ports
         self.names = {"localhost", *(name.lower() for name in names)}
         self.any_address = not is_loopback(host)
         if self.any_address:
@@ -124,23 +124,23 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
-        asks = self._admitted(scope, headers)
-        if not isinstance(asks, Visitor):
-            await _answer(send, *asks)
+        caller = self._admit(scope, headers)
+        if not isinstance(caller, Visitor):
+            await _answer(send, *caller)
             return
         limit = UPLOAD_LIMIT if scope["path"] == "/api/search" else self.body_limit
         if int(headers.get("content-length") or 0) > limit:
             await _answer(send, 413, _too_much(limit))
             return
-        visitor.set(asks)
-        scope[VISITOR] = asks  # for Gradio, which answers in a task of its own
+        visitor.set(caller)
+        scope[VISITOR] = caller  # for Gradio, which answers in a task of its own
         await self.app(scope, _bounded(receive, limit), _with_headers(send))
 
-    def _admitted(self, scope: Scope, headers: dict[str, str]) -> Visitor | tuple[Any, ...]:
-        """Who asks; or (status, sentence, extra headers) for a request that must not pass."""
+    def _admit(self, scope: Scope, headers: dict[str, str]) -> Visitor | tuple[Any, ...]:
+        """The request's visitor; or (status, sentence, extra headers) if the request is refused."""
         path, method = scope["path"], scope["method"]
         host = headers.get("host", "")
-        if not self._known(host):
+        if not self._is_served(host):
             return 421, "This address is not served here. Open Sightline by the address it printed."
         origin = headers.get("origin")
         if origin is not None and origin.lower() not in (f"http://{host.lower()}", f"https://{host.lower()}"):
@@ -160,65 +160,57 @@ class Guard:
             if headers.keys() & FORWARDED:
                 return (403, "A proxy stands in front: start this server with --name and the proxy's host name.")
             return OWNER
-        asks = self._by_token(scope, headers, method == "GET" and mode in ("navigate", None))
-        if isinstance(asks, Visitor) and not asks.may_index and _changes(method, path):
-            return 403, f"The token of {asks.name} may search and open, not change anything."
-        return asks
+        caller = self._by_token(scope, headers, method == "GET" and mode in ("navigate", None))
+        if isinstance(caller, Visitor) and not caller.may_index and _changes(method, path):
+            return 403, f"The token of {caller.name} may search and open, not change anything."
+        return caller
 
-    def _known(self, host: str) -> bool:
-        name = _host_name(host)
+    def _is_served(self, host: str) -> bool:
+        try:
+            name = (urlsplit(f"//{host}").hostname or "").lower()
+        except ValueError:
+            return False
         try:
             address = ipaddress.ip_address(name)
         except ValueError:
             return name in self.names
         return address.is_loopback or self.any_address
 
-    def _by_token(self, scope: Scope, headers: dict[str, str], may_visit: bool) -> Visitor | tuple[Any, ...]:
+    def _by_token(self, scope: Scope, headers: dict[str, str], is_visit: bool) -> Visitor | tuple[Any, ...]:
+        """The visitor of the bearer token or the cookie. A visit by an address with `?token=` is redirected: the
+        answer puts the token into a cookie."""
         bearer = headers.get("authorization", "")
-        if bearer.lower().startswith("bearer ") and (asks := self._whose(bearer[7:].strip())):
-            return asks
-        if asks := self._whose(_cookie(headers.get("cookie", ""), self.cookie)):
-            return asks
+        if bearer.lower().startswith("bearer ") and (caller := self._visitor_of(bearer[7:].strip())):
+            return caller
+        if caller := self._visitor_of(_cookie(headers.get("cookie", ""), self.cookie)):
+            return caller
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        given = next((value for key, value in query if key == "token" and self._whose(value)), None)
-        if may_visit and given is not None:
+        token = next((value for key, value in query if key == "token" and self._visitor_of(value)), None)
+        if is_visit and token is not None:
             rest = urlencode([(key, value) for key, value in query if key != "token"])
             target = scope["path"] + (f"?{rest}" if rest else "")
-            cookie = f"{self.cookie}={given}; Path=/; HttpOnly; SameSite=Strict; Max-Age=31536000"
+            cookie = f"{self.cookie}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age=31536000"
             if headers.get("x-forwarded-proto", "").lower() == "https":
                 cookie += "; Secure"
             return 303, "", {"location": "/" + target.lstrip("/"), "set-cookie": cookie}
         page = "text/html" in headers.get("accept", "")
         return (401, "The token is missing or wrong.", {"www-authenticate": "Bearer"}, page)
 
-    def _whose(self, given: str) -> Visitor | None:
-        if not given:
+    def _visitor_of(self, token: str) -> Visitor | None:
+        if not token:
             return None
-        if self.token is not None and _same(given, self.token):
+        if self.token is not None and hmac.compare_digest(token.encode(), self.token.encode()):
             return OWNER
-        return self.tokens.find(given) if self.tokens else None
+        return self.tokens.find(token) if self.tokens else None
 
 
 def _changes(method: str, path: str) -> bool:
-    """Whether a request needs the right to change the library, or shows the disk beside it. What is asked of
-    Gradio only searches."""
+    """Whether a request changes the library, or lists folders outside it. Gradio's endpoints do neither."""
     if path == "/api/browse":
         return True
     if method in ("GET", "HEAD", "OPTIONS") or not path.startswith("/api/"):
         return False
     return path != "/api/search"
-
-
-def _host_name(host: str) -> str:
-    """The name in a Host header, in lower case; empty when it is not one."""
-    try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
-    except ValueError:
-        return ""
-
-
-def _same(given: str, token: str) -> bool:
-    return hmac.compare_digest(given.encode(), token.encode())
 
 
 def _cookie(header: str, name: str) -> str:
@@ -244,27 +236,28 @@ def _too_much(limit: int) -> str:
 
 
 class BodyTooLarge(Exception):
-    """A body without a declared length went over its limit."""
+    """A body without a declared length is over its limit."""
 
 
 def _bounded(receive: Receive, limit: int) -> Receive:
     """`receive` that raises BodyTooLarge past `limit` bytes: a chunked body declares no length."""
-    seen = 0
+    size = 0
 
-    async def counted() -> Message:
-        nonlocal seen
+    async def bounded() -> Message:
+        nonlocal size
         message = await receive()
         if message["type"] == "http.request":
-            seen += len(message.get("body", b""))
-            if seen > limit:
+            size += len(message.get("body", b""))
+            if size > limit:
                 raise BodyTooLarge(_too_much(limit))
         return message
 
-    return counted
+    return bounded
 
 
 def _with_headers(send: Send) -> Send:
-    always = (
+    """`send` that adds the security headers which an answer lacks."""
+    defaults = (
         (b"x-content-type-options", b"nosniff"),
         (b"referrer-policy", b"same-origin"),
         (b"cross-origin-resource-policy", b"same-origin"),
@@ -272,28 +265,28 @@ def _with_headers(send: Send) -> Send:
         (b"x-frame-options", b"SAMEORIGIN"),
     )
 
-    async def guarded(message: Message) -> None:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = [(key.lower(), value) for key, value in message.get("headers", ())]
-            # Gradio's own CORS answers name the asker's origin; nobody else's page may read ours.
+            # Gradio's CORS headers would let other websites read the answer.
             headers = [pair for pair in headers if not pair[0].startswith(b"access-control-allow")]
             present = {key for key, _ in headers}
-            headers += [pair for pair in always if pair[0] not in present]
+            headers += [pair for pair in defaults if pair[0] not in present]
             kind = dict(headers).get(b"content-type", b"")
             if b"content-security-policy" not in present and not kind.startswith(b"application/pdf"):
-                # Pages set their own policy; anything else has no business running anything.
+                # Pages set their own policy; no other answer may run or load anything.
                 headers.append((b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"))
             message = {**message, "headers": headers}
         await send(message)
 
-    return guarded
+    return send_with_headers
 
 
-_ASK = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Sightline: token</title>
+_TOKEN_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Sightline: token</title>
 <meta name="viewport" content="width=device-width"><style>:root{{color-scheme:light dark}}
 body{{font:16px/1.5 system-ui,sans-serif;display:grid;place-content:center;min-height:90vh;padding:1rem}}
 input,button{{font:inherit;padding:.5em .8em;border-radius:8px;border:1px solid #888}}</style>
-<main><h1>This library asks for its token</h1><p>{sentence} It was printed where Sightline was started.</p>
+<main><h1>This library needs a token</h1><p>{sentence} It was printed where Sightline was started.</p>
 <form action="/" method="get"><label>Token <input name="token" type="password" autofocus
 autocomplete="current-password"></label> <button>Open</button></form></main></html>"""
 
@@ -301,12 +294,10 @@ autocomplete="current-password"></label> <button>Open</button></form></main></ht
 async def _answer(
     send: Send, status: int, sentence: str, extra: dict[str, str] | None = None, page: bool = False
 ) -> None:
-    """One short answer: a sentence as JSON, or a page that asks for the token."""
-    import json
-
+    """Send a sentence as JSON, or in a page with a field for the token."""
     kind, body = "application/json", json.dumps({"error": sentence}).encode()
     if page:
-        kind, body = "text/html; charset=utf-8", _ASK.format(sentence=html.escape(sentence)).encode()
+        kind, body = "text/html; charset=utf-8", _TOKEN_PAGE.format(sentence=html.escape(sentence)).encode()
     headers = {
         "content-type": kind,
         "content-length": str(len(body)),
