@@ -251,7 +251,7 @@ def test_a_worker_listens_as_the_library_asks(
 
 
 def test_the_words_of_a_real_speech_are_found_to_the_second(folder: Path, open_library: OpenLibrary) -> None:
-    if not speech.is_here():
+    if not speech.is_installed():
         pytest.skip("speech is not installed")
     import av
 
