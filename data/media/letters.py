@@ -57,14 +57,17 @@ _MARKS = dict(
         strict=True,
     )
 )
+# What TeX's fonts have at these codes, where a PDF does not name the glyphs; fl has that of a line end.
+_CODES = {"\x0b": "ff", "\x0c": "fi", "\x0e": "ffi", "\x0f": "ffl"}
+_CODED = re.compile(r"[\x0b\x0c\x0e\x0f](?=[a-z])|(?<=[a-z])[\x0b\x0c\x0e\x0f]")
 _DOTTED = {"ı": "i", "ȷ": "j"}
 # Looked for in every page, so each begins with what is rare or quickly found.
 _ACCENT = re.compile("[´¨¯¸ˆˇˉˊˋ˘˙˚˛˜˝\u0300-\u036f]")
 _DRAWN_APART = re.compile(
-    r"(?<=[^\W\d_])[´¨¯¸ˆˇˉˊˋ˘˙˚˛˜˝]|[´¨¯¸ˆˇˉˊˋ˘˙˚˛˜˝](?=[^\W\d_])"
+    r"[´¨¯¸ˇˉˊˋ˘˙˚˛˝]|(?<=[^\W\d_])[ˆ˜]|[ˆ˜](?=[^\W\d_])"
     r"|(?<!\s)[\u0300-\u036f]|[\u0302-\u036f](?=[^\W\d_])"
 )
-_GRAVE = re.compile(r"(?<=[^\W\d_])`(?=[aeiouAEIOU])|(?<![\w`])`(?=[AaEeOo]\b)(?!.`)")
+_GRAVE = re.compile(r"(?<=[^\W\d_])`(?=[aeiouAEIOU])|(?<![\w`])`(?=[AaEeOo]\b)(?!.`)|(?<=[aeiouAEIOU])`(?!\S)")
 _SPACED_OUT = (
     re.compile(
         r" (?:[^\W\d_]  ?[^\W\d_]  ?[^\W\d_]  ?[^\W\d_](?!\w)"
@@ -89,6 +92,13 @@ def need_places(text: str) -> bool:
         return True
     text = f"\n{text}"
     return ("`" in text and _GRAVE.search(text) is not None) or any(pattern.search(text) for pattern in _SPACED_OUT)
+
+
+def with_ligatures(text: str) -> str:
+    """Text with the ligatures spelt of which a font gives TeX's code alone."""
+    if not any(code in text for code in _CODES):
+        return text
+    return _CODED.sub(lambda match: _CODES[match[0]], text)
 
 
 def undivided(text: str) -> str:
@@ -129,7 +139,8 @@ def text_with(parts: Sequence[Line | str]) -> str:
 def rows_of(lines: Sequence[Line]) -> list[list[Piece]]:
     """The words of each line, in reading order. Accents are on their letters, spaced-out words are one."""
     rows = []
-    for line in _joined(lines):
+    for line in _joined(_with_accents(lines)):
+        line.letters[:] = [one._replace(text=_CODES.get(one.text, one.text)) for one in line.letters]
         words = _parted(_accented(line), line.angle)
         pieces = [(_around(word), clean("".join(letter.text for letter in word), 1000)) for word in words]
         rows.append([Piece(box, text, text) for box, text in pieces if text])
@@ -215,6 +226,34 @@ def _joined(lines: Sequence[Line]) -> list[Line]:
     return found
 
 
+def _with_accents(lines: Sequence[Line]) -> list[Line]:
+    """The lines, those of accents alone taken into the line that they stand on."""
+    found: list[Line] = []
+    waiting: list[Letter] = []
+    for line in lines:
+        letters = [letter for letter in line.letters if not letter.text.isspace()]
+        if letters and all(_mark(letter.text) for letter in letters):
+            before = found[-1].letters if found else []
+            if before and _on_one_line(before[-1], letters[0], line.angle):
+                before.extend(letters)
+            else:
+                waiting = letters
+            continue
+        if waiting:
+            if letters and _on_one_line(letters[0], waiting[0], line.angle):
+                line.letters.extend(waiting)
+            else:
+                found.append(Line(waiting, line.angle))
+            waiting = []
+        found.append(line)
+    return [*found, Line(waiting)] if waiting else found
+
+
+def _on_one_line(a: Letter, b: Letter, angle: int) -> bool:
+    (start, end), (its_start, its_end) = across(a, angle), across(b, angle)
+    return min(end, its_end) - max(start, its_start) > (end - start) / 3
+
+
 def _goes_on(before: Sequence[Letter], letter: Letter, angle: int, its_angle: int) -> int:
     """The direction in which a single letter goes on with single letters before it, or -1."""
     last = before[-1]
@@ -236,29 +275,32 @@ def _accented(line: Line) -> list[Letter]:
     """The line with each accent on the letter that it is drawn over, under or through."""
     letters, angle = line.letters, line.angle
     marks = {i: mark for i, letter in enumerate(letters) if (mark := _mark(letter.text))}
-    if not marks:
-        return letters
     solid = [i for i, letter in enumerate(letters) if i not in marks and not letter.text.isspace()]
-    owned: dict[int, str] = {}
+    if not marks or not solid:
+        return letters
+    owned: dict[int, list[int]] = {}
     left_out: set[int] = set()
-    for i, mark in marks.items():
-        near = [max((j for j in solid if j < i), default=-1), min((j for j in solid if j > i), default=-1)]
-        shares = [_share_over(letters[i], letters[j], angle) if j >= 0 else -1.0 for j in near]
-        if letters[i].text in _MARKS and max(shares) < 0.5:
+    for i in marks:
+        near = [
+            j
+            for j in (max((j for j in solid if j < i), default=-1), min((j for j in solid if j > i), default=-1))
+            if j >= 0
+        ]
+        # The neighbours first: where they share an accent by halves, it belongs to the one before.
+        owner = max([*near, *solid], key=lambda j: _share_over(letters[i], letters[j], angle))
+        if letters[i].text in _MARKS and _share_over(letters[i], letters[owner], angle) < 0.5:
             continue  # an accent by itself: a tilde in an address, a power in a formula
-        owner = near[shares[1] > shares[0]]
-        if owner < 0:
-            continue
-        owned[owner] = owned.get(owner, "") + mark
-        left_out.update(range(min(i, owner), max(i, owner) + 1))
-        left_out.discard(owner)
-        left_out.update(_blanks_between_neighbours(letters, [j for j in near if j >= 0], angle))
+        owned.setdefault(owner, []).append(i)
+        left_out.add(i)
+        if owner in near:
+            left_out.update(range(min(i, owner) + 1, max(i, owner)))
+        left_out.update(_blanks_between_neighbours(letters, near, angle))
     found = []
     for i, letter in enumerate(letters):
         if i in owned:
-            base = _DOTTED.get(letter.text, letter.text)
-            box = _around([letter, *(letters[j] for j in marks if j in left_out and abs(j - i) <= 2)])
-            letter = Letter(unicodedata.normalize("NFC", base + owned[i]), *box)
+            base = _DOTTED.get(letter.text, letter.text) + "".join(marks[j] for j in owned[i])
+            box = _around([letter, *(letters[j] for j in owned[i])])
+            letter = Letter(unicodedata.normalize("NFC", base), *box)
         if i not in left_out:
             found.append(letter)
     return found
@@ -296,7 +338,7 @@ def _parted(letters: Sequence[Letter], angle: int) -> list[list[Letter]]:
         elif words[-1]:
             words.append([])
     words = [word for word in words if word]
-    if angle < 0 or len(words) < 4:
+    if angle < 0 or len(words) < 3:
         return words
     found: list[list[Letter]] = []
     at = 0
@@ -305,7 +347,7 @@ def _parted(letters: Sequence[Letter], angle: int) -> list[list[Letter]]:
         while end < len(words) and _is_part(words[end], angle):
             end += 1
         run = words[at:end]
-        mended = _spaced_out([letter for word in run for letter in word], angle) if len(run) >= 4 else None
+        mended = _spaced_out([letter for word in run for letter in word], angle) if len(run) >= 3 else None
         found += mended or run or [words[end]]
         at = max(end, at + 1)
     return found
@@ -337,6 +379,6 @@ def _spaced_out(letters: list[Letter], angle: int) -> list[list[Letter]] | None:
     texts = ["".join(letter.text for letter in word) for word in words]
     codes = [ord(letter.text[0]) for letter in letters]
     steps = {b - a for a, b in pairwise(codes)}
-    if max(map(len, texts)) < 4 or len(steps) == 1 or not looks_like_words(" ".join(texts)):
+    if max(map(len, texts)) < 3 or len(steps) == 1 or not looks_like_words(" ".join(texts)):
         return None
     return words

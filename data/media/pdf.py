@@ -24,7 +24,7 @@ import numpy as np
 from data.media import legible
 from data.media.captions import caption_of_document
 from data.media.kinds import MediaError, require, sniff
-from data.media.letters import Box, Piece, need_places, rows_of, text_of, text_with, undivided
+from data.media.letters import Box, Piece, need_places, rows_of, text_of, text_with, undivided, with_ligatures
 from data.media.metadata import pdf_date
 from data.media.pdf_engines import MAX_TEXT, Attached, Engine, engine_name, open_engine
 from data.media.text import clean, decoded, unmisread
@@ -74,6 +74,18 @@ def find_words(path: Path, page: int, words: Sequence[str]) -> list[Box]:
     with open_pdf(path) as document:
         pieces = document.pieces(require_page(document, page))
     return [box for piece in pieces for box in _matches(piece, wanted)]
+
+
+def unread_pages(path: Path) -> list[int]:
+    """The pages whose words may stand in their picture alone, for OCR: without a text layer, or with one that
+    is no text. What fields, notes and bookmarks say does not count."""
+    found = []
+    with open_pdf(path) as document:
+        for page in range(1, document.pages + 1):
+            with suppress(MediaError):
+                if document.is_unread(page):
+                    found.append(page)
+    return found
 
 
 def attachment_names(path: Path) -> list[str]:
@@ -202,7 +214,7 @@ class Document:
             readable = legible.readable_lines(plain)
             if len(readable) < len(plain):
                 return _Layer(_clean(readable), True, rows)
-        text = _clean(plain)
+        text = _clean(with_ligatures(plain))
         return _Layer(text, not text, rows)
 
     def _additions(self, page: int) -> Iterator[str]:

@@ -249,16 +249,18 @@ class _MuPDF:
                 if kind != 0:
                     continue
                 texts = text.removesuffix("\n").split("\n")
-                if need_places(text):
-                    # The clip may hold parts of neighbours, so its lines are looked up by their text.
-                    part = self._sheet(page).get_textpage(clip=mupdf.Rect(box), flags=mupdf.TEXTFLAGS_TEXT)
-                    lines = {_joined(line): line for line in self._lines(page, part)}
-                    alone = any(map(need_places, texts))
-                    found += [
-                        text if alone and not need_places(text) else lines.get(text.strip(), text) for text in texts
-                    ]
-                else:
+                if not need_places(text):
                     found += texts
+                    continue
+                needing = list(map(need_places, texts))
+                if not any(needing):
+                    return [*self.lines(page)]  # only together
+                # The clip may hold parts of neighbours, so its lines are looked up by their text.
+                part = self._sheet(page).get_textpage(clip=mupdf.Rect(box), flags=mupdf.TEXTFLAGS_TEXT)
+                lines = {_joined(line): line for line in self._lines(page, part)}
+                found += [
+                    lines.get(text.strip(), text) if needs else text for text, needs in zip(texts, needing, strict=True)
+                ]
         return found if any(isinstance(one, Line) for one in found) else [*self.lines(page)]
 
     def unmapped(self, page: int) -> float:
