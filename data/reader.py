@@ -29,8 +29,6 @@ THUMBNAIL_SIDE = 384
 # How far a frame may lie from its even place in the window, as a share of the distance between two frames,
 # when a keyframe is there: it costs a quarter of the exact one (720p H.264; `make bench-media`).
 KEYFRAME_TOLERANCE = 0.25
-# Raised when what is read of files of a kind changes: libraries read them again in the background.
-GENERATION: dict[Kind, int] = {"image": 2, "video": 2, "pdf": 2}
 
 
 @dataclass(frozen=True)
