@@ -34,6 +34,7 @@ __all__ = ["engine_name"]
 Word = tuple[float, float, float, float, str]
 
 _SIGNS = bytes(code for code in range(0x80) if not chr(code).isalnum())
+TEXTLESS = 16  # characters: a text layer of fewer leaves the words of a scan in its picture
 MAX_WORDS = 50_000
 MAX_ATTACHED = 512 << 20  # bytes of a file inside a PDF
 MAX_ATTACHED_PAGES = 200  # of all PDFs inside one whose text is read with its first page
@@ -77,8 +78,7 @@ def find_words(path: Path, page: int, words: Sequence[str]) -> list[Box]:
 
 
 def unread_pages(path: Path) -> list[int]:
-    """The pages whose words may stand in their picture alone, for OCR: without a text layer, or with one that
-    is no text. What fields, notes and bookmarks say does not count."""
+    """The pages whose words may stand in their picture alone, for OCR (`Document.is_unread`)."""
     found = []
     with open_pdf(path) as document:
         for page in range(1, document.pages + 1):
@@ -135,7 +135,7 @@ def require_page(document: Document, page: int | None) -> int:
 
 
 class _Layer(NamedTuple):
-    """The text layer of a page, mended; `unread` where there is none, or not only text."""
+    """The text layer of a page, mended; `unread` as in `Document.is_unread`."""
 
     text: str
     unread: bool
@@ -165,8 +165,8 @@ class Document:
         return found[:MAX_TEXT].strip()
 
     def is_unread(self, page: int) -> bool:
-        """Whether words of the page may stand in its picture alone: it has no text layer, or one that is no
-        text."""
+        """Whether words of the page may stand in its picture alone: it has hardly a text layer, or one that is, in
+        part, no text. What fields, notes and bookmarks say does not count."""
         return self._layer(page).unread
 
     def words(self, page: int) -> list[Word]:
@@ -215,7 +215,7 @@ class Document:
             if len(readable) < len(plain):
                 return _Layer(_clean(readable), True, rows)
         text = _clean(with_ligatures(plain))
-        return _Layer(text, not text, rows)
+        return _Layer(text, len(text) < TEXTLESS, rows)
 
     def _additions(self, page: int) -> Iterator[str]:
         for note in self._engine.notes(page):

@@ -14,6 +14,7 @@ import math
 import mmap
 import os
 import re
+import weakref
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -222,7 +223,9 @@ class _MuPDF:
     def _text(self, page: int) -> Any:
         """The page's letters as MuPDF keeps them, the last page's for a second question."""
         if self._letters[0] != page:
-            self._letters = (page, self._sheet(page).get_textpage(flags=_mupdf().TEXTFLAGS_TEXT))
+            sheet, flags = self._sheet(page), _mupdf().TEXTFLAGS_TEXT
+            fields = _mupdf().PDF_ANNOT_WIDGET in self._kinds(page)
+            self._letters = (page, _without_fields(sheet, flags) if fields else sheet.get_textpage(flags=flags))
         return self._letters[1]
 
     def lines(self, page: int) -> list[Line]:
@@ -358,6 +361,26 @@ class _MuPDF:
         self.file.close()
 
 
+def _without_fields(sheet: Any, flags: int) -> Any:
+    """The letters of a page without its fields, in which MuPDF shows passwords, codes of choices and ticks as it
+    draws them; `notes` has what they hold."""
+    mupdf, rotation = _mupdf(), sheet.rotation
+    fz = mupdf.mupdf
+    sheet.set_rotation(0)  # as `get_textpage` does
+    try:
+        inner = sheet.this.super() if isinstance(sheet.this, fz.PdfPage) else sheet.this
+        letters = fz.FzStextPage(fz.fz_bound_page(inner))
+        device = fz.fz_new_stext_device(letters, fz.FzStextOptions(flags))
+        for draw in (fz.fz_run_page_contents, fz.fz_run_page_annots):
+            draw(inner, device, fz.FzMatrix(), fz.FzCookie())
+        fz.fz_close_device(device)
+    finally:
+        sheet.set_rotation(rotation)
+    found = mupdf.TextPage(letters)
+    found.parent = weakref.proxy(sheet)
+    return found
+
+
 def _joined(line: Line) -> str:
     return "".join(letter.text for letter in line.letters).strip()
 
@@ -373,9 +396,16 @@ def _mu_value(field: Any) -> str:
         return "" if field.field_flags & _PASSWORD else str(value or "")
     if kind in ("ComboBox", "ListBox"):
         labels = {one[0]: one[1] for one in field.choice_values or () if isinstance(one, (list, tuple))}
-        chosen = value if isinstance(value, (list, tuple)) else [value] if value else []
+        chosen = [value] if value else _chosen(field)
         return "\n".join(str(labels.get(one, one)) for one in chosen)
     return ""
+
+
+def _chosen(field: Any) -> list[str]:
+    """The values of a list of which several are chosen: PyMuPDF hands out one alone."""
+    fz = _mupdf().mupdf
+    values = fz.pdf_dict_get_inheritable(fz.pdf_annot_obj(field._annot), fz.pdf_new_name("V"))
+    return [fz.pdf_array_get_text_string(values, i) for i in range(fz.pdf_array_len(values))]
 
 
 # -----------------------------------------------------------------------------------------------------------
@@ -479,10 +509,13 @@ class _PDFium:
         raw, place = self.pdfium.raw, _placer(self.pdfium.raw, sheet)
         (width, height), rotation = sheet.get_size(), sheet.get_rotation()
         found = [Line([])]
+        begun = 0  # the first line of what PDFium takes for one
         for i in numbers:
             code = raw.FPDFText_GetUnicode(text, i)
             letter = chr(code) if code and not 0xD800 <= code < 0xE000 else "\ufffd" if code else " "
             if letter in "\r\n":
+                found[begun:] = _from_the_top(found[begun:])
+                begun = len(found)
                 found.append(Line([]))
                 continue
             if hidden and _address(raw.FPDFText_GetTextObject(text, i)) in hidden:
@@ -502,6 +535,7 @@ class _PDFium:
                 found[-1] = found[-1]._replace(angle=angle)
             if letter in "\x02\ufffe":
                 found.append(Line([]))
+        found[begun:] = _from_the_top(found[begun:])
         return [_from_the_right(line) for line in found if line.letters]
 
     def unmapped(self, page: int) -> float:
@@ -765,6 +799,13 @@ def _elsewhere(line: Line, letter: Letter, angle: int) -> bool:
     start, end = across(last, angle)
     its_start, its_end = across(letter, angle)
     return abs(start + end - its_start - its_end) / 2 > 0.7 * max(end - start, its_end - its_start)
+
+
+def _from_the_top(lines: list[Line]) -> list[Line]:
+    """Lines that are read downwards, the first of them on the right: PDFium takes them from the left."""
+    if any(line.letters and line.angle != 90 for line in lines):
+        return lines
+    return sorted(lines, key=lambda line: -line.letters[0].x0 if line.letters else 0)
 
 
 def _from_the_right(line: Line) -> Line:

@@ -54,6 +54,8 @@ class Job:
     """It has a sound track."""
     cues: tuple[Cue, ...] = ()
     """The subtitles that came with it."""
+    unread: bool = False
+    """Words of one of its pages may stand in the picture alone."""
     caption: str = ""
     """What the file says of itself as a whole: it goes with the first chunk's text."""
     done: dict[int, NewChunk] = field(default_factory=dict)

@@ -216,6 +216,7 @@ class DecodeStage:
             if chunk.thumbnail and (job.stored is None):
                 self._ctx.thumbnails.put(job.work.hash, spec.ordinal, chunk.thumbnail)
             job.sent += 1
+            job.unread |= chunk.unread
             if job.work.kind == "video" and job.stored is None:
                 seen = still_scenes.signature(chunk.frames)
                 if last is not None and still_scenes.still(last[1], seen):

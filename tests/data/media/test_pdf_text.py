@@ -179,7 +179,7 @@ def test_forms_of_letters_are_letters(tmp_path: Path, text: str, read: str) -> N
 
 
 @pytest.mark.parametrize(
-    "text", ["הספרייה הלאומית נמצאת בירושלים", "کتاب خانه ملی", "Русский текст о погоде", "Ελληνικά"]
+    "text", ["הספרייה הלאומית נמצאת בירושלים", "کتاب خانه مردم", "Русский текст о погоде", "Ελληνικά"]
 )
 def test_other_scripts_are_read_in_order(tmp_path: Path, text: str) -> None:
     path = story(tmp_path / "a.pdf", text)

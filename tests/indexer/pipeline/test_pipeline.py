@@ -17,6 +17,7 @@ from indexer.pipeline.jobs import ByteQueue, Job, JobItem
 from indexer.pipeline.queue import WorkQueue
 from indexer.priority import LONGEST_WAIT_S, QueryPriority
 from tests import media
+from tests.data.media.test_legible import drawn
 from tests.indexer.conftest import CountingEmbedder, OpenLibrary, wait_for
 from tests.indexer.written_library import found_vectors
 
@@ -85,6 +86,34 @@ def test_words_in_photos_and_scans_are_read_afterwards(
     embedded = counted.embedded
     library.index()
     assert counted.embedded == embedded, "once is enough"
+
+
+def test_what_stands_beside_a_page_or_is_no_text_keeps_nobody_from_reading_its_picture(
+    tmp_path: Path, open_library: OpenLibrary, counted: CountingEmbedder
+) -> None:
+    import pymupdf
+
+    folder = tmp_path / "media"
+    folder.mkdir()
+    scan = media.picture("INVOICE 20417", size=(600, 200), color=(250, 250, 250))
+    media.draw_pdf(tmp_path / "scan.pdf", ["", "A page that has its own text"], image=scan)
+    document = pymupdf.open(tmp_path / "scan.pdf")
+    document.set_toc([[1, "The bookmarks of the accountant", 1]])
+    document[0].add_text_annot((500, 20), "a remark that is longer than a few letters")
+    document.save(folder / "scan.pdf")
+    drawn(folder / "garbage.pdf", lambda c: max(1, ord(c) - 29))
+    library = open_library(ocr="auto")
+    library.index([folder])
+    texts = {}
+    for name in ("scan.pdf", "garbage.pdf"):
+        info = library.catalogue.files.at(str(folder / name))
+        assert info is not None
+        texts[name] = [chunk.text for chunk in library.chunks(info.file_id)]
+    first, second = texts["scan.pdf"]
+    for words in ("20417", "bookmarks of the accountant", "a remark that"):
+        assert words in first
+    assert second == "A page that has its own text"
+    assert "cheesemonger" in texts["garbage.pdf"][0]
 
 
 def test_a_model_is_given_no_larger_pictures_than_it_can_use(
