@@ -12,9 +12,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, product
 from statistics import median
 from typing import NamedTuple
+
+import numpy as np
 
 from data.media.legible import looks_like_words
 from data.media.text import beyond_ascii, clean
@@ -67,7 +69,7 @@ _DRAWN_APART = re.compile(
     r"[´¨¯¸ˇˉˊˋ˘˙˚˛˝]|(?<=[^\W\d_])[ˆ˜]|[ˆ˜](?=[^\W\d_])"
     r"|(?<!\s)[\u0300-\u036f]|[\u0302-\u036f](?=[^\W\d_])"
 )
-_GRAVE = re.compile(r"(?<=[^\W\d_])`(?=[aeiouAEIOU])|(?<![\w`])`(?=[AaEeOo]\b)(?!.`)|(?<=[aeiouAEIOU])`(?!\S)")
+_GRAVE = re.compile(r"`(?:(?<=[^\W\d_]`)(?=[aeiouAEIOU])|(?<![\w`]`)(?=[AaEeOo]\b)(?!.`)|(?<=[aeiouAEIOU]`)(?!\S))")
 _SPACED_OUT = (
     re.compile(
         r" (?:[^\W\d_]  ?[^\W\d_]  ?[^\W\d_]  ?[^\W\d_](?!\w)"
@@ -79,9 +81,17 @@ _SPACED_OUT = (
         r"|[^\W\d_a-z]{1,2} [^\W\d_a-z]{1,2} [^\W\d_a-z]{1,2} [^\W\d_a-z]{1,2}(?!\w))"
     ),
 )
+# Latin-1 by its shape: a small letter of ASCII, another letter (or what Latin-1 does not have), a blank, a sign. And
+# the three words in a row of which one stands in whatever `_SPACED_OUT` finds.
+_SHAPES = bytearray(ord("A") if chr(i).isalpha() or chr(i) == "?" else ord(".") for i in range(256))
+_SHAPES[97:123] = b"a" * 26
+for _blank in (*range(9, 14), *range(28, 33), 0x85, 0xA0):
+    _SHAPES[_blank] = ord(" ")
+_SHORT = {b" " + b" ".join(words) + b" " for one in ((b"a", b"A"), (b"A", b"AA")) for words in product(one, repeat=3)}
 # A word may end in a hyphen, a soft one, or one of PDFium's two signs for a hyphen that it took away.
 _SIGNS = ("-\n", "- \n", "\u2010\n", "\xad", "\x02", "\ufffe")
 _HYPHEN = re.compile(r"[-\u2010\xad\x02\ufffe][ \t]*\n?[ \t]*")
+_USUAL_HYPHEN = re.compile(r"-[ \t]*\n[ \t]*")  # looked for four times as fast, one literal first
 _TAIL = re.compile(r"[^\s\x02\ufffe]+")
 _WORD = re.compile(r"[^\W\d_]+")
 
@@ -90,8 +100,18 @@ def need_places(text: str) -> bool:
     """Whether text may hold accents apart or letters spaced out, which only their places can tell."""
     if _ACCENT.search(beyond_ascii(text)) and _DRAWN_APART.search(text):
         return True
+    if "`" in text and _GRAVE.search(text):
+        return True
+    # The two patterns are slow, and three words in a row of a letter, or of two capitals, are rare.
+    shapes = f" {text}".encode("latin-1", "replace").translate(_SHAPES)
+    short = np.diff(np.flatnonzero(np.frombuffer(shapes, np.uint8) == ord(" "))) <= 3
+    if not (short[:-2] & short[1:-1] & short[2:]).any():
+        return False
+    shapes = shapes.replace(b"  ", b" ").replace(b"  ", b" ")
+    if not any(words in shapes for words in _SHORT):
+        return False
     text = f"\n{text}"
-    return ("`" in text and _GRAVE.search(text) is not None) or any(pattern.search(text) for pattern in _SPACED_OUT)
+    return any(pattern.search(text) for pattern in _SPACED_OUT)
 
 
 def with_ligatures(text: str) -> str:
@@ -106,7 +126,8 @@ def undivided(text: str) -> str:
     if not any(sign in text for sign in _SIGNS):
         return text
     around, parts, at = "", [], 0
-    for match in _HYPHEN.finditer(text):
+    hyphen = _HYPHEN if any(sign in text for sign in _SIGNS[2:]) else _USUAL_HYPHEN
+    for match in hyphen.finditer(text):
         if not _divides(match):
             continue
         around = around or text.lower()
