@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from itertools import groupby, pairwise, product
+from itertools import groupby, pairwise
 from statistics import median
 from typing import NamedTuple
 
@@ -81,13 +81,11 @@ _SPACED_OUT = (
         r"|[^\W\d_a-z]{1,2} [^\W\d_a-z]{1,2} [^\W\d_a-z]{1,2} [^\W\d_a-z]{1,2}(?!\w))"
     ),
 )
-# Latin-1 by its shape: a small letter of ASCII, another letter (or what Latin-1 does not have), a blank, a sign. And
-# the three words in a row of which one stands in whatever `_SPACED_OUT` finds.
-_SHAPES = bytearray(ord("A") if chr(i).isalpha() or chr(i) == "?" else ord(".") for i in range(256))
-_SHAPES[97:123] = b"a" * 26
-for _blank in (*range(9, 14), *range(28, 33), 0x85, 0xA0):
-    _SHAPES[_blank] = ord(" ")
-_SHORT = {b" " + b" ".join(words) + b" " for one in ((b"a", b"A"), (b"A", b"AA")) for words in product(one, repeat=3)}
+# Of the characters of Latin-1, "?" for others, so that a word of one letter or of two capitals weighs at most 4.
+_WEIGHTS = np.array(
+    [3 if "a" <= c <= "z" else 2 if c.isalpha() or c == "?" else 0 if c.isspace() else 5 for c in map(chr, range(256))],
+    np.uint8,
+)
 # A word may end in a hyphen, a soft one, or one of PDFium's two signs for a hyphen that it took away.
 _SIGNS = ("-\n", "- \n", "\u2010\n", "\xad", "\x02", "\ufffe")
 _HYPHEN = re.compile(r"[-\u2010\xad\x02\ufffe][ \t]*\n?[ \t]*")
@@ -102,13 +100,10 @@ def need_places(text: str) -> bool:
         return True
     if "`" in text and _GRAVE.search(text):
         return True
-    # The two patterns are slow, and three words in a row of a letter, or of two capitals, are rare.
-    shapes = f" {text}".encode("latin-1", "replace").translate(_SHAPES)
-    short = np.diff(np.flatnonzero(np.frombuffer(shapes, np.uint8) == ord(" "))) <= 3
-    if not (short[:-2] & short[1:-1] & short[2:]).any():
-        return False
-    shapes = shapes.replace(b"  ", b" ").replace(b"  ", b" ")
-    if not any(words in shapes for words in _SHORT):
+    # The two patterns are slow, and three words in a row of one letter, or of two capitals, are rare.
+    weights = _WEIGHTS.take(np.frombuffer(f" {text} ".encode("latin-1", "replace"), np.uint8))
+    words = np.diff(np.cumsum(weights, dtype=np.int32)[np.flatnonzero(weights == 0)]) <= 4
+    if not (words[:-2] & words[1:-1] & words[2:]).any():
         return False
     text = f"\n{text}"
     return any(pattern.search(text) for pattern in _SPACED_OUT)
