@@ -49,6 +49,8 @@ class Job:
     path: str = ""
     stored: list[StoredChunk] | None = None
     """Set when the catalogue has the chunks and only vectors are missing."""
+    again: bool = False
+    """It was read before, by an older program."""
     facts: dict[str, Any] = field(default_factory=dict)
     sounds: bool = False
     """It has a sound track."""

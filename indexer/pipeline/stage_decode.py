@@ -108,7 +108,7 @@ class DecodeStage:
     def _job(self, stage: Stage, work: Work, path: str) -> Job | None:
         catalogue, models = self._ctx.catalogue, self._ctx.models
         if stage in ("decode", "reread"):
-            return Job(work, *models.for_new(), path)
+            return Job(work, *models.for_new(), path, again=stage == "reread")
         for row in catalogue.models.all():
             if row.state == "answering" and models.does(row) and catalogue.models.lacks(work.hash, row.id):
                 return Job(work, *models.answering(), path, catalogue.contents.chunks_of(work.hash))

@@ -111,7 +111,7 @@ class WriteStage:
         return len(vectors)
 
     def _may_hold_words(self, job: Job) -> bool:
-        if self._options.ocr == "off":
+        if self._options.ocr == "off" and not job.again:  # its words may have been read before: a later run does again
             return False
         if self._options.ocr == "all":
             return True

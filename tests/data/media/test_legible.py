@@ -108,14 +108,19 @@ def private(text: str) -> str:
     return "".join(chr(0xF000 + ord(c) % 256) if c > " " else c for c in text)
 
 
-SPOILT: list[Callable[[str], str]] = [shifted, in_order, exchanged, of_a_large_font, swapped, private]
+SPOILT: list[Callable[[str], str]] = [shifted, in_order, exchanged, swapped, private]
 
 
 @pytest.mark.parametrize("spoil", SPOILT)
 @pytest.mark.parametrize("name", ["english", "german", "french", "polish", "finnish", "turkish"])
 def test_letters_that_stand_for_others_are_no_text(spoil: Callable[[str], str], name: str) -> None:
-    assert legible.is_no_text(spoil(ARTICLES[name])) or spoil is of_a_large_font
-    assert legible.is_no_text(spoil(ARTICLES[name] * 4)) or spoil is of_a_large_font
+    assert legible.is_no_text(spoil(ARTICLES[name]))
+    assert legible.is_no_text(spoil(ARTICLES[name] * 4))
+
+
+@pytest.mark.parametrize("name", ["english", "german", "french", "polish", "finnish", "turkish"])
+def test_a_page_in_numbers_of_a_large_font_is_no_text(name: str) -> None:
+    assert legible.is_no_text(of_a_large_font(ARTICLES[name] * 4))  # a few lines alone may pass for many scripts
 
 
 @pytest.mark.parametrize("name", ["english", "german", "chinese", "russian"])
