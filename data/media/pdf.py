@@ -34,7 +34,8 @@ __all__ = ["engine_name"]
 Word = tuple[float, float, float, float, str]
 
 _SIGNS = bytes(code for code in range(0x80) if not chr(code).isalnum())
-TEXTLESS = 16  # characters: a text layer of fewer leaves the words of a scan in its picture
+TEXTLESS = 16  # characters: a text layer of fewer leaves the words of a page in its picture
+STAMPED = 150  # the same where pictures cover half of the page: a fax's line, "Scanned with …", a number on a scan
 MAX_WORDS = 50_000
 MAX_ATTACHED = 512 << 20  # bytes of a file inside a PDF
 MAX_ATTACHED_PAGES = 200  # of all PDFs inside one whose text is read with its first page
@@ -215,7 +216,7 @@ class Document:
             if len(readable) < len(plain):
                 return _Layer(_clean(readable), True, rows)
         text = _clean(with_ligatures(plain))
-        return _Layer(text, len(text) < TEXTLESS, rows)
+        return _Layer(text, len(text) < TEXTLESS or (len(text) < STAMPED and self._engine.pictured(page) > 0.5), rows)
 
     def _additions(self, page: int) -> Iterator[str]:
         for note in self._engine.notes(page):

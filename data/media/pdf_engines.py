@@ -73,6 +73,10 @@ class Engine(Protocol):
         """The share of the letters for which the fonts name no character."""
         ...
 
+    def pictured(self, page: int) -> float:
+        """The share of the page that pictures cover, each counted by itself."""
+        ...
+
     def notes(self, page: int) -> list[Note]: ...
     def bookmarks(self) -> list[tuple[int, str]]:
         """Page and title, in order."""
@@ -275,6 +279,12 @@ class _MuPDF:
             flags = mupdf.TEXTFLAGS_TEXT & ~mupdf.TEXT_CID_FOR_UNKNOWN_UNICODE
             letters = "".join(self._sheet(page).get_text("text", flags=flags).split())
             return letters.count("\ufffd") / len(letters) if letters else 0.0
+
+    def pictured(self, page: int) -> float:
+        with self._reasons():
+            sheet = self._sheet(page)
+            areas = [abs(_mupdf().Rect(one["bbox"]) & sheet.cropbox) for one in sheet.get_image_info()]
+            return float(sum(areas)) / abs(sheet.rect)
 
     def _names_characters(self, font: int) -> bool:
         return self.file.xref_get_key(font, "ToUnicode")[0] == "xref"
@@ -548,6 +558,12 @@ class _PDFium:
                 if not self.pdfium.raw.FPDFText_IsGenerated(text, i)
             ]
             return sum(faults) / len(faults) if faults else 0.0
+
+    def pictured(self, page: int) -> float:
+        with self._sheet(page) as sheet:
+            width, height = sheet.get_size()
+            boxes = [one.get_bounds() for one in sheet.get_objects(filter=[self.pdfium.raw.FPDF_PAGEOBJ_IMAGE])]
+            return sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes) / (width * height)
 
     def notes(self, page: int) -> list[Note]:
         raw = self.pdfium.raw

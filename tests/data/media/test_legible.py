@@ -220,6 +220,27 @@ def test_a_font_without_a_table_is_no_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_a_scan_with_a_stamp_is_left_to_ocr_and_a_picture_among_text_is_not(tmp_path: Path, rotation: int) -> None:
+    import pymupdf
+
+    stamp, text = "Scanned with a telephone, page 3 of 7", ARTICLES["english"].replace(". ", ".\n")
+    document = pymupdf.open()
+    grey = pymupdf.Pixmap(pymupdf.csGRAY, pymupdf.IRect(0, 0, 50, 70))
+    grey.clear_with(230)
+    for cover, words in ((1.0, stamp), (0.3, stamp), (1.0, text), (0.0, stamp)):
+        sheet = document.new_page()
+        if cover:
+            sheet.insert_image(
+                pymupdf.Rect(0, 0, sheet.rect.width, cover * sheet.rect.height), pixmap=grey, keep_proportion=False
+            )
+        sheet.insert_text((60, 100), words, fontsize=5)
+        sheet.set_rotation(rotation)
+    document.save(tmp_path / "a.pdf")
+    assert pdf.unread_pages(tmp_path / "a.pdf") == [1]
+
+
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize(
     "name",
     [
