@@ -249,10 +249,10 @@ class _MuPDF:
         return found
 
     def mixed_lines(self, page: int, need_places: Callable[[str], bool]) -> list[Line | str]:
-        mupdf = _mupdf()
         found: list[Line | str] = []
         with self._reasons():
-            for *box, text, _, kind in self._text(page).extractBLOCKS():
+            letters = self._text(page)
+            for x0, y0, x1, y1, text, _, kind in letters.extractBLOCKS():
                 if kind != 0:
                     continue
                 texts = text.removesuffix("\n").split("\n")
@@ -262,23 +262,26 @@ class _MuPDF:
                 needing = list(map(need_places, texts))
                 if not any(needing):
                     return [*self.lines(page)]  # only together
-                # The clip may hold parts of neighbours, so its lines are looked up by their text.
-                part = self._sheet(page).get_textpage(clip=mupdf.Rect(box), flags=mupdf.TEXTFLAGS_TEXT)
-                lines = {_joined(line): line for line in self._lines(page, part)}
-                found += [
-                    lines.get(text.strip(), text) if needs else text for text, needs in zip(texts, needing, strict=True)
-                ]
+                lines: dict[str, Line] = {}
+                height = (y1 - y0) / len(texts)
+                for i, text in enumerate(texts):
+                    top = y0 + i * height  # if its lines are evenly spaced; else the whole block has it
+                    for box in ((x0, top - height / 2, x1, top + 1.5 * height), (x0, y0, x1, y1)):
+                        if needing[i] and text.strip() not in lines:
+                            with _within(letters, box):
+                                lines |= {_joined(line): line for line in self._lines(page, letters)}
+                    found.append(lines.get(text.strip(), text) if needing[i] else text)
         return found if any(isinstance(one, Line) for one in found) else [*self.lines(page)]
 
     def unmapped(self, page: int) -> float:
         mupdf = _mupdf()
         with self._reasons():
-            fonts = {font[0] for font in self.file.get_page_fonts(page - 1) if font[0]}
-            if all(self._names_characters(font) for font in fonts):
-                return 0.0
             flags = mupdf.TEXTFLAGS_TEXT & ~mupdf.TEXT_CID_FOR_UNKNOWN_UNICODE
             letters = "".join(self._sheet(page).get_text("text", flags=flags).split())
-            return letters.count("\ufffd") / len(letters) if letters else 0.0
+            if "\ufffd" not in letters:
+                return 0.0
+            fonts = {font[0] for font in self.file.get_page_fonts(page - 1) if font[0]}
+            return 0.0 if all(map(self._names_characters, fonts)) else letters.count("\ufffd") / len(letters)
 
     def pictured(self, page: int) -> float:
         with self._reasons():
@@ -369,6 +372,18 @@ class _MuPDF:
     def close(self) -> None:
         self._last = self._letters = (0, None)
         self.file.close()
+
+
+@contextmanager
+def _within(letters: Any, box: Box) -> Iterator[None]:
+    """Only the letters in a box, so that their places cost no more than they: of a whole page, ten milliseconds."""
+    whole = letters.this.m_internal.mediabox
+    before = whole.x0, whole.y0, whole.x1, whole.y1
+    whole.x0, whole.y0, whole.x1, whole.y1 = box
+    try:
+        yield
+    finally:
+        whole.x0, whole.y0, whole.x1, whole.y1 = before
 
 
 def _without_fields(sheet: Any, flags: int) -> Any:
@@ -519,13 +534,10 @@ class _PDFium:
         raw, place = self.pdfium.raw, _placer(self.pdfium.raw, sheet)
         (width, height), rotation = sheet.get_size(), sheet.get_rotation()
         found = [Line([])]
-        begun = 0  # the first line of what PDFium takes for one
         for i in numbers:
             code = raw.FPDFText_GetUnicode(text, i)
             letter = chr(code) if code and not 0xD800 <= code < 0xE000 else "\ufffd" if code else " "
             if letter in "\r\n":
-                found[begun:] = _from_the_top(found[begun:])
-                begun = len(found)
                 found.append(Line([]))
                 continue
             if hidden and _address(raw.FPDFText_GetTextObject(text, i)) in hidden:
@@ -545,8 +557,7 @@ class _PDFium:
                 found[-1] = found[-1]._replace(angle=angle)
             if letter in "\x02\ufffe":
                 found.append(Line([]))
-        found[begun:] = _from_the_top(found[begun:])
-        return [_from_the_right(line) for line in found if line.letters]
+        return [_from_the_right(line) for line in _from_the_top([line for line in found if line.letters])]
 
     def unmapped(self, page: int) -> float:
         with self._sheet(page) as sheet, self._text(sheet) as text:
@@ -817,11 +828,19 @@ def _elsewhere(line: Line, letter: Letter, angle: int) -> bool:
     return abs(start + end - its_start - its_end) / 2 > 0.7 * max(end - start, its_end - its_start)
 
 
-def _from_the_top(lines: list[Line]) -> list[Line]:
+def _from_the_top(lines: Sequence[Line]) -> list[Line]:
     """Lines that are read downwards, the first of them on the right: PDFium takes them from the left."""
-    if any(line.letters and line.angle != 90 for line in lines):
-        return lines
-    return sorted(lines, key=lambda line: -line.letters[0].x0 if line.letters else 0)
+    found: list[Line] = []
+    run: list[Line] = []  # each further to the right
+    for line in lines:
+        if not (line.angle == 90 and run and run[-1].letters[0].x0 < line.letters[0].x0):
+            found += reversed(run)
+            run = []
+        if line.angle == 90:
+            run.append(line)
+        else:
+            found.append(line)
+    return [*found, *reversed(run)]
 
 
 def _from_the_right(line: Line) -> Line:
