@@ -74,6 +74,7 @@ class Chunk:
                  videos.
     `thumbnail`  WebP, the longest side 384, of the frame that tells most.
     `times`      float64 [T], the second of each frame; None for images and pages.
+    `unread`     words of a page may stand in its picture alone (`data.media.pdf.Document.is_unread`).
     `note`       what is wrong with the file though it can be shown, for its owner; None if nothing is.
     """
 
@@ -82,6 +83,7 @@ class Chunk:
     text: str = ""
     thumbnail: bytes = b""
     times: np.ndarray | None = None
+    unread: bool = False
     note: str | None = None
 
 
@@ -202,7 +204,8 @@ def _image(path: Path, spec: ChunkSpec, max_side: int) -> Chunk:
 
 def _page(document: pdf.Document, spec: ChunkSpec, max_side: int) -> Chunk:
     page = pdf.require_page(document, spec.span.page)
-    return _still(spec, document.image(page, max_side), document.text(page))
+    found = _still(spec, document.image(page, max_side), document.text(page))
+    return replace(found, unread=document.is_unread(page))
 
 
 def _window(opened: video.VideoStream, spec: ChunkSpec, max_frames: int, max_side: int) -> Chunk:

@@ -145,6 +145,9 @@ class StatusReporter:
             if count := pipeline.left_to_read():
                 many = _many(count, "image or scan", "images and scans")
                 notices.append(f"Reading the text in {many}; until then they are found by what they show.")
+            if count := pipeline.left_to_reread():
+                many = _many(count, "file", "files")
+                notices.append(f"Reading {many} again: this version reads more in them. Until then the old text answers.")
             if count := pipeline.left_to_transcribe():
                 many = _many(count, "video", "videos")
                 notices.append(f"Transcribing {many}; until then they are found by what they show.")

@@ -1,88 +1,291 @@
-"""PDF pages to arrays and words: one set of functions in front of PyMuPDF and pypdfium2.
+"""PDF pages to arrays, text and words: what a person sees on the page, what is written on it and beside it.
 
-Built around what is installed: PyMuPDF (AGPL) where it is there, else pypdfium2 (Apache/BSD), or the one that
-the environment variable SIGHTLINE_PDF names ("pymupdf", "pypdfium2"). Pages count from 1; boxes are relative
-to the page as it is shown, 0..1 from its top left. Knows nothing of OCR.
+Built around an open `Document` over one of two engines (`data.media.pdf_engines`). Text is mended
+(`data.media.letters`, `data.media.text`) to read as a person reads it; a text layer that is no text
+(`data.media.legible`) counts as none. The text of a page also has what its fields hold, the notes on it, the
+bookmarks that lead to it and, on the first page, the data of an XFA form and the files inside. Pages count
+from 1; boxes are relative to the page as it is shown, 0..1 from its top left. Knows nothing of OCR.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import os
+import html
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import lru_cache
+from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
+from data.media import legible
 from data.media.captions import caption_of_document
-from data.media.kinds import MediaError, require
+from data.media.kinds import MediaError, require, sniff
+from data.media.letters import Box, Piece, need_places, rows_of, text_of, text_with, undivided, with_ligatures
 from data.media.metadata import pdf_date
-from data.media.text import clean
+from data.media.pdf_engines import MAX_TEXT, Attached, Engine, engine_name, open_engine
+from data.media.text import clean, decoded, unmisread
 
-Box = tuple[float, float, float, float]
+__all__ = ["engine_name"]
+
 Word = tuple[float, float, float, float, str]
 
-MAX_PAGES = 20_000
-MAX_TEXT = 200_000  # characters of one page; a page of print has 3,000
+_SIGNS = bytes(code for code in range(0x80) if not chr(code).isalnum())
+TEXTLESS = 16  # characters: a text layer of fewer leaves the words of a page in its picture
+STAMPED = 150  # the same where pictures cover half of the page: a fax's line, "Scanned with …", a number on a scan
 MAX_WORDS = 50_000
+MAX_ATTACHED = 512 << 20  # bytes of a file inside a PDF
+MAX_ATTACHED_PAGES = 200  # of all PDFs inside one whose text is read with its first page
 
 
 def page_count(path: Path) -> int:
     """Number of pages. Raises `MediaError`: encrypted, damaged, no pages, too many."""
-    with _open(path) as document:
+    with open_pdf(path) as document:
         return document.pages
 
 
 def page_image(path: Path, page: int, max_side: int = 1280, max_dpi: float | None = None) -> np.ndarray:
     """The page on white, uint8 RGB [H, W, 3], its longest side `max_side` pixels, or less for `max_dpi`."""
-    with _open(path, page) as document:
-        return document.image(page, max_side, max_dpi)
+    with open_pdf(path) as document:
+        return document.image(require_page(document, page), max_side, max_dpi)
 
 
 def page_text(path: Path, page: int) -> str:
-    """The text layer in reading order; empty for a scanned page."""
-    with _open(path, page) as document:
-        return document.text(page)
+    """The text in reading order; empty for a scanned page on which nothing is written."""
+    with open_pdf(path) as document:
+        return document.text(require_page(document, page))
 
 
 def page_words(path: Path, page: int) -> list[Word]:
-    """(x0, y0, x1, y1, word) in reading order, for a selectable text layer over the page image."""
-    with _open(path, page) as document:
-        return document.words(page)
+    """(x0, y0, x1, y1, word) in reading order, for a selectable text layer over the page image. A divided
+    word is two."""
+    with open_pdf(path) as document:
+        return document.words(require_page(document, page))
 
 
 def find_words(path: Path, page: int, words: Sequence[str]) -> list[Box]:
-    """Boxes of the words on the page that match one of `words`, to be highlighted.
+    """Boxes of the words on the page that match one of `words`, to be highlighted. A divided word has two.
 
     Case and accents do not count, nor do up to three letters of ending ("invoice" finds "Invoices"). Scripts
     without spaces are searched inside the line, and the box is that part of it.
     """
     wanted = [key for word in words if (key := _folded(word))]
-    return [box for word in page_words(path, page) for box in _matches(word, wanted)]
+    with open_pdf(path) as document:
+        pieces = document.pieces(require_page(document, page))
+    return [box for piece in pieces for box in _matches(piece, wanted)]
+
+
+def unread_pages(path: Path) -> list[int]:
+    """The pages whose words may stand in their picture alone, for OCR (`Document.is_unread`)."""
+    found = []
+    with open_pdf(path) as document:
+        for page in range(1, document.pages + 1):
+            with suppress(MediaError):
+                if document.is_unread(page):
+                    found.append(page)
+    return found
+
+
+def attachment_names(path: Path) -> list[str]:
+    """The names of the files inside a PDF, in order: those of the document, as in a portfolio, then those
+    pinned to its pages."""
+    with open_pdf(path) as document:
+        return [file.name for file in document.attached()]
+
+
+def attachment(path: Path, number: int) -> bytes:
+    """The file inside a PDF that stands at `number`, from 0, in `attachment_names`. Raises `MediaError`."""
+    with open_pdf(path) as document:
+        files = document.attached()
+        if not 0 <= number < len(files):
+            raise MediaError(f"there is no file {number}; the PDF holds {len(files):,}", "damaged")
+        return _content(files[number])
 
 
 def date_of(document: Document) -> float | None:
     """The creation date that the PDF states, in UNIX seconds."""
-    return pdf_date(document.creation_date())
+    return pdf_date(document.metadata("CreationDate"))
 
 
 def caption_of(document: Document) -> str:
     """The title, the subject and the keywords that the PDF states, a line each, without what programs
     write."""
-    return caption_of_document(*map(_clean, document.headings()))
+    return caption_of_document(*(_clean(document.metadata(key)) for key in ("Title", "Subject", "Keywords")))
 
 
 @contextmanager
 def open_pdf(path: Path) -> Iterator[Document]:
-    """The document opened once for many pages."""
-    with _open(path) as document:
-        yield document
+    """The document opened once for many pages. Raises `MediaError`: encrypted, damaged, no pages, too
+    many."""
+    require(path, "pdf")
+    engine = open_engine(path)
+    try:
+        yield Document(engine)
+    finally:
+        engine.close()
+
+
+def require_page(document: Document, page: int | None) -> int:
+    """The page's number if the document has it, else `MediaError`."""
+    if page is None or not 1 <= page <= document.pages:
+        raise MediaError(f"there is no page {page}; the PDF has {document.pages:,}", "damaged")
+    return page
+
+
+class _Layer(NamedTuple):
+    """The text layer of a page, mended; `unread` as in `Document.is_unread`."""
+
+    text: str
+    unread: bool
+    rows: list[list[Piece]] | None
+
+
+class Document:
+    """An open PDF. Pages count from 1 and have been checked."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.pages = engine.pages
+        self._last: tuple[int, _Layer] | None = None
+
+    def image(self, page: int, max_side: int, max_dpi: float | None = None) -> np.ndarray:
+        return self._engine.image(page, max_side, max_dpi)
+
+    def metadata(self, key: str) -> str:
+        return self._engine.metadata(key)
+
+    def text(self, page: int) -> str:
+        """What can be read on the page, then what is written about it, a thing a line, each once."""
+        found = self._layer(page).text
+        for addition in self._additions(page):
+            if not _says(found, addition):
+                found = f"{found}\n{addition}"
+        return found[:MAX_TEXT].strip()
+
+    def is_unread(self, page: int) -> bool:
+        """Whether words of the page may stand in its picture alone: it has hardly a text layer, or one that is, in
+        part, no text. What fields, notes and bookmarks say does not count."""
+        return self._layer(page).unread
+
+    def words(self, page: int) -> list[Word]:
+        return [(*piece.box, piece.text) for piece in self.pieces(page)]
+
+    def pieces(self, page: int) -> list[Piece]:
+        """The words of the page, then each field and note that the text layer does not have, as one piece."""
+        layer = self._layer(page)
+        rows = layer.rows
+        if rows is None:
+            rows = rows_of(self._engine.lines(page)) if layer.text else []
+        found = [piece for row in rows for piece in row]
+        for note in self._engine.notes(page):
+            text = _clean(note.text)
+            if text and not _says(layer.text, text):
+                found.append(Piece(note.box, text, text))
+        width, height = self._engine.size(page)
+        return [piece._replace(box=_relative(piece.box, width, height)) for piece in found[:MAX_WORDS]]
+
+    def attached(self) -> list[Attached]:
+        """The files inside: those of the document, then those of its pages."""
+        pinned = [file for page in range(1, self.pages + 1) for file in self._engine.pinned(page)]
+        return self._engine.attached() + pinned
+
+    def _layer(self, page: int) -> _Layer:
+        if self._last is None or self._last[0] != page:
+            self._last = (page, self._read(page))
+        return self._last[1]
+
+    def _read(self, page: int) -> _Layer:
+        plain, rows = self._engine.plain_text(page), None
+        if plain is None:
+            rows = rows_of(self._engine.lines(page))
+            plain = text_of(rows)
+        elif need_places(plain):
+            plain = text_with(self._engine.mixed_lines(page, need_places))
+        else:
+            plain = undivided(plain)
+        if not plain.isascii():
+            plain = unmisread(plain)
+        bits = legible.bits(plain)
+        if bits < legible.SURELY_WORDS:
+            if legible.is_no_text(plain) or (bits < legible.WORDS and self._engine.unmapped(page) > 0.7):
+                return _Layer("", True, [])
+            readable = legible.readable_lines(plain)
+            if len(readable) < len(plain):
+                return _Layer(_clean(readable), True, rows)
+        text = _clean(with_ligatures(plain))
+        return _Layer(text, len(text) < TEXTLESS or (len(text) < STAMPED and self._engine.pictured(page) > 0.5), rows)
+
+    def _additions(self, page: int) -> Iterator[str]:
+        for note in self._engine.notes(page):
+            yield _clean(note.text)
+        yield from self._bookmarks.get(page, ())
+        if page == 1:
+            yield _xml_text(self._engine.xfa())
+        files = self._engine.pinned(page)
+        yield from _texts([*files, *self._engine.attached()] if page == 1 else files)
+
+    @cached_property
+    def _bookmarks(self) -> dict[int, list[str]]:
+        found = defaultdict(list)
+        with suppress(MediaError):
+            for page, title in self._engine.bookmarks():
+                found[page].append(_clean(title))
+        return found
+
+
+def _texts(files: Sequence[Attached]) -> Iterator[str]:
+    """The name and, of text and PDFs, the text of each file inside a PDF."""
+    pages = 0
+    for file in files:
+        yield _clean(file.name)
+        with suppress(MediaError):
+            data = _content(file)
+            kind = sniff(data[:4096])
+            if kind == "text" and not file.name.lower().endswith((".xml", ".json")):
+                yield _clean(decoded(data[: 4 * MAX_TEXT]))
+            elif kind == "pdf":
+                inner = open_engine(data)
+                try:
+                    document = Document(inner)
+                    for page in range(1, inner.pages + 1):
+                        pages += 1
+                        if pages > MAX_ATTACHED_PAGES:
+                            return
+                        yield document._layer(page).text
+                finally:
+                    inner.close()
+
+
+def _content(file: Attached) -> bytes:
+    data = file.read()
+    if len(data) > MAX_ATTACHED:
+        raise MediaError(f"the file inside is larger than Sightline reads ({MAX_ATTACHED >> 20} MB)", "too large")
+    return data
+
+
+def _xml_text(data: bytes) -> str:
+    """The words between the tags of what people filled in, a line each."""
+    text = data.decode("utf-8", "ignore")
+    filled = re.search(r"(?s)<(?:\w+:)?datasets\b.*?</(?:\w+:)?datasets\s*>", text)
+    text = re.sub(r"(?s)<!--.*?-->|<[^>]*>", "\n", filled[0] if filled else "")
+    return _clean("\n".join(line.strip() for line in html.unescape(text).splitlines() if line.strip()))
+
+
+def _says(text: str, addition: str) -> bool:
+    """Whether the words stand there already, whatever their case, signs and line ends."""
+    return addition in text or _run_together(addition) in _run_together(text)
+
+
+def _run_together(text: str) -> bytes:
+    return text.casefold().encode().translate(None, _SIGNS)
+
+
+def _relative(box: Box, width: float, height: float) -> Box:
+    x0, y0, x1, y1 = (min(1.0, max(0.0, value / side)) for value, side in zip(box, (width, height) * 2, strict=True))
+    return x0, y0, x1, y1
 
 
 def _folded(word: str) -> str:
@@ -90,8 +293,8 @@ def _folded(word: str) -> str:
     return "".join(c for c in plain if c.isalnum() and not unicodedata.combining(c))
 
 
-def _matches(word: Word, wanted: Sequence[str]) -> Iterator[Box]:
-    x0, y0, x1, y1, text = word
+def _matches(piece: Piece, wanted: Sequence[str]) -> Iterator[Box]:
+    (x0, y0, x1, y1), text = piece.box, piece.whole
     parts = [_folded(part) for part in re.split(r"[\W_]+", text)]
     for key in wanted:
         if any(part == key or (len(key) >= 4 and part.startswith(key) and len(part) - len(key) <= 3) for part in parts):
@@ -115,253 +318,3 @@ def _no_spaces(key: str) -> bool:
 
 def _clean(text: str) -> str:
     return clean(text, MAX_TEXT)
-
-
-# -----------------------------------------------------------------------------------------------------------
-# ---- The two engines
-
-
-class Document(Protocol):
-    """An open PDF. Pages count from 1 and have been checked."""
-
-    pages: int
-
-    def image(self, page: int, max_side: int, max_dpi: float | None = None) -> np.ndarray: ...
-    def text(self, page: int) -> str: ...
-    def words(self, page: int) -> list[Word]: ...
-    def creation_date(self) -> str | None: ...
-    def headings(self) -> tuple[str, str, str]: ...
-    def close(self) -> None: ...
-
-
-def engine_name() -> str:
-    """The engine in use: "pymupdf" or "pypdfium2"."""
-    asked = os.environ.get("SIGHTLINE_PDF", "")
-    for name in (asked,) if asked else ("pymupdf", "pypdfium2"):
-        if importlib.util.find_spec(name) is not None:
-            return name
-    raise MediaError("no PDF reader is installed; pip install pymupdf (or pypdfium2)", "unsupported")
-
-
-@contextmanager
-def _open(path: Path, page: int | None = None) -> Iterator[Document]:
-    require(path, "pdf")
-    document = _MuPDF(path) if engine_name() == "pymupdf" else _PDFium(path)
-    try:
-        _require_pages(document)
-        if page is not None:
-            require_page(document, page)
-        yield document
-    finally:
-        document.close()
-
-
-def require_page(document: Document, page: int | None) -> int:
-    """The page's number if the document has it, else `MediaError`."""
-    if page is None or not 1 <= page <= document.pages:
-        raise MediaError(f"there is no page {page}; the PDF has {document.pages:,}", "damaged")
-    return page
-
-
-def _require_pages(document: Document) -> None:
-    if document.pages < 1:
-        raise MediaError("no pages can be found in the PDF", "nothing to see")
-    if document.pages > MAX_PAGES:
-        raise MediaError(
-            f"the PDF claims {document.pages:,} pages, more than Sightline reads ({MAX_PAGES:,}); split it", "too large"
-        )
-
-
-_ENCRYPTED = "the PDF is encrypted; save a copy without password"
-_DAMAGED = "the PDF is damaged and cannot be opened"
-
-
-POINTS_PER_INCH = 72
-
-
-def _scale(width: float, height: float, max_side: int, max_dpi: float | None = None) -> float:
-    if not (0 < width < 1e7 and 0 < height < 1e7):
-        raise MediaError("the page is damaged; it has no sensible size", "damaged")
-    scale = max_side / max(width, height)
-    return scale if max_dpi is None else min(scale, max_dpi / POINTS_PER_INCH)
-
-
-@lru_cache(maxsize=1)
-def _mupdf() -> ModuleType:
-    import pymupdf
-
-    pymupdf.TOOLS.mupdf_display_errors(False)
-    pymupdf.TOOLS.mupdf_display_warnings(False)
-    return pymupdf
-
-
-class _MuPDF:
-    def __init__(self, path: Path) -> None:
-        mupdf = _mupdf()
-        with self._reasons():
-            self.file = mupdf.open(os.fspath(path), filetype="pdf")
-            if self.file.needs_pass:
-                raise MediaError(_ENCRYPTED, "encrypted")
-            self.pages = int(self.file.page_count)
-
-    @contextmanager
-    def _reasons(self) -> Iterator[None]:
-        mupdf = _mupdf()
-        try:
-            yield
-        except MediaError:
-            raise
-        except MemoryError as error:
-            raise MediaError("drawing it needs more memory than allowed", "memory") from error
-        except (
-            mupdf.mupdf.FzErrorBase,
-            OSError,
-            RuntimeError,
-            ValueError,
-            TypeError,
-            LookupError,
-            AttributeError,
-            AssertionError,
-            ArithmeticError,
-        ) as error:
-            if "number of pages" in str(error):
-                raise MediaError("the PDF claims an impossible number of pages", "too large") from error
-            if "malloc" in str(error):
-                raise MediaError("drawing it needs more memory than allowed", "memory") from error
-            raise MediaError(_DAMAGED, "damaged") from error
-
-    def image(self, page: int, max_side: int, max_dpi: float | None = None) -> np.ndarray:
-        mupdf = _mupdf()
-        with self._reasons():
-            sheet = self.file[page - 1]
-            zoom = _scale(sheet.rect.width, sheet.rect.height, max_side, max_dpi)
-            pixels = sheet.get_pixmap(matrix=mupdf.Matrix(zoom, zoom), alpha=False, colorspace=mupdf.csRGB)
-            array = np.frombuffer(pixels.samples, dtype=np.uint8).reshape(pixels.height, pixels.stride)
-            return array[:, : pixels.width * 3].reshape(pixels.height, pixels.width, 3).copy()
-
-    def text(self, page: int) -> str:
-        with self._reasons():
-            return _clean(self.file[page - 1].get_text("text", sort=False))
-
-    def words(self, page: int) -> list[Word]:
-        mupdf = _mupdf()
-        with self._reasons():
-            sheet = self.file[page - 1]
-            turn, shown = sheet.rotation_matrix, sheet.rect
-            found = []
-            for x0, y0, x1, y1, text, *_ in sheet.get_text("words")[:MAX_WORDS]:
-                box = mupdf.Rect(x0, y0, x1, y1) * turn
-                found.append(_relative((box.x0, box.y0, box.x1, box.y1), shown.width, shown.height, _clean(text)))
-            return [word for word in found if word[4]]
-
-    def creation_date(self) -> str | None:
-        with self._reasons():
-            return (self.file.metadata or {}).get("creationDate")
-
-    def headings(self) -> tuple[str, str, str]:
-        with self._reasons():
-            told = self.file.metadata or {}
-            return told.get("title") or "", told.get("subject") or "", told.get("keywords") or ""
-
-    def close(self) -> None:
-        self.file.close()
-
-
-def _relative(box: Box, width: float, height: float, text: str) -> Word:
-    x0, y0, x1, y1 = (min(1.0, max(0.0, value / side)) for value, side in zip(box, (width, height) * 2, strict=True))
-    return (x0, y0, x1, y1, text)
-
-
-class _PDFium:
-    def __init__(self, path: Path) -> None:
-        import pypdfium2
-
-        self.pdfium: Any = pypdfium2
-        try:
-            self.file = pypdfium2.PdfDocument(path)
-            self.pages = len(self.file)
-        except pypdfium2.PdfiumError as error:
-            if "password" in str(error).lower() or "security" in str(error).lower():
-                raise MediaError(_ENCRYPTED, "encrypted") from error
-            raise MediaError(_DAMAGED, "damaged") from error
-
-    @contextmanager
-    def _page(self, page: int) -> Iterator[Any]:
-        try:
-            sheet = self.file[page - 1]
-        except self.pdfium.PdfiumError as error:
-            raise MediaError(f"page {page} of the PDF is damaged", "damaged") from error
-        try:
-            yield sheet
-        except MemoryError as error:
-            raise MediaError("drawing it needs more memory than allowed", "memory") from error
-        except (self.pdfium.PdfiumError, ValueError, OSError, LookupError) as error:
-            raise MediaError(f"page {page} of the PDF is damaged", "damaged") from error
-        finally:
-            sheet.close()
-
-    def image(self, page: int, max_side: int, max_dpi: float | None = None) -> np.ndarray:
-        with self._page(page) as sheet:
-            width, height = sheet.get_size()
-            bitmap = sheet.render(
-                scale=_scale(width, height, max_side, max_dpi), rev_byteorder=True, may_draw_forms=False
-            )
-            array = bitmap.to_numpy()[:max_side, :max_side]  # PDFium rounds up
-            return np.ascontiguousarray(array[:, :, :3] if array.ndim == 3 else np.stack([array] * 3, axis=-1))
-
-    def text(self, page: int) -> str:
-        with self._page(page) as sheet:
-            text = sheet.get_textpage()
-            try:
-                return _clean(text.get_text_bounded(errors="ignore"))
-            finally:
-                text.close()
-
-    def words(self, page: int) -> list[Word]:
-        import ctypes
-
-        raw = self.pdfium.raw
-        found: list[Word] = []
-        with self._page(page) as sheet:
-            text = sheet.get_textpage()
-            x, y = ctypes.c_int(), ctypes.c_int()
-            side = 1_000_000  # PDFium converts to whole pixels of a page this large
-
-            def place(px: float, py: float) -> tuple[float, float]:
-                raw.FPDF_PageToDevice(sheet, 0, 0, side, side, 0, px, py, x, y)
-                return x.value / side, y.value / side
-
-            def finish() -> None:
-                word = _clean("".join(letters))
-                if word and boxes:
-                    xs = [p for box in boxes for p in (box[0][0], box[1][0])]
-                    ys = [p for box in boxes for p in (box[0][1], box[1][1])]
-                    found.append(_relative((min(xs), min(ys), max(xs), max(ys)), 1, 1, word))
-                letters.clear()
-                boxes.clear()
-
-            letters: list[str] = []
-            boxes: list[tuple[tuple[float, float], tuple[float, float]]] = []
-            try:
-                for i in range(min(text.count_chars(), MAX_TEXT)):
-                    letter = chr(raw.FPDFText_GetUnicode(text, i) or 32)
-                    if letter.isspace() or letter in "\x02\ufffe":
-                        finish()
-                        continue
-                    left, bottom, right, top = text.get_charbox(i, loose=True)
-                    letters.append(letter)
-                    boxes.append((place(left, top), place(right, bottom)))
-                finish()
-            finally:
-                text.close()
-        return found[:MAX_WORDS]
-
-    def creation_date(self) -> str | None:
-        return self.file.get_metadata_value("CreationDate") or None
-
-    def headings(self) -> tuple[str, str, str]:
-        title, subject, keywords = map(self.file.get_metadata_value, ("Title", "Subject", "Keywords"))
-        return title or "", subject or "", keywords or ""
-
-    def close(self) -> None:
-        self.file.close()

@@ -8,9 +8,13 @@ what the words say, nor of the formats that hold them.
 from __future__ import annotations
 
 import codecs
+import re
 import stat
 import unicodedata
+from functools import lru_cache
 from pathlib import Path
+
+import numpy as np
 
 from data.media.kinds import MediaError, from_os_error
 
@@ -19,13 +23,41 @@ from data.media.kinds import MediaError, from_os_error
 _UNSEEN = dict.fromkeys((0xAD, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF))
 
 
+# Letters in another dress, which nobody types: ligatures, wide and half-width forms, shapes of Arabic
+# letters, letters of formulas, Chinese characters as radicals, digraphs and Roman numbers in one, the long s.
+# Signs keep their width.
+_FORMS = re.compile(
+    "[\ufb00-\ufb06\ufb13-\ufb17\ufb1d-\ufdff\ufe70-\ufefc\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\uff66-\uffdc"
+    "\u2e80-\u2fd5\u2160-\u217f\u0132\u0133\u013f\u0140\u0149\u017f\u01c4-\u01cc\u01f1-\u01f3"
+    "\u210a-\u2113\u2115\u2119-\u211d\u2124\u2128\u212c-\u2134\u2145-\u2149\U0001d400-\U0001d7ff]+"
+)
+# What Western tables make of the bytes of UTF-8, and back; five codes have no character there.
+_WESTERN = {ord(bytes([i]).decode("cp1252", "ignore") or chr(i)): i for i in range(0x80, 0x100)}
+_MISREAD = re.compile("[\xc2-\xf4][^\\x00-\\x7f]")
+_WESTERN_RUN = re.compile(f"[{re.escape(''.join(map(chr, _WESTERN)))}]+")
+
+
 def clean(text: str, most: int) -> str:
-    """At most `most` characters of it, without NUL, lone surrogates and private line ends; NFC."""
-    text = text[:most].encode("utf-8", "ignore").decode("utf-8")
-    text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
-    if text.replace("\n", "").isprintable():  # nothing to look for: a tenth of the time
-        return text.strip()
-    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Co", "Cn")).strip()
+    """At most `most` characters of it, without NUL, lone surrogates and private line ends; NFC, its letters
+    in their usual form ("ﬁ" as "fi")."""
+    text = text[:most].replace("\r\n", "\n").replace("\r", "\n")
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text.encode("utf-8", "ignore").decode("utf-8"))
+        if _FORMS.search(beyond_ascii(text)):
+            text = unicodedata.normalize("NFC", _FORMS.sub(lambda m: unicodedata.normalize("NFKC", m[0]), text))
+    if not text.replace("\n", "").isprintable():
+        none = {ord(c) for c in set(text) - {"\n", "\t"} if unicodedata.category(c) in ("Cc", "Co", "Cn")}
+        text = text.translate(dict.fromkeys(none)) if none else text
+    return text.strip()
+
+
+@lru_cache(maxsize=2)
+def beyond_ascii(text: str) -> str:
+    """The characters of a text that are not ASCII, run together: few, so that looking for some is quick."""
+    if text.isascii():
+        return ""
+    units = np.frombuffer(text.encode("utf-16-le", "surrogatepass"), np.uint16)  # five times as fast as a pattern
+    return units[units > 0x7F].tobytes().decode("utf-16-le", "surrogatepass")
 
 
 def one_line(text: str, most: int) -> str:
@@ -53,6 +85,19 @@ def repaired(text: str) -> str:
         return decoded(text.encode("latin-1"))
     except UnicodeEncodeError:
         return text
+
+
+def unmisread(text: str) -> str:
+    """Text whose every run beyond ASCII is UTF-8 that a Western table read ("GrÃ¼ÃŸe"), read again; other
+    text as it is."""
+    if _MISREAD.search(beyond_ascii(text)) is None:
+        return text
+    runs = set(_WESTERN_RUN.findall(text))
+    try:
+        right = {run: bytes(_WESTERN[ord(c)] for c in run).decode() for run in runs}
+    except UnicodeDecodeError:
+        return text
+    return _WESTERN_RUN.sub(lambda m: right[m[0]], text) if right else text
 
 
 def read_beside(path: Path, most: int) -> bytes:

@@ -49,11 +49,15 @@ class Job:
     path: str = ""
     stored: list[StoredChunk] | None = None
     """Set when the catalogue has the chunks and only vectors are missing."""
+    again: bool = False
+    """It was read before, by an older program."""
     facts: dict[str, Any] = field(default_factory=dict)
     sounds: bool = False
     """It has a sound track."""
     cues: tuple[Cue, ...] = ()
     """The subtitles that came with it."""
+    unread: bool = False
+    """Words of one of its pages may stand in the picture alone."""
     caption: str = ""
     """What the file says of itself as a whole: it goes with the first chunk's text."""
     done: dict[int, NewChunk] = field(default_factory=dict)

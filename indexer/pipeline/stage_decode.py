@@ -107,8 +107,8 @@ class DecodeStage:
 
     def _job(self, stage: Stage, work: Work, path: str) -> Job | None:
         catalogue, models = self._ctx.catalogue, self._ctx.models
-        if stage == "decode":
-            return Job(work, *models.for_new(), path)
+        if stage in ("decode", "reread"):
+            return Job(work, *models.for_new(), path, again=stage == "reread")
         for row in catalogue.models.all():
             if row.state == "answering" and models.does(row) and catalogue.models.lacks(work.hash, row.id):
                 return Job(work, *models.answering(), path, catalogue.contents.chunks_of(work.hash))
@@ -216,6 +216,7 @@ class DecodeStage:
             if chunk.thumbnail and (job.stored is None):
                 self._ctx.thumbnails.put(job.work.hash, spec.ordinal, chunk.thumbnail)
             job.sent += 1
+            job.unread |= chunk.unread
             if job.work.kind == "video" and job.stored is None:
                 seen = still_scenes.signature(chunk.frames)
                 if last is not None and still_scenes.still(last[1], seen):

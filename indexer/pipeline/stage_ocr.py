@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from data.media.kinds import MediaError
-from indexer.catalogue.rows import Work
+from indexer.catalogue.rows import StoredChunk, Work
 from indexer.pipeline.context import PipelineContext
 from indexer.pipeline.embed_checked import embed_checked
 from indexer.pipeline.jobs import GONE
@@ -21,9 +21,8 @@ from indexer.pipeline.queue import WorkQueue
 from model.embedder import ModelError
 
 OCR_SIDE = 1600
-
-TEXTLESS = 16
-"""A page with fewer characters than this is a scan: its words are in the picture."""
+PAGES_S = 50.0
+"""The text layers of so many pages a second are read at the least (usual: 300)."""
 
 
 class OcrStage:
@@ -44,10 +43,7 @@ class OcrStage:
         row, embedder = self._ctx.models.answering()
         texts: dict[int, str] = {}
         vectors: dict[int, np.ndarray] = {}
-        for stored in self._ctx.catalogue.contents.chunks_of(work.hash):
-            its_own = work.kind != "image" and len(stored.text.strip()) >= TEXTLESS
-            if its_own and not self._every:
-                continue
+        for stored in self._unread(work, path):
             if self._ctx.wake.stopped():
                 return False
             self._ctx.priority.give_way()
@@ -76,6 +72,22 @@ class OcrStage:
         if texts:
             self._ctx.written()
         return True
+
+    def _unread(self, work: Work, path: str) -> list[StoredChunk]:
+        """The chunks whose words may stand in their picture alone: all but those of pages that have their own."""
+        from data.media import pdf
+
+        chunks = self._ctx.catalogue.contents.chunks_of(work.hash)
+        if work.kind != "pdf" or self._every:
+            return chunks
+        patience = 60.0 + len(chunks) / PAGES_S
+        try:
+            pages = self._ctx.sandbox.submit(pdf.unread_pages, Path(path), timeout_s=patience).result()
+        except MediaError as error:
+            if error.cause in (*GONE, "closed"):
+                raise
+            return [stored for stored in chunks if len(stored.text) < pdf.TEXTLESS]
+        return [stored for stored in chunks if stored.span.page in pages]
 
     def _give_up(self, notice: str) -> bool:
         self.notice = notice

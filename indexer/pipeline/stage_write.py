@@ -10,14 +10,11 @@ import logging
 import queue
 from dataclasses import replace
 
-from indexer.catalogue.rows import NewChunk
 from indexer.errors import CatalogueAway, LeaseLost
 from indexer.pipeline.context import PipelineContext
 from indexer.pipeline.jobs import Job
 from indexer.pipeline.options import IndexingOptions
 from indexer.pipeline.queue import WorkQueue
-from indexer.pipeline.stage_ocr import TEXTLESS
-from indexer.types import Kind
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +75,7 @@ class WriteStage:
     def _write_chunks(self, job: Job) -> int:
         chunks = [job.done[o] for o in sorted(job.done)]
         chunks = [replace(c, vector=job.done[c.same_as].vector) if c.same_as is not None else c for c in chunks]
-        ocr = "pending" if self._may_hold_words(job.work.kind, chunks) else "none"
+        ocr = "pending" if self._may_hold_words(job) else "none"
         made = self._ctx.catalogue.contents.write(
             job.work.hash,
             job.facts,
@@ -113,9 +110,9 @@ class WriteStage:
             catalogue.queue.set_pending([job.work.hash])  # it cannot be read as it was: read it anew
         return len(vectors)
 
-    def _may_hold_words(self, kind: Kind, chunks: list[NewChunk]) -> bool:
-        if self._options.ocr == "off":
+    def _may_hold_words(self, job: Job) -> bool:
+        if self._options.ocr == "off" and not job.again:  # its words may have been read before: a later run does again
             return False
         if self._options.ocr == "all":
             return True
-        return kind == "image" or (kind == "pdf" and any(len(c.text.strip()) < TEXTLESS for c in chunks))
+        return job.work.kind == "image" or job.unread
