@@ -29,6 +29,7 @@ THUMBNAIL_SIDE = 384
 # How far a frame may lie from its even place in the window, as a share of the distance between two frames,
 # when a keyframe is there: it costs a quarter of the exact one (720p H.264; `make bench-media`).
 KEYFRAME_TOLERANCE = 0.25
+CUT_OFF = "the end of the video is missing; copy it again from where it came"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Outline:
     `has_sound`  a video has a sound track that can be read (`data.media.sound`).
     `cues`       the words shown with a video, from a file beside it or a track inside, by their start.
     `caption`    what people wrote about the whole file, a line each, at most 2,000 characters.
+    `note`       what is wrong with the file though it can be shown, for its owner; None if nothing is.
     """
 
     kind: Kind
@@ -63,6 +65,7 @@ class Outline:
     has_sound: bool = False
     cues: tuple[Cue, ...] = ()
     caption: str = ""
+    note: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +136,7 @@ def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float 
         has_sound=info.has_sound,
         cues=subtitles.words_of(path, info.duration_s, inside=info.has_subtitles),
         caption=info.caption,
+        note=CUT_OFF if info.truncated else None,
     )
 
 

@@ -129,6 +129,8 @@ class Hit:
     """Plain text; matched words stand between `MARK` and `UNMARK`."""
     at_s: float | None = None
     """In a video that was found by what is said in it: the second at which that is."""
+    note: str | None = None
+    """What is wrong with the file though it can be shown; None if nothing is."""
 
     def to_json(self) -> dict[str, Any]:
         return flat(self) | {
@@ -290,6 +292,7 @@ class FileInfo:
     width: int | None
     height: int | None
     taken_at: float | None
+    note: str | None = None
 
 
 @dataclass(frozen=True)

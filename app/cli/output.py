@@ -86,6 +86,8 @@ def _show_hit(hit: Hit, dim: bool) -> None:
         line.append(f"  {where}", style="dim" if dim else "cyan")
     line.append(f"  {printable(str(path.parent))}", style="dim")
     out.print(line)
+    if hit.note:
+        out.print(Text(f"     {printable(hit.note)}", style="yellow"))
     if hit.snippet:
         text = Text("     ")
         for i, piece in enumerate(hit.snippet.replace("\n", " ").split(MARK)):

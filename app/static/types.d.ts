@@ -23,6 +23,8 @@ export interface Hit {
   snippet: string;
   /** In a video that was found by what is said in it: the second at which that is. */
   at_s: number | null;
+  /** What is wrong with the file though it can be shown. */
+  note: string | null;
   thumb_url: string;
   open_url: string;
 }

@@ -21,6 +21,7 @@ export class Viewer {
     this.stage = null;
     this.title = h("h2", { class: "title", id: "viewer-title", tabindex: "-1", autofocus: true });
     this.about = h("p", { class: "about" });
+    this.note = h("p", { class: "note", hidden: true });
     this.back = iconButton("left", "Previous result", () => this.step(-1));
     this.next = iconButton("right", "Next result", () => this.step(1));
     this.actions = h("div", { class: "actions", role: "toolbar", "aria-label": "What to do with it" });
@@ -29,7 +30,7 @@ export class Viewer {
     this.notices = h("div", { class: "notices", role: "status" });
     this.element = h("dialog", { class: "viewer", "aria-labelledby": "viewer-title" }, [
       h("div", { class: "bar" }, [
-        h("div", { class: "names" }, this.title, this.about),
+        h("div", { class: "names" }, this.title, this.about, this.note),
         this.back,
         this.next,
         iconButton("close", "Close", () => this.close()),
@@ -88,6 +89,8 @@ export class Viewer {
     const facts = [place(hit), said(hit), folder(hit.path), hit.taken_at ? day(hit.taken_at) : "", size];
     this.title.replaceChildren(h("bdi", {}, hit.title));
     this.about.replaceChildren(...facts.filter(Boolean).flatMap((fact, n) => [n ? " · " : "", h("bdi", {}, fact)]));
+    this.note.textContent = hit.note ?? "";
+    this.note.hidden = !hit.note;
     this.stage = { image: showImage, video: showVideo, pdf: showPage }[hit.kind](this.page, hit);
     this.room.replaceChildren(this.stage.element);
     this.foot.replaceChildren(...(this.stage.foot ? [this.stage.foot] : []));

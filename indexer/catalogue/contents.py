@@ -57,7 +57,7 @@ class Contents:
         """One content, whole: replaces what was known of it. Returns the ids of its chunks, in order;
         none when the content was forgotten while it was being read.
 
-        `facts` are columns of `content` (duration_s, pages, width, height, taken_at, camera, lat, lon).
+        `facts` are columns of `content` (duration_s, pages, width, height, taken_at, camera, lat, lon, note).
         `sounds`: it has a sound track; `cues`: the subtitles that came with it, which spare hearing it. What
         a listener has heard in it before is kept.
         `worker`: who has a lease on it; raises LeaseLost, and writes nothing, when the lease is lost.

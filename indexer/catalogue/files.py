@@ -276,12 +276,11 @@ def under(column: sa.ColumnElement[str], folder: str) -> sa.ColumnElement[bool]:
 
 
 def files_with_facts() -> sa.Select[Any]:
-    facts = (content.c.duration_s, content.c.pages, content.c.width, content.c.height, content.c.taken_at)
+    facts = (content.c.duration_s, content.c.pages, content.c.width, content.c.height, content.c.taken_at, content.c.note)
     columns = (file.c.id, file.c.path, file.c.kind, file.c.size, file.c.content_hash, *facts)
     return sa.select(*columns).select_from(file.outerjoin(content, content.c.hash == file.c.content_hash))
 
 
 def file_info(row: Any) -> FileInfo:
-    return FileInfo(
-        row.id, Path(row.path), row.kind, row.size, row.duration_s, row.pages, row.width, row.height, row.taken_at
-    )
+    facts = (row.duration_s, row.pages, row.width, row.height, row.taken_at, row.note)
+    return FileInfo(row.id, Path(row.path), row.kind, row.size, *facts)

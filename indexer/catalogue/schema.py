@@ -75,6 +75,7 @@ root = sa.Table(
     sa.Column("mount", PathText),
     sa.Column("ignored", Number, nullable=False),
     sa.Column("scanned_at", sa.Float),
+    sa.Column("left_out", sa.Text, nullable=False),  # JSON, see `LeftOut`
 )
 
 content = sa.Table(
@@ -96,6 +97,7 @@ content = sa.Table(
     sa.Column("camera", sa.Text),
     sa.Column("lat", sa.Float),
     sa.Column("lon", sa.Float),
+    sa.Column("note", sa.Text),
     sa.Column("heard", sa.Text, nullable=False),  # none | pending | subtitles | a listener's id
 )
 
@@ -180,6 +182,7 @@ seen = sa.Table(
     sa.Column("digest", sa.LargeBinary, nullable=False),
     sa.Column("files", Number, nullable=False),
     sa.Column("ignored", Number, nullable=False),
+    sa.Column("left_out", sa.Text, nullable=False),
 )
 
 worker = sa.Table(

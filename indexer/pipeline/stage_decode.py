@@ -192,7 +192,7 @@ class DecodeStage:
         if missed is not None and not job.done and job.sent == 0:
             raise missed
         if missed is not None:
-            job.facts["error"] = f"some of it could not be read: {missed}"
+            job.facts["note"] = f"some of it could not be read: {missed}"
 
     def _quick_ones(self) -> None:
         """Photos and pages that came while a long video is being read."""
@@ -216,6 +216,8 @@ class DecodeStage:
             if chunk.thumbnail and (job.stored is None):
                 self._ctx.thumbnails.put(job.work.hash, spec.ordinal, chunk.thumbnail)
             job.sent += 1
+            if chunk.note is not None and job.stored is None:
+                job.facts["note"] = job.facts.get("note") or chunk.note
             if job.work.kind == "video" and job.stored is None:
                 seen = still_scenes.signature(chunk.frames)
                 if last is not None and still_scenes.still(last[1], seen):
@@ -245,5 +247,5 @@ class DecodeStage:
 def _note(job: Job, found: Outline) -> None:
     """What an outline says of a content, and the columns of `content` that it fills."""
     names = ("duration_s", "pages", "width", "height", "taken_at", "camera", "lat", "lon")
-    job.facts = {name: getattr(found, name) for name in names}
+    job.facts = {name: getattr(found, name) for name in names} | {"note": found.note}
     job.sounds, job.cues, job.caption = found.has_sound, found.cues, found.caption
