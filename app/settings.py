@@ -35,7 +35,9 @@ class Settings(BaseSettings):
     poll: bool = False
     ocr: Literal["off", "auto", "all"] = "auto"
     speech: str = "auto"
-    """Who listens to videos: off, auto (the built-in listener, where it is installed), or a name."""
+    """Who listens to videos and recordings: off, auto (the built-in listener, where it is installed), or a name."""
+    copies: bool | None = None
+    """Take in other programs' copies: thumbnails, snapshots, recycle bins; None: as the library was told last."""
     catalogue: str | None = None
     """Where the catalogue is kept: the address of a PostgreSQL database; None: in the library's folder."""
     vectors: str | None = None

@@ -85,6 +85,7 @@ class StatusReporter:
             seconds_left=counts.pending / files_s if counts.pending and files_s > 0 else None,
             notices=tuple(self._told(roots, pipeline)),
             workers=self._workers(),
+            left_out=counts.left_out,
         )
 
     def _workers(self) -> tuple[WorkerStatus, ...]:

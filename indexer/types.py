@@ -25,9 +25,10 @@ MARK, UNMARK = "\ue000", "\ue001"
 @dataclass(frozen=True)
 class LibraryOptions:
     """How a library is opened. `threads`: files decoded at a time; None: two. `poll`: scan every few seconds
-    instead of watching. `ocr`: off, auto or all; `speech`: off, auto or a listener. `catalogue`: the address
-    of a PostgreSQL database, `vectors`: of a Milvus; None: in the library's folder. `model_token`: for a
-    model on another machine (`model="https://…"`); it is not stored."""
+    instead of watching. `ocr`: off, auto or all; `speech`: off, auto or a listener. `copies`: other programs'
+    copies (thumbnails, snapshots, recycle bins) are taken in; None: as the library was told last.
+    `catalogue`: the address of a PostgreSQL database, `vectors`: of a Milvus; None: in the library's folder.
+    `model_token`: for a model on another machine (`model="https://…"`); it is not stored."""
 
     model: str = "lite"
     device: str = "auto"
@@ -41,6 +42,7 @@ class LibraryOptions:
     poll: bool = False
     ocr: str = "auto"
     speech: str = "auto"
+    copies: bool | None = None
     catalogue: str | None = None
     vectors: str | None = None
     model_token: str | None = None
@@ -202,6 +204,21 @@ class Failure:
     """UNIX seconds of the first failure."""
 
 
+COPIES = "copies and leftovers of other programs"
+"""`LeftOutSort.why` of what `LibraryOptions.copies` takes in."""
+
+
+@dataclass(frozen=True)
+class LeftOutSort:
+    """Files or folders that are not indexed: `what` they are (an ending, a folder's name), why, how many, and
+    the path of one."""
+
+    what: str
+    why: str
+    count: int
+    example: str
+
+
 @dataclass(frozen=True)
 class IndexReport:
     """What an indexing run did: counts of files, of chunks made, of contents reused."""
@@ -215,6 +232,7 @@ class IndexReport:
     failed: int = 0
     ignored: int = 0
     seconds: float = 0.0
+    left_out: tuple[LeftOutSort, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -277,6 +295,8 @@ class Status:
     keeps_clicks: bool = False
     workers: tuple[WorkerStatus, ...] = ()
     """Programs that index this library, where several may (a catalogue on PostgreSQL)."""
+    left_out: tuple[LeftOutSort, ...] = ()
+    """What of the folders is not indexed, and why; most first."""
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,10 @@ Speech = Annotated[
         help="Listen to videos: auto is the built-in listener (English), small or large-v3 know more.",
     ),
 ]
+Copies = Annotated[
+    bool | None,
+    typer.Option("--copies/--no-copies", help="Take in thumbnails, snapshots, recycle bins of other programs."),
+]
 
 Vectors = Annotated[
     str | None,

@@ -58,6 +58,8 @@ export interface Status {
   notices: string[];
   clicks: number;
   keeps_clicks: boolean;
+  /** What of the folders is not indexed, and why; most first. */
+  left_out: { what: string; why: string; count: number; example: string }[];
   speech: string;
   gradio: boolean;
 }

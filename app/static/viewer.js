@@ -11,6 +11,9 @@ import { showVideo } from "./viewer-video.js";
 /** @typedef {import("./types").Hit} Hit */
 /** @typedef {{element: HTMLElement, foot?: HTMLElement, key?: (event: KeyboardEvent) => boolean, close?: () => void}} Stage */
 
+/** A PDF, or an image of several pages. @param {Hit} hit */
+const paged = (hit) => hit.kind === "pdf" || (hit.kind === "image" && (hit.pages ?? 0) > 1);
+
 export class Viewer {
   /** @param {import("./app.js").Page} page */
   constructor(page) {
@@ -91,7 +94,8 @@ export class Viewer {
     this.about.replaceChildren(...facts.filter(Boolean).flatMap((fact, n) => [n ? " · " : "", h("bdi", {}, fact)]));
     this.note.textContent = hit.note ?? "";
     this.note.hidden = !hit.note;
-    this.stage = { image: showImage, video: showVideo, pdf: showPage }[hit.kind](this.page, hit);
+    const show = paged(hit) ? showPage : hit.kind === "video" ? showVideo : showImage;
+    this.stage = show(this.page, hit);
     this.room.replaceChildren(this.stage.element);
     this.foot.replaceChildren(...(this.stage.foot ? [this.stage.foot] : []));
     this.actions.replaceChildren(...this.tools(hit));
@@ -112,7 +116,7 @@ export class Viewer {
       page.go({ open: null, file_id: String(hit.file_id), kinds: [], view: "search" });
       page.box.input.focus();
     };
-    if (hit.kind !== "image") tools.splice(1, 0, h("button", { onclick: inside }, icon("inside"), "Search inside"));
+    if (hit.kind === "video" || paged(hit)) tools.splice(1, 0, h("button", { onclick: inside }, icon("inside"), "Search inside"));
     if (hit.kind === "pdf") {
       const href = `/media/${hit.file_id}#page=${hit.page ?? 1}`;
       tools.push(h("a", { href, target: "_blank", rel: "noopener" }, icon("open"), "Open file"));

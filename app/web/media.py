@@ -106,25 +106,29 @@ def thumb(request: Request, services: Services, chunk_id: int) -> Response:
 
 @router.get("/page/{file_id}/{n}.webp")
 async def page(services: Services, file_id: int, n: int, width: int = 1280) -> Response:
-    """Page `n` (from 1) of a PDF as a picture, its longest side about `width` pixels."""
-    info = await _pdf(services, file_id, n)
+    """Page `n` (from 1) of a PDF or a TIFF as a picture, its longest side about `width` pixels."""
+    info = await _paged(services, file_id, n)
     side = next((w for w in WIDTHS if w >= width), WIDTHS[-1])
     keep = (file_id, _stamp(info.path), n, side)
-    return _webp(await services.renderer.make(page_webp, info.path, n, side, keep=keep))
+    return _webp(await services.renderer.make(page_webp, info.path, n, side, info.kind, keep=keep))
 
 
 @router.get("/page/{file_id}/{n}.json")
 async def layer(services: Services, file_id: int, n: int, q: str = "") -> Json:
-    """The words of a page with their places, and the places of the words in `q`, relative to the page."""
-    info = await _pdf(services, file_id, n)
+    """The words of a page with their places, and the places of the words in `q`, relative to the page. An
+    image has no places of words."""
+    info = await _paged(services, file_id, n)
+    if info.kind == "image":
+        return Json({"page": n, "pages": info.pages, "words": [], "marks": []})
     words = words_to_mark(q[:500])[:40]
     keep = (file_id, _stamp(info.path), n, words)
     return Json(await services.renderer.make(page_layer, info.path, n, words, keep=keep))
 
 
-async def _pdf(services: WebServices, file_id: int, n: int) -> FileInfo:
+async def _paged(services: WebServices, file_id: int, n: int) -> FileInfo:
     info = await asyncio.to_thread(open_file, services, file_id)
-    if info.kind != "pdf" or not 1 <= n <= (info.pages or 10**6):
+    most = info.pages or (10**6 if info.kind == "pdf" else 0)
+    if info.kind == "video" or not 1 <= n <= most:
         raise Gone(f"{info.path.name} has no page {n}.")
     return info
 

@@ -11,14 +11,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from data.media.kinds import Kind
+
 WEB_SIDE = 2048
 """Longest side in pixels of an image made for the viewer when the browser cannot show the original."""
 PLAYED_SIDE = 1280
 """Of a video: what two cores encode faster than it plays."""
 
 
-def page_webp(path: Path, page: int, width: int) -> bytes:
-    """WebP of page `page` (from 1), its longest side at most `width` pixels."""
+def page_webp(path: Path, page: int, width: int, kind: Kind = "pdf") -> bytes:
+    """WebP of page `page` (from 1) of a PDF or an image, its longest side at most `width` pixels."""
+    if kind == "image":
+        from data.media.image import read_image
+
+        return _webp(read_image(path, max_side=width, page=page))
     from data.media.pdf import page_image
 
     return _webp(page_image(path, page, max_side=width))

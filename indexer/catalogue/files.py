@@ -15,10 +15,14 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from indexer.catalogue.database import Database, new_id
+from indexer.catalogue.left_out import LeftOut
 from indexer.catalogue.rows import Counts, FoundFile, Root, Stamp
-from indexer.catalogue.schema import PathText, RawName, clean_text, content, file, root, stored_name
+from indexer.catalogue.schema import PathText, RawName, clean_text, content, file, root, setting, stored_name
 from indexer.catalogue.text.expression import spaced
 from indexer.types import Failure, FileInfo
+
+INTAKE = "taken in"
+"""The setting that says what the last scan took in."""
 
 STAMP = ("size", "mtime_ns", "ctime_ns")
 
@@ -44,9 +48,10 @@ class Files:
             row = c.execute(sa.insert(root).values(path=str(path), state=state, ignored=0))
             return new_id(row)
 
-    def scanned_root(self, root_id: int, mount: str, ignored: int, begun: float) -> None:
+    def scanned_root(self, root_id: int, mount: str, left_out: LeftOut, begun: float) -> None:
         with self._database.writer() as c:
-            values = {"state": "here", "mount": mount, "ignored": ignored, "scanned_at": begun}
+            values = {"state": "here", "mount": mount, "scanned_at": begun}
+            values |= {"ignored": left_out.total, "left_out": left_out.stored()}
             c.execute(sa.update(root).where(root.c.id == root_id).values(values))
 
     def remove_root(self, root_id: int) -> int:
@@ -91,15 +96,26 @@ class Files:
             named = [(f.path, *name_words(top, f.path)) for f in found]
             self._database.dialect.name_files(c, named)
 
-    def agree(self, root_id: int, folders: Sequence[tuple[str, bytes, int, int]]) -> None:
-        """These folders are as the catalogue has them: (folder, digest of its listing, files, ignored)."""
+    def agree(self, root_id: int, folders: Sequence[tuple[str, bytes, int, LeftOut]]) -> None:
+        """These folders are as the catalogue has them: (folder, digest of its listing, files, what of it is
+        left out)."""
         with self._database.writer() as c:
             c.exec_driver_sql(
-                "INSERT INTO seen (root_id, folder, digest, files, ignored) VALUES (?, ?, ?, ?, ?)"
+                "INSERT INTO seen (root_id, folder, digest, files, ignored, left_out) VALUES (?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT (root_id, folder) DO UPDATE SET digest = excluded.digest,"
-                " files = excluded.files, ignored = excluded.ignored",
-                [(root_id, stored_name(folder), *rest) for folder, *rest in folders],
+                " files = excluded.files, ignored = excluded.ignored, left_out = excluded.left_out",
+                [(root_id, stored_name(f), digest, n, out.total, out.stored()) for f, digest, n, out in folders],
             )
+
+    def take_in(self, intake: str) -> None:
+        """What is taken in, as text: where that was something else, every folder is compared anew."""
+        with self._database.writer() as c:
+            query = sa.select(setting.c.value).where(setting.c.name == INTAKE)
+            before = c.execute(query).scalar()
+            if before != intake:
+                c.exec_driver_sql("DELETE FROM seen")
+                c.execute(sa.delete(setting).where(setting.c.name == INTAKE))
+                c.execute(sa.insert(setting).values(name=INTAKE, value=intake))
 
     def move(self, old: str, root_id: int, found: FoundFile) -> bool:
         """A file was renamed: its row keeps its id and content when its bytes cannot have changed
@@ -189,7 +205,7 @@ class Files:
                         f" WHERE c.state = '{state}' AND f.state = 'known' {among}"
                     ).scalar_one()
                 )
-            ignored = sql("SELECT coalesce(sum(ignored), 0) FROM root WHERE state <> 'left_out'").scalar_one()
+            left_out = sql("SELECT left_out FROM root WHERE state <> 'left_out'").scalars().all()
             orphaned = sql(
                 "SELECT count(*) FROM content c JOIN chunk k ON k.content_hash = c.hash WHERE c.orphaned_at IS NOT NULL"
             ).scalar_one()
@@ -209,7 +225,7 @@ class Files:
             reused=shared + copies,
             failed=waiting["failed"],
             pending=waiting["pending"],
-            ignored=ignored,
+            left_out=LeftOut.of(left_out).sorts(),
         )
 
     # -- one file --------------------------------------------------------------------------
@@ -252,7 +268,7 @@ class Files:
 
 def roots_of(c: sa.Connection) -> list[Root]:
     rows = c.execute(sa.select(root).order_by(root.c.id))
-    return [Root(r.id, Path(r.path), r.state, r.mount, r.ignored, r.scanned_at) for r in rows]
+    return [Root(r.id, Path(r.path), r.state, r.mount, LeftOut.read(r.left_out), r.scanned_at) for r in rows]
 
 
 def name_words(top: str, path: str) -> tuple[str, str]:
@@ -276,7 +292,14 @@ def under(column: sa.ColumnElement[str], folder: str) -> sa.ColumnElement[bool]:
 
 
 def files_with_facts() -> sa.Select[Any]:
-    facts = (content.c.duration_s, content.c.pages, content.c.width, content.c.height, content.c.taken_at, content.c.note)
+    facts = (
+        content.c.duration_s,
+        content.c.pages,
+        content.c.width,
+        content.c.height,
+        content.c.taken_at,
+        content.c.note,
+    )
     columns = (file.c.id, file.c.path, file.c.kind, file.c.size, file.c.content_hash, *facts)
     return sa.select(*columns).select_from(file.outerjoin(content, content.c.hash == file.c.content_hash))
 
