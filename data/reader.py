@@ -9,7 +9,8 @@ nothing of catalogues and of models beyond the `Input` they take.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from data.chunking import grid, snap_reach, windows
 from data.media import image, pdf, subtitles, video
 from data.media.kinds import Kind, MediaError
 from data.media.moving import most_telling
+from data.media.sound_picture import sound_picture
 from data.span import Span
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ THUMBNAIL_SIDE = 384
 # How far a frame may lie from its even place in the window, as a share of the distance between two frames,
 # when a keyframe is there: it costs a quarter of the exact one (720p H.264; `make bench-media`).
 KEYFRAME_TOLERANCE = 0.25
-CUT_OFF = "the end of the video is missing; copy it again from where it came"
+CUT_OFF = "the end of the file is missing; copy it again from where it came"
 
 
 @dataclass(frozen=True)
@@ -168,10 +170,13 @@ def decode(
                 except MediaError as error:
                     fault = error
     else:
-        with video.open_video(path) as opened:
+        with _opened_film(path) as opened:
             for spec in specs:
                 try:
-                    found.append(_window(opened, spec, max_frames, max_side))
+                    if opened is None:
+                        found.append(_recording(path, spec, max_side))
+                    else:
+                        found.append(_window(opened, spec, max_frames, max_side))
                 except MediaError as error:
                     fault = error
     if fault is not None and not found:
@@ -214,6 +219,24 @@ def _window(opened: video.VideoStream, spec: ChunkSpec, max_frames: int, max_sid
     tolerance = KEYFRAME_TOLERANCE * (end - start) / max_frames
     frames, times = video.sample_open(opened, start, end, max_frames, max_side, tolerance_s=tolerance)
     return Chunk(spec, frames, "", to_webp(frames[most_telling(frames)]), times)
+
+
+@contextmanager
+def _opened_film(path: Path) -> Iterator[video.VideoStream | None]:
+    """The film, or None for a recording without a picture. Raises `MediaError`."""
+    with ExitStack() as stack:
+        opened = None
+        try:
+            opened = stack.enter_context(video.open_video(path))
+        except MediaError as error:
+            if error.cause != "nothing to see":
+                raise
+        yield opened
+
+
+def _recording(path: Path, spec: ChunkSpec, max_side: int) -> Chunk:
+    start, end = spec.span.seconds
+    return replace(_still(spec, sound_picture(path, start, end, max_side)), times=np.array([start]))
 
 
 def to_webp(picture: np.ndarray, max_side: int = THUMBNAIL_SIDE) -> bytes:

@@ -55,7 +55,7 @@ def open_file(services: WebServices, file_id: int) -> FileInfo:
 def media_type(file: FileInfo) -> str:
     """The type a file is served as: of its kind, never HTML or SVG whatever it is called."""
     guess = mimetypes.guess_type(file.path.name)[0] or ""
-    known = {"image": "image/", "video": "video/", "pdf": "application/pdf"}[file.kind]
+    known = {"image": ("image/",), "video": ("video/", "audio/"), "pdf": ("application/pdf",)}[file.kind]
     if guess.startswith(known) and guess != "image/svg+xml":
         return guess
     return {"image": "application/octet-stream", "video": "video/mp4", "pdf": "application/pdf"}[file.kind]
@@ -158,7 +158,7 @@ async def play(services: Services, file_id: int, n: int) -> Response:
 async def clip(
     services: Services, chunk_id: int, start: float | None = None, end: float | None = None, exact: bool = False
 ) -> Response:
-    """A moment of a video as MP4: copied from the keyframe before it, or encoded again with `exact`."""
+    """A moment of a video as MP4, of a recording as its sound alone: copied from the keyframe before it, or encoded again with `exact`."""
     chunk = await asyncio.to_thread(_chunk, services, chunk_id)
     info = await asyncio.to_thread(open_file, services, chunk.file.file_id)
     if info.kind != "video":

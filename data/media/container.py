@@ -64,7 +64,7 @@ def picture_stream(container: InputContainer) -> Any | None:
     The cover of an album is no film, nor are the stills of chapters. A motion JPEG beside a larger picture is
     the preview that a camera makes, whatever its flags say.
     """
-    films = [s for s in container.streams.video if not int(s.disposition) & (_ATTACHED | _THUMBNAILS)]
+    films = [s for s in container.streams.video if not is_cover(s) and not int(s.disposition) & _THUMBNAILS]
     pixels = {s.index: s.codec_context.width * s.codec_context.height for s in films if s.codec_context}
     largest = max(pixels.values(), default=0)
 
@@ -76,6 +76,11 @@ def picture_stream(container: InputContainer) -> Any | None:
         return True, not preview, int(stream.disposition) & _DEFAULT, size
 
     return max(films, key=order, default=None)
+
+
+def is_cover(stream: Any) -> bool:
+    """Whether a stream is the cover of an album."""
+    return bool(int(stream.disposition) & _ATTACHED)
 
 
 def sound_track(container: InputContainer) -> AudioStream | None:
