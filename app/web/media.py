@@ -158,7 +158,8 @@ async def play(services: Services, file_id: int, n: int) -> Response:
 async def clip(
     services: Services, chunk_id: int, start: float | None = None, end: float | None = None, exact: bool = False
 ) -> Response:
-    """A moment of a video as MP4, of a recording as its sound alone: copied from the keyframe before it, or encoded again with `exact`."""
+    """A moment of a video as MP4: copied from the keyframe before it, or encoded again with `exact`. Of a
+    recording, its sound alone."""
     chunk = await asyncio.to_thread(_chunk, services, chunk_id)
     info = await asyncio.to_thread(open_file, services, chunk.file.file_id)
     if info.kind != "video":

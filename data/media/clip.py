@@ -65,7 +65,8 @@ def join(clips: Sequence[Cut], out: Path, max_side: int | None = 1280) -> list[t
     """Write stretches of videos one after the other to `out`, an MP4 (H.264, AAC).
 
     The first one's shape is the reel's; the others are fitted into it with black borders. Silence stands for
-    missing sound. Recordings without a picture come to a file without one, and do not join with films. Returns where each stretch lies in the result, in seconds, for an edit list.
+    missing sound. Recordings without a picture come to a file without one, and do not join with films. Returns
+    where each stretch lies in the result, in seconds, for an edit list.
     """
     if not clips:
         raise ValueError("a reel needs at least one clip")

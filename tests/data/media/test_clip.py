@@ -88,3 +88,22 @@ def test_nothing_half_written_is_left(film: Path, tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="no longer there"):
         cut(tmp_path / "gone.mp4", 1, 2, tmp_path / "a.mp4")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a.mts", "a.mkv", "a.mp4", "a.flv"])
+@pytest.mark.parametrize("start", [0.0, 1.0, 7.4, 12.3, 17.9, 29.95, 36.2])
+def test_a_copy_begins_at_or_before_the_second_asked_for(
+    long_films: dict[str, Path], tmp_path: Path, name: str, start: float
+) -> None:
+    """Also of a transport stream, in which a backward seek may land behind its target."""
+    begin, end = cut(long_films[name], start, start + 3, tmp_path / "b.mp4")
+    assert start - 2.6 <= begin <= start and end >= start + 2.9
+    assert shown(tmp_path / "b.mp4")[0] == pytest.approx(begin, abs=0.06)
+    assert loudness(tmp_path / "b.mp4", 0, 2) > 0.1
+
+
+@pytest.fixture(scope="module")
+def long_films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("long")
+    names = ("a.mts", "a.mkv", "a.mp4", "a.flv")
+    return {name: draw_video(folder / name, 40, 10, gop=25, audio=True) for name in names}
