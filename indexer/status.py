@@ -150,6 +150,11 @@ class StatusReporter:
                     f"Reading the words in {_many(unread, 'picture or scan', 'pictures and scans')}, found by"
                     " their looks until then."
                 )
+            if older := pipeline.left_to_reread():
+                told.append(
+                    f"Reading {_many(older, 'file', 'files')} again: this version reads more in them. Until then they"
+                    " are found as before."
+                )
             if unheard := pipeline.left_to_transcribe():
                 told.append(f"Listening to {_many(unheard, 'video', 'videos')}, found by their looks until then.")
         if self._models.notice:

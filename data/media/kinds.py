@@ -13,6 +13,10 @@ from typing import Literal
 
 Kind = Literal["image", "video", "pdf"]
 
+GENERATION: dict[Kind, int] = {"image": 2, "video": 2, "pdf": 1}
+"""Raised for a kind when what is read of its files changes: every library reads its files of that kind again, in
+the background, and answers from what it has until then."""
+
 Cause = Literal[
     "empty",  # no bytes at all
     "wrong kind",  # something else than its name says

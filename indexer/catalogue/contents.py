@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
+from data.media.kinds import GENERATION
 from data.span import Span
 from indexer.catalogue.database import Database, new_id
 from indexer.catalogue.files import file_info, files_with_facts
@@ -55,7 +56,8 @@ class Contents:
         worker: int | None = None,
     ) -> list[int]:
         """One content, whole: replaces what was known of it. Returns the ids of its chunks, in order;
-        none when the content was forgotten while it was being read.
+        none when the content was forgotten while it was being read. A chunk that was there before, at the same
+        place, keeps its id: links to it and its labels stay.
 
         `facts` are columns of `content` (duration_s, pages, width, height, taken_at, camera, lat, lon, note).
         `sounds`: it has a sound track; `cues`: the subtitles that came with it, which spare hearing it. What
@@ -66,24 +68,29 @@ class Contents:
             settle(c, self._database, digest, worker)
             if worker is not None:
                 _check_recipe(c, recipe)
-            c.execute(sa.delete(chunk).where(chunk.c.content_hash == digest))
             heard = heard_after_write(c, digest, sounds, cues)
             if heard is None:
                 return []
+            stored = _drop_chunks(c, digest, {(p.ordinal, p.span) for p in chunks})
             values = {"state": "ready", "error": None, "failed_at": None, "recipe": recipe, "ocr": ocr}
-            values |= {"heard": heard.stored} | facts
+            values |= {"heard": heard.stored, "generation": _newest()} | facts
             c.execute(sa.update(content).where(content.c.hash == digest).values(values))
             said = cues_of(c, digest) if heard.state != "none" else []
             texts = [renewed(clean_text(p.text), "", said_in(said, p.span)) for p in chunks]
             ids = []
             for new, text in zip(chunks, texts, strict=True):
-                row = c.execute(
-                    sa.insert(chunk).values(
-                        content_hash=digest, ordinal=new.ordinal, text=text, same_as=new.same_as, **asdict(new.span)
-                    )
-                )
-                ids.append(new_id(row))
-            self._database.dialect.write_texts(c, list(zip(ids, texts, strict=True)), new=True)
+                row: dict[str, Any] = {"text": text, "same_as": new.same_as}
+                chunk_id = stored.get((new.ordinal, new.span))
+                if chunk_id is None:
+                    row |= {"content_hash": digest, "ordinal": new.ordinal} | asdict(new.span)
+                    chunk_id = new_id(c.execute(sa.insert(chunk).values(row)))
+                else:
+                    c.execute(sa.update(chunk).where(chunk.c.id == chunk_id).values(row))
+                ids.append(chunk_id)
+            known = set(stored.values())
+            for is_new in (True, False):
+                written = [(i, text) for i, text in zip(ids, texts, strict=True) if (i not in known) is is_new]
+                self._database.dialect.write_texts(c, written, new=is_new)
             _embed(c, model_id, ids, [p.vector for p in chunks])
             return ids
 
@@ -133,7 +140,7 @@ class Contents:
         with self._database.writer() as c:
             settle(c, self._database, digest, worker)
             c.execute(sa.delete(chunk).where(chunk.c.content_hash == digest))
-            values = {"state": "failed", "error": reason, "failed_at": time.time()}
+            values = {"state": "failed", "error": reason, "failed_at": time.time(), "generation": _newest()}
             c.execute(sa.update(content).where(content.c.hash == digest).values(values))
 
     # -- looking up ------------------------------------------------------------------------
@@ -243,6 +250,22 @@ class Contents:
             c.execute(sa.delete(content).where(content.c.orphaned_at <= limit))
             c.exec_driver_sql("DELETE FROM change WHERE id <= (SELECT max(id) FROM change) - ?", (JOURNAL_KEPT,))
         return gone
+
+
+def _drop_chunks(c: sa.Connection, digest: bytes, places: set[tuple[int, Span]]) -> dict[tuple[int, Span], int]:
+    """Remove the vectors of a content and its chunks elsewhere than at `places` (ordinal, span). Returns the ids of
+    those that stay."""
+    rows = c.execute(sa.select(chunk).where(chunk.c.content_hash == digest)).all()
+    stored = {(r.ordinal, _span(r)): r.id for r in rows if (r.ordinal, _span(r)) in places}
+    for row in rows:
+        table, column = (embedding, embedding.c.chunk_id) if row.id in stored.values() else (chunk, chunk.c.id)
+        c.execute(sa.delete(table).where(column == row.id))
+    return stored
+
+
+def _newest() -> sa.ColumnElement[int]:
+    """SQL: the current generation of reading of a content's kind."""
+    return sa.case(GENERATION, value=content.c.kind)
 
 
 def _check_recipe(c: sa.Connection, recipe: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable
 
 import sqlalchemy as sa
 
+from data.media.kinds import GENERATION
 from indexer.catalogue.database import Database
 from indexer.catalogue.rows import Stage, Stamp, Unhashed, Work
 from indexer.catalogue.schema import content, file, root, stored_name
@@ -145,12 +146,14 @@ class Queue:
 
 def waits_for(stage: Stage, model_id: int | None = None) -> str:
     """SQL: content `c` waits for a stage. Literals, so that the partial indexes serve it."""
+    older = " OR ".join(f"c.kind = '{kind}' AND c.generation < {newest}" for kind, newest in GENERATION.items())
     return {
         "decode": "c.state = 'pending'",
         "embed": "c.state = 'ready' AND EXISTS (SELECT 1 FROM chunk k WHERE k.content_hash = c.hash AND"
         " NOT EXISTS (SELECT 1 FROM embedding e WHERE e.chunk_id = k.id"
         f" AND e.model_id = {int(model_id or 0)}))",
         "ocr": "c.ocr = 'pending' AND c.state = 'ready'",
+        "reread": f"c.state <> 'pending' AND ({older})",
         "speech": "c.heard = 'pending' AND c.state = 'ready'",
     }[stage]
 

@@ -15,9 +15,10 @@ from indexer.types import Kind, LeftOutSort
 Stamp = tuple[int, int, int]
 """(size, mtime_ns, ctime_ns): what tells without reading that a file is the one that was read."""
 
-Stage = Literal["decode", "embed", "ocr", "speech"]
+Stage = Literal["decode", "embed", "ocr", "reread", "speech"]
 """What a content waits for: to be decoded and embedded; for vectors of a model that its chunks lack; for the
-text in its images to be read; for its speech to be transcribed."""
+text in its images to be read; to be decoded again, as it was by an older program that read less or otherwise; for
+its speech to be transcribed."""
 
 
 @dataclass(frozen=True)

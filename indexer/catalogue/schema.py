@@ -99,6 +99,7 @@ content = sa.Table(
     sa.Column("lon", sa.Float),
     sa.Column("note", sa.Text),
     sa.Column("heard", sa.Text, nullable=False),  # none | pending | subtitles | a listener's id
+    sa.Column("generation", Number, nullable=False),  # of reading: `data.media.kinds.GENERATION`
 )
 
 cue = sa.Table(

@@ -173,6 +173,10 @@ class Pipeline:
         waits = self.options.ocr != "off" and self._ocr.notice is None
         return self._ctx.catalogue.queue.count("ocr") if waits else 0
 
+    def left_to_reread(self) -> int:
+        """Contents that an older program has read and that are read again, here or elsewhere."""
+        return self._ctx.catalogue.queue.count("reread")
+
     def left_to_transcribe(self) -> int:
         """Videos that wait to be transcribed."""
         waits = self.listens and self._speech.notice is None

@@ -1,9 +1,9 @@
 """What to do next, and who is at what: the catalogue's queue, taken content by content.
 
 Built around one lock over what this program has in work. Images and pages go before videos; new
-contents come first, then re-embedding for a model switch, then OCR, then speech. All of it
-is forgotten at the end: what was in work and not written is pending in the catalogue.
-It knows nothing of how work is done.
+contents come first, then re-embedding for a model switch, then OCR, then what an older program
+has read (`data.media.kinds.GENERATION`), then speech. All of it is forgotten at the end: what was
+in work and not written is pending in the catalogue. It knows nothing of how work is done.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ class WorkQueue:
         self._in_work: set[bytes] = set()
         self._hashing: set[int] = set()
         self._ahead: dict[Kind, deque[Work]] = {kind: deque() for kind in ORDER}
+        self._older: deque[Work] = deque()  # what an older program has read, a few contents ahead
+        self._all_reread = False  # until `look_again`
         self._resting: dict[int, tuple[float, float]] = {}  # file id -> (not before, wait)
         self._switching = False
         self._complete: set[int] = set()  # ids of models that no chunk lacks, until `look_again`
@@ -136,6 +138,8 @@ class WorkQueue:
             self._in_work.add(work.hash)
             if stage == "decode":
                 self._ahead[work.kind].popleft()
+            elif stage == "reread":
+                self._older.popleft()
             elif stage == "speech":
                 self._transcribing = work.hash
         return found
@@ -156,6 +160,8 @@ class WorkQueue:
             return "embed", work
         if self._ocr and (works := self._queue.waiting("ocr", 1, passed_over)):
             return "ocr", works[0]
+        if (work := self._read_by_older(passed_over)) is not None:
+            return "reread", work
         is_free = self._speech and self._transcribing is None
         if is_free and (works := self._queue.waiting("speech", 1, passed_over)):
             return "speech", works[0]
@@ -173,6 +179,16 @@ class WorkQueue:
                 if not self._makes_vectors() and not self._queue.waiting("embed", 1, model_id=row.id):
                     self._complete.add(row.id)
         return None
+
+    def _read_by_older(self, passed_over: set[bytes]) -> Work | None:
+        """The first content that an older program has read."""
+        while self._older and self._older[0].hash in passed_over:
+            self._older.popleft()
+        if not self._older and not self._all_reread:
+            self._older.extend(self._queue.waiting("reread", 32, passed_over))
+            if not self._older and not self._in_work:
+                self._all_reread = not self._queue.waiting("reread", 1)
+        return self._older[0] if self._older else None
 
     def leave_ocr(self) -> None:
         """Words in images cannot be read here: they are no work any more."""
@@ -193,6 +209,7 @@ class WorkQueue:
     def look_again(self) -> None:
         """Vectors may be missing: a switch of the model, a repair, a root that came back."""
         self._complete.clear()
+        self._all_reread = False
 
     # -- the end of it ---------------------------------------------------------------------
 

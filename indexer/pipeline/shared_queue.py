@@ -79,6 +79,8 @@ class SharedQueue(WorkQueue):
                 self._complete.add(row.id)
         if self._ocr and answers and (found := self._seldom("ocr", None, resting)):
             return found
+        if answers and (found := self._seldom("reread", None, resting)):
+            return found
         if self._speech and self._transcribing is None and (found := self._seldom("speech", None, resting)):
             self._transcribing = found[1].hash
             return found
@@ -141,7 +143,7 @@ class SharedQueue(WorkQueue):
                 self._looked.pop(("embed", row.id), None)
                 return True
             self._complete.add(row.id)
-        stages: tuple[tuple[Stage, bool], ...] = (("ocr", self._ocr), ("speech", self._speech))
+        stages: tuple[tuple[Stage, bool], ...] = (("ocr", self._ocr), ("reread", True), ("speech", self._speech))
         for stage, is_work in stages:
             if is_work and self._queue.waiting(stage, 1, unreached):
                 self._looked.pop((stage, None), None)

@@ -107,7 +107,7 @@ class DecodeStage:
 
     def _job(self, stage: Stage, work: Work, path: str) -> Job | None:
         catalogue, models = self._ctx.catalogue, self._ctx.models
-        if stage == "decode":
+        if stage in ("decode", "reread"):
             return Job(work, *models.for_new(), path)
         for row in catalogue.models.all():
             if row.state == "answering" and models.does(row) and catalogue.models.lacks(work.hash, row.id):

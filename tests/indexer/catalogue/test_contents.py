@@ -35,6 +35,22 @@ def test_words_follow_their_chunks_through_rewrites_and_removal(catalogue: Catal
         assert catalogue.database.dialect.texts_agree(c)
 
 
+def test_a_chunk_that_is_written_again_keeps_its_id_its_labels_and_none_of_its_old_vectors(
+    catalogue: Catalogue,
+) -> None:
+    put(catalogue, "/r/a.pdf")
+    ids = index(catalogue, b"a" * 32, ("first", "second", "third"))
+    other = catalogue.models.add("other", 4)
+    catalogue.contents.add_embeddings(other.id, ids, [np.ones(4, np.float32)] * 3)
+    with catalogue.database.writer() as c:
+        c.exec_driver_sql("INSERT INTO label (chunk_id, name, score, hidden) VALUES (?, 'secret', 1.0, 1)", (ids[1],))
+    assert index(catalogue, b"a" * 32, ("first", "another")) == ids[:2]
+    assert holding(catalogue, "another") == [ids[1]] and holding(catalogue, "second") == []
+    assert [catalogue.contents.vector(i, other.id) for i in ids] == [None] * 3
+    with catalogue.database.reader() as c:
+        assert c.exec_driver_sql("SELECT chunk_id, name FROM label").all() == [(ids[1], "secret")]
+
+
 class JournalAgainstCatalogue(RuleBasedStateMachine):
     """Whatever happens, an index that reads the journal holds exactly what the catalogue can find."""
 

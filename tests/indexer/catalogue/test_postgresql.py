@@ -222,7 +222,7 @@ def test_names_of_an_older_library_on_a_server_are_made_anew_when_it_is_opened(d
         ((number,),) = connection.execute("DELETE FROM names RETURNING rowid").fetchall()
         connection.execute("INSERT INTO names VALUES (%s, 'cats:1A', 1, 4)", (number,))
         connection.execute("DROP TABLE cue")
-        connection.execute("ALTER TABLE content DROP COLUMN heard")
+        connection.execute("ALTER TABLE content DROP COLUMN heard, DROP COLUMN generation")
         connection.execute("UPDATE schema_version SET version = 3")
     Catalogue(place(database)).close()
     with dialect.connect() as connection:

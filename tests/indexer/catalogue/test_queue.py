@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
+from data.media.kinds import GENERATION
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.rows import FoundFile
-from tests.indexer.catalogue.conftest import index, put, take
+from tests.indexer.catalogue.conftest import holding, index, put, take
 
 
 def test_a_copy_is_one_content_and_costs_no_embedding(catalogue: Catalogue) -> None:
@@ -48,3 +51,21 @@ def test_files_of_a_root_that_is_away_are_kept_and_not_worked_on(catalogue: Cata
     put(catalogue, "/r/a.jpg")
     catalogue.files.set_root(Path("/r"), "away")
     assert catalogue.queue.waiting("decode", 9, kind="image") == [] and catalogue.files.counts().files == 1
+
+
+def test_contents_of_an_older_generation_wait_to_be_read_again_by_their_kind(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(catalogue, "/r/a.jpg", b"a" * 32)
+    put(catalogue, "/r/b.jpg", b"b" * 32)
+    index(catalogue, b"a" * 32, ("as it was read",))
+    catalogue.contents.fail(b"b" * 32, "not shown yet")
+    assert catalogue.queue.waiting("reread", 9) == []
+    monkeypatch.setitem(GENERATION, "pdf", GENERATION["pdf"] + 1)
+    assert catalogue.queue.waiting("reread", 9) == []
+    monkeypatch.setitem(GENERATION, "image", GENERATION["image"] + 1)
+    assert [w.hash[:1] for w in catalogue.queue.waiting("reread", 9)] == [b"a", b"b"]
+    assert catalogue.files.counts().pending == 0 and holding(catalogue, "read") == [1], "it answers meanwhile"
+    index(catalogue, b"a" * 32, ("as it is read now",))
+    catalogue.contents.fail(b"b" * 32, "not shown even now")
+    assert catalogue.queue.waiting("reread", 9) == []

@@ -3,14 +3,18 @@
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.media.kinds import GENERATION
 from indexer.pipeline import still_scenes
+from indexer.pipeline.context import PipelineContext
 from indexer.pipeline.jobs import ByteQueue, Job, JobItem
+from indexer.pipeline.queue import WorkQueue
 from indexer.priority import LONGEST_WAIT_S, QueryPriority
 from tests import media
 from tests.indexer.conftest import CountingEmbedder, OpenLibrary, wait_for
@@ -116,6 +120,50 @@ def test_a_video_cut_by_another_recipe_is_cut_again_and_answers_meanwhile(
     second.index()
     assert (second.status().pending, second.status().chunks) == (0, 4)
     assert second.index().chunks == 0
+
+
+def test_files_of_a_kind_that_is_read_otherwise_now_are_read_again_by_themselves(
+    tmp_path: Path, open_library: OpenLibrary, counted: CountingEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "media"
+    folder.mkdir()
+    media.draw_image(folder / "photo.jpg", seed=1)
+    media.draw_pdf(folder / "letter.pdf", ["A letter that was read in part"])
+    library = open_library()
+    library.index([folder])
+    (page,) = [c for n in (1, 2) for c in library.chunks(n) if c.span.page]
+    with library.catalogue.database.writer() as c:
+        c.exec_driver_sql("UPDATE chunk SET text = 'A letter' WHERE id = ?", (page.chunk_id,))
+    assert library.index().chunks == 0
+    library.close()
+    monkeypatch.setitem(GENERATION, "pdf", GENERATION["pdf"] + 1)
+    counted.embedded, newer = 0, open_library()
+    status = newer.status()
+    assert (status.pending, status.chunks) == (0, 2), "what is read again answers as it did"
+    assert newer.index().chunks == 1 and counted.embedded == 1, "the photo is not touched"
+    assert newer.chunks(page.file.file_id)[0].text.strip() == "A letter that was read in part"
+    assert newer.chunks(page.file.file_id)[0].chunk_id == page.chunk_id
+    assert newer.index().chunks == 0, "once is enough"
+
+
+def test_what_is_new_is_read_before_what_is_read_again(
+    tmp_path: Path, open_library: OpenLibrary, counted: CountingEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "media"
+    folder.mkdir()
+    media.draw_image(folder / "old.jpg", seed=1)
+    media.draw_video(folder / "new.mp4", 5.0, size=(128, 96), fps=4)
+    library = open_library()
+    library.index([folder])
+    monkeypatch.setitem(GENERATION, "image", GENERATION["image"] + 1)
+    library.catalogue.queue.read_again([str(folder / "new.mp4")])
+    nothing: Any = None  # a queue asks the catalogue alone
+    work_queue = WorkQueue(
+        PipelineContext(library.catalogue, nothing, nothing, nothing, nothing, nothing), ocr=True, speech=True
+    )
+    taken = [work_queue.take(), work_queue.take()]
+    assert [(stage, work.kind) for stage, work in filter(None, taken)] == [("decode", "video"), ("reread", "image")]
+    assert not work_queue.is_empty()
 
 
 def test_indexing_gives_way_to_a_query_and_a_query_waits_for_nobody() -> None:
