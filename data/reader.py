@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.chunking import grid, snap_reach, windows
-from data.media import image, pdf, subtitles, video
+from data.media import image, live, pdf, subtitles, video
 from data.media.kinds import Kind, MediaError
 from data.media.moving import most_telling
 from data.media.sound_picture import sound_picture
@@ -52,6 +52,8 @@ class Outline:
     `cues`       the words shown with a video, from a file beside it or a track inside, by their start.
     `caption`    what people wrote about the whole file, a line each, at most 2,000 characters.
     `note`       what is wrong with the file though it can be shown, for its owner; None if nothing is.
+    `other_half` the film of a live photo, the live photo of a film, beside it; None if there is none.
+    `is_live`    an image has a film, inside or beside it.
     """
 
     kind: Kind
@@ -68,6 +70,8 @@ class Outline:
     cues: tuple[Cue, ...] = ()
     caption: str = ""
     note: str | None = None
+    other_half: Path | None = None
+    is_live: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +99,7 @@ def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float 
     if kind == "image":
         header = image.inspect(path)
         meta = header.metadata
+        film = live.film_beside(path)
         return Outline(
             kind="image",
             chunks=_pages(header.pages) if header.pages > 1 else (ChunkSpec(0),),
@@ -106,6 +111,8 @@ def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float 
             lat=meta.lat,
             lon=meta.lon,
             caption=header.caption,
+            other_half=film,
+            is_live=film is not None or live.film_inside(path) is not None,
         )
     if kind == "pdf":
         with pdf.open_pdf(path) as document:
@@ -139,6 +146,7 @@ def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float 
         cues=subtitles.words_of(path, info.duration_s, inside=info.has_subtitles),
         caption=info.caption,
         note=CUT_OFF if info.truncated else None,
+        other_half=live.picture_beside(path) if info.duration_s <= live.MOMENT_S else None,
     )
 
 

@@ -133,6 +133,8 @@ class Hit:
     """In a video that was found by what is said in it: the second at which that is."""
     note: str | None = None
     """What is wrong with the file though it can be shown; None if nothing is."""
+    live: bool = False
+    """An image has a film, inside it or beside it: `/live/{file_id}.mp4`."""
 
     def to_json(self) -> dict[str, Any]:
         return flat(self) | {
@@ -313,6 +315,7 @@ class FileInfo:
     height: int | None
     taken_at: float | None
     note: str | None = None
+    live: bool = False
 
 
 @dataclass(frozen=True)

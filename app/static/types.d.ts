@@ -25,6 +25,8 @@ export interface Hit {
   at_s: number | null;
   /** What is wrong with the file though it can be shown. */
   note: string | null;
+  /** An image has a film: a live photo, a motion photo. */
+  live: boolean;
   thumb_url: string;
   open_url: string;
 }

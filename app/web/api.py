@@ -73,6 +73,7 @@ def chunk_json(chunk: ChunkInfo) -> dict[str, Any]:
         "snippet": "",
         "at_s": None,
         "note": file.note,
+        "live": file.live,
         "thumb_url": f"/thumb/{chunk.chunk_id}.webp",
         "open_url": f"/open/{chunk.chunk_id}",
     }

@@ -92,6 +92,16 @@ async def view(services: Services, file_id: int) -> Response:
     return _webp(await services.renderer.make(image_webp, info.path, keep=keep))
 
 
+@router.get("/live/{file_id}.mp4")
+async def live_film(services: Services, file_id: int) -> Response:
+    """The film of a live or motion photo, from inside its file or from beside it, as every browser plays it."""
+    info = await asyncio.to_thread(open_file, services, file_id)
+    if not info.live:
+        raise Gone(f"{info.path.name} has no film.")
+    made = await services.stretches.get(info, 0)
+    return FileResponse(made, media_type="video/mp4", headers={"cache-control": "private, max-age=300"})
+
+
 @router.get("/thumb/{chunk_id}.webp")
 def thumb(request: Request, services: Services, chunk_id: int) -> Response:
     """The thumbnail of a chunk: of its most telling moment."""

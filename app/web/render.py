@@ -7,7 +7,9 @@ where a crash costs one answer. Knows nothing of the web; imports no web library
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +71,32 @@ def cut_clip(path: Path, start_s: float, end_s: float, target: Path, exact: bool
 
 
 def play_stretch(path: Path, start_s: float, end_s: float, target: Path) -> tuple[float, float]:
-    """Write [start_s, end_s) of a video to `target` as an MP4 that every browser plays (H.264, AAC)."""
+    """Write [start_s, end_s) of a video, or of the film of a live photo, to `target` as an MP4 that every browser
+    plays (H.264, AAC)."""
     from data.media.clip import Cut, join
+    from data.media.kinds import kind_of
 
-    ((_, length),) = join([Cut(path, start_s, end_s)], target, max_side=PLAYED_SIDE)
+    with live_film(path) if kind_of(path) == "image" else nullcontext(path) as film:
+        ((_, length),) = join([Cut(film, start_s, end_s)], target, max_side=PLAYED_SIDE)
     return start_s, start_s + length
+
+
+@contextmanager
+def live_film(picture: Path) -> Iterator[Path]:
+    """The film of a live photo as a file; one that lies inside the picture is taken out for that long. Raises
+    `MediaError`."""
+    from data.media.kinds import MediaError
+    from data.media.live import film_beside, film_inside
+
+    beside = film_beside(picture)
+    if beside is not None:
+        yield beside
+        return
+    place = film_inside(picture)
+    if place is None:
+        raise MediaError("there is no film in this picture, and none beside it any more", "gone")
+    with tempfile.NamedTemporaryFile(suffix=".mp4") as taken, picture.open("rb") as source:
+        source.seek(place[0])
+        taken.write(source.read(place[1]))
+        taken.flush()
+        yield Path(taken.name)

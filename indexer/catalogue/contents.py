@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from data.media.kinds import GENERATION
 from data.span import Span
 from indexer.catalogue.database import Database, new_id
-from indexer.catalogue.files import file_info, files_with_facts
+from indexer.catalogue.files import file_info, files_with_facts, free_halves
 from indexer.catalogue.leases import settle
 from indexer.catalogue.rows import NewChunk, StoredChunk
 from indexer.catalogue.schema import chunk, clean_text, content, embedding, file, setting
@@ -142,6 +142,8 @@ class Contents:
             c.execute(sa.delete(chunk).where(chunk.c.content_hash == digest))
             values = {"state": "failed", "error": reason, "failed_at": time.time(), "generation": _newest()}
             c.execute(sa.update(content).where(content.c.hash == digest).values(values))
+            folders = sa.select(file.c.folder).where(file.c.content_hash == digest, file.c.kind == "image")
+            free_halves(c, c.execute(folders).scalars().all())
 
     # -- looking up ------------------------------------------------------------------------
 

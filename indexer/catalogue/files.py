@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from data.media.kinds import kind_of
 from indexer.catalogue.database import Database, new_id
 from indexer.catalogue.left_out import LeftOut
 from indexer.catalogue.rows import Counts, FoundFile, Root, Stamp
@@ -136,6 +137,7 @@ class Files:
             }
             c.execute(sa.update(file).where(file.c.id == row.id).values(values))
             self._database.dialect.rename_file(c, row.id, *name_words(top, found.path))
+            free_halves(c, {row.folder, folder})
             return True
 
     def differing(self, found: Sequence[FoundFile]) -> list[FoundFile]:
@@ -159,7 +161,10 @@ class Files:
 
     def remove(self, paths: Iterable[str]) -> int:
         with self._database.writer() as c:
-            return sum(c.execute(sa.delete(file).where(file.c.path == p)).rowcount for p in paths)
+            paths = list(paths)
+            count = sum(c.execute(sa.delete(file).where(file.c.path == p)).rowcount for p in paths)
+            free_halves(c, {os.path.dirname(p) for p in paths if kind_of(p) == "image"})  # noqa: PTH120
+            return count
 
     def remove_under(self, folder: str) -> int:
         """Forget the files in a folder and below it."""
@@ -266,6 +271,17 @@ class Files:
             self._database.dialect.name_files(c, [(r.path, *name_words(str(r.top), r.path)) for r in rows])
 
 
+def free_halves(c: sa.Connection, folders: Iterable[str]) -> None:
+    """The films of live photos in these folders are read anew: their picture may be gone."""
+    for folder in folders:
+        c.exec_driver_sql(
+            "UPDATE content SET state = 'pending' WHERE state = 'ready' AND kind = 'video' AND hash IN"
+            " (SELECT content_hash FROM file WHERE root_id IN (SELECT id FROM root) AND folder = ?)"
+            " AND NOT EXISTS (SELECT 1 FROM chunk WHERE content_hash = content.hash)",
+            (stored_name(folder),),
+        )
+
+
 def roots_of(c: sa.Connection) -> list[Root]:
     rows = c.execute(sa.select(root).order_by(root.c.id))
     return [Root(r.id, Path(r.path), r.state, r.mount, LeftOut.read(r.left_out), r.scanned_at) for r in rows]
@@ -299,11 +315,12 @@ def files_with_facts() -> sa.Select[Any]:
         content.c.height,
         content.c.taken_at,
         content.c.note,
+        content.c.live,
     )
     columns = (file.c.id, file.c.path, file.c.kind, file.c.size, file.c.content_hash, *facts)
     return sa.select(*columns).select_from(file.outerjoin(content, content.c.hash == file.c.content_hash))
 
 
 def file_info(row: Any) -> FileInfo:
-    facts = (row.duration_s, row.pages, row.width, row.height, row.taken_at, row.note)
+    facts = (row.duration_s, row.pages, row.width, row.height, row.taken_at, row.note, bool(row.live))
     return FileInfo(row.id, Path(row.path), row.kind, row.size, *facts)

@@ -98,6 +98,7 @@ content = sa.Table(
     sa.Column("lat", sa.Float),
     sa.Column("lon", sa.Float),
     sa.Column("note", sa.Text),
+    sa.Column("live", Number, nullable=False),
     sa.Column("heard", sa.Text, nullable=False),  # none | pending | subtitles | a listener's id
     sa.Column("generation", Number, nullable=False),  # of reading: `data.media.kinds.GENERATION`
 )

@@ -56,6 +56,8 @@ class Job:
     """The subtitles that came with it."""
     caption: str = ""
     """What the file says of itself as a whole: it goes with the first chunk's text."""
+    is_half: bool = False
+    """It is the film of a live photo, which is the one hit of both."""
     done: dict[int, NewChunk] = field(default_factory=dict)
     sent: int = 0
     error: str | None = None

@@ -140,6 +140,8 @@ class DecodeStage:
             ).result()
             specs = list(found.chunks)
             _note(job, found)
+            if self._is_half(job, found):
+                return
         else:
             found, first = sandbox.submit(
                 still_scenes.first_look,
@@ -155,9 +157,27 @@ class DecodeStage:
             ).result()
             specs = list(found.chunks)
             _note(job, found)
+            if found.other_half is not None:
+                self._ctx.catalogue.queue.read_half_again(str(found.other_half))
             self._send(job, first, None)
             specs = specs[count:]
         self._decode_groups(job, [specs[i : i + count] for i in range(0, len(specs), count)], side)
+
+    def _is_half(self, job: Job, found: Outline) -> bool:
+        """Whether every copy of a film lies beside its live photo, which is in the library: then it has no
+        chunks of its own."""
+        from data.media import live
+
+        pictures = [found.other_half]
+        for path, _ in job.work.files:
+            if pictures[-1] is None:
+                return False
+            if path != job.path:
+                pictures.append(self._ctx.sandbox.submit(live.picture_beside, Path(path), urgent=True).result())
+        if not self._ctx.catalogue.queue.make_live([str(picture) for picture in pictures if picture]):
+            return False
+        job.is_half, job.sounds, job.cues = True, False, ()
+        return pictures[-1] is not None
 
     def _decode_groups(self, job: Job, groups: list[list[ChunkSpec]], side: int) -> None:
         from data import reader
@@ -247,5 +267,5 @@ class DecodeStage:
 def _note(job: Job, found: Outline) -> None:
     """What an outline says of a content, and the columns of `content` that it fills."""
     names = ("duration_s", "pages", "width", "height", "taken_at", "camera", "lat", "lon")
-    job.facts = {name: getattr(found, name) for name in names} | {"note": found.note}
+    job.facts = {name: getattr(found, name) for name in names} | {"note": found.note, "live": int(found.is_live)}
     job.sounds, job.cues, job.caption = found.has_sound, found.cues, found.caption

@@ -59,4 +59,5 @@ def _hit(rank: int, place: Ranked, file: FileRef, snippet: str, at_s: float | No
         snippet=snippet,
         at_s=at_s,
         note=fact.note,
+        live=bool(fact.live),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +12,10 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from app.web.server import create_app
+from data.media.video import probe
 from indexer.library import Library
 from tests.app.conftest import HERE
-from tests.media import draw_image
+from tests.media import draw_image, draw_video
 
 COLOURS = ((200, 30, 30), (30, 180, 60), (30, 60, 200))
 
@@ -75,3 +77,25 @@ def test_what_is_wrong_with_a_file_is_said_with_it(client: TestClient) -> None:
     assert client.get(f"/api/chunk/{torn['chunk_id']}").json()["note"] == torn["note"]
     (whole,) = hits(client, "whole")
     assert whole["note"] is None
+
+
+def test_the_film_of_a_live_photo_plays_from_its_hit(tmp_path: Path) -> None:
+    folder = tmp_path / "album"
+    folder.mkdir()
+    film = draw_video(folder / "IMG_1.mov", 3, 5, size=(64, 48))
+    draw_image(folder / "IMG_1.jpg", seed=1)
+    inside = draw_image(folder / "PXL_2.MP.jpg", seed=2)
+    inside.write_bytes(inside.read_bytes() + film.read_bytes())
+    draw_image(folder / "still.jpg", seed=5)
+    with Library.open(tmp_path / "library", ocr="off") as library:
+        library.index([folder])
+        with TestClient(create_app(library, gradio=False), base_url=HERE) as client:
+            found = {h["title"]: h for h in client.get("/api/search", params={"q": "picture", "k": 50}).json()["hits"]}
+            live = {title: hit["live"] for title, hit in found.items()}
+            assert live == {"IMG_1.jpg": True, "PXL_2.MP.jpg": True, "still.jpg": False}
+            for title in ("IMG_1.jpg", "PXL_2.MP.jpg"):
+                played = client.get(f"/live/{found[title]['file_id']}.mp4")
+                assert played.headers["content-type"] == "video/mp4"
+                (tmp_path / "played.mp4").write_bytes(played.content)
+                assert probe(tmp_path / "played.mp4").duration_s == pytest.approx(3, abs=0.3)
+            assert client.get(f"/live/{found['still.jpg']['file_id']}.mp4").status_code == 404
