@@ -37,7 +37,7 @@ def open_container(path: Path, sound: bool = False) -> Iterator[InputContainer]:
     try:
         require(path, "video", also=SOUND if sound else None)
     except MediaError as error:
-        if error.cause in ("empty", "damaged") and _being_written(path):
+        if error.cause in ("empty", "damaged") and is_being_written(path):
             raise _unfinished() from error
         raise
     av.logging.set_level(None)
@@ -113,7 +113,7 @@ def _reason(error: Exception, path: Path) -> MediaError:
             file.read(1)
     except OSError as gone:
         return from_os_error(gone)
-    if _being_written(path):
+    if is_being_written(path):
         return _unfinished()
     if _mp4_index_missing(path):
         return MediaError("the video is cut off: its index at the end is missing; copy it again", "cut off")
@@ -124,7 +124,7 @@ def _unfinished() -> MediaError:
     return MediaError("the video is still being written; it is read when it is complete", "being written")
 
 
-def _being_written(path: Path) -> bool:
+def is_being_written(path: Path) -> bool:
     """True for a file that another program has open for writing, as far as the system tells (Linux, local
     disks); else for one that grows while it is looked at, which only one written to just now can."""
     try:

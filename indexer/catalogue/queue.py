@@ -137,6 +137,16 @@ class Queue:
                 for path in paths
             )
 
+    def read_words(self, films: Iterable[str]) -> None:
+        """Subtitles lie beside these copies: where a film was indexed without any, it is pending again."""
+        with self._database.writer() as c:
+            for path in films:
+                c.exec_driver_sql(
+                    "UPDATE content SET state = 'pending' WHERE state = 'ready' AND heard <> 'subtitles'"
+                    " AND hash = (SELECT content_hash FROM file WHERE path = ?)",
+                    (stored_name(path),),
+                )
+
     def make_live(self, pictures: Collection[str]) -> bool:
         """Note of images that they have a film; False, and nothing is noted, where one of them is not in the
         library."""
