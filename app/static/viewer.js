@@ -116,7 +116,8 @@ export class Viewer {
       page.go({ open: null, file_id: String(hit.file_id), kinds: [], view: "search" });
       page.box.input.focus();
     };
-    if (hit.kind === "video" || paged(hit)) tools.splice(1, 0, h("button", { onclick: inside }, icon("inside"), "Search inside"));
+    if (hit.kind === "video" || paged(hit))
+      tools.splice(1, 0, h("button", { onclick: inside }, icon("inside"), "Search inside"));
     if (hit.kind === "pdf") {
       const href = `/media/${hit.file_id}#page=${hit.page ?? 1}`;
       tools.push(h("a", { href, target: "_blank", rel: "noopener" }, icon("open"), "Open file"));

@@ -37,7 +37,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 
 
 def hits(client: TestClient, name: str) -> list[dict[str, Any]]:
-    return client.get("/api/search", params={"q": f"name:{name}", "k": 50}).json()["hits"]
+    return client.get("/api/search", params={"q": f"a picture name:{name}", "k": 50}).json()["hits"]
 
 
 def colour(answer: Any) -> tuple[int, ...]:

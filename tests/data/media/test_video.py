@@ -253,8 +253,7 @@ def test_the_default_picture_is_chosen_else_the_largest(
     import av
 
     parts = [
-        draw_video(tmp_path / f"{i}.mov", 2, 10, size=size, codec=codec, options={"movflags": ""})
-        for i, (size, codec, _) in enumerate(streams)
+        draw_video(tmp_path / f"{i}.mov", 2, 10, size=size, codec=codec) for i, (size, codec, _) in enumerate(streams)
     ]
     with av.open(str(tmp_path / name), "w") as out:
         packets = []

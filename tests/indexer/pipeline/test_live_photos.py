@@ -56,12 +56,13 @@ def test_the_film_comes_back_when_its_picture_goes(album: Path, open_library: Op
 
 def test_a_picture_that_comes_later_takes_its_film_in(album: Path, tmp_path: Path, open_library: OpenLibrary) -> None:
     shutil.move(album / "IMG_1.JPG", tmp_path / "later.jpg")
+    media.draw_image(album / "still.jpg", seed=9, size=(160, 120))
     library = open_library()
     library.index([album])
-    assert found(library) == [("IMG_1.mov", False)]
+    assert found(library) == [("IMG_1.mov", False), ("still.jpg", False)]
     shutil.copy(tmp_path / "later.jpg", album / "IMG_1.JPG")
     library.index()
-    assert found(library) == [("IMG_1.JPG", True)]
+    assert found(library) == [("IMG_1.JPG", True), ("still.jpg", False)]
 
 
 def test_a_copy_of_the_film_elsewhere_is_a_film(album: Path, open_library: OpenLibrary) -> None:
