@@ -10,8 +10,9 @@ import pytest
 from data.media.clip import Cut, cut, join
 from data.media.frame_stream import open_video
 from data.media.kinds import MediaError
+from data.media.sound import RATE, read_sound
 from data.media.video import probe, sample_frames
-from tests.media import draw_video, time_of
+from tests.media import draw_video, sound_file, time_of
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +109,15 @@ def long_films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("long")
     names = ("a.mts", "a.mkv", "a.mp4", "a.flv")
     return {name: draw_video(folder / name, 40, 10, gop=25, audio=True) for name in names}
+
+
+def test_a_piece_of_a_recording_is_its_sound_alone(tmp_path: Path) -> None:
+    tone = (0.5 * np.sin(np.arange(10 * 48_000) * 2 * np.pi * 440 / 48_000)).astype(np.float32)[None]
+    tone[:, : 4 * 48_000] = 0
+    source = sound_file(tmp_path / "a.mp3", tone)
+    assert cut(source, 3, 6, tmp_path / "b.mp4") == (3, pytest.approx(6, abs=0.01))
+    heard = np.abs(read_sound(tmp_path / "b.mp4"))
+    assert len(heard) / RATE == pytest.approx(3, abs=0.1)
+    assert heard[: int(0.9 * RATE)].max() < 0.05 and heard[int(1.2 * RATE) :].max() > 0.3
+    with pytest.raises(MediaError, match="ends before"):
+        cut(source, 30, 40, tmp_path / "c.mp4")
