@@ -53,7 +53,7 @@ def cut(path: Path, start_s: float, end_s: float, out: Path, reencode: bool = Fa
     if not reencode and not _is_recording(path):
         with open_video(path) as video:
             sound = sound_track(video.container)
-            if video.codec in _COPIED_VIDEO and (sound is None or sound.codec_context.name in _COPIED_SOUND):
+            if video.codec in _COPIED_VIDEO and (sound is None or _is_copied(sound)):
                 with _whole(out) as target:
                     if span := _copy(video, sound, start_s, end_s, target):
                         return span
@@ -76,6 +76,12 @@ def join(clips: Sequence[Cut], out: Path, max_side: int | None = 1280) -> list[t
         if all(_is_recording(clip.path) for clip in clips):
             return _encode_recordings(clips, target)
         return _encode(clips, target, max_side)
+
+
+def _is_copied(sound: Any) -> bool:
+    """Whether an MP4 holds this sound track as it is. One that begins far behind the picture (a badly woven
+    transport stream) says nothing of its rate yet."""
+    return sound.codec_context.name in _COPIED_SOUND and bool(sound.codec_context.sample_rate)
 
 
 def _is_recording(path: Path) -> bool:

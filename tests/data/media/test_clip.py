@@ -12,7 +12,7 @@ from data.media.frame_stream import open_video
 from data.media.kinds import MediaError
 from data.media.sound import RATE, read_sound
 from data.media.video import probe, sample_frames
-from tests.media import draw_video, sound_file, time_of
+from tests.media import add_sound, draw_video, sound_file, time_of
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,14 @@ def test_a_copy_begins_at_or_before_the_second_asked_for(
 def long_films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("long")
     names = ("a.mts", "a.mkv", "a.mp4", "a.flv")
-    return {name: draw_video(folder / name, 40, 10, gop=25, audio=True) for name in names}
+    tone = np.sin(np.arange(40 * 48_000) * 0.06).astype(np.float32)[None]
+    return {name: add_sound(draw_video(folder / name, 40, 10, gop=25), (0.0, tone)) for name in names}
+
+
+def test_a_stream_whose_sound_begins_far_behind_its_picture_is_cut(tmp_path: Path) -> None:
+    source = draw_video(tmp_path / "a.mts", 40, 10, gop=25, audio=True)  # all the sound behind all the pictures
+    begin, end = cut(source, 7.4, 10.4, tmp_path / "b.mp4")
+    assert begin <= 7.4 and end >= 10.3 and loudness(tmp_path / "b.mp4", 0, 2) > 0.1
 
 
 def test_a_piece_of_a_recording_is_its_sound_alone(tmp_path: Path) -> None:
