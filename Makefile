@@ -43,6 +43,7 @@ $(VENV)/.setup-dev: $(VENV)/.setup
 	$(PIP) install --no-deps --upgrade --target $(VENV)/torchvision torchvision==0.28.0
 	sh tests/browser/install.sh
 	sh tests/install_postgresql.sh
+	sh tests/install_referees.sh
 	@touch $@
 
 run: setup

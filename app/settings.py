@@ -35,7 +35,9 @@ class Settings(BaseSettings):
     poll: bool = False
     ocr: Literal["off", "auto", "all"] = "auto"
     speech: str = "auto"
-    """Model that transcribes videos: off, auto (the built-in one, if installed), or a name."""
+    """Model that transcribes videos and recordings: off, auto (the built-in one, if installed), or a name."""
+    copies: bool | None = None
+    """Take in other programs' copies: thumbnails, snapshots, recycle bins; None: the library's stored choice."""
     catalogue: str | None = None
     """Address of a PostgreSQL database; None: the library's folder."""
     vectors: str | None = None

@@ -9,7 +9,8 @@ nothing of catalogues and of models beyond the `Input` they take.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +18,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.chunking import grid, snap_reach, windows
-from data.media import image, pdf, subtitles, video
+from data.media import image, live, pdf, subtitles, video
 from data.media.kinds import Kind, MediaError
 from data.media.moving import most_telling
+from data.media.sound_picture import sound_picture
 from data.span import Span
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ THUMBNAIL_SIDE = 384
 # How far a frame may lie from its even place in the window, as a share of the distance between two frames,
 # when a keyframe is there: it costs a quarter of the exact one (720p H.264; `make bench-media`).
 KEYFRAME_TOLERANCE = 0.25
+CUT_OFF = "the end of the file is missing; copy it again from where it came"
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,9 @@ class Outline:
     `has_sound`  a video has a sound track that can be read (`data.media.sound`).
     `cues`       the words shown with a video, from a file beside it or a track inside, by their start.
     `caption`    what people wrote about the whole file, a line each, at most 2,000 characters.
+    `note`       what is wrong with the file though it can be shown, for its owner; None if nothing is.
+    `other_half` the film of a live photo, the live photo of a film, beside it; None if there is none.
+    `is_live`    an image has a film, inside or beside it.
     """
 
     kind: Kind
@@ -63,6 +69,9 @@ class Outline:
     has_sound: bool = False
     cues: tuple[Cue, ...] = ()
     caption: str = ""
+    note: str | None = None
+    other_half: Path | None = None
+    is_live: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +101,7 @@ def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float 
     if kind == "image":
         header = image.inspect(path)
         meta = header.metadata
+        film = live.film_beside(path)
         return Outline(
             kind="image",
             chunks=_pages(header.pages) if header.pages > 1 else (ChunkSpec(0),),
@@ -103,6 +113,8 @@ def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float 
             lat=meta.lat,
             lon=meta.lon,
             caption=header.caption,
+            other_half=film,
+            is_live=film is not None or live.film_inside(path) is not None,
         )
     if kind == "pdf":
         with pdf.open_pdf(path) as document:
@@ -135,6 +147,8 @@ def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float 
         has_sound=info.has_sound,
         cues=subtitles.words_of(path, info.duration_s, inside=info.has_subtitles),
         caption=info.caption,
+        note=CUT_OFF if info.truncated else None,
+        other_half=live.picture_beside(path) if info.duration_s <= live.MOMENT_S else None,
     )
 
 
@@ -166,10 +180,13 @@ def decode(
                 except MediaError as error:
                     fault = error
     else:
-        with video.open_video(path) as opened:
+        with _opened_film(path) as opened:
             for spec in specs:
                 try:
-                    found.append(_window(opened, spec, max_frames, max_side))
+                    if opened is None:
+                        found.append(_recording(path, spec, max_side))
+                    else:
+                        found.append(_window(opened, spec, max_frames, max_side))
                 except MediaError as error:
                     fault = error
     if fault is not None and not found:
@@ -213,6 +230,24 @@ def _window(opened: video.VideoStream, spec: ChunkSpec, max_frames: int, max_sid
     tolerance = KEYFRAME_TOLERANCE * (end - start) / max_frames
     frames, times = video.sample_open(opened, start, end, max_frames, max_side, tolerance_s=tolerance)
     return Chunk(spec, frames, "", to_webp(frames[most_telling(frames)]), times)
+
+
+@contextmanager
+def _opened_film(path: Path) -> Iterator[video.VideoStream | None]:
+    """The film, or None for a recording without a picture. Raises `MediaError`."""
+    with ExitStack() as stack:
+        opened = None
+        try:
+            opened = stack.enter_context(video.open_video(path))
+        except MediaError as error:
+            if error.cause != "nothing to see":
+                raise
+        yield opened
+
+
+def _recording(path: Path, spec: ChunkSpec, max_side: int) -> Chunk:
+    start, end = spec.span.seconds
+    return replace(_still(spec, sound_picture(path, start, end, max_side)), times=np.array([start]))
 
 
 def to_webp(picture: np.ndarray, max_side: int = THUMBNAIL_SIDE) -> bytes:

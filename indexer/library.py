@@ -25,8 +25,10 @@ from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.dialects import place
 from indexer.catalogue.migrate import Progress, migrate, refuse_unfinished
 from indexer.catalogue.schema import Where
+from indexer.catalogue.settings import COPIES
 from indexer.errors import LibraryError, VectorServerError
 from indexer.features.click_log import Clicks
+from indexer.files.ignore import Intake
 from indexer.files.roots import Folders, absolute
 from indexer.pipeline.context import CatalogueParts
 from indexer.pipeline.heartbeat import WATCHER, Heartbeat
@@ -52,6 +54,7 @@ from indexer.types import (
     VerifyReport,
 )
 from indexer.vectors.address import address_of
+from model import speech
 
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
@@ -108,6 +111,7 @@ class Library:
             self.thumbnails,
             data_dir,
             poll=options.poll,
+            intake=Intake(_listens(options.speech), self._takes_copies(options.copies)),
             make_pipeline=lambda: Pipeline(
                 CatalogueParts.of(self.catalogue.database),
                 self.catalogue.files,
@@ -134,6 +138,12 @@ class Library:
         self._status = StatusReporter(
             self.catalogue, self.models, self._indexing, self._engines, data_dir, source, self.boot
         )
+
+    def _takes_copies(self, choice: bool | None) -> bool:
+        """Whether other programs' copies are taken in: as was chosen now, or last."""
+        if choice is not None and not self.read_only:
+            self.catalogue.settings.set(COPIES, str(int(choice)))
+        return self.catalogue.settings.get(COPIES) == "1"
 
     # -- folders ---------------------------------------------------------------------------
 
@@ -198,7 +208,8 @@ class Library:
             chunks=tally.chunks,
             reused=tally.reused,
             failed=counts.failed,
-            ignored=scan.ignored,
+            ignored=scan.left_out.total,
+            left_out=scan.left_out.sorts(),
             seconds=time.monotonic() - start,
         )
 
@@ -446,6 +457,10 @@ def check_addresses(options: LibraryOptions) -> None:
         place(options.catalogue)
     if options.vectors:
         address_of(options.vectors)
+
+
+def _listens(listener: str) -> bool:
+    return listener != "off" and (listener != "auto" or speech.is_installed())
 
 
 def _vectors_folder(data_dir: Path, where: Where) -> Path:

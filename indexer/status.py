@@ -86,6 +86,7 @@ class StatusReporter:
             seconds_left=counts.pending / files_s if counts.pending and files_s > 0 else None,
             notices=tuple(self._notices(roots, pipeline)),
             workers=self._workers(),
+            left_out=counts.left_out,
         )
 
     def _workers(self) -> tuple[WorkerStatus, ...]:
@@ -147,7 +148,7 @@ class StatusReporter:
                 notices.append(f"Reading the text in {many}; until then they are found by what they show.")
             if count := pipeline.left_to_reread():
                 many = _many(count, "file", "files")
-                notices.append(f"Reading {many} again: this version reads more in them. Until then the old text answers.")
+                notices.append(f"Reading {many} again, as this version reads more in them; until then the old text answers.")
             if count := pipeline.left_to_transcribe():
                 many = _many(count, "video", "videos")
                 notices.append(f"Transcribing {many}; until then they are found by what they show.")

@@ -23,7 +23,8 @@ MARK, UNMARK = "\ue000", "\ue001"
 @dataclass(frozen=True)
 class LibraryOptions:
     """How a library is opened. `threads`: files decoded at a time (None: two). `poll`: scan every few seconds
-    instead of watching. `ocr`: off, auto or all. `speech`: off, auto or the name of a speech model.
+    instead of watching. `ocr`: off, auto or all. `speech`: off, auto or the name of a speech model. `copies`: take in
+    other programs' copies: thumbnails, snapshots, recycle bins (None: the library's stored choice).
     `catalogue`: address of a PostgreSQL database, `vectors`: address of a Milvus (None: the library's folder).
     `model_token`: for a model on another machine (`model="https://…"`); it is not stored."""
 
@@ -39,6 +40,7 @@ class LibraryOptions:
     poll: bool = False
     ocr: str = "auto"
     speech: str = "auto"
+    copies: bool | None = None
     catalogue: str | None = None
     vectors: str | None = None
     model_token: str | None = None
@@ -127,6 +129,10 @@ class Hit:
     """Plain text; matched words stand between `MARK` and `UNMARK`."""
     at_s: float | None = None
     """In a video that was found by a cue: the second at which the cue begins."""
+    note: str | None = None
+    """What is wrong with the file though it can be shown; None if nothing is."""
+    live: bool = False
+    """An image has a video, inside it or beside it: `/live/{file_id}.mp4`."""
 
     def to_json(self) -> dict[str, Any]:
         return flat(self) | {
@@ -197,6 +203,21 @@ class Failure:
     """UNIX seconds of the first failure."""
 
 
+COPIES = "copies and leftovers of other programs"
+"""`LeftOutSort.why` of what `LibraryOptions.copies` takes in."""
+
+
+@dataclass(frozen=True)
+class LeftOutSort:
+    """Files or folders that are not indexed: `what` they are (an ending, a folder's name), why, how many, and
+    the path of one."""
+
+    what: str
+    why: str
+    count: int
+    example: str
+
+
 @dataclass(frozen=True)
 class IndexReport:
     """Counts of an indexing run: files, new chunks, reused contents."""
@@ -210,6 +231,7 @@ class IndexReport:
     failed: int = 0
     ignored: int = 0
     seconds: float = 0.0
+    left_out: tuple[LeftOutSort, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -272,6 +294,8 @@ class Status:
     keeps_clicks: bool = False
     workers: tuple[WorkerStatus, ...] = ()
     """Programs that index this library, if several can (a catalogue on PostgreSQL)."""
+    left_out: tuple[LeftOutSort, ...] = ()
+    """What of the folders is not indexed, and why; most first."""
 
 
 @dataclass(frozen=True)
@@ -287,6 +311,8 @@ class FileInfo:
     width: int | None
     height: int | None
     taken_at: float | None
+    note: str | None = None
+    live: bool = False
 
 
 @dataclass(frozen=True)

@@ -340,7 +340,7 @@ def _again(path: Path) -> Iterator[tuple[Any, list[Any]]]:
     whole = path.with_name(f"again-{path.name}")
     with av.open(str(path)) as old, av.open(str(whole), "w") as out:
         out.metadata.update(old.metadata)
-        tracks = {s.index: out.add_stream_from_template(s) for s in old.streams}
+        tracks = {s.index: out.add_stream_from_template(s, opaque=True) for s in old.streams}  # no encoder needed
         for stream in old.streams:
             tracks[stream.index].disposition = int(stream.disposition)
         packets: list[Any] = []

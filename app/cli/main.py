@@ -19,6 +19,7 @@ import typer
 from app.cli import access, features, migrate, models, serve, worker
 from app.cli.options import (
     Commands,
+    Copies,
     Json,
     Nice,
     Ocr,
@@ -64,6 +65,7 @@ def index(
     poll: Poll = None,
     ocr: Ocr = None,
     speech: Speech = None,
+    copies: Copies = None,
 ) -> None:
     """Bring the library up to date with folders of images, videos and PDFs."""
     from app.cli import output
@@ -71,8 +73,9 @@ def index(
     folders = folders or []
     check_folders(folders)
     settings = settings_of(
-        threads=threads, nice=nice, window=window, overlap=overlap, poll=poll, ocr=ocr, speech=speech
-    )
+        threads=threads, nice=nice, window=window, overlap=overlap, poll=poll, ocr=ocr, speech=speech,
+        copies=copies,
+    )  # fmt: skip
     check_listener(settings)
     with opened(settings) as library:
         if not folders and not library.status().roots:

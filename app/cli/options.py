@@ -59,6 +59,10 @@ Speech = Annotated[
         help="Transcribe videos: auto is the built-in model (English); small or large-v3 know more languages.",
     ),
 ]
+Copies = Annotated[
+    bool | None,
+    typer.Option("--copies/--no-copies", help="Take in thumbnails, snapshots, recycle bins of other programs."),
+]
 
 Vectors = Annotated[
     str | None,

@@ -6,7 +6,7 @@ Results go to stdout and everything else to stderr, so that output can be piped.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,19 @@ from rich.markup import escape
 from rich.text import Text
 
 from app.web.captions import clock
-from indexer.types import MARK, UNMARK, Answer, Failure, Hit, IndexReport, MigrationReport, Status, WorkerStatus
+from indexer.types import (
+    COPIES,
+    MARK,
+    UNMARK,
+    Answer,
+    Failure,
+    Hit,
+    IndexReport,
+    LeftOutSort,
+    MigrationReport,
+    Status,
+    WorkerStatus,
+)
 
 if TYPE_CHECKING:
     from model.cards import ModelCard
@@ -86,6 +98,8 @@ def _show_hit(hit: Hit, dim: bool) -> None:
         line.append(f"  {where}", style="dim" if dim else "cyan")
     line.append(f"  {printable(str(path.parent))}", style="dim")
     out.print(line)
+    if hit.note:
+        out.print(Text(f"     {printable(hit.note)}", style="yellow"))
     if hit.snippet:
         text = Text("     ")
         for i, part in enumerate(hit.snippet.replace("\n", " ").split(MARK)):
@@ -113,6 +127,7 @@ def show_status(status: Status, untranscribed: int = 0, transcribe_command: str 
         out.print(f"{counted(untranscribed, 'video')} not transcribed yet: {transcribe_command}", markup=False)
     if status.failed:
         out.print(f"{status.failed} could not be read: sightline failures")
+    show_left_out(status.left_out, out)
     if status.clicks or status.keeps_clicks:
         off = "" if status.keeps_clicks else "; new ones are not kept"
         out.print(f"{counted(status.clicks, 'click')} kept to train with{off}: sightline clicks")
@@ -120,6 +135,18 @@ def show_status(status: Status, untranscribed: int = 0, transcribe_command: str 
         _show_worker(worker)
     for notice in status.notices:
         out.print(f"Note: {escape(notice)}")
+
+
+def show_left_out(sorts: Sequence[LeftOutSort], console: Console) -> None:
+    """A line a reason: how many files and folders are not indexed, what they are, and one of them."""
+    for why in dict.fromkeys(sort.why for sort in sorts):
+        some = [sort for sort in sorts if sort.why == why]
+        names = ", ".join(f"{sort.count} {sort.what}".strip() for sort in some[:6])
+        more = f" and {len(some) - 6} more sorts" if len(some) > 6 else ""
+        line = f"Not indexed, {why}: {names}{more}, as {some[0].example}"
+        console.print(printable(line), markup=False)
+        if why == COPIES:
+            console.print("  To take them in: sightline index --copies", markup=False)
 
 
 def kinds(of: Status | IndexReport) -> str:
@@ -153,6 +180,8 @@ def show_report(report: IndexReport) -> None:
         parts.append(f"{report.reused} reused")
     if report.failed:
         parts.append(f"{report.failed} could not be read (sightline failures)")
+    if report.ignored:
+        parts.append(f"{report.ignored} not indexed (sightline status)")
     err.print(f"{', '.join(parts)} in {report.seconds:.1f} s")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from app.cli.options import (
     Commands,
+    Copies,
     Folders,
     Host,
     Names,
@@ -44,13 +45,14 @@ def run(
     poll: Poll = None,
     ocr: Ocr = None,
     speech: Speech = None,
+    copies: Copies = None,
     name: Names = None,
 ) -> None:
     """Index folders, keep watching them, and search them in the browser."""
     check_folders(folders)
     settings = settings_of(
         host=host, port=port, threads=threads, nice=nice, window=window, overlap=overlap, poll=poll, ocr=ocr,
-        speech=speech, names=",".join(name or ()) or None,
+        speech=speech, copies=copies, names=",".join(name or ()) or None,
     )  # fmt: skip
     _serve(settings, folders, open_browser=not no_browser)
 

@@ -13,6 +13,14 @@ const PAUSE = 220;
 const SLOW = 3000;
 const MAX_FILES = 8;
 
+/** What a file dialog offers: kinds that browsers know, and endings that they do not. */
+const ACCEPTED = [
+  "image/*,video/*,application/pdf",
+  ".heic,.heif,.hif,.avif,.tif,.tiff,.jp2,.j2k,.jpx,.jxl,.ico",
+  ".dng,.cr2,.cr3,.crw,.nef,.nrw,.arw,.raf,.rw2,.orf,.pef,.srw,.x3f,.3fr,.iiq,.mrw,.kdc,.dcr,.erf,.mef,.mos",
+  ".mkv,.mts,.m2ts,.m2t,.ts,.mod,.tod,.vob,.vro,.mpg,.flv,.wmv,.mxf,.insv,.lrv,.360",
+].join(",");
+
 export class SearchBox {
   /** @param {import("./app.js").Page} page */
   constructor(page) {
@@ -40,7 +48,7 @@ export class SearchBox {
       hidden: true,
       tabindex: "-1",
       "aria-hidden": "true",
-      accept: "image/*,video/*,application/pdf,.heic,.heif,.avif,.mkv,.tif,.tiff",
+      accept: ACCEPTED,
       onchange: () => {
         this.add([...(this.chooser.files ?? [])]);
         this.chooser.value = "";

@@ -45,7 +45,7 @@ export class Grid {
     /** @type {Map<number | string, Hit[]>} */
     const files = new Map();
     for (const hit of this.results.hits) {
-      const key = fold && hit.kind !== "image" ? hit.file_id : `c${hit.chunk_id}`;
+      const key = fold && (hit.kind !== "image" || (hit.pages ?? 0) > 1) ? hit.file_id : `c${hit.chunk_id}`;
       files.get(key)?.push(hit) ?? files.set(key, [hit]);
     }
     return [...files.values()];
@@ -114,7 +114,7 @@ export class Grid {
 
   /** @param {Hit} first @param {Hit[]} rest @param {boolean} unfolded */
   fold(first, rest, unfolded) {
-    const what = first.kind === "pdf" ? "page" : "moment";
+    const what = first.kind === "video" ? "moment" : "page";
     const words = unfolded ? `Hide ${counted(rest.length, what)}` : counted(rest.length, `more ${what}`);
     const onclick = () => {
       if (unfolded) this.unfolded.delete(first.file_id);

@@ -43,6 +43,7 @@ export class Library {
     this.counts = h("dl", { class: "counts" });
     this.now = h("div", { class: "now", role: "status" });
     this.faults = h("div", { class: "faults" });
+    this.leftOut = h("details", { class: "left-out" });
     this.models = h("div", { class: "models" });
     this.speech = h("p", { class: "quiet" });
     this.consent = h("input", { type: "checkbox", onchange: () => this.agree() });
@@ -62,6 +63,7 @@ export class Library {
       h("h2", {}, "In the library"),
       this.counts,
       this.faults,
+      this.leftOut,
       h("h2", {}, "Model"),
       this.speech,
       this.models,
@@ -99,6 +101,7 @@ export class Library {
     const terms = numbers.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)));
     morph(this.counts, h("dl", {}, terms));
     this.drawNow(status);
+    this.drawLeftOut(status);
     this.drawClicks(status);
     this.speech.textContent = status.speech;
     if (!this.hasModels) this.drawModels();
@@ -132,6 +135,20 @@ export class Library {
       lines.unshift(h("p", { class: "quiet" }, "Everything is read. New and changed files are taken in as they come."));
     }
     morph(this.now, h("div", {}, lines)); // a screen reader reads what changes
+  }
+
+  /** A line a reason: how many files and folders, what they are. @param {import("./types").Status} status */
+  drawLeftOut({ left_out, ignored }) {
+    const reasons = [...new Set(left_out.map((sort) => sort.why))];
+    const lines = reasons.map((why) => {
+      const sorts = left_out.filter((sort) => sort.why === why);
+      const names = sorts.slice(0, 8).map((sort) => `${count(sort.count)} ${sort.what}`.trim());
+      const example = h("bdi", { class: "quiet", title: sorts[0].example }, sorts[0].example);
+      return h("li", {}, `${why[0].toUpperCase()}${why.slice(1)}: ${names.join(", ")}. `, example);
+    });
+    this.leftOut.hidden = !lines.length;
+    const title = h("summary", {}, `${counted(ignored, "file or folder", "files and folders")} not indexed, and why`);
+    morph(this.leftOut, h("details", {}, title, h("ul", { role: "list" }, lines)));
   }
 
   /** @param {{clicks: number, keeps_clicks: boolean}} status */

@@ -23,6 +23,10 @@ export interface Hit {
   snippet: string;
   /** In a video found by a cue: the second at which the cue begins. */
   at_s: number | null;
+  /** What is wrong with the file though it can be shown. */
+  note: string | null;
+  /** An image has a film: a live photo, a motion photo. */
+  live: boolean;
   thumb_url: string;
   open_url: string;
 }
@@ -56,6 +60,8 @@ export interface Status {
   notices: string[];
   clicks: number;
   keeps_clicks: boolean;
+  /** What of the folders is not indexed, and why; most first. */
+  left_out: { what: string; why: string; count: number; example: string }[];
   speech: string;
   gradio: boolean;
 }

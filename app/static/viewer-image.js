@@ -1,6 +1,6 @@
 // An image: whole at first; zoomed by wheel, double click, pinch, buttons or + - 0, and moved by dragging.
 
-import { h, iconButton, instead } from "./dom.js";
+import { h, icon, iconButton, instead } from "./dom.js";
 
 const WEB = /\.(jpe?g|png|webp|gif|bmp|avif)$/i;
 const DEEPEST = 12;
@@ -74,6 +74,14 @@ export function showImage(_page, hit) {
   for (const over of /** @type {const} */ (["pointerup", "pointercancel"])) frame.addEventListener(over, lift);
   const out = iconButton("minus", "Zoom out (-)", () => zoom(1 / 1.5));
   const foot = h("div", { class: "zoom" }, [out, iconButton("plus", "Zoom in (+)", () => zoom(1.5))]);
+  /** The film of a live photo over its picture, once through. */
+  const play = () => {
+    const film = h("video", { class: "live", autoplay: true, playsinline: true, src: `/live/${hit.file_id}.mp4` });
+    for (const over of ["ended", "error"]) film.addEventListener(over, () => film.remove());
+    frame.querySelector("video")?.remove();
+    frame.append(film);
+  };
+  if (hit.live) foot.append(h("button", { class: "secondary", onclick: play }, icon("play"), "Play"));
   place();
   return {
     element: frame,

@@ -1,4 +1,4 @@
-// A page of a PDF: its image, marks on the words of the query, and a layer of selectable text.
+// A page of a PDF or a TIFF: its image, marks on the words of the query, and a layer of selectable text.
 
 import * as api from "./api.js";
 import { h, iconButton, instead } from "./dom.js";
@@ -28,7 +28,7 @@ export function showPage(page, hit) {
   });
   picture.addEventListener("error", () => {
     if (closed || !picture.getAttribute("src")) return;
-    frame.replaceChildren(instead(hit, "This page can no longer be read. The PDF may have been moved or deleted."));
+    frame.replaceChildren(instead(hit, "This page can no longer be read. The file may have been moved or deleted."));
   });
 
   /** @param {number} which */

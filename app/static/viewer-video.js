@@ -96,7 +96,7 @@ export function showVideo(page, hit) {
   });
   const opened = () => {
     if (stretch !== null) return void play();
-    if (!video.videoWidth) return watch(start); // only its sound can be played
+    if (!video.videoWidth && hit.width) return watch(start); // only its sound can be played
     if (Number.isFinite(video.duration)) duration = video.duration;
     if (Math.abs(video.currentTime - start) > 0.05) video.currentTime = Math.min(start, Math.max(0, duration - 0.1));
     begin();

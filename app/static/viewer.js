@@ -11,6 +11,9 @@ import { showVideo } from "./viewer-video.js";
 /** @typedef {import("./types").Hit} Hit */
 /** @typedef {{element: HTMLElement, foot?: HTMLElement, key?: (event: KeyboardEvent) => boolean, close?: () => void}} Stage */
 
+/** A PDF, or an image of several pages. @param {Hit} hit */
+const paged = (hit) => hit.kind === "pdf" || (hit.kind === "image" && (hit.pages ?? 0) > 1);
+
 export class Viewer {
   /** @param {import("./app.js").Page} page */
   constructor(page) {
@@ -21,6 +24,7 @@ export class Viewer {
     this.stage = null;
     this.title = h("h2", { class: "title", id: "viewer-title", tabindex: "-1", autofocus: true });
     this.about = h("p", { class: "about" });
+    this.note = h("p", { class: "note", hidden: true });
     this.back = iconButton("left", "Previous result", () => this.step(-1));
     this.next = iconButton("right", "Next result", () => this.step(1));
     this.actions = h("div", { class: "actions", role: "toolbar", "aria-label": "What to do with it" });
@@ -29,7 +33,7 @@ export class Viewer {
     this.notices = h("div", { class: "notices", role: "status" });
     this.element = h("dialog", { class: "viewer", "aria-labelledby": "viewer-title" }, [
       h("div", { class: "bar" }, [
-        h("div", { class: "names" }, this.title, this.about),
+        h("div", { class: "names" }, this.title, this.about, this.note),
         this.back,
         this.next,
         iconButton("close", "Close", () => this.close()),
@@ -88,7 +92,10 @@ export class Viewer {
     const facts = [place(hit), said(hit), folder(hit.path), hit.taken_at ? day(hit.taken_at) : "", size];
     this.title.replaceChildren(h("bdi", {}, hit.title));
     this.about.replaceChildren(...facts.filter(Boolean).flatMap((fact, n) => [n ? " · " : "", h("bdi", {}, fact)]));
-    this.stage = { image: showImage, video: showVideo, pdf: showPage }[hit.kind](this.page, hit);
+    this.note.textContent = hit.note ?? "";
+    this.note.hidden = !hit.note;
+    const show = paged(hit) ? showPage : hit.kind === "video" ? showVideo : showImage;
+    this.stage = show(this.page, hit);
     this.room.replaceChildren(this.stage.element);
     this.foot.replaceChildren(...(this.stage.foot ? [this.stage.foot] : []));
     this.actions.replaceChildren(...this.tools(hit));
@@ -109,7 +116,8 @@ export class Viewer {
       page.go({ open: null, file_id: String(hit.file_id), kinds: [], view: "search" });
       page.box.input.focus();
     };
-    if (hit.kind !== "image") tools.splice(1, 0, h("button", { onclick: inside }, icon("inside"), "Search inside"));
+    if (hit.kind === "video" || paged(hit))
+      tools.splice(1, 0, h("button", { onclick: inside }, icon("inside"), "Search inside"));
     if (hit.kind === "pdf") {
       const href = `/media/${hit.file_id}#page=${hit.page ?? 1}`;
       tools.push(h("a", { href, target: "_blank", rel: "noopener" }, icon("open"), "Open file"));

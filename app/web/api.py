@@ -71,6 +71,8 @@ def chunk_json(chunk: ChunkInfo) -> dict[str, Any]:
         "title": file.path.name,
         "snippet": "",
         "at_s": None,
+        "note": file.note,
+        "live": file.live,
         "thumb_url": f"/thumb/{chunk.chunk_id}.webp",
         "open_url": f"/open/{chunk.chunk_id}",
     }

@@ -55,7 +55,7 @@ def open_file(services: WebServices, file_id: int) -> FileInfo:
 def media_type(file: FileInfo) -> str:
     """The media type of a file: one of its kind, never HTML or SVG, whatever its name is."""
     guess = mimetypes.guess_type(file.path.name)[0] or ""
-    known = {"image": "image/", "video": "video/", "pdf": "application/pdf"}[file.kind]
+    known = {"image": ("image/",), "video": ("video/", "audio/"), "pdf": ("application/pdf",)}[file.kind]
     if guess.startswith(known) and guess != "image/svg+xml":
         return guess
     return {"image": "application/octet-stream", "video": "video/mp4", "pdf": "application/pdf"}[file.kind]
@@ -92,6 +92,16 @@ async def view(services: Services, file_id: int) -> Response:
     return _webp(await services.renderer.make(image_webp, info.path, keep=keep))
 
 
+@router.get("/live/{file_id}.mp4")
+async def live_film(services: Services, file_id: int) -> Response:
+    """The film of a live or motion photo, from inside its file or from beside it, as every browser plays it."""
+    info = await asyncio.to_thread(open_file, services, file_id)
+    if not info.live:
+        raise Gone(f"{info.path.name} has no film.")
+    made = await services.stretches.get(info, 0)
+    return FileResponse(made, media_type="video/mp4", headers={"cache-control": "private, max-age=300"})
+
+
 @router.get("/thumb/{chunk_id}.webp")
 def thumb(request: Request, services: Services, chunk_id: int) -> Response:
     """The thumbnail of a chunk."""
@@ -106,25 +116,28 @@ def thumb(request: Request, services: Services, chunk_id: int) -> Response:
 
 @router.get("/page/{file_id}/{n}.webp")
 async def page(services: Services, file_id: int, n: int, width: int = 1280) -> Response:
-    """Page `n` (from 1) of a PDF as an image, its longest side about `width` pixels."""
-    info = await _pdf(services, file_id, n)
+    """Page `n` (from 1) of a PDF or a TIFF as an image, its longest side about `width` pixels."""
+    info = await _paged(services, file_id, n)
     side = next((w for w in WIDTHS if w >= width), WIDTHS[-1])
     keep = (file_id, _stamp(info.path), n, side)
-    return _webp(await services.renderer.make(page_webp, info.path, n, side, keep=keep))
+    return _webp(await services.renderer.make(page_webp, info.path, n, side, info.kind, keep=keep))
 
 
 @router.get("/page/{file_id}/{n}.json")
 async def layer(services: Services, file_id: int, n: int, q: str = "") -> Json:
-    """The words of a page with their boxes, and the boxes of the words in `q`, relative to the page."""
-    info = await _pdf(services, file_id, n)
+    """The words of a page with their boxes, and the boxes of the words in `q`, relative to the page. An image has none."""
+    info = await _paged(services, file_id, n)
+    if info.kind == "image":
+        return Json({"page": n, "pages": info.pages, "words": [], "marks": []})
     words = words_to_mark(q[:500])[:40]
     keep = (file_id, _stamp(info.path), n, words)
     return Json(await services.renderer.make(page_layer, info.path, n, words, keep=keep))
 
 
-async def _pdf(services: WebServices, file_id: int, n: int) -> FileInfo:
+async def _paged(services: WebServices, file_id: int, n: int) -> FileInfo:
     info = await asyncio.to_thread(open_file, services, file_id)
-    if info.kind != "pdf" or not 1 <= n <= (info.pages or 10**6):
+    most = info.pages or (10**6 if info.kind == "pdf" else 0)
+    if info.kind == "video" or not 1 <= n <= most:
         raise Gone(f"{info.path.name} has no page {n}.")
     return info
 
@@ -154,7 +167,8 @@ async def play(services: Services, file_id: int, n: int) -> Response:
 async def clip(
     services: Services, chunk_id: int, start: float | None = None, end: float | None = None, exact: bool = False
 ) -> Response:
-    """A moment of a video as MP4: copied from the keyframe before it, or encoded again with `exact`."""
+    """A moment of a video as MP4: copied from the keyframe before it, or encoded again with `exact`. Of a
+    recording, its sound alone."""
     chunk = await asyncio.to_thread(_chunk, services, chunk_id)
     info = await asyncio.to_thread(open_file, services, chunk.file.file_id)
     if info.kind != "video":

@@ -7,9 +7,13 @@ crash costs one answer. Imports no web library, so that a child starts fast.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+
+from data.media.kinds import Kind
 
 WEB_SIDE = 2048
 """Longest side in pixels of an image made for a browser that cannot show the original."""
@@ -17,8 +21,12 @@ PLAYED_SIDE = 1280
 """Longest side of a converted video: two cores encode it faster than it plays."""
 
 
-def page_webp(path: Path, page: int, width: int) -> bytes:
-    """WebP of page `page` (from 1), its longest side at most `width` pixels."""
+def page_webp(path: Path, page: int, width: int, kind: Kind = "pdf") -> bytes:
+    """WebP of page `page` (from 1) of a PDF or an image, its longest side at most `width` pixels."""
+    if kind == "image":
+        from data.media.image import read_image
+
+        return _webp(read_image(path, max_side=width, page=page))
     from data.media.pdf import page_image
 
     return _webp(page_image(path, page, max_side=width))
@@ -63,8 +71,32 @@ def cut_clip(path: Path, start_s: float, end_s: float, target: Path, exact: bool
 
 
 def play_stretch(path: Path, start_s: float, end_s: float, target: Path) -> tuple[float, float]:
-    """Write [start_s, end_s) of a video to `target` as an MP4 that every browser plays (H.264, AAC)."""
+    """Write [start_s, end_s) of a video, or of the film of a live photo, to `target` as an MP4 that every browser
+    plays (H.264, AAC)."""
     from data.media.clip import Cut, join
+    from data.media.kinds import kind_of
 
-    ((_, length),) = join([Cut(path, start_s, end_s)], target, max_side=PLAYED_SIDE)
+    with live_film(path) if kind_of(path) == "image" else nullcontext(path) as film:
+        ((_, length),) = join([Cut(film, start_s, end_s)], target, max_side=PLAYED_SIDE)
     return start_s, start_s + length
+
+
+@contextmanager
+def live_film(picture: Path) -> Iterator[Path]:
+    """The film of a live photo as a file; one that lies inside the picture is taken out for that long. Raises
+    `MediaError`."""
+    from data.media.kinds import MediaError
+    from data.media.live import film_beside, film_inside
+
+    beside = film_beside(picture)
+    if beside is not None:
+        yield beside
+        return
+    place = film_inside(picture)
+    if place is None:
+        raise MediaError("there is no film in this picture, and none beside it any more", "gone")
+    with tempfile.NamedTemporaryFile(suffix=".mp4") as taken, picture.open("rb") as source:
+        source.seek(place[0])
+        taken.write(source.read(place[1]))
+        taken.flush()
+        yield Path(taken.name)

@@ -111,6 +111,7 @@ class ScopedLibrary:
             reading=tuple(path for path in whole.reading if visitor.sees(path)),
             notices=(),
             workers=(),
+            left_out=(),
         )
 
     def failures(self) -> list[Failure]:

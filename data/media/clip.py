@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from data.media.container import sound_track
-from data.media.frame_stream import VideoStream, open_video
+from data.media.frame_stream import VideoStream, open_clock, open_video
 from data.media.kinds import MediaError
 
 SOUND_RATE = 48_000
@@ -50,10 +50,10 @@ def cut(path: Path, start_s: float, end_s: float, out: Path, reencode: bool = Fa
     Raises `MediaError`.
     """
     _require_span(start_s, end_s)
-    if not reencode:
+    if not reencode and not _is_recording(path):
         with open_video(path) as video:
             sound = sound_track(video.container)
-            if video.codec in _COPIED_VIDEO and (sound is None or sound.codec_context.name in _COPIED_SOUND):
+            if video.codec in _COPIED_VIDEO and (sound is None or _is_copied(sound)):
                 with _whole(out) as target:
                     if span := _copy(video, sound, start_s, end_s, target):
                         return span
@@ -65,14 +65,35 @@ def join(clips: Sequence[Cut], out: Path, max_side: int | None = 1280) -> list[t
     """Write stretches of videos one after the other to `out`, an MP4 (H.264, AAC).
 
     The first one's shape is the reel's; the others are fitted into it with black borders. Silence stands for
-    missing sound. Returns where each stretch lies in the result, in seconds, for an edit list.
+    missing sound. Recordings without a picture come to a file without one, and do not join with films. Returns
+    where each stretch lies in the result, in seconds, for an edit list.
     """
     if not clips:
         raise ValueError("a reel needs at least one clip")
     for clip in clips:
         _require_span(clip.start_s, clip.end_s)
     with _whole(out) as target:
+        if all(_is_recording(clip.path) for clip in clips):
+            return _encode_recordings(clips, target)
         return _encode(clips, target, max_side)
+
+
+def _is_copied(sound: Any) -> bool:
+    """Whether an MP4 holds this sound track as it is. One that begins far behind the picture (a badly woven
+    transport stream) says nothing of its rate yet."""
+    return sound.codec_context.name in _COPIED_SOUND and bool(sound.codec_context.sample_rate)
+
+
+def _is_recording(path: Path) -> bool:
+    """Whether there is sound and no picture."""
+    try:
+        with open_video(path):
+            return False
+    except MediaError as error:
+        if error.cause != "nothing to see":
+            raise
+    with open_clock(path) as clock:
+        return sound_track(clock.container) is not None
 
 
 def _require_span(start_s: float, end_s: float) -> None:
@@ -240,6 +261,25 @@ def _fitted(rgb: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
     return np.asarray(whole)
 
 
+def _encode_recordings(clips: Sequence[Cut], target: Path) -> list[tuple[float, float]]:
+    import av
+
+    spans: list[tuple[float, float]] = []
+    begin = 0.0
+    with av.open(os.fspath(target), "w", options={"movflags": "+faststart"}) as out:
+        voice = out.add_stream("aac", rate=SOUND_RATE, layout="stereo")
+        for clip in clips:
+            with open_clock(clip.path) as clock:
+                length = min(clip.end_s, clock.duration()[0]) - clip.start_s
+            if length <= 0:
+                raise MediaError("there is nothing to cut there; the recording ends before", "damaged")
+            _encode_sound(out, voice, clip, begin, length)
+            spans.append((begin, begin + length))
+            begin += length
+        out.mux(voice.encode())
+    return spans
+
+
 def _has_sound(path: Path) -> bool:
     with open_video(path) as video:
         return bool(video.container.streams.audio)
@@ -262,8 +302,8 @@ def _encode_sound(out: Any, voice: Any, clip: Cut, begin: float, length: float) 
             left -= samples.shape[1]
             at += samples.shape[1]
 
-    with open_video(clip.path) as video:
-        for samples in video.sound_between(clip.start_s, clip.start_s + length, SOUND_RATE):
+    with open_clock(clip.path) as clock:
+        for samples in clock.sound_between(clip.start_s, clip.start_s + length, SOUND_RATE):
             if left <= 0:
                 break
             put(samples)

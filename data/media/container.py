@@ -37,7 +37,7 @@ def open_container(path: Path, sound: bool = False) -> Iterator[InputContainer]:
     try:
         require(path, "video", also=SOUND if sound else None)
     except MediaError as error:
-        if error.cause in ("empty", "damaged") and _being_written(path):
+        if error.cause in ("empty", "damaged") and is_being_written(path):
             raise _unfinished() from error
         raise
     av.logging.set_level(None)
@@ -64,7 +64,7 @@ def picture_stream(container: InputContainer) -> Any | None:
     The cover of an album is no film, nor are the stills of chapters. A motion JPEG beside a larger picture is
     the preview that a camera makes, whatever its flags say.
     """
-    films = [s for s in container.streams.video if not int(s.disposition) & (_ATTACHED | _THUMBNAILS)]
+    films = [s for s in container.streams.video if not is_cover(s) and not int(s.disposition) & _THUMBNAILS]
     pixels = {s.index: s.codec_context.width * s.codec_context.height for s in films if s.codec_context}
     largest = max(pixels.values(), default=0)
 
@@ -76,6 +76,11 @@ def picture_stream(container: InputContainer) -> Any | None:
         return True, not preview, int(stream.disposition) & _DEFAULT, size
 
     return max(films, key=order, default=None)
+
+
+def is_cover(stream: Any) -> bool:
+    """Whether a stream is the cover of an album."""
+    return bool(int(stream.disposition) & _ATTACHED)
 
 
 def sound_track(container: InputContainer) -> AudioStream | None:
@@ -108,7 +113,7 @@ def _reason(error: Exception, path: Path) -> MediaError:
             file.read(1)
     except OSError as gone:
         return from_os_error(gone)
-    if _being_written(path):
+    if is_being_written(path):
         return _unfinished()
     if _mp4_index_missing(path):
         return MediaError("the video is cut off: its index at the end is missing; copy it again", "cut off")
@@ -119,7 +124,7 @@ def _unfinished() -> MediaError:
     return MediaError("the video is still being written; it is read when it is complete", "being written")
 
 
-def _being_written(path: Path) -> bool:
+def is_being_written(path: Path) -> bool:
     """True for a file that another program has open for writing, as far as the system tells (Linux, local
     disks); else for one that grows while it is looked at, which only one written to just now can."""
     try:

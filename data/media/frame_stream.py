@@ -217,41 +217,6 @@ class VideoStream(StreamClock):
         if held is not None and start < self.duration()[0]:
             yield start, held
 
-    def sound_between(self, start: float, end: float, rate: int) -> Iterator[np.ndarray]:
-        """The first sound track from `start` to about `end`: float32 [2, n] at `rate`; gaps become
-        silence."""
-        import av
-
-        track = sound_track(self.container)
-        if track is None:
-            return
-        zero = self.zero * self.base
-        self.seek(start)
-        resampler = av.AudioResampler(format="fltp", layout="stereo", rate=rate)
-        at = start  # the second up to which sound has been given
-        for packet in self.packets(track):
-            try:
-                frames = packet.decode()
-            except (av.InvalidDataError, av.EOFError):
-                continue
-            for frame in frames:
-                begin = frame.pts * float(frame.time_base or 1) - zero if frame.pts is not None else at
-                if begin >= end:
-                    return
-                frame.pts = None
-                for block in resampler.resample(frame):
-                    samples = block.to_ndarray()
-                    ahead = round((begin - at) * rate)
-                    if ahead > rate // 50:
-                        yield np.zeros((2, min(ahead, rate * 10)), dtype=np.float32)
-                        at += ahead / rate
-                    elif ahead < 0 and at == start:
-                        samples = samples[:, -ahead:]
-                    begin += block.samples / rate
-                    if samples.shape[1]:
-                        at += samples.shape[1] / rate
-                        yield samples
-
     def _snapped(self, second: float, tolerance_s: float) -> float:
         if tolerance_s <= 0:
             return second

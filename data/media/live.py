@@ -3,7 +3,7 @@
 Built around two questions: `film_inside`, where in a picture's file an MP4 begins (Google and Samsung append
 it to the JPEG or lay it into a box of the HEIC), and `belongs`, whether a film is the moving half of a
 picture (Apple writes one identifier into both; without one the names and a few seconds of length must do).
-Decodes nothing.
+`film_beside` and `picture_beside` find the other half by its name. Decodes nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import mmap
 import re
 import struct
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data.media.boxes import boxes
@@ -20,6 +21,8 @@ from data.media.kinds import MediaError, kind_of
 
 MOMENT_S = 6.0  # Apple's last 3 seconds, Google's and Samsung's up to 4
 _FIRST = (b"moov", b"mdat", b"free", b"wide", b"skip", b"uuid", b"moof")  # what follows `ftyp` in a film
+_FILMS = (".mov", ".mp4", ".mp", "_hevc.mov")
+_PICTURES = (".heic", ".jpg", ".jpeg", ".heif", ".avif", ".mp.jpg", ".dng")
 _APPLE_KEY = "com.apple.quicktime.content.identifier"
 _IDENTIFIER = 0x0011
 
@@ -71,6 +74,30 @@ def belongs(picture: Path, film: Path) -> bool:
     if of_film and of_picture:
         return of_film == of_picture
     return stem(picture) == stem(film) and 0 < seconds <= MOMENT_S
+
+
+def film_beside(picture: Path) -> Path | None:
+    """The moving half of a live photo, in the same folder; None without one."""
+    return next((film for film in _named(picture, _FILMS) if belongs(picture, film)), None)
+
+
+def picture_beside(film: Path) -> Path | None:
+    """The live photo whose moving half `film` is, in the same folder; None without one."""
+    return next((picture for picture in _named(film, _PICTURES) if belongs(picture, film)), None)
+
+
+def _named(path: Path, endings: Sequence[str]) -> Iterator[Path]:
+    """The files beside `path` that may be its other half, by their names: a number in common, as cameras give
+    it."""
+    short = path.name[: len(stem(path))]
+    if not any(letter.isdigit() for letter in short):
+        return
+    for name in dict.fromkeys((short, path.name)):
+        for ending in endings:
+            for case in (ending, ending.upper()):
+                other = path.with_name(name + case)
+                if other != path and other.is_file():
+                    yield other
 
 
 def stem(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 Built around one rule for all who read packets (pictures, sound, subtitles, clips): they ask here, and get
 time stamps on one line, although a recording that was joined end to end starts its clock anew at each join.
-Second 0 is where players start: at the earliest stream. Knows nothing of decoding.
+Second 0 is where players start: at the earliest stream. Knows nothing of decoding pictures.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from data.media.container import is_cut_off, open_container, sound_track
 from data.media.kinds import MediaError
@@ -188,6 +190,41 @@ class StreamClock:
                     break
         self.seek(second - run_up)
         return self.packets(*tracks)
+
+    def sound_between(self, start: float, end: float, rate: int) -> Iterator[np.ndarray]:
+        """The first sound track from `start` to about `end`: float32 [2, n] at `rate`; gaps become
+        silence."""
+        import av
+
+        track = sound_track(self.container)
+        if track is None:
+            return
+        zero = self.zero * self.base
+        self.seek(start)
+        resampler = av.AudioResampler(format="fltp", layout="stereo", rate=rate)
+        at = start  # the second up to which sound has been given
+        for packet in self.packets(track):
+            try:
+                frames = packet.decode()
+            except (av.InvalidDataError, av.EOFError):
+                continue
+            for frame in frames:
+                begin = frame.pts * float(frame.time_base or 1) - zero if frame.pts is not None else at
+                if begin >= end:
+                    return
+                frame.pts = None
+                for block in resampler.resample(frame):
+                    samples = block.to_ndarray()
+                    ahead = round((begin - at) * rate)
+                    if ahead > rate // 50:
+                        yield np.zeros((2, min(ahead, rate * 10)), dtype=np.float32)
+                        at += ahead / rate
+                    elif ahead < 0 and at == start:
+                        samples = samples[:, -ahead:]
+                    begin += block.samples / rate
+                    if samples.shape[1]:
+                        at += samples.shape[1] / rate
+                        yield samples
 
 
 # Recordings that were joined end to end

@@ -18,6 +18,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from data.media.kinds import MediaError
+from data.media.live import MOMENT_S
 from indexer.active_models import ActiveModels
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.rows import ModelRow, Work
@@ -173,6 +174,7 @@ def _orphans(check: _Check) -> None:
                 sa.select(content.c.hash).where(
                     content.c.state == "ready",
                     sa.text("NOT EXISTS (SELECT 1 FROM chunk k WHERE k.content_hash = content.hash)"),
+                    ~((content.c.kind == "video") & (content.c.duration_s <= MOMENT_S)),  # of live photos
                 )
             )
         ]

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from data.media.kinds import GENERATION
 from data.span import Span
 from indexer.catalogue.database import Database, new_id
-from indexer.catalogue.files import file_info, files_with_facts
+from indexer.catalogue.files import file_info, files_with_facts, free_halves
 from indexer.catalogue.leases import settle
 from indexer.catalogue.rows import NewChunk, StoredChunk
 from indexer.catalogue.schema import chunk, clean_text, content, embedding, file, setting
@@ -59,7 +59,7 @@ class Contents:
         none when the content was forgotten while it was being read. A chunk that was there before, at the same
         place, keeps its id: links to it and its labels stay.
 
-        `facts` are columns of `content` (duration_s, pages, width, height, taken_at, camera, lat, lon).
+        `facts` are columns of `content` (duration_s, pages, width, height, taken_at, camera, lat, lon, note).
         `sounds`: it has a sound track; `cues`: the subtitles that came with it, which spare hearing it. What
         a listener has heard in it before is kept.
         `worker`: who has a lease on it; raises LeaseLost, and writes nothing, when the lease is lost.
@@ -142,6 +142,8 @@ class Contents:
             c.execute(sa.delete(chunk).where(chunk.c.content_hash == digest))
             values = {"state": "failed", "error": reason, "failed_at": time.time(), "generation": _newest()}
             c.execute(sa.update(content).where(content.c.hash == digest).values(values))
+            folders = sa.select(file.c.folder).where(file.c.content_hash == digest, file.c.kind == "image")
+            free_halves(c, c.execute(folders).scalars().all())
 
     # -- looking up ------------------------------------------------------------------------
 

@@ -14,11 +14,16 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from data.media.kinds import kind_of
 from indexer.catalogue.database import Database, new_id
+from indexer.catalogue.left_out import LeftOut
 from indexer.catalogue.rows import Counts, FoundFile, Root, Stamp
-from indexer.catalogue.schema import PathText, RawName, clean_text, content, file, root, stored_name
+from indexer.catalogue.schema import PathText, RawName, clean_text, content, file, root, setting, stored_name
 from indexer.catalogue.text.expression import spaced
 from indexer.types import Failure, FileInfo
+
+INTAKE = "taken in"
+"""The setting that says what the last scan took in."""
 
 STAMP = ("size", "mtime_ns", "ctime_ns")
 
@@ -44,9 +49,10 @@ class Files:
             row = c.execute(sa.insert(root).values(path=str(path), state=state, ignored=0))
             return new_id(row)
 
-    def scanned_root(self, root_id: int, mount: str, ignored: int, begun: float) -> None:
+    def scanned_root(self, root_id: int, mount: str, left_out: LeftOut, begun: float) -> None:
         with self._database.writer() as c:
-            values = {"state": "here", "mount": mount, "ignored": ignored, "scanned_at": begun}
+            values = {"state": "here", "mount": mount, "scanned_at": begun}
+            values |= {"ignored": left_out.total, "left_out": left_out.stored()}
             c.execute(sa.update(root).where(root.c.id == root_id).values(values))
 
     def remove_root(self, root_id: int) -> int:
@@ -91,15 +97,26 @@ class Files:
             named = [(f.path, *name_words(top, f.path)) for f in found]
             self._database.dialect.name_files(c, named)
 
-    def agree(self, root_id: int, folders: Sequence[tuple[str, bytes, int, int]]) -> None:
-        """These folders are as the catalogue has them: (folder, digest of its listing, files, ignored)."""
+    def agree(self, root_id: int, folders: Sequence[tuple[str, bytes, int, LeftOut]]) -> None:
+        """These folders are as the catalogue has them: (folder, digest of its listing, files, what of it is
+        left out)."""
         with self._database.writer() as c:
             c.exec_driver_sql(
-                "INSERT INTO seen (root_id, folder, digest, files, ignored) VALUES (?, ?, ?, ?, ?)"
+                "INSERT INTO seen (root_id, folder, digest, files, ignored, left_out) VALUES (?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT (root_id, folder) DO UPDATE SET digest = excluded.digest,"
-                " files = excluded.files, ignored = excluded.ignored",
-                [(root_id, stored_name(folder), *rest) for folder, *rest in folders],
+                " files = excluded.files, ignored = excluded.ignored, left_out = excluded.left_out",
+                [(root_id, stored_name(f), digest, n, out.total, out.stored()) for f, digest, n, out in folders],
             )
+
+    def take_in(self, intake: str) -> None:
+        """What is taken in, as text: where that was something else, every folder is compared anew."""
+        with self._database.writer() as c:
+            query = sa.select(setting.c.value).where(setting.c.name == INTAKE)
+            before = c.execute(query).scalar()
+            if before != intake:
+                c.exec_driver_sql("DELETE FROM seen")
+                c.execute(sa.delete(setting).where(setting.c.name == INTAKE))
+                c.execute(sa.insert(setting).values(name=INTAKE, value=intake))
 
     def move(self, old: str, root_id: int, found: FoundFile) -> bool:
         """A file was renamed: its row keeps its id and content when its bytes cannot have changed
@@ -120,6 +137,7 @@ class Files:
             }
             c.execute(sa.update(file).where(file.c.id == row.id).values(values))
             self._database.dialect.rename_file(c, row.id, *name_words(top, found.path))
+            free_halves(c, {row.folder, folder})
             return True
 
     def differing(self, found: Sequence[FoundFile]) -> list[FoundFile]:
@@ -143,7 +161,10 @@ class Files:
 
     def remove(self, paths: Iterable[str]) -> int:
         with self._database.writer() as c:
-            return sum(c.execute(sa.delete(file).where(file.c.path == p)).rowcount for p in paths)
+            paths = list(paths)
+            count = sum(c.execute(sa.delete(file).where(file.c.path == p)).rowcount for p in paths)
+            free_halves(c, {os.path.dirname(p) for p in paths if kind_of(p) == "image"})  # noqa: PTH120
+            return count
 
     def remove_under(self, folder: str) -> int:
         """Forget the files in a folder and below it."""
@@ -189,7 +210,7 @@ class Files:
                         f" WHERE c.state = '{state}' AND f.state = 'known' {among}"
                     ).scalar_one()
                 )
-            ignored = sql("SELECT coalesce(sum(ignored), 0) FROM root WHERE state <> 'left_out'").scalar_one()
+            left_out = sql("SELECT left_out FROM root WHERE state <> 'left_out'").scalars().all()
             orphaned = sql(
                 "SELECT count(*) FROM content c JOIN chunk k ON k.content_hash = c.hash WHERE c.orphaned_at IS NOT NULL"
             ).scalar_one()
@@ -209,7 +230,7 @@ class Files:
             reused=shared + copies,
             failed=waiting["failed"],
             pending=waiting["pending"],
-            ignored=ignored,
+            left_out=LeftOut.of(left_out).sorts(),
         )
 
     # -- one file --------------------------------------------------------------------------
@@ -250,9 +271,20 @@ class Files:
             self._database.dialect.name_files(c, [(r.path, *name_words(str(r.top), r.path)) for r in rows])
 
 
+def free_halves(c: sa.Connection, folders: Iterable[str]) -> None:
+    """The films of live photos in these folders are read anew: their picture may be gone."""
+    for folder in folders:
+        c.exec_driver_sql(
+            "UPDATE content SET state = 'pending' WHERE state = 'ready' AND kind = 'video' AND hash IN"
+            " (SELECT content_hash FROM file WHERE root_id IN (SELECT id FROM root) AND folder = ?)"
+            " AND NOT EXISTS (SELECT 1 FROM chunk WHERE content_hash = content.hash)",
+            (stored_name(folder),),
+        )
+
+
 def roots_of(c: sa.Connection) -> list[Root]:
     rows = c.execute(sa.select(root).order_by(root.c.id))
-    return [Root(r.id, Path(r.path), r.state, r.mount, r.ignored, r.scanned_at) for r in rows]
+    return [Root(r.id, Path(r.path), r.state, r.mount, LeftOut.read(r.left_out), r.scanned_at) for r in rows]
 
 
 def name_words(top: str, path: str) -> tuple[str, str]:
@@ -276,12 +308,19 @@ def under(column: sa.ColumnElement[str], folder: str) -> sa.ColumnElement[bool]:
 
 
 def files_with_facts() -> sa.Select[Any]:
-    facts = (content.c.duration_s, content.c.pages, content.c.width, content.c.height, content.c.taken_at)
+    facts = (
+        content.c.duration_s,
+        content.c.pages,
+        content.c.width,
+        content.c.height,
+        content.c.taken_at,
+        content.c.note,
+        content.c.live,
+    )
     columns = (file.c.id, file.c.path, file.c.kind, file.c.size, file.c.content_hash, *facts)
     return sa.select(*columns).select_from(file.outerjoin(content, content.c.hash == file.c.content_hash))
 
 
 def file_info(row: Any) -> FileInfo:
-    return FileInfo(
-        row.id, Path(row.path), row.kind, row.size, row.duration_s, row.pages, row.width, row.height, row.taken_at
-    )
+    facts = (row.duration_s, row.pages, row.width, row.height, row.taken_at, row.note, bool(row.live))
+    return FileInfo(row.id, Path(row.path), row.kind, row.size, *facts)

@@ -137,6 +137,37 @@ class Queue:
                 for path in paths
             )
 
+    def read_words(self, films: Iterable[str]) -> None:
+        """Subtitles lie beside these copies: where a film was indexed without any, it is pending again."""
+        with self._database.writer() as c:
+            for path in films:
+                c.exec_driver_sql(
+                    "UPDATE content SET state = 'pending' WHERE state = 'ready' AND heard <> 'subtitles'"
+                    " AND hash = (SELECT content_hash FROM file WHERE path = ?)",
+                    (stored_name(path),),
+                )
+
+    def make_live(self, pictures: Collection[str]) -> bool:
+        """Note of images that they have a film; False, and nothing is noted, where one of them is not in the
+        library."""
+        with self._database.writer() as c:
+            held = sa.select(file.c.content_hash).where(file.c.path.in_(pictures)).join(content)
+            rows = c.execute(held.where(content.c.kind == "image", content.c.state != "failed")).scalars().all()
+            if len(rows) < len(pictures):
+                return False
+            c.execute(sa.update(content).where(content.c.hash.in_(rows)).values(live=1))
+            return True
+
+    def read_half_again(self, film: str) -> None:
+        """An image has this film for its half: where that was read as a film of its own, it is pending again."""
+        with self._database.writer() as c:
+            c.exec_driver_sql(
+                "UPDATE content SET state = 'pending' WHERE state = 'ready'"
+                " AND hash = (SELECT content_hash FROM file WHERE path = ?)"
+                " AND EXISTS (SELECT 1 FROM chunk WHERE content_hash = content.hash)",
+                (stored_name(film),),
+            )
+
     def recut(self, recipe: str) -> int:
         """Videos that were cut by another recipe are pending again; their chunks answer until then."""
         with self._database.writer() as c:

@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 
 from data.span import Span
-from indexer.types import Kind
+from indexer.catalogue.left_out import LeftOut
+from indexer.types import Kind, LeftOutSort
 
 Stamp = tuple[int, int, int]
 """(size, mtime_ns, ctime_ns): what tells without reading that a file is the one that was read."""
@@ -26,7 +27,7 @@ class Root:
     path: Path
     state: Literal["here", "away", "left_out"]
     mount: str | None
-    ignored: int
+    left_out: LeftOut
     scanned_at: float | None = None
     """UNIX seconds: when the last whole scan of it began."""
 
@@ -101,4 +102,8 @@ class Counts:
     reused: int = 0
     failed: int = 0
     pending: int = 0
-    ignored: int = 0
+    left_out: tuple[LeftOutSort, ...] = ()
+
+    @property
+    def ignored(self) -> int:
+        return sum(sort.count for sort in self.left_out)

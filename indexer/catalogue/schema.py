@@ -75,6 +75,7 @@ root = sa.Table(
     sa.Column("mount", PathText),
     sa.Column("ignored", Number, nullable=False),
     sa.Column("scanned_at", sa.Float),
+    sa.Column("left_out", sa.Text, nullable=False),  # JSON, see `LeftOut`
 )
 
 content = sa.Table(
@@ -96,6 +97,8 @@ content = sa.Table(
     sa.Column("camera", sa.Text),
     sa.Column("lat", sa.Float),
     sa.Column("lon", sa.Float),
+    sa.Column("note", sa.Text),
+    sa.Column("live", Number, nullable=False),
     sa.Column("heard", sa.Text, nullable=False),  # none | pending | subtitles | a listener's id
     sa.Column("generation", Number, nullable=False),  # of reading: `data.media.kinds.GENERATION`
 )
@@ -181,6 +184,7 @@ seen = sa.Table(
     sa.Column("digest", sa.LargeBinary, nullable=False),
     sa.Column("files", Number, nullable=False),
     sa.Column("ignored", Number, nullable=False),
+    sa.Column("left_out", sa.Text, nullable=False),
 )
 
 worker = sa.Table(

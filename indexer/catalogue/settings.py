@@ -24,6 +24,9 @@ SPEECH = "speech"
 LISTENER = "listener"
 """Who transcribed the videos that are transcribed in part."""
 
+COPIES = "copies"
+"""Whether other programs' copies are taken in: 1 or 0."""
+
 LIBRARY = "library"
 """The library's own id."""
 

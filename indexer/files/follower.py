@@ -17,6 +17,7 @@ from pathlib import Path
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.rows import Root
 from indexer.errors import LibraryError
+from indexer.files.ignore import Intake
 from indexer.files.scanner import Scan, scan
 from indexer.files.watcher import Watcher
 
@@ -39,11 +40,13 @@ class FolderFollower:
         data_dir: Path,
         *,
         poll: bool,
+        intake: Intake,
         noted: Callable[[], None],
         returned: Callable[[], None],
     ) -> None:
         """`noted`: there is something to hash, or something is gone. `returned`: a root is back."""
         self._catalogue, self._data_dir, self._poll = catalogue, str(data_dir), poll
+        self._intake = intake
         self._noted, self._returned = noted, returned
         self._stop = threading.Event()
         self._scanning = threading.Lock()
@@ -67,7 +70,7 @@ class FolderFollower:
             total.files += seen.files
             total.noted += seen.noted
             total.gone += seen.gone
-            total.ignored += seen.ignored
+            total.left_out.add(seen.left_out)
             total.troubles += seen.troubles
         return total
 
@@ -75,7 +78,15 @@ class FolderFollower:
         with self._scanning:
             skip = {str(r.path) for r in self._catalogue.files.roots() if r.id != root.id} | {self._data_dir}
             before = root.state
-            seen = scan(self._catalogue, root, skip=skip, noted=self._noted, stop=lambda: stop() or self._stop.is_set())
+            self._catalogue.files.take_in(repr(self._intake))
+            seen = scan(
+                self._catalogue,
+                root,
+                intake=self._intake,
+                skip=skip,
+                noted=self._noted,
+                stop=lambda: stop() or self._stop.is_set(),
+            )
         self._scanned[root.id] = time.monotonic()
         self._troubles[root.id] = seen.troubles
         if before == "away" and not seen.away:
@@ -113,7 +124,7 @@ class FolderFollower:
 
     def _keep(self, watch: bool) -> None:
         if watch and not self._poll:
-            self._watcher = Watcher(self._catalogue, self._data_dir, self._noted, self.look)
+            self._watcher = Watcher(self._catalogue, self._data_dir, self._intake, self._noted, self.look)
         while not self._stop.is_set():
             try:
                 self._look()

@@ -21,13 +21,15 @@ from typing import Any
 
 from blake3 import blake3
 
-from data.media.kinds import kind_of, may_say_of_others, says_of
+from data.media.kinds import SOUNDS, Kind, may_say_of_others, says_of, suffix_of
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.connections import Reading
+from indexer.catalogue.left_out import LeftOut
 from indexer.catalogue.rows import FoundFile, Root, Stamp
 from indexer.catalogue.schema import stored_name
 from indexer.catalogue.settings import MOUNT_END
-from indexer.files.ignore import IGNORE_FILE, Rules
+from indexer.files.ignore import DEFAULT, HIDDEN, IGNORE_FILE, NO_FILE, Intake, Rules, why_unread
+from indexer.types import COPIES
 
 BATCH = 1000
 """Files a transaction: 70 k rows/s from there on, 8 k at one a transaction (SQLite, WAL)."""
@@ -35,18 +37,18 @@ BATCH = 1000
 BATCH_S = 0.25
 """A first find is handed on at the latest after so long, so that its embedding can begin."""
 
-AGREED = "SELECT digest, files, ignored FROM seen WHERE root_id = ? AND folder = ?"
+AGREED = "SELECT digest, files, left_out FROM seen WHERE root_id = ? AND folder = ?"
 KNOWN = "SELECT name, size, mtime_ns, ctime_ns FROM file WHERE root_id = ? AND folder = ?"
 
 
 @dataclass
 class Scan:
-    """What one walk saw. `files` are those of a kind we know, `ignored` entries passed over."""
+    """What one walk saw: `files` are those of a kind that is taken in."""
 
     files: int = 0
     noted: int = 0
     gone: int = 0
-    ignored: int = 0
+    left_out: LeftOut = field(default_factory=LeftOut)
     away: bool = False
     troubles: list[str] = field(default_factory=list)
     """Sentences for a person: folders that could not be read, mounts that are missing."""
@@ -56,6 +58,7 @@ def scan(
     catalogue: Catalogue,
     root: Root,
     *,
+    intake: Intake = DEFAULT,
     skip: Collection[str] = (),
     noted: Callable[[], None] = lambda: None,
     stop: Callable[[], bool] = lambda: False,
@@ -74,7 +77,7 @@ def scan(
     noted_mounts = (catalogue.settings.get(f"mounts:{root.id}") or "").replace("\0", MOUNT_END)
     missing = [m for m in noted_mounts.split(MOUNT_END) if m and m not in mounts]
     begun = time.time()
-    walk = _Walk(catalogue, root, frozenset(skip), noted, missing)
+    walk = _Walk(catalogue, root, intake, frozenset(skip), noted, missing)
     finished = walk.run(stop)
     if finished:
         for folder in catalogue.files.folders(root.id) - walk.visited:
@@ -84,7 +87,7 @@ def scan(
     walk.flush()
     walk.result.gone = catalogue.files.remove(walk.gone) if walk.gone else 0
     if finished:
-        catalogue.files.scanned_root(root.id, mount_of(top, mounts), walk.result.ignored, begun)
+        catalogue.files.scanned_root(root.id, mount_of(top, mounts), walk.result.left_out, begun)
         below = [m for m in mounts if m.startswith(top.rstrip(os.sep) + os.sep)]
         kept = MOUNT_END.join(os.fsencode(m).decode("utf-8", "replace") for m in [*below, *missing])
         if kept != (catalogue.settings.get(f"mounts:{root.id}") or ""):
@@ -163,8 +166,15 @@ def _digest(listed: list[os.DirEntry[str]], folders: list[os.DirEntry[str]]) -> 
 
 class _Walk:
     def __init__(
-        self, catalogue: Catalogue, root: Root, skip: frozenset[str], noted: Callable[[], None], missing: list[str]
+        self,
+        catalogue: Catalogue,
+        root: Root,
+        intake: Intake,
+        skip: frozenset[str],
+        noted: Callable[[], None],
+        missing: list[str],
     ) -> None:
+        self._intake = intake
         self.catalogue, self.root_id, self.top, self.skip = catalogue, root.id, str(root.path), skip
         self.noted, self._scanned_at = noted, root.scanned_at
         self.result = Scan()
@@ -173,14 +183,14 @@ class _Walk:
         self._hidden = missing.copy()  # mounts that are away, folders that may not be read
         self._found: list[FoundFile] = []
         self._renewed: list[str] = []  # files whose words beside them are new
-        self._agreed: list[tuple[str, bytes, int, int]] = []
+        self._agreed: list[tuple[str, bytes, int, LeftOut]] = []
         self._flushed = time.monotonic()
         self._real_top = os.path.realpath(self.top)
         self._linked: set[tuple[int, int]] = set()  # folders entered through a symlink
 
     def run(self, stop: Callable[[], bool]) -> bool:
         """Walk everything; False when stopped on the way."""
-        pending = [(self.top, Rules())]
+        pending = [(self.top, Rules(copies=self._intake.copies))]
         reading = self.catalogue.database.dialect.reading({})  # each folder is a short snapshot of its own
         try:
             while pending:
@@ -210,31 +220,37 @@ class _Walk:
             agreed = reading.execute(AGREED, where).fetchone()
             if agreed is not None and agreed[0] == digest:
                 self.result.files += agreed[1]
-                self.result.ignored += agreed[2]
+                self.result.left_out.add(LeftOut.read(agreed[2]))
                 for entry in others:
-                    self._entry(folder, entry, rules, {}, [], inner)
+                    self._entry(folder, entry, rules, {}, [], inner, LeftOut())
                 return
-        before = (self.result.files, self.result.ignored)
-        clean = self._compare(folder, listed, rules, reading.execute(KNOWN, where).fetchall(), inner)
+        before, here = self.result.files, LeftOut()
+        clean = self._compare(folder, listed, rules, reading.execute(KNOWN, where).fetchall(), inner, here)
+        self.result.left_out.add(here)
         if digest is not None and clean:
-            hidden = sum(rules.leave_out(folder, entry.name, True) for entry in others)
-            files, ignored = self.result.files - before[0], self.result.ignored - before[1] - hidden
-            self._agreed.append((folder, digest, files, ignored))
+            self._agreed.append((folder, digest, self.result.files - before, here))
         if len(self._found) + len(self._agreed) >= BATCH or (
             self._found and time.monotonic() - self._flushed > BATCH_S
         ):
             self.flush()
 
     def _compare(
-        self, folder: str, listed: list[os.DirEntry[str]], rules: Rules, rows: list[Any], inner: list[tuple[str, Rules]]
+        self,
+        folder: str,
+        listed: list[os.DirEntry[str]],
+        rules: Rules,
+        rows: list[Any],
+        inner: list[tuple[str, Rules]],
+        here: LeftOut,
     ) -> bool:
-        """File by file. Whether folder and catalogue agree once what was found is noted."""
+        """File by file; files that are left out go to `here`. Whether folder and catalogue agree once what was
+        found is noted."""
         ruled = any(entry.name == IGNORE_FILE for entry in listed)
         rules = rules.below(folder, ruled)
         known: dict[str, Any] = {os.fsdecode(row[0]): row for row in rows}
         kept: list[str] = []
         for entry in listed:
-            self._entry(folder, entry, rules, known, kept, inner)
+            self._entry(folder, entry, rules, known, kept, inner, here)
         if self._scanned_at is not None:
             new = [e.name for e in listed if may_say_of_others(e.name) and self._is_new(e)]
             self._renewed += [os.path.join(folder, n) for n in (told_of(new, kept) if new else ())]  # noqa: PTH118
@@ -256,17 +272,21 @@ class _Walk:
         known: dict[str, Any],
         kept: list[str],
         inner: list[tuple[str, Rules]],
+        here: LeftOut,
     ) -> None:
         """A name that is new, changed, or under rules."""
         try:
             is_dir = entry.is_dir()
-            if rules.leave_out(folder, entry.name, is_dir):
-                self.result.ignored += 1
+            if (why := rules.why_not(folder, entry.name, is_dir)) is not None:
+                what = entry.name if why == COPIES else "hidden" if why == HIDDEN else suffix_of(entry.name)
+                (self.result.left_out if is_dir else here).put(what, why, entry.path)
             elif is_dir:
                 if entry.path not in self.skip and (not entry.is_symlink() or self._may_follow(entry)):
                     inner.append((entry.path, rules))
-            elif (kind := kind_of(entry.name)) is None or not entry.is_file():
-                self.result.ignored += 1
+            elif (kind := self._kind(entry, known)) is None:
+                here.put(suffix_of(entry.name) or entry.name, why_unread(entry.name), entry.path)
+            elif not entry.is_file():
+                here.put(suffix_of(entry.name), NO_FILE, entry.path)
             else:
                 found = FoundFile(entry.path, kind, stamp_of(entry.stat()))
                 row = known.get(entry.name)
@@ -278,6 +298,11 @@ class _Walk:
                     self._found.append(found)
         except OSError:
             return  # gone meanwhile
+
+    def _kind(self, entry: os.DirEntry[str], known: dict[str, Any]) -> Kind | None:
+        """A recording that is known stays, also while nobody listens."""
+        kind = self._intake.kind(entry.path)
+        return "video" if kind is None and suffix_of(entry.name) in SOUNDS and entry.name in known else kind
 
     def _is_new(self, entry: os.DirEntry[str]) -> bool:
         """Whether a file was written, or put here, since the last scan."""

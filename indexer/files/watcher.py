@@ -24,11 +24,11 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from data.media.kinds import kind_of, may_say_of_others
+from data.media.kinds import may_say_of_others
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.rows import FoundFile, Root
 from indexer.errors import LibraryError
-from indexer.files.ignore import IGNORE_FILE, rules_for
+from indexer.files.ignore import IGNORE_FILE, Intake, rules_for
 from indexer.files.scanner import stamp_of, told_of
 
 if TYPE_CHECKING:
@@ -57,10 +57,15 @@ RULES_KEPT_S = 2.0
 
 class Watcher:
     def __init__(
-        self, catalogue: Catalogue, data_dir: str, noted: Callable[[], None], rescan: Callable[[int | None], None]
+        self,
+        catalogue: Catalogue,
+        data_dir: str,
+        intake: Intake,
+        noted: Callable[[], None],
+        rescan: Callable[[int | None], None],
     ) -> None:
         """`noted`: the catalogue has changed. `rescan`: look at a root (None: all) with a scan."""
-        self._catalogue, self._data_dir = catalogue, data_dir
+        self._catalogue, self._data_dir, self._intake = catalogue, data_dir, intake
         self._noted, self._rescan = noted, rescan
         self._observer: BaseObserver | None = None
         self._watched: dict[int, tuple[str, Any]] = {}
@@ -284,18 +289,18 @@ class Watcher:
             for at, _, names in os.walk(folder):
                 for name in names:
                     path = os.path.join(at, name)  # noqa: PTH118
-                    if path not in self._due and kind_of(name) is not None:
+                    if path not in self._due and self._intake.kind(path) is not None:
                         self._due[path] = time.monotonic() + PLACED_S
 
     def _found(self, path: str) -> tuple[int, FoundFile] | None:
         """The root and the stamp of a file that belongs into the library; None for anything else."""
-        kind = kind_of(path)
+        kind = self._intake.kind(path)
         root = self._root_of(path)
         if kind is None or root is None:
             return None
         folder, name = os.path.split(path)
         rules = self._rules_in(root[1], folder)
-        if rules is None or rules.leave_out(folder, name, False):
+        if rules is None or rules.why_not(folder, name, False):
             return None
         try:
             status = os.stat(path)  # noqa: PTH116
@@ -311,7 +316,7 @@ class Watcher:
         if known is None or known[0] < now:
             if len(self._rules) > 10_000:
                 self._rules.clear()
-            known = (now + RULES_KEPT_S, rules_for(top, folder))
+            known = (now + RULES_KEPT_S, rules_for(top, folder, self._intake.copies))
             self._rules[folder] = known
         return known[1]
 

@@ -60,6 +60,8 @@ class Job:
     """Words of one of its pages may stand in the picture alone."""
     caption: str = ""
     """What the file says of itself as a whole: it goes with the first chunk's text."""
+    is_half: bool = False
+    """It is the film of a live photo, which is the one hit of both."""
     done: dict[int, NewChunk] = field(default_factory=dict)
     sent: int = 0
     error: str | None = None

@@ -17,6 +17,7 @@ from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.rows import Root
 from indexer.errors import CatalogueAway, LibraryError
 from indexer.files.follower import FolderFollower
+from indexer.files.ignore import Intake
 from indexer.files.scanner import Scan
 from indexer.pipeline.context import AWAY_S
 from indexer.pipeline.jobs import Tally
@@ -44,6 +45,7 @@ class Indexer:
         data_dir: Path,
         *,
         poll: bool,
+        intake: Intake,
         make_pipeline: Callable[[], Pipeline],
         written: Callable[[], None],
     ) -> None:
@@ -51,7 +53,9 @@ class Indexer:
         self._catalogue, self._models, self._thumbnails = catalogue, models, thumbnails
         self._make_pipeline, self._written = make_pipeline, written
         self.lock = catalogue.database.dialect.owner_lock(data_dir)
-        self.follower = FolderFollower(catalogue, data_dir, poll=poll, noted=self.noted, returned=self.look_again)
+        self.follower = FolderFollower(
+            catalogue, data_dir, poll=poll, intake=intake, noted=self.noted, returned=self.look_again
+        )
         self.pipeline: Pipeline | None = None
         """The one at work now."""
         self.notices: list[str] = []

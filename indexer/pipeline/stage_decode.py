@@ -30,8 +30,18 @@ from indexer.pipeline.stage_speech import SpeechStage
 
 if TYPE_CHECKING:
     from data.reader import Chunk, ChunkSpec, Outline
+    from model.inputs import Cue
 
 log = logging.getLogger(__name__)
+
+UNFINISHED = ("empty", "damaged", "cut off", "being written")
+"""Causes that a file which is being written shows as well."""
+
+LARGE_BYTES = 8_000_000
+"""An image from this size on is asked for its pixels first: they say how long it may take."""
+
+PIXELS_A_SECOND = 1e6
+"""That a decoder does at the least: a tenth of what HEIC takes on one slow core."""
 
 Shown = tuple[int, np.ndarray]
 """A window that was embedded: its ordinal and its signature."""
@@ -129,7 +139,7 @@ class DecodeStage:
         patience = 60.0 + job.work.size / 20e6
         if job.stored is not None:
             specs = [reader.ChunkSpec(p.ordinal, p.span) for p in job.stored if p.same_as is None]
-        elif kind == "video":
+        elif kind == "video" or (kind == "image" and job.work.size > LARGE_BYTES):
             found = sandbox.submit(
                 reader.outline,
                 path,
@@ -140,6 +150,12 @@ class DecodeStage:
             ).result()
             specs = list(found.chunks)
             _note(job, found)
+            if kind == "image":
+                self._free_half(found)
+            elif self._is_half(job, found):
+                return
+            if not job.cues and kind == "video":
+                job.cues = self._words_beside_copies(job)
         else:
             found, first = sandbox.submit(
                 still_scenes.first_look,
@@ -155,9 +171,44 @@ class DecodeStage:
             ).result()
             specs = list(found.chunks)
             _note(job, found)
+            self._free_half(found)
             self._send(job, first, None)
             specs = specs[count:]
         self._decode_groups(job, [specs[i : i + count] for i in range(0, len(specs), count)], side)
+
+    def _free_half(self, found: Outline) -> None:
+        """The film of a live photo that was read before its picture is read again."""
+        if found.other_half is not None:
+            self._ctx.catalogue.queue.read_half_again(str(found.other_half))
+
+    def _words_beside_copies(self, job: Job) -> tuple[Cue, ...]:
+        """The subtitles that lie beside another copy of a film."""
+        from data.media import subtitles
+
+        for path, _ in job.work.files:
+            if path != job.path:
+                cues = self._ctx.sandbox.submit(
+                    subtitles.words_of, Path(path), job.facts["duration_s"], inside=False
+                ).result()
+                if cues:
+                    return cues
+        return ()
+
+    def _is_half(self, job: Job, found: Outline) -> bool:
+        """Whether every copy of a film lies beside its live photo, which is in the library: then it has no
+        chunks of its own."""
+        from data.media import live
+
+        pictures = [found.other_half]
+        for path, _ in job.work.files:
+            if pictures[-1] is None:
+                return False
+            if path != job.path:
+                pictures.append(self._ctx.sandbox.submit(live.picture_beside, Path(path), urgent=True).result())
+        if not self._ctx.catalogue.queue.make_live([str(picture) for picture in pictures if picture]):
+            return False
+        job.is_half, job.sounds, job.cues = True, False, ()
+        return pictures[-1] is not None
 
     def _decode_groups(self, job: Job, groups: list[list[ChunkSpec]], side: int) -> None:
         from data import reader
@@ -180,7 +231,7 @@ class DecodeStage:
                     group,
                     max_frames=job.embedder.max_frames,
                     max_side=side,
-                    timeout_s=60.0 + 15.0 * len(group),
+                    timeout_s=60.0 + len(group) * (15.0 + self._pixels(job) / PIXELS_A_SECOND),
                     urgent=kind != "video",
                 ).result()
             except MediaError as error:
@@ -192,7 +243,12 @@ class DecodeStage:
         if missed is not None and not job.done and job.sent == 0:
             raise missed
         if missed is not None:
-            job.facts["error"] = f"some of it could not be read: {missed}"
+            job.facts["note"] = f"some of it could not be read: {missed}"
+
+    def _pixels(self, job: Job) -> float:
+        """That a chunk takes to decode, of a content whose size is known."""
+        pixels = (job.facts.get("width") or 0) * (job.facts.get("height") or 0)
+        return pixels * (job.embedder.max_frames / 4 if job.work.kind == "video" else 1)
 
     def _quick_ones(self) -> None:
         """Photos and pages that came while a long video is being read."""
@@ -217,6 +273,8 @@ class DecodeStage:
                 self._ctx.thumbnails.put(job.work.hash, spec.ordinal, chunk.thumbnail)
             job.sent += 1
             job.unread |= chunk.unread
+            if chunk.note is not None and job.stored is None:
+                job.facts["note"] = job.facts.get("note") or chunk.note
             if job.work.kind == "video" and job.stored is None:
                 seen = still_scenes.signature(chunk.frames)
                 if last is not None and still_scenes.still(last[1], seen):
@@ -231,10 +289,22 @@ class DecodeStage:
             self._decoded.put(item, self._ctx.wake.stopped)
         return last
 
+    def _is_being_written(self, job: Job, error: MediaError) -> bool:
+        from data.media.container import is_being_written
+
+        return (
+            error.cause == "being written"
+            or self._ctx.sandbox.submit(is_being_written, Path(job.path), urgent=True).result()
+        )
+
     def _is_about_the_path(self, job: Job, error: MediaError) -> bool:
         """Whether the content may still be good: the file went away, or cannot be opened by us."""
         if error.cause == "closed":
             job.dropped = True
+            return True
+        if error.cause in UNFINISHED and self._is_being_written(job, error):
+            job.dropped = True
+            self._queue.out_of_reach(job.work)  # looked at again then, or when its writer has closed it
             return True
         if error.cause not in GONE:
             return False
@@ -246,5 +316,5 @@ class DecodeStage:
 def _note(job: Job, found: Outline) -> None:
     """What an outline says of a content, and the columns of `content` that it fills."""
     names = ("duration_s", "pages", "width", "height", "taken_at", "camera", "lat", "lon")
-    job.facts = {name: getattr(found, name) for name in names}
+    job.facts = {name: getattr(found, name) for name in names} | {"note": found.note, "live": int(found.is_live)}
     job.sounds, job.cues, job.caption = found.has_sound, found.cues, found.caption

@@ -7,7 +7,9 @@ changes while it is read is left to rest. It knows nothing of what is in the fil
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
+from data.media.subtitles import beside as subtitles_beside
 from indexer.catalogue.files import Files
 from indexer.catalogue.rows import Stamp, Unhashed
 from indexer.files.hashing import StillChanging, hash_file
@@ -66,6 +68,8 @@ class HashStage:
     def _commit(self, done: list[tuple[Unhashed, Stamp, bytes]]) -> None:
         if done:
             self._ctx.tally.reused += self._ctx.catalogue.queue.hashed(done)
+            films = [f.path for f, _, _ in done if f.kind == "video" and subtitles_beside(Path(f.path))]
+            self._ctx.catalogue.queue.read_words(films)
             self._ctx.written()  # a copy may bring back what was an orphan
             self._ctx.wake.set()
 

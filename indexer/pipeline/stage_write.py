@@ -54,7 +54,7 @@ class WriteStage:
             self._ctx.wake.set()  # it may be work again: for another model, for who reads or listens
 
     def _write(self, job: Job) -> None:
-        if job.error is None and not job.done and job.stored is None:
+        if job.error is None and not job.done and job.stored is None and not job.is_half:
             job.error = "there is nothing in it to show"
         if job.error is not None:
             self._fail(job, job.error)

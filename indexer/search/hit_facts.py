@@ -40,6 +40,8 @@ class Fact(NamedTuple):
     width: int | None
     height: int | None
     taken_at: float | None
+    note: str | None
+    live: int
     files: tuple[FileRef, ...]
 
 
@@ -82,7 +84,7 @@ class Facts:
 def _read(connection: Reading, ids: list[int]) -> list[Fact]:
     rows = connection.execute(
         "SELECT k.id, k.content_hash, k.ordinal, k.start_s, k.end_s, k.page, c.kind, c.pages, c.duration_s,"
-        f" c.width, c.height, {TAKEN} FROM chunk k CROSS JOIN content c ON c.hash = k.content_hash"
+        f" c.width, c.height, {TAKEN}, c.note, c.live FROM chunk k CROSS JOIN content c ON c.hash = k.content_hash"
         f" WHERE k.id IN ({', '.join('?' * len(ids))}) AND c.orphaned_at IS NULL",
         ids,
     ).fetchall()

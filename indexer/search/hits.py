@@ -58,4 +58,6 @@ def _hit(rank: int, place: Ranked, file: FileRef, snippet: str, at_s: float | No
         title=file.name,
         snippet=snippet,
         at_s=at_s,
+        note=fact.note,
+        live=bool(fact.live),
     )

@@ -16,7 +16,7 @@ import numpy as np
 from cachetools import LRUCache
 
 from data import reader
-from data.media.kinds import MediaError, kind_of
+from data.media.kinds import MediaError, kind_by_content, kind_of
 from data.media.sandbox import Sandbox
 from indexer.catalogue.catalogue import Catalogue
 from indexer.errors import LibraryError
@@ -80,7 +80,7 @@ class QueryVectors:
         return vector
 
     def inputs(self, path: Path) -> list[Input]:
-        kind = kind_of(path)
+        kind = kind_of(path) or kind_by_content(path)
         if not path.is_file():
             raise LibraryError(f"{path} is not there: give a file to search with.")
         if kind is None:

@@ -10,8 +10,9 @@ import pytest
 from data.media.clip import Cut, cut, join
 from data.media.frame_stream import open_video
 from data.media.kinds import MediaError
+from data.media.sound import RATE, read_sound
 from data.media.video import probe, sample_frames
-from tests.media import draw_video, time_of
+from tests.media import add_sound, draw_video, sound_file, time_of
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +89,56 @@ def test_nothing_half_written_is_left(film: Path, tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="no longer there"):
         cut(tmp_path / "gone.mp4", 1, 2, tmp_path / "a.mp4")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a.mts", "a.mkv", "a.mp4", "a.flv"])
+@pytest.mark.parametrize("start", [0.0, 1.0, 7.4, 12.3, 17.9, 29.95, 36.2])
+def test_a_copy_begins_at_or_before_the_second_asked_for(
+    long_films: dict[str, Path], tmp_path: Path, name: str, start: float
+) -> None:
+    """Also of a transport stream, in which a backward seek may land behind its target."""
+    first = sample_frames(long_films[name], 0, 0.02, 1)[1][0]  # of an FLV: 64 ms after its sound
+    begin, end = cut(long_films[name], start, start + 3, tmp_path / "b.mp4")
+    assert start - 2.6 <= begin <= max(start, first) and end >= start + 2.9
+    assert shown(tmp_path / "b.mp4")[0] == pytest.approx(begin - first, abs=0.06)
+    assert loudness(tmp_path / "b.mp4", 0, 2) > 0.1
+
+
+@pytest.fixture(scope="module")
+def long_films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("long")
+    names = ("a.mts", "a.mkv", "a.mp4", "a.flv")
+    tone = np.sin(np.arange(40 * 48_000) * 0.06).astype(np.float32)[None]
+    whole = add_sound(draw_video(folder / "a.mp4", 40, 10, gop=25), (0.0, tone))
+    return {name: whole if name == "a.mp4" else wrapped_again(whole, folder / name) for name in names}
+
+
+def wrapped_again(source: Path, target: Path) -> Path:
+    """The same packets in another container."""
+    import av
+
+    with av.open(str(source)) as old, av.open(str(target), "w") as out:
+        tracks = {stream.index: out.add_stream_from_template(stream, opaque=True) for stream in old.streams}
+        for packet in old.demux():
+            if packet.dts is not None:
+                packet.stream = tracks[packet.stream.index]
+                out.mux(packet)
+    return target
+
+
+def test_a_stream_whose_sound_begins_far_behind_its_picture_is_cut(tmp_path: Path) -> None:
+    source = draw_video(tmp_path / "a.mts", 40, 10, gop=25, audio=True)  # all the sound behind all the pictures
+    begin, end = cut(source, 7.4, 10.4, tmp_path / "b.mp4")
+    assert begin <= 7.4 and end >= 10.3 and loudness(tmp_path / "b.mp4", 0, 2) > 0.1
+
+
+def test_a_piece_of_a_recording_is_its_sound_alone(tmp_path: Path) -> None:
+    tone = (0.5 * np.sin(np.arange(10 * 48_000) * 2 * np.pi * 440 / 48_000)).astype(np.float32)[None]
+    tone[:, : 4 * 48_000] = 0
+    source = sound_file(tmp_path / "a.mp3", tone)
+    assert cut(source, 3, 6, tmp_path / "b.mp4") == (3, pytest.approx(6, abs=0.01))
+    heard = np.abs(read_sound(tmp_path / "b.mp4"))
+    assert len(heard) / RATE == pytest.approx(3, abs=0.1)
+    assert heard[: int(0.9 * RATE)].max() < 0.05 and heard[int(1.2 * RATE) :].max() > 0.3
+    with pytest.raises(MediaError, match="ends before"):
+        cut(source, 30, 40, tmp_path / "c.mp4")

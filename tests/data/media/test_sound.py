@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -12,7 +13,8 @@ from data.media.kinds import MediaError
 from data.media.sandbox import Sandbox
 from data.media.sound import LONGEST_S, RATE, read_sound
 from data.media.video import probe
-from tests.media import add_sound, draw_video
+from data.reader import decode, outline
+from tests.media import add_sound, draw_video, sound_file
 
 BEEPS = (1.0, 5.0, 9.5, 15.25)
 # Container, picture, sound, its rate, its channels, and how late encoder and container let it come: AVI, FLV
@@ -161,3 +163,53 @@ def test_sound_comes_back_from_a_child(tmp_path: Path) -> None:
         found = box.submit(read_sound, path, 0.5, 3.0).result()
     assert heard(found, 0.5) == pytest.approx([1.0], abs=0.004)
     assert len(pickle.dumps(found, protocol=5)) < 4 * len(found) + 1000, "and no more than what was asked for"
+
+
+@pytest.mark.parametrize(
+    "suffix", [".m4a", ".mp3", ".ogg", ".opus", ".wav", ".flac", ".aac", ".amr", ".mka", ".aiff", ".ac3"]
+)
+def test_a_recording_without_a_picture_has_windows_and_sound(tmp_path: Path, suffix: str) -> None:
+    rate = 8_000 if suffix == ".amr" else 48_000
+    if suffix == ".amr" and "libopencore_amrnb" not in av.codecs_available:
+        pytest.skip("no encoder for AMR here")
+    tags = {"title": "Chat with grandmother"}
+    path = sound_file(tmp_path / f"a{suffix}", beeps((5.0, 50.0), 70, rate, 1), rate, tags)
+    found = outline(path, "video")
+    assert found.duration_s == pytest.approx(70, abs=0.3) and found.has_sound
+    assert (found.width, found.height) == (None, None)
+    assert [c.span.seconds for c in found.chunks] == [(0, 30), (30, 60), (60, found.duration_s)]
+    assert suffix in (".aac", ".ac3", ".amr", ".aiff") or found.caption == "Chat with grandmother"
+    assert heard(read_sound(path)) == pytest.approx([5.0, 50.0], abs=0.09)
+    assert heard(read_sound(path, 45, 60), 45) == pytest.approx([50.0], abs=0.09)
+    chunks = decode(path, "video", found.chunks, max_side=320)
+    assert [(c.spec, c.frames.shape) for c in chunks] == [(s, (1, 180, 320, 3)) for s in found.chunks]
+    loud, silent = (np.abs(c.frames[0, 84].astype(int) - c.frames[0, 0]).max() for c in (chunks[0], chunks[2]))
+    assert loud > 100 and silent < 20, "the beep is a peak in the curve"
+
+
+def test_the_words_beside_a_recording_belong_to_it(tmp_path: Path) -> None:
+    path = sound_file(tmp_path / "a.mp3", beeps((5.0,), 70, 48_000, 1))
+    (tmp_path / "a.srt").write_text("1\n00:00:40,000 --> 00:00:44,000\nour guest breeds alpacas\n")
+    assert [cue.text for cue in outline(path, "video").cues] == ["our guest breeds alpacas"]
+
+
+def test_the_cover_of_an_album_is_no_film(tmp_path: Path) -> None:
+    song = sound_file(tmp_path / "song.flac", beeps((5.0,), 10, 48_000, 1))
+    path = tmp_path / "a.mka"
+    with av.open(str(song)) as old, av.open(str(path), "w", format="matroska") as out:
+        track = out.add_stream_from_template(old.streams.audio[0])
+        cover = out.add_attachment("cover.jpg", "image/jpeg", b"\xff\xd8\xff\xe0" + bytes(100))
+        assert cover is not None
+        for packet in old.demux(audio=0):
+            if packet.dts is not None:
+                packet.stream = track
+                out.mux(packet)
+    found = outline(path, "video")
+    assert found.width is None and found.has_sound
+
+
+def test_a_damaged_sound_file_is_refused_in_plain_words(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp3"
+    path.write_bytes(b"ID3\x04\x00\x00\x00\x00\x00\x00" + bytes(range(128)) * 40)
+    with pytest.raises(MediaError):
+        outline(path, "video")

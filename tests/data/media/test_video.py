@@ -231,3 +231,59 @@ def test_a_name_that_is_not_utf8(tmp_path: Path, clips: dict[str, Path]) -> None
         pytest.skip("this file system takes UTF-8 names only")
     assert probe(path).duration_s == 8
     assert sample_frames(path, 0, 8, 2)[0].shape == (2, 120, 160, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "streams", "chosen"),
+    [
+        ("a.mkv", (((160, 120), "libx264", False), ((320, 180), "libx264", True)), (320, 180)),
+        ("a.mkv", (((320, 180), "libx264", False), ((160, 120), "libx264", True)), (160, 120)),
+        ("a.mkv", (((160, 120), "libx264", True), ((320, 180), "libx264", True)), (320, 180)),
+        ("a.mkv", (((160, 120), "libx264", False), ((320, 180), "libx264", False)), (320, 180)),
+        ("a.mts", (((160, 120), "libx264", False), ((320, 180), "libx264", False)), (320, 180)),
+        ("a.mp4", (((320, 180), "libx264", True), ((320, 180), "libx264", False)), (320, 180)),
+        ("a.mov", (((160, 120), "mjpeg", True), ((320, 180), "libx264", False)), (320, 180)),
+        ("a.mov", (((320, 180), "mjpeg", True),), (320, 180)),
+    ],
+)
+def test_the_default_picture_is_chosen_else_the_largest(
+    tmp_path: Path, name: str, streams: tuple[tuple[tuple[int, int], str, bool], ...], chosen: tuple[int, int]
+) -> None:
+    """A camera's motion JPEG preview is not the film, whatever its flag."""
+    import av
+
+    parts = [
+        draw_video(tmp_path / f"{i}.mov", 2, 10, size=size, codec=codec) for i, (size, codec, _) in enumerate(streams)
+    ]
+    with av.open(str(tmp_path / name), "w") as out:
+        packets = []
+        for part, (_, _, default) in zip(parts, streams, strict=True):
+            with av.open(str(part)) as old:
+                stream = out.add_stream_from_template(old.streams.video[0])
+                stream.disposition = int(default)
+                for packet in old.demux(video=0):
+                    if packet.dts is not None:
+                        packet.stream = stream
+                        packets.append(packet)
+        for packet in sorted(packets, key=lambda p: p.dts * p.time_base):
+            out.mux(packet)
+    info = probe(tmp_path / name)
+    assert (info.width, info.height) == chosen
+    assert sample_frames(tmp_path / name, 0, 2, 1)[0].shape[1:3] == chosen[::-1]
+
+
+def test_what_another_program_still_writes_is_not_called_broken(tmp_path: Path, clips: dict[str, Path]) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    if not hasattr(fcntl, "F_SETLEASE"):
+        pytest.skip("only Linux tells who has a file open")
+    data = clips["a.mp4"].read_bytes()
+    path = tmp_path / "a.mp4"
+    for start in (data[: len(data) // 2], b"", bytes(20_000)):
+        with path.open("wb") as writer:
+            writer.write(start)
+            writer.flush()
+            error = reason(path)
+            assert (error.cause, "still being written" in str(error)) == ("being written", True)
+        assert reason(path).cause != "being written", "the writer is gone"
+    path.write_bytes(data)
+    assert probe(path).duration_s == 8

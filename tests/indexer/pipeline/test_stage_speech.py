@@ -341,3 +341,22 @@ def test_a_named_listener_that_cannot_be_had_takes_nothing_away(
     library.start(watch=False)
     told = "Nobody listens to videos: the speech model org/none is not to be fetched."
     wait_for(lambda: told in library.status().notices)
+
+
+def test_a_recording_without_a_picture_is_found_by_what_is_said_in_it(
+    folder: Path, open_library: OpenLibrary, parrot: Parrot
+) -> None:
+    line = np.zeros((1, 50 * RATE), np.float32)
+    t = np.arange(round(0.8 * RATE)) / RATE
+    line[:, 41 * RATE : 41 * RATE + len(t)] = 0.4 * np.sin(2 * np.pi * (LOWEST + STEP * 7) * t)
+    path = media.sound_file(folder / "memo.mp3", line, RATE)
+    library = open_library()
+    report = library.index([folder])
+    assert (report.videos, report.failed, report.left_out) == (1, 0, ())
+    assert [word for _, word in said(library, path)] == ["word 7"]
+    hit = ask(library, '"word 7"')
+    assert (hit.title, hit.kind, hit.width, hit.span.start_s) == ("memo.mp3", "video", None, 30.0)
+    assert library.thumbnail(hit.chunk_id)
+    library.close()
+    quiet = open_library(speech="off")
+    assert quiet.index().files == 1 and ask(quiet, '"word 7"').title == "memo.mp3", "what is known stays"

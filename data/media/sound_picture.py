@@ -1,0 +1,56 @@
+"""The picture of a recording that has none: its cover, else its sound drawn as a curve.
+
+Built around one picture a stretch, for thumbnails and models. Knows nothing of what is heard.
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from data.media.container import is_cover, open_container
+from data.media.sound import read_sound
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_SIZE = (640, 360)
+_GROUND, _CURVE = (24, 28, 36), (120, 190, 240)
+
+
+def sound_picture(path: Path, start_s: float, end_s: float, max_side: int) -> np.ndarray:
+    """Returns the cover of a recording, else the curve of [start_s, end_s): uint8 RGB [H, W, 3]. Raises
+    `MediaError`."""
+    picture = _cover(path) or _curve(read_sound(path, start_s, end_s))
+    picture.thumbnail((max_side, max_side))
+    return np.asarray(picture)
+
+
+def _cover(path: Path) -> Image.Image | None:
+    import av
+
+    with open_container(path, sound=True) as container:
+        for stream in filter(is_cover, container.streams.video):
+            try:
+                for packet in container.demux(stream):
+                    for frame in packet.decode():
+                        return frame.to_image()
+            except av.FFmpegError:  # a broken cover does not break the recording
+                continue
+    return None
+
+
+def _curve(samples: np.ndarray) -> Image.Image:
+    """Loudness by column, float32 [n] in [-1, 1], mirrored about the middle."""
+    from PIL import Image
+
+    width, height = _SIZE
+    picture = np.full((height, width, 3), _GROUND, np.uint8)
+    edges = np.linspace(0, len(samples), width + 1).astype(int)
+    peaks = np.array([np.abs(samples[a:b]).max(initial=0.0) for a, b in itertools.pairwise(edges)])
+    rows = np.abs(np.arange(height) - height / 2 + 0.5)[:, None]
+    picture[rows <= np.maximum(1.0, peaks * (height / 2 - 8))[None, :]] = _CURVE
+    return Image.fromarray(picture)
