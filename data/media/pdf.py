@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from data.media.captions import caption_of_document
+from data.media.dates import Taken
 from data.media.kinds import MediaError, require
 from data.media.metadata import pdf_date
 from data.media.text import clean
@@ -67,8 +68,8 @@ def find_words(path: Path, page: int, words: Sequence[str]) -> list[Box]:
     return [box for word in page_words(path, page) for box in _matches(word, wanted)]
 
 
-def date_of(document: Document) -> float | None:
-    """The creation date that the PDF states, in UNIX seconds."""
+def date_of(document: Document) -> Taken | None:
+    """Returns the creation date that the PDF states."""
     return pdf_date(document.creation_date())
 
 
