@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.media import beside, image, pdf, video
-from data.media.dates import Taken, most_trusted, of_file, of_name
+from data.media.dates import most_trusted, of_file, of_name
 from data.media.kinds import Kind, MediaError
 from data.media.metadata import NOTHING, Metadata
 
@@ -48,15 +48,21 @@ def read_copies(copies: Sequence[Copy]) -> list[CopyFacts]:
 def facts_of(copy: Copy) -> CopyFacts:
     """Returns what is known of one copy."""
     inside = copy.inside if copy.inside is not None else read_inside(copy.path, copy.kind)
-    found = beside.read(copy.path)
-    sources = (inside, *found.sources)
+    found = beside.read(copy.path) if copy.kind != "pdf" else beside.Beside()
+    return CopyFacts(inside, _best((inside, *found.sources), copy.path, copy.mtime_ns), found.words)
+
+
+def facts_of_name(path: Path, mtime_ns: int, inside: Metadata) -> CopyFacts:
+    """Returns what is known of a copy of which nothing can be read."""
+    return CopyFacts(inside, _best((inside,), path, mtime_ns), "")
+
+
+def _best(sources: Sequence[Metadata], path: Path, mtime_ns: int) -> Metadata:
     lat, lon = next(((s.lat, s.lon) for s in sources if s.lat is not None), (None, None))
-    dates = [*(s.taken for s in sources), of_name(copy.path.name), of_file(copy.mtime_ns)]
+    dates = [*(s.taken for s in sources), of_name(path.name), of_file(mtime_ns)]
     taken = most_trusted(dates)
-    best = Metadata(
-        taken.at_place(lat, lon) if taken else None, next((s.camera for s in sources if s.camera), None), lat, lon
-    )
-    return CopyFacts(inside, best, found.words)
+    camera = next((s.camera for s in sources if s.camera), None)
+    return Metadata(taken.at_place(lat, lon) if taken else None, camera, lat, lon)
 
 
 def read_inside(path: Path, kind: Kind) -> Metadata:
@@ -71,8 +77,3 @@ def read_inside(path: Path, kind: Kind) -> Metadata:
     except MediaError as error:
         log.info("%s states nothing: %s", path, error)
         return NOTHING
-
-
-def merged(taken: str | None, source: str | None, camera: str | None, lat: float | None, lon: float | None) -> Metadata:
-    """Returns what a catalogue keeps of `Metadata`, column by column, as one."""
-    return Metadata(Taken(taken, source) if taken and source else None, camera, lat, lon)  # type: ignore[arg-type]

@@ -19,6 +19,10 @@ export interface Hit {
   width: number | null;
   height: number | null;
   taken_at: number | null;
+  /** The local date and time where it was taken, as ISO 8601 text with as much as is known of it. */
+  taken: string | null;
+  /** What says so; "file": the file's own date, for want of any other. */
+  taken_from: string | null;
   title: string;
   snippet: string;
   /** In a video that was found by what is said in it: the second at which that is. */

@@ -17,9 +17,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from data.media.beside_names import SURE, fits, is_note, keys_of_media, keys_of_note
 from data.media.captions import Facts, facts_of_packet, told, tried
 from data.media.dates import Taken, of_seconds
-from data.media.export_names import fits, is_note, keys_of_media, keys_of_note
 from data.media.kinds import MediaError
 from data.media.metadata import Metadata, packet_metadata, position
 from data.media.text import read_beside
@@ -75,6 +75,8 @@ def _export_note(path: Path) -> Mapping[str, Any] | None:
     scored = sorted(((fits(path.name, name), name) for name in names), key=lambda pair: (-pair[0], pair[1]))
     best = [name for score, name in scored if score and score == scored[0][0]]
     notes = [note for name in best if (note := _loaded(path.with_name(name))) is not None]
+    if scored and scored[0][0] < SURE:  # any program's JSON may be called after a picture
+        notes = [note for note in notes if "photoTakenTime" in note]
     same = [note for note in notes if str(note.get("title")).startswith(path.stem)]
     return next(iter(same or notes), None)
 

@@ -36,11 +36,6 @@ class Taken:
     at: str
     source: Source
 
-    @property
-    def unix(self) -> float:
-        """Returns UNIX seconds; a clock without a zone is read as UTC, on every computer alike."""
-        return _moment(self.at).timestamp()
-
     def at_place(self, lat: float | None, lon: float | None) -> Taken:
         """Returns the same moment on the clocks of a place, where only UTC was written."""
         if lat is None or lon is None or self.source not in _IN_UTC or not self.at.endswith("+00:00"):
@@ -57,6 +52,11 @@ class Taken:
         if abs(ahead - zone) > 2 or not -12 * 60 <= zone <= 14 * 60:
             return self
         return replace(self, at=self.at + zone_text(zone))
+
+
+def unix(at: str | None) -> float | None:
+    """Returns UNIX seconds of a local time; one without a zone is read as UTC, on every computer alike."""
+    return _moment(at).timestamp() if at else None
 
 
 def most_trusted(dates: Iterable[Taken | None]) -> Taken | None:
@@ -187,11 +187,13 @@ def _of_mail(text: str, source: Source) -> Taken | None:
 # ---- Names
 
 _BEFORE = r"(?<![0-9A-Za-z])(?:IMG|VID|PIC|DSC|PHOTO|VIDEO|SCREEN)?"
-_CLOCK = r"(?P<hour>[01]\d|2[0-3])(?P<c>[.:_h-]?)(?P<minute>[0-5]\d)(?P=c)(?P<second>[0-5]\d)"
+_CLOCK = (
+    r"(?P<hour>[01]\d|2[0-3])(?P<c>[.:_h-]?)(?P<minute>[0-5]\d)(?P=c)(?P<second>[0-5]\d)"
     r"(?:[.:_-]?(?P<part>\d{3})(?!\d))?"
+)
 _IN_NAME = re.compile(
     rf"{_BEFORE}(?P<year>(?:18|19|20)\d\d)(?P<d>[-_.]?)(?P<month>0[1-9]|1[0-2])(?P=d)(?P<day>0[1-9]|[12]\d|3[01])"
-    rf"(?:(?P<between>[-_ T]{{0,2}}|(?:[ ,_-]+(?:at|um|à|a las|alle|om|kl\.?)?[ _-]+)){_CLOCK}|(?![0-9A-Za-z]))",
+    rf"(?:(?:[-_ T]{{0,2}}|(?:[ ,_-]+(?:at|um|à|a las|alle|om|kl\.?)?[ _-]+)){_CLOCK}|(?![0-9A-Za-z]))",
     re.IGNORECASE,
 )
 _TWELVE = re.compile(

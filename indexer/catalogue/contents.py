@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
+from data.media.metadata import GENERATION
 from data.span import Span
 from indexer.catalogue.database import Database, new_id
 from indexer.catalogue.files import file_info, files_with_facts
@@ -57,7 +58,8 @@ class Contents:
         """One content, whole: replaces what was known of it. Returns the ids of its chunks, in order;
         none when the content was forgotten while it was being read.
 
-        `facts` are columns of `content` (duration_s, pages, width, height, taken_at, camera, lat, lon).
+        `facts` are columns of `content` (duration_s, pages, width, height, taken, taken_from, camera, lat, lon).
+        What is known of its files is due: it rests on these.
         `sounds`: it has a sound track; `cues`: the subtitles that came with it, which spare hearing it. What
         a listener has heard in it before is kept.
         `worker`: who has a lease on it; raises LeaseLost, and writes nothing, when the lease is lost.
@@ -71,7 +73,7 @@ class Contents:
             if heard is None:
                 return []
             values = {"state": "ready", "error": None, "failed_at": None, "recipe": recipe, "ocr": ocr}
-            values |= {"heard": heard.stored} | facts
+            values |= {"heard": heard.stored, "facts": GENERATION} | facts
             c.execute(sa.update(content).where(content.c.hash == digest).values(values))
             said = cues_of(c, digest) if heard.state != "none" else []
             texts = [renewed(clean_text(p.text), "", said_in(said, p.span)) for p in chunks]
@@ -85,6 +87,7 @@ class Contents:
                 ids.append(new_id(row))
             self._database.dialect.write_texts(c, list(zip(ids, texts, strict=True)), new=True)
             _embed(c, model_id, ids, [p.vector for p in chunks])
+            _make_due(c, digest)
             return ids
 
     def add_embeddings(
@@ -135,6 +138,7 @@ class Contents:
             c.execute(sa.delete(chunk).where(chunk.c.content_hash == digest))
             values = {"state": "failed", "error": reason, "failed_at": time.time()}
             c.execute(sa.update(content).where(content.c.hash == digest).values(values))
+            _make_due(c, digest)
 
     # -- looking up ------------------------------------------------------------------------
 
@@ -243,6 +247,10 @@ class Contents:
             c.execute(sa.delete(content).where(content.c.orphaned_at <= limit))
             c.exec_driver_sql("DELETE FROM change WHERE id <= (SELECT max(id) FROM change) - ?", (JOURNAL_KEPT,))
         return gone
+
+
+def _make_due(c: sa.Connection, digest: bytes) -> None:
+    c.exec_driver_sql("UPDATE file SET due = coalesce(due, 0) + 1 WHERE content_hash = ?", (digest,))
 
 
 def _check_recipe(c: sa.Connection, recipe: str) -> None:

@@ -77,4 +77,4 @@ def _chosen(
         left -= end - start
         if left < SHORTEST_S:
             break
-    return sorted(chosen, key=lambda c: (c[0].hit.taken_at or 0.0, c[0].hit.path, c[1]))
+    return sorted(chosen, key=lambda c: (c[0].hit.taken or "", c[0].hit.path, c[1]))

@@ -68,6 +68,7 @@ class HashStage:
             self._ctx.tally.reused += self._ctx.catalogue.queue.hashed(done)
             self._ctx.written()  # a copy may bring back what was an orphan
             self._ctx.wake.set()
+            self._ctx.facts_wake.set()
 
 
 def _reason(error: OSError) -> str:

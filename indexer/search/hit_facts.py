@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from data.span import Span
 from indexer.catalogue.connections import Connections, Reading
-from indexer.search.filters import TAKEN, Condition
+from indexer.search.filters import Condition
 from indexer.types import Kind
 
 CACHED = 20_000
@@ -27,6 +27,13 @@ class FileRef(NamedTuple):
     path: str
     name: str
     folder: str
+    taken: str | None = None
+    taken_from: str | None = None
+
+    @property
+    def newness(self) -> tuple[bool, str]:
+        """Sorts by the date taken; a file's own date comes before all that are known."""
+        return self.taken_from != "file", self.taken or ""
 
 
 class Fact(NamedTuple):
@@ -39,8 +46,12 @@ class Fact(NamedTuple):
     duration_s: float | None
     width: int | None
     height: int | None
-    taken_at: float | None
     files: tuple[FileRef, ...]
+
+    @property
+    def newest(self) -> FileRef:
+        """The copy with the best known and latest date."""
+        return max(self.files, key=lambda file: file.newness)
 
 
 class Facts:
@@ -64,7 +75,8 @@ class Facts:
         if not condition[1] or not contents:
             return {}
         rows = self._connections.get().execute(
-            "SELECT f.content_hash, f.id, f.path, f.name, f.folder FROM file f WHERE f.content_hash IN"
+            "SELECT f.content_hash, f.id, f.path, f.name, f.folder, f.taken, f.taken_from FROM file f"
+            " WHERE f.content_hash IN"
             f" ({', '.join('?' * len(contents))}) AND {condition[0]} ORDER BY f.id DESC",
             (*contents, *condition[1]),
         )
@@ -82,14 +94,14 @@ class Facts:
 def _read(connection: Reading, ids: list[int]) -> list[Fact]:
     rows = connection.execute(
         "SELECT k.id, k.content_hash, k.ordinal, k.start_s, k.end_s, k.page, c.kind, c.pages, c.duration_s,"
-        f" c.width, c.height, {TAKEN} FROM chunk k CROSS JOIN content c ON c.hash = k.content_hash"
+        " c.width, c.height FROM chunk k CROSS JOIN content c ON c.hash = k.content_hash"
         f" WHERE k.id IN ({', '.join('?' * len(ids))}) AND c.orphaned_at IS NULL",
         ids,
     ).fetchall()
     contents = list({row[1] for row in rows})
     files: dict[bytes, list[FileRef]] = {}
     for row in connection.execute(
-        "SELECT content_hash, id, path, name, folder FROM file"
+        "SELECT content_hash, id, path, name, folder, taken, taken_from FROM file"
         f" WHERE content_hash IN ({', '.join('?' * len(contents))}) ORDER BY id",
         contents,
     ):
@@ -101,6 +113,6 @@ def _read(connection: Reading, ids: list[int]) -> list[Fact]:
     ]
 
 
-def _file_ref(row: tuple[int, str | bytes, str | bytes, str | bytes]) -> FileRef:
-    number, path, name, folder = row
-    return FileRef(number, os.fsdecode(path), os.fsdecode(name), os.fsdecode(folder))
+def _file_ref(row: tuple[int, str | bytes, str | bytes, str | bytes, str | None, str | None]) -> FileRef:
+    number, path, name, folder, *taken = row
+    return FileRef(number, os.fsdecode(path), os.fsdecode(name), os.fsdecode(folder), *taken)

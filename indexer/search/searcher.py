@@ -79,7 +79,9 @@ class Searcher:
         if result is not None:
             ranking, marks = result
             if query.sort == "date":
-                ranking.sort(key=lambda r: (not r.relevant, -(r.fact.taken_at or 0.0)))
+                shown = self._facts.matching_files((r.fact for r in ranking), allowed.file)
+                ranking.sort(key=lambda r: shown.get(r.fact.content, r.fact.newest).newness, reverse=True)
+                ranking.sort(key=lambda r: not r.relevant)
             total, facets = len(ranking), facets_of(connection, ranking)
         elif any(part.weight < 0 for part in query.parts):
             raise LibraryError("Say also what to look for, not only what to avoid.")

@@ -1,4 +1,4 @@
-"""The names that Google's export gives to what it knows of a file: `fits`, and the keys to look names up by.
+"""Which file tells of which by their names alone: `says_of`, and for the notes of a Google export `fits` and keys.
 
 Built around what has been seen in exports: "a.jpg.json", "a.jpg.supplemental-metadata.json" cut to 46 characters
 before its end, "a.supplemental-metadata.json" without the extension, the number of a copy at another place
@@ -13,10 +13,12 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from data.media.kinds import kind_of
+from data.media.kinds import SUBTITLES, kind_of
 
 _TAIL = ".supplemental-metadata"
 _CUT = 46
+SURE = 35
+"""A note that fits so well is called after the whole name of its file."""
 _EDITED = (
     "edited", "bearbeitet", "modifié", "editado", "editada", "ha editado", "modificato", "bewerkt", "redigerad",
     "redigeret", "redigert", "muokattu", "edytowane", "upraveno", "düzenlendi", "отредактировано", "изменено",
@@ -30,6 +32,16 @@ _IS_CUT_EDITED = re.compile(r"(.{40,}?)-(?:e|ed|edi|edit|edite)")
 def is_note(name: str) -> bool:
     """Whether a file of this name may be such a note."""
     return name.lower().endswith(".json")
+
+
+def says_of(name: str, other: str) -> bool:
+    """Whether a file of this name may tell of `other` beside it: film.en.srt of film.mp4, a.jpg(1).json of a(1).jpg."""
+    kind = kind_of(other)
+    if kind == "pdf" or (kind == "image" and name.lower().endswith(SUBTITLES)):
+        return False
+    if is_note(name):
+        return fits(other, name) > 0
+    return name.startswith(f"{os.path.splitext(other)[0]}.")  # noqa: PTH122
 
 
 def fits(name: str, note: str) -> int:
