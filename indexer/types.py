@@ -154,6 +154,8 @@ class Answer:
     hits: tuple[Hit, ...]
     facets: dict[str, dict[str, int]] = field(default_factory=dict)
     """Counts by facet value: {"kind": {"image": 12}, "folder": {...}, "year": {...}, "label": {...}}."""
+    notice: str | None = None
+    """Why nothing was found, where that is known: a sentence for a person."""
 
     def to_json(self) -> dict[str, Any]:
         image = next((p.file.name for p in self.query.parts if p.file), None)
@@ -164,6 +166,7 @@ class Answer:
             "total": self.total,
             "hits": [h.to_json() for h in self.hits],
             "facets": self.facets,
+            "notice": self.notice,
         }
 
 

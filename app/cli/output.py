@@ -64,7 +64,8 @@ def show_answer(answer: Answer, empty: bool = False) -> None:
         err.print(
             "Nothing is indexed yet. Index a folder: sightline index FOLDER"
             if empty
-            else "Nothing in the library is what was asked for: leave out a filter, or a word in quotes."
+            else answer.notice
+            or "Nothing in the library is what was asked for: leave out a filter, or a word in quotes."
         )
         return
     if not relevant:

@@ -21,6 +21,8 @@ export class Results {
     /** @type {Hit[]} */
     this.hits = [];
     this.total = 0;
+    /** Why nothing was found. @type {string | null} */
+    this.notice = null;
     this.latency = 0;
     this.asked = "";
     this.last = "";
@@ -98,6 +100,7 @@ export class Results {
     this.said = false;
     this.hits = answer.hits;
     this.total = answer.total;
+    this.notice = answer.notice;
     this.page.filters.know(answer.facets ?? {});
     this.grid.draw(again ? Infinity : this.grid.screenful());
     this.page.viewer.refreshed();
@@ -116,6 +119,7 @@ export class Results {
   nothing(sentence) {
     this.hits = [];
     this.total = 0;
+    this.notice = null;
     this.last = "";
     this.grid.cards.clear();
     this.grid.list.replaceChildren();
@@ -165,6 +169,7 @@ export class Results {
       this.moreButton.hidden = true;
     } else if (!status) this.summary.textContent = "";
     else if (!status.roots.length && !status.files) this.summary.replaceChildren(this.invitation());
+    else if (this.notice) this.summary.textContent = this.notice;
     else if (filtered(state)) this.summary.textContent = "Nothing matches these filters.";
     else if (asking) this.summary.textContent = "Nothing in the library matches.";
     else if (status.pending)

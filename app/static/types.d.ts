@@ -38,6 +38,8 @@ export interface Answer {
   total: number;
   hits: Hit[];
   facets: Record<string, Record<string, number>>;
+  /** Why nothing was found, where that is known. */
+  notice: string | null;
 }
 
 export interface Status {

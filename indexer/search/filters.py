@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from data.gazetteer import nearest
 from indexer.catalogue.connections import Reading
 from indexer.catalogue.schema import RawName, stored_name
 from indexer.catalogue.text.expression import matching
@@ -93,6 +94,20 @@ def restriction(connection: Reading, query: ParsedQuery) -> Restriction:
     file = file_condition(query.filters)
     chunk = _with_phrases(chunk_condition(query.filters, file), query.excluded, file, "NOT ")
     return Restriction(query, hidden, chunk, file)
+
+
+def far_from_all(connection: Reading, filters: Filters) -> str | None:
+    """Returns a sentence where nothing that the visitor may see was taken near a place of the filters."""
+    for place in filters.near:
+        condition, values = file_condition(Filters(near=(place,), within=filters.within))
+        if connection.execute(f"SELECT 1 FROM file f WHERE {condition} LIMIT 1", values).fetchone() is None:
+            lat, lon, km = place
+            town = nearest(lat, lon) or f"{lat:g}, {lon:g}"
+            return (
+                f"Nothing in the library was taken within {km:g} km of {town}: for another place write its position,"
+                " near:38.72,-9.14."
+            )
+    return None
 
 
 def roots_alone(connection: Reading, filters: Filters) -> frozenset[int] | None:

@@ -24,7 +24,7 @@ from indexer.search.calibration import Background, Scale
 from indexer.search.candidates_by_meaning import MeaningSearch
 from indexer.search.candidates_by_words import WordCandidates, by_words
 from indexer.search.facets import facets_of
-from indexer.search.filters import Restriction, restriction
+from indexer.search.filters import Restriction, far_from_all, restriction
 from indexer.search.hit_facts import Fact, Facts
 from indexer.search.hits import hits_of
 from indexer.search.query_syntax import ParsedQuery, parse_query
@@ -90,7 +90,8 @@ class Searcher:
             marks = NO_EXPRESSION
         hits = hits_of(connection, self._facts, ranking[offset : offset + k], allowed, marks, offset)
         took_ms = (time.perf_counter() - started) * 1000
-        return Answer(query, self.embedder.id, took_ms, total, hits, facets)
+        notice = far_from_all(connection, parsed.filters) if not total else None
+        return Answer(query, self.embedder.id, took_ms, total, hits, facets, notice)
 
     def rank(self, query: Query, depth: int = POOL) -> list[Ranked]:
         """The whole ranking with its evidence, moments merged: for whoever builds on answers."""

@@ -125,7 +125,7 @@ def test_a_date_that_is_none_is_one_sentence_in_every_interface(library: Library
     told = json.loads(agent_tools.tools(library, "http://here")[0](text="x", after="July"))
     assert "is not a date" in told["error"]
     span = client.get("/api/search", params={"q": "after:2021..2023"})
-    assert span.status_code == 400 and "one date is wanted" in span.json()["error"]
+    assert span.status_code == 422 and "one date is wanted" in span.json()["error"]
 
 
 def test_moments_are_the_same_in_every_interface(library: Library, client: TestClient) -> None:
