@@ -41,7 +41,7 @@ class Taken:
         if lat is None or lon is None or self.source not in _IN_UTC or not self.at.endswith("+00:00"):
             return self
         there = _moment(self.at).astimezone(zone_at(lat, lon))
-        return replace(self, at=there.isoformat())
+        return replace(self, at=there.isoformat(timespec="milliseconds" if there.microsecond else "seconds"))
 
     def seen_from(self, utc: datetime | None) -> Taken:
         """Returns the same with the zone that its difference from a satellite's clock tells, if it tells one."""

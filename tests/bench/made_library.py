@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data.media.metadata import GENERATION
 from indexer.catalogue.catalogue import Catalogue
 from model.inputs import Input
 from model.lite.embedder import LiteEmbedder
