@@ -8,6 +8,7 @@ catalogues, and decodes no pictures.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,9 +41,10 @@ class CopyFacts:
     words: str
 
 
-def read_copies(copies: Sequence[Copy]) -> list[CopyFacts]:
-    """Returns what is known of each copy, in order. Raises nothing: a broken file states nothing."""
-    return [facts_of(copy) for copy in copies]
+def read_copies(copies: Sequence[Copy]) -> list[CopyFacts | None]:
+    """Returns what is known of each copy, in order; None for one that is out of sight, with all that lies beside it.
+    Raises nothing: a broken file states nothing."""
+    return [facts_of(copy) if os.access(copy.path, os.R_OK) else None for copy in copies]
 
 
 def facts_of(copy: Copy) -> CopyFacts:

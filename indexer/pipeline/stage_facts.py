@@ -55,10 +55,11 @@ class FactsStage:
                 self._unread.update(copy.file_id for copy in due)
                 return
             found = [facts for copy in due for facts in self._alone(copy)]
-        self._copies.write(list(zip(due, found, strict=True)))
+        self._unread.update(copy.file_id for copy, facts in zip(due, found, strict=True) if facts is None)
+        self._copies.write([(copy, facts) for copy, facts in zip(due, found, strict=True) if facts is not None])
         self._ctx.written()
 
-    def _alone(self, copy: DueCopy) -> list[copies.CopyFacts]:
+    def _alone(self, copy: DueCopy) -> list[copies.CopyFacts | None]:
         """One file of a batch that cost a child its life; it is known by its name alone if it did that."""
         try:
             return self._trip([copy])
@@ -66,7 +67,7 @@ class FactsStage:
             log.info("nothing is read about %s: %s", copy.path, error)
             return [copies.facts_of_name(Path(copy.path), copy.mtime_ns, copy.inside or NOTHING)]
 
-    def _trip(self, due: list[DueCopy]) -> list[copies.CopyFacts]:
+    def _trip(self, due: list[DueCopy]) -> list[copies.CopyFacts | None]:
         asked = [copies.Copy(Path(c.path), c.kind, c.mtime_ns, c.inside) for c in due]
         timeout_s = 60.0 + 5.0 * sum(c.inside is None for c in due)
         return self._ctx.sandbox.submit(copies.read_copies, asked, timeout_s=timeout_s, urgent=True).result()

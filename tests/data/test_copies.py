@@ -321,8 +321,9 @@ def test_a_broken_file_has_its_name_and_what_lies_beside_it(tmp_path: Path) -> N
     note(tmp_path / "b.mp4.json")
     paths = sorted(tmp_path.glob("*.[jmp][pd]*[g4f]"))
     copies = [Copy(path, kind_of(path) or "image", MTIME * 10**9, None) for path in paths]
-    sources = [found.best.taken.source for found in read_copies(copies) if found.best.taken]
+    sources = [found.best.taken.source for found in read_copies(copies) if found and found.best.taken]
     assert sources == ["name", "export", "file"]
+    assert read_copies([Copy(tmp_path / "away.jpg", "image", 0, None)]) == [None], "it may be on a drive that is away"
 
 
 def test_what_is_known_of_the_bytes_is_not_read_again(tmp_path: Path) -> None:

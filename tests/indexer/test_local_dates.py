@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from data.copies import Copy, facts_of
 from indexer.catalogue.dialects.sqlite import bring_up_to_date
 from indexer.catalogue.schema import migrations
 from indexer.library import Library
@@ -255,9 +256,7 @@ def test_a_file_changed_while_it_is_read_about_stays_due(album: Path, open_libra
     assert copies.read_again([path]) == 1
     (due,) = copies.due(10)
     assert copies.read_again([path]) == 1 and copies.count() == 1
-    from data.copies import Copy, read_copies
-
-    copies.write([(due, *read_copies([Copy(Path(due.path), due.kind, due.mtime_ns, due.inside)]))])
+    copies.write([(due, facts_of(Copy(Path(due.path), due.kind, due.mtime_ns, due.inside)))])
     assert copies.count() == 1, "what was read may be the old"
     library.index()
     assert copies.count() == 0
