@@ -128,6 +128,19 @@ def test_a_date_that_is_none_is_one_sentence_in_every_interface(library: Library
     assert span.status_code == 422 and "one date is wanted" in span.json()["error"]
 
 
+def test_a_town_that_is_not_known_is_one_sentence_in_every_interface(library: Library, client: TestClient) -> None:
+    refused = client.get("/api/search", params={"q": "near:Atlantisville"})
+    assert refused.status_code == 422 and "no town called “Atlantisville”" in refused.json()["error"]
+    done = CliRunner().invoke(app, ["search", "near:Atlantisville", "--data-dir", str(library.data_dir)])
+    assert "no town called “Atlantisville”" in str(done.exception)
+    told = json.loads(agent_tools.tools(library, "http://here")[0](text="near:Atlantisville"))
+    assert "no town called" in told["error"]
+    empty = client.get("/api/search", params={"q": "near:Atlantis"}).json()
+    assert not empty["hits"] and "within 25 km of Atlantis, South Africa" in empty["notice"]
+    done = CliRunner().invoke(app, ["search", "near:Atlantis", "--data-dir", str(library.data_dir)])
+    assert done.exit_code == 0 and "Atlantis, South Africa" in done.output
+
+
 def test_moments_are_the_same_in_every_interface(library: Library, client: TestClient) -> None:
     (film,) = client.get("/api/search", params={"q": "type:video"}).json()["hits"]
     asked = {"q": "a red wall", "file_id": film["file_id"], "k": 3}
