@@ -211,8 +211,8 @@ def of_name(name: str) -> Taken | None:
     stem = name.rpartition(".")[0] or name
     if twelve := _TWELVE.search(stem):
         hour = int(twelve[4]) % 12 + (12 if twelve[7].upper() == "P" else 0)
-        date = "-".join(twelve.group(1, 2, 3))
-        return taken(f"{date}T{hour:02}:{twelve[5]}:{twelve[6]}", "name")
+        day = "-".join(twelve.group(1, 2, 3))
+        return taken(f"{day}T{hour:02}:{twelve[5]}:{twelve[6]}", "name")
     for found in _IN_NAME.finditer(stem):
         day = "-".join(found.group("year", "month", "day"))
         if found["hour"]:

@@ -72,7 +72,7 @@ class Contents:
             heard = heard_after_write(c, digest, sounds, cues)
             if heard is None:
                 return []
-            values = {"state": "ready", "error": None, "failed_at": None, "recipe": recipe, "ocr": ocr}
+            values: dict[str, Any] = {"state": "ready", "error": None, "failed_at": None, "recipe": recipe, "ocr": ocr}
             values |= {"heard": heard.stored, "facts": GENERATION} | facts
             c.execute(sa.update(content).where(content.c.hash == digest).values(values))
             said = cues_of(c, digest) if heard.state != "none" else []
