@@ -220,9 +220,9 @@ def of_name(name: str) -> Taken | None:
             day += f"T{found['hour']}:{found['minute']}:{found['second']}{fraction}"
             day += "Z" if stem.startswith("PXL_") else ""
         # Eight digits of an earlier year are some other number.
-        if (found["d"] or int(found["year"]) >= 1990) and (date := taken(day, "name")) is not None:
-            return date
-    if milliseconds := _MILLISECONDS.fullmatch(stem):
-        date = of_seconds(int(milliseconds[1]) // 1000, "name")
-        return date if date is not None and date.at >= "2005" else None
-    return None
+        plausible = found["d"] or int(found["year"]) >= 1990
+        if plausible and (named := taken(day, "name")) is not None:
+            return named
+    milliseconds = _MILLISECONDS.fullmatch(stem)
+    moment = of_seconds(int(milliseconds[1]) // 1000, "name") if milliseconds else None
+    return moment if moment is not None and moment.at >= "2005" else None

@@ -158,10 +158,12 @@ class Pipeline:
 
     def idle(self) -> bool:
         """Whether nothing is in flight and nothing is left that can be done now."""
+        if self._facts is not None and not self._facts.is_done():
+            return False  # asked first: what it reads may make a content pending
         if self._speech.preparing or not self._queue.is_empty():
             return False
         if self._facts is not None and not self._facts.is_done():
-            return False
+            return False  # and what was written may be due
         self._queue.promote()
         return True
 
