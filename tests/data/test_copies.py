@@ -211,6 +211,10 @@ def test_camcorders_write_the_date_among_the_pictures(tmp_path: Path, zone: int,
                 new.is_keyframe, new.stream = packet.is_keyframe, stream
                 made.mux(new)
         assert recorded(path) == (Taken(at, "camcorder") if at else None)
+        if at and zone != 0xFF and shutil.which("exiftool"):
+            asked = ["exiftool", "-s3", "-DateTimeOriginal", str(path)]
+            told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+            assert told == at.replace("-", ":", 2).replace("T", " ")
         assert taken(path)[1] == ("camcorder" if at else "file")
     assert recorded(source) is None and recorded(tmp_path / "none.mts") is None
 
