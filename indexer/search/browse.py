@@ -28,7 +28,7 @@ def browse(connection: Reading, facts: Facts, restriction: Restriction, depth: i
         [*restriction.file[1], *values],
     ).fetchall()
     ids = [row[0] for row in rows]
-    newest = facts.of(ids[:depth])
+    newest = facts.of(ids[:depth], restriction.seen)
     ranking = [Ranked(newest[i], 0.0, True, newest[i].span) for i in ids if i in newest]
     facets = counted([place.fact for place in ranking])
     if any_label(connection):

@@ -63,6 +63,11 @@ class Restriction:
         return f"EXISTS (SELECT 1 FROM {tables} AND {condition})", [*own[1], *self.chunk[1]]
 
     @property
+    def seen(self) -> Condition:
+        """Over `f`: the files that the visitor may see; no values: all."""
+        return file_condition(Filters(within=self.query.filters.within))
+
+    @property
     def key(self) -> tuple[Filters, tuple[str, ...], tuple[str, ...]]:
         """The same for restrictions that let the same chunks pass."""
         return self.query.filters, self.query.phrases, self.query.excluded

@@ -59,15 +59,17 @@ class Facts:
         self._connections = connections
         self._local = threading.local()
 
-    def of(self, ids: Iterable[int]) -> dict[int, Fact]:
-        """By chunk id; chunks that were removed since, or lie in no file now, are left out."""
+    def of(self, ids: Iterable[int], seen: Condition = ("1 = 1", [])) -> dict[int, Fact]:
+        """By chunk id; chunks that were removed since, or lie in no file now, are left out. `seen`: the condition on
+        `f` (file) that holds for the files that the visitor may see; the others are not told of."""
         connection = self._connections.get()
         cache, ids = self._cache(connection), list(ids)
         missing = [i for i in ids if i not in cache]
         for start in range(0, len(missing), AT_ONCE):
             for fact in _read(connection, missing[start : start + AT_ONCE]):
                 cache[fact.chunk_id] = fact
-        return {i: cache[i] for i in ids if i in cache}
+        facts = {i: cache[i] for i in ids if i in cache}
+        return _seen_of(connection, facts, seen) if seen[1] else facts
 
     def matching_files(self, facts: Iterable[Fact], condition: Condition) -> dict[bytes, FileRef]:
         """By content, the first of its files that fulfils a condition on `f` (file); none without values."""
@@ -89,6 +91,18 @@ class Facts:
             self._local.version, self._local.cache = version, {}
         cache: dict[int, Fact] = self._local.cache
         return cache
+
+
+def _seen_of(connection: Reading, facts: dict[int, Fact], seen: Condition) -> dict[int, Fact]:
+    contents = list({fact.content for fact in facts.values()})
+    files: set[int] = set()
+    for start in range(0, len(contents), AT_ONCE):
+        some = contents[start : start + AT_ONCE]
+        marks = ", ".join("?" * len(some))
+        sql = f"SELECT f.id FROM file f WHERE f.content_hash IN ({marks}) AND {seen[0]}"
+        files.update(row[0] for row in connection.execute(sql, (*some, *seen[1])))
+    own = ((i, tuple(f for f in fact.files if f.file_id in files)) for i, fact in facts.items())
+    return {i: facts[i]._replace(files=kept) for i, kept in own if kept}
 
 
 def _read(connection: Reading, ids: list[int]) -> list[Fact]:

@@ -115,7 +115,7 @@ class Searcher:
         named = words.named(meaning)
         in_words = {*words.in_text.ids.tolist(), *named}
         words.score(vectors, scales, meaning, in_words)
-        facts = self._facts.of({*meaning, *in_words})
+        facts = self._facts.of({*meaning, *in_words}, allowed.seen)
 
         def alike(chunks: list[int]) -> list[float]:
             titles = [title_of(facts[n].files[0], query.words) for n in chunks]

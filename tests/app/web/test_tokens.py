@@ -106,6 +106,8 @@ def test_what_is_written_beside_a_copy_is_for_who_sees_that_copy(people: dict[st
     )
     everything = [people["ben"].get("/api/search", params={"q": q}).text for q in ("type:image", "kite", "red")]
     assert not any(word in text for text in everything for word in ("Wilhelmina", "2010-06-08"))
+    facets = {n: people[n].get("/api/search", params={"q": "type:image"}).json()["facets"] for n in ("ann", "ben")}
+    assert "2010" in facets["ann"]["year"] and "2010" not in facets["ben"]["year"]
     notice = people["ben"].get("/api/search", params={"q": "near:Lisbon"}).json()["notice"]
     assert notice and "Lisbon" in notice
 
