@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from pathlib import Path
 
 from data import copies
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 BATCH = 64
 """Files a trip and a transaction: 0.3 ms a file where nothing lies beside it."""
+GATHER_S = 0.2
+"""Between trips that were not full: new photos become ready one by one."""
 
 
 class FactsStage:
@@ -36,6 +39,8 @@ class FactsStage:
                 self._read(due)
         if not due:
             self._ctx.facts_wake.wait(1.0)
+        elif len(due) < BATCH:
+            time.sleep(GATHER_S)
 
     def is_done(self) -> bool:
         """Whether nothing is due that can be read about now."""
@@ -43,9 +48,8 @@ class FactsStage:
             return not self._copies.due(1, self._unread)
 
     def look_again(self) -> None:
-        """Folders may be back."""
-        with self._lock:
-            self._unread.clear()
+        """Folders may be back. Does not wait for a trip that is under way."""
+        self._unread = set()
 
     def _read(self, due: list[DueCopy]) -> None:
         try:
