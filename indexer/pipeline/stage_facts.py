@@ -20,7 +20,7 @@ from indexer.pipeline.context import PipelineContext
 log = logging.getLogger(__name__)
 
 BATCH = 64
-"""Files a trip and a transaction. A file takes 0.2 ms of CPU where nothing lies beside it, 0.9 ms with a JPEG's header."""
+"""Files a trip and a transaction. A file takes 0.2 ms of CPU where nothing lies beside it, 0.9 with a JPEG's header."""
 GATHER_S = 0.2
 """Between trips that were not full: new photos become ready one by one."""
 
