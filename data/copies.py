@@ -61,10 +61,12 @@ def facts_of_name(path: Path, mtime_ns: int, inside: Metadata) -> CopyFacts:
 
 def _best(sources: Sequence[Metadata], path: Path, mtime_ns: int) -> Metadata:
     lat, lon = next(((s.lat, s.lon) for s in sources if s.lat is not None), (None, None))
-    dates = [*(s.taken for s in sources), of_name(path.name), of_file(mtime_ns)]
-    taken = most_trusted(dates)
+    named = of_name(path.name)
+    taken = most_trusted([*(s.taken for s in sources), named, of_file(mtime_ns)])
+    if taken is not None:
+        taken = taken.at_place(lat, lon) if lat is not None else taken.as_named(named)
     camera = next((s.camera for s in sources if s.camera), None)
-    return Metadata(taken.at_place(lat, lon) if taken else None, camera, lat, lon)
+    return Metadata(taken, camera, lat, lon)
 
 
 def read_inside(path: Path, kind: Kind) -> Metadata:

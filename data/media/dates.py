@@ -26,7 +26,7 @@ _IN_UTC = ("gps", "export", "clock", "name")
 """Sources whose zone, where they state one, is only UTC's: a place says which day it was there."""
 EARLIEST_YEAR = 1826  # the first photograph
 _DAY_S = 86_400.0
-_ZONED = re.compile(r"T.*[+-]\d\d:\d\d$")
+_ZONED, _UNZONED = re.compile(r"T.*[+-]\d\d:\d\d$"), re.compile(r"T[\d:.]+$")
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,19 @@ class Taken:
         there = _moment(self.at).astimezone(zone_at(lat, lon))
         return replace(self, at=there.isoformat(timespec="milliseconds" if there.microsecond else "seconds"))
 
+    def as_named(self, name: Taken | None) -> Taken:
+        """Returns the same moment on the clock that a phone named the file by, where only UTC was written."""
+        if name is None or self.source not in _IN_UTC or not self.at.endswith("+00:00") or not _UNZONED.search(name.at):
+            return self
+        zone = 30 * round((_moment(name.at) - _moment(self.at)).total_seconds() / 1800)
+        if not -12 * 60 <= zone <= 14 * 60:
+            return self
+        there = _moment(self.at).astimezone(timezone(timedelta(minutes=zone)))
+        return replace(self, at=there.isoformat(timespec="milliseconds" if there.microsecond else "seconds"))
+
     def seen_from(self, utc: datetime | None) -> Taken:
         """Returns the same with the zone that its difference from a satellite's clock tells, if it tells one."""
-        if utc is None or not re.search(r"T[\d:.]+$", self.at):
+        if utc is None or not _UNZONED.search(self.at):
             return self
         ahead = (_moment(self.at) - utc).total_seconds() / 60
         zone = 15 * round(ahead / 15)

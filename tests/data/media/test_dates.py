@@ -155,6 +155,16 @@ def test_a_place_says_which_day_it_was_there() -> None:
     assert written.at_place(35.68, 139.76) == written, "a camera's own zone is where its clock was"
 
 
+def test_a_name_tells_the_zone_of_a_films_clock() -> None:
+    clock = Taken("2022-12-31T15:30:40+00:00", "clock")
+    named = of_name("VID_20230101_002955.mp4")
+    assert clock.as_named(named).at == "2023-01-01T00:30:40+09:00", "a film's clock may be its end's"
+    for other in (None, of_name("VID-20230101-WA0001.mp4"), of_name("VID_20230109_002955.mp4")):
+        assert clock.as_named(other) == clock
+    written = Taken("2022-12-31T15:30:40+00:00", "exif")
+    assert written.as_named(named) == written
+
+
 def test_a_satellites_clock_tells_the_zone() -> None:
     utc = datetime(2022, 12, 31, 15, 29, 10, tzinfo=UTC)
     assert Taken("2023-01-01T00:30:00", "exif").seen_from(utc).at == "2023-01-01T00:30:00+09:00"
