@@ -94,7 +94,7 @@ def taken(text: object, source: Source, zone: object = None, fraction: object = 
         if hour is not None:
             fraction = fraction.strip("\x00 ") if isinstance(fraction, str) else ""
             part = part or (f".{fraction[:6]}" if fraction.isdigit() and int(fraction) else "")
-            date += f"T{int(hour):02}:{minute}:{second or '00'}{part}"
+            date += f"T{int(hour):02}:{minute}:{second or '00'}{part.rstrip('.0')}"
             date += _zone(own_zone or (zone if isinstance(zone, str) else ""))
     return sensible(Taken(date, source))
 

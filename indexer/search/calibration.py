@@ -152,7 +152,7 @@ class Background:
         rows = connection.execute(
             "SELECT e.vector FROM (SELECT k.id FROM content c CROSS JOIN chunk k ON k.content_hash = c.hash"
             " WHERE c.kind = ? AND c.orphaned_at IS NULL"
-            " ORDER BY substr(c.hash, 1 + k.ordinal % 29, 4), k.ordinal LIMIT ?) s"
+            " ORDER BY substr(c.hash, CAST(1 + k.ordinal % 29 AS INTEGER), 4), k.ordinal LIMIT ?) s"
             " JOIN embedding e ON e.chunk_id = s.id AND e.model_id = ?",
             (kind, SAMPLE, self._model_id),
         )
