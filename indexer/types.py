@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from data.media.dates import unix
 from data.span import Span, flat
 from model.inputs import Cue
 
@@ -72,9 +73,9 @@ class Filters:
     """Names, or parts of names, of folders above the file."""
     names: tuple[str, ...] = ()
     extensions: tuple[str, ...] = ()
-    after: float | None = None
-    before: float | None = None
-    """UNIX seconds, compared with the date taken."""
+    after: str | None = None
+    before: str | None = None
+    """[after, before) in the local time where it was taken, as ISO 8601 text: 2023, 2023-07-14, 2023-07-14T09:30."""
     min_s: float | None = None
     max_s: float | None = None
     """The duration of a video in seconds."""
@@ -123,7 +124,10 @@ class Hit:
     duration_s: float | None
     width: int | None
     height: int | None
-    taken_at: float | None
+    taken: str | None
+    """The local date and time as ISO 8601 text, with its zone and all else that is known of it."""
+    taken_from: str | None
+    """What says so (`SOURCES` in data/media/dates.py); "file": the file's own date, for want of any other."""
     title: str
     snippet: str
     """Plain text; matched words stand between `MARK` and `UNMARK`."""
@@ -136,6 +140,7 @@ class Hit:
 
     def to_json(self) -> dict[str, Any]:
         return flat(self) | {
+            "taken_at": unix(self.taken),
             "also_at": list(self.also_at),
             "thumb_url": f"/thumb/{self.chunk_id}.webp",
             "open_url": f"/open/{self.chunk_id}",
@@ -153,6 +158,8 @@ class Answer:
     hits: tuple[Hit, ...]
     facets: dict[str, dict[str, int]] = field(default_factory=dict)
     """Counts by facet value: {"kind": {"image": 12}, "folder": {...}, "year": {...}, "label": {...}}."""
+    notice: str | None = None
+    """Why nothing was found, where that is known: a sentence for a person."""
 
     def to_json(self) -> dict[str, Any]:
         image = next((p.file.name for p in self.query.parts if p.file), None)
@@ -163,6 +170,7 @@ class Answer:
             "total": self.total,
             "hits": [h.to_json() for h in self.hits],
             "facets": self.facets,
+            "notice": self.notice,
         }
 
 
@@ -310,7 +318,9 @@ class FileInfo:
     pages: int | None
     width: int | None
     height: int | None
-    taken_at: float | None
+    taken: str | None
+    taken_from: str | None
+    """As in `Hit`."""
     note: str | None = None
     live: bool = False
 

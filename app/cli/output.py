@@ -76,7 +76,7 @@ def show_answer(answer: Answer, empty: bool = False) -> None:
         err.print(
             "Nothing is indexed yet. Index a folder: sightline index FOLDER"
             if empty
-            else "Nothing in the library matches: leave out a filter, or a word in quotes."
+            else answer.notice or "Nothing in the library matches: leave out a filter, or a word in quotes."
         )
         return
     if not relevant:

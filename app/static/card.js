@@ -3,7 +3,7 @@
 // pictures of a row are equally high.
 
 import { h, icon, iconButton, takeOver } from "./dom.js";
-import { clock, day, KIND_NAMES, marked, nearFolder, place, said } from "./format.js";
+import { clock, dayTaken, KIND_NAMES, marked, nearFolder, place, said } from "./format.js";
 import { beginning, cool, warm } from "./warm.js";
 
 /** @typedef {import("./types").Hit} Hit */
@@ -44,7 +44,7 @@ export function card(hit, { best, ranked, results }) {
   const unseen = h("span", { class: "unseen" }, STRENGTHS[level]);
   const title = STRENGTHS[level];
   const dots = ranked ? h("span", { class: `strength s${level}`, title }, h("i"), h("i"), h("i"), unseen) : null;
-  const when = hit.taken_at ? ` · ${day(hit.taken_at)}` : "";
+  const when = hit.taken ? ` · ${dayTaken(hit)}` : "";
   const under = hit.snippet
     ? h("span", { class: "snippet", dir: "auto" }, marked(hit.snippet))
     : h("span", { class: "folder", title: hit.path }, h("bdi", {}, nearFolder(hit.path)), when);

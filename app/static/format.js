@@ -24,6 +24,8 @@ export function said(hit) {
 
 const NUMBER = new Intl.NumberFormat("en"); // made once: a new one costs more than a card
 const DAY = new Intl.DateTimeFormat("en", { year: "numeric", month: "short", day: "numeric" });
+const WALL_DAY = new Intl.DateTimeFormat("en", { year: "numeric", month: "short", day: "numeric", timeZone: "UTC" });
+const WALL_MONTH = new Intl.DateTimeFormat("en", { year: "numeric", month: "short", timeZone: "UTC" });
 
 /** @param {number} n */
 export function count(n) {
@@ -53,6 +55,24 @@ export function lasting(seconds) {
 /** @param {number} unix seconds */
 export function day(unix) {
   return DAY.format(new Date(unix * 1000));
+}
+
+/** The day on the wall where it was taken, wherever this browser stands: `Jan 1, 2023`, `May 1968`, `file of Nov 24, 2025`.
+ * @param {Pick<import("./types").Hit, "taken" | "taken_from">} hit */
+export function dayTaken(hit) {
+  const [date] = (hit.taken ?? "").split("T");
+  if (!date) return "";
+  const [year, month, number] = date.split("-").map(Number);
+  const at = new Date(Date.UTC(year, (month || 1) - 1, number || 1));
+  const told = number ? WALL_DAY.format(at) : month ? WALL_MONTH.format(at) : String(year);
+  return hit.taken_from === "file" ? `file of ${told}` : told;
+}
+
+/** The same with the time and its zone: `Jan 1, 2023, 00:30 +09:00`.
+ * @param {Pick<import("./types").Hit, "taken" | "taken_from">} hit */
+export function momentTaken(hit) {
+  const [, time, zone] = /T(\d\d:\d\d)[\d:.]*([+-]\d\d:\d\d)?$/.exec(hit.taken ?? "") ?? [];
+  return [dayTaken(hit), [time, zone].filter(Boolean).join(" ")].filter(Boolean).join(", ");
 }
 
 /** The folder of a path. @param {string} path */

@@ -21,6 +21,8 @@ export class Results {
     /** @type {Hit[]} */
     this.hits = [];
     this.total = 0;
+    /** Why nothing was found. @type {string | null} */
+    this.notice = null;
     this.latency = 0;
     /** The key of the current query, and of the last one that has an answer. */
     this.query = "";
@@ -104,6 +106,7 @@ export class Results {
     this.hasSentence = false;
     this.hits = answer.hits;
     this.total = answer.total;
+    this.notice = answer.notice;
     this.page.filters.update(answer.facets ?? {});
     this.grid.draw(again ? Infinity : this.grid.screenful());
     this.page.viewer.refreshed();
@@ -122,6 +125,7 @@ export class Results {
   nothing(sentence) {
     this.hits = [];
     this.total = 0;
+    this.notice = null;
     this.answered = "";
     this.grid.cards.clear();
     this.grid.list.replaceChildren();
@@ -171,6 +175,7 @@ export class Results {
       this.moreButton.hidden = true;
     } else if (!status) this.summary.textContent = "";
     else if (!status.roots.length && !status.files) this.summary.replaceChildren(this.invitation());
+    else if (this.notice) this.summary.textContent = this.notice;
     else if (filtered(state)) this.summary.textContent = "Nothing matches these filters.";
     else if (asking) this.summary.textContent = "Nothing in the library matches.";
     else if (status.pending)

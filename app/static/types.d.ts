@@ -19,6 +19,10 @@ export interface Hit {
   width: number | null;
   height: number | null;
   taken_at: number | null;
+  /** The local date and time where it was taken, as ISO 8601 text with as much as is known of it. */
+  taken: string | null;
+  /** What says so; "file": the file's own date, for want of any other. */
+  taken_from: string | null;
   title: string;
   snippet: string;
   /** In a video found by a cue: the second at which the cue begins. */
@@ -38,6 +42,8 @@ export interface Answer {
   total: number;
   hits: Hit[];
   facets: Record<string, Record<string, number>>;
+  /** Why nothing was found, where that is known. */
+  notice: string | null;
 }
 
 export interface Status {

@@ -3,7 +3,7 @@
 
 import * as api from "./api.js";
 import { h, icon, iconButton } from "./dom.js";
-import { day, folder, place, said } from "./format.js";
+import { folder, momentTaken, place, said } from "./format.js";
 import { showImage } from "./viewer-image.js";
 import { showPage } from "./viewer-pdf.js";
 import { showVideo } from "./viewer-video.js";
@@ -89,7 +89,7 @@ export class Viewer {
     this.clear();
     this.hit = hit;
     const size = hit.width && hit.height ? `${hit.width} × ${hit.height}` : "";
-    const facts = [place(hit), said(hit), folder(hit.path), hit.taken_at ? day(hit.taken_at) : "", size];
+    const facts = [place(hit), said(hit), folder(hit.path), momentTaken(hit), size];
     this.title.replaceChildren(h("bdi", {}, hit.title));
     this.about.replaceChildren(...facts.filter(Boolean).flatMap((fact, n) => [n ? " · " : "", h("bdi", {}, fact)]));
     this.note.textContent = hit.note ?? "";

@@ -34,8 +34,8 @@ from app.web.requests import (
 from app.web.search_lane import Busy
 from app.web.services import Services, WebServices
 from app.web.tokens import OWNER, Visitor
-from indexer.errors import LibraryError, VectorServerError
-from indexer.types import Answer, ChunkInfo
+from indexer.errors import LibraryError, QueryError, VectorServerError
+from indexer.types import Answer, ChunkInfo, unix
 from indexer.types import Query as Search
 
 router = APIRouter(prefix="/api", tags=["search"])
@@ -67,7 +67,9 @@ def chunk_json(chunk: ChunkInfo) -> dict[str, Any]:
         "duration_s": file.duration_s,
         "width": file.width,
         "height": file.height,
-        "taken_at": file.taken_at,
+        "taken_at": unix(file.taken),
+        "taken": file.taken,
+        "taken_from": file.taken_from,
         "title": file.path.name,
         "snippet": "",
         "at_s": None,
@@ -290,6 +292,7 @@ def error_answers(app: FastAPI) -> None:
         InputRejected: 400,
         BadRequest: 400,
         LibraryError: 400,
+        QueryError: 422,
         VectorServerError: 503,
         MediaError: 400,
         BodyTooLarge: 413,

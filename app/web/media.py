@@ -125,7 +125,7 @@ async def page(services: Services, file_id: int, n: int, width: int = 1280) -> R
 
 @router.get("/page/{file_id}/{n}.json")
 async def layer(services: Services, file_id: int, n: int, q: str = "") -> Json:
-    """The words of a page with their boxes, and the boxes of the words in `q`, relative to the page. An image has none."""
+    """The words of a page with their boxes, and boxes of the words in `q`, relative to the page. An image has none."""
     info = await _paged(services, file_id, n)
     if info.kind == "image":
         return Json({"page": n, "pages": info.pages, "words": [], "marks": []})

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -71,15 +71,19 @@ def store(source: Any, target: Path) -> None:
         shutil.copyfileobj(source, out, 1024 * 1024)
 
 
-def moment(value: str | None, name: str) -> float | None:
-    """UNIX seconds of a date (`2024`, `2024-06`, `2024-06-01`, local time), a date with a time, or UNIX seconds.
-    None if there is no value. Raises BadRequest."""
+def moment(value: str | None, name: str) -> str | None:
+    """A date as it is typed in a query (`2024`, `2024-06`, `2024-06-01`), one with a time, or UNIX seconds, as the
+    ISO 8601 text of a local time; a zone does not count, for it is the clock on the wall that is asked about."""
     if not value:
         return None
-    for parse in (beginning, float, lambda text: datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()):
+    try:
+        return beginning(value)
+    except QueryError:
+        pass
+    for read in (lambda text: datetime.fromtimestamp(float(text), UTC), datetime.fromisoformat):
         try:
-            return parse(value)
-        except (QueryError, ValueError, OverflowError, OSError):
+            return read(value).replace(tzinfo=None).isoformat()
+        except (ValueError, OverflowError, OSError):
             continue
     raise BadRequest(f"{name}={value[:40]!r} is not a date; write 2024, 2024-06 or 2024-06-01.")
 

@@ -1,9 +1,9 @@
 """What people wrote about a picture: its caption, keywords, people and places as one short text.
 
 Built around `Facts`, lists of words by what they are, gathered from wherever programs put them: EXIF, IPTC,
-XMP and the text chunks of PNG inside the file, the XMP file that darktable, digiKam and Lightroom lay beside
-it and the JSON of a Google export, the tags of a video's container, the title of a PDF. What cameras and
-programs write there by themselves is left out. Knows nothing of what a picture shows.
+XMP and the text chunks of PNG, the tags of a video's container, the title of a PDF. What cameras and programs
+write there by themselves is left out. Knows nothing of what lies beside a file (`beside.py`) and of what a
+picture shows.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from __future__ import annotations
 import logging
 import re
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from data.media.caption_noise import is_junk
-from data.media.kinds import MediaError
-from data.media.text import decoded, one_line, read_beside, repaired
-from data.media.xmp import MAX_BYTES, read_xmp
+from data.media.iptc import records
+from data.media.text import decoded, one_line, repaired
+from data.media.xmp import packet_of, read_xmp
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_LETTERS = 2_000
-_MAX_JSON = 1 << 20
 
 # In the order in which they are told; the last three as one line each.
 Slot = Literal["title", "headline", "description", "alt", "comment", "people", "keywords", "places"]
@@ -48,25 +46,25 @@ _BROKEN = (
 )
 
 
-def caption_of_image(image: Image.Image, path: Path | None = None) -> str:
-    """What an opened picture carries, and what lies beside its file; empty where there is nothing."""
-    return _told([*(_tried(read, image) for read in (_xmp, _iptc, _exif, _png)), *_beside(path)])
+def caption_of_image(image: Image.Image) -> str:
+    """Returns what an opened picture carries; empty where there is nothing."""
+    return told([tried(read, image) for read in (_xmp, _iptc, _exif, _png)])
 
 
-def caption_of_tags(tags: Mapping[str, str], path: Path | None = None) -> str:
-    """What the tags of a video's container say, and what lies beside its file."""
+def caption_of_tags(tags: Mapping[str, str]) -> str:
+    """Returns what the tags of a video's container say."""
     facts: Facts = {}
     for key, value in tags.items():
         name = key.lower().removeprefix("com.apple.quicktime.")
         if name in _TAGS:
             values = re.split("[,;]", value) if _TAGS[name] == "keywords" else [value]
             facts.setdefault(_TAGS[name], []).extend(values)
-    return _told([facts, *_beside(path)])
+    return told([facts])
 
 
 def caption_of_document(title: str, subject: str, keywords: str) -> str:
     """The title, the subject and the keywords that a PDF states."""
-    return _told([{"title": [title], "description": [subject], "keywords": re.split("[,;]", keywords)}])
+    return told([{"title": [title], "description": [subject], "keywords": re.split("[,;]", keywords)}])
 
 
 _TAGS: dict[str, Slot] = {
@@ -80,8 +78,8 @@ _TAGS: dict[str, Slot] = {
 }
 
 
-def _told(sources: Sequence[Facts]) -> str:
-    """One text of all of them: each thing once, a line each, at most `MAX_LETTERS` characters."""
+def told(sources: Sequence[Facts]) -> str:
+    """Returns one text of all of them: each thing once, a line each, at most `MAX_LETTERS` characters."""
     merged: Facts = {}
     seen: set[str] = set()
     for slot in (*_SENTENCES, *_LISTS):
@@ -99,7 +97,8 @@ def _told(sources: Sequence[Facts]) -> str:
     return cut[: max(cut.rfind(" "), cut.rfind("\n"))].rstrip(", \n") if " " in cut else cut[:-1]
 
 
-def _tried(read: Callable[[Any], Facts], source: Any) -> Facts:
+def tried(read: Callable[[Any], Facts], source: Any) -> Facts:
+    """Returns the words that `read` finds; none where metadata makes no sense."""
     try:
         return read(source)
     except _BROKEN as error:
@@ -150,13 +149,11 @@ _BOOKKEEPING = ("darktable", "_digikam_", "color labels", "pick labels")
 
 
 def _xmp(image: Image.Image) -> Facts:
-    packet = image.info.get("xmp")
-    if isinstance(packet, str):
-        packet = packet.encode("utf-8", "ignore")
-    return _of_packet(packet) if isinstance(packet, bytes) else {}
+    return facts_of_packet(packet_of(image))
 
 
-def _of_packet(packet: bytes) -> Facts:
+def facts_of_packet(packet: bytes) -> Facts:
+    """Returns the words in an XMP packet."""
     found = read_xmp(packet, _XMP_PROPERTIES)
     facts: Facts = {}
     for key, slot in _XMP_WORDS.items():
@@ -180,37 +177,14 @@ _IPTC_WORDS: dict[tuple[int, int], Slot] = {
     (2, 95): "places",
     (2, 101): "places",
 }
-_IPTC_BLOCK, _IPTC_TAG = 0x0404, 33723  # Photoshop's resource in a JPEG, the tag of a TIFF
 
 
 def _iptc(image: Image.Image) -> Facts:
-    """IPTC-IIM: 0x1C, the record, the data set, two bytes of length, the value."""
-    data = _iptc_block(image)
-    if data is None:
-        return {}
-    values: dict[tuple[int, int], list[bytes]] = {}
-    at = 0
-    while at + 5 <= len(data) and data[at] == 0x1C:
-        key, length = (data[at + 1], data[at + 2]), int.from_bytes(data[at + 3 : at + 5], "big")
-        if length & 0x8000:
-            break  # an extended length: a picture, not words
-        values.setdefault(key, []).append(data[at + 5 : at + 5 + length])
-        at += 5 + length
+    values = records(image)
     facts: Facts = {}
     for key, slot in _IPTC_WORDS.items():
         facts.setdefault(slot, []).extend(decoded(value) for value in values.get(key, ()))
     return facts
-
-
-def _iptc_block(image: Image.Image) -> bytes | None:
-    tags = getattr(image, "tag_v2", None)
-    if tags is None:
-        block = image.info.get("photoshop", {}).get(_IPTC_BLOCK)
-    else:
-        block = tags.get(_IPTC_TAG)
-        if isinstance(block, tuple):  # written as whole numbers, in the file's own byte order
-            block = struct.pack(f"{tags._endian}{len(block)}L", *block)
-    return block if isinstance(block, bytes) else None
 
 
 _EXIF_IFD = 0x8769
@@ -262,52 +236,3 @@ def _png(image: Image.Image) -> Facts:
 
 
 _PNG_WORDS: dict[str, Slot] = {"Title": "title", "Description": "description", "Comment": "comment"}
-
-
-# -----------------------------------------------------------------------------------------------------------
-# ---- Beside the file
-
-
-def _beside(path: Path | None) -> Iterator[Facts]:
-    if path is None:
-        return
-    # A few looks for names that may be there: a listing would take as long as the folder is large.
-    end = ".XMP" if path.suffix.isupper() else ".xmp"
-    for name in dict.fromkeys((f"{path.name}.xmp", f"{path.stem}.xmp", f"{path.stem}{end}")):
-        if (data := _small_file(path.with_name(name), MAX_BYTES)) is not None:
-            yield _tried(_of_packet, data)
-            break
-    for name in _google_names(path.name):
-        if (data := _small_file(path.with_name(name), _MAX_JSON)) is not None:
-            yield _tried(_of_google, data)
-            break
-
-
-def _small_file(path: Path, most: int) -> bytes | None:
-    try:
-        return read_beside(path, most)
-    except MediaError as error:
-        if error.cause != "gone":
-            log.info("no words from %s: %s", path, error)
-        return None
-
-
-def _google_names(name: str) -> list[str]:
-    """The names that Google's export gives to what it knows of a file: cut to 46 characters, and with the
-    number of a copy, "a(1).jpg", at the end."""
-    copy = re.fullmatch(r"(.*)(\(\d+\))(\.\w+)", name)
-    base, number = (copy[1] + copy[3], copy[2]) if copy else (name, "")
-    ends = (".supplemental-metadata", "")
-    return [f"{(base + end)[:46]}{number}.json" for end in ends]
-
-
-def _of_google(data: bytes) -> Facts:
-    import json
-
-    told = json.loads(data)
-    if not isinstance(told, dict):
-        return {}
-    people = told.get("people")
-    names = [one.get("name") for one in people if isinstance(one, dict)] if isinstance(people, list) else []
-    facts = {"description": [told.get("description")], "people": names}
-    return {slot: [value for value in values if isinstance(value, str)] for slot, values in facts.items()}

@@ -68,7 +68,7 @@ _DECODER_ERRORS = (
 @dataclass(frozen=True)
 class ImageInfo:
     """`width` and `height` as shown, upright, of the first page; `pages` more than 1 only for a TIFF;
-    `caption` the words that come with it, a line each."""
+    `caption` the words in it, a line each."""
 
     width: int
     height: int
@@ -80,7 +80,7 @@ class ImageInfo:
 
 @dataclass(eq=False)
 class Picture:
-    """`pixels` uint8 RGB [H, W, 3]; `caption` the words that come with the file, a line each; `note` what was
+    """`pixels` uint8 RGB [H, W, 3]; `caption` the words in the file, a line each; `note` what was
     wrong with the file and is mended in `pixels`."""
 
     pixels: np.ndarray
@@ -99,13 +99,12 @@ def read_image(source: Path | bytes, max_side: int | None = None, page: int | No
 
 def read_picture(path: Path, max_side: int | None = None, page: int | None = None) -> Picture:
     """Like `read_image`, with the words that come with the file and what is wrong with it."""
-    return _sound_or_mended(partial(_read, max_side=max_side, page=page, path=path), path)
+    return _sound_or_mended(partial(_read, max_side=max_side, page=page), path)
 
 
 def inspect(source: Path | bytes) -> ImageInfo:
     """Returns size and metadata from the header, without decoding. Raises `MediaError`."""
-    path = source if isinstance(source, Path) else None
-    return _sound_or_mended(partial(_inspect, path=path), source)
+    return _sound_or_mended(_inspect, source)
 
 
 def maker_note(path: Path) -> bytes:
@@ -134,23 +133,22 @@ def _sound_or_mended(read: Callable[[Path | bytes], _Read], source: Path | bytes
         return found
 
 
-def _read(source: Path | bytes, max_side: int | None, page: int | None = None, path: Path | None = None) -> Picture:
+def _read(source: Path | bytes, max_side: int | None, page: int | None = None) -> Picture:
     with _open(source) as image:
         _choose_page(image, page)
         pixels = _decode(image, max_side, source)
-        return Picture(pixels, caption_of_image(image, path) if path is not None else "")
+        return Picture(pixels, caption_of_image(image))
 
 
-def _inspect(source: Path | bytes, path: Path | None) -> ImageInfo:
+def _inspect(source: Path | bytes) -> ImageInfo:
     with _open(source) as image:
         pages = _pages(image)
         _choose_page(image, None)
-        exif = image.getexif()
         width, height = _square(image)
         if _orientation(image) in (5, 6, 7, 8):
             width, height = height, width
-        caption = caption_of_image(image, path)
-        return ImageInfo(width, height, image.format or "", image_metadata(exif), caption, len(pages))
+        caption = caption_of_image(image)
+        return ImageInfo(width, height, image.format or "", image_metadata(image), caption, len(pages))
 
 
 @contextmanager

@@ -111,14 +111,6 @@ def may_say_of_others(name: str) -> bool:
     return name.lower().endswith((*SUBTITLES, *NOTES))
 
 
-def says_of(name: str, other: str) -> bool:
-    """Whether such a file may hold words of `other`, by their names: film.en.srt of film.mp4."""
-    kind, end = kind_of(other), name.lower()
-    if kind == "pdf" or (kind == "image" and end.endswith(SUBTITLES)):
-        return False
-    return name.startswith(f"{other if end.endswith('.json') else os.path.splitext(other)[0]}.")  # noqa: PTH122
-
-
 HEAD_BYTES = 4096
 SOUND = "a sound file"
 

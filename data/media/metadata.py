@@ -1,122 +1,179 @@
-"""When, with what and where a picture was taken: EXIF, video container tags and PDF dates to plain values.
+"""When, with what and where a picture was taken: what a file itself states, as plain values.
 
-Built around `Metadata`, all of whose fields may be unknown. A clock without a zone is read as this machine's
-local time, so that "July 2023" means what the photographer's clock said. Nonsense (years before 1900,
-latitude 95, the null island that phones write without a fix) is unknown, never an error.
+Built around `Metadata`, all of whose fields may be unknown, read from EXIF, XMP, IPTC, the text of PNG, the tags
+of a film's container and the dates of a PDF; `dates.SOURCES` says which date is trusted most. Nonsense (latitude
+95, the null island that phones write without a fix) is unknown, never an error.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from data.media.dates import Source, Taken, most_trusted, of_digits, taken
+from data.media.iptc import records
+from data.media.xmp import packet_of, read_xmp
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+GENERATION = 1
+"""Counted up when files tell more than before: what was read under an earlier one is read again."""
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """`taken_at` is UNIX seconds; `lat` and `lon` are degrees, north and east positive."""
+    """`lat` and `lon` are degrees, north and east positive."""
 
-    taken_at: float | None = None
+    taken: Taken | None = None
     camera: str | None = None
     lat: float | None = None
     lon: float | None = None
 
 
+NOTHING = Metadata()
 _MAKE, _MODEL, _DATE, _EXIF_IFD, _GPS_IFD = 0x010F, 0x0110, 0x0132, 0x8769, 0x8825
-_TAKEN, _DIGITISED, _OFFSET, _OFFSET_TAKEN = 0x9003, 0x9004, 0x9010, 0x9011
+# A date, its zone and its fraction of a second.
+_ORIGINAL, _DIGITIZED, _MODIFIED = (0x9003, 0x9011, 0x9291), (0x9004, 0x9012, 0x9292), (_DATE, 0x9010, 0x9290)
+_EXIF_DATES: tuple[tuple[tuple[int, int, int], Source], ...] = (
+    (_ORIGINAL, "exif"),
+    (_DIGITIZED, "digitized"),
+    (_MODIFIED, "modified"),
+)
+_GPS_DATE, _GPS_TIME = 0x1D, 0x07
 
 
-def image_metadata(exif: Any) -> Metadata:
-    """From a `PIL.Image.Exif`."""
+def image_metadata(image: Image.Image) -> Metadata:
+    """Returns what an opened picture states."""
+    exif: Any = image.getexif()
     try:
         detail, gps = exif.get_ifd(_EXIF_IFD), exif.get_ifd(_GPS_IFD)
     except (ValueError, KeyError, TypeError, SyntaxError, OSError, AttributeError):
         detail, gps = {}, {}
-    taken = None
-    for value in (detail.get(_TAKEN), detail.get(_DIGITISED), exif.get(_DATE)):
-        taken = _exif_date(value, detail.get(_OFFSET_TAKEN) or detail.get(_OFFSET))
-        if taken is not None:
-            break
-    lat, lon = _position(_angle(gps.get(2), gps.get(1)), _angle(gps.get(4), gps.get(3)))
-    return Metadata(taken, _camera(exif.get(_MAKE), exif.get(_MODEL)), lat, lon)
+    inside = packet_metadata(packet_of(image), "xmp")
+    satellite = _gps_moment(gps)
+    dates: list[Taken | None] = []
+    for (date, zone, part), source in _EXIF_DATES:
+        value = detail.get(date, exif.get(date))
+        dates.append(taken(value, source, detail.get(zone), detail.get(part)))
+    dates = [date.seen_from(satellite) if date else None for date in dates]
+    if satellite is not None:
+        dates.append(taken(satellite.isoformat(timespec="seconds"), "gps"))
+    elif isinstance(gps.get(_GPS_DATE), str):
+        dates.append(taken(gps[_GPS_DATE], "gps"))
+    dates += [inside.taken, *_iptc_dates(image), *_png_dates(image)]
+    lat, lon = position(_angle(gps.get(2), gps.get(1)), _angle(gps.get(4), gps.get(3)))
+    if lat is None:
+        lat, lon = inside.lat, inside.lon
+    return Metadata(most_trusted(dates), _camera(exif.get(_MAKE), exif.get(_MODEL)) or inside.camera, lat, lon)
 
 
-def video_metadata(*tags: Mapping[str, str]) -> Metadata:
-    """From the tags of a container and its stream (QuickTime, MP4, Matroska, 3GP)."""
+def _gps_moment(gps: Mapping[int, Any]) -> datetime | None:
+    """EXIF's GPSDateStamp and GPSTimeStamp, which are in UTC."""
+    try:
+        year, month, day = (int(part) for part in str(gps[_GPS_DATE]).strip("\x00 ").replace("-", ":").split(":"))
+        hour, minute, second = (float(part) for part in gps[_GPS_TIME])
+        return datetime(year, month, day, int(hour), int(minute), min(int(second), 59), tzinfo=UTC)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError):
+        return None
+
+
+_EXIF_NS, _TIFF_NS = "http://ns.adobe.com/exif/1.0/", "http://ns.adobe.com/tiff/1.0/"
+_XMP_DATES: dict[str, Source | None] = {  # None: the source of the packet
+    f"{_EXIF_NS} DateTimeOriginal": None,
+    "http://ns.adobe.com/photoshop/1.0/ DateCreated": None,
+    "http://cipa.jp/exif/1.0/ DateTimeOriginal": None,
+    "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/ DateCreated": None,
+    "http://purl.org/dc/elements/1.1/ date": "digitized",
+    f"{_EXIF_NS} DateTimeDigitized": "digitized",
+    "http://ns.adobe.com/xap/1.0/ CreateDate": "digitized",
+    f"{_EXIF_NS} GPSTimeStamp": "gps",
+}
+
+
+_XMP_FACTS = frozenset(
+    (
+        *_XMP_DATES,
+        *(f"{_EXIF_NS} GPS{axis}" for axis in ("Latitude", "Longitude")),
+        *(f"{_TIFF_NS} {name}" for name in ("Make", "Model")),
+    )
+)
+
+
+def packet_metadata(packet: bytes, source: Source) -> Metadata:
+    """Returns what an XMP packet states; `source`: "xmp" for one inside a file, "sidecar" beside one."""
+    if not packet:
+        return NOTHING
+    values = {name: texts[0] for name, texts in read_xmp(packet, _XMP_FACTS).items() if texts}
+    dates = [taken(values.get(name), own or source) for name, own in _XMP_DATES.items()]
+    lat, lon = position(*(_xmp_angle(values.get(f"{_EXIF_NS} GPS{axis}")) for axis in ("Latitude", "Longitude")))
+    camera = _camera(values.get(f"{_TIFF_NS} Make"), values.get(f"{_TIFF_NS} Model"))
+    return Metadata(most_trusted(dates), camera, lat, lon)
+
+
+def _iptc_dates(image: Image.Image) -> Iterator[Taken | None]:
+    found = {key: values[0].decode("ascii", "ignore") for key, values in records(image).items() if values}
+    yield of_digits(found.get((2, 55), ""), found.get((2, 60), ""), "iptc")
+    yield of_digits(found.get((2, 62), ""), found.get((2, 63), ""), "digitized")
+
+
+_PNG_DATES: dict[str, Source] = {
+    "exif:DateTimeOriginal": "png", "Creation Time": "png", "creation time": "png", "CreationTime": "png",
+    "Creation Date": "png", "Date": "png", "create-date": "png", "exif:DateTimeDigitized": "digitized",
+    "exif:DateTime": "modified", "date:create": "modified",
+}  # fmt: skip
+
+
+def _png_dates(image: Image.Image) -> Iterator[Taken | None]:
+    if image.format == "PNG":
+        for key, source in _PNG_DATES.items():
+            yield taken(image.info.get(key), source)
+
+
+_FILM_DATES: dict[str, Source] = {
+    "com.apple.quicktime.creationdate": "film",
+    "date_recorded": "film",
+    "datetimeoriginal": "film",
+    "date": "film",
+    "creation_time": "clock",
+}
+
+
+def video_metadata(*tags: Mapping[str, str], recorded: Taken | None = None) -> Metadata:
+    """Returns what the tags of a container and its stream state (QuickTime, MP4, Matroska, 3GP, AVI).
+    `recorded`: the date that a camcorder wrote among the pictures."""
     merged: dict[str, str] = {}
     for one in reversed(tags):
         merged.update({key.lower(): value for key, value in one.items()})
-    taken = None
-    for key in ("com.apple.quicktime.creationdate", "date_recorded", "creation_time", "date", "datetimeoriginal"):
-        taken = _iso_date(merged.get(key))
-        if taken is not None:
-            break
+    dates = [recorded]
+    for key, source in _FILM_DATES.items():
+        date = taken(merged.get(key), source)
+        if date is not None and source == "film" and len(date.at) < 10:
+            date = Taken(date.at, "modified")  # the year in which a film or an album came out
+        dates.append(date)
     place = merged.get("com.apple.quicktime.location.iso6709") or merged.get("location") or ""
     found = re.match(r"([+-]\d+(?:\.\d+)?)([+-]\d+(?:\.\d+)?)", place)
-    lat, lon = _position(*map(float, found.groups())) if found else (None, None)
+    lat, lon = position(*map(float, found.groups())) if found else (None, None)
     make = merged.get("com.apple.quicktime.make") or merged.get("com.android.manufacturer") or merged.get("make")
     model = merged.get("com.apple.quicktime.model") or merged.get("com.android.model") or merged.get("model")
-    return Metadata(taken, _camera(make, model), lat, lon)
+    return Metadata(most_trusted(dates), _camera(make, model), lat, lon)
 
 
-def pdf_date(value: str | None) -> float | None:
-    """A PDF's `D:20230714093000+02'00'` as UNIX seconds."""
+def pdf_date(value: str | None) -> Taken | None:
+    """Returns the date of a PDF's `D:20230714093000+02'00'`."""
     found = re.match(r"(?:D:)?(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?\s*(Z|[+-]\d\d'?\d?\d?)?", value or "")
     if not found:
         return None
-    year, *rest = (int(part) if part else None for part in found.groups()[:6])
-    zone = (found.group(7) or "").replace("'", "")
-    fields = [part if part is not None else default for part, default in zip(rest, (1, 1, 0, 0, 0), strict=True)]
-    try:
-        month, day, hour, minute, second = fields
-        return _seconds(datetime(year or 0, month, day, hour, minute, second), zone)
-    except ValueError:
-        return None
-
-
-def _exif_date(value: Any, offset: Any) -> float | None:
-    if not isinstance(value, str):
-        return None
-    found = re.match(r"(\d{4})[:\-/.](\d\d)[:\-/.](\d\d)[ T](\d\d):(\d\d):(\d\d)", value.strip("\x00 "))
-    if not found:
-        return None
-    try:
-        return _seconds(datetime(*map(int, found.groups())), offset if isinstance(offset, str) else "")  # type: ignore[arg-type]
-    except ValueError:
-        return None
-
-
-def _iso_date(value: str | None) -> float | None:
-    found = re.match(
-        r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d):(\d\d)(?:\.\d+)?)?\s*(Z|UTC|[+-]\d\d:?\d\d)?", value or ""
-    )
-    if not found:
-        return None
-    fields = [int(part) if part else 0 for part in found.groups()[:6]]
-    try:
-        return _seconds(datetime(*fields), found.group(7) or "")  # type: ignore[arg-type]
-    except ValueError:
-        return None
-
-
-def _seconds(moment: datetime, zone: str) -> float | None:
-    """UNIX seconds; None outside 1900–2100 and for the zero of the MP4 clock (1 January 1904)."""
-    if not 1900 <= moment.year <= 2100 or (moment.year, moment.month, moment.day) == (1904, 1, 1):
-        return None
-    if zone in ("Z", "UTC"):
-        return moment.replace(tzinfo=UTC).timestamp()
-    found = re.match(r"([+-])(\d\d):?(\d\d)?", zone)
-    if found:
-        ahead = timedelta(hours=int(found.group(2)), minutes=int(found.group(3) or 0))
-        if ahead < timedelta(hours=24):
-            return moment.replace(tzinfo=timezone(ahead if found.group(1) == "+" else -ahead)).timestamp()
-    try:
-        return moment.timestamp()
-    except (OverflowError, OSError):  # Windows before 1970
-        return moment.replace(tzinfo=UTC).timestamp()
+    year, month, day, hour, minute, second, zone = found.groups()
+    text = "-".join(part for part in (year, month, day) if part)
+    if day and hour and minute:
+        zone = (zone or "").replace("'", "")
+        text += f"T{hour}:{minute}:{second or '00'}{zone.ljust(5, '0') if zone not in ('', 'Z') else zone}"
+    return taken(text, "pdf")
 
 
 def _camera(make: Any, model: Any) -> str | None:
@@ -139,7 +196,17 @@ def _angle(parts: Any, side: Any) -> float | None:
     return -degrees if side.strip("\x00 ").upper() in ("S", "W") else degrees
 
 
-def _position(lat: float | None, lon: float | None) -> tuple[float | None, float | None]:
+def _xmp_angle(text: str | None) -> float | None:
+    """Degrees from XMP's "48,51.5N", "48,51,30N" or a plain number."""
+    found = re.fullmatch(r"\s*([\d.,]+)\s*([NSEW])\s*", text or "", re.IGNORECASE)
+    try:
+        return _angle(found[1].split(","), found[2]) if found else float(text or "")
+    except ValueError:
+        return None
+
+
+def position(lat: float | None, lon: float | None) -> tuple[float | None, float | None]:
+    """Returns a position in degrees; (None, None) for one that cannot be, or is only part of one."""
     if lat is None or lon is None or not (math.isfinite(lat) and math.isfinite(lon)):
         return None, None
     if not (-90 <= lat <= 90 and -180 <= lon <= 180) or (lat == 0 and lon == 0):

@@ -23,6 +23,7 @@ import numpy as np
 
 from data.media import legible
 from data.media.captions import caption_of_document
+from data.media.dates import Taken
 from data.media.kinds import MediaError, require, sniff
 from data.media.letters import Box, Piece, need_places, rows_of, text_of, text_with, undivided, with_ligatures
 from data.media.metadata import pdf_date
@@ -105,8 +106,8 @@ def attachment(path: Path, number: int) -> bytes:
         return _content(files[number])
 
 
-def date_of(document: Document) -> float | None:
-    """The creation date that the PDF states, in UNIX seconds."""
+def date_of(document: Document) -> Taken | None:
+    """Returns the creation date that the PDF states."""
     return pdf_date(document.metadata("CreationDate"))
 
 

@@ -22,8 +22,8 @@ from data.media.kinds import MediaError
 
 _UNSUPPORTED = "the camera's raw format is not known here; save a copy as JPEG or DNG"
 _DAMAGED = "the raw file is damaged and cannot be developed"
-# EXIF: the turn, the date, the sub-directories for the picture and for the place.
-_TURN, _DATE, _DETAIL, _GPS = 0x0112, 0x0132, 0x8769, 0x8825
+# EXIF: the turn, two dates, the sub-directories for the picture and for the place.
+_TURN, _DATE, _ORIGINAL, _DETAIL, _GPS = 0x0112, 0x0132, 0x9003, 0x8769, 0x8825
 # LibRaw's flips, in degrees against the clock.
 _TURNS = {3: Image.Transpose.ROTATE_180, 5: Image.Transpose.ROTATE_90, 6: Image.Transpose.ROTATE_270}
 
@@ -113,7 +113,7 @@ class RawFile:
                     exif = preview.getexif()
             if not (exif.get(_DATE) or exif.get_ifd(_DETAIL)) and self._raw.other.timestamp:
                 moment = time.localtime(self._raw.other.timestamp)
-                exif[_DATE] = time.strftime("%Y:%m:%d %H:%M:%S", moment)
+                exif.get_ifd(_DETAIL)[_ORIGINAL] = time.strftime("%Y:%m:%d %H:%M:%S", moment)
         except (OSError, ValueError, TypeError, LookupError, SyntaxError, AttributeError, struct.error):
             pass  # a picture without a date is better than none
         packet = exif.get(700)

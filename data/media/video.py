@@ -20,11 +20,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from data.media.avchd import recorded
 from data.media.captions import caption_of_tags
-from data.media.container import sound_track
+from data.media.container import open_container, picture_stream, sound_track
+from data.media.dates import Taken
 from data.media.frame_stream import VideoStream, open_clock, open_video
 from data.media.kinds import MediaError
-from data.media.metadata import video_metadata
+from data.media.metadata import NOTHING, Metadata, video_metadata
 from data.media.screen import is_plain
 from data.media.subtitles import text_tracks
 
@@ -36,9 +38,8 @@ class VideoInfo:
     """What a video says of itself, checked against what is really in the file.
 
     `duration_s` ends with the last picture or sound that is there; `width` and `height` are as shown (turned,
-    square pixels); `rotation` is clockwise in degrees, already accounted for; `created_at` is UNIX seconds;
-    `has_sound` and `has_subtitles` are true for tracks that can be decoded here, the latter into words;
-    `caption` is what its tags and the files beside it say, a line each.
+    square pixels); `rotation` is clockwise in degrees, already accounted for; `has_sound` and `has_subtitles` are
+    true for tracks that can be decoded here, the latter into words; `caption` is what its tags say, a line each.
     """
 
     duration_s: float
@@ -47,10 +48,7 @@ class VideoInfo:
     fps: float
     codec: str
     rotation: int
-    created_at: float | None
-    camera: str | None = None
-    lat: float | None = None
-    lon: float | None = None
+    metadata: Metadata = NOTHING
     truncated: bool = False
     has_sound: bool = False
     has_subtitles: bool = False
@@ -62,7 +60,9 @@ def probe(path: Path) -> VideoInfo:
     with open_video(path) as video:
         video.look()
         duration, truncated = video.duration()
-        meta = video_metadata(video.container.metadata, video.stream.metadata)
+        meta = video_metadata(
+            video.container.metadata, video.stream.metadata, recorded=_recorded(path, video.container)
+        )
         width, height = video.shown_size()
         return VideoInfo(
             duration_s=duration,
@@ -71,15 +71,24 @@ def probe(path: Path) -> VideoInfo:
             fps=video.fps,
             codec=video.codec,
             rotation=video.rotation,
-            created_at=meta.taken_at,
-            camera=meta.camera,
-            lat=meta.lat,
-            lon=meta.lon,
+            metadata=meta,
             truncated=truncated,
             has_sound=sound_track(video.container) is not None,
             has_subtitles=bool(text_tracks(video.container)),
-            caption=caption_of_tags(video.container.metadata, path),
+            caption=caption_of_tags(video.container.metadata),
         )
+
+
+def stated(path: Path) -> Metadata:
+    """Returns what the tags of a film or a recording state, without a look at its pictures. Raises `MediaError`."""
+    with open_container(path, sound=True) as container:
+        stream = picture_stream(container) or sound_track(container)
+        tags = stream.metadata if stream is not None else {}
+        return video_metadata(container.metadata, tags, recorded=_recorded(path, container))
+
+
+def _recorded(path: Path, container: Any) -> Taken | None:
+    return recorded(path) if container.format.name == "mpegts" else None
 
 
 def probe_sound(path: Path) -> VideoInfo:
@@ -97,12 +106,10 @@ def probe_sound(path: Path) -> VideoInfo:
             fps=0.0,
             codec=track.codec_context.name,
             rotation=0,
-            created_at=meta.taken_at,
-            lat=meta.lat,
-            lon=meta.lon,
+            metadata=meta,
             truncated=truncated,
             has_sound=True,
-            caption=caption_of_tags({**track.metadata, **clock.container.metadata}, path),
+            caption=caption_of_tags({**track.metadata, **clock.container.metadata}),
         )
 
 

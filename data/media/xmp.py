@@ -1,4 +1,4 @@
-"""XMP packets to the words in them: `read_xmp`, for packets inside pictures and for sidecar files.
+"""XMP packets to the values in them: `read_xmp`, for packets inside pictures and for sidecar files.
 
 Built around one pass of expat that keeps the properties it is asked for, by their namespace, wherever in the
 packet they stand, as an attribute, as an element or as items of a list. A packet that declares a document
@@ -10,6 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 MAX_BYTES = 4 << 20  # Lightroom's masks make packets of megabytes; the words come early
 MAX_VALUES = 1_000
@@ -20,6 +24,14 @@ _ITEM = f"{_RDF} li"
 
 class _Forbidden(Exception):
     """The packet has a document type, which XMP does not."""
+
+
+def packet_of(image: Image.Image) -> bytes:
+    """Returns the packet inside an opened picture; empty without one."""
+    packet = image.info.get("xmp")
+    if isinstance(packet, str):
+        packet = packet.encode("utf-8", "ignore")
+    return packet if isinstance(packet, bytes) else b""
 
 
 def read_xmp(packet: bytes, wanted: Container[str]) -> dict[str, list[str]]:

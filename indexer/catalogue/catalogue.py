@@ -14,6 +14,7 @@ It knows nothing of decoding, models, threads of work or search.
 from __future__ import annotations
 
 from indexer.catalogue.contents import Contents
+from indexer.catalogue.copies import Copies
 from indexer.catalogue.database import Database
 from indexer.catalogue.files import Files
 from indexer.catalogue.leases import Leases
@@ -32,6 +33,7 @@ class Catalogue:
         self.database = Database(where, read_only=read_only)
         self.files = Files(self.database)
         self.contents = Contents(self.database)
+        self.copies = Copies(self.database)
         self.queue = Queue(self.database)
         self.leases = Leases(self.database)
         self.transcripts = Transcripts(self.database)

@@ -17,6 +17,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from data.media.kinds import GENERATION
+from data.media.metadata import GENERATION as FACTS_GENERATION
 from data.span import Span
 from indexer.catalogue.database import Database, new_id
 from indexer.catalogue.files import file_info, files_with_facts, free_halves
@@ -59,7 +60,8 @@ class Contents:
         none when the content was forgotten while it was being read. A chunk that was there before, at the same
         place, keeps its id: links to it and its labels stay.
 
-        `facts` are columns of `content` (duration_s, pages, width, height, taken_at, camera, lat, lon, note).
+        `facts` are columns of `content` (duration_s, pages, width, height, taken, taken_from, camera, lat, lon, note).
+        What is known of its files is due: it rests on these.
         `sounds`: it has a sound track; `cues`: the subtitles that came with it, which spare hearing it. What
         a listener has heard in it before is kept.
         `worker`: who has a lease on it; raises LeaseLost, and writes nothing, when the lease is lost.
@@ -72,8 +74,8 @@ class Contents:
             if heard is None:
                 return []
             stored = _drop_chunks(c, digest, {(p.ordinal, p.span) for p in chunks})
-            values = {"state": "ready", "error": None, "failed_at": None, "recipe": recipe, "ocr": ocr}
-            values |= {"heard": heard.stored, "generation": _newest()} | facts
+            values: dict[str, Any] = {"state": "ready", "error": None, "failed_at": None, "recipe": recipe, "ocr": ocr}
+            values |= {"heard": heard.stored, "generation": _newest(), "facts": FACTS_GENERATION} | facts
             c.execute(sa.update(content).where(content.c.hash == digest).values(values))
             said = cues_of(c, digest) if heard.state != "none" else []
             texts = [renewed(clean_text(p.text), "", said_in(said, p.span)) for p in chunks]
@@ -92,6 +94,7 @@ class Contents:
                 written = [(i, text) for i, text in zip(ids, texts, strict=True) if (i not in known) is is_new]
                 self._database.dialect.write_texts(c, written, new=is_new)
             _embed(c, model_id, ids, [p.vector for p in chunks])
+            _make_due(c, digest)
             return ids
 
     def add_embeddings(
@@ -144,6 +147,7 @@ class Contents:
             c.execute(sa.update(content).where(content.c.hash == digest).values(values))
             folders = sa.select(file.c.folder).where(file.c.content_hash == digest, file.c.kind == "image")
             free_halves(c, c.execute(folders).scalars().all())
+            _make_due(c, digest)
 
     # -- looking up ------------------------------------------------------------------------
 
@@ -268,6 +272,10 @@ def _drop_chunks(c: sa.Connection, digest: bytes, places: set[tuple[int, Span]])
 def _newest() -> sa.ColumnElement[int]:
     """SQL: the current generation of reading of a content's kind."""
     return sa.case(GENERATION, value=content.c.kind)
+
+
+def _make_due(c: sa.Connection, digest: bytes) -> None:
+    c.exec_driver_sql("UPDATE file SET due = coalesce(due, 0) + 1 WHERE content_hash = ?", (digest,))
 
 
 def _check_recipe(c: sa.Connection, recipe: str) -> None:

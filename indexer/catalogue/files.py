@@ -30,7 +30,7 @@ STAMP = ("size", "mtime_ns", "ctime_ns")
 
 class Files:
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self.database = self._database = database
 
     # -- roots -----------------------------------------------------------------------------
 
@@ -134,6 +134,8 @@ class Files:
                 "name": name,
                 "root_id": root_id,
                 "ctime_ns": found.stamp[2],
+                "words": "",
+                "due": sa.case((file.c.content_hash.is_not(None), sa.func.coalesce(file.c.due, 0) + 1)),
             }
             c.execute(sa.update(file).where(file.c.id == row.id).values(values))
             self._database.dialect.rename_file(c, row.id, *name_words(top, found.path))
@@ -267,8 +269,8 @@ class Files:
         """Build the index of names anew."""
         with self._database.writer() as c:
             self._database.dialect.clear_names(c)
-            rows = c.execute(sa.select(file.c.path, root.c.path.label("top")).join(root)).all()
-            self._database.dialect.name_files(c, [(r.path, *name_words(str(r.top), r.path)) for r in rows])
+            rows = c.execute(sa.select(file.c.path, file.c.words, root.c.path.label("top")).join(root)).all()
+            self._database.dialect.name_files(c, [(r.path, *name_words(str(r.top), r.path, r.words)) for r in rows])
 
 
 def free_halves(c: sa.Connection, folders: Iterable[str]) -> None:
@@ -287,11 +289,12 @@ def roots_of(c: sa.Connection) -> list[Root]:
     return [Root(r.id, Path(r.path), r.state, r.mount, LeftOut.read(r.left_out), r.scanned_at) for r in rows]
 
 
-def name_words(top: str, path: str) -> tuple[str, str]:
-    """What `names` holds of a file: its name without extension; its folders from the root's own name on."""
+def name_words(top: str, path: str, beside: str = "") -> tuple[str, str]:
+    """What `names` holds of a file: its name without extension; its folders from the root's own name on, with the
+    words that lie beside it."""
     below = path[len(top) :] if path.startswith(top) else path
     folder, name = os.path.split(below)
-    words = f"{Path(top).name} {folder.replace(os.sep, ' ')}".strip()
+    words = f"{Path(top).name} {folder.replace(os.sep, ' ')}\n{beside}".strip()
     return spaced(clean_text(Path(name).stem)), spaced(clean_text(words))
 
 
@@ -308,19 +311,12 @@ def under(column: sa.ColumnElement[str], folder: str) -> sa.ColumnElement[bool]:
 
 
 def files_with_facts() -> sa.Select[Any]:
-    facts = (
-        content.c.duration_s,
-        content.c.pages,
-        content.c.width,
-        content.c.height,
-        content.c.taken_at,
-        content.c.note,
-        content.c.live,
-    )
-    columns = (file.c.id, file.c.path, file.c.kind, file.c.size, file.c.content_hash, *facts)
+    own = (file.c.taken, file.c.taken_from)
+    facts = (content.c.duration_s, content.c.pages, content.c.width, content.c.height, content.c.note, content.c.live)
+    columns = (*own, file.c.id, file.c.path, file.c.kind, file.c.size, file.c.content_hash, *facts)
     return sa.select(*columns).select_from(file.outerjoin(content, content.c.hash == file.c.content_hash))
 
 
 def file_info(row: Any) -> FileInfo:
-    facts = (row.duration_s, row.pages, row.width, row.height, row.taken_at, row.note, bool(row.live))
+    facts = (row.duration_s, row.pages, row.width, row.height, row.taken, row.taken_from, row.note, bool(row.live))
     return FileInfo(row.id, Path(row.path), row.kind, row.size, *facts)

@@ -202,7 +202,7 @@ def _write(new: Catalogue, kept: _Kept, rows: list[Any], low: int, high: int | N
             new.database.dialect.write_texts(target, [(a["id"], a["text"]) for a in added], new=True)
         elif kept.name == "file":
             tops = {r.id: r.path for r in target.execute(sa.select(schema.root.c.id, schema.root.c.path))}
-            named = [(a["path"], *name_words(str(tops[a["root_id"]]), a["path"])) for a in added]
+            named = [(a["path"], *name_words(str(tops[a["root_id"]]), a["path"], a["words"])) for a in added]
             new.database.dialect.name_files(target, named)
     return len(added) + len(changed)
 

@@ -59,9 +59,10 @@ class Queue:
                         " (SELECT 1 FROM file WHERE id = ? AND content_hash = ?)",
                         (digest, f.file_id, digest),
                     ).scalar_one()
+                due = "NULL" if known is None or known.state == "pending" else "coalesce(due, 0) + 1"
                 c.exec_driver_sql(
                     "UPDATE file SET content_hash = ?, state = 'known', error = NULL, failed_at = NULL,"
-                    " size = ?, mtime_ns = ?, ctime_ns = ?"
+                    f" size = ?, mtime_ns = ?, ctime_ns = ?, due = {due}"
                     " WHERE id = ? AND size = ? AND mtime_ns = ? AND ctime_ns = ?",
                     (digest, *stamp, f.file_id, *f.stamp),
                 )

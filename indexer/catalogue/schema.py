@@ -93,7 +93,6 @@ content = sa.Table(
     sa.Column("pages", Number),
     sa.Column("width", Number),
     sa.Column("height", Number),
-    sa.Column("taken_at", sa.Float),
     sa.Column("camera", sa.Text),
     sa.Column("lat", sa.Float),
     sa.Column("lon", sa.Float),
@@ -101,6 +100,9 @@ content = sa.Table(
     sa.Column("live", Number, nullable=False),
     sa.Column("heard", sa.Text, nullable=False),  # none | pending | subtitles | a listener's id
     sa.Column("generation", Number, nullable=False),  # of reading: `data.media.kinds.GENERATION`
+    sa.Column("taken", sa.Text),  # local, ISO 8601
+    sa.Column("taken_from", sa.Text),  # `SOURCES` in data/media/dates.py
+    sa.Column("facts", Number, nullable=False),  # `GENERATION` in data/media/metadata.py
 )
 
 cue = sa.Table(
@@ -129,6 +131,13 @@ file = sa.Table(
     sa.Column("state", sa.Text, nullable=False),  # pending | known | failed
     sa.Column("error", sa.Text),
     sa.Column("failed_at", sa.Float),
+    sa.Column("taken", sa.Text),
+    sa.Column("taken_from", sa.Text),
+    sa.Column("camera", sa.Text),
+    sa.Column("lat", sa.Float),
+    sa.Column("lon", sa.Float),
+    sa.Column("words", sa.Text, nullable=False),  # written beside it
+    sa.Column("due", Number),  # what lies beside it is to be read
 )
 
 chunk = sa.Table(

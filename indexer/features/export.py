@@ -15,14 +15,14 @@ from typing import Any, Literal
 
 from indexer.errors import LibraryError
 from indexer.search.searcher import Searcher
-from indexer.types import MARK, UNMARK, Answer
+from indexer.types import MARK, UNMARK, Answer, unix
 
 BATCH = 1000
 
 Format = Literal["parquet", "jsonl", "csv"]
 COLUMNS = (
-    "chunk_id", "path", "kind", "ordinal", "start_s", "end_s", "page", "text", "taken_at",
-    "duration_s", "pages", "width", "height",
+    "chunk_id", "path", "kind", "ordinal", "start_s", "end_s", "page", "text", "taken_at", "taken",
+    "taken_from", "duration_s", "pages", "width", "height",
 )  # fmt: skip
 
 
@@ -77,7 +77,9 @@ def _rows(searcher: Searcher, vectors: bool) -> Iterator[dict[str, Any]]:
                     "end_s": fact.span.end_s,
                     "page": fact.span.page,
                     "text": texts.get(number, ""),
-                    "taken_at": fact.taken_at,
+                    "taken_at": unix(fact.newest.taken),
+                    "taken": fact.newest.taken,
+                    "taken_from": fact.newest.taken_from,
                     "duration_s": fact.duration_s,
                     "pages": fact.pages,
                     "width": fact.width,

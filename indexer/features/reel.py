@@ -76,4 +76,4 @@ def _select(
         left_s -= end - start
         if left_s < SHORTEST_S:
             break
-    return sorted(selection, key=lambda c: (c[0].hit.taken_at or 0.0, c[0].hit.path, c[1]))
+    return sorted(selection, key=lambda c: (c[0].hit.taken or "", c[0].hit.path, c[1]))

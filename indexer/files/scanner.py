@@ -21,7 +21,8 @@ from typing import Any
 
 from blake3 import blake3
 
-from data.media.kinds import SOUNDS, Kind, may_say_of_others, says_of, suffix_of
+from data.media.beside_names import is_note, keys_of_media, keys_of_note, says_of
+from data.media.kinds import NOTES, SOUNDS, Kind, may_say_of_others, suffix_of
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.connections import Reading
 from indexer.catalogue.left_out import LeftOut
@@ -102,18 +103,40 @@ def stamp_of(stat: os.stat_result) -> Stamp:
 
 
 def told_of(names: Iterable[str], others: Iterable[str]) -> list[str]:
-    """Those of `others` that files of such `names` beside them may hold words of (`says_of`). Looked up by
-    how names begin: 5,000 photos and as many notes compared one by one take a minute."""
+    """Those of `others` that files of such `names` beside them may tell of (`says_of`). Looked up by how names begin:
+    5,000 photos and as many notes compared one by one take a minute."""
+    others = list(others)
     beginning: dict[str, set[str]] = defaultdict(set)
+    exported: dict[str, set[str]] = defaultdict(set)
     for other in others:
         beginning[other].add(other)
         beginning[os.path.splitext(other)[0]].add(other)  # noqa: PTH122
+    names = list(names)
+    if any(map(is_note, names)):
+        for other in others:
+            for key in keys_of_media(other):
+                exported[key].add(other)
     told: set[str] = set()
     for name in names:
-        for n, letter in enumerate(name):
-            if letter == ".":
-                told.update(other for other in beginning.get(name[:n], ()) if says_of(name, other))
+        if is_note(name):
+            candidates = {other for key in keys_of_note(name) for other in exported.get(key, ())}
+        else:
+            candidates = {other for n, c in enumerate(name) if c == "." for other in beginning.get(name[:n], ())}
+        told.update(other for other in candidates if says_of(name, other))
     return sorted(told)
+
+
+def read_again(catalogue: Catalogue, folder: str, names: Iterable[str], others: Iterable[str]) -> int:
+    """Files beside others came, changed or went: what they tell of `others` in the folder is read again. Returns of
+    how many."""
+    names, others = list(names), list(others)
+    notes = [name for name in names if name.lower().endswith(NOTES)]
+    subtitles = [name for name in names if name not in notes]
+    of_copies, of_contents = (
+        [os.path.join(folder, other) for other in told_of(some, others)]  # noqa: PTH118
+        for some in (notes, subtitles)
+    )
+    return catalogue.copies.read_again(of_copies) + catalogue.queue.read_again(of_contents)
 
 
 def mount_points() -> list[str]:
@@ -182,7 +205,7 @@ class _Walk:
         self.gone: list[str] = []
         self._hidden = missing.copy()  # mounts that are away, folders that may not be read
         self._found: list[FoundFile] = []
-        self._renewed: list[str] = []  # files whose words beside them are new
+        self._renewed: list[tuple[str, list[str], list[str]]] = []  # folder, what is new beside files, the files
         self._agreed: list[tuple[str, bytes, int, LeftOut]] = []
         self._flushed = time.monotonic()
         self._real_top = os.path.realpath(self.top)
@@ -253,7 +276,8 @@ class _Walk:
             self._entry(folder, entry, rules, known, kept, inner, here)
         if self._scanned_at is not None:
             new = [e.name for e in listed if may_say_of_others(e.name) and self._is_new(e)]
-            self._renewed += [os.path.join(folder, n) for n in (told_of(new, kept) if new else ())]  # noqa: PTH118
+            if new:
+                self._renewed.append((folder, new, [*kept]))
         self.result.files += len(kept)
         if len(kept) == len(known):
             return not ruled
@@ -335,7 +359,7 @@ class _Walk:
             self._found = []
             self.noted()
         if self._renewed:
-            if self.catalogue.queue.read_again(self._renewed):
+            if sum(read_again(self.catalogue, *renewed) for renewed in self._renewed):
                 self.noted()
             self._renewed = []
         if self._agreed:

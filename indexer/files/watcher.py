@@ -29,7 +29,7 @@ from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.rows import FoundFile, Root
 from indexer.errors import LibraryError
 from indexer.files.ignore import IGNORE_FILE, Intake, rules_for
-from indexer.files.scanner import stamp_of, told_of
+from indexer.files.scanner import read_again, stamp_of
 
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent
@@ -280,8 +280,7 @@ class Watcher:
     def _said_in(self, root_id: int, folder: str, names: list[str]) -> bool:
         """Files came, changed or went: what they say of those beside them is read again. Whether there were
         any."""
-        others = told_of(names, self._catalogue.files.stamps(root_id, folder))
-        return self._catalogue.queue.read_again(os.path.join(folder, n) for n in others) > 0  # noqa: PTH118
+        return read_again(self._catalogue, folder, names, self._catalogue.files.stamps(root_id, folder)) > 0
 
     def _walk(self, folder: str) -> None:
         """A folder appeared: look at all that is in it, once it has had time to settle."""

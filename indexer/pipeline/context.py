@@ -173,6 +173,8 @@ class PipelineContext:
     """There may be contents to work on."""
     files_wake: WakeEvent = field(default_factory=WakeEvent)
     """There may be files to hash."""
+    facts_wake: WakeEvent = field(default_factory=WakeEvent)
+    """There may be files to read about."""
     trouble: Trouble = field(default_factory=Trouble)
     missed: set[str] = field(default_factory=set)
     """Files that were to be read and are not there: somebody has to look where they are."""

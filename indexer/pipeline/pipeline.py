@@ -1,6 +1,6 @@
 """From a queue of files to vectors in the catalogue: hash -> decode -> embed -> write, overlapped.
 
-Built around the catalogue's own queue (`queue.py`) and four stages, each in threads of its own
+Built around the catalogue's own queue (`queue.py`) and five stages, each in threads of its own
 and each taking what the one before has finished:
 
     hash      file -> content            one thread; BLAKE3 lets go of the interpreter
@@ -9,6 +9,7 @@ and each taking what the one before has finished:
     embed     chunks -> vectors          batches across files, paced so that a query waits for a
                                          tenth of a second at most
     write     content -> catalogue       one transaction each
+    facts     file -> date, place, words beside it, in the program that watches the folders
 
 Decoded pictures wait in one queue of bounded bytes, so memory stays flat however big the
 folder. A content that fails costs itself. What is in flight when the program dies is still
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indexer.active_models import ModelSource
+from indexer.catalogue.copies import Copies
 from indexer.catalogue.files import Files
 from indexer.catalogue.schema import full_disk
 from indexer.errors import CatalogueAway, LibraryError
@@ -42,6 +44,7 @@ from indexer.pipeline.queue import WorkQueue
 from indexer.pipeline.shared_queue import SharedQueue
 from indexer.pipeline.stage_decode import DecodeStage
 from indexer.pipeline.stage_embed import EmbedStage
+from indexer.pipeline.stage_facts import FactsStage
 from indexer.pipeline.stage_hash import HashStage
 from indexer.pipeline.stage_ocr import OcrStage
 from indexer.pipeline.stage_speech import SpeechStage
@@ -102,8 +105,12 @@ class Pipeline:
             ("write", WriteStage(ctx, self._queue, self._finished, options).step),
             *[("decode", self._decode.step)] * (max(1, workers) + 1),
         ]
+        self._facts: FactsStage | None = None
         if isinstance(files, Files):
+            self._copies = Copies(files.database)
+            self._facts = FactsStage(ctx, self._copies)
             self._steps.insert(0, ("hash", HashStage(ctx, self._queue, files).step))
+            self._steps.append(("facts", self._facts.step))
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -111,6 +118,8 @@ class Pipeline:
             return
         if self._ctx.heartbeat is not None:
             self._ctx.heartbeat.begin()
+        if self._facts is not None:
+            self._copies.renew()
         for name, step in self._steps:
             thread = threading.Thread(target=self._run, args=(step,), name=f"indexer-{name}", daemon=True)
             self._threads.append(thread)
@@ -122,6 +131,7 @@ class Pipeline:
         """End soon; what is not written stays pending."""
         self._ctx.wake.stop()
         self._ctx.files_wake.stop()
+        self._ctx.facts_wake.stop()
         self._decoded.close()
         with contextlib.suppress(queue.Full):
             self._finished.put_nowait(None)
@@ -134,7 +144,10 @@ class Pipeline:
     def wake(self) -> None:
         """There may be work."""
         self._queue.in_reach()
+        if self._facts is not None:
+            self._facts.look_again()
         self._ctx.files_wake.set()
+        self._ctx.facts_wake.set()
         self._ctx.wake.set()
 
     def look_again(self) -> None:
@@ -145,8 +158,12 @@ class Pipeline:
 
     def idle(self) -> bool:
         """Whether nothing is in flight and nothing is left that can be done now."""
+        if self._facts is not None and not self._facts.is_done():
+            return False  # asked first: what it reads may make a content pending
         if self._speech.preparing or not self._queue.is_empty():
             return False
+        if self._facts is not None and not self._facts.is_done():
+            return False  # and what was written may be due
         self._queue.promote()
         return True
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.media.kinds import MediaError
+from indexer.catalogue.copies import columns
 from indexer.catalogue.rows import NewChunk, Stage, Work
 from indexer.errors import CatalogueAway, LeaseLost
 from indexer.pipeline import still_scenes
@@ -315,6 +316,6 @@ class DecodeStage:
 
 def _note(job: Job, found: Outline) -> None:
     """What an outline says of a content, and the columns of `content` that it fills."""
-    names = ("duration_s", "pages", "width", "height", "taken_at", "camera", "lat", "lon")
-    job.facts = {name: getattr(found, name) for name in names} | {"note": found.note, "live": int(found.is_live)}
+    facts = {name: getattr(found, name) for name in ("duration_s", "pages", "width", "height", "note")}
+    job.facts = facts | {"live": int(found.is_live)} | columns(found.metadata)
     job.sounds, job.cues, job.caption = found.has_sound, found.cues, found.caption

@@ -72,6 +72,7 @@ class HashStage:
             self._ctx.catalogue.queue.read_words(films)
             self._ctx.written()  # a copy may bring back what was an orphan
             self._ctx.wake.set()
+            self._ctx.facts_wake.set()
 
 
 def _reason(error: OSError) -> str:

@@ -63,6 +63,7 @@ class WriteStage:
         self._ctx.tally.chunks += made
         self._ctx.tally.contents += 1
         self._ctx.pace.add(made, len(job.work.files))
+        self._ctx.facts_wake.set()
         self._ctx.written()
 
     def _fail(self, job: Job, reason: str) -> None:
@@ -70,6 +71,7 @@ class WriteStage:
         self._ctx.thumbnails.remove(job.work.hash)
         self._ctx.tally.failed += len(job.work.files)
         log.info("%s: %s", job.path, reason)
+        self._ctx.facts_wake.set()
         self._ctx.written()
 
     def _write_chunks(self, job: Job) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from indexer.catalogue.connections import Reading
 from indexer.search.facets import Facets, any_label, counted, most_frequent
-from indexer.search.filters import TAKEN, Restriction
+from indexer.search.filters import Restriction
 from indexer.search.hit_facts import Facts
 from indexer.search.ranking import Ranked
 
@@ -17,12 +17,18 @@ def browse(connection: Reading, facts: Facts, restriction: Restriction, depth: i
     condition, values = restriction.chunk
     chunks = "content c CROSS JOIN chunk k ON k.content_hash = c.hash"
     passes = f"WHERE c.orphaned_at IS NULL AND {condition}"
+    # A blank comes before all digits: what has only its file's date comes after all that have a date of their own.
+    newest_copy = (
+        "(SELECT max(CASE WHEN f.taken_from = 'file' THEN ' ' || f.taken ELSE f.taken END) FROM file f"
+        f" WHERE f.content_hash = c.hash AND {restriction.file[0]})"
+    )
     rows = connection.execute(
-        f"SELECT min(k.id), {TAKEN} AS taken FROM {chunks} {passes} GROUP BY c.hash ORDER BY taken DESC, min(k.id)",
-        values,
+        f"SELECT min(k.id), coalesce({newest_copy}, '') AS taken FROM {chunks} {passes}"
+        " GROUP BY c.hash ORDER BY taken DESC, min(k.id)",
+        [*restriction.file[1], *values],
     ).fetchall()
     ids = [row[0] for row in rows]
-    newest = facts.of(ids[:depth])
+    newest = facts.of(ids[:depth], restriction.seen)
     ranking = [Ranked(newest[i], 0.0, True, newest[i].span) for i in ids if i in newest]
     facets = counted([place.fact for place in ranking])
     if any_label(connection):

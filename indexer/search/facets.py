@@ -5,10 +5,8 @@ Built around the facts of the chunks that are counted. It knows nothing of score
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 
 from indexer.catalogue.connections import Reading
 from indexer.search.hit_facts import Fact
@@ -34,10 +32,7 @@ def facets_of(connection: Reading, ranking: Sequence[Ranked]) -> Facets:
 
 def counted(facts: Sequence[Fact]) -> Facets:
     """All but labels."""
-    days = Counter([int(f.taken_at // 86_400) for f in facts if f.taken_at is not None])
-    years: Counter[str] = Counter()
-    for day, count in days.items():
-        years[_year(day)] += count
+    years = Counter([f.newest.taken[:4] for f in facts if f.newest.taken])
     return {
         "kind": most_frequent(Counter([f.kind for f in facts])),
         "folder": most_frequent(Counter([f.files[0].folder for f in facts])),
@@ -56,9 +51,3 @@ def most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
 
 def _length(duration_s: float) -> str:
     return "short" if duration_s < 60 else "medium" if duration_s < 600 else "long"
-
-
-@lru_cache(maxsize=4096)
-def _year(day: int) -> str:
-    """Of a day since 1970, by the local clock at its noon."""
-    return str(time.localtime(day * 86_400 + 43_200).tm_year)

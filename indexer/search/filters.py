@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,14 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from data.gazetteer import nearest
 from indexer.catalogue.connections import Reading
 from indexer.catalogue.schema import RawName, stored_name
 from indexer.catalogue.text.expression import matching
 from indexer.search.query_syntax import ParsedQuery
 from indexer.types import Filters
-
-TAKEN = "coalesce(c.taken_at, (SELECT min(t.mtime_ns) FROM file t WHERE t.content_hash = c.hash) / 1e9)"
-"""The date taken; the file's own only when nothing else is known."""
 
 KM_PER_DEGREE = 111.2
 
@@ -64,6 +63,11 @@ class Restriction:
         return f"EXISTS (SELECT 1 FROM {tables} AND {condition})", [*own[1], *self.chunk[1]]
 
     @property
+    def seen(self) -> Condition:
+        """Over `f`: the files that the visitor may see; no values: all."""
+        return file_condition(Filters(within=self.query.filters.within))
+
+    @property
     def key(self) -> tuple[Filters, tuple[str, ...], tuple[str, ...]]:
         """The same for restrictions that let the same chunks pass."""
         return self.query.filters, self.query.phrases, self.query.excluded
@@ -80,7 +84,7 @@ class Restriction:
 
     def chunk_ids(self, connection: Reading) -> np.ndarray:
         """int64 ids, ascending, of all chunks that pass and hold the required phrases."""
-        condition, values = _with_phrases(self.chunk, self.query.phrases)
+        condition, values = _with_phrases(self.chunk, self.query.phrases, self.file)
         rows = connection.execute(
             "SELECT k.id FROM content c CROSS JOIN chunk k ON k.content_hash = c.hash"
             f" WHERE c.orphaned_at IS NULL AND {condition}",
@@ -93,8 +97,22 @@ def restriction(connection: Reading, query: ParsedQuery) -> Restriction:
     """The filters of a query and the words that it excludes, as conditions."""
     hidden = connection.execute("SELECT 1 FROM label WHERE hidden <> 0 LIMIT 1").fetchone() is not None
     file = file_condition(query.filters)
-    chunk = _with_phrases(chunk_condition(query.filters, file), query.excluded, "NOT ")
+    chunk = _with_phrases(chunk_condition(query.filters, file), query.excluded, file, "NOT ")
     return Restriction(query, hidden, chunk, file)
+
+
+def far_from_all(connection: Reading, filters: Filters) -> str | None:
+    """Returns a sentence where nothing that the visitor may see was taken near a place of the filters."""
+    for place in filters.near:
+        condition, values = file_condition(Filters(near=(place,), within=filters.within))
+        if connection.execute(f"SELECT 1 FROM file f WHERE {condition} LIMIT 1", values).fetchone() is None:
+            lat, lon, km = place
+            town = nearest(lat, lon) or f"{lat:g}, {lon:g}"
+            return (
+                f"Nothing in the library was taken within {km:g} km of {town}: for another place write its position,"
+                " near:38.72,-9.14."
+            )
+    return None
 
 
 def roots_alone(connection: Reading, filters: Filters) -> frozenset[int] | None:
@@ -113,11 +131,12 @@ def roots_alone(connection: Reading, filters: Filters) -> frozenset[int] | None:
     return chosen
 
 
-def _with_phrases(condition: Condition, phrases: Sequence[str], negation: str = "") -> Condition:
-    """The condition, and that the text or the file's name of a chunk holds (does not hold) the phrases."""
+def _with_phrases(condition: Condition, phrases: Sequence[str], file: Condition, negation: str = "") -> Condition:
+    """The condition, and that the text of a chunk, or the name of a file that passes or the words beside it, hold (do
+    not hold) the phrases."""
     parts, values = [condition[0]], [*condition[1]]
     for phrase in phrases:
-        holds, more = _holding(phrase)
+        holds, more = _holding(phrase, file)
         parts.append(f"{negation}({holds})")
         values += more
     return " AND ".join(parts), values
@@ -135,22 +154,10 @@ def chunk_condition(filters: Filters, file: Condition) -> Condition:
     add("k.id NOT IN (SELECT h.chunk_id FROM label h WHERE h.hidden <> 0)")
     if filters.kinds:
         add(f"c.kind IN ({', '.join('?' * len(filters.kinds))})", *filters.kinds)
-    if filters.after is not None:
-        add(f"{TAKEN} >= ?", filters.after)
-    if filters.before is not None:
-        add(f"{TAKEN} < ?", filters.before)
     if filters.min_s is not None:
         add("c.duration_s >= ?", filters.min_s)
     if filters.max_s is not None:
         add("c.duration_s <= ?", filters.max_s)
-    for camera in filters.cameras:
-        add("c.camera LIKE ? ESCAPE '\\'", _inside(camera))
-    for lat, lon, km in filters.near:
-        east = "(180 - abs(abs(c.lon - ?) - 180)) * ?"
-        add(
-            f"(c.lat - ?) * (c.lat - ?) + {east} * {east} <= ?",
-            *(lat, lat, *(lon, math.cos(math.radians(lat))) * 2, (km / KM_PER_DEGREE) ** 2),
-        )
     for label in filters.labels:
         add("k.id IN (SELECT l.chunk_id FROM label l WHERE lower(l.name) = lower(?))", label)
     if file[1]:
@@ -171,14 +178,25 @@ def file_condition(filters: Filters) -> Condition:
             parts.append("(" + " OR ".join(condition for condition, _ in below) + ")")
             values += [value for _, own in below for value in own]
     for folder in filters.folders:
-        parts.append("f.folder || '/' LIKE ? ESCAPE '\\'")
-        values.append(f"%/{_escaped(folder.strip('/'))}%/%")
+        _add_either(parts, values, "f.folder || '/'", [f"%/{f}%/%" for f in _spellings(folder.strip("/"))])
     for name in filters.names:
-        parts.append("f.name LIKE ? ESCAPE '\\'")
-        values.append(_inside(name))
+        _add_either(parts, values, "f.name", [f"%{n}%" for n in _spellings(name)])
     if filters.extensions:
         parts.append("(" + " OR ".join(["f.name LIKE ? ESCAPE '\\'"] * len(filters.extensions)) + ")")
         values += [f"%.{_escaped(e)}" for e in filters.extensions]
+    for camera in filters.cameras:
+        parts.append("f.camera LIKE ? ESCAPE '\\'")
+        values.append(_inside(camera))
+    if filters.after is not None:
+        parts.append("f.taken >= ?")
+        values.append(filters.after)
+    if filters.before is not None:
+        parts.append("f.taken < ?")
+        values.append(filters.before)
+    for lat, lon, km in filters.near:
+        east = "(180 - abs(abs(f.lon - ?) - 180)) * ?"
+        parts.append(f"(f.lat - ?) * (f.lat - ?) + {east} * {east} <= ?")
+        values += [lat, lat, *(lon, math.cos(math.radians(lat))) * 2, (km / KM_PER_DEGREE) ** 2]
     if filters.min_bytes is not None:
         parts.append("f.size >= ?")
         values.append(filters.min_bytes)
@@ -186,6 +204,19 @@ def file_condition(filters: Filters) -> Condition:
         parts.append("f.size <= ?")
         values.append(filters.max_bytes)
     return " AND ".join(parts), values
+
+
+def _add_either(parts: list[str], values: list[Any], column: str, patterns: Sequence[str]) -> None:
+    parts.append("(" + " OR ".join([f"{column} LIKE ? ESCAPE '\\'"] * len(patterns)) + ")")
+    values += patterns
+
+
+def _spellings(text: str) -> list[str]:
+    """For LIKE: as typed, with each accented letter as one character (most systems), and as a letter and its mark
+    (names from a Mac); in SQLite, whose LIKE knows only the case of ASCII, also in small and capital letters."""
+    cases = (text, text.lower(), text.upper(), text.title(), text.capitalize()) if not text.isascii() else (text,)
+    forms = (unicodedata.normalize(form, case) for case in cases for form in ("NFC", "NFD"))
+    return [_escaped(form) for form in dict.fromkeys((text, *forms))]
 
 
 def _below(folder: Path) -> Condition:
@@ -198,20 +229,19 @@ def _below(folder: Path) -> Condition:
     return f"({raw} OR {raw})", [inside, after, *blobs]
 
 
-def _holding(phrase: str) -> tuple[str, list[str]]:
-    parts: list[str]
-    values: list[str]
-    parts, values = ["1 = 0"], []
+def _holding(phrase: str, file: Condition) -> Condition:
+    parts: list[str] = ["1 = 0"]
+    values: list[Any] = []
     for table in ("words", "characters"):
         if expression := matching(phrase, table):
             parts.append(f"k.id IN (SELECT rowid FROM {table} WHERE {table} MATCH ?)")
             values.append(expression)
     if expression := matching(phrase, "names"):
         parts.append(
-            "c.hash IN (SELECT f.content_hash FROM file f WHERE f.content_hash IS NOT NULL AND f.id IN"
+            f"c.hash IN (SELECT f.content_hash FROM file f WHERE f.content_hash IS NOT NULL AND {file[0]} AND f.id IN"
             " (SELECT rowid FROM names WHERE names MATCH ?))"
         )
-        values.append(expression)
+        values += [*file[1], expression]
     return " OR ".join(parts), values
 
 

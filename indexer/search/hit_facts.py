@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from data.span import Span
 from indexer.catalogue.connections import Connections, Reading
-from indexer.search.filters import TAKEN, Condition
+from indexer.search.filters import Condition
 from indexer.types import Kind
 
 CACHED = 20_000
@@ -27,6 +27,13 @@ class FileRef(NamedTuple):
     path: str
     name: str
     folder: str
+    taken: str | None = None
+    taken_from: str | None = None
+
+    @property
+    def newness(self) -> tuple[bool, str]:
+        """Sorts by the date taken; a file's own date comes before all that are known."""
+        return self.taken_from != "file", self.taken or ""
 
 
 class Fact(NamedTuple):
@@ -39,10 +46,14 @@ class Fact(NamedTuple):
     duration_s: float | None
     width: int | None
     height: int | None
-    taken_at: float | None
     note: str | None
     live: int
     files: tuple[FileRef, ...]
+
+    @property
+    def newest(self) -> FileRef:
+        """The copy with the best known and latest date."""
+        return max(self.files, key=lambda file: file.newness)
 
 
 class Facts:
@@ -50,15 +61,17 @@ class Facts:
         self._connections = connections
         self._local = threading.local()
 
-    def of(self, ids: Iterable[int]) -> dict[int, Fact]:
-        """By chunk id; chunks that were removed since, or lie in no file now, are left out."""
+    def of(self, ids: Iterable[int], seen: Condition = ("1 = 1", [])) -> dict[int, Fact]:
+        """By chunk id; chunks that were removed since, or lie in no file now, are left out. `seen`: the condition on
+        `f` (file) that holds for the files that the visitor may see; the others are not told of."""
         connection = self._connections.get()
         cache, ids = self._cache(connection), list(ids)
         missing = [i for i in ids if i not in cache]
         for start in range(0, len(missing), AT_ONCE):
             for fact in _read(connection, missing[start : start + AT_ONCE]):
                 cache[fact.chunk_id] = fact
-        return {i: cache[i] for i in ids if i in cache}
+        facts = {i: cache[i] for i in ids if i in cache}
+        return _seen_of(connection, facts, seen) if seen[1] else facts
 
     def matching_files(self, facts: Iterable[Fact], condition: Condition) -> dict[bytes, FileRef]:
         """By content, the first of its files that fulfils a condition on `f` (file); none without values."""
@@ -66,7 +79,8 @@ class Facts:
         if not condition[1] or not contents:
             return {}
         rows = self._connections.get().execute(
-            "SELECT f.content_hash, f.id, f.path, f.name, f.folder FROM file f WHERE f.content_hash IN"
+            "SELECT f.content_hash, f.id, f.path, f.name, f.folder, f.taken, f.taken_from FROM file f"
+            " WHERE f.content_hash IN"
             f" ({', '.join('?' * len(contents))}) AND {condition[0]} ORDER BY f.id DESC",
             (*contents, *condition[1]),
         )
@@ -81,17 +95,29 @@ class Facts:
         return cache
 
 
+def _seen_of(connection: Reading, facts: dict[int, Fact], seen: Condition) -> dict[int, Fact]:
+    contents = list({fact.content for fact in facts.values()})
+    files: set[int] = set()
+    for start in range(0, len(contents), AT_ONCE):
+        some = contents[start : start + AT_ONCE]
+        marks = ", ".join("?" * len(some))
+        sql = f"SELECT f.id FROM file f WHERE f.content_hash IN ({marks}) AND {seen[0]}"
+        files.update(row[0] for row in connection.execute(sql, (*some, *seen[1])))
+    own = ((i, tuple(f for f in fact.files if f.file_id in files)) for i, fact in facts.items())
+    return {i: facts[i]._replace(files=kept) for i, kept in own if kept}
+
+
 def _read(connection: Reading, ids: list[int]) -> list[Fact]:
     rows = connection.execute(
         "SELECT k.id, k.content_hash, k.ordinal, k.start_s, k.end_s, k.page, c.kind, c.pages, c.duration_s,"
-        f" c.width, c.height, {TAKEN}, c.note, c.live FROM chunk k CROSS JOIN content c ON c.hash = k.content_hash"
+        " c.width, c.height, c.note, c.live FROM chunk k CROSS JOIN content c ON c.hash = k.content_hash"
         f" WHERE k.id IN ({', '.join('?' * len(ids))}) AND c.orphaned_at IS NULL",
         ids,
     ).fetchall()
     contents = list({row[1] for row in rows})
     files: dict[bytes, list[FileRef]] = {}
     for row in connection.execute(
-        "SELECT content_hash, id, path, name, folder FROM file"
+        "SELECT content_hash, id, path, name, folder, taken, taken_from FROM file"
         f" WHERE content_hash IN ({', '.join('?' * len(contents))}) ORDER BY id",
         contents,
     ):
@@ -103,6 +129,6 @@ def _read(connection: Reading, ids: list[int]) -> list[Fact]:
     ]
 
 
-def _file_ref(row: tuple[int, str | bytes, str | bytes, str | bytes]) -> FileRef:
-    number, path, name, folder = row
-    return FileRef(number, os.fsdecode(path), os.fsdecode(name), os.fsdecode(folder))
+def _file_ref(row: tuple[int, str | bytes, str | bytes, str | bytes, str | None, str | None]) -> FileRef:
+    number, path, name, folder, *taken = row
+    return FileRef(number, os.fsdecode(path), os.fsdecode(name), os.fsdecode(folder), *taken)

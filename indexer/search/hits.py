@@ -13,7 +13,7 @@ from indexer.search import spoken_at
 from indexer.search.filters import Restriction
 from indexer.search.hit_facts import Facts, FileRef
 from indexer.search.ranking import Ranked
-from indexer.search.snippets import snippets
+from indexer.search.snippets import beside_snippets, snippets
 from indexer.types import Hit
 
 
@@ -25,6 +25,8 @@ def hits_of(
     worded = {r.fact.chunk_id for r in page if r.worded}
     texts = snippets(connection, [r.fact.chunk_id for r in page], marks, words, worded)
     files = facts.matching_files((r.fact for r in page), restriction.file)
+    shown = {r.fact.chunk_id: files.get(r.fact.content, r.fact.files[0]).file_id for r in page}
+    texts |= beside_snippets(connection, {n: f for n, f in shown.items() if n not in worded}, marks, texts)
     seconds = spoken_at.seconds(connection, page, words)
     return tuple(
         _hit(
@@ -54,7 +56,8 @@ def _hit(rank: int, place: Ranked, file: FileRef, snippet: str, at_s: float | No
         duration_s=fact.duration_s,
         width=fact.width,
         height=fact.height,
-        taken_at=fact.taken_at,
+        taken=file.taken,
+        taken_from=file.taken_from,
         title=file.name,
         snippet=snippet,
         at_s=at_s,

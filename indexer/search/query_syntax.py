@@ -9,11 +9,10 @@ It knows nothing of the catalogue: `Filters` says what must hold, `filters.py` h
 
 from __future__ import annotations
 
-import calendar
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date
 
 from data.gazetteer import locate
 from indexer.errors import QueryError
@@ -78,31 +77,30 @@ def parse(text: str, filters: Filters = Filters()) -> ParsedQuery:
     return ParsedQuery(" ".join(meaning), tuple(words), tuple(phrases), tuple(excluded), filters)
 
 
-def period(value: str) -> tuple[float, float]:
-    """[start, end) in UNIX seconds, local time, of `2023`, `2023-07`, `2023-07-14` or `2023-05..2023-08`."""
+def period(value: str) -> tuple[str, str]:
+    """[start, end) of `2023`, `2023-07`, `2023-07-14` or `2023-05..2023-08` in local time, as ISO 8601 text that
+    compares with what is known of a date; empty for an open end."""
     first, dots, last = value.partition("..")
     if dots:
-        return (period(first)[0] if first else float("-inf"), period(last)[1] if last else float("inf"))
-    found = re.fullmatch(r"(\d{4})(?:-(\d{1,2}))?(?:-(\d{1,2}))?", value.strip())
+        return (period(first)[0] if first else "", period(last)[1] if last else "")
+    found = re.fullmatch(r"(\d{4})(?:-(\d{1,2}))?(?:-(\d{1,2}))?", value.strip(), re.ASCII)
     try:
         if not found:
             raise ValueError
         year, month, day = (int(part) if part else None for part in found.groups())
         assert year is not None
-        start = datetime(year, month or 1, day or 1)
-        if day is not None and month is not None:
-            end = datetime.fromordinal(start.toordinal() + 1)
-        elif month is not None:
-            end = datetime.fromordinal(start.toordinal() + calendar.monthrange(year, month)[1])
-        else:
-            end = datetime(year + 1, 1, 1)
-        return start.timestamp(), end.timestamp()
-    except (ValueError, OverflowError, OSError) as error:
+        start = date(year, month or 1, day or 1)
+        if day is not None:
+            return start.isoformat(), date.fromordinal(start.toordinal() + 1).isoformat()
+        if month is not None:
+            return start.isoformat()[:7], f"{year + month // 12:04}-{month % 12 + 1:02}"
+        return f"{year:04}", f"{year + 1:04}"
+    except (ValueError, OverflowError) as error:
         raise QueryError(f"“{value}” is no date: write 2023, 2023-07, 2023-07-14 or 2023-05..2023-08.") from error
 
 
-def beginning(value: str) -> float:
-    """Where `2023`, `2023-07` or `2023-07-14` begins, in UNIX seconds: what `after` and `before` mean."""
+def beginning(value: str) -> str:
+    """Where `2023`, `2023-07` or `2023-07-14` begins, as ISO 8601 text: what `after` and `before` mean."""
     if ".." in value:
         raise QueryError(f"“{value}” is a span, and one date is wanted: write 2023, 2023-07 or 2023-07-14.")
     return period(value)[0]
@@ -164,12 +162,10 @@ def _taken(filters: Filters, value: str) -> Filters:
     return _between(filters, start, end)
 
 
-def _between(filters: Filters, start: float, end: float) -> Filters:
-    after = max(start, filters.after if filters.after is not None else float("-inf"))
-    before = min(end, filters.before if filters.before is not None else float("inf"))
-    return replace(
-        filters, after=None if after == float("-inf") else after, before=None if before == float("inf") else before
-    )
+def _between(filters: Filters, start: str, end: str) -> Filters:
+    after = max(start, filters.after or "")
+    before = min(end or "~", filters.before or "~")  # beyond all digits
+    return replace(filters, after=after or None, before=None if before == "~" else before)
 
 
 def _near(filters: Filters, value: str) -> Filters:
@@ -184,7 +180,8 @@ def _near(filters: Filters, value: str) -> Filters:
     city = locate(where)
     if city is None:
         raise QueryError(
-            f"No city of more than 15,000 people is called “{where}”: write its position, near:38.72,-9.14."
+            f"There is no town called “{where}” among those with more than 15,000 people: name a larger one nearby, or"
+            " write its position, near:38.72,-9.14."
         )
     return replace(filters, near=(*filters.near, (*city, km)))
 
@@ -194,8 +191,8 @@ _FILTERS: dict[str, Callable[[Filters, str], Filters]] = {
     "kind": _type,
     "taken": _taken,
     "date": _taken,
-    "after": lambda f, v: _between(f, beginning(v), float("inf")),
-    "before": lambda f, v: _between(f, float("-inf"), beginning(v)),
+    "after": lambda f, v: _between(f, beginning(v), ""),
+    "before": lambda f, v: _between(f, "", beginning(v)),
     "near": _near,
     "camera": lambda f, v: replace(f, cameras=(*f.cameras, v)),
     "in": lambda f, v: replace(f, folders=(*f.folders, v)),

@@ -24,7 +24,7 @@ from indexer.search.calibration import Background, Scale
 from indexer.search.candidates_by_meaning import MeaningSearch
 from indexer.search.candidates_by_words import WordCandidates, by_words
 from indexer.search.facets import facets_of
-from indexer.search.filters import Restriction, restriction
+from indexer.search.filters import Restriction, far_from_all, restriction
 from indexer.search.hit_facts import Fact, Facts
 from indexer.search.hits import hits_of
 from indexer.search.query_syntax import ParsedQuery, parse_query
@@ -79,7 +79,9 @@ class Searcher:
         if result is not None:
             ranking, marks = result
             if query.sort == "date":
-                ranking.sort(key=lambda r: (not r.relevant, -(r.fact.taken_at or 0.0)))
+                shown = self._facts.matching_files((r.fact for r in ranking), allowed.file)
+                ranking.sort(key=lambda r: shown.get(r.fact.content, r.fact.newest).newness, reverse=True)
+                ranking.sort(key=lambda r: not r.relevant)
             total, facets = len(ranking), facets_of(connection, ranking)
         elif any(part.weight < 0 for part in query.parts):
             raise LibraryError("Say also what to look for, not only what to avoid.")
@@ -88,7 +90,8 @@ class Searcher:
             marks = NO_EXPRESSION
         hits = hits_of(connection, self._facts, ranking[offset : offset + k], allowed, marks, offset)
         took_ms = (time.perf_counter() - started) * 1000
-        return Answer(query, self.embedder.id, took_ms, total, hits, facets)
+        notice = far_from_all(connection, parsed.filters) if not total else None
+        return Answer(query, self.embedder.id, took_ms, total, hits, facets, notice)
 
     def rank(self, query: Query, depth: int = POOL) -> list[Ranked]:
         """The whole ranking with its evidence, moments merged: for whoever builds on answers."""
@@ -112,7 +115,7 @@ class Searcher:
         named = words.named(meaning)
         in_words = {*words.in_text.ids.tolist(), *named}
         words.score(vectors, scales, meaning, in_words)
-        facts = self._facts.of({*meaning, *in_words})
+        facts = self._facts.of({*meaning, *in_words}, allowed.seen)
 
         def alike(chunks: list[int]) -> list[float]:
             titles = [title_of(facts[n].files[0], query.words) for n in chunks]

@@ -6,10 +6,11 @@ the hit. It knows nothing of ranking.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from indexer.catalogue.connections import Reading
 from indexer.catalogue.text.expression import Expression, is_unspaced
+from indexer.catalogue.text.tokenizers import tokenisers
 from indexer.types import MARK, UNMARK
 
 SNIPPET_TOKENS = 24
@@ -32,6 +33,27 @@ def snippets(
         f"SELECT id, substr(text, 1, 2000) FROM chunk WHERE id IN ({', '.join('?' * len(rest))})", rest
     ):
         result[number] = _around(" ".join(text.split()), unspaced)
+    return result
+
+
+def beside_snippets(
+    connection: Reading, files: Mapping[int, int], marks: Expression, texts: Mapping[int, str]
+) -> dict[int, str]:
+    """By chunk id, from the words that lie beside the files that are shown (by chunk id): the piece that holds words of
+    the query, or the beginning where there are no other words."""
+    beside = dict(
+        connection.execute(
+            f"SELECT id, words FROM file WHERE words <> '' AND id IN ({', '.join('?' * len(files))})", [*files.values()]
+        ).fetchall()
+    )
+    result: dict[int, str] = {}
+    for chunk_id, file_id in files.items():
+        words = " ".join(beside.get(file_id, "").split())
+        piece = tokenisers().snippet(words, marks, MARK, UNMARK, SNIPPET_TOKENS) if words and marks else None
+        if piece is not None:
+            result[chunk_id] = piece
+        elif words and not texts.get(chunk_id):
+            result[chunk_id] = _around(words, ())
     return result
 
 

@@ -125,7 +125,20 @@ def test_a_date_that_is_none_is_one_sentence_in_every_interface(library: Library
     told = json.loads(agent_tools.tools(library, "http://here")[0](text="x", after="July"))
     assert "is not a date" in told["error"]
     span = client.get("/api/search", params={"q": "after:2021..2023"})
-    assert span.status_code == 400 and "one date is wanted" in span.json()["error"]
+    assert span.status_code == 422 and "one date is wanted" in span.json()["error"]
+
+
+def test_a_town_that_is_not_known_is_one_sentence_in_every_interface(library: Library, client: TestClient) -> None:
+    refused = client.get("/api/search", params={"q": "near:Atlantisville"})
+    assert refused.status_code == 422 and "no town called “Atlantisville”" in refused.json()["error"]
+    done = CliRunner().invoke(app, ["search", "near:Atlantisville", "--data-dir", str(library.data_dir)])
+    assert "no town called “Atlantisville”" in str(done.exception)
+    told = json.loads(agent_tools.tools(library, "http://here")[0](text="near:Atlantisville"))
+    assert "no town called" in told["error"]
+    empty = client.get("/api/search", params={"q": "near:Atlantis"}).json()
+    assert not empty["hits"] and "within 25 km of Atlantis, South Africa" in empty["notice"]
+    done = CliRunner().invoke(app, ["search", "near:Atlantis", "--data-dir", str(library.data_dir)])
+    assert done.exit_code == 0 and "Atlantis, South Africa" in done.output
 
 
 def test_moments_are_the_same_in_every_interface(library: Library, client: TestClient) -> None:

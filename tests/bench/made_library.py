@@ -6,10 +6,12 @@ pictures under lite, mixed and disturbed, so that neighbourhoods are as uneven a
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 
+from data.media.metadata import GENERATION
 from indexer.catalogue.catalogue import Catalogue
 from model.inputs import Input
 from model.lite.embedder import LiteEmbedder
@@ -64,9 +66,12 @@ def make(path: Path, n: int, embedder: LiteEmbedder, seed: int = 0) -> Catalogue
                 size = min(size, n - made - len(chunks))
                 number = made + len(chunks) + 1
                 digest = number.to_bytes(32, "big")
-                contents.append((digest, kind, 1.5e9 + number))
+                contents.append((digest, kind, GENERATION))
                 name = f"{kind}{number}"
-                files.append((number, root, f"/made/{number % 97}/{name}", f"/made/{number % 97}", name, kind, digest))
+                taken = (datetime(2017, 7, 14, 2, 40) + timedelta(seconds=number)).isoformat()
+                files.append(
+                    (number, root, f"/made/{number % 97}/{name}", f"/made/{number % 97}", name, kind, digest, taken)
+                )
                 names.append((number, name, f"made {number % 97}"))
                 for ordinal in range(size):
                     text = " ".join(rng.choice(vocabulary, 120, p=shares)) if kind == "pdf" else ""
@@ -75,10 +80,10 @@ def make(path: Path, n: int, embedder: LiteEmbedder, seed: int = 0) -> Catalogue
                         (number + ordinal, digest, ordinal, *window, ordinal + 1 if kind == "pdf" else None, text)
                     )
             vectors = mixed(seed_vectors, len(chunks), rng).astype("<f2")
-            c.exec_driver_sql("INSERT INTO content (hash, kind, state, taken_at) VALUES (?, ?, 'ready', ?)", contents)
+            c.exec_driver_sql("INSERT INTO content (hash, kind, state, facts) VALUES (?, ?, 'ready', ?)", contents)
             c.exec_driver_sql(
                 "INSERT INTO file (id, root_id, path, folder, name, kind, size, mtime_ns, ctime_ns,"
-                " content_hash, state) VALUES (?, ?, ?, ?, ?, ?, 1000, 1, 1, ?, 'known')",
+                " content_hash, taken, state, taken_from) VALUES (?, ?, ?, ?, ?, ?, 1000, 1, 1, ?, ?, 'known', 'exif')",
                 files,
             )
             c.exec_driver_sql("INSERT INTO names (rowid, name, folder) VALUES (?, ?, ?)", names)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from data.media.dates import Taken
 from data.media.kinds import MediaError
 from data.reader import ChunkSpec, decode, make_thumbnail, most_telling, outline, to_input
 from model.inputs import Cue
@@ -21,8 +22,9 @@ def test_an_image_is_one_chunk(tmp_path: Path) -> None:
     path = draw_image(tmp_path / "a.jpg", "dog", (640, 480), exif={**taken, "gps": (38.71, -9.14), "orientation": 6})
     found = outline(path, "image")
     assert found.chunks == (ChunkSpec(0),) and (found.width, found.height) == (480, 640)
-    assert found.taken_at == 1689319800 and found.camera == "Google Pixel 7"
-    assert (found.lat, found.lon) == pytest.approx((38.71, -9.14), abs=1e-4)
+    assert found.metadata.taken == Taken("2023-07-14T09:30:00+02:00", "exif")
+    assert found.metadata.camera == "Google Pixel 7"
+    assert (found.metadata.lat, found.metadata.lon) == pytest.approx((38.71, -9.14), abs=1e-4)
     (chunk,) = decode(path, "image", found.chunks, max_side=320)
     assert chunk.frames.shape == (1, 320, 240, 3)
     given = to_input(chunk, "image")
@@ -33,7 +35,7 @@ def test_a_video_becomes_windows_of_eight_frames(tmp_path: Path) -> None:
     path = draw_video(tmp_path / "a.mp4", 66, 5, metadata={"creation_time": "2021-05-06T07:08:09Z"})
     found = outline(path, "video")
     assert [c.span.seconds for c in found.chunks] == [(0.0, 30.0), (30.0, 60.0), (60.0, 66.0)]
-    assert found.duration_s == 66.0 and found.taken_at == 1620284889
+    assert found.duration_s == 66.0 and found.metadata.taken == Taken("2021-05-06T07:08:09+00:00", "clock")
     chunks = decode(path, "video", found.chunks, max_side=120)
     for chunk in chunks:
         assert chunk.frames.shape == (8, 90, 120, 3) and chunk.times is not None
@@ -57,7 +59,8 @@ def test_a_window_ends_at_a_scene_cut_nearby(tmp_path: Path) -> None:
 def test_a_pdf_is_a_chunk_a_page_with_its_text(tmp_path: Path) -> None:
     path = draw_pdf(tmp_path / "a.pdf", ["first page", "second page"], metadata={"creationDate": "D:20200102030405Z"})
     found = outline(path, "pdf")
-    assert [c.span.page for c in found.chunks] == [1, 2] and found.pages == 2 and found.taken_at == 1577934245
+    assert [c.span.page for c in found.chunks] == [1, 2] and found.pages == 2
+    assert found.metadata.taken == Taken("2020-01-02T03:04:05+00:00", "pdf")
     chunks = decode(path, "pdf", found.chunks)
     assert [c.text for c in chunks] == ["first page", "second page"]
     assert max(chunks[0].frames.shape) == 1280 and chunks[0].frames.shape[0] == 1

@@ -12,7 +12,9 @@ import numpy as np
 import sqlalchemy as sa
 from PIL import Image, ImageDraw
 
+from data.copies import facts_of_name
 from data.media.kinds import Kind
+from data.media.metadata import NOTHING
 from data.media.sandbox import Sandbox
 from data.span import Span
 from indexer.catalogue.catalogue import Catalogue
@@ -80,8 +82,15 @@ class Shelf:
         self.catalogue.files.note(self.root, [FoundFile(path, kind, (size, mtime, 0))])
         self.catalogue.queue.hashed([(work, work.stamp, digest) for work in self.catalogue.queue.unhashed(100)])
         ids = self.catalogue.contents.write(digest, facts, chunks, self.model.id)
+        self.take_facts()
         self.index.catch_up()
         return ids
+
+    def take_facts(self) -> None:
+        """What the facts stage does, for files that are not on a disk."""
+        due = self.catalogue.copies.due(1000)
+        facts = [facts_of_name(Path(c.path), c.mtime_ns, c.inside or NOTHING) for c in due]
+        self.catalogue.copies.write(list(zip(due, facts, strict=True)))
 
     def ask(self, text: str = "", k: int = 10, offset: int = 0, **options: Any) -> Answer:
         parts = options.pop("parts", ())

@@ -17,7 +17,8 @@ def hit(rank: int = 1, **changed: object) -> Hit:
     values: dict[str, object] = {
         "rank": rank, "score": 3.0, "relevant": True, "kind": "image", "path": "/p/cat.jpg", "also_at": (),
         "file_id": 1, "chunk_id": rank, "span": Span(), "pages": None,
-        "duration_s": None, "width": 10, "height": 10, "taken_at": None, "title": "cat.jpg", "snippet": "",
+        "duration_s": None, "width": 10, "height": 10, "taken": None, "taken_from": None,
+        "title": "cat.jpg", "snippet": "",
     }  # fmt: skip
     return Hit(**(values | changed))  # type: ignore[arg-type]
 

@@ -32,6 +32,10 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
     draw_video(root / "ben" / "kite film.mp4", 6, 5)
     draw_image(root / "ben" / "secret kite.png", color=(20, 60, 220))
     shutil.copy(root / "ann" / "red kite.jpg", root / "ben" / "the same.jpg")
+    (root / "ann" / "red kite.jpg.json").write_text(
+        '{"description": "Aunt Wilhelmina on the dune", "photoTakenTime": {"timestamp": "1276000000"},'
+        ' "geoData": {"latitude": 38.7223, "longitude": -9.1393}}'
+    )
     (root / "ben" / "broken kite.jpg").write_bytes(b"no picture")
     with Library.open(tmp_path_factory.mktemp("shared"), ocr="off") as library:
         library.index([root / "ann", root / "ben"])
@@ -87,6 +91,25 @@ def test_a_copy_in_another_s_folder_is_not_told_of(people: dict[str, TestClient]
     facets = people["ann"].get("/api/search", params={"q": "kite"}).json()["facets"]
     assert all("ben" not in folder for folder in facets["folder"])
     assert any(h["also_at"] for h in kites(people["kim"]))
+
+
+def test_what_is_written_beside_a_copy_is_for_who_sees_that_copy(people: dict[str, TestClient]) -> None:
+    def found(name: str, words: str) -> list[str]:
+        hits = people[name].get("/api/search", params={"q": words}).json()["hits"]
+        return [hit["title"] for hit in hits if hit["relevant"]]
+
+    for words in ("Aunt Wilhelmina", '"on the dune"', "taken:2010", "near:Lisbon"):
+        assert found("ann", words) == found("kim", words) == ["red kite.jpg"], words
+        assert found("ben", words) == [], words
+    assert "the same.jpg" in found("ben", "type:image -Wilhelmina") and "red kite.jpg" not in found(
+        "ann", "type:image -Wilhelmina"
+    )
+    everything = [people["ben"].get("/api/search", params={"q": q}).text for q in ("type:image", "kite", "red")]
+    assert not any(word in text for text in everything for word in ("Wilhelmina", "2010-06-08"))
+    facets = {n: people[n].get("/api/search", params={"q": "type:image"}).json()["facets"] for n in ("ann", "ben")}
+    assert "2010" in facets["ann"]["year"] and "2010" not in facets["ben"]["year"]
+    notice = people["ben"].get("/api/search", params={"q": "near:Lisbon"}).json()["notice"]
+    assert notice and "Lisbon" in notice
 
 
 def test_what_lies_in_another_s_folder_cannot_be_opened_by_its_id(people: dict[str, TestClient]) -> None:

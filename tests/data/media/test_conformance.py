@@ -18,6 +18,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from data.media.boxes import inside
+from data.media.dates import Taken
 from data.media.image import inspect, read_image
 from data.media.kinds import MediaError, kind_of
 from tests.data.media.heics import box
@@ -38,15 +39,15 @@ def pillow(format: str, **save: Any) -> Callable[..., bytes]:
         image: Image.Image = SCENE,
         orientation: int | None = None,
         profile: bytes | None = None,
-        words: str | None = None,
+        packet: bytes | None = None,
     ) -> bytes:
         more: dict[str, Any] = {}
         if orientation is not None:
             more["exif"] = exif_bytes(orientation=orientation)
         if profile is not None:
             more["icc_profile"] = profile
-        if words is not None:
-            more |= written(format, xmp_packet(dc_description=words))
+        if packet is not None:
+            more |= written(format, packet)
         if format == "HEIF":
             pillow_heif.register_heif_opener()
         out = io.BytesIO()
@@ -74,37 +75,37 @@ def jpeg_2000(profile: bytes | None = None, **_: Any) -> bytes:
     return data[: header[0] - 8] + box(b"jp2h", content) + data[header[1] :]
 
 
-def jpeg_xl(orientation: int | None = None, profile: bytes | None = None, words: str | None = None) -> bytes:
+def jpeg_xl(orientation: int | None = None, profile: bytes | None = None, packet: bytes | None = None) -> bytes:
     import pylibjxl
 
-    packet = xmp_packet(dc_description=words) if words else None
     return pylibjxl.encode(np.asarray(SCENE), effort=3, distance=0.5, icc=profile, xmp=packet)
 
 
-def camera_raw(orientation: int = 1, profile: bytes | None = None, words: str | None = None) -> bytes:
+def camera_raw(orientation: int = 1, profile: bytes | None = None, packet: bytes | None = None) -> bytes:
     out = io.BytesIO()
     SCENE.save(out, "JPEG", quality=95, icc_profile=profile)
-    more: Tags = {700: ("B", tuple(xmp_packet(dc_description=words)))} if words else {}
+    more: Tags = {700: ("B", tuple(packet))} if packet else {}
     return dng(np.asarray(SCENE), preview=out.getvalue(), orientation=orientation, more=more)
 
 
-# Format, how a file of it is made, and what is not in it or not read. Dates and places: see the table.
+STATED = ("date", "place", "text")
+# Format, how a file of it is made, and what is not in it or not read.
 FORMATS: dict[str, tuple[Callable[..., bytes], str, set[str]]] = {
     "JPEG": (pillow("JPEG", quality=95), "jpg", set()),
     "PNG": (pillow("PNG"), "png", set()),
     "WebP": (pillow("WEBP", lossless=True), "webp", set()),
-    "GIF": (pillow("GIF"), "gif", {"orientation", "colour", "text"}),
-    "BMP": (pillow("BMP"), "bmp", {"orientation", "colour", "text"}),
+    "GIF": (pillow("GIF"), "gif", {"orientation", "colour", *STATED}),
+    "BMP": (pillow("BMP"), "bmp", {"orientation", "colour", *STATED}),
     "TIFF": (pillow("TIFF"), "tif", set()),
     "HEIC": (pillow("HEIF", quality=95, chroma=444), "heic", set()),
     "AVIF": (pillow("AVIF", quality=95, subsampling="4:4:4"), "avif", set()),
-    "JPEG 2000": (jpeg_2000, "jp2", {"orientation", "text"}),
+    "JPEG 2000": (jpeg_2000, "jp2", {"orientation", *STATED}),
     "JPEG XL": (jpeg_xl, "jxl", {"orientation"}),
     "MPO": (pillow("MPO", quality=95), "mpo", set()),
-    "icon": (pillow("ICO"), "ico", {"orientation", "colour", "text"}),
+    "icon": (pillow("ICO"), "ico", {"orientation", "colour", *STATED}),
     "camera raw (DNG)": (camera_raw, "dng", set()),
 }
-CELLS = ("decodes", "orientation", "colour", "text")
+CELLS = ("decodes", "orientation", "colour", *STATED)
 
 
 def cells(name: str) -> list[str]:
@@ -160,7 +161,20 @@ def test_its_colours_are_managed(format: str) -> None:
 
 @pytest.mark.parametrize("format", cells("text"))
 def test_its_words_are_read(tmp_path: Path, format: str) -> None:
-    assert inspect(FORMATS[format][0](words=WORDS)).caption == WORDS
+    assert inspect(FORMATS[format][0](packet=xmp_packet(dc_description=WORDS))).caption == WORDS
+
+
+@pytest.mark.parametrize("format", cells("date"))
+def test_its_date_is_read(format: str) -> None:
+    packet = xmp_packet(exif_DateTimeOriginal="2023-01-01T00:30:00+09:00")
+    assert inspect(FORMATS[format][0](packet=packet)).metadata.taken == Taken("2023-01-01T00:30:00+09:00", "xmp")
+
+
+@pytest.mark.parametrize("format", cells("place"))
+def test_its_place_is_read(format: str) -> None:
+    packet = xmp_packet(exif_GPSLatitude="38,43.2N", exif_GPSLongitude="9,8.4W")
+    found = inspect(FORMATS[format][0](packet=packet)).metadata
+    assert (found.lat, found.lon) == (pytest.approx(38.72), pytest.approx(-9.14))
 
 
 def test_the_table_says_what_is_tested() -> None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from data.media.kinds import SUBTITLES, may_say_of_others, says_of
+from data.media.beside_names import says_of
+from data.media.kinds import SUBTITLES, may_say_of_others
 from data.media.subtitles import READERS
 
 
@@ -17,7 +18,12 @@ from data.media.subtitles import READERS
         ("photo.xmp", "photo.jpg", True),
         ("photo.jpg.xmp", "photo.jpg", True),
         ("photo.jpg.supplemental-metadata.json", "photo.jpg", True),
-        ("photo.json", "photo.jpg", False),
+        ("photo.json", "photo.jpg", True),
+        ("photo.supplemental-metadata.json", "photo.jpg", True),
+        ("photo.jpg(1).json", "photo(1).jpg", True),
+        ("photo.jpg.json", "photo(1).jpg", False),
+        ("photo.jpg.supplemental-meta.json", "photo-edited.jpg", True),
+        ("photo 2.jpg.json", "photo.jpg", False),
         ("paper.xmp", "paper.pdf", False),
     ],
 )

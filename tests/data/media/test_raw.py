@@ -78,7 +78,7 @@ def test_what_the_camera_wrote_is_read(tmp_path: Path) -> None:
     more = {306: ("s", ("2020:01:02 03:04:05",)), 700: ("B", tuple(packet))}
     (tmp_path / "a.dng").write_bytes(dng(np.asarray(SCENE), preview=jpeg(SCENE), more=more))
     found = outline(tmp_path / "a.dng", "image")
-    assert found.camera == "Sightline Pinhole" and found.taken_at is not None
+    assert found.metadata.camera == "Sightline Pinhole" and found.metadata.taken is not None
     assert (found.width, found.height) == SIZE and found.caption == "Regatta"
     assert len(decode(tmp_path / "a.dng", "image", found.chunks)) == 1
 

@@ -48,7 +48,8 @@ def fill(catalogue: Catalogue, files: int, start: int = 0) -> None:
         chunks = [
             NewChunk(i, v, span=Span(page=i + 1), text=t) for i, (t, v) in enumerate(zip(TEXTS, vectors, strict=True))
         ]
-        ids = catalogue.contents.write(digest, {"taken_at": 1.1 * f.file_id, "camera": "A\0B"}, chunks, model.id)
+        facts = {"taken": f"2023-07-14T09:30:{f.file_id % 60:02}", "lat": 1.1 * f.file_id, "camera": "A\0B"}
+        ids = catalogue.contents.write(digest, facts, chunks, model.id)
         with catalogue.database.writer() as c:
             c.execute(sa.insert(schema.label).values(chunk_id=ids[0], name="Dog", score=0.1 + f.file_id, hidden=0))
     catalogue.files.remove(names[:3])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from data.media.kinds import says_of
+from data.media.beside_names import says_of
 from indexer.files import scanner
 from indexer.files.scanner import told_of
 from indexer.library import Library
@@ -308,7 +308,7 @@ def test_words_beside_a_file_that_change_are_read_again(
     (photos / "one.jpg.json").write_text('{"description": "Grandmother in her garden"}')
     embedded = counted.embedded
     library.index()
-    assert counted.embedded == embedded + 2, "the film and the photo, and not the other photo"
+    assert counted.embedded == embedded + 1, "the film; what lies beside a photo is the copy's, not the content's"
     for words, name in (("gulls are back", "ferry.mp4"), ("grandmother garden", "one.jpg")):
         hit = library.search(Query((Part(text=words),))).hits[0]
         assert (hit.title, hit.relevant) == (name, True)
@@ -322,6 +322,9 @@ def test_whose_words_a_file_beside_may_hold_is_told_by_its_name_at_once() -> Non
     begun = time.process_time()
     assert told_of((f"{n}.xmp" for n in range(5000)), photos) == sorted(photos)
     assert time.process_time() - begun < 2.0
-    others = ["a.jpg", "a.mp4", "a.pdf", "b.en.mp4", "a.jpg.png"]
-    for name in ("a.json", "a.jpg.json", "a.en.srt", "a.xmp", "b.en.srt", "b.srt", "a.jpg.xmp", ".srt", "a"):
+    numbered = [f"IMG({n}).jpg" for n in range(5000)]
+    assert told_of((f"IMG.jpg.supplemental-metadata({n}).json" for n in range(5000)), numbered) == sorted(numbered)
+    others = ["a.jpg", "a.mp4", "a.pdf", "b.en.mp4", "a.jpg.png", "a(1).jpg", "a-edited.jpg", f"{'c' * 44}.jpg"]
+    notes = ("a.jpg(1).json", "a.jpg.supp.json", f"{'c' * 44}.j.json", "a.json")
+    for name in (*notes, "a.jpg.json", "a.en.srt", "a.xmp", "b.en.srt", "b.srt", "a.jpg.xmp", ".srt", "a"):
         assert told_of([name], others) == sorted(other for other in others if says_of(name, other)), name

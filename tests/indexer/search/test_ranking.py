@@ -18,7 +18,7 @@ def fact(number: int, content: str = "", ordinal: int = 0, kind: Kind = "image")
     span = Span(ordinal * 30.0, ordinal * 30.0 + 30) if kind == "video" else Span()
     name = content or f"c{number}"
     file = FileRef(number, f"/x/{name}", name, "/x")
-    return Fact(number, name.encode(), ordinal, span, kind, None, None, None, None, 0.0, None, 0, (file,))
+    return Fact(number, name.encode(), ordinal, span, kind, None, None, None, None, None, 0, (file,))
 
 
 def ranked(evidence: Evidence, facts: dict[int, Fact], profile: RankingProfile = PROFILE) -> list[Ranked]:

@@ -1,0 +1,144 @@
+"""What lies beside a file and tells of it: the XMP of darktable, digiKam and Lightroom, the notes of a Google export.
+
+Built around `Beside`: the date, the place, the camera and the words of one copy, for another copy of the same
+bytes may lie beside other files, in a folder that others do not see. Knows nothing of what the file itself holds.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from data.media.beside_names import SURE, fits, is_note, keys_of_media, keys_of_note
+from data.media.captions import Facts, facts_of_packet, told, tried
+from data.media.dates import Taken, of_seconds
+from data.media.kinds import MediaError
+from data.media.metadata import Metadata, packet_metadata, position
+from data.media.text import read_beside
+from data.media.xmp import MAX_BYTES
+
+log = logging.getLogger(__name__)
+
+_MAX_JSON = 1 << 20
+_SETTLED_S = 3.0
+
+
+@dataclass(frozen=True)
+class Beside:
+    """`sources`: what each file beside says, the most trusted first. `words`: a line each."""
+
+    sources: tuple[Metadata, ...] = ()
+    words: str = ""
+
+
+def read(path: Path) -> Beside:
+    """Returns what the files beside a media file say of it; nothing where there are none or they are broken."""
+    sources: list[Metadata] = []
+    words: list[Facts] = []
+    # A few looks for names that may be there: a listing would take as long as the folder is large.
+    end = ".XMP" if path.suffix.isupper() else ".xmp"
+    for name in dict.fromkeys((f"{path.name}.xmp", f"{path.stem}.xmp", f"{path.stem}{end}")):
+        if (data := _small_file(path.with_name(name), MAX_BYTES)) is not None:
+            sources.append(packet_metadata(data, "sidecar"))
+            words.append(tried(facts_of_packet, data))
+            break
+    if (note := _export_note(path)) is not None:
+        sources.append(_of_export(note))
+        words.append(tried(_words_of_export, note))
+    return Beside(tuple(sources), told(words))
+
+
+def _small_file(path: Path, most: int) -> bytes | None:
+    try:
+        return read_beside(path, most)
+    except MediaError as error:
+        if error.cause != "gone":
+            log.info("nothing read from %s: %s", path, error)
+        return None
+
+
+# -----------------------------------------------------------------------------------------------------------
+# ---- Google's export
+
+
+def _export_note(path: Path) -> Mapping[str, Any] | None:
+    """Returns what the export knows of a file: of several notes that fit alike, the one with its title."""
+    names = {name for key in keys_of_media(path.name) for name in _notes_in(path.parent).get(key, ())}
+    scored = sorted(((fits(path.name, name), name) for name in names), key=lambda pair: (-pair[0], pair[1]))
+    best = [name for score, name in scored if score and score == scored[0][0]]
+    notes = [note for name in best if (note := _loaded(path.with_name(name))) is not None]
+    if scored and scored[0][0] < SURE:  # any program's JSON may be called after a picture
+        notes = [note for note in notes if "photoTakenTime" in note]
+    same = [note for note in notes if str(note.get("title")).startswith(path.stem)]
+    return next(iter(same or notes), None)
+
+
+def _loaded(path: Path) -> Mapping[str, Any] | None:
+    data = _small_file(path, _MAX_JSON)
+    try:
+        note = json.loads(data) if data is not None else None
+    except (ValueError, RecursionError):
+        return None
+    return note if isinstance(note, dict) else None
+
+
+def _notes_in(folder: Path) -> Mapping[str, Iterable[str]]:
+    """Returns the notes in a folder by their keys. The listing is kept while the folder does not change."""
+    try:
+        changed = folder.stat().st_mtime_ns
+    except OSError:
+        return {}
+    # The clock of a file system ticks slowly: a folder that changed just now is listed once a second.
+    now = time.time()
+    return _listed(folder, changed, int(now) if abs(now - changed / 1e9) < _SETTLED_S else 0)
+
+
+@lru_cache(maxsize=2)
+def _listed(folder: Path, changed: int, now: int) -> Mapping[str, Iterable[str]]:
+    notes: dict[str, list[str]] = defaultdict(list)
+    try:
+        with os.scandir(folder) as entries:
+            for name in (entry.name for entry in entries if is_note(entry.name)):
+                for key in keys_of_note(name):
+                    notes[key].append(name)
+    except OSError:
+        return {}
+    return notes
+
+
+def _of_export(note: Mapping[str, Any]) -> Metadata:
+    date = _time(note.get("photoTakenTime"))  # creationTime is when it was uploaded
+    for name in ("geoData", "geoDataExif"):
+        place = note.get(name)
+        if isinstance(place, dict):
+            lat, lon = position(_number(place.get("latitude")), _number(place.get("longitude")))
+            if lat is not None:
+                return Metadata(date, None, lat, lon)
+    return Metadata(date)
+
+
+def _time(stamp: object) -> Taken | None:
+    seconds = _number(stamp.get("timestamp")) if isinstance(stamp, dict) else None
+    return of_seconds(seconds, "export") if seconds is not None else None
+
+
+def _number(value: object) -> float | None:
+    try:
+        return float(value) if isinstance(value, (str, int, float)) else None
+    except ValueError:
+        return None
+
+
+def _words_of_export(note: Mapping[str, Any]) -> Facts:
+    people = note.get("people")
+    names = [one.get("name") for one in people if isinstance(one, dict)] if isinstance(people, list) else []
+    facts = {"description": [note.get("description")], "people": names}
+    return {slot: [value for value in values if isinstance(value, str)] for slot, values in facts.items()}

@@ -1,0 +1,120 @@
+"""Copies: when and where each file was taken, and the words that lie beside it.
+
+Built around the columns of `file` that are a copy's own, for two copies of one content may have other names and lie
+beside other files. `due` is the queue: what it counts is read by the facts stage. It knows nothing of what is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from data.copies import CopyFacts
+from data.media.dates import Taken
+from data.media.metadata import GENERATION, Metadata
+from indexer.catalogue.database import Database
+from indexer.catalogue.files import name_words
+from indexer.catalogue.schema import clean_text, content, file, root, stored_name
+from indexer.types import Kind
+
+
+@dataclass(frozen=True)
+class DueCopy:
+    """A file about which is to be read. `inside`: what its bytes state; None: that is to be read as well."""
+
+    file_id: int
+    path: str
+    kind: Kind
+    mtime_ns: int
+    due: int
+    digest: bytes
+    inside: Metadata | None
+
+
+class Copies:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def due(self, limit: int, skip: Collection[int] = ()) -> list[DueCopy]:
+        """Returns files about which is to be read, of roots that are here."""
+        query = (
+            sa.select(
+                *(file.c.id, file.c.path, file.c.kind, file.c.mtime_ns, file.c.due, content.c.hash, content.c.facts),
+                *(content.c.taken, content.c.taken_from, content.c.camera, content.c.lat, content.c.lon),
+            )
+            .join(content, content.c.hash == file.c.content_hash)
+            .join(root, root.c.id == file.c.root_id)
+            .where(file.c.due.is_not(None), file.c.state == "known", root.c.state == "here")
+            .limit(limit + len(skip))
+        )
+        with self._database.reader() as c:
+            rows = [row for row in c.execute(query) if row.id not in skip][:limit]
+        return [DueCopy(r.id, r.path, r.kind, r.mtime_ns, r.due, bytes(r.hash), _inside(r)) for r in rows]
+
+    def count(self) -> int:
+        """Returns how many files are to be read about."""
+        with self._database.reader() as c:
+            return c.exec_driver_sql("SELECT count(*) FROM file WHERE due IS NOT NULL").scalar_one()
+
+    def write(self, read: Sequence[tuple[DueCopy, CopyFacts]]) -> None:
+        """What was read about files. One that has changed meanwhile stays due."""
+        with self._database.writer() as c:
+            tops = {r.id: str(r.path) for r in c.execute(sa.select(root.c.id, root.c.path))}
+            for copy, facts in read:
+                if copy.inside is None:
+                    values = columns(facts.inside) | {"facts": GENERATION}
+                    c.execute(sa.update(content).where(content.c.hash == copy.digest).values(values))
+                same = (file.c.id == copy.file_id) & (file.c.content_hash == copy.digest) & (file.c.due == copy.due)
+                before = c.execute(sa.select(file.c.words, file.c.path, file.c.root_id).where(same)).first()
+                if before is None:
+                    continue
+                words = clean_text(facts.words)
+                c.execute(sa.update(file).where(same).values(columns(facts.best) | {"words": words, "due": None}))
+                if words != before.words:
+                    named = name_words(tops[before.root_id], before.path, words)
+                    self._database.dialect.rename_file(c, copy.file_id, *named)
+                if words and copy.inside is None:  # an earlier version put them into the content's text
+                    old = (content.c.hash == copy.digest) & (content.c.state == "ready")
+                    c.execute(sa.update(content).where(old).values(state="pending"))
+
+    def read_again(self, paths: Iterable[str]) -> int:
+        """A file beside these says something new. Returns how many of them are in the library."""
+        with self._database.writer() as c:
+            return sum(
+                c.exec_driver_sql(
+                    "UPDATE file SET due = coalesce(due, 0) + 1 WHERE content_hash IS NOT NULL AND path = ?",
+                    (stored_name(path),),
+                ).rowcount
+                for path in paths
+            )
+
+    def renew(self) -> None:
+        """Files whose content was read by an older program are to be read about again."""
+        with self._database.writer() as c:
+            c.exec_driver_sql(
+                "UPDATE file SET due = 1 WHERE due IS NULL AND EXISTS"
+                " (SELECT 1 FROM content c WHERE c.hash = file.content_hash AND c.facts < ? AND c.state <> 'pending')",
+                (GENERATION,),
+            )
+
+
+def columns(metadata: Metadata) -> dict[str, Any]:
+    """Returns the columns of `content` and of `file` that metadata fills."""
+    taken = metadata.taken
+    return {
+        "taken": taken.at if taken else None,
+        "taken_from": taken.source if taken else None,
+        "camera": metadata.camera,
+        "lat": metadata.lat,
+        "lon": metadata.lon,
+    }
+
+
+def _inside(row: Any) -> Metadata | None:
+    if row.facts < GENERATION:
+        return None
+    taken = Taken(row.taken, row.taken_from) if row.taken else None
+    return Metadata(taken, row.camera, row.lat, row.lon)
