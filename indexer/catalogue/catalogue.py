@@ -41,6 +41,8 @@ class Catalogue:
         self.settings = StoredSettings(self.database)
         if not read_only and self.files.are_nameless():
             self.files.rebuild_names()
+        if not read_only and self.contents.are_wordless():
+            self.contents.rebuild_words()
 
     def close(self) -> None:
         self.database.close()

@@ -190,6 +190,18 @@ class Contents:
         with self._database.reader() as c:
             return set(c.execute(sa.select(content.c.hash)).scalars())
 
+    def are_wordless(self) -> bool:
+        """Whether there are chunks and no words of any: a migration emptied them."""
+        with self._database.reader() as c:
+            return bool(
+                c.exec_driver_sql("SELECT EXISTS (SELECT 1 FROM chunk) AND NOT EXISTS (SELECT 1 FROM words)").scalar()
+            )
+
+    def rebuild_words(self) -> None:
+        """Build the index of the chunks' words anew."""
+        with self._database.writer() as c:
+            self._database.dialect.rebuild_texts(c)
+
     def vector(self, chunk_id: int, model_id: int) -> np.ndarray | None:
         """float32 [dim] of one chunk."""
         query = sa.select(embedding.c.vector).where(embedding.c.chunk_id == chunk_id, embedding.c.model_id == model_id)

@@ -18,7 +18,7 @@ from indexer.search import text_search
 from indexer.search.calibration import Scale
 from indexer.search.filters import Restriction
 from indexer.search.query_syntax import ParsedQuery
-from indexer.search.text_search import NOTHING, WordMatches
+from indexer.search.text_search import ALL, NOTHING, WordMatches
 from indexer.vectors.source import GROUPS
 
 
@@ -52,6 +52,13 @@ class WordCandidates(NamedTuple):
             if file_id in chosen:
                 named.setdefault(chosen[file_id][1], (tier, coverage))
         return named
+
+    def literal(self, named: dict[int, tuple[int, float]]) -> set[int]:
+        """Of a query of one word, the chunks that hold it as it was typed, or whose file's name does; `named`
+        is the answer of the method of that name."""
+        text, names = self.in_text, self.in_names
+        ids = set(text.ids[text.tiers >= ALL].tolist()) if text.literal else set()
+        return ids | {n for n, (tier, _) in named.items() if tier >= ALL} if names.literal else ids
 
     def score(self, queries: np.ndarray, scales: dict[int, Scale], meaning: dict[int, float], ids: set[int]) -> None:
         """Add to `meaning` the standardised scores of those `ids` that only words found."""

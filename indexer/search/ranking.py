@@ -42,6 +42,8 @@ class Evidence:
     named: dict[int, tuple[int, float]]
     in_words: bool = True
     alike: Callable[[list[int]], Sequence[float]] = lambda ids: [0.0] * len(ids)
+    literal: frozenset[int] = frozenset()
+    """The query is one word: chunks where it stands as it was typed, in the text or the file's name."""
 
 
 class Ranked(NamedTuple):
@@ -63,6 +65,9 @@ def ranked(evidence: Evidence, facts: dict[int, Fact], profile: RankingProfile) 
     text = dict(zip(ids, in_text.coverage.tolist(), strict=True))
     exact = {n for n, tier in zip(ids, in_text.tiers.tolist(), strict=True) if tier == EXACT}
     exact.update(n for n, (tier, _) in evidence.named.items() if tier == EXACT)
+    literal = evidence.literal.intersection(facts)
+    if len(literal) == 1:  # where the word stands, and nowhere else
+        exact |= literal
     by_meaning_alone = (evidence.meaning.keys() & facts.keys()) - text.keys() - evidence.named.keys()
     listed = [(evidence.meaning[number], number) for number in by_meaning_alone]
     worded: list[tuple[float, int]] = []
@@ -74,10 +79,12 @@ def ranked(evidence: Evidence, facts: dict[int, Fact], profile: RankingProfile) 
         weight, sure_weight = profile.text_weight, profile.sure_text
         if facts[number].kind == "video":
             weight, sure_weight = profile.said_weight, profile.sure_said
-        listed.append((meaning + weight * share + profile.name_weight * in_name + bonus, number))
+        score = meaning + weight * share + profile.name_weight * in_name + bonus
+        listed.append((max(score, profile.line) if number in literal else score, number))
         worded.append((meaning + sure_weight * share + profile.sure_name * in_name, number))
     sure = (
         not evidence.in_words
+        or bool(literal)
         or not exact.isdisjoint(facts)
         or any(evidence.meaning.get(number, 0.0) >= profile.sure_meaning for number in facts)
         or any(score >= profile.sure for score, _ in worded)

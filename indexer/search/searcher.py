@@ -121,7 +121,8 @@ class Searcher:
             titles = [title_of(facts[n].files[0], query.words) for n in chunks]
             return self._titles.nearness(vectors, titles, self._background.ordinary_queries())
 
-        evidence = Evidence(meaning, words.in_text, named, query.text_alone, alike)
+        literal = frozenset(words.literal(named))
+        evidence = Evidence(meaning, words.in_text, named, query.text_alone, alike, literal)
         return merged_moments(ranked(evidence, facts, profile)), words.in_text.marks
 
     # -- for features that build on search -----------------------------------------------------

@@ -61,6 +61,8 @@ class WordMatches:
     tiers: np.ndarray
     marks: Expression = NO_EXPRESSION
     """The words to mark in the text of a chunk."""
+    literal: bool = False
+    """The query is one word, and a row of the tier `ALL` holds it as it was typed."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -78,6 +80,8 @@ class Expressions:
     some: Expression
     information: float = 1.0
     """Of all words of the query: the sum of their inverse document frequencies."""
+    literal: bool = False
+    """The query is one word that some row holds as it was typed."""
     few: bool = False
     """Too few rows for frequencies to mean anything, and no word was corrected."""
     longest: int | None = None
@@ -126,7 +130,8 @@ def expressions(connection: Reading, words: Sequence[str], phrases: Sequence[str
     _look_up(connection, counts, tokens, table)
     for token in tokens:
         count = counts[table, token]
-        information += max(0.1, math.log((total - count + 0.5) / (count + 0.5)) if total > count else 0.1)
+        inverse = max(0.1, math.log((total - count + 0.5) / (count + 0.5)) if total > count else 0.1)
+        information += inverse
         if count == 0:
             corrected = True
             # A word that other texts or names hold is no mistake, this table just has none of it.
@@ -134,7 +139,9 @@ def expressions(connection: Reading, words: Sequence[str], phrases: Sequence[str
             elsewhere = table != "characters" and _count(connection, counts, token, other) > 0
             near = () if elsewhere else _near_terms(connection, token, table)
             missing |= not near
-            rare += [near] if near else []
+            if near:  # it may stand for another word, and counts for half of one that was found
+                rare.append(near)
+                information += inverse
         elif own := phrase(token, table):
             (common if count > most else rare).append((own,))
     words_of = rare or common  # common words count only where there is nothing else: those that hold all
@@ -145,6 +152,7 @@ def expressions(connection: Reading, words: Sequence[str], phrases: Sequence[str
     alone = len(rare + common) == 1 and not phrases and not any(c.isdigit() for c in text)
     return Expressions(
         information=information or 1.0,
+        literal=not phrases and not corrected and bool(tokens) and len(_telling(words)) == 1,
         few=total < FEW and not corrected,
         longest=len(text) + SLACK if alone else None,
         exact=Expression(table, () if corrected else [*required, *([(whole,)] if whole else [])]),
@@ -164,9 +172,13 @@ def words_to_mark(text: str) -> tuple[str, ...]:
 
 def telling(words: Sequence[str], phrases: Sequence[str]) -> tuple[str, ...]:
     """What to mark on the page of a hit: each word that carries meaning, and its stem."""
-    tokens = [token for part in (*words, *phrases) for token in tokenised(part, "names")]
-    chosen = [token for token in tokens if token not in STOP_WORDS] or tokens
-    return tuple(dict.fromkeys(form for token in chosen for form in (token, stemmed(token))))
+    return tuple(dict.fromkeys(form for token in _telling((*words, *phrases)) for form in (token, stemmed(token))))
+
+
+def _telling(texts: Sequence[str]) -> list[str]:
+    """Their words that carry meaning, each once; all where none does."""
+    tokens = list(dict.fromkeys(token for text in texts for token in tokenised(text, "names")))
+    return [token for token in tokens if token not in STOP_WORDS] or tokens
 
 
 def _search(
@@ -183,7 +195,7 @@ def _search(
             whole = tier == EXACT or (tier == ALL and expressions.few)
             share = 1.0 if whole else min(1.0, max(0.0, score) / (BM25_FULL * expressions.information))
             scores[number] = max(share, scores.get(number, 0.0))
-    return _ordered(tiers, scores, limit) if tiers else NOTHING
+    return replace(_ordered(tiers, scores, limit), literal=expressions.literal) if tiers else NOTHING
 
 
 def _ordered(tiers: dict[int, int], scores: dict[int, float], limit: int) -> WordMatches:
@@ -202,7 +214,7 @@ def _joined(lists: Sequence[WordMatches], limit: int) -> WordMatches:
         for number, score, tier in zip(each.ids.tolist(), each.coverage, each.tiers.tolist(), strict=True):
             tiers[number] = max(tier, tiers.get(number, 0))
             scores[number] = max(score, scores.get(number, 0.0))
-    return _ordered(tiers, scores, limit)
+    return replace(_ordered(tiers, scores, limit), literal=any(each.literal for each in lists))
 
 
 def _near_terms(connection: Reading, token: str, table: str) -> tuple[Phrase, ...]:

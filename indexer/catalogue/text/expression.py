@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
+from unicodedata import category
 
 
 class Phrase(NamedTuple):
@@ -54,11 +55,20 @@ def matching(text: str, table: str = "words") -> Expression:
 def tokenised(text: str, table: str = "words") -> tuple[str, ...]:
     """The words of a text that a table can hold; a run of an unspaced script counts as one."""
     result: list[str] = []
-    for run in _WORD.findall(text):
+    for run in _words(text):
         for part in _OF_ONE_SORT.findall(run):
             if table == "names" or is_unspaced(part) == (table == "characters"):
-                result.append(part.casefold())
+                result.append(part.lower())
     return tuple(result)
+
+
+def _words(text: str) -> list[str]:
+    """The words of a text as FTS5 parts them: letters, numbers, marks and what Unicode leaves to private use.
+    A mark alone is no word."""
+    if text.isascii():
+        return _ASCII_WORD.findall(text)
+    parted = "".join(c if (sort := category(c)) == "Co" or sort[0] in "LNM" else " " for c in text)
+    return [word for word in parted.split() if any(category(c)[0] != "M" for c in word)]
 
 
 def spaced(text: str) -> str:
@@ -81,7 +91,7 @@ def is_unspaced(text: str) -> bool:
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
 )
-_WORD = re.compile(r"\w+")
+_ASCII_WORD = re.compile(r"[A-Za-z0-9]+")
 _CHARACTER = re.compile(f"[{_UNSPACED}]")
 _RUN = re.compile(f"[{_UNSPACED}]+")
 _OF_ONE_SORT = re.compile(f"[{_UNSPACED}]+|[^{_UNSPACED}]+")

@@ -12,10 +12,12 @@ from functools import lru_cache
 
 from indexer.catalogue.text.expression import Expression
 
+WITH_SIGNS = "categories 'L* N* Co M*'"
+"""Marks are part of a word: by the default, vowel signs part दिल and दाल into the same letters."""
 TOKENISERS = {
-    "words": "porter unicode61 remove_diacritics 2",
-    "names": "porter unicode61 remove_diacritics 2",
-    "characters": "unicode61 remove_diacritics 0",
+    "words": f"porter unicode61 remove_diacritics 2 {WITH_SIGNS}",
+    "names": f"porter unicode61 remove_diacritics 2 {WITH_SIGNS}",
+    "characters": f"unicode61 remove_diacritics 0 {WITH_SIGNS}",
 }
 """As in `migrations/`."""
 
@@ -28,7 +30,7 @@ class Tokenisers:
         self._connection = sqlite3.connect(":memory:", check_same_thread=False)
         for name, tokeniser in TOKENISERS.items():
             self._connection.executescript(
-                f"CREATE VIRTUAL TABLE {name} USING fts5(t, tokenize = '{tokeniser}');"
+                f'CREATE VIRTUAL TABLE {name} USING fts5(t, tokenize = "{tokeniser}");'
                 f"CREATE VIRTUAL TABLE {name}_terms USING fts5vocab({name}, instance);"
             )
 

@@ -64,6 +64,38 @@ def test_names_of_an_older_library_are_found_in_singular_and_plural(tmp_path: Pa
         assert c.execute("SELECT count(*) FROM names").fetchone() == (0,)
 
 
+def test_words_of_an_older_library_are_whole_with_their_vowel_signs(tmp_path: Path) -> None:
+    path = tmp_path / "c.sqlite"
+    older = [step for step in schema.migrations() if step[0] < 10]
+    sqlite.bring_up_to_date(path, older)
+    with sqlite3.connect(path) as c:
+        c.execute("INSERT INTO content (hash, kind) VALUES (x'01', 'pdf')")
+        c.execute("INSERT INTO root (id, path) VALUES (1, '/p')")
+        c.execute(
+            "INSERT INTO file (id, root_id, path, folder, name, kind, size, mtime_ns, ctime_ns, content_hash)"
+            " VALUES (7, 1, '/p/दाल.pdf', '/p', 'दाल.pdf', 'pdf', 1, 1, 1, x'01')"
+        )
+        c.execute("INSERT INTO chunk (id, content_hash, ordinal, text) VALUES (5, x'01', 0, 'दाल นำ')")
+        c.execute("INSERT INTO names (rowid, name, folder) VALUES (7, 'दाल', 'p')")
+        c.execute("INSERT INTO characters (rowid, text) VALUES (5, 'น ำ')")
+        assert c.execute("SELECT rowid FROM words WHERE words MATCH '\"दिल\"'").fetchall() == [(5,)]
+    Catalogue(path).close()
+    with sqlite3.connect(path) as c:
+        for table, word, other, row in (
+            ("words", "दाल", "दिल", 5),
+            ("names", "दाल", "दिल", 7),
+            ("characters", "น ำ", "น ้ ำ", 5),
+        ):
+            find = f"SELECT rowid FROM {table} WHERE {table} MATCH ?"
+            assert c.execute(find, (f'"{word}"',)).fetchall() == [(row,)]
+            assert c.execute(find, (f'"{other}"',)).fetchall() == []
+        c.execute("INSERT INTO words (words, rank) VALUES ('integrity-check', 1)")
+        c.execute("DELETE FROM file")
+        c.execute("DELETE FROM chunk")
+        for table in ("words", "names", "characters"):
+            assert c.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+
+
 def test_a_step_of_the_ladder_that_fails_leaves_the_library_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "c.sqlite"
     ladder = schema.migrations()

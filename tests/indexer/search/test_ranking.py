@@ -161,3 +161,16 @@ def test_an_untuned_model_reads_no_names() -> None:
         raise AssertionError("asked")
 
     ranked(Evidence({}, NOTHING, {1: (SOME, 0.2)}, True, never), {1: fact(1)}, untuned(100))
+
+
+def test_a_word_that_stands_in_one_place_comes_first_and_in_several_is_above_the_line() -> None:
+    sure = PROFILE.sure_meaning + 1
+    facts = {n: fact(n) for n in (1, 2, 3)}
+    words = found({2: ALL})
+    (first, second) = ranked(
+        Evidence({1: sure, 2: -1.0}, words, {}, literal=frozenset({2})), {1: facts[1], 2: facts[2]}
+    )
+    assert (first.fact.chunk_id, second.fact.chunk_id) == (2, 1)
+    several = ranked(Evidence({1: sure, 2: -1.0}, found({2: ALL, 3: ALL}), {}, literal=frozenset({2, 3})), facts)
+    assert several[0].fact.chunk_id == 1
+    assert all(place.relevant for place in several)

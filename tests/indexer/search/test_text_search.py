@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data.span import Span
+from indexer.catalogue import schema
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.connections import Connections
 from indexer.catalogue.rows import FoundFile, NewChunk
@@ -29,6 +30,11 @@ TEXTS = {
     "german": "Die Straßenbahn fährt über die Brücke nach München.",
     "greek": "Η γρήγορη αλεπού πηδάει πάνω από τον σκύλο.",
     "short": "NO PARKING",
+    "hindi": "एक कटोरी पीली दाल और चावल",
+    "tamil": "பால் நல்லது",
+    "thai": "นำเข้าสินค้า",
+    "khmer": "ការងារថ្មី",
+    "burmese": "ကောင်းသောနေ့",
 }
 
 
@@ -155,7 +161,7 @@ def test_names_and_folders_are_words_too(texts: Texts) -> None:
     connection = texts.connections.get()
     found = text_search.search_names(connection, ["japanese", "scan"], (), 10)
     assert found.tiers[0] == EXACT and len(found) >= 1
-    assert len(text_search.search_names(connection, ["holiday"], (), 10)) == len(TEXTS)
+    assert len(text_search.search_names(connection, ["holiday"], (), 20)) == len(TEXTS)
 
 
 def test_a_name_is_found_in_the_singular_the_plural_and_other_forms(texts: Texts) -> None:
@@ -233,3 +239,52 @@ def test_words_of_every_script_are_looked_for(texts: Texts, query: str) -> None:
     """A word of a script without blanks once met a table that keeps nothing of it, and broke the search."""
     assert texts.find(query) == {}
     assert len(text_search.search_names(texts.connections.get(), (query,), (), 20)) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "other"),
+    [
+        ("hindi", "दाल", "दिल"),
+        ("tamil", "பால்", "பல்"),
+        ("thai", "นำ", "น้ำ"),
+        ("khmer", "ការ", "កូរ"),
+        ("burmese", "ကောင်း", "ကင်း"),
+    ],
+)
+def test_words_that_differ_in_a_sign_are_different_words(texts: Texts, name: str, word: str, other: str) -> None:
+    assert list(texts.find(word)) == list(texts.find(phrases=(word,))) == [name]
+    assert texts.find(other) == texts.find(phrases=(other,)) == {}
+
+
+@pytest.mark.parametrize("word", ["京", "北京", "タ", "中文", "ไทย", "น"])
+def test_one_and_two_characters_are_found_in_names(texts: Texts, word: str) -> None:
+    root = texts.catalogue.files.set_root(Path("/photos"))
+    file = FoundFile("/photos/北京タワー中文ไทยน.jpg", "image", (1, 1, 1))
+    texts.catalogue.files.note(root, [file])
+    assert len(text_search.search_names(texts.connections.get(), (word,), (), 10)) == 1
+
+
+def test_one_word_as_typed_is_told_from_one_that_was_completed(texts: Texts) -> None:
+    connection = texts.connections.get()
+    typed = {w: text_search.search_chunks(connection, (w,), (), 9) for w in ("suspended", "suspen", "parking", "京")}
+    assert {word: found.literal for word, found in typed.items()} == {
+        "suspended": True,
+        "suspen": False,
+        "parking": True,
+        "京": True,
+    }
+    assert typed["suspen"].coverage.max() < typed["suspended"].coverage.max()
+    assert not text_search.search_chunks(connection, ("no", "parking"), (), 9).literal
+
+
+def test_words_that_a_step_of_the_ladder_emptied_are_made_anew(texts: Texts, where: Where) -> None:
+    if isinstance(where, Path):
+        return  # in SQLite the step itself does that (test_database.py)
+    (step,) = (sql for number, sql in schema.migrations("postgresql") if number == 10)
+    with texts.catalogue.database.writer() as c:
+        c.exec_driver_sql(step)
+    assert texts.find("payment") == {}
+    Catalogue(where).close()
+    assert texts.find("payment") == {"invoice": ALL, "letter": ALL}
+    assert texts.find("北京") == {"chinese": ALL}
+    assert len(text_search.search_names(texts.connections.get(), ["holiday"], (), 20)) == len(TEXTS)
