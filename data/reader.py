@@ -81,7 +81,7 @@ class Chunk:
                  videos.
     `thumbnail`  WebP, the longest side 384, of the frame that tells most.
     `times`      float64 [T], the second of each frame; None for images and pages.
-    `unread`     words of a page may stand in its picture alone (`data.media.pdf.Document.is_unread`).
+    `unread`     words of a page may stand in its picture alone (`data.media.pdf.Document.needs_ocr`).
     `note`       what is wrong with the file though it can be shown, for its owner; None if nothing is.
     """
 
@@ -213,7 +213,7 @@ def _image(path: Path, spec: ChunkSpec, max_side: int) -> Chunk:
 def _page(document: pdf.Document, spec: ChunkSpec, max_side: int) -> Chunk:
     page = pdf.require_page(document, spec.span.page)
     found = _still(spec, document.image(page, max_side), document.text(page))
-    return replace(found, unread=document.is_unread(page))
+    return replace(found, unread=document.needs_ocr(page))
 
 
 def _window(opened: video.VideoStream, spec: ChunkSpec, max_frames: int, max_side: int) -> Chunk:

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from data.media.kinds import SUBTITLES, kind_of
 
 _TAIL = ".supplemental-metadata"
-_CUT = 46
-SURE = 35
+_MAX_NAME = 46
+WHOLE_NAME_SCORE = 35
 """A note that fits so well is called after the whole name of its file."""
 _EDITED = (
     "edited", "bearbeitet", "modifié", "editado", "editada", "ha editado", "modificato", "bewerkt", "redigerad",
@@ -34,26 +34,26 @@ def is_note(name: str) -> bool:
     return name.lower().endswith(".json")
 
 
-def says_of(name: str, other: str) -> bool:
+def may_describe(name: str, other: str) -> bool:
     """Whether a file of this name may tell of `other` beside it: film.en.srt of film.mp4, a.jpg(1).json of a(1).jpg."""
     kind = kind_of(other)
     if kind == "pdf" or (kind == "image" and name.lower().endswith(SUBTITLES)):
         return False
     if is_note(name):
-        return fits(other, name) > 0
+        return match_score(other, name) > 0
     return name.startswith(f"{os.path.splitext(other)[0]}.")  # noqa: PTH122
 
 
-def fits(name: str, note: str) -> int:
+def match_score(name: str, note: str) -> int:
     """Returns how well a note's name fits a media file's, 0 for not at all."""
     base, number = _note_parts(note)
-    return max((_fit(*variant, base, number) - n for n, variant in enumerate(_variants(name))), default=0)
+    return max((_variant_score(*variant, base, number) - n for n, variant in enumerate(_variants(name))), default=0)
 
 
 def keys_of_note(note: str) -> set[str]:
     """Returns what the note of a media file shares with `keys_of_media` of that file."""
     base, _ = _note_parts(note)
-    keys = {base, base[: _CUT - 1]}
+    keys = {base, base[: _MAX_NAME - 1]}
     for _ in range(4):
         base = base.rpartition(".")[0]
         if not base:
@@ -64,23 +64,25 @@ def keys_of_note(note: str) -> set[str]:
 
 def keys_of_media(name: str) -> set[str]:
     """Returns the keys under which the note of a media file may be found."""
-    return {key for stem, end, _ in _variants(name) for key in (stem, stem + end, (stem + end + _TAIL)[: _CUT - 1])}
+    return {
+        key for stem, end, _ in _variants(name) for key in (stem, stem + end, (stem + end + _TAIL)[: _MAX_NAME - 1])
+    }
 
 
 def _note_parts(note: str) -> tuple[str, str]:
     """ "a.jpg.supplemental-metadata(1).json" -> ("a.jpg.supplemental-metadata", "1")."""
     base = unicodedata.normalize("NFC", note)[: -len(".json")]
-    found = re.fullmatch(r"(.+)\((\d+)\)", base, re.DOTALL)
-    return (found[1], found[2]) if found else (base, "")
+    match = re.fullmatch(r"(.+)\((\d+)\)", base, re.DOTALL)
+    return (match[1], match[2]) if match else (base, "")
 
 
 def _variants(name: str) -> Iterator[tuple[str, str, str]]:
     """(stem, extension, number) of the names that the note may be called after, the likeliest first."""
     stem, end = os.path.splitext(unicodedata.normalize("NFC", name))  # noqa: PTH122
     yield stem, end, ""
-    found = re.fullmatch(r"(.+)\((\d+)\)", stem, re.DOTALL)
-    plain, number = (found[1], found[2]) if found else (stem, "")
-    if found:
+    match = re.fullmatch(r"(.+)\((\d+)\)", stem, re.DOTALL)
+    plain, number = (match[1], match[2]) if match else (stem, "")
+    if match:
         yield plain, end, number
     edited = _IS_EDITED.fullmatch(plain) or _IS_CUT_EDITED.fullmatch(plain)
     if edited:
@@ -88,16 +90,16 @@ def _variants(name: str) -> Iterator[tuple[str, str, str]]:
         yield (inner[1], end, inner[2]) if inner else (edited[1], end, number)
 
 
-def _fit(stem: str, end: str, number: str, base: str, note_number: str) -> int:
+def _variant_score(stem: str, end: str, number: str, base: str, note_number: str) -> int:
     if number != note_number:
         return 0
-    whole = stem + end
-    if _is_tail(base, whole) or (len(base) >= _CUT - 1 and (whole + _TAIL).startswith(base)):
+    full_name = stem + end
+    if _is_tail(base, full_name) or (len(base) >= _MAX_NAME - 1 and (full_name + _TAIL).startswith(base)):
         return 40
     if _is_tail(base, stem):
         return 30
-    other = re.fullmatch(rf"{re.escape(stem)}(\.\w{{2,5}})(.*)", base, re.DOTALL)
-    if other and kind_of(base[: len(stem) + len(other[1])]) and _is_tail(base, stem + other[1]):
+    match = re.fullmatch(rf"{re.escape(stem)}(\.\w{{2,5}})(.*)", base, re.DOTALL)
+    if match and kind_of(base[: len(stem) + len(match[1])]) and _is_tail(base, stem + match[1]):
         return 20  # the film of a live photo, an edited copy in another format
     return 0
 

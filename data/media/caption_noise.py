@@ -63,7 +63,7 @@ def is_junk(text: str, tag: bool = False) -> bool:
         return True
     if _pattern(tag).fullmatch(text) is not None:
         return True
-    settings = [found.group() for found in re.finditer(_SETTING, text)]
+    settings = [match.group() for match in re.finditer(_SETTING, text)]
     return len(settings) >= 3 and sum(map(len, settings)) > len(text) / 2
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from data.media.caption_noise import is_junk
 from data.media.iptc import records
-from data.media.text import decoded, one_line, repaired
+from data.media.text import decode_text, one_line, repair_encoding
 from data.media.xmp import packet_of, read_xmp
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _LISTS: tuple[Slot, ...] = ("people", "keywords", "places")
 Facts = dict[str, list[str]]
 
 # What broken metadata makes Pillow and `struct` throw.
-_BROKEN = (
+_METADATA_ERRORS = (
     ValueError,
     TypeError,
     LookupError,
@@ -48,7 +48,7 @@ _BROKEN = (
 
 def caption_of_image(image: Image.Image) -> str:
     """Returns what an opened picture carries; empty where there is nothing."""
-    return told([tried(read, image) for read in (_xmp, _iptc, _exif, _png)])
+    return caption_text([facts_or_nothing(read, image) for read in (_xmp, _iptc, _exif, _png)])
 
 
 def caption_of_tags(tags: Mapping[str, str]) -> str:
@@ -56,18 +56,18 @@ def caption_of_tags(tags: Mapping[str, str]) -> str:
     facts: Facts = {}
     for key, value in tags.items():
         name = key.lower().removeprefix("com.apple.quicktime.")
-        if name in _TAGS:
-            values = re.split("[,;]", value) if _TAGS[name] == "keywords" else [value]
-            facts.setdefault(_TAGS[name], []).extend(values)
-    return told([facts])
+        if name in _CONTAINER_TAGS:
+            values = re.split("[,;]", value) if _CONTAINER_TAGS[name] == "keywords" else [value]
+            facts.setdefault(_CONTAINER_TAGS[name], []).extend(values)
+    return caption_text([facts])
 
 
 def caption_of_document(title: str, subject: str, keywords: str) -> str:
     """The title, the subject and the keywords that a PDF states."""
-    return told([{"title": [title], "description": [subject], "keywords": re.split("[,;]", keywords)}])
+    return caption_text([{"title": [title], "description": [subject], "keywords": re.split("[,;]", keywords)}])
 
 
-_TAGS: dict[str, Slot] = {
+_CONTAINER_TAGS: dict[str, Slot] = {
     "title": "title",
     "displayname": "title",
     "show": "headline",
@@ -78,15 +78,15 @@ _TAGS: dict[str, Slot] = {
 }
 
 
-def told(sources: Sequence[Facts]) -> str:
+def caption_text(sources: Sequence[Facts]) -> str:
     """Returns one text of all of them: each thing once, a line each, at most `MAX_LETTERS` characters."""
     merged: Facts = {}
-    seen: set[str] = set()
+    folded_facts: set[str] = set()
     for slot in (*_SENTENCES, *_LISTS):
         for value in (value for source in sources for value in source.get(slot, ())):
             fact = one_line(value[: 2 * MAX_LETTERS], 2 * MAX_LETTERS)
-            if fact.casefold() not in seen and not is_junk(fact, tag=slot in _LISTS):
-                seen.add(fact.casefold())
+            if fact.casefold() not in folded_facts and not is_junk(fact, tag=slot in _LISTS):
+                folded_facts.add(fact.casefold())
                 merged.setdefault(slot, []).append(fact)
     lines = [fact for slot in _SENTENCES for fact in merged.get(slot, ())]
     lines += [", ".join(merged[slot]) for slot in _LISTS if slot in merged]
@@ -97,11 +97,11 @@ def told(sources: Sequence[Facts]) -> str:
     return cut[: max(cut.rfind(" "), cut.rfind("\n"))].rstrip(", \n") if " " in cut else cut[:-1]
 
 
-def tried(read: Callable[[Any], Facts], source: Any) -> Facts:
+def facts_or_nothing(read: Callable[[Any], Facts], source: Any) -> Facts:
     """Returns the words that `read` finds; none where metadata makes no sense."""
     try:
         return read(source)
-    except _BROKEN as error:
+    except _METADATA_ERRORS as error:
         log.info("metadata that makes no sense: %s", error)
         return {}
 
@@ -154,15 +154,15 @@ def _xmp(image: Image.Image) -> Facts:
 
 def facts_of_packet(packet: bytes) -> Facts:
     """Returns the words in an XMP packet."""
-    found = read_xmp(packet, _XMP_PROPERTIES)
+    values = read_xmp(packet, _XMP_PROPERTIES)
     facts: Facts = {}
     for key, slot in _XMP_WORDS.items():
-        facts.setdefault(slot, []).extend(found.get(key, ()))
-    paths = [path.split(between) for key, between in _XMP_TREES.items() for path in found.get(key, ())]
-    books = [path for path in paths if path[0].lower().startswith(_BOOKKEEPING)]
-    own = {step.casefold() for path in books for step in path}
-    words = facts["keywords"] + [path[-1] for path in paths if path not in books]
-    facts["keywords"] = [word for word in words if word.casefold() not in own]
+        facts.setdefault(slot, []).extend(values.get(key, ()))
+    paths = [path.split(separator) for key, separator in _XMP_TREES.items() for path in values.get(key, ())]
+    bookkeeping_paths = [path for path in paths if path[0].lower().startswith(_BOOKKEEPING)]
+    bookkeeping_words = {step.casefold() for path in bookkeeping_paths for step in path}
+    words = facts["keywords"] + [path[-1] for path in paths if path not in bookkeeping_paths]
+    facts["keywords"] = [word for word in words if word.casefold() not in bookkeeping_words]
     return facts
 
 
@@ -183,7 +183,7 @@ def _iptc(image: Image.Image) -> Facts:
     values = records(image)
     facts: Facts = {}
     for key, slot in _IPTC_WORDS.items():
-        facts.setdefault(slot, []).extend(decoded(value) for value in values.get(key, ()))
+        facts.setdefault(slot, []).extend(decode_text(value) for value in values.get(key, ()))
     return facts
 
 
@@ -200,7 +200,7 @@ def _exif(image: Image.Image) -> Facts:
         return facts
     for tag, slot in _EXIF_WORDS.items():
         if isinstance(value := exif.get(tag), str):
-            facts.setdefault(slot, []).append(repaired(value))
+            facts.setdefault(slot, []).append(repair_encoding(value))
     for tag, slot in _WINDOWS_WORDS.items():
         value = exif.get(tag)
         if isinstance(value, (bytes, tuple)):
@@ -217,13 +217,13 @@ def _user_comment(data: bytes) -> str:
     name, text = data[:8].rstrip(b"\x00 ").upper(), data[8:]
     if name == b"UNICODE":
         if text[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            return decoded(text)
+            return decode_text(text)
         # Written in either order of bytes; the half that says the script varies less than the other.
         big = len(set(text[::2])) < len(set(text[1::2]))
         return text.decode("utf-16-be" if big else "utf-16-le", "ignore")
     if name == b"JIS":
         return text.decode("iso2022_jp", "ignore")
-    return decoded((text if name in (b"ASCII", b"") else data).replace(b"\x00", b""))
+    return decode_text((text if name in (b"ASCII", b"") else data).replace(b"\x00", b""))
 
 
 def _png(image: Image.Image) -> Facts:
@@ -231,7 +231,7 @@ def _png(image: Image.Image) -> Facts:
     if image.format == "PNG":
         for key, slot in _PNG_WORDS.items():
             if isinstance(value := image.info.get(key), str):
-                facts.setdefault(slot, []).append(repaired(value))
+                facts.setdefault(slot, []).append(repair_encoding(value))
     return facts
 
 

@@ -21,7 +21,7 @@ from data.media.container import read_only
 from data.media.frame_stream import open_video
 from data.media.kinds import MediaError, kind_of, sniff
 from data.media.stream_clock import MAX_DURATION_S
-from data.media.text import decoded, one_line, read_beside
+from data.media.text import decode_text, one_line, read_beside
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -139,7 +139,7 @@ def _of_file(path: Path, reader: str) -> Iterator[_Shown]:
     if sniff(data[:4096]) not in (None, "text"):
         raise MediaError("this is not a subtitle file, although its name says so", "wrong kind")
     # FFmpeg reads UTF-8 alone, and ends a line at a NUL.
-    text = decoded(data).replace("\x00", "").encode("utf-8", "replace")
+    text = decode_text(data).replace("\x00", "").encode("utf-8", "replace")
     av.logging.set_level(None)
     try:
         with av.open(io.BytesIO(text), "r", format=reader) as container:

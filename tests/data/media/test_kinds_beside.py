@@ -2,7 +2,7 @@
 
 import pytest
 
-from data.media.beside_names import says_of
+from data.media.beside_names import may_describe
 from data.media.kinds import SUBTITLES, may_say_of_others
 from data.media.subtitles import READERS
 
@@ -28,7 +28,7 @@ from data.media.subtitles import READERS
     ],
 )
 def test_a_file_says_something_of_those_whose_name_it_bears(name: str, other: str, says: bool) -> None:
-    assert may_say_of_others(name) and says_of(name, other) == says
+    assert may_say_of_others(name) and may_describe(name, other) == says
 
 
 def test_most_files_say_nothing_of_others() -> None:
