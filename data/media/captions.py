@@ -1,9 +1,8 @@
-"""What people wrote about a picture: its caption, keywords, people and places as one short text.
+"""The caption of a file: title, description, keywords, people and places that people wrote, as one short text.
 
-Built around `Facts`, lists of words by what they are, gathered from wherever programs put them: EXIF, IPTC,
-XMP and the text chunks of PNG, the tags of a video's container, the title of a PDF. What cameras and programs
-write there by themselves is left out. Knows nothing of what lies beside a file (`beside.py`) and of what a
-picture shows.
+Built around `Facts`, lists of texts by slot, read from EXIF, IPTC, XMP and the text chunks of PNG, the tags of
+a video container, and the information of a PDF. Texts that cameras and programs write by themselves are left
+out. Knows nothing of files beside a file (`beside.py`).
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ log = logging.getLogger(__name__)
 
 MAX_LETTERS = 2_000
 
-# In the order in which they are told; the last three as one line each.
+# In the order of the caption; the last three are one line each.
 Slot = Literal["title", "headline", "description", "alt", "comment", "people", "keywords", "places"]
 _SENTENCES: tuple[Slot, ...] = ("title", "headline", "description", "alt", "comment")
 _LISTS: tuple[Slot, ...] = ("people", "keywords", "places")
 Facts = dict[str, list[str]]
 
-# What broken metadata makes Pillow and `struct` throw.
+# Errors of Pillow and `struct` on damaged metadata.
 _METADATA_ERRORS = (
     ValueError,
     TypeError,
@@ -47,12 +46,12 @@ _METADATA_ERRORS = (
 
 
 def caption_of_image(image: Image.Image) -> str:
-    """Returns what an opened picture carries; empty where there is nothing."""
+    """Returns the caption in an open image; empty without one."""
     return caption_text([facts_or_nothing(read, image) for read in (_xmp, _iptc, _exif, _png)])
 
 
 def caption_of_tags(tags: Mapping[str, str]) -> str:
-    """Returns what the tags of a video's container say."""
+    """Returns the caption in the tags of a video container."""
     facts: Facts = {}
     for key, value in tags.items():
         name = key.lower().removeprefix("com.apple.quicktime.")
@@ -63,7 +62,7 @@ def caption_of_tags(tags: Mapping[str, str]) -> str:
 
 
 def caption_of_document(title: str, subject: str, keywords: str) -> str:
-    """The title, the subject and the keywords that a PDF states."""
+    """Returns title, subject and keywords of a PDF as a caption."""
     return caption_text([{"title": [title], "description": [subject], "keywords": re.split("[,;]", keywords)}])
 
 
@@ -79,7 +78,7 @@ _CONTAINER_TAGS: dict[str, Slot] = {
 
 
 def caption_text(sources: Sequence[Facts]) -> str:
-    """Returns one text of all of them: each thing once, a line each, at most `MAX_LETTERS` characters."""
+    """Returns one text of all sources: each fact once, one per line, at most `MAX_LETTERS` characters."""
     merged: Facts = {}
     folded_facts: set[str] = set()
     for slot in (*_SENTENCES, *_LISTS):
@@ -98,11 +97,11 @@ def caption_text(sources: Sequence[Facts]) -> str:
 
 
 def facts_or_nothing(read: Callable[[Any], Facts], source: Any) -> Facts:
-    """Returns the words that `read` finds; none where metadata makes no sense."""
+    """Returns the facts that `read` returns; none for damaged metadata."""
     try:
         return read(source)
     except _METADATA_ERRORS as error:
-        log.info("metadata that makes no sense: %s", error)
+        log.info("damaged metadata: %s", error)
         return {}
 
 
@@ -113,7 +112,7 @@ _DC = "http://purl.org/dc/elements/1.1/"
 _PHOTOSHOP = "http://ns.adobe.com/photoshop/1.0/"
 _CORE = "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/"
 _EXT = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
-# Keywords as paths, "Places|Europe|Lisbon" or "Places/Europe/Lisbon", and what stands between their steps.
+# Hierarchical keywords, "Places|Europe|Lisbon" or "Places/Europe/Lisbon", and their separators.
 _XMP_TREES = {
     "http://ns.adobe.com/lightroom/1.0/ hierarchicalSubject": "|",
     "http://www.digikam.org/ns/1.0/ TagsList": "/",
@@ -144,7 +143,7 @@ _XMP_WORDS: dict[str, Slot] = {
     f"{_EXT} CountryName": "places",
 }
 _XMP_PROPERTIES = frozenset((*_XMP_WORDS, *_XMP_TREES))
-# Tags by which programs keep their own books.
+# Tags that programs write for their own bookkeeping.
 _BOOKKEEPING = ("darktable", "_digikam_", "color labels", "pick labels")
 
 
@@ -153,7 +152,7 @@ def _xmp(image: Image.Image) -> Facts:
 
 
 def facts_of_packet(packet: bytes) -> Facts:
-    """Returns the words in an XMP packet."""
+    """Returns the facts in an XMP packet."""
     values = read_xmp(packet, _XMP_PROPERTIES)
     facts: Facts = {}
     for key, slot in _XMP_WORDS.items():
@@ -166,7 +165,7 @@ def facts_of_packet(packet: bytes) -> Facts:
     return facts
 
 
-# Records of IPTC-IIM by their data set; the standard gives places from the small to the large.
+# IPTC-IIM records by data set; places from small to large.
 _IPTC_WORDS: dict[tuple[int, int], Slot] = {
     (2, 5): "title",
     (2, 105): "headline",
@@ -213,12 +212,12 @@ def _exif(image: Image.Image) -> Facts:
 
 
 def _user_comment(data: bytes) -> str:
-    """EXIF 2.3, 4.6.5: eight bytes name the characters that follow."""
+    """EXIF 2.3, 4.6.5: the first eight bytes name the encoding."""
     name, text = data[:8].rstrip(b"\x00 ").upper(), data[8:]
     if name == b"UNICODE":
         if text[:2] in (b"\xff\xfe", b"\xfe\xff"):
             return decode_text(text)
-        # Written in either order of bytes; the half that says the script varies less than the other.
+        # Either byte order occurs; high bytes, which select the script, vary less than low bytes.
         big = len(set(text[::2])) < len(set(text[1::2]))
         return text.decode("utf-16-be" if big else "utf-16-le", "ignore")
     if name == b"JIS":

@@ -1,6 +1,6 @@
-"""IPTC-IIM: the records that press programs put into a picture, as bytes by their data set.
+"""IPTC-IIM records of an image, as bytes by data set.
 
-Built around the one block of a JPEG or a TIFF that holds them. Knows nothing of what the records mean.
+Built around the one block of a JPEG or a TIFF that holds them. Knows nothing of the meaning of records.
 """
 
 from __future__ import annotations
@@ -34,6 +34,6 @@ def _block(image: Image.Image) -> bytes | None:
         block = image.info.get("photoshop", {}).get(_BLOCK)
     else:
         block = tags.get(_TAG)
-        if isinstance(block, tuple):  # written as whole numbers, in the file's own byte order
+        if isinstance(block, tuple):  # stored as 32-bit numbers in the byte order of the file
             block = struct.pack(f"{tags._endian}{len(block)}L", *block)
     return block if isinstance(block, bytes) else None

@@ -164,7 +164,7 @@ class _MuPDF:
         self._last: tuple[int, Any] = (0, None)
         self._letters: tuple[int, Any] = (0, None)
         self._annotation_kinds: tuple[int, set[int]] = (0, set())
-        with self._reasons():
+        with self._media_errors():
             if isinstance(source, bytes):
                 self.file = mupdf.open(stream=source, filetype="pdf")
             else:
@@ -174,7 +174,7 @@ class _MuPDF:
             self.pages = int(self.file.page_count)
 
     @contextmanager
-    def _reasons(self) -> Iterator[None]:
+    def _media_errors(self) -> Iterator[None]:
         mupdf = _mupdf()
         try:
             yield
@@ -207,7 +207,7 @@ class _MuPDF:
 
     def image(self, page: int, max_side: int, max_dpi: float | None = None) -> np.ndarray:
         mupdf = _mupdf()
-        with self._reasons():
+        with self._media_errors():
             sheet = self._sheet(page)
             zoom = _scale(sheet.rect.width, sheet.rect.height, max_side, max_dpi)
             pixels = sheet.get_pixmap(matrix=mupdf.Matrix(zoom, zoom), alpha=False, colorspace=mupdf.csRGB)
@@ -215,12 +215,12 @@ class _MuPDF:
             return array[:, : pixels.width * 3].reshape(pixels.height, pixels.width, 3).copy()
 
     def size(self, page: int) -> tuple[float, float]:
-        with self._reasons():
+        with self._media_errors():
             rect = self._sheet(page).rect
             return rect.width, rect.height
 
     def plain_text(self, page: int) -> str | None:
-        with self._reasons():
+        with self._media_errors():
             text: str = self._text(page).extractText()
             return text
 
@@ -233,26 +233,28 @@ class _MuPDF:
         return self._letters[1]
 
     def lines(self, page: int) -> list[Line]:
-        with self._reasons():
+        with self._media_errors():
             return self._lines(page, self._text(page))
 
     def _lines(self, page: int, letters: Any) -> list[Line]:
         mupdf, sheet = _mupdf(), self._sheet(page)
-        turn, turned = sheet.rotation_matrix, sheet.rotation != 0
+        rotation, rotated = sheet.rotation_matrix, sheet.rotation != 0
         lines: list[Line] = []
         for line in (line for block in letters.extractRAWDICT()["blocks"] for line in block.get("lines", ())):
             dx, dy = line["dir"]
             characters = [
                 Letter(character["c"], *character["bbox"]) for span in line["spans"] for character in span["chars"]
             ]
-            if turned:
-                characters = [Letter(character.text, *(mupdf.Rect(character[1:]) * turn)) for character in characters]
-            lines.append(Line(characters, _angle(turn.a * dx + turn.c * dy, turn.b * dx + turn.d * dy)))
+            if rotated:
+                characters = [
+                    Letter(character.text, *(mupdf.Rect(character[1:]) * rotation)) for character in characters
+                ]
+            lines.append(Line(characters, _angle(rotation.a * dx + rotation.c * dy, rotation.b * dx + rotation.d * dy)))
         return lines
 
     def mixed_lines(self, page: int, needs_positions: Callable[[str], bool]) -> list[Line | str]:
         parts: list[Line | str] = []
-        with self._reasons():
+        with self._media_errors():
             letters = self._text(page)
             for x0, y0, x1, y1, text, _, kind in letters.extractBLOCKS():
                 if kind != 0:
@@ -277,7 +279,7 @@ class _MuPDF:
 
     def unmapped_share(self, page: int) -> float:
         mupdf = _mupdf()
-        with self._reasons():
+        with self._media_errors():
             flags = mupdf.TEXTFLAGS_TEXT & ~mupdf.TEXT_CID_FOR_UNKNOWN_UNICODE
             letters = "".join(self._sheet(page).get_text("text", flags=flags).split())
             if "\ufffd" not in letters:
@@ -286,7 +288,7 @@ class _MuPDF:
             return 0.0 if all(map(self._has_character_map, fonts)) else letters.count("\ufffd") / len(letters)
 
     def image_share(self, page: int) -> float:
-        with self._reasons():
+        with self._media_errors():
             sheet = self._sheet(page)
             areas = [abs(_mupdf().Rect(image["bbox"]) & sheet.cropbox) for image in sheet.get_image_info()]
             return float(sum(areas)) / abs(sheet.rect)
@@ -296,7 +298,7 @@ class _MuPDF:
 
     def notes(self, page: int) -> list[Note]:
         page_notes: list[Note] = []
-        with self._reasons():
+        with self._media_errors():
             if not self._kinds(page):
                 return page_notes
             sheet = self._sheet(page)
@@ -313,7 +315,7 @@ class _MuPDF:
         return [note for note in page_notes if note.text.strip()]
 
     def bookmarks(self) -> list[tuple[int, str]]:
-        with self._reasons():
+        with self._media_errors():
             titles: list[tuple[int, str]] = []
             stack = [self.file.outline]  # loaded with the document; `get_toc` would load it again
             while stack and len(titles) < MAX_BOOKMARKS:
@@ -325,20 +327,20 @@ class _MuPDF:
             return titles
 
     def attachments(self) -> list[Attachment]:
-        with self._reasons():
+        with self._media_errors():
             return [self._embedded(i) for i in range(self.file.embfile_count())]
 
     def _embedded(self, number: int) -> Attachment:
         info = self.file.embfile_info(number)
 
         def read() -> bytes:
-            with self._reasons():
+            with self._media_errors():
                 return bytes(self.file.embfile_get(number))
 
         return Attachment(info.get("ufilename") or info.get("filename") or info.get("name") or "", read)
 
     def page_attachments(self, page: int) -> list[Attachment]:
-        with self._reasons():
+        with self._media_errors():
             if _mupdf().PDF_ANNOT_FILE_ATTACHMENT not in self._kinds(page):
                 return []
             return [self._pin(annot, page) for annot in self._sheet(page).annots() if annot.type[1] == "FileAttachment"]
@@ -352,13 +354,13 @@ class _MuPDF:
 
     def _pin(self, annot: Any, page: int) -> Attachment:
         def read() -> bytes:
-            with self._reasons():
+            with self._media_errors():
                 return bytes(annot.get_file())
 
         return Attachment(annot.file_info.get("filename") or "", read, page)
 
     def xfa(self) -> bytes:
-        with self._reasons():
+        with self._media_errors():
             kind, value = self.file.xref_get_key(self.file.pdf_catalog(), "AcroForm/XFA")
             if kind == "array":
                 packets = re.findall(r"\(\s*(\w+)\s*\)\s*(\d+) 0 R", value)
@@ -368,7 +370,7 @@ class _MuPDF:
             return b"".join(self.file.xref_stream(number) or b"" for number in numbers)
 
     def metadata(self, key: str) -> str:
-        with self._reasons():
+        with self._media_errors():
             return (self.file.metadata or {}).get(key[0].lower() + key[1:]) or ""
 
     def close(self) -> None:
@@ -462,7 +464,7 @@ class _PDFium:
             raise MediaError(_DAMAGED, "damaged") from error
 
     @contextmanager
-    def _reasons(self, page: int | None = None) -> Iterator[None]:
+    def _media_errors(self, page: int | None = None) -> Iterator[None]:
         reason = _DAMAGED if page is None else f"page {page} of the PDF is damaged"
         try:
             yield
@@ -474,7 +476,7 @@ class _PDFium:
     @contextmanager
     def _sheet(self, page: int) -> Iterator[Any]:
         """The page object. The last one is cached: callers read a page's image, text and notes in turn."""
-        with self._reasons(page):
+        with self._media_errors(page):
             if self._last[0] != page:
                 self._forget()
                 self._last = (page, self.file[page - 1])
@@ -501,7 +503,7 @@ class _PDFium:
             return np.ascontiguousarray(array[:, :, :3] if array.ndim == 3 else np.stack([array] * 3, axis=-1))
 
     def size(self, page: int) -> tuple[float, float]:
-        with self._reasons(page):
+        with self._media_errors(page):
             width, height = self.file.get_page_size(page - 1)
             return float(width), float(height)
 
@@ -635,7 +637,7 @@ class _PDFium:
 
     def bookmarks(self) -> list[tuple[int, str]]:
         titles = []
-        with self._reasons():
+        with self._media_errors():
             for mark, _ in zip(self.file.get_toc(), range(MAX_BOOKMARKS), strict=False):
                 destination = mark.get_dest()
                 index = destination.get_index() if destination is not None else None
@@ -644,12 +646,12 @@ class _PDFium:
         return titles
 
     def attachments(self) -> list[Attachment]:
-        with self._reasons():
+        with self._media_errors():
             return [self._attachment(self.file.get_attachment(i)) for i in range(self.file.count_attachments())]
 
     def _attachment(self, attachment: Any, page: int | None = None) -> Attachment:
         def read() -> bytes:
-            with self._reasons():
+            with self._media_errors():
                 return bytes(attachment.get_data())
 
         return Attachment(attachment.get_name(), read, page)
@@ -674,7 +676,7 @@ class _PDFium:
         return data
 
     def metadata(self, key: str) -> str:
-        with self._reasons():
+        with self._media_errors():
             return self.file.get_metadata_value(key) or ""
 
     def close(self) -> None:

@@ -41,7 +41,7 @@ class RawFile:
         self._rawpy = rawpy
         self._source = source
         self.info: dict[str, Any] = {}
-        with self._reasons():
+        with self._media_errors():
             self._raw: Any = rawpy.imread(str(source) if isinstance(source, Path) else io.BytesIO(source))
             sizes = self._raw.sizes
         self._flip = sizes.flip
@@ -63,7 +63,7 @@ class RawFile:
         if preview is not None and max(preview.size) >= 0.95 * need:
             return self._upright(preview, max_side)
         try:
-            with self._reasons():
+            with self._media_errors():
                 pixels = self._raw.postprocess(half_size=True, use_camera_wb=True, gamma=(2.4, 12.92))
             return Image.fromarray(pixels)
         except MediaError:
@@ -76,12 +76,12 @@ class RawFile:
         if self._preview is None:
             rawpy = self._rawpy
             try:
-                with self._reasons():
-                    found = self._raw.extract_thumb()
-                if found.format == rawpy.ThumbFormat.JPEG:
-                    self._preview = Image.open(io.BytesIO(found.data), formats=["JPEG", "MPO"])
+                with self._media_errors():
+                    thumbnail = self._raw.extract_thumb()
+                if thumbnail.format == rawpy.ThumbFormat.JPEG:
+                    self._preview = Image.open(io.BytesIO(thumbnail.data), formats=["JPEG", "MPO"])
                 else:
-                    self._preview = Image.fromarray(np.asarray(found.data))
+                    self._preview = Image.fromarray(np.asarray(thumbnail.data))
             except (MediaError, OSError, SyntaxError, ValueError, TypeError):
                 return None
         return self._preview
@@ -91,8 +91,8 @@ class RawFile:
             preview.draft(None, tuple(-(-side * max_side // max(preview.size)) for side in preview.size))  # type: ignore[arg-type]
         preview.load()
         turn = _TURNS.get(self._flip)
-        lies = (preview.width > preview.height) == (self.size[0] > self.size[1])
-        if turn is None or (self._flip in (5, 6) and lies):
+        same_shape = (preview.width > preview.height) == (self.size[0] > self.size[1])
+        if turn is None or (self._flip in (5, 6) and same_shape):
             return preview  # the camera has turned it already
         if self._flip == 3 and preview.getexif().get(_TURN) == 1:
             return preview
@@ -103,7 +103,7 @@ class RawFile:
     def _read_exif(self) -> Image.Exif:
         exif = Image.Exif()
         try:
-            with _opened(self._source) as file:
+            with _open_file(self._source) as file:
                 head = file.read(16)
                 if head[:2] in (b"II", b"MM"):
                     exif = _exif_of_tiff(file, head)
@@ -122,7 +122,7 @@ class RawFile:
         return exif
 
     @contextmanager
-    def _reasons(self) -> Iterator[None]:
+    def _media_errors(self) -> Iterator[None]:
         rawpy = self._rawpy
         try:
             yield
@@ -132,7 +132,7 @@ class RawFile:
             raise MediaError(_DAMAGED, "damaged") from error
 
 
-def _opened(source: Path | bytes) -> BinaryIO:
+def _open_file(source: Path | bytes) -> BinaryIO:
     return source.open("rb") if isinstance(source, Path) else io.BytesIO(source)
 
 
@@ -161,10 +161,10 @@ def _exif_of_cr3(file: BinaryIO) -> Image.Exif:
         at = data.find(name)
         if at < 4:
             continue
-        one = Image.Exif()
-        one.load(b"Exif\x00\x00" + data[at + 4 : at - 4 + int.from_bytes(data[at - 4 : at], "big")])
+        part_exif = Image.Exif()
+        part_exif.load(b"Exif\x00\x00" + data[at + 4 : at - 4 + int.from_bytes(data[at - 4 : at], "big")])
         if part is None:
-            exif.update(dict(one))
+            exif.update(dict(part_exif))
         else:
-            exif.get_ifd(part).update(dict(one))
+            exif.get_ifd(part).update(dict(part_exif))
     return exif
