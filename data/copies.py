@@ -75,7 +75,7 @@ def read_inside(path: Path, kind: Kind) -> Metadata:
         if kind == "image":
             return image.inspect(path).metadata
         if kind == "video":
-            return video.stated(path)
+            return video.tag_metadata(path)
         with pdf.open_pdf(path) as document:
             return Metadata(pdf.date_of(document))
     except MediaError as error:

@@ -37,12 +37,12 @@ MAX_CUES = 50_000
 MAX_LETTERS = 2_000  # of one cue
 # Longer than this no line is shown; what claims to be has a damaged end, or none.
 LONGEST_CUE_S = 600.0
-UNSAID_END_S = 5.0
+DEFAULT_CUE_S = 5.0
 _DEFAULT, _FORCED = 0x1, 0x40  # AV_DISPOSITION_DEFAULT, …_FORCED: only what is foreign in the film
 _TEXT_SUB = 0x20000  # AV_CODEC_PROP_TEXT_SUB
 
 # (from, to, the lines shown): what a reader hands to `_in_order`.
-_Shown = tuple[float, float, list[str]]
+_Event = tuple[float, float, list[str]]
 
 
 def words_of(path: Path, duration_s: float = math.inf, inside: bool = True) -> tuple[Cue, ...]:
@@ -51,17 +51,17 @@ def words_of(path: Path, duration_s: float = math.inf, inside: bool = True) -> t
     Files and tracks with only the foreign passages come last. Cues from `duration_s` on are left out;
     `inside=False` is for one who knows that there is no track. What cannot be read is passed over.
     """
-    near = beside(path)
-    foreign = [file for file in near if _is_forced(path, file)]
-    whole = [file for file in near if file not in foreign]
-    for source in (*whole, *((path,) if inside else ()), *foreign):
+    files = beside(path)
+    foreign = [file for file in files if _is_forced(path, file)]
+    full = [file for file in files if file not in foreign]
+    for source in (*full, *((path,) if inside else ()), *foreign):
         try:
-            found = read_subtitles(source)
+            cues = read_subtitles(source)
         except MediaError as error:
             log.info("no subtitles from %s: %s", source, error)
             continue
-        if kept := _within(found, duration_s):
-            return kept
+        if clipped := _within(cues, duration_s):
+            return clipped
     return ()
 
 
@@ -96,16 +96,16 @@ def beside(path: Path) -> list[Path]:
     except OSError:
         return []
     stem = path.stem
-    near = [name for name in names if name.startswith(f"{stem}.") and _ending(name) in READERS]
-    if not near:
+    names_beside = [name for name in names if name.startswith(f"{stem}.") and _ending(name) in READERS]
+    if not names_beside:
         return []
-    longer = [n[: -len(_ending(n))] for n in names if n.startswith(f"{stem}.") and kind_of(n) == "video"]
-    own = [
+    longer_stems = [n[: -len(_ending(n))] for n in names if n.startswith(f"{stem}.") and kind_of(n) == "video"]
+    files = [
         path.with_name(name)
-        for name in near
-        if not any(name.startswith(f"{other}.") for other in longer if len(other) > len(stem))
+        for name in names_beside
+        if not any(name.startswith(f"{longer_stem}.") for longer_stem in longer_stems if len(longer_stem) > len(stem))
     ]
-    return sorted(own, key=lambda file: (_is_forced(path, file), file.stem != stem, file.name))
+    return sorted(files, key=lambda file: (_is_forced(path, file), file.stem != stem, file.name))
 
 
 def text_tracks(container: InputContainer) -> list[SubtitleStream]:
@@ -132,7 +132,7 @@ def _is_forced(video: Path, file: Path) -> bool:
     return "forced" in file.stem[len(video.stem) :].lower().split(".")
 
 
-def _of_file(path: Path, reader: str) -> Iterator[_Shown]:
+def _of_file(path: Path, reader: str) -> Iterator[_Event]:
     import av
 
     data = read_beside(path, MAX_BYTES)
@@ -149,24 +149,24 @@ def _of_file(path: Path, reader: str) -> Iterator[_Shown]:
         raise MediaError("the subtitle file is damaged", "damaged") from error
 
 
-def _of_track(container: InputContainer, track: SubtitleStream, zero_s: float) -> Iterator[_Shown]:
+def _of_track(container: InputContainer, track: SubtitleStream, zero_s: float) -> Iterator[_Event]:
     import av
 
-    left = MAX_BYTES
+    bytes_left = MAX_BYTES
     base = float(track.time_base or 1 / 1000)
     for packet in _to_the_end(container.demux(track)):
         if not packet.size or packet.pts is None:
             continue
         try:
-            shown = track.decode(packet)
+            subtitles = track.decode(packet)
         except (av.FFmpegError, ValueError):  # a damaged line, or not UTF-8
             continue
-        lines = [line for rect in shown for line in _plain(getattr(rect, "ass", b""))]
+        lines = [line for rect in subtitles for line in _plain(getattr(rect, "ass", b""))]
         start = packet.pts * base - zero_s
-        left -= packet.size
+        bytes_left -= packet.size
         if lines:
             yield start, start + (packet.duration or 0) * base, lines
-        if left < 0:
+        if bytes_left < 0:
             return
 
 
@@ -198,36 +198,36 @@ def _plain(ass: bytes) -> list[str]:
     return [line for line in lines if any(c.isalnum() for c in line)]
 
 
-def _in_order(found: Iterable[_Shown]) -> list[Cue]:
+def _in_order(events: Iterable[_Event]) -> list[Cue]:
     """Cues by their start, each with an end, nothing told twice that stays on screen while more is added."""
     from model.inputs import Cue
 
-    shown = sorted(_some(found), key=lambda one: one[:2])
-    if _is_telemetry([" ".join(lines) for _, _, lines in shown]):
+    ordered = sorted(_limited(events), key=lambda event: event[:2])
+    if _is_telemetry([" ".join(lines) for _, _, lines in ordered]):
         return []
     cues: list[Cue] = []
     before: list[str] = []
-    for at, (start, end, lines) in enumerate(shown):
+    for at, (start, end, lines) in enumerate(ordered):
         if not start < end <= start + LONGEST_CUE_S:
-            later = (other[0] for other in shown[at + 1 : at + 50] if other[0] > start)
-            end = min(next(later, math.inf), start + UNSAID_END_S)
+            later = (later_event[0] for later_event in ordered[at + 1 : at + 50] if later_event[0] > start)
+            end = min(next(later, math.inf), start + DEFAULT_CUE_S)
         start, end = max(0.0, start), max(0.0, end)
-        again = _overlap(before, lines) if cues and start <= cues[-1].end_s + 0.5 else 0
+        repeated = _overlap(before, lines) if cues and start <= cues[-1].end_s + 0.5 else 0
         before = lines
-        if again == len(lines):
+        if repeated == len(lines):
             last = cues[-1]
             cues[-1] = Cue(last.start_s, max(last.end_s, end), last.text)
         else:
-            cues.append(Cue(start, end, " ".join(lines[again:])[:MAX_LETTERS]))
+            cues.append(Cue(start, end, " ".join(lines[repeated:])[:MAX_LETTERS]))
     return cues
 
 
-def _some(found: Iterable[_Shown]) -> Iterator[_Shown]:
+def _limited(events: Iterable[_Event]) -> Iterator[_Event]:
     """As many as a film may have, of the time that a film may last."""
     count = 0
-    for one in found:
-        if -LONGEST_CUE_S < one[0] < MAX_DURATION_S:
-            yield one
+    for event in events:
+        if -LONGEST_CUE_S < event[0] < MAX_DURATION_S:
+            yield event
             count += 1
         if count >= MAX_CUES:
             return
