@@ -21,7 +21,7 @@ from data.chunking import grid, snap_reach, windows
 from data.media import image, live, pdf, subtitles, video
 from data.media.kinds import Kind, MediaError
 from data.media.metadata import NOTHING, Metadata
-from data.media.moving import most_telling
+from data.media.moving import best_of
 from data.media.sound_picture import sound_picture
 from data.span import Span
 
@@ -155,34 +155,34 @@ def decode(
     In a damaged file chunks that cannot be decoded are left out, so the answer may be shorter than `specs`;
     `MediaError` when none of them can.
     """
-    found: list[Chunk] = []
+    chunks: list[Chunk] = []
     fault: MediaError | None = None
     if kind == "image":
         for spec in specs:
             try:
-                found.append(_image(path, spec, max_side))
+                chunks.append(_image(path, spec, max_side))
             except MediaError as error:
                 fault = error
     elif kind == "pdf":
         with pdf.open_pdf(path) as document:
             for spec in specs:
                 try:
-                    found.append(_page(document, spec, max_side))
+                    chunks.append(_page(document, spec, max_side))
                 except MediaError as error:
                     fault = error
     else:
-        with _opened_film(path) as opened:
+        with _open_video_or_recording(path) as opened_video:
             for spec in specs:
                 try:
-                    if opened is None:
-                        found.append(_recording(path, spec, max_side))
+                    if opened_video is None:
+                        chunks.append(_recording(path, spec, max_side))
                     else:
-                        found.append(_window(opened, spec, max_frames, max_side))
+                        chunks.append(_window(opened_video, spec, max_frames, max_side))
                 except MediaError as error:
                     fault = error
-    if fault is not None and not found:
+    if fault is not None and not chunks:
         raise fault
-    return found
+    return chunks
 
 
 def to_input(chunk: Chunk, kind: Kind, role: Role = "document") -> Input:
@@ -205,26 +205,26 @@ def _still(spec: ChunkSpec, picture: np.ndarray, text: str = "") -> Chunk:
 
 
 def _image(path: Path, spec: ChunkSpec, max_side: int) -> Chunk:
-    found = image.read_picture(path, max_side, spec.span.page)
-    text = found.caption if spec.ordinal == 0 else ""
-    return replace(_still(spec, found.pixels, text), note=found.note)
+    picture = image.read_picture(path, max_side, spec.span.page)
+    text = picture.caption if spec.ordinal == 0 else ""
+    return replace(_still(spec, picture.pixels, text), note=picture.note)
 
 
 def _page(document: pdf.Document, spec: ChunkSpec, max_side: int) -> Chunk:
     page = pdf.require_page(document, spec.span.page)
-    found = _still(spec, document.image(page, max_side), document.text(page))
-    return replace(found, unread=document.needs_ocr(page))
+    chunk = _still(spec, document.image(page, max_side), document.text(page))
+    return replace(chunk, unread=document.needs_ocr(page))
 
 
 def _window(opened: video.VideoStream, spec: ChunkSpec, max_frames: int, max_side: int) -> Chunk:
     start, end = spec.span.seconds
     tolerance = KEYFRAME_TOLERANCE * (end - start) / max_frames
     frames, times = video.sample_open(opened, start, end, max_frames, max_side, tolerance_s=tolerance)
-    return Chunk(spec, frames, "", to_webp(frames[most_telling(frames)]), times)
+    return Chunk(spec, frames, "", to_webp(frames[best_of(frames)]), times)
 
 
 @contextmanager
-def _opened_film(path: Path) -> Iterator[video.VideoStream | None]:
+def _open_video_or_recording(path: Path) -> Iterator[video.VideoStream | None]:
     """The film, or None for a recording without a picture. Raises `MediaError`."""
     with ExitStack() as stack:
         opened = None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 WHITE_NITS = 203.0  # where HDR puts the white of paper (ITU-R BT.2408)
 PQ, HLG = 16, 18
 # An ICC profile that moves no colour by more than this is sRGB under another name.
-_SAME = 3
+_MAX_DIFFERENCE = 3
 _SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 
@@ -86,8 +86,8 @@ def _transform(profile: bytes, mode: str) -> Any:
         if mode == "RGB":
             axis = np.linspace(0, 255, 9).astype(np.uint8)
             colours = np.stack(np.meshgrid(axis, axis, axis), axis=-1).reshape(27, 27, 3)
-            moved = np.asarray(transform.apply(Image.fromarray(colours))).astype(int) - colours
-            if np.abs(moved).max() <= _SAME:
+            difference = np.asarray(transform.apply(Image.fromarray(colours))).astype(int) - colours
+            if np.abs(difference).max() <= _MAX_DIFFERENCE:
                 return None
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError, AttributeError):
         return None
@@ -139,8 +139,8 @@ def _compress(light: np.ndarray) -> None:
         return
     reach = (peak - knee) / (1 - knee)
     over = np.maximum(brightest - knee, 0) / (1 - knee)
-    shown = np.minimum(brightest, knee) + (1 - knee) * over * (1 + over / reach**2) / (1 + over)
-    light *= (shown / np.maximum(brightest, 1e-6))[..., None]
+    compressed = np.minimum(brightest, knee) + (1 - knee) * over * (1 + over / reach**2) / (1 + over)
+    light *= (compressed / np.maximum(brightest, 1e-6))[..., None]
 
 
 @lru_cache(maxsize=8)

@@ -94,17 +94,17 @@ def read_image(source: Path | bytes, max_side: int | None = None, page: int | No
     `max_side` bounds the longest side; smaller pictures are not enlarged. `page` (from 1) is one of a TIFF's.
     Raises `MediaError`.
     """
-    return _sound_or_mended(partial(_read, max_side=max_side, page=page), source).pixels
+    return _read_or_repair(partial(_read, max_side=max_side, page=page), source).pixels
 
 
 def read_picture(path: Path, max_side: int | None = None, page: int | None = None) -> Picture:
     """Like `read_image`, with the words that come with the file and what is wrong with it."""
-    return _sound_or_mended(partial(_read, max_side=max_side, page=page), path)
+    return _read_or_repair(partial(_read, max_side=max_side, page=page), path)
 
 
 def inspect(source: Path | bytes) -> ImageInfo:
     """Returns size and metadata from the header, without decoding. Raises `MediaError`."""
-    return _sound_or_mended(_inspect, source)
+    return _read_or_repair(_inspect, source)
 
 
 def maker_note(path: Path) -> bytes:
@@ -117,20 +117,20 @@ def maker_note(path: Path) -> bytes:
 _Read = TypeVar("_Read", Picture, ImageInfo)
 
 
-def _sound_or_mended(read: Callable[[Path | bytes], _Read], source: Path | bytes) -> _Read:
+def _read_or_repair(read: Callable[[Path | bytes], _Read], source: Path | bytes) -> _Read:
     """Returns what `read` makes of a file, or of its mended bytes where its decoder refuses the file."""
     try:
         return read(source)
     except MediaError as error:
         if error.cause not in ("cut off", "damaged", "unsupported"):
             raise
-        whole = mend.mended(source) if _head(source, 8).startswith(mend.MAGIC) else None
-        if whole is None:
+        repaired = mend.repaired_copy(source) if _head(source, 8).startswith(mend.MAGIC) else None
+        if repaired is None:
             raise
-        found = read(whole[0])
-        if isinstance(found, Picture):
-            found.note = whole[1]
-        return found
+        result = read(repaired[0])
+        if isinstance(result, Picture):
+            result.note = repaired[1]
+        return result
 
 
 def _read(source: Path | bytes, max_side: int | None, page: int | None = None) -> Picture:
@@ -220,7 +220,7 @@ def _rare_tiff(source: Path | bytes) -> MediaError:
     if not directories.directories:
         return MediaError("the image is damaged; its header makes no sense", "damaged")
     return MediaError(
-        f"a rare kind of TIFF ({directories.why_not()}), which Sightline does not read; save a copy as PNG",
+        f"a rare kind of TIFF ({directories.unusual_format()}), which Sightline does not read; save a copy as PNG",
         "unsupported",
     )
 
@@ -322,14 +322,14 @@ def _square(image: Image.Image) -> tuple[int, int]:
 
 
 def _decode(image: Any, max_side: int | None, source: Path | bytes) -> np.ndarray:
-    pixels = np.asarray(_shown(image, max_side, source))
-    if moving.begins_blank(image, pixels):
-        image.seek(moving.telling_frame(image))
-        pixels = np.asarray(_shown(image, max_side, source))
+    pixels = np.asarray(_displayed_frame(image, max_side, source))
+    if moving.starts_blank(image, pixels):
+        image.seek(moving.best_frame(image))
+        pixels = np.asarray(_displayed_frame(image, max_side, source))
     return pixels
 
 
-def _shown(image: Any, max_side: int | None, source: Path | bytes) -> Image.Image:
+def _displayed_frame(image: Any, max_side: int | None, source: Path | bytes) -> Image.Image:
     """The frame that is chosen now, as a viewer shows it."""
     from PIL import Image
 
@@ -370,8 +370,8 @@ def _stored(image: Any, max_side: int | None, source: Path | bytes) -> tuple[Ima
         image.draft(None, (ceil(image.width * scale), ceil(image.height * scale)))
     elif max_side is not None and image.format == "JPEG2000":
         image.reduce = max(0, (max(image.size) // max_side).bit_length() - 1)
-    if image.format == "JPEG2000" and (place := inside(_head(source, heif.HEAD_BYTES), (b"jp2h", b"colr"))):
-        colour = _head(source, place[1])[place[0] :]
+    if image.format == "JPEG2000" and (box := inside(_head(source, heif.HEAD_BYTES), (b"jp2h", b"colr"))):
+        colour = _head(source, box[1])[box[0] :]
         if colour[:1] == b"\x02":  # an ICC profile, which Pillow leaves there
             image.info["icc_profile"] = colour[3:]
     if image.size[0] * image.size[1] > MAX_PIXELS:

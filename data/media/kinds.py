@@ -70,7 +70,7 @@ EXTENSIONS: dict[str, Kind] = {
 
 # Names that are videos only if the content is one (`kind_by_content`): TypeScript, tracker music and go.mod,
 # MetaPost. Motion photos of a Pixel are called .mp; camcorders of JVC and Panasonic write .mod.
-LOOKED_INTO: dict[str, Kind] = dict.fromkeys((".ts", ".mod", ".mp"), "video")
+AMBIGUOUS_EXTENSIONS: dict[str, Kind] = dict.fromkeys((".ts", ".mod", ".mp"), "video")
 # Recordings without a picture.
 SOUNDS = frozenset(
     (
@@ -87,7 +87,7 @@ def suffix_of(path: Path | str) -> str:
 def kind_by_content(path: Path) -> Kind | None:
     """The kind of a file whose name is in `LOOKED_INTO`, by its first bytes; None for any other and for what
     cannot be read."""
-    kind = LOOKED_INTO.get(suffix_of(path))
+    kind = AMBIGUOUS_EXTENSIONS.get(suffix_of(path))
     if kind is None:
         return None
     try:
@@ -106,7 +106,7 @@ SUBTITLES = (".srt", ".vtt", ".ass", ".ssa")
 NOTES = (".xmp", ".json")
 
 
-def may_say_of_others(name: str) -> bool:
+def may_describe_others(name: str) -> bool:
     """Whether a file of this name may hold words of a picture or a film beside it."""
     return name.lower().endswith((*SUBTITLES, *NOTES))
 
@@ -185,7 +185,7 @@ _IMAGE_BRANDS = (
     b"msf1",
     b"mif2",
 )
-_NEED: dict[Kind, str] = {"image": "an image", "video": "a video", "pdf": "a PDF"}
+_KIND_NAMES: dict[Kind, str] = {"image": "an image", "video": "a video", "pdf": "a PDF"}
 
 
 def is_raw(head: bytes) -> bool:
@@ -214,9 +214,9 @@ def sniff(head: bytes) -> str | None:
         return "pdf"
     if is_raw(head) or (head[:4] == b"\x00\x00\x01\x00" and head[4:5] > b"\x00" == head[9:10]):  # an icon
         return "image"
-    for offset, magic, what in _MAGIC:
+    for offset, magic, description in _MAGIC:
         if head[offset : offset + len(magic)] == magic:
-            return what
+            return description
     if b"%PDF-" in head[:1024]:  # readers accept a header that comes late
         return "pdf"
     if _is_transport_stream(head):
@@ -278,7 +278,7 @@ def _text(head: bytes) -> str | None:
     return "text"
 
 
-def require(path: Path, kind: Kind, also: str | None = None) -> bytes:
+def require(path: Path, kind: Kind, also_allowed: str | None = None) -> bytes:
     """The first bytes of a file that may well be of `kind`, or what `sniff` calls `also`; `MediaError` when
     it surely is neither.
 
@@ -290,12 +290,12 @@ def require(path: Path, kind: Kind, also: str | None = None) -> bytes:
             head = file.read(HEAD_BYTES)
     except OSError as error:
         raise from_os_error(error) from error
-    if also is None or sniff(head) != also:
+    if also_allowed is None or sniff(head) != also_allowed:
         require_content(head, kind, path.suffix)
     if not head.strip(b"\x00") and len(head) == HEAD_BYTES:
         with path.open("rb") as file:
-            while piece := file.read(1 << 20):
-                if piece.strip(b"\x00"):
+            while block := file.read(1 << 20):
+                if block.strip(b"\x00"):
                     return head
         raise MediaError("the file holds nothing but zeros; its copy or download did not finish", "damaged")
     return head
@@ -305,20 +305,20 @@ def require_content(head: bytes, kind: Kind, suffix: str = "") -> None:
     """The same for bytes at hand."""
     if not head:
         raise MediaError("the file is empty (0 bytes)", "empty")
-    found = sniff(head)
-    if found is None or found == kind:
+    sniffed = sniff(head)
+    if sniffed is None or sniffed == kind:
         return
-    need = _NEED[kind]
-    if found in _NEED:
-        what = _NEED[found]
+    need = _KIND_NAMES[kind]
+    if sniffed in _KIND_NAMES:
+        name = _KIND_NAMES[sniffed]
         if kind_of(f"x{suffix}") == kind:
-            raise MediaError(f"this is {what}, although its name ends in {suffix}; rename it", "wrong kind")
-        raise MediaError(f"this is {what}, not {need}", "wrong kind")
-    if found == "an SVG drawing" or found.endswith("image") or found.startswith("a Photoshop"):
-        raise MediaError(f"this is {found}, a format that Sightline does not read; save a copy as PNG", "unsupported")
-    if found == SOUND and kind == "video":
+            raise MediaError(f"this is {name}, although its name ends in {suffix}; rename it", "wrong kind")
+        raise MediaError(f"this is {name}, not {need}", "wrong kind")
+    if sniffed == "an SVG drawing" or sniffed.endswith("image") or sniffed.startswith("a Photoshop"):
+        raise MediaError(f"this is {sniffed}, a format that Sightline does not read; save a copy as PNG", "unsupported")
+    if sniffed == SOUND and kind == "video":
         raise MediaError("this is a sound file; there is no picture in it", "nothing to see")
-    raise MediaError(f"this is not {need}: the file holds {found}", "wrong kind")
+    raise MediaError(f"this is not {need}: the file holds {sniffed}", "wrong kind")
 
 
 def from_os_error(error: OSError) -> MediaError:

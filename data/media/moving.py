@@ -20,13 +20,13 @@ _LOOK_PIXELS = 400_000_000  # decoded in search of a frame: a GIF of 0.3 million
 _SIDE = 160
 
 
-def begins_blank(image: Any, pixels: np.ndarray) -> bool:
+def starts_blank(image: Any, pixels: np.ndarray) -> bool:
     """Whether the picture [H, W, 3] is blank and the opened file holds others. Only the few blank ones ask
     the file how many, which takes a walk through a GIF."""
     return image.format in _FORMATS and _spread(pixels) < _BLANK and getattr(image, "n_frames", 1) > 1
 
 
-def telling_frame(image: Any) -> int:
+def best_frame(image: Any) -> int:
     """The frame that tells most of a file that begins blank; 0 where none does better."""
     numbers = [i for i in range(1, image.n_frames) if _is_a_view(image, i)]
     numbers = numbers[: max(1, _LOOK_PIXELS // (image.width * image.height))]
@@ -40,7 +40,7 @@ def telling_frame(image: Any) -> int:
         looks.append(np.asarray(to_srgb(plain(image).resize((_SIDE, _SIDE)))))
     if not looks or max(map(_spread, looks)) < _BLANK:
         return 0
-    return numbers[most_telling(np.stack(looks))]
+    return numbers[best_of(np.stack(looks))]
 
 
 def _is_a_view(image: Any, number: int) -> bool:
@@ -58,7 +58,7 @@ def _spread(picture: np.ndarray) -> float:
     return float(picture[::step, ::step].mean(axis=2).std())
 
 
-def most_telling(frames: np.ndarray) -> int:
+def best_of(frames: np.ndarray) -> int:
     """Which of the frames [T, H, W, 3] to show for all: neither black, nor blank, nor blurred.
 
     Spread of brightness times sharpness (the mean step between neighbouring pixels), on small grey copies.

@@ -50,22 +50,22 @@ def read_sound(path: Path, start_s: float = 0.0, end_s: float | None = None) -> 
                 break
             packets, early = _packets_from(video, track, start_s, start_s - run_up)
             if early or run_up == _RUN_UPS_S[-1]:
-                return _placed(_frames(video, track, packets, start_s), start_s, end_s)
+                return _place_frames(_frames(video, track, packets, start_s), start_s, end_s)
     return np.zeros(0, dtype=np.float32)
 
 
-def _placed(frames: Iterator[tuple[float, Any]], start_s: float, end_s: float) -> np.ndarray:
+def _place_frames(frames: Iterator[tuple[float, Any]], start_s: float, end_s: float) -> np.ndarray:
     """Decoded frames, each with its second, on the line from `start_s` to `end_s`."""
     import av
 
     line = np.zeros(round((end_s - start_s) * RATE), dtype=np.float32)
-    filled = at = 0
+    written = at = 0
     expected = 0.0
     resampler: Any = None
-    form: tuple[int, str, str] | None = None
+    format_before: tuple[int, str, str] | None = None
 
     def put(frame: Any | None) -> None:
-        nonlocal at, filled
+        nonlocal at, written
         for block in resampler.resample(frame):
             if block is None:  # nothing was held back
                 continue
@@ -73,20 +73,20 @@ def _placed(frames: Iterator[tuple[float, Any]], start_s: float, end_s: float) -
             first, last = max(0, -at), min(len(samples), len(line) - at)
             if first < last:
                 line[at + first : at + last] = samples[first:last]
-                filled = max(filled, at + last)
+                written = max(written, at + last)
             at += len(samples)
 
     for second, frame in frames:
         # A little beyond the end, or the filter's last samples would lean on nothing.
         if second >= end_s + 0.05:
-            filled = len(line)  # it goes on later: what lies between is silence
+            written = len(line)  # it goes on later: what lies between is silence
             break
-        if resampler is None or form != _form(frame) or abs(second - expected) > JITTER_S:
+        if resampler is None or format_before != _format(frame) or abs(second - expected) > JITTER_S:
             if resampler is not None:
                 put(None)
             # 16 bits: only for whole numbers does FFmpeg keep a mix of channels within bounds.
             resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
-            form, at, expected = _form(frame), round((second - start_s) * RATE), second
+            format_before, at, expected = _format(frame), round((second - start_s) * RATE), second
         expected += frame.samples / (frame.sample_rate or RATE)
         frame.pts = None  # the resampler would make its own of them
         try:
@@ -95,10 +95,10 @@ def _placed(frames: Iterator[tuple[float, Any]], start_s: float, end_s: float) -
             resampler = None
     if resampler is not None:
         put(None)
-    return line[:filled]
+    return line[:written]
 
 
-def _form(frame: Any) -> tuple[int, str, str]:
+def _format(frame: Any) -> tuple[int, str, str]:
     return frame.sample_rate, frame.format.name, frame.layout.name
 
 

@@ -1,9 +1,8 @@
-"""The words that are shown with a film: `words_of` it, from the file beside it or from the track inside.
+"""The subtitles of a video as cues: `words_of`, from the file beside it or from the track inside.
 
-Built around FFmpeg's readers, which turn every format of subtitles in text (SubRip, WebVTT, ASS and SSA, the
-MP4's own) into ASS, in a container as in a file of its own; from there on there is one way to plain lines.
-Pictures of letters (PGS, VobSub) are left alone. Knows nothing of chunks, and nothing of what is said but not
-shown.
+Built around FFmpeg's readers, which convert every text format (SubRip, WebVTT, ASS and SSA, MP4's own), in a
+container or in a file, to ASS; one path leads from there to plain lines. Image subtitles (PGS, VobSub) are
+ignored. Knows nothing of chunks and of speech.
 """
 
 from __future__ import annotations
@@ -32,24 +31,24 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 READERS = {".srt": "srt", ".vtt": "webvtt", ".ass": "ass", ".ssa": "ass"}  # FFmpeg's names
-MAX_BYTES = 16 << 20  # of a file of its own; the words of a film are 0.1 MB
+MAX_BYTES = 16 << 20  # of a subtitle file; the subtitles of a feature film take 0.1 MB
 MAX_CUES = 50_000
 MAX_LETTERS = 2_000  # of one cue
-# Longer than this no line is shown; what claims to be has a damaged end, or none.
+# A longer cue has a damaged end, or none.
 LONGEST_CUE_S = 600.0
 DEFAULT_CUE_S = 5.0
 _DEFAULT, _FORCED = 0x1, 0x40  # AV_DISPOSITION_DEFAULT, …_FORCED: only what is foreign in the film
 _TEXT_SUB = 0x20000  # AV_CODEC_PROP_TEXT_SUB
 
-# (from, to, the lines shown): what a reader hands to `_in_order`.
+# (start, end, lines) in seconds: what a reader returns.
 _Event = tuple[float, float, list[str]]
 
 
 def words_of(path: Path, duration_s: float = math.inf, inside: bool = True) -> tuple[Cue, ...]:
-    """The words of a video in order of time: those of a file beside it, else of a track inside, else none.
+    """Returns the cues of a video by start: from a file beside it, else from a track inside, else none.
 
-    Files and tracks with only the foreign passages come last. Cues from `duration_s` on are left out;
-    `inside=False` is for one who knows that there is no track. What cannot be read is passed over.
+    Forced subtitles (foreign passages only) come last. Cues after `duration_s` are left out; `inside=False` skips
+    the tracks. Unreadable sources are skipped.
     """
     files = beside(path)
     foreign = [file for file in files if _is_forced(path, file)]
@@ -66,10 +65,10 @@ def words_of(path: Path, duration_s: float = math.inf, inside: bool = True) -> t
 
 
 def read_subtitles(path: Path) -> list[Cue]:
-    """The cues of a subtitle file, or of the best track of text inside a video, in order of their start.
+    """Returns the cues of a subtitle file, or of the best text track inside a video, by start.
 
-    A cue's text is plain: no markup, one line. What a rolling caption shows again is told once. Empty where
-    there are none, and for a flight recorder's numbers. Raises `MediaError`.
+    A cue's text is one plain line without markup. Lines that a rolling caption repeats occur once. Empty for no
+    subtitles and for the telemetry of drones and action cameras. Raises `MediaError`.
     """
     reader = READERS.get(path.suffix.lower())
     if reader is not None:
@@ -86,10 +85,10 @@ def read_subtitles(path: Path) -> list[Cue]:
 
 
 def beside(path: Path) -> list[Path]:
-    """The subtitle files that belong to a video, the best first.
+    """Returns the subtitle files of a video, the best first.
 
-    film.srt, then film.de.srt and the like by name; film.en.forced.srt last. A file whose name begins with
-    that of a longer-named video belongs to that one.
+    film.srt, then film.de.srt and the like by name; film.en.forced.srt last. A file whose name begins with the
+    longer name of another video belongs to that video.
     """
     try:
         names = [entry.name for entry in os.scandir(path.parent)]
@@ -109,8 +108,7 @@ def beside(path: Path) -> list[Path]:
 
 
 def text_tracks(container: InputContainer) -> list[SubtitleStream]:
-    """Tracks of words, the best first: the default one, else the first; those with only foreign passages
-    last."""
+    """Returns the text tracks, the best first: the default track, else the first; forced tracks last."""
     tracks = [
         track
         for track in container.streams.subtitles
@@ -138,7 +136,7 @@ def _of_file(path: Path, reader: str) -> Iterator[_Event]:
     data = read_beside(path, MAX_BYTES)
     if sniff(data[:4096]) not in (None, "text"):
         raise MediaError("this is not a subtitle file, although its name says so", "wrong kind")
-    # FFmpeg reads UTF-8 alone, and ends a line at a NUL.
+    # FFmpeg reads only UTF-8, and ends a line at a NUL.
     text = decode_text(data).replace("\x00", "").encode("utf-8", "replace")
     av.logging.set_level(None)
     try:
@@ -179,7 +177,7 @@ def _to_the_end(packets: Iterator[Any]) -> Iterator[Any]:
         return
 
 
-# Compiled when first needed, as `re` keeps them: importing this must cost little.
+# `re` compiles and caches these at first use: importing this module must cost little.
 _DRAWING = r"(?s)\{[^}]*\\p[1-9][^}]*\}.*?(?:\{[^}]*\\p0[^}]*\}|$)"
 _CODES = r"\{[^{}]*\}"
 _TAGS = r"(?i)</?(?:i|b|u|s|c|v|br|font|span|lang|ruby|rt)\b[^<>]*>"
@@ -187,11 +185,11 @@ _BRACE = "\ufdd0"  # a character that no text has
 
 
 def _plain(ass: bytes) -> list[str]:
-    """The lines of one event of ASS ("order,layer,style,…,text") as a reader sees them."""
+    """The plain lines of one ASS event ("order,layer,style,…,text")."""
     import html
 
     *_, text = ass[: 8 * MAX_LETTERS].decode("utf-8", "replace").split(",", 8)
-    text = text.replace("\\{{}", _BRACE)  # FFmpeg's way to write a brace that is one
+    text = text.replace("\\{{}", _BRACE)  # FFmpeg's escape of a literal brace
     text = re.sub(_CODES, "", re.sub(_DRAWING, "", text)).replace(_BRACE, "{")
     text = re.sub(_TAGS, "", html.unescape(text.replace("\\n", " ").replace("\\h", " ").replace("\\N", "\n")))
     lines = (one_line(line, MAX_LETTERS) for line in text.split("\n"))
@@ -199,7 +197,7 @@ def _plain(ass: bytes) -> list[str]:
 
 
 def _in_order(events: Iterable[_Event]) -> list[Cue]:
-    """Cues by their start, each with an end, nothing told twice that stays on screen while more is added."""
+    """Cues by start, each with an end; a line that stays on screen while others are added occurs once."""
     from model.inputs import Cue
 
     ordered = sorted(_limited(events), key=lambda event: event[:2])
@@ -223,7 +221,7 @@ def _in_order(events: Iterable[_Event]) -> list[Cue]:
 
 
 def _limited(events: Iterable[_Event]) -> Iterator[_Event]:
-    """As many as a film may have, of the time that a film may last."""
+    """At most `MAX_CUES` events, within `MAX_DURATION_S`."""
     count = 0
     for event in events:
         if -LONGEST_CUE_S < event[0] < MAX_DURATION_S:
@@ -234,14 +232,14 @@ def _limited(events: Iterable[_Event]) -> Iterator[_Event]:
 
 
 def _overlap(before: Sequence[str], lines: Sequence[str]) -> int:
-    """How many of the first lines were the last ones before."""
+    """How many of the first lines equal the last lines of `before`."""
     for count in range(min(len(before), len(lines)), 0, -1):
         if before[-count:] == lines[:count]:
             return count
     return 0
 
 
-# Drones and action cameras write their instruments into a subtitle track, up to sixty times a second.
+# Drones and action cameras write telemetry into a subtitle track, up to sixty times a second.
 _INSTRUMENTS = r"(?i)\b(?:iso|shutter|fnum|framecnt|srtcnt|difftime|gps|home|barometer|latitude)\b ?[:(=]"
 
 

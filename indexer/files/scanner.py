@@ -22,7 +22,7 @@ from typing import Any
 from blake3 import blake3
 
 from data.media.beside_names import is_note, keys_of_media, keys_of_note, may_describe
-from data.media.kinds import NOTES, SOUNDS, Kind, may_say_of_others, suffix_of
+from data.media.kinds import NOTES, SOUNDS, Kind, may_describe_others, suffix_of
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.connections import Reading
 from indexer.catalogue.left_out import LeftOut
@@ -275,7 +275,7 @@ class _Walk:
         for entry in listed:
             self._entry(folder, entry, rules, known, kept, inner, here)
         if self._scanned_at is not None:
-            new = [e.name for e in listed if may_say_of_others(e.name) and self._is_new(e)]
+            new = [e.name for e in listed if may_describe_others(e.name) and self._is_new(e)]
             if new:
                 self._renewed.append((folder, new, [*kept]))
         self.result.files += len(kept)
