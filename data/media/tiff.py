@@ -58,13 +58,9 @@ class Tiff:
         """Whether the file holds raw sensor data (DNG, CR2, NEF, ARW …), which LibRaw develops."""
         if self.is_cr2 or any(_DNG in directory for directory in self.directories):
             return True
-        sub_directories = [
-            self._directory(int(at))[0] for main in self.directories[:4] for at in main.get(_SUB_IFDS, ())[:8]
-        ]
-        return any(
-            directory.get(_PHOTOMETRIC, (0,))[0] in _RAW_PHOTOMETRIC
-            for directory in (*self.directories, *sub_directories)
-        )
+        offsets = [offset for directory in self.directories[:4] for offset in directory.get(_SUB_IFDS, ())[:8]]
+        candidates = [*self.directories, *(self._directory(int(offset))[0] for offset in offsets)]
+        return any(directory.get(_PHOTOMETRIC, (0,))[0] in _RAW_PHOTOMETRIC for directory in candidates)
 
     def unusual_format(self) -> str:
         """Returns the number format of the first image, for an error message."""
