@@ -1,7 +1,7 @@
-"""What lies beside a file and tells of it: the XMP of darktable, digiKam and Lightroom, the notes of a Google export.
+"""Metadata in files beside a file: XMP of darktable, digiKam and Lightroom, and the notes of a Google export.
 
-Built around `Beside`: the date, the place, the camera and the words of one copy, for another copy of the same
-bytes may lie beside other files, in a folder that others do not see. Knows nothing of what the file itself holds.
+Built around `Beside`, the metadata and the caption of one copy: another copy of the same bytes may lie beside
+other files, in a folder that other people do not see. Knows nothing of the metadata in the file itself.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ _CLOCK_STEP_S = 3.0
 
 @dataclass(frozen=True)
 class Beside:
-    """`sources`: what each file beside says, the most trusted first. `words`: a line each."""
+    """`sources`: the metadata of each file beside, the most trusted first. `words`: the caption, one fact per line."""
 
     sources: tuple[Metadata, ...] = ()
     words: str = ""
 
 
 def read(path: Path) -> Beside:
-    """Returns what the files beside a media file say of it; nothing where there are none or they are broken."""
+    """Returns the metadata in files beside a media file; empty without such files or for damaged ones."""
     sources: list[Metadata] = []
     words: list[Facts] = []
-    # A few looks for names that may be there: a listing would take as long as the folder is large.
+    # Tries a few names: a listing would take longer in large folders.
     end = ".XMP" if path.suffix.isupper() else ".xmp"
     for name in dict.fromkeys((f"{path.name}.xmp", f"{path.stem}.xmp", f"{path.stem}{end}")):
         if (data := _small_file(path.with_name(name), MAX_BYTES)) is not None:
@@ -70,12 +70,12 @@ def _small_file(path: Path, max_bytes: int) -> bytes | None:
 
 
 def _export_note(path: Path) -> Mapping[str, Any] | None:
-    """Returns what the export knows of a file: of several notes that fit alike, the one with its title."""
+    """The note of an export for a file: the best match by name, of equal matches the one with its title."""
     names = {name for key in keys_of_media(path.name) for name in _notes_in(path.parent).get(key, ())}
     scored = sorted(((match_score(path.name, name), name) for name in names), key=lambda pair: (-pair[0], pair[1]))
     best = [name for score, name in scored if score and score == scored[0][0]]
     notes = [note for name in best if (note := _load_note(path.with_name(name))) is not None]
-    if scored and scored[0][0] < WHOLE_NAME_SCORE:  # any program's JSON may be called after a picture
+    if scored and scored[0][0] < WHOLE_NAME_SCORE:  # JSON files of other programs may be named after an image
         notes = [note for note in notes if "photoTakenTime" in note]
     same = [note for note in notes if str(note.get("title")).startswith(path.stem)]
     return next(iter(same or notes), None)
@@ -91,12 +91,12 @@ def _load_note(path: Path) -> Mapping[str, Any] | None:
 
 
 def _notes_in(folder: Path) -> Mapping[str, Iterable[str]]:
-    """Returns the notes in a folder by their keys. The listing is kept while the folder does not change."""
+    """The notes in a folder by key; the listing is cached while the folder does not change."""
     try:
         changed = folder.stat().st_mtime_ns
     except OSError:
         return {}
-    # The clock of a file system ticks slowly: a folder that changed just now is listed once a second.
+    # File systems have coarse time stamps: a folder that changed just now is listed once a second.
     now = time.time()
     return _list_notes(folder, changed, int(now) if abs(now - changed / 1e9) < _CLOCK_STEP_S else 0)
 
@@ -115,7 +115,7 @@ def _list_notes(folder: Path, changed: int, now: int) -> Mapping[str, Iterable[s
 
 
 def _metadata_of_export(note: Mapping[str, Any]) -> Metadata:
-    date = _time(note.get("photoTakenTime"))  # creationTime is when it was uploaded
+    date = _time(note.get("photoTakenTime"))  # creationTime is the date of the upload
     for name in ("geoData", "geoDataExif"):
         position_note = note.get(name)
         if isinstance(position_note, dict):
