@@ -77,7 +77,7 @@ class ImageInfo:
 
 
 @dataclass(eq=False)
-class Picture:
+class DecodedImage:
     """`pixels`: uint8 RGB [H, W, 3]. `caption`: what people wrote into the file, one fact per line. `note`: the
     fault of the file that is repaired in `pixels`."""
 
@@ -95,7 +95,7 @@ def read_image(source: Path | bytes, max_side: int | None = None, page: int | No
     return _read_or_repair(partial(_read, max_side=max_side, page=page), source).pixels
 
 
-def read_picture(path: Path, max_side: int | None = None, page: int | None = None) -> Picture:
+def read_picture(path: Path, max_side: int | None = None, page: int | None = None) -> DecodedImage:
     """Like `read_image`, with the caption and the fault of the file."""
     return _read_or_repair(partial(_read, max_side=max_side, page=page), path)
 
@@ -112,7 +112,7 @@ def maker_note(path: Path) -> bytes:
         return note if isinstance(note, bytes) else b""
 
 
-_Read = TypeVar("_Read", Picture, ImageInfo)
+_Read = TypeVar("_Read", DecodedImage, ImageInfo)
 
 
 def _read_or_repair(read: Callable[[Path | bytes], _Read], source: Path | bytes) -> _Read:
@@ -126,16 +126,16 @@ def _read_or_repair(read: Callable[[Path | bytes], _Read], source: Path | bytes)
         if repaired is None:
             raise
         result = read(repaired[0])
-        if isinstance(result, Picture):
+        if isinstance(result, DecodedImage):
             result.note = repaired[1]
         return result
 
 
-def _read(source: Path | bytes, max_side: int | None, page: int | None = None) -> Picture:
+def _read(source: Path | bytes, max_side: int | None, page: int | None = None) -> DecodedImage:
     with _open(source) as image:
         _choose_page(image, page)
         pixels = _decode(image, max_side, source)
-        return Picture(pixels, caption_of_image(image))
+        return DecodedImage(pixels, caption_of_image(image))
 
 
 def _inspect(source: Path | bytes) -> ImageInfo:

@@ -60,7 +60,8 @@ class Screen:
 
 
 def is_plain(frame: Any) -> bool:
-    """Whether every decoder displays the frame alike: not mirrored, SDR, and with its declared matrix or BT.601."""
+    """Whether every decoder displays the frame alike: not mirrored, no HDR or wide gamut, and a matrix that is declared
+    or BT.601."""
     transposed, flip_x, flip_y = orientation(frame)
     hdr = frame.color_trc in (_PQ, _HLG) or frame.color_primaries in _TO_BT709
     return (flip_x != flip_y) == transposed and not hdr and _assumed_matrix(frame) in (None, _SMPTE170M)

@@ -24,7 +24,7 @@ _GROUND, _CURVE = (24, 28, 36), (120, 190, 240)
 def sound_picture(path: Path, start_s: float, end_s: float, max_side: int) -> np.ndarray:
     """Returns the cover of a recording, else the waveform of [start_s, end_s): uint8 RGB [H, W, 3]. Raises
     `MediaError`."""
-    picture = _cover(path) or _curve(read_sound(path, start_s, end_s))
+    picture = _cover(path) or _waveform(read_sound(path, start_s, end_s))
     picture.thumbnail((max_side, max_side))
     return np.asarray(picture)
 
@@ -43,7 +43,7 @@ def _cover(path: Path) -> Image.Image | None:
     return None
 
 
-def _curve(samples: np.ndarray) -> Image.Image:
+def _waveform(samples: np.ndarray) -> Image.Image:
     """The peak of float32 [n] samples in [-1, 1] per column, mirrored about the middle."""
     from PIL import Image
 
