@@ -22,7 +22,7 @@ def records(image: Image.Image) -> dict[tuple[int, int], list[bytes]]:
     while at + 5 <= len(data) and data[at] == 0x1C:
         key, length = (data[at + 1], data[at + 2]), int.from_bytes(data[at + 3 : at + 5], "big")
         if length & 0x8000:
-            break  # an extended length: a picture, not words
+            break  # an extended length: an image, not text
         values.setdefault(key, []).append(data[at + 5 : at + 5 + length])
         at += 5 + length
     return values

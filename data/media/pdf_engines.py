@@ -29,8 +29,8 @@ import numpy as np
 from data.media.kinds import MediaError
 from data.media.letters import Box, Letter, Line, extent_across
 
-MAX_TEXT = 200_000  # characters of one page; a page of print has 3,000
-MAX_NOTES = 5_000  # of one page
+MAX_TEXT = 200_000  # characters per page; a printed page has 3,000
+MAX_NOTES = 5_000  # per page
 MAX_BOOKMARKS = 50_000
 MAX_PAGES = 20_000
 

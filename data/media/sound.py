@@ -106,7 +106,7 @@ def _packets_from(video: StreamClock, track: AudioStream, start_s: float, from_s
     import av
 
     if from_s > 0:
-        try:  # by the picture's index: Matroska has none for sound
+        try:  # by the video stream's index: Matroska has none for sound
             video.seek(from_s)
         except av.FFmpegError:
             from_s = 0.0  # the file is not seekable: read it from the beginning

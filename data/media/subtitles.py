@@ -33,11 +33,11 @@ log = logging.getLogger(__name__)
 READERS = {".srt": "srt", ".vtt": "webvtt", ".ass": "ass", ".ssa": "ass"}  # FFmpeg's names
 MAX_BYTES = 16 << 20  # of a subtitle file; the subtitles of a feature film take 0.1 MB
 MAX_CUES = 50_000
-MAX_LETTERS = 2_000  # of one cue
+MAX_LETTERS = 2_000  # per cue
 # A longer cue has a damaged end, or none.
 LONGEST_CUE_S = 600.0
 DEFAULT_CUE_S = 5.0
-_DEFAULT, _FORCED = 0x1, 0x40  # AV_DISPOSITION_DEFAULT, …_FORCED: only what is foreign in the film
+_DEFAULT, _FORCED = 0x1, 0x40  # AV_DISPOSITION_DEFAULT, …_FORCED: foreign passages only
 _TEXT_SUB = 0x20000  # AV_CODEC_PROP_TEXT_SUB
 
 # (start, end, lines) in seconds: what a reader returns.
@@ -73,7 +73,7 @@ def read_subtitles(path: Path) -> list[Cue]:
     reader = READERS.get(path.suffix.lower())
     if reader is not None:
         return _in_order(_of_file(path, reader))
-    for choice in range(2):  # a first track may be empty; a long film is not read more than twice for it
+    for choice in range(2):  # the first track may be empty; a long video is read at most twice
         with open_video(path) as video:
             tracks = text_tracks(video.container)
             if choice >= len(tracks):

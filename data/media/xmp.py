@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 4 << 20  # Lightroom's masks make packets of megabytes; the words come early
 MAX_VALUES = 1_000
-MAX_LETTERS = 4_000  # of one value
+MAX_LETTERS = 4_000  # per value
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _ITEM = f"{_RDF} li"
 
