@@ -15,7 +15,15 @@ from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
-from data.media.kinds import LOOKED_INTO, SOUNDS, Kind, kind_by_content, kind_of, may_say_of_others, suffix_of
+from data.media.kinds import (
+    AMBIGUOUS_EXTENSIONS,
+    SOUNDS,
+    Kind,
+    kind_by_content,
+    kind_of,
+    may_describe_others,
+    suffix_of,
+)
 from indexer.types import COPIES
 
 IGNORE_FILE = ".sightlineignore"
@@ -62,7 +70,7 @@ class Intake:
         suffix = suffix_of(path)
         if suffix in SOUNDS:
             return "video" if self.sound else None
-        return kind_by_content(Path(path)) if suffix in LOOKED_INTO else kind_of(path)
+        return kind_by_content(Path(path)) if suffix in AMBIGUOUS_EXTENSIONS else kind_of(path)
 
 
 DEFAULT = Intake()
@@ -73,9 +81,9 @@ def why_unread(name: str) -> str:
     suffix = suffix_of(name)
     if suffix in SOUNDS:
         return UNHEARD
-    if suffix in LOOKED_INTO:
+    if suffix in AMBIGUOUS_EXTENSIONS:
         return NO_VIDEO
-    return BESIDE if may_say_of_others(name) else UNREAD
+    return BESIDE if may_describe_others(name) else UNREAD
 
 
 _IMMICH = (("thumbs", "encoded-video", "profile"), ".immich")

@@ -21,8 +21,8 @@ from typing import Any
 
 from blake3 import blake3
 
-from data.media.beside_names import is_note, keys_of_media, keys_of_note, says_of
-from data.media.kinds import NOTES, SOUNDS, Kind, may_say_of_others, suffix_of
+from data.media.beside_names import is_note, keys_of_media, keys_of_note, may_describe
+from data.media.kinds import NOTES, SOUNDS, Kind, may_describe_others, suffix_of
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.connections import Reading
 from indexer.catalogue.left_out import LeftOut
@@ -103,8 +103,8 @@ def stamp_of(stat: os.stat_result) -> Stamp:
 
 
 def told_of(names: Iterable[str], others: Iterable[str]) -> list[str]:
-    """Those of `others` that files of such `names` beside them may tell of (`says_of`). Looked up by how names begin:
-    5,000 photos and as many notes compared one by one take a minute."""
+    """The `others` that files of these `names` may describe (`may_describe`). Looked up by the beginnings of
+    names: 5,000 photos and as many notes compared one by one take a minute."""
     others = list(others)
     beginning: dict[str, set[str]] = defaultdict(set)
     exported: dict[str, set[str]] = defaultdict(set)
@@ -122,7 +122,7 @@ def told_of(names: Iterable[str], others: Iterable[str]) -> list[str]:
             candidates = {other for key in keys_of_note(name) for other in exported.get(key, ())}
         else:
             candidates = {other for n, c in enumerate(name) if c == "." for other in beginning.get(name[:n], ())}
-        told.update(other for other in candidates if says_of(name, other))
+        told.update(other for other in candidates if may_describe(name, other))
     return sorted(told)
 
 
@@ -275,7 +275,7 @@ class _Walk:
         for entry in listed:
             self._entry(folder, entry, rules, known, kept, inner, here)
         if self._scanned_at is not None:
-            new = [e.name for e in listed if may_say_of_others(e.name) and self._is_new(e)]
+            new = [e.name for e in listed if may_describe_others(e.name) and self._is_new(e)]
             if new:
                 self._renewed.append((folder, new, [*kept]))
         self.result.files += len(kept)

@@ -24,7 +24,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from data.media.kinds import may_say_of_others
+from data.media.kinds import may_describe_others
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.rows import FoundFile, Root
 from indexer.errors import LibraryError
@@ -346,7 +346,7 @@ class Watcher:
 def _note_words(path: str, root_id: int, beside: dict[tuple[int, str], list[str]]) -> None:
     """A file that may hold words of those beside it."""
     folder, name = os.path.split(path)
-    if may_say_of_others(name):
+    if may_describe_others(name):
         beside.setdefault((root_id, folder), []).append(name)
 
 

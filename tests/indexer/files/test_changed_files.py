@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from data.media.beside_names import says_of
+from data.media.beside_names import may_describe
 from indexer.files import scanner
 from indexer.files.scanner import told_of
 from indexer.library import Library
@@ -327,4 +327,4 @@ def test_whose_words_a_file_beside_may_hold_is_told_by_its_name_at_once() -> Non
     others = ["a.jpg", "a.mp4", "a.pdf", "b.en.mp4", "a.jpg.png", "a(1).jpg", "a-edited.jpg", f"{'c' * 44}.jpg"]
     notes = ("a.jpg(1).json", "a.jpg.supp.json", f"{'c' * 44}.j.json", "a.json")
     for name in (*notes, "a.jpg.json", "a.en.srt", "a.xmp", "b.en.srt", "b.srt", "a.jpg.xmp", ".srt", "a"):
-        assert told_of([name], others) == sorted(other for other in others if says_of(name, other)), name
+        assert told_of([name], others) == sorted(other for other in others if may_describe(name, other)), name
