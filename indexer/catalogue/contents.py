@@ -52,7 +52,7 @@ class Contents:
         *,
         recipe: str = "",
         ocr: str = "none",
-        sounds: bool = False,
+        has_sound: bool = False,
         cues: Sequence[Cue] = (),
         worker: int | None = None,
     ) -> list[int]:
@@ -70,7 +70,7 @@ class Contents:
             settle(c, self._database, digest, worker)
             if worker is not None:
                 _check_recipe(c, recipe)
-            heard = heard_after_write(c, digest, sounds, cues)
+            heard = heard_after_write(c, digest, has_sound, cues)
             if heard is None:
                 return []
             stored = _drop_chunks(c, digest, {(p.ordinal, p.span) for p in chunks})

@@ -50,7 +50,7 @@ def write(
     chunks = [NewChunk(n, vector, Span(float(s), float(s + length))) for n, s in enumerate(starts)]
     model = catalogue.models.answering()
     assert model is not None
-    return catalogue.contents.write(FILM, {}, chunks, model.id, sounds=sounds, cues=subtitles)
+    return catalogue.contents.write(FILM, {}, chunks, model.id, has_sound=sounds, cues=subtitles)
 
 
 def texts(catalogue: Catalogue) -> list[str]:
