@@ -249,7 +249,7 @@ class Indexer:
                     pipeline.options.store(self._catalogue.settings)
                 self._catalogue.queue.recut(pipeline.options.recipe)
                 if pipeline.transcribes and pipeline.options.speech_model is None:
-                    self._catalogue.transcripts.set_listener(speech.BUILT_IN, whole=False)
+                    self._catalogue.transcripts.set_speech_model(speech.BUILT_IN, whole=False)
                 if shared or self._models.is_switch():
                     try:
                         self._models.requested()

@@ -59,7 +59,7 @@ class SpeechStage:
     def _prepare(self) -> None:
         try:
             if self._loaded() is not None:
-                self._ctx.catalogue.transcripts.set_listener(speech.name_of(self._name))
+                self._ctx.catalogue.transcripts.set_speech_model(speech.name_of(self._name))
         except LibraryError as error:  # the disk is full or the database away: the next run tries again
             self._give_up(error)
         finally:
