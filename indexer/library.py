@@ -132,7 +132,7 @@ class Library:
             self.models,
             _vectors_folder(data_dir, where),
             vectors=options.vectors or None,
-            owned=lambda: self._indexing.lock.held,
+            owned=lambda: self._indexing.lock.is_held,
             sandbox=lambda: self.sandbox,
         )
         self._status = StatusReporter(
@@ -424,7 +424,7 @@ class Library:
 
     def restore_hint(self, copy: Path) -> str:
         """How to restore a backup, as a sentence for a person."""
-        return self.catalogue.database.dialect.restoring(copy)
+        return self.catalogue.database.dialect.restore_hint(copy)
 
     def migrate(self, to: str | Path, progress: Progress) -> MigrationReport:
         """Copy the catalogue to another engine: a PostgreSQL address, or the folder of a new library. Raises
