@@ -23,7 +23,7 @@ from blake3 import blake3
 from data.media.beside_names import is_note, keys_of_media, keys_of_note, says_of
 from data.media.kinds import NOTES, SOUNDS, Kind, may_say_of_others, suffix_of
 from indexer.catalogue.catalogue import Catalogue
-from indexer.catalogue.connections import Reading
+from indexer.catalogue.dialects import Reading
 from indexer.catalogue.left_out import LeftOut
 from indexer.catalogue.rows import FoundFile, Root, Stamp
 from indexer.catalogue.schema import stored_name
