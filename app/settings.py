@@ -26,6 +26,8 @@ class Settings(BaseSettings):
     model: str = "lite"
     base: str | None = None
     dim: int | None = Field(default=None, ge=8)
+    detail: str | None = None
+    """How closely EmbeddingGemma 2 looks: `image=280,page=560,frame=140,frames=16`, or a part of it."""
     device: str = "auto"
     dtype: str = "auto"
     threads: int | None = Field(default=None, ge=1)

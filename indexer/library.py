@@ -92,7 +92,7 @@ class Library:
         self.boot = uuid.uuid4().hex[:12]
         self.thumbnails = Thumbnails(data_dir / "thumbnails")
         self._priority = QueryPriority()
-        source = {name: getattr(options, name) for name in ("device", "dtype", "base", "dim")}
+        source = {name: getattr(options, name) for name in ("device", "dtype", "base", "dim", "detail")}
         source = {"name": options.model} | {k: v for k, v in source.items() if v not in (None, "auto")}
         loader = partial(load_checked, token=options.model_token) if options.model_token else load_checked
         self.models = ActiveModels(

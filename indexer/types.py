@@ -34,6 +34,7 @@ class LibraryOptions:
     dtype: str = "auto"
     base: str | None = None
     dim: int | None = None
+    detail: str | None = None
     threads: int | None = None
     nice: bool = True
     window_s: float = 30.0

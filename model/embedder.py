@@ -37,7 +37,7 @@ class Embedder(Protocol):
     `max_frames`  how many frames of a video window the model wants.
 
     An embedder may also have `profile`, the `RankingProfile` that was measured with it, and `max_side`, the
-    longest side in pixels that is of use to it.
+    longest side in pixels that is of use to it, and `page_side`, the same of a page.
     """
 
     id: str

@@ -24,6 +24,7 @@ class Input:
     `images`       uint8 RGB arrays [H, W, 3].
     `video`        uint8 RGB frames [T, H, W, 3] in order of time.
     `instruction`  None takes the model's default for the role and kind.
+    `title`        of the document that a page is of; None if it has none.
     """
 
     text: str | None = None
@@ -32,6 +33,7 @@ class Input:
     instruction: str | None = None
     role: Role = "document"
     kind: InputKind = "text"
+    title: str | None = None
 
 
 @dataclass(frozen=True)

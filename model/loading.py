@@ -19,16 +19,18 @@ def load(
     min_pixels: int | None = None,
     max_pixels: int | None = None,
     max_frames: int | None = None,
+    detail: str | None = None,
     compile: bool = False,
     token: str | None = None,
 ) -> Embedder:
-    """Load a model by name (`lite`, `vlm2vec-v2`, `gme-2b`), hub id or local folder; or by the address of
+    """Load a model by name (`lite`, `embeddinggemma-2`, `vlm2vec-v2` …), hub id or local folder; or by the address of
     a server that has it (`https://gpu-box:8000`), which may ask for a `token`.
 
     `base` overrides the base model that an adapter folder names; `dim` truncates
     Matryoshka models; `min_pixels`, `max_pixels` bound each picture (None: what the
     checkpoint says), `max_frames` the frames of a clip; `dtype` is auto, float32, bfloat16,
-    float16 or int8; `compile` compiles a Qwen backbone at its first use. Raises
+    float16, int8 or q4; `detail` says how closely EmbeddingGemma 2 looks (`image=280,page=560,frame=140,
+    frames=16`); `compile` compiles a Qwen backbone at its first use. Raises
     `ModelError` when files are missing or do not fit, `ModelAway` when a server does not answer.
     """
     if name_or_path.startswith(("http://", "https://")):
@@ -50,5 +52,6 @@ def load(
         min_pixels=min_pixels,
         max_pixels=max_pixels,
         max_frames=max_frames,
+        detail=detail,
         compile=compile,
     )

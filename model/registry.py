@@ -14,10 +14,13 @@ from typing import Any
 
 from model.cards import CARDS, HUB, RECOMMENDABLE, VLM2VEC_BASE, ModelCard
 from model.embedder import Embedder, ModelError
+from model.gemma.files import NAME, is_gemma
 from model.hub_files import find, in_cache, read_json
+from model.hub_models import HUB_MODELS
 from model.lite.projection import StudentEmbedder, is_student
 from model.machine import Machine, chunks_per_hour, this_machine
 from model.qwen.vision import PROTOCOL_MAX_PIXELS, PROTOCOL_MIN_PIXELS
+from model.two_tower.embedder import is_two_tower
 
 
 def open_checkpoint(
@@ -30,9 +33,22 @@ def open_checkpoint(
     min_pixels: int | None = None,
     max_pixels: int | None = None,
     max_frames: int | None = None,
+    detail: str | None = None,
     compile: bool = False,
 ) -> Embedder:
     """The embedder of a known name, hub id or local folder. `ModelError` says what is missing or wrong."""
+    graphs = _graphs_folder(name_or_path)
+    if name_or_path in HUB_MODELS or graphs is not None:
+        for option, value in (("--base", base), ("min_pixels", min_pixels), ("max_pixels", max_pixels)):
+            if value is not None:
+                raise ModelError(f"{name_or_path} takes no {option}; how closely it looks is said with --detail.")
+        if device not in ("auto", "cpu"):
+            raise ModelError(f"{name_or_path} is run by onnxruntime on the CPU, not on {device}.")
+        if max_frames is not None:
+            detail = ",".join(filter(None, (detail, f"frames={max_frames}")))
+        return _open_graphs(name_or_path, graphs, dtype=dtype, dim=dim, detail=detail)
+    if detail is not None:
+        raise ModelError(f"{name_or_path} takes no --detail; it is for embeddinggemma-2.")
     short = name_or_path if name_or_path in HUB else None
     if short == "vlm2vec-v2":
         # The published numbers come from these limits, not from the checkpoint's own file.
@@ -67,6 +83,26 @@ def open_checkpoint(
         as_gme=short == "gme-2b" or _is_gme(folder),
         **sizes,
     )
+
+
+def _graphs_folder(name_or_path: str) -> Path | None:
+    """The folder of a path that holds ONNX graphs of a kind that is known; else None."""
+    folder = Path(name_or_path).expanduser()
+    if name_or_path in HUB_MODELS or not folder.is_dir():
+        return None
+    return folder if is_gemma(folder) or is_two_tower(folder) else None
+
+
+def _open_graphs(name: str, folder: Path | None, *, dtype: str, dim: int | None, detail: str | None) -> Embedder:
+    """The embedder of ONNX graphs: in `folder`, or where the files of the name belong."""
+    from model.gemma.embedder import load_gemma
+    from model.two_tower.embedder import load_two_tower
+
+    if name != NAME and (folder is None or not is_gemma(folder)):
+        if detail is not None:
+            raise ModelError(f"{name} takes no --detail; it is for {NAME}.")
+        return load_two_tower(folder, name=name, dtype=dtype, dim=dim)
+    return load_gemma(folder, dtype=dtype, dim=dim, detail=detail)
 
 
 def catalogue(machine: Machine | None = None) -> list[ModelCard]:

@@ -34,7 +34,7 @@ def serve_model(
     from indexer import load_checked
 
     settings = settings_of(host=host, port=port, token=token, names=",".join(name or ()) or None)
-    given = {"device": settings.device, "dtype": settings.dtype, "base": settings.base, "dim": settings.dim}
+    given = {name: getattr(settings, name) for name in ("device", "dtype", "base", "dim", "detail")}
     embedder = load_checked(
         settings.model, token=settings.model_token, **{k: v for k, v in given.items() if v is not None}
     )

@@ -47,9 +47,9 @@ def worker(
     from indexer import Worker
 
     settings = settings_of(threads=threads, nice=nice)
-    given = {name: getattr(settings, name) for name in ("device", "dtype", "base", "dim")}
+    given = {name: getattr(settings, name) for name in ("device", "dtype", "base", "dim", "detail")}
     chosen = {name: value for name, value in given.items() if value not in (None, "auto")}
-    wanted = {"model", "base", "dim"} & settings.model_fields_set
+    wanted = {"model", "base", "dim", "detail"} & settings.model_fields_set
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

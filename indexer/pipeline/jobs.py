@@ -145,5 +145,8 @@ class Pace:
 
 
 def side_for(embedder: Embedder, kind: Kind) -> int:
-    """Longest side of the pictures that a model is given: no more than it can use (`max_side`)."""
+    """Longest side of the pictures that a model is given: no more than it can use (`max_side`), and of pages as
+    much as it asks for (`page_side`)."""
+    if kind == "pdf" and hasattr(embedder, "page_side"):
+        return int(embedder.page_side)
     return min(getattr(embedder, "max_side", SIDE[kind]), SIDE[kind])

@@ -52,6 +52,7 @@ def pack(inputs: Sequence[Input], *, compact: bool = False) -> bytes:
         {
             "text": item.text,
             "instruction": item.instruction,
+            "title": item.title,
             "role": item.role,
             "kind": item.kind,
             "images": [put(picture) for picture in item.images],
@@ -125,8 +126,8 @@ class _Taker:
 def _input(told: Any, taker: _Taker) -> Input:
     if not isinstance(told, dict):
         raise WireError("an input is an object")
-    text, instruction = told.get("text"), told.get("instruction")
-    for value in (text, instruction):
+    text, instruction, title = told.get("text"), told.get("instruction"), told.get("title")
+    for value in (text, instruction, title):
         if value is not None and not (isinstance(value, str) and len(value) <= MOST_TEXT):
             raise WireError(f"a text has at most {MOST_TEXT:,} characters")
     role, kind = told.get("role"), told.get("kind")
@@ -141,9 +142,8 @@ def _input(told: Any, taker: _Taker) -> Input:
         raise WireError("the frames of a clip are of one size")
     if not (text or images or shots):
         raise WireError("an input holds words, images or a clip")
-    return Input(
-        text, images, None if shots is None else np.stack(shots), instruction, cast(Role, role), cast(InputKind, kind)
-    )
+    clip = None if shots is None else np.stack(shots)
+    return Input(text, images, clip, instruction, cast(Role, role), cast(InputKind, kind), title)
 
 
 def _frame(head: dict[str, Any], parts: Sequence[bytes]) -> bytes:
