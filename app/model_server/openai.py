@@ -1,18 +1,19 @@
 """OpenAI's requests for embeddings, with chat messages as vLLM understands them, as inputs of a model.
 
-Built around `inputs_of`. Images come as data: URIs; nothing is fetched. It knows neither routes nor batches.
+Built around `inputs_of`. Images come as data: URIs, nothing is fetched, and they are read as the library reads a
+person's files, so that the same bytes give the same vector. It knows neither routes nor batches.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import io
-import struct
 from typing import Any
 
 import numpy as np
 
+from data.media.image import inspect, read_image
+from data.media.kinds import MediaError
 from model.inputs import Input, InputKind
 from model.remote import wire
 
@@ -21,8 +22,17 @@ class UnreadableRequest(Exception):
     """A request that cannot be understood. One sentence."""
 
 
-def inputs_of(body: Any, model_id: str) -> list[Input]:
-    """The inputs that an OpenAI request holds: one a text of `input`, or one of all the `messages`."""
+PICTURE_SIDE = 1280
+"""Longest side of a picture, as in a library; less where the model says so."""
+MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
+"""What a PNG, a JPEG and a WebP begin with: the formats that this door takes."""
+
+
+def inputs_of(body: Any, model_id: str, max_side: int | None = None) -> list[Input]:
+    """The inputs that an OpenAI request holds: one a text of `input`, or one of all the `messages`.
+
+    `max_side`: longest side of a picture; None: as it comes.
+    """
     if not isinstance(body, dict):
         raise UnreadableRequest("the body is a JSON object")
     if body.get("model") not in (None, "", model_id, model_id.split("@")[0]):
@@ -33,7 +43,7 @@ def inputs_of(body: Any, model_id: str) -> list[Input]:
     if role not in ("query", "document"):
         raise UnreadableRequest("input_type is query or document")
     if "messages" in body:
-        return [_conversation(body["messages"], body.get("input_type"))]
+        return [_conversation(body["messages"], body.get("input_type"), max_side)]
     texts = body.get("input")
     texts = [texts] if isinstance(texts, str) else texts
     if not isinstance(texts, list) or not all(isinstance(t, str) and t for t in texts):
@@ -43,7 +53,7 @@ def inputs_of(body: Any, model_id: str) -> list[Input]:
     return [Input(text=text, role=role) for text in texts]
 
 
-def _conversation(messages: Any, input_type: str | None) -> Input:
+def _conversation(messages: Any, input_type: str | None, max_side: int | None) -> Input:
     """The system's words are the instruction; a picture or clip makes a document unless `input_type` says
     query."""
     instruction, texts, images, frames = None, [], [], None
@@ -62,7 +72,7 @@ def _conversation(messages: Any, input_type: str | None) -> Input:
                 elif part["text"]:
                     texts.append(part["text"])
             elif form in ("image_url", "video_url") and isinstance(part.get(form), dict):
-                pictures = [_picture(one) for one in _data_uri(part[form].get("url"))]
+                pictures = [_picture(one, max_side) for one in _data_uri(part[form].get("url"))]
                 if form == "image_url":
                     images += pictures
                 elif len({p.shape for p in pictures}) == 1:
@@ -92,15 +102,15 @@ def _data_uri(url: Any) -> list[str]:
     return url.split(",")[1:]
 
 
-def _picture(text: str) -> np.ndarray:
+def _picture(text: str, max_side: int | None) -> np.ndarray:
     """uint8 [H, W, 3] of a PNG, JPEG or WebP in base64."""
-    from PIL import Image
-
     try:
         data = base64.b64decode(text, validate=True)
-        with Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "WEBP"]) as image:
-            if image.width * image.height > wire.MOST_PIXELS:
-                raise UnreadableRequest(f"a picture has more than {wire.MOST_PIXELS >> 20} million pixels")
-            return np.asarray(image.convert("RGB"))
-    except (binascii.Error, OSError, ValueError, SyntaxError, struct.error) as error:
+        if not data.startswith(MAGIC):
+            raise UnreadableRequest("a picture is not PNG, JPEG or WebP in base64")
+        header = inspect(data)
+        if header.width * header.height > wire.MOST_PIXELS:
+            raise UnreadableRequest(f"a picture has more than {wire.MOST_PIXELS >> 20} million pixels")
+        return read_image(data, max_side)
+    except (binascii.Error, ValueError, MediaError) as error:
         raise UnreadableRequest("a picture is not PNG, JPEG or WebP in base64") from error

@@ -24,7 +24,7 @@ from fastapi.responses import JSONResponse, Response
 
 from app import __version__
 from app.model_server.batching import QueueFull, RequestBatcher
-from app.model_server.openai import UnreadableRequest, inputs_of
+from app.model_server.openai import PICTURE_SIDE, UnreadableRequest, inputs_of
 from app.web import listener
 from app.web.guard import MIB, BodyTooLarge, Guard, is_loopback
 from app.web.tokens import make_token
@@ -58,6 +58,7 @@ def create_model_app(
 
     app = FastAPI(title="Sightline model server", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.batcher = batcher
+    picture_side = min(getattr(embedder, "max_side", PICTURE_SIDE), PICTURE_SIDE)
 
     async def embed(inputs: Sequence[Input]) -> np.ndarray:
         if not inputs:
@@ -100,7 +101,7 @@ def create_model_app(
             document = await request.json()
         except (ValueError, RecursionError) as error:
             raise UnreadableRequest("the body is not JSON") from error
-        inputs = await asyncio.to_thread(inputs_of, document, embedder.id)
+        inputs = await asyncio.to_thread(inputs_of, document, embedder.id, picture_side)
         vectors = await embed(inputs)
         packed = document.get("encoding_format") == "base64"
         data = [
