@@ -15,8 +15,9 @@ from typing import Any
 from model.cards import CARDS, HUB, RECOMMENDABLE, VLM2VEC_BASE, ModelCard
 from model.embedder import Embedder, ModelError
 from model.gemma.files import NAME, is_gemma
+from model.gemma.torch_towers import is_checkpoint
 from model.hub_files import find, in_cache, read_json
-from model.hub_models import HUB_MODELS
+from model.hub_models import HUB_MODELS, PRECISIONS, missing
 from model.lite.projection import StudentEmbedder, is_student
 from model.machine import Machine, chunks_per_hour, this_machine
 from model.qwen.vision import PROTOCOL_MAX_PIXELS, PROTOCOL_MIN_PIXELS
@@ -44,11 +45,7 @@ def open_checkpoint(
                 raise ModelError(f"{name_or_path} takes no {option}; how closely it looks is said with --detail.")
         if device not in ("auto", "cpu"):
             raise ModelError(f"{name_or_path} is run by onnxruntime on the CPU, not on {device}.")
-        if max_frames is not None:
-            detail = ",".join(filter(None, (detail, f"frames={max_frames}")))
-        return _open_graphs(name_or_path, graphs, dtype=dtype, dim=dim, detail=detail)
-    if detail is not None:
-        raise ModelError(f"{name_or_path} takes no --detail; it is for embeddinggemma-2.")
+        return _open_graphs(name_or_path, graphs, dtype=dtype, dim=dim, detail=_detail(detail, max_frames))
     short = name_or_path if name_or_path in HUB else None
     if short == "vlm2vec-v2":
         # The published numbers come from these limits, not from the checkpoint's own file.
@@ -57,6 +54,16 @@ def open_checkpoint(
     name = short or (name_or_path if folder != Path(name_or_path).expanduser() else None)
     if is_student(folder):
         return StudentEmbedder(folder)
+    if is_checkpoint(folder):
+        for option, value in (("--base", base), ("min_pixels", min_pixels), ("max_pixels", max_pixels)):
+            if value is not None:
+                raise ModelError(f"{name_or_path} takes no {option}; how closely it looks is said with --detail.")
+        from model.gemma.embedder import load_gemma_torch
+
+        said = _detail(detail, max_frames)
+        return load_gemma_torch(folder, name=name, device=device, dtype=dtype, dim=dim, detail=said)
+    if detail is not None:
+        raise ModelError(f"{name_or_path} takes no --detail; it is for EmbeddingGemma 2.")
     kind = _kind(folder)
     sizes: dict[str, Any] = {"min_pixels": min_pixels, "max_pixels": max_pixels, "max_frames": max_frames}
     if kind == "door":
@@ -83,6 +90,11 @@ def open_checkpoint(
         as_gme=short == "gme-2b" or _is_gme(folder),
         **sizes,
     )
+
+
+def _detail(detail: str | None, max_frames: int | None) -> str | None:
+    """`detail` with the number of frames that was asked for on top."""
+    return detail if max_frames is None else ",".join(filter(None, (detail, f"frames={max_frames}")))
 
 
 def _graphs_folder(name_or_path: str) -> Path | None:
@@ -172,6 +184,9 @@ def _on_disk(card: ModelCard) -> bool:
             return weights.find().is_dir()
         except ModelError:
             return False
+    if card.name in HUB_MODELS:
+        fetched = HUB_MODELS[card.name]
+        return any(not missing(fetched, fetched.folder(), precision) for precision in PRECISIONS)
     present = in_cache(HUB.get(card.name, card.name)) is not None
     return present and (card.name != "vlm2vec-v2" or in_cache(VLM2VEC_BASE) is not None)
 

@@ -11,6 +11,7 @@ checkpoint is run. A clip goes in as the frames that were sampled, with their ti
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,18 @@ from model.inputs import Input
 from model.prompts import plain
 from model.qwen.vision import as_rgb, resize, sample_frames
 
-RECIPE = "st1"
+RECIPE = "st2"
+# Beside weights and tokenizer, what changes a vector: budgets of pictures, the template, the prompts.
+SETTINGS = (
+    "processor_config.json",
+    "video_preprocessor_config.json",
+    "chat_template.jinja",
+    "config_sentence_transformers.json",
+    "sentence_bert_config.json",
+    "modules.json",
+)
+DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+"""What checkpoints call the prompt of a document. The library always has an empty "document", and takes that."""
 # Sampled frames of a window, whose length the model is told: a 30-second window is the rule.
 FRAMES = 16
 WINDOW_S = 30.0
@@ -65,7 +77,7 @@ class SentenceTransformersEmbedder:
             for batch in plan_batches(sizes, self.batch_tokens):
                 vectors = encode(
                     [parts[i] for i in batch],
-                    prompt=instruction,
+                    prompt=self._prompt(role, instruction),
                     batch_size=len(batch),
                     truncate_dim=self.dim,
                     show_progress_bar=False,
@@ -76,6 +88,13 @@ class SentenceTransformersEmbedder:
         if not np.isfinite(out).all():
             raise ModelError(f"{self.id} gave vectors that are not numbers; try dtype float32.")
         return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
+
+    def _prompt(self, role: str, instruction: str | None) -> str | None:
+        """What stands before an input; None: what the library takes by itself."""
+        if instruction is not None or role == "query":
+            return instruction
+        prompts = getattr(self.model, "prompts", None) or {}
+        return next((prompts[name] for name in DOCUMENT_PROMPTS if prompts.get(name)), None)
 
     def _text(self, text: str) -> str:
         """A text without the model's control tokens, and no longer than `MAX_TEXT_TOKENS`.
@@ -138,19 +157,22 @@ def load_sentence_transformer(
             raise ModelError(f"{folder} holds values that are not numbers, in {weight_name}; it is damaged.")
     cut = f":{dim}" if dim else ""
     frames = max_frames or FRAMES
-    mark = fingerprint(_weight_folders(folder), f"{RECIPE} {dim} {min_pixels} {max_pixels} {frames}")
+    settings = [(folder / name).read_bytes() for name in SETTINGS if (folder / name).is_file()]
+    said = hashlib.sha256(b"\0".join(settings)).hexdigest()
+    mark = fingerprint(_weight_folders(folder), f"{RECIPE} {dim} {min_pixels} {max_pixels} {frames} {said}")
     identity = f"{name or folder.resolve().name}{cut}@{mark}-{RECIPE}"
     return SentenceTransformersEmbedder(model.eval(), id=identity, dim=dim, max_frames=frames)
 
 
 def _as_dict(item: Input, text: str, max_frames: int) -> dict[str, Any]:
-    """The library's form of an input. A page that is shown as a picture leaves its words to word search."""
+    """The library's form of an input: pictures, clip, text, the order that a model server is sent too.
+
+    A page that is shown as a picture leaves its words to word search.
+    """
     from PIL import Image
 
     parts: dict[str, Any] = {}
     shown_page = item.kind == "pdf" and item.images and item.role == "document"
-    if text and not shown_page:
-        parts["text"] = text
     if item.images:
         pictures = [Image.fromarray(_at_least(as_rgb(picture))) for picture in item.images]
         parts["image"] = pictures[0] if len(pictures) == 1 else pictures
@@ -172,6 +194,8 @@ def _as_dict(item: Input, text: str, max_frames: int) -> dict[str, Any]:
                 "width": frames.shape[2],
             },
         }
+    if text and not shown_page:
+        parts["text"] = text
     return parts or {"text": "\n"}  # an empty text has no token to pool
 
 

@@ -15,20 +15,79 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from app.cli.options import Commands, Json, print_json, settings_of
+from app.cli.options import Commands, Json, fail, print_json, settings_of
 
 commands = Commands()
 
 
 @commands.command()
-def models(json_: Json = False) -> None:
-    """The models that can be used, what each is good at, and which fits this machine."""
+def models(
+    what: Annotated[list[str] | None, typer.Argument(metavar="[get NAME]", help="Fetch a model's files.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(metavar="float32|q4|int8", help="With get: the number format of the weights.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """The models that can be used, what each is good at, and which fits this machine; or, with get, fetch one."""
+    if what:
+        if len(what) != 2 or what[0] != "get":
+            fail("write `sightline models` or `sightline models get NAME`", 2)
+        _get(what[1], precision)
+        return
     from app import speech_status
     from app.cli import output
     from model.registry import catalogue
 
     cards, speech = catalogue(), speech_status.line(settings_of().speech)
     print_json([asdict(c) for c in cards]) if json_ else output.show_models(cards, speech)
+
+
+def _get(name: str, precision: str | None) -> None:
+    """Fetch a model's files, or take those that a person put there; then say what indexing costs here."""
+    from data.download.hub import DownloadError, Hub
+    from data.download.model_files import HubAway, fetch_model, plan_model
+    from model import hub_models
+    from model.embedder import ModelError
+
+    model = hub_models.HUB_MODELS.get(name)
+    if model is None:
+        fail(f"{name} is not fetched by this command; it knows {', '.join(hub_models.HUB_MODELS)}", 2)
+    if precision not in (None, *hub_models.PRECISIONS):
+        fail(f"--precision is one of {', '.join(hub_models.PRECISIONS)}, not {precision}", 2)
+    settings_of()
+    folder, paths = model.folder(), model.files(precision)
+    hub = Hub()
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    say(f"{name}: {model.repo}, licence {model.licence}")
+    record = hub_models.read_record(folder)
+    try:
+        if hub_models.missing(model, folder, precision):
+            plan = plan_model(
+                hub, model.repo, model.revision or record.get("revision"), paths, folder, known=model.known
+            )
+            say(f"{plan.bytes / 1e6:,.0f} MB to fetch into {folder}")
+            came = fetch_model(hub, plan, model.known, say)
+            hub_models.record_fetched(folder, plan.revision, [(one.path, one.sha256, one.source) for one in came])
+        hub_models.verified(folder, paths, model.known)
+    except HubAway as error:
+        say(f"the hub at {hub.api.endpoint} cannot be used ({error}). Without network: put these files there")
+        say(hub_models.by_hand(model, precision, hub.api.endpoint))
+        say(f"and run this command again: sightline models get {name}")
+        raise typer.Exit(1) from error
+    except (DownloadError, ModelError) as error:
+        fail(str(error), 1)
+    except OSError as error:
+        fail(f"{folder} cannot be written ({error.strerror or error})", 1)
+    sources = [entry.get("from") for path, entry in hub_models.read_record(folder)["files"].items() if path in paths]
+    declared = sum(source == "declared" for source in sources)
+    say(
+        f"in place: {folder} ({declared} of {len(paths)} files held to the hashes that Sightline declares,"
+        " the others to those recorded at their first fetch)"
+    )
+    say(f"use it: sightline run --model {name} FOLDER")
 
 
 @commands.command()

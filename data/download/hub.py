@@ -1,4 +1,4 @@
-"""The model hub's data repositories: what they hold, and one file of them to the disk.
+"""The model hub's repositories, of data and of models: what they hold, and one file of them to the disk.
 
 Built around `huggingface_hub`, which lists and reads, and `fetch_file`, which adds what that library's own
 download leaves out: a stopped download goes on in the next run where it was, and nothing is kept whose
@@ -7,10 +7,12 @@ checksum is wrong. It knows nothing of what files are for.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,13 +33,18 @@ class NotThere(DownloadError):
 
 @dataclass(frozen=True)
 class HubFile:
-    """`sha256` of a large file; a small one has git's `blob` name alone, a SHA-1 of length and bytes."""
+    """`sha256` of a large file; a small one has git's `blob` name alone, a SHA-1 of length and bytes.
+
+    `kind`: of the repository, "dataset" or "model".
+    """
 
     repo: str
     path: str
     size: int
     sha256: str | None
     blob: str | None = None
+    kind: str = "dataset"
+    revision: str = "main"
 
 
 class Hub:
@@ -47,28 +54,45 @@ class Hub:
         from huggingface_hub import HfApi
 
         self.api = HfApi((endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/"), token)
-        self._lists: dict[str, list[HubFile]] = {}
+        self._lists: dict[tuple[str, str, str], list[HubFile]] = {}
 
-    def files(self, repo: str) -> list[HubFile]:
-        """Every file of a data repository, with size and checksum. Raises `OSError`, `DownloadError`."""
-        from huggingface_hub.errors import HfHubHTTPError, HTTPError
+    def revision(self, repo: str) -> str:
+        """The newest revision of a model repository. Raises `OSError`, `DownloadError`."""
+        with _explained(repo, self.api.endpoint):
+            found = self.api.model_info(repo).sha
+            if not found:
+                raise ValueError
+            return str(found)
+
+    def files(self, repo: str, kind: str = "dataset", revision: str = "main") -> list[HubFile]:
+        """Every file of a repository, with size and checksum. Raises `OSError`, `DownloadError`."""
         from huggingface_hub.hf_api import RepoFile
 
-        if repo not in self._lists:
-            try:
-                tree = self.api.list_repo_tree(repo, recursive=True, repo_type="dataset")
-                self._lists[repo] = [
-                    HubFile(repo, e.path, e.size, e.lfs.sha256 if e.lfs else None, e.blob_id)
+        key = (repo, kind, revision)
+        if key not in self._lists:
+            with _explained(repo, self.api.endpoint):
+                tree = self.api.list_repo_tree(repo, recursive=True, repo_type=kind, revision=revision)
+                self._lists[key] = [
+                    HubFile(repo, e.path, e.size, e.lfs.sha256 if e.lfs else None, e.blob_id, kind, revision)
                     for e in tree
                     if isinstance(e, RepoFile)
                 ]
-            except HfHubHTTPError as error:
-                raise _refused(error, repo, self.api.endpoint) from error
-            except (HTTPError, ValueError, KeyError, TypeError) as error:
-                if isinstance(error, HTTPError) and "Protocol" not in type(error).__name__:
-                    raise OSError(str(error)) from error
-                raise OSError(f"its answer about {repo} is cut short or no listing") from error
-        return self._lists[repo]
+        return self._lists[key]
+
+
+@contextlib.contextmanager
+def _explained(repo: str, endpoint: str) -> Iterator[None]:
+    """What goes wrong while the hub is asked, as `OSError` (try again) or `DownloadError`."""
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError
+
+    try:
+        yield
+    except HfHubHTTPError as error:
+        raise _refused(error, repo, endpoint) from error
+    except (HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, HTTPError) and "Protocol" not in type(error).__name__:
+            raise OSError(str(error)) from error
+        raise OSError(f"its answer about {repo} is cut short or no listing") from error
 
 
 def _refused(error: Any, what: str, endpoint: str) -> Exception:
@@ -89,7 +113,7 @@ def fetch_file(hub: Hub, file: HubFile, place: Path) -> None:
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
 
-    url = hf_hub_url(file.repo, file.path, repo_type="dataset", endpoint=hub.api.endpoint)
+    url = hf_hub_url(file.repo, file.path, repo_type=file.kind, revision=file.revision, endpoint=hub.api.endpoint)
     headers = build_hf_headers(token=hub.api.token, library_name="sightline")
     place.parent.mkdir(parents=True, exist_ok=True)
     partial = place.with_name(place.name + ".part")

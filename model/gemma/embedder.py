@@ -1,12 +1,13 @@
-"""EmbeddingGemma 2 on onnxruntime: text, pictures, pages and clips in one space, without torch.
+"""EmbeddingGemma 2: text, pictures, pages and clips in one space, on onnxruntime or, for a graphics card, torch.
 
-Built around two graphs. The vision graph turns the patches of a picture into one row a token; the text graph reads
+Built around two towers. The vision tower turns the patches of a picture into one row a token; the text tower reads
 
     <bos> prompt and text, <|image> a token a row <image|> ... <eos>
 
 with those rows in the places of their tokens, and gives the mean over all tokens, which is cut (Matryoshka) and
-brought to unit length. Pictures of one grid share a batch of the vision graph, so that nothing is padded. What is
-said is `wording.py`'s, what is seen `pictures.py`'s, which files there are `files.py`'s.
+brought to unit length. Pictures of one grid share a batch of the vision tower, so that nothing is padded. What is
+said is `wording.py`'s, what is seen `pictures.py`'s, which files there are `files.py`'s, what is computed
+`graphs.py`'s or `torch_towers.py`'s.
 
 float16 is refused: its range is too small for this model, and vectors get worse or are no numbers.
 """
@@ -17,16 +18,18 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from model.batching import plan_batches
 from model.embedder import InputRejected, ModelError
 from model.gemma import pictures, wording
-from model.gemma.files import NAME, Files, find_files
+from model.gemma.files import NAME, find_files
+from model.gemma.graphs import GraphTowers
+from model.hub_files import fingerprint
 from model.inputs import Input
-from model.onnx_graphs import first_line, open_graph, require, run, width
+from model.onnx_graphs import first_line
 from model.qwen.vision import as_rgb, sample_frames
 
 if TYPE_CHECKING:
@@ -48,8 +51,6 @@ BATCH_PATCHES = 2 * 2520
 """Patches of one run of the vision graph: two pictures at 280 tokens. Its attention grows with their square."""
 
 BOI, IMAGE, EOI, VIDEO = "<|image>", "<|image|>", "<image|>", "<|video|>"
-TEXT_INPUTS = ("input_ids", "attention_mask", "image_features", "video_features", "audio_features")
-VISION_INPUTS = ("pixel_values", "pixel_position_ids")
 
 
 @dataclass(frozen=True)
@@ -93,19 +94,31 @@ class _Row:
     frames: list[tuple[np.ndarray, int]]
 
 
+class Towers(Protocol):
+    """The network: `graphs.GraphTowers` on onnxruntime, `torch_towers.TorchTowers` on a graphics card."""
+
+    hidden: int
+
+    def read(self, ids: np.ndarray, mask: np.ndarray, images: np.ndarray, frames: np.ndarray) -> np.ndarray: ...
+
+    def look(self, values: np.ndarray, positions: np.ndarray) -> np.ndarray: ...
+
+
 class GemmaEmbedder:
-    """`Embedder` over the two graphs; safe to call from several threads."""
+    """`Embedder` over the two towers; safe to call from several threads."""
 
     def __init__(
         self,
-        files: Files,
+        towers: Towers,
+        tokenizer: Path,
+        hashes: Sequence[str],
         *,
-        name: str = "embeddinggemma-2",
+        name: str = NAME,
+        precision: str = "float32",
         dim: int | None = None,
         budget: Budget | None = None,
-        threads: int | None = None,
     ) -> None:
-        """`dim`: 768, 512, 256 or, for text alone, 128. Raises `ModelError` for files that do not fit."""
+        """`dim`: 768, 512, 256 or, for text alone, 128. `hashes`: of the files, for the id. Raises `ModelError`."""
         if dim is not None and dim not in DIMS:
             raise ModelError(f"{name} was trained for vectors of 768, 512, 256 values (128 for text), not {dim}.")
         self.dim, self.budget = dim or DIMS[0], budget or Budget()
@@ -113,23 +126,14 @@ class GemmaEmbedder:
         self.max_side = round((4 * pictures.SIDE**2 * max(self.budget.image, self.budget.frame)) ** 0.5)
         """Of a picture four times as long as wide; a longer one is a little coarser than it could be."""
         self.page_side = round((2 * pictures.SIDE**2 * self.budget.page) ** 0.5)
-        self._tokenizer = _tokenizer(files.tokenizer)
-        self._place = {token: _id(self._tokenizer, token, files.tokenizer) for token in (BOI, IMAGE, EOI, VIDEO)}
-        self._bos, self._eos = (_id(self._tokenizer, token, files.tokenizer) for token in ("<bos>", "<eos>"))
-        self._text = open_graph(files.text, threads)
-        self._vision = open_graph(files.vision, threads)
-        require(self._text, files.text, TEXT_INPUTS, "sentence_embedding")
-        require(self._vision, files.vision, VISION_INPUTS, "image_features")
-        self._hidden = width(self._text, "image_features") or 512
-        seen = width(self._vision, "image_features")
-        if seen not in (None, self._hidden):
-            raise ModelError(f"{files.vision} gives rows of {seen} values where {files.text} takes {self._hidden}.")
-        if width(self._text, "sentence_embedding") not in (None, DIMS[0]):
-            raise ModelError(f"{files.text} gives no vectors of {DIMS[0]} values: it is another model.")
-        said = (RECIPE, files.precision, self.dim, *astuple(self.budget), *files.hashes)
+        self._towers = towers
+        self._tokenizer = _tokenizer(tokenizer)
+        self._place = {token: _id(self._tokenizer, token, tokenizer) for token in (BOI, IMAGE, EOI, VIDEO)}
+        self._bos, self._eos = (_id(self._tokenizer, token, tokenizer) for token in ("<bos>", "<eos>"))
+        said = (RECIPE, precision, self.dim, *astuple(self.budget), *hashes)
         prompts = (wording.QUERY, wording.DOCUMENT, wording.TASK, wording.NO_TITLE, pictures.NEAR)
         mark = hashlib.blake2b(repr((said, prompts)).encode(), digest_size=6).hexdigest()
-        self.id = f"{name}-{files.precision}{f':{dim}' if dim else ''}@{mark}-{RECIPE}"
+        self.id = f"{name}-{precision}{f':{dim}' if dim else ''}@{mark}-{RECIPE}"
 
     def embed(self, inputs: Sequence[Input]) -> np.ndarray:
         """float32 [len(inputs), dim]; rows of unit length, in the order given.
@@ -182,21 +186,15 @@ class GemmaEmbedder:
         for place, row in enumerate(rows):
             ids[place, : len(row.ids)] = row.ids
             mask[place, : len(row.ids)] = 1
-        feeds = {
-            "input_ids": ids,
-            "attention_mask": mask,
-            "image_features": self._look([media for row in rows for media in row.images]),
-            "video_features": self._look([media for row in rows for media in row.frames]),
-            "audio_features": np.zeros((0, self._hidden), np.float32),
-        }
-        return run(self._text, "sentence_embedding", feeds)
+        images = self._look([media for row in rows for media in row.images])
+        return self._towers.read(ids, mask, images, self._look([media for row in rows for media in row.frames]))
 
     def _look(self, media: list[tuple[np.ndarray, int]]) -> np.ndarray:
         """float32 [tokens of all pictures in order, hidden]"""
         grids: dict[tuple[int, int, int], list[int]] = {}
         for place, (picture, budget) in enumerate(media):
             grids.setdefault((*pictures.size_within(*picture.shape[:2], budget), budget), []).append(place)
-        found: list[np.ndarray] = [np.zeros((0, self._hidden), np.float32)] * len(media)
+        found: list[np.ndarray] = [np.zeros((0, self._towers.hidden), np.float32)] * len(media)
         for (high, wide, _), members in grids.items():
             count = high * wide // pictures.PATCH**2
             step = max(1, BATCH_PATCHES // count)
@@ -204,20 +202,48 @@ class GemmaEmbedder:
                 batch = members[at : at + step]
                 cut = [pictures.patches(*media[i]) for i in batch]
                 where = np.repeat(pictures.positions(cut[0][1])[None], len(batch), 0)
-                feeds = {"pixel_values": np.stack([values for values, _ in cut]), "pixel_position_ids": where}
-                made = run(self._vision, "image_features", feeds)
-                for i, part in zip(batch, made.reshape(len(batch), -1, self._hidden), strict=True):
+                made = self._towers.look(np.stack([values for values, _ in cut]), where)
+                for i, part in zip(batch, made.reshape(len(batch), -1, self._towers.hidden), strict=True):
                     found[i] = part
-        return np.concatenate([np.zeros((0, self._hidden), np.float32), *found])
+        return np.concatenate([np.zeros((0, self._towers.hidden), np.float32), *found])
 
 
 def load_gemma(
     folder: Path | None = None, *, dtype: str = "auto", dim: int | None = None, detail: str | None = None
 ) -> GemmaEmbedder:
     """The embedder of a folder; None: the one that `sightline models get` fills. Raises `ModelError`."""
+    budget = Budget.read(detail) if detail else None
     files = find_files(folder, dtype)
     name = NAME if folder is None else folder.resolve().name
-    return GemmaEmbedder(files, name=name, dim=dim, budget=Budget.read(detail) if detail else None)
+    towers = GraphTowers(files)
+    return GemmaEmbedder(
+        towers, files.tokenizer, files.hashes, name=name, precision=files.precision, dim=dim, budget=budget
+    )
+
+
+def load_gemma_torch(
+    folder: Path,
+    *,
+    name: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    dim: int | None = None,
+    detail: str | None = None,
+) -> GemmaEmbedder:
+    """The embedder of Google's own checkpoint, in torch. Raises `ModelError`."""
+    from model.gemma.torch_towers import TorchTowers
+
+    budget = Budget.read(detail) if detail else None
+    towers = TorchTowers(folder, device, dtype)
+    return GemmaEmbedder(
+        towers,
+        folder / "tokenizer.json",
+        [fingerprint([folder], RECIPE)],
+        name=name or folder.resolve().name,
+        precision=towers.precision,
+        dim=dim,
+        budget=budget,
+    )
 
 
 def _tokenizer(path: Path) -> Tokenizer:

@@ -46,9 +46,12 @@ def patches(picture: np.ndarray, budget: int) -> tuple[np.ndarray, tuple[int, in
     from PIL import Image
 
     high, wide = size_within(*picture.shape[:2], budget)
-    if picture.shape[:2] != (high, wide):
-        image = Image.fromarray(np.ascontiguousarray(picture))
-        picture = np.asarray(image.resize((wide, high), Image.Resampling.BICUBIC))
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    # Width first, as torchvision and Pillow up to 12 do; Pillow 13 chooses, and rounds between the axes.
+    for size in ((wide, image.height), (wide, high)):
+        if image.size != size:
+            image = image.resize(size, Image.Resampling.BICUBIC)
+    picture = np.asarray(image)
     rows, columns = high // PATCH, wide // PATCH
     cut = picture.reshape(rows, PATCH, columns, PATCH, 3).transpose(0, 2, 1, 3, 4).reshape(rows * columns, -1)
     return cut.astype(np.float32) * np.float32(1 / 255), (rows, columns)

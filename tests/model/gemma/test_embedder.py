@@ -212,7 +212,34 @@ def test_load_takes_the_folder_and_refuses_what_the_model_is_not_run_in(made):
     with pytest.raises(ModelError, match="write image=280"):
         load(folder, detail="pages")
     with pytest.raises(ModelError, match="takes no --detail"):
-        load("/nowhere", detail="frame=70")
+        load(str(Path(__file__).parents[1] / "parity" / "checkpoint"), detail="frame=70")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(made, tmp_path_factory) -> Path:
+    """The same weights as Google publishes them: safetensors, with an audio tower's absence."""
+    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
+    made[0].save_pretrained(folder)
+    tiny.tokenizer(folder)
+    return folder
+
+
+def test_the_torch_road_gives_the_same_vectors(checkpoint, embedder):
+    clip = np.stack([picture(90, 160, seed) for seed in range(3)])
+    inputs = [
+        Input("a dog", role="query"), Input("the snow " * 60), Input(images=(picture(300, 200),), kind="image"),
+        Input(video=clip, kind="video"), Input("x", images=(picture(30, 20),), video=clip, role="query"),
+        Input(images=(picture(300, 200),), kind="pdf"),
+    ]  # fmt: skip
+    torch_road = load(str(checkpoint), device="cpu")
+    assert "-float32@" in torch_road.id and torch_road.id != embedder.id
+    assert np.abs(torch_road.embed(inputs) - embedder.embed(inputs)).max() < SAME
+    half = load(str(checkpoint), device="cpu", dtype="bfloat16").embed(inputs)
+    assert (half * embedder.embed(inputs)).sum(1).min() > 0.99
+    with pytest.raises(ModelError, match="float32 or bfloat16, not in float16"):
+        load(str(checkpoint), dtype="float16")
+    with pytest.raises(ModelError, match="takes no max_pixels"):
+        load(str(checkpoint), max_pixels=3)
 
 
 def _copy(made, tmp_path) -> Path:
