@@ -29,6 +29,8 @@ class ModelCard:
     about: str
     recommended: bool = False
     chunks_per_hour: float | None = None
+    get: str | None = None
+    """The command that fetches its files, where they are not fetched at first use."""
     gflop_a_window: float = field(default=0.0, repr=False)
 
 
@@ -42,8 +44,8 @@ RECOMMENDABLE = (
     "Qwen/Qwen3-VL-Embedding-8B",
 )
 
-# Scores: the official leaderboard as of August 2026; for Ovis and EmbeddingGemma 2 their authors' pages. GFLOP: one 30-second
-# window of 1280 x 720 frames: 2 x parameters x tokens, plus attention.
+# Scores: the official leaderboard as of August 2026; for Ovis and EmbeddingGemma 2 their authors' pages. GFLOP: one
+# 30-second window of 1280 x 720 frames: 2 x parameters x tokens, plus attention.
 CARDS = (
     ModelCard(
         name="lite",
@@ -77,6 +79,7 @@ CARDS = (
             "Scenes, actions and what happens in videos, over 100 languages; pages as pictures. Weaker on pictures "
             "than VLM2Vec-V2, stronger on video, at a sixth of its work. How closely it looks: --detail."
         ),
+        get="sightline models get embeddinggemma-2",
         gflop_a_window=8_600.0,
     ),
     ModelCard(
@@ -92,6 +95,7 @@ CARDS = (
             "Photos described in words, in many languages: no torch, fetched with `sightline models get siglip2`. A "
             "window is the mean of 8 frames. Pages are too small for it to read, and texts end after 64 tokens."
         ),
+        get="sightline models get siglip2",
         gflop_a_window=280.0,
     ),
     ModelCard(

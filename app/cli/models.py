@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from app.cli.options import Commands, Json, fail, print_json, settings_of
+from app.cli.options import Commands, Json, fail, opened, print_json, settings_of
 
 commands = Commands()
 
@@ -87,7 +87,34 @@ def _get(name: str, precision: str | None) -> None:
         f"in place: {folder} ({declared} of {len(paths)} files held to the hashes that Sightline declares,"
         " the others to those recorded at their first fetch)"
     )
+    _say_cost(name, precision, say)
     say(f"use it: sightline run --model {name} FOLDER")
+
+
+def _say_cost(name: str, precision: str | None, say: Callable[[str], None]) -> None:
+    """What the model costs on this machine, and what it would cost for the library that is there."""
+    from app.web.captions import clock
+    from indexer import load_checked
+    from model.embedder import ModelError
+    from model.measure import measure
+
+    settings = settings_of()
+    try:
+        embedder = load_checked(name, dtype=precision or "auto", dim=settings.dim, detail=settings.detail)
+        cost = measure(embedder)
+    except ModelError as error:
+        fail(f"the files are in place, and the model does not run: {error}", 1)
+    say(
+        f"measured here: a picture {cost.image:.2f} s, a page {cost.page:.2f} s,"
+        f" a video window of {embedder.max_frames} frames {cost.window:.2f} s"
+    )
+    if (settings.data_dir.expanduser() / "catalogue.sqlite").is_file() and settings.catalogue is None:
+        with opened(settings, read_only=True) as library:
+            counts = library.status()
+        # Of videos and PDFs the chunks are counted together: the dearer of the two bounds them.
+        others = max(0, counts.chunks - counts.images)
+        seconds = counts.images * cost.image + others * max(cost.page, cost.window)
+        say(f"this library ({counts.chunks:,} chunks): at most about {clock(seconds)} of indexing")
 
 
 @commands.command()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def inputs_of(body: Any, model_id: str, max_side: int | None = None) -> list[Inp
     """
     if not isinstance(body, dict):
         raise UnreadableRequest("the body is a JSON object")
-    if body.get("model") not in (None, "", model_id, model_id.split("@")[0]):
+    if body.get("model") not in (None, "", model_id, model_id.split("@")[0], re.split("[:@]", model_id)[0]):
         raise UnreadableRequest(f"this server has {model_id}, not {body['model']!r:.80}")
     if "dimensions" in body:
         raise UnreadableRequest("vectors are given at their full length; start serve-model with --dim for shorter ones")

@@ -212,14 +212,15 @@ export class Library {
   }
 
   /** @param {any} card */
-  model({ name, title, about, licence, memory_gb, on_disk }) {
-    const current = name === this.page.status?.model.split("@")[0];
+  model({ name, title, about, licence, memory_gb, on_disk, get }) {
+    const current = name === this.page.status?.model.split(/[:@]/)[0];
     const facts = [licence, memory_gb && `${memory_gb} GB of memory`, on_disk ? "on this machine" : "not downloaded"];
     return h("li", { class: current ? "model current" : "model" }, [
       h("strong", {}, title ?? name),
       current && h("span", { class: "tag" }, "in use"),
       h("p", {}, about ?? ""),
       h("p", { class: "quiet" }, facts.filter(Boolean).join(" · ")),
+      !current && get && !on_disk && h("code", {}, get),
       !current && h("code", {}, `sightline run --model ${name}`),
     ]);
   }

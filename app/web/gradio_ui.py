@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from typing import Any
@@ -126,11 +127,11 @@ def _as_asked(tool: Callable[..., str]) -> Callable[..., str]:
 def _settings(gr: Any, model: str, origin: str) -> None:
     """What can be chosen when Sightline starts, and how other programs use the library."""
     cards = {card["name"]: card for card in model_cards()}
-    used = cards.get(model.split("@")[0], {}).get("title", model)
+    used = cards.get(re.split("[:@]", model)[0], {}).get("title", model)
     gr.Markdown(f"## Model\nIn use: **{used}** (`{model}`). Another one is chosen when Sightline starts.")
     if cards:
         names = [(card["title"], name) for name, card in cards.items()]
-        current = model.split("@")[0]
+        current = re.split("[:@]", model)[0]
         chosen = gr.Dropdown(names, value=current if current in cards else names[0][1], label="Model", interactive=True)
         about = gr.Markdown(_about(cards, chosen.value))
         command = gr.Code(_command(chosen.value), language="shell", label="Start it with", interactive=False)

@@ -78,6 +78,11 @@ def caption_of(document: Document) -> str:
     return caption_of_document(*map(_clean, document.headings()))
 
 
+def title_of(document: Document) -> str:
+    """The title that the PDF states, in one line; empty without one, or where a program wrote it."""
+    return caption_of_document(_clean(document.headings()[0]), "", "").partition("\n")[0]
+
+
 @contextmanager
 def open_pdf(path: Path) -> Iterator[Document]:
     """The document opened once for many pages."""

@@ -133,7 +133,7 @@ class GemmaEmbedder:
         said = (RECIPE, precision, self.dim, *astuple(self.budget), *hashes)
         prompts = (wording.QUERY, wording.DOCUMENT, wording.TASK, wording.NO_TITLE, pictures.NEAR)
         mark = hashlib.blake2b(repr((said, prompts)).encode(), digest_size=6).hexdigest()
-        self.id = f"{name}-{precision}{f':{dim}' if dim else ''}@{mark}-{RECIPE}"
+        self.id = f"{name}:{precision}{f':{dim}' if dim else ''}@{mark}-{RECIPE}"
 
     def embed(self, inputs: Sequence[Input]) -> np.ndarray:
         """float32 [len(inputs), dim]; rows of unit length, in the order given.
@@ -160,7 +160,7 @@ class GemmaEmbedder:
         budget = self.budget.page if item.kind == "pdf" else self.budget.image
         seen = [(picture, budget) for picture in images]
         shown = [(frame, self.budget.frame) for frame in frames]
-        text = self._encode(wording.words(item))
+        text = self._encode("".join(wording.words(item)))
         ids = [self._bos, *text, *self._marks(seen, IMAGE), *self._marks(shown, VIDEO), self._eos]
         if len(ids) > CONTEXT:
             raise InputRejected(f"it takes {len(ids):,} tokens, and the model reads {CONTEXT:,}")

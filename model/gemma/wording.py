@@ -19,20 +19,20 @@ NO_TITLE = "none"
 _TITLE_MOST = 200  # characters
 
 
-def words(item: Input) -> str:
-    """Prompt and text of an input; empty for pictures and clips alone."""
+def words(item: Input) -> tuple[str, str]:
+    """(prompt, text) of an input, read one after the other; both empty for pictures and clips alone."""
     text = item.text or ""
     shown_page = item.kind == "pdf" and bool(item.images)
     if shown_page and item.role == "document":
         text = ""  # the page is its picture; its words are searched as words
     if item.instruction is not None:
         ready = item.instruction.startswith(("task: ", "title: "))
-        return (item.instruction if ready else TASK.format(task=item.instruction.strip())) + text
+        return item.instruction if ready else TASK.format(task=item.instruction.strip()), text
     if not text and (item.images or item.video is not None) and not shown_page:
-        return ""
+        return "", ""
     if item.role == "query" and (text or not shown_page):
-        return QUERY + text
-    return DOCUMENT.format(title=_title(item)) + text
+        return QUERY, text
+    return DOCUMENT.format(title=_title(item)), text
 
 
 def _title(item: Input) -> str:

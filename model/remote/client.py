@@ -22,6 +22,7 @@ import hashlib
 import io
 import ipaddress
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -87,7 +88,10 @@ def connect(
         if dim is not None:
             raise ModelError(f"{asker.base} decides how long its vectors are: start `serve-model` there with --dim.")
         return SightlineServer(asker, told["sightline"], max_frames)
-    return ChatServer(asker, str(told["id"]), dim, max_frames)
+    from model.remote.parts_servers import STYLES
+
+    style = STYLES.get(str(told.get("owned_by")), ChatServer)
+    return style(asker, str(told["id"]), dim, max_frames)
 
 
 class RemoteEmbedder:
@@ -191,11 +195,14 @@ class ChatServer(RemoteEmbedder):
     """An OpenAI-compatible server with chat embeddings: a conversation an input."""
 
     named = False
+    recipe = RECIPE
 
     def __init__(self, asker: _Asker, name: str, dim: int | None, max_frames: int | None) -> None:
         super().__init__(asker, ABREAST_CHAT)
         self.name, self._cut = name, dim
         self._style = vlm2vec_messages if "vlm2vec" in name.lower() else qwen_messages
+        if is_gemma(name):
+            self._style = gemma_messages
         self.max_frames = max_frames or (8 if self._style is vlm2vec_messages else 16)
         asked = self_check.inputs()
         self.canary = np.stack([row for item in asked for row in self._ask([item])])
@@ -206,7 +213,7 @@ class ChatServer(RemoteEmbedder):
 
     def id_of(self, mark: str) -> str:
         """The id under a canary's mark; who remembers an earlier canary that agrees gives its mark back."""
-        return f"{self.name}@canary-{mark}-{RECIPE}" + (f"-d{self._cut}" if self._cut else "")
+        return f"{self.name}@canary-{mark}-{self.recipe}" + (f"-d{self._cut}" if self._cut else "")
 
     def _pieces(self, inputs: Sequence[Input]) -> list[Sequence[Input]]:
         return [[item] for item in inputs]
@@ -215,16 +222,23 @@ class ChatServer(RemoteEmbedder):
         (item,) = inputs
         if item.video is not None:
             item = replace(item, video=sample_frames(item.video, self.max_frames))
-        body = {"model": self.name, "encoding_format": "base64", **self._style(item)}
-        answer = _json(self.asker.post("/v1/embeddings", json=body), self.address)
-        self._is_mine(answer.get("model"), self.name)
+        row = self._one(item)[:, : self._cut]
+        return row / np.maximum(np.linalg.norm(row, axis=1, keepdims=True), 1e-12)
+
+    def _one(self, item: Input) -> np.ndarray:
+        """float32 [1, values], of any length."""
+        return self._vector("/v1/embeddings", {"encoding_format": "base64", **self._style(item)})
+
+    def _vector(self, path: str, body: dict[str, Any]) -> np.ndarray:
+        """float32 [1, values]: the first vector of an answer, OpenAI's or Ollama's."""
+        answer = json_of(self.asker.post(path, json={"model": self.name, **body}), self.address)
+        self._is_mine(answer.get("model", self.name), self.name)
         try:
-            given = answer["data"][0]["embedding"]
+            given = answer["embeddings"][0] if "embeddings" in answer else answer["data"][0]["embedding"]
             vector = np.frombuffer(base64.b64decode(given), "<f4") if isinstance(given, str) else given
-            row = np.asarray(vector, np.float32).reshape(1, -1)[:, : self._cut]
+            return np.asarray(vector, np.float32).reshape(1, -1)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise ModelError(f"{self.address} gave no vectors: is {self.name} an embedding model?") from error
-        return row / np.maximum(np.linalg.norm(row, axis=1, keepdims=True), 1e-12)
 
 
 def vlm2vec_messages(item: Input) -> dict[str, Any]:
@@ -236,7 +250,7 @@ def vlm2vec_messages(item: Input) -> dict[str, Any]:
     said = f"{prompt.head}{prompt.text}{prompt.tail}"
     for pad in ("<|image_pad|>", "<|video_pad|>"):
         said = said.replace(pad, "")
-    content = [*_visuals(item), {"type": "text", "text": said.strip()}]
+    content = [*visuals(item), {"type": "text", "text": said.strip()}]
     return {"messages": [{"role": "user", "content": content}]}
 
 
@@ -245,7 +259,7 @@ def qwen_messages(item: Input) -> dict[str, Any]:
     is read where the model's turn begins."""
     from model.prompts import plain
 
-    content = [*_visuals(item)]
+    content = [*visuals(item)]
     if item.text or not content:
         content.append({"type": "text", "text": plain(item.text or "")})
     return {
@@ -259,18 +273,34 @@ def qwen_messages(item: Input) -> dict[str, Any]:
     }
 
 
-def _visuals(item: Input) -> list[dict[str, Any]]:
+def is_gemma(name: str) -> bool:
+    """Whether a server's model is EmbeddingGemma 2 by its name."""
+    return re.search(r"embedding[-_]?gemma[-_]?2", name.lower()) is not None
+
+
+def gemma_messages(item: Input) -> dict[str, Any]:
+    """EmbeddingGemma 2's conversation: the prompt as system, then text before pictures, as it is read."""
+    from model.gemma.wording import words
+    from model.prompts import plain
+
+    prompt, text = words(item)
+    content = [*([{"type": "text", "text": plain(text)}] if text else []), *visuals(item)]
+    system = [{"role": "system", "content": [{"type": "text", "text": prompt}]}] if prompt else []
+    return {"messages": [*system, {"role": "user", "content": content or [{"type": "text", "text": ""}]}]}
+
+
+def visuals(item: Input) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = [
-        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{_png(picture)}"}} for picture in item.images
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{png(picture)}"}} for picture in item.images
     ]
     if item.video is not None:
         # vLLM splits this at its commas and opens each as a picture, by its content: PNG loses nothing.
-        frames = ",".join(_png(frame) for frame in item.video)
+        frames = ",".join(png(frame) for frame in item.video)
         parts.append({"type": "video_url", "video_url": {"url": f"data:video/jpeg;base64,{frames}"}})
     return parts
 
 
-def _png(picture: np.ndarray) -> str:
+def png(picture: np.ndarray) -> str:
     from PIL import Image
 
     out = io.BytesIO()
@@ -300,7 +330,7 @@ class _Asker:
         self._made: httpx.Client | None = None
 
     def get(self, path: str) -> dict[str, Any]:
-        return _json(self._patiently(lambda client: client.get(self.base + path)), self.base)
+        return json_of(self._patiently(lambda client: client.get(self.base + path)), self.base)
 
     def post(
         self, path: str, *, content: bytes | None = None, kind: str | None = None, json: Any = None
@@ -386,7 +416,7 @@ def _reason(answer: httpx.Response) -> str:
     return str(error.get("message") if isinstance(error, dict) else error or answer.reason_phrase)[:200]
 
 
-def _json(answer: httpx.Response, base: str) -> dict[str, Any]:
+def json_of(answer: httpx.Response, base: str) -> dict[str, Any]:
     try:
         said = answer.json()
     except ValueError as error:

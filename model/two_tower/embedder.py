@@ -61,7 +61,7 @@ def load_two_tower(
     recipe = recipe_of(place)
     mark = hashlib.blake2b(f"{RECIPE} {as_json(recipe)} {hashes}".encode(), digest_size=6).hexdigest()
     text, vision = (place / path for path in graphs)
-    return TwoTowerEmbedder(text, vision, place / "tokenizer.json", recipe, id=f"{label}-{precision}@{mark}-{RECIPE}")
+    return TwoTowerEmbedder(text, vision, place / "tokenizer.json", recipe, id=f"{label}:{precision}@{mark}-{RECIPE}")
 
 
 class TwoTowerEmbedder:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import threading
 import time
 from collections import namedtuple
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -19,6 +21,10 @@ from app.cli.main import app
 from data.download import model_files
 from model import hub_models
 from model.hub_models import HUB_MODELS, read_record
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "model" / "gemma"))
+
+import tiny
 
 NAME, REVISION = "embeddinggemma-2", "d" * 40
 MODEL = HUB_MODELS[NAME]
@@ -84,17 +90,27 @@ class ModelHub:
         request.wfile.write(body)
 
 
+@pytest.fixture(scope="module")
+def published(tmp_path_factory) -> dict[str, bytes]:
+    """The files of a tiny EmbeddingGemma 2, named as the published ones."""
+    made = tmp_path_factory.mktemp("published")
+    tiny.tokenizer(made)
+    tiny.export(tiny.model(), made, "_q4")
+    return {path: (made / path).read_bytes() for path in MODEL.files("q4")}
+
+
 @pytest.fixture
-def hub(monkeypatch, tmp_path) -> Iterator[ModelHub]:
-    content = {path: path.encode() * 300 for path in MODEL.files("q4")}
-    content["tokenizer.json"] = b"{}" * 400
-    known = {"tokenizer.json": (800, hashlib.sha256(content["tokenizer.json"]).hexdigest())}
-    monkeypatch.setitem(HUB_MODELS, NAME, MODEL.__class__(**(vars(MODEL) | {"known": known})))
+def hub(monkeypatch, tmp_path, published) -> Iterator[ModelHub]:
+    content = dict(published)
+    tokenizer = content["tokenizer.json"]
+    known = {"tokenizer.json": (len(tokenizer), hashlib.sha256(tokenizer).hexdigest())}
+    monkeypatch.setitem(HUB_MODELS, NAME, replace(MODEL, known=known))
     local = ModelHub(content)
     monkeypatch.setenv("HF_ENDPOINT", local.url)
     monkeypatch.setenv("SIGHTLINE_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("SIGHTLINE_DATA_DIR", str(tmp_path / "library"))
-    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 100)
+    monkeypatch.setenv("SIGHTLINE_DETAIL", "image=70,page=70,frame=70,frames=2")
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 500)
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     yield local
     local.server.shutdown()
@@ -123,15 +139,16 @@ def test_a_model_is_fetched_at_its_pinned_revision_and_its_hashes_are_recorded(h
     assert entries["onnx/model_q4.onnx"]["sha256"] == hashlib.sha256(hub.files["onnx/model_q4.onnx"]).hexdigest()
     assert "1 of 6 files held to the hashes that Sightline declares" in found.output
     assert "Apache-2.0" in found.output and "MB to fetch" in found.output
+    assert "measured here: a picture" in found.output and "a video window of 2 frames" in found.output
     asked = len(hub.asked)
     assert get().exit_code == 0 and len(hub.asked) == asked  # a second time fetches nothing
 
 
 def test_a_download_that_breaks_goes_on_where_it_was(hub):
-    hub.cut_after = 500
+    hub.cut_after = 1000
     assert get().exit_code == 0
     assert is_whole(hub)
-    assert [span for _, _, span in hub.asked if span] == ["bytes=500-"]
+    assert [span for _, _, span in hub.asked if span] == ["bytes=1000-"]
 
 
 def test_a_stopped_run_leaves_nothing_half_installed_and_is_continued(hub, monkeypatch):
@@ -160,7 +177,7 @@ def test_wrong_bytes_are_not_installed(hub):
 
 
 def test_another_file_than_the_declared_one_is_refused_before_anything_is_fetched(hub):
-    hub.files["tokenizer.json"] = b"[]" * 400
+    hub.files["tokenizer.json"] = b"[]" * (len(hub.files["tokenizer.json"]) // 2)
     found = get()
     assert found.exit_code == 1 and "not the file that this version of Sightline expects" in found.output
     assert hub.asked == []
@@ -193,7 +210,7 @@ def test_without_network_a_folder_that_was_filled_by_hand_is_taken(hub, monkeypa
     found = get()
     assert found.exit_code == 0 and "in place" in found.output
     assert read_record(folder())["files"]["onnx/model_q4.onnx"]["from"] == "first use"
-    (folder() / "tokenizer.json").write_bytes(b"[]" * 400)
+    (folder() / "tokenizer.json").write_bytes(b"[]" * (len(hub.files["tokenizer.json"]) // 2))
     found = get()
     assert found.exit_code == 1 and "tokenizer.json is not the file that belongs there" in found.output
 
@@ -219,7 +236,7 @@ def test_a_disk_that_fills_up_meanwhile_is_said(hub, monkeypatch):
 
 
 def test_the_newest_revision_is_recorded_and_held_to(hub, monkeypatch):
-    monkeypatch.setitem(HUB_MODELS, NAME, MODEL.__class__(**(vars(MODEL) | {"known": {}, "revision": None})))
+    monkeypatch.setitem(HUB_MODELS, NAME, replace(MODEL, known={}, revision=None))
     assert get().exit_code == 0
     assert {revision for _, revision, _ in hub.asked} == {REVISION}
     assert read_record(folder())["revision"] == REVISION
@@ -239,3 +256,18 @@ def test_the_declared_hashes_are_those_of_the_published_files():
     assert set(MODEL.known) == {"tokenizer.json", *(p for p in MODEL.files("int8") if p.startswith("onnx/"))}
     assert all(len(digest) == 64 and size > 0 for size, digest in MODEL.known.values())
     assert hub_models.by_hand(MODEL).count("https://huggingface.co/onnx-community/") == len(MODEL.files())
+
+
+def test_a_fetched_model_is_used_by_its_name_and_its_price_is_said_for_the_library(hub, tmp_path):
+    from tests.media import draw_image
+
+    (tmp_path / "photos").mkdir()
+    draw_image(tmp_path / "photos" / "a.png", "hello", (200, 100))
+    runner = CliRunner()
+    assert get().exit_code == 0
+    library = ["--data-dir", str(tmp_path / "library")]
+    done = runner.invoke(app, ["index", str(tmp_path / "photos"), "--model", NAME, "--json", *library])
+    assert done.exit_code == 0, done.output
+    found = runner.invoke(app, ["search", "hello", "--model", NAME, "--json", *library])
+    assert json.loads(found.stdout)["model"].startswith(f"{NAME}:q4@"), found.output
+    assert "this library (1 chunks): at most about" in get().output

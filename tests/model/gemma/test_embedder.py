@@ -191,7 +191,7 @@ def test_the_id_tells_precision_budget_prompts_and_files_apart(made, tmp_path, m
     (other / "hashes.json").unlink(missing_ok=True)
     for graph in list((other / "onnx").glob("*.onnx")):
         graph.rename(graph.with_name(graph.stem + "_q4.onnx"))  # the data files keep the names that the graphs say
-    assert "-q4@" in load_gemma(other).id
+    assert ":q4@" in load_gemma(other).id
     monkeypatch.setattr(wording, "QUERY", "query: ")
     assert load_gemma(folder).id not in ids
 
@@ -232,7 +232,7 @@ def test_the_torch_road_gives_the_same_vectors(checkpoint, embedder):
         Input(images=(picture(300, 200),), kind="pdf"),
     ]  # fmt: skip
     torch_road = load(str(checkpoint), device="cpu")
-    assert "-float32@" in torch_road.id and torch_road.id != embedder.id
+    assert ":float32@" in torch_road.id and torch_road.id != embedder.id
     assert np.abs(torch_road.embed(inputs) - embedder.embed(inputs)).max() < SAME
     half = load(str(checkpoint), device="cpu", dtype="bfloat16").embed(inputs)
     assert (half * embedder.embed(inputs)).sum(1).min() > 0.99

@@ -185,3 +185,28 @@ def reference(
     with torch.no_grad():
         mean = made(**given).last_hidden_state[0].mean(0).numpy()
     return mean / np.linalg.norm(mean)
+
+
+def processor(folder: Path) -> None:
+    """The processor_config.json and modules.json that programs outside transformers read."""
+    picture = {
+        "patch_size": 16, "max_soft_tokens": 280, "pooling_kernel_size": 3, "do_resize": True, "do_rescale": True,
+        "do_normalize": False, "rescale_factor": 1 / 255, "resample": 3,
+        "image_mean": [0, 0, 0], "image_std": [1, 1, 1],
+    }  # fmt: skip
+    clip = {"max_soft_tokens": 140, "fps": 1, "max_frames": 32, "overflow_strategy": "uniform", "add_timestamps": False}
+    sound = {
+        "feature_extractor_type": "Gemma4AudioFeatureExtractor", "sampling_rate": 16000, "frame_length": 320,
+        "hop_length": 160, "feature_size": 128, "fft_length": 512, "mel_floor": 0.001, "min_frequency": 0.0,
+        "max_frequency": 8000.0, "dither": 0.0, "input_scale_factor": 1.0, "preemphasis": 0.0,
+        "preemphasis_htk_flavor": True, "fft_overdrive": False, "padding_value": 0.0,
+    }  # fmt: skip
+    said = {
+        "image_processor": picture | {"image_processor_type": "Gemma4ImageProcessor"},
+        "video_processor": picture | clip | {"video_processor_type": "EmbeddingGemma2VideoProcessor"},
+        "feature_extractor": sound, "audio_seq_length": 750, "processor_class": "EmbeddingGemma2Processor",
+    }  # fmt: skip
+    (folder / "processor_config.json").write_text(json.dumps(said), "utf-8")
+    (folder / "config_sentence_transformers.json").write_text('{"prompts": {}}', "utf-8")
+    modules = [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}]
+    (folder / "modules.json").write_text(json.dumps(modules), "utf-8")
