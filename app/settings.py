@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     def library(self) -> LibraryOptions:
         """How these settings open a library."""
         same = self.model_dump(include={field.name for field in fields(LibraryOptions)})
+        same["model_given"] = "model" in self.model_fields_set
         return LibraryOptions(**same, window_s=self.window, overlap_s=self.overlap)
 
     def host_names(self) -> tuple[str, ...]:

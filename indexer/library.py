@@ -10,6 +10,7 @@ It knows nothing of the web or the command line.
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 import time
 import uuid
@@ -62,6 +63,10 @@ if TYPE_CHECKING:
     from indexer.vectors.index import VectorIndex
     from model.inputs import Cue
 
+CHOSEN_MODEL = "chosen_model"
+"""The setting that holds the model chosen on the page: the name and options of `model.load`."""
+GEMMA = "embeddinggemma-2"
+
 
 class Library:
     """Made by `Library.open`. Safe to use from many threads; also a context manager."""
@@ -94,6 +99,9 @@ class Library:
         self._priority = QueryPriority()
         source = {name: getattr(options, name) for name in ("device", "dtype", "base", "dim", "detail")}
         source = {"name": options.model} | {k: v for k, v in source.items() if v not in (None, "auto")}
+        if not options.model_given and (kept := self.catalogue.settings.get(CHOSEN_MODEL)):
+            source = json.loads(kept)
+        self._detail = options.detail
         loader = partial(load_checked, token=options.model_token) if options.model_token else load_checked
         self.models = ActiveModels(
             self.catalogue.models, self.catalogue.settings, source, self._priority, loader, read_only=read_only
@@ -317,6 +325,22 @@ class Library:
     def failures(self) -> list[Failure]:
         """Every file that could not be indexed, with its reason."""
         return self.catalogue.files.failures()
+
+    def use_model(self, name: str) -> str:
+        """Change to another model, now and at each start that names none. Returns its id.
+
+        It is built beside the one that answers, which goes on until every chunk has its vector. Raises
+        `ModelError` when it cannot be loaded; then nothing has changed.
+        """
+        self._may_write()
+        source = {"name": name}
+        if name == GEMMA and self._detail:
+            source["detail"] = self._detail
+        row = self.models.ask_for(source)
+        self.catalogue.settings.set(CHOSEN_MODEL, json.dumps(source))
+        self._status.ask_for(source)
+        self._indexing.look_again()
+        return row.name
 
     def retry(self) -> int:
         """Try all failed files again, at the next run or now when started. Returns how many."""

@@ -42,6 +42,10 @@ class StatusReporter:
         self._weighed: tuple[float, int] | None = None
         self._last: Status | None = None
 
+    def ask_for(self, source: dict[str, Any]) -> None:
+        """The user asks for another model from now on."""
+        self._source = source
+
     def status(self) -> Status:
         """As it is now; while the catalogue's server does not answer, as it was last, and that. Raises
         CatalogueAway where nothing is known yet and nobody waits for it."""

@@ -27,9 +27,11 @@ class LibraryOptions:
     """How a library is opened. `threads`: files decoded at a time; None: two. `poll`: scan every few seconds
     instead of watching. `ocr`: off, auto or all; `speech`: off, auto or a listener. `catalogue`: the address
     of a PostgreSQL database, `vectors`: of a Milvus; None: in the library's folder. `model_token`: for a
-    model on another machine (`model="https://…"`); it is not stored."""
+    model on another machine (`model="https://…"`); it is not stored. `model_given`: the model is the user's word;
+    else the one that was chosen on the page, if one was."""
 
     model: str = "lite"
+    model_given: bool = True
     device: str = "auto"
     dtype: str = "auto"
     base: str | None = None
@@ -329,5 +331,6 @@ class SearchLibrary(Protocol):
     def status(self) -> Status: ...
     def failures(self) -> list[Failure]: ...
     def retry(self) -> int: ...
+    def use_model(self, name: str) -> str: ...
     def add_root(self, folder: Path) -> None: ...
     def forget(self, folder: Path) -> int: ...

@@ -31,6 +31,8 @@ class ModelCard:
     chunks_per_hour: float | None = None
     get: str | None = None
     """The command that fetches its files, where they are not fetched at first use."""
+    download_gb: float | None = None
+    """About what `get` fetches."""
     gflop_a_window: float = field(default=0.0, repr=False)
 
 
@@ -80,6 +82,7 @@ CARDS = (
             "than VLM2Vec-V2, stronger on video, at a sixth of its work. How closely it looks: --detail."
         ),
         get="sightline models get embeddinggemma-2",
+        download_gb=0.3,
         gflop_a_window=8_600.0,
     ),
     ModelCard(
@@ -96,6 +99,7 @@ CARDS = (
             "window is the mean of 8 frames. Pages are too small for it to read, and texts end after 64 tokens."
         ),
         get="sightline models get siglip2",
+        download_gb=1.5,
         gflop_a_window=280.0,
     ),
     ModelCard(

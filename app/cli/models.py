@@ -44,51 +44,62 @@ def models(
 
 def _get(name: str, precision: str | None) -> None:
     """Fetch a model's files, or take those that a person put there; then say what indexing costs here."""
+    from model.embedder import ModelError
+    from model.hub_models import HUB_MODELS, PRECISIONS
+
+    if name not in HUB_MODELS:
+        fail(f"{name} is not fetched by this command; it knows {', '.join(HUB_MODELS)}", 2)
+    if precision not in (None, *PRECISIONS):
+        fail(f"--precision is one of {', '.join(PRECISIONS)}, not {precision}", 2)
+    settings_of()
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    try:
+        fetch(name, say, precision)
+    except ModelError as error:
+        fail(str(error), 1)
+    _say_cost(name, precision, say)
+    say(f"use it: sightline run --model {name} FOLDER")
+
+
+def fetch(name: str, say: Callable[[str], None], precision: str | None = None) -> None:
+    """Bring the files of a model of `HUB_MODELS` into its folder. Raises `ModelError` that says what to do."""
     from data.download.hub import DownloadError, Hub
     from data.download.model_files import HubAway, fetch_model, plan_model
     from model import hub_models
     from model.embedder import ModelError
 
-    model = hub_models.HUB_MODELS.get(name)
-    if model is None:
-        fail(f"{name} is not fetched by this command; it knows {', '.join(hub_models.HUB_MODELS)}", 2)
-    if precision not in (None, *hub_models.PRECISIONS):
-        fail(f"--precision is one of {', '.join(hub_models.PRECISIONS)}, not {precision}", 2)
-    settings_of()
+    model = hub_models.HUB_MODELS[name]
     folder, paths = model.folder(), model.files(precision)
     hub = Hub()
-
-    def say(line: str) -> None:
-        typer.echo(line, err=True)
-
     say(f"{name}: {model.repo}, licence {model.licence}")
     record = hub_models.read_record(folder)
     try:
         if hub_models.missing(model, folder, precision):
-            plan = plan_model(
-                hub, model.repo, model.revision or record.get("revision"), paths, folder, known=model.known
-            )
+            revision = model.revision or record.get("revision")
+            plan = plan_model(hub, model.repo, revision, paths, folder, known=model.known)
             say(f"{plan.bytes / 1e6:,.0f} MB to fetch into {folder}")
             came = fetch_model(hub, plan, model.known, say)
             hub_models.record_fetched(folder, plan.revision, [(one.path, one.sha256, one.source) for one in came])
         hub_models.verified(folder, paths, model.known)
     except HubAway as error:
-        say(f"the hub at {hub.api.endpoint} cannot be used ({error}). Without network: put these files there")
-        say(hub_models.by_hand(model, precision, hub.api.endpoint))
-        say(f"and run this command again: sightline models get {name}")
-        raise typer.Exit(1) from error
-    except (DownloadError, ModelError) as error:
-        fail(str(error), 1)
+        raise ModelError(
+            f"the hub at {hub.api.endpoint} cannot be used ({error}). Without network: put these files there\n"
+            f"{hub_models.by_hand(model, precision, hub.api.endpoint)}\n"
+            f"and run this command again: sightline models get {name}"
+        ) from error
+    except DownloadError as error:
+        raise ModelError(str(error)) from error
     except OSError as error:
-        fail(f"{folder} cannot be written ({error.strerror or error})", 1)
+        raise ModelError(f"{folder} cannot be written ({error.strerror or error})") from error
     sources = [entry.get("from") for path, entry in hub_models.read_record(folder)["files"].items() if path in paths]
     declared = sum(source == "declared" for source in sources)
     say(
         f"in place: {folder} ({declared} of {len(paths)} files held to the hashes that Sightline declares,"
         " the others to those recorded at their first fetch)"
     )
-    _say_cost(name, precision, say)
-    say(f"use it: sightline run --model {name} FOLDER")
 
 
 def _say_cost(name: str, precision: str | None, say: Callable[[str], None]) -> None:

@@ -110,3 +110,11 @@ type Listeners = { [K in keyof HTMLElementEventMap as `on${K}`]?: (event: HTMLEl
 
 /** What an element is made with: `on…` listeners, whose event is typed, and attributes of any name. */
 export type Props = Listeners & Record<string, any>;
+
+export interface ModelFetch {
+  name: string;
+  state: "idle" | "fetching" | "measuring" | "ready" | "failed";
+  line: string;
+  /** Seconds of one picture, one page and one window on this machine. */
+  seconds: { image: number; page: number; window: number } | null;
+}

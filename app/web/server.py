@@ -28,6 +28,7 @@ from app import __version__, speech_status
 from app.web import api, listener, media, pages
 from app.web.audit import AuditLog
 from app.web.guard import Guard, is_loopback, page_policy
+from app.web.model_fetch import Fetch, ModelFetch
 from app.web.scoped_library import ScopedLibrary
 from app.web.services import WebServices
 from app.web.tokens import OWNER, Tokens, make_token, visitor
@@ -130,11 +131,12 @@ def create_app(
     names: Iterable[str] = (),
     gradio: bool = True,
     speech: str = "auto",
+    fetch: Fetch | None = None,
 ) -> FastAPI:
     """The whole application over an open `Library`.
 
     `names` are further host names it may be reached by (behind a proxy); `gradio=False` leaves Gradio out;
-    `speech` is who was asked to listen to videos.
+    `speech` is who was asked to listen to videos; `fetch` brings a model's files to this machine.
     """
     tokens = Tokens(library.data_dir)
     scoped = ScopedLibrary(library, tokens)
@@ -144,7 +146,9 @@ def create_app(
         door.begin()  # a page asks for the status, so it has painted
         return door.ready or door.failed or not gradio
 
-    services = WebServices(scoped, tokens, AuditLog(library.data_dir, tokens), speech_status.line(speech), gradio_ready)
+    services = WebServices(
+        scoped, tokens, AuditLog(library.data_dir, tokens), speech_status.line(speech), gradio_ready, ModelFetch(fetch)
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -214,6 +218,7 @@ def serve(
     token: str | None = None,
     names: Iterable[str] = (),
     speech: str = "auto",
+    fetch: Fetch | None = None,
 ) -> None:
     """Serve the library until interrupted. Where others can reach it (another host than loopback, a proxy's
     name, tokens given out) the owner's token is made when none is given.
@@ -225,7 +230,7 @@ def serve(
         token = make_token()
     socket = listener.listen(host, port)
     port = socket.getsockname()[1]
-    app = create_app(library, token=token, host=host, port=port, names=names, speech=speech)
+    app = create_app(library, token=token, host=host, port=port, names=names, speech=speech, fetch=fetch)
     where = f"{listener.origin(host, port)}/" + (f"?token={token}" if token else "")
     print(f"Sightline is at {where}", file=sys.stderr, flush=True)
     if open_browser:
