@@ -45,10 +45,7 @@ MAX_TEXT_TOKENS = 4096
 """Of one input; the rest of a longer text is found by words."""
 MOST_FRAMES = 32
 """The model's own rule is a frame a second, at most 32."""
-BATCH_TOKENS = 4096
 BATCH_PADDING = 512
-BATCH_PATCHES = 2 * 2520
-"""Patches of one run of the vision graph: two pictures at 280 tokens. Its attention grows with their square."""
 
 BOI, IMAGE, EOI, VIDEO = "<|image>", "<|image|>", "<image|>", "<|video|>"
 
@@ -95,9 +92,14 @@ class _Row:
 
 
 class Towers(Protocol):
-    """The network: `graphs.GraphTowers` on onnxruntime, `torch_towers.TorchTowers` on a graphics card."""
+    """The network: `graphs.GraphTowers` on onnxruntime, `torch_towers.TorchTowers` on a graphics card.
+
+    `batch_tokens`, `batch_patches`: what one run of the text and of the vision tower may hold.
+    """
 
     hidden: int
+    batch_tokens: int
+    batch_patches: int
 
     def read(self, ids: np.ndarray, mask: np.ndarray, images: np.ndarray, frames: np.ndarray) -> np.ndarray: ...
 
@@ -142,7 +144,7 @@ class GemmaEmbedder:
         """
         rows = [self._row(item) for item in inputs]
         out = np.empty((len(rows), self.dim), np.float32)
-        for batch in plan_batches([len(row.ids) for row in rows], BATCH_TOKENS, BATCH_PADDING):
+        for batch in plan_batches([len(row.ids) for row in rows], self._towers.batch_tokens, BATCH_PADDING):
             out[batch] = self._read([rows[i] for i in batch])[:, : self.dim]
         if not np.isfinite(out).all():
             raise ModelError(f"{self.id} gave vectors that are not numbers: its files are damaged.")
@@ -197,7 +199,7 @@ class GemmaEmbedder:
         found: list[np.ndarray] = [np.zeros((0, self._towers.hidden), np.float32)] * len(media)
         for (high, wide, _), members in grids.items():
             count = high * wide // pictures.PATCH**2
-            step = max(1, BATCH_PATCHES // count)
+            step = max(1, self._towers.batch_patches // count)
             for at in range(0, len(members), step):
                 batch = members[at : at + step]
                 cut = [pictures.patches(*media[i]) for i in batch]

@@ -19,6 +19,10 @@ VISION_INPUTS = ("pixel_values", "pixel_position_ids")
 class GraphTowers:
     """`hidden`: values of one row that the vision tower makes of 48 x 48 pixels."""
 
+    batch_tokens = 4096
+    batch_patches = 2520
+    """A picture at 280 tokens. Attention may need the square of it, 300 MB over 12 heads."""
+
     def __init__(self, files: Files, threads: int | None = None) -> None:
         """Raises `ModelError` that names the file that does not fit."""
         self._text = open_graph(files.text, threads)

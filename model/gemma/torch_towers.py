@@ -60,6 +60,8 @@ class TorchTowers:
         except Exception as error:  # transformers raises whatever it likes
             raise ModelError(f"{folder} cannot be loaded ({first_line(error)}).") from error
         self._model = model.eval().to(self._place)
+        alone = self._place.type == "cpu"
+        self.batch_tokens, self.batch_patches = (4096, 2520) if alone else (32_768, 40_320)
         self.hidden = int(model.config.text_config.hidden_size)
         self._image, self._video = model.config.image_token_id, model.config.video_token_id
         for name, weight in model.named_parameters():
