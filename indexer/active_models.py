@@ -115,15 +115,6 @@ def _unpacked(packed: str) -> np.ndarray:
 class ModelSource(Protocol):
     """What the pipeline asks for: the models that this program embeds with."""
 
-    def ask_for(self, source: dict[str, Any]) -> ModelRow:
-        """Change what the user asks for while the program runs. The model is loaded first, while the old one goes on
-        answering; raises `ModelError`, and then all is as it was."""
-        said = json.dumps(source, sort_keys=True)
-        self._load(said)
-        with self._lock:
-            self._source = said
-            return self.asked_for()[0]
-
     def answering(self) -> tuple[ModelRow, SharedEmbedder]: ...
 
     def for_new(self) -> tuple[ModelRow, SharedEmbedder]: ...
@@ -164,6 +155,15 @@ class ActiveModels:
             elif row.state == "answering":
                 self._drop_others(row)
             return row, embedder
+
+    def ask_for(self, source: dict[str, Any]) -> ModelRow:
+        """Change what the user asks for while the program runs. The model is loaded first, while the old one goes on
+        answering; raises `ModelError`, and then all is as it was."""
+        said = json.dumps(source, sort_keys=True)
+        self._load(said)
+        with self._lock:
+            self._source = said
+            return self.asked_for()[0]
 
     def answering(self) -> tuple[ModelRow, SharedEmbedder]:
         """The model whose vectors answer now. Raises `ModelError` when it cannot be loaded any more."""
