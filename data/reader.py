@@ -83,6 +83,7 @@ class Chunk:
     `times`      float64 [T], the second of each frame; None for images and pages.
     `unread`     words of a page may stand in its picture alone (`data.media.pdf.Document.is_unread`).
     `note`       what is wrong with the file though it can be shown, for its owner; None if nothing is.
+    `title`      of the document that a page is of; empty without one.
     """
 
     spec: ChunkSpec
@@ -92,6 +93,7 @@ class Chunk:
     times: np.ndarray | None = None
     unread: bool = False
     note: str | None = None
+    title: str = ""
 
 
 def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float = 0.0) -> Outline:
@@ -191,7 +193,7 @@ def to_input(chunk: Chunk, kind: Kind, role: Role = "document") -> Input:
 
     if kind == "video":
         return Input(video=chunk.frames, role=role, kind="video")
-    return Input(text=chunk.text or None, images=(chunk.frames[0],), role=role, kind=kind)
+    return Input(chunk.text or None, (chunk.frames[0],), role=role, kind=kind, title=chunk.title or None)
 
 
 def make_thumbnail(path: Path, kind: Kind, spec: ChunkSpec) -> bytes:
@@ -212,8 +214,8 @@ def _image(path: Path, spec: ChunkSpec, max_side: int) -> Chunk:
 
 def _page(document: pdf.Document, spec: ChunkSpec, max_side: int) -> Chunk:
     page = pdf.require_page(document, spec.span.page)
-    found = _still(spec, document.image(page, max_side), document.text(page))
-    return replace(found, unread=document.is_unread(page))
+    chunk = _still(spec, document.image(page, max_side), document.text(page))
+    return replace(chunk, unread=document.is_unread(page), title=pdf.title_of(document))
 
 
 def _window(opened: video.VideoStream, spec: ChunkSpec, max_frames: int, max_side: int) -> Chunk:

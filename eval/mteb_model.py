@@ -6,6 +6,7 @@ images and frames go to `Embedder.embed` unchanged, with the role that mteb give
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -91,7 +92,20 @@ def _inputs(batch: Mapping[str, Any], role: Any, page: bool) -> list[Input]:
 def _image(image: Any) -> np.ndarray | None:
     if image is None:
         return None
-    return np.asarray(image.convert("RGB") if hasattr(image, "convert") else image, dtype=np.uint8)
+    if not hasattr(image, "convert"):
+        return np.asarray(image, dtype=np.uint8)
+    from PIL import ImageOps
+
+    from data.media.image import read_image
+
+    upright = ImageOps.exif_transpose(image)
+    profile = image.info.get("icc_profile")
+    if upright.mode == "RGB" and not profile and "transparency" not in upright.info:
+        return np.asarray(upright)
+    # Transparency, 16 bits, print colours: read as a person's own file is, from bytes that keep them.
+    packed = io.BytesIO()
+    upright.save(packed, "TIFF" if upright.mode == "CMYK" else "PNG", icc_profile=profile)
+    return read_image(packed.getvalue())
 
 
 def _frames(clip: Any) -> np.ndarray | None:

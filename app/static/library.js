@@ -223,16 +223,58 @@ export class Library {
   }
 
   /** @param {any} card */
-  model({ name, title, about, licence, memory_gb, on_disk }) {
-    const current = name === this.page.status?.model.split("@")[0];
-    const facts = [licence, memory_gb && `${memory_gb} GB of memory`, on_disk ? "on this machine" : "not downloaded"];
+  model({ name, title, about, licence, memory_gb, on_disk, get, download_gb }) {
+    const current = name === this.page.status?.model.split(/[:@]/)[0];
+    const facts = [
+      licence,
+      memory_gb && `${memory_gb} GB of memory`,
+      on_disk ? "on this machine" : `not downloaded${download_gb ? `, about ${download_gb} GB` : ""}`,
+    ];
+    const news = h("p", { class: "quiet", role: "status" });
+    const button = (/** @type {string} */ words, /** @type {() => Promise<void>} */ act) =>
+      h("button", { type: "button", onclick: () => act().catch((error) => (news.textContent = error.message)) }, words);
+    const use = button("Use it", async () => {
+      await api.useModel(name);
+      this.modelsKnown = false;
+      this.page.say("Changing the model. The old one answers until everything is embedded anew.");
+      this.page.progress.ask();
+    });
     return h("li", { class: current ? "model current" : "model" }, [
       h("strong", {}, title ?? name),
       current && h("span", { class: "tag" }, "in use"),
       h("p", {}, about ?? ""),
       h("p", { class: "quiet" }, facts.filter(Boolean).join(" · ")),
+      !current &&
+        get &&
+        !on_disk &&
+        button("Fetch it", async () => {
+          await api.fetchModel(name);
+          await this.follow(name, news, use);
+        }),
+      !current && (on_disk ? use : get && h("code", {}, get)),
+      news,
       !current && h("code", {}, `sightline run --model ${name}`),
     ]);
+  }
+
+  /** Say what happens to a model that is being fetched, and offer it when it is here. @param {string} name @param {HTMLElement} news @param {HTMLElement} use */
+  async follow(name, news, use) {
+    for (;;) {
+      const now = await api.modelFetch();
+      if (now.name !== name) return;
+      news.textContent = now.line;
+      if (now.state === "failed") return;
+      if (now.state === "ready" && now.seconds) {
+        const { image, page, window } = now.seconds;
+        const { images = 0, chunks = 0 } = this.page.status ?? {};
+        const hours = (images * image + Math.max(0, chunks - images) * Math.max(page, window)) / 3600;
+        const each = `Measured here: ${image.toFixed(1)} s a picture, ${page.toFixed(1)} s a page, ${window.toFixed(1)} s a video window.`;
+        news.textContent = `${each} This library: at most about ${hours < 1 ? `${Math.ceil(hours * 60)} minutes` : `${Math.round(hours)} hours`}.`;
+        news.after(use);
+        return;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+    }
   }
 
   async add() {
