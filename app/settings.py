@@ -27,7 +27,7 @@ class Settings(BaseSettings):
     base: str | None = None
     dim: int | None = Field(default=None, ge=8)
     detail: str | None = None
-    """How closely EmbeddingGemma 2 looks: `image=280,page=560,frame=140,frames=16`, or a part of it."""
+    """EmbeddingGemma 2's tokens per image and frames: `image=280,page=560,frame=140,frames=16`, or a part of it."""
     device: str = "auto"
     dtype: str = "auto"
     threads: int | None = Field(default=None, ge=1)

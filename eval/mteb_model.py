@@ -90,6 +90,7 @@ def _inputs(batch: Mapping[str, Any], role: Any, page: bool) -> list[Input]:
 
 
 def _image(image: Any) -> np.ndarray | None:
+    """Returns uint8 [H, W, 3] of a PIL image, read as the library reads a file, or of an array."""
     if image is None:
         return None
     if not hasattr(image, "convert"):
@@ -102,10 +103,10 @@ def _image(image: Any) -> np.ndarray | None:
     profile = image.info.get("icc_profile")
     if upright.mode == "RGB" and not profile and "transparency" not in upright.info:
         return np.asarray(upright)
-    # Transparency, 16 bits, print colours: read as a person's own file is, from bytes that keep them.
-    packed = io.BytesIO()
-    upright.save(packed, "TIFF" if upright.mode == "CMYK" else "PNG", icc_profile=profile)
-    return read_image(packed.getvalue())
+    # Transparency, 16 bits, CMYK: the library's reader decodes lossless bytes of the image.
+    stream = io.BytesIO()
+    upright.save(stream, "TIFF" if upright.mode == "CMYK" else "PNG", icc_profile=profile)
+    return read_image(stream.getvalue())
 
 
 def _frames(clip: Any) -> np.ndarray | None:

@@ -30,9 +30,9 @@ class ModelCard:
     recommended: bool = False
     chunks_per_hour: float | None = None
     get: str | None = None
-    """The command that fetches its files, where they are not fetched at first use."""
+    """The command that downloads the files; None: they are downloaded at first use."""
     download_gb: float | None = None
-    """About what `get` fetches."""
+    """The approximate size of that download."""
     gflop_a_window: float = field(default=0.0, repr=False)
 
 
@@ -77,9 +77,9 @@ CARDS = (
         scores={"overall": 59.0, "image": 57.3, "video": 50.7, "visdoc": 67.8},
         on_disk=False,
         about=(
-            "For a machine without a graphics card: no torch, fetched with `sightline models get embeddinggemma-2`. "
-            "Scenes, actions and what happens in videos, over 100 languages; pages as pictures. Weaker on pictures "
-            "than VLM2Vec-V2, stronger on video, at a sixth of its work. How closely it looks: --detail."
+            "For a machine without a GPU: no torch; download it with `sightline models get embeddinggemma-2`. "
+            "Scenes, actions and what happens in videos, over 100 languages; pages as images. Weaker on images "
+            "than VLM2Vec-V2, stronger on video, at a sixth of its work. --detail sets its tokens per image."
         ),
         get="sightline models get embeddinggemma-2",
         download_gb=0.3,
@@ -95,8 +95,8 @@ CARDS = (
         scores={},
         on_disk=False,
         about=(
-            "Photos described in words, in many languages: no torch, fetched with `sightline models get siglip2`. A "
-            "window is the mean of 8 frames. Pages are too small for it to read, and texts end after 64 tokens."
+            "Photos described in words, in many languages: no torch; download it with `sightline models get siglip2`. "
+            "A window is the mean of 8 frames. Its input is too small to read pages, and a text has at most 64 tokens."
         ),
         get="sightline models get siglip2",
         download_gb=1.5,

@@ -26,10 +26,6 @@ class Cost:
     page: float
     window: float
 
-    def total(self, images: int, pages: int, windows: int) -> float:
-        """Returns the seconds for a number of chunks."""
-        return images * self.image + pages * self.page + windows * self.window
-
 
 def measure(embedder: Embedder) -> Cost:
     """Embeds an image, a page and a part of a window. Raises `ModelError`."""

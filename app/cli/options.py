@@ -36,7 +36,9 @@ Base = Annotated[
 Dim = Annotated[int | None, typer.Option(metavar="N", help="Truncate the vectors of a Matryoshka model.")]
 Detail = Annotated[
     str | None,
-    typer.Option(metavar="image=N,page=N,frame=N,frames=N", help="How closely embeddinggemma-2 looks, in tokens."),
+    typer.Option(
+        metavar="image=N,page=N,frame=N,frames=N", help="Tokens per image, and frames per window, of embeddinggemma-2."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; everything else on stderr.")]
 Host = Annotated[

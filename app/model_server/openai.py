@@ -1,7 +1,7 @@
 """OpenAI's requests for embeddings, and vLLM's with chat messages, as inputs of a model.
 
-Built around `inputs_of`. Images come as data: URIs, nothing is fetched, and they are read as the library reads a
-person's files, so that the same bytes give the same vector. It knows neither routes nor batches.
+Built around `inputs_of`. Images come as data: URIs; nothing is fetched. The library's own reader decodes them,
+so that the same file has the same vector here and in a library. It knows neither routes nor batches.
 """
 
 from __future__ import annotations

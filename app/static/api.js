@@ -101,7 +101,7 @@ export const deleteClicks = () => request("/api/clicks", { method: "DELETE" });
 /** @returns {Promise<any[]>} */
 export const models = () => request("/api/models");
 
-/** The model that is being fetched. @returns {Promise<import("./types").ModelFetch>} */
+/** The download of a model. @returns {Promise<import("./types").ModelFetch>} */
 export const modelFetch = () => request("/api/models/fetch");
 
 /** @param {string} name @returns {Promise<import("./types").ModelFetch>} */

@@ -127,6 +127,6 @@ export interface ModelFetch {
   name: string;
   state: "idle" | "fetching" | "measuring" | "ready" | "failed";
   line: string;
-  /** Seconds of one picture, one page and one window on this machine. */
+  /** Seconds per image, page and window on this machine. */
   seconds: { image: number; page: number; window: number } | null;
 }

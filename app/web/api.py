@@ -271,22 +271,22 @@ def models() -> Json:
 
 
 @router.get("/models/fetch")
-def fetching(services: Services) -> Json:
-    """The model that is being fetched: `state` is idle, fetching, measuring, ready or failed."""
+def model_fetch(services: Services) -> Json:
+    """The download of a model: `state` is idle, fetching, measuring, ready or failed."""
     return Json(asdict(services.model_fetch.state()))
 
 
 @router.post("/models/fetch")
 def fetch_model(services: Services, name: Annotated[str, Body(embed=True, max_length=200)]) -> Json:
-    """Fetch the files of a model to this machine, in the background."""
+    """Download the files of a model to this machine, in the background."""
     if services.tokens.current_visitor().roots:
-        raise BadRequest("This token sees some folders only; fetching a model is for who sees all of them.")
+        raise BadRequest("A token for some folders only cannot download a model.")
     return Json(asdict(services.model_fetch.start(name)))
 
 
 @router.post("/models/use")
 def use_model(services: Services, name: Annotated[str, Body(embed=True, max_length=200)]) -> Json:
-    """Change the library to a model that is on this machine; the old one answers until all is embedded."""
+    """Change the library to a model on this machine; the old one answers until every chunk is embedded."""
     from model.registry import catalogue
 
     if name not in {card.name for card in catalogue() if card.on_disk}:

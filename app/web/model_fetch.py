@@ -1,6 +1,6 @@
-"""One model being fetched for the page: what happens, and what it costs on this machine when it is there.
+"""Downloads a model for the page, one at a time, and then measures its cost on this machine.
 
-Built around one thread at a time and a function that fetches, handed in by the command line. It knows nothing of hubs.
+Built around `ModelFetch`, which runs the command line's download function in a thread. It knows nothing of hubs.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ Fetch = Callable[[str, Callable[[str], None]], None]
 
 @dataclass(frozen=True)
 class FetchState:
-    """`state`: idle, fetching, measuring, ready or failed. `line`: what a person should read.
+    """`state`: idle, fetching, measuring, ready or failed. `line`: progress or error, for a person.
 
-    `seconds`: of one picture, one page and one window, measured here; None until then.
+    `seconds`: of an image, a page and a window on this machine; None until measured.
     """
 
     name: str = ""
@@ -31,7 +31,7 @@ class FetchState:
 
 
 class ModelFetch:
-    """`fetch` None: this server fetches nothing."""
+    """`fetch`: downloads a model by name and reports lines; None: this server downloads nothing."""
 
     def __init__(self, fetch: Fetch | None) -> None:
         self._fetch, self._lock, self._state = fetch, threading.Lock(), FetchState()
@@ -40,11 +40,11 @@ class ModelFetch:
         return self._state
 
     def start(self, name: str) -> FetchState:
-        """Begin to fetch a model, unless one is being fetched. Raises `ModelError` for a name that is not known."""
+        """Start a download, unless one is running. Raises `ModelError` for an unknown name."""
         from model.hub_models import HUB_MODELS
 
         if self._fetch is None or name not in HUB_MODELS:
-            raise ModelError(f"{name[:80]} is not fetched from the page.")
+            raise ModelError(f"{name[:80]} cannot be downloaded from the page.")
         with self._lock:
             if self._state.state not in ("fetching", "measuring"):
                 self._state = FetchState(name, "fetching")
@@ -58,13 +58,13 @@ class ModelFetch:
         assert self._fetch is not None
         try:
             self._fetch(name, lambda line: self._set(line=line))
-            self._set(state="measuring", line="measuring what it costs on this machine")
-            self._set(seconds=asdict(measure(load(name))), state="ready", line="it is here")
+            self._set(state="measuring", line="measuring the cost on this machine")
+            self._set(seconds=asdict(measure(load(name))), state="ready", line="downloaded")
         except ModelError as error:
             self._set(state="failed", line=str(error))
         except Exception:  # the boundary of the thread
             log.exception("fetching %s", name)
-            self._set(state="failed", line="it could not be fetched; the log says why")
+            self._set(state="failed", line="the download failed; the reason is in the log")
 
     def _set(self, **changes: object) -> None:
         self._state = replace(self._state, **changes)  # type: ignore[arg-type]

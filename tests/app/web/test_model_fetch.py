@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from pathlib import Path
@@ -18,10 +17,7 @@ from indexer.library import Library
 from indexer.types import LibraryOptions, Part, Query
 from model.embedder import ModelError
 from tests.media import draw_image
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "model" / "gemma"))
-
-import tiny
+from tests.model.gemma import tiny
 
 NAME = "embeddinggemma-2"
 DETAIL = "image=70,page=70,frame=70,frames=2"

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
-import threading
 import time
 from collections import namedtuple
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 import pytest
 from typer.testing import CliRunner
@@ -21,73 +17,11 @@ from app.cli.main import app
 from data.download import model_files
 from model import hub_models
 from model.hub_models import HUB_MODELS, read_record
+from tests.data.download.model_hub import REVISION, ModelHub
+from tests.model.gemma import tiny
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "model" / "gemma"))
-
-import tiny
-
-NAME, REVISION = "embeddinggemma-2", "d" * 40
+NAME = "embeddinggemma-2"
 MODEL = HUB_MODELS[NAME]
-
-
-class ModelHub:
-    """The hub's routes for one model repository over real HTTP: newest revision, listing, files with ranges."""
-
-    def __init__(self, files: dict[str, bytes]) -> None:
-        self.files, self.asked = files, []
-        self.cut_after: int | None = None
-        self.html = self.html_files = False
-        self.spoil: str | None = None
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *_: object) -> None:
-                pass
-
-            def do_GET(self) -> None:
-                outer.answer(self)
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def answer(self, request: BaseHTTPRequestHandler) -> None:
-        parts = unquote(urlparse(request.path).path).strip("/").split("/")
-        listing = parts[:2] == ["api", "models"]
-        if self.html or (self.html_files and not listing):
-            return self._send(request, b"<html>Log in to the hotel's network</html>", "text/html")
-        if listing and len(parts) == 4:
-            return self._send(request, json.dumps({"id": "/".join(parts[2:4]), "sha": REVISION}).encode())
-        if listing:
-            entries = [
-                {
-                    "type": "file", "path": path, "size": len(content), "oid": "0" * 40,
-                    "lfs": {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130},
-                }
-                for path, content in self.files.items()
-            ]  # fmt: skip
-            return self._send(request, json.dumps(entries).encode())
-        path = "/".join(parts[4:])
-        content = self.files.get(path)
-        if content is None:
-            return request.send_error(404)
-        if path == self.spoil:
-            content = b"x" * len(content)
-        span = request.headers.get("Range")
-        self.asked.append((path, parts[3], span))
-        start = int(span.removeprefix("bytes=").rstrip("-")) if span else 0
-        body = content[start:]
-        whole = len(body)
-        if self.cut_after is not None:
-            body, self.cut_after = body[: self.cut_after], None
-        return self._send(request, body, code=206 if span else 200, length=whole)
-
-    def _send(self, request, body: bytes, kind: str = "application/json", code: int = 200, length=None) -> None:
-        request.send_response(code)
-        request.send_header("Content-Type", kind)
-        request.send_header("Content-Length", str(len(body) if length is None else length))
-        request.end_headers()
-        request.wfile.write(body)
 
 
 @pytest.fixture(scope="module")
@@ -137,9 +71,9 @@ def test_a_model_is_fetched_at_its_pinned_revision_and_its_hashes_are_recorded(h
     assert entries["tokenizer.json"]["from"] == "declared"
     assert entries["onnx/model_q4.onnx_data"]["from"] == "hub"
     assert entries["onnx/model_q4.onnx"]["sha256"] == hashlib.sha256(hub.files["onnx/model_q4.onnx"]).hexdigest()
-    assert "1 of 6 files held to the hashes that Sightline declares" in found.output
+    assert "1 of 6 files match the hashes that Sightline declares" in found.output
     assert "Apache-2.0" in found.output and "MB to fetch" in found.output
-    assert "measured here: a picture" in found.output and "a video window of 2 frames" in found.output
+    assert "measured here: an image" in found.output and "a video window of 2 frames" in found.output
     asked = len(hub.asked)
     assert get().exit_code == 0 and len(hub.asked) == asked  # a second time fetches nothing
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import tiny
 
 from model import ModelError, load
 from model.embedder import InputRejected
 from model.gemma.embedder import GemmaEmbedder, load_gemma
 from model.gemma.images import n_tokens
 from model.inputs import Input
+from tests.model.gemma import tiny
 
 SAME = 1e-5
 QUERY, DOCUMENT = "task: search result | query: ", "title: none | text: "
@@ -137,7 +133,7 @@ def test_a_vector_does_not_depend_on_its_batch(embedder):
 
 def test_control_words_in_a_text_stay_text(embedder):
     ids = embedder._row(Input("<|image|> <eos> <|video|>", role="query")).ids
-    assert not {embedder._media_ids["<|image|>"], embedder._place["<|video|>"]} & set(ids)
+    assert not {embedder._media_ids["<|image|>"], embedder._media_ids["<|video|>"]} & set(ids)
     assert ids.count(embedder._eos) == 1
 
 

@@ -22,10 +22,7 @@ from PIL import Image
 
 from model import Input, load
 from model.embedder import InputRejected, ModelError
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "gemma"))
-
-import tiny
+from tests.model.gemma import tiny
 
 PHOTO = np.random.default_rng(1).integers(0, 255, (90, 120, 3), dtype=np.uint8)
 CLIP = np.random.default_rng(2).integers(0, 255, (3, 64, 96, 3), dtype=np.uint8)
@@ -175,9 +172,9 @@ def test_a_clip_goes_to_them_as_pictures_and_more_than_one_picture_is_refused(ow
     assert [np.array_equal(_pixels(b["input"][0]["image"]), f) for (_, b), f in zip(sent, CLIP, strict=True)] == [
         True
     ] * 3
-    with pytest.raises(InputRejected, match="takes one picture at a time"):
+    with pytest.raises(InputRejected, match="takes one image at a time"):
         there.embed([Input(images=(PHOTO, PHOTO), role="query")])
-    with pytest.raises(InputRejected, match="no clip together with pictures"):
+    with pytest.raises(InputRejected, match="no clip together with images"):
         there.embed([Input(images=(PHOTO,), video=CLIP, role="query")])
 
 

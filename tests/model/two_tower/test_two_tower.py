@@ -201,7 +201,7 @@ def test_a_folder_that_does_not_fit_is_refused_by_name(made, tmp_path):
     folder = _copy(made, tmp_path)
     side = {"height": 64, "width": 64}
     _changed(folder / "preprocessor_config.json", size=side, crop_size=side)
-    with pytest.raises(ModelError, match=r"vision_model.onnx takes pictures of shape .* makes 64 pixels"):
+    with pytest.raises(ModelError, match=r"vision_model.onnx takes images of shape .* makes 64 pixels"):
         load(str(folder))
     shutil.copy(made[2] / "preprocessor_config.json", folder)
     shutil.copy(folder / "onnx" / "vision_model.onnx", folder / "onnx" / "text_model.onnx")
@@ -209,7 +209,7 @@ def test_a_folder_that_does_not_fit_is_refused_by_name(made, tmp_path):
     with pytest.raises(ModelError, match=r"text_model.onnx is another kind of graph: it takes pixel_values"):
         load(str(folder))
     _changed(folder / "config.json", model_type="blip")
-    with pytest.raises(ModelError, match="does not say how its pictures are prepared"):
+    with pytest.raises(ModelError, match="does not say how its images are prepared"):
         load(str(folder))
 
 
