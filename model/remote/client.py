@@ -179,9 +179,10 @@ class ChatServer(RemoteEmbedder):
 
     named = False
     recipe = RECIPE
+    parallel_requests = MAX_CONNECTIONS
 
     def __init__(self, connection: Connection, name: str, dim: int | None, max_frames: int | None) -> None:
-        super().__init__(connection, MAX_CONNECTIONS)
+        super().__init__(connection, self.parallel_requests)
         self.name, self._truncate_dim = name, dim
         self._messages = vlm2vec_messages if "vlm2vec" in name.lower() else qwen_messages
         if is_gemma(name):

@@ -24,6 +24,8 @@ class EgemmaServer(ChatServer):
     """`egemma2 serve --http`: EmbeddingGemma 2, the parts of an input in the model's own order."""
 
     recipe = "e1"
+    parallel_requests = 1
+    """It embeds one request after another, and serves few open connections."""
 
     def _embed_one(self, item: Input) -> np.ndarray:
         prompt, text = prompt_and_text(item)
