@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from model.batching import plan_batches
-from model.devices import pick_device, pick_dtype
+from model.devices import dtype_label, pick_device, pick_dtype
 from model.embedder import ModelError
 from model.hub_files import fingerprint, quiet, read_json, weight_files
 from model.inputs import Input
@@ -159,7 +159,8 @@ def load_sentence_transformer(
     frames = max_frames or FRAMES
     settings = [(folder / file).read_bytes() for file in SETTINGS_FILES if (folder / file).is_file()]
     settings_hash = hashlib.sha256(b"\0".join(settings)).hexdigest()
-    recipe = f"{RECIPE} {dim} {min_pixels} {max_pixels} {frames} {settings_hash}"
+    label = dtype_label(dtype, torch_device, config)
+    recipe = f"{RECIPE} {dim} {min_pixels} {max_pixels} {frames} {label} {settings_hash}"
     model_id = f"{name or folder.resolve().name}{suffix}@{fingerprint(_weight_folders(folder), recipe)}-{RECIPE}"
     return SentenceTransformersEmbedder(model.eval(), id=model_id, dim=dim, max_frames=frames)
 

@@ -215,3 +215,8 @@ def test_what_changes_vectors_changes_the_id(name: str, folder: Path, tmp_path: 
     path = copy / name
     path.write_text((path.read_text("utf-8") if path.is_file() else "{}") + "\n", "utf-8")
     assert model.load(str(copy)).id != before
+
+
+def test_another_dtype_than_that_of_auto_changes_the_id(folder: Path, embedder: SentenceTransformersEmbedder) -> None:
+    assert model.load(str(folder), device="cpu", dtype="bfloat16").id != embedder.id
+    assert model.load(str(folder), device="cpu", dtype="float32").id == embedder.id
