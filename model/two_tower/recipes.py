@@ -134,7 +134,7 @@ def prepare(image: np.ndarray, recipe: Recipe) -> np.ndarray:
         pil_image = pil_image.resize((width, height), resample)
         left, top = (_half(excess, recipe.crop_at) for excess in (width - side, height - side))
         pil_image = pil_image.crop((left, top, left + side, top + side))
-    values = np.asarray(pil_image).astype(np.float32) * np.float32(1 / 255)
+    values: np.ndarray = np.asarray(pil_image).astype(np.float32) * np.float32(1 / 255)
     values = (values - np.asarray(recipe.mean, np.float32)) / np.asarray(recipe.std, np.float32)
     return values.transpose(2, 0, 1)
 
