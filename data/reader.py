@@ -81,6 +81,7 @@ class Chunk:
     `times`      float64 [T], the second of each frame; None for images and pages.
     `unread`     a page may need OCR (`data.media.pdf.Document.needs_ocr`).
     `note`       a fault of a file that can still be displayed, for its owner; None without one.
+    `title`      of the document that a page is of; empty without one.
     """
 
     spec: ChunkSpec
@@ -90,6 +91,7 @@ class Chunk:
     times: np.ndarray | None = None
     unread: bool = False
     note: str | None = None
+    title: str = ""
 
 
 def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float = 0.0) -> Outline:
@@ -189,7 +191,7 @@ def to_input(chunk: Chunk, kind: Kind, role: Role = "document") -> Input:
 
     if kind == "video":
         return Input(video=chunk.frames, role=role, kind="video")
-    return Input(text=chunk.text or None, images=(chunk.frames[0],), role=role, kind=kind)
+    return Input(chunk.text or None, (chunk.frames[0],), role=role, kind=kind, title=chunk.title or None)
 
 
 def make_thumbnail(path: Path, kind: Kind, spec: ChunkSpec) -> bytes:
@@ -211,7 +213,7 @@ def _image(path: Path, spec: ChunkSpec, max_side: int) -> Chunk:
 def _page(document: pdf.Document, spec: ChunkSpec, max_side: int) -> Chunk:
     page = pdf.require_page(document, spec.span.page)
     chunk = _still(spec, document.image(page, max_side), document.text(page))
-    return replace(chunk, unread=document.needs_ocr(page))
+    return replace(chunk, unread=document.needs_ocr(page), title=pdf.title_of(document))
 
 
 def _window(opened: video.VideoStream, spec: ChunkSpec, max_frames: int, max_side: int) -> Chunk:

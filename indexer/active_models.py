@@ -156,6 +156,15 @@ class ActiveModels:
                 self._models.promote(row.id)  # a switch was given up: its vectors are deleted
             return row, embedder
 
+    def request(self, source: dict[str, Any]) -> ModelRow:
+        """Change the requested model; it is loaded first, while the old one answers. Raises `ModelError`, and then
+        changes nothing."""
+        source_json = json.dumps(source, sort_keys=True)
+        self._load(source_json)
+        with self._lock:
+            self._source = source_json
+            return self.requested()[0]
+
     def answering(self) -> tuple[ModelRow, SharedEmbedder]:
         """The model whose vectors answer now. Raises `ModelError` if it can no longer be loaded."""
         with self._lock:

@@ -9,6 +9,7 @@ the web or the command line.
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 import time
 import uuid
@@ -64,6 +65,9 @@ if TYPE_CHECKING:
     from indexer.vectors.index import VectorIndex
     from model.inputs import Cue
 
+CHOSEN_MODEL = "chosen_model"
+"""The setting with the model chosen on the page: the name and options of `model.load`."""
+
 
 class Library:
     """Made by `Library.open`. Safe to use from many threads; also a context manager."""
@@ -94,8 +98,11 @@ class Library:
         self.boot = uuid.uuid4().hex[:12]
         self.thumbnails = Thumbnails(data_dir / "thumbnails")
         self._priority = QueryPriority()
-        source = {name: getattr(options, name) for name in ("device", "dtype", "base", "dim")}
+        source = {name: getattr(options, name) for name in ("device", "dtype", "base", "dim", "detail")}
         source = {"name": options.model} | {k: v for k, v in source.items() if v not in (None, "auto")}
+        if not options.explicit_model and (source_json := self.catalogue.settings.get(CHOSEN_MODEL)):
+            source = json.loads(source_json)
+        self._detail = options.detail
         loader = partial(load_checked, token=options.model_token) if options.model_token else load_checked
         self.models = ActiveModels(
             self.catalogue.models, self.catalogue.settings, source, self._priority, loader, read_only=read_only
@@ -320,6 +327,22 @@ class Library:
     def failures(self) -> list[Failure]:
         """Every file that could not be indexed, with its reason."""
         return self.catalogue.files.failures()
+
+    def use_model(self, name: str) -> str:
+        """Change to another model, now and at each start that names none. Returns its id.
+
+        The old model answers until every chunk has a vector of the new one. Raises `ModelError` if it cannot be loaded,
+        and then changes nothing.
+        """
+        self._may_write()
+        source = {"name": name}
+        if name == "embeddinggemma-2" and self._detail:
+            source["detail"] = self._detail
+        row = self.models.request(source)
+        self.catalogue.settings.set(CHOSEN_MODEL, json.dumps(source))
+        self._status.request(source)
+        self._indexing.look_again()
+        return row.name
 
     def retry(self) -> int:
         """Make all failed files pending again. Returns their number."""

@@ -43,6 +43,10 @@ class StatusReporter:
         self._cached_bytes: tuple[float, int] | None = None
         self._last: Status | None = None
 
+    def request(self, source: dict[str, Any]) -> None:
+        """Set the model that the user requests from now on."""
+        self._source = source
+
     def status(self) -> Status:
         """The current status; while the catalogue's server does not answer, the last one and a notice.
 

@@ -77,6 +77,7 @@ def demo(host: Host = None, port: Port = None, no_browser: NoBrowser = False) ->
 
 
 def _serve(settings: Settings, folders: list[Path], open_browser: bool) -> None:
+    from app.cli.models import fetch
     from app.web.server import serve as serve_library
 
     check_listener(settings)
@@ -86,5 +87,5 @@ def _serve(settings: Settings, folders: list[Path], open_browser: bool) -> None:
         library.start(watch=True)
         serve_library(
             library, host=settings.host, port=settings.port, open_browser=open_browser, token=settings.token,
-            names=settings.host_names(), speech=settings.speech,
+            names=settings.host_names(), speech=settings.speech, fetch=fetch,
         )  # fmt: skip

@@ -270,6 +270,30 @@ def models() -> Json:
     return Json(model_cards())
 
 
+@router.get("/models/fetch")
+def model_fetch(services: Services) -> Json:
+    """The download of a model: `state` is idle, fetching, measuring, ready or failed."""
+    return Json(asdict(services.model_fetch.state()))
+
+
+@router.post("/models/fetch")
+def fetch_model(services: Services, name: Annotated[str, Body(embed=True, max_length=200)]) -> Json:
+    """Download the files of a model to this machine, in the background."""
+    if services.tokens.current_visitor().roots:
+        raise BadRequest("A token for some folders only cannot download a model.")
+    return Json(asdict(services.model_fetch.start(name)))
+
+
+@router.post("/models/use")
+def use_model(services: Services, name: Annotated[str, Body(embed=True, max_length=200)]) -> Json:
+    """Change the library to a model on this machine; the old one answers until every chunk is embedded."""
+    from model.registry import catalogue
+
+    if name not in {card.name for card in catalogue() if card.on_disk}:
+        raise BadRequest(f"{name} is not on this machine.")
+    return Json({"model": services.library.use_model(name)})
+
+
 def model_cards() -> list[dict[str, Any]]:
     """The models of the registry as plain dictionaries."""
     from model import registry

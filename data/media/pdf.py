@@ -126,6 +126,11 @@ def caption_of(document: Document) -> str:
     return caption_of_document(*(_clean(document.metadata(key)) for key in ("Title", "Subject", "Keywords")))
 
 
+def title_of(document: Document) -> str:
+    """Returns the title that the PDF states, in one line; empty without one, or if a program wrote it."""
+    return caption_of_document(_clean(document.metadata("Title")), "", "").partition("\n")[0]
+
+
 @contextmanager
 def open_pdf(path: Path) -> Iterator[Document]:
     """Opens a document for many pages. Raises `MediaError`: encrypted, damaged, no pages, too many."""

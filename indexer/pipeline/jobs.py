@@ -153,5 +153,7 @@ class Pace:
 
 
 def side_for(embedder: Embedder, kind: Kind) -> int:
-    """Returns the longest side of the frames for a model in pixels: at most what the model uses (`max_side`)."""
+    """Returns the longest side of a model's images: at most `max_side` of the model; of pages, its `page_side`."""
+    if kind == "pdf" and hasattr(embedder, "page_side"):
+        return int(embedder.page_side)
     return min(getattr(embedder, "max_side", SIDE[kind]), SIDE[kind])

@@ -99,7 +99,10 @@ def test_a_pdfs_title_is_in_its_outline_and_not_in_its_chunks(tmp_path: Path) ->
     path = draw_pdf(tmp_path / "a.pdf", ["first page"], metadata={"title": "Report on boats"})
     found = outline(path, "pdf")
     assert found.caption == "Report on boats"
-    assert [chunk.text for chunk in decode(path, "pdf", found.chunks)] == ["first page"]
+    (chunk,) = decode(path, "pdf", found.chunks)
+    assert chunk.text == "first page" and to_input(chunk, "pdf").title == "Report on boats"
+    (chunk,) = decode(draw_pdf(tmp_path / "b.pdf", ["a"]), "pdf", [ChunkSpec(0, found.chunks[0].span)])
+    assert to_input(chunk, "pdf").title is None
 
 
 def test_a_thumbnail_is_a_small_webp(tmp_path: Path) -> None:
