@@ -7,6 +7,7 @@ It knows nothing of what is behind them.
 from __future__ import annotations
 
 from model.embedder import Embedder
+from model.lite.weights import EARLIER
 
 
 def load(
@@ -22,8 +23,8 @@ def load(
     compile: bool = False,
     token: str | None = None,
 ) -> Embedder:
-    """Load a model by name (`lite`, `vlm2vec-v2`, `gme-2b`), hub id or local folder; or by the address of
-    a server that has it (`https://gpu-box:8000`), which may ask for a `token`.
+    """Load a model by name (`lite`, or the id of an earlier one; `vlm2vec-v2`, `gme-2b`), hub id or local folder;
+    or by the address of a server that has it (`https://gpu-box:8000`), which may ask for a `token`.
 
     `base` overrides the base model that an adapter folder names; `dim` truncates
     Matryoshka models; `min_pixels`, `max_pixels` bound each picture (None: what the
@@ -39,6 +40,10 @@ def load(
         from model.lite.embedder import LiteEmbedder
 
         return LiteEmbedder.load()
+    if name_or_path in EARLIER:
+        from model.lite.embedder import LiteEmbedder
+
+        return LiteEmbedder.load(model_id=name_or_path)
     from model.registry import open_checkpoint
 
     return open_checkpoint(
