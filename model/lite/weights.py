@@ -46,9 +46,9 @@ def places(name: str = "lite") -> list[Path]:
 
 def find(name: str = "lite") -> Path:
     """The folder of converted weights; `ModelError` says where it was looked for and what to run."""
-    for folder in places(name):
-        if (folder / MANIFEST).is_file():
-            return folder
+    there = [folder for folder in places(name) if (folder / MANIFEST).is_file()]
+    if there:
+        return next((folder for folder in there if not _is_older(folder)), there[0])
     where = " and ".join(str(folder) for folder in places(name))
     what = "for reading text in pictures" if name == "ocr" else f"of the {name} model"
     raise ModelError(f"the weights {what} are missing (looked in {where}); run: {COMMAND}")
@@ -58,10 +58,19 @@ def check_sizes(folder: Path) -> None:
     """Every file of the manifest is there and whole; cheap enough for each start. Raises ModelError."""
     try:
         files = json.loads((folder / MANIFEST).read_text("utf-8"))["files"]
-        if "text.onnx" in files and not PINNED.keys() <= files.keys():
-            raise ModelError(f"the weights in {folder} are of an older Sightline; run: {COMMAND}")
         broken = [name for name, entry in files.items() if (folder / name).stat().st_size != entry["bytes"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"the weights in {folder} are damaged ({error}); run: {COMMAND} --again") from error
+    if _is_older(folder):
+        raise ModelError(f"the weights in {folder} are of an older Sightline; run: {COMMAND}")
     if broken:
         raise ModelError(f"{folder / broken[0]} is damaged; run: {COMMAND} --again")
+
+
+def _is_older(folder: Path) -> bool:
+    """Whether a folder of the lite model lacks what this version needs of it."""
+    try:
+        files = json.loads((folder / MANIFEST).read_text("utf-8"))["files"]
+        return "text.onnx" in files and not PINNED.keys() <= files.keys()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False  # damaged, which `check_sizes` says

@@ -144,7 +144,7 @@ def overhead_table(embedder: LiteEmbedder) -> str:
     query, passage = "a ginger cat looking at the camera", (words * 30)[:1200]
 
     def bare_text(text: str) -> Callable[[], object]:
-        return lambda: embedder._text.run(None, {"ids": np.array([embedder._tokenizer.encode(text).ids], np.int64)})
+        return lambda: embedder._text.run(None, {"ids": np.array(embedder._windows(text, 1), np.int64)})
 
     def bare_picture() -> object:
         return embedder._image.run(["features", "logits"], {"pixels": _fit(picture, False)[None]})
