@@ -96,7 +96,7 @@ def verify(
         _text(check)
         _orphans(check)
         row = catalogue.models.answering()
-        if row is not None:
+        if row is not None and _lengths(check, row):
             _vectors(check, row)
             _index(check, row)
             _sample(check, row)
@@ -188,6 +188,17 @@ def _orphans(check: _Check) -> None:
         "it is marked as indexed and has no chunks",
         lambda: catalogue.queue.set_pending(empty),
     )
+
+
+def _lengths(check: _Check, row: ModelRow) -> bool:
+    """Whether every stored vector has the model's number of components, so that they can be read together."""
+    wrong = check.catalogue.models.wrong_length(row.id, row.dim)
+    if wrong:
+        check.found(
+            f"{len(wrong)} embeddings do not have {row.dim} components.",
+            lambda: check.catalogue.contents.drop_embeddings(wrong),
+        )
+    return not wrong or check.repair
 
 
 def _vectors(check: _Check, row: ModelRow) -> None:

@@ -62,6 +62,12 @@ class Models:
                 "SELECT (SELECT count(*) FROM chunk) - (SELECT count(*) FROM embedding WHERE model_id = ?)", (model_id,)
             ).scalar_one()
 
+    def wrong_length(self, model_id: int, dim: int) -> list[int]:
+        """The chunks whose vector under a model is not `dim` numbers of float16."""
+        with self._database.reader() as c:
+            query = "SELECT chunk_id FROM embedding WHERE model_id = ? AND length(vector) <> ?"
+            return [r[0] for r in c.exec_driver_sql(query, (model_id, 2 * dim))]
+
     def lacks(self, digest: bytes, model_id: int) -> bool:
         """Whether a chunk of a content has no vector under a model."""
         with self._database.reader() as c:

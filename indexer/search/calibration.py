@@ -169,11 +169,13 @@ class Background:
             return self._samples
 
     def _sample(self, kind: str) -> np.ndarray:
-        """float32 [<= SAMPLE, dim]: those whose scrambled ids are the least, so that it stays the same."""
+        """float32 [<= SAMPLE, dim]: the chunks with the least of four bytes of their content's hash, taken at a place
+        that their number in the content gives. The files decide, not the order in which they were indexed."""
         connection = self._connections.get()
         rows = connection.execute(
             "SELECT e.vector FROM (SELECT k.id FROM content c CROSS JOIN chunk k ON k.content_hash = c.hash"
-            " WHERE c.kind = ? AND c.orphaned_at IS NULL ORDER BY (k.id * 2654435761) & 4294967295 LIMIT ?) s"
+            " WHERE c.kind = ? AND c.orphaned_at IS NULL"
+            " ORDER BY substr(c.hash, 1 + k.ordinal % 29, 4), k.ordinal LIMIT ?) s"
             " JOIN embedding e ON e.chunk_id = s.id AND e.model_id = ?",
             (kind, SAMPLE, self._model_id),
         )

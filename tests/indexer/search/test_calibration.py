@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from indexer.library import Library
 from indexer.search.calibration import Scale, comparable
+from indexer.types import Part, Query
 from indexer.vectors.source import GROUPS
 from model.lite.profile import PROFILE
 from model.ranking_profile import untuned
+from tests import media
 
 SCORES = np.array([[0.1, 0.2, 0.4]])
 
@@ -31,3 +36,18 @@ def test_a_library_of_one_kind_is_ordered_as_it_was() -> None:
 def test_for_an_untuned_model_no_kind_is_moved() -> None:
     by_chance = dict.fromkeys(GROUPS.values(), Scale(np.array([0.1]), np.array([0.05])))
     assert comparable(by_chance, untuned(100)) == by_chance
+
+
+def test_a_score_does_not_depend_on_the_order_of_indexing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sample is smaller than the library, so another sample would give other scores."""
+    monkeypatch.setattr("indexer.search.calibration.SAMPLE", 5)
+    for number in range(20):  # a seed each, as equal bytes are one content
+        media.draw_image(tmp_path / "abcd"[number % 4] / f"{number}.jpg", f"number {number}", (320, 240), seed=number)
+    scores = []
+    for order in ("abcd", "dbca"):
+        with Library.open(tmp_path / f"library-{order}", nice=False, ocr="off") as library:
+            for root in order:
+                assert library.index([tmp_path / root]).failed == 0
+            hits = library.search(Query((Part("a green square"),)), k=20).hits
+            scores.append({hit.path: hit.score for hit in hits})
+    assert len(scores[0]) == 20 and scores[0] == scores[1]
