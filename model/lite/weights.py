@@ -21,7 +21,7 @@ PINNED = {
     "image.onnx": "979d3a5708ea1dd0375390142b75201d63d340e28b686f8a1ffa705f32243e8a",
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
     "class_names.json": "e46cf90316006d7a615d0ae06860b7f438ee44e69558cb129a959c63c026d77b",
-    "multilingual.onnx": "4e28560bbbba745279167b015d20334270694f0b2e33d20309f0f97ad3cd6683",
+    "multilingual.onnx": "55c6eaad8f17bbe46471c8aa37229cc3031b8e6f5c83c8bdff6b098646b26972",
     "multilingual_table.npy": "b43082184fb81cc53b3c3d9be45fd773bc836e688021ab86be1566f9dbdd7792",
 }
 """The files that come out alike on every machine, by SHA-256."""
