@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from model.ranking_profile import RankingProfile
 
-PROFILE = RankingProfile(
+EARLIER_PROFILE = RankingProfile(
     line=3.0,
     # A window is a mean of eight frames and there are few of them: the best by chance of 1,000 is 1.6 above
     # the middle, of 15,600 pictures 3.0; a page shares words of the query's sort with any text. With OCR
@@ -50,3 +50,6 @@ PROFILE = RankingProfile(
     # weight 1 .23, 1.8 .30, 2.4 .33, 3.2 .34, 5 .34 (both halves agree).
     words_beside_picture=2.5,
 )
+"""Of the recipe before (`embedder.EARLIER`)."""
+
+PROFILE = EARLIER_PROFILE
