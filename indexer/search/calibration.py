@@ -41,8 +41,8 @@ ORDINARY_QUERIES = (
     "a train station", "children playing football", "a cup of coffee", "a page of a book", "a map",
     "a boat on a lake", "an electricity bill", "flowers in a garden", "a computer screen", "a wedding",
     "how to install software", "snow in the forest", "a cat asleep", "a mathematical proof", "a guitar",
-    "an aeroplane", "handwritten notes", "a kitchen", "the history of Rome", "a horse in a field",
-    "a screenshot of an error", "a bridge over a river",
+    "an airplane", "a page of handwriting", "a kitchen", "the history of Rome", "a horse in a field",
+    "a picture of an error message", "a bridge over a river",
 )  # fmt: skip
 
 # The same in Chinese: a model may read other languages than English in numbers of their own.

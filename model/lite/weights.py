@@ -22,7 +22,8 @@ PINNED = {
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
     "class_names.json": "e46cf90316006d7a615d0ae06860b7f438ee44e69558cb129a959c63c026d77b",
     "multilingual.onnx": "55c6eaad8f17bbe46471c8aa37229cc3031b8e6f5c83c8bdff6b098646b26972",
-    "multilingual_table.npy": "b43082184fb81cc53b3c3d9be45fd773bc836e688021ab86be1566f9dbdd7792",
+    "multilingual_table.npy": "c6ccc250818850e18caff0a0d7273ab774523f466a84769ca0698be6475cc086",
+    "multilingual_rare.npy": "3150333f50155a10a6d7f85bfbe5462800fa9d4cda709b4c6a09ac00e3cf9bde",
 }
 """The files that come out alike on every machine, by SHA-256."""
 

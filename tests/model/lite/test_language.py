@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from indexer.search.calibration import ORDINARY_ELSEWHERE, ORDINARY_QUERIES
+from model.inputs import Input
 from model.lite import weights
 from model.lite.embedder import LiteEmbedder
 from model.lite.language import Reading
@@ -49,3 +51,12 @@ def test_an_earlier_id_gives_the_earlier_model(lite: LiteEmbedder) -> None:
     old = LiteEmbedder.load(model_id=earlier)
     assert (old.id, old.dim) == (earlier, 640) != (lite.id, lite.dim)
     assert old.profile is not lite.profile
+
+
+def test_english_queries_and_what_they_are_compared_with_need_no_multilingual_reading() -> None:
+    lite = LiteEmbedder.load()
+    rows = lite.embed([Input(text=text, role="query") for text in ("lion", *ORDINARY_QUERIES)])
+    assert not rows[:, weights.TEXT_DIM :].any()
+    assert "_tokenizer" not in vars(lite._multilingual[0])
+    elsewhere = lite.embed([Input(text=text, role="query") for text in ORDINARY_ELSEWHERE])
+    assert not elsewhere[:, : weights.TEXT_DIM].any()
