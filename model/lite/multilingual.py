@@ -72,7 +72,7 @@ class Multilingual:
     def _rows(self, ids: np.ndarray, base: np.ndarray) -> np.ndarray:
         """float32 [n, 512]"""
         halves = self._table[ids]
-        rows = np.stack([halves & 15, halves >> 4], 2).reshape(len(ids), -1) + base
+        rows = np.stack([halves & 15, halves >> 4], 2).reshape(len(ids), 2 * halves.shape[1]) + base
         width = rows.shape[1]
         starts, ends = np.searchsorted(self._rare_at, np.stack([ids, ids + 1]).astype(np.uint32) * np.uint32(width))
         counts = ends - starts
