@@ -59,8 +59,8 @@ _PAGE_LEAST = 40  # characters from which a page means its text, not its picture
 # 256 .895, windows of 256 by their mean .731, that and the first one .888 (the foot of a page counts, and each token is
 # read once).
 _WINDOWS_MOST = 24  # of one page: 4,500 words; a page with more is a table, and its start says what it is
-# Of a query that may be English or not: photo / page among 498 MRR .452 / .869 at .5, .450 / .883 at .7, photo in
-# Portuguese .46 and .40.
+# Of a query that may be English or not: photo / page among 498 MRR .443 / .853 at .5, .443 / .868 at .6, .434 / .868 at
+# .7, photo in Portuguese .46, .42, .40.
 _ENGLISH_SHARE = 0.6
 _CHUNK_WORDS, _CHUNK_STEP, _CHUNKS_MOST = 90, 70, 64  # of recipe 3
 _TEXT_MOST = 60_000  # characters looked at, so that a page of noise costs no minutes

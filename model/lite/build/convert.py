@@ -96,9 +96,12 @@ def build_lite(into: Path, members: dict[str, bytes]) -> None:
     meanings = [
         _unit_rows(called + np.array([english(text) for text in descriptions])),
         _unit_rows(
-            sum(
-                weight * np.array([many.embed(text) for text in texts])
-                for weight, texts in ((1.0, names), (0.5, descriptions), (0.5, synonyms))
+            np.sum(
+                [
+                    weight * np.array([many.embed(text) for text in texts])
+                    for weight, texts in ((1.0, names), (0.5, descriptions), (0.5, synonyms))
+                ],
+                axis=0,
             )
         ),
     ]
