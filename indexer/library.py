@@ -33,7 +33,7 @@ from indexer.files.roots import Folders, absolute
 from indexer.pipeline.context import CatalogueParts
 from indexer.pipeline.heartbeat import WATCHER, Heartbeat
 from indexer.pipeline.options import IndexingOptions
-from indexer.pipeline.pipeline import Pipeline, line_of
+from indexer.pipeline.pipeline import Pipeline
 from indexer.pipeline.run import Indexer
 from indexer.priority import QueryPriority
 from indexer.search.open import Engines
@@ -122,17 +122,17 @@ class Library:
                 workers=self._workers,
                 nice=options.nice,
                 options=IndexingOptions(options.window_s, options.overlap_s, options.ocr, options.speech),
-                written=self._on_write,
+                on_change=self._on_write,
                 heartbeat=self._heartbeat(),
             ),
-            written=self._on_write,
+            on_change=self._on_write,
         )
         self._engines = Engines(
             self.catalogue,
             self.models,
             _vectors_folder(data_dir, where),
             vectors=options.vectors or None,
-            owned=lambda: self._indexing.lock.held,
+            owned=lambda: self._indexing.lock.is_held,
             sandbox=lambda: self.sandbox,
         )
         self._status = StatusReporter(
@@ -164,7 +164,7 @@ class Library:
         self._may_write()
         forgotten = self._folders.forget(folder)
         self.clicks.retain(self.catalogue.contents.hashes())
-        self._indexing.noted()
+        self._indexing.on_files_changed()
         self._indexing.follower.look()
         return forgotten
 
@@ -197,7 +197,7 @@ class Library:
                     self.catch_up_vectors()
         finally:
             if in_foreground:
-                self._indexing.rest()
+                self._indexing.stop_pipeline()
                 self._indexing.lock.release()
         counts = self.catalogue.files.counts([r.id for r in roots])
         return IndexReport(
@@ -230,10 +230,10 @@ class Library:
 
         def status_text() -> str:
             pipeline = self._indexing.pipeline
-            return line_of(pipeline) if pipeline is not None else ""
+            return pipeline.status_text() if pipeline is not None else ""
 
         parts = self.catalogue.leases, self.catalogue.contents, self.catalogue.transcripts
-        return Heartbeat(*parts, WATCHER, model, told=status_text)
+        return Heartbeat(*parts, WATCHER, model, status_text=status_text)
 
     def _on_write(self) -> None:
         """Contents were written: status and vector index are out of date."""
@@ -325,7 +325,7 @@ class Library:
         """Make all failed files pending again. Returns their number."""
         self._may_write()
         n = self.catalogue.queue.retry()
-        self._indexing.noted()
+        self._indexing.on_files_changed()
         return n
 
     def file(self, file_id: int) -> FileInfo | None:
@@ -424,7 +424,7 @@ class Library:
 
     def restore_hint(self, copy: Path) -> str:
         """How to restore a backup, as a sentence for a person."""
-        return self.catalogue.database.dialect.restoring(copy)
+        return self.catalogue.database.dialect.restore_hint(copy)
 
     def migrate(self, to: str | Path, progress: Progress) -> MigrationReport:
         """Copy the catalogue to another engine: a PostgreSQL address, or the folder of a new library. Raises

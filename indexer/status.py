@@ -81,7 +81,7 @@ class StatusReporter:
             roots=tuple(str(r.path) for r in roots),
             bytes=self._bytes(),
             boot=self._boot,
-            reading=pipeline.reading() if pipeline else (),
+            reading=pipeline.paths() if pipeline else (),
             chunks_per_s=chunks_s,
             seconds_left=counts.pending / files_s if counts.pending and files_s > 0 else None,
             notices=tuple(self._notices(roots, pipeline)),
@@ -142,8 +142,8 @@ class StatusReporter:
         if pipeline is not None:
             if pipeline.trouble.waiting:
                 notices.append(f"{pipeline.trouble.waiting} Indexing waits for it and goes on by itself.")
-            notices += [n for n in (pipeline.trouble.told, *pipeline.notices) if n]
-            if count := pipeline.left_to_read():
+            notices += [n for n in (pipeline.trouble.message, *pipeline.notices) if n]
+            if count := pipeline.left_for_ocr():
                 many = _many(count, "image or scan", "images and scans")
                 notices.append(f"Reading the text in {many}; until then they are found by what they show.")
             if count := pipeline.left_to_reread():
