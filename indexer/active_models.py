@@ -22,6 +22,7 @@ from indexer.catalogue.rows import ModelRow
 from indexer.catalogue.settings import StoredSettings
 from indexer.priority import QueryPriority, SharedEmbedder
 from model.embedder import Embedder, ModelAway, ModelError
+from model.lite.weights import EARLIER
 
 if TYPE_CHECKING:
     from model.remote.client import RemoteEmbedder
@@ -172,6 +173,8 @@ class ActiveModels:
             if row is None:
                 return self.requested()
             embedder = self._of_row(row)
+            if embedder.id != row.name and row.name in EARLIER:
+                embedder = self._load(json.dumps({"name": row.name}))
             if embedder.id == row.name:
                 return row, embedder
             # The same name now has other weights or another recipe: its old vectors cannot be searched.

@@ -51,9 +51,9 @@ RECOMMENDABLE = (
 CARDS = (
     ModelCard(
         name="lite",
-        title="Sightline lite (MiniLM text, EfficientNet images)",
+        title="Sightline lite (MiniLM and USE text, EfficientNet images)",
         source="included",
-        dim=640,
+        dim=1152,
         licence="Apache-2.0",
         memory_gb=0.3,
         scores={},
@@ -63,7 +63,7 @@ CARDS = (
             "words in PDFs, at the same or a nearly identical image, and at finding the video of a frame. "
             "Mediocre at photos described in words (the right one first in about a quarter of queries, among "
             "the first five in half), and only for things with everyday names. Poor at people, actions, "
-            "colours, counts, languages other than English, and at videos described in words."
+            "colours, counts, pages in languages other than English, and at videos described in words."
         ),
         gflop_a_window=8.0,
     ),

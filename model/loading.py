@@ -7,6 +7,7 @@ It knows nothing of how they work.
 from __future__ import annotations
 
 from model.embedder import Embedder
+from model.lite.weights import EARLIER
 
 
 def load(
@@ -23,8 +24,8 @@ def load(
     compile: bool = False,
     token: str | None = None,
 ) -> Embedder:
-    """Load a model by name (`lite`, `embeddinggemma-2`, `vlm2vec-v2` …), hub id, local folder, or address of a model
-    server (`https://gpu-box:8000`), which may require a `token`.
+    """Load a model by name (`lite`, or the id of an earlier one; `embeddinggemma-2`, `vlm2vec-v2` …), hub id, local
+    folder, or address of a model server (`https://gpu-box:8000`), which may require a `token`.
 
     `base` overrides the base model of an adapter folder; `dim` truncates the vectors of Matryoshka models;
     `min_pixels`, `max_pixels` bound each image (None: the checkpoint's limits), `max_frames` the frames of a clip;
@@ -40,6 +41,10 @@ def load(
         from model.lite.embedder import LiteEmbedder
 
         return LiteEmbedder.load()
+    if name_or_path in EARLIER:
+        from model.lite.embedder import LiteEmbedder
+
+        return LiteEmbedder.load(model_id=name_or_path)
     from model.registry import open_checkpoint
 
     return open_checkpoint(

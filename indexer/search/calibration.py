@@ -15,6 +15,7 @@ against ordinary queries .342 / .846 / .191.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,8 +40,18 @@ ORDINARY_QUERIES = (
     "a train station", "children playing football", "a cup of coffee", "a page of a book", "a map",
     "a boat on a lake", "an electricity bill", "flowers in a garden", "a computer screen", "a wedding",
     "how to install software", "snow in the forest", "a cat asleep", "a mathematical proof", "a guitar",
-    "an aeroplane", "handwritten notes", "a kitchen", "the history of Rome", "a horse in a field",
-    "a screenshot of an error", "a bridge over a river",
+    "an airplane", "a page of handwriting", "a kitchen", "the history of Rome", "a horse in a field",
+    "a picture of an error message", "a bridge over a river",
+)  # fmt: skip
+
+# The same in Chinese, for a model with components of their own for languages other than English.
+ORDINARY_ELSEWHERE = (
+    "沙滩上的狗", "生日聚会", "一碗水果", "日落时的群山", "一辆红色的汽车", "两个人在交谈",
+    "一座古老的教堂", "夜晚的城市街道", "柱状图", "一份合同", "火车站", "踢足球的孩子们",
+    "一杯咖啡", "书的一页", "一张地图", "湖上的小船", "电费单", "花园里的花",
+    "电脑屏幕", "婚礼", "如何安装软件", "森林里的雪", "睡着的猫", "数学证明",
+    "吉他", "飞机", "手写笔记", "厨房", "罗马的历史", "田野里的马",
+    "错误信息截图", "河上的桥",
 )  # fmt: skip
 
 
@@ -76,14 +87,27 @@ class Background:
         self._lock = threading.Lock()
         self._sampled_at = -1
         self._samples: dict[int, np.ndarray] = {}
-        self._ordinary: np.ndarray | None = None
-        self._by_ordinary: tuple[int, dict[int, float], float] | None = None
+        self._ordinary: list[np.ndarray] = []
+        self._by_ordinary: dict[int, tuple[int, dict[int, float], float]] = {}
 
-    def ordinary_queries(self) -> np.ndarray:
-        """Returns the vectors of ORDINARY_QUERIES, float32 [m, dim]."""
-        if self._ordinary is None:
-            self._ordinary = self._embedder.embed([Input(text=t, role="query") for t in ORDINARY_QUERIES])
-        return self._ordinary
+    def ordinary_queries(self, queries: np.ndarray) -> np.ndarray:
+        """Returns the vectors of ordinary queries, float32 [m, dim], in the language of `queries` [q, dim].
+
+        A model with components of their own for some languages sets the others to zero. The ordinary queries are
+        in English, in Chinese, or the mean of both, whichever has its zeros where `queries` has them.
+        """
+        with self._lock:
+            if not self._ordinary:
+                self._ordinary = [self._embedded(ORDINARY_QUERIES)]
+            if len(self._ordinary) == 1 and _unlike(self._ordinary[0], queries):
+                elsewhere = self._embedded(ORDINARY_ELSEWHERE)
+                both = self._ordinary[0] + elsewhere
+                both /= np.maximum(np.linalg.norm(both, axis=1, keepdims=True), LEAST_SPREAD)
+                self._ordinary += [elsewhere, both]
+        return min(self._ordinary, key=lambda rows: _unlike(rows, queries))
+
+    def _embedded(self, texts: Sequence[str]) -> np.ndarray:
+        return self._embedder.embed([Input(text=text, role="query") for text in texts])
 
     def of_query(self, queries: np.ndarray, size: int, text_alone: bool, profile: RankingProfile) -> dict[int, Scale]:
         """Returns the scale of each group for one list of all kinds. `size`: the number of the library's chunks."""
@@ -96,7 +120,7 @@ class Background:
         samples = self._current(size)
         if not samples:
             return {}
-        offsets, common = self._of_ordinary(samples)
+        offsets, common = self._of_ordinary(self.ordinary_queries(queries), samples)
         own = np.concatenate([queries @ s.T - offsets[g] for g, s in samples.items()], axis=1)
         shift, spread = _lower_half(own)
         weight = profile.own_background * own.shape[1] / (own.shape[1] + PRIOR_WEIGHT)
@@ -123,16 +147,15 @@ class Background:
             spread = np.sqrt(weight * spread**2 + (1 - weight) * prior_spread**2)
         return {g: Scale(centre, np.maximum(spread, LEAST_SPREAD)) for g in samples}
 
-    def _of_ordinary(self, samples: dict[int, np.ndarray]) -> tuple[dict[int, float], float]:
+    def _of_ordinary(self, ordinary: np.ndarray, samples: dict[int, np.ndarray]) -> tuple[dict[int, float], float]:
         """Returns the median score of ordinary queries in each group, and the spread of all scores around them."""
-        current = self._by_ordinary
+        current = self._by_ordinary.get(id(ordinary))
         if current is None or current[0] != self._sampled_at:
-            ordinary = self.ordinary_queries()
             scores = {g: ordinary @ s.T for g, s in samples.items()}
             offsets = {g: float(np.median(s)) for g, s in scores.items()}
             pooled = np.concatenate([(s - offsets[g]).ravel() for g, s in scores.items()])
             spread = max(float(_lower_half(pooled.reshape(1, -1))[1][0]), LEAST_SPREAD)
-            self._by_ordinary = current = (self._sampled_at, offsets, spread)
+            self._by_ordinary[id(ordinary)] = current = (self._sampled_at, offsets, spread)
         return current[1], current[2]
 
     def _current(self, size: int) -> dict[int, np.ndarray]:
@@ -158,6 +181,11 @@ class Background:
         )
         blob = b"".join(row[0] for row in rows)
         return np.frombuffer(blob, "<f2").reshape(-1, self._embedder.dim).astype(np.float32)
+
+
+def _unlike(rows: np.ndarray, queries: np.ndarray) -> int:
+    """Returns the number of components that are zero in all of one and not in all of the other."""
+    return int((rows.any(axis=0) != queries.any(axis=0)).sum())
 
 
 def _lower_half(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -118,7 +118,7 @@ class Searcher:
 
         def alike(chunks: list[int]) -> list[float]:
             titles = [title_of(facts[n].files[0], query.words) for n in chunks]
-            return self._titles.nearness(vectors, titles, self._background.ordinary_queries())
+            return self._titles.nearness(vectors, titles, self._background.ordinary_queries(vectors))
 
         literal = frozenset(words.literal(named))
         evidence = Evidence(meaning, words.in_text, named, query.text_alone, alike, literal)
