@@ -18,6 +18,7 @@ import numpy as np
 
 from data.chunking import grid, snap_reach, windows
 from data.media import image, live, pdf, subtitles, video
+from data.media.frame_stream import VideoStream, open_video
 from data.media.kinds import Kind, MediaError
 from data.media.metadata import NOTHING, Metadata
 from data.media.moving import best_of
@@ -216,7 +217,7 @@ def _page(document: pdf.Document, spec: ChunkSpec, max_side: int) -> Chunk:
     return replace(chunk, unread=document.needs_ocr(page), title=pdf.title_of(document))
 
 
-def _window(opened: video.VideoStream, spec: ChunkSpec, max_frames: int, max_side: int) -> Chunk:
+def _window(opened: VideoStream, spec: ChunkSpec, max_frames: int, max_side: int) -> Chunk:
     start, end = spec.span.seconds
     tolerance = KEYFRAME_TOLERANCE * (end - start) / max_frames
     frames, times = video.sample_open(opened, start, end, max_frames, max_side, tolerance_s=tolerance)
@@ -224,12 +225,12 @@ def _window(opened: video.VideoStream, spec: ChunkSpec, max_frames: int, max_sid
 
 
 @contextmanager
-def _open_video_or_recording(path: Path) -> Iterator[video.VideoStream | None]:
+def _open_video_or_recording(path: Path) -> Iterator[VideoStream | None]:
     """Opens a video; yields None for a recording without frames. Raises `MediaError`."""
     with ExitStack() as stack:
         opened = None
         try:
-            opened = stack.enter_context(video.open_video(path))
+            opened = stack.enter_context(open_video(path))
         except MediaError as error:
             if error.cause != "nothing to see":
                 raise

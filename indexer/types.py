@@ -327,6 +327,11 @@ class FileInfo:
     note: str | None = None
     live: bool = False
 
+    @property
+    def taken_at(self) -> float | None:
+        """UNIX seconds of `taken`; None if no date is known."""
+        return unix(self.taken)
+
 
 @dataclass(frozen=True)
 class ChunkInfo:

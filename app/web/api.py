@@ -35,7 +35,7 @@ from app.web.search_lane import Busy
 from app.web.services import Services, WebServices
 from app.web.tokens import OWNER, Visitor
 from indexer.errors import LibraryError, QueryError, VectorServerError
-from indexer.types import Answer, ChunkInfo, unix
+from indexer.types import Answer, ChunkInfo
 from indexer.types import Query as Search
 
 router = APIRouter(prefix="/api", tags=["search"])
@@ -67,7 +67,7 @@ def chunk_json(chunk: ChunkInfo) -> dict[str, Any]:
         "duration_s": file.duration_s,
         "width": file.width,
         "height": file.height,
-        "taken_at": unix(file.taken),
+        "taken_at": file.taken_at,
         "taken": file.taken,
         "taken_from": file.taken_from,
         "title": file.path.name,

@@ -122,7 +122,7 @@ def from_numbers(pixels: np.ndarray, colours: Colours) -> np.ndarray:
         _compress(light)
     if matrix is not None:
         light = light @ matrix.T
-    return _srgb_table()[(np.clip(light, 0, 1) * 65535 + 0.5).astype(np.uint16)]
+    return np.asarray(_srgb_table()[(np.clip(light, 0, 1) * 65535 + 0.5).astype(np.uint16)])
 
 
 def _compress(light: np.ndarray) -> None:
@@ -147,7 +147,7 @@ def _to_bt709(primaries: int) -> np.ndarray | None:
     if primaries == 1 or primaries not in _PRIMARIES:
         return None
     matrix = np.linalg.inv(_to_xyz(1)) @ _to_xyz(primaries)
-    return matrix.astype(np.float32)
+    return np.asarray(matrix, np.float32)
 
 
 def _to_xyz(primaries: int) -> np.ndarray:

@@ -194,11 +194,11 @@ def _mp4_index_missing(path: Path) -> bool:
                 if at == 0 and name not in (b"ftyp", b"wide", b"mdat", b"free", b"skip", b"pnot"):
                     return False
                 if name == b"moov":
-                    return at + length > size
+                    return bool(at + length > size)
                 if length == 1 and len(head) == 16:
                     length = struct.unpack(">Q", head[8:])[0]
                 if length < 8:
-                    return length == 0
+                    return bool(length == 0)
                 at += length
     except OSError:
         return False

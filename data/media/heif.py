@@ -71,7 +71,7 @@ def _reduced(pixels: np.ndarray, factor: int) -> np.ndarray:
         return np.asarray(band.reduce(factor))
     cells = pixels[: height * factor, : width * factor]
     cells = cells.reshape(height, len(cells) // height, width, -1, pixels.shape[2])
-    return cells.mean(axis=(1, 3), dtype=np.float32).astype(pixels.dtype)
+    return np.asarray(cells.mean(axis=(1, 3), dtype=np.float32), pixels.dtype)
 
 
 def colours_of_avif(head: bytes) -> Colours | None:

@@ -63,7 +63,7 @@ def _decompress_brotli(body: bytes) -> bytes:
     with suppress(Exception):  # brotli.error is not known without the package
         import brotli
 
-        return brotli.decompress(body)
+        return bytes(brotli.decompress(body))
     return b""
 
 

@@ -122,7 +122,7 @@ def _quick_pairs() -> np.ndarray:
     second, first = np.divmod(np.arange(1 << 16), 256)
     pairs = numbers[first] * 27 + numbers[second]
     both = (numbers[first] < 26) & (numbers[second] < 26)
-    return _pairs().astype(np.int64)[pairs] + (both.astype(np.int64) << 32)
+    return np.asarray(_pairs().astype(np.int64)[pairs] + (both.astype(np.int64) << 32))
 
 
 def _letters(text: str) -> np.ndarray:

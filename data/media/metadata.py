@@ -193,7 +193,7 @@ def _angle(parts: Any, side: Any) -> float | None:
     except (TypeError, ValueError, ZeroDivisionError):
         return None
     side = side.decode("ascii", "ignore") if isinstance(side, bytes) else str(side or "")
-    return -degrees if side.strip("\x00 ").upper() in ("S", "W") else degrees
+    return float(-degrees if side.strip("\x00 ").upper() in ("S", "W") else degrees)
 
 
 def _xmp_angle(text: str | None) -> float | None:

@@ -153,8 +153,8 @@ def _angle(dx: float, dy: float) -> int:
 def _mupdf() -> ModuleType:
     import pymupdf
 
-    pymupdf.TOOLS.mupdf_display_errors(False)
-    pymupdf.TOOLS.mupdf_display_warnings(False)
+    pymupdf.TOOLS.mupdf_display_errors(False)  # type: ignore[no-untyped-call]
+    pymupdf.TOOLS.mupdf_display_warnings(False)  # type: ignore[no-untyped-call]
     return pymupdf
 
 
@@ -291,10 +291,10 @@ class _MuPDF:
         with self._media_errors():
             sheet = self._sheet(page)
             areas = [abs(_mupdf().Rect(image["bbox"]) & sheet.cropbox) for image in sheet.get_image_info()]
-            return float(sum(areas)) / abs(sheet.rect)
+            return float(sum(areas) / abs(sheet.rect))
 
     def _has_character_map(self, font: int) -> bool:
-        return self.file.xref_get_key(font, "ToUnicode")[0] == "xref"
+        return bool(self.file.xref_get_key(font, "ToUnicode")[0] == "xref")
 
     def notes(self, page: int) -> list[Note]:
         page_notes: list[Note] = []
@@ -578,7 +578,7 @@ class _PDFium:
         with self._sheet(page) as sheet:
             width, height = sheet.get_size()
             boxes = [image.get_bounds() for image in sheet.get_objects(filter=[self.pdfium.raw.FPDF_PAGEOBJ_IMAGE])]
-            return sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes) / (width * height)
+            return float(sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes) / (width * height))
 
     def notes(self, page: int) -> list[Note]:
         raw = self.pdfium.raw

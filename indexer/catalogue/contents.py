@@ -222,7 +222,7 @@ class Contents:
     def embedded_since(self, number: int) -> int:
         """Returns how many embeddings have an id above `number`, of all programs."""
         with self._database.reader() as c:
-            return c.exec_driver_sql("SELECT count(*) FROM embedding WHERE id > ?", (number,)).scalar_one()
+            return int(c.exec_driver_sql("SELECT count(*) FROM embedding WHERE id > ?", (number,)).scalar_one())
 
     # -- care ------------------------------------------------------------------------------
 

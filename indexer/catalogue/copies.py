@@ -57,7 +57,7 @@ class Copies:
     def count(self) -> int:
         """Returns how many files' facts are due."""
         with self._database.reader() as c:
-            return c.exec_driver_sql("SELECT count(*) FROM file WHERE due IS NOT NULL").scalar_one()
+            return int(c.exec_driver_sql("SELECT count(*) FROM file WHERE due IS NOT NULL").scalar_one())
 
     def write(self, read: Sequence[tuple[DueCopy, CopyFacts]]) -> None:
         """Store the facts of files. The facts of a file that has changed meanwhile stay due."""

@@ -66,4 +66,4 @@ class Database:
 def new_id(row: sa.CursorResult[Any]) -> int:
     """Returns the id of an inserted row."""
     assert row.inserted_primary_key is not None
-    return row.inserted_primary_key[0]
+    return int(row.inserted_primary_key[0])

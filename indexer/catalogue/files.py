@@ -45,7 +45,7 @@ class Files:
             if stored is not None:
                 if stored.state != state:
                     c.execute(sa.update(root).where(root.c.id == stored.id).values(state=state))
-                return stored.id
+                return int(stored.id)
             row = c.execute(sa.insert(root).values(path=str(path), state=state, ignored=0))
             return new_id(row)
 

@@ -180,9 +180,9 @@ class Leases:
     def count(self) -> int:
         """Returns how many contents are leased now."""
         with self._database.reader() as c:
-            return c.exec_driver_sql(
-                f"SELECT count(*) FROM claim WHERE until > {self._database.dialect.now}"
-            ).scalar_one()
+            return int(
+                c.exec_driver_sql(f"SELECT count(*) FROM claim WHERE until > {self._database.dialect.now}").scalar_one()
+            )
 
 
 def settle(c: sa.Connection, database: Database, digest: bytes, worker_id: int | None, *, ends: bool = True) -> None:

@@ -90,7 +90,7 @@ class Queue:
         """Returns how many contents wait for a stage, also those of roots that are away."""
         with self._database.reader() as c:
             query = f"SELECT count(*) FROM content c WHERE {waits_for(stage)} AND c.orphaned_at IS NULL"
-            return c.exec_driver_sql(query).scalar_one()
+            return int(c.exec_driver_sql(query).scalar_one())
 
     def is_waiting(self, stage: Stage, digest: bytes) -> bool:
         """Whether a content waits for a stage, or for the rest of one."""

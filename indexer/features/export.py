@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from data.media.dates import unix
 from indexer.errors import LibraryError
 from indexer.search.searcher import Searcher
-from indexer.types import MARK, UNMARK, Answer, unix
+from indexer.types import MARK, UNMARK, Answer
 
 BATCH = 1000
 

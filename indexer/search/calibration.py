@@ -64,7 +64,7 @@ class Scale:
 
     def standardise(self, scores: np.ndarray) -> np.ndarray:
         """Returns scores [q, n] in standard deviations above the background."""
-        return (scores - self.centre[:, None]) / self.spread[:, None]
+        return np.asarray((scores - self.centre[:, None]) / self.spread[:, None])
 
 
 def comparable(scales: dict[int, Scale], profile: RankingProfile) -> dict[int, Scale]:
@@ -201,4 +201,4 @@ def _at(ordered: np.ndarray, share: float) -> np.ndarray:
     place = share * (ordered.shape[1] - 1)
     before = int(place)
     after = min(before + 1, ordered.shape[1] - 1)
-    return ordered[:, before] + (place - before) * (ordered[:, after] - ordered[:, before])
+    return np.asarray(ordered[:, before] + (place - before) * (ordered[:, after] - ordered[:, before]))

@@ -84,7 +84,7 @@ class TorchTowers:
                 inputs_embeds=embeddings, attention_mask=attention_mask
             ).last_hidden_state.float()
             weights = attention_mask[..., None].float()
-            return ((hidden * weights).sum(1) / weights.sum(1)).cpu().numpy()
+            return np.asarray(((hidden * weights).sum(1) / weights.sum(1)).cpu())
 
     def embed_patches(self, values: np.ndarray, positions: np.ndarray) -> np.ndarray:
         """As `GraphTowers.embed_patches`."""
@@ -93,7 +93,7 @@ class TorchTowers:
             hidden = model.vision_tower(
                 pixel_values=self._tensor(values), pixel_position_ids=self._tensor(positions)
             ).last_hidden_state
-            return model.embed_vision(inputs_embeds=hidden).float().cpu().numpy()
+            return np.asarray(model.embed_vision(inputs_embeds=hidden).float().cpu())
 
     def _tensor(self, values: np.ndarray) -> Any:
         return self._torch.from_numpy(np.ascontiguousarray(values)).to(self._device)

@@ -76,7 +76,7 @@ class StudentEmbedder:
 def gelu(x: np.ndarray) -> np.ndarray:
     """The tanh form, as in training: NumPy has no erf."""
     inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
-    return (0.5 * x * (1 + np.tanh(inner))).astype(np.float32)
+    return np.asarray(0.5 * x * (1 + np.tanh(inner)), np.float32)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

@@ -186,7 +186,7 @@ class SQLiteReading(sqlite3.Connection):
     counted_at: int = -1
 
     def version(self) -> int:
-        return self.execute("PRAGMA data_version").fetchone()[0]
+        return int(self.execute("PRAGMA data_version").fetchone()[0])
 
     def known_counts(self) -> dict[tuple[str, str], int]:
         version = self.version()

@@ -218,7 +218,7 @@ class PostgreSQL:
         row_count, tally = c.exec_driver_sql(
             "SELECT (SELECT count(*) FROM words), (SELECT docs FROM tally WHERE place = 'words')"
         ).one()
-        return row_count == tally
+        return bool(row_count == tally)
 
     def rebuild_texts(self, c: sa.Connection) -> None:
         c.exec_driver_sql("DELETE FROM words")
