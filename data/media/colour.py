@@ -66,7 +66,8 @@ def to_srgb(picture: Image.Image, profile: bytes | None = None, colours: Colours
     if profile:
         transform = _transform(profile, picture.mode)
         if transform is not None:
-            return transform.apply(picture)
+            converted: Image.Image = transform.apply(picture)
+            return converted
     elif colours is not None:
         return Image.fromarray(from_numbers(np.asarray(picture.convert("RGB")), colours))
     return picture if picture.mode == "RGB" else picture.convert("RGB")

@@ -398,7 +398,8 @@ def _colours(image: Any, source: Path | bytes) -> Colours | None:
     if image.format == "HEIF":
         return heif.colours_of_heif(image)
     if image.format == "JXL":
-        return image.colours
+        declared: Colours | None = image.colours
+        return declared
     if image.format == "PNG":
         head = _head(source, HEAD_BYTES)
         at = head.find(b"\x00\x00\x00\x04cICP")

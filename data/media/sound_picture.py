@@ -37,7 +37,8 @@ def _cover(path: Path) -> Image.Image | None:
             try:
                 for packet in container.demux(stream):
                     for frame in packet.decode():
-                        return frame.to_image()
+                        cover: Image.Image = frame.to_image()  # type: ignore[no-untyped-call]
+                        return cover
             except av.FFmpegError:  # a recording with a damaged cover is still readable
                 continue
     return None

@@ -217,7 +217,7 @@ class Contents:
 
     def newest_embedding(self) -> int:
         with self._database.reader() as c:
-            return c.exec_driver_sql("SELECT coalesce(max(id), 0) FROM embedding").scalar_one()
+            return int(c.exec_driver_sql("SELECT coalesce(max(id), 0) FROM embedding").scalar_one())
 
     def embedded_since(self, number: int) -> int:
         """Returns how many embeddings have an id above `number`, of all programs."""

@@ -69,13 +69,14 @@ class Leases:
         """Add a worker and return its id. A worker of the same name is replaced; its leases stay."""
         now = self._database.dialect.now
         with self._database.short_writer() as c:
-            return c.exec_driver_sql(
+            number: int = c.exec_driver_sql(
                 "INSERT INTO worker (name, host, version, model, maps, told, since, seen)"
                 f" VALUES (?, ?, ?, ?, ?, '', {now}, {now}) ON CONFLICT (name) DO UPDATE SET"
                 " host = excluded.host, version = excluded.version, model = excluded.model,"
                 " maps = excluded.maps, told = '', since = excluded.since, seen = excluded.seen RETURNING id",
                 (name, host, version, model, json.dumps(dict(maps), sort_keys=True)),
             ).scalar_one()
+            return number
 
     def dismiss(self, worker_id: int) -> None:
         """Delete a worker and its leases."""

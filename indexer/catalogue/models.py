@@ -58,9 +58,8 @@ class Models:
     def lacking(self, model_id: int) -> int:
         """Returns how many chunks have no vector under a model."""
         with self._database.reader() as c:
-            return c.exec_driver_sql(
-                "SELECT (SELECT count(*) FROM chunk) - (SELECT count(*) FROM embedding WHERE model_id = ?)", (model_id,)
-            ).scalar_one()
+            query = "SELECT (SELECT count(*) FROM chunk) - (SELECT count(*) FROM embedding WHERE model_id = ?)"
+            return int(c.exec_driver_sql(query, (model_id,)).scalar_one())
 
     def wrong_length(self, model_id: int, dim: int) -> list[int]:
         """Returns the ids of chunks whose vector under a model is not `dim` numbers of float16."""

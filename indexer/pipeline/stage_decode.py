@@ -191,7 +191,7 @@ class DecodeStage:
                     subtitles.words_of, Path(path), job.facts["duration_s"], inside=False
                 ).result()
                 if cues:
-                    return cues
+                    return tuple(cues)
         return ()
 
     def _is_half(self, job: Job, outline: Outline) -> bool:

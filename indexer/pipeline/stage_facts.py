@@ -74,4 +74,5 @@ class FactsStage:
     def _read_batch(self, due: list[DueCopy]) -> list[copies.CopyFacts | None]:
         batch = [copies.Copy(Path(c.path), c.kind, c.mtime_ns, c.inside) for c in due]
         timeout_s = 60.0 + 5.0 * sum(c.inside is None for c in due)
-        return self._ctx.sandbox.submit(copies.read_copies, batch, timeout_s=timeout_s, urgent=True).result()
+        reading = self._ctx.sandbox.submit(copies.read_copies, batch, timeout_s=timeout_s, urgent=True)
+        return list(reading.result())

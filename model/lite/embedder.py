@@ -219,7 +219,7 @@ class LiteEmbedder:
 
     def _read_english(self, ids: list[int]) -> np.ndarray:
         """float32 [384], unit length."""
-        return self._text.run(None, {"ids": np.array([ids], np.int64)})[0][0]
+        return np.asarray(self._text.run(None, {"ids": np.array([ids], np.int64)})[0][0])
 
     def _embed_picture(self, picture: np.ndarray, squash: bool) -> tuple[np.ndarray, np.ndarray]:
         """Meaning float32 [384 or 896] and looks float32 [256], each of unit length."""
@@ -344,8 +344,8 @@ def _unit(vector: np.ndarray) -> np.ndarray:
     """To unit length; a zero vector becomes the first axis, so that a row is always of unit length."""
     length = float(np.linalg.norm(vector))
     if length < 1e-12:
-        return np.eye(1, len(vector), dtype=np.float32)[0]
-    return vector / np.float32(length)
+        return np.asarray(np.eye(1, len(vector), dtype=np.float32)[0])
+    return np.asarray(vector / np.float32(length))
 
 
 def _threads() -> int:

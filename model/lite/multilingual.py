@@ -78,7 +78,7 @@ class Multilingual:
         counts = ends - starts
         at = np.arange(counts.sum()) + np.repeat(ends - np.cumsum(counts), counts)
         rows[np.repeat(np.arange(len(ids)), counts), self._rare_at[at] % width] = self._rare[at]
-        return rows
+        return np.asarray(rows)
 
     @cached_property
     def _tokenizer(self) -> Any:

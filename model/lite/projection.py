@@ -70,7 +70,7 @@ class StudentEmbedder:
         w = self._weights
         hidden = gelu(x @ w["hidden.weight"].T + w["hidden.bias"])
         out = hidden @ w["out.weight"].T + w["out.bias"] + x @ w["straight.weight"].T
-        return (out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+        return np.asarray(out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12), np.float32)
 
 
 def gelu(x: np.ndarray) -> np.ndarray:

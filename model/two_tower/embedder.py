@@ -144,7 +144,7 @@ class TwoTowerEmbedder:
 
     def _ids(self, text: str) -> list[int]:
         text = text[: MAX_TOKEN_CHARACTERS * self._recipe.context]
-        ids = self._tokenizer.encode(text.lower() if self._recipe.lower else text).ids
+        ids: list[int] = self._tokenizer.encode(text.lower() if self._recipe.lower else text).ids
         return ids + [self._pad] * (self._recipe.context - len(ids)) if self._recipe.fixed else ids
 
     def _run_images(self, images: Sequence[np.ndarray]) -> np.ndarray:

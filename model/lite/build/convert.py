@@ -142,7 +142,7 @@ def _english(tokenizer: bytes, graph: bytes) -> Callable[[str], np.ndarray]:
 
 
 def _unit_rows(rows: np.ndarray) -> np.ndarray:
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
 
 def _projection(classifier: np.ndarray) -> np.ndarray:
