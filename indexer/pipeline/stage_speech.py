@@ -107,7 +107,8 @@ class SpeechStage:
     def _sound(self, path: str, at: float) -> np.ndarray:
         from data.media import sound
 
-        return np.asarray(self._ctx.sandbox.submit(sound.read_sound, Path(path), at, at + SECTION_S).result())
+        samples: np.ndarray = self._ctx.sandbox.submit(sound.read_sound, Path(path), at, at + SECTION_S).result()
+        return samples
 
     def _loaded(self) -> speech.Transcriber | None:
         with self._guard:
