@@ -141,3 +141,11 @@ def postgresql_server() -> Iterator[postgresql.Server]:
     """One server a session of tests; `database()` gives an empty database."""
     with postgresql.running() as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def ordinary_scheduling() -> Iterator[None]:
+    """SVT-AV1 makes the thread that encodes with it real-time when root runs it; threads and children inherit that."""
+    yield
+    if hasattr(os, "sched_getscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
