@@ -192,9 +192,9 @@ def test_gradio_is_at_rest_when_nobody_asks(library: Any) -> None:
             return super().call_at(when, *rest, **more)
 
     async def rest() -> None:
-        from app.web.gradio_ui import mounted
+        from app.web import gradio_ui
 
-        application = mounted(library, host="127.0.0.1", port=7860)
+        application = gradio_ui.build(library, host="127.0.0.1", port=7860)
         async with application.router.lifespan_context(application):
             looked.clear()
             await asyncio.sleep(1.0)

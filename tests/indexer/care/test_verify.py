@@ -131,7 +131,7 @@ def test_a_sound_library_has_no_problems(indexed: Library) -> None:
     ("damage", "named"),
     [
         (["DELETE FROM embedding WHERE chunk_id = 1"], "have no embedding"),
-        (["UPDATE embedding SET vector = zeroblob(1280) WHERE chunk_id = 2"], "not of unit length"),
+        (["UPDATE embedding SET vector = zeroblob(2304) WHERE chunk_id = 2"], "not of unit length"),
         (["UPDATE embedding SET vector = zeroblob(100) WHERE chunk_id = 2"], "do not have 1152 components"),
         (["INSERT INTO words (words) VALUES ('delete-all')"], "index of words"),
         (["DELETE FROM names WHERE rowid = 1"], "index of names"),
