@@ -90,7 +90,7 @@ def _load_note(path: Path) -> Mapping[str, Any] | None:
     return note if isinstance(note, dict) else None
 
 
-def _notes_in(folder: Path) -> Mapping[str, Iterable[str]]:
+def _notes_in(folder: Path) -> Mapping[tuple[str, str], Iterable[str]]:
     """The notes in a folder by key; the listing is cached while the folder does not change."""
     try:
         changed = folder.stat().st_mtime_ns
@@ -102,8 +102,8 @@ def _notes_in(folder: Path) -> Mapping[str, Iterable[str]]:
 
 
 @lru_cache(maxsize=2)
-def _list_notes(folder: Path, changed: int, now: int) -> Mapping[str, Iterable[str]]:
-    notes: dict[str, list[str]] = defaultdict(list)
+def _list_notes(folder: Path, changed: int, now: int) -> Mapping[tuple[str, str], Iterable[str]]:
+    notes: dict[tuple[str, str], list[str]] = defaultdict(list)
     try:
         with os.scandir(folder) as entries:
             for name in (entry.name for entry in entries if is_note(entry.name)):

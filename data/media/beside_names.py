@@ -50,22 +50,24 @@ def match_score(name: str, note: str) -> int:
     return max((_variant_score(*variant, base, number) - n for n, variant in enumerate(_variants(name))), default=0)
 
 
-def keys_of_note(note: str) -> set[str]:
-    """Returns the keys of a note; it shares at least one with `keys_of_media` of its media file."""
-    base, _ = _note_parts(note)
+def keys_of_note(note: str) -> set[tuple[str, str]]:
+    """Returns the keys of a note, (name, number); it shares at least one with `keys_of_media` of its media file."""
+    base, number = _note_parts(note)
     keys = {base, base[: _MAX_NAME - 1]}
     for _ in range(4):
         base = base.rpartition(".")[0]
         if not base:
             break
         keys.add(base)
-    return keys
+    return {(key, number) for key in keys}
 
 
-def keys_of_media(name: str) -> set[str]:
-    """Returns the keys of a media file, to look up its note by `keys_of_note`."""
+def keys_of_media(name: str) -> set[tuple[str, str]]:
+    """Returns the keys of a media file, (name, number), to look up its note by `keys_of_note`."""
     return {
-        key for stem, end, _ in _variants(name) for key in (stem, stem + end, (stem + end + _TAIL)[: _MAX_NAME - 1])
+        (key, number)
+        for stem, end, number in _variants(name)
+        for key in (stem, stem + end, (stem + end + _TAIL)[: _MAX_NAME - 1])
     }
 
 

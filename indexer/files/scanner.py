@@ -105,7 +105,7 @@ def media_of_sidecars(sidecars: Iterable[str], media: Iterable[str]) -> list[str
     by the beginnings of names: comparing 5,000 photos with 5,000 sidecars one by one takes a minute."""
     media = list(media)
     by_beginning: dict[str, set[str]] = defaultdict(set)
-    by_key: dict[str, set[str]] = defaultdict(set)
+    by_key: dict[tuple[str, str], set[str]] = defaultdict(set)
     for name in media:
         by_beginning[name].add(name)
         by_beginning[os.path.splitext(name)[0]].add(name)  # noqa: PTH122
