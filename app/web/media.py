@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import mimetypes
-import os
+import shutil
 import tempfile
 from pathlib import Path
 from urllib.parse import quote
@@ -163,20 +163,19 @@ async def clip(
     until = chunk.span.end_s or begin + 30.0 if end is None else end
     if not begin < until <= begin + LONGEST_CLIP_S:
         raise BadRequest(f"A clip is between 0 and {LONGEST_CLIP_S:.0f} seconds long.")
-    handle, name = tempfile.mkstemp(prefix="sightline-clip-", suffix=".mp4")
-    os.close(handle)
-    target = Path(name)
+    folder = Path(tempfile.mkdtemp(prefix="sightline-clip-"))
+    target = folder / "clip.mp4"
     try:
-        await services.renderer.make(cut_clip, info.path, begin, until, target, exact, timeout_s=300)
+        await services.renderer.make(cut_clip, info.path, begin, until, target, exact, timeout_s=300, writes=folder)
     except BaseException:
-        target.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
         raise
     title = f"{info.path.stem} {_clock(begin)}-{_clock(until)}.mp4"
     return FileResponse(
         target,
         media_type="video/mp4",
         filename=printable(title),
-        background=BackgroundTask(target.unlink, missing_ok=True),
+        background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
         headers={"cache-control": "no-store"},
     )
 

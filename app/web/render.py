@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+LATE = ("data.reader", "data.media.clip")
+"""What the functions below import; `data.media.sandbox_child` does so before it hands out files."""
 WEB_SIDE = 2048
 """Longest side in pixels of an image made for the viewer when the browser cannot show the original."""
 PLAYED_SIDE = 1280

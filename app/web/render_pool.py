@@ -6,6 +6,7 @@ Built around the sandbox, where a broken file costs one answer. It knows nothing
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 from cachetools import LRUCache
@@ -21,8 +22,11 @@ class Renderer:
         self._sandbox: Any = None
         self._results: LRUCache[tuple[Any, ...], Any] = LRUCache(CACHED)
 
-    async def make(self, function: Any, *args: Any, timeout_s: float = 30, keep: tuple[Any, ...] = ()) -> Any:
-        """`function(*args)` in the sandbox; kept under `keep` when given. Raises MediaError."""
+    async def make(
+        self, function: Any, *args: Any, timeout_s: float = 30, keep: tuple[Any, ...] = (), writes: Path | None = None
+    ) -> Any:
+        """`function(*args)` in the sandbox; kept under `keep` when given. It writes to the folder `writes`
+        alone. Raises MediaError."""
         key = (function.__name__, *keep)
         if keep and key in self._results:
             return self._results[key]
@@ -30,7 +34,7 @@ class Renderer:
             from data.media.sandbox import Sandbox
 
             self._sandbox = Sandbox(workers=1, nice=False)
-        made = await asyncio.wrap_future(self._sandbox.submit(function, *args, timeout_s=timeout_s))
+        made = await asyncio.wrap_future(self._sandbox.submit(function, *args, timeout_s=timeout_s, writes=writes))
         if keep:
             self._results[key] = made
         return made
