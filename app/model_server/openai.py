@@ -47,6 +47,7 @@ def _conversation(messages: Any, input_type: str | None) -> Input:
     """The system's words are the instruction; a picture or clip makes a document unless `input_type` says
     query."""
     instruction, texts, images, frames = None, [], [], None
+    left = wire.MOST_PIXELS
     if not isinstance(messages, list):
         raise UnreadableRequest("messages is a list")
     for message in messages:
@@ -62,7 +63,10 @@ def _conversation(messages: Any, input_type: str | None) -> Input:
                 elif part["text"]:
                     texts.append(part["text"])
             elif form in ("image_url", "video_url") and isinstance(part.get(form), dict):
-                pictures = [_picture(one) for one in _data_uri(part[form].get("url"))]
+                pictures = []
+                for one in _data_uri(part[form].get("url")):
+                    pictures.append(_picture(one, left))
+                    left -= pictures[-1].shape[0] * pictures[-1].shape[1]
                 if form == "image_url":
                     images += pictures
                 elif len({p.shape for p in pictures}) == 1:
@@ -92,15 +96,15 @@ def _data_uri(url: Any) -> list[str]:
     return url.split(",")[1:]
 
 
-def _picture(text: str) -> np.ndarray:
-    """uint8 [H, W, 3] of a PNG, JPEG or WebP in base64."""
+def _picture(text: str, most_pixels: int) -> np.ndarray:
+    """uint8 [H, W, 3] of a PNG, JPEG or WebP in base64; a larger one is refused before it is decoded."""
     from PIL import Image
 
     try:
         data = base64.b64decode(text, validate=True)
         with Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "WEBP"]) as image:
-            if image.width * image.height > wire.MOST_PIXELS:
-                raise UnreadableRequest(f"a picture has more than {wire.MOST_PIXELS >> 20} million pixels")
+            if image.width * image.height > most_pixels:
+                raise UnreadableRequest(f"more than {wire.MOST_PIXELS >> 20} million pixels in one request")
             return np.asarray(image.convert("RGB"))
     except (binascii.Error, OSError, ValueError, SyntaxError, struct.error) as error:
         raise UnreadableRequest("a picture is not PNG, JPEG or WebP in base64") from error

@@ -22,14 +22,16 @@ from app.web.requests import (
     FORM,
     MAX_FILES,
     MAX_HITS,
+    MAX_ID,
     MAX_TEXT,
     BadRequest,
+    Id,
+    OutOfBounds,
     Upload,
     build_query,
     number,
     place_for,
     store,
-    upload_folder,
     window_of,
 )
 from app.web.search_lane import Busy
@@ -139,7 +141,9 @@ async def search(
 @router.post("/search", openapi_extra=FORM)
 async def search_with_files(request: Request, services: Services) -> Json:
     """The same with files: an image, a clip or a PDF to look for. They are deleted after the answer."""
-    with upload_folder() as folder:
+    length = request.headers.get("content-length")
+    asks = services.tokens.current_visitor().name
+    with services.uploads.folder(asks, int(length) if length else None) as folder:
         async with request.form(max_files=MAX_FILES, max_fields=100) as form:
             values: dict[str, list[str]] = {}
             uploads: list[Upload] = []
@@ -154,7 +158,7 @@ async def search_with_files(request: Request, services: Services) -> Json:
 
 
 @router.get("/similar/{chunk_id}")
-async def similar(request: Request, services: Services, chunk_id: int, k: str = "10", offset: str = "0") -> Json:
+async def similar(request: Request, services: Services, chunk_id: Id, k: str = "10", offset: str = "0") -> Json:
     """Chunks that resemble a chunk of the library."""
     window = window_of({"k": [k], "offset": [offset]})
     if await asyncio.to_thread(services.library.chunk, chunk_id) is None:
@@ -175,7 +179,7 @@ async def moments(
     """Where in the videos of the library something happens, to the second."""
     library, query = services.library, build_query({"q": [q], "file_id": [file_id], "kind": ["video"]})
     most = int(number(k, "k", 1, MAX_MOMENTS))
-    window = int(number(chunk_id, "chunk_id", 0, 2**62)) if chunk_id else None
+    window = int(number(chunk_id, "chunk_id", 0, MAX_ID)) if chunk_id else None
     found = await services.lane.run(
         lambda: library.moments(query, k=most) if window is None else library.moment(query, window),
         request.is_disconnected,
@@ -184,14 +188,14 @@ async def moments(
 
 
 @router.get("/chunk/{chunk_id}")
-def chunk(services: Services, chunk_id: int) -> Json:
+def chunk(services: Services, chunk_id: Id) -> Json:
     """One chunk: what a deep link opens."""
     found = services.library.chunk(chunk_id)
     return _missing("chunk", chunk_id) if found is None else Json(chunk_json(found))
 
 
 @router.get("/transcript/{file_id}")
-def transcript(services: Services, file_id: int) -> Json:
+def transcript(services: Services, file_id: Id) -> Json:
     """What is said in a video, line by line; none while nobody has listened to it."""
     if services.library.file(file_id) is None:
         return _missing("file", file_id)
@@ -235,7 +239,7 @@ def forget_root(services: Services, path: Annotated[str, Body(embed=True, max_le
 
 @router.post("/clicks")
 def clicked(
-    services: Services, q: Annotated[str, Body(max_length=MAX_TEXT)], chunk_id: Annotated[int, Body(ge=0)]
+    services: Services, q: Annotated[str, Body(max_length=MAX_TEXT)], chunk_id: Annotated[int, Body(ge=0, le=MAX_ID)]
 ) -> Json:
     """Record that a search for `q` led to opening this chunk. Stored only if the person agreed."""
     return Json({"kept": services.library.clicks.add(q, chunk_id)})
@@ -288,6 +292,7 @@ def error_answers(app: FastAPI) -> None:
         ModelError: 503,
         InputRejected: 400,
         BadRequest: 400,
+        OutOfBounds: 422,
         LibraryError: 400,
         VectorServerError: 503,
         MediaError: 400,

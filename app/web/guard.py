@@ -16,6 +16,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from app.web.addresses import stands_for_a_file
 from app.web.tokens import OWNER, Tokens, Visitor, visitor
 
 Scope = MutableMapping[str, Any]
@@ -132,9 +133,20 @@ class Guard:
         if int(headers.get("content-length") or 0) > limit:
             await _answer(send, 413, _too_much(limit))
             return
+        receive = _bounded(receive, limit)
+        if scope["path"].startswith("/gradio_api/") and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+            try:
+                body = await _whole_body(receive)
+            except BodyTooLarge as error:
+                await _answer(send, 413, str(error))
+                return
+            if stands_for_a_file(body):
+                await _answer(send, 400, "This server fetches nothing: send the file's bytes as base64 text.")
+                return
+            receive = _replayed(body, receive)
         visitor.set(asks)
         scope[VISITOR] = asks  # for Gradio, which answers in a task of its own
-        await self.app(scope, _bounded(receive, limit), _with_headers(send))
+        await self.app(scope, receive, _with_headers(send))
 
     def _admitted(self, scope: Scope, headers: dict[str, str]) -> Visitor | tuple[Any, ...]:
         """Who asks; or (status, sentence, extra headers) for a request that must not pass."""
@@ -261,6 +273,26 @@ def _bounded(receive: Receive, limit: int) -> Receive:
         return message
 
     return counted
+
+
+async def _whole_body(receive: Receive) -> bytes:
+    """What a request holds; as far as it came, where its sender went away."""
+    parts: list[bytes] = []
+    while True:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        if message["type"] != "http.request" or not message.get("more_body"):
+            return b"".join(parts)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """`receive` that gives `body` first."""
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return again
 
 
 def _with_headers(send: Send) -> Send:

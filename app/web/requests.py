@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from fastapi import Path as Path_
 
 from app.web.guard import UPLOAD_LIMIT
 from indexer import beginning
@@ -25,11 +27,22 @@ MAX_FILES = 8
 """Files in one query."""
 MAX_HITS = 200
 """Hits in one answer; `offset` turns the page."""
+MAX_OFFSET = 10_000
+"""Hits that may be passed over: further ones are found by other words. Memory grows with the offset."""
 MAX_TEXT = 2000
+MAX_PARTS = 32
+"""Words, chunks and files in one query together."""
+MAX_ID = 2**63 - 1
+Id = Annotated[int, Path_(ge=0, le=MAX_ID)]
+"""The id of a chunk or a file in an address; the catalogue holds no larger number."""
 
 
 class BadRequest(Exception):
     """What was asked cannot be understood. `str(error)` is one sentence for a person."""
+
+
+class OutOfBounds(BadRequest):
+    """A number is beyond what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +107,7 @@ def number(value: Any, name: str, low: float, high: float) -> float:
     except (TypeError, ValueError):
         raise BadRequest(f"{name}={str(value)[:40]!r} is not a number.") from None
     if not low <= parsed <= high:
-        raise BadRequest(f"{name} must be between {low:g} and {high:g}.")
+        raise OutOfBounds(f"{name} must be between {low:g} and {high:g}.")
     return parsed
 
 
@@ -110,13 +123,21 @@ def build_query(values: Mapping[str, Sequence[str]], uploads: Iterable[Upload] =
         return given[-1] if given else None
 
     def whole(name: str, value: str) -> int:
-        return int(number(value, name, 0, 2**62))
+        try:
+            given = int(value)
+        except ValueError:
+            raise BadRequest(f"{name}={value[:40]!r} is not a number.") from None
+        if not 0 <= given <= MAX_ID:
+            raise OutOfBounds(f"{name} must be between 0 and {MAX_ID}.")
+        return given
 
     parts = [Part(text=text[:MAX_TEXT]) for text in values.get("q", ()) if text.strip()]
     parts += [Part(text=text[:MAX_TEXT], weight=-1.0) for text in values.get("avoid", ()) if text.strip()]
     parts += [Part(chunk_id=whole("like", v)) for v in values.get("like", ()) if v]
     parts += [Part(chunk_id=whole("unlike", v), weight=-1.0) for v in values.get("unlike", ()) if v]
     parts += [Part(file=u.path, weight=-1.0 if u.avoid else 1.0) for u in uploads]
+    if len(parts) > MAX_PARTS:
+        raise OutOfBounds(f"A query has at most {MAX_PARTS} parts, words and files together.")
     kinds = [kind for value in values.get("kind", ()) for kind in value.split(",") if kind]
     for kind in kinds:
         if kind not in KINDS:
@@ -141,7 +162,7 @@ def build_query(values: Mapping[str, Sequence[str]], uploads: Iterable[Upload] =
 def window_of(values: Mapping[str, Sequence[str]]) -> tuple[int, int]:
     """(k, offset) of a request. k defaults to 10, as on the command line."""
     k = number((values.get("k") or ["10"])[-1] or 10, "k", 1, MAX_HITS)
-    offset = number((values.get("offset") or ["0"])[-1] or 0, "offset", 0, 10_000_000)
+    offset = number((values.get("offset") or ["0"])[-1] or 0, "offset", 0, MAX_OFFSET)
     return int(k), int(offset)
 
 
