@@ -44,6 +44,7 @@ Names = Annotated[
     typer.Option("--name", metavar="HOST", help="A further host name it is reached by, as behind a proxy."),
 ]
 NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Do not open the browser.")]
+NoToken = Annotated[bool, typer.Option("--no-token", help="Let every account of this machine in, without a token.")]
 Threads = Annotated[int | None, typer.Option(metavar="N", help="Processor threads for indexing.")]
 Nice = Annotated[bool | None, typer.Option("--nice/--no-nice", help="Give way to other programs.")]
 Window = Annotated[float | None, typer.Option(metavar="S", help="Seconds of a video window.")]

@@ -7,14 +7,18 @@ What was tried against it is listed in docs/security.md, a test for each line.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import html
 import ipaddress
+import secrets
 import socket
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+from cachetools import TTLCache
 
 from app.web.addresses import stands_for_a_file
 from app.web.tokens import OWNER, Tokens, Visitor, visitor
@@ -48,6 +52,9 @@ GRADIO_ROUTES = (
 """What Gradio needs below /gradio_api for its components, its client and MCP. Its file, proxy, upload,
 stream, run-history, monitoring and code-editing routes are not on the list and answer 404: `file=` and
 `proxy=` make the server fetch addresses for whoever asks."""
+
+GUESSES, GUESS_S = 20, 60
+"""Wrong tokens that an address may show within so many seconds; then none of it is looked at for as long."""
 
 VISITOR = "sightline.visitor"
 """Where a request's scope holds who asks."""
@@ -94,7 +101,8 @@ class Guard:
     `token` None asks for none (loopback). `names` are host names served beside loopback's and, when the
     server listens on the network, this machine's own. The port of a Host is not compared: a tunnel may
     change it, and DNS rebinding needs a foreign *name*. `tokens` are those of other people: once there is
-    one, everybody has to show one; `token` is the owner's.
+    one, everybody has to show one; `token` is the owner's. `cookie_key` makes the cookies, one for each token and
+    port; without it they end with this server.
     """
 
     def __init__(
@@ -107,9 +115,12 @@ class Guard:
         names: Iterable[str] = (),
         body_limit: int = BODY_LIMIT,
         tokens: Tokens | None = None,
+        cookie_key: bytes | None = None,
     ) -> None:
         self.app, self.body_limit = app, body_limit
         self.token, self.tokens = token, tokens
+        self.port, self.cookie_key = port, cookie_key or secrets.token_bytes(32)
+        self.wrong: TTLCache[str, int] = TTLCache(4096, GUESS_S)  # address -> wrong tokens of late
         self.cookie = f"sightline-{port}"  # cookies do not know ports: two libraries, two names
         self.names = {"localhost", *(name.lower() for name in names)}
         self.any_address = not is_loopback(host)
@@ -186,29 +197,57 @@ class Guard:
         return address.is_loopback or self.any_address
 
     def _by_token(self, scope: Scope, headers: dict[str, str], may_visit: bool) -> Visitor | tuple[Any, ...]:
-        bearer = headers.get("authorization", "")
-        if bearer.lower().startswith("bearer ") and (asks := self._whose(bearer[7:].strip())):
-            return asks
-        if asks := self._whose(_cookie(headers.get("cookie", ""), self.cookie)):
-            return asks
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        given = next((value for key, value in query if key == "token" and self._whose(value)), None)
-        if may_visit and given is not None:
-            rest = urlencode([(key, value) for key, value in query if key != "token"])
-            target = scope["path"] + (f"?{rest}" if rest else "")
-            cookie = f"{self.cookie}={given}; Path=/; HttpOnly; SameSite=Strict; Max-Age=31536000"
-            if headers.get("x-forwarded-proto", "").lower() == "https":
-                cookie += "; Secure"
-            return 303, "", {"location": "/" + target.lstrip("/"), "set-cookie": cookie}
+        in_address = [value for key, value in query if key == "token" and value] if may_visit else []
+        bearer = headers.get("authorization", "")
+        bearer = bearer[7:].strip() if bearer.lower().startswith("bearer ") else ""
+        known = self._whose_cookie(_cookie(headers.get("cookie", ""), self.cookie))
+        if known and not in_address:
+            return known
+        if shown := [value for value in (bearer, *in_address) if value]:
+            address = (scope.get("client") or ("",))[0]
+            if self.wrong.get(address, 0) >= GUESSES:
+                return 429, f"Too many wrong tokens from {address}; wait a minute.", {"retry-after": str(GUESS_S)}
+            if bearer and (asks := self._whose(bearer)):
+                return asks
+            right = next((value for value in in_address if self._whose(value)), None)
+            if right or known:
+                return 303, "", self._without_token(scope, headers, query, right)
+            self.wrong[address] = self.wrong.get(address, 0) + len(shown)
         page = "text/html" in headers.get("accept", "")
         return (401, "The token is missing or wrong.", {"www-authenticate": "Bearer"}, page)
 
+    def _without_token(
+        self, scope: Scope, headers: dict[str, str], query: list[tuple[str, str]], token: str | None
+    ) -> dict[str, str]:
+        """Headers that lead to the same page of this site without the token, and that leave its cookie."""
+        rest = urlencode([(key, value) for key, value in query if key != "token"])
+        # Browsers take a backslash for a slash, and two slashes for another site.
+        place = "/" + quote(scope["path"].lstrip("/\\"), safe="/") + (f"?{rest}" if rest else "")
+        if token is None:
+            return {"location": place}
+        value = self._cookie_of(_digest(token))
+        cookie = f"{self.cookie}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age=31536000"
+        if headers.get("x-forwarded-proto", "").lower() == "https":
+            cookie += "; Secure"
+        return {"location": place, "set-cookie": cookie}
+
     def _whose(self, given: str) -> Visitor | None:
-        if not given:
-            return None
         if self.token is not None and _same(given, self.token):
             return OWNER
         return self.tokens.find(given) if self.tokens else None
+
+    def _cookie_of(self, digest: str) -> str:
+        """The cookie that stands for a token, by the token's SHA-256, at this port."""
+        return hmac.new(self.cookie_key, f"{digest}:{self.port}".encode(), "sha256").hexdigest()
+
+    def _whose_cookie(self, value: str) -> Visitor | None:
+        if not value:
+            return None
+        if self.token is not None and _same(value, self._cookie_of(_digest(self.token))):
+            return OWNER
+        records = self.tokens.list() if self.tokens else ()
+        return next((one.visitor for one in records if _same(value, self._cookie_of(one.sha256))), None)
 
 
 def _changes(method: str, path: str) -> bool:
@@ -231,6 +270,10 @@ def _host_name(host: str) -> str:
 
 def _same(given: str, token: str) -> bool:
     return hmac.compare_digest(given.encode(), token.encode())
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def _cookie(header: str, name: str) -> str:

@@ -1,0 +1,45 @@
+"""A library's folder, kept to its owner: 0700, and its files 0600.
+
+Built around `make_private`, called whenever a library is opened for writing. Only a folder that is the user's own
+and that this program made, or that holds a library, is changed. It knows nothing of what the files hold.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+MARKS = ("catalogue.sqlite", "thumbnails", "tokens.json")
+"""One of them lies in every library."""
+
+
+def make_private(folder: Path, *, made: bool) -> None:
+    """Take from others what they may do in `folder`; `made` says that this program has just created it. Files
+    deeper than its first level are behind folders that others cannot enter."""
+    if os.name != "posix":
+        return
+    with suppress(OSError):
+        found = folder.stat()
+        ours = found.st_uid == os.getuid() and not found.st_mode & stat.S_ISVTX
+        if not ours or not (made or any((folder / mark).exists() for mark in MARKS)):
+            return
+        changed = _tighten(folder)
+        with os.scandir(folder) as entries:
+            changed += sum(_tighten(Path(entry.path)) for entry in entries if not entry.is_symlink())
+        if changed and not made:
+            log.warning("%s could be read by others of this machine; now only its owner can.", folder)
+
+
+def _tighten(path: Path) -> int:
+    """1 when others could do something with a file or folder of ours, which they now cannot."""
+    with suppress(OSError):
+        found = path.lstat()
+        if found.st_mode & 0o077 and (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+            path.chmod(found.st_mode & 0o700)
+            return 1
+    return 0
