@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from model.inputs import Input, Role
 
 LATE = (
-    *("PIL.Image", "PIL.ImageOps", "PIL.ImageSequence", "PIL.ImageMath", "av", "rawpy", "fcntl"),
-    *("data.media.image:_formats", "data.media.pdf:engine_name", "data.media.raw", "data.media.jxl"),
+    *("PIL.Image", "PIL.ImageOps", "PIL.ImageSequence", "PIL.ImageMath", "av", "av.subtitles.stream"),
+    *("rawpy", "pillow_heif", "pylibjxl", "decord", "pymupdf", "pypdfium2", "tempfile"),
+    *("data.media.image:_formats", "data.media.raw", "data.media.jxl"),
 )
 """What the functions below import when they first need it; the sandbox does so before it hands out files."""
 THUMBNAIL_SIDE = 384

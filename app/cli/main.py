@@ -156,6 +156,7 @@ def status(json_: Json = False) -> None:
         else:
             unheard = library.unheard_count() if now.videos else 0
             output.show_status(now, unheard, speech_status.next_step(settings.speech))
+            output.show_layers()
 
 
 @commands.command()

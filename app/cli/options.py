@@ -227,10 +227,17 @@ def _log_to(data_dir: Path) -> None:
     except OSError:
         return  # Library.open says what is wrong with the folder
     logging.raiseExceptions = False  # a full disk stops the log, not the program, and not twice
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO)
+
+
+class _Lines(logging.Formatter):
+    """A line a record: what a file's name holds can neither begin another one nor steer a terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in super().formatMessage(record))
 
 
 def fail(message: str, code: int) -> NoReturn:

@@ -29,6 +29,7 @@ from app.web.requests import (
     OutOfBounds,
     Upload,
     build_query,
+    folder_named,
     number,
     place_for,
     store,
@@ -83,7 +84,7 @@ def complete(typed: str, visitor: Visitor = OWNER, limit: int = 30) -> dict[str,
     """Folders that the visitor sees and whose path begins with what was typed: `{"path", "exists",
     "folders": [...]}`."""
     text = typed.strip() or "~/"
-    path = Path(text).expanduser()
+    path = folder_named(text)
     if not path.is_absolute():
         path = Path.home() / path
     inside = text.endswith(("/", os.sep)) or text == "~"
@@ -226,14 +227,14 @@ def add_root(services: Services, path: Annotated[str, Body(embed=True, max_lengt
     """Add a folder to the library; it is indexed and watched from now on."""
     if not path.strip():
         raise BadRequest("Type the path of a folder.")
-    services.library.add_root(Path(path.strip()).expanduser())
+    services.library.add_root(folder_named(path.strip()))
     return Json({"roots": list(services.library.status().roots)})
 
 
 @router.delete("/roots")
 def forget_root(services: Services, path: Annotated[str, Body(embed=True, max_length=4096)]) -> Json:
     """Forget a folder. Its files stay where they are; only what the library knows of them goes."""
-    forgotten = services.library.forget(Path(path))
+    forgotten = services.library.forget(folder_named(path))
     return Json({"forgotten": forgotten, "roots": list(services.library.status().roots)})
 
 
@@ -242,6 +243,7 @@ def clicked(
     services: Services, q: Annotated[str, Body(max_length=MAX_TEXT)], chunk_id: Annotated[int, Body(ge=0, le=MAX_ID)]
 ) -> Json:
     """Record that a search for `q` led to opening this chunk. Stored only if the person agreed."""
+    build_query({"q": [q]})
     return Json({"kept": services.library.clicks.add(q, chunk_id)})
 
 

@@ -6,6 +6,7 @@ in a private folder while the query is answered. It knows neither routes nor how
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -84,6 +85,17 @@ def store(source: Any, target: Path) -> None:
         shutil.copyfileobj(source, out, 1024 * 1024)
 
 
+def folder_named(text: str) -> Path:
+    """The path that a person typed, `~` as their home. Raises BadRequest when it cannot be a path."""
+    try:
+        path = Path(text).expanduser()
+        if b"\0" in os.fsencode(path):
+            raise ValueError
+    except (ValueError, RuntimeError):  # UnicodeEncodeError is a ValueError; RuntimeError: ~nobody
+        raise BadRequest(f"{text[:80]!a} is not a path.") from None
+    return path
+
+
 def moment(value: str | None, name: str) -> float | None:
     """A date as it is typed in a query (`2024`, `2024-06`, `2024-06-01`, local time), one with a time, or
     UNIX seconds, as UNIX seconds."""
@@ -99,6 +111,15 @@ def moment(value: str | None, name: str) -> float | None:
         except (ValueError, OverflowError, OSError):
             continue
     raise BadRequest(f"{name}={value[:40]!r} is not a date; write 2024, 2024-06 or 2024-06-01.")
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be written as UTF-8; lone surrogates cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def number(value: Any, name: str, low: float, high: float) -> float:
@@ -121,6 +142,10 @@ def build_query(values: Mapping[str, Sequence[str]], uploads: Iterable[Upload] =
     def one(name: str) -> str | None:
         given = [v for v in values.get(name, ()) if v != ""]
         return given[-1] if given else None
+
+    for name, given in values.items():
+        if any("\0" in text or not _is_text(text) for text in given if name != "under"):
+            raise BadRequest(f"{name} holds what is no text.")
 
     def whole(name: str, value: str) -> int:
         try:
@@ -148,7 +173,7 @@ def build_query(values: Mapping[str, Sequence[str]], uploads: Iterable[Upload] =
     under, file_id, min_s, max_s = one("under"), one("file_id"), one("min_s"), one("max_s")
     filters = Filters(
         kinds=tuple(k for k in KINDS if k in kinds),
-        under=Path(under).expanduser() if under else None,
+        under=folder_named(under) if under else None,
         after=moment(one("after"), "after"),
         before=moment(one("before"), "before"),
         min_s=number(min_s, "min_s", 0, 1e9) if min_s else None,

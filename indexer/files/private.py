@@ -28,18 +28,19 @@ def make_private(folder: Path, *, made: bool) -> None:
         ours = found.st_uid == os.getuid() and not found.st_mode & stat.S_ISVTX
         if not ours or not (made or any((folder / mark).exists() for mark in MARKS)):
             return
-        changed = _tighten(folder)
+        was_open = _tighten(folder)
         with os.scandir(folder) as entries:
-            changed += sum(_tighten(Path(entry.path)) for entry in entries if not entry.is_symlink())
-        if changed and not made:
+            for entry in entries:
+                _tighten(Path(entry.path))
+        if was_open and not made:
             log.warning("%s could be read by others of this machine; now only its owner can.", folder)
 
 
-def _tighten(path: Path) -> int:
-    """1 when others could do something with a file or folder of ours, which they now cannot."""
+def _tighten(path: Path) -> bool:
+    """True when others could do something with a file or folder of ours, which they now cannot."""
     with suppress(OSError):
         found = path.lstat()
         if found.st_mode & 0o077 and (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
             path.chmod(found.st_mode & 0o700)
-            return 1
-    return 0
+            return True
+    return False

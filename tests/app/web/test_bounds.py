@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import psutil
 import pytest
 from fastapi.testclient import TestClient
 
+from app.cli.options import _Lines
 from app.model_server.openai import UnreadableRequest, inputs_of
 from app.web.requests import MAX_OFFSET, MAX_PARTS
 from app.web.search_lane import Busy
 from app.web.server import create_app
 from app.web.uploads import Uploads
+from indexer.features.csv_rows import as_text, row_of
 from model.remote import wire
 from tests.app.conftest import HERE
 
@@ -118,3 +121,35 @@ def test_pixels_are_counted_over_all_the_pictures_of_a_request_to_the_model() ->
     assert inputs_of(body, "m").__len__() == 1
     with pytest.raises(UnreadableRequest, match="million pixels in one request"):
         inputs_of({"messages": [{"role": "user", "content": [part, part]}]}, "m")
+
+
+@pytest.mark.parametrize(
+    "asked", [{"q": "a\0b"}, {"under": "/a\0b"}, {"under": "~nobody-of-that-name/x"}, {"label": "\0"}]
+)
+def test_what_is_no_text_is_refused(library: Any, asked: dict[str, str]) -> None:
+    app = create_app(library, gradio=False)
+    with TestClient(app, base_url=HERE, raise_server_exceptions=False) as client:
+        assert client.get("/api/search", params={"q": "x", **asked}).status_code == 400
+        half = '{"q": "\\ud800", "chunk_id": 1}'
+        assert client.post("/api/clicks", content=half, headers={"content-type": "application/json"}).status_code == 400
+        for path in ("/a\\u0000b", "~nobody-of-that-name", "\\ud800"):
+            body = f'{{"path": "{path}"}}'
+            added = client.post("/api/roots", content=body, headers={"content-type": "application/json"})
+            assert added.status_code == 400, path
+
+
+def test_a_name_cannot_begin_a_line_of_the_log() -> None:
+    record = logging.LogRecord(
+        "x", logging.INFO, "", 0, "%s cannot be read", ("a\n2026 ERROR forged\x1b[2J\udc80.jpg",), None
+    )
+    line = _Lines("%(levelname)s %(message)s").format(record)
+    assert line.isprintable() and line.startswith("INFO a")
+
+
+def test_a_cell_is_never_a_formula() -> None:
+    assert row_of({"title": "=1+1.jpg", "score": -1.5, "path": "/a=1"}) == {
+        "title": "'=1+1.jpg",
+        "score": -1.5,
+        "path": "/a=1",
+    }
+    assert all(as_text(f"{c}x").startswith("'") for c in "=+-@\t\r\n")

@@ -18,7 +18,8 @@ import pytest
 
 from data.media import confinement, sandbox_answer
 from data.media.sandbox import Sandbox, SandboxError
-from tests.media import draw_image, draw_video
+from indexer.pipeline.still_scenes import first_look
+from tests.media import draw_image, draw_pdf, draw_video
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="these layers are Linux's")
 landlock = pytest.mark.skipif(not confinement.landlock_abi(), reason="a kernel without Landlock")
@@ -127,8 +128,6 @@ def an_object() -> object:
 
 def new_modules(path: Path, kind: str) -> list[str]:
     """What a whole look at a file imports in the process that holds it."""
-    from indexer.pipeline.still_scenes import first_look
-
     before = set(sys.modules)
     first_look(path, kind, 8, window_s=30, overlap_s=0, max_frames=8, max_side=640)  # type: ignore[arg-type]
     return sorted(set(sys.modules) - before)
@@ -261,10 +260,14 @@ def test_a_forged_answer_is_refused(message: bytes) -> None:
     assert "SIGHTLINE_RAN" not in os.environ
 
 
-@pytest.mark.parametrize("kind", ["image", "video"])
+@pytest.mark.parametrize("kind", ["image", "video", "pdf"])
 def test_a_process_imports_nothing_for_its_file(sandbox: Sandbox, tmp_path: Path, kind: str) -> None:
     """What is imported in the fork is imported anew for each file: it belongs into a `LATE`."""
-    path = draw_image(tmp_path / "a.jpg", "x") if kind == "image" else draw_video(tmp_path / "a.mp4")
+    path = {
+        "image": lambda: draw_image(tmp_path / "a.jpg", "x"),
+        "video": lambda: draw_video(tmp_path / "a.mp4"),
+        "pdf": lambda: draw_pdf(tmp_path / "a.pdf", ["x"]),
+    }[kind]()
     own = ("data", "PIL", "av", "numpy", "pymupdf", "rawpy", "pillow_heif", "decord")
     found = sandbox.submit(new_modules, path, kind).result(60)
     assert [name for name in found if name.startswith(own)] == []
