@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import html
 import ipaddress
+import logging
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -22,6 +23,9 @@ from cachetools import TTLCache
 
 from app.web.addresses import stands_for_a_file
 from app.web.tokens import OWNER, Tokens, Visitor, visitor
+from indexer.errors import LibraryError
+
+log = logging.getLogger("sightline")
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -136,7 +140,11 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
-        asks = self._admitted(scope, headers)
+        try:
+            asks = self._admitted(scope, headers)
+        except LibraryError as error:  # tokens.json is lost or damaged
+            log.error("%s", error)
+            asks = 503, "The tokens of this library cannot be read; its log says why."
         if not isinstance(asks, Visitor):
             await _answer(send, *asks)
             return
