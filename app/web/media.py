@@ -46,7 +46,7 @@ def open_file(services: WebServices, file_id: int) -> FileInfo:
     file = services.library.file(file_id)
     if file is None:
         raise Gone(f"The library has no file {file_id}; it may have been removed.")
-    if not file.path.is_file():
+    if not file.path.is_file() or not services.tokens.current_visitor().reaches(file.path):
         raise Gone(f"{file.path.name} is no longer where it was indexed: {file.path.parent}")
     services.audit.opened(file)
     return file

@@ -70,6 +70,11 @@ class Visitor:
             given == root or given.startswith(root.rstrip(os.sep) + os.sep) for root in self.roots
         )
 
+    def reaches(self, path: Path) -> bool:
+        """Whether it may open a file it sees, wherever links lead now: to below one of its roots."""
+        real = os.path.realpath(path)
+        return not self.roots or Visitor(self.name, roots=tuple(map(os.path.realpath, self.roots))).sees(real)
+
 
 OWNER = Visitor("owner", may_index=True)
 """Whoever started the server, and everybody on this machine while no token was given out."""

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from app.web import server
 from app.web.guard import GUESSES
 from app.web.server import create_app
-from app.web.tokens import MARK, Tokens, cookie_key, owner_token
+from app.web.tokens import MARK, OWNER, Tokens, Visitor, cookie_key, owner_token
 from indexer.errors import LibraryError
 from tests.app.conftest import HERE
 
@@ -107,3 +107,19 @@ def test_losing_the_file_of_tokens_closes(empty_library: Any) -> None:
         assert client.get("/api/status").status_code == 503
     (folder / MARK).unlink()
     assert not Tokens(folder)
+
+
+def test_links_are_followed_when_a_file_is_opened(tmp_path: Path) -> None:
+    """A file of one's own folder that has become a link to another's, or lies behind a link."""
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    for folder in (mine, other):
+        folder.mkdir()
+        (folder / "a.jpg").write_bytes(b"x")
+    (mine / "link.jpg").symlink_to(other / "a.jpg")
+    (mine / "inside").symlink_to(other)
+    (tmp_path / "way").symlink_to(mine)
+    ann = Visitor("ann", roots=(str(mine),))
+    assert ann.reaches(mine / "a.jpg") and Visitor("ann", roots=(str(tmp_path / "way"),)).reaches(mine / "a.jpg")
+    assert not ann.reaches(mine / "link.jpg") and not ann.reaches(mine / "inside" / "a.jpg")
+    assert ann.sees(mine / "link.jpg"), "by its name alone it would be hers"
+    assert OWNER.reaches(mine / "link.jpg")
