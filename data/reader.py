@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 LATE = (
     *("PIL.Image", "PIL.ImageOps", "PIL.ImageSequence", "PIL.ImageMath", "av", "av.subtitles.stream"),
-    *("rawpy", "pillow_heif", "pylibjxl", "decord", "pymupdf", "pypdfium2", "tempfile"),
+    *("rawpy", "pillow_heif", "pylibjxl", "decord", "pymupdf", "tempfile"),
     *("data.media.image:_formats", "data.media.raw", "data.media.jxl"),
 )
 """What the functions below import when they first need it; the sandbox does so before it hands out files."""

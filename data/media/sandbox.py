@@ -158,6 +158,7 @@ class _Worker:
         self.start_memory = 0
         self.running: int | None = None  # the process that is watched: of the call, or the child itself
         self.control: socket.socket | None = None  # to a child that forks
+        self.sound = False  # whether that child is ready for the next call, whatever became of the last one
         self.errors: IO[bytes] | None = None
 
     def start(self) -> None:
@@ -235,7 +236,10 @@ class _Worker:
     def _ask_a_fork(self, job: _Job, request: bytes) -> tuple[bool, bytearray, memoryview]:
         """The answer of a process that the child forks for this call. Both ends of its connection and the
         memory for arrays are new: no call can reach another's."""
-        assert self.control is not None
+        assert self.control is not None and self.errors is not None
+        self.errors.seek(0)  # the child's too: what it says from now on is about this call
+        self.errors.truncate()
+        self.sound = False
         function = job.call[0]
         order = {
             "module": function.__module__,
@@ -261,6 +265,7 @@ class _Worker:
                     self.control.send(b".")
                     code = struct.unpack("<i", self._heard(4))
                     log.debug("a call's process ended with %d", *code)
+                    self.sound = True
         finally:
             os.close(arena)
 
@@ -339,7 +344,7 @@ class _Worker:
         return ""
 
     def _epitaph(self, timeout_s: float, error: Exception) -> SandboxError:
-        """Why a call has no answer; its child ends, too."""
+        """Why a call has no answer. Its child ends, too, unless it only forked a process that fell over."""
         assert self.child is not None
         cause: Cause = self.verdict or "crash"
         if cause == "crash":
@@ -348,7 +353,8 @@ class _Worker:
             # Out of memory where allocation fails inside C++ (abort) and says so.
             if "bad_alloc" in said or "MemoryError" in said:
                 cause = "memory"
-        self._stop()
+        if not (self.sound and self.verdict is None):
+            self._stop()
         return self._reason(cause, timeout_s)
 
     def _reason(self, cause: Cause, timeout_s: float) -> SandboxError:
