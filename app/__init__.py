@@ -1,3 +1,3 @@
-"""What a person touches: command line, web server, front end, settings."""
+"""What a person uses: command line, web server, front end, settings."""
 
 __version__ = "0.1.0"

@@ -1,22 +1,22 @@
-"""A small sample folder for `sightline demo`: media of packages already installed, and a PDF drawn here.
-
-The photographs and clips come with Gradio (Apache-2.0); the handbook is written below. Nothing is downloaded.
+"""The sample folder of `sightline demo`: images and videos that come with Gradio (Apache-2.0), and a PDF drawn
+here. Nothing is downloaded.
 """
 
 from __future__ import annotations
 
-import shutil
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-PHOTOS = {
+IMAGES = {
     "cheetah1.jpg": "Photos/Safari/IMG_0412.jpg",
     "lion.jpg": "Photos/Safari/IMG_0431.jpg",
     "tower.jpg": "Photos/Paris/P1010021.jpg",
     "bus.png": "Photos/City/DSC_0007.png",
     "groot.jpeg": "Photos/Toys/IMG_1180.jpeg",
 }
-CLIPS = {"world.mp4": "Videos/earth from orbit.mp4", "a.mp4": "Videos/clip a.mp4", "b.mp4": "Videos/clip b.mp4"}
+VIDEOS = {"world.mp4": "Videos/earth from orbit.mp4", "a.mp4": "Videos/clip a.mp4", "b.mp4": "Videos/clip b.mp4"}
 HANDBOOK = {
     "Cabin handbook": """Welcome to the cabin. The keys hang in the box beside the door; the code is on the
         last page. Please leave the place as you found it.""",
@@ -34,27 +34,26 @@ HANDBOOK = {
 
 
 def build(folder: Path) -> Path:
-    """Write the sample files below `folder`, those that are missing, and return it."""
+    """Write the missing sample files below `folder` and return it."""
     assets = files("gradio") / "media_assets"
-    for kind, named in (("images", PHOTOS), ("videos", CLIPS)):
-        for source, target in named.items():
+    for kind, targets in (("images", IMAGES), ("videos", VIDEOS)):
+        for name, target in targets.items():
             path = folder / target
-            origin = assets / kind / source
-            if not path.exists() and origin.is_file():
+            asset = assets / kind / name
+            if not path.exists() and asset.is_file():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with origin.open("rb") as taken, path.open("wb") as written:
-                    shutil.copyfileobj(taken, written)
+                path.write_bytes(asset.read_bytes())
     _draw_handbook(folder / "Documents" / "cabin handbook.pdf")
     return folder
 
 
 def _draw_handbook(path: Path) -> None:
-    """One page a chapter; left out where PyMuPDF is not installed."""
+    """Write the PDF, one page a chapter; without PyMuPDF, nothing."""
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        import pymupdf
+        pymupdf: Any = import_module("pymupdf")  # whose types are incomplete
     except ImportError:
         return
     document = pymupdf.open()

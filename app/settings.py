@@ -1,4 +1,4 @@
-"""Settings, read once: from options, `SIGHTLINE_*` variables, defaults. Handed down as plain arguments."""
+"""Settings, read once from options, `SIGHTLINE_*` variables and defaults, and passed on as plain arguments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class SettingsError(Exception):
 
 
 class Settings(BaseSettings):
-    """Every setting there is; `--data-dir` is `SIGHTLINE_DATA_DIR`, and so on."""
+    """All settings. `--data-dir` is `SIGHTLINE_DATA_DIR`, and so on."""
 
     model_config = SettingsConfigDict(env_prefix="SIGHTLINE_", extra="forbid", protected_namespaces=())
 
@@ -35,35 +35,35 @@ class Settings(BaseSettings):
     poll: bool = False
     ocr: Literal["off", "auto", "all"] = "auto"
     speech: str = "auto"
-    """Who listens to videos: off, auto (the built-in listener, where it is installed), or a name."""
+    """Model that transcribes videos: off, auto (the built-in one, if installed), or a name."""
     catalogue: str | None = None
-    """Where the catalogue is kept: the address of a PostgreSQL database; None: in the library's folder."""
+    """Address of a PostgreSQL database; None: the library's folder."""
     vectors: str | None = None
-    """Where the vectors are indexed: the address of a Milvus; None: in the library's folder."""
+    """Address of a Milvus; None: the library's folder."""
     host: str = "127.0.0.1"
     port: int = Field(default=7860, ge=0, le=65535)
     token: str | None = None
     names: str = ""
-    """Further host names that this server is reached by, with commas: behind a proxy, in a container."""
+    """Further host names of this server, with commas: behind a proxy, in a container."""
     model_token: str | None = None
     """For a model on another machine: `--model https://…`."""
 
     def library(self) -> LibraryOptions:
-        """How these settings open a library."""
-        same = self.model_dump(include={field.name for field in fields(LibraryOptions)})
-        return LibraryOptions(**same, window_s=self.window, overlap_s=self.overlap)
+        """These settings as the options of a library."""
+        options = self.model_dump(include={field.name for field in fields(LibraryOptions)})
+        return LibraryOptions(**options, window_s=self.window, overlap_s=self.overlap)
 
     def host_names(self) -> tuple[str, ...]:
         return tuple(name for name in self.names.replace(",", " ").split() if name)
 
 
-def read(**given: Any) -> Settings:
-    """Settings with the options `given` on top; an option of None was not given.
+def read(**options: Any) -> Settings:
+    """The settings; `options` that are not None come before variables and defaults.
 
-    Raises `SettingsError` that names the setting and what is wrong with it.
+    Raises `SettingsError`, which names the setting and the problem.
     """
     try:
-        settings = Settings(**{name: value for name, value in given.items() if value is not None})
+        settings = Settings(**{name: value for name, value in options.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])

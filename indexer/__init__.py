@@ -1,7 +1,7 @@
 """Folder to chunks to vectors to catalogue, and search over it. Knows nothing of the web or the terminal.
 
-Whoever uses it needs this page, `indexer.library`, `indexer.types` and `indexer.errors`, and nothing behind
-them. A name loads its module when it is first wanted: FAISS and SQLAlchemy take half a second.
+Callers import from here, `indexer.library`, `indexer.types` and `indexer.errors` only. A name loads its module
+at its first use: FAISS and SQLAlchemy take half a second.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Errors of the library. The text of each is one sentence for a person: what happened, what to do."""
+"""Errors of the library. The text of each is for a person: what happened, what to do."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ class LibraryError(Exception):
 
 
 class CatalogueAway(LibraryError):
-    """The server that holds the catalogue does not answer now. Programs wait for it and go on."""
+    """The server that holds the catalogue does not answer. Programs wait for it and go on."""
 
 
 class NoLibraryYet(LibraryError):
-    """The database is there, and nobody has indexed anything into it."""
+    """The database exists and holds no library."""
 
 
 class VectorServerError(LibraryError):
-    """The server that holds the vector index failed or refuses. Nothing is lost: the catalogue has it all."""
+    """The server that holds the vector index failed or refuses. Nothing is lost: the catalogue holds all
+    vectors."""
 
 
 class IndexOutdated(VectorServerError):
-    """An older Sightline made the vector index, in a form that has changed since: it has to be made again."""
+    """An older Sightline made the vector index, in a form that has changed since: it must be built again."""
 
 
 class LeaseLost(LibraryError):
-    """The lease on a content ran out, or another worker has it now: what was made of it is not written."""
+    """The lease on a content ran out, or another worker holds it: this worker's result is not written."""
 
 
 class QueryError(LibraryError):

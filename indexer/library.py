@@ -1,10 +1,9 @@
 """The library: the one facade that `app` uses to open, index, watch, search and close.
 
-Built around the catalogue (the truth) and the rooms that work on it: `files/roots.py`,
-`pipeline/run.py`, `search/open.py` (what searches), `status.py` (status) and `care/backup.py`. Pipeline,
-model, vector index and sandbox are made when they are first needed, so that `status` loads
-no model. One program indexes a library at a time (a file lock); any number read and search.
-It knows nothing of the web or the command line.
+Built around the catalogue (the truth) and the rooms that work on it: `files`, `pipeline`, `search`, `care` and
+`features`. Pipeline, model, vector index and sandbox are made at their first use, so that `status` loads no
+model. One program indexes a library at a time (a file lock); any number read and search. It knows nothing of
+the web or the command line.
 """
 
 from __future__ import annotations
@@ -69,8 +68,8 @@ class Library:
 
     @classmethod
     def open(cls, data_dir: Path, model: str = "lite", *, read_only: bool = False, **options: Any) -> Library:
-        """Open the library in `data_dir`, made when it is not there (unless `read_only`). `options` are those
-        of `LibraryOptions`. Raises `LibraryError` in one sentence."""
+        """Open the library in `data_dir`; create it if there is none and `read_only` is False. `options` are
+        those of `LibraryOptions`. Raises `LibraryError`."""
         return cls(data_dir, LibraryOptions(model, **options), read_only=read_only)
 
     def __init__(self, data_dir: Path, options: LibraryOptions, *, read_only: bool) -> None:
@@ -122,10 +121,10 @@ class Library:
                 workers=self._workers,
                 nice=options.nice,
                 options=IndexingOptions(options.window_s, options.overlap_s, options.ocr, options.speech),
-                written=self._written,
+                written=self._on_write,
                 heartbeat=self._heartbeat(),
             ),
-            written=self._written,
+            written=self._on_write,
         )
         self._engines = Engines(
             self.catalogue,
@@ -142,23 +141,22 @@ class Library:
     # -- folders ---------------------------------------------------------------------------
 
     def add_root(self, folder: Path) -> None:
-        """Make a folder part of the library. It is indexed by `index`, or now when started.
+        """Make a folder part of the library. `index` indexes it; after `start` it is indexed at once.
 
-        Raises `LibraryError`: it does not exist, is a file, or may not be read.
+        Raises `LibraryError` if the folder does not exist, is a file, or cannot be read.
         """
         self._may_write()
         self._folders.add(folder)
         self._indexing.follower.look()
 
     def forget(self, folder: Path) -> int:
-        """Take a folder out of the library; the files themselves are not touched. Returns how many files.
+        """Take a folder out of the library; its files are not touched. Returns the number of files.
 
-        A folder below one of the library's folders is left out from then on. Raises `LibraryError` when
-        the library knows nothing of it.
+        A folder below a root is ignored from now on. Raises `LibraryError` if the library does not hold it.
         """
         self._may_write()
         forgotten = self._folders.forget(folder)
-        self.clicks.only_of(self.catalogue.contents.hashes())
+        self.clicks.retain(self.catalogue.contents.hashes())
         self._indexing.noted()
         self._indexing.follower.look()
         return forgotten
@@ -166,30 +164,32 @@ class Library:
     # -- indexing --------------------------------------------------------------------------
 
     def index(self, folders: Sequence[Path] = (), progress: Callable[[Status], None] | None = None) -> IndexReport:
-        """Add folders, scan them (without any: all of the library's), and work until nothing is pending.
+        """Add folders, scan them (without any: all roots), and work until nothing is pending.
 
-        Raises `LibraryError` when another program is indexing this library (the folders are handed to
-        it), when the disk is full, or when the model cannot be used; what is done is kept.
+        Raises `LibraryError` if another program indexes this library (that program then indexes the added
+        folders), if the disk is full, or if the model cannot be used. Finished contents stay.
         """
         self._may_write()
-        begun = time.monotonic()
+        start = time.monotonic()
         for folder in folders:
             self.add_root(folder)
         roots = self._folders.roots(folders)
-        told = None if progress is None else lambda: progress(self.status())
-        alone = not self._indexing.in_background
-        if alone and not self._indexing.lock.acquire():
-            handed = " It takes in the folders you named." if folders else ""
-            raise LibraryError(f"Another Sightline ({self.indexer()}) is indexing this library already.{handed}")
+        on_progress = None if progress is None else lambda: progress(self.status())
+        in_foreground = not self._indexing.in_background
+        if in_foreground and not self._indexing.lock.acquire():
+            hint = " It indexes the folders you named, too." if folders else ""
+            raise LibraryError(f"Another Sightline ({self.indexer()}) is indexing this library already.{hint}")
         try:
-            seen, tally = self._indexing.run(roots, told)
+            scan, tally = self._indexing.run(roots, on_progress)
             self._status.changed()
-            if told is not None:
-                told()
-            if alone:
-                self._tidy()
+            if on_progress is not None:
+                on_progress()
+            if in_foreground:
+                self._indexing.sweep()
+                with suppress(VectorServerError):  # `status` reports it; the index catches up later
+                    self.catch_up_vectors()
         finally:
-            if alone:
+            if in_foreground:
                 self._indexing.rest()
                 self._indexing.lock.release()
         counts = self.catalogue.files.counts([r.id for r in roots])
@@ -201,18 +201,18 @@ class Library:
             chunks=tally.chunks,
             reused=tally.reused,
             failed=counts.failed,
-            ignored=seen.ignored,
-            seconds=time.monotonic() - begun,
+            ignored=scan.ignored,
+            seconds=time.monotonic() - start,
         )
 
     def start(self, watch: bool = True) -> None:
-        """Index and watch in the background until `close`. When another program is indexing this library,
-        says so in `status`, and takes over when that one ends."""
+        """Index and watch in the background until `close`. While another program indexes this library, `status`
+        has a notice; this program takes over when the other one ends."""
         self._may_write()
         self._indexing.start(watch)
 
     def _heartbeat(self) -> Heartbeat | None:
-        """Where workers may index this library too, this program leases what it does, as they do."""
+        """The lease of this program, as of each worker. None if only one program can index this library."""
         if not self.catalogue.database.dialect.shared:
             return None
 
@@ -220,47 +220,39 @@ class Library:
             row = self.catalogue.models.answering()
             return row.name if row is not None else ""
 
-        def told() -> str:
+        def status_text() -> str:
             pipeline = self._indexing.pipeline
             return line_of(pipeline) if pipeline is not None else ""
 
         parts = self.catalogue.leases, self.catalogue.contents, self.catalogue.transcripts
-        return Heartbeat(*parts, WATCHER, model, told=told)
+        return Heartbeat(*parts, WATCHER, model, told=status_text)
 
-    def _tidy(self) -> None:
-        """After a run: what no file has had for a day goes, and the index is written for the next program."""
-        self._indexing.sweep()
-        with suppress(VectorServerError):  # `status` says so, and the server catches up when it answers
-            self.catch_up_vectors()
-
-    def _written(self) -> None:
-        """What can be found has changed."""
+    def _on_write(self) -> None:
+        """Contents were written: status and vector index are out of date."""
         self._status.changed()
         self._engines.follow()
 
     # -- searching -------------------------------------------------------------------------
 
     def search(self, query: Query, k: int = 10, offset: int = 0) -> Answer:
-        """The hits of a query, best first; indexing waits meanwhile."""
+        """The hits of a query, best first. Indexing waits meanwhile."""
         with self._priority.query():
             return self.searcher().search(query, k, offset)
 
     def similar(self, chunk_id: int, k: int = 10, offset: int = 0) -> Answer:
-        """What is like a chunk of the library. Raises `LibraryError` when there is no such chunk."""
+        """Chunks that resemble a chunk of the library. Raises `LibraryError` if there is no such chunk."""
         if self.chunk(chunk_id) is None:
             raise LibraryError(f"There is no chunk {chunk_id} in the library any more.")
         return self.search(Query(parts=(Part(chunk_id=chunk_id),)), k, offset)
 
     def moments(self, query: Query, k: int = 5) -> list[Moment]:
-        """Where in videos it happens, to the second; a filter by `file_id` means one.
-
-        Raises `LibraryError`.
-        """
+        """Where in videos the query happens, to the second; a filter by `file_id` limits the search to one
+        video. Raises `LibraryError`."""
         with self._priority.query():
             return self._moments().find(query, k)
 
     def moment(self, query: Query, chunk_id: int) -> list[Moment]:
-        """Where in the window of a hit it happens; empty when there is no such chunk or it is no hit."""
+        """Where in the window of a hit the query happens; empty if the chunk does not exist or is no hit."""
         chunk = self.chunk(chunk_id)
         if chunk is None:
             return []
@@ -269,7 +261,7 @@ class Library:
             return self._moments().within(replace(query, filters=filters), chunk_id)
 
     def _moments(self) -> Moments:
-        """The closer look into videos; its cache lives as long as the searcher."""
+        """The `Moments` of the current searcher, made once for each searcher."""
         from indexer.features.moments import Moments
 
         searcher = self.searcher()
@@ -279,7 +271,7 @@ class Library:
             return self._made_moments
 
     def searcher(self) -> Searcher:
-        """What `search` asks: for labels, reels, answers and exports, which build on it."""
+        """The searcher behind `search`, for the features that build on it."""
         return self._engines.searcher()
 
     def vector_index(self) -> VectorIndex:
@@ -287,7 +279,7 @@ class Library:
         return self._engines.index()
 
     def export_pairs(self, path: Path, kinds: Sequence[str] = ("text",)) -> int:
-        """Write pairs to train a model with, as JSON lines; returns how many. Raises `LibraryError`."""
+        """Write training pairs as JSON lines. Returns their number. Raises `LibraryError`."""
         from indexer.features.pairs import export_pairs
 
         return export_pairs(self.catalogue, self.clicks, path, kinds)
@@ -299,7 +291,7 @@ class Library:
 
     @property
     def sandbox(self) -> Sandbox:
-        """Where files are decoded. Made with the first use."""
+        """The child processes that decode files; started at the first use."""
         from data.media.sandbox import Sandbox
 
         with self._guard:
@@ -307,14 +299,14 @@ class Library:
                 self._made_sandbox = Sandbox(workers=self._workers, nice=self._nice)
             return self._made_sandbox
 
-    # -- looking ---------------------------------------------------------------------------
+    # -- reading ---------------------------------------------------------------------------
 
     def status(self) -> Status:
-        """The counts, and what a person should know; loads no model."""
-        return replace(self._status.status(), clicks=len(self.clicks), keeps_clicks=self.clicks.kept)
+        """Counts and notices. Loads no model."""
+        return replace(self._status.status(), clicks=len(self.clicks), keeps_clicks=self.clicks.enabled)
 
     def vectors_trouble(self) -> str | None:
-        """What keeps the vectors from where they are indexed, in a sentence; None: nothing."""
+        """Why the vector index is not up to date, in one sentence; None if it is."""
         return self._engines.trouble
 
     def failures(self) -> list[Failure]:
@@ -322,7 +314,7 @@ class Library:
         return self.catalogue.files.failures()
 
     def retry(self) -> int:
-        """Try all failed files again, at the next run or now when started. Returns how many."""
+        """Make all failed files pending again. Returns their number."""
         self._may_write()
         n = self.catalogue.queue.retry()
         self._indexing.noted()
@@ -338,38 +330,38 @@ class Library:
         return self.catalogue.contents.chunk(chunk_id)
 
     def copies(self, chunk_id: int) -> list[FileInfo]:
-        """All files that hold a chunk, the first indexed first."""
+        """All files that hold a chunk, in the order in which they were indexed."""
         where = self.catalogue.contents.of_chunk(chunk_id)
         return self.catalogue.files.of_content(where[0]) if where else []
 
     def counts(self, roots: Sequence[Path]) -> Counts:
-        """Files, kinds and failures below some of the library's folders; the rest of it is the whole's."""
+        """Counts of files, kinds and failures below these roots; the other counts are the whole library's."""
         return self.catalogue.files.counts([r.id for r in self.catalogue.files.roots() if r.path in roots])
 
     def chunks(self, file_id: int) -> list[ChunkInfo]:
-        """The chunks of a file in order; none while it is pending or when it failed."""
+        """The chunks of a file in order; empty while the file is pending and if it failed."""
         return self.catalogue.contents.chunks(file_id)
 
     def transcript(self, file_id: int) -> list[Cue]:
-        """What is said in a video, or written under it, in order; empty while nobody has listened."""
+        """The cues of a video (speech or subtitles) in order; empty until the video is transcribed."""
         digest = self.catalogue.files.content_of(file_id)
         return self.catalogue.transcripts.cues(digest) if digest is not None else []
 
     def awaits_speech(self, file_id: int) -> bool:
-        """Whether a video's sound, or the rest of it, waits to be transcribed."""
+        """Whether a video, or the rest of it, waits to be transcribed."""
         digest = self.catalogue.files.content_of(file_id)
         return digest is not None and self.catalogue.queue.is_waiting("speech", digest)
 
-    def unheard_count(self) -> int:
-        """How many videos wait to be transcribed."""
+    def untranscribed_count(self) -> int:
+        """The number of videos that wait to be transcribed."""
         return self.catalogue.queue.count("speech")
 
     def thumbnail(self, chunk_id: int) -> bytes | None:
-        """WebP; from the cache, or made again. None when there is no such chunk or its file is gone."""
+        """WebP from the cache, or made again. None if there is no such chunk or no readable file of it."""
         where = self.catalogue.contents.of_chunk(chunk_id)
         if where is None:
             return None
-        return self.thumbnails.get(*where) or backup.made_thumbnail(
+        return self.thumbnails.get(*where) or backup.make_thumbnail(
             self.catalogue, self.thumbnails, self.sandbox, chunk_id, keep=not self.read_only
         )
 
@@ -377,8 +369,7 @@ class Library:
 
     def verify(self, repair: bool = False) -> VerifyReport:
         """Check files, catalogue, text, vectors, index and thumbnails against each other, and a sample of
-        embeddings against the model. `repair` mends what can be; what then is pending the next run does.
-        """
+        embeddings against the model. `repair` mends what it can; the next run indexes what is then pending."""
         from indexer.care.verify import verify
 
         if repair and not self.may_index():
@@ -395,32 +386,31 @@ class Library:
         return report
 
     def duplicates(self, alike: float = 0.0) -> list[list[FileInfo]]:
-        """Groups of files that are the same: the same bytes, and with `alike` (a cosine, 0.97 is customary)
-        also images whose vectors are that close. The largest files first."""
+        """Groups of files with the same bytes; with `alike` (a cosine, usually 0.97) also of images whose
+        vectors are that close. The largest files first."""
         from indexer.features.duplicates import duplicates
 
         return duplicates(self.catalogue, self.vector_index() if alike else None, alike)
 
     def may_index(self) -> bool:
-        """Become the one indexer of the library, unless another program is."""
+        """Become the one indexer of the library. False if another program is."""
         self._may_write()
         return self._indexing.lock.acquire()
 
     def indexer(self) -> str:
-        """Who indexes the library now, for a message."""
+        """The program that indexes the library now, for a message."""
         return self._indexing.lock.holder()
 
     def done_indexing(self) -> None:
-        """Let others index, unless this program does so in the background."""
+        """Let other programs index, unless this one does so in the background."""
         if not self._indexing.in_background:
             self._indexing.lock.release()
 
     def backup(self, to: Path) -> Path:
-        """Copy the catalogue, as it is now, into one file; also while indexing. Returns it. To restore, put
-        it in place of `catalogue.sqlite` (from a server: `pg_restore`): vector index and thumbnails are made
-        again.
+        """Copy the catalogue into one file, also while indexing. Returns its path. To restore, put the file in
+        place of `catalogue.sqlite` (from a server: `pg_restore`); vector index and thumbnails are made again.
 
-        Raises `LibraryError` when the file is there already or cannot be written.
+        Raises `LibraryError` if the file exists already or cannot be written.
         """
         return backup.backup(self.catalogue, to)
 
@@ -430,11 +420,11 @@ class Library:
 
     def migrate(self, to: str | Path, progress: Progress) -> MigrationReport:
         """Copy the catalogue to another engine: a PostgreSQL address, or the folder of a new library. Raises
-        `LibraryError` when another library is there, or when the copy does not read back the same."""
+        `LibraryError` if the target holds another library, or if the copy differs when it is read back."""
         return migrate(self.catalogue, to, progress)
 
     def close(self) -> None:
-        """Stop all work and let go of everything; what is in flight stays pending."""
+        """Stop all work and release everything; contents in flight stay pending."""
         self._indexing.close()
         if self._made_sandbox is not None:
             self._made_sandbox.close()
@@ -454,7 +444,7 @@ class Library:
 
 
 def check_addresses(options: LibraryOptions) -> None:
-    """Raises `LibraryError` for an address of a catalogue or of a vector server that cannot be one."""
+    """Raise `LibraryError` if the address of the catalogue or of the vector server is not valid."""
     if options.catalogue:
         place(options.catalogue)
     if options.vectors:
@@ -462,8 +452,8 @@ def check_addresses(options: LibraryOptions) -> None:
 
 
 def _vectors_folder(data_dir: Path, where: Where) -> Path:
-    """Where the local index is: one that follows another catalogue's journal lies apart."""
+    """The folder of the local vector index, one for each catalogue."""
     if isinstance(where, Path):
         return data_dir / "vectors"
-    told = where.render_as_string().encode()  # without the password
-    return data_dir / f"vectors-{hashlib.blake2b(told, digest_size=6).hexdigest()}"
+    address = where.render_as_string().encode()  # without the password
+    return data_dir / f"vectors-{hashlib.blake2b(address, digest_size=6).hexdigest()}"

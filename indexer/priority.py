@@ -1,8 +1,7 @@
-"""Whose turn it is at the model: a query goes before indexing, always.
+"""Queries go before indexing.
 
-Built around one lock (an `Embedder` is not promised to be thread-safe) and a count of the
-queries in flight. Indexing asks before each batch and each decoded group; while anybody is
-searching it waits. It knows nothing of what is embedded.
+Built around one lock (an `Embedder` need not be thread-safe) and a count of the queries in flight. Indexing
+calls `give_way` before each batch and each decoded group. It knows nothing of what is embedded.
 """
 
 from __future__ import annotations
@@ -18,18 +17,20 @@ from model.inputs import Input
 from model.ranking_profile import RankingProfile
 
 LONGEST_WAIT_S = 5.0
-"""Indexing goes on after so long, however many ask: a library under a load test must still fill."""
+"""Seconds after which indexing goes on although queries are in flight: a library under constant load must
+still fill."""
 
 
 class QueryPriority:
     def __init__(self) -> None:
-        self._model = threading.Lock()
+        self.model = threading.Lock()
+        """Held during each call of the model."""
         self._state = threading.Condition()
         self._queries = 0
 
     @contextmanager
     def query(self) -> Iterator[None]:
-        """Around a whole query, so that indexing leaves the processor to it."""
+        """Surrounds a whole query, so that indexing leaves the processor to it."""
         with self._state:
             self._queries += 1
         try:
@@ -40,14 +41,9 @@ class QueryPriority:
                 self._state.notify_all()
 
     def give_way(self, longest_s: float = LONGEST_WAIT_S) -> None:
-        """Wait while queries are in flight. For indexing, between two pieces of work."""
+        """Wait, at most `longest_s` seconds, while queries are in flight."""
         with self._state:
             self._state.wait_for(lambda: self._queries == 0, longest_s)
-
-    @contextmanager
-    def at_model(self) -> Iterator[None]:
-        with self._model:
-            yield
 
 
 class SharedEmbedder:
@@ -59,6 +55,6 @@ class SharedEmbedder:
         self.profile: RankingProfile | None = getattr(inner, "profile", None)
 
     def embed(self, inputs: Sequence[Input]) -> np.ndarray:
-        """As `Embedder.embed`; waits for a batch that is at the model now, not for any after it."""
-        with self._priority.at_model():
+        """See `Embedder.embed`; waits for the call of the model that runs now."""
+        with self._priority.model:
             return self.inner.embed(inputs)

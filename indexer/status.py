@@ -1,7 +1,7 @@
-"""How a library stands: its counts, its speed, and what a person should know about it.
+"""The status of a library: its counts, its speed, and notices for a person.
 
-Built around counts that are taken anew when something changed, at most twice a second. It
-changes nothing and loads no model.
+Built around counts that are read again after a change, at most twice a second. It changes nothing and loads
+no model.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import shlex
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,32 +36,32 @@ class StatusReporter:
         source: dict[str, Any],
         boot: str,
     ) -> None:
-        """`source`: the model that the user asked for. `boot`: this program's own id."""
+        """`source`: name and options of the requested model. `boot`: the id of this program's start."""
         self._catalogue, self._models, self._indexing = catalogue, models, indexing
         self._engines, self._data_dir, self._source, self._boot = engines, data_dir, source, boot
-        self._counted: tuple[float, Counts] | None = None
-        self._weighed: tuple[float, int] | None = None
+        self._cached_counts: tuple[float, Counts] | None = None
+        self._cached_bytes: tuple[float, int] | None = None
         self._last: Status | None = None
 
     def status(self) -> Status:
-        """As it is now; while the catalogue's server does not answer, as it was last, and that. Raises
-        CatalogueAway where nothing is known yet and nobody waits for it."""
+        """The current status; while the catalogue's server does not answer, the last one and a notice.
+
+        Raises CatalogueAway if there is no last status and this program does not index.
+        """
         try:
-            self._last = self._now()
+            self._last = self._current()
         except CatalogueAway as error:
             if self._last is not None:
-                told = f"{error} What is shown is how it was before; it goes on by itself."
-                return replace(self._last, notices=(told,), reading=(), chunks_per_s=0.0, seconds_left=None)
+                notice = f"{error} The status shown is the last known one; Sightline goes on when the server answers."
+                return replace(self._last, notices=(notice,), reading=(), chunks_per_s=0.0, seconds_left=None)
             if not self._indexing.running:
                 raise
-            return self._unknown(f"{error} Nothing is known of the library yet; it goes on by itself.")
+            notice = f"{error} The library cannot be read yet; Sightline goes on when the server answers."
+            model = str(self._source.get("name", "lite"))
+            return Status(0, 0, 0, 0, 0, 0, 0, 0, 0, model, (), self._bytes(), self._boot, notices=(notice,))
         return self._last
 
-    def _unknown(self, told: str) -> Status:
-        model = str(self._source.get("name", "lite"))
-        return Status(0, 0, 0, 0, 0, 0, 0, 0, 0, model, (), self._bytes(), self._boot, notices=(told,))
-
-    def _now(self) -> Status:
+    def _current(self) -> Status:
         counts = self._counts()
         roots = [r for r in self._catalogue.files.roots() if r.state != "left_out"]
         row = self._catalogue.models.answering()
@@ -83,7 +84,7 @@ class StatusReporter:
             reading=pipeline.reading() if pipeline else (),
             chunks_per_s=chunks_s,
             seconds_left=counts.pending / files_s if counts.pending and files_s > 0 else None,
-            notices=tuple(self._told(roots, pipeline)),
+            notices=tuple(self._notices(roots, pipeline)),
             workers=self._workers(),
         )
 
@@ -105,58 +106,50 @@ class StatusReporter:
         )
 
     def changed(self) -> None:
-        """Count anew at the next look."""
-        self._counted = None
+        """Read the counts again at the next call of `status`."""
+        self._cached_counts = None
 
     def _counts(self) -> Counts:
-        known = self._counted
+        cached = self._cached_counts
         now = time.monotonic()
         working = self._indexing.pipeline is not None
-        if known is None or now - known[0] > 2.0 or (now - known[0] > 0.5 and working):
-            known = (now, self._catalogue.files.counts())
-            self._counted = known
-        return known[1]
+        if cached is None or now - cached[0] > 2.0 or (now - cached[0] > 0.5 and working):
+            cached = self._cached_counts = (now, self._catalogue.files.counts())
+        return cached[1]
 
     def _bytes(self) -> int:
-        """What the library takes on the disk; weighed once a minute."""
+        """Bytes of the library on the disk, summed once a minute."""
         now = time.monotonic()
-        if self._weighed is None or now - self._weighed[0] > 60:
+        if self._cached_bytes is None or now - self._cached_bytes[0] > 60:
             total = 0
-            for at, _, names in os.walk(self._data_dir):
+            for folder, _, names in os.walk(self._data_dir):
                 for name in names:
-                    try:
-                        total += os.lstat(os.path.join(at, name)).st_size  # noqa: PTH118
-                    except OSError:
-                        continue
-            self._weighed = (now, total)
-        return self._weighed[1]
+                    with suppress(OSError):
+                        total += os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118
+            self._cached_bytes = (now, total)
+        return self._cached_bytes[1]
 
-    def _told(self, roots: list[Root], pipeline: Pipeline | None) -> list[str]:
-        told = list(self._indexing.notices)
-        for r in roots:
-            if r.state == "away":
-                told.append(
-                    f"{r.path} is not there now; what is indexed of it is kept. "
-                    f"To take it out: sightline forget {shlex.quote(str(r.path))}"
-                )
-        told += self._indexing.follower.notices()
+    def _notices(self, roots: list[Root], pipeline: Pipeline | None) -> list[str]:
+        notices = list(self._indexing.notices)
+        notices += [
+            f"{r.path} is not there now; its files stay in the library. "
+            f"To take it out: sightline forget {shlex.quote(str(r.path))}"
+            for r in roots
+            if r.state == "away"
+        ]
+        notices += self._indexing.follower.notices()
         if pipeline is not None:
             if pipeline.trouble.waiting:
-                told.append(f"{pipeline.trouble.waiting} Indexing waits for it and goes on by itself.")
-            told += [n for n in (pipeline.trouble.told, *pipeline.notices) if n]
-            if unread := pipeline.left_to_read():
-                told.append(
-                    f"Reading the words in {_many(unread, 'picture or scan', 'pictures and scans')}, found by"
-                    " their looks until then."
-                )
-            if unheard := pipeline.left_to_transcribe():
-                told.append(f"Listening to {_many(unheard, 'video', 'videos')}, found by their looks until then.")
-        if self._models.notice:
-            told.append(self._models.notice)
-        told += self._model_notices()
-        if self._engines.trouble:
-            told.append(self._engines.trouble)
-        return told
+                notices.append(f"{pipeline.trouble.waiting} Indexing waits for it and goes on by itself.")
+            notices += [n for n in (pipeline.trouble.told, *pipeline.notices) if n]
+            if count := pipeline.left_to_read():
+                many = _many(count, "image or scan", "images and scans")
+                notices.append(f"Reading the text in {many}; until then they are found by what they show.")
+            if count := pipeline.left_to_transcribe():
+                many = _many(count, "video", "videos")
+                notices.append(f"Transcribing {many}; until then they are found by what they show.")
+        notices += filter(None, (self._models.notice, *self._model_notices(), self._engines.trouble))
+        return notices
 
     def _model_notices(self) -> list[str]:
         rows = self._catalogue.models.all()
@@ -167,8 +160,8 @@ class StatusReporter:
         notices = self._switch_notices(answering, building)
         if not self._models.is_tuned(answering):
             notices.append(
-                f"The line between matches and the rest is not measured for {answering.name};"
-                " it is drawn where chance alone seldom reaches."
+                f"The score from which a hit counts as a match is not measured for {answering.name};"
+                " it is set to one that unrelated chunks seldom reach."
             )
         return notices
 
@@ -177,7 +170,7 @@ class StatusReporter:
             total = self._catalogue.files.counts().chunks
             done = total - self._catalogue.models.lacking(building.id)
             return [
-                f"Changing the model to {building.name}: {done:,} of {total:,} pieces done; "
+                f"Changing the model to {building.name}: {done:,} of {total:,} chunks done; "
                 f"{answering.name} answers until then."
             ]
         if json.loads(answering.source) != self._source:
@@ -188,7 +181,7 @@ class StatusReporter:
             ]
         lacking = self._catalogue.models.lacking(answering.id)
         if lacking:
-            return [f"{lacking:,} pieces have no embedding yet and are found by their words only."]
+            return [f"{lacking:,} chunks have no embedding yet and are found by their words only."]
         return []
 
 

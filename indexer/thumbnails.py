@@ -1,7 +1,6 @@
-"""The cache of small pictures, one WebP file a chunk, by content and ordinal.
+"""The cache of thumbnails, one WebP file a chunk, by content and ordinal.
 
-Built around files that can all be deleted: whoever asks for one that is missing has it made
-again. It knows nothing of how they are made.
+Built around files that can all be deleted: a missing one is made again. It knows nothing of how they are made.
 """
 
 from __future__ import annotations
@@ -20,8 +19,7 @@ class Thumbnails:
         return self.folder / name[:2] / f"{name[2:34]}-{ordinal}.webp"
 
     def put(self, digest: bytes, ordinal: int, picture: bytes) -> None:
-        """Whole or not at all: a reader never sees half a picture. One that was left half-written is
-        written over by the next attempt."""
+        """Write a thumbnail whole: a reader never sees half of it. The next call replaces a half-written one."""
         path = self.path(digest, ordinal)
         partial = path.with_name(f"{path.name}.part")
         try:
@@ -29,7 +27,7 @@ class Thumbnails:
         except FileNotFoundError:
             path.parent.mkdir(parents=True, exist_ok=True)
             partial.write_bytes(picture)
-        with contextlib.suppress(FileNotFoundError):  # another thread has just put the same picture there
+        with contextlib.suppress(FileNotFoundError):  # another thread has just moved its own, the same one
             partial.replace(path)
 
     def get(self, digest: bytes, ordinal: int) -> bytes | None:
@@ -39,18 +37,18 @@ class Thumbnails:
             return None
 
     def remove(self, digest: bytes) -> None:
-        """All pictures of a content."""
+        """Delete all thumbnails of a content."""
         name = digest.hex()
         for path in (self.folder / name[:2]).glob(f"{name[2:34]}-*.webp*"):
             path.unlink(missing_ok=True)
 
-    def not_among(self, hashes: set[str]) -> list[Path]:
-        """Pictures of contents other than these (64 hex digits each), and half-written ones."""
-        known = {h[:34] for h in hashes}
+    def stale(self, hashes: Iterable[bytes]) -> list[Path]:
+        """Thumbnails of contents other than these, and half-written ones."""
+        prefixes = {digest.hex()[:34] for digest in hashes}
         return [
             path
             for path in self.folder.glob("*/*")
-            if path.suffix != ".webp" or path.parent.name + path.name.partition("-")[0] not in known
+            if path.suffix != ".webp" or path.parent.name + path.name.partition("-")[0] not in prefixes
         ]
 
     def drop(self, paths: Iterable[Path]) -> None:

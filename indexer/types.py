@@ -1,9 +1,7 @@
-"""What goes into a library and what comes out of it, as plain records.
+"""The records that `app` and `indexer` share: queries, answers, status, reports.
 
-These are the words that `app` and `indexer` share: a `Query` made of `Part`s, an
-`Answer` made of `Hit`s, the `Status`, the `Failure`s, the report of an indexing
-run; and `SearchLibrary`, what a web server needs of a library. They hold no
-behaviour beyond their own JSON and know nothing of how an answer is found.
+Built around a `Query` made of `Part`s and an `Answer` made of `Hit`s; `SearchLibrary` is what a web server needs
+of a library. The records hold no behaviour beyond their JSON and know nothing of how an answer is found.
 """
 
 from __future__ import annotations
@@ -19,15 +17,15 @@ Kind = Literal["image", "video", "pdf"]
 KINDS: tuple[Kind, ...] = ("image", "video", "pdf")
 
 MARK, UNMARK = "\ue000", "\ue001"
-"""Around matched words in `Hit.snippet`: private use characters, never markup."""
+"""Characters (of the private use area) around matched words in `Hit.snippet`."""
 
 
 @dataclass(frozen=True)
 class LibraryOptions:
-    """How a library is opened. `threads`: files decoded at a time; None: two. `poll`: scan every few seconds
-    instead of watching. `ocr`: off, auto or all; `speech`: off, auto or a listener. `catalogue`: the address
-    of a PostgreSQL database, `vectors`: of a Milvus; None: in the library's folder. `model_token`: for a
-    model on another machine (`model="https://…"`); it is not stored."""
+    """How a library is opened. `threads`: files decoded at a time (None: two). `poll`: scan every few seconds
+    instead of watching. `ocr`: off, auto or all. `speech`: off, auto or the name of a speech model.
+    `catalogue`: address of a PostgreSQL database, `vectors`: address of a Milvus (None: the library's folder).
+    `model_token`: for a model on another machine (`model="https://…"`); it is not stored."""
 
     model: str = "lite"
     device: str = "auto"
@@ -50,7 +48,7 @@ class LibraryOptions:
 class Part:
     """One part of a query: words, a file (image, video or PDF), or a chunk of the library.
 
-    `weight` is relative to the other parts; a negative one is something to avoid.
+    `weight` is relative to the other parts; a negative weight means: avoid this.
     """
 
     text: str | None = None
@@ -61,15 +59,15 @@ class Part:
 
 @dataclass(frozen=True)
 class Filters:
-    """What must hold for every hit. Empty means anything."""
+    """Conditions on every hit. An empty one allows everything."""
 
     kinds: tuple[Kind, ...] = ()
     under: Path | None = None
     """A folder above the file."""
     within: tuple[Path, ...] = ()
-    """The folders that the visitor may see; none: all."""
+    """The folders that the visitor may see; empty: all."""
     folders: tuple[str, ...] = ()
-    """Each is (part of) the name of a folder somewhere above the file."""
+    """Names, or parts of names, of folders above the file."""
     names: tuple[str, ...] = ()
     extensions: tuple[str, ...] = ()
     after: float | None = None
@@ -77,7 +75,7 @@ class Filters:
     """UNIX seconds, compared with the date taken."""
     min_s: float | None = None
     max_s: float | None = None
-    """Seconds that a video lasts."""
+    """The duration of a video in seconds."""
     min_bytes: int | None = None
     max_bytes: int | None = None
     near: tuple[tuple[float, float, float], ...] = ()
@@ -94,7 +92,7 @@ class Filters:
 
 @dataclass(frozen=True)
 class Query:
-    """The parts of a query, and the filters that hold for every hit."""
+    """The parts of a query, and the filters on its hits."""
 
     parts: tuple[Part, ...]
     filters: Filters = Filters()
@@ -102,13 +100,13 @@ class Query:
 
     @property
     def text(self) -> str:
-        """The words asked for, without those to avoid."""
+        """The words of the query, without those to avoid."""
         return " ".join(p.text for p in self.parts if p.text and p.weight > 0)
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A chunk in an answer. A moment's span is that of the merged windows."""
+    """A chunk in an answer. The span of a moment covers all its windows."""
 
     rank: int
     score: float
@@ -128,7 +126,7 @@ class Hit:
     snippet: str
     """Plain text; matched words stand between `MARK` and `UNMARK`."""
     at_s: float | None = None
-    """In a video that was found by what is said in it: the second at which that is."""
+    """In a video that was found by a cue: the second at which the cue begins."""
 
     def to_json(self) -> dict[str, Any]:
         return flat(self) | {
@@ -140,7 +138,7 @@ class Hit:
 
 @dataclass(frozen=True)
 class Answer:
-    """Hits in order of rank. `total` counts all that match, of which `hits` is one page."""
+    """One page of hits in order of rank. `total` counts the matches on all pages."""
 
     query: Query
     model: str
@@ -164,18 +162,17 @@ class Answer:
 
 @dataclass(frozen=True)
 class Moment:
-    """A stretch of a video; `at_s` is where to jump to: the middle of the best span, or the second at which
-    the words of the query are said."""
+    """A stretch of a video. `at_s` is where to start the player: the middle of the best span, or the second at
+    which the words of the query are said."""
 
     hit: Hit
     span: Span
     at_s: float
     score: float
     closeness: float = 0.0
-    """Inner product of the query with the best span of the closer look; 0 where there was none."""
+    """Inner product of the query with the best span of the refinement; 0 without refinement."""
 
     def to_json(self) -> dict[str, Any]:
-        """What is played: the video, the stretch, and the link that opens it."""
         start_s, end_s = self.span.seconds
         return {
             "start_s": round(start_s, 3),
@@ -202,7 +199,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class IndexReport:
-    """What an indexing run did: counts of files, of chunks made, of contents reused."""
+    """Counts of an indexing run: files, new chunks, reused contents."""
 
     files: int = 0
     images: int = 0
@@ -217,7 +214,7 @@ class IndexReport:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What `verify` found: one sentence a problem, and how many of them were repaired."""
+    """The problems that `verify` found, a sentence each, and how many of them are repaired."""
 
     problems: list[str] = field(default_factory=list)
     repaired: int = 0
@@ -235,8 +232,8 @@ class MigrationReport:
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """A program that indexes this library. `silent_s`: since it was last heard of; `holds`: contents it has
-    claimed; `lacks`: folders of the library that it cannot see, whose files others do."""
+    """A program that indexes this library. `told`: what it does now. `silent_s`: seconds since its last
+    heartbeat. `holds`: contents it has leased. `lacks`: roots that it cannot see and leaves to others."""
 
     name: str
     host: str
@@ -250,7 +247,7 @@ class WorkerStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """The library now. `reading` names the files being read; `boot` changes at each start."""
+    """The state of the library. `reading`: files being read. `boot` changes at each start of the program."""
 
     files: int
     images: int
@@ -269,17 +266,17 @@ class Status:
     chunks_per_s: float = 0.0
     seconds_left: float | None = None
     notices: tuple[str, ...] = ()
-    """Sentences for a person: a root that is away, a watcher limit, a model switch under way."""
+    """Sentences for a person: an unreachable root, a watcher limit, a model switch."""
     clicks: int = 0
-    """Searches and what was opened after them, kept to train with; only where `keeps_clicks` is or was."""
+    """The number of stored clicks (see `indexer.features.click_log`)."""
     keeps_clicks: bool = False
     workers: tuple[WorkerStatus, ...] = ()
-    """Programs that index this library, where several may (a catalogue on PostgreSQL)."""
+    """Programs that index this library, if several can (a catalogue on PostgreSQL)."""
 
 
 @dataclass(frozen=True)
 class FileInfo:
-    """A file of the library, for whoever serves it."""
+    """A file of the library."""
 
     file_id: int
     path: Path
@@ -302,18 +299,18 @@ class ChunkInfo:
 
 
 class ClickLog(Protocol):
-    """Searches in words and what was opened after them; see `indexer.features.click_log`."""
+    """See `indexer.features.click_log`."""
 
     @property
-    def kept(self) -> bool: ...
-    def keep(self, agreed: bool) -> None: ...
+    def enabled(self) -> bool: ...
+    def enable(self, agreed: bool) -> None: ...
     def add(self, text: str, chunk_id: int) -> bool: ...
     def delete(self) -> int: ...
     def __len__(self) -> int: ...
 
 
 class SearchLibrary(Protocol):
-    """What a web server needs of a library: `Library` itself has it, and so does a view for one visitor."""
+    """What a web server needs of a library. `Library` has it, and so has the view of one visitor."""
 
     @property
     def clicks(self) -> ClickLog: ...

@@ -1,8 +1,7 @@
-"""Commands that build on answers: moments, labels and moderation, reels, duplicates, choosing among answers,
-scoring one's own library, export.
+"""Commands for the features built on search: moments, transcripts, labels, moderation, reels, multiple choice,
+duplicates, evaluation, clicks, export.
 
-Built around `Library.searcher()`: each command turns its options into one call of the indexer's and shows
-what comes back. Indexing and searching are in `app.cli.main`.
+Built around `Library.searcher()`: each command turns its options into one call of `indexer` and shows the result.
 """
 
 from __future__ import annotations
@@ -40,14 +39,14 @@ def moments(
     query = query_of(text, [], [], ["video"], None, None, None)
     with opened(read_only=True) as library:
         filters = replace(query.filters, file_id=_video(library, video).file_id)
-        found = library.moments(replace(query, filters=filters), k=k)
+        results = library.moments(replace(query, filters=filters), k=k)
         if json_:
-            print_json([moment.to_json() for moment in found])
+            print_json([moment.to_json() for moment in results])
             return
-        for moment in found:
+        for moment in results:
             span = "–".join(map(captions.clock, moment.span.seconds))
             output.out.print(f"{span}  look at {captions.clock(moment.at_s)}")
-        if not found:
+        if not results:
             output.err.print("Nothing in this video comes close.")
 
 
@@ -59,7 +58,7 @@ def transcript(
     ] = "text",
     json_: Json = False,
 ) -> None:
-    """What is said in a video."""
+    """Print what is said in a video."""
     from app import speech_status
     from app.cli import output
     from app.web import captions
@@ -73,10 +72,10 @@ def transcript(
         else:
             output.out.print(captions.FORMATS[format_](cues), end="", markup=False)
         if library.awaits_speech(file_id):
-            state = "It is not heard to its end yet" if cues else "Nobody has listened to it yet"
+            state = "It is not transcribed to its end yet" if cues else "It is not transcribed yet"
             output.err.print(f"{state}: {speech_status.next_step(settings.speech)}", markup=False)
         elif not cues:
-            output.err.print("Nothing that could be understood is said in it.")
+            output.err.print("No speech was recognised in it.")
 
 
 @commands.command()
@@ -85,40 +84,40 @@ def label(
         str, typer.Option(metavar="FILE|imagenet|kinetics", help="Labels, one a line; or a built-in list.")
     ],
 ) -> None:
-    """Label every picture, moment and page without training; search with label:NAME."""
+    """Label every image, video window and page without training; search with label:NAME."""
     from app.cli import output
     from indexer import label_by, label_counts
 
     with opened() as library:
-        given = label_by(library.searcher(), labels)
+        total = label_by(library.searcher(), labels)
         for name, count in list(label_counts(library.searcher()).items())[:20]:
             output.out.print(f"{count:>7}  {name}", markup=False)
-        output.err.print(f"{output.counted(given, 'label')} given. Search with one: sightline search label:NAME")
+        output.err.print(f"{output.counted(total, 'label')} stored. Search with one: sightline search label:NAME")
 
 
 @commands.command("moderate")
 def moderate_(
     rules: Annotated[Path, typer.Option(metavar="FILE", help="CSV of label, threshold, action (hide or flag).")],
-    report: Annotated[Path, typer.Option(metavar="FILE", help="What was caught, as .csv or .json.")],
+    report: Annotated[Path, typer.Option(metavar="FILE", help="The hits of the rules, as .csv or .json.")],
 ) -> None:
-    """Hide or flag what rules catch, and report it with its seconds and pages."""
+    """Hide or flag the chunks that match rules, and report them with their seconds and pages."""
     from app.cli import output
     from indexer import moderate, read_rules, write_report
 
     with opened() as library:
-        caught = moderate(library.searcher(), read_rules(rules.expanduser()))
-    write_report(caught, report.expanduser())
-    output.err.print(f"{len(caught)} caught; the list is in {report}", markup=False)
+        matches = moderate(library.searcher(), read_rules(rules.expanduser()))
+    write_report(matches, report.expanduser())
+    output.err.print(f"{output.counted(len(matches), 'chunk')} hidden or flagged, listed in {report}", markup=False)
 
 
 @commands.command("reel")
 def reel_(
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="What the film should show.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What the reel should show.")],
     out: Out,
     max_length: Annotated[float, typer.Option(min=1.0, help="Seconds at most.")] = 90.0,
     under: Annotated[Path | None, typer.Option(metavar="DIR", help="Only from below this folder.")] = None,
 ) -> None:
-    """Cut the best moments of the library into one film, with edit lists (CSV, EDL) beside it."""
+    """Cut the best moments of the library into one video, with edit lists (CSV, EDL) beside it."""
     from app.cli import output
     from app.web import captions
     from indexer import reel
@@ -130,7 +129,7 @@ def reel_(
         span = "–".join(map(captions.clock, clip.span.seconds))
         output.out.print(f"{captions.clock(clip.at_s)}  {output.printable(clip.path)} {span}", markup=False)
     length = sum(end - start for start, end in (clip.span.seconds for clip in clips))
-    output.err.print(f"{out}: {len(clips)} pieces, {captions.clock(length)}", markup=False)
+    output.err.print(f"{out}: {output.counted(len(clips), 'clip')}, {captions.clock(length)}", markup=False)
 
 
 @commands.command("answer")
@@ -138,25 +137,25 @@ def answer_(
     question: Annotated[str, typer.Argument(metavar="QUESTION")],
     choices: Annotated[list[str], typer.Option(metavar="ANSWER...", help="Answers to choose from.")],
     more: Annotated[list[str] | None, typer.Argument(metavar="", hidden=True)] = None,
-    image: Annotated[Path | None, typer.Option(metavar="FILE", help="The image that is asked about.")] = None,
-    video: Annotated[Path | None, typer.Option(metavar="FILE", help="The video that is asked about.")] = None,
-    pdf: Annotated[Path | None, typer.Option(metavar="FILE", help="The PDF that is asked about.")] = None,
+    image: Annotated[Path | None, typer.Option(metavar="FILE", help="The image in question.")] = None,
+    video: Annotated[Path | None, typer.Option(metavar="FILE", help="The video in question.")] = None,
+    pdf: Annotated[Path | None, typer.Option(metavar="FILE", help="The PDF in question.")] = None,
     json_: Json = False,
 ) -> None:
-    """Choose among answers to a question about an image, a video or a PDF."""
+    """Rank the answers to a question about an image, a video or a PDF."""
     from app.cli import output
     from indexer import answer
 
     files = [f.expanduser() for f in (image, video, pdf) if f]
     if len(files) != 1:
-        fail("Ask about one file: --image, --video or --pdf FILE", 2)
+        fail("Give one file: --image, --video or --pdf FILE", 2)
     if not files[0].is_file():
-        fail(f"{files[0]} is not a file that can be asked about", 2)
-    given = [*choices, *(more or [])]
-    if len(given) < 2:
+        fail(f"{files[0]} is not a file", 2)
+    answers = [*choices, *(more or [])]
+    if len(answers) < 2:
         fail("Give at least two answers to choose from: --choices yes no", 2)
     with opened(read_only=True) as library:
-        ranked = answer(library.searcher(), question, given, files[0])
+        ranked = answer(library.searcher(), question, answers, files[0])
     if json_:
         print_json([asdict(choice) for choice in ranked])
         return
@@ -171,7 +170,7 @@ def duplicates(
     ] = 0.97,
     json_: Json = False,
 ) -> None:
-    """Files that are the same, and images that look the same. Nothing is deleted."""
+    """List files that are the same, and images that look the same. Nothing is deleted."""
     with opened(read_only=True) as library:
         groups = library.duplicates(0.0 if alike >= 1 else alike)
     if json_:
@@ -183,18 +182,17 @@ def duplicates(
         for info in group:
             output.out.print(output.printable(str(info.path)), markup=False)
         output.out.print()
-    found = output.counted(len(groups), "group")
-    output.err.print(f"{found} of files that are the same or look the same.")
+    output.err.print(f"{output.counted(len(groups), 'group')} of files that are the same or look the same.")
 
 
 @commands.command("eval-my-library")
 def eval_my_library(
     queries: Annotated[
-        Path, typer.Argument(metavar="QUERIES.jsonl", help="One query a line, with the files that are right.")
+        Path, typer.Argument(metavar="QUERIES.jsonl", help="One query a line, with its relevant files.")
     ],
     json_: Json = False,
 ) -> None:
-    """Score the search on your own library and judgements, to choose a model with."""
+    """Score the search on your own library and judgements, for instance to choose a model."""
     from eval.metrics import score_ranking
     from indexer import JudgementError, evaluate, read_judgements
     from indexer.types import Part, Query
@@ -216,39 +214,36 @@ def eval_my_library(
 @commands.command()
 def clicks(
     keep: Annotated[
-        bool | None, typer.Option("--keep/--no-keep", help="Keep them from now on, or keep no more.")
+        bool | None, typer.Option("--keep/--no-keep", help="Store new clicks, or stop storing them.")
     ] = None,
-    delete: Annotated[bool, typer.Option("--delete", help="Delete all that are kept.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete all stored clicks.")] = False,
     json_: Json = False,
 ) -> None:
-    """What you searched for and then opened, kept here to train a model with; off until you agree."""
+    """Store what you search for and then open, to train a model with; off until you agree."""
     from app.cli import output
 
-    changes = delete or keep is not None
-    with opened(read_only=not changes) as library:
-        kept = library.clicks
+    with opened(read_only=not delete and keep is None) as library:
+        clicks = library.clicks
         if keep is not None:
-            kept.keep(keep)
+            clicks.enable(keep)
         if delete:
-            output.err.print(f"{kept.delete()} clicks deleted.")
+            output.err.print(f"{output.counted(clicks.delete(), 'click')} deleted.")
         if json_:
-            print_json({"keeps_clicks": kept.kept, "clicks": len(kept)})
+            print_json({"keeps_clicks": clicks.enabled, "clicks": len(clicks)})
             return
         output.out.print(
-            f"{len(kept)} kept. From now on what you open after a search in words is kept, here only."
-            if kept.kept
-            else f"{len(kept)} kept, and no more will be. Begin with: sightline clicks --keep"
+            f"{len(clicks)} kept. What you open after a search in words is kept from now on, on this machine only."
+            if clicks.enabled
+            else f"{len(clicks)} kept. New ones are not kept; to keep them: sightline clicks --keep"
         )
 
 
 @commands.command("export")
 def export_(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every chunk to it.")] = None,
-    format: Annotated[Literal["parquet", "jsonl", "csv"], typer.Option(help="csv goes without vectors.")] = "jsonl",
-    no_vectors: Annotated[bool, typer.Option("--no-vectors", help="Without the vectors.")] = False,
-    pairs: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write pairs to train a model with (JSON lines).")
-    ] = None,
+    format: Annotated[Literal["parquet", "jsonl", "csv"], typer.Option(help="csv has no vectors.")] = "jsonl",
+    no_vectors: Annotated[bool, typer.Option("--no-vectors", help="Leave the vectors out.")] = False,
+    pairs: Annotated[Path | None, typer.Option(metavar="FILE", help="Write training pairs (JSON lines).")] = None,
     of: Annotated[
         list[str] | None,
         typer.Option(
@@ -258,7 +253,7 @@ def export_(
         ),
     ] = None,
 ) -> None:
-    """Write every chunk with its facts, words and vector for another program, or pairs to train with."""
+    """Write every chunk with its metadata, words and vector for another program, or training pairs."""
     from app.cli import output
     from indexer import PAIR_KINDS, export
 
@@ -276,12 +271,12 @@ def export_(
 
 
 def _video(library: Library, video: Path) -> FileInfo:
-    """A video of the library, by its path; anything else ends the command."""
+    """The video of the library at a path; ends the command if there is none."""
     file = library.file_at(video.expanduser().absolute())
-    if file is not None and file.kind != "video":
-        fail(f"{video} is not a video", 2)
     if file is None and not video.expanduser().is_file():
         fail(f"{video} does not exist. Give a video of the library.", 1)
     if file is None:
         fail(f"{video} is not in the library: sightline index {video.parent}", 1)
+    if file.kind != "video":
+        fail(f"{video} is not a video", 2)
     return file

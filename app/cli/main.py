@@ -1,10 +1,8 @@
-"""The `sightline` command: what each command takes, and what it hands to the library.
+"""The `sightline` command, and the commands that index, search and look after a library.
 
-Built around Typer. It holds no logic of its own: options become `Settings`, words and
-files become a `Query`, and `app.cli.output` shows what comes back. Heavy imports happen
-inside the commands, so that `sightline --help` answers at once.
-
-Exit codes: 0 done, 1 the job failed, 2 wrong usage.
+Built around Typer. It holds no logic of its own: options become `Settings`, words and files become a `Query`, and
+`app.cli.output` shows the results. Heavy imports stand inside the commands, so that `sightline --help` answers
+at once. Exit codes: 0 done, 1 the job failed, 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -55,9 +53,9 @@ commands = Commands()
 @commands.command()
 def index(
     folders: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FOLDER]...", help="Default: the known folders.")
+        list[Path] | None, typer.Argument(metavar="[FOLDER]...", help="Default: the folders of the library.")
     ] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on watching when all is indexed.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Watch the folders when all is indexed.")] = False,
     json_: Json = False,
     threads: Threads = None,
     nice: Nice = None,
@@ -81,14 +79,14 @@ def index(
             fail("Which folder? sightline index FOLDER", 2)
         notices: tuple[str, ...] = ()
 
-        def follow(now: Status) -> None:
+        def on_progress(status: Status) -> None:
             nonlocal notices
-            notices = now.notices
+            notices = status.notices
             if update is not None:
-                update(now)
+                update(status)
 
         with output.progress(quiet=json_) as update:
-            report = library.index(folders, progress=follow)
+            report = library.index(folders, progress=on_progress)
         for notice in dict.fromkeys(filter(None, (*notices, library.vectors_trouble()))):
             output.err.print(f"Note: {notice}", markup=False)
         if json_:
@@ -104,12 +102,12 @@ def index(
 @commands.command()
 def search(
     text: Annotated[
-        str | None, typer.Argument(metavar="[TEXT]", help='Words; "quoted" ones are required, -word excludes.')
+        str | None, typer.Argument(metavar="[TEXT]", help='Words; "quoted" words are required, -word excludes.')
     ] = None,
     image: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="An image to search with.")] = None,
     video: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A clip to search with.")] = None,
     pdf: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A PDF to search with.")] = None,
-    avoid: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="Words for what it should not be.")] = None,
+    avoid: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="Words that hits should not show.")] = None,
     kind: Annotated[
         list[str] | None, typer.Option(metavar="image|video|pdf", help="Only this kind; may repeat.")
     ] = None,
@@ -119,11 +117,11 @@ def search(
     ] = None,
     before: Annotated[str | None, typer.Option(metavar="DATE", help="Taken before.")] = None,
     label: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Only what carries this label; may repeat.")
+        list[str] | None, typer.Option(metavar="NAME", help="Only chunks with this label; may repeat.")
     ] = None,
     k: Annotated[int, typer.Option("-k", metavar="N", min=1, max=10_000, help="How many hits.")] = 10,
     json_: Json = False,
-    csv: Annotated[bool, typer.Option("--csv", help="The hits as CSV on stdout.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print the hits as CSV on stdout.")] = False,
 ) -> None:
     """Search the library with words, an image, a clip, a PDF, or any mixture."""
     from app.cli import output
@@ -144,18 +142,18 @@ def search(
 
 @commands.command()
 def status(json_: Json = False) -> None:
-    """What the library holds, and what it is doing."""
+    """Show what the library holds and what it is doing."""
     from app import speech_status
     from app.cli import output
 
     settings = settings_of()
     with opened(settings, read_only=True) as library:
-        now = library.status()
+        current = library.status()
         if json_:
-            print_json(asdict(now))
+            print_json(asdict(current))
         else:
-            unheard = library.unheard_count() if now.videos else 0
-            output.show_status(now, unheard, speech_status.next_step(settings.speech))
+            untranscribed = library.untranscribed_count() if current.videos else 0
+            output.show_status(current, untranscribed, speech_status.next_step(settings.speech))
             output.show_layers()
 
 
@@ -164,7 +162,7 @@ def failures(
     json_: Json = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try them again at the next indexing.")] = False,
 ) -> None:
-    """Files that could not be read, each with its reason."""
+    """List the files that could not be read, each with its reason."""
     from app.cli import output
 
     with opened(read_only=not retry) as library:
@@ -189,8 +187,8 @@ def forget(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A fold
 
 
 @commands.command()
-def verify(repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended.")] = False) -> None:
-    """Check everything in the library against everything else."""
+def verify(repair: Annotated[bool, typer.Option("--repair", help="Repair the problems.")] = False) -> None:
+    """Check files, catalogue and indexes of the library against each other."""
     from app.cli import output
 
     with opened(read_only=not repair) as library:
@@ -200,22 +198,24 @@ def verify(repair: Annotated[bool, typer.Option("--repair", help="Mend what can 
     if not report.problems:
         output.err.print("Everything is in order.")
     elif repair:
-        output.err.print(f"{report.repaired} of {len(report.problems)} mended.")
+        output.err.print(f"{report.repaired} of {len(report.problems)} repaired.")
     if len(report.problems) > report.repaired:
         raise typer.Exit(1)
 
 
 @commands.command()
 def backup(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the copy goes; a folder names it by date.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The file to write, or a folder for a file named by date.")
+    ],
 ) -> None:
     """Copy the library into one file, also while it is in use. To restore, copy it back."""
     from app.cli import output
 
     with opened(read_only=True) as library:
-        written = library.backup(file.expanduser().absolute())
-        how = library.restore_hint(written)
-    output.err.print(output.printable(f"{written} holds the library. To restore: {how}."), markup=False, soft_wrap=True)
+        copy = library.backup(file.expanduser().absolute())
+        hint = library.restore_hint(copy)
+    output.err.print(output.printable(f"{copy} holds the library. To restore: {hint}."), markup=False, soft_wrap=True)
 
 
 for group in (
@@ -226,7 +226,7 @@ for group in (
 
 
 def main() -> None:
-    """The entry point: errors of ours become one line and code 1; anything else is logged and named."""
+    """The entry point: an error becomes one line and exit code 1; an unexpected one is logged as well."""
     logging.getLogger().addHandler(logging.NullHandler())  # until the log is open
     try:
         app()

@@ -1,11 +1,11 @@
-"""The command that moves a library to another engine: `migrate`.
+"""The command `migrate`: copy a library to another engine.
 
-Built around `Library.migrate` for the catalogue; the vector index is a cache, and the new library makes its
-own. It holds no logic of its own.
+Built around `Library.migrate`, which copies the catalogue; the new library builds its own vector index.
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -18,23 +18,22 @@ commands = Commands()
 
 @commands.command()
 def migrate(
-    to: Annotated[str, typer.Option(metavar="PLACE", help="postgresql://USER@HOST/DATABASE, or a folder of its own.")],
+    to: Annotated[str, typer.Option(metavar="PLACE", help="postgresql://USER@HOST/DATABASE, or a new folder.")],
     json_: Json = False,
 ) -> None:
-    """Move the library's catalogue to another engine; the old one answers meanwhile and stays as it is."""
+    """Copy the library to another engine; the old library answers meanwhile and stays as it is."""
     from app.cli import output
 
-    given = settings_of()
+    settings = settings_of()
     folder = None if "://" in to else Path(to).expanduser().absolute()
     target = {"catalogue": to} if folder is None else {"catalogue": None, "data_dir": folder}
-    # What SIGHTLINE_VECTORS names is the old library's, and cannot be the new one's.
-    vectors, source = typed("vectors"), given.model_copy(update={"vectors": None})
-    with opened(source, read_only=False) as library, output.steps(quiet=json_) as on_progress:
+    # SIGHTLINE_VECTORS names the old library's vectors; the new library takes an address from --vectors alone.
+    vectors, source = typed("vectors"), settings.model_copy(update={"vectors": None})
+    with opened(source) as library, output.steps(quiet=json_) as on_progress:
         report = library.migrate(folder or to, on_progress)
-    with opened(given.model_copy(update={**target, "vectors": vectors}), read_only=False) as moved:
-        moved.catch_up_vectors()
+    with opened(settings.model_copy(update={**target, "vectors": vectors})) as copy:
+        copy.catch_up_vectors()
     if json_:
-        print_json({"rows": report.rows, "digests": report.digests, "written": report.written, "to": to})
+        print_json({**asdict(report), "to": to})
     else:
-        left = given.vectors if given.vectors != vectors else None
-        output.show_moved(report, folder is not None, to, vectors, left)
+        output.show_migration(report, folder is not None, to, vectors, settings.vectors != vectors)

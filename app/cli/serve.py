@@ -1,7 +1,4 @@
-"""Commands that serve a library in the browser: `run`, `serve`, `demo`.
-
-Built around `app.web.server.serve`; each turns its options into settings and an open library.
-"""
+"""Commands that serve a library in the browser: `run`, `serve`, `demo`. Built around `app.web.server.serve`."""
 
 from __future__ import annotations
 
@@ -65,20 +62,20 @@ def run(
 def serve(
     host: Host = None, port: Port = None, no_browser: NoBrowser = False, no_token: NoToken = False, name: Names = None
 ) -> None:
-    """Serve the library that is there, and keep its folders up to date."""
+    """Serve the library in the browser, and keep watching its folders."""
     settings = settings_of(host=host, port=port, names=",".join(name or ()) or None)
     _serve(settings, [], open_browser=not no_browser, no_token=no_token)
 
 
 @commands.command()
 def demo(host: Host = None, port: Port = None, no_browser: NoBrowser = False, no_token: NoToken = False) -> None:
-    """Serve a small sample library, for a first look without a folder at hand."""
+    """Serve a small sample library, for a first look."""
     from app.demo import build
 
     settings = settings_of(host=host, port=port)
-    place = settings.data_dir.expanduser() / "demo"
-    folder = build(place / "files")
-    settings = settings.model_copy(update={"data_dir": place / "library", "catalogue": None, "vectors": None})
+    demo_dir = settings.data_dir.expanduser() / "demo"
+    folder = build(demo_dir / "files")
+    settings = settings.model_copy(update={"data_dir": demo_dir / "library", "catalogue": None, "vectors": None})
     _serve(settings, [folder], open_browser=not no_browser, no_token=no_token)
 
 

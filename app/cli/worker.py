@@ -1,7 +1,4 @@
-"""The `worker` command: this machine helps to index a library that is on a server.
-
-Built around `indexer.Worker`; it turns options into its calls and holds no logic of its own.
-"""
+"""The command `worker`: this machine helps to index a library on a server. Built around `indexer.Worker`."""
 
 from __future__ import annotations
 
@@ -21,20 +18,19 @@ def worker(
         typer.Option(
             "--map",
             metavar="HERE=THERE",
-            help="Where a folder of the library is on this machine: /mnt/nas=/volume1 says that what the "
-            "library calls /volume1 lies here in /mnt/nas. May repeat; unmapped folders keep their names.",
+            help="Where this machine has a folder of the library: /mnt/nas=/volume1 says that the library's "
+            "/volume1 is /mnt/nas here. May repeat; the other folders have the same path here.",
         ),
     ] = None,
     name: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME",
-            help="What `sightline status` calls it; one for each worker. Default: host and process number.",
+            metavar="NAME", help="The worker's name in `sightline status`, its own. Default: host and process number."
         ),
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="End when there is nothing left to do.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="End when nothing is left to do.")] = False,
     lease: Annotated[
-        float, typer.Option(metavar="S", min=2.0, help="Seconds of silence after which others do what it had.")
+        float, typer.Option(metavar="S", min=2.0, help="Seconds of silence after which others take over its files.")
     ] = 30.0,
     threads: Threads = None,
     nice: Nice = None,
@@ -47,16 +43,16 @@ def worker(
     from indexer import Worker
 
     settings = settings_of(threads=threads, nice=nice)
-    given = {name: getattr(settings, name) for name in ("device", "dtype", "base", "dim")}
-    chosen = {name: value for name, value in given.items() if value not in (None, "auto")}
-    wanted = {"model", "base", "dim"} & settings.model_fields_set
+    options = settings.model_dump(include={"device", "dtype", "base", "dim"})
+    options = {"name": settings.model} | {k: v for k, v in options.items() if v not in (None, "auto")}
+    names_model = {"model", "base", "dim"} & settings.model_fields_set
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    one = Worker(
+    indexer = Worker(
         settings.data_dir.expanduser(),
         settings.catalogue,
-        model={"name": settings.model, **chosen} if wanted else None,
+        model=options if names_model else None,
         maps=map_ or [],
         name=name,
         threads=settings.threads,
@@ -65,7 +61,7 @@ def worker(
         token=settings.model_token,
     )
     try:
-        tally = one.run(stop, lambda line: output.err.print(f"{one.name}: {line}", markup=False), once=once)
+        tally = indexer.run(stop, lambda line: output.err.print(f"{indexer.name}: {line}", markup=False), once=once)
     finally:
-        one.close()
+        indexer.close()
     output.err.print(f"{tally.contents} contents, {tally.chunks} chunks, {tally.failed} could not be read")

@@ -1,4 +1,4 @@
-"""OpenAI's requests for embeddings, with chat messages as vLLM understands them, as inputs of a model.
+"""OpenAI's requests for embeddings, and vLLM's with chat messages, as inputs of a model.
 
 Built around `inputs_of`. Images come as data: URIs; nothing is fetched. It knows neither routes nor batches.
 """
@@ -18,17 +18,18 @@ from model.remote import wire
 
 
 class UnreadableRequest(Exception):
-    """A request that cannot be understood. One sentence."""
+    """A request that cannot be understood. `str(error)` is one sentence."""
 
 
 def inputs_of(body: Any, model_id: str) -> list[Input]:
-    """The inputs that an OpenAI request holds: one a text of `input`, or one of all the `messages`."""
+    """The inputs of an OpenAI request: one for each text of `input`, or one for all the `messages`. Raises
+    UnreadableRequest."""
     if not isinstance(body, dict):
         raise UnreadableRequest("the body is a JSON object")
     if body.get("model") not in (None, "", model_id, model_id.split("@")[0]):
         raise UnreadableRequest(f"this server has {model_id}, not {body['model']!r:.80}")
     if "dimensions" in body:
-        raise UnreadableRequest("vectors are given at their full length; start serve-model with --dim for shorter ones")
+        raise UnreadableRequest("vectors have their full length; start serve-model with --dim for shorter ones")
     role = body.get("input_type", "query")
     if role not in ("query", "document"):
         raise UnreadableRequest("input_type is query or document")
@@ -37,15 +38,15 @@ def inputs_of(body: Any, model_id: str) -> list[Input]:
     texts = body.get("input")
     texts = [texts] if isinstance(texts, str) else texts
     if not isinstance(texts, list) or not all(isinstance(t, str) and t for t in texts):
-        raise UnreadableRequest("input is a text or a list of texts; pictures go into messages")
+        raise UnreadableRequest("input is a text or a list of texts; images go into messages")
     if len(texts) > wire.MOST_INPUTS or any(len(t) > wire.MOST_TEXT for t in texts):
         raise UnreadableRequest(f"at most {wire.MOST_INPUTS} texts of {wire.MOST_TEXT:,} characters")
     return [Input(text=text, role=role) for text in texts]
 
 
 def _conversation(messages: Any, input_type: str | None) -> Input:
-    """The system's words are the instruction; a picture or clip makes a document unless `input_type` says
-    query."""
+    """The system message is the instruction. A message with an image or a clip is a document, unless
+    `input_type` is query."""
     instruction, texts, images, frames = None, [], [], None
     left = wire.MOST_PIXELS
     if not isinstance(messages, list):
@@ -63,16 +64,16 @@ def _conversation(messages: Any, input_type: str | None) -> Input:
                 elif part["text"]:
                     texts.append(part["text"])
             elif form in ("image_url", "video_url") and isinstance(part.get(form), dict):
-                pictures = []
-                for one in _data_uri(part[form].get("url")):
-                    pictures.append(_picture(one, left))
-                    left -= pictures[-1].shape[0] * pictures[-1].shape[1]
+                decoded = []
+                for text in _data_uri(part[form].get("url")):
+                    decoded.append(_image(text, left))
+                    left -= decoded[-1].shape[0] * decoded[-1].shape[1]
                 if form == "image_url":
-                    images += pictures
-                elif len({p.shape for p in pictures}) == 1:
-                    frames = np.stack(pictures)
+                    images += decoded
+                elif len({image.shape for image in decoded}) == 1:
+                    frames = np.stack(decoded)
                 else:
-                    raise UnreadableRequest("the frames of a clip are of one size")
+                    raise UnreadableRequest("the frames of a clip have one size")
             else:
                 raise UnreadableRequest("a part of a message is text, image_url or video_url")
     if not (texts or images or frames is not None):
@@ -89,14 +90,13 @@ def _conversation(messages: Any, input_type: str | None) -> Input:
 
 
 def _data_uri(url: Any) -> list[str]:
-    """The base64 pieces of a data: URI. Addresses are not fetched: whoever asks would see through this
-    machine."""
+    """The base64 texts of a data: URI. Addresses are not fetched: a client could reach this machine's network."""
     if not isinstance(url, str) or not url.startswith("data:") or ";base64," not in url[:80]:
-        raise UnreadableRequest("pictures come as data: URIs in base64; addresses are not fetched")
+        raise UnreadableRequest("images come as data: URIs in base64; addresses are not fetched")
     return url.split(",")[1:]
 
 
-def _picture(text: str, most_pixels: int) -> np.ndarray:
+def _image(text: str, most_pixels: int) -> np.ndarray:
     """uint8 [H, W, 3] of a PNG, JPEG or WebP in base64; a larger one is refused before it is decoded."""
     from PIL import Image
 
@@ -107,4 +107,4 @@ def _picture(text: str, most_pixels: int) -> np.ndarray:
                 raise UnreadableRequest(f"more than {wire.MOST_PIXELS >> 20} million pixels in one request")
             return np.asarray(image.convert("RGB"))
     except (binascii.Error, OSError, ValueError, SyntaxError, struct.error) as error:
-        raise UnreadableRequest("a picture is not PNG, JPEG or WebP in base64") from error
+        raise UnreadableRequest("an image is not PNG, JPEG or WebP in base64") from error

@@ -1,9 +1,8 @@
-"""`sightline serve-model`: one model for many machines, over HTTP, in batches formed across its clients.
+"""`sightline serve-model`: one model for many machines, over HTTP, in batches across its clients.
 
-Built around `RequestBatcher`; a full queue answers 429 with the seconds to wait. Two doors lead to it:
-`/v1/embed` takes exact pixels and whole batches (`model/remote/wire.py`), `/v1/embeddings` is OpenAI's
-(`openai.py`), for other programs. Every answer names the model whose vectors it holds.
-`app.web.guard.Guard` stands in front. It knows nothing of libraries.
+Built around `RequestBatcher`; when its queue is full, the answer is 429 with the seconds to wait. `/v1/embed` takes
+exact pixels and whole batches (`model/remote/wire.py`); `/v1/embeddings` is OpenAI's (`openai.py`), for other
+programs. Every answer names its model. `app.web.guard.Guard` checks each request. It knows nothing of libraries.
 """
 
 from __future__ import annotations
@@ -47,8 +46,8 @@ def create_model_app(
     names: Iterable[str] = (),
     **batching: Any,
 ) -> FastAPI:
-    """The application over a loaded model. `names`: further host names it is reached by; `batching`:
-    `RequestBatcher`'s."""
+    """The application over a loaded model. `names`: further host names of this server; `batching`: options of
+    `RequestBatcher`."""
     batcher = RequestBatcher(embedder, **batching)
 
     @asynccontextmanager
@@ -70,7 +69,7 @@ def create_model_app(
 
     @app.get("/v1/models")
     def models() -> JSONResponse:
-        """What is served, as OpenAI lists it, with what Sightline wants to know beside it."""
+        """The model, as OpenAI lists it, with Sightline's own fields beside it."""
         about = {
             "protocol": PROTOCOL,
             "id": embedder.id,
@@ -94,7 +93,7 @@ def create_model_app(
 
     @app.post("/v1/embeddings")
     async def openai(request: Request) -> JSONResponse:
-        """OpenAI's embeddings: `input` (a text or several), or `messages` with text, pictures and frames."""
+        """OpenAI's embeddings: `input` (a text or several), or `messages` with text, images and frames."""
         batcher.refuse_when_full()
         try:
             document = await request.json()
@@ -117,7 +116,7 @@ def create_model_app(
     _error_answers(app)
 
     @app.middleware("http")
-    async def named(request: Request, call_next: Any) -> Response:
+    async def add_model_header(request: Request, call_next: Any) -> Response:
         answer: Response = await call_next(request)
         answer.headers["x-sightline-model"] = embedder.id.encode("ascii", "replace").decode()
         return answer
@@ -127,7 +126,7 @@ def create_model_app(
 
 
 def _error_answers(app: FastAPI) -> None:
-    """One sentence of JSON each, where OpenAI's clients look for it."""
+    """Answer errors with one sentence, in the JSON field where OpenAI's clients look for it."""
 
     def answer(sentence: str, code: int, headers: dict[str, str] | None = None) -> JSONResponse:
         return JSONResponse({"error": {"message": sentence, "code": code}}, code, headers)
@@ -138,33 +137,30 @@ def _error_answers(app: FastAPI) -> None:
     app.add_exception_handler(InputRejected, lambda _, error: answer(str(error), 422))
     app.add_exception_handler(ModelError, lambda _, error: answer(str(error), 500))
 
-    def full(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, QueueFull)
+    @app.exception_handler(QueueFull)
+    def queue_full(_: Request, error: QueueFull) -> JSONResponse:
         return answer(str(error), 429, {"retry-after": str(math.ceil(error.retry_s))})
 
-    app.add_exception_handler(QueueFull, full)
-
-    def other(_: Request, error: Exception) -> JSONResponse:
+    @app.exception_handler(ValueError)
+    @app.exception_handler(RuntimeError)
+    def embedding_failed(_: Request, error: Exception) -> JSONResponse:
         problem = f"{type(error).__name__}: {error}".splitlines()[0]
         return answer(f"the model could not embed it ({problem[:200]})", 422)
-
-    app.add_exception_handler(ValueError, other)
-    app.add_exception_handler(RuntimeError, other)
 
 
 def serve_model(
     embedder: Embedder, host: str = "127.0.0.1", port: int = 8000, token: str | None = None, names: Iterable[str] = ()
 ) -> None:
-    """Serve a model until interrupted. On a host other than loopback a token is made when none is given.
+    """Serve a model until interrupted. If other machines can reach it and there is no `token`, one is made.
 
-    Raises AddressInUse before anything is started when the port is taken.
+    Raises AddressInUse if the port is taken.
     """
-    made = token is None and (not is_loopback(host) or bool(tuple(names)))
-    token = make_token() if made else token
+    is_new = token is None and (not is_loopback(host) or bool(tuple(names)))
+    token = make_token() if is_new else token
     socket = listener.listen(host, port)
     port = socket.getsockname()[1]
     app = create_model_app(embedder, token=token, host=host, port=port, names=names)
     print(f"{embedder.id} is at {listener.origin(host, port)}", file=sys.stderr, flush=True)
-    if made:
+    if is_new:
         print(f"Its token: SIGHTLINE_MODEL_TOKEN={token}", file=sys.stderr, flush=True)
     listener.run(app, socket, graceful_s=5)

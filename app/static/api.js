@@ -2,7 +2,7 @@
 
 import { fields } from "./state.js";
 
-/** The server answered that it will not; `message` is a sentence for the person. */
+/** The server refuses the request; `message` is a sentence for the person. */
 export class Refused extends Error {
   /** @param {string} message @param {number} status */
   constructor(message, status) {
@@ -11,10 +11,10 @@ export class Refused extends Error {
   }
 }
 
-/** The server did not answer at all. */
+/** The server did not answer. */
 export class Away extends Error {}
 
-/** Bytes of all the files of one query; the server refuses more (app/web/guard.py). */
+/** Bytes of all files of one query; the server refuses more (app/web/guard.py). */
 export const UPLOAD_LIMIT = 256 * 1024 * 1024;
 
 /**
@@ -42,7 +42,7 @@ function sentence(body, status) {
 }
 
 /**
- * One page of an answer. A query with files goes as a form, anything else as an address.
+ * One page of an answer. A query with files is sent as a form, any other in the address.
  * @param {import("./types").State} state
  * @param {{k: number, offset: number, signal?: AbortSignal}} page
  * @returns {Promise<import("./types").Answer>}
@@ -71,10 +71,10 @@ export const failures = () => request("/api/failures");
 /** @returns {Promise<{retried: number}>} */
 export const retry = () => request("/api/failures/retry", { method: "POST" });
 
-/** Where in the window of a hit the words happen. @param {string} q @param {number} chunk @returns {Promise<{moments: {at_s: number, start_s: number, end_s: number}[]}>} */
+/** Where in the window of a hit the query happens. @param {string} q @param {number} chunk @returns {Promise<{moments: {at_s: number, start_s: number, end_s: number}[]}>} */
 export const nearest = (q, chunk) => request(`/api/moments?${new URLSearchParams({ q, chunk_id: String(chunk) })}`);
 
-/** What is said in a video, line by line; no lines where nothing is known. @param {number} file @returns {Promise<{cues: import("./types").Cue[]}>} */
+/** The cues of a video; empty until it is transcribed. @param {number} file @returns {Promise<{cues: import("./types").Cue[]}>} */
 export const transcript = (file) => request(`/api/transcript/${file}`);
 
 /** @param {number} id @returns {Promise<import("./types").Hit>} */
@@ -89,7 +89,7 @@ export const addRoot = (path) => request("/api/roots", body("POST", { path }));
 /** @param {string} path @returns {Promise<{forgotten: number, roots: string[]}>} */
 export const forgetRoot = (path) => request("/api/roots", body("DELETE", { path }));
 
-/** That words led to a chunk; the server keeps it only if the person agreed. @param {string} q @param {number} chunk_id */
+/** Words led to a chunk; the server stores it only if the person has agreed. @param {string} q @param {number} chunk_id */
 export const clicked = (q, chunk_id) => request("/api/clicks", body("POST", { q, chunk_id }));
 
 /** @param {boolean} keep @returns {Promise<{keeps_clicks: boolean, clicks: number}>} */

@@ -1,6 +1,6 @@
-// The page: search box, filters, results, viewer and library, put together over one state.
-// Every change goes through `go`, which writes the address and shows what follows from it.
-// It mounts itself in #sightline; within Gradio, `adopt` moves it into its gr.HTML without losing anything.
+// The page: search box, filters, results, viewer and library over one state. Every change goes through `go`, which
+// writes the address and redraws. The page mounts itself in #sightline; Gradio calls `adopt`, which moves it into
+// gr.HTML with its state, focus and playing videos.
 
 import * as api from "./api.js";
 import { SearchBox } from "./chips.js";
@@ -25,8 +25,8 @@ export class Page {
     this.state = read();
     /** @type {Status | null} */
     this.status = null;
-    /** Kept once the first status has come. @type {Promise<void>} */
-    this.known = new Promise((done) => (this.hasCome = done));
+    /** Resolves with the first status. @type {Promise<void>} */
+    this.firstStatus = new Promise((resolve) => (this.resolveFirstStatus = resolve));
     this.scroller = document.scrollingElement ?? document.documentElement;
     this.root = host.attachShadow({ mode: "open" });
     const style = h("link", { rel: "stylesheet", href: "/ui/sightline.css" });
@@ -73,11 +73,11 @@ export class Page {
   /**
    * Change the state, the address and the page.
    * @param {Partial<State>} change
-   * @param {{step?: boolean}} [how] `step: false` replaces the entry that back would return to
+   * @param {{step?: boolean}} [how] `step: false` replaces the current entry of the history
    */
   go(change, { step = true } = {}) {
     Object.assign(this.state, change);
-    if (this.state.view === "search") this.results.show(); // before the address: an entry of history costs milliseconds
+    if (this.state.view === "search") this.results.show(); // before the address: an entry of the history takes milliseconds
     write(this.state, step);
     this.show();
   }
@@ -91,7 +91,7 @@ export class Page {
 
   show() {
     const { state } = this;
-    if (state.view === "search") this.results.show(); // first: the question is on its way while the rest is drawn
+    if (state.view === "search") this.results.show(); // first: the request runs while the rest is drawn
     this.frame.dataset.view = state.view;
     this.frame.classList.toggle("asking", asks(state));
     document.body.dataset.view = state.view;
@@ -106,13 +106,13 @@ export class Page {
     this.viewer.show();
   }
 
-  /** The status has come. @param {Status} status */
-  know(status) {
-    const before = this.status;
+  /** Take a new status. @param {Status} status */
+  update(status) {
+    const previous = this.status;
     this.status = status;
-    this.hasCome();
-    this.library.know();
-    this.results.know(before);
+    this.resolveFirstStatus();
+    this.library.update();
+    this.results.update(previous);
   }
 
   /** @param {State["view"]} view */
@@ -143,15 +143,24 @@ export class Page {
     } else if (event.key.startsWith("Arrow") && !typing) this.results.grid.walk(event);
   }
 
-  /** Say something once, for a while. @param {string} sentence @param {"said" | "wrong"} [how] */
+  /** Show a notice for some seconds. @param {string} sentence @param {"said" | "wrong"} [how] */
   say(sentence, how = "said") {
     const notice = h("p", { class: `notice ${how}` }, sentence);
-    const room = this.viewer.element.open ? this.viewer.notices : this.notices; // a dialog lies over everything else
+    const room = this.viewer.element.open ? this.viewer.notices : this.notices; // a dialog covers everything else
     room.replaceChildren(notice);
     setTimeout(() => notice.remove(), how === "wrong" ? 9000 : 4500);
   }
 
-  /** Say what went wrong with a request. @param {unknown} error */
+  /** Run requests; if one fails, show its error. @param {() => Promise<void>} act */
+  async attempt(act) {
+    try {
+      await act();
+    } catch (error) {
+      this.sorry(error);
+    }
+  }
+
+  /** Show the error of a request. @param {unknown} error */
   sorry(error) {
     if (error instanceof DOMException && error.name === "AbortError") return;
     if (error instanceof api.Away) this.progress.away();
@@ -168,14 +177,14 @@ function glyph() {
 const place = document.getElementById("sightline");
 const page = place && new Page(place);
 
-/** Gradio has made room for the page: move it there, playing videos, focus and all. @param {HTMLElement} room */
+/** Move the page into the element that Gradio made for it, with focus and playing videos. @param {HTMLElement} room */
 export function adopt(room) {
   if (!page || room.contains(page.host)) return;
   page.root.querySelector(".settings")?.replaceChildren(); // Gradio draws them, below the page
-  page.main.removeAttribute("role"); // Gradio's <main> is around us now
+  page.main.removeAttribute("role"); // Gradio has a <main> of its own around the page
   const focused = /** @type {HTMLElement | null} */ (page.root.activeElement);
   const top = page.scroller.scrollTop;
-  const put = /** @type {any} */ (room).moveBefore ?? room.append; // moveBefore keeps a video playing
+  const put = /** @type {any} */ (room).moveBefore ?? room.append; // moveBefore lets videos play on
   put.call(room, ...(put === room.append ? [page.host] : [page.host, null]));
   page.scroller.scrollTop = top;
   focused?.focus({ preventScroll: true });

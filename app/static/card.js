@@ -1,6 +1,6 @@
-// One card of the grid: picture, place, name, folder or snippet, how good the match is; a video card plays
-// its moment in silence under the pointer. The grid is justified by CSS alone: a card grows in proportion
-// to its picture, so the pictures of a row come out equally high.
+// One card of the grid: picture, place, name, folder or snippet, and how good the match is. A video card plays its
+// moment muted under the pointer. CSS alone justifies the grid: a card grows in proportion to its picture, so the
+// pictures of a row are equally high.
 
 import { h, icon, iconButton, takeOver } from "./dom.js";
 import { clock, day, KIND_NAMES, marked, nearFolder, place, said } from "./format.js";
@@ -8,7 +8,7 @@ import { beginning, cool, warm } from "./warm.js";
 
 /** @typedef {import("./types").Hit} Hit */
 
-/** Bounds of a picture's width over its height: a panorama or a till receipt must not rule its row. */
+/** Bounds of a picture's width over its height: a panorama or a till receipt must not dominate its row. */
 const [NARROWEST, WIDEST] = [0.72, 2.2];
 
 /** @param {Hit} hit */
@@ -17,7 +17,7 @@ export function ratio(hit) {
   return Math.min(WIDEST, Math.max(NARROWEST, natural));
 }
 
-/** How good a match is beside the best one: three steps, no figure. @param {Hit} hit @param {number} best */
+/** How good a match is compared with the best one, from 0 to 3. @param {Hit} hit @param {number} best */
 export function strength(hit, best) {
   if (!hit.relevant) return 0;
   const part = best > 0 ? hit.score / best : 0;
@@ -28,14 +28,14 @@ const STRENGTHS = ["less likely", "possible match", "good match", "strong match"
 
 /**
  * @param {Hit} hit
- * @param {{best: number, ranked: boolean, results: import("./results.js").Results}} how `results` does what is clicked
+ * @param {{best: number, ranked: boolean, results: import("./results.js").Results}} how `results` handles the clicks
  */
 export function card(hit, { best, ranked, results }) {
   const where = place(hit);
   const level = strength(hit, best);
   const picture = h("img", { src: hit.thumb_url, alt: "", loading: "lazy", decoding: "async", draggable: "false" });
-  const nothing = () => picture.replaceWith(h("span", { class: "nothing" }, icon(hit.kind)));
-  picture.addEventListener("error", nothing, { once: true });
+  const placeholder = () => picture.replaceWith(h("span", { class: "nothing" }, icon(hit.kind)));
+  picture.addEventListener("error", placeholder, { once: true });
   const frame = h("div", { class: `picture ${hit.kind}` }, [
     picture,
     h("span", { class: "kind" }, icon(hit.kind), h("span", { class: "unseen" }, KIND_NAMES[hit.kind])),
@@ -66,7 +66,7 @@ export function card(hit, { best, ranked, results }) {
   return element;
 }
 
-/** At which second of its place it is said: a sign, for little room. @param {Hit} hit */
+/** The second at which the words are said, with an icon. @param {Hit} hit */
 function spoken(hit) {
   const words = said(hit);
   if (!words) return null;
@@ -74,12 +74,12 @@ function spoken(hit) {
   return h("span", { class: "spoken", title: words }, icon("said"), second, h("span", { class: "unseen" }, words));
 }
 
-/** The pointer rests: long enough not to load what it only passes over. */
+/** Milliseconds that the pointer rests on a card before its preview loads. */
 const PREVIEW_AFTER = 100;
-/** A preview is at least so long (seconds): words said at the end of their window are heard to their end. */
+/** A preview has at least so many seconds, so that words at the end of a window are played to their end. */
 const PREVIEW_S = 6;
 
-/** Play the moment while the pointer rests on the card; one that is pressed begins to load at once.
+/** Play the moment while the pointer rests on the card; when the card is pressed, load the video at once.
  * @param {HTMLElement} link @param {HTMLElement} frame @param {Hit} hit */
 function preview(link, frame, hit) {
   let timer = 0;
@@ -107,15 +107,15 @@ function preview(link, frame, hit) {
     if (video.readyState) begin();
     else video.addEventListener("loadedmetadata", begin, { signal });
     frame.append(video);
-    video.play().catch(() => {}); // taken away before it began, or a codec this browser lacks: the picture stays
+    video.play().catch(() => {}); // removed before it began, or a codec that this browser lacks: the picture stays
   };
   link.addEventListener("pointerenter", (event) => {
     if (event.pointerType !== "mouse") return;
-    stop(); // a card drawn again under a resting pointer is entered twice
+    stop(); // a card that is redrawn under a resting pointer gets a second event
     timer = window.setTimeout(start, PREVIEW_AFTER);
   });
   link.addEventListener("pointerdown", (event) => event.button || warm(hit));
-  link.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && stop()); // a finger leaves before its click
+  link.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && stop()); // touch: "leave" comes before the click
   link.addEventListener("pointercancel", stop);
   link.addEventListener("focus", () => {
     timer = window.setTimeout(() => link.matches(":focus-visible") && warm(hit), 2 * PREVIEW_AFTER);

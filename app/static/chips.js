@@ -1,5 +1,5 @@
-// The search box: words, and chips for everything else that is asked for: files dropped anywhere, pasted or
-// chosen, chunks of the library, words to avoid. Each chip can be turned into something to avoid, or removed.
+// The search box: words, and chips for the other parts of the query: files (dropped, pasted or chosen), chunks of the
+// library, words to avoid. Each chip can be removed, or turned into something to avoid.
 
 import { UPLOAD_LIMIT } from "./api.js";
 import { h, icon, iconButton, takeOver } from "./dom.js";
@@ -7,8 +7,8 @@ import { bytes } from "./format.js";
 
 /** @typedef {import("./types").Part} Part */
 
-/** Milliseconds after the last key before searching while typing: at least PAUSE, and as long as the last answer
- * took; where answers take longer than SLOW, only Enter searches. */
+/** Milliseconds between the last key and a search while typing: PAUSE, or the time of the last answer if that is
+ * longer. If answers take longer than SLOW, only Enter searches. */
 const PAUSE = 220;
 const SLOW = 3000;
 const MAX_FILES = 8;
@@ -30,10 +30,10 @@ export class SearchBox {
       "aria-label": "Search in words",
       placeholder: innerWidth < 480 ? "Describe it" : "Describe it, or drop a photo, a clip, a PDF",
       maxlength: 2000,
-      oninput: () => this.typed(),
+      oninput: () => this.onInput(),
       onkeydown: (e) => this.key(e),
     });
-    this.chips = h("ul", { class: "chips", "aria-label": "Also asked for", role: "list" });
+    this.chips = h("ul", { class: "chips", "aria-label": "Further parts of the query", role: "list" });
     this.chooser = h("input", {
       type: "file",
       multiple: true,
@@ -64,7 +64,7 @@ export class SearchBox {
     this.listen();
   }
 
-  /** Words from the state into the field. */
+  /** Put the state's words into the field. */
   fill() {
     this.input.value = this.page.state.q;
   }
@@ -144,34 +144,34 @@ export class SearchBox {
   add(files) {
     const { page } = this;
     const parts = page.state.parts;
-    const held = parts.filter((part) => part.file).length;
-    const room = files.slice(0, MAX_FILES - held);
-    if (room.length < files.length) page.say(`At most ${MAX_FILES} files can be searched with at once.`, "wrong");
-    const size = [...parts.map((part) => part.file), ...room].reduce((sum, file) => sum + (file?.size ?? 0), 0);
+    const present = parts.filter((part) => part.file).length;
+    const accepted = files.slice(0, MAX_FILES - present);
+    if (accepted.length < files.length) page.say(`A search takes at most ${MAX_FILES} files.`, "wrong");
+    const size = [...parts.map((part) => part.file), ...accepted].reduce((sum, file) => sum + (file?.size ?? 0), 0);
     if (size > UPLOAD_LIMIT) {
       const limit = bytes(UPLOAD_LIMIT);
       page.say(`That is ${bytes(size)}; a search takes up to ${limit}. Try a shorter cut of it.`, "wrong");
       return;
     }
-    if (!room.length) return;
-    const wanted = [...parts, ...room.map((file) => ({ file, avoid: false }))];
-    page.go({ q: this.words(), open: null, file_id: "", view: "search", parts: wanted });
+    if (!accepted.length) return;
+    const all = [...parts, ...accepted.map((file) => ({ file, avoid: false }))];
+    page.go({ q: this.words(), open: null, file_id: "", view: "search", parts: all });
   }
 
   words() {
     return this.input.value.replace(/\s+/g, " ").trim();
   }
 
-  /** @param {boolean} step whether back should return to what was there before */
+  /** @param {boolean} step whether to add an entry to the history */
   submit(step) {
     clearTimeout(this.timer);
     const { results } = this.page;
-    const before = results.asked;
+    const previous = results.query;
     this.page.go({ q: this.words(), open: null, view: "search" }, { step });
-    if (step && results.asked === before) results.searchNow(); // Enter again asks again
+    if (step && results.query === previous) results.searchNow(); // Enter again searches again
   }
 
-  /** The words in the field become something to avoid. */
+  /** Turn the words in the field into words to avoid. */
   refuse() {
     const words = this.words();
     if (!words) return;
@@ -181,7 +181,7 @@ export class SearchBox {
     this.input.focus();
   }
 
-  typed() {
+  onInput() {
     this.buttons();
     clearTimeout(this.timer);
     const files = this.page.state.parts.some((part) => part.file);
@@ -209,7 +209,7 @@ export class SearchBox {
     this.input.focus();
   }
 
-  /** Drops and pastes anywhere on the page. */
+  /** Take files that are dropped or pasted anywhere on the page. */
   listen() {
     let depth = 0;
     const carries = (/** @type {DragEvent} */ event) => event.dataTransfer?.types.includes("Files") ?? false;

@@ -1,5 +1,5 @@
-// Play, position, sound and full screen for a film that comes in stretches: the browser's own controls would show the
-// stretch for the whole. Knows the film only by its length, where it is, how to go elsewhere, and what is said now.
+// Controls for a video that comes in stretches: the browser's own controls would show one stretch only. They know the
+// video by its length, its position, how to seek in it, and its current cue.
 
 import { h, icon, iconButton } from "./dom.js";
 import { clock } from "./format.js";
@@ -7,11 +7,11 @@ import { clock } from "./format.js";
 /**
  * @param {HTMLVideoElement} video
  * @param {HTMLElement} frame what fills the screen
- * @param {{length: () => number, now: () => number, seek: (second: number) => void, said: () => string | null}} film
- *   in seconds; `said` is null where nobody knows what is said in it
+ * @param {{length: () => number, now: () => number, seek: (second: number) => void, said: () => string | null}} whole
+ *   in seconds; `said` is null if the video is not transcribed
  */
-export function controls(video, frame, film) {
-  const toggle = () => (video.paused ? film.seek(film.now()) : video.pause());
+export function controls(video, frame, whole) {
+  const toggle = () => (video.paused ? whole.seek(whole.now()) : video.pause());
   const full = () => (document.fullscreenElement ? document.exitFullscreen() : frame.requestFullscreen());
   const play = iconButton("pause", "Pause", toggle, { "data-icon": "pause" });
   const mute = () => (video.muted = !video.muted);
@@ -32,10 +32,10 @@ export function controls(video, frame, film) {
     captions,
     iconButton("full", "Full screen", full),
   ]);
-  let held = false;
+  let dragging = false;
   /** @param {number} second */
   const tell = (second) => {
-    const words = `${clock(second)} of ${clock(film.length())}`;
+    const words = `${clock(second)} of ${clock(whole.length())}`;
     time.textContent = words.replace(" of ", " / ");
     position.setAttribute("aria-valuetext", words);
   };
@@ -43,21 +43,21 @@ export function controls(video, frame, film) {
     become(play, video.paused ? "play" : "pause", video.paused ? "Play" : "Pause");
     become(sound, video.muted ? "mute" : "sound", video.muted ? "Sound on" : "Mute");
     frame.classList.toggle("paused", video.paused);
-    const words = film.said();
+    const words = whole.said();
     captions.hidden = words === null;
     caption.textContent = captions.getAttribute("aria-pressed") === "true" ? words : "";
-    if (held) return;
-    position.max = String(Math.floor(film.length()));
-    position.value = String(film.now());
-    tell(film.now());
+    if (dragging) return;
+    position.max = String(Math.floor(whole.length()));
+    position.value = String(whole.now());
+    tell(whole.now());
   };
   position.addEventListener("input", () => {
-    held = true;
+    dragging = true;
     tell(Number(position.value));
   });
   position.addEventListener("change", () => {
-    held = false;
-    film.seek(Number(position.value));
+    dragging = false;
+    whole.seek(Number(position.value));
   });
   video.addEventListener("click", toggle);
   for (const event of ["play", "playing", "pause", "timeupdate", "volumechange"]) video.addEventListener(event, draw);

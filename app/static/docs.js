@@ -1,4 +1,4 @@
-// The page at /docs: every route of /openapi.json, drawn without a content network.
+// The page at /docs: every route of /openapi.json, without a content network.
 
 import { h } from "./dom.js";
 
@@ -22,7 +22,7 @@ for (const [path, methods] of Object.entries(/** @type {Record<string, any>} */ 
 
 /** A parameter or a field of a form. @param {any} parameter */
 function row({ name, in: place, description, schema }) {
-  const preset = schema?.default ? ` (${schema.default} unless given)` : "";
+  const preset = schema?.default ? ` (default: ${schema.default})` : "";
   const words = description ?? schema?.description ?? "";
   return h("tr", {}, h("td", {}, name), h("td", {}, place), h("td", {}, words, preset));
 }

@@ -1,15 +1,14 @@
-// Elements made by hand: `h` builds one, `icon` draws one, `iconButton` is a button of one drawing. Text is always text, never markup, so a file
-// called "<img onerror=…>" is shown as it is called. Knows nothing of what is being built.
+// Builders of elements: `h` for any element, `icon` for a drawing, `iconButton` for a button with a drawing. Text is
+// never markup, so a file called "<img onerror=…>" is shown by its name. Knows nothing of what is built.
 
 /** @typedef {Node | string | number | null | undefined | false} Child */
 /** @typedef {import("./types").Props} Props */
 
 /**
- * An element with properties, attributes and `on…` listeners, and its children. A button does not submit its form
- * unless it says so.
+ * An element with properties, attributes, `on…` listeners and children. A button has the type "button" by default.
  * @template {keyof HTMLElementTagNameMap} T
  * @param {T} tag
- * @param {Props} [props] `class`, `on` listeners, DOM properties, anything else an attribute
+ * @param {Props} [props] `class`, `on…` listeners, DOM properties; all others are attributes
  * @param {...(Child | (Child | Child[])[])} children
  * @returns {HTMLElementTagNameMap[T]}
  */
@@ -33,7 +32,7 @@ export function h(tag, props = {}, ...children) {
 }
 
 /**
- * A button of one drawing; its name is read out, and stands under the pointer unless `title` says more there.
+ * A button with a drawing. `name` is its accessible name, and its title unless `props` has one.
  * @param {keyof typeof PATHS} picture
  * @param {string} name
  * @param {() => void} act
@@ -43,7 +42,7 @@ export function iconButton(picture, name, act, props) {
   return h("button", { class: "plain", "aria-label": name, title: name, onclick: act, ...props }, icon(picture));
 }
 
-/** A listener that acts in place of the browser, except where a click asks for a new tab or window. @param {() => void} act */
+/** A listener that acts instead of the browser, except for clicks that open a new tab or window. @param {() => void} act */
 export function takeOver(act) {
   return (/** @type {Event & Partial<MouseEvent>} */ event) => {
     if (event.metaKey || event.ctrlKey || event.shiftKey || event.button) return;
@@ -53,47 +52,47 @@ export function takeOver(act) {
 }
 
 /**
- * Make the children of one element those of another, keeping every node that can be kept: so focus, an open menu and
- * a click under way survive. Listeners of the kept nodes stay as they were: hang them above.
- * @param {Element} old
- * @param {Element} fresh is used up
+ * Replace the children of an element by those of another, and reuse nodes where possible: focus, an open menu and a
+ * click in progress survive. A reused node has its old listeners, so put listeners on a parent.
+ * @param {Element} element
+ * @param {Element} fresh loses its children
  */
-export function morph(old, fresh) {
-  const wanted = [...fresh.childNodes];
-  wanted.forEach((node, n) => {
-    const kept = old.childNodes[n];
-    if (!kept) old.append(node);
-    else if (kept.isEqualNode(node)) alike(kept, node);
+export function morph(element, fresh) {
+  const nodes = [...fresh.childNodes];
+  nodes.forEach((node, n) => {
+    const old = element.childNodes[n];
+    if (!old) element.append(node);
+    else if (old.isEqualNode(node)) copyValue(old, node);
     else if (
-      kept instanceof Element &&
+      old instanceof Element &&
       node instanceof Element &&
-      kept.nodeName === node.nodeName &&
-      kept.getAttribute("data-key") === node.getAttribute("data-key")
+      old.nodeName === node.nodeName &&
+      old.getAttribute("data-key") === node.getAttribute("data-key")
     ) {
-      for (const { name } of [...kept.attributes])
-        if (!node.hasAttribute(name) && name !== "open") kept.removeAttribute(name);
-      for (const { name, value } of node.attributes) kept.setAttribute(name, value);
-      alike(kept, node);
-      morph(kept, node);
-    } else kept.replaceWith(node);
+      for (const { name } of [...old.attributes])
+        if (!node.hasAttribute(name) && name !== "open") old.removeAttribute(name);
+      for (const { name, value } of node.attributes) old.setAttribute(name, value);
+      copyValue(old, node);
+      morph(old, node);
+    } else old.replaceWith(node);
   });
-  while (old.childNodes.length > wanted.length) old.lastChild?.remove();
+  while (element.childNodes.length > nodes.length) element.lastChild?.remove();
 }
 
-/** What a field holds is no attribute. @param {Node} kept @param {Node} node */
-function alike(kept, node) {
-  if (kept instanceof HTMLInputElement && node instanceof HTMLInputElement && kept.value !== node.value)
-    kept.value = node.value;
+/** Copy the value of a field, which is no attribute. @param {Node} old @param {Node} node */
+function copyValue(old, node) {
+  if (old instanceof HTMLInputElement && node instanceof HTMLInputElement && old.value !== node.value)
+    old.value = node.value;
 }
 
 /**
- * Make these the children of a list, in this order, moving as few as possible.
+ * Make `items` the children of a list, in this order; nodes that are in order are not moved.
  * @param {Element} list
  * @param {Element[]} items
  */
 export function arrange(list, items) {
-  const wanted = new Set(items);
-  for (const child of [...list.children]) if (!wanted.has(child)) child.remove();
+  const remaining = new Set(items);
+  for (const child of [...list.children]) if (!remaining.has(child)) child.remove();
   let at = list.firstElementChild;
   for (const item of items) {
     if (item === at) at = at.nextElementSibling;
@@ -136,10 +135,7 @@ export const PATHS = {
   open: "M14 4h6v6M20 4l-9 9M18 14v6H4V6h6",
 };
 
-/**
- * A line drawing of 20 by 20 pixels, hidden from screen readers (what it means stands beside it).
- * @param {keyof typeof PATHS} name
- */
+/** A line drawing, hidden from screen readers: a text beside it says the same. @param {keyof typeof PATHS} name */
 export function icon(name) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("viewBox", "0 0 24 24");
@@ -151,7 +147,7 @@ export function icon(name) {
   return svg;
 }
 
-/** What a stage shows when the file cannot be shown: its picture and a way to the file. @param {import("./types").Hit} hit @param {string} sentence */
+/** For a file that cannot be shown: its thumbnail, a sentence and a download. @param {import("./types").Hit} hit @param {string} sentence */
 export function instead(hit, sentence) {
   return h("div", { class: "instead" }, [
     h("img", { src: hit.thumb_url, alt: "" }),

@@ -1,6 +1,6 @@
-// The row of filters: kind, folder, date, length, label, each with the counts of the answer, and the order.
-// Built around plain buttons and menus (details/summary), drawn anew into the ones that are there, so that an answer
-// that comes in while one clicks takes nothing away. Knows the facets only as they come in the answer.
+// The row of filters: kind, folder, date, length, label, each with the counts of the answer, and the order. Built
+// around buttons and menus (details/summary) that are redrawn in place, so that an answer that arrives during a click
+// does not disturb it. Knows only the facets of the answer.
 
 import { h, icon, morph } from "./dom.js";
 import { count, nearFolder } from "./format.js";
@@ -21,7 +21,7 @@ export class Filters {
     this.page = page;
     /** @type {Record<string, Record<string, number>>} */
     this.facets = {};
-    /** What a click on each button does, by its data-key. @type {Map<string, () => void>} */
+    /** The action of each button, by its data-key. @type {Map<string, () => void>} */
     this.acts = new Map();
     this.element = h("div", { class: "filters", role: "group", "aria-label": "Filters" });
     this.element.addEventListener("click", (event) => {
@@ -42,15 +42,15 @@ export class Filters {
     });
   }
 
-  /** The counts of the newest answer. @param {Record<string, Record<string, number>>} facets */
-  know(facets) {
+  /** Take the counts of a new answer. @param {Record<string, Record<string, number>>} facets */
+  update(facets) {
     this.facets = facets;
     this.show();
   }
 
   show() {
     const { state, status } = this.page;
-    const held = /** @type {HTMLElement | null} */ (this.page.root?.activeElement)?.dataset?.key;
+    const focusKey = /** @type {HTMLElement | null} */ (this.page.root?.activeElement)?.dataset?.key;
     this.acts.clear();
     const kinds = /** @type {const} */ (["image", "video", "pdf"]).map((kind) => this.kind(kind));
     this.element.hidden = !asks(state) && !filtered(state) && !(status && status.files > 1);
@@ -59,8 +59,8 @@ export class Filters {
       filtered(state) &&
       this.button("reset", { class: "plain reset" }, () => this.set(unfiltered()), ["Clear filters"]);
     morph(this.element, h("div", {}, kinds, menus, this.inside(), this.order(), reset));
-    const lost = held && this.element.querySelector(`[data-key="${CSS.escape(held)}"]`);
-    if (lost && lost !== this.page.root.activeElement) /** @type {HTMLElement} */ (lost).focus();
+    const focus = focusKey && this.element.querySelector(`[data-key="${CSS.escape(focusKey)}"]`);
+    if (focus && focus !== this.page.root.activeElement) /** @type {HTMLElement} */ (focus).focus();
   }
 
   /**
@@ -90,20 +90,20 @@ export class Filters {
   }
 
   /**
-   * A menu of choices, one of which may be chosen.
+   * A menu with at most one current choice.
    * @param {string} name
    * @param {"folder" | "date" | "length" | "label"} picture
-   * @param {string} chosen what stands on the closed menu, or nothing
+   * @param {string} current the label of the current choice, or nothing
    * @param {Choice[]} choices
    * @param {HTMLElement[]} more
    */
-  menu(name, picture, chosen, choices, more = []) {
+  menu(name, picture, current, choices, more = []) {
     const choose = (/** @type {Partial<State>} */ change) => () => {
       this.element.querySelector("details[open]")?.removeAttribute("open");
       this.set(change);
     };
-    return h("details", { class: chosen ? "menu chosen" : "menu", "data-key": `menu ${name}` }, [
-      h("summary", { class: "filter", "data-key": name }, icon(picture), h("bdi", {}, chosen || name)),
+    return h("details", { class: current ? "menu chosen" : "menu", "data-key": `menu ${name}` }, [
+      h("summary", { class: "filter", "data-key": name }, icon(picture), h("bdi", {}, current || name)),
       h("div", { class: "sheet" }, [
         choices.map(({ label, n, on, title, change }) => {
           const props = { "aria-pressed": String(on), title };
@@ -138,10 +138,10 @@ export class Filters {
       return { label: year, n, on, change: on ? { after: "", before: "" } : span };
     });
     const on = choices.find((choice) => choice.on);
-    const chosen = on?.label ?? (after || before ? `${after || "…"} – ${before || "…"}` : "");
+    const current = on?.label ?? (after || before ? `${after || "…"} – ${before || "…"}` : "");
     const field = (/** @type {"after" | "before"} */ name, /** @type {string} */ label) =>
       h("label", { class: "date" }, label, h("input", { type: "date", name, value: this.page.state[name] }));
-    return this.menu("Date", "date", chosen, choices, [field("after", "From"), field("before", "Before")]);
+    return this.menu("Date", "date", current, choices, [field("after", "From"), field("before", "Before")]);
   }
 
   lengths() {
@@ -157,7 +157,7 @@ export class Filters {
     return this.menu("Length", "length", choices.find((choice) => choice.on)?.label ?? "", choices);
   }
 
-  /** What `sightline label` found; several chosen must all be there. */
+  /** The labels that `sightline label` has stored; a hit has all chosen ones. */
   labels() {
     const { labels } = this.page.state;
     const counts = { ...Object.fromEntries(labels.map((label) => [label, undefined])), ...this.facets.label };
@@ -168,7 +168,7 @@ export class Filters {
     return choices.length ? this.menu("Label", "label", labels.join(", "), choices) : null;
   }
 
-  /** That only one file is searched. */
+  /** A button that ends the search in one file. */
   inside() {
     const { file_id } = this.page.state;
     if (!file_id) return null;
@@ -188,14 +188,14 @@ export class Filters {
     return this.button("order", props, () => this.set({ sort: next }), children);
   }
 
-  /** A click elsewhere shuts an open menu. @param {MouseEvent} event */
+  /** Close an open menu after a click elsewhere. @param {MouseEvent} event */
   shut(event) {
     const open = this.element.querySelector("details[open]");
     if (open && !event.composedPath().includes(open)) open.removeAttribute("open");
   }
 }
 
-/** How many hits a choice leaves, if that is known. @param {number | undefined} n */
+/** The number of hits of a choice, if it is known. @param {number | undefined} n */
 function number(n) {
   return n === undefined ? null : h("span", { class: "n" }, count(n));
 }

@@ -17,12 +17,12 @@ export function place(hit) {
   return hit.end_s === null ? clock(hit.start_s) : `${clock(hit.start_s)}–${clock(hit.end_s)}`;
 }
 
-/** `said at 0:42`, for a hit that was found by what is said there; else nothing. @param {Pick<import("./types").Hit, "at_s">} hit */
+/** `said at 0:42` for a hit found by a cue; else nothing. @param {Pick<import("./types").Hit, "at_s">} hit */
 export function said(hit) {
   return typeof hit.at_s === "number" ? `said at ${clock(hit.at_s)}` : "";
 }
 
-const NUMBER = new Intl.NumberFormat("en"); // kept: making one costs more than a card
+const NUMBER = new Intl.NumberFormat("en"); // made once: a new one costs more than a card
 const DAY = new Intl.DateTimeFormat("en", { year: "numeric", month: "short", day: "numeric" });
 
 /** @param {number} n */
@@ -43,7 +43,7 @@ export function bytes(n) {
   return `${step ? n.toFixed(n < 10 ? 1 : 0) : n} ${units[step]}`;
 }
 
-/** About how long something will still take, no finer than can be known. @param {number} seconds */
+/** A remaining time, rounded. @param {number} seconds */
 export function lasting(seconds) {
   if (seconds < 55) return `${Math.max(10, 10 * Math.round(seconds / 10))} s`;
   if (seconds < 5400) return `${Math.max(1, Math.round(seconds / 60))} min`;
@@ -60,14 +60,14 @@ export function folder(path) {
   return path.replace(/[\\/][^\\/]*$/, "") || "/";
 }
 
-/** The last one or two names of a folder, enough to know it by. @param {string} path */
+/** The last two names of the folder of a path. @param {string} path */
 export function nearFolder(path) {
   return folder(path).split(/[\\/]/).filter(Boolean).slice(-2).join("/");
 }
 
-/** A snippet with the matched words marked; they stand between U+E000 and U+E001. @param {string} snippet */
+/** A snippet with <mark> around its matched words, which stand between U+E000 and U+E001. @param {string} snippet */
 export function marked(snippet) {
-  return snippet.split(/\uE000(.*?)\uE001/s).map((piece, n) => (n % 2 ? h("mark", {}, piece) : piece));
+  return snippet.split(/\uE000(.*?)\uE001/s).map((text, n) => (n % 2 ? h("mark", {}, text) : text));
 }
 
 export const KIND_NAMES = /** @type {const} */ ({ image: "Image", video: "Video", pdf: "PDF" });

@@ -1,6 +1,6 @@
-// The hits as a grid: folds the moments of one video and the pages of one PDF under their best one, draws the line
-// below which hits are less likely, keeps the cards it has, and leads the arrow keys from card to card. Built around
-// one list element; knows nothing of how the hits are fetched.
+// The hits as a grid: folds the moments of one video and the pages of one PDF under the best one, draws the divider
+// before the less likely hits, reuses cards, and moves the focus with the arrow keys. Built around one list element;
+// knows nothing of how the hits are fetched.
 
 import { card } from "./card.js";
 import { arrange, h, icon } from "./dom.js";
@@ -9,7 +9,7 @@ import { asks } from "./state.js";
 
 /** @typedef {import("./types").Hit} Hit */
 
-/** A card with its words is about this much higher than its picture (pixels). */
+/** The height of a card's text in pixels, about. */
 const WORDS = 70;
 
 export class Grid {
@@ -17,7 +17,7 @@ export class Grid {
   constructor(results) {
     this.results = results;
     this.page = results.page;
-    /** Counts the times that the hits were drawn. */
+    /** Counts the calls of `draw`. */
     this.turn = 0;
     /** Files whose further moments are shown. @type {Set<number>} */
     this.unfolded = new Set();
@@ -28,8 +28,8 @@ export class Grid {
     this.fillers = [0, 1].map(() => h("li", { class: "filler", "aria-hidden": "true" }));
   }
 
-  /** Pictures of the last answer that are still on their way wait: they would hold the few connections that a
-   * browser has for us, and the server. @param {boolean} [wait] false: those still shown are asked for after all */
+  /** Stop loading pictures of the last answer: they would take up the browser's few connections, and the server.
+   * @param {boolean} [wait] false: load those that are still in the grid */
   hold(wait = true) {
     for (const picture of this.list.querySelectorAll(wait ? ".picture > img[src]" : ".picture > img[data-src]")) {
       const [from, to] = wait ? ["src", "data-src"] : ["data-src", "src"];
@@ -39,7 +39,7 @@ export class Grid {
     }
   }
 
-  /** Hits in the order shown, the best of each file first with the rest of that file below it. */
+  /** Hits in the order of the grid: one list for each file, its best hit first. */
   folded() {
     const fold = !this.page.state.file_id;
     /** @type {Map<number | string, Hit[]>} */
@@ -51,18 +51,18 @@ export class Grid {
     return [...files.values()];
   }
 
-  /** Hits as the viewer walks through them: what is shown, in its order. */
+  /** The hits that have a card, in order, for the viewer. */
   shown() {
     return this.folded().flatMap(([first, ...rest]) => (this.unfolded.has(first.file_id) ? [first, ...rest] : [first]));
   }
 
-  /** Cards that fill the screen, rather too many than too few. */
+  /** About the number of cards that fill the screen. */
   screenful() {
     const tall = parseFloat(getComputedStyle(this.list).getPropertyValue("--tall"));
     return Math.ceil((innerWidth * innerHeight) / (tall * (tall + WORDS)));
   }
 
-  /** Show the hits. @param {number} [most] cards that are painted first; the others follow when these are */
+  /** Draw the hits. @param {number} [most] cards to paint first; the others follow in later frames */
   draw(most = Infinity) {
     const { page } = this;
     const turn = ++this.turn;
@@ -85,10 +85,10 @@ export class Grid {
       const element = this.cardOf(first, best, ranked);
       element.classList.toggle("stack", rest.length > 0);
       const fold = element.querySelector(".fold");
-      const wanted = rest.length ? this.fold(first, rest, unfolded) : null;
-      if (wanted && fold?.isEqualNode(wanted)) wanted.remove();
-      else if (fold) fold.replaceWith(wanted ?? "");
-      else if (wanted) element.append(wanted);
+      const fresh = rest.length ? this.fold(first, rest, unfolded) : null;
+      if (fresh && fold?.isEqualNode(fresh)) fresh.remove();
+      else if (fold) fold.replaceWith(fresh ?? "");
+      else if (fresh) element.append(fresh);
       items.push(element);
       for (const hit of unfolded ? rest : []) {
         const child = this.cardOf(hit, best, ranked);
@@ -97,23 +97,19 @@ export class Grid {
       }
     }
     items.push(this.fillers[1]);
-    const held = /** @type {HTMLElement | null} */ (page.root.activeElement);
+    const focus = /** @type {HTMLElement | null} */ (page.root.activeElement);
     arrange(this.list, items);
-    if (held && held !== page.root.activeElement && this.list.contains(held)) held.focus({ preventScroll: true });
-    this.results.drawn();
+    if (focus && focus !== page.root.activeElement && this.list.contains(focus)) focus.focus({ preventScroll: true });
+    this.results.onDraw();
   }
 
   /** @param {Hit} hit @param {number} best @param {boolean} ranked */
   cardOf(hit, best, ranked) {
     const key = `${hit.chunk_id}:${hit.start_s}:${hit.end_s}:${hit.at_s}:${hit.snippet}`;
-    const kept = this.cards.get(key);
-    if (kept) {
-      kept.classList.remove("child");
-      return kept;
-    }
-    const made = card(hit, { best, ranked, results: this.results });
-    this.cards.set(key, made);
-    return made;
+    const element = this.cards.get(key) ?? card(hit, { best, ranked, results: this.results });
+    element.classList.remove("child");
+    this.cards.set(key, element);
+    return element;
   }
 
   /** @param {Hit} first @param {Hit[]} rest @param {boolean} unfolded */
@@ -130,12 +126,12 @@ export class Grid {
     return h("button", { class: "fold", "aria-expanded": String(unfolded), onclick }, icon("layers"), words, whose);
   }
 
-  /** Into the grid, from the search box. */
+  /** Focus the first card. */
   enter() {
     /** @type {HTMLElement | null} */ (this.list.querySelector("a.open"))?.focus();
   }
 
-  /** Arrow keys from card to card; up and down by place on the screen. @param {KeyboardEvent} event */
+  /** Move the focus by an arrow key; up and down by the position on the screen. @param {KeyboardEvent} event */
   walk(event) {
     const at = /** @type {HTMLElement | null} */ (this.page.root.activeElement)?.closest(".card");
     if (!at) return;

@@ -1,5 +1,5 @@
-// The library view: folders (add one by typing its path, remove one), what is being read and how fast, what
-// could not be read and why, the model in use and what another would cost, the disk used.
+// The library view: folders (add one by its path, remove one), progress, counts, files that could not be read, models,
+// and the consent to store clicks.
 
 import * as api from "./api.js";
 import { h, icon, morph, takeOver } from "./dom.js";
@@ -11,9 +11,10 @@ export class Library {
     this.page = page;
     this.failed = -1;
     this.roots = "";
-    this.modelsKnown = false;
-    this.typed = 0;
-    this.agreeing = false;
+    this.hasModels = false;
+    /** Counts the requests for suggestions. */
+    this.suggestion = 0;
+    this.sendsConsent = false;
     this.folders = h("ul", { class: "roots", role: "list" });
     this.options = h("ul", {
       class: "options",
@@ -44,10 +45,10 @@ export class Library {
     this.faults = h("div", { class: "faults" });
     this.models = h("div", { class: "models" });
     this.speech = h("p", { class: "quiet" });
-    this.agreed = h("input", { type: "checkbox", onchange: () => this.agree() });
-    this.kept = h("p", { class: "quiet" });
+    this.consent = h("input", { type: "checkbox", onchange: () => this.agree() });
+    this.clicks = h("p", { class: "quiet" });
     const learning =
-      "Keeps the words you search for and what you open then, in the library's folder on this machine only, so that " +
+      "Keeps the words you search for and what you then open, in the library's folder on this machine only, so that " +
       "you can train a model of your own with them.";
     this.element = h("section", { class: "library", "aria-label": "Library" }, [
       h("h2", {}, "Folders"),
@@ -66,25 +67,25 @@ export class Library {
       this.models,
       h("h2", {}, "Learning"),
       h("div", { class: "learning" }, [
-        h("label", {}, this.agreed, "Learn from what I open"),
+        h("label", {}, this.consent, "Learn from what I open"),
         h("p", { class: "quiet" }, learning),
-        this.kept,
+        this.clicks,
       ]),
     ]);
   }
 
-  /** Put the person where a path can be typed. */
-  ask() {
+  /** Focus the field for a path. */
+  focusPath() {
     requestAnimationFrame(() => this.path.focus());
   }
 
   show() {
     this.failed = -1;
-    this.know();
+    this.update();
   }
 
-  /** The newest status onto the page. */
-  know() {
+  /** Draw the page's status. */
+  update() {
     const { status, state } = this.page;
     if (!status || state.view !== "library") return;
     if (this.roots !== status.roots.join("\n")) this.drawRoots(status.roots);
@@ -92,7 +93,7 @@ export class Library {
       ["Images", count(status.images)],
       ["Videos", count(status.videos)],
       ["PDFs", count(status.pdfs)],
-      ["Pieces", count(status.chunks)],
+      ["Chunks", count(status.chunks)],
       ["On disk", bytes(status.bytes)],
     ]);
     const terms = numbers.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)));
@@ -100,7 +101,7 @@ export class Library {
     this.drawNow(status);
     this.drawClicks(status);
     this.speech.textContent = status.speech;
-    if (!this.modelsKnown) this.askModels();
+    if (!this.hasModels) this.drawModels();
     if (this.failed !== status.failed) this.drawFaults(status.failed);
   }
 
@@ -121,7 +122,7 @@ export class Library {
     const { pending, files, reading, chunks_per_s, seconds_left, notices } = status;
     const lines = notices.map((notice) => h("p", { class: "notice-line" }, notice));
     if (pending) {
-      const speed = chunks_per_s ? `${chunks_per_s.toFixed(chunks_per_s < 2 ? 1 : 0)} pieces a second` : "";
+      const speed = chunks_per_s ? `${chunks_per_s.toFixed(chunks_per_s < 2 ? 1 : 0)} chunks a second` : "";
       const left = seconds_left ? `about ${lasting(seconds_left)} left` : "";
       const rest = [`${counted(pending, "file")} to read`, speed, left].filter(Boolean).join(" · ");
       const names = reading.slice(0, 3).map((path) => h("bdi", { title: path }, path.split(/[\\/]/).pop() ?? path));
@@ -130,49 +131,44 @@ export class Library {
     } else if (files) {
       lines.unshift(h("p", { class: "quiet" }, "Everything is read. New and changed files are taken in as they come."));
     }
-    morph(this.now, h("div", {}, lines)); // only what has changed, as a screen reader reads it out
+    morph(this.now, h("div", {}, lines)); // a screen reader reads what changes
   }
 
   /** @param {{clicks: number, keeps_clicks: boolean}} status */
   drawClicks({ clicks, keeps_clicks }) {
-    if (!this.agreeing) this.agreed.checked = keeps_clicks;
+    if (!this.sendsConsent) this.consent.checked = keeps_clicks;
     const words = clicks ? `${counted(clicks, "click")} kept. ` : "";
-    if (this.kept.firstChild?.textContent === words) return;
+    if (this.clicks.firstChild?.textContent === words) return;
     const remove = h("button", { class: "secondary", onclick: () => this.deleteClicks() }, "Delete them");
-    this.kept.replaceChildren(words, clicks ? remove : "");
+    this.clicks.replaceChildren(words, clicks ? remove : "");
   }
 
   async agree() {
-    const wanted = this.agreed.checked;
-    this.agreeing = true; // a status from before says what was
+    const { checked } = this.consent;
+    this.sendsConsent = true; // until an answer, a status has the old value
     try {
-      await api.keepClicks(wanted);
+      await api.keepClicks(checked);
     } catch (error) {
-      this.agreed.checked = !wanted;
+      this.consent.checked = !checked;
       this.page.sorry(error);
     }
     await this.page.progress.ask();
-    this.agreeing = false;
+    this.sendsConsent = false;
   }
 
-  async deleteClicks() {
-    try {
+  deleteClicks() {
+    return this.page.attempt(async () => {
       const { deleted } = await api.deleteClicks();
       this.page.say(`${counted(deleted, "click")} deleted.`);
       this.page.progress.ask();
-    } catch (error) {
-      this.page.sorry(error);
-    }
+    });
   }
 
   /** @param {number} failed */
   async drawFaults(failed) {
     this.failed = failed;
-    if (!failed) {
-      this.faults.replaceChildren();
-      return;
-    }
-    try {
+    if (!failed) return this.faults.replaceChildren();
+    await this.page.attempt(async () => {
       const failures = await api.failures();
       const rows = failures.slice(0, 200).map((one) => this.fault(one));
       const rest = count(failures.length - rows.length);
@@ -184,9 +180,7 @@ export class Library {
         h("ul", { class: "failures", role: "list" }, rows),
         rest !== "0" ? h("p", { class: "quiet" }, `and ${rest} more; sightline failures lists them all`) : "",
       );
-    } catch (error) {
-      this.page.sorry(error);
-    }
+    });
   }
 
   /** @param {import("./types").Failure} failure */
@@ -196,10 +190,10 @@ export class Library {
     return h("li", {}, icon(kind), h("div", {}, name, h("span", { class: "reason" }, reason), where));
   }
 
-  async askModels() {
-    this.modelsKnown = true;
+  async drawModels() {
+    this.hasModels = true;
     const chunks = this.page.status?.chunks;
-    const price = "anew; the old ones answer until then, and nothing is lost.";
+    const price = "again; the old ones answer until then, and nothing is lost.";
     try {
       const cards = await api.models();
       this.models.replaceChildren(
@@ -227,18 +221,16 @@ export class Library {
   async add() {
     const path = this.path.value.trim();
     if (!path) return this.path.focus();
-    try {
+    await this.page.attempt(async () => {
       await api.addRoot(path);
       this.path.value = "";
       this.shut();
       this.page.say("Added. Its files appear as they are read.");
       this.page.progress.ask();
-    } catch (error) {
-      this.page.sorry(error);
-    }
+    });
   }
 
-  /** First click asks, second click does. @param {string} root @param {HTMLButtonElement} button */
+  /** Ask for confirmation at the first click, forget at the second. @param {string} root @param {HTMLButtonElement} button */
   async forget(root, button) {
     if (!button.classList.contains("sure")) {
       button.classList.add("sure");
@@ -249,34 +241,30 @@ export class Library {
       }, 4000);
       return;
     }
-    try {
+    await this.page.attempt(async () => {
       const { forgotten } = await api.forgetRoot(root);
       this.page.say(`${counted(forgotten, "file")} forgotten. The files themselves are where they were.`);
-      this.page.results.asked = "";
+      this.page.results.query = "";
       this.page.progress.ask();
-    } catch (error) {
-      this.page.sorry(error);
-    }
+    });
   }
 
-  async retry() {
-    try {
+  retry() {
+    return this.page.attempt(async () => {
       const { retried } = await api.retry();
       this.page.say(`Trying ${counted(retried, "file")} again.`);
       this.page.progress.ask();
-    } catch (error) {
-      this.page.sorry(error);
-    }
+    });
   }
 
-  /** Folders whose path begins with what is typed. */
-  async suggest() {
-    const asked = ++this.typed;
-    try {
+  /** Offer folders whose path begins with the text in the field. */
+  suggest() {
+    const suggestion = ++this.suggestion;
+    return this.page.attempt(async () => {
       const { folders } = await api.browse(this.path.value);
-      if (asked !== this.typed || this.page.root.activeElement !== this.path) return;
+      if (suggestion !== this.suggestion || this.page.root.activeElement !== this.path) return;
       const options = folders.map((path, n) => {
-        const take = takeOver(() => this.take(path)); // which keeps the focus in the field
+        const take = takeOver(() => this.take(path)); // leaves the focus in the field
         const props = { role: "option", id: `folder-${n}`, "aria-selected": "false", onpointerdown: take };
         return h("li", props, h("bdi", {}, path));
       });
@@ -284,9 +272,7 @@ export class Library {
       this.options.hidden = !folders.length;
       this.path.setAttribute("aria-expanded", String(folders.length > 0));
       this.path.removeAttribute("aria-activedescendant");
-    } catch (error) {
-      this.page.sorry(error);
-    }
+    });
   }
 
   /** @param {string} path */
@@ -296,7 +282,7 @@ export class Library {
   }
 
   shut() {
-    this.typed += 1;
+    this.suggestion += 1;
     this.options.hidden = true;
     this.path.setAttribute("aria-expanded", "false");
   }

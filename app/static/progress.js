@@ -1,5 +1,5 @@
-// What the library is doing: asks for the status (every second while indexing, every five otherwise, never
-// from a hidden tab), draws the slim bar, and notices a server that went away and came back.
+// Progress: requests the status (each second while indexing, else every five; never from a hidden tab), draws the bar,
+// and notices when the server stops answering or restarts.
 
 import * as api from "./api.js";
 import { h, takeOver } from "./dom.js";
@@ -13,9 +13,10 @@ export class Progress {
   constructor(page) {
     this.page = page;
     this.timer = 0;
-    this.asked = 0;
+    /** Counts the requests. */
+    this.request = 0;
     this.boot = "";
-    this.lost = false;
+    this.isAway = false;
     this.goal = 0;
     this.bar = h("span", { class: "bar" }, h("i"));
     this.words = h("span", { class: "words" });
@@ -34,14 +35,14 @@ export class Progress {
     this.ask();
   }
 
-  /** Ask now, then again after a while. */
+  /** Request the status now, and regularly from then on. */
   async ask() {
     clearTimeout(this.timer);
     let pause = AWAY;
-    const asked = ++this.asked;
+    const request = ++this.request;
     try {
       const status = await api.status();
-      if (asked !== this.asked) return; // asked again since: this one is of before
+      if (request !== this.request) return; // there is a newer request
       pause = status.pending || !status.gradio ? BUSY : IDLE;
       this.take(status);
     } catch (error) {
@@ -55,12 +56,12 @@ export class Progress {
   /** @param {import("./types").Status} status */
   take(status) {
     const restarted = this.boot !== "" && this.boot !== status.boot;
-    const again = this.lost || restarted;
+    const returned = this.isAway || restarted;
     this.boot = status.boot;
-    this.lost = false;
+    this.isAway = false;
     this.draw(status);
-    this.page.know(status);
-    if (!again) return;
+    this.page.update(status);
+    if (!returned) return;
     const busy = this.page.viewer.open || this.page.state.parts.some((part) => part.file);
     if (restarted && !busy && document.querySelector("gradio-app")) {
       sessionStorage.setItem(RETURNED, "1"); // Gradio's own session ended with the old server
@@ -68,14 +69,14 @@ export class Progress {
       return;
     }
     this.page.say(restarted ? "Sightline was restarted; this page is connected again." : "Sightline answers again.");
-    this.page.results.asked = "";
+    this.page.results.query = "";
     this.page.show();
   }
 
   /** The server did not answer. */
   away() {
-    if (!this.lost) {
-      this.lost = true;
+    if (!this.isAway) {
+      this.isAway = true;
       clearTimeout(this.timer);
       this.timer = window.setTimeout(() => this.ask(), AWAY);
     }

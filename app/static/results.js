@@ -1,5 +1,5 @@
-// The answer: asks for it, drops a request that is out of date, fetches more as one scrolls, and says in a sentence
-// how much was found or why nothing was. The hits themselves are drawn by grid.js.
+// The results of a search: requests the answer, drops outdated requests, fetches more hits on scrolling, and says how
+// many hits there are or why there are none. grid.js draws the hits.
 
 import * as api from "./api.js";
 import { h, icon } from "./dom.js";
@@ -11,8 +11,8 @@ import { asks, fields, filtered, wants } from "./state.js";
 /** @typedef {import("./types").Answer} Answer */
 
 const PAGE = 30;
-/** While indexing goes on, results are asked for again this often (milliseconds). */
-const GROWS = 4000;
+/** Milliseconds between searches that renew the results during indexing. */
+const RENEW_AFTER = 4000;
 
 export class Results {
   /** @param {import("./app.js").Page} page */
@@ -22,12 +22,13 @@ export class Results {
     this.hits = [];
     this.total = 0;
     this.latency = 0;
-    this.asked = "";
-    this.last = "";
-    this.grown = -GROWS;
+    /** The key of the current query, and of the last one that has an answer. */
+    this.query = "";
+    this.answered = "";
+    this.renewedAt = -RENEW_AFTER;
     this.stale = false;
-    /** A sentence stands in place of results. */
-    this.said = false;
+    /** Whether a sentence stands in place of results. */
+    this.hasSentence = false;
     /** @type {AbortController | null} */
     this.flight = null;
     this.summary = h("p", { class: "summary", role: "status" });
@@ -41,7 +42,7 @@ export class Results {
     this.watcher.observe(this.end);
   }
 
-  /** What is asked for, files included, as one string. */
+  /** The query, with its files, as one string. */
   key() {
     const { state } = this.page;
     const files = state.parts.map(({ file, avoid }) => file && `${avoid}${file.name}${file.size}${file.lastModified}`);
@@ -49,14 +50,20 @@ export class Results {
   }
 
   show() {
-    if (this.key() !== this.asked) this.searchNow();
+    if (this.key() !== this.query) this.searchNow();
   }
 
-  /** Ask now; whatever was still under way is dropped. */
+  /** The state to search with: without a query, the newest files. */
+  searchState() {
+    const { state } = this.page;
+    return asks(state) ? state : { ...state, sort: /** @type {const} */ ("date") };
+  }
+
+  /** Search now, and drop a running search. */
   async searchNow() {
     const { page } = this;
     const { state } = page;
-    const asked = (this.asked = this.key());
+    const query = (this.query = this.key());
     this.flight?.abort();
     this.grid.hold();
     if (asks(state) && !wants(state)) {
@@ -67,13 +74,12 @@ export class Results {
     const flight = (this.flight = new AbortController());
     this.element.setAttribute("aria-busy", "true");
     try {
-      const wanted = asks(state) ? state : { ...state, sort: /** @type {const} */ ("date") };
-      const started = performance.now();
-      const answer = await api.search(wanted, { k: PAGE, offset: 0, signal: flight.signal });
+      const start = performance.now();
+      const answer = await api.search(this.searchState(), { k: PAGE, offset: 0, signal: flight.signal });
       if (this.flight !== flight) return;
-      this.latency = state.parts.some((part) => part.file) ? this.latency : performance.now() - started;
-      const same = this.last === asked;
-      this.last = asked;
+      this.latency = state.parts.some((part) => part.file) ? this.latency : performance.now() - start;
+      const same = this.answered === query;
+      this.answered = query;
       if (!same) {
         this.grid.unfolded.clear();
         if (state.open === null && state.view === "search" && page.scroller.scrollTop > 0) page.scroller.scrollTop = 0;
@@ -81,8 +87,8 @@ export class Results {
       this.take(answer, same);
     } catch (error) {
       if (this.flight !== flight) return;
-      if (error instanceof api.Away) this.asked = "";
-      this.failed(error);
+      if (error instanceof api.Away) this.query = "";
+      this.fail(error);
     } finally {
       if (this.flight === flight) {
         this.flight = null;
@@ -92,19 +98,19 @@ export class Results {
     }
   }
 
-  /** @param {Answer} answer @param {boolean} again the same question as the last one */
+  /** @param {Answer} answer @param {boolean} again whether the query is the last one again */
   take(answer, again) {
     if (!again) this.grid.cards.clear();
-    this.said = false;
+    this.hasSentence = false;
     this.hits = answer.hits;
     this.total = answer.total;
-    this.page.filters.know(answer.facets ?? {});
+    this.page.filters.update(answer.facets ?? {});
     this.grid.draw(again ? Infinity : this.grid.screenful());
     this.page.viewer.refreshed();
   }
 
   /** @param {unknown} error */
-  failed(error) {
+  fail(error) {
     if (error instanceof DOMException && error.name === "AbortError") return;
     if (error instanceof api.Refused && asks(this.page.state)) {
       this.nothing(error.message);
@@ -112,31 +118,31 @@ export class Results {
     } else if (!(error instanceof api.Refused)) this.page.sorry(error);
   }
 
-  /** No hits, and why. @param {string} sentence */
+  /** Show a sentence in place of hits. @param {string} sentence */
   nothing(sentence) {
     this.hits = [];
     this.total = 0;
-    this.last = "";
+    this.answered = "";
     this.grid.cards.clear();
     this.grid.list.replaceChildren();
     this.element.removeAttribute("aria-busy");
     this.element.classList.add("blank");
     this.summary.classList.remove("wrong");
     this.summary.textContent = sentence;
-    this.said = true;
+    this.hasSentence = true;
   }
 
   async more() {
     const { page } = this;
     if (this.flight || !this.hits.length || this.hits.length >= this.total || page.state.view !== "search") return;
     const flight = (this.flight = new AbortController());
-    const asked = this.asked;
+    const { query } = this;
     try {
-      const wanted = asks(page.state) ? page.state : { ...page.state, sort: /** @type {const} */ ("date") };
-      const answer = await api.search(wanted, { k: PAGE, offset: this.hits.length, signal: flight.signal });
-      if (this.flight !== flight || asked !== this.asked) return;
-      const known = new Set(this.hits.map((hit) => hit.chunk_id));
-      const fresh = answer.hits.filter((hit) => !known.has(hit.chunk_id));
+      const range = { k: PAGE, offset: this.hits.length, signal: flight.signal };
+      const answer = await api.search(this.searchState(), range);
+      if (this.flight !== flight || query !== this.query) return;
+      const present = new Set(this.hits.map((hit) => hit.chunk_id));
+      const fresh = answer.hits.filter((hit) => !present.has(hit.chunk_id));
       this.total = fresh.length ? answer.total : this.hits.length;
       this.hits = [...this.hits, ...fresh];
       this.grid.draw();
@@ -148,10 +154,10 @@ export class Results {
     }
   }
 
-  /** The grid has drawn the hits. */
-  drawn() {
+  /** Called by the grid after it has drawn the hits. */
+  onDraw() {
     this.summarise();
-    this.watcher.unobserve(this.end); // observed anew it tells at once whether there is still room below
+    this.watcher.unobserve(this.end); // a new observation reports at once whether the end is in view
     this.watcher.observe(this.end);
   }
 
@@ -161,7 +167,7 @@ export class Results {
     const asking = asks(state) || filtered(state);
     this.element.classList.toggle("blank", !this.hits.length);
     if (this.hits.length) {
-      this.summary.textContent = asking ? this.found() : "Newest in your library";
+      this.summary.textContent = asking ? this.counts() : "Newest in your library";
       this.moreButton.hidden = true;
     } else if (!status) this.summary.textContent = "";
     else if (!status.roots.length && !status.files) this.summary.replaceChildren(this.invitation());
@@ -172,19 +178,19 @@ export class Results {
     else this.summary.textContent = "No images, videos or PDFs were found in your folders.";
   }
 
-  /** How much was found; what lies below the line of relevance is not sold as a match. */
-  found() {
+  /** The number of matches, and of hits that are less likely. */
+  counts() {
     const matches = this.hits.findIndex((hit) => !hit.relevant);
     if (!asks(this.page.state) || matches < 0) return counted(this.total, "result");
     if (!matches) return "Nothing in the library stands out for this.";
     return `${counted(matches, "match", "matches")}, ${count(this.total - matches)} less likely`;
   }
 
-  /** An empty library: one sentence, one button. */
+  /** For an empty library: one sentence, one button. */
   invitation() {
     const add = () => {
       this.page.go({ view: "library", open: null });
-      this.page.library.ask();
+      this.page.library.focusPath();
     };
     return h("span", { class: "invitation" }, [
       h("span", { class: "lead" }, "Choose a folder of photos, videos or PDFs, and search it a moment later."),
@@ -192,32 +198,32 @@ export class Results {
     ]);
   }
 
-  /** A new status: an empty library has filled, or results grow while indexing goes on. @param {import("./types").Status | null} before */
-  know(before) {
+  /** Search again if a new status says that the library has changed. @param {import("./types").Status | null} previous */
+  update(previous) {
     const { page } = this;
     const { status } = page;
     if (!status) return;
     const facts = /** @type {const} */ (["chunks", "files", "boot"]);
-    const changed = before && facts.some((fact) => before[fact] !== status[fact]);
-    if (!before && !this.flight && !this.said) this.summarise();
-    if (!before) page.filters.show();
+    const changed = previous && facts.some((fact) => previous[fact] !== status[fact]);
+    if (!previous && !this.flight && !this.hasSentence) this.summarise();
+    if (!previous) page.filters.show();
     if (changed) this.stale = true;
     if (!this.stale || this.flight || page.state.view !== "search" || page.viewer.open) return;
-    if (performance.now() - this.grown < GROWS || this.hits.length > PAGE) return;
-    this.grown = performance.now();
+    if (performance.now() - this.renewedAt < RENEW_AFTER || this.hits.length > PAGE) return;
+    this.renewedAt = performance.now();
     this.stale = false;
     this.searchNow();
   }
 
-  /** Into the viewer. What words alone led to may be kept, if the person agreed. @param {Hit} hit */
+  /** Open the viewer; after a search in words, store the click if the person has agreed. @param {Hit} hit */
   open(hit) {
     const { page } = this;
     const { q, parts } = page.state;
-    if (q.trim() && !parts.length) {
-      page.known
-        .then(() => page.status?.keeps_clicks && api.clicked(q, hit.chunk_id))
-        .catch((error) => page.sorry(error));
-    }
+    if (q.trim() && !parts.length)
+      page.attempt(async () => {
+        await page.firstStatus;
+        if (page.status?.keeps_clicks) await api.clicked(q, hit.chunk_id);
+      });
     page.go({ open: hit.chunk_id });
   }
 

@@ -1,5 +1,5 @@
-// What the page shows, and its address: one is made from the other, so that links, back and forward work.
-// Dropped files cannot stand in an address; they are kept in this tab's memory under the history entry.
+// The state of the page, and its address: each is made from the other, so that links, back and forward work. Files
+// have no place in an address; this tab's memory holds them for each entry of the history.
 
 /** @typedef {import("./types").State} State */
 /** @typedef {import("./types").Part} Part */
@@ -7,7 +7,7 @@
 const PLAIN = /** @type {const} */ (["under", "after", "before", "min_s", "max_s", "file_id"]);
 
 /** @type {Map<number, Part[]>} */
-const kept = new Map();
+const filesOf = new Map();
 let entries = 0;
 
 /** The state without any filter. */
@@ -20,7 +20,7 @@ export function empty() {
   return { q: "", avoid: [], parts: [], ...unfiltered(), sort: "relevance", open: null, view: "search" };
 }
 
-/** The state that the address (and this history entry's files) stand for. @returns {State} */
+/** The state of the address and of this history entry's files. @returns {State} */
 export function read() {
   const params = new URLSearchParams(location.search);
   const state = empty();
@@ -40,7 +40,7 @@ export function read() {
     ...params.getAll("like").map((id) => ({ chunk: Number(id), avoid: false })),
     ...params.getAll("unlike").map((id) => ({ chunk: Number(id), avoid: true })),
   ].filter((part) => Number.isInteger(part.chunk));
-  state.parts = [...chunks, ...(kept.get(history.state?.files) ?? [])];
+  state.parts = [...chunks, ...(filesOf.get(history.state?.files) ?? [])];
   return state;
 }
 
@@ -68,26 +68,26 @@ export function address(state) {
   return `/${query ? `?${query}` : ""}`;
 }
 
-/** Put a state in the address bar. @param {State} state @param {boolean} step a new entry to go back from */
+/** Write a state to the address. @param {State} state @param {boolean} step whether to add an entry to the history */
 export function write(state, step) {
   const files = state.parts.filter((part) => part.file);
   let id = null;
   if (files.length) {
     id = ++entries;
-    kept.set(id, files);
+    filesOf.set(id, files);
   }
-  // `opened`: the entry before this one is the same page with the viewer closed, so closing is going back
+  // `opened`: the previous entry is the same page with the viewer closed, so closing the viewer goes back
   const entry = { files: id, opened: step ? state.open !== null : Boolean(history.state?.opened) };
   if (step) history.pushState(entry, "", address(state));
   else history.replaceState(entry, "", address(state));
 }
 
-/** Whether anything at all is asked for. @param {State} state */
+/** Whether there is a query. @param {State} state */
 export function asks(state) {
   return Boolean(state.q.trim() || state.avoid.length || state.parts.length);
 }
 
-/** Whether something is wanted, not only avoided. @param {State} state */
+/** Whether the query has something to look for, not only to avoid. @param {State} state */
 export function wants(state) {
   return Boolean(state.q.trim() || state.parts.some((part) => !part.avoid));
 }

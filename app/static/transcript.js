@@ -1,6 +1,6 @@
-// What is said in a film, line by line: the line being said is highlighted and kept in view, one that is clicked leads
-// there, the words asked for are marked. Only where a film has lines; folded (which is remembered) it is one button
-// over the picture. Knows the film only by how to go elsewhere in it, and is told where it is.
+// The cues of a video as lines: the current line is highlighted and stays in view, a click on a line seeks to it, the
+// words of the query are marked. Folded (which the browser remembers), it is one button over the picture. It calls
+// `seek`, and gets the position of the video through `at`.
 
 import * as api from "./api.js";
 import { h, icon } from "./dom.js";
@@ -8,31 +8,31 @@ import { clock, marked, said } from "./format.js";
 import { marking } from "./marking.js";
 
 const FOLDED = "sightline-transcript-folded";
-/** So long (milliseconds) a film waits for what is said in it, to find its place once: it must not move under one's
- * eyes. What comes later comes folded. On one machine it takes 10. */
+/** Milliseconds that a video waits for its cues before it is shown, so that it need not move later. Cues that arrive
+ * later are folded. On one machine they take 10. */
 const PATIENCE = 250;
-/** A line is being said until so long (seconds) after its end, else the highlight would flicker at each breath. */
+/** A line stays current for so many seconds after its end, else the highlight would flicker at each breath. */
 const BREATH_S = 1;
-/** A seek may land this much (seconds) before the second asked for. */
+/** A seek may land this many seconds before its target. */
 const SHORT_S = 0.05;
-/** Within these shares of the list's height the line being said is left where it is, else it is put at the third. */
+/** Between the first two shares of the list's height the current line stays where it is, else it moves to the third. */
 const [TOP, BOTTOM, PUT] = [0.05, 0.75, 0.25];
 
 /**
  * @param {import("./app.js").Page} page
  * @param {import("./types").Hit} hit
- * @param {{seek: (second: number) => void, come: () => void}} film `come` is called once there are lines
+ * @param {{seek: (second: number) => void, come: () => void}} video `come` is called once there are lines
  */
 export function transcript(page, hit, { seek, come }) {
-  const certain = Boolean(said(hit)); // it was found by its lines: their room is kept from the start
+  const certain = Boolean(said(hit)); // found by a cue: there are lines, so they have room from the start
   let folded = localStorage.getItem(FOLDED) !== null;
   /** @type {import("./types").Cue[]} */
   let cues = [];
   /** @type {HTMLElement[]} */
   let lines = [];
-  /** The line being said, the last that has begun, the one that Tab leads to; -1: none. */
+  /** The current line, the last one that has begun, the one that Tab focuses; -1: none. */
   let [current, begun, tab] = [-1, -1, -1];
-  /** The list goes along, until a person scrolls it; the film has just gone elsewhere. */
+  /** Whether the list scrolls with the video (until a person scrolls it), and whether the video has just been sought. */
   let [following, sought] = [true, true];
   let closed = false;
 
@@ -59,7 +59,7 @@ export function transcript(page, hit, { seek, come }) {
   /** @param {number} n */
   const top = (n) => /** @type {HTMLElement} */ (lines[n].parentElement).offsetTop - list.scrollTop;
 
-  /** The line that began last into view, or the first one. @param {ScrollBehavior} how */
+  /** Scroll to the line that began last, or to the first one. @param {ScrollBehavior} how */
   const bring = (how) => {
     const n = Math.max(0, begun);
     const height = list.clientHeight;
@@ -76,7 +76,7 @@ export function transcript(page, hit, { seek, come }) {
     tab = n;
   };
 
-  /** The film is at this second. @param {number} second */
+  /** Take the position of the video. @param {number} second */
   const at = (second) => {
     if (!lines.length) return;
     const n = last(cues, second + SHORT_S);
@@ -87,7 +87,7 @@ export function transcript(page, hit, { seek, come }) {
       current = now;
     }
     if (n === begun && !sought) return;
-    if (begun >= 0 && top(begun) >= 0 && top(begun) < list.clientHeight) following = true; // scrolled back to what is said
+    if (begun >= 0 && top(begun) >= 0 && top(begun) < list.clientHeight) following = true; // scrolled back to the current line
     begun = n;
     sought = false;
     if (!list.contains(/** @type {Node | null} */ (page.root.activeElement))) rove(Math.max(0, n));
@@ -95,7 +95,7 @@ export function transcript(page, hit, { seek, come }) {
   };
 
   const load = async () => {
-    const asked = performance.now();
+    const start = performance.now();
     try {
       ({ cues } = await api.transcript(hit.file_id));
     } catch (error) {
@@ -104,7 +104,7 @@ export function transcript(page, hit, { seek, come }) {
     if (closed) return;
     element.hidden = !cues.length;
     if (!cues.length) return;
-    if (!certain && performance.now() - asked > PATIENCE) fold(true);
+    if (!certain && performance.now() - start > PATIENCE) fold(true);
     const mark = marking(page.state.q);
     lines = cues.map(({ start_s, text }) => {
       const words = h("span", { class: "words", dir: "auto" }, marked(mark(text)));
@@ -131,7 +131,7 @@ export function transcript(page, hit, { seek, come }) {
     const n = lines.indexOf(/** @type {HTMLElement} */ (event.target));
     if (n >= 0) rove(n);
   });
-  /** A person scrolls the list, by its scroll bar too. @param {Event} event */
+  /** A person scrolls the list, also by its scroll bar. @param {Event} event */
   const leave = (event) => {
     if (event.type !== "pointerdown" || event.target === list) following = false;
   };
@@ -142,21 +142,22 @@ export function transcript(page, hit, { seek, come }) {
   return {
     element,
     at,
-    /** What is said at a second; null where nobody knows what is said in the film. @param {number} second */
+    /** The cue at a second, "" if there is none; null if the video is not transcribed. @param {number} second */
     words(second) {
       const n = last(cues, second);
       if (!cues.length) return null;
       return n >= 0 && second < cues[n].end_s ? cues[n].text : "";
     },
-    /** The film goes elsewhere: the list goes along again. */
+    /** The video is sought: the list scrolls with it again. */
     follow() {
       [following, sought] = [true, true];
     },
-    /** Keep a film unseen until it is known whether there are lines beside it. @param {HTMLElement} it */
-    holds(it) {
+    /** Hide an element until the lines are loaded, at most PATIENCE. @param {HTMLElement} element */
+    holds(element) {
       if (certain || folded) return;
-      it.classList.add("held");
-      Promise.race([loaded, new Promise((done) => setTimeout(done, PATIENCE))]).then(() => it.classList.remove("held"));
+      const show = () => element.classList.remove("held");
+      element.classList.add("held");
+      Promise.race([loaded, new Promise((resolve) => setTimeout(resolve, PATIENCE))]).then(show);
     },
     close() {
       closed = true;

@@ -1,4 +1,4 @@
-/** The shapes that the server sends, for `tsc --checkJs` alone; no browser reads this file. */
+/** The types of the server's answers, for `tsc --checkJs` only. */
 
 export type Kind = "image" | "video" | "pdf";
 
@@ -21,7 +21,7 @@ export interface Hit {
   taken_at: number | null;
   title: string;
   snippet: string;
-  /** In a video that was found by what is said in it: the second at which that is. */
+  /** In a video found by a cue: the second at which the cue begins. */
   at_s: number | null;
   thumb_url: string;
   open_url: string;
@@ -67,7 +67,7 @@ export interface Failure {
   since: number;
 }
 
-/** A line of what is said in a video, and when. */
+/** A line of speech or subtitles, in seconds. */
 export interface Cue {
   start_s: number;
   end_s: number;
@@ -81,14 +81,14 @@ export interface PageLayer {
   marks: [number, number, number, number][];
 }
 
-/** A part of the query that is not words: a dropped file, or a chunk of the library. */
+/** A part of the query besides words: a file, or a chunk of the library. */
 export interface Part {
   file?: File;
   chunk?: number;
   avoid: boolean;
 }
 
-/** All that the page shows, and what its address says. */
+/** The state of the page, which its address holds. */
 export interface State {
   q: string;
   avoid: string[];
@@ -108,5 +108,5 @@ export interface State {
 
 type Listeners = { [K in keyof HTMLElementEventMap as `on${K}`]?: (event: HTMLElementEventMap[K]) => void };
 
-/** What an element is made with: `on…` listeners, whose event is typed, and attributes of any name. */
+/** Properties of `h`: `on…` listeners with typed events, and attributes of any name. */
 export type Props = Listeners & Record<string, any>;

@@ -1,17 +1,14 @@
-// A page that was served before Gradio was imported takes Gradio in when it is ready, without a reload: its
-// scripts are put into this document, and Gradio then calls `adopt` (app.js) when it has made room.
+// A page served before Gradio was imported takes Gradio in when it is ready, without a reload: Gradio's scripts are
+// put into this document, and Gradio calls `adopt` (app.js).
 
-/**
- * Wait for the status to say that Gradio is there; then take it in.
- * @param {import("./app.js").Page} page
- */
+/** Take Gradio in when the status says that it is ready. @param {import("./app.js").Page} page */
 export function keepUp(page) {
   if (document.querySelector("gradio-app")) return;
-  const know = page.know.bind(page);
-  page.know = (status) => {
-    know(status);
+  const update = page.update.bind(page);
+  page.update = (status) => {
+    update(status);
     if (!status.gradio) return;
-    page.know = know;
+    page.update = update;
     takeIn().catch((error) =>
       console.warn("Gradio could not be taken in; reload the page for its settings view", error),
     );
@@ -23,7 +20,7 @@ async function takeIn() {
   const incoming = new DOMParser().parseFromString(await answer.text(), "text/html");
   if (!incoming.querySelector("gradio-app")) return;
   const nonce = /** @type {HTMLElement | null} */ (document.querySelector("script[nonce]"))?.nonce ?? "";
-  const ours = new Set([...document.querySelectorAll("script[src]")].map((script) => script.getAttribute("src")));
+  const present = new Set([...document.querySelectorAll("script[src]")].map((script) => script.getAttribute("src")));
   const base = document.createElement("base");
   base.href = "./";
   document.head.append(base);
@@ -34,11 +31,11 @@ async function takeIn() {
   const home = /** @type {HTMLElement} */ (incoming.querySelector("gradio-app"));
   document.body.append(document.importNode(home, true));
   for (const script of incoming.querySelectorAll("script")) {
-    if (ours.has(script.getAttribute("src"))) continue;
-    const made = document.createElement("script"); // a parsed script does not run; one made here does
-    for (const { name, value } of script.attributes) if (name !== "nonce") made.setAttribute(name, value);
-    made.nonce = nonce;
-    made.textContent = script.textContent;
-    document.head.append(made);
+    if (present.has(script.getAttribute("src"))) continue;
+    const copy = document.createElement("script"); // a parsed script does not run; a created one does
+    for (const { name, value } of script.attributes) if (name !== "nonce") copy.setAttribute(name, value);
+    copy.nonce = nonce;
+    copy.textContent = script.textContent;
+    document.head.append(copy);
   }
 }

@@ -1,4 +1,4 @@
-// An image: whole at first, then zoomed by wheel, double click, pinch, buttons or + - 0, and dragged about.
+// An image: whole at first; zoomed by wheel, double click, pinch, buttons or + - 0, and moved by dragging.
 
 import { h, iconButton, instead } from "./dom.js";
 

@@ -1,4 +1,4 @@
-// A page of a PDF: its picture, the words asked for marked on it, and a layer of selectable text over it.
+// A page of a PDF: its image, marks on the words of the query, and a layer of selectable text.
 
 import * as api from "./api.js";
 import { h, iconButton, instead } from "./dom.js";

@@ -1,5 +1,5 @@
-// A video, playing at the second that was found, the other matching moments marked on its timeline, what is said beside it.
-// What the browser cannot play (AVI, HEVC …) comes from the server in stretches that it can, one after the other.
+// A video that plays from the hit's second, with the other matching moments on its timeline and its cues beside it. A
+// format that the browser cannot play (AVI, HEVC …) comes from the server in converted stretches, one after the other.
 
 import * as api from "./api.js";
 import { controls } from "./controls.js";

@@ -1,5 +1,5 @@
-// The viewer: one hit, large, in a dialog; what is under it is made by viewer-image, -video and -pdf.
-// From here one walks through the results, finds what is similar, searches inside the file, takes a copy.
+// The viewer: one hit in a dialog, drawn by viewer-image, viewer-video or viewer-pdf, with steps through the results,
+// similar hits, the search inside the file, and copies.
 
 import * as api from "./api.js";
 import { h, icon, iconButton } from "./dom.js";

@@ -1,8 +1,7 @@
-"""The named Gradio endpoints, which are also the tools of its MCP server: search, similar, moments,
-transcript, status.
+"""The named Gradio endpoints, which are also the tools of its MCP server.
 
-Built around the same `build_query` as the REST routes. Each returns JSON text (a dict would reach an agent
-as Python's repr) and takes a file as base64 text, so that nothing has to be uploaded to a folder first.
+Built around the same `build_query` as the REST routes. Each returns JSON text (an agent would get a dict as
+Python's repr) and takes a file as base64 text, so that no file is uploaded to a folder first.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from indexer.types import SearchLibrary
 from model.embedder import InputRejected, ModelError
 
 SUFFIX = {"image": ".jpg", "video": ".mp4", "pdf": ".pdf"}
-"""Of a file whose name is not told: a reader goes by the kind that the name says, then by the content."""
+"""Suffixes by kind, for files without a name: readers go by the suffix first."""
 
 
 def tools(library: SearchLibrary, origin: str) -> tuple[Callable[..., str], ...]:
-    """The functions that Gradio and MCP offer. `origin` makes links in answers complete."""
+    """The functions that Gradio and MCP offer. `origin` is put before the links in answers."""
 
     def search(
         text: str = "",
@@ -50,14 +49,14 @@ def tools(library: SearchLibrary, origin: str) -> tuple[Callable[..., str], ...]
             text: What to look for, in plain words. "Quoted words" must be there, -word must not; filters can
                 be typed too: taken:2023-07 near:Lisbon camera:pixel type:pdf in:Invoices label:dog longer:5m.
             file_base64: An image, video clip or PDF to look for, as base64 or as a data: URI.
-            avoid: Words for what is not wanted.
+            avoid: Words for what hits should not show.
             kinds: Any of image, video, pdf; empty means all.
             under: Only files below this folder.
             after: Only files taken on or after this date: 2024, 2024-06 or 2024-06-01.
             before: Only files taken before this date.
-            labels: Only what carries these labels; an answer's facets name those there are.
+            labels: Only chunks with all of these labels; the facets of an answer list the labels.
             k: How many hits, 1 to 200.
-            offset: How many hits to pass over, for further pages.
+            offset: How many hits to skip, for further pages.
         """
         values = {
             "q": [text],
@@ -76,15 +75,15 @@ def tools(library: SearchLibrary, origin: str) -> tuple[Callable[..., str], ...]
                     data, suffix = decode_file(file_base64)
                     uploads.append(Upload(place_for(folder, f"query{suffix}", 0)))
                     uploads[0].path.write_bytes(data)
-                found = library.search(
+                answer = library.search(
                     build_query(values, uploads), k=_bounded(k), offset=max(0, min(MAX_OFFSET, int(offset)))
                 )
-                return found.to_json()
+                return answer.to_json()
 
         return answer_text(call, origin)
 
     def similar(chunk_id: int, k: int = 10) -> str:
-        """Find what resembles a hit of an earlier search. Returns JSON like search.
+        """Find chunks that resemble a hit of an earlier search. Returns JSON like search.
 
         Args:
             chunk_id: The chunk_id of a hit.
@@ -111,14 +110,14 @@ def tools(library: SearchLibrary, origin: str) -> tuple[Callable[..., str], ...]
         values = {"q": [text], "kind": ["video"], "file_id": [str(file_id)] if file_id else []}
 
         def call() -> dict[str, Any]:
-            found = library.moments(build_query(values), k=max(1, min(MAX_MOMENTS, int(k))))
-            return {"moments": [moment.to_json() for moment in found]}
+            results = library.moments(build_query(values), k=max(1, min(MAX_MOMENTS, int(k))))
+            return {"moments": [moment.to_json() for moment in results]}
 
         return answer_text(call, origin)
 
     def transcript(file_id: int, start_s: float = 0.0, end_s: float = 0.0) -> str:
         """What is said in one of the person's videos, line by line with its seconds. Returns JSON: cues with
-        start_s, end_s, text; none where nothing is said or nobody has listened yet.
+        start_s, end_s, text; empty if nothing is said or the video is not transcribed yet.
 
         Args:
             file_id: The file_id of a hit.
@@ -130,8 +129,8 @@ def tools(library: SearchLibrary, origin: str) -> tuple[Callable[..., str], ...]
             if library.file(int(file_id)) is None:
                 raise BadRequest(f"The library has no file {file_id}.")
             cues = library.transcript(int(file_id))
-            said = [c for c in cues if c.end_s > start_s and (c.start_s < end_s or end_s <= 0)]
-            return {"cues": captions.as_json(said)}
+            cues = [c for c in cues if c.end_s > start_s and (c.start_s < end_s or end_s <= 0)]
+            return {"cues": captions.as_json(cues)}
 
         return answer_text(call, origin)
 
@@ -143,7 +142,7 @@ def tools(library: SearchLibrary, origin: str) -> tuple[Callable[..., str], ...]
 
 
 def answer_text(call: Callable[[], dict[str, Any]], origin: str) -> str:
-    """The answer as JSON text with complete links; an error of ours as `{"error": sentence}`."""
+    """The answer as JSON text with complete links; a known error as `{"error": sentence}`."""
     try:
         answer = call()
     except (LibraryError, MediaError, ModelError, InputRejected, BadRequest) as error:
@@ -155,7 +154,7 @@ def answer_text(call: Callable[[], dict[str, Any]], origin: str) -> str:
 
 
 def _text(value: Any) -> str:
-    """JSON as text; what cannot be written as UTF-8 (a file name of any bytes) as a question mark."""
+    """JSON as text; characters that UTF-8 cannot hold (file names of any bytes) become question marks."""
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
 
 

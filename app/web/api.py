@@ -1,8 +1,7 @@
-"""The REST routes: search, similar, status, failures, roots, folder completion. The page uses nothing else.
+"""The REST routes, which the page uses too; docs/api.md documents them with examples.
 
-Built around `SearchLibrary` and the records of `indexer.types`; every answer is their JSON. What searches
-waits in one bounded lane. It knows nothing of pages, Gradio or how an answer is found. The routes are
-documented with examples in docs/api.md.
+Built around `SearchLibrary` and the records of `indexer.types`, whose JSON every answer is. Searches wait in one
+bounded lane. It knows nothing of pages, Gradio or how an answer is found.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ class Json(JSONResponse):
 
 
 def chunk_json(chunk: ChunkInfo) -> dict[str, Any]:
-    """A chunk as the page shows it when it did not come out of a search (a deep link)."""
+    """A chunk as the page shows it without a search (a deep link)."""
     file = chunk.file
     return {
         "kind": file.kind,
@@ -80,10 +79,10 @@ def chunk_json(chunk: ChunkInfo) -> dict[str, Any]:
     }
 
 
-def complete(typed: str, visitor: Visitor = OWNER, limit: int = 30) -> dict[str, Any]:
-    """Folders that the visitor sees and whose path begins with what was typed: `{"path", "exists",
-    "folders": [...]}`."""
-    text = typed.strip() or "~/"
+def complete(text: str, visitor: Visitor = OWNER, limit: int = 30) -> dict[str, Any]:
+    """Folders that the visitor may see and whose path begins with `text`: `{"path", "exists", "folders":
+    [...]}`."""
+    text = text.strip() or "~/"
     path = folder_named(text)
     if not path.is_absolute():
         path = Path.home() / path
@@ -97,7 +96,7 @@ def complete(typed: str, visitor: Visitor = OWNER, limit: int = 30) -> dict[str,
                 if entry.name.lower().startswith(prefix.lower()) and not hidden and entry.is_dir():
                     folders.append(entry.path)
     except OSError:
-        pass  # nothing to complete; `exists` tells what is wrong with a whole path
+        pass  # nothing to complete; `exists` says whether the path is a folder
     return {
         "path": str(path),
         "exists": path.is_dir() and visitor.sees(path),
@@ -123,16 +122,16 @@ async def search(
     under: Annotated[str, Query(description="Only files below this folder.")] = "",
     after: Annotated[str, Query(description="Taken on or after: 2024, 2024-06, 2024-06-01.")] = "",
     before: Annotated[str, Query(description="Taken before this date.")] = "",
-    avoid: Annotated[list[str] | None, Query(description="Words for what is not wanted.")] = None,
+    avoid: Annotated[list[str] | None, Query(description="Words for what hits should not show.")] = None,
     like: Annotated[list[str] | None, Query(description="Chunk ids to resemble.")] = None,
     unlike: Annotated[list[str] | None, Query(description="Chunk ids to avoid.")] = None,
     min_s: Annotated[str, Query(description="Videos of at least this many seconds.")] = "",
     max_s: Annotated[str, Query(description="Videos of at most this many seconds.")] = "",
-    label: Annotated[list[str] | None, Query(description="Labels that hits carry; may repeat.")] = None,
+    label: Annotated[list[str] | None, Query(description="Only chunks with this label; may repeat.")] = None,
     file_id: Annotated[str, Query(description="Only inside this file.")] = "",
     sort: Annotated[str, Query(description="relevance or date.")] = "",
-    k: Annotated[str, Query(description=f"Hits wanted, 1 to {MAX_HITS}.")] = "10",
-    offset: Annotated[str, Query(description="Hits to pass over.")] = "0",
+    k: Annotated[str, Query(description=f"Number of hits, 1 to {MAX_HITS}.")] = "10",
+    offset: Annotated[str, Query(description="Number of hits to skip.")] = "0",
 ) -> Json:
     """Chunks of the library that match the words and filters, best first."""
     values = {name: request.query_params.getlist(name) for name in request.query_params}
@@ -141,10 +140,10 @@ async def search(
 
 @router.post("/search", openapi_extra=FORM)
 async def search_with_files(request: Request, services: Services) -> Json:
-    """The same with files: an image, a clip or a PDF to look for. They are deleted after the answer."""
+    """Search with files as well: images, clips or PDFs. They are deleted after the answer."""
     length = request.headers.get("content-length")
-    asks = services.tokens.current_visitor().name
-    with services.uploads.folder(asks, int(length) if length else None) as folder:
+    visitor = services.tokens.current_visitor().name
+    with services.uploads.folder(visitor, int(length) if length else None) as folder:
         async with request.form(max_files=MAX_FILES, max_fields=100) as form:
             values: dict[str, list[str]] = {}
             uploads: list[Upload] = []
@@ -175,29 +174,29 @@ async def moments(
     q: Annotated[str, Query(description="What happens there, in words.")],
     file_id: Annotated[str, Query(description="Only in this video.")] = "",
     chunk_id: Annotated[str, Query(description="Only in the window of this hit.")] = "",
-    k: Annotated[str, Query(description="Moments wanted.")] = "5",
+    k: Annotated[str, Query(description="Number of moments.")] = "5",
 ) -> Json:
     """Where in the videos of the library something happens, to the second."""
     library, query = services.library, build_query({"q": [q], "file_id": [file_id], "kind": ["video"]})
-    most = int(number(k, "k", 1, MAX_MOMENTS))
+    limit = int(number(k, "k", 1, MAX_MOMENTS))
     window = int(number(chunk_id, "chunk_id", 0, MAX_ID)) if chunk_id else None
-    found = await services.lane.run(
-        lambda: library.moments(query, k=most) if window is None else library.moment(query, window),
+    results = await services.lane.run(
+        lambda: library.moments(query, k=limit) if window is None else library.moment(query, window),
         request.is_disconnected,
     )
-    return Json({"moments": [moment.to_json() for moment in found or ()]})
+    return Json({"moments": [moment.to_json() for moment in results or ()]})
 
 
 @router.get("/chunk/{chunk_id}")
 def chunk(services: Services, chunk_id: Id) -> Json:
-    """One chunk: what a deep link opens."""
-    found = services.library.chunk(chunk_id)
-    return _missing("chunk", chunk_id) if found is None else Json(chunk_json(found))
+    """One chunk, for a deep link."""
+    info = services.library.chunk(chunk_id)
+    return _missing("chunk", chunk_id) if info is None else Json(chunk_json(info))
 
 
 @router.get("/transcript/{file_id}")
 def transcript(services: Services, file_id: Id) -> Json:
-    """What is said in a video, line by line; none while nobody has listened to it."""
+    """What is said in a video, line by line; empty until the video is transcribed."""
     if services.library.file(file_id) is None:
         return _missing("file", file_id)
     return Json({"cues": captions.as_json(services.library.transcript(file_id))})
@@ -205,9 +204,9 @@ def transcript(services: Services, file_id: Id) -> Json:
 
 @router.get("/status")
 def status(services: Services) -> Json:
-    """Counts of the library, what is being indexed, who listens, and the boot id of this server."""
-    now = asdict(services.library.status())
-    return Json({**now, "speech": services.speech, "gradio": services.gradio_ready()})
+    """Counts of the library, what is being indexed, the speech model, and the boot id of this server."""
+    record = asdict(services.library.status())
+    return Json({**record, "speech": services.speech, "gradio": services.gradio_ready()})
 
 
 @router.get("/failures")
@@ -233,7 +232,7 @@ def add_root(services: Services, path: Annotated[str, Body(embed=True, max_lengt
 
 @router.delete("/roots")
 def forget_root(services: Services, path: Annotated[str, Body(embed=True, max_length=4096)]) -> Json:
-    """Forget a folder. Its files stay where they are; only what the library knows of them goes."""
+    """Take a folder out of the library. Its files stay where they are."""
     forgotten = services.library.forget(folder_named(path))
     return Json({"forgotten": forgotten, "roots": list(services.library.status().roots)})
 
@@ -242,34 +241,34 @@ def forget_root(services: Services, path: Annotated[str, Body(embed=True, max_le
 def clicked(
     services: Services, q: Annotated[str, Body(max_length=MAX_TEXT)], chunk_id: Annotated[int, Body(ge=0, le=MAX_ID)]
 ) -> Json:
-    """Record that a search for `q` led to opening this chunk. Stored only if the person agreed."""
+    """Record that a search for `q` led to opening this chunk. Stored only if the person has agreed."""
     build_query({"q": [q]})
     return Json({"kept": services.library.clicks.add(q, chunk_id)})
 
 
 @router.put("/clicks")
 def keep_clicks(services: Services, keep: Annotated[bool, Body(embed=True)]) -> Json:
-    """Agree that clicks are kept from now on, or stop it."""
+    """Agree to the storage of new clicks, or stop it."""
     clicks = services.library.clicks
-    clicks.keep(keep)
-    return Json({"keeps_clicks": clicks.kept, "clicks": len(clicks)})
+    clicks.enable(keep)
+    return Json({"keeps_clicks": clicks.enabled, "clicks": len(clicks)})
 
 
 @router.delete("/clicks")
 def delete_clicks(services: Services) -> Json:
-    """Delete every click that is kept."""
+    """Delete all stored clicks."""
     return Json({"deleted": services.library.clicks.delete()})
 
 
 @router.get("/browse")
 def browse(services: Services, path: str = "") -> Json:
-    """Completion for the path of a folder."""
+    """Complete the path of a folder."""
     return Json(complete(path[:4096], services.tokens.current_visitor()))
 
 
 @router.get("/models")
 def models() -> Json:
-    """The models that can be used, for whoever thinks of switching."""
+    """The models of the registry."""
     return Json(model_cards())
 
 
@@ -285,7 +284,7 @@ def _missing(what: str, identity: int) -> Json:
 
 
 def error_answers(app: FastAPI) -> None:
-    """Errors of ours as one sentence of JSON with the status that fits."""
+    """Answer known errors with one sentence of JSON and the HTTP status that fits."""
     from app.web.guard import BodyTooLarge
     from data.media.kinds import MediaError
     from model.embedder import InputRejected, ModelError
@@ -300,14 +299,13 @@ def error_answers(app: FastAPI) -> None:
         MediaError: 400,
         BodyTooLarge: 413,
     }
-    for kind, code in statuses.items():
+    for error_class, code in statuses.items():
 
         def answer(request: Request, error: Exception, code: int = code) -> Json:
             return Json({"error": str(error)}, code)
 
-        app.add_exception_handler(kind, answer)
+        app.add_exception_handler(error_class, answer)
 
-    def busy(request: Request, error: Exception) -> Json:
+    @app.exception_handler(Busy)
+    def busy(request: Request, error: Busy) -> Json:
         return Json({"error": "Too many searches at once; try again."}, 503, {"retry-after": "1"})
-
-    app.add_exception_handler(Busy, busy)

@@ -1,6 +1,6 @@
-"""Who opened which file: a line of `audit.jsonl` in the library's folder, once tokens were given out.
+"""The audit log: who opened which file, a line each in `audit.jsonl` in the library's folder.
 
-Built around a rotating log of its own. It knows nothing of routes.
+Built around a rotating log. It records nothing while the library has no tokens. It knows nothing of routes.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from indexer.types import FileInfo
 AUDIT = "audit.jsonl"
 AUDIT_BYTES = 5 << 20
 SAME_VISIT_S = 600.0
-"""A file that the same visitor opens again within this time (a video is read in a hundred requests) is one
-line."""
+"""Requests of one visitor for one file within this time are one line (a video takes a hundred requests)."""
 
 
 class AuditLog:
@@ -28,7 +27,7 @@ class AuditLog:
         self._opened: dict[tuple[str, int], float] = {}
 
     def opened(self, file: FileInfo) -> None:
-        """Record that the current visitor opens a file. Nothing is recorded while there are no tokens."""
+        """Record that the current visitor opens a file."""
         if not self._tokens:
             return
         who, now = self._tokens.current_visitor().name, time.time()
@@ -41,7 +40,7 @@ class AuditLog:
 
 
 def _rotating_log(path: Path) -> logging.Logger:
-    """A logger of its own for one file, which is made with the first line."""
+    """The logger of one file; its first line creates the file."""
     log = logging.getLogger(f"{__name__}.{path}")
     if not log.handlers:
         log.addHandler(logging.handlers.RotatingFileHandler(path, maxBytes=AUDIT_BYTES, backupCount=3, delay=True))

@@ -1,7 +1,4 @@
-"""What is said in a video, as a text, as subtitles (WebVTT, SubRip) and as JSON.
-
-Built around cues; it knows neither where they come from nor who reads them.
-"""
+"""Cues as text, as subtitles (WebVTT, SubRip) and as JSON. Knows neither where they come from nor who reads them."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ def as_srt(cues: Sequence[Cue]) -> str:
 
 
 def as_text(cues: Sequence[Cue]) -> str:
-    """A line for each cue, its minute and second before it."""
+    """One line a cue, with its minute and second."""
     return "".join(f"{clock(c.start_s):>8}  {_flat(c.text)}\n" for c in cues)
 
 
@@ -50,7 +47,7 @@ def _clock(seconds: float, point: str) -> str:
 
 
 def _flat(text: str) -> str:
-    """One line: an empty one would end the cue."""
+    """The text on one line: an empty line would end the cue."""
     return " ".join(text.split())
 
 

@@ -1,7 +1,7 @@
-"""The Gradio application: the search surface inside one gr.HTML, the settings view, the named API.
+"""The Gradio application: the search page inside one gr.HTML, the settings view, the named API.
 
-Built around `gr.Blocks`; the search surface itself is app/static and speaks to the REST routes. Everything
-that would reach out, keep history, or hand files around is switched off here and closed in app/web/guard.py.
+Built around `gr.Blocks`; the search page itself is app/static and uses the REST routes. Telemetry, history and file
+routes are switched off here and closed in app/web/guard.py.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ ADOPT = (
     ".catch((error) => console.error(error));"
 )
 
-QUEUE_LOOK_S = 0.1
+QUEUE_POLL_S = 0.1
+"""Gradio polls its queue every millisecond, which costs 6 % of a core; no endpoint here uses the queue."""
 
 
 def _quiet_gradio() -> Any:
-    """Import Gradio with nothing phoned home and a temporary folder that nobody else can read."""
+    """Import Gradio without telemetry, with a private temporary folder."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     if "GRADIO_TEMP_DIR" not in os.environ:
@@ -42,8 +43,8 @@ def _quiet_gradio() -> Any:
     return gradio
 
 
-def mounted(library: SearchLibrary, *, host: str, port: int) -> FastAPI:
-    """A FastAPI application with Gradio at its root; whoever holds it runs its lifespan."""
+def build(library: SearchLibrary, *, host: str, port: int) -> FastAPI:
+    """A FastAPI application with Gradio at its root. The caller runs its lifespan."""
     gradio = _quiet_gradio()
     page = blocks(gradio, library, origin(host, port))
     application: FastAPI = gradio.mount_gradio_app(
@@ -61,13 +62,12 @@ def mounted(library: SearchLibrary, *, host: str, port: int) -> FastAPI:
         pwa=False,
         app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
     )
-    # Gradio looks into its queue every millisecond, for ever: 6 % of a core. We queue nothing there.
-    page._queue.sleep_when_free = page._queue.progress_update_sleep_when_free = QUEUE_LOOK_S
+    page._queue.sleep_when_free = page._queue.progress_update_sleep_when_free = QUEUE_POLL_S
     return application
 
 
 def theme(gr: Any) -> Any:
-    """Gradio's own components in the surface's colours and the system's fonts: nothing is fetched."""
+    """The page's colours and the system's fonts for Gradio's components: no font is fetched."""
     font = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
     return gr.themes.Base(
         primary_hue=gr.themes.colors.teal,
@@ -101,42 +101,42 @@ def blocks(gr: Any, library: SearchLibrary, origin: str) -> Any:
         with gr.Column(elem_id="settings"):
             _settings(gr, status.model, origin)
         for tool in agent_tools.tools(library, origin):
-            gr.api(_as_asked(tool), api_name=tool.__name__, queue=False)
+            gr.api(_for_visitor(tool), api_name=tool.__name__, queue=False)
     return page
 
 
-def _as_asked(tool: Callable[..., str]) -> Callable[..., str]:
-    """The tool, run for the visitor of the request that Gradio answers in a task of its own."""
+def _for_visitor(tool: Callable[..., str]) -> Callable[..., str]:
+    """The tool, run as the request's visitor: Gradio answers in a task of its own."""
 
     @functools.wraps(tool)
-    def asked(*values: Any, **named: Any) -> str:
+    def run(*args: Any, **kwargs: Any) -> str:
         from gradio.context import LocalContext
 
         request: Any = LocalContext.request.get(None)
-        request = getattr(request, "request", None) or request  # wrapped, but for an agent's
-        before = visitor.set(request.scope.get(VISITOR) if request is not None else None)
+        request = getattr(request, "request", None) or request  # an agent's request is not wrapped
+        previous = visitor.set(request.scope.get(VISITOR) if request is not None else None)
         try:
-            return tool(*values, **named)
+            return tool(*args, **kwargs)
         finally:
-            visitor.reset(before)
+            visitor.reset(previous)
 
-    return asked
+    return run
 
 
 def _settings(gr: Any, model: str, origin: str) -> None:
-    """What can be chosen when Sightline starts, and how other programs use the library."""
+    """The settings view: the model, and how other programs use the library."""
     cards = {card["name"]: card for card in model_cards()}
-    used = cards.get(model.split("@")[0], {}).get("title", model)
-    gr.Markdown(f"## Model\nIn use: **{used}** (`{model}`). Another one is chosen when Sightline starts.")
+    current = model.split("@")[0]
+    title = cards.get(current, {}).get("title", model)
+    gr.Markdown(f"## Model\nIn use: **{title}** (`{model}`). To use another one, start Sightline with it.")
     if cards:
         names = [(card["title"], name) for name, card in cards.items()]
-        current = model.split("@")[0]
-        chosen = gr.Dropdown(names, value=current if current in cards else names[0][1], label="Model", interactive=True)
-        about = gr.Markdown(_about(cards, chosen.value))
-        command = gr.Code(_command(chosen.value), language="shell", label="Start it with", interactive=False)
-        chosen.change(
+        choice = gr.Dropdown(names, value=current if current in cards else names[0][1], label="Model", interactive=True)
+        about = gr.Markdown(_about(cards, choice.value))
+        command = gr.Code(_command(choice.value), language="shell", label="Start it with", interactive=False)
+        choice.change(
             lambda name: (_about(cards, name), _command(name)),
-            chosen,
+            choice,
             [about, command],
             queue=False,
             show_progress="hidden",
@@ -165,7 +165,7 @@ def _settings(gr: Any, model: str, origin: str) -> None:
             interactive=False,
         )
     gr.Markdown(
-        f"All routes: [{origin}/docs]({origin}/docs). A library that asks for a token takes it as"
+        f"All routes: [{origin}/docs]({origin}/docs). A library with tokens takes one as"
         f" `Authorization: Bearer …`. Sightline {__version__}."
     )
 

@@ -1,8 +1,7 @@
-"""The guard in front of every route: who may ask, from where, how much, and what a page may load.
+"""The guard in front of every route: visitors, hosts, origins, body sizes, security headers.
 
-Built around one pure ASGI class, `Guard`, so that nothing behind it (our routes, the Gradio
-application, its MCP server) can be reached around it. It knows nothing of libraries or searches.
-What was tried against it is listed in docs/security.md, a test for each line.
+Built around one pure ASGI class, `Guard`, so that every request (to our routes, to Gradio, to its MCP server)
+passes it. It knows nothing of libraries or searches. docs/security.md lists the attacks that the tests try.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import hashlib
 import hmac
 import html
 import ipaddress
+import json
 import logging
 import secrets
 import socket
@@ -35,9 +35,9 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MIB = 1024 * 1024
 UPLOAD_LIMIT = 256 * MIB
-"""All the files of one query together. A longer clip is better searched by a cut of it."""
+"""Bytes of all files of one query. A longer clip is better searched by a cut of it."""
 BODY_LIMIT = 48 * MIB
-"""Everything else with a body: JSON to Gradio, whose files come as base64 text."""
+"""Bytes of any other body, such as JSON to Gradio with files as base64 text."""
 
 GRADIO_ROUTES = (
     "api/",
@@ -53,24 +53,24 @@ GRADIO_ROUTES = (
     "startup-events",
     "theme.css",
 )
-"""What Gradio needs below /gradio_api for its components, its client and MCP. Its file, proxy, upload,
-stream, run-history, monitoring and code-editing routes are not on the list and answer 404: `file=` and
-`proxy=` make the server fetch addresses for whoever asks."""
+"""Routes below /gradio_api that Gradio's components, its client and MCP need. Its file, proxy, upload, stream,
+run-history, monitoring and code-editing routes answer 404: `file=` and `proxy=` let a visitor make the server
+fetch addresses."""
 
 GUESSES, GUESS_S = 20, 60
 """Wrong tokens that an address may show within so many seconds; then none of it is looked at for as long."""
 
 VISITOR = "sightline.visitor"
-"""Where a request's scope holds who asks."""
+"""The key of a request's scope that holds its visitor."""
 
 FORWARDED = frozenset(("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"))
-"""What a proxy adds. Without a token it would make an owner of everybody whom it serves."""
+"""Headers that a proxy adds. Without a token, everybody behind the proxy would be the owner."""
 
 CLOSED_AT_THE_ROOT = ("login", "logout", "svelte", "monitoring", "deep_link", "custom_component")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a server bound to `host` can be reached from this machine alone."""
+    """Whether a server bound to `host` can be reached from this machine only."""
     if host == "localhost":
         return True
     try:
@@ -80,7 +80,7 @@ def is_loopback(host: str) -> bool:
 
 
 def page_policy(nonce: str) -> str:
-    """The Content-Security-Policy of our page. 'unsafe-eval' is what Gradio's gr.HTML needs to run at all."""
+    """The Content-Security-Policy of our page. Gradio's gr.HTML does not run without 'unsafe-eval'."""
     return "; ".join(
         (
             "default-src 'self'",
@@ -100,13 +100,13 @@ def page_policy(nonce: str) -> str:
 
 
 class Guard:
-    """ASGI middleware: refuses foreign hosts, origins and callers; bounds bodies; sets security headers.
+    """ASGI middleware: refuses foreign hosts, origins and visitors; bounds bodies; sets security headers.
 
-    `token` None asks for none (loopback). `names` are host names served beside loopback's and, when the
-    server listens on the network, this machine's own. The port of a Host is not compared: a tunnel may
-    change it, and DNS rebinding needs a foreign *name*. `tokens` are those of other people: once there is
-    one, everybody has to show one; `token` is the owner's. `cookie_key` makes the cookies, one for each token and
-    port; without it they end with this server.
+    `token` is the owner's (None: the owner needs none), `tokens` are other people's: as soon as there is one,
+    every visitor needs one. `names` are further host names, beside loopback's and, if the server listens on the
+    network, this machine's. The port of a Host is not compared: a tunnel may change it, and DNS rebinding needs
+    a foreign *name*.
+    `cookie_key` makes the cookies, one for each token and port; without it they end with this server.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Guard:
         self.token, self.tokens = token, tokens
         self.port, self.cookie_key = port, cookie_key or secrets.token_bytes(32)
         self.wrong: TTLCache[str, int] = TTLCache(4096, GUESS_S)  # address -> wrong tokens of late
-        self.cookie = f"sightline-{port}"  # cookies do not know ports: two libraries, two names
+        self.cookie = f"sightline-{port}"  # browsers send a host's cookies to all its ports
         self.names = {"localhost", *(name.lower() for name in names)}
         self.any_address = not is_loopback(host)
         if self.any_address:
@@ -141,12 +141,12 @@ class Guard:
             return
         headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
         try:
-            asks = self._admitted(scope, headers)
+            caller = self._admit(scope, headers)
         except LibraryError as error:  # tokens.json is lost or damaged
             log.error("%s", error)
-            asks = 503, "The tokens of this library cannot be read; its log says why."
-        if not isinstance(asks, Visitor):
-            await _answer(send, *asks)
+            caller = 503, "The tokens of this library cannot be read; its log says why."
+        if not isinstance(caller, Visitor):
+            await _answer(send, *caller)
             return
         limit = UPLOAD_LIMIT if scope["path"] == "/api/search" else self.body_limit
         if int(headers.get("content-length") or 0) > limit:
@@ -163,15 +163,15 @@ class Guard:
                 await _answer(send, 400, "This server fetches nothing: send the file's bytes as base64 text.")
                 return
             receive = _replayed(body, receive)
-        visitor.set(asks)
-        scope[VISITOR] = asks  # for Gradio, which answers in a task of its own
+        visitor.set(caller)
+        scope[VISITOR] = caller  # for Gradio, which answers in a task of its own
         await self.app(scope, receive, _with_headers(send))
 
-    def _admitted(self, scope: Scope, headers: dict[str, str]) -> Visitor | tuple[Any, ...]:
-        """Who asks; or (status, sentence, extra headers) for a request that must not pass."""
+    def _admit(self, scope: Scope, headers: dict[str, str]) -> Visitor | tuple[Any, ...]:
+        """The request's visitor; or (status, sentence, extra headers) if the request is refused."""
         path, method = scope["path"], scope["method"]
         host = headers.get("host", "")
-        if not self._known(host):
+        if not self._is_served(host):
             return 421, "This address is not served here. Open Sightline by the address it printed."
         origin = headers.get("origin")
         if origin is not None and origin.lower() not in (f"http://{host.lower()}", f"https://{host.lower()}"):
@@ -191,34 +191,37 @@ class Guard:
             if headers.keys() & FORWARDED:
                 return (403, "A proxy stands in front: start this server with --name and the proxy's host name.")
             return OWNER
-        asks = self._by_token(scope, headers, method == "GET" and mode in ("navigate", None))
-        if isinstance(asks, Visitor) and not asks.may_index and _changes(method, path):
-            return 403, f"The token of {asks.name} may search and open, not change anything."
-        return asks
+        caller = self._by_token(scope, headers, method == "GET" and mode in ("navigate", None))
+        if isinstance(caller, Visitor) and not caller.may_index and _changes(method, path):
+            return 403, f"The token of {caller.name} may search and open, not change anything."
+        return caller
 
-    def _known(self, host: str) -> bool:
-        name = _host_name(host)
+    def _is_served(self, host: str) -> bool:
+        try:
+            name = (urlsplit(f"//{host}").hostname or "").lower()
+        except ValueError:
+            return False
         try:
             address = ipaddress.ip_address(name)
         except ValueError:
             return name in self.names
         return address.is_loopback or self.any_address
 
-    def _by_token(self, scope: Scope, headers: dict[str, str], may_visit: bool) -> Visitor | tuple[Any, ...]:
+    def _by_token(self, scope: Scope, headers: dict[str, str], is_visit: bool) -> Visitor | tuple[Any, ...]:
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        in_address = [value for key, value in query if key == "token" and value] if may_visit else []
+        in_address = [value for key, value in query if key == "token" and value] if is_visit else []
         bearer = headers.get("authorization", "")
         bearer = bearer[7:].strip() if bearer.lower().startswith("bearer ") else ""
-        known = self._whose_cookie(_cookie(headers.get("cookie", ""), self.cookie))
+        known = self._visitor_of_cookie(_cookie(headers.get("cookie", ""), self.cookie))
         if known and not in_address:
             return known
         if shown := [value for value in (bearer, *in_address) if value]:
             address = (scope.get("client") or ("",))[0]
             if self.wrong.get(address, 0) >= GUESSES:
                 return 429, f"Too many wrong tokens from {address}; wait a minute.", {"retry-after": str(GUESS_S)}
-            if bearer and (asks := self._whose(bearer)):
-                return asks
-            right = next((value for value in in_address if self._whose(value)), None)
+            if bearer and (caller := self._visitor_of(bearer)):
+                return caller
+            right = next((value for value in in_address if self._visitor_of(value)), None)
             if right or known:
                 return 303, "", self._without_token(scope, headers, query, right)
             self.wrong[address] = self.wrong.get(address, 0) + len(shown)
@@ -240,16 +243,16 @@ class Guard:
             cookie += "; Secure"
         return {"location": place, "set-cookie": cookie}
 
-    def _whose(self, given: str) -> Visitor | None:
-        if self.token is not None and _same(given, self.token):
+    def _visitor_of(self, token: str) -> Visitor | None:
+        if self.token is not None and _same(token, self.token):
             return OWNER
-        return self.tokens.find(given) if self.tokens else None
+        return self.tokens.find(token) if self.tokens else None
 
     def _cookie_of(self, digest: str) -> str:
         """The cookie that stands for a token, by the token's SHA-256, at this port."""
         return hmac.new(self.cookie_key, f"{digest}:{self.port}".encode(), "sha256").hexdigest()
 
-    def _whose_cookie(self, value: str) -> Visitor | None:
+    def _visitor_of_cookie(self, value: str) -> Visitor | None:
         if not value:
             return None
         if self.token is not None and _same(value, self._cookie_of(_digest(self.token))):
@@ -259,21 +262,12 @@ class Guard:
 
 
 def _changes(method: str, path: str) -> bool:
-    """Whether a request needs the right to change the library, or shows the disk beside it. What is asked of
-    Gradio only searches."""
+    """Whether a request changes the library, or lists folders outside it. Gradio's endpoints do neither."""
     if path == "/api/browse":
         return True
     if method in ("GET", "HEAD", "OPTIONS") or not path.startswith("/api/"):
         return False
     return path != "/api/search"
-
-
-def _host_name(host: str) -> str:
-    """The name in a Host header, in lower case; empty when it is not one."""
-    try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
-    except ValueError:
-        return ""
 
 
 def _same(given: str, token: str) -> bool:
@@ -307,23 +301,23 @@ def _too_much(limit: int) -> str:
 
 
 class BodyTooLarge(Exception):
-    """A body without a declared length went over its limit."""
+    """A body without a declared length is over its limit."""
 
 
 def _bounded(receive: Receive, limit: int) -> Receive:
     """`receive` that raises BodyTooLarge past `limit` bytes: a chunked body declares no length."""
-    seen = 0
+    size = 0
 
-    async def counted() -> Message:
-        nonlocal seen
+    async def bounded() -> Message:
+        nonlocal size
         message = await receive()
         if message["type"] == "http.request":
-            seen += len(message.get("body", b""))
-            if seen > limit:
+            size += len(message.get("body", b""))
+            if size > limit:
                 raise BodyTooLarge(_too_much(limit))
         return message
 
-    return counted
+    return bounded
 
 
 async def _whole_body(receive: Receive) -> bytes:
@@ -347,7 +341,8 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
 
 
 def _with_headers(send: Send) -> Send:
-    always = (
+    """`send` that adds the security headers which an answer lacks."""
+    defaults = (
         (b"x-content-type-options", b"nosniff"),
         (b"referrer-policy", b"same-origin"),
         (b"cross-origin-resource-policy", b"same-origin"),
@@ -355,28 +350,28 @@ def _with_headers(send: Send) -> Send:
         (b"x-frame-options", b"SAMEORIGIN"),
     )
 
-    async def guarded(message: Message) -> None:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = [(key.lower(), value) for key, value in message.get("headers", ())]
-            # Gradio's own CORS answers name the asker's origin; nobody else's page may read ours.
+            # Gradio's CORS headers would let other websites read the answer.
             headers = [pair for pair in headers if not pair[0].startswith(b"access-control-allow")]
             present = {key for key, _ in headers}
-            headers += [pair for pair in always if pair[0] not in present]
+            headers += [pair for pair in defaults if pair[0] not in present]
             kind = dict(headers).get(b"content-type", b"")
             if b"content-security-policy" not in present and not kind.startswith(b"application/pdf"):
-                # Pages set their own policy; anything else has no business running anything.
+                # Pages set their own policy; no other answer may run or load anything.
                 headers.append((b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"))
             message = {**message, "headers": headers}
         await send(message)
 
-    return guarded
+    return send_with_headers
 
 
-_ASK = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Sightline: token</title>
+_TOKEN_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Sightline: token</title>
 <meta name="viewport" content="width=device-width"><style>:root{{color-scheme:light dark}}
 body{{font:16px/1.5 system-ui,sans-serif;display:grid;place-content:center;min-height:90vh;padding:1rem}}
 input,button{{font:inherit;padding:.5em .8em;border-radius:8px;border:1px solid #888}}</style>
-<main><h1>This library asks for its token</h1><p>{sentence} It was printed where Sightline was started.</p>
+<main><h1>This library needs a token</h1><p>{sentence} It was printed where Sightline was started.</p>
 <form action="/" method="get"><label>Token <input name="token" type="password" autofocus
 autocomplete="current-password"></label> <button>Open</button></form></main></html>"""
 
@@ -384,12 +379,10 @@ autocomplete="current-password"></label> <button>Open</button></form></main></ht
 async def _answer(
     send: Send, status: int, sentence: str, extra: dict[str, str] | None = None, page: bool = False
 ) -> None:
-    """One short answer: a sentence as JSON, or a page that asks for the token."""
-    import json
-
+    """Send a sentence as JSON, or in a page with a field for the token."""
     kind, body = "application/json", json.dumps({"error": sentence}).encode()
     if page:
-        kind, body = "text/html; charset=utf-8", _ASK.format(sentence=html.escape(sentence)).encode()
+        kind, body = "text/html; charset=utf-8", _TOKEN_PAGE.format(sentence=html.escape(sentence)).encode()
     headers = {
         "content-type": kind,
         "content-length": str(len(body)),

@@ -1,4 +1,4 @@
-"""A port to listen on, the address that a person opens, and uvicorn behind it: for every server of ours."""
+"""What both servers share: the socket, the address that a person opens, and uvicorn."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from indexer.errors import LibraryError
 
 
 class AddressInUse(LibraryError):
-    """The port is taken; one sentence that says what to do."""
+    """The port is taken. `str(error)` says what to do."""
 
 
 def origin(host: str, port: int) -> str:
-    """Where a person of this machine reaches a server: `http://127.0.0.1:7860`."""
+    """The address of a server on this machine: `http://127.0.0.1:7860`."""
     name = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens. Raises AddressInUse when the port is taken."""
+    """A listening socket. Raises AddressInUse if the port is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol by its name: asyncio sends at once (TCP_NODELAY) only where it reads it, and every answer
-    # of two packets else waits 40 ms for an acknowledgement.
+    # asyncio sets TCP_NODELAY only if the socket names its protocol; without it, each answer of two packets waits
+    # 40 ms for an acknowledgement.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     if os.name != "nt":
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -39,7 +39,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def run(app: Any, listener: socket.socket, graceful_s: int) -> None:
-    """Serve an ASGI application until interrupted; requests under way then have `graceful_s` seconds."""
+    """Serve an ASGI application until interrupted; requests in flight then have `graceful_s` seconds."""
     import uvicorn
 
     config = uvicorn.Config(

@@ -1,7 +1,7 @@
-"""Files, thumbnails, page images and clips of the library, by id alone: no path ever comes from a client.
+"""Files, thumbnails, page images and clips of the library, by id: no path comes from a client.
 
-Built around `SearchLibrary.file`/`chunk`/`thumbnail` for what an id stands for, and the sandbox for whatever
-has to be decoded. A file that has gone since it was indexed answers 404 with a sentence.
+Built around `SearchLibrary.file`, `chunk` and `thumbnail`, which resolve ids, and the sandbox, which decodes. A
+file that no longer exists answers 404 with a sentence.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from indexer.types import ChunkInfo, FileInfo
 router = APIRouter(tags=["files"])
 
 FILE_POLICY = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox"
-"""For a file opened by itself: it may show, it may not run anything."""
+"""For a file opened by itself: it may show images and media, and run nothing."""
 
 WIDTHS = (640, 1280, 1920, 2560)
-"""Longest sides at which pages are drawn, so that the cache is hit."""
+"""Longest sides at which pages are drawn: few, so that cached pages are reused."""
 LONGEST_CLIP_S = 600.0
 
 
 class Gone(Exception):
-    """An id that the library does not know, or a file that is no longer there. One sentence."""
+    """An unknown id, or a file that no longer exists. `str(error)` is one sentence."""
 
 
 def open_file(services: WebServices, file_id: int) -> FileInfo:
-    """The file behind an id, if it is still a readable file of its kind. Raises Gone."""
+    """The file of an id, if it exists. Raises Gone."""
     file = services.library.file(file_id)
     if file is None:
         raise Gone(f"The library has no file {file_id}; it may have been removed.")
@@ -53,7 +53,7 @@ def open_file(services: WebServices, file_id: int) -> FileInfo:
 
 
 def media_type(file: FileInfo) -> str:
-    """The type a file is served as: of its kind, never HTML or SVG whatever it is called."""
+    """The media type of a file: one of its kind, never HTML or SVG, whatever its name is."""
     guess = mimetypes.guess_type(file.path.name)[0] or ""
     known = {"image": "image/", "video": "video/", "pdf": "application/pdf"}[file.kind]
     if guess.startswith(known) and guess != "image/svg+xml":
@@ -62,13 +62,13 @@ def media_type(file: FileInfo) -> str:
 
 
 def printable(name: str) -> str:
-    """A file name that a header can hold, whatever bytes it is made of."""
+    """A file name that a header can hold, whatever bytes the name is made of."""
     return name.encode("utf-8", "replace").decode()
 
 
 @router.get("/media/{file_id}")
 def file(services: Services, file_id: Id, download: bool = False) -> Response:
-    """The file itself, with Range, as it lies on the disk."""
+    """The file as it is on the disk, with Range."""
     info = open_file(services, file_id)
     headers = {"cache-control": "private, no-cache"}
     if info.kind != "pdf":
@@ -94,7 +94,7 @@ async def view(services: Services, file_id: Id) -> Response:
 
 @router.get("/thumb/{chunk_id}.webp")
 def thumb(request: Request, services: Services, chunk_id: Id) -> Response:
-    """The thumbnail of a chunk: of its most telling moment."""
+    """The thumbnail of a chunk."""
     data = services.library.thumbnail(chunk_id)
     if data is None:
         raise Gone(f"The library has no picture for chunk {chunk_id}.")
@@ -106,7 +106,7 @@ def thumb(request: Request, services: Services, chunk_id: Id) -> Response:
 
 @router.get("/page/{file_id}/{n}.webp")
 async def page(services: Services, file_id: Id, n: Id, width: int = 1280) -> Response:
-    """Page `n` (from 1) of a PDF as a picture, its longest side about `width` pixels."""
+    """Page `n` (from 1) of a PDF as an image, its longest side about `width` pixels."""
     info = await _pdf(services, file_id, n)
     side = next((w for w in WIDTHS if w >= width), WIDTHS[-1])
     keep = (file_id, _stamp(info.path), n, side)
@@ -115,7 +115,7 @@ async def page(services: Services, file_id: Id, n: Id, width: int = 1280) -> Res
 
 @router.get("/page/{file_id}/{n}.json")
 async def layer(services: Services, file_id: Id, n: Id, q: str = "") -> Json:
-    """The words of a page with their places, and the places of the words in `q`, relative to the page."""
+    """The words of a page with their boxes, and the boxes of the words in `q`, relative to the page."""
     info = await _pdf(services, file_id, n)
     words = words_to_mark(q[:500])[:40]
     keep = (file_id, _stamp(info.path), n, words)

@@ -1,7 +1,7 @@
-"""The HTML that the server sends: the page alone, the page within Gradio, the API page, a sentence.
+"""The HTML that the server sends: the page without and within Gradio, the API page, a sentence.
 
-Built around one piece of markup, `SURFACE`, in which static/app.js mounts itself before anything else has
-loaded. It knows Gradio's index page only by three marks: `<script`, `</head>` and `<gradio-app`.
+Built around one element, `SURFACE`, in which static/app.js mounts itself before anything else has loaded. Of
+Gradio's index page it uses `<script`, `</head>` and `<gradio-app` only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MODULES = (
     "progress", "results", "state", "transcript", "upgrade", "viewer", "viewer-image", "viewer-pdf",
     "viewer-video", "warm",
 )  # fmt: skip
-"""Loaded together rather than one after another as their imports are found."""
+"""Modules that the browser loads at once, not one after another as it reads the imports."""
 
 _HEAD = """<title>Sightline</title>
 <meta name="color-scheme" content="light dark">
@@ -28,7 +28,7 @@ _HEAD = """<title>Sightline</title>
 """
 
 ICON = "data:image/svg+xml," + quote((Path(__file__).parents[1] / "static" / "icon.svg").read_text().strip())
-"""In the page: as a file it is asked for again with each entry of the history, beside the search."""
+"""Part of the page: browsers would fetch a file again with each entry of the history, beside the search."""
 
 SURFACE = '<div id="sightline"></div>'
 
@@ -51,13 +51,13 @@ def _head(nonce: str) -> str:
     return _HEAD.format(modules=modules, nonce=nonce, icon=ICON)
 
 
-def alone(nonce: str) -> str:
-    """The page before Gradio has been imported."""
+def without_gradio(nonce: str) -> str:
+    """The page until Gradio is imported."""
     return _ALONE.format(head=_head(nonce), surface=SURFACE)
 
 
 def within_gradio(markup: str, nonce: str) -> str:
-    """Gradio's index page with our surface painted first and a nonce on every script."""
+    """Gradio's index page with our page in front and a nonce on every script."""
     markup = re.sub(r"<meta\s+(?:property|name)=\"(?:og|twitter):[^>]*>", "", markup)
     markup = markup.replace('<link rel="manifest" href="/manifest.json" />', "")
     markup = re.sub(r"<title>.*?</title>", "", markup, flags=re.S)
@@ -67,7 +67,7 @@ def within_gradio(markup: str, nonce: str) -> str:
 
 
 def docs(nonce: str) -> str:
-    """The OpenAPI page, drawn here because the usual one comes from a content network."""
+    """The OpenAPI page. FastAPI's own page loads scripts from a content network."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Sightline API</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -81,8 +81,8 @@ SENTENCE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestor
 
 
 def sentence(title: str, text: str) -> str:
-    """A page that says one thing and leads back."""
-    text = text.encode("utf-8", "replace").decode()  # a file name may be made of any bytes
+    """A page with a title, one sentence and a link to the search."""
+    text = text.encode("utf-8", "replace").decode()  # file names can hold any bytes
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f"<title>{html.escape(title)}</title>"

@@ -1,7 +1,7 @@
-"""What the page shows of a file, made in the sandbox's child processes: page images, text layers, clips.
+"""Page images, text layers and clips, made in the sandbox's child processes.
 
-Built around plain functions of a path, picklable in and out, so that `data.media.sandbox` can run them
-where a crash costs one answer. Knows nothing of the web; imports no web library (a child starts fast).
+Built around plain functions of a path with picklable results, so that `data.media.sandbox` can run them and a
+crash costs one answer. Imports no web library, so that a child starts fast.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 LATE = ("data.reader", "data.media.clip")
 """What the functions below import; `data.media.sandbox_child` does so before it hands out files."""
 WEB_SIDE = 2048
-"""Longest side in pixels of an image made for the viewer when the browser cannot show the original."""
+"""Longest side in pixels of an image made for a browser that cannot show the original."""
 PLAYED_SIDE = 1280
-"""Of a video: what two cores encode faster than it plays."""
+"""Longest side of a converted video: two cores encode it faster than it plays."""
 
 
 def page_webp(path: Path, page: int, width: int) -> bytes:
@@ -27,7 +27,7 @@ def page_webp(path: Path, page: int, width: int) -> bytes:
 
 
 def page_layer(path: Path, page: int, words: Sequence[str]) -> dict[str, Any]:
-    """The words of a page with their boxes, and the boxes of those asked for, relative to the page (0..1)."""
+    """The words of a page with their boxes, and the boxes of `words`, relative to the page (0..1)."""
     from data.media.pdf import find_words, page_count, page_words
 
     return {
@@ -54,10 +54,10 @@ def _webp(array: Any) -> bytes:
 
 
 def cut_clip(path: Path, start_s: float, end_s: float, target: Path, exact: bool) -> tuple[float, float]:
-    """Write [start_s, end_s) of a video to `target` as MP4; the seconds that it really spans.
+    """Write [start_s, end_s) of a video to `target` as MP4. Returns the seconds that the clip spans.
 
-    A stream copy begins at the keyframe at or before `start_s` (no quality lost, no time spent);
-    `exact` decodes and encodes again as H.264/AAC and begins at the second.
+    A stream copy begins at the keyframe at or before `start_s` (fast, without loss); `exact` encodes again as
+    H.264/AAC and begins at the second.
     """
     from data.media.clip import cut
 

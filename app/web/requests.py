@@ -1,7 +1,7 @@
-"""What a request asks: its fields and its files, into a `Query` and a window of its hits.
+"""From the fields and files of a request to a `Query` and a page of its hits.
 
-Built around `build_query`, which the REST routes and the named endpoints of Gradio and MCP share. Files lie
-in a private folder while the query is answered. It knows neither routes nor how an answer is found.
+Built around `build_query`, which the REST routes and the named endpoints of Gradio and MCP share. Files stay in a
+private folder until the query is answered. It knows neither routes nor how an answer is found.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from indexer.types import Query as Search
 MAX_FILES = 8
 """Files in one query."""
 MAX_HITS = 200
-"""Hits in one answer; `offset` turns the page."""
+"""Hits in one answer; `offset` gives further pages."""
 MAX_OFFSET = 10_000
-"""Hits that may be passed over: further ones are found by other words. Memory grows with the offset."""
+"""The largest `offset`: memory grows with it."""
 MAX_TEXT = 2000
 MAX_PARTS = 32
 """Words, chunks and files in one query together."""
@@ -39,7 +39,7 @@ Id = Annotated[int, Path_(ge=0, le=MAX_ID)]
 
 
 class BadRequest(Exception):
-    """What was asked cannot be understood. `str(error)` is one sentence for a person."""
+    """A request that cannot be understood. `str(error)` is one sentence for a person."""
 
 
 class OutOfBounds(BadRequest):
@@ -48,7 +48,7 @@ class OutOfBounds(BadRequest):
 
 @dataclass(frozen=True)
 class Upload:
-    """A file received for one query: its bytes on disk in a private folder, and whether to avoid it."""
+    """A file of a query, in a private folder, and whether hits should not resemble it."""
 
     path: Path
     avoid: bool = False
@@ -56,7 +56,7 @@ class Upload:
 
 @contextmanager
 def upload_folder() -> Iterator[Path]:
-    """A folder that only this user can read, deleted with all it holds when the query is answered."""
+    """A private folder, deleted with its files at the end of the block."""
     folder = Path(tempfile.mkdtemp(prefix="sightline-query-"))
     try:
         yield folder
@@ -65,7 +65,7 @@ def upload_folder() -> Iterator[Path]:
 
 
 def safe_name(name: str | None) -> str:
-    """A file name without folders or control characters; its extension says how it is decoded."""
+    """A file name without folders or control characters; its extension stays, for the decoder."""
     base = (name or "").replace("\\", "/").rsplit("/", 1)[-1]
     base = "".join(c for c in base if c.isprintable() and c != "\0").strip(". ")
     stem, dot, suffix = base.rpartition(".")
@@ -73,14 +73,14 @@ def safe_name(name: str | None) -> str:
 
 
 def place_for(folder: Path, name: str | None, ordinal: int) -> Path:
-    """Where the `ordinal`-th upload of a query goes: a folder each, so that it keeps its name."""
-    place = folder / str(ordinal)
-    place.mkdir()
-    return place / safe_name(name)
+    """The path of a query's upload number `ordinal`, in a folder of its own so that the file keeps its name."""
+    subfolder = folder / str(ordinal)
+    subfolder.mkdir()
+    return subfolder / safe_name(name)
 
 
 def store(source: Any, target: Path) -> None:
-    """Write an upload to where it goes, which must not be there yet."""
+    """Write an upload to a new file."""
     with target.open("xb") as out:
         shutil.copyfileobj(source, out, 1024 * 1024)
 
@@ -97,18 +97,14 @@ def folder_named(text: str) -> Path:
 
 
 def moment(value: str | None, name: str) -> float | None:
-    """A date as it is typed in a query (`2024`, `2024-06`, `2024-06-01`, local time), one with a time, or
-    UNIX seconds, as UNIX seconds."""
+    """UNIX seconds of a date (`2024`, `2024-06`, `2024-06-01`, local time), a date with a time, or UNIX seconds.
+    None if there is no value. Raises BadRequest."""
     if not value:
         return None
-    try:
-        return beginning(value)
-    except QueryError:
-        pass
-    for read in (float, lambda text: datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()):
+    for parse in (beginning, float, lambda text: datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()):
         try:
-            return read(value)
-        except (ValueError, OverflowError, OSError):
+            return parse(value)
+        except (QueryError, ValueError, OverflowError, OSError):
             continue
     raise BadRequest(f"{name}={value[:40]!r} is not a date; write 2024, 2024-06 or 2024-06-01.")
 
@@ -133,15 +129,14 @@ def number(value: Any, name: str, low: float, high: float) -> float:
 
 
 def build_query(values: Mapping[str, Sequence[str]], uploads: Iterable[Upload] = ()) -> Search:
-    """The query that the fields of a request (each a list) and its uploads ask for.
+    """The query of a request: its fields (each a list of values) and its uploads.
 
-    Fields: q, avoid (words not wanted), like / unlike (chunk ids), kind, under, after, before, min_s, max_s,
-    label, file_id, sort. Raises BadRequest.
+    Fields: q, avoid (words), like and unlike (chunk ids), kind, under, after, before, min_s, max_s, label,
+    file_id, sort. Raises BadRequest.
     """
 
     def one(name: str) -> str | None:
-        given = [v for v in values.get(name, ()) if v != ""]
-        return given[-1] if given else None
+        return next((v for v in reversed(values.get(name, ())) if v != ""), None)
 
     for name, given in values.items():
         if any("\0" in text or not _is_text(text) for text in given if name != "under"):
@@ -191,40 +186,17 @@ def window_of(values: Mapping[str, Sequence[str]]) -> tuple[int, int]:
     return int(k), int(offset)
 
 
-FORM: dict[str, Any] = {
-    "requestBody": {
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "q": {"type": "string", "description": "Words, beside or instead of files."},
-                        "files": {
-                            "type": "array",
-                            "items": {"type": "string", "format": "binary"},
-                            "description": f"Up to {MAX_FILES} images, clips or PDFs,"
-                            f" {UPLOAD_LIMIT // 2**20} MB together.",
-                        },
-                        "avoid_files": {
-                            "type": "array",
-                            "items": {"type": "string", "format": "binary"},
-                            "description": "Files that show what is not wanted.",
-                        },
-                        **{
-                            name: {"type": "array", "items": {"type": "string"}}
-                            for name in ("avoid", "kind", "label", "like", "unlike")
-                        },
-                        **{
-                            name: {"type": "string"}
-                            for name in (
-                                "under", "after", "before", "min_s", "max_s",
-                                "file_id", "sort", "k", "offset",
-                            )
-                        },
-                    },
-                }
-            }
-        }
-    }
-}  # fmt: skip
-"""How OpenAPI describes a query with files."""
+_FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
+_LIMIT = f"Up to {MAX_FILES} images, clips or PDFs, {UPLOAD_LIMIT // 2**20} MB together."
+_PROPERTIES: dict[str, Any] = {
+    "q": {"type": "string", "description": "Words, beside or instead of files."},
+    "files": {**_FILES, "description": _LIMIT},
+    "avoid_files": {**_FILES, "description": "Files that hits should not resemble."},
+}
+for _name in ("avoid", "kind", "label", "like", "unlike"):
+    _PROPERTIES[_name] = {"type": "array", "items": {"type": "string"}}
+for _name in ("under", "after", "before", "min_s", "max_s", "file_id", "sort", "k", "offset"):
+    _PROPERTIES[_name] = {"type": "string"}
+
+FORM = {"requestBody": {"content": {"multipart/form-data": {"schema": {"type": "object", "properties": _PROPERTIES}}}}}
+"""A query with files, as OpenAPI describes it."""

@@ -1,8 +1,8 @@
-"""A library as the visitor of a request may see it.
+"""A library as the visitor of the current request may see it.
 
-Built around `SearchLibrary`: routes and agents' tools are handed a `ScopedLibrary` in place of the library,
-so that no route can forget to ask. A visitor without roots sees everything. What a request may do at all
-(read or change) is `app.web.guard`'s; it knows nothing of HTTP.
+Built around `SearchLibrary`: routes and agents' tools get a `ScopedLibrary` instead of the library, so that no
+route can forget to check. A visitor without roots sees everything. Whether a request may change anything is
+checked in `app.web.guard`. It knows nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from model.inputs import Cue
 
 
 class ScopedLibrary:
-    """A `SearchLibrary` that shows each visitor what its token may see."""
+    """A `SearchLibrary` that shows each visitor only the folders of its token."""
 
     def __init__(self, library: Library, tokens: Tokens) -> None:
         self._library, self._tokens = library, tokens
@@ -27,9 +27,9 @@ class ScopedLibrary:
         return self._tokens.current_visitor()
 
     def _whole(self) -> Library:
-        """The library itself, for a visitor who sees all of it. Raises LibraryError for any other."""
+        """The library itself. Raises LibraryError if the visitor does not see all of it."""
         if self._visitor().roots:
-            raise LibraryError("This token sees some folders only; that is for who sees all of them.")
+            raise LibraryError("This token sees some folders only; this needs a token that sees all of them.")
         return self._library
 
     # -- answers ---------------------------------------------------------------------------
@@ -55,33 +55,33 @@ class ScopedLibrary:
     def _within(self, visitor: Visitor, query: Query) -> Query:
         for part in query.parts:
             if part.chunk_id is not None and self.chunk(part.chunk_id) is None:
-                raise LibraryError(f"There is no chunk {part.chunk_id} in the library any more.")
+                raise LibraryError(f"The library has no chunk {part.chunk_id} any more.")
         return replace(query, filters=replace(query.filters, within=tuple(map(Path, visitor.roots))))
 
     def _narrowed(self, visitor: Visitor, answer: Answer) -> Answer:
-        """Copies elsewhere, and folders that hold them, are not told of."""
+        """The answer without copies in other folders, and without these folders."""
 
-        def own(hit: Hit) -> Hit:
+        def narrow(hit: Hit) -> Hit:
             return replace(hit, also_at=tuple(path for path in hit.also_at if visitor.sees(path)))
 
         facets = dict(answer.facets)
         facets["folder"] = {f: n for f, n in facets.get("folder", {}).items() if visitor.sees(f)}
-        return replace(answer, hits=tuple(map(own, answer.hits)), facets=facets)
+        return replace(answer, hits=tuple(map(narrow, answer.hits)), facets=facets)
 
-    # -- what ids stand for ----------------------------------------------------------------
+    # -- files and chunks by id ------------------------------------------------------------
 
     def file(self, file_id: int) -> FileInfo | None:
-        found = self._library.file(file_id)
-        return found if found is not None and self._visitor().sees(found.path) else None
+        info = self._library.file(file_id)
+        return info if info is not None and self._visitor().sees(info.path) else None
 
     def chunk(self, chunk_id: int) -> ChunkInfo | None:
-        """Held by a file that the visitor sees, whichever of its copies that is."""
+        """The chunk, in a copy of its file that the visitor may see; None if there is none."""
         visitor = self._visitor()
-        found = self._library.chunk(chunk_id)
-        if found is None or visitor.sees(found.file.path):
-            return found
-        own = next((file for file in self._library.copies(chunk_id) if visitor.sees(file.path)), None)
-        return replace(found, file=own) if own else None
+        info = self._library.chunk(chunk_id)
+        if info is None or visitor.sees(info.file.path):
+            return info
+        copy = next((file for file in self._library.copies(chunk_id) if visitor.sees(file.path)), None)
+        return replace(info, file=copy) if copy else None
 
     def transcript(self, file_id: int) -> list[Cue]:
         return [] if self.file(file_id) is None else self._library.transcript(file_id)
@@ -125,13 +125,13 @@ class ScopedLibrary:
         return self._whole().clicks
 
     def add_root(self, folder: Path) -> None:
-        self._own_folder(folder)
+        self._check_folder(folder)
         self._library.add_root(folder)
 
     def forget(self, folder: Path) -> int:
-        self._own_folder(folder)
+        self._check_folder(folder)
         return self._library.forget(folder)
 
-    def _own_folder(self, folder: Path) -> None:
+    def _check_folder(self, folder: Path) -> None:
         if not self._visitor().sees(Path(folder).expanduser().absolute()):
             raise LibraryError(f"{folder} is not one of the folders that this token is for.")

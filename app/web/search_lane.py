@@ -1,5 +1,5 @@
-"""The lane of searches: a few threads of their own and a bounded queue, so that a burst of searches neither
-starves the thumbnails nor is lost.
+"""The lane of searches: threads of their own and a bounded queue, so that a burst of searches neither delays the
+thumbnails nor gets lost.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import TypeVar
 T = TypeVar("T")
 
 WAITING = 512
-"""Searches that may wait at once. 200 people pressing Enter together is the measure; see bench-ui."""
+"""Searches that may wait at once, enough for 200 people who press Enter together; see bench-ui."""
 
 
 class Busy(Exception):
-    """Too many searches wait already."""
+    """Too many searches wait."""
 
 
 class SearchLane:
-    """Runs calls in `workers` threads; at most `waiting` calls wait, more are refused with Busy."""
+    """Runs calls in `workers` threads. At most `waiting` calls wait; further ones raise Busy."""
 
     def __init__(self, workers: int = 2, waiting: int = WAITING) -> None:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="search")
@@ -29,7 +29,7 @@ class SearchLane:
         self._waiting, self._limit = 0, waiting + workers
 
     async def run(self, call: Callable[[], T], is_abandoned: Callable[[], Awaitable[bool]] | None = None) -> T | None:
-        """The call's result; None if `is_abandoned()` says that nobody waits for it any more. Raises Busy."""
+        """The call's result; None if `is_abandoned()` is True before the call starts. Raises Busy."""
         if self._waiting >= self._limit:
             raise Busy
         self._waiting += 1

@@ -1,9 +1,8 @@
-"""The web server: our routes at once, the Gradio application behind them as soon as it is imported.
+"""The web server: our routes at once, and Gradio as soon as it is imported.
 
-Importing Gradio takes seconds, so `/` first answers with the same page without it: our search surface
-alone. Gradio is imported and built in a thread and mounted last, at `/`; from then on `/` is the Gradio
-application with the surface inside one gr.HTML, and a page already open takes Gradio in without a reload
-(static/upgrade.js). Everything passes `app.web.guard.Guard` first.
+Importing Gradio takes seconds, so `/` first answers with our page alone. Gradio is imported in a thread and mounted
+last; from then on `/` is the Gradio application with our page inside one gr.HTML, and an open page takes Gradio in
+without a reload (static/upgrade.js). Every request passes `app.web.guard.Guard` first.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import logging
 import secrets
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -38,7 +36,7 @@ log = logging.getLogger("sightline")
 
 STATIC = Path(__file__).parents[1] / "static"
 PAINT_FIRST_S = 1.0
-"""Gradio's import begins when a page has asked for its status (it has painted), or this long after start."""
+"""Gradio's import begins with the first request for the status (the page has painted), or this long after start."""
 
 
 class GradioDoor:
@@ -56,7 +54,7 @@ class GradioDoor:
         return self._inner is not None
 
     def begin(self) -> None:
-        """Import now; nobody is waiting for the first paint any more."""
+        """Start the import now: the page has painted."""
         self._begin.set()
 
     async def run(self) -> None:
@@ -71,7 +69,6 @@ class GradioDoor:
                 self._ready.set()
                 await asyncio.Event().wait()
         except Exception:
-            # The page searches without Gradio; what is missing is its API and the settings view.
             log.exception("Gradio could not be loaded; the page works without its settings view and API")
             self.failed = True
             self._ready.set()
@@ -82,9 +79,9 @@ class GradioDoor:
         path = scope["path"]
         front = path == "/"
         if self._inner is None and not front and path.startswith(("/gradio_api", "/config")):
-            await self._ready.wait()  # an agent or gradio_client that came early
+            await self._ready.wait()  # an agent or gradio_client that comes early
         if self._inner is None:
-            response: Response = _page(pages.alone) if front else JSONResponse({"error": "Not found."}, 404)
+            response: Response = _page(pages.without_gradio) if front else JSONResponse({"error": "Not found."}, 404)
             await response(scope, receive, send)
         elif front and scope["method"] in ("GET", "HEAD"):
             await self._front(scope, receive, send)
@@ -92,9 +89,9 @@ class GradioDoor:
             await self._inner(scope, receive, send)
 
     async def _front(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Gradio's page with a nonce on its scripts and our surface in front of it."""
+        """Answer with Gradio's page, a nonce on its scripts and our page in front of it."""
         assert self._inner is not None
-        plain = [pair for pair in scope["headers"] if pair[0].lower() != b"accept-encoding"]
+        headers = [pair for pair in scope["headers"] if pair[0].lower() != b"accept-encoding"]
         parts: list[bytes] = []
         status = 200
 
@@ -105,13 +102,10 @@ class GradioDoor:
             else:
                 parts.append(message.get("body", b""))
 
-        await self._inner({**scope, "headers": plain}, receive, collect)
+        await self._inner({**scope, "headers": headers}, receive, collect)
         markup = b"".join(parts).decode("utf-8")
-        if status != 200:
-            response: Response = _page(pages.alone)
-        else:
-            response = _page(lambda nonce: pages.within_gradio(markup, nonce))
-        await response(scope, receive, send)
+        page = pages.without_gradio if status != 200 else lambda nonce: pages.within_gradio(markup, nonce)
+        await _page(page)(scope, receive, send)
 
 
 def _page(render: Callable[[str], str]) -> HTMLResponse:
@@ -133,15 +127,15 @@ def create_app(
 ) -> FastAPI:
     """The whole application over an open `Library`.
 
-    `names` are further host names it may be reached by (behind a proxy); `gradio=False` leaves Gradio out;
-    `speech` is who was asked to listen to videos.
+    `names`: further host names of this server (behind a proxy). `gradio=False` leaves Gradio out. `speech`: the
+    setting `--speech`.
     """
     tokens = Tokens(library.data_dir)
     scoped = ScopedLibrary(library, tokens)
     door = GradioDoor((lambda: _build_gradio(scoped, host, port)) if gradio else None)
 
     def gradio_ready() -> bool:
-        door.begin()  # a page asks for the status, so it has painted
+        door.begin()  # only a page that has painted requests the status
         return door.ready or door.failed or not gradio
 
     services = WebServices(scoped, tokens, AuditLog(library.data_dir, tokens), speech_status.line(speech), gradio_ready)
@@ -182,7 +176,7 @@ def create_app(
     app.include_router(api.router)
     app.include_router(media.router)
     app.mount("/ui", _Modules(directory=STATIC))
-    app.mount("/", door)  # last: it answers whatever is left
+    app.mount("/", door)  # last: it answers all other paths
     app.add_middleware(
         Guard, token=token, host=host, port=port, names=tuple(names), tokens=tokens,
         cookie_key=cookie_key(library.data_dir),
@@ -191,7 +185,7 @@ def create_app(
 
 
 class _Modules(StaticFiles):
-    """Our scripts and styles; asked for again each time, so that an update is never half taken."""
+    """Our scripts and styles; a browser checks each time for a new version, so that versions never mix."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
@@ -200,13 +194,10 @@ class _Modules(StaticFiles):
 
 
 def _build_gradio(library: SearchLibrary, host: str, port: int) -> FastAPI:
-    started = time.monotonic()
-    visitor.set(OWNER)  # in this thread alone: the page is built before anybody asks for it
+    visitor.set(OWNER)  # in this thread only: there is no request yet
     from app.web import gradio_ui
 
-    inner = gradio_ui.mounted(library, host=host, port=port)
-    log.debug("Gradio was ready after %.1f s", time.monotonic() - started)
-    return inner
+    return gradio_ui.build(library, host=host, port=port)
 
 
 def serve(
@@ -223,7 +214,7 @@ def serve(
     `no_token` every account of this machine may come in, as long as nobody else can reach it (another host
     than loopback, a proxy's name, tokens given out).
 
-    Raises AddressInUse before anything is started when the port is taken.
+    Raises AddressInUse if the port is taken.
     """
     names = tuple(names)
     if token is None and not (no_token and is_loopback(host) and not names and not Tokens(library.data_dir)):
@@ -231,10 +222,10 @@ def serve(
     socket = listener.listen(host, port)
     port = socket.getsockname()[1]
     app = create_app(library, token=token, host=host, port=port, names=names, speech=speech)
-    where = f"{listener.origin(host, port)}/" + (f"?token={token}" if token else "")
-    print(f"Sightline is at {where}", file=sys.stderr, flush=True)
+    address = f"{listener.origin(host, port)}/" + (f"?token={token}" if token else "")
+    print(f"Sightline is at {address}", file=sys.stderr, flush=True)
     if open_browser:
         import webbrowser
 
-        threading.Thread(target=webbrowser.open, args=(where,), daemon=True).start()
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     listener.run(app, socket, graceful_s=2)

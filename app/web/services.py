@@ -1,6 +1,6 @@
-"""What the routes share: the library as a visitor sees it, and what runs beside it until the server ends.
+"""What the routes share: the library as a visitor sees it, and the services that run until the server ends.
 
-Built around `WebServices`, kept in the application's state and handed to a route by FastAPI as a parameter.
+Built around `WebServices`, which the application's state holds and FastAPI passes to a route as a parameter.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from indexer.types import SearchLibrary
 
 @dataclass
 class WebServices:
-    """`speech`: one line about who transcribes videos. `gradio_ready`: whether a page can upgrade itself."""
+    """`speech`: one line about the speech model. `gradio_ready`: whether the page can take Gradio in."""
 
     library: SearchLibrary
     tokens: Tokens

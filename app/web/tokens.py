@@ -1,8 +1,8 @@
-"""Who may use a served library: tokens by name, whether each may change it, and which folders it sees.
+"""Tokens of a served library: a name each, whether it may change the library, and which folders it sees.
 
-Built around one small file in the library's folder, `tokens.json`, that holds hashes and never a token. It is
-no table of the catalogue: a reader must not be able to reach it through a search, and a copy of the catalogue
-must not carry rights to another machine. It knows nothing of HTTP.
+Built around one file in the library's folder, `tokens.json`, which holds hashes and no token. It is no table of
+the catalogue: no search can reach it, and a copy of the catalogue carries no rights to another machine. It
+knows nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -57,17 +57,17 @@ def _kept_secret(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Visitor:
-    """Whoever makes a request. `roots` are the folders it sees; none: all of them."""
+    """The person behind a request. `roots`: the folders that the person sees; empty: all."""
 
     name: str
     may_index: bool = False
     roots: tuple[str, ...] = ()
 
     def sees(self, path: str | Path) -> bool:
-        """Whether a file or folder is one of its roots or lies below one."""
-        given = os.path.normpath(path)
+        """Whether a file or folder is one of the roots or lies below one."""
+        normal = os.path.normpath(path)
         return not self.roots or any(
-            given == root or given.startswith(root.rstrip(os.sep) + os.sep) for root in self.roots
+            normal == root or normal.startswith(root.rstrip(os.sep) + os.sep) for root in self.roots
         )
 
     def reaches(self, path: Path) -> bool:
@@ -77,15 +77,15 @@ class Visitor:
 
 
 OWNER = Visitor("owner", may_index=True)
-"""Whoever started the server, and everybody on this machine while no token was given out."""
+"""The person who started the server; without tokens, everybody on this machine."""
 
 visitor: ContextVar[Visitor | None] = ContextVar("visitor", default=None)
-"""Of the request at hand; set by `app.web.guard.Guard`."""
+"""The current request's visitor; set by `app.web.guard.Guard`."""
 
 
 @dataclass(frozen=True)
 class TokenRecord:
-    """A token as it is stored. SHA-256 is enough of a hash for 192 random bits."""
+    """A stored token. SHA-256 is a sufficient hash of 192 random bits."""
 
     name: str
     sha256: str
@@ -99,7 +99,7 @@ class TokenRecord:
 
 
 class Tokens:
-    """The tokens of one library; read anew when the file has changed, by whichever program."""
+    """The tokens of one library; read again whenever a program has changed the file."""
 
     def __init__(self, data_dir: Path) -> None:
         self._path = data_dir / FILE
@@ -108,7 +108,7 @@ class Tokens:
         self._records: dict[str, TokenRecord] = {}
 
     def list(self) -> list[TokenRecord]:
-        """All of them, oldest first. Raises LibraryError when the file is damaged: nobody gets in then."""
+        """All tokens, oldest first. Raises LibraryError if the file is damaged; then nobody has access."""
         return sorted(self._read().values(), key=lambda record: record.made_at)
 
     def __bool__(self) -> bool:
@@ -117,19 +117,19 @@ class Tokens:
     def current_visitor(self) -> Visitor:
         """The current request's visitor. Raises LibraryError outside a request, where access is denied as
         soon as any token exists."""
-        asks = visitor.get()
-        if asks is None and self:
-            raise LibraryError("Who asks is not known here; nothing is shown.")
-        return asks or OWNER
+        caller = visitor.get()
+        if caller is None and self:
+            raise LibraryError("The visitor of this request is unknown; nothing is shown.")
+        return caller or OWNER
 
     def find(self, token: str) -> Visitor | None:
-        """Whose token it is."""
+        """The visitor of a token; None if it is unknown."""
         digest = hashlib.sha256(token.encode()).hexdigest()
         record = self._read().get(digest)
         return record.visitor if record else None
 
     def add(self, name: str, *, may_index: bool, roots: tuple[str, ...]) -> str:
-        """A new token, which is told this once. Raises LibraryError when the name is taken."""
+        """A new token, which is not stored. Raises LibraryError if the name is taken."""
         if any(record.name == name for record in self._read().values()):
             raise LibraryError(f"There is a token for {name} already: sightline token remove {name}")
         token = make_token()
@@ -138,11 +138,11 @@ class Tokens:
         return token
 
     def remove(self, name: str) -> None:
-        """From the next request on it opens nothing. Raises LibraryError when there is none of that name."""
-        kept = {digest: record for digest, record in self._read().items() if record.name != name}
-        if len(kept) == len(self._records):
+        """Delete a token. Raises LibraryError if there is none of that name."""
+        others = {digest: record for digest, record in self._read().items() if record.name != name}
+        if len(others) == len(self._records):
             raise LibraryError(f"There is no token for {name}: sightline token list")
-        self._write(kept)
+        self._write(others)
 
     def _read(self) -> dict[str, TokenRecord]:
         with self._lock:
@@ -167,7 +167,7 @@ class Tokens:
 
     def _write(self, records: dict[str, TokenRecord]) -> None:
         self._path.with_name(MARK).touch(0o600)
-        part = self._path.with_suffix(".part")
-        part.touch(0o600)
-        part.write_text(json.dumps([asdict(one) for one in records.values()], indent=1))
-        part.replace(self._path)
+        temporary = self._path.with_suffix(".part")
+        temporary.touch(0o600)
+        temporary.write_text(json.dumps([asdict(record) for record in records.values()], indent=1))
+        temporary.replace(self._path)

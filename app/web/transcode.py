@@ -1,8 +1,8 @@
-"""Videos that a browser cannot play (AVI, HEVC, MPEG-2 …), encoded anew in stretches as they are watched.
+"""Videos that a browser cannot play (AVI, HEVC, MPEG-2 …), encoded again in stretches as they are watched.
 
-Built around stretches of equal length: the page asks for the one that holds the second it wants, plays it,
-and goes on with the next. What was made is kept in a temporary folder, within bounds, until the server ends.
-It knows nothing of the web; the source is only read, in the sandbox.
+Built around stretches of equal length: the page requests the one with the second it needs, plays it, and goes on
+with the next. The last ones stay in a temporary folder until the server ends. It knows nothing of the web; the
+source is only read, in the sandbox.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from app.web.render_pool import Renderer
 from indexer.types import FileInfo
 
 STRETCH_S = 20.0
-"""Short enough to begin soon: 1080p HEVC takes about a third of its length on two cores."""
-KEPT_BYTES = 256 << 20
+"""Short, so that playing begins soon: 1080p HEVC takes about a third of its length on two cores."""
+MOST_BYTES = 256 << 20
 TIMEOUT_S = 180.0
 
 
 class Stretches:
-    """MP4 files (H.264, AAC) of a video's stretches `[n, n + 1) * STRETCH_S`, made when first asked for."""
+    """MP4 files (H.264, AAC) of a video's stretches `[n, n + 1) * STRETCH_S`, made at their first request."""
 
-    def __init__(self, renderer: Renderer, most_bytes: int = KEPT_BYTES) -> None:
+    def __init__(self, renderer: Renderer, most_bytes: int = MOST_BYTES) -> None:
         self._renderer, self._most_bytes = renderer, most_bytes
         self._folder: Path | None = None
         self._making: dict[str, asyncio.Task[Path]] = {}
@@ -52,13 +52,12 @@ class Stretches:
             end = begin + STRETCH_S
             await self._renderer.make(play_stretch, path, begin, end, made, timeout_s=TIMEOUT_S, writes=made.parent)
             made.replace(target)
-        self._forget_the_oldest(target)
+        self._delete_oldest(target)
         return target
 
-    def _forget_the_oldest(self, newest: Path) -> None:
-        kept = sorted(newest.parent.glob("*.mp4"), key=lambda f: f.stat().st_mtime_ns, reverse=True)
+    def _delete_oldest(self, newest: Path) -> None:
         total = 0
-        for file in kept:
+        for file in sorted(newest.parent.glob("*.mp4"), key=lambda f: f.stat().st_mtime_ns, reverse=True):
             total += file.stat().st_size
             if total > self._most_bytes and file != newest:
                 file.unlink(missing_ok=True)

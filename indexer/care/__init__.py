@@ -1,1 +1,1 @@
-"""Care of a library: checked, repaired, backed up."""
+"""Care of a library: verification, repair, backup."""

@@ -1,7 +1,6 @@
-"""Care of what lies in the data directory: backups, and pictures that are made again or go.
+"""Backups, and thumbnails that are missing from the cache.
 
-Built around the catalogue as the truth and thumbnails as its cache. It knows nothing of
-indexing and searching; `verify.py` compares everything with everything.
+Built around the catalogue as the truth and thumbnails as its cache. It knows nothing of indexing and searching.
 """
 
 from __future__ import annotations
@@ -27,22 +26,17 @@ def backup(catalogue: Catalogue, to: Path) -> Path:
     if to.is_dir():
         to = to / f"sightline-{time.strftime('%Y%m%d-%H%M%S')}{catalogue.database.dialect.backup_suffix}"
     if to.exists():
-        raise LibraryError(f"{to} is there already: name another file.")
+        raise LibraryError(f"{to} exists already: name another file.")
     if not to.parent.is_dir():
-        raise LibraryError(f"{to.parent} does not exist: name a file in a folder that does.")
+        raise LibraryError(f"{to.parent} does not exist: name a file in a folder that exists.")
     catalogue.database.backup(to)
     return to
 
 
-def stale_thumbnails(catalogue: Catalogue, thumbnails: Thumbnails) -> list[Path]:
-    """Cached pictures of contents that the library does not have, and half-written ones."""
-    return thumbnails.not_among({digest.hex() for digest in catalogue.contents.hashes()})
-
-
-def made_thumbnail(
+def make_thumbnail(
     catalogue: Catalogue, thumbnails: Thumbnails, sandbox: Sandbox, chunk_id: int, *, keep: bool
 ) -> bytes | None:
-    """WebP of a chunk, decoded again from a file that holds it. None: no such chunk, or its file is gone."""
+    """WebP of a chunk, decoded from one of its files. None if there is no such chunk or no readable file."""
     from data import reader
 
     where = catalogue.contents.of_chunk(chunk_id)
@@ -50,16 +44,16 @@ def made_thumbnail(
     if where is None or info is None:
         return None
     spec = reader.ChunkSpec(info.ordinal, info.span)
-    for held in catalogue.files.of_content(where[0]):
+    for file in catalogue.files.of_content(where[0]):
         try:
-            picture = sandbox.submit(reader.make_thumbnail, held.path, held.kind, spec, urgent=True).result()
+            thumbnail = sandbox.submit(reader.make_thumbnail, file.path, file.kind, spec, urgent=True).result()
         except MediaError as error:
-            log.info("no thumbnail of %s: %s", held.path, error)
+            log.info("no thumbnail of %s: %s", file.path, error)
             continue
-        if keep and picture:
+        if keep and thumbnail:
             try:
-                thumbnails.put(*where, picture)
+                thumbnails.put(*where, thumbnail)
             except OSError as error:
-                log.info("a thumbnail could not be kept: %s", error)
-        return picture or None
+                log.info("a thumbnail could not be stored: %s", error)
+        return thumbnail or None
     return None

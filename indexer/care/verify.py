@@ -1,8 +1,7 @@
-"""`verify`: everything in a library checked against everything else, and what can be repaired.
+"""`verify`: check the parts of a library against each other, and repair them.
 
-Built around the order of trust: the user's files, then the catalogue, then the caches that
-are made from it (text index, vector index, thumbnails). A sample of chunks is decoded and
-embedded again and compared with what is stored, so that a library cannot silently lie. It
+Built around the order of trust: the user's files, then the catalogue, then its caches (text index, vector
+index, thumbnails). A sample of chunks is decoded and embedded again and compared with the stored vectors. It
 knows nothing of searching.
 """
 
@@ -20,7 +19,6 @@ import sqlalchemy as sa
 
 from data.media.kinds import MediaError
 from indexer.active_models import ActiveModels
-from indexer.care.backup import stale_thumbnails
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.rows import ModelRow, Work
 from indexer.catalogue.schema import content, file, root
@@ -39,18 +37,16 @@ if TYPE_CHECKING:
 
 SAMPLE = 8
 """Contents that are decoded and embedded again."""
-
-AGREE = 0.99
-"""Cosine at which two vectors of one chunk are the same: float16 alone costs less than 0.0001, another
+SAME_COSINE = 0.99
+"""Cosine above which two vectors of one chunk are the same: float16 alone costs less than 0.0001, another
 build of a decoder up to 0.002."""
-
-NAMED = 20
-"""Problems of one sort that are named one by one; the others are counted."""
+MOST_NAMES = 20
+"""Problems of one sort that are listed by name; the others are counted."""
 
 
 @dataclass
 class _Check:
-    """What is checked, and what was found. `index` and `sandbox` are made when they are needed."""
+    """The library to check, and the problems so far. `index` and `sandbox` are opened at their first use."""
 
     catalogue: Catalogue
     models: ActiveModels
@@ -61,22 +57,22 @@ class _Check:
     problems: list[str] = field(default_factory=list)
     repaired: int = 0
 
-    def found(self, problem: str, mend: Callable[[], object] | None = None) -> None:
+    def report(self, problem: str, mend: Callable[[], object] | None = None) -> None:
         self.problems.append(problem)
         if self.repair and mend is not None:
             mend()
             self.repaired += 1
 
-    def each(self, names: list[str], problem: str, mend: Callable[[], object] | None = None) -> None:
-        """One problem a name, mended by one step for all of them."""
+    def report_each(self, names: list[str], problem: str, mend: Callable[[], object]) -> None:
+        """Report one problem a name; one call of `mend` repairs all of them."""
         if not names:
             return
-        self.problems += [f"{name}: {problem}" for name in names[:NAMED]]
-        if len(names) > NAMED:
-            self.problems.append(f"… and {len(names) - NAMED} more: {problem}")
-        if self.repair and mend is not None:
+        self.problems += [f"{name}: {problem}" for name in names[:MOST_NAMES]]
+        if len(names) > MOST_NAMES:
+            self.problems.append(f"… and {len(names) - MOST_NAMES} more: {problem}")
+        if self.repair:
             mend()
-            self.repaired += min(len(names), NAMED + 1)
+            self.repaired += min(len(names), MOST_NAMES + 1)
 
 
 def verify(
@@ -88,8 +84,7 @@ def verify(
     *,
     repair: bool,
 ) -> VerifyReport:
-    """Check the parts of a library against each other; see `Library.verify`. To repair, this program has to
-    be the one indexer of the library."""
+    """See `Library.verify`. To repair, this program must be the one indexer of the library."""
     check = _Check(catalogue, models, thumbnails, index, sandbox, repair)
     if _catalogue_is_sound(check):
         _files(check)
@@ -110,18 +105,18 @@ def _catalogue_is_sound(check: _Check) -> bool:
         damage = catalogue.database.dialect.damage(c)
         broken = [] if damage else catalogue.database.dialect.dangling(c)
     if damage:
-        check.found(damage)
+        check.report(damage)
         return False
     if broken:
-        check.found(
-            f"{len(broken)} rows of the catalogue point at rows that are not there.",
+        check.report(
+            f"{len(broken)} rows of the catalogue refer to rows that do not exist.",
             lambda: catalogue.contents.drop_dangling(broken),
         )
     return True
 
 
 def _files(check: _Check) -> None:
-    """Files on disk as the catalogue has them."""
+    """Files on disk have the size and times of the catalogue."""
     catalogue = check.catalogue
     with catalogue.database.reader() as c:
         rows = c.execute(
@@ -129,17 +124,17 @@ def _files(check: _Check) -> None:
             .join(root, root.c.id == file.c.root_id)
             .where(root.c.state == "here")
         ).all()
-    gone, changed = [], []
+    missing, changed = [], []
     for row in rows:
         try:
             stamp = stamp_of(Path(row.path).stat())
         except OSError:
-            gone.append(row.path)
+            missing.append(row.path)
             continue
         if stamp != (row.size, row.mtime_ns, row.ctime_ns):
             changed.append((row.path, stamp))
-    check.each(gone, "it is no longer there", lambda: catalogue.files.remove(gone))
-    check.each(
+    check.report_each(missing, "it is no longer there", lambda: catalogue.files.remove(missing))
+    check.report_each(
         [path for path, _ in changed], "it has changed since it was indexed", lambda: catalogue.files.rehash(changed)
     )
 
@@ -155,17 +150,17 @@ def _text(check: _Check) -> None:
             with catalogue.database.writer() as c:
                 catalogue.database.dialect.rebuild_texts(c)
 
-        check.found("The index of words does not match the texts.", rebuild)
+        check.report("The index of words does not match the texts.", rebuild)
     with catalogue.database.reader() as c:
         missing = c.exec_driver_sql(
             "SELECT count(*) FROM file f WHERE NOT EXISTS (SELECT 1 FROM names n WHERE n.rowid = f.id)"
         ).scalar_one()
     if missing:
-        check.found(f"{missing} file names are not in the index of names.", catalogue.files.rebuild_names)
+        check.report(f"{missing} file names are not in the index of names.", catalogue.files.rebuild_names)
 
 
 def _orphans(check: _Check) -> None:
-    """Contents, chunks and states that belong together."""
+    """A content is orphaned if and only if it has no file; a ready one has chunks."""
     catalogue = check.catalogue
     with catalogue.database.reader() as c:
         lost = c.exec_driver_sql(
@@ -182,8 +177,8 @@ def _orphans(check: _Check) -> None:
             )
         ]
     if lost:
-        check.found(f"{lost} contents do not know whether a file has them.", catalogue.contents.mark_orphans)
-    check.each(
+        check.report(f"{lost} contents are wrong about whether a file has them.", catalogue.contents.mark_orphans)
+    check.report_each(
         [_name(check, digest) for digest in empty],
         "it is marked as indexed and has no chunks",
         lambda: catalogue.queue.set_pending(empty),
@@ -194,7 +189,7 @@ def _lengths(check: _Check, row: ModelRow) -> bool:
     """Whether every stored vector has the model's number of components, so that they can be read together."""
     wrong = check.catalogue.models.wrong_length(row.id, row.dim)
     if wrong:
-        check.found(
+        check.report(
             f"{len(wrong)} embeddings do not have {row.dim} components.",
             lambda: check.catalogue.contents.drop_embeddings(wrong),
         )
@@ -202,11 +197,11 @@ def _lengths(check: _Check, row: ModelRow) -> bool:
 
 
 def _vectors(check: _Check, row: ModelRow) -> None:
-    """Each chunk has a vector, finite and of unit length; not one and the same for all."""
+    """Each chunk has a vector, finite and of unit length, and the vectors differ."""
     catalogue = check.catalogue
     lacking = catalogue.models.lacking(row.id)
     if lacking:
-        check.found(f"{lacking} pieces have no embedding.", lambda: None)  # the next run makes them
+        check.report(f"{lacking} chunks have no embedding.", lambda: None)  # the next run makes them
     bad: list[int] = []
     first: np.ndarray | None = None
     total = alike = 0
@@ -219,66 +214,63 @@ def _vectors(check: _Check, row: ModelRow) -> None:
         alike += int((rows @ first > 0.9999).sum())
         total += len(ids)
     if bad:
-        check.found(
+        check.report(
             f"{len(bad)} embeddings are not finite or not of unit length.",
             lambda: catalogue.contents.drop_embeddings(bad),
         )
-    if total >= 20 and alike > 0.9 * total and _distinct_contents(check) > 0.5 * total:
-        check.found(
-            f"{alike} of {total} embeddings are one and the same: the model that made them was broken. "
+    with catalogue.database.reader() as c:
+        contents: int = c.exec_driver_sql("SELECT count(*) FROM content WHERE state = 'ready'").scalar_one()
+    if total >= 20 and alike > 0.9 * total and contents > 0.5 * total:
+        check.report(
+            f"{alike} of {total} embeddings are the same: the model that made them was broken. "
             f"They are made again with {row.name}.",
             lambda: catalogue.contents.drop_embeddings(None),
         )
 
 
-def _distinct_contents(check: _Check) -> int:
-    with check.catalogue.database.reader() as c:
-        return c.exec_driver_sql("SELECT count(*) FROM content WHERE state = 'ready'").scalar_one()
-
-
 def _index(check: _Check, row: ModelRow) -> None:
-    """The vector index holds exactly what the catalogue can find: every id, with its vector and its kind."""
+    """The vector index holds exactly the catalogue's embeddings: every id, with its vector and its kind."""
     source = StoredEmbeddings(check.catalogue.database, row.id, row.dim)
     index = check.index()
     try:
         index.catch_up()
-        wanted = np.sort(source.ids()[0])
-        held = [np.empty(0, np.int64)]
+        expected = np.sort(source.ids()[0])
+        parts = [np.empty(0, np.int64)]
         wrong = 0
-        moved = index.misplaced()
+        misplaced = index.misplaced()
         for ids, vectors, groups in index.contents():
-            held.append(ids)
+            parts.append(ids)
             wrong += source.differing(ids, vectors, groups)
-        present = np.sort(np.concatenate(held))
-        missing, extra = len(np.setdiff1d(wanted, present)), len(np.setdiff1d(present, wanted))
+        present = np.sort(np.concatenate(parts))
+        missing, extra = len(np.setdiff1d(expected, present)), len(np.setdiff1d(present, expected))
         extra += len(present) - len(np.unique(present))
         if missing or extra:
-            check.found(f"The vector index lacks {missing} chunks and holds {extra} that are gone.", index.rebuild)
-        if moved:
-            check.found(
-                f"The vector index places {moved} chunks in folders where they are not.",
+            check.report(f"The vector index lacks {missing} chunks and holds {extra} too many.", index.rebuild)
+        if misplaced:
+            check.report(
+                f"The vector index places {misplaced} chunks in folders where they are not.",
                 (lambda: None) if missing or extra or wrong else index.rebuild,
             )
         if wrong:
-            check.found(
-                f"The vector index holds {wrong} vectors that are not those of the catalogue.",
+            check.report(
+                f"The vector index holds {wrong} vectors that differ from the catalogue's.",
                 (lambda: None) if missing or extra else index.rebuild,
             )
     except IndexOutdated as error:
-        check.found(str(error), index.rebuild)
+        check.report(str(error), index.rebuild)
     except VectorServerError as error:
-        check.found(str(error))
+        check.report(str(error))
 
 
 def _sample(check: _Check, row: ModelRow) -> None:
-    """Some contents, hashed, decoded and embedded anew, give what is stored."""
+    """Some contents, hashed, decoded and embedded again, give the stored vectors."""
     works = _some_works(check)
     if not works:
         return
     try:
         model, embedder = check.models.answering()
     except ModelError as error:
-        check.found(f"The model cannot be loaded to compare: {error}")
+        check.report(f"The model cannot be loaded to compare: {error}")
         return
     if model.id != row.id:
         return
@@ -294,8 +286,8 @@ def _sample(check: _Check, row: ModelRow) -> None:
         except (OSError, StillChanging):
             continue
         if digest != work.hash:
-            check.found(
-                f"{path}: its bytes changed and its times did not (a failing disk?)",
+            check.report(
+                f"{path}: its bytes have changed and its times have not (a failing disk?)",
                 partial(check.catalogue.files.rehash, [(path, (0, 0, 0))]),
             )
             continue
@@ -310,35 +302,35 @@ def _sample(check: _Check, row: ModelRow) -> None:
                 max_side=side_for(embedder.inner, work.kind),
             ).result()
         except MediaError as error:
-            check.found(f"{path}: it could be read once and cannot now ({error})")
+            check.report(f"{path}: it could be read before and cannot be read now ({error})")
             continue
-        for held, chunk in zip(stored, chunks, strict=False):
-            vector = check.catalogue.contents.vector(held.chunk_id, row.id)
+        for row_of_chunk, chunk in zip(stored, chunks, strict=False):
+            vector = check.catalogue.contents.vector(row_of_chunk.chunk_id, row.id)
             if vector is None:
                 continue
-            again = reader.Chunk(chunk.spec, chunk.frames, held.text)
+            again = reader.Chunk(chunk.spec, chunk.frames, row_of_chunk.text)
             cosine = float(vector @ embed_checked(embedder, [reader.to_input(again, work.kind)])[0])
-            if not cosine > AGREE:
-                check.found(
+            if not cosine > SAME_COSINE:
+                check.report(
                     f"{path}: embedding it again gives another vector (cosine {cosine:.3f})",
-                    partial(check.catalogue.contents.drop_embeddings, [held.chunk_id]),
+                    partial(check.catalogue.contents.drop_embeddings, [row_of_chunk.chunk_id]),
                 )
 
 
 def _some_works(check: _Check) -> list[Work]:
-    """A few ready contents, others each time."""
+    """A random sample of the ready contents that have a file."""
     with check.catalogue.database.reader() as c:
         rows = c.exec_driver_sql("SELECT rowid FROM content WHERE state = 'ready' AND orphaned_at IS NULL")
         numbers = [r[0] for r in rows]
-    chosen = random.sample(numbers, min(SAMPLE, len(numbers)))
-    return [w for w in check.catalogue.queue.works(chosen) if w.files]
+    sample = random.sample(numbers, min(SAMPLE, len(numbers)))
+    return [w for w in check.catalogue.queue.works(sample) if w.files]
 
 
 def _thumbnails(check: _Check) -> None:
-    """No pictures of what is gone. Missing ones are made when they are asked for."""
-    stale = stale_thumbnails(check.catalogue, check.thumbnails)
+    """Each thumbnail belongs to a content. A missing one is no problem: it is made at the first request."""
+    stale = check.thumbnails.stale(check.catalogue.contents.hashes())
     if stale:
-        check.found(f"{len(stale)} thumbnails belong to nothing in the library.", lambda: check.thumbnails.drop(stale))
+        check.report(f"{len(stale)} thumbnails belong to nothing in the library.", lambda: check.thumbnails.drop(stale))
 
 
 def _name(check: _Check, digest: bytes) -> str:

@@ -1,1 +1,1 @@
-"""What is built on answers: moments, labels, duplicates, reels, exports, judging one's own library."""
+"""Features built on search: moments, labels, duplicates, reels, exports, evaluation of a person's library."""

@@ -1,7 +1,6 @@
-"""Files that are the same: by their bytes, and images that look the same by their vectors.
+"""Duplicates: files with the same bytes, and images that look the same by their vectors.
 
-Built around the catalogue's contents, of which copies are already one, and the vector index
-for what is near. It knows nothing of deleting anything.
+Built around the catalogue's contents (the copies of a file share one) and the vector index. It deletes nothing.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ NEIGHBOURS = 16
 
 def duplicates(catalogue: Catalogue, index: VectorIndex | None, alike: float) -> list[list[FileInfo]]:
     """Groups of two or more files. With an index, images at a cosine of `alike` or more are one group."""
-    groups: dict[bytes, bytes] = {}  # union-find over contents
+    parents: dict[bytes, bytes] = {}  # union-find over contents
 
     def top(digest: bytes) -> bytes:
-        while groups.get(digest, digest) != digest:
-            groups[digest] = groups.get(groups[digest], groups[digest])
-            digest = groups[digest]
+        while parents.get(digest, digest) != digest:
+            parents[digest] = parents.get(parents[digest], parents[digest])
+            digest = parents[digest]
         return digest
 
     with catalogue.database.reader() as c:
@@ -46,15 +45,15 @@ def duplicates(catalogue: Catalogue, index: VectorIndex | None, alike: float) ->
             }
         for ids, vectors in StoredEmbeddings(catalogue.database, row.id, row.dim).vectors(GROUPS["image"]):
             scores, near = index.search(vectors.astype(np.float32), NEIGHBOURS, None, GROUPS["image"])
-            for chunk_id, some, others in zip(ids.tolist(), scores, near.tolist(), strict=True):
-                for score, other in zip(some, others, strict=True):
+            for chunk_id, row_scores, others in zip(ids.tolist(), scores, near.tolist(), strict=True):
+                for score, other in zip(row_scores, others, strict=True):
                     if chunk_id in image and other in image and other != chunk_id and score >= alike:
-                        groups[top(image[chunk_id])] = top(image[other])
-        for digest in {*groups, *exact}:
+                        parents[top(image[chunk_id])] = top(image[other])
+        for digest in {*parents, *exact}:
             members.setdefault(top(digest), set()).add(digest)
             if top(digest) != digest:
                 members.pop(digest, None)
-    found = [
+    groups = [
         [info for digest in sorted(group) for info in catalogue.files.of_content(digest)] for group in members.values()
     ]
-    return sorted((g for g in found if len(g) > 1), key=lambda g: (-max(f.size for f in g), str(g[0].path)))
+    return sorted((g for g in groups if len(g) > 1), key=lambda g: (-max(f.size for f in g), str(g[0].path)))

@@ -1,7 +1,7 @@
-"""Edit lists of a reel: which stretch of which video lies where in it, for people and for editing programs.
+"""Edit lists of a reel: the source and the place of each clip, for people and for editing programs.
 
-Built around two forms of the same rows: CSV in seconds, and an EDL (CMX 3600), which video editors import to
-cut the reel again from the originals. It knows nothing of how clips were chosen or joined.
+Built around two formats of the same rows: CSV in seconds, and an EDL (CMX 3600), from which video editors cut
+the reel again. It knows nothing of how clips are chosen or joined.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from data.span import Span
 from indexer.features.csv_rows import as_text
 
 EVENTS = 999
-"""An event's number in an EDL has three digits."""
+"""The number of an event in an EDL has three digits."""
 
 
 @dataclass(frozen=True)
 class ReelClip:
-    """A stretch of the video at `path`; `at_s` is where it begins in the reel."""
+    """A span of the video at `path`; it begins at second `at_s` of the reel."""
 
     path: str
     span: Span
@@ -29,7 +29,7 @@ class ReelClip:
 
 
 def write_csv(clips: Sequence[ReelClip], path: Path) -> None:
-    """One line a clip: its file, its stretch there, and its place in the reel."""
+    """One line a clip: its file, its span there, and its place in the reel."""
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(("path", "start_s", "end_s", "at_s", "score"))
@@ -37,10 +37,10 @@ def write_csv(clips: Sequence[ReelClip], path: Path) -> None:
 
 
 def write_edl(clips: Sequence[ReelClip], path: Path, fps: float) -> None:
-    """A CMX 3600 EDL at the reel's frames a second, one cut an event, picture and sound together.
+    """Write a CMX 3600 EDL at the reel's frame rate, one clip an event, picture and sound together.
 
-    An EDL knows one frame rate: the timecodes of a video of another rate are its seconds at this one. Names
-    longer than a reel's eight characters stand in the comments that editors match by.
+    An EDL has one frame rate: the timecodes of a video of another rate are its seconds at this rate. Editors
+    find the files by the names in the comments, as the format's own reel name holds eight characters.
     """
     lines = [f"TITLE: {_line(path.stem)}", "FCM: NON-DROP FRAME", ""]
     at = 0
@@ -59,12 +59,12 @@ def write_edl(clips: Sequence[ReelClip], path: Path, fps: float) -> None:
 
 
 def timecode(frames: int, fps: float) -> str:
-    """`hh:mm:ss:ff`, not dropping frames: at 29.97 a second of timecode has 30."""
+    """`hh:mm:ss:ff` without drop frames: at 29.97 frames a second, a second of timecode has 30."""
     a_second = max(1, round(fps))
     seconds, frame = divmod(frames, a_second)
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}:{frame:02}"
 
 
 def _line(text: str) -> str:
-    """A name may hold anything but what ends a line here."""
+    """A name as one line."""
     return " ".join(text.splitlines())

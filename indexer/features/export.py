@@ -1,7 +1,7 @@
-"""The library for other programs: chunks with their vectors and facts, and answers as tables.
+"""Export for other programs: chunks with their metadata and vectors, and answers as CSV.
 
-Built around one row a chunk, streamed, so that a library of any size can be written. Parquet
-needs pyarrow; JSON lines and CSV need nothing. It knows nothing of how the rows came about.
+Built around one row a chunk, streamed, so that a library of any size can be written. Parquet needs pyarrow;
+JSON lines and CSV need nothing. It knows nothing of how the rows are made.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ COLUMNS = (
 
 
 def export(searcher: Searcher, path: Path, format: Format = "jsonl", vectors: bool = True) -> int:
-    """Write every chunk to `path`; how many there were. CSV is written without vectors.
+    """Write every chunk to `path`. Returns their number. Raises LibraryError if pyarrow is missing.
 
-    JSON lines: one object a chunk, `vector` a list of numbers. Parquet: `vector` a list of float32,
-    and the model's id in the file's metadata.
+    JSON lines: one object a chunk, `vector` a list of numbers. Parquet: `vector` a list of float32, the model's
+    id in the file's metadata. CSV has no vectors.
     """
     rows = _rows(searcher, vectors and format != "csv")
     if format == "jsonl":
@@ -63,8 +63,8 @@ def _rows(searcher: Searcher, vectors: bool) -> Iterator[dict[str, Any]]:
         for _, ids, batch in searcher.all_vectors():
             facts = searcher.facts(ids.tolist())
             marks = ", ".join("?" * len(ids))
-            found = c.exec_driver_sql(f"SELECT id, text FROM chunk WHERE id IN ({marks})", tuple(ids.tolist()))
-            texts = {row[0]: row[1] for row in found}
+            rows = c.exec_driver_sql(f"SELECT id, text FROM chunk WHERE id IN ({marks})", tuple(ids.tolist()))
+            texts = {row[0]: row[1] for row in rows}
             for number, vector in zip(ids.tolist(), batch, strict=True):
                 fact = facts.get(number)
                 if fact is None:

@@ -1,8 +1,8 @@
-"""The same metrics on a person's own library and judgements, to choose a model with.
+"""Evaluation of search on a person's own library and judgements, for instance to choose a model.
 
-Built around `evaluate`: lines of "for this query, these are right", a search (any callable, in practice
-`Library.search`) and metrics (in practice `eval.metrics.score_ranking`). It knows nothing of libraries,
-models or formulas; whoever calls it brings the search and the metrics.
+Built around `evaluate`: judgements ("for this query, these hits are relevant"), a search (any callable, in
+practice `Library.search`) and metrics (in practice `eval.metrics.score_ranking`). It knows nothing of
+libraries, models or formulas.
 
 A line of QUERIES.jsonl:
 
@@ -10,8 +10,8 @@ A line of QUERIES.jsonl:
     {"query": "the landing", "relevant": [{"path": "trip.mp4", "start_s": 60, "end_s": 90}]}
     {"query": "quarterly revenue", "relevant": [{"path": "a.pdf", "page": 12, "grade": 3}, "b.pdf"]}
 
-A path that is not absolute counts from the folder of QUERIES.jsonl. Without page or time, any
-part of the file is right. Grades are for NDCG; without one it is 1.
+A relative path starts at the folder of QUERIES.jsonl. Without page or time, any part of the file is relevant.
+Grades are for NDCG; the default is 1.
 """
 
 from __future__ import annotations
@@ -30,48 +30,49 @@ from indexer.types import Hit
 
 
 class JudgementError(Exception):
-    """QUERIES.jsonl cannot be used. `str(error)` names the line and what is wrong with it."""
+    """QUERIES.jsonl cannot be used. `str(error)` names the line and the problem."""
 
 
 Search = Callable[[str, int], Sequence[Hit]]
-"""Words and how many hits -> hits, best first."""
+"""Words and the number of hits -> hits, best first."""
 Metrics = Callable[[Sequence[int | str], Sequence[int], Mapping[int, float]], dict[str, float]]
-"""A ranking, what is relevant in it, and the grades of that -> metrics at 1, 5 and 10, by name."""
+"""A ranking, its relevant items, and their grades -> metrics at 1, 5 and 10, by name."""
 DEPTH = 10
 
 
 @dataclass(frozen=True)
-class Right:
-    """One right answer. Without a span, the whole file."""
+class Relevant:
+    """A relevant file, or the part of it that `span` names."""
 
     path: Path
     span: Span = Span()
     grade: float = 1.0
 
     def matches(self, hit: Hit) -> bool:
-        """The hit is (a part of) this answer; a window counts if it overlaps the judged stretch."""
-        right, span = self.span, hit.span
+        """Whether the hit lies in this file and span; a window counts if it overlaps the span."""
+        own, span = self.span, hit.span
         if not any(Path(p) == self.path for p in (hit.path, *hit.also_at)):
             return False
-        if right.page is not None and span.page != right.page:
+        if own.page is not None and span.page != own.page:
             return False
-        if right.start_s is None and right.end_s is None:
+        if own.start_s is None and own.end_s is None:
             return True
         if span.start_s is None or span.end_s is None:
             return False
-        end = float("inf") if right.end_s is None else right.end_s
-        return span.start_s < end and span.end_s > (right.start_s or 0.0)
+        end = float("inf") if own.end_s is None else own.end_s
+        return span.start_s < end and span.end_s > (own.start_s or 0.0)
 
 
 @dataclass(frozen=True)
 class Judgement:
     query: str
-    relevant: tuple[Right, ...]
+    relevant: tuple[Relevant, ...]
 
 
 @dataclass
 class LibraryReport:
-    """`scores` means over queries, fractions; `queries` one line each, in order."""
+    """`scores`: means over the queries, from 0 to 1. `queries`: a record each, in order. `absent`: judged
+    files that do not exist."""
 
     model: str
     scores: dict[str, float]
@@ -90,7 +91,7 @@ class LibraryReport:
         }
 
     def as_text(self) -> str:
-        """For a person: the numbers that matter, then what was missed."""
+        """For a person: the main metrics, then the queries without a relevant hit."""
         s = self.scores
         lines = [
             f"{len(self.queries)} queries with {self.model}, {self.took_ms:.0f} ms each",
@@ -110,7 +111,7 @@ class LibraryReport:
 
 def read_judgements(path: Path) -> list[Judgement]:
     """The lines of QUERIES.jsonl. Raises `JudgementError`."""
-    out = []
+    judgements = []
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -119,13 +120,13 @@ def read_judgements(path: Path) -> list[Judgement]:
         if not line.strip():
             continue
         try:
-            out.append(_judgement(json.loads(line), path.resolve().parent))
+            judgements.append(_judgement(json.loads(line), path.resolve().parent))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             example = '{"query": "words", "relevant": ["file"]}'
             raise JudgementError(f"{path}, line {number}: {_reason(error)}; a line looks like {example}") from None
-    if not out:
+    if not judgements:
         raise JudgementError(f"{path} holds no queries")
-    return out
+    return judgements
 
 
 def _reason(error: Exception) -> str:
@@ -141,7 +142,7 @@ def _judgement(line: Mapping[str, Any], folder: Path) -> Judgement:
     relevant = [relevant] if isinstance(relevant, (str, dict)) else relevant
     if not relevant:
         raise ValueError("nothing is named as relevant")
-    rights = []
+    items = []
     for item in relevant:
         if isinstance(item, str):
             item = {"path": item}
@@ -153,47 +154,46 @@ def _judgement(line: Mapping[str, Any], folder: Path) -> Judgement:
         if not 0 <= grade < float("inf"):
             raise ValueError(f"a grade is a number from 0 on, not {grade:g}")
         span = Span(item.get("start_s"), item.get("end_s"), item.get("page"))
-        rights.append(Right(where, span, grade))
-    return Judgement(line["query"], tuple(dict.fromkeys(rights)))
+        items.append(Relevant(where, span, grade))
+    return Judgement(line["query"], tuple(dict.fromkeys(items)))
 
 
 def evaluate(judgements: Sequence[Judgement], search: Search, metrics: Metrics, model: str = "") -> LibraryReport:
-    """Ask every query and score the answers.
+    """Search for every query and score the answers.
 
-    Several hits inside one right answer (windows of one stretch, pages of one whole file) are that
-    answer once: the first counts, the others take no place. An answer found nowhere is a miss.
+    Several hits in one relevant item (windows of one span, pages of one file) count once: the first takes a
+    place in the ranking, the others none. An item that no hit lies in is a miss.
     """
     report = LibraryReport(model, {})
     totals: dict[str, list[float]] = {}
-    took = 0.0
+    seconds = 0.0
     for judgement in judgements:
-        began = time.perf_counter()
-        # More than `DEPTH`, since repeats of one right answer take no place.
-        hits = search(judgement.query, 4 * DEPTH)
-        took += time.perf_counter() - began
+        start = time.perf_counter()
+        hits = search(judgement.query, 4 * DEPTH)  # repeats of one item take no place in the ranking
+        seconds += time.perf_counter() - start
         ranking = _names(hits, judgement.relevant)[:DEPTH]
-        grades = {i: right.grade for i, right in enumerate(judgement.relevant)}
+        grades = {i: item.grade for i, item in enumerate(judgement.relevant)}
         scores = metrics(ranking, list(grades), grades)
         for name, value in scores.items():
             totals.setdefault(name, []).append(value)
         first = next((place for place, name in enumerate(ranking, 1) if isinstance(name, int)), None)
         report.queries.append({"query": judgement.query, "found_at": first, **scores})
     report.scores = {name: float(np.mean(values)) for name, values in totals.items()}
-    report.took_ms = 1000 * took / len(judgements)
+    report.took_ms = 1000 * seconds / len(judgements)
     report.absent = sorted({str(r.path) for j in judgements for r in j.relevant if not r.path.exists()})
     return report
 
 
-def _names(hits: Sequence[Hit], relevant: Sequence[Right]) -> list[int | str]:
-    """Each hit as the right answer it belongs to (an index), or as itself."""
-    out: list[int | str] = []
+def _names(hits: Sequence[Hit], relevant: Sequence[Relevant]) -> list[int | str]:
+    """The ranking: each hit as the index of the relevant item that it lies in, or as a name of its own."""
+    ranking: list[int | str] = []
     for place, hit in enumerate(hits):
-        fits = [i for i, right in enumerate(relevant) if right.matches(hit)]
-        # The narrowest judgement first, so that a file and a page of it can both be named.
-        fits.sort(key=lambda i: (relevant[i].span.page is None and relevant[i].span.start_s is None, i))
-        new = [i for i in fits if i not in out]
+        matches = [i for i, item in enumerate(relevant) if item.matches(hit)]
+        # The narrowest item first, so that a file and a page of it can both be judged.
+        matches.sort(key=lambda i: (relevant[i].span.page is None and relevant[i].span.start_s is None, i))
+        new = [i for i in matches if i not in ranking]
         if new:
-            out.append(new[0])
-        elif not fits:
-            out.append(f"hit {place}")
-    return out
+            ranking.append(new[0])
+        elif not matches:
+            ranking.append(f"hit {place}")
+    return ranking

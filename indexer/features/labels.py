@@ -1,9 +1,8 @@
-"""Labels without training: every chunk scored against label prompts; rules that hide or flag.
+"""Zero-shot labels: every chunk scored against label prompts; moderation rules that hide or flag.
 
-Built around one pass over the library's vectors: a chunk gets the labels that stand out of
-the background for it, and among the labels. They are kept in the catalogue (`label:dog` in
-any query filters by them); moderation keeps a chunk out of answers by the same table.
-It knows nothing of how vectors are made, beyond that a text query can be embedded.
+Built around one pass over the library's vectors: a chunk gets its best labels whose standardised scores stand
+out. They are stored in the catalogue (`label:dog` in a query filters by them); moderation hides chunks by the
+same table. It knows nothing of how vectors are made, except that a text query can be embedded.
 """
 
 from __future__ import annotations
@@ -28,17 +27,17 @@ from model.inputs import Input
 
 PROMPT = "a photo of a {}"
 PROMPTS = {"imagenet": PROMPT, "kinetics": "a video of {}"}
-"""How the names of the built-in lists are asked for: things of ImageNet, what people do of Kinetics."""
+"""Prompts of the built-in lists: things of ImageNet, activities of Kinetics."""
 LINE = 3.0
-"""Standard deviations above the background from which a chunk carries a label."""
+"""Standard deviations above the background from which a chunk gets a label."""
 MOST = 5
-"""Labels a chunk carries at most, its best."""
+"""The most labels of a chunk."""
 PROMPTS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """A chunk's label. `score` is in standard deviations above the background; no probability."""
+    """A chunk's label. `score`: standard deviations above the background, not a probability."""
 
     path: str
     kind: Kind
@@ -51,49 +50,49 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Rule:
-    """A line of a moderation file: from `threshold` on, chunks with this label are hidden or flagged."""
+    """A line of a moderation file: chunks whose score for `label` reaches `threshold` are hidden or flagged."""
 
     label: str
     threshold: float
     action: Literal["hide", "flag"]
 
 
-def names(given: str) -> list[str]:
+def names(source: str) -> list[str]:
     """The labels of a file, one a line, or of a built-in list: `imagenet` (1,000 things) or `kinetics` (400
-    things that people do). Raises LibraryError."""
-    if given == "imagenet":
+    activities). Raises LibraryError."""
+    if source == "imagenet":
         from model.embedder import ModelError
         from model.lite.weights import find
 
         try:
-            found: list[str] = json.loads((find() / "class_names.json").read_text("utf-8"))
+            labels: list[str] = json.loads((find() / "class_names.json").read_text("utf-8"))
         except (ModelError, OSError) as error:
             raise LibraryError(f"The names of ImageNet come with the lite model: {error}") from error
-        return found
+        return labels
     try:
-        listed = resources.files("indexer.features").joinpath("label_lists/kinetics.txt")
-        lines = (listed if given == "kinetics" else Path(given)).read_text("utf-8").splitlines()
+        kinetics = resources.files("indexer.features").joinpath("label_lists/kinetics.txt")
+        lines = (kinetics if source == "kinetics" else Path(source)).read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise LibraryError(f"{given} cannot be read: give a text file with a label on each line.") from error
-    found = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    if not found:
-        raise LibraryError(f"{given} holds no labels: write one on each line.")
-    return list(dict.fromkeys(found))
+        raise LibraryError(f"{source} cannot be read: give a text file with a label on each line.") from error
+    labels = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not labels:
+        raise LibraryError(f"{source} holds no labels: write one on each line.")
+    return list(dict.fromkeys(labels))
 
 
 def label_by(searcher: Searcher, source: str) -> int:
-    """`label` with the labels of a file or of a built-in list, as `names` reads them. Raises LibraryError."""
+    """`label` with the labels that `names(source)` returns. Raises LibraryError."""
     return label(searcher, names(source), prompt=PROMPTS.get(source, PROMPT))
 
 
 def label(
     searcher: Searcher, labels: Sequence[str], *, line: float = LINE, most: int = MOST, prompt: str = PROMPT
 ) -> int:
-    """Score every chunk against `labels` and keep what is above `line`; how many labels were given.
+    """Score every chunk against `labels` and store those that reach `line`. Returns how many were stored.
 
-    What these labels were given to before is replaced; other labels stay.
+    Earlier rows of these labels are replaced; other labels stay.
     """
-    given = [
+    rows = [
         (labels[at], score, number)
         for number, scores in _scores(searcher, labels, prompt)
         for at in np.argsort(-scores)[:most].tolist()
@@ -102,17 +101,17 @@ def label(
     with searcher.catalogue.database.writer() as c:
         for name in labels:
             c.exec_driver_sql("DELETE FROM label WHERE name = ? AND hidden = 0", (name,))
-        if given:
+        if rows:
             c.exec_driver_sql(
                 "INSERT INTO label (chunk_id, name, score) SELECT id, ?, ? FROM chunk WHERE id = ?"
                 " ON CONFLICT (chunk_id, name) DO UPDATE SET score = excluded.score",
-                given,
+                rows,
             )
-    return len(given)
+    return len(rows)
 
 
 def label_counts(searcher: Searcher) -> dict[str, int]:
-    """How many chunks carry each label, the most frequent first."""
+    """The number of chunks by label, the most frequent first."""
     with searcher.catalogue.database.reader() as c:
         rows = c.exec_driver_sql("SELECT name, count(*) FROM label GROUP BY name ORDER BY count(*) DESC, name").all()
     return {row[0]: row[1] for row in rows}
@@ -142,12 +141,12 @@ def read_rules(path: Path) -> list[Rule]:
 
 
 def moderate(searcher: Searcher, rules: Sequence[Rule], prompt: str = PROMPT) -> list[Labelled]:
-    """Apply rules to every chunk: hidden ones are kept out of answers until the rules are applied anew.
+    """Apply rules to every chunk, in place of all earlier rules. Answers leave hidden chunks out.
 
-    Returns every chunk that a rule caught, the surest first.
+    Returns the chunks that a rule hides or flags, the highest scores first.
     """
     labels = [rule.label for rule in rules]
-    caught = [
+    matches = [
         (number, rule, float(score))
         for number, scores in _scores(searcher, labels, prompt)
         for rule, score in zip(rules, scores, strict=True)
@@ -155,7 +154,7 @@ def moderate(searcher: Searcher, rules: Sequence[Rule], prompt: str = PROMPT) ->
     ]
     with searcher.catalogue.database.writer() as c:
         c.exec_driver_sql("DELETE FROM label WHERE hidden = 1")
-        rows = [(rule.label, score, int(rule.action == "hide"), number) for number, rule, score in caught]
+        rows = [(rule.label, score, int(rule.action == "hide"), number) for number, rule, score in matches]
         if rows:
             c.exec_driver_sql(
                 "INSERT INTO label (chunk_id, name, score, hidden) SELECT id, ?, ?, ? FROM chunk WHERE id = ?"
@@ -163,17 +162,17 @@ def moderate(searcher: Searcher, rules: Sequence[Rule], prompt: str = PROMPT) ->
                 " hidden = excluded.hidden",
                 rows,
             )
-    facts = searcher.facts({number for number, _, _ in caught})
+    facts = searcher.facts({number for number, _, _ in matches})
     report = [
         Labelled(fact.files[0].path, fact.kind, number, rule.label, round(score, 3), fact.span, rule.action)
-        for number, rule, score in caught
+        for number, rule, score in matches
         if (fact := facts.get(number)) is not None
     ]
     return sorted(report, key=lambda r: (-r.score, r.chunk_id))
 
 
 def write_report(rows: Iterable[Labelled], path: Path) -> None:
-    """As CSV, or as JSON where the file is called .json; with the seconds in videos, the pages in PDFs."""
+    """Write the rows as JSON if the file is called .json, else as CSV."""
     records = [flat(row) for row in rows]
     if path.suffix.lower() == ".json":
         path.write_text(json.dumps(records, indent=1, ensure_ascii=False), "utf-8")
@@ -185,15 +184,15 @@ def write_report(rows: Iterable[Labelled], path: Path) -> None:
 
 
 def _scores(searcher: Searcher, labels: Sequence[str], prompt: str) -> Iterable[tuple[int, np.ndarray]]:
-    """For every chunk, its id and the standardised score of each label, float [labels]."""
+    """The id of every chunk and its standardised score for each label, float [labels]."""
     if not labels:
         return
     inputs = [Input(text=prompt.format(name), role="query") for name in labels]
-    asked = np.concatenate(
+    queries = np.concatenate(
         [searcher.embedder.embed(inputs[at : at + PROMPTS_AT_ONCE]) for at in range(0, len(inputs), PROMPTS_AT_ONCE)]
     )
-    scales = searcher.text_scales(asked)
+    scales = searcher.text_scales(queries)
     for kind, ids, vectors in searcher.all_vectors():
         scale = scales.get(GROUPS[kind])
         if scale is not None:
-            yield from zip(ids.tolist(), scale.standardise(asked @ vectors.T).T, strict=True)
+            yield from zip(ids.tolist(), scale.standardise(queries @ vectors.T).T, strict=True)

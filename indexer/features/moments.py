@@ -1,10 +1,9 @@
-"""Where in a film it is: windows merged to moments, their bounds sharpened by a closer look.
+"""Moments: where in a video a query happens, to the second.
 
-Built around a second, finer pass over the few best moments only: short spans at a stride
-below the window's are embedded and compared with the query; where the words of the query are
-said, their second is known (`search/spoken_at.py`). Their vectors are kept, so a
-second question about the same place costs nothing. `rank_files` scores whole files, by
-their best window or by the centroid of all. It knows nothing of players or pages.
+Built around a second, finer pass over the few best hits: short spans of the video are embedded and compared with
+the query, and their vectors are cached. A hit found by a cue needs no second pass: its second is known
+(`search/spoken_at.py`). `rank_files` scores whole files, by their best window or by the centroid of all. It
+knows nothing of players or pages.
 """
 
 from __future__ import annotations
@@ -29,15 +28,15 @@ if TYPE_CHECKING:
 SPAN_S = 2.0
 STRIDE_S = 1.0
 SPAN_FRAMES = 2
-"""Spans of the closer look: an event of 2 s fills one of them. Ten such events, half of them on the edges of
-windows (tests/indexer/features/test_moments.py): jumps miss by 0 s in the median and 1 s at worst; with spans
-of 4 s, stride 2 and 3 frames, by 1.5 s and one by 98 s; events of 4 s alike by 1 s at worst."""
-LOOKED_AT = 5
-"""Moments that get the closer look: a 30 s window is 29 spans, about 0.6 s with lite."""
+"""Spans of the refinement: an event of 2 s fills one of them. Ten such events, half of them on the edges of
+windows (tests/indexer/features/test_moments.py): the player starts 0 s off in the median and 1 s at worst; with
+spans of 4 s, stride 2 and 3 frames, 1.5 s and once 98 s; with events of 4 s, 1 s at worst."""
+REFINED_HITS = 5
+"""Hits that are refined: a 30 s window is 29 spans, about 0.6 s with lite."""
 LONGEST_S = 300.0
-READ_S = 120.0
-CACHED = 64
-HITS_OF_A_FILM = 200
+DECODE_TIMEOUT_S = 120.0
+CACHE_SIZE = 64
+HITS_OF_A_VIDEO = 200
 
 
 @dataclass(frozen=True)
@@ -54,46 +53,47 @@ class Moments:
 
     def __init__(self, searcher: Searcher) -> None:
         self.searcher = searcher
-        self._spans: LRUCache[tuple[int, float, float], tuple[np.ndarray, np.ndarray]] = LRUCache(CACHED)
+        self._spans: LRUCache[tuple[int, float, float], tuple[np.ndarray, np.ndarray]] = LRUCache(CACHE_SIZE)
         self._lock = threading.Lock()
 
-    def find(self, query: Query, k: int = 5, looked_at: int = LOOKED_AT) -> list[Moment]:
-        """The k best moments for a query, the best `looked_at` of them sharpened.
+    def find(self, query: Query, k: int = 5, refine: int = REFINED_HITS) -> list[Moment]:
+        """The k best moments of a query; the best `refine` hits are refined.
 
-        Set `query.filters.file_id` for one video; without it all videos are searched.
+        Set `query.filters.file_id` for one video; without it all videos are searched. Raises LibraryError if
+        the query has nothing to look for.
         """
-        answer = self.searcher.search(_of_videos(query), max(k, looked_at))
+        hits = self.searcher.search(_of_videos(query), max(k, refine)).hits
         vectors = self.searcher.vectors(query)
         if not len(vectors):
-            raise LibraryError("Say what to look for in the film.")
-        seen = [self.sharpened(hit, vectors) for hit in answer.hits[:looked_at]]
-        # A short event is a small part of its window's vector: the closer look decides the order, too.
-        # Hits with a spoken second come first; they need no closer look.
-        seen.sort(key=lambda m: (m.hit.at_s is None, -m.closeness))
-        return [*seen, *(_unsharpened(hit) for hit in answer.hits[looked_at:])][:k]
+            raise LibraryError("Say what to look for in the video.")
+        moments = [self.refine(hit, vectors) for hit in hits[:refine]]
+        # A short event is a small part of its window's vector, so the refinement decides the order, too. Hits
+        # with a spoken second come first; they need no refinement.
+        moments.sort(key=lambda m: (m.hit.at_s is None, -m.closeness))
+        return [*moments, *map(_moment_of, hits[refine:])][:k]
 
     def within(self, query: Query, chunk_id: int) -> list[Moment]:
-        """The moment that a window of a film is part of, sharpened; none when the query does not find it."""
-        hits = self.searcher.search(_of_videos(query), HITS_OF_A_FILM).hits
+        """The refined moment of one window of a video; empty if the query does not find the window."""
+        hits = self.searcher.search(_of_videos(query), HITS_OF_A_VIDEO).hits
         vectors = self.searcher.vectors(query)
         if not len(vectors):
             return []
-        return [self.sharpened(hit, vectors) for hit in hits if hit.chunk_id == chunk_id]
+        return [self.refine(hit, vectors) for hit in hits if hit.chunk_id == chunk_id]
 
-    def sharpened(self, hit: Hit, queries: np.ndarray) -> Moment:
-        """The moment of a hit with the bounds and the point that a closer look gives it."""
+    def refine(self, hit: Hit, queries: np.ndarray) -> Moment:
+        """The moment of a hit, its bounds and its second taken from the spans that score best."""
         start, end = hit.span.seconds
         if hit.at_s is not None or not 0 < end - start <= LONGEST_S:
-            return _unsharpened(hit)
+            return _moment_of(hit)
         try:
             edges, vectors = self._vectors_of_spans(hit, start, end)
         except MediaError:
-            return _unsharpened(hit)  # the file went or cannot be read here any more; the window still holds
+            return _moment_of(hit)  # the file is missing or unreadable; the window still holds
         if len(edges) < 2:
-            return _unsharpened(hit)
+            return _moment_of(hit)
         scores = (queries @ vectors.T).max(axis=0)
         best = int(np.argmax(scores))
-        # Everything around the best that is nearer to it than to what the rest of the moment scores.
+        # The bounds enclose the spans around the best whose scores are nearer to the best than to the median.
         level = (scores[best] + float(np.median(scores))) / 2
         first = last = best
         while first > 0 and scores[first - 1] >= level:
@@ -105,17 +105,17 @@ class Moments:
         return Moment(hit, span, middle, hit.score, float(scores[best]))
 
     def _vectors_of_spans(self, hit: Hit, start: float, end: float) -> tuple[np.ndarray, np.ndarray]:
-        """Edges float [n, 2] in seconds and vectors float32 [n, dim] of the spans of a stretch."""
+        """Edges float [n, 2] in seconds and vectors float32 [n, dim] of the spans between two seconds."""
         key = (hit.chunk_id, start, end)
         with self._lock:
             if key in self._spans:
                 return self._spans[key]
         starts = np.arange(start, max(end - SPAN_S, start) + 1e-6, STRIDE_S)
         specs = [reader.ChunkSpec(n, Span(float(s), float(min(s + SPAN_S, end)))) for n, s in enumerate(starts)]
-        job = self.searcher.sandbox.submit(
-            reader.decode, Path(hit.path), "video", specs, max_frames=SPAN_FRAMES, timeout_s=READ_S, urgent=True
-        )
-        chunks = job.result()
+        chunks = self.searcher.sandbox.submit(
+            reader.decode, Path(hit.path), "video", specs,
+            max_frames=SPAN_FRAMES, timeout_s=DECODE_TIMEOUT_S, urgent=True,
+        ).result()  # fmt: skip
         vectors = self.searcher.embedder.embed([reader.to_input(c, "video") for c in chunks])
         edges = np.array([c.spec.span.seconds for c in chunks], float)
         with self._lock:
@@ -126,7 +126,7 @@ class Moments:
 def rank_files(
     searcher: Searcher, query: Query, by: Literal["max", "centroid"] = "max", k: int = 10
 ) -> list[FileScore]:
-    """Whole files by their best chunk, or by the mean of all their chunks' vectors."""
+    """Whole files, scored by their best chunk or by the mean of their chunks' vectors."""
     ranking = searcher.rank(query, depth=max(200, 10 * k))
     best: dict[bytes, FileScore] = {}
     for place in ranking:
@@ -137,8 +137,7 @@ def rank_files(
         if not len(queries):
             raise LibraryError("Say what to look for; filters alone rank nothing.")
         for content, score in best.items():
-            own = searcher.vectors_of(content)
-            centroid = own.mean(axis=0)
+            centroid = searcher.vectors_of(content).mean(axis=0)
             centroid = centroid / max(float(np.linalg.norm(centroid)), 1e-9)
             best[content] = replace(score, score=float((queries @ centroid).max()))
     return sorted(best.values(), key=lambda s: (-s.score, s.file_id))[:k]
@@ -148,6 +147,7 @@ def _of_videos(query: Query) -> Query:
     return replace(query, filters=replace(query.filters, kinds=("video",)))
 
 
-def _unsharpened(hit: Hit) -> Moment:
+def _moment_of(hit: Hit) -> Moment:
+    """The moment of a hit without refinement."""
     at_s = sum(hit.span.seconds) / 2 if hit.at_s is None else hit.at_s
     return Moment(hit, hit.span, at_s, hit.score)

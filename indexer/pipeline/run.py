@@ -245,7 +245,7 @@ class Indexer:
                     self._catalogue.transcripts.set_listener(speech.BUILT_IN, whole=False)
                 if shared or self._models.is_switch():
                     try:
-                        self._models.asked_for()
+                        self._models.requested()
                     except ModelAway:
                         raise
                     except ModelError as error:

@@ -14,7 +14,8 @@ FORMS = "milvus://[USER:PASSWORD@]HOST[:PORT]/NAME, milvus+tls:// for the same o
 
 @dataclass(frozen=True)
 class Address:
-    """A Milvus: `uri` as its client wants it, `name` begins the collections' names, `shown` has no secret."""
+    """A Milvus: `uri` for its client, `name`: prefix of the collections' names, `shown`: the address without
+    secrets, for messages, `path`: the file of a Milvus Lite (else empty)."""
 
     uri: str
     token: str
@@ -28,21 +29,21 @@ class Address:
 
 
 def address_of(vectors: str) -> Address:
-    """What `--vectors` says. Raises LibraryError when it is no address."""
-    wrong = LibraryError(f"--vectors is {FORMS}.")
+    """The address in `--vectors`. Raises LibraryError if it is not valid."""
+    invalid = LibraryError(f"--vectors is {FORMS}.")
     try:
         parts = urlsplit(vectors)
         port = parts.port or 19530
     except ValueError as error:
-        raise wrong from error
+        raise invalid from error
     if parts.scheme == "milvus+lite":
         path = Path(unquote(parts.netloc + parts.path)).expanduser().absolute()
         if path.suffix != ".db":
-            raise wrong
+            raise invalid
         return Address(str(path), "", "sightline", str(path), path)
     name = parts.path.strip("/")
     if parts.scheme not in ("milvus", "milvus+tls") or not parts.hostname or not name:
-        raise wrong
+        raise invalid
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,60}", name):
         raise LibraryError(f"The name in --vectors has letters, digits and underscores only, not {name!r}.")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname

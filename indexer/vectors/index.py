@@ -1,12 +1,12 @@
-"""The vector index: nearest embeddings by inner product, within what is allowed.
+"""The vector index: nearest embeddings by inner product, with filters.
 
-Built around one protocol, `VectorIndex`, that every engine speaks (`vectors/faiss/index.py` in this
-process, `vectors/milvus/index.py` beyond it), and the journal they read, `VectorSource` (the catalogue). An
-index is a cache of what its source holds: missing or damaged, it is built again from there.
+Built around the protocol `VectorIndex` of every engine (`vectors/faiss/index.py` in this process,
+`vectors/milvus/index.py` on a server), and the journal that engines read, `VectorSource` (the catalogue). An
+index is a cache: if it is missing or damaged, it is built again from its source.
 
-Every vector belongs to a *group* (for the library: the kind of its chunk), kept apart, so that
-a search inside one group reads that group's bytes only, and lies under any number of *roots* (for the
-library: the folders its content has files in). The index knows nothing of chunks, files or queries.
+Each vector belongs to one *group* (in a library: the kind of its chunk), stored apart, so that a search in one
+group reads that group's bytes only, and to any number of *roots* (in a library: the roots that hold files of its
+content). The index knows nothing of chunks, files or queries.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from typing import Protocol
 import numpy as np
 
 NOWHERE = -1
-"""The position of an index that has read nothing."""
+"""The position of an index that has read nothing of the journal."""
 
 
 class VectorIndex(Protocol):
     """Vectors by id. Ids are int64, unique and never negative; adding a known id replaces its vector.
 
-    Safe to use from any number of threads. The same contract tests run against every engine
-    (`tests/indexer/vectors/test_vector_contract.py`). An engine beyond this process that does not answer, or
-    refuses, raises a LibraryError of one sentence, and says the same in `trouble` until it is over.
+    Safe to use from any number of threads. The same tests run against every engine
+    (`tests/indexer/vectors/test_vector_contract.py`). A server that does not answer, or refuses, raises a
+    LibraryError; `trouble` holds its sentence until the server answers again.
     """
 
     trouble: str | None
-    """What a person should know of it now: what failed and is tried again. Answers go on where they can."""
+    """A sentence for a person: what failed and is tried again. None if the index is in order."""
 
     def add(self, ids: np.ndarray, vectors: np.ndarray, groups: np.ndarray | None = None) -> None:
-        """ids [n], vectors float [n, dim] of unit length, groups uint8 [n] (default 0)."""
+        """Add ids [n] with vectors float [n, dim] of unit length and groups uint8 [n] (default 0)."""
 
     def remove(self, ids: np.ndarray) -> None:
-        """Forget ids; unknown ones are nothing to it."""
+        """Remove ids; unknown ids are ignored."""
 
     def search(
         self,
@@ -49,9 +49,9 @@ class VectorIndex(Protocol):
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k best of each query, best first: scores float32 [q, k] (cosines), ids int64 [q, k].
 
-        `allowed` ids [m], `group` and `roots` (any of these) narrow what is looked at, inside the index:
-        k come back while k are allowed. Empty places hold -inf and -1. Only an index with a source
-        knows of roots.
+        `allowed` ids [m], `group` and `roots` (a vector under any of them) filter inside the index: k hits come
+        back as long as k vectors are allowed. Empty places hold -inf and -1. Only an index with a source has
+        roots.
         """
 
     def __len__(self) -> int: ...
@@ -60,26 +60,26 @@ class VectorIndex(Protocol):
         """All ids, ascending; int64."""
 
     def contents(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """All that it holds, some at a time and in any order: ids [m], vectors float [m, dim], groups [m]."""
+        """All vectors, in batches and in any order: ids [m], vectors float [m, dim], groups [m]."""
 
     def misplaced(self) -> int:
-        """How many it keeps under other roots than the source does."""
+        """The number of vectors that the index has under other roots than the source."""
 
     def catch_up(self) -> int:
-        """Read on in the source's journal, to its end. How many vectors came, changed or went."""
+        """Read the source's journal to its end. Returns how many vectors were added, changed or removed."""
 
     def follow(self, wait_s: float = 0.0) -> None:
-        """The source may have changed: take it in now or soon, and never raise for an engine that does not
-        answer. `wait_s`: how long to wait, so that a search sees what its user just did."""
+        """Read changes of the source now or soon; never raise for a server that does not answer. `wait_s`:
+        seconds to wait for it, so that a search sees the user's latest changes."""
 
     def rebuild(self) -> None:
-        """Make it again from the source, whatever it held. Searches go on with what there was."""
+        """Build the index again from the source. Searches use the old vectors meanwhile."""
 
     def close(self) -> None: ...
 
 
 class VectorSource(Protocol):
-    """Where the vectors truly are, with a journal of what changed."""
+    """The store of the vectors, with a journal of their changes."""
 
     def position(self) -> int:
         """The end of the journal now."""
@@ -88,42 +88,43 @@ class VectorSource(Protocol):
         """All ids int64 [n] and their groups uint8 [n], in any order."""
 
     def vectors(self, group: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
-        """All of a group: ids int64 [m] and vectors [m, dim], some at a time, in any order."""
+        """All vectors of a group, in batches and in any order: ids int64 [m], vectors [m, dim]."""
 
     def changes(self, since: int, limit: int | None = None) -> Changes | None:
-        """What has changed since a position, within the next `limit` entries of the journal (None: to its
-        end); None when the journal does not reach back that far. A move between roots is a change."""
+        """The changes since a position, within the next `limit` entries of the journal (None: to its end).
+        None if the journal does not reach back to the position. A move between roots is a change."""
 
     def roots_of(self, ids: np.ndarray) -> list[tuple[int, ...]]:
-        """The roots that each of these lies under, ascending."""
+        """The roots of each id, ascending."""
 
     def under(self, roots: Collection[int]) -> np.ndarray:
-        """All ids that lie under one of these, ascending."""
+        """All ids under any of these roots, ascending."""
 
 
 class SharedSource(VectorSource, Protocol):
-    """A source that several programs feed one index from (an index that stands elsewhere)."""
+    """A source from which several programs feed one index on a server."""
 
     def library(self) -> str:
-        """A name that no other library has, the same in every program."""
+        """The id of the library, unique and the same in every program."""
 
     def feeding(self) -> AbstractContextManager[bool]:
-        """One program at a time. False: this one may not feed at all (it cannot write to the library)."""
+        """A lock that one program holds at a time. False if this program cannot write to the library."""
 
 
 @dataclass(frozen=True, eq=False)
 class Changes:
-    """`ids`, `vectors` and `groups` as for `VectorIndex.add`; `gone` int64 ids; the position after them."""
+    """Added `ids`, `vectors` and `groups` (see `VectorIndex.add`), `removed` ids int64 [m], and the position
+    after the changes."""
 
     position: int
     ids: np.ndarray
     vectors: np.ndarray
     groups: np.ndarray
-    gone: np.ndarray
+    removed: np.ndarray
 
 
-def merged(scores: np.ndarray, ids: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of all parts' bests, ties by id; places that nothing fills hold -inf and -1."""
+def best_k(scores: np.ndarray, ids: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k best of each row, ties by id; scores [q, k] and ids [q, k]. Empty places hold -inf and -1."""
     order = np.lexsort((ids, -scores), axis=1)[:, :k]
     row = np.arange(len(scores))[:, None]
     scores, ids = scores[row, order], ids[row, order]

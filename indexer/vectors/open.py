@@ -1,11 +1,11 @@
-"""Where the vectors are: which engine an address names, and how its index is opened.
+"""Opens the vector index of an address, or the embedded one.
 
-Built around one address, empty for the embedded engine. It also knows which FAISS is installed:
-`faiss-cpu` and `faiss-gpu` bring the same folder and overwrite each other.
+It also checks which FAISS is installed: `faiss-cpu` and `faiss-gpu` have the same folder and overwrite each other.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,9 +22,9 @@ PACKAGES = ("faiss-cpu", "faiss-gpu")
 
 
 def open_index(vectors: str | None, folder: Path, key: str, source: StoredEmbeddings, *, writable: bool) -> VectorIndex:
-    """The index of model `key`'s vectors: in `folder`, or at the address `vectors`.
+    """The vector index of model `key`: in `folder`, or at the address `vectors`.
 
-    A server that does not answer is no error here; the index says so and goes on trying.
+    Does not raise for a server that does not answer: the index reports it and tries again.
     """
     if vectors:
         from indexer.vectors.milvus.index import MilvusIndex
@@ -37,7 +37,7 @@ def open_index(vectors: str | None, folder: Path, key: str, source: StoredEmbedd
 
 
 def check_engine() -> None:
-    """Raise LibraryError when FAISS is missing, or installed twice over itself."""
+    """Raise LibraryError if FAISS is missing, or if both its packages are installed."""
     if find_spec("faiss") is None:
         raise LibraryError("FAISS is not installed: pip install 'sightline[cpu]', or [gpu] with an NVIDIA card.")
     if len(installed()) > 1:
@@ -48,11 +48,10 @@ def check_engine() -> None:
 
 
 def installed() -> list[str]:
-    found = []
+    """The FAISS packages that are installed."""
+    names = []
     for name in PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             version(name)
-        except PackageNotFoundError:
-            continue
-        found.append(name)
-    return found
+            names.append(name)
+    return names

@@ -1,7 +1,7 @@
-"""The embeddings that the catalogue holds of one model, as the vector index wants them.
+"""The embeddings of one model in the catalogue, as a source of the vector index.
 
-Built around the catalogue's journal (`change`) and the kinds of chunks, which are the
-index's groups. It knows nothing of FAISS, and the index nothing of SQLite.
+Built around the catalogue's journal (table `change`) and the kinds of chunks, which are the index's groups. It
+knows nothing of FAISS, and the index knows nothing of SQLite.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from indexer.types import Kind
 from indexer.vectors.index import Changes
 
 GROUPS: dict[Kind, int] = {"image": 0, "video": 1, "pdf": 2}
-"""Stored with the vectors: the number of a kind never changes."""
+"""Stored with the vectors: these numbers never change."""
 KIND_OF = {group: kind for kind, group in GROUPS.items()}
 
 BATCH = 4096
 SAME = 1e-3
-"""Two numbers of one vector this close are the same: float16 costs 0.0005."""
+"""Numbers of two vectors that differ by less are equal: float16 costs 0.0005."""
 
 
 class StoredEmbeddings:
-    """A `VectorSource` over the catalogue: what can be found now under model `model_id`."""
+    """A `VectorSource` over the catalogue: the embeddings of model `model_id` whose contents have files."""
 
     def __init__(self, database: Database, model_id: int, dim: int) -> None:
         self._database, self._model_id, self.dim = database, model_id, dim
@@ -47,9 +47,8 @@ class StoredEmbeddings:
                     " WHERE c.kind = ? AND c.orphaned_at IS NULL",
                     (self._model_id, kind),
                 )
-                own = np.fromiter((r[0] for r in rows), np.int64)
-            ids.append(own)
-            groups.append(np.full(len(own), group, np.uint8))
+                ids.append(np.fromiter((r[0] for r in rows), np.int64))
+            groups.append(np.full(len(ids[-1]), group, np.uint8))
         return np.concatenate(ids), np.concatenate(groups)
 
     def vectors(self, group: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -76,8 +75,8 @@ class StoredEmbeddings:
             if limit is not None:
                 position = min(position, since + limit)
             span = (since, position)
-            touched = c.exec_driver_sql("SELECT DISTINCT chunk_id FROM change WHERE id > ? AND id <= ?", span)
-            ids = {row[0] for row in touched}
+            entries = c.exec_driver_sql("SELECT DISTINCT chunk_id FROM change WHERE id > ? AND id <= ?", span)
+            ids = {row[0] for row in entries}
             rows = c.exec_driver_sql(
                 "SELECT e.chunk_id, e.vector, c.kind"
                 " FROM (SELECT DISTINCT chunk_id FROM change WHERE id > ? AND id <= ?) j"
@@ -88,13 +87,13 @@ class StoredEmbeddings:
             ).all()
         present = np.array([r[0] for r in rows], np.int64)
         groups = np.array([GROUPS[r[2]] for r in rows], np.uint8)
-        gone = np.array(sorted(ids.difference(present.tolist())), np.int64)
-        return Changes(position, present, self._unpacked([r[1] for r in rows]), groups, gone)
+        removed = np.array(sorted(ids.difference(present.tolist())), np.int64)
+        return Changes(position, present, self._unpacked([r[1] for r in rows]), groups, removed)
 
     def roots_of(self, ids: np.ndarray) -> list[tuple[int, ...]]:
-        found: dict[int, list[int]] = {}
-        for at in range(0, len(ids), BATCH):
-            part = ids[at : at + BATCH].tolist()
+        roots: dict[int, list[int]] = {}
+        for start in range(0, len(ids), BATCH):
+            part = ids[start : start + BATCH].tolist()
             with self._database.reader() as c:
                 rows = c.exec_driver_sql(
                     "SELECT DISTINCT k.id, f.root_id FROM chunk k"
@@ -103,8 +102,8 @@ class StoredEmbeddings:
                     tuple(part),
                 ).all()
             for number, root in rows:
-                found.setdefault(number, []).append(root)
-        return [tuple(found.get(number, ())) for number in ids.tolist()]
+                roots.setdefault(number, []).append(root)
+        return [tuple(roots.get(number, ())) for number in ids.tolist()]
 
     def under(self, roots: Collection[int]) -> np.ndarray:
         with self._database.reader() as c:
@@ -116,10 +115,10 @@ class StoredEmbeddings:
             return np.fromiter((r[0] for r in rows), np.int64)
 
     def differing(self, ids: np.ndarray, vectors: np.ndarray, groups: np.ndarray) -> int:
-        """How many of these are held otherwise in the catalogue; those that it does not hold do not count."""
-        wrong = 0
-        for at in range(0, len(ids), BATCH):
-            part = slice(at, at + BATCH)
+        """How many of these vectors differ from the catalogue's; ids that the catalogue lacks do not count."""
+        count = 0
+        for start in range(0, len(ids), BATCH):
+            part = slice(start, start + BATCH)
             row_of = {number: row for row, number in enumerate(ids[part].tolist())}
             with self._database.reader() as c:
                 rows = c.exec_driver_sql(
@@ -128,12 +127,12 @@ class StoredEmbeddings:
                     f" AND c.orphaned_at IS NULL AND e.chunk_id IN ({', '.join('?' * len(row_of))})",
                     (self._model_id, *row_of),
                 ).all()
-            at_rows = np.array([row_of[r[0]] for r in rows], np.int64)
-            true = self._unpacked([r[1] for r in rows]).astype(np.float32)
-            held = np.asarray(vectors[part], np.float32)[at_rows]
-            other = np.array([GROUPS[r[2]] for r in rows], np.uint8) != groups[part][at_rows]
-            wrong += int((other | ~(np.abs(held - true) < SAME).all(axis=1)).sum())
-        return wrong
+            order = np.array([row_of[r[0]] for r in rows], np.int64)
+            expected = self._unpacked([r[1] for r in rows]).astype(np.float32)
+            actual = np.asarray(vectors[part], np.float32)[order]
+            other_group = np.array([GROUPS[r[2]] for r in rows], np.uint8) != groups[part][order]
+            count += int((other_group | ~(np.abs(actual - expected) < SAME).all(axis=1)).sum())
+        return count
 
     # -- for an index that several programs feed ---------------------------------------------
 
@@ -146,7 +145,7 @@ class StoredEmbeddings:
         try:
             while not lock.acquire():
                 time.sleep(0.05)
-        except OSError:  # a library that this program may only read: others feed
+        except OSError:  # this program can only read the library
             yield False
             return
         try:

@@ -14,10 +14,10 @@ from model import speech
 def test_speech_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(speech, "is_here", lambda: True)
     monkeypatch.setattr(speech_status, "_whisper_is_here", lambda: True)
-    assert speech_status.line("auto") == "Speech: heard by tiny.en (English), built in"
-    assert speech_status.line("small") == "Speech: heard by small"
-    assert speech_status.line(str(tmp_path)) == f"Speech: heard by {tmp_path.name}"
-    assert speech_status.line("off") == "Speech: not listened to (--speech off)"
+    assert speech_status.line("auto") == "Speech: transcribed by tiny.en (English), built in"
+    assert speech_status.line("small") == "Speech: transcribed by small"
+    assert speech_status.line(str(tmp_path)) == f"Speech: transcribed by {tmp_path.name}"
+    assert speech_status.line("off") == "Speech: not transcribed (--speech off)"
     assert speech_status.next_step("auto") == speech_status.next_step("small") == "sightline index"
 
 
@@ -35,7 +35,7 @@ def test_a_listener_that_is_named_and_cannot_be_is_refused(monkeypatch: pytest.M
     for name in ("off", "auto", "small", str(tmp_path), "somebody/whisper-of-theirs"):
         speech_status.check(name)
     for name in ("smal", "/no/such/folder", "../whisper", "a/b/c"):
-        with pytest.raises(SettingsError, match=r"neither off, auto, a folder, .* known: tiny\.en"):
+        with pytest.raises(SettingsError, match=r"neither off, auto, a folder, .* known speech model: tiny\.en"):
             speech_status.check(name)
     monkeypatch.setattr(speech_status, "_whisper_is_here", lambda: False)
     with pytest.raises(SettingsError, match="--speech small: hearing speech needs packages"):

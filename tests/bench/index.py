@@ -56,7 +56,7 @@ def throughput(copies: int = 1) -> Row:
         decode_s, decode_cpu, inputs = _bare_decode(files)
         embed_s, embed_cpu = _bare_embed(inputs)
         with Library.open(folder / "library", nice=False, ocr="off", speech="off") as library:
-            library.models.asked_for()  # the model is loaded before the clock starts, as for the bare run
+            library.models.requested()  # the model is loaded before the clock starts, as for the bare run
             for warm in [library.sandbox.submit(time.sleep, 0.5) for _ in range(2)]:
                 warm.result()  # both children are there, as for the bare run
             begun = time.perf_counter()

@@ -93,7 +93,7 @@ def test_progress_is_on_the_page_while_indexing_goes_on(page: Page, busy: tuple[
     page.goto(server.url)
     expect(page.locator(".progress .words")).to_have_text("Reading 1,204 more files, about 2 min left")
     page.locator(".progress").click()
-    expect(page.locator(".reading")).to_contain_text("13 pieces a second")
+    expect(page.locator(".reading")).to_contain_text("13 chunks a second")
     expect(page.locator(".reading-now")).to_have_text("Now: film.mp4")
     shot(page, "indexing")
     library.changes = {"pending": 0}
@@ -140,7 +140,7 @@ def test_a_status_from_before_does_not_turn_the_switch_back(page: Page, server: 
         page.get_by_role("link", name="Library").click()
         expect(switch).to_be_checked()
     finally:
-        library.clicks.keep(False)
+        library.clicks.enable(False)
 
 
 def test_what_is_opened_is_kept_only_after_the_switch_is_turned(page: Page, server: Server, library: Any) -> None:
@@ -174,5 +174,5 @@ def test_what_is_opened_is_kept_only_after_the_switch_is_turned(page: Page, serv
         page.reload()
         expect(page.get_by_label("Learn from what I open")).not_to_be_checked()
     finally:
-        library.clicks.keep(False)
+        library.clicks.enable(False)
         library.clicks.delete()

@@ -1,10 +1,9 @@
 """The embedded engine: a vector index over FAISS segments in one folder.
 
-Built around one immutable view at a time (`snapshot.py`): memory-mapped segments of float16
-vectors (`segment.py`), a few small ones in memory, and an open block of the newest vectors. A
-search takes the view that stands and never waits; a writer makes the next view and puts it in
-place. A background thread merges everything into one file (`segment_files.py`) and swaps it in.
-It knows nothing of chunks, files or queries.
+Built around one immutable view at a time (`snapshot.py`): memory-mapped segments of float16 vectors
+(`segment.py`), a few small ones in memory, and an open block of the newest vectors. A search uses the current view
+and never waits; a writer makes the next view and swaps it in. A background thread merges everything into one file
+(`segment_files.py`). It knows nothing of chunks, files or queries.
 """
 
 from __future__ import annotations
@@ -28,23 +27,23 @@ from indexer.vectors.index import NOWHERE, VectorSource
 log = logging.getLogger(__name__)
 
 MERGE_ROWS = 8192
-"""Not merged before this many rows have come while they keep coming, or an eighth of the whole."""
+"""While rows keep coming, a merge starts after this many changes, or an eighth of the index if that is more."""
 IDLE_ROWS = 256
 IDLE_S = 2.0
-"""After so long without a change, this many changed rows (or one in a hundred) are worth a merge."""
+"""After this long without a change, a merge starts if this many rows (or one in a hundred) have changed."""
 RETRY_S = 60.0
 FAR_BEHIND = 50_000
-"""Changes that are still added one by one; further behind, the file is made anew (and memory stays flat)."""
+"""Changes that are added one by one; an index further behind is rebuilt, which needs less memory."""
 GIVE_WAY_S = 0.05
-"""A writer, and each block of a merge, lets searches go first for so long. Without it the p99 of searches
-while adding was 2.9 to 4.1 times the idle one: every hand-over of Python's lock costs up to 5 ms."""
+"""A writer, and each block of a merge, lets searches go first for so long. Without it the p99 of searches while
+adding was 2.9 to 4.1 times the idle one: each switch of Python's lock costs up to 5 ms."""
 MOST_SEGMENTS = 64
-MOST_SETS = 8
-"""Sets of roots whose ids are kept."""
+MOST_ROOT_SETS = 8
+"""Sets of roots whose ids are cached."""
 
 
 class _Stopped(Exception):
-    """The index was closed in the middle of a merge: what is half written is thrown away."""
+    """The index was closed during a merge; its half-written file is deleted."""
 
 
 class FaissIndex:
@@ -60,16 +59,15 @@ class FaissIndex:
         writable: bool = True,
         exact_bytes: int = EXACT_BYTES,
     ) -> None:
-        """Open what `folder` holds of the vectors of model `key`, and catch up with `source`.
+        """Open the vectors of model `key` in `folder`, and catch up with `source`.
 
-        An index with a source follows its journal (`catch_up`); `add` and `remove` are for one without.
-
+        An index with a source follows its journal (`catch_up`); an index without one uses `add` and `remove`.
         `writable=False` keeps every change in memory (another process owns the folder).
         """
         self._folder, self._key, self._dim, self._source = folder, key, dim, source
         self._writable, self._exact_bytes = writable, exact_bytes
-        self._write = threading.Lock()  # held for the moment of making a view, never while searching or merging
-        self._merging = threading.Lock()  # held for a whole merge
+        self._write = threading.Lock()  # locked while a view is made, never during a search or a merge
+        self._merging = threading.Lock()  # locked during a whole merge
         self._priority = QueryPriority()
         self._removed_since: list[np.ndarray] | None = None
         self._changed = threading.Condition()
@@ -77,18 +75,18 @@ class FaissIndex:
         self._stopped = threading.Event()
         self._worker: threading.Thread | None = None
         self.trouble: str | None = None
-        """Why the last merge could not be written (a full disk, say); answers are not touched by it."""
+        """Why the last merge could not be written (such as a full disk). Searches go on."""
         if writable:
             folder.mkdir(parents=True, exist_ok=True)
             segment_files.remove_half_written(folder)
         self._catching_up = threading.Lock()
-        self._sets: dict[frozenset[int], tuple[int, np.ndarray]] = {}
-        found, position = self._read_newest()
-        nothing = np.zeros(snapshot.OPEN_ROWS, bool)
-        self._view = View(tuple(found), (None,) * len(found), snapshot.OpenBlock(dim), 0, nothing, position)
+        self._root_sets: dict[frozenset[int], tuple[int, np.ndarray]] = {}
+        segments, position = self._read_newest()
+        none_removed = np.zeros(snapshot.OPEN_ROWS, bool)
+        self._view = View(tuple(segments), (None,) * len(segments), snapshot.OpenBlock(dim), 0, none_removed, position)
         if source is not None:
             self.catch_up()
-        if found and writable:
+        if segments and writable:
             self._start_worker(check=True)
 
     def __len__(self) -> int:
@@ -114,33 +112,33 @@ class FaissIndex:
         vectors = np.asarray(vectors)
         groups = np.zeros(len(ids), np.uint8) if groups is None else np.asarray(groups, np.uint8)
         if vectors.shape != (len(ids), self._dim):
-            raise ValueError(f"{len(ids)} ids but vectors of shape {vectors.shape}; wanted [n, {self._dim}]")
+            raise ValueError(f"{len(ids)} ids but vectors of shape {vectors.shape}; expected [n, {self._dim}]")
         if len(ids) and int(ids.min()) < 0:
             raise ValueError("ids must not be negative")
         self._priority.give_way(GIVE_WAY_S)
-        last = len(ids) - 1 - np.unique(ids[::-1], return_index=True)[1]  # of an id given twice the last holds
+        last = len(ids) - 1 - np.unique(ids[::-1], return_index=True)[1]  # the last vector of a repeated id
         ids, groups = ids[last], groups[last]
-        vectors = vectors[last].astype(np.float16).astype(np.float32)  # scores do not change when they are merged
+        vectors = vectors[last].astype(np.float16).astype(np.float32)  # so that a merge changes no score
         with self._write:
-            self._forget(ids)
-            at = 0
-            while at < len(ids):
+            self._remove(ids)
+            start = 0
+            while start < len(ids):
                 view = self._view
                 if view.open_rows == snapshot.OPEN_ROWS:
                     self._view = view = view.frozen()
-                n = min(snapshot.OPEN_ROWS - view.open_rows, len(ids) - at)
+                n = min(snapshot.OPEN_ROWS - view.open_rows, len(ids) - start)
                 to = slice(view.open_rows, view.open_rows + n)
-                view.open.ids[to] = ids[at : at + n]
-                view.open.groups[to] = groups[at : at + n]
-                view.open.vectors[to] = vectors[at : at + n]
+                view.open.ids[to] = ids[start : start + n]
+                view.open.groups[to] = groups[start : start + n]
+                view.open.vectors[to] = vectors[start : start + n]
                 self._view = replace(view, open_rows=view.open_rows + n)
-                at += n
+                start += n
         self._note_change(len(ids))
 
     def remove(self, ids: np.ndarray) -> None:
         ids = np.asarray(ids, np.int64)
         with self._write:
-            self._forget(ids)
+            self._remove(ids)
         self._note_change(len(ids))
 
     def search(
@@ -159,18 +157,18 @@ class FaissIndex:
             return self._view.search(queries, k, allowed, group)
 
     def _under(self, roots: frozenset[int]) -> np.ndarray:
-        """What lies under some roots; the source is asked again once anything has changed."""
+        """The ids under any of these roots, cached until the source changes."""
         assert self._source is not None
-        at = self._source.position()
-        known = self._sets.get(roots)
-        if known is None or known[0] != at:
-            if len(self._sets) >= MOST_SETS:
-                self._sets = {}
-            self._sets[roots] = known = (at, self._source.under(roots))
-        return known[1]
+        position = self._source.position()
+        cached = self._root_sets.get(roots)
+        if cached is None or cached[0] != position:
+            if len(self._root_sets) >= MOST_ROOT_SETS:
+                self._root_sets = {}
+            self._root_sets[roots] = cached = (position, self._source.under(roots))
+        return cached[1]
 
     def misplaced(self) -> int:
-        return 0  # nothing is kept of roots
+        return 0  # this engine does not store roots
 
     def catch_up(self) -> int:
         assert self._source is not None
@@ -182,19 +180,21 @@ class FaissIndex:
             if since == end:
                 return 0
             far = since == NOWHERE or end - since > max(FAR_BEHIND, len(self) // 2)
-            changes = None if far or not self._may_grow() else self._source.changes(since)
+            # A reader never merges: with many segments in memory it reads the owner's file again.
+            full = not self._writable and len(self._view.segments) >= MOST_SEGMENTS
+            changes = None if far or full else self._source.changes(since)
             if changes is None:
                 self.rebuild()
                 changes = self._source.changes(self._view.position)
             if changes is None:
                 raise RuntimeError("the journal of vectors ends before its own last position")
-            if len(changes.gone):
-                self.remove(changes.gone)
+            if len(changes.removed):
+                self.remove(changes.removed)
             if len(changes.ids):
                 self.add(changes.ids, changes.vectors, changes.groups)
             with self._write:
                 self._view = replace(self._view, position=changes.position)
-            return len(changes.ids) + len(changes.gone)
+            return len(changes.ids) + len(changes.removed)
 
     def follow(self, wait_s: float = 0.0) -> None:
         self.catch_up()
@@ -208,24 +208,20 @@ class FaissIndex:
                 if self._view.open_rows:
                     self._view = self._view.frozen()
                 before = len(self._view.segments)
-            if not self._writable:  # the program that owns the folder has written it anew, most likely
-                found, at = self._read_newest()
-                if at > self._view.position - FAR_BEHIND and at != NOWHERE:
-                    self._adopt(found, before, at)
+            if not self._writable:  # the program that owns the folder has probably written a newer file
+                segments, position = self._read_newest()
+                if position > self._view.position - FAR_BEHIND and position != NOWHERE:
+                    self._adopt(segments, before, position)
                     self._removed_since = None
                     return
-            position = source.position()  # what changes while we read is read again from here
+            position = source.position()  # later changes are read again from here
             ids, groups = source.ids()
-            own = {int(g): np.sort(ids[groups == g]) for g in np.unique(groups)}
-            rows = [GroupRows(g, i, partial(self._stream, source, g, i)) for g, i in own.items()]
+            ids_of = {int(g): np.sort(ids[groups == g]) for g in np.unique(groups)}
+            rows = [GroupRows(g, i, partial(self._stream, source, g, i)) for g, i in ids_of.items()]
             self._write_and_adopt(rows, before, position)
 
-    def _may_grow(self) -> bool:
-        """A reader never merges: with this many segments in memory it takes up the owner's file anew."""
-        return self._writable or len(self._view.segments) < MOST_SEGMENTS
-
     def merge(self) -> None:
-        """Put everything into one file and swap it in. The background thread calls it; anyone may."""
+        """Write everything into one file and swap it in. The background thread calls this; anyone may."""
         with self._merging:
             with self._write:
                 if self._view.open_rows:
@@ -235,7 +231,7 @@ class FaissIndex:
             self._write_and_adopt(self._rows_of(view), len(view.segments), None)
 
     def close(self) -> None:
-        """Stop the background thread; a merge under way is dropped, its file with it."""
+        """Stop the background thread; an unfinished merge and its file are dropped."""
         with self._changed:
             self._stopped.set()
             self._changed.notify_all()
@@ -244,17 +240,17 @@ class FaissIndex:
 
     # -- writing -----------------------------------------------------------------------------------------
 
-    def _forget(self, ids: np.ndarray) -> None:
+    def _remove(self, ids: np.ndarray) -> None:
         self._view = self._view.without(ids)
         if self._removed_since is not None:
             self._removed_since.append(ids)
 
-    def _stream(self, source: VectorSource, group: int, own: np.ndarray) -> Iterator[Block]:
+    def _stream(self, source: VectorSource, group: int, group_ids: np.ndarray) -> Iterator[Block]:
         for ids, vectors in source.vectors(group):
             self._pause()
-            here = snapshot.contains(own, ids)
-            if here.any():
-                yield np.searchsorted(own, ids[here]), vectors[here].astype(np.float16), None
+            present = snapshot.contains(group_ids, ids)
+            if present.any():
+                yield np.searchsorted(group_ids, ids[present]), vectors[present].astype(np.float16), None
 
     def _rows_of(self, view: View) -> list[GroupRows]:
         result = []
@@ -278,39 +274,41 @@ class FaissIndex:
                     yield np.searchsorted(ids, segment.ids[rows]), codes, lists
 
     def _write_and_adopt(self, rows: Sequence[GroupRows], before: int, position: int | None) -> None:
-        """Write `rows`, then put them in the place of the first `before` segments of the view.
+        """Write `rows`, and replace the first `before` segments of the view with them.
 
-        `position` is theirs; None: they are the view's own, and it stays where it is.
+        `position`: that of the rows in the journal; None: the view's.
         """
-        at = self._view.position if position is None else position
+        end = self._view.position if position is None else position
         try:
-            fresh = self._written(rows, at) if self._writable else [_in_memory(r, self._dim) for r in rows]
-            self._adopt(fresh, before, position)
+            segments = self._write_file(rows, end) if self._writable else [_in_memory(r, self._dim) for r in rows]
+            self._adopt(segments, before, position)
         finally:
             self._removed_since = None
 
-    def _adopt(self, fresh: Sequence[Segment], before: int, position: int | None) -> None:
+    def _adopt(self, segments: Sequence[Segment], before: int, position: int | None) -> None:
+        """Replace the first `before` segments of the view; rows removed or added since are masked in the new
+        ones."""
         with self._write:
             view = self._view
             newer = view.segments[before:]
-            late = [*(self._removed_since or []), *(s.ids for s in newer), view.open.ids[: view.open_rows]]
-            masks = snapshot.masked(fresh, (None,) * len(fresh), np.concatenate(late))
+            stale = [*(self._removed_since or []), *(s.ids for s in newer), view.open.ids[: view.open_rows]]
+            masks = snapshot.masked(segments, (None,) * len(segments), np.concatenate(stale))
             self._view = replace(
                 view,
-                segments=(*fresh, *newer),
+                segments=(*segments, *newer),
                 removed=(*masks, *view.removed[before:]),
                 position=view.position if position is None else position,
             )
 
-    def _written(self, rows: Sequence[GroupRows], position: int) -> list[Segment]:
+    def _write_file(self, rows: Sequence[GroupRows], position: int) -> list[Segment]:
         number = max((_generation(p) for p in self._files()), default=0) + 1
         path = self._folder / f"vectors-{number:06d}.vec"
         segment_files.write(path, self._key, self._dim, position, rows, self._exact_bytes)
-        fresh, _ = segment_files.read(path, self._key, self._dim)
+        segments, _ = segment_files.read(path, self._key, self._dim)
         for old in self._files():
             if old != path:
-                old.unlink(missing_ok=True)  # who has it mapped keeps it
-        return fresh
+                old.unlink(missing_ok=True)  # a program that has mapped it can still read it
+        return segments
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob("vectors-*.vec"), reverse=True)
@@ -344,29 +342,29 @@ class FaissIndex:
         try:
             if check and self._source is not None and not all(map(segment_files.is_undamaged, self._files()[:1])):
                 log.warning("the vector index file is damaged; it is built again")
-                self._written_well(self.rebuild)
+                self._try_to_write(self.rebuild)
             while not self._stopped.is_set():
                 changes = self._wait_for_work()
-                if not self._stopped.is_set() and not self._written_well(self.merge):
+                if not self._stopped.is_set() and not self._try_to_write(self.merge):
                     self._stopped.wait(RETRY_S)
                     self._changes += changes
         except _Stopped:
             return
 
     def _wait_for_work(self) -> int:
-        """Sleep until a merge pays: much has changed, or it has long been quiet. How much changed."""
+        """Sleep until a merge is due: after many changes, or some time after the last. Returns their number."""
         with self._changed:
             while not self._stopped.is_set():
                 size = len(self._view)
                 if self._changes >= max(MERGE_ROWS, size // 8):
                     break
-                worth = self._changes >= max(IDLE_ROWS, size // 100)
-                if not self._changed.wait(timeout=IDLE_S if worth else None):
+                enough = self._changes >= max(IDLE_ROWS, size // 100)
+                if not self._changed.wait(timeout=IDLE_S if enough else None):
                     break
             changes, self._changes = self._changes, 0
             return changes
 
-    def _written_well(self, job: Callable[[], None]) -> bool:
+    def _try_to_write(self, job: Callable[[], None]) -> bool:
         try:
             job()
         except OSError as error:
@@ -377,7 +375,7 @@ class FaissIndex:
         return True
 
     def _pause(self) -> None:
-        """Between two blocks of a merge: searches go first, and the end of the program."""
+        """Between two blocks of a merge: let searches go first. Raises _Stopped after `close`."""
         self._priority.give_way(GIVE_WAY_S)
         if self._stopped.is_set():
             raise _Stopped
@@ -385,8 +383,8 @@ class FaissIndex:
 
 def _in_memory(rows: GroupRows, dim: int) -> Segment:
     codes = np.zeros((len(rows.ids), dim), np.float16)
-    for at, block, _ in rows.blocks():
-        codes[at] = block
+    for numbers, block, _ in rows.blocks():
+        codes[numbers] = block
     return Segment.of_array(rows.group, rows.ids, codes)
 
 

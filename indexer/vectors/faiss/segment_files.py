@@ -1,9 +1,8 @@
-"""The one file that holds the big segments of a vector index: written whole, mapped when opened.
+"""The file of a vector index's large segments: written whole, memory-mapped when opened.
 
-Built around a header with the digests of all sections, and a rename at the end: a file is
-there whole, or not at all. Large groups are written as inverted files, whose centroids are
-taken over from the file before and whose `nprobe` is measured. It knows nothing of searching
-while others write.
+Built around a header with the digests of all sections, and a rename at the end, so that a file is either whole or
+absent. Large groups are written as inverted files; their centroids come from the previous file, and their `nprobe`
+is measured. It knows nothing of concurrent searches.
 """
 
 from __future__ import annotations
@@ -22,22 +21,22 @@ from indexer.vectors.faiss.segment import EXACT_BYTES, Block, Segment, SegmentEr
 
 MAGIC = b"SLVEC001"
 HEADER_BYTES = 16 * 1024
-"""Reserved before the sections; the header is written last, when their digests are known."""
-HALF = ".writing"
+"""Reserved before the sections; the header is written last, with their digests."""
+UNFINISHED = ".writing"
 """The suffix of a segment file until it is whole."""
 
-_being_written: set[Path] = set()
-RECALL_WANTED = 0.99
-"""Recall@10 that `nprobe` is raised to when an inverted file is built, so that 0.98 holds on new queries."""
-OUTSIDERS = 3
-"""So many times the lists are searched that queries like what is stored need, for words that ask pictures lie
-beside the pictures. 200,000 x 640 of lite, recall@10 of text queries at once, twice, 3, 4 times: .898, .968,
+_writing: set[Path] = set()
+TARGET_RECALL = 0.99
+"""Recall@10 that the measured `nprobe` reaches, so that new queries reach 0.98."""
+NPROBE_FACTOR = 3
+"""`nprobe` is this many times the measured one: it is measured with vectors of the index, and text queries lie
+further from image vectors. 200,000 x 640 of lite, recall@10 of text queries with factor 1, 2, 3, 4: .898, .968,
 .987, .993; 60,000: .903, .958, –, .990."""
 
 
 @dataclass(frozen=True)
 class GroupRows:
-    """What a segment is to be written from: ascending ids, and their codes in any order of rows."""
+    """The rows of a segment to write: ascending ids, and their codes in any order."""
 
     group: int
     ids: np.ndarray
@@ -48,12 +47,12 @@ class GroupRows:
 def write(
     path: Path, key: str, dim: int, position: int, groups: Sequence[GroupRows], exact_bytes: int = EXACT_BYTES
 ) -> None:
-    """Write a segment file whole, or leave nothing: a temporary beside it, synced, then renamed.
+    """Write a segment file: first a temporary file, which is synced and renamed.
 
-    `position`: how far in the source's journal its contents have come.
+    `position`: that of the vectors in the source's journal.
     """
-    temporary = path.with_suffix(HALF)
-    _being_written.add(temporary)
+    temporary = path.with_suffix(UNFINISHED)
+    _writing.add(temporary)
     try:
         with temporary.open("w+b") as file:
             file.truncate(HEADER_BYTES)
@@ -69,20 +68,20 @@ def write(
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-        _being_written.discard(temporary)
+        _writing.discard(temporary)
 
 
 def remove_half_written(folder: Path) -> None:
-    """What a program that was killed has left. Only the one that writes the folder may call it."""
-    for path in folder.glob(f"*{HALF}"):
-        if path not in _being_written:
+    """Delete the files that a killed program left. Only the program that writes the folder may call this."""
+    for path in folder.glob(f"*{UNFINISHED}"):
+        if path not in _writing:
             path.unlink(missing_ok=True)
 
 
 def read(path: Path, key: str, dim: int) -> tuple[list[Segment], int]:
-    """Map a segment file: its segments and position. Only ids are read.
+    """Map a segment file. Returns its segments and position; only ids are read now.
 
-    Raises SegmentError when it is not whole or not ours.
+    Raises SegmentError if the file is not whole, or of another library or model.
     """
     header = _header(path)
     if header["key"] != key or header["dim"] != dim:
@@ -101,7 +100,7 @@ def read(path: Path, key: str, dim: int) -> tuple[list[Segment], int]:
 
 
 def is_undamaged(path: Path) -> bool:
-    """Read every byte once and compare with the digests: what `read` is too quick to do."""
+    """Whether all bytes agree with the digests, which `read` checks for ids only."""
     try:
         header = _header(path)
         data = np.memmap(path, np.uint8, mode="r")
@@ -148,8 +147,8 @@ def _write_segment(file: IO[bytes], dim: int, rows: GroupRows, exact_bytes: int)
         file.flush()
         if n:
             codes = np.memmap(file, np.float16, mode="r+", offset=start, shape=(n, dim))
-            for at, block, _ in rows.blocks():
-                codes[at] = block
+            for numbers, block, _ in rows.blocks():
+                codes[numbers] = block
             codes.flush()
             del codes
         file.seek(0, os.SEEK_END)
@@ -167,7 +166,7 @@ def _write_segment(file: IO[bytes], dim: int, rows: GroupRows, exact_bytes: int)
 
 
 def _inverted_file(dim: int, rows: GroupRows) -> tuple[Any, int]:
-    """An inverted file over the float16 codes (row numbers as ids), and the nprobe it needs."""
+    """An inverted file over the float16 codes (row numbers as ids), and its nprobe."""
     import faiss
 
     n = len(rows.ids)
@@ -178,7 +177,7 @@ def _inverted_file(dim: int, rows: GroupRows) -> tuple[Any, int]:
     if reuse:
         quantizer.add(np.ascontiguousarray(centroids, np.float32))
     else:
-        # Not `faiss.Kmeans`: it reads a C++ vector (see `flat_prefix`). niter 8 loses no recall against 20.
+        # `faiss.Kmeans` would read a C++ vector (see `flat_prefix`). niter 8 has the recall of 20.
         clustering = faiss.Clustering(dim, nlist)
         clustering.niter, clustering.spherical, clustering.seed = 8, True, 1
         clustering.min_points_per_centroid, clustering.max_points_per_centroid = 1, 40
@@ -187,17 +186,18 @@ def _inverted_file(dim: int, rows: GroupRows) -> tuple[Any, int]:
         quantizer, dim, quantizer.ntotal, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT, False
     )
     index.is_trained = True
-    for at, block, lists in rows.blocks():
+    for numbers, block, lists in rows.blocks():
         vectors = np.ascontiguousarray(block, np.float32)
         if lists is None or not reuse or (lists < 0).any():
             lists = quantizer.search(vectors, 1)[1][:, 0]
-        at, lists = np.ascontiguousarray(at, np.int64), np.ascontiguousarray(lists, np.int64)
-        index.add_core(len(vectors), faiss.swig_ptr(vectors), faiss.swig_ptr(at), faiss.swig_ptr(lists))
+        numbers, lists = np.ascontiguousarray(numbers, np.int64), np.ascontiguousarray(lists, np.int64)
+        index.add_core(len(vectors), faiss.swig_ptr(vectors), faiss.swig_ptr(numbers), faiss.swig_ptr(lists))
     return index, _measured_nprobe(index, _sample(rows, dim, 400))
 
 
 def _measured_nprobe(index: Any, sample: np.ndarray) -> int:
-    """`OUTSIDERS` times the least, in steps of a fifth, that finds `RECALL_WANTED` of mixed vectors."""
+    """`NPROBE_FACTOR` times the least nprobe, in steps of a fifth, that reaches `TARGET_RECALL` for queries that
+    mix two vectors of the sample."""
     import faiss
 
     half = len(sample) // 2
@@ -207,28 +207,27 @@ def _measured_nprobe(index: Any, sample: np.ndarray) -> int:
     nprobe = 8.0
     while nprobe < index.nlist:
         parameters = faiss.SearchParametersIVF(nprobe=round(nprobe))
-        found = index.search(queries, 10, params=parameters)[1]
-        recall = np.mean([len(np.intersect1d(f, e)) / len(e) for f, e in zip(found, exact, strict=True)])
-        if recall >= RECALL_WANTED:
-            return min(round(nprobe) * OUTSIDERS, int(index.nlist))
+        hits = index.search(queries, 10, params=parameters)[1]
+        recall = np.mean([len(np.intersect1d(h, e)) / len(e) for h, e in zip(hits, exact, strict=True)])
+        if recall >= TARGET_RECALL:
+            return min(round(nprobe) * NPROBE_FACTOR, int(index.nlist))
         nprobe *= 2**0.25
     return int(index.nlist)
 
 
 def _sample(rows: GroupRows, dim: int, size: int) -> np.ndarray:
-    """float32 [<= size, dim], an even random share of every block."""
+    """At most `size` random vectors, float32 [<= size, dim], the same share of every block."""
     rng = np.random.default_rng(7)
     share = min(1.0, size / max(len(rows.ids), 1))
-    taken = [
+    parts = [
         block[np.sort(rng.choice(len(block), max(1, round(share * len(block))), replace=False))].astype(np.float32)
         for _, block, _ in rows.blocks()
     ]
-    sample = np.concatenate(taken) if taken else np.zeros((0, dim), np.float32)
-    return rng.permutation(sample)[:size]
+    return rng.permutation(np.concatenate(parts) if parts else np.zeros((0, dim), np.float32))[:size]
 
 
 def _align(file: IO[bytes], behind: int = 0) -> int:
-    """Move to the next place where `behind` bytes further on is a multiple of 64."""
+    """Pad the file so that the position `behind` bytes past its end is a multiple of 64. Returns the end."""
     file.seek(0, os.SEEK_END)
     file.write(bytes(-(file.tell() + behind) % 64))
     return file.tell()

@@ -1,8 +1,7 @@
-"""One Milvus collection: the vectors of one model of one library, and how far in the journal they have come.
+"""One Milvus collection: the vectors of one model of one library, and their position in the journal.
 
-Built around pymilvus, which speaks to a server and to Milvus Lite alike. Here are the collection's shape,
-its refusals, and Milvus's errors as sentences for a person. It knows nothing of when to write or search
-(`index.py`).
+Built around pymilvus, which talks to a server and to Milvus Lite alike. This file holds the collection's schema, and
+turns Milvus's errors into sentences for a person. It knows nothing of when to write or search (`index.py`).
 """
 
 from __future__ import annotations
@@ -25,47 +24,54 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 SHAPE = "2"
-"""Of the collection's fields: 2 has the roots. A collection of another shape is refused."""
+"""Version of the collection's fields: 2 has the roots. A collection of another version is refused."""
 OLDEST, NEWEST_MAJOR = (2, 3, 2), 3
-"""Milvus 2.3.2 is the first with upsert, count(*) and fields of several numbers."""
+"""Milvus 2.3.2 is the first with upsert, count(*) and array fields."""
 MOST_ROOTS = 4096
-"""Milvus's most numbers of one field."""
+"""The longest array of a Milvus field."""
 
 ANSWER_S = 8.0
-"""How long a search may take before the server counts as not answering."""
+"""Seconds that a search may take before the server counts as unreachable."""
 WRITE_S = 60.0
 WRITE_BYTES = 16 << 20
-"""Vectors sent at a time; a server takes messages of up to 64 MB."""
+"""Bytes of vectors sent at a time; a server takes messages of up to 64 MB."""
 MOST_HITS = 16_384
-"""The most that Milvus returns to one query."""
+"""The most hits that Milvus returns to one query."""
 SCAN_ROWS = 4096
-SHARES = 4096  # a row's is the upper 12 bits of its scrambled id
+SHARES = 4096
+"""Shares of the rows; a row's share is the upper 12 bits of its scrambled id."""
 
 EXACT: dict[str, Any] = {"index_type": "FLAT", "metric_type": "IP", "params": {}}
 GRAPH: dict[str, Any] = {
     "index_type": "HNSW", "metric_type": "IP", "params": {"M": 16, "efConstruction": 200}
 }  # fmt: skip
 EXACT_ROWS = 20_000
-"""Up to here every vector is looked at. On two cores 50,000 x 640 cost 24 ms so, through the graph 3 ms; and
-vectors that the graph does not have yet Milvus 2.3 searches through an index of its own, recall@10 .88."""
+"""Up to this many rows Milvus scans all. On two cores 50,000 x 640 takes 24 ms so, with the graph 3 ms; but
+Milvus 2.3 searches vectors outside the graph through an index of its own, recall@10 .88."""
 LEAST_EF = 512
-"""Candidates that the graph is searched for, at least; k of them where k is more. 50,000 x 640, recall@10 and
-time: 128 .97 and 2.7 ms, 256 .99 and 2.8, 512 1.00 and 3.1."""
+"""Candidates of a search in the graph, or k if that is more. 50,000 x 640, recall@10 and time: 128 .97 and 2.7 ms,
+256 .99 and 2.8, 512 1.00 and 3.1."""
+REFUSALS = ("quota", "rate limit", "deny to write", "no space", "disk full", "disk is full", "memory limit")
+SIGNS_OF_ABSENCE = (
+    "unavailable", "retry timeout", "deadline", "connect", "not available", "no available", "not ready",
+    "abnormal", "not loaded", "not fully loaded", "shard delegator", "is not serving", "closed channel",
+    "node not found", "not healthy", "initializing", "stopping", "context canceled", "eof",
+)  # fmt: skip
 
 
 class Unreachable(VectorServerError):
-    """It does not answer."""
+    """The server does not answer."""
 
 
 class Lost(VectorServerError):
-    """The collection is not there (any more): it has to be made again."""
+    """The collection does not exist: it must be made again."""
 
 
 class VectorCollection:
-    """Safe to use from many threads. It connects with the first use, and anew after `disconnect`."""
+    """Safe to use from many threads. It connects at the first use, and again after `disconnect`."""
 
     def __init__(self, address: Address, key: str, dim: int, library: str) -> None:
-        """`key`: the model's id; `library`: the id of the catalogue that feeds it."""
+        """`key`: the model's id. `library`: the id of the library that feeds the collection."""
         self.address, self._key, self._dim, self._library = address, key, dim, library
         self.name = collection_name(address.name, key)
         self._guard = threading.Lock()
@@ -76,13 +82,13 @@ class VectorCollection:
     # -- the connection ----------------------------------------------------------------------
 
     def disconnect(self) -> None:
-        """Let go of the connection; the next call makes another."""
+        """Close the connection; the next call makes another."""
         with self._guard:
             client, self._client, self._exists = self._client, None, False
         if client is not None:
             try:
                 client.close()
-            except Exception as error:  # noqa: BLE001 – it is thrown away, whatever state it is in
+            except Exception as error:  # noqa: BLE001 – the client is not used again, whatever its state
                 log.info("closing the connection to Milvus: %s", error)
 
     def _connected(self) -> Any:
@@ -99,49 +105,46 @@ class VectorCollection:
             client = pymilvus.MilvusClient(
                 uri=self.address.uri, token=self.address.token, timeout=ANSWER_S, dedicated=True
             )
-            told = client.get_server_version(timeout=ANSWER_S)
+            text = str(client.get_server_version(timeout=ANSWER_S))
         except Exception as error:
             raise self._explained(error, connecting=True) from error
-        self._check_version(str(told))
-        return client
-
-    def _check_version(self, told: str) -> None:
-        found = re.search(r"v?(\d+)\.(\d+)(?:\.(\d+))?", told)
-        version = (int(found[1]), int(found[2]), int(found[3] or 0)) if found else (0, 0, 0)
+        match = re.search(r"v?(\d+)\.(\d+)(?:\.(\d+))?", text)
+        version = (int(match[1]), int(match[2]), int(match[3] or 0)) if match else (0, 0, 0)
         if not self.address.lite and (version < OLDEST or version[0] > NEWEST_MAJOR):
             raise VectorServerError(
-                f"The vector server {self.address.shown} is Milvus {told}; Sightline works with "
+                f"The vector server {self.address.shown} is Milvus {text}; Sightline works with "
                 f"{'.'.join(map(str, OLDEST))} to {NEWEST_MAJOR}.x: install one of these."
             )
+        return client
 
     # -- the collection ----------------------------------------------------------------------
 
     def position(self) -> int | None:
-        """How far it has come in the journal; None when it is not there yet.
+        """The collection's position in the journal; None if it does not exist.
 
-        Raises VectorServerError when it is another library's, another model's, or of another dimension;
-        IndexOutdated when an older Sightline made it.
+        Raises VectorServerError if it is of another library, model or dimension; IndexOutdated if an older
+        Sightline made it.
         """
 
         def look(client: Any) -> int | None:
             if not client.has_collection(self.name, timeout=ANSWER_S):
                 return None
-            told = client.describe_collection(self.name, timeout=ANSWER_S)
-            self._check(told)
-            held = told.get("properties", {})
+            description = client.describe_collection(self.name, timeout=ANSWER_S)
+            self._check(description)
+            properties = description.get("properties", {})
             if not self._exists:
-                if not client.list_indexes(self.name):  # a program that ended in the middle of `build_graph`
+                if not client.list_indexes(self.name):  # a program ended during `build_graph`
                     self._index_by_graph(client)
-                    held["sightline.index"] = "graph"
+                    properties["sightline.index"] = "graph"
                 client.load_collection(self.name, timeout=WRITE_S)
                 self._exists = True
-            self.exact = held.get("sightline.index") != "graph"
-            return int(held.get("sightline.position", -1))
+            self.exact = properties.get("sightline.index") != "graph"
+            return int(properties.get("sightline.position", -1))
 
-        return self._asked(look)
+        return self._call(look)
 
     def create(self) -> None:
-        """Make it, empty, with no position."""
+        """Create the collection, empty, without a position."""
 
         def make(client: Any) -> None:
             from pymilvus import DataType
@@ -151,9 +154,9 @@ class VectorCollection:
             )
             schema.add_field("id", DataType.INT64, is_primary=True)
             schema.add_field("kind", DataType.INT8)
-            # The numbers of the catalogue's roots that the content has files in: one, mostly.
+            # The ids of the catalogue's roots that hold files of the content: mostly one.
             schema.add_field("root", DataType.ARRAY, element_type=DataType.INT64, max_capacity=MOST_ROOTS)
-            schema.add_field("share", DataType.INT16)  # of the rows, by their ids: to take some at a time
+            schema.add_field("share", DataType.INT16)  # for reading all rows in parts
             schema.add_field("vector", DataType.FLOAT_VECTOR, dim=self._dim)
             index = client.prepare_index_params()
             index.add_index("vector", **EXACT)
@@ -167,15 +170,15 @@ class VectorCollection:
                 self.name, schema=schema, index_params=index, properties=properties, timeout=WRITE_S
             )
 
-        self._asked(make, writing=True)
+        self._call(make, writing=True)
 
-    def note(self, position: int) -> None:
-        """Remember how far it has come; durable before this returns, like the writes before it."""
-        told = {"sightline.position": str(position)}
-        self._asked(lambda c: c.alter_collection_properties(self.name, told, timeout=WRITE_S), writing=True)
+    def store_position(self, position: int) -> None:
+        """Store the position in the journal; durable when this returns, like the writes before it."""
+        value = {"sightline.position": str(position)}
+        self._call(lambda c: c.alter_collection_properties(self.name, value, timeout=WRITE_S), writing=True)
 
     def build_graph(self) -> None:
-        """From now on search through a graph. For some seconds the server cannot answer."""
+        """Search through a graph from now on. For some seconds the server cannot answer."""
 
         def build(client: Any) -> None:
             client.release_collection(self.name, timeout=WRITE_S)
@@ -183,7 +186,7 @@ class VectorCollection:
             self._index_by_graph(client)
             client.load_collection(self.name, timeout=WRITE_S)
 
-        self._asked(build, writing=True)
+        self._call(build, writing=True)
         self.exact = False
 
     def _index_by_graph(self, client: Any) -> None:
@@ -193,22 +196,22 @@ class VectorCollection:
         client.alter_collection_properties(self.name, {"sightline.index": "graph"}, timeout=WRITE_S)
 
     def drop(self) -> None:
-        self._asked(lambda c: c.drop_collection(self.name, timeout=WRITE_S), writing=True)
+        self._call(lambda c: c.drop_collection(self.name, timeout=WRITE_S), writing=True)
         self._exists = False
 
-    def _check(self, told: dict[str, Any]) -> None:
-        held = told.get("properties", {})
-        dims = [f["params"]["dim"] for f in told["fields"] if "dim" in f.get("params", {})]
+    def _check(self, description: dict[str, Any]) -> None:
+        properties = description.get("properties", {})
+        dims = [f["params"]["dim"] for f in description["fields"] if "dim" in f.get("params", {})]
         where = f"The collection {self.name} on {self.address.shown}"
         way_out = "choose another name in --vectors, or drop the collection."
         if dims and int(dims[0]) != self._dim:
             raise VectorServerError(
                 f"{where} holds vectors of {dims[0]} numbers and {self._key} makes {self._dim}: {way_out}"
             )
-        shape = str(held.get("sightline.shape", ""))
-        if not shape.isdigit() or held.get("sightline.model") != self._key:
+        shape = str(properties.get("sightline.shape", ""))
+        if not shape.isdigit() or properties.get("sightline.model") != self._key:
             raise VectorServerError(f"{where} was not made by Sightline for {self._key}: {way_out}")
-        if held.get("sightline.library") != self._library:
+        if properties.get("sightline.library") != self._library:
             raise VectorServerError(f"{where} belongs to another library: {way_out}")
         if int(shape) > int(SHAPE):
             raise VectorServerError(f"{where} was made by a newer Sightline: update this one.")
@@ -223,10 +226,10 @@ class VectorCollection:
     def upsert(
         self, ids: np.ndarray, vectors: np.ndarray, groups: np.ndarray, roots: Sequence[tuple[int, ...]]
     ) -> None:
-        """ids int64 [n] without repeats, vectors float [n, dim], groups uint8 [n], the roots of each."""
+        """Write ids int64 [n] without repeats, vectors float [n, dim], groups uint8 [n], and the roots of each."""
         step = max(1, WRITE_BYTES // (self._dim * 4))
-        for at in range(0, len(ids), step):
-            part = slice(at, at + step)
+        for start in range(0, len(ids), step):
+            part = slice(start, start + step)
             rows = [
                 {"id": number, "kind": kind, "root": list(under), "share": _share(number), "vector": vector}
                 for number, kind, under, vector in zip(
@@ -237,26 +240,22 @@ class VectorCollection:
                     strict=True,
                 )
             ]
-            self._asked(partial(_upsert, name=self.name, rows=rows), writing=True)
+            self._call(partial(_upsert, name=self.name, rows=rows), writing=True)
 
     def delete(self, ids: np.ndarray) -> None:
-        for at in range(0, len(ids), MOST_HITS):
-            part = ids[at : at + MOST_HITS].tolist()
-            self._asked(partial(_delete, name=self.name, ids=part), writing=True)
+        for start in range(0, len(ids), MOST_HITS):
+            part = ids[start : start + MOST_HITS].tolist()
+            self._call(partial(_delete, name=self.name, ids=part), writing=True)
 
     def flush(self) -> None:
-        """Put what is in memory into files: the graph takes in those, and Milvus Lite is slow without.
-        No write depends on it."""
-        self._asked(lambda c: c.flush(self.name, timeout=WRITE_S), writing=True)
+        """Write the rows in the server's memory into files: the graph holds only those, and Milvus Lite is slow
+        without. Writes are durable before."""
+        self._call(lambda c: c.flush(self.name, timeout=WRITE_S), writing=True)
 
     def count(self, expression: str, level: str) -> int:
-        rows = self._asked(
+        rows = self._call(
             lambda c: c.query(
-                self.name,
-                filter=expression,
-                output_fields=["count(*)"],
-                consistency_level=level,
-                timeout=self._patience,
+                self.name, filter=expression, output_fields=["count(*)"], consistency_level=level, timeout=self._timeout
             )
         )
         return int(rows[0]["count(*)"])
@@ -264,7 +263,7 @@ class VectorCollection:
     def search(self, queries: np.ndarray, k: int, expression: str, level: str) -> list[list[tuple[int, float]]]:
         """The k best (at most `MOST_HITS`) of each query float32 [q, dim]: (id, cosine), best first."""
         params = {"metric_type": "IP", "params": {"ef": max(k, LEAST_EF)}}
-        found = self._asked(
+        results = self._call(
             lambda c: c.search(
                 self.name,
                 data=list(queries),
@@ -274,37 +273,37 @@ class VectorCollection:
                 output_fields=["id"],
                 search_params=params,
                 consistency_level=level,
-                timeout=self._patience,
+                timeout=self._timeout,
             )
         )
-        return [[(hit["id"], hit["distance"]) for hit in hits] for hits in found]
+        return [[(hit["id"], hit["distance"]) for hit in hits] for hits in results]
 
-    def places(self) -> Iterator[tuple[np.ndarray, list[tuple[int, ...]]]]:
-        """Everything: ids int64 [m], and the roots of each, ascending."""
+    def roots(self) -> Iterator[tuple[np.ndarray, list[tuple[int, ...]]]]:
+        """All rows in batches: ids int64 [m], and the roots of each, ascending."""
         for rows in self._all_rows(["id", "root"]):
             yield np.array([r["id"] for r in rows], np.int64), [tuple(sorted(r["root"])) for r in rows]
 
     def scan(self, vectors: bool) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Everything: ids [m], vectors float32 [m, dim] (or [m, 0]), groups uint8 [m]."""
+        """All rows in batches: ids [m], vectors float32 [m, dim] (or [m, 0]), groups uint8 [m]."""
         fields = ["id", "kind", "vector"] if vectors else ["id", "kind"]
         for rows in self._all_rows(fields):
             ids = np.array([r["id"] for r in rows], np.int64)
-            held = np.array([r["vector"] if vectors else () for r in rows], np.float32)
-            yield ids, held, np.array([r["kind"] for r in rows], np.uint8)
+            part = np.array([r["vector"] if vectors else () for r in rows], np.float32)
+            yield ids, part, np.array([r["kind"] for r in rows], np.uint8)
 
     def _all_rows(self, fields: list[str]) -> Iterator[list[dict[str, Any]]]:
-        for which in shares(-(-self.count("", "Strong") // SCAN_ROWS)):  # 2.3's iterator misses fresh writes
-            rows = self._asked(partial(_rows, name=self.name, which=which, fields=fields))
-            if rows:
+        for share in shares(-(-self.count("", "Strong") // SCAN_ROWS)):  # Milvus 2.3's iterator misses new writes
+            if rows := self._call(partial(_rows, name=self.name, share=share, fields=fields)):
                 yield rows
 
     # -- errors ------------------------------------------------------------------------------
 
     @property
-    def _patience(self) -> float:
+    def _timeout(self) -> float:
         return WRITE_S if self.address.lite else ANSWER_S
 
-    def _asked(self, call: Callable[[Any], T], writing: bool = False) -> T:
+    def _call(self, call: Callable[[Any], T], writing: bool = False) -> T:
+        """`call(client)`. Raises VectorServerError with a sentence for a person."""
         client = self._connected()
         try:
             return call(client)
@@ -319,10 +318,9 @@ class VectorCollection:
             raise explained from error
 
     def _explained(self, error: Exception, connecting: bool = False, writing: bool = False) -> VectorServerError:
-        """Milvus's own errors as a sentence. They come with codes that differ between its versions, so that
-        words are looked at as well."""
+        """A Milvus error as a sentence. Its codes differ between versions, so its words are checked as well."""
         text = " ".join(str(getattr(error, "message", "") or error).split())
-        if connecting and error.__cause__ is not None:  # pymilvus says "unavailable" to a wrong password too
+        if connecting and error.__cause__ is not None:  # pymilvus says "unavailable" for a wrong password too
             text += f" ({str(error.__cause__).split('debug_error_string')[0]})"
         code = getattr(error, "code", None)
         low = text.lower()
@@ -343,31 +341,32 @@ class VectorCollection:
             return Lost(f"{where} has lost the collection {self.name}; it is made again.")
         if not hasattr(error, "code") and not isinstance(error, OSError):
             return VectorServerError(f"{where} failed: {type(error).__name__}, {_short(text)}")
-        if connecting or _says_unavailable(code, low):
+        no_answer = getattr(code, "name", "") in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED")
+        if connecting or no_answer or any(sign in low for sign in SIGNS_OF_ABSENCE):
             return Unreachable(
                 f"{where} does not answer; start it, or check --vectors. Nothing is lost: "
-                "what is indexed meanwhile is sent when it answers again."
+                "new vectors are sent when it answers again."
             )
         return VectorServerError(f"{where} failed: {_short(text)}")
 
 
 def _upsert(client: Any, name: str, rows: list[dict[str, Any]]) -> None:
-    client.upsert(name, rows, timeout=WRITE_S, retry_on_rate_limit=False)  # a quota is told at once
+    client.upsert(name, rows, timeout=WRITE_S, retry_on_rate_limit=False)  # report a quota at once
 
 
 def _delete(client: Any, name: str, ids: list[int]) -> None:
     client.delete(name, ids=ids, timeout=WRITE_S, retry_on_rate_limit=False)
 
 
-def _rows(client: Any, name: str, which: str, fields: list[str]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = client.query(
-        name, filter=which, output_fields=fields, consistency_level="Strong", timeout=WRITE_S
+def _rows(client: Any, name: str, share: str, fields: list[str]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = client.query(
+        name, filter=share, output_fields=fields, consistency_level="Strong", timeout=WRITE_S
     )
-    return found
+    return rows
 
 
 def shares(parts: int) -> list[str]:
-    """Expressions that divide all rows into about so many parts of about the same size."""
+    """Filter expressions that divide all rows into `parts` parts of about the same size."""
     edges = np.linspace(0, SHARES, min(max(parts, 1), SHARES) + 1).astype(int).tolist()
     return [f"share >= {a} and share < {b}" for a, b in pairwise(edges)]
 
@@ -376,22 +375,8 @@ def _share(number: int) -> int:
     return (number * 2654435761 & 0xFFFFFFFF) >> 20
 
 
-REFUSALS = ("quota", "rate limit", "deny to write", "no space", "disk full", "disk is full", "memory limit")
-
-
-def _says_unavailable(code: Any, low: str) -> bool:
-    if getattr(code, "name", "") in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"):
-        return True
-    signs = (
-        "unavailable", "retry timeout", "deadline", "connect", "not available", "no available", "not ready",
-        "abnormal", "not loaded", "not fully loaded", "shard delegator", "is not serving", "closed channel",
-        "node not found", "not healthy", "initializing", "stopping", "context canceled", "eof",
-    )  # fmt: skip
-    return any(sign in low for sign in signs)
-
-
 def collection_name(prefix: str, key: str) -> str:
-    """Letters, digits and underscores, as Milvus wants them; a digest keeps two models apart.
+    """A name of letters, digits and underscores, as Milvus requires, with a digest of the model's id.
 
     >>> collection_name("home", "lite@ab12-r2")
     'home_lite_ab12_r2_c71b4b4b'
@@ -414,9 +399,5 @@ def _pymilvus(lite: bool) -> Any:
             import milvus_lite  # noqa: F401
         except ImportError as error:
             raise LibraryError("Milvus Lite is not installed: pip install milvus-lite.") from error
-    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # its errors reach a person as ours
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # `_explained` reports its errors
     return pymilvus
-
-
-def concatenated(parts: Sequence[np.ndarray], kind: Any) -> np.ndarray:
-    return np.concatenate(parts) if parts else np.zeros(0, kind)

@@ -1,10 +1,9 @@
 """The vector index on Milvus: a server that many programs share, or Milvus Lite in one file.
 
-Built around one collection a model (`collection.py`) that is fed from the catalogue's journal.
-Whichever program notices a change sends it on, one program at a time; how far the collection has come
-stands in the collection itself, so any program can go on from there, and sending twice changes nothing.
-A thread sends, so that indexing never waits for the server, and tries again while it does not answer.
-It knows nothing of chunks, files or queries.
+Built around one collection a model (`collection.py`), fed from the catalogue's journal. The program that notices a
+change sends it, one program at a time. The collection stores its position in the journal, so any program can
+continue from there, and sending twice changes nothing. A thread sends and retries, so that indexing never waits
+for the server. It knows nothing of chunks, files or queries.
 """
 
 from __future__ import annotations
@@ -19,58 +18,51 @@ import numpy as np
 
 from indexer.errors import IndexOutdated, LibraryError, VectorServerError
 from indexer.vectors.address import Address
-from indexer.vectors.index import NOWHERE, SharedSource, merged
-from indexer.vectors.milvus.collection import (
-    EXACT_ROWS,
-    MOST_HITS,
-    Lost,
-    Unreachable,
-    VectorCollection,
-    concatenated,
-    shares,
-)
+from indexer.vectors.index import NOWHERE, SharedSource, best_k
+from indexer.vectors.milvus.collection import EXACT_ROWS, MOST_HITS, Lost, Unreachable, VectorCollection, shares
 
 log = logging.getLogger(__name__)
 
 SLICE = 20_000
-"""Entries of the journal taken at a time; after each the collection remembers how far it has come."""
-SOON = 4000
-"""A search waits for so many changes to be sent (the user's own, most likely), and not for more."""
+"""Entries of the journal sent at a time; after each slice the collection stores its position."""
+FEW_CHANGES = 4000
+"""A search waits until at most this many changes are sent (probably the user's own), and not for more."""
 BOUNDED_S = 10.0
-"""After a write of its own a program asks for no less than that write for so long. Bounded staleness, which
-costs no wait, is 5 s by Milvus's default."""
+"""Seconds after a write in which a program searches with session consistency, which includes that write.
+Bounded staleness, which costs no wait, is 5 s by Milvus's default."""
 RETRY_S = (1.0, 2.0, 5.0)
-"""Waits between attempts at a server that does not answer; the last goes on."""
+"""Waits between attempts at a server that does not answer; the last one repeats."""
 FLUSH_ROWS_LITE, FLUSH_ROWS = 512, 4000
-"""Milvus Lite searches rows that are not in a file yet a hundred times more slowly (1.2 s for 10,000). A
-server's graph takes in whole files only; rows in none it looks through one by one, but from 4,992 on (2.3) by
-an inverted file of its own, recall@10 .86 (6,000 x 640) and .90 (6,000 x 2,048) in place of 1."""
+"""Milvus Lite searches rows outside its files a hundred times more slowly (1.2 s for 10,000). A server's graph
+holds whole files only; Milvus 2.3 scans the other rows, but from 4,992 on through an inverted file of its own,
+recall@10 .86 (6,000 x 640) and .90 (6,000 x 2,048) instead of 1."""
 
 IDS_AT_A_TIME = 10_000
-"""Ids in one filter: Milvus reads 4 µs each (10,000: 44 ms)."""
+"""Ids in one filter: Milvus reads each in 4 µs (10,000: 44 ms)."""
 COMMON = 0.02
-"""Where this share is allowed or more, the best of all are looked through, deeper until k are allowed; below
-it, filters of ids are quicker. Both are exact with an exact engine."""
-MOST_NUMBERS = 400_000
-"""Hits times queries in one call, for answers of a few MB."""
+"""From this share of allowed rows on, unfiltered hits are fetched, deeper until k are allowed; below it, filters
+of ids are faster. Both are exact with an exact engine."""
+MOST_HITS_A_CALL = 400_000
+"""Hits times queries of one call, so that its answer has a few MB."""
 
 
 class MilvusIndex:
-    """A `VectorIndex` over a Milvus. Opening it waits for nothing: it connects with the first use."""
+    """A `VectorIndex` over a Milvus. It connects at the first use."""
 
     def __init__(self, address: Address, key: str, dim: int, source: SharedSource | None = None) -> None:
-        """`key`: the model's id. Without a `source` it holds what `add` and `remove` say."""
+        """`key`: the model's id. Without a `source`, use `add` and `remove`."""
         self._dim, self._source = dim, source
         self._collection = VectorCollection(address, key, dim, source.library() if source is not None else "")
-        self._position = NOWHERE  # in the source's journal: what the collection is known to hold
+        self._position = NOWHERE  # the collection's last known position in the source's journal
         self._feeding = threading.Lock()
         self._counts: dict[str, int] = {}
-        self._to_see, self._seen = 1, 0  # strong until this is seen: the start, and each of our own deletions
-        self._wrote = -np.inf
+        # Searches are strong until one has succeeded after the start and after each deletion of this program.
+        self._strong_events, self._strong_done = 1, 0
+        self._written_at = -np.inf
         self._unflushed = 0
-        self._grown = EXACT_ROWS  # looked at with the first write
+        self._rows_since_count = EXACT_ROWS  # so that the first write counts
         self._wake = threading.Condition()
-        self._asked_to_follow = False
+        self._follow_requested = False
         self._worker: threading.Thread | None = None
         self._stopped = False
         self.trouble: str | None = None
@@ -84,18 +76,17 @@ class MilvusIndex:
             self._worker.join(30)
         self._collection.disconnect()
 
-    # -- what it holds -----------------------------------------------------------------------
+    # -- contents ----------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        known = self._counts.get("")
-        if known is not None:
-            return known
+        if "" in self._counts:
+            return self._counts[""]
         with self._answering():
             return self._count("")
 
     def ids(self) -> np.ndarray:
         self._open()
-        return np.sort(concatenated([ids for ids, _, _ in self._collection.scan(vectors=False)], np.int64))
+        return self._all_ids()
 
     def contents(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         self._open()
@@ -105,18 +96,17 @@ class MilvusIndex:
         assert self._source is not None
         self._open()
         return sum(
-            held != true
-            for ids, places in self._collection.places()
-            for held, true in zip(places, self._source.roots_of(ids), strict=True)
+            actual != expected
+            for ids, roots in self._collection.roots()
+            for actual, expected in zip(roots, self._source.roots_of(ids), strict=True)
         )
 
     def _count(self, expression: str) -> int:
-        """Kept until something changes, for a search asks how large the library is."""
-        known = self._counts.get(expression)
-        if known is None:
-            counts = self._counts
-            known = counts[expression] = self._collection.count(expression, self._level())
-        return known
+        """The number of rows that match, cached until the next write."""
+        counts = self._counts  # which a write replaces
+        if expression not in counts:
+            counts[expression] = self._collection.count(expression, self._level())
+        return counts[expression]
 
     # -- writing -----------------------------------------------------------------------------
 
@@ -124,22 +114,22 @@ class MilvusIndex:
         ids, vectors = np.asarray(ids, np.int64), np.asarray(vectors)
         groups = np.zeros(len(ids), np.uint8) if groups is None else np.asarray(groups, np.uint8)
         if vectors.shape != (len(ids), self._dim):
-            raise ValueError(f"{len(ids)} ids but vectors of shape {vectors.shape}; wanted [n, {self._dim}]")
+            raise ValueError(f"{len(ids)} ids but vectors of shape {vectors.shape}; expected [n, {self._dim}]")
         if len(ids) and int(ids.min()) < 0:
             raise ValueError("ids must not be negative")
-        last = len(ids) - 1 - np.unique(ids[::-1], return_index=True)[1]  # of an id given twice the last holds
+        last = len(ids) - 1 - np.unique(ids[::-1], return_index=True)[1]  # the last vector of a repeated id
         self._open()
         self._upsert(ids[last], vectors[last], groups[last])
 
     def _upsert(self, ids: np.ndarray, vectors: np.ndarray, groups: np.ndarray) -> None:
-        for at in range(0, len(ids), FLUSH_ROWS):
-            part = ids[at : at + FLUSH_ROWS]
-            if not self._collection.exact and self._unflushed + len(part) > FLUSH_ROWS:
+        for start in range(0, len(ids), FLUSH_ROWS):
+            part = slice(start, start + FLUSH_ROWS)
+            size = len(ids[part])
+            if not self._collection.exact and self._unflushed + size > FLUSH_ROWS:
                 self._flush()
-            roots = [()] * len(part) if self._source is None else self._source.roots_of(part)
-            there = slice(at, at + FLUSH_ROWS)
-            self._collection.upsert(part, vectors[there], groups[there], roots)
-            self._note_write(len(part))
+            roots = [()] * size if self._source is None else self._source.roots_of(ids[part])
+            self._collection.upsert(ids[part], vectors[part], groups[part], roots)
+            self._note_write(size)
 
     def remove(self, ids: np.ndarray) -> None:
         self._open()
@@ -148,21 +138,21 @@ class MilvusIndex:
 
     def _delete(self, ids: np.ndarray) -> None:
         self._collection.delete(ids)
-        self._to_see += len(ids) > 0
+        self._strong_events += len(ids) > 0
 
     def _note_write(self, rows: int) -> None:
         if not rows:
             return
-        self._wrote = time.monotonic()
+        self._written_at = time.monotonic()
         self._counts = {}
         self._unflushed += rows
         lite = self._collection.address.lite
         if lite and self._unflushed >= FLUSH_ROWS_LITE:
             self._flush()
         elif not lite and self._collection.exact:
-            self._grown += rows
-            if self._grown > EXACT_ROWS // 4:
-                self._grown = 0
+            self._rows_since_count += rows
+            if self._rows_since_count > EXACT_ROWS // 4:
+                self._rows_since_count = 0
                 if self._count("") > EXACT_ROWS:
                     self._flush()
                     self._collection.build_graph()
@@ -172,11 +162,11 @@ class MilvusIndex:
         self._unflushed = 0
 
     def _open(self) -> int:
-        """Where the collection stands in the journal; made when it is not there."""
+        """The collection's position in the journal; creates the collection if it does not exist."""
         position = self._collection.position()
         if position is None:
             if self._source is not None and self._position != NOWHERE:
-                log.warning("the collection %s is gone; it is made again", self._collection.name)
+                log.warning("the collection %s is missing; it is made again", self._collection.name)
             self._position = NOWHERE
             self._collection.create()
             position = self._collection.position()
@@ -194,89 +184,92 @@ class MilvusIndex:
             except LibraryError as error:
                 self._failed(error)
                 raise
-        self._mended()
+        self._recovered()
         return changed
 
     def rebuild(self) -> None:
         assert self._source is not None
-        with self._feeding, self._source.feeding() as may:
-            if not may:
+        with self._feeding, self._source.feeding() as may_feed:
+            if not may_feed:
                 raise LibraryError("The library cannot be written by this program: nothing was rebuilt.")
             try:
                 try:
                     self._open()
-                except IndexOutdated:  # made for this library and model alone: its vectors are the catalogue's
+                except IndexOutdated:
                     self._collection.drop()
                     self._open()
                 self._send_all(self._source)
             except LibraryError as error:
                 self._failed(error)
                 raise
-        self._mended()
+        self._recovered()
 
     def _feed(self, source: SharedSource) -> int:
-        """Bring the collection to the journal's end; other programs wait, and find nothing left to do."""
+        """Bring the collection to the journal's end. Other programs wait, and then have nothing left to send."""
         changed = 0
-        with source.feeding() as may:
-            at = self._open()
-            if at != self._position:  # others have sent as well, and may have left it in memory
-                self._unflushed += FLUSH_ROWS if self._position == NOWHERE else abs(at - self._position)
-            while may and at != source.position() and not self._stopped:
-                changes = source.changes(at, SLICE) if at != NOWHERE else None
+        with source.feeding() as may_feed:
+            position = self._open()
+            if position != self._position:  # other programs have sent rows, which may not be flushed
+                self._unflushed += FLUSH_ROWS if self._position == NOWHERE else abs(position - self._position)
+            while may_feed and position != source.position() and not self._stopped:
+                changes = source.changes(position, SLICE) if position != NOWHERE else None
                 if changes is None:
                     changed += self._send_all(source)
                 else:
-                    self._delete(changes.gone)
-                    self._note_write(len(changes.gone))
+                    self._delete(changes.removed)
+                    self._note_write(len(changes.removed))
                     self._upsert(changes.ids, changes.vectors, changes.groups)
-                    self._collection.note(changes.position)
-                    self._take(changes.position)
-                    changed += len(changes.ids) + len(changes.gone)
-                at = self._position
-        if at != self._position:  # another program has sent it
+                    self._collection.store_position(changes.position)
+                    self._set_position(changes.position)
+                    changed += len(changes.ids) + len(changes.removed)
+                position = self._position
+        if position != self._position:  # another program has sent the changes
             self._counts = {}
-            self._take(at)
+            self._set_position(position)
         return changed
 
     def _send_all(self, source: SharedSource) -> int:
-        """Everything anew, over what is there; then what is there too much goes."""
-        position = source.position()  # what changes meanwhile is sent again from here
+        """Send all vectors, then delete the rows that the source lacks. Returns the number of both."""
+        position = source.position()  # later changes are sent again from here
         ids, groups = source.ids()
-        sent = 0
+        count = 0
         for group in np.unique(groups).tolist():
-            own = np.sort(ids[groups == group])
+            group_ids = ids[groups == group]
             for part, vectors in source.vectors(group):
-                here = np.isin(part, own)
-                self._upsert(part[here], vectors[here], np.full(here.sum(), group, np.uint8))
-                sent += int(here.sum())
+                present = np.isin(part, group_ids)
+                self._upsert(part[present], vectors[present], np.full(present.sum(), group, np.uint8))
+                count += int(present.sum())
                 if self._stopped:
-                    return sent
-        held = concatenated([part for part, _, _ in self._collection.scan(vectors=False)], np.int64)
-        extra = np.setdiff1d(held, ids)
+                    return count
+        extra = np.setdiff1d(self._all_ids(), ids)
         self._delete(extra)
         self._note_write(len(extra))
-        self._collection.note(position)
-        self._take(position)
-        return sent + len(extra)
+        self._collection.store_position(position)
+        self._set_position(position)
+        return count + len(extra)
 
-    def _take(self, position: int) -> None:
+    def _all_ids(self) -> np.ndarray:
+        parts = [ids for ids, _, _ in self._collection.scan(vectors=False)]
+        return np.sort(np.concatenate([*parts, np.zeros(0, np.int64)]))
+
+    def _set_position(self, position: int) -> None:
         with self._wake:
             self._position = position
             self._wake.notify_all()
 
     def follow(self, wait_s: float = 0.0) -> None:
         assert self._source is not None
-        wanted = self._source.position()
-        if wanted == self._position:
+        target = self._source.position()
+        if target == self._position:
             return
         with self._wake:
-            self._asked_to_follow = True
+            self._follow_requested = True
             self._start_worker()
             self._wake.notify_all()
-            few = self._position == NOWHERE or wanted - self._position <= SOON
+            few = self._position == NOWHERE or target - self._position <= FEW_CHANGES
             if wait_s and few:
                 self._wake.wait_for(
-                    lambda: self._position >= wanted or self.trouble is not None or self._stopped, wait_s
+                    lambda: self._position >= target or self.trouble is not None or self._stopped, wait_s
                 )
 
     def _start_worker(self) -> None:
@@ -291,20 +284,20 @@ class MilvusIndex:
                 if failures:
                     self._wake.wait_for(lambda: self._stopped, RETRY_S[min(failures, len(RETRY_S)) - 1])
                 else:
-                    self._wake.wait_for(lambda: self._stopped or self._asked_to_follow)
+                    self._wake.wait_for(lambda: self._stopped or self._follow_requested)
                 if self._stopped:
                     return
-                self._asked_to_follow = False
+                self._follow_requested = False
             try:
                 if self._unreachable:
-                    self._open()  # also where nothing is to be sent: searches wait for this
+                    self._open()  # even if there is nothing to send: searches wait for this
                 self.catch_up()
-                self._mended()
+                self._recovered()
                 failures = 0
             except LibraryError as error:
                 failures += 1
                 self._failed(error)
-            except Exception:  # the thread's boundary: what is left to do is tried again
+            except Exception:  # the thread's boundary: the next attempt follows
                 failures += 1
                 log.exception("sending vectors failed")
                 self._failed(VectorServerError("Sending vectors failed; details are in sightline.log."))
@@ -316,7 +309,7 @@ class MilvusIndex:
             self.trouble, self._unreachable = str(error), isinstance(error, Unreachable)
             self._wake.notify_all()
 
-    def _mended(self) -> None:
+    def _recovered(self) -> None:
         if self.trouble is not None:
             log.info("the vector server answers again")
         self.trouble, self._unreachable = None, False
@@ -332,78 +325,74 @@ class MilvusIndex:
         roots: Collection[int] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         queries = np.ascontiguousarray(np.atleast_2d(queries), np.float32)
-        narrowed = [] if group is None else [f"kind == {group}"]
+        filters = [] if group is None else [f"kind == {group}"]
         if roots is not None:
-            narrowed.append(f"array_contains_any(root, {sorted(roots)})")
-        expression = " and ".join(narrowed)
+            filters.append(f"array_contains_any(root, {sorted(roots)})")
+        expression = " and ".join(filters)
         with self._answering():
             if roots is not None and not roots:
-                found = _table([[] for _ in queries], 0)
+                hits = _table([[] for _ in queries], 0)
             elif allowed is None:
-                found = self._best(queries, k, expression)
+                hits = self._best(queries, k, expression)
             else:
-                found = self._best_allowed(queries, k, np.unique(np.asarray(allowed, np.int64)), expression)
-        return merged(*found, k)
+                hits = self._best_allowed(queries, k, np.unique(np.asarray(allowed, np.int64)), expression)
+        return best_k(*hits, k)
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
-        """Around what somebody waits for: a server that is known to be away is not asked again (the thread is
-        at it, and nobody waits for a timeout twice), and one that turns out to be is left to the thread."""
+        """Surrounds each search: raises at once while the server is known to be away, so that nobody waits for a
+        timeout twice. If it proves to be away now, the thread retries."""
         if self._unreachable:
             raise Unreachable(self.trouble or "")
-        to_see = self._to_see
+        events = self._strong_events
         try:
-            if self._seen < to_see:
+            if self._strong_done < events:
                 self._open()
             yield
         except (Unreachable, Lost) as error:
-            self._to_see += 1
+            self._strong_events += 1
             if isinstance(error, Lost):
                 self._position = NOWHERE
             if self._source is not None:
                 self._failed(error)
                 with self._wake:
-                    self._asked_to_follow = True
+                    self._follow_requested = True
                     self._start_worker()
                     self._wake.notify_all()
             raise
-        self._seen = max(self._seen, to_see)
+        self._strong_done = max(self._strong_done, events)
 
     def _level(self) -> str:
-        """Milvus's consistency: strong for all that was there at the start and after deletions (which Milvus
-        2.3 gives no time stamp), this program's own writes for a while after each, bounded staleness else."""
-        if self._seen < self._to_see:
+        """Milvus's consistency level: strong after the start and after deletions (which have no time stamp in
+        Milvus 2.3), session for a while after each write of this program, else bounded."""
+        if self._strong_done < self._strong_events:
             return "Strong"
-        return "Session" if time.monotonic() - self._wrote < BOUNDED_S else "Bounded"
+        return "Session" if time.monotonic() - self._written_at < BOUNDED_S else "Bounded"
 
     def _best(self, queries: np.ndarray, k: int, expression: str) -> tuple[np.ndarray, np.ndarray]:
-        """The k best (or more) of what an expression leaves, in order for each query."""
+        """The k best rows (or more) that match, for each query, best first."""
         if k > MOST_HITS:
-            return self._by_parts(queries, k, expression)
+            return self._by_shares(queries, k, expression)
         rows: list[list[tuple[int, float]]] = []
-        step = max(1, MOST_NUMBERS // k)
-        for at in range(0, len(queries), step):
-            rows += self._collection.search(queries[at : at + step], k, expression, self._level())
-        if min(map(len, rows), default=k) < k and min(map(len, rows)) < min(k, self._count_now(expression)):
-            return self._by_parts(queries, k, expression)  # a graph may end before k are found
+        step = max(1, MOST_HITS_A_CALL // k)
+        for start in range(0, len(queries), step):
+            rows += self._collection.search(queries[start : start + step], k, expression, self._level())
+        least = min(map(len, rows), default=k)
+        if least < k:
+            cacheable = "id in" not in expression  # not worth it for a filter of ids
+            total = self._count(expression) if cacheable else self._collection.count(expression, self._level())
+            if least < min(k, total):
+                return self._by_shares(queries, k, expression)  # a graph may return fewer than k
         return _table(rows, k)
 
-    def _count_now(self, expression: str) -> int:
-        """Filters of ids are counted each time, a group once."""
-        if "id in" in expression:
-            return self._collection.count(expression, self._level())
-        return self._count(expression)
-
-    def _by_parts(self, queries: np.ndarray, k: int, expression: str) -> tuple[np.ndarray, np.ndarray]:
-        """By shares of the ids: so few rows each that Milvus scans them whole and returns them all."""
-        size = max(1, self._count(""))
-        parts = max(16, 2 * size // MOST_HITS)
+    def _by_shares(self, queries: np.ndarray, k: int, expression: str) -> tuple[np.ndarray, np.ndarray]:
+        """The k best by shares of the ids, each with so few rows that Milvus scans and returns all of them."""
         and_ = f"{expression} and " if expression else ""
-        found = []
-        for which in shares(parts):
-            rows = self._collection.search(queries, min(k, MOST_HITS), and_ + which, self._level())
-            found.append(_table(rows, min(k, MOST_HITS)))
-        return _joined(found)
+        limit = min(k, MOST_HITS)
+        parts = []
+        for share in shares(max(16, 2 * self._count("") // MOST_HITS)):
+            parts.append(_table(self._collection.search(queries, limit, and_ + share, self._level()), limit))
+        return _joined(parts)
 
     def _best_allowed(
         self, queries: np.ndarray, k: int, allowed: np.ndarray, expression: str
@@ -422,12 +411,8 @@ class MilvusIndex:
                     break
                 depth = min(MOST_HITS, 4 * depth)
         and_ = f"{expression} and " if expression else ""
-        return _joined(
-            [
-                self._best(queries, k, f"{and_}id in {part.tolist()}")
-                for part in np.array_split(allowed, -(-len(allowed) // IDS_AT_A_TIME))
-            ]
-        )
+        parts = np.array_split(allowed, -(-len(allowed) // IDS_AT_A_TIME))
+        return _joined([self._best(queries, k, f"{and_}id in {part.tolist()}") for part in parts])
 
 
 def _table(rows: Sequence[Sequence[tuple[int, float]]], k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -441,5 +426,5 @@ def _table(rows: Sequence[Sequence[tuple[int, float]]], k: int) -> tuple[np.ndar
     return scores, ids
 
 
-def _joined(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    return np.concatenate([s for s, _ in found], 1), np.concatenate([i for _, i in found], 1)
+def _joined(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    return np.concatenate([s for s, _ in parts], 1), np.concatenate([i for _, i in parts], 1)

@@ -143,7 +143,7 @@ def test_labels_can_be_searched_for(sightline: Run, indexed: dict[str, Any], tmp
         Path(p).name for h in hits(sightline, "label:lion") for p in h["also_at"]
     }
     done = sightline("label", "--labels", "kinetics")
-    assert done.returncode == 0 and "labels given" in done.stderr
+    assert done.returncode == 0 and "labels stored" in done.stderr
     from indexer.features.labels import names
 
     listed = {line.split(None, 1)[1] for line in done.stdout.splitlines()}

@@ -440,7 +440,7 @@ class Turned:
 def test_a_server_that_sees_otherwise_than_the_same_model_here_is_refused(lite: model.Embedder) -> None:
     served = Served(Turned(lite, lite.id))
     try:
-        with pytest.raises(ModelError, match="sees otherwise than the same model here"):
+        with pytest.raises(ModelError, match="gives other vectors than the same model here"):
             indexer_models.load_checked(served.url)
     finally:
         served.stop()
@@ -463,7 +463,7 @@ def test_a_server_that_sees_otherwise_than_when_the_library_first_used_it_is_ref
     try:
         with (
             Library.open(tmp_path / "lib", served.url, ocr="off") as library,
-            pytest.raises(LibraryError, match="sees otherwise than when this library first used it"),
+            pytest.raises(LibraryError, match="gives other vectors than when this library first used it"),
         ):
             library.search(Query(parts=(Part(text="red"),)))
     finally:

@@ -92,8 +92,7 @@ def test_what_is_said_is_the_same_in_every_interface(library: Library, client: T
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
-    [("silent", "Nothing that could be understood is said"), ("unheard", "Nobody has listened to it yet:")],
+    ("name", "told"), [("silent", "No speech was recognised"), ("unheard", "It is not transcribed yet:")]
 )
 def test_a_film_without_lines_says_why(library: Library, client: TestClient, name: str, told: str) -> None:
     (hit,) = client.get("/api/search", params={"q": f"name:{name}"}).json()["hits"]
@@ -106,7 +105,7 @@ def test_a_film_without_lines_says_why(library: Library, client: TestClient, nam
 def test_what_nobody_has_listened_to_is_counted_with_what_to_do(library: Library) -> None:
     run = ["status", "--data-dir", str(library.data_dir)]
     done = CliRunner().invoke(app, run, env={"SIGHTLINE_SPEECH": "off"})
-    assert "1 video not listened to yet: sightline index --speech auto\n" in done.stdout
+    assert "1 video not transcribed yet: sightline index --speech auto\n" in done.stdout
 
 
 def test_a_picture_has_no_transcript(library: Library) -> None:

@@ -75,5 +75,5 @@ def test_what_is_the_owner_s_is_refused_to_who_sees_some_folders(services: WebSe
 def test_outside_a_request_nothing_is_shown_once_a_token_exists(services: WebServices, tokens: Tokens) -> None:
     assert services.library.status().images == 7
     tokens.add("ann", may_index=False, roots=())
-    with pytest.raises(LibraryError, match="not known"):
+    with pytest.raises(LibraryError, match="unknown"):
         services.library.status()

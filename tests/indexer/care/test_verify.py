@@ -344,10 +344,10 @@ def test_a_switch_that_is_given_up_leaves_the_old_model_alone(
 ) -> None:
     before = contents_of(indexed)
     first = open_library(model="other")
-    first.models.asked_for()
+    first.models.requested()
     assert len(first.catalogue.models.all()) == 2
     back = open_library()
-    back.models.asked_for()
+    back.models.requested()
     assert [m.state for m in back.catalogue.models.all()] == ["answering"]
     assert contents_of(back) == before
 
@@ -357,7 +357,7 @@ def test_new_files_are_found_at_once_during_a_switch(
 ) -> None:
     media.draw_image(folder / "late.jpg", seed=99, size=(64, 48))
     switching = open_library(model="other")
-    switching.models.asked_for()
+    switching.models.requested()
     row, _ = switching.models.for_new()
     assert row.state == "answering"
     switching.index()

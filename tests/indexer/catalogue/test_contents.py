@@ -73,7 +73,7 @@ class JournalAgainstCatalogue(RuleBasedStateMachine):
         step = self.source.changes(self.seen)
         assert step is not None
         self.seen = step.position
-        for i in step.gone.tolist():
+        for i in step.removed.tolist():
             self.held.pop(i, None)
         self.held.update(zip(step.ids.tolist(), (v.tobytes() for v in step.vectors), strict=True))
 

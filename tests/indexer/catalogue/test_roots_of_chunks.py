@@ -47,7 +47,7 @@ class Shelf:
         changes = self.source.changes(self.position)
         assert changes is not None
         self.position = changes.position
-        for number in changes.gone.tolist():
+        for number in changes.removed.tolist():
             self.seen.pop(number, None)
         told = self.source.roots_of(changes.ids)
         self.seen.update(zip(changes.ids.tolist(), told, strict=True))

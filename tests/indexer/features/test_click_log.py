@@ -30,25 +30,25 @@ def found(library: Library, words: str) -> int:
 
 def test_nothing_is_kept_until_the_person_agrees(library: Library) -> None:
     lease = found(library, "parking")
-    assert not library.clicks.kept and not library.clicks.add("parking", lease)
+    assert not library.clicks.enabled and not library.clicks.add("parking", lease)
     assert not (library.data_dir / "clicks.jsonl").exists()
-    library.clicks.keep(True)
+    library.clicks.enable(True)
     assert library.clicks.add("parking", lease) and len(library.clicks) == 1
-    library.clicks.keep(False)
+    library.clicks.enable(False)
     assert not library.clicks.add("parking", lease)
     assert library.status().clicks == 1 and not library.status().keeps_clicks
     assert library.clicks.delete() == 1 and library.status().clicks == 0
 
 
 def test_consent_and_clicks_outlive_the_program(library: Library) -> None:
-    library.clicks.keep(True)
+    library.clicks.enable(True)
     library.clicks.add("parking", found(library, "parking"))
     again = Clicks(library.data_dir, library.catalogue)
-    assert again.kept and len(again) == 1
+    assert again.enabled and len(again) == 1
 
 
 def test_only_words_are_kept_and_of_the_hit_only_what_trains(library: Library) -> None:
-    library.clicks.keep(True)
+    library.clicks.enable(True)
     lease = found(library, "parking")
     assert library.clicks.add('parking "costs" -cat taken:2023 in:papers', lease)
     assert not library.clicks.add("type:pdf", lease), "filters alone are no query"
@@ -60,7 +60,7 @@ def test_only_words_are_kept_and_of_the_hit_only_what_trains(library: Library) -
 
 
 def test_kept_clicks_are_pairs_to_train_with_also_after_a_new_index(library: Library, tmp_path: Path) -> None:
-    library.clicks.keep(True)
+    library.clicks.enable(True)
     library.clicks.add("what does parking cost", found(library, "parking"))
     library.close()
     (library.data_dir / "catalogue.sqlite").unlink()
@@ -74,7 +74,7 @@ def test_kept_clicks_are_pairs_to_train_with_also_after_a_new_index(library: Lib
 
 
 def test_a_forgotten_folder_takes_its_clicks_along(library: Library, tmp_path: Path) -> None:
-    library.clicks.keep(True)
+    library.clicks.enable(True)
     library.clicks.add("parking", found(library, "parking"))
     library.clicks.add("a lake", found(library, "type:image"))
     with (library.data_dir / "clicks.jsonl").open("ab") as file:

@@ -24,16 +24,16 @@ def test_asking_again_about_a_place_decodes_nothing(
     finder = moments.Moments(searcher)
     (hit, *_) = searcher.search(picture_of(7, tmp_path)).hits
     vectors = searcher.vectors(picture_of(7, tmp_path))
-    first = finder.sharpened(hit, vectors)
+    first = finder.refine(hit, vectors)
     monkeypatch.setattr(searcher.sandbox, "submit", None)  # any call would raise
-    assert finder.sharpened(hit, vectors) == first
+    assert finder.refine(hit, vectors) == first
 
 
 def test_a_film_that_has_gone_keeps_its_window(searcher: Searcher, tmp_path: Path, folder: Path) -> None:
     hit = searcher.search(picture_of(7, tmp_path)).hits[0]
     (folder / "event.mp4").rename(tmp_path / "away.mp4")
     try:
-        moment = moments.Moments(searcher).sharpened(hit, searcher.vectors(picture_of(7, tmp_path)))
+        moment = moments.Moments(searcher).refine(hit, searcher.vectors(picture_of(7, tmp_path)))
     finally:
         (tmp_path / "away.mp4").rename(folder / "event.mp4")
     assert moment.span == hit.span

@@ -55,7 +55,7 @@ def test_a_library_on_a_server_gives_the_pairs_of_the_embedded_one(
     for name, more in (("embedded", {}), ("shared", {"catalogue": postgresql_server.database()})):
         with Library.open(tmp_path / name, nice=False, ocr="off", **more) as library:
             assert library.index([folder]).failed == 0
-            library.clicks.keep(True)
+            library.clicks.enable(True)
             assert library.clicks.add("parking", library.search(Query((Part("parking"),))).hits[0].chunk_id)
             of = [exported(library, tmp_path / "p.jsonl", kind) for kind in ("text", "media", "clicks")]
             both = exported(library, tmp_path / "p.jsonl", "text", "media")

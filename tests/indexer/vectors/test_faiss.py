@@ -347,7 +347,7 @@ def test_a_reader_of_another_process_writes_nothing(tmp_path: Path) -> None:
 
 def test_wrong_shapes_are_refused(tmp_path: Path) -> None:
     index = FaissIndex(tmp_path, KEY, DIM)
-    with pytest.raises(ValueError, match=r"wanted \[n, 16\]"):
+    with pytest.raises(ValueError, match=r"expected \[n, 16\]"):
         index.add(np.arange(2), np.zeros((2, 8), np.float32))
     with pytest.raises(ValueError, match="negative"):
         index.add(np.array([-1]), np.zeros((1, DIM), np.float32))

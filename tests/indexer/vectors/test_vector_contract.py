@@ -52,7 +52,7 @@ def opened(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> Itera
     yield open_
     if engine == "milvus":
         indexes[0].remove(indexes[0].ids())
-        indexes[0]._collection.note(NOWHERE)  # type: ignore[attr-defined]
+        indexes[0]._collection.store_position(NOWHERE)  # type: ignore[attr-defined]
     for index in indexes:
         index.close()
 
@@ -219,7 +219,7 @@ def test_adding_twice_is_adding_once_and_of_two_the_last_holds(opened: Open) -> 
 
 def test_wrong_shapes_are_refused(opened: Open) -> None:
     index = opened(None)
-    with pytest.raises(ValueError, match=r"wanted \[n, 16\]"):
+    with pytest.raises(ValueError, match=r"expected \[n, 16\]"):
         index.add(np.arange(2), np.zeros((2, 8), np.float32))
     with pytest.raises(ValueError, match="negative"):
         index.add(np.array([-1]), np.zeros((1, DIM), np.float32))
