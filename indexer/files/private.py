@@ -1,7 +1,8 @@
 """A library's folder, kept to its owner: 0700, and its files 0600.
 
-Built around `make_private`, called whenever a library is opened for writing. Only a folder that is the user's own
-and that this program made, or that holds a library, is changed. It knows nothing of what the files hold.
+Built around `make_private`, called whenever a library is opened for writing. Only what is the user's own and is
+called as the parts of a library are is changed, and the folder itself only when it holds nothing else. It knows
+nothing of what the files hold.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-MARKS = ("catalogue.sqlite", "thumbnails", "tokens.json")
-"""One of them lies in every library."""
+PARTS = (
+    *("catalogue.sqlite*", "indexer*.lock", "vectors*", "thumbnails", "tokens.*", "audit.jsonl*", "sightline.log*"),
+    *("owner-token", "cookie-key", "demo"),
+)
+"""What a library's folder holds."""
 
 
 def make_private(folder: Path, *, made: bool) -> None:
@@ -26,13 +30,14 @@ def make_private(folder: Path, *, made: bool) -> None:
     with suppress(OSError):
         found = folder.stat()
         ours = found.st_uid == os.getuid() and not found.st_mode & stat.S_ISVTX
-        if not ours or not (made or any((folder / mark).exists() for mark in MARKS)):
+        parts, others = [], []
+        for entry in folder.iterdir():
+            (parts if any(entry.match(part) for part in PARTS) else others).append(entry)
+        if not ours:
             return
-        was_open = _tighten(folder)
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                _tighten(Path(entry.path))
-        if was_open and not made:
+        for part in parts:
+            _tighten(part)
+        if not others and (made or parts) and _tighten(folder) and not made:
             log.warning("%s could be read by others of this machine; now only its owner can.", folder)
 
 

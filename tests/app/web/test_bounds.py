@@ -131,11 +131,12 @@ def test_what_is_no_text_is_refused(library: Any, asked: dict[str, str]) -> None
     with TestClient(app, base_url=HERE, raise_server_exceptions=False) as client:
         assert client.get("/api/search", params={"q": "x", **asked}).status_code == 400
         half = '{"q": "\\ud800", "chunk_id": 1}'
-        assert client.post("/api/clicks", content=half, headers={"content-type": "application/json"}).status_code == 400
+        clicked = client.post("/api/clicks", content=half, headers={"content-type": "application/json"})
+        assert clicked.status_code in (400, 422)
         for path in ("/a\\u0000b", "~nobody-of-that-name", "\\ud800"):
             body = f'{{"path": "{path}"}}'
             added = client.post("/api/roots", content=body, headers={"content-type": "application/json"})
-            assert added.status_code == 400, path
+            assert added.status_code in (400, 422), path
 
 
 def test_a_name_cannot_begin_a_line_of_the_log() -> None:

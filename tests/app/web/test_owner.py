@@ -48,8 +48,8 @@ def test_a_server_on_this_machine_asks_for_a_token_unless_told_otherwise(
     monkeypatch.setattr(server.listener, "run", lambda app, socket, graceful_s: (served.append(app), socket.close()))
     server.serve(empty_library, port=0, open_browser=False, no_token=no_token)
     printed = capsys.readouterr().err
-    with TestClient(served[0], base_url=HERE) as client:
-        assert client.get("/api/status").status_code == (200 if no_token else 401)
+    answer = TestClient(served[0], base_url=HERE).get("/api/status")
+    assert answer.status_code == (200 if no_token else 401)
     assert ("?token=" in printed) is not no_token
 
 
