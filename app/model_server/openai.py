@@ -48,6 +48,7 @@ def _conversation(messages: Any, input_type: str | None) -> Input:
     """The system message is the instruction. A message with an image or a clip is a document, unless
     `input_type` is query."""
     instruction, texts, images, frames = None, [], [], None
+    left = wire.MAX_PIXELS
     if not isinstance(messages, list):
         raise UnreadableRequest("messages is a list")
     for message in messages:
@@ -63,7 +64,10 @@ def _conversation(messages: Any, input_type: str | None) -> Input:
                 elif part["text"]:
                     texts.append(part["text"])
             elif form in ("image_url", "video_url") and isinstance(part.get(form), dict):
-                decoded = [_image(text) for text in _data_uri(part[form].get("url"))]
+                decoded = []
+                for text in _data_uri(part[form].get("url")):
+                    decoded.append(_image(text, left))
+                    left -= decoded[-1].shape[0] * decoded[-1].shape[1]
                 if form == "image_url":
                     images += decoded
                 elif len({image.shape for image in decoded}) == 1:
@@ -92,15 +96,15 @@ def _data_uri(url: Any) -> list[str]:
     return url.split(",")[1:]
 
 
-def _image(text: str) -> np.ndarray:
-    """uint8 [H, W, 3] of a PNG, JPEG or WebP in base64."""
+def _image(text: str, most_pixels: int) -> np.ndarray:
+    """uint8 [H, W, 3] of a PNG, JPEG or WebP in base64; a larger one is refused before it is decoded."""
     from PIL import Image
 
     try:
         data = base64.b64decode(text, validate=True)
         with Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "WEBP"]) as image:
-            if image.width * image.height > wire.MAX_PIXELS:
-                raise UnreadableRequest(f"an image has more than {wire.MAX_PIXELS >> 20} million pixels")
+            if image.width * image.height > most_pixels:
+                raise UnreadableRequest(f"more than {wire.MAX_PIXELS >> 20} million pixels in one request")
             return np.asarray(image.convert("RGB"))
     except (binascii.Error, OSError, ValueError, SyntaxError, struct.error) as error:
         raise UnreadableRequest("an image is not PNG, JPEG or WebP in base64") from error

@@ -6,17 +6,26 @@ passes it. It knows nothing of libraries or searches. docs/security.md lists the
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import html
 import ipaddress
 import json
+import logging
+import secrets
 import socket
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
+from cachetools import TTLCache
+
+from app.web.addresses import stands_for_a_file
 from app.web.tokens import OWNER, Tokens, Visitor, visitor
+from indexer.errors import LibraryError
+
+log = logging.getLogger("sightline")
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -47,6 +56,9 @@ GRADIO_ROUTES = (
 """Routes below /gradio_api that Gradio's components, its client and MCP need. Its file, proxy, upload, stream,
 run-history, monitoring and code-editing routes answer 404: `file=` and `proxy=` let a visitor make the server
 fetch addresses."""
+
+GUESSES, GUESS_S = 20, 60
+"""Wrong tokens that an address may show within so many seconds; then none of it is looked at for as long."""
 
 VISITOR = "sightline.visitor"
 """The key of a request's scope that holds its visitor."""
@@ -94,6 +106,7 @@ class Guard:
     every visitor needs one. `names` are further host names, beside loopback's and, if the server listens on the
     network, this machine's. The port of a Host is not compared: a tunnel may change it, and DNS rebinding needs
     a foreign *name*.
+    `cookie_key` makes the cookies, one for each token and port; without it they end with this server.
     """
 
     def __init__(
@@ -106,9 +119,12 @@ class Guard:
         names: Iterable[str] = (),
         body_limit: int = BODY_LIMIT,
         tokens: Tokens | None = None,
+        cookie_key: bytes | None = None,
     ) -> None:
         self.app, self.body_limit = app, body_limit
         self.token, self.tokens = token, tokens
+        self.port, self.cookie_key = port, cookie_key or secrets.token_bytes(32)
+        self.wrong: TTLCache[str, int] = TTLCache(4096, GUESS_S)  # address -> wrong tokens of late
         self.cookie = f"sightline-{port}"  # browsers send a host's cookies to all its ports
         self.names = {"localhost", *(name.lower() for name in names)}
         self.any_address = not is_loopback(host)
@@ -124,7 +140,11 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
-        caller = self._admit(scope, headers)
+        try:
+            caller = self._admit(scope, headers)
+        except LibraryError as error:  # tokens.json is lost or damaged
+            log.error("%s", error)
+            caller = 503, "The tokens of this library cannot be read; its log says why."
         if not isinstance(caller, Visitor):
             await _answer(send, *caller)
             return
@@ -132,9 +152,20 @@ class Guard:
         if int(headers.get("content-length") or 0) > limit:
             await _answer(send, 413, _too_much(limit))
             return
+        receive = _bounded(receive, limit)
+        if scope["path"].startswith("/gradio_api/") and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+            try:
+                body = await _whole_body(receive)
+            except BodyTooLarge as error:
+                await _answer(send, 413, str(error))
+                return
+            if stands_for_a_file(body):
+                await _answer(send, 400, "This server fetches nothing: send the file's bytes as base64 text.")
+                return
+            receive = _replayed(body, receive)
         visitor.set(caller)
         scope[VISITOR] = caller  # for Gradio, which answers in a task of its own
-        await self.app(scope, _bounded(receive, limit), _with_headers(send))
+        await self.app(scope, receive, _with_headers(send))
 
     def _admit(self, scope: Scope, headers: dict[str, str]) -> Visitor | tuple[Any, ...]:
         """The request's visitor; or (status, sentence, extra headers) if the request is refused."""
@@ -177,31 +208,57 @@ class Guard:
         return address.is_loopback or self.any_address
 
     def _by_token(self, scope: Scope, headers: dict[str, str], is_visit: bool) -> Visitor | tuple[Any, ...]:
-        """The visitor of the bearer token or the cookie. A visit by an address with `?token=` is redirected: the
-        answer puts the token into a cookie."""
-        bearer = headers.get("authorization", "")
-        if bearer.lower().startswith("bearer ") and (caller := self._visitor_of(bearer[7:].strip())):
-            return caller
-        if caller := self._visitor_of(_cookie(headers.get("cookie", ""), self.cookie)):
-            return caller
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        token = next((value for key, value in query if key == "token" and self._visitor_of(value)), None)
-        if is_visit and token is not None:
-            rest = urlencode([(key, value) for key, value in query if key != "token"])
-            target = scope["path"] + (f"?{rest}" if rest else "")
-            cookie = f"{self.cookie}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age=31536000"
-            if headers.get("x-forwarded-proto", "").lower() == "https":
-                cookie += "; Secure"
-            return 303, "", {"location": "/" + target.lstrip("/"), "set-cookie": cookie}
+        in_address = [value for key, value in query if key == "token" and value] if is_visit else []
+        bearer = headers.get("authorization", "")
+        bearer = bearer[7:].strip() if bearer.lower().startswith("bearer ") else ""
+        known = self._visitor_of_cookie(_cookie(headers.get("cookie", ""), self.cookie))
+        if known and not in_address:
+            return known
+        if shown := [value for value in (bearer, *in_address) if value]:
+            address = (scope.get("client") or ("",))[0]
+            if self.wrong.get(address, 0) >= GUESSES:
+                return 429, f"Too many wrong tokens from {address}; wait a minute.", {"retry-after": str(GUESS_S)}
+            if bearer and (caller := self._visitor_of(bearer)):
+                return caller
+            right = next((value for value in in_address if self._visitor_of(value)), None)
+            if right or known:
+                return 303, "", self._without_token(scope, headers, query, right)
+            self.wrong[address] = self.wrong.get(address, 0) + len(shown)
         page = "text/html" in headers.get("accept", "")
         return (401, "The token is missing or wrong.", {"www-authenticate": "Bearer"}, page)
 
+    def _without_token(
+        self, scope: Scope, headers: dict[str, str], query: list[tuple[str, str]], token: str | None
+    ) -> dict[str, str]:
+        """Headers that lead to the same page of this site without the token, and that leave its cookie."""
+        rest = urlencode([(key, value) for key, value in query if key != "token"])
+        # Browsers take a backslash for a slash, and two slashes for another site.
+        place = "/" + quote(scope["path"].lstrip("/\\"), safe="/") + (f"?{rest}" if rest else "")
+        if token is None:
+            return {"location": place}
+        value = self._cookie_of(_digest(token))
+        cookie = f"{self.cookie}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age=31536000"
+        if headers.get("x-forwarded-proto", "").lower() == "https":
+            cookie += "; Secure"
+        return {"location": place, "set-cookie": cookie}
+
     def _visitor_of(self, token: str) -> Visitor | None:
-        if not token:
-            return None
-        if self.token is not None and hmac.compare_digest(token.encode(), self.token.encode()):
+        if self.token is not None and _same(token, self.token):
             return OWNER
         return self.tokens.find(token) if self.tokens else None
+
+    def _cookie_of(self, digest: str) -> str:
+        """The cookie that stands for a token, by the token's SHA-256, at this port."""
+        return hmac.new(self.cookie_key, f"{digest}:{self.port}".encode(), "sha256").hexdigest()
+
+    def _visitor_of_cookie(self, value: str) -> Visitor | None:
+        if not value:
+            return None
+        if self.token is not None and _same(value, self._cookie_of(_digest(self.token))):
+            return OWNER
+        records = self.tokens.list() if self.tokens else ()
+        return next((one.visitor for one in records if _same(value, self._cookie_of(one.sha256))), None)
 
 
 def _changes(method: str, path: str) -> bool:
@@ -211,6 +268,14 @@ def _changes(method: str, path: str) -> bool:
     if method in ("GET", "HEAD", "OPTIONS") or not path.startswith("/api/"):
         return False
     return path != "/api/search"
+
+
+def _same(given: str, token: str) -> bool:
+    return hmac.compare_digest(given.encode(), token.encode())
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def _cookie(header: str, name: str) -> str:
@@ -253,6 +318,26 @@ def _bounded(receive: Receive, limit: int) -> Receive:
         return message
 
     return bounded
+
+
+async def _whole_body(receive: Receive) -> bytes:
+    """What a request holds; as far as it came, where its sender went away."""
+    parts: list[bytes] = []
+    while True:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        if message["type"] != "http.request" or not message.get("more_body"):
+            return b"".join(parts)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """`receive` that gives `body` first."""
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return again
 
 
 def _with_headers(send: Send) -> Send:

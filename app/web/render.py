@@ -15,6 +15,8 @@ from typing import Any
 
 from data.media.kinds import Kind
 
+LATE = ("data.reader", "data.media.clip")
+"""What the functions below import; `data.media.sandbox_child` does so before it hands out files."""
 WEB_SIDE = 2048
 """Longest side in pixels of an image made for a browser that cannot show the original."""
 PLAYED_SIDE = 1280

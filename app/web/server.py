@@ -28,7 +28,7 @@ from app.web.audit import AuditLog
 from app.web.guard import Guard, is_loopback, page_policy
 from app.web.scoped_library import ScopedLibrary
 from app.web.services import WebServices
-from app.web.tokens import OWNER, Tokens, make_token, visitor
+from app.web.tokens import OWNER, Tokens, cookie_key, owner_token, visitor
 from indexer.library import Library
 from indexer.types import SearchLibrary
 
@@ -177,7 +177,10 @@ def create_app(
     app.include_router(media.router)
     app.mount("/ui", _Modules(directory=STATIC))
     app.mount("/", door)  # last: it answers all other paths
-    app.add_middleware(Guard, token=token, host=host, port=port, names=tuple(names), tokens=tokens)
+    app.add_middleware(
+        Guard, token=token, host=host, port=port, names=tuple(names), tokens=tokens,
+        cookie_key=cookie_key(library.data_dir),
+    )  # fmt: skip
     return app
 
 
@@ -205,15 +208,17 @@ def serve(
     token: str | None = None,
     names: Iterable[str] = (),
     speech: str = "auto",
+    no_token: bool = False,
 ) -> None:
-    """Serve the library until interrupted. If others can reach it (a host other than loopback, a proxy's name,
-    existing tokens) and there is no `token`, one is made for the owner.
+    """Serve the library until interrupted. The owner's token is that of the library unless one is given; with
+    `no_token` every account of this machine may come in, as long as nobody else can reach it (another host
+    than loopback, a proxy's name, tokens given out).
 
     Raises AddressInUse if the port is taken.
     """
     names = tuple(names)
-    if token is None and (not is_loopback(host) or names or Tokens(library.data_dir)):
-        token = make_token()
+    if token is None and not (no_token and is_loopback(host) and not names and not Tokens(library.data_dir)):
+        token = owner_token(library.data_dir)
     socket = listener.listen(host, port)
     port = socket.getsockname()[1]
     app = create_app(library, token=token, host=host, port=port, names=names, speech=speech)

@@ -7,6 +7,7 @@ knows nothing of HTTP.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -20,11 +21,38 @@ from pathlib import Path
 from indexer.errors import LibraryError
 
 FILE = "tokens.json"
+MARK = "tokens.made"
+"""Lies beside FILE from the first token on: when FILE is lost, the library is closed and not open to all."""
+OWNER_FILE = "owner-token"
+KEY_FILE = "cookie-key"
 
 
 def make_token() -> str:
     """A token that cannot be guessed, short enough to be pasted."""
     return secrets.token_urlsafe(24)
+
+
+def owner_token(data_dir: Path) -> str:
+    """The owner's token, made once and kept in the library's folder where only its user can read it."""
+    return _kept_secret(data_dir / OWNER_FILE)
+
+
+def cookie_key(data_dir: Path) -> bytes:
+    """What cookies are made with, kept beside: a cookie outlives the server and is not the token."""
+    return _kept_secret(data_dir / KEY_FILE).encode()
+
+
+def _kept_secret(path: Path) -> str:
+    """The line in a file, made at the first time; of this run alone where nothing can be written."""
+    with contextlib.suppress(OSError):
+        if secret := path.read_text("utf-8").strip():
+            return secret
+    secret = make_token()
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secret)
+    return secret
 
 
 @dataclass(frozen=True)
@@ -41,6 +69,11 @@ class Visitor:
         return not self.roots or any(
             normal == root or normal.startswith(root.rstrip(os.sep) + os.sep) for root in self.roots
         )
+
+    def reaches(self, path: Path) -> bool:
+        """Whether it may open a file it sees, wherever links lead now: to below one of its roots."""
+        real = os.path.realpath(path)
+        return not self.roots or Visitor(self.name, roots=tuple(map(os.path.realpath, self.roots))).sees(real)
 
 
 OWNER = Visitor("owner", may_index=True)
@@ -116,7 +149,11 @@ class Tokens:
             try:
                 stat = self._path.stat()
             except FileNotFoundError:
-                self._stamp, self._records = None, {}
+                mark = self._path.with_name(MARK)
+                if self._records or mark.exists():
+                    raise LibraryError(
+                        f"{self._path} is lost: put it back, or delete {mark} to begin without tokens."
+                    ) from None
                 return self._records
             stamp = stat.st_mtime_ns, stat.st_size
             if stamp != self._stamp:
@@ -129,6 +166,7 @@ class Tokens:
             return self._records
 
     def _write(self, records: dict[str, TokenRecord]) -> None:
+        self._path.with_name(MARK).touch(0o600)
         temporary = self._path.with_suffix(".part")
         temporary.touch(0o600)
         temporary.write_text(json.dumps([asdict(record) for record in records.values()], indent=1))

@@ -62,6 +62,9 @@ class Hub:
                     for e in tree
                     if isinstance(e, RepoFile)
                 ]
+                if bad := [file.path for file in self._lists[repo] if not _stays_below(file.path)]:
+                    del self._lists[repo]
+                    raise DownloadError(f"{repo} lists {bad[0]!a}, which is no path below it; nothing is fetched of it")
             except HfHubHTTPError as error:
                 raise _status_error(error, repo, self.api.endpoint) from error
             except (HTTPError, ValueError, KeyError, TypeError) as error:
@@ -69,6 +72,12 @@ class Hub:
                     raise OSError(str(error)) from error
                 raise OSError(f"its answer about {repo} is cut short or no listing") from error
         return self._lists[repo]
+
+
+def _stays_below(path: str) -> bool:
+    """Whether a path that the hub lists stays in the folder of its repository, on any system."""
+    parts = path.split("/")
+    return not any(part in ("", ".", "..") or "\\" in part or ":" in part or "\0" in part for part in parts)
 
 
 def _status_error(error: Any, name: str, endpoint: str) -> Exception:

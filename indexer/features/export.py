@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from indexer.errors import LibraryError
+from indexer.features.csv_rows import row_of
 from indexer.search.searcher import Searcher
 from indexer.types import MARK, UNMARK, Answer, unix
 
@@ -40,7 +41,7 @@ def export(searcher: Searcher, path: Path, format: Format = "jsonl", vectors: bo
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
-            return sum(1 for row in rows if writer.writerow(row))
+            return sum(1 for row in rows if writer.writerow(row_of(row)))
     return _write_parquet(searcher, rows, path, vectors)
 
 
@@ -53,7 +54,7 @@ def answer_csv(answer: Answer) -> str:
     for hit in answer.hits:
         row = hit.to_json()
         row["snippet"] = hit.snippet.replace(MARK, "").replace(UNMARK, "")
-        writer.writerow(row)
+        writer.writerow(row_of(row))
     return out.getvalue()
 
 
