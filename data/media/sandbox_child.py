@@ -20,6 +20,8 @@ import signal
 import struct
 import sys
 import threading
+import time
+import unicodedata
 from bisect import bisect_left
 from itertools import takewhile
 from typing import Any, BinaryIO
@@ -77,7 +79,7 @@ class _Nursery:
         self.readable = self.confinement.open_paths([*self.confinement.READABLE, *code])
         self.null, self.pid = null, os.getpid()
         self.scanned: set[str] = set()
-        self.folder: tuple[str, int, list[str]] = ("", 0, [])  # the last one that was listed
+        self.folder: tuple[str, int, list[tuple[str, str]]] = ("", 0, [])  # the last one that was listed
 
     def serve(self) -> None:
         import socket
@@ -129,24 +131,24 @@ class _Nursery:
         gc.freeze()
 
     def _beside(self, path: str) -> list[str]:
-        """Files that lie beside a file and begin with its stem and a dot: subtitles, notes."""
+        """Files beside a file that may tell of it by their names: subtitles, notes, the film of a live photo."""
+        from data.media.beside_names import begins_with, shared_beginning
+
         folder, name = os.path.split(path)
         try:
             found = os.stat(folder or ".")  # noqa: PTH116
         except OSError:
             return []
         if self.folder[:2] != (folder, found.st_mtime_ns):
-            import time
-
             try:
-                names = sorted(os.listdir(folder or "."))  # noqa: PTH208
+                names = sorted((unicodedata.normalize("NFC", n), n) for n in os.listdir(folder or "."))  # noqa: PTH208
             except OSError:
                 return []
             stamp = found.st_mtime_ns if time.time() - found.st_mtime > RACY_S else -1
             self.folder = (folder, stamp, names)
-        names, stem = self.folder[2], os.path.splitext(name)[0] + "."  # noqa: PTH122
-        near = takewhile(lambda n: n.startswith(stem), names[bisect_left(names, stem) :])
-        return [os.path.join(folder, n) for n in near]  # noqa: PTH118
+        names, beginning = self.folder[2], shared_beginning(name)
+        near = takewhile(lambda n: n[0].startswith(beginning), names[bisect_left(names, (beginning, "")) :])
+        return [os.path.join(folder, n) for composed, n in near if begins_with(composed, beginning)]  # noqa: PTH118
 
 
 def _in_the_child(nursery: _Nursery, order: dict[str, Any], beside: list[str], pipe: int, arena: int) -> None:
@@ -160,6 +162,8 @@ def _in_the_child(nursery: _Nursery, order: dict[str, Any], beside: list[str], p
         _alarm(order["seconds"])
         here.bound(nursery.memory_mb, int(order["seconds"] * (os.cpu_count() or 1)) + 10)
         here.confine([*nursery.readable, *files], folders, [*writable, nursery.null])
+        for opened in (*files, *folders, *writable):  # a call has few descriptors
+            os.close(opened)
         requests = os.fdopen(os.dup(pipe), "rb")
         request = _exactly(requests, *struct.unpack("<Q", _exactly(requests, 8)))
         gc.enable()

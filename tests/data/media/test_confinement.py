@@ -276,3 +276,16 @@ def test_a_process_imports_nothing_for_its_file(sandbox: Sandbox, tmp_path: Path
 def test_the_layers_are_told() -> None:
     assert confinement.layers()[0] == "empty environment"
     assert struct.calcsize("=HBBI") == 8
+
+
+@pytest.mark.parametrize(
+    "other", ["IMG_1.jpg.json", "IMG_1.jpg(2).json", "IMG_1_HEVC.MOV", "IMG_1.xmp", "IMG_1.jpg.supplemental-meta.json"]
+)
+def test_what_tells_of_a_file_by_its_name_is_within_reach(sandbox: Sandbox, tmp_path: Path, other: str) -> None:
+    picture = tmp_path / ("IMG_1(2).jpg" if "(2)" in other else "IMG_1-edited.jpg")
+    for name in (picture.name, other, "IMG_10.jpg"):
+        (tmp_path / name).write_bytes(b"x")
+    assert sandbox.submit(first_byte, picture, str(tmp_path / other)).result(30) == ord("x")
+    if confinement.landlock_abi():
+        with pytest.raises(PermissionError):
+            sandbox.submit(first_byte, picture, str(tmp_path / "IMG_10.jpg")).result(30)
