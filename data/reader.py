@@ -24,17 +24,10 @@ from data.media.metadata import NOTHING, Metadata
 from data.media.moving import most_telling
 from data.media.sound_picture import sound_picture
 from data.span import Span
-from model.inputs import Cue
 
 if TYPE_CHECKING:
-    from model.inputs import Input, Role
+    from model.inputs import Cue, Input, Role
 
-LATE = (
-    *("PIL.Image", "PIL.ImageOps", "PIL.ImageSequence", "PIL.ImageMath", "av", "av.subtitles.stream"),
-    *("rawpy", "pillow_heif", "pylibjxl", "decord", "pymupdf", "tempfile"),
-    *("data.media.image:_formats", "data.media.raw", "data.media.jxl"),
-)
-"""What the functions below import when they first need it; the sandbox does so before it hands out files."""
 THUMBNAIL_SIDE = 384
 # How far a frame may lie from its even place in the window, as a share of the distance between two frames,
 # when a keyframe is there: it costs a quarter of the exact one (720p H.264; `make bench-media`).

@@ -157,7 +157,6 @@ def status(json_: Json = False) -> None:
         else:
             untranscribed = library.untranscribed_count() if current.videos else 0
             output.show_status(current, untranscribed, speech_status.next_step(settings.speech))
-            output.show_layers()
 
 
 @commands.command()

@@ -149,13 +149,6 @@ def show_left_out(sorts: Sequence[LeftOutSort], console: Console) -> None:
             console.print("  To take them in: sightline index --copies", markup=False)
 
 
-def show_layers() -> None:
-    """What keeps a decoder from more than its file, on this machine."""
-    from data.media.confinement import layers
-
-    out.print(f"Files are decoded apart: {'; '.join(layers())}", markup=False, highlight=False)
-
-
 def kinds(of: Status | IndexReport) -> str:
     """`1 image, 2 videos, 0 PDFs`."""
     return f"{counted(of.images, 'image')}, {counted(of.videos, 'video')}, {counted(of.pdfs, 'PDF')}"

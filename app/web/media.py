@@ -180,7 +180,7 @@ async def clip(
     folder = Path(tempfile.mkdtemp(prefix="sightline-clip-"))
     target = folder / "clip.mp4"
     try:
-        await services.renderer.make(cut_clip, info.path, begin, until, target, exact, timeout_s=300, writes=folder)
+        await services.renderer.make(cut_clip, info.path, begin, until, target, exact, timeout_s=300)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

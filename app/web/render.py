@@ -15,8 +15,6 @@ from typing import Any
 
 from data.media.kinds import Kind
 
-LATE = ("data.reader", "data.media.clip")
-"""What the functions below import; `data.media.sandbox_child` does so before it hands out files."""
 WEB_SIDE = 2048
 """Longest side in pixels of an image made for a browser that cannot show the original."""
 PLAYED_SIDE = 1280
@@ -78,14 +76,14 @@ def play_stretch(path: Path, start_s: float, end_s: float, target: Path) -> tupl
     from data.media.clip import Cut, join
     from data.media.kinds import kind_of
 
-    with live_film(path, target.parent) if kind_of(path) == "image" else nullcontext(path) as film:
+    with live_film(path) if kind_of(path) == "image" else nullcontext(path) as film:
         ((_, length),) = join([Cut(film, start_s, end_s)], target, max_side=PLAYED_SIDE)
     return start_s, start_s + length
 
 
 @contextmanager
-def live_film(picture: Path, folder: Path) -> Iterator[Path]:
-    """The film of a live photo as a file; one inside the picture is written to `folder` for that long. Raises
+def live_film(picture: Path) -> Iterator[Path]:
+    """The film of a live photo as a file; one that lies inside the picture is taken out for that long. Raises
     `MediaError`."""
     from data.media.kinds import MediaError
     from data.media.live import film_beside, film_inside
@@ -97,7 +95,7 @@ def live_film(picture: Path, folder: Path) -> Iterator[Path]:
     place = film_inside(picture)
     if place is None:
         raise MediaError("there is no film in this picture, and none beside it any more", "gone")
-    with tempfile.NamedTemporaryFile(suffix=".mov", dir=folder) as taken, picture.open("rb") as source:
+    with tempfile.NamedTemporaryFile(suffix=".mp4") as taken, picture.open("rb") as source:
         source.seek(place[0])
         taken.write(source.read(place[1]))
         taken.flush()

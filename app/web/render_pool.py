@@ -6,7 +6,6 @@ Built around the sandbox, where a broken file costs one answer. It knows nothing
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 from cachetools import LRUCache
@@ -22,11 +21,8 @@ class Renderer:
         self._sandbox: Any = None
         self._results: LRUCache[tuple[Any, ...], Any] = LRUCache(CACHE_SIZE)
 
-    async def make(
-        self, function: Any, *args: Any, timeout_s: float = 30, keep: tuple[Any, ...] = (), writes: Path | None = None
-    ) -> Any:
-        """`function(*args)` in the sandbox, cached under the key `keep` if that is not empty. It may write to the
-        folder `writes`. Raises MediaError."""
+    async def make(self, function: Any, *args: Any, timeout_s: float = 30, keep: tuple[Any, ...] = ()) -> Any:
+        """`function(*args)` in the sandbox, cached under the key `keep` if that is not empty. Raises MediaError."""
         key = (function.__name__, *keep)
         if keep and key in self._results:
             return self._results[key]
@@ -34,7 +30,7 @@ class Renderer:
             from data.media.sandbox import Sandbox
 
             self._sandbox = Sandbox(workers=1, nice=False)
-        result = await asyncio.wrap_future(self._sandbox.submit(function, *args, timeout_s=timeout_s, writes=writes))
+        result = await asyncio.wrap_future(self._sandbox.submit(function, *args, timeout_s=timeout_s))
         if keep:
             self._results[key] = result
         return result

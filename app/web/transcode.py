@@ -47,11 +47,7 @@ class Stretches:
 
     async def _make(self, path: Path, number: int, target: Path) -> Path:
         begin = number * STRETCH_S
-        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            made = Path(folder, target.name)
-            end = begin + STRETCH_S
-            await self._renderer.make(play_stretch, path, begin, end, made, timeout_s=TIMEOUT_S, writes=made.parent)
-            made.replace(target)
+        await self._renderer.make(play_stretch, path, begin, begin + STRETCH_S, target, timeout_s=TIMEOUT_S)
         self._delete_oldest(target)
         return target
 

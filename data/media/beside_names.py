@@ -17,9 +17,6 @@ from data.media.kinds import SUBTITLES, kind_of
 
 _TAIL = ".supplemental-metadata"
 _CUT = 46
-_SURELY_LEFT = 40  # letters of a name that no cut takes
-# What a live photo and its film have before their own extensions (data/media/live.py).
-_HALF_ENDING = re.compile(r"(?:\.(?:heic|heif|jpe?g|mov|mp4|mp|avif|dng)(?:~\d+)?|_hevc)+$", re.IGNORECASE)
 SURE = 35
 """A note that fits so well is called after the whole name of its file."""
 _EDITED = (
@@ -45,19 +42,6 @@ def says_of(name: str, other: str) -> bool:
     if is_note(name):
         return fits(other, name) > 0
     return name.startswith(f"{os.path.splitext(other)[0]}.")  # noqa: PTH122
-
-
-def shared_beginning(name: str) -> str:
-    """Returns what the names of all files begin with that may tell of this one or be its other half: "IMG_1" of
-    "IMG_1-edited(2).MP.jpg" and of "IMG_1_HEVC.MOV". In composed letters (NFC)."""
-    shortest = min((stem for stem, _, _ in _variants(name)), key=len)
-    return _HALF_ENDING.sub("", shortest)[:_SURELY_LEFT] or shortest
-
-
-def begins_with(name: str, beginning: str) -> bool:
-    """Whether a name (NFC) begins so and goes on with another word: "IMG_10.jpg" does not begin with "IMG_1"."""
-    rest = name[len(beginning) :]
-    return name.startswith(beginning) and (len(beginning) == _SURELY_LEFT or not rest[:1].isalnum())
 
 
 def fits(name: str, note: str) -> int:

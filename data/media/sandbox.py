@@ -1,12 +1,10 @@
 """Decoding in child processes that may crash, hang or swell without harm: `Sandbox.submit(function, ...)`.
 
-Built around one rule: whatever a file does to its decoder, the caller gets an array or a plain reason, and
-nothing else happens. Each worker is a thread here and a child there (`data.media.sandbox_child`, a fresh
-interpreter with an empty environment). On Linux the child forks a process for each call, which confines itself
-(`data.media.confinement`) to the files among its arguments; arrays come back through memory that both
-processes reach. Answers are read by `data.media.sandbox_answer` and cannot run code here. A watcher kills a
-child, with all it started, that is over its time or memory; it is replaced for the next file. Children end
-with the parent, also with one that is killed.
+Built around one rule: whatever a file does to its decoder, the caller gets an array or a plain reason. Each
+worker is a thread here and a child there (`data.media.sandbox_child`, a fresh interpreter, so it starts light
+and shares nothing). A watcher kills the child that is over its time or memory; a killed or crashed child is
+replaced for the next file. On Linux large arrays come back through memory that both processes map, elsewhere
+through the pipe. Children end with the parent, also with one that is killed.
 
 Knows nothing of media: it runs any function of a module that can be imported.
 """
@@ -14,41 +12,31 @@ Knows nothing of media: it runs any function of a module that can be imported.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import glob
 import io
-import json
 import logging
 import mmap
 import os
 import pickle
 import queue
-import signal
-import socket
 import struct
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from data.media import sandbox_answer
 from data.media.kinds import Cause, MediaError
 
 log = logging.getLogger(__name__)
 
 _WATCH_S = 0.05
-_HEAD = struct.Struct("<?QQ")  # whether the function returned, bytes of the message, bytes of the arrays
-_FORKS = sys.platform == "linux"
-_PASSED_ON = ("TZ", "LANG", "LC_ALL", "LC_CTYPE", "SIGHTLINE_PDF", "SYSTEMROOT")
-"""All that a child sees of the environment: no token, no home."""
+_LENGTHS = struct.Struct("<QQ")  # bytes of the pickle, bytes of the arrays behind it
 
 
 class SandboxError(MediaError):
@@ -61,7 +49,6 @@ class _Job:
     call: tuple[Any, ...] = field(compare=False)
     timeout_s: float = field(compare=False)
     future: Future[Any] = field(compare=False)
-    writes: Path | None = field(compare=False, default=None)
 
 
 class Sandbox:
@@ -79,20 +66,9 @@ class Sandbox:
         self._watcher: threading.Thread | None = None
 
     def submit(
-        self,
-        function: Callable[..., Any],
-        /,
-        *args: Any,
-        timeout_s: float = 60.0,
-        urgent: bool = False,
-        writes: Path | None = None,
-        **kwargs: Any,
+        self, function: Callable[..., Any], /, *args: Any, timeout_s: float = 60.0, urgent: bool = False, **kwargs: Any
     ) -> Future[Any]:
         """Run `function(*args, **kwargs)`, a function of an importable module, in a child.
-
-        The function may read the files that are `Path`s among its arguments and those beside them with the
-        same stem, and write to the folder `writes`. It returns what its annotation says: plain values,
-        dataclasses and arrays.
 
         The future holds its result, or the `MediaError` it raised, or a `SandboxError`: crash, over
         `timeout_s` seconds (counted from its start), over the memory. `urgent` jobs go before those that
@@ -102,7 +78,7 @@ class Sandbox:
             if self._closed:
                 raise SandboxError("the program is stopping", "closed")
             self._count += 1
-            job = _Job(((0 if urgent else 1), self._count), (function, args, kwargs), timeout_s, Future(), writes)
+            job = _Job(((0 if urgent else 1), self._count), (function, args, kwargs), timeout_s, Future())
             self._jobs.put(job)
             if self._watcher is None:
                 self._watcher = threading.Thread(target=self._watch, name="sandbox-watcher", daemon=True)
@@ -156,9 +132,7 @@ class _Worker:
         self.deadline: float | None = None
         self.verdict: Cause | None = None  # why the child was killed
         self.start_memory = 0
-        self.running: int | None = None  # the process that is watched: of the call, or the child itself
-        self.control: socket.socket | None = None  # to a child that forks
-        self.sound = False  # whether that child is ready for the next call, whatever became of the last one
+        self.arena: _Arena | None = None
         self.errors: IO[bytes] | None = None
 
     def start(self) -> None:
@@ -196,26 +170,26 @@ class _Worker:
 
     def _do(self, job: _Job) -> Any:
         request = pickle.dumps(job.call, protocol=5)
-        expected = sandbox_answer.declared(job.call[0])
         self._ensure_child()
         child = self.child
-        assert child is not None
+        assert child is not None and child.stdin is not None and child.stdout is not None
         with self.lock:
             if self.closed:
                 raise SandboxError("the program is stopping", "closed")
             self.verdict = None
             self.deadline = time.monotonic() + job.timeout_s
+            seconds = job.timeout_s
         try:
-            good, message, arrays = (self._ask_a_fork if self.control else self._ask)(job, request)
-            value = sandbox_answer.unpack(message, arrays, expected) if good else sandbox_answer.unpack_error(message)
-        except (EOFError, OSError, sandbox_answer.Unreadable) as error:
-            raise self._epitaph(job.timeout_s, error) from error
+            child.stdin.write(struct.pack("<Qd", len(request), seconds))
+            child.stdin.write(request)
+            child.stdin.flush()
+            good, value = self._answer(child.stdout)
+        except (EOFError, BrokenPipeError, OSError) as error:
+            raise self._epitaph(job.timeout_s) from error
         finally:
             with self.lock:
-                self.deadline, self.running = None, None
-        if isinstance(value, MemoryError) or _resident(child.pid) > self.start_memory + (self.memory_mb << 20) // 3:
-            # What a call left behind is a good part of what the next one may use: decoders leak and keep
-            # caches, and no file is to be refused for those before it.
+                self.deadline = None
+        if isinstance(value, MemoryError) or self._swollen(child.pid):
             self._stop()
         if good:
             return value
@@ -223,65 +197,26 @@ class _Worker:
             raise self._reason("memory", job.timeout_s) from value
         raise value
 
-    def _ask(self, job: _Job, request: bytes) -> tuple[bool, bytearray, memoryview]:
-        """The answer of a child that runs calls itself."""
-        assert self.child is not None and self.child.stdin is not None and self.child.stdout is not None
-        self.running = self.child.pid
-        self.child.stdin.write(struct.pack("<Qd", len(request), job.timeout_s))
-        self.child.stdin.write(request)
-        self.child.stdin.flush()
-        good, message, size = self._head(self.child.stdout)
-        return good, message, memoryview(_read(self.child.stdout, size))
+    def _swollen(self, pid: int) -> bool:
+        """True when what a call left behind is a good part of what the next one may use: decoders leak and
+        keep caches, and no file is to be refused for those before it."""
+        return _resident(pid) > self.start_memory + (self.memory_mb << 20) // 3
 
-    def _ask_a_fork(self, job: _Job, request: bytes) -> tuple[bool, bytearray, memoryview]:
-        """The answer of a process that the child forks for this call. Both ends of its connection and the
-        memory for arrays are new: no call can reach another's."""
-        assert self.control is not None and self.errors is not None
-        self.errors.seek(0)  # the child's too: what it says from now on is about this call
-        self.errors.truncate()
-        self.sound = False
-        function = job.call[0]
-        order = {
-            "module": function.__module__,
-            "reads": [os.path.abspath(path) for path in _paths(job.call[1:])],  # noqa: PTH100 – no links resolved
-            "writes": [os.fspath(job.writes)] if job.writes else [],
-            "seconds": job.timeout_s,
-        }
-        ours, theirs = socket.socketpair()
-        arena = os.memfd_create("sightline")
-        try:
-            with ours, ours.makefile("rwb") as pipe:
-                with theirs:
-                    socket.send_fds(self.control, [json.dumps(order).encode()], [theirs.fileno(), arena])
-                pid, self.start_memory = struct.unpack("<QQ", self._heard(16))
-                self.running = pid
-                try:
-                    pipe.write(struct.pack("<Q", len(request)) + request)
-                    pipe.flush()
-                    good, message, size = self._head(pipe)
-                    return good, message, _taken(arena, size)
-                finally:
-                    self.running = None
-                    self.control.send(b".")
-                    code = struct.unpack("<i", self._heard(4))
-                    log.debug("a call's process ended with %d", *code)
-                    self.sound = True
-        finally:
-            os.close(arena)
-
-    def _heard(self, size: int) -> bytes:
-        assert self.control is not None
-        data = self.control.recv(size)
-        if len(data) < size:
-            raise EOFError
-        return data
-
-    def _head(self, pipe: IO[bytes]) -> tuple[bool, bytearray, int]:
-        """Whether the function returned, its message, and how many bytes of arrays there are."""
-        good, length, size = _HEAD.unpack(_read(pipe, _HEAD.size))
-        if length > sandbox_answer.MESSAGE_BYTES or size > self.memory_mb << 20:
-            raise sandbox_answer.Unreadable("an answer is too long")
-        return good, _read(pipe, length), size
+    def _answer(self, pipe: IO[bytes]) -> tuple[bool, Any]:
+        """(True, result) or (False, exception), with the arrays taken from the arena or the pipe."""
+        size, extra = _LENGTHS.unpack(_read(pipe, _LENGTHS.size))
+        body = _read(pipe, size)
+        lengths = struct.unpack(f"<{extra}Q", _read(pipe, 8 * extra))
+        total = sum(lengths)
+        blob = memoryview(bytearray())
+        if total:
+            blob = self.arena.copy(total) if self.arena else memoryview(_read(pipe, total))
+        parts, at = [], 0
+        for length in lengths:
+            parts.append(blob[at : at + length])
+            at += length
+        answer: tuple[bool, Any] = pickle.loads(body, buffers=parts)
+        return answer
 
     def _ensure_child(self) -> None:
         if self.child is not None and self.child.poll() is None:
@@ -290,39 +225,34 @@ class _Worker:
         with self.lock:
             if self.closed:
                 raise SandboxError("the program is stopping", "closed")
+            self.arena = _Arena() if _Arena.possible() else None
             self.errors = tempfile.TemporaryFile()  # noqa: SIM115 – lives as long as the child
-            flags: dict[str, Any] = {}
-            theirs: socket.socket | None = None
-            if _FORKS:
-                self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-                flags["pass_fds"] = (theirs.fileno(),)
-            if sys.platform == "win32":
-                low = subprocess.BELOW_NORMAL_PRIORITY_CLASS if self.nice else 0
-                flags["creationflags"] = subprocess.CREATE_NO_WINDOW | low
             setup = {
                 "path": sys.path,
-                "code": _code(),
                 "parent": os.getpid(),
                 "memory_mb": self.memory_mb,
                 "nice": self.nice,
-                "control": theirs.fileno() if theirs else None,
+                "arena": self.arena.number if self.arena else None,
             }
             quiet = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM")}
             here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
+            flags: dict[str, Any] = {}
+            if self.arena:
+                flags["pass_fds"] = (self.arena.number,)
+            if sys.platform == "win32":
+                low = subprocess.BELOW_NORMAL_PRIORITY_CLASS if self.nice else 0
+                flags["creationflags"] = subprocess.CREATE_NO_WINDOW | low
             self.child = subprocess.Popen(
                 [sys.executable, "-I", os.path.join(here, "sandbox_child.py")],  # noqa: PTH118
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self.errors,
-                env=quiet | {name: os.environ[name] for name in _PASSED_ON if name in os.environ},
-                start_new_session=True,
+                env=os.environ | quiet,
                 **flags,
             )
-            if theirs:
-                theirs.close()
         child = self.child
         assert child.stdin is not None and child.stdout is not None
-        hello = json.dumps(setup).encode()
+        hello = pickle.dumps(setup)
         try:
             child.stdin.write(struct.pack("<Q", len(hello)) + hello)
             child.stdin.flush()
@@ -343,18 +273,19 @@ class _Worker:
             return self.errors.read().decode("utf-8", "replace").strip()
         return ""
 
-    def _epitaph(self, timeout_s: float, error: Exception) -> SandboxError:
-        """Why a call has no answer. Its child ends, too, unless it only forked a process that fell over."""
-        assert self.child is not None
+    def _epitaph(self, timeout_s: float) -> SandboxError:
+        """Why the child is no more."""
+        child = self.child
+        assert child is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=2.0)
         cause: Cause = self.verdict or "crash"
         if cause == "crash":
-            said = self._last_words()
-            log.info("a decoding process ended (%s): %s", error or self.child.poll(), said)
+            log.info("a decoding process ended with %s: %s", child.returncode, self._last_words())
             # Out of memory where allocation fails inside C++ (abort) and says so.
-            if "bad_alloc" in said or "MemoryError" in said:
+            if "bad_alloc" in self._last_words():
                 cause = "memory"
-        if not (self.sound and self.verdict is None):
-            self._stop()
+        self._stop()
         return self._reason(cause, timeout_s)
 
     def _reason(self, cause: Cause, timeout_s: float) -> SandboxError:
@@ -378,9 +309,9 @@ class _Worker:
                     if pipe is not None:
                         pipe.close()
             child.wait()
-        if self.control is not None:
-            self.control.close()
-            self.control = None
+        if self.arena is not None:
+            self.arena.close()
+            self.arena = None
         if self.errors is not None:
             self.errors.close()
             self.errors = None
@@ -388,10 +319,7 @@ class _Worker:
     def _kill(self, verdict: Cause | None) -> None:
         if self.child is not None and self.child.poll() is None:
             self.verdict = self.verdict or verdict
-            if os.name == "posix":
-                os.killpg(self.child.pid, signal.SIGKILL)  # not yet waited for, so the number is still its own
-            else:
-                self.child.kill()
+            self.child.kill()
 
     # Called by the watcher's thread
 
@@ -401,50 +329,41 @@ class _Worker:
                 return
             if time.monotonic() > self.deadline:
                 self._kill("time")
-            elif self.running and _resident(self.running) > self.start_memory + (self.memory_mb << 20):
+            elif _resident(self.child.pid) > self.start_memory + (self.memory_mb << 20):
                 self._kill("memory")
 
 
-def _paths(value: Any) -> Iterator[Path]:
-    """The paths among the arguments of a call."""
-    if isinstance(value, Path):
-        yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _paths(item)
-    elif isinstance(value, Mapping):
-        yield from _paths(list(value.values()))
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for column in dataclasses.fields(value):
-            yield from _paths(getattr(value, column.name))
+class _Arena:
+    """Anonymous memory that a child writes results to and the parent copies them from (Linux)."""
 
+    def __init__(self) -> None:
+        self.number = os.memfd_create("sightline")
+        self.map: mmap.mmap | None = None
 
-def _code() -> list[str]:
-    """The folders of the packages that can be imported, or have been, from outside the interpreter's own
-    folders; never a folder on the path itself, which may hold anything."""
-    found = {place for module in list(sys.modules.values()) for place in getattr(module, "__path__", ())}
-    for entry in {os.path.abspath(entry) for entry in sys.path}:  # noqa: PTH100
-        if not entry.startswith((sys.prefix, sys.base_prefix)) and os.path.isdir(entry):  # noqa: PTH112
-            found.update(os.path.dirname(file) for file in glob.iglob(f"{glob.escape(entry)}/*/__init__.py"))  # noqa: PTH120, PTH207
-    places = {os.path.abspath(place) for place in found}  # noqa: PTH100
-    return [place for place in places if not place.startswith((sys.prefix + os.sep, sys.base_prefix + os.sep))]
+    @staticmethod
+    def possible() -> bool:
+        return hasattr(os, "memfd_create")
 
+    def copy(self, size: int) -> memoryview:
+        """The first `size` bytes, in memory of the parent's own. NumPy's large blocks come in large pages:
+        44 MB take 17 ms of CPU, into a bytearray 24."""
+        if self.map is None or len(self.map) < size:
+            if self.map is not None:
+                self.map.close()
+            self.map = mmap.mmap(self.number, os.fstat(self.number).st_size, mmap.MAP_SHARED, mmap.PROT_READ)
+        with memoryview(self.map) as view:
+            data = np.empty(size, dtype=np.uint8)
+            data[:] = np.frombuffer(view[:size], dtype=np.uint8)
+            return data.data
 
-def _taken(arena: int, size: int) -> memoryview:
-    """The first `size` bytes of the memory that a call wrote its arrays to, copied. It is read and not mapped:
-    a mapping that the other side cuts short would crash this one."""
-    data = np.empty(size, dtype=np.uint8)
-    at = 0
-    while at < size:
-        count = os.preadv(arena, [data[at:].data], at)
-        if not count:
-            raise EOFError
-        at += count
-    return data.data
+    def close(self) -> None:
+        if self.map is not None:
+            self.map.close()
+        os.close(self.number)
 
 
 def _read(pipe: IO[bytes], size: int) -> bytearray:
-    """Exactly `size` bytes; EOFError when there is no other side any more."""
+    """Exactly `size` bytes; EOFError when the other side is gone."""
     data = bytearray(size)
     view, at = memoryview(data), 0
     while at < size:

@@ -22,11 +22,12 @@ from data.media.frame_stream import open_video
 from data.media.kinds import MediaError, kind_of, sniff
 from data.media.stream_clock import MAX_DURATION_S
 from data.media.text import decoded, one_line, read_beside
-from model.inputs import Cue
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.subtitles.stream import SubtitleStream
+
+    from model.inputs import Cue
 
 log = logging.getLogger(__name__)
 
@@ -199,6 +200,8 @@ def _plain(ass: bytes) -> list[str]:
 
 def _in_order(found: Iterable[_Shown]) -> list[Cue]:
     """Cues by their start, each with an end, nothing told twice that stays on screen while more is added."""
+    from model.inputs import Cue
+
     shown = sorted(_some(found), key=lambda one: one[:2])
     if _is_telemetry([" ".join(lines) for _, _, lines in shown]):
         return []
@@ -247,4 +250,6 @@ def _is_telemetry(texts: Sequence[str]) -> bool:
 
 
 def _within(cues: Sequence[Cue], duration_s: float) -> tuple[Cue, ...]:
+    from model.inputs import Cue
+
     return tuple(Cue(cue.start_s, min(cue.end_s, duration_s), cue.text) for cue in cues if cue.start_s < duration_s)

@@ -7,7 +7,6 @@ knows nothing of codecs.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,16 +43,9 @@ def reel(
         raise LibraryError("No video in the library is close enough to that for a reel: try other words.")
     cuts = [clip.Cut(Path(m.hit.path), start, end) for m, start, end in selection]
     try:
-        with tempfile.TemporaryDirectory(prefix=".sightline-", dir=out.parent) as name:
-            made = Path(name, out.name)  # the child may write to this folder, and to nothing else beside `out`
-            places = searcher.sandbox.submit(
-                clip.join, cuts, made, timeout_s=ENCODE_TIMEOUT_S, writes=made.parent
-            ).result()
-            made.replace(out)
+        places = searcher.sandbox.submit(clip.join, cuts, out, timeout_s=ENCODE_TIMEOUT_S).result()
     except MediaError as error:
         raise LibraryError(f"The reel cannot be made: {error}") from error
-    except OSError as error:
-        raise LibraryError(f"{out} cannot be written: {error.strerror}") from error
     clips = [
         ReelClip(m.hit.path, Span(round(start, 3), round(end, 3)), round(float(at), 3), m.score)
         for (m, start, end), (at, _) in zip(selection, places, strict=True)

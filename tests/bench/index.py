@@ -113,7 +113,7 @@ def _bare_decode(files: Path) -> tuple[float, float, list[Any]]:
 def _children_cpu(pids: list[int]) -> float:
     import psutil
 
-    return sum(sum(psutil.Process(pid).cpu_times()[:4]) for pid in pids)
+    return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids)
 
 
 def _bare_embed(inputs: list[Any]) -> tuple[float, float]:
