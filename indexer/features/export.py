@@ -26,6 +26,8 @@ COLUMNS = (
     "taken_from", "duration_s", "pages", "width", "height",
 )  # fmt: skip
 
+TEXTS = ("path", "kind", "text", "taken", "taken_from")
+
 
 def export(searcher: Searcher, path: Path, format: Format = "jsonl", vectors: bool = True) -> int:
     """Write every chunk to `path`. Returns their number. Raises LibraryError if pyarrow is missing.
@@ -98,8 +100,8 @@ def _write_parquet(searcher: Searcher, rows: Iterator[dict[str, Any]], path: Pat
     except ImportError as error:
         raise LibraryError("Parquet needs pyarrow: pip install pyarrow, or export as jsonl.") from error
     kinds = {"chunk_id": pa.int64(), "ordinal": pa.int32(), "page": pa.int32(), "pages": pa.int32()}
-    kinds |= {"width": pa.int32(), "height": pa.int32(), "path": pa.string(), "kind": pa.string()}
-    fields = [(name, kinds.get(name, pa.string() if name == "text" else pa.float64())) for name in COLUMNS]
+    kinds |= {"width": pa.int32(), "height": pa.int32(), **dict.fromkeys(TEXTS, pa.string())}
+    fields = [(name, kinds.get(name, pa.float64())) for name in COLUMNS]
     if vectors:
         fields.append(("vector", pa.list_(pa.float32(), searcher.embedder.dim)))
     schema = pa.schema(fields, metadata={"model": searcher.embedder.id})

@@ -12,7 +12,7 @@ from model import speech
 
 
 def test_speech_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(speech, "is_here", lambda: True)
+    monkeypatch.setattr(speech, "is_installed", lambda: True)
     monkeypatch.setattr(speech_status, "_whisper_is_here", lambda: True)
     assert speech_status.line("auto") == "Speech: transcribed by tiny.en (English), built in"
     assert speech_status.line("small") == "Speech: transcribed by small"
@@ -23,7 +23,7 @@ def test_speech_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 @pytest.mark.parametrize("name", ["auto", "small"])
 def test_where_speech_is_missing_the_line_says_how_to_get_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speech, "is_here", lambda: False)
+    monkeypatch.setattr(speech, "is_installed", lambda: False)
     monkeypatch.setattr(speech_status, "_whisper_is_here", lambda: False)
     command = 'pip install "sightline[speech]" (in a checkout: make setup EXTRAS=cpu,speech)'
     assert speech_status.line(name) == f"Speech: not installed; to have it: {command}"

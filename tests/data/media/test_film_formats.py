@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -138,11 +139,12 @@ def read_as_bt709(rgb: tuple[int, int, int]) -> np.ndarray:
 
 
 def date(folder: Path, name: str) -> bool:
-    return outline(film(folder, name, metadata={"creation_time": DAY}), "video").taken_at == 1646370367
+    taken = outline(film(folder, name, metadata={"creation_time": DAY}), "video").metadata.taken
+    return taken is not None and datetime.fromisoformat(taken.at) == datetime.fromisoformat(DAY)
 
 
 def place(folder: Path, name: str) -> bool:
-    found = outline(film(folder, name, metadata={"location": PLACE}), "video")
+    found = outline(film(folder, name, metadata={"location": PLACE}), "video").metadata
     return (found.lat, found.lon) == (48.8577, 2.295)
 
 

@@ -137,7 +137,7 @@ def test_a_sound_library_has_no_problems(indexed: Library) -> None:
         (["DELETE FROM names WHERE rowid = 1"], "index of names"),
         (["UPDATE content SET orphaned_at = 1.0"], "whether a file has them"),
         (["DELETE FROM chunk"], "has no chunks"),
-        (["PRAGMA foreign_keys = OFF", "DELETE FROM chunk WHERE id = 1"], "rows that are not there"),
+        (["PRAGMA foreign_keys = OFF", "DELETE FROM chunk WHERE id = 1"], "rows that do not exist"),
         (["UPDATE file SET mtime_ns = 1 WHERE id = 1"], "has changed since"),
     ],
 )
@@ -195,7 +195,7 @@ def test_bytes_that_change_while_the_times_stay_are_found(indexed: Library, fold
             "UPDATE file SET mtime_ns = ?, ctime_ns = ?, size = ? WHERE name = 'photo 0.jpg'",
             (s.st_mtime_ns, s.st_ctime_ns, s.st_size),
         )
-    assert any("its bytes changed" in p for p in indexed.verify(repair=True).problems)
+    assert any("its bytes have changed" in p for p in indexed.verify(repair=True).problems)
     indexed.index()
     assert indexed.verify().problems == []
 

@@ -172,7 +172,7 @@ def test_sound_that_the_disk_does_not_give_is_not_waited_for(
         raise MediaError("the disk could not deliver it", cause="disk")
 
     monkeypatch.setattr(speech, "load", lambda name: Listener())
-    monkeypatch.setattr(speech, "is_here", lambda: True)
+    monkeypatch.setattr(speech, "is_installed", lambda: True)
     monkeypatch.setattr(SpeechStage, "_sound", broken)
     (tmp_path / "films").mkdir()
     path = media.draw_video(tmp_path / "films" / "film.mp4", 4.0, size=(64, 48), fps=2)

@@ -14,6 +14,7 @@ import pytest
 from indexer.errors import LibraryError
 from indexer.files import follower, watcher
 from indexer.library import Library
+from indexer.types import Part, Query
 from tests import media
 from tests.indexer.conftest import CountingEmbedder, OpenLibrary, wait_for
 from tests.indexer.written_library import found_vectors, paths_under
@@ -206,15 +207,14 @@ def test_words_that_are_put_beside_a_file_are_found_and_gone_with_them(running: 
         "</rdf:Alt></dc:description></rdf:Description></rdf:RDF></x:xmpmeta>"
     )
 
-    def said() -> str:
-        info = running.catalogue.files.at(str(photos / "1.jpg"))
-        assert info is not None
-        return running.chunks(info.file_id)[0].text
+    def found() -> list[str]:
+        """The names of the files that the note's words lead to."""
+        return [hit.path.name for hit in running.search(Query((Part('"grandmother"'),))).hits]
 
     beside.write_text(note)
-    wait_for(lambda: "Grandmother" in said() and settled(running, 3))
+    wait_for(lambda: found() == ["1.jpg"] and settled(running, 3))
     beside.unlink()
-    wait_for(lambda: said() == "" and settled(running, 3))
+    wait_for(lambda: found() == [] and settled(running, 3))
 
 
 def test_polling_needs_no_watcher(

@@ -41,7 +41,7 @@ class Parrot:
         self.may_go_on = threading.Event()
         self.may_go_on.set()
 
-    def hear(self, sound: np.ndarray) -> list[Cue]:
+    def transcribe(self, sound: np.ndarray) -> list[Cue]:
         assert self.may_go_on.wait(60)
         if self.fails:
             raise ModelError(self.fails)
@@ -61,7 +61,7 @@ class Parrot:
 def parrot(monkeypatch: pytest.MonkeyPatch) -> Parrot:
     parrot = Parrot()
     monkeypatch.setattr(speech, "load", lambda name, **options: parrot)
-    monkeypatch.setattr(speech, "is_here", lambda: True)
+    monkeypatch.setattr(speech, "is_installed", lambda: True)
     return parrot
 
 

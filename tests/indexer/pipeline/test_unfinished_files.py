@@ -84,5 +84,5 @@ def test_a_large_picture_is_given_time_by_its_pixels(
 
     monkeypatch.setattr(library.sandbox, "submit", noting)
     assert library.index([folder]).failed == 0
-    assert [function for function, _ in times] == [reader.outline, reader.decode]
-    assert times[1][1] == pytest.approx(60 + 15 + 3.6)
+    allowed = dict(times)
+    assert reader.outline in allowed and allowed[reader.decode] == pytest.approx(60 + 15 + 3.6)

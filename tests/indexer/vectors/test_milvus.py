@@ -229,7 +229,7 @@ def test_an_unknown_server_stops_no_indexing_and_is_told_in_one_line(
     told = [n for n in away.status().notices if "vector server" in n]
     assert told == [
         "The vector server 127.0.0.1:9 does not answer; start it, or check --vectors. Nothing is lost: "
-        "what is indexed meanwhile is sent when it answers again."
+        "new vectors are sent when it answers again."
     ]
     with pytest.raises(VectorServerError, match="does not answer"):
         away.search(Query(parts=(Part(text="invoice"),)))
@@ -258,8 +258,8 @@ def test_verify_finds_what_is_not_the_catalogues_and_mends_it(
     harms: dict[str, Callable[[], None]] = {
         "lacks 2": lambda: index.remove(ids[:2]),
         "holds 1": lambda: index.add(np.array([10_000]), held[:1], groups[:1]),
-        "1 vectors that are not": lambda: index.add(ids[:1], held[1:2], groups[:1]),
-        "2 vectors that are not": lambda: index.add(ids[:2], held[:2], (groups[:2] + 1) % 3),
+        "1 vectors that differ": lambda: index.add(ids[:1], held[1:2], groups[:1]),
+        "2 vectors that differ": lambda: index.add(ids[:2], held[:2], (groups[:2] + 1) % 3),
     }
     for told, harm in harms.items():
         harm()
