@@ -289,6 +289,8 @@ def _missing(what: str, identity: int) -> Json:
 
 def error_answers(app: FastAPI) -> None:
     """Answer known errors with one sentence of JSON and the HTTP status that fits."""
+    from fastapi.exceptions import RequestValidationError
+
     from app.web.guard import BodyTooLarge
     from data.media.kinds import MediaError
     from model.embedder import InputRejected, ModelError
@@ -310,6 +312,11 @@ def error_answers(app: FastAPI) -> None:
             return Json({"error": str(error)}, code)
 
         app.add_exception_handler(error_class, answer)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(request: Request, error: RequestValidationError) -> Json:
+        # Without what was sent: a lone surrogate in it cannot be written back.
+        return Json({"detail": [{key: one[key] for key in ("type", "loc", "msg")} for one in error.errors()]}, 422)
 
     @app.exception_handler(Busy)
     def busy(request: Request, error: Busy) -> Json:
