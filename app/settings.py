@@ -26,6 +26,8 @@ class Settings(BaseSettings):
     model: str = "lite"
     base: str | None = None
     dim: int | None = Field(default=None, ge=8)
+    detail: str | None = None
+    """EmbeddingGemma 2's tokens per image and frames: `image=280,page=560,frame=140,frames=16`, or a part of it."""
     device: str = "auto"
     dtype: str = "auto"
     threads: int | None = Field(default=None, ge=1)
@@ -53,6 +55,7 @@ class Settings(BaseSettings):
     def library(self) -> LibraryOptions:
         """These settings as the options of a library."""
         options = self.model_dump(include={field.name for field in fields(LibraryOptions)})
+        options["explicit_model"] = "model" in self.model_fields_set
         return LibraryOptions(**options, window_s=self.window, overlap_s=self.overlap)
 
     def host_names(self) -> tuple[str, ...]:

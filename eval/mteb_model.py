@@ -6,6 +6,7 @@ images and frames go to `Embedder.embed` unchanged, with the role that mteb give
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -89,9 +90,23 @@ def _inputs(batch: Mapping[str, Any], role: Any, page: bool) -> list[Input]:
 
 
 def _image(image: Any) -> np.ndarray | None:
+    """Returns uint8 [H, W, 3] of a PIL image, read as the library reads a file, or of an array."""
     if image is None:
         return None
-    return np.asarray(image.convert("RGB") if hasattr(image, "convert") else image, dtype=np.uint8)
+    if not hasattr(image, "convert"):
+        return np.asarray(image, dtype=np.uint8)
+    from PIL import ImageOps
+
+    from data.media.image import read_image
+
+    upright = ImageOps.exif_transpose(image)
+    profile = image.info.get("icc_profile")
+    if upright.mode == "RGB" and not profile and "transparency" not in upright.info:
+        return np.asarray(upright)
+    # Transparency, 16 bits, CMYK: the library's reader decodes lossless bytes of the image.
+    stream = io.BytesIO()
+    upright.save(stream, "TIFF" if upright.mode == "CMYK" else "PNG", icc_profile=profile)
+    return read_image(stream.getvalue())
 
 
 def _frames(clip: Any) -> np.ndarray | None:

@@ -22,6 +22,7 @@ from indexer.catalogue.rows import ModelRow
 from indexer.catalogue.settings import StoredSettings
 from indexer.priority import QueryPriority, SharedEmbedder
 from model.embedder import Embedder, ModelAway, ModelError
+from model.lite.weights import EARLIER
 
 if TYPE_CHECKING:
     from model.remote.client import RemoteEmbedder
@@ -156,6 +157,15 @@ class ActiveModels:
                 self._models.promote(row.id)  # a switch was given up: its vectors are deleted
             return row, embedder
 
+    def request(self, source: dict[str, Any]) -> ModelRow:
+        """Change the requested model; it is loaded first, while the old one answers. Raises `ModelError`, and then
+        changes nothing."""
+        source_json = json.dumps(source, sort_keys=True)
+        self._load(source_json)
+        with self._lock:
+            self._source = source_json
+            return self.requested()[0]
+
     def answering(self) -> tuple[ModelRow, SharedEmbedder]:
         """The model whose vectors answer now. Raises `ModelError` if it can no longer be loaded."""
         with self._lock:
@@ -163,6 +173,8 @@ class ActiveModels:
             if row is None:
                 return self.requested()
             embedder = self._of_row(row)
+            if embedder.id != row.name and row.name in EARLIER:
+                embedder = self._load(json.dumps({"name": row.name}))
             if embedder.id == row.name:
                 return row, embedder
             # The same name now has other weights or another recipe: its old vectors cannot be searched.

@@ -9,6 +9,7 @@ the web or the command line.
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 import time
 import uuid
@@ -34,7 +35,7 @@ from indexer.files.roots import Folders, absolute
 from indexer.pipeline.context import CatalogueParts
 from indexer.pipeline.heartbeat import WATCHER, Heartbeat
 from indexer.pipeline.options import IndexingOptions
-from indexer.pipeline.pipeline import Pipeline, line_of
+from indexer.pipeline.pipeline import Pipeline
 from indexer.pipeline.run import Indexer
 from indexer.priority import QueryPriority
 from indexer.search.open import Engines
@@ -64,6 +65,9 @@ if TYPE_CHECKING:
     from indexer.search.searcher import Searcher
     from indexer.vectors.index import VectorIndex
     from model.inputs import Cue
+
+CHOSEN_MODEL = "chosen_model"
+"""The setting with the model chosen on the page: the name and options of `model.load`."""
 
 
 class Library:
@@ -97,8 +101,11 @@ class Library:
         self.boot = uuid.uuid4().hex[:12]
         self.thumbnails = Thumbnails(data_dir / "thumbnails")
         self._priority = QueryPriority()
-        source = {name: getattr(options, name) for name in ("device", "dtype", "base", "dim")}
+        source = {name: getattr(options, name) for name in ("device", "dtype", "base", "dim", "detail")}
         source = {"name": options.model} | {k: v for k, v in source.items() if v not in (None, "auto")}
+        if not options.explicit_model and (source_json := self.catalogue.settings.get(CHOSEN_MODEL)):
+            source = json.loads(source_json)
+        self._detail = options.detail
         loader = partial(load_checked, token=options.model_token) if options.model_token else load_checked
         self.models = ActiveModels(
             self.catalogue.models, self.catalogue.settings, source, self._priority, loader, read_only=read_only
@@ -125,17 +132,17 @@ class Library:
                 workers=self._workers,
                 nice=options.nice,
                 options=IndexingOptions(options.window_s, options.overlap_s, options.ocr, options.speech),
-                written=self._on_write,
+                on_change=self._on_write,
                 heartbeat=self._heartbeat(),
             ),
-            written=self._on_write,
+            on_change=self._on_write,
         )
         self._engines = Engines(
             self.catalogue,
             self.models,
             _vectors_folder(data_dir, where),
             vectors=options.vectors or None,
-            owned=lambda: self._indexing.lock.held,
+            owned=lambda: self._indexing.lock.is_held,
             sandbox=lambda: self.sandbox,
         )
         self._status = StatusReporter(
@@ -167,7 +174,7 @@ class Library:
         self._may_write()
         forgotten = self._folders.forget(folder)
         self.clicks.retain(self.catalogue.contents.hashes())
-        self._indexing.noted()
+        self._indexing.on_files_changed()
         self._indexing.follower.look()
         return forgotten
 
@@ -200,7 +207,7 @@ class Library:
                     self.catch_up_vectors()
         finally:
             if in_foreground:
-                self._indexing.rest()
+                self._indexing.stop_pipeline()
                 self._indexing.lock.release()
         counts = self.catalogue.files.counts([r.id for r in roots])
         return IndexReport(
@@ -233,10 +240,10 @@ class Library:
 
         def status_text() -> str:
             pipeline = self._indexing.pipeline
-            return line_of(pipeline) if pipeline is not None else ""
+            return pipeline.status_text() if pipeline is not None else ""
 
         parts = self.catalogue.leases, self.catalogue.contents, self.catalogue.transcripts
-        return Heartbeat(*parts, WATCHER, model, told=status_text)
+        return Heartbeat(*parts, WATCHER, model, status_text=status_text)
 
     def _on_write(self) -> None:
         """Contents were written: status and vector index are out of date."""
@@ -324,11 +331,27 @@ class Library:
         """Every file that could not be indexed, with its reason."""
         return self.catalogue.files.failures()
 
+    def use_model(self, name: str) -> str:
+        """Change to another model, now and at each start that names none. Returns its id.
+
+        The old model answers until every chunk has a vector of the new one. Raises `ModelError` if it cannot be loaded,
+        and then changes nothing.
+        """
+        self._may_write()
+        source = {"name": name}
+        if name == "embeddinggemma-2" and self._detail:
+            source["detail"] = self._detail
+        row = self.models.request(source)
+        self.catalogue.settings.set(CHOSEN_MODEL, json.dumps(source))
+        self._status.request(source)
+        self._indexing.look_again()
+        return row.name
+
     def retry(self) -> int:
         """Make all failed files pending again. Returns their number."""
         self._may_write()
         n = self.catalogue.queue.retry()
-        self._indexing.noted()
+        self._indexing.on_files_changed()
         return n
 
     def file(self, file_id: int) -> FileInfo | None:
@@ -427,7 +450,7 @@ class Library:
 
     def restore_hint(self, copy: Path) -> str:
         """How to restore a backup, as a sentence for a person."""
-        return self.catalogue.database.dialect.restoring(copy)
+        return self.catalogue.database.dialect.restore_hint(copy)
 
     def migrate(self, to: str | Path, progress: Progress) -> MigrationReport:
         """Copy the catalogue to another engine: a PostgreSQL address, or the folder of a new library. Raises

@@ -43,6 +43,10 @@ class StatusReporter:
         self._cached_bytes: tuple[float, int] | None = None
         self._last: Status | None = None
 
+    def request(self, source: dict[str, Any]) -> None:
+        """Set the model that the user requests from now on."""
+        self._source = source
+
     def status(self) -> Status:
         """The current status; while the catalogue's server does not answer, the last one and a notice.
 
@@ -81,7 +85,7 @@ class StatusReporter:
             roots=tuple(str(r.path) for r in roots),
             bytes=self._bytes(),
             boot=self._boot,
-            reading=pipeline.reading() if pipeline else (),
+            reading=pipeline.paths() if pipeline else (),
             chunks_per_s=chunks_s,
             seconds_left=counts.pending / files_s if counts.pending and files_s > 0 else None,
             notices=tuple(self._notices(roots, pipeline)),
@@ -142,8 +146,8 @@ class StatusReporter:
         if pipeline is not None:
             if pipeline.trouble.waiting:
                 notices.append(f"{pipeline.trouble.waiting} Indexing waits for it and goes on by itself.")
-            notices += [n for n in (pipeline.trouble.told, *pipeline.notices) if n]
-            if count := pipeline.left_to_read():
+            notices += [n for n in (pipeline.trouble.message, *pipeline.notices) if n]
+            if count := pipeline.left_for_ocr():
                 many = _many(count, "image or scan", "images and scans")
                 notices.append(f"Reading the text in {many}; until then they are found by what they show.")
             if count := pipeline.left_to_reread():

@@ -27,13 +27,16 @@ class LibraryOptions:
     instead of watching. `ocr`: off, auto or all. `speech`: off, auto or the name of a speech model. `copies`: take in
     other programs' copies: thumbnails, snapshots, recycle bins (None: the library's stored choice).
     `catalogue`: address of a PostgreSQL database, `vectors`: address of a Milvus (None: the library's folder).
-    `model_token`: for a model on another machine (`model="https://…"`); it is not stored."""
+    `model_token`: for a model on another machine (`model="https://…"`); it is not stored. `explicit_model`: the
+    user named `model`; False: the model that was chosen on the page takes precedence."""
 
     model: str = "lite"
+    explicit_model: bool = True
     device: str = "auto"
     dtype: str = "auto"
     base: str | None = None
     dim: int | None = None
+    detail: str | None = None
     threads: int | None = None
     nice: bool = True
     window_s: float = 30.0
@@ -324,6 +327,11 @@ class FileInfo:
     note: str | None = None
     live: bool = False
 
+    @property
+    def taken_at(self) -> float | None:
+        """UNIX seconds of `taken`; None if no date is known."""
+        return unix(self.taken)
+
 
 @dataclass(frozen=True)
 class ChunkInfo:
@@ -361,5 +369,6 @@ class SearchLibrary(Protocol):
     def status(self) -> Status: ...
     def failures(self) -> list[Failure]: ...
     def retry(self) -> int: ...
+    def use_model(self, name: str) -> str: ...
     def add_root(self, folder: Path) -> None: ...
     def forget(self, folder: Path) -> int: ...

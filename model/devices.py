@@ -55,3 +55,11 @@ def pick_dtype(dtype: str, device: torch.device, config: dict[str, Any]) -> tupl
     if torch_dtype is torch.bfloat16 and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         torch_dtype = torch.float16
     return torch_dtype, False
+
+
+def dtype_label(dtype: str, device: torch.device, config: dict[str, Any]) -> str:
+    """Returns the dtype as part of a model's id: "int8", "bfloat16" …, or "" for the dtype of `auto`."""
+    torch_dtype, quantise = pick_dtype(dtype, device, config)
+    if quantise:
+        return "int8"
+    return "" if torch_dtype == pick_dtype("auto", device, config)[0] else str(torch_dtype).removeprefix("torch.")

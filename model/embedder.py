@@ -35,8 +35,8 @@ class Embedder(Protocol):
     `dim`         the dimension of a vector.
     `max_frames`  the number of frames of a video window that the model uses.
 
-    An embedder may also have `profile`, its own `RankingProfile`, and `max_side`, the longest side in pixels that
-    the model uses.
+    An embedder may also have `profile`, its own `RankingProfile`, `max_side`, the longest side in pixels that
+    the model uses, and `page_side`, the same for pages.
     """
 
     id: str

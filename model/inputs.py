@@ -23,6 +23,7 @@ class Input:
     `images`       uint8 RGB arrays [H, W, 3].
     `video`        uint8 RGB frames [T, H, W, 3] in order of time.
     `instruction`  None: the model's default for the role and kind.
+    `title`        the title of a page's document; None if it has none.
     """
 
     text: str | None = None
@@ -31,6 +32,7 @@ class Input:
     instruction: str | None = None
     role: Role = "document"
     kind: InputKind = "text"
+    title: str | None = None
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,14 @@ from typing import Any
 
 from model.cards import CARDS, HUB, RECOMMENDABLE, VLM2VEC_BASE, ModelCard
 from model.embedder import Embedder, ModelError
+from model.gemma.files import GEMMA, is_gemma
+from model.gemma.torch_towers import is_checkpoint
 from model.hub_files import find, in_cache, read_json
+from model.hub_models import HUB_MODELS, PRECISIONS, missing
 from model.lite.projection import StudentEmbedder, is_student
 from model.machine import Machine, chunks_per_hour, this_machine
 from model.qwen.vision import PROTOCOL_MAX_PIXELS, PROTOCOL_MIN_PIXELS
+from model.two_tower.embedder import is_two_tower
 
 
 def open_checkpoint(
@@ -30,9 +34,16 @@ def open_checkpoint(
     min_pixels: int | None = None,
     max_pixels: int | None = None,
     max_frames: int | None = None,
+    detail: str | None = None,
     compile: bool = False,
 ) -> Embedder:
     """Returns the embedder of a catalogue name, hub id or local folder. Raises `ModelError`."""
+    folder = _graphs_folder(name_or_path)
+    if name_or_path in HUB_MODELS or folder is not None:
+        _reject_options(name_or_path, base, min_pixels, max_pixels)
+        if device not in ("auto", "cpu"):
+            raise ModelError(f"{name_or_path} is run by onnxruntime on the CPU, not on {device}.")
+        return _open_graphs(name_or_path, folder, dtype=dtype, dim=dim, detail=_with_frames(detail, max_frames))
     short = name_or_path if name_or_path in HUB else None
     if short == "vlm2vec-v2":
         # The limits of the published scores, which differ from the checkpoint's.
@@ -41,6 +52,14 @@ def open_checkpoint(
     name = short or (name_or_path if folder != Path(name_or_path).expanduser() else None)
     if is_student(folder):
         return StudentEmbedder(folder)
+    if is_checkpoint(folder):
+        _reject_options(name_or_path, base, min_pixels, max_pixels)
+        from model.gemma.embedder import load_gemma_torch
+
+        detail = _with_frames(detail, max_frames)
+        return load_gemma_torch(folder, name=name, device=device, dtype=dtype, dim=dim, detail=detail)
+    if detail is not None:
+        raise ModelError(f"{name_or_path} takes no --detail; it is for EmbeddingGemma 2.")
     kind = _kind(folder)
     sizes: dict[str, Any] = {"min_pixels": min_pixels, "max_pixels": max_pixels, "max_frames": max_frames}
     if kind == "sentence-transformers":
@@ -67,6 +86,37 @@ def open_checkpoint(
         as_gme=short == "gme-2b" or _is_gme(folder),
         **sizes,
     )
+
+
+def _reject_options(name: str, base: str | None, min_pixels: int | None, max_pixels: int | None) -> None:
+    for option, value in (("--base", base), ("min_pixels", min_pixels), ("max_pixels", max_pixels)):
+        if value is not None:
+            raise ModelError(f"{name} takes no {option}; set the tokens per image with --detail.")
+
+
+def _with_frames(detail: str | None, max_frames: int | None) -> str | None:
+    """Returns `detail` with `max_frames` appended, which overrides an earlier number of frames."""
+    return detail if max_frames is None else ",".join(filter(None, (detail, f"frames={max_frames}")))
+
+
+def _graphs_folder(name_or_path: str) -> Path | None:
+    """Returns the folder of a path that holds the ONNX graphs of EmbeddingGemma 2 or of two towers; else None."""
+    folder = Path(name_or_path).expanduser()
+    if name_or_path in HUB_MODELS or not folder.is_dir():
+        return None
+    return folder if is_gemma(folder) or is_two_tower(folder) else None
+
+
+def _open_graphs(name: str, folder: Path | None, *, dtype: str, dim: int | None, detail: str | None) -> Embedder:
+    """Returns the embedder of the ONNX graphs in `folder` (None: the folder of `sightline models get`)."""
+    from model.gemma.embedder import load_gemma
+    from model.two_tower.embedder import load_two_tower
+
+    if name != GEMMA and (folder is None or not is_gemma(folder)):
+        if detail is not None:
+            raise ModelError(f"{name} takes no --detail; it is for {GEMMA}.")
+        return load_two_tower(folder, name=name, dtype=dtype, dim=dim)
+    return load_gemma(folder, dtype=dtype, dim=dim, detail=detail)
 
 
 def catalogue(machine: Machine | None = None) -> list[ModelCard]:
@@ -134,6 +184,9 @@ def _on_disk(card: ModelCard) -> bool:
             return weights.find().is_dir()
         except ModelError:
             return False
+    if card.name in HUB_MODELS:
+        hub_model = HUB_MODELS[card.name]
+        return any(not missing(hub_model, hub_model.folder(), precision) for precision in PRECISIONS)
     hub_ids = [HUB.get(card.name, card.name)] + ([VLM2VEC_BASE] if card.name == "vlm2vec-v2" else [])
     return all(in_cache(hub_id) is not None for hub_id in hub_ids)
 

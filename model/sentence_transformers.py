@@ -10,6 +10,7 @@ safetensors, and no code of the checkpoint runs. A clip is passed as sampled fra
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,25 @@ from typing import Any
 import numpy as np
 
 from model.batching import plan_batches
-from model.devices import pick_device, pick_dtype
+from model.devices import dtype_label, pick_device, pick_dtype
 from model.embedder import ModelError
 from model.hub_files import fingerprint, quiet, read_json, weight_files
 from model.inputs import Input
 from model.prompts import plain
 from model.qwen.vision import as_rgb, resize, sample_frames
 
-RECIPE = "st1"
+RECIPE = "st2"
+# The files that change a vector besides weights and tokenizer: image limits, chat template, prompts.
+SETTINGS_FILES = (
+    "processor_config.json",
+    "video_preprocessor_config.json",
+    "chat_template.jinja",
+    "config_sentence_transformers.json",
+    "sentence_bert_config.json",
+    "modules.json",
+)
+DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+"""Names of the document prompt in checkpoints. The library itself uses only "document", which it sets to empty."""
 # Frames of a window, and its duration in the model's input: video windows have 30 seconds.
 FRAMES = 16
 WINDOW_S = 30.0
@@ -64,7 +76,7 @@ class SentenceTransformersEmbedder:
             for batch in plan_batches(sizes, self.batch_tokens):
                 vectors = encode(
                     [parts[i] for i in batch],
-                    prompt=instruction,
+                    prompt=self._prompt(role, instruction),
                     batch_size=len(batch),
                     truncate_dim=self.dim,
                     show_progress_bar=False,
@@ -76,6 +88,13 @@ class SentenceTransformersEmbedder:
             raise ModelError(f"{self.id} gave vectors that are not numbers; try dtype float32.")
         out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
         return out
+
+    def _prompt(self, role: str, instruction: str | None) -> str | None:
+        """Returns the prompt in front of an input; None: the default of sentence-transformers."""
+        if instruction is not None or role == "query":
+            return instruction
+        prompts = getattr(self.model, "prompts", None) or {}
+        return next((prompts[name] for name in DOCUMENT_PROMPTS if prompts.get(name)), None)
 
     def _text(self, text: str) -> str:
         """Returns a text without the model's control tokens, at most `MAX_TEXT_TOKENS` long.
@@ -138,19 +157,23 @@ def load_sentence_transformer(
             raise ModelError(f"{folder} holds values that are not numbers, in {weight_name}; it is damaged.")
     suffix = f":{dim}" if dim else ""
     frames = max_frames or FRAMES
-    weights_id = fingerprint(_weight_folders(folder), f"{RECIPE} {dim} {min_pixels} {max_pixels} {frames}")
-    model_id = f"{name or folder.resolve().name}{suffix}@{weights_id}-{RECIPE}"
+    settings = [(folder / file).read_bytes() for file in SETTINGS_FILES if (folder / file).is_file()]
+    settings_hash = hashlib.sha256(b"\0".join(settings)).hexdigest()
+    label = dtype_label(dtype, torch_device, config)
+    recipe = f"{RECIPE} {dim} {min_pixels} {max_pixels} {frames} {label} {settings_hash}"
+    model_id = f"{name or folder.resolve().name}{suffix}@{fingerprint(_weight_folders(folder), recipe)}-{RECIPE}"
     return SentenceTransformersEmbedder(model.eval(), id=model_id, dim=dim, max_frames=frames)
 
 
 def _as_dict(item: Input, text: str, max_frames: int) -> dict[str, Any]:
-    """Returns an input in the library's format. A page with an image has no text: text search finds its words."""
+    """Returns an input in the library's format: images, clip, text, the order of `model/remote/client.py`.
+
+    A page with an image has no text: text search finds its words.
+    """
     from PIL import Image
 
     parts: dict[str, Any] = {}
     is_page_image = item.kind == "pdf" and item.images and item.role == "document"
-    if text and not is_page_image:
-        parts["text"] = text
     if item.images:
         images = [Image.fromarray(_enlarge(as_rgb(image))) for image in item.images]
         parts["image"] = images[0] if len(images) == 1 else images
@@ -172,6 +195,8 @@ def _as_dict(item: Input, text: str, max_frames: int) -> dict[str, Any]:
                 "width": frames.shape[2],
             },
         }
+    if text and not is_page_image:
+        parts["text"] = text
     return parts or {"text": "\n"}  # an empty text has no token to pool
 
 

@@ -34,7 +34,7 @@ def serve_model(
     from indexer import load_checked
 
     settings = settings_of(host=host, port=port, token=token, names=",".join(name or ()) or None)
-    options = settings.model_dump(include={"device", "dtype", "base", "dim"}, exclude_none=True)
+    options = settings.model_dump(include={"device", "dtype", "base", "dim", "detail"}, exclude_none=True)
     embedder = load_checked(settings.model, token=settings.model_token, **options)
     model_port = settings.port if "port" in settings.model_fields_set else MODEL_PORT
     serve(embedder, settings.host, model_port, settings.token, settings.host_names())

@@ -15,20 +15,117 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from app.cli.options import Commands, Json, print_json, settings_of
+from app.cli.options import Commands, Json, fail, opened, print_json, settings_of
 
 commands = Commands()
 
 
 @commands.command()
-def models(json_: Json = False) -> None:
-    """List the models, what each is good at, and which fits this machine."""
+def models(
+    action: Annotated[list[str] | None, typer.Argument(metavar="[get NAME]", help="Download a model's files.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(metavar="float32|q4|int8", help="With get: the number format of the weights.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """List the models, what each is good at, and which fits this machine; or download one (get NAME)."""
+    if action:
+        if len(action) != 2 or action[0] != "get":
+            fail("write `sightline models` or `sightline models get NAME`", 2)
+        _get(action[1], precision)
+        return
     from app import speech_status
     from app.cli import output
     from model.registry import catalogue
 
     cards, speech = catalogue(), speech_status.line(settings_of().speech)
     print_json([asdict(c) for c in cards]) if json_ else output.show_models(cards, speech)
+
+
+def _get(name: str, precision: str | None) -> None:
+    """Download a model's files, or verify those that are in its folder; then print the cost of indexing."""
+    from model.embedder import ModelError
+    from model.hub_models import HUB_MODELS, PRECISIONS
+
+    if name not in HUB_MODELS:
+        fail(f"{name} is not fetched by this command; it knows {', '.join(HUB_MODELS)}", 2)
+    if precision not in (None, *PRECISIONS):
+        fail(f"--precision is one of {', '.join(PRECISIONS)}, not {precision}", 2)
+    settings_of()
+
+    def report(line: str) -> None:
+        typer.echo(line, err=True)
+
+    try:
+        fetch(name, report, precision)
+    except ModelError as error:
+        fail(str(error), 1)
+    _print_cost(name, precision, report)
+    report(f"use it: sightline run --model {name} FOLDER")
+
+
+def fetch(name: str, report: Callable[[str], None], precision: str | None = None) -> None:
+    """Download the files of a model of `HUB_MODELS` into its folder, and verify them. Raises `ModelError`."""
+    from data.download.hub import DownloadError, Hub
+    from data.download.model_files import HubAway, fetch_model, plan_model
+    from model import hub_models
+    from model.embedder import ModelError
+
+    model = hub_models.HUB_MODELS[name]
+    folder, paths = model.folder(), model.files(precision)
+    hub = Hub()
+    report(f"{name}: {model.repo}, licence {model.licence}")
+    record = hub_models.read_record(folder)
+    try:
+        if hub_models.missing(model, folder, precision):
+            revision = model.revision or record.get("revision")
+            plan = plan_model(hub, model.repo, revision, paths, folder, checksums=model.checksums)
+            report(f"{plan.bytes / 1e6:,.0f} MB to fetch into {folder}")
+            files = fetch_model(hub, plan, model.checksums, report)
+            hub_models.record_files(folder, plan.revision, [(f.path, f.sha256, f.source) for f in files])
+        hub_models.verify(folder, paths, model.checksums)
+    except HubAway as error:
+        raise ModelError(
+            f"the hub at {hub.api.endpoint} cannot be used ({error}). Without network: put these files there\n"
+            f"{hub_models.manual_download(model, precision, hub.api.endpoint)}\n"
+            f"and run this command again: sightline models get {name}"
+        ) from error
+    except DownloadError as error:
+        raise ModelError(str(error)) from error
+    except OSError as error:
+        raise ModelError(f"{folder} cannot be written ({error.strerror or error})") from error
+    sources = [entry.get("from") for path, entry in hub_models.read_record(folder)["files"].items() if path in paths]
+    n_declared = sum(source == "declared" for source in sources)
+    report(
+        f"in place: {folder} ({n_declared} of {len(paths)} files match the hashes that Sightline declares,"
+        " the others those that were recorded at the first download)"
+    )
+
+
+def _print_cost(name: str, precision: str | None, report: Callable[[str], None]) -> None:
+    """Print the cost of the model on this machine: per chunk, and for the library if there is one."""
+    from app.web.captions import clock
+    from indexer import load_checked
+    from model.embedder import ModelError
+    from model.measure import measure
+
+    settings = settings_of()
+    try:
+        embedder = load_checked(name, dtype=precision or "auto", dim=settings.dim, detail=settings.detail)
+        cost = measure(embedder)
+    except ModelError as error:
+        fail(f"the files are in place, and the model does not run: {error}", 1)
+    report(
+        f"measured here: an image {cost.image:.2f} s, a page {cost.page:.2f} s,"
+        f" a video window of {embedder.max_frames} frames {cost.window:.2f} s"
+    )
+    if (settings.data_dir.expanduser() / "catalogue.sqlite").is_file() and settings.catalogue is None:
+        with opened(settings, read_only=True) as library:
+            counts = library.status()
+        # The status counts the chunks of videos and PDFs together; the higher cost is the bound.
+        n_others = max(0, counts.chunks - counts.images)
+        seconds = counts.images * cost.image + n_others * max(cost.page, cost.window)
+        report(f"this library ({counts.chunks:,} chunks): at most about {clock(seconds)} of indexing")
 
 
 @commands.command()

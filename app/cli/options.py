@@ -34,6 +34,12 @@ Base = Annotated[
     str | None, typer.Option(metavar="NAME", help="Base model of an adapter folder, if not the one it names.")
 ]
 Dim = Annotated[int | None, typer.Option(metavar="N", help="Truncate the vectors of a Matryoshka model.")]
+Detail = Annotated[
+    str | None,
+    typer.Option(
+        metavar="image=N,page=N,frame=N,frames=N", help="Tokens per image, and frames per window, of embeddinggemma-2."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; everything else on stderr.")]
 Host = Annotated[
     str | None, typer.Option(metavar="ADDRESS", help="Address to serve on; other machines need a token for it.")
@@ -84,6 +90,7 @@ def _every_command(
     data_dir: DataDir = None,
     base: Base = None,
     dim: Dim = None,
+    detail: Detail = None,
     catalogue: Catalogue = None,
     vectors: Vectors = None,
 ) -> None:

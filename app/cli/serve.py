@@ -82,6 +82,7 @@ def demo(host: Host = None, port: Port = None, no_browser: NoBrowser = False, no
 
 
 def _serve(settings: Settings, folders: list[Path], open_browser: bool, no_token: bool) -> None:
+    from app.cli.models import fetch
     from app.web.guard import is_loopback
     from app.web.server import serve as serve_library
 
@@ -94,5 +95,5 @@ def _serve(settings: Settings, folders: list[Path], open_browser: bool, no_token
         library.start(watch=True)
         serve_library(
             library, host=settings.host, port=settings.port, open_browser=open_browser, token=settings.token,
-            names=settings.host_names(), speech=settings.speech, no_token=no_token,
+            names=settings.host_names(), speech=settings.speech, no_token=no_token, fetch=fetch,
         )  # fmt: skip

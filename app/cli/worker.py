@@ -43,9 +43,9 @@ def worker(
     from indexer import Worker
 
     settings = settings_of(threads=threads, nice=nice)
-    options = settings.model_dump(include={"device", "dtype", "base", "dim"})
+    options = settings.model_dump(include={"device", "dtype", "base", "dim", "detail"})
     options = {"name": settings.model} | {k: v for k, v in options.items() if v not in (None, "auto")}
-    names_model = {"model", "base", "dim"} & settings.model_fields_set
+    names_model = {"model", "base", "dim", "detail"} & settings.model_fields_set
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

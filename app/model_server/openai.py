@@ -1,18 +1,20 @@
 """OpenAI's requests for embeddings, and vLLM's with chat messages, as inputs of a model.
 
-Built around `inputs_of`. Images come as data: URIs; nothing is fetched. It knows neither routes nor batches.
+Built around `inputs_of`. Images come as data: URIs; nothing is fetched. The library's own reader decodes them,
+so that the same file has the same vector here and in a library. It knows neither routes nor batches.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import io
-import struct
+import re
 from typing import Any
 
 import numpy as np
 
+from data.media.image import inspect, read_image
+from data.media.kinds import MediaError
 from model.inputs import Input, InputKind
 from model.remote import wire
 
@@ -21,12 +23,18 @@ class UnreadableRequest(Exception):
     """A request that cannot be understood. `str(error)` is one sentence."""
 
 
-def inputs_of(body: Any, model_id: str) -> list[Input]:
-    """The inputs of an OpenAI request: one for each text of `input`, or one for all the `messages`. Raises
-    UnreadableRequest."""
+MAX_SIDE = 1280
+"""The longest side of an image, as in a library; less if the model uses less."""
+SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
+"""The first bytes of a PNG, a JPEG and a WebP, the formats that the server accepts."""
+
+
+def inputs_of(body: Any, model_id: str, max_side: int | None = None) -> list[Input]:
+    """The inputs of an OpenAI request: one for each text of `input`, or one for all the `messages`. Images are
+    scaled down to `max_side` (None: not scaled). Raises UnreadableRequest."""
     if not isinstance(body, dict):
         raise UnreadableRequest("the body is a JSON object")
-    if body.get("model") not in (None, "", model_id, model_id.split("@")[0]):
+    if body.get("model") not in (None, "", model_id, model_id.split("@")[0], re.split("[:@]", model_id)[0]):
         raise UnreadableRequest(f"this server has {model_id}, not {body['model']!r:.80}")
     if "dimensions" in body:
         raise UnreadableRequest("vectors have their full length; start serve-model with --dim for shorter ones")
@@ -34,7 +42,7 @@ def inputs_of(body: Any, model_id: str) -> list[Input]:
     if role not in ("query", "document"):
         raise UnreadableRequest("input_type is query or document")
     if "messages" in body:
-        return [_conversation(body["messages"], body.get("input_type"))]
+        return [_conversation(body["messages"], body.get("input_type"), max_side)]
     texts = body.get("input")
     texts = [texts] if isinstance(texts, str) else texts
     if not isinstance(texts, list) or not all(isinstance(t, str) and t for t in texts):
@@ -44,7 +52,7 @@ def inputs_of(body: Any, model_id: str) -> list[Input]:
     return [Input(text=text, role=role) for text in texts]
 
 
-def _conversation(messages: Any, input_type: str | None) -> Input:
+def _conversation(messages: Any, input_type: str | None, max_side: int | None) -> Input:
     """The system message is the instruction. A message with an image or a clip is a document, unless
     `input_type` is query."""
     instruction, texts, images, frames = None, [], [], None
@@ -66,8 +74,9 @@ def _conversation(messages: Any, input_type: str | None) -> Input:
             elif form in ("image_url", "video_url") and isinstance(part.get(form), dict):
                 decoded = []
                 for text in _data_uri(part[form].get("url")):
-                    decoded.append(_image(text, left))
-                    left -= decoded[-1].shape[0] * decoded[-1].shape[1]
+                    image, pixels = _image(text, max_side, left)
+                    decoded.append(image)
+                    left -= pixels
                 if form == "image_url":
                     images += decoded
                 elif len({image.shape for image in decoded}) == 1:
@@ -96,15 +105,17 @@ def _data_uri(url: Any) -> list[str]:
     return url.split(",")[1:]
 
 
-def _image(text: str, most_pixels: int) -> np.ndarray:
-    """uint8 [H, W, 3] of a PNG, JPEG or WebP in base64; a larger one is refused before it is decoded."""
-    from PIL import Image
-
+def _image(text: str, max_side: int | None, most_pixels: int) -> tuple[np.ndarray, int]:
+    """A PNG, JPEG or WebP in base64: uint8 [H, W, 3], and how many pixels it has in the file. A larger one than
+    `most_pixels` is refused before it is decoded."""
     try:
         data = base64.b64decode(text, validate=True)
-        with Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "WEBP"]) as image:
-            if image.width * image.height > most_pixels:
-                raise UnreadableRequest(f"more than {wire.MAX_PIXELS >> 20} million pixels in one request")
-            return np.asarray(image.convert("RGB"))
-    except (binascii.Error, OSError, ValueError, SyntaxError, struct.error) as error:
+        if not data.startswith(SIGNATURES):
+            raise UnreadableRequest("an image is not PNG, JPEG or WebP in base64")
+        header = inspect(data)
+        pixels = header.width * header.height
+        if pixels > most_pixels:
+            raise UnreadableRequest(f"more than {wire.MAX_PIXELS >> 20} million pixels in one request")
+        return read_image(data, max_side), pixels
+    except (binascii.Error, ValueError, MediaError) as error:
         raise UnreadableRequest("an image is not PNG, JPEG or WebP in base64") from error

@@ -23,7 +23,7 @@ from fastapi.responses import JSONResponse, Response
 
 from app import __version__
 from app.model_server.batching import QueueFull, RequestBatcher
-from app.model_server.openai import UnreadableRequest, inputs_of
+from app.model_server.openai import MAX_SIDE, UnreadableRequest, inputs_of
 from app.web import listener
 from app.web.guard import MIB, BodyTooLarge, Guard, is_loopback
 from app.web.tokens import make_token
@@ -57,6 +57,7 @@ def create_model_app(
 
     app = FastAPI(title="Sightline model server", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.batcher = batcher
+    max_side = min(getattr(embedder, "max_side", MAX_SIDE), MAX_SIDE)
 
     async def embed(inputs: Sequence[Input]) -> np.ndarray:
         if not inputs:
@@ -99,7 +100,7 @@ def create_model_app(
             document = await request.json()
         except (ValueError, RecursionError) as error:
             raise UnreadableRequest("the body is not JSON") from error
-        inputs = await asyncio.to_thread(inputs_of, document, embedder.id)
+        inputs = await asyncio.to_thread(inputs_of, document, embedder.id, max_side)
         vectors = await embed(inputs)
         packed = document.get("encoding_format") == "base64"
         data = [

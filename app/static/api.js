@@ -101,6 +101,15 @@ export const deleteClicks = () => request("/api/clicks", { method: "DELETE" });
 /** @returns {Promise<any[]>} */
 export const models = () => request("/api/models");
 
+/** The download of a model. @returns {Promise<import("./types").ModelFetch>} */
+export const modelFetch = () => request("/api/models/fetch");
+
+/** @param {string} name @returns {Promise<import("./types").ModelFetch>} */
+export const fetchModel = (name) => request("/api/models/fetch", body("POST", { name }));
+
+/** @param {string} name @returns {Promise<{model: string}>} */
+export const useModel = (name) => request("/api/models/use", body("POST", { name }));
+
 /** @param {number} file @param {number} page @param {string} words @returns {Promise<import("./types").PageLayer>} */
 export const pageLayer = (file, page, words) =>
   request(`/page/${file}/${page}.json?${new URLSearchParams({ q: words })}`);

@@ -11,7 +11,8 @@ export class Library {
     this.page = page;
     this.failed = -1;
     this.roots = "";
-    this.hasModels = false;
+    /** The model in use when the cards were drawn. @type {string | null} */
+    this.cardsModel = null;
     /** Counts the requests for suggestions. */
     this.suggestion = 0;
     this.sendsConsent = false;
@@ -104,7 +105,7 @@ export class Library {
     this.drawLeftOut(status);
     this.drawClicks(status);
     this.speech.textContent = status.speech;
-    if (!this.hasModels) this.drawModels();
+    if (this.cardsModel !== status.model) this.drawModels(status.model);
     if (this.failed !== status.failed) this.drawFaults(status.failed);
   }
 
@@ -207,8 +208,9 @@ export class Library {
     return h("li", {}, icon(kind), h("div", {}, name, h("span", { class: "reason" }, reason), where));
   }
 
-  async drawModels() {
-    this.hasModels = true;
+  /** @param {string} model */
+  async drawModels(model) {
+    this.cardsModel = model;
     const chunks = this.page.status?.chunks;
     const price = "again; the old ones answer until then, and nothing is lost.";
     try {
@@ -223,16 +225,55 @@ export class Library {
   }
 
   /** @param {any} card */
-  model({ name, title, about, licence, memory_gb, on_disk }) {
-    const current = name === this.page.status?.model.split("@")[0];
-    const facts = [licence, memory_gb && `${memory_gb} GB of memory`, on_disk ? "on this machine" : "not downloaded"];
+  model({ name, title, about, licence, memory_gb, on_disk, get, download_gb }) {
+    const current = name === this.page.status?.model.split(/[:@]/)[0];
+    const facts = [
+      licence,
+      memory_gb && `${memory_gb} GB of memory`,
+      on_disk ? "on this machine" : `not downloaded${download_gb ? `, about ${download_gb} GB` : ""}`,
+    ];
+    const news = h("p", { class: "quiet", role: "status" });
+    const button = (/** @type {string} */ label, /** @type {() => Promise<void>} */ act) => {
+      const show = (/** @type {Error} */ error) => (news.textContent = error.message);
+      return h("button", { type: "button", onclick: () => act().catch(show) }, label);
+    };
+    const use = button("Use it", async () => {
+      await api.useModel(name);
+      this.page.say("Changing the model. The old one answers until every file is embedded again.");
+      this.page.progress.ask();
+    });
+    const download = button("Fetch it", async () => {
+      await api.fetchModel(name);
+      if (await this.follow(name, news)) download.replaceWith(use);
+    });
     return h("li", { class: current ? "model current" : "model" }, [
       h("strong", {}, title ?? name),
       current && h("span", { class: "tag" }, "in use"),
       h("p", {}, about ?? ""),
       h("p", { class: "quiet" }, facts.filter(Boolean).join(" · ")),
+      !current && get && !on_disk && download,
+      !current && (on_disk ? use : get && h("code", {}, get)),
+      news,
       !current && h("code", {}, `sightline run --model ${name}`),
     ]);
+  }
+
+  /** Show the progress of a download. Returns whether the model is ready. @param {string} name @param {HTMLElement} news */
+  async follow(name, news) {
+    for (;;) {
+      const now = await api.modelFetch();
+      news.textContent = now.name === name ? now.line : `${now.name} is downloaded first; try again later.`;
+      if (now.name !== name || now.state === "failed") return false;
+      if (now.state === "ready" && now.seconds) {
+        const { image, page, window } = now.seconds;
+        const { images = 0, chunks = 0 } = this.page.status ?? {};
+        const seconds = images * image + Math.max(0, chunks - images) * Math.max(page, window);
+        const each = `Measured here: ${image.toFixed(1)} s per image, ${page.toFixed(1)} s per page, ${window.toFixed(1)} s per video window.`;
+        news.textContent = `${each} This library: at most about ${lasting(seconds)}.`;
+        return true;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+    }
   }
 
   async add() {

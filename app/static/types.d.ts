@@ -122,3 +122,11 @@ type Listeners = { [K in keyof HTMLElementEventMap as `on${K}`]?: (event: HTMLEl
 
 /** Properties of `h`: `on…` listeners with typed events, and attributes of any name. */
 export type Props = Listeners & Record<string, any>;
+
+export interface ModelFetch {
+  name: string;
+  state: "idle" | "fetching" | "measuring" | "ready" | "failed";
+  line: string;
+  /** Seconds per image, page and window on this machine. */
+  seconds: { image: number; page: number; window: number } | null;
+}

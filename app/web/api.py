@@ -38,7 +38,7 @@ from app.web.search_lane import Busy
 from app.web.services import Services, WebServices
 from app.web.tokens import OWNER, Visitor
 from indexer.errors import LibraryError, QueryError, VectorServerError
-from indexer.types import Answer, ChunkInfo, unix
+from indexer.types import Answer, ChunkInfo
 from indexer.types import Query as Search
 
 router = APIRouter(prefix="/api", tags=["search"])
@@ -70,7 +70,7 @@ def chunk_json(chunk: ChunkInfo) -> dict[str, Any]:
         "duration_s": file.duration_s,
         "width": file.width,
         "height": file.height,
-        "taken_at": unix(file.taken),
+        "taken_at": file.taken_at,
         "taken": file.taken,
         "taken_from": file.taken_from,
         "title": file.path.name,
@@ -274,6 +274,30 @@ def browse(services: Services, path: str = "") -> Json:
 def models() -> Json:
     """The models of the registry."""
     return Json(model_cards())
+
+
+@router.get("/models/fetch")
+def model_fetch(services: Services) -> Json:
+    """The download of a model: `state` is idle, fetching, measuring, ready or failed."""
+    return Json(asdict(services.model_fetch.state()))
+
+
+@router.post("/models/fetch")
+def fetch_model(services: Services, name: Annotated[str, Body(embed=True, max_length=200)]) -> Json:
+    """Download the files of a model to this machine, in the background."""
+    if services.tokens.current_visitor().roots:
+        raise BadRequest("A token for some folders only cannot download a model.")
+    return Json(asdict(services.model_fetch.start(name)))
+
+
+@router.post("/models/use")
+def use_model(services: Services, name: Annotated[str, Body(embed=True, max_length=200)]) -> Json:
+    """Change the library to a model on this machine; the old one answers until every chunk is embedded."""
+    from model.registry import catalogue
+
+    if name not in {card.name for card in catalogue() if card.on_disk}:
+        raise BadRequest(f"{name} is not on this machine.")
+    return Json({"model": services.library.use_model(name)})
 
 
 def model_cards() -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from typing import Any
@@ -126,7 +127,7 @@ def _for_visitor(tool: Callable[..., str]) -> Callable[..., str]:
 def _settings(gr: Any, model: str, origin: str) -> None:
     """The settings view: the model, and how other programs use the library."""
     cards = {card["name"]: card for card in model_cards()}
-    current = model.split("@")[0]
+    current = re.split("[:@]", model)[0]
     title = cards.get(current, {}).get("title", model)
     gr.Markdown(f"## Model\nIn use: **{title}** (`{model}`). To use another one, start Sightline with it.")
     if cards:

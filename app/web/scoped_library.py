@@ -121,6 +121,9 @@ class ScopedLibrary:
     def retry(self) -> int:
         return self._whole().retry()
 
+    def use_model(self, name: str) -> str:
+        return self._whole().use_model(name)
+
     @property
     def clicks(self) -> ClickLog:
         return self._whole().clicks

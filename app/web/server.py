@@ -26,6 +26,7 @@ from app import __version__, speech_status
 from app.web import api, listener, media, pages
 from app.web.audit import AuditLog
 from app.web.guard import Guard, is_loopback, page_policy
+from app.web.model_fetch import Fetch, ModelFetch
 from app.web.scoped_library import ScopedLibrary
 from app.web.services import WebServices
 from app.web.tokens import OWNER, Tokens, cookie_key, owner_token, visitor
@@ -124,11 +125,12 @@ def create_app(
     names: Iterable[str] = (),
     gradio: bool = True,
     speech: str = "auto",
+    fetch: Fetch | None = None,
 ) -> FastAPI:
     """The whole application over an open `Library`.
 
     `names`: further host names of this server (behind a proxy). `gradio=False` leaves Gradio out. `speech`: the
-    setting `--speech`.
+    setting `--speech`. `fetch`: downloads a model's files; None: the page offers no downloads.
     """
     tokens = Tokens(library.data_dir)
     scoped = ScopedLibrary(library, tokens)
@@ -138,7 +140,9 @@ def create_app(
         door.begin()  # only a page that has painted requests the status
         return door.ready or door.failed or not gradio
 
-    services = WebServices(scoped, tokens, AuditLog(library.data_dir, tokens), speech_status.line(speech), gradio_ready)
+    services = WebServices(
+        scoped, tokens, AuditLog(library.data_dir, tokens), speech_status.line(speech), gradio_ready, ModelFetch(fetch)
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -209,6 +213,7 @@ def serve(
     names: Iterable[str] = (),
     speech: str = "auto",
     no_token: bool = False,
+    fetch: Fetch | None = None,
 ) -> None:
     """Serve the library until interrupted. The owner's token is that of the library unless one is given; with
     `no_token` every account of this machine may come in, as long as nobody else can reach it (another host
@@ -221,7 +226,7 @@ def serve(
         token = owner_token(library.data_dir)
     socket = listener.listen(host, port)
     port = socket.getsockname()[1]
-    app = create_app(library, token=token, host=host, port=port, names=names, speech=speech)
+    app = create_app(library, token=token, host=host, port=port, names=names, speech=speech, fetch=fetch)
     address = f"{listener.origin(host, port)}/" + (f"?token={token}" if token else "")
     print(f"Sightline is at {address}", file=sys.stderr, flush=True)
     if open_browser:

@@ -12,6 +12,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from app.web.audit import AuditLog
+from app.web.model_fetch import ModelFetch
 from app.web.render_pool import Renderer
 from app.web.search_lane import SearchLane
 from app.web.tokens import Tokens
@@ -29,6 +30,7 @@ class WebServices:
     audit: AuditLog
     speech: str
     gradio_ready: Callable[[], bool]
+    model_fetch: ModelFetch = field(default_factory=lambda: ModelFetch(None))
     lane: SearchLane = field(default_factory=SearchLane)
     renderer: Renderer = field(default_factory=Renderer)
     uploads: Uploads = field(default_factory=Uploads)

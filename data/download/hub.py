@@ -1,4 +1,4 @@
-"""The hub's data repositories: list their files, download one file.
+"""The hub's repositories, of data and of models: list their files, download one file.
 
 Built around `huggingface_hub`, which lists and reads, and `fetch_file`, which adds two things to that library's
 download: the next run resumes a stopped download, and a file with a wrong checksum is deleted. It knows nothing of
@@ -7,10 +7,12 @@ the purpose of files.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,13 +33,18 @@ class NotThere(DownloadError):
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file of a repository. A large one has a `sha256`, a small one git's `blob` id (SHA-1 of size and bytes)."""
+    """A file of a repository. A large one has a `sha256`, a small one git's `blob` id (SHA-1 of size and bytes).
+
+    `kind`: "dataset" or "model", the type of the repository.
+    """
 
     repo: str
     path: str
     size: int
     sha256: str | None
     blob: str | None = None
+    kind: str = "dataset"
+    revision: str = "main"
 
 
 class Hub:
@@ -47,31 +54,48 @@ class Hub:
         from huggingface_hub import HfApi
 
         self.api = HfApi((endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/"), token)
-        self._lists: dict[str, list[HubFile]] = {}
+        self._lists: dict[tuple[str, str, str], list[HubFile]] = {}
 
-    def files(self, repo: str) -> list[HubFile]:
-        """Returns every file of a data repository, with size and checksum. Raises `OSError`, `DownloadError`."""
-        from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined, unused-ignore]
+    def revision(self, repo: str) -> str:
+        """Returns the newest revision of a model repository. Raises `OSError`, `DownloadError`."""
+        with _hub_errors(repo, self.api.endpoint):
+            sha = self.api.model_info(repo).sha
+            if not sha:
+                raise ValueError
+            return str(sha)
+
+    def files(self, repo: str, kind: str = "dataset", revision: str = "main") -> list[HubFile]:
+        """Returns every file of a repository, with size and checksum. Raises `OSError`, `DownloadError`."""
         from huggingface_hub.hf_api import RepoFile
 
-        if repo not in self._lists:
-            try:
-                tree = self.api.list_repo_tree(repo, recursive=True, repo_type="dataset")
-                self._lists[repo] = [
-                    HubFile(repo, e.path, e.size, e.lfs.sha256 if e.lfs else None, e.blob_id)
+        key = (repo, kind, revision)
+        if key not in self._lists:
+            with _hub_errors(repo, self.api.endpoint):
+                tree = self.api.list_repo_tree(repo, recursive=True, repo_type=kind, revision=revision)
+                self._lists[key] = [
+                    HubFile(repo, e.path, e.size, e.lfs.sha256 if e.lfs else None, e.blob_id, kind, revision)
                     for e in tree
                     if isinstance(e, RepoFile)
                 ]
-                if bad := [file.path for file in self._lists[repo] if not _stays_below(file.path)]:
-                    del self._lists[repo]
+                if bad := [file.path for file in self._lists[key] if not _stays_below(file.path)]:
+                    del self._lists[key]
                     raise DownloadError(f"{repo} lists {bad[0]!a}, which is no path below it; nothing is fetched of it")
-            except HfHubHTTPError as error:
-                raise _status_error(error, repo, self.api.endpoint) from error
-            except (HTTPError, ValueError, KeyError, TypeError) as error:
-                if isinstance(error, HTTPError) and "Protocol" not in type(error).__name__:
-                    raise OSError(str(error)) from error
-                raise OSError(f"its answer about {repo} is cut short or no listing") from error
-        return self._lists[repo]
+        return self._lists[key]
+
+
+@contextlib.contextmanager
+def _hub_errors(repo: str, endpoint: str) -> Iterator[None]:
+    """Raises the errors of a request to the hub as `OSError` (temporary) or `DownloadError`."""
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined, unused-ignore]
+
+    try:
+        yield
+    except HfHubHTTPError as error:
+        raise _status_error(error, repo, endpoint) from error
+    except (HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, HTTPError) and "Protocol" not in type(error).__name__:
+            raise OSError(str(error)) from error
+        raise OSError(f"its answer about {repo} is cut short or no listing") from error
 
 
 def _stays_below(path: str) -> bool:
@@ -98,7 +122,7 @@ def fetch_file(hub: Hub, file: HubFile, target: Path) -> None:
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined, unused-ignore]
 
-    url = hf_hub_url(file.repo, file.path, repo_type="dataset", endpoint=hub.api.endpoint)
+    url = hf_hub_url(file.repo, file.path, repo_type=file.kind, revision=file.revision, endpoint=hub.api.endpoint)
     headers = build_hf_headers(token=hub.api.token, library_name="sightline")
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".part")

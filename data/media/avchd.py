@@ -1,8 +1,7 @@
-"""The date that AVCHD camcorders write among the pictures, for their containers have none: `recorded`.
+"""The date in the H.264 stream of AVCHD camcorders, whose containers have none: `recorded`.
 
-Built around the first transport packets of a file: a message in the H.264 stream (user data with the UUID of
-"MDPM", Modified DV Pack Metadata; as in ExifTool's H264.pm) holds the local time and its zone in decimal digits.
-Knows nothing of pictures.
+Built around the first transport packets of a file: user data with the UUID of "MDPM" (Modified DV Pack Metadata, as
+in ExifTool's H264.pm) hold the local time and its zone in decimal digits. Decodes no frames.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ _YEAR, _DAY = 0x18, 0x19
 
 
 def recorded(path: Path) -> Taken | None:
-    """Returns the date of an AVCHD file; None for any other file and for one without a date."""
+    """Returns the date of an AVCHD file; None for any other file and without a date."""
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)
@@ -34,7 +33,7 @@ def recorded(path: Path) -> Taken | None:
 
 
 def _streams(head: bytes) -> list[bytes]:
-    """The payloads of a transport stream's packets, by their stream; AVCHD has 4 bytes before each packet."""
+    """The joined payloads of each stream of a transport stream; AVCHD has 4 bytes before each packet."""
     for size, before in ((188, 0), (192, 4)):
         if len(head) > 3 * size and all(head[before + n * size] == _SYNC for n in range(3)):
             break

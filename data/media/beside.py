@@ -1,7 +1,7 @@
-"""What lies beside a file and tells of it: the XMP of darktable, digiKam and Lightroom, the notes of a Google export.
+"""Metadata in files beside a file: XMP of darktable, digiKam and Lightroom, and the notes of a Google export.
 
-Built around `Beside`: the date, the place, the camera and the words of one copy, for another copy of the same
-bytes may lie beside other files, in a folder that others do not see. Knows nothing of what the file itself holds.
+Built around `Beside`, the metadata and the caption of one copy: another copy of the same bytes may lie beside
+other files, in a folder that other people do not see. Knows nothing of the metadata in the file itself.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from data.media.beside_names import SURE, fits, is_note, keys_of_media, keys_of_note
-from data.media.captions import Facts, facts_of_packet, told, tried
+from data.media.beside_names import WHOLE_NAME_SCORE, is_note, keys_of_media, keys_of_note, match_score
+from data.media.captions import Facts, caption_text, facts_of_packet, facts_or_nothing
 from data.media.dates import Taken, of_seconds
 from data.media.kinds import MediaError
 from data.media.metadata import Metadata, packet_metadata, position
@@ -28,37 +28,37 @@ from data.media.xmp import MAX_BYTES
 log = logging.getLogger(__name__)
 
 _MAX_JSON = 1 << 20
-_SETTLED_S = 3.0
+_CLOCK_STEP_S = 3.0
 
 
 @dataclass(frozen=True)
 class Beside:
-    """`sources`: what each file beside says, the most trusted first. `words`: a line each."""
+    """`sources`: the metadata of each file beside, the most trusted first. `words`: the caption, one fact per line."""
 
     sources: tuple[Metadata, ...] = ()
     words: str = ""
 
 
 def read(path: Path) -> Beside:
-    """Returns what the files beside a media file say of it; nothing where there are none or they are broken."""
+    """Returns the metadata in files beside a media file; empty without such files or for damaged ones."""
     sources: list[Metadata] = []
     words: list[Facts] = []
-    # A few looks for names that may be there: a listing would take as long as the folder is large.
+    # Tries a few names: a listing would take longer in large folders.
     end = ".XMP" if path.suffix.isupper() else ".xmp"
     for name in dict.fromkeys((f"{path.name}.xmp", f"{path.stem}.xmp", f"{path.stem}{end}")):
         if (data := _small_file(path.with_name(name), MAX_BYTES)) is not None:
             sources.append(packet_metadata(data, "sidecar"))
-            words.append(tried(facts_of_packet, data))
+            words.append(facts_or_nothing(facts_of_packet, data))
             break
     if (note := _export_note(path)) is not None:
-        sources.append(_of_export(note))
-        words.append(tried(_words_of_export, note))
-    return Beside(tuple(sources), told(words))
+        sources.append(_metadata_of_export(note))
+        words.append(facts_or_nothing(_words_of_export, note))
+    return Beside(tuple(sources), caption_text(words))
 
 
-def _small_file(path: Path, most: int) -> bytes | None:
+def _small_file(path: Path, max_bytes: int) -> bytes | None:
     try:
-        return read_beside(path, most)
+        return read_beside(path, max_bytes)
     except MediaError as error:
         if error.cause != "gone":
             log.info("nothing read from %s: %s", path, error)
@@ -70,18 +70,18 @@ def _small_file(path: Path, most: int) -> bytes | None:
 
 
 def _export_note(path: Path) -> Mapping[str, Any] | None:
-    """Returns what the export knows of a file: of several notes that fit alike, the one with its title."""
+    """The note of an export for a file: the best match by name, of equal matches the one with its title."""
     names = {name for key in keys_of_media(path.name) for name in _notes_in(path.parent).get(key, ())}
-    scored = sorted(((fits(path.name, name), name) for name in names), key=lambda pair: (-pair[0], pair[1]))
+    scored = sorted(((match_score(path.name, name), name) for name in names), key=lambda pair: (-pair[0], pair[1]))
     best = [name for score, name in scored if score and score == scored[0][0]]
-    notes = [note for name in best if (note := _loaded(path.with_name(name))) is not None]
-    if scored and scored[0][0] < SURE:  # any program's JSON may be called after a picture
+    notes = [note for name in best if (note := _load_note(path.with_name(name))) is not None]
+    if scored and scored[0][0] < WHOLE_NAME_SCORE:  # JSON files of other programs may be named after an image
         notes = [note for note in notes if "photoTakenTime" in note]
     same = [note for note in notes if str(note.get("title")).startswith(path.stem)]
     return next(iter(same or notes), None)
 
 
-def _loaded(path: Path) -> Mapping[str, Any] | None:
+def _load_note(path: Path) -> Mapping[str, Any] | None:
     data = _small_file(path, _MAX_JSON)
     try:
         note = json.loads(data) if data is not None else None
@@ -91,18 +91,18 @@ def _loaded(path: Path) -> Mapping[str, Any] | None:
 
 
 def _notes_in(folder: Path) -> Mapping[str, Iterable[str]]:
-    """Returns the notes in a folder by their keys. The listing is kept while the folder does not change."""
+    """The notes in a folder by key; the listing is cached while the folder does not change."""
     try:
         changed = folder.stat().st_mtime_ns
     except OSError:
         return {}
-    # The clock of a file system ticks slowly: a folder that changed just now is listed once a second.
+    # File systems have coarse time stamps: a folder that changed just now is listed once a second.
     now = time.time()
-    return _listed(folder, changed, int(now) if abs(now - changed / 1e9) < _SETTLED_S else 0)
+    return _list_notes(folder, changed, int(now) if abs(now - changed / 1e9) < _CLOCK_STEP_S else 0)
 
 
 @lru_cache(maxsize=2)
-def _listed(folder: Path, changed: int, now: int) -> Mapping[str, Iterable[str]]:
+def _list_notes(folder: Path, changed: int, now: int) -> Mapping[str, Iterable[str]]:
     notes: dict[str, list[str]] = defaultdict(list)
     try:
         with os.scandir(folder) as entries:
@@ -114,12 +114,12 @@ def _listed(folder: Path, changed: int, now: int) -> Mapping[str, Iterable[str]]
     return notes
 
 
-def _of_export(note: Mapping[str, Any]) -> Metadata:
-    date = _time(note.get("photoTakenTime"))  # creationTime is when it was uploaded
+def _metadata_of_export(note: Mapping[str, Any]) -> Metadata:
+    date = _time(note.get("photoTakenTime"))  # creationTime is the date of the upload
     for name in ("geoData", "geoDataExif"):
-        place = note.get(name)
-        if isinstance(place, dict):
-            lat, lon = position(_number(place.get("latitude")), _number(place.get("longitude")))
+        position_note = note.get(name)
+        if isinstance(position_note, dict):
+            lat, lon = position(_number(position_note.get("latitude")), _number(position_note.get("longitude")))
             if lat is not None:
                 return Metadata(date, None, lat, lon)
     return Metadata(date)
@@ -139,6 +139,6 @@ def _number(value: object) -> float | None:
 
 def _words_of_export(note: Mapping[str, Any]) -> Facts:
     people = note.get("people")
-    names = [one.get("name") for one in people if isinstance(one, dict)] if isinstance(people, list) else []
+    names = [person.get("name") for person in people if isinstance(person, dict)] if isinstance(people, list) else []
     facts = {"description": [note.get("description")], "people": names}
     return {slot: [value for value in values if isinstance(value, str)] for slot, values in facts.items()}

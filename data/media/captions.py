@@ -1,9 +1,8 @@
-"""What people wrote about a picture: its caption, keywords, people and places as one short text.
+"""The caption of a file: title, description, keywords, people and places that people wrote, as one short text.
 
-Built around `Facts`, lists of words by what they are, gathered from wherever programs put them: EXIF, IPTC,
-XMP and the text chunks of PNG, the tags of a video's container, the title of a PDF. What cameras and programs
-write there by themselves is left out. Knows nothing of what lies beside a file (`beside.py`) and of what a
-picture shows.
+Built around `Facts`, lists of texts by slot, read from EXIF, IPTC, XMP and the text chunks of PNG, the tags of
+a video container, and the information of a PDF. Texts that cameras and programs write by themselves are left
+out. Knows nothing of files beside a file (`beside.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from data.media.caption_noise import is_junk
 from data.media.iptc import records
-from data.media.text import decoded, one_line, repaired
+from data.media.text import decode_text, one_line, repair_encoding
 from data.media.xmp import packet_of, read_xmp
 
 if TYPE_CHECKING:
@@ -26,14 +25,14 @@ log = logging.getLogger(__name__)
 
 MAX_LETTERS = 2_000
 
-# In the order in which they are told; the last three as one line each.
+# In the order of the caption; the last three are one line each.
 Slot = Literal["title", "headline", "description", "alt", "comment", "people", "keywords", "places"]
 _SENTENCES: tuple[Slot, ...] = ("title", "headline", "description", "alt", "comment")
 _LISTS: tuple[Slot, ...] = ("people", "keywords", "places")
 Facts = dict[str, list[str]]
 
-# What broken metadata makes Pillow and `struct` throw.
-_BROKEN = (
+# Errors of Pillow and `struct` on damaged metadata.
+_METADATA_ERRORS = (
     ValueError,
     TypeError,
     LookupError,
@@ -47,27 +46,27 @@ _BROKEN = (
 
 
 def caption_of_image(image: Image.Image) -> str:
-    """Returns what an opened picture carries; empty where there is nothing."""
-    return told([tried(read, image) for read in (_xmp, _iptc, _exif, _png)])
+    """Returns the caption in an open image; empty without one."""
+    return caption_text([facts_or_nothing(read, image) for read in (_xmp, _iptc, _exif, _png)])
 
 
 def caption_of_tags(tags: Mapping[str, str]) -> str:
-    """Returns what the tags of a video's container say."""
+    """Returns the caption in the tags of a video container."""
     facts: Facts = {}
     for key, value in tags.items():
         name = key.lower().removeprefix("com.apple.quicktime.")
-        if name in _TAGS:
-            values = re.split("[,;]", value) if _TAGS[name] == "keywords" else [value]
-            facts.setdefault(_TAGS[name], []).extend(values)
-    return told([facts])
+        if name in _CONTAINER_TAGS:
+            values = re.split("[,;]", value) if _CONTAINER_TAGS[name] == "keywords" else [value]
+            facts.setdefault(_CONTAINER_TAGS[name], []).extend(values)
+    return caption_text([facts])
 
 
 def caption_of_document(title: str, subject: str, keywords: str) -> str:
-    """The title, the subject and the keywords that a PDF states."""
-    return told([{"title": [title], "description": [subject], "keywords": re.split("[,;]", keywords)}])
+    """Returns title, subject and keywords of a PDF as a caption."""
+    return caption_text([{"title": [title], "description": [subject], "keywords": re.split("[,;]", keywords)}])
 
 
-_TAGS: dict[str, Slot] = {
+_CONTAINER_TAGS: dict[str, Slot] = {
     "title": "title",
     "displayname": "title",
     "show": "headline",
@@ -78,15 +77,15 @@ _TAGS: dict[str, Slot] = {
 }
 
 
-def told(sources: Sequence[Facts]) -> str:
-    """Returns one text of all of them: each thing once, a line each, at most `MAX_LETTERS` characters."""
+def caption_text(sources: Sequence[Facts]) -> str:
+    """Returns one text of all sources: each fact once, one per line, at most `MAX_LETTERS` characters."""
     merged: Facts = {}
-    seen: set[str] = set()
+    folded_facts: set[str] = set()
     for slot in (*_SENTENCES, *_LISTS):
         for value in (value for source in sources for value in source.get(slot, ())):
             fact = one_line(value[: 2 * MAX_LETTERS], 2 * MAX_LETTERS)
-            if fact.casefold() not in seen and not is_junk(fact, tag=slot in _LISTS):
-                seen.add(fact.casefold())
+            if fact.casefold() not in folded_facts and not is_junk(fact, tag=slot in _LISTS):
+                folded_facts.add(fact.casefold())
                 merged.setdefault(slot, []).append(fact)
     lines = [fact for slot in _SENTENCES for fact in merged.get(slot, ())]
     lines += [", ".join(merged[slot]) for slot in _LISTS if slot in merged]
@@ -97,12 +96,12 @@ def told(sources: Sequence[Facts]) -> str:
     return cut[: max(cut.rfind(" "), cut.rfind("\n"))].rstrip(", \n") if " " in cut else cut[:-1]
 
 
-def tried(read: Callable[[Any], Facts], source: Any) -> Facts:
-    """Returns the words that `read` finds; none where metadata makes no sense."""
+def facts_or_nothing(read: Callable[[Any], Facts], source: Any) -> Facts:
+    """Returns the facts that `read` returns; none for damaged metadata."""
     try:
         return read(source)
-    except _BROKEN as error:
-        log.info("metadata that makes no sense: %s", error)
+    except _METADATA_ERRORS as error:
+        log.info("damaged metadata: %s", error)
         return {}
 
 
@@ -113,7 +112,7 @@ _DC = "http://purl.org/dc/elements/1.1/"
 _PHOTOSHOP = "http://ns.adobe.com/photoshop/1.0/"
 _CORE = "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/"
 _EXT = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
-# Keywords as paths, "Places|Europe|Lisbon" or "Places/Europe/Lisbon", and what stands between their steps.
+# Hierarchical keywords, "Places|Europe|Lisbon" or "Places/Europe/Lisbon", and their separators.
 _XMP_TREES = {
     "http://ns.adobe.com/lightroom/1.0/ hierarchicalSubject": "|",
     "http://www.digikam.org/ns/1.0/ TagsList": "/",
@@ -144,7 +143,7 @@ _XMP_WORDS: dict[str, Slot] = {
     f"{_EXT} CountryName": "places",
 }
 _XMP_PROPERTIES = frozenset((*_XMP_WORDS, *_XMP_TREES))
-# Tags by which programs keep their own books.
+# Tags that programs write for their own bookkeeping.
 _BOOKKEEPING = ("darktable", "_digikam_", "color labels", "pick labels")
 
 
@@ -153,20 +152,20 @@ def _xmp(image: Image.Image) -> Facts:
 
 
 def facts_of_packet(packet: bytes) -> Facts:
-    """Returns the words in an XMP packet."""
-    found = read_xmp(packet, _XMP_PROPERTIES)
+    """Returns the facts in an XMP packet."""
+    values = read_xmp(packet, _XMP_PROPERTIES)
     facts: Facts = {}
     for key, slot in _XMP_WORDS.items():
-        facts.setdefault(slot, []).extend(found.get(key, ()))
-    paths = [path.split(between) for key, between in _XMP_TREES.items() for path in found.get(key, ())]
-    books = [path for path in paths if path[0].lower().startswith(_BOOKKEEPING)]
-    own = {step.casefold() for path in books for step in path}
-    words = facts["keywords"] + [path[-1] for path in paths if path not in books]
-    facts["keywords"] = [word for word in words if word.casefold() not in own]
+        facts.setdefault(slot, []).extend(values.get(key, ()))
+    paths = [path.split(separator) for key, separator in _XMP_TREES.items() for path in values.get(key, ())]
+    bookkeeping_paths = [path for path in paths if path[0].lower().startswith(_BOOKKEEPING)]
+    bookkeeping_words = {step.casefold() for path in bookkeeping_paths for step in path}
+    words = facts["keywords"] + [path[-1] for path in paths if path not in bookkeeping_paths]
+    facts["keywords"] = [word for word in words if word.casefold() not in bookkeeping_words]
     return facts
 
 
-# Records of IPTC-IIM by their data set; the standard gives places from the small to the large.
+# IPTC-IIM records by data set; places from small to large.
 _IPTC_WORDS: dict[tuple[int, int], Slot] = {
     (2, 5): "title",
     (2, 105): "headline",
@@ -183,7 +182,7 @@ def _iptc(image: Image.Image) -> Facts:
     values = records(image)
     facts: Facts = {}
     for key, slot in _IPTC_WORDS.items():
-        facts.setdefault(slot, []).extend(decoded(value) for value in values.get(key, ()))
+        facts.setdefault(slot, []).extend(decode_text(value) for value in values.get(key, ()))
     return facts
 
 
@@ -200,7 +199,7 @@ def _exif(image: Image.Image) -> Facts:
         return facts
     for tag, slot in _EXIF_WORDS.items():
         if isinstance(value := exif.get(tag), str):
-            facts.setdefault(slot, []).append(repaired(value))
+            facts.setdefault(slot, []).append(repair_encoding(value))
     for tag, slot in _WINDOWS_WORDS.items():
         value = exif.get(tag)
         if isinstance(value, (bytes, tuple)):
@@ -213,17 +212,17 @@ def _exif(image: Image.Image) -> Facts:
 
 
 def _user_comment(data: bytes) -> str:
-    """EXIF 2.3, 4.6.5: eight bytes name the characters that follow."""
+    """EXIF 2.3, 4.6.5: the first eight bytes name the encoding."""
     name, text = data[:8].rstrip(b"\x00 ").upper(), data[8:]
     if name == b"UNICODE":
         if text[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            return decoded(text)
-        # Written in either order of bytes; the half that says the script varies less than the other.
+            return decode_text(text)
+        # Either byte order occurs; high bytes, which select the script, vary less than low bytes.
         big = len(set(text[::2])) < len(set(text[1::2]))
         return text.decode("utf-16-be" if big else "utf-16-le", "ignore")
     if name == b"JIS":
         return text.decode("iso2022_jp", "ignore")
-    return decoded((text if name in (b"ASCII", b"") else data).replace(b"\x00", b""))
+    return decode_text((text if name in (b"ASCII", b"") else data).replace(b"\x00", b""))
 
 
 def _png(image: Image.Image) -> Facts:
@@ -231,7 +230,7 @@ def _png(image: Image.Image) -> Facts:
     if image.format == "PNG":
         for key, slot in _PNG_WORDS.items():
             if isinstance(value := image.info.get(key), str):
-                facts.setdefault(slot, []).append(repaired(value))
+                facts.setdefault(slot, []).append(repair_encoding(value))
     return facts
 
 

@@ -1,9 +1,9 @@
-"""Pieces of videos as MP4 files: `cut` one, `join` several into a reel.
+"""Clips of videos as MP4 files: `cut` one, `join` several into a reel.
 
-Built around two ways to cut. Copying keeps the encoded pictures: it is instant and loses nothing, and it can
-only begin at a keyframe. Encoding anew begins at the very frame. Sound goes along in both. The source is
-opened for reading only, and the result appears under its name when it is whole. Meant to be run in a
-`data.media.sandbox.Sandbox`, as all decoding of people's files. Knows nothing of moments or rankings.
+Built around two ways to cut. Copying keeps the encoded frames: it is instant and lossless, but starts at a
+keyframe. Re-encoding starts at the exact frame. Both include the sound. The source is opened for reading only,
+and the result appears under its name only when it is complete. Runs in a `data.media.sandbox.Sandbox`, like
+all decoding of people's files. Knows nothing of moments or rankings.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from data.media.frame_stream import VideoStream, open_clock, open_video
 from data.media.kinds import MediaError
 
 SOUND_RATE = 48_000
-# A copy may begin this much early; encoders put a keyframe every ten seconds at least, but not into a still.
+# A copy may begin this much early; encoders set a keyframe every ten seconds at least, except in a still image.
 LONGEST_LEAD_S = 20.0
-_CLOCK = Fraction(1, 30_000)  # the finest that MPEG-4 part 2 takes, too
-_BT709 = 1  # of matrices, primaries and transfers alike
-# What an MP4 holds and browsers play.
+_CLOCK = Fraction(1, 30_000)  # the finest time base that MPEG-4 part 2 allows too
+_BT709 = 1  # the number of the matrix, the primaries and the transfer
+# Codecs that an MP4 can hold and browsers play.
 _COPIED_VIDEO = ("h264", "hevc", "av1", "libdav1d", "mpeg4", "vp9", "libvpx-vp9")
 _COPIED_SOUND = ("aac", "mp3", "mp3float", "ac3", "opus", "libopus")
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A stretch [start_s, end_s) of a video."""
+    """The range [start_s, end_s) of a video, in seconds."""
 
     path: Path
     start_s: float
@@ -42,19 +42,17 @@ class Cut:
 
 
 def cut(path: Path, start_s: float, end_s: float, out: Path, reencode: bool = False) -> tuple[float, float]:
-    """Write [start_s, end_s) of a video to `out`, an MP4; returns the seconds of the source that it really
-    spans.
+    """Writes [start_s, end_s) of a video to `out`, an MP4. Returns the range of the source that it really spans.
 
-    A copy starts at the keyframe at or before `start_s` and loses nothing; it is made anew with `reencode`,
-    and also where an MP4 cannot hold the codec or where the picture has stood still since long before.
-    Raises `MediaError`.
+    A copy starts at the keyframe at or before `start_s` and is lossless. The clip is re-encoded with `reencode`,
+    and if an MP4 cannot hold the codec or the keyframe is more than `LONGEST_LEAD_S` earlier. Raises `MediaError`.
     """
     _require_span(start_s, end_s)
     if not reencode and not _is_recording(path):
         with open_video(path) as video:
             sound = sound_track(video.container)
             if video.codec in _COPIED_VIDEO and (sound is None or _is_copied(sound)):
-                with _whole(out) as target:
+                with _replacing(out) as target:
                     if span := _copy(video, sound, start_s, end_s, target):
                         return span
     ((_, length),) = join([Cut(path, start_s, end_s)], out, max_side=None)
@@ -62,30 +60,30 @@ def cut(path: Path, start_s: float, end_s: float, out: Path, reencode: bool = Fa
 
 
 def join(clips: Sequence[Cut], out: Path, max_side: int | None = 1280) -> list[tuple[float, float]]:
-    """Write stretches of videos one after the other to `out`, an MP4 (H.264, AAC).
+    """Writes ranges of videos one after the other to `out`, an MP4 (H.264, AAC).
 
-    The first one's shape is the reel's; the others are fitted into it with black borders. Silence stands for
-    missing sound. Recordings without a picture come to a file without one, and do not join with films. Returns
-    where each stretch lies in the result, in seconds, for an edit list.
+    The reel has the shape of the first clip; the others are fitted into it with black borders. Missing sound is
+    silence. Recordings alone give a file without a video stream; they cannot be joined with videos. Returns the
+    range of each clip in the result, in seconds, for an edit list. Raises `MediaError`.
     """
     if not clips:
         raise ValueError("a reel needs at least one clip")
     for clip in clips:
         _require_span(clip.start_s, clip.end_s)
-    with _whole(out) as target:
+    with _replacing(out) as target:
         if all(_is_recording(clip.path) for clip in clips):
             return _encode_recordings(clips, target)
         return _encode(clips, target, max_side)
 
 
 def _is_copied(sound: Any) -> bool:
-    """Whether an MP4 holds this sound track as it is. One that begins far behind the picture (a badly woven
-    transport stream) says nothing of its rate yet."""
+    """Whether an MP4 can hold this sound track unchanged. The rate is unknown for a track that begins far behind
+    the video (a badly interleaved transport stream)."""
     return sound.codec_context.name in _COPIED_SOUND and bool(sound.codec_context.sample_rate)
 
 
 def _is_recording(path: Path) -> bool:
-    """Whether there is sound and no picture."""
+    """Whether the file has sound and no video stream."""
     try:
         with open_video(path):
             return False
@@ -102,8 +100,8 @@ def _require_span(start_s: float, end_s: float) -> None:
 
 
 @contextmanager
-def _whole(out: Path) -> Iterator[Path]:
-    """A neighbour of `out` to write to, which takes its name if all went well."""
+def _replacing(out: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `out`, which replaces `out` on success. Raises `MediaError`."""
     import av
 
     target = out.with_name(f".{out.stem}.{os.getpid()}.part.mp4")
@@ -120,16 +118,16 @@ def _whole(out: Path) -> Iterator[Path]:
 def _copy(
     video: VideoStream, sound: Any | None, start_s: float, end_s: float, target: Path
 ) -> tuple[float, float] | None:
-    """Packets from the last keyframe at or before `start_s` on, with their clock set back to zero; None if
-    no picture can be copied there."""
+    """Copies packets from the last keyframe at or before `start_s` on, with time stamps from zero. Returns the
+    range that it spans; None if no frame can be copied there."""
     import av
 
     streams = [video.stream] if sound is None else [video.stream, sound]
     zero_s = video.zero * video.base
     first: float | None = None  # the second of the keyframe
     last = 0.0
-    ended: set[int] = set()
-    held: list[Any] = []  # packets until it is clear from which keyframe on
+    finished: set[int] = set()
+    pending: list[Any] = []  # packets until the first keyframe is certain
     with av.open(os.fspath(target), "w", options={"movflags": "+faststart"}) as out:
         places = {stream.index: out.add_stream_from_template(stream) for stream in streams}
 
@@ -148,33 +146,33 @@ def _copy(
             packet.stream = places[packet.stream_index]
             out.mux(packet)
 
-        def put_held() -> None:
-            for packet in held:
-                if second_of(packet) >= (first or 0.0):  # what is earlier leans on pictures before the keyframe
+        def put_pending() -> None:
+            for packet in pending:
+                if second_of(packet) >= (first or 0.0):  # earlier packets depend on frames before the keyframe
                     put(packet)
-            held.clear()
+            pending.clear()
 
-        passed = False  # whether `start_s` has been passed
+        passed = False  # whether `start_s` has been reached
         for packet in video.packets_from(start_s, *streams):
             decoded_at = float(packet.dts * packet.time_base) - zero_s
             if decoded_at >= end_s:
-                ended.add(packet.stream_index)
-                if len(ended) == len(streams):
+                finished.add(packet.stream_index)
+                if len(finished) == len(streams):
                     break
-            if packet.stream_index in ended:
+            if packet.stream_index in finished:
                 continue
             if packet.stream_index == video.stream.index and not passed:
                 passed = first is not None and decoded_at > start_s
                 if packet.is_keyframe and (first is None or second_of(packet) <= start_s + 1e-6):
                     first = second_of(packet)
-                    held = [p for p in held if second_of(p) >= first]
+                    pending = [p for p in pending if second_of(p) >= first]
             if not passed:
-                held.append(packet)
+                pending.append(packet)
                 continue
-            put_held()
+            put_pending()
             if second_of(packet) >= (first or 0.0):
                 put(packet)
-        put_held()
+        put_pending()
     if first is None or last <= start_s or first < start_s - LONGEST_LEAD_S:
         target.unlink(missing_ok=True)
         return None
@@ -191,7 +189,7 @@ def _encode(clips: Sequence[Cut], target: Path, max_side: int | None) -> list[tu
         picture: Any = None
         voice: Any = None
         canvas = (0, 0)
-        loud = any(_has_sound(clip.path) for clip in clips)
+        with_sound = any(_has_sound(clip.path) for clip in clips)
         for clip in clips:
             end = begin
             shot: Any = None
@@ -209,17 +207,17 @@ def _encode(clips: Sequence[Cut], target: Path, max_side: int | None) -> list[tu
                         picture.codec_context.color_trc = _BT709
                         if codec == "libx264":
                             picture.options = {"preset": "veryfast", "crf": "20"}
-                        if loud:
+                        if with_sound:
                             voice = out.add_stream("aac", rate=SOUND_RATE, layout="stereo")
                     at = begin + max(0.0, second - clip.start_s)
                     shot = _shot(_fitted(rgb, canvas))
                     shot.pts = round(at / _CLOCK)
                     out.mux(picture.encode(shot))
                     end = min(at + frame_s, begin + clip.end_s - clip.start_s)
-                if shot is not None:  # what is on screen stays there to the end
-                    whole = begin + min(clip.end_s, video.duration()[0]) - clip.start_s
-                    if whole > end + 0.5 * frame_s:
-                        end = whole
+                if shot is not None:  # the last frame stays on screen to the end
+                    full_end = begin + min(clip.end_s, video.duration()[0]) - clip.start_s
+                    if full_end > end + 0.5 * frame_s:
+                        end = full_end
                         shot.pts = round(max(end - frame_s, at + 0.001) / _CLOCK)
                         out.mux(picture.encode(shot))
             if end == begin:
@@ -235,7 +233,7 @@ def _encode(clips: Sequence[Cut], target: Path, max_side: int | None) -> list[tu
 
 
 def _shot(rgb: np.ndarray) -> Any:
-    """The picture for an encoder, in BT.709, as the file will say of itself."""
+    """The frame for an encoder, in BT.709, which the file declares."""
     import av
 
     frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
@@ -245,7 +243,7 @@ def _shot(rgb: np.ndarray) -> Any:
 
 
 def _fitted(rgb: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
-    """The picture on a black canvas (width, height), as large as it fits."""
+    """The frame on a black canvas (width, height), as large as it fits."""
     from PIL import Image
 
     width, height = canvas
@@ -256,9 +254,9 @@ def _fitted(rgb: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
     image = Image.fromarray(rgb)
     scale = min(width / image.width, height / image.height)
     image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
-    whole = Image.new("RGB", canvas)
-    whole.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
-    return np.asarray(whole)
+    framed = Image.new("RGB", canvas)
+    framed.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
+    return np.asarray(framed)
 
 
 def _encode_recordings(clips: Sequence[Cut], target: Path) -> list[tuple[float, float]]:
@@ -286,26 +284,26 @@ def _has_sound(path: Path) -> bool:
 
 
 def _encode_sound(out: Any, voice: Any, clip: Cut, begin: float, length: float) -> None:
-    """The clip's sound, exactly `length` seconds of it: cut off or filled with silence."""
+    """Encodes exactly `length` seconds of the clip's sound, cut off or padded with silence."""
     import av
 
-    left = round((begin + length) * SOUND_RATE) - round(begin * SOUND_RATE)
+    remaining = round((begin + length) * SOUND_RATE) - round(begin * SOUND_RATE)
     at = round(begin * SOUND_RATE)
 
     def put(samples: np.ndarray) -> None:
-        nonlocal left, at
-        samples = samples[:, :left]
+        nonlocal remaining, at
+        samples = samples[:, :remaining]
         if samples.shape[1]:
             block = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout="stereo")
             block.sample_rate, block.pts, block.time_base = SOUND_RATE, at, Fraction(1, SOUND_RATE)
             out.mux(voice.encode(block))
-            left -= samples.shape[1]
+            remaining -= samples.shape[1]
             at += samples.shape[1]
 
     with open_clock(clip.path) as clock:
         for samples in clock.sound_between(clip.start_s, clip.start_s + length, SOUND_RATE):
-            if left <= 0:
+            if remaining <= 0:
                 break
             put(samples)
-    while left > 0:
-        put(np.zeros((2, min(left, SOUND_RATE)), dtype=np.float32))
+    while remaining > 0:
+        put(np.zeros((2, min(remaining, SOUND_RATE)), dtype=np.float32))

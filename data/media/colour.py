@@ -1,9 +1,8 @@
-"""Colours as a viewer shows them: pixels of any mode and colour space to sRGB, 8 bits, on white.
+"""Pixels of any mode and colour space to 8-bit sRGB on white, as viewers display them.
 
-Built around `plain`, which reduces Pillow's modes to four (L, RGB, RGBA, CMYK) and is cheap, and `to_srgb`,
-which is called after the picture has been made small. An ICC profile goes through LittleCMS; a colour space
-that is named by numbers (ITU-T H.273, `Colours`) goes through NumPy, and so does HDR, whose highlights are
-compressed into what a screen shows. Knows nothing of files.
+Built around `plain`, which cheaply reduces Pillow's modes to four (L, RGB, RGBA, CMYK), and `to_srgb`, called on
+the reduced image. LittleCMS applies ICC profiles; NumPy converts colour spaces declared by number (ITU-T H.273,
+`Colours`) and HDR, whose highlights are compressed to the range of a screen. Knows nothing of files.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL import Image
 
-WHITE_NITS = 203.0  # where HDR puts the white of paper (ITU-R BT.2408)
+WHITE_NITS = 203.0  # diffuse white of HDR in cd/m² (ITU-R BT.2408)
 PQ, HLG = 16, 18
-# An ICC profile that moves no colour by more than this is sRGB under another name.
-_SAME = 3
+# An ICC profile that changes no colour by more than this counts as sRGB.
+_MAX_DIFFERENCE = 3
 _SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 
 @dataclass(frozen=True)
 class Colours:
     """A colour space by the numbers of ITU-T H.273: `primaries` (1 BT.709, 9 BT.2020, 12 Display P3) and
-    `transfer` (13 sRGB, 16 PQ, 18 HLG). `gamma` stands in for a transfer that has no number."""
+    `transfer` (13 sRGB, 16 PQ, 18 HLG). `gamma` replaces a transfer without a number."""
 
     primaries: int = 1
     transfer: int = 13
@@ -43,7 +42,7 @@ ADOBE_RGB = Colours(primaries=-1, gamma=563 / 256)
 
 
 def plain(image: Image.Image) -> Image.Image:
-    """The same picture in mode L, RGB, RGBA or CMYK."""
+    """Returns the image in mode L, RGB, RGBA or CMYK."""
     if image.mode in ("RGB", "L") and "transparency" not in image.info:
         return image
     if image.mode in ("CMYK", "RGBA"):
@@ -56,8 +55,8 @@ def plain(image: Image.Image) -> Image.Image:
 
 
 def to_srgb(picture: Image.Image, profile: bytes | None = None, colours: Colours | None = None) -> Image.Image:
-    """A `plain` picture as RGB of sRGB, transparent parts on white. A profile that is broken or belongs to
-    another kind of picture is passed over, as viewers do."""
+    """Returns a `plain` image in sRGB, mode RGB, transparent parts on white. A profile that is damaged or of
+    another mode is ignored, as viewers do."""
     from PIL import Image
 
     if picture.mode == "RGBA":
@@ -67,7 +66,8 @@ def to_srgb(picture: Image.Image, profile: bytes | None = None, colours: Colours
     if profile:
         transform = _transform(profile, picture.mode)
         if transform is not None:
-            return transform.apply(picture)
+            converted: Image.Image = transform.apply(picture)
+            return converted
     elif colours is not None:
         return Image.fromarray(from_numbers(np.asarray(picture.convert("RGB")), colours))
     return picture if picture.mode == "RGB" else picture.convert("RGB")
@@ -75,7 +75,7 @@ def to_srgb(picture: Image.Image, profile: bytes | None = None, colours: Colours
 
 @lru_cache(maxsize=8)
 def _transform(profile: bytes, mode: str) -> Any:
-    """LittleCMS's way from `profile` to sRGB; None where there is nothing to do."""
+    """LittleCMS's transform from `profile` to sRGB; None if the profile is unusable or is sRGB."""
     from PIL import Image, ImageCms
 
     try:
@@ -86,8 +86,8 @@ def _transform(profile: bytes, mode: str) -> Any:
         if mode == "RGB":
             axis = np.linspace(0, 255, 9).astype(np.uint8)
             colours = np.stack(np.meshgrid(axis, axis, axis), axis=-1).reshape(27, 27, 3)
-            moved = np.asarray(transform.apply(Image.fromarray(colours))).astype(int) - colours
-            if np.abs(moved).max() <= _SAME:
+            difference = np.asarray(transform.apply(Image.fromarray(colours))).astype(int) - colours
+            if np.abs(difference).max() <= _MAX_DIFFERENCE:
                 return None
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError, AttributeError):
         return None
@@ -97,7 +97,7 @@ def _transform(profile: bytes, mode: str) -> Any:
 # -----------------------------------------------------------------------------------------------------------
 # ---- Colour spaces by number
 
-# Where red, green and blue lie (x, y); the white of all of these is D65.
+# Chromaticities (x, y) of red, green and blue; the white point of all is D65.
 _PRIMARIES = {
     1: ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060)),
     5: ((0.640, 0.330), (0.290, 0.600), (0.150, 0.060)),
@@ -111,7 +111,7 @@ _GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}
 
 
 def from_numbers(pixels: np.ndarray, colours: Colours) -> np.ndarray:
-    """uint8 or uint16 [H, W, 3] in the colour space that `colours` names, as uint8 of sRGB."""
+    """Converts uint8 or uint16 [H, W, 3] from the colour space `colours` to uint8 sRGB."""
     matrix = _to_bt709(colours.primaries)
     if matrix is None and not colours.is_hdr and (colours.gamma or _GAMMAS.get(colours.transfer)) is None:
         return (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
@@ -123,14 +123,14 @@ def from_numbers(pixels: np.ndarray, colours: Colours) -> np.ndarray:
         _compress(light)
     if matrix is not None:
         light = light @ matrix.T
-    return _srgb_table()[(np.clip(light, 0, 1) * 65535 + 0.5).astype(np.uint16)]
+    return np.asarray(_srgb_table()[(np.clip(light, 0, 1) * 65535 + 0.5).astype(np.uint16)])
 
 
 def _compress(light: np.ndarray) -> None:
-    """Compress highlights above paper white into the range of a screen, in place.
+    """Compresses highlights above diffuse white into the range of a screen, in place.
 
-    Below a knee nothing changes; above it the brightest channel follows Reinhard's curve, which ends in 1 at
-    the picture's peak, and hues stay.
+    Values below a knee stay; above it the brightest channel follows Reinhard's curve, which reaches 1 at the
+    image's peak, and hues stay.
     """
     knee = 0.75
     brightest = light.max(axis=-1)
@@ -139,8 +139,8 @@ def _compress(light: np.ndarray) -> None:
         return
     reach = (peak - knee) / (1 - knee)
     over = np.maximum(brightest - knee, 0) / (1 - knee)
-    shown = np.minimum(brightest, knee) + (1 - knee) * over * (1 + over / reach**2) / (1 + over)
-    light *= (shown / np.maximum(brightest, 1e-6))[..., None]
+    compressed = np.minimum(brightest, knee) + (1 - knee) * over * (1 + over / reach**2) / (1 + over)
+    light *= (compressed / np.maximum(brightest, 1e-6))[..., None]
 
 
 @lru_cache(maxsize=8)
@@ -148,7 +148,7 @@ def _to_bt709(primaries: int) -> np.ndarray | None:
     if primaries == 1 or primaries not in _PRIMARIES:
         return None
     matrix = np.linalg.inv(_to_xyz(1)) @ _to_xyz(primaries)
-    return matrix.astype(np.float32)
+    return np.asarray(matrix, np.float32)
 
 
 def _to_xyz(primaries: int) -> np.ndarray:
@@ -159,7 +159,7 @@ def _to_xyz(primaries: int) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _linear_table(colours: Colours, levels: int) -> np.ndarray:
-    """Light for each level that is stored; 1 is the white of paper."""
+    """float32 [levels], linear light of each stored level; 1 is diffuse white."""
     code = np.linspace(0, 1, levels)
     gamma = colours.gamma or _GAMMAS.get(colours.transfer)
     if colours.transfer == PQ:  # SMPTE ST 2084
@@ -183,8 +183,8 @@ def _srgb_table() -> np.ndarray:
 
 
 def _grey_of_many_bits(image: Image.Image) -> Image.Image:
-    """16- and 32-bit grey to 8 bits. Cameras and scanners store 10, 12 or 14 bits in 16: the scale is the
-    smallest of these that holds the brightest pixel, so that none of them comes out black."""
+    """16- and 32-bit grey to 8 bits. Cameras and scanners store 10, 12 or 14 bits in 16: the smallest of these
+    depths that holds the brightest pixel sets the scale, so that no image comes out black."""
     from PIL import Image
 
     values: Any = np.asarray(image)

@@ -1,7 +1,7 @@
-"""A media file opened by FFmpeg: which containers, which of its streams, and complaints in plain words.
+"""Opens media files with FFmpeg: allowed containers, the streams that players play, and errors in plain words.
 
-Built around one place where FFmpeg is let at a file, as a local file and as no playlist. Knows nothing of
-packets, frames and seconds (`stream_clock.py`, `frame_stream.py`).
+Built around the only place where FFmpeg opens a video or sound file: as a local file, never as a playlist. Knows
+nothing of packets, frames and seconds (`stream_clock.py`, `frame_stream.py`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer
 
-# Containers of people's videos. Not playlists (HLS, DASH, concat): those make FFmpeg open other files and
-# addresses.
+# No playlists (HLS, DASH, concat): they make FFmpeg open other files and addresses.
 CONTAINERS = "mov,mp4,matroska,webm,avi,mpeg,mpegvideo,mpegts,asf,flv,ogg,mxf,dv,h264,hevc,m4v,mpegtsraw"
 SOUND_CONTAINERS = "mp3,flac,wav,w64,aac,amr,aiff,caf,ac3,eac3,ape,wv,tta,au"
 _DISCARD_ALL = 48  # AVDISCARD_ALL
@@ -31,11 +30,11 @@ _STILLS = ("mjpeg", "png", "bmp", "gif", "webp", "tiff")
 
 @contextmanager
 def open_container(path: Path, sound: bool = False) -> Iterator[InputContainer]:
-    """The file; every error of FFmpeg inside becomes a `MediaError`. With `sound`, sound files too."""
+    """Opens a file; every error of FFmpeg in the block becomes a `MediaError`. `sound` allows sound files too."""
     import av
 
     try:
-        require(path, "video", also=SOUND if sound else None)
+        require(path, "video", also_allowed=SOUND if sound else None)
     except MediaError as error:
         if error.cause in ("empty", "damaged") and is_being_written(path):
             raise _unfinished() from error
@@ -59,10 +58,10 @@ def open_container(path: Path, sound: bool = False) -> Iterator[InputContainer]:
 
 
 def picture_stream(container: InputContainer) -> Any | None:
-    """The picture that players play: the default one, else the largest; None where there is none.
+    """Returns the video stream that players play: the default stream, else the largest; None without one.
 
-    The cover of an album is no film, nor are the stills of chapters. A motion JPEG beside a larger picture is
-    the preview that a camera makes, whatever its flags say.
+    Album covers and chapter thumbnails do not count. A motion JPEG beside a larger stream is a camera's preview,
+    whatever its flags say.
     """
     films = [s for s in container.streams.video if not is_cover(s) and not int(s.disposition) & _THUMBNAILS]
     pixels = {s.index: s.codec_context.width * s.codec_context.height for s in films if s.codec_context}
@@ -79,40 +78,40 @@ def picture_stream(container: InputContainer) -> Any | None:
 
 
 def is_cover(stream: Any) -> bool:
-    """Whether a stream is the cover of an album."""
+    """Whether a stream is an album cover."""
     return bool(int(stream.disposition) & _ATTACHED)
 
 
 def sound_track(container: InputContainer) -> AudioStream | None:
-    """The sound track that players play, of those that can be decoded here: the default one, else the
-    first."""
+    """Returns the sound track that players play, of those with a decoder: the default track, else the first; None
+    without one."""
     tracks = [track for track in container.streams.audio if track.codec_context is not None]
     return next((t for t in tracks if int(t.disposition) & _DEFAULT), tracks[0] if tracks else None)
 
 
-def read_only(container: InputContainer, wanted: Any) -> None:
-    """Let the demuxer leave out every track but one: of an MP4 the others are then not even read."""
+def read_only(container: InputContainer, track: Any) -> None:
+    """Makes the demuxer discard every track but one; other tracks of an MP4 are then not even read."""
     stream: Any
     for stream in container.streams:
-        if stream.index != wanted.index:
+        if stream.index != track.index:
             with suppress(AttributeError):  # PyAV before 18
                 stream.discard = _DISCARD_ALL
 
 
 def _reason(error: Exception, path: Path) -> MediaError:
-    """FFmpeg's complaint in plain words."""
+    """An error of FFmpeg as a `MediaError` in plain words."""
     import av
 
     if isinstance(error, MemoryError):
         return MediaError("decoding it needs more memory than allowed", "memory")
     if isinstance(error, (av.DecoderNotFoundError, av.DemuxerNotFoundError, av.PatchWelcomeError)):
         return MediaError("its format has no decoder here; convert it to MP4 (H.264)", "unsupported")
-    # FFmpeg's codes overlap with the system's: a parser's -1 reads as "not permitted". Ask the file itself.
+    # FFmpeg's codes overlap with the system's: a parser's -1 reads as "not permitted". Read the file itself.
     try:
         with path.open("rb") as file:
             file.read(1)
-    except OSError as gone:
-        return from_os_error(gone)
+    except OSError as os_error:
+        return from_os_error(os_error)
     if is_being_written(path):
         return _unfinished()
     if _mp4_index_missing(path):
@@ -125,8 +124,8 @@ def _unfinished() -> MediaError:
 
 
 def is_being_written(path: Path) -> bool:
-    """True for a file that another program has open for writing, as far as the system tells (Linux, local
-    disks); else for one that grows while it is looked at, which only one written to just now can."""
+    """Whether another program writes the file: by a lease (Linux, local disks), else by a size or date that changes
+    within half a second, which is checked only for files modified just now."""
     try:
         with path.open("rb") as file:
             before = os.fstat(file.fileno())
@@ -144,12 +143,12 @@ def is_being_written(path: Path) -> bool:
 
 
 def _has_writer(descriptor: int) -> bool:
-    """Whether a lease to read is refused, which is so while the file is open for writing. Raises `OSError`
-    where leases do not exist."""
+    """Whether a read lease is refused, as it is while the file is open for writing. Raises `OSError` without
+    support for leases."""
     import fcntl
     import signal
 
-    # A writer that comes while the lease is held is announced by a signal: by one that nobody minds.
+    # A writer that opens the file during the lease triggers a signal: SIGURG, which is ignored by default.
     fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
     try:
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
@@ -160,7 +159,7 @@ def _has_writer(descriptor: int) -> bool:
 
 
 def is_cut_off(path: Path) -> bool:
-    """True for a Matroska file that ends before its segment does, or does not say how long that is."""
+    """Whether a Matroska file ends before its segment, or the segment has no stated length."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         at = 0
@@ -168,11 +167,11 @@ def is_cut_off(path: Path) -> bool:
             file.seek(at)
             head = file.read(16)
             name_bytes = 9 - head[0].bit_length() if head and head[0] else 0
-            rest = head[name_bytes:]
-            if not 1 <= name_bytes <= 4 or not rest or not rest[0]:
+            size_field = head[name_bytes:]
+            if not 1 <= name_bytes <= 4 or not size_field or not size_field[0]:
                 return True
-            count = 9 - rest[0].bit_length()
-            number = int.from_bytes(rest[:count], "big") & (1 << 7 * count) - 1
+            count = 9 - size_field[0].bit_length()
+            number = int.from_bytes(size_field[:count], "big") & (1 << 7 * count) - 1
             body = at + name_bytes + count
             if head[:name_bytes] == b"\x18\x53\x80\x67":  # Segment
                 return number == (1 << 7 * count) - 1 or body + number > size
@@ -181,7 +180,7 @@ def is_cut_off(path: Path) -> bool:
 
 
 def _mp4_index_missing(path: Path) -> bool:
-    """True for an MP4/MOV whose walk over the top-level boxes meets no `moov`."""
+    """Whether the top-level boxes of an MP4 or MOV include no complete `moov`."""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -195,11 +194,11 @@ def _mp4_index_missing(path: Path) -> bool:
                 if at == 0 and name not in (b"ftyp", b"wide", b"mdat", b"free", b"skip", b"pnot"):
                     return False
                 if name == b"moov":
-                    return at + length > size
+                    return bool(at + length > size)
                 if length == 1 and len(head) == 16:
                     length = struct.unpack(">Q", head[8:])[0]
                 if length < 8:
-                    return length == 0
+                    return bool(length == 0)
                 at += length
     except OSError:
         return False

@@ -1,8 +1,8 @@
-"""When a picture was taken, as the clock on the wall there showed it: `Taken`, and what is read into it.
+"""The local date and time at which an image or a video was taken: `Taken`, and parsers that return it.
 
-Built around ISO 8601 text with as much as is known: "2023-01-01T00:30:00.25+09:00", "2020-05-17", "1968". Such
-texts sort and compare by the local day, whatever zone they are in and wherever this computer stands. `SOURCES`
-is the order of trust. Nonsense (a clock that was never set, hour 24, the future) is no date. Knows no formats.
+Built around ISO 8601 text of any known precision: "2023-01-01T00:30:00.25+09:00", "2020-05-17", "1968". Such
+texts sort and compare by the local day, in any zone and on any computer. `SOURCES` is the order of trust. An
+implausible date (a clock that was never set, hour 24, the future) counts as none. Knows no file formats.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ Source = Literal[
     "modified", "name", "file",
 ]  # fmt: skip
 SOURCES: tuple[Source, ...] = get_args(Source)
-"""The most trusted first; docs/media.md says what each is."""
+"""The most trusted first; docs/media.md explains each."""
 _IN_UTC = ("gps", "export", "clock", "name")
-"""Sources whose zone, where they state one, is only UTC's: a place says which day it was there."""
+"""Sources that state no zone but UTC: only the place tells the local day."""
 EARLIEST_YEAR = 1826  # the first photograph
 _DAY_S = 86_400.0
 _ZONED, _UNZONED = re.compile(r"T.*[+-]\d\d:\d\d$"), re.compile(r"T[\d:.]+$")
@@ -31,72 +31,73 @@ _ZONED, _UNZONED = re.compile(r"T.*[+-]\d\d:\d\d$"), re.compile(r"T[\d:.]+$")
 
 @dataclass(frozen=True)
 class Taken:
-    """`at`: the local date and time as ISO 8601 text, without what is unknown of it."""
+    """`at`: the local date and time as ISO 8601 text, without unknown parts."""
 
     at: str
     source: Source
 
     def at_place(self, lat: float | None, lon: float | None) -> Taken:
-        """Returns the same moment on the clocks of a place, where only UTC was written."""
+        """Returns the same moment in the local time of a place, for a source that states only UTC."""
         if lat is None or lon is None or self.source not in _IN_UTC or not self.at.endswith("+00:00"):
             return self
-        there = _moment(self.at).astimezone(zone_at(lat, lon))
-        return replace(self, at=there.isoformat(timespec="milliseconds" if there.microsecond else "seconds"))
+        local = _moment(self.at).astimezone(zone_at(lat, lon))
+        return replace(self, at=local.isoformat(timespec="milliseconds" if local.microsecond else "seconds"))
 
-    def as_named(self, name: Taken | None) -> Taken:
-        """Returns the same moment on the clock that a phone named the file by, where only UTC was written."""
+    def with_zone_of_name(self, name: Taken | None) -> Taken:
+        """Returns the same moment in the zone of the local time in the file's name, for a source that states only
+        UTC."""
         if name is None or self.source not in _IN_UTC or not self.at.endswith("+00:00") or not _UNZONED.search(name.at):
             return self
-        zone = 30 * round((_moment(name.at) - _moment(self.at)).total_seconds() / 1800)
-        if not -12 * 60 <= zone <= 14 * 60:
+        zone_min = 30 * round((_moment(name.at) - _moment(self.at)).total_seconds() / 1800)
+        if not -12 * 60 <= zone_min <= 14 * 60:
             return self
-        there = _moment(self.at).astimezone(timezone(timedelta(minutes=zone)))
-        return replace(self, at=there.isoformat(timespec="milliseconds" if there.microsecond else "seconds"))
+        local = _moment(self.at).astimezone(timezone(timedelta(minutes=zone_min)))
+        return replace(self, at=local.isoformat(timespec="milliseconds" if local.microsecond else "seconds"))
 
-    def seen_from(self, utc: datetime | None) -> Taken:
-        """Returns the same with the zone that its difference from a satellite's clock tells, if it tells one."""
+    def with_satellite_zone(self, utc: datetime | None) -> Taken:
+        """Returns the same date with the zone computed from the GPS time in UTC, if the difference is a zone."""
         if utc is None or not _UNZONED.search(self.at):
             return self
-        ahead = (_moment(self.at) - utc).total_seconds() / 60
-        zone = 15 * round(ahead / 15)
-        if abs(ahead - zone) > 2 or not -12 * 60 <= zone <= 14 * 60:
+        ahead_min = (_moment(self.at) - utc).total_seconds() / 60
+        zone_min = 15 * round(ahead_min / 15)
+        if abs(ahead_min - zone_min) > 2 or not -12 * 60 <= zone_min <= 14 * 60:
             return self
-        return replace(self, at=self.at + zone_text(zone))
+        return replace(self, at=self.at + zone_text(zone_min))
 
 
 def unix(at: str | None) -> float | None:
-    """Returns UNIX seconds of a local time; one without a zone is read as UTC, on every computer alike."""
+    """Returns the UNIX seconds of a local time, UTC without a zone; None for None."""
     return _moment(at).timestamp() if at else None
 
 
 def most_trusted(dates: Iterable[Taken | None]) -> Taken | None:
-    """Returns the date of the source that is trusted most; of one source the first."""
+    """Returns the date of the most trusted source, the first of equals; None if there is none."""
     return min((d for d in dates if d is not None), key=lambda d: SOURCES.index(d.source), default=None)
 
 
 def taken(text: object, source: Source, zone: object = None, fraction: object = None) -> Taken | None:
-    """Returns a date as EXIF, XMP, PNG, QuickTime and others write it; None if it makes no sense.
+    """Returns a date as EXIF, XMP, PNG, QuickTime and others write it; None for an implausible one.
 
-    `zone` and `fraction` are EXIF's own tags for them ("+09:00", "25"). A month or day of 00 is unknown.
+    `zone` and `fraction` are the values of EXIF's tags for them ("+09:00", "25"). A month or day of 00 is unknown.
     """
     if not isinstance(text, str):
         return None
-    found = _DATE.match(text.strip("\x00 \t\r\n"))
-    if not found:
+    match = _DATE.match(text.strip("\x00 \t\r\n"))
+    if not match:
         return _of_mail(text, source)
-    year, month, day, hour, minute, second, part, own_zone = found.groups()
+    year, month, day, hour, minute, second, fraction_text, own_zone = match.groups()
     date = year
-    for more in (month, day):
-        if more is None or int(more) == 0:
+    for component in (month, day):
+        if component is None or int(component) == 0:
             break
-        date += f"-{int(more):02}"
+        date += f"-{int(component):02}"
     else:
         if hour is not None:
             fraction = fraction.strip("\x00 ") if isinstance(fraction, str) else ""
-            part = part or (f".{fraction[:6]}" if fraction.isdigit() and int(fraction) else "")
-            date += f"T{int(hour):02}:{minute}:{second or '00'}{part.rstrip('.0')}"
+            fraction_text = fraction_text or (f".{fraction[:6]}" if fraction.isdigit() and int(fraction) else "")
+            date += f"T{int(hour):02}:{minute}:{second or '00'}{fraction_text.rstrip('.0')}"
             date += _zone(own_zone or (zone if isinstance(zone, str) else ""))
-    return sensible(Taken(date, source))
+    return plausible_or_none(Taken(date, source))
 
 
 _DATE = re.compile(
@@ -107,36 +108,37 @@ _DATE = re.compile(
 
 
 def of_digits(date: str, time: str, source: Source) -> Taken | None:
-    """Returns a date as IPTC writes it: "19990704" and "120000+0200", the time empty where it is unknown."""
+    """Returns a date as IPTC writes it: "19990704" and "120000+0200", an unknown time empty; None for others."""
     day = re.fullmatch(r"(\d{4})-?(\d\d)-?(\d\d)", date.strip("\x00 "), re.ASCII)
     if not day:
         return None
     clock = re.match(r"(\d\d):?(\d\d):?(\d\d)\s*([+-]\d\d:?\d\d)?", time, re.ASCII)
-    whole = "-".join(day.groups())
+    text = "-".join(day.groups())
     if clock:
-        whole += f"T{clock[1]}:{clock[2]}:{clock[3]}{clock[4] or ''}"
-    return taken(whole, source)
+        text += f"T{clock[1]}:{clock[2]}:{clock[3]}{clock[4] or ''}"
+    return taken(text, source)
 
 
 def of_seconds(seconds: float, source: Source) -> Taken | None:
-    """Returns a moment of UNIX time, in UTC; None if it makes no sense."""
+    """Returns the date of UNIX seconds, in UTC; None for an implausible one."""
     try:
         at = datetime.fromtimestamp(0, UTC) + timedelta(seconds=seconds)
     except (OverflowError, ValueError):
         return None
-    return sensible(Taken(at.isoformat(timespec="seconds"), source))
+    return plausible_or_none(Taken(at.isoformat(timespec="seconds"), source))
 
 
 def of_file(mtime_ns: int) -> Taken | None:
-    """Returns a file's own date on this computer's clock, with its zone, so that it does not move later."""
+    """Returns a modification time in this computer's current zone, which the text keeps; None for an implausible
+    one."""
     try:
         at = datetime.fromtimestamp(mtime_ns / 1e9).astimezone()
     except (OverflowError, ValueError, OSError):
         return None
-    return sensible(Taken(at.isoformat(timespec="seconds"), "file"))
+    return plausible_or_none(Taken(at.isoformat(timespec="seconds"), "file"))
 
 
-def sensible(date: Taken) -> Taken | None:
+def plausible_or_none(date: Taken) -> Taken | None:
     """Returns the date, or None for one that cannot be."""
     try:
         moment = _moment(date.at)
@@ -148,7 +150,7 @@ def sensible(date: Taken) -> Taken | None:
     if len(date.at) >= 10:
         wall = _moment(date.at[:19]).timestamp()
         for zero in _ZEROS:
-            # The day on which a clock that was never set begins, or that zero seen from another zone.
+            # The first day of a clock that was never set, or its zero in another zone.
             if 0 <= wall - zero < _DAY_S or (abs(wall - zero) <= 14 * 3600 and wall % 900 == 0):
                 return None
         if date.at[:19] == "1980-01-01T00:00:00":  # the zero of FAT and ZIP
@@ -168,21 +170,21 @@ def _zone(text: str) -> str:
     text = text.strip("\x00 ")
     if text in ("Z", "UTC", "GMT"):
         return "+00:00"
-    found = re.fullmatch(r"([+-])(\d\d):?(\d\d)", text, re.ASCII)
-    if not found or int(found[2]) > 14 or int(found[3]) > 59:
+    match = re.fullmatch(r"([+-])(\d\d):?(\d\d)", text, re.ASCII)
+    if not match or int(match[2]) > 14 or int(match[3]) > 59:
         return ""
-    return f"{found[1]}{found[2]}:{found[3]}"
+    return f"{match[1]}{match[2]}:{match[3]}"
 
 
 def _moment(at: str) -> datetime:
-    """Returns the moment of an ISO text of any length. Raises ValueError."""
-    whole = at if len(at) >= 10 else f"{at}-01-01"[:10] if len(at) == 4 else f"{at}-01"
-    moment = datetime.fromisoformat(whole)
+    """Returns the moment of an ISO text of any precision. Raises `ValueError`."""
+    full_date = at if len(at) >= 10 else f"{at}-01-01"[:10] if len(at) == 4 else f"{at}-01"
+    moment = datetime.fromisoformat(full_date)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _of_mail(text: str, source: Source) -> Taken | None:
-    """PNG recommends the dates of mail: "Sun, 02 Mar 2014 11:12:13 +0100"."""
+    """Parses the date format of mail, which PNG recommends: "Sun, 02 Mar 2014 11:12:13 +0100"."""
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):
@@ -190,7 +192,7 @@ def _of_mail(text: str, source: Source) -> Taken | None:
     zone = moment.utcoffset()
     if zone is not None:
         moment = moment.astimezone(timezone(zone))
-    return sensible(Taken(moment.isoformat(timespec="seconds"), source))
+    return plausible_or_none(Taken(moment.isoformat(timespec="seconds"), source))
 
 
 # -----------------------------------------------------------------------------------------------------------
@@ -209,30 +211,30 @@ _IN_NAME = re.compile(
 _TWELVE = re.compile(
     r"(?<![0-9A-Za-z])((?:19|20)\d\d)-(\d\d)-(\d\d)[ ,_-]+(?:at[ _-]+)?(\d{1,2})\.(\d\d)\.(\d\d)[\s\u202f]*([AP])M"
 )
-# What apps name after the milliseconds of UNIX time: Facebook, WeChat, a bare number.
+# File names of UNIX milliseconds: Facebook, WeChat, a bare number.
 _MILLISECONDS = re.compile(r"(?:(?:FB_IMG_|mmexport|wx_camera_|photo_|image_)?)(1\d{12})(?:[(_ -].*)?")
 
 
 def of_name(name: str) -> Taken | None:
-    """Returns the date that a camera, a phone or a messenger put into a file's name; None without one.
+    """Returns the date in a file name of a camera, a phone or a messenger; None without one.
 
-    A Pixel's `PXL_` names are in UTC; all others are the clock on the wall.
+    A Pixel's `PXL_` names are in UTC; all others are in local time.
     """
     stem = name.rpartition(".")[0] or name
     if twelve := _TWELVE.search(stem):
         hour = int(twelve[4]) % 12 + (12 if twelve[7].upper() == "P" else 0)
         day = "-".join(twelve.group(1, 2, 3))
         return taken(f"{day}T{hour:02}:{twelve[5]}:{twelve[6]}", "name")
-    for found in _IN_NAME.finditer(stem):
-        day = "-".join(found.group("year", "month", "day"))
-        if found["hour"]:
-            fraction = f".{found['part']}" if found["part"] else ""
-            day += f"T{found['hour']}:{found['minute']}:{found['second']}{fraction}"
+    for match in _IN_NAME.finditer(stem):
+        day = "-".join(match.group("year", "month", "day"))
+        if match["hour"]:
+            fraction = f".{match['part']}" if match["part"] else ""
+            day += f"T{match['hour']}:{match['minute']}:{match['second']}{fraction}"
             day += "Z" if stem.startswith("PXL_") else ""
-        # Eight digits of an earlier year are some other number.
-        plausible = found["d"] or int(found["year"]) >= 1990
-        if plausible and (named := taken(day, "name")) is not None:
-            return named
+        # Eight digits with an earlier year are no date.
+        plausible = match["d"] or int(match["year"]) >= 1990
+        if plausible and (date := taken(day, "name")) is not None:
+            return date
     milliseconds = _MILLISECONDS.fullmatch(stem)
     moment = of_seconds(int(milliseconds[1]) // 1000, "name") if milliseconds else None
     return moment if moment is not None and moment.at >= "2005" else None

@@ -1,12 +1,10 @@
-"""Images to arrays: `read_image`, upright sRGB of the size that is needed, and `inspect`, what the header
-says.
+"""Images to arrays: `read_image` returns upright sRGB of the required size, `inspect` the header's metadata.
 
-Built around Pillow (and pillow-heif, pylibjxl and LibRaw beside it), opened with the formats of people's
-photographs only: never with those that start other programs (EPS). A picture comes out as a viewer shows it:
-pages of a TIFF are pictures of their own, an animation that begins blank shows its most telling frame, pixels
-that are not square are made square, colours become sRGB, and slight damage is mended and noted. Big JPEGs are
-decoded at the fraction that is needed (`draft`). Limits of size are checked on the header, before a byte is
-decoded.
+Built around Pillow (with pillow-heif, pylibjxl and LibRaw), restricted to formats of people's photographs, never
+those that start other programs (EPS). Images come out as viewers display them: a TIFF page is an image of its
+own, an animation with a blank first frame shows its best frame, pixels become square, colours become sRGB, and
+slight damage is repaired and noted. Large JPEGs are decoded at the required fraction (`draft`). Size limits are
+checked on the header, before decoding.
 """
 
 from __future__ import annotations
@@ -36,18 +34,18 @@ if TYPE_CHECKING:
     from PIL import Image
 
 # Decoded at once: 180 million pixels are 540 MB of RGB, which leaves room for one conversion within the
-# sandbox's 2 GB. A JPEG is decoded at 1/8 of its side, so it may be larger; its time is the sandbox's matter.
-# A HEIC is made smaller band by band out of the decoder's own memory.
+# sandbox's 2 GB. A JPEG may be larger, since it is decoded at 1/8 of its side; the sandbox limits its time. A
+# HEIC is reduced band by band from the decoder's own memory.
 MAX_PIXELS = 180_000_000
 MAX_JPEG_PIXELS = 1_500_000_000
 MAX_HEIF_PIXELS = 260_000_000
 FORMATS = (
     "JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "HEIF", "AVIF", "JPEG2000", "JXL", "ICO",
 )  # fmt: skip
-# These come out of their decoders upright, whatever their EXIF says.
+# Formats that decoders return upright, whatever their EXIF orientation.
 _UPRIGHT = ("TIFF", "HEIF", "JXL", "RAW")
 
-# What Pillow's decoders throw at broken files, seen over its own test images and fuzzed ones.
+# Errors of Pillow's decoders on damaged files, measured over its test images and fuzzed copies.
 _DECODER_ERRORS = (
     OSError,
     SyntaxError,
@@ -67,8 +65,8 @@ _DECODER_ERRORS = (
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """`width` and `height` as shown, upright, of the first page; `pages` more than 1 only for a TIFF;
-    `caption` the words in it, a line each."""
+    """`width` and `height`: as displayed, upright, of the first page. `pages`: more than 1 only for a TIFF.
+    `caption`: what people wrote into the file, one fact per line."""
 
     width: int
     height: int
@@ -79,9 +77,9 @@ class ImageInfo:
 
 
 @dataclass(eq=False)
-class Picture:
-    """`pixels` uint8 RGB [H, W, 3]; `caption` the words in the file, a line each; `note` what was
-    wrong with the file and is mended in `pixels`."""
+class DecodedImage:
+    """`pixels`: uint8 RGB [H, W, 3]. `caption`: what people wrote into the file, one fact per line. `note`: the
+    fault of the file that is repaired in `pixels`."""
 
     pixels: np.ndarray
     caption: str = ""
@@ -89,55 +87,55 @@ class Picture:
 
 
 def read_image(source: Path | bytes, max_side: int | None = None, page: int | None = None) -> np.ndarray:
-    """Returns an image file's picture as uint8 RGB [H, W, 3] in sRGB, upright, transparent parts on white.
+    """Returns an image as uint8 RGB [H, W, 3] in sRGB, upright, transparent parts on white.
 
-    `max_side` bounds the longest side; smaller pictures are not enlarged. `page` (from 1) is one of a TIFF's.
+    `max_side` bounds the longest side; smaller images are not enlarged. `page` (from 1) selects a page of a TIFF.
     Raises `MediaError`.
     """
-    return _sound_or_mended(partial(_read, max_side=max_side, page=page), source).pixels
+    return _read_or_repair(partial(_read, max_side=max_side, page=page), source).pixels
 
 
-def read_picture(path: Path, max_side: int | None = None, page: int | None = None) -> Picture:
-    """Like `read_image`, with the words that come with the file and what is wrong with it."""
-    return _sound_or_mended(partial(_read, max_side=max_side, page=page), path)
+def read_picture(path: Path, max_side: int | None = None, page: int | None = None) -> DecodedImage:
+    """Like `read_image`, with the caption and the fault of the file."""
+    return _read_or_repair(partial(_read, max_side=max_side, page=page), path)
 
 
 def inspect(source: Path | bytes) -> ImageInfo:
     """Returns size and metadata from the header, without decoding. Raises `MediaError`."""
-    return _sound_or_mended(_inspect, source)
+    return _read_or_repair(_inspect, source)
 
 
 def maker_note(path: Path) -> bytes:
-    """Returns the EXIF block that the camera's maker keeps for itself, or b"". Raises `MediaError`."""
+    """Returns EXIF's MakerNote, or b"". Raises `MediaError`."""
     with _open(path) as image:
         note = image.getexif().get_ifd(0x8769).get(0x927C)
         return note if isinstance(note, bytes) else b""
 
 
-_Read = TypeVar("_Read", Picture, ImageInfo)
+_Read = TypeVar("_Read", DecodedImage, ImageInfo)
 
 
-def _sound_or_mended(read: Callable[[Path | bytes], _Read], source: Path | bytes) -> _Read:
-    """Returns what `read` makes of a file, or of its mended bytes where its decoder refuses the file."""
+def _read_or_repair(read: Callable[[Path | bytes], _Read], source: Path | bytes) -> _Read:
+    """Returns the result of `read` for a file, or for its repaired bytes if a decoder refuses the file."""
     try:
         return read(source)
     except MediaError as error:
         if error.cause not in ("cut off", "damaged", "unsupported"):
             raise
-        whole = mend.mended(source) if _head(source, 8).startswith(mend.MAGIC) else None
-        if whole is None:
+        repaired = mend.repaired_copy(source) if _head(source, 8).startswith(mend.MAGIC) else None
+        if repaired is None:
             raise
-        found = read(whole[0])
-        if isinstance(found, Picture):
-            found.note = whole[1]
-        return found
+        result = read(repaired[0])
+        if isinstance(result, DecodedImage):
+            result.note = repaired[1]
+        return result
 
 
-def _read(source: Path | bytes, max_side: int | None, page: int | None = None) -> Picture:
+def _read(source: Path | bytes, max_side: int | None, page: int | None = None) -> DecodedImage:
     with _open(source) as image:
         _choose_page(image, page)
         pixels = _decode(image, max_side, source)
-        return Picture(pixels, caption_of_image(image))
+        return DecodedImage(pixels, caption_of_image(image))
 
 
 def _inspect(source: Path | bytes) -> ImageInfo:
@@ -153,7 +151,7 @@ def _inspect(source: Path | bytes) -> ImageInfo:
 
 @contextmanager
 def _open(source: Path | bytes) -> Iterator[Image.Image]:
-    """Opens an image within the limits; every error of a decoder becomes a `MediaError`."""
+    """Opens an image within the size limits; every error of a decoder becomes a `MediaError`."""
     from PIL import Image, ImageFile, UnidentifiedImageError
 
     if isinstance(source, bytes):
@@ -166,7 +164,7 @@ def _open(source: Path | bytes) -> Iterator[Image.Image]:
             "this PNG was rewritten for an iOS app (CgBI), which no other program reads; save a copy as PNG",
             "unsupported",
         )
-    Image.MAX_IMAGE_PIXELS = None  # ours below has a better sentence
+    Image.MAX_IMAGE_PIXELS = None  # `_require_size` has a better message
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         with warnings.catch_warnings():
@@ -198,7 +196,7 @@ def _opened(source: Path | bytes, head: bytes) -> AbstractContextManager[Any]:
         try:
             return closing(RawFile(source))
         except MediaError:
-            with suppress(*_DECODER_ERRORS):  # LibRaw does not know it; there may be a preview
+            with suppress(*_DECODER_ERRORS):  # LibRaw does not support it; the file may have a preview
                 return Image.open(file, formats=["TIFF"])
             raise
     if head[:2] == b"\xff\x0a" or head[4:8] == b"JXL ":
@@ -220,7 +218,7 @@ def _rare_tiff(source: Path | bytes) -> MediaError:
     if not directories.directories:
         return MediaError("the image is damaged; its header makes no sense", "damaged")
     return MediaError(
-        f"a rare kind of TIFF ({directories.why_not()}), which Sightline does not read; save a copy as PNG",
+        f"a rare kind of TIFF ({directories.unusual_format()}), which Sightline does not read; save a copy as PNG",
         "unsupported",
     )
 
@@ -276,17 +274,17 @@ def _reason(error: Exception) -> MediaError:
 
 
 # -----------------------------------------------------------------------------------------------------------
-# ---- From an opened file to its picture
+# ---- From an open file to pixels
 
 
 def _pages(image: Image.Image) -> tuple[int, ...]:
-    """The numbers of the frames that are pages."""
+    """The indexes of the frames that are pages."""
     fp = getattr(image, "fp", None)
     return tiff.Tiff(fp).pages() if image.format == "TIFF" and fp is not None else (0,)
 
 
 def _choose_page(image: Image.Image, page: int | None) -> None:
-    """Turn to a page (from 1; None for the first, which need not be the first picture of a TIFF)."""
+    """Selects a page (from 1; None for the first page, which need not be the first image of a TIFF)."""
     if page is None and image.format != "TIFF":
         return
     pages = _pages(image)
@@ -298,12 +296,12 @@ def _choose_page(image: Image.Image, page: int | None) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's number of how the stored pixels are to be turned."""
+    """EXIF's orientation; 1 for formats that are upright."""
     return 1 if image.format in _UPRIGHT else image.getexif().get(0x0112, 1)
 
 
 def _square(image: Image.Image) -> tuple[int, int]:
-    """The size with square pixels, the coarser side stretched: a fax has 204 x 98 dots an inch."""
+    """The size with square pixels, the coarser side stretched: a fax has 204 x 98 dots per inch."""
     width, height = image.size
     if image.format != "TIFF":
         return width, height
@@ -322,15 +320,15 @@ def _square(image: Image.Image) -> tuple[int, int]:
 
 
 def _decode(image: Any, max_side: int | None, source: Path | bytes) -> np.ndarray:
-    pixels = np.asarray(_shown(image, max_side, source))
-    if moving.begins_blank(image, pixels):
-        image.seek(moving.telling_frame(image))
-        pixels = np.asarray(_shown(image, max_side, source))
+    pixels = np.asarray(_displayed_frame(image, max_side, source))
+    if moving.starts_blank(image, pixels):
+        image.seek(moving.best_frame(image))
+        pixels = np.asarray(_displayed_frame(image, max_side, source))
     return pixels
 
 
-def _shown(image: Any, max_side: int | None, source: Path | bytes) -> Image.Image:
-    """The frame that is chosen now, as a viewer shows it."""
+def _displayed_frame(image: Any, max_side: int | None, source: Path | bytes) -> Image.Image:
+    """The selected frame as viewers display it."""
     from PIL import Image
 
     orientation, square = _orientation(image), _square(image)
@@ -355,7 +353,7 @@ def _shown(image: Any, max_side: int | None, source: Path | bytes) -> Image.Imag
 
 
 def _stored(image: Any, max_side: int | None, source: Path | bytes) -> tuple[Image.Image, Colours | None]:
-    """The decoded pixels, not much larger than needed, and their colour space where numbers state it."""
+    """The decoded pixels, not much larger than required, and their colour space if numbers declare it."""
     if image.format == "RAW":
         return image.picture(max_side), None
     colours = _colours(image, source)
@@ -366,13 +364,15 @@ def _stored(image: Any, max_side: int | None, source: Path | bytes) -> tuple[Ima
         small.info = image.info
         return small, colours
     if max_side is not None and image.format in ("JPEG", "MPO"):
-        scale = max_side / max(image.size)  # of the longest side: by both, a 4:3 photo came twice as large
+        scale = max_side / max(
+            image.size
+        )  # of the longest side: with both sides a 4:3 photo was decoded twice as large
         image.draft(None, (ceil(image.width * scale), ceil(image.height * scale)))
     elif max_side is not None and image.format == "JPEG2000":
         image.reduce = max(0, (max(image.size) // max_side).bit_length() - 1)
-    if image.format == "JPEG2000" and (place := inside(_head(source, heif.HEAD_BYTES), (b"jp2h", b"colr"))):
-        colour = _head(source, place[1])[place[0] :]
-        if colour[:1] == b"\x02":  # an ICC profile, which Pillow leaves there
+    if image.format == "JPEG2000" and (box := inside(_head(source, heif.HEAD_BYTES), (b"jp2h", b"colr"))):
+        colour = _head(source, box[1])[box[0] :]
+        if colour[:1] == b"\x02":  # an ICC profile, which Pillow ignores
             image.info["icc_profile"] = colour[3:]
     if image.size[0] * image.size[1] > MAX_PIXELS:
         raise MediaError("at full size it has more pixels than Sightline opens", "too large")
@@ -383,7 +383,7 @@ def _stored(image: Any, max_side: int | None, source: Path | bytes) -> tuple[Ima
 
 
 def _mend_planes(image: Any) -> None:
-    """Pillow reads the uncompressed planes of a 16-bit TIFF as if they had 8 bits."""
+    """Corrects the tiles of 16-bit TIFFs with uncompressed planes, which Pillow reads as 8 bits."""
     tags = image.tag_v2
     if tags.get(284) == 2 and tags.get(258, (8,))[0] == 16:
         end = ";16L" if tags._endian == "<" else ";16B"
@@ -394,15 +394,16 @@ def _mend_planes(image: Any) -> None:
 
 
 def _colours(image: Any, source: Path | bytes) -> Colours | None:
-    """The colour space that numbers state, where they count more than an ICC profile or there is none."""
+    """The colour space that numbers declare, if it takes precedence over an ICC profile or there is none."""
     if image.format == "HEIF":
         return heif.colours_of_heif(image)
     if image.format == "JXL":
-        return image.colours
+        declared: Colours | None = image.colours
+        return declared
     if image.format == "PNG":
         head = _head(source, HEAD_BYTES)
         at = head.find(b"\x00\x00\x00\x04cICP")
-        if at > 0:  # before a profile, says PNG's third edition
+        if at > 0:  # takes precedence over a profile (PNG, third edition)
             return Colours(head[at + 8], head[at + 9])
     if "icc_profile" in image.info:
         return None
@@ -417,7 +418,7 @@ def _colours(image: Any, source: Path | bytes) -> Colours | None:
 
 
 def _is_adobe_rgb(exif: Image.Exif) -> bool:
-    """What cameras write without a profile (DCF 2.0): "uncalibrated", and R03 in the directory beside."""
+    """Whether EXIF declares Adobe RGB without a profile (DCF 2.0): uncalibrated, interoperability index R03."""
     try:
         return exif.get_ifd(0x8769).get(0xA001) == 0xFFFF and exif.get_ifd(0xA005).get(1) == "R03"
     except _DECODER_ERRORS:

@@ -1,6 +1,6 @@
-"""IPTC-IIM: the records that press programs put into a picture, as bytes by their data set.
+"""IPTC-IIM records of an image, as bytes by data set.
 
-Built around the one block of a JPEG or a TIFF that holds them. Knows nothing of what the records mean.
+Built around the one block of a JPEG or a TIFF that holds them. Knows nothing of the meaning of records.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def records(image: Image.Image) -> dict[tuple[int, int], list[bytes]]:
     while at + 5 <= len(data) and data[at] == 0x1C:
         key, length = (data[at + 1], data[at + 2]), int.from_bytes(data[at + 3 : at + 5], "big")
         if length & 0x8000:
-            break  # an extended length: a picture, not words
+            break  # an extended length: an image, not text
         values.setdefault(key, []).append(data[at + 5 : at + 5 + length])
         at += 5 + length
     return values
@@ -34,6 +34,6 @@ def _block(image: Image.Image) -> bytes | None:
         block = image.info.get("photoshop", {}).get(_BLOCK)
     else:
         block = tags.get(_TAG)
-        if isinstance(block, tuple):  # written as whole numbers, in the file's own byte order
+        if isinstance(block, tuple):  # stored as 32-bit numbers in the byte order of the file
             block = struct.pack(f"{tags._endian}{len(block)}L", *block)
     return block if isinstance(block, bytes) else None

@@ -1,8 +1,7 @@
 """JPEG XL for Pillow, through pylibjxl (libjxl, both BSD): `JxlImageFile`.
 
-Built around the header alone until `load`: the size, the colour space, and EXIF and XMP from the container's
-boxes, so that none of them costs a decoding. The pixels come upright and with 8 bits. Of an animation the
-decoder gives its last picture.
+Built around the header: size, colour space, EXIF and XMP are read from it and the container's boxes without
+decoding; `load` decodes. Pixels are upright with 8 bits. The decoder returns the last frame of an animation.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from data.media.kinds import MediaError
 
 
 class JxlImageFile(ImageFile.ImageFile):
-    """`colours` is None where an ICC profile says it, or nothing does."""
+    """`colours` is None if an ICC profile holds the colour space, or none is given."""
 
     format = "JXL"
     colours: Colours | None = None
@@ -39,8 +38,8 @@ class JxlImageFile(ImageFile.ImageFile):
             if name in (b"jxlc", b"jxlp") and not stream.startswith(b"\xff\x0a"):
                 stream = self._bytes[start + (4 if name == b"jxlp" else 0) :][:256]
             if name == b"brob":  # another box, compressed
-                name, body = body[:4], _unpacked(body[4:])
-            if name == b"Exif" and len(body) > 4:  # four bytes say where the TIFF header begins
+                name, body = body[:4], _decompress_brotli(body[4:])
+            if name == b"Exif" and len(body) > 4:  # the first four bytes are the offset of the TIFF header
                 self.info["exif"] = b"Exif\x00\x00" + body[4 + int.from_bytes(body[:4], "big") :]
             elif name == b"xml ":
                 self.info["xmp"] = body
@@ -51,20 +50,20 @@ class JxlImageFile(ImageFile.ImageFile):
         if self._im is None:
             import pylibjxl
 
-            pixels, more = pylibjxl.decode(self._bytes, metadata=True)
+            pixels, metadata = pylibjxl.decode(self._bytes, metadata=True)
             decoded = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
             self._im, self._mode = decoded.im, decoded.mode
-            if "icc" in more:
-                self.info["icc_profile"] = more["icc"]
+            if "icc" in metadata:
+                self.info["icc_profile"] = metadata["icc"]
         return Image.Image.load(self)
 
 
-def _unpacked(body: bytes) -> bytes:
-    """Brotli; empty where it is broken or its package is not there."""
+def _decompress_brotli(body: bytes) -> bytes:
+    """Decompressed Brotli data; empty if they are damaged or the package is missing."""
     with suppress(Exception):  # brotli.error is not known without the package
         import brotli
 
-        return brotli.decompress(body)
+        return bytes(brotli.decompress(body))
     return b""
 
 
@@ -73,16 +72,16 @@ class _Header:
 
     def __init__(self, stream: bytes) -> None:
         self._all = int.from_bytes(stream[2:], "little")
-        self._left = 8 * (len(stream) - 2)
+        self._bits_left = 8 * (len(stream) - 2)
 
     def colours(self) -> Colours | None:
-        """The colour space by number; None for sRGB and where an ICC profile holds it. Raises `ValueError`
-        for a header that is longer than what there is of it, or rare."""
+        """Returns the colour space by number; None for sRGB and with an ICC profile. Raises `ValueError` for a
+        truncated or rare header."""
         self._size()
-        if self._bits(1):  # everything as usual
+        if self._bits(1):  # all default
             return None
         if self._bits(1):
-            self._bits(3)  # the turn, which the decoder follows
+            self._bits(3)  # the orientation, which the decoder applies
             if self._bits(1):
                 self._size()
             if self._bits(1):
@@ -96,7 +95,7 @@ class _Header:
         xyb = self._bits(1)
         if self._bits(1):  # sRGB
             return None
-        if self._bits(1):  # a profile; of XYB, libjxl without a colour engine gives linear sRGB all the same
+        if self._bits(1):  # an ICC profile; for XYB, libjxl without a colour engine returns linear sRGB anyway
             return Colours(gamma=1.0) if xyb else None
         space = self._enum()
         white = self._enum() if space < 2 else 0
@@ -110,15 +109,15 @@ class _Header:
         return Colours(_PRIMARIES.get(primaries, 1), self._enum())
 
     def _bits(self, count: int) -> int:
-        if count > self._left:
+        if count > self._bits_left:
             raise ValueError("the header goes on")
         value = self._all & ((1 << count) - 1)
         self._all >>= count
-        self._left -= count
+        self._bits_left -= count
         return value
 
     def _choice(self, *ways: tuple[int, int]) -> int:
-        """Two bits choose the base and the number of further bits."""
+        """Reads two bits, which select a base and a number of bits to add."""
         base, count = ways[self._bits(2)]
         return base + self._bits(count)
 
@@ -127,9 +126,9 @@ class _Header:
 
     def _size(self) -> None:
         eighths = self._bits(1)
-        for again in (True, False):
+        for is_height in (True, False):
             self._bits(5) if eighths else self._choice((1, 9), (1, 13), (1, 18), (1, 30))
-            if again and self._bits(3):
+            if is_height and self._bits(3):
                 return  # the width follows from the height
 
     def _animation(self) -> None:

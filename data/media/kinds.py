@@ -1,8 +1,8 @@
-"""What a file is: its kind by name, its kind by content, and the ways in which it can be unreadable.
+"""The kind of a file, by name and by content, and the reasons for which it cannot be read.
 
-Built around two cheap looks at a file. `kind_of` sees the name alone, for scans of a hundred thousand
-files; `sniff` sees the first few kilobytes, because names lie. `MediaError` is the one class in which every
-reader reports a fault of the file; its text is written for the person who owns the file. Decodes nothing.
+Built around two cheap checks: `kind_of` uses only the name, for scans of a hundred thousand files; `sniff` uses
+the first kilobytes, because names may be wrong. Every reader reports a fault of a file as `MediaError`, with a
+text for the owner of the file. Decodes nothing.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Literal
 Kind = Literal["image", "video", "pdf"]
 
 GENERATION: dict[Kind, int] = {"image": 2, "video": 2, "pdf": 2}
-"""Raised for a kind when what is read of its files changes: every library reads its files of that kind again, in
-the background, and answers from what it has until then."""
+"""Raised for a kind when readers return more or different content: every library reads its files of that kind
+again in the background, and answers from the earlier content until then."""
 
 Cause = Literal[
     "empty",  # no bytes at all
-    "wrong kind",  # something else than its name says
-    "damaged",  # bytes are there, but broken
+    "wrong kind",  # not the kind that the name says
+    "damaged",
     "cut off",  # the end is missing
-    "being written",  # a copy, download or recording that goes on
+    "being written",  # by a copy, a download or a recording
     "encrypted",  # needs a password
     "too large",  # beyond the limits of pixels, pages or length
     "nothing to see",  # audio only, a PDF without pages
@@ -30,18 +30,18 @@ Cause = Literal[
     "gone",  # deleted or renamed since the scan
     "no permission",
     "disk",  # the disk or the network share answers with errors
-    "crash",  # sandbox: the decoder fell over
-    "time",  # sandbox: it took too long
-    "memory",  # sandbox: it wanted too much
+    "crash",  # sandbox: the decoder crashed
+    "time",  # sandbox: over the time limit
+    "memory",  # sandbox: over the memory limit
     "closed",  # sandbox: the program is stopping
 ]
 
 
 class MediaError(Exception):
-    """A file cannot be read, and the fault is the file's.
+    """A file cannot be read because of the file.
 
     `str(error)` is one plain reason for a person, without the path: "the PDF is encrypted; save a copy
-    without password". `cause` is the class of the reason, see `Cause`.
+    without password". `cause` is the class of the reason.
     """
 
     def __init__(self, reason: str, cause: Cause = "damaged") -> None:
@@ -68,10 +68,10 @@ EXTENSIONS: dict[str, Kind] = {
 }
 
 
-# Names that are videos only if the content is one (`kind_by_content`): TypeScript, tracker music and go.mod,
-# MetaPost. Motion photos of a Pixel are called .mp; camcorders of JVC and Panasonic write .mod.
-LOOKED_INTO: dict[str, Kind] = dict.fromkeys((".ts", ".mod", ".mp"), "video")
-# Recordings without a picture.
+# Extensions of videos and of other files, told apart by `kind_by_content`: TypeScript, tracker music and go.mod,
+# MetaPost. Motion photos of a Pixel are .mp; camcorders of JVC and Panasonic write .mod.
+AMBIGUOUS_EXTENSIONS: dict[str, Kind] = dict.fromkeys((".ts", ".mod", ".mp"), "video")
+# Sound recordings.
 SOUNDS = frozenset(
     (
         *(".m4a", ".m4b", ".mp3", ".ogg", ".oga", ".opus", ".wav", ".flac", ".aac", ".amr", ".awb", ".3ga"),
@@ -85,9 +85,9 @@ def suffix_of(path: Path | str) -> str:
 
 
 def kind_by_content(path: Path) -> Kind | None:
-    """The kind of a file whose name is in `LOOKED_INTO`, by its first bytes; None for any other and for what
-    cannot be read."""
-    kind = LOOKED_INTO.get(suffix_of(path))
+    """Returns the kind of a file with one of `AMBIGUOUS_EXTENSIONS`, by its first bytes; None for other names,
+    other content and unreadable files."""
+    kind = AMBIGUOUS_EXTENSIONS.get(suffix_of(path))
     if kind is None:
         return None
     try:
@@ -98,7 +98,7 @@ def kind_by_content(path: Path) -> Kind | None:
 
 
 def kind_of(path: Path | str) -> Kind | None:
-    """The kind that the name promises; None for everything that Sightline does not look at."""
+    """Returns the kind by the extension; None for files that Sightline ignores."""
     return EXTENSIONS.get(suffix_of(path))
 
 
@@ -106,15 +106,15 @@ SUBTITLES = (".srt", ".vtt", ".ass", ".ssa")
 NOTES = (".xmp", ".json")
 
 
-def may_say_of_others(name: str) -> bool:
-    """Whether a file of this name may hold words of a picture or a film beside it."""
+def may_describe_others(name: str) -> bool:
+    """Whether a file of this name may hold subtitles or metadata of an image or a video beside it."""
     return name.lower().endswith((*SUBTITLES, *NOTES))
 
 
 HEAD_BYTES = 4096
 SOUND = "a sound file"
 
-# (offset, bytes, what it is). "image", "video" and "pdf" are kinds; everything else names something foreign.
+# (offset, bytes, description). "image", "video" and "pdf" are kinds; other descriptions name foreign formats.
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xff\xd8\xff", "image"),
     (0, b"\x89PNG\r\n\x1a\n", "image"),
@@ -160,7 +160,7 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b".snd\x00\x00", SOUND),
     (0, b"\x0bw", SOUND),
 )
-# Raw files that are no TIFFs: Olympus, Panasonic, Fujifilm, Sigma, Minolta, Canon before 2004.
+# Raw files other than TIFF: Olympus, Panasonic, Fujifilm, Sigma, Minolta, Canon before 2004.
 _RAW_MAGIC = (
     b"IIRO",
     b"IIRS",
@@ -185,17 +185,17 @@ _IMAGE_BRANDS = (
     b"msf1",
     b"mif2",
 )
-_NEED: dict[Kind, str] = {"image": "an image", "video": "a video", "pdf": "a PDF"}
+_KIND_NAMES: dict[Kind, str] = {"image": "an image", "video": "a video", "pdf": "a PDF"}
 
 
 def is_raw(head: bytes) -> bool:
-    """Whether the first bytes are those of a camera's raw file that is no TIFF."""
+    """Whether the first bytes belong to a camera's raw file other than TIFF."""
     return head.startswith(_RAW_MAGIC) or head[4:12] == b"ftypcrx "
 
 
 def sniff(head: bytes) -> str | None:
-    """What the first `HEAD_BYTES` of a file say: a kind, else words ("a ZIP archive"), None when they say
-    nothing."""
+    """Returns the kind by the first `HEAD_BYTES` of a file, or a description of a foreign format ("a ZIP
+    archive"); None if they are not recognised."""
     if head[4:8] == b"ftyp":
         brand = head[8:12]
         if brand in (b"M4A ", b"M4B "):
@@ -214,9 +214,9 @@ def sniff(head: bytes) -> str | None:
         return "pdf"
     if is_raw(head) or (head[:4] == b"\x00\x00\x01\x00" and head[4:5] > b"\x00" == head[9:10]):  # an icon
         return "image"
-    for offset, magic, what in _MAGIC:
+    for offset, magic, description in _MAGIC:
         if head[offset : offset + len(magic)] == magic:
-            return what
+            return description
     if b"%PDF-" in head[:1024]:  # readers accept a header that comes late
         return "pdf"
     if _is_transport_stream(head):
@@ -229,8 +229,8 @@ def sniff(head: bytes) -> str | None:
 
 
 def _is_transport_stream(head: bytes) -> bool:
-    """Sync bytes (a G) at every packet of 188 bytes, or of 192 and 204 with what recorders add; a recording
-    that was cut may begin within a packet."""
+    """Whether sync bytes (0x47) repeat every 188 bytes, or every 192 or 204 with a recorder's additions; a cut
+    recording may begin within a packet."""
     if b"\x00" not in head and b"\xff" not in head:
         return False  # text, DNA
     for length in (188, 192, 204):
@@ -243,7 +243,7 @@ def _is_transport_stream(head: bytes) -> bool:
 
 
 def _is_mpeg_sound(head: bytes) -> bool:
-    """The header of a frame of MP3 or MP2, or of AAC in ADTS."""
+    """Whether the bytes are a frame header of MP3, MP2 or AAC in ADTS."""
     layer, rates = head[1] >> 1 & 3, head[2]
     if head[1] & 0xF6 == 0xF0:
         return rates >> 2 & 15 < 13
@@ -278,51 +278,50 @@ def _text(head: bytes) -> str | None:
     return "text"
 
 
-def require(path: Path, kind: Kind, also: str | None = None) -> bytes:
-    """The first bytes of a file that may well be of `kind`, or what `sniff` calls `also`; `MediaError` when
-    it surely is neither.
+def require(path: Path, kind: Kind, also_allowed: str | None = None) -> bytes:
+    """Returns the first bytes of a file unless they are recognised as anything but `kind` or `also_allowed`.
 
-    Refuses missing, unreadable and empty files, and files whose content is recognised as something else.
-    Bytes that say nothing pass: the decoder will judge them.
+    Raises `MediaError` for missing, unreadable and empty files and for other content. Unrecognised content
+    passes; the decoder decides.
     """
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except OSError as error:
         raise from_os_error(error) from error
-    if also is None or sniff(head) != also:
+    if also_allowed is None or sniff(head) != also_allowed:
         require_content(head, kind, path.suffix)
     if not head.strip(b"\x00") and len(head) == HEAD_BYTES:
         with path.open("rb") as file:
-            while piece := file.read(1 << 20):
-                if piece.strip(b"\x00"):
+            while block := file.read(1 << 20):
+                if block.strip(b"\x00"):
                     return head
         raise MediaError("the file holds nothing but zeros; its copy or download did not finish", "damaged")
     return head
 
 
 def require_content(head: bytes, kind: Kind, suffix: str = "") -> None:
-    """The same for bytes at hand."""
+    """Raises `MediaError` if the first bytes are empty or recognised as anything but `kind`."""
     if not head:
         raise MediaError("the file is empty (0 bytes)", "empty")
-    found = sniff(head)
-    if found is None or found == kind:
+    sniffed = sniff(head)
+    if sniffed is None or sniffed == kind:
         return
-    need = _NEED[kind]
-    if found in _NEED:
-        what = _NEED[found]
+    need = _KIND_NAMES[kind]
+    if sniffed in _KIND_NAMES:
+        name = _KIND_NAMES[sniffed]
         if kind_of(f"x{suffix}") == kind:
-            raise MediaError(f"this is {what}, although its name ends in {suffix}; rename it", "wrong kind")
-        raise MediaError(f"this is {what}, not {need}", "wrong kind")
-    if found == "an SVG drawing" or found.endswith("image") or found.startswith("a Photoshop"):
-        raise MediaError(f"this is {found}, a format that Sightline does not read; save a copy as PNG", "unsupported")
-    if found == SOUND and kind == "video":
+            raise MediaError(f"this is {name}, although its name ends in {suffix}; rename it", "wrong kind")
+        raise MediaError(f"this is {name}, not {need}", "wrong kind")
+    if sniffed == "an SVG drawing" or sniffed.endswith("image") or sniffed.startswith("a Photoshop"):
+        raise MediaError(f"this is {sniffed}, a format that Sightline does not read; save a copy as PNG", "unsupported")
+    if sniffed == SOUND and kind == "video":
         raise MediaError("this is a sound file; there is no picture in it", "nothing to see")
-    raise MediaError(f"this is not {need}: the file holds {found}", "wrong kind")
+    raise MediaError(f"this is not {need}: the file holds {sniffed}", "wrong kind")
 
 
 def from_os_error(error: OSError) -> MediaError:
-    """The plain reason for a file that the system will not hand over."""
+    """Returns the plain reason for a file that the system cannot read."""
     if isinstance(error, FileNotFoundError):
         return MediaError("the file is no longer there", "gone")
     if isinstance(error, PermissionError):

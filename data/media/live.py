@@ -1,8 +1,8 @@
-"""Pictures with a moment of film: motion photos, which hold one, and live photos, which lie beside one.
+"""Images with a few seconds of video: motion photos, which contain it, and live photos, which lie beside it.
 
-Built around two questions: `film_inside`, where in a picture's file an MP4 begins (Google and Samsung append
-it to the JPEG or lay it into a box of the HEIC), and `belongs`, whether a film is the moving half of a
-picture (Apple writes one identifier into both; without one the names and a few seconds of length must do).
+Built around two questions: `film_inside`, where in an image file an MP4 begins (Google and Samsung append it to
+the JPEG or store it in a box of the HEIC), and `is_live_pair`, whether a video is the moving half of an image
+(Apple writes one identifier into both; otherwise equal names and a duration of a few seconds decide).
 `film_beside` and `picture_beside` find the other half by its name. Decodes nothing.
 """
 
@@ -20,7 +20,7 @@ from data.media.image import maker_note
 from data.media.kinds import MediaError, kind_of
 
 MOMENT_S = 6.0  # Apple's last 3 seconds, Google's and Samsung's up to 4
-_FIRST = (b"moov", b"mdat", b"free", b"wide", b"skip", b"uuid", b"moof")  # what follows `ftyp` in a film
+_FIRST = (b"moov", b"mdat", b"free", b"wide", b"skip", b"uuid", b"moof")  # boxes that follow `ftyp` in a video
 _FILMS = (".mov", ".mp4", ".mp", "_hevc.mov")
 _PICTURES = (".heic", ".jpg", ".jpeg", ".heif", ".avif", ".mp.jpg", ".dng")
 _APPLE_KEY = "com.apple.quicktime.content.identifier"
@@ -28,10 +28,8 @@ _IDENTIFIER = 0x0011
 
 
 def film_inside(path: Path) -> tuple[int, int] | None:
-    """Where the film of a motion photo begins in its file and how many bytes it has; None without one.
-
-    Raises `OSError` for a file that cannot be read.
-    """
+    """Returns the offset and the length in bytes of the video in a motion photo; None without one. Raises
+    `OSError` for an unreadable file."""
     with path.open("rb") as file:
         if file.seek(0, 2) < 64:
             return None
@@ -47,7 +45,7 @@ def film_inside(path: Path) -> tuple[int, int] | None:
 
 
 def _film_at(data: mmap.mmap, start: int) -> int | None:
-    """The length of the film that begins there; None if none does. What other programs append is left out."""
+    """The length of the video at `start`, without data that other programs append; None if there is no video."""
     if not 12 <= int.from_bytes(data[start : start + 4], "big") <= 512:
         return None
     end = start
@@ -60,49 +58,48 @@ def _film_at(data: mmap.mmap, start: int) -> int | None:
     return end - start if len(names) > 1 and names[1] in _FIRST else None
 
 
-def belongs(picture: Path, film: Path) -> bool:
-    """Whether `film` is the moving half of the live photo `picture`. An unreadable file belongs to none."""
+def is_live_pair(picture: Path, film: Path) -> bool:
+    """Whether `film` is the moving half of the live photo `picture`; False for an unreadable file."""
     if kind_of(picture) != "image" or kind_of(film) != "video":
         return False
     try:
         with open_container(film) as container:
             seconds = (container.duration or 0) / 1e6
-            of_film = container.metadata.get(_APPLE_KEY, "").upper()
-        of_picture = _apple_identifier(maker_note(picture))
+            video_identifier = container.metadata.get(_APPLE_KEY, "").upper()
+        image_identifier = _apple_identifier(maker_note(picture))
     except MediaError:
         return False
-    if of_film and of_picture:
-        return of_film == of_picture
+    if video_identifier and image_identifier:
+        return video_identifier == image_identifier
     return stem(picture) == stem(film) and 0 < seconds <= MOMENT_S
 
 
 def film_beside(picture: Path) -> Path | None:
-    """The moving half of a live photo, in the same folder; None without one."""
-    return next((film for film in _named(picture, _FILMS) if belongs(picture, film)), None)
+    """Returns the moving half of a live photo, from the same folder; None without one."""
+    return next((film for film in _candidates(picture, _FILMS) if is_live_pair(picture, film)), None)
 
 
 def picture_beside(film: Path) -> Path | None:
-    """The live photo whose moving half `film` is, in the same folder; None without one."""
-    return next((picture for picture in _named(film, _PICTURES) if belongs(picture, film)), None)
+    """Returns the live photo whose moving half is `film`, from the same folder; None without one."""
+    return next((picture for picture in _candidates(film, _PICTURES) if is_live_pair(picture, film)), None)
 
 
-def _named(path: Path, endings: Sequence[str]) -> Iterator[Path]:
-    """The files beside `path` that may be its other half, by their names: a number in common, as cameras give
-    it."""
+def _candidates(path: Path, endings: Sequence[str]) -> Iterator[Path]:
+    """The files beside `path` whose names share its stem, if the stem has a digit, as camera names have."""
     short = path.name[: len(stem(path))]
     if not any(letter.isdigit() for letter in short):
         return
     for name in dict.fromkeys((short, path.name)):
         for ending in endings:
             for case in (ending, ending.upper()):
-                other = path.with_name(name + case)
-                if other != path and other.is_file():
-                    yield other
+                candidate = path.with_name(name + case)
+                if candidate != path and candidate.is_file():
+                    yield candidate
 
 
 def stem(path: Path) -> str:
-    """The name that picture and film share: without suffixes, Google's ".MP" and Apple's "_HEVC", in small
-    letters."""
+    """Returns the lower-case name that image and video share, without suffixes, Google's ".MP" and Apple's
+    "_HEVC"."""
     name = path.name.lower()
     name = re.sub(r"(\.(heic|heif|jpe?g|mov|mp4|mp|avif|dng)(~\d+)?)+$", "", name)
     return name.removesuffix("_hevc")

@@ -1,9 +1,8 @@
-"""Pictures whose end or whose text is damaged, made whole: `mended`, bytes for any decoder and a note.
+"""Repairs images with a truncated end or damaged text: `repaired_copy` returns bytes for any decoder and a note.
 
-Built around what every viewer shows. A JPEG gets the end marker that is missing, if most of its rows are
-there or, of a progressive one, if the last pass over the brightness has begun. A PNG is written anew from
-its sound pieces, and the rows that are missing repeat the last one. What was cut off much earlier stays
-refused. Decodes no more than a JPEG at an eighth of its size.
+Built around the images that every viewer displays. A JPEG gets its missing end marker if most of its rows exist
+or, if it is progressive, the last luminance scan has begun. A PNG is rewritten from its intact chunks, and
+missing rows repeat the last one. Images cut off much earlier stay errors. Decodes at most a JPEG at 1/8 size.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-ENOUGH = 0.75  # of the rows
+MIN_SHARE = 0.75  # of the rows
 _PNG = b"\x89PNG\r\n\x1a\n"
 MAGIC = (b"\xff\xd8", _PNG)
 _END = b"\xff\xd9"
@@ -24,19 +23,17 @@ _END_LOST = "the end of the file is missing; the whole picture is there"
 _TEXT_LOST = "a part of the file that is not the picture is damaged and was left out"
 
 
-def mended(source: Path | bytes) -> tuple[bytes, str] | None:
-    """Returns the bytes of a whole picture and a note for its owner.
-
-    None if too little is there, or if nothing is wrong that can be mended. Raises no error of a decoder.
-    """
+def repaired_copy(source: Path | bytes) -> tuple[bytes, str] | None:
+    """Returns the bytes of a complete image and a note for its owner; None if too little exists, or if there is
+    nothing to repair. Raises no error of a decoder."""
     data = source if isinstance(source, bytes) else source.read_bytes()
     try:
-        return _mended(data)
+        return _repaired(data)
     except (OSError, SyntaxError, ValueError, LookupError, struct.error, zlib.error, MemoryError):
         return None
 
 
-def _mended(data: bytes) -> tuple[bytes, str] | None:
+def _repaired(data: bytes) -> tuple[bytes, str] | None:
     if data[:2] == b"\xff\xd8":
         return _jpeg(data)
     return _png(data) if data[:8] == _PNG else None
@@ -50,21 +47,21 @@ def _jpeg(data: bytes) -> tuple[bytes, str] | None:
     kind, scan = _first_scan(data)
     if scan is None or data.rstrip(b"\x00").endswith(_END):
         return None
-    whole = data + _END
+    completed = data + _END
     if kind in (0xC2, 0xC6, 0xCA):  # progressive
         if not _last_pass_begun(data, scan):
             return None
-        return whole, "the end of the file is missing; the picture lacks some of its detail"
-    share = _rows_decoded(whole)
-    return (whole, _remark(share)) if share >= ENOUGH else None
+        return completed, "the end of the file is missing; the picture lacks some of its detail"
+    share = _rows_decoded(completed)
+    return (completed, _remark(share)) if share >= MIN_SHARE else None
 
 
 def _first_scan(data: bytes) -> tuple[int, int | None]:
-    """The kind of a JPEG (its SOF marker) and where its first scan (SOS) begins."""
+    """The SOF marker of a JPEG and the offset of its first scan (SOS), None without one."""
     kind, at = 0, 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
-        if marker == 0xFF:  # filling
+        if marker == 0xFF:  # padding
             at += 1
             continue
         if marker == 0xDA:
@@ -76,7 +73,7 @@ def _first_scan(data: bytes) -> tuple[int, int | None]:
 
 
 def _last_pass_begun(data: bytes, first: int) -> bool:
-    """Whether the scan of the first component's highest frequencies in full precision has begun."""
+    """Whether the scan with the first component's highest frequencies in full precision has begun."""
     component, at = None, first
     while at >= 0 and at + 5 < len(data):
         count = data[at + 4]
@@ -91,11 +88,11 @@ def _last_pass_begun(data: bytes, first: int) -> bool:
     return False
 
 
-def _rows_decoded(whole: bytes) -> float:
-    """The share of a baseline JPEG's rows that carry something: the decoder leaves the others mid-grey."""
+def _rows_decoded(data: bytes) -> float:
+    """The share of decoded rows of a baseline JPEG; the decoder leaves the others mid-grey."""
     from PIL import Image
 
-    with Image.open(io.BytesIO(whole), formats=["JPEG"]) as image:
+    with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
         image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))
         pixels = np.asarray(image)
     plain = (pixels.reshape(len(pixels), -1) == 128).all(axis=1)
@@ -105,40 +102,40 @@ def _rows_decoded(whole: bytes) -> float:
 
 def _png(data: bytes) -> tuple[bytes, str] | None:
     head: list[bytes] = []
-    packed: list[bytes] = []
+    bodies: list[bytes] = []
     header = b""
-    lost = ended = False
-    for name, body, sound in _png_pieces(data):
+    lost_text = has_end = False
+    for name, body, is_intact in _png_chunks(data):
         if name == b"IDAT":
-            packed.append(body)
-        elif not sound:
-            if name[:1].isupper():  # a piece that the picture needs
+            bodies.append(body)
+        elif not is_intact:
+            if name[:1].isupper():  # a critical chunk
                 break
-            lost = True
+            lost_text = True
         elif name == b"IEND":
-            ended = True
+            has_end = True
             break
         elif name == b"IHDR":
             header = body
         elif name not in (b"acTL", b"fcTL", b"fdAT"):
-            head.append(_piece(name, body))
-    if len(header) != 13 or not packed:
+            head.append(_png_chunk(name, body))
+    if len(header) != 13 or not bodies:
         return None
     rows = _png_rows(header)
     need = sum(count * length for count, length in rows)
-    raw = _inflated(packed, need)
-    if len(raw) < ENOUGH * need or (len(raw) == need and ended and not lost):
+    raw = _inflate(bodies, need)
+    if len(raw) < MIN_SHARE * need or (len(raw) == need and has_end and not lost_text):
         return None
     if len(raw) == need:
-        content, note = b"".join(packed), _TEXT_LOST if lost else _END_LOST
+        content, note = b"".join(bodies), _TEXT_LOST if lost_text else _END_LOST
     else:
-        content, note = zlib.compress(_filled(raw, rows), 1), _remark(len(raw) / need)
-    pieces = [_piece(b"IHDR", header), *head, _piece(b"IDAT", content), _piece(b"IEND", b"")]
-    return _PNG + b"".join(pieces), note
+        content, note = zlib.compress(_fill_rows(raw, rows), 1), _remark(len(raw) / need)
+    chunks = [_png_chunk(b"IHDR", header), *head, _png_chunk(b"IDAT", content), _png_chunk(b"IEND", b"")]
+    return _PNG + b"".join(chunks), note
 
 
-def _png_pieces(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
-    """Name, content and soundness of each chunk; the last may be shorter than it says."""
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
+    """Name, content and whether it is intact, of each PNG chunk; the last one may be truncated."""
     at = 8
     while at + 8 <= len(data):
         length, name = struct.unpack(">I4s", data[at : at + 8])
@@ -150,28 +147,28 @@ def _png_pieces(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
         at += 12 + length
 
 
-def _piece(name: bytes, body: bytes) -> bytes:
+def _png_chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
 def _png_rows(header: bytes) -> list[tuple[int, int]]:
-    """How many rows of how many bytes the pixels are, filter bytes included, for each pass."""
+    """The number of rows and the bytes of a row, with its filter byte, for each pass."""
     width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header)
     bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(colour, 1)
     passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-    found = []
+    rows = []
     for x, y, across, down in passes if interlaced else ((0, 0, 1, 1),):
         columns, count = -(-max(0, width - x) // across), -(-max(0, height - y) // down)
         if columns and count:
-            found.append((count, 1 + (columns * bits + 7) // 8))
-    return found
+            rows.append((count, 1 + (columns * bits + 7) // 8))
+    return rows
 
 
-def _inflated(packed: list[bytes], need: int) -> bytes:
-    """What comes out before the data end or break, at most `need` bytes."""
+def _inflate(bodies: list[bytes], need: int) -> bytes:
+    """The decompressed bytes before the end or the first error, at most `need`."""
     stream, raw = zlib.decompressobj(), bytearray()
     try:
-        for body in packed:
+        for body in bodies:
             for at in range(0, len(body), 4096):
                 raw += stream.decompress(body[at : at + 4096], max(1, need - len(raw)))
                 if len(raw) >= need:
@@ -181,11 +178,11 @@ def _inflated(packed: list[bytes], need: int) -> bytes:
     return bytes(raw)
 
 
-def _filled(raw: bytes, rows: list[tuple[int, int]]) -> bytes:
-    """The rows that are there, and for each that is missing one that says: as above."""
+def _fill_rows(raw: bytes, rows: list[tuple[int, int]]) -> bytes:
+    """The existing rows, and for each missing row one with the filter "up", which repeats the row above."""
     out, at = bytearray(), 0
     for count, length in rows:
-        there = min(count, (len(raw) - at) // length) if at < len(raw) else 0
-        out += raw[at : at + there * length] + (b"\x02" + bytes(length - 1)) * (count - there)
+        available = min(count, (len(raw) - at) // length) if at < len(raw) else 0
+        out += raw[at : at + available * length] + (b"\x02" + bytes(length - 1)) * (count - available)
         at += count * length
     return bytes(out)

@@ -1,8 +1,8 @@
-"""When, with what and where a picture was taken: what a file itself states, as plain values.
+"""Date, camera and position that a file's own metadata state.
 
-Built around `Metadata`, all of whose fields may be unknown, read from EXIF, XMP, IPTC, the text of PNG, the tags
-of a film's container and the dates of a PDF; `dates.SOURCES` says which date is trusted most. Nonsense (latitude
-95, the null island that phones write without a fix) is unknown, never an error.
+Built around `Metadata`, whose fields are None if unknown, read from EXIF, XMP, IPTC, PNG text, the tags of a video
+container and the dates of a PDF; `dates.SOURCES` orders the dates by trust. An impossible value (latitude 95, the
+0°, 0° that phones write without a fix) is unknown, never an error.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from PIL import Image
 
 GENERATION = 1
-"""Counted up when files tell more than before: what was read under an earlier one is read again."""
+"""Raised when more metadata are read: metadata read under a lower number are read again."""
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """`lat` and `lon` are degrees, north and east positive."""
+    """`lat` and `lon` are in degrees, north and east positive; None if unknown."""
 
     taken: Taken | None = None
     camera: str | None = None
@@ -48,32 +48,32 @@ _GPS_DATE, _GPS_TIME = 0x1D, 0x07
 
 
 def image_metadata(image: Image.Image) -> Metadata:
-    """Returns what an opened picture states."""
+    """Returns the metadata of an open image."""
     exif: Any = image.getexif()
     try:
-        detail, gps = exif.get_ifd(_EXIF_IFD), exif.get_ifd(_GPS_IFD)
+        exif_ifd, gps = exif.get_ifd(_EXIF_IFD), exif.get_ifd(_GPS_IFD)
     except (ValueError, KeyError, TypeError, SyntaxError, OSError, AttributeError):
-        detail, gps = {}, {}
-    inside = packet_metadata(packet_of(image), "xmp")
+        exif_ifd, gps = {}, {}
+    xmp = packet_metadata(packet_of(image), "xmp")
     satellite = _gps_moment(gps)
     dates: list[Taken | None] = []
-    for (date, zone, part), source in _EXIF_DATES:
-        value = detail.get(date, exif.get(date))
-        dates.append(taken(value, source, detail.get(zone), detail.get(part)))
-    dates = [date.seen_from(satellite) if date else None for date in dates]
+    for (date, zone, fraction), source in _EXIF_DATES:
+        value = exif_ifd.get(date, exif.get(date))
+        dates.append(taken(value, source, exif_ifd.get(zone), exif_ifd.get(fraction)))
+    dates = [date.with_satellite_zone(satellite) if date else None for date in dates]
     if satellite is not None:
         dates.append(taken(satellite.isoformat(timespec="seconds"), "gps"))
     elif isinstance(gps.get(_GPS_DATE), str):
         dates.append(taken(gps[_GPS_DATE], "gps"))
-    dates += [inside.taken, *_iptc_dates(image), *_png_dates(image)]
+    dates += [xmp.taken, *_iptc_dates(image), *_png_dates(image)]
     lat, lon = position(_angle(gps.get(2), gps.get(1)), _angle(gps.get(4), gps.get(3)))
     if lat is None:
-        lat, lon = inside.lat, inside.lon
-    return Metadata(most_trusted(dates), _camera(exif.get(_MAKE), exif.get(_MODEL)) or inside.camera, lat, lon)
+        lat, lon = xmp.lat, xmp.lon
+    return Metadata(most_trusted(dates), _camera(exif.get(_MAKE), exif.get(_MODEL)) or xmp.camera, lat, lon)
 
 
 def _gps_moment(gps: Mapping[int, Any]) -> datetime | None:
-    """EXIF's GPSDateStamp and GPSTimeStamp, which are in UTC."""
+    """The UTC time of EXIF's GPSDateStamp and GPSTimeStamp."""
     try:
         year, month, day = (int(part) for part in str(gps[_GPS_DATE]).strip("\x00 ").replace("-", ":").split(":"))
         hour, minute, second = (float(part) for part in gps[_GPS_TIME])
@@ -105,20 +105,20 @@ _XMP_FACTS = frozenset(
 
 
 def packet_metadata(packet: bytes, source: Source) -> Metadata:
-    """Returns what an XMP packet states; `source`: "xmp" for one inside a file, "sidecar" beside one."""
+    """Returns the metadata of an XMP packet; `source`: "xmp" for a packet inside a file, "sidecar" for a file."""
     if not packet:
         return NOTHING
     values = {name: texts[0] for name, texts in read_xmp(packet, _XMP_FACTS).items() if texts}
-    dates = [taken(values.get(name), own or source) for name, own in _XMP_DATES.items()]
+    dates = [taken(values.get(name), date_source or source) for name, date_source in _XMP_DATES.items()]
     lat, lon = position(*(_xmp_angle(values.get(f"{_EXIF_NS} GPS{axis}")) for axis in ("Latitude", "Longitude")))
     camera = _camera(values.get(f"{_TIFF_NS} Make"), values.get(f"{_TIFF_NS} Model"))
     return Metadata(most_trusted(dates), camera, lat, lon)
 
 
 def _iptc_dates(image: Image.Image) -> Iterator[Taken | None]:
-    found = {key: values[0].decode("ascii", "ignore") for key, values in records(image).items() if values}
-    yield of_digits(found.get((2, 55), ""), found.get((2, 60), ""), "iptc")
-    yield of_digits(found.get((2, 62), ""), found.get((2, 63), ""), "digitized")
+    values_by_key = {key: values[0].decode("ascii", "ignore") for key, values in records(image).items() if values}
+    yield of_digits(values_by_key.get((2, 55), ""), values_by_key.get((2, 60), ""), "iptc")
+    yield of_digits(values_by_key.get((2, 62), ""), values_by_key.get((2, 63), ""), "digitized")
 
 
 _PNG_DATES: dict[str, Source] = {
@@ -144,20 +144,20 @@ _FILM_DATES: dict[str, Source] = {
 
 
 def video_metadata(*tags: Mapping[str, str], recorded: Taken | None = None) -> Metadata:
-    """Returns what the tags of a container and its stream state (QuickTime, MP4, Matroska, 3GP, AVI).
-    `recorded`: the date that a camcorder wrote among the pictures."""
+    """Returns the metadata in the tags of a container and its stream (QuickTime, MP4, Matroska, 3GP, AVI).
+    `recorded`: the date that an AVCHD camcorder wrote into the video stream."""
     merged: dict[str, str] = {}
-    for one in reversed(tags):
-        merged.update({key.lower(): value for key, value in one.items()})
+    for tag_set in reversed(tags):
+        merged.update({key.lower(): value for key, value in tag_set.items()})
     dates = [recorded]
     for key, source in _FILM_DATES.items():
         date = taken(merged.get(key), source)
         if date is not None and source == "film" and len(date.at) < 10:
-            date = Taken(date.at, "modified")  # the year in which a film or an album came out
+            date = Taken(date.at, "modified")  # the release year of a film or an album
         dates.append(date)
-    place = merged.get("com.apple.quicktime.location.iso6709") or merged.get("location") or ""
-    found = re.match(r"([+-]\d+(?:\.\d+)?)([+-]\d+(?:\.\d+)?)", place)
-    lat, lon = position(*map(float, found.groups())) if found else (None, None)
+    location = merged.get("com.apple.quicktime.location.iso6709") or merged.get("location") or ""
+    match = re.match(r"([+-]\d+(?:\.\d+)?)([+-]\d+(?:\.\d+)?)", location)
+    lat, lon = position(*map(float, match.groups())) if match else (None, None)
     make = merged.get("com.apple.quicktime.make") or merged.get("com.android.manufacturer") or merged.get("make")
     model = merged.get("com.apple.quicktime.model") or merged.get("com.android.model") or merged.get("model")
     return Metadata(most_trusted(dates), _camera(make, model), lat, lon)
@@ -165,10 +165,10 @@ def video_metadata(*tags: Mapping[str, str], recorded: Taken | None = None) -> M
 
 def pdf_date(value: str | None) -> Taken | None:
     """Returns the date of a PDF's `D:20230714093000+02'00'`."""
-    found = re.match(r"(?:D:)?(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?\s*(Z|[+-]\d\d'?\d?\d?)?", value or "")
-    if not found:
+    match = re.match(r"(?:D:)?(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?\s*(Z|[+-]\d\d'?\d?\d?)?", value or "")
+    if not match:
         return None
-    year, month, day, hour, minute, second, zone = found.groups()
+    year, month, day, hour, minute, second, zone = match.groups()
     text = "-".join(part for part in (year, month, day) if part)
     if day and hour and minute:
         zone = (zone or "").replace("'", "")
@@ -193,20 +193,20 @@ def _angle(parts: Any, side: Any) -> float | None:
     except (TypeError, ValueError, ZeroDivisionError):
         return None
     side = side.decode("ascii", "ignore") if isinstance(side, bytes) else str(side or "")
-    return -degrees if side.strip("\x00 ").upper() in ("S", "W") else degrees
+    return float(-degrees if side.strip("\x00 ").upper() in ("S", "W") else degrees)
 
 
 def _xmp_angle(text: str | None) -> float | None:
     """Degrees from XMP's "48,51.5N", "48,51,30N" or a plain number."""
-    found = re.fullmatch(r"\s*([\d.,]+)\s*([NSEW])\s*", text or "", re.IGNORECASE)
+    match = re.fullmatch(r"\s*([\d.,]+)\s*([NSEW])\s*", text or "", re.IGNORECASE)
     try:
-        return _angle(found[1].split(","), found[2]) if found else float(text or "")
+        return _angle(match[1].split(","), match[2]) if match else float(text or "")
     except ValueError:
         return None
 
 
 def position(lat: float | None, lon: float | None) -> tuple[float | None, float | None]:
-    """Returns a position in degrees; (None, None) for one that cannot be, or is only part of one."""
+    """Returns a position in degrees; (None, None) for an impossible or incomplete position."""
     if lat is None or lon is None or not (math.isfinite(lat) and math.isfinite(lon)):
         return None, None
     if not (-90 <= lat <= 90 and -180 <= lon <= 180) or (lat == 0 and lon == 0):

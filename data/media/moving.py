@@ -1,8 +1,8 @@
-"""Which of several pictures to show: animations, sequences, stereo photos, the frames of a video window.
+"""Chooses the frame to display: of animations, sequences, stereo photos and video windows.
 
-Built around two questions on small grey copies: whether a picture is blank, and which of several tells most.
-A file is searched only when it begins blank, and only as far as a budget of pixels goes. Knows nothing of
-pages, which are pictures of their own.
+Built around two measures on small grey copies: whether a frame is blank, and which of several is the best. A
+file is searched only if its first frame is blank, within a budget of pixels. Knows nothing of pages, which are
+images of their own.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ import numpy as np
 
 from data.media.colour import plain, to_srgb
 
-_BLANK = 4.0  # grey levels of spread
+_BLANK = 4.0  # standard deviation in grey levels
 _FORMATS = ("GIF", "PNG", "WEBP", "AVIF", "HEIF", "MPO")
 _LOOKS = 24
 _LOOK_PIXELS = 400_000_000  # decoded in search of a frame: a GIF of 0.3 million pixels for 1,300 frames
 _SIDE = 160
 
 
-def begins_blank(image: Any, pixels: np.ndarray) -> bool:
-    """Whether the picture [H, W, 3] is blank and the opened file holds others. Only the few blank ones ask
-    the file how many, which takes a walk through a GIF."""
+def starts_blank(image: Any, pixels: np.ndarray) -> bool:
+    """Whether the frame [H, W, 3] is blank and the open file holds others. The number of frames, which takes a walk
+    through a GIF, is read only for blank ones."""
     return image.format in _FORMATS and _spread(pixels) < _BLANK and getattr(image, "n_frames", 1) > 1
 
 
-def telling_frame(image: Any) -> int:
-    """The frame that tells most of a file that begins blank; 0 where none does better."""
+def best_frame(image: Any) -> int:
+    """Returns the index of the best frame of a file with a blank first frame; 0 if none is better."""
     numbers = [i for i in range(1, image.n_frames) if _is_a_view(image, i)]
     numbers = numbers[: max(1, _LOOK_PIXELS // (image.width * image.height))]
     looks = []
@@ -36,15 +36,15 @@ def telling_frame(image: Any) -> int:
             image.seek(number)
             image.load()
         except (OSError, EOFError, SyntaxError, ValueError, RuntimeError):
-            break  # what comes before a broken frame is good
+            break  # frames before a damaged frame are good
         looks.append(np.asarray(to_srgb(plain(image).resize((_SIDE, _SIDE)))))
     if not looks or max(map(_spread, looks)) < _BLANK:
         return 0
-    return numbers[most_telling(np.stack(looks))]
+    return numbers[best_of(np.stack(looks))]
 
 
 def _is_a_view(image: Any, number: int) -> bool:
-    """Whether a further picture shows the scene: of an MPO not a gain map or a preview."""
+    """Whether a further image shows the scene; a gain map or a preview in an MPO does not."""
     if image.format != "MPO":
         return True
     entries = (image.mpinfo or {}).get(0xB002, ())
@@ -53,16 +53,16 @@ def _is_a_view(image: Any, number: int) -> bool:
 
 
 def _spread(picture: np.ndarray) -> float:
-    """How far the brightness of uint8 [H, W, 3] spreads, in grey levels: near 0 for a blank picture."""
+    """The standard deviation of the brightness of uint8 [H, W, 3], in grey levels: near 0 for a blank image."""
     step = max(1, max(picture.shape[:2]) // _SIDE)
     return float(picture[::step, ::step].mean(axis=2).std())
 
 
-def most_telling(frames: np.ndarray) -> int:
-    """Which of the frames [T, H, W, 3] to show for all: neither black, nor blank, nor blurred.
+def best_of(frames: np.ndarray) -> int:
+    """Returns the index of the best of the frames [T, H, W, 3]: neither black, nor blank, nor blurred.
 
-    Spread of brightness times sharpness (the mean step between neighbouring pixels), on small grey copies.
-    Ties, and frames nearly as good, go to the one nearest the middle.
+    The score is the geometric mean of the standard deviation of brightness and the sharpness (mean step between
+    neighbouring pixels), on small grey copies. Of the frames within 10 % of the best score the middlemost wins.
     """
     if len(frames) == 1:
         return 0

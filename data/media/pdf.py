@@ -1,10 +1,10 @@
-"""PDF pages to arrays, text and words: what a person sees on the page, what is written on it and beside it.
+"""PDF pages to images, text and word boxes.
 
-Built around an open `Document` over one of two engines (`data.media.pdf_engines`). Text is mended
-(`data.media.letters`, `data.media.text`) to read as a person reads it; a text layer that is no text
-(`data.media.legible`) counts as none. The text of a page also has what its fields hold, the notes on it, the
-bookmarks that lead to it and, on the first page, the data of an XFA form and the files inside. Pages count
-from 1; boxes are relative to the page as it is shown, 0..1 from its top left. Knows nothing of OCR.
+Built around an open `Document` over one of two engines (`data.media.pdf_engines`). Text is repaired
+(`data.media.letters`, `data.media.text`) to read as a person reads it; a garbled text layer
+(`data.media.legible`) counts as none. The text of a page includes its form fields, its notes, the bookmarks
+that lead to it and, on the first page, the data of an XFA form and the attached files. Pages count from 1;
+boxes are relative to the page as displayed, 0..1 from its top left. Knows nothing of OCR.
 """
 
 from __future__ import annotations
@@ -25,82 +25,92 @@ from data.media import legible
 from data.media.captions import caption_of_document
 from data.media.dates import Taken
 from data.media.kinds import MediaError, require, sniff
-from data.media.letters import Box, Piece, need_places, rows_of, text_of, text_with, undivided, with_ligatures
+from data.media.letters import (
+    Box,
+    WordBox,
+    join_divided_words,
+    needs_positions,
+    rows_of,
+    spell_ligatures,
+    text_of,
+    text_of_parts,
+)
 from data.media.metadata import pdf_date
-from data.media.pdf_engines import MAX_TEXT, Attached, Engine, engine_name, open_engine
-from data.media.text import clean, decoded, unmisread
+from data.media.pdf_engines import MAX_TEXT, Attachment, Engine, engine_name, open_engine
+from data.media.text import clean, decode_text, repair_mojibake
 
 __all__ = ["engine_name"]
 
 Word = tuple[float, float, float, float, str]
 
-_SIGNS = bytes(code for code in range(0x80) if not chr(code).isalnum())
-TEXTLESS = 16  # characters: a text layer of fewer leaves the words of a page in its picture
-STAMPED = 150  # the same where pictures cover half of the page: a fax's line, "Scanned with …", a number on a scan
+_ASCII_SIGNS = bytes(code for code in range(0x80) if not chr(code).isalnum())
+TEXTLESS = 16  # a page with fewer characters in its text layer needs OCR
+STAMPED = 150  # the same where images cover half of the page: a fax's line, "Scanned with …", a number on a scan
 MAX_WORDS = 50_000
-MAX_ATTACHED = 512 << 20  # bytes of a file inside a PDF
-MAX_ATTACHED_PAGES = 200  # of all PDFs inside one whose text is read with its first page
+MAX_ATTACHMENT_BYTES = 512 << 20  # bytes of a file inside a PDF
+MAX_ATTACHMENT_PAGES = 200  # pages of attached PDFs whose text is added to the first page
 
 
 def page_count(path: Path) -> int:
-    """Number of pages. Raises `MediaError`: encrypted, damaged, no pages, too many."""
+    """Returns the number of pages. Raises `MediaError`: encrypted, damaged, no pages, too many."""
     with open_pdf(path) as document:
         return document.pages
 
 
 def page_image(path: Path, page: int, max_side: int = 1280, max_dpi: float | None = None) -> np.ndarray:
-    """The page on white, uint8 RGB [H, W, 3], its longest side `max_side` pixels, or less for `max_dpi`."""
+    """Returns the page on white, uint8 RGB [H, W, 3], its longest side `max_side` pixels, or less for `max_dpi`.
+    Raises `MediaError`."""
     with open_pdf(path) as document:
         return document.image(require_page(document, page), max_side, max_dpi)
 
 
 def page_text(path: Path, page: int) -> str:
-    """The text in reading order; empty for a scanned page on which nothing is written."""
+    """Returns the text in reading order; empty for a scanned page without notes. Raises `MediaError`."""
     with open_pdf(path) as document:
         return document.text(require_page(document, page))
 
 
 def page_words(path: Path, page: int) -> list[Word]:
-    """(x0, y0, x1, y1, word) in reading order, for a selectable text layer over the page image. A divided
-    word is two."""
+    """Returns (x0, y0, x1, y1, word) in reading order, for a selectable text layer over the page image. A
+    divided word gives two entries. Raises `MediaError`."""
     with open_pdf(path) as document:
         return document.words(require_page(document, page))
 
 
 def find_words(path: Path, page: int, words: Sequence[str]) -> list[Box]:
-    """Boxes of the words on the page that match one of `words`, to be highlighted. A divided word has two.
+    """Returns the boxes of words on the page that match one of `words`, for highlights. A divided word has two.
 
-    Case and accents do not count, nor do up to three letters of ending ("invoice" finds "Invoices"). Scripts
-    without spaces are searched inside the line, and the box is that part of it.
+    Case, accents and up to three final letters are ignored ("invoice" matches "Invoices"). Scripts without
+    spaces are searched inside the line, and the box is the matching part of it. Raises `MediaError`.
     """
-    wanted = [key for word in words if (key := _folded(word))]
+    keys = [key for word in words if (key := _folded(word))]
     with open_pdf(path) as document:
-        pieces = document.pieces(require_page(document, page))
-    return [box for piece in pieces for box in _matches(piece, wanted)]
+        word_boxes = document.word_boxes(require_page(document, page))
+    return [box for word_box in word_boxes for box in _matches(word_box, keys)]
 
 
 def unread_pages(path: Path) -> list[int]:
-    """The pages whose words may stand in their picture alone, for OCR (`Document.is_unread`)."""
-    found = []
+    """Returns the pages that need OCR (`Document.needs_ocr`). Raises `MediaError` if the file cannot be opened."""
+    pages = []
     with open_pdf(path) as document:
         for page in range(1, document.pages + 1):
             with suppress(MediaError):
-                if document.is_unread(page):
-                    found.append(page)
-    return found
+                if document.needs_ocr(page):
+                    pages.append(page)
+    return pages
 
 
 def attachment_names(path: Path) -> list[str]:
-    """The names of the files inside a PDF, in order: those of the document, as in a portfolio, then those
-    pinned to its pages."""
+    """Returns the names of the files inside a PDF: those of the document, as in a portfolio, then those
+    attached to its pages. Raises `MediaError`."""
     with open_pdf(path) as document:
-        return [file.name for file in document.attached()]
+        return [file.name for file in document.attachments()]
 
 
 def attachment(path: Path, number: int) -> bytes:
-    """The file inside a PDF that stands at `number`, from 0, in `attachment_names`. Raises `MediaError`."""
+    """Returns the attached file at index `number` (from 0) of `attachment_names`. Raises `MediaError`."""
     with open_pdf(path) as document:
-        files = document.attached()
+        files = document.attachments()
         if not 0 <= number < len(files):
             raise MediaError(f"there is no file {number}; the PDF holds {len(files):,}", "damaged")
         return _content(files[number])
@@ -112,15 +122,18 @@ def date_of(document: Document) -> Taken | None:
 
 
 def caption_of(document: Document) -> str:
-    """The title, the subject and the keywords that the PDF states, a line each, without what programs
-    write."""
+    """Returns title, subject and keywords of the PDF, one per line, without texts that programs write."""
     return caption_of_document(*(_clean(document.metadata(key)) for key in ("Title", "Subject", "Keywords")))
+
+
+def title_of(document: Document) -> str:
+    """Returns the title that the PDF states, in one line; empty without one, or if a program wrote it."""
+    return caption_of_document(_clean(document.metadata("Title")), "", "").partition("\n")[0]
 
 
 @contextmanager
 def open_pdf(path: Path) -> Iterator[Document]:
-    """The document opened once for many pages. Raises `MediaError`: encrypted, damaged, no pages, too
-    many."""
+    """Opens a document for many pages. Raises `MediaError`: encrypted, damaged, no pages, too many."""
     require(path, "pdf")
     engine = open_engine(path)
     try:
@@ -130,22 +143,22 @@ def open_pdf(path: Path) -> Iterator[Document]:
 
 
 def require_page(document: Document, page: int | None) -> int:
-    """The page's number if the document has it, else `MediaError`."""
+    """Returns `page` if the document has it. Raises `MediaError` otherwise."""
     if page is None or not 1 <= page <= document.pages:
         raise MediaError(f"there is no page {page}; the PDF has {document.pages:,}", "damaged")
     return page
 
 
 class _Layer(NamedTuple):
-    """The text layer of a page, mended; `unread` as in `Document.is_unread`."""
+    """The repaired text layer of a page; `rows` is None until word boxes are read."""
 
     text: str
-    unread: bool
-    rows: list[list[Piece]] | None
+    needs_ocr: bool
+    rows: list[list[WordBox]] | None
 
 
 class Document:
-    """An open PDF. Pages count from 1 and have been checked."""
+    """An open PDF. Pages count from 1 and must exist (`require_page`)."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -159,39 +172,39 @@ class Document:
         return self._engine.metadata(key)
 
     def text(self, page: int) -> str:
-        """What can be read on the page, then what is written about it, a thing a line, each once."""
+        """The text layer, then fields, notes, bookmarks and attachments, one per line, without repetitions."""
         found = self._layer(page).text
         for addition in self._additions(page):
-            if not _says(found, addition):
+            if not _contains(found, addition):
                 found = f"{found}\n{addition}"
         return found[:MAX_TEXT].strip()
 
-    def is_unread(self, page: int) -> bool:
-        """Whether words of the page may stand in its picture alone: it has hardly a text layer, or one that is, in
-        part, no text. What fields, notes and bookmarks say does not count."""
-        return self._layer(page).unread
+    def needs_ocr(self, page: int) -> bool:
+        """Whether words of the page may exist only in its image: the text layer is short or partly garbled.
+        Fields, notes and bookmarks are ignored."""
+        return self._layer(page).needs_ocr
 
     def words(self, page: int) -> list[Word]:
-        return [(*piece.box, piece.text) for piece in self.pieces(page)]
+        return [(*box.box, box.text) for box in self.word_boxes(page)]
 
-    def pieces(self, page: int) -> list[Piece]:
-        """The words of the page, then each field and note that the text layer does not have, as one piece."""
+    def word_boxes(self, page: int) -> list[WordBox]:
+        """The words of the page, then one box for each field and note that the text layer does not contain."""
         layer = self._layer(page)
         rows = layer.rows
         if rows is None:
             rows = rows_of(self._engine.lines(page)) if layer.text else []
-        found = [piece for row in rows for piece in row]
+        boxes = [box for row in rows for box in row]
         for note in self._engine.notes(page):
             text = _clean(note.text)
-            if text and not _says(layer.text, text):
-                found.append(Piece(note.box, text, text))
+            if text and not _contains(layer.text, text):
+                boxes.append(WordBox(note.box, text, text))
         width, height = self._engine.size(page)
-        return [piece._replace(box=_relative(piece.box, width, height)) for piece in found[:MAX_WORDS]]
+        return [box._replace(box=_relative(box.box, width, height)) for box in boxes[:MAX_WORDS]]
 
-    def attached(self) -> list[Attached]:
-        """The files inside: those of the document, then those of its pages."""
-        pinned = [file for page in range(1, self.pages + 1) for file in self._engine.pinned(page)]
-        return self._engine.attached() + pinned
+    def attachments(self) -> list[Attachment]:
+        """The attached files of the document, then those of its pages."""
+        of_pages = [file for page in range(1, self.pages + 1) for file in self._engine.page_attachments(page)]
+        return self._engine.attachments() + of_pages
 
     def _layer(self, page: int) -> _Layer:
         if self._last is None or self._last[0] != page:
@@ -203,21 +216,23 @@ class Document:
         if plain is None:
             rows = rows_of(self._engine.lines(page))
             plain = text_of(rows)
-        elif need_places(plain):
-            plain = text_with(self._engine.mixed_lines(page, need_places))
+        elif needs_positions(plain):
+            plain = text_of_parts(self._engine.mixed_lines(page, needs_positions))
         else:
-            plain = undivided(plain)
+            plain = join_divided_words(plain)
         if not plain.isascii():
-            plain = unmisread(plain)
+            plain = repair_mojibake(plain)
         bits = legible.bits(plain)
         if bits < legible.SURELY_WORDS:
-            if legible.is_no_text(plain) or (bits < legible.WORDS and self._engine.unmapped(page) > 0.7):
+            if legible.is_garbled(plain) or (bits < legible.WORDS and self._engine.unmapped_share(page) > 0.7):
                 return _Layer("", True, [])
             readable = legible.readable_lines(plain)
             if len(readable) < len(plain):
                 return _Layer(_clean(readable), True, rows)
-        text = _clean(with_ligatures(plain))
-        return _Layer(text, len(text) < TEXTLESS or (len(text) < STAMPED and self._engine.pictured(page) > 0.5), rows)
+        text = _clean(spell_ligatures(plain))
+        return _Layer(
+            text, len(text) < TEXTLESS or (len(text) < STAMPED and self._engine.image_share(page) > 0.5), rows
+        )
 
     def _additions(self, page: int) -> Iterator[str]:
         for note in self._engine.notes(page):
@@ -225,20 +240,20 @@ class Document:
         yield from self._bookmarks.get(page, ())
         if page == 1:
             yield _xml_text(self._engine.xfa())
-        files = self._engine.pinned(page)
-        yield from _texts([*files, *self._engine.attached()] if page == 1 else files)
+        files = self._engine.page_attachments(page)
+        yield from _attachment_texts([*files, *self._engine.attachments()] if page == 1 else files)
 
     @cached_property
     def _bookmarks(self) -> dict[int, list[str]]:
-        found = defaultdict(list)
+        titles = defaultdict(list)
         with suppress(MediaError):
             for page, title in self._engine.bookmarks():
-                found[page].append(_clean(title))
-        return found
+                titles[page].append(_clean(title))
+        return titles
 
 
-def _texts(files: Sequence[Attached]) -> Iterator[str]:
-    """The name and, of text and PDFs, the text of each file inside a PDF."""
+def _attachment_texts(files: Sequence[Attachment]) -> Iterator[str]:
+    """The name of each attached file and, for text files and PDFs, its text."""
     pages = 0
     for file in files:
         yield _clean(file.name)
@@ -246,42 +261,44 @@ def _texts(files: Sequence[Attached]) -> Iterator[str]:
             data = _content(file)
             kind = sniff(data[:4096])
             if kind == "text" and not file.name.lower().endswith((".xml", ".json")):
-                yield _clean(decoded(data[: 4 * MAX_TEXT]))
+                yield _clean(decode_text(data[: 4 * MAX_TEXT]))
             elif kind == "pdf":
                 inner = open_engine(data)
                 try:
                     document = Document(inner)
                     for page in range(1, inner.pages + 1):
                         pages += 1
-                        if pages > MAX_ATTACHED_PAGES:
+                        if pages > MAX_ATTACHMENT_PAGES:
                             return
                         yield document._layer(page).text
                 finally:
                     inner.close()
 
 
-def _content(file: Attached) -> bytes:
+def _content(file: Attachment) -> bytes:
     data = file.read()
-    if len(data) > MAX_ATTACHED:
-        raise MediaError(f"the file inside is larger than Sightline reads ({MAX_ATTACHED >> 20} MB)", "too large")
+    if len(data) > MAX_ATTACHMENT_BYTES:
+        raise MediaError(
+            f"the file inside is larger than Sightline reads ({MAX_ATTACHMENT_BYTES >> 20} MB)", "too large"
+        )
     return data
 
 
 def _xml_text(data: bytes) -> str:
-    """The words between the tags of what people filled in, a line each."""
+    """The values that people entered into an XFA form, one per line."""
     text = data.decode("utf-8", "ignore")
-    filled = re.search(r"(?s)<(?:\w+:)?datasets\b.*?</(?:\w+:)?datasets\s*>", text)
-    text = re.sub(r"(?s)<!--.*?-->|<[^>]*>", "\n", filled[0] if filled else "")
+    data_sets = re.search(r"(?s)<(?:\w+:)?datasets\b.*?</(?:\w+:)?datasets\s*>", text)
+    text = re.sub(r"(?s)<!--.*?-->|<[^>]*>", "\n", data_sets[0] if data_sets else "")
     return _clean("\n".join(line.strip() for line in html.unescape(text).splitlines() if line.strip()))
 
 
-def _says(text: str, addition: str) -> bool:
-    """Whether the words stand there already, whatever their case, signs and line ends."""
-    return addition in text or _run_together(addition) in _run_together(text)
+def _contains(text: str, addition: str) -> bool:
+    """Whether `text` contains `addition`, ignoring case, signs and line ends."""
+    return addition in text or _letters_only(addition) in _letters_only(text)
 
 
-def _run_together(text: str) -> bytes:
-    return text.casefold().encode().translate(None, _SIGNS)
+def _letters_only(text: str) -> bytes:
+    return text.casefold().encode().translate(None, _ASCII_SIGNS)
 
 
 def _relative(box: Box, width: float, height: float) -> Box:
@@ -294,21 +311,21 @@ def _folded(word: str) -> str:
     return "".join(c for c in plain if c.isalnum() and not unicodedata.combining(c))
 
 
-def _matches(piece: Piece, wanted: Sequence[str]) -> Iterator[Box]:
-    (x0, y0, x1, y1), text = piece.box, piece.whole
+def _matches(word_box: WordBox, keys: Sequence[str]) -> Iterator[Box]:
+    (x0, y0, x1, y1), text = word_box.box, word_box.whole
     parts = [_folded(part) for part in re.split(r"[\W_]+", text)]
-    for key in wanted:
+    for key in keys:
         if any(part == key or (len(key) >= 4 and part.startswith(key) and len(part) - len(key) <= 3) for part in parts):
             yield x0, y0, x1, y1
             return
-        whole = _folded(text)
-        if whole == key:
+        folded = _folded(text)
+        if folded == key:
             yield x0, y0, x1, y1
             return
-        if not key.isascii() and len(whole) > len(key) and _no_spaces(key) and key in whole:
-            share = (x1 - x0) / len(whole)
-            at = whole.index(key)
-            yield x0 + at * share, y0, x0 + (at + len(key)) * share, y1
+        if not key.isascii() and len(folded) > len(key) and _no_spaces(key) and key in folded:
+            share = (x1 - x0) / len(folded)
+            position = folded.index(key)
+            yield x0 + position * share, y0, x0 + (position + len(key)) * share, y1
             return
 
 

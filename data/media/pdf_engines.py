@@ -1,8 +1,8 @@
-"""PyMuPDF and pypdfium2 behind one set of methods: what a PDF holds, as the engine has it.
+"""PyMuPDF and pypdfium2 behind one interface: the raw content of a PDF.
 
-Built around `Engine`, which `data.media.pdf` makes readable text, words and notes of. Pages count from 1 and
-have been checked; boxes are in points on the page as it is shown, from its top left. Faults of a file are
-raised as `MediaError`. Knows nothing of what is done with the text.
+Built around `Engine`, from which `data.media.pdf` makes readable text, words and notes. Pages count from 1 and
+must exist; boxes are in points on the page as displayed, from its top left. Faults of a file raise
+`MediaError`. Knows nothing of how the text is used.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from data.media.kinds import MediaError
-from data.media.letters import Box, Letter, Line, across
+from data.media.letters import Box, Letter, Line, extent_across
 
-MAX_TEXT = 200_000  # characters of one page; a page of print has 3,000
-MAX_NOTES = 5_000  # of one page
+MAX_TEXT = 200_000  # characters per page; a printed page has 3,000
+MAX_NOTES = 5_000  # per page
 MAX_BOOKMARKS = 50_000
 MAX_PAGES = 20_000
 
 
 class Note(NamedTuple):
-    """What a field of a form holds or someone wrote on a page, and where."""
+    """The value of a form field or an annotation's text, and its box."""
 
     box: Box
     text: str
 
 
-class Attached(NamedTuple):
-    """A file inside a PDF; `page` where it is pinned to one."""
+class Attachment(NamedTuple):
+    """A file inside a PDF; `page` is None for a file of the whole document."""
 
     name: str
     read: Callable[[], bytes]
@@ -57,24 +57,24 @@ class Engine(Protocol):
 
     def image(self, page: int, max_side: int, max_dpi: float | None = None) -> np.ndarray: ...
     def size(self, page: int) -> tuple[float, float]:
-        """Width and height of the page as it is shown."""
+        """Width and height of the page as displayed, in points."""
         ...
 
     def plain_text(self, page: int) -> str | None:
-        """The text layer in reading order, fast; None where only `lines` has it right."""
+        """The text layer in reading order, fast; None if only `lines` is correct."""
         ...
 
     def lines(self, page: int) -> list[Line]: ...
-    def mixed_lines(self, page: int, need_places: Callable[[str], bool]) -> list[Line | str]:
-        """The lines of the page, as text those that need no places."""
+    def mixed_lines(self, page: int, needs_positions: Callable[[str], bool]) -> list[Line | str]:
+        """The lines of the page; lines that need no positions are text."""
         ...
 
-    def unmapped(self, page: int) -> float:
-        """The share of the letters for which the fonts name no character."""
+    def unmapped_share(self, page: int) -> float:
+        """The share of letters without a character in the tables of the fonts."""
         ...
 
-    def pictured(self, page: int) -> float:
-        """The share of the page that pictures cover, each counted by itself."""
+    def image_share(self, page: int) -> float:
+        """The summed area of the images as a share of the page; overlaps count twice."""
         ...
 
     def notes(self, page: int) -> list[Note]: ...
@@ -82,33 +82,33 @@ class Engine(Protocol):
         """Page and title, in order."""
         ...
 
-    def attached(self) -> list[Attached]:
-        """The files inside the document, not those pinned to a page."""
+    def attachments(self) -> list[Attachment]:
+        """The files of the whole document, without those attached to a page."""
         ...
 
-    def pinned(self, page: int) -> list[Attached]: ...
+    def page_attachments(self, page: int) -> list[Attachment]: ...
     def xfa(self) -> bytes:
-        """The data of an XFA form, XML; empty for other PDFs."""
+        """The XML data of an XFA form; empty for other PDFs."""
         ...
 
     def metadata(self, key: str) -> str:
-        """An entry of the document's information: "Title", "CreationDate"."""
+        """An entry of the information dictionary ("Title", "CreationDate"); empty if it is missing."""
         ...
 
     def close(self) -> None: ...
 
 
 def engine_name() -> str:
-    """The engine in use: "pymupdf" or "pypdfium2"."""
-    asked = os.environ.get("SIGHTLINE_PDF", "")
-    for name in (asked,) if asked else ("pymupdf", "pypdfium2"):
+    """Returns the engine in use: "pymupdf" or "pypdfium2". Raises `MediaError` if neither is installed."""
+    requested = os.environ.get("SIGHTLINE_PDF", "")
+    for name in (requested,) if requested else ("pymupdf", "pypdfium2"):
         if importlib.util.find_spec(name) is not None:
             return name
     raise MediaError("no PDF reader is installed; pip install pymupdf (or pypdfium2)", "unsupported")
 
 
 def open_engine(source: Path | bytes) -> Engine:
-    """A PDF by its path or its bytes. Raises `MediaError`: encrypted, damaged, no pages, too many."""
+    """Opens a PDF by its path or its bytes. Raises `MediaError`: encrypted, damaged, no pages, too many."""
     engine: Engine = _MuPDF(source) if engine_name() == "pymupdf" else _PDFium(source)
     if 1 <= engine.pages <= MAX_PAGES:
         return engine
@@ -126,7 +126,7 @@ _NO_MEMORY = "drawing it needs more memory than allowed"
 POINTS_PER_INCH = 72
 _HIDDEN = 2 | 32  # flags of an annotation: Hidden, NoView
 _PASSWORD = 1 << 13  # a flag of a text field
-# What a box that is ticked is called by itself; other names ("Vegetarian") say something.
+# Export values of a ticked box that carry no meaning; others do ("Vegetarian").
 _TICKED = re.compile(r"off|on|yes|no|true|false|\d*|x|ja|oui|si|sí|checked?|choice\d*", re.IGNORECASE)
 _NO_NOTES = ("Popup", "Widget", "Link")
 
@@ -153,8 +153,8 @@ def _angle(dx: float, dy: float) -> int:
 def _mupdf() -> ModuleType:
     import pymupdf
 
-    pymupdf.TOOLS.mupdf_display_errors(False)
-    pymupdf.TOOLS.mupdf_display_warnings(False)
+    pymupdf.TOOLS.mupdf_display_errors(False)  # type: ignore[no-untyped-call]
+    pymupdf.TOOLS.mupdf_display_warnings(False)  # type: ignore[no-untyped-call]
     return pymupdf
 
 
@@ -163,8 +163,8 @@ class _MuPDF:
         mupdf = _mupdf()
         self._last: tuple[int, Any] = (0, None)
         self._letters: tuple[int, Any] = (0, None)
-        self._found: tuple[int, set[int]] = (0, set())
-        with self._reasons():
+        self._annotation_kinds: tuple[int, set[int]] = (0, set())
+        with self._media_errors():
             if isinstance(source, bytes):
                 self.file = mupdf.open(stream=source, filetype="pdf")
             else:
@@ -174,7 +174,7 @@ class _MuPDF:
             self.pages = int(self.file.page_count)
 
     @contextmanager
-    def _reasons(self) -> Iterator[None]:
+    def _media_errors(self) -> Iterator[None]:
         mupdf = _mupdf()
         try:
             yield
@@ -200,14 +200,14 @@ class _MuPDF:
             raise MediaError(_DAMAGED, "damaged") from error
 
     def _sheet(self, page: int) -> Any:
-        """The page; the last one is kept, since its picture and its text are asked for in turn."""
+        """The page object. The last one is cached: callers read a page's image and text in turn."""
         if self._last[0] != page:
             self._last = (page, self.file[page - 1])
         return self._last[1]
 
     def image(self, page: int, max_side: int, max_dpi: float | None = None) -> np.ndarray:
         mupdf = _mupdf()
-        with self._reasons():
+        with self._media_errors():
             sheet = self._sheet(page)
             zoom = _scale(sheet.rect.width, sheet.rect.height, max_side, max_dpi)
             pixels = sheet.get_pixmap(matrix=mupdf.Matrix(zoom, zoom), alpha=False, colorspace=mupdf.csRGB)
@@ -215,17 +215,17 @@ class _MuPDF:
             return array[:, : pixels.width * 3].reshape(pixels.height, pixels.width, 3).copy()
 
     def size(self, page: int) -> tuple[float, float]:
-        with self._reasons():
-            shown = self._sheet(page).rect
-            return shown.width, shown.height
+        with self._media_errors():
+            rect = self._sheet(page).rect
+            return rect.width, rect.height
 
     def plain_text(self, page: int) -> str | None:
-        with self._reasons():
+        with self._media_errors():
             text: str = self._text(page).extractText()
             return text
 
     def _text(self, page: int) -> Any:
-        """The page's letters as MuPDF keeps them, the last page's for a second question."""
+        """MuPDF's text page. The last one is cached."""
         if self._letters[0] != page:
             sheet, flags = self._sheet(page), _mupdf().TEXTFLAGS_TEXT
             fields = _mupdf().PDF_ANNOT_WIDGET in self._kinds(page)
@@ -233,130 +233,134 @@ class _MuPDF:
         return self._letters[1]
 
     def lines(self, page: int) -> list[Line]:
-        with self._reasons():
+        with self._media_errors():
             return self._lines(page, self._text(page))
 
     def _lines(self, page: int, letters: Any) -> list[Line]:
         mupdf, sheet = _mupdf(), self._sheet(page)
-        turn, turned = sheet.rotation_matrix, sheet.rotation != 0
-        found: list[Line] = []
+        rotation, rotated = sheet.rotation_matrix, sheet.rotation != 0
+        lines: list[Line] = []
         for line in (line for block in letters.extractRAWDICT()["blocks"] for line in block.get("lines", ())):
             dx, dy = line["dir"]
-            ones = [Letter(one["c"], *one["bbox"]) for span in line["spans"] for one in span["chars"]]
-            if turned:
-                ones = [Letter(one.text, *(mupdf.Rect(one[1:]) * turn)) for one in ones]
-            found.append(Line(ones, _angle(turn.a * dx + turn.c * dy, turn.b * dx + turn.d * dy)))
-        return found
+            characters = [
+                Letter(character["c"], *character["bbox"]) for span in line["spans"] for character in span["chars"]
+            ]
+            if rotated:
+                characters = [
+                    Letter(character.text, *(mupdf.Rect(character[1:]) * rotation)) for character in characters
+                ]
+            lines.append(Line(characters, _angle(rotation.a * dx + rotation.c * dy, rotation.b * dx + rotation.d * dy)))
+        return lines
 
-    def mixed_lines(self, page: int, need_places: Callable[[str], bool]) -> list[Line | str]:
-        found: list[Line | str] = []
-        with self._reasons():
+    def mixed_lines(self, page: int, needs_positions: Callable[[str], bool]) -> list[Line | str]:
+        parts: list[Line | str] = []
+        with self._media_errors():
             letters = self._text(page)
             for x0, y0, x1, y1, text, _, kind in letters.extractBLOCKS():
                 if kind != 0:
                     continue
                 texts = text.removesuffix("\n").split("\n")
-                if not need_places(text):
-                    found += texts
+                if not needs_positions(text):
+                    parts += texts
                     continue
-                needing = list(map(need_places, texts))
-                if not any(needing):
-                    return [*self.lines(page)]  # only together
+                flags = list(map(needs_positions, texts))
+                if not any(flags):
+                    return [*self.lines(page)]  # the lines need positions only as a block
                 lines: dict[str, Line] = {}
                 height = (y1 - y0) / len(texts)
                 for i, text in enumerate(texts):
-                    top = y0 + i * height  # if its lines are evenly spaced; else the whole block has it
+                    top = y0 + i * height  # where the line is if lines are evenly spaced; else search the block
                     for box in ((x0, top - height / 2, x1, top + 1.5 * height), (x0, y0, x1, y1)):
-                        if needing[i] and text.strip() not in lines:
+                        if flags[i] and text.strip() not in lines:
                             with _within(letters, box):
-                                lines |= {_joined(line): line for line in self._lines(page, letters)}
-                    found.append(lines.get(text.strip(), text) if needing[i] else text)
-        return found if any(isinstance(one, Line) for one in found) else [*self.lines(page)]
+                                lines |= {_line_text(line): line for line in self._lines(page, letters)}
+                    parts.append(lines.get(text.strip(), text) if flags[i] else text)
+        return parts if any(isinstance(part, Line) for part in parts) else [*self.lines(page)]
 
-    def unmapped(self, page: int) -> float:
+    def unmapped_share(self, page: int) -> float:
         mupdf = _mupdf()
-        with self._reasons():
+        with self._media_errors():
             flags = mupdf.TEXTFLAGS_TEXT & ~mupdf.TEXT_CID_FOR_UNKNOWN_UNICODE
             letters = "".join(self._sheet(page).get_text("text", flags=flags).split())
             if "\ufffd" not in letters:
                 return 0.0
             fonts = {font[0] for font in self.file.get_page_fonts(page - 1) if font[0]}
-            return 0.0 if all(map(self._names_characters, fonts)) else letters.count("\ufffd") / len(letters)
+            return 0.0 if all(map(self._has_character_map, fonts)) else letters.count("\ufffd") / len(letters)
 
-    def pictured(self, page: int) -> float:
-        with self._reasons():
+    def image_share(self, page: int) -> float:
+        with self._media_errors():
             sheet = self._sheet(page)
-            areas = [abs(_mupdf().Rect(one["bbox"]) & sheet.cropbox) for one in sheet.get_image_info()]
-            return float(sum(areas)) / abs(sheet.rect)
+            areas = [abs(_mupdf().Rect(image["bbox"]) & sheet.cropbox) for image in sheet.get_image_info()]
+            return float(sum(areas) / abs(sheet.rect))
 
-    def _names_characters(self, font: int) -> bool:
-        return self.file.xref_get_key(font, "ToUnicode")[0] == "xref"
+    def _has_character_map(self, font: int) -> bool:
+        return bool(self.file.xref_get_key(font, "ToUnicode")[0] == "xref")
 
     def notes(self, page: int) -> list[Note]:
-        found: list[Note] = []
-        with self._reasons():
+        page_notes: list[Note] = []
+        with self._media_errors():
             if not self._kinds(page):
-                return found
+                return page_notes
             sheet = self._sheet(page)
             for annot in sheet.annots():
                 if annot.type[1] not in _NO_NOTES and not annot.flags & _HIDDEN:
-                    found.append(Note(tuple(annot.rect * sheet.rotation_matrix), annot.info["content"] or ""))
-                if len(found) > MAX_NOTES:
+                    page_notes.append(Note(tuple(annot.rect * sheet.rotation_matrix), annot.info["content"] or ""))
+                if len(page_notes) > MAX_NOTES:
                     break
             for field in sheet.widgets():
                 flags = self.file.xref_get_key(field.xref, "F")
                 hidden = flags[0] == "int" and int(flags[1]) & _HIDDEN
-                if not hidden and len(found) <= MAX_NOTES:
-                    found.append(Note(tuple(field.rect * sheet.rotation_matrix), _mu_value(field)))
-        return [note for note in found if note.text.strip()]
+                if not hidden and len(page_notes) <= MAX_NOTES:
+                    page_notes.append(Note(tuple(field.rect * sheet.rotation_matrix), _field_value(field)))
+        return [note for note in page_notes if note.text.strip()]
 
     def bookmarks(self) -> list[tuple[int, str]]:
-        with self._reasons():
-            found: list[tuple[int, str]] = []
-            rest = [self.file.outline]  # loaded with the document; `get_toc` would load it again
-            while rest and len(found) < MAX_BOOKMARKS:
-                mark = rest.pop()
-                if mark is not None:
-                    if mark.page >= 0:
-                        found.append((mark.page + 1, mark.title or ""))
-                    rest += [mark.next, mark.down]
-            return found
+        with self._media_errors():
+            titles: list[tuple[int, str]] = []
+            stack = [self.file.outline]  # loaded with the document; `get_toc` would load it again
+            while stack and len(titles) < MAX_BOOKMARKS:
+                item = stack.pop()
+                if item is not None:
+                    if item.page >= 0:
+                        titles.append((item.page + 1, item.title or ""))
+                    stack += [item.next, item.down]
+            return titles
 
-    def attached(self) -> list[Attached]:
-        with self._reasons():
+    def attachments(self) -> list[Attachment]:
+        with self._media_errors():
             return [self._embedded(i) for i in range(self.file.embfile_count())]
 
-    def _embedded(self, number: int) -> Attached:
+    def _embedded(self, number: int) -> Attachment:
         info = self.file.embfile_info(number)
 
         def read() -> bytes:
-            with self._reasons():
+            with self._media_errors():
                 return bytes(self.file.embfile_get(number))
 
-        return Attached(info.get("ufilename") or info.get("filename") or info.get("name") or "", read)
+        return Attachment(info.get("ufilename") or info.get("filename") or info.get("name") or "", read)
 
-    def pinned(self, page: int) -> list[Attached]:
-        with self._reasons():
+    def page_attachments(self, page: int) -> list[Attachment]:
+        with self._media_errors():
             if _mupdf().PDF_ANNOT_FILE_ATTACHMENT not in self._kinds(page):
                 return []
             return [self._pin(annot, page) for annot in self._sheet(page).annots() if annot.type[1] == "FileAttachment"]
 
     def _kinds(self, page: int) -> set[int]:
-        """The kinds of what is on the page besides its content, links left out."""
-        if self._found[0] != page:
+        """The kinds of annotations on the page, without links."""
+        if self._annotation_kinds[0] != page:
             kinds = {kind for _, kind, *_ in self.file.page_annot_xrefs(page - 1)}
-            self._found = (page, kinds - {_mupdf().PDF_ANNOT_LINK})
-        return self._found[1]
+            self._annotation_kinds = (page, kinds - {_mupdf().PDF_ANNOT_LINK})
+        return self._annotation_kinds[1]
 
-    def _pin(self, annot: Any, page: int) -> Attached:
+    def _pin(self, annot: Any, page: int) -> Attachment:
         def read() -> bytes:
-            with self._reasons():
+            with self._media_errors():
                 return bytes(annot.get_file())
 
-        return Attached(annot.file_info.get("filename") or "", read, page)
+        return Attachment(annot.file_info.get("filename") or "", read, page)
 
     def xfa(self) -> bytes:
-        with self._reasons():
+        with self._media_errors():
             kind, value = self.file.xref_get_key(self.file.pdf_catalog(), "AcroForm/XFA")
             if kind == "array":
                 packets = re.findall(r"\(\s*(\w+)\s*\)\s*(\d+) 0 R", value)
@@ -366,7 +370,7 @@ class _MuPDF:
             return b"".join(self.file.xref_stream(number) or b"" for number in numbers)
 
     def metadata(self, key: str) -> str:
-        with self._reasons():
+        with self._media_errors():
             return (self.file.metadata or {}).get(key[0].lower() + key[1:]) or ""
 
     def close(self) -> None:
@@ -376,19 +380,19 @@ class _MuPDF:
 
 @contextmanager
 def _within(letters: Any, box: Box) -> Iterator[None]:
-    """Only the letters in a box, so that their places cost no more than they: of a whole page, ten milliseconds."""
-    whole = letters.this.m_internal.mediabox
-    before = whole.x0, whole.y0, whole.x1, whole.y1
-    whole.x0, whole.y0, whole.x1, whole.y1 = box
+    """Restricts a text page to a box: the positions of a whole page's letters take ten milliseconds."""
+    mediabox = letters.this.m_internal.mediabox
+    before = mediabox.x0, mediabox.y0, mediabox.x1, mediabox.y1
+    mediabox.x0, mediabox.y0, mediabox.x1, mediabox.y1 = box
     try:
         yield
     finally:
-        whole.x0, whole.y0, whole.x1, whole.y1 = before
+        mediabox.x0, mediabox.y0, mediabox.x1, mediabox.y1 = before
 
 
 def _without_fields(sheet: Any, flags: int) -> Any:
-    """The letters of a page without its fields, in which MuPDF shows passwords, codes of choices and ticks as it
-    draws them; `notes` has what they hold."""
+    """The text page without form fields, for which MuPDF returns passwords, option codes and tick glyphs; `notes`
+    returns their values."""
     mupdf, rotation = _mupdf(), sheet.rotation
     fz = mupdf.mupdf
     sheet.set_rotation(0)  # as `get_textpage` does
@@ -401,17 +405,17 @@ def _without_fields(sheet: Any, flags: int) -> Any:
         fz.fz_close_device(device)
     finally:
         sheet.set_rotation(rotation)
-    found = mupdf.TextPage(letters)
-    found.parent = weakref.proxy(sheet)
-    return found
+    page_text = mupdf.TextPage(letters)
+    page_text.parent = weakref.proxy(sheet)
+    return page_text
 
 
-def _joined(line: Line) -> str:
+def _line_text(line: Line) -> str:
     return "".join(letter.text for letter in line.letters).strip()
 
 
-def _mu_value(field: Any) -> str:
-    """What a field of a form holds, as it is shown."""
+def _field_value(field: Any) -> str:
+    """The value of a form field as displayed."""
     value, kind = field.field_value, field.field_type_string
     if kind in ("CheckBox", "RadioButton"):
         state = str(value or "")
@@ -420,14 +424,14 @@ def _mu_value(field: Any) -> str:
     if kind == "Text":
         return "" if field.field_flags & _PASSWORD else str(value or "")
     if kind in ("ComboBox", "ListBox"):
-        labels = {one[0]: one[1] for one in field.choice_values or () if isinstance(one, (list, tuple))}
-        chosen = [value] if value else _chosen(field)
-        return "\n".join(str(labels.get(one, one)) for one in chosen)
+        labels = {option[0]: option[1] for option in field.choice_values or () if isinstance(option, (list, tuple))}
+        selected = [value] if value else _selected(field)
+        return "\n".join(str(labels.get(option, option)) for option in selected)
     return ""
 
 
-def _chosen(field: Any) -> list[str]:
-    """The values of a list of which several are chosen: PyMuPDF hands out one alone."""
+def _selected(field: Any) -> list[str]:
+    """The selected values of a multiple-choice list: PyMuPDF returns only one."""
     fz = _mupdf().mupdf
     values = fz.pdf_dict_get_inheritable(fz.pdf_annot_obj(field._annot), fz.pdf_new_name("V"))
     return [fz.pdf_array_get_text_string(values, i) for i in range(fz.pdf_array_len(values))]
@@ -436,7 +440,7 @@ def _chosen(field: Any) -> list[str]:
 # -----------------------------------------------------------------------------------------------------------
 # ---- pypdfium2
 
-_NOTHING = (0, 2, 16)  # kinds of annotations: unknown, link, popup
+_IGNORED_ANNOTATIONS = (0, 2, 16)  # kinds of annotations: unknown, link, popup
 _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 
 
@@ -448,7 +452,7 @@ class _PDFium:
         self.pdfium: Any = pypdfium2
         self._source = source
         self._last: tuple[int, Any] = (0, None)
-        self._found: tuple[int, list[tuple[int, int]]] = (0, [])
+        self._annotations: tuple[int, list[tuple[int, int]]] = (0, [])
         try:
             self.file = pypdfium2.PdfDocument(source)
             self.pages = len(self.file)
@@ -460,19 +464,19 @@ class _PDFium:
             raise MediaError(_DAMAGED, "damaged") from error
 
     @contextmanager
-    def _reasons(self, page: int | None = None) -> Iterator[None]:
-        what = _DAMAGED if page is None else f"page {page} of the PDF is damaged"
+    def _media_errors(self, page: int | None = None) -> Iterator[None]:
+        reason = _DAMAGED if page is None else f"page {page} of the PDF is damaged"
         try:
             yield
         except MemoryError as error:
             raise MediaError(_NO_MEMORY, "memory") from error
         except (self.pdfium.PdfiumError, ValueError, OSError, LookupError, ctypes.ArgumentError) as error:
-            raise MediaError(what, "damaged") from error
+            raise MediaError(reason, "damaged") from error
 
     @contextmanager
     def _sheet(self, page: int) -> Iterator[Any]:
-        """The page; the last one is kept, since its picture, its text and its notes are asked for in turn."""
-        with self._reasons(page):
+        """The page object. The last one is cached: callers read a page's image, text and notes in turn."""
+        with self._media_errors(page):
             if self._last[0] != page:
                 self._forget()
                 self._last = (page, self.file[page - 1])
@@ -499,7 +503,7 @@ class _PDFium:
             return np.ascontiguousarray(array[:, :, :3] if array.ndim == 3 else np.stack([array] * 3, axis=-1))
 
     def size(self, page: int) -> tuple[float, float]:
-        with self._reasons(page):
+        with self._media_errors(page):
             width, height = self.file.get_page_size(page - 1)
             return float(width), float(height)
 
@@ -508,103 +512,103 @@ class _PDFium:
             return None
         with self._sheet(page) as sheet, self._text(sheet) as text:
             if sheet.get_rotation():
-                return None  # lines of turned text would run together
-            found: str = text.get_text_bounded(errors="ignore").replace("\r\n", "\n")
-            return None if not found.isascii() and _RIGHT_TO_LEFT.search(found) else found
+                return None  # PDFium joins lines of rotated text
+            content: str = text.get_text_bounded(errors="ignore").replace("\r\n", "\n")
+            return None if not content.isascii() and _RIGHT_TO_LEFT.search(content) else content
 
     def lines(self, page: int) -> list[Line]:
         with self._sheet(page) as sheet, self._text(sheet) as text:
-            hidden = self._hidden(sheet) if self._has_layers else set()
+            hidden = self._hidden_objects(sheet) if self._has_layers else set()
             return self._lines(sheet, text, range(min(text.count_chars(), MAX_TEXT)), hidden)
 
-    def mixed_lines(self, page: int, need_places: Callable[[str], bool]) -> list[Line | str]:
+    def mixed_lines(self, page: int, needs_positions: Callable[[str], bool]) -> list[Line | str]:
         raw = self.pdfium.raw
-        found: list[Line | str] = []
+        parts: list[Line | str] = []
         with self._sheet(page) as sheet, self._text(sheet) as text:
-            every = "".join(map(chr, [raw.FPDFText_GetUnicode(text, i) for i in range(text.count_chars())]))
+            content = "".join(map(chr, [raw.FPDFText_GetUnicode(text, i) for i in range(text.count_chars())]))
             at = 0
-            for line in every[:MAX_TEXT].split("\r\n"):
-                places = need_places(line)
-                found += self._lines(sheet, text, range(at, at + len(line)), set()) if places else [line]
+            for line in content[:MAX_TEXT].split("\r\n"):
+                positioned = needs_positions(line)
+                parts += self._lines(sheet, text, range(at, at + len(line)), set()) if positioned else [line]
                 at += len(line) + 2
-        return found
+        return parts
 
     def _lines(self, sheet: Any, text: Any, numbers: range, hidden: set[int]) -> list[Line]:
-        """The lines of the characters of these numbers, without those of hidden objects and off the page."""
-        raw, place = self.pdfium.raw, _placer(self.pdfium.raw, sheet)
+        """The lines of the characters `numbers`, without `hidden` objects and characters off the page."""
+        raw, to_page = self.pdfium.raw, _page_transform(self.pdfium.raw, sheet)
         (width, height), rotation = sheet.get_size(), sheet.get_rotation()
-        found = [Line([])]
+        lines = [Line([])]
         for i in numbers:
             code = raw.FPDFText_GetUnicode(text, i)
             letter = chr(code) if code and not 0xD800 <= code < 0xE000 else "\ufffd" if code else " "
             if letter in "\r\n":
-                found.append(Line([]))
+                lines.append(Line([]))
                 continue
             if hidden and _address(raw.FPDFText_GetTextObject(text, i)) in hidden:
                 continue
             left, bottom, right, top = text.get_charbox(i, loose=True)
-            box = _around(place(left, top), place(right, bottom))
+            box = _box_around(to_page(left, top), to_page(right, bottom))
             if not letter.isspace() and _outside(box, width, height):
                 continue
-            one = Letter("-" if letter in "\x02\ufffe" else letter, *box)
-            angle = found[-1].angle
+            character = Letter("-" if letter in "\x02\ufffe" else letter, *box)
+            angle = lines[-1].angle
             if not letter.isspace():
-                angle = _turned(raw.FPDFText_GetCharAngle(text, i), rotation)
-                if found[-1].letters and _elsewhere(found[-1], one, angle):
-                    found.append(Line([]))
-            found[-1].letters.append(one)
-            if angle != found[-1].angle:
-                found[-1] = found[-1]._replace(angle=angle)
+                angle = _reading_angle(raw.FPDFText_GetCharAngle(text, i), rotation)
+                if lines[-1].letters and _starts_new_line(lines[-1], character, angle):
+                    lines.append(Line([]))
+            lines[-1].letters.append(character)
+            if angle != lines[-1].angle:
+                lines[-1] = lines[-1]._replace(angle=angle)
             if letter in "\x02\ufffe":
-                found.append(Line([]))
-        return [_from_the_right(line) for line in _from_the_top([line for line in found if line.letters])]
+                lines.append(Line([]))
+        return [_order_right_to_left(line) for line in _order_vertical_lines([line for line in lines if line.letters])]
 
-    def unmapped(self, page: int) -> float:
+    def unmapped_share(self, page: int) -> float:
         with self._sheet(page) as sheet, self._text(sheet) as text:
             count = text.count_chars()
-            some = range(0, count, max(1, count // 400))
+            sample = range(0, count, max(1, count // 400))
             faults = [
                 self.pdfium.raw.FPDFText_HasUnicodeMapError(text, i) == 1
-                for i in some
+                for i in sample
                 if not self.pdfium.raw.FPDFText_IsGenerated(text, i)
             ]
             return sum(faults) / len(faults) if faults else 0.0
 
-    def pictured(self, page: int) -> float:
+    def image_share(self, page: int) -> float:
         with self._sheet(page) as sheet:
             width, height = sheet.get_size()
-            boxes = [one.get_bounds() for one in sheet.get_objects(filter=[self.pdfium.raw.FPDF_PAGEOBJ_IMAGE])]
-            return sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes) / (width * height)
+            boxes = [image.get_bounds() for image in sheet.get_objects(filter=[self.pdfium.raw.FPDF_PAGEOBJ_IMAGE])]
+            return float(sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes) / (width * height))
 
     def notes(self, page: int) -> list[Note]:
         raw = self.pdfium.raw
-        found: list[Note] = []
+        page_notes: list[Note] = []
         with self._sheet(page) as sheet:
-            place = _placer(raw, sheet)
+            to_page = _page_transform(raw, sheet)
             for annot, kind in self._annots(page, sheet):
                 if raw.FPDFAnnot_GetFlags(annot) & _HIDDEN:
                     continue
                 if kind == raw.FPDF_ANNOT_WIDGET:
                     text = self._value(annot)
                 else:
-                    text = _wide(raw.FPDFAnnot_GetStringValue, annot, b"Contents")
+                    text = _utf16_string(raw.FPDFAnnot_GetStringValue, annot, b"Contents")
                 rect = raw.FS_RECTF()
                 if text.strip() and raw.FPDFAnnot_GetRect(annot, rect):
-                    box = _around(place(rect.left, rect.top), place(rect.right, rect.bottom))
-                    found.append(Note(box, text))
-        return found
+                    box = _box_around(to_page(rect.left, rect.top), to_page(rect.right, rect.bottom))
+                    page_notes.append(Note(box, text))
+        return page_notes
 
     def _annots(self, page: int, sheet: Any) -> Iterator[tuple[Any, int]]:
-        """What is on the page besides links, with its kind."""
+        """The annotations on the page with their kinds, without links and popups."""
         raw = self.pdfium.raw
-        if self._found[0] != page:
+        if self._annotations[0] != page:
             kinds = []
             for i in range(min(raw.FPDFPage_GetAnnotCount(sheet), MAX_NOTES)):
                 annot = raw.FPDFPage_GetAnnot(sheet, i)
                 kinds.append((i, raw.FPDFAnnot_GetSubtype(annot)))
                 raw.FPDFPage_CloseAnnot(annot)
-            self._found = (page, [(i, kind) for i, kind in kinds if kind not in _NOTHING])
-        for i, kind in self._found[1]:
+            self._annotations = (page, [(i, kind) for i, kind in kinds if kind not in _IGNORED_ANNOTATIONS])
+        for i, kind in self._annotations[1]:
             annot = raw.FPDFPage_GetAnnot(sheet, i)
             try:
                 yield annot, kind
@@ -612,67 +616,67 @@ class _PDFium:
                 raw.FPDFPage_CloseAnnot(annot)
 
     def _value(self, annot: Any) -> str:
-        """What a field of a form holds, as it is shown."""
+        """The value of a form field as displayed."""
         raw, forms = self.pdfium.raw, self.file.formenv
         if forms is None:
             return ""
         kind = raw.FPDFAnnot_GetFormFieldType(forms, annot)
-        value = _wide(raw.FPDFAnnot_GetFormFieldValue, forms, annot)
+        value = _utf16_string(raw.FPDFAnnot_GetFormFieldValue, forms, annot)
         if kind == raw.FPDF_FORMFIELD_TEXTFIELD:
             return "" if raw.FPDFAnnot_GetFormFieldFlags(forms, annot) & _PASSWORD else value
         if kind in (raw.FPDF_FORMFIELD_COMBOBOX, raw.FPDF_FORMFIELD_LISTBOX):
             count = min(raw.FPDFAnnot_GetOptionCount(forms, annot), MAX_NOTES)
-            chosen = [i for i in range(count) if raw.FPDFAnnot_IsOptionSelected(forms, annot, i)]
-            labels = [_wide(raw.FPDFAnnot_GetOptionLabel, forms, annot, i) for i in chosen]
+            selected = [i for i in range(count) if raw.FPDFAnnot_IsOptionSelected(forms, annot, i)]
+            labels = [_utf16_string(raw.FPDFAnnot_GetOptionLabel, forms, annot, i) for i in selected]
             return "\n".join(labels) or value
         if kind in (raw.FPDF_FORMFIELD_CHECKBOX, raw.FPDF_FORMFIELD_RADIOBUTTON):
-            state = _wide(raw.FPDFAnnot_GetFormFieldExportValue, forms, annot)
+            state = _utf16_string(raw.FPDFAnnot_GetFormFieldExportValue, forms, annot)
             ticked = raw.FPDFAnnot_IsChecked(forms, annot) and not _TICKED.fullmatch(state)
             return state if ticked else ""
         return ""
 
     def bookmarks(self) -> list[tuple[int, str]]:
-        found = []
-        with self._reasons():
+        titles = []
+        with self._media_errors():
             for mark, _ in zip(self.file.get_toc(), range(MAX_BOOKMARKS), strict=False):
-                where = mark.get_dest()
-                index = where.get_index() if where is not None else None
+                destination = mark.get_dest()
+                index = destination.get_index() if destination is not None else None
                 if index is not None and index >= 0:
-                    found.append((index + 1, mark.get_title()))
-        return found
+                    titles.append((index + 1, mark.get_title()))
+        return titles
 
-    def attached(self) -> list[Attached]:
-        with self._reasons():
-            return [self._attached(self.file.get_attachment(i)) for i in range(self.file.count_attachments())]
+    def attachments(self) -> list[Attachment]:
+        with self._media_errors():
+            return [self._attachment(self.file.get_attachment(i)) for i in range(self.file.count_attachments())]
 
-    def _attached(self, attachment: Any, page: int | None = None) -> Attached:
+    def _attachment(self, attachment: Any, page: int | None = None) -> Attachment:
         def read() -> bytes:
-            with self._reasons():
+            with self._media_errors():
                 return bytes(attachment.get_data())
 
-        return Attached(attachment.get_name(), read, page)
+        return Attachment(attachment.get_name(), read, page)
 
-    def pinned(self, page: int) -> list[Attached]:
-        raw, found = self.pdfium.raw, []
+    def page_attachments(self, page: int) -> list[Attachment]:
+        raw, files = self.pdfium.raw, []
         with self._sheet(page) as sheet:
             for annot, kind in self._annots(page, sheet):
                 if kind == raw.FPDF_ANNOT_FILEATTACHMENT:
                     file = raw.FPDFAnnot_GetFileAttachment(annot)
                     if file:
-                        found.append(self._attached(self.pdfium.PdfAttachment(file, self.file), page))
-        return found
+                        files.append(self._attachment(self.pdfium.PdfAttachment(file, self.file), page))
+        return files
 
     def xfa(self) -> bytes:
-        raw, found = self.pdfium.raw, b""
+        raw, data = self.pdfium.raw, b""
         count = raw.FPDF_GetXFAPacketCount(self.file)
-        names = [_narrow(raw.FPDF_GetXFAPacketName, self.file, i) for i in range(max(0, count))]
+        names = [_packet_bytes(raw.FPDF_GetXFAPacketName, self.file, i) for i in range(max(0, count))]
         for i, name in enumerate(names):
             if count == 1 or name.rstrip(b"\0") == b"datasets":
-                found += _narrow(raw.FPDF_GetXFAPacketContent, self.file, i)
-        return found
+                data += _packet_bytes(raw.FPDF_GetXFAPacketContent, self.file, i)
+        return data
 
     def metadata(self, key: str) -> str:
-        with self._reasons():
+        with self._media_errors():
             return self.file.get_metadata_value(key) or ""
 
     def close(self) -> None:
@@ -681,57 +685,57 @@ class _PDFium:
 
     @cached_property
     def _has_layers(self) -> bool:
-        """Whether the file may hold optional content, for which PDFium has no question: by its bytes."""
+        """Whether the bytes mention optional content: PDFium has no function for it."""
         try:
             if isinstance(self._source, bytes):
-                return _names_layers(self._source)
+                return _mentions_layers(self._source)
             with self._source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _names_layers(data)
+                return _mentions_layers(data)
         except (OSError, ValueError):
             return False
 
-    def _hidden(self, sheet: Any) -> set[int]:
-        """The addresses of the text objects that are not drawn, because their layer is off.
+    def _hidden_objects(self, sheet: Any) -> set[int]:
+        """The addresses of text objects whose layer is off.
 
-        PDFium leaves them out of pictures and not out of text. The text of each layer is drawn by itself:
-        nothing to be seen means that it is off.
+        PDFium leaves such objects out of images but not out of text. Each layer's text is drawn alone: if no
+        pixel is set, the layer is off.
         """
         raw = self.pdfium.raw
         groups: dict[tuple[Any, ...], list[Any]] = {}
-        others = []
-        for one in sheet.get_objects():
-            marks = tuple(_marks(raw, one.raw))
-            inside = _address(one.container.raw) if one.container is not None else 0
-            if one.type == raw.FPDF_PAGEOBJ_TEXT and (marks or inside):
-                groups.setdefault((inside, *marks), []).append(one)
-            elif one.type != raw.FPDF_PAGEOBJ_FORM:
-                others.append(one)
+        unlayered = []
+        for item in sheet.get_objects():
+            marks = tuple(_marks(raw, item.raw))
+            container = _address(item.container.raw) if item.container is not None else 0
+            if item.type == raw.FPDF_PAGEOBJ_TEXT and (marks or container):
+                groups.setdefault((container, *marks), []).append(item)
+            elif item.type != raw.FPDF_PAGEOBJ_FORM:
+                unlayered.append(item)
         hidden: set[int] = set()
         if not groups or len(groups) > 200:
             return hidden
-        every = [*others, *(one for group in groups.values() for one in group)]
-        for one in every:
-            raw.FPDFPageObj_SetIsActive(one.raw, False)
+        objects = [*unlayered, *(item for group in groups.values() for item in group)]
+        for item in objects:
+            raw.FPDFPageObj_SetIsActive(item.raw, False)
         for group in groups.values():
-            for one in group:
-                raw.FPDFPageObj_SetIsActive(one.raw, True)
-            drawn = sheet.render(
+            for item in group:
+                raw.FPDFPageObj_SetIsActive(item.raw, True)
+            pixels = sheet.render(
                 scale=500 / max(sheet.get_size()),
                 fill_color=(255, 255, 255, 0),
                 may_draw_forms=False,
                 draw_annots=False,
                 force_bitmap_format=raw.FPDFBitmap_BGRA,
             ).to_numpy()
-            if not drawn[:, :, 3].any():
-                hidden.update(_address(one.raw) for one in group)
-            for one in group:
-                raw.FPDFPageObj_SetIsActive(one.raw, False)
-        for one in every:
-            raw.FPDFPageObj_SetIsActive(one.raw, True)
+            if not pixels[:, :, 3].any():
+                hidden.update(_address(item.raw) for item in group)
+            for item in group:
+                raw.FPDFPageObj_SetIsActive(item.raw, False)
+        for item in objects:
+            raw.FPDFPageObj_SetIsActive(item.raw, True)
         return hidden
 
 
-def _names_layers(data: bytes | mmap.mmap) -> bool:
+def _mentions_layers(data: bytes | mmap.mmap) -> bool:
     if re.search(rb"/OCProperties", data):
         return True
     for match in re.finditer(rb"/ObjStm\b", data):
@@ -742,71 +746,71 @@ def _names_layers(data: bytes | mmap.mmap) -> bool:
     return False
 
 
-def _marks(raw: Any, one: Any) -> Iterator[str]:
-    """The layers that an object of a page is marked for, by a name each."""
-    for i in range(raw.FPDFPageObj_CountMarks(one)):
-        mark = raw.FPDFPageObj_GetMark(one, i)
-        if _wide(raw.FPDFPageObjMark_GetName, mark, out=True) == "OC":
-            yield _wide(raw.FPDFPageObjMark_GetParamStringValue, mark, b"Name", out=True) or str(_address(mark))
+def _marks(raw: Any, item: Any) -> Iterator[str]:
+    """The names of the layers that a page object belongs to."""
+    for i in range(raw.FPDFPageObj_CountMarks(item)):
+        mark = raw.FPDFPageObj_GetMark(item, i)
+        if _utf16_string(raw.FPDFPageObjMark_GetName, mark, out=True) == "OC":
+            yield _utf16_string(raw.FPDFPageObjMark_GetParamStringValue, mark, b"Name", out=True) or str(_address(mark))
 
 
 def _address(pointer: Any) -> int:
     return ctypes.cast(pointer, ctypes.c_void_p).value or 0
 
 
-def _wide(function: Any, *args: Any, out: bool = False) -> str:
-    """A string that PDFium writes as UTF-16 into a buffer; `out`: it says its length in an argument."""
+def _utf16_string(function: Any, *args: Any, out: bool = False) -> str:
+    """A UTF-16 string that a PDFium function writes into a buffer; `out`: its length is an output argument."""
     size = ctypes.c_ulong()
-    more = (ctypes.byref(size),) if out else ()
-    length = function(*args, None, 0, *more)
+    size_argument = (ctypes.byref(size),) if out else ()
+    length = function(*args, None, 0, *size_argument)
     length = size.value if out else length
     if length <= 2:
         return ""
-    room = ctypes.create_string_buffer(length)
+    buffer = ctypes.create_string_buffer(length)
     kind = function.argtypes[len(args)]
-    function(*args, ctypes.cast(room, kind), length, *more)
-    return room.raw[:length].decode("utf-16-le", "ignore").rstrip("\0")
+    function(*args, ctypes.cast(buffer, kind), length, *size_argument)
+    return buffer.raw[:length].decode("utf-16-le", "ignore").rstrip("\0")
 
 
-def _narrow(function: Any, document: Any, number: int) -> bytes:
-    """Bytes that PDFium writes into a buffer."""
+def _packet_bytes(function: Any, document: Any, number: int) -> bytes:
+    """The name or content of an XFA packet, which PDFium writes into a buffer."""
     if function.__name__.endswith("Content"):
         size = ctypes.c_ulong()
         function(document, number, None, 0, size)
-        room = ctypes.create_string_buffer(max(1, size.value))
-        function(document, number, room, size.value, size)
-        return room.raw[: size.value]
+        buffer = ctypes.create_string_buffer(max(1, size.value))
+        function(document, number, buffer, size.value, size)
+        return buffer.raw[: size.value]
     length = function(document, number, None, 0)
-    room = ctypes.create_string_buffer(max(1, length))
-    function(document, number, room, length)
-    return room.raw[:length]
+    buffer = ctypes.create_string_buffer(max(1, length))
+    function(document, number, buffer, length)
+    return buffer.raw[:length]
 
 
-def _placer(raw: Any, sheet: Any) -> Callable[[float, float], tuple[float, float]]:
-    """From a point of the PDF to a point of the page as it is shown."""
+def _page_transform(raw: Any, sheet: Any) -> Callable[[float, float], tuple[float, float]]:
+    """Returns a function from a point of the PDF to a point of the page as displayed."""
     width, height = sheet.get_size()
     side = 1_000_000  # PDFium converts to whole pixels of a page this large
-    far = 1000  # points between those from which the rest is reckoned
+    step = 1000  # points between the three reference points of the affine transform
 
-    def ask(px: float, py: float) -> tuple[float, float]:
+    def device_point(px: float, py: float) -> tuple[float, float]:
         x, y = ctypes.c_int(), ctypes.c_int()
         raw.FPDF_PageToDevice(sheet, 0, 0, side, side, 0, px, py, x, y)
         return x.value / side * width, y.value / side * height
 
-    (x0, y0), (x1, y1), (x2, y2) = ask(0, 0), ask(far, 0), ask(0, far)
-    a, b, c, d = ((v - w) / far for v, w in ((x1, x0), (y1, y0), (x2, x0), (y2, y0)))
+    (x0, y0), (x1, y1), (x2, y2) = device_point(0, 0), device_point(step, 0), device_point(0, step)
+    a, b, c, d = ((v - w) / step for v, w in ((x1, x0), (y1, y0), (x2, x0), (y2, y0)))
 
-    def place(px: float, py: float) -> tuple[float, float]:
+    def transform(px: float, py: float) -> tuple[float, float]:
         return x0 + a * px + c * py, y0 + b * px + d * py
 
-    return place
+    return transform
 
 
-def _around(a: tuple[float, float], b: tuple[float, float]) -> Box:
+def _box_around(a: tuple[float, float], b: tuple[float, float]) -> Box:
     return min(a[0], b[0]), min(a[1], b[1]), max(a[0], b[0]), max(a[1], b[1])
 
 
-def _turned(radians: float, rotation: int) -> int:
+def _reading_angle(radians: float, rotation: int) -> int:
     degrees = round(math.degrees(radians)) + rotation
     nearest = round(degrees / 90) * 90
     return nearest % 360 if abs(degrees - nearest) < 3 else -1
@@ -816,36 +820,36 @@ def _outside(box: Box, width: float, height: float) -> bool:
     return not (0 <= (box[0] + box[2]) / 2 <= width and 0 <= (box[1] + box[3]) / 2 <= height)
 
 
-def _elsewhere(line: Line, letter: Letter, angle: int) -> bool:
-    """Whether a letter does not stand on a line, although PDFium goes on: it does so in turned text."""
-    last = next((one for one in reversed(line.letters) if not one.text.isspace()), None)
+def _starts_new_line(line: Line, letter: Letter, angle: int) -> bool:
+    """Whether a letter is off the line that PDFium appends it to, which happens in rotated text."""
+    last = next((letter_before for letter_before in reversed(line.letters) if not letter_before.text.isspace()), None)
     if last is None or angle < 0:
         return False
     if angle != line.angle:
         return True
-    start, end = across(last, angle)
-    its_start, its_end = across(letter, angle)
-    return abs(start + end - its_start - its_end) / 2 > 0.7 * max(end - start, its_end - its_start)
+    start, end = extent_across(last, angle)
+    letter_start, letter_end = extent_across(letter, angle)
+    return abs(start + end - letter_start - letter_end) / 2 > 0.7 * max(end - start, letter_end - letter_start)
 
 
-def _from_the_top(lines: Sequence[Line]) -> list[Line]:
-    """Lines that are read downwards, the first of them on the right: PDFium takes them from the left."""
-    found: list[Line] = []
-    run: list[Line] = []  # each further to the right
+def _order_vertical_lines(lines: Sequence[Line]) -> list[Line]:
+    """Orders lines of vertical text from the right; PDFium orders them from the left."""
+    ordered: list[Line] = []
+    run: list[Line] = []  # vertical lines, each to the right of the one before
     for line in lines:
         if not (line.angle == 90 and run and run[-1].letters[0].x0 < line.letters[0].x0):
-            found += reversed(run)
+            ordered += reversed(run)
             run = []
         if line.angle == 90:
             run.append(line)
         else:
-            found.append(line)
-    return [*found, *reversed(run)]
+            ordered.append(line)
+    return [*ordered, *reversed(run)]
 
 
-def _from_the_right(line: Line) -> Line:
-    """The line with words in order that are written from the right, of which PDFium gives the letters, or
-    words and letters, as they stand from the left."""
+def _order_right_to_left(line: Line) -> Line:
+    """Puts right-to-left words into reading order; PDFium orders their letters, or words and letters, from the
+    left."""
     text = "".join(letter.text for letter in line.letters)
     if line.angle != 0 or _RIGHT_TO_LEFT.search(text) is None:
         return line
@@ -856,13 +860,13 @@ def _from_the_right(line: Line) -> Line:
         else:
             words[-1].append(letter)
     for word in words:
-        if _RIGHT_TO_LEFT.search("".join(one.text for one in word)) and _rises([one.x0 for one in word]):
+        if _RIGHT_TO_LEFT.search("".join(char.text for char in word)) and _mostly_ascending([char.x0 for char in word]):
             word.reverse()
     starts = [word[0].x0 for word in words if word and not word[0].text.isspace()]
-    if len(starts) > 1 and _rises(starts):
+    if len(starts) > 1 and _mostly_ascending(starts):
         words.reverse()
     return line._replace(letters=[letter for word in words for letter in word])
 
 
-def _rises(values: Sequence[float]) -> bool:
+def _mostly_ascending(values: Sequence[float]) -> bool:
     return sum(a < b for a, b in pairwise(values)) * 2 > len(values) - 1

@@ -1,8 +1,8 @@
-"""Cameras' raw files through LibRaw (rawpy): `RawFile`, which answers like a picture that Pillow has opened.
+"""Cameras' raw files through LibRaw (rawpy): `RawFile`, with the interface of an open Pillow image.
 
-Built around the preview that every camera lays inside: it is decoded where it is large enough for what is
-asked, and shows what the photographer saw. Only without one the sensor's values are developed, at half size.
-EXIF is read from the file's own TIFF structure, from Canon's boxes (CR3), or from the preview (RAF).
+Built around the preview that every camera embeds: if it is large enough it is decoded, and shows what the
+photographer saw; otherwise the sensor data are developed, at half size. EXIF is read from the file's own TIFF
+structure, from Canon's boxes (CR3), or from the preview (RAF).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from data.media.kinds import MediaError
 
 _UNSUPPORTED = "the camera's raw format is not known here; save a copy as JPEG or DNG"
 _DAMAGED = "the raw file is damaged and cannot be developed"
-# EXIF: the turn, two dates, the sub-directories for the picture and for the place.
+# EXIF: orientation, two dates, the Exif and the GPS directory.
 _TURN, _DATE, _ORIGINAL, _DETAIL, _GPS = 0x0112, 0x0132, 0x9003, 0x8769, 0x8825
-# LibRaw's flips, in degrees against the clock.
+# LibRaw's flips, in degrees counter-clockwise.
 _TURNS = {3: Image.Transpose.ROTATE_180, 5: Image.Transpose.ROTATE_90, 6: Image.Transpose.ROTATE_270}
 
 
 class RawFile:
-    """`size` as shown, upright. Raises `MediaError`. To be closed."""
+    """An open raw file; the caller closes it. `size` is as displayed, upright. Raises `MediaError`."""
 
     format = "RAW"
 
@@ -41,7 +41,7 @@ class RawFile:
         self._rawpy = rawpy
         self._source = source
         self.info: dict[str, Any] = {}
-        with self._reasons():
+        with self._media_errors():
             self._raw: Any = rawpy.imread(str(source) if isinstance(source, Path) else io.BytesIO(source))
             sizes = self._raw.sizes
         self._flip = sizes.flip
@@ -57,13 +57,13 @@ class RawFile:
         self._raw.close()
 
     def picture(self, max_side: int | None) -> Image.Image:
-        """An upright picture of at least `max_side`, or of half the sensor's size, not yet scaled to it."""
+        """Returns an upright image of at least `max_side` or half the sensor's size, not scaled to `max_side`."""
         need = min(max(self.size) // 2, max_side or max(self.size))
         preview = self.preview()
         if preview is not None and max(preview.size) >= 0.95 * need:
             return self._upright(preview, max_side)
         try:
-            with self._reasons():
+            with self._media_errors():
                 pixels = self._raw.postprocess(half_size=True, use_camera_wb=True, gamma=(2.4, 12.92))
             return Image.fromarray(pixels)
         except MediaError:
@@ -72,16 +72,16 @@ class RawFile:
             return self._upright(preview, max_side)
 
     def preview(self) -> Image.Image | None:
-        """The picture that the camera laid inside, as it is stored, not yet decoded."""
+        """Returns the embedded preview as stored, not yet decoded; None without one."""
         if self._preview is None:
             rawpy = self._rawpy
             try:
-                with self._reasons():
-                    found = self._raw.extract_thumb()
-                if found.format == rawpy.ThumbFormat.JPEG:
-                    self._preview = Image.open(io.BytesIO(found.data), formats=["JPEG", "MPO"])
+                with self._media_errors():
+                    thumbnail = self._raw.extract_thumb()
+                if thumbnail.format == rawpy.ThumbFormat.JPEG:
+                    self._preview = Image.open(io.BytesIO(thumbnail.data), formats=["JPEG", "MPO"])
                 else:
-                    self._preview = Image.fromarray(np.asarray(found.data))
+                    self._preview = Image.fromarray(np.asarray(thumbnail.data))
             except (MediaError, OSError, SyntaxError, ValueError, TypeError):
                 return None
         return self._preview
@@ -91,9 +91,9 @@ class RawFile:
             preview.draft(None, tuple(-(-side * max_side // max(preview.size)) for side in preview.size))  # type: ignore[arg-type]
         preview.load()
         turn = _TURNS.get(self._flip)
-        lies = (preview.width > preview.height) == (self.size[0] > self.size[1])
-        if turn is None or (self._flip in (5, 6) and lies):
-            return preview  # the camera has turned it already
+        same_shape = (preview.width > preview.height) == (self.size[0] > self.size[1])
+        if turn is None or (self._flip in (5, 6) and same_shape):
+            return preview  # the preview is upright already
         if self._flip == 3 and preview.getexif().get(_TURN) == 1:
             return preview
         turned = preview.transpose(turn)
@@ -103,7 +103,7 @@ class RawFile:
     def _read_exif(self) -> Image.Exif:
         exif = Image.Exif()
         try:
-            with _opened(self._source) as file:
+            with _open_file(self._source) as file:
                 head = file.read(16)
                 if head[:2] in (b"II", b"MM"):
                     exif = _exif_of_tiff(file, head)
@@ -115,14 +115,14 @@ class RawFile:
                 moment = time.localtime(self._raw.other.timestamp)
                 exif.get_ifd(_DETAIL)[_ORIGINAL] = time.strftime("%Y:%m:%d %H:%M:%S", moment)
         except (OSError, ValueError, TypeError, LookupError, SyntaxError, AttributeError, struct.error):
-            pass  # a picture without a date is better than none
+            pass  # an image without a date is better than none
         packet = exif.get(700)
         if isinstance(packet, bytes):
             self.info["xmp"] = packet
         return exif
 
     @contextmanager
-    def _reasons(self) -> Iterator[None]:
+    def _media_errors(self) -> Iterator[None]:
         rawpy = self._rawpy
         try:
             yield
@@ -132,13 +132,13 @@ class RawFile:
             raise MediaError(_DAMAGED, "damaged") from error
 
 
-def _opened(source: Path | bytes) -> BinaryIO:
+def _open_file(source: Path | bytes) -> BinaryIO:
     return source.open("rb") if isinstance(source, Path) else io.BytesIO(source)
 
 
 def _exif_of_tiff(file: BinaryIO, head: bytes) -> Image.Exif:
-    """Of NEF, DNG, CR2, ARW and the like, which are TIFFs, and of ORF and RW2, which only write another
-    number behind the order of bytes."""
+    """EXIF of NEF, DNG, CR2, ARW and the like, which are TIFFs, and of ORF and RW2, which are TIFFs with another
+    magic number."""
     exif = Image.Exif()
     if head[2:4] in (b"*\x00", b"\x00*"):
         file.seek(0)
@@ -153,7 +153,7 @@ def _exif_of_tiff(file: BinaryIO, head: bytes) -> Image.Exif:
 
 
 def _exif_of_cr3(file: BinaryIO) -> Image.Exif:
-    """Canon keeps three TIFF structures in boxes of their own: the file's, the picture's, the place's."""
+    """EXIF of CR3: Canon stores the main, the Exif and the GPS directory in three boxes."""
     file.seek(0)
     data = file.read(1 << 20)
     exif = Image.Exif()
@@ -161,10 +161,10 @@ def _exif_of_cr3(file: BinaryIO) -> Image.Exif:
         at = data.find(name)
         if at < 4:
             continue
-        one = Image.Exif()
-        one.load(b"Exif\x00\x00" + data[at + 4 : at - 4 + int.from_bytes(data[at - 4 : at], "big")])
+        part_exif = Image.Exif()
+        part_exif.load(b"Exif\x00\x00" + data[at + 4 : at - 4 + int.from_bytes(data[at - 4 : at], "big")])
         if part is None:
-            exif.update(dict(one))
+            exif.update(dict(part_exif))
         else:
-            exif.get_ifd(part).update(dict(one))
+            exif.get_ifd(part).update(dict(part_exif))
     return exif

@@ -1,8 +1,8 @@
-"""A decoded frame as a player shows it: `Screen.rgb`, upright, with square pixels, in sRGB.
+"""A decoded frame as players display it: `Screen.rgb`, upright, with square pixels, in sRGB.
 
-Built around one place for all that lies between a decoded frame and the picture on a screen: the shape of the
-pixels, the display matrix (turns and mirrors), and the colours. Windows, thumbnails, clips and what the page
-plays all come through here, so they cannot differ. Knows nothing of files, packets and seconds.
+Built around one place for every step between a decoded frame and the screen: the shape of pixels, the display
+matrix (rotation and mirroring) and the colours. Windows, thumbnails, clips and the page's player all use it, so
+they cannot differ. Knows nothing of files, packets and seconds.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ _TO_BT709: dict[int, tuple[tuple[float, float, float], ...]] = {  # primaries ->
     9: ((1.660491, -0.587641, -0.072850), (-0.124550, 1.132900, -0.008349), (-0.018151, -0.100579, 1.118730)),
     12: ((1.224940, -0.224940, 0.0), (-0.042057, 1.042057, 0.0), (-0.019638, -0.078636, 1.098274)),
 }
-# swscale's bilinear scaling with every chroma sample used and exact sums. Without the last two a flat colour
-# comes out up to 5 of 255 off; with a reformatter that is kept they cost no more than PyAV's default without
+# swscale's bilinear scaling with full chroma and accurate rounding. Without the last two a flat colour is off by
+# up to 5 of 255; with one reformatter for all frames they cost no more than PyAV's default with a new one each
 # (720p to 640: 2.5 against 3.1 ms of CPU a frame).
 _SCALING = 0x2 | 0x2000 | 0x40000
-# The light of a PQ film that a white page has (ITU-R BT.2408), and the share of its scene light in HLG.
+# Diffuse white: in PQ in cd/m² (ITU-R BT.2408), in HLG as a share of the scene light.
 WHITE_NITS, WHITE_HLG = 203.0, 0.265
-# Up to this share of white, light stays as it is; what is brighter, up to PEAK times white, is squeezed in.
+# Light up to KNEE times white stays; brighter light, up to PEAK times white, is compressed.
 KNEE, PEAK = 0.7, 5.0
 
 
 class Screen:
-    """What shows the frames of one stream."""
+    """Converts the frames of one stream for display."""
 
     def __init__(self, stream: Any) -> None:
         from av.video.reformatter import VideoReformatter
@@ -40,13 +40,13 @@ class Screen:
         self._reformatter = VideoReformatter()
 
     def size(self, width: int, height: int, max_side: int | None) -> tuple[int, int]:
-        """Width and height with square pixels and at most `max_side`, not turned yet."""
+        """Returns width and height with square pixels and at most `max_side`, before rotation."""
         wide = width * self._aspect
         scale = min(1.0, max_side / max(wide, height)) if max_side else 1.0
         return max(1, round(wide * scale)), max(1, round(height * scale))
 
     def rgb(self, frame: Any, max_side: int | None = None) -> np.ndarray:
-        """uint8 RGB [H, W, 3], upright, square pixels, sRGB; scaled while its colours are converted."""
+        """Returns uint8 RGB [H, W, 3], upright, with square pixels, in sRGB."""
         width, height = self.size(frame.width, frame.height, max_side)
         array: np.ndarray = self._reformatter.reformat(
             frame, width, height, "rgb24", src_colorspace=_assumed_matrix(frame), interpolation=_SCALING, threads=1
@@ -60,17 +60,17 @@ class Screen:
 
 
 def is_plain(frame: Any) -> bool:
-    """True for a frame that any decoder shows alike: no mirror, and colours that need no more than the matrix
-    that it names, or that of BT.601."""
+    """Whether every decoder displays the frame alike: not mirrored, no HDR or wide gamut, and a matrix that is declared
+    or BT.601."""
     transposed, flip_x, flip_y = orientation(frame)
     hdr = frame.color_trc in (_PQ, _HLG) or frame.color_primaries in _TO_BT709
     return (flip_x != flip_y) == transposed and not hdr and _assumed_matrix(frame) in (None, _SMPTE170M)
 
 
 def orientation(frame: Any) -> tuple[bool, bool, bool]:
-    """(transposed, then mirrored left to right, then top to bottom), by the frame's display matrix.
+    """Returns (transposed, then mirrored left to right, then top to bottom), by the frame's display matrix.
 
-    The nearest of the eight: the matrix takes a pixel (x, y) to (a·x + c·y, b·x + d·y).
+    The nearest of the eight orientations: the matrix maps a pixel (x, y) to (a·x + c·y, b·x + d·y).
     """
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
@@ -82,14 +82,14 @@ def orientation(frame: Any) -> tuple[bool, bool, bool]:
 
 
 def clockwise(transposed: bool, flip_x: bool, flip_y: bool) -> int:
-    """The turn in an orientation, in degrees clockwise; where it mirrors too, the turn after that."""
+    """Returns the rotation of an orientation in degrees clockwise; for a mirrored frame, the one after mirroring."""
     if transposed:
         return 90 if flip_x else 270
     return 180 if flip_y else 0
 
 
 def _assumed_matrix(frame: Any) -> int | None:
-    """The YCbCr matrix of a frame that names none (or one that swscale has not), as players assume it.
+    """The YCbCr matrix that players assume for a frame that declares none, or one that swscale does not support.
 
     BT.2020 for HDR; else by size: BT.709 from 1280 pixels of width or more than 576 lines, BT.601 below.
     """
@@ -101,7 +101,7 @@ def _assumed_matrix(frame: Any) -> int | None:
 
 
 def _to_srgb(array: np.ndarray, transfer: int, primaries: int) -> np.ndarray:
-    """HDR tone-mapped and wide gamuts narrowed; everything else as it is."""
+    """Maps HDR and wide gamuts to sRGB; returns other frames unchanged."""
     if transfer in (_PQ, _HLG):
         primaries = primaries if primaries in _TO_BT709 else 9
     elif primaries not in _TO_BT709:
@@ -113,7 +113,7 @@ def _to_srgb(array: np.ndarray, transfer: int, primaries: int) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _table(transfer: int, primaries: int) -> Any:
-    """A table from a film's R'G'B' to sRGB, for Pillow: 65 steps a side, 0.1 s once.
+    """A lookup table from a video's R'G'B' to sRGB, for Pillow: 65 steps per side, computed once in 0.1 s.
 
     Light is relative to white: 203 cd/m² in PQ; in HLG the scene's light, which is what a screen of
     334 cd/m² shows (ITU-R BT.2100: there the system gamma is 1). BT.2020 or P3 becomes BT.709. The largest of

@@ -1,8 +1,8 @@
-"""The sound of a video between two seconds: `read_sound`, one channel at the rate that speech models take.
+"""The sound of a video between two seconds: `read_sound`, mono at the sample rate of speech models.
 
-Built around the time stamps: every stretch of unbroken packets is put where its stamp says, so that sample
-k is second `start_s` + k / 16,000 however late the sound starts, pauses or drifts against the picture. The
-clock is the picture's (`data.media.frame_stream`). Damaged packets leave silence. Knows nothing of words.
+Built around time stamps: every run of continuous packets is placed by its time stamp, so that sample k is second
+`start_s` + k / 16,000 even if the sound starts late, pauses or drifts. The clock is that of the video stream
+(`data.media.stream_clock`). Damaged packets become silence. Knows nothing of words.
 """
 
 from __future__ import annotations
@@ -23,22 +23,21 @@ if TYPE_CHECKING:
 
 RATE = 16_000
 LONGEST_S = 3600.0  # an hour of samples is 230 MB
-# Decoders start this much early: their first packets lean on those before (AAC, Opus, MP3's reservoir).
+# Decoding starts this much early: packets depend on earlier ones (AAC, Opus, MP3's reservoir).
 RUN_UP_S = 0.5
-# Transport streams land anywhere near the place that is sought, and an index may miss its first entries.
+# Seeks in transport streams are inexact, and an index may lack its first entries.
 _RUN_UPS_S = (RUN_UP_S, 3.0, 15.0)
-# Stamps may be this far off the count of samples before they count: Matroska rounds them to milliseconds,
-# and browsers' recordings jitter by more.
+# A smaller difference between a time stamp and the count of samples is ignored: Matroska rounds time stamps to
+# milliseconds, and recordings of browsers jitter by more.
 JITTER_S = 0.02
 
 
 def read_sound(path: Path, start_s: float = 0.0, end_s: float | None = None) -> np.ndarray:
-    """The sound of a video from `start_s` to `end_s`: float32 [n] in [-1, 1], mono, 16,000 samples a second.
+    """Returns the sound from `start_s` to `end_s`: float32 [n] in [-1, 1], mono, 16,000 samples per second.
 
-    Sample k is second `start_s` + k / 16,000; where there is no sound before or between, there is silence.
-    The array ends with the sound: it is shorter than asked for where the track ends, and empty past that and
-    for a video without sound (`VideoInfo.has_sound`). At most an hour at a time; without an end, the next
-    hour. Channels are mixed as FFmpeg and Whisper's reader mix them. Raises `MediaError`.
+    Sample k is second `start_s` + k / 16,000; gaps before and within the sound are silence. The array ends with
+    the track, and is empty after it and for a video without sound (`VideoInfo.has_sound`). At most an hour, which
+    is the default. Channels are mixed as by FFmpeg and Whisper. Raises `MediaError`.
     """
     end_s = start_s + LONGEST_S if end_s is None else end_s
     if not (0 <= start_s < end_s <= start_s + LONGEST_S):
@@ -50,69 +49,68 @@ def read_sound(path: Path, start_s: float = 0.0, end_s: float | None = None) -> 
                 break
             packets, early = _packets_from(video, track, start_s, start_s - run_up)
             if early or run_up == _RUN_UPS_S[-1]:
-                return _placed(_frames(video, track, packets, start_s), start_s, end_s)
+                return _place_frames(_frames(video, track, packets, start_s), start_s, end_s)
     return np.zeros(0, dtype=np.float32)
 
 
-def _placed(frames: Iterator[tuple[float, Any]], start_s: float, end_s: float) -> np.ndarray:
-    """Decoded frames, each with its second, on the line from `start_s` to `end_s`."""
+def _place_frames(frames: Iterator[tuple[float, Any]], start_s: float, end_s: float) -> np.ndarray:
+    """Resamples (second, frame) pairs onto the time line from `start_s` to `end_s`."""
     import av
 
     line = np.zeros(round((end_s - start_s) * RATE), dtype=np.float32)
-    filled = at = 0
+    written = at = 0
     expected = 0.0
     resampler: Any = None
-    form: tuple[int, str, str] | None = None
+    format_before: tuple[int, str, str] | None = None
 
     def put(frame: Any | None) -> None:
-        nonlocal at, filled
+        nonlocal at, written
         for block in resampler.resample(frame):
-            if block is None:  # nothing was held back
+            if block is None:  # nothing to flush
                 continue
             samples = block.to_ndarray()[0].astype(np.float32) / 32768
             first, last = max(0, -at), min(len(samples), len(line) - at)
             if first < last:
                 line[at + first : at + last] = samples[first:last]
-                filled = max(filled, at + last)
+                written = max(written, at + last)
             at += len(samples)
 
     for second, frame in frames:
-        # A little beyond the end, or the filter's last samples would lean on nothing.
+        # Reads a little beyond the end, for the resampler's last samples.
         if second >= end_s + 0.05:
-            filled = len(line)  # it goes on later: what lies between is silence
+            written = len(line)  # sound continues later, with silence until then
             break
-        if resampler is None or form != _form(frame) or abs(second - expected) > JITTER_S:
+        if resampler is None or format_before != _format(frame) or abs(second - expected) > JITTER_S:
             if resampler is not None:
                 put(None)
-            # 16 bits: only for whole numbers does FFmpeg keep a mix of channels within bounds.
+            # 16 bits: FFmpeg limits a mix of channels only for integers.
             resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
-            form, at, expected = _form(frame), round((second - start_s) * RATE), second
+            format_before, at, expected = _format(frame), round((second - start_s) * RATE), second
         expected += frame.samples / (frame.sample_rate or RATE)
-        frame.pts = None  # the resampler would make its own of them
+        frame.pts = None  # the resampler must not use time stamps
         try:
             put(frame)
-        except (ValueError, av.FFmpegError):  # channels that no one can mix
+        except (ValueError, av.FFmpegError):  # channels that cannot be mixed
             resampler = None
     if resampler is not None:
         put(None)
-    return line[:filled]
+    return line[:written]
 
 
-def _form(frame: Any) -> tuple[int, str, str]:
+def _format(frame: Any) -> tuple[int, str, str]:
     return frame.sample_rate, frame.format.name, frame.layout.name
 
 
 def _packets_from(video: StreamClock, track: AudioStream, start_s: float, from_s: float) -> tuple[Iterator[Any], bool]:
-    """The track's packets from about `from_s` to the end, and whether they begin early enough for
-    `start_s`."""
+    """The track's packets from about `from_s` to the end, and whether they begin before `start_s`."""
     import av
 
     if from_s > 0:
-        try:  # by the picture's index: Matroska has none for sound
+        try:  # by the video stream's index: Matroska has none for sound
             video.seek(from_s)
         except av.FFmpegError:
-            from_s = 0.0  # nothing can be sought in it: it is read from its beginning
-    read_only(video.container, track)  # not before: transport streams are sought by what is read
+            from_s = 0.0  # the file is not seekable: read it from the beginning
+    read_only(video.container, track)  # after the seek: a seek in a transport stream uses the streams that are read
     packets = video.packets(track)
     if from_s <= 0:
         return packets, True
@@ -126,7 +124,7 @@ def _packets_from(video: StreamClock, track: AudioStream, start_s: float, from_s
 def _frames(
     video: StreamClock, track: AudioStream, packets: Iterator[Any], start_s: float
 ) -> Iterator[tuple[float, Any]]:
-    """Every (second, frame) from shortly before `start_s` on; damaged packets are left out."""
+    """Decodes every (second, frame) from shortly before `start_s` on, without damaged packets."""
     import av
 
     second = 0.0
@@ -146,7 +144,7 @@ def _frames(
 
 
 def _end_of(packet: Any, video: StreamClock, track: AudioStream) -> float | None:
-    """The second at which a packet's sound ends; None when it does not say."""
+    """The second at which a packet's sound ends; None without a time stamp."""
     stamp = packet.pts if packet.pts is not None else packet.dts
     if not packet.size or stamp is None or not track.time_base:
         return None

@@ -1,6 +1,6 @@
-"""The picture of a recording that has none: its cover, else its sound drawn as a curve.
+"""The image of a sound recording: its album cover, else a waveform.
 
-Built around one picture a stretch, for thumbnails and models. Knows nothing of what is heard.
+Built around one image per range of seconds, for thumbnails and models. Knows nothing of speech.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _GROUND, _CURVE = (24, 28, 36), (120, 190, 240)
 
 
 def sound_picture(path: Path, start_s: float, end_s: float, max_side: int) -> np.ndarray:
-    """Returns the cover of a recording, else the curve of [start_s, end_s): uint8 RGB [H, W, 3]. Raises
+    """Returns the cover of a recording, else the waveform of [start_s, end_s): uint8 RGB [H, W, 3]. Raises
     `MediaError`."""
-    picture = _cover(path) or _curve(read_sound(path, start_s, end_s))
+    picture = _cover(path) or _waveform(read_sound(path, start_s, end_s))
     picture.thumbnail((max_side, max_side))
     return np.asarray(picture)
 
@@ -37,14 +37,15 @@ def _cover(path: Path) -> Image.Image | None:
             try:
                 for packet in container.demux(stream):
                     for frame in packet.decode():
-                        return frame.to_image()
-            except av.FFmpegError:  # a broken cover does not break the recording
+                        cover: Image.Image = frame.to_image()  # type: ignore[no-untyped-call]
+                        return cover
+            except av.FFmpegError:  # a recording with a damaged cover is still readable
                 continue
     return None
 
 
-def _curve(samples: np.ndarray) -> Image.Image:
-    """Loudness by column, float32 [n] in [-1, 1], mirrored about the middle."""
+def _waveform(samples: np.ndarray) -> Image.Image:
+    """The peak of float32 [n] samples in [-1, 1] per column, mirrored about the middle."""
     from PIL import Image
 
     width, height = _SIZE

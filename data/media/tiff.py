@@ -1,8 +1,8 @@
-"""What a TIFF holds, from its directories alone: which of its pictures are pages, whether it is a camera's
-raw file, and why Pillow cannot read it.
+"""The directories of a TIFF: which of its images are pages, whether it is a camera's raw file, and why Pillow
+cannot read it.
 
-Built around `Tiff`, which walks the chain of directories (classic and BigTIFF, either order of bytes) with
-limits on everything. Thumbnails, masks and the smaller copies of a pyramid are no pages. Decodes nothing.
+Built around `Tiff`, which walks the chain of directories (classic and BigTIFF, either byte order) within
+limits. Thumbnails, masks and the smaller copies of a pyramid are no pages. Decodes nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import BinaryIO
 MAX_PAGES = 20_000
 _MAX_ENTRIES = 1_000
 _FORMATS = {1: "B", 2: "c", 3: "H", 4: "I", 5: "II", 6: "b", 7: "B", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I", 16: "Q"}
-# Their numbers in the standard.
+# Tag numbers of TIFF 6.0, its supplements and DNG.
 _SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC = 254, 255, 256, 257, 258, 262
 _PAGE_NUMBER, _SUB_IFDS, _SAMPLE_FORMAT, _DNG = 297, 330, 339, 50706
 _RAW_PHOTOMETRIC = (32803, 34892)  # a colour filter array; linear raw
@@ -22,7 +22,7 @@ Directory = dict[int, tuple[float, ...]]
 
 
 class Tiff:
-    """The directories of a TIFF, in the order of the chain. What cannot be read of it is left out."""
+    """The directories of a TIFF, in the order of the chain, without unreadable ones."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
@@ -32,45 +32,46 @@ class Tiff:
         self.big = head[2:4] in (b"+\x00", b"\x00+")
         self.is_cr2 = head[8:10] == b"CR"
         self.directories: list[Directory] = []
-        seen: set[int] = set()
+        visited: set[int] = set()
         at = self._number(head[8:16]) if self.big else self._number(head[4:8])
-        while at and at not in seen and len(self.directories) <= MAX_PAGES:
-            seen.add(at)
+        while at and at not in visited and len(self.directories) <= MAX_PAGES:
+            visited.add(at)
             directory, at = self._directory(at)
             if directory:
                 self.directories.append(directory)
 
     def pages(self) -> tuple[int, ...]:
-        """The numbers of the pictures that are pages, from 0; (0,) if none is."""
-        return tuple(i for i, one in enumerate(self.directories) if self._is_page(i, one)) or (0,)
+        """Returns the indexes of the images that are pages, from 0; (0,) if none is."""
+        return tuple(i for i, directory in enumerate(self.directories) if self._is_page(i, directory)) or (0,)
 
-    def _is_page(self, number: int, one: Directory) -> bool:
-        if int(one.get(_SUBFILE, (0,))[0]) & 0b101 or one.get(_OLD_SUBFILE, (0,))[0] == 2:
+    def _is_page(self, number: int, directory: Directory) -> bool:
+        if int(directory.get(_SUBFILE, (0,))[0]) & 0b101 or directory.get(_OLD_SUBFILE, (0,))[0] == 2:
             return False  # a smaller copy, a mask
-        if number == 0 or _PAGE_NUMBER in one or _SUBFILE in one:
+        if number == 0 or _PAGE_NUMBER in directory or _SUBFILE in directory:
             return True
-        width, height = _size(one)
+        width, height = _size(directory)
         full_width, full_height = _size(self.directories[0])
         same_shape = abs(width * full_height - height * full_width) <= max(full_width, full_height)
-        return not (same_shape and 2 * width <= full_width)  # a thumbnail that nobody marked
+        return not (same_shape and 2 * width <= full_width)  # an unmarked thumbnail
 
     def is_raw(self) -> bool:
-        """Whether it is what a camera's sensor saw (DNG, CR2, NEF, ARW …), which takes LibRaw to develop."""
-        if self.is_cr2 or any(_DNG in one for one in self.directories):
+        """Whether the file holds raw sensor data (DNG, CR2, NEF, ARW …), which LibRaw develops."""
+        if self.is_cr2 or any(_DNG in directory for directory in self.directories):
             return True
-        below = [self._directory(int(at))[0] for one in self.directories[:4] for at in one.get(_SUB_IFDS, ())[:8]]
-        return any(one.get(_PHOTOMETRIC, (0,))[0] in _RAW_PHOTOMETRIC for one in (*self.directories, *below))
+        offsets = [offset for directory in self.directories[:4] for offset in directory.get(_SUB_IFDS, ())[:8]]
+        candidates = [*self.directories, *(self._directory(int(offset))[0] for offset in offsets)]
+        return any(directory.get(_PHOTOMETRIC, (0,))[0] in _RAW_PHOTOMETRIC for directory in candidates)
 
-    def why_not(self) -> str:
-        """What is rare about the first picture, for a sentence."""
-        one = self.directories[0] if self.directories else {}
-        bits, samples = int(one.get(_BITS, (1,))[0]), len(one.get(_BITS, (1,)))
-        sort = {2: "signed", 3: "floating-point"}.get(int(one.get(_SAMPLE_FORMAT, (1,))[0]), "whole")
-        return f"{samples} x {bits}-bit {sort} numbers a pixel"
+    def unusual_format(self) -> str:
+        """Returns the number format of the first image, for an error message."""
+        directory = self.directories[0] if self.directories else {}
+        bits, samples = int(directory.get(_BITS, (1,))[0]), len(directory.get(_BITS, (1,)))
+        number_type = {2: "signed", 3: "floating-point"}.get(int(directory.get(_SAMPLE_FORMAT, (1,))[0]), "whole")
+        return f"{samples} x {bits}-bit {number_type} numbers a pixel"
 
     def _directory(self, at: int) -> tuple[Directory, int]:
-        """The directory at `at` and where the next one lies, 0 for none."""
-        found: Directory = {}
+        """The directory at offset `at` and the offset of the next one, 0 for none."""
+        directory: Directory = {}
         size, entry, word = (8, 20, 8) if self.big else (2, 12, 4)
         try:
             self.file.seek(at)
@@ -80,11 +81,11 @@ class Tiff:
                 tag, kind = struct.unpack(f"{self.order}HH", data[i * entry : i * entry + 4])
                 number = self._number(data[i * entry + 4 : i * entry + 4 + word])
                 value = data[i * entry + 4 + word : (i + 1) * entry]
-                if tag in _WANTED and kind in _FORMATS and number <= 64:
-                    found[tag] = self._values(_FORMATS[kind], number, value)
-            return found, self._number(data[count * entry : count * entry + word])
+                if tag in _READ_TAGS and kind in _FORMATS and number <= 64:
+                    directory[tag] = self._values(_FORMATS[kind], number, value)
+            return directory, self._number(data[count * entry : count * entry + word])
         except (OSError, struct.error, ValueError, OverflowError):
-            return found, 0
+            return directory, 0
 
     def _values(self, form: str, number: int, value: bytes) -> tuple[float, ...]:
         length = struct.calcsize(f"{self.order}{form * number}")
@@ -97,13 +98,13 @@ class Tiff:
         return int.from_bytes(data, "little" if self.order == "<" else "big")
 
 
-_WANTED = frozenset(
+_READ_TAGS = frozenset(
     (_SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _PAGE_NUMBER, _SUB_IFDS, _SAMPLE_FORMAT, _DNG)
 )
 
 
-def _size(one: Directory) -> tuple[float, float]:
-    return one.get(_WIDTH, (0,))[0], one.get(_HEIGHT, (0,))[0]
+def _size(directory: Directory) -> tuple[float, float]:
+    return directory.get(_WIDTH, (0,))[0], directory.get(_HEIGHT, (0,))[0]
 
 
 def is_tiff(head: bytes) -> bool:

@@ -1,12 +1,11 @@
-"""Videos to frames: `probe`, `sample_frames` and `scene_cuts`, in front of two decoders.
+"""Videos to frames: `probe`, `sample_frames` and `scene_cuts`, over two decoders.
 
-Built around one idea: decode as little as possible and still return the right frame. Packets are read (which
-is cheap), the packet shown at each asked second is found by its time stamp, and only its group of pictures is
-decoded, from the keyframe on and without the frames that nothing refers to. That is exact under variable
-frame rates, and several times faster than decoding through. PyAV (FFmpeg) does this; decord, where it is
-installed, takes the dense reads on constant frame rates that it is faster at.
+Built around one idea: decode as little as possible and still return the right frame. For each requested second
+the time stamps of packets (cheap to read) select the frame, and only its group of pictures is decoded, without
+unreferenced frames. This is exact for variable frame rates and several times faster than decoding everything.
+PyAV (FFmpeg) does this; decord, if installed, does the dense reads of constant frame rates that it is faster at.
 
-Knows nothing of windows or chunks: it is asked for seconds. Knows no tone mapping for HDR.
+Knows nothing of windows or chunks, only of seconds.
 """
 
 from __future__ import annotations
@@ -35,11 +34,12 @@ Engine = Literal["auto", "pyav", "decord"]
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video says of itself, checked against what is really in the file.
+    """The properties of a video, checked against its packets.
 
-    `duration_s` ends with the last picture or sound that is there; `width` and `height` are as shown (turned,
-    square pixels); `rotation` is clockwise in degrees, already accounted for; `has_sound` and `has_subtitles` are
-    true for tracks that can be decoded here, the latter into words; `caption` is what its tags say, a line each.
+    `duration_s` ends with the last frame or sound in the file; `width` and `height` are as displayed (rotated,
+    square pixels); `rotation` is clockwise in degrees and already applied to them; `has_sound` and `has_subtitles`
+    are true for tracks that can be decoded here, subtitles to text; `caption` is the text of its tags, one per
+    line.
     """
 
     duration_s: float
@@ -56,7 +56,7 @@ class VideoInfo:
 
 
 def probe(path: Path) -> VideoInfo:
-    """Open a video and look at its ends. Raises `MediaError` with a plain reason."""
+    """Returns the properties of a video. Raises `MediaError`."""
     with open_video(path) as video:
         video.look()
         duration, truncated = video.duration()
@@ -79,8 +79,8 @@ def probe(path: Path) -> VideoInfo:
         )
 
 
-def stated(path: Path) -> Metadata:
-    """Returns what the tags of a film or a recording state, without a look at its pictures. Raises `MediaError`."""
+def tag_metadata(path: Path) -> Metadata:
+    """Returns the metadata in the tags of a video or a recording, without decoding. Raises `MediaError`."""
     with open_container(path, sound=True) as container:
         stream = picture_stream(container) or sound_track(container)
         tags = stream.metadata if stream is not None else {}
@@ -92,7 +92,7 @@ def _recorded(path: Path, container: Any) -> Taken | None:
 
 
 def probe_sound(path: Path) -> VideoInfo:
-    """The same of a recording without a picture; its size is 0 x 0. Raises `MediaError`."""
+    """Returns the properties of a recording without a video stream; its size is 0 x 0. Raises `MediaError`."""
     with open_clock(path) as clock:
         track = sound_track(clock.container)
         if track is None:
@@ -124,28 +124,28 @@ def sample_frames(
     engine: Engine = "auto",
     threads: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Frames spread evenly over [start_s, end_s): those on screen in the middle of `count` equal parts.
+    """Samples frames evenly over [start_s, end_s): those on screen in the middle of `count` equal parts.
 
     Returns uint8 RGB [T, H, W, 3], upright, the longest side at most `max_side`, and float64 [T], the second
-    at which each begins to be shown; 1 <= T <= count, in order, no frame twice. A keyframe within
-    `tolerance_s` of the asked second is taken in its place, which is several times cheaper. Raises
-    `MediaError` when the range holds no frame that can be decoded.
+    at which each frame begins; 1 <= T <= count, in order, no frame twice. A keyframe within `tolerance_s` of a
+    second replaces the exact frame, which is several times cheaper. Raises `MediaError` if no frame in the range
+    can be decoded.
     """
     seconds = _even(start_s, end_s, count)
-    with open_video(path, threads) as opened:
-        if engine == "decord" or (engine == "auto" and _decord_is_better(opened, seconds, tolerance_s)):
-            found = _decord_frames(path, opened, seconds, max_side, threads)
+    with open_video(path, threads) as video:
+        if engine == "decord" or (engine == "auto" and _decord_is_better(video, seconds, tolerance_s)):
+            pairs = _decord_frames(path, video, seconds, max_side, threads)
         else:
-            found = opened.frames_at(seconds, max_side, tolerance_s)
-        return _stacked(found, start_s, end_s)
+            pairs = video.frames_at(seconds, max_side, tolerance_s)
+        return _stack(pairs, start_s, end_s)
 
 
 def sample_open(
-    opened: VideoStream, start_s: float, end_s: float, count: int, max_side: int | None, *, tolerance_s: float
+    video: VideoStream, start_s: float, end_s: float, count: int, max_side: int | None, *, tolerance_s: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`sample_frames` of a video that stays open, for one window after another."""
+    """Like `sample_frames` for a video that stays open for many windows."""
     seconds = _even(start_s, end_s, count)
-    return _stacked(opened.frames_at(seconds, max_side, tolerance_s), start_s, end_s)
+    return _stack(video.frames_at(seconds, max_side, tolerance_s), start_s, end_s)
 
 
 def _even(start_s: float, end_s: float, count: int) -> np.ndarray:
@@ -154,10 +154,10 @@ def _even(start_s: float, end_s: float, count: int) -> np.ndarray:
     return start_s + (np.arange(count) + 0.5) * (end_s - start_s) / count
 
 
-def _stacked(found: Iterator[tuple[float, np.ndarray]], start_s: float, end_s: float) -> tuple[np.ndarray, np.ndarray]:
+def _stack(pairs: Iterator[tuple[float, np.ndarray]], start_s: float, end_s: float) -> tuple[np.ndarray, np.ndarray]:
     frames: list[np.ndarray] = []
     times: list[float] = []
-    for time_s, frame in found:
+    for time_s, frame in pairs:
         if times and (time_s <= times[-1] or frame.shape != frames[0].shape):
             continue
         times.append(time_s)
@@ -168,71 +168,70 @@ def _stacked(found: Iterator[tuple[float, np.ndarray]], start_s: float, end_s: f
 
 
 def scene_cuts(path: Path, around: Sequence[float], within_s: float = 3.0, budget_pixels: float = 2e9) -> list[float]:
-    """Seconds at which the picture changes at once, at most one near each of `around`, ascending.
+    """Returns the seconds of hard cuts, at most one near each of `around`, ascending.
 
-    Cheap: keyframes near the second are compared by a histogram of their luminance (encoders put keyframes at
-    cuts), and only where two neighbours differ are the frames between them looked at. `budget_pixels` bounds
-    the work of very long or large videos by a count, not a clock, so that the same file always gives the same
-    cuts: about 20 s of one core.
+    Cheap: keyframes near a second are compared by their luminance histograms (encoders put keyframes at cuts),
+    and frames between two keyframes are decoded only if they differ. `budget_pixels` bounds the work for very
+    long or large videos by a count, not a clock, so that a file always gives the same cuts: about 20 s of one
+    core.
     """
-    found: list[float] = []
+    result: list[float] = []
     with open_video(path) as video:
         pixels = max(1, video.width * video.height)
         for second in around:
             if budget_pixels <= 0:
                 break
             try:
-                cut, looked_at = _cut_near(video, second, within_s)
-            except MediaError:  # damaged there; the window's own frames will tell
+                cut, decoded = _cut_near(video, second, within_s)
+            except MediaError:  # damaged there; reading the window reports it
                 continue
-            budget_pixels -= looked_at * pixels
-            if cut is not None and (not found or cut > found[-1]):
-                found.append(cut)
-    return found
+            budget_pixels -= decoded * pixels
+            if cut is not None and (not result or cut > result[-1]):
+                result.append(cut)
+    return result
 
 
-CUT_DISTANCE = 0.35  # share of the pixels that change their place in the histogram
+CUT_DISTANCE = 0.35  # share of the pixels that change their bin of the histogram
 
 
 def _cut_near(video: VideoStream, second: float, within_s: float) -> tuple[float | None, int]:
-    """The strongest cut within reach of `second`, or None; and how many frames were decoded to say so."""
-    looks = _keyframes_around(video, second, within_s)
-    if len(looks) < 2:
+    """The strongest cut within `within_s` of `second`, or None; and the number of decoded frames."""
+    keyframes = _keyframes_around(video, second, within_s)
+    if len(keyframes) < 2:
         return None, 0
-    looked = 2
-    ends = [_look(video, key) for key in (looks[0], looks[-1])]
+    decoded = 2
+    ends = [_look(video, key) for key in (keyframes[0], keyframes[-1])]
     if _distance(ends[0][1], ends[1][1]) < CUT_DISTANCE:
-        return None, looked  # the same scene before and after
-    inner = [_look(video, key) for key in looks[1:-1]]
-    looked += len(inner)
+        return None, decoded  # the same scene before and after
+    inner = [_look(video, key) for key in keyframes[1:-1]]
+    decoded += len(inner)
     pairs = [(_distance(a[1], b[1]), a, b) for a, b in itertools.pairwise([ends[0], *inner, ends[1]])]
     best = max(pairs, key=lambda pair: pair[0])
     if best[0] < CUT_DISTANCE:
-        return None, looked
-    # The change lies between two looks: halve the span until one frame is left.
+        return None, decoded
+    # The cut lies between two keyframes: bisect down to one frame.
     (low, before), (high, after) = best[1], best[2]
     step = max(1.5 / (video.fps or 25.0), 1 / 60)
     while high - low > step:
         middle = video.frame_at((low + high) / 2)
-        looked += 8
+        decoded += 8
         if middle is None or not low < middle[0] < high:
             break
         histogram = _luminance(middle[1])
         early, late = _distance(before, histogram), _distance(histogram, after)
         if max(early, late) < CUT_DISTANCE:
-            return None, looked  # a pan or a fade: there is no one moment
+            return None, decoded  # a pan or a fade has no single moment
         if early < late:
             low, before = middle[0], histogram
         else:
             high, after = middle[0], histogram
-    # A slow fade has no one moment at which the picture changes.
+    # A slow fade has no single moment of change.
     sudden = _distance(before, after) >= CUT_DISTANCE and abs(high - second) <= within_s
-    return (high if sudden else None), looked
+    return (high if sudden else None), decoded
 
 
 def _keyframes_around(video: VideoStream, second: float, within_s: float) -> list[float]:
-    """Seconds of the keyframes within reach, of the one before and of the one after; empty without an
-    index."""
+    """Seconds of the keyframes within reach, the one before and the one after; empty without an index."""
     at = video.keyframe_near(second - within_s)
     keys: list[float] = []
     while at is not None and len(keys) < 24:
@@ -245,16 +244,16 @@ def _keyframes_around(video: VideoStream, second: float, within_s: float) -> lis
 
 
 def _look(video: VideoStream, second: float) -> tuple[float, np.ndarray]:
-    found = video.frame_at(max(0.0, second), lone=True)
-    if found is None:
+    result = video.frame_at(max(0.0, second), lone=True)
+    if result is None:
         raise MediaError("the video is damaged; no picture in it can be decoded", "damaged")
-    return found[0], _luminance(found[1])
+    return result[0], _luminance(result[1])
 
 
 def _luminance(frame: Any) -> np.ndarray:
-    """Shares of 17 shades in each quarter of the picture, from its grey plane: float64 [4, 17].
+    """The luminance histogram of each quarter of a frame: float64 [4, 17], rows sum to 1.
 
-    A pixel counts for the two shades nearest to it, so that a slow fade moves a little of it at a time.
+    A pixel counts for its two nearest bins, so that a slow fade changes the histogram gradually.
     """
     grey = frame.to_ndarray(format="gray8", width=64, height=64)
     quarters = (grey[:32, :32], grey[:32, 32:], grey[32:, :32], grey[32:, 32:])
@@ -265,7 +264,7 @@ _SHADES = np.clip(1 - np.abs(np.arange(256)[:, None] / 16 - np.arange(17)), 0, 1
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Half the L1 distance of the histograms: 0 for the same picture, 1 when no pixel keeps its shade."""
+    """Half the L1 distance of the histograms: 0 for equal frames, 1 if no pixel keeps its bin."""
     return float(np.abs(a - b).sum() / 2 / len(a))
 
 
@@ -275,7 +274,7 @@ def _distance(a: np.ndarray, b: np.ndarray) -> float:
 def _decord_frames(
     path: Path, video: VideoStream, seconds: Sequence[float] | np.ndarray, max_side: int | None, threads: int
 ) -> Iterator[tuple[float, np.ndarray]]:
-    """The same frames by decord's frame numbers: right only where every frame lasts equally long."""
+    """The same frames by decord's frame numbers: correct only for frames of equal duration."""
     import decord
 
     video.look()
@@ -290,10 +289,10 @@ def _decord_frames(
 
 
 def _decord_is_better(video: VideoStream, seconds: Sequence[float] | np.ndarray, tolerance_s: float) -> bool:
-    """True for reads of every frame of a plain H.264 MP4 with a constant frame rate.
+    """Whether every frame of a plain H.264 MP4 with a constant frame rate is read.
 
-    There decord takes 0.75 of PyAV's CPU time; for windows of 8 frames it takes 1.6 times as much, for 150
-    frames of 30 s about the same (720p, `python -m tests.bench.media`).
+    Then decord takes 0.75 of PyAV's CPU time; for windows of 8 frames it takes 1.6 times as much, for 150 frames
+    of 30 s about the same (720p, `python -m tests.bench.media`).
     """
     if tolerance_s > 0 or len(seconds) < 100 or video.codec != "h264" or not video.fps:
         return False
@@ -301,7 +300,7 @@ def _decord_is_better(video: VideoStream, seconds: Sequence[float] | np.ndarray,
     plain = video.zero == 0 and (video.stream.sample_aspect_ratio or 1) == 1
     if stride * video.fps > 1.25 or not plain or "mp4" not in video.container.format.name:
         return False
-    # decord knows no mirrors, no edit lists and no colours but those of BT.601.
+    # decord supports no mirrored frames, no edit lists and only BT.601 colours.
     if not video.steady() or importlib.util.find_spec("decord") is None:
         return False
     return is_plain(video.look())

@@ -1,9 +1,8 @@
-"""XMP packets to the values in them: `read_xmp`, for packets inside pictures and for sidecar files.
+"""XMP packets to values: `read_xmp`, for packets inside images and for sidecar files.
 
-Built around one pass of expat that keeps the properties it is asked for, by their namespace, wherever in the
-packet they stand, as an attribute, as an element or as items of a list. A packet that declares a document
-type is given up there, so that no entity is ever expanded; a broken one gives what came before the break.
-Knows nothing of what the properties mean.
+Built around one pass of expat that collects the requested properties by namespace, at any depth, from
+attributes, elements and list items. Parsing stops at a document type, so that no entity is ever expanded, and
+at the first error; values before it are returned. Knows nothing of the meaning of properties.
 """
 
 from __future__ import annotations
@@ -17,32 +16,32 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 4 << 20  # Lightroom's masks make packets of megabytes; the words come early
 MAX_VALUES = 1_000
-MAX_LETTERS = 4_000  # of one value
+MAX_LETTERS = 4_000  # per value
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _ITEM = f"{_RDF} li"
 
 
 class _Forbidden(Exception):
-    """The packet has a document type, which XMP does not."""
+    """The packet has a document type, which XMP does not allow."""
 
 
 def packet_of(image: Image.Image) -> bytes:
-    """Returns the packet inside an opened picture; empty without one."""
+    """Returns the packet inside an open image; empty without one."""
     packet = image.info.get("xmp")
     if isinstance(packet, str):
         packet = packet.encode("utf-8", "ignore")
     return packet if isinstance(packet, bytes) else b""
 
 
-def read_xmp(packet: bytes, wanted: Container[str]) -> dict[str, list[str]]:
-    """The values of each property of `wanted` ("namespace local-name"), as they come.
+def read_xmp(packet: bytes, properties: Container[str]) -> dict[str, list[str]]:
+    """Returns the values of each of `properties` ("namespace local-name"), in the order of the packet.
 
-    Never raises: what is broken ends the reading.
+    Never raises: an error ends the parsing.
     """
     from xml.parsers import expat
 
-    found: dict[str, list[str]] = {}
-    inside: list[str] = []  # names of the wanted elements that are open
+    values: dict[str, list[str]] = {}
+    open_elements: list[str] = []  # requested elements without an end tag so far
     letters: list[str] = []
     budget = MAX_VALUES
 
@@ -50,25 +49,25 @@ def read_xmp(packet: bytes, wanted: Container[str]) -> dict[str, list[str]]:
         nonlocal budget
         if value.strip() and budget > 0:
             budget -= 1
-            found.setdefault(name, []).append(value[:MAX_LETTERS])
+            values.setdefault(name, []).append(value[:MAX_LETTERS])
 
     def start(element: str, attributes: Mapping[str, str]) -> None:
         letters.clear()
-        if element in wanted:
-            inside.append(element)
+        if element in properties:
+            open_elements.append(element)
         for key, value in attributes.items():
-            if key in wanted:
+            if key in properties:
                 keep(key, value)
 
     def end(element: str) -> None:
-        if inside and element in (_ITEM, inside[-1]):
-            keep(inside[-1], "".join(letters))
+        if open_elements and element in (_ITEM, open_elements[-1]):
+            keep(open_elements[-1], "".join(letters))
         letters.clear()
-        if inside and element == inside[-1]:
-            inside.pop()
+        if open_elements and element == open_elements[-1]:
+            open_elements.pop()
 
     def characters(data: str) -> None:
-        if inside and len(letters) < MAX_LETTERS:
+        if open_elements and len(letters) < MAX_LETTERS:
             letters.append(data)
 
     def forbid(*_: object) -> None:
@@ -81,4 +80,4 @@ def read_xmp(packet: bytes, wanted: Container[str]) -> dict[str, list[str]]:
     parser.CharacterDataHandler = characters
     with suppress(expat.ExpatError, _Forbidden, ValueError, LookupError):  # the last two: odd encodings
         parser.Parse(packet[:MAX_BYTES].strip(b"\x00 \t\r\n"), True)
-    return found
+    return values

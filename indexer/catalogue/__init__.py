@@ -1,1 +1,1 @@
-"""The catalogue: what is known of folders, files and contents, in SQLite or PostgreSQL."""
+"""The catalogue of a library's folders, files and contents, in SQLite or PostgreSQL."""

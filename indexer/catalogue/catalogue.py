@@ -1,14 +1,13 @@
-"""The catalogue: what is known of a library, as parts over one database.
+"""The catalogue of a library: parts over one database.
 
-Built around the tables of `schema.py`. A part is whole by itself: whoever needs one is handed
-that one, and can touch nothing else. Two ideas carry all of them:
+Built around the tables of `schema.py`. Each part works by itself, so that a caller gets only the parts that it
+needs. They share two ideas:
 
-- The queue is the catalogue. A file is `pending` until its bytes are hashed; a content is
-  `pending`, `ready` or `failed(reason)`. Nothing else remembers work, so nothing is lost
-  when the program is killed.
+- The catalogue is the queue. A file is `pending` until its bytes are hashed; a content is `pending`, `ready` or
+  `failed(reason)`. Work is recorded nowhere else, so nothing is lost when the program is killed.
 - One content is one transaction: its chunks, their text, their vectors and its state.
 
-It knows nothing of decoding, models, threads of work or search.
+It knows nothing of decoding, models, the pipeline or search.
 """
 
 from __future__ import annotations

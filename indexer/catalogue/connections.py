@@ -1,8 +1,7 @@
-"""Connections that only read: one a thread, never waiting for a writer.
+"""Read-only connections for queries: one per thread, which never waits for a writer.
 
-Built around snapshots. The hot path of a query goes through here and not through
-SQLAlchemy, whose overhead a row is several times the driver's own. SQL is written in SQLite's
-words (`?` marks); another engine renders them. It knows only that the place holds a catalogue.
+Built around snapshots. Queries use these and not SQLAlchemy, whose overhead per row is several times the
+driver's. SQL is written for SQLite (`?` marks); another engine translates it. It knows nothing of the tables.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ class Connections:
         self._lock = threading.Lock()
 
     def get(self) -> Reading:
-        """This thread's own."""
+        """Returns the connection of this thread."""
         connection: Reading | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = self._dialect.reading(self._vocabularies)

@@ -1,9 +1,9 @@
-"""Contents: what the bytes of files hold, as chunks, their text and their vectors.
+"""Contents: the chunks of distinct file contents, their text and their vectors.
 
-Built around two ideas. One content is one transaction: its chunks, their text, their vectors and
-its state. And `change` is a journal, kept by triggers, of chunks that came or went: a vector index
-(in this program or another) remembers the last id it has seen and reads on from there. It
-knows nothing of decoding, models or search.
+Built around two ideas. One content is one transaction: its chunks, their text, their vectors and its state.
+And triggers write each new and deleted chunk into the journal `change`: a vector index (in this program or
+another) stores the last id that it has read and goes on from there. It knows nothing of decoding, models or
+search.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from indexer.types import ChunkInfo, FileInfo
 from model.inputs import Cue
 
 JOURNAL_KEPT = 1_000_000
-"""Journal rows kept (about 20 MB). An index that is further behind is built anew from the vectors."""
+"""Journal rows that are kept (about 20 MB). An index that is further behind is rebuilt from the vectors."""
 
 ORPHAN_KEPT_S = 24 * 3600.0
-"""How long a content without a file is kept, so that a deletion undone the same day costs nothing."""
+"""Seconds that a content without a file is kept, so that a file restored on the same day costs nothing."""
 
 
 class Contents:
@@ -52,33 +52,32 @@ class Contents:
         *,
         recipe: str = "",
         ocr: str = "none",
-        sounds: bool = False,
+        has_sound: bool = False,
         cues: Sequence[Cue] = (),
         worker: int | None = None,
     ) -> list[int]:
-        """One content, whole: replaces what was known of it. Returns the ids of its chunks, in order;
-        none when the content was forgotten while it was being read. A chunk that was there before, at the same
-        place, keeps its id: links to it and its labels stay.
+        """Store a content as a whole, in place of an earlier version. Returns the ids of its chunks in order; an
+        empty list if the content was deleted meanwhile. A chunk with the same ordinal and span keeps its id, and
+        so its links and labels.
 
         `facts` are columns of `content` (duration_s, pages, width, height, taken, taken_from, camera, lat, lon, note).
-        What is known of its files is due: it rests on these.
-        `sounds`: it has a sound track; `cues`: the subtitles that came with it, which spare hearing it. What
-        a listener has heard in it before is kept.
-        `worker`: who has a lease on it; raises LeaseLost, and writes nothing, when the lease is lost.
+        The facts of its files, which depend on these, become due.
+        `cues`: the subtitles of the video, which is not transcribed then. A transcript that it has is kept.
+        `worker`: the worker with the lease; raises LeaseLost, and writes nothing, if the lease is lost.
         """
         with self._database.writer() as c:
             settle(c, self._database, digest, worker)
             if worker is not None:
                 _check_recipe(c, recipe)
-            heard = heard_after_write(c, digest, sounds, cues)
+            heard = heard_after_write(c, digest, has_sound, cues)
             if heard is None:
                 return []
             stored = _drop_chunks(c, digest, {(p.ordinal, p.span) for p in chunks})
             values: dict[str, Any] = {"state": "ready", "error": None, "failed_at": None, "recipe": recipe, "ocr": ocr}
             values |= {"heard": heard.stored, "generation": _newest(), "facts": FACTS_GENERATION} | facts
             c.execute(sa.update(content).where(content.c.hash == digest).values(values))
-            said = cues_of(c, digest) if heard.state != "none" else []
-            texts = [renewed(clean_text(p.text), "", said_in(said, p.span)) for p in chunks]
+            all_cues = cues_of(c, digest) if heard.state != "none" else []
+            texts = [renewed(clean_text(p.text), "", said_in(all_cues, p.span)) for p in chunks]
             ids = []
             for new, text in zip(chunks, texts, strict=True):
                 row: dict[str, Any] = {"text": text, "same_as": new.same_as}
@@ -89,12 +88,12 @@ class Contents:
                 else:
                     c.execute(sa.update(chunk).where(chunk.c.id == chunk_id).values(row))
                 ids.append(chunk_id)
-            known = set(stored.values())
+            old_ids = set(stored.values())
             for is_new in (True, False):
-                written = [(i, text) for i, text in zip(ids, texts, strict=True) if (i not in known) is is_new]
-                self._database.dialect.write_texts(c, written, new=is_new)
-            _embed(c, model_id, ids, [p.vector for p in chunks])
-            _make_due(c, digest)
+                rows = [(i, text) for i, text in zip(ids, texts, strict=True) if (i not in old_ids) is is_new]
+                self._database.dialect.write_texts(c, rows, new=is_new)
+            _insert_vectors(c, model_id, ids, [p.vector for p in chunks])
+            _make_facts_due(c, digest)
             return ids
 
     def add_embeddings(
@@ -105,14 +104,14 @@ class Contents:
         *,
         lease: tuple[bytes, int] | None = None,
     ) -> None:
-        """Vectors of chunks under a model, in one transaction; chunks that have gone are left out.
-        `lease`: (content, worker) of the lease that ends with it; raises LeaseLost."""
+        """Store vectors of chunks under a model, in one transaction; deleted chunks are skipped. `lease`: (content,
+        worker) of the lease that this ends; raises LeaseLost."""
         with self._database.writer() as c:
             if lease is not None:
                 settle(c, self._database, *lease)
             present = set(c.execute(sa.select(chunk.c.id).where(chunk.c.id.in_(ids))).scalars())
-            kept = [(i, v) for i, v in zip(ids, vectors, strict=True) if i in present]
-            _embed(c, model_id, [i for i, _ in kept], [v for _, v in kept])
+            rows = [(i, v) for i, v in zip(ids, vectors, strict=True) if i in present]
+            _insert_vectors(c, model_id, [i for i, _ in rows], [v for _, v in rows])
 
     def write_ocr(
         self,
@@ -123,23 +122,23 @@ class Contents:
         *,
         worker: int | None = None,
     ) -> None:
-        """Words that were read in a content's pictures (OCR): chunk id -> text, and the vectors that take
-        them in. Vectors of other models are out of date then and are made again. `worker`: as in `write`."""
+        """Store the texts of a content's chunks with their OCR text (chunk id -> text) and the vectors of these
+        texts. Vectors of other models are deleted and made again. `worker`: as in `write`."""
         with self._database.writer() as c:
             settle(c, self._database, digest, worker)
             present = set(c.execute(sa.select(chunk.c.id).where(chunk.c.content_hash == digest)).scalars())
-            read = [(i, clean_text(texts[i])) for i in sorted(present.intersection(texts))]
-            for chunk_id, text in read:
+            rows = [(i, clean_text(texts[i])) for i in sorted(present.intersection(texts))]
+            for chunk_id, text in rows:
                 c.execute(sa.update(chunk).where(chunk.c.id == chunk_id).values(text=text))
-            self._database.dialect.write_texts(c, read, new=False)
-            renewed = sorted(present.intersection(vectors))
-            others = embedding.c.chunk_id.in_(renewed) & (embedding.c.model_id != model_id)
+            self._database.dialect.write_texts(c, rows, new=False)
+            ids = sorted(present.intersection(vectors))
+            others = embedding.c.chunk_id.in_(ids) & (embedding.c.model_id != model_id)
             c.execute(sa.delete(embedding).where(others))
-            _embed(c, model_id, renewed, [vectors[i] for i in renewed])
+            _insert_vectors(c, model_id, ids, [vectors[i] for i in ids])
             c.execute(sa.update(content).where(content.c.hash == digest).values(ocr="done"))
 
     def fail(self, digest: bytes, reason: str, *, worker: int | None = None) -> None:
-        """The content cannot be read or embedded; what was known of it goes. `worker`: as in `write`."""
+        """Store that a content cannot be read or embedded, and delete its chunks. `worker`: as in `write`."""
         with self._database.writer() as c:
             settle(c, self._database, digest, worker)
             c.execute(sa.delete(chunk).where(chunk.c.content_hash == digest))
@@ -147,7 +146,7 @@ class Contents:
             c.execute(sa.update(content).where(content.c.hash == digest).values(values))
             folders = sa.select(file.c.folder).where(file.c.content_hash == digest, file.c.kind == "image")
             free_halves(c, c.execute(folders).scalars().all())
-            _make_due(c, digest)
+            _make_facts_due(c, digest)
 
     # -- looking up ------------------------------------------------------------------------
 
@@ -156,54 +155,54 @@ class Contents:
             row = c.execute(sa.select(chunk).where(chunk.c.id == chunk_id)).first()
             if row is None:
                 return None
-            held = c.execute(
+            file_row = c.execute(
                 files_with_facts().where(file.c.content_hash == row.content_hash).order_by(file.c.id)
             ).first()
-        return None if held is None else _chunk_info(row, file_info(held))
+        return None if file_row is None else _chunk_info(row, file_info(file_row))
 
     def chunks(self, file_id: int) -> list[ChunkInfo]:
         with self._database.reader() as c:
-            held = c.execute(files_with_facts().where(file.c.id == file_id)).first()
-            if held is None or held.content_hash is None:
+            file_row = c.execute(files_with_facts().where(file.c.id == file_id)).first()
+            if file_row is None or file_row.content_hash is None:
                 return []
-            info = file_info(held)
+            info = file_info(file_row)
             rows = c.execute(
-                sa.select(chunk).where(chunk.c.content_hash == held.content_hash).order_by(chunk.c.ordinal)
+                sa.select(chunk).where(chunk.c.content_hash == file_row.content_hash).order_by(chunk.c.ordinal)
             )
             return [_chunk_info(r, info) for r in rows]
 
     def chunks_of(self, digest: bytes) -> list[StoredChunk]:
-        """The chunks of a content in order."""
+        """Returns the chunks of a content in order."""
         query = sa.select(chunk).where(chunk.c.content_hash == digest).order_by(chunk.c.ordinal)
         with self._database.reader() as c:
             rows = c.execute(query).all()
         return [StoredChunk(r.id, r.ordinal, _span(r), r.same_as, r.text) for r in rows]
 
     def of_chunk(self, chunk_id: int) -> tuple[bytes, int] | None:
-        """(content hash, ordinal) of a chunk."""
+        """Returns (content hash, ordinal) of a chunk; None if there is no such chunk."""
         with self._database.reader() as c:
             row = c.execute(sa.select(chunk.c.content_hash, chunk.c.ordinal).where(chunk.c.id == chunk_id)).first()
         return None if row is None else (row.content_hash, row.ordinal)
 
     def hashes(self) -> set[bytes]:
-        """Of all contents."""
+        """Returns the hashes of all contents."""
         with self._database.reader() as c:
             return set(c.execute(sa.select(content.c.hash)).scalars())
 
     def are_wordless(self) -> bool:
-        """Whether there are chunks and no words of any: a migration emptied them."""
+        """Whether the text index is empty although there are chunks: a migration emptied it."""
         with self._database.reader() as c:
             return bool(
                 c.exec_driver_sql("SELECT EXISTS (SELECT 1 FROM chunk) AND NOT EXISTS (SELECT 1 FROM words)").scalar()
             )
 
     def rebuild_words(self) -> None:
-        """Build the index of the chunks' words anew."""
+        """Rebuild the text index of the chunks."""
         with self._database.writer() as c:
             self._database.dialect.rebuild_texts(c)
 
     def vector(self, chunk_id: int, model_id: int) -> np.ndarray | None:
-        """float32 [dim] of one chunk."""
+        """Returns the vector of a chunk, float32 [dim]; None if it has none under the model."""
         query = sa.select(embedding.c.vector).where(embedding.c.chunk_id == chunk_id, embedding.c.model_id == model_id)
         with self._database.reader() as c:
             blob = c.execute(query).scalar()
@@ -212,32 +211,32 @@ class Contents:
     # -- the journal -----------------------------------------------------------------------
 
     def last_change(self) -> int:
-        """The id of the newest journal row; 0 when there is none."""
+        """Returns the id of the newest journal row; 0 if there is none."""
         with self._database.reader() as c:
             return last_change_of(c)
 
     def newest_embedding(self) -> int:
         with self._database.reader() as c:
-            return c.exec_driver_sql("SELECT coalesce(max(id), 0) FROM embedding").scalar_one()
+            return int(c.exec_driver_sql("SELECT coalesce(max(id), 0) FROM embedding").scalar_one())
 
     def embedded_since(self, number: int) -> int:
-        """How many chunks were embedded since an embedding of that number was the newest, by whomever."""
+        """Returns how many embeddings have an id above `number`, of all programs."""
         with self._database.reader() as c:
-            return c.exec_driver_sql("SELECT count(*) FROM embedding WHERE id > ?", (number,)).scalar_one()
+            return int(c.exec_driver_sql("SELECT count(*) FROM embedding WHERE id > ?", (number,)).scalar_one())
 
     # -- care ------------------------------------------------------------------------------
 
     def mark_orphans(self) -> None:
-        """Set anew which contents no file has."""
+        """Mark the contents without a file as orphans, and no others."""
         with self._database.writer() as c:
-            held = "EXISTS (SELECT 1 FROM file WHERE content_hash = content.hash)"
-            c.exec_driver_sql(f"UPDATE content SET orphaned_at = NULL WHERE orphaned_at IS NOT NULL AND {held}")
+            has_file = "EXISTS (SELECT 1 FROM file WHERE content_hash = content.hash)"
+            c.exec_driver_sql(f"UPDATE content SET orphaned_at = NULL WHERE orphaned_at IS NOT NULL AND {has_file}")
             c.exec_driver_sql(
-                f"UPDATE content SET orphaned_at = ? WHERE orphaned_at IS NULL AND NOT {held}", (time.time(),)
+                f"UPDATE content SET orphaned_at = ? WHERE orphaned_at IS NULL AND NOT {has_file}", (time.time(),)
             )
 
     def drop_dangling(self, rows: Iterable[tuple[str, int]]) -> None:
-        """(table, rowid) of rows whose parent is missing: a file is pending again, anything else goes."""
+        """Repair rows whose parent is missing, (table, rowid): a file becomes pending, other rows are deleted."""
         with self._database.writer() as c:
             for table, rowid in rows:
                 if table == "file":
@@ -247,7 +246,7 @@ class Contents:
                     c.exec_driver_sql(f"DELETE FROM {table} WHERE id = ?", (rowid,))
 
     def drop_embeddings(self, chunk_ids: Sequence[int] | None) -> None:
-        """Vectors that are wrong, of all models; None: every one. They are made again by the next run."""
+        """Delete wrong vectors, of all models; all vectors with None. The next run makes them again."""
         with self._database.writer() as c:
             if chunk_ids is None:
                 c.execute(sa.delete(embedding))
@@ -255,24 +254,25 @@ class Contents:
                 c.execute(sa.delete(embedding).where(embedding.c.chunk_id == chunk_id))
 
     def sweep(self, now: float | None = None, *, kept_s: float = ORPHAN_KEPT_S) -> list[bytes]:
-        """Forget contents that no file has had for `kept_s`, and old journal rows. Returns their hashes."""
+        """Delete the contents that have had no file for `kept_s`, and old journal rows. Returns the contents'
+        hashes."""
         with self._database.writer() as c:
             clock = c.exec_driver_sql(f"SELECT {self._database.dialect.now}").scalar_one()
             limit = (clock if now is None else now) - kept_s
-            c.exec_driver_sql(  # hashed and replaced before the hash was written down
+            c.exec_driver_sql(  # contents whose file was replaced before its hash was stored
                 "UPDATE content SET orphaned_at = ? WHERE state = 'pending' AND orphaned_at IS NULL"
                 " AND NOT EXISTS (SELECT 1 FROM file WHERE content_hash = content.hash)",
                 (clock,),
             )
-            gone = list(c.execute(sa.select(content.c.hash).where(content.c.orphaned_at <= limit)).scalars())
+            hashes = list(c.execute(sa.select(content.c.hash).where(content.c.orphaned_at <= limit)).scalars())
             c.execute(sa.delete(content).where(content.c.orphaned_at <= limit))
             c.exec_driver_sql("DELETE FROM change WHERE id <= (SELECT max(id) FROM change) - ?", (JOURNAL_KEPT,))
-        return gone
+        return hashes
 
 
 def _drop_chunks(c: sa.Connection, digest: bytes, places: set[tuple[int, Span]]) -> dict[tuple[int, Span], int]:
-    """Remove the vectors of a content and its chunks elsewhere than at `places` (ordinal, span). Returns the ids of
-    those that stay."""
+    """Delete the vectors of a content, and its chunks that are not at `places` (ordinal, span). Returns the ids of
+    the chunks that stay."""
     rows = c.execute(sa.select(chunk).where(chunk.c.content_hash == digest)).all()
     stored = {(r.ordinal, _span(r)): r.id for r in rows if (r.ordinal, _span(r)) in places}
     for row in rows:
@@ -282,22 +282,22 @@ def _drop_chunks(c: sa.Connection, digest: bytes, places: set[tuple[int, Span]])
 
 
 def _newest() -> sa.ColumnElement[int]:
-    """SQL: the current generation of reading of a content's kind."""
+    """Returns the SQL expression of the newest reading generation of a content's kind."""
     return sa.case(GENERATION, value=content.c.kind)
 
 
-def _make_due(c: sa.Connection, digest: bytes) -> None:
+def _make_facts_due(c: sa.Connection, digest: bytes) -> None:
     c.exec_driver_sql("UPDATE file SET due = coalesce(due, 0) + 1 WHERE content_hash = ?", (digest,))
 
 
 def _check_recipe(c: sa.Connection, recipe: str) -> None:
-    """Raise LeaseLost when the library's videos are cut in another way by now."""
+    """Raise LeaseLost if the library's recipe has changed."""
     current = c.execute(sa.select(setting.c.value).where(setting.c.name == RECIPE)).scalar()
     if current is not None and current != recipe:
         raise LeaseLost(f"Videos are cut by {current} now, not by {recipe}: this one is read anew.")
 
 
-def _embed(c: sa.Connection, model_id: int, ids: Sequence[int], vectors: Sequence[np.ndarray]) -> None:
+def _insert_vectors(c: sa.Connection, model_id: int, ids: Sequence[int], vectors: Sequence[np.ndarray]) -> None:
     if ids:
         c.exec_driver_sql(
             "INSERT INTO embedding (chunk_id, model_id, vector) VALUES (?, ?, ?)"
@@ -315,7 +315,7 @@ def packed(vector: np.ndarray) -> bytes:
 
 
 def unpacked(blob: bytes) -> np.ndarray:
-    """float32 [dim]."""
+    """Returns the vector of a stored float16 blob, as float32 [dim]."""
     return np.frombuffer(blob, dtype="<f2").astype(np.float32)
 
 

@@ -1,7 +1,7 @@
-"""Copies: when and where each file was taken, and the words that lie beside it.
+"""Copies: when and where each file was taken, and the text of its sidecar files.
 
-Built around the columns of `file` that are a copy's own, for two copies of one content may have other names and lie
-beside other files. `due` is the queue: what it counts is read by the facts stage. It knows nothing of what is read.
+Built around the columns of `file` for these facts: two copies of one content may have different names and
+sidecars. A file with a number in `due` waits for the facts stage. It knows nothing of how facts are read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from indexer.types import Kind
 
 @dataclass(frozen=True)
 class DueCopy:
-    """A file about which is to be read. `inside`: what its bytes state; None: that is to be read as well."""
+    """A file whose facts are due. `inside`: the metadata in its bytes; None if they have to be read as well."""
 
     file_id: int
     path: str
@@ -39,7 +39,7 @@ class Copies:
         self._database = database
 
     def due(self, limit: int, skip: Collection[int] = ()) -> list[DueCopy]:
-        """Returns files about which is to be read, of roots that are here."""
+        """Returns files whose facts are due, of roots that are here. `skip`: ids of files."""
         query = (
             sa.select(
                 *(file.c.id, file.c.path, file.c.kind, file.c.mtime_ns, file.c.due, content.c.hash, content.c.facts),
@@ -55,12 +55,12 @@ class Copies:
         return [DueCopy(r.id, r.path, r.kind, r.mtime_ns, r.due, bytes(r.hash), _inside(r)) for r in rows]
 
     def count(self) -> int:
-        """Returns how many files are to be read about."""
+        """Returns how many files' facts are due."""
         with self._database.reader() as c:
-            return c.exec_driver_sql("SELECT count(*) FROM file WHERE due IS NOT NULL").scalar_one()
+            return int(c.exec_driver_sql("SELECT count(*) FROM file WHERE due IS NOT NULL").scalar_one())
 
     def write(self, read: Sequence[tuple[DueCopy, CopyFacts]]) -> None:
-        """What was read about files. One that has changed meanwhile stays due."""
+        """Store the facts of files. The facts of a file that has changed meanwhile stay due."""
         with self._database.writer() as c:
             tops = {r.id: str(r.path) for r in c.execute(sa.select(root.c.id, root.c.path))}
             for copy, facts in read:
@@ -74,14 +74,14 @@ class Copies:
                 words = clean_text(facts.words)
                 c.execute(sa.update(file).where(same).values(columns(facts.best) | {"words": words, "due": None}))
                 if words != before.words:
-                    named = name_words(tops[before.root_id], before.path, words)
-                    self._database.dialect.rename_file(c, copy.file_id, *named)
-                if words and copy.inside is None:  # an earlier version put them into the content's text
+                    name, folders = name_words(tops[before.root_id], before.path, words)
+                    self._database.dialect.rename_file(c, copy.file_id, name, folders)
+                if words and copy.inside is None:  # an older version put the words into the content's text
                     old = (content.c.hash == copy.digest) & (content.c.state == "ready")
                     c.execute(sa.update(content).where(old).values(state="pending"))
 
     def read_again(self, paths: Iterable[str]) -> int:
-        """A file beside these says something new. Returns how many of them are in the library."""
+        """Make the facts of these files due, as their sidecars have changed. Returns how many are in the library."""
         with self._database.writer() as c:
             return sum(
                 c.exec_driver_sql(
@@ -92,7 +92,7 @@ class Copies:
             )
 
     def renew(self) -> None:
-        """Files whose content was read by an older program are to be read about again."""
+        """Make the facts of files due whose content an older version read."""
         with self._database.writer() as c:
             c.exec_driver_sql(
                 "UPDATE file SET due = 1 WHERE due IS NULL AND EXISTS"

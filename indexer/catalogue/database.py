@@ -1,8 +1,8 @@
-"""The database that holds a catalogue: snapshots to read, transactions to write.
+"""The database of a catalogue: snapshots for readers, transactions for writers.
 
-Built around one engine, its dialect and a lock that lets one thread of this program write at a
-time. A reader has a consistent snapshot and never waits for the writer (SQLite's WAL,
-PostgreSQL's row versions), in this program or another. It knows nothing of what the tables mean.
+Built around one engine, its dialect and a lock that lets one thread of this program write at a time. A reader
+has a consistent snapshot and never waits for a writer in this program or another (SQLite's WAL, PostgreSQL's
+row versions). It knows nothing of the tables' meaning.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from indexer.catalogue.schema import Where
 
 
 class Database:
-    """Safe to use from many threads and programs. The engine's errors come as `LibraryError`."""
+    """Safe to use from many threads and programs. Errors of the engine are raised as `LibraryError`."""
 
     def __init__(self, where: Where, *, read_only: bool = False) -> None:
-        """Creates the library or brings it up to date, unless `read_only`."""
+        """Creates the library or migrates it to the newest schema, unless `read_only`."""
         self.where = where
         self.dialect = dialect_of(where)
         with explained(self.dialect):
@@ -38,15 +38,14 @@ class Database:
 
     @contextmanager
     def writer(self) -> Iterator[sa.Connection]:
-        """One transaction: all of it, or none of it when the block raises."""
+        """A transaction, which is rolled back if the block raises."""
         with self.short_writer() as connection:
             self.dialect.begin_write(connection)
             yield connection
 
     @contextmanager
     def short_writer(self) -> Iterator[sa.Connection]:
-        """A transaction on leases and workers alone; on a server it does not wait for those who write
-        contents."""
+        """A transaction on leases and workers only; on a server it does not wait for writers of contents."""
         with (
             explained(self.dialect),
             self._write_lock,
@@ -56,7 +55,7 @@ class Database:
             yield connection
 
     def backup(self, to: Path) -> None:
-        """Copy the catalogue as it is now, while it is in use, into one file."""
+        """Copy the catalogue into one file, also while it is in use."""
         with explained(self.dialect):
             self.dialect.backup(to)
 
@@ -65,6 +64,6 @@ class Database:
 
 
 def new_id(row: sa.CursorResult[Any]) -> int:
-    """The id of a row that was inserted."""
+    """Returns the id of an inserted row."""
     assert row.inserted_primary_key is not None
-    return row.inserted_primary_key[0]
+    return int(row.inserted_primary_key[0])

@@ -1,7 +1,7 @@
-"""Roots and files: what the scanner and the watcher saw, which of it failed, and how much there is.
+"""Roots and files: the rows that the scanner and the watcher write, failures, and counts.
 
-Built around `file` rows: each is `pending` until its bytes are hashed and `known` by them after, or
-`failed(reason)`. It knows nothing of what a content holds.
+Built around `file` rows: a file is `pending` until its bytes are hashed, then `known`, or `failed(reason)`.
+It knows nothing of contents.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from indexer.catalogue.text.expression import spaced
 from indexer.types import Failure, FileInfo
 
 INTAKE = "taken in"
-"""The setting that says what the last scan took in."""
+"""The setting with the `Intake` of the last scan."""
 
 STAMP = ("size", "mtime_ns", "ctime_ns")
 
@@ -39,34 +39,34 @@ class Files:
             return roots_of(c)
 
     def set_root(self, path: Path, state: Literal["here", "away", "left_out"] = "here") -> int:
-        """Add a root, or give a known one another state. Returns its id."""
+        """Add a root, or change the state of an existing one. Returns its id."""
         with self._database.writer() as c:
-            known = c.execute(sa.select(root.c.id, root.c.state).where(root.c.path == str(path))).first()
-            if known is not None:
-                if known.state != state:
-                    c.execute(sa.update(root).where(root.c.id == known.id).values(state=state))
-                return known.id
+            stored = c.execute(sa.select(root.c.id, root.c.state).where(root.c.path == str(path))).first()
+            if stored is not None:
+                if stored.state != state:
+                    c.execute(sa.update(root).where(root.c.id == stored.id).values(state=state))
+                return int(stored.id)
             row = c.execute(sa.insert(root).values(path=str(path), state=state, ignored=0))
             return new_id(row)
 
-    def scanned_root(self, root_id: int, mount: str, left_out: LeftOut, begun: float) -> None:
+    def scanned_root(self, root_id: int, mount: str, left_out: LeftOut, start: float) -> None:
         with self._database.writer() as c:
-            values = {"state": "here", "mount": mount, "scanned_at": begun}
+            values = {"state": "here", "mount": mount, "scanned_at": start}
             values |= {"ignored": left_out.total, "left_out": left_out.stored()}
             c.execute(sa.update(root).where(root.c.id == root_id).values(values))
 
     def remove_root(self, root_id: int) -> int:
-        """Forget a root and its files; returns how many. Their contents are orphans now."""
+        """Delete a root and its files, whose contents become orphans. Returns how many files."""
         with self._database.writer() as c:
             n = c.execute(sa.delete(file).where(file.c.root_id == root_id)).rowcount
             c.execute(sa.delete(root).where(root.c.id == root_id))
             return n
 
-    # -- what is on disk ------------------------------------------------------------------
+    # -- files on disk ---------------------------------------------------------------------
 
     def stamps(self, root_id: int, folder: str) -> dict[str, Stamp]:
-        """Name -> stamp of the known files that lie directly in a folder."""
-        with self._database.reader() as c:  # raw SQL: this is the whole cost of a second scan
+        """Returns name -> stamp of the files in a folder, without those in its folders."""
+        with self._database.reader() as c:  # raw SQL: this query is the whole cost of a second scan
             rows = c.exec_driver_sql(
                 "SELECT name, size, mtime_ns, ctime_ns FROM file WHERE root_id = ? AND folder = ?",
                 (root_id, stored_name(folder)),
@@ -74,15 +74,15 @@ class Files:
         return {(n if isinstance(n, str) else os.fsdecode(n)): (s, m, t) for n, s, m, t in rows}
 
     def folders(self, root_id: int) -> set[str]:
-        """The folders of a root that hold files."""
+        """Returns the folders of a root that have files."""
         with self._database.reader() as c:
             return set(c.execute(sa.select(file.c.folder).where(file.c.root_id == root_id).distinct()).scalars())
 
-    def note(self, root_id: int, found: Sequence[FoundFile]) -> None:
-        """New or changed files: pending again. A changed file keeps its old content until it is read."""
+    def note(self, root_id: int, files: Sequence[FoundFile]) -> None:
+        """Store new or changed files as pending. A changed file keeps its old content until it is hashed."""
         with self._database.writer() as c:
             top = str(c.execute(sa.select(root.c.path).where(root.c.id == root_id)).scalar_one())
-            paths = [stored_name(f.path) for f in found]
+            paths = [stored_name(f.path) for f in files]
             c.exec_driver_sql(
                 "INSERT INTO file (root_id, path, folder, name, kind, size, mtime_ns, ctime_ns)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET"
@@ -91,15 +91,15 @@ class Files:
                 " ctime_ns = excluded.ctime_ns, state = 'pending', error = NULL, failed_at = NULL",
                 [
                     (root_id, path, *map(stored_name, os.path.split(f.path)), f.kind, *f.stamp)
-                    for path, f in zip(paths, found, strict=True)
+                    for path, f in zip(paths, files, strict=True)
                 ],
             )
-            named = [(f.path, *name_words(top, f.path)) for f in found]
-            self._database.dialect.name_files(c, named)
+            names = [(f.path, *name_words(top, f.path)) for f in files]
+            self._database.dialect.name_files(c, names)
 
     def agree(self, root_id: int, folders: Sequence[tuple[str, bytes, int, LeftOut]]) -> None:
-        """These folders are as the catalogue has them: (folder, digest of its listing, files, what of it is
-        left out)."""
+        """Store the listings of folders that the catalogue agrees with: (folder, digest, number of files, left
+        out)."""
         with self._database.writer() as c:
             c.exec_driver_sql(
                 "INSERT INTO seen (root_id, folder, digest, files, ignored, left_out) VALUES (?, ?, ?, ?, ?, ?)"
@@ -109,7 +109,7 @@ class Files:
             )
 
     def take_in(self, intake: str) -> None:
-        """What is taken in, as text: where that was something else, every folder is compared anew."""
+        """Store which files are taken in, as text. If that has changed, the next scan compares every folder."""
         with self._database.writer() as c:
             query = sa.select(setting.c.value).where(setting.c.name == INTAKE)
             before = c.execute(query).scalar()
@@ -118,35 +118,35 @@ class Files:
                 c.execute(sa.delete(setting).where(setting.c.name == INTAKE))
                 c.execute(sa.insert(setting).values(name=INTAKE, value=intake))
 
-    def move(self, old: str, root_id: int, found: FoundFile) -> bool:
-        """A file was renamed: its row keeps its id and content when its bytes cannot have changed
-        (same size and mtime). False when `old` is not known or the file is another one."""
+    def move(self, old: str, root_id: int, new: FoundFile) -> bool:
+        """A file was renamed: its row keeps its id and content if its size and mtime are the same. Returns False
+        if there is no file `old`, or if `new` is a different file."""
         with self._database.writer() as c:
             row = c.execute(sa.select(file).where(file.c.path == old)).first()
-            if row is None or (row.size, row.mtime_ns) != found.stamp[:2] or row.kind != found.kind:
+            if row is None or (row.size, row.mtime_ns) != new.stamp[:2] or row.kind != new.kind:
                 return False
             top = str(c.execute(sa.select(root.c.path).where(root.c.id == root_id)).scalar_one())
-            c.execute(sa.delete(file).where(file.c.path == found.path, file.c.id != row.id))
-            folder, name = os.path.split(found.path)
+            c.execute(sa.delete(file).where(file.c.path == new.path, file.c.id != row.id))
+            folder, name = os.path.split(new.path)
             values = {
-                "path": found.path,
+                "path": new.path,
                 "folder": folder,
                 "name": name,
                 "root_id": root_id,
-                "ctime_ns": found.stamp[2],
+                "ctime_ns": new.stamp[2],
                 "words": "",
                 "due": sa.case((file.c.content_hash.is_not(None), sa.func.coalesce(file.c.due, 0) + 1)),
             }
             c.execute(sa.update(file).where(file.c.id == row.id).values(values))
-            self._database.dialect.rename_file(c, row.id, *name_words(top, found.path))
+            self._database.dialect.rename_file(c, row.id, *name_words(top, new.path))
             free_halves(c, {row.folder, folder})
             return True
 
-    def differing(self, found: Sequence[FoundFile]) -> list[FoundFile]:
-        """Those that are new, or not as they were noted."""
+    def differing(self, files: Sequence[FoundFile]) -> list[FoundFile]:
+        """Returns the files that the catalogue lacks or has with another stamp."""
         with self._database.reader() as c:
             result = []
-            for f in found:
+            for f in files:
                 row = c.exec_driver_sql(
                     "SELECT size, mtime_ns, ctime_ns FROM file WHERE path = ?", (stored_name(f.path),)
                 ).first()
@@ -155,7 +155,7 @@ class Files:
         return result
 
     def rehash(self, changed: Iterable[tuple[str, Stamp]]) -> None:
-        """Mark files as changed since they were hashed, by path; they are hashed again."""
+        """Make files (path, new stamp) that have changed since they were hashed pending again."""
         with self._database.writer() as c:
             for path, stamp in changed:
                 values = dict(zip(STAMP, stamp, strict=True)) | {"state": "pending"}
@@ -169,22 +169,22 @@ class Files:
             return count
 
     def remove_under(self, folder: str) -> int:
-        """Forget the files in a folder and below it."""
+        """Delete the files in a folder and below it. Returns how many."""
         with self._database.writer() as c:
             return c.execute(sa.delete(file).where(under(file.c.path, folder))).rowcount
 
     # -- failures and counts ---------------------------------------------------------------
 
     def fail(self, path: str, reason: str) -> None:
-        """The file cannot even be read (permission, a broken disk)."""
+        """Store that a file cannot be read at all (permission, a broken disk)."""
         with self._database.writer() as c:
             values = {"state": "failed", "error": reason, "failed_at": time.time()}
             c.execute(sa.update(file).where(file.c.path == path).values(values))
 
     def failures(self) -> list[Failure]:
-        """Every file that could not be indexed, with its reason; the oldest first."""
+        """Returns every file that could not be indexed, with its reason, the oldest failure first."""
         with self._database.reader() as c:
-            own = c.execute(
+            by_file = c.execute(
                 sa.select(file.c.path, file.c.kind, file.c.error, file.c.failed_at).where(file.c.state == "failed")
             ).all()
             by_content = c.execute(
@@ -192,12 +192,12 @@ class Files:
                 .join(content, content.c.hash == file.c.content_hash)
                 .where(content.c.state == "failed", file.c.state == "known")
             ).all()
-        rows = sorted([*own, *by_content], key=lambda r: (r.failed_at or 0.0, r.path))
+        rows = sorted([*by_file, *by_content], key=lambda r: (r.failed_at or 0.0, r.path))
         return [Failure(r.path, r.kind, r.error or "unknown", r.failed_at or 0.0) for r in rows]
 
     def counts(self, roots: Collection[int] | None = None) -> Counts:
-        """Of the library, or (files, kinds and failures only) of some of its roots. Every query is served
-        by an index: 0.1 s at a million chunks."""
+        """Returns the counts of the library, or (files, kinds and failures only) of some of its roots. Every query
+        is served by an index: 0.1 s at a million chunks."""
         among = "" if roots is None else f"AND f.root_id IN ({','.join(map(str, roots)) or 'NULL'})"
         with self._database.reader() as c:
             sql = c.exec_driver_sql
@@ -244,7 +244,7 @@ class Files:
         return next(iter(self._infos(file.c.path == path)), None)
 
     def of_content(self, digest: bytes) -> list[FileInfo]:
-        """All files with these bytes, the first indexed first."""
+        """Returns all files of a content, the first indexed one first."""
         return self._infos(file.c.content_hash == digest)
 
     def _infos(self, condition: sa.ColumnElement[bool]) -> list[FileInfo]:
@@ -252,21 +252,21 @@ class Files:
             return [file_info(r) for r in c.execute(files_with_facts().where(condition).order_by(file.c.id))]
 
     def content_of(self, file_id: int) -> bytes | None:
-        """The content hash of a file; None: no such file, or not hashed yet."""
+        """Returns the content hash of a file; None if there is no such file or it is not hashed yet."""
         with self._database.reader() as c:
             return c.execute(sa.select(file.c.content_hash).where(file.c.id == file_id)).scalar()
 
     # -- names -----------------------------------------------------------------------------
 
     def are_nameless(self) -> bool:
-        """Whether there are files and no names of any: a migration emptied them."""
+        """Whether the index of names is empty although there are files: a migration emptied it."""
         with self._database.reader() as c:
             return bool(
                 c.exec_driver_sql("SELECT EXISTS (SELECT 1 FROM file) AND NOT EXISTS (SELECT 1 FROM names)").scalar()
             )
 
     def rebuild_names(self) -> None:
-        """Build the index of names anew."""
+        """Rebuild the index of names."""
         with self._database.writer() as c:
             self._database.dialect.clear_names(c)
             rows = c.execute(sa.select(file.c.path, file.c.words, root.c.path.label("top")).join(root)).all()
@@ -274,7 +274,7 @@ class Files:
 
 
 def free_halves(c: sa.Connection, folders: Iterable[str]) -> None:
-    """The films of live photos in these folders are read anew: their picture may be gone."""
+    """Make the videos of live photos in these folders pending again, as their image may be deleted."""
     for folder in folders:
         c.exec_driver_sql(
             "UPDATE content SET state = 'pending' WHERE state = 'ready' AND kind = 'video' AND hash IN"
@@ -290,8 +290,8 @@ def roots_of(c: sa.Connection) -> list[Root]:
 
 
 def name_words(top: str, path: str, beside: str = "") -> tuple[str, str]:
-    """What `names` holds of a file: its name without extension; its folders from the root's own name on, with the
-    words that lie beside it."""
+    """Returns a file's texts for the index `names`: its name without extension; its folders from the root's name
+    on, with the text of its sidecar files (`beside`)."""
     below = path[len(top) :] if path.startswith(top) else path
     folder, name = os.path.split(below)
     words = f"{Path(top).name} {folder.replace(os.sep, ' ')}\n{beside}".strip()
@@ -299,22 +299,21 @@ def name_words(top: str, path: str, beside: str = "") -> tuple[str, str]:
 
 
 def under(column: sa.ColumnElement[str], folder: str) -> sa.ColumnElement[bool]:
-    """The condition that a path lies below a folder. Two ranges, so that an index serves both the
+    """Returns the condition that a path is below a folder. It has two ranges, so that an index serves both the
     paths that are UTF-8 and, in SQLite, those that are not (BLOB)."""
-    inside = folder.rstrip(os.sep) + os.sep
-    after = inside[:-1] + chr(ord(os.sep) + 1)
-    low, high = (sa.literal(RawName(os.fsencode(end)), PathText) for end in (inside, after))
+    start = folder.rstrip(os.sep) + os.sep
+    end = start[:-1] + chr(ord(os.sep) + 1)
+    low, high = (sa.literal(RawName(os.fsencode(bound)), PathText) for bound in (start, end))
     raw = sa.and_(column >= low, column < high)
-    if isinstance(stored_name(inside), bytes):
+    if isinstance(stored_name(start), bytes):
         return raw
-    return sa.or_(sa.and_(column >= inside, column < after), raw)
+    return sa.or_(sa.and_(column >= start, column < end), raw)
 
 
 def files_with_facts() -> sa.Select[Any]:
-    own = (file.c.taken, file.c.taken_from)
+    of_file = (file.c.id, file.c.path, file.c.kind, file.c.size, file.c.content_hash, file.c.taken, file.c.taken_from)
     facts = (content.c.duration_s, content.c.pages, content.c.width, content.c.height, content.c.note, content.c.live)
-    columns = (*own, file.c.id, file.c.path, file.c.kind, file.c.size, file.c.content_hash, *facts)
-    return sa.select(*columns).select_from(file.outerjoin(content, content.c.hash == file.c.content_hash))
+    return sa.select(*of_file, *facts).select_from(file.outerjoin(content, content.c.hash == file.c.content_hash))
 
 
 def file_info(row: Any) -> FileInfo:

@@ -1,6 +1,6 @@
-"""What a scan leaves out: how many files and folders of each sort, and why, with the path of one.
+"""What a scan leaves out: how many files and folders of each sort, the reason, and an example path.
 
-Built around one count by (what, why), kept as JSON by root and by folder. Knows nothing of the rules.
+Built around one count per (what, why), stored as JSON by root and by folder. It knows nothing of the rules.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from indexer.types import LeftOutSort
 
 MOST_SORTS = 60
-"""Sorts that a root keeps; what else there is counts as "other names" of the same reason."""
+"""Sorts per root; further ones count as "other names" with the same reason."""
 
 
 class LeftOut:
-    """Counts by (what, why), each with a path."""
+    """Counts by (what, why), each with an example path."""
 
     def __init__(self) -> None:
         self._sorts: dict[tuple[str, str], tuple[int, str]] = {}
@@ -39,29 +39,31 @@ class LeftOut:
             self.put(what, why, path, count)
 
     def sorts(self) -> tuple[LeftOutSort, ...]:
-        """Most first."""
+        """Returns the sorts, the most frequent one first."""
         rows = sorted(self._sorts.items(), key=lambda row: (-row[1][0], row[0]))
         return tuple(LeftOutSort(what, why, count, path) for (what, why), (count, path) in rows)
 
     def stored(self) -> str:
-        rows = [(_shown(what), why, count, _shown(path)) for (what, why), (count, path) in sorted(self._sorts.items())]
+        rows = [
+            (_as_utf8(what), why, count, _as_utf8(path)) for (what, why), (count, path) in sorted(self._sorts.items())
+        ]
         return json.dumps(rows)
 
     @classmethod
     def read(cls, stored: str) -> LeftOut:
-        made = cls()
+        left_out = cls()
         for what, why, count, path in json.loads(stored):
-            made.put(what, why, path, count)
-        return made
+            left_out.put(what, why, path, count)
+        return left_out
 
     @classmethod
     def of(cls, parts: Iterable[str]) -> LeftOut:
-        """The sum of several that are stored."""
+        """Returns the sum of several stored ones."""
         total = cls()
         for part in parts:
             total.add(cls.read(part))
         return total
 
 
-def _shown(name: str) -> str:
+def _as_utf8(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "replace")

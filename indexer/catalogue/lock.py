@@ -1,7 +1,7 @@
-"""One indexer a library: a lock that ends with the process that holds it, however it ends.
+"""The owner lock: at most one program indexes a library; the lock ends with its process, also after a crash.
 
-Built around the operating system's file lock (a catalogue on a server has a lock there:
-`dialects/`). Readers never need it.
+Built around the operating system's file lock (a catalogue on a server has its lock there: `dialects/`).
+Readers do not need it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Protocol
 
 class OwnerLock(Protocol):
     @property
-    def held(self) -> bool: ...
+    def is_held(self) -> bool: ...
 
     def acquire(self) -> bool:
-        """True when this program is the indexer now (or was already)."""
+        """Returns whether this program has the lock now (or had it already)."""
 
     def holder(self) -> str:
-        """Who holds it, for a message: 'process 4711'."""
+        """Returns the owner for a message: 'process 4711'."""
 
     def release(self) -> None: ...
 
@@ -33,11 +33,10 @@ class FileLock:
         self._guard = threading.Lock()
 
     @property
-    def held(self) -> bool:
+    def is_held(self) -> bool:
         return self._descriptor is not None
 
     def acquire(self) -> bool:
-        """True when this program is the indexer now (or was already)."""
         with self._guard:
             if self._descriptor is not None:
                 return True
@@ -51,7 +50,6 @@ class FileLock:
             return True
 
     def holder(self) -> str:
-        """Who holds it, for a message: 'process 4711'."""
         try:
             return f"process {int(self._path.read_text())}"
         except (OSError, ValueError):
@@ -69,7 +67,7 @@ def _try_lock(descriptor: int) -> bool:
         if sys.platform == "win32":
             import msvcrt
 
-            os.lseek(descriptor, 1 << 20, os.SEEK_SET)  # beyond the text, which others may read
+            os.lseek(descriptor, 1 << 20, os.SEEK_SET)  # beyond the text, which other programs read
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         else:
             import fcntl

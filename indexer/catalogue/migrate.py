@@ -1,10 +1,9 @@
-"""A catalogue moved to another engine, and back: every row, under its own number, checked.
+"""Moves a catalogue to another engine: every row, with the same id, and checked.
 
-Built around one snapshot of the old catalogue, which goes on answering and changing meanwhile;
-what is indexed after the snapshot, the next run on the new one finds. Rows are compared a window
-of numbers at a time and only what differs is written, so a move that was interrupted goes on.
-Text indexes and journal are made by the new catalogue itself; vector index and thumbnails are
-caches. It knows nothing of what rows mean.
+Built around one snapshot of the old catalogue, which stays in use meanwhile; the next run on the new catalogue
+finds what was indexed after the snapshot. Rows are compared in windows of ids and only rows that differ are
+written, so an interrupted move can be resumed. The new catalogue makes its text indexes and journal itself; the
+vector index and the thumbnails are caches. It knows nothing of the rows' meaning.
 """
 
 from __future__ import annotations
@@ -26,21 +25,22 @@ from indexer.errors import LibraryError
 from indexer.types import MigrationReport
 
 BATCH = 2000
-"""Rows a transaction: about 3 MB of vectors."""
+"""Rows per transaction: about 3 MB of vectors."""
 
 UNFINISHED, ORIGIN = "moving from", "moved from"
-"""Settings of the new catalogue: whose rows it is taking in, has taken in. It has a name of its own: what
-followed the old one's journal (a Milvus collection) cannot follow this one's."""
-OWN = {UNFINISHED, ORIGIN, LIBRARY}
+"""Settings of the new catalogue: the id of the library whose rows are being moved into it, or were. The new one
+has an id of its own: what follows the old journal (a Milvus collection) cannot follow the new one."""
+NOT_COPIED = {UNFINISHED, ORIGIN, LIBRARY}
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, rows done, rows in all."""
+"""Called with the step, the rows done, and all rows."""
 
 
 @dataclass(frozen=True)
-class _Kept:
-    """A table as it is moved: `window` is the column whose numbers are gone through, `key` what names a row;
-    `replaced`: a row that differs goes and comes anew (others may hold its unique values meanwhile)."""
+class _MovedTable:
+    """A table that is moved. `window`: the integer column that windows are made of. `key`: the columns that
+    identify a row. `replaced`: a row that differs is deleted and inserted again, as another row may have its
+    unique values meanwhile."""
 
     table: sa.TableClause
     window: str
@@ -55,31 +55,31 @@ class _Kept:
         return tuple(getattr(row, k) for k in self.key)
 
 
-def _kept(table: sa.Table, window: str, *key: str, replaced: bool = False, row_number: bool = False) -> _Kept:
+def _moved(table: sa.Table, window: str, *key: str, replaced: bool = False, row_number: bool = False) -> _MovedTable:
     columns: list[sa.ColumnClause[Any]] = [sa.column(c.name, c.type) for c in table.columns]
     if row_number:
         columns.append(sa.column("rowid", schema.Number))
-    return _Kept(sa.table(table.name, *columns), window, key or (window,), replaced)
+    return _MovedTable(sa.table(table.name, *columns), window, key or (window,), replaced)
 
 
 TABLES = (
-    _kept(schema.root, "id"),
-    _kept(schema.model, "id"),
-    _kept(schema.content, "rowid", "hash", row_number=True),
-    _kept(schema.file, "id", replaced=True),
-    _kept(schema.chunk, "id", replaced=True),
-    _kept(schema.embedding, "id", replaced=True),
-    _kept(schema.label, "chunk_id", "chunk_id", "name", replaced=True),
-    _kept(schema.cue, "id", replaced=True),
+    _moved(schema.root, "id"),
+    _moved(schema.model, "id"),
+    _moved(schema.content, "rowid", "hash", row_number=True),
+    _moved(schema.file, "id", replaced=True),
+    _moved(schema.chunk, "id", replaced=True),
+    _moved(schema.embedding, "id", replaced=True),
+    _moved(schema.label, "chunk_id", "chunk_id", "name", replaced=True),
+    _moved(schema.cue, "id", replaced=True),
 )
-"""Parents before their children. Workers and claims end with a move; `seen` is made by the next scan."""
+"""Parents before their children. Workers and leases end with a move; the next scan fills `seen`."""
 
 
 def move(old: Catalogue, new: Catalogue, progress: Progress = lambda *_: None) -> MigrationReport:
-    """Bring the library of `old` into `new`, which is empty or was being moved to from `old` before. Where
-    that move has ended and nothing was written since, nothing is done.
+    """Move the library of `old` into `new`, which is empty or has a move from `old` that did not end. If that move
+    has ended and nothing was written since, only the rows are compared.
 
-    Raises LibraryError: `new` holds another library, or what was written does not read back the same.
+    Raises LibraryError if `new` has another library, or if its rows differ from those of `old` at the end.
     """
     resumed = _prepare(old, new)
     if resumed is None:
@@ -95,27 +95,27 @@ def move(old: Catalogue, new: Catalogue, progress: Progress = lambda *_: None) -
         total = sum(_count(source, t) for t in TABLES)
         done = 0
         if resumed:
-            for kept in reversed(TABLES):
-                _drop_what_differs(source, new, kept)
-        for kept in TABLES:
-            for rows, low, high in _windows(source, kept):
-                written += _write(new, kept, rows, low, high)
+            for moved in reversed(TABLES):
+                _delete_differing(source, new, moved)
+        for moved in TABLES:
+            for rows, low, high in _windows(source, moved):
+                written += _write(new, moved, rows, low, high)
                 done += len(rows)
-                progress(f"copying: {kept.name}", done, total)
+                progress(f"copying: {moved.name}", done, total)
         _settings(source, new)
-        numbers = old.database.dialect.last_numbers(source)
+        ids = old.database.dialect.last_ids(source)
         with new.database.writer() as target:
-            new.database.dialect.go_on_from(target, numbers)
+            new.database.dialect.advance_sequences(target, ids)
         report = _compare(source, new, written, progress)
     _check_texts(new)
     with new.database.writer() as target:
-        done_from = {"name": ORIGIN}
-        target.execute(sa.update(schema.setting).where(schema.setting.c.name == UNFINISHED).values(done_from))
+        unfinished = schema.setting.c.name == UNFINISHED
+        target.execute(sa.update(schema.setting).where(unfinished).values(name=ORIGIN))
     return report
 
 
 def refuse_unfinished(catalogue: Catalogue) -> None:
-    """Raises LibraryError when a move into this catalogue did not end."""
+    """Raise LibraryError if a move into this catalogue did not end."""
     if catalogue.settings.get(UNFINISHED) is not None:
         raise LibraryError(
             "A library was being moved here and is not whole yet: run the same `sightline migrate` again."
@@ -123,122 +123,118 @@ def refuse_unfinished(catalogue: Catalogue) -> None:
 
 
 def _prepare(old: Catalogue, new: Catalogue) -> bool | None:
-    """Whether the move was begun before; None: it has ended."""
+    """Returns whether this resumes a move; None if the move has ended already."""
     old.settings.name_library()
     identity = old.settings.get(LIBRARY) or ""
-    begun = new.settings.get(UNFINISHED)
-    if begun == identity:
+    unfinished = new.settings.get(UNFINISHED)
+    if unfinished == identity:
         return True
-    if begun is not None or new.files.roots() or new.models.all() or new.files.counts().files:
-        if begun is None and new.settings.get(ORIGIN) == identity:
+    if unfinished is not None or new.files.roots() or new.models.all() or new.files.counts().files:
+        if unfinished is None and new.settings.get(ORIGIN) == identity:
             return None
         raise LibraryError("There is another library already: name an empty database or folder.")
     new.settings.set(UNFINISHED, identity)
     return False
 
 
-def _count(c: sa.Connection, kept: _Kept) -> int:
-    return c.execute(sa.select(sa.func.count()).select_from(kept.table)).scalar_one()
+def _count(c: sa.Connection, moved: _MovedTable) -> int:
+    return c.execute(sa.select(sa.func.count()).select_from(moved.table)).scalar_one()
 
 
-def _windows(source: sa.Connection, kept: _Kept) -> Iterator[tuple[list[Any], int, int | None]]:
-    """The old rows, some at a time, with the numbers (low, high] they span; the last window has no end."""
-    number = kept.table.c[kept.window]
+def _windows(source: sa.Connection, moved: _MovedTable) -> Iterator[tuple[list[Any], int, int | None]]:
+    """Yields the old rows in windows of ids (low, high]; `high` is None for the last window."""
+    number = moved.table.c[moved.window]
     low = -1
     while True:
         end = sa.select(number).where(number > low).order_by(number).offset(BATCH - 1).limit(1)
         high: int | None = source.execute(end).scalar()
-        yield _rows(source, kept, low, high), low, high
+        yield _rows(source, moved, low, high), low, high
         if high is None:
             return
         low = high
 
 
-def _rows(c: sa.Connection, kept: _Kept, low: int, high: int | None) -> list[Any]:
-    number = kept.table.c[kept.window]
-    query = sa.select(kept.table).where(number > low)
+def _rows(c: sa.Connection, moved: _MovedTable, low: int, high: int | None) -> list[Any]:
+    number = moved.table.c[moved.window]
+    query = sa.select(moved.table).where(number > low)
     if high is not None:
         query = query.where(number <= high)
-    return list(c.execute(query.order_by(number, *(kept.table.c[k] for k in kept.key))))
+    return list(c.execute(query.order_by(number, *(moved.table.c[k] for k in moved.key))))
 
 
-def _told(row: Any) -> tuple[Any, ...]:
-    """A row's values as every engine can hold them."""
-    return tuple(_clean(v) if isinstance(v, str) else v for v in row)
+def _values(row: Any) -> tuple[Any, ...]:
+    """Returns a row's values as every engine can hold them."""
+    return tuple(v.replace("\0", " ") if isinstance(v, str) else v for v in row)
 
 
-def _clean(text: str) -> str:
-    return text.replace("\0", " ")
-
-
-def _drop_what_differs(source: sa.Connection, new: Catalogue, kept: _Kept) -> None:
-    for rows, low, high in _windows(source, kept):
-        wanted = {kept.key_of(r): _told(r) for r in rows}
+def _delete_differing(source: sa.Connection, new: Catalogue, moved: _MovedTable) -> None:
+    for rows, low, high in _windows(source, moved):
+        expected = {moved.key_of(r): _values(r) for r in rows}
         with new.database.writer() as target:
-            for there in _rows(target, kept, low, high):
-                key = kept.key_of(there)
-                if key not in wanted or (kept.replaced and wanted[key] != _told(there)):
-                    target.execute(sa.delete(kept.table).where(_is(kept, there)))
+            for row in _rows(target, moved, low, high):
+                key = moved.key_of(row)
+                if key not in expected or (moved.replaced and expected[key] != _values(row)):
+                    target.execute(sa.delete(moved.table).where(_is(moved, row)))
 
 
-def _is(kept: _Kept, row: Any) -> sa.ColumnElement[bool]:
-    return sa.and_(*(kept.table.c[k] == getattr(row, k) for k in kept.key))
+def _is(moved: _MovedTable, row: Any) -> sa.ColumnElement[bool]:
+    return sa.and_(*(moved.table.c[k] == getattr(row, k) for k in moved.key))
 
 
-def _write(new: Catalogue, kept: _Kept, rows: list[Any], low: int, high: int | None) -> int:
-    """Add what is missing, change what differs; returns how many rows."""
-    names = [c.name for c in kept.table.columns]
+def _write(new: Catalogue, moved: _MovedTable, rows: list[Any], low: int, high: int | None) -> int:
+    """Insert missing rows and update rows that differ. Returns how many rows."""
+    names = [c.name for c in moved.table.columns]
     with new.database.writer() as target:
-        there = {kept.key_of(r): _told(r) for r in _rows(target, kept, low, high)}
-        missing = [_told(r) for r in rows if kept.key_of(r) not in there]
-        changed = [r for r in rows if kept.key_of(r) in there and there[kept.key_of(r)] != _told(r)]
+        stored = {moved.key_of(r): _values(r) for r in _rows(target, moved, low, high)}
+        missing = [_values(r) for r in rows if moved.key_of(r) not in stored]
+        changed = [r for r in rows if moved.key_of(r) in stored and stored[moved.key_of(r)] != _values(r)]
         added = [dict(zip(names, values, strict=True)) for values in missing]
         if added:
-            target.execute(sa.insert(kept.table), added)
+            target.execute(sa.insert(moved.table), added)
         for row in changed:
-            values = dict(zip(names, _told(row), strict=True))
-            target.execute(sa.update(kept.table).where(_is(kept, row)).values(values))
-        if kept.name == "chunk":
+            values = dict(zip(names, _values(row), strict=True))
+            target.execute(sa.update(moved.table).where(_is(moved, row)).values(values))
+        if moved.name == "chunk":
             new.database.dialect.write_texts(target, [(a["id"], a["text"]) for a in added], new=True)
-        elif kept.name == "file":
+        elif moved.name == "file":
             tops = {r.id: r.path for r in target.execute(sa.select(schema.root.c.id, schema.root.c.path))}
-            named = [(a["path"], *name_words(str(tops[a["root_id"]]), a["path"], a["words"])) for a in added]
-            new.database.dialect.name_files(target, named)
+            file_names = [(a["path"], *name_words(str(tops[a["root_id"]]), a["path"], a["words"])) for a in added]
+            new.database.dialect.name_files(target, file_names)
     return len(added) + len(changed)
 
 
 def _settings(source: sa.Connection, new: Catalogue) -> None:
     for row in source.execute(sa.select(schema.setting)).all():
-        if row.name not in OWN:
+        if row.name not in NOT_COPIED:
             new.settings.set(row.name, row.value.replace("\0", MOUNT_END))
 
 
 def _compare(source: sa.Connection, new: Catalogue, written: int, progress: Progress) -> MigrationReport:
-    """Read both again, in order, and hash every value. Raises LibraryError where they differ."""
+    """Read both catalogues again and compare the hashes of all values. Raises LibraryError if they differ."""
     rows: dict[str, int] = {}
     digests: dict[str, str] = {}
-    for number, kept in enumerate(TABLES):
-        progress(f"checking: {kept.name}", number, len(TABLES))
-        mine, digest = _digest(source, kept)
+    for number, moved in enumerate(TABLES):
+        progress(f"checking: {moved.name}", number, len(TABLES))
+        count, digest = _digest(source, moved)
         with new.database.reader() as target:
-            theirs, other = _digest(target, kept)
-        if (mine, digest) != (theirs, other):
+            new_count, new_digest = _digest(target, moved)
+        if (count, digest) != (new_count, new_digest):
             raise LibraryError(
-                f"What was written to the new catalogue does not read back the same (table {kept.name}: "
-                f"{mine} rows, {theirs} there). Run the same command again; the old library is as it was."
+                f"What was written to the new catalogue does not read back the same (table {moved.name}: "
+                f"{count} rows, {new_count} there). Run the same command again; the old library is as it was."
             )
-        rows[kept.name], digests[kept.name] = mine, digest
+        rows[moved.name], digests[moved.name] = count, digest
     progress("checked", len(TABLES), len(TABLES))
     return MigrationReport(rows, digests, written)
 
 
-def _digest(c: sa.Connection, kept: _Kept) -> tuple[int, str]:
-    hashed, count = blake3(), 0
-    for rows, _, _ in _windows(c, kept):
+def _digest(c: sa.Connection, moved: _MovedTable) -> tuple[int, str]:
+    hasher, count = blake3(), 0
+    for rows, _, _ in _windows(c, moved):
         for row in rows:
-            hashed.update(repr(_told(row)).encode("utf-8", "surrogatepass"))
+            hasher.update(repr(_values(row)).encode("utf-8", "surrogatepass"))
         count += len(rows)
-    return count, hashed.hexdigest(16)
+    return count, hasher.hexdigest(16)
 
 
 def _check_texts(new: Catalogue) -> None:
@@ -254,7 +250,7 @@ def _check_texts(new: Catalogue) -> None:
 
 
 def migrate(old: Catalogue, to: str | Path, progress: Progress) -> MigrationReport:
-    """`move` to an address, or to the folder of a new library. Raises LibraryError."""
+    """Move a catalogue to an address, or to the folder of a new library. Raises LibraryError."""
     where = place(to)
     new = Catalogue(catalogue_in(where) if isinstance(where, Path) else where)
     try:
@@ -264,7 +260,7 @@ def migrate(old: Catalogue, to: str | Path, progress: Progress) -> MigrationRepo
 
 
 def catalogue_in(folder: Path) -> Path:
-    """The catalogue's file of a library that is kept in a folder, which is made."""
+    """Returns the path of the catalogue in a library's folder, which is created if it does not exist."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

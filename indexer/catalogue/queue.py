@@ -1,8 +1,8 @@
-"""The queue: files whose bytes have to be hashed, contents that wait for a stage, and what waits again.
+"""The stored queue: files to hash, contents that wait for a stage, and what makes them wait again.
 
-Built around states in the tables `file` and `content`: nothing else remembers work, so nothing
-is lost when the program is killed. What is here is done first come, first served; a root that
-is away waits. It knows nothing of how the work is done, or of who does it (`leases.py`).
+Built around the states in the tables `file` and `content`: work is recorded nowhere else, so nothing is lost
+when the program is killed. The oldest row comes first; files of a root that is away wait. It knows nothing of
+how the work is done, or which worker does it (`leases.py`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Queue:
     # -- files to hash ---------------------------------------------------------------------
 
     def unhashed(self, limit: int, skip: Collection[int] = ()) -> list[Unhashed]:
-        """Files whose bytes have to be hashed, oldest first, of roots that are here."""
+        """Returns the files to hash, oldest first, of roots that are here. `skip`: ids of files."""
         query = (
             sa.select(file.c.id, file.c.path, file.c.kind, file.c.size, file.c.mtime_ns, file.c.ctime_ns)
             .join(root, root.c.id == file.c.root_id)
@@ -37,29 +37,29 @@ class Queue:
             rows = [r for r in c.execute(query) if r.id not in skip][:limit]
         return [Unhashed(r.id, r.path, r.kind, (r.size, r.mtime_ns, r.ctime_ns)) for r in rows]
 
-    def hashed(self, done: Iterable[tuple[Unhashed, Stamp, bytes]]) -> int:
-        """These files, as they were with that stamp, hold these bytes. Returns how many chunks they bring
-        that are embedded already. A file noted as changed again meanwhile stays pending.
+    def hashed(self, hashes: Iterable[tuple[Unhashed, Stamp, bytes]]) -> int:
+        """Store the hashes of files and the stamps that they had. Returns how many chunks of them are embedded
+        already. A file that has changed again meanwhile stays pending.
 
-        A content that failed under another kind (an image named .pdf) is tried again under the new one.
+        A content that failed as another kind (an image named .pdf) is tried again as the new one.
         """
         reused = 0
         with self._database.writer() as c:
-            for f, stamp, digest in done:
-                known = c.exec_driver_sql("SELECT kind, state FROM content WHERE hash = ?", (digest,)).first()
-                if known is None:
+            for f, stamp, digest in hashes:
+                stored = c.exec_driver_sql("SELECT kind, state FROM content WHERE hash = ?", (digest,)).first()
+                if stored is None:
                     c.exec_driver_sql("INSERT INTO content (hash, kind) VALUES (?, ?)", (digest, f.kind))
-                elif known.state == "failed" and known.kind != f.kind:
+                elif stored.state == "failed" and stored.kind != f.kind:
                     c.exec_driver_sql(
                         "UPDATE content SET kind = ?, state = 'pending', error = NULL WHERE hash = ?", (f.kind, digest)
                     )
-                elif known.state == "ready":
+                elif stored.state == "ready":
                     reused += c.exec_driver_sql(
                         "SELECT count(*) FROM chunk WHERE content_hash = ? AND NOT EXISTS"
                         " (SELECT 1 FROM file WHERE id = ? AND content_hash = ?)",
                         (digest, f.file_id, digest),
                     ).scalar_one()
-                due = "NULL" if known is None or known.state == "pending" else "coalesce(due, 0) + 1"
+                due = "NULL" if stored is None or stored.state == "pending" else "coalesce(due, 0) + 1"
                 c.exec_driver_sql(
                     "UPDATE file SET content_hash = ?, state = 'known', error = NULL, failed_at = NULL,"
                     f" size = ?, mtime_ns = ?, ctime_ns = ?, due = {due}"
@@ -79,7 +79,7 @@ class Queue:
         kind: Kind | None = None,
         model_id: int | None = None,
     ) -> list[Work]:
-        """Contents that wait for a stage, oldest first, that a file of a root that is here holds.
+        """Returns contents that wait for a stage and have a file in a root that is here, oldest first.
         `model_id`: for the stage "embed"."""
         condition = waits_for(stage, model_id)
         if kind is not None:
@@ -87,19 +87,19 @@ class Queue:
         return self._works(condition, limit, skip)
 
     def count(self, stage: Stage) -> int:
-        """How many contents wait for a stage, here or away."""
+        """Returns how many contents wait for a stage, also those of roots that are away."""
         with self._database.reader() as c:
             query = f"SELECT count(*) FROM content c WHERE {waits_for(stage)} AND c.orphaned_at IS NULL"
-            return c.exec_driver_sql(query).scalar_one()
+            return int(c.exec_driver_sql(query).scalar_one())
 
     def is_waiting(self, stage: Stage, digest: bytes) -> bool:
-        """Whether a content waits for a stage, or for the rest of it."""
+        """Whether a content waits for a stage, or for the rest of one."""
         with self._database.reader() as c:
             query = f"SELECT 1 FROM content c WHERE c.hash = ? AND {waits_for(stage)}"
             return c.exec_driver_sql(query, (digest,)).first() is not None
 
     def works(self, rowids: Collection[int]) -> list[Work]:
-        """Contents by their row numbers."""
+        """Returns contents by their row numbers."""
         return self._works(f"c.rowid IN ({', '.join(map(str, rowids)) or 'NULL'})", len(rowids), ())
 
     def _works(self, condition: str, limit: int, skip: Collection[bytes]) -> list[Work]:
@@ -108,10 +108,10 @@ class Queue:
             rows = [(bytes(r[0]), r[1]) for r in c.exec_driver_sql(query, (limit + len(skip),))]
             return [work_of(c, *row) for row in rows if row[0] not in skip][:limit]
 
-    # -- what waits again ------------------------------------------------------------------
+    # -- making contents wait again --------------------------------------------------------
 
     def retry(self) -> int:
-        """Everything that failed is pending again; returns how many files that concerns."""
+        """Make all failed files and contents pending again. Returns the number of files."""
         with self._database.writer() as c:
             n = c.execute(
                 sa.select(sa.func.count()).select_from(file).join(content).where(content.c.state == "failed")
@@ -126,8 +126,8 @@ class Queue:
                 c.execute(sa.update(content).where(content.c.hash == digest).values(state="pending"))
 
     def read_again(self, paths: Iterable[str]) -> int:
-        """The indexed contents of these files are pending again: a file beside them has new words for them.
-        Returns how many."""
+        """Make the indexed contents of these files pending again, as their sidecars have changed. Returns how
+        many."""
         with self._database.writer() as c:
             return sum(
                 c.exec_driver_sql(
@@ -138,46 +138,48 @@ class Queue:
                 for path in paths
             )
 
-    def read_words(self, films: Iterable[str]) -> None:
-        """Subtitles lie beside these copies: where a film was indexed without any, it is pending again."""
+    def read_words(self, videos: Iterable[str]) -> None:
+        """Make the contents of these videos, which have subtitles beside them, pending again if they were indexed
+        without subtitles."""
         with self._database.writer() as c:
-            for path in films:
+            for path in videos:
                 c.exec_driver_sql(
                     "UPDATE content SET state = 'pending' WHERE state = 'ready' AND heard <> 'subtitles'"
                     " AND hash = (SELECT content_hash FROM file WHERE path = ?)",
                     (stored_name(path),),
                 )
 
-    def make_live(self, pictures: Collection[str]) -> bool:
-        """Note of images that they have a film; False, and nothing is noted, where one of them is not in the
-        library."""
+    def make_live(self, images: Collection[str]) -> bool:
+        """Mark images (paths) as live photos. Returns False, and marks none, if one is not in the library."""
         with self._database.writer() as c:
-            held = sa.select(file.c.content_hash).where(file.c.path.in_(pictures)).join(content)
-            rows = c.execute(held.where(content.c.kind == "image", content.c.state != "failed")).scalars().all()
-            if len(rows) < len(pictures):
+            query = sa.select(file.c.content_hash).where(file.c.path.in_(images)).join(content)
+            rows = c.execute(query.where(content.c.kind == "image", content.c.state != "failed")).scalars().all()
+            if len(rows) < len(images):
                 return False
             c.execute(sa.update(content).where(content.c.hash.in_(rows)).values(live=1))
             return True
 
-    def read_half_again(self, film: str) -> None:
-        """An image has this film for its half: where that was read as a film of its own, it is pending again."""
+    def read_half_again(self, video: str) -> None:
+        """Make the video of a live photo (a path) pending again if it was indexed as a video of its own."""
         with self._database.writer() as c:
             c.exec_driver_sql(
                 "UPDATE content SET state = 'pending' WHERE state = 'ready'"
                 " AND hash = (SELECT content_hash FROM file WHERE path = ?)"
                 " AND EXISTS (SELECT 1 FROM chunk WHERE content_hash = content.hash)",
-                (stored_name(film),),
+                (stored_name(video),),
             )
 
     def recut(self, recipe: str) -> int:
-        """Videos that were cut by another recipe are pending again; their chunks answer until then."""
+        """Make videos that were cut by another recipe pending again; their chunks answer until they are cut.
+        Returns how many."""
         with self._database.writer() as c:
             stale = (content.c.kind == "video") & (content.c.state == "ready") & (content.c.recipe != recipe)
             return c.execute(sa.update(content).where(stale).values(state="pending")).rowcount
 
 
 def waits_for(stage: Stage, model_id: int | None = None) -> str:
-    """SQL: content `c` waits for a stage. Literals, so that the partial indexes serve it."""
+    """Returns the SQL condition that content `c` waits for a stage. Its values are literals, so that the partial
+    indexes serve it."""
     older = " OR ".join(f"c.kind = '{kind}' AND c.generation < {newest}" for kind, newest in GENERATION.items())
     return {
         "decode": "c.state = 'pending'",
@@ -191,7 +193,7 @@ def waits_for(stage: Stage, model_id: int | None = None) -> str:
 
 
 def is_here(roots: Collection[int] | None = None) -> str:
-    """SQL: a file of a root that is here (one of `roots`, ids) holds content `c`."""
+    """Returns the SQL condition that content `c` has a file in a root that is here (one of `roots`, ids)."""
     among = "" if roots is None else f" AND r.id IN ({', '.join(map(str, sorted(roots)))})"
     return (
         "EXISTS (SELECT 1 FROM file f JOIN root r ON r.id = f.root_id"

@@ -1,4 +1,4 @@
-"""The catalogue's rows as its readers and writers hand them about: roots, files, work, chunks, models."""
+"""The catalogue's rows as dataclasses: roots, files, work, chunks, models."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from indexer.catalogue.left_out import LeftOut
 from indexer.types import Kind, LeftOutSort
 
 Stamp = tuple[int, int, int]
-"""(size, mtime_ns, ctime_ns): what tells without reading that a file is the one that was read."""
+"""(size, mtime_ns, ctime_ns): as long as these are equal, a file counts as unchanged."""
 
 Stage = Literal["decode", "embed", "ocr", "reread", "speech"]
-"""What a content waits for: to be decoded and embedded; for vectors of a model that its chunks lack; for the
-text in its images to be read; to be decoded again, as it was by an older program that read less or otherwise; for
-its speech to be transcribed."""
+"""What a content waits for: decoding and embedding; vectors of another model; OCR; decoding again, as an older
+version read less of it or otherwise; transcription."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Root:
     mount: str | None
     left_out: LeftOut
     scanned_at: float | None = None
-    """UNIX seconds: when the last whole scan of it began."""
+    """Start of the last complete scan, in UNIX seconds."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Unhashed:
 
 @dataclass(frozen=True)
 class Work:
-    """A content to be worked on; `files` are the paths that hold it, with their stamps."""
+    """A content to work on. `files`: the paths of its files, with their stamps. `size`: in bytes."""
 
     hash: bytes
     kind: Kind
@@ -61,7 +60,7 @@ class Work:
 
 @dataclass(frozen=True, eq=False)
 class NewChunk:
-    """A chunk ready to be written. `same_as` is the ordinal of the chunk whose vector it shares."""
+    """A chunk to store. `same_as`: the ordinal of the chunk whose vector it shares."""
 
     ordinal: int
     vector: np.ndarray
@@ -92,7 +91,7 @@ class ModelRow:
 
 @dataclass(frozen=True)
 class Counts:
-    """`reused`: chunks found without an embedding of their own (copies, still video windows)."""
+    """`reused`: chunks without an embedding of their own (copies, still video windows)."""
 
     files: int = 0
     images: int = 0

@@ -1,17 +1,16 @@
-"""The catalogue's tables, and the ladder of steps that makes them.
+"""The catalogue's tables, and the migrations that create them.
 
-Built around SQLAlchemy Core over two engines, SQLite (the default) and PostgreSQL; what
-differs between them is in `dialects/`. The ladder is `indexer/catalogue/migrations`: one file a schema
-version, run in order. A step is written once, in SQLite's words, and rendered for
-PostgreSQL (`dialects/postgresql.py`); where the engines truly differ (full text, triggers) a
-file `NNNN_….postgresql.sql` stands beside it. The `Table`s below describe the same for queries
-(a test compares them on both). The full-text tables `words` and `characters` (rowid = chunk.id)
-and `names` (rowid = file.id) exist only in SQL.
-It knows nothing of what the rows mean: that is `catalogue.py`.
+Built around SQLAlchemy Core over two engines, SQLite (the default) and PostgreSQL; their differences are in
+`dialects/`. The folder `indexer/catalogue/migrations` has one file per schema version; they run in order. A
+migration is written once, in SQLite's SQL, and translated for PostgreSQL (`dialects/postgresql/sql.py`); where
+the engines differ (full text, triggers) there is a second file `NNNN_….postgresql.sql`. The `Table`s below
+describe the same tables for queries (a test compares them on both engines). The full-text tables `words` and
+`characters` (rowid = chunk.id) and `names` (rowid = file.id) exist only in SQL. The rows' meaning is in
+`catalogue.py`.
 
-Names are kept losslessly. A path that is UTF-8 is stored as text; one that is not
-(POSIX allows any bytes) is a BLOB of exactly those bytes in SQLite, an escaped text in
-PostgreSQL, and a `str` with surrogate escapes (`os.fsdecode`) in Python.
+Paths are stored without loss. A path that is UTF-8 is stored as text. Any other path (POSIX allows any bytes) is
+a BLOB of its bytes in SQLite, an escaped text in PostgreSQL, and a `str` with surrogate escapes (`os.fsdecode`)
+in Python.
 """
 
 from __future__ import annotations
@@ -25,20 +24,20 @@ from typing import Any
 import sqlalchemy as sa
 
 Where = Path | sa.URL
-"""Where a catalogue is kept: a SQLite file, or a database of a PostgreSQL server."""
+"""The place of a catalogue: a SQLite file, or a database of a PostgreSQL server."""
 
 BUSY_S = 30.0
-"""How long one program waits for another's transaction. Ours are milliseconds; a backup may be seconds."""
+"""Seconds that a program waits for another one's transaction, which takes milliseconds; a backup may take seconds."""
 
 Number = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 class RawName(bytes):
-    """A file-system name that is not UTF-8, as its bytes; SQLite keeps it as a BLOB."""
+    """The bytes of a path that is not UTF-8; a BLOB in SQLite."""
 
 
 class PathText(sa.types.TypeDecorator[str]):
-    """A file-system name: `str` in Python (surrogate escapes allowed), see above in the database."""
+    """A path: a `str` in Python, with surrogate escapes; in the database as described above."""
 
     impl = sa.Text
     cache_ok = True
@@ -51,7 +50,7 @@ class PathText(sa.types.TypeDecorator[str]):
 
 
 def stored_name(name: str) -> str | RawName:
-    """What is handed to the database for a name: itself, or its bytes where they are not UTF-8."""
+    """Returns the database value of a path: the path itself, or its bytes if they are not UTF-8."""
     try:
         name.encode()
         return name
@@ -60,7 +59,7 @@ def stored_name(name: str) -> str | RawName:
 
 
 def clean_text(text: str) -> str:
-    """Text that a database can hold: lone surrogates and NULs replaced."""
+    """Returns a text that a database can hold: lone surrogates and NULs are replaced."""
     return text.encode("utf-8", "replace").decode().replace("\0", " ")
 
 
@@ -98,7 +97,7 @@ content = sa.Table(
     sa.Column("lon", sa.Float),
     sa.Column("note", sa.Text),
     sa.Column("live", Number, nullable=False),
-    sa.Column("heard", sa.Text, nullable=False),  # none | pending | subtitles | a listener's id
+    sa.Column("heard", sa.Text, nullable=False),  # none | pending | subtitles | a speech model's id
     sa.Column("generation", Number, nullable=False),  # of reading: `data.media.kinds.GENERATION`
     sa.Column("taken", sa.Text),  # local, ISO 8601
     sa.Column("taken_from", sa.Text),  # `SOURCES` in data/media/dates.py
@@ -136,8 +135,8 @@ file = sa.Table(
     sa.Column("camera", sa.Text),
     sa.Column("lat", sa.Float),
     sa.Column("lon", sa.Float),
-    sa.Column("words", sa.Text, nullable=False),  # written beside it
-    sa.Column("due", Number),  # what lies beside it is to be read
+    sa.Column("words", sa.Text, nullable=False),  # the text of its sidecar files
+    sa.Column("due", Number),  # a number if its facts have to be read
 )
 
 chunk = sa.Table(
@@ -225,14 +224,14 @@ setting = sa.Table(
 
 
 def migrations(dialect: str = "sqlite") -> list[tuple[int, str]]:
-    """The ladder for an engine: (version, SQL) in order. PostgreSQL's own file of a step, where there is
-    one, stands for SQLite's; a step without one comes as it is, to be rendered."""
+    """Returns the migrations for an engine: (version, SQL) in order. A migration without a file for the engine is
+    returned in SQLite's SQL, to be translated."""
     files = {f.name: f for f in resources.files("indexer.catalogue").joinpath("migrations").iterdir()}
-    ladder = []
+    steps = []
     for name in sorted(n for n in files if re.fullmatch(r"\d{4}_\w+\.sql", n)):
-        own = name.removesuffix(".sql") + f".{dialect}.sql"
-        ladder.append((int(name[:4]), files[own if own in files else name].read_text(encoding="utf-8")))
-    return ladder
+        of_dialect = name.removesuffix(".sql") + f".{dialect}.sql"
+        steps.append((int(name[:4]), files[of_dialect if of_dialect in files else name].read_text(encoding="utf-8")))
+    return steps
 
 
 def full_disk(folder: Path) -> str:

@@ -1,6 +1,6 @@
-"""Settings that belong to a library and not to a program: by name, as text.
+"""The settings of a library, by name, as text.
 
-Built around the table `setting`. It knows nothing of what the values mean.
+Built around the table `setting`. It knows nothing of the values' meaning.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from indexer.catalogue.database import Database
 from indexer.catalogue.schema import setting
 
 RECIPE = "recipe"
-"""How videos are cut, where several programs index one library."""
+"""How videos are cut (`IndexingOptions.recipe`), for a library that several programs index."""
 
 OCR = "ocr"
-"""In which images words are read, likewise."""
+"""`IndexingOptions.ocr`, for such a library."""
 
 SPEECH = "speech"
-"""Who transcribes videos, likewise."""
+"""`IndexingOptions.speech`, for such a library."""
 
 LISTENER = "listener"
-"""Who transcribed the videos that are transcribed in part."""
+"""The name of the last speech model, which made the transcripts that are incomplete."""
 
 COPIES = "copies"
-"""Whether other programs' copies are taken in: 1 or 0."""
+"""Whether other programs' copies are indexed: 1 or 0."""
 
 LIBRARY = "library"
-"""The library's own id."""
+"""The id of the library."""
 
 MOUNT_END = "\x1f"
-"""Between mount points in a setting; a NUL in older libraries, which PostgreSQL's text cannot hold."""
+"""The separator of mount points in a setting. Older libraries have a NUL, which PostgreSQL's text cannot hold."""
 
 
 class StoredSettings:
@@ -51,7 +51,7 @@ class StoredSettings:
             )
 
     def name_library(self) -> None:
-        """Give the library an id that no other has, once: what is stored elsewhere is marked with it."""
+        """Give the library a unique id if it has none; data on other servers is marked with it."""
         with self._database.writer() as c:
             c.exec_driver_sql(
                 "INSERT INTO setting (name, value) SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM setting WHERE name = ?)",

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from data.media.dates import unix
 from indexer.errors import LibraryError
 from indexer.features.csv_rows import row_of
 from indexer.search.searcher import Searcher
-from indexer.types import MARK, UNMARK, Answer, unix
+from indexer.types import MARK, UNMARK, Answer
 
 BATCH = 1000
 

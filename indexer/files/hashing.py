@@ -1,8 +1,8 @@
-"""The name of a content: the BLAKE3 hash of its bytes, read from a file that holds still.
+"""The hash of a content: BLAKE3 over the bytes of a file that does not change meanwhile.
 
-Built around one open file: its stamp is taken before and after, and a file that changed
-in between is not a content yet. Plain reads, not a memory map: a file that is cut short
-while it is mapped kills the process. It knows nothing of the catalogue.
+Built around one open file: its stamp is taken before and after, and a file that changed in between is hashed
+again later. It uses plain reads, not a memory map: truncating a mapped file kills the process. It knows
+nothing of the catalogue.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from blake3 import blake3
 
 from indexer.catalogue.rows import Stamp
 
-PIECE = 1 << 20
+BLOCK_BYTES = 1 << 20
 
 QUIET_S = 0.4
-"""A file written to within this time may still be on its way (a copy, a download): see again."""
+"""A file with a write within the last QUIET_S seconds may still be incomplete (a copy, a download)."""
 
 CLOCK_S = 0.02
-"""File times move in steps of a few milliseconds (a kernel tick). A file that was written within the
-last one can change again and keep its stamp; it is given that long before it is read."""
+"""Seconds to wait before a file is read that was just written. File times have a resolution of some milliseconds (a
+kernel tick): within one, a file can change and keep its stamp."""
 
 
 class StillChanging(Exception):
@@ -30,7 +30,7 @@ class StillChanging(Exception):
 
 
 def hash_file(path: str) -> tuple[bytes, Stamp]:
-    """32 bytes and the stamp they belong to. Raises `StillChanging`, or OSError."""
+    """Returns the hash (32 bytes) of a file and its stamp. Raises `StillChanging` or OSError."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
     with open(descriptor, "rb", buffering=0) as source:  # noqa: PTH123 – a descriptor
         before = os.fstat(descriptor)
@@ -43,15 +43,15 @@ def hash_file(path: str) -> tuple[bytes, Stamp]:
             time.sleep(CLOCK_S)
             before = os.fstat(descriptor)
         hasher = blake3()
-        buffer = bytearray(PIECE)
+        buffer = bytearray(BLOCK_BYTES)
         view = memoryview(buffer)
         while count := source.readinto(buffer):
             hasher.update(view[:count])
         after = os.fstat(descriptor)
-    then, now = (_stamp(s) for s in (before, after))
-    if then != now:
+    stamp = _stamp(after)
+    if stamp != _stamp(before):
         raise StillChanging(path)
-    return hasher.digest(), now
+    return hasher.digest(), stamp
 
 
 def _stamp(s: os.stat_result) -> Stamp:

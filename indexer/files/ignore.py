@@ -1,8 +1,8 @@
-"""What an index run leaves out, and why: hidden files, other programs' copies, `.sightlineignore`.
+"""Which files are left out, and why: hidden files, other programs' copies, `.sightlineignore`.
 
-Built around gitignore's own rules (pathspec): a `.sightlineignore` in any folder speaks for that
-folder and all below it, later and deeper lines win, `!name` takes something back in, also
-something that is left out by default. It knows nothing of scanning or watching, which share it.
+Built around the rules of gitignore (pathspec): a `.sightlineignore` applies to its folder and all folders
+below it, later and deeper lines win, and `!name` takes a file in again, also one that is left out by default.
+The scanner and the watcher share it; it knows nothing of either.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
-from data.media.kinds import LOOKED_INTO, SOUNDS, Kind, kind_by_content, kind_of, may_say_of_others, suffix_of
+from data.media.kinds import (
+    AMBIGUOUS_EXTENSIONS,
+    SOUNDS,
+    Kind,
+    kind_by_content,
+    kind_of,
+    may_describe_others,
+    suffix_of,
+)
 from indexer.types import COPIES
 
 IGNORE_FILE = ".sightlineignore"
@@ -27,7 +35,7 @@ UNHEARD = "sound is listened to where speech is installed and not off"
 BESIDE = "words for pictures and films, read with those they lie beside"
 NO_VIDEO = "the name of a video on something else"
 NO_FILE = "neither a file nor a folder"
-"""Why something is left out; `COPIES` is one more reason."""
+"""Reasons why a file or a folder is left out; `COPIES` is one more."""
 
 _ANYWHERE = (
     *("@eadir", "#recycle", "#snapshot", "@sharesnap", "@tmp"),  # Synology
@@ -46,40 +54,41 @@ _BELOW = (
     *("plex media server/cache", "plex media server/media", "plex media server/metadata"),
     *("*jellyfin*/cache", "*emby*/cache", "android/data/*/cache", "captureone/cache"),
 )
-"""Folders that hold what other programs derived from pictures and films, or threw away: by name, and by
-name below other names, in small letters. Hidden names are left out as well: .git, .thumbnails, .Trash-1000 …"""
+"""Folders with images and videos that other programs derived or deleted: by name, and by name below other
+names, in lower case. Hidden names are left out as well: .git, .thumbnails, .Trash-1000 …"""
 
 
 @dataclass(frozen=True)
 class Intake:
-    """What a library takes in beside pictures, films and PDFs: recordings of sound, other programs' copies."""
+    """What a library indexes beside images, videos and PDFs: sound files, other programs' copies."""
 
     sound: bool = False
     copies: bool = False
 
     def kind(self, path: str) -> Kind | None:
-        """The kind of a file by its name, where names mislead by its first bytes; None if it is not taken in."""
+        """Returns the kind of a file by its name, or by its first bytes if the name is ambiguous; None if it is
+        left out."""
         suffix = suffix_of(path)
         if suffix in SOUNDS:
             return "video" if self.sound else None
-        return kind_by_content(Path(path)) if suffix in LOOKED_INTO else kind_of(path)
+        return kind_by_content(Path(path)) if suffix in AMBIGUOUS_EXTENSIONS else kind_of(path)
 
 
 DEFAULT = Intake()
 
 
 def why_unread(name: str) -> str:
-    """Why a file without a kind is left out."""
+    """Returns the reason why a file without a kind is left out."""
     suffix = suffix_of(name)
     if suffix in SOUNDS:
         return UNHEARD
-    if suffix in LOOKED_INTO:
+    if suffix in AMBIGUOUS_EXTENSIONS:
         return NO_VIDEO
-    return BESIDE if may_say_of_others(name) else UNREAD
+    return BESIDE if may_describe_others(name) else UNREAD
 
 
 _IMMICH = (("thumbs", "encoded-video", "profile"), ".immich")
-"""Folders of Immich wherever it keeps them, and the file that it lays into each."""
+"""Names of Immich's folders, and the file that marks each of them."""
 
 
 def _pattern(globs: Iterable[str]) -> str:
@@ -95,14 +104,14 @@ _LAST = {glob.rpartition("/")[2] for glob in _BELOW}
 class Rules:
     """The rules inside one folder: (folder of a `.sightlineignore`, its patterns), outermost first.
 
-    With `copies`, those of other programs are taken in.
+    `copies`: other programs' copies are indexed.
     """
 
     specs: tuple[tuple[str, GitIgnoreSpec], ...] = ()
     copies: bool = False
 
     def below(self, folder: str, has_file: bool) -> Rules:
-        """The rules inside `folder`, a child (or the top) of where these hold."""
+        """Returns the rules inside `folder`, a child of the folder of these rules, or the same folder."""
         if not has_file:
             return self
         try:
@@ -112,19 +121,19 @@ class Rules:
             return self
 
     def why_not(self, folder: str, name: str, is_dir: bool) -> str | None:
-        """Why `name`, directly in `folder`, is left out; None if it is not."""
+        """Returns the reason why `name` in `folder` is left out; None if it is not."""
         why = HIDDEN if name[0] == "." else None
         if why is None and is_dir and not self.copies and is_copy(folder, name):
             why = COPIES
         for top, spec in self.specs:
             below = os.path.join(folder, name)[len(top.rstrip(os.sep)) + 1 :]  # noqa: PTH118
-            said = spec.check_file(below.replace(os.sep, "/") + ("/" if is_dir else "")).include
-            why = why if said is None else RULE if said else None
+            matches = spec.check_file(below.replace(os.sep, "/") + ("/" if is_dir else "")).include
+            why = why if matches is None else RULE if matches else None
         return why
 
 
 def is_copy(folder: str, name: str) -> bool:
-    """Whether another program keeps its copies or leftovers in a folder of this name in `folder`."""
+    """Whether the folder `name` in `folder` is one that another program keeps its copies or deleted files in."""
     low = name.lower()
     if _ANY.match(low):
         return True
@@ -136,8 +145,7 @@ def is_copy(folder: str, name: str) -> bool:
 
 
 def rules_for(root: str, folder: str, copies: bool = False) -> Rules | None:
-    """The rules inside `folder` of a root, for whoever has not walked down to it; None when the folder
-    itself is left out."""
+    """Returns the rules inside `folder` of a root, without a walk; None if the folder itself is left out."""
     rules = Rules(copies=copies).below(root, Path(root, IGNORE_FILE).exists())
     at = root
     for name in Path(folder).relative_to(root).parts:

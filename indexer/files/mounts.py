@@ -1,8 +1,7 @@
-"""Where a worker finds the library's folders: what is /volume1 for the library may be /mnt/nas here.
+"""The paths of the library's folders on a worker's machine: /volume1 of the library may be /mnt/nas here.
 
-Built around pairs HERE=THERE, in the order of a mount command: what the library calls THERE lies
-HERE on this machine. A root without a pair is looked for under its own name. It knows nothing of
-what is in the folders.
+Built around pairs HERE=THERE, in the order of a mount command: the library's folder THERE is HERE on this
+machine. A root without a pair has the same path on both machines. It knows nothing of the folders' files.
 """
 
 from __future__ import annotations
@@ -18,46 +17,46 @@ FORM = "--map HERE=THERE, as --map /mnt/nas=/volume1: what the library calls /vo
 
 class Mounts:
     def __init__(self, pairs: Sequence[str] = ()) -> None:
-        """Raises LibraryError for what is no pair of absolute folders, and for two of one THERE."""
-        self._pairs: list[tuple[str, str]] = []  # there, here; the longest first
+        """Raises LibraryError if a pair is not two absolute paths, or if two pairs have the same THERE."""
+        self._pairs: list[tuple[str, str]] = []  # (there, here), the longest `there` first
         for pair in pairs:
-            here, found, there = pair.rpartition("=/")
-            if not found:
+            here, separator, there = pair.rpartition("=/")
+            if not separator:
                 raise LibraryError(f"{pair} maps nothing: write {FORM}.")
             there = os.path.normpath("/" + there)
             if not Path(here).is_absolute():
                 raise LibraryError(f"{here or 'nothing'} is no folder from the top: write {FORM}.")
             here = os.path.normpath(here)
-            if any(there == known for known, _ in self._pairs):
+            if any(there == other for other, _ in self._pairs):
                 raise LibraryError(f"{there} is mapped twice: one folder here for each of the library's.")
             self._pairs.append((there, here))
         self._pairs.sort(key=lambda pair: -len(pair[0]))
 
     def check(self, roots: Sequence[Path]) -> None:
-        """Raise LibraryError for a pair that has nothing to do with the library's roots, or is the wrong
-        way round. Nothing is asked of a library without roots."""
+        """Raise LibraryError if a pair maps none of the library's roots or is the wrong way round. A library
+        without roots is not checked."""
         for there, here in self._pairs if roots else ():
             if any(_holds(there, str(r)) for r in roots):
                 continue
             pair = f"--map {here}={there}"
-            known = ", ".join(str(r) for r in roots)
+            names = ", ".join(str(r) for r in roots)
             if any(_holds(here, str(r)) for r in roots):
                 raise LibraryError(f"{pair} is the wrong way round: write --map {there}={here}.")
             part = next((r for r in roots if _holds(str(r), there)), None)
             if part is not None:
                 raise LibraryError(f"{pair} maps a part of the library's folder {part}: map the whole of it.")
-            raise LibraryError(f"{pair}: the library has no folder under {there}; it has {known}.")
+            raise LibraryError(f"{pair}: the library has no folder under {there}; it has {names}.")
 
     def here(self, path: str) -> str:
-        """Where a path of the library's is on this machine."""
+        """Returns the path on this machine of a path of the library."""
         for there, here in self._pairs:
             if _holds(there, path):
                 return (here.rstrip(os.sep) + path[len(there.rstrip(os.sep)) :]) or os.sep
         return path
 
     def sees(self, root: Path, *, empty: bool) -> str:
-        """Where a root is on this machine; nothing when it cannot be seen. A folder with nothing in it is a
-        mount point without its mount, unless the root is known to be `empty`."""
+        """Returns the path of a root on this machine; "" if it cannot be seen. A folder without entries counts as
+        a mount point that is not mounted, unless the root may be `empty`."""
         local = self.here(str(root))
         try:
             with os.scandir(local) as entries:

@@ -1,6 +1,6 @@
-"""The folders of a library: which ones it takes in, and how one is taken out again.
+"""The folders of a library: adding one, and forgetting one.
 
-Built around the catalogue's roots. It knows nothing of what is in the files.
+Built around the catalogue's roots. It knows nothing of the files' contents.
 """
 
 from __future__ import annotations
@@ -36,35 +36,35 @@ class Folders:
             raise LibraryError(f"{shown} cannot be read ({error.strerror}).") from error
         if path == self._data_dir or self._data_dir in path.parents:
             raise LibraryError(f"{shown} is the library's own folder: choose the folder of your files.")
-        known = {r.path: r for r in self._catalogue.files.roots()}.get(path)
-        if known is None or known.state == "left_out":
+        root = {r.path: r for r in self._catalogue.files.roots()}.get(path)
+        if root is None or root.state == "left_out":
             self._catalogue.files.set_root(path, "here")
 
     def forget(self, folder: Path) -> int:
         """See `Library.forget`."""
         path = absolute(folder)
         roots = self._catalogue.files.roots()
-        own = next((r for r in roots if r.path == path and r.state != "left_out"), None)
+        root = next((r for r in roots if r.path == path and r.state != "left_out"), None)
         above = [r for r in roots if r.path in path.parents and r.state != "left_out"]
         below = [r for r in roots if path in r.path.parents]
-        if own is None and not above and not any(r.state != "left_out" for r in below):
+        if root is None and not above and not any(r.state != "left_out" for r in below):
             raise LibraryError(f"{path} is not in the library; `sightline status` lists its folders.")
-        forgotten = sum(self._catalogue.files.remove_root(r.id) for r in below)
-        if own is not None:
-            forgotten += self._catalogue.files.remove_root(own.id)
+        count = sum(self._catalogue.files.remove_root(r.id) for r in below)
+        if root is not None:
+            count += self._catalogue.files.remove_root(root.id)
         if above:
-            forgotten += self._catalogue.files.remove_under(str(path))
+            count += self._catalogue.files.remove_under(str(path))
             self._catalogue.files.set_root(path, "left_out")
-        for digest in self._catalogue.contents.sweep(kept_s=-1.0):  # asked to forget: nothing of it stays
+        for digest in self._catalogue.contents.sweep(kept_s=-1.0):  # delete at once, not after a day
             self._thumbnails.remove(digest)
-        return forgotten
+        return count
 
     def roots(self, folders: Sequence[Path] = ()) -> list[Root]:
-        """The roots of these folders; of all, without any."""
-        wanted = {absolute(f) for f in folders}
-        return [r for r in self._catalogue.files.roots() if r.state != "left_out" and (not wanted or r.path in wanted)]
+        """Returns the roots at `folders`; all roots without any."""
+        paths = {absolute(f) for f in folders}
+        return [r for r in self._catalogue.files.roots() if r.state != "left_out" and (not paths or r.path in paths)]
 
 
 def absolute(path: Path) -> Path:
-    """The path from the top, its symlinks as the user wrote them."""
+    """Returns the absolute path, with symlinks as the user wrote them."""
     return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 – not through symlinks

@@ -1,11 +1,10 @@
-"""The walk over a root that tells the catalogue what is new, changed and gone.
+"""The scan of a root: it records new, changed and deleted files in the catalogue.
 
-Built around `os.scandir` and the stamps of the last walk: a file whose size, mtime and ctime are
-as they were is not opened, and a folder whose listing has the hash it had costs one look into
-the catalogue, so a second walk costs little more than the walk itself (`make bench-index`).
-What differs is noted as pending; hashing decides later whether its bytes are new. Files that
-cannot be seen now (a drive that is unplugged, a folder without permission) are never taken for
-deleted. It knows nothing of contents, decoding or watching.
+Built around `os.scandir` and the stamps of the last scan: a file with an unchanged size, mtime and ctime is
+not opened, and a folder with an unchanged hash of its listing costs one query, so a second scan costs little
+more than the walk itself (`make bench-index`). A file that differs becomes pending; hashing decides later
+whether its bytes are new. Files that cannot be seen now (a disconnected drive, a folder without permission)
+never count as deleted. The file knows nothing of contents, decoding or watching.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ from typing import Any
 
 from blake3 import blake3
 
-from data.media.beside_names import is_note, keys_of_media, keys_of_note, says_of
-from data.media.kinds import NOTES, SOUNDS, Kind, may_say_of_others, suffix_of
+from data.media.beside_names import is_note, keys_of_media, keys_of_note, may_describe
+from data.media.kinds import NOTES, SOUNDS, Kind, may_describe_others, suffix_of
 from indexer.catalogue.catalogue import Catalogue
-from indexer.catalogue.connections import Reading
+from indexer.catalogue.dialects import Reading
 from indexer.catalogue.left_out import LeftOut
 from indexer.catalogue.rows import FoundFile, Root, Stamp
 from indexer.catalogue.schema import stored_name
@@ -33,25 +32,25 @@ from indexer.files.ignore import DEFAULT, HIDDEN, IGNORE_FILE, NO_FILE, Intake, 
 from indexer.types import COPIES
 
 BATCH = 1000
-"""Files a transaction: 70 k rows/s from there on, 8 k at one a transaction (SQLite, WAL)."""
+"""Files per transaction: 70,000 rows/s from this size on, 8,000 with one file each (SQLite, WAL)."""
 
 BATCH_S = 0.25
-"""A first find is handed on at the latest after so long, so that its embedding can begin."""
+"""Seconds until a smaller batch is written as well, so that its files can be indexed."""
 
-AGREED = "SELECT digest, files, left_out FROM seen WHERE root_id = ? AND folder = ?"
-KNOWN = "SELECT name, size, mtime_ns, ctime_ns FROM file WHERE root_id = ? AND folder = ?"
+LISTING = "SELECT digest, files, left_out FROM seen WHERE root_id = ? AND folder = ?"
+STAMPS = "SELECT name, size, mtime_ns, ctime_ns FROM file WHERE root_id = ? AND folder = ?"
 
 
 @dataclass
 class Scan:
-    """What one walk saw: `files` are those of a kind that is taken in."""
+    """The result of a scan. `files`: those of a kind that is indexed. `changed`: new and changed ones."""
 
     files: int = 0
-    noted: int = 0
-    gone: int = 0
+    changed: int = 0
+    deleted: int = 0
     left_out: LeftOut = field(default_factory=LeftOut)
     away: bool = False
-    troubles: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
     """Sentences for a person: folders that could not be read, mounts that are missing."""
 
 
@@ -61,40 +60,39 @@ def scan(
     *,
     intake: Intake = DEFAULT,
     skip: Collection[str] = (),
-    noted: Callable[[], None] = lambda: None,
+    on_change: Callable[[], None] = lambda: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Scan:
-    """Bring the catalogue in line with what lies below `root` now.
+    """Update the catalogue with the files below `root`.
 
-    `skip` are folders not to enter (other roots, the library's own). `noted` is called whenever
-    work was added to the queue; `stop` is asked once a folder and ends the walk early, without
-    taking anything unseen for gone.
+    `skip`: folders not to enter (other roots, the library's own folder). `on_change` is called when files
+    have become pending. `stop` is called once per folder; True ends the scan, and no file counts as deleted.
     """
     top = str(root.path)
     mounts = mount_points()
     if _is_away(catalogue, root, mounts):
         catalogue.files.set_root(root.path, "away")
         return Scan(away=True)
-    noted_mounts = (catalogue.settings.get(f"mounts:{root.id}") or "").replace("\0", MOUNT_END)
-    missing = [m for m in noted_mounts.split(MOUNT_END) if m and m not in mounts]
-    begun = time.time()
-    walk = _Walk(catalogue, root, intake, frozenset(skip), noted, missing)
+    stored_mounts = (catalogue.settings.get(f"mounts:{root.id}") or "").replace("\0", MOUNT_END)
+    missing = [m for m in stored_mounts.split(MOUNT_END) if m and m not in mounts]
+    start = time.time()
+    walk = _Walk(catalogue, root, intake, frozenset(skip), on_change, missing)
     finished = walk.run(stop)
     if finished:
         for folder in catalogue.files.folders(root.id) - walk.visited:
             if not walk.is_hidden(folder):
                 names = catalogue.files.stamps(root.id, folder)
-                walk.gone.extend(os.path.join(folder, name) for name in names)  # noqa: PTH118
+                walk.deleted.extend(os.path.join(folder, name) for name in names)  # noqa: PTH118
     walk.flush()
-    walk.result.gone = catalogue.files.remove(walk.gone) if walk.gone else 0
+    walk.result.deleted = catalogue.files.remove(walk.deleted) if walk.deleted else 0
     if finished:
-        catalogue.files.scanned_root(root.id, mount_of(top, mounts), walk.result.left_out, begun)
+        catalogue.files.scanned_root(root.id, mount_of(top, mounts), walk.result.left_out, start)
         below = [m for m in mounts if m.startswith(top.rstrip(os.sep) + os.sep)]
-        kept = MOUNT_END.join(os.fsencode(m).decode("utf-8", "replace") for m in [*below, *missing])
-        if kept != (catalogue.settings.get(f"mounts:{root.id}") or ""):
-            catalogue.settings.set(f"mounts:{root.id}", kept)
+        all_mounts = MOUNT_END.join(os.fsencode(m).decode("utf-8", "replace") for m in [*below, *missing])
+        if all_mounts != (catalogue.settings.get(f"mounts:{root.id}") or ""):
+            catalogue.settings.set(f"mounts:{root.id}", all_mounts)
     for mount in missing:
-        walk.result.troubles.append(f"{mount} is not mounted: its files are kept as away.")
+        walk.result.notices.append(f"{mount} is not mounted: its files are kept as away.")
     return walk.result
 
 
@@ -102,58 +100,59 @@ def stamp_of(stat: os.stat_result) -> Stamp:
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
-def told_of(names: Iterable[str], others: Iterable[str]) -> list[str]:
-    """Those of `others` that files of such `names` beside them may tell of (`says_of`). Looked up by how names begin:
-    5,000 photos and as many notes compared one by one take a minute."""
-    others = list(others)
-    beginning: dict[str, set[str]] = defaultdict(set)
-    exported: dict[str, set[str]] = defaultdict(set)
-    for other in others:
-        beginning[other].add(other)
-        beginning[os.path.splitext(other)[0]].add(other)  # noqa: PTH122
-    names = list(names)
-    if any(map(is_note, names)):
-        for other in others:
-            for key in keys_of_media(other):
-                exported[key].add(other)
-    told: set[str] = set()
-    for name in names:
-        if is_note(name):
-            candidates = {other for key in keys_of_note(name) for other in exported.get(key, ())}
+def media_of_sidecars(sidecars: Iterable[str], media: Iterable[str]) -> list[str]:
+    """Returns the names in `media` that a file in `sidecars` may belong to (`may_describe`), sorted. They are looked up
+    by the beginnings of names: comparing 5,000 photos with 5,000 sidecars one by one takes a minute."""
+    media = list(media)
+    by_beginning: dict[str, set[str]] = defaultdict(set)
+    by_key: dict[str, set[str]] = defaultdict(set)
+    for name in media:
+        by_beginning[name].add(name)
+        by_beginning[os.path.splitext(name)[0]].add(name)  # noqa: PTH122
+    sidecars = list(sidecars)
+    if any(map(is_note, sidecars)):
+        for name in media:
+            for key in keys_of_media(name):
+                by_key[key].add(name)
+    matches: set[str] = set()
+    for sidecar in sidecars:
+        if is_note(sidecar):
+            candidates = {name for key in keys_of_note(sidecar) for name in by_key.get(key, ())}
         else:
-            candidates = {other for n, c in enumerate(name) if c == "." for other in beginning.get(name[:n], ())}
-        told.update(other for other in candidates if says_of(name, other))
-    return sorted(told)
+            candidates = {name for n, c in enumerate(sidecar) if c == "." for name in by_beginning.get(sidecar[:n], ())}
+        matches.update(name for name in candidates if may_describe(sidecar, name))
+    return sorted(matches)
 
 
-def read_again(catalogue: Catalogue, folder: str, names: Iterable[str], others: Iterable[str]) -> int:
-    """Files beside others came, changed or went: what they tell of `others` in the folder is read again. Returns of
-    how many."""
-    names, others = list(names), list(others)
-    notes = [name for name in names if name.lower().endswith(NOTES)]
-    subtitles = [name for name in names if name not in notes]
+def read_again(catalogue: Catalogue, folder: str, sidecars: Iterable[str], media: Iterable[str]) -> int:
+    """Sidecars in a folder are new, changed or deleted: the media files that they belong to are read again.
+    Returns how many."""
+    sidecars, media = list(sidecars), list(media)
+    notes = [name for name in sidecars if name.lower().endswith(NOTES)]
+    subtitles = [name for name in sidecars if name not in notes]
     of_copies, of_contents = (
-        [os.path.join(folder, other) for other in told_of(some, others)]  # noqa: PTH118
-        for some in (notes, subtitles)
+        [os.path.join(folder, name) for name in media_of_sidecars(names, media)]  # noqa: PTH118
+        for names in (notes, subtitles)
     )
     return catalogue.copies.read_again(of_copies) + catalogue.queue.read_again(of_contents)
 
 
 def mount_points() -> list[str]:
-    """Where file systems are mounted now."""
+    """Returns the mount points of all mounted file systems."""
     import psutil
 
     return [p.mountpoint for p in psutil.disk_partitions(all=True)]
 
 
 def mount_of(path: str, mounts: Collection[str]) -> str:
-    """The mount point that holds a path."""
-    holding = [m for m in mounts if path == m or path.startswith(m.rstrip(os.sep) + os.sep)]
-    return max(holding, key=len, default=os.sep)
+    """Returns the mount point that holds a path."""
+    around = [m for m in mounts if path == m or path.startswith(m.rstrip(os.sep) + os.sep)]
+    return max(around, key=len, default=os.sep)
 
 
 def _is_away(catalogue: Catalogue, root: Root, mounts: Collection[str]) -> bool:
-    """Not there, or its drive is not, or it cannot be listed. An empty mount point is not an empty folder."""
+    """Whether a root is missing, cannot be listed, or lies on a drive that is not mounted (an empty mount point
+    looks like an empty folder)."""
     try:
         with os.scandir(root.path):
             pass
@@ -161,20 +160,20 @@ def _is_away(catalogue: Catalogue, root: Root, mounts: Collection[str]) -> bool:
         return True
     if root.mount is None or root.mount in mounts:
         return False
-    known = (
+    sample = (
         Path(folder, name)
         for folder in sorted(catalogue.files.folders(root.id))[:20]
         for name in list(catalogue.files.stamps(root.id, folder))[:5]
     )
-    return not any(path.exists() for path in known)
+    return not any(path.exists() for path in sample)
 
 
-def _digest(listed: list[os.DirEntry[str]], folders: list[os.DirEntry[str]]) -> bytes | None:
-    """A hash over the names and stamps of a folder's files; its folders go into `folders`. None where a
-    hash does not tell all: a link (what it leads to may change), a name that is going just now."""
+def _digest(entries: list[os.DirEntry[str]], folders: list[os.DirEntry[str]]) -> bytes | None:
+    """Returns a hash of the names and stamps of a folder's files, and appends its folders to `folders`. None if
+    a hash is not enough: a link, whose target may change, or a file that is being deleted."""
     listing = []
     try:
-        for entry in listed:
+        for entry in entries:
             if entry.is_file(follow_symlinks=False):
                 stat = entry.stat()
                 listing.append((entry.name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
@@ -194,27 +193,27 @@ class _Walk:
         root: Root,
         intake: Intake,
         skip: frozenset[str],
-        noted: Callable[[], None],
+        on_change: Callable[[], None],
         missing: list[str],
     ) -> None:
         self._intake = intake
         self.catalogue, self.root_id, self.top, self.skip = catalogue, root.id, str(root.path), skip
-        self.noted, self._scanned_at = noted, root.scanned_at
+        self.on_change, self._scanned_at = on_change, root.scanned_at
         self.result = Scan()
         self.visited: set[str] = set()
-        self.gone: list[str] = []
-        self._hidden = missing.copy()  # mounts that are away, folders that may not be read
-        self._found: list[FoundFile] = []
-        self._renewed: list[tuple[str, list[str], list[str]]] = []  # folder, what is new beside files, the files
-        self._agreed: list[tuple[str, bytes, int, LeftOut]] = []
-        self._flushed = time.monotonic()
+        self.deleted: list[str] = []
+        self._hidden = missing.copy()  # missing mounts, and folders without permission
+        self._changed: list[FoundFile] = []
+        self._sidecars: list[tuple[str, list[str], list[str]]] = []  # folder, its new sidecars, its media files
+        self._listings: list[tuple[str, bytes, int, LeftOut]] = []  # folders that the catalogue agrees with
+        self._flushed_at = time.monotonic()
         self._real_top = os.path.realpath(self.top)
-        self._linked: set[tuple[int, int]] = set()  # folders entered through a symlink
+        self._linked: set[tuple[int, int]] = set()  # (device, inode) of folders entered through a symlink
 
     def run(self, stop: Callable[[], bool]) -> bool:
-        """Walk everything; False when stopped on the way."""
+        """Walk through all folders. Returns False if `stop` ended the walk."""
         pending = [(self.top, Rules(copies=self._intake.copies))]
-        reading = self.catalogue.database.dialect.reading({})  # each folder is a short snapshot of its own
+        reading = self.catalogue.database.dialect.reading({})  # a short snapshot for each folder
         try:
             while pending:
                 if stop():
@@ -225,118 +224,119 @@ class _Walk:
         return True
 
     def _folder(self, folder: str, rules: Rules, reading: Reading, inner: list[tuple[str, Rules]]) -> None:
-        """Compare one folder with what is known of it: by one hash of its listing, then file by file."""
+        """Compare one folder with the catalogue: by the hash of its listing, then file by file. `inner`: the list
+        that its folders are appended to."""
         try:
-            with os.scandir(folder) as entries:
-                listed = list(entries)
+            with os.scandir(folder) as iterator:
+                entries = list(iterator)
         except FileNotFoundError:
             return
         except OSError as error:
             self._hidden.append(folder)
-            self.result.troubles.append(f"{folder} cannot be read ({error.strerror}): its files are left as they were.")
+            self.result.notices.append(f"{folder} cannot be read ({error.strerror}): its files are left as they were.")
             return
         self.visited.add(folder)
-        where = (self.root_id, stored_name(folder))
-        others: list[os.DirEntry[str]] = []
-        digest = None if rules.specs else _digest(listed, others)
+        key = (self.root_id, stored_name(folder))
+        folders: list[os.DirEntry[str]] = []
+        digest = None if rules.specs else _digest(entries, folders)
         if digest is not None:
-            agreed = reading.execute(AGREED, where).fetchone()
-            if agreed is not None and agreed[0] == digest:
-                self.result.files += agreed[1]
-                self.result.left_out.add(LeftOut.read(agreed[2]))
-                for entry in others:
+            listing = reading.execute(LISTING, key).fetchone()
+            if listing is not None and listing[0] == digest:
+                self.result.files += listing[1]
+                self.result.left_out.add(LeftOut.read(listing[2]))
+                for entry in folders:
                     self._entry(folder, entry, rules, {}, [], inner, LeftOut())
                 return
-        before, here = self.result.files, LeftOut()
-        clean = self._compare(folder, listed, rules, reading.execute(KNOWN, where).fetchall(), inner, here)
-        self.result.left_out.add(here)
-        if digest is not None and clean:
-            self._agreed.append((folder, digest, self.result.files - before, here))
-        if len(self._found) + len(self._agreed) >= BATCH or (
-            self._found and time.monotonic() - self._flushed > BATCH_S
+        before, left_out = self.result.files, LeftOut()
+        agrees = self._compare(folder, entries, rules, reading.execute(STAMPS, key).fetchall(), inner, left_out)
+        self.result.left_out.add(left_out)
+        if digest is not None and agrees:
+            self._listings.append((folder, digest, self.result.files - before, left_out))
+        if len(self._changed) + len(self._listings) >= BATCH or (
+            self._changed and time.monotonic() - self._flushed_at > BATCH_S
         ):
             self.flush()
 
     def _compare(
         self,
         folder: str,
-        listed: list[os.DirEntry[str]],
+        entries: list[os.DirEntry[str]],
         rules: Rules,
         rows: list[Any],
         inner: list[tuple[str, Rules]],
-        here: LeftOut,
+        left_out: LeftOut,
     ) -> bool:
-        """File by file; files that are left out go to `here`. Whether folder and catalogue agree once what was
-        found is noted."""
-        ruled = any(entry.name == IGNORE_FILE for entry in listed)
-        rules = rules.below(folder, ruled)
-        known: dict[str, Any] = {os.fsdecode(row[0]): row for row in rows}
-        kept: list[str] = []
-        for entry in listed:
-            self._entry(folder, entry, rules, known, kept, inner, here)
+        """Compare file by file; files that are left out are added to `left_out`. Returns whether the folder and the
+        catalogue agree once the changed files are written."""
+        has_rules = any(entry.name == IGNORE_FILE for entry in entries)
+        rules = rules.below(folder, has_rules)
+        stored: dict[str, Any] = {os.fsdecode(row[0]): row for row in rows}
+        present: list[str] = []
+        for entry in entries:
+            self._entry(folder, entry, rules, stored, present, inner, left_out)
         if self._scanned_at is not None:
-            new = [e.name for e in listed if may_say_of_others(e.name) and self._is_new(e)]
-            if new:
-                self._renewed.append((folder, new, [*kept]))
-        self.result.files += len(kept)
-        if len(kept) == len(known):
-            return not ruled
+            sidecars = [e.name for e in entries if may_describe_others(e.name) and self._is_new(e)]
+            if sidecars:
+                self._sidecars.append((folder, sidecars, [*present]))
+        self.result.files += len(present)
+        if len(present) == len(stored):
+            return not has_rules
         if not self.is_hidden(folder):
-            self.gone.extend(
+            self.deleted.extend(
                 os.path.join(folder, name)  # noqa: PTH118 – a path that need not be UTF-8
-                for name in known.keys() - set(kept)
+                for name in stored.keys() - set(present)
             )
-        return False  # next time
+        return False  # the next scan may find that they agree
 
     def _entry(
         self,
         folder: str,
         entry: os.DirEntry[str],
         rules: Rules,
-        known: dict[str, Any],
-        kept: list[str],
+        stored: dict[str, Any],
+        present: list[str],
         inner: list[tuple[str, Rules]],
-        here: LeftOut,
+        left_out: LeftOut,
     ) -> None:
-        """A name that is new, changed, or under rules."""
+        """Sort one entry of a folder: into `left_out`, `inner`, `present` (names in `stored`), the changed files."""
         try:
             is_dir = entry.is_dir()
             if (why := rules.why_not(folder, entry.name, is_dir)) is not None:
                 what = entry.name if why == COPIES else "hidden" if why == HIDDEN else suffix_of(entry.name)
-                (self.result.left_out if is_dir else here).put(what, why, entry.path)
+                (self.result.left_out if is_dir else left_out).put(what, why, entry.path)
             elif is_dir:
                 if entry.path not in self.skip and (not entry.is_symlink() or self._may_follow(entry)):
                     inner.append((entry.path, rules))
-            elif (kind := self._kind(entry, known)) is None:
-                here.put(suffix_of(entry.name) or entry.name, why_unread(entry.name), entry.path)
+            elif (kind := self._kind(entry, stored)) is None:
+                left_out.put(suffix_of(entry.name) or entry.name, why_unread(entry.name), entry.path)
             elif not entry.is_file():
-                here.put(suffix_of(entry.name), NO_FILE, entry.path)
+                left_out.put(suffix_of(entry.name), NO_FILE, entry.path)
             else:
-                found = FoundFile(entry.path, kind, stamp_of(entry.stat()))
-                row = known.get(entry.name)
+                file = FoundFile(entry.path, kind, stamp_of(entry.stat()))
+                row = stored.get(entry.name)
                 if row is None:
                     self.result.files += 1
                 else:
-                    kept.append(entry.name)
-                if row is None or tuple(row[1:4]) != found.stamp:
-                    self._found.append(found)
+                    present.append(entry.name)
+                if row is None or tuple(row[1:4]) != file.stamp:
+                    self._changed.append(file)
         except OSError:
-            return  # gone meanwhile
+            return  # deleted meanwhile
 
-    def _kind(self, entry: os.DirEntry[str], known: dict[str, Any]) -> Kind | None:
-        """A recording that is known stays, also while nobody listens."""
+    def _kind(self, entry: os.DirEntry[str], stored: dict[str, Any]) -> Kind | None:
+        """Returns the kind of a file. A sound file in the catalogue stays there, also without a speech model."""
         kind = self._intake.kind(entry.path)
-        return "video" if kind is None and suffix_of(entry.name) in SOUNDS and entry.name in known else kind
+        return "video" if kind is None and suffix_of(entry.name) in SOUNDS and entry.name in stored else kind
 
     def _is_new(self, entry: os.DirEntry[str]) -> bool:
-        """Whether a file was written, or put here, since the last scan."""
+        """Whether a file was written or moved here since the last scan."""
         try:
             return entry.is_file() and entry.stat().st_ctime >= (self._scanned_at or 0.0)
         except OSError:
             return False
 
     def _may_follow(self, link: os.DirEntry[str]) -> bool:
-        """A link to a folder is followed once, and not when it leads to where the walk goes anyway."""
+        """Whether to follow a link to a folder: once, and only if it leads out of the root."""
         real = os.path.realpath(link.path)
         for inside, around in ((real, self._real_top), (self._real_top, real)):
             if inside == around or inside.startswith(around.rstrip(os.sep) + os.sep):
@@ -349,20 +349,20 @@ class _Walk:
         return True
 
     def is_hidden(self, folder: str) -> bool:
-        """Whether what is missing in a folder may only be out of sight."""
+        """Whether files that are missing from a folder may still exist, as it cannot be read now."""
         return any(folder == h or folder.startswith(h.rstrip(os.sep) + os.sep) for h in self._hidden)
 
     def flush(self) -> None:
-        if self._found:
-            self.catalogue.files.note(self.root_id, self._found)
-            self.result.noted += len(self._found)
-            self._found = []
-            self.noted()
-        if self._renewed:
-            if sum(read_again(self.catalogue, *renewed) for renewed in self._renewed):
-                self.noted()
-            self._renewed = []
-        if self._agreed:
-            self.catalogue.files.agree(self.root_id, self._agreed)
-            self._agreed = []
-        self._flushed = time.monotonic()
+        if self._changed:
+            self.catalogue.files.note(self.root_id, self._changed)
+            self.result.changed += len(self._changed)
+            self._changed = []
+            self.on_change()
+        if self._sidecars:
+            if sum(read_again(self.catalogue, *sidecars) for sidecars in self._sidecars):
+                self.on_change()
+            self._sidecars = []
+        if self._listings:
+            self.catalogue.files.agree(self.root_id, self._listings)
+            self._listings = []
+        self._flushed_at = time.monotonic()

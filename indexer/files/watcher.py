@@ -1,12 +1,11 @@
-"""Follows what happens in the roots while the program runs, through watchdog.
+"""Watches the roots while the program runs, through watchdog, and records changes in the catalogue.
 
-Built around one dictionary of paths that something happened to, each with the moment from
-which it may be looked at. A file is looked at when it is whole: it was closed by its writer,
-or it was put there in one step (a rename, a hard link), or nothing has written to it for a
-while. What is looked at is compared with the catalogue; only a difference is noted.
+Built around one dictionary of paths with events, each with the time from which on it is checked. A file is
+checked when it is complete: its writer has closed it, or it appeared in one step (a rename, a hard link), or
+nothing has written to it for a while. Only a difference to the catalogue is recorded.
 
-No watcher sees everything: the kernel's queue overflows, inotify has a limit of folders, and
-folders behind symlinks are not watched. Each is told, and met with a scan (`follower.py`). It
+No watcher sees every change: the kernel's queue overflows, inotify limits the number of folders, and folders
+behind symlinks are not watched. A notice says so, and a scan finds the changes (`follower.py`). The file
 knows nothing of contents.
 """
 
@@ -24,7 +23,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from data.media.kinds import may_say_of_others
+from data.media.kinds import may_describe_others
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.rows import FoundFile, Root
 from indexer.errors import LibraryError
@@ -38,21 +37,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CLOSED_S = 0.05
-"""After its writer closed it: time for a second opening in a row (`cp -p` sets times)."""
+"""Seconds from a file's close to its check; the writer may open it once more (`cp -p` sets times)."""
 
 PLACED_S = 0.25
-"""After a file appeared without being written to: a rename, a link."""
+"""Seconds from the appearance of a file without a write (a rename, a link) to its check."""
 
 OPEN_S = 20.0
-"""A file that was written to and not closed is believed after so long without a write (Linux tells
-when it is closed; a recorder may keep it open)."""
+"""Seconds from the last write to an open file to its check: a recorder may keep the file open."""
 
 QUIET_S = 2.0
-"""The same where the system does not tell."""
+"""The same where the system does not report that a file is closed."""
 
-TELLS_CLOSING = sys.platform.startswith("linux")
+REPORTS_CLOSE = sys.platform.startswith("linux")
 
-RULES_KEPT_S = 2.0
+RULES_CACHED_S = 2.0
 
 
 class Watcher:
@@ -61,19 +59,20 @@ class Watcher:
         catalogue: Catalogue,
         data_dir: str,
         intake: Intake,
-        noted: Callable[[], None],
+        on_change: Callable[[], None],
         rescan: Callable[[int | None], None],
     ) -> None:
-        """`noted`: the catalogue has changed. `rescan`: look at a root (None: all) with a scan."""
+        """`on_change` is called when the catalogue has changed. `rescan` scans a root; with None it checks which
+        roots are due."""
         self._catalogue, self._data_dir, self._intake = catalogue, data_dir, intake
-        self._noted, self._rescan = noted, rescan
+        self._on_change, self._rescan = on_change, rescan
         self._observer: BaseObserver | None = None
         self._watched: dict[int, tuple[str, Any]] = {}
         self._blind: set[int] = set()
         self._limit: str | None = None
         self._lock = threading.Condition()
-        self._due: dict[str, float] = {}
-        self._written: set[str] = set()  # written to, and not closed since
+        self._due: dict[str, float] = {}  # path -> monotonic time of its check
+        self._open: set[str] = set()  # paths with a write and no close since
         self._moved: list[tuple[str, str]] = []
         self._rules: dict[str, tuple[float, Any]] = {}
         self._stop = threading.Event()
@@ -83,9 +82,9 @@ class Watcher:
         self._thread.start()
 
     def follow(self, roots: list[Root]) -> None:
-        """Watch exactly these roots. Called again and again; cheap when nothing changed."""
-        wanted = {r.id: str(r.path) for r in roots}
-        for root_id in [i for i, (path, _) in self._watched.items() if wanted.get(i) != path]:
+        """Watch exactly these roots. Cheap if nothing has changed since the last call."""
+        paths = {r.id: str(r.path) for r in roots}
+        for root_id in [i for i, (path, _) in self._watched.items() if paths.get(i) != path]:
             path, watch = self._watched.pop(root_id)
             self._blind.discard(root_id)
             if self._observer is not None:
@@ -93,14 +92,14 @@ class Watcher:
                     self._observer.unschedule(watch)
                 except (KeyError, OSError):
                     log.debug("the watch of %s had ended", path)
-        for root_id, path in wanted.items():
+        for root_id, path in paths.items():
             if root_id not in self._watched:
                 self._add(root_id, path)
         if self._watched:
             self._probe()
 
     def is_blind(self, root_id: int) -> bool:
-        """Whether something in a root may happen unseen."""
+        """Whether changes in a root may be missed."""
         return root_id in self._blind or self._limit is not None
 
     def notices(self) -> list[str]:
@@ -121,7 +120,7 @@ class Watcher:
     def _add(self, root_id: int, path: str) -> None:
         from watchdog.observers import Observer
 
-        # Said of a folder that was moved while it was watched; it is watched still.
+        # watchdog's warning about a folder that was moved while it was watched; it is still watched.
         warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
         try:
             if self._observer is None:
@@ -135,17 +134,17 @@ class Watcher:
             self._watched[root_id] = (path, None)
             self._blind.add(root_id)
             if error.errno in (errno.ENOSPC, errno.EMFILE):
-                self._limit = _limit_told(error.errno)
+                self._limit = _limit_notice(error.errno)
             log.warning("%s is not watched (%s); it is scanned every few seconds", path, error)
 
     def _probe(self) -> None:
-        """watchdog passes over folders that it could not watch; ask the kernel whether it was the limit."""
+        """Check whether the kernel's limit is reached: watchdog silently skips folders that it cannot watch."""
         problem = _inotify_problem()
-        told = _limit_told(problem) if problem else None
-        if told and told != self._limit:
-            log.warning(told)
-        if told or not self._blind:
-            self._limit = told
+        notice = _limit_notice(problem) if problem else None
+        if notice and notice != self._limit:
+            log.warning(notice)
+        if notice or not self._blind:
+            self._limit = notice
 
     def _overflowed(self) -> None:
         log.warning("too many changes at once for the system's queue; scanning the folders to catch up")
@@ -164,18 +163,18 @@ class Watcher:
         with self._lock:
             if kind == "moved":
                 self._moved.append((path, os.fsdecode(event.dest_path)))
-                self._written.discard(path)
+                self._open.discard(path)
                 self._due.pop(path, None)
             elif kind == "closed":
-                self._written.discard(path)
+                self._open.discard(path)
                 self._due[path] = now + CLOSED_S
             elif kind == "modified":
                 if event.is_directory:
                     return
-                self._written.add(path)
-                self._due[path] = now + (OPEN_S if TELLS_CLOSING else QUIET_S)
+                self._open.add(path)
+                self._due[path] = now + (OPEN_S if REPORTS_CLOSE else QUIET_S)
             elif kind == "created" and not event.is_directory:
-                if path not in self._written:
+                if path not in self._open:
                     self._due[path] = now + PLACED_S
             else:  # deleted; a folder created
                 self._due[path] = now
@@ -187,20 +186,20 @@ class Watcher:
         while not self._stop.is_set():
             with self._lock:
                 now = time.monotonic()
-                soonest = min(self._due.values(), default=now + 1.0)
-                if not self._moved and soonest > now:
-                    self._lock.wait(min(soonest - now, 1.0))
+                next_due = min(self._due.values(), default=now + 1.0)
+                if not self._moved and next_due > now:
+                    self._lock.wait(min(next_due - now, 1.0))
                 now = time.monotonic()
                 moved, self._moved = self._moved, []
                 ready = [p for p, t in self._due.items() if t <= now]
                 for path in ready:
                     del self._due[path]
-                    self._written.discard(path)
+                    self._open.discard(path)
             if not (moved or ready) or self._stop.is_set():
                 continue
             try:
-                self._look_at(moved, ready)
-            except LibraryError as error:  # a full disk: look again later
+                self._check(moved, ready)
+            except LibraryError as error:  # a full disk: check again later
                 log.warning("%s", error)
                 with self._lock:
                     self._moved = moved + self._moved
@@ -210,42 +209,46 @@ class Watcher:
                 log.exception("watching: an error that should not happen")
                 self._rescan(None)
 
-    def _look_at(self, moved: list[tuple[str, str]], ready: list[str]) -> None:
+    def _check(self, moved: list[tuple[str, str]], ready: list[str]) -> None:
         changed = False
         moves = []
         for old, new in moved:
-            found = self._found(new)
-            if found is not None:
-                moves.append((old, *found))
+            target = self._file(new)
+            if target is not None:
+                moves.append((old, *target))
             else:
                 ready.append(old)
                 ready.append(new)
-        for old, root_id, found_file in moves:
-            if self._catalogue.files.move(old, root_id, found_file):
+        for old, root_id, file in moves:
+            if self._catalogue.files.move(old, root_id, file):
                 changed = True
             else:
-                ready.extend((old, found_file.path))
-        found_by_root: dict[int, list[FoundFile]] = {}
-        gone: list[str] = []
-        beside: dict[tuple[int, str], list[str]] = {}  # in a folder of a root
+                ready.extend((old, file.path))
+        files: dict[int, list[FoundFile]] = {}  # by root id
+        missing: list[str] = []
+        sidecars: dict[tuple[int, str], list[str]] = {}  # (root id, folder) -> names
         for path in ready:
-            changed |= self._one(path, found_by_root, gone, beside)
-        for root_id, found_files in found_by_root.items():
-            differing = self._catalogue.files.differing(found_files)
+            changed |= self._check_path(path, files, missing, sidecars)
+        for root_id, files_of_root in files.items():
+            differing = self._catalogue.files.differing(files_of_root)
             if differing:
                 self._catalogue.files.note(root_id, differing)
                 changed = True
-        if gone:
-            changed |= self._catalogue.files.remove(gone) > 0
-        for (root_id, folder), names in beside.items():
-            changed |= self._said_in(root_id, folder, names)
+        if missing:
+            changed |= self._catalogue.files.remove(missing) > 0
+        for (root_id, folder), names in sidecars.items():
+            changed |= read_again(self._catalogue, folder, names, self._catalogue.files.stamps(root_id, folder)) > 0
         if changed:
-            self._noted()
+            self._on_change()
 
-    def _one(
-        self, path: str, found: dict[int, list[FoundFile]], gone: list[str], beside: dict[tuple[int, str], list[str]]
+    def _check_path(
+        self,
+        path: str,
+        files: dict[int, list[FoundFile]],
+        missing: list[str],
+        sidecars: dict[tuple[int, str], list[str]],
     ) -> bool:
-        """Look at one path. Returns whether the catalogue changed at once."""
+        """Add one path to `files`, `missing` or `sidecars`. Returns whether the catalogue has changed already."""
         root = self._root_of(path)
         if root is None:
             return False
@@ -260,8 +263,8 @@ class Watcher:
             if path == top:
                 self._rescan(root_id)
                 return False
-            gone.append(path)
-            _note_words(path, root_id, beside)
+            missing.append(path)
+            _add_sidecar(path, root_id, sidecars)
             return bool(self._catalogue.files.remove_under(path))
         if stat.S_ISDIR(status.st_mode):
             if path == top:
@@ -269,21 +272,16 @@ class Watcher:
             else:
                 self._walk(path)
             return False
-        here = self._found(path)
-        if here is not None:
-            found.setdefault(here[0], []).append(here[1])
+        file = self._file(path)
+        if file is not None:
+            files.setdefault(file[0], []).append(file[1])
         else:
-            gone.append(path)
-            _note_words(path, root_id, beside)
+            missing.append(path)
+            _add_sidecar(path, root_id, sidecars)
         return False
 
-    def _said_in(self, root_id: int, folder: str, names: list[str]) -> bool:
-        """Files came, changed or went: what they say of those beside them is read again. Whether there were
-        any."""
-        return read_again(self._catalogue, folder, names, self._catalogue.files.stamps(root_id, folder)) > 0
-
     def _walk(self, folder: str) -> None:
-        """A folder appeared: look at all that is in it, once it has had time to settle."""
+        """Check all files of a new folder after PLACED_S."""
         with self._lock:
             for at, _, names in os.walk(folder):
                 for name in names:
@@ -291,8 +289,8 @@ class Watcher:
                     if path not in self._due and self._intake.kind(path) is not None:
                         self._due[path] = time.monotonic() + PLACED_S
 
-    def _found(self, path: str) -> tuple[int, FoundFile] | None:
-        """The root and the stamp of a file that belongs into the library; None for anything else."""
+    def _file(self, path: str) -> tuple[int, FoundFile] | None:
+        """Returns a file of the library and its root id; None for any other path."""
         kind = self._intake.kind(path)
         root = self._root_of(path)
         if kind is None or root is None:
@@ -311,16 +309,17 @@ class Watcher:
 
     def _rules_in(self, top: str, folder: str) -> Any:
         now = time.monotonic()
-        known = self._rules.get(folder)
-        if known is None or known[0] < now:
+        cached = self._rules.get(folder)
+        if cached is None or cached[0] < now:
             if len(self._rules) > 10_000:
                 self._rules.clear()
-            known = (now + RULES_KEPT_S, rules_for(top, folder, self._intake.copies))
-            self._rules[folder] = known
-        return known[1]
+            cached = (now + RULES_CACHED_S, rules_for(top, folder, self._intake.copies))
+            self._rules[folder] = cached
+        return cached[1]
 
     def _root_of(self, path: str) -> tuple[int, str] | None:
-        """The innermost root that holds a path; None in the library's own folder or one left out."""
+        """Returns the id and the path of the innermost root that holds a path; None in the library's own folder or
+        in a folder that is left out."""
         best: tuple[int, str] | None = None
         for root_id, (top, _) in list(self._watched.items()):
             if (path == top or path.startswith(top.rstrip(os.sep) + os.sep)) and (
@@ -336,22 +335,21 @@ class Watcher:
 
     def _left_out(self) -> list[str]:
         now = time.monotonic()
-        known = self._rules.get("")
-        if known is None or known[0] < now:
+        cached = self._rules.get("")
+        if cached is None or cached[0] < now:
             paths = [str(r.path) for r in self._catalogue.files.roots() if r.state == "left_out"]
-            known = self._rules[""] = (now + RULES_KEPT_S, paths)
-        return known[1]
+            cached = self._rules[""] = (now + RULES_CACHED_S, paths)
+        return cached[1]
 
 
-def _note_words(path: str, root_id: int, beside: dict[tuple[int, str], list[str]]) -> None:
-    """A file that may hold words of those beside it."""
+def _add_sidecar(path: str, root_id: int, sidecars: dict[tuple[int, str], list[str]]) -> None:
     folder, name = os.path.split(path)
-    if may_say_of_others(name):
-        beside.setdefault((root_id, folder), []).append(name)
+    if may_describe_others(name):
+        sidecars.setdefault((root_id, folder), []).append(name)
 
 
 class _Forward:
-    """watchdog's handler interface, one method of it."""
+    """The method of watchdog's handler interface that is needed."""
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
@@ -361,19 +359,19 @@ class _Forward:
 
 
 class _OverflowHandler(logging.Handler):
-    """watchdog tells of an overflow only in its log."""
+    """Calls `on_overflow` for watchdog's log line about an overflow, its only sign of one."""
 
-    def __init__(self, told: Callable[[], None]) -> None:
+    def __init__(self, on_overflow: Callable[[], None]) -> None:
         super().__init__(logging.WARNING)
-        self._told = told
+        self._on_overflow = on_overflow
 
     def emit(self, record: logging.LogRecord) -> None:
         if "overflow" in record.getMessage().lower():
-            self._told()
+            self._on_overflow()
 
 
 def _inotify_problem() -> int:
-    """0 where one more folder could be watched, else the kernel's reason (ENOSPC, EMFILE). Linux only."""
+    """Returns 0 if one more folder can be watched, else the kernel's error (ENOSPC, EMFILE). Linux only."""
     if not sys.platform.startswith("linux"):
         return 0
     libc = ctypes.CDLL(None, use_errno=True)
@@ -387,7 +385,7 @@ def _inotify_problem() -> int:
         os.close(descriptor)
 
 
-def _limit_told(number: int) -> str:
+def _limit_notice(number: int) -> str:
     name = "max_user_instances" if number == errno.EMFILE else "max_user_watches"
     more = 1024 if number == errno.EMFILE else 1_048_576
     return (

@@ -1,7 +1,7 @@
-"""What the stages of the pipeline share: their tools, wake events, and the trouble that makes all wait.
+"""What the stages of the pipeline share: their tools, wake events, and the reason why all of them wait.
 
-Built around two small objects with a lock each: the event wakes who waits for work or for the
-end, the trouble is one sentence for a person. It knows nothing of what the stages do.
+Built around two small objects with a lock each: `WakeEvent` wakes a thread that waits for work or for
+the end, `Trouble` holds one sentence for a person. It knows nothing of what the stages do.
 """
 
 from __future__ import annotations
@@ -32,31 +32,31 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PAUSE_S = 10.0
-"""After a full disk: how long until the next attempt."""
+"""Seconds until the next attempt after a full disk."""
 
 AWAY_S = 3.0
-"""After a server did not answer, the model's or the catalogue's."""
+"""Seconds until the next attempt after the model's or the catalogue's server did not answer."""
 
 
 class WakeEvent:
-    """Set when there may be work of one sort, and at the end."""
+    """Set when there may be work of one kind, and at the end."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._times = 0
+        self._count = 0
         self._stop = threading.Event()
 
     def set(self) -> None:
         """There may be work."""
         with self._changed:
-            self._times += 1
+            self._count += 1
             self._changed.notify_all()
 
     def wait(self, seconds: float) -> None:
-        """Until it is set, at most so long."""
+        """Wait until the event is set, at most `seconds`."""
         with self._changed:
-            times = self._times
-            self._changed.wait_for(lambda: self._times != times or self._stop.is_set(), seconds)
+            count = self._count
+            self._changed.wait_for(lambda: self._count != count or self._stop.is_set(), seconds)
 
     def stop(self) -> None:
         self._stop.set()
@@ -67,51 +67,49 @@ class WakeEvent:
 
 
 class Trouble:
-    """Why indexing stands still: a full disk, a broken model."""
+    """Why indexing is stopped: a full disk, a broken model, a server that does not answer."""
 
     def __init__(self) -> None:
-        self.told: str | None = None
-        """One sentence for a person."""
+        self.message: str | None = None
+        """What a person has to mend, in one sentence."""
         self.waiting: str | None = None
-        """Why it will go on by itself: the model's server is away, or the catalogue's. One sentence for a
-        person."""
+        """Which server does not answer, in one sentence; indexing goes on by itself when it does."""
         self._catalogue_is_away = False
         self._lock = threading.Lock()
         self._until = 0.0
         self.broken = False
-        """It stands still for good: the model."""
+        """The model is broken: indexing is stopped until `retry`."""
 
-    def pause(self, told: str) -> None:
-        """Stand still for a while, then try again."""
-        if told != self.told:
-            log.warning(told)
-        self.told = told
+    def pause(self, message: str) -> None:
+        """Stop for PAUSE_S, then try again."""
+        if message != self.message:
+            log.warning(message)
+        self.message = message
         self._until = time.monotonic() + PAUSE_S
 
-    def model_broke(self, told: str) -> None:
-        """Stand still until `forget`."""
+    def model_broke(self, message: str) -> None:
         with self._lock:
             self.broken = True
-            self.pause(told)
+            self.pause(message)
 
-    def model_is_away(self, told: str) -> None:
-        """Its server does not answer. What was in flight is pending again, and is tried soon."""
+    def model_is_away(self, message: str) -> None:
+        """The model's server does not answer. The contents in progress are pending again."""
         with self._lock:
             if self.waiting is None:
-                log.warning(told)
-            self.waiting = told
+                log.warning(message)
+            self.waiting = message
             self._until = time.monotonic() + AWAY_S
 
     def model_answered(self) -> None:
         if not self._catalogue_is_away:
             self.waiting = None
 
-    def catalogue_is_away(self, told: str) -> None:
-        """Its server does not answer: what is finished is kept and written when it does."""
+    def catalogue_is_away(self, message: str) -> None:
+        """The catalogue's server does not answer. Finished work is kept and written when the server answers."""
         with self._lock:
             if self.waiting is None:
-                log.warning(told)
-            self.waiting, self._catalogue_is_away = told, True
+                log.warning(message)
+            self.waiting, self._catalogue_is_away = message, True
             self._until = time.monotonic() + AWAY_S
 
     def catalogue_answered(self) -> None:
@@ -120,24 +118,24 @@ class Trouble:
                 self.waiting, self._catalogue_is_away = None, False
 
     def written(self) -> None:
-        """A content was written, so the disk is well; that does not mend a model that broke after it."""
+        """A content was written, so the disk is not full. A model may have broken since."""
         with self._lock:
             if not self.broken:
-                self.told = None
+                self.message = None
 
-    def forget(self) -> None:
+    def retry(self) -> None:
         """Try again now."""
         self.broken = False
         self._until = 0.0
 
-    def stands(self) -> bool:
+    def is_stopped(self) -> bool:
         return self.broken or time.monotonic() < self._until
 
 
 @dataclass(frozen=True)
 class CatalogueParts:
-    """The parts of the catalogue that every pipeline works with, a worker's too. Roots and files are not
-    among them: only the program that watches the folders has those."""
+    """The parts of the catalogue that every pipeline uses, a worker's too. It has no roots and no files: only
+    the program that watches the folders changes those."""
 
     queue: Queue
     leases: Leases
@@ -167,21 +165,21 @@ class PipelineContext:
     sandbox: Sandbox
     thumbnails: Thumbnails
     priority: QueryPriority
-    written: Callable[[], None]
-    """Called after each change of what can be found."""
+    on_change: Callable[[], None]
+    """Called after each change of the searchable contents."""
     wake: WakeEvent = field(default_factory=WakeEvent)
     """There may be contents to work on."""
     files_wake: WakeEvent = field(default_factory=WakeEvent)
     """There may be files to hash."""
     facts_wake: WakeEvent = field(default_factory=WakeEvent)
-    """There may be files to read about."""
+    """There may be files whose facts are due."""
     trouble: Trouble = field(default_factory=Trouble)
-    missed: set[str] = field(default_factory=set)
-    """Files that were to be read and are not there: somebody has to look where they are."""
+    missing_files: set[str] = field(default_factory=set)
+    """Paths that should have been read and do not exist: a scan of their root finds out why."""
     tally: Tally = field(default_factory=Tally)
     pace: Pace = field(default_factory=Pace)
     heartbeat: Heartbeat | None = None
-    """Where others index this library too: what keeps this program's leases."""
+    """Renews this program's leases; None if only one program can index this library."""
 
     @property
     def worker_id(self) -> int | None:

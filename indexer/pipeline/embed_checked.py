@@ -1,9 +1,8 @@
-"""Vectors that can be believed: a batch is embedded, looked at, and refused when it cannot be right.
+"""Checked embeddings: a batch is embedded, and its vectors are refused if they cannot be right.
 
-Built around the ways in which models have failed silently elsewhere: NaN after a driver
-update, one and the same vector for every picture for weeks. A suspicion is settled by the
-model's own self-check, so that a hundred photos of the same wall are not taken for a broken
-model. It knows nothing of files or the catalogue.
+Built around two silent failures of models: NaN after a driver update, and the same vector for every
+image. The model's self-check decides a suspicion, so that a hundred photos of one wall do not count
+as a broken model. It knows nothing of files or the catalogue.
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ from model.embedder import Embedder, ModelError
 from model.inputs import Input
 
 ALIKE = 0.9999
-"""Cosine above which a whole batch of different things is suspicious."""
+"""Cosine from which on a batch of nearly equal vectors is suspicious."""
 
 
 class InputRefused(Exception):
-    """The model works, but not on this input. `str(error)` is one plain reason."""
+    """The model works, but not on this input. `str(error)` is the reason."""
 
 
 def embed_checked(embedder: Embedder, inputs: Sequence[Input]) -> np.ndarray:
-    """float32 [n, dim], unit rows. Raises `ModelError` when the model is broken, `InputRefused` when one
-    of the inputs is to blame (find it by embedding them one by one)."""
+    """Returns float32 [n, dim], rows of unit length. Raises `ModelError` if the model is broken, `InputRefused`
+    if one of the inputs is the cause; the caller finds it by embedding them one by one."""
     try:
         vectors = np.asarray(embedder.embed(inputs), np.float32)
         problem = _problem(vectors, len(inputs), embedder.dim)
@@ -37,7 +36,7 @@ def embed_checked(embedder: Embedder, inputs: Sequence[Input]) -> np.ndarray:
         self_check.check(embedder)
         raise InputRefused(f"the model could not embed it ({problem})") from cause
     if problem == "alike":
-        self_check.check(embedder)  # raises when the model is broken; else they are alike indeed
+        self_check.check(embedder)  # raises if the model is broken; otherwise the inputs are alike
     elif problem:
         self_check.check(embedder)
         raise InputRefused(f"the model gave no usable vector for it ({problem})")

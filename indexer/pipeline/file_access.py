@@ -1,7 +1,8 @@
-"""Where the bytes of a content are read: one of the files that hold it, as this program sees them.
+"""Which file a content is read from: one of its copies, at its path on this machine.
 
-Built around two kinds of program. The one that watches the folders notes what is not as it was; a
-worker only reads, and leaves to others what it cannot find. Neither changes a file.
+Built around two kinds of program. The one that watches the folders updates the catalogue where a file
+has changed or is missing; a worker only reads, and skips a file that it cannot find. Neither changes a
+file.
 """
 
 from __future__ import annotations
@@ -19,41 +20,41 @@ from indexer.pipeline.context import PipelineContext
 
 class FileAccess(Protocol):
     def path(self, work: Work) -> str | None:
-        """Path of a readable file that still has this content, or None. Raises MediaError if its files exist
-        but cannot be reached now."""
+        """Returns the path of a readable file that still has this content, or None. Raises MediaError if its
+        files exist but cannot be reached now."""
 
-    def lost(self, path: str, error: MediaError) -> None:
-        """A file went away while it was read, or cannot be opened by us: the content may be good."""
+    def on_lost(self, path: str, error: MediaError) -> None:
+        """A file was removed while it was read, or may not be opened. Its content may still be readable."""
 
 
 class OwnFileAccess:
-    """Of the program that watches the folders."""
+    """The access of the program that watches the folders."""
 
     def __init__(self, ctx: PipelineContext, files: Files) -> None:
         self._ctx, self._files = ctx, files
 
     def path(self, work: Work) -> str | None:
-        gone, changed = [], False
+        missing, changed = [], False
         for path, stamp in work.files:
             try:
                 now = os.stat(path)  # noqa: PTH116 – a path that need not be UTF-8
             except OSError:
-                gone.append(path)
+                missing.append(path)
                 continue
             if (now.st_size, now.st_mtime_ns, now.st_ctime_ns) == stamp:
                 return path
             self._files.rehash([(path, (now.st_size, now.st_mtime_ns, now.st_ctime_ns))])
             self._ctx.files_wake.set()
             changed = True
-        for path in gone:
+        for path in missing:
             if _is_deleted(path):
                 self._files.remove([path])
-        self._ctx.missed.update(gone)
-        if gone and not changed:
-            raise MediaError("none of its files is to be seen", "gone")  # the scanner finds out why
+        self._ctx.missing_files.update(missing)
+        if missing and not changed:
+            raise MediaError("none of its files can be found", "gone")  # the scanner finds out why
         return None
 
-    def lost(self, path: str, error: MediaError) -> None:
+    def on_lost(self, path: str, error: MediaError) -> None:
         if error.cause == "gone":
             if _is_deleted(path):
                 self._files.remove([path])
@@ -63,8 +64,8 @@ class OwnFileAccess:
 
 
 class MappedFileAccess:
-    """Of a worker. Another machine's view of a file has its size and its time of change, not always to the
-    nanosecond, and no inode's; where the times differ the bytes are hashed."""
+    """The access of a worker. Another machine sees the same size of a file, the modification time not always
+    to the nanosecond, and another ctime: where the modification times differ the file is hashed."""
 
     def __init__(self, mounts: Mounts) -> None:
         self._mounts = mounts
@@ -82,13 +83,13 @@ class MappedFileAccess:
                 continue
         return None
 
-    def lost(self, path: str, error: MediaError) -> None:
-        """Who watches the folder will see it; others may be able to read it."""
+    def on_lost(self, path: str, error: MediaError) -> None:
+        """Nothing: the program that watches the folder sees it, and other workers may read the file."""
 
 
 def _is_deleted(path: str) -> bool:
-    """Whether a file is not there and its folder is. An empty folder may be the mount point of a drive that
-    is away, and one that may not be entered tells nothing: a scan decides."""
+    """Whether a file is missing from a folder that has other files. An empty folder may be the mount point of
+    a disconnected drive, and a folder without permission proves nothing: a scan decides about those."""
     try:
         os.lstat(path)
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""What moves through the pipeline: a job (one content), its items (chunks), and what they wait in.
+"""What moves through the pipeline: a job (one content), its items (chunks), and the queue of decoded items.
 
-Built around one bound: decoded pictures wait in a queue that is full by its bytes, so memory
-stays flat however big the folder. It knows nothing of who works on them.
+Built around one bound: the queue of decoded frames is limited in bytes, so memory does not grow with the
+folder. It knows nothing of the stages.
 """
 
 from __future__ import annotations
@@ -25,52 +25,54 @@ if TYPE_CHECKING:
     from data.reader import Chunk
 
 QUEUE_BYTES = 96 << 20
-"""Decoded pictures that wait for the model: some seconds of work for it."""
+"""Bytes of decoded frames that wait for the model: some seconds of its work."""
 
 GROUP: dict[Kind, int] = {"image": 1, "pdf": 8, "video": 2}
-"""Chunks a trip to a child: enough to open the file seldom, few enough that others get their turn."""
+"""Chunks per call of a child process: many enough to open a file seldom, few enough to be fair to other files."""
 
 SIDE: dict[Kind, int] = {"image": 1280, "pdf": 1280, "video": 640}
-"""Longest side of decoded pictures; smaller where the model says so (`side_for`)."""
+"""Longest side of decoded frames in pixels; less if the model uses less (`side_for`)."""
 
 GONE = ("gone", "no permission", "disk")
-"""Causes that are one path's fault, not the content's: another copy of it may do."""
+"""Causes of an error that lie in one path and not in the content: another copy may be readable."""
 
 NO_VECTOR = np.empty(0, np.float32)
 
 
 @dataclass(eq=False)
 class Job:
-    """One content on its way."""
+    """One content on its way through the stages."""
 
     work: Work
     model: ModelRow
     embedder: SharedEmbedder
     path: str = ""
     stored: list[StoredChunk] | None = None
-    """Set when the catalogue has the chunks and only vectors are missing."""
+    """Set if the catalogue has the chunks and only vectors are missing."""
     again: bool = False
-    """It was read before, by an older program."""
+    """An older version read this content before."""
     facts: dict[str, Any] = field(default_factory=dict)
-    sounds: bool = False
-    """It has a sound track."""
+    has_sound: bool = False
     cues: tuple[Cue, ...] = ()
-    """The subtitles that came with it."""
-    unread: bool = False
-    """Words of one of its pages may stand in the picture alone."""
+    """The subtitles inside or beside the video."""
+    needs_ocr: bool = False
+    """A page may have words in its image that its text lacks."""
     caption: str = ""
-    """What the file says of itself as a whole: it goes with the first chunk's text."""
+    """The title and description of the whole file; they go with the first chunk's text."""
     is_half: bool = False
-    """It is the film of a live photo, which is the one hit of both."""
+    """The content is the video of a live photo, whose image is the one hit of both."""
     done: dict[int, NewChunk] = field(default_factory=dict)
+    """Embedded chunks by their ordinal."""
     sent: int = 0
+    """Chunks that were decoded."""
     error: str | None = None
     dropped: bool = False
+    """The job ended without a result and without an error; its content stays pending."""
 
 
 @dataclass(eq=False)
 class JobItem:
-    """A chunk on its way to the model; without a chunk, the end of its job."""
+    """A chunk on its way to the model; the end of its job if `chunk` is None."""
 
     job: Job
     chunk: Chunk | None = None
@@ -79,35 +81,35 @@ class JobItem:
 
 
 class ByteQueue:
-    """A queue that is full by the bytes in it; one item always fits."""
+    """A queue of at most `max_bytes`; a single item always fits."""
 
-    def __init__(self, most: int) -> None:
-        self._most, self._bytes = most, 0
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes, self._bytes = max_bytes, 0
         self._items: deque[JobItem] = deque()
         self._closed = False
         self._changed = threading.Condition()
 
     def put(self, item: JobItem, stop: Callable[[], bool]) -> None:
         with self._changed:
-            while self._items and self._bytes + item.bytes > self._most and not stop():
+            while self._items and self._bytes + item.bytes > self._max_bytes and not stop():
                 self._changed.wait(0.2)
             self._items.append(item)
             self._bytes += item.bytes
             self._changed.notify_all()
 
-    def take(self, most: int, timeout_s: float) -> list[JobItem]:
-        """What is there, at least one, up to `most` chunks; empty after `timeout_s`."""
+    def take(self, limit: int, timeout_s: float) -> list[JobItem]:
+        """Returns the waiting items with up to `limit` chunks; an empty list if none comes within `timeout_s`."""
         with self._changed:
             self._changed.wait_for(lambda: bool(self._items) or self._closed, timeout_s)
-            taken: list[JobItem] = []
-            while self._items and sum(i.chunk is not None for i in taken) < most:
-                taken.append(self._items.popleft())
-            self._bytes -= sum(i.bytes for i in taken)
+            items: list[JobItem] = []
+            while self._items and sum(i.chunk is not None for i in items) < limit:
+                items.append(self._items.popleft())
+            self._bytes -= sum(i.bytes for i in items)
             self._changed.notify_all()
-            return taken
+            return items
 
     def close(self) -> None:
-        """Nobody waits to take any more."""
+        """Let `take` return at once from now on."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -115,7 +117,7 @@ class ByteQueue:
 
 @dataclass
 class Tally:
-    """What this run did."""
+    """Counts of one run."""
 
     chunks: int = 0
     reused: int = 0
@@ -124,9 +126,9 @@ class Tally:
 
 
 class Pace:
-    """How fast it goes, over the last minute, or the last eight contents where those took longer: a large PDF
-    among photos is not another pace. Counted from one content's end to the last one's, so that neither the
-    first burst nor a pause counts as speed."""
+    """The present speed, over the last minute or, if they took longer, the last eight contents: one large PDF
+    among photos must not change it. The time runs from the end of one content to the end of the last one, so
+    that neither the first burst nor a pause counts."""
 
     WINDOW_S, CONTENTS, IDLE_S = 60.0, 8, 300.0
 
@@ -140,7 +142,7 @@ class Pace:
         self._done.append((now, chunks, files))
 
     def now(self) -> tuple[float, float]:
-        """(chunks, files) a second; zeros before there is anything to tell from."""
+        """Returns (chunks, files) per second; zeros before two contents are done."""
         now, done = time.monotonic(), list(self._done)
         if len(done) < 2:
             return 0.0, 0.0
@@ -151,5 +153,7 @@ class Pace:
 
 
 def side_for(embedder: Embedder, kind: Kind) -> int:
-    """Longest side of the pictures that a model is given: no more than it can use (`max_side`)."""
+    """Returns the longest side of a model's images: at most `max_side` of the model; of pages, its `page_side`."""
+    if kind == "pdf" and hasattr(embedder, "page_side"):
+        return int(embedder.page_side)
     return min(getattr(embedder, "max_side", SIDE[kind]), SIDE[kind])

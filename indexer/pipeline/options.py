@@ -1,7 +1,7 @@
-"""What a library asks of whoever indexes it: how videos are cut, where words are read, who listens.
+"""The indexing options of a library: how videos are cut, where OCR runs, which model transcribes.
 
-Built around `IndexingOptions`. Where several programs index one library its catalogue keeps them as
-settings, so that all of them do the same. It knows nothing of how any of it is done.
+Built around `IndexingOptions`. Where several programs index one library, its catalogue stores the options,
+so that all of them do the same. It knows nothing of the stages.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from indexer.errors import LibraryError
 
 @dataclass(frozen=True)
 class IndexingOptions:
-    """`ocr`: off, auto (photos and scanned pages) or all. `speech`: off, auto (the built-in listener, where
-    it is installed), or a listener's name. Raises LibraryError."""
+    """`ocr`: off, auto (photos and scanned pages) or all. `speech`: off, auto (the built-in speech model, if it
+    is installed), or the name of a speech model. Raises LibraryError."""
 
     window_s: float = 30.0
     overlap_s: float = 0.0
@@ -32,12 +32,12 @@ class IndexingOptions:
 
     @property
     def recipe(self) -> str:
-        """How videos are cut, as a content remembers it."""
+        """How videos are cut, as the column `content.recipe` has it."""
         return f"w{self.window_s:g} o{self.overlap_s:g}"
 
     @property
-    def listener(self) -> str | None:
-        """The listener that was named: what others have heard, it hears again."""
+    def speech_model(self) -> str | None:
+        """The speech model that was named: it transcribes again what another model has transcribed."""
         return None if self.speech in ("off", "auto") else self.speech
 
     def store(self, settings: StoredSettings) -> None:
@@ -46,7 +46,7 @@ class IndexingOptions:
 
     @classmethod
     def of(cls, settings: StoredSettings) -> IndexingOptions:
-        """The stored options; for a library that nobody has indexed yet, the defaults."""
+        """Returns the stored options; the defaults if the library has not been indexed yet."""
         default = cls()
         window, overlap = (settings.get(RECIPE) or default.recipe).split()
         ocr, speech = (settings.get(name) for name in (OCR, SPEECH))

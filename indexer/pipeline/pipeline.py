@@ -1,20 +1,18 @@
-"""From a queue of files to vectors in the catalogue: hash -> decode -> embed -> write, overlapped.
+"""The pipeline from files to vectors in the catalogue: hash -> decode -> embed -> write, overlapped.
 
-Built around the catalogue's own queue (`queue.py`) and five stages, each in threads of its own
-and each taking what the one before has finished:
+Built around the work queue (`work_queue.py`) and five stages, each in threads of its own:
 
-    hash      file -> content            one thread; BLAKE3 lets go of the interpreter
-    decode    content -> decoded chunks  several, which wait for children of the `Sandbox`; photos
-                                         and PDFs go before videos, also between two windows of one
-    embed     chunks -> vectors          batches across files, paced so that a query waits for a
+    hash      file -> content            one thread; BLAKE3 releases the GIL
+    decode    content -> decoded chunks  several threads, which wait for child processes (`Sandbox`);
+                                         images and PDFs go before videos, also between two windows of one
+    embed     chunks -> vectors          batches across files, of a size that lets a query wait for a
                                          tenth of a second at most
     write     content -> catalogue       one transaction each
-    facts     file -> date, place, words beside it, in the program that watches the folders
+    facts     file -> date, place, sidecar text; only in the program that watches the folders
 
-Decoded pictures wait in one queue of bounded bytes, so memory stays flat however big the
-folder. A content that fails costs itself. What is in flight when the program dies is still
-pending in the catalogue, and nothing else remembers it. It knows nothing of scanning,
-watching or searching.
+Decoded frames wait in one queue of bounded bytes, so memory does not grow with the folder. A content
+that fails stops no other one. Contents that are in progress when the program dies are still pending in
+the catalogue. The file knows nothing of scanning, watching or searching.
 """
 
 from __future__ import annotations
@@ -40,7 +38,6 @@ from indexer.pipeline.file_access import MappedFileAccess, OwnFileAccess
 from indexer.pipeline.heartbeat import Heartbeat
 from indexer.pipeline.jobs import QUEUE_BYTES, ByteQueue, Job
 from indexer.pipeline.options import IndexingOptions
-from indexer.pipeline.queue import WorkQueue
 from indexer.pipeline.shared_queue import SharedQueue
 from indexer.pipeline.stage_decode import DecodeStage
 from indexer.pipeline.stage_embed import EmbedStage
@@ -49,6 +46,7 @@ from indexer.pipeline.stage_hash import HashStage
 from indexer.pipeline.stage_ocr import OcrStage
 from indexer.pipeline.stage_speech import SpeechStage
 from indexer.pipeline.stage_write import WriteStage
+from indexer.pipeline.work_queue import WorkQueue
 from indexer.priority import QueryPriority
 from indexer.thumbnails import Thumbnails
 from model import speech
@@ -59,7 +57,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-USUAL = IndexingOptions()
+DEFAULT_OPTIONS = IndexingOptions()
 
 
 class Pipeline:
@@ -74,23 +72,25 @@ class Pipeline:
         *,
         workers: int = 2,
         nice: bool = True,
-        options: IndexingOptions = USUAL,
-        written: Callable[[], None] = lambda: None,
+        options: IndexingOptions = DEFAULT_OPTIONS,
+        on_change: Callable[[], None] = lambda: None,
         heartbeat: Heartbeat | None = None,
     ) -> None:
-        """`files`: the catalogue's, for the program that watches the folders; for a worker, which only reads
-        them, where they are mounted. `written` is called after each change of what can be found. `heartbeat`:
-        where others index this library too."""
+        """`files`: the catalogue's files for the program that watches the folders, the mounts for a worker, which
+        only reads. `on_change` is called after each change of the searchable contents. `heartbeat`: set if
+        other programs index this library too."""
         self.options = options
-        self._nice, self._keeps = nice, isinstance(files, Files)
+        self._nice, self._is_owner = nice, isinstance(files, Files)
         self._ctx = ctx = PipelineContext(
-            catalogue, models, sandbox, thumbnails, priority, written, heartbeat=heartbeat
+            catalogue, models, sandbox, thumbnails, priority, on_change, heartbeat=heartbeat
         )
         self.tally, self.trouble, self.pace = ctx.tally, ctx.trouble, ctx.pace
-        self.listens = options.speech != "off" and (options.listener is not None or speech.is_installed())
-        stages = {"ocr": options.ocr != "off", "speech": self.listens}
+        self.transcribes = options.speech != "off" and (options.speech_model is not None or speech.is_installed())
+        stages = {"ocr": options.ocr != "off", "speech": self.transcribes}
         self._queue: WorkQueue = (
-            WorkQueue(ctx, **stages) if heartbeat is None else SharedQueue(ctx, heartbeat, **stages, keeps=self._keeps)
+            WorkQueue(ctx, **stages)
+            if heartbeat is None
+            else SharedQueue(ctx, heartbeat, **stages, is_owner=self._is_owner)
         )
         self._finished: queue.Queue[Job | None] = queue.Queue(maxsize=64)
         self._decoded = decoded = ByteQueue(QUEUE_BYTES)
@@ -124,11 +124,11 @@ class Pipeline:
             thread = threading.Thread(target=self._run, args=(step,), name=f"indexer-{name}", daemon=True)
             self._threads.append(thread)
             thread.start()
-        if self._keeps and self.listens and self.options.listener is not None:
+        if self._is_owner and self.transcribes and self.options.speech_model is not None:
             self._speech.prepare()
 
     def stop(self) -> None:
-        """End soon; what is not written stays pending."""
+        """End soon; contents that are not written stay pending."""
         self._ctx.wake.stop()
         self._ctx.files_wake.stop()
         self._ctx.facts_wake.stop()
@@ -143,7 +143,7 @@ class Pipeline:
 
     def wake(self) -> None:
         """There may be work."""
-        self._queue.in_reach()
+        self._queue.retry_postponed()
         if self._facts is not None:
             self._facts.look_again()
         self._ctx.files_wake.set()
@@ -151,59 +151,66 @@ class Pipeline:
         self._ctx.wake.set()
 
     def look_again(self) -> None:
-        """Vectors may be missing: a switch of the model, a repair, a root that came back."""
+        """Vectors may be missing: the model was switched, the library repaired, or a root came back."""
         self._queue.look_again()
-        self.trouble.forget()
+        self.trouble.retry()
         self.wake()
 
     def idle(self) -> bool:
-        """Whether nothing is in flight and nothing is left that can be done now."""
+        """Whether nothing is in progress and nothing can be done now."""
         if self._facts is not None and not self._facts.is_done():
-            return False  # asked first: what it reads may make a content pending
+            return False  # checked before the queue: facts may make a content pending
         if self._speech.preparing or not self._queue.is_empty():
             return False
         if self._facts is not None and not self._facts.is_done():
-            return False  # and what was written may be due
+            return False  # checked after it: facts of contents that were just written may be due
         self._queue.promote()
         return True
 
-    def is_at_rest(self) -> bool:
-        """Whether nothing is in flight."""
-        return not self._queue.busy
-
     def wait(self, seconds: float) -> None:
-        """Until nothing is in flight, at most so long."""
+        """Wait until nothing is in progress, at most `seconds`."""
         self._queue.wait(seconds)
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """Why words in pictures are not read, why nobody listens: a sentence each."""
+        """Why OCR and speech do not run here, a sentence each."""
         return tuple(n for n in (self._ocr.notice, self._speech.notice) if n)
 
-    def missed(self) -> set[str]:
-        """Files that were to be read and were not there, since this was asked last."""
-        missed, self._ctx.missed = self._ctx.missed, set()
-        return missed
+    def pop_missing_files(self) -> set[str]:
+        """Returns the files that should have been read and did not exist, since the last call."""
+        missing, self._ctx.missing_files = self._ctx.missing_files, set()
+        return missing
 
-    def left_to_read(self) -> int:
-        """Contents whose pictures wait for their words to be read, here or elsewhere."""
-        waits = self.options.ocr != "off" and self._ocr.notice is None
-        return self._ctx.catalogue.queue.count("ocr") if waits else 0
+    def left_for_ocr(self) -> int:
+        """Returns how many contents wait for OCR, in this program or another."""
+        runs = self.options.ocr != "off" and self._ocr.notice is None
+        return self._ctx.catalogue.queue.count("ocr") if runs else 0
 
     def left_to_reread(self) -> int:
-        """Contents that an older program has read and that are read again, here or elsewhere."""
+        """Returns how many contents of an older version wait to be read again, in this program or another."""
         return self._ctx.catalogue.queue.count("reread")
 
     def left_to_transcribe(self) -> int:
-        """Videos that wait to be transcribed."""
-        waits = self.listens and self._speech.notice is None
-        return self._ctx.catalogue.queue.count("speech") if waits else 0
+        """Returns how many videos wait to be transcribed."""
+        runs = self.transcribes and self._speech.notice is None
+        return self._ctx.catalogue.queue.count("speech") if runs else 0
 
-    def reading(self) -> tuple[str, ...]:
+    def paths(self) -> tuple[str, ...]:
+        """Returns the files that are being read."""
         return self._decode.paths()
 
+    def status_text(self) -> str:
+        """Returns what the pipeline does, or why it is stopped, in one line for a person."""
+        if self.trouble.waiting:
+            return f"{self.trouble.waiting} It waits and goes on by itself."
+        if self.trouble.message:
+            return self.trouble.message
+        if paths := self.paths():
+            return f"reading {Path(paths[0]).name}"
+        return "embedding" if self._queue.busy else "nothing to do"
+
     def _run(self, step: Callable[[], None]) -> None:
-        """A thread's life: its step again and again; trouble is told once and waited out."""
+        """Repeat a stage's step until the end; after an error, wait while `trouble` lasts."""
         wake, trouble = self._ctx.wake, self.trouble
         if self._nice and hasattr(os, "setpriority"):
             with contextlib.suppress(OSError):
@@ -211,7 +218,7 @@ class Pipeline:
         away = False
         while not wake.stopped():
             try:
-                if trouble.stands():
+                if trouble.is_stopped():
                     wake.wait(1.0)
                     continue
                 step()
@@ -233,17 +240,4 @@ class Pipeline:
                 trouble.pause(full_disk(folder) if full else f"{folder} cannot be written: {error.strerror}.")
             except Exception:  # the boundary of a thread: a bug here must not end indexing silently
                 log.exception("indexing: an error that should not happen")
-                trouble.pause("Indexing met an error of its own; the log has the details.")
-
-
-def line_of(pipeline: Pipeline) -> str:
-    """What it does, or why it does not, in one line for people."""
-    trouble = pipeline.trouble
-    if trouble.waiting:
-        return f"{trouble.waiting} It waits and goes on by itself."
-    if trouble.told:
-        return trouble.told
-    reading = pipeline.reading()
-    if reading:
-        return f"reading {Path(reading[0]).name}"
-    return "nothing to do" if pipeline.is_at_rest() else "embedding"
+                trouble.pause("Indexing stopped at an internal error; the log has the details.")

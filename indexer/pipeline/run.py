@@ -1,7 +1,7 @@
-"""The work of the one program that indexes a library: one run of it, or for ever in the background.
+"""Indexing in the program that watches the folders: one run, or in the background until the end.
 
-Built around the owner's lock, the follower of the folders, and a pipeline that is made
-when there is something to do. It knows nothing of searching.
+Built around the owner lock, the folder follower, and a pipeline that is made with the first work. It knows
+nothing of searching.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 
 PROGRESS_S = 0.25
 
-LOOK_S = 0.1
-"""Between looks whether it is done, whether it stands still, and whether there is progress to tell."""
+CHECK_S = 0.1
+"""Seconds between checks whether the run is done or stopped, and whether progress is due."""
 
 SWEEP_S = 3600.0
 
@@ -47,64 +47,63 @@ class Indexer:
         poll: bool,
         intake: Intake,
         make_pipeline: Callable[[], Pipeline],
-        written: Callable[[], None],
+        on_change: Callable[[], None],
     ) -> None:
-        """`written` is called after each change of what can be found."""
+        """`on_change` is called after each change of the searchable contents."""
         self._catalogue, self._models, self._thumbnails = catalogue, models, thumbnails
-        self._make_pipeline, self._written = make_pipeline, written
+        self._make_pipeline, self._on_change = make_pipeline, on_change
         self.lock = catalogue.database.dialect.owner_lock(data_dir)
         self.follower = FolderFollower(
-            catalogue, data_dir, poll=poll, intake=intake, noted=self.noted, returned=self.look_again
+            catalogue, data_dir, poll=poll, intake=intake, on_change=self.on_files_changed, on_return=self.look_again
         )
         self.pipeline: Pipeline | None = None
-        """The one at work now."""
+        """The running pipeline."""
         self.notices: list[str] = []
         self.running = False
-        """Whether somebody waits for a run to end."""
+        """Whether `run` is in progress."""
         self._guard = threading.RLock()
-        self._started: threading.Thread | None = None
+        self._thread: threading.Thread | None = None
         self._closing = threading.Event()
 
     @property
     def in_background(self) -> bool:
-        return self._started is not None
+        return self._thread is not None
 
     # -- one run ---------------------------------------------------------------------------
 
-    def run(self, roots: list[Root], told: Callable[[], None] | None) -> tuple[Scan, Tally]:
-        """Scan roots and work until nothing is pending; `told` is called now and then meanwhile.
+    def run(self, roots: list[Root], on_progress: Callable[[], None] | None) -> tuple[Scan, Tally]:
+        """Scan roots and work until nothing is pending; `on_progress` is called every PROGRESS_S.
 
-        The caller holds the lock. Raises `LibraryError` when the work stands still.
+        The caller holds the lock. Raises `LibraryError` if indexing cannot go on.
         """
         self.running = True
         try:
-            pipeline, newest = self._at_work(told)
+            pipeline, newest = self._wait_for_catalogue(on_progress)
             before = vars(pipeline.tally).copy()
-            seen = self._scan_and_work(roots, pipeline, told)
+            scan = self._scan_and_work(roots, pipeline, on_progress)
         finally:
             self.running = False
         tally = Tally(**{name: value - before[name] for name, value in vars(pipeline.tally).items()})
-        if self._catalogue.database.dialect.shared:  # what workers made meanwhile is the run's as well
+        if self._catalogue.database.dialect.shared:  # the chunks of the workers count as well
             tally.chunks = max(tally.chunks, self._catalogue.contents.embedded_since(newest))
-        return seen, tally
+        return scan, tally
 
-    def _at_work(self, told: Callable[[], None] | None) -> tuple[Pipeline, int]:
-        """The pipeline, and the newest embedding. The catalogue answered when it was opened: it is waited
-        for."""
+    def _wait_for_catalogue(self, on_progress: Callable[[], None] | None) -> tuple[Pipeline, int]:
+        """Returns the pipeline and the id of the newest embedding, as soon as the catalogue's server answers."""
         while True:
             try:
-                return self._working(), self._catalogue.contents.newest_embedding()
+                return self._started_pipeline(), self._catalogue.contents.newest_embedding()
             except CatalogueAway as error:
                 log.warning("%s", error)
-                if told is not None:
-                    told()
+                if on_progress is not None:
+                    on_progress()
                 if self._closing.wait(AWAY_S):
                     raise
 
-    def _scan_and_work(self, roots: list[Root], pipeline: Pipeline, told: Callable[[], None] | None) -> Scan:
-        seen: list[Scan] = []
-        missed: set[str] = set()
-        sought: set[str] = set()
+    def _scan_and_work(self, roots: list[Root], pipeline: Pipeline, on_progress: Callable[[], None] | None) -> Scan:
+        scans: list[Scan] = []
+        missing: set[str] = set()
+        scanned_for: set[str] = set()
         stop = threading.Event()
         errors: list[BaseException] = []
 
@@ -112,7 +111,7 @@ class Indexer:
             try:
                 while not stop.is_set():
                     try:
-                        seen.append(self.follower.scan_roots(roots, stop.is_set))
+                        scans.append(self.follower.scan_roots(roots, stop.is_set))
                         return
                     except CatalogueAway as error:
                         pipeline.trouble.catalogue_is_away(str(error))
@@ -126,57 +125,59 @@ class Indexer:
         try:
             while True:
                 if scanning.is_alive():
-                    scanning.join(LOOK_S)
+                    scanning.join(CHECK_S)
                 else:
-                    pipeline.wait(LOOK_S)
+                    pipeline.wait(CHECK_S)
                 if errors:
                     raise errors[0]
-                if pipeline.trouble.told:
-                    raise LibraryError(pipeline.trouble.told)
+                if pipeline.trouble.message:
+                    raise LibraryError(pipeline.trouble.message)
                 if pipeline.trouble.waiting and not self._models.is_loaded():
-                    raise LibraryError(pipeline.trouble.waiting)  # it was never there: a wrong address, most likely
-                if told is not None and time.monotonic() - last >= PROGRESS_S:
+                    raise LibraryError(pipeline.trouble.waiting)  # it never answered: most likely a wrong address
+                if on_progress is not None and time.monotonic() - last >= PROGRESS_S:
                     last = time.monotonic()
-                    told()
+                    on_progress()
                 try:
                     if not scanning.is_alive() and pipeline.idle():
-                        missed |= pipeline.missed()
-                        if not self._scan_around(missed - sought):
+                        missing |= pipeline.pop_missing_files()
+                        if not self._scan_around(missing - scanned_for):
                             break
-                        sought |= missed
+                        scanned_for |= missing
                 except CatalogueAway as error:
                     pipeline.trouble.catalogue_is_away(str(error))
                     time.sleep(AWAY_S)
                 if not scanning.is_alive():
-                    time.sleep(0.02)  # it is between two roles, or a file rests
+                    time.sleep(0.02)  # a content is between two stages, or a file is postponed
         finally:
             stop.set()
             scanning.join()
         if errors:
             raise errors[0]
-        if pipeline.trouble.told:
-            raise LibraryError(pipeline.trouble.told)
-        return seen[0]
+        if pipeline.trouble.message:
+            raise LibraryError(pipeline.trouble.message)
+        return scans[0]
 
-    def _scan_around(self, missed: set[str]) -> bool:
-        """Scan the roots that lack a file: it is gone, or it is away with its root or drive. False where
-        there is none."""
-        roots = [r for r in self._catalogue.files.roots() if r.state == "here"] if missed else []
-        lacking = [r for r in roots if any(Path(path).is_relative_to(r.path) for path in missed)]
-        self.follower.scan_roots(lacking)
-        return bool(lacking)
+    def _scan_around(self, missing: set[str]) -> bool:
+        """Scan the roots of missing files: a file is deleted, or its drive is disconnected. Returns False if no
+        reachable root has one."""
+        roots = [r for r in self._catalogue.files.roots() if r.state == "here"] if missing else []
+        affected = [r for r in roots if any(Path(path).is_relative_to(r.path) for path in missing)]
+        self.follower.scan_roots(affected)
+        return bool(affected)
 
     # -- in the background -----------------------------------------------------------------
 
     def start(self, watch: bool) -> None:
-        """Index and watch until `close`; while another program does, say so, and take over after it."""
+        """Index and watch until `close`; while another program does, set a notice, and take over after it."""
         with self._guard:
-            if self._started is None:
-                self._started = threading.Thread(target=self._keep, args=(watch,), name="indexer-start", daemon=True)
-                self._started.start()
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run_owned, args=(watch,), name="indexer-start", daemon=True
+                )
+                self._thread.start()
 
-    def _keep(self, watch: bool) -> None:
-        while self._own():
+    def _run_owned(self, watch: bool) -> None:
+        while self._acquire_lock():
             try:
                 self._begin()
             except (ModelError, LibraryError) as error:
@@ -184,37 +185,39 @@ class Indexer:
                 log.error("%s", error)
             if not self._closing.is_set():
                 self.follower.start(watch)
-            self._while_owned()
+            self._wait_while_owned()
             if self._closing.is_set():
                 return
             self.follower.stop()
-            self.rest()
+            self.stop_pipeline()
 
-    def _own(self) -> bool:
-        """Wait to be the one program that watches this library; False at the end."""
+    def _acquire_lock(self) -> bool:
+        """Wait until this is the one program that watches the library. Returns False when the program ends."""
         while not self._closing.is_set():
             try:
                 if self.lock.acquire():
                     self.notices = []
                     return True
-                told = f"Another Sightline ({self.lock.holder()}) is indexing this library; this one only searches it."
+                notice = (
+                    f"Another Sightline ({self.lock.holder()}) is indexing this library; this one only searches it."
+                )
             except CatalogueAway as error:
-                told = str(error)
-            if [told] != self.notices:
-                self.notices = [told]
-                log.info(told)
+                notice = str(error)
+            if [notice] != self.notices:
+                self.notices = [notice]
+                log.info(notice)
             self._closing.wait(2.0)
         return False
 
-    def _while_owned(self) -> None:
-        """Until the end, or until a server that went away has given the lock to another program."""
-        swept, seen = time.monotonic(), 0
+    def _wait_while_owned(self) -> None:
+        """Wait until the program ends, or until the server has given the lock to another program."""
+        swept, last_change = time.monotonic(), 0
         shared = self._catalogue.database.dialect.shared
         while not self._closing.wait(5.0):
             try:
-                if shared and (now := self._catalogue.contents.last_change()) != seen:
-                    seen = now
-                    self._written()  # what workers wrote goes into the index before anybody asks
+                if shared and (change := self._catalogue.contents.last_change()) != last_change:
+                    last_change = change
+                    self._on_change()  # index what workers wrote before the next query
                 if not self.lock.acquire():
                     log.warning("%s indexes this library now", self.lock.holder())
                     return
@@ -225,10 +228,10 @@ class Indexer:
                 log.info("%s", error)
 
     def _begin(self) -> None:
-        """The pipeline at work, as soon as the model's server is there."""
+        """Start the pipeline, as soon as the model's and the catalogue's servers answer."""
         while not self._closing.is_set():
             try:
-                self._working()
+                self._started_pipeline()
             except (ModelAway, CatalogueAway) as error:
                 self.notices = [f"{error} Indexing begins when it does."]
                 self._closing.wait(AWAY_S)
@@ -236,17 +239,17 @@ class Indexer:
                 self.notices = []
                 return
 
-    def _working(self) -> Pipeline:
-        """The pipeline, started; with the model registered where that may change something."""
+    def _started_pipeline(self) -> Pipeline:
+        """Returns the running pipeline. A new model is registered when the pipeline starts."""
         with self._guard:
             if self.pipeline is None:
-                made = self._make_pipeline()
+                pipeline = self._make_pipeline()
                 shared = self._catalogue.database.dialect.shared
-                if shared:  # workers do as this program does
-                    made.options.store(self._catalogue.settings)
-                self._catalogue.queue.recut(made.options.recipe)
-                if made.listens and made.options.listener is None:
-                    self._catalogue.transcripts.set_listener(speech.BUILT_IN, whole=False)
+                if shared:  # the workers use the same options
+                    pipeline.options.store(self._catalogue.settings)
+                self._catalogue.queue.recut(pipeline.options.recipe)
+                if pipeline.transcribes and pipeline.options.speech_model is None:
+                    self._catalogue.transcripts.set_speech_model(speech.BUILT_IN, whole=False)
                 if shared or self._models.is_switch():
                     try:
                         self._models.requested()
@@ -254,12 +257,12 @@ class Indexer:
                         raise
                     except ModelError as error:
                         raise LibraryError(str(error)) from error
-                made.start()
-                self.pipeline = made
+                pipeline.start()
+                self.pipeline = pipeline
             return self.pipeline
 
-    def rest(self) -> None:
-        """Stop working; what is in flight stays pending."""
+    def stop_pipeline(self) -> None:
+        """Stop working; contents in progress stay pending."""
         with self._guard:
             if self.pipeline is not None:
                 self.pipeline.stop()
@@ -268,24 +271,24 @@ class Indexer:
     def close(self) -> None:
         self._closing.set()
         self.follower.stop()
-        if self._started is not None:
-            self._started.join(30)
-        self.rest()
+        if self._thread is not None:
+            self._thread.join(30)
+        self.stop_pipeline()
 
     # -- between runs ----------------------------------------------------------------------
 
     def sweep(self) -> None:
-        """What no file has had for a day goes."""
+        """Delete the contents that no file has had for a day, and their thumbnails."""
         for digest in self._catalogue.contents.sweep():
             self._thumbnails.remove(digest)
 
-    def noted(self) -> None:
-        """There is something to hash, or something is gone."""
+    def on_files_changed(self) -> None:
+        """There are files to hash, or files are deleted."""
         if self.pipeline is not None:
             self.pipeline.wake()
-        self._written()
+        self._on_change()
 
     def look_again(self) -> None:
-        """Vectors may be missing: a root came back, or something was repaired."""
+        """Vectors may be missing: a root came back, or the library was repaired."""
         if self.pipeline is not None:
             self.pipeline.look_again()

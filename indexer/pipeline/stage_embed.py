@@ -1,8 +1,8 @@
 """The third stage: decoded chunks to vectors, in batches across files.
 
-Built around a batch size that follows the model's pace, so that a query waits for a tenth of
-a second at most. A batch that the model refuses is tried one by one, to find the chunk to
-blame. It knows nothing of files.
+Built around a batch size that follows the model's speed, so that a query waits for a tenth of a second
+at most. The chunks of a refused batch are embedded one by one, to find the chunk that is the cause. It
+knows nothing of files.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from indexer.pipeline.jobs import ByteQueue, Job, JobItem
 from indexer.priority import SharedEmbedder
 
 BATCH_S = 0.1
-"""A batch is sized to take about so long, which is what a query may have to wait for."""
+"""The duration that a batch is sized for, and so the longest wait of a query."""
 
-BATCH_FIRST, BATCH_MOST = 8, 64
+FIRST_BATCH, BATCH_MAX = 8, 64
 
 
 class EmbedStage:
     def __init__(self, ctx: PipelineContext, decoded: ByteQueue, finished: queue.Queue[Job | None]) -> None:
         self._ctx, self._decoded, self._finished = ctx, decoded, finished
-        self._batch = BATCH_FIRST
+        self._batch = FIRST_BATCH
 
     def step(self) -> None:
-        """Embed a batch, and pass on the jobs that end with it."""
+        """Embed a batch, and send the jobs that end with it to the write stage."""
         items = self._decoded.take(self._batch, 0.5)
         try:
-            wanted = [i for i in items if i.input is not None and not (i.job.error or i.job.dropped)]
-            for embedder in {id(i.job.embedder): i.job.embedder for i in wanted}.values():
-                self._embed(embedder, [i for i in wanted if i.job.embedder is embedder])
+            batch = [i for i in items if i.input is not None and not (i.job.error or i.job.dropped)]
+            for embedder in {id(i.job.embedder): i.job.embedder for i in batch}.values():
+                self._embed(embedder, [i for i in batch if i.job.embedder is embedder])
         except BaseException:
             for item in items:
                 item.job.dropped = True
@@ -54,21 +54,21 @@ class EmbedStage:
     def _embed(self, embedder: SharedEmbedder, items: list[JobItem]) -> None:
         inputs = [i.input for i in items if i.input is not None]
         self._ctx.priority.give_way()
-        begun = time.monotonic()
+        start = time.monotonic()
         try:
             vectors = embed_checked(embedder, inputs)
-        except InputRefused as refused:
+        except InputRefused as error:
             if len(items) == 1:
-                items[0].job.error = str(refused)
+                items[0].job.error = str(error)
                 return
-            for item in items:  # find the one to blame
+            for item in items:
                 if not item.job.error:
                     self._embed(embedder, [item])
             return
-        took = time.monotonic() - begun
+        duration = time.monotonic() - start
         self._ctx.trouble.model_answered()
-        if len(items) == self._batch or took > 2 * BATCH_S:
-            self._batch = int(min(max(1, len(items) * BATCH_S / max(took, 1e-3)), BATCH_MOST, 2 * self._batch))
+        if len(items) == self._batch or duration > 2 * BATCH_S:
+            self._batch = int(min(max(1, len(items) * BATCH_S / max(duration, 1e-3)), BATCH_MAX, 2 * self._batch))
         for item, vector in zip(items, vectors, strict=True):
             assert item.chunk is not None
             spec = item.chunk.spec

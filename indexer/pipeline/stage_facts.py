@@ -1,7 +1,7 @@
-"""The stage beside all others: when and where each copy was taken, and the words that lie beside it.
+"""The facts stage: when and where each copy of a content was taken, and the text of its sidecar files.
 
-Built around batches of files that are due and one trip to a child of the `Sandbox` a batch; no picture is decoded, so
-a whole library takes minutes. It knows nothing of what is read.
+Built around batches of due files and one call of a child process per batch; no image is decoded, so a
+whole library takes minutes. It runs beside the other stages and knows nothing of the facts themselves.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from indexer.pipeline.context import PipelineContext
 log = logging.getLogger(__name__)
 
 BATCH = 64
-"""Files a trip and a transaction. A file takes 0.2 ms of CPU where nothing lies beside it, 0.9 with a JPEG's header."""
+"""Files per call and transaction. A file takes 0.2 ms of CPU without sidecars, 0.9 ms with a JPEG's header."""
 GATHER_S = 0.2
-"""Between trips that were not full: new photos become ready one by one."""
+"""Seconds after a batch that was not full: new images become ready one by one."""
 
 
 class FactsStage:
-    def __init__(self, ctx: PipelineContext, due: Copies) -> None:
-        self._ctx, self._copies = ctx, due
+    def __init__(self, ctx: PipelineContext, stored: Copies) -> None:
+        self._ctx, self._copies = ctx, stored
         self._lock = threading.Lock()
-        self._unread: set[int] = set()  # files whose folder cannot be looked into now
+        self._skipped: set[int] = set()  # ids of files whose folder cannot be read now
 
     def step(self) -> None:
-        """Read about what is due; without any, wait to be woken."""
+        """Read the facts of a batch of due files; without any, wait for the wake event."""
         with self._lock:
-            due = self._copies.due(BATCH, self._unread)
+            due = self._copies.due(BATCH, self._skipped)
             if due:
                 self._read(due)
         if not due:
@@ -43,35 +43,36 @@ class FactsStage:
             time.sleep(GATHER_S)
 
     def is_done(self) -> bool:
-        """Whether nothing is due that can be read about now."""
+        """Whether no file is due whose facts can be read now."""
         with self._lock:
-            return not self._copies.due(1, self._unread)
+            return not self._copies.due(1, self._skipped)
 
     def look_again(self) -> None:
-        """Folders may be back. Does not wait for a trip that is under way."""
-        self._unread = set()
+        """Folders may be readable again. Does not wait for a batch in progress."""
+        self._skipped = set()
 
     def _read(self, due: list[DueCopy]) -> None:
         try:
-            found = self._trip(due)
+            facts = self._read_batch(due)
         except MediaError as error:
             if error.cause == "closed":
-                self._unread.update(copy.file_id for copy in due)
+                self._skipped.update(copy.file_id for copy in due)
                 return
-            found = [facts for copy in due for facts in self._alone(copy)]
-        self._unread.update(copy.file_id for copy, facts in zip(due, found, strict=True) if facts is None)
-        self._copies.write([(copy, facts) for copy, facts in zip(due, found, strict=True) if facts is not None])
-        self._ctx.written()
+            facts = [result for copy in due for result in self._read_one(copy)]
+        self._skipped.update(copy.file_id for copy, result in zip(due, facts, strict=True) if result is None)
+        self._copies.write([(copy, result) for copy, result in zip(due, facts, strict=True) if result is not None])
+        self._ctx.on_change()
 
-    def _alone(self, copy: DueCopy) -> list[copies.CopyFacts | None]:
-        """One file of a batch that cost a child its life; it is known by its name alone if it did that."""
+    def _read_one(self, copy: DueCopy) -> list[copies.CopyFacts | None]:
+        """Read one file of a batch that ended a child process; only its name if the file is the cause."""
         try:
-            return self._trip([copy])
+            return self._read_batch([copy])
         except MediaError as error:
             log.info("nothing is read about %s: %s", copy.path, error)
             return [copies.facts_of_name(Path(copy.path), copy.mtime_ns, copy.inside or NOTHING)]
 
-    def _trip(self, due: list[DueCopy]) -> list[copies.CopyFacts | None]:
-        asked = [copies.Copy(Path(c.path), c.kind, c.mtime_ns, c.inside) for c in due]
+    def _read_batch(self, due: list[DueCopy]) -> list[copies.CopyFacts | None]:
+        batch = [copies.Copy(Path(c.path), c.kind, c.mtime_ns, c.inside) for c in due]
         timeout_s = 60.0 + 5.0 * sum(c.inside is None for c in due)
-        return self._ctx.sandbox.submit(copies.read_copies, asked, timeout_s=timeout_s, urgent=True).result()
+        reading = self._ctx.sandbox.submit(copies.read_copies, batch, timeout_s=timeout_s, urgent=True)
+        return list(reading.result())

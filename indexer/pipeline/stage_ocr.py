@@ -1,12 +1,11 @@
-"""A second look, at the lowest priority: words in pictures (OCR), and the vectors that take them in.
+"""The OCR stage: the text in images and scanned pages, and new vectors that include it.
 
-Built around `model.ocr`, for photos and for pages whose text is in the picture. It knows
-nothing of searching for words (`indexer/search/text_search.py`).
+Built around `model.ocr`. It runs after the decoding of all new contents and knows nothing of text search
+(`indexer/search/text_search.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,33 +16,34 @@ from indexer.catalogue.rows import StoredChunk, Work
 from indexer.pipeline.context import PipelineContext
 from indexer.pipeline.embed_checked import embed_checked
 from indexer.pipeline.jobs import GONE
-from indexer.pipeline.queue import WorkQueue
+from indexer.pipeline.work_queue import WorkQueue
 from model.embedder import ModelError
 
 OCR_SIDE = 1600
-PAGES_S = 50.0
-"""The text layers of so many pages a second are read at the least (usual: 300)."""
+PAGES_PER_S = 50.0
+"""The slowest reading of text layers that is allowed, in pages per second (usual: 300)."""
 
 
 class OcrStage:
     def __init__(self, ctx: PipelineContext, work_queue: WorkQueue, *, every: bool) -> None:
-        """`every`: also in pages that have their own text, and in videos."""
+        """`every`: also pages that have their own text, and videos."""
         self._ctx, self._queue, self._every = ctx, work_queue, every
         self.notice: str | None = None
-        """Why words in pictures are not read."""
+        """Why OCR does not run here, in one sentence."""
 
     def read(self, work: Work, path: str) -> bool:
-        """Read the words of one content; False when it could not be done now. Raises MediaError when its
-        file cannot be read now."""
+        """Read the text in the images of one content. Returns False if that is not possible now. Raises
+        MediaError if its file cannot be read now."""
         from data import reader
 
-        read_text = _ocr()
-        if read_text is None:
-            return self._give_up("Words in pictures are not read: onnxruntime is not installed.")
+        try:
+            from model.ocr import read_text
+        except ImportError:
+            return self._give_up("Words in images are not read: onnxruntime is not installed.")
         row, embedder = self._ctx.models.answering()
         texts: dict[int, str] = {}
         vectors: dict[int, np.ndarray] = {}
-        for stored in self._unread(work, path):
+        for stored in self._chunks_to_read(work, path):
             if self._ctx.wake.stopped():
                 return False
             self._ctx.priority.give_way()
@@ -60,29 +60,29 @@ class OcrStage:
                 try:
                     text = read_text(chunk.frames[0])
                 except ModelError as error:
-                    return self._give_up(f"Words in pictures are not read: {error}.")
+                    return self._give_up(f"Words in images are not read: {error}.")
                 if text.strip():
                     texts[stored.chunk_id] = f"{stored.text}\n{text}".strip()
                     if work.kind != "video":
-                        told = reader.to_input(replace(chunk, text=texts[stored.chunk_id]), work.kind)
-                        vectors[stored.chunk_id] = embed_checked(embedder, [told])[0]
+                        new_input = reader.to_input(replace(chunk, text=texts[stored.chunk_id]), work.kind)
+                        vectors[stored.chunk_id] = embed_checked(embedder, [new_input])[0]
                         self._ctx.trouble.model_answered()
         worker = self._ctx.worker_id
         self._ctx.catalogue.contents.write_ocr(work.hash, texts, row.id, vectors, worker=worker)
         if texts:
-            self._ctx.written()
+            self._ctx.on_change()
         return True
 
-    def _unread(self, work: Work, path: str) -> list[StoredChunk]:
-        """The chunks whose words may stand in their picture alone: all but those of pages that have their own."""
+    def _chunks_to_read(self, work: Work, path: str) -> list[StoredChunk]:
+        """Returns the chunks of a content without those of pages that have their own text."""
         from data.media import pdf
 
         chunks = self._ctx.catalogue.contents.chunks_of(work.hash)
         if work.kind != "pdf" or self._every:
             return chunks
-        patience = 60.0 + len(chunks) / PAGES_S
+        timeout_s = 60.0 + len(chunks) / PAGES_PER_S
         try:
-            pages = self._ctx.sandbox.submit(pdf.unread_pages, Path(path), timeout_s=patience).result()
+            pages = self._ctx.sandbox.submit(pdf.unread_pages, Path(path), timeout_s=timeout_s).result()
         except MediaError as error:
             if error.cause in (*GONE, "closed"):
                 raise
@@ -91,13 +91,5 @@ class OcrStage:
 
     def _give_up(self, notice: str) -> bool:
         self.notice = notice
-        self._queue.leave_ocr()
+        self._queue.disable_ocr()
         return False
-
-
-def _ocr() -> Callable[[np.ndarray], str] | None:
-    try:
-        from model.ocr import read_text
-    except ImportError:
-        return None
-    return read_text

@@ -1,7 +1,7 @@
-"""What the children run for the pipeline, and how two video windows are found to be alike.
+"""The first look at a file in a child process, and whether two video windows show one still scene.
 
-Built around `data.reader`; kept apart from the pipeline so that a child imports neither the
-catalogue nor a model.
+Built around `data.reader`; a file of its own, so that a child process imports neither the catalogue nor a
+model.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from data.reader import Chunk, Outline
 
 STILL = 2.0
-"""Mean difference, in grey levels of 255, up to which two windows show the same (`still`). A locked
-camera's sensor noise, averaged over the cells, stays below 1; a person entering a corner gives 3 and more."""
+"""Mean difference in grey levels (0 to 255) below which two windows show the same scene (`still`). The sensor
+noise of a fixed camera, averaged over the cells, stays below 1; a person who enters a corner makes 3 or more."""
 
 CELLS = 16
 
@@ -27,14 +27,14 @@ CELLS = 16
 def first_look(
     path: Path, kind: Kind, count: int, *, window_s: float, overlap_s: float, max_frames: int, max_side: int
 ) -> tuple[Outline, list[Chunk]]:
-    """The outline and the first `count` chunks in one trip to a child: a photo needs no second one."""
-    found = reader.outline(path, kind, window_s=window_s, overlap_s=overlap_s)
-    specs = found.chunks[:count]
-    return found, reader.decode(path, kind, specs, max_frames=max_frames, max_side=max_side) if specs else []
+    """Returns the outline and the first `count` chunks; an image needs no second call."""
+    outline = reader.outline(path, kind, window_s=window_s, overlap_s=overlap_s)
+    specs = outline.chunks[:count]
+    return outline, reader.decode(path, kind, specs, max_frames=max_frames, max_side=max_side) if specs else []
 
 
 def signature(frames: np.ndarray) -> np.ndarray:
-    """float32 [T, CELLS, CELLS]: brightness of each frame of uint8 [T, H, W, 3] on a coarse grid."""
+    """Returns float32 [T, CELLS, CELLS], the brightness of uint8 frames [T, H, W, 3] on a coarse grid."""
     h, w = frames.shape[1:3]
     step = max(1, min(h, w) // (4 * CELLS))
     grey = frames[:, ::step, ::step].mean(axis=3, dtype=np.float32)
@@ -46,9 +46,9 @@ def signature(frames: np.ndarray) -> np.ndarray:
 
 
 def still(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two windows' signatures show one still scene: nothing moves within, nothing differs between."""
+    """Whether two windows' signatures show one still scene: no frame of either differs from the first one."""
     if one.shape != other.shape:
         return False
-    worst = np.abs(one - one[:1]).mean(axis=(1, 2)).max()
+    within = np.abs(one - one[:1]).mean(axis=(1, 2)).max()
     between = np.abs(other - one[:1]).mean(axis=(1, 2)).max()
-    return bool(worst < STILL and between < STILL)
+    return bool(within < STILL and between < STILL)

@@ -1,10 +1,9 @@
-"""A worker: a program that indexes another machine's library, as one of any number.
+"""A worker: one of any number of programs that index the library of another machine.
 
-Built around the catalogue on a server that all share: contents are leased there, read
-where this machine sees them (`files/mounts.py`), embedded, and written back in one transaction. It takes
-from the catalogue how videos are cut and which model embeds, and refuses to work with another. It
-scans and hashes nothing: the one program that watches the folders does. It knows nothing of
-searching.
+Built around the catalogue on a server that all of them share: contents are leased there, read where this
+machine sees them (`indexer/files/mounts.py`), embedded, and written back in one transaction. The catalogue
+says how videos are cut and which model embeds; a worker works with no other one. It scans and hashes nothing,
+as the program that watches the folders does, and knows nothing of searching.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from indexer.pipeline.context import AWAY_S, CatalogueParts
 from indexer.pipeline.heartbeat import LEASE_S, Heartbeat
 from indexer.pipeline.jobs import Tally
 from indexer.pipeline.options import IndexingOptions
-from indexer.pipeline.pipeline import Pipeline, line_of
+from indexer.pipeline.pipeline import Pipeline
 from indexer.priority import QueryPriority, SharedEmbedder
 from indexer.thumbnails import Thumbnails
 from model.embedder import ModelError
@@ -42,17 +41,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOOK_S = 0.25
-TELL_S = 10.0
-BEGIN_S = 2.0
-"""Between looks whether the library has been indexed at all yet."""
+CHECK_S = 0.25
+STATUS_S = 10.0
+LIBRARY_S = 2.0
+"""Seconds between checks whether the library has been indexed for the first time."""
 
 
-class OneModel:
-    """The one model that this worker has, and the rows of the catalogue that it stands behind."""
+class WorkerModel:
+    """The one model of this worker, and its rows in the catalogue."""
 
-    def __init__(self, models: Models, embedder: SharedEmbedder, shown: str) -> None:
-        self._models, self._embedder, self._shown = models, embedder, shown
+    def __init__(self, models: Models, embedder: SharedEmbedder, address: str) -> None:
+        self._models, self._embedder, self._address = models, embedder, address
         self.id = embedder.id
 
     def does(self, row: ModelRow) -> bool:
@@ -65,16 +64,16 @@ class OneModel:
         return self.answering()
 
     def building(self) -> tuple[ModelRow, SharedEmbedder] | None:
-        found = self._find("building")
-        return None if found is None else (found, self._embedder)
+        row = self._find("building")
+        return None if row is None else (row, self._embedder)
 
     def check(self) -> None:
-        """Raise LibraryError when the library has no use for this model."""
+        """Raise LibraryError if the library does not use this model."""
         rows = [r for r in self._models.all() if r.state in ("answering", "building")]
         if rows and not any(self.does(r) for r in rows):
-            wanted = " and ".join(r.name for r in rows)
+            names = " and ".join(r.name for r in rows)
             raise LibraryError(
-                f"This worker embeds with {self.id}, the library at {self._shown} with {wanted}; vectors of "
+                f"This worker embeds with {self.id}, the library at {self._address} with {names}; vectors of "
                 "two models never mix. Name that one by --model, or update the older installation."
             )
 
@@ -82,11 +81,11 @@ class OneModel:
         return next((r for r in self._models.all() if r.state == state and self.does(r)), None)
 
     def _row(self, state: str) -> ModelRow:
-        found = self._find(state)
-        if found is None:
+        row = self._find(state)
+        if row is None:
             self.check()
-            raise ModelError(f"{self.id} does not answer in the library at {self._shown} any more")
-        return found
+            raise ModelError(f"{self.id} does not answer in the library at {self._address} any more")
+        return row
 
 
 class Worker:
@@ -105,10 +104,10 @@ class Worker:
         loader: Loader = load_checked,
     ) -> None:
         """`catalogue`: the address of a PostgreSQL database. `model`: name and options of `model.load`; None:
-        what the library was indexed with. `maps`: as `Mounts` takes them. `name`: what `status` calls it,
-        one for each worker; a worker that starts again under its name goes on with what it had. `data_dir`
-        holds thumbnails and the log. `token`: for a model on another machine. Nothing is asked of the server
-        yet. Raises `LibraryError` in one sentence.
+        the library's model. `maps`: as for `Mounts`. `name`: this worker's name in `status`, different for each
+        worker; a worker that starts again under its name releases its old leases. `data_dir` holds thumbnails
+        and the log. `token`: for a model on another machine. The server is not contacted yet. Raises
+        `LibraryError`.
         """
         where = place(catalogue) if catalogue else None
         if where is None or isinstance(where, Path):
@@ -117,9 +116,9 @@ class Worker:
                 "--catalogue postgresql+psycopg://USER@HOST/DATABASE (docs/scale.md)."
             )
         self._mounts = Mounts(maps)
-        self._shown = where.render_as_string()
+        self._address = where.render_as_string()  # without the password
         self._where = where
-        self._opened: tuple[Database, int] | None = None
+        self._database: tuple[Database, int] | None = None  # and its schema version when it was opened
         self._model = model
         self._loader = partial(loader, token=token) if token else loader
         self.name = name or f"{socket.gethostname()}-{os.getpid()}"
@@ -131,48 +130,47 @@ class Worker:
         self.tally = Tally()
 
     def run(
-        self, stop: threading.Event, told: Callable[[str], None] = lambda line: None, *, once: bool = False
+        self, stop: threading.Event, on_status: Callable[[str], None] = lambda line: None, *, once: bool = False
     ) -> Tally:
-        """Work until `stop`; `once`: until there is nothing left to lease. `told` is called with `line` when
-        it begins or waits, and now and then meanwhile. A server that is not there yet, or has no library yet
-        (unless `once`), is waited for. Raises `LibraryError` when this worker may not work here: a wrong
-        password, another schema or model."""
-        said = ""
+        """Work until `stop`; `once`: until there is nothing left to lease. `on_status` is called with a line for
+        a person when the worker begins or waits, and every STATUS_S if the line has changed. A server that does
+        not answer yet, or has no library yet (unless `once`), is waited for. Raises `LibraryError` if this worker
+        may not work here: a wrong password, another schema or model."""
+        last_line = ""
         while True:
             try:
-                return self._work(stop, told, once)
-            except (CatalogueAway, NoLibraryYet) as error:  # while it began; at work, the pipeline waits
+                return self._work(stop, on_status, once)
+            except (CatalogueAway, NoLibraryYet) as error:  # at the beginning; later the pipeline waits
                 if once and isinstance(error, NoLibraryYet):
                     raise  # there is nothing to do
                 line = f"{error} It waits and goes on by itself."
-                if line != said:
-                    said = line
-                    told(line)
+                if line != last_line:
+                    last_line = line
+                    on_status(line)
                 if stop.wait(AWAY_S):
                     return self.tally
 
     @property
     def _catalogue(self) -> CatalogueParts:
-        """What a worker may touch."""
         return CatalogueParts.of(self._library()[0])
 
     def _library(self) -> tuple[Database, int]:
-        """The database, opened with its first use, and its schema then."""
-        if self._opened is None:
-            database = Database(self._where, read_only=True)  # it never brings a library up to date
-            self._opened = database, _schema_of(database)
-        return self._opened
+        """Returns the database, which is opened at the first call, and its schema version at that time."""
+        if self._database is None:
+            database = Database(self._where, read_only=True)  # a worker never migrates a library
+            self._database = database, _schema_of(database)
+        return self._database
 
-    def _work(self, stop: threading.Event, told: Callable[[str], None], once: bool) -> Tally:
+    def _work(self, stop: threading.Event, on_status: Callable[[str], None], once: bool) -> Tally:
         from data.media.sandbox import Sandbox
 
         catalogue = self._catalogue
         roots = [root for root, _ in catalogue.leases.roots()]
         self._mounts.check([r.path for r in roots if r.state != "left_out"])
-        if not self._wait_for_library(stop, told):
+        if not self._wait_for_library(stop, on_status):
             return self.tally
-        models = self._load()
-        models.check()
+        model = self._load()
+        model.check()
         with Sandbox(workers=self._threads, nice=self._nice) as sandbox:
             while not stop.is_set():
                 options = IndexingOptions.of(catalogue.settings)
@@ -181,16 +179,16 @@ class Worker:
                     catalogue.contents,
                     catalogue.transcripts,
                     self.name,
-                    lambda: models.id,
+                    lambda: model.id,
                     mounts=self._mounts,
                     lease_s=self._lease_s,
-                    told=lambda: line_of(self._pipeline) if self._pipeline is not None else "",
-                    check=lambda: self._check(models),
+                    status_text=lambda: self._pipeline.status_text() if self._pipeline is not None else "",
+                    check=lambda: self._check(model),
                 )
                 self._pipeline = Pipeline(
                     catalogue,
                     self._mounts,
-                    models,
+                    model,
                     sandbox,
                     self._thumbnails,
                     self._priority,
@@ -199,28 +197,25 @@ class Worker:
                     options=options,
                     heartbeat=self._heartbeat,
                 )
-                if self._one_session(options, stop, told, once):
+                if self._run_with(options, stop, on_status, once):
                     break
         return self.tally
 
     def close(self) -> None:
-        if self._opened is not None:
-            self._opened[0].close()
+        if self._database is not None:
+            self._database[0].close()
 
     def line(self) -> str:
-        """What it does now, or why it does not."""
+        """Returns what the worker does, or why it waits, in one line for a person."""
         if self._pipeline is None or self._heartbeat is None:
             return ""
-        lacks = "".join(f"; {root} cannot be seen here" for root in self._heartbeat.lacks)
-        done = self._pipeline.tally.contents
-        return f"{line_of(self._pipeline)}; {done:,} done{lacks}"
+        unseen = "".join(f"; {root} cannot be seen here" for root in self._heartbeat.unseen_roots)
+        return f"{self._pipeline.status_text()}; {self._pipeline.tally.contents:,} done{unseen}"
 
-    # -- one session: one way of cutting ---------------------------------------------------
-
-    def _one_session(
-        self, options: IndexingOptions, stop: threading.Event, told: Callable[[str], None], once: bool
+    def _run_with(
+        self, options: IndexingOptions, stop: threading.Event, on_status: Callable[[str], None], once: bool
     ) -> bool:
-        """True at the end; False when the library is cut otherwise now."""
+        """Returns True at the end of the work, False if the library's options have changed."""
         pipeline, heartbeat = self._pipeline, self._heartbeat
         assert pipeline is not None and heartbeat is not None
         before: object = None
@@ -228,21 +223,21 @@ class Worker:
         last = 0.0
         pipeline.start()
         try:
-            looked = 0
-            while not stop.wait(LOOK_S):
-                if heartbeat.refused is not None:
-                    raise heartbeat.refused
+            checks = 0
+            while not stop.wait(CHECK_S):
+                if heartbeat.error is not None:
+                    raise heartbeat.error
                 if pipeline.trouble.broken:
-                    raise LibraryError(pipeline.trouble.told or "The model is broken.")
-                state = (pipeline.trouble.waiting, pipeline.trouble.told, heartbeat.lacks)
-                if state != before or (time.monotonic() - last > TELL_S and self.line() != line):
+                    raise LibraryError(pipeline.trouble.message or "The model is broken.")
+                state = (pipeline.trouble.waiting, pipeline.trouble.message, heartbeat.unseen_roots)
+                if state != before or (time.monotonic() - last > STATUS_S and self.line() != line):
                     before, last, line = state, time.monotonic(), self.line()
-                    told(line)
-                looked += 1
+                    on_status(line)
+                checks += 1
                 try:
                     if once and pipeline.idle():
                         return True
-                    if looked % 20 == 0 and IndexingOptions.of(self._catalogue.settings) != options:
+                    if checks % 20 == 0 and IndexingOptions.of(self._catalogue.settings) != options:
                         return False
                 except CatalogueAway as error:
                     pipeline.trouble.catalogue_is_away(str(error))
@@ -252,40 +247,41 @@ class Worker:
             for field, value in vars(pipeline.tally).items():
                 setattr(self.tally, field, getattr(self.tally, field) + value)
 
-    # -- what the library asks for ---------------------------------------------------------
+    # -- the library's model ---------------------------------------------------------------
 
-    def _wait_for_library(self, stop: threading.Event, told: Callable[[str], None]) -> bool:
+    def _wait_for_library(self, stop: threading.Event, on_status: Callable[[str], None]) -> bool:
+        line = f"The library at {self._address} has not been indexed yet; waiting for the program that watches it."
         waits = False
         while not stop.is_set():
             if self._catalogue.settings.get(RECIPE) and self._catalogue.models.answering():
                 return True
             if not waits:
                 waits = True
-                told(f"The library at {self._shown} has not been indexed yet; waiting for the program that watches it.")
-            stop.wait(BEGIN_S)
+                on_status(line)
+            stop.wait(LIBRARY_S)
         return False
 
-    def _load(self) -> OneModel:
+    def _load(self) -> WorkerModel:
         row = self._catalogue.models.answering()
-        assert row is not None, "it was waited for"
+        assert row is not None, "call _wait_for_library first"
         options = dict(self._model) if self._model is not None else json.loads(row.source)
         try:
             embedder = self._loader(options.pop("name"), **options)
-            if hasattr(embedder, "canary"):  # a server's
+            if hasattr(embedder, "canary"):  # a model server's
                 recognise(cast("RemoteEmbedder", embedder), self._catalogue.settings, read_only=True)
         except ModelError as error:
-            raise LibraryError(f"The model of the library at {self._shown} cannot be used here: {error}") from error
-        return OneModel(self._catalogue.models, SharedEmbedder(embedder, self._priority), self._shown)
+            raise LibraryError(f"The model of the library at {self._address} cannot be used here: {error}") from error
+        return WorkerModel(self._catalogue.models, SharedEmbedder(embedder, self._priority), self._address)
 
-    def _check(self, models: OneModel) -> None:
-        database, known = self._library()
+    def _check(self, model: WorkerModel) -> None:
+        database, opened_schema = self._library()
         schema = _schema_of(database)
-        if schema != known:
+        if schema != opened_schema:
             raise LibraryError(
-                f"The library at {self._shown} was brought to schema {schema} while this worker knows "
-                f"{known}: update Sightline on {socket.gethostname()}."
+                f"The library at {self._address} was brought to schema {schema} while this worker knows "
+                f"{opened_schema}: update Sightline on {socket.gethostname()}."
             )
-        models.check()
+        model.check()
 
 
 def _schema_of(database: Database) -> int:

@@ -1,11 +1,11 @@
-"""Browsing: a query of filters alone lists all that passes, newest first, one hit a content.
+"""Browsing: a query of filters alone lists all contents that pass, newest first, one hit per content.
 
-Built around one statement over the restriction of the query. It knows nothing of scores.
+Built around one SQL statement with the restriction of the query. It knows nothing of scores.
 """
 
 from __future__ import annotations
 
-from indexer.catalogue.connections import Reading
+from indexer.catalogue.dialects import Reading
 from indexer.search.facets import Facets, any_label, counted, most_frequent
 from indexer.search.filters import Restriction
 from indexer.search.hit_facts import Facts
@@ -13,11 +13,11 @@ from indexer.search.ranking import Ranked
 
 
 def browse(connection: Reading, facts: Facts, restriction: Restriction, depth: int) -> tuple[list[Ranked], int, Facets]:
-    """The newest `depth`, how many there are in all, and facets: of the newest, for labels of all."""
+    """Returns the newest `depth` contents, the number of all, and the facets: of the newest ones; labels of all."""
     condition, values = restriction.chunk
     chunks = "content c CROSS JOIN chunk k ON k.content_hash = c.hash"
     passes = f"WHERE c.orphaned_at IS NULL AND {condition}"
-    # A blank comes before all digits: what has only its file's date comes after all that have a date of their own.
+    # A space sorts before digits: files with only a file-system date come after all files with a date of their own.
     newest_copy = (
         "(SELECT max(CASE WHEN f.taken_from = 'file' THEN ' ' || f.taken ELSE f.taken END) FROM file f"
         f" WHERE f.content_hash = c.hash AND {restriction.file[0]})"

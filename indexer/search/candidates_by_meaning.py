@@ -1,7 +1,7 @@
-"""Candidates by meaning: the best chunks of each kind for the query's vectors, on one scale.
+"""Candidates by meaning: the best chunks of each kind for the query vectors, on one scale.
 
-Built around the vector index, a kind at a time, and the background that makes the kinds comparable
-(`calibration.py`). It knows nothing of words.
+Built around the vector index, one kind at a time, and the background that makes the kinds comparable
+(`calibration.py`). It knows nothing of text search.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ class MeaningSearch:
     def candidates(
         self, queries: np.ndarray, restriction: Restriction, depth: int, profile: RankingProfile
     ) -> tuple[dict[int, float], dict[int, Scale]]:
-        """Standardised score by chunk id, of the best of each kind for the best of the `queries` [n, dim];
-        and the scales."""
+        """Returns chunk id -> standardised score, for the best `depth` chunks of each kind, each by its best of the
+        `queries` [n, dim]; and the scales by group."""
         best: dict[int, float] = {}
         if not len(queries):
             return best, {}
         allowed, roots = self._narrowed(restriction)
         groups = [GROUPS[kind] for kind in restriction.query.filters.kinds or KINDS]
-        waiting: SimpleQueue[int | None] = SimpleQueue()  # of two threads, the free one takes the next
-        for group in (*groups, None, None):  # an end for each thread
+        waiting: SimpleQueue[int | None] = SimpleQueue()  # shared by two threads
+        for group in (*groups, None, None):  # one end mark for each thread
             waiting.put(group)
 
         def search() -> list[tuple[int, np.ndarray, np.ndarray]]:
@@ -58,7 +58,7 @@ class MeaningSearch:
         if other is not None and not other.cancelled():
             results += other.result()
         for group, scores, ids in results:
-            if group not in scales:  # nothing of the kind is there, or it came just now
+            if group not in scales:  # the library has no chunk of the kind, or got the first one just now
                 continue
             standard = scales[group].standardise(scores)
             for number, score in zip(ids.ravel().tolist(), standard.ravel().tolist(), strict=True):
@@ -67,7 +67,7 @@ class MeaningSearch:
         return best, scales
 
     def _narrowed(self, restriction: Restriction) -> tuple[np.ndarray | None, frozenset[int] | None]:
-        """(ids that pass, roots that they lie under), None for all. An engine filters roots by itself."""
+        """Returns (ids of chunks that pass, ids of roots); None means all. The index filters by roots itself."""
         if restriction.by_kind_alone:
             return None, None
         connection = self._connections.get()

@@ -1,8 +1,7 @@
-"""Candidates by words: chunks whose text, and files whose name, hold words of the query.
+"""Candidates by words: chunks with words of the query in their text, and files with such words in their name.
 
-Built around `text_search.py` on both, and one read of all that the ranking needs of what was found, so that
-the whole runs in a thread beside the embedding of the query. It knows nothing of
-ranking.
+Built around `text_search.py` for both, and one read of all that the ranking needs of the matches, so that all of
+it runs in a thread while the query is embedded. It knows nothing of ranking.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from indexer.catalogue.connections import Connections, Reading
+from indexer.catalogue.connections import Connections
+from indexer.catalogue.dialects import Reading
 from indexer.search import text_search
 from indexer.search.calibration import Scale
 from indexer.search.filters import Restriction
@@ -24,60 +24,58 @@ from indexer.vectors.source import GROUPS
 
 class WordCandidates(NamedTuple):
     in_text: WordMatches = NOTHING
-    """Of chunks."""
+    """Matches of chunks."""
     in_names: WordMatches = NOTHING
-    """Of files."""
+    """Matches of files."""
     chunks_of: Sequence[tuple[int, int, int]] = ()
-    """(file, chunk, ordinal) of the files found by their names, in order of ordinals."""
+    """(file, chunk, ordinal) of the files in `in_names`, in order of ordinals."""
     groups: Sequence[tuple[int, int]] = ()
-    """(chunk, group of its vector) of the chunks found, and of the first one of each file."""
+    """(chunk, group of its vector) of the chunks in `in_text`, and of the first chunk of each file in `in_names`."""
     vectors: np.ndarray | None = None
-    """Theirs, float32 [n, dim]."""
+    """The vectors of `groups`, float32 [n, dim]."""
 
     def named(self, meaning: dict[int, float]) -> dict[int, tuple[int, float]]:
-        """For each file found by its name, the chunk to show: (tier, coverage) by chunk id.
-
-        The chunk that was found by its words or its meaning too, else the file's first.
-        """
+        """Returns chunk id -> (tier, coverage) for one chunk of each file in `in_names`: the chunk with the best
+        match in its text, then by `meaning`, else the file's first chunk."""
         tiers = dict(zip(self.in_text.ids.tolist(), self.in_text.tiers.tolist(), strict=True))
-        chosen: dict[int, tuple[tuple[float, float], int]] = {}
+        best: dict[int, tuple[tuple[float, float], int]] = {}
         for file_id, number, _ in self.chunks_of:
             merit = (tiers.get(number, 0), meaning.get(number, -1e9))
-            if file_id not in chosen or merit > chosen[file_id][0]:
-                chosen[file_id] = merit, number
+            if file_id not in best or merit > best[file_id][0]:
+                best[file_id] = merit, number
         named: dict[int, tuple[int, float]] = {}
         names = self.in_names
         matches = zip(names.ids.tolist(), names.tiers.tolist(), names.coverage.tolist(), strict=True)
         for file_id, tier, coverage in matches:
-            if file_id in chosen:
-                named.setdefault(chosen[file_id][1], (tier, coverage))
+            if file_id in best:
+                named.setdefault(best[file_id][1], (tier, coverage))
         return named
 
     def literal(self, named: dict[int, tuple[int, float]]) -> set[int]:
-        """Of a query of one word, the chunks that hold it as it was typed, or whose file's name does; `named`
-        is the answer of the method of that name."""
+        """Returns the chunks that have the word of a one-word query as typed, in their text or their file's name.
+        `named`: the result of the method `named`."""
         text, names = self.in_text, self.in_names
         ids = set(text.ids[text.tiers >= ALL].tolist()) if text.literal else set()
         return ids | {n for n, (tier, _) in named.items() if tier >= ALL} if names.literal else ids
 
     def score(self, queries: np.ndarray, scales: dict[int, Scale], meaning: dict[int, float], ids: set[int]) -> None:
-        """Add to `meaning` the standardised scores of those `ids` that only words found."""
+        """Add to `meaning` the standardised scores of the `ids` that it lacks."""
         missing = ids - meaning.keys()
         if not missing or not len(queries) or self.vectors is None:
             return
         scores = queries @ self.vectors.T
         for group, scale in scales.items():
-            own = [n for n, (i, of) in enumerate(self.groups) if of == group and i in missing]
-            if own:
-                standard = scale.standardise(scores[:, own]).max(axis=0)
-                meaning.update(zip((self.groups[n][0] for n in own), standard.tolist(), strict=True))
+            rows = [n for n, (i, of) in enumerate(self.groups) if of == group and i in missing]
+            if rows:
+                standard = scale.standardise(scores[:, rows]).max(axis=0)
+                meaning.update(zip((self.groups[n][0] for n in rows), standard.tolist(), strict=True))
 
 
 def by_words(
     connections: Connections, query: ParsedQuery, restriction: Restriction, depth: int, model_id: int
 ) -> WordCandidates:
-    """At most `depth` chunks and as many files."""
-    connection = connections.get()  # of the thread that runs this
+    """Returns at most `depth` chunks and as many files."""
+    connection = connections.get()  # the connection of this thread
     words, phrases = query.words, query.phrases
     in_text = text_search.search_chunks(connection, words, phrases, depth, restriction.chunk_rows)
     in_names = text_search.search_names(connection, words, phrases, depth, restriction.file_rows)
@@ -88,7 +86,7 @@ def by_words(
 
 
 def _chunks_of(connection: Reading, files: list[int]) -> list[tuple[int, int, int]]:
-    """(file, chunk, ordinal) of some files, in order of ordinals."""
+    """Returns (file, chunk, ordinal) of the chunks of some files, in order of ordinals."""
     if not files:
         return []
     rows: list[tuple[int, int, int]] = connection.execute(
@@ -101,7 +99,7 @@ def _chunks_of(connection: Reading, files: list[int]) -> list[tuple[int, int, in
 
 
 def _stored(connection: Reading, ids: list[int], model_id: int) -> tuple[list[tuple[int, int]], np.ndarray | None]:
-    """(chunk, group) of the chunks that have a vector, and the vectors float32 [n, dim]; None without any."""
+    """Returns (chunk, group) of the chunks with a vector, and the vectors float32 [n, dim]; None if there are none."""
     if not ids:
         return [], None
     rows = connection.execute(

@@ -1,6 +1,6 @@
-"""Facets: how an answer divides by kind, folder, year, length and label.
+"""Facets: the counts of an answer by kind, folder, year, length and label.
 
-Built around the facts of the chunks that are counted. It knows nothing of scores.
+Built around the facts of the counted chunks. It knows nothing of scores.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from indexer.catalogue.connections import Reading
+from indexer.catalogue.dialects import Reading
 from indexer.search.hit_facts import Fact
 from indexer.search.ranking import Ranked
 
@@ -18,7 +18,7 @@ Facets = dict[str, dict[str, int]]
 
 
 def facets_of(connection: Reading, ranking: Sequence[Ranked]) -> Facets:
-    """Of what is above the line; of everything where nothing is."""
+    """Returns the facets of the relevant places of a ranking; of all places if none is relevant."""
     facts = [r.fact for r in ranking if r.relevant] or [r.fact for r in ranking]
     ids = [fact.chunk_id for fact in facts]
     condition = f"chunk_id IN ({', '.join('?' * len(ids))})"
@@ -31,7 +31,7 @@ def facets_of(connection: Reading, ranking: Sequence[Ranked]) -> Facets:
 
 
 def counted(facts: Sequence[Fact]) -> Facets:
-    """All but labels."""
+    """Returns all facets except labels."""
     years = Counter([f.newest.taken[:4] for f in facts if f.newest.taken])
     return {
         "kind": most_frequent(Counter([f.kind for f in facts])),

@@ -1,7 +1,7 @@
-"""Filters as conditions on the catalogue: which chunks are allowed in an answer.
+"""Filters as SQL conditions on the catalogue: which chunks may be in an answer.
 
-Built around one `Restriction`, made once a query: its conditions over chunk, content and file narrow both
-searches alike, and say which of a content's files to show. It knows nothing of how filters are typed.
+Built around one `Restriction` per query: its conditions on chunk, content and file apply to both searches, and
+choose the file of a content to show. It knows nothing of the query syntax.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from data.gazetteer import nearest
-from indexer.catalogue.connections import Reading
+from indexer.catalogue.dialects import Reading
 from indexer.catalogue.schema import RawName, stored_name
 from indexer.catalogue.text.expression import matching
 from indexer.search.query_syntax import ParsedQuery
@@ -27,29 +27,29 @@ KM_PER_DEGREE = 111.2
 
 
 Condition = tuple[str, list[Any]]
-"""A piece of SQL and the values of its question marks."""
+"""An SQL condition and the values of its question marks."""
 
 
 @dataclass(frozen=True)
 class Restriction:
-    """What may be in an answer, as conditions on the tables `c` (content), `k` (chunk) and `f` (file)."""
+    """The conditions of a query on the tables `c` (content), `k` (chunk) and `f` (file)."""
 
     query: ParsedQuery
     hidden: bool
-    """Labels hide some chunks."""
+    """Whether labels hide some chunks."""
     chunk: Condition
-    """Over `c` and `k`: the filters hold, and nothing that is excluded is there."""
+    """On `c` and `k`: the filters hold, and the chunk has no excluded word."""
     file: Condition
-    """Over `f`; no values: any file will do."""
+    """On `f`; without values any file passes."""
 
     @property
     def chunk_rows(self) -> Condition:
-        """The condition that `w.rowid` is a chunk that passes; empty where all do."""
+        """The condition that `w.rowid` is a chunk that passes; empty if all pass."""
         return self._rows("chunk k JOIN content c ON c.hash = k.content_hash WHERE k.id = w.rowid", ("1 = 1", []))
 
     @property
     def file_rows(self) -> Condition:
-        """The condition that `w.rowid` is a file that passes, with a chunk that does; empty where all do."""
+        """The condition that `w.rowid` is a file that passes and has a chunk that passes; empty if all pass."""
         return self._rows(
             "file f JOIN content c ON c.hash = f.content_hash JOIN chunk k ON k.content_hash = c.hash"
             " WHERE f.id = w.rowid",
@@ -64,12 +64,12 @@ class Restriction:
 
     @property
     def seen(self) -> Condition:
-        """Over `f`: the files that the visitor may see; no values: all."""
+        """The condition on `f` of the files that the visitor may see; without values all."""
         return file_condition(Filters(within=self.query.filters.within))
 
     @property
     def key(self) -> tuple[Filters, tuple[str, ...], tuple[str, ...]]:
-        """The same for restrictions that let the same chunks pass."""
+        """Equal for restrictions that pass the same chunks."""
         return self.query.filters, self.query.phrases, self.query.excluded
 
     @property
@@ -78,12 +78,12 @@ class Restriction:
         return not (query.phrases or query.excluded or self.hidden) and query.filters.only_kinds
 
     def roots(self, connection: Reading) -> frozenset[int] | None:
-        """The roots (their numbers) below which every chunk passes, and no other; None if it takes more."""
+        """Returns the ids of roots if exactly the chunks below them pass; None if the restriction is not of roots."""
         query = self.query
         return None if query.phrases or query.excluded or self.hidden else roots_alone(connection, query.filters)
 
     def chunk_ids(self, connection: Reading) -> np.ndarray:
-        """int64 ids, ascending, of all chunks that pass and hold the required phrases."""
+        """Returns the ids of all chunks that pass and have the required phrases, int64, ascending."""
         condition, values = _with_phrases(self.chunk, self.query.phrases, self.file)
         rows = connection.execute(
             "SELECT k.id FROM content c CROSS JOIN chunk k ON k.content_hash = c.hash"
@@ -94,7 +94,7 @@ class Restriction:
 
 
 def restriction(connection: Reading, query: ParsedQuery) -> Restriction:
-    """The filters of a query and the words that it excludes, as conditions."""
+    """Returns the restriction of a query: its filters and excluded words."""
     hidden = connection.execute("SELECT 1 FROM label WHERE hidden <> 0 LIMIT 1").fetchone() is not None
     file = file_condition(query.filters)
     chunk = _with_phrases(chunk_condition(query.filters, file), query.excluded, file, "NOT ")
@@ -102,7 +102,7 @@ def restriction(connection: Reading, query: ParsedQuery) -> Restriction:
 
 
 def far_from_all(connection: Reading, filters: Filters) -> str | None:
-    """Returns a sentence where nothing that the visitor may see was taken near a place of the filters."""
+    """Returns a sentence if no file that the visitor may see was taken near a place in the filters, else None."""
     for place in filters.near:
         condition, values = file_condition(Filters(near=(place,), within=filters.within))
         if connection.execute(f"SELECT 1 FROM file f WHERE {condition} LIMIT 1", values).fetchone() is None:
@@ -116,40 +116,40 @@ def far_from_all(connection: Reading, filters: Filters) -> str | None:
 
 
 def roots_alone(connection: Reading, filters: Filters) -> frozenset[int] | None:
-    """The roots (their numbers) that filters come down to, beside kinds: where folders are the only filter,
-    and each of them is a root or lies above some; None otherwise."""
+    """Returns the ids of the roots that the filters, kinds aside, are equivalent to: folders are the only filter, and
+    each of them is a root or above roots. None otherwise."""
     if not (filters.under or filters.within) or not replace(filters, under=None, within=()).only_kinds:
         return None
     roots = {Path(os.fsdecode(p)): number for number, p in connection.execute("SELECT id, path FROM root")}
-    chosen = frozenset(roots.values())
+    ids = frozenset(roots.values())
     for folders in ((filters.under,) if filters.under else (), filters.within):
-        whole = [folder.absolute() for folder in folders]
-        if any(root in folder.parents for folder in whole for root in roots):
+        paths = [folder.absolute() for folder in folders]
+        if any(root in path.parents for path in paths for root in roots):
             return None  # a part of a root
-        if whole:
-            chosen &= {n for root, n in roots.items() if any(f == root or f in root.parents for f in whole)}
-    return chosen
+        if paths:
+            ids &= {n for root, n in roots.items() if any(path == root or path in root.parents for path in paths)}
+    return ids
 
 
 def _with_phrases(condition: Condition, phrases: Sequence[str], file: Condition, negation: str = "") -> Condition:
-    """The condition, and that the text of a chunk, or the name of a file that passes or the words beside it, hold (do
-    not hold) the phrases."""
+    """Returns the condition with a further one for each phrase: the text of the chunk, or the name or sidecar text of
+    a file that passes, has the phrase. `negation`: "NOT " if none may have it."""
     parts, values = [condition[0]], [*condition[1]]
     for phrase in phrases:
-        holds, more = _holding(phrase, file)
-        parts.append(f"{negation}({holds})")
-        values += more
+        has_phrase, phrase_values = _phrase_condition(phrase, file)
+        parts.append(f"{negation}({has_phrase})")
+        values += phrase_values
     return " AND ".join(parts), values
 
 
 def chunk_condition(filters: Filters, file: Condition) -> Condition:
-    """A condition over `c` (content) and `k` (chunk); `file`: the one over `f` (file)."""
+    """Returns the condition of filters on `c` (content) and `k` (chunk); `file`: their condition on `f` (file)."""
     parts: list[str] = ["1 = 1"]
     values: list[Any] = []
 
-    def add(condition: str, *own: Any) -> None:
+    def add(condition: str, *condition_values: Any) -> None:
         parts.append(condition)
-        values.extend(own)
+        values.extend(condition_values)
 
     add("k.id NOT IN (SELECT h.chunk_id FROM label h WHERE h.hidden <> 0)")
     if filters.kinds:
@@ -166,7 +166,7 @@ def chunk_condition(filters: Filters, file: Condition) -> Condition:
 
 
 def file_condition(filters: Filters) -> Condition:
-    """A condition over `f` (file); no values: any file will do."""
+    """Returns the condition of filters on `f` (file); without values any file passes."""
     parts: list[str] = ["1 = 1"]
     values: list[Any] = []
     if filters.file_id is not None:
@@ -176,7 +176,7 @@ def file_condition(filters: Filters) -> Condition:
         below = [_below(folder) for folder in folders]
         if below:
             parts.append("(" + " OR ".join(condition for condition, _ in below) + ")")
-            values += [value for _, own in below for value in own]
+            values += [value for _, folder_values in below for value in folder_values]
     for folder in filters.folders:
         _add_either(parts, values, "f.folder || '/'", [f"%/{f}%/%" for f in _spellings(folder.strip("/"))])
     for name in filters.names:
@@ -212,24 +212,24 @@ def _add_either(parts: list[str], values: list[Any], column: str, patterns: Sequ
 
 
 def _spellings(text: str) -> list[str]:
-    """For LIKE: as typed, with each accented letter as one character (most systems), and as a letter and its mark
-    (names from a Mac); in SQLite, whose LIKE knows only the case of ASCII, also in small and capital letters."""
+    """Returns the spellings of a text for LIKE: as typed; with each accented letter as one character (most systems) and
+    as a letter and its mark (names from a Mac); as SQLite's LIKE knows only the case of ASCII, also in other cases."""
     cases = (text, text.lower(), text.upper(), text.title(), text.capitalize()) if not text.isascii() else (text,)
     forms = (unicodedata.normalize(form, case) for case in cases for form in ("NFC", "NFD"))
     return [_escaped(form) for form in dict.fromkeys((text, *forms))]
 
 
 def _below(folder: Path) -> Condition:
-    inside = os.fspath(folder.absolute()).rstrip(os.sep) + os.sep
-    after = inside[:-1] + chr(ord(os.sep) + 1)
+    start = os.fspath(folder.absolute()).rstrip(os.sep) + os.sep
+    end = start[:-1] + chr(ord(os.sep) + 1)
     raw = "(f.path >= ? AND f.path < ?)"
-    blobs = [RawName(os.fsencode(inside)), RawName(os.fsencode(after))]
-    if isinstance(stored_name(inside), bytes):
+    blobs = [RawName(os.fsencode(start)), RawName(os.fsencode(end))]
+    if isinstance(stored_name(start), bytes):
         return raw, [*blobs]
-    return f"({raw} OR {raw})", [inside, after, *blobs]
+    return f"({raw} OR {raw})", [start, end, *blobs]
 
 
-def _holding(phrase: str, file: Condition) -> Condition:
+def _phrase_condition(phrase: str, file: Condition) -> Condition:
     parts: list[str] = ["1 = 0"]
     values: list[Any] = []
     for table in ("words", "characters"):
@@ -250,7 +250,7 @@ def _inside(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """For LIKE; `*` is the wildcard that people type."""
+    """Returns a text escaped for LIKE; `*` becomes its wildcard."""
     for character in "\\%_":
         text = text.replace(character, "\\" + character)
     return text.replace("*", "%")

@@ -1,7 +1,7 @@
-"""What an answer says of a chunk: its file or files, its place in them, size, length and date.
+"""The facts of a chunk in an answer: its files, its place in them, size, length and date.
 
-Built around two reads for a whole list of chunks. What was read is kept for as long as
-the catalogue does not change. It knows nothing of scores.
+Built around two queries for a whole list of chunks, whose results are cached until the catalogue changes. It
+knows nothing of scores.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from data.span import Span
-from indexer.catalogue.connections import Connections, Reading
+from indexer.catalogue.connections import Connections
+from indexer.catalogue.dialects import Reading
 from indexer.search.filters import Condition
 from indexer.types import Kind
 
 CACHED = 20_000
-AT_ONCE = 500
+BATCH = 500
 
 
 class FileRef(NamedTuple):
-    """A file that holds a content."""
+    """A file of a content."""
 
     file_id: int
     path: str
@@ -32,7 +33,7 @@ class FileRef(NamedTuple):
 
     @property
     def newness(self) -> tuple[bool, str]:
-        """Sorts by the date taken; a file's own date comes before all that are known."""
+        """Sort key by the date taken; file-system dates come before all others."""
         return self.taken_from != "file", self.taken or ""
 
 
@@ -52,7 +53,7 @@ class Fact(NamedTuple):
 
     @property
     def newest(self) -> FileRef:
-        """The copy with the best known and latest date."""
+        """The copy with the latest date; copies with only a file-system date come last."""
         return max(self.files, key=lambda file: file.newness)
 
 
@@ -62,19 +63,20 @@ class Facts:
         self._local = threading.local()
 
     def of(self, ids: Iterable[int], seen: Condition = ("1 = 1", [])) -> dict[int, Fact]:
-        """By chunk id; chunks that were removed since, or lie in no file now, are left out. `seen`: the condition on
-        `f` (file) that holds for the files that the visitor may see; the others are not told of."""
+        """Returns chunk id -> facts; deleted chunks and chunks without a file are left out. `seen`: the condition on
+        `f` (file) of the files that the visitor may see; the others are left out."""
         connection = self._connections.get()
         cache, ids = self._cache(connection), list(ids)
         missing = [i for i in ids if i not in cache]
-        for start in range(0, len(missing), AT_ONCE):
-            for fact in _read(connection, missing[start : start + AT_ONCE]):
+        for start in range(0, len(missing), BATCH):
+            for fact in _read(connection, missing[start : start + BATCH]):
                 cache[fact.chunk_id] = fact
         facts = {i: cache[i] for i in ids if i in cache}
         return _seen_of(connection, facts, seen) if seen[1] else facts
 
     def matching_files(self, facts: Iterable[Fact], condition: Condition) -> dict[bytes, FileRef]:
-        """By content, the first of its files that fulfils a condition on `f` (file); none without values."""
+        """Returns content -> the first of its files that fulfils a condition on `f` (file); {} for a condition without
+        values."""
         contents = list({f.content for f in facts})
         if not condition[1] or not contents:
             return {}
@@ -87,7 +89,7 @@ class Facts:
         return {row[0]: _file_ref(row[1:]) for row in rows}
 
     def _cache(self, connection: Reading) -> dict[int, Fact]:
-        """This thread's; emptied when something was written since."""
+        """Returns the cache of this thread, which is emptied when the catalogue has changed."""
         version = connection.version()
         if getattr(self._local, "version", None) != version or len(self._local.cache) > CACHED:
             self._local.version, self._local.cache = version, {}
@@ -98,13 +100,13 @@ class Facts:
 def _seen_of(connection: Reading, facts: dict[int, Fact], seen: Condition) -> dict[int, Fact]:
     contents = list({fact.content for fact in facts.values()})
     files: set[int] = set()
-    for start in range(0, len(contents), AT_ONCE):
-        some = contents[start : start + AT_ONCE]
-        marks = ", ".join("?" * len(some))
+    for start in range(0, len(contents), BATCH):
+        batch = contents[start : start + BATCH]
+        marks = ", ".join("?" * len(batch))
         sql = f"SELECT f.id FROM file f WHERE f.content_hash IN ({marks}) AND {seen[0]}"
-        files.update(row[0] for row in connection.execute(sql, (*some, *seen[1])))
-    own = ((i, tuple(f for f in fact.files if f.file_id in files)) for i, fact in facts.items())
-    return {i: facts[i]._replace(files=kept) for i, kept in own if kept}
+        files.update(row[0] for row in connection.execute(sql, (*batch, *seen[1])))
+    visible = ((i, tuple(f for f in fact.files if f.file_id in files)) for i, fact in facts.items())
+    return {i: facts[i]._replace(files=refs) for i, refs in visible if refs}
 
 
 def _read(connection: Reading, ids: list[int]) -> list[Fact]:

@@ -1,13 +1,13 @@
-"""A page of the ranking as hits: the file to show of each, its snippet, and the second where it is said.
+"""A page of the ranking as hits: the file to show, its snippet, and the second of a spoken match.
 
-Built around one read of each for the whole page. It knows nothing of how the ranking came about.
+Built around one query of each for the whole page. It knows nothing of how the ranking is made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from indexer.catalogue.connections import Reading
+from indexer.catalogue.dialects import Reading
 from indexer.catalogue.text.expression import Expression
 from indexer.search import spoken_at
 from indexer.search.filters import Restriction
@@ -20,7 +20,7 @@ from indexer.types import Hit
 def hits_of(
     connection: Reading, facts: Facts, page: Sequence[Ranked], restriction: Restriction, marks: Expression, offset: int
 ) -> tuple[Hit, ...]:
-    """`page` begins at place `offset` of the ranking; `marks` are the words to mark in the snippets."""
+    """Returns the hits of a page. `offset`: the rank before its first hit. `marks`: the words to mark in snippets."""
     words = (*restriction.query.words, *restriction.query.phrases)
     worded = {r.fact.chunk_id for r in page if r.worded}
     texts = snippets(connection, [r.fact.chunk_id for r in page], marks, words, worded)

@@ -1,7 +1,7 @@
-"""The vector index and the searcher over it, of the model that answers now.
+"""Opens the vector index of the answering model, and the searcher over it.
 
-Built around one pair that is made when it is first asked for, and made anew when another model
-has taken over. It knows nothing of indexing.
+Built around one pair that is opened at the first query, and again when another model answers. It knows nothing
+of indexing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from indexer.vectors.index import VectorIndex
 
 FOLLOW_S = 3.0
-"""A search waits so long, at most, for what was just written to reach an index that stands elsewhere."""
+"""Seconds that a search waits at most until new vectors have reached an index on a server."""
 ASK_S = 10.0
 
 
@@ -38,16 +38,16 @@ class Engines:
         owned: Callable[[], bool],
         sandbox: Callable[[], Sandbox],
     ) -> None:
-        """`folder` holds the index's files; `owned`: whether this program may write them. `vectors`: where
-        the index is, when it is not there (see `vectors/open.py`)."""
+        """`folder`: the folder of the index's files. `owned`: whether this program may write them. `vectors`: the
+        address of the index if it is not in `folder` (see `indexer/vectors/open.py`)."""
         self._catalogue, self._models, self._folder = catalogue, models, folder
         self._owned, self._sandbox, self._vectors = owned, sandbox, vectors
         self._guard = threading.RLock()
-        self._index: tuple[int, VectorIndex] | None = None  # of the model with that id
+        self._index: tuple[int, VectorIndex] | None = None  # and the id of its model
         self._searcher: tuple[VectorIndex, Searcher] | None = None
 
     def index(self) -> VectorIndex:
-        """The vector index of the model that answers now."""
+        """Returns the vector index of the answering model. Raises LibraryError."""
         from indexer.vectors.source import StoredEmbeddings
 
         with self._guard:
@@ -69,14 +69,14 @@ class Engines:
             return self._index[1]
 
     def searcher(self) -> Searcher:
-        """The searcher over that index, with everything written until now."""
+        """Returns the searcher over the index, which has all vectors written until now. Raises LibraryError."""
         from indexer.search.searcher import Searcher
 
         with self._guard:
             index = self.index()
             index.follow(FOLLOW_S)
             if self._searcher is None or self._searcher[0] is not index:
-                # The one before is not closed: queries may be in it, and its connections go when they end.
+                # The old searcher stays open for queries that are in it; its connections end with them.
                 try:
                     _, embedder = self._models.answering()
                 except ModelError as error:
@@ -85,8 +85,8 @@ class Engines:
             return self._searcher[1]
 
     def follow(self) -> None:
-        """Something was written: an open index reads on in the journal. A server is fed from the first
-        vector on, for it stands elsewhere and may take long."""
+        """The catalogue has changed: an open index reads the new journal rows. An index on a server is opened for
+        that, as it takes longer."""
         if self._index is None and self._vectors and self._guard.acquire(blocking=False):
             try:
                 if self._catalogue.models.answering() is not None:
@@ -99,7 +99,7 @@ class Engines:
 
     @property
     def trouble(self) -> str | None:
-        """What a person should know of the index; whether a server answers is asked once."""
+        """A problem of the index as a sentence for a person; None if there is none. A server is tried once."""
         if self._index is None and self._vectors and self._catalogue.models.answering() is not None:
             self.index().follow(ASK_S)
         return self._index[1].trouble if self._index is not None else None

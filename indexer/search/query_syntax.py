@@ -1,10 +1,10 @@
-"""What a person typed, taken apart: words, "quoted phrases", -exclusions and filters.
+"""Parses the text of a query: words, "quoted phrases", -exclusions and filters.
 
-Built around `parse`, which every interface's text goes through in the search path:
+Built around `parse`, which parses the text of every interface:
 
     dog "in the snow" -cat taken:2023-07 near:Lisbon camera:pixel type:pdf in:Invoices
 
-It knows nothing of the catalogue: `Filters` says what must hold, `filters.py` how SQL says it.
+It makes `Filters`, which `filters.py` turns into SQL; it knows nothing of the catalogue.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from indexer.errors import QueryError
 from indexer.types import KINDS, Filters, Kind, Part, Query
 
 NEAR_KM = 25.0
-"""`near:Lisbon` is the city and what belongs to it; `near:Lisbon/100` says how far in kilometres."""
+"""The radius of `near:Lisbon`, a city and its surroundings; `near:Lisbon/100` gives another one in kilometres."""
 
 
 @dataclass(frozen=True)
 class ParsedQuery:
-    """`meaning` is for the model; `words` are looked for; `phrases` must be there, `excluded` must not."""
+    """`meaning`: the text for the model. `words`: searched for. `phrases`: required. `excluded`: not allowed."""
 
     meaning: str = ""
     words: tuple[str, ...] = ()
@@ -32,31 +32,29 @@ class ParsedQuery:
     excluded: tuple[str, ...] = ()
     filters: Filters = Filters()
     parts: tuple[Part, ...] = ()
-    """The query's parts; the text of each is what the model reads of it."""
+    """The parts of the query, with the text of each for the model."""
 
     @property
     def text_alone(self) -> bool:
-        """Words ask, and neither a file nor a chunk of the library."""
+        """Whether the query has text and neither a file nor a chunk of the library."""
         return bool(self.meaning) and all(p.file is None and p.chunk_id is None for p in self.parts)
 
 
 def parse_query(query: Query) -> ParsedQuery:
-    """The words and filters of a query, and its parts as a model reads them. Raises QueryError."""
+    """Returns the words, filters and parts of a query. Raises QueryError."""
     parts = tuple(replace(p, text=parse(p.text).meaning) if p.text else p for p in query.parts)
     return replace(parse(query.text, query.filters), parts=parts)
 
 
 def parse(text: str, filters: Filters = Filters()) -> ParsedQuery:
-    """Take a query text apart; filters typed in it narrow `filters`. Raises QueryError.
-
-    Lone surrogates, which no database takes, become question marks.
-    """
+    """Parse a query text; its filters are added to `filters`. Lone surrogates, which no database accepts, become
+    question marks. Raises QueryError."""
     text = text.encode("utf-8", "replace").decode()
     meaning: list[str] = []
     words: list[str] = []
     phrases: list[str] = []
     excluded: list[str] = []
-    for match in _PIECE.finditer(text.replace("“", '"').replace("”", '"')):
+    for match in _TOKEN.finditer(text.replace("“", '"').replace("”", '"')):
         minus, name, quoted, bare = match.group("minus", "name", "quoted", "bare")
         value = (quoted if quoted is not None else bare or "").strip()
         if name and not minus and name.lower() in _FILTERS and value:
@@ -78,16 +76,16 @@ def parse(text: str, filters: Filters = Filters()) -> ParsedQuery:
 
 
 def period(value: str) -> tuple[str, str]:
-    """[start, end) of `2023`, `2023-07`, `2023-07-14` or `2023-05..2023-08` in local time, as ISO 8601 text that
-    compares with what is known of a date; empty for an open end."""
+    """Returns [start, end) of `2023`, `2023-07`, `2023-07-14` or `2023-05..2023-08` in local time, as ISO 8601 text
+    that compares with stored dates; "" for an open end."""
     first, dots, last = value.partition("..")
     if dots:
         return (period(first)[0] if first else "", period(last)[1] if last else "")
-    found = re.fullmatch(r"(\d{4})(?:-(\d{1,2}))?(?:-(\d{1,2}))?", value.strip(), re.ASCII)
+    match = re.fullmatch(r"(\d{4})(?:-(\d{1,2}))?(?:-(\d{1,2}))?", value.strip(), re.ASCII)
     try:
-        if not found:
+        if not match:
             raise ValueError
-        year, month, day = (int(part) if part else None for part in found.groups())
+        year, month, day = (int(part) if part else None for part in match.groups())
         assert year is not None
         start = date(year, month or 1, day or 1)
         if day is not None:
@@ -100,35 +98,35 @@ def period(value: str) -> tuple[str, str]:
 
 
 def beginning(value: str) -> str:
-    """Where `2023`, `2023-07` or `2023-07-14` begins, as ISO 8601 text: what `after` and `before` mean."""
+    """Returns the start of `2023`, `2023-07` or `2023-07-14` as ISO 8601 text, for `after` and `before`."""
     if ".." in value:
         raise QueryError(f"“{value}” is a span, and one date is wanted: write 2023, 2023-07 or 2023-07-14.")
     return period(value)[0]
 
 
 def seconds(value: str) -> float:
-    """`90`, `90s`, `5m`, `1h30m` or `1:30` in seconds."""
+    """Returns `90`, `90s`, `5m`, `1h30m` or `1:30` in seconds."""
     clock = re.fullmatch(r"(?:(\d+):)?(\d+):(\d\d)", value)
     if clock:
         hours, minutes, rest = (int(part or 0) for part in clock.groups())
         return hours * 3600.0 + minutes * 60 + rest
-    found = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s?)?", value)
-    if not found or not any(found.groups()):
+    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s?)?", value)
+    if not match or not any(match.groups()):
         raise QueryError(f"“{value}” is no length of time: write 90, 90s, 5m, 1h30m or 1:30.")
-    hours_, minutes_, rest_ = (float(part or 0) for part in found.groups())
+    hours_, minutes_, rest_ = (float(part or 0) for part in match.groups())
     return hours_ * 3600 + minutes_ * 60 + rest_
 
 
 def size(value: str) -> int:
-    """`500kB`, `10MB`, `2GB` or plain bytes."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", value.lower())
-    if not found:
+    """Returns `500kB`, `10MB`, `2GB` or a plain number in bytes."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", value.lower())
+    if not match:
         raise QueryError(f"“{value}” is no size: write 500kB, 10MB or 2GB.")
-    return int(float(found.group(1)) * 1000 ** " kmgt".index(found.group(2) or " "))
+    return int(float(match.group(1)) * 1000 ** " kmgt".index(match.group(2) or " "))
 
 
-# A piece is -name:"a value", with everything but the value left out at will.
-_PIECE = re.compile(
+# A token is -name:"a value"; all but the value are optional.
+_TOKEN = re.compile(
     r"""(?P<minus>(?<!\S)-)?(?:(?P<name>[A-Za-z]+):(?=\S))?(?:"(?P<quoted>[^"]*)"|(?P<bare>[^\s"]+)|(?<=:)(?=\s|$))"""
 )
 

@@ -1,8 +1,8 @@
-"""The parts of a query to query vectors: words, files, chunks of the library, things to avoid.
+"""The parts of a query to query vectors: text, files, chunks of the library, parts to avoid.
 
-Built around one weighted sum, brought back to unit length. A PDF or a film that asks is
-cut like a document; each of its pages or windows makes a query of its own with the other
-parts, and their matches are merged by whoever searches. It knows nothing of what is found.
+Built around one weighted sum of unit length. A PDF or a video in a query is cut into pages or windows as a
+document is; each of them makes, with the other parts, a query vector of its own, and the searcher merges their
+matches. It knows nothing of hits.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from model.inputs import Input
 from model.ranking_profile import RankingProfile
 
 MAX_VARIANTS = 8
-"""Pages or windows of a file that asks, evenly spread over it: a book as a query is asked in eight places."""
+"""Pages or windows of a query's file that are used, evenly spread over it."""
 READ_S = 60.0
 TEXTS_CACHED = 512
 
@@ -41,30 +41,30 @@ class QueryVectors:
         self._lock = threading.Lock()
 
     def of(self, parts: Sequence[Part], profile: RankingProfile) -> np.ndarray:
-        """float32 [n, dim] of unit length, for the parts of a parsed query; none if there is nothing to look
-        for."""
+        """Returns the query vectors of the parts of a parsed query, float32 [n, dim] of unit length; n is 0 if no part
+        has a positive weight. Raises LibraryError if a part cannot be read."""
         parts = [part for part in parts if part.weight]
-        pictured = any(_is_picture(part) and part.weight > 0 for part in parts)
-        of_words = profile.words_beside_picture if pictured else 1.0
+        has_media = any(_is_media(part) and part.weight > 0 for part in parts)
+        text_weight = profile.words_beside_picture if has_media else 1.0
         weighted = [
-            (part.weight * (profile.avoided if part.weight < 0 else 1.0) * (1.0 if _is_picture(part) else of_words), v)
+            (part.weight * (profile.avoided if part.weight < 0 else 1.0) * (1.0 if _is_media(part) else text_weight), v)
             for part in parts
             if len(v := self._of_part(part))
         ]
         if not any(weight > 0 for weight, _ in weighted):
             return np.zeros((0, self._embedder.dim), np.float32)
-        several = next((n for n, (weight, v) in enumerate(weighted) if len(v) > 1 and weight > 0), -1)
+        first_with_several = next((n for n, (weight, v) in enumerate(weighted) if len(v) > 1 and weight > 0), -1)
         total: np.ndarray = np.zeros((1, self._embedder.dim), np.float32)
         for number, (weight, v) in enumerate(weighted):
-            total = total + weight * (v if number == several else _unit(v.mean(axis=0, keepdims=True)))
+            total = total + weight * (v if number == first_with_several else _unit(v.mean(axis=0, keepdims=True)))
         return _unit(total)
 
     def _of_part(self, part: Part) -> np.ndarray:
-        """float32 [n, dim]: one row, or one a page or window."""
+        """Returns the vectors of one part, float32 [n, dim]: one, or one per page or window of a file."""
         if part.chunk_id is not None:
             stored = self._catalogue.contents.vector(part.chunk_id, self._model_id)
             if stored is None:
-                raise LibraryError(f"There is no piece {part.chunk_id} in this library (any more).")
+                raise LibraryError(f"There is no chunk {part.chunk_id} in this library (any more).")
             return stored[None]
         if part.file is not None:
             return self._embedder.embed(self.inputs(part.file))
@@ -80,6 +80,7 @@ class QueryVectors:
         return vector
 
     def inputs(self, path: Path) -> list[Input]:
+        """Returns the model's inputs for a query's file. Raises LibraryError if it cannot be read."""
         kind = kind_of(path) or kind_by_content(path)
         if not path.is_file():
             raise LibraryError(f"{path} is not there: give a file to search with.")
@@ -88,8 +89,8 @@ class QueryVectors:
         try:
             specs = self._sandbox.submit(reader.outline, path, kind, timeout_s=READ_S, urgent=True).result().chunks
             if len(specs) > MAX_VARIANTS:
-                chosen = np.linspace(0, len(specs) - 1, MAX_VARIANTS).round().astype(int)
-                specs = [specs[n] for n in chosen]
+                numbers = np.linspace(0, len(specs) - 1, MAX_VARIANTS).round().astype(int)
+                specs = [specs[n] for n in numbers]
             frames = self._embedder.max_frames
             chunks = self._sandbox.submit(
                 reader.decode, path, kind, specs, max_frames=frames, timeout_s=READ_S, urgent=True
@@ -98,15 +99,15 @@ class QueryVectors:
             raise LibraryError(f"{path.name} cannot be searched with: {error}") from error
         if not chunks:
             raise LibraryError(f"{path.name} cannot be searched with: there is nothing in it.")
-        if kind == "image":  # asked by what it shows, whatever somebody once wrote under it
+        if kind == "image":  # search by what the image shows, without its caption
             chunks = [replace(chunk, text="") for chunk in chunks]
         return [reader.to_input(chunk, kind, role="query") for chunk in chunks]
 
 
-def _is_picture(part: Part) -> bool:
+def _is_media(part: Part) -> bool:
     return part.file is not None or part.chunk_id is not None
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.maximum(lengths, 1e-9)).astype(np.float32)
+    return np.asarray(vectors / np.maximum(lengths, 1e-9), np.float32)

@@ -1,15 +1,15 @@
-"""Several kinds of evidence to one list, the line between relevant and not, moments.
+"""Ranking: several kinds of evidence to one list, the line of relevance, moments.
 
-Built around `Evidence`: how far a chunk's meaning stands above the background, and how much
-of what the query's words tell its text and its file's name hold. One number comes out of it:
-the list is in its order, it is what is shown, and it is what is cut. How evidence weighs is the model's own
-(`RankingProfile`). It knows nothing of where the evidence comes from.
+Built around `Evidence`: how far a chunk's score by meaning is above the background, and the share of the query's
+information in its text and in its file's name. They are combined into one score, which sorts the list, is shown,
+and is compared with the line. The weights belong to the model (`RankingProfile`). It knows nothing of where the
+evidence comes from.
 
 Adding evidence was measured against reciprocal rank fusion on the sample set (lite, no OCR;
 MRR of text to photo / stamp / video / page, all kinds mixed; better single list .34 / .60 /
 .21 / .85): reciprocal ranks .40 / .67 / .08 / .85, weighted by tier .54 / .81 / .16 / .82;
-added .58 / .82 / .22 / .89. A rank says nothing of how sure a list is, and word lists mostly
-are not: one common word of five found puts a chunk at their top.
+added .58 / .82 / .22 / .89. A rank does not tell how good a match is, and the best match by words is mostly a
+poor one: a chunk with one common word of five may be first.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from indexer.search.text_search import ALL, EXACT, WordMatches
 from model.ranking_profile import RankingProfile
 
 EXACT_BONUS = 20.0
-"""Above all that meaning alone reaches: exact words always win."""
+"""More than any score by meaning: exact matches always come first."""
 
 NAMES_COMPARED = 3
-"""Names whose meaning is compared with the query, of the best by words; twelve refuse no more (lite)."""
+"""Names, of the best by words, whose meaning is compared with the query; twelve change nothing (lite)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """`meaning`: standardised score by chunk id. `in_text`: chunks by words. `named`: (tier, coverage) by
-    chunk id, of those whose file's name or folder holds the words. `in_words`: the query is text alone.
-    `alike`: how near the names of some chunks' files come to the query in meaning, in standard deviations;
-    asked only where all else leaves it open whether there is an answer."""
+    """`meaning`: chunk id -> standardised score. `in_text`: chunks by words. `named`: chunk id -> (tier, coverage) of
+    the chunks whose file's name or folder has words of the query. `in_words`: the query is text alone. `alike`:
+    returns how near the names of some chunks' files are to the query in meaning, in standard deviations; it is
+    called only if no other evidence is sure."""
 
     meaning: dict[int, float]
     in_text: WordMatches
@@ -43,30 +43,30 @@ class Evidence:
     in_words: bool = True
     alike: Callable[[list[int]], Sequence[float]] = lambda ids: [0.0] * len(ids)
     literal: frozenset[int] = frozenset()
-    """The query is one word: chunks where it stands as it was typed, in the text or the file's name."""
+    """For a query of one word: the chunks with the word as typed, in their text or file's name."""
 
 
 class Ranked(NamedTuple):
-    """A place in the ranking. A moment has the span of its `windows`, a single chunk its own."""
+    """A place in the ranking. `span`: of the chunk, or of all `windows` (chunk ids) of a moment."""
 
     fact: Fact
     score: float
     relevant: bool
     span: Span
     worded: bool = False
-    """Its text holds words of the query."""
+    """Whether its text has words of the query."""
     windows: tuple[int, ...] = ()
 
 
 def ranked(evidence: Evidence, facts: dict[int, Fact], profile: RankingProfile) -> list[Ranked]:
-    """Best first; the relevant ones are at the top, or there are none."""
+    """Returns the ranking, best first; the relevant places, if there are any, are at the top."""
     in_text = evidence.in_text
     ids = in_text.ids.tolist()
     text = dict(zip(ids, in_text.coverage.tolist(), strict=True))
     exact = {n for n, tier in zip(ids, in_text.tiers.tolist(), strict=True) if tier == EXACT}
     exact.update(n for n, (tier, _) in evidence.named.items() if tier == EXACT)
     literal = evidence.literal.intersection(facts)
-    if len(literal) == 1:  # where the word stands, and nowhere else
+    if len(literal) == 1:  # the only chunk with the word
         exact |= literal
     by_meaning_alone = (evidence.meaning.keys() & facts.keys()) - text.keys() - evidence.named.keys()
     listed = [(evidence.meaning[number], number) for number in by_meaning_alone]
@@ -88,7 +88,7 @@ def ranked(evidence: Evidence, facts: dict[int, Fact], profile: RankingProfile) 
         or not exact.isdisjoint(facts)
         or any(evidence.meaning.get(number, 0.0) >= profile.sure_meaning for number in facts)
         or any(score >= profile.sure for score, _ in worded)
-        # A name (with its folders) that holds every word.
+        # A name (with its folders) has all words.
         or any(evidence.named.get(number, (0, 0.0))[0] >= ALL for _, number in worded)
     )
     near = {} if sure or not profile.sure_alike else _nearness(worded, evidence)
@@ -106,9 +106,9 @@ def ranked(evidence: Evidence, facts: dict[int, Fact], profile: RankingProfile) 
 
 
 def _nearness(worded: Sequence[tuple[float, int]], evidence: Evidence) -> dict[int, float]:
-    """How near the names of the best few come to the query. `worded`: (evidence but for that, chunk)."""
+    """Returns chunk id -> how near the name is to the query, for the best few chunks. `worded`: (score, chunk id)."""
     named = [(score, number) for score, number in worded if number in evidence.named]
-    # Equals by what they mean: names may share words, and databases number chunks each in its own order.
+    # Equal scores are sorted by meaning: names may share words, and ids differ between databases.
     named.sort(key=lambda pair: (-round(pair[0], 6), -evidence.meaning.get(pair[1], 0.0), pair[1]))
     best = [number for _, number in named[:NAMES_COMPARED]]
     return dict(zip(best, evidence.alike(best), strict=True)) if best else {}
@@ -121,7 +121,7 @@ def _shift(alike: float | None, profile: RankingProfile) -> float:
 
 
 def merged_moments(ranking: Sequence[Ranked]) -> list[Ranked]:
-    """Adjacent windows of one video above the line as one hit, in the place of the best of them."""
+    """Returns the ranking with adjacent relevant windows of one video merged, at the place of the best one."""
     runs: dict[bytes, dict[int, Ranked]] = {}
     for place in ranking:
         if place.relevant and place.fact.kind == "video":

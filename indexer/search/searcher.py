@@ -1,9 +1,8 @@
-"""A query to an answer: the one path for page, API, command line and agents.
+"""The searcher: a query to an answer, the same path for page, API, command line and agents.
 
 Built around two searches under one restriction, by meaning (`candidates_by_meaning.py`) and by words
-(`candidates_by_words.py`), weighed by `ranking.py`. It reads through its own connections and a snapshot of
-the index, so it never waits for a writer. It knows nothing of who asks, nor of how anything came into the
-library.
+(`candidates_by_words.py`), which `ranking.py` combines. It reads through connections of its own and a snapshot of
+the index, so it never waits for a writer. It knows nothing of users and of indexing.
 """
 
 from __future__ import annotations
@@ -41,9 +40,9 @@ from model.inputs import Input
 from model.ranking_profile import RankingProfile, untuned
 
 POOL = 60
-"""Candidates a kind and list, at least."""
+"""Minimum number of candidates of each kind and list."""
 BROWSED = 2000
-"""Contents that facets count where only filters are given, at least."""
+"""Minimum number of contents that facets count for a query of filters alone."""
 
 
 class Searcher:
@@ -55,7 +54,7 @@ class Searcher:
         self.tuned: RankingProfile | None = getattr(embedder, "profile", None)
         row = next((m for m in catalogue.models.all() if m.name == embedder.id), None)
         self.model_id = -1 if row is None else row.id
-        """The catalogue's number of the model."""
+        """The id of the model in the catalogue; -1 if it has none."""
         self._connections = Connections(catalogue.database.where)
         self._facts = Facts(self._connections)
         self._query_vectors = QueryVectors(catalogue, self.model_id, embedder, sandbox)
@@ -67,9 +66,9 @@ class Searcher:
         self._connections.close()
 
     def search(self, query: Query, k: int = 10, offset: int = 0) -> Answer:
-        """Hits `offset` to `offset + k` of the best, and how many there are in all.
+        """Returns hits `offset` to `offset + k` of the ranking, and the number of all.
 
-        Raises LibraryError when a part of the query cannot be read or a typed filter is not understood.
+        Raises LibraryError if a part of the query cannot be read, QueryError if a filter cannot be parsed.
         """
         started = time.perf_counter()
         connection = self._connections.get()
@@ -94,13 +93,13 @@ class Searcher:
         return Answer(query, self.embedder.id, took_ms, total, hits, facets, notice)
 
     def rank(self, query: Query, depth: int = POOL) -> list[Ranked]:
-        """The whole ranking with its evidence, moments merged: for whoever builds on answers."""
+        """Returns the whole ranking with merged moments, for features that build on answers."""
         parsed = parse_query(query)
         result = self._ranking(parsed, restriction(self._connections.get(), parsed), depth)
         return result[0] if result is not None else []
 
     def _ranking(self, query: ParsedQuery, allowed: Restriction, depth: int) -> tuple[list[Ranked], Expression] | None:
-        """The places, best first, and the words to mark; None when a query is filters alone."""
+        """Returns the ranking and the words to mark; None for a query of filters alone."""
         profile = self.profile
         arguments = (self._connections, query, allowed, depth, self.model_id)
         with beside(by_words, *arguments, wanted=bool(query.words or query.phrases)) as side:
@@ -119,7 +118,7 @@ class Searcher:
 
         def alike(chunks: list[int]) -> list[float]:
             titles = [title_of(facts[n].files[0], query.words) for n in chunks]
-            return self._titles.nearness(vectors, titles, self._background.ordinary_queries())
+            return self._titles.nearness(vectors, titles, self._background.ordinary_queries(vectors))
 
         literal = frozenset(words.literal(named))
         evidence = Evidence(meaning, words.in_text, named, query.text_alone, alike, literal)
@@ -129,15 +128,15 @@ class Searcher:
 
     @property
     def profile(self) -> RankingProfile:
-        """How the model's scores are weighed."""
+        """The weights of the model's scores."""
         return self.tuned or untuned(len(self.index))
 
     def vectors(self, query: Query) -> np.ndarray:
-        """The query's own vectors: float32 [n, dim], of unit length; none where only filters are given."""
+        """Returns the query vectors, float32 [n, dim] of unit length; n is 0 for a query of filters alone."""
         return self._query_vectors.of(parse_query(query).parts, self.profile)
 
     def vectors_of(self, content: bytes) -> np.ndarray:
-        """float32 [n, dim] of a content's chunks, in order."""
+        """Returns the vectors of a content's chunks in order, float32 [n, dim]."""
         rows = self._connections.get().execute(
             "SELECT e.vector FROM chunk k JOIN embedding e ON e.chunk_id = k.id AND e.model_id = ?"
             " WHERE k.content_hash = ? ORDER BY k.ordinal",
@@ -147,20 +146,20 @@ class Searcher:
         return np.frombuffer(blob, "<f2").reshape(-1, self.embedder.dim).astype(np.float32)
 
     def all_vectors(self) -> Iterator[tuple[Kind, np.ndarray, np.ndarray]]:
-        """Everything, some at a time: kind, ids int64 [m], vectors float32 [m, dim]."""
+        """Yields all vectors in batches: kind, ids int64 [m], vectors float32 [m, dim]."""
         source = StoredEmbeddings(self.catalogue.database, self.model_id, self.embedder.dim)
         for kind, group in GROUPS.items():
             for ids, vectors in source.vectors(group):
                 yield kind, ids, vectors.astype(np.float32)
 
     def facts(self, ids: Iterable[int]) -> dict[int, Fact]:
-        """The facts of chunks, by id."""
+        """Returns chunk id -> facts."""
         return self._facts.of(ids)
 
     def inputs_of(self, path: Path) -> list[Input]:
-        """A file of a query as a model takes it, cut like a document. Raises LibraryError."""
+        """Returns the model's inputs for a file of a query, cut like a document. Raises LibraryError."""
         return self._query_vectors.inputs(path)
 
     def text_scales(self, queries: np.ndarray) -> dict[int, Scale]:
-        """By group, what text queries [n, dim] score there by chance."""
+        """Returns group -> the scale of text queries [n, dim] there."""
         return self._background.of_text(queries, len(self.index), self.profile)

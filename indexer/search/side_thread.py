@@ -1,6 +1,6 @@
-"""Work beside a query's own thread: the search by words during the embedding, one kind beside another.
+"""A second thread for a query: text search during the embedding, two kinds of vectors at once.
 
-Built around a block that the other thread never outlives. It knows nothing of what runs in it.
+Built around a block that waits at its end for the second thread. It knows nothing of what runs there.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 THREADS = 4
-"""All of them leave Python's lock to others: they wait for SQLite or a vector index."""
+"""Threads for all queries. They release the GIL while they wait for SQLite or a vector index."""
 
 T = TypeVar("T")
 
 
 @contextmanager
 def beside(function: Callable[..., T], *values: Any, wanted: bool) -> Iterator[Future[T] | None]:
-    """`function` in another thread while the block runs, or None. It does not outlive the block, whatever
-    ends that, for what it reads may be closed right after; one that had no turn by then is cancelled."""
+    """Run `function` in another thread during the block; yields None, and does not run it, if not `wanted`. The block
+    ends after the function, also on an error, as the caller may then close what the function reads; a function that
+    has not begun by then is cancelled."""
     if not wanted:
         yield None
         return
@@ -34,5 +35,5 @@ def beside(function: Callable[..., T], *values: Any, wanted: bool) -> Iterator[F
 
 @lru_cache(maxsize=1)
 def _threads() -> ThreadPoolExecutor:
-    """One for all searchers: one that gives way to another model's may have queries in flight."""
+    """Returns the pool of all searchers: a searcher that is replaced may still have queries in progress."""
     return ThreadPoolExecutor(THREADS, thread_name_prefix="search")

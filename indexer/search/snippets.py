@@ -1,14 +1,14 @@
-"""Snippets: for each hit the piece of its text around the words of the query, marked.
+"""Snippets: the part of a hit's text around the words of the query, which are marked.
 
-Built around the expression that the search by words looked for, so that the very words are marked that led to
-the hit. It knows nothing of ranking.
+Built around the expression of the text search, so that exactly the words that led to the hit are marked. It
+knows nothing of ranking.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from indexer.catalogue.connections import Reading
+from indexer.catalogue.dialects import Reading
 from indexer.catalogue.text.expression import Expression, is_unspaced
 from indexer.catalogue.text.tokenizers import tokenisers
 from indexer.types import MARK, UNMARK
@@ -20,8 +20,8 @@ SNIPPET_CHARACTERS = 160
 def snippets(
     connection: Reading, ids: Sequence[int], marks: Expression, words: Sequence[str], worded: Collection[int]
 ) -> dict[int, str]:
-    """By chunk id. `worded` chunks hold words of the query, and their snippet is the piece around `marks`, or
-    around one of the `words` in a script without blanks. The others' is the beginning of their text."""
+    """Returns chunk id -> snippet. `worded`: chunks with words of the query; their snippet is the text around `marks`,
+    or around one of the `words` in an unspaced script. The snippet of others is the beginning of their text."""
     result: dict[int, str] = {}
     for number in [i for i in ids if i in worded] if marks else ():
         piece = connection.snippet(number, marks, MARK, UNMARK, SNIPPET_TOKENS)
@@ -39,8 +39,8 @@ def snippets(
 def beside_snippets(
     connection: Reading, files: Mapping[int, int], marks: Expression, texts: Mapping[int, str]
 ) -> dict[int, str]:
-    """By chunk id, from the words that lie beside the files that are shown (by chunk id): the piece that holds words of
-    the query, or the beginning where there are no other words."""
+    """Returns chunk id -> snippet of the sidecar text of `files` (chunk id -> file to show): the part with words of
+    the query, or the beginning if `texts` has no other snippet."""
     beside = dict(
         connection.execute(
             f"SELECT id, words FROM file WHERE words <> '' AND id IN ({', '.join('?' * len(files))})", [*files.values()]
@@ -58,7 +58,7 @@ def beside_snippets(
 
 
 def _around(text: str, words: Sequence[str]) -> str:
-    """The text around the first of the words that it holds, marked; else its beginning."""
+    """Returns the text around the first of the words in it, which is marked; else the beginning of the text."""
     for word in words:
         at = text.find(word)
         if at >= 0:

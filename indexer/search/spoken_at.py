@@ -1,14 +1,14 @@
-"""Where in a window of a video the words of a query are said: the second that a click leads to.
+"""The second of a video window at which the words of a query are said; a click on the hit leads there.
 
-Built around the cues of the window and the same word stems that it was found by; words that say little
-count only where there are no others. It knows nothing of ranking and of windows without words.
+Built around the cues of the window and the stems of the text search; stop words count only if there are no other
+words. It knows nothing of ranking.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from indexer.catalogue.connections import Reading
+from indexer.catalogue.dialects import Reading
 from indexer.catalogue.text.expression import tokenised
 from indexer.catalogue.text.tokenizers import stemmed
 from indexer.search.ranking import Ranked
@@ -16,12 +16,12 @@ from indexer.search.text_search import STOP_WORDS
 from model.inputs import Cue
 
 LEAST = 0.5
-"""Share of the query's words that two lines in a row must hold: a window is found by its text as a whole."""
+"""Share of the query's words that two consecutive cues must have: a window matches by its text as a whole."""
 
 
 def seconds(connection: Reading, page: Sequence[Ranked], words: Sequence[str]) -> dict[int, float]:
-    """By chunk id, the second at which the words of the query are said; of those videos alone that were found
-    by their words, and say them near one another."""
+    """Returns chunk id -> the second at which the words of the query are said, for the video windows of a page that
+    match by words and have them in consecutive cues."""
     stems = _stems(words)
     result: dict[int, float] = {}
     for place in page if stems else ():
@@ -40,19 +40,19 @@ def seconds(connection: Reading, page: Sequence[Ranked], words: Sequence[str]) -
 
 
 def said_best(cues: Sequence[Cue], stems: frozenset[str]) -> Cue | None:
-    """The cue with which most of the stems begin to be said, within it and the next one; the first of
-    equals. None where that is less than `LEAST` of them."""
-    held = [_stems((cue.text,), meaningful=False) & stems for cue in cues]
+    """Returns the first cue that has, with the next one, most of the stems; None if that is less than `LEAST` of
+    them."""
+    matches = [_stems((cue.text,), meaningful=False) & stems for cue in cues]
     best, most = None, LEAST * len(stems)
     for n, cue in enumerate(cues):
-        following = held[n + 1] if n + 1 < len(held) else frozenset()
-        count = len(held[n] | following) + 0.1 * len(held[n])  # of one line and the one before it, the line
-        if held[n] and count >= most and (best is None or count > most):
+        following = matches[n + 1] if n + 1 < len(matches) else frozenset()
+        count = len(matches[n] | following) + 0.1 * len(matches[n])  # prefer the cue itself to the one before it
+        if matches[n] and count >= most and (best is None or count > most):
             best, most = cue, count
     return best
 
 
 def _stems(texts: Sequence[str], *, meaningful: bool = True) -> frozenset[str]:
     tokens = [token for text in texts for token in tokenised(text)]
-    chosen = [t for t in tokens if t not in STOP_WORDS] if meaningful else tokens
-    return frozenset(stemmed(t) for t in chosen or tokens)
+    meaningful_tokens = [t for t in tokens if t not in STOP_WORDS] if meaningful else tokens
+    return frozenset(stemmed(t) for t in meaningful_tokens or tokens)

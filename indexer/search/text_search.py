@@ -1,12 +1,11 @@
-"""Search by words: BM25 over the text of chunks and the names of files and folders.
+"""Text search: BM25 over the text of chunks and the names of files and folders.
 
-Built around the text tables of the catalogue: `words` (chunk text) and `names` (file and
-folder names), both by English stems, and `characters` (scripts without blanks between words),
-read through a `Reading` connection (FTS5 or PostgreSQL; the same terms, the same BM25). Matches
-come in tiers: the whole query as it stands, all of its words, some of them. Words
-that nearly everything holds are left aside (a disjunction of them costs 0.6 s at a
-million rows); words that nothing holds are looked for by their beginning, then by their
-trigrams. It knows nothing of meaning, kinds or ranking across lists.
+Built around the text tables of the catalogue: `words` (chunk text) and `names` (file and folder names), both by
+English stems, and `characters` (scripts without spaces between words), read through a `Reading` connection (FTS5
+or PostgreSQL; the same terms, the same BM25). Matches come in tiers: the whole query as typed, all of its words,
+some of them. Very frequent words are ignored (a disjunction of them costs 0.6 s at a million rows); words in no
+row are replaced by terms that begin with them, then by terms with similar trigrams. It knows nothing of meaning,
+kinds or ranking across lists.
 """
 
 from __future__ import annotations
@@ -18,21 +17,21 @@ from typing import Any
 
 import numpy as np
 
-from indexer.catalogue.connections import Reading
+from indexer.catalogue.dialects import Reading
 from indexer.catalogue.text.expression import Expression, Phrase, is_unspaced, matching, phrase, tokenised
 from indexer.catalogue.text.tokenizers import stemmed
 from indexer.errors import QueryError
 from indexer.search.query_syntax import parse
 
 SOME, ALL, EXACT = 1, 2, 3
-"""Tiers of a match: some of the words; all of them; the query as it stands (or all of a short text)."""
+"""Tiers of a match: some of the words; all of them; the query as typed (for one word: all of a short text)."""
 
 COMMON_SHARE, COMMON_LEAST = 0.05, 5000
-"""A word in more of the chunks than both is looked for only where there is no rarer one beside it."""
+"""A word in more chunks than both (a share, a number) is common: it is ignored if the query has a rarer word."""
 BM25_FULL = 1.2
-"""BM25 of a row that holds a word once or twice, over the word's inverse document frequency."""
+"""BM25 of a row with a word once or twice, divided by the word's inverse document frequency."""
 FEW = 64
-"""In fewer rows a word's frequency means nothing: a text with all words of the query covers them whole."""
+"""With fewer rows, frequencies say nothing: a row with all words of the query has full coverage."""
 SLACK = 12
 """Characters beyond the word itself that a text of one word may have (an extension, a full stop)."""
 
@@ -52,8 +51,8 @@ NO_EXPRESSION = Expression("words", ())
 class WordMatches:
     """Rows by word evidence, best first: ids int64 [n], tiers int [n], coverage float [n] from 0 to 1.
 
-    Coverage is the share of the query's information (its words' BM25 against what all of them could bring): a
-    rare word counts for more than a frequent one, a word that nothing holds counts against.
+    Coverage is the share of the query's information: the row's BM25 divided by the highest one possible. A rare word
+    counts more than a frequent one; a word in no row lowers the coverage of all.
     """
 
     ids: np.ndarray
@@ -62,7 +61,7 @@ class WordMatches:
     marks: Expression = NO_EXPRESSION
     """The words to mark in the text of a chunk."""
     literal: bool = False
-    """The query is one word, and a row of the tier `ALL` holds it as it was typed."""
+    """The query is one word, and rows of the tier `ALL` have it as typed."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -73,19 +72,19 @@ NOTHING = WordMatches(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64))
 
 @dataclass(frozen=True)
 class Expressions:
-    """What to look for in one table; empty where there is nothing to look for."""
+    """The expressions of the three tiers for one table; empty if there is nothing to search for."""
 
     exact: Expression
     all: Expression
     some: Expression
     information: float = 1.0
-    """Of all words of the query: the sum of their inverse document frequencies."""
+    """The sum of the inverse document frequencies of the query's words."""
     literal: bool = False
-    """The query is one word that some row holds as it was typed."""
+    """The query is one word that some row has as typed."""
     few: bool = False
-    """Too few rows for frequencies to mean anything, and no word was corrected."""
+    """The table has fewer than FEW rows, and no word was corrected."""
     longest: int | None = None
-    """An exact match must be (nearly) the whole of the text, at most so many characters."""
+    """The maximum length of the text of an exact match, in characters."""
 
 
 def search_chunks(
@@ -95,7 +94,7 @@ def search_chunks(
     limit: int,
     allowed: tuple[str, list[Any]] = ("", []),
 ) -> WordMatches:
-    """Chunks whose text holds the words. `allowed`: an SQL condition on `w.rowid` and its values."""
+    """Returns the chunks with the words in their text. `allowed`: an SQL condition on `w.rowid` and its values."""
     in_words, in_characters = (expressions(connection, words, phrases, table) for table in ("words", "characters"))
     matches = _search(connection, "words", in_words, limit, allowed)
     others = _search(connection, "characters", in_characters, limit, allowed)
@@ -109,16 +108,16 @@ def search_names(
     limit: int,
     allowed: tuple[str, list[Any]] = ("", []),
 ) -> WordMatches:
-    """Files whose name, or the folders they lie in, hold the words; ids are of files."""
+    """Returns the files with the words in their name or folders; ids are of files. `allowed`: as above."""
     return _search(connection, "names", expressions(connection, words, phrases, "names"), limit, allowed)
 
 
 def expressions(connection: Reading, words: Sequence[str], phrases: Sequence[str], table: str) -> Expressions:
-    """What to look for in a table for the words of a query; quoted phrases are required."""
+    """Returns the expressions of a query for a table; quoted phrases are required."""
     required = [(p,) for quoted in phrases if (p := phrase(quoted, table))]
     if len(required) < len(phrases) and table == "characters":
         nothing = Expression(table, ())
-        return Expressions(nothing, nothing, nothing)  # a phrase in another script is not in this table
+        return Expressions(nothing, nothing, nothing)  # this table cannot have a phrase in another script
     rare: list[tuple[Phrase, ...]] = []
     common: list[tuple[Phrase, ...]] = []
     corrected = missing = False
@@ -134,20 +133,20 @@ def expressions(connection: Reading, words: Sequence[str], phrases: Sequence[str
         information += inverse
         if count == 0:
             corrected = True
-            # A word that other texts or names hold is no mistake, this table just has none of it.
+            # A word that is in the other table is no spelling mistake.
             other = "names" if table == "words" else "words"
             elsewhere = table != "characters" and _count(connection, counts, token, other) > 0
             near = () if elsewhere else _near_terms(connection, token, table)
             missing |= not near
-            if near:  # it may stand for another word, and counts for half of one that was found
+            if near:  # the word may be another one: it counts half
                 rare.append(near)
                 information += inverse
         elif own := phrase(token, table):
             (common if count > most else rare).append((own,))
-    words_of = rare or common  # common words count only where there is nothing else: those that hold all
+    words_of = rare or common  # common words count only if there are no others; then a row must have all of them
     some = [tuple(p for group in rare for p in group)] if rare else common
     whole = phrase(" ".join(words), table)
-    # One ordinary word somewhere on a page says little; a sign that says just that, or a number, says all.
+    # One word somewhere on a page says little; a text of just that word, or a number, is an exact match.
     text = str(whole or "")
     alone = len(rare + common) == 1 and not phrases and not any(c.isdigit() for c in text)
     return Expressions(
@@ -162,7 +161,7 @@ def expressions(connection: Reading, words: Sequence[str], phrases: Sequence[str
 
 
 def words_to_mark(text: str) -> tuple[str, ...]:
-    """What to mark on a page that the query `text` found; nothing while half a filter is typed."""
+    """Returns the words to mark on a page for the query `text`; none if the text cannot be parsed yet."""
     try:
         parsed = parse(text)
     except QueryError:
@@ -171,12 +170,12 @@ def words_to_mark(text: str) -> tuple[str, ...]:
 
 
 def telling(words: Sequence[str], phrases: Sequence[str]) -> tuple[str, ...]:
-    """What to mark on the page of a hit: each word that carries meaning, and its stem."""
+    """Returns the words to mark on the page of a hit: each word that is not a stop word, and its stem."""
     return tuple(dict.fromkeys(form for token in _telling((*words, *phrases)) for form in (token, stemmed(token))))
 
 
 def _telling(texts: Sequence[str]) -> list[str]:
-    """Their words that carry meaning, each once; all where none does."""
+    """Returns the words of the texts without stop words and repetitions; the stop words if there are no others."""
     tokens = list(dict.fromkeys(token for text in texts for token in tokenised(text, "names")))
     return [token for token in tokens if token not in STOP_WORDS] or tokens
 
@@ -218,25 +217,25 @@ def _joined(lists: Sequence[WordMatches], limit: int) -> WordMatches:
 
 
 def _near_terms(connection: Reading, token: str, table: str) -> tuple[Phrase, ...]:
-    """The terms that a word may stand for which no row holds: those it begins, else those a typo or two
-    away."""
+    """Returns the terms that may replace a word that is in no row: those that begin with it, else those with one or
+    two edits."""
     if is_unspaced(token) or len(token) < 4:
         return ()
     stem = stemmed(token, table)
     if connection.any_term(table, token):
         return (Phrase(token, prefix=True),)
     if len(token) < 5 or any(c.isdigit() for c in token):
-        return ()  # short words and numbers have too many neighbours, all of them something else
+        return ()  # short words and numbers have too many neighbours with another meaning
     near = connection.near(table, stem, 1 if len(stem) < 8 else 2)
     return tuple(Phrase(term) for term in near)
 
 
 Counts = dict[tuple[str, str], int]
-"""Rows that hold a word, by (table, token)."""
+"""(table, token) -> number of rows with the token."""
 
 
 def _count(connection: Reading, counts: Counts, token: str, table: str) -> int:
-    """How many rows hold a token; for unspaced scripts 1 if any does."""
+    """Returns how many rows have a token; at most 1 for unspaced scripts."""
     _look_up(connection, counts, [token], table)
     return counts[table, token]
 
@@ -250,11 +249,11 @@ def _look_up(connection: Reading, counts: Counts, tokens: Sequence[str], table: 
         if token in stems:
             counts[table, token] = rows.get(stems[token], 0)
         else:
-            expression = matching(token, table)  # empty in a table of other scripts, which holds no such token
+            expression = matching(token, table)  # empty in a table of other scripts
             counts[table, token] = int(bool(expression) and connection.any_row(table, expression))
 
 
 def _total(connection: Reading, table: str) -> int:
-    of = "file" if table == "names" else "chunk"
-    row = connection.execute(f"SELECT max(id) FROM {of}").fetchone()
+    source = "file" if table == "names" else "chunk"
+    row = connection.execute(f"SELECT max(id) FROM {source}").fetchone()
     return row[0] or 0

@@ -1,9 +1,9 @@
-"""What a file's name means beside a query: "jar.jpg" is no answer to "a jar of honey".
+"""How near a file's name is to a query in meaning: "jar.jpg" is no answer to "a jar of honey".
 
-Built around the model's own reading of words. A name that holds some of the words is read as a
-sentence and compared with the query. How much nearer it comes than ordinary queries do is given in
-standard deviations, so that the number means the same under every model. A name takes one embedding of a few
-words, and the last ones are kept. It knows nothing of word lists or lines.
+Built around the model's text embedding. A name with some of the query's words is embedded as a sentence and
+compared with the query. The result is the distance to ordinary queries in standard deviations, so that it means
+the same under every model. A name costs one embedding of a few words; the last ones are cached. It knows nothing
+of text search or of relevance.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Titles:
         self._lock = threading.Lock()
 
     def nearness(self, queries: np.ndarray, titles: Sequence[str], ordinary: np.ndarray) -> list[float]:
-        """Of each title to the best of the query's vectors [q, dim], in standard deviations above what the
-        `ordinary` queries [m, dim] have with it; their spread is what they have with each other."""
+        """Returns how near each title is to its nearest query vector [q, dim]: the cosine minus its mean cosine with
+        `ordinary` queries [m, dim], in standard deviations of the ordinary queries' cosines with each other."""
         if not titles:
             return []
         vectors = self._embedded(titles)
@@ -58,15 +58,15 @@ class Titles:
 
 
 def title_of(file: FileRef, words: Collection[str]) -> str:
-    """A file's name as words; with its folder's name where it holds none of the query's words itself."""
+    """Returns a file's name as words, after its folder's name if the name has none of the query's words."""
     stem = file.name.rpartition(".")[0] or file.name
-    own = " ".join(tokenised(_apart(stem), "names"))
+    title = _words_of(stem)
     stems = {stemmed(token, "names") for word in words for token in tokenised(word, "names")}
-    if stems.isdisjoint(stemmed(token, "names") for token in own.split()):
+    if stems.isdisjoint(stemmed(token, "names") for token in title.split()):
         folder = re.split(r"[/\\]", file.folder.rstrip("/\\"))[-1]
-        own = f"{' '.join(tokenised(_apart(folder), 'names'))} {own}"
-    return own.strip() or stem
+        title = f"{_words_of(folder)} {title}"
+    return title.strip() or stem
 
 
-def _apart(name: str) -> str:
-    return name.replace("_", " ")
+def _words_of(name: str) -> str:
+    return " ".join(tokenised(name.replace("_", " "), "names"))

@@ -1,17 +1,21 @@
 """The embedded default: text, images, video windows and PDF pages in one space, without torch.
 
-Built around two small networks on onnxruntime. MiniLM turns words into 384 numbers;
-EfficientNet-Lite0 turns a picture into probabilities of 1,000 nameable things and 1,280
-visual features. A picture's meaning is the mean of its classes' names, weighted by
-probability; so a picture lands near the words for what is in it. A vector is
+Built around three small networks on onnxruntime. MiniLM turns English words into 384 numbers, the Universal
+Sentence Encoder (`multilingual.py`) words of 16 languages into 512; EfficientNet-Lite0 turns a picture into
+probabilities of 1,000 nameable things and 1,280 visual features. A picture's meaning is the mean of what its
+classes are called and look like, as each of the two reads that, weighted by probability; so a picture lands near
+the words for what is in it. A vector is
 
-    [sqrt(.3) * meaning (384) ; sqrt(.7) * looks (256)]      640 numbers, unit length
+    [sqrt(.3) * meaning (896) ; sqrt(.7) * looks (256)]      1,152 numbers, unit length
+     meaning = [sqrt(.5) * English (384) ; sqrt(.5) * multilingual (512)]
 
 with `looks` the features along the 256 directions in which the classifier's rows differ
-most. A text query has no looks: its inner product with a picture is sqrt(.3) * cosine.
+most. A text query has no looks: its inner product with a picture is sqrt(.3) * cosine. One that is surely English
+has no multilingual part, one that surely is not has no English part (`language.py`).
 
-It knows nothing of how its files were made (`build/`) nor of files, pages or
-windows. Its limits are what ImageNet names: `cards.py` tells them.
+Recipe 3 had MiniLM alone, with the classes' names, in 640 numbers. A library that was indexed with it is asked by
+it until its new vectors are complete, so it runs here too. It knows nothing of how its files were made (`build/`)
+nor of files, pages or windows. Its limits are what ImageNet names: `cards.py` tells them.
 """
 
 from __future__ import annotations
@@ -24,17 +28,19 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from model.embedder import ModelError
 from model.inputs import Input
 from model.lite import weights
-from model.lite.profile import PROFILE
-from model.lite.weights import IMAGE_SIDE, MAX_TOKENS, PROJECTION_DIM, TEXT_DIM
+from model.lite.language import Reading, reading_of
+from model.lite.multilingual import Multilingual, session
+from model.lite.profile import EARLIER_PROFILE, PROFILE
+from model.lite.weights import EARLIER, IMAGE_SIDE, MAX_TOKENS, MULTILINGUAL_DIM, PROJECTION_DIM, TEXT_DIM
 
-RECIPE = 3
+RECIPE = 4
 """Goes up with every change of what a vector means; part of the model's id."""
 
 # Chosen on the sample set (make bench-quality); standard error of an MRR there: about .055.
@@ -49,8 +55,14 @@ _ASKED_SIDE = 200  # shorter side in pixels from which a page's lines can be rea
 _OCR_SHARE = 0.3  # of the words read in a photo or a frame, if more than _OCR_LEAST characters
 _OCR_LEAST = 15
 _PAGE_LEAST = 40  # characters from which a page means its text, not its picture
-_CHUNK_WORDS, _CHUNK_STEP = 90, 70  # chunk mean .816, first 256 tokens .887, both together .913
-_CHUNKS_MOST = 64  # of one page: 4,500 words; a page with more is a table, and its start says what it is
+# English text -> page among all 498 pages, MiniLM alone: passages of 90 words and the first 256 tokens .846, the first
+# 256 .895, windows of 256 by their mean .731, that and the first one .888 (the foot of a page counts, and each token is
+# read once).
+_WINDOWS_MOST = 24  # of one page: 4,500 words; a page with more is a table, and its start says what it is
+# Of a query that may be English or not: photo / page among 498 MRR .443 / .853 at .5, .443 / .868 at .6, .434 / .868 at
+# .7, photo in Portuguese .46, .42, .40.
+_ENGLISH_SHARE = 0.6
+_CHUNK_WORDS, _CHUNK_STEP, _CHUNKS_MOST = 90, 70, 64  # of recipe 3
 _TEXT_MOST = 60_000  # characters looked at, so that a page of noise costs no minutes
 
 
@@ -62,52 +74,51 @@ def current_id() -> str:
 class LiteEmbedder:
     """`Embedder` of the built-in model; safe to call from several threads."""
 
-    dim = TEXT_DIM + PROJECTION_DIM
+    dim = TEXT_DIM + MULTILINGUAL_DIM + PROJECTION_DIM
     max_frames = 8
     max_side = 2 * IMAGE_SIDE
     """Larger pictures are no use to it. Against 1,280: decoding a photo costs a third, and on the sample set
     no MRR falls by more than .001 (page image -> page .854 to .884, text -> photo .558 both)."""
     profile = PROFILE
 
-    def __init__(self, folder: Path, threads: int | None = None) -> None:
-        import onnxruntime
+    def __init__(self, folder: Path, threads: int | None = None, recipe: int = RECIPE) -> None:
         from tokenizers import Tokenizer
 
         # The packaged file pads and cuts to 128 tokens: queries would be three times slower, pages cut short.
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(MAX_TOKENS)
+        self._tokenizer.no_truncation()
 
         # One thread a network, and `threads` calls at a time: 7 ms a picture and 15 ms a passage on
-        # either of two cores, against 3.9 and 12.8 for both cores on one. Idle threads must not spin.
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        provider = ["CPUExecutionProvider"]
-        self._text = onnxruntime.InferenceSession(str(folder / "text.onnx"), options, providers=provider)
-        self._image = onnxruntime.InferenceSession(str(folder / "image.onnx"), options, providers=provider)
+        # either of two cores, against 3.9 and 12.8 for both cores on one.
+        self._text = session(folder / "text.onnx")
+        self._image = session(folder / "image.onnx")
         self._pool = ThreadPoolExecutor(threads or _threads(), thread_name_prefix="lite")
         self._read: dict[bytes, str] = {}  # of pictures that asked: the next page of an answer asks again
 
-        classes = np.load(folder / "classes.npy").astype(np.float32)
-        mean = classes.mean(0)
-        self._classes = classes - mean
-        self._common = _unit(mean)
         self._projection = np.load(folder / "projection.npy").astype(np.float32)
-        self.id = current_id()
+        self._multilingual = [Multilingual(folder)] if recipe == RECIPE else []
+        if not self._multilingual:
+            self.id = next(name for name, number in EARLIER.items() if number == recipe)
+            self.dim, self.profile = TEXT_DIM + PROJECTION_DIM, EARLIER_PROFILE
+            sides = [np.load(folder / "classes.npy")]
+        else:
+            self.id = current_id()
+            sides = np.split(np.load(folder / "meanings.npy"), [TEXT_DIM], axis=1)
+            self._everyday = frozenset((folder / "everyday_words.txt").read_text("utf-8").split())
+        self._sides = [_Side.of(classes.astype(np.float32)) for classes in sides]
 
     @classmethod
-    def load(cls, folder: Path | None = None, threads: int | None = None) -> LiteEmbedder:
+    def load(cls, folder: Path | None = None, threads: int | None = None, model_id: str | None = None) -> LiteEmbedder:
         """From the place where `sightline setup` put the files. Raises `ModelError`.
 
-        `threads`: how many pictures or passages are embedded at a time; None: the CPUs, at most 4.
+        `threads`: how many pictures or passages are embedded at a time; None: the CPUs, at most 4. `model_id`: one
+        of `EARLIER`; None: the current one.
         """
         folder = folder or weights.find()
         weights.check_sizes(folder)
         try:
-            return cls(folder, threads)
+            return cls(folder, threads, RECIPE if model_id is None else EARLIER[model_id])
         except ImportError as error:
             raise ModelError(f"the lite model needs {error.name}; install Sightline again") from error
         except Exception as error:  # onnxruntime and tokenizers raise bare Exceptions
@@ -117,7 +128,7 @@ class LiteEmbedder:
             ) from error
 
     def embed(self, inputs: Sequence[Input]) -> np.ndarray:
-        """float32 [len(inputs), 640], rows of unit length. A row does not depend on its neighbours.
+        """float32 [len(inputs), dim], rows of unit length. A row does not depend on its neighbours.
 
         Document: an image or the mean of a clip's frames, with its OCR text mixed in; a page by its
         text, or by its picture where it has none; text alone as a page without looks.
@@ -125,20 +136,63 @@ class LiteEmbedder:
         of it), or both: their sum, weighted so that words and picture pull alike.
         """
         inputs = [self._with_words(item) for item in inputs]
-        jobs = [_parts(item) for item in inputs]
+        jobs = [self._job(item) for item in inputs]
         calls: list[Callable[[], Any]] = []
-        for item, (passages, pictures) in zip(inputs, jobs, strict=True):
-            calls += [partial(self._embed_text, text) for text in passages]
-            calls += [partial(self._embed_picture, frame, item.kind == "pdf") for frame in pictures]
+        for item, job in zip(inputs, jobs, strict=True):
+            calls += [partial(self._read_english, ids) for ids in job.windows]
+            calls += [partial(reader.embed, job.text) for reader in job.readers]
+            calls += [partial(self._embed_picture, frame, item.kind == "pdf") for frame in job.pictures]
         if len(calls) == 1:  # a query: no thread need be woken
             results = iter([calls[0]()])
         else:
             results = iter([work.result() for work in [self._pool.submit(call) for call in calls]])
-        rows = [
-            _combine(item, list(islice(results, len(passages))), list(islice(results, len(pictures))))
-            for item, (passages, pictures) in zip(inputs, jobs, strict=True)
-        ]
+        rows = []
+        for item, job in zip(inputs, jobs, strict=True):
+            windows = list(islice(results, len(job.windows)))
+            others = list(islice(results, len(job.readers)))
+            rows.append(self._combine(item, self._said(job, windows, others), list(islice(results, len(job.pictures)))))
         return np.array(rows, np.float32).reshape(len(rows), self.dim)
+
+    def _job(self, item: Input) -> _Job:
+        """What the networks must see of one input. Raises ModelError for what is no picture."""
+        frames = [*item.images, *(item.video if item.video is not None else ())]
+        for frame in frames:
+            if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or frame.size == 0:
+                raise ModelError(f"a picture must be uint8 [H, W, 3], not {frame.dtype} {list(frame.shape)}")
+        if not _text_counts(item, bool(frames)):
+            return _Job("", 0.0, [], [], frames)
+        text = (item.text or "")[:_TEXT_MOST]
+        asked = item.role == "query" and item.kind != "pdf"
+        if not self._multilingual:
+            return _Job(text, 1.0, [self._ids(t)[:MAX_TOKENS] for t in _passages(text, asked)], [], frames)
+        share = 0.5
+        if asked:
+            share = {Reading.ENGLISH: 1.0, Reading.MULTILINGUAL: 0.0}.get(self._reading_of(text), _ENGLISH_SHARE)
+        windows = self._windows(text, 1 if asked else _WINDOWS_MOST) if share else []
+        return _Job(text, share, windows, self._multilingual if share < 1 else [], frames)
+
+    def _reading_of(self, text: str) -> Reading:
+        return reading_of(text, self._everyday, lambda word: self._tokenizer.token_to_id(word) is not None)
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text).ids
+        return ids if len(ids) <= MAX_TOKENS else [*ids[: MAX_TOKENS - 1], ids[-1]]
+
+    def _windows(self, text: str, most: int) -> list[list[int]]:
+        """The tokens of a text in windows that MiniLM can read, each with its marks of beginning and end."""
+        begin, *ids, end = self._tokenizer.encode(text).ids
+        size = MAX_TOKENS - 2
+        return [[begin, *ids[at : at + size], end] for at in range(0, max(1, len(ids)), size)[:most]]
+
+    def _said(self, job: _Job, windows: list[np.ndarray], others: list[np.ndarray]) -> np.ndarray | None:
+        """The meaning of a text; None where it does not count."""
+        if not self._multilingual:
+            return _overall(windows, [1.0] * len(windows), windows[1:]) if windows else None
+        if not windows and not others:
+            return None
+        english = _overall(windows, [len(ids) - 2 for ids in job.windows], windows) if windows else np.zeros(TEXT_DIM)
+        other = others[0] if others else np.zeros(MULTILINGUAL_DIM)
+        return np.concatenate([job.share**0.5 * english, (1 - job.share) ** 0.5 * other]).astype(np.float32)
 
     def _with_words(self, item: Input) -> Input:
         """A picture of a page that asks by itself, as a page with its longest lines; others as they are."""
@@ -163,29 +217,68 @@ class LiteEmbedder:
             self._read[key] = text
         return replace(item, text=text, kind="pdf") if len(text) > _PAGE_LEAST else item
 
-    def _embed_text(self, text: str) -> np.ndarray:
-        """float32 [384], unit length; at most 256 tokens count."""
-        ids = np.array([self._tokenizer.encode(text).ids], np.int64)
-        return self._text.run(None, {"ids": ids})[0][0]
+    def _read_english(self, ids: list[int]) -> np.ndarray:
+        """float32 [384], unit length."""
+        return np.asarray(self._text.run(None, {"ids": np.array([ids], np.int64)})[0][0])
 
     def _embed_picture(self, picture: np.ndarray, squash: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Meaning float32 [384] and looks float32 [256], each of unit length."""
+        """Meaning float32 [384 or 896] and looks float32 [256], each of unit length."""
         pixels = _fit(picture, squash)[None]
         features, logits = self._image.run(["features", "logits"], {"pixels": pixels})
         shares = np.exp((logits[0] - logits[0].max()) / _TEMPERATURE)
-        meaning = _unit((shares / shares.sum()) @ self._classes)
-        # What all classes have in common says "this is a photo": without it, photos and pages compare.
-        meaning = _unit(meaning - (meaning @ self._common) * self._common)
+        shares /= shares.sum()
+        readings = [side.of_shares(shares) for side in self._sides]
+        meaning = np.concatenate(readings) * np.float32(len(readings) ** -0.5)
         return meaning, _unit(features[0] @ self._projection)
 
+    def _combine(self, item: Input, said: np.ndarray | None, parts: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+        """One vector [dim] out of what the text and the pictures mean, by the recipe in this file's docstring."""
+        if not parts:
+            assert said is not None
+            return np.concatenate([said, np.zeros(PROJECTION_DIM, np.float32)])
+        meaning = _unit(np.mean([meaning for meaning, _ in parts], 0))
+        looks = _unit(np.mean([looks for _, looks in parts], 0))
+        asked = item.role == "query"
+        if item.kind == "pdf" and said is not None:
+            return _vector(said, looks)
+        if asked:
+            shown = _vector(_QUERY_MEANING * meaning, looks)
+            if said is None:
+                return shown
+            return _unit(shown + self.profile.words_beside_picture * np.pad(said, (0, len(looks))))
+        if said is not None:
+            meaning = _unit((1 - _OCR_SHARE) * meaning + _OCR_SHARE * said)
+        return _vector(meaning, looks)
 
-def _parts(item: Input) -> tuple[list[str], list[np.ndarray]]:
-    """The passages and the pictures of one input that the networks must see."""
-    frames = [*item.images, *(item.video if item.video is not None else ())]
-    for frame in frames:
-        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or frame.size == 0:
-            raise ModelError(f"a picture must be uint8 [H, W, 3], not {frame.dtype} {list(frame.shape)}")
-    return _passages(item) if _text_counts(item, bool(frames)) else [], frames
+
+class _Side(NamedTuple):
+    """What the classes mean as one of the networks reads them."""
+
+    classes: np.ndarray
+    """float32 [1000, n], their mean taken away."""
+    common: np.ndarray
+    """The direction [n] of that mean."""
+
+    @staticmethod
+    def of(classes: np.ndarray) -> _Side:
+        mean = classes.mean(0)
+        return _Side(classes - mean, _unit(mean))
+
+    def of_shares(self, shares: np.ndarray) -> np.ndarray:
+        """The meaning [n] of a picture by its classes' probabilities [1000]."""
+        meaning = _unit(shares @ self.classes)
+        # What all classes have in common says "this is a photo": without it, photos and pages compare.
+        return _unit(meaning - (meaning @ self.common) * self.common)
+
+
+class _Job(NamedTuple):
+    """What the networks see of one input. `share`: the English part of its text's meaning."""
+
+    text: str
+    share: float
+    windows: list[list[int]]
+    readers: list[Multilingual]
+    pictures: list[np.ndarray]
 
 
 def _text_counts(item: Input, pictured: bool) -> bool:
@@ -197,38 +290,20 @@ def _text_counts(item: Input, pictured: bool) -> bool:
     return length > 0 if item.role == "query" else length > _OCR_LEAST
 
 
-def _passages(item: Input) -> list[str]:
-    """What of the text is embedded: a query whole; a longer document's head, then its chunks."""
-    text = (item.text or "")[:_TEXT_MOST]
+def _passages(text: str, asked: bool) -> list[str]:
+    """What recipe 3 reads of a text: a query whole; a longer document's head, then its chunks."""
     words = text.split()
-    if (item.role == "query" and item.kind != "pdf") or len(words) <= _CHUNK_WORDS:
+    if asked or len(words) <= _CHUNK_WORDS:
         return [text]
     starts = range(0, max(1, len(words) - (_CHUNK_WORDS - _CHUNK_STEP)), _CHUNK_STEP)
     return [text, *(" ".join(words[at : at + _CHUNK_WORDS]) for at in starts[:_CHUNKS_MOST])]
 
 
-def _combine(item: Input, texts: list[np.ndarray], parts: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """One vector [640] out of the passages' and the pictures', by the recipe in this file's docstring."""
-    said = None
-    if texts:
-        head, *chunks = texts
-        said = _unit(_unit(np.mean(chunks, 0)) + head) if chunks else head
-    if not parts:
-        assert said is not None
-        return np.concatenate([said, np.zeros(PROJECTION_DIM, np.float32)])
-    meaning = _unit(np.mean([meaning for meaning, _ in parts], 0))
-    looks = _unit(np.mean([looks for _, looks in parts], 0))
-    asked = item.role == "query"
-    if item.kind == "pdf" and said is not None:
-        return _vector(said, looks)
-    if asked:
-        shown = _vector(_QUERY_MEANING * meaning, looks)
-        if said is None:
-            return shown
-        return _unit(shown + PROFILE.words_beside_picture * np.pad(said, (0, len(looks))))
-    if said is not None:
-        meaning = _unit((1 - _OCR_SHARE) * meaning + _OCR_SHARE * said)
-    return _vector(meaning, looks)
+def _overall(rows: list[np.ndarray], weights: list[float] | list[int], body: list[np.ndarray]) -> np.ndarray:
+    """The vector of a text: of its first row and of the weighted mean of its body, unit length."""
+    if len(rows) == 1:
+        return rows[0]
+    return _unit(_unit(np.average(body, 0, weights[-len(body) :])) + rows[0])
 
 
 def _vector(meaning: np.ndarray, looks: np.ndarray) -> np.ndarray:
@@ -269,8 +344,8 @@ def _unit(vector: np.ndarray) -> np.ndarray:
     """To unit length; a zero vector becomes the first axis, so that a row is always of unit length."""
     length = float(np.linalg.norm(vector))
     if length < 1e-12:
-        return np.eye(1, len(vector), dtype=np.float32)[0]
-    return vector / np.float32(length)
+        return np.asarray(np.eye(1, len(vector), dtype=np.float32)[0])
+    return np.asarray(vector / np.float32(length))
 
 
 def _threads() -> int:

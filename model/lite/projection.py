@@ -2,7 +2,7 @@
 
 Built around one fixed first half, `LiteEmbedder`, and two matrices that `train/objectives/distill.py` learnt:
 
-    x  = [lite vector (640) ; one of 8: role x kind]
+    x  = [lite vector (1152) ; one of 8: role x kind]
     v  = unit(W2 gelu(W1 x + b1) + b2 + P x)
 
 so a vector of the teacher's dimension costs what lite costs, and stays comparable with the teacher's own.
@@ -22,6 +22,7 @@ import numpy as np
 from model.embedder import ModelError
 from model.hub_files import header, read_json
 from model.inputs import Input
+from model.lite.weights import EARLIER
 
 CONFIG, WEIGHTS = "student.json", "student.safetensors"
 ROLES, KINDS = ("query", "document"), ("text", "image", "video", "pdf")
@@ -33,7 +34,7 @@ def is_student(folder: Path) -> bool:
 
 
 def features(vectors: np.ndarray, inputs: Sequence[Input]) -> np.ndarray:
-    """What the projection sees: float32 [n, 640 + 8], lite's vectors and a mark for role and kind."""
+    """What the projection sees: float32 [n, 1152 + 8], lite's vectors and a mark for role and kind."""
     marks = np.zeros((len(inputs), len(ROLES) * len(KINDS)), np.float32)
     for row, item in enumerate(inputs):
         marks[row, ROLES.index(item.role) * len(KINDS) + KINDS.index(item.kind)] = 1
@@ -49,7 +50,8 @@ class StudentEmbedder:
         from model.lite.embedder import LiteEmbedder
 
         said = read_json(folder / CONFIG)
-        self._lite = LiteEmbedder.load()
+        earlier = said["lite"] if said.get("lite") in EARLIER else None
+        self._lite = LiteEmbedder.load(model_id=earlier)
         if said.get("lite") != self._lite.id:
             raise ModelError(
                 f"{folder} was trained on {said.get('lite')}, this Sightline has {self._lite.id}; "
@@ -68,13 +70,13 @@ class StudentEmbedder:
         w = self._weights
         hidden = gelu(x @ w["hidden.weight"].T + w["hidden.bias"])
         out = hidden @ w["out.weight"].T + w["out.bias"] + x @ w["straight.weight"].T
-        return (out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+        return np.asarray(out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12), np.float32)
 
 
 def gelu(x: np.ndarray) -> np.ndarray:
     """The tanh form, as in training: NumPy has no erf."""
     inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
-    return (0.5 * x * (1 + np.tanh(inner))).astype(np.float32)
+    return np.asarray(0.5 * x * (1 + np.tanh(inner)), np.float32)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

@@ -21,10 +21,17 @@ PINNED = {
     "image.onnx": "979d3a5708ea1dd0375390142b75201d63d340e28b686f8a1ffa705f32243e8a",
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
     "class_names.json": "e46cf90316006d7a615d0ae06860b7f438ee44e69558cb129a959c63c026d77b",
+    "multilingual.onnx": "55c6eaad8f17bbe46471c8aa37229cc3031b8e6f5c83c8bdff6b098646b26972",
+    "multilingual_table.npy": "c6ccc250818850e18caff0a0d7273ab774523f466a84769ca0698be6475cc086",
+    "multilingual_rare.npy": "3150333f50155a10a6d7f85bfbe5462800fa9d4cda709b4c6a09ac00e3cf9bde",
 }
 """The files that come out alike on every machine, by SHA-256."""
 
+EARLIER = {"lite@c400e9f7-r3": 3}
+"""Ids of earlier recipes, with their numbers, which the same files serve: old libraries answer until renewed."""
+
 TEXT_DIM = 384
+MULTILINGUAL_DIM = 512
 PROJECTION_DIM = 256
 MAX_TOKENS = 256
 IMAGE_SIDE = 224
@@ -40,20 +47,31 @@ def places(name: str = "lite") -> list[Path]:
 
 def find(name: str = "lite") -> Path:
     """The folder of converted weights; `ModelError` says where it was looked for and what to run."""
-    for folder in places(name):
-        if (folder / MANIFEST).is_file():
-            return folder
+    there = [folder for folder in places(name) if (folder / MANIFEST).is_file()]
+    if there:
+        return next((folder for folder in there if not _is_older(folder)), there[0])
     where = " and ".join(str(folder) for folder in places(name))
     what = "for reading text in pictures" if name == "ocr" else f"of the {name} model"
     raise ModelError(f"the weights {what} are missing (looked in {where}); run: {COMMAND}")
 
 
 def check_sizes(folder: Path) -> None:
-    """Every file of the manifest is there and whole; cheap enough for each start."""
+    """Every file of the manifest is there and whole; cheap enough for each start. Raises ModelError."""
     try:
         files = json.loads((folder / MANIFEST).read_text("utf-8"))["files"]
         broken = [name for name, entry in files.items() if (folder / name).stat().st_size != entry["bytes"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"the weights in {folder} are damaged ({error}); run: {COMMAND} --again") from error
+    if _is_older(folder):
+        raise ModelError(f"the weights in {folder} are of an older Sightline; run: {COMMAND}")
     if broken:
         raise ModelError(f"{folder / broken[0]} is damaged; run: {COMMAND} --again")
+
+
+def _is_older(folder: Path) -> bool:
+    """Whether a folder of the lite model lacks what this version needs of it."""
+    try:
+        files = json.loads((folder / MANIFEST).read_text("utf-8"))["files"]
+        return "text.onnx" in files and not PINNED.keys() <= files.keys()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False  # damaged, which `check_sizes` says

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from model.devices import pick_device, pick_dtype
+from model.devices import dtype_label, pick_device, pick_dtype
 from model.embedder import ModelError
 from model.hub_files import fingerprint, quiet, read_json, weight_files
 from model.prompts import gme, vlm2vec
@@ -67,7 +67,8 @@ def load_qwen(
     pixel_folder = adapter if adapter and (adapter / "preprocessor_config.json").is_file() else base_folder
     pixels = Pixels.read(pixel_folder, min_pixels, max_pixels)
     frames = 1 if as_gme else max_frames or FRAMES
-    recipe = f"{RECIPE} {pixels} {'gme' if as_gme else 'vlm2vec'} {'int8' if quantise else ''} {frames}"
+    label = dtype_label(dtype, torch_device, config)
+    recipe = f"{RECIPE} {pixels} {'gme' if as_gme else 'vlm2vec'} {label} {frames}"
     weights_id = fingerprint([base_folder, *([adapter] if adapter else [])], recipe)
     embedder = QwenVLEmbedder(
         model,

@@ -19,6 +19,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -70,7 +71,10 @@ def connect(
         if dim is not None:
             raise ModelError(f"{base} decides how long its vectors are: start `serve-model` there with --dim.")
         return SightlineServer(connection, model["sightline"], max_frames)
-    return ChatServer(connection, str(model["id"]), dim, max_frames)
+    from model.remote.parts_servers import SERVERS
+
+    server = SERVERS.get(str(model.get("owned_by")), ChatServer)
+    return server(connection, str(model["id"]), dim, max_frames)
 
 
 class RemoteEmbedder:
@@ -174,11 +178,15 @@ class ChatServer(RemoteEmbedder):
     """An OpenAI-compatible server with chat embeddings: one conversation per input."""
 
     named = False
+    recipe = RECIPE
+    parallel_requests = MAX_CONNECTIONS
 
     def __init__(self, connection: Connection, name: str, dim: int | None, max_frames: int | None) -> None:
-        super().__init__(connection, MAX_CONNECTIONS)
+        super().__init__(connection, self.parallel_requests)
         self.name, self._truncate_dim = name, dim
         self._messages = vlm2vec_messages if "vlm2vec" in name.lower() else qwen_messages
+        if is_gemma(name):
+            self._messages = gemma_messages
         self.max_frames = max_frames or (8 if self._messages is vlm2vec_messages else 16)
         self.canary = np.stack([row for item in self_check.inputs() for row in self._request([item])])
         self.dim = self.canary.shape[1]
@@ -189,7 +197,7 @@ class ChatServer(RemoteEmbedder):
     def id_of(self, canary_hash: str) -> str:
         """Returns the model id for the hash of this canary, or of an earlier one that agrees with it."""
         suffix = f"-d{self._truncate_dim}" if self._truncate_dim else ""
-        return f"{self.name}@canary-{canary_hash}-{RECIPE}{suffix}"
+        return f"{self.name}@canary-{canary_hash}-{self.recipe}{suffix}"
 
     def _split(self, inputs: Sequence[Input]) -> list[Sequence[Input]]:
         return [[item] for item in inputs]
@@ -198,16 +206,23 @@ class ChatServer(RemoteEmbedder):
         (item,) = inputs
         if item.video is not None:
             item = replace(item, video=sample_frames(item.video, self.max_frames))
-        body = {"model": self.name, "encoding_format": "base64", **self._messages(item)}
-        response = read_json_object(self.connection.post("/v1/embeddings", json=body), self.address)
-        self._require_model(response.get("model"), self.name)
+        row = self._embed_one(item)[:, : self._truncate_dim]
+        return np.asarray(row / np.maximum(np.linalg.norm(row, axis=1, keepdims=True), 1e-12))
+
+    def _embed_one(self, item: Input) -> np.ndarray:
+        """Returns float32 [1, the server's dimension], of any length."""
+        return self._post("/v1/embeddings", {"encoding_format": "base64", **self._messages(item)})
+
+    def _post(self, path: str, body: dict[str, Any]) -> np.ndarray:
+        """Returns float32 [1, the server's dimension], the first vector of a response, OpenAI's or Ollama's."""
+        response = read_json_object(self.connection.post(path, json={"model": self.name, **body}), self.address)
+        self._require_model(response.get("model", self.name), self.name)
         try:
-            embedding = response["data"][0]["embedding"]
+            embedding = response["embeddings"][0] if "embeddings" in response else response["data"][0]["embedding"]
             vector = np.frombuffer(base64.b64decode(embedding), "<f4") if isinstance(embedding, str) else embedding
-            row = np.asarray(vector, np.float32).reshape(1, -1)[:, : self._truncate_dim]
+            return np.asarray(vector, np.float32).reshape(1, -1)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise ModelError(f"{self.address} gave no vectors: is {self.name} an embedding model?") from error
-        return np.asarray(row / np.maximum(np.linalg.norm(row, axis=1, keepdims=True), 1e-12))
 
 
 def vlm2vec_messages(item: Input) -> dict[str, Any]:
@@ -218,7 +233,7 @@ def vlm2vec_messages(item: Input) -> dict[str, Any]:
     text = f"{prompt.head}{prompt.text}{prompt.tail}"
     for pad in ("<|image_pad|>", "<|video_pad|>"):
         text = text.replace(pad, "")
-    content = [*_visuals(item), {"type": "text", "text": text.strip()}]
+    content = [*visuals(item), {"type": "text", "text": text.strip()}]
     return {"messages": [{"role": "user", "content": content}]}
 
 
@@ -227,7 +242,7 @@ def qwen_messages(item: Input) -> dict[str, Any]:
     of the last token, where the model's turn begins."""
     from model.prompts import plain
 
-    content = [*_visuals(item)]
+    content = [*visuals(item)]
     if item.text or not content:
         content.append({"type": "text", "text": plain(item.text or "")})
     return {
@@ -241,18 +256,36 @@ def qwen_messages(item: Input) -> dict[str, Any]:
     }
 
 
-def _visuals(item: Input) -> list[dict[str, Any]]:
+def is_gemma(name: str) -> bool:
+    """Returns whether the name of a server's model is one of EmbeddingGemma 2."""
+    return re.search(r"embedding[-_]?gemma[-_]?2", name.lower()) is not None
+
+
+def gemma_messages(item: Input) -> dict[str, Any]:
+    """Returns EmbeddingGemma 2's conversation: the prompt as system, then text, images, clip, the model's own order."""
+    from model.gemma.prompts import prompt_and_text
+    from model.prompts import plain
+
+    prompt, text = prompt_and_text(item)
+    content = [*([{"type": "text", "text": plain(text)}] if text else []), *visuals(item)]
+    system = [{"role": "system", "content": [{"type": "text", "text": prompt}]}] if prompt else []
+    return {"messages": [*system, {"role": "user", "content": content or [{"type": "text", "text": ""}]}]}
+
+
+def visuals(item: Input) -> list[dict[str, Any]]:
+    """Returns the images and the clip of an input as parts of a message."""
     parts: list[dict[str, Any]] = [
-        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{_png(image)}"}} for image in item.images
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{png(image)}"}} for image in item.images
     ]
     if item.video is not None:
         # vLLM splits this at the commas and detects the format of each image: PNG is lossless.
-        frames = ",".join(_png(frame) for frame in item.video)
+        frames = ",".join(png(frame) for frame in item.video)
         parts.append({"type": "video_url", "video_url": {"url": f"data:video/jpeg;base64,{frames}"}})
     return parts
 
 
-def _png(image: np.ndarray) -> str:
+def png(image: np.ndarray) -> str:
+    """Returns an image as PNG in base64."""
     from PIL import Image
 
     out = io.BytesIO()

@@ -50,6 +50,7 @@ def pack(inputs: Sequence[Input], *, compact: bool = False) -> bytes:
         {
             "text": item.text,
             "instruction": item.instruction,
+            "title": item.title,
             "role": item.role,
             "kind": item.kind,
             "images": [put(image) for image in item.images],
@@ -123,8 +124,8 @@ class _ImageReader:
 def _input(fields: Any, reader: _ImageReader) -> Input:
     if not isinstance(fields, dict):
         raise WireError("an input is an object")
-    text, instruction = fields.get("text"), fields.get("instruction")
-    for value in (text, instruction):
+    text, instruction, title = fields.get("text"), fields.get("instruction"), fields.get("title")
+    for value in (text, instruction, title):
         if value is not None and not (isinstance(value, str) and len(value) <= MAX_TEXT):
             raise WireError(f"a text has at most {MAX_TEXT:,} characters")
     role, kind = fields.get("role"), fields.get("kind")
@@ -140,7 +141,7 @@ def _input(fields: Any, reader: _ImageReader) -> Input:
     if not (text or images or frames):
         raise WireError("an input holds words, images or a clip")
     video = None if frames is None else np.stack(frames)
-    return Input(text, images, video, instruction, cast(Role, role), cast(InputKind, kind))
+    return Input(text, images, video, instruction, cast(Role, role), cast(InputKind, kind), title)
 
 
 def _frame(head: dict[str, Any], parts: Sequence[bytes]) -> bytes:

@@ -8,6 +8,7 @@ compares the embedding calls with their bare parts. Needs the sample set (fetche
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import statistics
@@ -15,12 +16,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from data.media import image, pdf
 from model import load
+from model.embedder import Embedder
 from model.inputs import Input
 from model.lite.embedder import LiteEmbedder, _fit
 from model.ocr import read_text
@@ -28,7 +31,8 @@ from tests.bench import answers, report
 from tests.quality import samples
 from tests.quality.answers import SampleLibrary, measured
 from tests.quality.ranking import Table, embed_documents, measure_model, measure_names
-from tests.quality.sampleset import ROWS, SampleSet
+from tests.quality.samples import SET
+from tests.quality.sampleset import ROWS, Question, SampleSet
 
 PROTOTYPE = {
     ("text→photo", "alone"): 0.562,
@@ -83,6 +87,27 @@ def library_table(folder: Path, ocr: str) -> str:
         f"As users get it: `Library.search` over {chunks} chunks (every page of the documents), --ocr {ocr}, "
         f"all kinds in one list.\n\n{report.table(head, rows)}"
     )
+
+
+LANGUAGES = SET.with_name("languages.json")
+"""By language, the English queries of the sample set that are translated, and what they are there."""
+
+
+def languages_table(sample_set: SampleSet, questions: list[Question], embedder: Embedder, vectors: np.ndarray) -> str:
+    """MRR of the translated queries by vectors alone, all kinds mixed, beside the same queries in English."""
+    by_text = {question.asked.text: question for question in questions if question.asked.text}
+    translated: dict[str, dict[str, str]] = json.loads(LANGUAGES.read_text("utf-8"))
+    english = {text: text for text in next(iter(translated.values()))}
+    rows = []
+    for language, texts in {"en": english, **translated}.items():
+        asked = [
+            replace(by_text[text], asked=replace(by_text[text].asked, text=other))
+            for text, other in texts.items()
+            if text in by_text
+        ]
+        found = measure_model(sample_set, asked, embedder, vectors)
+        rows.append([language, *(found[row, "mixed"].mrr for row in ("text→photo", "text→page")), len(asked)])
+    return report.table(["language", "MRR text→photo, mixed", "MRR text→page, mixed", "n"], rows)
 
 
 READ_PAGES = {"faq": (13, 30), "gnuplot": (61,), "devref": (52,)}
@@ -144,7 +169,7 @@ def overhead_table(embedder: LiteEmbedder) -> str:
     query, passage = "a ginger cat looking at the camera", (words * 30)[:1200]
 
     def bare_text(text: str) -> Callable[[], object]:
-        return lambda: embedder._text.run(None, {"ids": np.array([embedder._tokenizer.encode(text).ids], np.int64)})
+        return lambda: embedder._text.run(None, {"ids": np.array(embedder._windows(text, 1), np.int64)})
 
     def bare_picture() -> object:
         return embedder._image.run(["features", "logits"], {"pixels": _fit(picture, False)[None]})
@@ -205,6 +230,7 @@ def main() -> None:
         + f"\n\nText→page among all {len(every_page.documents)} pages of the three documents: "
         f"Hit@1 {pages.hit_1:.3f}, Hit@5 {pages.hit_5:.3f}, MRR {pages.mrr:.3f}."
     )
+    text += "\n\n" + languages_table(sample_set, questions, embedder, vectors)
     if options.model == "lite":
         text += "\n\n" + library_table(options.samples, options.ocr)
     if isinstance(embedder, LiteEmbedder):

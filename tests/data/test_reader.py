@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 
 from data.media.dates import Taken
 from data.media.kinds import MediaError
-from data.reader import ChunkSpec, decode, make_thumbnail, most_telling, outline, to_input
+from data.reader import ChunkSpec, best_of, decode, make_thumbnail, outline, to_input
 from model.inputs import Cue
 from tests.media import add_sound, add_subtitles, draw_image, draw_pdf, draw_video, picture, time_of, xmp_packet
 
@@ -99,7 +99,10 @@ def test_a_pdfs_title_is_in_its_outline_and_not_in_its_chunks(tmp_path: Path) ->
     path = draw_pdf(tmp_path / "a.pdf", ["first page"], metadata={"title": "Report on boats"})
     found = outline(path, "pdf")
     assert found.caption == "Report on boats"
-    assert [chunk.text for chunk in decode(path, "pdf", found.chunks)] == ["first page"]
+    (chunk,) = decode(path, "pdf", found.chunks)
+    assert chunk.text == "first page" and to_input(chunk, "pdf").title == "Report on boats"
+    (chunk,) = decode(draw_pdf(tmp_path / "b.pdf", ["a"]), "pdf", [ChunkSpec(0, found.chunks[0].span)])
+    assert to_input(chunk, "pdf").title is None
 
 
 def test_a_thumbnail_is_a_small_webp(tmp_path: Path) -> None:
@@ -113,8 +116,8 @@ def test_the_thumbnail_is_neither_black_nor_blurred() -> None:
     blurred = sharp.filter(ImageFilter.GaussianBlur(12))
     black, white = (Image.new("RGB", (320, 240), c) for c in ("black", "white"))
     frames = np.stack([np.asarray(f) for f in (black, blurred, sharp, white, blurred)])
-    assert most_telling(frames) == 2
-    assert most_telling(frames[[0, 1, 3]]) == 1, "blurred is better than nothing"
+    assert best_of(frames) == 2
+    assert best_of(frames[[0, 1, 3]]) == 1, "blurred is better than nothing"
 
 
 def test_chunks_and_outlines_travel_between_processes(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def test_vectors_are_of_unit_length_and_differ(folder: Path, open_library: OpenL
     library = open_library()
     library.index([folder])
     vectors = found_vectors(library.catalogue)[1].astype(np.float32)
-    assert vectors.shape == (7, 640)
+    assert vectors.shape == (7, 1152)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
     assert len(np.unique(vectors, axis=0)) == 7
 

@@ -1,8 +1,8 @@
-"""What truly differs between the databases that a catalogue can live in, one file an engine.
+"""The differences between the database engines of a catalogue, one file or package per engine.
 
-Built around `Dialect`: opening and bringing up to date, errors as sentences, the text
-indexes, the database's clock, the one-indexer lock, a backup. Everything else is written once,
-as SQLAlchemy expressions or as SQL that both understand. It knows nothing of what rows mean.
+Built around `Dialect`: opening and migrating a database, errors as sentences, the text indexes, the database's
+clock, the owner lock, a backup. Everything else is written once, as SQLAlchemy expressions or as SQL for both
+engines. It knows nothing of the rows' meaning.
 """
 
 from __future__ import annotations
@@ -24,51 +24,51 @@ if TYPE_CHECKING:
 
 
 class Reading(Protocol):
-    """One thread's connection."""
+    """A read-only connection of one thread."""
 
     def execute(self, sql: str, values: Sequence[Any] = (), /) -> Any:
-        """A cursor over rows: tuples."""
+        """Returns a cursor over rows (tuples)."""
 
     def version(self) -> object:
-        """Another one after anything was written by others."""
+        """Returns a value that changes with each write of another connection."""
 
     def known_counts(self) -> dict[tuple[str, str], int]:
-        """How many rows of a table hold a token, as far as was asked; emptied when something was written."""
+        """Returns the cache (table, token) -> number of rows; it is emptied after each write."""
 
     def rows_with(self, table: str, stems: Sequence[str]) -> dict[str, int]:
-        """How many rows hold each term; those that none holds may be left out."""
+        """Returns term -> number of rows; terms that are in no row may be missing."""
 
-    def any_row(self, table: str, asked: Expression) -> bool:
-        """Whether a row holds what is asked."""
+    def any_row(self, table: str, expression: Expression) -> bool:
+        """Whether a row matches."""
 
     def any_term(self, table: str, beginning: str) -> bool:
-        """Whether a term begins so."""
+        """Whether a term begins with `beginning`."""
 
     def near(self, table: str, word: str, most_edits: int) -> list[str]:
-        """The terms closest to a word, at most `most_edits` letters away; at most three."""
+        """Returns up to three terms with the fewest edits to a word, at most `most_edits`."""
 
     def best(
         self,
         table: str,
-        asked: Expression,
+        expression: Expression,
         limit: int,
         allowed: tuple[str, list[Any]] = ("", []),
         longest: int | None = None,
     ) -> list[tuple[int, float]]:
-        """(row, BM25 as FTS5 reckons it) of rows that hold what is asked, best first. `allowed`: a condition
-        on `w.rowid` and its values; `longest`: of texts (names) of at most so many characters."""
+        """Returns (row, BM25 as in FTS5) of the rows that match, best first. `allowed`: a condition on `w.rowid` and
+        its values. `longest`: the maximum length of the text (or name) in characters."""
 
-    def snippet(self, chunk_id: int, asked: Expression, mark: str, unmark: str, tokens: int) -> str | None:
-        """A piece of a chunk's text around what is asked; None when it does not hold that."""
+    def snippet(self, chunk_id: int, expression: Expression, mark: str, unmark: str, tokens: int) -> str | None:
+        """Returns a part of a chunk's text around the matches; None if it does not match."""
 
     def close(self) -> None: ...
 
 
 class Dialect(Protocol):
-    """One catalogue's database. `shared`: whether programs on other machines may index into it.
-    `now`: SQL for seconds since 1970 by the database's own clock.
-    `writing`: SQLAlchemy's execution options of a writing transaction. `locking`, `skip_locked`: at
-    the end of a SELECT from content `c`, to lock its rows, waiting for others or passing over theirs."""
+    """The engine of one catalogue. `shared`: whether programs on other machines can index into it. `now`: SQL for
+    the seconds since 1970 of the database's clock. `writing`: SQLAlchemy's execution options of a writing
+    transaction. `locking`, `skip_locked`: the end of a SELECT from content `c` that locks its rows, and waits for
+    rows that are locked or skips them."""
 
     name: str
     shared: bool
@@ -78,63 +78,63 @@ class Dialect(Protocol):
     writing: ClassVar[dict[str, Any]]
 
     def open_engine(self, read_only: bool) -> sa.Engine:
-        """Create the library or bring it up to date, and open it. Raises LibraryError."""
+        """Create or migrate the library, and open it. Raises LibraryError."""
 
     def sentence(self, error: Exception) -> str | None:
-        """What a person should know about a database error, or None when it is a bug of ours."""
+        """Returns a database error as a sentence for a person; None if it is a bug."""
 
     def is_away(self, error: Exception) -> bool:
-        """Whether the error says that a server does not answer now, and may do so again."""
+        """Whether an error means that a server does not answer now, and may answer again."""
 
     def reading(self, vocabularies: dict[str, Vocabulary]) -> Reading:
-        """A connection that only reads, for one thread of searches."""
+        """Returns a new read-only connection for one thread."""
 
     def owner_lock(self, data_dir: Path) -> OwnerLock:
-        """One indexer a library."""
+        """Returns the lock of the one program that indexes the library."""
 
     def feeding_lock(self) -> OwnerLock:
-        """One program at a time sends vectors to an index that several share."""
+        """Returns the lock of the one program that sends vectors to a shared index."""
 
     def begin_write(self, c: sa.Connection) -> None:
-        """At the start of a writing transaction."""
+        """Called at the start of a writing transaction."""
 
     def write_texts(self, c: sa.Connection, texts: Sequence[tuple[int, str]], *, new: bool) -> None:
-        """Index the texts of chunks (they are in `chunk` already); not `new`: in place of older ones."""
+        """Index texts of chunks, (chunk id, text), that are in `chunk` already. `new`: no text of them is indexed."""
 
     def name_files(self, c: sa.Connection, names: Sequence[tuple[str, str, str]]) -> None:
-        """(path, name, folders) of files for the index of names; those in it already stay as they are."""
+        """Add files to the index of names, (path, name, folders); files in the index stay as they are."""
 
     def rename_file(self, c: sa.Connection, file_id: int, name: str, folders: str) -> None:
-        """A file's name in the index of names, in place of what is there."""
+        """Replace a file's name and folders in the index of names."""
 
     def clear_names(self, c: sa.Connection) -> None:
         """Empty the index of names."""
 
     def damage(self, c: sa.Connection) -> str | None:
-        """What the engine itself finds wrong with its files; None: nothing."""
+        """Returns the engine's report of damaged files, as a sentence; None if it finds none."""
 
     def dangling(self, c: sa.Connection) -> list[tuple[str, int]]:
-        """(table, row number) of rows whose parent is missing."""
+        """Returns (table, row number) of rows whose parent is missing."""
 
     def texts_agree(self, c: sa.Connection) -> bool:
-        """Whether the index of words holds what the chunks hold. Raises nothing of the engine's."""
+        """Whether the text index agrees with the chunks; False if the engine cannot read it."""
 
     def rebuild_texts(self, c: sa.Connection) -> None:
-        """Make the index of words anew."""
+        """Rebuild the text index of the chunks."""
 
-    def last_numbers(self, c: sa.Connection) -> dict[str, int]:
-        """By table, the last number that was given to a row, also to one that is gone."""
+    def last_ids(self, c: sa.Connection) -> dict[str, int]:
+        """Returns table -> the last id that was given to a row, also to a deleted one."""
 
-    def go_on_from(self, c: sa.Connection, numbers: dict[str, int]) -> None:
-        """Give no number again that was given before."""
+    def advance_sequences(self, c: sa.Connection, ids: dict[str, int]) -> None:
+        """Advance the sequences past `ids` (table -> last id), so that ids are never reused."""
 
     backup_suffix: str
 
     def backup(self, to: Path) -> None:
-        """A copy of the catalogue as it is now in one file."""
+        """Copy the catalogue into one file."""
 
-    def restoring(self, backup: Path) -> str:
-        """What a person does to have such a copy for a library."""
+    def restore_hint(self, backup: Path) -> str:
+        """Returns how to restore a backup, as a phrase for a person."""
 
 
 def dialect_of(where: Where) -> Dialect:
@@ -152,10 +152,8 @@ def dialect_of(where: Where) -> Dialect:
 
 
 def place(text: str | Path) -> Where:
-    """Where a catalogue is, as a person writes it: a file, or a PostgreSQL address.
-
-    Raises LibraryError for an address that cannot be read.
-    """
+    """Returns the place of a catalogue from a person's text: a file, or a PostgreSQL address. Raises LibraryError
+    for an address that cannot be read."""
     if isinstance(text, Path) or "://" not in text:
         return Path(text)
     try:
@@ -177,13 +175,13 @@ def place(text: str | Path) -> Where:
 
 @contextmanager
 def explained(dialect: Dialect) -> Iterator[None]:
-    """The engine's own errors as sentences for a person."""
+    """Raise the engine's errors as LibraryError or CatalogueAway, with a sentence for a person."""
     try:
         yield
     except LibraryError:
         raise
     except Exception as error:
-        told = dialect.sentence(error)
-        if told is None:
+        sentence = dialect.sentence(error)
+        if sentence is None:
             raise
-        raise (CatalogueAway if dialect.is_away(error) else LibraryError)(told) from error
+        raise (CatalogueAway if dialect.is_away(error) else LibraryError)(sentence) from error

@@ -1,8 +1,8 @@
-"""The catalogue in one SQLite file: WAL, FTS5, its own vocabulary tables.
+"""The catalogue in one SQLite file, with WAL, FTS5 and its vocabulary tables.
 
-Built around snapshots that never wait for the writer and a writer that takes the lock at
-once. Searches read on `sqlite3` itself, whose overhead a row is a fraction of SQLAlchemy's.
-The FTS5 tables of words are kept in step by triggers. It knows nothing of what rows mean.
+Built around snapshots that never wait for the writer, and a writer that takes the lock at its start. Searches
+use `sqlite3` directly, whose overhead per row is a fraction of SQLAlchemy's. Triggers update the FTS5 table
+`words`. It knows nothing of the rows' meaning.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from indexer.catalogue.text.spelling import Vocabulary
 from indexer.errors import LibraryError
 
 APPLICATION_ID = 0x53474C54
-"""'SGLT' in the SQLite header: tells a library from any other SQLite file."""
+"""'SGLT' in the SQLite header, which distinguishes a library from any other SQLite file."""
 
 INSERT_CHARACTERS = "INSERT INTO characters (rowid, text) VALUES (?, ?)"
 INSERT_NAME = "INSERT INTO names (rowid, name, folder) VALUES (?, ?, ?)"
@@ -41,16 +41,16 @@ class SQLite:
     # -- opening ---------------------------------------------------------------------------
 
     def open_engine(self, read_only: bool) -> sa.Engine:
-        """Raises `LibraryError` when the file is not a library, is damaged, was written by a newer
-        Sightline, or (read only) is not there yet."""
+        """Raises `LibraryError` if the file is not a library, is damaged, was written by a newer Sightline, or (read
+        only) does not exist yet."""
         if read_only and not self.path.exists():
             raise LibraryError(f"There is no library in {self.path.parent} yet: index a folder first.")
         bring_up_to_date(self.path, migrations(), read_only=read_only)
         engine = sa.create_engine(
             f"sqlite:///{self.path}", connect_args={"timeout": BUSY_S, "check_same_thread": False}
         )
-        event.listen(engine, "connect", _connected)
-        event.listen(engine, "begin", _begun)
+        event.listen(engine, "connect", _on_connect)
+        event.listen(engine, "begin", _on_begin)
         return engine
 
     def sentence(self, error: Exception) -> str | None:
@@ -80,12 +80,12 @@ class SQLite:
         return FileLock(self.path.with_name("vectors.lock"))
 
     def begin_write(self, c: sa.Connection) -> None:
-        """`_begun` has taken the write lock."""
+        """`_on_begin` has taken the write lock."""
 
     # -- text indexes ----------------------------------------------------------------------
 
     def write_texts(self, c: sa.Connection, texts: Sequence[tuple[int, str]], *, new: bool) -> None:
-        """Triggers keep `words`; `characters` has a row only where there is something in it."""
+        """Triggers update `words`; `characters` has a row only for a text with such characters."""
         for chunk_id, text in texts:
             if not new:
                 c.exec_driver_sql("DELETE FROM characters WHERE rowid = ?", (chunk_id,))
@@ -110,11 +110,11 @@ class SQLite:
     # -- care ------------------------------------------------------------------------------
 
     def damage(self, c: sa.Connection) -> str | None:
-        told = [row[0] for row in c.exec_driver_sql("PRAGMA quick_check(20)")]
-        if told == ["ok"]:
+        problems = [row[0] for row in c.exec_driver_sql("PRAGMA quick_check(20)")]
+        if problems == ["ok"]:
             return None
         return (
-            f"The catalogue is damaged ({told[0]}): put a backup in the place of {self.path}, "
+            f"The catalogue is damaged ({problems[0]}): put a backup in the place of {self.path}, "
             "or delete it and index again."
         )
 
@@ -131,22 +131,22 @@ class SQLite:
     def rebuild_texts(self, c: sa.Connection) -> None:
         c.exec_driver_sql("INSERT INTO words (words) VALUES ('rebuild')")
 
-    def last_numbers(self, c: sa.Connection) -> dict[str, int]:
+    def last_ids(self, c: sa.Connection) -> dict[str, int]:
         return {row[0]: row[1] for row in c.exec_driver_sql("SELECT name, seq FROM sqlite_sequence")}
 
-    def go_on_from(self, c: sa.Connection, numbers: dict[str, int]) -> None:
-        """Files and chunks are never numbered again (AUTOINCREMENT); the journal is this catalogue's own."""
+    def advance_sequences(self, c: sa.Connection, ids: dict[str, int]) -> None:
+        """Only ids of files and chunks are never reused (AUTOINCREMENT); the journal begins anew."""
         for table in ("file", "chunk"):
-            last = numbers.get(table, 0)
-            known = c.exec_driver_sql(
+            last = ids.get(table, 0)
+            has_sequence = c.exec_driver_sql(
                 "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (last, table)
             ).rowcount
-            if not known:
+            if not has_sequence:
                 c.exec_driver_sql("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, last))
 
     backup_suffix = ".sqlite"
 
-    def restoring(self, backup: Path) -> str:
+    def restore_hint(self, backup: Path) -> str:
         return "put it in the place of catalogue.sqlite"
 
     def backup(self, to: Path) -> None:
@@ -154,7 +154,7 @@ class SQLite:
         source, target = sqlite3.connect(self.path), sqlite3.connect(to)
         try:
             source.backup(target, pages=2000)
-            target.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
+            target.execute("PRAGMA journal_mode = DELETE")  # one file, without a WAL file
         finally:
             source.close()
             target.close()
@@ -182,11 +182,11 @@ class SQLiteReading(sqlite3.Connection):
 
     vocabularies: dict[str, Vocabulary]
     counts: dict[tuple[str, str], int]
-    """How many rows of a table hold a token; emptied when something was written."""
+    """(table, token) -> number of rows; emptied after each write."""
     counted_at: int = -1
 
     def version(self) -> int:
-        return self.execute("PRAGMA data_version").fetchone()[0]
+        return int(self.execute("PRAGMA data_version").fetchone()[0])
 
     def known_counts(self) -> dict[tuple[str, str], int]:
         version = self.version()
@@ -198,9 +198,9 @@ class SQLiteReading(sqlite3.Connection):
         sql = f"SELECT doc FROM temp.{table}_terms WHERE term = ?"
         return {s: row[0] for s in stems if (row := self.execute(sql, (s,)).fetchone())}
 
-    def any_row(self, table: str, asked: Expression) -> bool:
+    def any_row(self, table: str, expression: Expression) -> bool:
         sql = f"SELECT 1 FROM {table} WHERE {table} MATCH ? LIMIT 1"
-        return self.execute(sql, (asked,)).fetchone() is not None
+        return self.execute(sql, (expression,)).fetchone() is not None
 
     def any_term(self, table: str, beginning: str) -> bool:
         sql = f"SELECT 1 FROM temp.{table}_terms WHERE term >= ? AND term < ? LIMIT 1"
@@ -208,23 +208,23 @@ class SQLiteReading(sqlite3.Connection):
 
     def near(self, table: str, word: str, most_edits: int) -> list[str]:
         vocabulary = self.vocabularies[table]
-        written = (
+        newest = (
             self.execute("SELECT max(id) FROM chunk").fetchone(),
             self.execute("SELECT max(id) FROM file").fetchone(),
         )
-        vocabulary.refresh(written, lambda most: self._terms(table, most))
+        vocabulary.refresh(newest, lambda limit: self._terms(table, limit))
         return vocabulary.near(word, most_edits)
 
-    def _terms(self, table: str, most: int) -> Iterator[str]:
+    def _terms(self, table: str, limit: int) -> Iterator[str]:
         rows = self.execute(
-            f"SELECT term FROM temp.{table}_terms WHERE length(term) BETWEEN 4 AND 24 ORDER BY doc DESC LIMIT {most}"
+            f"SELECT term FROM temp.{table}_terms WHERE length(term) BETWEEN 4 AND 24 ORDER BY doc DESC LIMIT {limit}"
         )
         return (row[0] for row in rows)
 
     def best(
         self,
         table: str,
-        asked: Expression,
+        expression: Expression,
         limit: int,
         allowed: tuple[str, list[Any]] = ("", []),
         longest: int | None = None,
@@ -236,25 +236,25 @@ class SQLiteReading(sqlite3.Connection):
             where += f" AND length(w.{'name' if table == 'names' else 'text'}) <= {longest}"
         return self.execute(
             f"SELECT w.rowid, -{rank} FROM {table} w WHERE {table} MATCH ?{where} ORDER BY {rank} LIMIT ?",
-            (asked, *values, limit),
+            (expression, *values, limit),
         ).fetchall()
 
-    def snippet(self, chunk_id: int, asked: Expression, mark: str, unmark: str, tokens: int) -> str | None:
+    def snippet(self, chunk_id: int, expression: Expression, mark: str, unmark: str, tokens: int) -> str | None:
         row = self.execute(
             f"SELECT snippet(words, 0, '{mark}', '{unmark}', '…', {tokens}) FROM words"
             " WHERE words MATCH ? AND rowid = ?",
-            (asked, chunk_id),
+            (expression, chunk_id),
         ).fetchone()
         return None if row is None else row[0]
 
 
-def bring_up_to_date(path: Path, ladder: list[tuple[int, str]], *, read_only: bool = False) -> None:
-    """Run the steps of `ladder` above the file's `user_version`, all or none."""
-    newest = ladder[-1][0]
+def bring_up_to_date(path: Path, steps: list[tuple[int, str]], *, read_only: bool = False) -> None:
+    """Run the migrations above the file's `user_version`, in one transaction. `steps`: (version, SQL)."""
+    newest = steps[-1][0]
     connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
     try:
-        version, ours = _versions(connection)
-        if version == newest and ours:
+        version, is_library = _versions(connection)
+        if version == newest and is_library:
             return
         if read_only and version < newest:
             raise LibraryError(
@@ -262,15 +262,15 @@ def bring_up_to_date(path: Path, ladder: list[tuple[int, str]], *, read_only: bo
             )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
-        version, ours = _versions(connection)  # another program may have been faster
-        if not ours and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        version, is_library = _versions(connection)  # another program may have migrated it meanwhile
+        if not is_library and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             raise LibraryError(f"{path} is not a Sightline library; choose another --data-dir.")
         if version > newest:
             raise LibraryError(
                 f"The library in {path.parent} was written by a newer Sightline (schema {version}, this one "
                 f"knows {newest}): update Sightline, or choose another --data-dir."
             )
-        for number, sql in ladder:
+        for number, sql in steps:
             if number > version:
                 for statement in statements(sql):
                     connection.execute(statement)
@@ -282,7 +282,7 @@ def bring_up_to_date(path: Path, ladder: list[tuple[int, str]], *, read_only: bo
 
 
 def statements(script: str) -> Iterator[str]:
-    """The statements of a script one by one (`executescript` would commit in between)."""
+    """Yields the statements of a script (`executescript` would commit in between)."""
     pending = ""
     for line in script.splitlines():
         pending += line + "\n"
@@ -296,16 +296,16 @@ def _versions(connection: sqlite3.Connection) -> tuple[int, bool]:
     return version, connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
 
 
-def _connected(connection: sqlite3.Connection, record: Any) -> None:
-    connection.isolation_level = None  # BEGIN is ours (`_begun`), so that a reader's snapshot is real
+def _on_connect(connection: sqlite3.Connection, record: Any) -> None:
+    connection.isolation_level = None  # `_on_begin` begins a transaction, so that a reader has a snapshot
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA temp_store = MEMORY")
-    connection.execute("PRAGMA cache_size = -2000")  # kB a connection; the system caches the file anyway
+    connection.execute("PRAGMA cache_size = -2000")  # kB per connection; the system caches the file anyway
 
 
-def _begun(connection: sa.Connection) -> None:
-    """A writer takes the write lock at once: upgrading a read later can fail without waiting."""
+def _on_begin(connection: sa.Connection) -> None:
+    """Begin a transaction. A writer takes the write lock at once, as a later upgrade can fail without waiting."""
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,1 +1,1 @@
-"""Words in the catalogue: expressions over text indexes, their tokenizers, spelling."""
+"""Text search in the catalogue: expressions over text indexes, tokenizers, spelling."""

@@ -1,9 +1,9 @@
-"""What a mistyped word may have meant: terms of a text index that share trigrams with it.
+"""Corrections of a mistyped word: terms of a text index that share trigrams with it.
 
-Built around the terms of one text table, kept in memory with their trigrams, the most
-frequent ones where there are very many (PostgreSQL keeps them itself, with pg_trgm, and takes
-only the last comparison from here). Reading 30,000 of them anew takes 0.1 s, asking
-0.1 ms (scanning them in SQL took 50 ms a word). It knows nothing of queries.
+Built around the terms of one text table, the most frequent ones if there are very many, in memory with their
+trigrams (PostgreSQL stores them itself, with pg_trgm, and uses only the last comparison from here). Reading
+30,000 terms takes 0.1 s, a look-up 0.1 ms (scanning them in SQL took 50 ms per word). It knows nothing of
+queries.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-MOST_TERMS = 200_000
+MAX_TERMS = 200_000
 SMALL = 20_000
-"""So many terms are read anew at once when something was written; more only every `STALE_S`, beside."""
+"""Up to this many terms are read again after each write; more terms at most every `STALE_S`."""
 STALE_S = 60.0
 CANDIDATES = 60
-"""Terms that share the most trigrams are compared letter by letter."""
+"""Terms with the most common trigrams that are compared letter by letter."""
 
 
 class Vocabulary:
-    """The terms of one table; safe to ask from any thread."""
+    """The terms of one table. Safe to use from many threads."""
 
     def __init__(self, table: str) -> None:
         self._table = table
@@ -31,12 +31,12 @@ class Vocabulary:
         self._version: object = None
         self._read_at = 0.0
         self._terms: list[str] = []
-        self._holding: dict[str, np.ndarray] = {}
+        self._by_trigram: dict[str, np.ndarray] = {}  # trigram -> numbers of terms
 
     def near(self, word: str, most_edits: int) -> list[str]:
-        """The terms closest to a word, at most `most_edits` letters away; at most three. `refresh` first."""
-        terms, holding = self._terms, self._holding
-        rows = [r for piece in _pieces(word) if (r := holding.get(piece)) is not None]
+        """Returns up to three terms with the fewest edits to a word, at most `most_edits`. Call `refresh` before."""
+        terms, by_trigram = self._terms, self._by_trigram
+        rows = [r for trigram in _trigrams(word) if (r := by_trigram.get(trigram)) is not None]
         if not rows:
             return []
         numbers, shared = np.unique(np.concatenate(rows), return_counts=True)
@@ -44,50 +44,50 @@ class Vocabulary:
         return closest(word, [terms[n] for n in sorted(best.tolist())], most_edits)
 
     def refresh(self, version: object, terms: Callable[[int], Iterable[str]]) -> None:
-        """Read the `terms` (at most so many, the most frequent first) anew when the `version` is another."""
+        """Read the terms again if `version` has changed. `terms(n)`: the n most frequent ones, in that order."""
         if version == self._version:
             return
         if len(self._terms) > SMALL and time.monotonic() - self._read_at < STALE_S:
             return
         if not self._lock.acquire(blocking=not self._terms):
-            return  # another thread is at it; what is known is good enough meanwhile
+            return  # another thread reads them; the old terms serve meanwhile
         try:
             if version != self._version:
-                self._read(list(terms(MOST_TERMS)))
+                self._read(list(terms(MAX_TERMS)))
                 self._version, self._read_at = version, time.monotonic()
         finally:
             self._lock.release()
 
     def _read(self, terms: list[str]) -> None:
-        holding: dict[str, list[int]] = {}
+        by_trigram: dict[str, list[int]] = {}
         for number, term in enumerate(terms):
-            for piece in _pieces(term):
-                holding.setdefault(piece, []).append(number)
-        self._holding = {piece: np.array(numbers, np.int32) for piece, numbers in holding.items()}
+            for trigram in _trigrams(term):
+                by_trigram.setdefault(trigram, []).append(number)
+        self._by_trigram = {trigram: np.array(numbers, np.int32) for trigram, numbers in by_trigram.items()}
         self._terms = terms
 
 
 def sharing(word: str, terms: list[str]) -> list[str]:
-    """Of `terms` in order of merit those that share most trigrams with a word, in their order."""
-    pieces = _pieces(word)
-    shared = [(len(pieces & _pieces(term)), n) for n, term in enumerate(terms)]
+    """Returns the `terms` that share most trigrams with a word, in their order."""
+    trigrams = _trigrams(word)
+    shared = [(len(trigrams & _trigrams(term)), n) for n, term in enumerate(terms)]
     best = sorted((-s, n) for s, n in shared if s)[:CANDIDATES]
     return [terms[n] for _, n in sorted(best, key=lambda pair: pair[1])]
 
 
 def closest(word: str, terms: list[str], most_edits: int) -> list[str]:
-    """Of `terms` in order of merit those with the fewest edits, at most `most_edits`; at most three."""
-    found = [(edits(word, term, most_edits), term) for term in terms]
-    least = min((e for e, _ in found), default=most_edits + 1)
-    return [term for e, term in found if e == least <= most_edits][:3]
+    """Returns the first three `terms` with the fewest edits to a word, at most `most_edits`."""
+    distances = [(edits(word, term, most_edits), term) for term in terms]
+    least = min((e for e, _ in distances), default=most_edits + 1)
+    return [term for e, term in distances if e == least <= most_edits][:3]
 
 
 def edits(a: str, b: str, most: int) -> int:
-    """How many slips make one word the other; > `most` when it takes more.
+    """Returns the number of edits between two words; a number above `most` if it is larger than `most`.
 
-    A slip is a letter left out, put in, or taken for its neighbour on the keyboard or for one that sounds
-    alike; or two letters swapped (optimal string alignment). Any other letter in a letter's place counts as
-    two: "tower" is not a mistyped "power" or "towel" but a word of its own. So is another first letter.
+    An edit is a missing or extra letter, a letter replaced by its neighbour on the keyboard or by one that sounds
+    alike, or two letters swapped (optimal string alignment). Any other replacement counts as two edits: "tower" is
+    not a mistyped "power" or "towel" but another word. Words with different first letters are never close.
     """
     if abs(len(a) - len(b)) > most or a[:1] != b[:1]:
         return most + 1
@@ -96,8 +96,8 @@ def edits(a: str, b: str, most: int) -> int:
     for i, x in enumerate(a, 1):
         now = [i]
         for j, y in enumerate(b, 1):
-            other = 0 if x == y else 1 if y in _ALIKE.get(x, "") else 2
-            cost = min(before[j] + 1, now[j - 1] + 1, before[j - 1] + other)
+            replacement = 0 if x == y else 1 if y in _ALIKE.get(x, "") else 2
+            cost = min(before[j] + 1, now[j - 1] + 1, before[j - 1] + replacement)
             if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
                 cost = min(cost, two_before[j - 2] + 1)
             now.append(cost)
@@ -108,7 +108,7 @@ def edits(a: str, b: str, most: int) -> int:
 
 
 def _alike() -> dict[str, str]:
-    """Letter -> letters that fingers or ears take for it."""
+    """Returns letter -> its neighbours on the keyboard and letters that sound alike."""
     result: dict[str, str] = {}
     rows = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
     for number, row in enumerate(rows):
@@ -126,5 +126,5 @@ def _alike() -> dict[str, str]:
 _ALIKE = _alike()
 
 
-def _pieces(word: str) -> set[str]:
+def _trigrams(word: str) -> set[str]:
     return {word[i : i + 3] for i in range(len(word) - 2)}

@@ -1,7 +1,7 @@
-"""Text to terms, by FTS5's own tokenisers: what each table of words keeps of a text.
+"""Text to terms with FTS5's tokenizers, as the text tables have them.
 
-Built around a SQLite in memory, so that an index outside SQLite holds the very same terms, and
-a snippet is cut in the same place. It knows nothing of where an index lives.
+Built around a SQLite database in memory, so that an index outside SQLite has the same terms and the same
+snippets. It knows nothing of an index's place.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import lru_cache
 from indexer.catalogue.text.expression import Expression
 
 WITH_SIGNS = "categories 'L* N* Co M*'"
-"""Marks are part of a word: by the default, vowel signs part दिल and दाल into the same letters."""
+"""Marks are part of a word: FTS5's default splits दिल and दाल at their vowel signs into the same letters."""
 TOKENISERS = {
     "words": f"porter unicode61 remove_diacritics 2 {WITH_SIGNS}",
     "names": f"porter unicode61 remove_diacritics 2 {WITH_SIGNS}",
@@ -23,7 +23,7 @@ TOKENISERS = {
 
 
 class Tokenisers:
-    """Safe to ask from many threads, one at a time."""
+    """Safe to use from many threads; one works at a time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -35,7 +35,7 @@ class Tokenisers:
             )
 
     def terms(self, text: str, table: str) -> list[str]:
-        """In the order of the text; a term stands as often as it occurs."""
+        """Returns the terms of a text in order, repeated ones too."""
         with self._lock:
             try:
                 self._connection.execute(f"INSERT INTO {table} VALUES (?)", (text,))
@@ -45,16 +45,17 @@ class Tokenisers:
         return [row[0] for row in rows]
 
     def snippet(
-        self, text: str, asked: Expression, mark: str, unmark: str, tokens: int, table: str = "words"
+        self, text: str, expression: Expression, mark: str, unmark: str, tokens: int, table: str = "words"
     ) -> str | None:
-        """A piece of a text around what is asked, marked; None when it does not hold that."""
+        """Returns about `tokens` tokens of a text around the matches, which are between `mark` and `unmark`; None
+        if the text does not match."""
         with self._lock:
             try:
                 self._connection.execute(f"INSERT INTO {table} VALUES (?)", (text,))
                 row = self._connection.execute(
                     f"SELECT snippet({table}, 0, '{mark}', '{unmark}', '…', {tokens}) FROM {table}"
                     f" WHERE {table} MATCH ?",
-                    (asked,),
+                    (expression,),
                 ).fetchone()
             finally:
                 self._connection.rollback()
@@ -68,5 +69,5 @@ def tokenisers() -> Tokenisers:
 
 @lru_cache(maxsize=8192)
 def stemmed(token: str, table: str = "words") -> str:
-    """What a table keeps of a token: `running` is `run` in chunk text."""
+    """Returns the term of a token in a table: `running` is `run` in chunk text."""
     return next(iter(tokenisers().terms(token, table)), token)

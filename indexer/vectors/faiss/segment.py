@@ -172,7 +172,7 @@ class Segment:
             return np.asarray(self._codes.take(rows, axis=0))
         width = self._index.d * 2
         codes = np.ndarray((len(self._body) - width + 1,), f"V{width}", self._body.data, 0, (1,))  # at each byte
-        return codes[self._places[0][rows]].view(np.float16).reshape(len(rows), int(self._index.d))
+        return np.asarray(codes[self._places[0][rows]].view(np.float16).reshape(len(rows), int(self._index.d)))
 
     @cached_property
     def _places(self) -> tuple[np.ndarray, np.ndarray]:

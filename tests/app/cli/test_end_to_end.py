@@ -161,7 +161,7 @@ def test_an_answer_is_chosen_for_a_picture(sightline: Run, indexed: dict[str, An
 def test_the_library_can_be_taken_elsewhere(sightline: Run, indexed: dict[str, Any], tmp_path: Path) -> None:
     assert sightline("export", "--out", tmp_path / "all.jsonl").returncode == 0
     rows = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text("utf-8").splitlines()]
-    assert len(rows) == 13 and {len(row["vector"]) for row in rows} == {640}
+    assert len(rows) == 13 and {len(row["vector"]) for row in rows} == {1152}
     table = sightline("search", "life jackets", "--csv").stdout.splitlines()
     assert table[0].startswith("rank,score,relevant,kind,path") and "cabin handbook.pdf" in table[1]
 

@@ -27,6 +27,7 @@ from PIL import Image
 import model
 from app.model_server.batching import QueueFull, RequestBatcher
 from app.model_server.server import BODY_LIMIT, create_model_app
+from data.media.image import read_image
 from indexer import active_models as indexer_models
 from indexer.errors import LibraryError
 from indexer.library import Library
@@ -295,7 +296,8 @@ def test_other_programs_speak_openai_to_it(served: Served, lite: model.Embedder)
     body = {"messages": [{"role": "user", "content": content}], "encoding_format": "base64"}
     said = httpx.post(f"{served.url}/v1/embeddings", json=body).json()
     vector = np.frombuffer(base64.b64decode(said["data"][0]["embedding"]), "<f4")
-    np.testing.assert_array_equal(vector, lite.embed([Input(images=(picture,), kind="image")])[0])
+    indexed = read_image(base64.b64decode(png(picture).partition(",")[2]), lite.max_side)  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(vector, lite.embed([Input(images=(indexed,), kind="image")])[0])
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ sailing, storm, Lisbon, regatta boats
 Belém, Portugal"""
 
 
-def told(path: Path) -> str:
+def caption_of(path: Path) -> str:
     caption = inspect(path).caption
     found = read_picture(path, 64)
     assert found.caption == caption, "with the pixels as without"
@@ -52,7 +52,7 @@ def told(path: Path) -> str:
 
 def told_beside(path: Path) -> str:
     """What is written in the file, then what is written beside it."""
-    return "\n".join(filter(None, (told(path), beside.read(path).words)))
+    return "\n".join(filter(None, (caption_of(path), beside.read(path).words)))
 
 
 def with_xmp(path: Path, packet: bytes) -> Path:
@@ -67,32 +67,32 @@ def with_xmp(path: Path, packet: bytes) -> Path:
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tiff", "a.heic", "a.avif"])
 def test_xmp_is_read_in_every_format(tmp_path: Path, name: str) -> None:
-    assert told(with_xmp(tmp_path / name, WRITTEN)) == TOLD
+    assert caption_of(with_xmp(tmp_path / name, WRITTEN)) == TOLD
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.bmp", "a.gif", "a.heic"])
 def test_a_picture_without_words_has_no_caption(tmp_path: Path, name: str) -> None:
-    assert told(draw_image(tmp_path / name)) == ""
+    assert caption_of(draw_image(tmp_path / name)) == ""
     if name != "a.bmp" and name != "a.gif":
-        assert told(draw_image(tmp_path / name, exif={"make": "Canon", "taken": "2023:07:14 09:30:00"})) == ""
+        assert caption_of(draw_image(tmp_path / name, exif={"make": "Canon", "taken": "2023:07:14 09:30:00"})) == ""
 
 
 def test_iptc_is_read(tmp_path: Path) -> None:
     words = ((5, "Régate"), (105, "Storm"), (120, "Two boats"), (25, "sailing"), (25, "storm"))
     records = iptc_records(*words, (101, "Portugal"), (90, "Lisboa"), (80, "The Photographer"))
     expected = "Régate\nStorm\nTwo boats\nsailing\nLisboa, Portugal"
-    assert told(add_iptc(draw_image(tmp_path / "a.jpg"), records)) == expected
+    assert caption_of(add_iptc(draw_image(tmp_path / "a.jpg"), records)) == expected
     old = iptc_records(*words, (90, "Lisboa"), (101, "Portugal"), encoding="cp1252")
-    assert told(add_iptc(draw_image(tmp_path / "b.jpg"), old)) == expected, "before UTF-8"
-    assert told(add_iptc(draw_image(tmp_path / "c.jpg"), records[:14] + b"\x1c\x02\x78\xff\xff..")) == "Régate"
+    assert caption_of(add_iptc(draw_image(tmp_path / "b.jpg"), old)) == expected, "before UTF-8"
+    assert caption_of(add_iptc(draw_image(tmp_path / "c.jpg"), records[:14] + b"\x1c\x02\x78\xff\xff..")) == "Régate"
     tiff = draw_image(tmp_path / "a.tiff", tiffinfo={33723: records})
-    assert told(tiff) == expected
+    assert caption_of(tiff) == expected
 
 
 def test_exif_is_read_whatever_its_characters(tmp_path: Path) -> None:
     windows = {0x9C9B: "Regatta 帆船", 0x9C9C: "What a day", 0x9C9E: "sailing;storm", 0x9C9F: "Lisbon"}
     path = draw_image(tmp_path / "a.jpg", exif={"description": "Grüße".encode(), "windows": windows})
-    assert told(path) == "Regatta 帆船\nLisbon\nGrüße\nWhat a day\nsailing, storm"
+    assert caption_of(path) == "Regatta 帆船\nLisbon\nGrüße\nWhat a day\nsailing, storm"
     for number, (comment, text) in enumerate(
         (
             (b"ASCII\0\0\0A day at sea\0\0", "A day at sea"),
@@ -108,7 +108,7 @@ def test_exif_is_read_whatever_its_characters(tmp_path: Path) -> None:
             (b"\0", ""),
         )
     ):
-        assert told(draw_image(tmp_path / f"{number}.jpg", exif={"comment": comment})) == text
+        assert caption_of(draw_image(tmp_path / f"{number}.jpg", exif={"comment": comment})) == text
 
 
 def test_png_texts_are_read(tmp_path: Path) -> None:
@@ -118,21 +118,21 @@ def test_png_texts_are_read(tmp_path: Path) -> None:
     chunks.add_text("Comment", "Created with GIMP")
     chunks.add_text("Software", "Some program")
     chunks.add_text("parameters", "a boat, Steps: 20, Sampler: Euler a, Seed: 3")
-    assert told(draw_image(tmp_path / "a.png", pnginfo=chunks)) == "Régate\nTwo boats 帆船"
+    assert caption_of(draw_image(tmp_path / "a.png", pnginfo=chunks)) == "Régate\nTwo boats 帆船"
 
 
 def test_each_thing_is_told_once(tmp_path: Path) -> None:
     packet = xmp_packet(dc_title="Regatta", dc_description="regatta", dc_subject=("Storm", "REGATTA", "storm"))
     path = draw_image(tmp_path / "a.jpg", xmp=packet, exif={"description": "Regatta", "windows": {0x9C9B: "Regatta"}})
-    assert told(add_iptc(path, iptc_records((5, "Regatta"), (25, "storm")))) == "Regatta\nStorm"
+    assert caption_of(add_iptc(path, iptc_records((5, "Regatta"), (25, "storm")))) == "Regatta\nStorm"
 
 
 def test_a_caption_is_short(tmp_path: Path) -> None:
     text = " ".join(f"word{i}" for i in range(3000))
-    caption = told(draw_image(tmp_path / "a.jpg", xmp=xmp_packet(dc_title="Words", dc_description=text)))
+    caption = caption_of(draw_image(tmp_path / "a.jpg", xmp=xmp_packet(dc_title="Words", dc_description=text)))
     assert MAX_LETTERS - 20 < len(caption) <= MAX_LETTERS and caption.startswith("Words\nword0 word1 ")
     assert caption.rsplit(" ", 1)[1] in text.split(" "), "it ends with a whole word"
-    assert len(told(draw_image(tmp_path / "b.jpg", xmp=xmp_packet(dc_title="海" * 5000)))) == MAX_LETTERS
+    assert len(caption_of(draw_image(tmp_path / "b.jpg", xmp=xmp_packet(dc_title="海" * 5000)))) == MAX_LETTERS
 
 
 # What was found in people's files, from phones, cameras and programs.
@@ -227,7 +227,7 @@ def test_a_sidecar_beside_the_picture_is_read(tmp_path: Path) -> None:
         path = draw_image(tmp_path / "photo.jpg", exif={"description": "In the file"})
         (tmp_path / name).write_bytes(xmp_packet(dc_title="Beside", dc_subject=("sailing",)))
         assert told_beside(path) == "In the file\nBeside\nsailing"
-        assert told(path) == "In the file", "the words beside are the copy's"
+        assert caption_of(path) == "In the file", "the words beside are the copy's"
         (tmp_path / name).unlink()
     capitals = draw_image(tmp_path / "PHOTO2.JPG")
     (tmp_path / "PHOTO2.XMP").write_bytes(xmp_packet(dc_title="Beside"))
@@ -240,7 +240,7 @@ def test_a_programs_own_books_are_no_keywords(tmp_path: Path) -> None:
         lr_hierarchicalSubject=("darktable|exported", "darktable|format|jpg", "Sport|1/2 ton"),
         digiKam_TagsList=("_Digikam_Internal_Tags_/Date Time Not Set", "Places/Lisbon"),
     )
-    assert told(draw_image(tmp_path / "a.jpg", xmp=packet)) == "sailing, 1/2 ton, Lisbon"
+    assert caption_of(draw_image(tmp_path / "a.jpg", xmp=packet)) == "sailing, 1/2 ton, Lisbon"
 
 
 @pytest.mark.parametrize(
@@ -295,13 +295,13 @@ def test_bombs_in_xmp_are_harmless(tmp_path: Path) -> None:
     assert read_xmp(b'<?xml version="1.0" encoding="nonsense"?><a/>', wanted) == {}
     assert time.perf_counter() - begun < 3
     path = draw_image(tmp_path / "a.webp", xmp=bomb, exif={"description": "In the file"})
-    assert told(path) == "In the file"
+    assert caption_of(path) == "In the file"
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.99])
 def test_of_a_broken_packet_the_beginning_is_read(tmp_path: Path, share: float) -> None:
     packet = WRITTEN[: int(len(WRITTEN) * share)]
-    lines = told(draw_image(tmp_path / "a.jpg", xmp=packet)).split("\n")
+    lines = caption_of(draw_image(tmp_path / "a.jpg", xmp=packet)).split("\n")
     assert set(", ".join(lines).split(", ")) <= {"", *TOLD.replace("\n", ", ").split(", ")}
 
 
@@ -324,14 +324,14 @@ def test_garbage_in_metadata_costs_the_words_and_not_the_picture(tmp_path: Path)
             read_image(path)
         except MediaError:  # the picture itself is hurt
             continue
-        told(path)
+        caption_of(path)
 
 
 def test_unseen_and_turning_characters_are_dropped(tmp_path: Path) -> None:
     packet = xmp_packet(
         dc_title="fo\u202eto\u200b \u00adof\tAnna", dc_description="a\nb\n\nc", dc_subject=("שלום", "مرحبا")
     )
-    assert told(draw_image(tmp_path / "a.jpg", xmp=packet)) == "foto of Anna\na b c\nשלום, مرحبا"
+    assert caption_of(draw_image(tmp_path / "a.jpg", xmp=packet)) == "foto of Anna\na b c\nשלום, مرحبا"
 
 
 def test_a_videos_tags_are_its_caption(tmp_path: Path) -> None:

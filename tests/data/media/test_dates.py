@@ -158,20 +158,20 @@ def test_a_place_says_which_day_it_was_there() -> None:
 def test_a_name_tells_the_zone_of_a_films_clock() -> None:
     clock = Taken("2022-12-31T15:30:40+00:00", "clock")
     named = of_name("VID_20230101_002955.mp4")
-    assert clock.as_named(named).at == "2023-01-01T00:30:40+09:00", "a film's clock may be its end's"
+    assert clock.with_zone_of_name(named).at == "2023-01-01T00:30:40+09:00", "a film's clock may be its end's"
     for other in (None, of_name("VID-20230101-WA0001.mp4"), of_name("VID_20230109_002955.mp4")):
-        assert clock.as_named(other) == clock
+        assert clock.with_zone_of_name(other) == clock
     written = Taken("2022-12-31T15:30:40+00:00", "exif")
-    assert written.as_named(named) == written
+    assert written.with_zone_of_name(named) == written
 
 
 def test_a_satellites_clock_tells_the_zone() -> None:
     utc = datetime(2022, 12, 31, 15, 29, 10, tzinfo=UTC)
-    assert Taken("2023-01-01T00:30:00", "exif").seen_from(utc).at == "2023-01-01T00:30:00+09:00"
-    assert Taken("2022-12-31T21:15:00", "exif").seen_from(utc).at == "2022-12-31T21:15:00+05:45"
+    assert Taken("2023-01-01T00:30:00", "exif").with_satellite_zone(utc).at == "2023-01-01T00:30:00+09:00"
+    assert Taken("2022-12-31T21:15:00", "exif").with_satellite_zone(utc).at == "2022-12-31T21:15:00+05:45"
     for other in ("2023-01-01T00:37:00", "2023-01-05T00:30:00", "2023-01-01T00:30:00+01:00", "2023-01-01"):
-        assert Taken(other, "exif").seen_from(utc).at == other, "no zone is that far, or it is known"
-    assert Taken("2023-01-01T00:30:00", "exif").seen_from(None).at == "2023-01-01T00:30:00"
+        assert Taken(other, "exif").with_satellite_zone(utc).at == other, "no zone is that far, or it is known"
+    assert Taken("2023-01-01T00:30:00", "exif").with_satellite_zone(None).at == "2023-01-01T00:30:00"
 
 
 def test_the_order_of_trust() -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from data.media.beside_names import says_of
-from data.media.kinds import SUBTITLES, may_say_of_others
+from data.media.beside_names import may_describe
+from data.media.kinds import SUBTITLES, may_describe_others
 from data.media.subtitles import READERS
 
 
@@ -28,11 +28,11 @@ from data.media.subtitles import READERS
     ],
 )
 def test_a_file_says_something_of_those_whose_name_it_bears(name: str, other: str, says: bool) -> None:
-    assert may_say_of_others(name) and says_of(name, other) == says
+    assert may_describe_others(name) and may_describe(name, other) == says
 
 
 def test_most_files_say_nothing_of_others() -> None:
-    assert not any(map(may_say_of_others, ("photo.jpg", "notes.txt", "film.mp4", "srt")))
+    assert not any(map(may_describe_others, ("photo.jpg", "notes.txt", "film.mp4", "srt")))
 
 
 def test_every_format_of_subtitles_is_looked_for_beside_films() -> None:

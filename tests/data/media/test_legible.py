@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from data.media import legible, pdf
-from data.media.text import unmisread
+from data.media.text import repair_mojibake
 from tests.data.media.raw_pdf import lines, page, stream
 
 # Article 1 of the Universal Declaration of Human Rights.
@@ -71,7 +71,7 @@ OTHERS = {
 def test_text_is_text(name: str) -> None:
     text = {**ARTICLES, **OTHERS}[name]
     for variant in (text, text.upper(), text * 3, text[: len(text) // 3]):
-        assert not legible.is_no_text(variant)
+        assert not legible.is_garbled(variant)
         assert legible.readable_lines("\n".join(variant.split(". "))) == "\n".join(variant.split(". "))
 
 
@@ -114,18 +114,18 @@ SPOILT: list[Callable[[str], str]] = [shifted, in_order, exchanged, swapped, pri
 @pytest.mark.parametrize("spoil", SPOILT)
 @pytest.mark.parametrize("name", ["english", "german", "french", "polish", "finnish", "turkish"])
 def test_letters_that_stand_for_others_are_no_text(spoil: Callable[[str], str], name: str) -> None:
-    assert legible.is_no_text(spoil(ARTICLES[name]))
-    assert legible.is_no_text(spoil(ARTICLES[name] * 4))
+    assert legible.is_garbled(spoil(ARTICLES[name]))
+    assert legible.is_garbled(spoil(ARTICLES[name] * 4))
 
 
 @pytest.mark.parametrize("name", ["english", "german", "french", "polish", "finnish", "turkish"])
 def test_a_page_in_numbers_of_a_large_font_is_no_text(name: str) -> None:
-    assert legible.is_no_text(of_a_large_font(ARTICLES[name] * 4))  # a few lines alone may pass for many scripts
+    assert legible.is_garbled(of_a_large_font(ARTICLES[name] * 4))  # a few lines alone may pass for many scripts
 
 
 @pytest.mark.parametrize("name", ["english", "german", "chinese", "russian"])
 def test_swapped_bytes_of_any_script_are_no_text(name: str) -> None:
-    assert legible.is_no_text(swapped(ARTICLES[name]))
+    assert legible.is_garbled(swapped(ARTICLES[name]))
 
 
 @pytest.mark.parametrize(
@@ -140,15 +140,15 @@ def test_swapped_bytes_of_any_script_are_no_text(name: str) -> None:
     ],
 )
 def test_an_alphabet_read_by_anothers_table_is_no_text(name: str, encoding: str) -> None:
-    assert legible.is_no_text(ARTICLES[name].encode(encoding, "ignore").decode("latin-1"))
+    assert legible.is_garbled(ARTICLES[name].encode(encoding, "ignore").decode("latin-1"))
 
 
 @pytest.mark.parametrize("name", ["german", "french", "russian", "greek", "hindi"])
 def test_utf_8_that_was_misread_is_read_again(name: str) -> None:
     data = ARTICLES[name].encode()
     table = {i: bytes([i]).decode("cp1252", "ignore") or chr(i) for i in range(256)}
-    assert unmisread("".join(table[i] for i in data)) == ARTICLES[name]
-    assert unmisread(ARTICLES[name]) == ARTICLES[name]
+    assert repair_mojibake("".join(table[i] for i in data)) == ARTICLES[name]
+    assert repair_mojibake(ARTICLES[name]) == ARTICLES[name]
 
 
 def test_the_lines_of_one_bad_font_are_left_out() -> None:
@@ -196,9 +196,9 @@ def test_a_page_whose_font_lies_is_a_page_without_text(tmp_path: Path, spoil: st
     }
     path = drawn(tmp_path / "a.pdf", tables[spoil])
     with pdf.open_pdf(path) as document:
-        assert document.text(1) == "" and document.is_unread(1) and document.words(1) == []
+        assert document.text(1) == "" and document.needs_ocr(1) and document.words(1) == []
     with pdf.open_pdf(drawn(tmp_path / "b.pdf", ord)) as document:
-        assert document.text(1) == "\n".join(CHEESE) and not document.is_unread(1)
+        assert document.text(1) == "\n".join(CHEESE) and not document.needs_ocr(1)
 
 
 @pytest.mark.usefixtures("engine")
@@ -263,7 +263,7 @@ def test_pages_in_other_scripts_are_text(tmp_path: Path, name: str) -> None:
     from tests.data.media.test_pdf_text import story
 
     with pdf.open_pdf(story(tmp_path / "a.pdf", ARTICLES[name])) as document:
-        assert not document.is_unread(1)
+        assert not document.needs_ocr(1)
         assert len(document.text(1)) > 0.6 * len(ARTICLES[name])
 
 
@@ -274,6 +274,6 @@ def test_no_page_of_the_sample_set_is_taken_for_none() -> None:
     for path in paths:
         with pdf.open_pdf(path) as document:
             for number in range(1, document.pages + 1):
-                assert document.text(number) or document.is_unread(number)
+                assert document.text(number) or document.needs_ocr(number)
                 plain = document._engine.plain_text(number)
-                assert plain is not None and document.is_unread(number) == (len(plain.strip()) < pdf.TEXTLESS)
+                assert plain is not None and document.needs_ocr(number) == (len(plain.strip()) < pdf.TEXTLESS)

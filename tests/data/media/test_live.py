@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from data.media.image import read_image
-from data.media.live import belongs, film_inside, stem
+from data.media.live import film_inside, is_live_pair, stem
 from data.media.video import probe
 from tests.data.media.heics import box, heic_bytes
 from tests.media import draw_image, draw_video, picture
@@ -67,18 +67,18 @@ KEY = "com.apple.quicktime.content.identifier"
 
 def test_apples_identifier_decides(tmp_path: Path) -> None:
     still = apple_photo(tmp_path / "IMG_1.jpg", ONE)
-    assert belongs(still, film(tmp_path, name="IMG_1.mov", **{KEY: ONE}))
-    assert belongs(still, film(tmp_path, name="renamed.mov", **{KEY: ONE}))
-    assert not belongs(still, film(tmp_path, name="IMG_1.mp4", **{KEY: OTHER})), "another moment of that name"
+    assert is_live_pair(still, film(tmp_path, name="IMG_1.mov", **{KEY: ONE}))
+    assert is_live_pair(still, film(tmp_path, name="renamed.mov", **{KEY: ONE}))
+    assert not is_live_pair(still, film(tmp_path, name="IMG_1.mp4", **{KEY: OTHER})), "another moment of that name"
 
 
 def test_without_identifiers_the_name_and_a_few_seconds_do(tmp_path: Path) -> None:
     still = draw_image(tmp_path / "IMG_2.jpg")
-    assert belongs(still, film(tmp_path, 3, "IMG_2.mov"))
-    assert not belongs(still, film(tmp_path, 3, "IMG_3.mov"))
-    assert not belongs(still, film(tmp_path, 20, "img_2.mp4")), "a film of its own"
+    assert is_live_pair(still, film(tmp_path, 3, "IMG_2.mov"))
+    assert not is_live_pair(still, film(tmp_path, 3, "IMG_3.mov"))
+    assert not is_live_pair(still, film(tmp_path, 20, "img_2.mp4")), "a film of its own"
     (tmp_path / "IMG_2.avi").write_bytes(b"junk" * 100)
-    assert not belongs(still, tmp_path / "IMG_2.avi") and not belongs(still, tmp_path / "IMG_2.srt")
+    assert not is_live_pair(still, tmp_path / "IMG_2.avi") and not is_live_pair(still, tmp_path / "IMG_2.srt")
 
 
 @pytest.mark.parametrize(

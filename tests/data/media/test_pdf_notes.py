@@ -147,7 +147,7 @@ def test_bookmarks_are_text_of_the_page_that_they_lead_to(tmp_path: Path) -> Non
     texts = [pdf.page_text(tmp_path / "a.pdf", n) for n in (1, 2, 3)]
     assert texts == ["The zeppelin\nIts gas", "Submarines and their crews", "Velocipedes"]
     with pdf.open_pdf(tmp_path / "a.pdf") as opened:
-        assert [opened.is_unread(n) for n in (1, 2, 3)] == [True, False, True], "OCR may still look at them"
+        assert [opened.needs_ocr(n) for n in (1, 2, 3)] == [True, False, True], "OCR may still look at them"
 
 
 def test_files_inside_are_listed_handed_out_and_found(tmp_path: Path) -> None:

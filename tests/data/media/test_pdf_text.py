@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from data.media import pdf
-from data.media.letters import undivided
+from data.media.letters import join_divided_words
 from tests.data.media.raw_pdf import lines, page
 
 ACCENTS = (
@@ -148,7 +148,7 @@ def test_a_soft_hyphen_divides(tmp_path: Path) -> None:
     ],
 )
 def test_the_hyphen_stays_where_it_belongs_to_the_word(text: str, read: str) -> None:
-    assert undivided(text) == read
+    assert join_divided_words(text) == read
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])

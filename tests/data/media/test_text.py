@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.media.text import clean, decoded, one_line, repaired
+from data.media.text import clean, decode_text, one_line, repair_encoding
 
 
 @given(st.text(st.characters(), max_size=60))
@@ -23,17 +23,17 @@ def test_no_character_that_cannot_be_stored_or_seen_is_left(text: str) -> None:
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
 def test_bytes_of_any_usual_encoding_are_read(text: str) -> None:
     plain = text.lstrip("\ufeff")
-    assert decoded(plain.encode("utf-8-sig")) == plain
-    assert decoded(b"\xff\xfe" + plain.encode("utf-16-le")) == plain
-    assert decoded(b"\xfe\xff" + plain.encode("utf-16-be")) == plain
+    assert decode_text(plain.encode("utf-8-sig")) == plain
+    assert decode_text(b"\xff\xfe" + plain.encode("utf-16-le")) == plain
+    assert decode_text(b"\xfe\xff" + plain.encode("utf-16-be")) == plain
 
 
 @given(st.binary(max_size=60))
 def test_no_bytes_are_refused(data: bytes) -> None:
-    assert isinstance(decoded(data), str)
+    assert isinstance(decode_text(data), str)
 
 
 @pytest.mark.parametrize("text", ["Grüße", "C’est l’été", "plain", "帆船", "Ω and ü"])
 def test_text_that_was_read_as_latin_1_is_mended_and_other_text_kept(text: str) -> None:
-    assert repaired(text.encode("utf-8").decode("latin-1")) == text
-    assert repaired(text) == text
+    assert repair_encoding(text.encode("utf-8").decode("latin-1")) == text
+    assert repair_encoding(text) == text

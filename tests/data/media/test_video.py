@@ -13,7 +13,7 @@ from data.media.dates import Taken
 from data.media.frame_stream import open_video
 from data.media.kinds import MediaError
 from data.media.metadata import Metadata
-from data.media.video import probe, sample_frames, scene_cuts, stated
+from data.media.video import probe, sample_frames, scene_cuts, tag_metadata
 from tests.media import draw_video, picture, time_of
 
 CONTAINERS = [
@@ -168,7 +168,7 @@ def test_metadata_of_a_phone(tmp_path: Path) -> None:
     options = {"movflags": "use_metadata_tags"}
     info = probe(draw_video(tmp_path / "a.mp4", 1, 10, metadata={**tags, "model": "iPhone 13"}, options=options))
     assert info.metadata == Metadata(Taken("2022-03-04T05:06:07+00:00", "clock"), "Apple iPhone 13", 48.8577, 2.295)
-    assert stated(tmp_path / "a.mp4") == info.metadata, "without a look at the pictures"
+    assert tag_metadata(tmp_path / "a.mp4") == info.metadata, "without a look at the pictures"
 
 
 def reason(path: Path) -> MediaError:

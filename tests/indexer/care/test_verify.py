@@ -132,7 +132,7 @@ def test_a_sound_library_has_no_problems(indexed: Library) -> None:
     [
         (["DELETE FROM embedding WHERE chunk_id = 1"], "have no embedding"),
         (["UPDATE embedding SET vector = zeroblob(1280) WHERE chunk_id = 2"], "not of unit length"),
-        (["UPDATE embedding SET vector = zeroblob(100) WHERE chunk_id = 2"], "do not have 640 components"),
+        (["UPDATE embedding SET vector = zeroblob(100) WHERE chunk_id = 2"], "do not have 1152 components"),
         (["INSERT INTO words (words) VALUES ('delete-all')"], "index of words"),
         (["DELETE FROM names WHERE rowid = 1"], "index of names"),
         (["UPDATE content SET orphaned_at = 1.0"], "whether a file has them"),
@@ -337,6 +337,31 @@ def test_an_updated_model_is_never_asked_with_the_vectors_of_the_old_one(
     assert renewed.status().model == "lite@new-r9" and renewed.verify().problems == []
     answer = renewed.search(Query((Part(text="bananas"),)))
     assert answer.hits[0].title == "letter.pdf"
+
+
+def test_a_library_of_the_earlier_lite_answers_by_it_until_it_is_renewed(
+    folder: Path, open_library: OpenLibrary, lite: Embedder
+) -> None:
+    from indexer.types import Part, Query
+    from model.lite.embedder import LiteEmbedder
+    from model.lite.weights import EARLIER
+
+    (earlier,) = EARLIER
+    with pytest.MonkeyPatch.context() as before:
+        use(before, LiteEmbedder.load(model_id=earlier))
+        before.setattr("model.lite.embedder.current_id", lambda: earlier)
+        library = open_library()
+        library.index([folder])
+        library.close()
+    reader = open_library(read_only=True)
+    assert reader.search(Query((Part(text="bananas"),))).model == earlier
+    assert reader.search(Query((Part(text="bananas"),))).hits[0].title == "letter.pdf"
+    reader.close()
+    renewed = open_library()
+    assert renewed.status().model == earlier and renewed.searcher().embedder.dim == 640
+    renewed.index()
+    assert renewed.status().model == lite.id and renewed.verify().problems == []
+    assert renewed.search(Query((Part(text="bananas"),))).hits[0].title == "letter.pdf"
 
 
 def test_a_switch_that_is_given_up_leaves_the_old_model_alone(

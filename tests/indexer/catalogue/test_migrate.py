@@ -85,7 +85,7 @@ def test_a_library_moved_to_a_server_and_back_is_the_same(
         with catalogue.database.reader() as c:
             assert (
                 catalogue.settings.get("mounts:1") == "/a\x1f/b"
-                and catalogue.database.dialect.last_numbers(c)["chunk"] == 160
+                and catalogue.database.dialect.last_ids(c)["chunk"] == 160
             )
         assert catalogue.settings.get("library") != old.settings.get("library")
     fill(there, 2, start=100)  # numbers go on where they were
@@ -161,21 +161,21 @@ def test_what_does_not_read_back_the_same_is_no_move(
 ) -> None:
     """A disk, a driver or a bug that changes one vector on its way."""
     new = Catalogue(tmp_path / "new.sqlite")
-    real = migrate._told
+    real = migrate._values
 
     def bent(row: Any) -> tuple[Any, ...]:
         values = real(row)
         return (*values[:-1], b"\0" * 16) if getattr(row, "vector", None) and row.id == 7 else values
 
-    monkeypatch.setattr(migrate, "_told", bent)
+    monkeypatch.setattr(migrate, "_values", bent)
     written = migrate._write
 
     def write(*arguments: Any) -> int:
-        monkeypatch.setattr(migrate, "_told", bent)
+        monkeypatch.setattr(migrate, "_values", bent)
         try:
             return written(*arguments)
         finally:
-            monkeypatch.setattr(migrate, "_told", real)
+            monkeypatch.setattr(migrate, "_values", real)
 
     monkeypatch.setattr(migrate, "_write", write)
     with pytest.raises(LibraryError, match=r"does not read back the same \(table embedding"):

@@ -47,7 +47,7 @@ def test_a_backup_restored_into_an_empty_database_is_the_library(
         library.index([folder])
         written = library.backup(tmp_path)
         assert written.suffix == ".dump" and not list(tmp_path.glob("*.part"))
-        told = library.catalogue.database.dialect.restoring(written)
+        told = library.catalogue.database.dialect.restore_hint(written)
         before, hits = contents_of(library), library.search(QUERY).hits
     assert "pg_restore --no-owner -d DATABASE" in told
     empty = postgresql_server.database()

@@ -50,7 +50,7 @@ def write(
     chunks = [NewChunk(n, vector, Span(float(s), float(s + length))) for n, s in enumerate(starts)]
     model = catalogue.models.answering()
     assert model is not None
-    return catalogue.contents.write(FILM, {}, chunks, model.id, sounds=sounds, cues=subtitles)
+    return catalogue.contents.write(FILM, {}, chunks, model.id, has_sound=sounds, cues=subtitles)
 
 
 def texts(catalogue: Catalogue) -> list[str]:
@@ -113,30 +113,30 @@ def test_words_read_in_the_picture_and_words_said_stand_side_by_side(catalogue: 
     catalogue.contents.write_ocr(FILM, {first: "EXIT 7"}, model.id, {})
     catalogue.transcripts.add(FILM, [HARBOUR], by="ears@1")
     assert texts(catalogue)[0] == f"EXIT 7\n{HARBOUR.text}"
-    catalogue.transcripts.set_listener("better")
+    catalogue.transcripts.set_speech_model("better")
     assert texts(catalogue)[0] == "EXIT 7"
 
 
 def test_another_listener_hears_again_what_others_have_heard(catalogue: Catalogue) -> None:
     write(catalogue)
     catalogue.transcripts.add(FILM, [HARBOUR], by="small@1")
-    assert catalogue.transcripts.set_listener("small") == 0 and texts(catalogue)[0] == HARBOUR.text
-    assert catalogue.transcripts.set_listener("large-v3") == 1 and texts(catalogue) == ["", ""]
+    assert catalogue.transcripts.set_speech_model("small") == 0 and texts(catalogue)[0] == HARBOUR.text
+    assert catalogue.transcripts.set_speech_model("large-v3") == 1 and texts(catalogue) == ["", ""]
     assert catalogue.transcripts.cues(FILM) == [] and waits(catalogue) == 1
     write(catalogue, subtitles=[HARBOUR])
-    assert catalogue.transcripts.set_listener("large-v3") == 0, "subtitles were written by somebody who knew"
+    assert catalogue.transcripts.set_speech_model("large-v3") == 0, "subtitles were written by somebody who knew"
 
 
 def test_a_film_is_not_heard_half_by_one_and_half_by_another(catalogue: Catalogue) -> None:
     write(catalogue)
-    assert catalogue.transcripts.set_listener("small", whole=False) == 0
+    assert catalogue.transcripts.set_speech_model("small", whole=False) == 0
     catalogue.transcripts.add(FILM, [HARBOUR], by=None)
-    assert catalogue.transcripts.set_listener("small") == 0 and catalogue.transcripts.cues(FILM) == [HARBOUR], (
+    assert catalogue.transcripts.set_speech_model("small") == 0 and catalogue.transcripts.cues(FILM) == [HARBOUR], (
         "it goes on where it was"
     )
-    assert catalogue.transcripts.set_listener("large-v3") == 1 and texts(catalogue) == ["", ""]
+    assert catalogue.transcripts.set_speech_model("large-v3") == 1 and texts(catalogue) == ["", ""]
     catalogue.transcripts.add(FILM, [HARBOUR], by=None)
-    assert catalogue.transcripts.set_listener("small", whole=False) == 1 and catalogue.transcripts.cues(FILM) == []
+    assert catalogue.transcripts.set_speech_model("small", whole=False) == 1 and catalogue.transcripts.cues(FILM) == []
 
 
 def test_what_two_hear_at_once_is_said_once(catalogue: Catalogue) -> None:
@@ -155,7 +155,7 @@ def test_a_word_that_is_said_is_not_taken_out_of_another(catalogue: Catalogue) -
     catalogue.transcripts.add(FILM, [Cue(1.0, 1.5, "he")], by=None)
     catalogue.transcripts.add(FILM, [Cue(2.0, 2.5, "sings")], by="ears@1")
     assert texts(catalogue)[0] == "the cathedral\nhe\nsings"
-    catalogue.transcripts.set_listener("better")
+    catalogue.transcripts.set_speech_model("better")
     assert texts(catalogue)[0] == "the cathedral"
 
 
@@ -175,7 +175,7 @@ def test_cues_move_with_their_library(tmp_path: Path, postgresql_server: Server)
     old.transcripts.add(FILM, [HARBOUR, BOATS], by="ears@1")
     move(old, new)
     assert new.transcripts.cues(FILM) == old.transcripts.cues(FILM) == [HARBOUR, BOATS] and texts(new) == texts(old)
-    new.transcripts.set_listener("better")
+    new.transcripts.set_speech_model("better")
     new.transcripts.add(FILM, [GULLS], by="better@1")  # the server goes on numbering where the old one was
     assert len(new.transcripts.cues(FILM)) == 1
     for catalogue in (old, new):

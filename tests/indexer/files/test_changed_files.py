@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from data.media.beside_names import says_of
+from data.media.beside_names import may_describe
 from indexer.files import scanner
-from indexer.files.scanner import told_of
+from indexer.files.scanner import media_of_sidecars
 from indexer.library import Library
 from indexer.types import Part, Query
 from tests import media
@@ -320,11 +320,13 @@ def test_words_beside_a_file_that_change_are_read_again(
 def test_whose_words_a_file_beside_may_hold_is_told_by_its_name_at_once() -> None:
     photos = [f"{n}.jpg" for n in range(5000)]
     begun = time.process_time()
-    assert told_of((f"{n}.xmp" for n in range(5000)), photos) == sorted(photos)
+    assert media_of_sidecars((f"{n}.xmp" for n in range(5000)), photos) == sorted(photos)
     assert time.process_time() - begun < 2.0
     numbered = [f"IMG({n}).jpg" for n in range(5000)]
-    assert told_of((f"IMG.jpg.supplemental-metadata({n}).json" for n in range(5000)), numbered) == sorted(numbered)
+    assert media_of_sidecars((f"IMG.jpg.supplemental-metadata({n}).json" for n in range(5000)), numbered) == sorted(
+        numbered
+    )
     others = ["a.jpg", "a.mp4", "a.pdf", "b.en.mp4", "a.jpg.png", "a(1).jpg", "a-edited.jpg", f"{'c' * 44}.jpg"]
     notes = ("a.jpg(1).json", "a.jpg.supp.json", f"{'c' * 44}.j.json", "a.json")
     for name in (*notes, "a.jpg.json", "a.en.srt", "a.xmp", "b.en.srt", "b.srt", "a.jpg.xmp", ".srt", "a"):
-        assert told_of([name], others) == sorted(other for other in others if says_of(name, other)), name
+        assert media_of_sidecars([name], others) == sorted(other for other in others if may_describe(name, other)), name

@@ -16,8 +16,8 @@ def test_what_a_library_asks_for_is_kept_for_workers(tmp_path: Path) -> None:
     asked.store(catalogue.settings)
     assert (
         IndexingOptions.of(catalogue.settings) == asked
-        and asked.listener == "small"
-        and IndexingOptions().listener is None
+        and asked.speech_model == "small"
+        and IndexingOptions().speech_model is None
     )
     catalogue.close()
 

@@ -14,7 +14,7 @@ from data.media.kinds import GENERATION
 from indexer.pipeline import still_scenes
 from indexer.pipeline.context import PipelineContext
 from indexer.pipeline.jobs import ByteQueue, Job, JobItem
-from indexer.pipeline.queue import WorkQueue
+from indexer.pipeline.work_queue import WorkQueue
 from indexer.priority import LONGEST_WAIT_S, QueryPriority
 from tests import media
 from tests.data.media.test_legible import drawn

@@ -19,7 +19,7 @@ from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.dialects import place
 from indexer.catalogue.rows import FoundFile, NewChunk
 from indexer.library import Library
-from indexer.pipeline.heartbeat import MOST_TRIES, Heartbeat
+from indexer.pipeline.heartbeat import MAX_ATTEMPTS, Heartbeat
 from indexer.pipeline.worker import Worker
 from indexer.types import Hit, Part, Query
 from model import speech
@@ -212,7 +212,7 @@ def test_a_listener_that_cannot_be_loaded_is_told_once_and_holds_nothing_up(
     assert (report.videos, report.failed) == (1, 0)
     assert library.catalogue.queue.count("speech") == 1
     library.start(watch=False)
-    wait_for(lambda: "Nobody listens to videos: The ears are full of wax; clean them." in library.status().notices)
+    wait_for(lambda: "Videos are not transcribed: The ears are full of wax; clean them." in library.status().notices)
 
 
 def test_a_video_that_is_gone_by_the_time_of_listening_waits_for_its_return(
@@ -306,13 +306,13 @@ def test_a_film_that_workers_die_of_listening_to_is_found_by_its_looks(
     (file,) = catalogue.queue.unhashed(1)
     catalogue.queue.hashed([(file, file.stamp, bytes(32))])
     chunks = [NewChunk(0, np.ones(4, np.float32) / 2, Span(0.0, 30.0))]
-    catalogue.contents.write(bytes(32), {}, chunks, model.id, sounds=True)
+    catalogue.contents.write(bytes(32), {}, chunks, model.id, has_sound=True)
     parts = catalogue.leases, catalogue.contents, catalogue.transcripts
     heartbeat = Heartbeat(*parts, "w", lambda: "m", lease_s=60.0)
     heartbeat.begin()
     try:
         dead = catalogue.leases.enrol("dead", "box", "1", "m", {})
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_ATTEMPTS):
             assert catalogue.leases.take(dead, 1, 0.01, stage="speech")
             time.sleep(0.02)
         assert heartbeat.take("speech") == []
@@ -339,7 +339,7 @@ def test_a_named_listener_that_cannot_be_had_takes_nothing_away(
     library.index()
     assert said(library, path) == [(3.0, "word 1")] and library.catalogue.queue.count("speech") == 0
     library.start(watch=False)
-    told = "Nobody listens to videos: the speech model org/none is not to be fetched."
+    told = "Videos are not transcribed: the speech model org/none is not to be fetched."
     wait_for(lambda: told in library.status().notices)
 
 

@@ -197,7 +197,7 @@ def test_a_file_that_cannot_be_read_is_named(shelf: Shelf, tmp_path: Path) -> No
     text.write_text("x")
     with pytest.raises(LibraryError, match="not an image, a video or a PDF"):
         shelf.ask(parts=(Part(file=text),))
-    with pytest.raises(LibraryError, match="no piece 999999"):
+    with pytest.raises(LibraryError, match="no chunk 999999"):
         shelf.ask(parts=(Part(chunk_id=999_999),))
 
 

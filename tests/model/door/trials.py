@@ -184,3 +184,39 @@ def test_a_checkpoint_that_wants_its_own_code_run_is_refused(folder: Path, tmp_p
     with pytest.raises(ModelError):
         model.load(str(copy))
     assert not marker.exists()
+
+
+def test_pictures_come_before_the_words_as_on_the_wire(embedder: SentenceTransformersEmbedder) -> None:
+    from PIL import Image
+
+    shown = picture()
+    want = embedder.model.encode_query([{"image": Image.fromarray(shown), "text": "at night"}])[0]
+    got = embedder.embed([Input(text="at night", images=(shown,), role="query")])[0]
+    np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["document", "passage", "corpus"])
+def test_a_document_prompt_of_any_name_is_taken(
+    name: str, embedder: SentenceTransformersEmbedder, folder: Path
+) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    theirs = SentenceTransformer(str(folder), model_kwargs={"use_safetensors": True}, device="cpu")
+    theirs.prompts = {"query": "", "document": "", name: "What the passage says: "}
+    got = SentenceTransformersEmbedder(theirs, id="x").embed([Input(text="a page")])[0]
+    want = embedder.embed([Input(text="a page", instruction="What the passage says: ")])[0]
+    np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "config_sentence_transformers.json", "processor_config.json"])
+def test_what_changes_vectors_changes_the_id(name: str, folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / folder.name)
+    before = model.load(str(copy)).id
+    path = copy / name
+    path.write_text((path.read_text("utf-8") if path.is_file() else "{}") + "\n", "utf-8")
+    assert model.load(str(copy)).id != before
+
+
+def test_another_dtype_than_that_of_auto_changes_the_id(folder: Path, embedder: SentenceTransformersEmbedder) -> None:
+    assert model.load(str(folder), device="cpu", dtype="bfloat16").id != embedder.id
+    assert model.load(str(folder), device="cpu", dtype="float32").id == embedder.id

@@ -52,7 +52,7 @@ def one(lite: Embedder, item: Input) -> np.ndarray:
 
 def test_it_is_an_embedder_whose_id_names_weights_and_recipe(lite: LiteEmbedder) -> None:
     assert isinstance(lite, Embedder)
-    assert lite.dim == 640 and lite.max_frames == 8
+    assert lite.dim == 1152 and lite.max_frames == 8
     name, _, rest = lite.id.partition("@")
     fingerprint, _, recipe = rest.partition("-r")
     assert name == "lite" and len(fingerprint) == 8 and int(fingerprint, 16) and int(recipe) >= 1
@@ -192,12 +192,12 @@ def hostile() -> dict[str, Callable[[], Input]]:
 @pytest.mark.parametrize("name", hostile())
 def test_any_input_gives_a_finite_unit_vector(lite: LiteEmbedder, name: str) -> None:
     vectors = lite.embed([hostile()[name]()])
-    assert vectors.shape == (1, 640) and vectors.dtype == np.float32
+    assert vectors.shape == (1, 1152) and vectors.dtype == np.float32
     assert np.isfinite(vectors).all() and abs(np.linalg.norm(vectors) - 1) < 1e-5
 
 
 def test_nothing_in_gives_nothing_out(lite: LiteEmbedder) -> None:
-    assert lite.embed([]).shape == (0, 640)
+    assert lite.embed([]).shape == (0, 1152)
 
 
 @pytest.mark.parametrize("picture", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3)), np.zeros((8, 8, 4), np.uint8)])

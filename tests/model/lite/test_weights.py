@@ -31,6 +31,20 @@ def test_missing_weights_say_what_where_and_what_to_run(tmp_path: Path, monkeypa
     assert str(tmp_path / "a") in said and str(tmp_path / "b") in said
 
 
+def test_weights_of_an_older_version_are_said_to_be_so_and_newer_ones_preferred(
+    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = tmp_path / "older"
+    older.mkdir()
+    (older / "text.onnx").write_bytes(b"1")
+    (older / weights.MANIFEST).write_text('{"files": {"text.onnx": {"bytes": 1}}}')
+    monkeypatch.setattr(weights, "places", lambda name="lite": [older])
+    with pytest.raises(ModelError, match=r"of an older Sightline; run: sightline setup$"):
+        LiteEmbedder.load()
+    monkeypatch.setattr(weights, "places", lambda name="lite": [older, installed])
+    assert weights.find() == installed
+
+
 def test_a_truncated_weight_file_is_noticed_at_load(installed: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(installed, tmp_path / "lite"))
     content = (folder / "text.onnx").read_bytes()

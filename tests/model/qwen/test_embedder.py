@@ -248,6 +248,7 @@ def test_the_id_follows_weights_and_recipe_but_not_the_place(tmp_path: Path) -> 
     shutil.copytree(CHECKPOINT, copy)
     assert load_qwen(copy).id == one
     assert load_qwen(copy, max_pixels=25088).id != one
+    assert load_qwen(copy, dtype="bfloat16").id != one == load_qwen(copy, dtype="float32").id
     from safetensors.torch import load_file, save_file
 
     weights = load_file(copy / "model.safetensors")

@@ -1,9 +1,8 @@
-"""The catalogue in a PostgreSQL database, through psycopg 3: for libraries that several machines share.
+"""The catalogue in a PostgreSQL database, through psycopg 3, for libraries that several machines share.
 
-Built around one schema of one database a library. Writers take the row of `written` first, so
-that they come one after another, as they do in SQLite: the journal is in the order of its commits,
-and what was proven for one holds for the other. Readers see a snapshot (repeatable read). SQL
-that is written for SQLite is rendered here (`rendered`). It knows nothing of what rows mean.
+Built around one schema of one database per library. Each writer first locks the row of `written`, so that only one
+writes at a time, as in SQLite: the journal is in the order of the commits. Readers have a snapshot (repeatable
+read). SQL that is written for SQLite is translated (`sql.py`). It knows nothing of the rows' meaning.
 """
 
 from __future__ import annotations
@@ -36,15 +35,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OLDEST = 14
-"""The oldest server that is known to do (tested on 15)."""
+"""The oldest version of the server that is supported (tested on 15)."""
 CONNECT_S = 10
 LOCK = 0x53474C54
-"""'SGLT': the first half of our advisory locks; the second is the schema."""
+"""'SGLT': the first half of Sightline's advisory locks; the second half is the schema."""
 FOLDER_GAP = 2
-"""Positions between a name's terms and its folders': no phrase spans the two."""
-AT_ONCE = 500
+"""Positions between a name's terms and its folders' terms, so that no phrase spans both."""
+BATCH = 500
 NUMBERED = (*((table, "id") for table in ("root", "model", "file", "chunk", "embedding", "cue")), ("content", "rowid"))
-"""Tables whose rows the server numbers, and by which column."""
+"""Tables with a sequence, and its column."""
 
 
 class PostgreSQL:
@@ -64,8 +63,8 @@ class PostgreSQL:
     # -- opening ---------------------------------------------------------------------------
 
     def open_engine(self, read_only: bool) -> sa.Engine:
-        """Raises `LibraryError`: no such server, wrong password, a server that is too old, another program's
-        tables, a newer Sightline's, no right to create what is needed, no psycopg."""
+        """Raises `LibraryError`: no such server, a wrong password, a server that is too old, tables of another program
+        or of a newer Sightline, no permission to create tables, no psycopg."""
         with self.connect() as connection:
             bring_up_to_date(connection, migrations("postgresql"), self.shown, read_only=read_only)
         engine = sa.create_engine(
@@ -81,7 +80,7 @@ class PostgreSQL:
         return engine
 
     def connect(self, autocommit: bool = False) -> psycopg.Connection:
-        """A plain connection of our own. Raises LibraryError."""
+        """Returns a new psycopg connection. Raises LibraryError."""
         try:
             import psycopg
         except ImportError as error:
@@ -94,13 +93,14 @@ class PostgreSQL:
             )
         except psycopg.Error as error:
             kind = CatalogueAway if self.is_away(error) else LibraryError
-            raise kind(self.sentence(error) or self._says(error)) from error
+            sentence = f"The catalogue at {self.shown} cannot be opened: {_first_line(error)}."
+            raise kind(self.sentence(error) or sentence) from error
         adapt(connection)
         return connection
 
     def _arguments(self) -> dict[str, Any]:
-        own = {"connect_timeout": CONNECT_S, "application_name": "sightline", "client_encoding": "utf8"}
-        return {name: value for name, value in own.items() if name not in self.url.query}
+        arguments = {"connect_timeout": CONNECT_S, "application_name": "sightline", "client_encoding": "utf8"}
+        return {name: value for name, value in arguments.items() if name not in self.url.query}
 
     def sentence(self, error: Exception) -> str | None:
         import psycopg
@@ -136,7 +136,7 @@ class PostgreSQL:
         return f"The database server of {self.shown} does not answer: {_first_line(cause)}."
 
     def is_away(self, error: Exception) -> bool:
-        """A server that refuses (a password, a full disk) has answered."""
+        """A server that refuses a password, or whose disk is full, is not away."""
         import psycopg
         from psycopg import errors
 
@@ -147,9 +147,6 @@ class PostgreSQL:
             and re.search(r'password|(database|role) "[^"]*" does not exist', str(cause)) is None
         )
 
-    def _says(self, error: Exception) -> str:
-        return f"The catalogue at {self.shown} cannot be opened: {_first_line(error)}."
-
     def owner_lock(self, data_dir: Path) -> OwnerLock:
         return ServerLock(self)
 
@@ -157,7 +154,7 @@ class PostgreSQL:
         return ServerLock(self, LOCK + 2)
 
     def begin_write(self, c: sa.Connection) -> None:
-        """One writer at a time; READ COMMITTED, so that it then sees what the one before it wrote."""
+        """Wait for the writer before; READ COMMITTED, so that this writer then sees its rows."""
         c.exec_driver_sql("UPDATE written SET version = version + 1")
 
     # -- text indexes ----------------------------------------------------------------------
@@ -167,20 +164,20 @@ class PostgreSQL:
             ids = [i for i, _ in texts]
             c.exec_driver_sql("DELETE FROM words WHERE rowid = ANY (?)", (ids,))
             c.exec_driver_sql("DELETE FROM characters WHERE rowid = ANY (?)", (ids,))
-        spelled = [(i, s) for i, text in texts if (s := unspaced_only(text))]
-        for table, rows in (("words", texts), ("characters", spelled)):
-            of = tokenisers()
-            _insert(c, table, [(i, *tsvector(of.terms(text, table)), len(text)) for i, text in rows])
+        unspaced = [(i, s) for i, text in texts if (s := unspaced_only(text))]
+        for table, rows in (("words", texts), ("characters", unspaced)):
+            terms = tokenisers().terms
+            _insert(c, table, [(i, *tsvector(terms(text, table)), len(text)) for i, text in rows])
 
     def name_files(self, c: sa.Connection, names: Sequence[tuple[str, str, str]]) -> None:
         by_path = {path: (name, folders) for path, name, folders in names}
         paths = list(by_path)
-        for start in range(0, len(paths), AT_ONCE):
-            some = [stored_name(p) for p in paths[start : start + AT_ONCE]]
+        for start in range(0, len(paths), BATCH):
+            batch = [stored_name(p) for p in paths[start : start + BATCH]]
             rows = c.exec_driver_sql(
-                f"SELECT f.id, f.path FROM file f WHERE f.path IN ({', '.join('?' * len(some))})"
+                f"SELECT f.id, f.path FROM file f WHERE f.path IN ({', '.join('?' * len(batch))})"
                 " AND NOT EXISTS (SELECT 1 FROM names n WHERE n.rowid = f.id)",
-                tuple(some),
+                tuple(batch),
             ).all()
             _insert(c, "names", [_name_row(number, *by_path[path]) for number, path in rows])
 
@@ -194,15 +191,15 @@ class PostgreSQL:
     # -- care ------------------------------------------------------------------------------
 
     def damage(self, c: sa.Connection) -> str | None:
-        """The server checks its own pages as it reads them (data checksums, amcheck)."""
+        """The server checks its pages itself when it reads them (data checksums, amcheck)."""
         return None
 
     def dangling(self, c: sa.Connection) -> list[tuple[str, int]]:
-        """The server holds its foreign keys."""
+        """The server enforces the foreign keys."""
         return []
 
     def texts_agree(self, c: sa.Connection) -> bool:
-        """A row a chunk, and of a thousand of them by chance the very terms."""
+        """Checks that each chunk has a row, the count of rows, and the terms of a thousand random rows."""
         lacking = c.exec_driver_sql(
             "SELECT count(*) FROM chunk k WHERE NOT EXISTS (SELECT 1 FROM words w WHERE w.rowid = k.id)"
         ).scalar_one()
@@ -213,16 +210,15 @@ class PostgreSQL:
             " JOIN words w ON w.rowid = k.id ORDER BY random() LIMIT 1000",
             ("",),
         ).all()
-        of = tokenisers()
         for text, _, terms, length in rows:
-            own, count = tsvector(of.terms(text, "words"))
-            same = c.exec_driver_sql("SELECT ?::tsvector = ?::tsvector", (own, terms)).scalar_one()
-            if not same or count != length:
+            expected, count = tsvector(tokenisers().terms(text, "words"))
+            is_same = c.exec_driver_sql("SELECT ?::tsvector = ?::tsvector", (expected, terms)).scalar_one()
+            if not is_same or count != length:
                 return False
-        counted, told = c.exec_driver_sql(
+        row_count, tally = c.exec_driver_sql(
             "SELECT (SELECT count(*) FROM words), (SELECT docs FROM tally WHERE place = 'words')"
         ).one()
-        return counted == told
+        return bool(row_count == tally)
 
     def rebuild_texts(self, c: sa.Connection) -> None:
         c.exec_driver_sql("DELETE FROM words")
@@ -231,23 +227,23 @@ class PostgreSQL:
         c.exec_driver_sql("UPDATE tally SET docs = 0, tokens = 0 WHERE place <> 'names'")
         last = -1
         while rows := c.exec_driver_sql(
-            "SELECT id, text FROM chunk WHERE id > ? ORDER BY id LIMIT ?", (last, AT_ONCE)
+            "SELECT id, text FROM chunk WHERE id > ? ORDER BY id LIMIT ?", (last, BATCH)
         ).all():
             self.write_texts(c, [(r[0], r[1]) for r in rows], new=True)
             last = rows[-1][0]
 
-    def last_numbers(self, c: sa.Connection) -> dict[str, int]:
-        numbers = {}
+    def last_ids(self, c: sa.Connection) -> dict[str, int]:
+        ids = {}
         for table, column in NUMBERED:
             sequence = c.exec_driver_sql("SELECT pg_get_serial_sequence(?, ?)", (table, column)).scalar_one()
-            numbers[table] = int(c.exec_driver_sql(f"SELECT last_value FROM {sequence}").scalar_one())
-        return numbers
+            ids[table] = int(c.exec_driver_sql(f"SELECT last_value FROM {sequence}").scalar_one())
+        return ids
 
-    def go_on_from(self, c: sa.Connection, numbers: dict[str, int]) -> None:
+    def advance_sequences(self, c: sa.Connection, ids: dict[str, int]) -> None:
         for table, column in NUMBERED:
-            most = c.exec_driver_sql(f"SELECT coalesce(max({column}), 0) FROM {table}").scalar_one()
+            newest = c.exec_driver_sql(f"SELECT coalesce(max({column}), 0) FROM {table}").scalar_one()
             c.exec_driver_sql(
-                "SELECT setval(pg_get_serial_sequence(?, ?), ?)", (table, column, max(1, most, numbers.get(table, 0)))
+                "SELECT setval(pg_get_serial_sequence(?, ?), ?)", (table, column, max(1, newest, ids.get(table, 0)))
             )
 
     backup_suffix = ".dump"
@@ -260,7 +256,7 @@ class PostgreSQL:
         schema = row[0] if row and row[0] != "public" else None
         dump(self.url, schema, self.shown, to)
 
-    def restoring(self, backup: Path) -> str:
+    def restore_hint(self, backup: Path) -> str:
         return f"createdb an empty database, then pg_restore --no-owner -d DATABASE {backup}"
 
     # -- searching -------------------------------------------------------------------------
@@ -272,8 +268,8 @@ class PostgreSQL:
 
 
 class ServerLock:
-    """One indexer a library: an advisory lock of the server's, held by a connection of its own and so gone
-    with the program, the machine or the network between."""
+    """The owner lock on the server: an advisory lock of a connection of its own, which ends with the program, the
+    machine or the network."""
 
     def __init__(self, dialect: PostgreSQL, number: int = LOCK) -> None:
         self._dialect, self._number = dialect, number
@@ -281,7 +277,7 @@ class ServerLock:
         self._guard = threading.Lock()
 
     @property
-    def held(self) -> bool:
+    def is_held(self) -> bool:
         return self._connection is not None and not self._connection.closed
 
     def acquire(self) -> bool:
@@ -293,19 +289,19 @@ class ServerLock:
                     self._connection.execute("SELECT 1")
                     return True
                 except psycopg.Error:
-                    self._connection = None  # the server went away, and the lock with it
+                    self._connection = None  # the connection is lost, and the lock with it
             connection = self._dialect.connect(autocommit=True)
-            taken = connection.execute(
+            row = connection.execute(
                 "SELECT pg_try_advisory_lock(%s, hashtext(current_schema()))", (self._number,)
             ).fetchone()
-            if taken is None or not taken[0]:
+            if row is None or not row[0]:
                 connection.close()
                 return False
             import os
             import socket
 
-            told = f"sightline {socket.gethostname()} {os.getpid()}"[:63]
-            connection.execute("SELECT set_config('application_name', %s, false)", (told,))
+            name = f"sightline {socket.gethostname()} {os.getpid()}"[:63]
+            connection.execute("SELECT set_config('application_name', %s, false)", (name,))
             self._connection = connection
             return True
 
@@ -329,9 +325,9 @@ class ServerLock:
 
 
 def bring_up_to_date(
-    connection: psycopg.Connection, ladder: list[tuple[int, str]], shown: str, *, read_only: bool = False
+    connection: psycopg.Connection, steps: list[tuple[int, str]], shown: str, *, read_only: bool = False
 ) -> None:
-    """Run the steps of `ladder` above the database's schema version, all or none."""
+    """Run the migrations above the database's schema version, in one transaction. `steps`: (version, SQL)."""
     from psycopg import errors
 
     server = connection.info.server_version // 10_000
@@ -340,7 +336,7 @@ def bring_up_to_date(
     encoding = connection.info.parameter_status("server_encoding")
     if encoding != "UTF8":
         raise LibraryError(f"The database {shown} is kept in {encoding}: create it with encoding UTF8.")
-    newest = ladder[-1][0]
+    newest = steps[-1][0]
     version = _version(connection)
     if version is None and read_only:
         raise NoLibraryYet(f"There is no library at {shown} yet: index a folder first.")
@@ -352,7 +348,7 @@ def bring_up_to_date(
     if version == newest:
         return
     connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(current_schema()))", (LOCK + 1,))
-    version = _version(connection)  # another program may have been faster
+    version = _version(connection)  # another program may have migrated it meanwhile
     if version is None and _tables(connection):
         raise LibraryError(f"The database {shown} holds another program's tables: name one of its own.")
     if version is not None and version > newest:
@@ -368,7 +364,7 @@ def bring_up_to_date(
                 f"The database {shown} lacks the extension pg_trgm, and this user may not create it: "
                 "let the server's administrator run CREATE EXTENSION pg_trgm there."
             ) from error
-        for number, sql in ladder:
+        for number, sql in steps:
             if number > (version or 0):
                 connection.execute(as_postgresql(sql))
         connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version bigint NOT NULL)")
@@ -383,8 +379,8 @@ def bring_up_to_date(
 
 
 def _version(connection: psycopg.Connection) -> int | None:
-    there = connection.execute("SELECT to_regclass(current_schema() || '.schema_version')").fetchone()
-    if there is None or there[0] is None:
+    table = connection.execute("SELECT to_regclass(current_schema() || '.schema_version')").fetchone()
+    if table is None or table[0] is None:
         return None
     row = connection.execute("SELECT version FROM schema_version").fetchone()
     return row[0] if row else None
@@ -399,23 +395,23 @@ def _tables(connection: psycopg.Connection) -> bool:
 
 
 def _insert(c: sa.Connection, table: str, rows: Sequence[tuple[int, str, int, int]]) -> None:
-    """(row, tsvector, how many terms, how many characters); one statement, so that the triggers run once."""
-    for start in range(0, len(rows), AT_ONCE):
-        some = rows[start : start + AT_ONCE]
+    """Insert rows (row number, tsvector, number of terms, number of characters), in one statement per batch, so that
+    the triggers run once."""
+    for start in range(0, len(rows), BATCH):
+        batch = rows[start : start + BATCH]
         c.exec_driver_sql(
             f"INSERT INTO {table} (rowid, terms, length, size) SELECT r, t::tsvector, l, s FROM"
             " unnest(?::bigint[], ?::text[], ?::bigint[], ?::bigint[]) u (r, t, l, s)"
             " ON CONFLICT (rowid) DO NOTHING",
-            tuple([row[n] for row in some] for n in range(4)),
+            tuple([row[n] for row in batch] for n in range(4)),
         )
 
 
 def _name_row(number: int, name: str, folders: str) -> tuple[int, str, int, int]:
-    of = tokenisers()
-    own, around = of.terms(name, "names"), of.terms(folders, "names")
-    first, n = tsvector(own, weight="A")
-    rest, m = tsvector(around, start=n + FOLDER_GAP)
-    return number, f"{first} {rest}", n + m, len(name)
+    name_terms, folder_terms = (tokenisers().terms(text, "names") for text in (name, folders))
+    name_vector, n = tsvector(name_terms, weight="A")
+    folder_vector, m = tsvector(folder_terms, start=n + FOLDER_GAP)
+    return number, f"{name_vector} {folder_vector}", n + m, len(name)
 
 
 def _first_line(error: BaseException) -> str:

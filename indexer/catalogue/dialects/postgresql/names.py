@@ -1,7 +1,7 @@
-"""Names of files, of any bytes, as text that UTF-8 can hold.
+"""Escapes paths of any bytes as UTF-8 text.
 
-Built around one private character for each byte that does not decode: PostgreSQL's text must be UTF-8, a
-file-system name need not. Every name comes back as it was, and names sort and begin as they did.
+Built around one private-use character for each byte that does not decode: PostgreSQL's text must be UTF-8, a path
+need not be. Escaping loses nothing, and keeps the order and the prefixes of paths.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ import os
 import re
 
 ESCAPES = 0x10FF00
-"""Byte b of a name is the private character ESCAPES + b, b from 128 to 255. So is each byte of such a
-character where a name really holds one."""
+"""Byte b of a path (128 to 255) is escaped as the private-use character ESCAPES + b. If a path has such a character
+itself, each of its bytes is escaped."""
 
 _ESCAPED = re.compile(f"[{chr(ESCAPES + 0x80)}-{chr(ESCAPES + 0xFF)}]")
 _NOT_PLAIN = re.compile(f"[\udc80-\udcff{chr(ESCAPES + 0x80)}-{chr(ESCAPES + 0xFF)}]")
 
 
 def escaped(name: str) -> str:
-    """A name with surrogate escapes as text that UTF-8 can hold."""
+    """Returns a path with surrogate escapes as text that UTF-8 can encode."""
     return _NOT_PLAIN.sub(lambda m: "".join(chr(ESCAPES + b) for b in os.fsencode(m.group())), name)
 
 
 def unescaped(text: str) -> str:
-    """The name that an escaped text stands for."""
+    """Returns the path of an escaped text, with surrogate escapes."""
     if not _ESCAPED.search(text):
         return text
     raw = _ESCAPED.sub(lambda m: chr(0xDC00 + ord(m.group()) - ESCAPES), text)

@@ -1,9 +1,9 @@
-"""A search's connection to PostgreSQL: BM25 as FTS5 reckons it, over the same terms.
+"""A read-only connection to PostgreSQL for searches: BM25 as in FTS5, over the same terms.
 
-Built around psycopg. How often a term stands in a row is read off `ts_rank`: for one term and
-all weights 1 it is 6/pi^2 times the sum of 1/i^2 over the occurrences (PostgreSQL's tsrank.c,
-calc_rank_or), so the sum tells their number, at 2 us a row in place of the 26 us that unnest takes.
-Phrases and beginnings are counted by `occurrences_of`. It knows nothing of queries.
+Built around psycopg. The frequency of a term in a row is computed from `ts_rank`: for one term and all weights 1
+it is 6/pi^2 times the sum of 1/i^2 over the occurrences (PostgreSQL's tsrank.c, calc_rank_or), which determines
+their number, at 2 us per row instead of 26 us with unnest. Phrases and beginnings are counted by
+`occurrences_of`. It knows nothing of queries.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from indexer.catalogue.dialects.postgresql.sql import rendered
-from indexer.catalogue.dialects.postgresql.text import MOST_POSITIONS, terms_of, tsquery
+from indexer.catalogue.dialects.postgresql.text import MAX_POSITIONS, terms_of, tsquery
 from indexer.catalogue.text.expression import Expression, Phrase
 from indexer.catalogue.text.spelling import closest, sharing
 from indexer.catalogue.text.tokenizers import tokenisers
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from indexer.catalogue.dialects import Dialect
 
 K1, B = 1.2, 0.75
-LEAST_IDF = 1e-6
-"""These three are FTS5's (fts5_aux.c)."""
+MIN_IDF = 1e-6
+"""K1, B and MIN_IDF are FTS5's (fts5_aux.c)."""
 NAME_WEIGHT = 4.0
-"""Of a name's terms against its folders', as SQLite asks bm25() for it."""
+"""Weight of a name's terms; its folders' terms have 1, as in SQLite's bm25()."""
 ALIKE, CANDIDATES = 0.2, 200
-"""Terms whose trigrams (pg_trgm) are that alike are compared letter by letter, at most so many."""
+"""The similarity of trigrams (pg_trgm) from which on terms are compared letter by letter, and their maximum number."""
 
 TABLES = ("words", "names", "characters")
 
 
 def _thresholds() -> str:
-    """Halfway between the sums of 1/i^2 up to n - 1 and up to n, n from 1."""
+    """Returns the middles between the sums of 1/i^2 up to n - 1 and up to n, from n = 1, as an SQL array."""
     ends, total = [], 0.0
-    for n in range(1, MOST_POSITIONS + 1):
+    for n in range(1, MAX_POSITIONS + 1):
         ends.append(f"{total + 0.5 / (n * n):.8f}")
         total += 1.0 / (n * n)
     return "{" + ",".join(ends) + "}"
@@ -52,34 +52,34 @@ COUNT = (
 class PostgreSQLReading:
     def __init__(self, dialect: Dialect, connect: Callable[[], psycopg.Connection]) -> None:
         self._dialect, self._connect = dialect, connect
-        self._connection = self._opened()
+        self._connection = self._open()
         self._counts: dict[tuple[str, str], int] = {}
         self._counted_at: object = None
         self._tallies: dict[str, tuple[int, int]] = {}
 
-    def _opened(self) -> psycopg.Connection:
+    def _open(self) -> psycopg.Connection:
         connection = self._connect()
         connection.execute(f"SET pg_trgm.similarity_threshold = {ALIKE}")
         connection.execute("SET default_transaction_read_only = on")
         return connection
 
     def execute(self, sql: str, values: Sequence[Any] = (), /) -> Any:
-        """A lost connection is made anew, once. Raises LibraryError when the server does not answer."""
+        """A lost connection is opened again, once. Raises LibraryError if the server does not answer."""
         import psycopg
 
         from indexer.catalogue.dialects import explained
 
-        own = rendered(sql)
+        statement = rendered(sql)
         try:
             if not self._connection.closed:
-                return self._connection.execute(own, tuple(values))
+                return self._connection.execute(statement, tuple(values))
         except psycopg.OperationalError:
             if not self._connection.closed:
                 with explained(self._dialect):
                     raise
-        self._connection = self._opened()
+        self._connection = self._open()
         with explained(self._dialect):
-            return self._connection.execute(own, tuple(values))
+            return self._connection.execute(statement, tuple(values))
 
     def close(self) -> None:
         self._connection.close()
@@ -104,9 +104,9 @@ class PostgreSQLReading:
             self._counts[table, f"={term}"] = docs
         return dict(rows)
 
-    def any_row(self, table: str, asked: Expression) -> bool:
+    def any_row(self, table: str, expression: Expression) -> bool:
         sql = f"SELECT 1 FROM {table} WHERE {table} MATCH ? LIMIT 1"
-        return self.execute(sql, (asked,)).fetchone() is not None
+        return self.execute(sql, (expression,)).fetchone() is not None
 
     def any_term(self, table: str, beginning: str) -> bool:
         sql = "SELECT 1 FROM term WHERE place = ? AND term >= ? AND term < ? LIMIT 1"
@@ -118,14 +118,14 @@ class PostgreSQLReading:
             " ORDER BY similarity(term, ?) DESC, docs DESC, term LIMIT ?",
             (table, word, word, CANDIDATES),
         ).fetchall()
-        # pg_trgm counts the word's edges too, and so finds more: what SQLite's way would not is left out.
+        # pg_trgm counts the word's ends too, and so has more results; `sharing` keeps those that SQLite has.
         frequent = [term for term, _ in sorted(rows, key=lambda r: (-r[1], r[0]))]
         return closest(word, sharing(word, frequent), most_edits)
 
     def best(
         self,
         table: str,
-        asked: Expression,
+        expression: Expression,
         limit: int,
         allowed: tuple[str, list[Any]] = ("", []),
         longest: int | None = None,
@@ -135,11 +135,11 @@ class PostgreSQLReading:
             return []
         parts: list[str] = []
         counting: list[tuple[str, list[Any]]] = []
-        for phrase in (p for group in asked.groups for p in group):
+        for phrase in (p for group in expression.groups for p in group):
             idf = self._idf(phrase, table, docs)
-            count, own = _count(phrase, table)
+            count, phrase_values = _count(phrase, table)
             parts.append(f"{idf!r} * b.f{len(parts)} * {K1 + 1} / (b.f{len(parts)} + b.norm)")
-            counting.append((f"{count} AS f{len(parts) - 1}", own))
+            counting.append((f"{count} AS f{len(parts) - 1}", phrase_values))
         average = max(tokens / docs, 1e-9)
         condition, values = allowed
         where = f" AND {condition}" if condition else ""
@@ -149,54 +149,49 @@ class PostgreSQLReading:
             f"SELECT b.rowid, {' + '.join(parts)} AS score FROM (SELECT w.rowid,"
             f" {K1} * ({1 - B} + {B} * w.length / {average!r}) AS norm, {', '.join(c for c, _ in counting)}"
             f" FROM {table} w WHERE w.terms @@ ?::tsquery{where}) b ORDER BY score DESC, b.rowid LIMIT ?",
-            (*(v for _, own in counting for v in own), tsquery(asked), *values, limit),
+            (*(v for _, phrase_values in counting for v in phrase_values), tsquery(expression), *values, limit),
         )
         return [(row[0], float(row[1])) for row in rows]
 
     def _tally(self, table: str) -> tuple[int, int]:
-        known = self._tallies.get(table)
-        if known is None:
+        tally = self._tallies.get(table)
+        if tally is None:
             row = self.execute("SELECT docs, tokens FROM tally WHERE place = ?", (table,)).fetchone()
-            known = self._tallies[table] = (row[0], row[1])
-        return known
+            tally = self._tallies[table] = (row[0], row[1])
+        return tally
 
     def _idf(self, phrase: Phrase, table: str, docs: int) -> float:
         terms = terms_of(phrase, table)
         if len(terms) == 1 and not phrase.prefix:
-            held = self._rows_with_kept(table, terms[0])
-        else:
-            asked = Expression(table, [(phrase,)])
-            key = (table, str(asked))
+            key = (table, f"={terms[0]}")
             if key not in self._counts:
-                row = self.execute(f"SELECT count(*) FROM {table} WHERE {table} MATCH ?", (asked,)).fetchone()
+                self.rows_with(table, [terms[0]])
+        else:
+            expression = Expression(table, [(phrase,)])
+            key = (table, str(expression))
+            if key not in self._counts:
+                row = self.execute(f"SELECT count(*) FROM {table} WHERE {table} MATCH ?", (expression,)).fetchone()
                 self._counts[key] = row[0]
-            held = self._counts[key]
-        idf = math.log((docs - held + 0.5) / (held + 0.5))
-        return idf if idf > 0 else LEAST_IDF
+        count = self._counts[key]
+        idf = math.log((docs - count + 0.5) / (count + 0.5))
+        return idf if idf > 0 else MIN_IDF
 
-    def _rows_with_kept(self, table: str, term: str) -> int:
-        key = (table, f"={term}")
-        if key not in self._counts:
-            self.rows_with(table, [term])
-        return self._counts[key]
-
-    def snippet(self, chunk_id: int, asked: Expression, mark: str, unmark: str, tokens: int) -> str | None:
+    def snippet(self, chunk_id: int, expression: Expression, mark: str, unmark: str, tokens: int) -> str | None:
         row = self.execute("SELECT text FROM chunk WHERE id = ?", (chunk_id,)).fetchone()
-        return None if row is None else tokenisers().snippet(row[0], asked, mark, unmark, tokens)
+        return None if row is None else tokenisers().snippet(row[0], expression, mark, unmark, tokens)
 
 
 def _count(phrase: Phrase, table: str) -> tuple[str, list[Any]]:
-    """SQL for how often a phrase stands in the row `w`, a name's terms counting for more; and its values."""
+    """Returns SQL for the weighted number of occurrences of a phrase in the row `w`, and its values."""
     terms = terms_of(phrase, table)
     if len(terms) == 1 and not phrase.prefix:
-        one = tsquery(Expression(table, [(phrase,)]))
         everywhere = COUNT % "w.terms"
-        own: list[Any] = [one]
+        values: list[Any] = [tsquery(Expression(table, [(phrase,)]))]
         in_name = COUNT % "ts_filter(w.terms, '{a}')"
     else:
         everywhere = "occurrences_of(w.terms, ?::text[], ?)"
-        own = [list(terms), phrase.prefix]
+        values = [list(terms), phrase.prefix]
         in_name = "occurrences_of(ts_filter(w.terms, '{a}'), ?::text[], ?)"
     if table != "names":
-        return everywhere, own
-    return f"({everywhere} + {NAME_WEIGHT - 1} * {in_name})", [*own, *own]
+        return everywhere, values
+    return f"({everywhere} + {NAME_WEIGHT - 1} * {in_name})", [*values, *values]

@@ -1,4 +1,4 @@
-"""SQL in SQLite's words, as PostgreSQL takes it: statements and the steps of the ladder."""
+"""Translates SQLite's SQL for PostgreSQL: statements and migrations."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 @lru_cache(maxsize=2048)
 def rendered(sql: str) -> str:
-    """SQL in SQLite's words for psycopg. A CROSS JOIN with a condition is SQLite's way to fix the order;
-    its LIKE does not tell the case of ASCII letters; MATCH is asked of the terms; IN () holds nothing."""
+    """Returns SQLite's SQL for psycopg. In SQLite a CROSS JOIN with a condition fixes the order of tables, LIKE
+    ignores the case of ASCII letters, MATCH searches a text table, and IN () is allowed."""
     sql = sql.replace("%", "%%").replace("?", "%s")
     sql = sql.replace("CROSS JOIN", "JOIN").replace(" LIKE ", " ILIKE ").replace("IN ()", "IN (NULL)")
     return re.sub(r"\b(\w+) MATCH %s", r"\1.terms @@ %s::tsquery", sql)
@@ -21,9 +21,9 @@ def rendered(sql: str) -> str:
 def rendering(
     c: sa.Connection, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool
 ) -> tuple[str, Any]:
-    """SQLAlchemy has rendered what it compiled; `exec_driver_sql` comes as it was written."""
-    own = context is None or context.compiled is None
-    return (rendered(statement) if own else statement), parameters
+    """SQLAlchemy's event: translates statements of `exec_driver_sql`; SQLAlchemy compiles all others itself."""
+    is_raw = context is None or context.compiled is None
+    return (rendered(statement) if is_raw else statement), parameters
 
 
 _TYPES = (
@@ -37,7 +37,7 @@ _TYPES = (
 
 
 def as_postgresql(sql: str) -> str:
-    """A step of the ladder that is written in SQLite's types; one that is written for PostgreSQL stays."""
-    for pattern, own in _TYPES:
-        sql = re.sub(pattern, own, sql)
+    """Returns a migration with PostgreSQL's types; one that is written for PostgreSQL stays the same."""
+    for pattern, replacement in _TYPES:
+        sql = re.sub(pattern, replacement, sql)
     return sql

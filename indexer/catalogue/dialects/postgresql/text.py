@@ -1,7 +1,7 @@
-"""Values on their way to and from PostgreSQL: names of any bytes, terms, what is asked of them.
+"""Values for PostgreSQL: paths of any bytes, the terms of a text (tsvector), expressions (tsquery).
 
-Built around psycopg's adaptation. A file-system name need not be UTF-8 and PostgreSQL's text
-must be: such names travel escaped (`names.py`). It knows nothing of tables.
+Built around psycopg's adapters. A path need not be UTF-8 and PostgreSQL's text must be: such paths are escaped
+(`names.py`). It knows nothing of tables.
 """
 
 from __future__ import annotations
@@ -17,40 +17,40 @@ from indexer.catalogue.text.expression import Expression, Phrase
 from indexer.catalogue.text.tokenizers import tokenisers
 
 LONGEST_TERM = 500
-"""Bytes kept of a term (PostgreSQL: at most 2046)."""
-MOST_BYTES = 900_000
-"""Of a row's terms (PostgreSQL: 1 MB): what a text holds beyond is found by other words only."""
-MOST_POSITIONS, LAST_POSITION = 256, 16383
-"""PostgreSQL keeps no more positions of a term in a row, and none after the last."""
+"""Bytes of a term that are stored (PostgreSQL: at most 2046)."""
+MAX_BYTES = 900_000
+"""Bytes of a row's terms (PostgreSQL: 1 MB); further terms of a text are not indexed."""
+MAX_POSITIONS, LAST_POSITION = 256, 16383
+"""PostgreSQL's limits: the positions of one term in a row, and the highest position."""
 
 
 def tsvector(terms: Sequence[str], *, start: int = 1, weight: str = "") -> tuple[str, int]:
-    """Terms in their order as a tsvector's text, and how many there are."""
-    at: dict[str, list[int]] = {}
+    """Returns terms in their order as the text of a tsvector, and their number. `start`: the first position."""
+    positions: dict[str, list[int]] = {}
     for number, term in enumerate(terms, start):
-        at.setdefault(_cut(term), []).append(number)
+        positions.setdefault(_cut(term), []).append(number)
     parts, size = [], 0
-    for term, numbers in at.items():
-        kept = [n for n in numbers[:MOST_POSITIONS] if n <= LAST_POSITION] or [LAST_POSITION]
-        size += len(term.encode()) + 2 * len(kept) + 8
-        if size > MOST_BYTES:
+    for term, numbers in positions.items():
+        stored = [n for n in numbers[:MAX_POSITIONS] if n <= LAST_POSITION] or [LAST_POSITION]
+        size += len(term.encode()) + 2 * len(stored) + 8
+        if size > MAX_BYTES:
             break
-        parts.append(f"{_quoted(term)}:{','.join(f'{n}{weight}' for n in kept)}")
+        parts.append(f"{_quoted(term)}:{','.join(f'{n}{weight}' for n in stored)}")
     return " ".join(parts), len(terms)
 
 
-def tsquery(asked: Expression) -> str:
-    """What is asked as PostgreSQL writes it."""
+def tsquery(expression: Expression) -> str:
+    """Returns an expression as the text of a tsquery."""
     groups = []
-    for group in asked.groups:
-        phrases = [_phrase_query(p, asked.table) for p in group]
+    for group in expression.groups:
+        phrases = [_phrase_query(p, expression.table) for p in group]
         groups.append("(" + " | ".join(phrases) + ")" if len(phrases) > 1 else phrases[0])
     return " & ".join(groups)
 
 
 @lru_cache(maxsize=4096)
 def terms_of(phrase: Phrase, table: str) -> tuple[str, ...]:
-    """The terms that a table keeps of a phrase."""
+    """Returns the terms of a phrase in a table."""
     return tuple(_cut(t) for t in tokenisers().terms(phrase.text, table))
 
 
@@ -70,7 +70,7 @@ def _quoted(term: str) -> str:
 
 
 def adapt(connection: Any) -> None:
-    """Teach a psycopg connection our values: names of any bytes, expressions, whole numbers as numbers."""
+    """Register the adapters of a psycopg connection: paths of any bytes, expressions, numeric values as numbers."""
     from psycopg.adapt import Dumper, Loader
     from psycopg.types.string import StrDumper, StrDumperUnknown
 
@@ -82,7 +82,7 @@ def adapt(connection: Any) -> None:
 
     class TextDumper(StrDumperUnknown):
         def dump(self, obj: str) -> Any:
-            """PostgreSQL's text holds no NUL."""
+            """PostgreSQL's text cannot hold a NUL."""
             try:
                 return super().dump((obj if obj.isascii() else escaped(obj)).replace("\0", " "))
             except UnicodeEncodeError:

@@ -1,0 +1,139 @@
+"""Downloads the files of a model from the hub into its folder: all of them, or none.
+
+Built around `hub.fetch_file`. Files are downloaded into a folder beside the model's, resumed after a stop, verified by
+hash, and moved into the folder when all are complete. It knows nothing of the list of models or the content of files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from data.download.hub import DownloadError, Hub, HubFile, fetch_file
+
+
+class HubAway(Exception):
+    """The hub does not answer, or the answer is not a hub's."""
+
+
+MIN_FREE_BYTES = 64 << 20
+"""Bytes of the disk that a download leaves free."""
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """`files`: to be downloaded into `folder`; `on_disk`: paths of the files that `folder` has already."""
+
+    folder: Path
+    revision: str
+    files: tuple[HubFile, ...]
+    on_disk: tuple[str, ...]
+
+    @property
+    def bytes(self) -> int:
+        """The size of the download, without the parts that a stopped run left."""
+        return sum(max(0, f.size - _size(self.staging(f, ".part")) - _size(self.staging(f))) for f in self.files)
+
+    def staging(self, file: HubFile, ending: str = "") -> Path:
+        """Returns the path of a file until all are complete."""
+        return self.folder.with_name(self.folder.name + ".part") / (file.path + ending)
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A file in the model's folder. `source` of the hash: "declared" or "hub"."""
+
+    path: str
+    sha256: str
+    source: str
+
+
+def plan_model(
+    hub: Hub,
+    repo: str,
+    revision: str | None,
+    paths: Sequence[str],
+    folder: Path,
+    checksums: Mapping[str, tuple[int, str]] | None = None,
+) -> ModelPlan:
+    """Returns the download of `paths`. `revision` None: the newest. `checksums`: path -> (bytes, SHA-256).
+
+    Raises `HubAway` if the hub does not answer, `DownloadError` if it lacks a file or has another one.
+    """
+    checksums = checksums or {}
+    try:
+        revision = revision or hub.revision(repo)
+        hub_files = {file.path: file for file in hub.files(repo, "model", revision)}
+    except OSError as error:
+        raise HubAway(str(error)) from error
+    files, on_disk = [], []
+    for path in paths:
+        if path not in hub_files:
+            raise DownloadError(f"{repo} at {revision[:12]} has no {path}; update Sightline")
+        file = hub_files[path]
+        if path in checksums:
+            if (file.size, file.sha256 or checksums[path][1]) != checksums[path]:
+                raise DownloadError(f"{repo}/{path} on the hub is not the file that this version of Sightline expects")
+            file = replace(file, sha256=checksums[path][1])
+        if _is_same(file, folder / path):
+            on_disk.append(path)
+        else:
+            files.append(file)
+    return ModelPlan(folder, revision, tuple(files), tuple(on_disk))
+
+
+def require_room(plan: ModelPlan) -> None:
+    """Raises `DownloadError` if the disk has too little room."""
+    parent = next(p for p in plan.folder.parents if p.is_dir())
+    free = shutil.disk_usage(parent).free
+    if plan.bytes + MIN_FREE_BYTES > free:
+        raise DownloadError(
+            f"{plan.bytes / 1e6:,.0f} MB are to be fetched, and {parent} has {free / 1e6:,.0f} MB free: "
+            "make room, or set SIGHTLINE_MODELS to a folder on another disk; nothing was fetched"
+        )
+
+
+def fetch_model(
+    hub: Hub,
+    plan: ModelPlan,
+    checksums: Mapping[str, tuple[int, str]] | None = None,
+    report: Callable[[str], None] = print,
+) -> list[ModelFile]:
+    """Download the files of a plan into its folder. Raises `DownloadError`, and then leaves the folder unchanged."""
+    require_room(plan)
+    for file in plan.files:
+        if not _is_same(file, plan.staging(file)):
+            report(f"{file.path}  {file.size / 1e6:,.1f} MB")
+            fetch_file(hub, file, plan.staging(file))
+    result = [
+        ModelFile(file.path, _sha256(plan.staging(file)), "declared" if file.path in (checksums or {}) else "hub")
+        for file in plan.files
+    ]
+    for file in plan.files:
+        target = plan.folder / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        plan.staging(file).replace(target)
+    shutil.rmtree(plan.folder.with_name(plan.folder.name + ".part"), ignore_errors=True)
+    return result
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _is_same(file: HubFile, path: Path) -> bool:
+    """Returns whether a local file equals the hub's, by size and checksum."""
+    if _size(path) != file.size or not path.is_file():
+        return False
+    if file.sha256:
+        return _sha256(path) == file.sha256
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == file.blob
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,246 @@
+"""The order of work in one program: which content, and which stage of it, comes next.
+
+Built around the catalogue's queue (`indexer/catalogue/queue.py`) and one lock over the contents in
+progress here. New contents come first, images and PDFs before videos; then re-embedding for a model
+switch, OCR, contents that an older version read (`data.media.kinds.GENERATION`), and speech. Nothing
+here is stored: a content that was in progress when the program ended is still pending in the
+catalogue. The file knows nothing of how the work is done.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+
+from indexer.catalogue.rows import Stage, Unhashed, Work
+from indexer.pipeline.context import PipelineContext
+from indexer.types import Kind
+
+log = logging.getLogger(__name__)
+
+RETRY_FIRST_S, RETRY_MAX_S = 0.5, 8.0
+"""Seconds until a file that changed while it was read is tried again: the first wait, doubled up to the last."""
+
+UNREADABLE_S = 30.0
+"""Seconds until a content without a readable file is tried again, unless the folders change before."""
+
+ORDER: tuple[Kind, ...] = ("image", "pdf", "video")
+
+
+class WorkQueue:
+    """A content is available, in progress (from `take` to `release`) or postponed (no file of it is readable)."""
+
+    def __init__(self, ctx: PipelineContext, *, ocr: bool, speech: bool) -> None:
+        """`ocr`, `speech`: whether this program runs these stages."""
+        self._queue, self._models, self._on_change = ctx.catalogue.queue, ctx.catalogue.models, ctx.on_change
+        self._ocr, self._speech = ocr, speech
+        self._lock = threading.Lock()
+        self._idle = threading.Condition()  # notified when nothing is in progress
+        self._in_progress: set[bytes] = set()  # digests of contents
+        self._transcribing: bytes | None = None  # one at a time: long videos must not occupy all threads
+        self._postponed: dict[bytes, float] = {}  # digest -> time of the next attempt
+        self._hashing: set[int] = set()  # file ids
+        self._postponed_files: dict[int, tuple[float, float]] = {}  # file id -> (time of the next attempt, wait)
+        self._prefetched: dict[Kind, deque[Work]] = {kind: deque() for kind in ORDER}
+        self._prefetched_rereads: deque[Work] = deque()
+        self._all_reread = False  # reset by `look_again`
+        self._switching = False  # a model is being built
+        self._complete_models: set[int] = set()  # ids of models with a vector of every chunk; see `look_again`
+
+    # -- files to hash ---------------------------------------------------------------------
+
+    def take_files(self, most: int) -> list[Unhashed]:
+        """Returns files to hash; they are in progress until `files_done`."""
+        with self._lock:
+            files = self._queue.unhashed(most, self._files_to_skip())
+            self._hashing = {f.file_id for f in files}
+        if len(files) < most:
+            for file_id in self._postponed_files.keys() - self._files_to_skip() - self._hashing:
+                self._postponed_files.pop(file_id, None)  # the catalogue has no such file any more
+        return files
+
+    def files_done(self) -> None:
+        with self._lock:
+            self._hashing = set()
+        self._notify()
+
+    def postpone_file(self, file_id: int) -> None:
+        """Try a file that is still changing again later."""
+        _, last = self._postponed_files.get(file_id, (0.0, RETRY_FIRST_S / 2))
+        wait = min(2 * last, RETRY_MAX_S)
+        self._postponed_files[file_id] = (time.monotonic() + wait, wait)
+
+    def file_settled(self, file_id: int) -> None:
+        self._postponed_files.pop(file_id, None)
+
+    def has_postponed_files(self) -> bool:
+        return bool(self._postponed_files)
+
+    def _files_to_skip(self) -> set[int]:
+        now = time.monotonic()
+        return {i for i, (until, _) in list(self._postponed_files.items()) if until > now}
+
+    # -- contents to work on ---------------------------------------------------------------
+
+    def take(self, *, quick: bool = False) -> tuple[Stage, Work] | None:
+        """Returns the next stage and its content, which is in progress until `release`; None if there is no
+        work. `quick`: only images and PDFs that are not indexed yet."""
+        with self._lock:
+            return self._next(quick=quick)
+
+    def release(self, work: Work, *, finished: bool = False) -> None:
+        """End the work on a content. `finished`: its result is stored; otherwise it is tried again."""
+        with self._lock:
+            self._drop(work)
+        self._notify()
+
+    def _drop(self, work: Work) -> None:
+        self._in_progress.discard(work.hash)
+        if self._transcribing == work.hash:
+            self._transcribing = None
+
+    def postpone(self, work: Work) -> None:
+        """Skip a content none of whose files can be read now, for UNREADABLE_S or until `retry_postponed`."""
+        with self._lock:
+            self._postponed[work.hash] = time.monotonic() + UNREADABLE_S
+
+    def retry_postponed(self) -> None:
+        """The folders have changed: postponed contents may be readable."""
+        with self._lock:
+            self._postponed.clear()
+
+    def _contents_to_skip(self) -> set[bytes]:
+        now = time.monotonic()
+        self._postponed = {h: until for h, until in self._postponed.items() if until > now}
+        return self._in_progress | self._postponed.keys()
+
+    def _is_embedding(self) -> bool:
+        """Whether a content in progress may get vectors; transcribing, which takes hours, makes none."""
+        return bool(self._in_progress - {self._transcribing})
+
+    @property
+    def busy(self) -> bool:
+        """Whether a content or a file is in progress."""
+        return bool(self._in_progress or self._hashing)
+
+    def _notify(self) -> None:
+        if not self.busy:
+            with self._idle:
+                self._idle.notify_all()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until nothing is in progress, at most `seconds`."""
+        with self._idle:
+            self._idle.wait_for(lambda: not self.busy, seconds)
+
+    def _next(self, *, quick: bool = False) -> tuple[Stage, Work] | None:
+        task = self._peek(quick)
+        if task is not None:
+            stage, work = task
+            self._in_progress.add(work.hash)
+            if stage == "decode":
+                self._prefetched[work.kind].popleft()
+            elif stage == "reread":
+                self._prefetched_rereads.popleft()
+            elif stage == "speech":
+                self._transcribing = work.hash
+        return task
+
+    def _peek(self, quick: bool) -> tuple[Stage, Work] | None:
+        skip = self._contents_to_skip()
+        for kind in ORDER[:2] if quick else ORDER:
+            works = self._prefetched[kind]
+            if not works:
+                works.extend(self._queue.waiting("decode", 32, skip, kind=kind))
+            while works and works[0].hash in skip:
+                works.popleft()
+            if works:
+                return "decode", works[0]
+        if quick:
+            return None
+        if (work := self._peek_embed(skip)) is not None:
+            return "embed", work
+        if self._ocr and (waiting := self._queue.waiting("ocr", 1, skip)):
+            return "ocr", waiting[0]
+        if (work := self._peek_reread(skip)) is not None:
+            return "reread", work
+        may_transcribe = self._speech and self._transcribing is None
+        if may_transcribe and (waiting := self._queue.waiting("speech", 1, skip)):
+            return "speech", waiting[0]
+        return None
+
+    def _peek_embed(self, skip: set[bytes]) -> Work | None:
+        """Returns a decoded content that lacks vectors of the answering model or of the one being built."""
+        rows = self._models.all()
+        self._switching = any(row.state == "building" for row in rows)
+        for row in rows:
+            if row.state in ("answering", "building") and row.id not in self._complete_models:
+                works = self._queue.waiting("embed", 1, skip, model_id=row.id)
+                if works:
+                    return works[0]
+                if not self._is_embedding() and not self._queue.waiting("embed", 1, model_id=row.id):
+                    self._complete_models.add(row.id)
+        return None
+
+    def _peek_reread(self, skip: set[bytes]) -> Work | None:
+        """Returns a content that an older version read."""
+        works = self._prefetched_rereads
+        while works and works[0].hash in skip:
+            works.popleft()
+        if not works and not self._all_reread:
+            works.extend(self._queue.waiting("reread", 32, skip))
+            if not works and not self._in_progress:
+                self._all_reread = not self._queue.waiting("reread", 1)
+        return works[0] if works else None
+
+    def disable_ocr(self) -> None:
+        """This program cannot run OCR."""
+        self._ocr = False
+
+    def disable_speech(self) -> None:
+        """This program cannot transcribe."""
+        self._speech = False
+
+    def may_promote(self) -> bool:
+        """Whether the model that is being built may be complete."""
+        return self._switching and not self._is_embedding()
+
+    def on_written(self, model_id: int) -> None:
+        """A content got vectors of this model alone: no other model is complete any more."""
+        self._complete_models &= {model_id}
+
+    def look_again(self) -> None:
+        """Vectors may be missing: the model was switched, the library repaired, or a root came back."""
+        self._complete_models.clear()
+        self._all_reread = False
+
+    # -- the end of the work ---------------------------------------------------------------
+
+    def is_empty(self) -> bool:
+        """Whether nothing is in progress and nothing can be done now."""
+        if self.busy:  # the usual case, answered without the lock that the stages need
+            return False
+        with self._lock:
+            if self.busy or any(self._prefetched.values()):
+                return False
+            if any(wait < RETRY_MAX_S for _, wait in self._postponed_files.values()):
+                return False  # a file that was just written is waited for, one that keeps growing is not
+            if self._queue.unhashed(1, self._files_to_skip()):
+                return False
+            return not self._has_work()
+
+    def _has_work(self) -> bool:
+        return self._peek(quick=False) is not None
+
+    def promote(self) -> None:
+        """Let the model that is being built answer, once every readable content has its vectors."""
+        for row in self._models.all():
+            if row.state == "building" and row.id in self._complete_models:
+                with self._lock:
+                    if self._is_embedding() or self._queue.waiting("embed", 1, model_id=row.id):
+                        return
+                    self._models.promote(row.id)
+                log.info("%s answers from now on", row.name)
+                self._on_change()

@@ -1,0 +1,1 @@
+"""EmbeddingGemma 2 on onnxruntime or torch: text, images, pages and clips in one space."""

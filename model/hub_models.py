@@ -1,0 +1,203 @@
+"""The torch-free models that are fetched: which files of which repository, and where they lie on this machine.
+
+Built around `HUB_MODELS`, and a record, `hashes.json`, in each model's folder: the SHA-256 of every
+file. A file must match the hash that is declared here, else the one that was recorded at its first download.
+It knows nothing of networks (`data/download/model_files.py` downloads) or of the content of the files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from model.embedder import ModelError
+
+PRECISIONS = {"float32": "", "q4": "_q4", "int8": "_quantized"}
+"""Number formats of weights, best first, and the suffix of a graph's file name. Activations are always float32."""
+RECORD = "hashes.json"
+HUB_ADDRESS = "https://huggingface.co"
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """`graphs` exist in each of `PRECISIONS`; if `has_data`, each has a file of weights beside it.
+
+    `revision` None: the newest at the first download, which is recorded for later ones.
+    `checksums`: path -> (bytes, SHA-256), of some of the files.
+    """
+
+    name: str
+    repo: str
+    revision: str | None
+    licence: str
+    graphs: tuple[str, ...]
+    others: tuple[str, ...]
+    precision: str
+    has_data: bool = False
+    checksums: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+
+    def files(self, precision: str | None = None) -> tuple[str, ...]:
+        """Returns the paths of the files in the repository and in the local folder."""
+        ending = PRECISIONS[precision or self.precision]
+        graphs = [f"{graph}{ending}.onnx" for graph in self.graphs]
+        return (*self.others, *(path + end for path in graphs for end in (("", "_data") if self.has_data else ("",))))
+
+    def address(self, path: str, endpoint: str = HUB_ADDRESS) -> str:
+        """Returns the URL of a file."""
+        return f"{endpoint}/{self.repo}/resolve/{self.revision or 'main'}/{path}"
+
+    def folder(self) -> Path:
+        """Returns the local folder of the model's files."""
+        return models_folder() / self.name
+
+
+HUB_MODELS = {
+    model.name: model
+    for model in (
+        HubModel(
+            name="embeddinggemma-2",
+            repo="onnx-community/embeddinggemma-2-ONNX",
+            revision="daa72c51243991dfcaf9f9137d2c573d8f7790c0",
+            licence="Apache-2.0; its authors also point to the Gemma Prohibited Use Policy",
+            graphs=("onnx/model", "onnx/vision_encoder"),
+            others=("config.json", "tokenizer.json"),
+            # int8 loses too much: recall@1 of one user's collection .725 to .45.
+            precision="q4",
+            has_data=True,
+            checksums={
+                "tokenizer.json": (32_170_510, "4d777ef5bdc1aa36227abdfb77c3e49e7b9c892d16e1b6bda41c393504828be4"),
+                "onnx/model_quantized.onnx": (
+                    495_165,
+                    "d06edd601f851c633a2519304cbeb8dc6170d7ceb61b436625c17fb9b6e74953",
+                ),
+                "onnx/model_quantized.onnx_data": (
+                    313_724_928,
+                    "278a7ff1248c3618e4bd11a607fc54f7bdc7778854230f3956d3f86bd9db4f3b",
+                ),
+                "onnx/vision_encoder_quantized.onnx": (
+                    162_495,
+                    "bb0de2df53a2448a32dc7908a187c168c8afd514d4d6f674f7f46024875fa4e3",
+                ),
+                "onnx/vision_encoder_quantized.onnx_data": (
+                    195_228_672,
+                    "3dabd69c0a36e9a8771ad82030dde74daa5a0e02b7047a5d3f3382b1137bab89",
+                ),
+            },
+        ),
+        HubModel(
+            name="siglip2",
+            repo="onnx-community/siglip2-base-patch16-224-ONNX",
+            revision=None,
+            licence="Apache-2.0",
+            graphs=("onnx/text_model", "onnx/vision_model"),
+            others=("config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json"),
+            precision="float32",
+        ),
+    )
+}
+
+
+def models_folder() -> Path:
+    """Returns the folder of downloaded models: `SIGHTLINE_MODELS`, else "models" in the user's data folder."""
+    if folder := os.environ.get("SIGHTLINE_MODELS"):
+        return Path(folder).expanduser()
+    import platformdirs
+
+    return platformdirs.user_data_path("sightline", appauthor=False) / "models"
+
+
+def pick_precision(folder: Path, graphs: Sequence[str], dtype: str, name: str) -> str:
+    """Returns the precision of a `dtype`; auto: the best one in the folder. Raises `ModelError`."""
+    precision = {"fp32": "float32", "auto": None}.get(dtype, dtype)
+    if precision in ("float16", "fp16", "bfloat16", "bf16"):
+        raise ModelError(f"{name} is not run in {dtype} on onnxruntime; take --dtype float32, q4 or int8.")
+    if precision is not None and precision not in PRECISIONS:
+        raise ModelError(f"{name} has no dtype {dtype}; choose auto, float32, q4 or int8.")
+    on_disk = [p for p, end in PRECISIONS.items() if all((folder / f"{graph}{end}.onnx").is_file() for graph in graphs)]
+    if precision is not None and precision not in on_disk:
+        command = f"sightline models get {name} --precision {precision}"
+        raise ModelError(f"{folder} holds no {precision} graphs of {name}: {command}")
+    if not on_disk:
+        raise ModelError(f"{folder} holds no graphs of {name}: sightline models get {name}")
+    return precision or on_disk[0]
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Returns the record of a folder: `revision`, and `files`, path -> {bytes, mtime_ns, sha256, from}. Without a valid
+    record `files` is empty."""
+    try:
+        record = json.loads((folder / RECORD).read_text("utf-8"))
+        return record if isinstance(record.get("files"), dict) else {"files": {}}
+    except (OSError, ValueError, AttributeError):
+        return {"files": {}}
+
+
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Replace the record atomically."""
+    partial = folder / (RECORD + ".part")
+    partial.write_text(json.dumps(record, indent=1, sort_keys=True), "utf-8")
+    partial.replace(folder / RECORD)
+
+
+def record_files(folder: Path, revision: str, files: Sequence[tuple[str, str, str]]) -> None:
+    """Add files to the record: (path, SHA-256, source of the hash)."""
+    record = read_record(folder)
+    for path, digest, source in files:
+        stat = (folder / path).stat()
+        record["files"][path] = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": digest, "from": source}
+    write_record(folder, record | {"revision": revision})
+
+
+def verify(folder: Path, paths: Sequence[str], checksums: Mapping[str, tuple[int, str]] | None = None) -> list[str]:
+    """Returns the SHA-256 of each file. Raises `ModelError` if one is missing or differs from its checksum or record.
+
+    A file whose size and time equal its record is not read again; a file without a record is read and recorded.
+    """
+    record, checksums = read_record(folder), checksums or {}
+    entries, is_changed, hashes = record["files"], False, []
+    for path in paths:
+        file = folder / path
+        try:
+            stat = file.stat()
+        except OSError:
+            raise ModelError(f"{file} is missing.") from None
+        entry = entries.get(path) or {}
+        if (entry.get("bytes"), entry.get("mtime_ns")) != (stat.st_size, stat.st_mtime_ns) or "sha256" not in entry:
+            digest = sha256(file)
+            expected = checksums[path][1] if path in checksums else entry.get("sha256", digest)
+            if digest != expected:
+                raise ModelError(
+                    f"{file} is not the file that belongs there (SHA-256 {digest[:12]}…, expected {expected[:12]}…):"
+                    f" it is cut short, damaged or another version; remove it and fetch it again."
+                )
+            source = "declared" if path in checksums else entry.get("from", "first use")
+            entries[path] = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": digest, "from": source}
+            is_changed = True
+        hashes.append(entries[path]["sha256"])
+    if is_changed:
+        with contextlib.suppress(OSError):  # a read-only folder: the files are read again at the next start
+            write_record(folder, record)
+    return hashes
+
+
+def missing(model: HubModel, folder: Path, precision: str | None = None) -> list[str]:
+    """Returns the files of a model that are not in `folder`."""
+    return [path for path in model.files(precision) if not (folder / path).is_file()]
+
+
+def manual_download(model: HubModel, precision: str | None = None, endpoint: str = HUB_ADDRESS) -> str:
+    """Returns the URL and the local path of each file, for a download with a browser."""
+    folder = model.folder()
+    lines = [f"  {model.address(path, endpoint)}\n    -> {folder / path}" for path in model.files(precision)]
+    return "\n".join(lines)

@@ -1,0 +1,130 @@
+"""A model is fetched and taken from the page: the old one answers meanwhile, and the choice holds at the next start."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from app.cli.models import fetch
+from app.settings import read
+from app.web.server import create_app
+from indexer.library import Library
+from indexer.types import LibraryOptions, Part, Query
+from model.embedder import ModelError
+from tests.media import draw_image
+from tests.model.gemma import tiny
+
+NAME = "embeddinggemma-2"
+DETAIL = "image=70,page=70,frame=70,frames=2"
+
+
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory) -> Path:
+    made = tmp_path_factory.mktemp("graphs")
+    tiny.tokenizer(made)
+    tiny.export(tiny.model(), made, "_q4")
+    return made
+
+
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    monkeypatch.setenv("SIGHTLINE_MODELS", str(tmp_path / "models"))
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(6):
+        draw_image(photos / f"{number}.png", f"number {number}", (200 + number, 100))
+    options = LibraryOptions(explicit_model=False, detail=None, ocr="off")
+    with Library(tmp_path / "library", options, read_only=False) as opened:
+        opened.index([photos])
+        opened.start(watch=False)
+        yield opened
+
+
+def by_hand(graphs: Path, monkeypatch) -> None:
+    """The folder, filled with the tiny model, whose hashes are not the declared ones."""
+    import shutil
+    from dataclasses import replace
+
+    from model.hub_models import HUB_MODELS
+
+    monkeypatch.setitem(HUB_MODELS, NAME, replace(HUB_MODELS[NAME], checksums={}))
+    shutil.copytree(graphs, HUB_MODELS[NAME].folder())
+
+
+def served(library, fetch_it=fetch) -> TestClient:
+    app = create_app(library, gradio=False, fetch=fetch_it)
+    return TestClient(app, base_url="http://127.0.0.1:7860")
+
+
+def until(client: TestClient, *states: str) -> dict:
+    for _ in range(600):
+        now = client.get("/api/models/fetch").json()
+        if now["state"] in states:
+            return now
+        time.sleep(0.1)
+    raise AssertionError(now)
+
+
+def test_from_lite_to_a_fetched_model_without_losing_a_search(library, graphs, monkeypatch, tmp_path):
+    by_hand(graphs, monkeypatch)
+    library._detail = DETAIL
+    answers: list[str] = []
+    stop = threading.Event()
+
+    def search() -> None:
+        while not stop.wait(0.2):
+            answer = library.search(Query((Part(text="number 3"),)), k=3)
+            answers.append(answer.model)
+            assert answer.hits
+
+    searching = threading.Thread(target=search)
+    searching.start()
+    try:
+        with served(library) as client:
+            assert client.get("/api/models/fetch").json()["state"] == "idle"
+            assert client.post("/api/models/fetch", json={"name": NAME}).json()["state"] == "fetching"
+            done = until(client, "ready", "failed")
+            assert done["state"] == "ready", done
+            assert all(seconds > 0 for seconds in done["seconds"].values())
+            said = client.post("/api/models/use", json={"name": NAME}).json()
+            assert said["model"].startswith(f"{NAME}:q4@")
+            for _ in range(300):
+                if library.status().model == said["model"]:
+                    break
+                time.sleep(0.1)
+            time.sleep(0.5)
+    finally:
+        stop.set()
+        searching.join()
+    assert answers[0].startswith("lite@") and answers[-1] == said["model"]
+    assert np.all([a.startswith(("lite@", NAME)) for a in answers])
+    library.close()
+    with Library(tmp_path / "library", LibraryOptions(explicit_model=False), read_only=True) as again:
+        assert again.search(Query((Part(text="number 3"),)), k=3).model == said["model"]
+
+
+def test_a_fetch_that_fails_says_why_and_changes_nothing(library):
+    def no_network(name, say):
+        raise ModelError("the hub cannot be used (no route to host)")
+
+    with served(library, no_network) as client:
+        client.post("/api/models/fetch", json={"name": NAME})
+        assert "no route to host" in until(client, "failed")["line"]
+        refused = client.post("/api/models/use", json={"name": NAME})
+        assert refused.status_code == 400 and "is not on this machine" in refused.text
+        assert client.post("/api/models/fetch", json={"name": "../../etc"}).status_code >= 400
+    assert library.status().model.startswith("lite@")
+
+
+def test_the_model_that_is_typed_wins_over_the_chosen_one(library, tmp_path):
+    library.catalogue.settings.set("chosen_model", '{"name": "embeddinggemma-2"}')
+    assert read(data_dir=tmp_path / "library").library().explicit_model is False
+    assert read(model="lite").library().explicit_model is True
+    library.close()
+    with Library(tmp_path / "library", LibraryOptions("lite"), read_only=True) as again:
+        assert again.search(Query((Part(text="number 3"),)), k=3).model.startswith("lite@")

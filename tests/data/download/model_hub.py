@@ -1,0 +1,75 @@
+"""A model hub on this machine, for the tests of downloads.
+
+Built around `ModelHub`, which serves the files of one repository over HTTP and fails on demand. It knows nothing of
+models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlparse
+
+REVISION = "d" * 40
+
+
+class ModelHub:
+    """The hub's routes for one model repository over real HTTP: newest revision, listing, files with ranges."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self.files, self.asked = files, []
+        self.cut_after: int | None = None
+        self.html = self.html_files = False
+        self.spoil: str | None = None
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                outer.answer(self)
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        parts = unquote(urlparse(request.path).path).strip("/").split("/")
+        listing = parts[:2] == ["api", "models"]
+        if self.html or (self.html_files and not listing):
+            return self._send(request, b"<html>Log in to the hotel's network</html>", "text/html")
+        if listing and len(parts) == 4:
+            return self._send(request, json.dumps({"id": "/".join(parts[2:4]), "sha": REVISION}).encode())
+        if listing:
+            entries = [
+                {
+                    "type": "file", "path": path, "size": len(content), "oid": "0" * 40,
+                    "lfs": {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130},
+                }
+                for path, content in self.files.items()
+            ]  # fmt: skip
+            return self._send(request, json.dumps(entries).encode())
+        path = "/".join(parts[4:])
+        content = self.files.get(path)
+        if content is None:
+            return request.send_error(404)
+        if path == self.spoil:
+            content = b"x" * len(content)
+        span = request.headers.get("Range")
+        self.asked.append((path, parts[3], span))
+        start = int(span.removeprefix("bytes=").rstrip("-")) if span else 0
+        body = content[start:]
+        whole = len(body)
+        if self.cut_after is not None:
+            body, self.cut_after = body[: self.cut_after], None
+        return self._send(request, body, code=206 if span else 200, length=whole)
+
+    def _send(self, request, body: bytes, kind: str = "application/json", code: int = 200, length=None) -> None:
+        request.send_response(code)
+        request.send_header("Content-Type", kind)
+        request.send_header("Content-Length", str(len(body) if length is None else length))
+        request.end_headers()
+        request.wfile.write(body)

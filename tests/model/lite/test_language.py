@@ -1,0 +1,62 @@
+"""Which reading of lite a query is for: right where it decides."""
+
+import json
+
+import pytest
+
+from indexer.search.calibration import ORDINARY_ELSEWHERE, ORDINARY_QUERIES
+from model.inputs import Input
+from model.lite import weights
+from model.lite.embedder import LiteEmbedder
+from model.lite.language import Reading
+from tests.quality.samples import SET
+
+
+@pytest.fixture(scope="module")
+def lite() -> LiteEmbedder:
+    return LiteEmbedder.load()
+
+
+@pytest.mark.parametrize(
+    ("text", "reading"),
+    [
+        ("lion", Reading.ENGLISH),
+        ("a dog on the beach", Reading.ENGLISH),
+        ("how to install software", Reading.ENGLISH),
+        ("van gogh painting of the night sky", Reading.ENGLISH),
+        ("", Reading.ENGLISH),
+        ("ein Hund am Strand", Reading.MULTILINGUAL),
+        ("un chien sur la plage", Reading.MULTILINGUAL),
+        ("沙滩上的狗", Reading.MULTILINGUAL),
+        ("собака на пляже", Reading.MULTILINGUAL),
+        ("mariposa", Reading.BOTH),
+        ("café", Reading.BOTH),
+    ],
+)
+def test_a_query_is_read_in_its_language(lite: LiteEmbedder, text: str, reading: Reading) -> None:
+    assert lite._reading_of(text) is reading
+
+
+def test_no_english_query_is_taken_for_foreign_and_few_foreign_ones_for_english(lite: LiteEmbedder) -> None:
+    labels = json.loads(SET.read_text("utf-8"))
+    english = [*labels["text_to_image"], *labels["text_to_page"], *labels["text_to_video"]]
+    assert not [text for text in english if lite._reading_of(text) is Reading.MULTILINGUAL]
+    for language, queries in json.loads(SET.with_name("languages.json").read_text("utf-8")).items():
+        taken = [text for text in queries.values() if lite._reading_of(text) is Reading.ENGLISH]
+        assert len(taken) <= 0.05 * len(queries), (language, taken)
+
+
+def test_an_earlier_id_gives_the_earlier_model(lite: LiteEmbedder) -> None:
+    (earlier,) = weights.EARLIER
+    old = LiteEmbedder.load(model_id=earlier)
+    assert (old.id, old.dim) == (earlier, 640) != (lite.id, lite.dim)
+    assert old.profile is not lite.profile
+
+
+def test_english_queries_and_what_they_are_compared_with_need_no_multilingual_reading() -> None:
+    lite = LiteEmbedder.load()
+    rows = lite.embed([Input(text=text, role="query") for text in ("lion", *ORDINARY_QUERIES)])
+    assert not rows[:, weights.TEXT_DIM :].any()
+    assert "_tokenizer" not in vars(lite._multilingual[0])
+    elsewhere = lite.embed([Input(text=text, role="query") for text in ORDINARY_ELSEWHERE])
+    assert not elsewhere[:, : weights.TEXT_DIM].any()
