@@ -123,7 +123,8 @@ def test_names_are_read_only_where_it_is_open_whether_there_is_an_answer() -> No
 
 
 def test_adjacent_windows_above_the_line_are_one_moment() -> None:
-    scores = {10: 1.0, 11: 5.0, 12: 7.0, 13: 4.0, 14: 0.5, 15: 6.0}
+    line = PROFILE.sure
+    scores = {10: 0.1 * line, 11: 0.9 * line, 12: 1.2 * line, 13: 0.8 * line, 14: 0.05 * line, 15: 1.05 * line}
     facts = {n: fact(n, "film", n - 10, "video") for n in scores}
     ranking = merged_moments(ranked(Evidence(scores, NOTHING, {}), facts))
     moments = [(r.fact.chunk_id, r.span) for r in ranking if r.relevant]
