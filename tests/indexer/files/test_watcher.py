@@ -209,7 +209,7 @@ def test_words_that_are_put_beside_a_file_are_found_and_gone_with_them(running: 
 
     def found() -> list[str]:
         """The names of the files that the note's words lead to."""
-        return [hit.path.name for hit in running.search(Query((Part('"grandmother"'),))).hits]
+        return [Path(hit.path).name for hit in running.search(Query((Part('"grandmother"'),))).hits]
 
     beside.write_text(note)
     wait_for(lambda: found() == ["1.jpg"] and settled(running, 3))
