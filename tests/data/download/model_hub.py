@@ -1,7 +1,7 @@
-"""A model hub on this machine, for the tests of downloads.
+"""Model hubs on this machine, for the tests of downloads.
 
-Built around `ModelHub`, which serves the files of one repository over HTTP and fails on demand. It knows nothing of
-models.
+Built around `HubServer`, real HTTP on loopback, and `ModelHub`, which serves the files of one repository and fails on
+demand. It knows nothing of models.
 """
 
 from __future__ import annotations
@@ -15,14 +15,10 @@ from urllib.parse import unquote, urlparse
 REVISION = "d" * 40
 
 
-class ModelHub:
-    """The hub's routes for one model repository over real HTTP: newest revision, listing, files with ranges."""
+class HubServer:
+    """An HTTP server at `url`; a subclass answers its GET requests."""
 
-    def __init__(self, files: dict[str, bytes]) -> None:
-        self.files, self.asked = files, []
-        self.cut_after: int | None = None
-        self.html = self.html_files = False
-        self.spoil: str | None = None
+    def __init__(self) -> None:
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -35,6 +31,20 @@ class ModelHub:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        raise NotImplementedError
+
+
+class ModelHub(HubServer):
+    """The hub's routes for one model repository: newest revision, listing, files with ranges."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self.files, self.asked = files, []
+        self.cut_after: int | None = None
+        self.html = self.html_files = False
+        self.spoil: str | None = None
+        super().__init__()
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         parts = unquote(urlparse(request.path).path).strip("/").split("/")

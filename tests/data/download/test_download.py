@@ -21,6 +21,7 @@ from data.download import hub as hub_module
 from data.download.download import DownloadError, Hub, file_sets, plan
 from data.mmeb.sources import TASK_REPOSITORIES
 from data.sources.recipe import subsets
+from tests.data.download.model_hub import HubServer
 
 
 def zipped(**members: bytes) -> bytes:
@@ -41,8 +42,8 @@ def tarred(members: dict[str, bytes]) -> bytes:
     return out.getvalue()
 
 
-class LocalHub:
-    """The hub's two routes, over real HTTP: a listing in pages of two, files with ranges."""
+class LocalHub(HubServer):
+    """The hub's two routes for data: a listing in pages of two, files with ranges."""
 
     def __init__(self) -> None:
         self.repos: dict[str, dict[str, bytes]] = {}
@@ -52,18 +53,7 @@ class LocalHub:
         self.busy_until = 0.0
         self.small: set[str] = set()
         self.refuse = False
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *_: object) -> None:
-                pass
-
-            def do_GET(self) -> None:
-                outer.answer(self)
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        super().__init__()
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         url = urlparse(request.path)
