@@ -266,16 +266,28 @@ class _MuPDF:
                 flags = list(map(needs_positions, texts))
                 if not any(flags):
                     return [*self.lines(page)]  # the lines need positions only as a block
-                lines: dict[str, Line] = {}
-                height = (y1 - y0) / len(texts)
-                for i, text in enumerate(texts):
-                    top = y0 + i * height  # where the line is if lines are evenly spaced; else search the block
-                    for box in ((x0, top - height / 2, x1, top + 1.5 * height), (x0, y0, x1, y1)):
-                        if flags[i] and text.strip() not in lines:
-                            with _within(letters, box):
-                                lines |= {_line_text(line): line for line in self._lines(page, letters)}
-                    parts.append(lines.get(text.strip(), text) if flags[i] else text)
+                parts += self._lines_of_block(page, letters, (x0, y0, x1, y1), texts, flags)
         return parts if any(isinstance(part, Line) for part in parts) else [*self.lines(page)]
+
+    def _lines_of_block(
+        self, page: int, letters: Any, block: Box, texts: Sequence[str], flags: Sequence[bool]
+    ) -> list[Line | str]:
+        """The lines of a block: letters where the flag is set and they are found, else text."""
+        x0, y0, x1, y1 = block
+        height = (y1 - y0) / len(texts)
+        parts: list[Line | str] = []
+        lines: dict[str, Line] = {}
+        for i, (text, flag) in enumerate(zip(texts, flags, strict=True)):
+            if not flag:
+                parts.append(text)
+                continue
+            top = y0 + i * height  # where the line is if lines are evenly spaced; else search the block
+            for box in ((x0, top - height / 2, x1, top + 1.5 * height), block):
+                if text.strip() not in lines:
+                    with _within(letters, box):
+                        lines |= {_line_text(line): line for line in self._lines(page, letters)}
+            parts.append(lines.get(text.strip(), text))
+        return parts
 
     def unmapped_share(self, page: int) -> float:
         mupdf = _mupdf()
