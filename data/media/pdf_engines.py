@@ -43,11 +43,10 @@ class Note(NamedTuple):
 
 
 class Attachment(NamedTuple):
-    """A file inside a PDF; `page` is None for a file of the whole document."""
+    """A file inside a PDF."""
 
     name: str
     read: Callable[[], bytes]
-    page: int | None = None
 
 
 class Engine(Protocol):
@@ -355,7 +354,7 @@ class _MuPDF:
         with self._media_errors():
             if _mupdf().PDF_ANNOT_FILE_ATTACHMENT not in self._kinds(page):
                 return []
-            return [self._pin(annot, page) for annot in self._sheet(page).annots() if annot.type[1] == "FileAttachment"]
+            return [self._pin(annot) for annot in self._sheet(page).annots() if annot.type[1] == "FileAttachment"]
 
     def _kinds(self, page: int) -> set[int]:
         """The kinds of annotations on the page, without links."""
@@ -364,12 +363,12 @@ class _MuPDF:
             self._annotation_kinds = (page, kinds - {_mupdf().PDF_ANNOT_LINK})
         return self._annotation_kinds[1]
 
-    def _pin(self, annot: Any, page: int) -> Attachment:
+    def _pin(self, annot: Any) -> Attachment:
         def read() -> bytes:
             with self._media_errors():
                 return bytes(annot.get_file())
 
-        return Attachment(annot.file_info.get("filename") or "", read, page)
+        return Attachment(annot.file_info.get("filename") or "", read)
 
     def xfa(self) -> bytes:
         with self._media_errors():
@@ -661,12 +660,12 @@ class _PDFium:
         with self._media_errors():
             return [self._attachment(self.file.get_attachment(i)) for i in range(self.file.count_attachments())]
 
-    def _attachment(self, attachment: Any, page: int | None = None) -> Attachment:
+    def _attachment(self, attachment: Any) -> Attachment:
         def read() -> bytes:
             with self._media_errors():
                 return bytes(attachment.get_data())
 
-        return Attachment(attachment.get_name(), read, page)
+        return Attachment(attachment.get_name(), read)
 
     def page_attachments(self, page: int) -> list[Attachment]:
         raw, files = self.pdfium.raw, []
@@ -675,7 +674,7 @@ class _PDFium:
                 if kind == raw.FPDF_ANNOT_FILEATTACHMENT:
                     file = raw.FPDFAnnot_GetFileAttachment(annot)
                     if file:
-                        files.append(self._attachment(self.pdfium.PdfAttachment(file, self.file), page))
+                        files.append(self._attachment(self.pdfium.PdfAttachment(file, self.file)))
         return files
 
     def xfa(self) -> bytes:
