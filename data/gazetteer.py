@@ -20,7 +20,7 @@ import numpy as np
 
 TABLE = Path(__file__).with_name("gazetteer.csv.xz")
 FAR_KM = 60.0  # a photo farther than this from the nearest town has no place name
-ZONE_KM = 400.0  # every coast is nearer than this to a town, even in Greenland and the Sahara
+ZONE_KM = 400.0  # farther from every town, at sea, in polar regions and deep in the Sahara, the nautical zone applies
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ def fetch_file(hub: Hub, file: HubFile, target: Path) -> None:
     partial = target.with_name(target.name + ".part")
     problem, failures = "", 0
     while failures < TRIES:
-        start = _size(partial)
+        start = size_on_disk(partial)
         if start > file.size:
             partial.unlink()
             start = 0
@@ -136,14 +136,14 @@ def fetch_file(hub: Hub, file: HubFile, target: Path) -> None:
             if getattr(error, "errno", None) == errno.ENOSPC:
                 raise DownloadError(f"the disk is full at {partial}; make room and start again") from error
             problem = str(error).splitlines()[0] or type(error).__name__
-        if _size(partial) >= file.size:
-            if _is_intact(file, partial):
+        if size_on_disk(partial) >= file.size:
+            if is_intact(file, partial):
                 partial.rename(target)
                 return
             partial.unlink()
             problem = "its checksum was wrong"
             failures += 1
-        elif _size(partial) > start:
+        elif size_on_disk(partial) > start:
             failures = 0
         else:
             failures += 1
@@ -155,13 +155,14 @@ def fetch_file(hub: Hub, file: HubFile, target: Path) -> None:
     )
 
 
-def _size(path: Path) -> int:
+def size_on_disk(path: Path) -> int:
+    """Returns the bytes of a file; 0 if there is no such file."""
     return path.stat().st_size if path.is_file() else 0
 
 
-def _is_intact(file: HubFile, path: Path) -> bool:
-    """Whether size and checksum are the hub's."""
-    if path.stat().st_size != file.size:
+def is_intact(file: HubFile, path: Path) -> bool:
+    """Returns whether the file at `path` exists with the hub's size and checksum."""
+    if not path.is_file() or path.stat().st_size != file.size:
         return False
     git_header = b"blob %d\0" % file.size
     digest = hashlib.sha256() if file.sha256 else hashlib.sha1(git_header, usedforsecurity=False)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data.download.hub import DownloadError, Hub, HubFile, fetch_file
+from data.download.hub import DownloadError, Hub, HubFile, fetch_file, is_intact, size_on_disk
 
 
 class HubAway(Exception):
@@ -35,11 +35,18 @@ class ModelPlan:
     @property
     def bytes(self) -> int:
         """The size of the download, without the parts that a stopped run left."""
-        return sum(max(0, f.size - _size(self.staging(f, ".part")) - _size(self.staging(f))) for f in self.files)
+        return sum(
+            max(0, f.size - size_on_disk(self.staging(f, ".part")) - size_on_disk(self.staging(f))) for f in self.files
+        )
+
+    @property
+    def staging_folder(self) -> Path:
+        """The folder of the files until all are complete."""
+        return self.folder.with_name(self.folder.name + ".part")
 
     def staging(self, file: HubFile, ending: str = "") -> Path:
-        """Returns the path of a file until all are complete."""
-        return self.folder.with_name(self.folder.name + ".part") / (file.path + ending)
+        """Returns the path of a file in the staging folder."""
+        return self.staging_folder / (file.path + ending)
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ def plan_model(
             if (file.size, file.sha256 or checksums[path][1]) != checksums[path]:
                 raise DownloadError(f"{repo}/{path} on the hub is not the file that this version of Sightline expects")
             file = replace(file, sha256=checksums[path][1])
-        if _is_same(file, folder / path):
+        if is_intact(file, folder / path):
             on_disk.append(path)
         else:
             files.append(file)
@@ -105,33 +112,23 @@ def fetch_model(
     """Download the files of a plan into its folder. Raises `DownloadError`, and then leaves the folder unchanged."""
     require_room(plan)
     for file in plan.files:
-        if not _is_same(file, plan.staging(file)):
+        if not is_intact(file, plan.staging(file)):
             report(f"{file.path}  {file.size / 1e6:,.1f} MB")
             fetch_file(hub, file, plan.staging(file))
     result = [
-        ModelFile(file.path, _sha256(plan.staging(file)), "declared" if file.path in (checksums or {}) else "hub")
+        ModelFile(
+            file.path,
+            file.sha256 or _sha256(plan.staging(file)),  # `fetch_file` and `is_intact` have verified `file.sha256`
+            "declared" if file.path in (checksums or {}) else "hub",
+        )
         for file in plan.files
     ]
     for file in plan.files:
         target = plan.folder / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
         plan.staging(file).replace(target)
-    shutil.rmtree(plan.folder.with_name(plan.folder.name + ".part"), ignore_errors=True)
+    shutil.rmtree(plan.staging_folder, ignore_errors=True)
     return result
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
-
-
-def _is_same(file: HubFile, path: Path) -> bool:
-    """Returns whether a local file equals the hub's, by size and checksum."""
-    if _size(path) != file.size or not path.is_file():
-        return False
-    if file.sha256:
-        return _sha256(path) == file.sha256
-    content = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == file.blob
 
 
 def _sha256(path: Path) -> str:

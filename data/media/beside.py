@@ -71,7 +71,8 @@ def _small_file(path: Path, max_bytes: int) -> bytes | None:
 
 def _export_note(path: Path) -> Mapping[str, Any] | None:
     """The note of an export for a file: the best match by name, of equal matches the one with its title."""
-    names = {name for key in keys_of_media(path.name) for name in _notes_in(path.parent).get(key, ())}
+    notes_by_key = _notes_in(path.parent)
+    names = {name for key in keys_of_media(path.name) for name in notes_by_key.get(key, ())}
     scored = sorted(((match_score(path.name, name), name) for name in names), key=lambda pair: (-pair[0], pair[1]))
     best = [name for score, name in scored if score and score == scored[0][0]]
     notes = [note for name in best if (note := _load_note(path.with_name(name))) is not None]

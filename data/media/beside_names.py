@@ -73,23 +73,26 @@ def keys_of_media(name: str) -> set[tuple[str, str]]:
 
 def _note_parts(note: str) -> tuple[str, str]:
     """ "a.jpg.supplemental-metadata(1).json" -> ("a.jpg.supplemental-metadata", "1")."""
-    base = unicodedata.normalize("NFC", note)[: -len(".json")]
-    match = re.fullmatch(r"(.+)\((\d+)\)", base, re.DOTALL)
-    return (match[1], match[2]) if match else (base, "")
+    return _split_number(unicodedata.normalize("NFC", note)[: -len(".json")])
+
+
+def _split_number(stem: str) -> tuple[str, str]:
+    """ "a(1)" -> ("a", "1"); ("a", "") without a number."""
+    match = re.fullmatch(r"(.+)\((\d+)\)", stem, re.DOTALL)
+    return (match[1], match[2]) if match else (stem, "")
 
 
 def _variants(name: str) -> Iterator[tuple[str, str, str]]:
     """(stem, extension, number) of the names from which the note's name may derive, the likeliest first."""
     stem, end = os.path.splitext(unicodedata.normalize("NFC", name))  # noqa: PTH122
     yield stem, end, ""
-    match = re.fullmatch(r"(.+)\((\d+)\)", stem, re.DOTALL)
-    plain, number = (match[1], match[2]) if match else (stem, "")
-    if match:
+    plain, number = _split_number(stem)
+    if number:
         yield plain, end, number
     edited = _IS_EDITED.fullmatch(plain) or _IS_CUT_EDITED.fullmatch(plain)
     if edited:
-        inner = re.fullmatch(r"(.+)\((\d+)\)", edited[1], re.DOTALL)
-        yield (inner[1], end, inner[2]) if inner else (edited[1], end, number)
+        original, inner_number = _split_number(edited[1])
+        yield original, end, inner_number or number
 
 
 def _variant_score(stem: str, end: str, number: str, base: str, note_number: str) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from email.utils import parsedate_to_datetime
 from typing import Literal, get_args
 
@@ -23,7 +23,7 @@ Source = Literal[
 SOURCES: tuple[Source, ...] = get_args(Source)
 """The most trusted first; docs/media.md explains each."""
 _IN_UTC = ("gps", "export", "clock", "name")
-"""Sources that state no zone but UTC: only the place tells the local day."""
+"""Sources that write UTC in any zone: their "+00:00" is not the local zone, which the place or the name gives."""
 EARLIEST_YEAR = 1826  # the first photograph
 _DAY_S = 86_400.0
 _ZONED, _UNZONED = re.compile(r"T.*[+-]\d\d:\d\d$"), re.compile(r"T[\d:.]+$")
@@ -38,21 +38,19 @@ class Taken:
 
     def at_place(self, lat: float | None, lon: float | None) -> Taken:
         """Returns the same moment in the local time of a place, for a source that states only UTC."""
-        if lat is None or lon is None or self.source not in _IN_UTC or not self.at.endswith("+00:00"):
+        if lat is None or lon is None or not self._has_no_local_zone:
             return self
-        local = _moment(self.at).astimezone(zone_at(lat, lon))
-        return replace(self, at=local.isoformat(timespec="milliseconds" if local.microsecond else "seconds"))
+        return self._in_zone(zone_at(lat, lon))
 
     def with_zone_of_name(self, name: Taken | None) -> Taken:
         """Returns the same moment in the zone of the local time in the file's name, for a source that states only
         UTC."""
-        if name is None or self.source not in _IN_UTC or not self.at.endswith("+00:00") or not _UNZONED.search(name.at):
+        if name is None or not self._has_no_local_zone or not _UNZONED.search(name.at):
             return self
         zone_min = 30 * round((_moment(name.at) - _moment(self.at)).total_seconds() / 1800)
         if not -12 * 60 <= zone_min <= 14 * 60:
             return self
-        local = _moment(self.at).astimezone(timezone(timedelta(minutes=zone_min)))
-        return replace(self, at=local.isoformat(timespec="milliseconds" if local.microsecond else "seconds"))
+        return self._in_zone(timezone(timedelta(minutes=zone_min)))
 
     def with_satellite_zone(self, utc: datetime | None) -> Taken:
         """Returns the same date with the zone computed from the GPS time in UTC, if the difference is a zone."""
@@ -63,6 +61,14 @@ class Taken:
         if abs(ahead_min - zone_min) > 2 or not -12 * 60 <= zone_min <= 14 * 60:
             return self
         return replace(self, at=self.at + zone_text(zone_min))
+
+    @property
+    def _has_no_local_zone(self) -> bool:
+        return self.source in _IN_UTC and self.at.endswith("+00:00")
+
+    def _in_zone(self, zone: tzinfo) -> Taken:
+        local = _moment(self.at).astimezone(zone)
+        return replace(self, at=local.isoformat(timespec="milliseconds" if local.microsecond else "seconds"))
 
 
 def unix(at: str | None) -> float | None:
@@ -178,7 +184,7 @@ def _zone(text: str) -> str:
 
 def _moment(at: str) -> datetime:
     """Returns the moment of an ISO text of any precision. Raises `ValueError`."""
-    full_date = at if len(at) >= 10 else f"{at}-01-01"[:10] if len(at) == 4 else f"{at}-01"
+    full_date = at if len(at) >= 10 else f"{at}-01-01"[:10]
     moment = datetime.fromisoformat(full_date)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 

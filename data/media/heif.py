@@ -37,7 +37,7 @@ def read_reduced(source: Path | bytes, frame: int, max_side: int | None, colours
     from PIL import Image
 
     deep = colours is not None
-    pillow_heif.options.DISABLE_SECURITY_LIMITS = True  # 170 million pixels; the sandbox limits memory
+    pillow_heif.options.DISABLE_SECURITY_LIMITS = True  # libheif refuses 170 million pixels; the sandbox limits memory
     try:
         file = pillow_heif.open_heif(
             io.BytesIO(source) if isinstance(source, bytes) else source,

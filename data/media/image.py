@@ -364,9 +364,8 @@ def _stored(image: Any, max_side: int | None, source: Path | bytes) -> tuple[Ima
         small.info = image.info
         return small, colours
     if max_side is not None and image.format in ("JPEG", "MPO"):
-        scale = max_side / max(
-            image.size
-        )  # of the longest side: with both sides a 4:3 photo was decoded twice as large
+        # By the longest side: with both sides a 4:3 photo was decoded twice as large.
+        scale = max_side / max(image.size)
         image.draft(None, (ceil(image.width * scale), ceil(image.height * scale)))
     elif max_side is not None and image.format == "JPEG2000":
         image.reduce = max(0, (max(image.size) // max_side).bit_length() - 1)

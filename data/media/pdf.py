@@ -24,7 +24,7 @@ import numpy as np
 from data.media import legible
 from data.media.captions import caption_of_document
 from data.media.dates import Taken
-from data.media.kinds import MediaError, require, sniff
+from data.media.kinds import HEAD_BYTES, MediaError, require, sniff
 from data.media.letters import (
     Box,
     WordBox,
@@ -36,10 +36,8 @@ from data.media.letters import (
     text_of_parts,
 )
 from data.media.metadata import pdf_date
-from data.media.pdf_engines import MAX_TEXT, Attachment, Engine, engine_name, open_engine
+from data.media.pdf_engines import MAX_TEXT, Attachment, Engine, open_engine
 from data.media.text import clean, decode_text, repair_mojibake
-
-__all__ = ["engine_name"]
 
 Word = tuple[float, float, float, float, str]
 
@@ -150,7 +148,7 @@ def require_page(document: Document, page: int | None) -> int:
 
 
 class _Layer(NamedTuple):
-    """The repaired text layer of a page; `rows` is None until word boxes are read."""
+    """The repaired text layer of a page; `rows` is None if the text was read without the positions of its letters."""
 
     text: str
     needs_ocr: bool
@@ -259,7 +257,7 @@ def _attachment_texts(files: Sequence[Attachment]) -> Iterator[str]:
         yield _clean(file.name)
         with suppress(MediaError):
             data = _content(file)
-            kind = sniff(data[:4096])
+            kind = sniff(data[:HEAD_BYTES])
             if kind == "text" and not file.name.lower().endswith((".xml", ".json")):
                 yield _clean(decode_text(data[: 4 * MAX_TEXT]))
             elif kind == "pdf":

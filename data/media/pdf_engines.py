@@ -43,11 +43,10 @@ class Note(NamedTuple):
 
 
 class Attachment(NamedTuple):
-    """A file inside a PDF; `page` is None for a file of the whole document."""
+    """A file inside a PDF."""
 
     name: str
     read: Callable[[], bytes]
-    page: int | None = None
 
 
 class Engine(Protocol):
@@ -266,16 +265,28 @@ class _MuPDF:
                 flags = list(map(needs_positions, texts))
                 if not any(flags):
                     return [*self.lines(page)]  # the lines need positions only as a block
-                lines: dict[str, Line] = {}
-                height = (y1 - y0) / len(texts)
-                for i, text in enumerate(texts):
-                    top = y0 + i * height  # where the line is if lines are evenly spaced; else search the block
-                    for box in ((x0, top - height / 2, x1, top + 1.5 * height), (x0, y0, x1, y1)):
-                        if flags[i] and text.strip() not in lines:
-                            with _within(letters, box):
-                                lines |= {_line_text(line): line for line in self._lines(page, letters)}
-                    parts.append(lines.get(text.strip(), text) if flags[i] else text)
+                parts += self._lines_of_block(page, letters, (x0, y0, x1, y1), texts, flags)
         return parts if any(isinstance(part, Line) for part in parts) else [*self.lines(page)]
+
+    def _lines_of_block(
+        self, page: int, letters: Any, block: Box, texts: Sequence[str], flags: Sequence[bool]
+    ) -> list[Line | str]:
+        """The lines of a block: letters where the flag is set and they are found, else text."""
+        x0, y0, x1, y1 = block
+        height = (y1 - y0) / len(texts)
+        parts: list[Line | str] = []
+        lines: dict[str, Line] = {}
+        for i, (text, flag) in enumerate(zip(texts, flags, strict=True)):
+            if not flag:
+                parts.append(text)
+                continue
+            top = y0 + i * height  # where the line is if lines are evenly spaced; else search the block
+            for box in ((x0, top - height / 2, x1, top + 1.5 * height), block):
+                if text.strip() not in lines:
+                    with _within(letters, box):
+                        lines |= {_line_text(line): line for line in self._lines(page, letters)}
+            parts.append(lines.get(text.strip(), text))
+        return parts
 
     def unmapped_share(self, page: int) -> float:
         mupdf = _mupdf()
@@ -343,7 +354,7 @@ class _MuPDF:
         with self._media_errors():
             if _mupdf().PDF_ANNOT_FILE_ATTACHMENT not in self._kinds(page):
                 return []
-            return [self._pin(annot, page) for annot in self._sheet(page).annots() if annot.type[1] == "FileAttachment"]
+            return [self._pin(annot) for annot in self._sheet(page).annots() if annot.type[1] == "FileAttachment"]
 
     def _kinds(self, page: int) -> set[int]:
         """The kinds of annotations on the page, without links."""
@@ -352,12 +363,12 @@ class _MuPDF:
             self._annotation_kinds = (page, kinds - {_mupdf().PDF_ANNOT_LINK})
         return self._annotation_kinds[1]
 
-    def _pin(self, annot: Any, page: int) -> Attachment:
+    def _pin(self, annot: Any) -> Attachment:
         def read() -> bytes:
             with self._media_errors():
                 return bytes(annot.get_file())
 
-        return Attachment(annot.file_info.get("filename") or "", read, page)
+        return Attachment(annot.file_info.get("filename") or "", read)
 
     def xfa(self) -> bytes:
         with self._media_errors():
@@ -649,12 +660,12 @@ class _PDFium:
         with self._media_errors():
             return [self._attachment(self.file.get_attachment(i)) for i in range(self.file.count_attachments())]
 
-    def _attachment(self, attachment: Any, page: int | None = None) -> Attachment:
+    def _attachment(self, attachment: Any) -> Attachment:
         def read() -> bytes:
             with self._media_errors():
                 return bytes(attachment.get_data())
 
-        return Attachment(attachment.get_name(), read, page)
+        return Attachment(attachment.get_name(), read)
 
     def page_attachments(self, page: int) -> list[Attachment]:
         raw, files = self.pdfium.raw, []
@@ -663,7 +674,7 @@ class _PDFium:
                 if kind == raw.FPDF_ANNOT_FILEATTACHMENT:
                     file = raw.FPDFAnnot_GetFileAttachment(annot)
                     if file:
-                        files.append(self._attachment(self.pdfium.PdfAttachment(file, self.file), page))
+                        files.append(self._attachment(self.pdfium.PdfAttachment(file, self.file)))
         return files
 
     def xfa(self) -> bytes:

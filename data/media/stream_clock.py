@@ -305,7 +305,7 @@ def _find_joins(container: InputContainer, stream: Any) -> Joins | None:
     of more than an hour (FFmpeg adds 26 hours to clocks that go far back).
     """
     parts = [_Part(0)]
-    keys: list[tuple[int, int, float]] = []  # (byte, piece, second)
+    keys: list[tuple[int, int, float]] = []  # (byte, part, second)
     tracks = [s for s in container.streams if s.type in ("video", "audio")]
     leap_s = 10.0 if len(tracks) > 1 else 3600.0
     for position, track, begin, shown_s, length, is_key in _by_position(container, tracks):

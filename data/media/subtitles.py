@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.media.container import read_only
 from data.media.frame_stream import open_video
-from data.media.kinds import MediaError, kind_of, sniff
+from data.media.kinds import HEAD_BYTES, MediaError, kind_of, sniff
 from data.media.stream_clock import MAX_DURATION_S
 from data.media.text import decode_text, one_line, read_beside
 
@@ -134,7 +134,7 @@ def _of_file(path: Path, reader: str) -> Iterator[_Event]:
     import av
 
     data = read_beside(path, MAX_BYTES)
-    if sniff(data[:4096]) not in (None, "text"):
+    if sniff(data[:HEAD_BYTES]) not in (None, "text"):
         raise MediaError("this is not a subtitle file, although its name says so", "wrong kind")
     # FFmpeg reads only UTF-8, and ends a line at a NUL.
     text = decode_text(data).replace("\x00", "").encode("utf-8", "replace")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.media import pdf
+from data.media import pdf, pdf_engines
 from data.media.kinds import MediaError
 from tests.media import draw_pdf, picture
 
@@ -29,7 +29,7 @@ def ink(page: np.ndarray, box: tuple[float, float, float, float]) -> float:
 
 
 def test_the_engine_is_the_one_asked_for(engine: str) -> None:
-    assert pdf.engine_name() == engine
+    assert pdf_engines.engine_name() == engine
 
 
 def test_pages_have_pictures_and_text(tmp_path: Path) -> None:
