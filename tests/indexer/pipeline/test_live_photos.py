@@ -74,6 +74,17 @@ def test_a_copy_of_the_film_elsewhere_is_a_film(album: Path, open_library: OpenL
     assert library.status().failed == 0
 
 
+def test_a_film_with_a_copy_elsewhere_keeps_its_words(album: Path, open_library: OpenLibrary) -> None:
+    (album / "films").mkdir()
+    shutil.copy(album / "IMG_1.mov", album / "films" / "wave.mov")
+    (album / "IMG_1.srt").write_text("1\n00:00:00,000 --> 00:00:02,000\nhello there\n")
+    library = open_library()
+    library.index([album])
+    film = library.file_at(album / "IMG_1.mov")
+    assert film is not None
+    assert [cue.text for cue in library.transcript(film.file_id)] == ["hello there"]
+
+
 def test_a_film_whose_picture_is_broken_is_a_film(album: Path, open_library: OpenLibrary) -> None:
     (album / "IMG_1.JPG").write_bytes((album / "IMG_1.JPG").read_bytes()[:300])
     library = open_library()
