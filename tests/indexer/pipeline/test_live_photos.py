@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from indexer.catalogue.rows import FoundFile
+from indexer.files.scanner import stamp_of
 from indexer.library import Library
 from indexer.types import Part, Query
 from tests import media
@@ -52,6 +54,19 @@ def test_the_film_comes_back_when_its_picture_goes(album: Path, open_library: Op
     (album / "IMG_1.JPG").unlink()
     library.index()
     assert found(library) == [("IMG_1.mov", False)]
+
+
+def test_a_renamed_picture_frees_its_film(album: Path, open_library: OpenLibrary) -> None:
+    media.draw_video(album / "IMG_2.mov", 3, 5, size=(64, 48))
+    library = open_library()
+    library.index([album])
+    (root,) = library.catalogue.files.roots()
+    new = (album / "IMG_1.JPG").rename(album / "wave.jpg")
+    moved = FoundFile(str(new), "image", stamp_of(new.stat()))
+    assert library.catalogue.files.move(str(album / "IMG_1.JPG"), root.id, moved)
+    assert library.catalogue.queue.count("decode") == 1
+    library.index()
+    assert [title for title, _ in found(library)] == ["IMG_1.mov", "IMG_2.mov", "wave.jpg"]
 
 
 def test_a_picture_that_comes_later_takes_its_film_in(album: Path, tmp_path: Path, open_library: OpenLibrary) -> None:
