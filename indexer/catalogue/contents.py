@@ -144,8 +144,8 @@ class Contents:
             c.execute(sa.delete(chunk).where(chunk.c.content_hash == digest))
             values = {"state": "failed", "error": reason, "failed_at": time.time(), "generation": _newest()}
             c.execute(sa.update(content).where(content.c.hash == digest).values(values))
-            folders = sa.select(file.c.folder).where(file.c.content_hash == digest, file.c.kind == "image")
-            free_halves(c, c.execute(folders).scalars().all())
+            images = sa.select(file.c.path).where(file.c.content_hash == digest, file.c.kind == "image")
+            free_halves(c, c.execute(images).scalars().all())
             _make_facts_due(c, digest)
 
     # -- looking up ------------------------------------------------------------------------

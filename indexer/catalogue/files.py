@@ -139,7 +139,7 @@ class Files:
             }
             c.execute(sa.update(file).where(file.c.id == row.id).values(values))
             self._database.dialect.rename_file(c, row.id, *name_words(top, new.path))
-            free_halves(c, {row.folder, folder})
+            free_halves(c, (row.path, new.path))
             return True
 
     def differing(self, files: Sequence[FoundFile]) -> list[FoundFile]:
@@ -165,7 +165,7 @@ class Files:
         with self._database.writer() as c:
             paths = list(paths)
             count = sum(c.execute(sa.delete(file).where(file.c.path == p)).rowcount for p in paths)
-            free_halves(c, {os.path.dirname(p) for p in paths if kind_of(p) == "image"})  # noqa: PTH120
+            free_halves(c, (p for p in paths if kind_of(p) == "image"))
             return count
 
     def remove_under(self, folder: str) -> int:
@@ -273,14 +273,19 @@ class Files:
             self._database.dialect.name_files(c, [(r.path, *name_words(str(r.top), r.path, r.words)) for r in rows])
 
 
-def free_halves(c: sa.Connection, folders: Iterable[str]) -> None:
-    """Make the videos of live photos in these folders pending again, as their image may be deleted."""
-    for folder in folders:
+def free_halves(c: sa.Connection, paths: Iterable[str]) -> None:
+    """Make the videos of live photos at these paths pending again, as their image may be deleted. Both halves are in
+    one folder and have the same beginning of their names; only halves are ready without chunks."""
+    from data.media.live import stem
+
+    for path in paths:
+        folder, name = os.path.split(path)
+        beginning = os.path.join(folder, name[: len(stem(Path(path)))])  # noqa: PTH118
         c.exec_driver_sql(
-            "UPDATE content SET state = 'pending' WHERE state = 'ready' AND kind = 'video' AND hash IN"
-            " (SELECT content_hash FROM file WHERE root_id IN (SELECT id FROM root) AND folder = ?)"
+            "UPDATE content SET state = 'pending' WHERE state = 'ready' AND hash IN"
+            " (SELECT content_hash FROM file WHERE path >= ? AND path < ?)"
             " AND NOT EXISTS (SELECT 1 FROM chunk WHERE content_hash = content.hash)",
-            (stored_name(folder),),
+            (stored_name(beginning), stored_name(beginning + "\x7f")),
         )
 
 

@@ -199,16 +199,18 @@ class DecodeStage:
         no chunks of its own."""
         from data.media import live
 
-        images = [outline.other_half]
-        for path, _ in job.work.files:
-            if images[-1] is None:
-                return False
+        images: list[str] = []
+        for path in (job.path, *(path for path, _ in job.work.files if path != job.path)):
+            image = outline.other_half
             if path != job.path:
-                images.append(self._ctx.sandbox.submit(live.picture_beside, Path(path), urgent=True).result())
-        if not self._ctx.catalogue.queue.make_live([str(image) for image in images if image]):
-            return False
-        job.is_half, job.has_sound, job.cues = True, False, ()
-        return images[-1] is not None
+                image = self._ctx.sandbox.submit(live.picture_beside, Path(path), urgent=True).result()
+            if image is None:
+                return False
+            images.append(str(image))
+        job.is_half = self._ctx.catalogue.queue.make_live(images)
+        if job.is_half:
+            job.has_sound, job.cues = False, ()
+        return job.is_half
 
     def _decode_groups(self, job: Job, groups: list[list[ChunkSpec]], side: int) -> None:
         from data import reader

@@ -15,14 +15,14 @@ against ordinary queries .342 / .846 / .191.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from indexer.catalogue.connections import Connections
 from indexer.types import KINDS
-from indexer.vectors.source import GROUPS
+from indexer.vectors.source import GROUPS, KIND_OF
 from model.embedder import Embedder
 from model.inputs import Input
 from model.ranking_profile import RankingProfile
@@ -88,7 +88,7 @@ class Background:
         self._sampled_at = -1
         self._samples: dict[int, np.ndarray] = {}
         self._ordinary: list[np.ndarray] = []
-        self._by_ordinary: dict[int, tuple[int, dict[int, float], float]] = {}
+        self._by_ordinary: dict[int, tuple[dict[int, np.ndarray], dict[int, float], float]] = {}
 
     def ordinary_queries(self, queries: np.ndarray) -> np.ndarray:
         """Returns the vectors of ordinary queries, float32 [m, dim], in the language of `queries` [q, dim].
@@ -108,6 +108,16 @@ class Background:
 
     def _embedded(self, texts: Sequence[str]) -> np.ndarray:
         return self._embedder.embed([Input(text=text, role="query") for text in texts])
+
+    def sample_new(self, groups: Collection[int]) -> bool:
+        """Sample those of the `groups` that had no chunk when the sample was taken. Returns whether the sample has any
+        of the groups now."""
+        with self._lock:
+            missing = [group for group in groups if group not in self._samples] if self._samples else []
+            new = {group: s for group in missing if len(s := self._sample(KIND_OF[group]))}
+            if new:
+                self._samples = self._samples | new
+            return not self._samples.keys().isdisjoint(groups)
 
     def of_query(self, queries: np.ndarray, size: int, text_alone: bool, profile: RankingProfile) -> dict[int, Scale]:
         """Returns the scale of each group for one list of all kinds. `size`: the number of the library's chunks."""
@@ -150,12 +160,12 @@ class Background:
     def _of_ordinary(self, ordinary: np.ndarray, samples: dict[int, np.ndarray]) -> tuple[dict[int, float], float]:
         """Returns the median score of ordinary queries in each group, and the spread of all scores around them."""
         current = self._by_ordinary.get(id(ordinary))
-        if current is None or current[0] != self._sampled_at:
+        if current is None or current[0] is not samples:
             scores = {g: ordinary @ s.T for g, s in samples.items()}
             offsets = {g: float(np.median(s)) for g, s in scores.items()}
             pooled = np.concatenate([(s - offsets[g]).ravel() for g, s in scores.items()])
             spread = max(float(_lower_half(pooled.reshape(1, -1))[1][0]), LEAST_SPREAD)
-            self._by_ordinary[id(ordinary)] = current = (self._sampled_at, offsets, spread)
+            self._by_ordinary[id(ordinary)] = current = (samples, offsets, spread)
         return current[1], current[2]
 
     def _current(self, size: int) -> dict[int, np.ndarray]:

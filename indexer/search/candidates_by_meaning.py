@@ -51,14 +51,17 @@ class MeaningSearch:
             next_groups = iter(waiting.get, None)
             return [(g, *self._index.search(queries, depth, allowed, g, roots)) for g in next_groups]
 
+        scale_arguments = (queries, len(self._index), restriction.query.text_alone, profile)
         with beside(search, wanted=len(groups) > 1) as other:
-            text_alone = restriction.query.text_alone
-            scales = self._background.of_query(queries, len(self._index), text_alone, profile)
+            scales = self._background.of_query(*scale_arguments)
             results = search()
         if other is not None and not other.cancelled():
             results += other.result()
+        unscaled = [group for group, _, ids in results if group not in scales and (ids >= 0).any()]
+        if unscaled and self._background.sample_new(unscaled):
+            scales = self._background.of_query(*scale_arguments)
         for group, scores, ids in results:
-            if group not in scales:  # the library has no chunk of the kind, or got the first one just now
+            if group not in scales:  # the library has no chunk of the kind
                 continue
             standard = scales[group].standardise(scores)
             for number, score in zip(ids.ravel().tolist(), standard.ravel().tolist(), strict=True):

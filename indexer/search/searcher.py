@@ -34,7 +34,7 @@ from indexer.search.text_search import NO_EXPRESSION
 from indexer.search.title_match import Titles, title_of
 from indexer.types import Answer, Kind, Query
 from indexer.vectors.index import VectorIndex
-from indexer.vectors.source import GROUPS, StoredEmbeddings
+from indexer.vectors.source import GROUPS, KIND_OF, StoredEmbeddings
 from model.embedder import Embedder
 from model.inputs import Input
 from model.ranking_profile import RankingProfile, untuned
@@ -162,4 +162,5 @@ class Searcher:
 
     def text_scales(self, queries: np.ndarray) -> dict[int, Scale]:
         """Returns group -> the scale of text queries [n, dim] there."""
+        self._background.sample_new(KIND_OF)
         return self._background.of_text(queries, len(self.index), self.profile)

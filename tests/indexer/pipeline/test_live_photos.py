@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from indexer.catalogue.rows import FoundFile
+from indexer.files.scanner import stamp_of
 from indexer.library import Library
 from indexer.types import Part, Query
 from tests import media
@@ -54,6 +56,19 @@ def test_the_film_comes_back_when_its_picture_goes(album: Path, open_library: Op
     assert found(library) == [("IMG_1.mov", False)]
 
 
+def test_a_renamed_picture_frees_its_film(album: Path, open_library: OpenLibrary) -> None:
+    media.draw_video(album / "IMG_2.mov", 3, 5, size=(64, 48))
+    library = open_library()
+    library.index([album])
+    (root,) = library.catalogue.files.roots()
+    new = (album / "IMG_1.JPG").rename(album / "wave.jpg")
+    moved = FoundFile(str(new), "image", stamp_of(new.stat()))
+    assert library.catalogue.files.move(str(album / "IMG_1.JPG"), root.id, moved)
+    assert library.catalogue.queue.count("decode") == 1
+    library.index()
+    assert [title for title, _ in found(library)] == ["IMG_1.mov", "IMG_2.mov", "wave.jpg"]
+
+
 def test_a_picture_that_comes_later_takes_its_film_in(album: Path, tmp_path: Path, open_library: OpenLibrary) -> None:
     shutil.move(album / "IMG_1.JPG", tmp_path / "later.jpg")
     media.draw_image(album / "still.jpg", seed=9, size=(160, 120))
@@ -72,6 +87,17 @@ def test_a_copy_of_the_film_elsewhere_is_a_film(album: Path, open_library: OpenL
     library.index([album])
     assert [title for title, _ in found(library)] == ["IMG_1.JPG", "IMG_1.mov"]
     assert library.status().failed == 0
+
+
+def test_a_film_with_a_copy_elsewhere_keeps_its_words(album: Path, open_library: OpenLibrary) -> None:
+    (album / "films").mkdir()
+    shutil.copy(album / "IMG_1.mov", album / "films" / "wave.mov")
+    (album / "IMG_1.srt").write_text("1\n00:00:00,000 --> 00:00:02,000\nhello there\n")
+    library = open_library()
+    library.index([album])
+    film = library.file_at(album / "IMG_1.mov")
+    assert film is not None
+    assert [cue.text for cue in library.transcript(film.file_id)] == ["hello there"]
 
 
 def test_a_film_whose_picture_is_broken_is_a_film(album: Path, open_library: OpenLibrary) -> None:

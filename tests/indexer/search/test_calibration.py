@@ -51,3 +51,16 @@ def test_a_score_does_not_depend_on_the_order_of_indexing(tmp_path: Path, monkey
             hits = library.search(Query((Part("a green square"),)), k=20).hits
             scores.append({hit.path: hit.score for hit in hits})
     assert len(scores[0]) == 20 and scores[0] == scores[1]
+
+
+def test_the_first_hit_of_a_new_kind_is_found_at_once(tmp_path: Path) -> None:
+    """One page among twenty photos does not change the library's size enough for another sample."""
+    for number in range(20):
+        media.draw_image(tmp_path / "files" / f"{number}.jpg", f"number {number}", (320, 240), seed=number)
+    query = Query((Part("a bill for electricity"),))
+    with Library.open(tmp_path / "library", nice=False, ocr="off") as library:
+        library.index([tmp_path / "files"])
+        assert {hit.kind for hit in library.search(query, k=30).hits} == {"image"}
+        media.draw_pdf(tmp_path / "files" / "page.pdf", ["Nothing of the sort"])
+        library.index()
+        assert {hit.kind for hit in library.search(query, k=30).hits} == {"image", "pdf"}
