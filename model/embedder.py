@@ -26,6 +26,11 @@ class InputRejected(Exception):
     """A working model rejects this input. The message is the reason."""
 
 
+def first_line(error: BaseException) -> str:
+    """Returns the first line of a library's error, at most 200 characters, for the message of a `ModelError`."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
 @runtime_checkable
 class Embedder(Protocol):
     """Turns inputs into unit vectors.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model.embedder import ModelError
+from model.embedder import ModelError, first_line
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -67,10 +67,6 @@ def run(session: onnxruntime.InferenceSession, output: str, feeds: dict[str, np.
         return np.asarray(session.run([output], feeds)[0])
     except Exception as error:
         raise ModelError(f"the model's graph failed ({first_line(error)}).") from error
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def cpus() -> int:

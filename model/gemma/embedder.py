@@ -22,14 +22,13 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from model.batching import plan_batches
-from model.embedder import InputRejected, ModelError
+from model.embedder import InputRejected, ModelError, first_line
 from model.gemma import prompts
 from model.gemma.files import GEMMA, find_files
 from model.gemma.graphs import GraphTowers
 from model.gemma.images import BUDGETS, NEAR, PATCH, TOKEN_SIDE, distinct, n_tokens, patches, positions, size_within
 from model.hub_files import fingerprint
 from model.inputs import Input
-from model.onnx_graphs import first_line
 from model.qwen.vision import as_rgb, sample_frames
 
 if TYPE_CHECKING:

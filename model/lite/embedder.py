@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from model.embedder import ModelError
+from model.embedder import ModelError, first_line
 from model.inputs import Input
 from model.lite import weights
 from model.lite.language import Reading, reading_of
@@ -122,9 +122,8 @@ class LiteEmbedder:
         except ImportError as error:
             raise ModelError(f"the lite model needs {error.name}; install Sightline again") from error
         except Exception as error:  # onnxruntime and tokenizers raise bare Exceptions
-            problem = str(error).splitlines()[0]
             raise ModelError(
-                f"the lite model in {folder} does not load ({problem}); run: {weights.COMMAND} --again"
+                f"the lite model in {folder} does not load ({first_line(error)}); run: {weights.COMMAND} --again"
             ) from error
 
     def embed(self, inputs: Sequence[Input]) -> np.ndarray:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from model.batching import plan_batches
-from model.embedder import ModelError
+from model.embedder import ModelError, first_line
 from model.hub_models import HUB_MODELS, PRECISIONS, missing, pick_precision, verify
 from model.inputs import Input
-from model.onnx_graphs import feed_type, first_line, open_graph, run, width
+from model.onnx_graphs import feed_type, open_graph, run, width
 from model.qwen.vision import as_rgb, sample_frames
 from model.two_tower.recipes import Recipe, as_json, prepare, recipe_of
 
