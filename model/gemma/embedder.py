@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from model.batching import plan_batches
-from model.embedder import InputRejected, ModelError, first_line
+from model.embedder import InputRejected, ModelError, first_line, unit_rows
 from model.gemma import prompts
 from model.gemma.files import GEMMA, find_files
 from model.gemma.graphs import GraphTowers
@@ -147,8 +147,7 @@ class GemmaEmbedder:
             out[batch] = self._embed_rows([rows[i] for i in batch])[:, : self.dim]
         if not np.isfinite(out).all():
             raise ModelError(f"{self.id} gave vectors that are not numbers: its files are damaged.")
-        out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
-        return out
+        return unit_rows(out)
 
     def _row(self, item: Input) -> _Row:
         images = [as_rgb(image) for image in item.images]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from model.batching import plan_batches
-from model.embedder import ModelError, first_line
+from model.embedder import ModelError, first_line, unit_rows
 from model.hub_models import HUB_MODELS, PRECISIONS, missing, pick_precision, verify
 from model.inputs import Input
 from model.onnx_graphs import feed_type, open_graph, run, width
@@ -113,15 +113,15 @@ class TwoTowerEmbedder:
                 texts.append((index, item.text or ""))
         out = np.zeros((len(inputs), self.dim), np.float32)
         image_rows = self._run_images([image for _, image in images])
-        for (index, _), row in zip(images, _unit(image_rows), strict=True):
+        for (index, _), row in zip(images, unit_rows(image_rows), strict=True):
             out[index] += row
-        out = _unit(out)
+        out = unit_rows(out)
         text_rows = self._run_text([text for _, text in texts])
-        for (index, _), row in zip(texts, _unit(text_rows), strict=True):
+        for (index, _), row in zip(texts, unit_rows(text_rows), strict=True):
             out[index] += row
         if not np.isfinite(out).all():
             raise ModelError(f"{self.id} gave vectors that are not numbers: its files are damaged.")
-        return _unit(out)
+        return unit_rows(out)
 
     def _run_text(self, texts: Sequence[str]) -> np.ndarray:
         """Returns float32 [texts, dim]."""
@@ -200,7 +200,3 @@ def _tokenizer(path: Path, recipe: Recipe) -> tuple[Any, int]:
     if pad is None:
         raise ModelError(f"{path} is another model's tokenizer: it has no {recipe.pad}.")
     return tokenizer, int(pad)
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
