@@ -202,7 +202,7 @@ class GemmaEmbedder:
             step = max(1, self._towers.batch_patches // (height * width // PATCH**2))
             for start in range(0, len(members), step):
                 batch = members[start : start + step]
-                values = np.stack([patches(*media[i])[0] for i in batch])
+                values = np.stack([patches(*media[i]) for i in batch])
                 xy = np.repeat(positions((height // PATCH, width // PATCH))[None], len(batch), 0)
                 parts = self._towers.embed_patches(values, xy).reshape(len(batch), -1, self._towers.hidden)
                 for i, part in zip(batch, parts, strict=True):

@@ -70,13 +70,11 @@ class TwoTowerEmbedder:
 
     max_frames = FRAMES
 
-    def __init__(
-        self, text: Path, vision: Path, tokenizer: Path, recipe: Recipe, *, id: str, threads: int | None = None
-    ) -> None:
+    def __init__(self, text: Path, vision: Path, tokenizer: Path, recipe: Recipe, *, id: str) -> None:
         """Raises `ModelError` if a file does not fit the recipe or the other file."""
         self.id, self._recipe = id, recipe
         self.max_side = 4 * recipe.size
-        self._text, self._vision = open_graph(text, threads), open_graph(vision, threads)
+        self._text, self._vision = open_graph(text), open_graph(vision)
         self._text_type = _input_type(self._text, text, "input_ids", {"attention_mask", "position_ids"})
         _input_type(self._vision, vision, "pixel_values", set())
         self._text_out = _output(self._text, text, recipe.text_outputs)
@@ -140,7 +138,7 @@ class TwoTowerEmbedder:
             if out is None:
                 out = np.empty((len(rows), *vectors.shape[1:]), np.float32)
             out[batch] = vectors
-        return np.zeros((0, getattr(self, "dim", 0)), np.float32) if out is None else out
+        return np.zeros((0, self.dim), np.float32) if out is None else out
 
     def _ids(self, text: str) -> list[int]:
         text = text[: MAX_TOKEN_CHARACTERS * self._recipe.context]
@@ -153,7 +151,7 @@ class TwoTowerEmbedder:
             run(self._vision, self._image_out, {"pixel_values": np.stack([prepare(p, self._recipe) for p in batch])})
             for batch in (images[i : i + BATCH_IMAGES] for i in range(0, len(images), BATCH_IMAGES))
         ]
-        return np.concatenate(parts) if parts else np.zeros((0, getattr(self, "dim", 0)), np.float32)
+        return np.concatenate(parts) if parts else np.zeros((0, self.dim), np.float32)
 
 
 def _graphs_prefix(folder: Path) -> str | None:
