@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from model.embedder import ModelError
+from model.embedder import ModelError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -28,8 +28,7 @@ def pick_device(device: str) -> torch.device:
         torch_device = torch.device(device)
         torch.empty(1, device=torch_device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"This machine has no usable device {device} ({reason}).") from None
+        raise ModelError(f"This machine has no usable device {device} ({first_line(error)}).") from None
     return torch_device
 
 

@@ -26,6 +26,16 @@ class InputRejected(Exception):
     """A working model rejects this input. The message is the reason."""
 
 
+def first_line(error: BaseException) -> str:
+    """Returns the first line of a library's error, at most 200 characters, for the message of a `ModelError`."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def unit_rows(rows: np.ndarray) -> np.ndarray:
+    """Returns float [n, dim]: the rows scaled to unit length; a row of zeros stays."""
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
+
+
 @runtime_checkable
 class Embedder(Protocol):
     """Turns inputs into unit vectors.

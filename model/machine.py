@@ -90,6 +90,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def model_threads() -> int:
+    """Returns the number of threads of a model on the CPU: the cores, at most 4. A laptop stays usable meanwhile."""
+    return min(4, cores())
+
+
 def _memory_gb() -> float:
     import psutil
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from model.embedder import ModelError
+from model.embedder import ModelError, first_line
 from model.lite import weights
 
 RECIPE = 1
@@ -104,9 +104,8 @@ class TextReader:
         try:
             return cls(folder, threads)
         except Exception as error:  # onnxruntime raises bare Exceptions
-            problem = str(error).splitlines()[0]
             raise ModelError(
-                f"the OCR networks in {folder} do not load ({problem}); run: {weights.COMMAND} --again"
+                f"the OCR networks in {folder} do not load ({first_line(error)}); run: {weights.COMMAND} --again"
             ) from error
 
     def read(self, image: np.ndarray, most: int | None = None) -> str:

@@ -5,14 +5,14 @@ Built around onnxruntime. It knows nothing of any model.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model.embedder import ModelError
+from model.embedder import ModelError, first_line
+from model.machine import model_threads
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 TYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32}
 
 
-def open_graph(path: Path, threads: int | None = None) -> onnxruntime.InferenceSession:
-    """Returns a session on the CPU, with `threads` threads (None: the CPUs, at most 4). Raises `ModelError`.
+def open_graph(path: Path) -> onnxruntime.InferenceSession:
+    """Returns a session on the CPU, with `model_threads` threads. Raises `ModelError`.
 
     Without an arena, which would keep the memory of the longest input. Idle threads do not spin.
     """
@@ -30,7 +30,7 @@ def open_graph(path: Path, threads: int | None = None) -> onnxruntime.InferenceS
     if not path.is_file():
         raise ModelError(f"{path} is missing.")
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or cpus()
+    options.intra_op_num_threads = model_threads()
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
@@ -67,16 +67,6 @@ def run(session: onnxruntime.InferenceSession, output: str, feeds: dict[str, np.
         return np.asarray(session.run([output], feeds)[0])
     except Exception as error:
         raise ModelError(f"the model's graph failed ({first_line(error)}).") from error
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-
-
-def cpus() -> int:
-    """Returns the number of CPUs of this process, at most 4: a laptop stays usable while it indexes."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(4, count))
 
 
 def feed_type(session: onnxruntime.InferenceSession, name: str) -> Any:

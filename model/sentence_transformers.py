@@ -19,7 +19,7 @@ import numpy as np
 
 from model.batching import plan_batches
 from model.devices import dtype_label, pick_device, pick_dtype
-from model.embedder import ModelError
+from model.embedder import ModelError, unit_rows
 from model.hub_files import fingerprint, quiet, read_json, weight_files
 from model.inputs import Input
 from model.prompts import plain
@@ -86,8 +86,7 @@ class SentenceTransformersEmbedder:
                 out[[members[i] for i in batch]] = np.asarray(vectors, dtype=np.float32)
         if not np.isfinite(out).all():
             raise ModelError(f"{self.id} gave vectors that are not numbers; try dtype float32.")
-        out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
-        return out
+        return unit_rows(out)
 
     def _prompt(self, role: str, instruction: str | None) -> str | None:
         """Returns the prompt in front of an input; None: the default of sentence-transformers."""

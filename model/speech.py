@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from model.embedder import ModelError
+from model.embedder import ModelError, first_line
 from model.hub_files import cache_folder
 from model.inputs import Cue
 
@@ -286,9 +286,8 @@ def _open(folder: Path, threads: int) -> Any:
 
         model = WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=threads)
     except Exception as error:  # CTranslate2 and tokenizers raise bare Exceptions
-        problem = str(error).splitlines()[0]
         raise ModelError(
-            f"the speech model in {folder} does not load ({problem}); fetch or convert it again"
+            f"the speech model in {folder} does not load ({first_line(error)}); fetch or convert it again"
         ) from error
     if model.model.n_mels != model.feature_extractor.mel_filters.shape[0]:
         raise ModelError(f"{folder} lacks its model's preprocessor_config.json; fetch or convert it again")

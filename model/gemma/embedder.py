@@ -22,14 +22,13 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from model.batching import plan_batches
-from model.embedder import InputRejected, ModelError
+from model.embedder import InputRejected, ModelError, first_line, unit_rows
 from model.gemma import prompts
 from model.gemma.files import GEMMA, find_files
 from model.gemma.graphs import GraphTowers
 from model.gemma.images import BUDGETS, NEAR, PATCH, TOKEN_SIDE, distinct, n_tokens, patches, positions, size_within
 from model.hub_files import fingerprint
 from model.inputs import Input
-from model.onnx_graphs import first_line
 from model.qwen.vision import as_rgb, sample_frames
 
 if TYPE_CHECKING:
@@ -148,8 +147,7 @@ class GemmaEmbedder:
             out[batch] = self._embed_rows([rows[i] for i in batch])[:, : self.dim]
         if not np.isfinite(out).all():
             raise ModelError(f"{self.id} gave vectors that are not numbers: its files are damaged.")
-        out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
-        return out
+        return unit_rows(out)
 
     def _row(self, item: Input) -> _Row:
         images = [as_rgb(image) for image in item.images]
@@ -204,7 +202,7 @@ class GemmaEmbedder:
             step = max(1, self._towers.batch_patches // (height * width // PATCH**2))
             for start in range(0, len(members), step):
                 batch = members[start : start + step]
-                values = np.stack([patches(*media[i])[0] for i in batch])
+                values = np.stack([patches(*media[i]) for i in batch])
                 xy = np.repeat(positions((height // PATCH, width // PATCH))[None], len(batch), 0)
                 parts = self._towers.embed_patches(values, xy).reshape(len(batch), -1, self._towers.hidden)
                 for i, part in zip(batch, parts, strict=True):

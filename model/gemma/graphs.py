@@ -24,10 +24,10 @@ class GraphTowers:
     batch_patches = 2520
     """An image of 280 tokens. Attention needs up to the square of it, 300 MB over 12 heads."""
 
-    def __init__(self, files: GemmaFiles, threads: int | None = None) -> None:
+    def __init__(self, files: GemmaFiles) -> None:
         """Raises `ModelError` if a file is another model's or does not fit the other file."""
-        self._text = open_graph(files.text, threads)
-        self._vision = open_graph(files.vision, threads)
+        self._text = open_graph(files.text)
+        self._vision = open_graph(files.vision)
         require(self._text, files.text, TEXT_INPUTS, "sentence_embedding")
         require(self._vision, files.vision, VISION_INPUTS, "image_features")
         self.hidden = width(self._text, "image_features") or 512

@@ -41,11 +41,8 @@ def n_tokens(shape: tuple[int, ...], budget: int) -> int:
     return height * width // TOKEN_SIDE**2
 
 
-def patches(image: np.ndarray, budget: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """Returns float32 [rows * columns, 768] in 0..1, and the grid (rows, columns) of patches.
-
-    `image`: uint8 RGB [H, W, 3].
-    """
+def patches(image: np.ndarray, budget: int) -> np.ndarray:
+    """Returns float32 [rows * columns, 768] in 0..1, the patches of an image, uint8 RGB [H, W, 3]."""
     from PIL import Image
 
     height, width = size_within(image.shape, budget)
@@ -56,7 +53,7 @@ def patches(image: np.ndarray, budget: int) -> tuple[np.ndarray, tuple[int, int]
             pil_image = pil_image.resize(size, Image.Resampling.BICUBIC)
     rows, columns = height // PATCH, width // PATCH
     grid = np.asarray(pil_image).reshape(rows, PATCH, columns, PATCH, 3).transpose(0, 2, 1, 3, 4)
-    return grid.reshape(rows * columns, -1).astype(np.float32) * np.float32(1 / 255), (rows, columns)
+    return grid.reshape(rows * columns, -1).astype(np.float32) * np.float32(1 / 255)
 
 
 def positions(grid: tuple[int, int]) -> np.ndarray:

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from model.devices import NAMES, pick_device
-from model.embedder import ModelError
+from model.embedder import ModelError, first_line
 from model.gemma.files import MODEL_TYPE
 from model.hub_files import quiet, read_json, weight_files
-from model.onnx_graphs import first_line
 
 
 def is_checkpoint(folder: Path) -> bool:

@@ -21,7 +21,6 @@ nor of files, pages or windows. Its limits are what ImageNet names: `cards.py` t
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -32,13 +31,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from model.embedder import ModelError
+from model.embedder import ModelError, first_line
 from model.inputs import Input
 from model.lite import weights
 from model.lite.language import Reading, reading_of
 from model.lite.multilingual import Multilingual, session
 from model.lite.profile import EARLIER_PROFILE, PROFILE
 from model.lite.weights import EARLIER, IMAGE_SIDE, MAX_TOKENS, MULTILINGUAL_DIM, PROJECTION_DIM, TEXT_DIM
+from model.machine import model_threads
 
 RECIPE = 4
 """Goes up with every change of what a vector means; part of the model's id."""
@@ -93,7 +93,7 @@ class LiteEmbedder:
         # either of two cores, against 3.9 and 12.8 for both cores on one.
         self._text = session(folder / "text.onnx")
         self._image = session(folder / "image.onnx")
-        self._pool = ThreadPoolExecutor(threads or _threads(), thread_name_prefix="lite")
+        self._pool = ThreadPoolExecutor(threads or model_threads(), thread_name_prefix="lite")
         self._read: dict[bytes, str] = {}  # of pictures that asked: the next page of an answer asks again
 
         self._projection = np.load(folder / "projection.npy").astype(np.float32)
@@ -122,9 +122,8 @@ class LiteEmbedder:
         except ImportError as error:
             raise ModelError(f"the lite model needs {error.name}; install Sightline again") from error
         except Exception as error:  # onnxruntime and tokenizers raise bare Exceptions
-            problem = str(error).splitlines()[0]
             raise ModelError(
-                f"the lite model in {folder} does not load ({problem}); run: {weights.COMMAND} --again"
+                f"the lite model in {folder} does not load ({first_line(error)}); run: {weights.COMMAND} --again"
             ) from error
 
     def embed(self, inputs: Sequence[Input]) -> np.ndarray:
@@ -346,12 +345,6 @@ def _unit(vector: np.ndarray) -> np.ndarray:
     if length < 1e-12:
         return np.asarray(np.eye(1, len(vector), dtype=np.float32)[0])
     return np.asarray(vector / np.float32(length))
-
-
-def _threads() -> int:
-    """CPUs this process may use, at most 4: a laptop should stay usable while it indexes."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(4, cpus))
 
 
 def _fingerprint() -> str:

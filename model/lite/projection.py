@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from model.embedder import ModelError
+from model.embedder import ModelError, unit_rows
 from model.hub_files import header, read_json
 from model.inputs import Input
 from model.lite.weights import EARLIER
@@ -70,7 +70,7 @@ class StudentEmbedder:
         w = self._weights
         hidden = gelu(x @ w["hidden.weight"].T + w["hidden.bias"])
         out = hidden @ w["out.weight"].T + w["out.bias"] + x @ w["straight.weight"].T
-        return np.asarray(out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12), np.float32)
+        return np.asarray(unit_rows(out), np.float32)
 
 
 def gelu(x: np.ndarray) -> np.ndarray:

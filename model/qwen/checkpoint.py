@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from model.devices import dtype_label, pick_device, pick_dtype
-from model.embedder import ModelError
+from model.embedder import ModelError, first_line
 from model.hub_files import fingerprint, quiet, read_json, weight_files
 from model.prompts import gme, vlm2vec
 from model.qwen import adapters
@@ -116,11 +116,11 @@ def load_backbone(folder: Path, device: torch.device, dtype: torch.dtype, attent
             )
         except ImportError as error:
             raise ModelError(
-                f"transformers cannot bring up its {kind} model ({_first_line(error)}); the usual cause is a "
+                f"transformers cannot bring up its {kind} model ({first_line(error)}); the usual cause is a "
                 f"torchvision that does not fit torch: reinstall both from one index, or remove torchvision."
             ) from error
         except (ValueError, TypeError, KeyError, OSError, RuntimeError, AttributeError) as error:
-            raise ModelError(f"{folder} cannot be loaded as {kind}: {_first_line(error)}") from error
+            raise ModelError(f"{folder} cannot be loaded as {kind}: {first_line(error)}") from error
     if mismatches := list(info["mismatched_keys"]):
         raise ModelError(
             f"{folder}: {len(mismatches)} weights are not shaped as in config.json, first {mismatches[0]}."
@@ -193,7 +193,3 @@ def _probe(embedder: QwenVLEmbedder) -> torch.Tensor:
     image = np.arange(56 * 56 * 3, dtype=np.uint32).reshape(56, 56, 3).astype(np.uint8)
     token = embedder.tokenizer.id_to_token(embedder.image_id)
     return embedder.encode(embedder.collate([f"{token} a"], [[image]])).cpu()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

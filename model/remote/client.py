@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from model import self_check
-from model.embedder import InputRejected, ModelError
+from model.embedder import InputRejected, ModelError, unit_rows
 from model.inputs import Input
 from model.qwen.vision import sample_frames
 from model.ranking_profile import RankingProfile
@@ -206,8 +206,7 @@ class ChatServer(RemoteEmbedder):
         (item,) = inputs
         if item.video is not None:
             item = replace(item, video=sample_frames(item.video, self.max_frames))
-        row = self._embed_one(item)[:, : self._truncate_dim]
-        return np.asarray(row / np.maximum(np.linalg.norm(row, axis=1, keepdims=True), 1e-12))
+        return unit_rows(self._embed_one(item)[:, : self._truncate_dim])
 
     def _embed_one(self, item: Input) -> np.ndarray:
         """Returns float32 [1, the server's dimension], of any length."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from model.embedder import InputRejected, ModelAway, ModelError
+from model.embedder import InputRejected, ModelAway, ModelError, first_line
 
 if TYPE_CHECKING:
     import httpx
@@ -88,8 +88,7 @@ class Connection:
             except httpx.TransportError as error:
                 if attempts == 1:  # the server may have closed an idle connection
                     continue
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                raise ModelAway(f"The model server {self.base} does not answer ({reason}).") from error
+                raise ModelAway(f"The model server {self.base} does not answer ({first_line(error)}).") from error
             if response.status_code in (429, 503):
                 pause_s = _pause_s(response.headers.get("retry-after"), attempts)
                 if time.monotonic() + pause_s > deadline:

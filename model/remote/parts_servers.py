@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from model.embedder import InputRejected
+from model.embedder import InputRejected, unit_rows
 from model.gemma.prompts import prompt_and_text
 from model.inputs import Input
 from model.prompts import plain
@@ -46,8 +46,7 @@ class SingleImageServer(ChatServer):
             if item.images:
                 raise InputRejected(f"{self.address} takes no clip together with images")
             frames = [self._embed_one(replace(item, video=None, images=(f,), kind="image")) for f in item.video]
-            rows = np.concatenate(frames)
-            return np.asarray((rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)).mean(0)[None])
+            return np.asarray(unit_rows(np.concatenate(frames)).mean(0)[None])
         if len(item.images) > 1:
             raise InputRejected(f"{self.address} takes one image at a time, not {len(item.images)}")
         return self._post(self.path, {"input": [self._format(self._text(item), item.images)]})

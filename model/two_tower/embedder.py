@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from model.batching import plan_batches
-from model.embedder import ModelError
+from model.embedder import ModelError, first_line, unit_rows
 from model.hub_models import HUB_MODELS, PRECISIONS, missing, pick_precision, verify
 from model.inputs import Input
-from model.onnx_graphs import feed_type, first_line, open_graph, run, width
+from model.onnx_graphs import feed_type, open_graph, run, width
 from model.qwen.vision import as_rgb, sample_frames
 from model.two_tower.recipes import Recipe, as_json, prepare, recipe_of
 
@@ -70,13 +70,11 @@ class TwoTowerEmbedder:
 
     max_frames = FRAMES
 
-    def __init__(
-        self, text: Path, vision: Path, tokenizer: Path, recipe: Recipe, *, id: str, threads: int | None = None
-    ) -> None:
+    def __init__(self, text: Path, vision: Path, tokenizer: Path, recipe: Recipe, *, id: str) -> None:
         """Raises `ModelError` if a file does not fit the recipe or the other file."""
         self.id, self._recipe = id, recipe
         self.max_side = 4 * recipe.size
-        self._text, self._vision = open_graph(text, threads), open_graph(vision, threads)
+        self._text, self._vision = open_graph(text), open_graph(vision)
         self._text_type = _input_type(self._text, text, "input_ids", {"attention_mask", "position_ids"})
         _input_type(self._vision, vision, "pixel_values", set())
         self._text_out = _output(self._text, text, recipe.text_outputs)
@@ -113,15 +111,15 @@ class TwoTowerEmbedder:
                 texts.append((index, item.text or ""))
         out = np.zeros((len(inputs), self.dim), np.float32)
         image_rows = self._run_images([image for _, image in images])
-        for (index, _), row in zip(images, _unit(image_rows), strict=True):
+        for (index, _), row in zip(images, unit_rows(image_rows), strict=True):
             out[index] += row
-        out = _unit(out)
+        out = unit_rows(out)
         text_rows = self._run_text([text for _, text in texts])
-        for (index, _), row in zip(texts, _unit(text_rows), strict=True):
+        for (index, _), row in zip(texts, unit_rows(text_rows), strict=True):
             out[index] += row
         if not np.isfinite(out).all():
             raise ModelError(f"{self.id} gave vectors that are not numbers: its files are damaged.")
-        return _unit(out)
+        return unit_rows(out)
 
     def _run_text(self, texts: Sequence[str]) -> np.ndarray:
         """Returns float32 [texts, dim]."""
@@ -140,7 +138,7 @@ class TwoTowerEmbedder:
             if out is None:
                 out = np.empty((len(rows), *vectors.shape[1:]), np.float32)
             out[batch] = vectors
-        return np.zeros((0, getattr(self, "dim", 0)), np.float32) if out is None else out
+        return np.zeros((0, self.dim), np.float32) if out is None else out
 
     def _ids(self, text: str) -> list[int]:
         text = text[: MAX_TOKEN_CHARACTERS * self._recipe.context]
@@ -153,7 +151,7 @@ class TwoTowerEmbedder:
             run(self._vision, self._image_out, {"pixel_values": np.stack([prepare(p, self._recipe) for p in batch])})
             for batch in (images[i : i + BATCH_IMAGES] for i in range(0, len(images), BATCH_IMAGES))
         ]
-        return np.concatenate(parts) if parts else np.zeros((0, getattr(self, "dim", 0)), np.float32)
+        return np.concatenate(parts) if parts else np.zeros((0, self.dim), np.float32)
 
 
 def _graphs_prefix(folder: Path) -> str | None:
@@ -200,7 +198,3 @@ def _tokenizer(path: Path, recipe: Recipe) -> tuple[Any, int]:
     if pad is None:
         raise ModelError(f"{path} is another model's tokenizer: it has no {recipe.pad}.")
     return tokenizer, int(pad)
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))

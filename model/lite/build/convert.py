@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.embedder import ModelError
+from model.embedder import ModelError, unit_rows
 from model.lite.build.fetch import (
     CLASS_DESCRIPTIONS,
     CLASS_NAMES,
@@ -94,8 +94,8 @@ def build_lite(into: Path, members: dict[str, bytes]) -> None:
     called = np.array([english(f"a photo of a {name}") for name in names])
     np.save(into / "classes.npy", called.astype(np.float16))
     meanings = [
-        _unit_rows(called + np.array([english(text) for text in descriptions])),
-        _unit_rows(
+        unit_rows(called + np.array([english(text) for text in descriptions])),
+        unit_rows(
             np.sum(
                 [
                     weight * np.array([many.embed(text) for text in texts])
@@ -139,10 +139,6 @@ def _english(tokenizer: bytes, graph: bytes) -> Callable[[str], np.ndarray]:
     encode.enable_truncation(MAX_TOKENS)
     network = session(graph)
     return lambda text: network.run(None, {"ids": np.array([encode.encode(text).ids], np.int64)})[0][0]
-
-
-def _unit_rows(rows: np.ndarray) -> np.ndarray:
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
 
 def _projection(classifier: np.ndarray) -> np.ndarray:
