@@ -26,7 +26,7 @@ def test_where_speech_is_missing_the_line_says_how_to_get_it(name: str, monkeypa
     monkeypatch.setattr(speech, "is_installed", lambda: False)
     monkeypatch.setattr(speech_status, "_whisper_is_here", lambda: False)
     command = 'pip install "sightline[speech]" (in a checkout: make setup EXTRAS=cpu,speech)'
-    assert speech_status.line(name) == f"Speech: not installed; to have it: {command}"
+    assert speech_status.line(name) == f"Speech: not installed; to install it: {command}"
     assert speech_status.next_step(name) == command
 
 

@@ -49,7 +49,7 @@ def same_pictures(vectors: np.ndarray) -> np.ndarray:
         (lambda v: v[:, :-1], "shape"),
         (lambda v: v[:-1], "shape"),
         (lambda v: np.repeat(v[:1], len(v), 0), "same vector for two unrelated texts"),
-        (same_pictures, "same vector for two different pictures"),
+        (same_pictures, "same vector for two different images"),
         (lambda v: v[[0, 1, 2, 0, 1, 2]], "same vector for words and for an image"),
         (lambda v: v[[0, 2, 1, 3, 4, 5]], "nearer"),
         (lambda v: np.concatenate([v[:4], -v[3:4], v[5:]]), "a little darker"),

@@ -35,14 +35,14 @@ class Tokenisers:
             )
 
     def terms(self, text: str, table: str) -> list[str]:
-        """Returns the terms of a text in order, repeated ones too."""
+        """Returns the terms of a text in order, repeated ones too. A lone combining mark has an empty term: left out."""
         with self._lock:
             try:
                 self._connection.execute(f"INSERT INTO {table} VALUES (?)", (text,))
                 rows = self._connection.execute(f"SELECT term FROM {table}_terms ORDER BY offset").fetchall()
             finally:
                 self._connection.rollback()
-        return [row[0] for row in rows]
+        return [row[0] for row in rows if row[0]]
 
     def snippet(
         self, text: str, expression: Expression, mark: str, unmark: str, tokens: int, table: str = "words"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from indexer.catalogue import schema
@@ -19,6 +19,7 @@ from tests.indexer.written_library import paths_under
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(name="\u0300".encode())
 @given(name=st.binary(min_size=1, max_size=40).filter(lambda b: not set(b) & {0, 47} and b not in (b".", b"..")))
 def test_every_name_a_file_system_can_hold_comes_back_as_it_was(
     request: pytest.FixtureRequest, engine: str, name: bytes
