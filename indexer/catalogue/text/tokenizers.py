@@ -35,7 +35,7 @@ class Tokenisers:
             )
 
     def terms(self, text: str, table: str) -> list[str]:
-        """Returns the terms of a text in order, repeated ones too. A lone combining mark, an empty term, is left out."""
+        """Returns the terms of a text in order, repeated ones too. A lone combining mark has none."""
         with self._lock:
             try:
                 self._connection.execute(f"INSERT INTO {table} VALUES (?)", (text,))
