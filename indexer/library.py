@@ -378,10 +378,10 @@ class Library:
         digest = self.catalogue.files.content_of(file_id)
         return self.catalogue.transcripts.cues(digest) if digest is not None else []
 
-    def awaits_speech(self, file_id: int) -> bool:
-        """Whether a video, or the rest of it, waits to be transcribed."""
+    def speech_state(self, file_id: int) -> str:
+        """Where the cues of a video come from, as `Heard.state` has it: "pending" while some are still to come."""
         digest = self.catalogue.files.content_of(file_id)
-        return digest is not None and self.catalogue.queue.is_waiting("speech", digest)
+        return self.catalogue.transcripts.state(digest) if digest is not None else "none"
 
     def untranscribed_count(self) -> int:
         """The number of videos that wait to be transcribed."""

@@ -71,9 +71,14 @@ def transcript(
             print_json({"cues": captions.as_json(cues)})
         else:
             output.out.print(captions.FORMATS[format_](cues), end="", markup=False)
-        if library.awaits_speech(file_id):
-            state = "It is not transcribed to its end yet" if cues else "It is not transcribed yet"
-            output.err.print(f"{state}: {speech_status.next_step(settings.speech)}", markup=False)
+        state, to_end = library.speech_state(file_id), " to its end" if cues else ""
+        if state == "pending":
+            step = speech_status.next_step(settings.speech)
+            output.err.print(f"It is not transcribed{to_end} yet: {step}", markup=False)
+        elif state == "failed":
+            output.err.print(f"Its sound could not be read{to_end}, so it is not transcribed{to_end}.")
+        elif state == "none":
+            output.err.print("It has no sound.")
         elif not cues:
             output.err.print("No speech was recognised in it.")
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from app import __version__
 from app.cli import access, features, migrate, models, serve, worker
 from app.cli.options import (
     Commands,
@@ -42,13 +43,27 @@ if TYPE_CHECKING:
 
 app = Commands(
     name="sightline",
-    help="Search your own images, videos and PDFs by meaning, on your own machine.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 commands = Commands()
+
+
+def _print_version(is_given: bool) -> None:
+    if is_given:
+        sys.stdout.write(f"sightline {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Search your own images, videos and PDFs by meaning, on your own machine."""
 
 
 @commands.command()
@@ -112,7 +127,12 @@ def search(
     pdf: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A PDF to search with.")] = None,
     avoid: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="Words that hits should not show.")] = None,
     kind: Annotated[
-        list[str] | None, typer.Option(metavar="image|video|pdf", help="Only this kind; may repeat.")
+        list[str] | None,
+        typer.Option(
+            metavar="image|video|pdf",
+            autocompletion=lambda: ["image", "video", "pdf"],
+            help="Only this kind; may repeat.",
+        ),
     ] = None,
     under: Annotated[Path | None, typer.Option(metavar="DIR", help="Only below this folder.")] = None,
     after: Annotated[
@@ -125,6 +145,9 @@ def search(
     k: Annotated[int, typer.Option("-k", metavar="N", min=1, max=10_000, help="How many hits.")] = 10,
     json_: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print the hits as CSV on stdout.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Print nothing; exit with 1 if no hit stands out, as grep does.")
+    ] = False,
 ) -> None:
     """Search the library with words, an image, a clip, a PDF, or any mixture."""
     from app.cli import output
@@ -133,6 +156,8 @@ def search(
     query = query_of(text, files, avoid or [], kind or [], under, after, before, label or [])
     with opened(read_only=True) as library:
         answer = library.search(query, k=k)
+        if quiet:
+            raise typer.Exit(0 if any(hit.relevant for hit in answer.hits) else 1)
         if json_:
             print_json(answer.to_json())
         elif csv:

@@ -21,15 +21,27 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+
+def _model_names() -> list[str]:
+    from model.cards import CARDS
+
+    return [card.name for card in CARDS]
+
+
 Folders = Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Folders of images, videos and PDFs.")]
 Model = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
+        show_default="lite",
+        autocompletion=_model_names,
         help="lite (built in), vlm2vec-v2, a hub id, a folder, the address of a server; see `sightline models`.",
     ),
 ]
-DataDir = Annotated[Path | None, typer.Option(metavar="DIR", help="The folder of the library.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", show_default="the platform's folder of user data", help="The folder of the library."),
+]
 Base = Annotated[
     str | None, typer.Option(metavar="NAME", help="Base model of an adapter folder, if not the one it names.")
 ]
@@ -42,32 +54,49 @@ Detail = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; everything else on stderr.")]
 Host = Annotated[
-    str | None, typer.Option(metavar="ADDRESS", help="Address to serve on; other machines need a token for it.")
+    str | None,
+    typer.Option(
+        metavar="ADDRESS", show_default="127.0.0.1", help="Address to serve on; other machines need a token for it."
+    ),
 ]
-Port = Annotated[int | None, typer.Option(metavar="N", help="Port to serve on.")]
+Port = Annotated[int | None, typer.Option(metavar="N", show_default="7860", help="Port to serve on.")]
 Names = Annotated[
     list[str] | None,
     typer.Option("--name", metavar="HOST", help="A further host name of this server, as behind a proxy."),
 ]
 NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Do not open the browser.")]
-Threads = Annotated[int | None, typer.Option(metavar="N", help="Processor threads for indexing.")]
-Nice = Annotated[bool | None, typer.Option("--nice/--no-nice", help="Run at low priority.")]
-Window = Annotated[float | None, typer.Option(metavar="S", help="Length of a video window in seconds.")]
-Overlap = Annotated[float | None, typer.Option(metavar="S", help="Seconds by which windows overlap.")]
+Threads = Annotated[int | None, typer.Option(metavar="N", show_default="2", help="Files decoded at a time.")]
+Nice = Annotated[bool | None, typer.Option("--nice/--no-nice", show_default="nice", help="Run at low priority.")]
+Window = Annotated[
+    float | None, typer.Option(metavar="S", show_default="30", help="Length of a video window in seconds.")
+]
+Overlap = Annotated[float | None, typer.Option(metavar="S", show_default="0", help="Seconds by which windows overlap.")]
 Poll = Annotated[bool | None, typer.Option("--poll", help="Scan regularly instead of watching (network mounts).")]
 Ocr = Annotated[
-    str | None, typer.Option(metavar="off|auto|all", help="OCR: auto reads images, and pages without text.")
+    str | None,
+    typer.Option(
+        metavar="off|auto|all",
+        show_default="auto",
+        autocompletion=lambda: ["off", "auto", "all"],
+        help="OCR: auto reads images, and pages without text.",
+    ),
 ]
 Speech = Annotated[
     str | None,
     typer.Option(
         metavar="off|auto|NAME",
+        show_default="auto",
+        autocompletion=lambda: ["off", "auto", "small", "large-v3"],
         help="Transcribe videos: auto is the built-in model (English); small or large-v3 know more languages.",
     ),
 ]
 Copies = Annotated[
     bool | None,
-    typer.Option("--copies/--no-copies", help="Take in thumbnails, snapshots, recycle bins of other programs."),
+    typer.Option(
+        "--copies/--no-copies",
+        show_default="as before, at first no-copies",
+        help="Take in thumbnails, snapshots, recycle bins of other programs.",
+    ),
 ]
 
 Vectors = Annotated[

@@ -97,7 +97,7 @@ content = sa.Table(
     sa.Column("lon", sa.Float),
     sa.Column("note", sa.Text),
     sa.Column("live", Number, nullable=False),
-    sa.Column("heard", sa.Text, nullable=False),  # none | pending | subtitles | a speech model's id
+    sa.Column("heard", sa.Text, nullable=False),  # none | pending | failed | subtitles | a speech model's id
     sa.Column("generation", Number, nullable=False),  # of reading: `data.media.kinds.GENERATION`
     sa.Column("taken", sa.Text),  # local, ISO 8601
     sa.Column("taken_from", sa.Text),  # `SOURCES` in data/media/dates.py

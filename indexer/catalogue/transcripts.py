@@ -19,17 +19,17 @@ from indexer.catalogue.schema import chunk, clean_text, content, cue
 from indexer.catalogue.settings import LISTENER, StoredSettings
 from model.inputs import Cue
 
-NO_MODEL = ("none", "pending", "subtitles")
+NO_MODEL = ("none", "pending", "failed", "subtitles")
 """The values of `content.heard` that are not the id of a speech model."""
 
 
 @dataclass(frozen=True)
 class Heard:
     """The value of `content.heard`: "none": the video has no sound; "pending": it waits to be transcribed, or for
-    the rest; "subtitles": its cues came with the file; "transcribed": by the speech model `model` (an id,
-    name@version)."""
+    the rest; "failed": its sound cannot be decoded, to its end or at all; "subtitles": its cues came with the file;
+    "transcribed": by the speech model `model` (an id, name@version)."""
 
-    state: Literal["none", "pending", "subtitles", "transcribed"]
+    state: Literal["none", "pending", "failed", "subtitles", "transcribed"]
     model: str = ""
 
     @classmethod
@@ -54,6 +54,12 @@ class Transcripts:
         """Returns the cues of a video in order."""
         with self._database.reader() as c:
             return cues_of(c, digest)
+
+    def state(self, digest: bytes) -> str:
+        """Returns `Heard.state` of a content; "none" if there is no such content."""
+        with self._database.reader() as c:
+            stored = c.execute(sa.select(content.c.heard).where(content.c.hash == digest)).scalar()
+        return Heard.read(stored or "none").state
 
     def add(self, digest: bytes, cues: Sequence[Cue], *, by: str | None, worker: int | None = None) -> None:
         """Add cues to a video; those that begin before the end of the stored ones are skipped, as two programs may

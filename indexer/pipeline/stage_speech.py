@@ -86,7 +86,7 @@ class SpeechStage:
                 if error.cause in (*GONE, "closed"):
                     raise
                 log.info("%s: %s", path, error)
-                transcripts.add(work.hash, (), by="none", worker=worker)
+                transcripts.add(work.hash, (), by="failed", worker=worker)
                 return True
             is_last = len(sound) < round(SECTION_S * speech.SAMPLE_RATE)
             try:

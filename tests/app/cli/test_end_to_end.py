@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -83,6 +85,31 @@ def test_words_find_the_page_that_says_them(sightline: Run, indexed: dict[str, A
 def test_words_find_the_picture(sightline: Run, indexed: dict[str, Any]) -> None:
     first = hits(sightline, "a lion", "--kind", "image")[0]
     assert any(path.endswith("Safari/IMG_0431.jpg") for path in (first["path"], *first["also_at"]))
+
+
+def test_a_quiet_search_answers_with_its_exit_code(sightline: Run, indexed: dict[str, Any]) -> None:
+    for words, code in (("where are the life jackets", 0), ("zzqx", 1)):
+        done = sightline("search", words, "-q")
+        assert (done.returncode, done.stdout, done.stderr) == (code, "", ""), words
+
+
+@pytest.mark.parametrize(
+    ("state", "sentence"),
+    [
+        ("pending", "It is not transcribed yet: "),
+        ("failed", "Its sound could not be read"),
+        ("none", "It has no sound."),
+        ("whisper:tiny.en@1", "No speech was recognised in it."),
+    ],
+)
+def test_a_transcript_without_lines_says_why(
+    sightline: Run, indexed: dict[str, Any], folder: Path, home: Path, state: str, sentence: str
+) -> None:
+    with contextlib.closing(sqlite3.connect(home / "catalogue.sqlite")) as connection, connection:
+        connection.execute("UPDATE content SET heard = ? WHERE kind = 'video'", (state,))
+    done = sightline("transcript", folder / "Videos/clip b.mp4")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.startswith(sentence)
 
 
 def test_a_picture_finds_itself_and_its_copy_is_named_with_it(

@@ -210,7 +210,7 @@ def test_a_click_leads_to_the_line_that_says_most_of_it(wanted: set[str], at: fl
     assert (None if best is None else best.start_s) == at
 
 
-@pytest.mark.parametrize("stored", ["none", "pending", "subtitles", "whisper:tiny.en@1"])
+@pytest.mark.parametrize("stored", ["none", "pending", "failed", "subtitles", "whisper:tiny.en@1"])
 def test_what_is_stored_of_who_heard_a_film_reads_back_as_it_was(stored: str) -> None:
     assert Heard.read(stored).stored == stored
     assert Heard.read(stored).name == ("whisper:tiny.en" if "@" in stored else "")

@@ -14,12 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.media.kinds import MediaError
 from data.span import Span
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.dialects import place
 from indexer.catalogue.rows import FoundFile, NewChunk
 from indexer.library import Library
 from indexer.pipeline.heartbeat import MAX_ATTEMPTS, Heartbeat
+from indexer.pipeline.stage_speech import SpeechStage
 from indexer.pipeline.worker import Worker
 from indexer.types import Hit, Part, Query
 from model import speech
@@ -169,6 +171,23 @@ def test_a_film_without_sound_is_not_listened_to(folder: Path, open_library: Ope
     library = open_library()
     library.index([folder])
     assert library.catalogue.queue.count("speech") == 0 and parrot.pieces == 0
+
+
+def test_a_film_whose_sound_cannot_be_read_is_told_from_one_without_sound(
+    folder: Path, open_library: OpenLibrary, parrot: Parrot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk, still = film(folder / "talk.mp4", [(3.0, 1, 0.8)]), folder / "still.mp4"
+    media.draw_video(still, 5.0, size=(96, 64), fps=2)
+
+    def unreadable(self: SpeechStage, path: str, at: float) -> None:
+        raise MediaError("the sound is damaged")
+
+    monkeypatch.setattr(SpeechStage, "_sound", unreadable)
+    library = open_library()
+    library.index([folder])
+    files = [library.catalogue.files.at(str(path)) for path in (talk, still)]
+    assert [library.speech_state(f.file_id) for f in files if f] == ["failed", "none"]
+    assert library.catalogue.queue.count("speech") == 0 and library.status().failed == 0
 
 
 def test_with_speech_off_nobody_listens_and_later_somebody_may(
