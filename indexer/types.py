@@ -15,6 +15,7 @@ from data.span import Span, flat
 from model.inputs import Cue
 
 Kind = Literal["image", "video", "pdf"]
+Fold = Literal["max", "centroid"]
 KINDS: tuple[Kind, ...] = ("image", "video", "pdf")
 
 MARK, UNMARK = "\ue000", "\ue001"
@@ -103,6 +104,8 @@ class Query:
     parts: tuple[Part, ...]
     filters: Filters = Filters()
     sort: Literal["relevance", "date"] = "relevance"
+    fold: Fold | None = None
+    """One hit per file, scored by its best chunk ("max") or by the centroid of its vectors; None: every chunk."""
 
     @property
     def text(self) -> str:
@@ -140,6 +143,8 @@ class Hit:
     """What is wrong with the file though it can be shown; None if nothing is."""
     live: bool = False
     """An image has a video, inside it or beside it: `/live/{file_id}.mp4`."""
+    folded: int = 0
+    """How many further chunks of the file stand under this one; `Query.fold`."""
 
     def to_json(self) -> dict[str, Any]:
         return flat(self) | {

@@ -12,7 +12,7 @@ import sys
 import threading
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
@@ -142,6 +142,10 @@ def search(
     label: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Only chunks with this label; may repeat.")
     ] = None,
+    fold: Annotated[
+        Literal["max", "centroid"] | None,
+        typer.Option(help="One hit per file, scored by its best chunk or by the centroid of all its chunks."),
+    ] = None,
     k: Annotated[int, typer.Option("-k", metavar="N", min=1, max=10_000, help="How many hits.")] = 10,
     json_: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print the hits as CSV on stdout.")] = False,
@@ -153,7 +157,7 @@ def search(
     from app.cli import output
 
     files = [*(image or []), *(video or []), *(pdf or [])]
-    query = query_of(text, files, avoid or [], kind or [], under, after, before, label or [])
+    query = query_of(text, files, avoid or [], kind or [], under, after, before, label or [], fold)
     with opened(read_only=True) as library:
         answer = library.search(query, k=k)
         if quiet:

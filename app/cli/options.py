@@ -17,7 +17,7 @@ from typer.core import TyperCommand
 if TYPE_CHECKING:
     from app.settings import Settings
     from indexer import Library
-    from indexer.types import Part, Query
+    from indexer.types import Fold, Part, Query
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -188,6 +188,7 @@ def query_of(
     after: str | None,
     before: str | None,
     labels: Sequence[str] = (),
+    fold: Fold | None = None,
 ) -> Query:
     """The `Query` of the options of `search`. Wrong ones end the command with code 2."""
     from indexer import beginning
@@ -217,7 +218,7 @@ def query_of(
         before=end,
         labels=tuple(labels),
     )
-    return Query(tuple(parts), filters)
+    return Query(tuple(parts), filters, fold=fold)
 
 
 def check_folders(folders: list[Path]) -> None:

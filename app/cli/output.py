@@ -98,6 +98,8 @@ def _show_hit(hit: Hit, dim: bool) -> None:
         line.append(f"  {where}", style="dim" if dim else "cyan")
     line.append(f"  {printable(str(path.parent))}", style="dim")
     out.print(line)
+    if hit.folded:
+        out.print(Text(f"     and {hit.folded} more in this file", style="dim"))
     if hit.note:
         out.print(Text(f"     {printable(hit.note)}", style="yellow"))
     if hit.snippet:

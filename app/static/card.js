@@ -41,6 +41,7 @@ export function card(hit, { best, ranked, results }) {
     h("span", { class: "kind" }, icon(hit.kind), h("span", { class: "unseen" }, KIND_NAMES[hit.kind])),
     where ? h("span", { class: "place" }, h("span", { class: "span" }, where), spoken(hit)) : null,
   ]);
+  const more = hit.folded ? h("span", { class: "more", title: moreInside(hit) }, `+${hit.folded}`) : null;
   const unseen = h("span", { class: "unseen" }, STRENGTHS[level]);
   const title = STRENGTHS[level];
   const dots = ranked ? h("span", { class: `strength s${level}`, title }, h("i"), h("i"), h("i"), unseen) : null;
@@ -50,7 +51,7 @@ export function card(hit, { best, ranked, results }) {
     : h("span", { class: "folder", title: hit.path }, h("bdi", {}, nearFolder(hit.path)), when);
   const link = h("a", { href: hit.open_url, class: "open", onclick: takeOver(() => results.open(hit)) }, [
     frame,
-    h("span", { class: "line" }, h("bdi", { class: "title", title: hit.title }, hit.title), dots),
+    h("span", { class: "line" }, h("bdi", { class: "title", title: hit.title }, hit.title), more, dots),
     under,
   ]);
   const similar = iconButton("similar", `Find similar to ${hit.title}`, () => results.similar(hit.chunk_id), {
@@ -64,6 +65,12 @@ export function card(hit, { best, ranked, results }) {
   ]);
   if (hit.kind === "video") preview(link, frame, hit);
   return element;
+}
+
+/** What stands under the card of a folded answer. @param {Hit} hit */
+function moreInside(hit) {
+  const what = hit.kind === "video" ? "moment" : "page";
+  return `${hit.folded} more ${what}${hit.folded === 1 ? "" : "s"} in this ${hit.kind === "video" ? "video" : "document"}`;
 }
 
 /** The second at which the words are said, with an icon. @param {Hit} hit */

@@ -121,6 +121,7 @@ export const PATHS = {
   avoid: "M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16ZM6.5 6.5l11 11",
   retry: "M19 12a7 7 0 1 1-2.2-5.1M17.5 3.5v4h-4",
   sort: "M7 5v14M4 16l3 3 3-3M13 7h8M13 12h6M13 17h4",
+  fold: "M4 9h16v11H4zM6.5 6h11M9 3h6",
   date: "M4 6h16v14H4zM4 10h16M8 3.5V7M16 3.5V7",
   length: "M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16ZM12 8v4.5l3 2",
   label: "M4 4h8l8 8-8 8-8-8zM8 8h.01",

@@ -58,7 +58,7 @@ export class Filters {
     const reset =
       filtered(state) &&
       this.button("reset", { class: "plain reset" }, () => this.set(unfiltered()), ["Clear filters"]);
-    morph(this.element, h("div", {}, kinds, menus, this.inside(), this.order(), reset));
+    morph(this.element, h("div", {}, kinds, menus, this.inside(), this.fold(), this.order(), reset));
     const focus = focusKey && this.element.querySelector(`[data-key="${CSS.escape(focusKey)}"]`);
     if (focus && focus !== this.page.root.activeElement) /** @type {HTMLElement} */ (focus).focus();
   }
@@ -186,6 +186,14 @@ export class Filters {
     const unseen = h("span", { class: "unseen" }, `, sort by ${next} instead`);
     const children = [icon("sort"), sort === "date" ? "Newest first" : "Best first", unseen];
     return this.button("order", props, () => this.set({ sort: next }), children);
+  }
+
+  /** A button that puts the windows of a video and the pages of a document under the best of them. */
+  fold() {
+    const { fold } = this.page.state;
+    if (!asks(this.page.state)) return null;
+    const props = { class: "filter", "aria-pressed": String(Boolean(fold)), title: "One result per video or document" };
+    return this.button("fold", props, () => this.set({ fold: fold ? "" : "max" }), [icon("fold"), "One per file"]);
   }
 
   /** Close an open menu after a click elsewhere. @param {MouseEvent} event */

@@ -17,7 +17,7 @@ export function unfiltered() {
 
 /** @returns {State} */
 export function empty() {
-  return { q: "", avoid: [], parts: [], ...unfiltered(), sort: "relevance", open: null, view: "search" };
+  return { q: "", avoid: [], parts: [], ...unfiltered(), sort: "relevance", fold: "", open: null, view: "search" };
 }
 
 /** The state of the address and of this history entry's files. @returns {State} */
@@ -32,6 +32,8 @@ export function read() {
   for (const name of PLAIN) state[name] = params.get(name) ?? "";
   state.labels = params.getAll("label");
   if (params.get("sort") === "date") state.sort = "date";
+  const fold = params.get("fold");
+  if (fold === "max" || fold === "centroid") state.fold = fold;
   const open = Number(params.get("open"));
   if (params.has("open") && Number.isInteger(open)) state.open = open;
   const view = params.get("view");
@@ -56,6 +58,7 @@ export function fields(state) {
   for (const label of state.labels) params.append("label", label);
   for (const name of PLAIN) if (state[name]) params.set(name, state[name]);
   if (state.sort === "date") params.set("sort", "date");
+  if (state.fold) params.set("fold", state.fold);
   return params;
 }
 

@@ -31,6 +31,8 @@ export interface Hit {
   note: string | null;
   /** An image has a film: a live photo, a motion photo. */
   live: boolean;
+  /** How many further chunks of the file stand under this one. */
+  folded: number;
   thumb_url: string;
   open_url: string;
 }
@@ -114,6 +116,8 @@ export interface State {
   file_id: string;
   labels: string[];
   sort: "relevance" | "date";
+  /** One hit per file, scored by its best chunk or by the centroid of all; "": every chunk. */
+  fold: "" | "max" | "centroid";
   open: number | null;
   view: "search" | "library" | "settings";
 }

@@ -150,7 +150,7 @@ export function showVideo(page, hit) {
     if (!asks(page.state) || !duration) return;
     try {
       const inside = { ...page.state, file_id: String(hit.file_id), kinds: [] };
-      const { hits } = await api.search({ ...inside, sort: "relevance" }, { k: 60, offset: 0 });
+      const { hits } = await api.search({ ...inside, sort: "relevance", fold: "" }, { k: 60, offset: 0 });
       if (closed) return;
       const others = hits.filter((one) => one.relevant && one.chunk_id !== hit.chunk_id);
       draw([...others, hit]);

@@ -131,6 +131,9 @@ async def search(
     label: Annotated[list[str] | None, Query(description="Only chunks with this label; may repeat.")] = None,
     file_id: Annotated[str, Query(description="Only inside this file.")] = "",
     sort: Annotated[str, Query(description="relevance or date.")] = "",
+    fold: Annotated[
+        str, Query(description="max or centroid: one hit per file, scored by its best chunk or by all.")
+    ] = "",
     k: Annotated[str, Query(description=f"Number of hits, 1 to {MAX_HITS}.")] = "10",
     offset: Annotated[str, Query(description="Number of hits to skip.")] = "0",
 ) -> Json:

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from app.web.guard import UPLOAD_LIMIT
 from indexer import beginning
 from indexer.errors import QueryError
-from indexer.types import KINDS, Filters, Part
+from indexer.types import KINDS, Filters, Fold, Part
 from indexer.types import Query as Search
 
 MAX_FILES = 8
@@ -102,7 +102,7 @@ def build_query(values: Mapping[str, Sequence[str]], uploads: Iterable[Upload] =
     """The query of a request: its fields (each a list of values) and its uploads.
 
     Fields: q, avoid (words), like and unlike (chunk ids), kind, under, after, before, min_s, max_s, label,
-    file_id, sort. Raises BadRequest.
+    file_id, sort, fold. Raises BadRequest.
     """
 
     def one(name: str) -> str | None:
@@ -123,6 +123,9 @@ def build_query(values: Mapping[str, Sequence[str]], uploads: Iterable[Upload] =
     sort = one("sort") or "relevance"
     if sort not in ("relevance", "date"):
         raise BadRequest("sort is either relevance or date.")
+    fold = one("fold")
+    if fold not in (None, "max", "centroid"):
+        raise BadRequest("fold is either max or centroid.")
     under, file_id, min_s, max_s = one("under"), one("file_id"), one("min_s"), one("max_s")
     filters = Filters(
         kinds=tuple(k for k in KINDS if k in kinds),
@@ -134,7 +137,7 @@ def build_query(values: Mapping[str, Sequence[str]], uploads: Iterable[Upload] =
         file_id=whole("file_id", file_id) if file_id else None,
         labels=tuple(label[:MAX_TEXT] for label in values.get("label", ()) if label.strip()),
     )
-    return Search(tuple(parts), filters, "date" if sort == "date" else "relevance")
+    return Search(tuple(parts), filters, "date" if sort == "date" else "relevance", cast("Fold | None", fold))
 
 
 def window_of(values: Mapping[str, Sequence[str]]) -> tuple[int, int]:
@@ -153,7 +156,7 @@ _PROPERTIES: dict[str, Any] = {
 }
 for _name in ("avoid", "kind", "label", "like", "unlike"):
     _PROPERTIES[_name] = {"type": "array", "items": {"type": "string"}}
-for _name in ("under", "after", "before", "min_s", "max_s", "file_id", "sort", "k", "offset"):
+for _name in ("under", "after", "before", "min_s", "max_s", "file_id", "sort", "fold", "k", "offset"):
     _PROPERTIES[_name] = {"type": "string"}
 
 FORM = {"requestBody": {"content": {"multipart/form-data": {"schema": {"type": "object", "properties": _PROPERTIES}}}}}

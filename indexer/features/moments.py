@@ -2,16 +2,15 @@
 
 Built around a second, finer pass over the few best hits: short spans of the video are embedded and compared with
 the query, and their vectors are cached. A hit found by a cue needs no second pass: its second is known
-(`search/spoken_at.py`). `rank_files` scores whole files, by their best window or by the centroid of all. It
-knows nothing of players or pages.
+(`search/spoken_at.py`). It knows nothing of players or pages.
 """
 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from cachetools import LRUCache
@@ -37,15 +36,6 @@ LONGEST_S = 300.0
 DECODE_TIMEOUT_S = 120.0
 CACHE_SIZE = 64
 HITS_OF_A_VIDEO = 200
-
-
-@dataclass(frozen=True)
-class FileScore:
-    file_id: int
-    path: str
-    score: float
-    chunk_id: int
-    """The best window or page."""
 
 
 class Moments:
@@ -121,26 +111,6 @@ class Moments:
         with self._lock:
             self._spans[key] = edges, vectors
         return edges, vectors
-
-
-def rank_files(
-    searcher: Searcher, query: Query, by: Literal["max", "centroid"] = "max", k: int = 10
-) -> list[FileScore]:
-    """Whole files, scored by their best chunk or by the mean of their chunks' vectors."""
-    ranking = searcher.rank(query, depth=max(200, 10 * k))
-    best: dict[bytes, FileScore] = {}
-    for place in ranking:
-        file, fact = place.fact.files[0], place.fact
-        best.setdefault(fact.content, FileScore(file.file_id, file.path, place.score, fact.chunk_id))
-    if by == "centroid":
-        queries = searcher.vectors(query)
-        if not len(queries):
-            raise LibraryError("Say what to look for; filters alone rank nothing.")
-        for content, score in best.items():
-            centroid = searcher.vectors_of(content).mean(axis=0)
-            centroid = centroid / max(float(np.linalg.norm(centroid)), 1e-9)
-            best[content] = replace(score, score=float((queries @ centroid).max()))
-    return sorted(best.values(), key=lambda s: (-s.score, s.file_id))[:k]
 
 
 def _of_videos(query: Query) -> Query:

@@ -63,4 +63,5 @@ def _hit(rank: int, place: Ranked, file: FileRef, snippet: str, at_s: float | No
         at_s=at_s,
         note=fact.note,
         live=bool(fact.live),
+        folded=place.folded,
     )

@@ -56,6 +56,8 @@ class Ranked(NamedTuple):
     worded: bool = False
     """Whether its text has words of the query."""
     windows: tuple[int, ...] = ()
+    folded: int = 0
+    """How many further chunks of its content stand under it (`folding.py`)."""
 
 
 def ranked(evidence: Evidence, facts: dict[int, Fact], profile: RankingProfile) -> list[Ranked]:

@@ -24,6 +24,7 @@ from indexer.search.candidates_by_meaning import MeaningSearch
 from indexer.search.candidates_by_words import WordCandidates, by_words
 from indexer.search.facets import facets_of
 from indexer.search.filters import Restriction, far_from_all, restriction
+from indexer.search.folding import by_centroid, folded
 from indexer.search.hit_facts import Fact, Facts
 from indexer.search.hits import hits_of
 from indexer.search.query_syntax import ParsedQuery, parse_query
@@ -32,7 +33,7 @@ from indexer.search.ranking import Evidence, Ranked, merged_moments, ranked
 from indexer.search.side_thread import beside
 from indexer.search.text_search import NO_EXPRESSION
 from indexer.search.title_match import Titles, title_of
-from indexer.types import Answer, Kind, Query
+from indexer.types import Answer, Fold, Kind, Query
 from indexer.vectors.index import VectorIndex
 from indexer.vectors.source import GROUPS, KIND_OF, StoredEmbeddings
 from model.embedder import Embedder
@@ -41,6 +42,8 @@ from model.ranking_profile import RankingProfile, untuned
 
 POOL = 60
 """Minimum number of candidates of each kind and list."""
+FOLDED = 10
+"""Candidates per hit of an answer with one hit per file: a long PDF has many pages among the best."""
 BROWSED = 2000
 """Minimum number of contents that facets count for a query of filters alone."""
 
@@ -74,9 +77,12 @@ class Searcher:
         connection = self._connections.get()
         parsed = parse_query(query)
         allowed = restriction(connection, parsed)
-        result = self._ranking(parsed, allowed, max(POOL, 2 * (offset + k)))
+        depth = (FOLDED if query.fold else 2) * (offset + k)
+        result = self._ranking(parsed, allowed, max(POOL, depth))
         if result is not None:
             ranking, marks = result
+            if query.fold:
+                ranking = self._folded(parsed, ranking, query.fold)
             if query.sort == "date":
                 shown = self._facts.matching_files((r.fact for r in ranking), allowed.file)
                 ranking.sort(key=lambda r: shown.get(r.fact.content, r.fact.newest).newness, reverse=True)
@@ -123,6 +129,14 @@ class Searcher:
         literal = frozenset(words.literal(named))
         evidence = Evidence(meaning, words.in_text, named, query.text_alone, alike, literal)
         return merged_moments(ranked(evidence, facts, profile)), words.in_text.marks
+
+    def _folded(self, query: ParsedQuery, ranking: list[Ranked], by: Fold) -> list[Ranked]:
+        ranking = folded(ranking)
+        if by == "max":
+            return ranking
+        queries = self._query_vectors.of(query.parts, self.profile)
+        scales = self._background.of_query(queries, len(self.index), query.text_alone, self.profile)
+        return by_centroid(ranking, queries, scales, self.vectors_of)
 
     # -- for features that build on search -----------------------------------------------------
 

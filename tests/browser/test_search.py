@@ -246,6 +246,19 @@ def test_results_can_be_sorted_by_date(page: Page, server: Server) -> None:
     expect(page.get_by_role("button", name="Newest first")).to_be_visible()
 
 
+def test_results_can_be_folded_to_one_per_file(page: Page, server: Server) -> None:
+    search(page, server, "lighthouse")
+    expect(page.locator(".more")).to_have_count(0)
+    page.get_by_role("button", name="One per file").click()
+    expect(page).to_have_url(f"{server.url}/?q=lighthouse&fold=max")
+    expect(page.locator(".more").first).to_be_visible()
+    titles = page.locator(".card .title").all_text_contents()
+    assert len(titles) == len(set(titles)) > 1
+    shot(page, "folded")
+    page.get_by_role("button", name="One per file").click()
+    expect(page).to_have_url(f"{server.url}/?q=lighthouse")
+
+
 def test_back_and_forward_walk_through_searches_and_files(page: Page, server: Server, folder: Path) -> None:
     search(page, server, "lighthouse")
     drop(page, folder / "red square.jpg")

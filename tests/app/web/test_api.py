@@ -115,6 +115,7 @@ def test_too_many_files_are_refused(client: TestClient) -> None:
         ({"q": "x", "k": "many"}, "not a number"),
         ({"q": "x", "offset": "-1"}, "offset"),
         ({"q": "x", "sort": "size"}, "sort"),
+        ({"q": "x", "fold": "twice"}, "fold"),
         ({"q": "x", "like": "../../etc/passwd"}, "like"),
         ({"q": "x", "file_id": "nan"}, "file_id"),
         ({"q": "x", "min_s": "inf"}, "min_s"),

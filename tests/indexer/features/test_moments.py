@@ -1,4 +1,4 @@
-"""Moments: the stretch of a video that a query means, and whole files by their chunks."""
+"""Moments: the stretch of a video that a query means."""
 
 from __future__ import annotations
 
@@ -37,12 +37,3 @@ def test_a_film_that_has_gone_keeps_its_window(searcher: Searcher, tmp_path: Pat
     finally:
         (tmp_path / "away.mp4").rename(folder / "event.mp4")
     assert moment.span == hit.span
-
-
-def test_files_are_ranked_by_their_best_piece_or_their_centroid(searcher: Searcher, tmp_path: Path) -> None:
-    query = picture_of(60, tmp_path)
-    for by in ("max", "centroid"):
-        best = moments.rank_files(searcher, query, by)  # type: ignore[arg-type]
-        assert Path(best[0].path).name == "film60.mp4"
-    paths = [s.path for s in moments.rank_files(searcher, query)]
-    assert len(paths) == len(set(paths))
