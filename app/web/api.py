@@ -316,7 +316,7 @@ def error_answers(app: FastAPI) -> None:
     """Answer known errors with one sentence of JSON and the HTTP status that fits."""
     from fastapi.exceptions import RequestValidationError
 
-    from app.web.guard import BodyTooLarge
+    from app.web.bodies import BodyTooLarge
     from data.media.kinds import MediaError
     from model.embedder import InputRejected, ModelError
 

@@ -16,15 +16,14 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from app.web.bodies import MIB, BodyTooLarge, Message, Receive, bounded, read_whole, replayed
+from app.web.file_arguments import names_a_file
 from app.web.tokens import OWNER, Tokens, Visitor, visitor
 
 Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-MIB = 1024 * 1024
 UPLOAD_LIMIT = 256 * MIB
 """Bytes of all files of one query. A longer clip is better searched by a cut of it."""
 BODY_LIMIT = 48 * MIB
@@ -130,11 +129,22 @@ class Guard:
             return
         limit = UPLOAD_LIMIT if scope["path"] == "/api/search" else self.body_limit
         if int(headers.get("content-length") or 0) > limit:
-            await _answer(send, 413, _too_much(limit))
+            await _answer(send, 413, str(BodyTooLarge(limit)))
             return
+        receive = bounded(receive, limit)
+        if scope["path"].startswith("/gradio_api/") and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+            try:
+                body = await read_whole(receive)
+            except BodyTooLarge as error:
+                await _answer(send, 413, str(error))
+                return
+            if names_a_file(body):
+                await _answer(send, 400, "This server fetches nothing: send the bytes of the file as base64 text.")
+                return
+            receive = replayed(body, receive)
         visitor.set(caller)
         scope[VISITOR] = caller  # for Gradio, which answers in a task of its own
-        await self.app(scope, _bounded(receive, limit), _with_headers(send))
+        await self.app(scope, receive, _with_headers(send))
 
     def _admit(self, scope: Scope, headers: dict[str, str]) -> Visitor | tuple[Any, ...]:
         """The request's visitor; or (status, sentence, extra headers) if the request is refused."""
@@ -229,30 +239,6 @@ def _closed(path: str) -> bool:
         return False
     rest = parts[1] if len(parts) > 1 else ""
     return not any(rest == route.rstrip("/") or rest.startswith(route.rstrip("/") + "/") for route in GRADIO_ROUTES)
-
-
-def _too_much(limit: int) -> str:
-    return f"That is more than {limit // MIB} MB. Send a smaller file, or a cut of it."
-
-
-class BodyTooLarge(Exception):
-    """A body without a declared length is over its limit."""
-
-
-def _bounded(receive: Receive, limit: int) -> Receive:
-    """`receive` that raises BodyTooLarge past `limit` bytes: a chunked body declares no length."""
-    size = 0
-
-    async def bounded() -> Message:
-        nonlocal size
-        message = await receive()
-        if message["type"] == "http.request":
-            size += len(message.get("body", b""))
-            if size > limit:
-                raise BodyTooLarge(_too_much(limit))
-        return message
-
-    return bounded
 
 
 def _with_headers(send: Send) -> Send:
