@@ -50,6 +50,7 @@ Names = Annotated[
     typer.Option("--name", metavar="HOST", help="A further host name of this server, as behind a proxy."),
 ]
 NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Do not open the browser.")]
+NoToken = Annotated[bool, typer.Option("--no-token", help="Let every account of this machine in, without a token.")]
 Threads = Annotated[int | None, typer.Option(metavar="N", help="Processor threads for indexing.")]
 Nice = Annotated[bool | None, typer.Option("--nice/--no-nice", help="Run at low priority.")]
 Window = Annotated[float | None, typer.Option(metavar="S", help="Length of a video window in seconds.")]

@@ -200,7 +200,7 @@ def test_what_was_opened_is_written_down_once_a_visit(people: dict[str, TestClie
 def test_a_visit_with_the_token_in_the_address_leaves_a_cookie(people: dict[str, TestClient]) -> None:
     token = people["kim"].headers["authorization"].removeprefix("Bearer ")
     first = people["nobody"].get("/", params={"token": token}, headers={"x-forwarded-proto": "https"})
-    assert first.status_code == 303 and token in first.headers["set-cookie"]
+    assert first.status_code == 303 and token not in first.headers["set-cookie"]
     assert "Secure" in first.headers["set-cookie"]
     cookie = first.headers["set-cookie"].split(";")[0]
     assert people["nobody"].get("/api/status", headers={"cookie": cookie}).status_code == 200
@@ -249,7 +249,7 @@ def _by_mcp(url: str, headers: dict[str, str]) -> Any:
 
 def test_a_damaged_file_of_tokens_lets_nobody_in(tmp_path: Path) -> None:
     (tmp_path / "tokens.json").write_text("{")
-    with pytest.raises(LibraryError, match=r"tokens\.json cannot be read .* mend or delete it"):
+    with pytest.raises(LibraryError, match=r"tokens\.json cannot be read .* mend it, or delete it"):
         Tokens(tmp_path).find("anything")
 
 
