@@ -368,7 +368,7 @@ class Library:
         return self.catalogue.files.of_content(where[0]) if where else []
 
     def counts(self, roots: Sequence[Path]) -> Counts:
-        """Counts of files, kinds and failures below these roots; the other counts are the whole library's."""
+        """Counts of what lies below these roots; `left_out` is the whole library's."""
         return self.catalogue.files.counts([r.id for r in self.catalogue.files.roots() if r.path in roots])
 
     def chunks(self, file_id: int) -> list[ChunkInfo]:

@@ -42,11 +42,11 @@ class Gone(Exception):
 
 
 def open_file(services: WebServices, file_id: int) -> FileInfo:
-    """The file of an id, if it exists. Raises Gone."""
+    """The file of an id, if it was indexed, exists and no link leads out of the visitor's folders. Raises Gone."""
     file = services.library.file(file_id)
-    if file is None:
+    if file is None or file.failed:
         raise Gone(f"The library has no file {file_id}; it may have been removed.")
-    if not file.path.is_file():
+    if not file.path.is_file() or not services.tokens.current_visitor().reaches(file.path):
         raise Gone(f"{file.path.name} is no longer where it was indexed: {file.path.parent}")
     services.audit.opened(file)
     return file

@@ -72,6 +72,12 @@ class Visitor:
             normal == root or normal.startswith(root.rstrip(os.sep) + os.sep) for root in self.roots
         )
 
+    def reaches(self, path: Path) -> bool:
+        """Whether a file that the visitor sees lies below one of the roots after all links are followed."""
+        if not self.roots:
+            return True
+        return Visitor(self.name, roots=tuple(map(os.path.realpath, self.roots))).sees(os.path.realpath(path))
+
 
 OWNER = Visitor("owner", may_index=True)
 """The person who started the server; without tokens, everybody on this machine."""
