@@ -115,7 +115,7 @@ class Product:
             port = probe.getsockname()[1]
         log = self.data_dir / "serve.log"
         with log.open("w") as output:
-            command = [*self._command("serve"), "--port", str(port), "--no-browser"]
+            command = [*self._command("serve"), "--port", str(port), "--no-browser", "--no-token"]
             child = subprocess.Popen(command, stdout=output, stderr=output)
         base = f"http://127.0.0.1:{port}"
         try:

@@ -30,6 +30,7 @@ from indexer.catalogue.settings import COPIES
 from indexer.errors import LibraryError, VectorServerError
 from indexer.features.click_log import Clicks
 from indexer.files.ignore import Intake
+from indexer.files.private import make_private
 from indexer.files.roots import Folders, absolute
 from indexer.pipeline.context import CatalogueParts
 from indexer.pipeline.heartbeat import WATCHER, Heartbeat
@@ -88,6 +89,7 @@ class Library:
                 raise LibraryError(
                     f"{data_dir} cannot hold a library ({error.strerror}): choose another --data-dir."
                 ) from error
+            make_private(data_dir)
         self.data_dir, self.read_only = data_dir, read_only
         where = place(options.catalogue or data_dir / "catalogue.sqlite")
         self.catalogue = Catalogue(where, read_only=read_only)
@@ -366,7 +368,7 @@ class Library:
         return self.catalogue.files.of_content(where[0]) if where else []
 
     def counts(self, roots: Sequence[Path]) -> Counts:
-        """Counts of files, kinds and failures below these roots; the other counts are the whole library's."""
+        """Counts of what lies below these roots; `left_out` is the whole library's."""
         return self.catalogue.files.counts([r.id for r in self.catalogue.files.roots() if r.path in roots])
 
     def chunks(self, file_id: int) -> list[ChunkInfo]:

@@ -331,6 +331,8 @@ class FileInfo:
     """As in `Hit`."""
     note: str | None = None
     live: bool = False
+    failed: bool = False
+    """The file could not be read when it was indexed."""
 
     @property
     def taken_at(self) -> float | None:

@@ -71,7 +71,7 @@ def _problem(python: str, folder: Path) -> str | None:
         hits = json.loads(_run([*sightline, "search", QUERY, "--json", *place], folder))["hits"]
         if not hits or hits[0]["kind"] != "pdf":
             return f"search: {hits[:1]}"
-        return _serve([*sightline, "serve", "--no-browser", "--port", str(PORT), *place], folder)
+        return _serve([*sightline, "serve", "--no-browser", "--no-token", "--port", str(PORT), *place], folder)
     except subprocess.CalledProcessError as error:
         return f"{' '.join(map(str, error.cmd[:2]))}: {(error.stderr or error.stdout)[-1500:]}"
 

@@ -65,6 +65,7 @@ Names = Annotated[
     typer.Option("--name", metavar="HOST", help="A further host name of this server, as behind a proxy."),
 ]
 NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Do not open the browser.")]
+NoToken = Annotated[bool, typer.Option("--no-token", help="Let every account of this machine in, without a token.")]
 Threads = Annotated[int | None, typer.Option(metavar="N", show_default="2", help="Files decoded at a time.")]
 Nice = Annotated[bool | None, typer.Option("--nice/--no-nice", show_default="nice", help="Run at low priority.")]
 Window = Annotated[
@@ -260,10 +261,17 @@ def _log_to(data_dir: Path) -> None:
     except OSError:
         return  # opening the library reports what is wrong with the folder
     logging.raiseExceptions = False  # a full disk stops the log, not the program
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO)
+
+
+class OneLine(logging.Formatter):
+    """One line for each record: the name of a file can neither begin a second one nor control a terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in super().formatMessage(record))
 
 
 def fail(message: str, code: int) -> NoReturn:

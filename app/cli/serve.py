@@ -13,6 +13,7 @@ from app.cli.options import (
     Names,
     Nice,
     NoBrowser,
+    NoToken,
     Ocr,
     Overlap,
     Poll,
@@ -22,6 +23,7 @@ from app.cli.options import (
     Window,
     check_folders,
     check_listener,
+    fail,
     opened,
     settings_of,
 )
@@ -38,6 +40,7 @@ def run(
     host: Host = None,
     port: Port = None,
     no_browser: NoBrowser = False,
+    no_token: NoToken = False,
     threads: Threads = None,
     nice: Nice = None,
     window: Window = None,
@@ -54,18 +57,20 @@ def run(
         host=host, port=port, threads=threads, nice=nice, window=window, overlap=overlap, poll=poll, ocr=ocr,
         speech=speech, copies=copies, names=",".join(name or ()) or None,
     )  # fmt: skip
-    _serve(settings, folders, open_browser=not no_browser)
+    _serve(settings, folders, open_browser=not no_browser, no_token=no_token)
 
 
 @commands.command()
-def serve(host: Host = None, port: Port = None, no_browser: NoBrowser = False, name: Names = None) -> None:
+def serve(
+    host: Host = None, port: Port = None, no_browser: NoBrowser = False, no_token: NoToken = False, name: Names = None
+) -> None:
     """Serve the library in the browser, and keep watching its folders."""
     settings = settings_of(host=host, port=port, names=",".join(name or ()) or None)
-    _serve(settings, [], open_browser=not no_browser)
+    _serve(settings, [], open_browser=not no_browser, no_token=no_token)
 
 
 @commands.command()
-def demo(host: Host = None, port: Port = None, no_browser: NoBrowser = False) -> None:
+def demo(host: Host = None, port: Port = None, no_browser: NoBrowser = False, no_token: NoToken = False) -> None:
     """Serve a small sample library, for a first look."""
     from app.demo import build
 
@@ -73,13 +78,16 @@ def demo(host: Host = None, port: Port = None, no_browser: NoBrowser = False) ->
     demo_dir = settings.data_dir.expanduser() / "demo"
     folder = build(demo_dir / "files")
     settings = settings.model_copy(update={"data_dir": demo_dir / "library", "catalogue": None, "vectors": None})
-    _serve(settings, [folder], open_browser=not no_browser)
+    _serve(settings, [folder], open_browser=not no_browser, no_token=no_token)
 
 
-def _serve(settings: Settings, folders: list[Path], open_browser: bool) -> None:
+def _serve(settings: Settings, folders: list[Path], open_browser: bool, no_token: bool) -> None:
     from app.cli.models import fetch
+    from app.web.guard import is_loopback
     from app.web.server import serve as serve_library
 
+    if no_token and (not is_loopback(settings.host) or settings.names):
+        fail("--no-token is for this machine alone: leave out --no-token, or --host and --name.", 2)
     check_listener(settings)
     with opened(settings) as library:
         for folder in folders:
@@ -87,5 +95,5 @@ def _serve(settings: Settings, folders: list[Path], open_browser: bool) -> None:
         library.start(watch=True)
         serve_library(
             library, host=settings.host, port=settings.port, open_browser=open_browser, token=settings.token,
-            names=settings.host_names(), speech=settings.speech, fetch=fetch,
+            names=settings.host_names(), speech=settings.speech, no_token=no_token, fetch=fetch,
         )  # fmt: skip

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from app.web.guard import MIB
+from app.web.bodies import MIB
 from model.embedder import Embedder, ModelError
 from model.inputs import Input
 

@@ -56,6 +56,7 @@ def _conversation(messages: Any, input_type: str | None, max_side: int | None) -
     """The system message is the instruction. A message with an image or a clip is a document, unless
     `input_type` is query."""
     instruction, texts, images, frames = None, [], [], None
+    left = wire.MAX_PIXELS
     if not isinstance(messages, list):
         raise UnreadableRequest("messages is a list")
     for message in messages:
@@ -71,7 +72,11 @@ def _conversation(messages: Any, input_type: str | None, max_side: int | None) -
                 elif part["text"]:
                     texts.append(part["text"])
             elif form in ("image_url", "video_url") and isinstance(part.get(form), dict):
-                decoded = [_image(text, max_side) for text in _data_uri(part[form].get("url"))]
+                decoded = []
+                for text in _data_uri(part[form].get("url")):
+                    image, pixels = _image(text, max_side, left)
+                    decoded.append(image)
+                    left -= pixels
                 if form == "image_url":
                     images += decoded
                 elif len({image.shape for image in decoded}) == 1:
@@ -100,15 +105,17 @@ def _data_uri(url: Any) -> list[str]:
     return url.split(",")[1:]
 
 
-def _image(text: str, max_side: int | None) -> np.ndarray:
-    """uint8 [H, W, 3] of a PNG, JPEG or WebP in base64."""
+def _image(text: str, max_side: int | None, most_pixels: int) -> tuple[np.ndarray, int]:
+    """A PNG, JPEG or WebP in base64: uint8 [H, W, 3], and how many pixels it has in the file. A larger one than
+    `most_pixels` is refused before it is decoded."""
     try:
         data = base64.b64decode(text, validate=True)
         if not data.startswith(SIGNATURES):
             raise UnreadableRequest("an image is not PNG, JPEG or WebP in base64")
         header = inspect(data)
-        if header.width * header.height > wire.MAX_PIXELS:
-            raise UnreadableRequest(f"an image has more than {wire.MAX_PIXELS >> 20} million pixels")
-        return read_image(data, max_side)
+        pixels = header.width * header.height
+        if pixels > most_pixels:
+            raise UnreadableRequest(f"more than {wire.MAX_PIXELS >> 20} million pixels in one request")
+        return read_image(data, max_side), pixels
     except (binascii.Error, ValueError, MediaError) as error:
         raise UnreadableRequest("an image is not PNG, JPEG or WebP in base64") from error

@@ -25,7 +25,8 @@ from app import __version__
 from app.model_server.batching import QueueFull, RequestBatcher
 from app.model_server.openai import MAX_SIDE, UnreadableRequest, inputs_of
 from app.web import listener
-from app.web.guard import MIB, BodyTooLarge, Guard, is_loopback
+from app.web.bodies import MIB, BodyTooLarge
+from app.web.guard import Guard, is_loopback
 from app.web.tokens import make_token
 from model.embedder import Embedder, InputRejected, ModelError
 from model.inputs import Input

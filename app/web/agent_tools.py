@@ -16,7 +16,7 @@ from typing import Any
 
 from app.web import captions
 from app.web.api import MAX_MOMENTS
-from app.web.requests import MAX_HITS, BadRequest, Upload, build_query, place_for, upload_folder
+from app.web.requests import MAX_HITS, MAX_OFFSET, BadRequest, Upload, build_query, place_for, upload_folder
 from data.media.kinds import HEAD_BYTES, MediaError, kind_of, sniff
 from indexer.errors import LibraryError
 from indexer.types import SearchLibrary
@@ -75,7 +75,9 @@ def tools(library: SearchLibrary, origin: str) -> tuple[Callable[..., str], ...]
                     data, suffix = decode_file(file_base64)
                     uploads.append(Upload(place_for(folder, f"query{suffix}", 0)))
                     uploads[0].path.write_bytes(data)
-                answer = library.search(build_query(values, uploads), k=_bounded(k), offset=max(0, int(offset)))
+                answer = library.search(
+                    build_query(values, uploads), k=_bounded(k), offset=max(0, min(MAX_OFFSET, int(offset)))
+                )
                 return answer.to_json()
 
         return answer_text(call, origin)

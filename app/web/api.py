@@ -19,16 +19,20 @@ from fastapi.responses import JSONResponse
 from app.web import captions
 from app.web.requests import (
     FORM,
+    MAX_FIELD_BYTES,
     MAX_FILES,
     MAX_HITS,
+    MAX_ID,
     MAX_TEXT,
     BadRequest,
+    Id,
+    OutOfBounds,
     Upload,
     build_query,
+    folder_named,
     number,
     place_for,
     store,
-    upload_folder,
     window_of,
 )
 from app.web.search_lane import Busy
@@ -84,7 +88,7 @@ def complete(text: str, visitor: Visitor = OWNER, limit: int = 30) -> dict[str, 
     """Folders that the visitor may see and whose path begins with `text`: `{"path", "exists", "folders":
     [...]}`."""
     text = text.strip() or "~/"
-    path = Path(text).expanduser()
+    path = folder_named(text)
     if not path.is_absolute():
         path = Path.home() / path
     inside = text.endswith(("/", os.sep)) or text == "~"
@@ -145,8 +149,10 @@ async def search(
 @router.post("/search", openapi_extra=FORM)
 async def search_with_files(request: Request, services: Services) -> Json:
     """Search with files as well: images, clips or PDFs. They are deleted after the answer."""
-    with upload_folder() as folder:
-        async with request.form(max_files=MAX_FILES, max_fields=100) as form:
+    length = request.headers.get("content-length")
+    visitor = services.tokens.current_visitor().name
+    with services.uploads.folder(visitor, int(length) if length else None) as folder:
+        async with request.form(max_files=MAX_FILES, max_fields=100, max_part_size=MAX_FIELD_BYTES) as form:
             values: dict[str, list[str]] = {}
             uploads: list[Upload] = []
             for name, value in form.multi_items():
@@ -160,7 +166,7 @@ async def search_with_files(request: Request, services: Services) -> Json:
 
 
 @router.get("/similar/{chunk_id}")
-async def similar(request: Request, services: Services, chunk_id: int, k: str = "10", offset: str = "0") -> Json:
+async def similar(request: Request, services: Services, chunk_id: Id, k: str = "10", offset: str = "0") -> Json:
     """Chunks that resemble a chunk of the library."""
     window = window_of({"k": [k], "offset": [offset]})
     if await asyncio.to_thread(services.library.chunk, chunk_id) is None:
@@ -181,7 +187,7 @@ async def moments(
     """Where in the videos of the library something happens, to the second."""
     library, query = services.library, build_query({"q": [q], "file_id": [file_id], "kind": ["video"]})
     limit = int(number(k, "k", 1, MAX_MOMENTS))
-    window = int(number(chunk_id, "chunk_id", 0, 2**62)) if chunk_id else None
+    window = int(number(chunk_id, "chunk_id", 0, MAX_ID)) if chunk_id else None
     results = await services.lane.run(
         lambda: library.moments(query, k=limit) if window is None else library.moment(query, window),
         request.is_disconnected,
@@ -190,14 +196,14 @@ async def moments(
 
 
 @router.get("/chunk/{chunk_id}")
-def chunk(services: Services, chunk_id: int) -> Json:
+def chunk(services: Services, chunk_id: Id) -> Json:
     """One chunk, for a deep link."""
     info = services.library.chunk(chunk_id)
     return _missing("chunk", chunk_id) if info is None else Json(chunk_json(info))
 
 
 @router.get("/transcript/{file_id}")
-def transcript(services: Services, file_id: int) -> Json:
+def transcript(services: Services, file_id: Id) -> Json:
     """What is said in a video, line by line; empty until the video is transcribed."""
     if services.library.file(file_id) is None:
         return _missing("file", file_id)
@@ -228,22 +234,23 @@ def add_root(services: Services, path: Annotated[str, Body(embed=True, max_lengt
     """Add a folder to the library; it is indexed and watched from now on."""
     if not path.strip():
         raise BadRequest("Type the path of a folder.")
-    services.library.add_root(Path(path.strip()).expanduser())
+    services.library.add_root(folder_named(path.strip()))
     return Json({"roots": list(services.library.status().roots)})
 
 
 @router.delete("/roots")
 def forget_root(services: Services, path: Annotated[str, Body(embed=True, max_length=4096)]) -> Json:
     """Take a folder out of the library. Its files stay where they are."""
-    forgotten = services.library.forget(Path(path))
+    forgotten = services.library.forget(folder_named(path))
     return Json({"forgotten": forgotten, "roots": list(services.library.status().roots)})
 
 
 @router.post("/clicks")
 def clicked(
-    services: Services, q: Annotated[str, Body(max_length=MAX_TEXT)], chunk_id: Annotated[int, Body(ge=0)]
+    services: Services, q: Annotated[str, Body(max_length=MAX_TEXT)], chunk_id: Annotated[int, Body(ge=0, le=MAX_ID)]
 ) -> Json:
     """Record that a search for `q` led to opening this chunk. Stored only if the person has agreed."""
+    build_query({"q": [q]})
     return Json({"kept": services.library.clicks.add(q, chunk_id)})
 
 
@@ -310,7 +317,9 @@ def _missing(what: str, identity: int) -> Json:
 
 def error_answers(app: FastAPI) -> None:
     """Answer known errors with one sentence of JSON and the HTTP status that fits."""
-    from app.web.guard import BodyTooLarge
+    from fastapi.exceptions import RequestValidationError
+
+    from app.web.bodies import BodyTooLarge
     from data.media.kinds import MediaError
     from model.embedder import InputRejected, ModelError
 
@@ -318,6 +327,7 @@ def error_answers(app: FastAPI) -> None:
         ModelError: 503,
         InputRejected: 400,
         BadRequest: 400,
+        OutOfBounds: 422,
         LibraryError: 400,
         QueryError: 422,
         VectorServerError: 503,
@@ -330,6 +340,11 @@ def error_answers(app: FastAPI) -> None:
             return Json({"error": str(error)}, code)
 
         app.add_exception_handler(error_class, answer)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(request: Request, error: RequestValidationError) -> Json:
+        # The input is left out: it may hold a lone surrogate, which no JSON answer can.
+        return Json({"detail": [{key: one[key] for key in ("type", "loc", "msg")} for one in error.errors()]}, 422)
 
     @app.exception_handler(Busy)
     def busy(request: Request, error: Busy) -> Json:

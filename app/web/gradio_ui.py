@@ -166,8 +166,8 @@ def _settings(gr: Any, model: str, origin: str) -> None:
             interactive=False,
         )
     gr.Markdown(
-        f"All routes: [{origin}/docs]({origin}/docs). A library with tokens takes one as"
-        f" `Authorization: Bearer …`. Sightline {__version__}."
+        f"All routes: [{origin}/docs]({origin}/docs). Unless it runs with --no-token, Sightline"
+        f" expects its token with each request: `Authorization: Bearer …`. Sightline {__version__}."
     )
 
 

@@ -6,25 +6,27 @@ passes it. It knows nothing of libraries or searches. docs/security.md lists the
 
 from __future__ import annotations
 
-import hmac
 import html
 import ipaddress
 import json
+import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlsplit
 
+from app.web.bodies import MIB, BodyTooLarge, Message, Receive, bounded, read_whole, replayed
+from app.web.file_arguments import names_a_file
+from app.web.sign_in import SignIn
 from app.web.tokens import OWNER, Tokens, Visitor, visitor
+from indexer.errors import LibraryError
+
+log = logging.getLogger("sightline")
 
 Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-MIB = 1024 * 1024
 UPLOAD_LIMIT = 256 * MIB
 """Bytes of all files of one query. A longer clip is better searched by a cut of it."""
 BODY_LIMIT = 48 * MIB
@@ -93,7 +95,7 @@ class Guard:
     `token` is the owner's (None: the owner needs none), `tokens` are other people's: as soon as there is one,
     every visitor needs one. `names` are further host names, beside loopback's and, if the server listens on the
     network, this machine's. The port of a Host is not compared: a tunnel may change it, and DNS rebinding needs
-    a foreign *name*.
+    a foreign *name*. `cookie_key` and `ticket` are those of `SignIn`.
     """
 
     def __init__(
@@ -106,10 +108,11 @@ class Guard:
         names: Iterable[str] = (),
         body_limit: int = BODY_LIMIT,
         tokens: Tokens | None = None,
+        cookie_key: bytes | None = None,
+        ticket: str | None = None,
     ) -> None:
         self.app, self.body_limit = app, body_limit
-        self.token, self.tokens = token, tokens
-        self.cookie = f"sightline-{port}"  # browsers send a host's cookies to all its ports
+        self.sign_in = SignIn(token=token, tokens=tokens, port=port, cookie_key=cookie_key, ticket=ticket)
         self.names = {"localhost", *(name.lower() for name in names)}
         self.any_address = not is_loopback(host)
         if self.any_address:
@@ -124,17 +127,32 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
-        caller = self._admit(scope, headers)
+        try:
+            caller = self._admit(scope, headers)
+        except LibraryError as error:
+            log.error("%s", error)
+            caller = 503, "The tokens of this library cannot be read; its log says why."
         if not isinstance(caller, Visitor):
             await _answer(send, *caller)
             return
         limit = UPLOAD_LIMIT if scope["path"] == "/api/search" else self.body_limit
         if int(headers.get("content-length") or 0) > limit:
-            await _answer(send, 413, _too_much(limit))
+            await _answer(send, 413, str(BodyTooLarge(limit)))
             return
+        receive = bounded(receive, limit)
+        if scope["path"].startswith("/gradio_api/") and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+            try:
+                body = await read_whole(receive)
+            except BodyTooLarge as error:
+                await _answer(send, 413, str(error))
+                return
+            if names_a_file(body):
+                await _answer(send, 400, "This server fetches nothing: send the bytes of the file as base64 text.")
+                return
+            receive = replayed(body, receive)
         visitor.set(caller)
         scope[VISITOR] = caller  # for Gradio, which answers in a task of its own
-        await self.app(scope, _bounded(receive, limit), _with_headers(send))
+        await self.app(scope, receive, _with_headers(send))
 
     def _admit(self, scope: Scope, headers: dict[str, str]) -> Visitor | tuple[Any, ...]:
         """The request's visitor; or (status, sentence, extra headers) if the request is refused."""
@@ -156,12 +174,14 @@ class Guard:
             return 404, "There is nothing here."
         if path == "/healthz":
             return OWNER
-        if self.token is None and not self.tokens:
+        if not self.sign_in.is_needed:
             if headers.keys() & FORWARDED:
                 return (403, "A proxy stands in front: start this server with --name and the proxy's host name.")
             return OWNER
-        caller = self._by_token(scope, headers, method == "GET" and mode in ("navigate", None))
-        if isinstance(caller, Visitor) and not caller.may_index and _changes(method, path):
+        caller = self.sign_in.visitor_of(scope, headers, method == "GET" and mode in ("navigate", None))
+        if not isinstance(caller, Visitor):
+            return *caller, caller[0] == 401 and "text/html" in headers.get("accept", "")
+        if not caller.may_index and _changes(method, path):
             return 403, f"The token of {caller.name} may search and open, not change anything."
         return caller
 
@@ -176,33 +196,6 @@ class Guard:
             return name in self.names
         return address.is_loopback or self.any_address
 
-    def _by_token(self, scope: Scope, headers: dict[str, str], is_visit: bool) -> Visitor | tuple[Any, ...]:
-        """The visitor of the bearer token or the cookie. A visit by an address with `?token=` is redirected: the
-        answer puts the token into a cookie."""
-        bearer = headers.get("authorization", "")
-        if bearer.lower().startswith("bearer ") and (caller := self._visitor_of(bearer[7:].strip())):
-            return caller
-        if caller := self._visitor_of(_cookie(headers.get("cookie", ""), self.cookie)):
-            return caller
-        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        token = next((value for key, value in query if key == "token" and self._visitor_of(value)), None)
-        if is_visit and token is not None:
-            rest = urlencode([(key, value) for key, value in query if key != "token"])
-            target = scope["path"] + (f"?{rest}" if rest else "")
-            cookie = f"{self.cookie}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age=31536000"
-            if headers.get("x-forwarded-proto", "").lower() == "https":
-                cookie += "; Secure"
-            return 303, "", {"location": "/" + target.lstrip("/"), "set-cookie": cookie}
-        page = "text/html" in headers.get("accept", "")
-        return (401, "The token is missing or wrong.", {"www-authenticate": "Bearer"}, page)
-
-    def _visitor_of(self, token: str) -> Visitor | None:
-        if not token:
-            return None
-        if self.token is not None and hmac.compare_digest(token.encode(), self.token.encode()):
-            return OWNER
-        return self.tokens.find(token) if self.tokens else None
-
 
 def _changes(method: str, path: str) -> bool:
     """Whether a request changes the library, or lists folders outside it. Gradio's endpoints do neither."""
@@ -213,14 +206,6 @@ def _changes(method: str, path: str) -> bool:
     return path != "/api/search"
 
 
-def _cookie(header: str, name: str) -> str:
-    try:
-        morsel = SimpleCookie(header).get(name)
-    except CookieError:
-        return ""
-    return morsel.value if morsel else ""
-
-
 def _closed(path: str) -> bool:
     parts = path.lstrip("/").split("/", 1)
     if parts[0] in CLOSED_AT_THE_ROOT:
@@ -229,30 +214,6 @@ def _closed(path: str) -> bool:
         return False
     rest = parts[1] if len(parts) > 1 else ""
     return not any(rest == route.rstrip("/") or rest.startswith(route.rstrip("/") + "/") for route in GRADIO_ROUTES)
-
-
-def _too_much(limit: int) -> str:
-    return f"That is more than {limit // MIB} MB. Send a smaller file, or a cut of it."
-
-
-class BodyTooLarge(Exception):
-    """A body without a declared length is over its limit."""
-
-
-def _bounded(receive: Receive, limit: int) -> Receive:
-    """`receive` that raises BodyTooLarge past `limit` bytes: a chunked body declares no length."""
-    size = 0
-
-    async def bounded() -> Message:
-        nonlocal size
-        message = await receive()
-        if message["type"] == "http.request":
-            size += len(message.get("body", b""))
-            if size > limit:
-                raise BodyTooLarge(_too_much(limit))
-        return message
-
-    return bounded
 
 
 def _with_headers(send: Send) -> Send:

@@ -38,11 +38,17 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def run(app: Any, listener: socket.socket, graceful_s: int) -> None:
-    """Serve an ASGI application until interrupted; requests in flight then have `graceful_s` seconds."""
+def run(app: Any, listener: socket.socket, graceful_s: int, *, behind_proxy: bool = False) -> None:
+    """Serve an ASGI application until interrupted; requests in flight then have `graceful_s` seconds. Only
+    `behind_proxy`, a header of a client on this machine says what the client's address is."""
     import uvicorn
 
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=graceful_s, server_header=False
+        app,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=graceful_s,
+        server_header=False,
+        proxy_headers=behind_proxy,
     )
     uvicorn.Server(config).run(sockets=[listener])

@@ -21,7 +21,7 @@ from starlette.background import BackgroundTask
 from app.web.api import Json
 from app.web.captions import as_vtt
 from app.web.render import cut_clip, image_webp, page_layer, page_webp
-from app.web.requests import BadRequest
+from app.web.requests import BadRequest, Id
 from app.web.services import Services, WebServices
 from app.web.transcode import STRETCH_S
 from indexer import words_to_mark
@@ -42,11 +42,11 @@ class Gone(Exception):
 
 
 def open_file(services: WebServices, file_id: int) -> FileInfo:
-    """The file of an id, if it exists. Raises Gone."""
+    """The file of an id, if it was indexed, exists and no link leads out of the visitor's folders. Raises Gone."""
     file = services.library.file(file_id)
-    if file is None:
+    if file is None or file.failed:
         raise Gone(f"The library has no file {file_id}; it may have been removed.")
-    if not file.path.is_file():
+    if not file.path.is_file() or not services.tokens.current_visitor().reaches(file.path):
         raise Gone(f"{file.path.name} is no longer where it was indexed: {file.path.parent}")
     services.audit.opened(file)
     return file
@@ -67,7 +67,7 @@ def printable(name: str) -> str:
 
 
 @router.get("/media/{file_id}")
-def file(services: Services, file_id: int, download: bool = False) -> Response:
+def file(services: Services, file_id: Id, download: bool = False) -> Response:
     """The file as it is on the disk, with Range."""
     info = open_file(services, file_id)
     headers = {"cache-control": "private, no-cache"}
@@ -83,7 +83,7 @@ def file(services: Services, file_id: int, download: bool = False) -> Response:
 
 
 @router.get("/view/{file_id}.webp")
-async def view(services: Services, file_id: int) -> Response:
+async def view(services: Services, file_id: Id) -> Response:
     """An image as WebP, for browsers that cannot show the original (HEIC, TIFF)."""
     info = await asyncio.to_thread(open_file, services, file_id)
     if info.kind != "image":
@@ -93,7 +93,7 @@ async def view(services: Services, file_id: int) -> Response:
 
 
 @router.get("/live/{file_id}.mp4")
-async def live_film(services: Services, file_id: int) -> Response:
+async def live_film(services: Services, file_id: Id) -> Response:
     """The film of a live or motion photo, from inside its file or from beside it, as every browser plays it."""
     info = await asyncio.to_thread(open_file, services, file_id)
     if not info.live:
@@ -103,7 +103,7 @@ async def live_film(services: Services, file_id: int) -> Response:
 
 
 @router.get("/thumb/{chunk_id}.webp")
-def thumb(request: Request, services: Services, chunk_id: int) -> Response:
+def thumb(request: Request, services: Services, chunk_id: Id) -> Response:
     """The thumbnail of a chunk."""
     data = services.library.thumbnail(chunk_id)
     if data is None:
@@ -115,7 +115,7 @@ def thumb(request: Request, services: Services, chunk_id: int) -> Response:
 
 
 @router.get("/page/{file_id}/{n}.webp")
-async def page(services: Services, file_id: int, n: int, width: int = 1280) -> Response:
+async def page(services: Services, file_id: Id, n: Id, width: int = 1280) -> Response:
     """Page `n` (from 1) of a PDF or a TIFF as an image, its longest side about `width` pixels."""
     info = await _paged(services, file_id, n)
     side = next((w for w in WIDTHS if w >= width), WIDTHS[-1])
@@ -124,7 +124,7 @@ async def page(services: Services, file_id: int, n: int, width: int = 1280) -> R
 
 
 @router.get("/page/{file_id}/{n}.json")
-async def layer(services: Services, file_id: int, n: int, q: str = "") -> Json:
+async def layer(services: Services, file_id: Id, n: Id, q: str = "") -> Json:
     """The words of a page with their boxes, and boxes of the words in `q`, relative to the page. An image has none."""
     info = await _paged(services, file_id, n)
     if info.kind == "image":
@@ -143,7 +143,7 @@ async def _paged(services: WebServices, file_id: int, n: int) -> FileInfo:
 
 
 @router.get("/subtitles/{file_id}.vtt")
-def subtitles(services: Services, file_id: int) -> Response:
+def subtitles(services: Services, file_id: Id) -> Response:
     """What is said in a video, for its player."""
     if services.library.file(file_id) is None:
         raise Gone(f"The library has no file {file_id}; it may have been removed.")
@@ -152,7 +152,7 @@ def subtitles(services: Services, file_id: int) -> Response:
 
 
 @router.get("/play/{file_id}/{n}.mp4")
-async def play(services: Services, file_id: int, n: int) -> Response:
+async def play(services: Services, file_id: Id, n: Id) -> Response:
     """Stretch `n` (from 0, of 20 seconds each) of a video that no browser plays, as MP4."""
     info = await asyncio.to_thread(open_file, services, file_id)
     if info.kind != "video":
@@ -165,7 +165,7 @@ async def play(services: Services, file_id: int, n: int) -> Response:
 
 @router.get("/clip/{chunk_id}.mp4")
 async def clip(
-    services: Services, chunk_id: int, start: float | None = None, end: float | None = None, exact: bool = False
+    services: Services, chunk_id: Id, start: float | None = None, end: float | None = None, exact: bool = False
 ) -> Response:
     """A moment of a video as MP4: copied from the keyframe before it, or encoded again with `exact`. Of a
     recording, its sound alone."""
@@ -196,7 +196,7 @@ async def clip(
 
 
 @router.get("/open/{chunk_id}")
-def open_chunk(services: Services, chunk_id: int, q: str = "") -> Response:
+def open_chunk(services: Services, chunk_id: Id, q: str = "") -> Response:
     """Deep link: the page with this chunk open, the video at its second, the PDF at its page."""
     _chunk(services, chunk_id)
     asked = f"q={quote(q)}&" if q else ""

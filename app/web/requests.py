@@ -6,6 +6,7 @@ private folder until the query is answered. It knows neither routes nor how an a
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
+
+from fastapi import Path as PathParameter
 
 from app.web.guard import UPLOAD_LIMIT
 from indexer import beginning
@@ -25,11 +28,24 @@ MAX_FILES = 8
 """Files in one query."""
 MAX_HITS = 200
 """Hits in one answer; `offset` gives further pages."""
+MAX_OFFSET = 10_000
+"""The largest `offset`; the memory of a search grows with it."""
 MAX_TEXT = 2000
+MAX_FIELD_BYTES = 64 << 10
+"""Bytes of one field of a form that is no file."""
+MAX_PARTS = 32
+"""Texts, chunks and files in one query, together."""
+MAX_ID = 2**63 - 1
+Id = Annotated[int, PathParameter(ge=0, le=MAX_ID)]
+"""The id of a chunk or a file in an address; no catalogue holds a larger one."""
 
 
 class BadRequest(Exception):
     """A request that cannot be understood. `str(error)` is one sentence for a person."""
+
+
+class OutOfBounds(BadRequest):
+    """A number is outside its bounds."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +87,17 @@ def store(source: Any, target: Path) -> None:
         shutil.copyfileobj(source, out, 1024 * 1024)
 
 
+def folder_named(text: str) -> Path:
+    """The path that a person typed; `~` is their home folder. Raises BadRequest if it cannot be a path."""
+    try:
+        path = Path(text).expanduser()
+        if b"\0" in os.fsencode(path):
+            raise ValueError
+    except (ValueError, RuntimeError):  # UnicodeEncodeError is a ValueError; RuntimeError: ~nobody
+        raise BadRequest(f"{text[:80]!a} is not a path.") from None
+    return path
+
+
 def moment(value: str | None, name: str) -> str | None:
     """A date as it is typed in a query (`2024`, `2024-06`, `2024-06-01`), one with a time, or UNIX seconds, as the
     ISO 8601 text of a local time; a zone does not count, for it is the clock on the wall that is asked about."""
@@ -88,13 +115,18 @@ def moment(value: str | None, name: str) -> str | None:
     raise BadRequest(f"{name}={value[:40]!r} is not a date; write 2024, 2024-06 or 2024-06-01.")
 
 
+def _is_text(value: str) -> bool:
+    """Whether `value` has neither a NUL nor a lone surrogate, which UTF-8 cannot encode."""
+    return "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
+
+
 def number(value: Any, name: str, low: float, high: float) -> float:
     try:
         parsed = float(value)
     except (TypeError, ValueError):
         raise BadRequest(f"{name}={str(value)[:40]!r} is not a number.") from None
     if not low <= parsed <= high:
-        raise BadRequest(f"{name} must be between {low:g} and {high:g}.")
+        raise OutOfBounds(f"{name} must be between {low:g} and {high:g}.")
     return parsed
 
 
@@ -108,14 +140,26 @@ def build_query(values: Mapping[str, Sequence[str]], uploads: Iterable[Upload] =
     def one(name: str) -> str | None:
         return next((v for v in reversed(values.get(name, ())) if v != ""), None)
 
+    for name, texts in values.items():
+        if name != "under" and not all(map(_is_text, texts)):  # a folder's name may be any bytes
+            raise BadRequest(f"{name} holds characters that no text has.")
+
     def whole(name: str, value: str) -> int:
-        return int(number(value, name, 0, 2**62))
+        try:
+            parsed = int(value)
+        except ValueError:
+            raise BadRequest(f"{name}={value[:40]!r} is not a number.") from None
+        if not 0 <= parsed <= MAX_ID:
+            raise OutOfBounds(f"{name} must be between 0 and {MAX_ID}.")
+        return parsed
 
     parts = [Part(text=text[:MAX_TEXT]) for text in values.get("q", ()) if text.strip()]
     parts += [Part(text=text[:MAX_TEXT], weight=-1.0) for text in values.get("avoid", ()) if text.strip()]
     parts += [Part(chunk_id=whole("like", v)) for v in values.get("like", ()) if v]
     parts += [Part(chunk_id=whole("unlike", v), weight=-1.0) for v in values.get("unlike", ()) if v]
     parts += [Part(file=u.path, weight=-1.0 if u.avoid else 1.0) for u in uploads]
+    if len(parts) > MAX_PARTS:
+        raise OutOfBounds(f"A query has at most {MAX_PARTS} parts, words and files together.")
     kinds = [kind for value in values.get("kind", ()) for kind in value.split(",") if kind]
     for kind in kinds:
         if kind not in KINDS:
@@ -129,7 +173,7 @@ def build_query(values: Mapping[str, Sequence[str]], uploads: Iterable[Upload] =
     under, file_id, min_s, max_s = one("under"), one("file_id"), one("min_s"), one("max_s")
     filters = Filters(
         kinds=tuple(k for k in KINDS if k in kinds),
-        under=Path(under).expanduser() if under else None,
+        under=folder_named(under) if under else None,
         after=moment(one("after"), "after"),
         before=moment(one("before"), "before"),
         min_s=number(min_s, "min_s", 0, 1e9) if min_s else None,
@@ -143,7 +187,7 @@ def build_query(values: Mapping[str, Sequence[str]], uploads: Iterable[Upload] =
 def window_of(values: Mapping[str, Sequence[str]]) -> tuple[int, int]:
     """(k, offset) of a request. k defaults to 10, as on the command line."""
     k = number((values.get("k") or ["10"])[-1] or 10, "k", 1, MAX_HITS)
-    offset = number((values.get("offset") or ["0"])[-1] or 0, "offset", 0, 10_000_000)
+    offset = number((values.get("offset") or ["0"])[-1] or 0, "offset", 0, MAX_OFFSET)
     return int(k), int(offset)
 
 

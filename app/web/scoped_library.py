@@ -50,7 +50,12 @@ class ScopedLibrary:
         return self._library.moments(self._within(visitor, query) if visitor.roots else query, k=k)
 
     def moment(self, query: Query, chunk_id: int) -> list[Moment]:
-        return self._whole().moment(query, chunk_id)
+        visitor = self._visitor()
+        if not visitor.roots:
+            return self._library.moment(query, chunk_id)
+        if self.chunk(chunk_id) is None:
+            raise LibraryError(f"The library has no chunk {chunk_id} any more.")
+        return self._library.moment(self._within(visitor, query), chunk_id)
 
     def _within(self, visitor: Visitor, query: Query) -> Query:
         for part in query.parts:
@@ -105,6 +110,14 @@ class ScopedLibrary:
             images=counts.images,
             videos=counts.videos,
             pdfs=counts.pdfs,
+            chunks=counts.chunks,
+            reused=counts.reused,
+            ignored=0,
+            bytes=0,
+            clicks=0,
+            keeps_clicks=False,
+            chunks_per_s=0.0,
+            seconds_left=None,
             failed=counts.failed,
             pending=counts.pending,
             roots=visitor.roots,

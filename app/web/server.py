@@ -29,7 +29,7 @@ from app.web.guard import Guard, is_loopback, page_policy
 from app.web.model_fetch import Fetch, ModelFetch
 from app.web.scoped_library import ScopedLibrary
 from app.web.services import WebServices
-from app.web.tokens import OWNER, Tokens, make_token, visitor
+from app.web.tokens import OWNER, Tokens, cookie_key, make_token, owner_token, visitor
 from indexer.library import Library
 from indexer.types import SearchLibrary
 
@@ -126,11 +126,13 @@ def create_app(
     gradio: bool = True,
     speech: str = "auto",
     fetch: Fetch | None = None,
+    ticket: str | None = None,
 ) -> FastAPI:
     """The whole application over an open `Library`.
 
     `names`: further host names of this server (behind a proxy). `gradio=False` leaves Gradio out. `speech`: the
     setting `--speech`. `fetch`: downloads a model's files; None: the page offers no downloads.
+    `ticket`: lets the owner in once, by the address that the browser is opened with.
     """
     tokens = Tokens(library.data_dir)
     scoped = ScopedLibrary(library, tokens)
@@ -181,7 +183,10 @@ def create_app(
     app.include_router(media.router)
     app.mount("/ui", _Modules(directory=STATIC))
     app.mount("/", door)  # last: it answers all other paths
-    app.add_middleware(Guard, token=token, host=host, port=port, names=tuple(names), tokens=tokens)
+    app.add_middleware(
+        Guard, token=token, host=host, port=port, names=tuple(names), tokens=tokens,
+        cookie_key=cookie_key(library.data_dir), ticket=ticket,
+    )  # fmt: skip
     return app
 
 
@@ -209,23 +214,29 @@ def serve(
     token: str | None = None,
     names: Iterable[str] = (),
     speech: str = "auto",
+    no_token: bool = False,
     fetch: Fetch | None = None,
 ) -> None:
-    """Serve the library until interrupted. If others can reach it (a host other than loopback, a proxy's name,
-    existing tokens) and there is no `token`, one is made for the owner.
+    """Serve the library until interrupted. Without `token`, the owner's token is the one stored in the library's
+    folder. `no_token` lets every account of this machine in without one, unless others can reach the server (a host
+    other than loopback, a proxy's name) or people have tokens.
 
     Raises AddressInUse if the port is taken.
     """
     names = tuple(names)
-    if token is None and (not is_loopback(host) or names or Tokens(library.data_dir)):
-        token = make_token()
+    if no_token and is_loopback(host) and not names and not Tokens(library.data_dir):
+        token = None
+    else:
+        token = token or owner_token(library.data_dir)
+    ticket = make_token() if token and open_browser else None
     socket = listener.listen(host, port)
     port = socket.getsockname()[1]
-    app = create_app(library, token=token, host=host, port=port, names=names, speech=speech, fetch=fetch)
-    address = f"{listener.origin(host, port)}/" + (f"?token={token}" if token else "")
-    print(f"Sightline is at {address}", file=sys.stderr, flush=True)
+    app = create_app(library, token=token, host=host, port=port, names=names, speech=speech, fetch=fetch, ticket=ticket)
+    address = f"{listener.origin(host, port)}/"
+    print(f"Sightline is at {address}" + (f"?token={token}" if token else ""), file=sys.stderr, flush=True)
     if open_browser:
         import webbrowser
 
-        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-    listener.run(app, socket, graceful_s=2)
+        opened = address + (f"?token={ticket}" if ticket else "")
+        threading.Thread(target=webbrowser.open, args=(opened,), daemon=True).start()
+    listener.run(app, socket, graceful_s=2, behind_proxy=bool(names))

@@ -17,6 +17,7 @@ from app.web.render_pool import Renderer
 from app.web.search_lane import SearchLane
 from app.web.tokens import Tokens
 from app.web.transcode import Stretches
+from app.web.uploads import Uploads
 from indexer.types import SearchLibrary
 
 
@@ -32,12 +33,14 @@ class WebServices:
     model_fetch: ModelFetch = field(default_factory=lambda: ModelFetch(None))
     lane: SearchLane = field(default_factory=SearchLane)
     renderer: Renderer = field(default_factory=Renderer)
+    uploads: Uploads = field(default_factory=Uploads)
     stretches: Stretches = field(default_factory=lambda: Stretches(Renderer()))
 
     def close(self) -> None:
         self.lane.close()
         self.renderer.close()
         self.stretches.close()
+        self.uploads.close()
 
 
 def _services(request: Request) -> WebServices:

@@ -7,6 +7,7 @@ knows nothing of HTTP.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -20,11 +21,40 @@ from pathlib import Path
 from indexer.errors import LibraryError
 
 FILE = "tokens.json"
+MARK = "tokens.made"
+"""Lies beside FILE from the first token on: if FILE is lost, nobody has access, not everybody."""
+OWNER_FILE = "owner-token"
+KEY_FILE = "cookie-key"
 
 
 def make_token() -> str:
     """A token that cannot be guessed, short enough to be pasted."""
     return secrets.token_urlsafe(24)
+
+
+def owner_token(data_dir: Path) -> str:
+    """The owner's token, made once and stored in the library's folder, where only its user can read it."""
+    return _stored_secret(data_dir / OWNER_FILE)
+
+
+def cookie_key(data_dir: Path) -> bytes:
+    """The key that cookies are made with, stored beside it: cookies outlive the server."""
+    return _stored_secret(data_dir / KEY_FILE).encode()
+
+
+def _stored_secret(path: Path) -> str:
+    """The secret in a file, which the first call writes; where nothing can be written, one for this run alone."""
+    with contextlib.suppress(OSError):
+        if secret := path.read_text("utf-8").strip():
+            return secret
+    secret = make_token()
+    with contextlib.suppress(OSError):
+        temporary = path.with_suffix(".part")
+        temporary.unlink(missing_ok=True)
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secret)
+        temporary.replace(path)
+    return secret
 
 
 @dataclass(frozen=True)
@@ -41,6 +71,12 @@ class Visitor:
         return not self.roots or any(
             normal == root or normal.startswith(root.rstrip(os.sep) + os.sep) for root in self.roots
         )
+
+    def reaches(self, path: Path) -> bool:
+        """Whether a file that the visitor sees lies below one of the roots after all links are followed."""
+        if not self.roots:
+            return True
+        return Visitor(self.name, roots=tuple(map(os.path.realpath, self.roots))).sees(os.path.realpath(path))
 
 
 OWNER = Visitor("owner", may_index=True)
@@ -116,7 +152,11 @@ class Tokens:
             try:
                 stat = self._path.stat()
             except FileNotFoundError:
-                self._stamp, self._records = None, {}
+                mark = self._path.with_name(MARK)
+                if self._records or mark.exists():
+                    raise LibraryError(
+                        f"{self._path} is lost: put it back, or delete {mark} to begin without tokens."
+                    ) from None
                 return self._records
             stamp = stat.st_mtime_ns, stat.st_size
             if stamp != self._stamp:
@@ -124,12 +164,21 @@ class Tokens:
                     rows = json.loads(self._path.read_bytes())
                     records = [TokenRecord(**{**row, "roots": tuple(row["roots"])}) for row in rows]
                 except (OSError, ValueError, TypeError, KeyError) as error:
-                    raise LibraryError(f"{self._path} cannot be read ({error}): mend or delete it.") from error
+                    sentence = f"{self._path} cannot be read ({error}): mend it, or delete it and {MARK} to begin anew."
+                    raise LibraryError(sentence) from error
                 self._stamp, self._records = stamp, {r.sha256: r for r in records}
+                if records:
+                    self._mark()
             return self._records
 
     def _write(self, records: dict[str, TokenRecord]) -> None:
+        self._mark()
         temporary = self._path.with_suffix(".part")
         temporary.touch(0o600)
         temporary.write_text(json.dumps([asdict(record) for record in records.values()], indent=1))
         temporary.replace(self._path)
+
+    def _mark(self) -> None:
+        """Note that there are tokens; a library that cannot be written to keeps no note."""
+        with contextlib.suppress(OSError):
+            self._path.with_name(MARK).touch(0o600)

@@ -77,6 +77,9 @@ class Hub:
                     for e in tree
                     if isinstance(e, RepoFile)
                 ]
+                if bad := [file.path for file in self._lists[key] if not _stays_below(file.path)]:
+                    del self._lists[key]
+                    raise DownloadError(f"{repo} lists {bad[0]!a}, which is no path below it; nothing is fetched of it")
         return self._lists[key]
 
 
@@ -93,6 +96,12 @@ def _hub_errors(repo: str, endpoint: str) -> Iterator[None]:
         if isinstance(error, HTTPError) and "Protocol" not in type(error).__name__:
             raise OSError(str(error)) from error
         raise OSError(f"its answer about {repo} is cut short or no listing") from error
+
+
+def _stays_below(path: str) -> bool:
+    """Whether a path that the hub lists stays in the folder of its repository, on any system."""
+    parts = path.split("/")
+    return not any(part in ("", ".", "..") or "\\" in part or ":" in part or "\0" in part for part in parts)
 
 
 def _status_error(error: Any, name: str, endpoint: str) -> Exception:

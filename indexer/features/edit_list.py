@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.span import Span
+from indexer.features.csv_rows import as_text
 
 EVENTS = 999
 """The number of an event in an EDL has three digits."""
@@ -32,7 +33,7 @@ def write_csv(clips: Sequence[ReelClip], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(("path", "start_s", "end_s", "at_s", "score"))
-        writer.writerows((clip.path, *clip.span.seconds, clip.at_s, clip.score) for clip in clips)
+        writer.writerows((as_text(clip.path), *clip.span.seconds, clip.at_s, clip.score) for clip in clips)
 
 
 def write_edl(clips: Sequence[ReelClip], path: Path, fps: float) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from data.media.dates import unix
 from indexer.errors import LibraryError
+from indexer.features.csv_rows import row_of
 from indexer.search.searcher import Searcher
 from indexer.types import MARK, UNMARK, Answer
 
@@ -43,7 +44,7 @@ def export(searcher: Searcher, path: Path, format: Format = "jsonl", vectors: bo
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
-            return sum(1 for row in rows if writer.writerow(row))
+            return sum(1 for row in rows if writer.writerow(row_of(row)))
     return _write_parquet(searcher, rows, path, vectors)
 
 
@@ -56,7 +57,7 @@ def answer_csv(answer: Answer) -> str:
     for hit in answer.hits:
         row = hit.to_json()
         row["snippet"] = hit.snippet.replace(MARK, "").replace(UNMARK, "")
-        writer.writerow(row)
+        writer.writerow(row_of(row))
     return out.getvalue()
 
 

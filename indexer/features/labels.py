@@ -19,6 +19,7 @@ import numpy as np
 
 from data.span import Span, flat
 from indexer.errors import LibraryError
+from indexer.features.csv_rows import row_of
 from indexer.search.searcher import Searcher
 from indexer.types import Kind
 from indexer.vectors.source import GROUPS
@@ -179,7 +180,7 @@ def write_report(rows: Iterable[Labelled], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(flat(Labelled("", "image", 0, "", 0.0))))
         writer.writeheader()
-        writer.writerows(records)
+        writer.writerows(map(row_of, records))
 
 
 def _scores(searcher: Searcher, labels: Sequence[str], prompt: str) -> Iterable[tuple[int, np.ndarray]]:

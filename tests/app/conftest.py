@@ -1,8 +1,11 @@
-"""A small library of real media behind the whole application, for the tests of app."""
+"""A small library of real media behind the whole application, for the tests of app. None of them reaches beyond this
+machine: an outgoing connection fails the test in which it happens."""
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,42 @@ from indexer.library import Library
 from tests.media import draw_image, draw_pdf, draw_video
 
 HERE = "http://127.0.0.1:7860"
+
+
+outgoing: list[str] = []
+"""Hosts beyond this machine that were looked up or connected to during tests of app."""
+_is_watched = False
+
+
+def _refuse_others(event: str, args: tuple[Any, ...]) -> None:
+    if not _is_watched:
+        return
+    if event == "socket.getaddrinfo":
+        host = args[0]
+    elif event in ("socket.connect", "socket.sendto") and isinstance(args[1], tuple):
+        host = args[1][0]
+    else:
+        return
+    host = host.decode() if isinstance(host, bytes) else host
+    try:
+        is_here = host in (None, "", "localhost") or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_here = False
+    if not is_here:
+        outgoing.append(host)
+        raise ConnectionRefusedError(f"a test reaches for {host}")
+
+
+sys.addaudithook(_refuse_others)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_fetched() -> Iterator[None]:
+    global _is_watched
+    before, _is_watched = len(outgoing), True
+    yield
+    _is_watched = False
+    assert outgoing[before:] == []
 
 
 @pytest.fixture(scope="session")

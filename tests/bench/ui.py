@@ -126,7 +126,7 @@ class Served:
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.began = time.perf_counter()
-        arguments = ["serve", "--data-dir", str(data_dir), "--port", str(self.port), "--no-browser"]
+        arguments = ["serve", "--data-dir", str(data_dir), "--port", str(self.port), "--no-browser", "--no-token"]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "app.cli", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

@@ -259,7 +259,7 @@ def serve_and_search(command: str, place: Path) -> dict[str, Any]:
     """`sightline run …` until its model answers for everything; the status then, and what a search found."""
     name = Path(shlex.split(command)[-1]).name
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    words = sightline(command, place, "--no-browser", "--port", "0", "--ocr", "off")
+    words = sightline(command, place, "--no-browser", "--no-token", "--port", "0", "--ocr", "off")
     said = place / "said.txt"
     with said.open("w") as out:
         running = subprocess.Popen(words, cwd=place, env=env, stderr=out)

@@ -338,6 +338,15 @@ def test_what_openai_s_door_does_not_take_is_told(served: Served, body: Any, sai
     assert said in answer.json()["error"]["message"]
 
 
+def test_pixels_are_counted_over_all_images_of_a_request(served: Served) -> None:
+    """Each image is within the bound, and small as it travels; the second is refused before it is decoded."""
+    side = int((wire.MAX_PIXELS * 0.6) ** 0.5)
+    part = {"type": "image_url", "image_url": {"url": png(np.zeros((side, side, 3), np.uint8))}}
+    body = {"messages": [{"role": "user", "content": [part, part]}]}
+    answer = httpx.post(f"{served.url}/v1/embeddings", json=body, timeout=60)
+    assert answer.status_code == 400 and "million pixels in one request" in answer.json()["error"]["message"]
+
+
 def test_a_library_indexed_here_goes_on_with_the_same_model_over_there(served: Served, tmp_path: Path) -> None:
     """Same id, same vectors: nothing is embedded again."""
     draw_image(tmp_path / "in" / "red.png", color=(200, 20, 20))

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.web.guard import UPLOAD_LIMIT, BodyTooLarge, Guard, is_loopback
+from app.web.bodies import BodyTooLarge
+from app.web.guard import UPLOAD_LIMIT, Guard, is_loopback
 from app.web.listener import listen
 from app.web.server import create_app
 from app.web.tokens import make_token

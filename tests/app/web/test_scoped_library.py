@@ -16,7 +16,7 @@ from app.web.services import WebServices
 from app.web.tokens import OWNER, Tokens, Visitor, visitor
 from indexer.errors import LibraryError
 from indexer.library import Library
-from indexer.types import Part, Query, SearchLibrary
+from indexer.types import SearchLibrary
 
 
 def methods(of: type) -> set[str]:
@@ -58,11 +58,7 @@ def test_a_route_is_a_function_that_can_be_called(services: WebServices) -> None
 def test_what_is_the_owner_s_is_refused_to_who_sees_some_folders(services: WebServices, library: Library) -> None:
     seen = visitor.set(Visitor("ann", may_index=True, roots=library.status().roots))
     try:
-        owners = (
-            services.library.retry,
-            lambda: services.library.clicks,
-            lambda: services.library.moment(Query((Part(text="kite"),)), 1),
-        )
+        owners = (services.library.retry, lambda: services.library.clicks)
         for call in owners:
             with pytest.raises(LibraryError, match="some folders only"):
                 call()

@@ -19,6 +19,7 @@ from app.web.tokens import Tokens, Visitor
 from indexer.errors import LibraryError
 from indexer.library import Library
 from indexer.types import WorkerStatus
+from tests.app.conftest import HERE
 from tests.app.serving import Server
 from tests.media import draw_image, draw_pdf, draw_video
 
@@ -143,6 +144,11 @@ def test_moments_stay_in_their_folders(people: dict[str, TestClient]) -> None:
     found = {name: people[name].get("/api/moments", params={"q": "kite film"}).json() for name in people}
     assert found["ann"]["moments"] == []
     assert found["kim"]["moments"] and found["ben"]["moments"]
+    (film,) = found["ben"]["moments"]
+    asked = {"q": "kite film", "chunk_id": film["chunk_id"]}
+    inside = {name: people[name].get("/api/moments", params=asked) for name in ("ann", "ben", "kim")}
+    assert inside["ben"].json() == inside["kim"].json() and inside["ben"].json()["moments"]
+    assert inside["ann"].status_code == 400
 
 
 def test_which_worker_lacks_which_folder_is_for_who_sees_them_all(
@@ -159,6 +165,8 @@ def test_which_worker_lacks_which_folder_is_for_who_sees_them_all(
 def test_the_status_and_the_failures_are_of_the_token_s_folders(people: dict[str, TestClient]) -> None:
     ann, ben = (people[name].get("/api/status").json() for name in ("ann", "ben"))
     assert (ann["files"], ann["failed"]) == (2, 0) and (ben["files"], ben["failed"]) == (4, 1)
+    assert (ann["chunks"], ben["chunks"]) == (2, 3), "the photo in both is a chunk of each"
+    assert ann["bytes"] == ann["clicks"] == ann["ignored"] == 0
     assert [Path(root).name for root in ann["roots"]] == ["ann"]
     assert people["ann"].get("/api/failures").json() == []
     assert len(people["ben"].get("/api/failures").json()) == 1
@@ -200,7 +208,7 @@ def test_what_was_opened_is_written_down_once_a_visit(people: dict[str, TestClie
 def test_a_visit_with_the_token_in_the_address_leaves_a_cookie(people: dict[str, TestClient]) -> None:
     token = people["kim"].headers["authorization"].removeprefix("Bearer ")
     first = people["nobody"].get("/", params={"token": token}, headers={"x-forwarded-proto": "https"})
-    assert first.status_code == 303 and token in first.headers["set-cookie"]
+    assert first.status_code == 303 and token not in first.headers["set-cookie"]
     assert "Secure" in first.headers["set-cookie"]
     cookie = first.headers["set-cookie"].split(";")[0]
     assert people["nobody"].get("/api/status", headers={"cookie": cookie}).status_code == 200
@@ -249,7 +257,7 @@ def _by_mcp(url: str, headers: dict[str, str]) -> Any:
 
 def test_a_damaged_file_of_tokens_lets_nobody_in(tmp_path: Path) -> None:
     (tmp_path / "tokens.json").write_text("{")
-    with pytest.raises(LibraryError, match=r"tokens\.json cannot be read .* mend or delete it"):
+    with pytest.raises(LibraryError, match=r"tokens\.json cannot be read .* mend it, or delete it"):
         Tokens(tmp_path).find("anything")
 
 
@@ -284,3 +292,33 @@ def test_the_commands_make_list_and_take_back(library: Library, tmp_path: Path) 
     assert refused.returncode == 2 and "/nowhere is no folder of this library" in refused.stderr
     assert sightline("remove", "ann").returncode == 0
     assert "no token for ann" in sightline("remove", "ann").stderr
+
+
+def test_what_failed_to_index_is_never_served(people: dict[str, TestClient]) -> None:
+    answers = [people["owner"].get(f"/media/{n}") for n in range(1, 20)]
+    assert {answer.status_code for answer in answers} == {200, 404}
+    assert not any(answer.content == b"no picture" for answer in answers)
+
+
+def test_links_are_followed_when_a_file_is_opened(tmp_path: Path) -> None:
+    """A file of one's own folder that has become a link to another's, or that lies behind a link to a folder."""
+    mine, others = tmp_path / "mine", tmp_path / "others"
+    draw_image(others / "below" / "secret.jpg", color=(20, 60, 220))
+    draw_image(mine / "kite.jpg", color=(220, 30, 30))
+    (mine / "inside").symlink_to(others / "below")
+    (tmp_path / "way").symlink_to(mine)
+    with Library.open(tmp_path / "library", ocr="off") as library:
+        library.index([tmp_path / "way"])
+        token = Tokens(library.data_dir).add("ann", may_index=False, roots=library.status().roots)
+        ann = {"authorization": f"Bearer {token}"}
+        owner = {"authorization": "Bearer the-owner"}
+        with TestClient(create_app(library, gradio=False, token="the-owner"), base_url=HERE) as client:
+            hits = client.get("/api/search", headers=owner).json()["hits"]
+            opened = {hit["title"]: f"/media/{hit['file_id']}" for hit in hits}
+            assert set(opened) == {"kite.jpg", "secret.jpg"}
+            assert client.get(opened["kite.jpg"], headers=ann).status_code == 200, "her root itself is a link"
+            assert client.get(opened["secret.jpg"], headers=ann).status_code == 404
+            assert client.get(opened["secret.jpg"], headers=owner).status_code == 200
+            (mine / "kite.jpg").unlink()
+            (mine / "kite.jpg").symlink_to(others / "below" / "secret.jpg")
+            assert client.get(opened["kite.jpg"], headers=ann).status_code == 404

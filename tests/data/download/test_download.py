@@ -390,3 +390,11 @@ def test_equal_names_can_be_told_apart() -> None:
     assert both == [*train, *task]
     assert file_sets(["mmeb-eval"]) == file_sets(["eval"])
     assert {one.repo for one in file_sets(["VLM2Vec/NExTQA"])} == {"VLM2Vec/NExTQA"}
+
+
+@pytest.mark.parametrize("path", ["../evil", "a/../../evil", "/evil", "a//b", "C:evil", "a\\..\\evil"])
+def test_a_listed_path_that_leaves_its_folder_is_refused(hub: LocalHub, tmp_path: Path, path: str) -> None:
+    assert not hub_module._stays_below(path)
+    hub.repos["TIGER-Lab/MMEB-train"][path] = b"x"
+    with pytest.raises(hub_module.DownloadError, match="no path below it"):
+        Hub().files("TIGER-Lab/MMEB-train")
