@@ -6,10 +6,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
-import platformdirs
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.places import user_data_dir
 from indexer.types import LibraryOptions
 
 
@@ -22,7 +22,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SIGHTLINE_", extra="forbid", protected_namespaces=())
 
-    data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("sightline", appauthor=False))
+    data_dir: Path = Field(default_factory=user_data_dir)
     model: str = "lite"
     base: str | None = None
     dim: int | None = Field(default=None, ge=8)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from indexer.active_models import load_checked
+    from indexer.catalogue.lock import FileLock
     from indexer.features.export import answer_csv, export
     from indexer.features.judge import JudgementError, evaluate, read_judgements
     from indexer.features.labels import label_by, label_counts, moderate, read_rules, write_report
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
     from indexer.search.text_search import words_to_mark
 
 __all__ = [
-    "PAIR_KINDS", "JudgementError", "Library", "Worker", "answer", "answer_csv", "beginning",
+    "PAIR_KINDS", "FileLock", "JudgementError", "Library", "Worker", "answer", "answer_csv", "beginning",
     "check_addresses", "evaluate", "export", "label_by", "label_counts", "load_checked", "moderate",
     "read_judgements", "read_rules", "reel", "words_to_mark", "write_report",
 ]  # fmt: skip
 
 _MODULES = {
     "active_models": ("load_checked",),
+    "catalogue.lock": ("FileLock",),
     "features.export": ("answer_csv", "export"),
     "features.judge": ("JudgementError", "evaluate", "read_judgements"),
     "features.labels": ("label_by", "label_counts", "moderate", "read_rules", "write_report"),

@@ -6,7 +6,7 @@ of a library. The records hold no behaviour beyond their JSON and know nothing o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -146,6 +146,13 @@ class Hit:
     folded: int = 0
     """How many further chunks of the file stand under this one; `Query.fold`."""
 
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Hit:
+        """Returns the hit that `to_json` wrote."""
+        span = Span(document["start_s"], document["end_s"], document["page"])
+        values = {f.name: document[f.name] for f in fields(cls) if f.name != "span"}
+        return cls(**values | {"span": span, "also_at": tuple(document["also_at"])})
+
     def to_json(self) -> dict[str, Any]:
         return flat(self) | {
             "taken_at": unix(self.taken),
@@ -168,6 +175,12 @@ class Answer:
     """Counts by facet value: {"kind": {"image": 12}, "folder": {...}, "year": {...}, "label": {...}}."""
     notice: str | None = None
     """Why nothing was found, where that is known: a sentence for a person."""
+
+    @classmethod
+    def from_json(cls, query: Query, document: dict[str, Any]) -> Answer:
+        """Returns the answer to a query that `to_json` wrote."""
+        values = {name: document[name] for name in ("model", "took_ms", "total", "facets", "notice")}
+        return cls(query, hits=tuple(map(Hit.from_json, document["hits"])), **values)
 
     def to_json(self) -> dict[str, Any]:
         image = next((p.file.name for p in self.query.parts if p.file), None)

@@ -19,6 +19,7 @@ import typer
 from app import __version__
 from app.cli import access, features, migrate, models, serve, worker
 from app.cli.options import (
+    OF_A_LIBRARY,
     Commands,
     Copies,
     Json,
@@ -31,11 +32,13 @@ from app.cli.options import (
     Window,
     check_folders,
     check_listener,
+    data_dir,
     fail,
     opened,
     print_json,
     query_of,
     settings_of,
+    typed,
 )
 
 if TYPE_CHECKING:
@@ -154,22 +157,37 @@ def search(
     ] = False,
 ) -> None:
     """Search the library with words, an image, a clip, a PDF, or any mixture."""
-    from app.cli import output
+    from app.cli import ask_server, output
+    from indexer.types import Answer
 
     files = [*(image or []), *(video or []), *(pdf or [])]
     query = query_of(text, files, avoid or [], kind or [], under, after, before, label or [], fold)
-    with opened(read_only=True) as library:
-        answer = library.search(query, k=k)
-        if quiet:
-            raise typer.Exit(0 if any(hit.relevant for hit in answer.hits) else 1)
-        if json_:
-            print_json(answer.to_json())
-        elif csv:
-            from indexer import answer_csv
+    document = None
+    if k <= ask_server.MAX_HITS and not any(map(typed, OF_A_LIBRARY)):
+        fields = [("q", text)] if text else []
+        fields += [("avoid", words) for words in avoid or []] + [("kind", name) for name in kind or []]
+        fields += [("label", name) for name in label or []] + [("k", str(k))]
+        fields += [("under", str(query.filters.under))] if query.filters.under else []
+        named = {"after": after, "before": before, "fold": fold}
+        fields += [(name, value) for name, value in named.items() if value]
+        document = ask_server.ask(data_dir(), "/api/search", fields, [p.file for p in query.parts if p.file])
+    if document is not None:
+        answer = Answer.from_json(query, document)
+        is_empty = not answer.hits and (ask_server.ask(data_dir(), "/api/status") or {}).get("chunks") == 0
+    else:
+        with opened(read_only=True) as library:
+            answer = library.search(query, k=k)
+            is_empty = not answer.hits and not library.status().chunks
+    if quiet:
+        raise typer.Exit(0 if any(hit.relevant for hit in answer.hits) else 1)
+    if json_:
+        print_json(answer.to_json())
+    elif csv:
+        from indexer import answer_csv
 
-            sys.stdout.write(answer_csv(answer))
-        else:
-            output.show_answer(answer, empty=not answer.hits and not library.status().chunks)
+        sys.stdout.write(answer_csv(answer))
+    else:
+        output.show_answer(answer, empty=is_empty)
 
 
 @commands.command()

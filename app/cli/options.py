@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
@@ -129,6 +130,8 @@ def _every_command(
 _template = typer.Typer(add_completion=False)
 _template.command()(_every_command)
 LIBRARY = typer.main.get_command(_template).params
+OF_A_LIBRARY = ("model", "base", "dim", "detail", "catalogue", "vectors")
+"""Those of `LIBRARY` that say how a library is opened."""
 
 
 class LibraryCommand(TyperCommand):
@@ -165,6 +168,13 @@ def settings_of(**options: Any) -> Settings:
 def typed(option: str) -> Any:
     """The value of an option of every command as typed; None if it was not typed."""
     return _library.get().get(option)
+
+
+def data_dir() -> Path:
+    """The folder of the library, as `settings_of` has it; without it, nothing heavy is loaded."""
+    from app.places import user_data_dir
+
+    return Path(typed("data_dir") or os.environ.get("SIGHTLINE_DATA_DIR") or user_data_dir()).expanduser()
 
 
 @contextlib.contextmanager

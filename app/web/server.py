@@ -23,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from app import __version__, speech_status
-from app.web import api, listener, media, pages
+from app.web import api, listener, media, pages, serving
 from app.web.audit import AuditLog
 from app.web.guard import Guard, is_loopback, page_policy
 from app.web.model_fetch import Fetch, ModelFetch
@@ -239,4 +239,5 @@ def serve(
 
         opened = address + (f"?token={ticket}" if ticket else "")
         threading.Thread(target=webbrowser.open, args=(opened,), daemon=True).start()
-    listener.run(app, socket, graceful_s=2, behind_proxy=bool(names))
+    with serving.noted(library.data_dir, address):
+        listener.run(app, socket, graceful_s=2, behind_proxy=bool(names))

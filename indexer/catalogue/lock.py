@@ -27,8 +27,9 @@ class OwnerLock(Protocol):
 
 
 class FileLock:
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, text: str = "") -> None:
+        """`text`: what the file says while the lock is held; default: the id of the process."""
+        self._path, self._text = path, text or str(os.getpid())
         self._descriptor: int | None = None
         self._guard = threading.Lock()
 
@@ -45,7 +46,7 @@ class FileLock:
                 os.close(descriptor)
                 return False
             os.ftruncate(descriptor, 0)
-            os.write(descriptor, f"{os.getpid()}\n".encode())
+            os.write(descriptor, f"{self._text}\n".encode())
             self._descriptor = descriptor
             return True
 

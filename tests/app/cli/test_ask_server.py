@@ -1,0 +1,121 @@
+"""`sightline search` beside a server: the server answers, with the same hits; an ended server is not asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from app.cli import main
+from app.demo import build
+from app.web.serving import FILE, served_at
+from tests.indexer.conftest import wait_for
+
+
+def invoke(*words: str | Path, home: Path) -> Any:
+    return CliRunner().invoke(main.app, [*map(str, words), "--data-dir", str(home)])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("files"))
+
+
+@pytest.fixture(scope="module")
+def home(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("home") / "library"
+    assert invoke("index", folder, "--ocr", "off", "--speech", "off", home=home).exit_code == 0
+    return home
+
+
+@pytest.fixture(scope="module")
+def server(home: Path) -> Iterator[subprocess.Popen[bytes]]:
+    words = ["serve", "--port", "0", "--no-browser", "--data-dir", str(home)]
+    process = subprocess.Popen([sys.executable, "-m", "app.cli", *words], stderr=subprocess.DEVNULL)
+    wait_for(lambda: served_at(home), 60)
+    yield process
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) is not None
+    assert served_at(home) is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["a lion"],
+        ["life jackets", "--kind", "pdf", "--fold", "max"],
+        [
+            "lion",
+            "--avoid",
+            "a cage",
+            "--kind",
+            "image",
+            "--kind",
+            "pdf",
+            "-k",
+            "3",
+            "--after",
+            "1990",
+            "--before",
+            "2090",
+        ],
+        ["--image", "Photos/Safari/IMG_0431.jpg"],
+        ["zzqx"],
+    ],
+)
+@pytest.mark.parametrize("form", ["--json", "--csv", "-q", ""])
+def test_the_server_answers_as_the_library_does(
+    words: list[str], form: str, home: Path, folder: Path, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [folder / word if "/" in word else word for word in words] + ([form] if form else [])
+    own = invoke("search", *asked, "--model", "lite", home=home)
+
+    def none(*_: Any, **__: Any) -> None:
+        raise AssertionError("the library was opened beside its server")
+
+    monkeypatch.setattr(main, "opened", none)
+    done = invoke("search", *asked, home=home)
+    assert done.exit_code == own.exit_code, done.output
+    if form == "--json":
+        answer, expected = json.loads(done.stdout), json.loads(own.stdout)
+        assert answer.keys() == expected.keys()
+        assert answer | {"took_ms": 0, "model": ""} == expected | {"took_ms": 0, "model": ""}
+    else:
+        assert done.stdout == own.stdout
+
+
+def test_a_port_that_another_program_has_taken_is_not_asked(tmp_path: Path) -> None:
+    """The note of a server that was killed stays; who listens there now must not be given the owner's token."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        (tmp_path / FILE).write_text(f"http://127.0.0.1:{listener.getsockname()[1]}/\n")
+        assert served_at(tmp_path) is None
+        listener.settimeout(0.5)
+        done = threading.Thread(target=invoke, args=("search", "a lion"), kwargs={"home": tmp_path})
+        done.start()
+        with pytest.raises(TimeoutError):
+            listener.accept()
+        done.join()
+
+
+def test_a_note_that_is_no_address_is_none(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; from app.web.serving import noted\n"
+        f"with noted(Path({str(tmp_path)!r}), 'file:///etc/'):\n print('x', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=os.environ)
+    try:
+        assert process.stdout is not None and process.stdout.readline() == b"x\n"
+        assert (tmp_path / FILE).exists() and served_at(tmp_path) is None
+    finally:
+        process.kill()
+        process.wait()
