@@ -30,20 +30,36 @@ def ask(data_dir: Path, path: str, fields: Fields = (), files: Sequence[Path] = 
     address = served_at(data_dir)
     if address is None:
         return None
-    headers = {"Authorization": f"Bearer {owner_token(data_dir)}", "Accept": "application/json"}
     try:
-        text = _get(address, path, fields, headers) if not files else _post(address, path, fields, files, headers)
+        if files:
+            text = _post(address, path, fields, files, _headers(data_dir))
+        else:
+            text = _request(address, "GET", f"{path}?{urlencode(fields)}", None, _headers(data_dir))
         document = json.loads(text or "null")
     except (OSError, HTTPException, ValueError):  # it ends at this moment
         return None
     return document if isinstance(document, dict) else None
 
 
-def _get(address: str, path: str, fields: Fields, headers: dict[str, str]) -> bytes | None:
+def add_root(data_dir: Path, address: str, folder: Path) -> bool:
+    """Add a folder to the library through its server at `address`. Returns whether it did."""
+    body = json.dumps({"path": str(folder)})
+    headers = _headers(data_dir) | {"Content-Type": "application/json"}
+    try:
+        return _request(address, "POST", "/api/roots", body, headers) is not None
+    except (OSError, HTTPException):
+        return False
+
+
+def _headers(data_dir: Path) -> dict[str, str]:
+    return {"Authorization": f"Bearer {owner_token(data_dir)}", "Accept": "application/json"}
+
+
+def _request(address: str, method: str, path: str, body: str | None, headers: dict[str, str]) -> bytes | None:
     url = urlsplit(address)
     connection = HTTPConnection(url.hostname or "", url.port, timeout=TIMEOUT_S)
     try:
-        connection.request("GET", f"{path}?{urlencode(fields)}", headers=headers)
+        connection.request(method, path, body, headers)
         response = connection.getresponse()
         return response.read() if response.status == 200 else None
     finally:

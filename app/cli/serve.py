@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from app.cli.options import (
     Commands,
     Copies,
@@ -85,10 +87,15 @@ def _serve(settings: Settings, folders: list[Path], open_browser: bool, no_token
     from app.cli.models import fetch
     from app.web.guard import is_loopback
     from app.web.server import serve as serve_library
+    from app.web.serving import served_at
 
     if no_token and (not is_loopback(settings.host) or settings.names):
         fail("--no-token is for this machine alone: leave out --no-token, or --host and --name.", 2)
     check_listener(settings)
+    data_dir = settings.data_dir.expanduser()
+    if (address := served_at(data_dir)) is not None:
+        _join(address, data_dir, folders, open_browser)
+        return
     with opened(settings) as library:
         for folder in folders:
             library.add_root(folder.expanduser().absolute())
@@ -97,3 +104,17 @@ def _serve(settings: Settings, folders: list[Path], open_browser: bool, no_token
             library, host=settings.host, port=settings.port, open_browser=open_browser, token=settings.token,
             names=settings.host_names(), speech=settings.speech, no_token=no_token, fetch=fetch,
         )  # fmt: skip
+
+
+def _join(address: str, data_dir: Path, folders: list[Path], open_browser: bool) -> None:
+    """Add the folders to the library that a server has open already, and open its page."""
+    from app.cli import ask_server
+    from app.web.listener import open_page
+    from app.web.tokens import cookie_key, owner_token
+
+    for folder in folders:
+        if not ask_server.add_root(data_dir, address, folder.expanduser().absolute()):
+            fail(f"The server at {address} did not take {folder}; add it on its page, under Library.", 1)
+    typer.echo(f"Sightline is at {address}?token={owner_token(data_dir)}, where it was started before.", err=True)
+    if open_browser:
+        open_page(address, cookie_key(data_dir))

@@ -95,7 +95,7 @@ class Guard:
     `token` is the owner's (None: the owner needs none), `tokens` are other people's: as soon as there is one,
     every visitor needs one. `names` are further host names, beside loopback's and, if the server listens on the
     network, this machine's. The port of a Host is not compared: a tunnel may change it, and DNS rebinding needs
-    a foreign *name*. `cookie_key` and `ticket` are those of `SignIn`.
+    a foreign *name*. `cookie_key` is that of `SignIn`.
     """
 
     def __init__(
@@ -109,10 +109,9 @@ class Guard:
         body_limit: int = BODY_LIMIT,
         tokens: Tokens | None = None,
         cookie_key: bytes | None = None,
-        ticket: str | None = None,
     ) -> None:
         self.app, self.body_limit = app, body_limit
-        self.sign_in = SignIn(token=token, tokens=tokens, port=port, cookie_key=cookie_key, ticket=ticket)
+        self.sign_in = SignIn(token=token, tokens=tokens, port=port, cookie_key=cookie_key)
         self.names = {"localhost", *(name.lower() for name in names)}
         self.any_address = not is_loopback(host)
         if self.any_address:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from typing import Any
+from urllib.parse import urlsplit
 
+from app.web.sign_in import make_ticket
 from indexer.errors import LibraryError
 
 
@@ -36,6 +39,15 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
     listener.listen(512)
     return listener
+
+
+def open_page(address: str, key: bytes | None) -> None:
+    """Open the browser at the page, in the background. `key`: of the cookies, if the owner has to sign in."""
+    import webbrowser
+
+    ticket = make_ticket(key, urlsplit(address).port or 80) if key else None
+    opened = address + (f"?token={ticket}" if ticket else "")
+    threading.Thread(target=webbrowser.open, args=(opened,)).start()
 
 
 def run(app: Any, listener: socket.socket, graceful_s: int, *, behind_proxy: bool = False) -> None:

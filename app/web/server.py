@@ -29,7 +29,7 @@ from app.web.guard import Guard, is_loopback, page_policy
 from app.web.model_fetch import Fetch, ModelFetch
 from app.web.scoped_library import ScopedLibrary
 from app.web.services import WebServices
-from app.web.tokens import OWNER, Tokens, cookie_key, make_token, owner_token, visitor
+from app.web.tokens import OWNER, Tokens, cookie_key, owner_token, visitor
 from indexer.library import Library
 from indexer.types import SearchLibrary
 
@@ -126,13 +126,13 @@ def create_app(
     gradio: bool = True,
     speech: str = "auto",
     fetch: Fetch | None = None,
-    ticket: str | None = None,
+    key: bytes | None = None,
 ) -> FastAPI:
     """The whole application over an open `Library`.
 
     `names`: further host names of this server (behind a proxy). `gradio=False` leaves Gradio out. `speech`: the
     setting `--speech`. `fetch`: downloads a model's files; None: the page offers no downloads.
-    `ticket`: lets the owner in once, by the address that the browser is opened with.
+    `key`: of the cookies and tickets; None: the one stored in the library's folder.
     """
     tokens = Tokens(library.data_dir)
     scoped = ScopedLibrary(library, tokens)
@@ -185,7 +185,7 @@ def create_app(
     app.mount("/", door)  # last: it answers all other paths
     app.add_middleware(
         Guard, token=token, host=host, port=port, names=tuple(names), tokens=tokens,
-        cookie_key=cookie_key(library.data_dir), ticket=ticket,
+        cookie_key=key or cookie_key(library.data_dir),
     )  # fmt: skip
     return app
 
@@ -228,16 +228,13 @@ def serve(
         token = None
     else:
         token = token or owner_token(library.data_dir)
-    ticket = make_token() if token and open_browser else None
     socket = listener.listen(host, port)
     port = socket.getsockname()[1]
-    app = create_app(library, token=token, host=host, port=port, names=names, speech=speech, fetch=fetch, ticket=ticket)
+    key = cookie_key(library.data_dir)
+    app = create_app(library, token=token, host=host, port=port, names=names, speech=speech, fetch=fetch, key=key)
     address = f"{listener.origin(host, port)}/"
     print(f"Sightline is at {address}" + (f"?token={token}" if token else ""), file=sys.stderr, flush=True)
     if open_browser:
-        import webbrowser
-
-        opened = address + (f"?token={ticket}" if ticket else "")
-        threading.Thread(target=webbrowser.open, args=(opened,), daemon=True).start()
+        listener.open_page(address, key if token else None)
     with serving.noted(library.data_dir, address):
         listener.run(app, socket, graceful_s=2, behind_proxy=bool(names))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+import time
 from collections.abc import MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -24,21 +25,22 @@ long, only cookies."""
 ADDRESSES = 4096
 """Client addresses whose wrong tokens are counted at once."""
 
+TICKET_S = 60
+"""A ticket that no browser has used is void after so many seconds."""
+
 Refusal = tuple[int, str, dict[str, str]]
 """Status, sentence and headers of an answer that lets nobody in."""
 
 
 class SignIn:
-    """Finds the visitor of a request. `token` is the owner's; `ticket`, if not None, lets the owner in once, by the
-    address that a browser is opened with: other accounts of the machine can read the arguments of a browser.
-    `cookie_key` makes the cookies; without one they end with the server."""
+    """Finds the visitor of a request. `token` is the owner's. `cookie_key` signs cookies and tickets; without one,
+    cookies end with the server and there are no tickets (`make_ticket`)."""
 
-    def __init__(
-        self, *, token: str | None, tokens: Tokens | None, port: int, cookie_key: bytes | None, ticket: str | None
-    ) -> None:
-        self._token, self._tokens, self._ticket = token, tokens, ticket
+    def __init__(self, *, token: str | None, tokens: Tokens | None, port: int, cookie_key: bytes | None) -> None:
+        self._token, self._tokens = token, tokens
         self._port, self._cookie_key = port, cookie_key or secrets.token_bytes(32)
         self._cookie_name = f"sightline-{port}"  # browsers send a host's cookies to all its ports
+        self._used: TTLCache[str, bool] = TTLCache(ADDRESSES, 2 * TICKET_S)
         self._wrong: TTLCache[str, int] = TTLCache(ADDRESSES, GUESS_S)
 
     @property
@@ -95,13 +97,34 @@ class SignIn:
         return next((record.visitor for record in records if _equal(cookie, self._signed(record.sha256))), None)
 
     def _cookie_of(self, token: str) -> str | None:
-        """The cookie of a valid token or of the ticket, which is then void; None if it is neither."""
-        if self._token is not None and self._ticket is not None and _equal(token, self._ticket):
-            self._ticket, token = None, self._token
+        """The cookie of a valid token or of a ticket, which is then void; None if it is neither."""
+        if self._token is not None and self._is_ticket(token):
+            self._used[token], token = True, self._token
         return self._signed(_digest(token)) if self._by_token(token) else None
+
+    def _is_ticket(self, token: str) -> bool:
+        issued = token.partition(".")[0]
+        is_fresh = issued.isdecimal() and len(issued) < 12 and 0 <= time.time() - int(issued) <= TICKET_S
+        return is_fresh and token not in self._used and _is_signed_ticket(token, self._cookie_key, self._port)
 
     def _signed(self, digest: str) -> str:
         return hmac.new(self._cookie_key, f"{digest}:{self._port}".encode(), "sha256").hexdigest()
+
+
+def make_ticket(cookie_key: bytes, port: int) -> str:
+    """Returns a ticket, which lets the owner in once: for the address that a browser is opened with, as other
+    accounts of the machine can read the arguments of a browser."""
+    nonce = f"{int(time.time())}.{secrets.token_urlsafe(12)}"
+    return f"{nonce}.{_ticket_signature(nonce, cookie_key, port)}"
+
+
+def _is_signed_ticket(ticket: str, cookie_key: bytes, port: int) -> bool:
+    nonce, _, signature = ticket.rpartition(".")
+    return _equal(signature, _ticket_signature(nonce, cookie_key, port))
+
+
+def _ticket_signature(nonce: str, cookie_key: bytes, port: int) -> str:
+    return hmac.new(cookie_key, f"ticket:{nonce}:{port}".encode("utf-8", "surrogateescape"), "sha256").hexdigest()
 
 
 def _equal(one: str, other: str) -> bool:

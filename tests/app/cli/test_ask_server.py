@@ -9,16 +9,19 @@ import socket
 import subprocess
 import sys
 import threading
+import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
 from app.cli import main
 from app.demo import build
 from app.web.serving import FILE, served_at
+from app.web.tokens import owner_token
 from tests.indexer.conftest import wait_for
 
 
@@ -92,6 +95,22 @@ def test_the_server_answers_as_the_library_does(
         assert answer | {"took_ms": 0, "model": ""} == expected | {"took_ms": 0, "model": ""}
     else:
         assert done.stdout == own.stdout
+
+
+def test_a_second_run_opens_the_page_that_is_there(
+    home: Path, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "more").mkdir()
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    done = invoke("run", tmp_path / "more", home=home)
+    address = served_at(home)
+    assert done.exit_code == 0 and address is not None and address in done.stderr, done.output
+    wait_for(lambda: opened)
+    assert opened[0].startswith(f"{address}?token=") and owner_token(home) not in opened[0]
+    with httpx.Client(follow_redirects=True) as browser:
+        assert str(browser.get(opened[0]).url) == address
+        assert str(tmp_path / "more") in browser.get(f"{address}api/status").json()["roots"]
 
 
 def test_a_port_that_another_program_has_taken_is_not_asked(tmp_path: Path) -> None:
