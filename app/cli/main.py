@@ -36,6 +36,7 @@ from app.cli.options import (
     query_of,
     settings_of,
 )
+from app.cli.terminal import harmless
 
 if TYPE_CHECKING:
     from indexer.types import Status
@@ -91,7 +92,7 @@ def index(
         with output.progress(quiet=json_) as update:
             report = library.index(folders, progress=on_progress)
         for notice in dict.fromkeys(filter(None, (*notices, library.vectors_trouble()))):
-            output.err.print(f"Note: {notice}", markup=False)
+            output.err.print(f"Note: {harmless(notice)}", markup=False)
         if json_:
             print_json(asdict(report))
         else:
@@ -249,5 +250,5 @@ def main() -> None:
 
 
 def _exit_with(message: str) -> NoReturn:
-    sys.stderr.write(f"sightline: {message}\n")
+    sys.stderr.write(f"sightline: {harmless(message)}\n")
     sys.exit(1)
