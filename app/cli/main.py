@@ -198,8 +198,9 @@ def verify(repair: Annotated[bool, typer.Option("--repair", help="Repair the pro
         report = library.verify(repair=repair)
     for problem in report.problems:
         output.out.print(output.printable(problem), markup=False)
+    again = f"{report.sampled} of {output.counted(report.contents, 'content')}, at random, read and embedded again"
     if not report.problems:
-        output.err.print("Everything is in order.")
+        output.err.print(f"Everything is in order; {again}.")
     elif repair:
         output.err.print(f"{report.repaired} of {len(report.problems)} repaired.")
     if len(report.problems) > report.repaired:
