@@ -19,6 +19,7 @@ import mmap
 import os
 import pickle
 import queue
+import signal
 import struct
 import subprocess
 import sys
@@ -37,6 +38,11 @@ from data.media.kinds import Cause, MediaError
 log = logging.getLogger(__name__)
 
 _WATCH_S = 0.05
+_ENVIRONMENT = (
+    *("PATH", "TMPDIR", "TEMP", "TMP", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "SYSTEMROOT"),
+    "SIGHTLINE_PDF",
+)
+"""The variables that a child gets: it sees no token and no password of the parent's."""
 _LENGTHS = struct.Struct("<QQ")  # bytes of the pickle, bytes of the arrays behind it
 
 
@@ -250,7 +256,7 @@ class _Worker:
             }
             quiet = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM")}
             here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
-            flags: dict[str, Any] = {}
+            flags: dict[str, Any] = {"start_new_session": True} if os.name == "posix" else {}
             if self.arena:
                 flags["pass_fds"] = (self.arena.number,)
             if sys.platform == "win32":
@@ -261,7 +267,7 @@ class _Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self.errors,
-                env=os.environ | quiet,
+                env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | quiet,
                 **flags,
             )
         child = self.child
@@ -333,7 +339,11 @@ class _Worker:
     def _kill(self, verdict: Cause | None) -> None:
         if self.child is not None and self.child.poll() is None:
             self.verdict = self.verdict or verdict
-            self.child.kill()
+            if os.name == "posix":
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self.child.pid, signal.SIGKILL)  # and whatever the decoder has started
+            else:
+                self.child.kill()
 
     # Called by the watcher's thread
 
