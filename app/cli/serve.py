@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from app.cli.options import (
     Commands,
@@ -93,7 +94,13 @@ def _serve(settings: Settings, folders: list[Path], open_browser: bool, no_token
         for folder in folders:
             library.add_root(folder.expanduser().absolute())
         library.start(watch=True)
+        # The server hands the signal on when it has ended; the library is closed then, and temporary folders go.
+        signal.signal(signal.SIGTERM, _end)
         serve_library(
             library, host=settings.host, port=settings.port, open_browser=open_browser, token=settings.token,
             names=settings.host_names(), speech=settings.speech, no_token=no_token, fetch=fetch,
         )  # fmt: skip
+
+
+def _end(number: int, _: object) -> NoReturn:
+    raise SystemExit(128 + number)
