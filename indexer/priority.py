@@ -53,6 +53,8 @@ class SharedEmbedder:
         self.inner, self._priority = inner, priority
         self.id, self.dim, self.max_frames = inner.id, inner.dim, inner.max_frames
         self.profile: RankingProfile | None = getattr(inner, "profile", None)
+        if hasattr(inner, "max_side"):
+            self.max_side = int(inner.max_side)
 
     def embed(self, inputs: Sequence[Input]) -> np.ndarray:
         """See `Embedder.embed`; waits for the call of the model that runs now."""

@@ -265,10 +265,13 @@ class IndexReport:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """The problems that `verify` found, a sentence each, and how many of them are repaired."""
+    """The problems that `verify` found, a sentence each, and how many of them are repaired. `sampled` of `contents`
+    were read and embedded again; all else is checked for each."""
 
     problems: list[str] = field(default_factory=list)
     repaired: int = 0
+    sampled: int = 0
+    contents: int = 0
 
 
 @dataclass(frozen=True)

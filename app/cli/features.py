@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from app.cli.options import Commands, Json, fail, opened, print_json, query_of, settings_of
+from app.cli.terminal import harmless
 
 if TYPE_CHECKING:
     from indexer import Library
@@ -70,7 +71,7 @@ def transcript(
         if json_:
             print_json({"cues": captions.as_json(cues)})
         else:
-            output.out.print(captions.FORMATS[format_](cues), end="", markup=False)
+            output.out.print(harmless(captions.FORMATS[format_](cues)), end="", markup=False)
         state, to_end = library.speech_state(file_id), " to its end" if cues else ""
         if state == "pending":
             step = speech_status.next_step(settings.speech)

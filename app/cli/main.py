@@ -40,6 +40,7 @@ from app.cli.options import (
     settings_of,
     typed,
 )
+from app.cli.terminal import harmless
 
 if TYPE_CHECKING:
     from indexer.types import Status
@@ -109,7 +110,7 @@ def index(
         with output.progress(quiet=json_) as update:
             report = library.index(folders, progress=on_progress)
         for notice in dict.fromkeys(filter(None, (*notices, library.vectors_trouble()))):
-            output.err.print(f"Note: {notice}", markup=False)
+            output.err.print(f"Note: {harmless(notice)}", markup=False)
         if json_:
             print_json(asdict(report))
         else:
@@ -244,8 +245,9 @@ def verify(repair: Annotated[bool, typer.Option("--repair", help="Repair the pro
         report = library.verify(repair=repair)
     for problem in report.problems:
         output.out.print(output.printable(problem), markup=False)
+    again = f"{report.sampled} of {output.counted(report.contents, 'content')}, at random, read and embedded again"
     if not report.problems:
-        output.err.print("Everything is in order.")
+        output.err.print(f"Everything is in order; {again}.")
     elif repair:
         output.err.print(f"{report.repaired} of {len(report.problems)} repaired.")
     if len(report.problems) > report.repaired:
@@ -296,5 +298,5 @@ def main() -> None:
 
 
 def _exit_with(message: str) -> NoReturn:
-    sys.stderr.write(f"sightline: {message}\n")
+    sys.stderr.write(f"sightline: {harmless(message)}\n")
     sys.exit(1)

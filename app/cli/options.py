@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import typer
 from typer.core import TyperCommand
 
+from app.cli.terminal import OneLine, harmless
+
 if TYPE_CHECKING:
     from app.settings import Settings
     from indexer import Library
@@ -277,13 +279,6 @@ def _log_to(data_dir: Path) -> None:
     root.setLevel(logging.INFO)
 
 
-class OneLine(logging.Formatter):
-    """One line for each record: the name of a file can neither begin a second one nor control a terminal."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in super().formatMessage(record))
-
-
 def fail(message: str, code: int) -> NoReturn:
-    sys.stderr.write(f"sightline: {message}\n")
+    sys.stderr.write(f"sightline: {harmless(message)}\n")
     raise typer.Exit(code)

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
+from app.cli.terminal import harmless
 from app.web.captions import clock
 from indexer.types import (
     COPIES,
@@ -104,7 +105,7 @@ def _show_hit(hit: Hit, dim: bool) -> None:
         out.print(Text(f"     {printable(hit.note)}", style="yellow"))
     if hit.snippet:
         text = Text("     ")
-        for i, part in enumerate(hit.snippet.replace("\n", " ").split(MARK)):
+        for i, part in enumerate(harmless(hit.snippet.replace("\n", " ")).split(MARK)):
             marked, _, plain = part.partition(UNMARK) if i else ("", "", part)
             text.append(marked, style="bold")
             text.append(plain, style="dim")
@@ -136,7 +137,7 @@ def show_status(status: Status, untranscribed: int = 0, transcribe_command: str 
     for worker in status.workers:
         _show_worker(worker)
     for notice in status.notices:
-        out.print(f"Note: {escape(notice)}")
+        out.print(f"Note: {escape(harmless(notice))}")
 
 
 def show_left_out(sorts: Sequence[LeftOutSort], console: Console) -> None:
@@ -172,7 +173,7 @@ def show_failures(failures: list[Failure]) -> None:
     if not failures:
         out.print("Every file could be read.")
     for failure in failures:
-        out.print(Text(f"{printable(failure.path)}: {failure.reason}"))
+        out.print(Text(f"{printable(failure.path)}: {harmless(failure.reason)}"))
 
 
 def show_report(report: IndexReport) -> None:

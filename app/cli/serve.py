@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
@@ -100,6 +101,8 @@ def _serve(settings: Settings, folders: list[Path], open_browser: bool, no_token
         for folder in folders:
             library.add_root(folder.expanduser().absolute())
         library.start(watch=True)
+        # The server hands the signal on when it has ended; the library is closed then, and temporary folders go.
+        signal.signal(signal.SIGTERM, _end)
         serve_library(
             library, host=settings.host, port=settings.port, open_browser=open_browser, token=settings.token,
             names=settings.host_names(), speech=settings.speech, no_token=no_token, fetch=fetch,
@@ -118,3 +121,7 @@ def _join(address: str, data_dir: Path, folders: list[Path], open_browser: bool)
     typer.echo(f"Sightline is at {address}?token={owner_token(data_dir)}, where it was started before.", err=True)
     if open_browser:
         open_page(address, cookie_key(data_dir))
+
+
+def _end(number: int, _: object) -> NoReturn:
+    raise SystemExit(128 + number)

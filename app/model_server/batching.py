@@ -80,6 +80,9 @@ class RequestBatcher:
         """Vectors float32 [n, dim] as a future. Raises `QueueFull`; an empty queue takes a request of any size."""
         size = sum(sum(p.nbytes for p in i.images) + (0 if i.video is None else i.video.nbytes) for i in inputs)
         request = _Request(inputs, size)
+        if not inputs:
+            request.result.set_result(np.zeros((0, self.embedder.dim), np.float32))
+            return request.result
         with self._changed:
             full = self._inputs + len(inputs) > self._queue_inputs or self._bytes + size > self._queue_bytes
             if self._closed or (full and self._inputs):

@@ -23,6 +23,8 @@ class UnreadableRequest(Exception):
     """A request that cannot be understood. `str(error)` is one sentence."""
 
 
+MAX_PIXELS = 32 << 20
+"""The sum over one request, as the files have them: decoding one with transparency takes 7 bytes a pixel."""
 MAX_SIDE = 1280
 """The longest side of an image, as in a library; less if the model uses less."""
 SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
@@ -56,7 +58,7 @@ def _conversation(messages: Any, input_type: str | None, max_side: int | None) -
     """The system message is the instruction. A message with an image or a clip is a document, unless
     `input_type` is query."""
     instruction, texts, images, frames = None, [], [], None
-    left = wire.MAX_PIXELS
+    left = MAX_PIXELS
     if not isinstance(messages, list):
         raise UnreadableRequest("messages is a list")
     for message in messages:
@@ -115,7 +117,7 @@ def _image(text: str, max_side: int | None, most_pixels: int) -> tuple[np.ndarra
         header = inspect(data)
         pixels = header.width * header.height
         if pixels > most_pixels:
-            raise UnreadableRequest(f"more than {wire.MAX_PIXELS >> 20} million pixels in one request")
+            raise UnreadableRequest(f"more than {MAX_PIXELS >> 20} million pixels in one request")
         return read_image(data, max_side), pixels
     except (binascii.Error, ValueError, MediaError) as error:
         raise UnreadableRequest("an image is not PNG, JPEG or WebP in base64") from error

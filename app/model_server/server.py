@@ -12,7 +12,7 @@ import base64
 import logging
 import math
 import sys
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Any
@@ -23,9 +23,10 @@ from fastapi.responses import JSONResponse, Response
 
 from app import __version__
 from app.model_server.batching import QueueFull, RequestBatcher
+from app.model_server.decoding import Decoding
 from app.model_server.openai import MAX_SIDE, UnreadableRequest, inputs_of
 from app.web import listener
-from app.web.bodies import MIB, BodyTooLarge
+from app.web.bodies import MAX_VALUES, MIB, BodyTooLarge, has_too_many_values
 from app.web.guard import Guard, is_loopback
 from app.web.tokens import make_token
 from model.embedder import Embedder, InputRejected, ModelError
@@ -50,6 +51,7 @@ def create_model_app(
     """The application over a loaded model. `names`: further host names of this server; `batching`: options of
     `RequestBatcher`."""
     batcher = RequestBatcher(embedder, **batching)
+    decoding = Decoding(wire.MAX_PIXELS)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -60,10 +62,8 @@ def create_model_app(
     app.state.batcher = batcher
     max_side = min(getattr(embedder, "max_side", MAX_SIDE), MAX_SIDE)
 
-    async def embed(inputs: Sequence[Input]) -> np.ndarray:
-        if not inputs:
-            return np.zeros((0, embedder.dim), np.float32)
-        return await asyncio.wrap_future(batcher.submit(inputs))
+    def embed(inputs: Sequence[Input]) -> Awaitable[np.ndarray]:
+        return asyncio.wrap_future(batcher.submit(inputs))
 
     @app.get("/healthz")
     def healthz() -> JSONResponse:
@@ -89,20 +89,26 @@ def create_model_app(
         batcher.refuse_when_full()
         if request.headers.get("content-type", "") != wire.CONTENT_TYPE:
             raise UnreadableRequest(f"the body is of type {wire.CONTENT_TYPE}; other programs take /v1/embeddings")
-        inputs = await asyncio.to_thread(wire.unpack, await request.body())
-        body = wire.pack_vectors(await embed(inputs), embedder.id)
-        return Response(body, media_type=wire.VECTORS_TYPE)
+        body = await request.body()
+        async with decoding.of(wire.pixels_of(body)):
+            inputs = await asyncio.to_thread(wire.unpack, body)
+            vectors = embed(inputs)
+        return Response(wire.pack_vectors(await vectors, embedder.id), media_type=wire.VECTORS_TYPE)
 
     @app.post("/v1/embeddings")
     async def openai(request: Request) -> JSONResponse:
         """OpenAI's embeddings: `input` (a text or several), or `messages` with text, images and frames."""
         batcher.refuse_when_full()
+        if has_too_many_values(await request.body()):
+            raise UnreadableRequest(f"the body has more than {MAX_VALUES:,} values")
         try:
             document = await request.json()
         except (ValueError, RecursionError) as error:
             raise UnreadableRequest("the body is not JSON") from error
-        inputs = await asyncio.to_thread(inputs_of, document, embedder.id, max_side)
-        vectors = await embed(inputs)
+        async with decoding.of(wire.MAX_PIXELS):  # alone: how many there are shows only as they are decoded
+            inputs = await asyncio.to_thread(inputs_of, document, embedder.id, max_side)
+            submitted = embed(inputs)
+        vectors = await submitted
         packed = document.get("encoding_format") == "base64"
         data = [
             {

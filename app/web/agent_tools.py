@@ -160,6 +160,8 @@ def _text(value: Any) -> str:
 
 def decode_file(text: str) -> tuple[bytes, str]:
     """(bytes, extension) of base64 text or a data: URI. Raises BadRequest."""
+    if not text.isascii():  # before it is copied: wide characters take four bytes each
+        raise BadRequest("file_base64 is not base64 text; send the file's bytes, encoded.")
     suffix = ""
     body = text.strip()
     if body.startswith("data:"):

@@ -6,10 +6,12 @@ routes are switched off here and closed in app/web/guard.py.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable
 from typing import Any
@@ -34,11 +36,12 @@ QUEUE_POLL_S = 0.1
 
 
 def _quiet_gradio() -> Any:
-    """Import Gradio without telemetry, with a private temporary folder."""
+    """Import Gradio without telemetry, with a private temporary folder that goes at exit."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     if "GRADIO_TEMP_DIR" not in os.environ:
-        os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="sightline-gradio-")
+        os.environ["GRADIO_TEMP_DIR"] = folder = tempfile.mkdtemp(prefix="sightline-gradio-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     import gradio
 
     return gradio

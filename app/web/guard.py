@@ -6,16 +6,30 @@ passes it. It knows nothing of libraries or searches. docs/security.md lists the
 
 from __future__ import annotations
 
+import asyncio
 import html
 import ipaddress
 import json
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextlib import nullcontext
 from typing import Any
 from urllib.parse import urlsplit
 
-from app.web.bodies import MIB, BodyTooLarge, Message, Receive, bounded, read_whole, replayed
+from app.web.bodies import (
+    MAX_VALUES,
+    MIB,
+    BodyMemory,
+    BodyTooLarge,
+    MemoryFull,
+    Message,
+    Receive,
+    bounded,
+    has_too_many_values,
+    read_whole,
+    replayed,
+)
 from app.web.file_arguments import names_a_file
 from app.web.sign_in import SignIn
 from app.web.tokens import OWNER, Tokens, Visitor, visitor
@@ -29,8 +43,12 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 UPLOAD_LIMIT = 256 * MIB
 """Bytes of all files of one query. A longer clip is better searched by a cut of it."""
-BODY_LIMIT = 48 * MIB
-"""Bytes of any other body, such as JSON to Gradio with files as base64 text."""
+BODY_LIMIT = 32 * MIB
+"""Bytes of JSON to Gradio, with a file as base64 text; with one wide character the text takes four times as much."""
+FIELDS_LIMIT = MIB
+"""Bytes of a body without files to one of our routes."""
+BODIES_IN_MEMORY = 3
+"""How many of the largest bodies are in memory at once; smaller ones count with their length."""
 
 GRADIO_ROUTES = (
     "api/",
@@ -111,6 +129,7 @@ class Guard:
         cookie_key: bytes | None = None,
     ) -> None:
         self.app, self.body_limit = app, body_limit
+        self.memory = BodyMemory(BODIES_IN_MEMORY * body_limit)
         self.sign_in = SignIn(token=token, tokens=tokens, port=port, cookie_key=cookie_key)
         self.names = {"localhost", *(name.lower() for name in names)}
         self.any_address = not is_loopback(host)
@@ -134,24 +153,43 @@ class Guard:
         if not isinstance(caller, Visitor):
             await _answer(send, *caller)
             return
-        limit = UPLOAD_LIMIT if scope["path"] == "/api/search" else self.body_limit
-        if int(headers.get("content-length") or 0) > limit:
+        limit = self._limit(scope["path"], headers)
+        size = int(headers.get("content-length") or (limit if "transfer-encoding" in headers else 0))
+        if size > limit:
             await _answer(send, 413, str(BodyTooLarge(limit)))
             return
-        receive = bounded(receive, limit)
+        visitor.set(caller)
+        scope[VISITOR] = caller  # for Gradio, which answers in a task of its own
+        receive, send = bounded(receive, limit), _with_headers(send)
+        try:
+            with self.memory.of(size) if limit == self.body_limit else nullcontext():
+                await self._pass_on(scope, receive, send)
+        except MemoryFull as error:
+            await _answer(send, 503, str(error), {"retry-after": "1"})
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request to the application; one to Gradio after a look at its body."""
         if scope["path"].startswith("/gradio_api/") and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
             try:
                 body = await read_whole(receive)
             except BodyTooLarge as error:
                 await _answer(send, 413, str(error))
                 return
-            if names_a_file(body):
+            if has_too_many_values(body):
+                await _answer(send, 422, f"That is more than {MAX_VALUES:,} values.")
+                return
+            if await asyncio.to_thread(names_a_file, body):
                 await _answer(send, 400, "This server fetches nothing: send the bytes of the file as base64 text.")
                 return
             receive = replayed(body, receive)
-        visitor.set(caller)
-        scope[VISITOR] = caller  # for Gradio, which answers in a task of its own
-        await self.app(scope, receive, _with_headers(send))
+            del body
+        await self.app(scope, receive, send)
+
+    def _limit(self, path: str, headers: dict[str, str]) -> int:
+        """The most bytes of a body. Files of a form go to the disk as they come; all else is read into memory."""
+        if path == "/api/search" and headers.get("content-type", "").lower().startswith("multipart/form-data"):
+            return UPLOAD_LIMIT
+        return min(FIELDS_LIMIT, self.body_limit) if path.startswith("/api/") else self.body_limit
 
     def _admit(self, scope: Scope, headers: dict[str, str]) -> Visitor | tuple[Any, ...]:
         """The request's visitor; or (status, sentence, extra headers) if the request is refused."""

@@ -2,9 +2,10 @@
 
 Built around one rule: whatever a file does to its decoder, the caller gets an array or a plain reason. Each
 worker is a thread here and a child there (`data.media.sandbox_child`, a fresh interpreter, so it starts light
-and shares nothing). A watcher kills the child that is over its time or memory; a killed or crashed child is
-replaced for the next file. On Linux large arrays come back through memory that both processes map, elsewhere
-through the pipe. Children end with the parent, also with one that is killed.
+and shares nothing: it sees few variables of its parent, gains no rights and opens few files). A watcher kills the
+child that is over its time or memory; a killed or crashed child is replaced for the next file, and what it has
+started ends with it. On Linux large arrays come back through memory that both processes map, elsewhere through the
+pipe. Children end with the parent, also with one that is killed.
 
 Knows nothing of media: it runs any function of a module that can be imported.
 """
@@ -18,6 +19,7 @@ import mmap
 import os
 import pickle
 import queue
+import signal
 import struct
 import subprocess
 import sys
@@ -36,6 +38,11 @@ from data.media.kinds import Cause, MediaError
 log = logging.getLogger(__name__)
 
 _WATCH_S = 0.05
+_ENVIRONMENT = (
+    *("PATH", "TMPDIR", "TEMP", "TMP", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "SYSTEMROOT"),
+    "SIGHTLINE_PDF",
+)
+"""The variables that a child gets: it sees no token and no password of the parent's."""
 _LENGTHS = struct.Struct("<QQ")  # bytes of the pickle, bytes of the arrays behind it
 
 
@@ -48,6 +55,7 @@ class _Job:
     order: tuple[int, int]
     call: tuple[Any, ...] = field(compare=False)
     timeout_s: float = field(compare=False)
+    memory_mb: int | None = field(compare=False)
     future: Future[Any] = field(compare=False)
 
 
@@ -66,19 +74,27 @@ class Sandbox:
         self._watcher: threading.Thread | None = None
 
     def submit(
-        self, function: Callable[..., Any], /, *args: Any, timeout_s: float = 60.0, urgent: bool = False, **kwargs: Any
+        self,
+        function: Callable[..., Any],
+        /,
+        *args: Any,
+        timeout_s: float = 60.0,
+        memory_mb: int | None = None,
+        urgent: bool = False,
+        **kwargs: Any,
     ) -> Future[Any]:
         """Run `function(*args, **kwargs)`, a function of an importable module, in a child.
 
         The future holds its result, or the `MediaError` it raised, or a `SandboxError`: crash, over
-        `timeout_s` seconds (counted from its start), over the memory. `urgent` jobs go before those that
-        wait. Other exceptions of the function come back as they are.
+        `timeout_s` seconds (counted from its start), over the memory (with `memory_mb`: over so much more than
+        when the call began). `urgent` jobs go before those that wait. Other exceptions of the function come back
+        as they are.
         """
         with self._lock:
             if self._closed:
                 raise SandboxError("the program is stopping", "closed")
             self._count += 1
-            job = _Job(((0 if urgent else 1), self._count), (function, args, kwargs), timeout_s, Future())
+            job = _Job(((0 if urgent else 1), self._count), (function, args, kwargs), timeout_s, memory_mb, Future())
             self._jobs.put(job)
             if self._watcher is None:
                 self._watcher = threading.Thread(target=self._watch, name="sandbox-watcher", daemon=True)
@@ -132,6 +148,7 @@ class _Worker:
         self.deadline: float | None = None
         self.verdict: Cause | None = None  # why the child was killed
         self.start_memory = 0
+        self.most_memory = 0  # of the child during a call
         self.arena: _Arena | None = None
         self.errors: IO[bytes] | None = None
 
@@ -145,7 +162,7 @@ class _Worker:
         with self.lock:
             self._kill("closed")
         # A job that orders before all others wakes the thread.
-        self.jobs.put(_Job((-1, 0), (), 0.0, Future()))
+        self.jobs.put(_Job((-1, 0), (), 0.0, None, Future()))
         if self.thread is not None and self.thread is not threading.current_thread():
             self.thread.join(timeout=5.0)
 
@@ -178,6 +195,9 @@ class _Worker:
                 raise SandboxError("the program is stopping", "closed")
             self.verdict = None
             self.deadline = time.monotonic() + job.timeout_s
+            self.most_memory = self.start_memory + (self.memory_mb << 20)
+            if job.memory_mb is not None:
+                self.most_memory = min(self.most_memory, _resident(child.pid) + (job.memory_mb << 20))
             seconds = job.timeout_s
         try:
             child.stdin.write(struct.pack("<Qd", len(request), seconds))
@@ -185,7 +205,7 @@ class _Worker:
             child.stdin.flush()
             good, value = self._answer(child.stdout)
         except (EOFError, BrokenPipeError, OSError) as error:
-            raise self._epitaph(job.timeout_s) from error
+            raise self._epitaph(job) from error
         finally:
             with self.lock:
                 self.deadline = None
@@ -194,7 +214,7 @@ class _Worker:
         if good:
             return value
         if isinstance(value, MemoryError):
-            raise self._reason("memory", job.timeout_s) from value
+            raise self._reason("memory", job) from value
         raise value
 
     def _swollen(self, pid: int) -> bool:
@@ -236,7 +256,7 @@ class _Worker:
             }
             quiet = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM")}
             here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
-            flags: dict[str, Any] = {}
+            flags: dict[str, Any] = {"start_new_session": True} if os.name == "posix" else {}
             if self.arena:
                 flags["pass_fds"] = (self.arena.number,)
             if sys.platform == "win32":
@@ -247,7 +267,7 @@ class _Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self.errors,
-                env=os.environ | quiet,
+                env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | quiet,
                 **flags,
             )
         child = self.child
@@ -261,7 +281,7 @@ class _Worker:
             said = self._last_words()
             self._stop()
             if self.closed:
-                raise self._reason("closed", 0.0) from error
+                raise SandboxError("the program is stopping", "closed") from error
             raise RuntimeError(f"a decoding process could not start: {said or 'no message'}") from error
 
     def _last_words(self) -> str:
@@ -273,7 +293,7 @@ class _Worker:
             return self.errors.read().decode("utf-8", "replace").strip()
         return ""
 
-    def _epitaph(self, timeout_s: float) -> SandboxError:
+    def _epitaph(self, job: _Job) -> SandboxError:
         """Why the child is no more."""
         child = self.child
         assert child is not None
@@ -286,13 +306,13 @@ class _Worker:
             if "bad_alloc" in self._last_words():
                 cause = "memory"
         self._stop()
-        return self._reason(cause, timeout_s)
+        return self._reason(cause, job)
 
-    def _reason(self, cause: Cause, timeout_s: float) -> SandboxError:
+    def _reason(self, cause: Cause, job: _Job) -> SandboxError:
         return SandboxError(
             {
-                "time": f"reading it took longer than allowed ({timeout_s:.0f} s); it was given up",
-                "memory": f"reading it needs more memory than allowed ({self.memory_mb:,} MB)",
+                "time": f"reading it took longer than allowed ({job.timeout_s:.0f} s); it was given up",
+                "memory": f"reading it needs more memory than allowed ({job.memory_mb or self.memory_mb:,} MB)",
                 "closed": "the program is stopping",
             }.get(cause, "the file crashed its decoder"),
             cause,
@@ -319,7 +339,11 @@ class _Worker:
     def _kill(self, verdict: Cause | None) -> None:
         if self.child is not None and self.child.poll() is None:
             self.verdict = self.verdict or verdict
-            self.child.kill()
+            if os.name == "posix":
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self.child.pid, signal.SIGKILL)  # and whatever the decoder has started
+            else:
+                self.child.kill()
 
     # Called by the watcher's thread
 
@@ -329,7 +353,7 @@ class _Worker:
                 return
             if time.monotonic() > self.deadline:
                 self._kill("time")
-            elif _resident(self.child.pid) > self.start_memory + (self.memory_mb << 20):
+            elif _resident(self.child.pid) > self.most_memory:
                 self._kill("memory")
 
 

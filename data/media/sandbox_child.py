@@ -17,6 +17,7 @@ import sys
 import threading
 from typing import Any, BinaryIO
 
+MAX_FILES = 256  # open at once; a decoder has a handful
 ARENA_KEEP = 128 << 20  # a larger arena is given back after its result has been read
 
 
@@ -31,7 +32,7 @@ def main() -> None:
     _die_with(setup["parent"])
     if setup["nice"] and hasattr(os, "nice"):
         os.nice(10)
-    _bound_memory(setup["memory_mb"])
+    _bound_resources(setup["memory_mb"])
     arena = _ArenaWriter(setup["arena"]) if setup["arena"] is not None else None
     answers.write(struct.pack("<Q", _private_memory()))
     calls: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
@@ -127,7 +128,9 @@ def _die_with(parent: int) -> None:
         import ctypes
         import signal
 
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+        libc = ctypes.CDLL(None)
+        libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+        libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS: a program that it starts gains nothing by its owner's bit
         if os.getppid() != parent:
             os._exit(0)
 
@@ -141,9 +144,9 @@ def _alarm(seconds: float) -> None:
         signal.setitimer(signal.ITIMER_REAL, seconds + 10 if seconds else 0)
 
 
-def _bound_memory(megabytes: int) -> None:
-    """Allocations beyond the bound fail, which most decoders report; the parent's watcher is the second
-    net."""
+def _bound_resources(megabytes: int) -> None:
+    """Allocations beyond the bound fail, which most decoders report (the parent's watcher is the second net), and
+    so does opening more than MAX_FILES files."""
     if sys.platform != "linux":
         return
     import resource
@@ -156,6 +159,8 @@ def _bound_memory(megabytes: int) -> None:
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     resource.setrlimit(resource.RLIMIT_AS, (limit if hard < 0 else min(limit, hard), hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    most = min(MAX_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _private_memory() -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ from indexer.errors import IndexOutdated, VectorServerError
 from indexer.files.scanner import stamp_of
 from indexer.pipeline.embed_checked import embed_checked
 from indexer.pipeline.jobs import side_for
+from indexer.pipeline.stage_ocr import OCR_SIDE
 from indexer.thumbnails import Thumbnails
 from indexer.types import VerifyReport
 from indexer.vectors.index import VectorIndex
@@ -57,6 +58,8 @@ class _Check:
     repair: bool
     problems: list[str] = field(default_factory=list)
     repaired: int = 0
+    sampled: int = 0
+    contents: int = 0
 
     def report(self, problem: str, mend: Callable[[], object] | None = None) -> None:
         self.problems.append(problem)
@@ -97,7 +100,7 @@ def verify(
             _index(check, row)
             _sample(check, row)
         _thumbnails(check)
-    return VerifyReport(check.problems, check.repaired)
+    return VerifyReport(check.problems, check.repaired, check.sampled, check.contents)
 
 
 def _catalogue_is_sound(check: _Check) -> bool:
@@ -293,37 +296,39 @@ def _sample(check: _Check, row: ModelRow) -> None:
                 partial(check.catalogue.files.rehash, [(path, (0, 0, 0))]),
             )
             continue
-        specs = [reader.ChunkSpec(p.ordinal, p.span) for p in stored]
-        try:
-            chunks = sandbox.submit(
-                reader.decode,
-                Path(path),
-                work.kind,
-                specs,
-                max_frames=embedder.max_frames,
-                max_side=side_for(embedder.inner, work.kind),
-            ).result()
-        except MediaError as error:
-            check.report(f"{path}: it could be read before and cannot be read now ({error})")
-            continue
-        for row_of_chunk, chunk in zip(stored, chunks, strict=False):
-            vector = check.catalogue.contents.vector(row_of_chunk.chunk_id, row.id)
-            if vector is None:
-                continue
-            again = reader.Chunk(chunk.spec, chunk.frames, row_of_chunk.text)
-            cosine = float(vector @ embed_checked(embedder, [reader.to_input(again, work.kind)])[0])
-            if not cosine > SAME_COSINE:
+        sides = [side_for(embedder.inner, work.kind)]
+        if work.kind != "video":
+            sides.append(OCR_SIDE)  # a chunk in which words were read was embedded again at this side
+        for chunk in stored:
+            vector = check.catalogue.contents.vector(chunk.chunk_id, row.id)
+            cosines: list[float] = []
+            for side in sides:
+                if vector is None or any(cosine > SAME_COSINE for cosine in cosines):
+                    break
+                spec = reader.ChunkSpec(chunk.ordinal, chunk.span)
+                try:
+                    decoded = sandbox.submit(
+                        reader.decode, Path(path), work.kind, [spec], max_frames=embedder.max_frames, max_side=side
+                    ).result()
+                except MediaError as error:
+                    check.report(f"{path}: it could be read before and cannot be read now ({error})")
+                    break
+                inputs = [reader.to_input(replace(again, text=chunk.text), work.kind) for again in decoded]
+                cosines += [float(vector @ embedding) for embedding in embed_checked(embedder, inputs)]
+            if cosines and not max(cosines) > SAME_COSINE:
                 check.report(
-                    f"{path}: embedding it again gives another vector (cosine {cosine:.3f})",
-                    partial(check.catalogue.contents.drop_embeddings, [row_of_chunk.chunk_id]),
+                    f"{path}: embedding it again gives another vector (cosine {max(cosines):.3f})",
+                    partial(check.catalogue.contents.drop_embeddings, [chunk.chunk_id]),
                 )
+        check.sampled += 1
 
 
 def _some_works(check: _Check) -> list[Work]:
-    """A random sample of the ready contents that have a file."""
+    """A random sample of the ready contents that have a file; counts these contents."""
     with check.catalogue.database.reader() as c:
         rows = c.exec_driver_sql("SELECT rowid FROM content WHERE state = 'ready' AND orphaned_at IS NULL")
         numbers = [r[0] for r in rows]
+    check.contents = len(numbers)
     sample = random.sample(numbers, min(SAMPLE, len(numbers)))
     return [w for w in check.catalogue.queue.works(sample) if w.files]
 

@@ -8,8 +8,10 @@ matches. It knows nothing of hits.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from cachetools import LRUCache
 
 from data import reader
 from data.media.kinds import MediaError, kind_by_content, kind_of
-from data.media.sandbox import Sandbox
+from data.media.sandbox import Sandbox, SandboxError
 from indexer.catalogue.catalogue import Catalogue
 from indexer.errors import LibraryError
 from indexer.types import Part
@@ -28,6 +30,10 @@ from model.ranking_profile import RankingProfile
 MAX_VARIANTS = 8
 """Pages or windows of a query's file that are used, evenly spread over it."""
 READ_S = 60.0
+READ_MB = 256
+"""Memory for reading a query's file: a picture of 64 million pixels; searches run while others do."""
+LONGEST_SIDE = 1280
+"""Of what is decoded: words are read in a picture. The frames of a video are no larger than the model uses."""
 TEXTS_CACHED = 512
 
 
@@ -67,7 +73,7 @@ class QueryVectors:
                 raise LibraryError(f"There is no chunk {part.chunk_id} in this library (any more).")
             return stored[None]
         if part.file is not None:
-            return self._embedder.embed(self.inputs(part.file))
+            return np.concatenate([self._embedder.embed(inputs) for inputs in self._inputs(part.file) if inputs])
         return self._of_text(part.text) if part.text else np.zeros((0, self._embedder.dim), np.float32)
 
     def _of_text(self, text: str) -> np.ndarray:
@@ -81,27 +87,44 @@ class QueryVectors:
 
     def inputs(self, path: Path) -> list[Input]:
         """Returns the model's inputs for a query's file. Raises LibraryError if it cannot be read."""
+        return list(chain.from_iterable(self._inputs(path)))
+
+    def _inputs(self, path: Path) -> Iterator[list[Input]]:
+        """Yields the model's inputs for a query's file: those of one window of a video at a time, as they are large.
+        Raises LibraryError if it cannot be read."""
         kind = kind_of(path) or kind_by_content(path)
         if not path.is_file():
             raise LibraryError(f"{path} is not there: give a file to search with.")
         if kind is None:
             raise LibraryError(f"{path.name} is not an image, a video or a PDF.")
+        read = partial(self._sandbox.submit, timeout_s=READ_S, memory_mb=READ_MB, urgent=True)
+        faults: list[MediaError] = []
+        count = 0
+        side = getattr(self._embedder, "max_side", LONGEST_SIDE) if kind == "video" else LONGEST_SIDE
         try:
-            specs = self._sandbox.submit(reader.outline, path, kind, timeout_s=READ_S, urgent=True).result().chunks
+            specs = read(reader.outline, path, kind).result().chunks
             if len(specs) > MAX_VARIANTS:
                 numbers = np.linspace(0, len(specs) - 1, MAX_VARIANTS).round().astype(int)
                 specs = [specs[n] for n in numbers]
-            frames = self._embedder.max_frames
-            chunks = self._sandbox.submit(
-                reader.decode, path, kind, specs, max_frames=frames, timeout_s=READ_S, urgent=True
-            ).result()
+            for part in [[spec] for spec in specs] if kind == "video" else [specs]:
+                try:
+                    frames = self._embedder.max_frames
+                    chunks = read(reader.decode, path, kind, part, max_frames=frames, max_side=side).result()
+                except SandboxError:
+                    raise
+                except MediaError as error:  # of this window; others may be whole
+                    faults.append(error)
+                    continue
+                if kind == "image":  # search by what the image shows, without its caption
+                    chunks = [replace(chunk, text="") for chunk in chunks]
+                count += len(chunks)
+                yield [reader.to_input(chunk, kind, role="query") for chunk in chunks]
+            if faults and not count:
+                raise faults[-1]
         except MediaError as error:
             raise LibraryError(f"{path.name} cannot be searched with: {error}") from error
-        if not chunks:
+        if not count:
             raise LibraryError(f"{path.name} cannot be searched with: there is nothing in it.")
-        if kind == "image":  # search by what the image shows, without its caption
-            chunks = [replace(chunk, text="") for chunk in chunks]
-        return [reader.to_input(chunk, kind, role="query") for chunk in chunks]
 
 
 def _is_media(part: Part) -> bool:

@@ -29,6 +29,8 @@ MAX_PIXELS = 64 << 20
 """The sum over one request. 64 windows of 8 frames at 360p are 94 million; a client sends fewer."""
 MAX_TEXT = 400_000
 """Characters of one input, far above the longest page of a model."""
+MAX_HEAD = 16 << 20
+"""Bytes of the JSON of a frame: all texts of a request."""
 WEBP_SIDE = 16_383
 
 
@@ -71,6 +73,18 @@ def unpack(body: bytes) -> list[Input]:
     inputs = [_input(one, reader) for one in fields]
     reader.require_end()
     return inputs
+
+
+def pixels_of(body: bytes) -> int:
+    """Returns how many pixels an untrusted frame says that it has; `unpack` holds it to that. Raises `WireError`."""
+    inputs = _unframe(body)[0].get("inputs")
+    images: list[Any] = []
+    for item in inputs if isinstance(inputs, list) else ():
+        for name in ("images", "video"):
+            value = item.get(name) if isinstance(item, dict) else None
+            images += value if isinstance(value, list) else []
+    shapes = [image.get("shape") for image in images if isinstance(image, dict)]
+    return sum(s[0] * s[1] for s in shapes if isinstance(s, list) and len(s) == 3 and all(map(_whole, s)))
 
 
 def pack_vectors(vectors: np.ndarray, model_id: str) -> bytes:
@@ -116,6 +130,20 @@ class _ImageReader:
             raise WireError(f"an array of shape {shape} does not have {size} bytes")
         return np.frombuffer(data, np.uint8).reshape(shape)
 
+    def read_clip(self, fields: list[Any]) -> np.ndarray:
+        """Returns uint8 [T, H, W, 3], in which each frame is decoded: the frames are in memory once."""
+        first = self.read(fields[0])
+        if len(fields) * first.shape[0] * first.shape[1] > MAX_PIXELS:
+            raise WireError(f"more than {MAX_PIXELS >> 20} million pixels in one request")
+        clip = np.empty((len(fields), *first.shape), np.uint8)
+        clip[0] = first
+        for frame, one in zip(clip[1:], fields[1:], strict=True):
+            image = self.read(one)
+            if image.shape != first.shape:
+                raise WireError("the frames of a clip are of one size")
+            frame[:] = image
+        return clip
+
     def require_end(self) -> None:
         if self._offset != len(self._rest):
             raise WireError("there is more in the request than it says")
@@ -135,12 +163,9 @@ def _input(fields: Any, reader: _ImageReader) -> Input:
     if not isinstance(image_fields, list) or not (frame_fields is None or isinstance(frame_fields, list)):
         raise WireError("images and video are lists")
     images = tuple(reader.read(one) for one in image_fields)
-    frames = None if frame_fields is None else [reader.read(one) for one in frame_fields]
-    if frames is not None and len({frame.shape for frame in frames}) != 1:
-        raise WireError("the frames of a clip are of one size")
-    if not (text or images or frames):
+    video = reader.read_clip(frame_fields) if frame_fields else None
+    if not (text or images or video is not None):
         raise WireError("an input holds words, images or a clip")
-    video = None if frames is None else np.stack(frames)
     return Input(text, images, video, instruction, cast(Role, role), cast(InputKind, kind), title)
 
 
@@ -152,6 +177,8 @@ def _frame(head: dict[str, Any], parts: Sequence[bytes]) -> bytes:
 def _unframe(body: bytes) -> tuple[dict[str, Any], memoryview]:
     try:
         (length,) = struct.unpack_from("<I", body)
+        if length > MAX_HEAD:
+            raise WireError(f"the texts of a request have at most {MAX_HEAD >> 20} MB")
         head = json.loads(body[4 : 4 + length])
     except (struct.error, ValueError, RecursionError) as error:
         raise WireError("not a frame of inputs or vectors") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +13,6 @@ from typer.testing import CliRunner
 
 from app.cli.main import app
 from app.cli.models import PassThroughCommand
-from app.cli.options import OneLine
 
 EVERYWHERE = {"--model", "--data-dir", "--base", "--dim", "--catalogue", "--vectors"}
 PROGRAMS = {"train": "train.__main__", "evaluate": "eval.__main__", "download": "data.download.download"}
@@ -76,11 +74,3 @@ def test_a_bug_in_a_program_keeps_its_traceback(
     monkeypatch.setattr(import_module("train.__main__"), "main", lambda given: 1 / 0)
     done = CliRunner().invoke(app, ["train"])
     assert done.exit_code == 1 and "ZeroDivisionError" in done.output
-
-
-def test_a_name_cannot_begin_a_line_of_the_log() -> None:
-    record = logging.LogRecord(
-        "x", logging.INFO, "", 0, "%s cannot be read", ("a\n2026 ERROR forged\x1b[2J\udc80.jpg",), None
-    )
-    line = OneLine("%(levelname)s %(message)s").format(record)
-    assert line.isprintable() and line.startswith("INFO a")

@@ -26,6 +26,7 @@ from PIL import Image
 
 import model
 from app.model_server.batching import QueueFull, RequestBatcher
+from app.model_server.openai import MAX_PIXELS
 from app.model_server.server import BODY_LIMIT, create_model_app
 from data.media.image import read_image
 from indexer import active_models as indexer_models
@@ -340,7 +341,7 @@ def test_what_openai_s_door_does_not_take_is_told(served: Served, body: Any, sai
 
 def test_pixels_are_counted_over_all_images_of_a_request(served: Served) -> None:
     """Each image is within the bound, and small as it travels; the second is refused before it is decoded."""
-    side = int((wire.MAX_PIXELS * 0.6) ** 0.5)
+    side = int((MAX_PIXELS * 0.6) ** 0.5)
     part = {"type": "image_url", "image_url": {"url": png(np.zeros((side, side, 3), np.uint8))}}
     body = {"messages": [{"role": "user", "content": [part, part]}]}
     answer = httpx.post(f"{served.url}/v1/embeddings", json=body, timeout=60)

@@ -76,7 +76,7 @@ def test_the_examples_of_the_documentation_run(
 def test_gradio_s_client_searches_with_text_and_with_a_file(server: Server, folder: Path) -> None:
     from gradio_client import Client
 
-    client = Client(server.url, verbose=False)
+    client = Client(server.url, verbose=False, analytics_enabled=False)
     found = json.loads(client.predict(text="lighthouse", kinds=["pdf"], api_name="/search"))
     assert found["hits"][0]["title"] == "lighthouse report.pdf"
     assert found["hits"][0]["open_url"].startswith(server.url + "/open/")
@@ -134,9 +134,11 @@ def test_mcp_and_the_client_stand_behind_the_token(library: Any) -> None:
     server.wait_for_gradio()
     try:
         with pytest.raises((AuthenticationError, ValueError, httpx.HTTPError)):
-            Client(server.url, verbose=False)
+            Client(server.url, verbose=False, analytics_enabled=False)
         assert httpx.post(f"{server.url}/gradio_api/mcp/", json={}).status_code == 401
-        client = Client(server.url, verbose=False, headers={"Authorization": "Bearer let-me-in"})
+        client = Client(
+            server.url, verbose=False, analytics_enabled=False, headers={"Authorization": "Bearer let-me-in"}
+        )
         assert json.loads(client.predict(api_name="/status"))["files"]
     finally:
         server.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.web.bodies import BodyTooLarge
-from app.web.guard import UPLOAD_LIMIT, Guard, is_loopback
+from app.web.bodies import MAX_VALUES, BodyMemory, BodyTooLarge, MemoryFull, has_too_many_values
+from app.web.guard import FIELDS_LIMIT, UPLOAD_LIMIT, Guard, is_loopback
 from app.web.listener import listen
 from app.web.server import create_app
 from app.web.tokens import make_token
@@ -162,8 +163,13 @@ def test_two_gigabytes_are_refused_before_a_byte_is_read() -> None:
     assert sent[0]["status"] == 413 and not called
 
 
-def test_a_body_that_declares_no_length_is_cut_off_at_the_limit() -> None:
-    block = b"x" * (8 * 1024 * 1024)
+@pytest.mark.parametrize(
+    "kind, limit",
+    [("multipart/form-data; boundary=x", UPLOAD_LIMIT), ("application/x-www-form-urlencoded", FIELDS_LIMIT)],
+)
+def test_a_body_that_declares_no_length_is_cut_off_at_the_limit(kind: str, limit: int) -> None:
+    """The files of a form go to the disk as they come; every other body is read into memory."""
+    block = b"x" * (256 * 1024)
     read = 0
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -179,11 +185,24 @@ def test_a_body_that_declares_no_length_is_cut_off_at_the_limit() -> None:
         "method": "POST",
         "path": "/api/search",
         "query_string": b"",
-        "headers": [(b"host", b"localhost")],
+        "headers": [(b"host", b"localhost"), (b"content-type", kind.encode())],
     }
     with pytest.raises(BodyTooLarge):
         asyncio.run(Guard(app, token=None, host="127.0.0.1", port=1)(scope, receive, None))  # type: ignore[arg-type]
-    assert read <= UPLOAD_LIMIT
+    assert read == limit
+
+
+def test_large_bodies_are_counted_together() -> None:
+    memory = BodyMemory(100)
+    with memory.of(60), memory.of(40), pytest.raises(MemoryFull), memory.of(1):
+        pass
+    with memory.of(100):
+        pass
+
+
+def test_a_body_of_too_many_values_is_not_parsed() -> None:
+    assert has_too_many_values(b"[" + b"{}," * MAX_VALUES + b"0]")
+    assert not has_too_many_values(b'{"data": ["%s"]}' % base64.b64encode(bytes(10**6)))
 
 
 def test_the_page_may_load_from_here_alone(client: TestClient) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import queue
 import re
 import subprocess
@@ -50,8 +51,11 @@ def test_the_owner_s_token_is_kept_where_only_the_owner_reads(tmp_path: Path) ->
 
 @pytest.mark.parametrize("options", [[], ["--no-token"]])
 def test_the_command_prints_an_address_that_opens(tmp_path: Path, options: list[str]) -> None:
-    command = [sys.executable, "-m", "app.cli", "serve", "--no-browser", "--port", "0", "--data-dir", str(tmp_path)]
-    with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True) as server:
+    (temporary := tmp_path / "temporary").mkdir()
+    command = [sys.executable, "-m", "app.cli", "serve", "--no-browser", "--port", "0"]
+    command += ["--data-dir", str(tmp_path / "library"), *options]
+    env = os.environ | {"TMPDIR": str(temporary)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as server:
         assert server.stderr is not None
         try:
             address = re.search(r"http://\S+", server.stderr.readline()).group()  # type: ignore[union-attr]
@@ -62,9 +66,12 @@ def test_the_command_prints_an_address_that_opens(tmp_path: Path, options: list[
                 first = browser.get(address)
                 assert first.status_code == (200 if options else 303)
                 assert first.headers.get("location", "/") == "/"
-                assert browser.get(status).status_code == 200
+                while not browser.get(status).json()["gradio"]:
+                    pass
+                assert list(temporary.glob("sightline-*"))
         finally:
             server.terminate()
+    assert not list(temporary.glob("sightline-*")), "temporary folders go at exit"
 
 
 def test_no_token_is_for_this_machine_alone(tmp_path: Path) -> None:

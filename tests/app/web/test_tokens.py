@@ -232,7 +232,7 @@ def test_agents_and_gradio_s_client_see_what_their_token_sees(people: dict[str, 
     try:
         for name, seen in (("ann", {"red kite.jpg", "letter.pdf"}), ("kim", None)):
             header = {"authorization": people[name].headers["authorization"]}
-            client = Client(server.url, headers=header, verbose=False)
+            client = Client(server.url, headers=header, verbose=False, analytics_enabled=False)
             hits = json.loads(client.predict(text="kite", api_name="/search"))["hits"]
             assert {h["title"] for h in hits} == (seen or {h["title"] for h in kites(people["owner"])})
             told = _by_mcp(server.url, header)

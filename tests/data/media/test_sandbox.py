@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -90,6 +91,23 @@ def niceness() -> int:
     return os.nice(0)
 
 
+def variables() -> set[str]:
+    return set(os.environ)
+
+
+def rights() -> str:
+    return Path("/proc/self/status").read_text()
+
+
+def open_many() -> int:
+    return len([os.open(os.devnull, os.O_RDONLY) for _ in range(1000)])
+
+
+def start_and_hang(note: Path) -> None:
+    note.write_text(str(subprocess.Popen(["sleep", "600"]).pid))
+    time.sleep(600)
+
+
 class Unpicklable(Exception):
     def __init__(self, one: int, two: int) -> None:
         super().__init__("x")
@@ -168,6 +186,33 @@ def test_a_decoder_that_prints_disturbs_nothing(sandbox: Sandbox) -> None:
 
 def test_children_are_polite(sandbox: Sandbox) -> None:
     assert sandbox.submit(niceness).result(30) >= 10
+
+
+def test_a_child_sees_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTLINE_TOKEN", "secret")
+    with Sandbox(workers=1) as box:
+        seen = box.submit(variables).result(30)
+    assert "PATH" in seen and not any("TOKEN" in name for name in seen)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="prctl and /proc")
+def test_a_child_gains_no_rights_and_opens_few_files() -> None:
+    with Sandbox(workers=1) as box:
+        assert "NoNewPrivs:\t1" in box.submit(rights).result(30)
+        with pytest.raises(OSError, match="Too many open files"):
+            box.submit(open_many).result(30)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="process groups")
+def test_a_program_that_a_decoder_started_ends_with_it(sandbox: Sandbox, tmp_path: Path) -> None:
+    with pytest.raises(SandboxError, match="took longer"):
+        sandbox.submit(start_and_hang, tmp_path / "pid", timeout_s=1.0).result(30)
+    started = int((tmp_path / "pid").read_text())
+    deadline = time.monotonic() + 30
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while psutil.Process(started).status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline, "it outlives its decoder"
+            time.sleep(0.05)
 
 
 def test_urgent_work_goes_before_what_waits(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from indexer.errors import LibraryError
 from indexer.library import Library
@@ -125,6 +126,21 @@ def sql(library: Library, *statements: str) -> None:
 
 def test_a_sound_library_has_no_problems(indexed: Library) -> None:
     assert indexed.verify().problems == []
+
+
+def test_a_sound_library_whose_pictures_were_read_has_no_problems(tmp_path: Path, open_library: OpenLibrary) -> None:
+    """A picture in which words were read was embedded again, larger; a page has the title of its document."""
+    folder = tmp_path / "media"
+    folder.mkdir()
+    noise = np.random.default_rng(7).integers(0, 255, (1500, 2000), np.uint8)
+    picture = Image.fromarray(np.where(np.arange(2000) % 3 == 0, noise, 240).astype(np.uint8)).convert("RGB")
+    picture.paste(media.picture("HARBOUR STREET 42", size=(900, 300), color=(250, 250, 250)), (500, 600))
+    picture.save(folder / "sign.png")
+    media.draw_pdf(folder / "letter.pdf", ["A letter about the harbour"])
+    library = open_library(ocr="auto")
+    library.index([folder])
+    report = library.verify()
+    assert report.problems == [] and (report.sampled, report.contents) == (2, 2)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,44 @@
+"""The owner signs in: the address that is printed opens the page, and the token leaves it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.browser.conftest import Server, answered, opened
+
+pytestmark = pytest.mark.browser
+
+TOKEN = "correct-horse-battery-staple"
+
+
+@pytest.fixture
+def guarded(library: Any) -> Iterator[Server]:
+    server = Server(library, gradio=False, token=TOKEN, ticket="good-once")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.mark.parametrize("shown", [TOKEN, "good-once"])
+def test_the_token_opens_the_page_and_leaves_the_address(browser: Browser, guarded: Server, shown: str) -> None:
+    with opened(browser) as context:
+        page = context.new_page()
+        page.goto(f"{guarded.url}/?token={shown}&q=lighthouse")
+        assert page.url == f"{guarded.url}/?q=lighthouse"
+        answered(page)
+        expect(page.locator(".card .title").first).to_contain_text("lighthouse")
+        page.reload()
+        expect(page.locator(".card .title").first).to_contain_text("lighthouse")
+        (cookie,) = context.cookies()
+        assert cookie["httpOnly"] and cookie["sameSite"] == "Strict" and shown not in cookie["value"]
+    with opened(browser) as context:  # another browser: the token is asked for, and can be typed
+        page = context.new_page()
+        page.goto(f"{guarded.url}/")
+        page.get_by_label("Token").fill(TOKEN)
+        page.get_by_role("button", name="Open").click()
+        expect(page.get_by_role("searchbox")).to_be_visible()
+        assert page.url == f"{guarded.url}/"
