@@ -1,9 +1,9 @@
 """The network addresses that a fetch may reach: public ones, and those of networks that the owner opens.
 
 Built around `confine`, an audit hook of the interpreter: from then on this process connects to no other address, sends
-no datagram to one, speaks no FTP and starts no program, whichever library tries. The hook checks the address of the connection itself,
-so every redirect is checked, and a name cannot lead to one address when it is checked and to another one when it is
-used. It cannot be removed. It does not confine a library that connects in C, without Python's sockets.
+no datagram to one, speaks no FTP and starts no program, whichever library tries. The hook checks the address of the
+connection itself, so every redirect is checked, and a name cannot lead to one address when it is checked and to another
+one when it is used. It cannot be removed. It does not confine a library that connects in C, without Python's sockets.
 """
 
 from __future__ import annotations

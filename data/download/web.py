@@ -2,8 +2,8 @@
 
 Built around a child process (`data.download.web_child`) that is confined to public addresses, writes one file into a
 folder and answers in JSON. It ends when the time is over, when the caller cancels, and with this program. `keep` moves
-the whole file under its final name, so that no watcher sees half of it; an XMP sidecar beside it holds title and source.
-Needs the extra `web` (yt-dlp). It knows nothing of libraries.
+the whole file under its final name, so that no watcher sees half of it; an XMP sidecar beside it holds title and
+source. Needs the extra `web` (yt-dlp). It knows nothing of libraries.
 """
 
 from __future__ import annotations
@@ -237,13 +237,16 @@ def _sidecar(fetched: Fetched) -> str:
         item = f'<rdf:Alt><rdf:li xml:lang="x-default">{value}</rdf:li></rdf:Alt>'
         return f"   <dc:{name}>{item}</dc:{name}>\n" if value else ""
 
+    words = alternatives("title", text(fetched.title, 500)) + alternatives(
+        "description", text(fetched.description, 2000)
+    )
     return (
         '<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
         '<x:xmpmeta xmlns:x="adobe:ns:meta/">\n'
         ' <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">\n'
         '  <rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/">\n'
         f"   <dc:source>{text(fetched.address, 4000)}</dc:source>\n"
-        f"{alternatives('title', text(fetched.title, 500))}{alternatives('description', text(fetched.description, 2000))}"
+        f"{words}"
         "  </rdf:Description>\n </rdf:RDF>\n</x:xmpmeta>\n"
         '<?xpacket end="r"?>\n'
     )

@@ -12,6 +12,7 @@ import errno
 import json
 import mimetypes
 import os
+import re
 import sys
 import threading
 import time
@@ -165,6 +166,8 @@ class _Fetch:
             self._check_size(int(response.headers.get("content-length") or 0))
             blocks = response.iter_bytes(_BLOCK)
             first = next(blocks, b"")
+            if not first:
+                raise Failure("the file there is empty")
             head = first[:HEAD_BYTES]
             content = sniff(head)
             media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -216,20 +219,16 @@ class _Fetch:
 
         with Downloader(self._options()) as downloader:
             try:
-                info = downloader.extract_info(self.address, download=True)
+                page = downloader.extract_info(self.address, download=True) or {}
             except DownloadError as error:
                 cause = error.exc_info[1] if error.exc_info else None
                 if isinstance(cause, UnsupportedError):
                     raise Failure("the page holds no video, and is neither an image nor a PDF") from error
                 raise Failure(f"the page gives no video ({_plain(error)})") from error
-        entries = list((info or {}).get("entries") or [info]) if info else []
-        info = entries[0] if entries and entries[0] else None
-        downloads = (info or {}).get("requested_downloads") or []
-        path = Path(downloads[0]["filepath"]) if downloads else None
-        if info is None or path is None or not path.is_file():
-            self._check_size(int((info or {}).get("filesize") or (info or {}).get("filesize_approx") or 0))
-            raise Failure("the page gives no video that is whole and no live stream")
-        self._check_size(path.stat().st_size)
+        info = next(iter(page.get("entries") or ()), None) or page  # a page with several videos
+        path = next((Path(d["filepath"]) for d in info.get("requested_downloads") or () if d.get("filepath")), None)
+        if path is None:
+            raise Failure("the page gives no video that has an end")
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
         content = sniff(head)
@@ -237,6 +236,8 @@ class _Fetch:
             raise Failure(f"the page gives {'sound alone' if content == SOUND else content or 'no video'}")
         suffix = suffix_of_content(content, head, suffix_of(path), "")
         title, description = str(info.get("title") or ""), str(info.get("description") or "")
+        if info.get("extractor_key") == "HTML5MediaEmbed":  # which numbers a page's videos, a single one too
+            title = title.removesuffix(" (1)")
         return {"file": path.name, "name": "", "suffix": suffix, "title": title, "description": description}
 
     def _options(self) -> dict[str, Any]:
@@ -244,7 +245,7 @@ class _Fetch:
 
         def progress(status: dict[str, Any]) -> None:
             size = int(status.get("downloaded_bytes") or 0)
-            self._check_size(size)
+            self._check_size(max(size, int(status.get("total_bytes") or 0)))
             self._report(size)
 
         def whole_only(info: dict[str, Any], *, incomplete: bool = False) -> str | None:
@@ -264,7 +265,6 @@ class _Fetch:
             "noplaylist": True,
             "playlist_items": "1",
             "match_filter": whole_only,
-            "max_filesize": self.max_bytes,
             "socket_timeout": self.stall_s,
             "retries": 2,
             "fragment_retries": 2,
@@ -291,9 +291,12 @@ class _Silence:
 
 
 def _plain(error: Exception) -> str:
-    """yt-dlp's reason without its prefix and its advice to report a bug."""
-    text = str(error).removeprefix("ERROR: ").split("; please report this issue")[0]
-    return text.splitlines()[0][:200]
+    """yt-dlp's reason without its marks and its advice for the command line."""
+    reason = " ".join(str(error).removeprefix("ERROR: ").split())
+    if "Requested format is not available" in reason:
+        return "it is in no single file of http"
+    reason = re.split(r"; please report|\(caused by| Use --| See ", reason)[0]
+    return re.sub(r"^\[[\w:+]+\] (?:[\w-]+: )?", "", reason).strip(" .")[:200]
 
 
 def _may_be_page(content: str | None, media_type: str) -> bool:

@@ -18,8 +18,8 @@ LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 class Website(HubServer):
     """`bodies`: path to (media type, bytes); `redirects`: path to address; `headers`: path to further headers.
-    `requests`: the path of each request. Paths below /stall/ send 10 bytes and wait for `go_on`, /endless sends until the
-    client goes away, /short promises more than it sends."""
+    `requests`: the path of each request. Paths below /stall/ send 10 bytes and wait for `go_on`; /endless sends until
+    the client goes away."""
 
     def __init__(self) -> None:
         self.bodies: dict[str, tuple[str, bytes]] = {}
