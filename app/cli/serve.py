@@ -19,6 +19,8 @@ from app.cli.options import (
     Port,
     Speech,
     Threads,
+    Web,
+    WebNetworks,
     Window,
     check_folders,
     check_listener,
@@ -47,20 +49,30 @@ def run(
     speech: Speech = None,
     copies: Copies = None,
     name: Names = None,
+    web: Web = None,
+    web_networks: WebNetworks = None,
 ) -> None:
     """Index folders, keep watching them, and search them in the browser."""
     check_folders(folders)
     settings = settings_of(
         host=host, port=port, threads=threads, nice=nice, window=window, overlap=overlap, poll=poll, ocr=ocr,
-        speech=speech, copies=copies, names=",".join(name or ()) or None,
+        speech=speech, copies=copies, names=",".join(name or ()) or None, web=web, web_networks=web_networks,
     )  # fmt: skip
     _serve(settings, folders, open_browser=not no_browser)
 
 
 @commands.command()
-def serve(host: Host = None, port: Port = None, no_browser: NoBrowser = False, name: Names = None) -> None:
+def serve(
+    host: Host = None,
+    port: Port = None,
+    no_browser: NoBrowser = False,
+    name: Names = None,
+    web: Web = None,
+    web_networks: WebNetworks = None,
+) -> None:
     """Serve the library in the browser, and keep watching its folders."""
-    settings = settings_of(host=host, port=port, names=",".join(name or ()) or None)
+    names = ",".join(name or ()) or None
+    settings = settings_of(host=host, port=port, names=names, web=web, web_networks=web_networks)
     _serve(settings, [], open_browser=not no_browser)
 
 
@@ -77,10 +89,13 @@ def demo(host: Host = None, port: Port = None, no_browser: NoBrowser = False) ->
 
 
 def _serve(settings: Settings, folders: list[Path], open_browser: bool) -> None:
+    from app.cli.add import WebFetch, check_web
     from app.cli.models import fetch
     from app.web.server import serve as serve_library
 
     check_listener(settings)
+    if settings.web:
+        check_web()
     with opened(settings) as library:
         for folder in folders:
             library.add_root(folder.expanduser().absolute())
@@ -88,4 +103,5 @@ def _serve(settings: Settings, folders: list[Path], open_browser: bool) -> None:
         serve_library(
             library, host=settings.host, port=settings.port, open_browser=open_browser, token=settings.token,
             names=settings.host_names(), speech=settings.speech, fetch=fetch,
+            web=WebFetch(library, settings.web_networks) if settings.web else None,
         )  # fmt: skip

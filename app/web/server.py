@@ -23,7 +23,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from app import __version__, speech_status
-from app.web import api, listener, media, pages
+from app.web import addresses, api, listener, media, pages
+from app.web.address_lane import AddressFetch, AddressLane
 from app.web.audit import AuditLog
 from app.web.guard import Guard, is_loopback, page_policy
 from app.web.model_fetch import Fetch, ModelFetch
@@ -126,11 +127,13 @@ def create_app(
     gradio: bool = True,
     speech: str = "auto",
     fetch: Fetch | None = None,
+    web: AddressFetch | None = None,
 ) -> FastAPI:
     """The whole application over an open `Library`.
 
     `names`: further host names of this server (behind a proxy). `gradio=False` leaves Gradio out. `speech`: the
-    setting `--speech`. `fetch`: downloads a model's files; None: the page offers no downloads.
+    setting `--speech`. `fetch`: downloads a model's files; None: the page offers no downloads. `web`:
+    fetches by address for the owner; None: the server fetches nothing.
     """
     tokens = Tokens(library.data_dir)
     scoped = ScopedLibrary(library, tokens)
@@ -141,8 +144,9 @@ def create_app(
         return door.ready or door.failed or not gradio
 
     services = WebServices(
-        scoped, tokens, AuditLog(library.data_dir, tokens), speech_status.line(speech), gradio_ready, ModelFetch(fetch)
-    )
+        scoped, tokens, AuditLog(library.data_dir, tokens), speech_status.line(speech), gradio_ready, ModelFetch(fetch),
+        AddressLane(web),
+    )  # fmt: skip
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -179,6 +183,7 @@ def create_app(
 
     app.include_router(api.router)
     app.include_router(media.router)
+    app.include_router(addresses.router)
     app.mount("/ui", _Modules(directory=STATIC))
     app.mount("/", door)  # last: it answers all other paths
     app.add_middleware(Guard, token=token, host=host, port=port, names=tuple(names), tokens=tokens)
@@ -210,6 +215,7 @@ def serve(
     names: Iterable[str] = (),
     speech: str = "auto",
     fetch: Fetch | None = None,
+    web: AddressFetch | None = None,
 ) -> None:
     """Serve the library until interrupted. If others can reach it (a host other than loopback, a proxy's name,
     existing tokens) and there is no `token`, one is made for the owner.
@@ -221,7 +227,7 @@ def serve(
         token = make_token()
     socket = listener.listen(host, port)
     port = socket.getsockname()[1]
-    app = create_app(library, token=token, host=host, port=port, names=names, speech=speech, fetch=fetch)
+    app = create_app(library, token=token, host=host, port=port, names=names, speech=speech, fetch=fetch, web=web)
     address = f"{listener.origin(host, port)}/" + (f"?token={token}" if token else "")
     print(f"Sightline is at {address}", file=sys.stderr, flush=True)
     if open_browser:

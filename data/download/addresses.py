@@ -40,7 +40,7 @@ class PrivateAddress(OSError):
 
 def networks_of(text: str) -> tuple[Network, ...]:
     """Returns the networks in a text such as "192.168.1.0/24, fd00::/8". Raises ValueError."""
-    return tuple(ip_network(network) for network in text.replace(",", " ").split())
+    return tuple(ip_network(network, strict=False) for network in text.replace(",", " ").split())
 
 
 def is_reachable(host: str, opened: Iterable[Network] = ()) -> bool:

@@ -237,9 +237,8 @@ def _sidecar(fetched: Fetched) -> str:
         item = f'<rdf:Alt><rdf:li xml:lang="x-default">{value}</rdf:li></rdf:Alt>'
         return f"   <dc:{name}>{item}</dc:{name}>\n" if value else ""
 
-    words = alternatives("title", text(fetched.title, 500)) + alternatives(
-        "description", text(fetched.description, 2000)
-    )
+    words = alternatives("title", text(fetched.title, 500))
+    words += alternatives("description", text(fetched.description, 2000))
     return (
         '<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
         '<x:xmpmeta xmlns:x="adobe:ns:meta/">\n'
