@@ -203,7 +203,7 @@ def transcript(services: Services, file_id: int) -> Json:
 
 @router.get("/status")
 def status(services: Services) -> Json:
-    """Counts of the library, what is being indexed, the speech model, whether addresses are fetched, and the boot id."""
+    """Counts of the library, what is being indexed, the speech model, whether addresses are fetched, the boot id."""
     record = asdict(services.library.status())
     web = services.addresses.fetch is not None and services.tokens.current_visitor() is OWNER
     return Json({**record, "speech": services.speech, "gradio": services.gradio_ready(), "web": web})
