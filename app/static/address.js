@@ -48,6 +48,7 @@ export class AddressQuestion {
 
   hide() {
     this.flight?.abort();
+    this.flight = null;
     this.address = "";
     this.element.hidden = true;
   }
@@ -61,8 +62,7 @@ export class AddressQuestion {
       h("button", { class: "secondary", onclick: () => this.hide() }, "Cancel"),
     );
     await this.box.page.attempt(() => act(flight.signal));
-    this.flight = null;
-    this.hide();
+    if (this.flight === flight) this.hide();
   }
 
   /** @param {AbortSignal} signal */

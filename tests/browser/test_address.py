@@ -1,4 +1,4 @@
-"""An address in the search box, in a real browser: asked first, then a part of the query or kept; a site on loopback."""
+"""An address in the search box, in a real browser: asked first, then a part of the query or kept."""
 
 from __future__ import annotations
 
