@@ -28,13 +28,7 @@ export class AddressQuestion {
     if (!host || text === this.address) return Boolean(host);
     this.address = text;
     this.element.replaceChildren(
-      h(
-        "p",
-        { role: "status" },
-        "Fetch what is at ",
-        h("bdi", {}, host),
-        "? Sightline connects to it from its computer.",
-      ),
+      h("p", { role: "status" }, "Fetch what is at ", h("bdi", {}, host), "? Sightline then connects to it."),
       h("button", { class: "main", onclick: () => this.fetch((signal) => this.search(signal)) }, "Search with it"),
       h("button", { class: "secondary", onclick: () => this.fetch((signal) => this.keep(signal)) }, "Keep it"),
       h("button", { class: "secondary", onclick: () => this.box.submit(true, false) }, "Search for the words"),

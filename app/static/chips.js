@@ -254,8 +254,12 @@ export class SearchBox {
       const typing = /** @type {Element | undefined} */ (event.composedPath()[0])?.matches?.("input, textarea");
       if (!files.length && (typing || !this.question.ask(text))) return;
       event.preventDefault();
-      if (files.length) this.add(files);
-      else this.input.value = text;
+      if (files.length) {
+        this.add(files);
+        return;
+      }
+      this.input.value = text;
+      this.buttons();
     });
   }
 }

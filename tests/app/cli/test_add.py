@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from indexer import Library
 from tests.app.cli.test_main import sightline
 from tests.data.download.website import LOOPBACK, Website
 from tests.media import draw_image, draw_video
@@ -120,3 +121,14 @@ def test_indexing_and_searching_import_nothing_of_it(tmp_path: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_while_another_program_indexes_the_file_is_left_to_it(site: Website, tmp_path: Path) -> None:
+    with Library.open(tmp_path / "library", ocr="off") as running:
+        assert running.may_index()
+        done = sightline("add", f"{site.url}/lake.png", "--yes", "--json", home=running.data_dir, **OPEN)
+        assert done.returncode == 0, done.stderr
+        record = json.loads(done.stdout)
+        assert record["indexed"] is False and record["reason"] is None
+        running.index()
+        assert running.file_at(Path(record["path"])) is not None
