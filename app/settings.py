@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.places import user_data_dir
@@ -49,6 +50,10 @@ class Settings(BaseSettings):
     token: str | None = None
     names: str = ""
     """Further host names of this server, with commas: behind a proxy, in a container."""
+    web: bool = False
+    """The owner's page fetches an address that is typed into the search box, after asking."""
+    web_networks: str = ""
+    """Private networks that a fetch by address may reach, with commas: 192.168.1.0/24."""
     model_token: str | None = None
     """For a model on another machine: `--model https://…`."""
 
@@ -57,6 +62,13 @@ class Settings(BaseSettings):
         options = self.model_dump(include={field.name for field in fields(LibraryOptions)})
         options["explicit_model"] = "model" in self.model_fields_set
         return LibraryOptions(**options, window_s=self.window, overlap_s=self.overlap)
+
+    @field_validator("web_networks")
+    @classmethod
+    def _check_networks(cls, value: str) -> str:
+        for network in value.replace(",", " ").split():
+            ip_network(network, strict=False)
+        return value
 
     def host_names(self) -> tuple[str, ...]:
         return tuple(name for name in self.names.replace(",", " ").split() if name)

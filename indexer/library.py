@@ -165,6 +165,11 @@ class Library:
         self._folders.add(folder)
         self._indexing.follower.look()
 
+    def folder_for_added(self, to: Path | None = None) -> tuple[Path, Path]:
+        """The folder for a file that is fetched by address, and its root: `to`, or the library's own folder `Added`,
+        which may not exist yet. Raises `LibraryError` if `to` is not in the library."""
+        return self._folders.for_added(to)
+
     def forget(self, folder: Path) -> int:
         """Take a folder out of the library; its files are not touched. Returns the number of files.
 

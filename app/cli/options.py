@@ -103,6 +103,15 @@ Copies = Annotated[
     ),
 ]
 
+Web = Annotated[
+    bool | None,
+    typer.Option("--web/--no-web", help="Fetch an address that the owner types into the search box, after asking."),
+]
+WebNetworks = Annotated[
+    str | None,
+    typer.Option(metavar="NETWORK,...", help="Private networks that a fetch by address may reach: 192.168.1.0/24."),
+]
+
 Vectors = Annotated[
     str | None,
     typer.Option(metavar="ADDRESS", help="Vector index: milvus://HOST/NAME; default: in the library's folder."),

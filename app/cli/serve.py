@@ -23,6 +23,8 @@ from app.cli.options import (
     Port,
     Speech,
     Threads,
+    Web,
+    WebNetworks,
     Window,
     check_folders,
     check_listener,
@@ -53,22 +55,31 @@ def run(
     speech: Speech = None,
     copies: Copies = None,
     name: Names = None,
+    web: Web = None,
+    web_networks: WebNetworks = None,
 ) -> None:
     """Index folders, keep watching them, and search them in the browser."""
     check_folders(folders)
     settings = settings_of(
         host=host, port=port, threads=threads, nice=nice, window=window, overlap=overlap, poll=poll, ocr=ocr,
-        speech=speech, copies=copies, names=",".join(name or ()) or None,
+        speech=speech, copies=copies, names=",".join(name or ()) or None, web=web, web_networks=web_networks,
     )  # fmt: skip
     _serve(settings, folders, open_browser=not no_browser, no_token=no_token)
 
 
 @commands.command()
 def serve(
-    host: Host = None, port: Port = None, no_browser: NoBrowser = False, no_token: NoToken = False, name: Names = None
+    host: Host = None,
+    port: Port = None,
+    no_browser: NoBrowser = False,
+    no_token: NoToken = False,
+    name: Names = None,
+    web: Web = None,
+    web_networks: WebNetworks = None,
 ) -> None:
     """Serve the library in the browser, and keep watching its folders."""
-    settings = settings_of(host=host, port=port, names=",".join(name or ()) or None)
+    names = ",".join(name or ()) or None
+    settings = settings_of(host=host, port=port, names=names, web=web, web_networks=web_networks)
     _serve(settings, [], open_browser=not no_browser, no_token=no_token)
 
 
@@ -85,6 +96,7 @@ def demo(host: Host = None, port: Port = None, no_browser: NoBrowser = False, no
 
 
 def _serve(settings: Settings, folders: list[Path], open_browser: bool, no_token: bool) -> None:
+    from app.cli.add import WebFetch, check_web
     from app.cli.models import fetch
     from app.web.guard import is_loopback
     from app.web.server import serve as serve_library
@@ -93,6 +105,8 @@ def _serve(settings: Settings, folders: list[Path], open_browser: bool, no_token
     if no_token and (not is_loopback(settings.host) or settings.names):
         fail("--no-token is for this machine alone: leave out --no-token, or --host and --name.", 2)
     check_listener(settings)
+    if settings.web:
+        check_web()
     data_dir = settings.data_dir.expanduser()
     if (address := served_at(data_dir)) is not None:
         _join(address, data_dir, folders, open_browser)
@@ -106,6 +120,7 @@ def _serve(settings: Settings, folders: list[Path], open_browser: bool, no_token
         serve_library(
             library, host=settings.host, port=settings.port, open_browser=open_browser, token=settings.token,
             names=settings.host_names(), speech=settings.speech, no_token=no_token, fetch=fetch,
+            web=WebFetch(library, settings.web_networks) if settings.web else None,
         )  # fmt: skip
 
 

@@ -22,6 +22,11 @@ export const UPLOAD_LIMIT = 256 * 1024 * 1024;
  * @param {RequestInit} [init]
  */
 async function request(url, init) {
+  return (await respond(url, init)).json().catch(() => ({}));
+}
+
+/** @param {string} url @param {RequestInit} [init] */
+async function respond(url, init) {
   let response;
   try {
     response = await fetch(url, init);
@@ -29,9 +34,8 @@ async function request(url, init) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new Away("Sightline does not answer.");
   }
-  const body = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Refused(sentence(body, response.status), response.status);
-  return body;
+  if (response.ok) return response;
+  throw new Refused(sentence(await response.json().catch(() => ({})), response.status), response.status);
 }
 
 /** @param {any} body @param {number} status */
@@ -109,6 +113,18 @@ export const fetchModel = (name) => request("/api/models/fetch", body("POST", { 
 
 /** @param {string} name @returns {Promise<{model: string}>} */
 export const useModel = (name) => request("/api/models/use", body("POST", { name }));
+
+/** Fetch the file at an address, to search with. @param {string} url @param {AbortSignal} signal */
+export async function fetchFile(url, signal) {
+  const response = await respond("/api/fetch", { ...body("POST", { url }), signal });
+  const header = response.headers.get("content-disposition") ?? "";
+  const name = /filename\*=utf-8''([^;]+)/i.exec(header)?.[1] ?? /filename="([^"]*)"/.exec(header)?.[1] ?? "file";
+  const type = response.headers.get("content-type") ?? "";
+  return new File([await response.blob()], decodeURIComponent(name), { type });
+}
+
+/** Fetch the file at an address into the library. @param {string} url @param {AbortSignal} signal @returns {Promise<{path: string, name: string}>} */
+export const keepAddress = (url, signal) => request("/api/fetch", { ...body("POST", { url, keep: true }), signal });
 
 /** @param {number} file @param {number} page @param {string} words @returns {Promise<import("./types").PageLayer>} */
 export const pageLayer = (file, page, words) =>

@@ -1,6 +1,7 @@
 // The search box: words, and chips for the other parts of the query: files (dropped, pasted or chosen), chunks of the
-// library, words to avoid. Each chip can be removed, or turned into something to avoid.
+// library, words to avoid. Below it, the question about an address. Each chip can be removed, or turned into something to avoid.
 
+import { AddressQuestion } from "./address.js";
 import { UPLOAD_LIMIT } from "./api.js";
 import { h, icon, iconButton, takeOver } from "./dom.js";
 import { bytes } from "./format.js";
@@ -62,8 +63,10 @@ export class SearchBox {
     const send = h("button", { type: "submit", class: "main" }, "Search");
     const field = [icon("search"), this.chips, this.input, this.not, this.clear, choose, send];
     const onsubmit = takeOver(() => this.submit(true));
+    this.question = new AddressQuestion(this);
     this.element = h("form", { class: "box", role: "search", action: "/", onsubmit }, [
       h("div", { class: "field" }, field),
+      this.question.element,
       this.chooser,
     ]);
     this.curtain = h("div", { class: "curtain", hidden: true }, h("p", {}, "Drop to search for what is like it"));
@@ -75,6 +78,7 @@ export class SearchBox {
   /** Put the state's words into the field. */
   fill() {
     this.input.value = this.page.state.q;
+    this.question.hide();
   }
 
   show() {
@@ -170,9 +174,17 @@ export class SearchBox {
     return this.input.value.replace(/\s+/g, " ").trim();
   }
 
-  /** @param {boolean} step whether to add an entry to the history */
-  submit(step) {
+  /**
+   * @param {boolean} step whether to add an entry to the history
+   * @param {boolean} [asks] whether to ask first if the words are an address
+   */
+  submit(step, asks = true) {
     clearTimeout(this.timer);
+    if (asks && this.question.ask(this.words())) {
+      this.question.focus();
+      return;
+    }
+    this.question.hide();
     const { results } = this.page;
     const previous = results.query;
     this.page.go({ q: this.words(), open: null, view: "search" }, { step });
@@ -192,6 +204,7 @@ export class SearchBox {
   onInput() {
     this.buttons();
     clearTimeout(this.timer);
+    if (this.question.ask(this.words())) return;
     const files = this.page.state.parts.some((part) => part.file);
     if (files || this.page.results.latency > SLOW) return;
     this.timer = window.setTimeout(() => this.submit(false), Math.max(PAUSE, this.page.results.latency));
@@ -213,6 +226,7 @@ export class SearchBox {
 
   empty() {
     this.input.value = "";
+    this.question.hide();
     this.page.go({ q: "", avoid: [], parts: [], file_id: "", open: null });
     this.input.focus();
   }
@@ -236,9 +250,16 @@ export class SearchBox {
     });
     addEventListener("paste", (event) => {
       const files = [...(event.clipboardData?.files ?? [])];
-      if (!files.length) return;
+      const text = event.clipboardData?.getData("text/plain").trim() ?? "";
+      const typing = /** @type {Element | undefined} */ (event.composedPath()[0])?.matches?.("input, textarea");
+      if (!files.length && (typing || !this.question.ask(text))) return;
       event.preventDefault();
-      this.add(files);
+      if (files.length) {
+        this.add(files);
+        return;
+      }
+      this.input.value = text;
+      this.buttons();
     });
   }
 }

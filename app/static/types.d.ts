@@ -72,6 +72,8 @@ export interface Status {
   left_out: { what: string; why: string; count: number; example: string }[];
   speech: string;
   gradio: boolean;
+  /** Whether this visitor may have addresses fetched. */
+  web: boolean;
 }
 
 export interface Failure {

@@ -212,9 +212,10 @@ def transcript(services: Services, file_id: Id) -> Json:
 
 @router.get("/status")
 def status(services: Services) -> Json:
-    """Counts of the library, what is being indexed, the speech model, and the boot id of this server."""
+    """Counts of the library, what is being indexed, the speech model, whether addresses are fetched, the boot id."""
     record = asdict(services.library.status())
-    return Json({**record, "speech": services.speech, "gradio": services.gradio_ready()})
+    web = services.addresses.fetch is not None and services.tokens.current_visitor() is OWNER
+    return Json({**record, "speech": services.speech, "gradio": services.gradio_ready(), "web": web})
 
 
 @router.get("/failures")

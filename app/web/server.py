@@ -23,7 +23,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from app import __version__, speech_status
-from app.web import api, listener, media, pages, serving
+from app.web import addresses, api, listener, media, pages, serving
+from app.web.address_lane import AddressFetch, AddressLane
 from app.web.audit import AuditLog
 from app.web.guard import Guard, is_loopback, page_policy
 from app.web.model_fetch import Fetch, ModelFetch
@@ -127,11 +128,13 @@ def create_app(
     speech: str = "auto",
     fetch: Fetch | None = None,
     key: bytes | None = None,
+    web: AddressFetch | None = None,
 ) -> FastAPI:
     """The whole application over an open `Library`.
 
     `names`: further host names of this server (behind a proxy). `gradio=False` leaves Gradio out. `speech`: the
-    setting `--speech`. `fetch`: downloads a model's files; None: the page offers no downloads.
+    setting `--speech`. `fetch`: downloads a model's files; None: the page offers no downloads. `web`:
+    fetches by address for the owner; None: the server fetches nothing.
     `key`: of the cookies and tickets; None: the one stored in the library's folder.
     """
     tokens = Tokens(library.data_dir)
@@ -143,8 +146,9 @@ def create_app(
         return door.ready or door.failed or not gradio
 
     services = WebServices(
-        scoped, tokens, AuditLog(library.data_dir, tokens), speech_status.line(speech), gradio_ready, ModelFetch(fetch)
-    )
+        scoped, tokens, AuditLog(library.data_dir, tokens), speech_status.line(speech), gradio_ready, ModelFetch(fetch),
+        AddressLane(web),
+    )  # fmt: skip
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -181,6 +185,7 @@ def create_app(
 
     app.include_router(api.router)
     app.include_router(media.router)
+    app.include_router(addresses.router)
     app.mount("/ui", _Modules(directory=STATIC))
     app.mount("/", door)  # last: it answers all other paths
     app.add_middleware(
@@ -216,6 +221,7 @@ def serve(
     speech: str = "auto",
     no_token: bool = False,
     fetch: Fetch | None = None,
+    web: AddressFetch | None = None,
 ) -> None:
     """Serve the library until interrupted. Without `token`, the owner's token is the one stored in the library's
     folder. `no_token` lets every account of this machine in without one, unless others can reach the server (a host
@@ -231,7 +237,9 @@ def serve(
     socket = listener.listen(host, port)
     port = socket.getsockname()[1]
     key = cookie_key(library.data_dir)
-    app = create_app(library, token=token, host=host, port=port, names=names, speech=speech, fetch=fetch, key=key)
+    app = create_app(
+        library, token=token, host=host, port=port, names=names, speech=speech, fetch=fetch, key=key, web=web
+    )
     address = f"{listener.origin(host, port)}/"
     print(f"Sightline is at {address}" + (f"?token={token}" if token else ""), file=sys.stderr, flush=True)
     if open_browser:

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from app.web.address_lane import AddressLane
 from app.web.audit import AuditLog
 from app.web.model_fetch import ModelFetch
 from app.web.render_pool import Renderer
@@ -31,6 +32,7 @@ class WebServices:
     speech: str
     gradio_ready: Callable[[], bool]
     model_fetch: ModelFetch = field(default_factory=lambda: ModelFetch(None))
+    addresses: AddressLane = field(default_factory=lambda: AddressLane(None))
     lane: SearchLane = field(default_factory=SearchLane)
     renderer: Renderer = field(default_factory=Renderer)
     uploads: Uploads = field(default_factory=Uploads)

@@ -14,6 +14,9 @@ from indexer.catalogue.rows import Root
 from indexer.errors import LibraryError
 from indexer.thumbnails import Thumbnails
 
+ADDED = "Added"
+"""The folder in the library's own folder for files that are fetched by address; the one root there."""
+
 
 class Folders:
     def __init__(self, catalogue: Catalogue, thumbnails: Thumbnails, data_dir: Path) -> None:
@@ -34,7 +37,7 @@ class Folders:
             raise LibraryError(f"{shown} may not be read: change its permissions or choose another folder.") from error
         except OSError as error:
             raise LibraryError(f"{shown} cannot be read ({error.strerror}).") from error
-        if path == self._data_dir or self._data_dir in path.parents:
+        if (path == self._data_dir or self._data_dir in path.parents) and path != self._data_dir / ADDED:
             raise LibraryError(f"{shown} is the library's own folder: choose the folder of your files.")
         root = {r.path: r for r in self._catalogue.files.roots()}.get(path)
         if root is None or root.state == "left_out":
@@ -58,6 +61,17 @@ class Folders:
         for digest in self._catalogue.contents.sweep(kept_s=-1.0):  # delete at once, not after a day
             self._thumbnails.remove(digest)
         return count
+
+    def for_added(self, to: Path | None) -> tuple[Path, Path]:
+        """See `Library.folder_for_added`."""
+        if to is None:
+            return self._data_dir / ADDED, self._data_dir / ADDED
+        path = absolute(to)
+        holding = [r for r in self._catalogue.files.roots() if r.path == path or r.path in path.parents]
+        root = max(holding, key=lambda r: len(r.path.parts), default=None)
+        if root is None or root.state == "left_out" or not path.is_dir():
+            raise LibraryError(f"{path} is no folder of the library; `sightline status` lists its folders.")
+        return path, root.path
 
     def roots(self, folders: Sequence[Path] = ()) -> list[Root]:
         """Returns the roots at `folders`; all roots without any."""
