@@ -6,12 +6,13 @@ of a library. The records hold no behaviour beyond their JSON and know nothing o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from data.media.dates import unix
-from data.span import Span, flat
+from data.span import PdfPart, Span, flat, part_at
 from model.inputs import Cue
 
 Kind = Literal["image", "video", "pdf"]
@@ -140,6 +141,8 @@ class Hit:
     """What is wrong with the file though it can be shown; None if nothing is."""
     live: bool = False
     """An image has a video, inside it or beside it: `/live/{file_id}.mp4`."""
+    inside_page: int | None = None
+    """The page is of a PDF inside the PDF (`/inside/{file_id}/{page}.pdf`): its number there."""
 
     def to_json(self) -> dict[str, Any]:
         return flat(self) | {
@@ -326,6 +329,8 @@ class FileInfo:
     """As in `Hit`."""
     note: str | None = None
     live: bool = False
+    parts: tuple[PdfPart, ...] = ()
+    """The PDFs inside a PDF."""
 
     @property
     def taken_at(self) -> float | None:
@@ -340,6 +345,12 @@ class ChunkInfo:
     ordinal: int
     span: Span
     text: str
+
+
+def title_of(name: str, parts: Sequence[PdfPart], page: int | None) -> str:
+    """Returns the title of a chunk: the name of its file, and of the PDF inside it that its page is of."""
+    inside = part_at(parts, page)
+    return f"{name} › {inside[0]}, page {inside[1]}" if inside else name
 
 
 class ClickLog(Protocol):

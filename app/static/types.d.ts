@@ -31,6 +31,8 @@ export interface Hit {
   note: string | null;
   /** An image has a film: a live photo, a motion photo. */
   live: boolean;
+  /** The page is of a PDF inside the PDF: its number there. */
+  inside_page?: number | null;
   thumb_url: string;
   open_url: string;
 }
@@ -91,6 +93,8 @@ export interface PageLayer {
   pages: number;
   words: [number, number, number, number, string][];
   marks: [number, number, number, number][];
+  /** Of a page of a PDF inside the PDF: its name, and the page there. */
+  inside: string | null;
 }
 
 /** A part of the query besides words: a file, or a chunk of the library. */

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from data.media.kinds import kind_of
+from data.span import unpacked_parts
 from indexer.catalogue.database import Database, new_id
 from indexer.catalogue.left_out import LeftOut
 from indexer.catalogue.rows import Counts, FoundFile, Root, Stamp
@@ -317,10 +318,11 @@ def under(column: sa.ColumnElement[str], folder: str) -> sa.ColumnElement[bool]:
 
 def files_with_facts() -> sa.Select[Any]:
     of_file = (file.c.id, file.c.path, file.c.kind, file.c.size, file.c.content_hash, file.c.taken, file.c.taken_from)
-    facts = (content.c.duration_s, content.c.pages, content.c.width, content.c.height, content.c.note, content.c.live)
+    names = ("duration_s", "pages", "width", "height", "note", "live", "parts")
+    facts = [content.c[name] for name in names]
     return sa.select(*of_file, *facts).select_from(file.outerjoin(content, content.c.hash == file.c.content_hash))
 
 
 def file_info(row: Any) -> FileInfo:
     facts = (row.duration_s, row.pages, row.width, row.height, row.taken, row.taken_from, row.note, bool(row.live))
-    return FileInfo(row.id, Path(row.path), row.kind, row.size, *facts)
+    return FileInfo(row.id, Path(row.path), row.kind, row.size, *facts, unpacked_parts(row.parts))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.media.kinds import MediaError
+from data.span import packed_parts
 from indexer.catalogue.copies import columns
 from indexer.catalogue.rows import NewChunk, Stage, Work
 from indexer.errors import CatalogueAway, LeaseLost
@@ -319,5 +320,5 @@ class DecodeStage:
 def _set_facts(job: Job, outline: Outline) -> None:
     """Set the columns of `content` and the texts that an outline gives."""
     facts = {name: getattr(outline, name) for name in ("duration_s", "pages", "width", "height", "note")}
-    job.facts = facts | {"live": int(outline.is_live)} | columns(outline.metadata)
+    job.facts = facts | {"live": int(outline.is_live), "parts": packed_parts(outline.parts)} | columns(outline.metadata)
     job.has_sound, job.cues, job.caption = outline.has_sound, outline.cues, outline.caption
