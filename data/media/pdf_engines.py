@@ -707,8 +707,8 @@ class _PDFium:
         try:
             if isinstance(self._source, bytes):
                 return _mentions(self._source)
-            with self._source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _mentions(data)
+            stat = self._source.stat()
+            return _mentions_of(self._source, stat.st_size, stat.st_mtime_ns)
         except (OSError, ValueError):
             return set()
 
@@ -755,6 +755,12 @@ class _PDFium:
         for item in objects:
             raw.FPDFPageObj_SetIsActive(item.raw, True)
         return hidden
+
+
+@lru_cache(maxsize=8)  # a file is opened again for its next pages
+def _mentions_of(path: Path, size: int, mtime_ns: int) -> set[bytes]:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return _mentions(data)
 
 
 def _mentions(data: bytes | mmap.mmap) -> set[bytes]:

@@ -151,6 +151,7 @@ def test_their_number_and_their_pages_are_bounded(tmp_path: Path, monkeypatch: p
     assert found.note == "2.pdf, inside, and what follows is not shown: it is more than Sightline opens"
     monkeypatch.setattr(pdf, "MAX_INSIDE", 500)
     monkeypatch.setattr(pdf, "MAX_PAGES", 6)
+    path = write(tmp_path / "b.pdf", path.read_bytes())
     found = outline(path, "pdf")
     assert [part.name for part in found.parts] == ["0.pdf", "1.pdf"] and found.pages == 5
     assert found.note is not None and found.note.startswith("2.pdf, inside, is not shown: the PDF and those inside")
@@ -197,3 +198,10 @@ def test_names_of_all_scripts_in_a_tree_of_names(tmp_path: Path) -> None:
     assert pdf.attachment_names(path) == found
     assert [part.name for part in outline(path, "pdf").parts] == found
     assert [text.split()[-1] for text in texts(path)[1:]] == ["walruses", "seals", "gulls"]
+
+
+def test_a_file_that_changes_is_read_anew(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.pdf", around(COVER, [("letter.pdf", document("dear aunt"))]))
+    assert [part.name for part in outline(path, "pdf").parts] == ["letter.pdf"]
+    write(path, around(COVER, [("longer name.pdf", document("dear uncle"))]))
+    assert texts(path)[2:] == ["longer name.pdf\ndear uncle"]
