@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -198,6 +201,9 @@ def test_names_of_all_scripts_in_a_tree_of_names(tmp_path: Path) -> None:
     assert pdf.attachment_names(path) == found
     assert [part.name for part in outline(path, "pdf").parts] == found
     assert [text.split()[-1] for text in texts(path)[1:]] == ["walruses", "seals", "gulls"]
+    if shutil.which("pdfdetach"):
+        listed = subprocess.run(["pdfdetach", "-list", path], capture_output=True, text=True, check=True).stdout
+        assert re.findall(r"^\d+: (.*)$", listed, re.MULTILINE)[:2] == found[:2]
 
 
 def test_a_file_that_changes_is_read_anew(tmp_path: Path) -> None:
