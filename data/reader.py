@@ -23,7 +23,7 @@ from data.media.kinds import Kind, MediaError
 from data.media.metadata import NOTHING, Metadata
 from data.media.moving import best_of
 from data.media.sound_picture import sound_picture
-from data.span import Span
+from data.span import PdfPart, Span
 
 if TYPE_CHECKING:
     from model.inputs import Cue, Input, Role
@@ -55,6 +55,7 @@ class Outline:
     `note`       a fault of a file that can still be displayed, for its owner; None without one.
     `other_half` the video beside a live photo, or the live photo beside a video; None without one.
     `is_live`    an image has a video, inside or beside it.
+    `parts`      the PDFs inside a PDF; their pages follow its own.
     """
 
     kind: Kind
@@ -70,6 +71,7 @@ class Outline:
     note: str | None = None
     other_half: Path | None = None
     is_live: bool = False
+    parts: tuple[PdfPart, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +121,8 @@ def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float 
                 pages=document.pages,
                 metadata=Metadata(pdf.date_of(document)),
                 caption=pdf.caption_of(document),
+                note=document.note,
+                parts=document.parts,
             )
     try:
         info = video.probe(path)
@@ -214,7 +218,7 @@ def _image(path: Path, spec: ChunkSpec, max_side: int) -> Chunk:
 def _page(document: pdf.Document, spec: ChunkSpec, max_side: int) -> Chunk:
     page = pdf.require_page(document, spec.span.page)
     chunk = _still(spec, document.image(page, max_side), document.text(page))
-    return replace(chunk, unread=document.needs_ocr(page), title=pdf.title_of(document))
+    return replace(chunk, unread=document.needs_ocr(page), title=pdf.title_of(document, page))
 
 
 def _window(opened: VideoStream, spec: ChunkSpec, max_frames: int, max_side: int) -> Chunk:

@@ -6,12 +6,13 @@ of a library. The records hold no behaviour beyond their JSON and know nothing o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from data.media.dates import unix
-from data.span import Span, flat
+from data.span import PdfPart, Span, flat, part_at
 from model.inputs import Cue
 
 Kind = Literal["image", "video", "pdf"]
@@ -145,6 +146,8 @@ class Hit:
     """An image has a video, inside it or beside it: `/live/{file_id}.mp4`."""
     folded: int = 0
     """How many further chunks of the file stand under this one; `Query.fold`."""
+    inside_page: int | None = None
+    """The page is of a PDF inside the PDF (`/inside/{file_id}/{page}.pdf`): its number there."""
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Hit:
@@ -347,6 +350,8 @@ class FileInfo:
     """As in `Hit`."""
     note: str | None = None
     live: bool = False
+    parts: tuple[PdfPart, ...] = ()
+    """The PDFs inside a PDF."""
     failed: bool = False
     """The file could not be read when it was indexed."""
 
@@ -363,6 +368,12 @@ class ChunkInfo:
     ordinal: int
     span: Span
     text: str
+
+
+def title_of(name: str, parts: Sequence[PdfPart], page: int | None) -> str:
+    """Returns the title of a chunk: the name of its file, and of the PDF inside it that its page is of."""
+    inside = part_at(parts, page)
+    return f"{name} › {inside[0]}, page {inside[1]}" if inside else name
 
 
 class ClickLog(Protocol):

@@ -47,7 +47,9 @@ def counted(n: int, one: str) -> str:
 
 
 def place(hit: Hit) -> str:
-    """Where in its file a hit is: `1:00–1:30, said at 1:12`, `p. 12 of 40`, or nothing."""
+    """Where in its file a hit is: `1:00–1:30, said at 1:12`, `p. 12 of 40`, `› invoice.pdf, page 2`, or nothing."""
+    if hit.inside_page is not None:
+        return printable(hit.title.removeprefix(Path(hit.path).name).strip())
     if hit.span.page is not None:
         return f"p. {hit.span.page} of {hit.pages}" if hit.pages else f"p. {hit.span.page}"
     if hit.span.end_s is not None:

@@ -172,7 +172,7 @@ export class Filters {
   inside() {
     const { file_id } = this.page.state;
     if (!file_id) return null;
-    const name = this.page.results.titleOf(Number(file_id)) ?? "one file";
+    const name = this.page.results.nameOf(Number(file_id));
     const props = { class: "filter", "aria-pressed": "true", title: "Search everywhere again" };
     const children = [icon("inside"), "in ", h("bdi", {}, name), icon("close")];
     return this.button("inside", props, () => this.set({ file_id: "" }), children);

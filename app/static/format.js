@@ -10,8 +10,9 @@ export function clock(seconds) {
   return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
 }
 
-/** Where in its file a hit is: `0:30–1:00`, `p. 12 of 40`, or nothing. @param {Pick<import("./types").Hit, "start_s" | "end_s" | "page" | "pages">} hit */
+/** Where in its file a hit is: `0:30–1:00`, `p. 12 of 40`, `p. 2 inside` (a PDF in a PDF), or nothing. @param {Pick<import("./types").Hit, "start_s" | "end_s" | "page" | "pages" | "inside_page">} hit */
 export function place(hit) {
+  if (hit.inside_page) return `p. ${hit.inside_page} inside`;
   if (hit.page !== null) return hit.pages ? `p. ${hit.page} of ${hit.pages}` : `p. ${hit.page}`;
   if (hit.start_s === null) return "";
   return hit.end_s === null ? clock(hit.start_s) : `${clock(hit.start_s)}–${clock(hit.end_s)}`;
@@ -73,6 +74,11 @@ export function dayTaken(hit) {
 export function momentTaken(hit) {
   const [, time, zone] = /T(\d\d:\d\d)[\d:.]*([+-]\d\d:\d\d)?$/.exec(hit.taken ?? "") ?? [];
   return [dayTaken(hit), [time, zone].filter(Boolean).join(" ")].filter(Boolean).join(", ");
+}
+
+/** The name of a file. @param {string} path */
+export function fileName(path) {
+  return path.split(/[\\/]/).pop() ?? path;
 }
 
 /** The folder of a path. @param {string} path */

@@ -4,7 +4,7 @@
 
 import { card } from "./card.js";
 import { arrange, h, icon } from "./dom.js";
-import { counted } from "./format.js";
+import { counted, fileName } from "./format.js";
 import { asks } from "./state.js";
 
 /** @typedef {import("./types").Hit} Hit */
@@ -122,7 +122,7 @@ export class Grid {
       this.draw();
       /** @type {HTMLElement | null} */ (this.list.querySelector(`[data-chunk="${first.chunk_id}"] .fold`))?.focus();
     };
-    const whose = h("span", { class: "unseen" }, ` of ${first.title}`);
+    const whose = h("span", { class: "unseen" }, ` of ${fileName(first.path)}`);
     return h("button", { class: "fold", "aria-expanded": String(unfolded), onclick }, icon("layers"), words, whose);
   }
 

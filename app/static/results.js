@@ -3,7 +3,7 @@
 
 import * as api from "./api.js";
 import { h, icon } from "./dom.js";
-import { count, counted } from "./format.js";
+import { count, counted, fileName } from "./format.js";
 import { Grid } from "./grid.js";
 import { asks, fields, filtered, wants } from "./state.js";
 
@@ -248,7 +248,7 @@ export class Results {
   }
 
   /** @param {number} file */
-  titleOf(file) {
-    return this.hits.find((hit) => hit.file_id === file)?.title;
+  nameOf(file) {
+    return fileName(this.hits.find((hit) => hit.file_id === file)?.path ?? "one file");
   }
 }

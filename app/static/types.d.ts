@@ -33,6 +33,8 @@ export interface Hit {
   live: boolean;
   /** How many further chunks of the file stand under this one. */
   folded: number;
+  /** The page is of a PDF inside the PDF: its number there. */
+  inside_page?: number | null;
   thumb_url: string;
   open_url: string;
 }
@@ -95,6 +97,8 @@ export interface PageLayer {
   pages: number;
   words: [number, number, number, number, string][];
   marks: [number, number, number, number][];
+  /** Of a page of a PDF inside the PDF: its name, and the page there. */
+  inside: string | null;
 }
 
 /** A part of the query besides words: a file, or a chunk of the library. */

@@ -78,7 +78,8 @@ export function showPage(page, hit) {
   }
 
   function label() {
-    where.textContent = pages ? `Page ${n} of ${pages}` : `Page ${n}`;
+    const inside = known?.inside ? `: ${known.inside}` : "";
+    where.textContent = (pages ? `Page ${n} of ${pages}` : `Page ${n}`) + inside;
     back.disabled = n <= 1;
     next.disabled = pages > 0 && n >= pages;
   }

@@ -119,7 +119,8 @@ export class Viewer {
     if (hit.kind === "video" || paged(hit))
       tools.splice(1, 0, h("button", { onclick: inside }, icon("inside"), "Search inside"));
     if (hit.kind === "pdf") {
-      const href = `/media/${hit.file_id}#page=${hit.page ?? 1}`;
+      const [n, inside] = [hit.page ?? 1, hit.inside_page];
+      const href = inside ? `/inside/${hit.file_id}/${n}.pdf#page=${inside}` : `/media/${hit.file_id}#page=${n}`;
       tools.push(h("a", { href, target: "_blank", rel: "noopener" }, icon("open"), "Open file"));
     }
     if (hit.kind === "video") {

@@ -38,8 +38,9 @@ from app.web.requests import (
 from app.web.search_lane import Busy
 from app.web.services import Services, WebServices
 from app.web.tokens import OWNER, Visitor
+from data.span import part_at
 from indexer.errors import LibraryError, QueryError, VectorServerError
-from indexer.types import Answer, ChunkInfo
+from indexer.types import Answer, ChunkInfo, title_of
 from indexer.types import Query as Search
 
 router = APIRouter(prefix="/api", tags=["search"])
@@ -57,7 +58,8 @@ class Json(JSONResponse):
 
 def chunk_json(chunk: ChunkInfo) -> dict[str, Any]:
     """A chunk as the page shows it without a search (a deep link)."""
-    file = chunk.file
+    file, page = chunk.file, chunk.span.page
+    inside = part_at(file.parts, page)
     return {
         "kind": file.kind,
         "path": os.fspath(file.path),
@@ -66,7 +68,7 @@ def chunk_json(chunk: ChunkInfo) -> dict[str, Any]:
         "chunk_id": chunk.chunk_id,
         "start_s": chunk.span.start_s,
         "end_s": chunk.span.end_s,
-        "page": chunk.span.page,
+        "page": page,
         "pages": file.pages,
         "duration_s": file.duration_s,
         "width": file.width,
@@ -74,11 +76,12 @@ def chunk_json(chunk: ChunkInfo) -> dict[str, Any]:
         "taken_at": file.taken_at,
         "taken": file.taken,
         "taken_from": file.taken_from,
-        "title": file.path.name,
+        "title": title_of(file.path.name, file.parts, page),
         "snippet": "",
         "at_s": None,
         "note": file.note,
         "live": file.live,
+        "inside_page": inside[1] if inside else None,
         "thumb_url": f"/thumb/{chunk.chunk_id}.webp",
         "open_url": f"/open/{chunk.chunk_id}",
     }

@@ -20,10 +20,11 @@ from starlette.background import BackgroundTask
 
 from app.web.api import Json
 from app.web.captions import as_vtt
-from app.web.render import cut_clip, image_webp, page_layer, page_webp
+from app.web.render import cut_clip, image_webp, page_layer, page_webp, pdf_inside
 from app.web.requests import BadRequest, Id
 from app.web.services import Services, WebServices
 from app.web.transcode import STRETCH_S
+from data.span import part_at
 from indexer import words_to_mark
 from indexer.types import ChunkInfo, FileInfo
 
@@ -128,10 +129,28 @@ async def layer(services: Services, file_id: Id, n: Id, q: str = "") -> Json:
     """The words of a page with their boxes, and boxes of the words in `q`, relative to the page. An image has none."""
     info = await _paged(services, file_id, n)
     if info.kind == "image":
-        return Json({"page": n, "pages": info.pages, "words": [], "marks": []})
+        return Json({"page": n, "pages": info.pages, "words": [], "marks": [], "inside": None})
     words = words_to_mark(q[:500])[:40]
     keep = (file_id, _stamp(info.path), n, words)
-    return Json(await services.renderer.make(page_layer, info.path, n, words, keep=keep))
+    known = await services.renderer.make(page_layer, info.path, n, words, keep=keep)
+    inside = part_at(info.parts, n)
+    return Json(known | {"inside": f"{inside[0]}, page {inside[1]}" if inside else None})
+
+
+@router.get("/inside/{file_id}/{n}.pdf")
+async def pdf_inside_pdf(services: Services, file_id: int, n: int) -> Response:
+    """The PDF inside a PDF that page `n` is of, as a file of its own."""
+    info = await _paged(services, file_id, n)
+    inside = part_at(info.parts, n)
+    if inside is None:
+        raise Gone(f"Page {n} of {info.path.name} is not of a PDF inside it.")
+    data = await services.renderer.make(pdf_inside, info.path, n)
+    name = printable(inside[0].rpartition(" › ")[2])
+    headers = {
+        "cache-control": "private, no-cache",
+        "content-disposition": f"inline; filename*=UTF-8''{quote(name, safe='')}",
+    }
+    return Response(data, media_type="application/pdf", headers=headers)
 
 
 async def _paged(services: WebServices, file_id: int, n: int) -> FileInfo:

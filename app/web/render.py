@@ -32,6 +32,13 @@ def page_webp(path: Path, page: int, width: int, kind: Kind = "pdf") -> bytes:
     return _webp(page_image(path, page, max_side=width))
 
 
+def pdf_inside(path: Path, page: int) -> bytes:
+    """The PDF inside a PDF that a page is of."""
+    from data.media.pdf import part_of
+
+    return part_of(path, page)
+
+
 def page_layer(path: Path, page: int, words: Sequence[str]) -> dict[str, Any]:
     """The words of a page with their boxes, and the boxes of `words`, relative to the page (0..1)."""
     from data.media.pdf import find_words, page_count, page_words

@@ -25,7 +25,9 @@ def boxes(data: bytes | mmap.mmap, start: int = 0, end: int | None = None) -> It
         start += size
 
 
-def inside(data: bytes, path: tuple[bytes, ...], start: int = 0, end: int | None = None) -> tuple[int, int] | None:
+def inside(
+    data: bytes | mmap.mmap, path: tuple[bytes, ...], start: int = 0, end: int | None = None
+) -> tuple[int, int] | None:
     """Returns the bounds of the content of the first box at `path`; `meta` has four bytes before its boxes."""
     for name, first, last in boxes(data, start, end):
         if name == path[0]:

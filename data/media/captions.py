@@ -50,15 +50,15 @@ def caption_of_image(image: Image.Image) -> str:
     return caption_text([facts_or_nothing(read, image) for read in (_xmp, _iptc, _exif, _png)])
 
 
-def caption_of_tags(tags: Mapping[str, str]) -> str:
-    """Returns the caption in the tags of a video container."""
+def caption_of_tags(tags: Mapping[str, str], packet: bytes = b"") -> str:
+    """Returns the caption in the tags of a video container and in the XMP packet inside it."""
     facts: Facts = {}
     for key, value in tags.items():
         name = key.lower().removeprefix("com.apple.quicktime.")
         if name in _CONTAINER_TAGS:
             values = re.split("[,;]", value) if _CONTAINER_TAGS[name] == "keywords" else [value]
             facts.setdefault(_CONTAINER_TAGS[name], []).extend(values)
-    return caption_text([facts])
+    return caption_text([facts_or_nothing(facts_of_packet, packet), facts])
 
 
 def caption_of_document(title: str, subject: str, keywords: str) -> str:

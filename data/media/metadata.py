@@ -21,7 +21,7 @@ from data.media.xmp import packet_of, read_xmp
 if TYPE_CHECKING:
     from PIL import Image
 
-GENERATION = 1
+GENERATION = 2
 """Raised when more metadata are read: metadata read under a lower number are read again."""
 
 
@@ -143,13 +143,14 @@ _FILM_DATES: dict[str, Source] = {
 }
 
 
-def video_metadata(*tags: Mapping[str, str], recorded: Taken | None = None) -> Metadata:
+def video_metadata(*tags: Mapping[str, str], recorded: Taken | None = None, packet: bytes = b"") -> Metadata:
     """Returns the metadata in the tags of a container and its stream (QuickTime, MP4, Matroska, 3GP, AVI).
-    `recorded`: the date that an AVCHD camcorder wrote into the video stream."""
+    `recorded`: the date that an AVCHD camcorder wrote into the video stream; `packet`: XMP inside the file."""
     merged: dict[str, str] = {}
     for tag_set in reversed(tags):
         merged.update({key.lower(): value for key, value in tag_set.items()})
-    dates = [recorded]
+    xmp = packet_metadata(packet, "xmp")
+    dates = [recorded, xmp.taken]
     for key, source in _FILM_DATES.items():
         date = taken(merged.get(key), source)
         if date is not None and source == "film" and len(date.at) < 10:
@@ -158,9 +159,11 @@ def video_metadata(*tags: Mapping[str, str], recorded: Taken | None = None) -> M
     location = merged.get("com.apple.quicktime.location.iso6709") or merged.get("location") or ""
     match = re.match(r"([+-]\d+(?:\.\d+)?)([+-]\d+(?:\.\d+)?)", location)
     lat, lon = position(*map(float, match.groups())) if match else (None, None)
+    if xmp.lat is not None:
+        lat, lon = xmp.lat, xmp.lon
     make = merged.get("com.apple.quicktime.make") or merged.get("com.android.manufacturer") or merged.get("make")
     model = merged.get("com.apple.quicktime.model") or merged.get("com.android.model") or merged.get("model")
-    return Metadata(most_trusted(dates), _camera(make, model), lat, lon)
+    return Metadata(most_trusted(dates), xmp.camera or _camera(make, model), lat, lon)
 
 
 def pdf_date(value: str | None) -> Taken | None:

@@ -338,23 +338,34 @@ class _MuPDF:
             return titles
 
     def attachments(self) -> list[Attachment]:
+        fz = _mupdf().mupdf
         with self._media_errors():
-            return [self._embedded(i) for i in range(self.file.embfile_count())]
+            document = self.file.this
+            if isinstance(document, fz.FzDocument):
+                document = fz.pdf_document_from_fz_document(document)
+            tree = fz.pdf_load_name_tree(document, fz.pdf_new_name("EmbeddedFiles"))
+            return [self._attachment(fz.pdf_dict_get_val(tree, i)) for i in range(fz.pdf_dict_len(tree))]
 
-    def _embedded(self, number: int) -> Attachment:
-        info = self.file.embfile_info(number)
+    def _attachment(self, entry: Any) -> Attachment:
+        """A file specification: PyMuPDF knows only those without a tree of names, and misreads names beyond ASCII."""
+        fz = _mupdf().mupdf
 
         def read() -> bytes:
             with self._media_errors():
-                return bytes(self.file.embfile_get(number))
+                return bytes(fz.pdf_load_embedded_file_contents(entry).fz_buffer_extract_copy())
 
-        return Attachment(info.get("ufilename") or info.get("filename") or info.get("name") or "", read)
+        names = (fz.pdf_dict_get_text_string(entry, fz.pdf_new_name(key)) for key in ("UF", "F"))
+        return Attachment(next(filter(None, names), ""), read)
 
     def page_attachments(self, page: int) -> list[Attachment]:
         with self._media_errors():
             if _mupdf().PDF_ANNOT_FILE_ATTACHMENT not in self._kinds(page):
                 return []
-            return [self._pin(annot) for annot in self._sheet(page).annots() if annot.type[1] == "FileAttachment"]
+            fz, pins = _mupdf().mupdf, self._sheet(page).annots()
+            pins = (annot for annot in pins if annot.type[1] == "FileAttachment")
+            return [
+                self._attachment(fz.pdf_dict_get(fz.pdf_annot_obj(annot.this), fz.pdf_new_name("FS"))) for annot in pins
+            ]
 
     def _kinds(self, page: int) -> set[int]:
         """The kinds of annotations on the page, without links."""
@@ -362,13 +373,6 @@ class _MuPDF:
             kinds = {kind for _, kind, *_ in self.file.page_annot_xrefs(page - 1)}
             self._annotation_kinds = (page, kinds - {_mupdf().PDF_ANNOT_LINK})
         return self._annotation_kinds[1]
-
-    def _pin(self, annot: Any) -> Attachment:
-        def read() -> bytes:
-            with self._media_errors():
-                return bytes(annot.get_file())
-
-        return Attachment(annot.file_info.get("filename") or "", read)
 
     def xfa(self) -> bytes:
         with self._media_errors():
@@ -451,6 +455,7 @@ def _selected(field: Any) -> list[str]:
 # -----------------------------------------------------------------------------------------------------------
 # ---- pypdfium2
 
+_MENTIONED = re.compile(rb"/OCProperties|/FileAttachment")  # optional content; files pinned to pages
 _IGNORED_ANNOTATIONS = (0, 2, 16)  # kinds of annotations: unknown, link, popup
 _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 
@@ -669,6 +674,8 @@ class _PDFium:
 
     def page_attachments(self, page: int) -> list[Attachment]:
         raw, files = self.pdfium.raw, []
+        if b"/FileAttachment" not in self._mentions:
+            return []
         with self._sheet(page) as sheet:
             for annot, kind in self._annots(page, sheet):
                 if kind == raw.FPDF_ANNOT_FILEATTACHMENT:
@@ -695,15 +702,19 @@ class _PDFium:
         self.file.close()
 
     @cached_property
-    def _has_layers(self) -> bool:
-        """Whether the bytes mention optional content: PDFium has no function for it."""
+    def _mentions(self) -> set[bytes]:
+        """Which of `_MENTIONED` the bytes hold: asking PDFium takes a page object for each page, or cannot be done."""
         try:
             if isinstance(self._source, bytes):
-                return _mentions_layers(self._source)
-            with self._source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _mentions_layers(data)
+                return _mentions(self._source)
+            stat = self._source.stat()
+            return _mentions_of(self._source, stat.st_size, stat.st_mtime_ns)
         except (OSError, ValueError):
-            return False
+            return set()
+
+    @property
+    def _has_layers(self) -> bool:
+        return b"/OCProperties" in self._mentions
 
     def _hidden_objects(self, sheet: Any) -> set[int]:
         """The addresses of text objects whose layer is off.
@@ -746,15 +757,23 @@ class _PDFium:
         return hidden
 
 
-def _mentions_layers(data: bytes | mmap.mmap) -> bool:
-    if re.search(rb"/OCProperties", data):
-        return True
+@lru_cache(maxsize=8)  # a file is opened again for its next pages
+def _mentions_of(path: Path, size: int, mtime_ns: int) -> set[bytes]:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return _mentions(data)
+
+
+def _mentions(data: bytes | mmap.mmap) -> set[bytes]:
+    found = set(_MENTIONED.findall(data))
+    if re.search(rb"/Encrypt\b", data):
+        found.add(b"/FileAttachment")  # it may be in a stream that only PDFium can read
     for match in re.finditer(rb"/ObjStm\b", data):
         start = re.compile(rb"stream\r?\n").search(data, match.end())
         with suppress(zlib.error):
-            if start and b"/OCProperties" in zlib.decompressobj().decompress(data[start.end() :][: 1 << 20], 1 << 24):
-                return True
-    return False
+            if start:
+                packed = data[start.end() : start.end() + (1 << 20)]
+                found.update(_MENTIONED.findall(zlib.decompressobj().decompress(packed, 1 << 24)))
+    return found
 
 
 def _marks(raw: Any, item: Any) -> Iterator[str]:

@@ -28,6 +28,7 @@ from data.media.kinds import MediaError
 from data.media.metadata import NOTHING, Metadata, video_metadata
 from data.media.screen import is_plain
 from data.media.subtitles import text_tracks
+from data.media.xmp import packet_of_film
 
 Engine = Literal["auto", "pyav", "decord"]
 
@@ -60,9 +61,9 @@ def probe(path: Path) -> VideoInfo:
     with open_video(path) as video:
         video.look()
         duration, truncated = video.duration()
-        meta = video_metadata(
-            video.container.metadata, video.stream.metadata, recorded=_recorded(path, video.container)
-        )
+        packet = packet_of_film(path)
+        recorded_at = _recorded(path, video.container)
+        meta = video_metadata(video.container.metadata, video.stream.metadata, recorded=recorded_at, packet=packet)
         width, height = video.shown_size()
         return VideoInfo(
             duration_s=duration,
@@ -75,7 +76,7 @@ def probe(path: Path) -> VideoInfo:
             truncated=truncated,
             has_sound=sound_track(video.container) is not None,
             has_subtitles=bool(text_tracks(video.container)),
-            caption=caption_of_tags(video.container.metadata),
+            caption=caption_of_tags(video.container.metadata, packet),
         )
 
 
@@ -84,7 +85,8 @@ def tag_metadata(path: Path) -> Metadata:
     with open_container(path, sound=True) as container:
         stream = picture_stream(container) or sound_track(container)
         tags = stream.metadata if stream is not None else {}
-        return video_metadata(container.metadata, tags, recorded=_recorded(path, container))
+        recorded_at = _recorded(path, container)
+        return video_metadata(container.metadata, tags, recorded=recorded_at, packet=packet_of_film(path))
 
 
 def _recorded(path: Path, container: Any) -> Taken | None:

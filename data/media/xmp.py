@@ -7,13 +7,18 @@ at the first error; values before it are returned. Knows nothing of the meaning 
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Container, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from data.media.boxes import boxes, inside
 
 if TYPE_CHECKING:
     from PIL import Image
 
+_XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # XMP specification, part 3, table 9
 MAX_BYTES = 4 << 20  # Lightroom's masks make packets of megabytes; the words come early
 MAX_VALUES = 1_000
 MAX_LETTERS = 4_000  # per value
@@ -31,6 +36,22 @@ def packet_of(image: Image.Image) -> bytes:
     if isinstance(packet, str):
         packet = packet.encode("utf-8", "ignore")
     return packet if isinstance(packet, bytes) else b""
+
+
+def packet_of_film(path: Path) -> bytes:
+    """Returns the packet inside an MP4 (a box "uuid") or a QuickTime film (moov/udta/XMP_); empty without one, and for
+    other formats."""
+    with suppress(OSError, ValueError), path.open("rb") as file:
+        if file.read(12)[4:8] not in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+            return b""
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            for name, start, end in boxes(data):
+                if name == b"uuid" and data[start : start + 16] == _XMP_BOX:
+                    return data[start + 16 : min(end, start + MAX_BYTES)]
+                place = inside(data, (b"udta", b"XMP_"), start, end) if name == b"moov" else None
+                if place is not None:
+                    return data[place[0] : min(place[1], place[0] + MAX_BYTES)]
+    return b""
 
 
 def read_xmp(packet: bytes, properties: Container[str]) -> dict[str, list[str]]:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from data.media.kinds import kind_of
+from data.span import unpacked_parts
 from indexer.catalogue.database import Database, new_id
 from indexer.catalogue.left_out import LeftOut
 from indexer.catalogue.rows import Counts, FoundFile, Root, Stamp
@@ -318,7 +319,8 @@ def under(column: sa.ColumnElement[str], folder: str) -> sa.ColumnElement[bool]:
 
 def files_with_facts() -> sa.Select[Any]:
     of_file = (file.c.id, file.c.path, file.c.kind, file.c.size, file.c.content_hash, file.c.taken, file.c.taken_from)
-    facts = (content.c.duration_s, content.c.pages, content.c.width, content.c.height, content.c.note, content.c.live)
+    names = ("duration_s", "pages", "width", "height", "note", "live", "parts")
+    facts = [content.c[name] for name in names]
     states = (file.c.state, content.c.state.label("content_state"))
     joined = file.outerjoin(content, content.c.hash == file.c.content_hash)
     return sa.select(*of_file, *facts, *states).select_from(joined)
@@ -327,4 +329,4 @@ def files_with_facts() -> sa.Select[Any]:
 def file_info(row: Any) -> FileInfo:
     facts = (row.duration_s, row.pages, row.width, row.height, row.taken, row.taken_from, row.note, bool(row.live))
     failed = "failed" in (row.state, row.content_state)
-    return FileInfo(row.id, Path(row.path), row.kind, row.size, *facts, failed=failed)
+    return FileInfo(row.id, Path(row.path), row.kind, row.size, *facts, unpacked_parts(row.parts), failed=failed)

@@ -102,6 +102,7 @@ content = sa.Table(
     sa.Column("taken", sa.Text),  # local, ISO 8601
     sa.Column("taken_from", sa.Text),  # `SOURCES` in data/media/dates.py
     sa.Column("facts", Number, nullable=False),  # `GENERATION` in data/media/metadata.py
+    sa.Column("parts", sa.Text),  # JSON, `data.span.packed_parts`
 )
 
 cue = sa.Table(

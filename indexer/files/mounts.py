@@ -54,6 +54,13 @@ class Mounts:
                 return (here.rstrip(os.sep) + path[len(there.rstrip(os.sep)) :]) or os.sep
         return path
 
+    def there(self, local: str) -> str:
+        """Returns the library's path of a path on this machine."""
+        for there, here in sorted(self._pairs, key=lambda pair: -len(pair[1])):
+            if _holds(here, local):
+                return (there.rstrip(os.sep) + local[len(here.rstrip(os.sep)) :]) or os.sep
+        return local
+
     def sees(self, root: Path, *, empty: bool) -> str:
         """Returns the path of a root on this machine; "" if it cannot be seen. A folder without entries counts as
         a mount point that is not mounted, unless the root may be `empty`."""

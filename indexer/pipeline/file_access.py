@@ -26,6 +26,12 @@ class FileAccess(Protocol):
     def on_lost(self, path: str, error: MediaError) -> None:
         """A file was removed while it was read, or may not be opened. Its content may still be readable."""
 
+    def here(self, path: str) -> str:
+        """Returns the path on this machine of a path of the library."""
+
+    def there(self, local: str) -> str:
+        """Returns the library's path of a path on this machine."""
+
 
 class OwnFileAccess:
     """The access of the program that watches the folders."""
@@ -62,6 +68,12 @@ class OwnFileAccess:
             self._files.fail(path, str(error))
             self._ctx.tally.failed += 1
 
+    def here(self, path: str) -> str:
+        return path
+
+    def there(self, local: str) -> str:
+        return local
+
 
 class MappedFileAccess:
     """The access of a worker. Another machine sees the same size of a file, the modification time not always
@@ -69,6 +81,7 @@ class MappedFileAccess:
 
     def __init__(self, mounts: Mounts) -> None:
         self._mounts = mounts
+        self.here, self.there = mounts.here, mounts.there
 
     def path(self, work: Work) -> str | None:
         for path, (size, mtime_ns, _) in work.files:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.media.kinds import MediaError
+from data.span import packed_parts
 from indexer.catalogue.copies import columns
 from indexer.catalogue.rows import NewChunk, Stage, Work
 from indexer.errors import CatalogueAway, LeaseLost
@@ -179,13 +180,13 @@ class DecodeStage:
     def _free_half(self, outline: Outline) -> None:
         """Read the video of a live photo again if it was read before the photo's image."""
         if outline.other_half is not None:
-            self._ctx.catalogue.queue.read_half_again(str(outline.other_half))
+            self._ctx.catalogue.queue.read_half_again(self._files.there(str(outline.other_half)))
 
     def _subtitles_of_copies(self, job: Job) -> tuple[Cue, ...]:
         """Returns the subtitles beside another copy of a video."""
         from data.media import subtitles
 
-        for path, _ in job.work.files:
+        for path in (self._files.here(path) for path, _ in job.work.files):
             if path != job.path:
                 cues = self._ctx.sandbox.submit(
                     subtitles.words_of, Path(path), job.facts["duration_s"], inside=False
@@ -200,13 +201,13 @@ class DecodeStage:
         from data.media import live
 
         images: list[str] = []
-        for path in (job.path, *(path for path, _ in job.work.files if path != job.path)):
+        for path in (self._files.here(path) for path, _ in job.work.files):
             image = outline.other_half
             if path != job.path:
                 image = self._ctx.sandbox.submit(live.picture_beside, Path(path), urgent=True).result()
             if image is None:
                 return False
-            images.append(str(image))
+            images.append(self._files.there(str(image)))
         job.is_half = self._ctx.catalogue.queue.make_live(images)
         if job.is_half:
             job.has_sound, job.cues = False, ()
@@ -319,5 +320,5 @@ class DecodeStage:
 def _set_facts(job: Job, outline: Outline) -> None:
     """Set the columns of `content` and the texts that an outline gives."""
     facts = {name: getattr(outline, name) for name in ("duration_s", "pages", "width", "height", "note")}
-    job.facts = facts | {"live": int(outline.is_live)} | columns(outline.metadata)
+    job.facts = facts | {"live": int(outline.is_live), "parts": packed_parts(outline.parts)} | columns(outline.metadata)
     job.has_sound, job.cues, job.caption = outline.has_sound, outline.cues, outline.caption

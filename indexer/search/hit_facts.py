@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from data.span import Span
+from data.span import PdfPart, Span, unpacked_parts
 from indexer.catalogue.connections import Connections
 from indexer.catalogue.dialects import Reading
 from indexer.search.filters import Condition
@@ -50,6 +50,7 @@ class Fact(NamedTuple):
     note: str | None
     live: int
     files: tuple[FileRef, ...]
+    parts: tuple[PdfPart, ...] = ()
 
     @property
     def newest(self) -> FileRef:
@@ -112,7 +113,7 @@ def _seen_of(connection: Reading, facts: dict[int, Fact], seen: Condition) -> di
 def _read(connection: Reading, ids: list[int]) -> list[Fact]:
     rows = connection.execute(
         "SELECT k.id, k.content_hash, k.ordinal, k.start_s, k.end_s, k.page, c.kind, c.pages, c.duration_s,"
-        " c.width, c.height, c.note, c.live FROM chunk k CROSS JOIN content c ON c.hash = k.content_hash"
+        " c.width, c.height, c.note, c.live, c.parts FROM chunk k CROSS JOIN content c ON c.hash = k.content_hash"
         f" WHERE k.id IN ({', '.join('?' * len(ids))}) AND c.orphaned_at IS NULL",
         ids,
     ).fetchall()
@@ -125,7 +126,7 @@ def _read(connection: Reading, ids: list[int]) -> list[Fact]:
     ):
         files.setdefault(row[0], []).append(_file_ref(row[1:]))
     return [
-        Fact(*row[:3], Span(*row[3:6]), *row[6:], tuple(files[row[1]]))  # type: ignore[call-arg]
+        Fact(*row[:3], Span(*row[3:6]), *row[6:-1], tuple(files[row[1]]), unpacked_parts(row[-1]))  # type: ignore[call-arg]
         for row in rows
         if row[1] in files
     ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from data.span import part_at
 from indexer.catalogue.dialects import Reading
 from indexer.catalogue.text.expression import Expression
 from indexer.search import spoken_at
@@ -14,7 +15,7 @@ from indexer.search.filters import Restriction
 from indexer.search.hit_facts import Facts, FileRef
 from indexer.search.ranking import Ranked
 from indexer.search.snippets import beside_snippets, snippets
-from indexer.types import Hit
+from indexer.types import Hit, title_of
 
 
 def hits_of(
@@ -41,7 +42,7 @@ def hits_of(
 
 
 def _hit(rank: int, place: Ranked, file: FileRef, snippet: str, at_s: float | None) -> Hit:
-    fact = place.fact
+    fact, inside = place.fact, part_at(place.fact.parts, place.span.page)
     return Hit(
         rank=rank,
         score=round(place.score, 3),
@@ -58,10 +59,11 @@ def _hit(rank: int, place: Ranked, file: FileRef, snippet: str, at_s: float | No
         height=fact.height,
         taken=file.taken,
         taken_from=file.taken_from,
-        title=file.name,
+        title=title_of(file.name, fact.parts, place.span.page),
         snippet=snippet,
         at_s=at_s,
         note=fact.note,
         live=bool(fact.live),
         folded=place.folded,
+        inside_page=inside[1] if inside else None,
     )

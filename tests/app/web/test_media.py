@@ -70,7 +70,15 @@ def test_a_name_that_tries_something_stays_a_name(client: TestClient) -> None:
 
 
 def test_what_is_not_in_the_library_is_a_404_with_a_sentence(client: TestClient) -> None:
-    for path in ("/media/999", "/thumb/999.webp", "/page/999/1.webp", "/page/999/1.json", "/clip/999.mp4", "/open/999"):
+    for path in (
+        "/media/999",
+        "/thumb/999.webp",
+        "/page/999/1.webp",
+        "/page/999/1.json",
+        "/inside/999/2.pdf",
+        "/clip/999.mp4",
+        "/open/999",
+    ):
         answer = client.get(path, follow_redirects=False)
         assert answer.status_code == 404, path
         assert "999" in answer.json()["error"]

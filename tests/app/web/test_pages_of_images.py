@@ -53,7 +53,7 @@ def test_each_page_of_a_tiff_is_a_hit_and_can_be_turned_to(client: TestClient) -
         answer = client.get(f"/page/{file_id}/{n}.webp", params={"width": 1280})
         assert colour(answer) == pytest.approx(expected, abs=8)
         layer = client.get(f"/page/{file_id}/{n}.json", params={"q": "contract"}).json()
-        assert layer == {"page": n, "pages": 3, "words": [], "marks": []}
+        assert layer == {"page": n, "pages": 3, "words": [], "marks": [], "inside": None}
     for n in (0, 4):
         assert client.get(f"/page/{file_id}/{n}.webp").status_code == 404
         assert client.get(f"/page/{file_id}/{n}.json").status_code == 404

@@ -129,6 +129,8 @@ def test_what_lies_in_another_s_folder_cannot_be_opened_by_its_id(people: dict[s
     for path in (f"/page/{letter}/1.webp", f"/page/{letter}/1.json", f"/media/{letter}"):
         assert people["ann"].get(path).status_code == 200, path
         assert people["ben"].get(path).status_code == 404, path
+    inside = {name: people[name].get(f"/inside/{letter}/1.pdf").json()["error"] for name in ("ann", "ben")}
+    assert inside["ann"] == "Page 1 of letter.pdf is not of a PDF inside it." and "has no file" in inside["ben"]
 
 
 def test_another_s_picture_is_nothing_to_search_with(people: dict[str, TestClient]) -> None:

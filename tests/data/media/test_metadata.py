@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,8 @@ import pytest
 from data.media.dates import Taken
 from data.media.image import inspect
 from data.media.metadata import pdf_date, video_metadata
-from tests.media import draw_image
+from data.media.video import probe, tag_metadata
+from tests.media import draw_image, draw_video
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tiff", "a.heic", "a.avif"])
@@ -68,3 +71,23 @@ def test_video_tags_of_phones_and_cameras() -> None:
 )
 def test_dates_of_pdfs(text: str | None, at: str | None) -> None:
     assert pdf_date(text) == (Taken(at, "pdf") if at else None)
+
+
+@pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed")
+@pytest.mark.parametrize("suffix", ["mp4", "mov"])
+def test_xmp_inside_a_film_says_when_and_where_and_what(tmp_path: Path, suffix: str) -> None:
+    path = draw_video(tmp_path / f"a.{suffix}", 2, 5, size=(64, 48))
+    stated = {
+        "XMP-exif:DateTimeOriginal": "1999:07:04 12:30:00+02:00",
+        "XMP-exif:GPSLatitude": "38.72",
+        "XMP-exif:GPSLongitude": "-9.14",
+        "XMP-tiff:Make": "Leica",
+        "XMP-tiff:Model": "M3",
+        "XMP-dc:Description": "geese on the pond",
+    }
+    command = ["exiftool", "-q", "-overwrite_original", *(f"-{key}={value}" for key, value in stated.items()), path]
+    subprocess.run(command, check=True, capture_output=True)
+    for found in (probe(path).metadata, tag_metadata(path)):
+        assert found.taken == Taken("1999-07-04T12:30:00+02:00", "xmp") and found.camera == "Leica M3"
+        assert (found.lat, found.lon) == (pytest.approx(38.72), pytest.approx(-9.14))
+    assert probe(path).caption == "geese on the pond"

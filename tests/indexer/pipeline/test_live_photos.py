@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 
 from indexer.catalogue.rows import FoundFile
+from indexer.files.mounts import Mounts
 from indexer.files.scanner import stamp_of
 from indexer.library import Library
+from indexer.pipeline.context import CatalogueParts
+from indexer.pipeline.pipeline import Pipeline
+from indexer.priority import QueryPriority
 from indexer.types import Part, Query
 from tests import media
 from tests.indexer.conftest import OpenLibrary
@@ -105,3 +109,32 @@ def test_a_film_whose_picture_is_broken_is_a_film(album: Path, open_library: Ope
     library = open_library()
     assert library.index([album]).failed == 1
     assert [title for title, _ in found(library)] == ["IMG_1.mov"]
+
+
+def test_a_worker_that_sees_the_folders_elsewhere_finds_the_picture_of_a_film(
+    album: Path, tmp_path: Path, open_library: OpenLibrary
+) -> None:
+    library = open_library()
+    library.index([album])
+    with library.catalogue.database.writer() as c:
+        c.exec_driver_sql("UPDATE content SET state = 'pending' WHERE kind = 'video'")
+        c.exec_driver_sql("UPDATE content SET live = 0")
+    mount = tmp_path / "mnt"
+    shutil.move(album, mount)
+    worker = Pipeline(
+        CatalogueParts.of(library.catalogue.database),
+        Mounts([f"{mount}={album}"]),
+        library.models,
+        library.sandbox,
+        library.thumbnails,
+        QueryPriority(),
+    )
+    worker.start()
+    try:
+        for _ in range(300):
+            if worker.idle():
+                break
+            worker.wait(0.2)
+    finally:
+        worker.stop()
+    assert found(library) == [("IMG_1.JPG", True)]

@@ -318,6 +318,8 @@ def test_the_longest_mapping_counts_and_what_is_not_mapped_keeps_its_name() -> N
     assert mounts.here("/volume1/photo/b.jpg") == "/fast/b.jpg"
     assert mounts.here("/volume1") == "/mnt/nas" and mounts.here("/volume10/c") == "/volume10/c"
     assert mounts.here("/=c/d") == "/mnt/a=b/d" or mounts.here("/home/me") == "/home/me"
+    for path in ("/volume1/film/a.mp4", "/volume1/photo/b.jpg", "/volume1", "/volume10/c", "/home/me"):
+        assert mounts.there(mounts.here(path)) == path
 
 
 # -- killed ------------------------------------------------------------------------------------------
