@@ -209,6 +209,7 @@ def test_models_without_prompts_are_given_the_parts(mmeb: Path, tmp_path: Path) 
     assert {i.kind for i in embedder.seen if i.role == "document" and i.images} == {"pdf"}
 
 
+@pytest.mark.long
 def test_a_run_that_was_killed_goes_on_to_the_same_scores(mmeb: Path, tmp_path: Path) -> None:
     tasks = ["V-CLS", "V-MR", "visdoc"]
     whole = tmp_path / "whole"

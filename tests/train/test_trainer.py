@@ -165,6 +165,7 @@ def test_adapters_sit_in_the_language_model_only(config: Configure) -> None:
         open_tower(config(lora_target_modules=["qkv_proj"]))
 
 
+@pytest.mark.long
 def test_killed_and_started_again_gives_the_weights_of_an_undisturbed_run(config: Configure, tmp_path: Path) -> None:
     """Dropout on, so that random states count; killed between two checkpoints, without warning."""
     run = config(lora_dropout=0.1, max_steps=9, save_steps=3, gradient_checkpointing=True)
@@ -310,6 +311,7 @@ def with_negatives(collection: Path, folder: Path, every: int) -> list[dict[str,
     return [{"type": "pairs", "path": str(path), "media_root": str(collection.parent)}]
 
 
+@pytest.mark.long
 def test_two_processes_follow_the_same_loss_curve_as_one(config: Configure, tmp_path: Path, collection: Path) -> None:
     """With negatives that only some rows have: the processes hold different numbers of targets."""
     entries = with_negatives(collection, tmp_path, every=3)

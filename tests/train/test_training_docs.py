@@ -323,6 +323,7 @@ def test_from_an_empty_machine_to_a_checkpoint_of_the_recipe(place: Path, hub: s
     assert (place / "runs/v2/checkpoint-2/adapter_model.safetensors").is_file()
 
 
+@pytest.mark.long
 def test_a_model_for_ones_own_collection_is_trained_merged_and_loaded(place: Path, hub: str) -> None:
     import model
 
@@ -335,6 +336,7 @@ def test_a_model_for_ones_own_collection_is_trained_merged_and_loaded(place: Pat
     assert model.load(str(place / "runs/mine-merged"), device="cpu").dim == 64
 
 
+@pytest.mark.long
 def test_a_student_is_distilled_and_loaded(place: Path, hub: str) -> None:
     import model
 

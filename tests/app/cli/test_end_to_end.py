@@ -223,6 +223,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", disk], check=True)
 
 
+@pytest.mark.long
 def test_a_full_disk_is_said_and_loses_nothing(sightline: Run, small_disk: Path, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     for n in range(80):

@@ -42,6 +42,7 @@ def photographed(page: np.ndarray, seed: int) -> Image.Image:
     return Image.fromarray(lit.astype(np.uint8)).filter(ImageFilter.GaussianBlur(0.6))
 
 
+@pytest.mark.long
 def test_a_page_finds_the_photograph_of_its_print(tmp_path: Path) -> None:
     """PDF page as the query, photographs of pages in the library: ≥ 90 % among the first three of 10."""
     book = pymupdf.open()

@@ -22,6 +22,7 @@ def test_a_picture_of_cells(tmp_path: Path) -> None:
     assert np.abs(found[256:, 512:].astype(int) - np.asarray(tile)).mean() < 6
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_two_hundred_million_pixels_fit_into_the_sandbox(tmp_path: Path) -> None:
     tile = Image.new("RGB", (512, 512), (40, 160, 200))

@@ -412,6 +412,7 @@ def says_that_it_waits(program: Program) -> bool:
     return any("The database server of" in line and GOES_ON.search(line) for line in program.said)
 
 
+@pytest.mark.long
 def test_a_worker_that_is_killed_loses_nothing_and_does_nothing_twice(
     tmp_path: Path, postgresql_server: Server
 ) -> None:
@@ -419,6 +420,7 @@ def test_a_worker_that_is_killed_loses_nothing_and_does_nothing_twice(
     assert worker_killed(tmp_path, postgresql_server, folder, seed=0)
 
 
+@pytest.mark.long
 def test_a_database_that_is_killed_is_waited_for(tmp_path: Path) -> None:
     folder = draw(tmp_path / "media", photos=60, pages=6, seconds=65.0)
     with postgresql.running() as server:

@@ -171,6 +171,7 @@ def test_an_inverted_file_answers_with_filters_and_survives_a_merge(tmp_path: Pa
     index.close()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("exact", [True, False], ids=["exact", "inverted"])
 def test_of_a_large_segment_few_and_many_allowed_rows_are_found_alike(

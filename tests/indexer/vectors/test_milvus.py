@@ -149,6 +149,7 @@ def test_verify_finds_vectors_that_the_server_has_in_another_folder(
     assert report.repaired == 1 and library.verify().problems == []
 
 
+@pytest.mark.long
 def test_a_collection_of_an_older_sightline_is_refused_by_name_and_made_again_by_verify(
     folder: Path, open_library: OpenLibrary, vectors: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,6 +282,7 @@ def test_a_collection_that_was_dropped_is_made_again(folder: Path, open_library:
     assert answers(library) == before
 
 
+@pytest.mark.long
 def test_a_collection_that_outgrows_the_full_scan_is_searched_through_a_graph(
     vectors: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

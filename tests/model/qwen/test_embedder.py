@@ -276,6 +276,7 @@ def test_a_compiled_model_gives_the_same() -> None:
     np.testing.assert_allclose(compiled.embed_prompts(prompts(), visuals()), wanted(), atol=1e-5)
 
 
+@pytest.mark.long
 def test_compiling_goes_through_torch_compile_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
