@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pymupdf
+import pytest
 from fastapi.testclient import TestClient
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
