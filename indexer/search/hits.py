@@ -23,9 +23,9 @@ def hits_of(
     """Returns the hits of a page. `offset`: the rank before its first hit. `marks`: the words to mark in snippets."""
     words = (*restriction.query.words, *restriction.query.phrases)
     worded = {r.fact.chunk_id for r in page if r.worded}
-    texts = snippets(connection, [r.fact.chunk_id for r in page], marks, words, worded)
     files = facts.matching_files((r.fact for r in page), restriction.file)
     shown = {r.fact.chunk_id: files.get(r.fact.content, r.fact.files[0]).file_id for r in page}
+    texts = snippets(connection, [r.fact.chunk_id for r in page], marks, words, worded)
     texts |= beside_snippets(connection, {n: f for n, f in shown.items() if n not in worded}, marks, texts)
     seconds = spoken_at.seconds(connection, page, words)
     return tuple(
