@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 _WATCH_S = 0.05
 _ENVIRONMENT = (
-    *("PATH", "TMPDIR", "TEMP", "TMP", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "SYSTEMROOT"),
+    *("PATH", "TMPDIR", "TEMP", "TMP", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "SYSTEMROOT"),
     "SIGHTLINE_PDF",
 )
 """The variables that a child gets: it sees no token and no password of the parent's."""
