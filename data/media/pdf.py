@@ -417,10 +417,11 @@ class _Pdf:
     @property
     def _bookmarks(self) -> dict[int, list[str]]:
         if self._memory.bookmarks is None:
-            self._memory.bookmarks = titles = defaultdict(list)
+            titles: dict[int, list[str]] = defaultdict(list)
             with suppress(MediaError):
                 for page, title in self.engine.bookmarks():
                     titles[page].append(_clean(title))
+            self._memory.bookmarks = titles
         return self._memory.bookmarks
 
 
