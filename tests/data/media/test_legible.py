@@ -275,5 +275,5 @@ def test_no_page_of_the_sample_set_is_taken_for_none() -> None:
         with pdf.open_pdf(path) as document:
             for number in range(1, document.pages + 1):
                 assert document.text(number) or document.needs_ocr(number)
-                plain = document._engine.plain_text(number)
+                plain = document._own.engine.plain_text(number)
                 assert plain is not None and document.needs_ocr(number) == (len(plain.strip()) < pdf.TEXTLESS)
