@@ -101,7 +101,7 @@ def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float 
     """Returns the chunks of a file and its metadata. Raises `MediaError` with a plain reason."""
     if kind == "image":
         header = image.inspect(path)
-        film = live.film_beside(path)
+        film = live.video_beside(path)
         return Outline(
             kind="image",
             chunks=_pages(header.pages) if header.pages > 1 else (ChunkSpec(0),),
@@ -111,7 +111,7 @@ def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float 
             metadata=header.metadata,
             caption=header.caption,
             other_half=film,
-            is_live=film is not None or live.film_inside(path) is not None,
+            is_live=film is not None or live.video_inside(path) is not None,
         )
     if kind == "pdf":
         with pdf.open_pdf(path) as document:
@@ -144,7 +144,7 @@ def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float 
         cues=subtitles.words_of(path, info.duration_s, inside=info.has_subtitles),
         caption=info.caption,
         note=CUT_OFF if info.truncated else None,
-        other_half=live.picture_beside(path) if info.duration_s <= live.MOMENT_S else None,
+        other_half=live.image_beside(path) if info.duration_s <= live.MOMENT_S else None,
     )
 
 

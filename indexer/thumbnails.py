@@ -18,15 +18,15 @@ class Thumbnails:
         name = digest.hex()
         return self.folder / name[:2] / f"{name[2:34]}-{ordinal}.webp"
 
-    def put(self, digest: bytes, ordinal: int, picture: bytes) -> None:
+    def put(self, digest: bytes, ordinal: int, image: bytes) -> None:
         """Write a thumbnail whole: a reader never sees half of it. The next call replaces a half-written one."""
         path = self.path(digest, ordinal)
         partial = path.with_name(f"{path.name}.part")
         try:
-            partial.write_bytes(picture)
+            partial.write_bytes(image)
         except FileNotFoundError:
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(picture)
+            partial.write_bytes(image)
         with contextlib.suppress(FileNotFoundError):  # another thread has just moved its own, the same one
             partial.replace(path)
 

@@ -45,7 +45,7 @@ class RankingProfile:
     """The scores of these file names change by `read_weight` per deviation from `read_usual`."""
     avoided: float
     """The weight of the parts to avoid, relative to the other parts of a query."""
-    words_beside_picture: float
+    words_beside_image: float
     """The weight of words in a query with an image."""
 
 
@@ -69,5 +69,5 @@ def untuned(size: int) -> RankingProfile:
         read_weight=0.0,
         read_usual=0.0,
         avoided=1.0,
-        words_beside_picture=1.0,
+        words_beside_image=1.0,
     )

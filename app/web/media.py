@@ -94,7 +94,7 @@ async def view(services: Services, file_id: Id) -> Response:
 
 
 @router.get("/live/{file_id}.mp4")
-async def live_film(services: Services, file_id: Id) -> Response:
+async def live_video(services: Services, file_id: Id) -> Response:
     """The film of a live or motion photo, from inside its file or from beside it, as every browser plays it."""
     info = await asyncio.to_thread(open_file, services, file_id)
     if not info.live:

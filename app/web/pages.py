@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 MODULES = (
-    "app", "api", "card", "chips", "controls", "dom", "filters", "format", "grid", "library", "marking",
+    "address", "app", "api", "card", "chips", "controls", "dom", "filters", "format", "grid", "library", "marking",
     "progress", "results", "state", "transcript", "upgrade", "viewer", "viewer-image", "viewer-pdf",
     "viewer-video", "warm",
 )  # fmt: skip

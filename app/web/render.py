@@ -83,23 +83,23 @@ def play_stretch(path: Path, start_s: float, end_s: float, target: Path) -> tupl
     from data.media.clip import Cut, join
     from data.media.kinds import kind_of
 
-    with live_film(path) if kind_of(path) == "image" else nullcontext(path) as film:
-        ((_, length),) = join([Cut(film, start_s, end_s)], target, max_side=PLAYED_SIDE)
+    with live_video(path) if kind_of(path) == "image" else nullcontext(path) as video:
+        ((_, length),) = join([Cut(video, start_s, end_s)], target, max_side=PLAYED_SIDE)
     return start_s, start_s + length
 
 
 @contextmanager
-def live_film(picture: Path) -> Iterator[Path]:
+def live_video(picture: Path) -> Iterator[Path]:
     """The film of a live photo as a file; one that lies inside the picture is taken out for that long. Raises
     `MediaError`."""
     from data.media.kinds import MediaError
-    from data.media.live import film_beside, film_inside
+    from data.media.live import video_beside, video_inside
 
-    beside = film_beside(picture)
+    beside = video_beside(picture)
     if beside is not None:
         yield beside
         return
-    place = film_inside(picture)
+    place = video_inside(picture)
     if place is None:
         raise MediaError("there is no film in this picture, and none beside it any more", "gone")
     with tempfile.NamedTemporaryFile(suffix=".mp4") as taken, picture.open("rb") as source:

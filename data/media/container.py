@@ -63,8 +63,8 @@ def picture_stream(container: InputContainer) -> Any | None:
     Album covers and chapter thumbnails do not count. A motion JPEG beside a larger stream is a camera's preview,
     whatever its flags say.
     """
-    films = [s for s in container.streams.video if not is_cover(s) and not int(s.disposition) & _THUMBNAILS]
-    pixels = {s.index: s.codec_context.width * s.codec_context.height for s in films if s.codec_context}
+    videos = [s for s in container.streams.video if not is_cover(s) and not int(s.disposition) & _THUMBNAILS]
+    pixels = {s.index: s.codec_context.width * s.codec_context.height for s in videos if s.codec_context}
     largest = max(pixels.values(), default=0)
 
     def order(stream: Any) -> tuple[bool, bool, int, int]:
@@ -74,7 +74,7 @@ def picture_stream(container: InputContainer) -> Any | None:
         preview = size < largest and stream.codec_context.name in _STILLS
         return True, not preview, int(stream.disposition) & _DEFAULT, size
 
-    return max(films, key=order, default=None)
+    return max(videos, key=order, default=None)
 
 
 def is_cover(stream: Any) -> bool:

@@ -1,9 +1,9 @@
 """Images with a few seconds of video: motion photos, which contain it, and live photos, which lie beside it.
 
-Built around two questions: `film_inside`, where in an image file an MP4 begins (Google and Samsung append it to
+Built around two questions: `video_inside`, where in an image file an MP4 begins (Google and Samsung append it to
 the JPEG or store it in a box of the HEIC), and `is_live_pair`, whether a video is the moving half of an image
 (Apple writes one identifier into both; otherwise equal names and a duration of a few seconds decide).
-`film_beside` and `picture_beside` find the other half by its name. Decodes nothing.
+`video_beside` and `image_beside` find the other half by its name. Decodes nothing.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from data.media.kinds import MediaError, kind_of
 
 MOMENT_S = 6.0  # Apple's last 3 seconds, Google's and Samsung's up to 4
 _FIRST = (b"moov", b"mdat", b"free", b"wide", b"skip", b"uuid", b"moof")  # boxes that follow `ftyp` in a video
-_FILMS = (".mov", ".mp4", ".mp", "_hevc.mov")
-_PICTURES = (".heic", ".jpg", ".jpeg", ".heif", ".avif", ".mp.jpg", ".dng")
+_VIDEOS = (".mov", ".mp4", ".mp", "_hevc.mov")
+_IMAGES = (".heic", ".jpg", ".jpeg", ".heif", ".avif", ".mp.jpg", ".dng")
 _APPLE_KEY = "com.apple.quicktime.content.identifier"
 _IDENTIFIER = 0x0011
 
 
-def film_inside(path: Path) -> tuple[int, int] | None:
+def video_inside(path: Path) -> tuple[int, int] | None:
     """Returns the offset and the length in bytes of the video in a motion photo; None without one. Raises
     `OSError` for an unreadable file."""
     with path.open("rb") as file:
@@ -38,13 +38,13 @@ def film_inside(path: Path) -> tuple[int, int] | None:
                 return next(((a, z - a) for name, a, z in boxes(data) if name == b"mpvd" and z > a), None)
             at = data.find(b"ftyp", 16)
             while at >= 0:
-                if (length := _film_at(data, at - 4)) is not None:
+                if (length := _video_at(data, at - 4)) is not None:
                     return at - 4, length
                 at = data.find(b"ftyp", at + 4)
     return None
 
 
-def _film_at(data: mmap.mmap, start: int) -> int | None:
+def _video_at(data: mmap.mmap, start: int) -> int | None:
     """The length of the video at `start`, without data that other programs append; None if there is no video."""
     if not 12 <= int.from_bytes(data[start : start + 4], "big") <= 512:
         return None
@@ -58,12 +58,12 @@ def _film_at(data: mmap.mmap, start: int) -> int | None:
     return end - start if len(names) > 1 and names[1] in _FIRST else None
 
 
-def is_live_pair(picture: Path, film: Path) -> bool:
+def is_live_pair(picture: Path, video: Path) -> bool:
     """Whether `film` is the moving half of the live photo `picture`; False for an unreadable file."""
-    if kind_of(picture) != "image" or kind_of(film) != "video":
+    if kind_of(picture) != "image" or kind_of(video) != "video":
         return False
     try:
-        with open_container(film) as container:
+        with open_container(video) as container:
             seconds = (container.duration or 0) / 1e6
             video_identifier = container.metadata.get(_APPLE_KEY, "").upper()
         image_identifier = _apple_identifier(maker_note(picture))
@@ -71,17 +71,17 @@ def is_live_pair(picture: Path, film: Path) -> bool:
         return False
     if video_identifier and image_identifier:
         return video_identifier == image_identifier
-    return stem(picture) == stem(film) and 0 < seconds <= MOMENT_S
+    return stem(picture) == stem(video) and 0 < seconds <= MOMENT_S
 
 
-def film_beside(picture: Path) -> Path | None:
+def video_beside(picture: Path) -> Path | None:
     """Returns the moving half of a live photo, from the same folder; None without one."""
-    return next((film for film in _candidates(picture, _FILMS) if is_live_pair(picture, film)), None)
+    return next((video for video in _candidates(picture, _VIDEOS) if is_live_pair(picture, video)), None)
 
 
-def picture_beside(film: Path) -> Path | None:
+def image_beside(video: Path) -> Path | None:
     """Returns the live photo whose moving half is `film`, from the same folder; None without one."""
-    return next((picture for picture in _candidates(film, _PICTURES) if is_live_pair(picture, film)), None)
+    return next((picture for picture in _candidates(video, _IMAGES) if is_live_pair(picture, video)), None)
 
 
 def _candidates(path: Path, endings: Sequence[str]) -> Iterator[Path]:

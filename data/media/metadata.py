@@ -134,7 +134,7 @@ def _png_dates(image: Image.Image) -> Iterator[Taken | None]:
             yield taken(image.info.get(key), source)
 
 
-_FILM_DATES: dict[str, Source] = {
+_VIDEO_DATES: dict[str, Source] = {
     "com.apple.quicktime.creationdate": "film",
     "date_recorded": "film",
     "datetimeoriginal": "film",
@@ -151,7 +151,7 @@ def video_metadata(*tags: Mapping[str, str], recorded: Taken | None = None, pack
         merged.update({key.lower(): value for key, value in tag_set.items()})
     xmp = packet_metadata(packet, "xmp")
     dates = [recorded, xmp.taken]
-    for key, source in _FILM_DATES.items():
+    for key, source in _VIDEO_DATES.items():
         date = taken(merged.get(key), source)
         if date is not None and source == "film" and len(date.at) < 10:
             date = Taken(date.at, "modified")  # the release year of a film or an album

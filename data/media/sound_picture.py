@@ -24,9 +24,9 @@ _GROUND, _CURVE = (24, 28, 36), (120, 190, 240)
 def sound_picture(path: Path, start_s: float, end_s: float, max_side: int) -> np.ndarray:
     """Returns the cover of a recording, else the waveform of [start_s, end_s): uint8 RGB [H, W, 3]. Raises
     `MediaError`."""
-    picture = _cover(path) or _waveform(read_sound(path, start_s, end_s))
-    picture.thumbnail((max_side, max_side))
-    return np.asarray(picture)
+    image = _cover(path) or _waveform(read_sound(path, start_s, end_s))
+    image.thumbnail((max_side, max_side))
+    return np.asarray(image)
 
 
 def _cover(path: Path) -> Image.Image | None:
@@ -49,9 +49,9 @@ def _waveform(samples: np.ndarray) -> Image.Image:
     from PIL import Image
 
     width, height = _SIZE
-    picture = np.full((height, width, 3), _GROUND, np.uint8)
+    image = np.full((height, width, 3), _GROUND, np.uint8)
     edges = np.linspace(0, len(samples), width + 1).astype(int)
     peaks = np.array([np.abs(samples[a:b]).max(initial=0.0) for a, b in itertools.pairwise(edges)])
     rows = np.abs(np.arange(height) - height / 2 + 0.5)[:, None]
-    picture[rows <= np.maximum(1.0, peaks * (height / 2 - 8))[None, :]] = _CURVE
-    return Image.fromarray(picture)
+    image[rows <= np.maximum(1.0, peaks * (height / 2 - 8))[None, :]] = _CURVE
+    return Image.fromarray(image)

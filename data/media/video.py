@@ -28,7 +28,7 @@ from data.media.kinds import MediaError
 from data.media.metadata import NOTHING, Metadata, video_metadata
 from data.media.screen import is_plain
 from data.media.subtitles import text_tracks
-from data.media.xmp import packet_of_film
+from data.media.xmp import packet_of_video
 
 Engine = Literal["auto", "pyav", "decord"]
 
@@ -61,7 +61,7 @@ def probe(path: Path) -> VideoInfo:
     with open_video(path) as video:
         video.look()
         duration, truncated = video.duration()
-        packet = packet_of_film(path)
+        packet = packet_of_video(path)
         recorded_at = _recorded(path, video.container)
         meta = video_metadata(video.container.metadata, video.stream.metadata, recorded=recorded_at, packet=packet)
         width, height = video.shown_size()
@@ -86,7 +86,7 @@ def tag_metadata(path: Path) -> Metadata:
         stream = picture_stream(container) or sound_track(container)
         tags = stream.metadata if stream is not None else {}
         recorded_at = _recorded(path, container)
-        return video_metadata(container.metadata, tags, recorded=recorded_at, packet=packet_of_film(path))
+        return video_metadata(container.metadata, tags, recorded=recorded_at, packet=packet_of_video(path))
 
 
 def _recorded(path: Path, container: Any) -> Taken | None:

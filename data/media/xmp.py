@@ -38,7 +38,7 @@ def packet_of(image: Image.Image) -> bytes:
     return packet if isinstance(packet, bytes) else b""
 
 
-def packet_of_film(path: Path) -> bytes:
+def packet_of_video(path: Path) -> bytes:
     """Returns the packet inside an MP4 (a box "uuid") or a QuickTime film (moov/udta/XMP_); empty without one, and for
     other formats."""
     with suppress(OSError, ValueError), path.open("rb") as file:

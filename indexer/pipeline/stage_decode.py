@@ -204,7 +204,7 @@ class DecodeStage:
         for path in (self._files.here(path) for path, _ in job.work.files):
             image = outline.other_half
             if path != job.path:
-                image = self._ctx.sandbox.submit(live.picture_beside, Path(path), urgent=True).result()
+                image = self._ctx.sandbox.submit(live.image_beside, Path(path), urgent=True).result()
             if image is None:
                 return False
             images.append(self._files.there(str(image)))

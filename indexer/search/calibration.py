@@ -123,7 +123,7 @@ class Background:
         """Returns the scale of each group for one list of all kinds. `size`: the number of the library's chunks."""
         if text_alone:
             return comparable(self.of_text(queries, size, profile), profile)
-        return self.of_pictures(queries, size)
+        return self.of_images(queries, size)
 
     def of_text(self, queries: np.ndarray, size: int, profile: RankingProfile) -> dict[int, Scale]:
         """Returns the scale of each group by itself, for text queries float32 [q, dim]."""
@@ -137,7 +137,7 @@ class Background:
         spread = np.maximum(spread, LEAST_SPREAD) ** weight * common ** (1 - weight)
         return {g: Scale(offsets[g] + weight * shift, spread) for g in samples}
 
-    def of_pictures(self, queries: np.ndarray, size: int) -> dict[int, Scale]:
+    def of_images(self, queries: np.ndarray, size: int) -> dict[int, Scale]:
         """Returns the scale of queries that are not text alone, the same for all kinds: an image is more similar to
         images than to anything else, and that is no bias to correct."""
         samples = self._current(size)

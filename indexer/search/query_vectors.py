@@ -51,7 +51,7 @@ class QueryVectors:
         has a positive weight. Raises LibraryError if a part cannot be read."""
         parts = [part for part in parts if part.weight]
         has_media = any(_is_media(part) and part.weight > 0 for part in parts)
-        text_weight = profile.words_beside_picture if has_media else 1.0
+        text_weight = profile.words_beside_image if has_media else 1.0
         weighted = [
             (part.weight * (profile.avoided if part.weight < 0 else 1.0) * (1.0 if _is_media(part) else text_weight), v)
             for part in parts

@@ -140,7 +140,7 @@ class LiteEmbedder:
         for item, job in zip(inputs, jobs, strict=True):
             calls += [partial(self._read_english, ids) for ids in job.windows]
             calls += [partial(reader.embed, job.text) for reader in job.readers]
-            calls += [partial(self._embed_picture, frame, item.kind == "pdf") for frame in job.pictures]
+            calls += [partial(self._embed_image, frame, item.kind == "pdf") for frame in job.pictures]
         if len(calls) == 1:  # a query: no thread need be woken
             results = iter([calls[0]()])
         else:
@@ -220,7 +220,7 @@ class LiteEmbedder:
         """float32 [384], unit length."""
         return np.asarray(self._text.run(None, {"ids": np.array([ids], np.int64)})[0][0])
 
-    def _embed_picture(self, picture: np.ndarray, squash: bool) -> tuple[np.ndarray, np.ndarray]:
+    def _embed_image(self, picture: np.ndarray, squash: bool) -> tuple[np.ndarray, np.ndarray]:
         """Meaning float32 [384 or 896] and looks float32 [256], each of unit length."""
         pixels = _fit(picture, squash)[None]
         features, logits = self._image.run(["features", "logits"], {"pixels": pixels})
@@ -244,7 +244,7 @@ class LiteEmbedder:
             shown = _vector(_QUERY_MEANING * meaning, looks)
             if said is None:
                 return shown
-            return _unit(shown + self.profile.words_beside_picture * np.pad(said, (0, len(looks))))
+            return _unit(shown + self.profile.words_beside_image * np.pad(said, (0, len(looks))))
         if said is not None:
             meaning = _unit((1 - _OCR_SHARE) * meaning + _OCR_SHARE * said)
         return _vector(meaning, looks)

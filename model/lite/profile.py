@@ -50,7 +50,7 @@ EARLIER_PROFILE = RankingProfile(
     avoided=0.6,
     # A picture of one thing with the name of another of its sort: by words alone .30, picture alone .15,
     # weight 1 .23, 1.8 .30, 2.4 .33, 3.2 .34, 5 .34 (both halves agree).
-    words_beside_picture=2.5,
+    words_beside_image=2.5,
 )
 """Of the recipe before (`embedder.EARLIER`)."""
 

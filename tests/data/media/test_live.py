@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from data.media.image import read_image
-from data.media.live import film_inside, is_live_pair, stem
+from data.media.live import is_live_pair, stem, video_inside
 from data.media.video import probe
 from tests.data.media.heics import box, heic_bytes
 from tests.media import draw_image, draw_video, picture
@@ -29,7 +29,7 @@ def test_a_jpeg_with_a_film_behind_it(tmp_path: Path, before: bytes, trailer: by
     moving = film(tmp_path).read_bytes()
     path = tmp_path / "PXL_1.MP.jpg"
     path.write_bytes(still + before + moving + trailer)
-    assert film_inside(path) == (len(still + before), len(moving))
+    assert video_inside(path) == (len(still + before), len(moving))
     (tmp_path / "out.mp4").write_bytes(path.read_bytes()[len(still + before) :][: len(moving)])
     assert probe(tmp_path / "out.mp4").duration_s == pytest.approx(3, abs=0.3)
     assert (read_image(path) == read_image(still)).all()
@@ -38,18 +38,18 @@ def test_a_jpeg_with_a_film_behind_it(tmp_path: Path, before: bytes, trailer: by
 def test_a_heic_with_a_film_in_a_box(tmp_path: Path) -> None:
     still, moving = heic_bytes(picture(size=(128, 64))), film(tmp_path).read_bytes()
     (tmp_path / "a.heic").write_bytes(still + box(b"mpvd", moving))
-    assert film_inside(tmp_path / "a.heic") == (len(still) + 8, len(moving))
+    assert video_inside(tmp_path / "a.heic") == (len(still) + 8, len(moving))
     (tmp_path / "b.heic").write_bytes(still)
-    assert film_inside(tmp_path / "b.heic") is None
+    assert video_inside(tmp_path / "b.heic") is None
 
 
 def test_an_ordinary_picture_holds_no_film(tmp_path: Path) -> None:
-    assert film_inside(draw_image(tmp_path / "a.jpg")) is None
+    assert video_inside(draw_image(tmp_path / "a.jpg")) is None
     data = draw_image(tmp_path / "b.jpg").read_bytes()
     (tmp_path / "b.jpg").write_bytes(data + b"\x00\x00\x00\x18ftypmp42 is a word in a text" + bytes(50))
-    assert film_inside(tmp_path / "b.jpg") is None
+    assert video_inside(tmp_path / "b.jpg") is None
     (tmp_path / "c.jpg").write_bytes(b"\xff\xd8")
-    assert film_inside(tmp_path / "c.jpg") is None
+    assert video_inside(tmp_path / "c.jpg") is None
 
 
 def apple_photo(path: Path, identifier: str) -> Path:

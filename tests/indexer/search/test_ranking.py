@@ -144,7 +144,7 @@ def test_of_an_untuned_model_words_names_and_videos_weigh_alike() -> None:
     facts = {1: fact(1), 2: fact(2, kind="video"), 3: fact(3)}
     scores = [r.score for r in ranked(Evidence({}, said, {3: (SOME, 0.5)}), facts, profile)]
     assert scores == [1.5, 1.5, 1.5]
-    assert (profile.video_shift, profile.page_weight, profile.words_beside_picture) == (0.0, 1.0, 1.0)
+    assert (profile.video_shift, profile.page_weight, profile.words_beside_image) == (0.0, 1.0, 1.0)
 
 
 def test_an_untuned_model_answers_above_what_chance_reaches_in_a_library_of_that_size() -> None:

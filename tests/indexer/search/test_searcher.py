@@ -134,9 +134,9 @@ def test_words_beside_a_picture_weigh_as_the_model_says(shelf: Shelf, tmp_path: 
     (text,) = shelf.searcher.vectors(Query((Part(text="bread"),)))
     (picture,) = shelf.searcher.vectors(Query((Part(file=file),)))
     (both,) = shelf.searcher.vectors(Query((Part(text="bread"), Part(file=file))))
-    expected = picture + LiteEmbedder.profile.words_beside_picture * text
+    expected = picture + LiteEmbedder.profile.words_beside_image * text
     assert np.allclose(both, expected / np.linalg.norm(expected), atol=1e-5)
-    assert LiteEmbedder.profile.words_beside_picture > 2
+    assert LiteEmbedder.profile.words_beside_image > 2
 
 
 def test_filters_act_inside_both_searches(shelf: Shelf) -> None:
