@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import html
+import io
 import os
 import re
 import unicodedata
@@ -50,8 +51,10 @@ TEXTLESS = 16  # a page with fewer characters in its text layer needs OCR
 STAMPED = 150  # the same where images cover half of the page: a fax's line, "Scanned with …", a number on a scan
 MAX_WORDS = 50_000
 MAX_ATTACHMENT_BYTES = 512 << 20  # bytes of a file inside a PDF
-MAX_INSIDE = 500  # PDFs inside a PDF
+MAX_INSIDE = 500  # PDFs and images inside a PDF
 MAX_INSIDE_BYTES = 1 << 30  # of all of them
+IMAGE_SIDE = 2048  # pixels of an attached image that is shown as a page
+ICON_SIDE = 64  # attached images up to this are the decoration of a portfolio or a letter
 MAX_INSIDE_DEPTH = 3  # a PDF inside a PDF inside a PDF inside a PDF
 
 
@@ -201,8 +204,8 @@ class _Contents(NamedTuple):
 
 
 class Document:
-    """An open PDF: its own pages, then those of each PDF inside it, which are opened one at a time. Pages count from
-    1 and must exist (`require_page`)."""
+    """An open PDF: its own pages, then those of each PDF and image inside it, which are opened one at a time. Pages
+    count from 1 and must exist (`require_page`)."""
 
     def __init__(self, engine: Engine, memory: _Memory) -> None:
         self._own, self._memory = _Pdf(engine, memory), memory
@@ -294,7 +297,8 @@ class Document:
                 if pdf is not self._own:
                     pdf.engine.close()
                 pdf = inner
-            return _content(pdf.attachments[last])
+            data = _content(pdf.attachments[last])
+            return data if sniff(data[:HEAD_BYTES]) == "pdf" else _pages_of_image(data)
         finally:
             if pdf is not self._own:
                 pdf.engine.close()
@@ -310,14 +314,16 @@ class Document:
     def _look_into(
         self, pdf: _Pdf, names: str, indexes: tuple[int, ...], contents: _Contents, sizes: dict[bytes, int]
     ) -> None:
-        """Adds the PDFs inside `pdf` to `contents`. `sizes`: the bytes of the PDFs so far, by their digest."""
+        """Adds the PDFs and images inside `pdf` to `contents`. `sizes`: the bytes of those so far, by their digest."""
         inside, faults = contents
         for index, file in enumerate(pdf.attachments):
             name = names + (_clean(file.name).replace("\n", " ") or "a file without a name")
             try:
                 data = _content(file)
                 digest = hashlib.blake2b(data, digest_size=16).digest()
-                if sniff(data[:HEAD_BYTES]) != "pdf" or digest in sizes:
+                kind = sniff(data[:HEAD_BYTES])
+                image_pages = _image_page_count(data) if kind == "image" else 0
+                if (kind != "pdf" and not image_pages) or digest in sizes:
                     continue
                 sizes[digest] = len(data)
                 if len(indexes) >= MAX_INSIDE_DEPTH:
@@ -325,9 +331,12 @@ class Document:
                 if len(inside) >= MAX_INSIDE or sum(sizes.values()) > MAX_INSIDE_BYTES:
                     faults.append(f"{name}, inside, and what follows is not shown: it is more than Sightline opens")
                     return
+                first = inside[-1].part.page + inside[-1].pages if inside else self.own_pages + 1
+                if image_pages:
+                    inside.append(_Inside(PdfPart(name, first), image_pages, (*indexes, index)))
+                    continue
                 inner = _Pdf(open_engine(data))
                 try:
-                    first = inside[-1].part.page + inside[-1].pages if inside else self.own_pages + 1
                     if first + inner.engine.pages > MAX_PAGES:
                         raise MediaError(f"the PDF and those inside it have more than {MAX_PAGES:,} pages", "too large")
                     inside.append(_Inside(PdfPart(name, first), inner.engine.pages, (*indexes, index)))
@@ -423,6 +432,28 @@ class _Pdf:
                     titles[page].append(_clean(title))
             self._memory.bookmarks = titles
         return self._memory.bookmarks
+
+
+def _image_page_count(data: bytes) -> int:
+    """Returns the number of pages of an attached image; 0 for an icon. Raises `MediaError`."""
+    from data.media import image
+
+    info = image.inspect(data)
+    return info.pages if max(info.width, info.height) > ICON_SIDE else 0
+
+
+def _pages_of_image(data: bytes) -> bytes:
+    """Returns an image as a PDF of a page for each of its pages. Raises `MediaError`."""
+    from PIL import Image
+
+    from data.media import image
+
+    pages = image.inspect(data).pages
+    numbers = range(1, pages + 1) if pages > 1 else [None]
+    first, *others = [Image.fromarray(image.read_image(data, IMAGE_SIDE, number)) for number in numbers]
+    out = io.BytesIO()
+    first.save(out, "PDF", save_all=True, append_images=others, quality=90)
+    return out.getvalue()
 
 
 def _attachment_texts(files: Sequence[Attachment]) -> Iterator[str]:

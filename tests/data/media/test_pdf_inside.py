@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pymupdf
 import pytest
+from PIL import Image
 
 from data.media import pdf
 from data.media.kinds import MediaError
@@ -211,3 +213,23 @@ def test_a_file_that_changes_is_read_anew(tmp_path: Path) -> None:
     assert [part.name for part in outline(path, "pdf").parts] == ["letter.pdf"]
     write(path, around(COVER, [("longer name.pdf", document("dear uncle"))]))
     assert texts(path)[2:] == ["longer name.pdf\ndear uncle"]
+
+
+def test_images_inside_are_pages_of_their_own(tmp_path: Path) -> None:
+    photo, scan, icon = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    colours = [(200, 30, 30), (30, 30, 200)]
+    first, second = (Image.new("RGB", (300, 200), colour) for colour in colours)
+    first.save(photo, "JPEG")
+    first.save(scan, "TIFF", save_all=True, append_images=[second])
+    first.resize((32, 32)).save(icon, "PNG")
+    files = [("stain.jpg", photo.getvalue()), ("logo.png", icon.getvalue()), ("scan.tif", scan.getvalue())]
+    path = write(tmp_path / "claim.pdf", around(COVER, [*files, ("cut.jpg", photo.getvalue()[:200])]))
+    found = outline(path, "pdf")
+    assert found.parts == (PdfPart("stain.jpg", 3), PdfPart("scan.tif", 4)) and found.pages == 5
+    assert found.note is not None and "cut.jpg" in found.note
+    for page_number, colour in ((3, colours[0]), (4, colours[0]), (5, colours[1])):
+        pixels = pdf.page_image(path, page_number, 200)
+        assert pixels.shape[1] == 200 and abs(pixels.shape[0] - 133) <= 1
+        assert np.abs(pixels.mean((0, 1)) - colour).max() < 6
+    assert {3, 4, 5} <= set(pdf.unread_pages(path))
+    assert pdf.part_of(path, 4).startswith(b"%PDF")
