@@ -92,7 +92,7 @@ def test_what_is_said_is_the_same_in_every_interface(library: Library, client: T
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("silent", "No speech was recognised"), ("unheard", "It is not transcribed yet:")]
+    ("name", "told"), [("silent", "It has no sound."), ("unheard", "It is not transcribed yet:")]
 )
 def test_a_film_without_lines_says_why(library: Library, client: TestClient, name: str, told: str) -> None:
     (hit,) = client.get("/api/search", params={"q": f"name:{name}"}).json()["hits"]

@@ -31,7 +31,11 @@ JSON = {"content-type": "application/json"}
 Request = tuple[str, dict[str, Any]]
 """A path, and what `httpx.Request` takes; nothing of it for a GET."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.long,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc"),
+]
 
 
 class Tree:

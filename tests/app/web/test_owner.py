@@ -54,7 +54,8 @@ def test_the_command_prints_an_address_that_opens(tmp_path: Path, options: list[
     (temporary := tmp_path / "temporary").mkdir()
     command = [sys.executable, "-m", "app.cli", "serve", "--no-browser", "--port", "0"]
     command += ["--data-dir", str(tmp_path / "library"), *options]
-    env = os.environ | {"TMPDIR": str(temporary)}
+    env = {name: value for name, value in os.environ.items() if name != "GRADIO_TEMP_DIR"}  # of another test
+    env["TMPDIR"] = str(temporary)
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as server:
         assert server.stderr is not None
         try:
