@@ -70,7 +70,9 @@ def pip(*arguments: str) -> None:
 def test_the_wheel_carries_every_package_with_its_types_and_its_data(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
-    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == set(PACKAGES)
+    (manual,) = (name for name in names if ".data/" in name)
+    assert manual.endswith("/share/man/man1/sightline.1")
+    assert {name.split("/")[0] for name in names - {manual} if ".dist-info" not in name} == set(PACKAGES)
     tracked = subprocess.run(["git", "ls-files", *PACKAGES], cwd=ROOT, capture_output=True, text=True, check=True)
     assert {name for name in tracked.stdout.splitlines() if (ROOT / name).exists()} <= names
 
