@@ -8,23 +8,25 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect
 
+from app.web.sign_in import make_ticket
 from tests.browser.conftest import Server, answered, opened
 
 pytestmark = pytest.mark.browser
 
-TOKEN = "correct-horse-battery-staple"
+TOKEN, KEY = "correct-horse-battery-staple", b"of cookies and tickets"
 
 
 @pytest.fixture
 def guarded(library: Any) -> Iterator[Server]:
-    server = Server(library, gradio=False, token=TOKEN, ticket="good-once")
+    server = Server(library, gradio=False, token=TOKEN, key=KEY)
     server.start()
     yield server
     server.stop()
 
 
-@pytest.mark.parametrize("shown", [TOKEN, "good-once"])
-def test_the_token_opens_the_page_and_leaves_the_address(browser: Browser, guarded: Server, shown: str) -> None:
+@pytest.mark.parametrize("credential", ["token", "ticket"])
+def test_the_token_opens_the_page_and_leaves_the_address(browser: Browser, guarded: Server, credential: str) -> None:
+    shown = TOKEN if credential == "token" else make_ticket(KEY, guarded.port)
     with opened(browser) as context:
         page = context.new_page()
         page.goto(f"{guarded.url}/?token={shown}&q=lighthouse")

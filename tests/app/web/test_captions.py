@@ -91,9 +91,7 @@ def test_what_is_said_is_the_same_in_every_interface(library: Library, client: T
     assert "from &lt;pier&gt; nine" in subtitles.text
 
 
-@pytest.mark.parametrize(
-    ("name", "told"), [("silent", "It has no sound."), ("unheard", "It is not transcribed yet:")]
-)
+@pytest.mark.parametrize(("name", "told"), [("silent", "It has no sound."), ("unheard", "It is not transcribed yet:")])
 def test_a_film_without_lines_says_why(library: Library, client: TestClient, name: str, told: str) -> None:
     (hit,) = client.get("/api/search", params={"q": f"name:{name}"}).json()["hits"]
     assert client.get(f"/api/transcript/{hit['file_id']}").json() == {"cues": []}
