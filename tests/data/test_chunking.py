@@ -32,6 +32,7 @@ def test_a_cut_that_leaves_a_short_rest_joins_it() -> None:
     assert windows(66) == [(0.0, 30.0), (30.0, 60.0), (60.0, 66)]
 
 
+@pytest.mark.slow
 @given(DURATIONS, WINDOWS, st.floats(0, 0.7), st.lists(st.floats(0, 20_000), max_size=40))
 def test_windows_cover_the_video_in_order_without_a_gap(
     duration: float, window: float, share: float, cuts: list[float]
@@ -50,6 +51,7 @@ def test_windows_cover_the_video_in_order_without_a_gap(
         assert found[-1][1] - found[-2][1] >= 5 - 1e-6
 
 
+@pytest.mark.slow
 @given(DURATIONS, WINDOWS)
 def test_without_cuts_every_window_but_the_last_has_its_length(duration: float, window: float) -> None:
     found = windows(duration, window)
@@ -57,6 +59,7 @@ def test_without_cuts_every_window_but_the_last_has_its_length(duration: float, 
     assert duration > window or len(found) == 1
 
 
+@pytest.mark.slow
 @given(DURATIONS, WINDOWS, st.lists(st.floats(0, 20_000), max_size=40))
 def test_only_cuts_matter_that_are_near_the_grid(duration: float, window: float, cuts: list[float]) -> None:
     ends = grid(duration, window)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from data.gazetteer import TABLE, distance_km, locate, nearest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("position", "name"),
     [
@@ -25,6 +26,7 @@ def test_a_position_has_the_name_of_its_town(position: tuple[float, float], name
     assert nearest(*position) == name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "position"),
     [

@@ -31,6 +31,7 @@ def test_an_image_is_one_chunk(tmp_path: Path) -> None:
     assert given.kind == "image" and given.images[0] is not None and given.text is None and given.video is None
 
 
+@pytest.mark.slow
 def test_a_video_becomes_windows_of_eight_frames(tmp_path: Path) -> None:
     path = draw_video(tmp_path / "a.mp4", 66, 5, metadata={"creation_time": "2021-05-06T07:08:09Z"})
     found = outline(path, "video")
@@ -49,6 +50,7 @@ def test_a_video_becomes_windows_of_eight_frames(tmp_path: Path) -> None:
     assert given.video is not None and given.role == "query" and given.images == ()
 
 
+@pytest.mark.slow
 def test_a_window_ends_at_a_scene_cut_nearby(tmp_path: Path) -> None:
     scenes = [(0.0, (200, 40, 40)), (28.4, (20, 60, 200)), (61.2, (40, 160, 60))]
     path = draw_video(tmp_path / "a.mp4", 80, 5, scenes=scenes, text="x", gop=40)
@@ -76,6 +78,7 @@ def test_the_words_that_come_with_an_image_are_its_text(tmp_path: Path) -> None:
     assert chunk.text == found.caption and to_input(chunk, "image").text == found.caption
 
 
+@pytest.mark.slow
 def test_a_videos_words_are_in_its_outline_and_not_in_its_chunks(tmp_path: Path) -> None:
     path = draw_video(tmp_path / "a.mp4", 40, 5, size=(64, 48), metadata={"title": "Regatta"})
     silent = outline(path, "video")
@@ -128,6 +131,7 @@ def test_chunks_and_outlines_travel_between_processes(tmp_path: Path) -> None:
     assert (str(error), error.cause) == ("why", "empty")
 
 
+@pytest.mark.slow
 def test_what_is_readable_of_a_cut_off_video_is_read(tmp_path: Path) -> None:
     whole = draw_video(tmp_path / "whole.mp4", 100, 5, options={"movflags": "faststart"}, text="x")
     data = whole.read_bytes()

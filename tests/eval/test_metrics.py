@@ -37,6 +37,7 @@ def test_the_mean_over_cases_comes_out_too() -> None:
         assert np.mean([s[name] for s in scored]) == pytest.approx(value, abs=CASES["tolerance"]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case", [c for c in CASES["cases"] if "evaluate_range_due_to_label_reordering" in c], ids=lambda c: c["id"]
 )
@@ -81,6 +82,7 @@ def _plainly(ranking: list, relevant: list, grades: dict, k: int) -> dict[str, f
     return out
 
 
+@pytest.mark.slow
 @given(
     ranking=st.lists(st.integers(0, 14), max_size=20),
     grades=st.dictionaries(st.integers(0, 19), st.integers(0, 4), max_size=12),
@@ -104,6 +106,7 @@ def _score_tables(draw: st.DrawFn) -> tuple[np.ndarray, list[dict[int, float]], 
     return np.array(scores, dtype=np.float32) / 7, relevant, draw(st.integers(1, 12))
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(_score_tables())
 def test_the_ranking_of_many_queries_is_the_pessimistic_sort_of_each(table: tuple) -> None:

@@ -85,6 +85,7 @@ def test_every_door_shows_the_model_what_a_library_shows_it(kind: str, tmp_path:
     assert np.abs(benchmark.astype(int) - library).max() <= (2 if kind == "CMYK" else 0)
 
 
+@pytest.mark.slow
 def test_a_large_picture_comes_through_the_door_as_large_as_in_a_library() -> None:
     assert SIDE["image"] == MAX_SIDE
     data, _ = _bytes(Image.fromarray(_drawing()).resize((2560, 1440)), "PNG")

@@ -143,6 +143,7 @@ def test_every_source_and_every_task_can_be_asked_for() -> None:
         file_sets(["ImageNet"])
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_sizes_and_terms_and_fetches_nothing(
     hub: LocalHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,6 +155,7 @@ def test_a_dry_run_prints_sizes_and_terms_and_fetches_nothing(
     assert not hub.asked and not (tmp_path / "d").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_pauses")
 def test_a_dry_run_without_a_network_says_what_was_last_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -166,6 +168,7 @@ def test_a_dry_run_without_a_network_says_what_was_last_seen(
     assert "cannot be reached" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_rows_and_pictures_come_to_where_the_sources_read_them(hub: LocalHub, tmp_path: Path) -> None:
     assert run(tmp_path, "--only", "train/VOC2007", "train/WebQA") == 0
     repo = tmp_path / "TIGER-Lab/MMEB-train"
@@ -178,6 +181,7 @@ def test_rows_and_pictures_come_to_where_the_sources_read_them(hub: LocalHub, tm
     assert not hub.asked, "what is here is not fetched again"
 
 
+@pytest.mark.slow
 def test_a_download_that_was_cut_goes_on_where_it_stopped(hub: LocalHub, tmp_path: Path) -> None:
     hub.cut_after = 1500
     assert run(tmp_path, "--only", "train/VOC2007") == 0
@@ -185,6 +189,7 @@ def test_a_download_that_was_cut_goes_on_where_it_stopped(hub: LocalHub, tmp_pat
     assert spans == [None, "bytes=1500-"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_pauses")
 def test_a_connection_that_breaks_all_the_time_is_followed_to_the_end(hub: LocalHub, tmp_path: Path) -> None:
     """An archive of 30 GB over a bad line: what counts is whether anything came."""
@@ -195,6 +200,7 @@ def test_a_connection_that_breaks_all_the_time_is_followed_to_the_end(hub: Local
     assert sum(path.startswith("VOC2007/original") for path, _ in hub.asked) == 14
 
 
+@pytest.mark.slow
 def test_a_hub_that_is_busy_for_a_moment_is_waited_for(
     hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +209,7 @@ def test_a_hub_that_is_busy_for_a_moment_is_waited_for(
     assert run(tmp_path, "--only", "train/WebQA") == 0
 
 
+@pytest.mark.slow
 def test_a_small_file_is_checked_too(hub: LocalHub, tmp_path: Path) -> None:
     """It has no SHA-256 on the hub, but git's name of its bytes. Half of it is here, of an older version."""
     name = "VOC2007/original-00000-of-00001.parquet"
@@ -214,6 +221,7 @@ def test_a_small_file_is_checked_too(hub: LocalHub, tmp_path: Path) -> None:
     assert place.read_bytes() == b"rows" * 1000
 
 
+@pytest.mark.slow
 def test_the_token_stays_with_the_hub(tmp_path: Path) -> None:
     """Large files are fetched from other hosts, to which the hub sends on with a signed address."""
     seen: dict[str, tuple[str | None, str | None]] = {}
@@ -244,6 +252,7 @@ def test_the_token_stays_with_the_hub(tmp_path: Path) -> None:
     assert second == (None, "bytes=4-")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_pauses")
 @pytest.mark.parametrize("said, length", [(b"<html>log in here</html>", None), (b'[{"type": "file"', 4000)])
 def test_an_answer_that_is_no_listing_is_one_sentence(
@@ -269,6 +278,7 @@ def test_an_answer_that_is_no_listing_is_one_sentence(
     assert "its answer about TIGER-Lab/MMEB-train is cut short or no listing" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_wrong_bytes_are_fetched_again_and_then_refused(
     hub: LocalHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -285,6 +295,7 @@ def test_wrong_bytes_are_fetched_again_and_then_refused(
         download.fetch(Hub(), tmp_path / "other", one, files, lambda line: None)
 
 
+@pytest.mark.slow
 def test_pieces_of_an_archive_are_joined_and_a_leading_folder_is_taken_off(hub: LocalHub, tmp_path: Path) -> None:
     frames = tarred({f"video_qa/clip/{i}.jpg": bytes([i]) * 5000 for i in range(9)})
     hub.repos["TIGER-Lab/MMEB-V2"] = {
@@ -304,6 +315,7 @@ def test_pieces_of_an_archive_are_joined_and_a_leading_folder_is_taken_off(hub: 
     assert not plan(Hub(), tmp_path, found).files
 
 
+@pytest.mark.slow
 def test_a_kill_while_pieces_are_removed_loses_nothing(
     hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -330,6 +342,7 @@ def test_a_kill_while_pieces_are_removed_loses_nothing(
     assert (tmp_path / "TIGER-Lab/MMEB-V2/video-tasks/frames/video_qa/clip/1.jpg").is_file()
 
 
+@pytest.mark.slow
 def test_a_marker_that_a_power_cut_left_empty_costs_the_archive_only(hub: LocalHub, tmp_path: Path) -> None:
     assert run(tmp_path, "--only", "train/WebQA") == 0
     (marker,) = tmp_path.rglob(".unpacked/*.json")
@@ -339,6 +352,7 @@ def test_a_marker_that_a_power_cut_left_empty_costs_the_archive_only(hub: LocalH
     assert [path for path, _ in hub.asked] == ["images_zip/WebQA.zip"]
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_while_unpacking_keeps_the_archive(
     hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -352,6 +366,7 @@ def test_a_disk_that_fills_while_unpacking_keeps_the_archive(
     assert (tmp_path / "TIGER-Lab/MMEB-train/images_zip/WebQA.zip").is_file()
 
 
+@pytest.mark.slow
 def test_an_archive_cannot_write_outside_its_folder(hub: LocalHub, tmp_path: Path) -> None:
     hub.repos["TIGER-Lab/MMEB-V2"] = {"image-tasks/mmeb_v1.tar.gz": tarred({"../../../../evil": b"x"})}
     one = next(w for w in file_sets(["image"]) if w.strip == "MMEB")
@@ -360,6 +375,7 @@ def test_an_archive_cannot_write_outside_its_folder(hub: LocalHub, tmp_path: Pat
     assert not list(tmp_path.rglob("evil"))
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_too_small_is_refused_before_the_start(
     hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -370,6 +386,7 @@ def test_a_disk_that_is_too_small_is_refused_before_the_start(
     assert not hub.asked
 
 
+@pytest.mark.slow
 def test_what_the_hub_does_not_have_is_named_and_the_rest_is_fetched(
     hub: LocalHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -378,6 +395,7 @@ def test_what_the_hub_does_not_have_is_named_and_the_rest_is_fetched(
     assert (tmp_path / "TIGER-Lab/MMEB-train/images/WebQA/1").is_file()
 
 
+@pytest.mark.slow
 def test_a_set_behind_terms_says_what_to_do(hub: LocalHub, tmp_path: Path) -> None:
     hub.refuse = True
     with pytest.raises(DownloadError, match="accept the terms of the set there and set HF_TOKEN"):
@@ -392,6 +410,7 @@ def test_equal_names_can_be_told_apart() -> None:
     assert {one.repo for one in file_sets(["VLM2Vec/NExTQA"])} == {"VLM2Vec/NExTQA"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["../evil", "a/../../evil", "/evil", "a//b", "C:evil", "a\\..\\evil"])
 def test_a_listed_path_that_leaves_its_folder_is_refused(hub: LocalHub, tmp_path: Path, path: str) -> None:
     assert not hub_module._stays_below(path)

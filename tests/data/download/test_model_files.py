@@ -62,6 +62,7 @@ def is_whole(hub: ModelHub) -> bool:
     return all((folder() / path).read_bytes() == content for path, content in hub.files.items())
 
 
+@pytest.mark.slow
 def test_a_model_is_fetched_at_its_pinned_revision_and_its_hashes_are_recorded(hub):
     found = get()
     assert found.exit_code == 0, found.output
@@ -78,6 +79,7 @@ def test_a_model_is_fetched_at_its_pinned_revision_and_its_hashes_are_recorded(h
     assert get().exit_code == 0 and len(hub.asked) == asked  # a second time fetches nothing
 
 
+@pytest.mark.slow
 def test_a_download_that_breaks_goes_on_where_it_was(hub):
     hub.cut_after = 1000
     assert get().exit_code == 0
@@ -85,6 +87,7 @@ def test_a_download_that_breaks_goes_on_where_it_was(hub):
     assert [span for _, _, span in hub.asked if span] == ["bytes=1000-"]
 
 
+@pytest.mark.slow
 def test_a_stopped_run_leaves_nothing_half_installed_and_is_continued(hub, monkeypatch):
     last = MODEL.files("q4")[-1]
     kept = hub.files.pop(last)
@@ -103,6 +106,7 @@ def test_a_stopped_run_leaves_nothing_half_installed_and_is_continued(hub, monke
     assert {path for path, _, _ in hub.asked[before:]} == set(MODEL.files("q4")[3:])  # the first three had come
 
 
+@pytest.mark.slow
 def test_wrong_bytes_are_not_installed(hub):
     hub.spoil = "onnx/model_q4.onnx_data"
     found = get()
@@ -110,6 +114,7 @@ def test_wrong_bytes_are_not_installed(hub):
     assert not folder().exists()
 
 
+@pytest.mark.slow
 def test_another_file_than_the_declared_one_is_refused_before_anything_is_fetched(hub):
     hub.files["tokenizer.json"] = b"[]" * (len(hub.files["tokenizer.json"]) // 2)
     found = get()
@@ -117,6 +122,7 @@ def test_another_file_than_the_declared_one_is_refused_before_anything_is_fetche
     assert hub.asked == []
 
 
+@pytest.mark.slow
 def test_a_hub_that_answers_html_is_said_with_the_addresses_and_the_folder(hub):
     hub.html = True
     found = get()
@@ -128,12 +134,14 @@ def test_a_hub_that_answers_html_is_said_with_the_addresses_and_the_folder(hub):
     assert not folder().exists()
 
 
+@pytest.mark.slow
 def test_html_in_place_of_a_file_is_not_installed(hub):
     hub.html_files = True
     found = get()
     assert found.exit_code == 1 and "could not be fetched" in found.output and not folder().exists()
 
 
+@pytest.mark.slow
 def test_without_network_a_folder_that_was_filled_by_hand_is_taken(hub, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     found = get()
@@ -149,6 +157,7 @@ def test_without_network_a_folder_that_was_filled_by_hand_is_taken(hub, monkeypa
     assert found.exit_code == 1 and "tokenizer.json is not the file that belongs there" in found.output
 
 
+@pytest.mark.slow
 def test_a_disk_without_room_is_said_before_the_start(hub, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(model_files.shutil, "disk_usage", lambda path: usage(10**9, 10**9, model_files.MIN_FREE_BYTES))
@@ -157,6 +166,7 @@ def test_a_disk_without_room_is_said_before_the_start(hub, monkeypatch):
     assert hub.asked == []
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_meanwhile_is_said(hub, monkeypatch):
     import errno
 
@@ -169,6 +179,7 @@ def test_a_disk_that_fills_up_meanwhile_is_said(hub, monkeypatch):
     assert not folder().exists()
 
 
+@pytest.mark.slow
 def test_the_newest_revision_is_recorded_and_held_to(hub, monkeypatch):
     monkeypatch.setitem(HUB_MODELS, NAME, replace(MODEL, checksums={}, revision=None))
     assert get().exit_code == 0
@@ -179,6 +190,7 @@ def test_the_newest_revision_is_recorded_and_held_to(hub, monkeypatch):
     assert get().exit_code == 0
 
 
+@pytest.mark.slow
 def test_names_and_words_that_are_not_known_are_wrong_usage(hub):
     runner = CliRunner()
     assert runner.invoke(app, ["models", "get", "nothing"]).exit_code == 2
@@ -192,6 +204,7 @@ def test_the_declared_hashes_are_those_of_the_published_files():
     assert hub_models.manual_download(MODEL).count("https://huggingface.co/onnx-community/") == len(MODEL.files())
 
 
+@pytest.mark.slow
 def test_a_fetched_model_is_used_by_its_name_and_its_price_is_said_for_the_library(hub, tmp_path):
     from tests.media import draw_image
 

@@ -65,11 +65,13 @@ def with_xmp(path: Path, packet: bytes) -> Path:
     return draw_image(path, xmp=packet)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tiff", "a.heic", "a.avif"])
 def test_xmp_is_read_in_every_format(tmp_path: Path, name: str) -> None:
     assert caption_of(with_xmp(tmp_path / name, WRITTEN)) == TOLD
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.bmp", "a.gif", "a.heic"])
 def test_a_picture_without_words_has_no_caption(tmp_path: Path, name: str) -> None:
     assert caption_of(draw_image(tmp_path / name)) == ""
@@ -279,6 +281,7 @@ def test_what_lies_beside_and_is_no_file_is_no_harm(tmp_path: Path) -> None:
     assert told_beside(path) == "In the file"
 
 
+@pytest.mark.slow
 def test_bombs_in_xmp_are_harmless(tmp_path: Path) -> None:
     laughs = "".join(f'<!ENTITY l{i} "{f"&l{i - 1};" * 10}">' for i in range(1, 20))
     wanted = frozenset(("http://purl.org/dc/elements/1.1/ title",))
@@ -305,6 +308,7 @@ def test_of_a_broken_packet_the_beginning_is_read(tmp_path: Path, share: float) 
     assert set(", ".join(lines).split(", ")) <= {"", *TOLD.replace("\n", ", ").split(", ")}
 
 
+@pytest.mark.slow
 def test_garbage_in_metadata_costs_the_words_and_not_the_picture(tmp_path: Path) -> None:
     whole = add_iptc(
         draw_image(

@@ -31,6 +31,7 @@ def shown(path: Path) -> list[float]:
     return [time_of(f) for f in sample_frames(path, 0, info.duration_s, round(info.duration_s * 10))[0]]
 
 
+@pytest.mark.slow
 def test_a_copy_starts_at_the_keyframe_and_loses_nothing(film: Path, tmp_path: Path) -> None:
     start, end = cut(film, 7.0, 12.0, tmp_path / "a.mp4")
     assert (start, end) == (pytest.approx(6.0), pytest.approx(12.0, abs=0.45))
@@ -56,12 +57,14 @@ def test_a_clip_of_an_upright_phone_stays_upright(tmp_path: Path, reencode: bool
     assert frames.shape == (1, 160, 120, 3) and 1.2 <= time_of(np.rot90(frames[0])) <= 2.5
 
 
+@pytest.mark.slow
 def test_what_mp4_cannot_hold_is_encoded_anew(tmp_path: Path) -> None:
     path = draw_video(tmp_path / "a.webm", 4, 10, codec="libvpx")
     cut(path, 1, 3, tmp_path / "b.mp4")
     assert probe(tmp_path / "b.mp4").codec == "h264" and shown(tmp_path / "b.mp4")[0] == pytest.approx(1.0, abs=0.06)
 
 
+@pytest.mark.slow
 def test_a_reel_joins_clips_of_different_shapes_with_and_without_sound(film: Path, tmp_path: Path) -> None:
     silent = draw_video(tmp_path / "tall.mkv", 5, 25, size=(120, 200))
     spans = join([Cut(film, 2, 4), Cut(silent, 1, 2.5), Cut(film, 15, 16)], tmp_path / "reel.mp4")
@@ -91,6 +94,7 @@ def test_nothing_half_written_is_left(film: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.mts", "a.mkv", "a.mp4", "a.flv"])
 @pytest.mark.parametrize("start", [0.0, 1.0, 7.4, 12.3, 17.9, 29.95, 36.2])
 def test_a_copy_begins_at_or_before_the_second_asked_for(
@@ -126,6 +130,7 @@ def wrapped_again(source: Path, target: Path) -> Path:
     return target
 
 
+@pytest.mark.slow
 def test_a_stream_whose_sound_begins_far_behind_its_picture_is_cut(tmp_path: Path) -> None:
     source = draw_video(tmp_path / "a.mts", 40, 10, gop=25, audio=True)  # all the sound behind all the pictures
     begin, end = cut(source, 7.4, 10.4, tmp_path / "b.mp4")

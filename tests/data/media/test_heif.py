@@ -37,6 +37,7 @@ def test_two_hundred_million_pixels_fit_into_the_sandbox(tmp_path: Path) -> None
     assert np.abs(found[12:18, 100].mean(axis=0) - (40, 160, 200)).max() < 12
 
 
+@pytest.mark.slow
 def test_more_than_that_is_refused_by_its_header(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="more than Sightline opens"):
         read_image(grid(Image.new("RGB", (1024, 1024)), 20, 20), 640)

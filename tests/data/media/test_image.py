@@ -18,6 +18,7 @@ from tests.media import draw_image, exif_bytes, picture
 FORMATS = ["jpg", "png", "webp", "gif", "bmp", "tiff", "heic", "avif"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_every_format_shows_the_same_picture(tmp_path: Path, suffix: str) -> None:
     path = draw_image(tmp_path / f"a.{suffix}", size=(320, 240), seed=5)

@@ -101,6 +101,7 @@ def named(path: Path, form: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", RECORDERS)
 def test_films_of_camcorders_and_recorders_are_looked_at(tmp_path: Path, suffix: str) -> None:
     path = named(tmp_path / f"clip{suffix.upper()}", RECORDERS[suffix])
@@ -108,6 +109,7 @@ def test_films_of_camcorders_and_recorders_are_looked_at(tmp_path: Path, suffix:
     assert outline(path, "video").duration_s == pytest.approx(2, abs=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNSURE)
 def test_a_name_with_two_meanings_is_a_video_only_by_its_content(tmp_path: Path, name: str) -> None:
     path = named(tmp_path / name, UNSURE[name])

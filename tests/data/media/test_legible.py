@@ -267,6 +267,7 @@ def test_pages_in_other_scripts_are_text(tmp_path: Path, name: str) -> None:
         assert len(document.text(1)) > 0.6 * len(ARTICLES[name])
 
 
+@pytest.mark.slow
 def test_no_page_of_the_sample_set_is_taken_for_none() -> None:
     paths = sorted(Path("samples/pdfs").glob("*.pdf"))
     if not paths:

@@ -72,6 +72,7 @@ def test_apples_identifier_decides(tmp_path: Path) -> None:
     assert not is_live_pair(still, film(tmp_path, name="IMG_1.mp4", **{KEY: OTHER})), "another moment of that name"
 
 
+@pytest.mark.slow
 def test_without_identifiers_the_name_and_a_few_seconds_do(tmp_path: Path) -> None:
     still = draw_image(tmp_path / "IMG_2.jpg")
     assert is_live_pair(still, film(tmp_path, 3, "IMG_2.mov"))

@@ -76,6 +76,7 @@ def test_a_jpeg_cut_off_much_earlier(tmp_path: Path, progressive: bool, share: f
         read_image(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "LA", "1"])
 @pytest.mark.parametrize("share", [0.99, 0.9])
 def test_a_png_without_its_end(mode: str, share: float) -> None:
@@ -122,6 +123,7 @@ def test_an_interlaced_png_without_its_end() -> None:
     assert (found[:440] == np.asarray(image)[:440]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [b"tEXt", b"zTXt", b"iTXt", b"tIME", b"pHYs", b"eXIf", b"iCCP", b"prVt"])
 @pytest.mark.parametrize("late", [False, True])
 def test_a_png_with_a_wrong_checksum_beside_the_picture(tmp_path: Path, name: bytes, late: bool) -> None:
@@ -145,6 +147,7 @@ def test_the_note_says_what_was_left_out(tmp_path: Path) -> None:
     assert read_picture(tmp_path / "b.png").note is None
 
 
+@pytest.mark.slow
 def test_a_png_whose_palette_or_header_is_damaged_is_refused() -> None:
     data = bytearray(saved(photo().quantize(16), "PNG"))
     data[data.index(b"PLTE") + 4] ^= 255

@@ -30,6 +30,7 @@ def off(found: np.ndarray, truth: Image.Image) -> float:
     return float(np.abs(found.astype(int) - np.asarray(truth).astype(int)).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("blank", ["black", "white", "navy"])
 def test_what_begins_blank_shows_what_comes(tmp_path: Path, suffix: str, blank: str) -> None:
@@ -39,6 +40,7 @@ def test_what_begins_blank_shows_what_comes(tmp_path: Path, suffix: str, blank: 
     assert off(read_image(path, 160), scene.resize((160, 120))) < 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_what_begins_with_a_picture_shows_it(tmp_path: Path, suffix: str) -> None:
     first, second = picture(size=(320, 240), seed=5), picture("busier", size=(320, 240), seed=9)
@@ -51,6 +53,7 @@ def test_what_is_blank_throughout_stays_so(tmp_path: Path, suffix: str) -> None:
     assert read_image(path).max() < 6
 
 
+@pytest.mark.slow
 def test_a_slow_fade_from_black(tmp_path: Path) -> None:
     scene = np.asarray(picture(size=(160, 120), seed=5)).astype(float)
     frames = [Image.fromarray((scene * i / 60).astype(np.uint8)) for i in range(60)]

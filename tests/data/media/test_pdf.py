@@ -112,6 +112,7 @@ def test_reasons_are_plain(tmp_path: Path) -> None:
             pdf.page_image(good, page)
 
 
+@pytest.mark.slow
 def test_a_million_pages_of_one_object_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.pdf"
     path.write_bytes(pages_of_one_object(1_000_000))

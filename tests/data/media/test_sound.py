@@ -115,6 +115,7 @@ def test_a_video_without_sound_has_none(tmp_path: Path) -> None:
     assert not probe(path).has_sound and len(read_sound(path)) == 0
 
 
+@pytest.mark.slow
 def test_damaged_packets_cost_no_more_than_themselves(tmp_path: Path) -> None:
     path = draw_video(tmp_path / "a.mp4", 60, 10, size=(64, 48))
     add_sound(path, (0.0, beeps((1.0, 20.0, 50.0), 60, 48_000, 2)))
@@ -128,6 +129,7 @@ def test_damaged_packets_cost_no_more_than_themselves(tmp_path: Path) -> None:
     assert any(second == pytest.approx(50.0, abs=0.025) for second in found), "in time after the damage"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.mkv", "a.mts"])
 def test_the_sound_of_a_cut_off_video_is_read_as_far_as_it_goes(tmp_path: Path, name: str) -> None:
     path = draw_video(tmp_path / name, 30, 10, size=(64, 48))
@@ -156,6 +158,7 @@ def test_spans_that_are_none_are_refused(tmp_path: Path) -> None:
         read_sound(tmp_path / "b.mp4")
 
 
+@pytest.mark.slow
 def test_sound_comes_back_from_a_child(tmp_path: Path) -> None:
     path = draw_video(tmp_path / "a.mp4", 4, 10, size=(64, 48))
     add_sound(path, (0.0, beeps((1.0,), 4, 48_000, 2)))
@@ -165,6 +168,7 @@ def test_sound_comes_back_from_a_child(tmp_path: Path) -> None:
     assert len(pickle.dumps(found, protocol=5)) < 4 * len(found) + 1000, "and no more than what was asked for"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "suffix", [".m4a", ".mp3", ".ogg", ".opus", ".wav", ".flac", ".aac", ".amr", ".mka", ".aiff", ".ac3"]
 )
@@ -187,6 +191,7 @@ def test_a_recording_without_a_picture_has_windows_and_sound(tmp_path: Path, suf
     assert loud > 100 and silent < 20, "the beep is a peak in the curve"
 
 
+@pytest.mark.slow
 def test_the_words_beside_a_recording_belong_to_it(tmp_path: Path) -> None:
     path = sound_file(tmp_path / "a.mp3", beeps((5.0,), 70, 48_000, 1))
     (tmp_path / "a.srt").write_text("1\n00:00:40,000 --> 00:00:44,000\nour guest breeds alpacas\n")

@@ -26,6 +26,7 @@ def windows(path: Path) -> list[tuple[float | None, float | None, list[float]]]:
 # The longest of picture and sound
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "codec"),
     [("a.mp4", "aac"), ("a.mov", "pcm_s16le"), ("a.mkv", "libopus"), ("a.mts", "aac"), ("a.avi", "libmp3lame")],
@@ -50,6 +51,7 @@ def test_one_picture_with_an_hour_of_sound_before_it_and_after(tmp_path: Path) -
     assert [w[2] for w in found] == [[3.0]] * 3
 
 
+@pytest.mark.slow
 def test_a_film_lasts_as_long_as_its_picture_where_the_sound_is_shorter(tmp_path: Path) -> None:
     path = draw_video(tmp_path / "a.mp4", 20, 10)
     add_sound(path, (0.0, beeps((1.0,), 3, 48_000, 1)))
@@ -95,6 +97,7 @@ def test_the_last_slide_is_shown_to_the_end(tmp_path: Path, name: str) -> None:
     assert [w[2] for w in windows(path)] == [[0, 5, 10], [10], [10]]
 
 
+@pytest.mark.slow
 def test_what_was_cut_off_is_not_held(tmp_path: Path) -> None:
     data = draw_video(tmp_path / "a.mkv", 60, 10).read_bytes()
     (tmp_path / "a.mkv").write_bytes(data[: len(data) // 2])
@@ -102,6 +105,7 @@ def test_what_was_cut_off_is_not_held(tmp_path: Path) -> None:
     assert info.truncated and 20 < info.duration_s < 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reencode", [False, True])
 def test_a_clip_of_a_held_slide_shows_it_and_lasts_as_long_as_asked(tmp_path: Path, reencode: bool) -> None:
     path = draw_video(tmp_path / "a.mp4", times=[0, 5, 10, 90])
@@ -132,6 +136,7 @@ def trimmed(path: Path, start_s: float) -> Path:
     return out_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [8, 160])
 @pytest.mark.parametrize("tolerance_s", [0.0, 0.5])
 def test_what_an_edit_list_hides_is_not_counted(tmp_path: Path, count: int, tolerance_s: float) -> None:
@@ -184,6 +189,7 @@ def joined(tmp_path: Path, suffix: str, lengths: tuple[int, ...], starts: tuple[
 FORMATS = {".mts": "mpegts", ".vob": "vob"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sound", [True, False])
 @pytest.mark.parametrize(
     ("suffix", "lengths", "starts"),
@@ -222,6 +228,7 @@ def test_joined_recordings_have_their_whole_length(
     assert time_of(sample_frames(tmp_path / "clip.mp4", 0, 0.1, 1)[0][0]) == pytest.approx(start, abs=0.25)
 
 
+@pytest.mark.slow
 def test_a_recording_that_goes_on_with_a_later_clock_is_joined_too(tmp_path: Path) -> None:
     path = joined(tmp_path, ".mts", (20, 20), (0.0, 4000.0), sound=True)
     assert probe(path).duration_s == pytest.approx(40, abs=0.3)
@@ -234,6 +241,7 @@ def test_a_still_in_a_transport_stream_is_no_join(tmp_path: Path) -> None:
         assert opened.joins is None
 
 
+@pytest.mark.slow
 def test_scene_cuts_are_found_in_joined_recordings(tmp_path: Path) -> None:
     parts = []
     for number, colour in enumerate(((200, 40, 40), (20, 60, 200))):

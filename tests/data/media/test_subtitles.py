@@ -97,6 +97,7 @@ def test_old_files_are_read_as_western_ones(tmp_path: Path) -> None:
     assert said(written(tmp_path / "a.srt", text.encode("cp1252"))) == ["C’est l’été à Nîmes…"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "codec", "picture"),
     [
@@ -241,6 +242,7 @@ def test_what_is_no_subtitle_file_gives_nothing(tmp_path: Path, name: str) -> No
             read_subtitles(path)
 
 
+@pytest.mark.slow
 def test_hostile_lines_stay_small_and_plain(tmp_path: Path) -> None:
     evil = [
         "a" * 1_000_000,
@@ -309,6 +311,7 @@ def test_cues_beyond_the_film_are_left_out(tmp_path: Path) -> None:
     assert words_of(film, 4.0, inside=False) == (Cue(1.0, 2.0, "in"), Cue(3.0, 4.0, "over the end"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
 def test_what_is_there_of_a_cut_off_film_is_read(tmp_path: Path, name: str) -> None:
     options = {"movflags": "faststart"} if name.endswith("mp4") else {}

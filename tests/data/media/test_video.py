@@ -37,6 +37,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: draw_video(folder / name, 8, 10, codec=codec) for name, codec in CONTAINERS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, _ in CONTAINERS])
 def test_frames_are_those_on_screen_at_their_second(clips: dict[str, Path], name: str) -> None:
     path = clips[name]
@@ -104,6 +105,7 @@ def test_decord_and_pyav_agree_on_a_constant_frame_rate(clips: dict[str, Path]) 
     assert ours.shape == theirs.shape and np.abs(ours.astype(int) - theirs).mean() < 4
 
 
+@pytest.mark.slow
 def test_reading_every_frame_gives_the_same_with_either_decoder(clips: dict[str, Path], tmp_path: Path) -> None:
     pytest.importorskip("decord")
     long = draw_video(tmp_path / "long.mp4", 15, 10)
@@ -137,6 +139,7 @@ def test_a_picture_with_oblong_pixels_is_stretched(tmp_path: Path) -> None:
     assert sample_frames(path, 0, 1, 1)[0].shape == (1, 80, 180, 3)
 
 
+@pytest.mark.slow
 def test_a_long_run_without_keyframes_stays_small_and_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = draw_video(tmp_path / "a.mp4", 40, 10, gop=10_000)
     monkeypatch.setattr("data.media.frame_stream.MAX_BUFFERED", 100)
@@ -147,6 +150,7 @@ def test_a_long_run_without_keyframes_stays_small_and_right(tmp_path: Path, monk
             assert time_of(opened.rgb(found[1], None)) == pytest.approx(second - 0.05, abs=0.06)
 
 
+@pytest.mark.slow
 def test_cuts_are_found_to_the_frame(tmp_path: Path) -> None:
     scenes = [(0.0, (200, 40, 40)), (13.3, (20, 60, 200)), (31.7, (40, 160, 60))]
     path = draw_video(tmp_path / "a.mp4", 50, 10, scenes=scenes, text="x", gop=40)
@@ -155,6 +159,7 @@ def test_cuts_are_found_to_the_frame(tmp_path: Path) -> None:
     assert scene_cuts(path, [15, 30], budget_pixels=1) == pytest.approx([13.3], abs=0.11)
 
 
+@pytest.mark.slow
 def test_a_slow_fade_is_no_cut(tmp_path: Path) -> None:
     def fading(t: float) -> object:
         return picture("x", (160, 120), (int(min(255, 9 * t)),) * 3)
@@ -209,6 +214,7 @@ def test_a_recording_that_was_cut_off_before_its_index(tmp_path: Path, clips: di
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.mts", "a.avi"])
 def test_what_is_there_of_a_cut_off_video_can_be_seen(tmp_path: Path, name: str) -> None:
     codec = "mpeg4" if name.endswith("avi") else "libx264"
@@ -235,6 +241,7 @@ def test_a_name_that_is_not_utf8(tmp_path: Path, clips: dict[str, Path]) -> None
     assert sample_frames(path, 0, 8, 2)[0].shape == (2, 120, 160, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "streams", "chosen"),
     [

@@ -108,6 +108,7 @@ class JournalAgainstCatalogue(RuleBasedStateMachine):
             self.catalogue.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("engine", "examples"), [("sqlite", 25), ("postgresql", 10)])
 def test_an_index_that_reads_the_journal_agrees_with_the_catalogue(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, examples: int

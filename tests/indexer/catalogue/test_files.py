@@ -17,6 +17,7 @@ from tests.indexer.conftest import new_place
 from tests.indexer.written_library import paths_under
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(name="\u0300".encode())

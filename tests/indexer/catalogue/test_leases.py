@@ -55,6 +55,7 @@ def test_what_one_worker_has_no_other_gets(catalogue: Catalogue) -> None:
     assert catalogue.leases.count() == 3
 
 
+@pytest.mark.slow
 def test_a_lease_that_runs_out_returns_and_a_heartbeat_prolongs_it(catalogue: Catalogue) -> None:
     put(catalogue, "/r", "a", "b")
     dead, alive = enrol(catalogue, "dead"), enrol(catalogue, "alive")
@@ -67,6 +68,7 @@ def test_a_lease_that_runs_out_returns_and_a_heartbeat_prolongs_it(catalogue: Ca
     assert catalogue.leases.heartbeat(dead, LONG) == set()
 
 
+@pytest.mark.slow
 def test_a_result_is_written_only_while_the_lease_is_held(catalogue: Catalogue) -> None:
     put(catalogue, "/r", "a")
     late, swift = enrol(catalogue, "late"), enrol(catalogue, "swift")
@@ -152,6 +154,7 @@ def test_workers_are_listed_with_what_they_are_and_do(catalogue: Catalogue) -> N
         catalogue.leases.heartbeat(one, LONG)
 
 
+@pytest.mark.slow
 def test_many_workers_at_once_do_everything_once(catalogue: Catalogue) -> None:
     names = [f"{n:03}" for n in range(120)]
     put(catalogue, "/r", *names)

@@ -53,6 +53,7 @@ def test_files_of_a_root_that_is_away_are_kept_and_not_worked_on(catalogue: Cata
     assert catalogue.queue.waiting("decode", 9, kind="image") == [] and catalogue.files.counts().files == 1
 
 
+@pytest.mark.slow
 def test_contents_of_an_older_generation_wait_to_be_read_again_by_their_kind(
     catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:

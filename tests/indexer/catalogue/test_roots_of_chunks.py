@@ -62,6 +62,7 @@ def shelf(where: Where) -> Shelf:
     return Shelf(where)
 
 
+@pytest.mark.slow
 def test_whoever_follows_the_journal_knows_every_chunks_roots(shelf: Shelf) -> None:
     """Files come, go, change, are renamed within a root and moved to another; a root is forgotten."""
     chance = random.Random(7)
@@ -104,6 +105,7 @@ def test_a_rename_within_its_root_costs_the_journal_nothing(shelf: Shelf) -> Non
     assert shelf.source.position() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "tops"),
     [

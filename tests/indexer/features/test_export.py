@@ -14,6 +14,7 @@ from indexer.search.searcher import Searcher
 from indexer.types import Part, Query
 
 
+@pytest.mark.slow
 def test_an_export_holds_every_chunk_with_its_vector(searcher: Searcher, tmp_path: Path) -> None:
     count = export.export(searcher, tmp_path / "all.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]

@@ -11,6 +11,7 @@ from indexer.search.searcher import Searcher
 from tests.indexer.features.conftest import EVENT_S, picture_of
 
 
+@pytest.mark.slow
 def test_a_moment_is_sharpened_to_the_event(searcher: Searcher, tmp_path: Path) -> None:
     first = moments.Moments(searcher).find(picture_of(7, tmp_path), k=3)[0]
     assert first.hit.title == "event.mp4"
@@ -18,6 +19,7 @@ def test_a_moment_is_sharpened_to_the_event(searcher: Searcher, tmp_path: Path) 
     assert all(abs(a - b) <= 4 for a, b in zip(first.span.seconds, EVENT_S, strict=True))
 
 
+@pytest.mark.slow
 def test_asking_again_about_a_place_decodes_nothing(
     searcher: Searcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from indexer.types import Part, Query
 from tests.indexer.features.conftest import picture_of
 
 
+@pytest.mark.slow
 def test_a_reel_joins_the_best_moments_with_an_edit_list(
     searcher: Searcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +95,7 @@ def test_an_edit_list_is_exact_to_the_frame_at_every_rate(tmp_path: Path, fps: f
     assert [row["path"] for row in rows] == [clip.path for clip in clips]
 
 
+@pytest.mark.slow
 def test_a_reel_of_nothing_says_so(searcher: Searcher, tmp_path: Path) -> None:
     with pytest.raises(LibraryError, match="close enough"):
         reel.reel(searcher, Query((Part(text="zeppelin qqqqq"),)), tmp_path / "reel.mp4")

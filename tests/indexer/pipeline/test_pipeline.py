@@ -48,6 +48,7 @@ def test_a_scene_in_which_something_happens_is_embedded_again(
     assert (report.chunks, report.reused, counted.embedded) == (3, 0, 3)
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), noise=st.floats(0, 6), height=st.integers(16, 90))
 def test_sensor_noise_is_still_and_another_picture_is_not(seed: int, noise: float, height: int) -> None:

@@ -64,6 +64,7 @@ def test_a_centroid_near_the_query_lifts_a_file_and_relevant_ones_stay_first() -
     assert moved[b"photo"] == 6.5 and moved[b"c"] == pytest.approx(0.4), "one vector is its own centroid"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fold", ["max", "centroid"])
 def test_a_folded_answer_has_each_file_once(tmp_path: Path, fold: Fold) -> None:
     shelf = Shelf(tmp_path)

@@ -39,6 +39,7 @@ def test_any_text_at_all_is_taken_apart(text: str) -> None:
     assert all(w.strip() for w in (*typed.words, *typed.phrases, *typed.excluded))
 
 
+@pytest.mark.slow
 def test_a_place_is_found_by_its_names_near_and_far() -> None:
     (lisbon,) = parse("near:Lisbon").filters.near
     assert distance_km(lisbon[0], lisbon[1], np.array([38.71]), np.array([-9.14])) < 5

@@ -53,6 +53,7 @@ def own(tmp_path: Path, where: Where) -> Iterator[Shelf]:
     made.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "right"),
     [
@@ -81,6 +82,7 @@ def test_a_file_name_is_found(shelf: Shelf) -> None:
     assert shelf.ask("P0007").hits[0].relevant
 
 
+@pytest.mark.slow
 def test_a_dropped_picture_finds_itself(shelf: Shelf, tmp_path: Path) -> None:
     file = tmp_path / "asked.png"
     Image.fromarray(drawing(5)[:, ::-1]).resize((200, 200)).save(file)
@@ -201,6 +203,7 @@ def test_a_file_that_cannot_be_read_is_named(shelf: Shelf, tmp_path: Path) -> No
         shelf.ask(parts=(Part(chunk_id=999_999),))
 
 
+@pytest.mark.slow
 def test_a_search_that_fails_leaves_nothing_running_that_reads_the_library(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,6 +233,7 @@ def test_an_empty_library_answers_with_nothing(own: Shelf) -> None:
     assert own.ask("").total == 0
 
 
+@pytest.mark.slow
 def test_a_library_of_four_items_knows_its_answer_and_its_ignorance(own: Shelf) -> None:
     for name in ("bread.pdf", "rome.pdf", "router.pdf", "cells.pdf"):
         own.document(name, [PAGES[name]])
@@ -239,6 +243,7 @@ def test_a_library_of_four_items_knows_its_answer_and_its_ignorance(own: Shelf) 
     assert own.ask("football world cup final").hits  # the nearest, below the line
 
 
+@pytest.mark.slow
 def test_a_copy_is_one_hit_that_names_both_places(own: Shelf) -> None:
     (chunk,) = own.document("a/bread.pdf", [PAGES["bread.pdf"]])
     digest = own.catalogue.contents.of_chunk(chunk)
@@ -253,6 +258,7 @@ def test_a_copy_is_one_hit_that_names_both_places(own: Shelf) -> None:
     assert hit.path.endswith("b/copy.pdf")
 
 
+@pytest.mark.slow
 def test_a_file_that_went_is_gone_at_once(own: Shelf) -> None:
     for name, text in PAGES.items():
         own.document(name, [text])
@@ -263,6 +269,7 @@ def test_a_file_that_went_is_gone_at_once(own: Shelf) -> None:
     assert "bread.pdf" not in [h.title for h in own.ask("bread", k=50).hits]
 
 
+@pytest.mark.slow
 def test_a_search_does_not_wait_for_a_writer(own: Shelf) -> None:
     for name, text in PAGES.items():
         own.document(name, [text])
@@ -284,6 +291,7 @@ def test_a_search_does_not_wait_for_a_writer(own: Shelf) -> None:
     writer.join()
 
 
+@pytest.mark.slow
 def test_a_pdf_asks_with_each_of_its_pages(shelf: Shelf, tmp_path: Path) -> None:
     pymupdf = pytest.importorskip("pymupdf")
     document = pymupdf.open()
@@ -309,6 +317,7 @@ class Untuned:
         self.embed = lite().embed
 
 
+@pytest.mark.slow
 def test_an_untuned_model_finds_the_same_and_weighs_nothing_by_another_s_numbers(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, Untuned())
     for name, text in PAGES.items():

@@ -71,11 +71,13 @@ def texts(where: Where) -> Iterator[Texts]:
     made.catalogue.close()
 
 
+@pytest.mark.slow
 def test_the_whole_query_ranks_before_all_words_before_some(texts: Texts) -> None:
     assert texts.find("payment", "is", "due") == {"invoice": EXACT, "letter": SOME}
     assert texts.find("due", "payment") == {"invoice": ALL, "letter": SOME}
 
 
+@pytest.mark.slow
 def test_one_word_is_exact_where_it_is_all_there_is(texts: Texts) -> None:
     assert texts.find("library") == {"letter": ALL}
     assert texts.find("parking") == {"short": EXACT}
@@ -90,6 +92,7 @@ def test_among_few_texts_a_word_counts_whole_however_many_hold_it(texts: Texts) 
     assert partly.coverage[0] == 1.0 > partly.coverage[1]
 
 
+@pytest.mark.slow
 def test_words_are_found_in_other_forms(texts: Texts) -> None:
     assert texts.find("run", "libraries") == {"letter": ALL}
 
@@ -99,11 +102,13 @@ def test_numbers_and_codes_are_found_as_written(texts: Texts) -> None:
     assert texts.find("INV-2023-0418").get("invoice") != EXACT
 
 
+@pytest.mark.slow
 def test_quoted_phrases_are_required(texts: Texts) -> None:
     assert texts.find("payment", phrases=("thirty days",)) == {"invoice": EXACT}
     assert texts.find("payment", phrases=("days thirty",)) == {}
 
 
+@pytest.mark.slow
 def test_a_typing_error_is_forgiven_in_long_words_only(texts: Texts) -> None:
     assert texts.find("paymnet") == {"invoice": ALL, "letter": ALL}
     assert texts.find("recieved") == {} or "invoice" in texts.find("recieved")
@@ -111,6 +116,7 @@ def test_a_typing_error_is_forgiven_in_long_words_only(texts: Texts) -> None:
     assert texts.find("feez") == {}
 
 
+@pytest.mark.slow
 def test_a_word_that_nobody_wrote_is_not_taken_for_a_near_one(texts: Texts) -> None:
     """ "tower" is no mistyped "power" although one letter makes it so; "pwoer" is."""
     digest = b"powered".ljust(32, b"0")
@@ -129,15 +135,18 @@ def test_a_word_that_nobody_wrote_is_not_taken_for_a_near_one(texts: Texts) -> N
     assert texts.find("church", "tower") == {}
 
 
+@pytest.mark.slow
 def test_the_beginning_of_a_word_is_enough(texts: Texts) -> None:
     assert texts.find("suspen") == {"letter": ALL}
 
 
+@pytest.mark.slow
 def test_accents_and_case_do_not_matter(texts: Texts) -> None:
     assert texts.find("munchen") == {"german": ALL}
     assert texts.find("ΑΛΕΠΟΎ") == {"greek": ALL}
 
 
+@pytest.mark.slow
 def test_scripts_without_blanks_are_found_by_any_part(texts: Texts) -> None:
     assert texts.find("北京") == {"chinese": ALL}
     assert texts.find("机器学习") == {"chinese": ALL}
@@ -147,6 +156,7 @@ def test_scripts_without_blanks_are_found_by_any_part(texts: Texts) -> None:
     assert MARK + "北京" + UNMARK in texts.snippet("chinese", "北京")
 
 
+@pytest.mark.slow
 def test_deleted_and_reread_texts_are_not_found_by_their_old_words(texts: Texts) -> None:
     digest = b"chinese".ljust(32, b"0")
     texts.catalogue.contents.write_ocr(digest, {texts.ids["chinese"]: "上海"}, 1, {})
@@ -176,6 +186,7 @@ def test_a_name_is_found_in_the_singular_the_plural_and_other_forms(texts: Texts
     assert len(text_search.search_names(connection, ["catalogue"], (), 10)) == 0
 
 
+@pytest.mark.slow
 def test_snippets_mark_what_was_found_and_nothing_else(texts: Texts) -> None:
     snippet = texts.snippet("invoice", "payment")
     assert f"{MARK}Payment{UNMARK} is due" in snippet
@@ -222,6 +233,7 @@ QUERIES = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(query=QUERIES)
 def test_no_query_breaks_the_search(texts: Texts, query: str) -> None:
@@ -234,6 +246,7 @@ def test_no_query_breaks_the_search(texts: Texts, query: str) -> None:
         search(connection, parsed.words, parsed.phrases, 20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", SCRIPTS)
 def test_words_of_every_script_are_looked_for(texts: Texts, query: str) -> None:
     """A word of a script without blanks once met a table that keeps nothing of it, and broke the search."""
@@ -241,6 +254,7 @@ def test_words_of_every_script_are_looked_for(texts: Texts, query: str) -> None:
     assert len(text_search.search_names(texts.connections.get(), (query,), (), 20)) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "word", "other"),
     [
@@ -256,6 +270,7 @@ def test_words_that_differ_in_a_sign_are_different_words(texts: Texts, name: str
     assert texts.find(other) == texts.find(phrases=(other,)) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", ["京", "北京", "タ", "中文", "ไทย", "น"])
 def test_one_and_two_characters_are_found_in_names(texts: Texts, word: str) -> None:
     root = texts.catalogue.files.set_root(Path("/photos"))

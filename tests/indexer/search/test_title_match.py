@@ -25,6 +25,7 @@ def ordinary(embedder: Embedder) -> np.ndarray:
     return embedder.embed([Input(text=t, role="query") for t in ORDINARY_QUERIES])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "query, answer, other",
     [

@@ -301,6 +301,7 @@ def test_what_changes_during_a_merge_is_kept(tmp_path: Path, monkeypatch: pytest
     again.close()
 
 
+@pytest.mark.slow
 def test_searches_go_on_while_others_write_and_merge(tmp_path: Path) -> None:
     """Readers in two threads see, at every moment, every vector that was never touched."""
     index, table = filled(tmp_path, 400)

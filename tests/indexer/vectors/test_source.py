@@ -49,6 +49,7 @@ def nearest(index: FaissIndex, vector: np.ndarray, group: int | None = None) -> 
     return int(index.search(vector[None], 1, group=group)[1][0, 0])
 
 
+@pytest.mark.slow
 def test_what_is_written_deleted_and_brought_back_is_followed(shelf: Shelf, tmp_path: Path) -> None:
     x = unit(1, 5)
     (photo,) = shelf.put("a.jpg", "image", x[:1])

@@ -68,6 +68,7 @@ def some(seed: int) -> np.ndarray:
     return unit(np.random.default_rng(seed), 1)[0]
 
 
+@pytest.mark.slow
 def test_answers_are_those_of_a_full_scan(opened: Open) -> None:
     table = filled()
     index = opened(table)
@@ -78,6 +79,7 @@ def test_answers_are_those_of_a_full_scan(opened: Open) -> None:
         assert_same(index, table, some(seed), 10, group=seed % 3)
 
 
+@pytest.mark.slow
 def test_k_may_be_more_than_there_is_and_a_group_may_be_empty(opened: Open) -> None:
     table = filled(40)
     index = opened(table)
@@ -88,6 +90,7 @@ def test_k_may_be_more_than_there_is_and_a_group_may_be_empty(opened: Open) -> N
     assert ids.tolist() == [[-1] * 5] and np.isneginf(scores).all()
 
 
+@pytest.mark.slow
 def test_many_queries_are_answered_each_in_its_row(opened: Open) -> None:
     table = filled()
     index = opened(table)
@@ -99,6 +102,7 @@ def test_many_queries_are_answered_each_in_its_row(opened: Open) -> None:
         assert ids[row].tolist() == list(table.best(query, 7))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.9])
 def test_allowed_ids_filter_inside_and_lose_nothing(opened: Open, share: float) -> None:
     table = filled()
@@ -111,6 +115,7 @@ def test_allowed_ids_filter_inside_and_lose_nothing(opened: Open, share: float) 
         assert_same(index, table, some(seed), 10, allowed=allowed, group=1)
 
 
+@pytest.mark.slow
 def test_ids_allowed_twice_or_unknown_come_back_once_and_never(opened: Open) -> None:
     table = filled()
     index = opened(table)
@@ -121,6 +126,7 @@ def test_ids_allowed_twice_or_unknown_come_back_once_and_never(opened: Open) -> 
     assert np.isneginf(scores[0][40:]).all()
 
 
+@pytest.mark.slow
 def test_more_hits_than_one_answer_holds(opened: Open, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if engine != "faiss":
         from indexer.vectors.milvus import index as milvus_index
@@ -133,6 +139,7 @@ def test_more_hits_than_one_answer_holds(opened: Open, engine: str, monkeypatch:
     assert_same(index, table, some(1), 80, group=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.05, 0.9])
 def test_more_allowed_ids_than_one_filter_takes_lose_nothing(
     opened: Open, engine: str, share: float, monkeypatch: pytest.MonkeyPatch
@@ -151,6 +158,7 @@ def test_more_allowed_ids_than_one_filter_takes_lose_nothing(
         assert_same(index, table, some(seed), 9, allowed=allowed, group=2)
 
 
+@pytest.mark.slow
 def test_roots_narrow_inside_and_what_moves_is_found_where_it_is_now(opened: Open) -> None:
     table = filled()
     ids = np.array(sorted(table.rows))
@@ -171,6 +179,7 @@ def test_roots_narrow_inside_and_what_moves_is_found_where_it_is_now(opened: Ope
     assert index.misplaced() == 0
 
 
+@pytest.mark.slow
 def test_nothing_allowed_finds_nothing(opened: Open) -> None:
     table = filled(30)
     index = opened(table)
@@ -180,6 +189,7 @@ def test_nothing_allowed_finds_nothing(opened: Open) -> None:
         assert ids.tolist() == [[-1] * 4] and np.isneginf(scores).all()
 
 
+@pytest.mark.slow
 def test_what_came_changed_or_went_is_seen_by_the_next_search(opened: Open) -> None:
     table = filled(60)
     index = opened(table)
@@ -194,6 +204,7 @@ def test_what_came_changed_or_went_is_seen_by_the_next_search(opened: Open) -> N
     assert index.catch_up() == 0
 
 
+@pytest.mark.slow
 def test_a_changed_group_is_found_in_the_new_one_only(opened: Open) -> None:
     table = filled(20)
     index = opened(table)
@@ -205,6 +216,7 @@ def test_a_changed_group_is_found_in_the_new_one_only(opened: Open) -> None:
     assert number not in index.search(vector[None], 20, group=group)[1]
 
 
+@pytest.mark.slow
 def test_adding_twice_is_adding_once_and_of_two_the_last_holds(opened: Open) -> None:
     index = opened(None)
     x = unit(np.random.default_rng(7), 3)
@@ -217,6 +229,7 @@ def test_adding_twice_is_adding_once_and_of_two_the_last_holds(opened: Open) -> 
     assert len(index) == 1 and index.ids().tolist() == [2]
 
 
+@pytest.mark.slow
 def test_wrong_shapes_are_refused(opened: Open) -> None:
     index = opened(None)
     with pytest.raises(ValueError, match=r"expected \[n, 16\]"):
@@ -227,6 +240,7 @@ def test_wrong_shapes_are_refused(opened: Open) -> None:
     assert ids.tolist() == [[-1, -1, -1]] and np.isneginf(scores).all()
 
 
+@pytest.mark.slow
 def test_another_start_goes_on_where_the_last_one_ended(opened: Open) -> None:
     table = filled(80)
     first = opened(table)
@@ -242,6 +256,7 @@ def test_another_start_goes_on_where_the_last_one_ended(opened: Open) -> None:
     assert_same(again, table, some(8), 12)
 
 
+@pytest.mark.slow
 def test_a_journal_that_does_not_reach_back_rebuilds(opened: Open) -> None:
     table = filled(50)
     index = opened(table)
@@ -254,6 +269,7 @@ def test_a_journal_that_does_not_reach_back_rebuilds(opened: Open) -> None:
     assert_same(index, table, some(9), 15)
 
 
+@pytest.mark.slow
 def test_a_rebuild_mends_what_is_missing_wrong_or_too_much(opened: Open) -> None:
     table = filled(50)
     index = opened(table)
@@ -269,6 +285,7 @@ def test_a_rebuild_mends_what_is_missing_wrong_or_too_much(opened: Open) -> None
         assert_same(index, table, some(seed), 10, group=1)
 
 
+@pytest.mark.slow
 def test_its_contents_are_what_went_in(opened: Open) -> None:
     table = filled(70)
     index = opened(table)
@@ -284,6 +301,7 @@ def test_its_contents_are_what_went_in(opened: Open) -> None:
         np.testing.assert_allclose(np.asarray(held[number][0], np.float32), vector.astype(np.float32), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_following_needs_no_asking(opened: Open) -> None:
     table = filled(30)
     index = opened(table)
@@ -294,6 +312,7 @@ def test_following_needs_no_asking(opened: Open) -> None:
     assert index.search(some(3), 1)[1][0, 0] == 7777 and index.trouble is None
 
 
+@pytest.mark.slow
 def test_several_threads_search_while_one_writes(opened: Open) -> None:
     table = filled(100)
     index = opened(table)

@@ -61,6 +61,7 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", SCRIPTS)
 def test_text_in_any_script_equals_transformers(text, embedder, expected):
     asked, shown = embedder.embed([Input(text, role="query"), Input(text)])
@@ -68,11 +69,13 @@ def test_text_in_any_script_equals_transformers(text, embedder, expected):
     assert np.abs(shown - expected(DOCUMENT + text)).max() < SAME
 
 
+@pytest.mark.slow
 def test_a_long_text_equals_transformers_beyond_the_window_of_attention(embedder, expected):
     text = "the snow " * 150
     assert np.abs(embedder.embed([Input(text)])[0] - expected(DOCUMENT + text)).max() < SAME
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1), (1, 3), (3, 2), (48, 48), (480, 640), (1200, 900), (20, 5000), (5000, 20)])
 def test_a_picture_of_any_shape_equals_transformers(size, embedder, expected):
     shown = picture(*size)
@@ -80,6 +83,7 @@ def test_a_picture_of_any_shape_equals_transformers(size, embedder, expected):
     assert np.abs(got - expected("", [shown])).max() < SAME
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [280, 560, 1120])
 def test_a_page_equals_transformers_at_each_budget_with_its_title(budget, made, expected):
     page = picture(1131, 800)
@@ -92,6 +96,7 @@ def test_a_page_equals_transformers_at_each_budget_with_its_title(budget, made, 
     assert embedder.page_side**2 >= 2 * 48 * 48 * budget * 0.99  # the renderer is asked for the pixels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "frames, detail", [(1, None), (2, None), (8, "frame=70"), (16, None), (32, "frame=70,frames=32")]
 )
@@ -101,6 +106,7 @@ def test_a_clip_equals_transformers(frames, detail, made, expected):
     assert np.abs(got - expected("", (), list(clip), frame_budget=70 if detail else 140)).max() < SAME
 
 
+@pytest.mark.slow
 def test_composed_inputs_are_read_text_first(embedder, expected):
     one, clip = picture(90, 160), np.stack([picture(64, 64, 1), picture(64, 64, 2)])
     asked = Input("but in red", images=(one, one), video=clip, role="query", kind="image")
@@ -108,6 +114,7 @@ def test_composed_inputs_are_read_text_first(embedder, expected):
     assert np.abs(got - expected(QUERY + "but in red", [one, one], list(clip))).max() < SAME
 
 
+@pytest.mark.slow
 def test_an_instruction_becomes_a_task_and_a_ready_prompt_stays(embedder, expected):
     got = embedder.embed([
         Input("cats", instruction="classification", role="query"),
@@ -117,6 +124,7 @@ def test_an_instruction_becomes_a_task_and_a_ready_prompt_stays(embedder, expect
     assert np.abs(got[1] - expected(DOCUMENT + "cats")).max() < SAME
 
 
+@pytest.mark.slow
 def test_a_vector_does_not_depend_on_its_batch(embedder):
     clip = np.stack([picture(90, 160, seed) for seed in range(3)])
     inputs = [
@@ -137,6 +145,7 @@ def test_control_words_in_a_text_stay_text(embedder):
     assert ids.count(embedder._eos) == 1
 
 
+@pytest.mark.slow
 def test_vectors_are_cut_to_512_and_256_and_128_is_for_text(made, embedder):
     shown = Input(images=(picture(64, 64),), kind="image")
     whole = embedder.embed([shown])[0]
@@ -151,6 +160,7 @@ def test_vectors_are_cut_to_512_and_256_and_128_is_for_text(made, embedder):
         load_gemma(made[1], dim=300)
 
 
+@pytest.mark.slow
 def test_near_equal_frames_are_embedded_once(embedder):
     still = picture(90, 160)
     noisy = np.clip(still.astype(int) + np.random.default_rng(9).integers(-3, 4, still.shape), 0, 255).astype(np.uint8)
@@ -174,6 +184,7 @@ def test_a_text_beyond_the_bound_is_cut_and_its_picture_stays(embedder):
     assert len(row.ids) < 8192
 
 
+@pytest.mark.slow
 def test_the_id_tells_precision_budget_prompts_and_files_apart(made, tmp_path, monkeypatch):
     import shutil
 
@@ -192,6 +203,7 @@ def test_the_id_tells_precision_budget_prompts_and_files_apart(made, tmp_path, m
     assert load_gemma(folder).id not in ids
 
 
+@pytest.mark.slow
 def test_load_takes_the_folder_and_refuses_what_the_model_is_not_run_in(made):
     folder = str(made[1])
     assert isinstance(load(folder), GemmaEmbedder)
@@ -220,6 +232,7 @@ def checkpoint(made, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_torch_road_gives_the_same_vectors(checkpoint, embedder):
     clip = np.stack([picture(90, 160, seed) for seed in range(3)])
     inputs = [
@@ -250,6 +263,7 @@ def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.onnx", "model.onnx_data", "vision_encoder.onnx", "vision_encoder.onnx_data"])
 def test_a_truncated_graph_is_named(name, made, tmp_path):
     folder = _copy(made, tmp_path)
@@ -259,6 +273,7 @@ def test_a_truncated_graph_is_named(name, made, tmp_path):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_a_file_that_changes_after_it_was_recorded_is_named(made, tmp_path):
     folder = _copy(made, tmp_path)
     load(str(folder))
@@ -267,6 +282,7 @@ def test_a_file_that_changes_after_it_was_recorded_is_named(made, tmp_path):
         load(str(folder))
 
 
+@pytest.mark.slow
 def test_another_models_tokenizer_graph_or_config_is_refused_by_name(made, tmp_path):
     import json
     import shutil

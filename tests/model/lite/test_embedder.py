@@ -103,6 +103,7 @@ def test_a_frame_finds_the_clip_it_is_from_without_being_one_of_its_eight(
         assert int(np.argmax(vectors @ one(lite, image(frames[4], role="query")))) == number
 
 
+@pytest.mark.slow
 def test_a_page_is_found_by_its_words_and_told_from_photos(lite: LiteEmbedder, photos: dict[str, np.ndarray]) -> None:
     blank = np.full((300, 220, 3), 255, np.uint8)
     texts = [
@@ -115,6 +116,7 @@ def test_a_page_is_found_by_its_words_and_told_from_photos(lite: LiteEmbedder, p
     assert int(np.argmax(vectors @ one(lite, page(blank, texts[1], role="query")))) == 1
 
 
+@pytest.mark.slow
 def test_a_photographed_page_finds_its_page_by_what_is_written_on_it(lite: LiteEmbedder) -> None:
     texts = [
         "The heating of the cabin was repaired in March, and the chimney was swept before winter.",
@@ -138,6 +140,7 @@ def test_a_photographed_page_finds_its_page_by_what_is_written_on_it(lite: LiteE
         assert likeness[number, number] > others.max() + 0.15
 
 
+@pytest.mark.slow
 def test_the_end_of_a_long_page_counts(lite: LiteEmbedder) -> None:
     """The network itself reads 256 tokens; the chunks read the rest."""
     filler = "The committee met on Tuesday and approved the minutes of the previous meeting. " * 30
@@ -189,6 +192,7 @@ def hostile() -> dict[str, Callable[[], Input]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", hostile())
 def test_any_input_gives_a_finite_unit_vector(lite: LiteEmbedder, name: str) -> None:
     vectors = lite.embed([hostile()[name]()])
@@ -218,6 +222,7 @@ def some(photos: dict[str, np.ndarray]) -> list[Input]:
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.lists(st.integers(0, 5), min_size=1, max_size=7))
 def test_a_vector_depends_on_neither_order_nor_neighbours(
@@ -228,6 +233,7 @@ def test_a_vector_depends_on_neither_order_nor_neighbours(
     assert np.abs(together - alone[order]).max() < 1e-6
 
 
+@pytest.mark.slow
 def test_threads_change_no_vector(lite: LiteEmbedder, some: list[Input]) -> None:
     for threads in (1, 3):
         other = LiteEmbedder.load(threads=threads)

