@@ -132,13 +132,13 @@ async def layer(services: Services, file_id: Id, n: Id, q: str = "") -> Json:
         return Json({"page": n, "pages": info.pages, "words": [], "marks": [], "inside": None})
     words = words_to_mark(q[:500])[:40]
     keep = (file_id, _stamp(info.path), n, words)
-    known = await services.renderer.make(page_layer, info.path, n, words, keep=keep)
+    layer_json = await services.renderer.make(page_layer, info.path, n, words, keep=keep)
     inside = part_at(info.parts, n)
-    return Json(known | {"inside": f"{inside[0]}, page {inside[1]}" if inside else None})
+    return Json(layer_json | {"inside": f"{inside[0]}, page {inside[1]}" if inside else None})
 
 
 @router.get("/inside/{file_id}/{n}.pdf")
-async def pdf_inside_pdf(services: Services, file_id: int, n: int) -> Response:
+async def pdf_inside_pdf(services: Services, file_id: Id, n: Id) -> Response:
     """The PDF inside a PDF that page `n` is of, as a file of its own."""
     info = await _paged(services, file_id, n)
     inside = part_at(info.parts, n)

@@ -12,11 +12,14 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from indexer.files.roots import ADDED
+
 log = logging.getLogger(__name__)
 
 PARTS = (
     *("catalogue.sqlite*", "indexer*.lock", "vectors*", "thumbnails", "clicks.jsonl*", "keep-clicks"),
     *("tokens.*", "owner-token*", "cookie-key*", "audit.jsonl*", "sightline.log*", "demo"),
+    *("serving", ADDED, ".fetch-*"),
 )
 """Names of what a library's folder holds."""
 

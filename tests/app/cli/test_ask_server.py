@@ -22,6 +22,7 @@ from app.cli import main
 from app.demo import build
 from app.web.serving import FILE, served_at
 from app.web.tokens import owner_token
+from indexer.files.private import PARTS
 from tests.indexer.conftest import wait_for
 
 
@@ -95,6 +96,12 @@ def test_the_server_answers_as_the_library_does(
         assert answer | {"took_ms": 0, "model": ""} == expected | {"took_ms": 0, "model": ""}
     else:
         assert done.stdout == own.stdout
+
+
+def test_all_that_a_served_library_holds_is_known_as_its_own(home: Path, server: Any) -> None:
+    """A folder with anything else in it is not made private."""
+    assert (home / FILE).exists()
+    assert not [entry.name for entry in home.iterdir() if not any(map(entry.match, PARTS))]
 
 
 def test_a_second_run_opens_the_page_that_is_there(

@@ -49,6 +49,8 @@ def test_a_number_out_of_bounds_is_refused(client: TestClient, fields: dict[str,
         "/thumb/{}.webp",
         "/page/{}/1.webp",
         "/page/1/{}.json",
+        "/inside/{}/1.pdf",
+        "/inside/1/{}.pdf",
         "/play/1/{}.mp4",
         "/clip/{}.mp4",
         "/open/{}",
@@ -60,6 +62,20 @@ def test_an_id_that_no_catalogue_holds_is_refused(library: Any, path: str) -> No
     ) as client:
         for number in (HUGE, "-1", "9" * 400):
             assert 400 <= client.get(path.format(number)).status_code < 500, number
+
+
+def test_every_number_in_an_address_has_bounds(library: Any) -> None:
+    """Also of routes that are added later; the list above shows how they answer."""
+    paths = create_app(library, gradio=False).openapi()["paths"]
+    unbounded = [
+        (path, parameter["name"])
+        for path, operations in paths.items()
+        for operation in operations.values()
+        for parameter in operation.get("parameters", ())
+        if parameter["in"] == "path" and parameter["schema"].get("type") == "integer"
+        if not {"minimum", "maximum"} <= parameter["schema"].keys()
+    ]
+    assert not unbounded
 
 
 def test_the_last_hits_that_can_be_asked_for_cost_little_memory(client: TestClient) -> None:
