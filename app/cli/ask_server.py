@@ -1,13 +1,14 @@
 """Questions to the server that has the library open already: its model is loaded, so the answer comes at once.
 
 Built around one HTTP request to the address of `app.web.serving`, with the owner's token. It loads no model and opens
-no library; what only a library can do returns None, and the caller opens it.
+no library: where no server of the library answers, the functions return None, and the caller opens it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Sequence
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -16,43 +17,60 @@ from urllib.parse import urlencode, urlsplit
 
 from app.web.serving import served_at
 from app.web.tokens import owner_token
+from indexer.types import Answer, Query
 
 TIMEOUT_S = 60
-MAX_HITS = 200
-"""Hits of one answer of the server, as `app.web.requests` has it."""
 
 Fields = Sequence[tuple[str, str]]
 
 
-def ask(data_dir: Path, path: str, fields: Fields = (), files: Sequence[Path] = ()) -> dict[str, Any] | None:
-    """Returns the JSON document of a GET with `fields`, or of a POST with `files` too; None if no server of the
-    library answers with one."""
+def search(data_dir: Path, query: Query, k: int) -> Answer | None:
+    """Returns the first `k` hits. None also for what the server refuses: the library says why, in its own words."""
+    filters = query.filters
+    fields = [("q" if part.weight > 0 else "avoid", part.text) for part in query.parts if part.text]
+    fields += [("kind", kind) for kind in filters.kinds] + [("label", label) for label in filters.labels]
+    optional = {"under": filters.under, "after": filters.after, "before": filters.before, "fold": query.fold}
+    fields += [(name, str(value)) for name, value in optional.items() if value]
+    files = [part.file for part in query.parts if part.file]
+    document = _ask(data_dir, "/api/search", [*fields, ("k", str(k))], files)
+    return None if document is None else Answer.from_json(query, document)
+
+
+def chunk_count(data_dir: Path) -> int | None:
+    """Returns the number of chunks of the library."""
+    document = _ask(data_dir, "/api/status")
+    return None if document is None else int(document["chunks"])
+
+
+def add_root(data_dir: Path, folder: Path) -> bool:
+    """Add a folder to the library. Returns whether the server did."""
+    return _ask(data_dir, "/api/roots", body={"path": str(folder)}) is not None
+
+
+def token_of(data_dir: Path) -> str:
+    """Returns the owner's token as the server has it: the one that is set, or else the one in the library's folder."""
+    return os.environ.get("SIGHTLINE_TOKEN") or owner_token(data_dir)
+
+
+def _ask(
+    data_dir: Path, path: str, fields: Fields = (), files: Sequence[Path] = (), body: dict[str, Any] | None = None
+) -> dict[str, Any] | None:
+    """Returns the JSON document of a GET with `fields`, or of a POST with `files` too, or with the JSON `body`."""
     address = served_at(data_dir)
     if address is None:
         return None
+    headers = {"Authorization": f"Bearer {token_of(data_dir)}", "Accept": "application/json"}
     try:
         if files:
-            text = _post(address, path, fields, files, _headers(data_dir))
+            text = _post_files(address, path, fields, files, headers)
+        elif body is not None:
+            text = _request(address, "POST", path, json.dumps(body), headers | {"Content-Type": "application/json"})
         else:
-            text = _request(address, "GET", f"{path}?{urlencode(fields)}", None, _headers(data_dir))
+            text = _request(address, "GET", f"{path}?{urlencode(fields)}", None, headers)
         document = json.loads(text or "null")
     except (OSError, HTTPException, ValueError):  # it ends at this moment
         return None
     return document if isinstance(document, dict) else None
-
-
-def add_root(data_dir: Path, address: str, folder: Path) -> bool:
-    """Add a folder to the library through its server at `address`. Returns whether it did."""
-    body = json.dumps({"path": str(folder)})
-    headers = _headers(data_dir) | {"Content-Type": "application/json"}
-    try:
-        return _request(address, "POST", "/api/roots", body, headers) is not None
-    except (OSError, HTTPException):
-        return False
-
-
-def _headers(data_dir: Path) -> dict[str, str]:
-    return {"Authorization": f"Bearer {owner_token(data_dir)}", "Accept": "application/json"}
 
 
 def _request(address: str, method: str, path: str, body: str | None, headers: dict[str, str]) -> bytes | None:
@@ -66,7 +84,9 @@ def _request(address: str, method: str, path: str, body: str | None, headers: di
         connection.close()
 
 
-def _post(address: str, path: str, fields: Fields, files: Sequence[Path], headers: dict[str, str]) -> bytes | None:
+def _post_files(
+    address: str, path: str, fields: Fields, files: Sequence[Path], headers: dict[str, str]
+) -> bytes | None:
     import httpx
 
     data: dict[str, list[str]] = {}

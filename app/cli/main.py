@@ -159,22 +159,12 @@ def search(
 ) -> None:
     """Search the library with words, an image, a clip, a PDF, or any mixture."""
     from app.cli import ask_server, output
-    from indexer.types import Answer
 
     files = [*(image or []), *(video or []), *(pdf or [])]
     query = query_of(text, files, avoid or [], kind or [], under, after, before, label or [], fold)
-    document = None
-    if k <= ask_server.MAX_HITS and not any(map(typed, OF_A_LIBRARY)):
-        fields = [("q", text)] if text else []
-        fields += [("avoid", words) for words in avoid or []] + [("kind", name) for name in kind or []]
-        fields += [("label", name) for name in label or []] + [("k", str(k))]
-        fields += [("under", str(query.filters.under))] if query.filters.under else []
-        named = {"after": after, "before": before, "fold": fold}
-        fields += [(name, value) for name, value in named.items() if value]
-        document = ask_server.ask(data_dir(), "/api/search", fields, [p.file for p in query.parts if p.file])
-    if document is not None:
-        answer = Answer.from_json(query, document)
-        is_empty = not answer.hits and (ask_server.ask(data_dir(), "/api/status") or {}).get("chunks") == 0
+    answer = None if any(map(typed, OF_A_LIBRARY)) else ask_server.search(data_dir(), query, k)
+    if answer is not None:
+        is_empty = not answer.hits and ask_server.chunk_count(data_dir()) == 0
     else:
         with opened(read_only=True) as library:
             answer = library.search(query, k=k)

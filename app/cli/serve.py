@@ -99,7 +99,6 @@ def _serve(settings: Settings, folders: list[Path], open_browser: bool, no_token
     from app.cli.add import WebFetch, check_web
     from app.cli.models import fetch
     from app.web.guard import is_loopback
-    from app.web.server import serve as serve_library
     from app.web.serving import served_at
 
     if no_token and (not is_loopback(settings.host) or settings.names):
@@ -111,6 +110,8 @@ def _serve(settings: Settings, folders: list[Path], open_browser: bool, no_token
     if (address := served_at(data_dir)) is not None:
         _join(address, data_dir, folders, open_browser)
         return
+    from app.web.server import serve as serve_library  # after the last way out: it takes a second
+
     with opened(settings) as library:
         for folder in folders:
             library.add_root(folder.expanduser().absolute())
@@ -128,12 +129,14 @@ def _join(address: str, data_dir: Path, folders: list[Path], open_browser: bool)
     """Add the folders to the library that a server has open already, and open its page."""
     from app.cli import ask_server
     from app.web.listener import open_page
-    from app.web.tokens import cookie_key, owner_token
+    from app.web.tokens import cookie_key
 
     for folder in folders:
-        if not ask_server.add_root(data_dir, address, folder.expanduser().absolute()):
+        if not ask_server.add_root(data_dir, folder.expanduser().absolute()):
             fail(f"The server at {address} did not take {folder}; add it on its page, under Library.", 1)
-    typer.echo(f"Sightline is at {address}?token={owner_token(data_dir)}, where it was started before.", err=True)
+    typer.echo(
+        f"Sightline is at {address}?token={ask_server.token_of(data_dir)}, where it was started before.", err=True
+    )
     if open_browser:
         open_page(address, cookie_key(data_dir))
 

@@ -11,8 +11,10 @@ import sys
 import threading
 import webbrowser
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -20,7 +22,7 @@ from typer.testing import CliRunner
 
 from app.cli import main
 from app.demo import build
-from app.web.serving import FILE, served_at
+from app.web.serving import FILE, noted, served_at
 from app.web.tokens import owner_token
 from indexer.files.private import PARTS
 from tests.indexer.conftest import wait_for
@@ -118,6 +120,44 @@ def test_a_second_run_opens_the_page_that_is_there(
     with httpx.Client(follow_redirects=True) as browser:
         assert str(browser.get(opened[0]).url) == address
         assert str(tmp_path / "more") in browser.get(f"{address}api/status").json()["roots"]
+
+
+@pytest.mark.parametrize("status", [200, 422])
+def test_a_token_of_one_s_own_is_sent_and_a_refusal_is_left_to_the_library(
+    status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((urlsplit(self.path).path, self.headers["Authorization"]))
+            answer = {
+                "model": "lite",
+                "took_ms": 1.0,
+                "total": 0,
+                "hits": [],
+                "facets": {},
+                "notice": None,
+                "chunks": 1,
+            }
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        def log_message(self, *_: object) -> None: ...
+
+    monkeypatch.setenv("SIGHTLINE_TOKEN", "a-token-of-my-own")
+    with HTTPServer(("127.0.0.1", 0), Handler) as listener:
+        threading.Thread(target=listener.serve_forever, daemon=True).start()
+        with noted(tmp_path, f"http://127.0.0.1:{listener.server_port}/"):
+            done = invoke("search", "a lion", home=tmp_path)
+        listener.shutdown()
+    paths = ["/api/search", "/api/status"] if status == 200 else ["/api/search"]
+    assert asked == [(path, "Bearer a-token-of-my-own") for path in paths]
+    if status == 200:
+        assert done.exit_code == 0 and "Nothing in the library matches" in done.stderr
+    else:
+        assert "There is no library in" in str(done.exception)
 
 
 def test_a_port_that_another_program_has_taken_is_not_asked(tmp_path: Path) -> None:
