@@ -101,7 +101,7 @@ def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float 
     """Returns the chunks of a file and its metadata. Raises `MediaError` with a plain reason."""
     if kind == "image":
         header = image.inspect(path)
-        film = live.video_beside(path)
+        other_half = live.video_beside(path)
         return Outline(
             kind="image",
             chunks=_pages(header.pages) if header.pages > 1 else (ChunkSpec(0),),
@@ -110,8 +110,8 @@ def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float 
             height=header.height,
             metadata=header.metadata,
             caption=header.caption,
-            other_half=film,
-            is_live=film is not None or live.video_inside(path) is not None,
+            other_half=other_half,
+            is_live=other_half is not None or live.video_inside(path) is not None,
         )
     if kind == "pdf":
         with pdf.open_pdf(path) as document:

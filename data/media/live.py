@@ -59,7 +59,7 @@ def _video_at(data: mmap.mmap, start: int) -> int | None:
 
 
 def is_live_pair(picture: Path, video: Path) -> bool:
-    """Whether `film` is the moving half of the live photo `picture`; False for an unreadable file."""
+    """Whether `video` is the moving half of the live photo `picture`; False for an unreadable file."""
     if kind_of(picture) != "image" or kind_of(video) != "video":
         return False
     try:
@@ -80,7 +80,7 @@ def video_beside(picture: Path) -> Path | None:
 
 
 def image_beside(video: Path) -> Path | None:
-    """Returns the live photo whose moving half is `film`, from the same folder; None without one."""
+    """Returns the live photo whose moving half is `video`, from the same folder; None without one."""
     return next((picture for picture in _candidates(video, _IMAGES) if is_live_pair(picture, video)), None)
 
 

@@ -37,6 +37,11 @@ LONGEST_SIDE = 1280
 TEXTS_CACHED = 512
 
 
+def video_side(embedder: Embedder) -> int:
+    """Returns the longest side in pixels of the decoded frames of a query's clip or of a moment."""
+    return int(getattr(embedder, "max_side", LONGEST_SIDE))
+
+
 class QueryVectors:
     """Safe to use from many threads as far as the embedder is."""
 
@@ -100,7 +105,7 @@ class QueryVectors:
         read = partial(self._sandbox.submit, timeout_s=READ_S, memory_mb=READ_MB, urgent=True)
         faults: list[MediaError] = []
         count = 0
-        side = getattr(self._embedder, "max_side", LONGEST_SIDE) if kind == "video" else LONGEST_SIDE
+        side = video_side(self._embedder) if kind == "video" else LONGEST_SIDE
         try:
             specs = read(reader.outline, path, kind).result().chunks
             if len(specs) > MAX_VARIANTS:

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -17,8 +17,10 @@ from app.web.server import create_app
 from indexer.library import Library
 from tests.media import draw_image, draw_pdf, draw_video
 
-HERE = "http://127.0.0.1:7860"
+if TYPE_CHECKING:
+    from tests.app.serving import Server
 
+HERE = "http://127.0.0.1:7860"
 
 outgoing: list[str] = []
 """Hosts beyond this machine that were looked up or connected to during tests of app."""
@@ -95,6 +97,18 @@ def library(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with Library.open(tmp_path_factory.mktemp("library"), ocr="off") as library:
         library.index([folder])
         yield library
+
+
+@pytest.fixture(scope="module")
+def server(library: Any) -> Iterator[Server]:
+    """That library on a port of its own, with Gradio."""
+    from tests.app.serving import Server
+
+    server = Server(library)
+    server.start()
+    server.wait_for_gradio()
+    yield server
+    server.stop()
 
 
 @pytest.fixture

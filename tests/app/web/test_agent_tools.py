@@ -8,7 +8,6 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +23,6 @@ from tests.media import draw_image
 DOCS = Path(__file__).parents[3] / "docs" / "api.md"
 EXAMPLES = re.findall(r"```(python|sh)\n(.*?)```", DOCS.read_text("utf-8"), re.S)
 HERE = "http://127.0.0.1:7860"
-
-
-@pytest.fixture(scope="module")
-def server(library: Any) -> Iterator[Server]:
-    server = Server(library)
-    server.start()
-    server.wait_for_gradio()
-    yield server
-    server.stop()
 
 
 def curl(line: str) -> httpx.Response:

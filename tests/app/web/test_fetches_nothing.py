@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -19,15 +18,6 @@ from tests.app.serving import Server
 
 ADDRESS = "http://pictures.example/cat.jpg"
 FILE = {"path": ADDRESS, "url": ADDRESS, "orig_name": "cat.jpg", "meta": {"_type": "gradio.FileData"}}
-
-
-@pytest.fixture(scope="module")
-def server(library: Any) -> Iterator[Server]:
-    server = Server(library)
-    server.start()
-    server.wait_for_gradio()
-    yield server
-    server.stop()
 
 
 def test_a_connection_that_goes_out_is_noticed() -> None:
