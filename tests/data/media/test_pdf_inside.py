@@ -183,6 +183,23 @@ def test_an_attachment_as_old_programs_write_it(tmp_path: Path) -> None:
     assert texts(path)[1].endswith("The quarterly walrus census")
 
 
+@pytest.mark.parametrize("name, content", [("F", "F"), ("F", "UF"), ("UF", "F"), ("UF", "UF")])
+def test_a_name_and_its_bytes_under_different_keys(name: str, content: str, tmp_path: Path, engine: str) -> None:
+    path = page(
+        tmp_path / "a.pdf",
+        lines("a letter with an enclosure"),
+        f"<</Type/Filespec/{name}(inner.pdf)/EF<</{content} 7 0 R>>>>",
+        stream(page(tmp_path / "i.pdf", lines("The quarterly walrus census")).read_bytes(), "/Type/EmbeddedFile"),
+        root="/Names<</EmbeddedFiles<</Names[(inner)6 0 R]>>>>",
+    )
+    assert pdf.attachment_names(path) == ["inner.pdf"]
+    found = outline(path, "pdf")
+    if name != content and (engine == "pypdfium2" or name == "F"):
+        assert not found.parts and found.note is not None and "inner.pdf" in found.note
+    else:
+        assert found.parts == (PdfPart("inner.pdf", 2),)
+
+
 def test_names_of_all_scripts_in_a_tree_of_names(tmp_path: Path) -> None:
     inner = [page(tmp_path / "i.pdf", lines(f"The census of {what}")).read_bytes() for what in ("walruses", "seals")]
     names = [f"<FEFF{name.encode('utf-16-be').hex()}>" for name in ("Rechnung №7 für.pdf", "請求書.pdf")]
