@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.places import user_data_dir
+from app.data_dir import user_data_dir
 from indexer.types import LibraryOptions
 
 

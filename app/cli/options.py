@@ -183,7 +183,7 @@ def typed(option: str) -> Any:
 
 def data_dir() -> Path:
     """The folder of the library, as `settings_of` has it; without it, nothing heavy is loaded."""
-    from app.places import user_data_dir
+    from app.data_dir import user_data_dir
 
     return Path(typed("data_dir") or os.environ.get("SIGHTLINE_DATA_DIR") or user_data_dir()).expanduser()
 

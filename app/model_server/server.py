@@ -23,8 +23,8 @@ from fastapi.responses import JSONResponse, Response
 
 from app import __version__
 from app.model_server.batching import QueueFull, RequestBatcher
-from app.model_server.decoding import Decoding
 from app.model_server.openai import MAX_SIDE, UnreadableRequest, inputs_of
+from app.model_server.pixel_budget import PixelBudget
 from app.web import listener
 from app.web.bodies import MAX_VALUES, MIB, BodyTooLarge, has_too_many_values
 from app.web.guard import Guard, is_loopback
@@ -51,7 +51,7 @@ def create_model_app(
     """The application over a loaded model. `names`: further host names of this server; `batching`: options of
     `RequestBatcher`."""
     batcher = RequestBatcher(embedder, **batching)
-    decoding = Decoding(wire.MAX_PIXELS)
+    pixels = PixelBudget(wire.MAX_PIXELS)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -90,7 +90,7 @@ def create_model_app(
         if request.headers.get("content-type", "") != wire.CONTENT_TYPE:
             raise UnreadableRequest(f"the body is of type {wire.CONTENT_TYPE}; other programs take /v1/embeddings")
         body = await request.body()
-        async with decoding.of(wire.pixels_of(body)):
+        async with pixels.of(wire.pixels_of(body)):
             inputs = await asyncio.to_thread(wire.unpack, body)
             vectors = embed(inputs)
         return Response(wire.pack_vectors(await vectors, embedder.id), media_type=wire.VECTORS_TYPE)
@@ -105,7 +105,7 @@ def create_model_app(
             document = await request.json()
         except (ValueError, RecursionError) as error:
             raise UnreadableRequest("the body is not JSON") from error
-        async with decoding.of(wire.MAX_PIXELS):  # alone: how many there are shows only as they are decoded
+        async with pixels.of(wire.MAX_PIXELS):  # alone: how many there are shows only as they are decoded
             inputs = await asyncio.to_thread(inputs_of, document, embedder.id, max_side)
             submitted = embed(inputs)
         vectors = await submitted

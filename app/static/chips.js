@@ -1,10 +1,10 @@
 // The search box: words, and chips for the other parts of the query: files (dropped, pasted or chosen), chunks of the
 // library, words to avoid. Below it, the question about an address. Each chip can be removed, or turned into something to avoid.
 
-import { AddressQuestion } from "./address.js";
 import { UPLOAD_LIMIT } from "./api.js";
 import { h, icon, iconButton, takeOver } from "./dom.js";
 import { bytes } from "./format.js";
+import { UrlQuestion } from "./url-question.js";
 
 /** @typedef {import("./types").Part} Part */
 
@@ -63,7 +63,7 @@ export class SearchBox {
     const send = h("button", { type: "submit", class: "main" }, "Search");
     const field = [icon("search"), this.chips, this.input, this.not, this.clear, choose, send];
     const onsubmit = takeOver(() => this.submit(true));
-    this.question = new AddressQuestion(this);
+    this.question = new UrlQuestion(this);
     this.element = h("form", { class: "box", role: "search", action: "/", onsubmit }, [
       h("div", { class: "field" }, field),
       this.question.element,

@@ -217,7 +217,7 @@ def transcript(services: Services, file_id: Id) -> Json:
 def status(services: Services) -> Json:
     """Counts of the library, what is being indexed, the speech model, whether addresses are fetched, the boot id."""
     record = asdict(services.library.status())
-    web = services.addresses.fetch is not None and services.tokens.current_visitor() is OWNER
+    web = services.url_fetch.fetch is not None and services.tokens.current_visitor() is OWNER
     return Json({**record, "speech": services.speech, "gradio": services.gradio_ready(), "web": web})
 
 

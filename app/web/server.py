@@ -23,14 +23,14 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from app import __version__, speech_status
-from app.web import addresses, api, listener, media, pages, serving
-from app.web.address_lane import AddressFetch, AddressLane
+from app.web import api, listener, media, pages, serving, url_fetch
 from app.web.audit import AuditLog
 from app.web.guard import Guard, is_loopback, page_policy
 from app.web.model_fetch import Fetch, ModelFetch
 from app.web.scoped_library import ScopedLibrary
 from app.web.services import WebServices
 from app.web.tokens import OWNER, Tokens, cookie_key, owner_token, visitor
+from app.web.url_fetch_lane import UrlFetch, UrlFetchLane
 from indexer.library import Library
 from indexer.types import SearchLibrary
 
@@ -128,7 +128,7 @@ def create_app(
     speech: str = "auto",
     fetch: Fetch | None = None,
     key: bytes | None = None,
-    web: AddressFetch | None = None,
+    web: UrlFetch | None = None,
 ) -> FastAPI:
     """The whole application over an open `Library`.
 
@@ -147,7 +147,7 @@ def create_app(
 
     services = WebServices(
         scoped, tokens, AuditLog(library.data_dir, tokens), speech_status.line(speech), gradio_ready, ModelFetch(fetch),
-        AddressLane(web),
+        UrlFetchLane(web),
     )  # fmt: skip
 
     @asynccontextmanager
@@ -185,7 +185,7 @@ def create_app(
 
     app.include_router(api.router)
     app.include_router(media.router)
-    app.include_router(addresses.router)
+    app.include_router(url_fetch.router)
     app.mount("/ui", _Modules(directory=STATIC))
     app.mount("/", door)  # last: it answers all other paths
     app.add_middleware(
@@ -221,7 +221,7 @@ def serve(
     speech: str = "auto",
     no_token: bool = False,
     fetch: Fetch | None = None,
-    web: AddressFetch | None = None,
+    web: UrlFetch | None = None,
 ) -> None:
     """Serve the library until interrupted. Without `token`, the owner's token is the one stored in the library's
     folder. `no_token` lets every account of this machine in without one, unless others can reach the server (a host

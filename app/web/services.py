@@ -11,7 +11,6 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from app.web.address_lane import AddressLane
 from app.web.audit import AuditLog
 from app.web.model_fetch import ModelFetch
 from app.web.render_pool import Renderer
@@ -19,6 +18,7 @@ from app.web.search_lane import SearchLane
 from app.web.tokens import Tokens
 from app.web.transcode import Stretches
 from app.web.uploads import Uploads
+from app.web.url_fetch_lane import UrlFetchLane
 from indexer.types import SearchLibrary
 
 
@@ -32,7 +32,7 @@ class WebServices:
     speech: str
     gradio_ready: Callable[[], bool]
     model_fetch: ModelFetch = field(default_factory=lambda: ModelFetch(None))
-    addresses: AddressLane = field(default_factory=lambda: AddressLane(None))
+    url_fetch: UrlFetchLane = field(default_factory=lambda: UrlFetchLane(None))
     lane: SearchLane = field(default_factory=SearchLane)
     renderer: Renderer = field(default_factory=Renderer)
     uploads: Uploads = field(default_factory=Uploads)

@@ -31,9 +31,9 @@ MAX_VARIANTS = 8
 """Pages or windows of a query's file that are used, evenly spread over it."""
 READ_S = 60.0
 READ_MB = 256
-"""Memory for reading a query's file: a picture of 64 million pixels; searches run while others do."""
+"""Memory in MB for decoding a query's file: enough for an image of 64 million pixels. Searches decode side by side."""
 LONGEST_SIDE = 1280
-"""Of what is decoded: words are read in a picture. The frames of a video are no larger than the model uses."""
+"""Longest side in pixels of decoded images and pages, in which words are read; `video_side` is that of frames."""
 TEXTS_CACHED = 512
 
 

@@ -112,7 +112,7 @@ def test_indexing_and_searching_import_nothing_of_it(tmp_path: Path) -> None:
     draw_image(tmp_path / "photos" / "lake.png", "lake")
     script = (
         "import sys, atexit\nfrom app.cli.main import main\n"
-        "web = ('yt_dlp', 'data.download', 'app.web.addresses')\n"
+        "web = ('yt_dlp', 'data.download', 'app.web.url_fetch')\n"
         "atexit.register(lambda: print([name for name in sys.modules if name.startswith(web)], file=sys.stderr))\n"
         "main()"
     )

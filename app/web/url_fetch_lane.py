@@ -1,6 +1,6 @@
 """The lane of fetches by address: one at a time, each ended when its visitor goes away.
 
-Built around `AddressFetch`, which the command line hands to the server where `--web` is given. It knows nothing of how
+Built around `UrlFetch`, which the command line hands to the server where `--web` is given. It knows nothing of how
 a fetch is done or confined (`data.download.web`).
 """
 
@@ -21,7 +21,7 @@ class FetchedFile(Protocol):
     def path(self) -> Path: ...
 
 
-class AddressFetch(Protocol):
+class UrlFetch(Protocol):
     """Fetches by address. Both raise `LibraryError` with the reason."""
 
     def fetch(self, address: str, folder: Path, max_bytes: int, *, is_cancelled: Callable[[], bool]) -> FetchedFile: ...
@@ -33,10 +33,10 @@ class Occupied(Exception):
     """Another address is being fetched."""
 
 
-class AddressLane:
+class UrlFetchLane:
     """`fetch`: None if this server fetches nothing."""
 
-    def __init__(self, fetch: AddressFetch | None) -> None:
+    def __init__(self, fetch: UrlFetch | None) -> None:
         self.fetch, self._turn = fetch, asyncio.Lock()
 
     async def run(self, call: Callable[[Callable[[], bool]], T], is_abandoned: Callable[[], Awaitable[bool]]) -> T:

@@ -1,4 +1,4 @@
-"""The folder of a person's library where none is named. It knows no other setting, so that it loads at once."""
+"""The default folder of a library. It knows no other setting, so that importing it costs nothing."""
 
 from __future__ import annotations
 

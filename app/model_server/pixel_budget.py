@@ -1,7 +1,7 @@
-"""The pixels that are decoded at once, for all requests to the model server together.
+"""The budget of decoded pixels that all requests to the model server share.
 
-Built around `Decoding`: a request waits until its pixels fit beside those of the requests before it. A small file
-can unfold to 200 MB. It knows neither formats nor models.
+Built around `PixelBudget`: a request waits until its pixels fit beside those of the requests before it. A small
+file can decode to 200 MB. It knows neither formats nor models.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class Decoding:
+class PixelBudget:
     """Used in one event loop."""
 
     def __init__(self, most_pixels: int) -> None:

@@ -1,6 +1,6 @@
 """The route that fetches a file by its address, for the owner alone: as a part of a query, or into the library.
 
-Built around `app.web.address_lane`. The file of a query goes to the page, which sends it back with the search as any
+Built around `app.web.url_fetch_lane`. The file of a query goes to the page, which sends it back with the search as any
 other file, so that the server holds nothing between two requests.
 """
 
@@ -15,11 +15,11 @@ from fastapi import APIRouter, Body, Request
 from fastapi.responses import FileResponse, Response
 from starlette.background import BackgroundTask
 
-from app.web.address_lane import Occupied
 from app.web.api import Json
 from app.web.guard import UPLOAD_LIMIT
 from app.web.services import Services
 from app.web.tokens import OWNER
+from app.web.url_fetch_lane import Occupied
 
 router = APIRouter(prefix="/api", tags=["web"])
 
@@ -35,7 +35,7 @@ async def fetch(
     library."""
     if services.tokens.current_visitor() is not OWNER:
         return Json({"error": "Only the owner of the library may fetch an address."}, 403)
-    lane, source = services.addresses, services.addresses.fetch
+    lane, source = services.url_fetch, services.url_fetch.fetch
     if source is None:
         return Json({"error": "Fetching by address is off: Sightline was started without --web."}, 403)
     folder = tempfile.TemporaryDirectory(prefix="sightline-fetch-", ignore_cleanup_errors=True)

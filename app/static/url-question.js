@@ -10,7 +10,7 @@ function hostOf(text) {
   return /^https?:\/\/\S+$/i.test(text) && URL.canParse(text) ? new URL(text).host : "";
 }
 
-export class AddressQuestion {
+export class UrlQuestion {
   /** @param {import("./chips.js").SearchBox} box */
   constructor(box) {
     this.box = box;
