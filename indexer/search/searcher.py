@@ -21,7 +21,7 @@ from indexer.errors import LibraryError
 from indexer.search.browse import browse
 from indexer.search.calibration import Background, Scale
 from indexer.search.candidates_by_meaning import MeaningSearch
-from indexer.search.candidates_by_words import WordCandidates, by_words
+from indexer.search.candidates_by_words import WordCandidates, by_words, stored_vectors
 from indexer.search.facets import facets_of
 from indexer.search.filters import Restriction, far_from_all, restriction
 from indexer.search.folding import by_centroid, folded
@@ -127,8 +127,17 @@ class Searcher:
             return self._titles.nearness(vectors, titles, self._background.ordinary_queries(vectors))
 
         literal = frozenset(words.literal(named))
-        evidence = Evidence(meaning, words.in_text, named, query.text_alone, alike, literal)
+        contrast = self._contrast(vectors, list(facts)) if query.text_alone else {}
+        evidence = Evidence(meaning, words.in_text, named, query.text_alone, alike, literal, contrast)
         return merged_moments(ranked(evidence, facts, profile)), words.in_text.marks
+
+    def _contrast(self, queries: np.ndarray, chunks: list[int]) -> dict[int, float]:
+        """Returns chunk id -> contrast; {} without queries."""
+        rows, stored = stored_vectors(self._connections.get(), chunks, self.model_id)
+        if stored is None or not len(queries):
+            return {}
+        contrast = self._background.contrast(queries, stored)
+        return dict(zip((number for number, _ in rows), contrast.tolist(), strict=True))
 
     def _folded(self, query: ParsedQuery, ranking: list[Ranked], by: Fold) -> list[Ranked]:
         ranking = folded(ranking)
@@ -143,7 +152,7 @@ class Searcher:
     @property
     def profile(self) -> RankingProfile:
         """The weights of the model's scores."""
-        return self.tuned or untuned(len(self.index))
+        return self.tuned or untuned()
 
     def vectors(self, query: Query) -> np.ndarray:
         """Returns the query vectors, float32 [n, dim] of unit length; n is 0 for a query of filters alone."""
