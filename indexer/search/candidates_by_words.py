@@ -82,7 +82,7 @@ def by_words(
     chunks_of = _chunks_of(connection, in_names.ids.tolist())
     firsts = {file_id: number for file_id, number, _ in reversed(chunks_of)}
     ids = {*in_text.ids.tolist(), *firsts.values()}
-    return WordCandidates(in_text, in_names, chunks_of, *stored_vectors(connection, list(ids), model_id))
+    return WordCandidates(in_text, in_names, chunks_of, *_stored(connection, list(ids), model_id))
 
 
 def _chunks_of(connection: Reading, files: list[int]) -> list[tuple[int, int, int]]:
@@ -98,9 +98,7 @@ def _chunks_of(connection: Reading, files: list[int]) -> list[tuple[int, int, in
     return rows
 
 
-def stored_vectors(
-    connection: Reading, ids: list[int], model_id: int
-) -> tuple[list[tuple[int, int]], np.ndarray | None]:
+def _stored(connection: Reading, ids: list[int], model_id: int) -> tuple[list[tuple[int, int]], np.ndarray | None]:
     """Returns (chunk, group) of the chunks with a vector, and the vectors float32 [n, dim]; None if there are none."""
     if not ids:
         return [], None

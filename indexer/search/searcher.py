@@ -21,7 +21,7 @@ from indexer.errors import LibraryError
 from indexer.search.browse import browse
 from indexer.search.calibration import Background, Scale
 from indexer.search.candidates_by_meaning import MeaningSearch
-from indexer.search.candidates_by_words import WordCandidates, by_words, stored_vectors
+from indexer.search.candidates_by_words import WordCandidates, by_words
 from indexer.search.facets import facets_of
 from indexer.search.filters import Restriction, far_from_all, restriction
 from indexer.search.folding import by_centroid, folded
@@ -133,11 +133,20 @@ class Searcher:
 
     def _contrast(self, queries: np.ndarray, chunks: list[int]) -> dict[int, float]:
         """Returns chunk id -> contrast; {} without queries."""
-        rows, stored = stored_vectors(self._connections.get(), chunks, self.model_id)
-        if stored is None or not len(queries):
+        connection = self._connections.get()
+        rows = (
+            chunks
+            and connection.execute(
+                "SELECT e.chunk_id, e.vector FROM embedding e"
+                f" WHERE e.model_id = ? AND e.chunk_id IN ({', '.join('?' * len(chunks))})",
+                (self.model_id, *chunks),
+            ).fetchall()
+        )
+        if not rows or not len(queries):
             return {}
-        contrast = self._background.contrast(queries, stored)
-        return dict(zip((number for number, _ in rows), contrast.tolist(), strict=True))
+        ids, blobs = zip(*rows, strict=True)
+        stored = np.frombuffer(b"".join(blobs), "<f2").reshape(len(ids), -1).astype(np.float32)
+        return dict(zip(ids, self._background.contrast(queries, stored).tolist(), strict=True))
 
     def _folded(self, query: ParsedQuery, ranking: list[Ranked], by: Fold) -> list[Ranked]:
         ranking = folded(ranking)
