@@ -79,6 +79,16 @@ class Library:
         those of `LibraryOptions`. Raises `LibraryError`."""
         return cls(data_dir, LibraryOptions(model, **options), read_only=read_only)
 
+    @classmethod
+    def salvage(cls, data_dir: Path, catalogue: str | None = None) -> VerifyReport:
+        """Repair the file of the library's catalogue, which cannot be open for that: what can be read of a damaged one
+        goes into a new one, and the old one is kept. `catalogue`: as in `LibraryOptions`; a server looks after its own
+        files. Raises `LibraryError`."""
+        from indexer.care.salvage import salvage
+
+        where = place(catalogue or absolute(data_dir) / "catalogue.sqlite")
+        return salvage(where) if isinstance(where, Path) else VerifyReport()
+
     def __init__(self, data_dir: Path, options: LibraryOptions, *, read_only: bool) -> None:
         check_addresses(options)
         data_dir = absolute(data_dir)

@@ -7,14 +7,18 @@ use `sqlite3` directly, whose overhead per row is a fraction of SQLAlchemy's. Tr
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from indexer.catalogue.dialects import sqlite_access
 from indexer.catalogue.lock import FileLock, OwnerLock
 from indexer.catalogue.schema import BUSY_S, full_disk, migrations, stored_name
 from indexer.catalogue.text.expression import Expression, unspaced_only
@@ -23,6 +27,8 @@ from indexer.errors import LibraryError
 
 APPLICATION_ID = 0x53474C54
 """'SGLT' in the SQLite header, which distinguishes a library from any other SQLite file."""
+
+TEXT_TABLES = ("words", "names", "characters")
 
 INSERT_CHARACTERS = "INSERT INTO characters (rowid, text) VALUES (?, ?)"
 INSERT_NAME = "INSERT INTO names (rowid, name, folder) VALUES (?, ?, ?)"
@@ -46,10 +52,14 @@ class SQLite:
         if read_only and not self.path.exists():
             raise LibraryError(f"There is no library in {self.path.parent} yet: index a folder first.")
         bring_up_to_date(self.path, migrations(), read_only=read_only)
-        engine = sa.create_engine(
-            f"sqlite:///{self.path}", connect_args={"timeout": BUSY_S, "check_same_thread": False}
-        )
-        event.listen(engine, "connect", _on_connect)
+        options: dict[str, Any] = {"timeout": BUSY_S, "check_same_thread": False}
+        if read_only:
+            reader = partial(sqlite_access.connect, self.path, **options)
+            engine = sa.create_engine(f"sqlite:///{self.path}", creator=reader)
+            event.listen(engine, "connect", _on_connect_reader)
+        else:
+            engine = sa.create_engine(f"sqlite:///{self.path}", connect_args=options)
+            event.listen(engine, "connect", _on_connect)
         event.listen(engine, "begin", _on_begin)
         return engine
 
@@ -61,8 +71,8 @@ class SQLite:
             return full_disk(folder)
         if "not a database" in text or "malformed" in text:
             return (
-                f"The library file {self.path} is damaged: put your backup in its place, or delete it and "
-                "index again (your own files are untouched)."
+                f"The library file {self.path} is damaged: put your backup in its place, or save what can be read by: "
+                "sightline verify --repair (your own files are untouched)."
             )
         if "unable to open" in text or "readonly database" in text:
             return f"The library in {folder} cannot be written: check the folder's permissions."
@@ -110,26 +120,33 @@ class SQLite:
     # -- care ------------------------------------------------------------------------------
 
     def damage(self, c: sa.Connection) -> str | None:
-        problems = [row[0] for row in c.exec_driver_sql("PRAGMA quick_check(20)")]
-        if problems == ["ok"]:
+        problems = damage_of(self.path)
+        if not problems:
             return None
         return (
             f"The catalogue is damaged ({problems[0]}): put a backup in the place of {self.path}, "
-            "or delete it and index again."
+            "or save what can be read by: sightline verify --repair"
         )
 
     def dangling(self, c: sa.Connection) -> list[tuple[str, int]]:
         return [(row[0], row[1]) for row in c.exec_driver_sql("PRAGMA foreign_key_check")]
 
     def texts_agree(self, c: sa.Connection) -> bool:
-        try:
-            c.exec_driver_sql("INSERT INTO words (words, rank) VALUES ('integrity-check', 1)")
-        except sa.exc.DatabaseError:
-            return False
+        """FTS5 checks a table only where it may write: each is copied into a temporary table, without its texts."""
+        with closing(sqlite_access.connect(self.path, timeout=BUSY_S)) as copy:
+            copy.execute("CREATE TEMP VIEW chunk AS SELECT id, text FROM main.chunk")
+            try:
+                for table in TEXT_TABLES:
+                    _check_copy(copy, table)
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError):
+                    raise
+                return False
         return True
 
     def rebuild_texts(self, c: sa.Connection) -> None:
-        c.exec_driver_sql("INSERT INTO words (words) VALUES ('rebuild')")
+        for table in TEXT_TABLES:
+            c.exec_driver_sql(f"INSERT INTO {table} ({table}) VALUES ('rebuild')")
 
     def last_ids(self, c: sa.Connection) -> dict[str, int]:
         return {row[0]: row[1] for row in c.exec_driver_sql("SELECT name, seq FROM sqlite_sequence")}
@@ -147,11 +164,11 @@ class SQLite:
     backup_suffix = ".sqlite"
 
     def restore_hint(self, backup: Path) -> str:
-        return "put it in the place of catalogue.sqlite"
+        return "end Sightline, put it in the place of catalogue.sqlite, and delete catalogue.sqlite-wal beside that"
 
     def backup(self, to: Path) -> None:
         """SQLite's online backup."""
-        source, target = sqlite3.connect(self.path), sqlite3.connect(to)
+        source, target = sqlite_access.connect(self.path), sqlite3.connect(to)
         try:
             source.backup(target, pages=2000)
             target.execute("PRAGMA journal_mode = DELETE")  # one file, without a WAL file
@@ -162,16 +179,10 @@ class SQLite:
     # -- searching -------------------------------------------------------------------------
 
     def reading(self, vocabularies: dict[str, Vocabulary]) -> SQLiteReading:
-        connection = sqlite3.connect(
-            f"{self.path.absolute().as_uri()}?mode=ro",
-            uri=True,
-            timeout=BUSY_S,
-            check_same_thread=False,
-            factory=SQLiteReading,
-        )
+        connection = sqlite_access.connect(self.path, timeout=BUSY_S, check_same_thread=False, factory=SQLiteReading)
         connection.vocabularies, connection.counts = vocabularies, {}
         connection.execute("PRAGMA temp_store = MEMORY")
-        for table in ("words", "names", "characters"):
+        for table in TEXT_TABLES:
             connection.execute(f"CREATE VIRTUAL TABLE temp.{table}_terms USING fts5vocab(main, {table}, row)")
         connection.isolation_level = None
         return connection
@@ -251,25 +262,20 @@ class SQLiteReading(sqlite3.Connection):
 def bring_up_to_date(path: Path, steps: list[tuple[int, str]], *, read_only: bool = False) -> None:
     """Run the migrations above the file's `user_version`, in one transaction. `steps`: (version, SQL)."""
     newest = steps[-1][0]
-    connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+    if read_only:
+        connection = sqlite_access.connect(path, timeout=BUSY_S)
+    else:
+        connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
     try:
-        version, is_library = _versions(connection)
-        if version == newest and is_library:
+        if _known_version(connection, path, newest) == newest:
             return
-        if read_only and version < newest:
+        if read_only:
             raise LibraryError(
                 f"The library in {path.parent} must be brought up to date first: run `sightline index` once."
             )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
-        version, is_library = _versions(connection)  # another program may have migrated it meanwhile
-        if not is_library and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise LibraryError(f"{path} is not a Sightline library; choose another --data-dir.")
-        if version > newest:
-            raise LibraryError(
-                f"The library in {path.parent} was written by a newer Sightline (schema {version}, this one "
-                f"knows {newest}): update Sightline, or choose another --data-dir."
-            )
+        version = _known_version(connection, path, newest)  # another program may have migrated it meanwhile
         for number, sql in steps:
             if number > version:
                 for statement in statements(sql):
@@ -279,6 +285,31 @@ def bring_up_to_date(path: Path, steps: list[tuple[int, str]], *, read_only: boo
         connection.execute("COMMIT")
     finally:
         connection.close()
+
+
+def damage_of(path: Path) -> list[str]:
+    """Returns SQLite's own report of a library's file; empty if the file is sound, or another program's."""
+    with closing(sqlite_access.connect(path)) as connection:
+        try:
+            if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+                return []
+            lines = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(20)")]
+        except sqlite3.DatabaseError as error:
+            return [str(error)]
+    return [line for line in lines if line != "ok" and not line.startswith("***")]
+
+
+def _check_copy(connection: sqlite3.Connection, table: str) -> None:
+    """Copy an FTS5 table with its shadow tables to the schema `temp`, and check the copy. Raises DatabaseError if it
+    disagrees with its texts or with itself."""
+    (sql,) = connection.execute("SELECT sql FROM main.sqlite_master WHERE name = ?", (table,)).fetchone()
+    connection.execute(re.sub(rf'VIRTUAL TABLE "?{table}"?', f"VIRTUAL TABLE temp.{table}", sql, count=1))
+    shadows = "SELECT name FROM sqlite_temp_master WHERE type = 'table' AND name GLOB ?"
+    for (shadow,) in connection.execute(shadows, (f"{table}_*",)).fetchall():
+        connection.execute(f"DELETE FROM temp.{shadow}")
+        connection.execute(f"INSERT INTO temp.{shadow} SELECT * FROM main.{shadow}")
+    connection.commit()
+    connection.execute(f"INSERT INTO temp.{table} ({table}, rank) VALUES ('integrity-check', 1)")
 
 
 def statements(script: str) -> Iterator[str]:
@@ -291,16 +322,29 @@ def statements(script: str) -> Iterator[str]:
             pending = ""
 
 
-def _versions(connection: sqlite3.Connection) -> tuple[int, bool]:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    return version, connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+def _known_version(connection: sqlite3.Connection, path: Path, newest: int) -> int:
+    """Returns the schema version of a library; 0 for an empty file. Raises LibraryError for any other file."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    is_library = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+    if not is_library and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        raise LibraryError(f"{path} is not a Sightline library; choose another --data-dir.")
+    if version > newest:
+        raise LibraryError(
+            f"The library in {path.parent} was written by a newer Sightline (schema {version}, this one "
+            f"knows {newest}): update Sightline, or choose another --data-dir."
+        )
+    return version if is_library else 0
 
 
 def _on_connect(connection: sqlite3.Connection, record: Any) -> None:
-    connection.isolation_level = None  # `_on_begin` begins a transaction, so that a reader has a snapshot
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
+    _on_connect_reader(connection, record)
+
+
+def _on_connect_reader(connection: sqlite3.Connection, record: Any) -> None:
+    connection.isolation_level = None  # `_on_begin` begins a transaction, so that a reader has a snapshot
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute("PRAGMA cache_size = -2000")  # kB per connection; the system caches the file anyway
 

@@ -1,0 +1,327 @@
+"""Salvage of a damaged SQLite catalogue: every row that can be read goes into a new one.
+
+Built around the idea of SQLite's `.recover`, with SQL alone: tables are read by ranges of row numbers, and a range
+that cannot be read is halved until single rows are left. An index is a second copy of a row's identity: a chunk whose
+page is damaged keeps its number, and so its labels. What people made comes first; what can be made anew is queued
+again. The damaged file is kept. It knows nothing of the library's other files, except that the vector index is a cache.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.dialects import explained, sqlite, sqlite_access
+from indexer.catalogue.schema import migrations
+from indexer.catalogue.text.expression import unspaced_only
+from indexer.errors import LibraryError
+from indexer.types import VerifyReport
+
+Identities = dict[int, tuple[Any, ...]]
+"""Row number -> the columns of the row that its index holds."""
+
+WINDOW = 2000
+"""Row numbers that are read at a time: 5 MB of embeddings."""
+OF_AN_INDEX = re.compile(r"(missing from|entries in|non-unique entry in) index ")
+HEADER = 100
+"""Bytes at the start of the file, with the page size and the schema's version."""
+
+
+@dataclass(frozen=True)
+class _Table:
+    """`lost`: what a person is told of `n` rows that cannot be read. `index` holds the columns `key` of each row.
+    `is_made`: people made it; the other rows are made anew."""
+
+    name: str
+    key: tuple[str, ...]
+    lost: str
+    index: str = ""
+    is_made: bool = False
+
+    def identities(self, source: sqlite3.Connection) -> Identities | None:
+        """Returns the rows that the index holds; None if the index cannot be read."""
+        index = self.index or f"sqlite_autoindex_{self.name}_1"
+        query = f"SELECT rowid, {', '.join(self.key)} FROM {self.name} INDEXED BY {index}"
+        try:
+            return {row[0]: row[1:] for row in source.execute(query)}
+        except sqlite3.DatabaseError:
+            return None
+
+
+TABLES = (
+    _Table("setting", ("name",), "{n} settings are lost; the default holds", is_made=True),
+    _Table("root", ("path",), "of {n} folders only the names are left; one below another is left out", is_made=True),
+    _Table("label", ("chunk_id", "name"), "{n} labels have lost their score: label and moderate again", is_made=True),
+    _Table("cue", ("content_hash", "start_s"), "{n} lines of transcripts are made again", "cue_of_content"),
+    _Table("model", ("name",), "{n} models are lost: all is embedded again"),
+    _Table("content", ("hash",), "{n} contents are read again"),
+    _Table("file", ("path",), "{n} files are looked for again"),
+    _Table("chunk", ("content_hash", "ordinal"), "{n} chunks are read again"),
+    _Table("embedding", ("chunk_id", "model_id"), "{n} embeddings are made again"),
+)
+"""The tables that are read, in the order in which they are written. All others are made anew."""
+
+
+@dataclass
+class _Salvage:
+    source: sqlite3.Connection
+    target: sqlite3.Connection
+    lost: dict[str, Identities | None] = field(default_factory=dict)
+    """By table, the rows that cannot be read; None if that is not known."""
+
+    def copy(self, table: _Table) -> None:
+        identities = table.identities(self.source)
+        columns = [row[1] for row in self.target.execute(f"PRAGMA table_info({table.name})")]
+        present = {row[1] for row in self.source.execute(f"PRAGMA table_info({table.name})")}
+        if not present:
+            return
+        columns = [column for column in columns if column in present]  # an older library lacks some
+        if table.name == "content":
+            columns.insert(0, "rowid")  # the order of arrival
+        marks = ", ".join("?" * len(columns))
+        insert = f"INSERT OR IGNORE INTO {table.name} ({', '.join(columns)}) VALUES ({marks})"
+        ids: Sequence[int] = range(1, self._last(table) + 1) if identities is None else sorted(identities)
+        unread = 0
+        for rows in _readable(self.source, f"SELECT rowid, {', '.join(columns)} FROM {table.name}", ids):
+            if isinstance(rows, int):
+                unread += rows
+                continue
+            self.target.executemany(insert, [row[1:] for row in rows])
+            for row in rows if identities else ():
+                identities.pop(row[0], None)
+        if identities or (identities is None and unread):
+            self.lost[table.name] = identities
+
+    def _last(self, table: _Table) -> int:
+        """An upper bound of the row numbers."""
+        for query in (
+            f"SELECT coalesce(max(rowid), 0) FROM {table.name}",
+            f"SELECT seq FROM sqlite_sequence WHERE name = '{table.name}'",
+        ):
+            with suppress(sqlite3.DatabaseError):
+                if (row := self.source.execute(query).fetchone()) is not None:
+                    return int(row[0])
+        return 1 << 20
+
+    def complete(self) -> tuple[list[str], list[str]]:
+        """Put back what the indexes know of lost rows, queue what has to be made anew, and drop the rows whose parent
+        is lost. Returns sentences: of what is made anew, and of what people made and is lost."""
+        made_anew: list[str] = []
+        unsaved: list[str] = []
+        for table in TABLES:
+            if table.name in self.lost:
+                lost = self.lost[table.name]
+                line = table.lost.format(n="an unknown number of" if lost is None else len(lost))
+                (unsaved if table.is_made else made_anew).append(line)
+        self._restore_roots(self.lost.get("root") or {})
+        for rowid, (digest,) in (self.lost.get("content") or {}).items():
+            self.target.execute(
+                "INSERT OR IGNORE INTO content (rowid, hash, kind)"
+                " SELECT ?, content_hash, kind FROM file WHERE content_hash = ? LIMIT 1",
+                (rowid, digest),
+            )
+        for rowid, (digest, ordinal) in (self.lost.get("chunk") or {}).items():
+            self.target.execute(
+                "INSERT OR IGNORE INTO chunk (id, content_hash, ordinal) VALUES (?, ?, ?)", (rowid, digest, ordinal)
+            )
+        for chunk_id, name in (self.lost.get("label") or {}).values():
+            self.target.execute(
+                "INSERT OR IGNORE INTO label (chunk_id, name, score, hidden)"
+                " VALUES (?, ?, 0, coalesce((SELECT max(hidden) FROM label WHERE name = ?), 0))",
+                (chunk_id, name, name),
+            )
+        self._queue()
+        labels = self._drop_dangling()
+        if labels:
+            unsaved.append(f"{labels} labels are lost, as their chunks are")
+        return made_anew, unsaved
+
+    def _restore_roots(self, lost: Identities) -> None:
+        paths = {os.fsdecode(path) for (path,) in (*lost.values(), *self.target.execute("SELECT path FROM root"))}
+        for rowid, (path,) in lost.items():
+            below = any(str(parent) in paths for parent in Path(os.fsdecode(path)).parents)
+            state = "left_out" if below else "here"
+            self.target.execute("INSERT OR IGNORE INTO root (id, path, state) VALUES (?, ?, ?)", (rowid, path, state))
+
+    def _queue(self) -> None:
+        """Contents whose chunks or cues are lost are read again."""
+        for name, change in (
+            ("chunk", "UPDATE content SET state = 'pending' WHERE state = 'ready'"),
+            (
+                "cue",
+                "UPDATE content SET state = CASE state WHEN 'ready' THEN 'pending' ELSE state END,"
+                " heard = CASE WHEN heard IN ('none', 'subtitles') THEN heard ELSE 'pending' END WHERE kind = 'video'",
+            ),
+        ):
+            lost = self.lost.get(name, {})
+            if lost is None:
+                self.target.execute(change)
+            else:
+                digests = {key[0] for key in lost.values()}
+                self.target.executemany(f"{change} AND hash = ?", [(digest,) for digest in digests])
+
+    def _drop_dangling(self) -> int:
+        """Returns how many labels were dropped."""
+        labels = 0
+        while rows := self.target.execute("PRAGMA foreign_key_check").fetchall():
+            for table, rowid, parent, _ in rows:
+                if (table, parent) == ("file", "content"):
+                    self.target.execute("UPDATE file SET content_hash = NULL, state = 'pending' WHERE id = ?", (rowid,))
+                else:
+                    labels += self.target.execute(f"DELETE FROM {table} WHERE rowid = ?", (rowid,)).rowcount * (
+                        table == "label"
+                    )
+        return labels
+
+    def finish(self) -> None:
+        """What triggers and `Catalogue` do otherwise."""
+        for chunk_id, text in self.target.execute("SELECT id, text FROM chunk"):
+            if characters := unspaced_only(text):
+                self.target.execute(sqlite.INSERT_CHARACTERS, (chunk_id, characters))
+        with suppress(sqlite3.DatabaseError):  # numbers of deleted files and chunks are never given again
+            for name, last in self.source.execute("SELECT name, seq FROM sqlite_sequence").fetchall():
+                if name in ("file", "chunk"):
+                    self.target.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (last, name))
+
+
+def salvage(path: Path) -> VerifyReport:
+    """Repair the file of a catalogue that no program has open for writing; a sound one, and none, stay as they are.
+
+    An index that disagrees with its table is made again in place. Any other damage: a new catalogue takes the file's
+    place, and the damaged one is kept beside it under its date. Raises LibraryError if another program indexes the
+    library, or if nothing can be written.
+    """
+    dialect = sqlite.SQLite(path)
+    if not path.exists() or not path.stat().st_size:
+        return VerifyReport()
+    lock = dialect.owner_lock(path.parent)
+    if not lock.acquire():
+        raise LibraryError(f"Another Sightline ({lock.holder()}) is indexing this library: stop it, then repair.")
+    try:
+        with explained(dialect):
+            damage = sqlite.damage_of(path)
+            if not damage:
+                return VerifyReport()
+            if all(map(OF_AN_INDEX.search, damage)):
+                with closing(sqlite3.connect(path)) as connection:
+                    connection.execute("REINDEX")
+                if not sqlite.damage_of(path):
+                    line = f"The catalogue's indexes do not agree with its rows ({damage[0]}): they are made again."
+                    return VerifyReport([line], repaired=1)
+            return _rewritten(path, damage[0])
+    finally:
+        lock.release()
+
+
+def _rewritten(path: Path, damage: str) -> VerifyReport:
+    new = path.with_name(f"{path.name}.salvaged")
+    new.unlink(missing_ok=True)
+    try:
+        sqlite.bring_up_to_date(new, migrations())
+        with (
+            tempfile.TemporaryDirectory(prefix="salvage-", dir=path.parent) as folder,
+            closing(_opened(path, Path(folder))) as source,
+            closing(sqlite3.connect(new, isolation_level=None)) as target,
+        ):
+            work = _Salvage(source, target)
+            target.execute("BEGIN")
+            for table in TABLES:
+                work.copy(table)
+            made_anew, unsaved = work.complete()
+            work.finish()
+            target.execute("COMMIT")
+        Catalogue(new).close()  # the index of names
+        with closing(sqlite3.connect(new)) as target:
+            target.execute("PRAGMA journal_mode = DELETE")  # one file, without a WAL file
+        kept = _exchange(path, new)
+    finally:
+        for suffix in ("", "-wal", "-shm"):
+            new.with_name(new.name + suffix).unlink(missing_ok=True)
+    shutil.rmtree(path.parent / "vectors", ignore_errors=True)  # it follows the journal, which begins anew
+    first = f"The catalogue is damaged ({damage}): what can be read is in a new one, the old one is {kept.name}."
+    problems = [first, *(f"The damaged catalogue: {line}." for line in (*made_anew, *unsaved))]
+    return VerifyReport(problems, repaired=1 + len(made_anew))
+
+
+def _opened(path: Path, folder: Path) -> sqlite3.Connection:
+    """The damaged catalogue, open to be read: a copy in `folder` with a new header if its own is damaged."""
+    connection = _tolerant(path)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        return connection
+    except sqlite3.DatabaseError:
+        connection.close()
+    copy = folder / path.name
+    for suffix in ("", "-wal"):
+        with suppress(FileNotFoundError):
+            shutil.copy(path.with_name(path.name + suffix), copy.with_name(copy.name + suffix))
+    sound = folder / "sound.sqlite"
+    sqlite.bring_up_to_date(sound, migrations())
+    with closing(sqlite3.connect(sound)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    header = bytearray(sound.read_bytes()[:HEADER])
+    header[32:40] = bytes(8)  # no free pages are known
+    page = int.from_bytes(header[16:18], "big")
+    header[28:32] = (copy.stat().st_size // page).to_bytes(4, "big")
+    header[18:20] = b"\2\2" if copy.with_name(f"{copy.name}-wal").exists() else b"\1\1"
+    with copy.open("r+b") as file:
+        file.write(header)
+    connection = _tolerant(copy)
+    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # raises what `explained` has a sentence for
+    return connection
+
+
+def _tolerant(path: Path) -> sqlite3.Connection:
+    connection = sqlite_access.connect(path)
+    connection.text_factory = lambda text: text.decode("utf-8", "replace")
+    connection.execute("PRAGMA writable_schema = ON")  # so that a file that was cut off can be opened
+    connection.execute("PRAGMA cell_size_check = ON")
+    return connection
+
+
+def _readable(source: sqlite3.Connection, query: str, ids: Sequence[int]) -> Iterator[list[Any] | int]:
+    """Yields the readable rows among ascending row numbers, and the count of those that are not."""
+    for start in range(0, len(ids), WINDOW):
+        spans = [(start, min(start + WINDOW, len(ids)))]
+        while spans:
+            low, high = spans.pop()
+            between = (ids[low], ids[high - 1])
+            try:
+                yield source.execute(f"{query} WHERE rowid BETWEEN ? AND ? ORDER BY rowid", between).fetchall()
+            except sqlite3.DatabaseError:
+                if high - low == 1:
+                    yield 1
+                    continue
+                middle = (low + high) // 2
+                spans += [(middle, high), (low, middle)]
+
+
+def _exchange(path: Path, new: Path) -> Path:
+    """Put `new` in the place of `path`. Returns where the old file is."""
+    kept = path.with_name(f"{path.stem}-damaged-{time.strftime('%Y%m%d-%H%M%S')}{path.suffix}")
+    for suffix in ("", "-wal"):
+        with suppress(FileNotFoundError):
+            _link(path.with_name(path.name + suffix), kept.with_name(kept.name + suffix))
+    for suffix in ("-wal", "-shm"):  # they would be read as the new file's
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    new.replace(path)
+    return kept
+
+
+def _link(path: Path, to: Path) -> None:
+    try:
+        to.hardlink_to(path)
+    except FileNotFoundError:
+        raise
+    except OSError:  # a file system without links
+        shutil.copy2(path, to)
