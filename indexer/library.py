@@ -105,6 +105,8 @@ class Library:
         self.catalogue = Catalogue(where, read_only=read_only)
         refuse_unfinished(self.catalogue)
         self.clicks = Clicks(data_dir, self.catalogue)
+        if not read_only:
+            self.clicks.restore()
         if options.vectors and not read_only:
             self.catalogue.settings.name_library()
         self.boot = uuid.uuid4().hex[:12]
@@ -460,7 +462,7 @@ class Library:
 
         Raises `LibraryError` if the file exists already or cannot be written.
         """
-        return backup.backup(self.catalogue, to)
+        return backup.backup(self.catalogue, self.clicks.as_settings(), to)
 
     def restore_hint(self, copy: Path) -> str:
         """How to restore a backup, as a sentence for a person."""
@@ -469,7 +471,10 @@ class Library:
     def migrate(self, to: str | Path, progress: Progress) -> MigrationReport:
         """Copy the catalogue to another engine: a PostgreSQL address, or the folder of a new library. Raises
         `LibraryError` if the target holds another library, or if the copy differs when it is read back."""
-        return migrate(self.catalogue, to, progress)
+        report = migrate(self.catalogue, to, progress)
+        if isinstance(where := place(to), Path):
+            self.clicks.copy_to(where)
+        return report
 
     def close(self) -> None:
         """Stop all work and release everything; contents in flight stay pending."""

@@ -14,7 +14,7 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,8 +27,7 @@ from indexer.catalogue.text.expression import unspaced_only
 from indexer.errors import LibraryError
 from indexer.types import VerifyReport
 
-Identities = dict[int, tuple[Any, ...]]
-"""Row number -> the columns of the row that its index holds."""
+Row = dict[str, Any]
 
 WINDOW = 2000
 """Row numbers that are read at a time: 5 MB of embeddings."""
@@ -39,33 +38,38 @@ HEADER = 100
 
 @dataclass(frozen=True)
 class _Table:
-    """`lost`: what a person is told of `n` rows that cannot be read. `index` holds the columns `key` of each row.
-    `is_made`: people made it; the other rows are made anew."""
+    """`lost`: what a person is told of `n` rows that cannot be read. `unique`: the columns of its first index, and
+    `indexes`: those of others that a row can be made of. `is_made`: people made it; other rows are made anew."""
 
     name: str
-    key: tuple[str, ...]
+    unique: tuple[str, ...]
     lost: str
-    index: str = ""
+    indexes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     is_made: bool = False
 
-    def identities(self, source: sqlite3.Connection) -> Identities | None:
-        """Returns the rows that the index holds; None if the index cannot be read."""
-        index = self.index or f"sqlite_autoindex_{self.name}_1"
-        query = f"SELECT rowid, {', '.join(self.key)} FROM {self.name} INDEXED BY {index}"
-        try:
-            return {row[0]: row[1:] for row in source.execute(query)}
-        except sqlite3.DatabaseError:
-            return None
+    def identities(self, source: sqlite3.Connection) -> dict[int, Row] | None:
+        """Returns by row number what the indexes hold of each row; None if none can be read."""
+        rows: dict[int, Row] = {}
+        is_known = False
+        first = {f"sqlite_autoindex_{self.name}_1": self.unique} if self.unique else {}
+        for index, columns in (first | dict(self.indexes)).items():
+            query = f"SELECT rowid, {', '.join(columns)} FROM {self.name} INDEXED BY {index}"
+            with suppress(sqlite3.DatabaseError):
+                for number, *values in source.execute(query).fetchall():
+                    rows.setdefault(number, {}).update(zip(columns, values, strict=True))
+                is_known = True
+        return rows if is_known else None
 
 
+OF_FILES = {"file_folder": ("root_id", "folder"), "file_content": ("content_hash",), "file_kind": ("root_id", "kind")}
 TABLES = (
     _Table("setting", ("name",), "{n} settings are lost; the default holds", is_made=True),
     _Table("root", ("path",), "of {n} folders only the names are left; one below another is left out", is_made=True),
     _Table("label", ("chunk_id", "name"), "{n} labels have lost their score: label and moderate again", is_made=True),
-    _Table("cue", ("content_hash", "start_s"), "{n} lines of transcripts are made again", "cue_of_content"),
+    _Table("cue", (), "{n} lines of transcripts are made again", {"cue_of_content": ("content_hash", "start_s")}),
     _Table("model", ("name",), "{n} models are lost: all is embedded again"),
     _Table("content", ("hash",), "{n} contents are read again"),
-    _Table("file", ("path",), "{n} files are looked for again"),
+    _Table("file", ("path",), "{n} files are looked at again", OF_FILES),
     _Table("chunk", ("content_hash", "ordinal"), "{n} chunks are read again"),
     _Table("embedding", ("chunk_id", "model_id"), "{n} embeddings are made again"),
 )
@@ -76,7 +80,7 @@ TABLES = (
 class _Salvage:
     source: sqlite3.Connection
     target: sqlite3.Connection
-    lost: dict[str, Identities | None] = field(default_factory=dict)
+    lost: dict[str, dict[int, Row] | None] = field(default_factory=dict)
     """By table, the rows that cannot be read; None if that is not known."""
 
     def copy(self, table: _Table) -> None:
@@ -123,35 +127,43 @@ class _Salvage:
                 lost = self.lost[table.name]
                 line = table.lost.format(n="an unknown number of" if lost is None else len(lost))
                 (unsaved if table.is_made else made_anew).append(line)
-        self._restore_roots(self.lost.get("root") or {})
-        for rowid, (digest,) in (self.lost.get("content") or {}).items():
-            self.target.execute(
-                "INSERT OR IGNORE INTO content (rowid, hash, kind)"
-                " SELECT ?, content_hash, kind FROM file WHERE content_hash = ? LIMIT 1",
-                (rowid, digest),
-            )
-        for rowid, (digest, ordinal) in (self.lost.get("chunk") or {}).items():
-            self.target.execute(
-                "INSERT OR IGNORE INTO chunk (id, content_hash, ordinal) VALUES (?, ?, ?)", (rowid, digest, ordinal)
-            )
-        for chunk_id, name in (self.lost.get("label") or {}).values():
-            self.target.execute(
-                "INSERT OR IGNORE INTO label (chunk_id, name, score, hidden)"
-                " VALUES (?, ?, 0, coalesce((SELECT max(hidden) FROM label WHERE name = ?), 0))",
-                (chunk_id, name, name),
-            )
+        self._restore()
         self._queue()
         labels = self._drop_dangling()
         if labels:
             unsaved.append(f"{labels} labels are lost, as their chunks are")
         return made_anew, unsaved
 
-    def _restore_roots(self, lost: Identities) -> None:
-        paths = {os.fsdecode(path) for (path,) in (*lost.values(), *self.target.execute("SELECT path FROM root"))}
-        for rowid, (path,) in lost.items():
-            below = any(str(parent) in paths for parent in Path(os.fsdecode(path)).parents)
-            state = "left_out" if below else "here"
-            self.target.execute("INSERT OR IGNORE INTO root (id, path, state) VALUES (?, ?, ?)", (rowid, path, state))
+    def _restore(self) -> None:
+        """Put back the rows whose identity is left."""
+        stored = {os.fsdecode(path) for (path,) in self.target.execute("SELECT path FROM root")}
+        roots = self._lost("root")
+        stored |= {os.fsdecode(row["path"]) for row in roots.values()}
+        for number, row in roots.items():
+            below = any(str(parent) in stored for parent in Path(os.fsdecode(row["path"])).parents)
+            self._insert("root", {"id": number, **row, "state": "left_out" if below else "here"})
+        for number, row in self._lost("file").items():
+            if row.keys() >= {"path", "root_id", "folder", "kind"}:
+                name = os.path.basename(row["path"])  # noqa: PTH119 – of bytes, too
+                stamp = {"size": 0, "mtime_ns": 0, "ctime_ns": 0}  # so the next scan hashes it
+                self._insert("file", {"id": number, **row, "name": name, **stamp})
+        for number, row in self._lost("content").items():
+            kind = "SELECT kind FROM file WHERE content_hash = ? LIMIT 1"
+            if (found := self.target.execute(kind, (row["hash"],)).fetchone()) is not None:
+                self._insert("content", {"rowid": number, **row, "kind": found[0]})
+        for number, row in self._lost("chunk").items():
+            self._insert("chunk", {"id": number, **row})
+        for row in self._lost("label").values():
+            query = "SELECT coalesce(max(hidden), 0) FROM label WHERE name = ?"
+            hidden = self.target.execute(query, (row["name"],)).fetchone()[0]
+            self._insert("label", {**row, "score": 0.0, "hidden": hidden})
+
+    def _lost(self, table: str) -> dict[int, Row]:
+        return self.lost.get(table) or {}
+
+    def _insert(self, table: str, row: Row) -> None:
+        names, marks = ", ".join(row), ", ".join("?" * len(row))
+        self.target.execute(f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})", tuple(row.values()))
 
     def _queue(self) -> None:
         """Contents whose chunks or cues are lost are read again."""
@@ -167,7 +179,7 @@ class _Salvage:
             if lost is None:
                 self.target.execute(change)
             else:
-                digests = {key[0] for key in lost.values()}
+                digests = {row["content_hash"] for row in lost.values()}
                 self.target.executemany(f"{change} AND hash = ?", [(digest,) for digest in digests])
 
     def _drop_dangling(self) -> int:

@@ -8,9 +8,10 @@ row versions). It knows nothing of the tables' meaning.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -54,10 +55,10 @@ class Database:
         ):
             yield connection
 
-    def backup(self, to: Path) -> None:
-        """Copy the catalogue into one file, also while it is in use."""
+    def backup(self, to: Path, settings: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Copy the catalogue into one file, also while it is in use, and add `settings` to it."""
         with explained(self.dialect):
-            self.dialect.backup(to)
+            self.dialect.backup(to, settings)
 
     def close(self) -> None:
         self.engine.dispose()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -166,11 +166,13 @@ class SQLite:
     def restore_hint(self, backup: Path) -> str:
         return "end Sightline, put it in the place of catalogue.sqlite, and delete catalogue.sqlite-wal beside that"
 
-    def backup(self, to: Path) -> None:
+    def backup(self, to: Path, settings: Mapping[str, str]) -> None:
         """SQLite's online backup."""
         source, target = sqlite_access.connect(self.path), sqlite3.connect(to)
         try:
             source.backup(target, pages=2000)
+            with target:
+                target.executemany("INSERT OR REPLACE INTO setting (name, value) VALUES (?, ?)", settings.items())
             target.execute("PRAGMA journal_mode = DELETE")  # one file, without a WAL file
         finally:
             source.close()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -248,7 +248,8 @@ class PostgreSQL:
 
     backup_suffix = ".dump"
 
-    def backup(self, to: Path) -> None:
+    def backup(self, to: Path, settings: Mapping[str, str]) -> None:
+        """`settings` stay out: pg_dump's format takes no further rows."""
         from indexer.catalogue.dialects.postgresql.backup import dump
 
         with self.connect(autocommit=True) as connection:
