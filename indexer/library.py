@@ -110,7 +110,7 @@ class Library:
         if options.vectors and not read_only:
             self.catalogue.settings.name_library()
         self.boot = uuid.uuid4().hex[:12]
-        self.thumbnails = Thumbnails(data_dir / "thumbnails")
+        self.thumbnails = Thumbnails(data_dir / "thumbnails", self.catalogue.database.is_here)
         self._priority = QueryPriority()
         source = {name: getattr(options, name) for name in ("device", "dtype", "base", "dim", "detail")}
         source = {"name": options.model} | {k: v for k, v in source.items() if v not in (None, "auto")}

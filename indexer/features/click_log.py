@@ -39,6 +39,7 @@ class Clicks:
 
     def enable(self, agreed: bool) -> None:
         """Store new clicks, or stop; stored ones stay until `delete`. Raises `LibraryError`."""
+        self._catalogue.database.identity()
         try:
             if agreed:
                 self._agreement.touch()

@@ -80,6 +80,10 @@ class Dialect(Protocol):
     def open_engine(self, read_only: bool) -> sa.Engine:
         """Create or migrate the library, and open it. Raises LibraryError."""
 
+    def identity(self) -> object:
+        """Returns which file the catalogue is now, without opening it; None for a server's. Raises CatalogueAway if
+        the file is not there."""
+
     def sentence(self, error: Exception) -> str | None:
         """Returns a database error as a sentence for a person; None if it is a bug."""
 

@@ -23,7 +23,7 @@ from indexer.catalogue.lock import FileLock, OwnerLock
 from indexer.catalogue.schema import BUSY_S, full_disk, migrations, stored_name
 from indexer.catalogue.text.expression import Expression, unspaced_only
 from indexer.catalogue.text.spelling import Vocabulary
-from indexer.errors import LibraryError
+from indexer.errors import CatalogueAway, LibraryError
 
 APPLICATION_ID = 0x53474C54
 """'SGLT' in the SQLite header, which distinguishes a library from any other SQLite file."""
@@ -58,15 +58,32 @@ class SQLite:
             engine = sa.create_engine(f"sqlite:///{self.path}", creator=reader)
             event.listen(engine, "connect", _on_connect_reader)
         else:
-            engine = sa.create_engine(f"sqlite:///{self.path}", connect_args=options)
+            address = f"{self.path.absolute().as_uri()}?mode=rw"  # never a new file where the folder was
+            writer = partial(sqlite3.connect, address, uri=True, **options)
+            engine = sa.create_engine(f"sqlite:///{self.path}", creator=writer)
             event.listen(engine, "connect", _on_connect)
         event.listen(engine, "begin", _on_begin)
         return engine
+
+    def identity(self) -> tuple[int, int]:
+        try:
+            status = self.path.stat()
+        except OSError as error:
+            raise CatalogueAway(self._absence()) from error
+        return status.st_dev, status.st_ino
+
+    def _absence(self) -> str:
+        return (
+            f"The library's folder {self.path.parent} is not there: it was moved or deleted, or its disk is not"
+            " connected. Nothing is written in its place."
+        )
 
     def sentence(self, error: Exception) -> str | None:
         if not isinstance(error, (sqlite3.DatabaseError, sa.exc.DatabaseError)):
             return None
         text, folder = str(error), self.path.parent
+        if self.is_away(error):
+            return self._absence()
         if "disk is full" in text or "disk I/O error" in text:
             return full_disk(folder)
         if "not a database" in text or "malformed" in text:
@@ -81,7 +98,7 @@ class SQLite:
         return None
 
     def is_away(self, error: Exception) -> bool:
-        return False
+        return not self.path.exists()
 
     def owner_lock(self, data_dir: Path) -> OwnerLock:
         return FileLock(data_dir / "indexer.catalogue.lock")

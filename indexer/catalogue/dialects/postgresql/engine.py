@@ -135,6 +135,9 @@ class PostgreSQL:
             return f"The database server of {self.shown} is starting or stopping: try again in a moment."
         return f"The database server of {self.shown} does not answer: {_first_line(cause)}."
 
+    def identity(self) -> None:
+        return None
+
     def is_away(self, error: Exception) -> bool:
         """A server that refuses a password, or whose disk is full, is not away."""
         import psycopg
