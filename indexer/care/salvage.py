@@ -14,7 +14,7 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,18 +47,16 @@ class _Table:
     indexes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     is_made: bool = False
 
-    def identities(self, source: sqlite3.Connection) -> dict[int, Row] | None:
-        """Returns by row number what the indexes hold of each row; None if none can be read."""
+    def identities(self, source: sqlite3.Connection) -> dict[int, Row]:
+        """Returns by row number what those indexes hold of each row that can be read."""
         rows: dict[int, Row] = {}
-        is_known = False
         first = {f"sqlite_autoindex_{self.name}_1": self.unique} if self.unique else {}
         for index, columns in (first | dict(self.indexes)).items():
             query = f"SELECT rowid, {', '.join(columns)} FROM {self.name} INDEXED BY {index}"
             with suppress(sqlite3.DatabaseError):
                 for number, *values in source.execute(query).fetchall():
                     rows.setdefault(number, {}).update(zip(columns, values, strict=True))
-                is_known = True
-        return rows if is_known else None
+        return rows
 
 
 OF_FILES = {"file_folder": ("root_id", "folder"), "file_content": ("content_hash",), "file_kind": ("root_id", "kind")}
@@ -94,17 +92,17 @@ class _Salvage:
             columns.insert(0, "rowid")  # the order of arrival
         marks = ", ".join("?" * len(columns))
         insert = f"INSERT OR IGNORE INTO {table.name} ({', '.join(columns)}) VALUES ({marks})"
-        ids: Sequence[int] = range(1, self._last(table) + 1) if identities is None else sorted(identities)
-        unread = 0
-        for rows in _readable(self.source, f"SELECT rowid, {', '.join(columns)} FROM {table.name}", ids):
-            if isinstance(rows, int):
-                unread += rows
+        last = max(self._last(table), *(identities or (0,)))
+        is_damaged = False
+        for rows in _readable(self.source, f"SELECT rowid, {', '.join(columns)} FROM {table.name}", last):
+            if rows is None:
+                is_damaged = True
                 continue
             self.target.executemany(insert, [row[1:] for row in rows])
-            for row in rows if identities else ():
+            for row in rows:
                 identities.pop(row[0], None)
-        if identities or (identities is None and unread):
-            self.lost[table.name] = identities
+        if identities or is_damaged:
+            self.lost[table.name] = identities or None
 
     def _last(self, table: _Table) -> int:
         """An upper bound of the row numbers."""
@@ -301,18 +299,18 @@ def _tolerant(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _readable(source: sqlite3.Connection, query: str, ids: Sequence[int]) -> Iterator[list[Any] | int]:
-    """Yields the readable rows among ascending row numbers, and the count of those that are not."""
-    for start in range(0, len(ids), WINDOW):
-        spans = [(start, min(start + WINDOW, len(ids)))]
+def _readable(source: sqlite3.Connection, query: str, last: int) -> Iterator[list[Any] | None]:
+    """Yields the rows with the numbers 1 to `last`; None for a number that cannot be read, whether there is such a row
+    or not."""
+    for start in range(1, last + 1, WINDOW):
+        spans = [(start, start + WINDOW)]
         while spans:
             low, high = spans.pop()
-            between = (ids[low], ids[high - 1])
             try:
-                yield source.execute(f"{query} WHERE rowid BETWEEN ? AND ? ORDER BY rowid", between).fetchall()
+                yield source.execute(f"{query} WHERE rowid >= ? AND rowid < ? ORDER BY rowid", (low, high)).fetchall()
             except sqlite3.DatabaseError:
                 if high - low == 1:
-                    yield 1
+                    yield None
                     continue
                 middle = (low + high) // 2
                 spans += [(middle, high), (low, middle)]

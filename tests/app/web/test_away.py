@@ -1,4 +1,4 @@
-"""The library's folder disappears while it is served: a notice says so, nothing is made in its place, and it goes on."""
+"""The library's folder disappears while it is served: a notice says so, nothing is made in its place, it goes on."""
 
 import shutil
 from collections.abc import Callable, Iterator

@@ -232,3 +232,11 @@ def test_the_command_says_what_is_saved_and_what_is_not(data_dir: Path) -> None:
     overwrite(data_dir, pages_of(data_dir, "label")[0], garbage())
     done = verify("--repair")
     assert done.exit_code == 1 and "8 labels have lost their score" in done.output, done.output
+
+
+def test_rows_that_an_index_has_lost_are_saved_from_a_damaged_file(data_dir: Path, before: dict[str, Any]) -> None:
+    for name in ("sqlite_autoindex_chunk_1", "sqlite_autoindex_label_1", "sqlite_autoindex_file_1"):
+        overwrite(data_dir, pages_of(data_dir, name)[0], b"\x0a\0\0\0\0\x10\0\0")  # an empty leaf
+    overwrite(data_dir, pages_of(data_dir, "words_data")[0], garbage())
+    (line,), after = saved(data_dir)
+    assert "what can be read is in a new one" in line and after == before
