@@ -92,7 +92,7 @@ class _Salvage:
             columns.insert(0, "rowid")  # the order of arrival
         marks = ", ".join("?" * len(columns))
         insert = f"INSERT OR IGNORE INTO {table.name} ({', '.join(columns)}) VALUES ({marks})"
-        last = max(self._last(table), *(identities or (0,)))
+        last = self._last(table, max(identities, default=0))
         is_damaged = False
         for rows in _readable(self.source, f"SELECT rowid, {', '.join(columns)} FROM {table.name}", last):
             if rows is None:
@@ -104,16 +104,16 @@ class _Salvage:
         if identities or is_damaged:
             self.lost[table.name] = identities or None
 
-    def _last(self, table: _Table) -> int:
-        """An upper bound of the row numbers."""
+    def _last(self, table: _Table, in_index: int) -> int:
+        """An upper bound of the row numbers. `in_index`: the last one in an index; 0 if none can be read."""
         for query in (
             f"SELECT coalesce(max(rowid), 0) FROM {table.name}",
             f"SELECT seq FROM sqlite_sequence WHERE name = '{table.name}'",
         ):
             with suppress(sqlite3.DatabaseError):
                 if (row := self.source.execute(query).fetchone()) is not None:
-                    return int(row[0])
-        return 1 << 20
+                    return max(int(row[0]), in_index)
+        return in_index + WINDOW if in_index else 1 << 20
 
     def complete(self) -> tuple[list[str], list[str]]:
         """Put back what the indexes know of lost rows, queue what has to be made anew, and drop the rows whose parent
