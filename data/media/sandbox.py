@@ -209,7 +209,7 @@ class _Worker:
 
     def _do(self, job: _Job) -> Any:
         request = pickle.dumps(job.call, protocol=5)
-        self._ensure_child()
+        self._ensure_child(job.call[0].__module__)
         child = self.child
         assert child is not None and child.stdin is not None and child.stdout is not None
         if self.gate is not None:
@@ -281,7 +281,7 @@ class _Worker:
             arrays = self.arena.copy(total) if self.arena else memoryview(_read(pipe, total))
         return True, sandbox_answer.unpack(message, arrays, expected)
 
-    def _ensure_child(self) -> None:
+    def _ensure_child(self, module: str) -> None:
         if self.child is not None and self.child.poll() is None:
             return
         self._stop()
@@ -296,6 +296,7 @@ class _Worker:
                 "memory_mb": self.memory_mb,
                 "nice": self.nice,
                 "arena": self.arena.number if self.arena else None,
+                "modules": (sandbox_answer.__name__, module),
                 "confined": _CONFINED,
                 "gated": _CONFINED and confinement.has_gate(),
             }

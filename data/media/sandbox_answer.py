@@ -13,6 +13,7 @@ import numbers
 import os
 import typing
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import FunctionType
@@ -71,7 +72,7 @@ def pack(value: Any) -> tuple[bytes, list[memoryview]]:
     except UnicodeEncodeError:  # a lone surrogate, which no catalogue stores either
         arrays.clear()
         size = 0
-        return msgspec.msgpack.encode(_encodable(msgspec.to_builtins(value, enc_hook=special))), arrays
+        return msgspec.msgpack.encode(_encodable(value), enc_hook=special), arrays
 
 
 def _encodable(value: Any) -> Any:
@@ -79,6 +80,8 @@ def _encodable(value: Any) -> Any:
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, dict):
         return {_encodable(key): _encodable(item) for key, item in value.items()}
+    if is_dataclass(value):
+        return {field.name: _encodable(getattr(value, field.name)) for field in fields(value)}
     return [_encodable(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
