@@ -9,6 +9,7 @@ for it on Linux, an alarm for a hanging call, the closing of the pipe everywhere
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import mmap
@@ -21,6 +22,7 @@ import threading
 from typing import Any, BinaryIO
 
 HEAD = struct.Struct("<?QQ")  # whether the call succeeded, the bytes of the message, the bytes of its arrays
+COLLECT_BYTES = 32 << 20  # of growth after which garbage is collected: PyAV's containers hold frames, in cycles
 ARENA_KEEP = 128 << 20  # the memory of a larger result is given back before the next one
 
 
@@ -35,12 +37,14 @@ def main() -> None:
     _die_with(setup["parent"])
     if setup["nice"] and hasattr(os, "nice"):
         os.nice(10)
+    statm: BinaryIO | None = None
     hello: dict[str, Any] = {"memory": 0, "layers": [], "listener": None}
     if sys.platform == "linux":
         from data.media import confinement
 
         confinement.bound(setup["memory_mb"])
-        hello["memory"] = _private_memory()
+        statm = open("/proc/self/statm", "rb", buffering=0)  # noqa: PTH123, SIM115 – for as long as the process lives
+        hello["memory"] = _private_memory(statm)
         if setup["confined"]:
             with contextlib.suppress(ImportError):
                 for name in setup["modules"]:  # after this, each file of a module costs the parent an opening
@@ -53,11 +57,26 @@ def main() -> None:
     arena = _ArenaWriter(setup["arena"]) if setup["arena"] is not None else None
     calls: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests, calls), daemon=True).start()
+    size = hello["memory"]
     while True:
         seconds, request = calls.get()
         _alarm(seconds)
         _answer(answers, arena, *_run(request))
         _alarm(0)
+        if statm is not None and _private_memory(statm) > size + COLLECT_BYTES:
+            _give_back_memory()
+            size = _private_memory(statm)
+
+
+def _give_back_memory() -> None:
+    """To the system, what calls left behind: after 40 windows of a 1080p video 80 MB are left of 620."""
+    import ctypes
+
+    gc.collect()
+    gc.freeze()  # what is alive between calls are modules: the next collection passes over them
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):  # GNU's C library
+        libc.malloc_trim(0)
 
 
 def _listen(requests: BinaryIO, calls: queue.SimpleQueue[tuple[float, bytes]]) -> None:
@@ -157,10 +176,10 @@ def _alarm(seconds: float) -> None:
         signal.setitimer(signal.ITIMER_REAL, seconds + 10 if seconds else 0)
 
 
-def _private_memory() -> int:
-    with open("/proc/self/statm", "rb") as file:  # noqa: PTH123
-        _, resident, shared, *_ = map(int, file.read().split())
-        return (resident - shared) * mmap.PAGESIZE
+def _private_memory(statm: BinaryIO) -> int:
+    statm.seek(0)
+    _, resident, shared, *_ = map(int, statm.read().split())
+    return (resident - shared) * mmap.PAGESIZE
 
 
 if __name__ == "__main__":
