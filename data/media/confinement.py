@@ -79,6 +79,8 @@ _OPENAT2 = (437, 437)
 # (index into the pairs, AUDIT_ARCH of linux/audit.h, clone, clone3, tgkill, prlimit64)
 _MACHINES = {"x86_64": (0, 0xC000003E, 56, 435, 234, 302), "aarch64": (1, 0xC00000B7, 220, 435, 131, 261)}
 
+_gate_given_up = False
+
 FILES = "each file is opened by the parent: reads those of its call, writes nothing"
 NO_SOCKETS = "seccomp: no sockets, no programs"
 NO_PRIVILEGES = "no privileges"
@@ -119,7 +121,7 @@ def _has_seccomp() -> bool:
 def has_gate() -> bool:
     """Whether a parent can open the files of a child on this machine. It reads the name of a file in the child's
     memory: `kernel.yama.ptrace_scope` 2 and 3 forbid that."""
-    if sys.platform != "linux" or not _has_seccomp():
+    if sys.platform != "linux" or _gate_given_up or not _has_seccomp():
         return False
     major, minor = (int("".join(c for c in part if c.isdigit()) or 0) for part in os.uname().release.split(".")[:2])
     if (major, minor) < _GATE_KERNEL:
@@ -131,6 +133,13 @@ def has_gate() -> bool:
             return int(file.read()) < (2 if os.geteuid() else 3)
     except (OSError, ValueError):
         return True  # a kernel without Yama
+
+
+def give_up_gate() -> None:
+    """From now on, `has_gate` is False: a child's memory could not be read."""
+    global _gate_given_up
+    _gate_given_up = True
+    has_gate.cache_clear()
 
 
 def bound(megabytes: int) -> None:

@@ -10,7 +10,6 @@ what is done with the files.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import logging
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from data.media.beside_names import lies_with
-from data.media.confinement import OPEN, syscall
+from data.media.confinement import OPEN
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +32,6 @@ _NOTIF, _ANSWER, _ADDFD = struct.Struct("=QIIiIQ6Q"), struct.Struct("=QqiI"), st
 _RECV, _SEND, _ADD = 0xC0502100, 0xC0182101, 0x40182103  # SECCOMP_IOCTL_NOTIF_…
 _SEND_WITH_IT = 1 << 1  # SECCOMP_ADDFD_FLAG_SEND
 _AT_FDCWD = -100 & 0xFFFFFFFF
-_PIDFD_OPEN, _PIDFD_GETFD = 434, 438
 _PATH_MAX = 4096
 _PASSED_ON = (
     os.O_ACCMODE | os.O_CREAT | os.O_EXCL | os.O_TRUNC | os.O_APPEND | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -46,22 +44,22 @@ _OF_THE_SYSTEM = (
     *("/etc/ld.so.cache", "/etc/localtime", "/sys/devices/system/cpu", "/proc/sys/vm/overcommit_memory"),
 )
 _DEVICES = ("/dev/null", "/dev/urandom")
-_OURS = [Path(__file__).parents[2] / name for name in ("app", "data", "indexer", "model")]
+_OURS = [str(Path(__file__).parents[2] / name) for name in ("app", "data", "indexer", "model")]
 
 
 class OpenGate:
     """The openings of the child `pid`, which `fileno()` announces when it is readable.
 
-    `listener` is the descriptor in the child at which the kernel announces them. Raises OSError if this process may
-    not read the child's memory.
+    `listener` is the descriptor at which the kernel announces them; the gate closes it. Raises OSError if this process
+    may not read the child's memory.
     """
 
     def __init__(self, pid: int, listener: int) -> None:
-        self._memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+        self._listener = listener
         try:
-            self._listener = _descriptor_of(pid, listener)
+            self._memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
-            os.close(self._memory)
+            os.close(listener)
             raise
         self._folder = os.getcwd()  # noqa: PTH109 – the child's too
         self._code, self._listed_code = _code_folders()
@@ -141,18 +139,6 @@ class OpenGate:
 def _refusal(path: str) -> OSError:
     log.info("a decoding process was refused %s", path)
     return PermissionError(errno.EACCES, "refused")
-
-
-def _descriptor_of(pid: int, number: int) -> int:
-    """A copy of a descriptor of another process (pidfd_getfd(2)). Raises OSError."""
-    process = os.pidfd_open(pid)
-    try:
-        copy = syscall(_PIDFD_GETFD, process, number, 0)
-        if copy < 0:
-            raise OSError(ctypes.get_errno(), "the descriptor of a decoder cannot be copied")
-        return copy
-    finally:
-        os.close(process)
 
 
 def _paths_in(value: Any) -> Iterator[Path]:

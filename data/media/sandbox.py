@@ -29,6 +29,7 @@ import pickle
 import queue
 import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -290,6 +291,7 @@ class _Worker:
                 raise SandboxError("the program is stopping", "closed")
             self.arena = _Arena() if _Arena.possible() else None
             self.errors = tempfile.TemporaryFile()  # noqa: SIM115 – lives as long as the child
+            ours, theirs = socket.socketpair() if _CONFINED and confinement.has_gate() else (None, None)
             setup = {
                 "path": sys.path,
                 "parent": os.getpid(),
@@ -298,13 +300,14 @@ class _Worker:
                 "arena": self.arena.number if self.arena else None,
                 "modules": (sandbox_answer.__name__, module),
                 "confined": _CONFINED,
-                "gated": _CONFINED and confinement.has_gate(),
+                "socket": theirs.fileno() if theirs else None,
             }
             quiet = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM")}
             here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
             flags: dict[str, Any] = {"start_new_session": True} if os.name == "posix" else {}
-            if self.arena:
-                flags["pass_fds"] = (self.arena.number,)
+            if os.name == "posix":
+                passed = (self.arena.number if self.arena else None, theirs.fileno() if theirs else None)
+                flags["pass_fds"] = tuple(number for number in passed if number is not None)
             if sys.platform == "win32":
                 low = subprocess.BELOW_NORMAL_PRIORITY_CLASS if self.nice else 0
                 flags["creationflags"] = subprocess.CREATE_NO_WINDOW | low
@@ -316,6 +319,8 @@ class _Worker:
                 env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | quiet,
                 **flags,
             )
+            if theirs is not None:
+                theirs.close()
         child = self.child
         assert child.stdin is not None and child.stdout is not None
         hello = pickle.dumps(setup)
@@ -325,16 +330,20 @@ class _Worker:
             answer = json.loads(child.stdout.readline(_HELLO_BYTES))
             self.start_memory = int(answer["memory"])
             _note_layers(tuple(answer["layers"]))
-            if answer["listener"] is not None:
-                self.gate = OpenGate(child.pid, int(answer["listener"]))
-                child.stdin.write(b".")
-                child.stdin.flush()
+            if ours is not None and answer["gated"]:
+                self.gate = _gate(child.pid, ours)
+                if self.gate is None:
+                    self._stop()
+                    self._ensure_child(module)
         except (OSError, ValueError) as error:
             said = self._last_words()
             self._stop()
             if self.closed:
                 raise SandboxError("the program is stopping", "closed") from error
             raise RuntimeError(f"a decoding process could not start: {said or error}") from error
+        finally:
+            if ours is not None:
+                ours.close()
 
     def _last_words(self) -> str:
         if self.errors is None:
@@ -410,6 +419,18 @@ class _Worker:
                 self._kill("time")
             elif _resident(self.child.pid) > self.most_memory:
                 self._kill("memory")
+
+
+def _gate(pid: int, connection: socket.socket) -> OpenGate | None:
+    """The gate of a child that sends its listener over a connection. None if this system lets no parent read its
+    child's memory; no child has a gate from then on."""
+    (listener,) = socket.recv_fds(connection, 1, 1)[1]
+    try:
+        return OpenGate(pid, listener)
+    except OSError as error:
+        log.warning("this system does not let decoding processes be confined to their files: %s", error)
+        confinement.give_up_gate()
+        return None
 
 
 @cache

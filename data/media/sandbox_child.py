@@ -38,7 +38,7 @@ def main() -> None:
     if setup["nice"] and hasattr(os, "nice"):
         os.nice(10)
     statm: BinaryIO | None = None
-    hello: dict[str, Any] = {"memory": 0, "layers": [], "listener": None}
+    hello: dict[str, Any] = {"memory": 0, "layers": [], "gated": False}
     if sys.platform == "linux":
         from data.media import confinement
 
@@ -49,11 +49,18 @@ def main() -> None:
             with contextlib.suppress(ImportError):
                 for name in setup["modules"]:  # after this, each file of a module costs the parent an opening
                     importlib.import_module(name)
-            hello["layers"], hello["listener"] = confinement.confine(setup["gated"])
+            if setup["socket"] is not None:
+                import socket
+
+                with socket.socket(fileno=setup["socket"]) as parent:
+                    hello["layers"], listener = confinement.confine(gated=True)
+                    if listener is not None:
+                        socket.send_fds(parent, [b"."], [listener])
+                        os.close(listener)
+                        hello["gated"] = True
+            else:
+                hello["layers"], _ = confinement.confine(gated=False)
     answers.write(json.dumps(hello).encode() + b"\n")
-    if hello["listener"] is not None:
-        _exactly(requests, 1)  # the parent has its copy
-        os.close(hello["listener"])
     arena = _ArenaWriter(setup["arena"]) if setup["arena"] is not None else None
     calls: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests, calls), daemon=True).start()

@@ -323,8 +323,29 @@ def test_sockets_are_refused_too_where_the_parent_opens_no_files(
                 box.submit(call).result(30)
 
 
+@gate
+def test_a_system_that_hides_a_child_s_memory_costs_the_layer_of_files_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(self: object, pid: int, listener: int) -> None:
+        os.close(listener)
+        raise PermissionError("Operation not permitted")
+
+    monkeypatch.setattr("data.media.open_gate.OpenGate.__init__", refuse)
+    monkeypatch.setattr(confinement, "_gate_given_up", False)
+    path = draw_image(tmp_path / "a.jpg", "x")
+    try:
+        with Sandbox(workers=1) as box:
+            assert box.submit(first_byte, path).result(30) == 0xFF
+            with pytest.raises(PermissionError):
+                box.submit(open_socket).result(30)
+        assert confinement.FILES not in confinement.layers()
+    finally:
+        confinement.has_gate.cache_clear()
+
+
 @landlock
-def test_landlock_alone_refuses_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_landlock_alone_refuses_programs() -> None:
     program = (
         "import os, sys; from data.media import confinement\n"
         "confinement._has_seccomp = lambda: False\n"
