@@ -24,9 +24,10 @@ from data.media.metadata import NOTHING, Metadata
 from data.media.moving import best_of
 from data.media.sound_picture import sound_picture
 from data.span import PdfPart, Span
+from model.inputs import Cue
 
 if TYPE_CHECKING:
-    from model.inputs import Cue, Input, Role
+    from model.inputs import Input, Role
 
 THUMBNAIL_SIDE = 384
 # How far a keyframe may lie from the even position of a frame, as a share of the distance between two frames: it

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from data.media.confinement import layers
 from indexer.active_models import ActiveModels
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.rows import Counts, ModelRow, Root
@@ -91,6 +92,7 @@ class StatusReporter:
             notices=tuple(self._notices(roots, pipeline)),
             workers=self._workers(),
             left_out=counts.left_out,
+            confinement=layers(),
         )
 
     def _workers(self) -> tuple[WorkerStatus, ...]:

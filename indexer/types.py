@@ -331,6 +331,8 @@ class Status:
     """Programs that index this library, if several can (a catalogue on PostgreSQL)."""
     left_out: tuple[LeftOutSort, ...] = ()
     """What of the folders is not indexed, and why; most first."""
+    confinement: tuple[str, ...] = ()
+    """The layers that confine the processes that decode files here (`data.media.confinement`)."""
 
 
 @dataclass(frozen=True)

@@ -136,6 +136,8 @@ def show_status(status: Status, untranscribed: int = 0, transcribe_command: str 
     if status.clicks or status.keeps_clicks:
         off = "" if status.keeps_clicks else "; new ones are not kept"
         out.print(f"{counted(status.clicks, 'click')} kept to train with{off}: sightline clicks")
+    if status.confinement:
+        out.print(f"Files are decoded apart: {'; '.join(status.confinement)}", markup=False)
     for worker in status.workers:
         _show_worker(worker)
     for notice in status.notices:

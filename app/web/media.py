@@ -200,7 +200,7 @@ async def clip(
     os.close(handle)
     target = Path(name)
     try:
-        await services.renderer.make(cut_clip, info.path, begin, until, target, exact, timeout_s=300)
+        await services.renderer.make(cut_clip, info.path, begin, until, target, exact, timeout_s=300, writes=(target,))
     except BaseException:
         target.unlink(missing_ok=True)
         raise

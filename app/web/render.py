@@ -1,15 +1,13 @@
 """Page images, text layers and clips, made in the sandbox's child processes.
 
-Built around plain functions of a path with picklable results, so that `data.media.sandbox` can run them and a
+Built around plain functions of a path with plain results, so that `data.media.sandbox` can run them and a
 crash costs one answer. Imports no web library, so that a child starts fast.
 """
 
 from __future__ import annotations
 
 import io
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,33 +75,30 @@ def cut_clip(path: Path, start_s: float, end_s: float, target: Path, exact: bool
     return cut(path, start_s, end_s, target, reencode=exact)
 
 
-def play_stretch(path: Path, start_s: float, end_s: float, target: Path) -> tuple[float, float]:
+def play_stretch(path: Path, start_s: float, end_s: float, target: Path, film: Path) -> tuple[float, float]:
     """Write [start_s, end_s) of a video, or of the film of a live photo, to `target` as an MP4 that every browser
-    plays (H.264, AAC)."""
+    plays (H.264, AAC). A film inside a photo is copied to `film` first."""
     from data.media.clip import Cut, join
     from data.media.kinds import kind_of
 
-    with live_video(path) if kind_of(path) == "image" else nullcontext(path) as video:
-        ((_, length),) = join([Cut(video, start_s, end_s)], target, max_side=PLAYED_SIDE)
+    video = _film_of(path, film) if kind_of(path) == "image" else path
+    ((_, length),) = join([Cut(video, start_s, end_s)], target, max_side=PLAYED_SIDE)
     return start_s, start_s + length
 
 
-@contextmanager
-def live_video(picture: Path) -> Iterator[Path]:
-    """The film of a live photo as a file; one that lies inside the picture is taken out for that long. Raises
-    `MediaError`."""
+def _film_of(picture: Path, film: Path) -> Path:
+    """The film of a live photo as a file: one that lies beside the picture, else the one inside, copied to `film`.
+    Raises `MediaError`."""
     from data.media.kinds import MediaError
     from data.media.live import video_beside, video_inside
 
     beside = video_beside(picture)
     if beside is not None:
-        yield beside
-        return
+        return beside
     place = video_inside(picture)
     if place is None:
         raise MediaError("there is no film in this picture, and none beside it any more", "gone")
-    with tempfile.NamedTemporaryFile(suffix=".mp4") as taken, picture.open("rb") as source:
+    with film.open("wb") as copy, picture.open("rb") as source:
         source.seek(place[0])
-        taken.write(source.read(place[1]))
-        taken.flush()
-        yield Path(taken.name)
+        copy.write(source.read(place[1]))
+    return film

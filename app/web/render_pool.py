@@ -6,6 +6,8 @@ Built around the sandbox, where a broken file costs one answer. It knows nothing
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from cachetools import LRUCache
@@ -21,8 +23,11 @@ class Renderer:
         self._sandbox: Any = None
         self._results: LRUCache[tuple[Any, ...], Any] = LRUCache(CACHE_SIZE)
 
-    async def make(self, function: Any, *args: Any, timeout_s: float = 30, keep: tuple[Any, ...] = ()) -> Any:
-        """`function(*args)` in the sandbox, cached under the key `keep` if that is not empty. Raises MediaError."""
+    async def make(
+        self, function: Any, *args: Any, timeout_s: float = 30, keep: tuple[Any, ...] = (), writes: Sequence[Path] = ()
+    ) -> Any:
+        """`function(*args)` in the sandbox, where it writes the files `writes`; cached under the key `keep` if that is
+        not empty. Raises MediaError."""
         key = (function.__name__, *keep)
         if keep and key in self._results:
             return self._results[key]
@@ -30,7 +35,7 @@ class Renderer:
             from data.media.sandbox import Sandbox
 
             self._sandbox = Sandbox(workers=1, nice=False)
-        result = await asyncio.wrap_future(self._sandbox.submit(function, *args, timeout_s=timeout_s))
+        result = await asyncio.wrap_future(self._sandbox.submit(function, *args, timeout_s=timeout_s, writes=writes))
         if keep:
             self._results[key] = result
         return result

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from app.web.render import play_stretch
 from app.web.render_pool import Renderer
+from data.media.clip import replacing
 from indexer.types import FileInfo
 
 STRETCH_S = 20.0
@@ -47,7 +48,14 @@ class Stretches:
 
     async def _make(self, path: Path, number: int, target: Path) -> Path:
         begin = number * STRETCH_S
-        await self._renderer.make(play_stretch, path, begin, begin + STRETCH_S, target, timeout_s=TIMEOUT_S)
+        film = target.with_suffix(".film")
+        try:
+            with replacing(target) as part:
+                await self._renderer.make(
+                    play_stretch, path, begin, begin + STRETCH_S, part, film, timeout_s=TIMEOUT_S, writes=(part, film)
+                )
+        finally:
+            film.unlink(missing_ok=True)
         self._delete_oldest(target)
         return target
 

@@ -1,4 +1,5 @@
-"""Which file describes which, by names alone: `may_describe`, and `match_score` and keys for Google export notes.
+"""Which file describes which, by names alone: `may_describe`, `lies_with`, and `match_score` and keys for Google export
+notes.
 
 Built around names found in exports: "a.jpg.json", "a.jpg.supplemental-metadata.json" cut to 46 characters before
 its extension, "a.supplemental-metadata.json" without the media extension, the number of a copy at another position
@@ -13,7 +14,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from data.media.kinds import SUBTITLES, kind_of
+from data.media.kinds import SUBTITLES, kind_of, may_describe_others
 
 _TAIL = ".supplemental-metadata"
 _MAX_NAME = 46
@@ -42,6 +43,21 @@ def may_describe(name: str, other: str) -> bool:
     if is_note(name):
         return match_score(other, name) > 0
     return name.startswith(f"{os.path.splitext(other)[0]}.")  # noqa: PTH122
+
+
+def lies_with(name: str, other: str) -> bool:
+    """Whether a file of this name may belong to `other` beside it: it describes it, or both are halves of a live
+    photo."""
+    if may_describe_others(name):
+        return may_describe(name, other)
+    return kind_of(name) in ("image", "video") and kind_of(other) in ("image", "video") and stem(name) == stem(other)
+
+
+def stem(name: str) -> str:
+    """Returns the lower-case name that the image and the video of a live photo share, without suffixes, Google's ".MP"
+    and Apple's "_HEVC"."""
+    name = re.sub(r"(\.(heic|heif|jpe?g|mov|mp4|mp|avif|dng)(~\d+)?)+$", "", name.lower())
+    return name.removesuffix("_hevc")
 
 
 def match_score(name: str, note: str) -> int:

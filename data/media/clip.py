@@ -1,9 +1,9 @@
 """Clips of videos as MP4 files: `cut` one, `join` several into a reel.
 
 Built around two ways to cut. Copying keeps the encoded frames: it is instant and lossless, but starts at a
-keyframe. Re-encoding starts at the exact frame. Both include the sound. The source is opened for reading only,
-and the result appears under its name only when it is complete. Runs in a `data.media.sandbox.Sandbox`, like
-all decoding of people's files. Knows nothing of moments or rankings.
+keyframe. Re-encoding starts at the exact frame. Both include the sound, and open the source for reading only. They
+run in a `data.media.sandbox.Sandbox`, which lets them write one file; `replacing` gives that file its name when it is
+complete. Knows nothing of moments or rankings.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class Cut:
 
 
 def cut(path: Path, start_s: float, end_s: float, out: Path, reencode: bool = False) -> tuple[float, float]:
-    """Writes [start_s, end_s) of a video to `out`, an MP4. Returns the range of the source that it really spans.
+    """Writes [start_s, end_s) of a video to `out`, an MP4, which is incomplete after an error. Returns the range of
+    the source that it really spans.
 
     A copy starts at the keyframe at or before `start_s` and is lossless. The clip is re-encoded with `reencode`,
     and if an MP4 cannot hold the codec or the keyframe is more than `LONGEST_LEAD_S` earlier. Raises `MediaError`.
@@ -52,15 +53,15 @@ def cut(path: Path, start_s: float, end_s: float, out: Path, reencode: bool = Fa
         with open_video(path) as video:
             sound = sound_track(video.container)
             if video.codec in _COPIED_VIDEO and (sound is None or _is_copied(sound)):
-                with _replacing(out) as target:
-                    if span := _copy(video, sound, start_s, end_s, target):
+                with _faults_of_files():
+                    if span := _copy(video, sound, start_s, end_s, out):
                         return span
     ((_, length),) = join([Cut(path, start_s, end_s)], out, max_side=None)
     return start_s, start_s + length
 
 
 def join(clips: Sequence[Cut], out: Path, max_side: int | None = 1280) -> list[tuple[float, float]]:
-    """Writes ranges of videos one after the other to `out`, an MP4 (H.264, AAC).
+    """Writes ranges of videos one after the other to `out`, an MP4 (H.264, AAC), which is incomplete after an error.
 
     The reel has the shape of the first clip; the others are fitted into it with black borders. Missing sound is
     silence. Recordings alone give a file without a video stream; they cannot be joined with videos. Returns the
@@ -70,10 +71,22 @@ def join(clips: Sequence[Cut], out: Path, max_side: int | None = 1280) -> list[t
         raise ValueError("a reel needs at least one clip")
     for clip in clips:
         _require_span(clip.start_s, clip.end_s)
-    with _replacing(out) as target:
+    with _faults_of_files():
         if all(_is_recording(clip.path) for clip in clips):
-            return _encode_recordings(clips, target)
-        return _encode(clips, target, max_side)
+            return _encode_recordings(clips, out)
+        return _encode(clips, out, max_side)
+
+
+@contextmanager
+def replacing(out: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `out`, which replaces `out` on success and is removed otherwise."""
+    target = out.with_name(f".{out.stem}.{os.getpid()}.part.mp4")
+    try:
+        yield target
+        if target.exists():
+            target.replace(out)
+    finally:
+        target.unlink(missing_ok=True)
 
 
 def _is_copied(sound: Any) -> bool:
@@ -100,19 +113,14 @@ def _require_span(start_s: float, end_s: float) -> None:
 
 
 @contextmanager
-def _replacing(out: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `out`, which replaces `out` on success. Raises `MediaError`."""
+def _faults_of_files() -> Iterator[None]:
+    """FFmpeg's errors as `MediaError`."""
     import av
 
-    target = out.with_name(f".{out.stem}.{os.getpid()}.part.mp4")
     try:
-        yield target
-        if target.exists():
-            target.replace(out)
+        yield
     except av.FFmpegError as error:
         raise MediaError(f"the clip could not be written ({error.strerror or error})", "damaged") from error
-    finally:
-        target.unlink(missing_ok=True)
 
 
 def _copy(
@@ -174,7 +182,6 @@ def _copy(
                 put(packet)
         put_pending()
     if first is None or last <= start_s or first < start_s - LONGEST_LEAD_S:
-        target.unlink(missing_ok=True)
         return None
     return first, last
 

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from data.media.beside_names import stem
 from data.media.boxes import boxes
 from data.media.container import open_container
 from data.media.image import maker_note
@@ -71,7 +72,7 @@ def is_live_pair(picture: Path, video: Path) -> bool:
         return False
     if video_identifier and image_identifier:
         return video_identifier == image_identifier
-    return stem(picture) == stem(video) and 0 < seconds <= MOMENT_S
+    return stem(picture.name) == stem(video.name) and 0 < seconds <= MOMENT_S
 
 
 def video_beside(picture: Path) -> Path | None:
@@ -86,7 +87,7 @@ def image_beside(video: Path) -> Path | None:
 
 def _candidates(path: Path, endings: Sequence[str]) -> Iterator[Path]:
     """The files beside `path` whose names share its stem, if the stem has a digit, as camera names have."""
-    short = path.name[: len(stem(path))]
+    short = path.name[: len(stem(path.name))]
     if not any(letter.isdigit() for letter in short):
         return
     for name in dict.fromkeys((short, path.name)):
@@ -95,14 +96,6 @@ def _candidates(path: Path, endings: Sequence[str]) -> Iterator[Path]:
                 candidate = path.with_name(name + case)
                 if candidate != path and candidate.is_file():
                     yield candidate
-
-
-def stem(path: Path) -> str:
-    """Returns the lower-case name that image and video share, without suffixes, Google's ".MP" and Apple's
-    "_HEVC"."""
-    name = path.name.lower()
-    name = re.sub(r"(\.(heic|heif|jpe?g|mov|mp4|mp|avif|dng)(~\d+)?)+$", "", name)
-    return name.removesuffix("_hevc")
 
 
 def _apple_identifier(note: bytes) -> str:

@@ -21,12 +21,11 @@ from data.media.frame_stream import open_video
 from data.media.kinds import HEAD_BYTES, MediaError, kind_of, sniff
 from data.media.stream_clock import MAX_DURATION_S
 from data.media.text import decode_text, one_line, read_beside
+from model.inputs import Cue
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.subtitles.stream import SubtitleStream
-
-    from model.inputs import Cue
 
 log = logging.getLogger(__name__)
 

@@ -278,11 +278,11 @@ class Files:
 def free_halves(c: sa.Connection, paths: Iterable[str]) -> None:
     """Make the videos of live photos at these paths pending again, as their image may be deleted. Both halves are in
     one folder and have the same beginning of their names; only halves are ready without chunks."""
-    from data.media.live import stem
+    from data.media.beside_names import stem
 
     for path in paths:
         folder, name = os.path.split(path)
-        beginning = os.path.join(folder, name[: len(stem(Path(path)))])  # noqa: PTH118
+        beginning = os.path.join(folder, name[: len(stem(name))])  # noqa: PTH118
         c.exec_driver_sql(
             "UPDATE content SET state = 'pending' WHERE state = 'ready' AND hash IN"
             " (SELECT content_hash FROM file WHERE path >= ? AND path < ?)"

@@ -43,7 +43,8 @@ def reel(
         raise LibraryError("No video in the library is close enough to that for a reel: try other words.")
     cuts = [clip.Cut(Path(m.hit.path), start, end) for m, start, end in selection]
     try:
-        places = searcher.sandbox.submit(clip.join, cuts, out, timeout_s=ENCODE_TIMEOUT_S).result()
+        with clip.replacing(out) as part:
+            places = searcher.sandbox.submit(clip.join, cuts, part, timeout_s=ENCODE_TIMEOUT_S, writes=(part,)).result()
     except MediaError as error:
         raise LibraryError(f"The reel cannot be made: {error}") from error
     clips = [

@@ -7,15 +7,12 @@ model.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from data import reader
+from data.reader import Chunk, Outline
 from indexer.types import Kind
-
-if TYPE_CHECKING:
-    from data.reader import Chunk, Outline
 
 STILL = 2.0
 """Mean difference in grey levels (0 to 255) below which two windows show the same scene (`still`). The sensor

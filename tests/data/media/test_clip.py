@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.media.clip import Cut, cut, join
+from data.media.clip import Cut, cut, join, replacing
 from data.media.frame_stream import open_video
 from data.media.kinds import MediaError
 from data.media.sound import RATE, read_sound
@@ -85,12 +85,16 @@ def test_a_reel_joins_clips_of_different_shapes_with_and_without_sound(film: Pat
 
 def test_nothing_half_written_is_left(film: Path, tmp_path: Path) -> None:
     for reencode in (False, True):
-        with pytest.raises(MediaError, match="the video ends before"):
-            cut(film, 100, 110, tmp_path / "a.mp4", reencode)
+        with pytest.raises(MediaError, match="the video ends before"), replacing(tmp_path / "a.mp4") as part:
+            cut(film, 100, 110, part, reencode)
     with pytest.raises(ValueError, match="nothing between"):
         cut(film, 5, 5, tmp_path / "a.mp4")
     with pytest.raises(MediaError, match="no longer there"):
         cut(tmp_path / "gone.mp4", 1, 2, tmp_path / "a.mp4")
+    with replacing(tmp_path / "a.mp4") as part:
+        cut(film, 5, 6, part)
+        assert not (tmp_path / "a.mp4").exists()
+    (tmp_path / "a.mp4").unlink()
     assert list(tmp_path.iterdir()) == []
 
 
