@@ -42,6 +42,7 @@ from indexer.search.open import Engines
 from indexer.status import StatusReporter
 from indexer.thumbnails import Thumbnails
 from indexer.types import (
+    Album,
     Answer,
     ChunkInfo,
     Failure,
@@ -402,6 +403,39 @@ class Library:
         return self.thumbnails.get(*where) or backup.make_thumbnail(
             self.catalogue, self.thumbnails, self.sandbox, chunk_id, keep=not self.read_only
         )
+
+    # -- albums ----------------------------------------------------------------------------
+
+    def albums(self) -> list[Album]:
+        """The albums by name, the favourites first."""
+        return self.catalogue.albums.all()
+
+    def albums_within(self, folders: Sequence[Path]) -> list[Album]:
+        """The albums with a file in one of the folders, with the counts of these files."""
+        return self.catalogue.albums.all(folders)
+
+    def add_to_album(self, name: str, file_ids: Sequence[int]) -> int:
+        """Put files into an album, which is made if there is none of this name. Returns how many were not in it."""
+        self._may_write()
+        return self.catalogue.albums.add(name, file_ids)
+
+    def remove_from_album(self, name: str, file_ids: Sequence[int]) -> int:
+        """Take files out of an album. Returns how many were in it."""
+        self._may_write()
+        return self.catalogue.albums.remove(name, file_ids)
+
+    def rename_album(self, name: str, to: str) -> None:
+        self._may_write()
+        self.catalogue.albums.rename(name, to)
+
+    def delete_album(self, name: str) -> int:
+        """Delete an album; its files stay. Returns how many it had."""
+        self._may_write()
+        return self.catalogue.albums.delete(name)
+
+    def album_items(self, name: str) -> list[tuple[str, bool]]:
+        """(path, whether it is in the library) of what is in an album."""
+        return self.catalogue.albums.items(name)
 
     # -- care ------------------------------------------------------------------------------
 

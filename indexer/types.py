@@ -19,6 +19,9 @@ Kind = Literal["image", "video", "pdf"]
 Fold = Literal["max", "centroid"]
 KINDS: tuple[Kind, ...] = ("image", "video", "pdf")
 
+FAVOURITES = ""
+"""The album of the favourites: `is:favourite`."""
+
 MARK, UNMARK = "\ue000", "\ue001"
 """Characters (of the private use area) around matched words in `Hit.snippet`."""
 
@@ -91,6 +94,8 @@ class Filters:
     cameras: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     """A hit carries all of them."""
+    albums: tuple[str, ...] = ()
+    """A hit is in all of them."""
     file_id: int | None = None
 
     @property
@@ -148,6 +153,7 @@ class Hit:
     """How many further chunks of the file stand under this one; `Query.fold`."""
     inside_page: int | None = None
     """The page is of a PDF inside the PDF (`/inside/{file_id}/{page}.pdf`): its number there."""
+    favourite: bool = False
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Hit:
@@ -224,6 +230,17 @@ class Moment:
             "chunk_id": self.hit.chunk_id,
             "open_url": f"/open/{self.hit.chunk_id}",
         }
+
+
+@dataclass(frozen=True)
+class Album:
+    """`count`: its files that the visitor may see. `missing`: contents that no file of the library has any more.
+    `cover`: the chunk to show of it; None if there is none. `name`: `FAVOURITES` of the favourites."""
+
+    name: str
+    count: int
+    missing: int
+    cover: int | None
 
 
 @dataclass(frozen=True)
@@ -396,6 +413,11 @@ class SearchLibrary(Protocol):
     def similar(self, chunk_id: int, k: int = 10, offset: int = 0) -> Answer: ...
     def moments(self, query: Query, k: int = 5) -> list[Moment]: ...
     def moment(self, query: Query, chunk_id: int) -> list[Moment]: ...
+    def albums(self) -> list[Album]: ...
+    def add_to_album(self, name: str, file_ids: Sequence[int]) -> int: ...
+    def remove_from_album(self, name: str, file_ids: Sequence[int]) -> int: ...
+    def rename_album(self, name: str, to: str) -> None: ...
+    def delete_album(self, name: str) -> int: ...
     def file(self, file_id: int) -> FileInfo | None: ...
     def chunk(self, chunk_id: int) -> ChunkInfo | None: ...
     def transcript(self, file_id: int) -> list[Cue]: ...

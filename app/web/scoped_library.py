@@ -7,13 +7,14 @@ checked in `app.web.guard`. It knows nothing of HTTP.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from app.web.tokens import Tokens, Visitor
 from indexer.errors import LibraryError
 from indexer.library import Library
-from indexer.types import Answer, ChunkInfo, ClickLog, Failure, FileInfo, Hit, Moment, Part, Query, Status
+from indexer.types import Album, Answer, ChunkInfo, ClickLog, Failure, FileInfo, Hit, Moment, Part, Query, Status
 from model.inputs import Cue
 
 
@@ -72,6 +73,27 @@ class ScopedLibrary:
         facets = dict(answer.facets)
         facets["folder"] = {f: n for f, n in facets.get("folder", {}).items() if visitor.sees(f)}
         return replace(answer, hits=tuple(map(narrow, answer.hits)), facets=facets)
+
+    # -- albums ------------------------------------------------------------------------------
+
+    def albums(self) -> list[Album]:
+        roots = self._visitor().roots
+        return self._library.albums_within([Path(root) for root in roots]) if roots else self._library.albums()
+
+    def add_to_album(self, name: str, file_ids: Sequence[int]) -> int:
+        return self._library.add_to_album(name, self._visible(file_ids))
+
+    def remove_from_album(self, name: str, file_ids: Sequence[int]) -> int:
+        return self._library.remove_from_album(name, self._visible(file_ids))
+
+    def rename_album(self, name: str, to: str) -> None:
+        self._whole().rename_album(name, to)
+
+    def delete_album(self, name: str) -> int:
+        return self._whole().delete_album(name)
+
+    def _visible(self, file_ids: Sequence[int]) -> Sequence[int]:
+        return [n for n in file_ids if self.file(n) is not None] if self._visitor().roots else file_ids
 
     # -- files and chunks by id ------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from indexer.search.filters import Restriction
 from indexer.search.hit_facts import Facts, FileRef
 from indexer.search.ranking import Ranked
 from indexer.search.snippets import beside_snippets, snippets
-from indexer.types import Hit, title_of
+from indexer.types import FAVOURITES, Hit, title_of
 
 
 def hits_of(
@@ -29,6 +29,7 @@ def hits_of(
     texts = snippets(connection, [r.fact.chunk_id for r in page], marks, words, worded)
     texts |= beside_snippets(connection, {n: f for n, f in shown.items() if n not in worded}, marks, texts)
     seconds = spoken_at.seconds(connection, page, words)
+    favourites = _favourites(connection, [r.fact.content for r in page])
     return tuple(
         _hit(
             rank,
@@ -36,12 +37,20 @@ def hits_of(
             files.get(r.fact.content, r.fact.files[0]),
             texts.get(r.fact.chunk_id, ""),
             seconds.get(r.fact.chunk_id),
+            r.fact.content in favourites,
         )
         for rank, r in enumerate(page, offset + 1)
     )
 
 
-def _hit(rank: int, place: Ranked, file: FileRef, snippet: str, at_s: float | None) -> Hit:
+def _favourites(connection: Reading, contents: Sequence[bytes]) -> set[bytes]:
+    """Returns those of the contents that are favourites."""
+    marks = ", ".join("?" * len(contents))
+    sql = f"SELECT content_hash FROM album_item WHERE key = ? AND content_hash IN ({marks})"
+    return {bytes(row[0]) for row in connection.execute(sql, (FAVOURITES, *contents))}
+
+
+def _hit(rank: int, place: Ranked, file: FileRef, snippet: str, at_s: float | None, favourite: bool) -> Hit:
     fact, inside = place.fact, part_at(place.fact.parts, place.span.page)
     return Hit(
         rank=rank,
@@ -66,4 +75,5 @@ def _hit(rank: int, place: Ranked, file: FileRef, snippet: str, at_s: float | No
         live=bool(fact.live),
         folded=place.folded,
         inside_page=inside[1] if inside else None,
+        favourite=favourite,
     )

@@ -16,7 +16,7 @@ from datetime import date
 
 from data.gazetteer import locate
 from indexer.errors import QueryError
-from indexer.types import KINDS, Filters, Kind, Part, Query
+from indexer.types import FAVOURITES, KINDS, Filters, Kind, Part, Query
 
 NEAR_KM = 25.0
 """The radius of `near:Lisbon`, a city and its surroundings; `near:Lisbon/100` gives another one in kilometres."""
@@ -184,6 +184,12 @@ def _near(filters: Filters, value: str) -> Filters:
     return replace(filters, near=(*filters.near, (*city, km)))
 
 
+def _is(filters: Filters, value: str) -> Filters:
+    if value.lower() not in ("favourite", "favorite"):
+        raise QueryError(f"“is:{value}” is unknown: write is:favourite.")
+    return replace(filters, albums=(*filters.albums, FAVOURITES))
+
+
 _FILTERS: dict[str, Callable[[Filters, str], Filters]] = {
     "type": _type,
     "kind": _type,
@@ -195,6 +201,8 @@ _FILTERS: dict[str, Callable[[Filters, str], Filters]] = {
     "camera": lambda f, v: replace(f, cameras=(*f.cameras, v)),
     "in": lambda f, v: replace(f, folders=(*f.folders, v)),
     "name": lambda f, v: replace(f, names=(*f.names, v)),
+    "album": lambda f, v: replace(f, albums=(*f.albums, v)),
+    "is": _is,
     "label": lambda f, v: replace(f, labels=(*f.labels, v)),
     "longer": lambda f, v: replace(f, min_s=seconds(v)),
     "shorter": lambda f, v: replace(f, max_s=seconds(v)),

@@ -23,7 +23,7 @@ from indexer.search.calibration import Background, Scale
 from indexer.search.candidates_by_meaning import MeaningSearch
 from indexer.search.candidates_by_words import WordCandidates, by_words
 from indexer.search.facets import facets_of
-from indexer.search.filters import Restriction, far_from_all, restriction
+from indexer.search.filters import Restriction, far_from_all, gone_from_albums, restriction
 from indexer.search.folding import by_centroid, folded
 from indexer.search.hit_facts import Fact, Facts
 from indexer.search.hits import hits_of
@@ -95,7 +95,9 @@ class Searcher:
             marks = NO_EXPRESSION
         hits = hits_of(connection, self._facts, ranking[offset : offset + k], allowed, marks, offset)
         took_ms = (time.perf_counter() - started) * 1000
-        notice = far_from_all(connection, parsed.filters) if not total else None
+        notice = None
+        if not total:
+            notice = gone_from_albums(connection, parsed.filters) or far_from_all(connection, parsed.filters)
         return Answer(query, self.embedder.id, took_ms, total, hits, facets, notice)
 
     def rank(self, query: Query, depth: int = POOL) -> list[Ranked]:

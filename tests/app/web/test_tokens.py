@@ -133,6 +133,30 @@ def test_what_lies_in_another_s_folder_cannot_be_opened_by_its_id(people: dict[s
     assert inside["ann"] == "Page 1 of letter.pdf is not of a PDF inside it." and "has no file" in inside["ben"]
 
 
+def test_albums_hold_for_each_visitor_what_its_token_sees(people: dict[str, TestClient]) -> None:
+    files, _ = ids(people["owner"])
+    mine, hers = files["secret kite.png"], files["letter.pdf"]
+
+    def album(client: TestClient) -> list[tuple[str, int]]:
+        return [(one["name"], one["count"]) for one in client.get("/api/albums").json()["albums"]]
+
+    added = {"name": "Kites", "file_ids": [mine, hers]}
+    assert people["ann"].post("/api/albums", json=added).status_code == 403, "her token may not change anything"
+    assert people["ben"].post("/api/albums", json=added).json() == {"added": 1}, "what he sees, and no more"
+    assert album(people["ann"]) == [] and album(people["ben"]) == album(people["owner"]) == [("Kites", 1)]
+    assert "Kites" in people["ann"].get("/api/search", params={"q": "album:Kites"}).json()["notice"]
+    people["owner"].post("/api/albums", json=added)
+    assert album(people["ann"]) == [("Kites", 1)] and album(people["owner"]) == [("Kites", 2)]
+    assert [hit["title"] for hit in kites(people["ann"], q="album:Kites")] == ["letter.pdf"]
+    for path, body in (("PUT", {"name": "Kites", "to": "Mine"}), ("DELETE", {"name": "Kites"})):
+        assert people["ben"].request(path, "/api/albums", json=body).status_code == 400
+    only_hers = {"name": "Kites", "file_ids": [hers]}
+    assert people["ben"].request("DELETE", "/api/albums", json=only_hers).json() == {"removed": 0}
+    assert people["owner"].request("DELETE", "/api/albums", json={"name": "Kites"}).json() == {"removed": 2}
+    zipped = people["ann"].post("/api/zip", data={"ids": f"{mine},{hers}", "check": "true"}).json()
+    assert zipped["files"] == zipped["gone"] == 1
+
+
 def test_another_s_picture_is_nothing_to_search_with(people: dict[str, TestClient]) -> None:
     _, chunks = ids(people["owner"])
     for field in ("like", "unlike"):

@@ -50,6 +50,7 @@ def fill(catalogue: Catalogue, files: int, start: int = 0) -> None:
         ]
         facts = {"taken": f"2023-07-14T09:30:{f.file_id % 60:02}", "lat": 1.1 * f.file_id, "camera": "A\0B"}
         ids = catalogue.contents.write(digest, facts, chunks, model.id)
+        catalogue.albums.add(f"Été {f.file_id % 3}", [f.file_id])
         with catalogue.database.writer() as c:
             c.execute(sa.insert(schema.label).values(chunk_id=ids[0], name="Dog", score=0.1 + f.file_id, hidden=0))
     catalogue.files.remove(names[:3])
