@@ -70,7 +70,7 @@ def _ids(text: str) -> list[int]:
 
 
 def unique_names(paths: Iterable[Path]) -> list[tuple[str, Path]]:
-    """(name in the ZIP, path) of each file. Of files with one name, whatever its case, all but the first get a number."""
+    """(name in the ZIP, path) of each file. Of files with one name, in any case, all but the first get a number."""
     taken: set[str] = {LEFT_OUT.casefold()}
     named = []
     for path in paths:

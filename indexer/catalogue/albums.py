@@ -1,7 +1,7 @@
 """Albums and favourites: named sets of contents.
 
-Built around the rows of `album_item`, one for each content in an album, by its hash: a renamed or moved file stays in its
-albums, and a file that comes back is in them again. An album exists as long as it has an item; the favourites are the
+Built around the rows of `album_item`, one for each content in an album, by its hash: a renamed or moved file stays in
+its albums, and a file that comes back is in them again. An album exists as long as it has an item; the favourites are the
 album with the empty name. It knows nothing of search.
 """
 

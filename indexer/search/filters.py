@@ -130,7 +130,8 @@ def gone_from_albums(connection: Reading, filters: Filters) -> str | None:
         count = connection.execute(inside.format("count(*)"), (key,)).fetchone()[0]
         if count and not filters.within:
             files = f"The {count} files" if count > 1 else "The only file"
-            return f"{files} of {what} {'are' if count > 1 else 'is'} not in the library any more: nothing is lost, what comes back is in it again."
+            verb = "are" if count > 1 else "is"
+            return f"{files} of {what} {verb} not in the library any more. What comes back is in {what} again."
         return f"There is nothing in {what} yet: select some results and add them."
     return None
 
