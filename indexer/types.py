@@ -385,6 +385,7 @@ class ChunkInfo:
     ordinal: int
     span: Span
     text: str
+    favourite: bool = False
 
 
 def title_of(name: str, parts: Sequence[PdfPart], page: int | None) -> str:

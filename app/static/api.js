@@ -66,6 +66,22 @@ export function search(state, { k, offset, signal }) {
   return request("/api/search", { method: "POST", body: form, signal });
 }
 
+/** @returns {Promise<{albums: import("./types").Album[]}>} */
+export const albums = () => request("/api/albums");
+
+/** Put files into an album; "" is that of the favourites. @param {string} name @param {number[]} file_ids @returns {Promise<{added: number}>} */
+export const addToAlbum = (name, file_ids) => request("/api/albums", body("POST", { name, file_ids }));
+
+/** Take files out of an album; with null, delete it. @param {string} name @param {number[] | null} file_ids @returns {Promise<{removed: number}>} */
+export const removeFromAlbum = (name, file_ids) => request("/api/albums", body("DELETE", { name, file_ids }));
+
+/** @param {string} name @param {string} to */
+export const renameAlbum = (name, to) => request("/api/albums", body("PUT", { name, to }));
+
+/** What a ZIP of files would hold. @param {string} ids @returns {Promise<{files: number, bytes: number, gone: number}>} */
+export const checkZip = (ids) =>
+  request("/api/zip", { method: "POST", body: new URLSearchParams({ ids, check: "true" }) });
+
 /** @returns {Promise<import("./types").Status>} */
 export const status = () => request("/api/status");
 

@@ -133,6 +133,10 @@ export const PATHS = {
   subtitles: "M4 5.5h16v13H4zM7.5 15h5M15.5 15h1M7.5 11.5h2M12.5 11.5h4",
   down: "M6 9.5l6 6 6-6",
   full: "M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5",
+  heart: "M12 20 4.6 12.4a4.6 4.6 0 0 1 6.5-6.5l.9.9.9-.9a4.6 4.6 0 0 1 6.5 6.5Z",
+  check: "M5 12.5 10 17.5 19 7.5",
+  album: "M4 9h16v11H4zM6.5 6h11M9 3h6",
+  table: "M4 5h16v14H4zM4 10h16M4 14.5h16M10 10v9",
   open: "M14 4h6v6M20 4l-9 9M18 14v6H4V6h6",
 };
 

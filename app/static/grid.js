@@ -100,12 +100,13 @@ export class Grid {
     const focus = /** @type {HTMLElement | null} */ (page.root.activeElement);
     arrange(this.list, items);
     if (focus && focus !== page.root.activeElement && this.list.contains(focus)) focus.focus({ preventScroll: true });
+    page.selection.show();
     this.results.onDraw();
   }
 
   /** @param {Hit} hit @param {number} best @param {boolean} ranked */
   cardOf(hit, best, ranked) {
-    const key = `${hit.chunk_id}:${hit.start_s}:${hit.end_s}:${hit.at_s}:${hit.snippet}`;
+    const key = `${hit.chunk_id}:${hit.start_s}:${hit.end_s}:${hit.at_s}:${hit.favourite}:${hit.snippet}`;
     const element = this.cards.get(key) ?? card(hit, { best, ranked, results: this.results });
     element.classList.remove("child");
     this.cards.set(key, element);

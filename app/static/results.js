@@ -20,6 +20,8 @@ export class Results {
     this.page = page;
     /** @type {Hit[]} */
     this.hits = [];
+    /** The place of the first loaded hit in the whole answer. */
+    this.first = 0;
     this.total = 0;
     /** Why nothing was found. @type {string | null} */
     this.notice = null;
@@ -102,7 +104,10 @@ export class Results {
 
   /** @param {Answer} answer @param {boolean} again whether the query is the last one again */
   take(answer, again) {
-    if (!again) this.grid.cards.clear();
+    if (!again) {
+      this.grid.cards.clear();
+      this.page.selection.clear();
+    }
     this.hasSentence = false;
     this.hits = answer.hits;
     this.total = answer.total;
@@ -129,6 +134,7 @@ export class Results {
     this.answered = "";
     this.grid.cards.clear();
     this.grid.list.replaceChildren();
+    this.page.selection.clear();
     this.element.removeAttribute("aria-busy");
     this.element.classList.add("blank");
     this.summary.classList.remove("wrong");

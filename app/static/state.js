@@ -37,7 +37,7 @@ export function read() {
   const open = Number(params.get("open"));
   if (params.has("open") && Number.isInteger(open)) state.open = open;
   const view = params.get("view");
-  if (view === "library" || view === "settings") state.view = view;
+  if (view === "albums" || view === "library" || view === "settings") state.view = view;
   const chunks = [
     ...params.getAll("like").map((id) => ({ chunk: Number(id), avoid: false })),
     ...params.getAll("unlike").map((id) => ({ chunk: Number(id), avoid: true })),

@@ -35,8 +35,17 @@ export interface Hit {
   folded: number;
   /** The page is of a PDF inside the PDF: its number there. */
   inside_page?: number | null;
+  favourite: boolean;
   thumb_url: string;
   open_url: string;
+}
+
+/** `name`: empty for the favourites. `cover`: a chunk. `missing`: how many of its files are not in the library any more. */
+export interface Album {
+  name: string;
+  count: number;
+  missing: number;
+  cover: number | null;
 }
 
 export interface Answer {
@@ -125,7 +134,7 @@ export interface State {
   /** One hit per file, scored by its best chunk or by the centroid of all; "": every chunk. */
   fold: "" | "max" | "centroid";
   open: number | null;
-  view: "search" | "library" | "settings";
+  view: "search" | "albums" | "library" | "settings";
 }
 
 type Listeners = { [K in keyof HTMLElementEventMap as `on${K}`]?: (event: HTMLElementEventMap[K]) => void };

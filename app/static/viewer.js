@@ -25,6 +25,7 @@ export class Viewer {
     this.title = h("h2", { class: "title", id: "viewer-title", tabindex: "-1", autofocus: true });
     this.about = h("p", { class: "about" });
     this.note = h("p", { class: "note", hidden: true });
+    this.heart = iconButton("heart", "Favourite", () => this.favourite(), { class: "plain heart-button" });
     this.back = iconButton("left", "Previous result", () => this.step(-1));
     this.next = iconButton("right", "Next result", () => this.step(1));
     this.actions = h("div", { class: "actions", role: "toolbar", "aria-label": "What to do with it" });
@@ -34,6 +35,7 @@ export class Viewer {
     this.element = h("dialog", { class: "viewer", "aria-labelledby": "viewer-title" }, [
       h("div", { class: "bar" }, [
         h("div", { class: "names" }, this.title, this.about, this.note),
+        this.heart,
         this.back,
         this.next,
         iconButton("close", "Close", () => this.close()),
@@ -100,6 +102,7 @@ export class Viewer {
     this.foot.replaceChildren(...(this.stage.foot ? [this.stage.foot] : []));
     this.actions.replaceChildren(...this.tools(hit));
     this.refreshed();
+    this.showFavourite();
     if (!this.element.open) this.element.showModal();
     document.documentElement.classList.add("viewing");
   }
@@ -111,6 +114,7 @@ export class Viewer {
       h("button", { onclick: () => page.results.similar(hit.chunk_id) }, icon("similar"), "Find similar"),
       h("button", { onclick: () => this.copy(hit.path), title: hit.path }, icon("folder"), "Copy path"),
       h("a", { href: `/media/${hit.file_id}?download=1`, download: "" }, icon("download"), "Download"),
+      h("button", { onclick: () => page.albums.choose([hit.file_id]) }, icon("album"), "Add to album"),
     ];
     const inside = () => {
       page.go({ open: null, file_id: String(hit.file_id), kinds: [], view: "search" });
@@ -134,6 +138,16 @@ export class Viewer {
       );
     }
     return tools;
+  }
+
+  favourite() {
+    if (this.hit) this.page.albums.favourite([this.hit], !this.hit.favourite);
+  }
+
+  showFavourite() {
+    const on = Boolean(this.hit?.favourite);
+    this.heart.setAttribute("aria-pressed", String(on));
+    this.heart.title = on ? "Remove from the favourites (f)" : "Add to the favourites (f)";
   }
 
   /** The neighbours may have changed. */
@@ -177,6 +191,7 @@ export class Viewer {
     if (this.stage?.key?.(event)) event.preventDefault();
     else if (event.key === "ArrowLeft") this.step(-1);
     else if (event.key === "ArrowRight") this.step(1);
+    else if (event.key === "f") this.favourite();
   }
 
   /** @param {string} path */

@@ -81,6 +81,7 @@ def chunk_json(chunk: ChunkInfo) -> dict[str, Any]:
         "at_s": None,
         "note": file.note,
         "live": file.live,
+        "favourite": chunk.favourite,
         "inside_page": inside[1] if inside else None,
         "thumb_url": f"/thumb/{chunk.chunk_id}.webp",
         "open_url": f"/open/{chunk.chunk_id}",

@@ -1,8 +1,8 @@
 """Albums and favourites: named sets of contents.
 
 Built around the rows of `album_item`, one for each content in an album, by its hash: a renamed or moved file stays in
-its albums, and a file that comes back is in them again. An album exists as long as it has an item; the favourites are the
-album with the empty name. It knows nothing of search.
+its albums, and a file that comes back is in them again. An album exists as long as it has an item; the favourites are
+the album with the empty name. It knows nothing of search.
 """
 
 from __future__ import annotations

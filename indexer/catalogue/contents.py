@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,11 @@ from indexer.catalogue.database import Database, new_id
 from indexer.catalogue.files import file_info, files_with_facts, free_halves
 from indexer.catalogue.leases import settle
 from indexer.catalogue.rows import NewChunk, StoredChunk
-from indexer.catalogue.schema import chunk, clean_text, content, embedding, file, setting
+from indexer.catalogue.schema import album_item, chunk, clean_text, content, embedding, file, setting
 from indexer.catalogue.settings import RECIPE
 from indexer.catalogue.transcripts import cues_of, heard_after_write, renewed, said_in
 from indexer.errors import LeaseLost
-from indexer.types import ChunkInfo, FileInfo
+from indexer.types import FAVOURITES, ChunkInfo, FileInfo
 from model.inputs import Cue
 
 JOURNAL_KEPT = 1_000_000
@@ -158,7 +158,10 @@ class Contents:
             file_row = c.execute(
                 files_with_facts().where(file.c.content_hash == row.content_hash).order_by(file.c.id)
             ).first()
-        return None if file_row is None else _chunk_info(row, file_info(file_row))
+            in_favourites = (album_item.c.key == FAVOURITES) & (album_item.c.content_hash == row.content_hash)
+            favourite = c.execute(sa.select(album_item.c.id).where(in_favourites)).first() is not None
+        info = None if file_row is None else _chunk_info(row, file_info(file_row))
+        return replace(info, favourite=favourite) if info is not None else None
 
     def chunks(self, file_id: int) -> list[ChunkInfo]:
         with self._database.reader() as c:
