@@ -4,7 +4,6 @@
 import * as api from "./api.js";
 import { h, icon, iconButton, takeOver } from "./dom.js";
 import { count, counted } from "./format.js";
-import { empty } from "./state.js";
 
 /** @typedef {import("./types").Album} Album */
 /** @typedef {import("./types").Hit} Hit */
@@ -25,10 +24,14 @@ export class Albums {
     this.page = page;
     this.list = h("ul", { class: "album-grid", role: "list" });
     this.note = h("p", { class: "quiet", role: "status" });
+    this.saved = h("ul", { class: "roots", role: "list" });
+    this.savedTitle = h("h2", { hidden: true }, "Saved searches");
     this.element = h("section", { class: "albums", "aria-label": "Albums" }, [
       h("h2", {}, "Albums"),
       this.note,
       this.list,
+      this.savedTitle,
+      this.saved,
     ]);
     this.choices = h("ul", { class: "choices", role: "list" });
     this.name = h("input", { type: "text", maxlength: 100, autocomplete: "off", "aria-label": "Name of a new album" });
@@ -66,15 +69,15 @@ export class Albums {
         ? ""
         : "There are no albums yet. Select results (the circle on a picture, a long press, or x) and add them to one.";
       this.list.replaceChildren(...albums.map((album) => this.tile(album)));
+      const { searches } = await api.searches();
+      this.savedTitle.hidden = !searches.length;
+      this.saved.replaceChildren(...searches.map((search) => this.savedSearch(search)));
     });
   }
 
   /** @param {Album} album */
   tile({ name, count: files, missing, cover }) {
-    const open = takeOver(() => {
-      this.page.go({ ...empty(), q: searchOf(name) });
-      this.page.box.fill();
-    });
+    const open = takeOver(() => this.page.search(searchOf(name)));
     const picture =
       cover === null ? icon("album") : h("img", { src: `/thumb/${cover}.webp`, alt: "", loading: "lazy" });
     const gone = missing ? `${counted(missing, "file")} not in the library any more` : "";
@@ -90,6 +93,21 @@ export class Albums {
       gone && h("p", { class: "quiet gone" }, gone),
       name && h("div", { class: "album-deeds" }, this.renaming(name), this.deleting(name)),
     ]);
+  }
+
+  /** @param {import("./types").SavedSearch} search */
+  savedSearch(search) {
+    const run = takeOver(() => this.page.box.suggest.run(search));
+    const remove = () =>
+      this.page.attempt(async () => {
+        await api.forgetSearch(search.name);
+        this.page.box.suggest.asked = -1;
+        await this.show();
+      });
+    const link = h("a", { href: `/?${search.query}`, onclick: run }, h("bdi", {}, search.name));
+    const trouble = search.error && h("span", { class: "reason" }, search.error);
+    const props = { class: "secondary", "aria-label": `Delete ${search.name}`, onclick: remove };
+    return h("li", {}, icon("saved"), h("span", { class: "path" }, link, trouble), h("button", props, "Delete"));
   }
 
   /** @param {string} name */

@@ -7,6 +7,7 @@ import * as api from "./api.js";
 import { SearchBox } from "./chips.js";
 import { h, icon, takeOver } from "./dom.js";
 import { Filters } from "./filters.js";
+import { Help } from "./help.js";
 import { Library } from "./library.js";
 import { Progress } from "./progress.js";
 import { Results } from "./results.js";
@@ -33,6 +34,7 @@ export class Page {
     this.root = host.attachShadow({ mode: "open" });
     const style = h("link", { rel: "stylesheet", href: "/ui/sightline.css" });
 
+    this.help = new Help(this);
     this.box = new SearchBox(this);
     this.filters = new Filters(this);
     this.results = new Results(this);
@@ -65,6 +67,8 @@ export class Page {
       this.selection.element,
       this.notices,
       this.albums.dialog,
+      this.box.suggest.dialog,
+      this.help.element,
       this.viewer.element,
     ]);
     style.addEventListener("load", () => (this.frame.style.visibility = ""));
@@ -129,6 +133,13 @@ export class Page {
     this.scroller.scrollTop = 0;
   }
 
+  /** Search for words, in place of what is searched for now. @param {string} q */
+  search(q) {
+    this.go({ ...empty(), q });
+    this.box.fill();
+    this.scroller.scrollTop = 0;
+  }
+
   home() {
     this.go(empty());
     this.box.fill();
@@ -139,14 +150,15 @@ export class Page {
   key(event) {
     const at = /** @type {HTMLElement | null} */ (this.root.activeElement ?? document.activeElement);
     const typing = at?.matches("input, textarea, select, [contenteditable]") ?? false;
-    if (event.defaultPrevented || this.albums.dialog.open) return;
+    if (event.defaultPrevented || this.root.querySelector("dialog.sheet-dialog[open]")) return;
     if (!typing && !this.viewer.open && this.selection.key(event, at)) return;
     if (event.metaKey || event.ctrlKey || event.altKey) return;
     if (this.viewer.open) {
       if (!typing) this.viewer.key(event);
       return;
     }
-    if (event.key === "/" && !typing && this.state.view === "search") {
+    if (event.key === "?" && !typing) this.help.open();
+    else if (event.key === "/" && !typing && this.state.view === "search") {
       event.preventDefault();
       this.box.input.focus();
       this.box.input.select();

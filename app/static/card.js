@@ -24,7 +24,7 @@ export function strength(hit, best) {
   return part > 0.8 ? 3 : part > 0.5 ? 2 : 1;
 }
 
-const STRENGTHS = ["less likely", "possible match", "good match", "strong match"];
+export const STRENGTHS = ["less likely", "possible match", "good match", "strong match"];
 
 /**
  * @param {Hit} hit

@@ -58,7 +58,7 @@ export class Filters {
     const reset =
       filtered(state) &&
       this.button("reset", { class: "plain reset" }, () => this.set(unfiltered()), ["Clear filters"]);
-    morph(this.element, h("div", {}, kinds, menus, this.inside(), this.fold(), this.order(), reset));
+    morph(this.element, h("div", {}, kinds, menus, this.inside(), this.fold(), this.save(), this.order(), reset));
     const focus = focusKey && this.element.querySelector(`[data-key="${CSS.escape(focusKey)}"]`);
     if (focus && focus !== this.page.root.activeElement) /** @type {HTMLElement} */ (focus).focus();
   }
@@ -194,6 +194,16 @@ export class Filters {
     if (!asks(this.page.state)) return null;
     const props = { class: "filter", "aria-pressed": String(Boolean(fold)), title: "One result per video or document" };
     return this.button("fold", props, () => this.set({ fold: fold ? "" : "max" }), [icon("fold"), "One per file"]);
+  }
+
+  /** A button that saves the search, unless a file is a part of it. */
+  save() {
+    const { state, box } = this.page;
+    if ((!asks(state) && !filtered(state)) || state.parts.some((part) => part.file)) return null;
+    return this.button("save", { class: "filter", title: "Save this search" }, () => box.suggest.offer(), [
+      icon("saved"),
+      "Save",
+    ]);
   }
 
   /** Close an open menu after a click elsewhere. @param {MouseEvent} event */

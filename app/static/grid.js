@@ -5,7 +5,7 @@
 import { card } from "./card.js";
 import { arrange, h, icon } from "./dom.js";
 import { counted, fileName } from "./format.js";
-import { asks } from "./state.js";
+import { monthKey, monthTitle } from "./timeline.js";
 
 /** @typedef {import("./types").Hit} Hit */
 
@@ -23,6 +23,8 @@ export class Grid {
     this.unfolded = new Set();
     /** @type {Map<string, HTMLLIElement>} */
     this.cards = new Map();
+    /** @type {Map<string, HTMLElement[]>} */
+    this.headings = new Map();
     this.list = h("ul", { class: "grid", role: "list", "aria-label": "Results" });
     this.divider = h("li", { class: "divider" });
     this.fillers = [0, 1].map(() => h("li", { class: "filler", "aria-hidden": "true" }));
@@ -66,7 +68,8 @@ export class Grid {
   draw(most = Infinity) {
     const { page } = this;
     const turn = ++this.turn;
-    const ranked = asks(page.state);
+    const ranked = !this.results.byDate;
+    let month = "";
     const best = Math.max(0, ...this.results.hits.map((hit) => hit.score));
     /** @type {HTMLElement[]} */
     const items = [];
@@ -80,6 +83,10 @@ export class Grid {
         divided = true;
         this.divider.replaceChildren(h("span", {}, items.length ? "Less likely" : "The nearest there is"));
         items.push(this.fillers[0], this.divider);
+      }
+      if (!ranked && (!items.length || this.isOlder(first, month))) {
+        month = monthKey(first);
+        items.push(...this.heading(month).slice(items.length ? 0 : 1));
       }
       const unfolded = this.unfolded.has(first.file_id);
       const element = this.cardOf(first, best, ranked);
@@ -102,6 +109,23 @@ export class Grid {
     if (focus && focus !== page.root.activeElement && this.list.contains(focus)) focus.focus({ preventScroll: true });
     page.selection.show();
     this.results.onDraw();
+  }
+
+  /** Whether a hit begins a new month: those of files' own dates come last. @param {Hit} hit @param {string} month */
+  isOlder(hit, month) {
+    const key = monthKey(hit);
+    const [own, other] = [key, month].map((one) => (one.startsWith("file ") ? ` ${one.slice(5)}` : one));
+    return own < other;
+  }
+
+  /** The heading of a month, and what fills the row before it. @param {string} month */
+  heading(month) {
+    const items = this.headings.get(month) ?? [
+      h("li", { class: "filler", "aria-hidden": "true" }),
+      h("li", { class: "month" }, h("h2", {}, monthTitle(month))),
+    ];
+    this.headings.set(month, items);
+    return items;
   }
 
   /** @param {Hit} hit @param {number} best @param {boolean} ranked */

@@ -6,6 +6,7 @@ import { h, icon } from "./dom.js";
 import { count, counted, fileName } from "./format.js";
 import { Grid } from "./grid.js";
 import { asks, fields, filtered, wants } from "./state.js";
+import { Timeline } from "./timeline.js";
 
 /** @typedef {import("./types").Hit} Hit */
 /** @typedef {import("./types").Answer} Answer */
@@ -39,11 +40,23 @@ export class Results {
     this.grid = new Grid(this);
     this.end = h("div", { class: "end" });
     this.moreButton = h("button", { class: "secondary", hidden: true, onclick: () => this.more() }, "Show more");
-    this.element = h("div", { class: "results" }, this.summary, this.grid.list, this.end, this.moreButton);
+    this.timeline = new Timeline(this);
+    this.start = h("div", { class: "end start" });
+    const parts = [this.summary, this.start, this.grid.list, this.end, this.moreButton, this.timeline.element];
+    this.element = h("div", { class: "results" }, parts);
     this.watcher = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && this.more(), {
       rootMargin: "900px",
     });
     this.watcher.observe(this.end);
+    this.topWatcher = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && this.before(), {
+      rootMargin: "300px",
+    });
+    this.topWatcher.observe(this.start);
+  }
+
+  /** Whether the hits are everything that passes the filters, by date: such a list has no scores. */
+  get byDate() {
+    return this.hits.length > 0 && this.hits.every((hit) => hit.score === 0 && hit.relevant);
   }
 
   /** The query, with its files, as one string. */
@@ -110,6 +123,7 @@ export class Results {
     }
     this.hasSentence = false;
     this.hits = answer.hits;
+    this.first = 0;
     this.total = answer.total;
     this.notice = answer.notice;
     this.page.filters.update(answer.facets ?? {});
@@ -129,7 +143,7 @@ export class Results {
   /** Show a sentence in place of hits. @param {string} sentence */
   nothing(sentence) {
     this.hits = [];
-    this.total = 0;
+    this.first = this.total = 0;
     this.notice = null;
     this.answered = "";
     this.grid.cards.clear();
@@ -137,6 +151,7 @@ export class Results {
     this.page.selection.clear();
     this.element.removeAttribute("aria-busy");
     this.element.classList.add("blank");
+    this.timeline.show();
     this.summary.classList.remove("wrong");
     this.summary.textContent = sentence;
     this.hasSentence = true;
@@ -144,16 +159,17 @@ export class Results {
 
   async more() {
     const { page } = this;
-    if (this.flight || !this.hits.length || this.hits.length >= this.total || page.state.view !== "search") return;
+    const next = this.first + this.hits.length;
+    if (this.flight || !this.hits.length || next >= this.total || page.state.view !== "search") return;
     const flight = (this.flight = new AbortController());
     const { query } = this;
     try {
-      const range = { k: PAGE, offset: this.hits.length, signal: flight.signal };
+      const range = { k: PAGE, offset: next, signal: flight.signal };
       const answer = await api.search(this.searchState(), range);
       if (this.flight !== flight || query !== this.query) return;
       const present = new Set(this.hits.map((hit) => hit.chunk_id));
       const fresh = answer.hits.filter((hit) => !present.has(hit.chunk_id));
-      this.total = fresh.length ? answer.total : this.hits.length;
+      this.total = fresh.length ? answer.total : next;
       this.hits = [...this.hits, ...fresh];
       this.grid.draw();
     } catch (error) {
@@ -164,9 +180,75 @@ export class Results {
     }
   }
 
+  /** Load the hits before the first one, after a jump; what is in view stays where it is. */
+  async before() {
+    const { page, grid } = this;
+    if (this.flight || !this.first || page.state.view !== "search" || page.scroller.scrollTop > innerHeight) return;
+    const flight = (this.flight = new AbortController());
+    const { query, first } = this;
+    try {
+      const offset = Math.max(0, first - PAGE);
+      const range = { k: first - offset, offset, signal: flight.signal };
+      const answer = await api.search(this.searchState(), range);
+      if (this.flight !== flight || query !== this.query) return;
+      const anchor = grid.list.querySelector(".card");
+      const top = anchor?.getBoundingClientRect().top ?? 0;
+      const present = new Set(this.hits.map((hit) => hit.chunk_id));
+      this.hits = [...answer.hits.filter((hit) => !present.has(hit.chunk_id)), ...this.hits];
+      this.first = offset;
+      grid.draw();
+      page.scroller.scrollTop += (anchor?.getBoundingClientRect().top ?? top) - top;
+    } catch (error) {
+      page.sorry(error);
+    } finally {
+      if (this.flight === flight) this.flight = null;
+    }
+  }
+
+  /** Show the list from a place on. @param {number} offset */
+  async jump(offset) {
+    const { page, grid } = this;
+    this.flight?.abort();
+    const flight = (this.flight = new AbortController());
+    const { query } = this;
+    try {
+      const answer = await api.search(this.searchState(), { k: PAGE, offset, signal: flight.signal });
+      if (this.flight !== flight || query !== this.query) return;
+      this.hits = answer.hits;
+      this.first = offset;
+      grid.draw();
+      const box = page.box.element.offsetHeight;
+      page.scroller.scrollTop += grid.list.getBoundingClientRect().top - box;
+    } catch (error) {
+      page.sorry(error);
+    } finally {
+      if (this.flight === flight) this.flight = null;
+    }
+    this.topWatcher.unobserve(this.start); // a new observation reports at once whether the start is in view
+    this.topWatcher.observe(this.start);
+  }
+
+  /** The place in the list of the first hit that is in view; null without any. */
+  firstInView() {
+    const top = this.page.box.element.getBoundingClientRect().bottom;
+    const items = this.grid.list.children;
+    let [low, high] = [0, items.length - 1];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (items[middle].getBoundingClientRect().bottom > top) high = middle;
+      else low = middle + 1;
+    }
+    let item = /** @type {HTMLElement | null} */ (items[low] ?? null);
+    while (item && !item.dataset.chunk) item = /** @type {HTMLElement | null} */ (item.nextElementSibling);
+    const chunk = Number(item?.dataset.chunk);
+    const n = this.hits.findIndex((hit) => hit.chunk_id === chunk);
+    return n < 0 ? null : this.first + n;
+  }
+
   /** Called by the grid after it has drawn the hits. */
   onDraw() {
     this.summarise();
+    this.timeline.show();
     this.watcher.unobserve(this.end); // a new observation reports at once whether the end is in view
     this.watcher.observe(this.end);
   }
@@ -220,7 +302,7 @@ export class Results {
     if (!previous) page.filters.show();
     if (changed) this.stale = true;
     if (!this.stale || this.flight || page.state.view !== "search" || page.viewer.open) return;
-    if (performance.now() - this.renewedAt < RENEW_AFTER || this.hits.length > PAGE) return;
+    if (performance.now() - this.renewedAt < RENEW_AFTER || this.hits.length > PAGE || this.first) return;
     this.renewedAt = performance.now();
     this.stale = false;
     this.searchNow();

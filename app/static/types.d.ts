@@ -40,6 +40,38 @@ export interface Hit {
   open_url: string;
 }
 
+/** All that is known of a chunk and its file (app/web/info.py). */
+export interface Info extends Hit {
+  size: number;
+  camera: string | null;
+  lat: number | null;
+  lon: number | null;
+  /** The nearest town. */
+  place: string | null;
+  caption: string;
+  text: string;
+  text_is: "caption" | "picture" | "page" | "speech";
+  /** Where the transcript of a video comes from; "none" without sound. */
+  heard: string;
+  albums: string[];
+  codecs: { container: string; video: string | null; fps: number | null; audio: string | null } | null;
+}
+
+/** Why a chunk is a hit. */
+export interface Why {
+  words: { word: string; places: string[] }[];
+  /** `rank` and `of`: null where only a sample was compared. */
+  looks: { closer_than: number; rank: number | null; of: number | null } | null;
+  model: string;
+}
+
+/** `query`: parameters of a search. `error`: why it cannot be run any more. */
+export interface SavedSearch {
+  name: string;
+  query: string;
+  error: string | null;
+}
+
 /** `name`: empty for the favourites. `cover`: a chunk. `missing`: how many of its files are not in the library any more. */
 export interface Album {
   name: string;

@@ -4,6 +4,7 @@
 import * as api from "./api.js";
 import { h, icon, iconButton } from "./dom.js";
 import { folder, momentTaken, place, said } from "./format.js";
+import { InfoPanel } from "./info.js";
 import { showImage } from "./viewer-image.js";
 import { showPage } from "./viewer-pdf.js";
 import { showVideo } from "./viewer-video.js";
@@ -30,6 +31,7 @@ export class Viewer {
     this.next = iconButton("right", "Next result", () => this.step(1));
     this.actions = h("div", { class: "actions", role: "toolbar", "aria-label": "What to do with it" });
     this.room = h("div", { class: "stage" });
+    this.info = new InfoPanel(page);
     this.foot = h("div", { class: "foot" });
     this.notices = h("div", { class: "notices", role: "status" });
     this.element = h("dialog", { class: "viewer", "aria-labelledby": "viewer-title" }, [
@@ -41,6 +43,7 @@ export class Viewer {
         iconButton("close", "Close", () => this.close()),
       ]),
       this.room,
+      this.info.element,
       this.foot,
       this.actions,
       this.notices,
@@ -103,6 +106,7 @@ export class Viewer {
     this.actions.replaceChildren(...this.tools(hit));
     this.refreshed();
     this.showFavourite();
+    this.info.show(hit);
     if (!this.element.open) this.element.showModal();
     document.documentElement.classList.add("viewing");
   }
@@ -111,6 +115,7 @@ export class Viewer {
   tools(hit) {
     const { page } = this;
     const tools = [
+      this.info.button,
       h("button", { onclick: () => page.results.similar(hit.chunk_id) }, icon("similar"), "Find similar"),
       h("button", { onclick: () => this.copy(hit.path), title: hit.path }, icon("folder"), "Copy path"),
       h("a", { href: `/media/${hit.file_id}?download=1`, download: "" }, icon("download"), "Download"),
@@ -121,7 +126,7 @@ export class Viewer {
       page.box.input.focus();
     };
     if (hit.kind === "video" || paged(hit))
-      tools.splice(1, 0, h("button", { onclick: inside }, icon("inside"), "Search inside"));
+      tools.splice(2, 0, h("button", { onclick: inside }, icon("inside"), "Search inside"));
     if (hit.kind === "pdf") {
       const [n, inside] = [hit.page ?? 1, hit.inside_page];
       const href = inside ? `/inside/${hit.file_id}/${n}.pdf#page=${inside}` : `/media/${hit.file_id}#page=${n}`;
@@ -181,6 +186,7 @@ export class Viewer {
     this.stage?.close?.();
     this.stage = null;
     this.hit = null;
+    this.info.show(null);
     this.room.replaceChildren();
     this.foot.replaceChildren();
     document.documentElement.classList.remove("viewing");
@@ -192,6 +198,7 @@ export class Viewer {
     else if (event.key === "ArrowLeft") this.step(-1);
     else if (event.key === "ArrowRight") this.step(1);
     else if (event.key === "f") this.favourite();
+    else if (event.key === "i") this.info.toggle();
   }
 
   /** @param {string} path */

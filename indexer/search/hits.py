@@ -19,13 +19,23 @@ from indexer.types import FAVOURITES, Hit, title_of
 
 
 def hits_of(
-    connection: Reading, facts: Facts, page: Sequence[Ranked], restriction: Restriction, marks: Expression, offset: int
+    connection: Reading,
+    facts: Facts,
+    page: Sequence[Ranked],
+    restriction: Restriction,
+    marks: Expression,
+    offset: int,
+    *,
+    newest: bool = False,
 ) -> tuple[Hit, ...]:
-    """Returns the hits of a page. `offset`: the rank before its first hit. `marks`: the words to mark in snippets."""
+    """Returns the hits of a page. `offset`: the rank before its first hit. `marks`: the words to mark in snippets.
+    `newest`: of several copies that pass, the newest one is shown, not the one that was indexed first."""
     words = (*restriction.query.words, *restriction.query.phrases)
     worded = {r.fact.chunk_id for r in page if r.worded}
     files = facts.matching_files((r.fact for r in page), restriction.file)
-    shown = {r.fact.chunk_id: files.get(r.fact.content, r.fact.files[0]).file_id for r in page}
+    of_fact = {r.fact.content: r.fact.newest if newest else r.fact.files[0] for r in page}
+    files = of_fact | files
+    shown = {r.fact.chunk_id: files[r.fact.content].file_id for r in page}
     texts = snippets(connection, [r.fact.chunk_id for r in page], marks, words, worded)
     texts |= beside_snippets(connection, {n: f for n, f in shown.items() if n not in worded}, marks, texts)
     seconds = spoken_at.seconds(connection, page, words)
@@ -34,7 +44,7 @@ def hits_of(
         _hit(
             rank,
             r,
-            files.get(r.fact.content, r.fact.files[0]),
+            files[r.fact.content],
             texts.get(r.fact.chunk_id, ""),
             seconds.get(r.fact.chunk_id),
             r.fact.content in favourites,

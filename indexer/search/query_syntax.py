@@ -46,6 +46,12 @@ def parse_query(query: Query) -> ParsedQuery:
     return replace(parse(query.text, query.filters), parts=parts)
 
 
+def is_browsing(query: Query) -> bool:
+    """Whether a query is of filters alone, whose answer is everything that passes, newest first. Raises QueryError."""
+    parsed = parse_query(query)
+    return not (parsed.meaning or any(part.file or part.chunk_id is not None for part in query.parts))
+
+
 def parse(text: str, filters: Filters = Filters()) -> ParsedQuery:
     """Parse a query text; its filters are added to `filters`. Lone surrogates, which no database accepts, become
     question marks. Raises QueryError."""

@@ -29,7 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def test_typed_filters_mean_on_the_page_what_they_mean_elsewhere(page: Page, server: Server) -> None:
     page.goto(server.url)
-    box = page.get_by_role("searchbox")
+    box = page.get_by_role("combobox", name="Search in words")
     titles = page.locator(".card .title")
     for typed, expected in TYPED.items():
         box.fill(typed)
@@ -51,7 +51,9 @@ def test_an_answer_that_comes_in_shuts_no_menu_and_takes_no_button_away(page: Pa
     expect(dog).to_be_visible()
     dog.evaluate("(it) => { it.same = true; it.focus() }")
     with page.expect_response("**/api/search?q=street*"):
-        page.get_by_role("searchbox").evaluate("(it) => { it.value = 'street'; it.form.requestSubmit() }")
+        page.get_by_role("combobox", name="Search in words").evaluate(
+            "(it) => { it.value = 'street'; it.form.requestSubmit() }"
+        )
     answered(page)
     assert dog.evaluate("(it) => it.same && it.getRootNode().activeElement === it")
     dog.click()

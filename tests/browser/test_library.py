@@ -121,7 +121,7 @@ def test_a_restarted_server_is_noticed_and_the_page_goes_on(page: Page, busy: tu
     server.start()
     expect(page.locator(".notice")).to_contain_text("restarted")
     expect(page.locator(".progress")).to_be_hidden()
-    page.get_by_role("searchbox").fill("red square")
+    page.get_by_role("combobox", name="Search in words").fill("red square")
     page.keyboard.press("Enter")
     expect(page.locator(".card .title").first).to_have_text("red square.jpg")
 
