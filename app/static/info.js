@@ -90,7 +90,7 @@ export class InfoPanel {
       return h("li", {}, h("mark", {}, word), ` stands in ${where}.`);
     });
     const files = state.parts.some((part) => part.file);
-    const looks = why.looks && h("li", {}, closeness(hit, why.looks, Boolean(state.q.trim() && !state.parts.length)));
+    const looks = why.looks && h("li", {}, closeness(hit, why, Boolean(state.q.trim() && !state.parts.length)));
     const dots = h("span", { class: `strength s${level}`, "aria-hidden": "true" }, h("i"), h("i"), h("i"));
     return h("section", { class: "why" }, [
       h("h4", {}, "Why it matched"),
@@ -187,17 +187,23 @@ const TEXTS = /** @type {const} */ ({
   speech: "What is said here",
 });
 
-/** @param {Hit} hit @param {NonNullable<Why["looks"]>} looks @param {boolean} text whether the query is words alone */
-function closeness(hit, { closer_than, rank, of }, text) {
+/** @param {Hit} hit @param {Why} why @param {boolean} text whether the query is words alone */
+function closeness(hit, { looks, words }, text) {
+  if (!looks) return "";
+  const { closer_than, rank, of } = looks;
   const [one, many] = KINDS[hit.kind];
   const asked = text ? "your words" : "what you look for";
   const how = text && hit.kind === "pdf" ? "In meaning" : "By its looks";
   if (rank !== null && of !== null) {
     if (of === 1) return `${how} there is no other ${one} to compare it with.`;
     if (rank === 1) return `${how} it is the closest to ${asked} of your ${count(of)} ${many}.`;
-    if (of < 50) return `${how} it is number ${rank} of your ${count(of)} ${many}, by closeness to ${asked}.`;
+    if (of < 50 && 2 * rank <= of)
+      return `${how} it is number ${rank} of your ${count(of)} ${many}, by closeness to ${asked}.`;
   }
   const share = Math.min(99, Math.floor(100 * closer_than));
-  if (share < 60) return `${how} it is no closer to ${asked} than most of your ${many}: it was found by its words.`;
+  if (share < 60) {
+    const found = words.length ? ": it was found by its words" : "";
+    return `${how} it is no closer to ${asked} than most of your ${many}${found}.`;
+  }
   return `${how} it is closer to ${asked} than ${share} % of your ${many}.`;
 }

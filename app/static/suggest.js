@@ -125,7 +125,7 @@ export class Suggest {
     this.offers = true;
     const { input } = this.box;
     const text = input.value.slice(0, input.selectionStart ?? undefined);
-    const suggestions = input.value.trim() ? this.forWord(text) : this.searches("");
+    const suggestions = input.value.trim() ? this.ofWord(text) : this.searches("");
     this.suggestions = suggestions;
     this.at = -1;
     input.removeAttribute("aria-activedescendant");
@@ -149,7 +149,7 @@ export class Suggest {
   }
 
   /** @param {string} text the words up to the cursor @returns {Suggestion[]} */
-  forWord(text) {
+  ofWord(text) {
     const match = AT_CURSOR.exec(text);
     if (!match) return [];
     const [, filter, , value, word] = match;

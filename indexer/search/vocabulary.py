@@ -27,7 +27,7 @@ def vocabulary(connection: Reading, filters: Filters) -> Vocabulary:
     """Returns the values of the files that pass the filters."""
     condition, values = file_condition(filters)
 
-    def counts(column: str, also: str, order: str = "count(*) DESC", limit: int = MOST) -> list[tuple[str, int]]:
+    def counts(column: str, also: str, order: str = "count(*) DESC, value", limit: int = MOST) -> list[tuple[str, int]]:
         rows = connection.execute(
             f"SELECT {column} AS value, count(*) FROM file f WHERE {condition} AND {also}"
             f" GROUP BY value ORDER BY {order} LIMIT {limit}",

@@ -34,7 +34,7 @@ def test_the_panel_says_what_is_known_and_why_it_matched(page: Page, server: Ser
     page.keyboard.press("i")
     why, facts = page.locator(".why"), page.locator(".info dl")
     expect(why).to_contain_text("tram stands in its name.")
-    expect(why).to_contain_text("of your 2 photos")
+    expect(why.locator("li").nth(1)).to_contain_text("By its looks")
     expect(why).to_contain_text("Three dots")
     expect(why).to_contain_text("Compared by the model lite.")
     expect(facts).to_contain_text("Google Pixel 7")
