@@ -1,12 +1,13 @@
 """Browsing: a query of filters alone lists all contents that pass, newest first, one hit per content.
 
-Built around one SQL statement with the restriction of the query; the ids that it returns are cached for the next page.
-It knows nothing of scores.
+Built around one SQL statement with the restriction of the query; what it returns is cached for the next page and the
+timeline. It knows nothing of scores.
 """
 
 from __future__ import annotations
 
 import threading
+from itertools import groupby
 from typing import Any
 
 from indexer.catalogue.dialects import Reading
@@ -18,6 +19,8 @@ from indexer.types import Month
 
 COUNTED = 2000
 """Contents that facets count."""
+
+CHUNKS = "content c CROSS JOIN chunk k ON k.content_hash = c.hash"
 
 
 class Browse:
@@ -32,7 +35,7 @@ class Browse:
     ) -> tuple[list[Ranked], int, Facets]:
         """Returns contents `offset` to `offset + k`, newest first, the number of all, and the facets: of the newest
         COUNTED; labels of all."""
-        ids = self._ids(connection, restriction)
+        ids, _ = self._list(connection, restriction)
         shown = ids[offset : offset + k]
         facts = self._facts.of(dict.fromkeys((*ids[:COUNTED], *shown)), restriction.seen)
         facets = counted([facts[i] for i in ids[:COUNTED] if i in facts])
@@ -46,30 +49,22 @@ class Browse:
             facets["label"] = most_frequent(dict(labels))
         return [Ranked(facts[i], 0.0, True, facts[i].span) for i in shown if i in facts], len(ids), facets
 
-    def _ids(self, connection: Reading, restriction: Restriction) -> list[int]:
-        """Returns the first chunk of every content, the newest content first; as this thread had it last, if the
-        catalogue has not changed since."""
+    def months(self, connection: Reading, restriction: Restriction) -> list[Month]:
+        """Returns how many contents each month has, in the order of the list."""
+        return self._list(connection, restriction)[1]
+
+    def _list(self, connection: Reading, restriction: Restriction) -> tuple[list[int], list[Month]]:
+        """Returns the first chunk of every content, the newest content first, and the months; as this thread had them
+        last, if the catalogue has not changed since."""
         key = restriction.key, restriction.hidden, connection.version()
         if getattr(self._local, "key", None) != key:
             inner, values = _contents(restriction)
-            rows = connection.execute(f"{inner} ORDER BY taken DESC, first", values)
-            self._local.ids, self._local.key = [row[0] for row in rows], key
-        ids: list[int] = self._local.ids
-        return ids
-
-
-CHUNKS = "content c CROSS JOIN chunk k ON k.content_hash = c.hash"
-
-
-def months(connection: Reading, restriction: Restriction) -> list[Month]:
-    """Returns how many contents each month has, in the order in which `Browse` lists them."""
-    inner, values = _contents(restriction)
-    rows = connection.execute(
-        "SELECT CASE WHEN taken LIKE ' %' THEN substr(taken, 1, 8) ELSE substr(taken, 1, 7) END AS month, count(*)"
-        f" FROM ({inner}) dated GROUP BY month ORDER BY month DESC",
-        values,
-    )
-    return [Month(month.strip(), month.startswith(" "), count) for month, count in rows]
+            rows = connection.execute(f"{inner} ORDER BY taken DESC, first", values).fetchall()
+            grouped = groupby(taken[:8] if taken.startswith(" ") else taken[:7] for _, taken in rows)
+            months = [Month(month.strip(), month.startswith(" "), sum(1 for _ in same)) for month, same in grouped]
+            self._local.listed, self._local.key = ([row[0] for row in rows], months), key
+        listed: tuple[list[int], list[Month]] = self._local.listed
+        return listed
 
 
 def _contents(restriction: Restriction) -> tuple[str, list[Any]]:

@@ -18,7 +18,7 @@ from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.connections import Connections
 from indexer.catalogue.text.expression import Expression
 from indexer.errors import LibraryError
-from indexer.search.browse import Browse, months
+from indexer.search.browse import Browse
 from indexer.search.calibration import Background, Scale
 from indexer.search.candidates_by_meaning import MeaningSearch
 from indexer.search.candidates_by_words import WordCandidates, by_words
@@ -106,7 +106,7 @@ class Searcher:
     def timeline(self, query: Query) -> list[Month]:
         """Returns how many contents pass the filters of a query, by month, newest first. Raises QueryError."""
         connection = self._connections.get()
-        return months(connection, restriction(connection, parse_query(query)))
+        return self._browse.months(connection, restriction(connection, parse_query(query)))
 
     def vocabulary(self, filters: Filters) -> Vocabulary:
         """Returns the values that filters can have."""

@@ -17,7 +17,8 @@ from indexer.types import Filters
 
 MOST = 60
 """Values of one filter."""
-FOLDERS = 2000
+FOLDERS, DATES, CELLS = 2000, 2000, 120
+"""Rows that are read at most: folders, months, and squares of a tenth of a degree, whose towns are looked up."""
 
 Vocabulary = dict[str, list[tuple[str, int]]]
 """Filter -> (value, number of files)."""
@@ -36,8 +37,7 @@ def vocabulary(connection: Reading, filters: Filters) -> Vocabulary:
         return [(os.fsdecode(value), number) for value, number in rows]
 
     return {
-        "taken": counts("substr(f.taken, 1, 4)", "f.taken IS NOT NULL", "value DESC")
-        + counts("substr(f.taken, 1, 7)", "f.taken LIKE '____-__%'", "value DESC"),
+        "taken": _dates(counts("substr(f.taken, 1, 7)", "f.taken IS NOT NULL", "value DESC", DATES)),
         "near": _towns(connection, condition, values),
         "camera": counts("f.camera", "f.camera IS NOT NULL"),
         "type": counts("f.kind", "1 = 1"),
@@ -46,12 +46,18 @@ def vocabulary(connection: Reading, filters: Filters) -> Vocabulary:
     }
 
 
+def _dates(months: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Returns the years, then the newest months."""
+    years = _most((month[:4], number) for month, number in months)
+    return sorted(years, reverse=True) + [(month, number) for month, number in months if len(month) == 7][:MOST]
+
+
 def _towns(connection: Reading, condition: str, values: list[object]) -> list[tuple[str, int]]:
     """Returns the towns near which files were taken; those alone whose name leads back to the place."""
     rows = connection.execute(
         "SELECT CAST(f.lat * 10 AS integer) AS north, CAST(f.lon * 10 AS integer) AS east, count(*), min(f.lat),"
         f" min(f.lon) FROM file f WHERE f.lat IS NOT NULL AND {condition} GROUP BY north, east"
-        f" ORDER BY count(*) DESC LIMIT {4 * MOST}",
+        f" ORDER BY count(*) DESC LIMIT {CELLS}",
         values,
     )
     named = ((nearest(lat, lon), number) for _, _, number, lat, lon in rows)
