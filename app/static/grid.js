@@ -5,7 +5,8 @@
 import { card } from "./card.js";
 import { arrange, h, icon } from "./dom.js";
 import { counted, fileName } from "./format.js";
-import { monthKey, monthTitle } from "./timeline.js";
+import { asks } from "./state.js";
+import { LEAST, monthKey, monthTitle } from "./timeline.js";
 
 /** @typedef {import("./types").Hit} Hit */
 
@@ -69,6 +70,7 @@ export class Grid {
     const { page } = this;
     const turn = ++this.turn;
     const ranked = !this.results.byDate;
+    const dated = !ranked && (!asks(page.state) || this.results.total >= LEAST);
     let month = "";
     const best = Math.max(0, ...this.results.hits.map((hit) => hit.score));
     /** @type {HTMLElement[]} */
@@ -84,7 +86,7 @@ export class Grid {
         this.divider.replaceChildren(h("span", {}, items.length ? "Less likely" : "The nearest there is"));
         items.push(this.fillers[0], this.divider);
       }
-      if (!ranked && (!items.length || this.isOlder(first, month))) {
+      if (dated && (!items.length || this.isOlder(first, month))) {
         month = monthKey(first);
         items.push(...this.heading(month).slice(items.length ? 0 : 1));
       }

@@ -6,8 +6,8 @@ import * as api from "./api.js";
 import { h } from "./dom.js";
 import { count, monthOf } from "./format.js";
 
-/** Fewer hits need no scrubber. */
-const LEAST = 20;
+/** Fewer hits need no scrubber, and the hits of a search no headings. */
+export const LEAST = 20;
 /** Milliseconds that a dragged scrubber rests before the list follows, and that its date stays after scrolling. */
 const [REST, STAY] = [150, 900];
 /** Pixels between two labels of years. */

@@ -60,6 +60,22 @@ def test_an_answer_that_comes_in_shuts_no_menu_and_takes_no_button_away(page: Pa
     expect(page).to_have_url(f"{server.url}/?q=street&label=dog")
 
 
+def test_places_and_cameras_are_menus_with_what_the_library_has(page: Page, server: Server) -> None:
+    page.goto(server.url)
+    page.locator("summary", has_text="Place").click()
+    expect(page.locator(".menu[open] .sheet button")).to_have_text(["Lisbon, Portugal1", "Oslo, Norway1"])
+    page.locator(".sheet button", has_text="Lisbon").click()
+    expect(page.get_by_role("combobox", name="Search in words")).to_have_value('near:"Lisbon, Portugal"')
+    expect(page.locator(".card .title")).to_have_text([LISBON])
+    page.locator("summary", has_text="Camera").click()
+    page.locator(".sheet button", has_text="Canon EOS R6").click()
+    expect(page.locator(".summary")).to_have_text("Nothing in the library matches.")
+    page.locator("summary", has_text="Lisbon").click()
+    page.locator('.sheet button[aria-pressed="true"]', has_text="Lisbon").click()
+    expect(page.get_by_role("combobox", name="Search in words")).to_have_value('camera:"Canon EOS R6"')
+    expect(page.locator(".card .title")).to_have_text(["fjord.jpg"])
+
+
 def test_labels_are_a_menu_with_counts_that_narrows_and_stands_in_the_address(page: Page, server: Server) -> None:
     page.goto(server.url)
     menu = page.locator("summary", has_text="Label")
