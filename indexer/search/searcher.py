@@ -120,8 +120,10 @@ class Searcher:
         chunk = details.chunk
         vector = self.catalogue.contents.vector(chunk.chunk_id, self.model_id)
         sample = self._background.sample(GROUPS[chunk.file.kind], len(self.index))
-        known = len(queries) and vector is not None and sample is not None
-        return Why(words, nearness(queries, vector, sample) if known else None, self.embedder.id)
+        looks = None
+        if len(queries) and vector is not None and sample is not None:
+            looks = nearness(queries, vector, sample)
+        return Why(words, looks, self.embedder.id)
 
     def rank(self, query: Query, depth: int = POOL) -> list[Ranked]:
         """Returns the whole ranking with merged moments, for features that build on answers."""

@@ -71,11 +71,12 @@ def _labels(connection: Reading, condition: str, values: list[object]) -> list[t
             " AND EXISTS (SELECT 1 FROM chunk k JOIN file f ON f.content_hash = k.content_hash"
             f" WHERE k.id = l.chunk_id AND {condition})"
         )
-    return connection.execute(
+    rows: list[tuple[str, int]] = connection.execute(
         f"SELECT l.name, count(*) FROM label l WHERE l.hidden = 0{of_visitor} GROUP BY l.name"
         f" ORDER BY count(*) DESC, l.name LIMIT {MOST}",
         values,
     ).fetchall()
+    return rows
 
 
 def _most(counted: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
