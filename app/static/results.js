@@ -257,13 +257,15 @@ export class Results {
     const { state, status } = this.page;
     this.summary.classList.remove("wrong");
     const asking = asks(state) || filtered(state);
+    const unread = status?.pending ? `${counted(status.pending, "file is", "files are")} still to be read.` : "";
     this.element.classList.toggle("blank", !this.hits.length);
     if (this.hits.length) {
-      this.summary.textContent = asking ? this.counts() : "Newest in your library";
+      this.summary.textContent = asking ? this.counts(unread) : "Newest in your library";
       this.moreButton.hidden = true;
     } else if (!status) this.summary.textContent = "";
     else if (!status.roots.length && !status.files) this.summary.replaceChildren(this.invitation());
     else if (this.notice) this.summary.textContent = this.notice;
+    else if (asking && unread) this.summary.textContent = `Nothing that has been read matches; ${unread}`;
     else if (filtered(state)) this.summary.textContent = "Nothing matches these filters.";
     else if (asking) this.summary.textContent = "Nothing in the library matches.";
     else if (status.pending)
@@ -271,12 +273,14 @@ export class Results {
     else this.summary.textContent = "No images, videos or PDFs were found in your folders.";
   }
 
-  /** The number of matches, and of hits that are less likely. */
-  counts() {
+  /** The number of matches, and of hits that are less likely. @param {string} unread what is not read yet */
+  counts(unread) {
+    const soFar = unread && ` so far; ${unread}`;
     const matches = this.hits.findIndex((hit) => !hit.relevant);
-    if (!asks(this.page.state) || matches < 0) return counted(this.total, "result");
+    if (!asks(this.page.state) || matches < 0) return counted(this.total, "result") + soFar;
+    if (!matches && unread) return `Nothing that has been read stands out for this; ${unread}`;
     if (!matches) return "Nothing in the library stands out for this.";
-    return `${counted(matches, "match", "matches")}, ${count(this.total - matches)} less likely`;
+    return `${counted(matches, "match", "matches")}, ${count(this.total - matches)} less likely${soFar}`;
   }
 
   /** For an empty library: one sentence, one button. */

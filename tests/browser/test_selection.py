@@ -184,7 +184,7 @@ def test_axe_finds_nothing_on_albums_and_a_selection(browser: Browser, server: S
         settled(page)
         assert violations(page, npm, any_weight=True) == []
         page.get_by_role("button", name="Add to an album").click()
-        expect(page.locator("dialog.sheet-dialog")).to_be_visible()
+        expect(page.get_by_role("dialog", name="Add 1 file to")).to_be_visible()
         assert violations(page, npm, any_weight=True) == []
         page.goto(f"{server.url}/?view=albums")
         settled(page)
