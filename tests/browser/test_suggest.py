@@ -140,8 +140,11 @@ def test_a_question_mark_opens_the_sheet_and_axe_finds_nothing(
 ) -> None:
     with opened(browser, **SCREENS[screen], bypass_csp=True, reduced_motion="reduce") as context:
         page = context.new_page()
-        box_of(page, server).fill("near:")
+        box = box_of(page, server)
+        with page.expect_response("**/api/search?q=near*"):
+            box.fill("near:")
         expect(page.locator(".suggestions")).to_be_visible()
+        answered(page)
         settled(page)
         assert violations(page, npm, any_weight=True) == []
         page.goto(server.url)
