@@ -29,7 +29,7 @@ const KINDS = /** @type {const} */ ({
 });
 
 const DOTS = [
-  "Less likely: it is not above what anything in the library scores by chance.",
+  "It stays below the line at which a result counts as an answer.",
   "One dot: above the line, with less than half the score of the best result.",
   "Two dots: more than half the score of the best result.",
   "Three dots: nearly as good as the best result.",
