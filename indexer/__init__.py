@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from indexer.features.reel import reel
     from indexer.library import Library, check_addresses
     from indexer.pipeline.worker import Worker
-    from indexer.search.query_syntax import beginning
+    from indexer.search.query_syntax import beginning, is_browsing
     from indexer.search.text_search import words_to_mark
 
 __all__ = [
     "PAIR_KINDS", "FileLock", "JudgementError", "Library", "Worker", "answer", "answer_csv", "beginning",
-    "check_addresses", "evaluate", "export", "label_by", "label_counts", "load_checked", "moderate",
+    "check_addresses", "evaluate", "export", "is_browsing", "label_by", "label_counts", "load_checked", "moderate",
     "read_judgements", "read_rules", "reel", "words_to_mark", "write_report",
 ]  # fmt: skip
 
@@ -40,7 +40,7 @@ _MODULES = {
     "features.reel": ("reel",),
     "library": ("Library", "check_addresses"),
     "pipeline.worker": ("Worker",),
-    "search.query_syntax": ("beginning",),
+    "search.query_syntax": ("beginning", "is_browsing"),
     "search.text_search": ("words_to_mark",),
 }
 

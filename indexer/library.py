@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,18 +42,24 @@ from indexer.search.open import Engines
 from indexer.status import StatusReporter
 from indexer.thumbnails import Thumbnails
 from indexer.types import (
+    Album,
     Answer,
+    ChunkDetails,
     ChunkInfo,
     Failure,
     FileInfo,
+    Filters,
     IndexReport,
     LibraryOptions,
     MigrationReport,
     Moment,
+    Month,
     Part,
     Query,
+    SavedSearch,
     Status,
     VerifyReport,
+    Why,
 )
 from indexer.vectors.address import address_of
 from model import speech
@@ -68,6 +74,11 @@ if TYPE_CHECKING:
 
 CHOSEN_MODEL = "chosen_model"
 """The setting with the model chosen on the page: the name and options of `model.load`."""
+
+
+SEARCHES = "saved_searches"
+"""The setting with the saved searches, as JSON."""
+MOST_SEARCHES = 100
 
 
 class Library:
@@ -294,6 +305,40 @@ class Library:
         with self._priority.query():
             return self._moments().within(replace(query, filters=filters), chunk_id)
 
+    def timeline(self, query: Query) -> list[Month]:
+        """How many contents pass the filters of a query, by month, newest first."""
+        return self.searcher().timeline(query)
+
+    def vocabulary(self) -> dict[str, list[tuple[str, int]]]:
+        """For each filter the values that the library has, with their numbers of files."""
+        return self.vocabulary_within(())
+
+    def vocabulary_within(self, folders: Sequence[Path]) -> dict[str, list[tuple[str, int]]]:
+        """The vocabulary of the files in some folders."""
+        return self.searcher().vocabulary(Filters(within=tuple(folders)))
+
+    def saved_searches(self) -> list[SavedSearch]:
+        """The searches that were saved on the page, in the order of their names."""
+        return [SavedSearch(**one) for one in json.loads(self.catalogue.settings.get(SEARCHES) or "[]")]
+
+    def save_search(self, name: str, query: str) -> None:
+        """Save a search under a name, in place of the one that has it."""
+        others = [one for one in self.saved_searches() if one.name != name]
+        if len(others) >= MOST_SEARCHES:
+            raise LibraryError(f"A library keeps at most {MOST_SEARCHES} searches: delete one first.")
+        self._keep_searches([*others, SavedSearch(name, query)])
+
+    def forget_search(self, name: str) -> bool:
+        """Delete a saved search. Returns whether there was one."""
+        before = self.saved_searches()
+        self._keep_searches([one for one in before if one.name != name])
+        return any(one.name == name for one in before)
+
+    def _keep_searches(self, searches: Sequence[SavedSearch]) -> None:
+        self._may_write()
+        records = [asdict(one) for one in sorted(searches, key=lambda one: one.name.casefold())]
+        self.catalogue.settings.set(SEARCHES, json.dumps(records))
+
     def _moments(self) -> Moments:
         """The `Moments` of the current searcher, made once for each searcher."""
         from indexer.features.moments import Moments
@@ -379,6 +424,25 @@ class Library:
     def chunk(self, chunk_id: int) -> ChunkInfo | None:
         return self.catalogue.contents.chunk(chunk_id)
 
+    def details(self, chunk_id: int) -> ChunkDetails | None:
+        """All that is known of a chunk and of the first of its files."""
+        info = self.chunk(chunk_id)
+        return None if info is None else self.details_of(info)
+
+    def details_of(self, info: ChunkInfo) -> ChunkDetails:
+        """All that is known of a chunk and of the file in `info`."""
+        return self.catalogue.contents.details(info)
+
+    def why(self, query: Query, chunk_id: int) -> Why | None:
+        """Why a chunk is a hit of a query; None if there is no such chunk. Raises `LibraryError`, `QueryError`."""
+        details = self.details(chunk_id)
+        return None if details is None else self.why_of(query, details)
+
+    def why_of(self, query: Query, details: ChunkDetails) -> Why:
+        """Why the chunk of `details` is a hit of a query."""
+        with self._priority.query():
+            return self.searcher().why(query, details)
+
     def copies(self, chunk_id: int) -> list[FileInfo]:
         """All files that hold a chunk, in the order in which they were indexed."""
         where = self.catalogue.contents.of_chunk(chunk_id)
@@ -414,6 +478,39 @@ class Library:
         return self.thumbnails.get(*where) or backup.make_thumbnail(
             self.catalogue, self.thumbnails, self.sandbox, chunk_id, keep=not self.read_only
         )
+
+    # -- albums ----------------------------------------------------------------------------
+
+    def albums(self) -> list[Album]:
+        """The albums by name, the favourites first."""
+        return self.catalogue.albums.all()
+
+    def albums_within(self, folders: Sequence[Path]) -> list[Album]:
+        """The albums with a file in one of the folders, with the counts of these files."""
+        return self.catalogue.albums.all(folders)
+
+    def add_to_album(self, name: str, file_ids: Sequence[int]) -> int:
+        """Put files into an album, which is made if there is none of this name. Returns how many were not in it."""
+        self._may_write()
+        return self.catalogue.albums.add(name, file_ids)
+
+    def remove_from_album(self, name: str, file_ids: Sequence[int]) -> int:
+        """Take files out of an album. Returns how many were in it."""
+        self._may_write()
+        return self.catalogue.albums.remove(name, file_ids)
+
+    def rename_album(self, name: str, to: str) -> None:
+        self._may_write()
+        self.catalogue.albums.rename(name, to)
+
+    def delete_album(self, name: str) -> int:
+        """Delete an album; its files stay. Returns how many it had."""
+        self._may_write()
+        return self.catalogue.albums.delete(name)
+
+    def album_items(self, name: str) -> list[tuple[str, bool]]:
+        """(path, whether it is in the library) of what is in an album."""
+        return self.catalogue.albums.items(name)
 
     # -- care ------------------------------------------------------------------------------
 

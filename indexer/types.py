@@ -19,6 +19,9 @@ Kind = Literal["image", "video", "pdf"]
 Fold = Literal["max", "centroid"]
 KINDS: tuple[Kind, ...] = ("image", "video", "pdf")
 
+FAVOURITES = ""
+"""The album of the favourites: `is:favourite`."""
+
 MARK, UNMARK = "\ue000", "\ue001"
 """Characters (of the private use area) around matched words in `Hit.snippet`."""
 
@@ -91,6 +94,8 @@ class Filters:
     cameras: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     """A hit carries all of them."""
+    albums: tuple[str, ...] = ()
+    """A hit is in all of them."""
     file_id: int | None = None
 
     @property
@@ -148,6 +153,7 @@ class Hit:
     """How many further chunks of the file stand under this one; `Query.fold`."""
     inside_page: int | None = None
     """The page is of a PDF inside the PDF (`/inside/{file_id}/{page}.pdf`): its number there."""
+    favourite: bool = False
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Hit:
@@ -224,6 +230,17 @@ class Moment:
             "chunk_id": self.hit.chunk_id,
             "open_url": f"/open/{self.hit.chunk_id}",
         }
+
+
+@dataclass(frozen=True)
+class Album:
+    """`count`: its files that the visitor may see. `missing`: contents that no file of the library has any more.
+    `cover`: the chunk to show of it; None if there is none. `name`: `FAVOURITES` of the favourites."""
+
+    name: str
+    count: int
+    missing: int
+    cover: int | None
 
 
 @dataclass(frozen=True)
@@ -370,6 +387,70 @@ class ChunkInfo:
     ordinal: int
     span: Span
     text: str
+    favourite: bool = False
+
+
+@dataclass(frozen=True)
+class ChunkDetails:
+    """All that is known of a chunk and of the file that shows it. `place`: the nearest town. `caption`: what stands in
+    the files beside it. `text_is`: what `chunk.text` is: "caption", "picture" (a caption and the words read in it),
+    "page" or "speech". `heard`: `Heard.state`. `albums`: their names; `also_at`: the paths of its copies."""
+
+    chunk: ChunkInfo
+    camera: str | None
+    lat: float | None
+    lon: float | None
+    place: str | None
+    caption: str
+    text_is: Literal["caption", "picture", "page", "speech"]
+    heard: str
+    albums: tuple[str, ...]
+    also_at: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Month:
+    """How many contents a month has. `month`: "2023-07", or "1968" where no more is known; "" without a date.
+    `of_file`: by the file's own date, for want of any other."""
+
+    month: str
+    of_file: bool
+    count: int
+
+
+@dataclass(frozen=True)
+class SavedSearch:
+    """`query`: the parameters of `/api/search` as in an address."""
+
+    name: str
+    query: str
+
+
+@dataclass(frozen=True)
+class WordPlaces:
+    """A word of a query and where it stands: "name", "folder", "caption", or `ChunkDetails.text_is`."""
+
+    word: str
+    places: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """How near a chunk is to the query among its kind. `closer_than`: the share of the others that are farther, from 0
+    to 1. `rank`, `of`: its place among all; None where only a sample was compared."""
+
+    closer_than: float
+    rank: int | None
+    of: int | None
+
+
+@dataclass(frozen=True)
+class Why:
+    """Why a chunk is a hit. `looks`: None for a query without words and chunks."""
+
+    words: tuple[WordPlaces, ...]
+    looks: Nearness | None
+    model: str
 
 
 def title_of(name: str, parts: Sequence[PdfPart], page: int | None) -> str:
@@ -398,8 +479,20 @@ class SearchLibrary(Protocol):
     def similar(self, chunk_id: int, k: int = 10, offset: int = 0) -> Answer: ...
     def moments(self, query: Query, k: int = 5) -> list[Moment]: ...
     def moment(self, query: Query, chunk_id: int) -> list[Moment]: ...
+    def timeline(self, query: Query) -> list[Month]: ...
+    def vocabulary(self) -> dict[str, list[tuple[str, int]]]: ...
+    def saved_searches(self) -> list[SavedSearch]: ...
+    def save_search(self, name: str, query: str) -> None: ...
+    def forget_search(self, name: str) -> bool: ...
+    def albums(self) -> list[Album]: ...
+    def add_to_album(self, name: str, file_ids: Sequence[int]) -> int: ...
+    def remove_from_album(self, name: str, file_ids: Sequence[int]) -> int: ...
+    def rename_album(self, name: str, to: str) -> None: ...
+    def delete_album(self, name: str) -> int: ...
     def file(self, file_id: int) -> FileInfo | None: ...
     def chunk(self, chunk_id: int) -> ChunkInfo | None: ...
+    def details(self, chunk_id: int) -> ChunkDetails | None: ...
+    def why(self, query: Query, chunk_id: int) -> Why | None: ...
     def transcript(self, file_id: int) -> list[Cue]: ...
     def thumbnail(self, chunk_id: int) -> bytes | None: ...
     def status(self) -> Status: ...

@@ -1,5 +1,5 @@
 """Commands for the features built on search: moments, transcripts, labels, moderation, reels, multiple choice,
-duplicates, evaluation, clicks, export.
+duplicates, evaluation, clicks, albums, export.
 
 Built around `Library.searcher()`: each command turns its options into one call of `indexer` and shows the result.
 """
@@ -242,6 +242,38 @@ def clicks(
             if clicks.enabled
             else f"{len(clicks)} kept. New ones are not kept; to keep them: sightline clicks --keep"
         )
+
+
+@commands.command("albums")
+def albums_(
+    name: Annotated[str | None, typer.Argument(metavar="[ALBUM]", help="List the files of this album.")] = None,
+    favourites: Annotated[bool, typer.Option("--favourites", help="List the favourites.")] = False,
+    json_: Json = False,
+) -> None:
+    """List the albums that were made on the page, or the files of one."""
+    from app.cli import output
+    from indexer.types import FAVOURITES
+
+    with opened(read_only=True) as library:
+        if name is not None or favourites:
+            items = library.album_items(FAVOURITES if favourites else name or "")
+            if json_:
+                print_json([{"path": path, "missing": not here} for path, here in items])
+                return
+            for path, here in items:
+                output.out.print(f"{output.printable(path)}{'' if here else '  (not in the library)'}", markup=False)
+            if not items:
+                fail("There is nothing in it.", 1)
+            return
+        albums = library.albums()
+    if json_:
+        print_json([asdict(album) for album in albums])
+        return
+    for album in albums:
+        missing = f"  ({album.missing} not in the library)" if album.missing else ""
+        output.out.print(f"{album.count:>7}  {album.name or 'favourites'}{missing}", markup=False)
+    if not albums:
+        output.err.print("There are no albums yet: select results on the page and add them to one.")
 
 
 @commands.command("export")

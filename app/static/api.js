@@ -66,6 +66,37 @@ export function search(state, { k, offset, signal }) {
   return request("/api/search", { method: "POST", body: form, signal });
 }
 
+/** How many hits each month has, newest first. @param {import("./types").State} state @returns {Promise<{months: {month: string, of_file: boolean, count: number}[]}>} */
+export const timeline = (state) => request(`/api/timeline?${fields(state)}`);
+
+/** For each filter the values that the library has, with their numbers. @returns {Promise<Record<string, [string, number][]>>} */
+export const vocabulary = () => request("/api/vocabulary");
+
+/** @returns {Promise<{searches: import("./types").SavedSearch[]}>} */
+export const searches = () => request("/api/searches");
+
+/** @param {string} name @param {string} query */
+export const saveSearch = (name, query) => request("/api/searches", body("PUT", { name, query }));
+
+/** @param {string} name */
+export const forgetSearch = (name) => request("/api/searches", body("DELETE", { name }));
+
+/** @returns {Promise<{albums: import("./types").Album[]}>} */
+export const albums = () => request("/api/albums");
+
+/** Put files into an album; "" is that of the favourites. @param {string} name @param {number[]} file_ids @returns {Promise<{added: number}>} */
+export const addToAlbum = (name, file_ids) => request("/api/albums", body("POST", { name, file_ids }));
+
+/** Take files out of an album; with null, delete it. @param {string} name @param {number[] | null} file_ids @returns {Promise<{removed: number}>} */
+export const removeFromAlbum = (name, file_ids) => request("/api/albums", body("DELETE", { name, file_ids }));
+
+/** @param {string} name @param {string} to */
+export const renameAlbum = (name, to) => request("/api/albums", body("PUT", { name, to }));
+
+/** What a ZIP of files would hold. @param {string} ids @returns {Promise<{files: number, bytes: number, gone: number}>} */
+export const checkZip = (ids) =>
+  request("/api/zip", { method: "POST", body: new URLSearchParams({ ids, check: "true" }) });
+
 /** @returns {Promise<import("./types").Status>} */
 export const status = () => request("/api/status");
 
@@ -83,6 +114,12 @@ export const transcript = (file) => request(`/api/transcript/${file}`);
 
 /** @param {number} id @returns {Promise<import("./types").Hit>} */
 export const chunk = (id) => request(`/api/chunk/${id}`);
+
+/** All that is known of a chunk. @param {number} chunk @returns {Promise<import("./types").Info>} */
+export const info = (chunk) => request(`/api/info/${chunk}`);
+
+/** Why a chunk is a hit. @param {import("./types").State} state @param {number} chunk @returns {Promise<import("./types").Why>} */
+export const why = (state, chunk) => request(`/api/why/${chunk}?${fields(state)}`);
 
 /** @param {string} path @returns {Promise<{path: string, exists: boolean, folders: string[]}>} */
 export const browse = (path) => request(`/api/browse?${new URLSearchParams({ path })}`);

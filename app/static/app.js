@@ -2,13 +2,16 @@
 // writes the address and redraws. The page mounts itself in #sightline; Gradio calls `adopt`, which moves it into
 // gr.HTML with its state, focus and playing videos.
 
+import { Albums } from "./albums.js";
 import * as api from "./api.js";
 import { SearchBox } from "./chips.js";
 import { h, icon, takeOver } from "./dom.js";
 import { Filters } from "./filters.js";
+import { Help } from "./help.js";
 import { Library } from "./library.js";
 import { Progress } from "./progress.js";
 import { Results } from "./results.js";
+import { Selection } from "./selection.js";
 import { asks, empty, read, write } from "./state.js";
 import { keepUp } from "./upgrade.js";
 import { Viewer } from "./viewer.js";
@@ -16,7 +19,7 @@ import { Viewer } from "./viewer.js";
 /** @typedef {import("./types").State} State */
 /** @typedef {import("./types").Status} Status */
 
-const VIEWS = /** @type {const} */ (["search", "library", "settings"]);
+const VIEWS = /** @type {const} */ (["search", "albums", "library", "settings"]);
 
 export class Page {
   /** @param {HTMLElement} host */
@@ -31,9 +34,12 @@ export class Page {
     this.root = host.attachShadow({ mode: "open" });
     const style = h("link", { rel: "stylesheet", href: "/ui/sightline.css" });
 
+    this.help = new Help(this);
     this.box = new SearchBox(this);
     this.filters = new Filters(this);
     this.results = new Results(this);
+    this.albums = new Albums(this);
+    this.selection = new Selection(this);
     this.viewer = new Viewer(this);
     this.library = new Library(this);
     this.progress = new Progress(this);
@@ -50,6 +56,7 @@ export class Page {
     this.main = h("div", { id: "main", role: "main" }, [
       h("h1", { class: "unseen" }, "Sightline: search your images, videos and PDFs"),
       h("section", { class: "search", "aria-label": "Search" }, search),
+      this.albums.element,
       this.library.element,
       h("section", { class: "settings quiet", "aria-label": "Settings" }, "Settings are being loaded …"),
     ]);
@@ -57,7 +64,11 @@ export class Page {
       h("a", { class: "skip", href: "#main", onclick: takeOver(() => this.box.input.focus()) }, "Skip to search"),
       h("header", { class: "top" }, mark, this.progress.element, h("nav", { "aria-label": "Views" }, this.links)),
       this.main,
+      this.selection.element,
       this.notices,
+      this.albums.dialog,
+      this.box.suggest.dialog,
+      this.help.element,
       this.viewer.element,
     ]);
     style.addEventListener("load", () => (this.frame.style.visibility = ""));
@@ -102,6 +113,7 @@ export class Page {
     document.title = state.q && state.view === "search" ? `${state.q} – Sightline` : "Sightline";
     this.box.show();
     this.filters.show();
+    if (state.view === "albums") this.albums.show();
     if (state.view === "library") this.library.show();
     this.viewer.show();
   }
@@ -121,6 +133,13 @@ export class Page {
     this.scroller.scrollTop = 0;
   }
 
+  /** Search for words, in place of what is searched for now. @param {string} q */
+  search(q) {
+    this.go({ ...empty(), q });
+    this.box.fill();
+    this.scroller.scrollTop = 0;
+  }
+
   home() {
     this.go(empty());
     this.box.fill();
@@ -131,12 +150,15 @@ export class Page {
   key(event) {
     const at = /** @type {HTMLElement | null} */ (this.root.activeElement ?? document.activeElement);
     const typing = at?.matches("input, textarea, select, [contenteditable]") ?? false;
-    if (event.defaultPrevented || event.metaKey || event.ctrlKey || event.altKey) return;
+    if (event.defaultPrevented || this.root.querySelector("dialog.sheet-dialog[open]")) return;
+    if (!typing && !this.viewer.open && this.selection.key(event, at)) return;
+    if (event.metaKey || event.ctrlKey || event.altKey) return;
     if (this.viewer.open) {
       if (!typing) this.viewer.key(event);
       return;
     }
-    if (event.key === "/" && !typing && this.state.view === "search") {
+    if (event.key === "?" && !typing) this.help.open();
+    else if (event.key === "/" && !typing && this.state.view === "search") {
       event.preventDefault();
       this.box.input.focus();
       this.box.input.select();
@@ -146,7 +168,7 @@ export class Page {
   /** Show a notice for some seconds. @param {string} sentence @param {"said" | "wrong"} [how] */
   say(sentence, how = "said") {
     const notice = h("p", { class: `notice ${how}` }, sentence);
-    const room = this.viewer.element.open ? this.viewer.notices : this.notices; // a dialog covers everything else
+    const room = this.viewer.element.open && !this.albums.dialog.open ? this.viewer.notices : this.notices; // a dialog covers everything else
     room.replaceChildren(notice);
     setTimeout(() => notice.remove(), how === "wrong" ? 9000 : 4500);
   }

@@ -24,7 +24,7 @@ export function strength(hit, best) {
   return part > 0.8 ? 3 : part > 0.5 ? 2 : 1;
 }
 
-const STRENGTHS = ["less likely", "possible match", "good match", "strong match"];
+export const STRENGTHS = ["less likely", "possible match", "good match", "strong match"];
 
 /**
  * @param {Hit} hit
@@ -45,26 +45,37 @@ export function card(hit, { best, ranked, results }) {
   const unseen = h("span", { class: "unseen" }, STRENGTHS[level]);
   const title = STRENGTHS[level];
   const dots = ranked ? h("span", { class: `strength s${level}`, title }, h("i"), h("i"), h("i"), unseen) : null;
+  const heart = hit.favourite
+    ? h("span", { class: "heart", title: "Favourite" }, icon("heart"), inWords("favourite"))
+    : null;
   const when = hit.taken ? ` · ${dayTaken(hit)}` : "";
   const under = hit.snippet
     ? h("span", { class: "snippet", dir: "auto" }, marked(hit.snippet))
     : h("span", { class: "folder", title: hit.path }, h("bdi", {}, nearFolder(hit.path)), when);
   const link = h("a", { href: hit.open_url, class: "open", onclick: takeOver(() => results.open(hit)) }, [
     frame,
-    h("span", { class: "line" }, h("bdi", { class: "title", title: hit.title }, hit.title), more, dots),
+    h("span", { class: "line" }, h("bdi", { class: "title", title: hit.title }, hit.title), heart, more, dots),
     under,
   ]);
   const similar = iconButton("similar", `Find similar to ${hit.title}`, () => results.similar(hit.chunk_id), {
     class: "quick",
     title: "Find similar",
   });
+  const props = { class: "pick", role: "checkbox", "aria-checked": "false", tabindex: "-1", title: "Select (x)" };
+  const pick = h("button", { ...props, "aria-label": `Select ${hit.title}` }, icon("check"));
   const shape = `--ratio:${ratio(hit)}`;
   const element = h("li", { class: "card", style: shape, "data-chunk": hit.chunk_id, "data-kind": hit.kind }, [
     link,
+    pick,
     similar,
   ]);
   if (hit.kind === "video") preview(link, frame, hit);
   return element;
+}
+
+/** @param {string} words */
+function inWords(words) {
+  return h("span", { class: "unseen" }, words);
 }
 
 /** What stands under the card of a folded answer. @param {Hit} hit */

@@ -4,6 +4,7 @@
 import { UPLOAD_LIMIT } from "./api.js";
 import { h, icon, iconButton, takeOver } from "./dom.js";
 import { bytes } from "./format.js";
+import { Suggest } from "./suggest.js";
 import { UrlQuestion } from "./url-question.js";
 
 /** @typedef {import("./types").Part} Part */
@@ -60,8 +61,11 @@ export class SearchBox {
     this.not = iconButton("avoid", "Not like these words", () => this.refuse(), { title });
     const drop = { title: "Search with a file (or drop or paste one)" };
     const choose = iconButton("add", "Search with a file", () => this.chooser.click(), drop);
+    const help = iconButton("help", "Keys and filters", () => page.help.open(), { title: "Keys and filters (?)" });
+    help.classList.add("wide-only");
     const send = h("button", { type: "submit", class: "main" }, "Search");
-    const field = [icon("search"), this.chips, this.input, this.not, this.clear, choose, send];
+    this.suggest = new Suggest(this);
+    const field = [icon("search"), this.chips, this.input, this.not, this.clear, help, choose, send, this.suggest.list];
     const onsubmit = takeOver(() => this.submit(true));
     this.question = new UrlQuestion(this);
     this.element = h("form", { class: "box", role: "search", action: "/", onsubmit }, [
@@ -185,6 +189,10 @@ export class SearchBox {
       return;
     }
     this.question.hide();
+    if (step) {
+      this.suggest.shut();
+      this.suggest.remember(this.words());
+    }
     const { results } = this.page;
     const previous = results.query;
     this.page.go({ q: this.words(), open: null, view: "search" }, { step });
@@ -203,6 +211,7 @@ export class SearchBox {
 
   onInput() {
     this.buttons();
+    this.suggest.show();
     clearTimeout(this.timer);
     if (this.question.ask(this.words())) return;
     const files = this.page.state.parts.some((part) => part.file);
@@ -212,6 +221,7 @@ export class SearchBox {
 
   /** @param {KeyboardEvent} event */
   key(event) {
+    if (this.suggest.key(event)) return;
     if (event.key === "Escape") {
       event.preventDefault();
       if (this.input.value || !this.chips.hidden) this.empty();

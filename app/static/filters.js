@@ -27,6 +27,8 @@ export class Filters {
     this.element.addEventListener("click", (event) => {
       const button = /** @type {HTMLElement} */ (event.target).closest("button");
       this.acts.get(button?.dataset.key ?? "")?.();
+      const opened = /** @type {HTMLElement} */ (event.target).closest("summary")?.dataset.key ?? "";
+      if (["Place", "Camera"].includes(opened)) this.page.box.suggest.ask().then(() => this.show());
     });
     this.element.addEventListener("change", (event) => {
       const field = /** @type {HTMLInputElement} */ (event.target);
@@ -54,11 +56,12 @@ export class Filters {
     this.acts.clear();
     const kinds = /** @type {const} */ (["image", "video", "pdf"]).map((kind) => this.kind(kind));
     this.element.hidden = !asks(state) && !filtered(state) && !(status && status.files > 1);
-    const menus = [this.folders(), this.dates(), this.lengths(), this.labels()];
+    const typed = [this.typed("Place", "near", "place"), this.typed("Camera", "camera", "camera")];
+    const menus = [this.folders(), this.dates(), ...typed, this.lengths(), this.labels()];
     const reset =
       filtered(state) &&
       this.button("reset", { class: "plain reset" }, () => this.set(unfiltered()), ["Clear filters"]);
-    morph(this.element, h("div", {}, kinds, menus, this.inside(), this.fold(), this.order(), reset));
+    morph(this.element, h("div", {}, kinds, menus, this.inside(), this.fold(), this.save(), this.order(), reset));
     const focus = focusKey && this.element.querySelector(`[data-key="${CSS.escape(focusKey)}"]`);
     if (focus && focus !== this.page.root.activeElement) /** @type {HTMLElement} */ (focus).focus();
   }
@@ -77,6 +80,7 @@ export class Filters {
   /** @param {Partial<State>} change */
   set(change) {
     this.page.go({ ...change, open: null });
+    if (change.q !== undefined) this.page.box.fill();
   }
 
   /** @param {"image" | "video" | "pdf"} kind */
@@ -92,7 +96,7 @@ export class Filters {
   /**
    * A menu with at most one current choice.
    * @param {string} name
-   * @param {"folder" | "date" | "length" | "label"} picture
+   * @param {"folder" | "date" | "length" | "label" | "place" | "camera"} picture
    * @param {string} current the label of the current choice, or nothing
    * @param {Choice[]} choices
    * @param {HTMLElement[]} more
@@ -157,6 +161,29 @@ export class Filters {
     return this.menu("Length", "length", choices.find((choice) => choice.on)?.label ?? "", choices);
   }
 
+  /**
+   * A menu of a filter that is a part of the words; its values are asked for when it is opened.
+   * @param {string} name
+   * @param {"near" | "camera"} filter
+   * @param {"place" | "camera"} picture
+   */
+  typed(name, filter, picture) {
+    const { q } = this.page.state;
+    const typed = new RegExp(`(?:^|\\s)${filter}:(?:"([^"]*)"|(\\S+))`, "i");
+    const match = typed.exec(q);
+    const current = match?.[1] ?? match?.[2] ?? "";
+    const rest = q.replace(typed, "").trim();
+    const values = this.page.box.suggest.values[filter];
+    const choices = (values ?? []).slice(0, 30).map(([label, n]) => {
+      const on = label === current;
+      return { label, n, on, change: { q: on ? rest : `${rest} ${filter}:"${label}"`.trim() } };
+    });
+    if (current && !choices.some((one) => one.on))
+      choices.unshift({ label: `Any ${picture}`, n: 0, on: false, change: { q: rest } });
+    const none = values && !choices.length ? [h("p", { class: "quiet" }, `No file says its ${picture}.`)] : [];
+    return this.menu(name, picture, current, choices, none);
+  }
+
   /** The labels that `sightline label` has stored; a hit has all chosen ones. */
   labels() {
     const { labels } = this.page.state;
@@ -196,6 +223,16 @@ export class Filters {
     return this.button("fold", props, () => this.set({ fold: fold ? "" : "max" }), [icon("fold"), "One per file"]);
   }
 
+  /** A button that saves the search, unless a file is a part of it. */
+  save() {
+    const { state, box } = this.page;
+    if ((!asks(state) && !filtered(state)) || state.parts.some((part) => part.file)) return null;
+    return this.button("save", { class: "filter", title: "Save this search" }, () => box.suggest.offer(), [
+      icon("saved"),
+      "Save",
+    ]);
+  }
+
   /** Close an open menu after a click elsewhere. @param {MouseEvent} event */
   shut(event) {
     const open = this.element.querySelector("details[open]");
@@ -205,5 +242,5 @@ export class Filters {
 
 /** The number of hits of a choice, if it is known. @param {number | undefined} n */
 function number(n) {
-  return n === undefined ? null : h("span", { class: "n" }, count(n));
+  return !n ? null : h("span", { class: "n" }, count(n));
 }

@@ -26,6 +26,7 @@ export function said(hit) {
 const NUMBER = new Intl.NumberFormat("en"); // made once: a new one costs more than a card
 const DAY = new Intl.DateTimeFormat("en", { year: "numeric", month: "short", day: "numeric" });
 const WALL_DAY = new Intl.DateTimeFormat("en", { year: "numeric", month: "short", day: "numeric", timeZone: "UTC" });
+const WHOLE_MONTH = new Intl.DateTimeFormat("en", { year: "numeric", month: "long", timeZone: "UTC" });
 const WALL_MONTH = new Intl.DateTimeFormat("en", { year: "numeric", month: "short", timeZone: "UTC" });
 
 /** @param {number} n */
@@ -67,6 +68,12 @@ export function dayTaken(hit) {
   const at = new Date(Date.UTC(year, (month || 1) - 1, number || 1));
   const told = number ? WALL_DAY.format(at) : month ? WALL_MONTH.format(at) : String(year);
   return hit.taken_from === "file" ? `file of ${told}` : told;
+}
+
+/** A month as people write it: "2023-07" is `July 2023`, "1968" itself. @param {string} month */
+export function monthOf(month) {
+  const [year, number] = month.split("-").map(Number);
+  return number ? WHOLE_MONTH.format(new Date(Date.UTC(year, number - 1, 1))) : month;
 }
 
 /** The same with the time and its zone: `Jan 1, 2023, 00:30 +09:00`.

@@ -6,6 +6,7 @@ import { card } from "./card.js";
 import { arrange, h, icon } from "./dom.js";
 import { counted, fileName } from "./format.js";
 import { asks } from "./state.js";
+import { LEAST, monthKey, monthTitle } from "./timeline.js";
 
 /** @typedef {import("./types").Hit} Hit */
 
@@ -23,6 +24,8 @@ export class Grid {
     this.unfolded = new Set();
     /** @type {Map<string, HTMLLIElement>} */
     this.cards = new Map();
+    /** @type {Map<string, HTMLElement[]>} */
+    this.headings = new Map();
     this.list = h("ul", { class: "grid", role: "list", "aria-label": "Results" });
     this.divider = h("li", { class: "divider" });
     this.fillers = [0, 1].map(() => h("li", { class: "filler", "aria-hidden": "true" }));
@@ -66,7 +69,9 @@ export class Grid {
   draw(most = Infinity) {
     const { page } = this;
     const turn = ++this.turn;
-    const ranked = asks(page.state);
+    const ranked = !this.results.byDate;
+    const dated = !ranked && (!asks(page.state) || this.results.total >= LEAST);
+    let month = "";
     const best = Math.max(0, ...this.results.hits.map((hit) => hit.score));
     /** @type {HTMLElement[]} */
     const items = [];
@@ -80,6 +85,10 @@ export class Grid {
         divided = true;
         this.divider.replaceChildren(h("span", {}, items.length ? "Less likely" : "The nearest there is"));
         items.push(this.fillers[0], this.divider);
+      }
+      if (dated && (!items.length || this.isOlder(first, month))) {
+        month = monthKey(first);
+        items.push(...this.heading(month).slice(items.length ? 0 : 1));
       }
       const unfolded = this.unfolded.has(first.file_id);
       const element = this.cardOf(first, best, ranked);
@@ -100,12 +109,30 @@ export class Grid {
     const focus = /** @type {HTMLElement | null} */ (page.root.activeElement);
     arrange(this.list, items);
     if (focus && focus !== page.root.activeElement && this.list.contains(focus)) focus.focus({ preventScroll: true });
+    page.selection.show();
     this.results.onDraw();
+  }
+
+  /** Whether a hit begins a new month: those of files' own dates come last. @param {Hit} hit @param {string} month */
+  isOlder(hit, month) {
+    const key = monthKey(hit);
+    const [own, other] = [key, month].map((one) => (one.startsWith("file ") ? ` ${one.slice(5)}` : one));
+    return own < other;
+  }
+
+  /** The heading of a month, and what fills the row before it. @param {string} month */
+  heading(month) {
+    const items = this.headings.get(month) ?? [
+      h("li", { class: "filler", "aria-hidden": "true" }),
+      h("li", { class: "month" }, h("h2", {}, monthTitle(month))),
+    ];
+    this.headings.set(month, items);
+    return items;
   }
 
   /** @param {Hit} hit @param {number} best @param {boolean} ranked */
   cardOf(hit, best, ranked) {
-    const key = `${hit.chunk_id}:${hit.start_s}:${hit.end_s}:${hit.at_s}:${hit.snippet}`;
+    const key = `${hit.chunk_id}:${hit.start_s}:${hit.end_s}:${hit.at_s}:${hit.favourite}:${hit.snippet}`;
     const element = this.cards.get(key) ?? card(hit, { best, ranked, results: this.results });
     element.classList.remove("child");
     this.cards.set(key, element);

@@ -6,6 +6,7 @@ import { h, icon } from "./dom.js";
 import { count, counted, fileName } from "./format.js";
 import { Grid } from "./grid.js";
 import { asks, fields, filtered, wants } from "./state.js";
+import { Timeline } from "./timeline.js";
 
 /** @typedef {import("./types").Hit} Hit */
 /** @typedef {import("./types").Answer} Answer */
@@ -20,6 +21,8 @@ export class Results {
     this.page = page;
     /** @type {Hit[]} */
     this.hits = [];
+    /** The place of the first loaded hit in the whole answer. */
+    this.first = 0;
     this.total = 0;
     /** Why nothing was found. @type {string | null} */
     this.notice = null;
@@ -37,11 +40,23 @@ export class Results {
     this.grid = new Grid(this);
     this.end = h("div", { class: "end" });
     this.moreButton = h("button", { class: "secondary", hidden: true, onclick: () => this.more() }, "Show more");
-    this.element = h("div", { class: "results" }, this.summary, this.grid.list, this.end, this.moreButton);
+    this.timeline = new Timeline(this);
+    this.start = h("div", { class: "end start" });
+    const parts = [this.summary, this.start, this.grid.list, this.end, this.moreButton, this.timeline.element];
+    this.element = h("div", { class: "results" }, parts);
     this.watcher = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && this.more(), {
       rootMargin: "900px",
     });
     this.watcher.observe(this.end);
+    this.topWatcher = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && this.before(), {
+      rootMargin: "300px",
+    });
+    this.topWatcher.observe(this.start);
+  }
+
+  /** Whether the hits are everything that passes the filters, by date: such a list has no scores. */
+  get byDate() {
+    return this.hits.length > 0 && this.hits.every((hit) => hit.score === 0 && hit.relevant);
   }
 
   /** The query, with its files, as one string. */
@@ -102,9 +117,13 @@ export class Results {
 
   /** @param {Answer} answer @param {boolean} again whether the query is the last one again */
   take(answer, again) {
-    if (!again) this.grid.cards.clear();
+    if (!again) {
+      this.grid.cards.clear();
+      this.page.selection.clear();
+    }
     this.hasSentence = false;
     this.hits = answer.hits;
+    this.first = 0;
     this.total = answer.total;
     this.notice = answer.notice;
     this.page.filters.update(answer.facets ?? {});
@@ -124,13 +143,15 @@ export class Results {
   /** Show a sentence in place of hits. @param {string} sentence */
   nothing(sentence) {
     this.hits = [];
-    this.total = 0;
+    this.first = this.total = 0;
     this.notice = null;
     this.answered = "";
     this.grid.cards.clear();
     this.grid.list.replaceChildren();
+    this.page.selection.clear();
     this.element.removeAttribute("aria-busy");
     this.element.classList.add("blank");
+    this.timeline.show();
     this.summary.classList.remove("wrong");
     this.summary.textContent = sentence;
     this.hasSentence = true;
@@ -138,16 +159,17 @@ export class Results {
 
   async more() {
     const { page } = this;
-    if (this.flight || !this.hits.length || this.hits.length >= this.total || page.state.view !== "search") return;
+    const next = this.first + this.hits.length;
+    if (this.flight || !this.hits.length || next >= this.total || page.state.view !== "search") return;
     const flight = (this.flight = new AbortController());
     const { query } = this;
     try {
-      const range = { k: PAGE, offset: this.hits.length, signal: flight.signal };
+      const range = { k: PAGE, offset: next, signal: flight.signal };
       const answer = await api.search(this.searchState(), range);
       if (this.flight !== flight || query !== this.query) return;
       const present = new Set(this.hits.map((hit) => hit.chunk_id));
       const fresh = answer.hits.filter((hit) => !present.has(hit.chunk_id));
-      this.total = fresh.length ? answer.total : this.hits.length;
+      this.total = fresh.length ? answer.total : next;
       this.hits = [...this.hits, ...fresh];
       this.grid.draw();
     } catch (error) {
@@ -158,9 +180,75 @@ export class Results {
     }
   }
 
+  /** Load the hits before the first one, after a jump; what is in view stays where it is. */
+  async before() {
+    const { page, grid } = this;
+    if (this.flight || !this.first || page.state.view !== "search" || page.scroller.scrollTop > innerHeight) return;
+    const flight = (this.flight = new AbortController());
+    const { query, first } = this;
+    try {
+      const offset = Math.max(0, first - PAGE);
+      const range = { k: first - offset, offset, signal: flight.signal };
+      const answer = await api.search(this.searchState(), range);
+      if (this.flight !== flight || query !== this.query) return;
+      const anchor = grid.list.querySelector(".card");
+      const top = anchor?.getBoundingClientRect().top ?? 0;
+      const present = new Set(this.hits.map((hit) => hit.chunk_id));
+      this.hits = [...answer.hits.filter((hit) => !present.has(hit.chunk_id)), ...this.hits];
+      this.first = offset;
+      grid.draw();
+      page.scroller.scrollTop += (anchor?.getBoundingClientRect().top ?? top) - top;
+    } catch (error) {
+      page.sorry(error);
+    } finally {
+      if (this.flight === flight) this.flight = null;
+    }
+  }
+
+  /** Show the list from a place on. @param {number} offset */
+  async jump(offset) {
+    const { page, grid } = this;
+    this.flight?.abort();
+    const flight = (this.flight = new AbortController());
+    const { query } = this;
+    try {
+      const answer = await api.search(this.searchState(), { k: PAGE, offset, signal: flight.signal });
+      if (this.flight !== flight || query !== this.query) return;
+      this.hits = answer.hits;
+      this.first = offset;
+      grid.draw();
+      const box = page.box.element.offsetHeight;
+      page.scroller.scrollTop += grid.list.getBoundingClientRect().top - box;
+    } catch (error) {
+      page.sorry(error);
+    } finally {
+      if (this.flight === flight) this.flight = null;
+    }
+    this.topWatcher.unobserve(this.start); // a new observation reports at once whether the start is in view
+    this.topWatcher.observe(this.start);
+  }
+
+  /** The place in the list of the first hit that is in view; null without any. */
+  firstInView() {
+    const top = this.page.box.element.getBoundingClientRect().bottom;
+    const items = this.grid.list.children;
+    let [low, high] = [0, items.length - 1];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (items[middle].getBoundingClientRect().bottom > top) high = middle;
+      else low = middle + 1;
+    }
+    let item = /** @type {HTMLElement | null} */ (items[low] ?? null);
+    while (item && !item.dataset.chunk) item = /** @type {HTMLElement | null} */ (item.nextElementSibling);
+    const chunk = Number(item?.dataset.chunk);
+    const n = this.hits.findIndex((hit) => hit.chunk_id === chunk);
+    return n < 0 ? null : this.first + n;
+  }
+
   /** Called by the grid after it has drawn the hits. */
   onDraw() {
     this.summarise();
+    this.timeline.show();
     this.watcher.unobserve(this.end); // a new observation reports at once whether the end is in view
     this.watcher.observe(this.end);
   }
@@ -169,13 +257,15 @@ export class Results {
     const { state, status } = this.page;
     this.summary.classList.remove("wrong");
     const asking = asks(state) || filtered(state);
+    const unread = status?.pending ? `${counted(status.pending, "file is", "files are")} still to be read.` : "";
     this.element.classList.toggle("blank", !this.hits.length);
     if (this.hits.length) {
-      this.summary.textContent = asking ? this.counts() : "Newest in your library";
+      this.summary.textContent = asking ? this.counts(unread) : "Newest in your library";
       this.moreButton.hidden = true;
     } else if (!status) this.summary.textContent = "";
     else if (!status.roots.length && !status.files) this.summary.replaceChildren(this.invitation());
     else if (this.notice) this.summary.textContent = this.notice;
+    else if (asking && unread) this.summary.textContent = `Nothing that has been read matches; ${unread}`;
     else if (filtered(state)) this.summary.textContent = "Nothing matches these filters.";
     else if (asking) this.summary.textContent = "Nothing in the library matches.";
     else if (status.pending)
@@ -183,12 +273,14 @@ export class Results {
     else this.summary.textContent = "No images, videos or PDFs were found in your folders.";
   }
 
-  /** The number of matches, and of hits that are less likely. */
-  counts() {
+  /** The number of matches, and of hits that are less likely. @param {string} unread what is not read yet */
+  counts(unread) {
+    const soFar = unread && ` so far; ${unread}`;
     const matches = this.hits.findIndex((hit) => !hit.relevant);
-    if (!asks(this.page.state) || matches < 0) return counted(this.total, "result");
+    if (!asks(this.page.state) || matches < 0) return counted(this.total, "result") + soFar;
+    if (!matches && unread) return `Nothing that has been read stands out for this; ${unread}`;
     if (!matches) return "Nothing in the library stands out for this.";
-    return `${counted(matches, "match", "matches")}, ${count(this.total - matches)} less likely`;
+    return `${counted(matches, "match", "matches")}, ${count(this.total - matches)} less likely${soFar}`;
   }
 
   /** For an empty library: one sentence, one button. */
@@ -214,7 +306,7 @@ export class Results {
     if (!previous) page.filters.show();
     if (changed) this.stale = true;
     if (!this.stale || this.flight || page.state.view !== "search" || page.viewer.open) return;
-    if (performance.now() - this.renewedAt < RENEW_AFTER || this.hits.length > PAGE) return;
+    if (performance.now() - this.renewedAt < RENEW_AFTER || this.hits.length > PAGE || this.first) return;
     this.renewedAt = performance.now();
     this.stale = false;
     this.searchNow();

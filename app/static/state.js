@@ -22,7 +22,13 @@ export function empty() {
 
 /** The state of the address and of this history entry's files. @returns {State} */
 export function read() {
-  const params = new URLSearchParams(location.search);
+  const state = stateOf(new URLSearchParams(location.search));
+  state.parts.push(...(filesOf.get(history.state?.files) ?? []));
+  return state;
+}
+
+/** The state that parameters describe. @param {URLSearchParams} params @returns {State} */
+export function stateOf(params) {
   const state = empty();
   state.q = params.get("q") ?? "";
   state.avoid = params.getAll("avoid");
@@ -37,12 +43,12 @@ export function read() {
   const open = Number(params.get("open"));
   if (params.has("open") && Number.isInteger(open)) state.open = open;
   const view = params.get("view");
-  if (view === "library" || view === "settings") state.view = view;
+  if (view === "albums" || view === "library" || view === "settings") state.view = view;
   const chunks = [
     ...params.getAll("like").map((id) => ({ chunk: Number(id), avoid: false })),
     ...params.getAll("unlike").map((id) => ({ chunk: Number(id), avoid: true })),
   ].filter((part) => Number.isInteger(part.chunk));
-  state.parts = [...chunks, ...(filesOf.get(history.state?.files) ?? [])];
+  state.parts = chunks;
   return state;
 }
 

@@ -35,8 +35,49 @@ export interface Hit {
   folded: number;
   /** The page is of a PDF inside the PDF: its number there. */
   inside_page?: number | null;
+  favourite: boolean;
   thumb_url: string;
   open_url: string;
+}
+
+/** All that is known of a chunk and its file (app/web/info.py). */
+export interface Info extends Hit {
+  size: number;
+  camera: string | null;
+  lat: number | null;
+  lon: number | null;
+  /** The nearest town. */
+  place: string | null;
+  caption: string;
+  text: string;
+  text_is: "caption" | "picture" | "page" | "speech";
+  /** Where the transcript of a video comes from; "none" without sound. */
+  heard: string;
+  albums: string[];
+  codecs: { container: string; video: string | null; fps: number | null; audio: string | null } | null;
+}
+
+/** Why a chunk is a hit. */
+export interface Why {
+  words: { word: string; places: string[] }[];
+  /** `rank` and `of`: null where only a sample was compared. */
+  looks: { closer_than: number; rank: number | null; of: number | null } | null;
+  model: string;
+}
+
+/** `query`: parameters of a search. `error`: why it cannot be run any more. */
+export interface SavedSearch {
+  name: string;
+  query: string;
+  error: string | null;
+}
+
+/** `name`: empty for the favourites. `cover`: a chunk. `missing`: how many of its files are not in the library any more. */
+export interface Album {
+  name: string;
+  count: number;
+  missing: number;
+  cover: number | null;
 }
 
 export interface Answer {
@@ -125,7 +166,7 @@ export interface State {
   /** One hit per file, scored by its best chunk or by the centroid of all; "": every chunk. */
   fold: "" | "max" | "centroid";
   open: number | null;
-  view: "search" | "library" | "settings";
+  view: "search" | "albums" | "library" | "settings";
 }
 
 type Listeners = { [K in keyof HTMLElementEventMap as `on${K}`]?: (event: HTMLElementEventMap[K]) => void };

@@ -4,6 +4,7 @@
 import * as api from "./api.js";
 import { h, icon, iconButton } from "./dom.js";
 import { folder, momentTaken, place, said } from "./format.js";
+import { InfoPanel } from "./info.js";
 import { showImage } from "./viewer-image.js";
 import { showPage } from "./viewer-pdf.js";
 import { showVideo } from "./viewer-video.js";
@@ -25,20 +26,24 @@ export class Viewer {
     this.title = h("h2", { class: "title", id: "viewer-title", tabindex: "-1", autofocus: true });
     this.about = h("p", { class: "about" });
     this.note = h("p", { class: "note", hidden: true });
+    this.heart = iconButton("heart", "Favourite", () => this.favourite(), { class: "plain heart-button" });
     this.back = iconButton("left", "Previous result", () => this.step(-1));
     this.next = iconButton("right", "Next result", () => this.step(1));
     this.actions = h("div", { class: "actions", role: "toolbar", "aria-label": "What to do with it" });
     this.room = h("div", { class: "stage" });
+    this.info = new InfoPanel(page);
     this.foot = h("div", { class: "foot" });
     this.notices = h("div", { class: "notices", role: "status" });
     this.element = h("dialog", { class: "viewer", "aria-labelledby": "viewer-title" }, [
       h("div", { class: "bar" }, [
         h("div", { class: "names" }, this.title, this.about, this.note),
+        this.heart,
         this.back,
         this.next,
         iconButton("close", "Close", () => this.close()),
       ]),
       this.room,
+      this.info.element,
       this.foot,
       this.actions,
       this.notices,
@@ -100,6 +105,8 @@ export class Viewer {
     this.foot.replaceChildren(...(this.stage.foot ? [this.stage.foot] : []));
     this.actions.replaceChildren(...this.tools(hit));
     this.refreshed();
+    this.showFavourite();
+    this.info.show(hit);
     if (!this.element.open) this.element.showModal();
     document.documentElement.classList.add("viewing");
   }
@@ -108,16 +115,18 @@ export class Viewer {
   tools(hit) {
     const { page } = this;
     const tools = [
+      this.info.button,
       h("button", { onclick: () => page.results.similar(hit.chunk_id) }, icon("similar"), "Find similar"),
       h("button", { onclick: () => this.copy(hit.path), title: hit.path }, icon("folder"), "Copy path"),
       h("a", { href: `/media/${hit.file_id}?download=1`, download: "" }, icon("download"), "Download"),
+      h("button", { onclick: () => page.albums.choose([hit.file_id]) }, icon("album"), "Add to album"),
     ];
     const inside = () => {
       page.go({ open: null, file_id: String(hit.file_id), kinds: [], view: "search" });
       page.box.input.focus();
     };
     if (hit.kind === "video" || paged(hit))
-      tools.splice(1, 0, h("button", { onclick: inside }, icon("inside"), "Search inside"));
+      tools.splice(2, 0, h("button", { onclick: inside }, icon("inside"), "Search inside"));
     if (hit.kind === "pdf") {
       const [n, inside] = [hit.page ?? 1, hit.inside_page];
       const href = inside ? `/inside/${hit.file_id}/${n}.pdf#page=${inside}` : `/media/${hit.file_id}#page=${n}`;
@@ -134,6 +143,16 @@ export class Viewer {
       );
     }
     return tools;
+  }
+
+  favourite() {
+    if (this.hit) this.page.albums.favourite([this.hit], !this.hit.favourite);
+  }
+
+  showFavourite() {
+    const on = Boolean(this.hit?.favourite);
+    this.heart.setAttribute("aria-pressed", String(on));
+    this.heart.title = on ? "Remove from the favourites (f)" : "Add to the favourites (f)";
   }
 
   /** The neighbours may have changed. */
@@ -167,6 +186,7 @@ export class Viewer {
     this.stage?.close?.();
     this.stage = null;
     this.hit = null;
+    this.info.show(null);
     this.room.replaceChildren();
     this.foot.replaceChildren();
     document.documentElement.classList.remove("viewing");
@@ -177,6 +197,8 @@ export class Viewer {
     if (this.stage?.key?.(event)) event.preventDefault();
     else if (event.key === "ArrowLeft") this.step(-1);
     else if (event.key === "ArrowRight") this.step(1);
+    else if (event.key === "f") this.favourite();
+    else if (event.key === "i") this.info.toggle();
   }
 
   /** @param {string} path */

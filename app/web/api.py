@@ -39,6 +39,7 @@ from app.web.search_lane import Busy
 from app.web.services import Services, WebServices
 from app.web.tokens import OWNER, Visitor
 from data.span import part_at
+from indexer import is_browsing
 from indexer.errors import CatalogueAway, LibraryError, QueryError, VectorServerError
 from indexer.types import Answer, ChunkInfo, title_of
 from indexer.types import Query as Search
@@ -81,6 +82,7 @@ def chunk_json(chunk: ChunkInfo) -> dict[str, Any]:
         "at_s": None,
         "note": file.note,
         "live": file.live,
+        "favourite": chunk.favourite,
         "inside_page": inside[1] if inside else None,
         "thumb_url": f"/thumb/{chunk.chunk_id}.webp",
         "open_url": f"/open/{chunk.chunk_id}",
@@ -146,7 +148,8 @@ async def search(
 ) -> Json:
     """Chunks of the library that match the words and filters, best first."""
     values = {name: request.query_params.getlist(name) for name in request.query_params}
-    return await _answer(request, services, build_query(values), *window_of(values))
+    query = build_query(values)
+    return await _answer(request, services, query, *window_of(values, is_browsing(query)))
 
 
 @router.post("/search", openapi_extra=FORM)
@@ -173,7 +176,7 @@ async def similar(request: Request, services: Services, chunk_id: Id, k: str = "
     """Chunks that resemble a chunk of the library."""
     window = window_of({"k": [k], "offset": [offset]})
     if await asyncio.to_thread(services.library.chunk, chunk_id) is None:
-        return _missing("chunk", chunk_id)
+        return missing("chunk", chunk_id)
     call = lambda: services.library.similar(chunk_id, k=window[0], offset=window[1])  # noqa: E731
     return _answer_json(await services.lane.run(call, request.is_disconnected))
 
@@ -202,14 +205,14 @@ async def moments(
 def chunk(services: Services, chunk_id: Id) -> Json:
     """One chunk, for a deep link."""
     info = services.library.chunk(chunk_id)
-    return _missing("chunk", chunk_id) if info is None else Json(chunk_json(info))
+    return missing("chunk", chunk_id) if info is None else Json(chunk_json(info))
 
 
 @router.get("/transcript/{file_id}")
 def transcript(services: Services, file_id: Id) -> Json:
     """What is said in a video, line by line; empty until the video is transcribed."""
     if services.library.file(file_id) is None:
-        return _missing("file", file_id)
+        return missing("file", file_id)
     return Json({"cues": captions.as_json(services.library.transcript(file_id))})
 
 
@@ -315,7 +318,7 @@ def model_cards() -> list[dict[str, Any]]:
     return [asdict(card) for card in registry.catalogue()]
 
 
-def _missing(what: str, identity: int) -> Json:
+def missing(what: str, identity: int) -> Json:
     return Json({"error": f"The library has no {what} {identity}; it may have been removed."}, 404)
 
 

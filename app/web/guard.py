@@ -240,7 +240,7 @@ def _changes(method: str, path: str) -> bool:
         return True
     if method in ("GET", "HEAD", "OPTIONS") or not path.startswith("/api/"):
         return False
-    return path != "/api/search"
+    return path not in ("/api/search", "/api/zip")
 
 
 def _closed(path: str) -> bool:

@@ -86,6 +86,21 @@ def play_stretch(path: Path, start_s: float, end_s: float, target: Path, film: P
     return start_s, start_s + length
 
 
+def streams(path: Path) -> dict[str, Any]:
+    """The container and the codecs of a video or a recording."""
+    from data.media.container import open_container, picture_stream
+
+    with open_container(path, sound=True) as container:
+        picture, sound = picture_stream(container), next(iter(container.streams.audio), None)
+        rate = float(picture.average_rate) if picture is not None and picture.average_rate else None
+        return {
+            "container": container.format.long_name,
+            "video": picture.codec_context.name if picture is not None and picture.codec_context else None,
+            "fps": round(rate, 2) if rate else None,
+            "audio": sound.codec_context.name if sound is not None and sound.codec_context else None,
+        }
+
+
 def _film_of(picture: Path, film: Path) -> Path:
     """The film of a live photo as a file: one that lies beside the picture, else the one inside, copied to `film`.
     Raises `MediaError`."""

@@ -30,6 +30,8 @@ MAX_HITS = 200
 """Hits in one answer; `offset` gives further pages."""
 MAX_OFFSET = 10_000
 """The largest `offset`; the memory of a search grows with it."""
+MAX_BROWSED = 10_000_000
+"""The largest `offset` in a list of all that passes the filters, of which a page alone is read."""
 MAX_TEXT = 2000
 MAX_FIELD_BYTES = 64 << 10
 """Bytes of one field of a form that is no file."""
@@ -184,10 +186,10 @@ def build_query(values: Mapping[str, Sequence[str]], uploads: Iterable[Upload] =
     return Search(tuple(parts), filters, "date" if sort == "date" else "relevance", cast("Fold | None", fold))
 
 
-def window_of(values: Mapping[str, Sequence[str]]) -> tuple[int, int]:
-    """(k, offset) of a request. k defaults to 10, as on the command line."""
+def window_of(values: Mapping[str, Sequence[str]], browsing: bool = False) -> tuple[int, int]:
+    """(k, offset) of a request. k defaults to 10, as on the command line. `browsing`: its query is of filters alone."""
     k = number((values.get("k") or ["10"])[-1] or 10, "k", 1, MAX_HITS)
-    offset = number((values.get("offset") or ["0"])[-1] or 0, "offset", 0, MAX_OFFSET)
+    offset = number((values.get("offset") or ["0"])[-1] or 0, "offset", 0, MAX_BROWSED if browsing else MAX_OFFSET)
     return int(k), int(offset)
 
 

@@ -7,13 +7,30 @@ checked in `app.web.guard`. It knows nothing of HTTP.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from app.web.tokens import Tokens, Visitor
 from indexer.errors import LibraryError
 from indexer.library import Library
-from indexer.types import Answer, ChunkInfo, ClickLog, Failure, FileInfo, Hit, Moment, Part, Query, Status
+from indexer.types import (
+    Album,
+    Answer,
+    ChunkDetails,
+    ChunkInfo,
+    ClickLog,
+    Failure,
+    FileInfo,
+    Hit,
+    Moment,
+    Month,
+    Part,
+    Query,
+    SavedSearch,
+    Status,
+    Why,
+)
 from model.inputs import Cue
 
 
@@ -73,6 +90,44 @@ class ScopedLibrary:
         facets["folder"] = {f: n for f, n in facets.get("folder", {}).items() if visitor.sees(f)}
         return replace(answer, hits=tuple(map(narrow, answer.hits)), facets=facets)
 
+    def timeline(self, query: Query) -> list[Month]:
+        visitor = self._visitor()
+        return self._library.timeline(self._within(visitor, query) if visitor.roots else query)
+
+    def vocabulary(self) -> dict[str, list[tuple[str, int]]]:
+        roots = self._visitor().roots
+        return self._library.vocabulary_within([Path(root) for root in roots]) if roots else self._library.vocabulary()
+
+    def saved_searches(self) -> list[SavedSearch]:
+        return [] if self._visitor().roots else self._library.saved_searches()
+
+    def save_search(self, name: str, query: str) -> None:
+        self._whole().save_search(name, query)
+
+    def forget_search(self, name: str) -> bool:
+        return self._whole().forget_search(name)
+
+    # -- albums ------------------------------------------------------------------------------
+
+    def albums(self) -> list[Album]:
+        roots = self._visitor().roots
+        return self._library.albums_within([Path(root) for root in roots]) if roots else self._library.albums()
+
+    def add_to_album(self, name: str, file_ids: Sequence[int]) -> int:
+        return self._library.add_to_album(name, self._visible(file_ids))
+
+    def remove_from_album(self, name: str, file_ids: Sequence[int]) -> int:
+        return self._library.remove_from_album(name, self._visible(file_ids))
+
+    def rename_album(self, name: str, to: str) -> None:
+        self._whole().rename_album(name, to)
+
+    def delete_album(self, name: str) -> int:
+        return self._whole().delete_album(name)
+
+    def _visible(self, file_ids: Sequence[int]) -> Sequence[int]:
+        return [n for n in file_ids if self.file(n) is not None] if self._visitor().roots else file_ids
+
     # -- files and chunks by id ------------------------------------------------------------
 
     def file(self, file_id: int) -> FileInfo | None:
@@ -87,6 +142,22 @@ class ScopedLibrary:
             return info
         copy = next((file for file in self._library.copies(chunk_id) if visitor.sees(file.path)), None)
         return replace(info, file=copy) if copy else None
+
+    def details(self, chunk_id: int) -> ChunkDetails | None:
+        info, visitor = self.chunk(chunk_id), self._visitor()
+        if info is None:
+            return None
+        details = self._library.details_of(info)
+        return replace(details, also_at=tuple(path for path in details.also_at if visitor.sees(path)))
+
+    def why(self, query: Query, chunk_id: int) -> Why | None:
+        details, visitor = self.details(chunk_id), self._visitor()
+        if details is None:
+            return None
+        why = self._library.why_of(self._within(visitor, query) if visitor.roots else query, details)
+        if visitor.roots and why.looks is not None:  # how many others there are is not told
+            return replace(why, looks=replace(why.looks, rank=None, of=None))
+        return why
 
     def transcript(self, file_id: int) -> list[Cue]:
         return [] if self.file(file_id) is None else self._library.transcript(file_id)

@@ -12,6 +12,7 @@ It knows nothing of decoding, models, the pipeline or search.
 
 from __future__ import annotations
 
+from indexer.catalogue.albums import Albums
 from indexer.catalogue.contents import Contents
 from indexer.catalogue.copies import Copies
 from indexer.catalogue.database import Database
@@ -37,6 +38,7 @@ class Catalogue:
         self.leases = Leases(self.database)
         self.transcripts = Transcripts(self.database)
         self.models = Models(self.database)
+        self.albums = Albums(self.database)
         self.settings = StoredSettings(self.database)
         if not read_only and self.files.are_nameless():
             self.files.rebuild_names()

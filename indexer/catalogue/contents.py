@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, Literal
 
 import numpy as np
 import sqlalchemy as sa
 
+from data.gazetteer import nearest
 from data.media.kinds import GENERATION
 from data.media.metadata import GENERATION as FACTS_GENERATION
 from data.span import Span
@@ -23,11 +24,11 @@ from indexer.catalogue.database import Database, new_id
 from indexer.catalogue.files import file_info, files_with_facts, free_halves
 from indexer.catalogue.leases import settle
 from indexer.catalogue.rows import NewChunk, StoredChunk
-from indexer.catalogue.schema import chunk, clean_text, content, embedding, file, setting
+from indexer.catalogue.schema import album_item, chunk, clean_text, content, embedding, file, setting
 from indexer.catalogue.settings import RECIPE
-from indexer.catalogue.transcripts import cues_of, heard_after_write, renewed, said_in
+from indexer.catalogue.transcripts import Heard, cues_of, heard_after_write, renewed, said_in
 from indexer.errors import LeaseLost
-from indexer.types import ChunkInfo, FileInfo
+from indexer.types import FAVOURITES, ChunkDetails, ChunkInfo, FileInfo, Kind
 from model.inputs import Cue
 
 JOURNAL_KEPT = 1_000_000
@@ -158,7 +159,31 @@ class Contents:
             file_row = c.execute(
                 files_with_facts().where(file.c.content_hash == row.content_hash).order_by(file.c.id)
             ).first()
-        return None if file_row is None else _chunk_info(row, file_info(file_row))
+            in_favourites = (album_item.c.key == FAVOURITES) & (album_item.c.content_hash == row.content_hash)
+            favourite = c.execute(sa.select(album_item.c.id).where(in_favourites)).first() is not None
+        info = None if file_row is None else _chunk_info(row, file_info(file_row))
+        return replace(info, favourite=favourite) if info is not None else None
+
+    def details(self, info: ChunkInfo) -> ChunkDetails:
+        """Returns all that is known of a chunk and its file."""
+        of_file = (file.c.camera, file.c.lat, file.c.lon, file.c.words)
+        joined = sa.select(*of_file, content.c.ocr, content.c.heard, content.c.hash).join(
+            content, content.c.hash == file.c.content_hash
+        )
+        with self._database.reader() as c:
+            row = c.execute(joined.where(file.c.id == info.file.file_id)).one()
+            copies = sa.select(file.c.path).where(file.c.content_hash == row.hash, file.c.id != info.file.file_id)
+            also_at = tuple(c.execute(copies.order_by(file.c.id)).scalars())
+            named = sa.select(album_item.c.name).where(album_item.c.content_hash == row.hash)
+            albums = tuple(c.execute(named.order_by(album_item.c.key)).scalars())
+        texts: dict[Kind, Literal["caption", "picture", "page", "speech"]] = {"video": "speech", "pdf": "page"}
+        text_is = texts.get(info.file.kind, "picture" if row.ocr == "done" else "caption")
+        place = nearest(row.lat, row.lon) if row.lat is not None and row.lon is not None else None
+        heard = Heard.read(row.heard)
+        named_albums = tuple(name for name in albums if name != FAVOURITES)
+        return ChunkDetails(
+            info, row.camera, row.lat, row.lon, place, row.words, text_is, heard.state, named_albums, also_at
+        )
 
     def chunks(self, file_id: int) -> list[ChunkInfo]:
         with self._database.reader() as c:

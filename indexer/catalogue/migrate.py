@@ -71,6 +71,7 @@ TABLES = (
     _moved(schema.embedding, "id", replaced=True),
     _moved(schema.label, "chunk_id", "chunk_id", "name", replaced=True),
     _moved(schema.cue, "id", replaced=True),
+    _moved(schema.album_item, "id", replaced=True),
 )
 """Parents before their children. Workers and leases end with a move; the next scan fills `seen`."""
 

@@ -185,6 +185,17 @@ label = sa.Table(
     sa.Column("hidden", Number, nullable=False),
 )
 
+album_item = sa.Table(
+    "album_item",
+    metadata,
+    sa.Column("id", Number, primary_key=True),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("content_hash", sa.LargeBinary, nullable=False),
+    sa.Column("path", PathText, nullable=False),
+    sa.Column("added_at", sa.Float, nullable=False),
+)
+
 seen = sa.Table(
     "seen",
     metadata,

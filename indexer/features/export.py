@@ -17,14 +17,14 @@ from data.media.dates import unix
 from indexer.errors import LibraryError
 from indexer.features.csv_rows import row_of
 from indexer.search.searcher import Searcher
-from indexer.types import MARK, UNMARK, Answer
+from indexer.types import FAVOURITES, MARK, UNMARK, Answer
 
 BATCH = 1000
 
 Format = Literal["parquet", "jsonl", "csv"]
 COLUMNS = (
     "chunk_id", "path", "kind", "ordinal", "start_s", "end_s", "page", "text", "taken_at", "taken",
-    "taken_from", "duration_s", "pages", "width", "height",
+    "taken_from", "duration_s", "pages", "width", "height", "favourite", "albums",
 )  # fmt: skip
 
 TEXTS = ("path", "kind", "text", "taken", "taken_from")
@@ -41,6 +41,7 @@ def export(searcher: Searcher, path: Path, format: Format = "jsonl", vectors: bo
         with path.open("w", encoding="utf-8") as file:
             return sum(1 for row in rows if file.write(json.dumps(row, ensure_ascii=False) + "\n"))
     if format == "csv":
+        rows = ({**row, "albums": "; ".join(row["albums"])} for row in rows)
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
@@ -68,6 +69,7 @@ def _rows(searcher: Searcher, vectors: bool) -> Iterator[dict[str, Any]]:
             marks = ", ".join("?" * len(ids))
             rows = c.exec_driver_sql(f"SELECT id, text FROM chunk WHERE id IN ({marks})", tuple(ids.tolist()))
             texts = {row[0]: row[1] for row in rows}
+            albums = searcher.catalogue.albums.of_contents(list({fact.content for fact in facts.values()}))
             for number, vector in zip(ids.tolist(), batch, strict=True):
                 fact = facts.get(number)
                 if fact is None:
@@ -88,6 +90,8 @@ def _rows(searcher: Searcher, vectors: bool) -> Iterator[dict[str, Any]]:
                     "pages": fact.pages,
                     "width": fact.width,
                     "height": fact.height,
+                    "favourite": FAVOURITES in albums.get(fact.content, ()),
+                    "albums": [name for name in albums.get(fact.content, ()) if name != FAVOURITES],
                 }
                 if vectors:
                     row["vector"] = [round(float(v), 6) for v in vector]
@@ -102,6 +106,7 @@ def _write_parquet(searcher: Searcher, rows: Iterator[dict[str, Any]], path: Pat
         raise LibraryError("Parquet needs pyarrow: pip install pyarrow, or export as jsonl.") from error
     kinds = {"chunk_id": pa.int64(), "ordinal": pa.int32(), "page": pa.int32(), "pages": pa.int32()}
     kinds |= {"width": pa.int32(), "height": pa.int32(), **dict.fromkeys(TEXTS, pa.string())}
+    kinds |= {"favourite": pa.bool_(), "albums": pa.list_(pa.string())}
     fields = [(name, kinds.get(name, pa.float64())) for name in COLUMNS]
     if vectors:
         fields.append(("vector", pa.list_(pa.float32(), searcher.embedder.dim)))

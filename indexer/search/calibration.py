@@ -144,6 +144,11 @@ class Background:
                 self._samples = self._samples | new
             return not self._samples.keys().isdisjoint(groups)
 
+    def sample(self, group: int, size: int) -> np.ndarray | None:
+        """Returns the sample of a group, float32 [<= SAMPLE, dim]: all of its chunks if they are fewer; None without
+        any. `size`: the number of the library's chunks."""
+        return self._current(size).get(group)
+
     def of_query(self, queries: np.ndarray, size: int, text_alone: bool, profile: RankingProfile) -> dict[int, Scale]:
         """Returns the scale of each group for one list of all kinds. `size`: the number of the library's chunks."""
         if text_alone:

@@ -77,6 +77,8 @@ class MeaningSearch:
         roots = restriction.roots(connection)
         if roots is not None:
             return None, roots
+        if restriction.query.filters.albums:  # an album changes without a change of chunks
+            return restriction.chunk_ids(connection), None
         version = connection.execute("SELECT max(id) FROM change").fetchone()
         key = (restriction.key, version, int(time.monotonic()) // FILTER_CACHED_S)
         with self._lock:

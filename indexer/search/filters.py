@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from data.gazetteer import nearest
+from indexer.catalogue.albums import album_key
 from indexer.catalogue.dialects import Reading
 from indexer.catalogue.schema import RawName, stored_name
 from indexer.catalogue.text.expression import matching
@@ -115,6 +116,26 @@ def far_from_all(connection: Reading, filters: Filters) -> str | None:
     return None
 
 
+def gone_from_albums(connection: Reading, filters: Filters) -> str | None:
+    """Returns a sentence if an album in the filters does not exist or none of its files is in the library, else None.
+    What other visitors have in an album is not told."""
+    for name in filters.albums:
+        what = f"the album “{name}”" if name else "the favourites"
+        inside = "SELECT {} FROM album_item a WHERE a.key = ?"
+        here = " AND EXISTS (SELECT 1 FROM file f WHERE f.content_hash = a.content_hash AND {})"
+        condition, values = file_condition(Filters(within=filters.within))
+        key = album_key(name)
+        if connection.execute(inside.format(1) + here.format(condition) + " LIMIT 1", (key, *values)).fetchone():
+            continue
+        count = connection.execute(inside.format("count(*)"), (key,)).fetchone()[0]
+        if count and not filters.within:
+            files = f"The {count} files" if count > 1 else "The only file"
+            verb = "are" if count > 1 else "is"
+            return f"{files} of {what} {verb} not in the library any more. What comes back is in {what} again."
+        return f"There is nothing in {what} yet: select some results and add them."
+    return None
+
+
 def roots_alone(connection: Reading, filters: Filters) -> frozenset[int] | None:
     """Returns the ids of the roots that the filters, kinds aside, are equivalent to: folders are the only filter, and
     each of them is a root or above roots. None otherwise."""
@@ -160,6 +181,8 @@ def chunk_condition(filters: Filters, file: Condition) -> Condition:
         add("c.duration_s <= ?", filters.max_s)
     for label in filters.labels:
         add("k.id IN (SELECT l.chunk_id FROM label l WHERE lower(l.name) = lower(?))", label)
+    for album in filters.albums:
+        add("c.hash IN (SELECT a.content_hash FROM album_item a WHERE a.key = ?)", album_key(album))
     if file[1]:
         add(f"EXISTS (SELECT 1 FROM file f WHERE f.content_hash = c.hash AND {file[0]})", *file[1])
     return " AND ".join(parts), values

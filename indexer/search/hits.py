@@ -15,33 +15,52 @@ from indexer.search.filters import Restriction
 from indexer.search.hit_facts import Facts, FileRef
 from indexer.search.ranking import Ranked
 from indexer.search.snippets import beside_snippets, snippets
-from indexer.types import Hit, title_of
+from indexer.types import FAVOURITES, Hit, title_of
 
 
 def hits_of(
-    connection: Reading, facts: Facts, page: Sequence[Ranked], restriction: Restriction, marks: Expression, offset: int
+    connection: Reading,
+    facts: Facts,
+    page: Sequence[Ranked],
+    restriction: Restriction,
+    marks: Expression,
+    offset: int,
+    *,
+    newest: bool = False,
 ) -> tuple[Hit, ...]:
-    """Returns the hits of a page. `offset`: the rank before its first hit. `marks`: the words to mark in snippets."""
+    """Returns the hits of a page. `offset`: the rank before its first hit. `marks`: the words to mark in snippets.
+    `newest`: of several copies that pass, the newest one is shown, not the one that was indexed first."""
     words = (*restriction.query.words, *restriction.query.phrases)
     worded = {r.fact.chunk_id for r in page if r.worded}
     files = facts.matching_files((r.fact for r in page), restriction.file)
-    shown = {r.fact.chunk_id: files.get(r.fact.content, r.fact.files[0]).file_id for r in page}
+    of_fact = {r.fact.content: r.fact.newest if newest else r.fact.files[0] for r in page}
+    files = of_fact | files
+    shown = {r.fact.chunk_id: files[r.fact.content].file_id for r in page}
     texts = snippets(connection, [r.fact.chunk_id for r in page], marks, words, worded)
     texts |= beside_snippets(connection, {n: f for n, f in shown.items() if n not in worded}, marks, texts)
     seconds = spoken_at.seconds(connection, page, words)
+    favourites = _favourites(connection, [r.fact.content for r in page])
     return tuple(
         _hit(
             rank,
             r,
-            files.get(r.fact.content, r.fact.files[0]),
+            files[r.fact.content],
             texts.get(r.fact.chunk_id, ""),
             seconds.get(r.fact.chunk_id),
+            r.fact.content in favourites,
         )
         for rank, r in enumerate(page, offset + 1)
     )
 
 
-def _hit(rank: int, place: Ranked, file: FileRef, snippet: str, at_s: float | None) -> Hit:
+def _favourites(connection: Reading, contents: Sequence[bytes]) -> set[bytes]:
+    """Returns those of the contents that are favourites."""
+    marks = ", ".join("?" * len(contents))
+    sql = f"SELECT content_hash FROM album_item WHERE key = ? AND content_hash IN ({marks})"
+    return {bytes(row[0]) for row in connection.execute(sql, (FAVOURITES, *contents))}
+
+
+def _hit(rank: int, place: Ranked, file: FileRef, snippet: str, at_s: float | None, favourite: bool) -> Hit:
     fact, inside = place.fact, part_at(place.fact.parts, place.span.page)
     return Hit(
         rank=rank,
@@ -66,4 +85,5 @@ def _hit(rank: int, place: Ranked, file: FileRef, snippet: str, at_s: float | No
         live=bool(fact.live),
         folded=place.folded,
         inside_page=inside[1] if inside else None,
+        favourite=favourite,
     )

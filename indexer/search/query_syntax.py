@@ -16,7 +16,7 @@ from datetime import date
 
 from data.gazetteer import locate
 from indexer.errors import QueryError
-from indexer.types import KINDS, Filters, Kind, Part, Query
+from indexer.types import FAVOURITES, KINDS, Filters, Kind, Part, Query
 
 NEAR_KM = 25.0
 """The radius of `near:Lisbon`, a city and its surroundings; `near:Lisbon/100` gives another one in kilometres."""
@@ -44,6 +44,12 @@ def parse_query(query: Query) -> ParsedQuery:
     """Returns the words, filters and parts of a query. Raises QueryError."""
     parts = tuple(replace(p, text=parse(p.text).meaning) if p.text else p for p in query.parts)
     return replace(parse(query.text, query.filters), parts=parts)
+
+
+def is_browsing(query: Query) -> bool:
+    """Whether a query is of filters alone, whose answer is everything that passes, newest first. Raises QueryError."""
+    parsed = parse_query(query)
+    return not (parsed.meaning or any(part.file or part.chunk_id is not None for part in query.parts))
 
 
 def parse(text: str, filters: Filters = Filters()) -> ParsedQuery:
@@ -184,6 +190,12 @@ def _near(filters: Filters, value: str) -> Filters:
     return replace(filters, near=(*filters.near, (*city, km)))
 
 
+def _is(filters: Filters, value: str) -> Filters:
+    if value.lower() not in ("favourite", "favorite"):
+        raise QueryError(f"“is:{value}” is unknown: write is:favourite.")
+    return replace(filters, albums=(*filters.albums, FAVOURITES))
+
+
 _FILTERS: dict[str, Callable[[Filters, str], Filters]] = {
     "type": _type,
     "kind": _type,
@@ -195,6 +207,8 @@ _FILTERS: dict[str, Callable[[Filters, str], Filters]] = {
     "camera": lambda f, v: replace(f, cameras=(*f.cameras, v)),
     "in": lambda f, v: replace(f, folders=(*f.folders, v)),
     "name": lambda f, v: replace(f, names=(*f.names, v)),
+    "album": lambda f, v: replace(f, albums=(*f.albums, v)),
+    "is": _is,
     "label": lambda f, v: replace(f, labels=(*f.labels, v)),
     "longer": lambda f, v: replace(f, min_s=seconds(v)),
     "shorter": lambda f, v: replace(f, max_s=seconds(v)),

@@ -18,12 +18,12 @@ from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.connections import Connections
 from indexer.catalogue.text.expression import Expression
 from indexer.errors import LibraryError
-from indexer.search.browse import browse
+from indexer.search.browse import Browse
 from indexer.search.calibration import Background, Scale
 from indexer.search.candidates_by_meaning import MeaningSearch
 from indexer.search.candidates_by_words import WordCandidates, by_words
 from indexer.search.facets import facets_of
-from indexer.search.filters import Restriction, far_from_all, restriction
+from indexer.search.filters import Restriction, far_from_all, gone_from_albums, restriction
 from indexer.search.folding import by_centroid, folded
 from indexer.search.hit_facts import Fact, Facts
 from indexer.search.hits import hits_of
@@ -33,7 +33,9 @@ from indexer.search.ranking import Evidence, Ranked, merged_moments, ranked
 from indexer.search.side_thread import beside
 from indexer.search.text_search import NO_EXPRESSION
 from indexer.search.title_match import Titles, title_of
-from indexer.types import Answer, Fold, Kind, Query
+from indexer.search.vocabulary import Vocabulary, vocabulary
+from indexer.search.why import nearness, word_places
+from indexer.types import Answer, ChunkDetails, Filters, Fold, Kind, Month, Query, Why
 from indexer.vectors.index import VectorIndex
 from indexer.vectors.source import GROUPS, KIND_OF, StoredEmbeddings
 from model.embedder import Embedder
@@ -44,8 +46,6 @@ POOL = 60
 """Minimum number of candidates of each kind and list."""
 FOLDED = 10
 """Candidates per hit of an answer with one hit per file: a long PDF has many pages among the best."""
-BROWSED = 2000
-"""Minimum number of contents that facets count for a query of filters alone."""
 
 
 class Searcher:
@@ -60,6 +60,7 @@ class Searcher:
         """The id of the model in the catalogue; -1 if it has none."""
         self._connections = Connections(catalogue.database.where)
         self._facts = Facts(self._connections)
+        self._browse = Browse(self._facts)
         self._query_vectors = QueryVectors(catalogue, self.model_id, embedder, sandbox)
         self._background = Background(self._connections, embedder, self.model_id)
         self._meaning = MeaningSearch(self._connections, index, self._background)
@@ -88,15 +89,41 @@ class Searcher:
                 ranking.sort(key=lambda r: shown.get(r.fact.content, r.fact.newest).newness, reverse=True)
                 ranking.sort(key=lambda r: not r.relevant)
             total, facets = len(ranking), facets_of(connection, ranking)
+            page = ranking[offset : offset + k]
         elif any(part.weight < 0 for part in query.parts):
             raise LibraryError("Say also what to look for, not only what to avoid.")
         else:
-            ranking, total, facets = browse(connection, self._facts, allowed, max(BROWSED, offset + k))
+            page, total, facets = self._browse.page(connection, allowed, offset, k)
             marks = NO_EXPRESSION
-        hits = hits_of(connection, self._facts, ranking[offset : offset + k], allowed, marks, offset)
+        newest = query.sort == "date" or result is None
+        hits = hits_of(connection, self._facts, page, allowed, marks, offset, newest=newest)
         took_ms = (time.perf_counter() - started) * 1000
-        notice = far_from_all(connection, parsed.filters) if not total else None
+        notice = None
+        if not total:
+            notice = gone_from_albums(connection, parsed.filters) or far_from_all(connection, parsed.filters)
         return Answer(query, self.embedder.id, took_ms, total, hits, facets, notice)
+
+    def timeline(self, query: Query) -> list[Month]:
+        """Returns how many contents pass the filters of a query, by month, newest first. Raises QueryError."""
+        connection = self._connections.get()
+        return self._browse.months(connection, restriction(connection, parse_query(query)))
+
+    def vocabulary(self, filters: Filters) -> Vocabulary:
+        """Returns the values that filters can have."""
+        return vocabulary(self._connections.get(), filters)
+
+    def why(self, query: Query, details: ChunkDetails) -> Why:
+        """Returns why a chunk is a hit of the query. Raises LibraryError, QueryError."""
+        parsed = parse_query(query)
+        words = word_places(self.catalogue, (*parsed.words, *parsed.phrases), details)
+        queries = self._query_vectors.of(parsed.parts, self.profile)
+        chunk = details.chunk
+        vector = self.catalogue.contents.vector(chunk.chunk_id, self.model_id)
+        sample = self._background.sample(GROUPS[chunk.file.kind], len(self.index))
+        looks = None
+        if len(queries) and vector is not None and sample is not None:
+            looks = nearness(queries, vector, sample)
+        return Why(words, looks, self.embedder.id)
 
     def rank(self, query: Query, depth: int = POOL) -> list[Ranked]:
         """Returns the whole ranking with merged moments, for features that build on answers."""

@@ -171,7 +171,7 @@ def cold_start(browser: Browser, data_dir: Path, repeats: int = 3) -> list[list[
         healthy.append(served.answers())
         asked = time.perf_counter() - served.began
         page.goto(served.url, wait_until="commit")
-        page.get_by_role("searchbox").wait_for()
+        page.get_by_role("combobox", name="Search in words").wait_for()
         boxed.append(time.perf_counter() - served.began)
         page.wait_for_function("() => performance.getEntriesByName('first-contentful-paint').length")
         paint = page.evaluate("() => performance.getEntriesByName('first-contentful-paint')[0].startTime")

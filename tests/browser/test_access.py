@@ -30,12 +30,15 @@ SCREENS: dict[str, dict[str, Any]] = {
     },
 }
 
+LOOKS = [screen if screen == "light" else pytest.param(screen, marks=pytest.mark.long) for screen in SCREENS]
+"""One look in every run of the tests, the others in the long one."""
+
 # Gradio's own code editor: the colours of its syntax, the size of its download link. Not ours to change.
 THEIRS = [".cm-editor", "[data-testid=download-link]"]
 
 
-def violations(page: Page, npm: Path) -> list[str]:
-    """Serious and critical findings of axe, with what they were found on."""
+def violations(page: Page, npm: Path, any_weight: bool = False) -> list[str]:
+    """Findings of axe, with what they were found on: serious and critical ones, or of any weight."""
     page.evaluate((npm / "axe-core" / "axe.min.js").read_text())
     found = page.evaluate(
         """async (theirs) => (await axe.run(
@@ -46,7 +49,7 @@ def violations(page: Page, npm: Path) -> list[str]:
     return [
         f"{one['id']}: {node['target']} {node['html'][:120]}"
         for one in found
-        if one["impact"] in ("serious", "critical")
+        if any_weight or one["impact"] in ("serious", "critical")
         for node in one["nodes"]
     ]
 

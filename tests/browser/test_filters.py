@@ -29,7 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def test_typed_filters_mean_on_the_page_what_they_mean_elsewhere(page: Page, server: Server) -> None:
     page.goto(server.url)
-    box = page.get_by_role("searchbox")
+    box = page.get_by_role("combobox", name="Search in words")
     titles = page.locator(".card .title")
     for typed, expected in TYPED.items():
         box.fill(typed)
@@ -51,11 +51,29 @@ def test_an_answer_that_comes_in_shuts_no_menu_and_takes_no_button_away(page: Pa
     expect(dog).to_be_visible()
     dog.evaluate("(it) => { it.same = true; it.focus() }")
     with page.expect_response("**/api/search?q=street*"):
-        page.get_by_role("searchbox").evaluate("(it) => { it.value = 'street'; it.form.requestSubmit() }")
+        page.get_by_role("combobox", name="Search in words").evaluate(
+            "(it) => { it.value = 'street'; it.form.requestSubmit() }"
+        )
     answered(page)
     assert dog.evaluate("(it) => it.same && it.getRootNode().activeElement === it")
     dog.click()
     expect(page).to_have_url(f"{server.url}/?q=street&label=dog")
+
+
+def test_places_and_cameras_are_menus_with_what_the_library_has(page: Page, server: Server) -> None:
+    page.goto(server.url)
+    page.locator("summary", has_text="Place").click()
+    expect(page.locator(".menu[open] .sheet button")).to_have_text(["Lisbon, Portugal1", "Oslo, Norway1"])
+    page.locator(".sheet button", has_text="Lisbon").click()
+    expect(page.get_by_role("combobox", name="Search in words")).to_have_value('near:"Lisbon, Portugal"')
+    expect(page.locator(".card .title")).to_have_text([LISBON])
+    page.locator("summary", has_text="Camera").click()
+    page.locator(".sheet button", has_text="Canon EOS R6").click()
+    expect(page.locator(".summary")).to_have_text("Nothing in the library matches.")
+    page.locator("summary", has_text="Lisbon").click()
+    page.locator('.sheet button[aria-pressed="true"]', has_text="Lisbon").click()
+    expect(page.get_by_role("combobox", name="Search in words")).to_have_value('camera:"Canon EOS R6"')
+    expect(page.locator(".card .title")).to_have_text(["fjord.jpg"])
 
 
 def test_labels_are_a_menu_with_counts_that_narrows_and_stands_in_the_address(page: Page, server: Server) -> None:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 def test_the_surface_lives_inside_one_gradio_html(page: Page, server: Server) -> None:
     page.goto(server.url)
     expect(page.locator("gradio-app #surface [data-surface] > #sightline")).to_have_count(1)
-    expect(page.locator("gradio-app").get_by_role("searchbox")).to_be_visible()
+    expect(page.locator("gradio-app").get_by_role("combobox", name="Search in words")).to_be_visible()
 
 
 def test_the_settings_view_is_gradio_s(page: Page, server: Server) -> None:
@@ -46,14 +46,14 @@ def test_a_page_opened_before_gradio_takes_it_in_without_a_reload(
     server.start()
     page.goto(server.url)
     assert page.locator("gradio-app").count() == 0
-    page.get_by_role("searchbox").fill("lighthouse")
+    page.get_by_role("combobox", name="Search in words").fill("lighthouse")
     page.evaluate("() => { window.sameDocument = true }")
     expect(page.locator(".card .title").first).to_have_text("lighthouse report.pdf")
     seen.set()
     expect(page.locator("gradio-app [data-surface] > #sightline")).to_have_count(1)
     assert page.evaluate("() => window.sameDocument")
-    expect(page.get_by_role("searchbox")).to_have_value("lighthouse")
-    expect(page.get_by_role("searchbox")).to_be_focused()
+    expect(page.get_by_role("combobox", name="Search in words")).to_have_value("lighthouse")
+    expect(page.get_by_role("combobox", name="Search in words")).to_be_focused()
     page.get_by_role("link", name="Settings").click()
     expect(page.locator("#settings")).to_be_visible()
     server.stop()

@@ -108,6 +108,9 @@ def test_results_grow_while_indexing_goes_on(page: Page, busy: tuple[Server, Bus
     expect(page.locator(".progress .words")).to_contain_text("5 more files")  # the status of before
     with page.expect_response("**/api/search?*q=lighthouse*"):
         library.changes = {"pending": 4, "chunks": 2}
+    expect(page.locator(".summary")).to_contain_text("so far; 4 files are still to be read.")
+    page.goto(f"{server.url}/?q=xylophone-Q77&kind=pdf&after=2031")
+    expect(page.locator(".summary")).to_have_text("Nothing that has been read matches; 4 files are still to be read.")
 
 
 def test_a_restarted_server_is_noticed_and_the_page_goes_on(page: Page, busy: tuple[Server, Busy]) -> None:
@@ -121,7 +124,7 @@ def test_a_restarted_server_is_noticed_and_the_page_goes_on(page: Page, busy: tu
     server.start()
     expect(page.locator(".notice")).to_contain_text("restarted")
     expect(page.locator(".progress")).to_be_hidden()
-    page.get_by_role("searchbox").fill("red square")
+    page.get_by_role("combobox", name="Search in words").fill("red square")
     page.keyboard.press("Enter")
     expect(page.locator(".card .title").first).to_have_text("red square.jpg")
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.browser
 
 def search(page: Page, server: Server, words: str) -> None:
     page.goto(server.url)
-    page.get_by_role("searchbox").fill(words)
+    page.get_by_role("combobox", name="Search in words").fill(words)
     page.keyboard.press("Enter")
     expect(page.locator(".summary")).to_contain_text("match")
 
@@ -53,7 +53,7 @@ def test_results_come_while_typing_where_answers_are_quick(page: Page, server: S
     page.clock.install()  # by this clock every answer takes no time
     page.goto(server.url)
     answered(page)
-    page.get_by_role("searchbox").press_sequentially("lighthouse")
+    page.get_by_role("combobox", name="Search in words").press_sequentially("lighthouse")
     page.clock.run_for(1000)
     expect(page.locator(".card .title").first).to_have_text("lighthouse report.pdf")
     expect(page).to_have_url(f"{server.url}/?q=lighthouse")
@@ -69,7 +69,7 @@ def test_only_enter_searches_where_answers_are_slow(page: Page, server: Server) 
     page.route("**/api/search?*", slowly)
     page.goto(server.url)
     expect(page.locator(".card").first).to_be_visible()
-    page.get_by_role("searchbox").press_sequentially("lighthouse")
+    page.get_by_role("combobox", name="Search in words").press_sequentially("lighthouse")
     page.clock.run_for(20_000)
     expect(page).to_have_url(f"{server.url}/")
     page.keyboard.press("Enter")
@@ -94,7 +94,7 @@ def test_words_an_image_and_a_pdf_are_one_query_and_each_can_be_taken_out(
     expect(page.locator(".chip")).to_have_count(2)
     page.get_by_role("button", name="Remove red square.jpg").click()
     expect(page.locator(".chip")).to_have_count(1)
-    expect(page.get_by_role("searchbox")).to_have_value("lighthouse")
+    expect(page.get_by_role("combobox", name="Search in words")).to_have_value("lighthouse")
 
 
 def test_a_pasted_image_is_searched_with(page: Page, server: Server) -> None:
@@ -132,7 +132,7 @@ def test_words_become_a_chip_to_avoid(page: Page, server: Server) -> None:
     search(page, server, "lighthouse")
     page.get_by_role("button", name="Not like these words").click()
     expect(page.locator(".chip.avoid .name")).to_have_text("not lighthouse")
-    page.get_by_role("searchbox").fill("square")
+    page.get_by_role("combobox", name="Search in words").fill("square")
     page.keyboard.press("Enter")
     expect(page).to_have_url(f"{server.url}/?q=square&avoid=lighthouse")
     expect(page.locator(".card .title").first).to_have_text("red square.jpg")
@@ -144,7 +144,7 @@ def test_slash_focuses_and_escape_clears(page: Page, server: Server) -> None:
     page.goto(server.url)
     expect(page.locator(".card").first).to_be_visible()
     page.keyboard.press("/")
-    box = page.get_by_role("searchbox")
+    box = page.get_by_role("combobox", name="Search in words")
     expect(box).to_be_focused()
     page.keyboard.type("lake")
     page.keyboard.press("Escape")
@@ -179,7 +179,7 @@ def test_a_new_question_does_not_wait_for_the_pictures_of_the_last(page: Page, s
         route.continue_()
 
     page.route("**/api/search?*", count)
-    page.get_by_role("searchbox").fill("lighthouse")
+    page.get_by_role("combobox", name="Search in words").fill("lighthouse")
     page.keyboard.press("Enter")
     expect(page.locator(".card .title").first).to_have_text("lighthouse report.pdf")
     assert asked[0] == 0
@@ -269,7 +269,7 @@ def test_back_and_forward_walk_through_searches_and_files(page: Page, server: Se
     expect(page.locator(".chip .name")).to_have_text("red square.jpg")
     page.go_back()
     expect(page.locator(".chip")).to_have_count(0)
-    expect(page.get_by_role("searchbox")).to_have_value("lighthouse")
+    expect(page.get_by_role("combobox", name="Search in words")).to_have_value("lighthouse")
     page.go_forward()
     expect(page.locator(".chip .name")).to_have_text("red square.jpg")
 

@@ -42,5 +42,5 @@ def test_the_token_opens_the_page_and_leaves_the_address(browser: Browser, guard
         page.goto(f"{guarded.url}/")
         page.get_by_label("Token").fill(TOKEN)
         page.get_by_role("button", name="Open").click()
-        expect(page.get_by_role("searchbox")).to_be_visible()
+        expect(page.get_by_role("combobox", name="Search in words")).to_be_visible()
         assert page.url == f"{guarded.url}/"

@@ -63,14 +63,14 @@ def test_a_pasted_address_is_fetched_after_asking_and_searched_with(page: Page, 
     question.get_by_role("button", name="Search with it").click()
     expect(page.locator(".chip .name")).to_have_text("blue lake.png")
     expect(question).to_be_hidden()
-    expect(page.get_by_role("searchbox")).to_have_value("")
+    expect(page.get_by_role("combobox", name="Search in words")).to_have_value("")
     assert site.requests == ["/blue%20lake.png"]
 
 
 def test_a_typed_address_is_kept_in_the_library(page: Page, web: Server, site: Website) -> None:
     page.goto(web.url)
     answered(page)
-    page.get_by_role("searchbox").fill(f"{site.url}/watch")
+    page.get_by_role("combobox", name="Search in words").fill(f"{site.url}/watch")
     page.keyboard.press("Enter")
     question = page.get_by_role("group", name="Fetch an address")
     expect(question.get_by_role("button", name="Search with it")).to_be_focused()
@@ -84,7 +84,10 @@ def test_a_fetch_that_is_cancelled_or_fails_leaves_the_words(page: Page, web: Se
     page.expected += ["400"]  # type: ignore[attr-defined]
     page.goto(web.url)
     answered(page)
-    box, question = page.get_by_role("searchbox"), page.get_by_role("group", name="Fetch an address")
+    box, question = (
+        page.get_by_role("combobox", name="Search in words"),
+        page.get_by_role("group", name="Fetch an address"),
+    )
     box.fill(f"{site.url}/stall/a.jpg")
     question.get_by_role("button", name="Search with it").click()
     question.get_by_role("button", name="Cancel").click()
@@ -99,7 +102,7 @@ def test_an_address_is_words_where_fetching_is_off(page: Page, server: Any, site
     site.requests.clear()
     page.goto(server.url)
     answered(page)
-    page.get_by_role("searchbox").fill(f"{site.url}/blue%20lake.png")
+    page.get_by_role("combobox", name="Search in words").fill(f"{site.url}/blue%20lake.png")
     page.keyboard.press("Enter")
     answered(page)
     expect(page.get_by_role("group", name="Fetch an address")).to_be_hidden()

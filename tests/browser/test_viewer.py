@@ -266,7 +266,7 @@ def test_search_inside_stays_in_the_file(page: Page, server: Server) -> None:
     page.goto(f"{server.url}/?q=lighthouse&kind=pdf")
     page.locator(".card a.open").first.click()
     page.get_by_role("button", name="Search inside").click()
-    expect(page.get_by_role("searchbox")).to_be_focused()
+    expect(page.get_by_role("combobox", name="Search in words")).to_be_focused()
     assert "file_id=" in page.url
     expect(page.locator(".card .place").first).to_be_visible()
     answered(page)

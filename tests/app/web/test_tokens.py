@@ -133,6 +133,52 @@ def test_what_lies_in_another_s_folder_cannot_be_opened_by_its_id(people: dict[s
     assert inside["ann"] == "Page 1 of letter.pdf is not of a PDF inside it." and "has no file" in inside["ben"]
 
 
+def test_albums_hold_for_each_visitor_what_its_token_sees(people: dict[str, TestClient]) -> None:
+    files, _ = ids(people["owner"])
+    mine, hers = files["secret kite.png"], files["letter.pdf"]
+
+    def album(client: TestClient) -> list[tuple[str, int]]:
+        return [(one["name"], one["count"]) for one in client.get("/api/albums").json()["albums"]]
+
+    added = {"name": "Kites", "file_ids": [mine, hers]}
+    assert people["ann"].post("/api/albums", json=added).status_code == 403, "her token may not change anything"
+    assert people["ben"].post("/api/albums", json=added).json() == {"added": 1}, "what he sees, and no more"
+    assert album(people["ann"]) == [] and album(people["ben"]) == album(people["owner"]) == [("Kites", 1)]
+    assert "Kites" in people["ann"].get("/api/search", params={"q": "album:Kites"}).json()["notice"]
+    people["owner"].post("/api/albums", json=added)
+    assert album(people["ann"]) == [("Kites", 1)] and album(people["owner"]) == [("Kites", 2)]
+    assert [hit["title"] for hit in kites(people["ann"], q="album:Kites")] == ["letter.pdf"]
+    for path, body in (("PUT", {"name": "Kites", "to": "Mine"}), ("DELETE", {"name": "Kites"})):
+        assert people["ben"].request(path, "/api/albums", json=body).status_code == 400
+    only_hers = {"name": "Kites", "file_ids": [hers]}
+    assert people["ben"].request("DELETE", "/api/albums", json=only_hers).json() == {"removed": 0}
+    assert people["owner"].request("DELETE", "/api/albums", json={"name": "Kites"}).json() == {"removed": 2}
+    zipped = people["ann"].post("/api/zip", data={"ids": f"{mine},{hers}", "check": "true"}).json()
+    assert zipped["files"] == zipped["gone"] == 1
+
+
+def test_what_is_known_and_counted_is_of_the_token_s_folders(people: dict[str, TestClient]) -> None:
+    _, chunks = ids(people["owner"])
+    shared, his = chunks["red kite.jpg"], chunks["secret kite.png"]
+    for route in ("info", "why"):
+        assert people["ann"].get(f"/api/{route}/{his}", params={"q": "kite"}).status_code == 404
+    assert len(people["owner"].get(f"/api/info/{shared}").json()["also_at"]) == 1
+    assert people["ann"].get(f"/api/info/{shared}").json()["also_at"] == []
+    assert "Wilhelmina" in people["ann"].get(f"/api/info/{shared}").json()["caption"]
+    assert people["ben"].get(f"/api/info/{shared}").json()["caption"] == ""
+    assert people["owner"].get(f"/api/why/{shared}", params={"q": "kite"}).json()["looks"]["of"] == 2
+    assert people["ann"].get(f"/api/why/{shared}", params={"q": "kite"}).json()["looks"]["of"] is None
+    months = {name: people[name].get("/api/timeline").json()["months"] for name in ("ann", "ben", "owner")}
+    assert [sum(month["count"] for month in months[name]) for name in months] == [2, 3, 4]
+    values = {name: people[name].get("/api/vocabulary").json() for name in ("ann", "ben")}
+    assert values["ann"]["in"] == [["ann", 2]] and values["ann"]["near"] == [["Lisbon, Portugal", 1]]
+    assert values["ben"]["near"] == [] and "ann" not in str(values["ben"]["in"])
+    people["owner"].put("/api/searches", json={"name": "Kites", "query": "q=kite"})
+    assert [len(people[name].get("/api/searches").json()["searches"]) for name in ("ann", "ben", "kim")] == [0, 0, 1]
+    assert people["ben"].request("DELETE", "/api/searches", json={"name": "Kites"}).status_code == 400
+    assert people["kim"].request("DELETE", "/api/searches", json={"name": "Kites"}).status_code == 403
+
+
 def test_another_s_picture_is_nothing_to_search_with(people: dict[str, TestClient]) -> None:
     _, chunks = ids(people["owner"])
     for field in ("like", "unlike"):

@@ -50,6 +50,7 @@ def fill(catalogue: Catalogue, files: int, start: int = 0) -> None:
         ]
         facts = {"taken": f"2023-07-14T09:30:{f.file_id % 60:02}", "lat": 1.1 * f.file_id, "camera": "A\0B"}
         ids = catalogue.contents.write(digest, facts, chunks, model.id)
+        catalogue.albums.add(f"Été {f.file_id % 3}", [f.file_id])
         with catalogue.database.writer() as c:
             c.execute(sa.insert(schema.label).values(chunk_id=ids[0], name="Dog", score=0.1 + f.file_id, hidden=0))
     catalogue.files.remove(names[:3])
@@ -74,10 +75,11 @@ def test_a_library_moved_to_a_server_and_back_is_the_same(
     home = move(there, back)
     assert out.digests == home.digests and out.rows == home.rows
     assert out.rows["chunk"] == out.rows["embedding"] == 39 * 4 and out.rows["file"] == 37
-    assert out.written == sum(out.rows.values()) and seen[-1] == ("checked", 8, 8)
+    assert out.written == sum(out.rows.values()) and seen[-1] == ("checked", 9, 9)
     for word, table in (("invoice", "words"), ("receipts", "words"), ("北京", "characters"), ("holiday", "names")):
         assert finding(old, word, table) == finding(there, word, table) == finding(back, word, table) != []
     for catalogue in (there, back):
+        assert catalogue.albums.all() == old.albums.all() != []
         assert catalogue.files.counts() == old.files.counts()
         assert catalogue.files.failures()[0].reason.replace("\0", " ") == "broken:   of it"
         names = [os.fsencode(p) for p in paths_under(catalogue, "/r")]

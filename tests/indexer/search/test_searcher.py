@@ -14,7 +14,7 @@ from PIL import Image
 from indexer.catalogue.schema import Where
 from indexer.errors import LibraryError
 from indexer.search import text_search
-from indexer.types import Part, Query
+from indexer.types import Filters, Month, Part, Query
 from model.lite.embedder import LiteEmbedder
 from model.ranking_profile import untuned
 from tests.indexer.conftest import new_place
@@ -331,3 +331,17 @@ def test_an_untuned_model_finds_the_same_and_weighs_nothing_by_another_s_numbers
     (both,) = shelf.searcher.vectors(Query((Part(text="bread"), Part(file=file))))
     assert np.allclose(both, (picture + text) / np.linalg.norm(picture + text), atol=1e-5)
     shelf.close()
+
+
+def test_the_timeline_and_the_values_of_filters_count_what_is_there(shelf: Shelf) -> None:
+    months = shelf.searcher.timeline(Query(()))
+    assert months == [Month("2023-07", False, 1), Month("2022-04", False, 12), Month("2020-09", False, 6)]
+    listed = [hit.taken[:7] for hit in shelf.ask(k=50).hits if hit.taken]
+    assert listed == [month.month for month in months for _ in range(month.count)]
+    assert shelf.searcher.timeline(Query((), Filters(kinds=("pdf",)))) == months[2:]
+    assert [hit.rank for hit in shelf.ask(k=3, offset=17).hits] == [18, 19]
+    values = shelf.searcher.vocabulary(Filters())
+    assert values["type"] == [("image", 12), ("pdf", 6), ("video", 1)]
+    assert values["in"] == [("pictures", 12), ("papers", 6), ("films", 1)]
+    assert values["taken"][:3] == [("2023", 1), ("2022", 12), ("2020", 6)]
+    assert shelf.searcher.vocabulary(Filters(within=(shelf.folder / "films",)))["type"] == [("video", 1)]

@@ -42,7 +42,10 @@ LOCK = 0x53474C54
 FOLDER_GAP = 2
 """Positions between a name's terms and its folders' terms, so that no phrase spans both."""
 BATCH = 500
-NUMBERED = (*((table, "id") for table in ("root", "model", "file", "chunk", "embedding", "cue")), ("content", "rowid"))
+NUMBERED = (
+    *((table, "id") for table in ("root", "model", "file", "chunk", "embedding", "cue", "album_item")),
+    ("content", "rowid"),
+)
 """Tables with a sequence, and its column."""
 
 

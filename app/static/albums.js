@@ -1,0 +1,195 @@
+// Albums and favourites: the view that lists them, the dialog that adds files to one, and the heart. Built around the album
+// as a search (`album:"Trip"`, `is:favourite`), so that an album is a page of results like any other.
+
+import * as api from "./api.js";
+import { h, icon, iconButton, takeOver } from "./dom.js";
+import { count, counted } from "./format.js";
+
+/** @typedef {import("./types").Album} Album */
+/** @typedef {import("./types").Hit} Hit */
+
+/** The words that search in an album. @param {string} name */
+function searchOf(name) {
+  return name ? `album:"${name}"` : "is:favourite";
+}
+
+/** The name of an album as it is shown. @param {string} name */
+function shownName(name) {
+  return name || "Favourites";
+}
+
+export class Albums {
+  /** @param {import("./app.js").Page} page */
+  constructor(page) {
+    this.page = page;
+    this.list = h("ul", { class: "album-grid", role: "list" });
+    this.note = h("p", { class: "quiet", role: "status" });
+    this.saved = h("ul", { class: "roots", role: "list" });
+    this.savedTitle = h("h2", { hidden: true }, "Saved searches");
+    this.element = h("section", { class: "albums", "aria-label": "Albums" }, [
+      h("h2", {}, "Albums"),
+      this.note,
+      this.list,
+      this.savedTitle,
+      this.saved,
+    ]);
+    this.choices = h("ul", { class: "choices", role: "list" });
+    this.name = h("input", { type: "text", maxlength: 100, autocomplete: "off", "aria-label": "Name of a new album" });
+    this.name.placeholder = "A new album";
+    /** @type {number[]} */
+    this.files = [];
+    this.heading = h("h2", { id: "album-dialog" });
+    this.dialog = h("dialog", { class: "sheet-dialog", "aria-labelledby": "album-dialog" }, [
+      h(
+        "div",
+        { class: "dialog-bar" },
+        this.heading,
+        iconButton("close", "Close", () => this.dialog.close()),
+      ),
+      h("form", { class: "add", onsubmit: takeOver(() => this.add(this.name.value.trim())) }, [
+        this.name,
+        h("button", { type: "submit", class: "main" }, "Create"),
+      ]),
+      this.choices,
+    ]);
+    this.dialog.addEventListener("click", (event) => event.target === this.dialog && this.dialog.close());
+  }
+
+  /** The album that is searched in; else "". */
+  current() {
+    const match = /(?:^|\s)album:(?:"([^"]+)"|(\S+))/i.exec(this.page.state.q);
+    return match?.[1] ?? match?.[2] ?? "";
+  }
+
+  /** Draw the view. */
+  show() {
+    return this.page.attempt(async () => {
+      const { albums } = await api.albums();
+      this.note.textContent = albums.length
+        ? ""
+        : "There are no albums yet. Select results (the circle on a picture, a long press, or x) and add them to one.";
+      this.list.replaceChildren(...albums.map((album) => this.tile(album)));
+      const { searches } = await api.searches();
+      this.savedTitle.hidden = !searches.length;
+      this.saved.replaceChildren(...searches.map((search) => this.savedSearch(search)));
+    });
+  }
+
+  /** @param {Album} album */
+  tile({ name, count: files, missing, cover }) {
+    const open = takeOver(() => this.page.search(searchOf(name)));
+    const picture =
+      cover === null ? icon("album") : h("img", { src: `/thumb/${cover}.webp`, alt: "", loading: "lazy" });
+    const gone = missing ? `${counted(missing, "file")} not in the library any more` : "";
+    const link = h("a", { class: "album", href: `/?q=${encodeURIComponent(searchOf(name))}`, onclick: open }, [
+      h("span", { class: "cover" }, picture),
+      h("span", { class: "line" }, [
+        h("bdi", { class: "title" }, name ? "" : icon("heart"), shownName(name)),
+        h("span", { class: "n" }, count(files)),
+      ]),
+    ]);
+    return h("li", {}, [
+      link,
+      gone && h("p", { class: "quiet gone" }, gone),
+      name && h("div", { class: "album-deeds" }, this.renaming(name), this.deleting(name)),
+    ]);
+  }
+
+  /** @param {import("./types").SavedSearch} search */
+  savedSearch(search) {
+    const run = takeOver(() => this.page.box.suggest.run(search));
+    const remove = () =>
+      this.page.attempt(async () => {
+        await api.forgetSearch(search.name);
+        this.page.box.suggest.asked = -1;
+        await this.show();
+      });
+    const link = h("a", { href: `/?${search.query}`, onclick: run }, h("bdi", {}, search.name));
+    const trouble = search.error && h("span", { class: "reason" }, search.error);
+    const props = { class: "secondary", "aria-label": `Delete ${search.name}`, onclick: remove };
+    return h("li", {}, icon("saved"), h("span", { class: "path" }, link, trouble), h("button", props, "Delete"));
+  }
+
+  /** @param {string} name */
+  renaming(name) {
+    const button = h("button", { class: "plain-text", "aria-label": `Rename ${name}` }, "Rename");
+    button.addEventListener("click", () => {
+      const field = h("input", { type: "text", value: name, maxlength: 100, "aria-label": `New name of ${name}` });
+      const rename = () =>
+        this.page.attempt(async () => {
+          await api.renameAlbum(name, field.value.trim());
+          await this.show();
+        });
+      const save = h("button", { type: "submit", class: "secondary" }, "Save");
+      button.parentElement?.replaceChildren(h("form", { onsubmit: takeOver(rename) }, field, save));
+      field.focus();
+      field.select();
+    });
+    return button;
+  }
+
+  /** Ask for confirmation at the first click, delete at the second. @param {string} name */
+  deleting(name) {
+    const button = h("button", { class: "plain-text", "aria-label": `Delete ${name}` }, "Delete");
+    button.addEventListener("click", () => {
+      if (!button.classList.contains("sure")) {
+        button.classList.add("sure");
+        button.textContent = "Delete the album? Files stay";
+        button.setAttribute("aria-label", `Delete the album ${name}? Files stay`);
+        return;
+      }
+      this.page.attempt(async () => {
+        await api.removeFromAlbum(name, null);
+        await this.show();
+      });
+    });
+    return button;
+  }
+
+  /** Ask which album files are added to. @param {number[]} files */
+  choose(files) {
+    return this.page.attempt(async () => {
+      this.files = files;
+      const { albums } = await api.albums();
+      this.heading.textContent = `Add ${counted(files.length, "file")} to`;
+      this.name.value = "";
+      this.choices.replaceChildren(
+        ...albums
+          .filter((album) => album.name)
+          .map(({ name, count: present }) => {
+            const props = { onclick: () => this.add(name) };
+            return h("li", {}, h("button", props, h("bdi", {}, name), h("span", { class: "n" }, count(present))));
+          }),
+      );
+      this.dialog.showModal();
+      this.name.focus();
+    });
+  }
+
+  /** @param {string} name */
+  add(name) {
+    if (!name) return this.name.focus();
+    return this.page.attempt(async () => {
+      const { added } = await api.addToAlbum(name, this.files);
+      this.dialog.close();
+      const rest = this.files.length - added;
+      const words = rest ? `; ${counted(rest, "file was", "files were")} in it already` : "";
+      this.page.say(`${counted(added, "file")} added to ${name}${words}.`);
+      this.page.selection.clear();
+    });
+  }
+
+  /** Mark hits as favourites, or no longer. @param {Hit[]} hits @param {boolean} on */
+  favourite(hits, on) {
+    const { page } = this;
+    return page.attempt(async () => {
+      const files = new Set(hits.map((hit) => hit.file_id));
+      await (on ? api.addToAlbum : api.removeFromAlbum)("", [...files]);
+      for (const hit of [...page.results.hits, ...hits]) if (files.has(hit.file_id)) hit.favourite = on;
+      page.results.grid.draw();
+      page.selection.show();
+      page.viewer.showFavourite();
+      page.say(on ? `${counted(files.size, "favourite")} added.` : `${counted(files.size, "favourite")} removed.`);
+    });
+  }
+}

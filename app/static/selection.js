@@ -1,0 +1,276 @@
+// The selection: results picked by mouse (the circle on a card, shift for a range), keyboard (x, shift with an arrow, Ctrl+A)
+// or touch (a long press), and the bar of what can be done with them. Built around a map of hits by chunk; the cards only
+// show it. It knows nothing of how hits are found.
+
+import * as api from "./api.js";
+import { h, icon, iconButton } from "./dom.js";
+import { counted } from "./format.js";
+
+/** @typedef {import("./types").Hit} Hit */
+
+/** The most files of one selection, as of one ZIP (app/web/archive.py). */
+const MOST = 5000;
+/** Hits asked for at once by "Select all". */
+const STEP = 200;
+/** Milliseconds of a long press, and the pixels that the finger may move meanwhile. */
+const [PRESS, SLIP] = [450, 10];
+
+export class Selection {
+  /** @param {import("./app.js").Page} page */
+  constructor(page) {
+    this.page = page;
+    /** @type {Map<number, Hit>} */
+    this.picked = new Map();
+    /** The chunk from which a range goes. @type {number | null} */
+    this.anchor = null;
+    /** Whether the next click is the end of a long press. */
+    this.pressed = false;
+    this.count = h("strong", { role: "status" });
+    this.favourite = this.button("heart", "Favourites", "Favourites", () => this.toggleFavourite());
+    this.leave = this.button("minus", "Remove", "Remove from this album", () => this.removeFromAlbum());
+    this.everything = this.button("check", "All", "Select all results", () => this.all());
+    this.element = h("div", { class: "selection", role: "toolbar", "aria-label": "Selection", hidden: true }, [
+      iconButton("close", "Clear the selection", () => this.clear(), { title: "Clear the selection (Esc)" }),
+      this.count,
+      h("div", { class: "deeds" }, [
+        this.everything,
+        this.favourite,
+        this.button("album", "Album", "Add to an album", () => page.albums.choose(this.files())),
+        this.leave,
+        this.button("download", "ZIP", "Download as a ZIP", () => this.download()),
+        this.button("copy", "Paths", "Copy the paths", () => this.copyPaths()),
+        this.button("table", "CSV", "Save as CSV", () => save("Sightline.csv", "text/csv", csv(this.hits()))),
+        this.button("table", "JSON", "Save as JSON", () =>
+          save("Sightline.json", "application/json", JSON.stringify(this.hits(), null, 1)),
+        ),
+      ]),
+    ]);
+    const { list } = page.results.grid;
+    list.addEventListener("click", (event) => this.click(event), true);
+    list.addEventListener("pointerdown", (event) => this.press(event));
+    list.addEventListener("contextmenu", (event) => this.pressed && event.preventDefault());
+  }
+
+  /**
+   * @param {keyof typeof import("./dom.js").PATHS} picture
+   * @param {string} word
+   * @param {string} title
+   * @param {() => void} act
+   */
+  button(picture, word, title, act) {
+    return h("button", { title, "aria-label": title, onclick: act }, icon(picture), h("span", {}, word));
+  }
+
+  get active() {
+    return this.picked.size > 0;
+  }
+
+  /** The hits in the order of the results; those on further pages at the end. */
+  hits() {
+    const shown = this.page.results.grid.shown().filter((hit) => this.picked.has(hit.chunk_id));
+    return [...new Set([...shown, ...this.picked.values()])];
+  }
+
+  files() {
+    return [...new Set([...this.picked.values()].map((hit) => hit.file_id))];
+  }
+
+  /** @param {MouseEvent} event */
+  click(event) {
+    const target = /** @type {HTMLElement} */ (event.target);
+    const card = /** @type {HTMLElement | null} */ (target.closest(".card"));
+    const link = target.closest("a.open");
+    const pick = target.closest(".pick");
+    if (!card || !(link || pick) || event.ctrlKey || event.metaKey) return;
+    const after = this.pressed;
+    this.pressed = false;
+    if (!pick && !after && !event.shiftKey && !this.active) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const chunk = Number(card.dataset.chunk);
+    if (event.shiftKey) this.range(chunk);
+    else if (!after) this.toggle(chunk);
+  }
+
+  /** A long press of a finger. @param {PointerEvent} event */
+  press(event) {
+    const card = /** @type {HTMLElement | null} */ (/** @type {HTMLElement} */ (event.target).closest(".card"));
+    this.pressed = false;
+    if (event.pointerType !== "touch" || !card) return;
+    const over = new AbortController();
+    const timer = setTimeout(() => {
+      over.abort();
+      this.pressed = true; // until the click that the finger makes when it is lifted
+      this.toggle(Number(card.dataset.chunk));
+      navigator.vibrate?.(10);
+    }, PRESS);
+    over.signal.addEventListener("abort", () => clearTimeout(timer));
+    const end = { signal: over.signal };
+    addEventListener("pointerup", () => over.abort(), end);
+    addEventListener("pointercancel", () => over.abort(), end);
+    addEventListener(
+      "pointermove",
+      ({ clientX, clientY }) => Math.hypot(clientX - event.clientX, clientY - event.clientY) > SLIP && over.abort(),
+      end,
+    );
+  }
+
+  /** @param {KeyboardEvent} event @param {HTMLElement | null} at the focused element. Returns whether the key is used. */
+  key(event, at) {
+    const card = /** @type {HTMLElement | null} */ (at?.closest(".card") ?? null);
+    const all = event.key === "a" && (event.ctrlKey || event.metaKey) && (this.active || card !== null);
+    if (all) this.all();
+    else if (event.ctrlKey || event.metaKey || event.altKey) return false;
+    else if (event.key === "Escape" && this.active) this.clear();
+    else if (!card) return false;
+    else if (event.key === "x") this.toggle(Number(card.dataset.chunk));
+    else if (event.shiftKey && event.key.startsWith("Arrow")) {
+      this.anchor ??= Number(card.dataset.chunk);
+      this.page.results.grid.walk(event);
+      const next = /** @type {HTMLElement | null} */ (this.page.root.activeElement)?.closest(".card");
+      if (next instanceof HTMLElement) this.range(Number(next.dataset.chunk));
+    } else return false;
+    event.preventDefault();
+    return true;
+  }
+
+  /** @param {number} chunk */
+  toggle(chunk) {
+    const hit = this.page.results.hits.find((one) => one.chunk_id === chunk);
+    if (!hit) return;
+    if (!this.picked.delete(chunk)) this.pick([hit]);
+    this.anchor = chunk;
+    this.show();
+  }
+
+  /** Pick everything from the last picked hit to this one. @param {number} chunk */
+  range(chunk) {
+    const shown = this.page.results.grid.shown();
+    const [from, to] = [this.anchor ?? chunk, chunk]
+      .map((id) => shown.findIndex((hit) => hit.chunk_id === id))
+      .sort((a, b) => a - b);
+    if (from < 0) return this.toggle(chunk);
+    this.pick(shown.slice(from, to + 1));
+    this.anchor ??= chunk;
+    this.show();
+  }
+
+  /** @param {Hit[]} hits */
+  pick(hits) {
+    for (const hit of hits) {
+      if (this.picked.size >= MOST) {
+        this.page.say(`A selection has at most ${counted(MOST, "result")}.`, "wrong");
+        break;
+      }
+      this.picked.set(hit.chunk_id, hit);
+    }
+  }
+
+  /** Pick all results, also those that are not drawn yet. */
+  all() {
+    const { results } = this.page;
+    const { query } = results;
+    return this.page.attempt(async () => {
+      let hits = results.hits;
+      for (let offset = 0; hits.length && query === results.query && this.picked.size < MOST; offset += hits.length) {
+        if (offset) hits = (await api.search(results.searchState(), { k: STEP, offset: results.first + offset })).hits;
+        this.pick(hits.slice(0, MOST - this.picked.size));
+        this.show();
+        if (results.first + offset + hits.length >= results.total) break;
+      }
+    });
+  }
+
+  clear() {
+    this.picked.clear();
+    this.anchor = null;
+    this.show();
+  }
+
+  /** Show what is picked, on the cards and in the bar. */
+  show() {
+    const { page } = this;
+    for (const card of /** @type {NodeListOf<HTMLElement>} */ (page.results.grid.list.querySelectorAll(".card"))) {
+      const on = this.picked.has(Number(card.dataset.chunk));
+      if (card.classList.toggle("picked", on) || !on)
+        card.querySelector(".pick")?.setAttribute("aria-checked", `${on}`);
+    }
+    page.frame.classList.toggle("selecting", this.active);
+    this.element.hidden = !this.active;
+    this.count.textContent = this.active ? `${counted(this.picked.size, "result")} selected` : "";
+    const all = this.active && [...this.picked.values()].every((hit) => hit.favourite);
+    this.favourite.setAttribute("aria-pressed", String(all));
+    this.favourite.title = all ? "Remove from the favourites" : "Add to the favourites";
+    this.favourite.setAttribute("aria-label", this.favourite.title);
+    this.leave.hidden = !page.albums.current();
+    this.everything.hidden = this.picked.size >= Math.min(MOST, page.results.total);
+  }
+
+  toggleFavourite() {
+    const hits = [...this.picked.values()];
+    return this.page.albums.favourite(hits, !hits.every((hit) => hit.favourite));
+  }
+
+  removeFromAlbum() {
+    const name = this.page.albums.current();
+    return this.page.attempt(async () => {
+      const { removed } = await api.removeFromAlbum(name, this.files());
+      this.page.say(`${counted(removed, "file")} removed from ${name}. The files stay where they are.`);
+      this.clear();
+      this.page.results.searchNow();
+    });
+  }
+
+  /** Ask first whether there is something to send; then the browser's own download takes it as it comes. */
+  download() {
+    return this.page.attempt(async () => {
+      const ids = this.files().join(",");
+      const { gone } = await api.checkZip(ids);
+      if (gone) this.page.say(`${counted(gone, "file")} no longer where it was indexed; the others are sent.`, "wrong");
+      const field = h("input", { type: "hidden", name: "ids", value: ids });
+      const form = h("form", { method: "post", action: "/api/zip", hidden: true }, field);
+      document.body.append(form);
+      form.submit();
+      form.remove();
+    });
+  }
+
+  async copyPaths() {
+    const paths = [...new Set(this.hits().map((hit) => hit.path))];
+    try {
+      await navigator.clipboard.writeText(paths.join("\n"));
+      this.page.say(`${counted(paths.length, "path")} copied.`);
+    } catch {
+      save("Sightline paths.txt", "text/plain", paths.join("\n")); // no clipboard outside a secure context
+    }
+  }
+}
+
+const COLUMNS = /** @type {const} */ ([
+  "kind",
+  "path",
+  "title",
+  "page",
+  "start_s",
+  "end_s",
+  "taken",
+  "width",
+  "height",
+]);
+
+/** A spreadsheet calculates a text that looks like a formula (as indexer/features/csv_rows.py). @param {Hit[]} hits */
+function csv(hits) {
+  const cell = (/** @type {unknown} */ value) => {
+    const text = typeof value === "string" && /^[=+\-@\t\r\n]/.test(value) ? `'${value}` : String(value ?? "");
+    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  };
+  const rows = hits.map((hit) => COLUMNS.map((name) => cell(hit[name])).join(","));
+  return [COLUMNS.join(","), ...rows, ""].join("\r\n");
+}
+
+/** Hand a text to the browser as a file. @param {string} name @param {string} type @param {string} text */
+function save(name, type, text) {
+  const url = URL.createObjectURL(new Blob([text], { type }));
+  h("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}

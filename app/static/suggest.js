@@ -1,0 +1,292 @@
+// Suggestions under the search box: filters and the values that the library has for them, searches of before, saved
+// searches. Built around the word at the cursor. It knows the filters' words (as indexer/search/query_syntax.py), and nothing
+// of how a search is made.
+
+import * as api from "./api.js";
+import { h, icon, iconButton, takeOver } from "./dom.js";
+import { count } from "./format.js";
+import { fields, stateOf } from "./state.js";
+
+/** @typedef {import("./types").SavedSearch} SavedSearch */
+/** @typedef {{icon: keyof typeof import("./dom.js").PATHS, text: string, note?: string, wrong?: boolean, act: () => void}} Suggestion */
+
+const RECENT = "sightline-recent";
+const [KEPT, SHOWN] = [12, 8];
+
+/** What each filter says, and an example; the sheet of keys and filters shows them too. */
+export const FILTERS = /** @type {const} */ ([
+  ["taken", "when it was taken", "taken:2023-07"],
+  ["near", "a town, and 25 km around it", "near:Lisbon"],
+  ["camera", "a camera's name", "camera:pixel"],
+  ["type", "images, videos or PDFs", "type:pdf"],
+  ["in", "a folder's name", "in:Invoices"],
+  ["name", "a part of the file's name", "name:IMG_2"],
+  ["album", "what is in an album", 'album:"Trip to Oslo"'],
+  ["is", "favourites only", "is:favourite"],
+  ["label", "a label that sightline label gave", "label:dog"],
+  ["longer", "longer than so much", "longer:5m"],
+  ["shorter", "shorter than so much", "shorter:90s"],
+  ["larger", "files larger than so much", "larger:10MB"],
+  ["smaller", "files smaller than so much", "smaller:500kB"],
+]);
+
+/** Values that need no library. @type {Record<string, [string, number][]>} */
+const FIXED = {
+  is: [["favourite", 0]],
+  longer: [
+    ["1m", 0],
+    ["10m", 0],
+    ["1h", 0],
+  ],
+  shorter: [
+    ["30s", 0],
+    ["1m", 0],
+    ["10m", 0],
+  ],
+  larger: [
+    ["10MB", 0],
+    ["100MB", 0],
+    ["1GB", 0],
+  ],
+  smaller: [
+    ["500kB", 0],
+    ["5MB", 0],
+  ],
+};
+
+/** The word before the cursor: a filter with its beginning value, or a bare word. */
+const AT_CURSOR = /(?:^|\s)(?:([A-Za-z]+):("?)([^"]*)|([^\s":]+))$/;
+
+export class Suggest {
+  /** @param {import("./chips.js").SearchBox} box */
+  constructor(box) {
+    this.box = box;
+    this.page = box.page;
+    /** @type {Record<string, [string, number][]>} */
+    this.values = {};
+    /** @type {SavedSearch[]} */
+    this.saved = [];
+    /** The number of chunks when the values were asked for. */
+    this.asked = -1;
+    this.at = -1;
+    /** Whether suggestions are wanted, though there may be none yet. */
+    this.offers = false;
+    /** @type {Suggestion[]} */
+    this.suggestions = [];
+    this.list = h("ul", {
+      class: "suggestions",
+      role: "listbox",
+      id: "suggestions",
+      "aria-label": "Suggestions",
+      hidden: true,
+    });
+    this.name = h("input", { type: "text", maxlength: 100, autocomplete: "off", "aria-label": "Name of the search" });
+    this.dialog = h("dialog", { class: "sheet-dialog", "aria-labelledby": "save-dialog" }, [
+      h("div", { class: "dialog-bar" }, [
+        h("h2", { id: "save-dialog" }, "Save this search"),
+        iconButton("close", "Close", () => this.dialog.close()),
+      ]),
+      h("form", { class: "add", onsubmit: takeOver(() => this.save()) }, [
+        this.name,
+        h("button", { type: "submit", class: "main" }, "Save"),
+      ]),
+      h("p", { class: "quiet" }, "It is found under the search box and among the albums, and is run anew each time."),
+    ]);
+    const { input } = box;
+    for (const [name, value] of Object.entries({
+      role: "combobox",
+      "aria-autocomplete": "list",
+      "aria-controls": "suggestions",
+    }))
+      input.setAttribute(name, value);
+    input.addEventListener("focus", () => this.ask());
+    input.addEventListener("click", () => this.show());
+    input.addEventListener("blur", () => setTimeout(() => this.shut(), 150));
+    this.shut();
+  }
+
+  /** Ask for values and saved searches, if the library has changed since. */
+  async ask() {
+    const chunks = this.page.status?.chunks ?? 0;
+    if (this.asked === chunks) return;
+    this.asked = chunks;
+    try {
+      const [values, { searches }] = await Promise.all([api.vocabulary(), api.searches()]);
+      this.values = values;
+      this.saved = searches;
+      if (this.offers) this.show();
+    } catch {
+      this.asked = -1; // suggestions are no answer: the search says what is wrong
+    }
+  }
+
+  /** Offer what goes on from the word at the cursor. */
+  show() {
+    this.offers = true;
+    const { input } = this.box;
+    const text = input.value.slice(0, input.selectionStart ?? undefined);
+    const suggestions = input.value.trim() ? this.ofWord(text) : this.searches("");
+    this.suggestions = suggestions;
+    this.at = -1;
+    input.removeAttribute("aria-activedescendant");
+    const options = suggestions.map((one, n) => {
+      const take = takeOver(() => this.take(n)); // leaves the focus in the field
+      const props = { role: "option", id: `suggestion-${n}`, "aria-selected": "false", onpointerdown: take };
+      const note = one.note && h("span", { class: one.wrong ? "note wrong" : "note" }, one.note);
+      return h("li", props, icon(one.icon), h("bdi", {}, one.text), note);
+    });
+    this.list.replaceChildren(...options);
+    this.list.hidden = !options.length;
+    input.setAttribute("aria-expanded", String(options.length > 0));
+  }
+
+  shut() {
+    this.offers = false;
+    this.list.hidden = true;
+    this.at = -1;
+    this.box.input.setAttribute("aria-expanded", "false");
+    this.box.input.removeAttribute("aria-activedescendant");
+  }
+
+  /** @param {string} text the words up to the cursor @returns {Suggestion[]} */
+  ofWord(text) {
+    const match = AT_CURSOR.exec(text);
+    if (!match) return [];
+    const [, filter, , value, word] = match;
+    if (filter) return this.valuesOf(filter.toLowerCase(), value);
+    const low = word.toLowerCase();
+    const filters = FILTERS.filter(([name]) => name.startsWith(low)).map(([name, about]) => ({
+      icon: /** @type {const} */ ("layers"),
+      text: `${name}:`,
+      note: about,
+      act: () => this.complete(`${name}:`),
+    }));
+    const known = low.length < 2 ? [] : FILTERS.flatMap(([name]) => this.valuesOf(name, word, false)).slice(0, 5);
+    return [...filters, ...known, ...this.searches(this.box.words())].slice(0, SHOWN);
+  }
+
+  /** @param {string} filter @param {string} beginning @param {boolean} [within] whether the value may stand inside @returns {Suggestion[]} */
+  valuesOf(filter, beginning, within = true) {
+    const low = beginning.trim().toLowerCase();
+    const values = this.values[filter] ?? (within ? FIXED[filter] : null) ?? [];
+    const fits = (/** @type {string} */ value) => {
+      const at = value.toLowerCase().indexOf(low);
+      return at === 0 || (within && at > 0);
+    };
+    return values
+      .filter(([value]) => fits(value) && value.toLowerCase() !== low)
+      .slice(0, SHOWN)
+      .map(([value, n]) => {
+        const typed = `${filter}:${/\s/.test(value) ? `"${value}"` : value}`;
+        return { icon: "check", text: typed, note: n ? count(n) : "", act: () => this.complete(`${typed} `, true) };
+      });
+  }
+
+  /** Saved searches and those of before. @param {string} words @returns {Suggestion[]} */
+  searches(words) {
+    const low = words.toLowerCase();
+    /** @type {Suggestion[]} */
+    const saved = this.saved
+      .filter(({ name }) => name.toLowerCase().includes(low))
+      .map((one) => ({
+        icon: "saved",
+        text: one.name,
+        note: one.error ?? "saved",
+        wrong: Boolean(one.error),
+        act: () => this.run(one),
+      }));
+    /** @type {Suggestion[]} */
+    const before = recent()
+      .filter((q) => q.toLowerCase().startsWith(low) && q.toLowerCase() !== low)
+      .map((q) => ({ icon: "length", text: q, act: () => this.page.search(q) }));
+    /** @type {Suggestion[]} */
+    const forget = [
+      { icon: "close", text: "Forget the searches of before", act: () => localStorage.removeItem(RECENT) },
+    ];
+    return [...saved.slice(0, SHOWN), ...before.slice(0, 6), ...(before.length && !words ? forget : [])];
+  }
+
+  /** Run a saved search; one that cannot be run says why. @param {SavedSearch} saved */
+  run({ query, error }) {
+    this.page.go(stateOf(new URLSearchParams(query)));
+    this.box.fill();
+    if (error) this.page.say(error, "wrong");
+  }
+
+  /** Put a text in place of the word at the cursor. @param {string} text @param {boolean} [search] */
+  complete(text, search = false) {
+    const { input } = this.box;
+    const end = input.selectionStart ?? input.value.length;
+    const before = input.value.slice(0, end).replace(AT_CURSOR, (word) => (/^\s/.test(word) ? " " : ""));
+    input.value = before + text + input.value.slice(end).replace(/^[^\s]*\s?/, "");
+    input.setSelectionRange(before.length + text.length, before.length + text.length);
+    if (search) this.box.submit(true, false);
+    else this.box.onInput();
+  }
+
+  /** @param {number} n */
+  take(n) {
+    const suggestion = this.suggestions[n];
+    this.shut();
+    suggestion?.act();
+  }
+
+  /** @param {KeyboardEvent} event Returns whether the key is used. */
+  key(event) {
+    if (this.list.hidden) return false;
+    const last = this.suggestions.length - 1;
+    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      if (event.key === "ArrowDown" && this.at === last) {
+        this.shut();
+        return false; // on into the results
+      }
+      this.at = event.key === "ArrowDown" ? this.at + 1 : Math.max(-1, this.at - 1);
+      for (const [n, option] of [...this.list.children].entries()) {
+        option.setAttribute("aria-selected", String(n === this.at));
+        if (n === this.at) option.scrollIntoView({ block: "nearest" });
+      }
+      if (this.at < 0) this.box.input.removeAttribute("aria-activedescendant");
+      else this.box.input.setAttribute("aria-activedescendant", `suggestion-${this.at}`);
+    } else if (event.key === "Enter" && this.at >= 0) this.take(this.at);
+    else if (event.key === "Escape") this.shut();
+    else return false;
+    event.preventDefault();
+    return true;
+  }
+
+  /** Keep the words of a search that was sent. @param {string} q */
+  remember(q) {
+    if (!q) return;
+    const searches = [q, ...recent().filter((other) => other !== q)].slice(0, KEPT);
+    localStorage.setItem(RECENT, JSON.stringify(searches));
+  }
+
+  /** Ask for the name under which this search is saved. */
+  offer() {
+    this.name.value = this.page.state.q.slice(0, 100);
+    this.dialog.showModal();
+    this.name.select();
+  }
+
+  save() {
+    const name = this.name.value.trim();
+    if (!name) return this.name.focus();
+    return this.page.attempt(async () => {
+      this.dialog.close();
+      await api.saveSearch(name, fields(this.page.state).toString());
+      this.asked = -1;
+      this.page.say(`Saved as ${name}.`);
+      await this.ask();
+    });
+  }
+}
+
+/** @returns {string[]} */
+function recent() {
+  try {
+    const searches = JSON.parse(localStorage.getItem(RECENT) ?? "[]");
+    return Array.isArray(searches) ? searches.filter((q) => typeof q === "string") : [];
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,203 @@
+// The timeline: the heading of a month in a list by date, and the scrubber at the side, which shows the date while it is
+// dragged and leads there. Built around the number of hits of each month, newest first, as the server counts them: a place
+// on the scrubber is a place in the list. It knows nothing of cards.
+
+import * as api from "./api.js";
+import { h } from "./dom.js";
+import { count, monthOf } from "./format.js";
+
+/** Fewer hits need no scrubber, and the hits of a search no headings. */
+export const LEAST = 20;
+/** Milliseconds that a dragged scrubber rests before the list follows, and that its date stays after scrolling. */
+const [REST, STAY] = [150, 900];
+/** Pixels between two labels of years. */
+const APART = 22;
+
+/** The key of a hit's month: months of files' own dates come last. @param {import("./types").Hit} hit */
+export function monthKey(hit) {
+  return `${hit.taken_from === "file" ? "file " : ""}${hit.taken?.slice(0, 7) ?? ""}`;
+}
+
+/** @param {string} key */
+export function monthTitle(key) {
+  const [file, month] = key.startsWith("file ") ? ["File of ", key.slice(5)] : ["", key];
+  return month ? file + monthOf(month) : "No date";
+}
+
+export class Timeline {
+  /** @param {import("./results.js").Results} results */
+  constructor(results) {
+    this.results = results;
+    /** @type {{key: string, offset: number, count: number}[]} */
+    this.months = [];
+    this.total = 0;
+    this.query = "";
+    this.at = 0;
+    this.rest = 0;
+    this.stay = 0;
+    this.frame = 0;
+    this.years = h("div", { class: "years", "aria-hidden": "true" });
+    this.bubble = h("span", { class: "bubble", "aria-hidden": "true" });
+    this.handle = h("span", { class: "handle", "aria-hidden": "true" }, this.bubble);
+    this.element = h(
+      "div",
+      {
+        class: "scrubber",
+        role: "slider",
+        tabindex: "0",
+        hidden: true,
+        "aria-label": "Date",
+        "aria-orientation": "vertical",
+        "aria-valuemin": "0",
+        onkeydown: (e) => this.key(e),
+        onpointerdown: (e) => this.press(e),
+      },
+      this.years,
+      this.handle,
+    );
+    addEventListener("scroll", () => this.follow(), { passive: true });
+    addEventListener("resize", () => this.label());
+  }
+
+  /** Count the months of a new list by date; hide for any other answer. */
+  async show() {
+    const { results } = this;
+    const { query } = results;
+    if (!results.byDate || results.total < LEAST) {
+      this.months = [];
+      this.query = "";
+      this.draw();
+      return;
+    }
+    if (this.query === query && this.total === results.total) return;
+    this.query = query;
+    this.total = results.total;
+    await results.page.attempt(async () => {
+      const { months } = await api.timeline(results.searchState());
+      if (this.query !== query) return;
+      let offset = 0;
+      this.months = months.map(({ month, of_file, count: n }) => {
+        offset += n;
+        return { key: `${of_file ? "file " : ""}${month}`, offset: offset - n, count: n };
+      });
+      this.total = Math.max(1, offset);
+      this.draw();
+      this.follow();
+    });
+  }
+
+  draw() {
+    this.element.hidden = this.months.length < 2;
+    this.results.element.classList.toggle("with-timeline", !this.element.hidden);
+    this.element.setAttribute("aria-valuemax", String(Math.max(0, this.months.length - 1)));
+    this.label();
+  }
+
+  /** Write the years beside the track, as many as have room. */
+  label() {
+    if (this.element.hidden) return;
+    const tall = this.element.clientHeight;
+    let last = -APART;
+    let year = "";
+    const labels = [];
+    for (const { key, offset } of this.months) {
+      const y = (offset / this.total) * tall;
+      const own = /(\d{4})/.exec(key)?.[1] ?? "";
+      if (!own || own === year || key.startsWith("file ")) continue;
+      year = own;
+      if (y - last < APART || y > tall - APART / 2) continue;
+      last = y;
+      labels.push(h("span", { style: `top:${y}px` }, own));
+    }
+    this.years.replaceChildren(...labels);
+  }
+
+  /** The month of a place in the list. @param {number} index */
+  monthAt(index) {
+    let [low, high] = [0, this.months.length - 1];
+    while (low < high) {
+      const middle = Math.ceil((low + high) / 2);
+      if (this.months[middle].offset <= index) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+
+  /** Show a place in the list on the scrubber. @param {number} index */
+  point(index) {
+    const n = this.monthAt(index);
+    const month = this.months[n];
+    if (!month) return;
+    this.at = n;
+    const words = monthTitle(month.key);
+    this.handle.style.top = `${(100 * Math.min(index, this.total)) / this.total}%`;
+    this.bubble.textContent = words;
+    this.element.setAttribute("aria-valuenow", String(n));
+    this.element.setAttribute("aria-valuetext", `${words}, ${count(month.count)}`);
+    this.element.classList.add("moving");
+    clearTimeout(this.stay);
+    this.stay = window.setTimeout(() => this.element.classList.remove("moving"), STAY);
+  }
+
+  /** The page is scrolled: point at the first hit in view. */
+  follow() {
+    if (this.frame || this.element.hidden || this.element.classList.contains("dragged")) return;
+    this.frame = requestAnimationFrame(() => {
+      this.frame = 0;
+      const index = this.results.firstInView();
+      if (index !== null) this.point(index);
+    });
+  }
+
+  /** @param {PointerEvent} event */
+  press(event) {
+    if (event.button) return;
+    this.element.setPointerCapture(event.pointerId);
+    this.element.classList.add("dragged");
+    const over = new AbortController();
+    const move = (/** @type {PointerEvent} */ at) => {
+      const box = this.element.getBoundingClientRect();
+      const part = Math.min(1, Math.max(0, (at.clientY - box.top) / box.height));
+      const index = Math.min(this.total - 1, Math.floor(part * this.total));
+      this.point(index);
+      clearTimeout(this.rest);
+      this.rest = window.setTimeout(() => this.go(index), REST);
+    };
+    const lift = () => {
+      over.abort();
+      this.element.classList.remove("dragged");
+    };
+    move(event);
+    for (const name of /** @type {const} */ (["pointerup", "pointercancel"]))
+      this.element.addEventListener(name, lift, { signal: over.signal });
+    this.element.addEventListener("pointermove", move, { signal: over.signal });
+  }
+
+  /** @param {KeyboardEvent} event */
+  key(event) {
+    const steps = /** @type {Record<string, number>} */ ({
+      ArrowDown: 1,
+      ArrowRight: 1,
+      ArrowUp: -1,
+      ArrowLeft: -1,
+      PageDown: 12,
+      PageUp: -12,
+      Home: -this.months.length,
+      End: this.months.length,
+    });
+    const step = steps[event.key];
+    if (!step || event.altKey || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const month = this.months[Math.min(this.months.length - 1, Math.max(0, this.at + step))];
+    this.point(month.offset);
+    clearTimeout(this.rest);
+    this.rest = window.setTimeout(() => this.go(month.offset), REST);
+  }
+
+  /** Show the list from the month of a place on; in a month of many, from the place itself. @param {number} index */
+  go(index) {
+    const month = this.months[this.monthAt(index)];
+    if (month) this.results.jump(month.count > 3 * LEAST ? index : month.offset);
+  }
+}
