@@ -47,6 +47,7 @@ from indexer.types import (
     Failure,
     FileInfo,
     IndexReport,
+    Kind,
     LibraryOptions,
     MigrationReport,
     Moment,
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
     from indexer.catalogue.rows import Counts
     from indexer.features.moments import Moments
+    from indexer.features.own_words import OwnWords, Source
     from indexer.search.searcher import Searcher
     from indexer.vectors.index import VectorIndex
     from model.inputs import Cue
@@ -305,6 +307,17 @@ class Library:
         from indexer.features.pairs import export_pairs
 
         return export_pairs(self.catalogue, self.clicks, path, kinds)
+
+    def own_words(self, sources: Sequence[Source]) -> list[OwnWords]:
+        """The person's own words for what the library holds, with the places that they mean. Raises `LibraryError`."""
+        from data import reader
+        from indexer.features.own_words import own_words
+
+        def caption_of(path: Path, kind: Kind) -> str:
+            caption: str = self.sandbox.submit(reader.outline, path, kind).result().caption
+            return caption
+
+        return own_words(self.catalogue, self.clicks, caption_of, sources)
 
     def catch_up_vectors(self) -> None:
         """Bring the vector index up to date with the catalogue. Raises `VectorServerError`."""
