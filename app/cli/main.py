@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 from app import __version__
-from app.cli import access, add, features, migrate, models, serve, worker
+from app.cli import access, add, features, migrate, models, serve, tune, worker
 from app.cli.options import (
     OF_A_LIBRARY,
     Commands,
@@ -260,8 +260,8 @@ def backup(
 
 
 for group in (
-    serve.commands, commands, add.commands, features.commands, access.commands, worker.commands, migrate.commands,
-    models.commands,
+    serve.commands, commands, add.commands, features.commands, tune.commands, access.commands, worker.commands,
+    migrate.commands, models.commands,
 ):  # fmt: skip
     app.add_typer(group)
 

@@ -49,6 +49,15 @@ class Place(NamedTuple):
     paths: tuple[Path, ...]
     span: Span = Span()
 
+    def holds(self, span: Span) -> bool:
+        """Whether a chunk with this span is of the place; a window is if it overlaps."""
+        if self.span.page is not None:
+            return span.page == self.span.page
+        if self.span.start_s is None:
+            return True
+        (start, end), (own_start, own_end) = span.seconds, self.span.seconds
+        return start < own_end and end > own_start
+
 
 @dataclass(frozen=True)
 class OwnWords:
