@@ -200,6 +200,9 @@ def judge(
             help="One query a line, with its relevant files. Default: your clicks, and captions that you wrote.",
         ),
     ] = None,
+    rerank: Annotated[
+        str | None, typer.Option(metavar="colpali|colqwen2|DIR", help="Score the search with this re-ranking of pages.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Score the search on your own library and judgements, for instance to choose a model."""
@@ -222,7 +225,7 @@ def judge(
             )
         report = evaluate(
             judgements,
-            lambda words, k: library.search(Query(parts=(Part(text=words),)), k=k).hits,
+            lambda words, k: library.search(Query((Part(text=words),), rerank=rerank), k=k).hits,
             score_ranking,
             library.status().model,
         )
