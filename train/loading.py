@@ -8,8 +8,10 @@ source has too many. It knows nothing of losses, gradients or devices.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import multiprocessing
+import multiprocessing.process
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -195,6 +197,8 @@ def pair_batches(loader: Loader, shares: Iterator[list[Address]], size: int, wor
     with _signals_blocked():
         iterator = iter(batches)
     own = set(multiprocessing.active_children()) - others
+    # An error can keep this generator open until the program ends, which then waits for processes that get no SIGTERM.
+    atexit.register(_kill, own)
     try:
         step = 0
         share_batches: list[PairBatch] = []
@@ -205,9 +209,14 @@ def pair_batches(loader: Loader, shares: Iterator[list[Address]], size: int, wor
                 share_batches, step = [], step + 1
     finally:
         del iterator  # asks the loader processes to end and waits for them
-        for process in own:
-            if process.is_alive():
-                process.kill()
+        _kill(own)
+        atexit.unregister(_kill)
+
+
+def _kill(processes: Iterable[multiprocessing.process.BaseProcess]) -> None:
+    for process in processes:
+        if process.is_alive():
+            process.kill()
 
 
 @contextmanager
