@@ -92,13 +92,13 @@ def with_pictures(folder: Path, lost: set[int]) -> Pairs:
 
 
 @pytest.mark.slow
-def test_a_program_that_fails_while_rows_are_loaded_ends(sources: list[Pairs]) -> None:
+def test_a_program_that_fails_while_rows_are_loaded_ends(sources: list[Pairs], tmp_path: Path) -> None:
     """Its loader processes get no SIGTERM, which Python sends them at the end of a program before it waits for them."""
     program = f"""
 from data.sources.pairs import Pairs
 from train.loading import Loader, pair_batches
 from tests.train.test_loading import texts
-loader = Loader([Pairs({str(sources[0].path)!r})], texts, max_frames=1)
+loader = Loader([Pairs({str(tmp_path / "s0.jsonl")!r})], texts, max_frames=1)
 batches = pair_batches(loader, iter([[(0, n)] for n in range(100)]), 1, workers=2)
 next(batches)
 raise SystemExit(3)  # `batches` stays open
