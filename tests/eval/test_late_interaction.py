@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from data.mmeb.task_data import ImageError
 from eval import late_interaction
 from eval.__main__ import main
 from eval.late_interaction import LatePrompter, RaggedCache, max_sim_scores
-from eval.task_list import select
+from eval.task_list import all_tasks, select
 from model.late_interaction import LateInteractionModel, load_late_interaction, max_sim
 
 sys.path.append(str(Path(__file__).parents[1] / "model"))
@@ -54,17 +55,22 @@ def ragged(cache: RaggedCache, lengths: list[int], seed: int) -> tuple[list[byte
 def test_all_78_tasks_are_scored_and_a_second_run_embeds_nothing(checkpoint: Path, mmeb: Path, tmp_path: Path) -> None:
     words = ["--data", str(mmeb), "--output_dir", str(tmp_path), "--cache_dir", str(tmp_path / "cache")]
     words += ["--model_path", str(checkpoint), "--device", "cpu", "--dtype", "float32", "--name", "tiny"]
+    folder = tmp_path / "mmeb" / "tiny"
+
+    def results() -> dict[str, Any]:
+        return {task.name: json.loads((folder / f"{task.name}.json").read_text()) for task in all_tasks()}
+
     assert main(words) == 0
-    results = {p.stem: json.loads(p.read_text()) for p in (tmp_path / "mmeb" / "tiny").glob("*.json")}
-    assert len(results) == 79 and results.pop("run")["dim"] == 16
-    assert {r["state"] for r in results.values()} == {"scored"} and not any(r["failed"] for r in results.values())
-    assert len({r["scores"]["hit@1"] for r in results.values()}) > 2
-    for path in (tmp_path / "mmeb" / "tiny").glob("*.parquet"):
-        path.unlink()
+    first = results()
+    assert {r["state"] for r in first.values()} == {"scored"} and not any(r["failed"] for r in first.values())
+    assert len({r["scores"]["hit@1"] for r in first.values()}) > 2
+    assert json.loads((folder / "run.json").read_text())["dim"] == 16
+    for path in folder.glob("*.parquet"):
+        path.unlink()  # so that every task is scored again
     assert main(words) == 0
-    again = {p.stem: json.loads(p.read_text()) for p in (tmp_path / "mmeb" / "tiny").glob("*.json")}
-    assert sum(r["embedded"] for name, r in again.items() if name != "run") == 0
-    assert {n: r["scores"] for n, r in again.items() if n != "run"} == {n: r["scores"] for n, r in results.items()}
+    second = results()
+    assert sum(r["embedded"] for r in second.values()) == 0
+    assert {name: r["scores"] for name, r in second.items()} == {name: r["scores"] for name, r in first.items()}
 
 
 @pytest.mark.slow
