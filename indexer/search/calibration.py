@@ -1,4 +1,5 @@
-"""Calibration: one scale for all kinds, a score in standard deviations above what queries score by chance.
+"""Calibration: one scale for all kinds, a score in standard deviations above what queries score by chance; and the
+contrast of a chunk, by which it is told whether it is an answer.
 
 Built around a fixed random sample of the library's chunks of each kind, which is scored by the query and by a few
 ordinary queries. The ordinary ones give the usual score of a kind (text to text, text to image and text to video
@@ -105,6 +106,30 @@ class Background:
                 both /= np.maximum(np.linalg.norm(both, axis=1, keepdims=True), LEAST_SPREAD)
                 self._ordinary += [elsewhere, both]
         return min(self._ordinary, key=lambda rows: _unlike(rows, queries))
+
+    def contrast(self, queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+        """Returns how far the score of each chunk is above what everyday queries score with it, in standard
+        deviations of their scores: float32 [n], by the best of the text `queries` [q, dim], for `vectors` [n, dim].
+
+        It depends on the query and the chunk alone, so a verdict by it holds while the library grows. It does not
+        rank: text to photo among all MRR .39 by score, .27 by contrast (lite, sample set).
+        """
+        mean, components = self._everyday(queries)
+        spread = np.sqrt(np.square(vectors @ components.T).sum(axis=1))
+        scores = (queries @ vectors.T).max(axis=0)
+        return np.asarray((scores - vectors @ mean) / np.maximum(spread, LEAST_SPREAD))
+
+    def _everyday(self, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the mean [dim] and the components [m, dim] of everyday queries' vectors: the model's own, cut to
+        the components that `queries` have; for a model without them, of the ordinary queries."""
+        rows: np.ndarray | None = getattr(self._embedder, "everyday", None)
+        if rows is None:
+            ordinary = self.ordinary_queries(queries)
+            mean = ordinary.mean(axis=0)
+            return mean, (ordinary - mean) / np.sqrt(len(ordinary))
+        cut = rows * queries.any(axis=0)
+        cut *= np.linalg.norm(rows) / max(float(np.linalg.norm(cut)), LEAST_SPREAD)  # a query has unit length
+        return cut[0], cut[1:]
 
     def _embedded(self, texts: Sequence[str]) -> np.ndarray:
         return self._embedder.embed([Input(text=text, role="query") for text in texts])

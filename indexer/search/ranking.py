@@ -1,9 +1,10 @@
 """Ranking: several kinds of evidence to one list, the line of relevance, moments.
 
 Built around `Evidence`: how far a chunk's score by meaning is above the background, and the share of the query's
-information in its text and in its file's name. They are combined into one score, which sorts the list, is shown,
-and is compared with the line. The weights belong to the model (`RankingProfile`). It knows nothing of where the
-evidence comes from.
+information in its text and in its file's name. They are combined into one score, which sorts the list and is shown.
+Whether a chunk is an answer is asked of the chunk alone, by its contrast and its words: other chunks move no line, so
+a verdict holds while the library grows. The weights belong to the model (`RankingProfile`). It knows nothing of where
+the evidence comes from.
 
 Adding evidence was measured against reciprocal rank fusion on the sample set (lite, no OCR;
 MRR of text to photo / stamp / video / page, all kinds mixed; better single list .34 / .60 /
@@ -15,7 +16,7 @@ poor one: a chunk with one common word of five may be first.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from data.span import Span
@@ -28,6 +29,8 @@ EXACT_BONUS = 20.0
 
 NAMES_COMPARED = 3
 """Names, of the best by words, whose meaning is compared with the query; twelve change nothing (lite)."""
+USUALLY_ALIKE, LEAST_ALIKE = 2.0, -2.0
+"""How near a name with words of the query usually is, taken where it is not compared; and the least that counts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +47,8 @@ class Evidence:
     alike: Callable[[list[int]], Sequence[float]] = lambda ids: [0.0] * len(ids)
     literal: frozenset[int] = frozenset()
     """For a query of one word: the chunks with the word as typed, in their text or file's name."""
+    contrast: dict[int, float] = field(default_factory=dict)
+    """chunk id -> contrast (`calibration.py`), for a query in words."""
 
 
 class Ranked(NamedTuple):
@@ -61,7 +66,7 @@ class Ranked(NamedTuple):
 
 
 def ranked(evidence: Evidence, facts: dict[int, Fact], profile: RankingProfile) -> list[Ranked]:
-    """Returns the ranking, best first; the relevant places, if there are any, are at the top."""
+    """Returns the ranking: the relevant places first, if there are any, each part best first."""
     in_text = evidence.in_text
     ids = in_text.ids.tolist()
     text = dict(zip(ids, in_text.coverage.tolist(), strict=True))
@@ -70,56 +75,83 @@ def ranked(evidence: Evidence, facts: dict[int, Fact], profile: RankingProfile) 
     literal = evidence.literal.intersection(facts)
     if len(literal) == 1:  # the only chunk with the word
         exact |= literal
-    by_meaning_alone = (evidence.meaning.keys() & facts.keys()) - text.keys() - evidence.named.keys()
-    listed = [(evidence.meaning[number], number) for number in by_meaning_alone]
-    worded: list[tuple[float, int]] = []
+    scores = {n: evidence.meaning[n] for n in (evidence.meaning.keys() & facts.keys())}
     for number in {*text, *evidence.named}.intersection(facts):
         # A text match is never penalised for a low semantic score.
-        meaning = max(evidence.meaning.get(number, 0.0), 0.0)
-        share, in_name = text.get(number, 0.0), evidence.named.get(number, (0, 0.0))[1]
+        weight = profile.said_weight if facts[number].kind == "video" else profile.text_weight
+        in_name = profile.name_weight * evidence.named.get(number, (0, 0.0))[1]
         bonus = EXACT_BONUS if number in exact else 0.0
-        weight, sure_weight = profile.text_weight, profile.sure_text
-        if facts[number].kind == "video":
-            weight, sure_weight = profile.said_weight, profile.sure_said
-        score = meaning + weight * share + profile.name_weight * in_name + bonus
-        listed.append((max(score, profile.line) if number in literal else score, number))
-        worded.append((meaning + sure_weight * share + profile.sure_name * in_name, number))
-    sure = (
-        not evidence.in_words
-        or bool(literal)
-        or not exact.isdisjoint(facts)
-        or any(evidence.meaning.get(number, 0.0) >= profile.sure_meaning for number in facts)
-        or any(score >= profile.sure for score, _ in worded)
-        # A name (with its folders) has all words.
-        or any(evidence.named.get(number, (0, 0.0))[0] >= ALL for _, number in worded)
-    )
-    near = {} if sure or not profile.sure_alike else _nearness(worded, evidence)
-    answered = sure or any(
-        score + profile.sure_alike * max(0.0, near[number]) >= profile.sure
-        for score, number in worded
-        if number in near
-    )
-    if near:
-        listed = [(score + _shift(near.get(number), profile), number) for score, number in listed]
-    listed.sort(key=lambda pair: (-pair[0], pair[1]))
-    return [
-        Ranked(facts[n], score, answered and score >= profile.line, facts[n].span, n in text) for score, n in listed
-    ]
+        scores[number] = max(scores.get(number, 0.0), 0.0) + weight * text.get(number, 0.0) + in_name + bonus
+    if not evidence.in_words:
+        listed = sorted(scores, key=lambda n: (-scores[n], n))
+        return [Ranked(facts[n], scores[n], scores[n] >= profile.line, facts[n].span, n in text) for n in listed]
+    all_text = {n for n, tier in zip(ids, in_text.tiers.tolist(), strict=True) if tier >= ALL}
+    answers = _Answers(evidence, text, all_text, exact | literal, facts, profile)
+    margins = {n: answers.margin(n) for n in scores}
+    if profile.sure_alike and not any(margin >= 0 for margin in margins.values()):
+        near = _nearness([(margins[n], n) for n in evidence.named if n in margins], evidence)
+        for number, alike in near.items():
+            margins[number] = answers.margin(number, max(alike, LEAST_ALIKE))
+            scores[number] += profile.read_weight * max(-profile.read_usual, alike - profile.read_usual)
+    answered = any(margin >= 0 for margin in margins.values())
+    relevant = {n for n in scores if answered and margins[n] >= -answers.below(n)}
+    listed = sorted(scores, key=lambda n: (n not in relevant, -scores[n], n))
+    return [Ranked(facts[n], scores[n], n in relevant, facts[n].span, n in text) for n in listed]
 
 
-def _nearness(worded: Sequence[tuple[float, int]], evidence: Evidence) -> dict[int, float]:
-    """Returns chunk id -> how near the name is to the query, for the best few chunks. `worded`: (score, chunk id)."""
-    named = [(score, number) for score, number in worded if number in evidence.named]
+@dataclass(frozen=True, eq=False)
+class _Answers:
+    """Whether a chunk is an answer by itself, whatever else the library holds: `margin` >= 0."""
+
+    evidence: Evidence
+    text: dict[int, float]
+    """Chunk id -> the share of the query's information in its text."""
+    all_text: set[int]
+    """The chunks with all words of the query in their text."""
+    certain: set[int]
+    """The chunks with the query as typed."""
+    facts: dict[int, Fact]
+    profile: RankingProfile
+
+    def margin(self, number: int, alike: float = USUALLY_ALIKE) -> float:
+        """Returns how far a chunk is above its line, by meaning or by words. `alike`: how near its file's name is."""
+        profile, kind = self.profile, self.facts[number].kind
+        if number in self.certain:
+            return EXACT_BONUS
+        contrast = self.evidence.contrast.get(number, 0.0)
+        share, whole = self.text.get(number, 0.0), number in self.all_text
+        if kind == "video":
+            margin = self.evidence.meaning.get(number, 0.0) - profile.sure_video
+            if share:
+                margin = max(margin, max(contrast, 0.0) + profile.sure_said * share - profile.said)
+        elif kind == "pdf":
+            margin = contrast + profile.sure_text * share + profile.sure_all_text * whole - profile.sure_page
+        else:
+            margin = contrast - profile.sure_image
+            if share:  # a caption, or words in the picture
+                margin = max(margin, self._named(contrast, share, whole, 0.0))
+        tier, in_name = self.evidence.named.get(number, (0, 0.0))
+        if tier:
+            margin = max(margin, self._named(contrast, in_name, tier >= ALL, alike))
+        return max(margin, 0.0) if tier >= ALL else margin
+
+    def _named(self, contrast: float, share: float, whole: bool, alike: float) -> float:
+        profile = self.profile
+        words = profile.sure_name * share + profile.sure_all_names * whole + profile.sure_alike * alike
+        return contrast + words - profile.named
+
+    def below(self, number: int) -> float:
+        """Returns how far below its line a chunk is relevant beside an answer."""
+        worded = number in self.text or number in self.evidence.named
+        return self.profile.below_worded if worded else self.profile.below
+
+
+def _nearness(named: list[tuple[float, int]], evidence: Evidence) -> dict[int, float]:
+    """Returns chunk id -> how near the name is to the query, for the best few. `named`: (score, chunk id)."""
     # Equal scores are sorted by meaning: names may share words, and ids differ between databases.
     named.sort(key=lambda pair: (-round(pair[0], 6), -evidence.meaning.get(pair[1], 0.0), pair[1]))
     best = [number for _, number in named[:NAMES_COMPARED]]
     return dict(zip(best, evidence.alike(best), strict=True)) if best else {}
-
-
-def _shift(alike: float | None, profile: RankingProfile) -> float:
-    if alike is None:
-        return 0.0
-    return profile.read_weight * max(-profile.read_usual, alike - profile.read_usual)
 
 
 def merged_moments(ranking: Sequence[Ranked]) -> list[Ranked]:

@@ -131,8 +131,26 @@ class Searcher:
             return self._titles.nearness(vectors, titles, self._background.ordinary_queries(vectors))
 
         literal = frozenset(words.literal(named))
-        evidence = Evidence(meaning, words.in_text, named, query.text_alone, alike, literal)
+        contrast = self._contrast(vectors, list(facts)) if query.text_alone else {}
+        evidence = Evidence(meaning, words.in_text, named, query.text_alone, alike, literal, contrast)
         return merged_moments(ranked(evidence, facts, profile)), words.in_text.marks
+
+    def _contrast(self, queries: np.ndarray, chunks: list[int]) -> dict[int, float]:
+        """Returns chunk id -> contrast; {} without queries."""
+        connection = self._connections.get()
+        rows = (
+            chunks
+            and connection.execute(
+                "SELECT e.chunk_id, e.vector FROM embedding e"
+                f" WHERE e.model_id = ? AND e.chunk_id IN ({', '.join('?' * len(chunks))})",
+                (self.model_id, *chunks),
+            ).fetchall()
+        )
+        if not rows or not len(queries):
+            return {}
+        ids, blobs = zip(*rows, strict=True)
+        stored = np.frombuffer(b"".join(blobs), "<f2").reshape(len(ids), -1).astype(np.float32)
+        return dict(zip(ids, self._background.contrast(queries, stored).tolist(), strict=True))
 
     def _folded(self, query: ParsedQuery, ranking: list[Ranked], by: Fold) -> list[Ranked]:
         ranking = folded(ranking)
@@ -147,7 +165,7 @@ class Searcher:
     @property
     def profile(self) -> RankingProfile:
         """The weights of the model's scores."""
-        return self.tuned or untuned(len(self.index))
+        return self.tuned or untuned()
 
     def vectors(self, query: Query) -> np.ndarray:
         """Returns the query vectors, float32 [n, dim] of unit length; n is 0 for a query of filters alone."""

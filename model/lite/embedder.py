@@ -24,7 +24,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,6 +42,7 @@ from model.machine import model_threads
 
 RECIPE = 4
 """Goes up with every change of what a vector means; part of the model's id."""
+EVERYDAY = Path(__file__).with_name("everyday.npz")
 
 # Chosen on the sample set (make bench-quality); standard error of an MRR there: about .055.
 _MEANING, _LOOKS = 0.3, 0.7
@@ -80,6 +81,15 @@ class LiteEmbedder:
     """Larger pictures are no use to it. Against 1,280: decoding a photo costs a third, and on the sample set
     no MRR falls by more than .001 (page image -> page .854 to .884, text -> photo .558 both)."""
     profile = PROFILE
+
+    @cached_property
+    def everyday(self) -> np.ndarray | None:
+        """The mean and the principal components of everyday queries' vectors, float32 [65, dim] (`build/everyday.py`);
+        None for an earlier recipe."""
+        if self.id in EARLIER:
+            return None
+        with np.load(EVERYDAY) as stored:
+            return np.asarray(stored["rows"], np.float32)
 
     def __init__(self, folder: Path, threads: int | None = None, recipe: int = RECIPE) -> None:
         from tokenizers import Tokenizer

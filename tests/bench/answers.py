@@ -32,7 +32,8 @@ PLANTED = 120
 KIND_OF: dict[str, tuple[Kind, ...]] = {"photo": ("image",), "stamp": ("image",), "video": ("video",), "page": ("pdf",)}
 """Family of the sample set -> the kind that is searched when it is searched alone, distractors and all."""
 LINES = (-3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 4.0)
-"""Both lines of `ranking.py` are moved by these standard deviations."""
+MOVED = ("sure_image", "sure_page", "sure_video", "named", "said")
+"""The lines of the profile, moved together by these standard deviations."""
 PLATES, SIGNS = 20, 20
 COMBINED = 60
 
@@ -99,8 +100,7 @@ def refusal_table(library: SampleLibrary, questions: Sequence[Question]) -> str:
     rows: list[list[object]] = []
     try:
         for moved in LINES:
-            lines = {"sure": tuned.sure + moved, "sure_meaning": tuned.sure_meaning + moved}
-            library.searcher.tuned = replace(tuned, **lines)
+            library.searcher.tuned = replace(tuned, **{name: getattr(tuned, name) + moved for name in MOVED})
             refused: dict[tuple[str, str], list[bool]] = {}
             for sort, half, text in asked:
                 refused.setdefault((sort, half), []).append(_refused(library, text))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from indexer.library import Library
-from indexer.search.calibration import Scale, comparable
+from indexer.search.calibration import Background, Scale, comparable
 from indexer.types import Part, Query
 from indexer.vectors.source import GROUPS
 from model.lite.profile import PROFILE
@@ -35,7 +35,7 @@ def test_a_library_of_one_kind_is_ordered_as_it_was() -> None:
 
 def test_for_an_untuned_model_no_kind_is_moved() -> None:
     by_chance = dict.fromkeys(GROUPS.values(), Scale(np.array([0.1]), np.array([0.05])))
-    assert comparable(by_chance, untuned(100)) == by_chance
+    assert comparable(by_chance, untuned()) == by_chance
 
 
 def test_a_score_does_not_depend_on_the_order_of_indexing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,3 +64,25 @@ def test_the_first_hit_of_a_new_kind_is_found_at_once(tmp_path: Path) -> None:
         media.draw_pdf(tmp_path / "files" / "page.pdf", ["Nothing of the sort"])
         library.index()
         assert {hit.kind for hit in library.search(query, k=30).hits} == {"image", "pdf"}
+
+
+class _Model:
+    """A model of three numbers whose everyday queries are known."""
+
+    id, dim, max_frames = "three@1", 3, 8
+    everyday = np.array([[0.6, 0.0, 0.0], [0.0, 0.2, 0.0], [0.0, 0.0, 0.1]], np.float32)
+
+
+def test_contrast_is_in_deviations_of_what_everyday_queries_score_with_the_chunk(tmp_path: Path) -> None:
+    with Library.open(tmp_path / "library", ocr="off") as library:
+        searcher = library.searcher()
+        background = Background(searcher._connections, _Model(), -1)  # type: ignore[arg-type]
+        query = np.array([[0.6, 0.7, 0.3]], np.float32)
+        chunks = np.array([[0.0, 1.0, 0.0], [0.0, 0.6, 0.8], [1.0, 0.0, 0.0]], np.float32)
+        contrast = background.contrast(query, chunks)
+        assert contrast[:2] == pytest.approx([0.7 / 0.2, 0.66 / np.hypot(0.12, 0.08)])
+        assert contrast[2] == 0.0  # every everyday query scores the same with it
+        # of a query without the first number: everyday queries without it, at unit length too
+        cut = background.contrast(np.array([[0.0, 1.0, 0.0]], np.float32), chunks)
+        scale = np.linalg.norm(_Model.everyday) / 0.2
+        assert cut[0] == pytest.approx(1.0 / (0.2 * scale))

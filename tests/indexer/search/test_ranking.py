@@ -9,9 +9,9 @@ from indexer.search import ranking as ranking_module
 from indexer.search.hit_facts import Fact, FileRef
 from indexer.search.ranking import Evidence, Ranked, merged_moments
 from indexer.search.text_search import ALL, EXACT, NOTHING, SOME, WordMatches
-from indexer.types import Kind
+from indexer.types import KINDS, Kind
 from model.lite.profile import PROFILE
-from model.ranking_profile import RankingProfile, untuned
+from model.ranking_profile import BY_CHANCE, RankingProfile, untuned
 
 
 def fact(number: int, content: str = "", ordinal: int = 0, kind: Kind = "image") -> Fact:
@@ -57,33 +57,55 @@ def test_one_word_of_many_does_not_beat_a_clear_meaning() -> None:
     assert order({1: 6.0, 2: 1.0}, text={2: SOME})[0] == 1
 
 
-def test_the_score_that_is_shown_is_the_order_and_the_cut() -> None:
+def test_what_is_relevant_comes_first_and_each_part_is_in_order_of_scores() -> None:
     meaning = {n: n / 2 for n in range(20)}
-    ranking = ranked(Evidence(meaning, found({3: SOME, 6: ALL}), {}), {n: fact(n) for n in meaning})
-    scores = [r.score for r in ranking]
-    assert scores == sorted(scores, reverse=True)
-    assert all(r.relevant == (r.score >= PROFILE.line) for r in ranking)
+    contrast = {n: PROFILE.sure_image - abs(n - 12) / 4 for n in meaning}
+    ranking = ranked(Evidence(meaning, NOTHING, {}, contrast=contrast), {n: fact(n) for n in meaning})
+    parts = [[r for r in ranking if r.relevant], [r for r in ranking if not r.relevant]]
+    assert parts[0] + parts[1] == ranking
+    assert all([r.score for r in part] == sorted((r.score for r in part), reverse=True) for part in parts)
+    assert {r.fact.chunk_id for r in parts[0]} == {8, 9, 10, 11, 12, 13, 14, 15, 16}  # down to `below`
 
 
 def test_a_meaning_a_little_above_chance_is_no_answer_by_itself() -> None:
-    unsure = Evidence({1: PROFILE.sure_meaning - 0.1, 2: PROFILE.line}, NOTHING, {})
-    assert not any(r.relevant for r in ranked(unsure, {1: fact(1), 2: fact(2)}))
-    agreed = Evidence({1: PROFILE.sure_meaning - 0.1, 2: PROFILE.line}, found({1: SOME}), {})
-    assert all(r.relevant for r in ranked(agreed, {1: fact(1), 2: fact(2)}))
-    picture = Evidence({1: PROFILE.sure_meaning - 0.1, 2: PROFILE.line - 1}, NOTHING, {}, in_words=False)
-    assert [r.relevant for r in ranked(picture, {1: fact(1), 2: fact(2)})] == [True, False]
-
-
-def answered(meaning: float, named: tuple[int, float], alike: float) -> bool:
     facts = {1: fact(1), 2: fact(2)}
-    evidence = Evidence({1: meaning}, NOTHING, {1: named}, True, lambda ids: [alike] * len(ids))
+    unsure = {1: PROFILE.sure_image - 0.1, 2: PROFILE.sure_image - PROFILE.below}
+    assert not any(r.relevant for r in ranked(Evidence({1: 9.0, 2: 8.0}, NOTHING, {}, contrast=unsure), facts))
+    sure = unsure | {1: PROFILE.sure_image}
+    assert all(r.relevant for r in ranked(Evidence({1: 9.0, 2: 8.0}, NOTHING, {}, contrast=sure), facts))
+    page = {1: fact(1, kind="pdf")}
+    contrast = {1: PROFILE.sure_page - 0.1}
+    assert not ranked(Evidence({1: 9.0}, NOTHING, {}, contrast=contrast), page)[0].relevant
+    assert ranked(Evidence({1: 9.0}, found({1: SOME}), {}, contrast=contrast), page)[0].relevant
+    picture = Evidence({1: PROFILE.line, 2: PROFILE.line - 1}, NOTHING, {}, in_words=False)
+    assert [r.relevant for r in ranked(picture, facts)] == [True, False]
+
+
+def test_a_verdict_is_the_same_whatever_else_the_library_holds() -> None:
+    facts = {n: fact(n) for n in range(50)}
+    contrast = {n: n / 49 * PROFILE.sure_image for n in facts}
+
+    def relevant(chunks: range) -> set[int]:
+        own = {n: contrast[n] for n in chunks}
+        ranking = ranked(Evidence(own, NOTHING, {}, contrast=own), {n: facts[n] for n in chunks})
+        return {r.fact.chunk_id for r in ranking if r.relevant}
+
+    assert relevant(range(49)) == set()
+    assert relevant(range(40, 50)) == relevant(range(50)) and 49 in relevant(range(50))
+
+
+def answered(contrast: float, named: tuple[int, float], alike: float) -> bool:
+    facts = {1: fact(1), 2: fact(2)}
+    evidence = Evidence(
+        {1: contrast}, NOTHING, {1: named}, True, lambda ids: [alike] * len(ids), contrast={1: contrast}
+    )
     return any(r.relevant for r in ranked(evidence, facts))
 
 
 def test_a_name_with_one_of_the_words_answers_if_it_means_what_is_asked() -> None:
-    assert not answered(2.0, (SOME, 0.5), 0.0)  # "jar.jpg" for "a jar of honey"
-    assert answered(2.0, (SOME, 0.5), 4.0)  # "honey pot.jpg"
-    assert not answered(2.0, (SOME, 0.5), -4.0)
+    assert not answered(1.0, (SOME, 0.5), 0.0)  # "jar.jpg" for "a jar of honey"
+    assert answered(1.0, (SOME, 0.5), 4.0)  # "honey pot.jpg"
+    assert not answered(1.0, (SOME, 0.5), -4.0)
 
 
 def test_of_names_that_share_a_word_the_one_that_means_what_is_asked_comes_first() -> None:
@@ -112,10 +134,11 @@ def test_names_are_read_only_where_it_is_open_whether_there_is_an_answer() -> No
         raise AssertionError("asked")
 
     facts = {n: fact(n) for n in range(1, 9)}
-    ranked(Evidence({1: PROFILE.sure_meaning}, NOTHING, {2: (SOME, 0.2)}, True, never), facts)
+    sure = {1: PROFILE.sure_image}
+    ranked(Evidence({1: 1.0}, NOTHING, {2: (SOME, 0.2)}, True, never, contrast=sure), facts)
     ranked(Evidence({}, found({1: EXACT}), {2: (SOME, 0.2)}, True, never), facts)
     ranked(Evidence({}, found({1: SOME}), {}, True, never), facts)
-    ranked(Evidence({1: PROFILE.sure}, NOTHING, {1: (SOME, 0.2)}, True, never), facts)
+    ranked(Evidence({1: 1.0}, NOTHING, {1: (ALL, 0.2)}, True, never), facts)
     asked: list[int] = []
     names = {n: (SOME, n / 20) for n in facts}
     ranked(Evidence({}, NOTHING, names, True, lambda ids: asked.extend(ids) or [0.0] * len(ids)), facts)
@@ -123,8 +146,8 @@ def test_names_are_read_only_where_it_is_open_whether_there_is_an_answer() -> No
 
 
 def test_adjacent_windows_above_the_line_are_one_moment() -> None:
-    line = PROFILE.sure
-    scores = {10: 0.1 * line, 11: 0.9 * line, 12: 1.2 * line, 13: 0.8 * line, 14: 0.05 * line, 15: 1.05 * line}
+    line = PROFILE.sure_video
+    scores = {10: line - 2, 11: line - 0.5, 12: line + 1, 13: line - 0.6, 14: line - 3, 15: line + 0.5}
     facts = {n: fact(n, "film", n - 10, "video") for n in scores}
     ranking = merged_moments(ranked(Evidence(scores, NOTHING, {}), facts))
     moments = [(r.fact.chunk_id, r.span) for r in ranking if r.relevant]
@@ -139,7 +162,7 @@ def test_windows_of_two_films_are_not_merged() -> None:
 
 
 def test_of_an_untuned_model_words_names_and_videos_weigh_alike() -> None:
-    profile = untuned(100)
+    profile = untuned()
     said = WordMatches(np.array([1, 2]), np.array([0.5, 0.5]), np.array([SOME, SOME]))
     facts = {1: fact(1), 2: fact(2, kind="video"), 3: fact(3)}
     scores = [r.score for r in ranked(Evidence({}, said, {3: (SOME, 0.5)}), facts, profile)]
@@ -147,31 +170,29 @@ def test_of_an_untuned_model_words_names_and_videos_weigh_alike() -> None:
     assert (profile.video_shift, profile.page_weight, profile.words_beside_image) == (0.0, 1.0, 1.0)
 
 
-def test_an_untuned_model_answers_above_what_chance_reaches_in_a_library_of_that_size() -> None:
-    def relevant(meaning: float, size: int) -> bool:
-        (place,) = ranked(Evidence({1: meaning}, NOTHING, {}), {1: fact(1)}, untuned(size))
+def test_an_untuned_model_answers_above_what_chance_reaches() -> None:
+    def relevant(contrast: float, kind: Kind) -> bool:
+        evidence = Evidence({1: contrast}, NOTHING, {}, contrast={1: contrast})
+        (place,) = ranked(evidence, {1: fact(1, kind=kind)}, untuned())
         return place.relevant
 
-    assert relevant(3.5, 50) and not relevant(3.5, 5000)
-    assert relevant(4.5, 5000) and not relevant(4.5, 5_000_000)
-    assert not relevant(2.9, 1)  # a small library is no reason for a lower line
+    assert all(relevant(BY_CHANCE + 0.1, kind) and not relevant(BY_CHANCE - 0.1, kind) for kind in KINDS)
 
 
 def test_an_untuned_model_reads_no_names() -> None:
     def never(ids: list[int]) -> list[float]:
         raise AssertionError("asked")
 
-    ranked(Evidence({}, NOTHING, {1: (SOME, 0.2)}, True, never), {1: fact(1)}, untuned(100))
+    ranked(Evidence({}, NOTHING, {1: (SOME, 0.2)}, True, never), {1: fact(1)}, untuned())
 
 
 def test_a_word_that_stands_in_one_place_comes_first_and_in_several_is_above_the_line() -> None:
-    sure = PROFILE.sure_meaning + 1
     facts = {n: fact(n) for n in (1, 2, 3)}
-    words = found({2: ALL})
-    (first, second) = ranked(
-        Evidence({1: sure, 2: -1.0}, words, {}, literal=frozenset({2})), {1: facts[1], 2: facts[2]}
-    )
+    meaning, contrast = {1: 9.0, 2: -1.0}, {1: PROFILE.sure_image + 1}
+    one = Evidence(meaning, found({2: ALL}), {}, literal=frozenset({2}), contrast=contrast)
+    (first, second) = ranked(one, {1: facts[1], 2: facts[2]})
     assert (first.fact.chunk_id, second.fact.chunk_id) == (2, 1)
-    several = ranked(Evidence({1: sure, 2: -1.0}, found({2: ALL, 3: ALL}), {}, literal=frozenset({2, 3})), facts)
+    two = Evidence(meaning, found({2: ALL, 3: ALL}), {}, literal=frozenset({2, 3}), contrast=contrast)
+    several = ranked(two, facts)
     assert several[0].fact.chunk_id == 1
     assert all(place.relevant for place in several)

@@ -322,7 +322,7 @@ def test_an_untuned_model_finds_the_same_and_weighs_nothing_by_another_s_numbers
     shelf = Shelf(tmp_path, Untuned())
     for name, text in PAGES.items():
         shelf.document(name, [text])
-    assert shelf.searcher.profile == untuned(len(PAGES))
+    assert shelf.searcher.profile == untuned()
     assert shelf.ask("how to make bread at home").hits[0].title == "bread.pdf"
     file = tmp_path / "asked.png"
     Image.fromarray(drawing(2)).save(file)
