@@ -192,7 +192,7 @@ def _hostile(folder: Path) -> list[Path]:
     Image.fromarray(colours, "RGBA").save(folder / "clear.png")
     Image.fromarray(colours, "RGBA").save(folder / "clear.webp", lossless=True)
     Image.fromarray(colours[..., 0].astype(np.uint16) * 200).save(folder / "sixteen.png")
-    Image.fromarray(colours[..., :3]).convert("P", transparency=3).save(folder / "palette.png", transparency=3)
+    Image.fromarray(colours[..., :3]).convert("P").save(folder / "palette.png", transparency=3)
     Image.fromarray(colours[..., :3]).save(folder / "plain.png")
     return sorted(folder.iterdir())
 
