@@ -70,7 +70,7 @@ def assert_same(a: Path, b: Path) -> None:
 
 @contextmanager
 def started(config: Config, folder: Path, *launcher: str, session: bool = False) -> Iterator[subprocess.Popen[str]]:
-    """The real command, as a process of its own; gone at the end."""
+    """The real command, as a process of its own; gone at the end, with all that it started."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(to_dict(config)))
@@ -80,7 +80,9 @@ def started(config: Config, folder: Path, *launcher: str, session: bool = False)
     try:
         yield running
     finally:
-        running.kill()
+        for process in processes_of(running.pid) if running.poll() is None else ():
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
         running.communicate()
 
 
@@ -249,7 +251,7 @@ def test_sigterm_writes_a_checkpoint_and_the_same_command_goes_on(config: Config
 
 
 def living() -> dict[int, int]:
-    """Process -> its parent, from /proc."""
+    """Process -> its parent, from /proc; empty on other systems."""
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
@@ -309,7 +311,7 @@ def test_a_signal_to_all_processes_writes_a_checkpoint_and_the_run_resumes_to_th
     config: Configure, tmp_path: Path, number: int, each: bool, launcher: tuple[str, ...]
 ) -> None:
     """With loader processes, twice in one run at odd moments of a step."""
-    run = config(max_steps=1_000_000, workers=2, chunk_size=4, save_steps=1_000_000)
+    run = config(max_steps=1_000_000, workers=2, chunk_size=4, save_steps=1_000_000, keep_last=100_000)
     steps = [stopped_by(number, run, tmp_path / "run", wait_s, each=each, launcher=launcher) for wait_s in (0.0, 0.037)]
     assert steps == sorted(set(steps))
     with started(dataclasses.replace(run, save_steps=steps[-1]), tmp_path / "whole", *launcher) as whole:
