@@ -20,6 +20,7 @@ from eval.task_list import UnknownDataset, all_tasks, select
 
 if TYPE_CHECKING:
     from model.embedder import Embedder
+    from model.late_interaction import LateInteractionModel
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -155,7 +156,8 @@ def _run(options: argparse.Namespace, tasks: list[Task]) -> int:
     return 0 if n_scored else 1
 
 
-def _load(options: argparse.Namespace, workers: int) -> Embedder:
+def _load(options: argparse.Namespace, workers: int) -> Embedder | LateInteractionModel:
+    from model.late_interaction import HUB, is_late_interaction, load_late_interaction
     from model.loading import load
 
     device = options.device
@@ -163,6 +165,8 @@ def _load(options: argparse.Namespace, workers: int) -> Embedder:
         import torch
 
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    if options.model_path in (*HUB, *HUB.values()) or is_late_interaction(Path(options.model_path)):
+        return load_late_interaction(options.model_path, device=device, dtype=options.dtype)
     return load(
         options.model_path,
         device=device,

@@ -81,7 +81,7 @@ class EmbeddingCache:
         positions: dict[bytes, list[int]] = {}
         for i, key in enumerate(keys):
             positions.setdefault(key, []).append(i)
-        for key, raw in _select(self._vectors, "SELECT key, vector FROM embedding WHERE key IN", list(positions)):
+        for key, raw in select(self._vectors, "SELECT key, vector FROM embedding WHERE key IN", list(positions)):
             out[positions[key]] = np.frombuffer(raw, dtype=np.float32)
             in_cache[positions[key]] = True
         return out, in_cache
@@ -89,12 +89,16 @@ class EmbeddingCache:
     def missing(self, keys: Iterable[bytes]) -> set[bytes]:
         """Returns the `keys` that are not in the cache."""
         unique = set(keys)
-        return unique - {k for (k,) in _select(self._vectors, "SELECT key FROM embedding WHERE key IN", list(unique))}
+        return unique - {k for (k,) in select(self._vectors, "SELECT key FROM embedding WHERE key IN", list(unique))}
 
     def put(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
         if vectors.shape != (len(keys), self.dim):
             raise CacheError(f"{self.model_id} gave vectors of shape {vectors.shape}, not {(len(keys), self.dim)}")
-        rows = [(k, np.ascontiguousarray(v, dtype=np.float32).tobytes()) for k, v in zip(keys, vectors, strict=True)]
+        self._put(
+            [(k, np.ascontiguousarray(v, dtype=np.float32).tobytes()) for k, v in zip(keys, vectors, strict=True)]
+        )
+
+    def _put(self, rows: Sequence[tuple[bytes, bytes]]) -> None:
         with self._writing(self._vectors) as db:
             db.executemany("INSERT OR REPLACE INTO embedding VALUES (?, ?)", rows)
 
@@ -131,7 +135,7 @@ class EmbeddingCache:
         images = visual.images if visual.video is None else (ImageFile(visual.video),)
         stamps = [image.stamp() for image in images]
         digests: dict[str, bytes] = dict(
-            _select(self._digests, "SELECT stamp, digest FROM picture WHERE stamp IN", list(dict.fromkeys(stamps)))
+            select(self._digests, "SELECT stamp, digest FROM picture WHERE stamp IN", list(dict.fromkeys(stamps)))
         )
         new = {}
         for image, stamp in zip(images, stamps, strict=True):
@@ -143,7 +147,8 @@ class EmbeddingCache:
         return [digests[stamp] for stamp in stamps]
 
 
-def _select(db: sqlite3.Connection, statement: str, keys: Sequence[bytes | str]) -> Iterator[Any]:
+def select(db: sqlite3.Connection, statement: str, keys: Sequence[bytes | str]) -> Iterator[Any]:
+    """Yields the rows of a statement that ends with IN, for some keys at a time."""
     for start in range(0, len(keys), _KEYS_PER_STATEMENT):
         part = keys[start : start + _KEYS_PER_STATEMENT]
         yield from db.execute(f"{statement} ({','.join('?' * len(part))})", part)

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -57,6 +57,17 @@ class Rank:
         distributed.barrier()
 
 
+class AnyPrompter(Protocol):
+    """What embedding needs of a prompter. `prompts`: whether it gives the exact texts of the protocol."""
+
+    prompts: bool
+
+    def parts(self, item: TaskItem) -> tuple[str, ...]: ...
+
+    def embed(self, items: Sequence[TaskItem], images: Sequence[list[np.ndarray]]) -> Any:
+        """Returns what the cache takes for these items."""
+
+
 class Prompter:
     """The input of `embedder` for an item.
 
@@ -86,7 +97,7 @@ class Prompter:
         return self.embedder.embed([_input(i, frames) for i, frames in zip(items, images, strict=True)])
 
 
-def vectors_id(embedder: Embedder) -> str:
+def vectors_id(embedder: Any) -> str:
     """Returns the model's id, followed by its dtype unless that is float32.
 
     A model id does not depend on the dtype, so that a library can move to another machine. Scores do: vectors in
@@ -127,7 +138,7 @@ class Embedded:
     failed: dict[int, ImageError]
 
 
-def keys_of(items: Sequence[TaskItem], prompter: Prompter, cache: EmbeddingCache) -> list[bytes | ImageError]:
+def keys_of(items: Sequence[TaskItem], prompter: AnyPrompter, cache: EmbeddingCache) -> list[bytes | ImageError]:
     """Returns the cache key of each item, or the error of its image."""
     out: list[bytes | ImageError] = []
     for item in items:
@@ -141,7 +152,7 @@ def keys_of(items: Sequence[TaskItem], prompter: Prompter, cache: EmbeddingCache
 def embed_missing(
     items: Sequence[TaskItem],
     keys: Sequence[bytes | ImageError],
-    prompter: Prompter,
+    prompter: AnyPrompter,
     cache: EmbeddingCache,
     rank: Rank | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -176,7 +187,7 @@ def embed_missing(
 
 
 def _embed_call(
-    call: list[tuple[bytes, TaskItem, list[np.ndarray]]], prompter: Prompter, cache: EmbeddingCache
+    call: list[tuple[bytes, TaskItem, list[np.ndarray]]], prompter: AnyPrompter, cache: EmbeddingCache
 ) -> None:
     """Call the model once. If it rejects the call, embed each item alone, so that a bad item costs only itself.
 
@@ -209,15 +220,21 @@ def _embed_call(
 
 def collect(keys: Sequence[bytes | ImageError], cache: EmbeddingCache) -> Embedded:
     """Returns the vectors of all items, whichever process embedded them."""
+    vectors, _ = cache.get([k if isinstance(k, bytes) else b"" for k in keys])
+    return Embedded(vectors, failed_of(keys, cache))
+
+
+def failed_of(keys: Sequence[bytes | ImageError], cache: EmbeddingCache) -> dict[int, ImageError]:
+    """Returns the errors of the items without vectors, by position."""
     failures = cache.failures()
-    vectors, in_cache = cache.get([k if isinstance(k, bytes) else b"" for k in keys])
+    missing = cache.missing([key for key in keys if isinstance(key, bytes)])
     failed = {}
     for i, key in enumerate(keys):
         if isinstance(key, ImageError):
             failed[i] = key
-        elif not in_cache[i]:
+        elif key in missing:
             failed[i] = failures.get(key, ImageError("?", "was not embedded"))
-    return Embedded(vectors, failed)
+    return failed
 
 
 def _cost(item: TaskItem) -> tuple[int, int]:

@@ -21,14 +21,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data.mmeb.readers import read_task
 from data.mmeb.sources import PAPER_REPOSITORIES
 from data.mmeb.task import DataVersion, Task
 from data.mmeb.task_data import DataBroken, DataMissing, ImageError, TaskData
 from eval.cache import EmbeddingCache
-from eval.embedding import Prompter, Rank, collect, embed_missing, keys_of, vectors_id
+from eval.embedding import AnyPrompter, Embedded, Prompter, Rank, collect, embed_missing, failed_of, keys_of, vectors_id
+from eval.late_interaction import LatePrompter, RaggedCache, max_sim_scores
 from eval.scoring import Scored, score
 from model.embedder import Embedder
+from model.late_interaction import LateInteractionModel
 
 RECIPE = 1  # the version of the scoring; a change scores every task again
 
@@ -71,7 +75,7 @@ Progress = Callable[[str, int, int], None]
 
 def run(
     tasks: Sequence[Task],
-    embedder: Embedder,
+    embedder: Embedder | LateInteractionModel,
     data_root: Path,
     output: Path,
     cache_folder: Path,
@@ -90,11 +94,17 @@ def run(
     Raises `RunError` (the output folder belongs to another run) and `CacheError`.
     """
     settings, rank = settings or ScoringSettings(), rank or Rank.from_environment()
-    prompter = Prompter(embedder, None if settings.prompts else False)
+    is_late = isinstance(embedder, LateInteractionModel)
+    prompter: AnyPrompter = (
+        LatePrompter(embedder)
+        if isinstance(embedder, LateInteractionModel)
+        else Prompter(embedder, None if settings.prompts else False)
+    )
+    cache_class = RaggedCache if is_late else EmbeddingCache
     model_id = vectors_id(embedder)
     folder = output / "mmeb" / slug(name or embedder.id)
     outcomes = []
-    with own(output, folder, rank), closing(EmbeddingCache(cache_folder, model_id, embedder.dim)) as cache:
+    with own(output, folder, rank), closing(cache_class(cache_folder, model_id, embedder.dim)) as cache:
         if rank.number == 0:
             about = {"name": name or embedder.id, "model_id": model_id, "dim": embedder.dim}
             claim(folder, {**about, **asdict(settings), "prompts": prompter.prompts})
@@ -132,7 +142,7 @@ def run(
 
 
 def _embed(
-    task: Task, data: TaskData, prompter: Prompter, cache: EmbeddingCache, rank: Rank, progress: Progress | None
+    task: Task, data: TaskData, prompter: AnyPrompter, cache: EmbeddingCache, rank: Rank, progress: Progress | None
 ) -> tuple[list[bytes | ImageError], int]:
     """Embed a task's items into the cache. Returns their keys, and the number of vectors of this rank."""
     items = [*data.queries, *data.candidates]
@@ -147,8 +157,17 @@ def _score(
     task: Task, data: TaskData, keys: Sequence[bytes | ImageError], cache: EmbeddingCache, settings: ScoringSettings
 ) -> tuple[TaskOutcome, Scored]:
     n = len(data.queries)
-    queries, candidates = collect(keys[:n], cache), collect(keys[n:], cache)
-    scored = score(task, data, queries, candidates, reference_compatible=settings.reference_compatible)
+    scores_of_all = None
+    if isinstance(cache, RaggedCache):
+        queries, candidates = (
+            Embedded(np.zeros((len(part), 0), np.float32), failed_of(part, cache)) for part in (keys[:n], keys[n:])
+        )
+        scores_of_all = max_sim_scores(keys[:n], keys[n:], cache, padded=settings.reference_compatible)
+    else:
+        queries, candidates = collect(keys[:n], cache), collect(keys[n:], cache)
+    scored = score(
+        task, data, queries, candidates, reference_compatible=settings.reference_compatible, scores_of_all=scores_of_all
+    )
     failures = [
         {"side": side, "name": names[i], "source": error.source, "reason": str(error)}
         for side, names, part in (("query", data.ids, queries), ("candidate", data.keys, candidates))
@@ -233,7 +252,7 @@ def _locked(file: Any) -> bool:
     return True
 
 
-def _stamp(task: Task, data: TaskData, model_id: str, prompter: Prompter, settings: ScoringSettings) -> str:
+def _stamp(task: Task, data: TaskData, model_id: str, prompter: AnyPrompter, settings: ScoringSettings) -> str:
     """Returns a hash of everything that decides the scores, except the bytes of images.
 
     The hash includes the paths of images: files that were unpacked since the last run are new candidates.

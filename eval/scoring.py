@@ -33,9 +33,17 @@ class Scored:
 
 
 def score(
-    task: Task, data: TaskData, queries: Embedded, candidates: Embedded, *, reference_compatible: bool = False
+    task: Task,
+    data: TaskData,
+    queries: Embedded,
+    candidates: Embedded,
+    *,
+    reference_compatible: bool = False,
+    scores_of_all: np.ndarray | None = None,
 ) -> Scored:
     """Rank and score one task.
+
+    `scores_of_all`: float32 [queries, candidates] in place of the inner products of vectors, which are then empty.
 
     A query without a vector has metrics of 0; a candidate without a vector ranks last. `reference_compatible`: equal
     scores rank in stored order, a list keeps its repeats, and, where page ids are integers, grades have the
@@ -53,12 +61,15 @@ def score(
     parts: list[tuple[Ranking, np.ndarray | None]] = []
     if data.local_candidates is None:
         relevance = Relevance.of(relevant)
-        columns = candidates.vectors.T
-        size = max(1, BLOCK // max(1, columns.shape[1]))
-        buffer = np.empty((min(n, size), columns.shape[1]), dtype=np.float32)
+        size = max(1, BLOCK // max(1, len(data.candidates)))
+        buffer = np.empty((min(n, size), len(data.candidates)), dtype=np.float32)
         for a in range(0, n, size):
             b = min(n, a + size)
-            scores = np.matmul(queries.vectors[a:b], columns, out=buffer[: b - a])
+            scores = buffer[: b - a]
+            if scores_of_all is None:
+                np.matmul(queries.vectors[a:b], candidates.vectors.T, out=scores)
+            else:
+                scores[:] = scores_of_all[a:b]
             scores[:, failed] = _LOWEST
             parts.append((rank(scores, relevance.rows(a, b), DEPTH, ties=ties), None))
     else:
@@ -68,7 +79,10 @@ def score(
         size = max(1, BLOCK // max(1, width))
         for a in range(0, n, size):
             b = min(n, a + size)
-            scores = _local_scores(queries.vectors[a:b], candidates.vectors, lists[a:b])
+            if scores_of_all is None:
+                scores = _local_scores(queries.vectors[a:b], candidates.vectors, lists[a:b])
+            else:
+                scores = np.take_along_axis(scores_of_all[a:b], np.maximum(lists[a:b], 0), axis=1)
             scores[(lists[a:b] >= 0) & failed[lists[a:b]]] = _LOWEST
             local = rank(scores, relevance.rows(a, b), DEPTH, allowed=lists[a:b] >= 0, ties=ties)
             columns = np.take_along_axis(lists[a:b], np.maximum(local.columns, 0), axis=1)
@@ -152,6 +166,8 @@ def _embedding_warnings(task: Task, queries: Embedded, candidates: Embedded) -> 
     out = []
     for side, part in (("queries", queries), ("candidates", candidates)):
         good = np.delete(part.vectors, list(part.failed), axis=0) if part.failed else part.vectors
+        if not good.shape[1]:
+            continue
         if not np.isfinite(good).all():
             out.append(f"{task.name}: some {side} have embeddings that are not numbers; they rank last")
         elif len(good) > 1 and float((good.max(axis=0) - good.min(axis=0)).max()) < TIE:

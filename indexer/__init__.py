@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from indexer.active_models import load_checked
     from indexer.catalogue.lock import FileLock
     from indexer.features.export import answer_csv, export
-    from indexer.features.judge import JudgementError, evaluate, read_judgements
+    from indexer.features.judge import JudgementError, evaluate, judgements_of, read_judgements
     from indexer.features.labels import label_by, label_counts, moderate, read_rules, write_report
     from indexer.features.multiple_choice import answer
     from indexer.features.pairs import PAIR_KINDS
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PAIR_KINDS", "FileLock", "JudgementError", "Library", "Worker", "answer", "answer_csv", "beginning",
-    "check_addresses", "evaluate", "export", "is_browsing", "label_by", "label_counts", "load_checked", "moderate",
-    "read_judgements", "read_rules", "reel", "words_to_mark", "write_report",
+    "check_addresses", "evaluate", "export", "is_browsing", "judgements_of", "label_by", "label_counts", "load_checked",
+    "moderate", "read_judgements", "read_rules", "reel", "words_to_mark", "write_report",
 ]  # fmt: skip
 
 _MODULES = {
     "active_models": ("load_checked",),
     "catalogue.lock": ("FileLock",),
     "features.export": ("answer_csv", "export"),
-    "features.judge": ("JudgementError", "evaluate", "read_judgements"),
+    "features.judge": ("JudgementError", "evaluate", "judgements_of", "read_judgements"),
     "features.labels": ("label_by", "label_counts", "moderate", "read_rules", "write_report"),
     "features.multiple_choice": ("answer",),
     "features.pairs": ("PAIR_KINDS",),

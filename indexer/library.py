@@ -50,6 +50,7 @@ from indexer.types import (
     FileInfo,
     Filters,
     IndexReport,
+    Kind,
     LibraryOptions,
     MigrationReport,
     Moment,
@@ -63,17 +64,23 @@ from indexer.types import (
 )
 from indexer.vectors.address import address_of
 from model import speech
+from model.embedder import ModelError
 
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
     from indexer.catalogue.rows import Counts
+    from indexer.features.judge import Metrics
     from indexer.features.moments import Moments
+    from indexer.features.own_words import OwnWords, Source
+    from indexer.features.tune import TuningReport
     from indexer.search.searcher import Searcher
     from indexer.vectors.index import VectorIndex
     from model.inputs import Cue
 
 CHOSEN_MODEL = "chosen_model"
 """The setting with the model chosen on the page: the name and options of `model.load`."""
+ADAPTER = "query-adapter.npz"
+"""What `tune` learnt, in the library's folder."""
 
 
 SEARCHES = "saved_searches"
@@ -163,6 +170,7 @@ class Library:
             self.catalogue,
             self.models,
             _vectors_folder(data_dir, where),
+            adapter=data_dir / ADAPTER,
             vectors=options.vectors or None,
             owned=lambda: self._indexing.lock.is_held,
             sandbox=lambda: self.sandbox,
@@ -362,6 +370,40 @@ class Library:
         from indexer.features.pairs import export_pairs
 
         return export_pairs(self.catalogue, self.clicks, path, kinds)
+
+    def own_words(self, sources: Sequence[Source]) -> list[OwnWords]:
+        """The person's own words for what the library holds, with the places that they mean. Raises `LibraryError`."""
+        from data import reader
+        from indexer.features.own_words import own_words
+
+        def caption_of(path: Path, kind: Kind) -> str:
+            caption: str = self.sandbox.submit(reader.outline, path, kind).result().caption
+            return caption
+
+        return own_words(self.catalogue, self.clicks, caption_of, sources)
+
+    def tune(self, metrics: Metrics) -> TuningReport:
+        """Learn the person's own words, and search with what was learnt from now on if held-out words gain by it. The
+        vectors stay as they are. Raises `LibraryError` if there are too few words."""
+        from indexer.features.own_words import SOURCES
+        from indexer.features.tune import tune
+
+        self._may_write()
+        try:
+            untuned = self._engines.searcher_with(self.models.answering()[1])
+        except ModelError as error:
+            raise LibraryError(str(error)) from error
+        try:
+            return tune(untuned, self.own_words(SOURCES), self.data_dir / ADAPTER, metrics, self._engines.searcher_with)
+        finally:
+            untuned.close()
+
+    def untune(self) -> bool:
+        """Search as before `tune`. Returns whether there was anything to undo."""
+        self._may_write()
+        is_tuned = (self.data_dir / ADAPTER).exists()
+        (self.data_dir / ADAPTER).unlink(missing_ok=True)
+        return is_tuned
 
     def catch_up_vectors(self) -> None:
         """Bring the vector index up to date with the catalogue. Raises `VectorServerError`."""

@@ -112,6 +112,8 @@ class Query:
     sort: Literal["relevance", "date"] = "relevance"
     fold: Fold | None = None
     """One hit per file, scored by its best chunk ("max") or by the centroid of its vectors; None: every chunk."""
+    rerank: str | None = None
+    """A late-interaction model that puts the first pages in a new order: its name, hub id or folder."""
 
     @property
     def text(self) -> str:

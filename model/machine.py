@@ -54,8 +54,8 @@ def chunks_per_hour(gflop: float, machine: Machine) -> float:
 def one_thread_products() -> None:
     """Let numpy multiply in one thread in this process.
 
-    Its OpenBLAS takes a second one from 460,800 numbers on, and both spin: a picture's meaning, 1,000 x 512 numbers, cost
-    4.3 ms of CPU in two threads and 0.06 in one (2 cores). The products here are small and run beside each other.
+    Its OpenBLAS takes a second one from 460,800 numbers on, and both spin: a picture's meaning, 1,000 x 512 numbers,
+    cost 4.3 ms of CPU in two threads and 0.06 in one (2 cores). The products here are small and run beside each other.
     """
     from threadpoolctl import ThreadpoolController
 

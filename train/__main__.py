@@ -1,6 +1,7 @@
 r"""`python -m train`: train by a config, or merge an adapter into its base.
 
     python -m train --config train/configs/own_pairs.yaml --output_dir runs/mine
+    python -m train --nproc_per_node 8 --config train/configs/vlm2vec_v2_qwen2vl_2b.yaml --output_dir runs/v2
     torchrun --nproc_per_node=8 -m train \
         --config train/configs/vlm2vec_v2_qwen2vl_2b.yaml --output_dir runs/v2
     python -m train --merge runs/v2/checkpoint-5000 --output_dir runs/v2-merged
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from train.config import ConfigError, read
+from train.launch import say_ended
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     mode.add_argument("--config", type=Path, help="YAML file of the run")
     mode.add_argument("--merge", type=Path, metavar="ADAPTER", help="write an adapter and its base as one model")
     parser.add_argument("--output_dir", type=Path, required=True, help="where checkpoints and logs go")
+    parser.add_argument("--nproc_per_node", type=int, default=1, metavar="N", help="processes, one a card; 1")
     options, config_arguments = parser.parse_known_args(arguments)
     is_first = os.environ.get("RANK", "0") == "0"
     required_packages = ("yaml", "torch", "transformers", "peft", "safetensors")
@@ -36,6 +39,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: training needs {', '.join(missing_packages)}: pip install 'sightline[train]'", file=sys.stderr)
         return 1
     try:
+        if options.nproc_per_node > 1 and options.config:
+            from train.launch import launch
+
+            read(options.config, _overrides(config_arguments))  # a wrong key is one line, not one a process
+            own = ["--config", str(options.config), "--output_dir", str(options.output_dir)]
+            return launch(options.nproc_per_node, [*own, *config_arguments])
         if options.merge:
             if config_arguments:
                 raise ConfigError(f"--merge takes no {config_arguments[0]}")
@@ -56,6 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
         if is_first or isinstance(error, OutOfMemory):
             print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
+    if is_first:
+        say_ended()
     if is_first and outcome.stopped:
         print(f"stopped after step {outcome.step}; the same command goes on from {outcome.checkpoint}", file=sys.stderr)
     elif is_first:

@@ -8,9 +8,14 @@ source has too many. It knows nothing of losses, gradients or devices.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
+import multiprocessing
+import multiprocessing.process
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
@@ -188,13 +193,45 @@ def pair_batches(loader: Loader, shares: Iterator[list[Address]], size: int, wor
         prefetch_factor=max(2, 4 // workers),
         generator=torch.Generator(),  # the default is the generator that dropout uses
     )
-    step = 0
-    share_batches: list[PairBatch] = []
-    for batch in batches:
-        share_batches.append(_copy_tensors(_raise_error(batch)))
-        if len(share_batches) == sampler.counts[step]:
-            yield share_batches
-            share_batches, step = [], step + 1
+    others = set(multiprocessing.active_children())
+    with _signals_blocked():
+        iterator = iter(batches)
+    own = set(multiprocessing.active_children()) - others
+    # An error can keep this generator open until the program ends, which then waits for processes that get no SIGTERM.
+    atexit.register(_kill, own)
+    try:
+        step = 0
+        share_batches: list[PairBatch] = []
+        for batch in iterator:
+            share_batches.append(_copy_tensors(_raise_error(batch)))
+            if len(share_batches) == sampler.counts[step]:
+                yield share_batches
+                share_batches, step = [], step + 1
+    finally:
+        del iterator  # asks the loader processes to end and waits for them
+        _kill(own)
+        atexit.unregister(_kill)
+
+
+def _kill(processes: Iterable[multiprocessing.process.BaseProcess]) -> None:
+    for process in processes:
+        if process.is_alive():
+            process.kill()
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Processes that begin in this block never get SIGTERM and SIGINT. A scheduler sends these to every process of a
+    run, and a run whose loader processes die cannot end its step. A signal for this process waits for the end of the
+    block."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows has no process groups to signal
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def split(share: Sequence[Address], size: int) -> list[list[Address]]:

@@ -10,6 +10,7 @@ It knows nothing of backbones (`towers/`), of losses (`objectives/`), of how row
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -375,10 +376,12 @@ class _Interrupted(Exception):
 
 
 class _StopSignal:
-    """Set by SIGTERM and SIGINT: the run writes a checkpoint and ends. A second SIGINT ends it at once."""
+    """Set by SIGTERM and SIGINT: the run writes a checkpoint and ends. A second SIGINT ends it at once, but not under
+    torchrun, whose agent repeats the signal that the process group got already."""
 
     def __init__(self) -> None:
         self.is_set = False
+        self._is_repeated = "TORCHELASTIC_RUN_ID" in os.environ
         self._old_handlers: dict[int, Any] = {}
         for number in (signal.SIGTERM, signal.SIGINT):
             try:
@@ -387,10 +390,13 @@ class _StopSignal:
                 return
 
     def _handle(self, number: int, frame: Any) -> None:
-        if self.is_set and number == signal.SIGINT:
+        if self.is_set and number == signal.SIGINT and not self._is_repeated:
             raise KeyboardInterrupt
         self.is_set = True
 
     def restore_handlers(self) -> None:
+        """As before; but after a signal no further one ends the process before it has left the process group."""
+        if self.is_set:
+            return
         for number, handler in self._old_handlers.items():
             signal.signal(number, handler)

@@ -29,7 +29,8 @@ def search(data_dir: Path, query: Query, k: int) -> Answer | None:
     filters = query.filters
     fields = [("q" if part.weight > 0 else "avoid", part.text) for part in query.parts if part.text]
     fields += [("kind", kind) for kind in filters.kinds] + [("label", label) for label in filters.labels]
-    optional = {"under": filters.under, "after": filters.after, "before": filters.before, "fold": query.fold}
+    optional = {"under": filters.under, "after": filters.after, "before": filters.before}
+    optional |= {"fold": query.fold, "rerank": query.rerank}
     fields += [(name, str(value)) for name, value in optional.items() if value]
     files = [part.file for part in query.parts if part.file]
     document = _ask(data_dir, "/api/search", [*fields, ("k", str(k))], files)

@@ -191,26 +191,41 @@ def duplicates(
     output.err.print(f"{output.counted(len(groups), 'group')} of files that are the same or look the same.")
 
 
-@commands.command("eval-my-library")
-def eval_my_library(
+@commands.command()
+def judge(
     queries: Annotated[
-        Path, typer.Argument(metavar="QUERIES.jsonl", help="One query a line, with its relevant files.")
-    ],
+        Path | None,
+        typer.Argument(
+            metavar="[QUERIES.jsonl]",
+            help="One query a line, with its relevant files. Default: your clicks, and captions that you wrote.",
+        ),
+    ] = None,
+    rerank: Annotated[
+        str | None, typer.Option(metavar="colpali|colqwen2|DIR", help="Score the search with this re-ranking of pages.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Score the search on your own library and judgements, for instance to choose a model."""
     from eval.metrics import score_ranking
-    from indexer import JudgementError, evaluate, read_judgements
+    from indexer import JudgementError, evaluate, judgements_of, read_judgements
     from indexer.types import Part, Query
 
     try:
-        judgements = read_judgements(queries.expanduser())
+        judgements = [] if queries is None else read_judgements(queries.expanduser())
     except JudgementError as error:
         fail(str(error), 2)
     with opened(read_only=True) as library:
+        if queries is None:
+            judgements = judgements_of(library.own_words(("click", "caption")))
+        if not judgements:
+            fail(
+                "The library has no clicks and no captions to judge by: write QUERIES.jsonl (sightline judge FILE), or "
+                "have clicks stored from now on: sightline clicks --keep",
+                1,
+            )
         report = evaluate(
             judgements,
-            lambda words, k: library.search(Query(parts=(Part(text=words),)), k=k).hits,
+            lambda words, k: library.search(Query((Part(text=words),), rerank=rerank), k=k).hits,
             score_ranking,
             library.status().model,
         )

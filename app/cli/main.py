@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 from app import __version__
-from app.cli import access, add, features, migrate, models, serve, worker
+from app.cli import access, add, features, migrate, models, serve, tune, worker
 from app.cli.options import (
     OF_A_LIBRARY,
     Commands,
@@ -150,6 +150,13 @@ def search(
         Literal["max", "centroid"] | None,
         typer.Option(help="One hit per file, scored by its best chunk or by the centroid of all its chunks."),
     ] = None,
+    rerank: Annotated[
+        str | None,
+        typer.Option(
+            metavar="colpali|colqwen2|DIR",
+            help="Put the first 50 pages in the order of this model (extra `vlm`; slow without an accelerator).",
+        ),
+    ] = None,
     k: Annotated[int, typer.Option("-k", metavar="N", min=1, max=10_000, help="How many hits.")] = 10,
     json_: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print the hits as CSV on stdout.")] = False,
@@ -161,7 +168,7 @@ def search(
     from app.cli import ask_server, output
 
     files = [*(image or []), *(video or []), *(pdf or [])]
-    query = query_of(text, files, avoid or [], kind or [], under, after, before, label or [], fold)
+    query = query_of(text, files, avoid or [], kind or [], under, after, before, label or [], fold, rerank)
     answer = None if any(map(typed, OF_A_LIBRARY)) else ask_server.search(data_dir(), query, k)
     if answer is not None:
         is_empty = not answer.hits and ask_server.chunk_count(data_dir()) == 0
@@ -267,8 +274,8 @@ def backup(
 
 
 for group in (
-    serve.commands, commands, add.commands, features.commands, access.commands, worker.commands, migrate.commands,
-    models.commands,
+    serve.commands, commands, add.commands, features.commands, tune.commands, access.commands, worker.commands,
+    migrate.commands, models.commands,
 ):  # fmt: skip
     app.add_typer(group)
 

@@ -211,6 +211,7 @@ def query_of(
     before: str | None,
     labels: Sequence[str] = (),
     fold: Fold | None = None,
+    rerank: str | None = None,
 ) -> Query:
     """The `Query` of the options of `search`. Wrong ones end the command with code 2."""
     from indexer import beginning
@@ -219,6 +220,8 @@ def query_of(
 
     if not text and not files:
         fail('Search for what? sightline search "a dog in snow", or --image, --video, --pdf FILE', 2)
+    if rerank and not text:
+        fail("--rerank compares pages with words: give some", 2)
     for file in files:
         if not file.expanduser().is_file():
             fail(f"{file} is not a file", 2)
@@ -240,7 +243,7 @@ def query_of(
         before=end,
         labels=tuple(labels),
     )
-    return Query(tuple(parts), filters, fold=fold)
+    return Query(tuple(parts), filters, fold=fold, rerank=rerank)
 
 
 def check_folders(folders: list[Path]) -> None:

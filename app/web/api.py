@@ -143,6 +143,9 @@ async def search(
     fold: Annotated[
         str, Query(description="max or centroid: one hit per file, scored by its best chunk or by all.")
     ] = "",
+    rerank: Annotated[
+        str, Query(description="colpali or colqwen2: the first 50 pages in the order of this model, if it is here.")
+    ] = "",
     k: Annotated[str, Query(description=f"Number of hits, 1 to {MAX_HITS}.")] = "10",
     offset: Annotated[str, Query(description="Number of hits to skip.")] = "0",
 ) -> Json:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import Path as PathParameter
 
@@ -23,6 +23,7 @@ from indexer import beginning
 from indexer.errors import QueryError
 from indexer.types import KINDS, Filters, Fold, Part
 from indexer.types import Query as Search
+from model.late_interaction import HUB as RERANKERS
 
 MAX_FILES = 8
 """Files in one query."""
@@ -136,7 +137,7 @@ def build_query(values: Mapping[str, Sequence[str]], uploads: Iterable[Upload] =
     """The query of a request: its fields (each a list of values) and its uploads.
 
     Fields: q, avoid (words), like and unlike (chunk ids), kind, under, after, before, min_s, max_s, label,
-    file_id, sort, fold. Raises BadRequest.
+    file_id, sort, fold, rerank. Raises BadRequest.
     """
 
     def one(name: str) -> str | None:
@@ -172,6 +173,9 @@ def build_query(values: Mapping[str, Sequence[str]], uploads: Iterable[Upload] =
     fold = one("fold")
     if fold not in (None, "max", "centroid"):
         raise BadRequest("fold is either max or centroid.")
+    rerank = one("rerank")
+    if rerank not in (None, *RERANKERS):
+        raise BadRequest(f"rerank is one of {', '.join(RERANKERS)}.")
     under, file_id, min_s, max_s = one("under"), one("file_id"), one("min_s"), one("max_s")
     filters = Filters(
         kinds=tuple(k for k in KINDS if k in kinds),
@@ -183,7 +187,8 @@ def build_query(values: Mapping[str, Sequence[str]], uploads: Iterable[Upload] =
         file_id=whole("file_id", file_id) if file_id else None,
         labels=tuple(label[:MAX_TEXT] for label in values.get("label", ()) if label.strip()),
     )
-    return Search(tuple(parts), filters, "date" if sort == "date" else "relevance", cast("Fold | None", fold))
+    order: Literal["date", "relevance"] = "date" if sort == "date" else "relevance"
+    return Search(tuple(parts), filters, order, cast("Fold | None", fold), rerank)
 
 
 def window_of(values: Mapping[str, Sequence[str]], browsing: bool = False) -> tuple[int, int]:
@@ -202,7 +207,7 @@ _PROPERTIES: dict[str, Any] = {
 }
 for _name in ("avoid", "kind", "label", "like", "unlike"):
     _PROPERTIES[_name] = {"type": "array", "items": {"type": "string"}}
-for _name in ("under", "after", "before", "min_s", "max_s", "file_id", "sort", "fold", "k", "offset"):
+for _name in ("under", "after", "before", "min_s", "max_s", "file_id", "sort", "fold", "rerank", "k", "offset"):
     _PROPERTIES[_name] = {"type": "string"}
 
 FORM = {"requestBody": {"content": {"multipart/form-data": {"schema": {"type": "object", "properties": _PROPERTIES}}}}}

@@ -15,6 +15,9 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from data.media.kinds import MediaError
+from data.mmeb.pixels import decode
+
 
 class DataMissing(Exception):
     """The data of a task are not on the disk. `repositories` hold them; the message names what is missing."""
@@ -147,16 +150,11 @@ class TaskVisual:
 
 
 def _decode(encoded: EncodedImage) -> np.ndarray:
-    import io
-
-    from PIL import Image, UnidentifiedImageError
-
     data = encoded.data()
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            return np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ImageError(encoded.source, f"is not a readable image ({error})") from None
+        return decode(data)
+    except MediaError as error:
+        raise ImageError(encoded.source, str(error)) from None
 
 
 def _video_frames(path: Path, count: int) -> list[np.ndarray]:

@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from data.mmeb.frames import natural, sample_indices
+from data.mmeb.pixels import decode
 from data.span import Span
 from model.inputs import Input, InputKind, Role
 
@@ -134,7 +135,8 @@ PAGE_SIDE = 2048
 def load(side: Side, *, max_frames: int = 8) -> LoadedSide:
     """Decode a side's media. Raises `MissingMedia` with the file's name and the reason.
 
-    Images keep their size: only the model resizes them, as in the original.
+    Images keep their size: only the model resizes them, as in the original. Those of the recipe are decoded as in
+    evaluation, a person's own as Sightline indexes them.
     """
     frames: tuple[np.ndarray, ...] = ()
     kind: InputKind = "text"
@@ -142,7 +144,7 @@ def load(side: Side, *, max_frames: int = 8) -> LoadedSide:
         from data.media.kinds import MediaError
 
         try:
-            frames = tuple(_frames(side.media, max_frames))
+            frames = tuple(_frames(side.media, max_frames, side.exact))
         except (MediaError, OSError) as error:
             raise MissingMedia(f"{side.media.name}: {error}") from error
         kind = "pdf" if side.looks_for == "pdf" else _INPUT_KIND[side.media.kind]
@@ -162,16 +164,17 @@ def load(side: Side, *, max_frames: int = 8) -> LoadedSide:
 _INPUT_KIND: dict[MediaKind, InputKind] = {"image": "image", "frames": "video", "video": "video", "page": "pdf"}
 
 
-def _frames(media: Media, max_frames: int) -> Sequence[np.ndarray]:
+def _frames(media: Media, max_frames: int, exact: bool) -> Sequence[np.ndarray]:
     path = Path(media.path)
-    if media.kind == "image":
+    if media.kind in ("image", "frames"):
         from data.media.image import read_image
 
-        return [read_image(media.data if media.data is not None else path)]
-    if media.kind == "frames":
-        from data.media.image import read_image
-
-        return [read_image(file) for file in choose_frames(path, max_frames)]
+        sources: Sequence[bytes | Path] = [media.data if media.data is not None else path]
+        if media.kind == "frames":
+            sources = choose_frames(path, max_frames)
+        if not exact:
+            return [read_image(source) for source in sources]
+        return [decode(source if isinstance(source, bytes) else source.read_bytes()) for source in sources]
     if media.kind == "page":
         from data.media.pdf import page_image
 

@@ -16,11 +16,13 @@ from indexer.catalogue.catalogue import Catalogue
 from indexer.errors import LibraryError
 from indexer.vectors.open import open_index
 from model.embedder import ModelError
+from model.query_adapter import adapted
 
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
     from indexer.search.searcher import Searcher
     from indexer.vectors.index import VectorIndex
+    from model.embedder import Embedder
 
 FOLLOW_S = 3.0
 """Seconds that a search waits at most until new vectors have reached an index on a server."""
@@ -34,17 +36,19 @@ class Engines:
         models: ActiveModels,
         folder: Path,
         *,
+        adapter: Path,
         vectors: str | None = None,
         owned: Callable[[], bool],
         sandbox: Callable[[], Sandbox],
     ) -> None:
-        """`folder`: the folder of the index's files. `owned`: whether this program may write them. `vectors`: the
-        address of the index if it is not in `folder` (see `indexer/vectors/open.py`)."""
-        self._catalogue, self._models, self._folder = catalogue, models, folder
+        """`folder`: the folder of the index's files. `owned`: whether this program may write them. `adapter`: the file
+        of a tuned model, which need not exist. `vectors`: the address of the index if it is not in `folder` (see
+        `indexer/vectors/open.py`)."""
+        self._catalogue, self._models, self._folder, self._adapter = catalogue, models, folder, adapter
         self._owned, self._sandbox, self._vectors = owned, sandbox, vectors
         self._guard = threading.RLock()
         self._index: tuple[object, VectorIndex] | None = None  # and what it was made of
-        self._searcher: tuple[VectorIndex, Searcher] | None = None
+        self._searcher: tuple[VectorIndex, int, Searcher] | None = None  # with the time when its adapter was written
 
     def index(self) -> VectorIndex:
         """Returns the vector index of the answering model. Raises LibraryError."""
@@ -70,20 +74,28 @@ class Engines:
             return self._index[1]
 
     def searcher(self) -> Searcher:
-        """Returns the searcher over the index, which has all vectors written until now. Raises LibraryError."""
-        from indexer.search.searcher import Searcher
-
+        """Returns the searcher over the index, which has all vectors written until now, with the adapter of now.
+        Raises LibraryError."""
         with self._guard:
             index = self.index()
             index.follow(FOLLOW_S)
-            if self._searcher is None or self._searcher[0] is not index:
+            written = self._adapter.stat().st_mtime_ns if self._adapter.exists() else 0
+            if self._searcher is None or self._searcher[0] is not index or self._searcher[1] != written:
                 # The old searcher stays open for queries that are in it; its connections end with them.
-                try:
-                    _, embedder = self._models.answering()
-                except ModelError as error:
-                    raise LibraryError(str(error)) from error
-                self._searcher = (index, Searcher(self._catalogue, index, embedder, self._sandbox()))
-            return self._searcher[1]
+                self._searcher = (index, written, self.searcher_with())
+            return self._searcher[2]
+
+    def searcher_with(self, embedder: Embedder | None = None) -> Searcher:
+        """Returns a new searcher over the index with the model that answers, tuned or not; or with another embedder
+        of the same vectors. Raises LibraryError."""
+        from indexer.search.searcher import Searcher
+
+        index = self.index()
+        try:
+            embedder = embedder or adapted(self._models.answering()[1], self._adapter)
+        except ModelError as error:
+            raise LibraryError(str(error)) from error
+        return Searcher(self._catalogue, index, embedder, self._sandbox())
 
     def follow(self) -> None:
         """The catalogue has changed: an open index reads the new journal rows. An index on a server is opened for
@@ -107,6 +119,6 @@ class Engines:
 
     def close(self) -> None:
         if self._searcher is not None:
-            self._searcher[1].close()
+            self._searcher[2].close()
         if self._index is not None:
             self._index[1].close()

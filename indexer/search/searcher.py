@@ -30,6 +30,7 @@ from indexer.search.hits import hits_of
 from indexer.search.query_syntax import ParsedQuery, parse_query
 from indexer.search.query_vectors import QueryVectors
 from indexer.search.ranking import Evidence, Ranked, merged_moments, ranked
+from indexer.search.reranking import Reranker
 from indexer.search.side_thread import beside
 from indexer.search.text_search import NO_EXPRESSION
 from indexer.search.title_match import Titles, title_of
@@ -65,6 +66,7 @@ class Searcher:
         self._background = Background(self._connections, embedder, self.model_id)
         self._meaning = MeaningSearch(self._connections, index, self._background)
         self._titles = Titles(embedder)
+        self._reranker = Reranker(sandbox)
 
     def close(self) -> None:
         self._connections.close()
@@ -82,6 +84,8 @@ class Searcher:
         result = self._ranking(parsed, allowed, max(POOL, depth))
         if result is not None:
             ranking, marks = result
+            if query.rerank and query.text:
+                ranking = self._reranker.order(query.rerank, query.text, ranking)
             if query.fold:
                 ranking = self._folded(parsed, ranking, query.fold)
             if query.sort == "date":

@@ -116,3 +116,58 @@ def text_only(folder: Path) -> Path:
     transformer = Transformer(str(raw))
     SentenceTransformer(modules=[transformer, Pooling(32)]).save_pretrained(str(folder))
     return folder
+
+
+def colpali(folder: Path) -> Path:
+    """A ColPali in the format of transformers: pages of 56 x 56 pixels are 16 patches."""
+    import torch
+    from transformers import (
+        AutoTokenizer,
+        ColPaliConfig,
+        ColPaliForRetrieval,
+        ColPaliProcessor,
+        PaliGemmaConfig,
+        SiglipImageProcessor,
+    )
+
+    torch.manual_seed(0)
+    images = SiglipImageProcessor(size={"height": 56, "width": 56})
+    images.image_seq_length = 16
+    tokenizer = AutoTokenizer.from_pretrained(CHECKPOINT, bos_token="<bos>")
+    processor = ColPaliProcessor(images, tokenizer)
+    size = len(processor.tokenizer)
+    text: dict[str, Any] = {
+        "model_type": "gemma", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 16, "vocab_size": size,
+    }  # fmt: skip
+    vision: dict[str, Any] = {
+        "model_type": "siglip_vision_model", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "patch_size": 14, "image_size": 56, "vision_use_head": False,
+    }  # fmt: skip
+    config = PaliGemmaConfig(
+        vision_config=vision, text_config=text, image_token_index=processor.image_token_id, vocab_size=size,
+        projection_dim=64, hidden_size=64,
+    )  # fmt: skip
+    ColPaliForRetrieval(ColPaliConfig(vlm_config=config, embedding_dim=16)).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def colqwen2(folder: Path) -> Path:
+    """A ColQwen2 on the parity checkpoint's backbone: pages of several sizes have several numbers of patches."""
+    import torch
+    from transformers import (
+        AutoConfig,
+        AutoImageProcessor,
+        AutoTokenizer,
+        ColQwen2Config,
+        ColQwen2ForRetrieval,
+        ColQwen2Processor,
+    )
+
+    torch.manual_seed(0)
+    config = ColQwen2Config(vlm_config=AutoConfig.from_pretrained(CHECKPOINT), embedding_dim=16)
+    ColQwen2ForRetrieval(config).save_pretrained(folder)
+    images, tokenizer = AutoImageProcessor.from_pretrained(CHECKPOINT), AutoTokenizer.from_pretrained(CHECKPOINT)
+    ColQwen2Processor(images, tokenizer).save_pretrained(folder)
+    return folder

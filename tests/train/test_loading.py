@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import resource
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +22,7 @@ from train.loading import DataError, Loader, Missing, pair_batches
 from train.mixing import Ingredient, MixingTable
 
 BATCH, SUB = 64, 4
+ROOT = Path(__file__).parents[2]
 
 
 def texts(sides: Sequence[LoadedSide]) -> list[str]:
@@ -86,6 +89,22 @@ def with_pictures(folder: Path, lost: set[int]) -> Pairs:
         lines.append(json.dumps({"query": str(row), "positive": {"image": f"{row}.png"}}))
     (folder / "p.jsonl").write_text("\n".join(lines))
     return Pairs(folder / "p.jsonl")
+
+
+@pytest.mark.slow
+def test_a_program_that_fails_while_rows_are_loaded_ends(sources: list[Pairs], tmp_path: Path) -> None:
+    """Its loader processes get no SIGTERM, which Python sends them at the end of a program before it waits for them."""
+    program = f"""
+from data.sources.pairs import Pairs
+from train.loading import Loader, pair_batches
+from tests.train.test_loading import texts
+loader = Loader([Pairs({str(tmp_path / "s0.jsonl")!r})], texts, max_frames=1)
+batches = pair_batches(loader, iter([[(0, n)] for n in range(100)]), 1, workers=2)
+next(batches)
+raise SystemExit(3)  # `batches` stays open
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=120, check=False)
+    assert done.returncode == 3
 
 
 def test_a_lost_row_is_replaced_by_the_same_row_on_any_rank_and_worker(tmp_path: Path) -> None:

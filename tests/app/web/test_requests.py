@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.web.requests import build_query, moment, safe_name
+from app.web.requests import BadRequest, build_query, moment, safe_name
 from indexer.search.query_syntax import beginning
 
 
@@ -29,6 +29,13 @@ def test_a_query_is_made_of_all_its_parts() -> None:
         (None, 8, -1.0),
     ]
     assert query.filters.kinds == ("image", "pdf")
+
+
+def test_a_visitor_names_a_reranker_and_no_folder() -> None:
+    assert build_query({"q": ["dog"], "rerank": ["colpali"]}).rerank == "colpali"
+    assert build_query({"q": ["dog"], "rerank": [""]}).rerank is None
+    with pytest.raises(BadRequest, match="rerank is one of colpali, colqwen2"):
+        build_query({"q": ["dog"], "rerank": ["/home/me/model"]})
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
-from data.sources.pair import MissingMedia, Pair, SourceError
+from data.media.image import read_image
+from data.mmeb.task_data import ImageFile, TaskVisual
+from data.sources.pair import IMAGE, VIDEO, Media, MissingMedia, Pair, Side, SourceError, load
 from data.sources.recipe import open_subset, subsets
 
 MMEB = "TIGER-Lab/MMEB-train"
@@ -178,3 +181,43 @@ def test_equal_labels_have_equal_keys_and_others_do_not(tmp_path: Path) -> None:
     keys = [one_pair("VOC2007", tmp_path, i).positive.key for i in range(3)]
     assert keys[0] == keys[1] != keys[2]
     assert all(0 <= key < np.iinfo(np.int64).max for key in keys)
+
+
+def _hostile(folder: Path) -> list[Path]:
+    """Pictures that a friendly reader turns, lays on white or rescales, and the benchmark does not."""
+    colours = np.random.default_rng(0).integers(0, 255, (30, 46, 4), dtype=np.uint8)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(colours[..., :3]).save(folder / "turned.jpg", exif=turned, quality=95)
+    Image.fromarray(colours, "RGBA").save(folder / "clear.png")
+    Image.fromarray(colours, "RGBA").save(folder / "clear.webp", lossless=True)
+    Image.fromarray(colours[..., 0].astype(np.uint16) * 200).save(folder / "sixteen.png")
+    Image.fromarray(colours[..., :3]).convert("P").save(folder / "palette.png", transparency=3)
+    Image.fromarray(colours[..., :3]).save(folder / "plain.png")
+    return sorted(folder.iterdir())
+
+
+def test_the_recipe_trains_on_the_pixels_that_evaluation_sees(tmp_path: Path) -> None:
+    """The original's `convert("RGB")` for both; a person's own pictures are decoded as Sightline indexes them."""
+    differing = set()
+    for path in _hostile(tmp_path):
+        (seen,) = TaskVisual("image", (ImageFile(path),)).read()
+        with Image.open(path) as image:
+            assert (seen == np.asarray(image.convert("RGB"))).all()
+        for media in (Media("image", str(path)), Media("image", "in a table", path.read_bytes())):
+            (trained,) = load(Side(IMAGE, media, exact=True)).frames
+            assert trained.shape == seen.shape and (trained == seen).all()
+        (own,) = load(Side("", Media("image", str(path)))).frames
+        assert (own == read_image(path)).all()
+        if own.shape != seen.shape or (own != seen).any():
+            differing.add(path.name)
+    assert {"turned.jpg", "clear.png", "sixteen.png"} <= differing and "plain.png" not in differing
+
+    frames = tmp_path / "clip"
+    frames.mkdir()
+    (tmp_path / "turned.jpg").rename(frames / "0.jpg")
+    (frame,) = load(Side(VIDEO, Media("frames", str(frames)), exact=True)).frames
+    assert frame.shape == (30, 46, 3)
+    (frames / "0.jpg").write_bytes(b"no picture")
+    with pytest.raises(MissingMedia, match="is not a readable image"):
+        load(Side(VIDEO, Media("frames", str(frames)), exact=True))

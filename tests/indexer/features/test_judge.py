@@ -14,7 +14,15 @@ import pytest
 from data.span import Span
 from eval.metrics import score_ranking
 from indexer.features.judge import JudgementError, evaluate, read_judgements
+from indexer.library import Library
+from indexer.types import Part, Query
 from tests.eval.fixtures import picture
+
+SIDECAR = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/">
+<dc:description><rdf:Alt><rdf:li xml:lang="x-default">Grandmother at the old mill</rdf:li></rdf:Alt></dc:description>
+<dc:subject><rdf:Bag><rdf:li>mill</rdf:li><rdf:li>Ida</rdf:li></rdf:Bag></dc:subject>
+</rdf:Description></rdf:RDF></x:xmpmeta>"""
 
 
 @dataclass
@@ -22,6 +30,7 @@ class Hit:
     path: str
     span: Span = Span()
     also_at: tuple[str, ...] = ()
+    relevant: bool = True
 
 
 def _written(folder: Path, *lines: object) -> Path:
@@ -101,7 +110,7 @@ def test_the_report_names_what_was_missed_and_what_is_not_there(tmp_path: Path) 
         ({"relevant": ["a"]}, "line 2: 'query' is missing"),
         ({"query": "  ", "relevant": ["a"]}, "line 2: the query is empty"),
         ({"query": "x"}, "line 2: 'relevant' is missing"),
-        ({"query": "x", "relevant": []}, "line 2: nothing is named as relevant"),
+        ({"query": "x", "relevant": 7}, "line 2: .*"),
         ({"query": "x", "relevant": [{"file": "a"}]}, "line 2: unknown field 'file'"),
     ],
 )
@@ -116,6 +125,23 @@ def test_a_file_that_is_not_there_or_empty_is_said(tmp_path: Path) -> None:
         read_judgements(tmp_path / "none.jsonl")
     with pytest.raises(JudgementError, match="holds no queries"):
         read_judgements(_written(tmp_path, ""))
+
+
+def test_a_query_without_an_answer_should_be_refused_and_one_with_an_answer_should_not(tmp_path: Path) -> None:
+    lines = [{"query": q, "relevant": r} for q, r in (("cat", "a.jpg"), ("dog", "b.mp4"), ("ufo", []), ("elf", []))]
+    judgements = read_judgements(_written(tmp_path, *lines))
+    answers = {
+        "cat": [Hit(str(tmp_path / "a.jpg"))],
+        "dog": [Hit(str(tmp_path / "b.mp4"), relevant=False)],
+        "ufo": [Hit(str(tmp_path / "a.jpg"), relevant=False)],
+        "elf": [Hit(str(tmp_path / "a.jpg"))],
+    }
+    report = evaluate(judgements, lambda words, k: answers[words], score_ranking)
+    assert report.refused == {"answerable": 0.5, "unanswerable": 0.5}
+    assert report.scores["recall@10"] == 1.0, "what has no answer is not averaged in"
+    assert {kind: g["queries"] for kind, g in report.by_kind.items()} == {"image": 1, "video": 1}
+    lines_of_text = report.as_text()
+    assert "refused rightly: 50.0 %" in lines_of_text and "image 100.0 % of 1, video 100.0 % of 1" in lines_of_text
 
 
 def _sightline(home: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -136,10 +162,45 @@ def test_the_command_scores_a_real_library(tmp_path: Path) -> None:
         {"query": "lighthouse harbour", "relevant": ["lighthouse harbour.png"]},
         {"query": "tax form", "relevant": ["tax form.png"]},
     )
-    done = _sightline(tmp_path / "home", "eval-my-library", queries, "--json")
+    done = _sightline(tmp_path / "home", "judge", queries, "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["queries"] == 2 and report["scores"]["hit@1"] == 1.0 and report["absent"] == []
-    assert "first hit right   100.0 %" in _sightline(tmp_path / "home", "eval-my-library", queries).stdout
-    wrong = _sightline(tmp_path / "home", "eval-my-library", tmp_path / "none.jsonl")
+    assert "first hit right   100.0 %" in _sightline(tmp_path / "home", "judge", queries).stdout
+    wrong = _sightline(tmp_path / "home", "judge", tmp_path / "none.jsonl")
     assert wrong.returncode == 2 and "cannot be read" in wrong.stderr
+
+
+@pytest.mark.slow
+def test_without_a_file_the_clicks_and_captions_of_the_library_judge(tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    for seed in range(3):
+        picture(seed, 96).save(files / f"IMG_{seed}.png")
+    (files / "IMG_1.png.xmp").write_text(SIDECAR, "utf-8")
+    home = tmp_path / "home"
+    with Library.open(home, ocr="off", nice=False) as library:
+        assert library.index([files]).failed == 0
+        library.clicks.enable(True)
+        shown = library.search(Query((Part("type:image"),))).hits
+        bella = next(hit for hit in shown if hit.title == "IMG_2.png")
+        assert library.clicks.add("our dog Bella", bella.chunk_id)
+        words = library.own_words(("click", "caption"))
+    assert {(own.words, own.source, own.places[0].paths[0].name) for own in words} == {
+        ("our dog Bella", "click", "IMG_2.png"),
+        ("Grandmother at the old mill", "caption", "IMG_1.png"),
+        ("mill", "caption", "IMG_1.png"),
+        ("Ida", "caption", "IMG_1.png"),
+    }
+    done = _sightline(home, "judge", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["by_source"]["caption"]["recall@10"] == 1.0 and report["by_source"]["click"]["queries"] == 1
+    assert report["by_kind"]["image"]["queries"] == 4
+
+
+def test_a_library_without_clicks_and_captions_says_what_to_do(tmp_path: Path) -> None:
+    Library.open(tmp_path / "home").close()
+    done = _sightline(tmp_path / "home", "judge")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "sightline clicks --keep" in done.stderr

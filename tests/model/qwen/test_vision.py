@@ -110,6 +110,23 @@ def test_resizing_is_the_same_under_every_pillow() -> None:
     np.testing.assert_array_equal(resize(frame, 252, 140), expected)
 
 
+@pytest.mark.parametrize("size", [(112, 392), (252, 700), (112, 700), (252, 392), (199, 392), (112, 640), (199, 640)])
+def test_pillow_is_never_left_to_choose_which_axis_comes_first(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[tuple[int, int], tuple[int, int]]] = []
+    of_pillow = Image.Image.resize
+
+    def recorded(self: Image.Image, to: tuple[int, int], *more: object) -> Image.Image:
+        calls.append((self.size, to))
+        return of_pillow(self, to, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Image.Image, "resize", recorded)
+    assert resize(picture(199, 640), *size).shape[:2] == size
+    assert len(calls) == sum(a != b for a, b in zip(size, (199, 640), strict=True))
+    assert all((a[0] == b[0]) != (a[1] == b[1]) for a, b in calls)
+
+
 @pytest.mark.parametrize(
     "wrong, word",
     [
