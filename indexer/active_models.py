@@ -151,7 +151,9 @@ class ActiveModels:
         with self._lock:
             embedder = self._load(self._source)
             row = next((m for m in self._models.all() if m.name == embedder.id), None)
-            if row is None or row.state == "old" or row.source != self._source:
+            if self._read_only:  # nothing is stored: an empty library is searched without finding anything
+                row = row or ModelRow(0, embedder.id, embedder.dim, "answering", self._source)
+            elif row is None or row.state == "old" or row.source != self._source:
                 row = self._models.add(embedder.id, embedder.dim, self._source)
             elif row.state == "answering" and any(m.state == "building" for m in self._models.all()):
                 self._models.promote(row.id)  # a switch was given up: its vectors are deleted

@@ -8,7 +8,7 @@ class LibraryError(Exception):
 
 
 class CatalogueAway(LibraryError):
-    """The server that holds the catalogue does not answer. Programs wait for it and go on."""
+    """The catalogue's server does not answer, or its file is not there. Programs wait for it and go on."""
 
 
 class NoLibraryYet(LibraryError):

@@ -79,6 +79,16 @@ class Library:
         those of `LibraryOptions`. Raises `LibraryError`."""
         return cls(data_dir, LibraryOptions(model, **options), read_only=read_only)
 
+    @classmethod
+    def salvage(cls, data_dir: Path, catalogue: str | None = None) -> VerifyReport:
+        """Repair the file of the library's catalogue, which cannot be open for that: what can be read of a damaged one
+        goes into a new one, and the old one is kept. `catalogue`: as in `LibraryOptions`; a server looks after its own
+        files. Raises `LibraryError`."""
+        from indexer.care.salvage import salvage
+
+        where = place(catalogue or absolute(data_dir) / "catalogue.sqlite")
+        return salvage(where) if isinstance(where, Path) else VerifyReport()
+
     def __init__(self, data_dir: Path, options: LibraryOptions, *, read_only: bool) -> None:
         check_addresses(options)
         data_dir = absolute(data_dir)
@@ -95,10 +105,12 @@ class Library:
         self.catalogue = Catalogue(where, read_only=read_only)
         refuse_unfinished(self.catalogue)
         self.clicks = Clicks(data_dir, self.catalogue)
+        if not read_only:
+            self.clicks.restore()
         if options.vectors and not read_only:
             self.catalogue.settings.name_library()
         self.boot = uuid.uuid4().hex[:12]
-        self.thumbnails = Thumbnails(data_dir / "thumbnails")
+        self.thumbnails = Thumbnails(data_dir / "thumbnails", self.catalogue.database.is_here)
         self._priority = QueryPriority()
         source = {name: getattr(options, name) for name in ("device", "dtype", "base", "dim", "detail")}
         source = {"name": options.model} | {k: v for k, v in source.items() if v not in (None, "auto")}
@@ -450,7 +462,7 @@ class Library:
 
         Raises `LibraryError` if the file exists already or cannot be written.
         """
-        return backup.backup(self.catalogue, to)
+        return backup.backup(self.catalogue, self.clicks.as_settings(), to)
 
     def restore_hint(self, copy: Path) -> str:
         """How to restore a backup, as a sentence for a person."""
@@ -459,7 +471,10 @@ class Library:
     def migrate(self, to: str | Path, progress: Progress) -> MigrationReport:
         """Copy the catalogue to another engine: a PostgreSQL address, or the folder of a new library. Raises
         `LibraryError` if the target holds another library, or if the copy differs when it is read back."""
-        return migrate(self.catalogue, to, progress)
+        report = migrate(self.catalogue, to, progress)
+        if isinstance(where := place(to), Path):
+            self.clicks.copy_to(where)
+        return report
 
     def close(self) -> None:
         """Stop all work and release everything; contents in flight stay pending."""

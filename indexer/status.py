@@ -49,7 +49,7 @@ class StatusReporter:
         self._source = source
 
     def status(self) -> Status:
-        """The current status; while the catalogue's server does not answer, the last one and a notice.
+        """The current status; while the catalogue is away, the last one and a notice.
 
         Raises CatalogueAway if there is no last status and this program does not index.
         """
@@ -57,11 +57,11 @@ class StatusReporter:
             self._last = self._current()
         except CatalogueAway as error:
             if self._last is not None:
-                notice = f"{error} The status shown is the last known one; Sightline goes on when the server answers."
+                notice = f"{error} The status shown is the last known one; Sightline goes on by itself."
                 return replace(self._last, notices=(notice,), reading=(), chunks_per_s=0.0, seconds_left=None)
             if not self._indexing.running:
                 raise
-            notice = f"{error} The library cannot be read yet; Sightline goes on when the server answers."
+            notice = f"{error} The library cannot be read yet; Sightline goes on by itself."
             model = str(self._source.get("name", "lite"))
             return Status(0, 0, 0, 0, 0, 0, 0, 0, 0, model, (), self._bytes(), self._boot, notices=(notice,))
         return self._last

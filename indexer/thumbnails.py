@@ -6,13 +6,14 @@ Built around files that can all be deleted: a missing one is made again. It know
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 
 class Thumbnails:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, is_here: Callable[[], bool] = lambda: True) -> None:
+        """`is_here`: whether the library's folder is there; where it is not, nothing is made in its place."""
+        self.folder, self._is_here = folder, is_here
 
     def path(self, digest: bytes, ordinal: int) -> Path:
         name = digest.hex()
@@ -25,6 +26,8 @@ class Thumbnails:
         try:
             partial.write_bytes(image)
         except FileNotFoundError:
+            if not self._is_here():
+                return
             path.parent.mkdir(parents=True, exist_ok=True)
             partial.write_bytes(image)
         with contextlib.suppress(FileNotFoundError):  # another thread has just moved its own, the same one

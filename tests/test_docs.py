@@ -49,6 +49,13 @@ def test_links_between_pages_lead_somewhere(page: str) -> None:
             assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
 
 
+def test_every_test_that_the_page_of_trials_names_exists() -> None:
+    tests = "".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    named = re.findall(r"`(test_\w+)`", (ROOT / "docs" / "reliability.md").read_text("utf-8"))
+    assert len(named) > 8
+    assert not {name for name in named if f"def {name}(" not in tests}
+
+
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md", "tests/README.md"])
 def test_every_path_that_a_page_for_contributors_names_exists(page: str) -> None:
     tops = "app|indexer|model|data|train|eval|tests|docs|deploy"

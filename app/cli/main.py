@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
@@ -230,9 +230,16 @@ def forget(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A fold
 def verify(repair: Annotated[bool, typer.Option("--repair", help="Repair the problems.")] = False) -> None:
     """Check files, catalogue and indexes of the library against each other."""
     from app.cli import output
+    from indexer import Library
 
-    with opened(read_only=not repair) as library:
+    settings = settings_of()
+    salvaged = Library.salvage(settings.data_dir.expanduser(), settings.catalogue) if repair else None
+    with opened(settings, read_only=not repair) as library:
         report = library.verify(repair=repair)
+    if salvaged is not None:
+        report = replace(
+            report, problems=[*salvaged.problems, *report.problems], repaired=salvaged.repaired + report.repaired
+        )
     for problem in report.problems:
         output.out.print(output.printable(problem), markup=False)
     again = f"{report.sampled} of {output.counted(report.contents, 'content')}, at random, read and embedded again"

@@ -39,7 +39,7 @@ from app.web.search_lane import Busy
 from app.web.services import Services, WebServices
 from app.web.tokens import OWNER, Visitor
 from data.span import part_at
-from indexer.errors import LibraryError, QueryError, VectorServerError
+from indexer.errors import CatalogueAway, LibraryError, QueryError, VectorServerError
 from indexer.types import Answer, ChunkInfo, title_of
 from indexer.types import Query as Search
 
@@ -333,6 +333,7 @@ def error_answers(app: FastAPI) -> None:
         BadRequest: 400,
         OutOfBounds: 422,
         LibraryError: 400,
+        CatalogueAway: 503,
         QueryError: 422,
         VectorServerError: 503,
         MediaError: 400,

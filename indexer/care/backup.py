@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def backup(catalogue: Catalogue, to: Path) -> Path:
+def backup(catalogue: Catalogue, settings: Mapping[str, str], to: Path) -> Path:
     """See `Library.backup`."""
     if to.is_dir():
         to = to / f"sightline-{time.strftime('%Y%m%d-%H%M%S')}{catalogue.database.dialect.backup_suffix}"
@@ -29,7 +30,7 @@ def backup(catalogue: Catalogue, to: Path) -> Path:
         raise LibraryError(f"{to} exists already: name another file.")
     if not to.parent.is_dir():
         raise LibraryError(f"{to.parent} does not exist: name a file in a folder that exists.")
-    catalogue.database.backup(to)
+    catalogue.database.backup(to, settings)
     return to
 
 

@@ -146,7 +146,7 @@ def _files(check: _Check) -> None:
 def _text(check: _Check) -> None:
     """The text indexes hold what the tables hold."""
     catalogue = check.catalogue
-    with catalogue.database.writer() as c:
+    with catalogue.database.reader() as c:
         agree = catalogue.database.dialect.texts_agree(c)
     if not agree:
 

@@ -22,11 +22,12 @@ class Connections:
         self._lock = threading.Lock()
 
     def get(self) -> Reading:
-        """Returns the connection of this thread."""
+        """Returns the connection of this thread. Raises CatalogueAway if the catalogue's file is not there."""
+        identity = self._dialect.identity()
         connection: Reading | None = getattr(self._local, "connection", None)
-        if connection is None:
+        if connection is None or self._local.identity != identity:
             connection = self._dialect.reading(self._vocabularies)
-            self._local.connection = connection
+            self._local.connection, self._local.identity = connection, identity
             with self._lock:
                 self._all.append(connection)
         return connection

@@ -80,10 +80,10 @@ class Contents:
             texts = [renewed(clean_text(p.text), "", said_in(all_cues, p.span)) for p in chunks]
             ids = []
             for new, text in zip(chunks, texts, strict=True):
-                row: dict[str, Any] = {"text": text, "same_as": new.same_as}
+                row: dict[str, Any] = {"text": text, "same_as": new.same_as} | asdict(new.span)
                 chunk_id = stored.get((new.ordinal, new.span))
                 if chunk_id is None:
-                    row |= {"content_hash": digest, "ordinal": new.ordinal} | asdict(new.span)
+                    row |= {"content_hash": digest, "ordinal": new.ordinal}
                     chunk_id = new_id(c.execute(sa.insert(chunk).values(row)))
                 else:
                     c.execute(sa.update(chunk).where(chunk.c.id == chunk_id).values(row))
@@ -242,8 +242,8 @@ class Contents:
                 if table == "file":
                     values = {"content_hash": None, "state": "pending"}
                     c.execute(sa.update(file).where(file.c.id == rowid).values(values))
-                elif table in ("chunk", "embedding", "cue"):
-                    c.exec_driver_sql(f"DELETE FROM {table} WHERE id = ?", (rowid,))
+                else:
+                    c.exec_driver_sql(f"DELETE FROM {table} WHERE rowid = ?", (rowid,))
 
     def drop_embeddings(self, chunk_ids: Sequence[int] | None) -> None:
         """Delete wrong vectors, of all models; all vectors with None. The next run makes them again."""
@@ -272,9 +272,14 @@ class Contents:
 
 def _drop_chunks(c: sa.Connection, digest: bytes, places: set[tuple[int, Span]]) -> dict[tuple[int, Span], int]:
     """Delete the vectors of a content, and its chunks that are not at `places` (ordinal, span). Returns the ids of
-    the chunks that stay."""
+    the chunks that stay. A chunk that was salvaged without its span is the one with its ordinal."""
     rows = c.execute(sa.select(chunk).where(chunk.c.content_hash == digest)).all()
-    stored = {(r.ordinal, _span(r)): r.id for r in rows if (r.ordinal, _span(r)) in places}
+    spans = dict(places)
+    stored = {}
+    for row in rows:
+        span = spans.get(row.ordinal, Span()) if _span(row) == Span() else _span(row)
+        if (row.ordinal, span) in places:
+            stored[row.ordinal, span] = row.id
     for row in rows:
         table, column = (embedding, embedding.c.chunk_id) if row.id in stored.values() else (chunk, chunk.c.id)
         c.execute(sa.delete(table).where(column == row.id))

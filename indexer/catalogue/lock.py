@@ -39,7 +39,7 @@ class FileLock:
 
     def acquire(self) -> bool:
         with self._guard:
-            if self._descriptor is not None:
+            if self._descriptor is not None and not self._was_replaced():
                 return True
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
             if not _try_lock(descriptor):
@@ -47,8 +47,19 @@ class FileLock:
                 return False
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"{self._text}\n".encode())
+            if self._descriptor is not None:
+                os.close(self._descriptor)
             self._descriptor = descriptor
             return True
+
+    def _was_replaced(self) -> bool:
+        """Whether the file at the path is another than the locked one: a copy of the folder has taken its place. While
+        no file is there, the lock is held."""
+        assert self._descriptor is not None
+        try:
+            return not os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
+        except OSError:
+            return False
 
     def holder(self) -> str:
         try:

@@ -50,6 +50,10 @@ class StoredSettings:
                 (name, value),
             )
 
+    def remove(self, name: str) -> None:
+        with self._database.writer() as c:
+            c.execute(sa.delete(setting).where(setting.c.name == name))
+
     def name_library(self) -> None:
         """Give the library a unique id if it has none; data on other servers is marked with it."""
         with self._database.writer() as c:

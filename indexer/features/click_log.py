@@ -9,6 +9,7 @@ pages or models.
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Container, Iterator
 from pathlib import Path
@@ -38,6 +39,7 @@ class Clicks:
 
     def enable(self, agreed: bool) -> None:
         """Store new clicks, or stop; stored ones stay until `delete`. Raises `LibraryError`."""
+        self._catalogue.database.identity()
         try:
             if agreed:
                 self._agreement.touch()
@@ -110,6 +112,28 @@ class Clicks:
             self._path.unlink(missing_ok=True)
         return count
 
+    def as_settings(self) -> dict[str, str]:
+        """The clicks and the agreement for a backup, which is one file; `restore` takes them out again."""
+        rows = self._path.read_text("utf-8") if self._path.exists() else ""
+        return {CLICKS: json.dumps({"rows": rows, "agreed": self.enabled})} if rows or self.enabled else {}
+
+    def restore(self) -> None:
+        """Take the clicks out of a backup that has become the catalogue; clicks that are here stay as they are."""
+        if (packed := self._catalogue.settings.get(CLICKS)) is None:
+            return
+        stored = json.loads(packed)
+        if stored["agreed"]:
+            self.enable(True)
+        if stored["rows"] and not len(self):
+            self._write(stored["rows"].encode())
+        self._catalogue.settings.remove(CLICKS)
+
+    def copy_to(self, folder: Path) -> None:
+        """Copy the clicks and the agreement into the folder of another library, where there are none."""
+        for path in (self._path, self._agreement):
+            if path.exists() and not (folder / path.name).exists():
+                shutil.copy2(path, folder / path.name)
+
     def retain(self, contents: Container[bytes]) -> None:
         """Delete the clicks on all contents but these (hashes), as after `forget`."""
         with self._lock:
@@ -118,9 +142,12 @@ class Clicks:
             lines = self._path.read_bytes().splitlines(keepends=True)
             retained = [line for line in lines if _content(line) in contents]
             if len(retained) < len(lines):
-                temporary = self._path.with_suffix(".new")
-                temporary.write_bytes(b"".join(retained))
-                temporary.replace(self._path)
+                self._write(b"".join(retained))
+
+    def _write(self, data: bytes) -> None:
+        temporary = self._path.with_suffix(".new")
+        temporary.write_bytes(data)
+        temporary.replace(self._path)
 
 
 def _content(line: bytes) -> bytes:

@@ -43,7 +43,7 @@ class Engines:
         self._catalogue, self._models, self._folder = catalogue, models, folder
         self._owned, self._sandbox, self._vectors = owned, sandbox, vectors
         self._guard = threading.RLock()
-        self._index: tuple[int, VectorIndex] | None = None  # and the id of its model
+        self._index: tuple[object, VectorIndex] | None = None  # and what it was made of
         self._searcher: tuple[VectorIndex, Searcher] | None = None
 
     def index(self) -> VectorIndex:
@@ -57,11 +57,12 @@ class Engines:
                     row, _ = self._models.answering()
                 except ModelError as error:
                     raise LibraryError(str(error)) from error
-            if self._index is None or self._index[0] != row.id:
+            made_of = row.id, self._catalogue.database.identity()
+            if self._index is None or self._index[0] != made_of:
                 source = StoredEmbeddings(self._catalogue.database, row.id, row.dim)
                 old = self._index
                 self._index = (
-                    row.id,
+                    made_of,
                     open_index(self._vectors, self._folder, row.name, source, writable=self._owned()),
                 )
                 if old is not None:

@@ -38,7 +38,7 @@ from model.lite.language import Reading, reading_of
 from model.lite.multilingual import Multilingual, session
 from model.lite.profile import EARLIER_PROFILE, PROFILE
 from model.lite.weights import EARLIER, IMAGE_SIDE, MAX_TOKENS, MULTILINGUAL_DIM, PROJECTION_DIM, TEXT_DIM
-from model.machine import model_threads
+from model.machine import model_threads, one_thread_products
 
 RECIPE = 4
 """Goes up with every change of what a vector means; part of the model's id."""
@@ -94,6 +94,7 @@ class LiteEmbedder:
     def __init__(self, folder: Path, threads: int | None = None, recipe: int = RECIPE) -> None:
         from tokenizers import Tokenizer
 
+        one_thread_products()
         # The packaged file pads and cuts to 128 tokens: queries would be three times slower, pages cut short.
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_padding()

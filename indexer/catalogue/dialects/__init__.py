@@ -7,7 +7,7 @@ engines. It knows nothing of the rows' meaning.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -80,6 +80,10 @@ class Dialect(Protocol):
     def open_engine(self, read_only: bool) -> sa.Engine:
         """Create or migrate the library, and open it. Raises LibraryError."""
 
+    def identity(self) -> object:
+        """Returns which file the catalogue is now, without opening it; None for a server's. Raises CatalogueAway if
+        the file is not there."""
+
     def sentence(self, error: Exception) -> str | None:
         """Returns a database error as a sentence for a person; None if it is a bug."""
 
@@ -130,8 +134,8 @@ class Dialect(Protocol):
 
     backup_suffix: str
 
-    def backup(self, to: Path) -> None:
-        """Copy the catalogue into one file."""
+    def backup(self, to: Path, settings: Mapping[str, str]) -> None:
+        """Copy the catalogue into one file, with further settings where the engine can write to it."""
 
     def restore_hint(self, backup: Path) -> str:
         """Returns how to restore a backup, as a phrase for a person."""

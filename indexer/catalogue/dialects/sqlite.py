@@ -7,22 +7,28 @@ use `sqlite3` directly, whose overhead per row is a fraction of SQLAlchemy's. Tr
 
 from __future__ import annotations
 
+import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from indexer.catalogue.dialects import sqlite_access
 from indexer.catalogue.lock import FileLock, OwnerLock
 from indexer.catalogue.schema import BUSY_S, full_disk, migrations, stored_name
 from indexer.catalogue.text.expression import Expression, unspaced_only
 from indexer.catalogue.text.spelling import Vocabulary
-from indexer.errors import LibraryError
+from indexer.errors import CatalogueAway, LibraryError
 
 APPLICATION_ID = 0x53474C54
 """'SGLT' in the SQLite header, which distinguishes a library from any other SQLite file."""
+
+TEXT_TABLES = ("words", "names", "characters")
 
 INSERT_CHARACTERS = "INSERT INTO characters (rowid, text) VALUES (?, ?)"
 INSERT_NAME = "INSERT INTO names (rowid, name, folder) VALUES (?, ?, ?)"
@@ -46,23 +52,44 @@ class SQLite:
         if read_only and not self.path.exists():
             raise LibraryError(f"There is no library in {self.path.parent} yet: index a folder first.")
         bring_up_to_date(self.path, migrations(), read_only=read_only)
-        engine = sa.create_engine(
-            f"sqlite:///{self.path}", connect_args={"timeout": BUSY_S, "check_same_thread": False}
-        )
-        event.listen(engine, "connect", _on_connect)
+        options: dict[str, Any] = {"timeout": BUSY_S, "check_same_thread": False}
+        if read_only:
+            reader = partial(sqlite_access.connect, self.path, **options)
+            engine = sa.create_engine(f"sqlite:///{self.path}", creator=reader)
+            event.listen(engine, "connect", _on_connect_reader)
+        else:
+            address = f"{self.path.absolute().as_uri()}?mode=rw"  # never a new file where the folder was
+            writer = partial(sqlite3.connect, address, uri=True, **options)
+            engine = sa.create_engine(f"sqlite:///{self.path}", creator=writer)
+            event.listen(engine, "connect", _on_connect)
         event.listen(engine, "begin", _on_begin)
         return engine
+
+    def identity(self) -> tuple[int, int]:
+        try:
+            status = self.path.stat()
+        except OSError as error:
+            raise CatalogueAway(self._absence()) from error
+        return status.st_dev, status.st_ino
+
+    def _absence(self) -> str:
+        return (
+            f"The library's folder {self.path.parent} is not there: it was moved or deleted, or its disk is not"
+            " connected. Nothing is written in its place."
+        )
 
     def sentence(self, error: Exception) -> str | None:
         if not isinstance(error, (sqlite3.DatabaseError, sa.exc.DatabaseError)):
             return None
         text, folder = str(error), self.path.parent
+        if self.is_away(error):
+            return self._absence()
         if "disk is full" in text or "disk I/O error" in text:
             return full_disk(folder)
         if "not a database" in text or "malformed" in text:
             return (
-                f"The library file {self.path} is damaged: put your backup in its place, or delete it and "
-                "index again (your own files are untouched)."
+                f"The library file {self.path} is damaged: put your backup in its place, or save what can be read by: "
+                "sightline verify --repair (your own files are untouched)."
             )
         if "unable to open" in text or "readonly database" in text:
             return f"The library in {folder} cannot be written: check the folder's permissions."
@@ -71,7 +98,7 @@ class SQLite:
         return None
 
     def is_away(self, error: Exception) -> bool:
-        return False
+        return not self.path.exists()
 
     def owner_lock(self, data_dir: Path) -> OwnerLock:
         return FileLock(data_dir / "indexer.catalogue.lock")
@@ -110,26 +137,33 @@ class SQLite:
     # -- care ------------------------------------------------------------------------------
 
     def damage(self, c: sa.Connection) -> str | None:
-        problems = [row[0] for row in c.exec_driver_sql("PRAGMA quick_check(20)")]
-        if problems == ["ok"]:
+        problems = damage_of(self.path)
+        if not problems:
             return None
         return (
             f"The catalogue is damaged ({problems[0]}): put a backup in the place of {self.path}, "
-            "or delete it and index again."
+            "or save what can be read by: sightline verify --repair"
         )
 
     def dangling(self, c: sa.Connection) -> list[tuple[str, int]]:
         return [(row[0], row[1]) for row in c.exec_driver_sql("PRAGMA foreign_key_check")]
 
     def texts_agree(self, c: sa.Connection) -> bool:
-        try:
-            c.exec_driver_sql("INSERT INTO words (words, rank) VALUES ('integrity-check', 1)")
-        except sa.exc.DatabaseError:
-            return False
+        """FTS5 checks a table only where it may write: each is copied into a temporary table, without its texts."""
+        with closing(sqlite_access.connect(self.path, timeout=BUSY_S)) as copy:
+            copy.execute("CREATE TEMP VIEW chunk AS SELECT id, text FROM main.chunk")
+            try:
+                for table in TEXT_TABLES:
+                    _check_copy(copy, table)
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError):
+                    raise
+                return False
         return True
 
     def rebuild_texts(self, c: sa.Connection) -> None:
-        c.exec_driver_sql("INSERT INTO words (words) VALUES ('rebuild')")
+        for table in TEXT_TABLES:
+            c.exec_driver_sql(f"INSERT INTO {table} ({table}) VALUES ('rebuild')")
 
     def last_ids(self, c: sa.Connection) -> dict[str, int]:
         return {row[0]: row[1] for row in c.exec_driver_sql("SELECT name, seq FROM sqlite_sequence")}
@@ -147,13 +181,15 @@ class SQLite:
     backup_suffix = ".sqlite"
 
     def restore_hint(self, backup: Path) -> str:
-        return "put it in the place of catalogue.sqlite"
+        return "end Sightline, put it in the place of catalogue.sqlite, and delete catalogue.sqlite-wal beside that"
 
-    def backup(self, to: Path) -> None:
+    def backup(self, to: Path, settings: Mapping[str, str]) -> None:
         """SQLite's online backup."""
-        source, target = sqlite3.connect(self.path), sqlite3.connect(to)
+        source, target = sqlite_access.connect(self.path), sqlite3.connect(to)
         try:
             source.backup(target, pages=2000)
+            with target:
+                target.executemany("INSERT OR REPLACE INTO setting (name, value) VALUES (?, ?)", settings.items())
             target.execute("PRAGMA journal_mode = DELETE")  # one file, without a WAL file
         finally:
             source.close()
@@ -162,16 +198,10 @@ class SQLite:
     # -- searching -------------------------------------------------------------------------
 
     def reading(self, vocabularies: dict[str, Vocabulary]) -> SQLiteReading:
-        connection = sqlite3.connect(
-            f"{self.path.absolute().as_uri()}?mode=ro",
-            uri=True,
-            timeout=BUSY_S,
-            check_same_thread=False,
-            factory=SQLiteReading,
-        )
+        connection = sqlite_access.connect(self.path, timeout=BUSY_S, check_same_thread=False, factory=SQLiteReading)
         connection.vocabularies, connection.counts = vocabularies, {}
         connection.execute("PRAGMA temp_store = MEMORY")
-        for table in ("words", "names", "characters"):
+        for table in TEXT_TABLES:
             connection.execute(f"CREATE VIRTUAL TABLE temp.{table}_terms USING fts5vocab(main, {table}, row)")
         connection.isolation_level = None
         return connection
@@ -251,25 +281,20 @@ class SQLiteReading(sqlite3.Connection):
 def bring_up_to_date(path: Path, steps: list[tuple[int, str]], *, read_only: bool = False) -> None:
     """Run the migrations above the file's `user_version`, in one transaction. `steps`: (version, SQL)."""
     newest = steps[-1][0]
-    connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+    if read_only:
+        connection = sqlite_access.connect(path, timeout=BUSY_S)
+    else:
+        connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
     try:
-        version, is_library = _versions(connection)
-        if version == newest and is_library:
+        if _known_version(connection, path, newest) == newest:
             return
-        if read_only and version < newest:
+        if read_only:
             raise LibraryError(
                 f"The library in {path.parent} must be brought up to date first: run `sightline index` once."
             )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
-        version, is_library = _versions(connection)  # another program may have migrated it meanwhile
-        if not is_library and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise LibraryError(f"{path} is not a Sightline library; choose another --data-dir.")
-        if version > newest:
-            raise LibraryError(
-                f"The library in {path.parent} was written by a newer Sightline (schema {version}, this one "
-                f"knows {newest}): update Sightline, or choose another --data-dir."
-            )
+        version = _known_version(connection, path, newest)  # another program may have migrated it meanwhile
         for number, sql in steps:
             if number > version:
                 for statement in statements(sql):
@@ -279,6 +304,31 @@ def bring_up_to_date(path: Path, steps: list[tuple[int, str]], *, read_only: boo
         connection.execute("COMMIT")
     finally:
         connection.close()
+
+
+def damage_of(path: Path) -> list[str]:
+    """Returns SQLite's own report of a library's file; empty if the file is sound, or another program's."""
+    with closing(sqlite_access.connect(path)) as connection:
+        try:
+            if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+                return []
+            lines = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(20)")]
+        except sqlite3.DatabaseError as error:
+            return [str(error)]
+    return [line for line in lines if line != "ok" and not line.startswith("***")]
+
+
+def _check_copy(connection: sqlite3.Connection, table: str) -> None:
+    """Copy an FTS5 table with its shadow tables to the schema `temp`, and check the copy. Raises DatabaseError if it
+    disagrees with its texts or with itself."""
+    (sql,) = connection.execute("SELECT sql FROM main.sqlite_master WHERE name = ?", (table,)).fetchone()
+    connection.execute(re.sub(rf'VIRTUAL TABLE "?{table}"?', f"VIRTUAL TABLE temp.{table}", sql, count=1))
+    shadows = "SELECT name FROM sqlite_temp_master WHERE type = 'table' AND name GLOB ?"
+    for (shadow,) in connection.execute(shadows, (f"{table}_*",)).fetchall():
+        connection.execute(f"DELETE FROM temp.{shadow}")
+        connection.execute(f"INSERT INTO temp.{shadow} SELECT * FROM main.{shadow}")
+    connection.commit()
+    connection.execute(f"INSERT INTO temp.{table} ({table}, rank) VALUES ('integrity-check', 1)")
 
 
 def statements(script: str) -> Iterator[str]:
@@ -291,16 +341,29 @@ def statements(script: str) -> Iterator[str]:
             pending = ""
 
 
-def _versions(connection: sqlite3.Connection) -> tuple[int, bool]:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    return version, connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+def _known_version(connection: sqlite3.Connection, path: Path, newest: int) -> int:
+    """Returns the schema version of a library; 0 for an empty file. Raises LibraryError for any other file."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    is_library = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+    if not is_library and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        raise LibraryError(f"{path} is not a Sightline library; choose another --data-dir.")
+    if version > newest:
+        raise LibraryError(
+            f"The library in {path.parent} was written by a newer Sightline (schema {version}, this one "
+            f"knows {newest}): update Sightline, or choose another --data-dir."
+        )
+    return version if is_library else 0
 
 
 def _on_connect(connection: sqlite3.Connection, record: Any) -> None:
-    connection.isolation_level = None  # `_on_begin` begins a transaction, so that a reader has a snapshot
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
+    _on_connect_reader(connection, record)
+
+
+def _on_connect_reader(connection: sqlite3.Connection, record: Any) -> None:
+    connection.isolation_level = None  # `_on_begin` begins a transaction, so that a reader has a snapshot
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute("PRAGMA cache_size = -2000")  # kB per connection; the system caches the file anyway
 

@@ -149,7 +149,11 @@ def test_killed_at_a_few_random_instants_it_ends_the_same(tmp_path: Path, monkey
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_killed_at_sixty_random_instants_it_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_at_fifteen_random_instants_it_ends_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
     teach_other(monkeypatch)
-    struck = killed_again_and_again(tmp_path, draw(tmp_path / "media", 40, 20, 95.0), kills=60, seed=2)
-    assert struck["merge"] >= 10 and struck["switch"] >= 10, struck
+    struck = killed_again_and_again(tmp_path, draw(tmp_path / "media", 40, 20, 95.0), kills=15, seed=seed)
+    print(f"\nkills: {dict(struck)}")
+    assert struck["merge"] >= 2 and struck["switch"] >= 2, struck

@@ -464,7 +464,7 @@ def test_a_database_that_goes_away_before_anything_is_known_ends_no_run(
         report = library.index([folder], progress=seen.append)
         assert report.files == 5 and report.failed == 0
         if first == "counts":
-            assert "does not answer" in seen[0].notices[0] and "goes on when the server answers" in seen[0].notices[0]
+            assert "does not answer" in seen[0].notices[0] and "goes on by itself" in seen[0].notices[0]
         assert seen[-1].files == 5 and seen[-1].notices == ()
 
 

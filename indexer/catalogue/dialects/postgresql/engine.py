@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -135,6 +135,9 @@ class PostgreSQL:
             return f"The database server of {self.shown} is starting or stopping: try again in a moment."
         return f"The database server of {self.shown} does not answer: {_first_line(cause)}."
 
+    def identity(self) -> None:
+        return None
+
     def is_away(self, error: Exception) -> bool:
         """A server that refuses a password, or whose disk is full, is not away."""
         import psycopg
@@ -248,7 +251,8 @@ class PostgreSQL:
 
     backup_suffix = ".dump"
 
-    def backup(self, to: Path) -> None:
+    def backup(self, to: Path, settings: Mapping[str, str]) -> None:
+        """`settings` stay out: pg_dump's format takes no further rows."""
         from indexer.catalogue.dialects.postgresql.backup import dump
 
         with self.connect(autocommit=True) as connection:

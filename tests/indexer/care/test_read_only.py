@@ -1,0 +1,139 @@
+"""A library on a medium that nothing can be written to is searched, shown and verified with all that it holds; and
+`verify` without `--repair` writes nothing anywhere."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from indexer.errors import LibraryError
+from indexer.library import Library
+from indexer.types import Part, Query
+from tests.indexer.conftest import OpenLibrary
+
+State = Callable[[Library, Path], None]
+
+
+def closed(library: Library, to: Path) -> None:
+    """One file: the last program to end took the WAL in."""
+    library.close()
+    shutil.copytree(library.data_dir, to)
+
+
+def with_unread_wal(library: Library, to: Path) -> None:
+    """As a backup program finds it while the library is in use: nearly everything is in the WAL."""
+    shutil.copytree(library.data_dir, to, ignore=shutil.ignore_patterns("*-shm"))
+    assert (to / "catalogue.sqlite-wal").stat().st_size > 100_000
+
+
+def with_wal_and_index(library: Library, to: Path) -> None:
+    """As after a power cut."""
+    shutil.copytree(library.data_dir, to)
+    assert (to / "catalogue.sqlite-shm").exists()
+
+
+@pytest.fixture
+def unwritable(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "medium"
+    yield folder
+    for path in [folder, *folder.rglob("*")] if folder.exists() else ():
+        path.chmod(0o700)  # so that it can be deleted
+
+
+def take_writing_away(folder: Path) -> None:
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o500 if path.is_dir() else 0o400)
+
+
+@pytest.mark.unprivileged
+@pytest.mark.parametrize("state", [closed, with_unread_wal, with_wal_and_index])
+def test_a_library_that_cannot_be_written_gives_all_that_it_holds(
+    folder: Path, open_library: OpenLibrary, unwritable: Path, state: State
+) -> None:
+    library = open_library()
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    library.index([folder])
+    expected = library.status()
+    state(library, unwritable)
+    take_writing_away(unwritable)
+    before = {path: path.stat().st_mtime_ns for path in unwritable.rglob("*")}
+    with pytest.raises(LibraryError, match="cannot be written: check the folder's permissions"):
+        Library.open(unwritable, ocr="off").catalogue.settings.set("a", "b")
+    with Library.open(unwritable, read_only=True) as reader:
+        assert (reader.status().chunks, reader.status().failed) == (expected.chunks, 1) == (7, 1)
+        assert [Path(f.path).name for f in reader.failures()] == ["broken.jpg"]
+        assert reader.search(Query((Part(text="bananas"),))).hits[0].title == "letter.pdf"
+        video = reader.file_at(folder / "clip.mp4")
+        assert video is not None and reader.transcript(video.file_id) == []
+        assert reader.thumbnail(1) is not None
+        report = reader.verify()
+        assert report.problems == [] and report.sampled == 5
+    assert {path: path.stat().st_mtime_ns for path in unwritable.rglob("*")} == before
+
+
+@pytest.mark.unprivileged
+def test_verify_finds_damage_where_it_cannot_be_repaired(
+    folder: Path, open_library: OpenLibrary, unwritable: Path
+) -> None:
+    library = open_library()
+    library.index([folder])
+    with closing(sqlite3.connect(library.data_dir / "catalogue.sqlite")) as c:
+        c.execute("INSERT INTO words (words) VALUES ('delete-all')")
+        c.execute("DELETE FROM embedding WHERE chunk_id = 1")
+        c.commit()
+    closed(library, unwritable)
+    take_writing_away(unwritable)
+    with Library.open(unwritable, read_only=True) as reader:
+        problems = reader.verify().problems
+        assert ["index of words" in problems[0], "1 chunks have no embedding" in problems[1]] == [True, True]
+        with pytest.raises(LibraryError, match="opened for reading only"):
+            reader.verify(repair=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="a read-only mount")
+def test_the_commands_work_on_a_read_only_file_system(folder: Path, open_library: OpenLibrary, tmp_path: Path) -> None:
+    library = open_library()
+    library.index([folder])
+    with_unread_wal(library, tmp_path / "copy")
+    medium = tmp_path / "medium"
+    medium.mkdir()
+    mount = f"mount --bind {tmp_path / 'copy'} {medium} && mount -o remount,ro,bind {medium}"
+    if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True, check=False).returncode:
+        pytest.skip("this account may not mount a folder read-only")
+    commands = " && ".join(
+        f"{sys.executable} -m app.cli {command} --data-dir {medium}"
+        for command in ("search bananas", "status", "failures", "transcript clip.mp4", "verify")
+    )
+    commands = commands.replace("clip.mp4", str(folder / "clip.mp4"))
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", f"{mount} && ! touch {medium}/x && {commands}"],
+        capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "200"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "letter.pdf" in done.stdout and "Everything is in order; 5 of 5 contents" in done.stderr
+
+
+def test_verify_does_not_wait_for_another_programs_write_lock(folder: Path, open_library: OpenLibrary) -> None:
+    library = open_library()
+    library.index([folder])
+    with closing(sqlite3.connect(library.data_dir / "catalogue.sqlite", isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute("DELETE FROM embedding")
+        report = open_library(read_only=True).verify()  # waits 30 s for a lock, and fails then, if it takes one
+        writer.execute("ROLLBACK")
+    assert report.problems == []
+
+
+def test_a_new_library_that_holds_nothing_is_searched_without_writing(open_library: OpenLibrary) -> None:
+    open_library().close()
+    reader = open_library(read_only=True)
+    assert reader.search(Query((Part(text="bananas"),))).hits == ()
+    with reader.catalogue.database.reader() as c:
+        assert c.exec_driver_sql("SELECT count(*) FROM model").scalar() == 0
