@@ -19,7 +19,7 @@ DIM = 6
 class Fixed:
     """Returns for each input the vector that its text names."""
 
-    id, dim, max_frames, profile = "fixed@1", DIM, 1, untuned(10)
+    id, dim, max_frames, profile = "fixed@1", DIM, 1, untuned()
 
     def embed(self, inputs: Sequence[Input]) -> np.ndarray:
         return np.stack([VECTORS[item.text or "picture"] for item in inputs])

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from data.media.beside_names import stem
 from data.media.image import read_image
-from data.media.live import is_live_pair, stem, video_inside
+from data.media.live import is_live_pair, video_inside
 from data.media.video import probe
 from tests.data.media.heics import box, heic_bytes
 from tests.media import draw_image, draw_video, picture
@@ -95,5 +96,5 @@ def test_without_identifiers_the_name_and_a_few_seconds_do(tmp_path: Path) -> No
     ],
 )
 def test_names_of_pairs(picture_name: str, film_name: str) -> None:
-    assert stem(Path(picture_name)) == stem(Path(film_name))
-    assert stem(Path("IMG_1.HEIC")) != stem(Path("IMG_10.MOV"))
+    assert stem(picture_name) == stem(film_name)
+    assert stem("IMG_1.HEIC") != stem("IMG_10.MOV")
