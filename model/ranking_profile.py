@@ -30,35 +30,35 @@ class RankingProfile:
     """The weight of a text query's own background against that of ordinary queries, 0 to 1."""
     text_weight: float
     name_weight: float
-    said_weight: float
+    speech_weight: float
     """The score of all words of a query: in a chunk's text, in its file's name, in the speech of a video."""
-    sure_image: float
-    sure_page: float
+    image_line: float
+    page_line: float
     """The contrast (`Background.contrast`) from which an image or a page is an answer by itself."""
-    sure_video: float
+    video_line: float
     """The score by meaning from which a video window is."""
-    sure_text: float
-    sure_all_text: float
+    text_bonus: float
+    all_text_bonus: float
     """Added to the contrast of a page: for all words of the query in its text; if it has each of them."""
-    sure_name: float
-    sure_all_names: float
-    sure_alike: float
-    named: float
+    name_bonus: float
+    all_name_bonus: float
+    likeness_bonus: float
+    name_line: float
     """A chunk with words of the query in its file's name (or an image with them in its text) is an answer if contrast
-    + sure_name * coverage + sure_all_names (for all words) + sure_alike * similarity of the name to the query
-    (`title_match.py`) reach `named`."""
-    sure_said: float
-    said: float
-    """A video window with words of the query in its speech is an answer if contrast + sure_said * coverage reach
-    `said`."""
-    below_worded: float
-    below: float
+    + name_bonus * coverage + all_name_bonus (for all words) + likeness_bonus * similarity of the name to the query
+    (`title_match.py`) reach `name_line`."""
+    speech_bonus: float
+    speech_line: float
+    """A video window with words of the query in its speech is an answer if contrast + speech_bonus * coverage reach
+    `speech_line`."""
+    slack_with_words: float
+    slack: float
     """If the library holds an answer, chunks are relevant down to this far below their line: with words of the query,
     and by meaning alone."""
-    read_weight: float
-    read_usual: float
-    """The scores of these file names change by `read_weight` per deviation from `read_usual`."""
-    avoided: float
+    likeness_weight: float
+    usual_likeness: float
+    """The scores of these file names change by `likeness_weight` per deviation from `usual_likeness`."""
+    avoid_weight: float
     """The weight of the parts to avoid, relative to the other parts of a query."""
     words_beside_image: float
     """The weight of words in a query with an image."""
@@ -73,22 +73,22 @@ def untuned() -> RankingProfile:
         own_background=0.5,
         text_weight=LINE,
         name_weight=LINE,
-        said_weight=LINE,
-        sure_image=BY_CHANCE,
-        sure_page=BY_CHANCE,
-        sure_video=BY_CHANCE,
-        sure_text=LINE,
-        sure_all_text=0.0,
-        sure_name=LINE,
-        sure_all_names=BY_CHANCE,
-        sure_alike=0.0,
-        named=BY_CHANCE,
-        sure_said=LINE,
-        said=BY_CHANCE,
-        below_worded=BY_CHANCE - LINE,
-        below=BY_CHANCE - LINE,
-        read_weight=0.0,
-        read_usual=0.0,
-        avoided=1.0,
+        speech_weight=LINE,
+        image_line=BY_CHANCE,
+        page_line=BY_CHANCE,
+        video_line=BY_CHANCE,
+        text_bonus=LINE,
+        all_text_bonus=0.0,
+        name_bonus=LINE,
+        all_name_bonus=BY_CHANCE,
+        likeness_bonus=0.0,
+        name_line=BY_CHANCE,
+        speech_bonus=LINE,
+        speech_line=BY_CHANCE,
+        slack_with_words=BY_CHANCE - LINE,
+        slack=BY_CHANCE - LINE,
+        likeness_weight=0.0,
+        usual_likeness=0.0,
+        avoid_weight=1.0,
         words_beside_image=1.0,
     )

@@ -1,4 +1,4 @@
-"""Texts from files, for a terminal and for the log: they neither steer the one nor forge lines of the other.
+"""Makes text from files safe to print and to log: no control characters, no forged lines.
 
 Built around two replacements of characters. It knows neither Rich nor what is printed.
 """

@@ -95,10 +95,10 @@ async def view(services: Services, file_id: Id) -> Response:
 
 @router.get("/live/{file_id}.mp4")
 async def live_video(services: Services, file_id: Id) -> Response:
-    """The film of a live or motion photo, from inside its file or from beside it, as every browser plays it."""
+    """The video of a live or motion photo, from inside its file or from beside it, as every browser plays it."""
     info = await asyncio.to_thread(open_file, services, file_id)
     if not info.live:
-        raise Gone(f"{info.path.name} has no film.")
+        raise Gone(f"{info.path.name} has no video.")
     made = await services.stretches.get(info, 0)
     return FileResponse(made, media_type="video/mp4", headers={"cache-control": "private, max-age=300"})
 

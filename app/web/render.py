@@ -75,13 +75,13 @@ def cut_clip(path: Path, start_s: float, end_s: float, target: Path, exact: bool
     return cut(path, start_s, end_s, target, reencode=exact)
 
 
-def play_stretch(path: Path, start_s: float, end_s: float, target: Path, film: Path) -> tuple[float, float]:
-    """Write [start_s, end_s) of a video, or of the film of a live photo, to `target` as an MP4 that every browser
-    plays (H.264, AAC). A film inside a photo is copied to `film` first."""
+def play_stretch(path: Path, start_s: float, end_s: float, target: Path, inside: Path) -> tuple[float, float]:
+    """Write [start_s, end_s) of a video, or of the video of a live photo, to `target` as an MP4 that every browser
+    plays (H.264, AAC). A video inside a photo is copied to `inside` first."""
     from data.media.clip import Cut, join
     from data.media.kinds import kind_of
 
-    video = _film_of(path, film) if kind_of(path) == "image" else path
+    video = _video_of(path, inside) if kind_of(path) == "image" else path
     ((_, length),) = join([Cut(video, start_s, end_s)], target, max_side=PLAYED_SIDE)
     return start_s, start_s + length
 
@@ -101,19 +101,19 @@ def streams(path: Path) -> dict[str, Any]:
         }
 
 
-def _film_of(picture: Path, film: Path) -> Path:
-    """The film of a live photo as a file: one that lies beside the picture, else the one inside, copied to `film`.
+def _video_of(image: Path, inside: Path) -> Path:
+    """The video of a live photo as a file: one that lies beside the image, else the one inside, copied to `inside`.
     Raises `MediaError`."""
     from data.media.kinds import MediaError
     from data.media.live import video_beside, video_inside
 
-    beside = video_beside(picture)
+    beside = video_beside(image)
     if beside is not None:
         return beside
-    place = video_inside(picture)
+    place = video_inside(image)
     if place is None:
-        raise MediaError("there is no film in this picture, and none beside it any more", "gone")
-    with film.open("wb") as copy, picture.open("rb") as source:
+        raise MediaError("there is no video in this image, and none beside it any more", "gone")
+    with inside.open("wb") as copy, image.open("rb") as source:
         source.seek(place[0])
         copy.write(source.read(place[1]))
-    return film
+    return inside

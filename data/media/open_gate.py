@@ -1,4 +1,4 @@
-"""Opens files for a confined child: `OpenGate.serve` answers one `open` of the child, made in its stead.
+"""Opens files for a confined child: `OpenGate.serve` performs one `open` on the child's behalf.
 
 Built around seccomp's notifications (seccomp_unotify(2), linux/seccomp.h): the kernel stops a child that opens a
 file until this side has read the name in the child's memory, and has either put an open descriptor into the child

@@ -235,11 +235,11 @@ class _Worker:
             self._stop()
             raise self._reason("crash", job) from error
         except (EOFError, OSError) as error:
-            raise self._epitaph(job) from error
+            raise self._end_reason(job) from error
         finally:
             with self.lock:
                 self.deadline = None
-        if isinstance(value, MemoryError) or self._swollen(child.pid):
+        if isinstance(value, MemoryError) or self._uses_too_much(child.pid):
             self._stop()
         if good:
             return value
@@ -247,9 +247,9 @@ class _Worker:
             raise self._reason("memory", job) from value
         raise value
 
-    def _swollen(self, pid: int) -> bool:
-        """True when what a call left behind is a good part of what the next one may use: decoders leak and
-        keep caches, and no file is to be refused for those before it."""
+    def _uses_too_much(self, pid: int) -> bool:
+        """Whether the memory kept from earlier calls exceeds a third of the limit: decoders leak and keep caches, and
+        no file is refused for those before it."""
         return _resident(pid) > self.start_memory + (self.memory_mb << 20) // 3
 
     def _open_files(self, pipe: IO[bytes]) -> None:
@@ -336,16 +336,16 @@ class _Worker:
                     self._stop()
                     self._ensure_child(module)
         except (OSError, ValueError) as error:
-            said = self._last_words()
+            tail = self._stderr_tail()
             self._stop()
             if self.closed:
                 raise SandboxError("the program is stopping", "closed") from error
-            raise RuntimeError(f"a decoding process could not start: {said or error}") from error
+            raise RuntimeError(f"a decoding process could not start: {tail or error}") from error
         finally:
             if ours is not None:
                 ours.close()
 
-    def _last_words(self) -> str:
+    def _stderr_tail(self) -> str:
         if self.errors is None:
             return ""
         with contextlib.suppress(OSError, ValueError):
@@ -354,17 +354,17 @@ class _Worker:
             return self.errors.read().decode("utf-8", "replace").strip()
         return ""
 
-    def _epitaph(self, job: _Job) -> SandboxError:
-        """Why the child is no more."""
+    def _end_reason(self, job: _Job) -> SandboxError:
+        """Returns why the child ended."""
         child = self.child
         assert child is not None
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(timeout=2.0)
         cause: Cause = self.verdict or "crash"
         if cause == "crash":
-            log.info("a decoding process ended with %s: %s", child.returncode, self._last_words())
+            log.info("a decoding process ended with %s: %s", child.returncode, self._stderr_tail())
             # Out of memory where allocation fails inside C++ (abort) and says so.
-            if "bad_alloc" in self._last_words():
+            if "bad_alloc" in self._stderr_tail():
                 cause = "memory"
         self._stop()
         return self._reason(cause, job)

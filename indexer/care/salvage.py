@@ -38,12 +38,12 @@ HEADER = 100
 
 @dataclass(frozen=True)
 class _Table:
-    """`lost`: what a person is told of `n` rows that cannot be read. `unique`: the columns of its first index, and
+    """`message`: what is said of `n` rows that cannot be read. `unique`: the columns of its first index, and
     `indexes`: those of others that a row can be made of. `is_made`: people made it; other rows are made anew."""
 
     name: str
     unique: tuple[str, ...]
-    lost: str
+    message: str
     indexes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     is_made: bool = False
 
@@ -123,7 +123,7 @@ class _Salvage:
         for table in TABLES:
             if table.name in self.lost:
                 lost = self.lost[table.name]
-                line = table.lost.format(n="an unknown number of" if lost is None else len(lost))
+                line = table.message.format(n="an unknown number of" if lost is None else len(lost))
                 (unsaved if table.is_made else made_anew).append(line)
         self._restore()
         self._queue()

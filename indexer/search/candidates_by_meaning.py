@@ -52,7 +52,7 @@ class MeaningSearch:
             return [(g, *self._index.search(queries, depth, allowed, g, roots)) for g in next_groups]
 
         scale_arguments = (queries, len(self._index), restriction.query.text_alone, profile)
-        with beside(search, wanted=len(groups) > 1) as other:
+        with beside(search, enabled=len(groups) > 1) as other:
             scales = self._background.of_query(*scale_arguments)
             results = search()
         if other is not None and not other.cancelled():

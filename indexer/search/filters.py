@@ -102,7 +102,7 @@ def restriction(connection: Reading, query: ParsedQuery) -> Restriction:
     return Restriction(query, hidden, chunk, file)
 
 
-def far_from_all(connection: Reading, filters: Filters) -> str | None:
+def place_notice(connection: Reading, filters: Filters) -> str | None:
     """Returns a sentence if no file that the visitor may see was taken near a place in the filters, else None."""
     for place in filters.near:
         condition, values = file_condition(Filters(near=(place,), within=filters.within))
@@ -116,7 +116,7 @@ def far_from_all(connection: Reading, filters: Filters) -> str | None:
     return None
 
 
-def gone_from_albums(connection: Reading, filters: Filters) -> str | None:
+def album_notice(connection: Reading, filters: Filters) -> str | None:
     """Returns a sentence if an album in the filters does not exist or none of its files is in the library, else None.
     What other visitors have in an album is not told."""
     for name in filters.albums:

@@ -31,13 +31,13 @@ def hits_of(
     """Returns the hits of a page. `offset`: the rank before its first hit. `marks`: the words to mark in snippets.
     `newest`: of several copies that pass, the newest one is shown, not the one that was indexed first."""
     words = (*restriction.query.words, *restriction.query.phrases)
-    worded = {r.fact.chunk_id for r in page if r.worded}
+    with_words = {r.fact.chunk_id for r in page if r.has_query_words}
     files = facts.matching_files((r.fact for r in page), restriction.file)
     of_fact = {r.fact.content: r.fact.newest if newest else r.fact.files[0] for r in page}
     files = of_fact | files
     shown = {r.fact.chunk_id: files[r.fact.content].file_id for r in page}
-    texts = snippets(connection, [r.fact.chunk_id for r in page], marks, words, worded)
-    texts |= beside_snippets(connection, {n: f for n, f in shown.items() if n not in worded}, marks, texts)
+    texts = snippets(connection, [r.fact.chunk_id for r in page], marks, words, with_words)
+    texts |= beside_snippets(connection, {n: f for n, f in shown.items() if n not in with_words}, marks, texts)
     seconds = spoken_at.seconds(connection, page, words)
     favourites = _favourites(connection, [r.fact.content for r in page])
     return tuple(

@@ -58,7 +58,12 @@ class QueryVectors:
         has_media = any(_is_media(part) and part.weight > 0 for part in parts)
         text_weight = profile.words_beside_image if has_media else 1.0
         weighted = [
-            (part.weight * (profile.avoided if part.weight < 0 else 1.0) * (1.0 if _is_media(part) else text_weight), v)
+            (
+                part.weight
+                * (profile.avoid_weight if part.weight < 0 else 1.0)
+                * (1.0 if _is_media(part) else text_weight),
+                v,
+            )
             for part in parts
             if len(v := self._of_part(part))
         ]

@@ -2,9 +2,10 @@
 
 Built around `Evidence`: how far a chunk's score by meaning is above the background, and the share of the query's
 information in its text and in its file's name. They are combined into one score, which sorts the list and is shown.
-Whether a chunk is an answer is asked of the chunk alone, by its contrast and its words: other chunks move no line, so
-a verdict holds while the library grows. The weights belong to the model (`RankingProfile`). It knows nothing of where
-the evidence comes from.
+Whether an image or a page is an answer to words is asked of that chunk alone, by its contrast and its words, so the
+verdict holds while the library grows; a video window is judged by its score, and so is everything for a query with
+files. Beside an answer, chunks a little below their line are relevant too. The weights belong to the model
+(`RankingProfile`). It knows nothing of where the evidence comes from.
 
 Adding evidence was measured against reciprocal rank fusion on the sample set (lite, no OCR;
 MRR of text to photo / stamp / video / page, all kinds mixed; better single list .34 / .60 /
@@ -38,7 +39,7 @@ class Evidence:
     """`meaning`: chunk id -> standardised score. `in_text`: chunks by words. `named`: chunk id -> (tier, coverage) of
     the chunks whose file's name or folder has words of the query. `in_words`: the query is text alone. `alike`:
     returns how near the names of some chunks' files are to the query in meaning, in standard deviations; it is
-    called only if no other evidence is sure."""
+    called only if no chunk is an answer without it."""
 
     meaning: dict[int, float]
     in_text: WordMatches
@@ -58,7 +59,7 @@ class Ranked(NamedTuple):
     score: float
     relevant: bool
     span: Span
-    worded: bool = False
+    has_query_words: bool = False
     """Whether its text has words of the query."""
     windows: tuple[int, ...] = ()
     folded: int = 0
@@ -78,30 +79,30 @@ def ranked(evidence: Evidence, facts: dict[int, Fact], profile: RankingProfile) 
     scores = {n: evidence.meaning[n] for n in (evidence.meaning.keys() & facts.keys())}
     for number in {*text, *evidence.named}.intersection(facts):
         # A text match is never penalised for a low semantic score.
-        weight = profile.said_weight if facts[number].kind == "video" else profile.text_weight
+        weight = profile.speech_weight if facts[number].kind == "video" else profile.text_weight
         in_name = profile.name_weight * evidence.named.get(number, (0, 0.0))[1]
         bonus = EXACT_BONUS if number in exact else 0.0
         scores[number] = max(scores.get(number, 0.0), 0.0) + weight * text.get(number, 0.0) + in_name + bonus
     if not evidence.in_words:
-        listed = sorted(scores, key=lambda n: (-scores[n], n))
-        return [Ranked(facts[n], scores[n], scores[n] >= profile.line, facts[n].span, n in text) for n in listed]
+        order = sorted(scores, key=lambda n: (-scores[n], n))
+        return [Ranked(facts[n], scores[n], scores[n] >= profile.line, facts[n].span, n in text) for n in order]
     all_text = {n for n, tier in zip(ids, in_text.tiers.tolist(), strict=True) if tier >= ALL}
     answers = _Answers(evidence, text, all_text, exact | literal, facts, profile)
     margins = {n: answers.margin(n) for n in scores}
-    if profile.sure_alike and not any(margin >= 0 for margin in margins.values()):
+    if profile.likeness_bonus and not any(margin >= 0 for margin in margins.values()):
         near = _nearness([(margins[n], n) for n in evidence.named if n in margins], evidence)
         for number, alike in near.items():
             margins[number] = answers.margin(number, max(alike, LEAST_ALIKE))
-            scores[number] += profile.read_weight * max(-profile.read_usual, alike - profile.read_usual)
+            scores[number] += profile.likeness_weight * max(-profile.usual_likeness, alike - profile.usual_likeness)
     answered = any(margin >= 0 for margin in margins.values())
-    relevant = {n for n in scores if answered and margins[n] >= -answers.below(n)}
-    listed = sorted(scores, key=lambda n: (n not in relevant, -scores[n], n))
-    return [Ranked(facts[n], scores[n], n in relevant, facts[n].span, n in text) for n in listed]
+    relevant = {n for n in scores if answered and margins[n] >= -answers.slack(n)}
+    order = sorted(scores, key=lambda n: (n not in relevant, -scores[n], n))
+    return [Ranked(facts[n], scores[n], n in relevant, facts[n].span, n in text) for n in order]
 
 
 @dataclass(frozen=True, eq=False)
 class _Answers:
-    """Whether a chunk is an answer by itself, whatever else the library holds: `margin` >= 0."""
+    """Whether a chunk is an answer by itself: `margin` >= 0."""
 
     evidence: Evidence
     text: dict[int, float]
@@ -121,33 +122,33 @@ class _Answers:
         contrast = self.evidence.contrast.get(number, 0.0)
         share, whole = self.text.get(number, 0.0), number in self.all_text
         if kind == "video":
-            margin = self.evidence.meaning.get(number, 0.0) - profile.sure_video
+            margin = self.evidence.meaning.get(number, 0.0) - profile.video_line
             if share:
-                margin = max(margin, max(contrast, 0.0) + profile.sure_said * share - profile.said)
+                margin = max(margin, max(contrast, 0.0) + profile.speech_bonus * share - profile.speech_line)
         elif kind == "pdf":
-            margin = contrast + profile.sure_text * share + profile.sure_all_text * whole - profile.sure_page
+            margin = contrast + profile.text_bonus * share + profile.all_text_bonus * whole - profile.page_line
         else:
-            margin = contrast - profile.sure_image
+            margin = contrast - profile.image_line
             if share:  # a caption, or words in the picture
-                margin = max(margin, self._named(contrast, share, whole, 0.0))
+                margin = max(margin, self._margin_of_name(contrast, share, whole, 0.0))
         tier, in_name = self.evidence.named.get(number, (0, 0.0))
         if tier:
-            margin = max(margin, self._named(contrast, in_name, tier >= ALL, alike))
+            margin = max(margin, self._margin_of_name(contrast, in_name, tier >= ALL, alike))
         return max(margin, 0.0) if tier >= ALL else margin
 
-    def _named(self, contrast: float, share: float, whole: bool, alike: float) -> float:
+    def _margin_of_name(self, contrast: float, share: float, whole: bool, alike: float) -> float:
         profile = self.profile
-        words = profile.sure_name * share + profile.sure_all_names * whole + profile.sure_alike * alike
-        return contrast + words - profile.named
+        words = profile.name_bonus * share + profile.all_name_bonus * whole + profile.likeness_bonus * alike
+        return contrast + words - profile.name_line
 
-    def below(self, number: int) -> float:
+    def slack(self, number: int) -> float:
         """Returns how far below its line a chunk is relevant beside an answer."""
-        worded = number in self.text or number in self.evidence.named
-        return self.profile.below_worded if worded else self.profile.below
+        has_words = number in self.text or number in self.evidence.named
+        return self.profile.slack_with_words if has_words else self.profile.slack
 
 
 def _nearness(named: list[tuple[float, int]], evidence: Evidence) -> dict[int, float]:
-    """Returns chunk id -> how near the name is to the query, for the best few. `named`: (score, chunk id)."""
+    """Returns chunk id -> how near the name is to the query, for the best few. `named`: (margin, chunk id)."""
     # Equal scores are sorted by meaning: names may share words, and ids differ between databases.
     named.sort(key=lambda pair: (-round(pair[0], 6), -evidence.meaning.get(pair[1], 0.0), pair[1]))
     best = [number for _, number in named[:NAMES_COMPARED]]

@@ -23,7 +23,7 @@ from indexer.search.calibration import Background, Scale
 from indexer.search.candidates_by_meaning import MeaningSearch
 from indexer.search.candidates_by_words import WordCandidates, by_words
 from indexer.search.facets import facets_of
-from indexer.search.filters import Restriction, far_from_all, gone_from_albums, restriction
+from indexer.search.filters import Restriction, album_notice, place_notice, restriction
 from indexer.search.folding import by_centroid, folded
 from indexer.search.hit_facts import Fact, Facts
 from indexer.search.hits import hits_of
@@ -104,7 +104,7 @@ class Searcher:
         took_ms = (time.perf_counter() - started) * 1000
         notice = None
         if not total:
-            notice = gone_from_albums(connection, parsed.filters) or far_from_all(connection, parsed.filters)
+            notice = album_notice(connection, parsed.filters) or place_notice(connection, parsed.filters)
         return Answer(query, self.embedder.id, took_ms, total, hits, facets, notice)
 
     def timeline(self, query: Query) -> list[Month]:
@@ -139,7 +139,7 @@ class Searcher:
         """Returns the ranking and the words to mark; None for a query of filters alone."""
         profile = self.profile
         arguments = (self._connections, query, allowed, depth, self.model_id)
-        with beside(by_words, *arguments, wanted=bool(query.words or query.phrases)) as side:
+        with beside(by_words, *arguments, enabled=bool(query.words or query.phrases)) as side:
             vectors = self._query_vectors.of(query.parts, profile)
             if not len(vectors) and side is None:
                 return None

@@ -18,11 +18,11 @@ T = TypeVar("T")
 
 
 @contextmanager
-def beside(function: Callable[..., T], *values: Any, wanted: bool) -> Iterator[Future[T] | None]:
-    """Run `function` in another thread during the block; yields None, and does not run it, if not `wanted`. The block
+def beside(function: Callable[..., T], *values: Any, enabled: bool) -> Iterator[Future[T] | None]:
+    """Run `function` in another thread during the block; yields None, and does not run it, if not `enabled`. The block
     ends after the function, also on an error, as the caller may then close what the function reads; a function that
     has not begun by then is cancelled."""
-    if not wanted:
+    if not enabled:
         yield None
         return
     running = _threads().submit(function, *values)

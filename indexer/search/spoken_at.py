@@ -26,7 +26,7 @@ def seconds(connection: Reading, page: Sequence[Ranked], words: Sequence[str]) -
     result: dict[int, float] = {}
     for place in page if stems else ():
         fact, start, end = place.fact, place.span.start_s, place.span.end_s
-        if fact.kind != "video" or not place.worded or start is None or end is None:
+        if fact.kind != "video" or not place.has_query_words or start is None or end is None:
             continue
         rows = connection.execute(
             "SELECT start_s, end_s, text FROM cue WHERE content_hash = ? AND start_s < ? AND end_s > ?"

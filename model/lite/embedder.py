@@ -50,9 +50,9 @@ _TEMPERATURE = 3.0  # over all classes: text->photo MRR .41 -> .55 with centring
 _QUERY_MEANING = 0.25  # of a picture that asks, where no text is known: page image -> page MRR .43 -> .76
 # Of a picture of a page that asks so many lines are read, the longest ones: page image -> page among 4,000
 # other pages MRR .124 by looks alone, .856 by 6 lines in 0.7 s of CPU, .965 by 12 in 1.0 s.
-_ASKED_LINES = 12
-_READ_KEPT = 1024
-_ASKED_SIDE = 200  # shorter side in pixels from which a page's lines can be read
+_QUERY_OCR_LINES = 12
+_OCR_CACHE_SIZE = 1024
+_QUERY_OCR_SIDE = 200  # shorter side in pixels from which a page's lines can be read
 _OCR_SHARE = 0.3  # of the words read in a photo or a frame, if more than _OCR_LEAST characters
 _OCR_LEAST = 15
 _PAGE_LEAST = 40  # characters from which a page means its text, not its picture
@@ -105,7 +105,7 @@ class LiteEmbedder:
         self._text = session(folder / "text.onnx")
         self._image = session(folder / "image.onnx")
         self._pool = ThreadPoolExecutor(threads or model_threads(), thread_name_prefix="lite")
-        self._read: dict[bytes, str] = {}  # of pictures that asked: the next page of an answer asks again
+        self._ocr_cache: dict[bytes, str] = {}  # text of query images: the next page of an answer repeats the query
 
         self._projection = np.load(folder / "projection.npy").astype(np.float32)
         self._multilingual = [Multilingual(folder)] if recipe == RECIPE else []
@@ -160,7 +160,9 @@ class LiteEmbedder:
         for item, job in zip(inputs, jobs, strict=True):
             windows = list(islice(results, len(job.windows)))
             others = list(islice(results, len(job.readers)))
-            rows.append(self._combine(item, self._said(job, windows, others), list(islice(results, len(job.pictures)))))
+            rows.append(
+                self._combine(item, self._text_meaning(job, windows, others), list(islice(results, len(job.pictures))))
+            )
         return np.array(rows, np.float32).reshape(len(rows), self.dim)
 
     def _job(self, item: Input) -> _Job:
@@ -172,13 +174,13 @@ class LiteEmbedder:
         if not _text_counts(item, bool(frames)):
             return _Job("", 0.0, [], [], frames)
         text = (item.text or "")[:_TEXT_MOST]
-        asked = item.role == "query" and item.kind != "pdf"
+        is_query = item.role == "query" and item.kind != "pdf"
         if not self._multilingual:
-            return _Job(text, 1.0, [self._ids(t)[:MAX_TOKENS] for t in _passages(text, asked)], [], frames)
+            return _Job(text, 1.0, [self._ids(t)[:MAX_TOKENS] for t in _passages(text, is_query)], [], frames)
         share = 0.5
-        if asked:
+        if is_query:
             share = {Reading.ENGLISH: 1.0, Reading.MULTILINGUAL: 0.0}.get(self._reading_of(text), _ENGLISH_SHARE)
-        windows = self._windows(text, 1 if asked else _WINDOWS_MOST) if share else []
+        windows = self._windows(text, 1 if is_query else _WINDOWS_MOST) if share else []
         return _Job(text, share, windows, self._multilingual if share < 1 else [], frames)
 
     def _reading_of(self, text: str) -> Reading:
@@ -194,7 +196,7 @@ class LiteEmbedder:
         size = MAX_TOKENS - 2
         return [[begin, *ids[at : at + size], end] for at in range(0, max(1, len(ids)), size)[:most]]
 
-    def _said(self, job: _Job, windows: list[np.ndarray], others: list[np.ndarray]) -> np.ndarray | None:
+    def _text_meaning(self, job: _Job, windows: list[np.ndarray], others: list[np.ndarray]) -> np.ndarray | None:
         """The meaning of a text; None where it does not count."""
         if not self._multilingual:
             return _overall(windows, [1.0] * len(windows), windows[1:]) if windows else None
@@ -205,26 +207,26 @@ class LiteEmbedder:
         return np.concatenate([job.share**0.5 * english, (1 - job.share) ** 0.5 * other]).astype(np.float32)
 
     def _with_words(self, item: Input) -> Input:
-        """A picture of a page that asks by itself, as a page with its longest lines; others as they are."""
+        """Turns a query that is only an image of a page into a page with its longest lines. Others stay as they are."""
         if item.role != "query" or len(item.images) != 1 or item.video is not None or (item.text or "").strip():
             return item
         picture = item.images[0]
-        if picture.ndim != 3 or min(picture.shape[:2]) < _ASKED_SIDE or picture.dtype != np.uint8:
+        if picture.ndim != 3 or min(picture.shape[:2]) < _QUERY_OCR_SIDE or picture.dtype != np.uint8:
             return item
-        if _ground(picture) is None:
+        if _background(picture) is None:
             return item
         key = hashlib.blake2b(picture.tobytes(), salt=b"%d" % picture.shape[1], digest_size=16).digest()
-        text = self._read.get(key)
+        text = self._ocr_cache.get(key)
         if text is None:
             from model.ocr import read_text
 
             try:
-                text = read_text(picture, _ASKED_LINES)
+                text = read_text(picture, _QUERY_OCR_LINES)
             except ModelError:  # no networks for it: it asks by its looks
                 return item
-            if len(self._read) >= _READ_KEPT:
-                self._read.clear()
-            self._read[key] = text
+            if len(self._ocr_cache) >= _OCR_CACHE_SIZE:
+                self._ocr_cache.clear()
+            self._ocr_cache[key] = text
         return replace(item, text=text, kind="pdf") if len(text) > _PAGE_LEAST else item
 
     def _read_english(self, ids: list[int]) -> np.ndarray:
@@ -241,23 +243,25 @@ class LiteEmbedder:
         meaning = np.concatenate(readings) * np.float32(len(readings) ** -0.5)
         return meaning, _unit(features[0] @ self._projection)
 
-    def _combine(self, item: Input, said: np.ndarray | None, parts: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    def _combine(
+        self, item: Input, text_meaning: np.ndarray | None, parts: list[tuple[np.ndarray, np.ndarray]]
+    ) -> np.ndarray:
         """One vector [dim] out of what the text and the pictures mean, by the recipe in this file's docstring."""
         if not parts:
-            assert said is not None
-            return np.concatenate([said, np.zeros(PROJECTION_DIM, np.float32)])
+            assert text_meaning is not None
+            return np.concatenate([text_meaning, np.zeros(PROJECTION_DIM, np.float32)])
         meaning = _unit(np.mean([meaning for meaning, _ in parts], 0))
         looks = _unit(np.mean([looks for _, looks in parts], 0))
-        asked = item.role == "query"
-        if item.kind == "pdf" and said is not None:
-            return _vector(said, looks)
-        if asked:
-            shown = _vector(_QUERY_MEANING * meaning, looks)
-            if said is None:
-                return shown
-            return _unit(shown + self.profile.words_beside_image * np.pad(said, (0, len(looks))))
-        if said is not None:
-            meaning = _unit((1 - _OCR_SHARE) * meaning + _OCR_SHARE * said)
+        is_query = item.role == "query"
+        if item.kind == "pdf" and text_meaning is not None:
+            return _vector(text_meaning, looks)
+        if is_query:
+            image_vector = _vector(_QUERY_MEANING * meaning, looks)
+            if text_meaning is None:
+                return image_vector
+            return _unit(image_vector + self.profile.words_beside_image * np.pad(text_meaning, (0, len(looks))))
+        if text_meaning is not None:
+            meaning = _unit((1 - _OCR_SHARE) * meaning + _OCR_SHARE * text_meaning)
         return _vector(meaning, looks)
 
 
@@ -300,10 +304,10 @@ def _text_counts(item: Input, pictured: bool) -> bool:
     return length > 0 if item.role == "query" else length > _OCR_LEAST
 
 
-def _passages(text: str, asked: bool) -> list[str]:
+def _passages(text: str, is_query: bool) -> list[str]:
     """What recipe 3 reads of a text: a query whole; a longer document's head, then its chunks."""
     words = text.split()
-    if asked or len(words) <= _CHUNK_WORDS:
+    if is_query or len(words) <= _CHUNK_WORDS:
         return [text]
     starts = range(0, max(1, len(words) - (_CHUNK_WORDS - _CHUNK_STEP)), _CHUNK_STEP)
     return [text, *(" ".join(words[at : at + _CHUNK_WORDS]) for at in starts[:_CHUNKS_MOST])]
@@ -325,21 +329,21 @@ def _fit(picture: np.ndarray, squash: bool) -> np.ndarray:
     from PIL import Image
 
     height, width = picture.shape[:2]
-    ground = _ground(picture)
-    if not squash and ground is None:
+    background = _background(picture)
+    if not squash and background is None:
         side = min(height, width)
         top, left = (height - side) // 2, (width - side) // 2
         picture = picture[top : top + side, left : left + side]
     image = Image.fromarray(np.ascontiguousarray(picture))
     pixels = np.asarray(image.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BICUBIC))
-    if ground is not None and ground.min() < 255:
-        # The features hang on the ground being pure white: page image -> page MRR .33 as it is, .85 on white.
-        pixels = np.minimum(pixels * np.minimum(255 / ground, 2), 255).astype(np.uint8)
+    if background is not None and background.min() < 255:
+        # The features depend on a pure white background: page image -> page MRR .33 as it is, .85 on white.
+        pixels = np.minimum(pixels * np.minimum(255 / background, 2), 255).astype(np.uint8)
     return pixels
 
 
-def _ground(picture: np.ndarray) -> np.ndarray | None:
-    """The colour [3] of the one light ground that most of a picture is: a page, a scan, a cut-out; or None.
+def _background(picture: np.ndarray) -> np.ndarray | None:
+    """The colour [3] of the one light background that most of a picture is: a page, a scan, a cut-out; or None.
 
     A page dropped as a picture is so seen as pages are: page image -> page MRR .26 -> .85, text -> stamp
     (cut-outs on white) .303 -> .314, other rows within .003 (`make bench-quality`).

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 MOST_TOKENS = 1024
-"""Of a text; what stands behind them is not read. A page as a whole: page MRR .76, by the mean of passages .67."""
+"""Tokens read of a text; the rest is ignored. A page as a whole: page MRR .76, by the mean of passages .67."""
 CHUNKS = 17
 """The table's rows have one scale for each remainder of their number by this."""
 

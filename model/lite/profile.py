@@ -28,38 +28,38 @@ EARLIER_PROFILE = RankingProfile(
     # A window has no meaning of its words beside it, as a page has. Pages of the sample set said in videos,
     # 75 words a window, asked for as the pages are: MRR among videos at 3.0 .43, 4.5 .51, 6.0 .56, 7.5 .58;
     # text to photo beside them .489, .489, .487, .474, to stamp .819 to .811.
-    said_weight=6.0,
+    speech_weight=6.0,
     # Which hits are answers. Chosen on the tune half of the sample set, alone and among 20 times as many distractors,
     # under the files' own names and under names of cameras (recipe 4). There, of 122 unanswerable queries .80 / .85 are
     # refused (tune / test half, 20,000 chunks) and .11 / .09 of 478 answerable ones; by the score against the library's
     # background, the rule before, .80 / .85 and .13 / .14. Pages whose right answer is above the line: .97 (.59
     # before); of camera-named photos and stamps .17 (.13); of images above the line for one-word objects .22 are known
     # to be right (.06). Verdicts that change from 1,414 to 20,000 chunks: .010 (own names), .013 (.036, .065).
-    sure_image=5.5,
-    sure_page=5.4,
-    sure_video=5.5,
-    sure_text=2.5,
-    sure_all_text=1.7,
+    image_line=5.5,
+    page_line=5.4,
+    video_line=5.5,
+    text_bonus=2.5,
+    all_text_bonus=1.7,
     # A name counts less by the words it shares with the query than by what it means beside it: "a jar of honey"
     # shares one with a jar.
-    sure_name=9.5,
-    sure_all_names=1.5,
-    sure_alike=1.8,
-    named=10.2,
+    name_bonus=9.5,
+    all_name_bonus=1.5,
+    likeness_bonus=1.8,
+    name_line=10.2,
     # All words of a query said in one window are an answer.
-    sure_said=9.4,
-    said=9.4,
+    speech_bonus=9.4,
+    speech_line=9.4,
     # At 0.5 of meaning alone .30 of the images are right instead of .22, and .49 instead of .51 of the photos asked for
     # are above the line.
-    below_worded=1.5,
-    below=1.0,
+    slack_with_words=1.5,
+    slack=1.0,
     # From what a name that shares a word usually has: text to photo .458 to .487, to stamp .788 to .805 among
     # distractors, .559 to .571 and .808 to .824 without; weight 1 gives the same.
-    read_weight=0.5,
-    read_usual=3.0,
+    likeness_weight=0.5,
+    usual_likeness=3.0,
     # At 1 it took what is looked for with it (text to stamp .29 -> .19; at .5 .29); what was avoided stays
     # among the first ten in 96 % of queries at 0, 46 % at .5, 13 % at 1.
-    avoided=0.6,
+    avoid_weight=0.6,
     # A picture of one thing with the name of another of its sort: by words alone .30, picture alone .15,
     # weight 1 .23, 1.8 .30, 2.4 .33, 3.2 .34, 5 .34 (both halves agree).
     words_beside_image=2.5,

@@ -49,12 +49,12 @@ class StudentEmbedder:
     def __init__(self, folder: Path) -> None:
         from model.lite.embedder import LiteEmbedder
 
-        said = read_json(folder / CONFIG)
-        earlier = said["lite"] if said.get("lite") in EARLIER else None
+        config = read_json(folder / CONFIG)
+        earlier = config["lite"] if config.get("lite") in EARLIER else None
         self._lite = LiteEmbedder.load(model_id=earlier)
-        if said.get("lite") != self._lite.id:
+        if config.get("lite") != self._lite.id:
             raise ModelError(
-                f"{folder} was trained on {said.get('lite')}, this Sightline has {self._lite.id}; "
+                f"{folder} was trained on {config.get('lite')}, this Sightline has {self._lite.id}; "
                 f"train it again, or use the version of Sightline that it was trained with."
             )
         self._weights = _read(folder / WEIGHTS)

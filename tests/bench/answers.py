@@ -32,7 +32,7 @@ PLANTED = 120
 KIND_OF: dict[str, tuple[Kind, ...]] = {"photo": ("image",), "stamp": ("image",), "video": ("video",), "page": ("pdf",)}
 """Family of the sample set -> the kind that is searched when it is searched alone, distractors and all."""
 LINES = (-3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 4.0)
-MOVED = ("sure_image", "sure_page", "sure_video", "named", "said")
+MOVED = ("image_line", "page_line", "video_line", "name_line", "speech_line")
 """The lines of the profile, moved together by these standard deviations."""
 PLATES, SIGNS = 20, 20
 COMBINED = 60

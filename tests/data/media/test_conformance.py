@@ -178,7 +178,7 @@ def test_its_place_is_read(format: str) -> None:
 
 
 def test_the_table_says_what_is_tested() -> None:
-    section = DOCS.read_text(encoding="utf-8").split("## Pictures, format by format", 1)[1].split("\n## ", 1)[0]
+    section = DOCS.read_text(encoding="utf-8").split("## Images, format by format", 1)[1].split("\n## ", 1)[0]
     rows = {
         cells[0]: cells[1:]
         for line in section.splitlines()

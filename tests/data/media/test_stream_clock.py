@@ -1,4 +1,4 @@
-"""How long a film lasts, and which second is which: held pictures, longer sound, edit lists, joined files."""
+"""How long a video lasts, and which second is which: held pictures, longer sound, edit lists, joined files."""
 
 from __future__ import annotations
 

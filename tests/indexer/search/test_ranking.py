@@ -59,7 +59,7 @@ def test_one_word_of_many_does_not_beat_a_clear_meaning() -> None:
 
 def test_what_is_relevant_comes_first_and_each_part_is_in_order_of_scores() -> None:
     meaning = {n: n / 2 for n in range(20)}
-    contrast = {n: PROFILE.sure_image - abs(n - 12) / 4 for n in meaning}
+    contrast = {n: PROFILE.image_line - abs(n - 12) / 4 for n in meaning}
     ranking = ranked(Evidence(meaning, NOTHING, {}, contrast=contrast), {n: fact(n) for n in meaning})
     parts = [[r for r in ranking if r.relevant], [r for r in ranking if not r.relevant]]
     assert parts[0] + parts[1] == ranking
@@ -69,12 +69,12 @@ def test_what_is_relevant_comes_first_and_each_part_is_in_order_of_scores() -> N
 
 def test_a_meaning_a_little_above_chance_is_no_answer_by_itself() -> None:
     facts = {1: fact(1), 2: fact(2)}
-    unsure = {1: PROFILE.sure_image - 0.1, 2: PROFILE.sure_image - PROFILE.below}
+    unsure = {1: PROFILE.image_line - 0.1, 2: PROFILE.image_line - PROFILE.slack}
     assert not any(r.relevant for r in ranked(Evidence({1: 9.0, 2: 8.0}, NOTHING, {}, contrast=unsure), facts))
-    sure = unsure | {1: PROFILE.sure_image}
+    sure = unsure | {1: PROFILE.image_line}
     assert all(r.relevant for r in ranked(Evidence({1: 9.0, 2: 8.0}, NOTHING, {}, contrast=sure), facts))
     page = {1: fact(1, kind="pdf")}
-    contrast = {1: PROFILE.sure_page - 0.1}
+    contrast = {1: PROFILE.page_line - 0.1}
     assert not ranked(Evidence({1: 9.0}, NOTHING, {}, contrast=contrast), page)[0].relevant
     assert ranked(Evidence({1: 9.0}, found({1: SOME}), {}, contrast=contrast), page)[0].relevant
     picture = Evidence({1: PROFILE.line, 2: PROFILE.line - 1}, NOTHING, {}, in_words=False)
@@ -83,7 +83,7 @@ def test_a_meaning_a_little_above_chance_is_no_answer_by_itself() -> None:
 
 def test_a_verdict_is_the_same_whatever_else_the_library_holds() -> None:
     facts = {n: fact(n) for n in range(50)}
-    contrast = {n: n / 49 * PROFILE.sure_image for n in facts}
+    contrast = {n: n / 49 * PROFILE.image_line for n in facts}
 
     def relevant(chunks: range) -> set[int]:
         own = {n: contrast[n] for n in chunks}
@@ -134,7 +134,7 @@ def test_names_are_read_only_where_it_is_open_whether_there_is_an_answer() -> No
         raise AssertionError("asked")
 
     facts = {n: fact(n) for n in range(1, 9)}
-    sure = {1: PROFILE.sure_image}
+    sure = {1: PROFILE.image_line}
     ranked(Evidence({1: 1.0}, NOTHING, {2: (SOME, 0.2)}, True, never, contrast=sure), facts)
     ranked(Evidence({}, found({1: EXACT}), {2: (SOME, 0.2)}, True, never), facts)
     ranked(Evidence({}, found({1: SOME}), {}, True, never), facts)
@@ -146,7 +146,7 @@ def test_names_are_read_only_where_it_is_open_whether_there_is_an_answer() -> No
 
 
 def test_adjacent_windows_above_the_line_are_one_moment() -> None:
-    line = PROFILE.sure_video
+    line = PROFILE.video_line
     scores = {10: line - 2, 11: line - 0.5, 12: line + 1, 13: line - 0.6, 14: line - 3, 15: line + 0.5}
     facts = {n: fact(n, "film", n - 10, "video") for n in scores}
     ranking = merged_moments(ranked(Evidence(scores, NOTHING, {}), facts))
@@ -188,7 +188,7 @@ def test_an_untuned_model_reads_no_names() -> None:
 
 def test_a_word_that_stands_in_one_place_comes_first_and_in_several_is_above_the_line() -> None:
     facts = {n: fact(n) for n in (1, 2, 3)}
-    meaning, contrast = {1: 9.0, 2: -1.0}, {1: PROFILE.sure_image + 1}
+    meaning, contrast = {1: 9.0, 2: -1.0}, {1: PROFILE.image_line + 1}
     one = Evidence(meaning, found({2: ALL}), {}, literal=frozenset({2}), contrast=contrast)
     (first, second) = ranked(one, {1: facts[1], 2: facts[2]})
     assert (first.fact.chunk_id, second.fact.chunk_id) == (2, 1)

@@ -174,7 +174,7 @@ CHECKS: dict[str, Callable[[Path, str], bool]] = {
 def table() -> dict[str, list[str]]:
     """The rows of the table in docs/media.md: name -> the cells of `COLUMNS`."""
     page = (Path(__file__).parents[3] / "docs" / "media.md").read_text()
-    section = page.split("## Films, format by format", 1)[1].split("\n## ", 1)[0]
+    section = page.split("## Videos, format by format", 1)[1].split("\n## ", 1)[0]
     rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in section.splitlines()]
     return {row[0]: row[1:] for row in rows if len(row) == len(COLUMNS) + 1 and row[0] in FORMATS}
 
