@@ -245,6 +245,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_scores(mmeb: Path, tmp_path: 
         assert one["scores"] == other["scores"], task.name
 
 
+@pytest.mark.long
 def test_two_processes_share_the_work_and_get_the_same_scores(mmeb: Path, tmp_path: Path) -> None:
     names = ["OK-VQA", "MSVD", "ViDoRe_docvqa"]
     assert _main(str(TINY), mmeb, tmp_path / "one", "--datasets", *names, "--name", "tiny") == 0

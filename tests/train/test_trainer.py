@@ -414,6 +414,7 @@ def test_two_processes_follow_the_same_loss_curve_as_one(config: Configure, tmp_
     assert max((first[name] - second[name]).abs().max() for name in first) < 1e-3
 
 
+@pytest.mark.long
 def test_a_row_that_one_process_cannot_read_is_a_sentence_of_them_all(
     config: Configure, tmp_path: Path, collection: Path
 ) -> None:
