@@ -218,7 +218,7 @@ def test_any_program_sends_what_another_one_left_behind(folder: Path, open_libra
     open_library(vectors=None).index([folder])
     library = open_library(vectors=vectors)
     assert len(library.search(Query(parts=(Part(text="invoice"),))).hits) > 0
-    assert len(library.vector_index()) == 7
+    wait_for(lambda: len(library.vector_index()) == 7)  # a search waits three seconds for the server, and no longer
 
 
 def test_an_unknown_server_stops_no_indexing_and_is_told_in_one_line(
