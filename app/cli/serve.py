@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import _imp
+import os
 import signal
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -37,6 +40,9 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 commands = Commands()
+
+IMPORT_S = 0.05
+"""Seconds after which a signal that came in an import is sent again."""
 
 
 @commands.command()
@@ -141,5 +147,10 @@ def _join(address: str, data_dir: Path, folders: list[Path], open_browser: bool)
         open_page(address, cookie_key(data_dir))
 
 
-def _end(number: int, _: object) -> NoReturn:
-    raise SystemExit(128 + number)
+def _end(number: int, _: object) -> None:
+    """Ends the program, except in the middle of an import: an exception there may leave the lock of imports taken for
+    ever. The signal then comes again."""
+    if _imp.lock_held():
+        threading.Timer(IMPORT_S, os.kill, (os.getpid(), number)).start()
+    else:
+        raise SystemExit(128 + number)
