@@ -23,6 +23,7 @@ SMALL: dict[str, Any] = {
 SIDES = questions(3), pictures(3, 112 * 112)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("changes", [{}, {"gradient_checkpointing": False}, {"chunk_size": 0}], ids=str)
 def test_a_step_without_numbers_counts_what_the_allocator_gives_out(changes: dict[str, Any]) -> None:
     config = bench.one_card(**{"dtype": "float32", "max_pixels": 112 * 112} | changes)

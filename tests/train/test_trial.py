@@ -75,6 +75,7 @@ def test_a_tiny_qwen_learns_real_media_that_it_was_not_shown(trial: Trial) -> No
     assert np.mean([len(sources) for sources in mixed]) > 1.5, "batches of blocks of several sources"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_the_trial_killed_and_started_again_ends_with_the_same_weights(trial: Trial, tmp_path: Path) -> None:
     same = kill_after(trial.config, tmp_path / "killed", KILLED_AFTER)
@@ -86,6 +87,7 @@ def test_the_trial_killed_and_started_again_ends_with_the_same_weights(trial: Tr
     assert resumed.evaluation == trial.outcome.evaluation
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_the_trial_on_two_processes_has_the_losses_of_one(trial: Trial, tmp_path: Path) -> None:
     changes = KEYS | {"lora_dropout": 0.0, "max_steps": COMPARED, "eval_steps": 0}

@@ -56,6 +56,7 @@ def sound(*library: object) -> None:
     assert done.exit_code == 0, done.output
 
 
+@pytest.mark.long
 KILLED = """
 import os, signal, sys
 from indexer.catalogue import migrate

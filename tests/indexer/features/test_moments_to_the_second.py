@@ -24,6 +24,7 @@ EVENTS_AT = (29.0, 59.0, 30.0, 60.5, 117.0, 1.0)
 EVENT_S = 2.0
 
 
+@pytest.mark.long
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
     """Films of two minutes in which another picture is seen for two seconds."""
