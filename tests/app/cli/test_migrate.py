@@ -56,7 +56,6 @@ def sound(*library: object) -> None:
     assert done.exit_code == 0, done.output
 
 
-@pytest.mark.long
 KILLED = """
 import os, signal, sys
 from indexer.catalogue import migrate
@@ -77,6 +76,7 @@ app(sys.argv[3:])
 """
 
 
+@pytest.mark.long
 def test_a_library_moves_to_both_servers_and_back_through_kills_and_answers_meanwhile(
     tmp_path: Path, postgresql_server: Server, milvus: RunningMilvus
 ) -> None:
