@@ -24,7 +24,6 @@ EVENTS_AT = (29.0, 59.0, 30.0, 60.5, 117.0, 1.0)
 EVENT_S = 2.0
 
 
-@pytest.mark.long
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
     """Films of two minutes in which another picture is seen for two seconds."""
@@ -41,6 +40,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
         yield library
 
 
+@pytest.mark.long
 def test_a_moment_is_found_to_the_second_also_on_the_edges_of_windows(films: Library, tmp_path: Path) -> None:
     """Events of 2 s: median error ≤ 3 s, 95 % ≤ 10 s."""
     missed = []
