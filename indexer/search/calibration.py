@@ -107,7 +107,22 @@ class Background:
                 self._ordinary += [elsewhere, both]
         return min(self._ordinary, key=lambda rows: _unlike(rows, queries))
 
-    def contrast(self, queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    def contrast(self, queries: np.ndarray, chunks: Sequence[int]) -> dict[int, float]:
+        """Returns chunk id -> its contrast with the text `queries` [q, dim], of those `chunks` that have a vector."""
+        if not chunks or not len(queries):
+            return {}
+        rows = self._connections.get().execute(
+            "SELECT chunk_id, vector FROM embedding"
+            f" WHERE model_id = ? AND chunk_id IN ({', '.join('?' * len(chunks))})",
+            (self._model_id, *chunks),
+        )
+        vectors = dict(rows.fetchall())
+        if not vectors:
+            return {}
+        stored = np.frombuffer(b"".join(vectors.values()), "<f2").reshape(len(vectors), -1).astype(np.float32)
+        return dict(zip(vectors, self.contrast_of(queries, stored).tolist(), strict=True))
+
+    def contrast_of(self, queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         """Returns how far the score of each chunk is above what everyday queries score with it, in standard
         deviations of their scores: float32 [n], by the best of the text `queries` [q, dim], for `vectors` [n, dim].
 

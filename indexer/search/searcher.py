@@ -33,7 +33,7 @@ from indexer.search.ranking import Evidence, Ranked, merged_moments, ranked
 from indexer.search.reranking import Reranker
 from indexer.search.side_thread import beside
 from indexer.search.text_search import NO_EXPRESSION
-from indexer.search.title_match import Titles, title_of
+from indexer.search.title_match import Titles, name_in_words
 from indexer.search.vocabulary import Vocabulary, vocabulary
 from indexer.search.why import nearness, word_places
 from indexer.types import Answer, ChunkDetails, Filters, Fold, Kind, Month, Query, Why
@@ -151,33 +151,16 @@ class Searcher:
         named = words.named(meaning)
         in_words = {*words.in_text.ids.tolist(), *named}
         words.score(vectors, scales, meaning, in_words)
+        literal = frozenset(words.literal(named))
         facts = self._facts.of({*meaning, *in_words}, allowed.seen)
 
         def alike(chunks: list[int]) -> list[float]:
-            titles = [title_of(facts[n].files[0], query.words) for n in chunks]
-            return self._titles.nearness(vectors, titles, self._background.ordinary_queries(vectors))
+            titles = [name_in_words(facts[n].files[0], query.words) for n in chunks]
+            return self._titles.likeness(vectors, titles, self._background.ordinary_queries(vectors))
 
-        literal = frozenset(words.literal(named))
-        contrast = self._contrast(vectors, list(facts)) if query.text_alone else {}
+        contrast = self._background.contrast(vectors, list(facts)) if query.text_alone else {}
         evidence = Evidence(meaning, words.in_text, named, query.text_alone, alike, literal, contrast)
         return merged_moments(ranked(evidence, facts, profile)), words.in_text.marks
-
-    def _contrast(self, queries: np.ndarray, chunks: list[int]) -> dict[int, float]:
-        """Returns chunk id -> contrast; {} without queries."""
-        connection = self._connections.get()
-        rows = (
-            chunks
-            and connection.execute(
-                "SELECT e.chunk_id, e.vector FROM embedding e"
-                f" WHERE e.model_id = ? AND e.chunk_id IN ({', '.join('?' * len(chunks))})",
-                (self.model_id, *chunks),
-            ).fetchall()
-        )
-        if not rows or not len(queries):
-            return {}
-        ids, blobs = zip(*rows, strict=True)
-        stored = np.frombuffer(b"".join(blobs), "<f2").reshape(len(ids), -1).astype(np.float32)
-        return dict(zip(ids, self._background.contrast(queries, stored).tolist(), strict=True))
 
     def _folded(self, query: ParsedQuery, ranking: list[Ranked], by: Fold) -> list[Ranked]:
         ranking = folded(ranking)

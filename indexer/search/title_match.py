@@ -33,7 +33,7 @@ class Titles:
         self._vectors: LRUCache[str, np.ndarray] = LRUCache(CACHED)
         self._lock = threading.Lock()
 
-    def nearness(self, queries: np.ndarray, titles: Sequence[str], ordinary: np.ndarray) -> list[float]:
+    def likeness(self, queries: np.ndarray, titles: Sequence[str], ordinary: np.ndarray) -> list[float]:
         """Returns how near each title is to its nearest query vector [q, dim]: the cosine minus its mean cosine with
         `ordinary` queries [m, dim], in standard deviations of the ordinary queries' cosines with each other."""
         if not titles:
@@ -57,7 +57,7 @@ class Titles:
         return np.stack([vectors[title] for title in titles])
 
 
-def title_of(file: FileRef, words: Collection[str]) -> str:
+def name_in_words(file: FileRef, words: Collection[str]) -> str:
     """Returns a file's name as words, after its folder's name if the name has none of the query's words."""
     stem = file.name.rpartition(".")[0] or file.name
     title = _words_of(stem)

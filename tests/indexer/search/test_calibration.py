@@ -79,10 +79,10 @@ def test_contrast_is_in_deviations_of_what_everyday_queries_score_with_the_chunk
         background = Background(searcher._connections, _Model(), -1)  # type: ignore[arg-type]
         query = np.array([[0.6, 0.7, 0.3]], np.float32)
         chunks = np.array([[0.0, 1.0, 0.0], [0.0, 0.6, 0.8], [1.0, 0.0, 0.0]], np.float32)
-        contrast = background.contrast(query, chunks)
+        contrast = background.contrast_of(query, chunks)
         assert contrast[:2] == pytest.approx([0.7 / 0.2, 0.66 / np.hypot(0.12, 0.08)])
         assert contrast[2] == 0.0  # every everyday query scores the same with it
         # of a query without the first number: everyday queries without it, at unit length too
-        cut = background.contrast(np.array([[0.0, 1.0, 0.0]], np.float32), chunks)
+        cut = background.contrast_of(np.array([[0.0, 1.0, 0.0]], np.float32), chunks)
         scale = np.linalg.norm(_Model.everyday) / 0.2
         assert cut[0] == pytest.approx(1.0 / (0.2 * scale))

@@ -9,7 +9,7 @@ import pytest
 
 from indexer.search.calibration import ORDINARY_QUERIES
 from indexer.search.hit_facts import FileRef
-from indexer.search.title_match import Titles, title_of
+from indexer.search.title_match import Titles, name_in_words
 from model import load
 from model.embedder import Embedder
 from model.inputs import Input
@@ -39,7 +39,7 @@ def test_a_name_that_means_the_query_is_nearer_than_one_that_shares_a_word(
     embedder: Embedder, ordinary: np.ndarray, query: str, answer: str, other: str
 ) -> None:
     asked = embedder.embed([Input(text=query, role="query")])
-    near, far = Titles(embedder).nearness(asked, [answer, other], ordinary)
+    near, far = Titles(embedder).likeness(asked, [answer, other], ordinary)
     assert near > far
     assert near > 2.0
 
@@ -55,10 +55,10 @@ def test_a_name_is_read_once(embedder: Embedder, ordinary: np.ndarray) -> None:
 
     counting = Counting()
     titles = Titles(counting)
-    first = titles.nearness(ordinary[:1], ["a dog", "a cat", "a dog"], ordinary)
-    assert titles.nearness(ordinary[:1], ["a cat"], ordinary) == [pytest.approx(first[1])]
+    first = titles.likeness(ordinary[:1], ["a dog", "a cat", "a dog"], ordinary)
+    assert titles.likeness(ordinary[:1], ["a cat"], ordinary) == [pytest.approx(first[1])]
     assert counting.read == ["a dog", "a cat"]
-    assert titles.nearness(ordinary[:1], [], ordinary) == []
+    assert titles.likeness(ordinary[:1], [], ordinary) == []
 
 
 @pytest.mark.parametrize(
@@ -72,4 +72,4 @@ def test_a_name_is_read_once(embedder: Embedder, ordinary: np.ndarray) -> None:
 )
 def test_a_name_stands_with_its_folder_where_the_word_is_the_folders(path: str, words: list[str], title: str) -> None:
     folder, _, name = path.rpartition("/")
-    assert title_of(FileRef(1, path, name, folder), words) == title
+    assert name_in_words(FileRef(1, path, name, folder), words) == title
