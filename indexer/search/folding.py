@@ -29,13 +29,13 @@ def folded(ranking: Sequence[Ranked]) -> list[Ranked]:
 def by_centroid(
     ranking: Sequence[Ranked], queries: np.ndarray, scales: dict[int, Scale], vectors_of: Callable[[bytes], np.ndarray]
 ) -> list[Ranked]:
-    """Returns a folded ranking sorted by the centroids of the contents; relevant places stay before the others.
+    """Returns the ranking folded and sorted by the centroids of the contents; relevant places stay before the others.
 
     `queries`: float32 [q, dim]; `scales`: group -> the scale of the queries there; `vectors_of`: content -> its
     chunks' vectors in order, float32 [n, dim].
     """
     result = []
-    for place in ranking:
+    for place in folded(ranking):
         scale = scales.get(GROUPS[place.fact.kind])
         vectors = vectors_of(place.fact.content) if scale is not None and len(queries) else queries[:0]
         if scale is not None and len(vectors) > 1:

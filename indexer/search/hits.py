@@ -61,7 +61,8 @@ def _favourites(connection: Reading, contents: Sequence[bytes]) -> set[bytes]:
 
 
 def _hit(rank: int, place: Ranked, file: FileRef, snippet: str, at_s: float | None, favourite: bool) -> Hit:
-    fact, inside = place.fact, part_at(place.fact.parts, place.span.page)
+    fact = place.fact
+    title, inside = title_of(file.name, fact.parts, place.span.page), part_at(fact.parts, place.span.page)
     return Hit(
         rank=rank,
         score=round(place.score, 3),
@@ -78,7 +79,7 @@ def _hit(rank: int, place: Ranked, file: FileRef, snippet: str, at_s: float | No
         height=fact.height,
         taken=file.taken,
         taken_from=file.taken_from,
-        title=title_of(file.name, fact.parts, place.span.page),
+        title=title,
         snippet=snippet,
         at_s=at_s,
         note=fact.note,

@@ -36,7 +36,7 @@ from indexer.search.text_search import NO_EXPRESSION
 from indexer.search.title_match import Titles, name_in_words
 from indexer.search.vocabulary import Vocabulary, vocabulary
 from indexer.search.why import nearness, word_places
-from indexer.types import Answer, ChunkDetails, Filters, Fold, Kind, Month, Query, Why
+from indexer.types import Answer, ChunkDetails, Filters, Kind, Month, Query, Why
 from indexer.vectors.index import VectorIndex
 from indexer.vectors.source import GROUPS, KIND_OF, StoredEmbeddings
 from model.embedder import Embedder
@@ -86,8 +86,12 @@ class Searcher:
             ranking, marks = result
             if query.rerank and query.text:
                 ranking = self._reranker.order(query.rerank, query.text, ranking)
-            if query.fold:
-                ranking = self._folded(parsed, ranking, query.fold)
+            if query.fold == "centroid":
+                queries = self._query_vectors.of(parsed.parts, self.profile)
+                scales = self._background.of_query(queries, len(self.index), parsed.text_alone, self.profile)
+                ranking = by_centroid(ranking, queries, scales, self.vectors_of)
+            elif query.fold:
+                ranking = folded(ranking)
             if query.sort == "date":
                 shown = self._facts.matching_files((r.fact for r in ranking), allowed.file)
                 ranking.sort(key=lambda r: shown.get(r.fact.content, r.fact.newest).newness, reverse=True)
@@ -161,14 +165,6 @@ class Searcher:
         contrast = self._background.contrast(vectors, list(facts)) if query.text_alone else {}
         evidence = Evidence(meaning, words.in_text, named, query.text_alone, alike, literal, contrast)
         return merged_moments(ranked(evidence, facts, profile)), words.in_text.marks
-
-    def _folded(self, query: ParsedQuery, ranking: list[Ranked], by: Fold) -> list[Ranked]:
-        ranking = folded(ranking)
-        if by == "max":
-            return ranking
-        queries = self._query_vectors.of(query.parts, self.profile)
-        scales = self._background.of_query(queries, len(self.index), query.text_alone, self.profile)
-        return by_centroid(ranking, queries, scales, self.vectors_of)
 
     # -- for features that build on search -----------------------------------------------------
 

@@ -56,7 +56,7 @@ def test_a_centroid_near_the_query_lifts_a_file_and_relevant_ones_stay_first() -
         b"c": np.array([[1, 0, 0, 0], [1, 0, 0, 0]], np.float32),
         b"photo": np.array([[0.6, 0.8, 0, 0]], np.float32),
     }
-    result = by_centroid(folded(RANKING), query, SCALES, vectors.__getitem__)
+    result = by_centroid(RANKING, query, SCALES, vectors.__getitem__)
     assert [p.fact.chunk_id for p in result] == [2, 4, 1, 7]
     moved = {p.fact.content: p.score for p in result}
     whole = np.array([0.6, 0.4, 0.4, 0])
