@@ -104,11 +104,9 @@ def server(library: Any) -> Iterator[Server]:
     """That library on a port of its own, with Gradio."""
     from tests.app.serving import Server
 
-    server = Server(library)
-    server.start()
-    server.wait_for_gradio()
-    yield server
-    server.stop()
+    with Server(library) as server:
+        server.wait_for_gradio()
+        yield server
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from indexer.library import Library
@@ -30,3 +31,12 @@ def label_by_hand(library: Library, labels: Mapping[str, Sequence[str]]) -> None
                     " JOIN file f ON f.content_hash = k.content_hash WHERE f.name = ?",
                     (label, name),
                 )
+
+
+@contextmanager
+def labelled_album(place: Path, labels: Mapping[str, Sequence[str]]) -> Iterator[Library]:
+    """The library of that album, in a folder of its own below `place`."""
+    with Library.open(place / "library", ocr="off") as library:
+        library.index([write_album(place / "album")])
+        label_by_hand(library, labels)
+        yield library

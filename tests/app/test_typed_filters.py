@@ -18,7 +18,7 @@ from app.web import agent_tools
 from app.web.server import create_app
 from indexer.library import Library
 from tests.app.conftest import HERE
-from tests.app.labelled_album import label_by_hand, write_album
+from tests.app.labelled_album import labelled_album
 
 LISBON, OSLO, INVOICE, FILM = "tram.jpg", "fjord.jpg", "chimney.pdf", "storm.mp4"
 TYPED = {
@@ -43,9 +43,7 @@ TYPED = {
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
     place = tmp_path_factory.mktemp("interfaces")
-    with Library.open(place / "library", ocr="off") as library:
-        library.index([write_album(place / "album")])
-        label_by_hand(library, {LISBON: ["dog", "city street"], FILM: ["dog"]})
+    with labelled_album(place, {LISBON: ["dog", "city street"], FILM: ["dog"]}) as library:
         yield library
 
 

@@ -74,20 +74,16 @@ def npm() -> Path:
 @pytest.fixture(scope="session")
 def server(library: Any) -> Iterator[Server]:  # noqa: F811
     """The whole application, Gradio included and ready."""
-    server = Server(library)
-    server.start()
-    server.wait_for_gradio()
-    yield server
-    server.stop()
+    with Server(library) as server:
+        server.wait_for_gradio()
+        yield server
 
 
 @pytest.fixture
 def empty(empty_library: Any) -> Iterator[Server]:  # noqa: F811
     """The application over a library without folders."""
-    server = Server(empty_library, gradio=False)
-    server.start()
-    yield server
-    server.stop()
+    with Server(empty_library, gradio=False) as server:
+        yield server
 
 
 @contextmanager

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from indexer.library import Library
-from tests.app.labelled_album import label_by_hand, write_album
+from tests.app.labelled_album import labelled_album
 from tests.app.test_typed_filters import FILM, LISBON, TYPED
 from tests.browser.conftest import Server, answered, shot
 
@@ -17,14 +16,9 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    place = tmp_path_factory.mktemp("filters")
-    with Library.open(place / "library", ocr="off") as library:
-        library.index([write_album(place / "album")])
-        label_by_hand(library, {LISBON: ["dog", "city street"], FILM: ["dog"]})
-        server = Server(library, gradio=False)
-        server.start()
+    labels = {LISBON: ["dog", "city street"], FILM: ["dog"]}
+    with labelled_album(tmp_path_factory.mktemp("filters"), labels) as library, Server(library, gradio=False) as server:
         yield server
-        server.stop()
 
 
 def test_typed_filters_mean_on_the_page_what_they_mean_elsewhere(page: Page, server: Server) -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from indexer.library import Library
-from tests.app.labelled_album import write_album
+from tests.app.labelled_album import labelled_album
 from tests.app.test_typed_filters import LISBON
 from tests.browser.conftest import Server, opened, settled, shot
 from tests.browser.test_access import LOOKS, SCREENS, violations
@@ -20,12 +19,8 @@ pytestmark = pytest.mark.browser
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     place = tmp_path_factory.mktemp("known")
-    with Library.open(place / "library", ocr="off") as library:
-        library.index([write_album(place / "album")])
-        server = Server(library, gradio=False)
-        server.start()
+    with labelled_album(place, {}) as library, Server(library, gradio=False) as server:
         yield server
-        server.stop()
 
 
 def test_the_panel_says_what_is_known_and_why_it_matched(page: Page, server: Server) -> None:

@@ -18,10 +18,8 @@ pytestmark = pytest.mark.browser
 @pytest.fixture
 def busy(library: Any) -> Iterator[tuple[Server, Busy]]:
     changed = Busy(library)
-    server = Server(changed, gradio=False)
-    server.start()
-    yield server, changed
-    server.stop()
+    with Server(changed, gradio=False) as server:
+        yield server, changed
 
 
 def test_the_library_shows_its_folders_counts_and_model(page: Page, server: Server, folder: Path) -> None:

@@ -28,10 +28,8 @@ def album(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (folder / "@eaDir").mkdir()
     with Library.open(tmp_path_factory.mktemp("library"), ocr="off") as library:
         library.index([folder])
-        server = Server(library, gradio=False)
-        server.start()
-        yield server
-        server.stop()
+        with Server(library, gradio=False) as server:
+            yield server
 
 
 def test_pages_of_a_scan_turn(page: Page, album: Server) -> None:

@@ -39,10 +39,8 @@ def library(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="module")
 def server(library: Library) -> Iterator[Server]:
-    server = Server(library, gradio=False)
-    server.start()
-    yield server
-    server.stop()
+    with Server(library, gradio=False) as server:
+        yield server
 
 
 def start(page: Page, server: Server) -> None:

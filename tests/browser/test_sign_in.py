@@ -18,10 +18,8 @@ TOKEN, KEY = "correct-horse-battery-staple", b"of cookies and tickets"
 
 @pytest.fixture
 def guarded(library: Any) -> Iterator[Server]:
-    server = Server(library, gradio=False, token=TOKEN, key=KEY)
-    server.start()
-    yield server
-    server.stop()
+    with Server(library, gradio=False, token=TOKEN, key=KEY) as server:
+        yield server
 
 
 @pytest.mark.parametrize("credential", ["token", "ticket"])

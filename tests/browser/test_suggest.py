@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from indexer.library import Library
-from tests.app.labelled_album import label_by_hand, write_album
+from tests.app.labelled_album import labelled_album
 from tests.app.test_typed_filters import FILM, LISBON
 from tests.browser.conftest import Server, answered, opened, settled, shot
 from tests.browser.test_access import LOOKS, SCREENS, violations
@@ -20,18 +20,14 @@ pytestmark = pytest.mark.browser
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
     place = tmp_path_factory.mktemp("suggested")
-    with Library.open(place / "library", ocr="off") as library:
-        library.index([write_album(place / "album")])
-        label_by_hand(library, {LISBON: ["dog", "city street"], FILM: ["dog"]})
+    with labelled_album(place, {LISBON: ["dog", "city street"], FILM: ["dog"]}) as library:
         yield library
 
 
 @pytest.fixture(scope="module")
 def server(library: Library) -> Iterator[Server]:
-    server = Server(library, gradio=False)
-    server.start()
-    yield server
-    server.stop()
+    with Server(library, gradio=False) as server:
+        yield server
 
 
 def box_of(page: Page, server: Server) -> Locator:

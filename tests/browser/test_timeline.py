@@ -36,10 +36,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
 
 @pytest.fixture(scope="module")
 def server(library: Library) -> Iterator[Server]:
-    server = Server(library, gradio=False)
-    server.start()
-    yield server
-    server.stop()
+    with Server(library, gradio=False) as server:
+        yield server
 
 
 def start(page: Page, server: Server, path: str = "/") -> None:

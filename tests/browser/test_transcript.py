@@ -60,10 +60,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             digest = library.catalogue.files.content_of(file.file_id)
             assert digest is not None
             library.catalogue.transcripts.add(digest, cues, by="test@1")
-        server = Server(library, gradio=False)
-        server.start()
-        yield server
-        server.stop()
+        with Server(library, gradio=False) as server:
+            yield server
 
 
 def hit_of(server: Server, q: str, title: str) -> dict[str, Any]:

@@ -33,10 +33,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
 @pytest.fixture
 def web(empty_library: Library) -> Iterator[Server]:
     empty_library.start(watch=True)
-    server = Server(empty_library, gradio=False, web=WebFetch(empty_library, ",".join(LOOPBACK)))
-    server.start()
-    yield server
-    server.stop()
+    with Server(empty_library, gradio=False, web=WebFetch(empty_library, ",".join(LOOPBACK))) as server:
+        yield server
 
 
 def paste(page: Page, text: str) -> None:

@@ -23,10 +23,8 @@ def served(tmp_path: Path) -> Iterator[Server]:
         library.index([tmp_path / "media"])
         library.clicks.enable(True)
         library.start(watch=True)
-        server = Server(library, gradio=False)
-        server.start()
-        yield server
-        server.stop()
+        with Server(library, gradio=False) as server:
+            yield server
 
 
 def move_away(folder: Path) -> None:
