@@ -64,6 +64,7 @@ TABLES = (
     _Table("setting", ("name",), "{n} settings are lost; the default holds", is_made=True),
     _Table("root", ("path",), "of {n} folders only the names are left; one below another is left out", is_made=True),
     _Table("label", ("chunk_id", "name"), "{n} labels have lost their score: label and moderate again", is_made=True),
+    _Table("album_item", ("key", "content_hash"), "of {n} album items only album and content are left", is_made=True),
     _Table("cue", (), "{n} lines of transcripts are made again", {"cue_of_content": ("content_hash", "start_s")}),
     _Table("model", ("name",), "{n} models are lost: all is embedded again"),
     _Table("content", ("hash",), "{n} contents are read again"),
@@ -155,6 +156,14 @@ class _Salvage:
             query = "SELECT coalesce(max(hidden), 0) FROM label WHERE name = ?"
             hidden = self.target.execute(query, (row["name"],)).fetchone()[0]
             self._insert("label", {**row, "score": 0.0, "hidden": hidden})
+        for number, row in self._lost("album_item").items():
+            name = self._first("SELECT name FROM album_item WHERE key = ?", row["key"], row["key"])
+            path = self._first("SELECT path FROM file WHERE content_hash = ?", row["content_hash"], "")
+            self._insert("album_item", {"id": number, **row, "name": name, "path": path, "added_at": 0.0})
+
+    def _first(self, query: str, value: Any, default: Any) -> Any:
+        found = self.target.execute(f"{query} LIMIT 1", (value,)).fetchone()
+        return found[0] if found else default
 
     def _lost(self, table: str) -> dict[int, Row]:
         return self.lost.get(table) or {}

@@ -17,16 +17,8 @@ from indexer.files.roots import ADDED
 log = logging.getLogger(__name__)
 
 PARTS = (
-    *(
-        "catalogue.sqlite*",
-        "catalogue-damaged-*",
-        "salvage-*",
-        "indexer*.lock",
-        "vectors*",
-        "thumbnails",
-        "clicks.jsonl*",
-        "keep-clicks",
-    ),
+    *("catalogue.sqlite*", "catalogue-damaged-*", "salvage-*", "indexer*.lock", "vectors*", "thumbnails"),
+    *("clicks.jsonl*", "keep-clicks", "query-adapter.*"),
     *("tokens.*", "owner-token*", "cookie-key*", "audit.jsonl*", "sightline.log*", "demo"),
     *("serving", ADDED, ".fetch-*"),
 )

@@ -1,4 +1,4 @@
-"""A library that people have used: with labels, a transcript, settings, a folder left out, clicks and tokens."""
+"""A library that people have used: with labels, albums, a transcript, settings, a folder left out, clicks, tokens."""
 
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with library.catalogue.database.writer() as c:
             c.exec_driver_sql("INSERT INTO label (chunk_id, name, score) SELECT id, 'dog', 4.5 FROM chunk")
             c.exec_driver_sql("INSERT INTO label VALUES (1, 'nude', 5.0, 1)")
+        library.add_to_album("Trip to Oslo", [1, 2])
+        library.add_to_album("", [video.file_id])
         library.clicks.enable(True)
         assert library.clicks.add("bananas", library.chunks(4)[0].chunk_id)
     Tokens(data_dir).add("guest", may_index=False, roots=(str(folder),))

@@ -161,7 +161,13 @@ def transcripts(library: Library) -> Any:
     return [tuple(row) for row in rows]
 
 
-THINGS = (labels, moderation, clicks, tokens, settings, folders, transcripts)
+def albums(library: Library) -> Any:
+    return [
+        (album.name, album.count, album.missing, len(library.album_items(album.name))) for album in library.albums()
+    ]
+
+
+THINGS = (labels, moderation, albums, clicks, tokens, settings, folders, transcripts)
 
 
 @pytest.fixture(scope="module", params=OPERATIONS, ids=lambda operation: operation.__name__)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.library import Library
+from indexer.library import ADAPTER, Library
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes of files")
 
@@ -38,8 +38,9 @@ def test_an_open_one_is_tightened_with_a_note(tmp_path: Path, caplog: pytest.Log
         pass
     folder.chmod(0o755)
     (folder / "catalogue.sqlite").chmod(0o644)
+    (folder / ADAPTER).write_bytes(b"")  # as `sightline tune` leaves it
     with caplog.at_level(logging.WARNING), Library.open(folder):
-        assert mode(folder) == 0o700 and mode(folder / "catalogue.sqlite") == 0o600
+        assert mode(folder) == 0o700 and mode(folder / "catalogue.sqlite") == mode(folder / ADAPTER) == 0o600
     assert [r.getMessage() for r in caplog.records if "only its owner" in r.getMessage()]
     caplog.clear()
     with caplog.at_level(logging.WARNING), Library.open(folder):
