@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from train.config import ConfigError, read
-from train.launch import say_ended
+from train.launch import launch, say_ended
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,8 +40,6 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     try:
         if options.nproc_per_node > 1 and options.config:
-            from train.launch import launch
-
             read(options.config, _overrides(config_arguments))  # a wrong key is one line, not one a process
             own = ["--config", str(options.config), "--output_dir", str(options.output_dir)]
             return launch(options.nproc_per_node, [*own, *config_arguments])

@@ -17,6 +17,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -198,7 +199,8 @@ def pair_batches(loader: Loader, shares: Iterator[list[Address]], size: int, wor
         iterator = iter(batches)
     own = set(multiprocessing.active_children()) - others
     # An error can keep this generator open until the program ends, which then waits for processes that get no SIGTERM.
-    atexit.register(_kill, own)
+    kill = partial(_kill, own)
+    atexit.register(kill)
     try:
         step = 0
         share_batches: list[PairBatch] = []
@@ -209,8 +211,8 @@ def pair_batches(loader: Loader, shares: Iterator[list[Address]], size: int, wor
                 share_batches, step = [], step + 1
     finally:
         del iterator  # asks the loader processes to end and waits for them
-        _kill(own)
-        atexit.unregister(_kill)
+        kill()
+        atexit.unregister(kill)
 
 
 def _kill(processes: Iterable[multiprocessing.process.BaseProcess]) -> None:

@@ -83,8 +83,7 @@ def replacing(out: Path) -> Iterator[Path]:
     target = out.with_name(f".{out.stem}.{os.getpid()}.part.mp4")
     try:
         yield target
-        if target.exists():
-            target.replace(out)
+        target.replace(out)
     finally:
         target.unlink(missing_ok=True)
 

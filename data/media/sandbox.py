@@ -41,14 +41,16 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from data.media import confinement, sandbox_answer
 from data.media.kinds import Cause, MediaError
-from data.media.open_gate import OpenGate
 from data.media.sandbox_child import HEAD
+
+if TYPE_CHECKING:
+    from data.media.open_gate import OpenGate
 
 log = logging.getLogger(__name__)
 
@@ -424,6 +426,8 @@ class _Worker:
 def _gate(pid: int, connection: socket.socket) -> OpenGate | None:
     """The gate of a child that sends its listener over a connection. None if this system lets no parent read its
     child's memory; no child has a gate from then on."""
+    from data.media.open_gate import OpenGate  # where there is fcntl
+
     (listener,) = socket.recv_fds(connection, 1, 1)[1]
     try:
         return OpenGate(pid, listener)

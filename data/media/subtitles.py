@@ -197,8 +197,6 @@ def _plain(ass: bytes) -> list[str]:
 
 def _in_order(events: Iterable[_Event]) -> list[Cue]:
     """Cues by start, each with an end; a line that stays on screen while others are added occurs once."""
-    from model.inputs import Cue
-
     ordered = sorted(_limited(events), key=lambda event: event[:2])
     if _is_telemetry([" ".join(lines) for _, _, lines in ordered]):
         return []

@@ -30,6 +30,8 @@ from model.ranking_profile import RankingProfile
 
 SAMPLE = 400
 """Chunks of each kind: the error of the spread is 5 %, at 0.1 ms per query."""
+BATCH = 500
+"""Chunks whose vectors one query of the database reads."""
 PRIOR_WEIGHT = 16.0
 """Number of chunks at which a sample counts as much as the prior."""
 LEAST_SPREAD = 1e-3
@@ -109,14 +111,15 @@ class Background:
 
     def contrast(self, queries: np.ndarray, chunks: Sequence[int]) -> dict[int, float]:
         """Returns chunk id -> its contrast with the text `queries` [q, dim], of those `chunks` that have a vector."""
-        if not chunks or not len(queries):
-            return {}
-        rows = self._connections.get().execute(
-            "SELECT chunk_id, vector FROM embedding"
-            f" WHERE model_id = ? AND chunk_id IN ({', '.join('?' * len(chunks))})",
-            (self._model_id, *chunks),
-        )
-        vectors = dict(rows.fetchall())
+        vectors: dict[int, bytes] = {}
+        for start in range(0, len(chunks) if len(queries) else 0, BATCH):
+            batch = chunks[start : start + BATCH]
+            rows = self._connections.get().execute(
+                "SELECT chunk_id, vector FROM embedding"
+                f" WHERE model_id = ? AND chunk_id IN ({', '.join('?' * len(batch))})",
+                (self._model_id, *batch),
+            )
+            vectors.update(rows.fetchall())
         if not vectors:
             return {}
         stored = np.frombuffer(b"".join(vectors.values()), "<f2").reshape(len(vectors), -1).astype(np.float32)

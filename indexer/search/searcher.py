@@ -162,7 +162,9 @@ class Searcher:
             titles = [name_in_words(facts[n].files[0], query.words) for n in chunks]
             return self._titles.likeness(vectors, titles, self._background.ordinary_queries(vectors))
 
-        contrast = self._background.contrast(vectors, list(facts)) if query.text_alone else {}
+        # A video window that is found by meaning alone is judged without its contrast.
+        judged = [n for n, fact in facts.items() if fact.kind != "video" or n in in_words]
+        contrast = self._background.contrast(vectors, judged) if query.text_alone else {}
         evidence = Evidence(meaning, words.in_text, named, query.text_alone, alike, literal, contrast)
         return merged_moments(ranked(evidence, facts, profile)), words.in_text.marks
 
