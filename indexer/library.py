@@ -82,7 +82,6 @@ CHOSEN_MODEL = "chosen_model"
 ADAPTER = "query-adapter.npz"
 """What `tune` learnt, in the library's folder."""
 
-
 SEARCHES = "saved_searches"
 """The setting with the saved searches, as JSON."""
 MOST_SEARCHES = 100

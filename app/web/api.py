@@ -57,6 +57,11 @@ class Json(JSONResponse):
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
+def values_of(request: Request) -> dict[str, list[str]]:
+    """The parameters of a request, each a list of values."""
+    return {name: request.query_params.getlist(name) for name in request.query_params}
+
+
 def chunk_json(chunk: ChunkInfo) -> dict[str, Any]:
     """A chunk as the page shows it without a search (a deep link)."""
     file, page = chunk.file, chunk.span.page
@@ -150,7 +155,7 @@ async def search(
     offset: Annotated[str, Query(description="Number of hits to skip.")] = "0",
 ) -> Json:
     """Chunks of the library that match the words and filters, best first."""
-    values = {name: request.query_params.getlist(name) for name in request.query_params}
+    values = values_of(request)
     query = build_query(values)
     return await _answer(request, services, query, *window_of(values, is_browsing(query)))
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Body, Request
 
-from app.web.api import Json
+from app.web.api import Json, values_of
 from app.web.requests import MAX_TEXT, BadRequest, build_query
 from app.web.services import Services
 from indexer import is_browsing
@@ -27,7 +27,7 @@ MAX_QUERY = 4 * MAX_TEXT
 async def timeline(request: Request, services: Services) -> Json:
     """How many images, videos and PDFs each month has, newest first, of those that pass the filters; the parameters are
     those of `/api/search`."""
-    query = build_query({name: request.query_params.getlist(name) for name in request.query_params})
+    query = build_query(values_of(request))
     months = await services.lane.run(lambda: services.library.timeline(query), request.is_disconnected)
     return Json({"months": [asdict(month) for month in months or ()]})
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 from fastapi import APIRouter, Request
 
-from app.web.api import Json, chunk_json, missing
+from app.web.api import Json, chunk_json, missing, values_of
 from app.web.media import Gone, open_file
 from app.web.render import streams
 from app.web.requests import Id, build_query
@@ -43,7 +43,7 @@ async def info(services: Services, chunk_id: Id) -> Json:
 async def why(request: Request, services: Services, chunk_id: Id) -> Json:
     """Why a chunk is a hit of a query, whose parameters are those of `/api/search`: which words stand where (`words`),
     how near it is by looks among its kind (`looks`), and by which model."""
-    query = build_query({name: request.query_params.getlist(name) for name in request.query_params})
+    query = build_query(values_of(request))
     call = lambda: services.library.why(query, chunk_id)  # noqa: E731
     result = await services.lane.run(call, request.is_disconnected)
     return missing("chunk", chunk_id) if result is None else Json(asdict(result))

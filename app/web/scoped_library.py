@@ -55,7 +55,7 @@ class ScopedLibrary:
         visitor = self._visitor()
         if not visitor.roots:
             return self._library.search(query, k=k, offset=offset)
-        return self._narrowed(visitor, self._library.search(self._within(visitor, query), k=k, offset=offset))
+        return self._narrowed(visitor, self._library.search(self._within(query), k=k, offset=offset))
 
     def similar(self, chunk_id: int, k: int = 10, offset: int = 0) -> Answer:
         if not self._visitor().roots:
@@ -63,8 +63,7 @@ class ScopedLibrary:
         return self.search(Query((Part(chunk_id=chunk_id),)), k, offset)
 
     def moments(self, query: Query, k: int = 5) -> list[Moment]:
-        visitor = self._visitor()
-        return self._library.moments(self._within(visitor, query) if visitor.roots else query, k=k)
+        return self._library.moments(self._within(query), k=k)
 
     def moment(self, query: Query, chunk_id: int) -> list[Moment]:
         visitor = self._visitor()
@@ -72,13 +71,17 @@ class ScopedLibrary:
             return self._library.moment(query, chunk_id)
         if self.chunk(chunk_id) is None:
             raise LibraryError(f"The library has no chunk {chunk_id} any more.")
-        return self._library.moment(self._within(visitor, query), chunk_id)
+        return self._library.moment(self._within(query), chunk_id)
 
-    def _within(self, visitor: Visitor, query: Query) -> Query:
+    def _within(self, query: Query) -> Query:
+        """The query in the visitor's folders; as it is for who sees the whole library."""
+        roots = self._visitor().roots
+        if not roots:
+            return query
         for part in query.parts:
             if part.chunk_id is not None and self.chunk(part.chunk_id) is None:
                 raise LibraryError(f"The library has no chunk {part.chunk_id} any more.")
-        return replace(query, filters=replace(query.filters, within=tuple(map(Path, visitor.roots))))
+        return replace(query, filters=replace(query.filters, within=tuple(map(Path, roots))))
 
     def _narrowed(self, visitor: Visitor, answer: Answer) -> Answer:
         """The answer without copies in other folders, and without these folders."""
@@ -91,12 +94,10 @@ class ScopedLibrary:
         return replace(answer, hits=tuple(map(narrow, answer.hits)), facets=facets)
 
     def timeline(self, query: Query) -> list[Month]:
-        visitor = self._visitor()
-        return self._library.timeline(self._within(visitor, query) if visitor.roots else query)
+        return self._library.timeline(self._within(query))
 
     def vocabulary(self) -> dict[str, list[tuple[str, int]]]:
-        roots = self._visitor().roots
-        return self._library.vocabulary_within([Path(root) for root in roots]) if roots else self._library.vocabulary()
+        return self._library.vocabulary_within(list(map(Path, self._visitor().roots)))
 
     def saved_searches(self) -> list[SavedSearch]:
         return [] if self._visitor().roots else self._library.saved_searches()
@@ -110,8 +111,7 @@ class ScopedLibrary:
     # -- albums ------------------------------------------------------------------------------
 
     def albums(self) -> list[Album]:
-        roots = self._visitor().roots
-        return self._library.albums_within([Path(root) for root in roots]) if roots else self._library.albums()
+        return self._library.albums_within(list(map(Path, self._visitor().roots)))
 
     def add_to_album(self, name: str, file_ids: Sequence[int]) -> int:
         return self._library.add_to_album(name, self._visible(file_ids))
@@ -154,7 +154,7 @@ class ScopedLibrary:
         details, visitor = self.details(chunk_id), self._visitor()
         if details is None:
             return None
-        why = self._library.why_of(self._within(visitor, query) if visitor.roots else query, details)
+        why = self._library.why_of(self._within(query), details)
         if visitor.roots and why.looks is not None:  # how many others there are is not told
             return replace(why, looks=replace(why.looks, rank=None, of=None))
         return why

@@ -123,15 +123,19 @@ class Albums:
 
 def album_key(name: str) -> str:
     """Returns what two spellings of an album's name have in common."""
-    return " ".join(unicodedata.normalize("NFC", clean_text(name)).casefold().split())
+    return _tidy(name).casefold()
 
 
 def checked_name(name: str) -> str:
     """Returns an album's name without further spaces. Raises LibraryError if a query could not name it."""
-    name = " ".join(unicodedata.normalize("NFC", clean_text(name)).split())
+    name = _tidy(name)
     if len(name) > LONGEST_NAME or '"' in name or not all(map(str.isprintable, name)):
         raise LibraryError(f"An album's name has at most {LONGEST_NAME} letters, and no quotation marks.")
     return name
+
+
+def _tidy(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", clean_text(name)).split())
 
 
 def _batches(values: Sequence[Any]) -> list[Sequence[Any]]:

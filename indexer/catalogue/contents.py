@@ -159,10 +159,11 @@ class Contents:
             file_row = c.execute(
                 files_with_facts().where(file.c.content_hash == row.content_hash).order_by(file.c.id)
             ).first()
+            if file_row is None:
+                return None
             in_favourites = (album_item.c.key == FAVOURITES) & (album_item.c.content_hash == row.content_hash)
             favourite = c.execute(sa.select(album_item.c.id).where(in_favourites)).first() is not None
-        info = None if file_row is None else _chunk_info(row, file_info(file_row))
-        return replace(info, favourite=favourite) if info is not None else None
+        return replace(_chunk_info(row, file_info(file_row)), favourite=favourite)
 
     def details(self, info: ChunkInfo) -> ChunkDetails:
         """Returns all that is known of a chunk and its file."""

@@ -61,8 +61,8 @@ def _favourites(connection: Reading, contents: Sequence[bytes]) -> set[bytes]:
 
 
 def _hit(rank: int, place: Ranked, file: FileRef, snippet: str, at_s: float | None, favourite: bool) -> Hit:
-    fact = place.fact
-    title, inside = title_of(file.name, fact.parts, place.span.page), part_at(fact.parts, place.span.page)
+    fact, title = place.fact, title_of(file.name, place.fact.parts, place.span.page)
+    inside = part_at(fact.parts, place.span.page)
     return Hit(
         rank=rank,
         score=round(place.score, 3),

@@ -55,7 +55,8 @@ class Searcher:
     def __init__(self, catalogue: Catalogue, index: VectorIndex, embedder: Embedder, sandbox: Sandbox) -> None:
         self.embedder, self.sandbox, self.catalogue = embedder, sandbox, catalogue
         self.index = index
-        self.tuned: RankingProfile | None = getattr(embedder, "profile", None)
+        self.profile: RankingProfile = getattr(embedder, "profile", None) or untuned()
+        """The weights of the model's scores."""
         row = next((m for m in catalogue.models.all() if m.name == embedder.id), None)
         self.model_id = -1 if row is None else row.id
         """The id of the model in the catalogue; -1 if it has none."""
@@ -169,11 +170,6 @@ class Searcher:
         return merged_moments(ranked(evidence, facts, profile)), words.in_text.marks
 
     # -- for features that build on search -----------------------------------------------------
-
-    @property
-    def profile(self) -> RankingProfile:
-        """The weights of the model's scores."""
-        return self.tuned or untuned()
 
     def vectors(self, query: Query) -> np.ndarray:
         """Returns the query vectors, float32 [n, dim] of unit length; n is 0 for a query of filters alone."""

@@ -116,7 +116,7 @@ class LiteEmbedder:
         else:
             self.id = current_id()
             sides = np.split(np.load(folder / "meanings.npy"), [TEXT_DIM], axis=1)
-            self._everyday = frozenset((folder / "everyday_words.txt").read_text("utf-8").split())
+            self._everyday_words = frozenset((folder / "everyday_words.txt").read_text("utf-8").split())
         self._sides = [_Side.of(classes.astype(np.float32)) for classes in sides]
 
     @classmethod
@@ -184,7 +184,7 @@ class LiteEmbedder:
         return _Job(text, share, windows, self._multilingual if share < 1 else [], frames)
 
     def _reading_of(self, text: str) -> Reading:
-        return reading_of(text, self._everyday, lambda word: self._tokenizer.token_to_id(word) is not None)
+        return reading_of(text, self._everyday_words, lambda word: self._tokenizer.token_to_id(word) is not None)
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text).ids

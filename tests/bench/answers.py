@@ -100,7 +100,7 @@ def refusal_table(library: SampleLibrary, questions: Sequence[Question]) -> str:
     rows: list[list[object]] = []
     try:
         for moved in LINES:
-            library.searcher.tuned = replace(tuned, **{name: getattr(tuned, name) + moved for name in MOVED})
+            library.searcher.profile = replace(tuned, **{name: getattr(tuned, name) + moved for name in MOVED})
             refused: dict[tuple[str, str], list[bool]] = {}
             for sort, half, text in asked:
                 refused.setdefault((sort, half), []).append(_refused(library, text))
@@ -111,7 +111,7 @@ def refusal_table(library: SampleLibrary, questions: Sequence[Question]) -> str:
             ]
             rows.append([f"{moved:+.1f}" if moved else "ours", *shares])
     finally:
-        library.searcher.tuned = tuned
+        library.searcher.profile = tuned
     n = sum(sort == "none" for sort, _, _ in asked)
     head = [
         "line, standard deviations",

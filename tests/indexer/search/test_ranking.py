@@ -64,7 +64,7 @@ def test_what_is_relevant_comes_first_and_each_part_is_in_order_of_scores() -> N
     parts = [[r for r in ranking if r.relevant], [r for r in ranking if not r.relevant]]
     assert parts[0] + parts[1] == ranking
     assert all([r.score for r in part] == sorted((r.score for r in part), reverse=True) for part in parts)
-    assert {r.fact.chunk_id for r in parts[0]} == {8, 9, 10, 11, 12, 13, 14, 15, 16}  # down to `below`
+    assert {r.fact.chunk_id for r in parts[0]} == {8, 9, 10, 11, 12, 13, 14, 15, 16}  # down to `slack`
 
 
 def test_a_meaning_a_little_above_chance_is_no_answer_by_itself() -> None:
