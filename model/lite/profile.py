@@ -35,7 +35,7 @@ PROFILE = RankingProfile(
     # refused (tune / test half, 20,000 chunks) and .11 / .09 of 478 answerable ones; by the score against the library's
     # background, the rule before, .80 / .85 and .13 / .14. Pages whose right answer is above the line: .97 (.59
     # before); of camera-named photos and stamps .17 (.13); of images above the line for one-word objects .22 are known
-    # to be right (.06). Verdicts that change from 1,414 to 20,000 chunks: .010 (own names), .013 (.036, .065).
+    # to be right (.06). Verdicts that change from 1,414 to 20,000 chunks: .013 (own names), .010 (.036, .065).
     image_line=5.5,
     page_line=5.4,
     video_line=5.5,

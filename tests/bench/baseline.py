@@ -147,7 +147,10 @@ def main(names: Iterable[str], python: Path | None) -> None:
             everything = plant(Kind("[ipv]*s/*.*", 1, 1), folder / "files" / "all")
             for build, (interpreter, tree) in builds.items():
                 memory[build] = index(interpreter, tree, everything, folder / f"{build} all", "auto").peak / 2**20
-    text = report.table(("kind", "chunks", f"{COMMIT}, ms", "today, ms", "today / before", "target", "of pairs"), rows)
+    text = f"What indexing one chunk costs in CPU time, beside an earlier build (commit {COMMIT}).\n\n"
+    text += report.table(
+        ("kind", "chunks", "before, ms", "today, ms", "today / before", "target", "ratio of each pair"), rows
+    )
     text += (
         "\n\nUser and system time of the whole tree of `sightline index --ocr off`, start and end included, by chunk."
     )

@@ -167,7 +167,7 @@ def asked(searcher: Searcher, items: dict[int, str], size: int, samples: Path, q
 
 
 def tables(steps: Sequence[Step]) -> str:
-    """The growth table and, of the largest library of the sample set alone, the camera-names table."""
+    """The growth table and, from the third size on, the quality under camera names."""
     rows: list[list[object]] = []
     before: Step | None = None
     for step in steps:
@@ -192,8 +192,8 @@ def tables(steps: Sequence[Step]) -> str:
         "verdicts that flipped (target ≤ 0.03)",
         "unanswerable refused, test half (≥ 0.9)",
         "answerable refused, test half (≤ 0.08)",
-        "tune half",
-        "tune half",
+        "unanswerable refused, tune half",
+        "answerable refused, tune half",
         "right of the images above the line, one-word objects (≥ 0.7)",
     ]
     quality = [
