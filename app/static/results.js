@@ -157,73 +157,71 @@ export class Results {
     this.hasSentence = true;
   }
 
-  async more() {
-    const { page } = this;
-    const next = this.first + this.hits.length;
-    if (this.flight || !this.hits.length || next >= this.total || page.state.view !== "search") return;
+  /**
+   * Ask for a part of the list; `take` gets the answer if nothing newer was asked. Returns whether there was no error.
+   * @param {number} k @param {number} offset @param {(answer: Answer) => void} take
+   */
+  async part(k, offset, take) {
     const flight = (this.flight = new AbortController());
     const { query } = this;
     try {
-      const range = { k: PAGE, offset: next, signal: flight.signal };
-      const answer = await api.search(this.searchState(), range);
-      if (this.flight !== flight || query !== this.query) return;
-      const present = new Set(this.hits.map((hit) => hit.chunk_id));
-      const fresh = answer.hits.filter((hit) => !present.has(hit.chunk_id));
-      this.total = fresh.length ? answer.total : next;
-      this.hits = [...this.hits, ...fresh];
-      this.grid.draw();
+      const answer = await api.search(this.searchState(), { k, offset, signal: flight.signal });
+      if (this.flight === flight && query === this.query) take(answer);
+      return true;
     } catch (error) {
-      this.moreButton.hidden = false;
-      page.sorry(error);
+      this.page.sorry(error);
+      return false;
     } finally {
       if (this.flight === flight) this.flight = null;
     }
   }
 
+  /** Those hits that are not in the list yet. @param {Hit[]} hits */
+  unseen(hits) {
+    const present = new Set(this.hits.map((hit) => hit.chunk_id));
+    return hits.filter((hit) => !present.has(hit.chunk_id));
+  }
+
+  async more() {
+    const next = this.first + this.hits.length;
+    if (this.flight || !this.hits.length || next >= this.total || this.page.state.view !== "search") return;
+    const loaded = await this.part(PAGE, next, (answer) => {
+      const fresh = this.unseen(answer.hits);
+      this.total = fresh.length ? answer.total : next;
+      this.hits = [...this.hits, ...fresh];
+      this.grid.draw();
+    });
+    if (!loaded) this.moreButton.hidden = false;
+  }
+
   /** Load the hits before the first one, after a jump; what is in view stays where it is. */
   async before() {
-    const { page, grid } = this;
-    if (this.flight || !this.first || page.state.view !== "search" || page.scroller.scrollTop > innerHeight) return;
-    const flight = (this.flight = new AbortController());
-    const { query, first } = this;
-    try {
-      const offset = Math.max(0, first - PAGE);
-      const range = { k: first - offset, offset, signal: flight.signal };
-      const answer = await api.search(this.searchState(), range);
-      if (this.flight !== flight || query !== this.query) return;
+    const { page, grid, first } = this;
+    if (this.flight || !first || page.state.view !== "search" || page.scroller.scrollTop > innerHeight) return;
+    const offset = Math.max(0, first - PAGE);
+    await this.part(first - offset, offset, (answer) => {
       const anchor = grid.list.querySelector(".card");
       const top = anchor?.getBoundingClientRect().top ?? 0;
-      const present = new Set(this.hits.map((hit) => hit.chunk_id));
-      this.hits = [...answer.hits.filter((hit) => !present.has(hit.chunk_id)), ...this.hits];
+      this.hits = [...this.unseen(answer.hits), ...this.hits];
       this.first = offset;
       grid.draw();
       page.scroller.scrollTop += (anchor?.getBoundingClientRect().top ?? top) - top;
-    } catch (error) {
-      page.sorry(error);
-    } finally {
-      if (this.flight === flight) this.flight = null;
-    }
+    });
   }
 
   /** Show the list from a place on. @param {number} offset */
   async jump(offset) {
     const { page, grid } = this;
     this.flight?.abort();
-    const flight = (this.flight = new AbortController());
-    const { query } = this;
-    try {
-      const answer = await api.search(this.searchState(), { k: PAGE, offset, signal: flight.signal });
-      if (this.flight !== flight || query !== this.query) return;
+    this.element.removeAttribute("aria-busy"); // of a search that has just been dropped
+    grid.hold(false);
+    await this.part(PAGE, offset, (answer) => {
       this.hits = answer.hits;
       this.first = offset;
       grid.draw();
       const box = page.box.element.offsetHeight;
       page.scroller.scrollTop += grid.list.getBoundingClientRect().top - box;
-    } catch (error) {
-      page.sorry(error);
-    } finally {
-      if (this.flight === flight) this.flight = null;
-    }
+    });
     this.topWatcher.unobserve(this.start); // a new observation reports at once whether the start is in view
     this.topWatcher.observe(this.start);
   }

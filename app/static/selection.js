@@ -171,12 +171,15 @@ export class Selection {
     const { results } = this.page;
     const { query } = results;
     return this.page.attempt(async () => {
-      let hits = results.hits;
-      for (let offset = 0; hits.length && query === results.query && this.picked.size < MOST; offset += hits.length) {
-        if (offset) hits = (await api.search(results.searchState(), { k: STEP, offset: results.first + offset })).hits;
+      let hits = results.first ? [] : results.hits; // after a jump of the timeline the list begins further on
+      let offset = 0;
+      while (query === results.query && this.picked.size < MOST) {
+        if (!hits.length) ({ hits } = await api.search(results.searchState(), { k: STEP, offset }));
         this.pick(hits.slice(0, MOST - this.picked.size));
         this.show();
-        if (results.first + offset + hits.length >= results.total) break;
+        offset += hits.length;
+        if (!hits.length || offset >= results.total) break;
+        hits = [];
       }
     });
   }
@@ -192,8 +195,8 @@ export class Selection {
     const { page } = this;
     for (const card of /** @type {NodeListOf<HTMLElement>} */ (page.results.grid.list.querySelectorAll(".card"))) {
       const on = this.picked.has(Number(card.dataset.chunk));
-      if (card.classList.toggle("picked", on) || !on)
-        card.querySelector(".pick")?.setAttribute("aria-checked", `${on}`);
+      card.classList.toggle("picked", on);
+      card.querySelector(".pick")?.setAttribute("aria-checked", `${on}`);
     }
     page.frame.classList.toggle("selecting", this.active);
     this.element.hidden = !this.active;

@@ -31,6 +31,8 @@ export class Timeline {
     /** @type {{key: string, offset: number, count: number}[]} */
     this.months = [];
     this.total = 0;
+    /** The number of hits of the answer whose months were asked for. */
+    this.counted = 0;
     this.query = "";
     this.at = 0;
     this.rest = 0;
@@ -69,9 +71,9 @@ export class Timeline {
       this.draw();
       return;
     }
-    if (this.query === query && this.total === results.total) return;
+    if (this.query === query && this.counted === results.total) return;
     this.query = query;
-    this.total = results.total;
+    this.counted = results.total;
     await results.page.attempt(async () => {
       const { months } = await api.timeline(results.searchState());
       if (this.query !== query) return;
@@ -159,9 +161,7 @@ export class Timeline {
       const box = this.element.getBoundingClientRect();
       const part = Math.min(1, Math.max(0, (at.clientY - box.top) / box.height));
       const index = Math.min(this.total - 1, Math.floor(part * this.total));
-      this.point(index);
-      clearTimeout(this.rest);
-      this.rest = window.setTimeout(() => this.go(index), REST);
+      this.aim(index);
     };
     const lift = () => {
       over.abort();
@@ -190,9 +190,14 @@ export class Timeline {
     event.preventDefault();
     event.stopPropagation();
     const month = this.months[Math.min(this.months.length - 1, Math.max(0, this.at + step))];
-    this.point(month.offset);
+    this.aim(month.offset);
+  }
+
+  /** Point at a place; the list follows when the scrubber rests. @param {number} index */
+  aim(index) {
+    this.point(index);
     clearTimeout(this.rest);
-    this.rest = window.setTimeout(() => this.go(month.offset), REST);
+    this.rest = window.setTimeout(() => this.go(index), REST);
   }
 
   /** Show the list from the month of a place on; in a month of many, from the place itself. @param {number} index */

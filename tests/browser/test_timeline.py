@@ -138,3 +138,15 @@ def test_axe_finds_nothing_on_the_timeline(browser: Browser, server: Server, npm
         start(page, server)
         settled(page)
         assert violations(page, npm, any_weight=True) == []
+
+
+def test_all_results_are_selected_after_a_jump_too(page: Page, server: Server) -> None:
+    start(page, server)
+    page.get_by_role("slider", name="Date").focus()
+    page.keyboard.press("End")
+    expect(page.locator(".month h2").last).to_contain_text("File of ")
+    page.locator(".card a.open").last.focus()
+    page.keyboard.press("x")
+    page.keyboard.press("Control+a")
+    bar = page.get_by_role("toolbar", name="Selection")
+    expect(bar.locator("strong")).to_have_text(f"{MONTHS * EACH + 1} results selected")

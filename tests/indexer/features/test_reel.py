@@ -25,7 +25,7 @@ def test_a_reel_joins_the_best_moments_with_an_edit_list(
     searcher: Searcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lower = replace(searcher.profile, line=0.0)
-    monkeypatch.setattr(searcher, "tuned", lower)  # ten drawings are all alike: nothing stands out by three
+    monkeypatch.setattr(searcher, "profile", lower)  # ten drawings are all alike: nothing stands out by three
     out = tmp_path / "reel.mp4"
     clips = reel.reel(searcher, picture_of(7, tmp_path), out, max_length_s=10.0, clip_s=4.0)
     assert "event.mp4" in [Path(c.path).name for c in clips]
