@@ -55,8 +55,8 @@ demo: setup
 
 # A browser test that fails is tried once more, as a starved browser drops frames; its name then stands in red at the end.
 test: setup-dev lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long" --ignore tests/browser
-	$(BIN)/python -m pytest --reruns 1 -m "not long" tests/browser  # alone: a browser that starves hangs
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not long" --ignore tests/browser  # a third of a test is waiting
+	$(BIN)/python -m pytest -n 2 --dist loadfile --reruns 1 -m "not long" tests/browser  # by themselves: browsers starve
 
 # Unit and property tests, about a minute (tests/README.md says which). After `make setup-dev` too.
 test-fast: setup-fast

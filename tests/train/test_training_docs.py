@@ -290,6 +290,7 @@ def one(start: str, holding: str) -> str:
     return found
 
 
+@pytest.mark.long
 def test_from_an_empty_machine_to_a_checkpoint_of_the_recipe(place: Path, hub: str) -> None:
     """Download, dry and wet, then all 25 sources on two processes; once more on one; and the model loads."""
     import model

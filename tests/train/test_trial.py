@@ -66,6 +66,7 @@ def halved(curve: list[float], batch: int) -> bool:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.long
 def test_a_tiny_qwen_learns_real_media_that_it_was_not_shown(trial: Trial) -> None:
     assert halved(losses(trial.folder), 32)
     found = trial.outcome.evaluation

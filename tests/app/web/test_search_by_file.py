@@ -78,6 +78,7 @@ def other_camera(picture: Image.Image) -> Image.Image:
     return Image.fromarray(warm.clip(0, 255).astype(np.uint8))
 
 
+@pytest.mark.long
 def test_a_clip_finds_the_same_event_from_another_camera(tmp_path: Path) -> None:
     """Posted as a person drops it; ≥ 80 % among the first five of 24 films."""
 

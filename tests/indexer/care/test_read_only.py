@@ -52,7 +52,7 @@ def take_writing_away(folder: Path) -> None:
 
 
 @pytest.mark.unprivileged
-@pytest.mark.parametrize("state", [closed, with_unread_wal, with_wal_and_index])
+@pytest.mark.parametrize("state", [closed, with_unread_wal, pytest.param(with_wal_and_index, marks=pytest.mark.long)])
 def test_a_library_that_cannot_be_written_gives_all_that_it_holds(
     folder: Path, open_library: OpenLibrary, unwritable: Path, state: State
 ) -> None:

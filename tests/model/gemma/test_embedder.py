@@ -84,7 +84,7 @@ def test_a_picture_of_any_shape_equals_transformers(size, embedder, expected):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("budget", [280, 560, 1120])
+@pytest.mark.parametrize("budget", [280, 560, pytest.param(1120, marks=pytest.mark.long)])
 def test_a_page_equals_transformers_at_each_budget_with_its_title(budget, made, expected):
     page = picture(1131, 800)
     embedder = load_gemma(made[1], detail=f"page={budget}")
