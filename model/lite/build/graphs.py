@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.lite.build.onnx_writer import Graph
 from model.lite.weights import IMAGE_SIDE, MAX_TOKENS, MULTILINGUAL_DIM, TEXT_DIM
+from model.onnx_writer import Graph
 
 FEATURES = 1280
 CLASSES = 1000

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 
 from model.lite import weights
-from model.lite.build.onnx_writer import Graph
+from model.onnx_writer import Graph
 
 
 def test_our_onnx_writer_makes_what_the_onnx_package_accepts() -> None:

@@ -6,6 +6,7 @@ not need, and the bytes depend on nothing but the graph: the same weights give t
 same file on every machine, and its SHA-256 can be pinned.
 
 It knows nothing of what a graph computes. Field numbers: `onnx/onnx.proto` (IR version 9).
+Operations of onnxruntime's own are of the domain `MICROSOFT`.
 """
 
 from __future__ import annotations
@@ -13,11 +14,17 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 import numpy as np
 
 IR_VERSION = 9
 OPSET = 20  # the first with Gelu; LayerNormalization is there since 17
+MICROSOFT = "com.microsoft"
+
+INLINE_BYTES = 1024
+ALIGNMENT = 4096
+"""Of an array in the file beside the model, which onnxruntime maps into memory."""
 
 _DATA_TYPE = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7}
 Attribute = int | float | str | Sequence[int]
@@ -28,6 +35,10 @@ class Graph:
     """A graph under construction: call `node` and `constant` in order, then `to_bytes`."""
 
     name: str
+    data: BinaryIO | None = None
+    """The file beside the model for arrays above `INLINE_BYTES`; None: all are in the model file."""
+    data_name: str = ""
+    _domains: set[str] = field(default_factory=set)
     _nodes: list[bytes] = field(default_factory=list)
     _constants: list[bytes] = field(default_factory=list)
     _inputs: list[bytes] = field(default_factory=list)
@@ -44,17 +55,32 @@ class Graph:
         self._outputs.append(_value_info(name, dtype, shape))
 
     def constant(self, array: np.ndarray, name: str = "") -> str:
-        """Store an array in the file (float32, uint8, int8, int32 or int64)."""
+        """Store an array (float32, uint8, int8, int32 or int64) in the model file, or in the file beside it."""
         name = name or self._fresh("constant")
         array = np.asarray(array)
-        raw = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+        little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
         dims = b"".join(_varint_field(1, n) for n in array.shape)
         kind = _varint_field(2, _DATA_TYPE[array.dtype.name])
-        self._constants.append(dims + kind + _bytes_field(8, name.encode()) + _bytes_field(9, raw))
+        self._constants.append(dims + kind + _bytes_field(8, name.encode()) + self._content(little))
         return name
 
+    def _content(self, array: np.ndarray) -> bytes:
+        """Returns the fields of a tensor's content: its bytes, or where they are in the file beside the model."""
+        if self.data is None or array.nbytes <= INLINE_BYTES:
+            return _bytes_field(9, array.tobytes())
+        self.data.write(bytes(-self.data.tell() % ALIGNMENT))
+        place = {"location": self.data_name, "offset": str(self.data.tell()), "length": str(array.nbytes)}
+        self.data.write(memoryview(array).cast("B"))
+        entries = [_bytes_field(1, key.encode()) + _bytes_field(2, value.encode()) for key, value in place.items()]
+        return b"".join(_bytes_field(13, entry) for entry in entries) + _varint_field(14, 1)
+
     def node(
-        self, op: str, inputs: Sequence[str], outputs: Sequence[str] | None = None, **attributes: Attribute
+        self,
+        op: str,
+        inputs: Sequence[str],
+        outputs: Sequence[str] | None = None,
+        domain: str = "",
+        **attributes: Attribute,
     ) -> str:
         """Append an operation; returns the name of its first output."""
         outputs = outputs or [self._fresh(op)]
@@ -62,6 +88,9 @@ class Graph:
         body += [_bytes_field(2, name.encode()) for name in outputs]
         body += [_bytes_field(3, self._fresh("node").encode()), _bytes_field(4, op.encode())]
         body += [_bytes_field(5, _attribute(name, value)) for name, value in sorted(attributes.items())]
+        if domain:
+            body.append(_bytes_field(7, domain.encode()))
+            self._domains.add(domain)
         self._nodes.append(b"".join(body))
         return outputs[0]
 
@@ -76,12 +105,13 @@ class Graph:
                 *(_bytes_field(12, value) for value in self._outputs),
             ]
         )
-        opset = _bytes_field(1, b"") + _varint_field(2, OPSET)
+        opsets = [_bytes_field(1, b"") + _varint_field(2, OPSET)]
+        opsets += [_bytes_field(1, domain.encode()) + _varint_field(2, 1) for domain in sorted(self._domains)]
         return (
             _varint_field(1, IR_VERSION)
             + _bytes_field(2, b"sightline")
             + _bytes_field(7, graph)
-            + _bytes_field(8, opset)
+            + b"".join(_bytes_field(8, opset) for opset in opsets)
         )
 
     def _fresh(self, stem: str) -> str:

@@ -1,0 +1,1 @@
+"""Makes the ONNX graphs of EmbeddingGemma 2 from its authors' own checkpoint, without torch."""

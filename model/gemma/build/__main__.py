@@ -1,0 +1,64 @@
+"""`python -m model.gemma.build CHECKPOINT FOLDER --precision int8`: graphs of your own for `--model FOLDER`.
+
+Built around `graphs.text_graph` and `graphs.vision_graph`. CHECKPOINT is the folder of google/embeddinggemma-2:
+config.json, model.safetensors, tokenizer.json. It knows nothing of networks: nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from model.embedder import ModelError
+from model.gemma.build.checkpoint import Checkpoint
+from model.gemma.build.graphs import text_graph, vision_graph
+from model.gemma.files import GRAPHS
+from model.hub_models import PRECISIONS
+from model.onnx_writer import Graph
+
+TOWERS = dict(zip(GRAPHS, (text_graph, vision_graph), strict=True))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m model.gemma.build", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("checkpoint", type=Path, help="the folder of google/embeddinggemma-2")
+    parser.add_argument("folder", type=Path, help="where the graphs go")
+    parser.add_argument("--precision", choices=tuple(PRECISIONS), default="q4")
+    options = parser.parse_args(arguments)
+    try:
+        build(options.checkpoint, options.folder, options.precision)
+    except ModelError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"{options.folder} cannot be written ({error.strerror or error}).", file=sys.stderr)
+        return 1
+    print(f"sightline run --model {options.folder}", file=sys.stderr)
+    return 0
+
+
+def build(checkpoint_folder: Path, folder: Path, precision: str = "q4") -> None:
+    """Write graphs, tokenizer and config.json of a checkpoint into `folder`. Raises `ModelError`; a graph that is not
+    complete is not left behind."""
+    checkpoint = Checkpoint(checkpoint_folder)
+    for name, write in TOWERS.items():
+        target = folder / f"{name}{PRECISIONS[precision]}.onnx"
+        data = target.with_name(target.name + "_data")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = data.with_name(data.name + ".part")
+        try:
+            with partial.open("wb") as stream:
+                content = write(Graph(target.stem, stream, data.name), checkpoint, precision)
+            partial.replace(data)
+            target.write_bytes(content)
+        finally:
+            partial.unlink(missing_ok=True)
+    for file in ("tokenizer.json", "config.json"):
+        shutil.copyfile(checkpoint_folder / file, folder / file)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
