@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     root = os.environ.get("SIGHTLINE_MMEB", "data-mmeb")
     names = "all, image, video, visdoc, a family (I-CLS …) or task names"
-    pixels = "per image or frame; 0: the checkpoint's limit"
+    pixels = "per image or frame, of models that have such limits; 0: the checkpoint's limit"
     paper = "paper: MomentSeeker with 1800 rows and the page sets before their fix"
     quirks = "follow the original where it is deterministic: ties in stored order, repeats counted"
     add("--model_path", "--model", help="lite, vlm2vec-v2, gme-2b, a checkpoint folder, or a hub id")
@@ -63,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--dim", type=int, help="cut the vectors (Matryoshka models)")
     add("--min_pixels", type=int, default=4 * 28 * 28, help=pixels)
     add("--max_pixels", type=int, default=1280 * 28 * 28, help=pixels)
+    add(
+        "--detail", help="EmbeddingGemma 2's tokens per image, page and frame (default: its authors' for the benchmark)"
+    )
     add("--data_version", choices=("current", "paper"), default="current", help=paper)
     add("--reference_compatible", "--reference-compatible", action="store_true", help=quirks)
     add("--own_wording", action="store_true", help="use the model's own prompts instead of the protocol's")
@@ -157,8 +160,10 @@ def _run(options: argparse.Namespace, tasks: list[Task]) -> int:
 
 
 def _load(options: argparse.Namespace, workers: int) -> Embedder | LateInteractionModel:
+    from eval.gemma_protocol import DETAIL
     from model.late_interaction import HUB, is_late_interaction, load_late_interaction
     from model.loading import load
+    from model.registry import has_pixel_limits, is_embeddinggemma
 
     device = options.device
     if device == "auto" and workers > 1:
@@ -167,14 +172,16 @@ def _load(options: argparse.Namespace, workers: int) -> Embedder | LateInteracti
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
     if options.model_path in (*HUB, *HUB.values()) or is_late_interaction(Path(options.model_path)):
         return load_late_interaction(options.model_path, device=device, dtype=options.dtype)
+    has_limits = has_pixel_limits(options.model_path)
     return load(
         options.model_path,
         device=device,
         dtype=options.dtype,
         base=options.base,
         dim=options.dim,
-        min_pixels=options.min_pixels or None,
-        max_pixels=options.max_pixels or None,
+        min_pixels=(options.min_pixels or None) if has_limits else None,
+        max_pixels=(options.max_pixels or None) if has_limits else None,
+        detail=options.detail or (DETAIL if is_embeddinggemma(options.model_path) else None),
     )
 
 

@@ -94,7 +94,7 @@ class Prompter:
                 [i.prompt for i in items], [frames or None for frames in images]
             )
             return vectors
-        return self.embedder.embed([_input(i, frames) for i, frames in zip(items, images, strict=True)])
+        return self.embedder.embed([input_of(i, frames) for i, frames in zip(items, images, strict=True)])
 
 
 def vectors_id(embedder: Any) -> str:
@@ -118,7 +118,8 @@ def speaks_protocol(embedder: Embedder) -> bool:
     return getattr(embedder, "family", None) is vlm2vec
 
 
-def _input(item: TaskItem, images: list[np.ndarray]) -> Input:
+def input_of(item: TaskItem, images: list[np.ndarray]) -> Input:
+    """Returns an item as the input of a model that has its own prompts."""
     is_clip = item.visual is not None and item.visual.kind == "video"
     return Input(
         text=item.text or None,

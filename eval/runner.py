@@ -29,9 +29,11 @@ from data.mmeb.task import DataVersion, Task
 from data.mmeb.task_data import DataBroken, DataMissing, ImageError, TaskData
 from eval.cache import EmbeddingCache
 from eval.embedding import AnyPrompter, Embedded, Prompter, Rank, collect, embed_missing, failed_of, keys_of, vectors_id
+from eval.gemma_protocol import GemmaPrompter
 from eval.late_interaction import LatePrompter, RaggedCache, max_sim_scores
 from eval.scoring import Scored, score
 from model.embedder import Embedder
+from model.gemma.embedder import GemmaEmbedder
 from model.late_interaction import LateInteractionModel
 
 RECIPE = 1  # the version of the scoring; a change scores every task again
@@ -95,11 +97,8 @@ def run(
     """
     settings, rank = settings or ScoringSettings(), rank or Rank.from_environment()
     is_late = isinstance(embedder, LateInteractionModel)
-    prompter: AnyPrompter = (
-        LatePrompter(embedder)
-        if isinstance(embedder, LateInteractionModel)
-        else Prompter(embedder, None if settings.prompts else False)
-    )
+    prompters = {task.name: prompter_of(embedder, task, settings) for task in tasks}
+    uses_prompts = any(prompter.prompts for prompter in prompters.values())
     cache_class = RaggedCache if is_late else EmbeddingCache
     model_id = vectors_id(embedder)
     folder = output / "mmeb" / slug(name or embedder.id)
@@ -107,11 +106,11 @@ def run(
     with own(output, folder, rank), closing(cache_class(cache_folder, model_id, embedder.dim)) as cache:
         if rank.number == 0:
             about = {"name": name or embedder.id, "model_id": model_id, "dim": embedder.dim}
-            claim(folder, {**about, **asdict(settings), "prompts": prompter.prompts})
+            claim(folder, {**about, **asdict(settings), "prompts": uses_prompts})
             cache.forget_failures()
         rank.wait_for_all()
         for task in tasks:
-            start = time.perf_counter()
+            start, prompter = time.perf_counter(), prompters[task.name]
             outcome = TaskOutcome(task.name, "scored")
             try:
                 data = read_task(task, data_root)
@@ -139,6 +138,15 @@ def run(
                 if report is not None:
                     report(outcome)
     return outcomes
+
+
+def prompter_of(embedder: Embedder | LateInteractionModel, task: Task, settings: ScoringSettings) -> AnyPrompter:
+    """Returns what makes a task's inputs for a model."""
+    if isinstance(embedder, LateInteractionModel):
+        return LatePrompter(embedder)
+    if isinstance(embedder, GemmaEmbedder) and settings.prompts:
+        return GemmaPrompter(embedder, task)
+    return Prompter(embedder, None if settings.prompts else False)
 
 
 def _embed(

@@ -107,6 +107,21 @@ def _graphs_folder(name_or_path: str) -> Path | None:
     return folder if is_gemma(folder) or is_two_tower(folder) else None
 
 
+def is_embeddinggemma(name_or_path: str) -> bool:
+    """Returns whether a name, hub id or folder on this machine is EmbeddingGemma 2, as graphs or as a checkpoint."""
+    if name_or_path == GEMMA:
+        return True
+    local = Path(name_or_path).expanduser()
+    folder = local if local.is_dir() else in_cache(name_or_path)
+    return folder is not None and (is_gemma(folder) or is_checkpoint(folder))
+
+
+def has_pixel_limits(name_or_path: str) -> bool:
+    """Returns whether a model takes `min_pixels` and `max_pixels`: ONNX graphs and EmbeddingGemma 2 do not."""
+    is_graphs = name_or_path in HUB_MODELS or _graphs_folder(name_or_path) is not None
+    return not is_graphs and not is_embeddinggemma(name_or_path)
+
+
 def _open_graphs(name: str, folder: Path | None, *, dtype: str, dim: int | None, detail: str | None) -> Embedder:
     """Returns the embedder of the ONNX graphs in `folder` (None: the folder of `sightline models get`)."""
     from model.gemma.embedder import load_gemma

@@ -22,13 +22,13 @@ MAX_TITLE = 200
 
 def prompt_and_text(item: Input) -> tuple[str, str]:
     """Returns the prompt and the text of an input; the model reads them as one string. Both are empty for images
-    and clips alone."""
+    and clips alone. An instruction that is empty, or in the model's own form, is the prompt itself."""
     text = item.text or ""
     has_page_image = item.kind == "pdf" and bool(item.images)
     if has_page_image and item.role == "document":
         text = ""  # text search finds the text of a page; the vector is that of its image
     if item.instruction is not None:
-        is_prompt = item.instruction.startswith(("task: ", "title: "))
+        is_prompt = not item.instruction or item.instruction.startswith(("task: ", "title: "))
         return item.instruction if is_prompt else TASK.format(task=item.instruction.strip()), text
     if not text and (item.images or item.video is not None) and not has_page_image:
         return "", ""

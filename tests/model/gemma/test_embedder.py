@@ -13,52 +13,12 @@ from model.gemma.embedder import GemmaEmbedder, load_gemma
 from model.gemma.images import n_tokens
 from model.inputs import Input
 from tests.model.gemma import tiny
-
-SAME = 1e-5
-QUERY, DOCUMENT = "task: search result | query: ", "title: none | text: "
-SCRIPTS = (
-    "A dog in the snow", "Ein Hund im Schnee, größer", "Собака в снегу", "Ένας σκύλος στο χιόνι", "كلب في الثلج",
-    "כלב בשלג", "बर्फ में कुत्ता", "雪中的狗", "雪の中の犬", "눈 속의 개", "สุนัขในหิมะ", "ძაღლი თოვლში 🐕",
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """(transformers' model, the folder of its graphs)"""
-    folder = tmp_path_factory.mktemp("gemma") / "tiny"
-    folder.mkdir()
-    model = tiny.model()
-    tiny.tokenizer(folder)
-    tiny.export(model, folder)
-    return model, folder
+from tests.model.gemma.samples import DOCUMENT, QUERY, SAME, SCRIPTS, picture
 
 
 @pytest.fixture(scope="module")
 def embedder(made) -> GemmaEmbedder:
     return load_gemma(made[1])
-
-
-@pytest.fixture(scope="module")
-def expected(made):
-    """What transformers gives: its tokenizer over the written-out prompt, its image processor, its forward pass."""
-    from transformers import PreTrainedTokenizerFast
-
-    model, folder = made
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
-
-    def run(text: str, images=(), frames=(), image_budget: int = 280, frame_budget: int = 140) -> np.ndarray:
-        for group, budget, token in ((images, image_budget, "<|image|>"), (frames, frame_budget, "<|video|>")):
-            for picture in group:
-                count = tiny.soft_tokens(picture, budget)
-                text += "<|image>" + token * count + "<image|>"
-        ids = tokenizer(text)["input_ids"]
-        return tiny.reference(model, ids, list(images), list(frames), (image_budget, frame_budget))
-
-    return run
-
-
-def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 @pytest.mark.slow

@@ -37,8 +37,20 @@ def tokenizer(folder: Path) -> Any:
     return made
 
 
-def model(seed: int = 0) -> Any:
-    """`EmbeddingGemma2Model` with random weights: 3 text layers (one with full attention), 2 of vision, no audio."""
+def token_ids() -> dict[str, int]:
+    """The ids of the media tokens in the tokenizer here, as fields of the configuration."""
+    tokens = {
+        "image_token_id": "<|image|>", "video_token_id": "<|video|>", "audio_token_id": "<|audio|>",
+        "boi_token_id": "<|image>", "eoi_token_id": "<image|>", "boa_token_id": "<|audio>", "eoa_token_id": "<audio|>",
+    }  # fmt: skip
+    return {name: SPECIAL.index(token) for name, token in tokens.items()}
+
+
+def model(seed: int = 0, vision: dict[str, Any] | None = None) -> Any:
+    """`EmbeddingGemma2Model` with random weights: 3 text layers (one with full attention), 2 of vision, no audio.
+
+    `vision`: further fields of the vision tower's configuration.
+    """
     import torch
     from transformers import EmbeddingGemma2Config, EmbeddingGemma2Model, Gemma4VisionConfig
 
@@ -49,15 +61,13 @@ def model(seed: int = 0) -> Any:
         "layer_types": ["sliding_attention", "sliding_attention", "full_attention"], "sliding_window": 64,
         "per_layer_config": {"02": {"head_dim": 32, "num_key_value_heads": 1}}, "max_position_embeddings": 16384,
     }  # fmt: skip
-    vision = Gemma4VisionConfig(
+    vision_config = Gemma4VisionConfig(
         hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2,
-        head_dim=16, position_embedding_size=4096,
+        head_dim=16, position_embedding_size=4096, **(vision or {}),
     )  # fmt: skip
-    ids = {name: SPECIAL.index(token) for name, token in {
-        "image_token_id": "<|image|>", "video_token_id": "<|video|>", "audio_token_id": "<|audio|>",
-        "boi_token_id": "<|image>", "eoi_token_id": "<image|>", "boa_token_id": "<|audio>", "eoa_token_id": "<audio|>",
-    }.items()}  # fmt: skip
-    config = EmbeddingGemma2Config(text_config=text, vision_config=vision.to_dict(), audio_config=None, **ids)
+    config = EmbeddingGemma2Config(
+        text_config=text, vision_config=vision_config.to_dict(), audio_config=None, **token_ids()
+    )
     made = EmbeddingGemma2Model(config).eval()
     for name, weight in made.named_parameters():
         if weight.ndim > 1:  # at 0.02 all inputs of a shallow net look alike

@@ -5,12 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-import shutil
-import socket
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +17,7 @@ from PIL import Image
 
 from model import Input, load
 from model.embedder import InputRejected, ModelError
+from tests.model.gemma import egemma as egemma_program
 from tests.model.gemma import tiny
 
 PHOTO = np.random.default_rng(1).integers(0, 255, (90, 120, 3), dtype=np.uint8)
@@ -32,41 +28,14 @@ QUERY, DOCUMENT = "task: search result | query: ", "title: none | text: "
 @pytest.fixture(scope="module")
 def egemma(tmp_path_factory) -> Iterator[tuple[str, Path]]:
     """(address of egemma2, its checkpoint); egemma2 is a program of another author: `pip install egemma2`."""
-    program = shutil.which("egemma2") or shutil.which("egemma2", path=str(Path(sys.prefix) / "bin"))
-    if program is None:
+    if egemma_program.program() is None:
         pytest.skip("egemma2 is not installed")
     folder = tmp_path_factory.mktemp("egemma2") / "tiny"
     tiny.model().save_pretrained(folder)
     tiny.tokenizer(folder)
     tiny.processor(folder)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        program,
-        "serve",
-        "--http",
-        f"127.0.0.1:{port}",
-        "--threads",
-        "1",
-        "--device",
-        "cpu",
-        "--model-dir",
-        folder,
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    try:
-        until = time.monotonic() + 30
-        while time.monotonic() < until:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}", folder
-    finally:
-        process.terminate()
-        process.wait(10)
+    with egemma_program.serve(folder) as (address, _):
+        yield address, folder
 
 
 def test_egemma2_gives_the_vectors_of_the_model_here(egemma):

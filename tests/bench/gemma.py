@@ -1,0 +1,261 @@
+"""`make bench-model`, its second half: EmbeddingGemma 2 at its real size, transformers and egemma2 beside our graphs.
+
+Built around a random checkpoint of the published shape (438.8 million parameters in bfloat16, without the audio tower)
+and the graphs that `model.gemma.build` makes of it. Each engine is a process of its own with one thread, and is
+measured in CPU seconds: an image of 480 x 640 at 280 tokens, a text query of 20 tokens; a 30-second window by its
+setting with the downloaded precision. Peak memory is that of the whole process: loading and work.
+
+The parts run one after another, each in less than five minutes, and leave their results in a folder: `--folder DIR
+--parts make q4 …` runs some of them, and the table is written when all results are there. Without `--folder` all run
+in a temporary folder of 5 GB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.bench import report
+
+ROOT = Path(__file__).resolve().parents[2]
+PRECISIONS = ("float32", "q4", "int8")
+ENGINES = ("torch", "egemma2", *PRECISIONS)
+OFFERED = "int8"
+"""The precision of the windows: the one that the targets are held to on the images."""
+WINDOWS = ("frames=8,frame=70", "frames=16,frame=70", "frames=8,frame=140", "frames=16,frame=140")
+PARTS = ("make", "build", *ENGINES, "windows", "faithful")
+TARGETS = {"float32": (1.0, 1.0), "int8": (0.6, 0.5), "q4": (0.6, 0.5)}
+"""At most these shares of torch's CPU seconds and of its peak memory."""
+QUERY = "red dogs in "
+PROMPT = "title: "
+"""With <bos> and <eos> 20 tokens of the tokenizer of the tests: a query of a few words and its prompt."""
+IMAGE_ROUNDS, QUERY_ROUNDS = 3, 20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, help="where checkpoint, graphs and results are, and stay")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    options = parser.parse_args()
+    if options.folder:
+        options.folder.mkdir(parents=True, exist_ok=True)
+        _run(options.folder, options.parts)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            _run(Path(folder), options.parts)
+
+
+def _run(folder: Path, parts: tuple[str, ...]) -> None:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}
+    for part in parts:
+        start = time.monotonic()
+        code = f"from tests.bench.gemma import one; one({str(folder)!r}, {part!r})"
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
+        print(f"  {part}: {time.monotonic() - start:.0f} s", file=sys.stderr)
+    results = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    if set(results) >= {*ENGINES, "windows", "faithful"}:
+        report.write("gemma", _table(results))
+
+
+def one(folder_name: str, part: str) -> None:
+    """Run one part in this process; its result is `part`.json in the folder."""
+    from model import machine, onnx_graphs
+
+    for module in (machine, onnx_graphs):
+        module.model_threads = lambda: 1  # type: ignore[attr-defined]
+    folder = Path(folder_name)
+    if part == "make":
+        _checkpoint(folder / "checkpoint")
+    elif part == "build":
+        from model.gemma.build.__main__ import build
+
+        for precision in PRECISIONS:
+            build(folder / "checkpoint", folder / precision, precision)
+    else:
+        work: dict[str, Callable[[Path], dict[str, Any]]] = {
+            "torch": _torch, "egemma2": _egemma2, "windows": _windows, "faithful": _faithful,
+        }  # fmt: skip
+        result = work[part](folder) if part in work else _graphs(folder, part)
+        (folder / f"{part}.json").write_text(json.dumps(result))
+
+
+def _checkpoint(folder: Path) -> None:
+    """A random checkpoint with the published sizes; the tokenizer is that of the tests."""
+    import torch
+    from transformers import EmbeddingGemma2Config, EmbeddingGemma2Model, Gemma4VisionConfig
+
+    from tests.model.gemma import tiny
+
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    tiny.tokenizer(folder)
+    tiny.processor(folder)
+    vision = Gemma4VisionConfig().to_dict()
+    config = EmbeddingGemma2Config(text_config={}, vision_config=vision, audio_config=None, **tiny.token_ids())
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        made = EmbeddingGemma2Model(config)
+    made = made.to(torch.bfloat16).to_empty(device="cpu")
+    for name, weight in [*made.named_parameters(), *made.named_buffers()]:
+        if weight.ndim > 1:
+            weight.data.normal_(std=0.02 if "table" in name or "embed_tokens" in name else weight.shape[-1] ** -0.5)
+        elif name.endswith(("weight", "layer_scalar")):
+            weight.data.fill_(1.0)
+    made.save_pretrained(folder)
+
+
+def _image() -> np.ndarray:
+    """A picture with large and small shapes: random values at several scales."""
+    random, shown = np.random.default_rng(0), np.zeros((480, 640, 3))
+    for side in (2, 8, 32, 160):
+        cells = random.standard_normal((480 // side, 640 // side, 3))
+        shown += cells.repeat(side, 0).repeat(side, 1)
+    return np.clip(shown * 30 + 127, 0, 255).astype(np.uint8)
+
+
+def _measured(embed: Callable[[str], np.ndarray], seconds: Callable[[], float]) -> dict[str, Any]:
+    """CPU seconds of an image and of a query, the best of some; and their vectors. `seconds`: spent until now."""
+    result: dict[str, Any] = {"vectors": []}
+    for what, rounds in (("image", IMAGE_ROUNDS), ("query", QUERY_ROUNDS)):
+        spent = []
+        for _ in range(rounds):
+            start = seconds()
+            vector = embed(what)
+            spent.append(seconds() - start)
+        result[what] = min(spent)
+        result["vectors"].append(vector.tolist())
+    return result
+
+
+def _gb(field: str, process: int | str = "self") -> float:
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 2**20
+
+
+def _torch(folder: Path) -> dict[str, Any]:
+    """transformers' own forward pass in float32, its image processor, the mean over all tokens."""
+    import torch
+    from transformers import EmbeddingGemma2Model, PreTrainedTokenizerFast
+
+    from tests.model.gemma import tiny
+
+    torch.set_num_threads(1)
+    made = EmbeddingGemma2Model.from_pretrained(folder / "checkpoint", audio_config=None, dtype=torch.float32).eval()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "checkpoint" / "tokenizer.json"))
+    image = _image()
+
+    def embed(what: str) -> np.ndarray:
+        text, images = (PROMPT + QUERY, []) if what == "query" else ("", [image])
+        for shown in images:
+            text += "<|image>" + "<|image|>" * tiny.soft_tokens(shown, 280) + "<image|>"
+        vector: np.ndarray = tiny.reference(made, tokenizer(text)["input_ids"], images, [], (280, 140))
+        return vector
+
+    return {"loaded": _gb("VmRSS"), **_measured(embed, time.process_time), "peak": _gb("VmHWM")}
+
+
+def _inputs() -> dict[str, Any]:
+    from model.inputs import Input
+
+    return {"image": Input(images=(_image(),), kind="image"), "query": Input(QUERY, instruction=PROMPT, role="query")}
+
+
+def _graphs(folder: Path, precision: str) -> dict[str, Any]:
+    from model.gemma.embedder import load_gemma
+
+    embedder = load_gemma(folder / precision)
+    inputs = _inputs()
+    loaded = _gb("VmRSS")
+    result = _measured(lambda what: embedder.embed([inputs[what]])[0], time.process_time)
+    size = sum(file.stat().st_size for file in (folder / precision / "onnx").iterdir()) / 1e9
+    tokens = len(embedder._row(inputs["query"]).ids)
+    return result | {"loaded": loaded, "peak": _gb("VmHWM"), "disk": size, "tokens": tokens}
+
+
+def _egemma2(folder: Path) -> dict[str, Any]:
+    """The server's CPU seconds, over HTTP on this machine; the client is not counted."""
+    import psutil
+
+    from model.remote.client import connect
+    from tests.model.gemma.egemma import serve
+
+    with serve(folder / "checkpoint") as (address, process):
+        server = psutil.Process(process.pid)
+        there = connect(address)
+        inputs = _inputs()
+
+        def seconds() -> float:
+            times = server.cpu_times()
+            return float(times.user + times.system)
+
+        result = _measured(lambda what: there.embed([inputs[what]])[0], seconds)
+        return result | {"peak": _gb("VmHWM", process.pid)}
+
+
+def _windows(folder: Path) -> dict[str, Any]:
+    """CPU seconds of a window of frames that all differ."""
+    from model.gemma.embedder import load_gemma
+    from model.inputs import Input
+
+    random = np.random.default_rng(0)
+    clip = random.integers(0, 256, (16, 360, 640, 3), dtype=np.uint8)
+    shades = np.linspace(0.2, 1, 16)[:, None, None, None]
+    clip = (clip * shades).astype(np.uint8)  # of noise alone the frames are near-equal
+    result = {}
+    for detail in WINDOWS:
+        embedder = load_gemma(folder / OFFERED, detail=detail)
+        item = Input(video=clip, kind="video")
+        row = embedder._row(item)
+        start = time.process_time()
+        embedder.embed([item])
+        result[detail] = [time.process_time() - start, len(row.ids), len(row.frames)]
+    return result
+
+
+def _faithful(folder: Path) -> dict[str, Any]:
+    """Cosines to torch's vectors, of random weights: (image, query) by engine."""
+    read = {name: np.array(json.loads((folder / f"{name}.json").read_text())["vectors"]) for name in ENGINES}
+    return {name: (vectors * read["torch"]).sum(1).tolist() for name, vectors in read.items()}
+
+
+def _table(results: dict[str, Any]) -> str:
+    torch = results["torch"]
+    rows, lines = [], []
+    for name in ENGINES:
+        r = results[name]
+        shares = [r[key] / torch[key] for key in ("image", "query", "peak")]
+        cosines = [f"{value:.4f}" for value in results["faithful"][name]]
+        rows.append([name, r["image"], r["query"], r.get("disk"), r["peak"], *shares, *cosines])
+        if name in TARGETS:
+            cpu, memory = TARGETS[name]
+            met = zip(("image", "query", "memory"), shares, (cpu, cpu, memory), strict=True)
+            words = [f"{what} {'met' if share <= limit else 'missed'}" for what, share, limit in met]
+            lines.append(f"{name}, at most {cpu} of torch's CPU and {memory} of its memory: {', '.join(words)}.")
+    head = ["engine", "CPU s an image", "CPU s a query", "GB on disk", "GB peak", "image / torch", "query / torch",
+            "memory / torch", "cosine image", "cosine query"]  # fmt: skip
+    windows = [[detail, frames, tokens, seconds] for detail, (seconds, tokens, frames) in results["windows"].items()]
+    return "\n\n".join([
+        "EmbeddingGemma 2 at its real size with random weights, one thread. An image of 480 x 640 at 280 tokens; a "
+        f"text query of {results['q4']['tokens']} tokens. torch: transformers in float32. float32, q4, int8: graphs "
+        "of `python -m model.gemma.build`. Peak memory: of the whole process, loading included. Cosines: to torch's "
+        "vectors; those of trained weights differ.",
+        report.table(head, rows),
+        "\n".join(f"- {line}" for line in lines),
+        f"A 30-second window ({OFFERED}), by `--detail`:",
+        report.table(["setting", "frames", "tokens", "CPU s"], windows),
+    ])  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""egemma2, a server of EmbeddingGemma 2 by another author, as a process on a port of this machine.
+
+Built around its command `egemma2 serve --http`: `pip install egemma2`. It knows nothing of ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+START_S = 60
+
+
+def program() -> str | None:
+    """Returns the path of egemma2; None if it is not installed."""
+    return shutil.which("egemma2") or shutil.which("egemma2", path=str(Path(sys.prefix) / "bin"))
+
+
+@contextlib.contextmanager
+def serve(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Yields the address of a server of the checkpoint in `folder`, and its process; it has one thread."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [str(program()), "serve", "--http", f"127.0.0.1:{port}", "--threads", "1", "--device", "cpu",
+               "--model-dir", str(folder)]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + START_S
+        while time.monotonic() < until:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}", process
+    finally:
+        process.terminate()
+        process.wait(10)
