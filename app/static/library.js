@@ -225,11 +225,14 @@ export class Library {
   }
 
   /** @param {any} card */
-  model({ name, title, about, licence, memory_gb, on_disk, get, download_gb }) {
+  model({ name, title, about, licence, memory_gb, on_disk, get, download_gb, scores, chunks_per_hour }) {
     const current = name === this.page.status?.model.split(/[:@]/)[0];
     const facts = [
       licence,
       memory_gb && `${memory_gb} GB of memory`,
+      chunks_per_hour && `about ${counted(Math.ceil(chunks_per_hour), "video window")} an hour here`,
+      scores.overall &&
+        `MMEB-V2 ${scores.overall} (images ${scores.image}, videos ${scores.video}, pages ${scores.visdoc})`,
       on_disk ? "on this machine" : `not downloaded${download_gb ? `, about ${download_gb} GB` : ""}`,
     ];
     const news = h("p", { class: "quiet", role: "status" });

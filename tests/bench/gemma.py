@@ -3,7 +3,8 @@
 Built around a random checkpoint of the published shape (438.8 million parameters in bfloat16, without the audio tower)
 and the graphs that `model.gemma.build` makes of it. Each engine is a process of its own with one thread, and is
 measured in CPU seconds: an image of 480 x 640 at 280 tokens, a text query of 20 tokens; a 30-second window by its
-setting with the downloaded precision. Peak memory is that of the whole process: loading and work.
+setting; a search every second while a library changes from lite to this model. Peak memory is that of the whole
+process: loading and work.
 
 The parts run one after another, each in less than five minutes, and leave their results in a folder: `--folder DIR
 --parts make q4 …` runs some of them, and the table is written when all results are there. Without `--folder` all run
@@ -34,12 +35,14 @@ ENGINES = ("torch", "egemma2", *PRECISIONS)
 OFFERED = "int8"
 """The precision of the windows: the one that the targets are held to on the images."""
 WINDOWS = ("frames=8,frame=70", "frames=16,frame=70", "frames=8,frame=140", "frames=16,frame=140")
-PARTS = ("make", "build", *ENGINES, "windows", "faithful")
+PARTS = ("make", "build", *ENGINES, "windows", "switch", "faithful")
 TARGETS = {"float32": (1.0, 1.0), "int8": (0.6, 0.5), "q4": (0.6, 0.5)}
 """At most these shares of torch's CPU seconds and of its peak memory."""
 QUERY = "red dogs in "
 PROMPT = "title: "
 """With <bos> and <eos> 20 tokens of the tokenizer of the tests: a query of a few words and its prompt."""
+SWITCH_IMAGES, SWITCH_S = 40, 60
+"""More images than the model embeds in that many seconds: every search is answered by the old one."""
 IMAGE_ROUNDS, QUERY_ROUNDS = 3, 20
 
 
@@ -64,7 +67,7 @@ def _run(folder: Path, parts: tuple[str, ...]) -> None:
         subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
         print(f"  {part}: {time.monotonic() - start:.0f} s", file=sys.stderr)
     results = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
-    if set(results) >= {*ENGINES, "windows", "faithful"}:
+    if set(results) >= {*PARTS} - {"make", "build"}:
         report.write("gemma", _table(results))
 
 
@@ -84,7 +87,8 @@ def one(folder_name: str, part: str) -> None:
             build(folder / "checkpoint", folder / precision, precision)
     else:
         work: dict[str, Callable[[Path], dict[str, Any]]] = {
-            "torch": _torch, "egemma2": _egemma2, "windows": _windows, "faithful": _faithful,
+            "torch": _torch, "egemma2": _egemma2, "windows": _windows, "switch": _switch,
+            "faithful": _faithful,
         }  # fmt: skip
         result = work[part](folder) if part in work else _graphs(folder, part)
         (folder / f"{part}.json").write_text(json.dumps(result))
@@ -223,6 +227,38 @@ def _windows(folder: Path) -> dict[str, Any]:
     return result
 
 
+def _switch(folder: Path) -> dict[str, Any]:
+    """Seconds of a search, one every second, before a library changes its model and meanwhile."""
+    from indexer.library import Library
+    from indexer.types import LibraryOptions, Part, Query
+    from tests.media import draw_image
+
+    with tempfile.TemporaryDirectory() as place:
+        photos = Path(place) / "photos"
+        photos.mkdir()
+        for number in range(SWITCH_IMAGES):
+            draw_image(photos / f"{number}.png", f"number {number}", (640, 480))
+        options = LibraryOptions(explicit_model=False, ocr="off")
+        with Library(Path(place) / "library", options, read_only=False) as library:
+            library.index([photos])
+            library.start(watch=False)
+
+            def searches(count: int) -> list[float]:
+                spent = []
+                for number in range(count):
+                    start = time.perf_counter()
+                    answer = library.search(Query((Part(text=f"a picture of number {number}"),)), k=3)
+                    assert answer.hits and answer.model.startswith("lite@")
+                    spent.append(time.perf_counter() - start)
+                    time.sleep(max(0.0, 1 - spent[-1]))
+                return spent
+
+            searches(3)
+            before = searches(SWITCH_S)
+            library.use_model(str(folder / OFFERED))
+            return {"before": before, "during": searches(SWITCH_S)}
+
+
 def _faithful(folder: Path) -> dict[str, Any]:
     """Cosines to torch's vectors, of random weights: (image, query) by engine."""
     read = {name: np.array(json.loads((folder / f"{name}.json").read_text())["vectors"]) for name in ENGINES}
@@ -254,6 +290,10 @@ def _table(results: dict[str, Any]) -> str:
         "\n".join(f"- {line}" for line in lines),
         f"A 30-second window ({OFFERED}), by `--detail`:",
         report.table(["setting", "frames", "tokens", "CPU s"], windows),
+        f"A search every second while a library changes from lite to this model ({OFFERED}); none was lost:",
+        report.table(["", "searches", "median s", "slowest s"], [
+            [name, len(spent), float(np.median(spent)), max(spent)] for name, spent in results["switch"].items()
+        ]),
     ])  # fmt: skip
 
 

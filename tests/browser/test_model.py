@@ -77,6 +77,8 @@ def test_a_model_is_fetched_and_used_from_the_page_while_searches_go_on(
         page.goto(f"{server.url}/?view=library")
         card = page.locator(".model").filter(has_text="EmbeddingGemma 2")
         expect(card).to_contain_text("not downloaded, about 0.3 GB")
+        expect(card).to_contain_text("MMEB-V2 59 (images 57.3, videos 50.7, pages 67.8)")
+        expect(card).to_contain_text("an hour here")
         card.get_by_role("button", name="Fetch it").click()
         expect(card.get_by_role("status")).to_contain_text("This library: at most about")
         assert {path for path, _, _ in hub.asked} == set(hub.files)
