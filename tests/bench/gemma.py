@@ -43,7 +43,7 @@ PROMPT = "title: "
 """With <bos> and <eos> 20 tokens of the tokenizer of the tests: a query of a few words and its prompt."""
 SWITCH_IMAGES, SWITCH_S = 40, 60
 """More images than the model embeds in that many seconds: every search is answered by the old one."""
-IMAGE_ROUNDS, QUERY_ROUNDS = 3, 20
+IMAGE_ROUNDS, QUERY_ROUNDS = 2, 20
 
 
 def main() -> None:

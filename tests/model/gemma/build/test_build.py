@@ -54,12 +54,12 @@ def cases() -> list[tuple[Input, dict[str, Any]]]:
     """Inputs, and what transformers is given for each."""
     page, one = picture(400, 283), picture(90, 160)
     pairs: list[tuple[Input, dict[str, Any]]] = []
-    for text in (*SCRIPTS, "the snow " * 150):
-        pairs += [(Input(text, role="query"), {"text": QUERY + text}), (Input(text), {"text": DOCUMENT + text})]
-    for size in [(1, 1), (3, 2), (48, 48), (480, 640), (20, 5000), (5000, 20)]:
+    pairs += [(Input(text, role="query"), {"text": QUERY + text}) for text in SCRIPTS]
+    pairs.append((Input("the snow " * 150), {"text": DOCUMENT + "the snow " * 150}))
+    for size in [(1, 1), (480, 640), (20, 5000)]:
         shown = picture(*size)
         pairs.append((Input(images=(shown,), kind="image"), {"text": "", "images": [shown]}))
-    for count in (1, 2, 8, 16):
+    for count in (1, 3, 16):
         pairs.append((Input(video=clip(count), kind="video"), {"text": "", "frames": list(clip(count))}))
     pairs.append((Input(images=(page,), kind="pdf"), {"text": DOCUMENT, "images": [page], "image_budget": 560}))
     composed = Input("but in red", images=(one, one), video=clip(2), role="query", kind="image")
@@ -144,12 +144,12 @@ def test_clipped_layers_and_standardized_tokens_equal_transformers(tmp_path, exp
 def test_a_checkpoint_in_bfloat16_is_read(made, tmp_path, expected):
     import torch
 
-    model = copy.deepcopy(made[0]).to(torch.bfloat16)
-    model.save_pretrained(tmp_path / "checkpoint")
+    copy.deepcopy(made[0]).to(torch.bfloat16).save_pretrained(tmp_path / "checkpoint")
+    model = type(made[0]).from_pretrained(tmp_path / "checkpoint", dtype=torch.float32).eval()
     tiny.tokenizer(tmp_path / "checkpoint")
     build(tmp_path / "checkpoint", tmp_path / "graphs", "float32")
     got = load_gemma(tmp_path / "graphs").embed([Input("a dog")])[0]
-    assert np.abs(got - expected(DOCUMENT + "a dog", model=model.float())).max() < SAME
+    assert np.abs(got - expected(DOCUMENT + "a dog", model=model)).max() < SAME
 
 
 def test_torch_is_not_needed(checkpoint, tmp_path):
