@@ -39,8 +39,8 @@ setup-dev: $(VENV)/.setup-dev
 $(VENV)/.setup-dev: $(VENV)/.setup
 	$(PIP) install torch==2.13.0
 	$(PIP) install -c constraints.txt -e ".[dev]"
-	# For the trials of the door to sentence-transformers alone, kept out of all else's way.
-	$(PIP) install --no-deps --upgrade --target $(VENV)/torchvision torchvision==0.28.0
+	# For the trials of tests/model/door alone (sentence-transformers, open_clip), kept out of all else's way.
+	$(PIP) install --no-deps --upgrade --target $(VENV)/torchvision torchvision==0.28.0 open_clip_torch==3.3.0 ftfy==6.3.1 wcwidth==0.2.14
 	sh tests/browser/install.sh
 	sh tests/install_postgresql.sh
 	sh tests/install_referees.sh

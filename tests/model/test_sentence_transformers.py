@@ -1,4 +1,4 @@
-"""The door to sentence-transformers: the trials of door/trials.py, run once in a process with torchvision."""
+"""The door to sentence-transformers, and open_clip: the trials of door/, run once in a process with torchvision."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-TRIALS = Path(__file__).parent / "door" / "trials.py"
-NAMES = [node.name for node in ast.parse(TRIALS.read_text("utf-8")).body if isinstance(node, ast.FunctionDef)]
+TRIALS = sorted((Path(__file__).parent / "door").glob("*trials.py"))
+NAMES = [node.name for trials in TRIALS for node in ast.parse(trials.read_text("utf-8")).body
+         if isinstance(node, ast.FunctionDef)]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
             pytest.fail("torchvision is missing: make setup-dev puts it into the environment's torchvision/")
         pytest.skip("the door's trials need torchvision: make setup-dev")
     report = tmp_path_factory.mktemp("door") / "report.xml"
-    command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-q", f"--junitxml={report}", str(TRIALS)]
+    command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-q", f"--junitxml={report}", *map(str, TRIALS)]
     root = Path(__file__).resolve().parents[2]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=280)
