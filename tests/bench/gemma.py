@@ -277,9 +277,10 @@ def _table(results: dict[str, Any]) -> str:
             "memory / torch", "cosine image", "cosine query"]  # fmt: skip
     text = [
         "EmbeddingGemma 2 at its real size with random weights, one thread. An image of 480 x 640 at 280 tokens; a text"
-        " query of 20 tokens. torch: transformers in float32. float32, q4, int8: graphs of `python -m"
-        " model.gemma.build`. Peak memory: of the whole process, loading included. Cosines: to torch's vectors; a random"
-        " network of this depth amplifies rounding, so they compare the precisions and tell nothing of trained weights.",
+        " query of 20 tokens. torch: transformers in float32. float32, q4, int8: graphs of"
+        " `python -m model.gemma.build`. Peak memory: of the whole process, loading included. Cosines: to torch's"
+        " vectors; a random network of this depth amplifies rounding, so they compare the precisions and tell nothing"
+        " of trained weights.",
         report.table(head, rows),
         "\n".join(lines),
     ]
