@@ -70,7 +70,7 @@ class Graph:
             return _bytes_field(9, array.tobytes())
         self.data.write(bytes(-self.data.tell() % ALIGNMENT))
         place = {"location": self.data_name, "offset": str(self.data.tell()), "length": str(array.nbytes)}
-        self.data.write(memoryview(array).cast("B"))
+        self.data.write(array.data.cast("B"))
         entries = [_bytes_field(1, key.encode()) + _bytes_field(2, value.encode()) for key, value in place.items()]
         return b"".join(_bytes_field(13, entry) for entry in entries) + _varint_field(14, 1)
 
