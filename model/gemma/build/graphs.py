@@ -281,7 +281,8 @@ def _vision_angles(net: Network, x: str, y: str, config: dict[str, Any]) -> tupl
 
 def _frequencies(base: float, size: int) -> np.ndarray:
     exponents = np.arange(0, size, 2, dtype=np.float32) / np.float32(size)
-    return (1.0 / np.power(np.float32(base), exponents)).astype(np.float32)
+    steps: np.ndarray = 1 / np.power(np.float32(base), exponents)
+    return steps.astype(np.float32)
 
 
 def _halves(head: int) -> np.ndarray:
