@@ -13,6 +13,7 @@ import pytest
 
 from model import ModelError, load
 from model.inputs import Input
+from model.registry import has_pixel_limits
 from model.two_tower.recipes import RECIPES, prepare
 
 SAME = 1e-5
@@ -235,6 +236,12 @@ def test_float16_and_shortened_vectors_are_refused(made):
         load(str(made[2]), dim=16)
     with pytest.raises(ModelError, match="takes no --detail"):
         load(str(made[2]), detail="frame=70")
+
+
+def test_its_images_have_one_size_so_that_limits_of_pixels_are_no_setting(made):
+    assert not has_pixel_limits(str(made[2])) and has_pixel_limits("vlm2vec-v2")
+    with pytest.raises(ModelError, match="takes no max_pixels"):
+        load(str(made[2]), max_pixels=1000)
 
 
 def test_without_its_files_the_name_says_what_to_run(tmp_path, monkeypatch):
