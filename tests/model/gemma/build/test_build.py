@@ -159,7 +159,7 @@ def test_torch_is_not_needed(checkpoint, tmp_path):
     )
     command = [sys.executable, "-c", code, str(checkpoint), str(tmp_path / "graphs")]
     assert subprocess.run(command, cwd=Path(__file__).parents[4], check=False).returncode == 0
-    assert ":q4@" in load(str(tmp_path / "graphs")).id
+    assert ":int8@" in load(str(tmp_path / "graphs")).id
 
 
 def test_another_checkpoint_is_refused_in_one_line_and_leaves_nothing(checkpoint, tmp_path, capsys):
