@@ -191,20 +191,25 @@ def _egemma2(folder: Path) -> dict[str, Any]:
     """The server's CPU seconds, over HTTP on this machine; the client is not counted."""
     import psutil
 
-    from model.remote.client import connect
+    from model.embedder import unit_rows
+    from model.remote.client import png
+    from model.remote.connection import Connection
     from tests.model.gemma.egemma import serve
 
+    parts = {"image": {"image": f"data:image/png;base64,{png(_image())}"}, "query": {"text": PROMPT + QUERY}}
     with serve(folder / "checkpoint") as (address, process):
-        server = psutil.Process(process.pid)
-        there = connect(address)
-        inputs = _inputs()
+        server, connection = psutil.Process(process.pid), Connection(address, None)
+
+        def embed(what: str) -> np.ndarray:
+            body = {"model": "checkpoint", "input": [{"parts": [parts[what]]}], "prompt": ""}
+            answer = connection.post("/v1/embeddings", json=body).json()
+            return unit_rows(np.array([answer["data"][0]["embedding"]], np.float32))[0]
 
         def seconds() -> float:
             times = server.cpu_times()
             return float(times.user + times.system)
 
-        result = _measured(lambda what: there.embed([inputs[what]])[0], seconds)
-        return result | {"peak": _gb("VmHWM", process.pid)}
+        return {**_measured(embed, seconds), "peak": _gb("VmHWM", process.pid)}
 
 
 def _windows(folder: Path) -> dict[str, Any]:
