@@ -212,11 +212,12 @@ class LiteEmbedder:
         if len(ids) <= _HEAD + _REST:
             return [begin, *ids, end]
         words: dict[int, list[int]] = {}
-        for token, word in zip(ids, encoding.word_ids[1:-1], strict=True):
-            words.setdefault(word, []).append(token)
-        last = encoding.word_ids[_HEAD]  # the last word of the head, perhaps cut
-        head = {tuple(tokens) for word, tokens in words.items() if word <= last}
-        rest = dict.fromkeys(tuple(tokens) for word, tokens in words.items() if word > last)
+        places = [word or 0 for word in encoding.word_ids[1:-1]]
+        for token, place in zip(ids, places, strict=True):
+            words.setdefault(place, []).append(token)
+        last = places[_HEAD - 1]  # the last word of the head, perhaps cut
+        head = {tuple(tokens) for place, tokens in words.items() if place <= last}
+        rest = dict.fromkeys(tuple(tokens) for place, tokens in words.items() if place > last)
         rare = [word for word in rest if word not in head and max(word) >= _COMMON]
         kept: set[tuple[int, ...]] = set()
         room = _REST
