@@ -259,8 +259,14 @@ class Library:
 
     def start(self, watch: bool = True) -> None:
         """Index and watch in the background until `close`. While another program indexes this library, `status`
-        has a notice; this program takes over when the other one ends."""
-        self._may_write()
+        has a notice; this program takes over when the other one ends. A library that was opened for reading only stays
+        as it is, and `status` has a notice."""
+        if self.read_only:
+            self._indexing.notices = [
+                f"{self.data_dir} is open for reading only: the library is searched and shown as it is; nothing is"
+                " indexed, changed or recorded."
+            ]
+            return
         self._indexing.start(watch)
 
     def _heartbeat(self) -> Heartbeat | None:
