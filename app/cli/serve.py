@@ -147,8 +147,8 @@ def _add(library: Library, folder: Path) -> None:
         library.add_root(folder)
     elif not any(folder.is_relative_to(root) for root in library.status().roots):
         fail(
-            f"{folder} is not in the library, and {library.data_dir} cannot be written: `sightline serve` shows what the"
-            " library holds; --data-dir names a folder for another one.",
+            f"{folder} is not in the library, and {library.data_dir} cannot be written: `sightline serve` shows what"
+            " the library holds; --data-dir names a folder for another one.",
             1,
         )
 
