@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -296,6 +296,10 @@ class Library:
         """The hits of a query, best first. Indexing waits meanwhile."""
         with self._priority.query():
             return self.searcher().search(query, k, offset)
+
+    def before_indexing(self) -> AbstractContextManager[None]:
+        """Surrounds work for a person, as a search that waits its turn: indexing waits meanwhile."""
+        return self._priority.query()
 
     def similar(self, chunk_id: int, k: int = 10, offset: int = 0) -> Answer:
         """Chunks that resemble a chunk of the library. Raises `LibraryError` if there is no such chunk."""

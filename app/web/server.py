@@ -28,6 +28,7 @@ from app.web.audit import AuditLog
 from app.web.guard import Guard, is_loopback, page_policy
 from app.web.model_fetch import Fetch, ModelFetch
 from app.web.scoped_library import ScopedLibrary
+from app.web.search_lane import SearchLane
 from app.web.services import WebServices
 from app.web.tokens import OWNER, Tokens, cookie_key, is_stored, owner_token, visitor
 from app.web.url_fetch_lane import UrlFetch, UrlFetchLane
@@ -147,7 +148,7 @@ def create_app(
 
     services = WebServices(
         scoped, tokens, AuditLog(library.data_dir, tokens), speech_status.line(speech), gradio_ready, ModelFetch(fetch),
-        UrlFetchLane(web),
+        UrlFetchLane(web), SearchLane(before_indexing=library.before_indexing),
     )  # fmt: skip
 
     @asynccontextmanager
