@@ -30,7 +30,7 @@ pytestmark = [
 
 SEARCHES, PICTURES, PAGES, CLIPS = 210, 70, 10, 10
 BURSTS = 3
-NEW_FILES = 1200
+NEW_FILES = 600
 WORDS = ("lighthouse", "harbour", "red boat", "a dog in snow", "invoice", "green circle", "night", "old letter")
 
 
