@@ -37,7 +37,7 @@ from model.inputs import Input
 from model.lite import weights
 from model.lite.language import Reading, reading_of
 from model.lite.multilingual import Multilingual, session
-from model.lite.profile import EARLIER_PROFILE, PROFILE
+from model.lite.profile import PROFILE, PROFILES
 from model.lite.weights import EARLIER, IMAGE_SIDE, MAX_TOKENS, MULTILINGUAL_DIM, PROJECTION_DIM, TEXT_DIM
 from model.machine import model_threads, one_thread_products
 
@@ -58,10 +58,10 @@ _OCR_SHARE = 0.3  # of the words read in a photo or a frame, if more than _OCR_L
 _OCR_LEAST = 15
 _PAGE_LEAST = 40  # characters from which a page means its text, not its picture
 # Of a longer text MiniLM reads the first _HEAD tokens, then the rarest words of the rest, each once and in their order,
-# up to _REST tokens: a third of the tokens of a page. MRR by vectors among all 498 pages, 34 questions / 150 times some
-# words of a sentence in a page's first third / in its last third, and CPU per page: all windows of 254 tokens (recipe 4)
-# .868 / .397 / .289 in 183 ms; the first 254 tokens .850 / .418 / .205 in 65 ms; 127 and 127 .905 / .417 / .259 in 54 ms;
-# 100 and 100 .810 / .399 / .238; the rarest words alone .569 / .312 / .284 (on a busy machine; docs/benchmarks.md).
+# up to _REST tokens: a third of the tokens of a page. MRR by vectors among 498 pages, for 34 questions / 150 times some
+# words of a sentence in a page's first third / in its last third, and CPU per page on a busy machine: all in windows of
+# 254 tokens (recipe 4) .868 / .397 / .289 in 183 ms; the first 254 tokens .850 / .418 / .205 in 65 ms; 127 and 127
+# .905 / .417 / .259 in 54 ms; 100 and 100 .810 / .399 / .238; the rarest words alone .569 / .312 / .284.
 _HEAD, _REST = 127, 127
 _COMMON = 2_200  # the tokenizer's ids go by frequency: punctuation, letters and the 200 commonest words are below this
 _WINDOWS_MOST = 24  # of one page, in recipe 4
@@ -113,11 +113,11 @@ class LiteEmbedder:
         self._ocr_cache: dict[bytes, str] = {}  # text of query images: the next page of an answer repeats the query
 
         self._projection = np.load(folder / "projection.npy").astype(np.float32)
-        self._recipe = recipe
+        self._recipe, self.profile = recipe, PROFILES[recipe]
         self.id = next((name for name, number in EARLIER.items() if number == recipe), current_id())
         self._multilingual = [Multilingual(folder)] if recipe > 3 else []
         if not self._multilingual:
-            self.dim, self.profile = TEXT_DIM + PROJECTION_DIM, EARLIER_PROFILE
+            self.dim = TEXT_DIM + PROJECTION_DIM
             sides = [np.load(folder / "classes.npy")]
         else:
             sides = np.split(np.load(folder / "meanings.npy"), [TEXT_DIM], axis=1)
