@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -259,8 +259,14 @@ class Library:
 
     def start(self, watch: bool = True) -> None:
         """Index and watch in the background until `close`. While another program indexes this library, `status`
-        has a notice; this program takes over when the other one ends."""
-        self._may_write()
+        has a notice; this program takes over when the other one ends. A library that was opened for reading only stays
+        as it is, and `status` has a notice."""
+        if self.read_only:
+            self._indexing.notices = [
+                f"{self.data_dir} is open for reading only: the library is searched and shown as it is; nothing is"
+                " indexed, changed or recorded."
+            ]
+            return
         self._indexing.start(watch)
 
     def _heartbeat(self) -> Heartbeat | None:
@@ -290,6 +296,10 @@ class Library:
         """The hits of a query, best first. Indexing waits meanwhile."""
         with self._priority.query():
             return self.searcher().search(query, k, offset)
+
+    def before_indexing(self) -> AbstractContextManager[None]:
+        """Surrounds work for a person, as a search that waits its turn: indexing waits meanwhile."""
+        return self._priority.query()
 
     def similar(self, chunk_id: int, k: int = 10, offset: int = 0) -> Answer:
         """Chunks that resemble a chunk of the library. Raises `LibraryError` if there is no such chunk."""

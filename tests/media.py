@@ -332,6 +332,20 @@ def add_subtitles(
     return path
 
 
+def rewrap(path: Path, target: Path, metadata: dict[str, str] | None = None) -> Path:
+    """Write the frames of a video, as they are coded, into the container that the suffix of `target` names."""
+    import av
+
+    with av.open(str(path)) as old, av.open(str(target), "w") as out:
+        out.metadata.update(metadata or {})
+        stream = out.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.dts is not None:
+                packet.pts, packet.stream = packet.dts, stream
+                out.mux(packet)
+    return target
+
+
 @contextmanager
 def _again(path: Path) -> Iterator[tuple[Any, list[Any]]]:
     """Write a media file once more with a track added: yields the new file and the list of its packets."""

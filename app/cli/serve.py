@@ -35,9 +35,11 @@ from app.cli.options import (
     opened,
     settings_of,
 )
+from app.cli.terminal import harmless
 
 if TYPE_CHECKING:
     from app.settings import Settings
+    from indexer import Library
 
 commands = Commands()
 
@@ -118,17 +120,37 @@ def _serve(settings: Settings, folders: list[Path], open_browser: bool, no_token
         return
     from app.web.server import serve as serve_library  # after the last way out: it takes a second
 
-    with opened(settings) as library:
+    with opened(settings, read_only=_is_unwritable(settings)) as library:
         for folder in folders:
-            library.add_root(folder.expanduser().absolute())
+            _add(library, folder.expanduser().absolute())
         library.start(watch=True)
+        if library.read_only:
+            typer.echo(harmless(library.status().notices[0]), err=True)
         # The server hands the signal on when it has ended; the library is closed then, and temporary folders go.
         signal.signal(signal.SIGTERM, _end)
         serve_library(
             library, host=settings.host, port=settings.port, open_browser=open_browser, token=settings.token,
             names=settings.host_names(), speech=settings.speech, no_token=no_token, fetch=fetch,
-            web=WebFetch(library, settings.web_networks) if settings.web else None,
+            web=WebFetch(library, settings.web_networks) if settings.web and not library.read_only else None,
         )  # fmt: skip
+
+
+def _is_unwritable(settings: Settings) -> bool:
+    """Whether there is a library in a folder that nothing can be written to, as on a read-only file system."""
+    folder = settings.data_dir.expanduser()
+    return not settings.catalogue and (folder / "catalogue.sqlite").exists() and not os.access(folder, os.W_OK)
+
+
+def _add(library: Library, folder: Path) -> None:
+    """Add a folder to the library. One that cannot be written may hold it already; otherwise the command ends."""
+    if not library.read_only:
+        library.add_root(folder)
+    elif not any(folder.is_relative_to(root) for root in library.status().roots):
+        fail(
+            f"{folder} is not in the library, and {library.data_dir} cannot be written: `sightline serve` shows what"
+            " the library holds; --data-dir names a folder for another one.",
+            1,
+        )
 
 
 def _join(address: str, data_dir: Path, folders: list[Path], open_browser: bool) -> None:

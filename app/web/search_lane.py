@@ -8,6 +8,7 @@ import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -21,12 +22,19 @@ class Busy(Exception):
 
 
 class SearchLane:
-    """Runs calls in `workers` threads. At most `waiting` calls wait; further ones raise Busy."""
+    """Runs calls in `workers` threads. At most `waiting` calls wait; further ones raise Busy. `before_indexing`
+    surrounds each call from its arrival on: indexing leaves the processor to those that wait, too."""
 
-    def __init__(self, workers: int = 2, waiting: int = WAITING) -> None:
+    def __init__(
+        self,
+        workers: int = 2,
+        waiting: int = WAITING,
+        before_indexing: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="search")
         self._turn = asyncio.Semaphore(workers)
         self._waiting, self._limit = 0, waiting + workers
+        self._before_indexing = before_indexing
 
     async def run(self, call: Callable[[], T], is_abandoned: Callable[[], Awaitable[bool]] | None = None) -> T | None:
         """The call's result; None if `is_abandoned()` is True before the call starts. Raises Busy."""
@@ -34,11 +42,12 @@ class SearchLane:
             raise Busy
         self._waiting += 1
         try:
-            async with self._turn:
-                if is_abandoned is not None and await is_abandoned():
-                    return None
-                context = contextvars.copy_context()  # holds the request's visitor
-                return await asyncio.get_running_loop().run_in_executor(self._pool, context.run, call)
+            with self._before_indexing():
+                async with self._turn:
+                    if is_abandoned is not None and await is_abandoned():
+                        return None
+                    context = contextvars.copy_context()  # holds the request's visitor
+                    return await asyncio.get_running_loop().run_in_executor(self._pool, context.run, call)
         finally:
             self._waiting -= 1
 

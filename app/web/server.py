@@ -28,8 +28,9 @@ from app.web.audit import AuditLog
 from app.web.guard import Guard, is_loopback, page_policy
 from app.web.model_fetch import Fetch, ModelFetch
 from app.web.scoped_library import ScopedLibrary
+from app.web.search_lane import SearchLane
 from app.web.services import WebServices
-from app.web.tokens import OWNER, Tokens, cookie_key, owner_token, visitor
+from app.web.tokens import OWNER, Tokens, cookie_key, is_stored, owner_token, visitor
 from app.web.url_fetch_lane import UrlFetch, UrlFetchLane
 from indexer.library import Library
 from indexer.types import SearchLibrary
@@ -147,7 +148,7 @@ def create_app(
 
     services = WebServices(
         scoped, tokens, AuditLog(library.data_dir, tokens), speech_status.line(speech), gradio_ready, ModelFetch(fetch),
-        UrlFetchLane(web),
+        UrlFetchLane(web), SearchLane(before_indexing=library.before_indexing),
     )  # fmt: skip
 
     @asynccontextmanager
@@ -234,6 +235,7 @@ def serve(
     Raises AddressInUse if the port is taken.
     """
     names = tuple(names)
+    is_set = token is not None
     if no_token and is_loopback(host) and not names and not Tokens(library.data_dir):
         token = None
     else:
@@ -246,6 +248,8 @@ def serve(
     )
     address = f"{listener.origin(host, port)}/"
     print(f"Sightline is at {address}" + (f"?token={token}" if token else ""), file=sys.stderr, flush=True)
+    if token and not is_set and not is_stored(token, library.data_dir):
+        print(f"The token cannot be stored in {library.data_dir}: it holds for this run.", file=sys.stderr, flush=True)
     if open_browser:
         listener.open_page(address, key if token else None)
     with serving.noted(library.data_dir, address):

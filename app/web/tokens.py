@@ -42,11 +42,22 @@ def cookie_key(data_dir: Path) -> bytes:
     return _stored_secret(data_dir / KEY_FILE).encode()
 
 
+def is_stored(token: str, data_dir: Path) -> bool:
+    """Whether a token is the owner's one of the next run too."""
+    return _read_secret(data_dir / OWNER_FILE) == token
+
+
+def _read_secret(path: Path) -> str:
+    with contextlib.suppress(OSError):
+        return path.read_text("utf-8").strip()
+    return ""
+
+
 def _stored_secret(path: Path) -> str:
     """The secret in a file, which the first call writes; where nothing can be written, one for this run alone."""
-    with contextlib.suppress(OSError):
-        if secret := path.read_text("utf-8").strip():
-            return secret
+    secret = _read_secret(path)
+    if secret:
+        return secret
     secret = make_token()
     with contextlib.suppress(OSError):
         temporary = path.with_suffix(".part")

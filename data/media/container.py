@@ -1,7 +1,7 @@
 """Opens media files with FFmpeg: allowed containers, the streams that players play, and errors in plain words.
 
 Built around the only place where FFmpeg opens a video or sound file: as a local file, never as a playlist. Knows
-nothing of packets, frames and seconds (`stream_clock.py`, `frame_stream.py`).
+nothing of frames and seconds (`stream_clock.py`, `frame_stream.py`).
 """
 
 from __future__ import annotations
@@ -75,6 +75,16 @@ def picture_stream(container: InputContainer) -> Any | None:
         return True, not preview, int(stream.disposition) & _DEFAULT, size
 
     return max(videos, key=order, default=None)
+
+
+def packets_of(container: InputContainer, *tracks: Any) -> Iterator[Any]:
+    """Yields the packets of tracks in the order of the file. Raises an error of FFmpeg where the file is damaged.
+
+    In a damaged FLV, TS or MPEG file FFmpeg finds new streams while it reads. After the last packet PyAV 18 looks for
+    them in its list, which is that of the opening: an IndexError, which is here the end.
+    """
+    with suppress(IndexError):
+        yield from container.demux(*tracks)
 
 
 def is_cover(stream: Any) -> bool:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data.media.container import open_container, picture_stream, sound_track
+from data.media.container import open_container, packets_of, picture_stream, sound_track
 from data.media.kinds import MediaError
 from data.media.screen import Screen, clockwise, orientation
 from data.media.stream_clock import StreamClock
@@ -102,7 +102,7 @@ class VideoStream(StreamClock):
         300 packets decodes."""
         import av
 
-        for count, packet in enumerate(self.container.demux(self.stream)):
+        for count, packet in enumerate(packets_of(self.container, self.stream)):
             try:
                 frames = packet.decode()
             except av.InvalidDataError:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data.media.container import is_cover, open_container
+from data.media.container import is_cover, open_container, packets_of
 from data.media.sound import read_sound
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def _cover(path: Path) -> Image.Image | None:
     with open_container(path, sound=True) as container:
         for stream in filter(is_cover, container.streams.video):
             try:
-                for packet in container.demux(stream):
+                for packet in packets_of(container, stream):
                     for frame in packet.decode():
                         cover: Image.Image = frame.to_image()  # type: ignore[no-untyped-call]
                         return cover

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data.media.container import is_cut_off, open_container, sound_track
+from data.media.container import is_cut_off, open_container, packets_of, sound_track
 from data.media.kinds import MediaError
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class StreamClock:
             try:
                 stamp_sought = round((start + self.zero * self.base) / float(track.time_base or self.base))
                 self.container.seek(stamp_sought, stream=track)
-                for packet in self.container.demux(*self._tracks()):
+                for packet in packets_of(self.container, *self._tracks()):
                     stamp = packet.pts if packet.pts is not None else packet.dts
                     if stamp is not None and packet.size:
                         ends = float((stamp + (packet.duration or 0)) * packet.time_base)
@@ -156,7 +156,7 @@ class StreamClock:
 
         position = self._position  # of packets without a position
         try:
-            for packet in self.container.demux(*tracks):
+            for packet in packets_of(self.container, *tracks):
                 if packet.size == 0 or (packet.pts is None and packet.dts is None):
                     continue
                 if packet.pts is None:
@@ -291,7 +291,7 @@ def _is_continuous(container: InputContainer, stream: Any, size: int) -> bool:
     # Uneven steps: even steps may hit parts of equal length at the same second of each.
     for share in sorted(i * 0.6180339887 % 1.0 for i in range(_SAMPLES)):
         container.seek(int(share * size), unsupported_byte_offset=True)
-        packet = next((p for p in container.demux(stream) if p.dts is not None), None)
+        packet = next((p for p in packets_of(container, stream) if p.dts is not None), None)
         if packet is not None and packet.pos is not None and (not samples or packet.pos > samples[-1][0]):
             samples.append((packet.pos, float(packet.dts * packet.time_base)))
     steps = [later[1] - earlier[1] for earlier, later in itertools.pairwise(samples)]
@@ -354,7 +354,7 @@ def _by_position(container: InputContainer, tracks: list[Any]) -> Iterator[tuple
     positions: dict[int, int] = {}  # by stream, for packets without a position
     rates = {s.index: s.guessed_rate for s in tracks if s.type == "video"}
     try:
-        for number, packet in enumerate(container.demux(tracks)):
+        for number, packet in enumerate(packets_of(container, *tracks)):
             stamp = packet.dts if packet.dts is not None else packet.pts
             if not packet.size or stamp is None:
                 continue

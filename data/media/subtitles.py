@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.media.container import read_only
+from data.media.container import packets_of, read_only
 from data.media.frame_stream import open_video
 from data.media.kinds import HEAD_BYTES, MediaError, kind_of, sniff
 from data.media.stream_clock import MAX_DURATION_S
@@ -151,7 +151,7 @@ def _of_track(container: InputContainer, track: SubtitleStream, zero_s: float) -
 
     bytes_left = MAX_BYTES
     base = float(track.time_base or 1 / 1000)
-    for packet in _to_the_end(container.demux(track)):
+    for packet in _to_the_end(packets_of(container, track)):
         if not packet.size or packet.pts is None:
             continue
         try:

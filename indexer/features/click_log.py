@@ -106,10 +106,13 @@ class Clicks:
                     yield click
 
     def delete(self) -> int:
-        """Delete all stored clicks and return their number. `enabled` stays as it is."""
-        with self._lock:
-            count = len(self)
-            self._path.unlink(missing_ok=True)
+        """Delete all stored clicks and return their number. `enabled` stays as it is. Raises `LibraryError`."""
+        try:
+            with self._lock:
+                count = len(self)
+                self._path.unlink(missing_ok=True)
+        except OSError as error:
+            raise LibraryError(f"{self._path} cannot be deleted ({error.strerror}).") from error
         return count
 
     def as_settings(self) -> dict[str, str]:

@@ -9,6 +9,7 @@ class. A small slice of it runs with the tests (`tests/data/media/test_hostile.p
 
 from __future__ import annotations
 
+import json
 import random
 import struct
 import subprocess
@@ -22,15 +23,19 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, TimeoutError
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
+
+import numpy as np
 
 from data import reader
 from data.media.kinds import Cause, Kind, MediaError, kind_of
 from data.media.sandbox import Sandbox
-from tests.media import draw_image, draw_pdf, draw_video, picture
+from tests.data.media.tiffs import dng
+from tests.media import add_iptc, draw_image, draw_pdf, draw_video, iptc_records, picture, rewrap, xmp_packet
 
 # The last pdfminer.six that ships its samples.
 SDISTS = ("pillow", "pypdf", "pikepdf", "pdfminer.six==20181108")
+SAMPLES = Path(__file__).parents[1] / "data" / "media" / "jxl"
 LIMIT_S = 20.0
 CHUNKS = 4
 
@@ -119,57 +124,140 @@ def from_sdists(folder: Path) -> dict[str, list[tuple[Path, Kind]]]:
     return heaps
 
 
-def originals(folder: Path) -> list[tuple[Path, Kind]]:
-    """Small good files of every kind, to be damaged."""
-    good: list[tuple[Path, Kind]] = []
-    for name, codec, options in (
-        ("a.mp4", "libx264", {}),
-        ("fast.mp4", "libx264", {"movflags": "faststart"}),
-        ("fragments.mp4", "libx264", {"movflags": "frag_keyframe+empty_moov"}),
-        ("hevc.mp4", "libx265", {}),
-        ("a.mkv", "libx264", {}),
-        ("a.webm", "libvpx", {}),
-        ("a.avi", "mpeg4", {}),
-        ("a.mts", "libx264", {}),
+VIDEOS: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("a.mp4", "libx264", {}),
+    ("fast.mp4", "libx264", {"movflags": "faststart"}),
+    ("fragments.mp4", "libx264", {"movflags": "frag_keyframe+empty_moov"}),
+    ("hevc.mp4", "libx265", {}),
+    ("av1.mp4", "libsvtav1", {}),
+    ("a.mov", "mjpeg", {}),
+    ("a.3gp", "libx264", {}),
+    ("a.mkv", "libx264", {}),
+    ("a.webm", "libvpx", {}),
+    ("vp9.webm", "libvpx-vp9", {}),
+    ("a.avi", "mpeg4", {}),
+    ("a.flv", "libx264", {}),
+    ("a.mts", "libx264", {}),
+    ("a.mpg", "mpeg2video", {}),
+    ("a.vob", "mpeg2video", {}),
+    ("a.mxf", "mpeg2video", {}),
+    ("a.wmv", "wmv2", {}),
+)
+"""Name, encoder and options of the container."""
+ONE_CLOCK = ("mpeg2video", "wmv2")
+"""Encoders that take no other clock than the frames': these videos are drawn as AVI and wrapped again."""
+
+
+@dataclass(frozen=True)
+class Original:
+    """A good file to be damaged. `describes`: the good media file of the same name that it describes, which is then
+    what is read."""
+
+    path: Path
+    kind: Kind
+    describes: Path | None = None
+
+
+def originals(folder: Path) -> list[Original]:
+    """Small good files of every kind, and of every kind that describes another."""
+    folder.mkdir(parents=True, exist_ok=True)
+    good = [Original(path, "video") for path in _videos(folder)]
+    good += [Original(path, "image") for path in _images(folder)]
+    pages, scan = ["some words", "more"], picture(size=(60, 40))
+    good.append(Original(draw_pdf(folder / "a.pdf", pages, image=scan), "pdf"))
+    good.append(Original(draw_pdf(folder / "turned.pdf", pages, rotation=90, metadata={"title": "A title"}), "pdf"))
+    good.append(Original(draw_pdf(folder / "locked.pdf", pages, password="secret"), "pdf"))
+    video, image = folder / "a.mp4", folder / "a.jpg"
+    cue = "00:00:01,000 --> 00:00:03,000\nWhat is said\n\n"
+    script = "[Events]\nFormat: Start, End, Text\nDialogue: 0:00:01.00,0:00:03.00,What is said\n"
+    note = {"title": "a.jpg", "description": "A lake", "geoData": {"latitude": 1.5, "longitude": 2.5}}
+    for suffix, text, described, kind in (
+        (".srt", f"1\n{cue}2\n{cue}", video, "video"),
+        (".vtt", f"WEBVTT\n\n{cue}".replace(",", "."), video, "video"),
+        (".ass", script, video, "video"),
+        (".xmp", xmp_packet(dc_title="A lake", dc_subject=["water", "boat"]).decode(), image, "image"),
+        (".jpg.json", json.dumps(note), image, "image"),
     ):
-        path = draw_video(folder / name, 6, 10, (96, 64), codec=codec, options=options, audio=codec == "libx264")
-        good.append((path, "video"))
-    for suffix in ("jpg", "png", "gif", "webp", "bmp", "tiff", "heic", "avif"):
-        exif = {"taken": "2020:01:01 00:00:00", "gps": (1.0, 2.0), "model": "X"} if suffix == "jpg" else None
-        good.append((draw_image(folder / f"a.{suffix}", size=(96, 64), exif=exif), "image"))
-    good.append((draw_pdf(folder / "a.pdf", ["some words", "more"], image=picture(size=(60, 40))), "pdf"))
+        (folder / f"a{suffix}").write_text(text, "utf-8")
+        good.append(Original(folder / f"a{suffix}", cast("Kind", kind), described))
     return good
 
 
+def _videos(folder: Path) -> Iterator[Path]:
+    for name, codec, options in VIDEOS:
+        path = folder / name
+        if codec in ONE_CLOCK:
+            rewrap(draw_video(folder / "one-clock.avi", 6, 25, (96, 64), codec=codec), path)
+        else:
+            draw_video(path, 6, 10, (96, 64), codec=codec, options=options, audio=codec == "libx264")
+        yield path
+
+
+def _images(folder: Path) -> Iterator[Path]:
+    shown, next_frame = picture(size=(96, 64)), picture(size=(96, 64), seed=1)
+    exif = {"taken": "2020:01:01 00:00:00", "gps": (1.0, 2.0), "model": "X"}
+    yield add_iptc(draw_image(folder / "a.jpg", size=(96, 64), exif=exif, quality=90), iptc_records((120, "A lake")))
+    for suffix in ("png", "gif", "webp", "bmp", "tiff", "heic", "avif", "jp2", "j2k", "ico", "dib"):
+        yield draw_image(folder / f"a.{suffix}", size=(96, 64))
+    for name in ("moving.png", "moving.gif", "moving.webp", "a.mpo"):
+        shown.save(folder / name, save_all=True, append_images=[next_frame])
+        yield folder / name
+    live = (folder / "a.jpg").read_bytes() + (folder / "a.mp4").read_bytes()
+    scene = np.asarray(shown)
+    for name, data in (
+        ("live.jpg", live),
+        ("a.jxl", (SAMPLES / "icc.jxl").read_bytes()),
+        ("sensor.dng", dng(scene)),
+        ("preview.dng", dng(scene, preview=(folder / "a.jpg").read_bytes())),
+    ):
+        (folder / name).write_bytes(data)
+        yield folder / name
+
+
 def damaged(folder: Path, counts: dict[Kind, int], seed: int = 1) -> list[tuple[Path, Kind]]:
-    """Truncated, bit-flipped, overwritten and spliced copies of the originals; the same seed, the same
-    files."""
+    """Truncated, bit-flipped, overwritten and spliced copies of the originals; the same seed, the same files."""
     rng = random.Random(seed)
     good = originals(folder / "good")
     out: list[tuple[Path, Kind]] = []
     for kind, count in counts.items():
-        sources = [(path, path.read_bytes()) for path, k in good if k == kind]
+        sources = [(one, one.path.read_bytes()) for one in good if one.kind == kind]
         for i in range(count):
             source, data = sources[i % len(sources)]
-            broken = bytearray(data)
-            way = ("cut", "flip", "flip head", "overwrite", "splice")[i // len(sources) % 5]
-            if way == "cut":
-                del broken[rng.randrange(1, len(broken)) :]
-            elif way == "overwrite":
-                at = rng.randrange(len(broken))
-                size = min(rng.randrange(1, 2000), len(broken) - at)
-                broken[at : at + size] = rng.choice((bytes(size), b"\xff" * size, rng.randbytes(size)))
-            elif way == "splice":
-                a, b = sorted(rng.randrange(len(broken)) for _ in range(2))
-                del broken[a:b]
-            else:
-                end = min(len(broken), 600) if way == "flip head" else len(broken)
-                for _ in range(rng.choice((1, 3, 10, 100))):
-                    broken[rng.randrange(end)] ^= 1 << rng.randrange(8)
-            path = folder / f"{way.replace(' ', '-')}-{i}-{source.name}"
+            way = WAYS[i // len(sources) % len(WAYS)]
+            broken = damage(data, way, rng.choice(sources)[1], rng)
+            stem = f"{way.replace(' ', '-')}-{i}-"
+            path = folder / f"{stem}{source.path.name}"
             path.write_bytes(broken)
+            if source.describes is not None:
+                path = folder / f"{stem}{source.describes.name}"
+                path.hardlink_to(source.describes)
             out.append((path, kind))
     return out
+
+
+WAYS = ("cut", "flip", "flip head", "overwrite", "splice", "head of another")
+
+
+def damage(data: bytes, way: str, other: bytes, rng: random.Random) -> bytes:
+    """A copy of a good file, damaged in one of the `WAYS`. `other`: another good file."""
+    broken = bytearray(data)
+    if way == "cut":
+        del broken[rng.randrange(1, len(broken)) :]
+    elif way == "overwrite":
+        at = rng.randrange(len(broken))
+        size = min(rng.randrange(1, 2000), len(broken) - at)
+        broken[at : at + size] = rng.choice((bytes(size), b"\xff" * size, rng.randbytes(size)))
+    elif way == "splice":
+        a, b = sorted(rng.randrange(len(broken)) for _ in range(2))
+        del broken[a:b]
+    elif way == "head of another":
+        size = rng.choice((4, 16, 64, 256, 1024))
+        broken[:size] = other[:size]
+    else:
+        end = min(len(broken), 600) if way == "flip head" else len(broken)
+        for _ in range(rng.choice((1, 3, 10, 100))):
+            broken[rng.randrange(end)] ^= 1 << rng.randrange(8)
+    return bytes(broken)
 
 
 # Bombs: small files that claim, or unfold to, far more than any machine has

@@ -17,6 +17,7 @@ from fastapi.testclient import TestClient
 from app.web.api import complete
 from app.web.search_lane import Busy, SearchLane
 from app.web.server import create_app
+from indexer.priority import QueryPriority
 from tests.app.conftest import HERE
 from tests.media import draw_image
 
@@ -218,6 +219,30 @@ def test_more_than_may_wait_are_told_to_come_back() -> None:
         lane.close()
 
     asyncio.run(trial())
+
+
+def test_indexing_waits_for_the_searches_that_wait_their_turn() -> None:
+    async def trial() -> list[str]:
+        priority, order, go = QueryPriority(), list[str](), threading.Event()
+        lane = SearchLane(workers=1, before_indexing=priority.query)
+
+        def search() -> None:
+            assert go.wait(10)
+            order.append("search")
+
+        def index() -> None:
+            priority.give_way(30)
+            order.append("batch")
+
+        searches = [asyncio.create_task(lane.run(search)) for _ in range(20)]
+        await asyncio.sleep(0.05)  # all have arrived
+        indexing = asyncio.create_task(asyncio.to_thread(index))
+        go.set()
+        await asyncio.gather(*searches, indexing)
+        lane.close()
+        return order
+
+    assert asyncio.run(trial()) == ["search"] * 20 + ["batch"]
 
 
 def test_a_search_that_nobody_waits_for_is_not_run() -> None:

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import base64
 import io
-import re
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 from PIL import Image
 
+from tests.app.process_tree import MB, ProcessTree, served_program
 from tests.media import draw_image, draw_pdf, draw_video
 
-MB = 1 << 20
 ONE, FORTY = 300 * MB, 800 * MB
 JSON = {"content-type": "application/json"}
 
@@ -38,42 +35,8 @@ pytestmark = [
 ]
 
 
-class Tree:
-    """A process and its children: their memory (PSS, what they share counts once), and its growth during a call."""
-
-    def __init__(self, pid: int) -> None:
-        self._root = psutil.Process(pid)
-
-    def size(self) -> int:
-        total = 0
-        for process in (self._root, *self._root.children(recursive=True)):
-            try:
-                rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
-            except (OSError, psutil.NoSuchProcess):
-                continue  # it has just ended
-            total += int(re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)[1]) << 10  # type: ignore[index]
-        return total
-
-    def growth(self, call: Callable[[], Any]) -> int:
-        before, peak, done = self.size(), 0, threading.Event()
-
-        def watch() -> None:
-            nonlocal peak
-            while not done.wait(0.01):
-                peak = max(peak, self.size())
-
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        try:
-            call()
-        finally:
-            done.set()
-            watcher.join()
-        return peak - before
-
-
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Tree]]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ProcessTree]]:
     """(address, processes) of a server with its model, decoders and Gradio loaded."""
     base = tmp_path_factory.mktemp("memory")
     draw_image(base / "in" / "lake.png", color=(20, 60, 220))
@@ -82,23 +45,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Tree
     library = ["--data-dir", str(base / "library"), "--model", "lite"]
     program = [sys.executable, "-m", "app.cli"]
     subprocess.run([*program, "index", str(base / "in"), "--ocr", "off", *library], check=True, capture_output=True)
-    command = [*program, "serve", "--no-browser", "--no-token", "--port", "0", *library]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        found = re.search(r"http://\S+[^/\s]", process.stderr.readline())
-        assert found
-        url = found[0]
-        try:
-            draw_video(base / "a.mp4", 4, 2)
-            for name, data in (("a.png", picture(640, 480)), ("a.mp4", (base / "a.mp4").read_bytes())) * 3:
-                httpx.post(f"{url}/api/search", files=[("files", (name, data))], timeout=120)
-            while not httpx.get(f"{url}/api/status").json()["gradio"]:
-                pass
-            path, options = for_gradio(b'""')
-            httpx.post(url + path, **options, timeout=60).raise_for_status()
-            yield url, Tree(process.pid)
-        finally:
-            process.terminate()
+    with served_program(*library) as (url, tree):
+        draw_video(base / "a.mp4", 4, 2)
+        for name, data in (("a.png", picture(640, 480)), ("a.mp4", (base / "a.mp4").read_bytes())) * 3:
+            httpx.post(f"{url}/api/search", files=[("files", (name, data))], timeout=120)
+        path, options = for_gradio(b'""')
+        httpx.post(url + path, **options, timeout=60).raise_for_status()
+        yield url, tree
 
 
 def picture(width: int, height: int) -> bytes:
@@ -158,7 +111,7 @@ REQUESTS: dict[str, Callable[[Path], Request]] = {
 @pytest.mark.parametrize("name", REQUESTS)
 @pytest.mark.parametrize("count, most", [(1, ONE), (40, FORTY)])
 def test_the_memory_of_requests_is_bounded(
-    server: tuple[str, Tree], tmp_path: Path, name: str, count: int, most: int
+    server: tuple[str, ProcessTree], tmp_path: Path, name: str, count: int, most: int
 ) -> None:
     url, tree = server
     path, options = REQUESTS[name](tmp_path)

@@ -5,6 +5,7 @@ A slice of `tests/bench/hostile.py`, which tries thousands.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,13 @@ def bombs(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, hostile.
 def spotless(outcome: hostile.Outcome) -> None:
     assert outcome.hangs == [] and outcome.unclassified == []
     assert outcome.read + sum(outcome.causes.values()) == outcome.tried
+
+
+def test_the_files_that_are_damaged_are_good_before(tmp_path: Path, sandbox: Sandbox) -> None:
+    good = hostile.originals(tmp_path)
+    outcome = hostile.run([(one.describes or one.path, one.kind) for one in good], sandbox)
+    spotless(outcome)
+    assert outcome.read == len(good) - 1 and outcome.causes == {"encrypted": 1}
 
 
 def test_damaged_copies_cost_a_reason_each(tmp_path: Path, sandbox: Sandbox) -> None:
@@ -65,3 +73,15 @@ def test_each_bomb_is_named_for_what_it_is(
 def test_thousands_of_damaged_files_and_every_bomb(tmp_path: Path, sandbox: Sandbox) -> None:
     files = hostile.damaged(tmp_path / "damaged", {"video": 2000, "image": 800, "pdf": 200})
     spotless(hostile.run([*files, *hostile.bombs(tmp_path / "bombs")], sandbox))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(10))
+def test_ten_thousand_more_damaged_files(tmp_path: Path, sandbox: Sandbox, seed: int) -> None:
+    """1,000 for each seed. Of those that go wrong only names (the way, the number, the original) are reported; the
+    files are deleted."""
+    folder = tmp_path / "damaged"
+    outcome = hostile.run(hostile.damaged(folder, {"video": 430, "image": 430, "pdf": 140}, seed=100 + seed), sandbox)
+    shutil.rmtree(folder)
+    print(f"\nseed {100 + seed}: {outcome.tried} tried, {outcome.read} read, {dict(outcome.causes)}")
+    spotless(outcome)

@@ -21,7 +21,7 @@ from PIL import Image
 from data.media.video import probe, sample_frames
 from data.reader import outline
 from tests.data.media.test_screen import GREEN, MATRICES, coloured, with_matrix
-from tests.media import add_sound, add_subtitles, draw_video, picture, time_of
+from tests.media import add_sound, add_subtitles, draw_video, picture, rewrap, time_of
 
 COLUMNS = ("decodes", "orientation", "colour", "date", "place", "text")
 # Name in the table: suffix, encoder, encoder of subtitles.
@@ -51,21 +51,8 @@ def film(folder: Path, name: str, **how: Any) -> Path:
     suffix, codec, _ = FORMATS[name]
     how = {"seconds": 4, "fps": FPS, "codec": codec, "gop": 12, **how}
     if codec in ("mpeg2video", "wmv2"):  # encoders that take no other clock than the frames'
-        return again(draw_video(folder / "part.avi", **how), folder / f"a.{suffix}", how.get("metadata"))
+        return rewrap(draw_video(folder / "part.avi", **how), folder / f"a.{suffix}", how.get("metadata"))
     return draw_video(folder / f"a.{suffix}", **how)
-
-
-def again(path: Path, target: Path, metadata: dict[str, str] | None) -> Path:
-    import av
-
-    with av.open(str(path)) as old, av.open(str(target), "w") as out:
-        out.metadata.update(metadata or {})
-        stream = out.add_stream_from_template(old.streams.video[0])
-        for packet in old.demux(video=0):
-            if packet.dts is not None:
-                packet.pts, packet.stream = packet.dts, stream
-                out.mux(packet)
-    return target
 
 
 def ffprobe(path: Path) -> dict[str, Any]:

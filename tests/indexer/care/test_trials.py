@@ -124,6 +124,56 @@ def test_a_kill_during_a_migration_leaves_the_old_library_or_the_new_one(tmp_pat
     assert landed["inside the migration"] >= kills // 3
 
 
+ENDS_AT_A_STATEMENT = """
+import os, signal, sqlite3, sys; from functools import partial; from pathlib import Path
+class Connection(sqlite3.Connection):
+    left = int(sys.argv[2])
+    def execute(self, sql, *values):
+        if self.in_transaction:
+            Connection.left -= 1
+            if not Connection.left:
+                os.kill(os.getpid(), signal.SIGKILL)
+        done = super().execute(sql, *values)
+        if sql == "COMMIT" and Connection.left == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done
+sqlite3.connect = partial(sqlite3.connect, factory=Connection)
+from indexer.catalogue.dialects import sqlite
+from indexer.catalogue.schema import migrations
+sqlite.bring_up_to_date(Path(sys.argv[1]), migrations())
+"""
+
+
+def test_a_kill_before_each_statement_of_a_migration_leaves_the_old_library(tmp_path: Path) -> None:
+    """And one after the last, the COMMIT, the new one."""
+    chunks, oldest = 500, 1
+    old = tmp_path / "old.sqlite"
+    sqlite.bring_up_to_date(old, [step for step in migrations() if step[0] <= oldest])
+    with closing(sqlite3.connect(old)) as c:
+        c.execute("INSERT INTO content (hash, kind, state) VALUES (x'01', 'pdf', 'ready')")
+        rows = [(n, f"word{n % 7} word{n % 31} bananas") for n in range(chunks)]
+        c.executemany("INSERT INTO chunk (content_hash, ordinal, text) VALUES (x'01', ?, ?)", rows)
+        c.commit()
+        c.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    work = tmp_path / "work" / "catalogue.sqlite"
+    newest, landed, number = migrations()[-1][0], Counter[int](), 0
+    while newest not in landed:
+        number += 1
+        shutil.rmtree(work.parent, ignore_errors=True)
+        work.parent.mkdir()
+        shutil.copy(old, work)
+        program = [sys.executable, "-c", ENDS_AT_A_STATEMENT, str(work), str(number)]
+        assert subprocess.run(program, cwd=REPOSITORY, check=False).returncode == -signal.SIGKILL
+        with closing(sqlite3.connect(work)) as c:
+            landed[c.execute("PRAGMA user_version").fetchone()[0]] += 1
+            assert c.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        with closing(Catalogue(work)) as catalogue, catalogue.database.reader() as c:
+            assert c.exec_driver_sql("SELECT count(*) FROM chunk").scalar() == chunks
+            assert catalogue.database.dialect.texts_agree(c)
+    print(f"\nmigration from {oldest} to {newest}: {number} kills, schema afterwards {dict(landed)}")
+    assert landed == {oldest: number - 1, newest: 1} and number > newest - oldest
+
+
 CLOCK = """
 #define _GNU_SOURCE
 #include <dlfcn.h>
