@@ -47,9 +47,9 @@ function sentence(body, status) {
 
 /**
  * One page of an answer. A query with files is sent as a form, any other in the address.
- * @param {import("./types").State} state
+ * @param {State} state
  * @param {{k: number, offset: number, signal?: AbortSignal}} page
- * @returns {Promise<import("./types").Answer>}
+ * @returns {Promise<Answer>}
  */
 export function search(state, { k, offset, signal }) {
   const params = fields(state);
@@ -66,13 +66,13 @@ export function search(state, { k, offset, signal }) {
   return request("/api/search", { method: "POST", body: form, signal });
 }
 
-/** How many hits each month has, newest first. @param {import("./types").State} state @returns {Promise<{months: {month: string, of_file: boolean, count: number}[]}>} */
+/** How many hits each month has, newest first. @param {State} state @returns {Promise<{months: {month: string, of_file: boolean, count: number}[]}>} */
 export const timeline = (state) => request(`/api/timeline?${fields(state)}`);
 
 /** For each filter the values that the library has, with their numbers. @returns {Promise<Record<string, [string, number][]>>} */
 export const vocabulary = () => request("/api/vocabulary");
 
-/** @returns {Promise<{searches: import("./types").SavedSearch[]}>} */
+/** @returns {Promise<{searches: SavedSearch[]}>} */
 export const searches = () => request("/api/searches");
 
 /** @param {string} name @param {string} query */
@@ -81,7 +81,7 @@ export const saveSearch = (name, query) => request("/api/searches", body("PUT", 
 /** @param {string} name */
 export const forgetSearch = (name) => request("/api/searches", body("DELETE", { name }));
 
-/** @returns {Promise<{albums: import("./types").Album[]}>} */
+/** @returns {Promise<{albums: Album[]}>} */
 export const albums = () => request("/api/albums");
 
 /** Put files into an album; "" is that of the favourites. @param {string} name @param {number[]} file_ids @returns {Promise<{added: number}>} */
@@ -97,10 +97,10 @@ export const renameAlbum = (name, to) => request("/api/albums", body("PUT", { na
 export const checkZip = (ids) =>
   request("/api/zip", { method: "POST", body: new URLSearchParams({ ids, check: "true" }) });
 
-/** @returns {Promise<import("./types").Status>} */
+/** @returns {Promise<Status>} */
 export const status = () => request("/api/status");
 
-/** @returns {Promise<import("./types").Failure[]>} */
+/** @returns {Promise<Failure[]>} */
 export const failures = () => request("/api/failures");
 
 /** @returns {Promise<{retried: number}>} */
@@ -109,16 +109,16 @@ export const retry = () => request("/api/failures/retry", { method: "POST" });
 /** Where in the window of a hit the query happens. @param {string} q @param {number} chunk @returns {Promise<{moments: {at_s: number, start_s: number, end_s: number}[]}>} */
 export const nearest = (q, chunk) => request(`/api/moments?${new URLSearchParams({ q, chunk_id: String(chunk) })}`);
 
-/** The cues of a video; empty until it is transcribed. @param {number} file @returns {Promise<{cues: import("./types").Cue[]}>} */
+/** The cues of a video; empty until it is transcribed. @param {number} file @returns {Promise<{cues: Cue[]}>} */
 export const transcript = (file) => request(`/api/transcript/${file}`);
 
-/** @param {number} id @returns {Promise<import("./types").Hit>} */
+/** @param {number} id @returns {Promise<Hit>} */
 export const chunk = (id) => request(`/api/chunk/${id}`);
 
-/** All that is known of a chunk. @param {number} chunk @returns {Promise<import("./types").Info>} */
+/** All that is known of a chunk. @param {number} chunk @returns {Promise<Info>} */
 export const info = (chunk) => request(`/api/info/${chunk}`);
 
-/** Why a chunk is a hit. @param {import("./types").State} state @param {number} chunk @returns {Promise<import("./types").Why>} */
+/** Why a chunk is a hit. @param {State} state @param {number} chunk @returns {Promise<Why>} */
 export const why = (state, chunk) => request(`/api/why/${chunk}?${fields(state)}`);
 
 /** @param {string} path @returns {Promise<{path: string, exists: boolean, folders: string[]}>} */
@@ -142,10 +142,10 @@ export const deleteClicks = () => request("/api/clicks", { method: "DELETE" });
 /** @returns {Promise<any[]>} */
 export const models = () => request("/api/models");
 
-/** The download of a model. @returns {Promise<import("./types").ModelFetch>} */
+/** The download of a model. @returns {Promise<ModelFetch>} */
 export const modelFetch = () => request("/api/models/fetch");
 
-/** @param {string} name @returns {Promise<import("./types").ModelFetch>} */
+/** @param {string} name @returns {Promise<ModelFetch>} */
 export const fetchModel = (name) => request("/api/models/fetch", body("POST", { name }));
 
 /** @param {string} name @returns {Promise<{model: string}>} */
@@ -163,7 +163,7 @@ export async function fetchFile(url, signal) {
 /** Fetch the file at an address into the library. @param {string} url @param {AbortSignal} signal @returns {Promise<{path: string, name: string}>} */
 export const keepAddress = (url, signal) => request("/api/fetch", { ...body("POST", { url, keep: true }), signal });
 
-/** @param {number} file @param {number} page @param {string} words @returns {Promise<import("./types").PageLayer>} */
+/** @param {number} file @param {number} page @param {string} words @returns {Promise<PageLayer>} */
 export const pageLayer = (file, page, words) =>
   request(`/page/${file}/${page}.json?${new URLSearchParams({ q: words })}`);
 

@@ -5,11 +5,7 @@ import * as api from "./api.js";
 import { STRENGTHS, strength } from "./card.js";
 import { h, icon } from "./dom.js";
 import { bytes, clock, count, fileName, folder, momentTaken, place } from "./format.js";
-import { asks } from "./state.js";
-
-/** @typedef {import("./types").Hit} Hit */
-/** @typedef {import("./types").Info} Info */
-/** @typedef {import("./types").Why} Why */
+import { asks, written } from "./state.js";
 
 const REMEMBERED = "sightline-info";
 
@@ -36,7 +32,7 @@ const DOTS = [
 ];
 
 export class InfoPanel {
-  /** @param {import("./app.js").Page} page */
+  /** @param {Page} page */
   constructor(page) {
     this.page = page;
     /** @type {Hit | null} */
@@ -83,8 +79,7 @@ export class InfoPanel {
   /** Why it matched. @param {Hit} hit @param {Why} why */
   reasons(hit, why) {
     const { results, state } = this.page;
-    const best = Math.max(0, ...results.hits.map((one) => one.score));
-    const level = strength(hit, best);
+    const level = strength(hit, results.best);
     const words = why.words.map(({ word, places }) => {
       const where = places.map((name) => PLACES[name] ?? name).join(", ");
       return h("li", {}, h("mark", {}, word), ` stands in ${where}.`);
@@ -124,7 +119,7 @@ export class InfoPanel {
       : [fileName(info.path).split(".").pop()?.toUpperCase()];
     const albums = info.albums.flatMap((name, n) => [
       n ? ", " : "",
-      h("button", { class: "link", onclick: () => page.search(`album:"${name}"`) }, name),
+      h("button", { class: "link", onclick: () => page.search(written("album", name)) }, name),
     ]);
     /** @type {[string, import("./dom.js").Child | import("./dom.js").Child[]][]} */
     const rows = [
@@ -132,7 +127,7 @@ export class InfoPanel {
       [
         "Camera",
         info.camera &&
-          h("button", { class: "link", onclick: () => page.search(`camera:"${info.camera}"`) }, info.camera),
+          h("button", { class: "link", onclick: () => page.search(written("camera", info.camera ?? "")) }, info.camera),
       ],
       [
         "Place",

@@ -9,7 +9,7 @@ const [BUSY, IDLE, AWAY] = [1000, 5000, 1500];
 const RETURNED = "sightline-returned";
 
 export class Progress {
-  /** @param {import("./app.js").Page} page */
+  /** @param {Page} page */
   constructor(page) {
     this.page = page;
     this.timer = 0;
@@ -53,7 +53,7 @@ export class Progress {
     if (!document.hidden) this.timer = window.setTimeout(() => this.ask(), pause);
   }
 
-  /** @param {import("./types").Status} status */
+  /** @param {Status} status */
   take(status) {
     const restarted = this.boot !== "" && this.boot !== status.boot;
     const returned = this.isAway || restarted;
@@ -85,7 +85,7 @@ export class Progress {
     this.words.textContent = "Sightline does not answer; trying again …";
   }
 
-  /** @param {import("./types").Status} status */
+  /** @param {Status} status */
   draw(status) {
     this.element.classList.remove("lost");
     this.element.hidden = !status.pending;

@@ -8,15 +8,12 @@ import { Grid } from "./grid.js";
 import { asks, fields, filtered, wants } from "./state.js";
 import { Timeline } from "./timeline.js";
 
-/** @typedef {import("./types").Hit} Hit */
-/** @typedef {import("./types").Answer} Answer */
-
 const PAGE = 30;
 /** Milliseconds between searches that renew the results during indexing. */
 const RENEW_AFTER = 4000;
 
 export class Results {
-  /** @param {import("./app.js").Page} page */
+  /** @param {Page} page */
   constructor(page) {
     this.page = page;
     /** @type {Hit[]} */
@@ -57,6 +54,11 @@ export class Results {
   /** Whether the hits are everything that passes the filters, by date: such a list has no scores. */
   get byDate() {
     return this.hits.length > 0 && this.hits.every((hit) => hit.score === 0 && hit.relevant);
+  }
+
+  /** The score of the best hit. */
+  get best() {
+    return Math.max(0, ...this.hits.map((hit) => hit.score));
   }
 
   /** The query, with its files, as one string. */
@@ -293,7 +295,7 @@ export class Results {
     ]);
   }
 
-  /** Search again if a new status says that the library has changed. @param {import("./types").Status | null} previous */
+  /** Search again if a new status says that the library has changed. @param {Status | null} previous */
   update(previous) {
     const { page } = this;
     const { status } = page;

@@ -4,9 +4,7 @@
 
 import * as api from "./api.js";
 import { h, icon, iconButton } from "./dom.js";
-import { counted } from "./format.js";
-
-/** @typedef {import("./types").Hit} Hit */
+import { count, counted } from "./format.js";
 
 /** The most files of one selection, as of one ZIP (app/web/archive.py). */
 const MOST = 5000;
@@ -16,7 +14,7 @@ const STEP = 200;
 const [PRESS, SLIP] = [450, 10];
 
 export class Selection {
-  /** @param {import("./app.js").Page} page */
+  /** @param {Page} page */
   constructor(page) {
     this.page = page;
     /** @type {Map<number, Hit>} */
@@ -27,7 +25,7 @@ export class Selection {
     this.pressed = false;
     this.count = h("strong", { role: "status" });
     this.favourite = this.button("heart", "Favourites", "Favourites", () => this.toggleFavourite());
-    this.leave = this.button("minus", "Remove", "Remove from this album", () => this.removeFromAlbum());
+    this.leave = this.button("remove", "Remove", "Remove from this album", () => this.removeFromAlbum());
     this.everything = this.button("check", "All", "Select all results", () => this.all());
     this.element = h("div", { class: "selection", role: "toolbar", "aria-label": "Selection", hidden: true }, [
       iconButton("close", "Clear the selection", () => this.clear(), { title: "Clear the selection (Esc)" }),
@@ -35,10 +33,12 @@ export class Selection {
       h("div", { class: "deeds" }, [
         this.everything,
         this.favourite,
-        this.button("album", "Album", "Add to an album", () => page.albums.choose(this.files())),
+        this.button("pile", "Album", "Add to an album", () => page.albums.choose(this.files())),
         this.leave,
         this.button("download", "ZIP", "Download as a ZIP", () => this.download()),
-        this.button("copy", "Paths", "Copy the paths", () => this.copyPaths()),
+        this.button("copy", "Paths", "Copy the paths", () =>
+          this.copy([...new Set(this.hits().map((hit) => hit.path))]),
+        ),
         this.button("table", "CSV", "Save as CSV", () => save("Sightline.csv", "text/csv", csv(this.hits()))),
         this.button("table", "JSON", "Save as JSON", () =>
           save("Sightline.json", "application/json", JSON.stringify(this.hits(), null, 1)),
@@ -52,7 +52,7 @@ export class Selection {
   }
 
   /**
-   * @param {keyof typeof import("./dom.js").PATHS} picture
+   * @param {Picture} picture
    * @param {string} word
    * @param {string} title
    * @param {() => void} act
@@ -127,7 +127,7 @@ export class Selection {
     else if (event.shiftKey && event.key.startsWith("Arrow")) {
       this.anchor ??= Number(card.dataset.chunk);
       this.page.results.grid.walk(event);
-      const next = /** @type {HTMLElement | null} */ (this.page.root.activeElement)?.closest(".card");
+      const next = this.page.focused?.closest(".card");
       if (next instanceof HTMLElement) this.range(Number(next.dataset.chunk));
     } else return false;
     event.preventDefault();
@@ -238,13 +238,16 @@ export class Selection {
     });
   }
 
-  async copyPaths() {
-    const paths = [...new Set(this.hits().map((hit) => hit.path))];
+  /** @param {string[]} paths */
+  async copy(paths) {
+    const several = paths.length > 1;
     try {
       await navigator.clipboard.writeText(paths.join("\n"));
-      this.page.say(`${counted(paths.length, "path")} copied.`);
+      this.page.say(several ? `${count(paths.length)} paths copied.` : "Path copied.");
     } catch {
-      save("Sightline paths.txt", "text/plain", paths.join("\n")); // no clipboard outside a secure context
+      // no clipboard outside a secure context: shown, to be selected
+      if (several) save("Sightline paths.txt", "text/plain", paths.join("\n"));
+      else this.page.say(paths[0]);
     }
   }
 }

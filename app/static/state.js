@@ -1,9 +1,6 @@
 // The state of the page, and its address: each is made from the other, so that links, back and forward work. Files
 // have no place in an address; this tab's memory holds them for each entry of the history.
 
-/** @typedef {import("./types").State} State */
-/** @typedef {import("./types").Part} Part */
-
 const PLAIN = /** @type {const} */ (["under", "after", "before", "min_s", "max_s", "file_id"]);
 
 /** @type {Map<number, Part[]>} */
@@ -89,6 +86,18 @@ export function write(state, step) {
   const entry = { files: id, opened: step ? state.open !== null : Boolean(history.state?.opened) };
   if (step) history.pushState(entry, "", address(state));
   else history.replaceState(entry, "", address(state));
+}
+
+/** A filter as it is typed. @param {string} name @param {string} value */
+export function written(name, value) {
+  return `${name}:${/\s/.test(value) ? `"${value}"` : value}`;
+}
+
+/** The value of a filter that stands among the words, and the other words. @param {string} q @param {string} name */
+export function typedFilter(q, name) {
+  const pattern = new RegExp(`(?:^|\\s)${name}:(?:"([^"]*)"|(\\S+))`, "i");
+  const match = pattern.exec(q);
+  return { value: match?.[1] ?? match?.[2] ?? "", rest: q.replace(pattern, "").trim() };
 }
 
 /** Whether there is a query. @param {State} state */

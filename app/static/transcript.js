@@ -19,14 +19,14 @@ const SHORT_S = 0.05;
 const [TOP, BOTTOM, PUT] = [0.05, 0.75, 0.25];
 
 /**
- * @param {import("./app.js").Page} page
- * @param {import("./types").Hit} hit
+ * @param {Page} page
+ * @param {Hit} hit
  * @param {{seek: (second: number) => void, come: () => void}} video `come` is called once there are lines
  */
 export function transcript(page, hit, { seek, come }) {
   const certain = Boolean(said(hit)); // found by a cue: there are lines, so they have room from the start
   let folded = localStorage.getItem(FOLDED) !== null;
-  /** @type {import("./types").Cue[]} */
+  /** @type {Cue[]} */
   let cues = [];
   /** @type {HTMLElement[]} */
   let lines = [];
@@ -90,7 +90,7 @@ export function transcript(page, hit, { seek, come }) {
     if (begun >= 0 && top(begun) >= 0 && top(begun) < list.clientHeight) following = true; // scrolled back to the current line
     begun = n;
     sought = false;
-    if (!list.contains(/** @type {Node | null} */ (page.root.activeElement))) rove(Math.max(0, n));
+    if (!list.contains(page.focused)) rove(Math.max(0, n));
     if (following && !list.querySelector(":focus-visible")) bring("smooth");
   };
 
@@ -165,7 +165,7 @@ export function transcript(page, hit, { seek, come }) {
   };
 }
 
-/** The last line that has begun by a second, or -1. @param {import("./types").Cue[]} cues @param {number} second */
+/** The last line that has begun by a second, or -1. @param {Cue[]} cues @param {number} second */
 function last(cues, second) {
   let [low, high] = [0, cues.length];
   while (low < high) {

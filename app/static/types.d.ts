@@ -1,8 +1,12 @@
-/** The types of the server's answers, for `tsc --checkJs` only. */
+/** The types of the server's answers and of the page, for `tsc --checkJs` only. They are global: no module imports them. */
 
-export type Kind = "image" | "video" | "pdf";
+type Page = import("./app.js").Page;
+type Results = import("./results.js").Results;
+type Picture = keyof typeof import("./dom.js").PATHS;
 
-export interface Hit {
+type Kind = "image" | "video" | "pdf";
+
+interface Hit {
   rank: number;
   score: number;
   relevant: boolean;
@@ -41,7 +45,7 @@ export interface Hit {
 }
 
 /** All that is known of a chunk and its file (app/web/info.py). */
-export interface Info extends Hit {
+interface Info extends Hit {
   size: number;
   camera: string | null;
   lat: number | null;
@@ -58,7 +62,7 @@ export interface Info extends Hit {
 }
 
 /** Why a chunk is a hit. */
-export interface Why {
+interface Why {
   words: { word: string; places: string[] }[];
   /** `rank` and `of`: null where only a sample was compared. */
   looks: { closer_than: number; rank: number | null; of: number | null } | null;
@@ -66,21 +70,21 @@ export interface Why {
 }
 
 /** `query`: parameters of a search. `error`: why it cannot be run any more. */
-export interface SavedSearch {
+interface SavedSearch {
   name: string;
   query: string;
   error: string | null;
 }
 
 /** `name`: empty for the favourites. `cover`: a chunk. `missing`: how many of its files are not in the library any more. */
-export interface Album {
+interface Album {
   name: string;
   count: number;
   missing: number;
   cover: number | null;
 }
 
-export interface Answer {
+interface Answer {
   query: { text: string; image: string | null };
   model: string;
   took_ms: number;
@@ -91,7 +95,7 @@ export interface Answer {
   notice: string | null;
 }
 
-export interface Status {
+interface Status {
   files: number;
   images: number;
   videos: number;
@@ -119,7 +123,7 @@ export interface Status {
   web: boolean;
 }
 
-export interface Failure {
+interface Failure {
   path: string;
   kind: Kind;
   reason: string;
@@ -127,13 +131,13 @@ export interface Failure {
 }
 
 /** A line of speech or subtitles, in seconds. */
-export interface Cue {
+interface Cue {
   start_s: number;
   end_s: number;
   text: string;
 }
 
-export interface PageLayer {
+interface PageLayer {
   page: number;
   pages: number;
   words: [number, number, number, number, string][];
@@ -143,14 +147,14 @@ export interface PageLayer {
 }
 
 /** A part of the query besides words: a file, or a chunk of the library. */
-export interface Part {
+interface Part {
   file?: File;
   chunk?: number;
   avoid: boolean;
 }
 
 /** The state of the page, which its address holds. */
-export interface State {
+interface State {
   q: string;
   avoid: string[];
   parts: Part[];
@@ -172,9 +176,9 @@ export interface State {
 type Listeners = { [K in keyof HTMLElementEventMap as `on${K}`]?: (event: HTMLElementEventMap[K]) => void };
 
 /** Properties of `h`: `on…` listeners with typed events, and attributes of any name. */
-export type Props = Listeners & Record<string, any>;
+type Props = Listeners & Record<string, any>;
 
-export interface ModelFetch {
+interface ModelFetch {
   name: string;
   state: "idle" | "fetching" | "measuring" | "ready" | "failed";
   line: string;

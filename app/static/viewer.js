@@ -9,14 +9,13 @@ import { showImage } from "./viewer-image.js";
 import { showPage } from "./viewer-pdf.js";
 import { showVideo } from "./viewer-video.js";
 
-/** @typedef {import("./types").Hit} Hit */
 /** @typedef {{element: HTMLElement, foot?: HTMLElement, key?: (event: KeyboardEvent) => boolean, close?: () => void}} Stage */
 
 /** A PDF, or an image of several pages. @param {Hit} hit */
 const paged = (hit) => hit.kind === "pdf" || (hit.kind === "image" && (hit.pages ?? 0) > 1);
 
 export class Viewer {
-  /** @param {import("./app.js").Page} page */
+  /** @param {Page} page */
   constructor(page) {
     this.page = page;
     /** @type {Hit | null} */
@@ -33,7 +32,6 @@ export class Viewer {
     this.room = h("div", { class: "stage" });
     this.info = new InfoPanel(page);
     this.foot = h("div", { class: "foot" });
-    this.notices = h("div", { class: "notices", role: "status" });
     this.element = h("dialog", { class: "viewer", "aria-labelledby": "viewer-title" }, [
       h("div", { class: "bar" }, [
         h("div", { class: "names" }, this.title, this.about, this.note),
@@ -46,7 +44,7 @@ export class Viewer {
       this.info.element,
       this.foot,
       this.actions,
-      this.notices,
+      h("div", { class: "notices", role: "status" }),
     ]);
     this.element.addEventListener("cancel", (event) => {
       event.preventDefault();
@@ -117,9 +115,9 @@ export class Viewer {
     const tools = [
       this.info.button,
       h("button", { onclick: () => page.results.similar(hit.chunk_id) }, icon("similar"), "Find similar"),
-      h("button", { onclick: () => this.copy(hit.path), title: hit.path }, icon("folder"), "Copy path"),
+      h("button", { onclick: () => page.selection.copy([hit.path]), title: hit.path }, icon("folder"), "Copy path"),
       h("a", { href: `/media/${hit.file_id}?download=1`, download: "" }, icon("download"), "Download"),
-      h("button", { onclick: () => page.albums.choose([hit.file_id]) }, icon("album"), "Add to album"),
+      h("button", { onclick: () => page.albums.choose([hit.file_id]) }, icon("pile"), "Add to album"),
     ];
     const inside = () => {
       page.go({ open: null, file_id: String(hit.file_id), kinds: [], view: "search" });
@@ -199,15 +197,5 @@ export class Viewer {
     else if (event.key === "ArrowRight") this.step(1);
     else if (event.key === "f") this.favourite();
     else if (event.key === "i") this.info.toggle();
-  }
-
-  /** @param {string} path */
-  async copy(path) {
-    try {
-      await navigator.clipboard.writeText(path);
-      this.page.say("Path copied.");
-    } catch {
-      this.page.say(path); // no clipboard outside a secure context: shown, to be selected
-    }
   }
 }

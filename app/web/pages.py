@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 MODULES = (
-    "albums", "api", "app", "card", "chips", "controls", "dom", "filters", "format", "grid", "help", "info", "library",
-    "marking", "progress", "results", "selection", "state", "suggest", "timeline", "transcript", "upgrade",
+    "albums", "api", "app", "card", "chips", "combobox", "controls", "dom", "filters", "format", "grid", "help", "info",
+    "library", "marking", "progress", "results", "selection", "state", "suggest", "timeline", "transcript", "upgrade",
     "url-question", "viewer", "viewer-image", "viewer-pdf", "viewer-video", "warm",
 )  # fmt: skip
 """Modules that the browser loads at once, not one after another as it reads the imports."""

@@ -172,6 +172,23 @@ def test_favourites_and_albums_are_kept_found_and_taken_out_again(
     library.index([photos])
 
 
+def test_what_is_wrong_is_said_above_the_viewer_and_the_dialog_over_it(page: Page, server: Server) -> None:
+    page.expected.append("400")  # type: ignore[attr-defined]
+    start(page, server)
+    page.locator(".card a.open").first.click()
+    page.get_by_role("button", name="Add to album").click()
+    page.get_by_role("textbox", name="Name of a new album").fill('The "best"')
+    page.keyboard.press("Enter")
+    notice = page.get_by_text("no quotation marks")
+    expect(notice).to_be_visible()
+    assert notice.evaluate(
+        "it => it.checkVisibility() && it.closest('dialog').contains(it.getRootNode().activeElement)"
+    )
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Copy path").click()
+    expect(page.locator(".viewer .notice")).to_have_text("Path copied.")
+
+
 @pytest.mark.parametrize("screen", LOOKS)
 def test_axe_finds_nothing_on_albums_and_a_selection(browser: Browser, server: Server, npm: Path, screen: str) -> None:
     with opened(browser, **SCREENS[screen], bypass_csp=True, reduced_motion="reduce") as context:
