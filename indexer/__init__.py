@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from indexer.library import Library, check_addresses
     from indexer.pipeline.worker import Worker
     from indexer.search.query_syntax import beginning, is_browsing
+    from indexer.search.snippets import marked
     from indexer.search.text_search import words_to_mark
 
 __all__ = [
     "PAIR_KINDS", "FileLock", "JudgementError", "Library", "Worker", "answer", "answer_csv", "beginning",
     "check_addresses", "evaluate", "export", "is_browsing", "judgements_of", "label_by", "label_counts", "load_checked",
-    "moderate", "read_judgements", "read_rules", "reel", "words_to_mark", "write_report",
+    "marked", "moderate", "read_judgements", "read_rules", "reel", "words_to_mark", "write_report",
 ]  # fmt: skip
 
 _MODULES = {
@@ -41,6 +42,7 @@ _MODULES = {
     "library": ("Library", "check_addresses"),
     "pipeline.worker": ("Worker",),
     "search.query_syntax": ("beginning", "is_browsing"),
+    "search.snippets": ("marked",),
     "search.text_search": ("words_to_mark",),
 }
 

@@ -421,6 +421,27 @@ class Month:
 
 
 @dataclass(frozen=True)
+class Cluster:
+    """Contents that were taken near each other: how many, their middle in degrees, and the nearest town. `near`: the
+    value of the filter `near:` that finds them all."""
+
+    lat: float
+    lon: float
+    count: int
+    town: str | None
+    near: str
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the contents of an answer were taken. `placed`: how many of `total` say so."""
+
+    clusters: tuple[Cluster, ...]
+    placed: int
+    total: int
+
+
+@dataclass(frozen=True)
 class SavedSearch:
     """`query`: the parameters of `/api/search` as in an address."""
 
@@ -482,6 +503,7 @@ class SearchLibrary(Protocol):
     def moments(self, query: Query, k: int = 5) -> list[Moment]: ...
     def moment(self, query: Query, chunk_id: int) -> list[Moment]: ...
     def timeline(self, query: Query) -> list[Month]: ...
+    def places(self, query: Query) -> Places: ...
     def vocabulary(self) -> dict[str, list[tuple[str, int]]]: ...
     def saved_searches(self) -> list[SavedSearch]: ...
     def save_search(self, name: str, query: str) -> None: ...

@@ -69,6 +69,9 @@ export function search(state, { k, offset, signal }) {
 /** How many hits each month has, newest first. @param {State} state @returns {Promise<{months: {month: string, of_file: boolean, count: number}[]}>} */
 export const timeline = (state) => request(`/api/timeline?${fields(state)}`);
 
+/** Where all hits were taken. @param {State} state @returns {Promise<Places>} */
+export const places = (state) => request(`/api/places?${fields(state)}`);
+
 /** For each filter the values that the library has, with their numbers. @returns {Promise<Record<string, [string, number][]>>} */
 export const vocabulary = () => request("/api/vocabulary");
 
@@ -109,8 +112,8 @@ export const retry = () => request("/api/failures/retry", { method: "POST" });
 /** Where in the window of a hit the query happens. @param {string} q @param {number} chunk @returns {Promise<{moments: {at_s: number, start_s: number, end_s: number}[]}>} */
 export const nearest = (q, chunk) => request(`/api/moments?${new URLSearchParams({ q, chunk_id: String(chunk) })}`);
 
-/** The cues of a video; empty until it is transcribed. @param {number} file @returns {Promise<{cues: Cue[]}>} */
-export const transcript = (file) => request(`/api/transcript/${file}`);
+/** The cues of a video, with the words of a query marked; empty until it is transcribed. @param {number} file @param {string} q @returns {Promise<{cues: Cue[]}>} */
+export const transcript = (file, q) => request(`/api/transcript/${file}?${new URLSearchParams({ q })}`);
 
 /** @param {number} id @returns {Promise<Hit>} */
 export const chunk = (id) => request(`/api/chunk/${id}`);

@@ -167,6 +167,7 @@ export const PATHS = {
   down: "M6 9.5l6 6 6-6",
   full: "M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5",
   place: "M12 21c-4-5-6-8-6-11a6 6 0 0 1 12 0c0 3-2 6-6 11ZM12 8a2 2 0 1 0 0 4 2 2 0 0 0 0-4Z",
+  globe: "M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16ZM4 12h16M12 4c-5 5-5 11 0 16 5-5 5-11 0-16Z",
   camera: "M4 8h4l1.5-2.5h5L16 8h4v11H4zM12 10a3.3 3.3 0 1 0 0 6.6 3.3 3.3 0 0 0 0-6.6Z",
   info: "M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16ZM12 11v5M12 8h.01",
   saved: "M7 4h10v16l-5-4-5 4z",
@@ -178,15 +179,23 @@ export const PATHS = {
   open: "M14 4h6v6M20 4l-9 9M18 14v6H4V6h6",
 };
 
-/** A line drawing, hidden from screen readers: a text beside it says the same. @param {Picture} name */
+/** A line drawing. @param {Picture} name */
 export function icon(name) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  svg.setAttribute("viewBox", "0 0 24 24");
+  const svg = drawing("0 0 24 24", [PATHS[name]]);
   svg.setAttribute("class", "icon");
-  svg.setAttribute("aria-hidden", "true");
-  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  path.setAttribute("d", PATHS[name]);
-  svg.append(path);
+  return svg;
+}
+
+/** A drawing of paths, hidden from screen readers: a text beside it says the same.
+ * @param {string} box @param {string[]} paths @param {string} [transform] */
+export function drawing(box, paths, transform = "") {
+  const make = (/** @type {"svg" | "path"} */ tag, /** @type {Record<string, string>} */ attributes) => {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    return element;
+  };
+  const svg = make("svg", { viewBox: box, "aria-hidden": "true" });
+  svg.append(...paths.map((d) => make("path", { d, transform })));
   return svg;
 }
 

@@ -60,7 +60,10 @@ export class Filters {
     const reset =
       filtered(state) &&
       this.button("reset", { class: "plain reset" }, () => this.set(unfiltered()), ["Clear filters"]);
-    morph(this.element, h("div", {}, kinds, menus, this.inside(), this.fold(), this.save(), this.order(), reset));
+    morph(
+      this.element,
+      h("div", {}, kinds, menus, this.inside(), this.fold(), this.map(), this.save(), this.order(), reset),
+    );
     const focus = focusKey && this.element.querySelector(`[data-key="${CSS.escape(focusKey)}"]`);
     if (focus && focus !== this.page.focused) /** @type {HTMLElement} */ (focus).focus();
   }
@@ -217,6 +220,17 @@ export class Filters {
     if (!asks(this.page.state)) return null;
     const props = { class: "filter", "aria-pressed": String(Boolean(fold)), title: "One result per video or document" };
     return this.button("fold", props, () => this.set({ fold: fold ? "" : "max" }), [icon("pile"), "One per file"]);
+  }
+
+  /** A button that shows the map. */
+  map() {
+    const { map } = this.page.state;
+    const act = () => {
+      this.page.go({ map: !map });
+      this.page.results.map.show();
+    };
+    const props = { class: "filter", "aria-pressed": String(map), title: "Where the results were taken" };
+    return this.button("map", props, act, [icon("globe"), "Map"]);
   }
 
   /** A button that saves the search, unless a file is a part of it. */

@@ -98,9 +98,14 @@ export function nearFolder(path) {
   return folder(path).split(/[\\/]/).filter(Boolean).slice(-2).join("/");
 }
 
-/** A snippet with <mark> around its matched words, which stand between U+E000 and U+E001. @param {string} snippet */
+/** A text with <mark> around its matched words, which stand between U+E000 and U+E001. @param {string} snippet */
 export function marked(snippet) {
   return snippet.split(/\uE000(.*?)\uE001/s).map((text, n) => (n % 2 ? h("mark", {}, text) : text));
+}
+
+/** A text without its marks. @param {string} text */
+export function unmarked(text) {
+  return text.replace(/[\uE000\uE001]/g, "");
 }
 
 export const KIND_NAMES = /** @type {const} */ ({ image: "Image", video: "Video", pdf: "PDF" });

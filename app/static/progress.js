@@ -7,6 +7,7 @@ import { count, lasting } from "./format.js";
 
 const [BUSY, IDLE, AWAY] = [1000, 5000, 1500];
 const RETURNED = "sightline-returned";
+const RESTARTED = "Sightline was restarted; this page is connected again.";
 
 export class Progress {
   /** @param {Page} page */
@@ -30,7 +31,7 @@ export class Progress {
     });
     if (sessionStorage.getItem(RETURNED)) {
       sessionStorage.removeItem(RETURNED);
-      this.page.say("Sightline was restarted; this page is connected again.");
+      this.page.say(RESTARTED);
     }
     this.ask();
   }
@@ -68,7 +69,7 @@ export class Progress {
       location.reload();
       return;
     }
-    this.page.say(restarted ? "Sightline was restarted; this page is connected again." : "Sightline answers again.");
+    this.page.say(restarted ? RESTARTED : "Sightline answers again.");
     this.page.results.query = "";
     this.page.show();
   }

@@ -5,6 +5,7 @@ import * as api from "./api.js";
 import { h, icon } from "./dom.js";
 import { count, counted, fileName } from "./format.js";
 import { Grid } from "./grid.js";
+import { WorldMap } from "./map.js";
 import { asks, fields, filtered, wants } from "./state.js";
 import { Timeline } from "./timeline.js";
 
@@ -39,7 +40,16 @@ export class Results {
     this.moreButton = h("button", { class: "secondary", hidden: true, onclick: () => this.more() }, "Show more");
     this.timeline = new Timeline(this);
     this.start = h("div", { class: "end start" });
-    const parts = [this.summary, this.start, this.grid.list, this.end, this.moreButton, this.timeline.element];
+    this.map = new WorldMap(this);
+    const parts = [
+      this.summary,
+      this.map.element,
+      this.start,
+      this.grid.list,
+      this.end,
+      this.moreButton,
+      this.timeline.element,
+    ];
     this.element = h("div", { class: "results" }, parts);
     this.watcher = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && this.more(), {
       rootMargin: "900px",
@@ -154,6 +164,7 @@ export class Results {
     this.element.removeAttribute("aria-busy");
     this.element.classList.add("blank");
     this.timeline.show();
+    this.map.show();
     this.summary.classList.remove("wrong");
     this.summary.textContent = sentence;
     this.hasSentence = true;
@@ -249,6 +260,7 @@ export class Results {
   onDraw() {
     this.summarise();
     this.timeline.show();
+    this.map.show();
     this.watcher.unobserve(this.end); // a new observation reports at once whether the end is in view
     this.watcher.observe(this.end);
   }

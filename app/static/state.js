@@ -14,7 +14,17 @@ export function unfiltered() {
 
 /** @returns {State} */
 export function empty() {
-  return { q: "", avoid: [], parts: [], ...unfiltered(), sort: "relevance", fold: "", open: null, view: "search" };
+  return {
+    q: "",
+    avoid: [],
+    parts: [],
+    ...unfiltered(),
+    sort: "relevance",
+    fold: "",
+    map: false,
+    open: null,
+    view: "search",
+  };
 }
 
 /** The state of the address and of this history entry's files. @returns {State} */
@@ -37,6 +47,7 @@ export function stateOf(params) {
   if (params.get("sort") === "date") state.sort = "date";
   const fold = params.get("fold");
   if (fold === "max" || fold === "centroid") state.fold = fold;
+  state.map = params.has("map");
   const open = Number(params.get("open"));
   if (params.has("open") && Number.isInteger(open)) state.open = open;
   const view = params.get("view");
@@ -69,6 +80,7 @@ export function fields(state) {
 export function address(state) {
   const params = fields(state);
   if (state.open !== null) params.set("open", String(state.open));
+  if (state.map) params.set("map", "1");
   if (state.view !== "search") params.set("view", state.view);
   const query = params.toString();
   return `/${query ? `?${query}` : ""}`;

@@ -30,28 +30,13 @@ export const FILTERS = /** @type {const} */ ([
   ["smaller", "files smaller than so much", "smaller:500kB"],
 ]);
 
-/** Values that need no library. @type {Record<string, [string, number][]>} */
+/** Values that need no library. @type {Record<string, string>} */
 const FIXED = {
-  is: [["favourite", 0]],
-  longer: [
-    ["1m", 0],
-    ["10m", 0],
-    ["1h", 0],
-  ],
-  shorter: [
-    ["30s", 0],
-    ["1m", 0],
-    ["10m", 0],
-  ],
-  larger: [
-    ["10MB", 0],
-    ["100MB", 0],
-    ["1GB", 0],
-  ],
-  smaller: [
-    ["500kB", 0],
-    ["5MB", 0],
-  ],
+  is: "favourite",
+  longer: "1m 10m 1h",
+  shorter: "30s 1m 10m",
+  larger: "10MB 100MB 1GB",
+  smaller: "500kB 5MB",
 };
 
 /** The word before the cursor: a filter with its beginning value, or a bare word. */
@@ -128,7 +113,9 @@ export class Suggest {
   /** @param {string} filter @param {string} beginning @param {boolean} [within] whether the value may stand inside @returns {Suggestion[]} */
   valuesOf(filter, beginning, within = true) {
     const low = beginning.trim().toLowerCase();
-    const values = this.values[filter] ?? (within ? FIXED[filter] : null) ?? [];
+    /** @type {[string, number][]} */
+    const fixed = within ? (FIXED[filter]?.split(" ") ?? []).map((value) => [value, 0]) : [];
+    const values = this.values[filter] ?? fixed;
     const fits = (/** @type {string} */ value) => {
       const at = value.toLowerCase().indexOf(low);
       return at === 0 || (within && at > 0);

@@ -4,8 +4,7 @@
 
 import * as api from "./api.js";
 import { h, icon } from "./dom.js";
-import { clock, marked, said } from "./format.js";
-import { marking } from "./marking.js";
+import { clock, marked, said, unmarked } from "./format.js";
 
 const FOLDED = "sightline-transcript-folded";
 /** Milliseconds that a video waits for its cues before it is shown, so that it need not move later. Cues that arrive
@@ -97,7 +96,7 @@ export function transcript(page, hit, { seek, come }) {
   const load = async () => {
     const start = performance.now();
     try {
-      ({ cues } = await api.transcript(hit.file_id));
+      ({ cues } = await api.transcript(hit.file_id, page.state.q));
     } catch (error) {
       if (!closed) page.sorry(error);
     }
@@ -105,9 +104,8 @@ export function transcript(page, hit, { seek, come }) {
     element.hidden = !cues.length;
     if (!cues.length) return;
     if (!certain && performance.now() - start > PATIENCE) fold(true);
-    const mark = marking(page.state.q);
     lines = cues.map(({ start_s, text }) => {
-      const words = h("span", { class: "words", dir: "auto" }, marked(mark(text)));
+      const words = h("span", { class: "words", dir: "auto" }, marked(text));
       return h("button", { tabindex: "-1" }, h("span", { class: "time" }, clock(start_s)), " ", words);
     });
     list.replaceChildren(...lines.map((line) => h("li", {}, line)));
@@ -146,7 +144,7 @@ export function transcript(page, hit, { seek, come }) {
     words(second) {
       const n = last(cues, second);
       if (!cues.length) return null;
-      return n >= 0 && second < cues[n].end_s ? cues[n].text : "";
+      return n >= 0 && second < cues[n].end_s ? unmarked(cues[n].text) : "";
     },
     /** The video is sought: the list scrolls with it again. */
     follow() {

@@ -84,6 +84,21 @@ interface Album {
   cover: number | null;
 }
 
+interface Cluster {
+  lat: number;
+  lon: number;
+  count: number;
+  town: string | null;
+  /** The value of `near:` that finds it. */
+  near: string;
+}
+
+interface Places {
+  clusters: Cluster[];
+  placed: number;
+  total: number;
+}
+
 interface Answer {
   query: { text: string; image: string | null };
   model: string;
@@ -169,6 +184,8 @@ interface State {
   sort: "relevance" | "date";
   /** One hit per file, scored by its best chunk or by the centroid of all; "": every chunk. */
   fold: "" | "max" | "centroid";
+  /** Whether the map is shown. */
+  map: boolean;
   open: number | null;
   view: "search" | "albums" | "library" | "settings";
 }

@@ -181,7 +181,7 @@ def create_app(
 
     @app.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:
-        return _page(pages.docs)
+        return _page(lambda nonce: pages.docs(app.openapi()))
 
     app.include_router(api.router)
     app.include_router(media.router)

@@ -170,6 +170,9 @@ def test_what_is_known_and_counted_is_of_the_token_s_folders(people: dict[str, T
     assert people["ann"].get(f"/api/why/{shared}", params={"q": "kite"}).json()["looks"]["of"] is None
     months = {name: people[name].get("/api/timeline").json()["months"] for name in ("ann", "ben", "owner")}
     assert [sum(month["count"] for month in months[name]) for name in months] == [2, 3, 4]
+    for asked in ({}, {"q": "kite"}):
+        places = {name: people[name].get("/api/places", params=asked).json() for name in ("ann", "ben")}
+        assert places["ann"]["placed"] == 1 and places["ben"]["clusters"] == []
     values = {name: people[name].get("/api/vocabulary").json() for name in ("ann", "ben")}
     assert values["ann"]["in"] == [["ann", 2]] and values["ann"]["near"] == [["Lisbon, Portugal", 1]]
     assert values["ben"]["near"] == [] and "ann" not in str(values["ben"]["in"])

@@ -1,0 +1,116 @@
+// The map above the results: where all hits of the answer were taken. Built around clusters, which the server counts, and
+// the outlines of vendor/world.json; a click on a cluster searches near it, and the map then shows that part of the earth.
+// It knows nothing of hits.
+
+import * as api from "./api.js";
+import { drawing, h } from "./dom.js";
+import { count, counted } from "./format.js";
+import { typedFilter, written } from "./state.js";
+
+/** Units of the outlines in a degree (deploy/world_map.py). */
+const UNIT = 20;
+/** The least and the most degrees that are shown, and the room around the clusters as a share of their spread. */
+const [LEAST, ROUND, ROOM] = [14, 360, 0.22];
+const [NORTH, SOUTH] = [84, -58];
+/** So many clusters have room for their names. */
+const NAMED = 8;
+
+export class WorldMap {
+  /** @param {Results} results */
+  constructor(results) {
+    this.results = results;
+    /** @type {Places | null} */
+    this.places = null;
+    this.query = "";
+    this.chart = h("div", { class: "chart" });
+    this.words = h("p", { class: "quiet", role: "status" });
+    this.everywhere = h("button", { class: "secondary", onclick: () => this.search("") }, "Everywhere");
+    const foot = h("div", { class: "map-foot" }, this.words, this.everywhere);
+    this.element = h("section", { class: "map", "aria-label": "Map", hidden: true }, this.chart, foot);
+    addEventListener("resize", () => this.draw());
+  }
+
+  /** Ask for the places of a new answer, where the map is open. */
+  async show() {
+    const { results } = this;
+    const { page, query } = results;
+    this.element.hidden = !page.state.map || !results.hits.length;
+    if (this.element.hidden) return;
+    this.everywhere.hidden = !typedFilter(page.state.q, "near").value;
+    const version = `${query}|${page.status?.chunks}`;
+    if (this.query === version) return;
+    this.query = version;
+    await page.attempt(async () => {
+      outlines ??= fetch("/ui/vendor/world.json").then((answer) => answer.json());
+      const [places] = await Promise.all([
+        page.state.parts.some((part) => part.file) ? null : api.places(page.state),
+        outlines,
+      ]);
+      if (this.query !== version) return;
+      this.places = places;
+      this.draw();
+    });
+  }
+
+  async draw() {
+    const { land, borders } = (await outlines) ?? {};
+    if (this.element.hidden || !land) return;
+    const { clusters = [], placed = 0, total = 0 } = this.places ?? {};
+    const part = `${count(placed)} of ${counted(total, "result")}`;
+    this.words.textContent = !this.places
+      ? "A search with a file of yours has no map."
+      : placed
+        ? `${placed === total ? counted(total, "result") : part}, where ${placed === 1 ? "it was" : "they were"} taken. Choose a place to search there.`
+        : "None of the results says where it was taken.";
+    const { x, y, wide, tall, shrink } = view(clusters, this.chart.clientWidth / this.chart.clientHeight);
+    const chart = drawing(`${x} ${y} ${wide} ${tall}`, [land, borders], `scale(${shrink / UNIT} ${1 / UNIT})`);
+    const most = Math.max(...clusters.map((cluster) => cluster.count));
+    const marks = clusters.map((cluster) => {
+      const name = cluster.town ?? `${cluster.lat.toFixed(2)}, ${cluster.lon.toFixed(2)}`;
+      const size = 1.7 + 1.5 * Math.sqrt(cluster.count / most);
+      const [left, top] = [(100 * (cluster.lon * shrink - x)) / wide, (100 * (-cluster.lat - y)) / tall];
+      const props = {
+        class: left > 75 ? "cluster left" : "cluster",
+        style: `left:${left}%;top:${top}%;--size:${size}rem`,
+        "aria-label": `${name}: ${counted(cluster.count, "result")}`,
+        onclick: () => this.search(cluster.near),
+      };
+      const label = h("span", { class: "town" }, name.split(",")[0]);
+      return h("li", {}, h("button", props, h("span", { class: "dot" }, count(cluster.count)), label));
+    });
+    const list = h("ul", { role: "list", class: clusters.length > NAMED ? "" : "named" }, marks);
+    this.chart.replaceChildren(chart, list);
+  }
+
+  /** Search near a place; with "" everywhere. @param {string} near */
+  search(near) {
+    const { page } = this.results;
+    const { rest } = typedFilter(page.state.q, "near");
+    page.go({ q: `${rest} ${near && written("near", near)}`.trim(), open: null });
+    page.box.fill();
+    (near ? this.everywhere : page.box.input).focus();
+  }
+}
+
+/** @type {Promise<{land: string, borders: string}> | undefined} */
+let outlines;
+
+/** The part of the earth to show, in degrees, of which those to the east are shortened as in its middle.
+ * @param {Cluster[]} clusters @param {number} shape width over height */
+function view(clusters, shape) {
+  const lats = clusters.length ? clusters.map((cluster) => -cluster.lat) : [-NORTH, -SOUTH];
+  const lons = clusters.length ? clusters.map((cluster) => cluster.lon) : [-ROUND / 2, ROUND / 2];
+  const middle = (/** @type {number[]} */ all) => (Math.min(...all) + Math.max(...all)) / 2;
+  const span = (/** @type {number[]} */ all) => Math.max(LEAST, (1 + 2 * ROOM) * (Math.max(...all) - Math.min(...all)));
+  const shrink = Math.max(0.4, Math.cos((middle(lats) * Math.PI) / 180));
+  const wide = Math.min(ROUND * shrink, Math.max(span(lons) * shrink, span(lats) * shape));
+  const tall = wide / shape;
+  const keep = (
+    /** @type {number} */ at,
+    /** @type {number} */ size,
+    /** @type {number} */ low,
+    /** @type {number} */ high,
+  ) => Math.min(Math.max(low, high - size), Math.max(low, at - size / 2));
+  const x = keep(middle(lons) * shrink, wide, (-ROUND / 2) * shrink, (ROUND / 2) * shrink);
+  return { x, y: keep(middle(lats), tall, -NORTH, -SOUTH), wide, tall, shrink };
+}
