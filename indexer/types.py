@@ -92,6 +92,8 @@ class Filters:
     near: tuple[tuple[float, float, float], ...] = ()
     """(latitude, longitude, kilometres)"""
     cameras: tuple[str, ...] = ()
+    people: tuple[str, ...] = ()
+    """A hit names all of them: a name, or the beginning of one of its words."""
     labels: tuple[str, ...] = ()
     """A hit carries all of them."""
     albums: tuple[str, ...] = ()
@@ -394,15 +396,17 @@ class ChunkInfo:
 
 @dataclass(frozen=True)
 class ChunkDetails:
-    """All that is known of a chunk and of the file that shows it. `place`: the nearest town. `caption`: what stands in
-    the files beside it. `text_is`: what `chunk.text` is: "caption", "picture" (a caption and the words read in it),
-    "page" or "speech". `heard`: `Heard.state`. `albums`: their names; `also_at`: the paths of its copies."""
+    """All that is known of a chunk and of the file that shows it. `place`: the nearest town. `people`: whom its
+    captions name. `caption`: what stands in the files beside it. `text_is`: what `chunk.text` is: "caption", "picture"
+    (a caption and the words read in it), "page" or "speech". `heard`: `Heard.state`. `albums`: their names; `also_at`:
+    the paths of its copies."""
 
     chunk: ChunkInfo
     camera: str | None
     lat: float | None
     lon: float | None
     place: str | None
+    people: tuple[str, ...]
     caption: str
     text_is: Literal["caption", "picture", "page", "speech"]
     heard: str
