@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from indexer.features.labels import label_by, label_counts, moderate, read_rules, write_report
     from indexer.features.multiple_choice import answer
     from indexer.features.pairs import PAIR_KINDS
-    from indexer.features.reel import reel
+    from indexer.features.reel import reel, reel_of
     from indexer.library import Library, check_addresses
     from indexer.pipeline.worker import Worker
     from indexer.search.query_syntax import beginning, is_browsing
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PAIR_KINDS", "FileLock", "JudgementError", "Library", "Worker", "answer", "answer_csv", "beginning",
     "check_addresses", "evaluate", "export", "is_browsing", "judgements_of", "label_by", "label_counts", "load_checked",
-    "marked", "moderate", "read_judgements", "read_rules", "reel", "words_to_mark", "write_report",
+    "marked", "moderate", "read_judgements", "read_rules", "reel", "reel_of", "words_to_mark", "write_report",
 ]  # fmt: skip
 
 _MODULES = {
@@ -38,7 +38,7 @@ _MODULES = {
     "features.labels": ("label_by", "label_counts", "moderate", "read_rules", "write_report"),
     "features.multiple_choice": ("answer",),
     "features.pairs": ("PAIR_KINDS",),
-    "features.reel": ("reel",),
+    "features.reel": ("reel", "reel_of"),
     "library": ("Library", "check_addresses"),
     "pipeline.worker": ("Worker",),
     "search.query_syntax": ("beginning", "is_browsing"),

@@ -1,7 +1,7 @@
 // Albums and favourites: the view that lists them, the dialog that adds files to one, and the heart. Built around the album
 // as a search (`album:"Trip"`, `is:favourite`), so that an album is a page of results like any other.
 
-import * as api from "./api.js";
+import { api } from "./api.js";
 import { askTwice, h, icon, sheet, takeOver } from "./dom.js";
 import { count, counted } from "./format.js";
 import { typedFilter, written } from "./state.js";

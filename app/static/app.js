@@ -3,7 +3,7 @@
 // gr.HTML with its state, focus and playing videos.
 
 import { Albums } from "./albums.js";
-import * as api from "./api.js";
+import { Away } from "./api.js";
 import { SearchBox } from "./chips.js";
 import { h, icon, takeOver } from "./dom.js";
 import { Filters } from "./filters.js";
@@ -187,7 +187,7 @@ export class Page {
   /** Show the error of a request. @param {unknown} error */
   sorry(error) {
     if (error instanceof DOMException && error.name === "AbortError") return;
-    if (error instanceof api.Away) this.progress.away();
+    if (error instanceof Away) this.progress.away();
     else this.say(error instanceof Error ? error.message : String(error), "wrong");
   }
 }

@@ -13,6 +13,7 @@ const KEYS = /** @type {const} */ ([
   ["Ctrl + A", "select all results"],
   ["f", "in the viewer: favourite"],
   ["i", "in the viewer: what is known of it, and why it matched"],
+  ["s", "in the viewer: slideshow"],
   ["+ − 0", "zoom in, out, all of it"],
   ["Space", "play and pause"],
   ["?", "this sheet"],

@@ -1,7 +1,7 @@
 // The library view: folders (add one by its path, remove one), progress, counts, files that could not be read, models,
 // and the consent to store clicks.
 
-import * as api from "./api.js";
+import { api } from "./api.js";
 import { Combobox } from "./combobox.js";
 import { askTwice, h, icon, morph, takeOver } from "./dom.js";
 import { bytes, count, counted, day, fileName, folder, lasting } from "./format.js";

@@ -2,7 +2,7 @@
 // the outlines of vendor/world.json; a click on a cluster searches near it, and the map then shows that part of the earth.
 // It knows nothing of hits.
 
-import * as api from "./api.js";
+import { api } from "./api.js";
 import { drawing, h } from "./dom.js";
 import { count, counted } from "./format.js";
 import { typedFilter, written } from "./state.js";
@@ -53,8 +53,8 @@ export class WorldMap {
   }
 
   async draw() {
-    const { land, borders } = (await outlines) ?? {};
-    if (this.element.hidden || !land) return;
+    const world = await outlines;
+    if (this.element.hidden || !world) return;
     const { clusters = [], placed = 0, total = 0 } = this.places ?? {};
     const part = `${count(placed)} of ${counted(total, "result")}`;
     this.words.textContent = !this.places
@@ -63,7 +63,11 @@ export class WorldMap {
         ? `${placed === total ? counted(total, "result") : part}, where ${placed === 1 ? "it was" : "they were"} taken. Choose a place to search there.`
         : "None of the results says where it was taken.";
     const { x, y, wide, tall, shrink } = view(clusters, this.chart.clientWidth / this.chart.clientHeight);
-    const chart = drawing(`${x} ${y} ${wide} ${tall}`, [land, borders], `scale(${shrink / UNIT} ${1 / UNIT})`);
+    const chart = drawing(
+      `${x} ${y} ${wide} ${tall}`,
+      [world.land, world.borders],
+      `scale(${shrink / UNIT} ${1 / UNIT})`,
+    );
     const most = Math.max(...clusters.map((cluster) => cluster.count));
     const marks = clusters.map((cluster) => {
       const name = cluster.town ?? `${cluster.lat.toFixed(2)}, ${cluster.lon.toFixed(2)}`;

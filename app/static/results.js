@@ -1,7 +1,7 @@
 // The results of a search: requests the answer, drops outdated requests, fetches more hits on scrolling, and says how
 // many hits there are or why there are none. grid.js draws the hits.
 
-import * as api from "./api.js";
+import { Away, api, Refused } from "./api.js";
 import { h, icon } from "./dom.js";
 import { count, counted, fileName } from "./format.js";
 import { Grid } from "./grid.js";
@@ -116,7 +116,7 @@ export class Results {
       this.take(answer, same);
     } catch (error) {
       if (this.flight !== flight) return;
-      if (error instanceof api.Away) this.query = "";
+      if (error instanceof Away) this.query = "";
       this.fail(error);
     } finally {
       if (this.flight === flight) {
@@ -146,10 +146,10 @@ export class Results {
   /** @param {unknown} error */
   fail(error) {
     if (error instanceof DOMException && error.name === "AbortError") return;
-    if (error instanceof api.Refused && asks(this.page.state)) {
+    if (error instanceof Refused && asks(this.page.state)) {
       this.nothing(error.message);
       this.summary.classList.add("wrong");
-    } else if (!(error instanceof api.Refused)) this.page.sorry(error);
+    } else if (!(error instanceof Refused)) this.page.sorry(error);
   }
 
   /** Show a sentence in place of hits. @param {string} sentence */

@@ -2,9 +2,9 @@
 // or touch (a long press), and the bar of what can be done with them. Built around a map of hits by chunk; the cards only
 // show it. It knows nothing of how hits are found.
 
-import * as api from "./api.js";
+import { api } from "./api.js";
 import { h, icon, iconButton } from "./dom.js";
-import { count, counted } from "./format.js";
+import { count, counted, fileName } from "./format.js";
 
 /** The most files of one selection, as of one ZIP (app/web/archive.py). */
 const MOST = 5000;
@@ -35,7 +35,8 @@ export class Selection {
         this.favourite,
         this.button("pile", "Album", "Add to an album", () => page.albums.choose(this.files())),
         this.leave,
-        this.button("download", "ZIP", "Download as a ZIP", () => this.download()),
+        this.button("download", "ZIP", "Download as a ZIP", () => this.download("/api/zip", this.files())),
+        this.button("cut", "Reel", "Cut the videos into a reel, with edit lists", () => this.reel()),
         this.button("copy", "Paths", "Copy the paths", () =>
           this.copy([...new Set(this.hits().map((hit) => hit.path))]),
         ),
@@ -48,6 +49,7 @@ export class Selection {
     const { list } = page.results.grid;
     list.addEventListener("click", (event) => this.click(event), true);
     list.addEventListener("pointerdown", (event) => this.press(event));
+    list.addEventListener("dragstart", (event) => this.drag(event));
     list.addEventListener("contextmenu", (event) => this.pressed && event.preventDefault());
   }
 
@@ -113,6 +115,21 @@ export class Selection {
       ({ clientX, clientY }) => Math.hypot(clientX - event.clientX, clientY - event.clientY) > SLIP && over.abort(),
       end,
     );
+  }
+
+  /** What another window gets of a card that is dragged there: the file, the addresses and paths of all that is picked.
+   * @param {DragEvent} event */
+  drag({ target, dataTransfer }) {
+    const card = /** @type {HTMLElement} */ (target).closest?.("li.card");
+    const hit = this.page.results.hits.find((one) => String(one.chunk_id) === card?.getAttribute("data-chunk"));
+    if (!hit || !dataTransfer) return;
+    const files = new Map(
+      [hit, ...(this.picked.has(hit.chunk_id) ? this.hits() : [])].map((one) => [one.file_id, one.path]),
+    );
+    const urls = [...files.keys()].map((id) => `${location.origin}/media/${id}?download=1`);
+    dataTransfer.setData("DownloadURL", `application/octet-stream:${fileName(hit.path)}:${urls[0]}`);
+    dataTransfer.setData("text/uri-list", urls.join("\r\n"));
+    dataTransfer.setData("text/plain", [...files.values()].join("\n"));
   }
 
   /** @param {KeyboardEvent} event @param {HTMLElement | null} at the focused element. Returns whether the key is used. */
@@ -224,14 +241,25 @@ export class Selection {
     });
   }
 
-  /** Ask first whether there is something to send; then the browser's own download takes it as it comes. */
-  download() {
+  async reel() {
+    const moments = this.hits().filter((hit) => hit.kind === "video");
+    await this.download(
+      "/api/reel",
+      moments.map((hit) => hit.chunk_id),
+    );
+  }
+
+  /** Ask first whether there is something to send; then the browser's own download takes it as it comes.
+   * @param {string} action @param {number[]} numbers */
+  download(action, numbers) {
     return this.page.attempt(async () => {
-      const ids = this.files().join(",");
-      const { gone } = await api.checkZip(ids);
+      const ids = numbers.join(",");
+      const { files, gone } = await api.check(action, ids);
+      if (action === "/api/reel")
+        this.page.say(`A reel of ${counted(files, "moment")} is being cut; it is downloaded when it is ready.`);
       if (gone) this.page.say(`${counted(gone, "file")} no longer where it was indexed; the others are sent.`, "wrong");
       const field = h("input", { type: "hidden", name: "ids", value: ids });
-      const form = h("form", { method: "post", action: "/api/zip", hidden: true }, field);
+      const form = h("form", { method: "post", action, hidden: true }, field);
       document.body.append(form);
       form.submit();
       form.remove();

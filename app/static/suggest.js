@@ -2,7 +2,7 @@
 // searches. Built around the word at the cursor. It knows the filters' words (as indexer/search/query_syntax.py), and nothing
 // of how a search is made.
 
-import * as api from "./api.js";
+import { api } from "./api.js";
 import { Combobox } from "./combobox.js";
 import { h, icon, sheet, takeOver } from "./dom.js";
 import { count } from "./format.js";
@@ -18,6 +18,7 @@ export const FILTERS = /** @type {const} */ ([
   ["taken", "when it was taken", "taken:2023-07"],
   ["near", "a town, and 25 km around it", "near:Lisbon"],
   ["camera", "a camera's name", "camera:pixel"],
+  ["person", "whom captions name", "person:Anna"],
   ["type", "images, videos or PDFs", "type:pdf"],
   ["in", "a folder's name", "in:Invoices"],
   ["name", "a part of the file's name", "name:IMG_2"],

@@ -2,7 +2,7 @@
 // dragged and leads there. Built around the number of hits of each month, newest first, as the server counts them: a place
 // on the scrubber is a place in the list. It knows nothing of cards.
 
-import * as api from "./api.js";
+import { api } from "./api.js";
 import { h } from "./dom.js";
 import { count, monthOf } from "./format.js";
 

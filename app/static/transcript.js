@@ -2,7 +2,7 @@
 // words of the query are marked. Folded (which the browser remembers), it is one button over the picture. It calls
 // `seek`, and gets the position of the video through `at`.
 
-import * as api from "./api.js";
+import { api } from "./api.js";
 import { h, icon } from "./dom.js";
 import { clock, marked, said, unmarked } from "./format.js";
 

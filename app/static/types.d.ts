@@ -52,6 +52,7 @@ interface Info extends Hit {
   lon: number | null;
   /** The nearest town. */
   place: string | null;
+  people: string[];
   caption: string;
   text: string;
   text_is: "caption" | "picture" | "page" | "speech";
@@ -136,6 +137,8 @@ interface Status {
   gradio: boolean;
   /** Whether this visitor may have addresses fetched. */
   web: boolean;
+  /** Whether the server can show this visitor a file in its file manager. */
+  reveals: boolean;
 }
 
 interface Failure {
@@ -201,4 +204,59 @@ interface ModelFetch {
   line: string;
   /** Seconds per image, page and window on this machine. */
   seconds: { image: number; page: number; window: number } | null;
+}
+
+/** The requests to the server. Each throws `Refused` or `Away`. */
+interface Api {
+  /** One page of an answer. */
+  search(state: State, page: { k: number; offset: number; signal?: AbortSignal }): Promise<Answer>;
+  /** How many hits each month has, newest first. */
+  timeline(state: State): Promise<{ months: { month: string; of_file: boolean; count: number }[] }>;
+  /** Where all hits were taken. */
+  places(state: State): Promise<Places>;
+  /** For each filter the values that the library has, with their numbers. */
+  vocabulary(): Promise<Record<string, [string, number][]>>;
+  searches(): Promise<{ searches: SavedSearch[] }>;
+  saveSearch(name: string, query: string): Promise<void>;
+  forgetSearch(name: string): Promise<void>;
+  albums(): Promise<{ albums: Album[] }>;
+  /** Put files into an album; "" is that of the favourites. */
+  addToAlbum(name: string, file_ids: number[]): Promise<{ added: number }>;
+  /** Take files out of an album; with null, delete it. */
+  removeFromAlbum(name: string, file_ids: number[] | null): Promise<{ removed: number }>;
+  renameAlbum(name: string, to: string): Promise<void>;
+  /** What a download of files (`/api/zip`) or chunks (`/api/reel`) would hold. */
+  check(action: string, ids: string): Promise<{ files: number; gone: number }>;
+  status(): Promise<Status>;
+  failures(): Promise<Failure[]>;
+  retry(): Promise<{ retried: number }>;
+  /** Where in the window of a hit the query happens. */
+  nearest(q: string, chunk: number): Promise<{ moments: { at_s: number; start_s: number; end_s: number }[] }>;
+  /** The cues of a video, with the words of a query marked; empty until it is transcribed. */
+  transcript(file: number, q: string): Promise<{ cues: Cue[] }>;
+  chunk(id: number): Promise<Hit>;
+  /** All that is known of a chunk. */
+  info(chunk: number): Promise<Info>;
+  /** Why a chunk is a hit. */
+  why(state: State, chunk: number): Promise<Why>;
+  browse(path: string): Promise<{ path: string; exists: boolean; folders: string[] }>;
+  addRoot(path: string): Promise<{ roots: string[] }>;
+  forgetRoot(path: string): Promise<{ forgotten: number; roots: string[] }>;
+  /** Words led to a chunk; the server stores it only if the person has agreed. */
+  clicked(q: string, chunk_id: number): Promise<void>;
+  keepClicks(keep: boolean): Promise<{ keeps_clicks: boolean; clicks: number }>;
+  deleteClicks(): Promise<{ deleted: number }>;
+  models(): Promise<any[]>;
+  /** The download of a model. */
+  modelFetch(): Promise<ModelFetch>;
+  fetchModel(name: string): Promise<ModelFetch>;
+  useModel(name: string): Promise<{ model: string }>;
+  /** Show a file in the file manager of this machine. */
+  reveal(file_id: number): Promise<void>;
+  /** Fetch the file at an address, to search with. */
+  fetchFile(url: string, signal: AbortSignal): Promise<File>;
+  /** Fetch the file at an address into the library. */
+  keepAddress(url: string, signal: AbortSignal): Promise<{ path: string; name: string }>;
+  /** The words and marks of a page. */
+  pageLayer(file: number, page: number, words: string): Promise<PageLayer>;
 }

@@ -1,6 +1,6 @@
 // A page of a PDF or a TIFF: its image, marks on the words of the query, and a layer of selectable text.
 
-import * as api from "./api.js";
+import { api } from "./api.js";
 import { h, iconButton, instead } from "./dom.js";
 
 /** The text layer's font need not be the page's: each word is stretched to its box. */

@@ -1,7 +1,7 @@
 // A video that plays from the hit's second, with the other matching moments on its timeline and its cues beside it. A
 // format that the browser cannot play (AVI, HEVC …) comes from the server in converted stretches, one after the other.
 
-import * as api from "./api.js";
+import { api } from "./api.js";
 import { controls } from "./controls.js";
 import { h, instead } from "./dom.js";
 import { clock, place, said } from "./format.js";
