@@ -225,10 +225,7 @@ export class Filters {
   /** A button that shows the map. */
   map() {
     const { map } = this.page.state;
-    const act = () => {
-      this.page.go({ map: !map });
-      this.page.results.map.show();
-    };
+    const act = () => this.page.go({ map: !map });
     const props = { class: "filter", "aria-pressed": String(map), title: "Where the results were taken" };
     return this.button("map", props, act, [icon("globe"), "Map"]);
   }

@@ -11,6 +11,7 @@ import { typedFilter, written } from "./state.js";
 const UNIT = 20;
 /** The least and the most degrees that are shown, and the room around the clusters as a share of their spread. */
 const [LEAST, ROUND, ROOM] = [14, 360, 0.22];
+/** What is shown of the earth without clusters. */
 const [NORTH, SOUTH] = [84, -58];
 /** So many clusters have room for their names. */
 const NAMED = 8;
@@ -42,6 +43,7 @@ export class WorldMap {
     this.query = version;
     await page.attempt(async () => {
       outlines ??= fetch("/ui/vendor/world.json").then((answer) => answer.json());
+      outlines.catch(() => (outlines = undefined)); // asked for again the next time
       const [places] = await Promise.all([
         page.state.parts.some((part) => part.file) ? null : api.places(page.state),
         outlines,
@@ -54,13 +56,14 @@ export class WorldMap {
 
   async draw() {
     const world = await outlines;
-    if (this.element.hidden || !world) return;
+    if (this.element.hidden || !world || !this.chart.clientHeight) return;
     const { clusters = [], placed = 0, total = 0 } = this.places ?? {};
-    const part = `${count(placed)} of ${counted(total, "result")}`;
+    const which = placed < total ? `${count(placed)} of ${counted(total, "result")}` : counted(total, "result");
+    const say = placed === 1 ? "says where it was taken" : "say where they were taken";
     this.words.textContent = !this.places
       ? "A search with a file of yours has no map."
       : placed
-        ? `${placed === total ? counted(total, "result") : part}, where ${placed === 1 ? "it was" : "they were"} taken. Choose a place to search there.`
+        ? `${which} ${say}. Choose a place to search near it.`
         : "None of the results says where it was taken.";
     const { x, y, wide, tall, shrink } = view(clusters, this.chart.clientWidth / this.chart.clientHeight);
     const chart = drawing(
@@ -107,14 +110,11 @@ function view(clusters, shape) {
   const middle = (/** @type {number[]} */ all) => (Math.min(...all) + Math.max(...all)) / 2;
   const span = (/** @type {number[]} */ all) => Math.max(LEAST, (1 + 2 * ROOM) * (Math.max(...all) - Math.min(...all)));
   const shrink = Math.max(0.4, Math.cos((middle(lats) * Math.PI) / 180));
-  const wide = Math.min(ROUND * shrink, Math.max(span(lons) * shrink, span(lats) * shape));
+  const wide = Math.max(span(lons) * shrink, span(lats) * shape);
   const tall = wide / shape;
-  const keep = (
-    /** @type {number} */ at,
-    /** @type {number} */ size,
-    /** @type {number} */ low,
-    /** @type {number} */ high,
-  ) => Math.min(Math.max(low, high - size), Math.max(low, at - size / 2));
-  const x = keep(middle(lons) * shrink, wide, (-ROUND / 2) * shrink, (ROUND / 2) * shrink);
-  return { x, y: keep(middle(lats), tall, -NORTH, -SOUTH), wide, tall, shrink };
+  /** @param {number} at @param {number} size @param {number} edge */
+  const within = (at, size, edge) =>
+    size > 2 * edge ? -size / 2 : Math.min(edge - size, Math.max(-edge, at - size / 2));
+  const x = within(middle(lons) * shrink, wide, (ROUND / 2) * shrink);
+  return { x, y: within(middle(lats), tall, ROUND / 4), wide, tall, shrink };
 }

@@ -80,6 +80,7 @@ export class Results {
 
   show() {
     if (this.key() !== this.query) this.searchNow();
+    else this.map.show();
   }
 
   /** The state to search with: without a query, the newest files. */

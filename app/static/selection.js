@@ -127,7 +127,10 @@ export class Selection {
       [hit, ...(this.picked.has(hit.chunk_id) ? this.hits() : [])].map((one) => [one.file_id, one.path]),
     );
     const urls = [...files.keys()].map((id) => `${location.origin}/media/${id}?download=1`);
-    dataTransfer.setData("DownloadURL", `application/octet-stream:${fileName(hit.path)}:${urls[0]}`);
+    dataTransfer.setData(
+      "DownloadURL",
+      `application/octet-stream:${fileName(hit.path).replaceAll(":", "_")}:${urls[0]}`,
+    );
     dataTransfer.setData("text/uri-list", urls.join("\r\n"));
     dataTransfer.setData("text/plain", [...files.values()].join("\n"));
   }

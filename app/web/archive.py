@@ -22,8 +22,6 @@ from app.web.api import Json
 from app.web.media import Gone, open_file, printable
 from app.web.requests import MAX_ID, BadRequest, OutOfBounds
 from app.web.services import Services, WebServices
-from data.media.sandbox import Sandbox
-from indexer import reel_of
 from indexer.types import ChunkInfo
 
 router = APIRouter(prefix="/api", tags=["files"])
@@ -109,6 +107,9 @@ def _moments(services: WebServices, ids: list[int]) -> tuple[list[ChunkInfo], in
 
 def _cut(chunks: list[ChunkInfo], out: Path) -> None:
     """Cut a reel, in a child process of its own: it takes long, and pages are drawn meanwhile."""
+    from data.media.sandbox import Sandbox
+    from indexer import reel_of
+
     sandbox = Sandbox(workers=1)
     try:
         reel_of(sandbox, chunks, out)
