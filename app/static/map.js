@@ -79,11 +79,12 @@ export class WorldMap {
       const props = {
         class: left > 75 ? "cluster left" : "cluster",
         style: `left:${left}%;top:${top}%;--size:${size}rem`,
-        "aria-label": `${name}: ${counted(cluster.count, "result")}`,
+        title: name,
         onclick: () => this.search(cluster.near),
       };
-      const label = h("span", { class: "town" }, name.split(",")[0]);
-      return h("li", {}, h("button", props, h("span", { class: "dot" }, count(cluster.count)), label));
+      const near = h("span", { class: "unseen" }, ` ${cluster.count === 1 ? "result" : "results"} near `);
+      const town = h("span", { class: "town" }, name.split(", ")[0]);
+      return h("li", {}, h("button", props, h("span", { class: "dot" }, count(cluster.count)), near, town));
     });
     const list = h("ul", { role: "list", class: clusters.length > NAMED ? "" : "named" }, marks);
     this.chart.replaceChildren(chart, list);
