@@ -1,4 +1,4 @@
-"""Date, place and caption of each copy of a content.
+"""Date, place, people and caption of each copy of a content.
 
 Built around `read_copies`, which the indexer runs in a `data.media.sandbox.Sandbox`: metadata in the bytes belong
 to the content and are read once; the files beside, the name and the modification time belong to the copy. Knows
@@ -16,7 +16,7 @@ from pathlib import Path
 from data.media import beside, image, pdf, video
 from data.media.dates import most_trusted, of_file, of_name
 from data.media.kinds import Kind, MediaError
-from data.media.metadata import NOTHING, Metadata
+from data.media.metadata import NOTHING, Metadata, people_named
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Copy:
 @dataclass(frozen=True)
 class CopyFacts:
     """`inside`: the metadata in the bytes. `best`: the most trusted metadata of all sources, with the modification
-    time as the last resort. `words`: the captions in files beside the copy, one per line."""
+    time as the last resort; people of all sources. `words`: the captions in files beside the copy, one per line."""
 
     inside: Metadata
     best: Metadata
@@ -66,7 +66,7 @@ def _best(sources: Sequence[Metadata], path: Path, mtime_ns: int) -> Metadata:
     if taken is not None:
         taken = taken.at_place(lat, lon) if lat is not None else taken.with_zone_of_name(date_in_name)
     camera = next((s.camera for s in sources if s.camera), None)
-    return Metadata(taken, camera, lat, lon)
+    return Metadata(taken, camera, lat, lon, people_named(name for s in sources for name in s.people))
 
 
 def read_inside(path: Path, kind: Kind) -> Metadata:

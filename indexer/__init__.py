@@ -17,16 +17,17 @@ if TYPE_CHECKING:
     from indexer.features.labels import label_by, label_counts, moderate, read_rules, write_report
     from indexer.features.multiple_choice import answer
     from indexer.features.pairs import PAIR_KINDS
-    from indexer.features.reel import reel
+    from indexer.features.reel import reel, reel_of
     from indexer.library import Library, check_addresses
     from indexer.pipeline.worker import Worker
     from indexer.search.query_syntax import beginning, is_browsing
+    from indexer.search.snippets import marked
     from indexer.search.text_search import words_to_mark
 
 __all__ = [
     "PAIR_KINDS", "FileLock", "JudgementError", "Library", "Worker", "answer", "answer_csv", "beginning",
     "check_addresses", "evaluate", "export", "is_browsing", "judgements_of", "label_by", "label_counts", "load_checked",
-    "moderate", "read_judgements", "read_rules", "reel", "words_to_mark", "write_report",
+    "marked", "moderate", "read_judgements", "read_rules", "reel", "reel_of", "words_to_mark", "write_report",
 ]  # fmt: skip
 
 _MODULES = {
@@ -37,10 +38,11 @@ _MODULES = {
     "features.labels": ("label_by", "label_counts", "moderate", "read_rules", "write_report"),
     "features.multiple_choice": ("answer",),
     "features.pairs": ("PAIR_KINDS",),
-    "features.reel": ("reel",),
+    "features.reel": ("reel", "reel_of"),
     "library": ("Library", "check_addresses"),
     "pipeline.worker": ("Worker",),
     "search.query_syntax": ("beginning", "is_browsing"),
+    "search.snippets": ("marked",),
     "search.text_search": ("words_to_mark",),
 }
 

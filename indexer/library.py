@@ -56,6 +56,7 @@ from indexer.types import (
     Moment,
     Month,
     Part,
+    Places,
     Query,
     SavedSearch,
     Status,
@@ -325,6 +326,11 @@ class Library:
     def timeline(self, query: Query) -> list[Month]:
         """How many contents pass the filters of a query, by month, newest first."""
         return self.searcher().timeline(query)
+
+    def places(self, query: Query) -> Places:
+        """Where the contents of an answer were taken. Raises `LibraryError`."""
+        with self._priority.query():
+            return self.searcher().places(query)
 
     def vocabulary(self) -> dict[str, list[tuple[str, int]]]:
         """For each filter the values that the library has, with their numbers of files."""

@@ -92,6 +92,8 @@ class Filters:
     near: tuple[tuple[float, float, float], ...] = ()
     """(latitude, longitude, kilometres)"""
     cameras: tuple[str, ...] = ()
+    people: tuple[str, ...] = ()
+    """A hit names all of them: a name, or the beginning of one of its words."""
     labels: tuple[str, ...] = ()
     """A hit carries all of them."""
     albums: tuple[str, ...] = ()
@@ -394,15 +396,17 @@ class ChunkInfo:
 
 @dataclass(frozen=True)
 class ChunkDetails:
-    """All that is known of a chunk and of the file that shows it. `place`: the nearest town. `caption`: what stands in
-    the files beside it. `text_is`: what `chunk.text` is: "caption", "picture" (a caption and the words read in it),
-    "page" or "speech". `heard`: `Heard.state`. `albums`: their names; `also_at`: the paths of its copies."""
+    """All that is known of a chunk and of the file that shows it. `place`: the nearest town. `people`: whom its
+    captions name. `caption`: what stands in the files beside it. `text_is`: what `chunk.text` is: "caption", "picture"
+    (a caption and the words read in it), "page" or "speech". `heard`: `Heard.state`. `albums`: their names; `also_at`:
+    the paths of its copies."""
 
     chunk: ChunkInfo
     camera: str | None
     lat: float | None
     lon: float | None
     place: str | None
+    people: tuple[str, ...]
     caption: str
     text_is: Literal["caption", "picture", "page", "speech"]
     heard: str
@@ -418,6 +422,27 @@ class Month:
     month: str
     of_file: bool
     count: int
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Contents that were taken near each other: how many, their middle in degrees, and the nearest town. `near`: the
+    value of the filter `near:` that finds them all."""
+
+    lat: float
+    lon: float
+    count: int
+    town: str | None
+    near: str
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the contents of an answer were taken. `placed`: how many of `total` say so."""
+
+    clusters: tuple[Cluster, ...]
+    placed: int
+    total: int
 
 
 @dataclass(frozen=True)
@@ -482,6 +507,7 @@ class SearchLibrary(Protocol):
     def moments(self, query: Query, k: int = 5) -> list[Moment]: ...
     def moment(self, query: Query, chunk_id: int) -> list[Moment]: ...
     def timeline(self, query: Query) -> list[Month]: ...
+    def places(self, query: Query) -> Places: ...
     def vocabulary(self) -> dict[str, list[tuple[str, int]]]: ...
     def saved_searches(self) -> list[SavedSearch]: ...
     def save_search(self, name: str, query: str) -> None: ...

@@ -18,5 +18,5 @@ def test_the_page_loads_its_own_scripts_and_they_weigh_at_most_200_kb() -> None:
     from app.web.pages import MODULES
 
     scripts = {path.stem: path.stat().st_size for path in (ROOT / "app" / "static").glob("*.js")}
-    assert set(MODULES) == scripts.keys() - {"docs"}
+    assert set(MODULES) == scripts.keys()
     assert sum(scripts.values()) <= 200_000

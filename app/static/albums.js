@@ -1,16 +1,14 @@
 // Albums and favourites: the view that lists them, the dialog that adds files to one, and the heart. Built around the album
 // as a search (`album:"Trip"`, `is:favourite`), so that an album is a page of results like any other.
 
-import * as api from "./api.js";
-import { h, icon, iconButton, takeOver } from "./dom.js";
+import { api } from "./api.js";
+import { askTwice, h, icon, sheet, takeOver } from "./dom.js";
 import { count, counted } from "./format.js";
-
-/** @typedef {import("./types").Album} Album */
-/** @typedef {import("./types").Hit} Hit */
+import { typedFilter, written } from "./state.js";
 
 /** The words that search in an album. @param {string} name */
 function searchOf(name) {
-  return name ? `album:"${name}"` : "is:favourite";
+  return name ? written("album", name) : "is:favourite";
 }
 
 /** The name of an album as it is shown. @param {string} name */
@@ -19,7 +17,7 @@ function shownName(name) {
 }
 
 export class Albums {
-  /** @param {import("./app.js").Page} page */
+  /** @param {Page} page */
   constructor(page) {
     this.page = page;
     this.list = h("ul", { class: "album-grid", role: "list" });
@@ -38,27 +36,19 @@ export class Albums {
     this.name.placeholder = "A new album";
     /** @type {number[]} */
     this.files = [];
-    this.heading = h("h2", { id: "album-dialog" });
-    this.dialog = h("dialog", { class: "sheet-dialog", "aria-labelledby": "album-dialog" }, [
-      h(
-        "div",
-        { class: "dialog-bar" },
-        this.heading,
-        iconButton("close", "Close", () => this.dialog.close()),
-      ),
+    this.heading = h("span");
+    this.dialog = sheet("album-dialog", this.heading, [
       h("form", { class: "add", onsubmit: takeOver(() => this.add(this.name.value.trim())) }, [
         this.name,
         h("button", { type: "submit", class: "main" }, "Create"),
       ]),
       this.choices,
     ]);
-    this.dialog.addEventListener("click", (event) => event.target === this.dialog && this.dialog.close());
   }
 
   /** The album that is searched in; else "". */
   current() {
-    const match = /(?:^|\s)album:(?:"([^"]+)"|(\S+))/i.exec(this.page.state.q);
-    return match?.[1] ?? match?.[2] ?? "";
+    return typedFilter(this.page.state.q, "album").value;
   }
 
   /** Draw the view. */
@@ -78,8 +68,7 @@ export class Albums {
   /** @param {Album} album */
   tile({ name, count: files, missing, cover }) {
     const open = takeOver(() => this.page.search(searchOf(name)));
-    const picture =
-      cover === null ? icon("album") : h("img", { src: `/thumb/${cover}.webp`, alt: "", loading: "lazy" });
+    const picture = cover === null ? icon("pile") : h("img", { src: `/thumb/${cover}.webp`, alt: "", loading: "lazy" });
     const gone = missing ? `${counted(missing, "file")} not in the library any more` : "";
     const link = h("a", { class: "album", href: `/?q=${encodeURIComponent(searchOf(name))}`, onclick: open }, [
       h("span", { class: "cover" }, picture),
@@ -95,7 +84,7 @@ export class Albums {
     ]);
   }
 
-  /** @param {import("./types").SavedSearch} search */
+  /** @param {SavedSearch} search */
   savedSearch(search) {
     const run = takeOver(() => this.page.box.suggest.run(search));
     const remove = () =>
@@ -128,22 +117,15 @@ export class Albums {
     return button;
   }
 
-  /** Ask for confirmation at the first click, delete at the second. @param {string} name */
+  /** @param {string} name */
   deleting(name) {
-    const button = h("button", { class: "plain-text", "aria-label": `Delete ${name}` }, "Delete");
-    button.addEventListener("click", () => {
-      if (!button.classList.contains("sure")) {
-        button.classList.add("sure");
-        button.textContent = "Delete the album? Files stay";
-        button.setAttribute("aria-label", `Delete the album ${name}? Files stay`);
-        return;
-      }
+    const remove = () =>
       this.page.attempt(async () => {
         await api.removeFromAlbum(name, null);
         await this.show();
       });
-    });
-    return button;
+    const button = h("button", { class: "plain-text", "aria-label": `Delete ${name}` }, "Delete");
+    return askTwice(button, `Delete the album ${name}? Files stay`, remove);
   }
 
   /** Ask which album files are added to. @param {number[]} files */

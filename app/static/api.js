@@ -1,4 +1,5 @@
-// The requests to the server, each a function; `Refused` carries its sentence. Knows nothing of the page.
+// The requests to the server, each a function (`Api` in types.d.ts describes them); `Refused` carries its sentence. Knows
+// nothing of the page.
 
 import { fields } from "./state.js";
 
@@ -45,127 +46,63 @@ function sentence(body, status) {
   return `Sightline could not do that (${status}).`;
 }
 
-/**
- * One page of an answer. A query with files is sent as a form, any other in the address.
- * @param {import("./types").State} state
- * @param {{k: number, offset: number, signal?: AbortSignal}} page
- * @returns {Promise<import("./types").Answer>}
- */
-export function search(state, { k, offset, signal }) {
-  const params = fields(state);
-  params.set("k", String(k));
-  params.set("offset", String(offset));
-  const files = state.parts.filter((part) => part.file);
-  if (!files.length) return request(`/api/search?${params}`, { signal });
-  const form = new FormData();
-  for (const [name, value] of params) form.append(name, value);
-  for (const part of files) {
-    const file = /** @type {File} */ (part.file);
-    form.append(part.avoid ? "avoid_files" : "files", file, file.name);
-  }
-  return request("/api/search", { method: "POST", body: form, signal });
-}
-
-/** How many hits each month has, newest first. @param {import("./types").State} state @returns {Promise<{months: {month: string, of_file: boolean, count: number}[]}>} */
-export const timeline = (state) => request(`/api/timeline?${fields(state)}`);
-
-/** For each filter the values that the library has, with their numbers. @returns {Promise<Record<string, [string, number][]>>} */
-export const vocabulary = () => request("/api/vocabulary");
-
-/** @returns {Promise<{searches: import("./types").SavedSearch[]}>} */
-export const searches = () => request("/api/searches");
-
-/** @param {string} name @param {string} query */
-export const saveSearch = (name, query) => request("/api/searches", body("PUT", { name, query }));
-
-/** @param {string} name */
-export const forgetSearch = (name) => request("/api/searches", body("DELETE", { name }));
-
-/** @returns {Promise<{albums: import("./types").Album[]}>} */
-export const albums = () => request("/api/albums");
-
-/** Put files into an album; "" is that of the favourites. @param {string} name @param {number[]} file_ids @returns {Promise<{added: number}>} */
-export const addToAlbum = (name, file_ids) => request("/api/albums", body("POST", { name, file_ids }));
-
-/** Take files out of an album; with null, delete it. @param {string} name @param {number[] | null} file_ids @returns {Promise<{removed: number}>} */
-export const removeFromAlbum = (name, file_ids) => request("/api/albums", body("DELETE", { name, file_ids }));
-
-/** @param {string} name @param {string} to */
-export const renameAlbum = (name, to) => request("/api/albums", body("PUT", { name, to }));
-
-/** What a ZIP of files would hold. @param {string} ids @returns {Promise<{files: number, bytes: number, gone: number}>} */
-export const checkZip = (ids) =>
-  request("/api/zip", { method: "POST", body: new URLSearchParams({ ids, check: "true" }) });
-
-/** @returns {Promise<import("./types").Status>} */
-export const status = () => request("/api/status");
-
-/** @returns {Promise<import("./types").Failure[]>} */
-export const failures = () => request("/api/failures");
-
-/** @returns {Promise<{retried: number}>} */
-export const retry = () => request("/api/failures/retry", { method: "POST" });
-
-/** Where in the window of a hit the query happens. @param {string} q @param {number} chunk @returns {Promise<{moments: {at_s: number, start_s: number, end_s: number}[]}>} */
-export const nearest = (q, chunk) => request(`/api/moments?${new URLSearchParams({ q, chunk_id: String(chunk) })}`);
-
-/** The cues of a video; empty until it is transcribed. @param {number} file @returns {Promise<{cues: import("./types").Cue[]}>} */
-export const transcript = (file) => request(`/api/transcript/${file}`);
-
-/** @param {number} id @returns {Promise<import("./types").Hit>} */
-export const chunk = (id) => request(`/api/chunk/${id}`);
-
-/** All that is known of a chunk. @param {number} chunk @returns {Promise<import("./types").Info>} */
-export const info = (chunk) => request(`/api/info/${chunk}`);
-
-/** Why a chunk is a hit. @param {import("./types").State} state @param {number} chunk @returns {Promise<import("./types").Why>} */
-export const why = (state, chunk) => request(`/api/why/${chunk}?${fields(state)}`);
-
-/** @param {string} path @returns {Promise<{path: string, exists: boolean, folders: string[]}>} */
-export const browse = (path) => request(`/api/browse?${new URLSearchParams({ path })}`);
-
-/** @param {string} path @returns {Promise<{roots: string[]}>} */
-export const addRoot = (path) => request("/api/roots", body("POST", { path }));
-
-/** @param {string} path @returns {Promise<{forgotten: number, roots: string[]}>} */
-export const forgetRoot = (path) => request("/api/roots", body("DELETE", { path }));
-
-/** Words led to a chunk; the server stores it only if the person has agreed. @param {string} q @param {number} chunk_id */
-export const clicked = (q, chunk_id) => request("/api/clicks", body("POST", { q, chunk_id }));
-
-/** @param {boolean} keep @returns {Promise<{keeps_clicks: boolean, clicks: number}>} */
-export const keepClicks = (keep) => request("/api/clicks", body("PUT", { keep }));
-
-/** @returns {Promise<{deleted: number}>} */
-export const deleteClicks = () => request("/api/clicks", { method: "DELETE" });
-
-/** @returns {Promise<any[]>} */
-export const models = () => request("/api/models");
-
-/** The download of a model. @returns {Promise<import("./types").ModelFetch>} */
-export const modelFetch = () => request("/api/models/fetch");
-
-/** @param {string} name @returns {Promise<import("./types").ModelFetch>} */
-export const fetchModel = (name) => request("/api/models/fetch", body("POST", { name }));
-
-/** @param {string} name @returns {Promise<{model: string}>} */
-export const useModel = (name) => request("/api/models/use", body("POST", { name }));
-
-/** Fetch the file at an address, to search with. @param {string} url @param {AbortSignal} signal */
-export async function fetchFile(url, signal) {
-  const response = await respond("/api/fetch", { ...body("POST", { url }), signal });
-  const header = response.headers.get("content-disposition") ?? "";
-  const name = /filename\*=utf-8''([^;]+)/i.exec(header)?.[1] ?? /filename="([^"]*)"/.exec(header)?.[1] ?? "file";
-  const type = response.headers.get("content-type") ?? "";
-  return new File([await response.blob()], decodeURIComponent(name), { type });
-}
-
-/** Fetch the file at an address into the library. @param {string} url @param {AbortSignal} signal @returns {Promise<{path: string, name: string}>} */
-export const keepAddress = (url, signal) => request("/api/fetch", { ...body("POST", { url, keep: true }), signal });
-
-/** @param {number} file @param {number} page @param {string} words @returns {Promise<import("./types").PageLayer>} */
-export const pageLayer = (file, page, words) =>
-  request(`/page/${file}/${page}.json?${new URLSearchParams({ q: words })}`);
+/** @type {Api} */
+export const api = {
+  /** A query with files is sent as a form, any other in the address. */
+  search(state, { k, offset, signal }) {
+    const params = fields(state);
+    params.set("k", String(k));
+    params.set("offset", String(offset));
+    const files = state.parts.filter((part) => part.file);
+    if (!files.length) return request(`/api/search?${params}`, { signal });
+    const form = new FormData();
+    for (const [name, value] of params) form.append(name, value);
+    for (const part of files) {
+      const file = /** @type {File} */ (part.file);
+      form.append(part.avoid ? "avoid_files" : "files", file, file.name);
+    }
+    return request("/api/search", { method: "POST", body: form, signal });
+  },
+  timeline: (state) => request(`/api/timeline?${fields(state)}`),
+  places: (state) => request(`/api/places?${fields(state)}`),
+  vocabulary: () => request("/api/vocabulary"),
+  searches: () => request("/api/searches"),
+  saveSearch: (name, query) => request("/api/searches", body("PUT", { name, query })),
+  forgetSearch: (name) => request("/api/searches", body("DELETE", { name })),
+  albums: () => request("/api/albums"),
+  addToAlbum: (name, file_ids) => request("/api/albums", body("POST", { name, file_ids })),
+  removeFromAlbum: (name, file_ids) => request("/api/albums", body("DELETE", { name, file_ids })),
+  renameAlbum: (name, to) => request("/api/albums", body("PUT", { name, to })),
+  check: (action, ids) => request(action, { method: "POST", body: new URLSearchParams({ ids, check: "true" }) }),
+  status: () => request("/api/status"),
+  failures: () => request("/api/failures"),
+  retry: () => request("/api/failures/retry", { method: "POST" }),
+  nearest: (q, chunk) => request(`/api/moments?${new URLSearchParams({ q, chunk_id: String(chunk) })}`),
+  transcript: (file, q) => request(`/api/transcript/${file}?${new URLSearchParams({ q })}`),
+  chunk: (id) => request(`/api/chunk/${id}`),
+  info: (chunk) => request(`/api/info/${chunk}`),
+  why: (state, chunk) => request(`/api/why/${chunk}?${fields(state)}`),
+  browse: (path) => request(`/api/browse?${new URLSearchParams({ path })}`),
+  addRoot: (path) => request("/api/roots", body("POST", { path })),
+  forgetRoot: (path) => request("/api/roots", body("DELETE", { path })),
+  clicked: (q, chunk_id) => request("/api/clicks", body("POST", { q, chunk_id })),
+  keepClicks: (keep) => request("/api/clicks", body("PUT", { keep })),
+  deleteClicks: () => request("/api/clicks", { method: "DELETE" }),
+  models: () => request("/api/models"),
+  modelFetch: () => request("/api/models/fetch"),
+  fetchModel: (name) => request("/api/models/fetch", body("POST", { name })),
+  useModel: (name) => request("/api/models/use", body("POST", { name })),
+  reveal: (file_id) => request("/api/reveal", body("POST", { file_id })),
+  async fetchFile(url, signal) {
+    const response = await respond("/api/fetch", { ...body("POST", { url }), signal });
+    const header = response.headers.get("content-disposition") ?? "";
+    const name = /filename\*=utf-8''([^;]+)/i.exec(header)?.[1] ?? /filename="([^"]*)"/.exec(header)?.[1] ?? "file";
+    const type = response.headers.get("content-type") ?? "";
+    return new File([await response.blob()], decodeURIComponent(name), { type });
+  },
+  keepAddress: (url, signal) => request("/api/fetch", { ...body("POST", { url, keep: true }), signal }),
+  pageLayer: (file, page, words) => request(`/page/${file}/${page}.json?${new URLSearchParams({ q: words })}`),
+};
 
 /** @param {string} method @param {any} value @returns {RequestInit} */
 function body(method, value) {

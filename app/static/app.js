@@ -3,7 +3,7 @@
 // gr.HTML with its state, focus and playing videos.
 
 import { Albums } from "./albums.js";
-import * as api from "./api.js";
+import { Away } from "./api.js";
 import { SearchBox } from "./chips.js";
 import { h, icon, takeOver } from "./dom.js";
 import { Filters } from "./filters.js";
@@ -15,9 +15,6 @@ import { Selection } from "./selection.js";
 import { asks, empty, read, write } from "./state.js";
 import { keepUp } from "./upgrade.js";
 import { Viewer } from "./viewer.js";
-
-/** @typedef {import("./types").State} State */
-/** @typedef {import("./types").Status} Status */
 
 const VIEWS = /** @type {const} */ (["search", "albums", "library", "settings"]);
 
@@ -66,10 +63,10 @@ export class Page {
       this.main,
       this.selection.element,
       this.notices,
+      this.viewer.element,
       this.albums.dialog,
       this.box.suggest.dialog,
       this.help.element,
-      this.viewer.element,
     ]);
     style.addEventListener("load", () => (this.frame.style.visibility = ""));
     this.root.append(style, this.frame);
@@ -146,9 +143,14 @@ export class Page {
     this.box.input.focus();
   }
 
+  /** The element of the page that has the focus. @returns {HTMLElement | null} */
+  get focused() {
+    return /** @type {HTMLElement | null} */ (this.root.activeElement);
+  }
+
   /** @param {KeyboardEvent} event */
   key(event) {
-    const at = /** @type {HTMLElement | null} */ (this.root.activeElement ?? document.activeElement);
+    const at = this.focused ?? /** @type {HTMLElement | null} */ (document.activeElement);
     const typing = at?.matches("input, textarea, select, [contenteditable]") ?? false;
     if (event.defaultPrevented || this.root.querySelector("dialog.sheet-dialog[open]")) return;
     if (!typing && !this.viewer.open && this.selection.key(event, at)) return;
@@ -168,8 +170,8 @@ export class Page {
   /** Show a notice for some seconds. @param {string} sentence @param {"said" | "wrong"} [how] */
   say(sentence, how = "said") {
     const notice = h("p", { class: `notice ${how}` }, sentence);
-    const room = this.viewer.element.open && !this.albums.dialog.open ? this.viewer.notices : this.notices; // a dialog covers everything else
-    room.replaceChildren(notice);
+    const cover = [...this.root.querySelectorAll("dialog[open]")].pop(); // it covers everything else
+    (cover?.querySelector(".notices") ?? this.notices).replaceChildren(notice);
     setTimeout(() => notice.remove(), how === "wrong" ? 9000 : 4500);
   }
 
@@ -185,7 +187,7 @@ export class Page {
   /** Show the error of a request. @param {unknown} error */
   sorry(error) {
     if (error instanceof DOMException && error.name === "AbortError") return;
-    if (error instanceof api.Away) this.progress.away();
+    if (error instanceof Away) this.progress.away();
     else this.say(error instanceof Error ? error.message : String(error), "wrong");
   }
 }
@@ -204,7 +206,7 @@ export function adopt(room) {
   if (!page || room.contains(page.host)) return;
   page.root.querySelector(".settings")?.replaceChildren(); // Gradio draws them, below the page
   page.main.removeAttribute("role"); // Gradio has a <main> of its own around the page
-  const focused = /** @type {HTMLElement | null} */ (page.root.activeElement);
+  const { focused } = page;
   const top = page.scroller.scrollTop;
   const put = /** @type {any} */ (room).moveBefore ?? room.append; // moveBefore lets videos play on
   put.call(room, ...(put === room.append ? [page.host] : [page.host, null]));

@@ -6,8 +6,6 @@ import { h, icon, iconButton, takeOver } from "./dom.js";
 import { clock, dayTaken, KIND_NAMES, marked, nearFolder, place, said } from "./format.js";
 import { beginning, cool, warm } from "./warm.js";
 
-/** @typedef {import("./types").Hit} Hit */
-
 /** Bounds of a picture's width over its height: a panorama or a till receipt must not dominate its row. */
 const [NARROWEST, WIDEST] = [0.72, 2.2];
 
@@ -28,7 +26,7 @@ export const STRENGTHS = ["less likely", "possible match", "good match", "strong
 
 /**
  * @param {Hit} hit
- * @param {{best: number, ranked: boolean, results: import("./results.js").Results}} how `results` handles the clicks
+ * @param {{best: number, ranked: boolean, results: Results}} how `results` handles the clicks
  */
 export function card(hit, { best, ranked, results }) {
   const where = place(hit);

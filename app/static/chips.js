@@ -7,8 +7,6 @@ import { bytes } from "./format.js";
 import { Suggest } from "./suggest.js";
 import { UrlQuestion } from "./url-question.js";
 
-/** @typedef {import("./types").Part} Part */
-
 /** Milliseconds between the last key and a search while typing: PAUSE, or the time of the last answer if that is
  * longer. If answers take longer than SLOW, only Enter searches. */
 const PAUSE = 220;
@@ -24,7 +22,7 @@ const ACCEPTED = [
 ].join(",");
 
 export class SearchBox {
-  /** @param {import("./app.js").Page} page */
+  /** @param {Page} page */
   constructor(page) {
     this.page = page;
     this.timer = 0;
@@ -65,7 +63,17 @@ export class SearchBox {
     help.classList.add("wide-only");
     const send = h("button", { type: "submit", class: "main" }, "Search");
     this.suggest = new Suggest(this);
-    const field = [icon("search"), this.chips, this.input, this.not, this.clear, help, choose, send, this.suggest.list];
+    const field = [
+      icon("search"),
+      this.chips,
+      this.input,
+      this.not,
+      this.clear,
+      help,
+      choose,
+      send,
+      this.suggest.combo.list,
+    ];
     const onsubmit = takeOver(() => this.submit(true));
     this.question = new UrlQuestion(this);
     this.element = h("form", { class: "box", role: "search", action: "/", onsubmit }, [
@@ -190,7 +198,7 @@ export class SearchBox {
     }
     this.question.hide();
     if (step) {
-      this.suggest.shut();
+      this.suggest.combo.shut();
       this.suggest.remember(this.words());
     }
     const { results } = this.page;
@@ -221,7 +229,7 @@ export class SearchBox {
 
   /** @param {KeyboardEvent} event */
   key(event) {
-    if (this.suggest.key(event)) return;
+    if (this.suggest.combo.key(event)) return;
     if (event.key === "Escape") {
       event.preventDefault();
       if (this.input.value || !this.chips.hidden) this.empty();

@@ -66,7 +66,7 @@ export function controls(video, frame, whole) {
   return element;
 }
 
-/** @param {HTMLButtonElement} it @param {keyof typeof import("./dom.js").PATHS} picture @param {string} name */
+/** @param {HTMLButtonElement} it @param {Picture} picture @param {string} name */
 function become(it, picture, name) {
   if (it.dataset.icon === picture) return;
   it.dataset.icon = picture;

@@ -2,7 +2,6 @@
 // never markup, so a file called "<img onerror=…>" is shown by its name. Knows nothing of what is built.
 
 /** @typedef {Node | string | number | null | undefined | false} Child */
-/** @typedef {import("./types").Props} Props */
 
 /**
  * An element with properties, attributes, `on…` listeners and children. A button has the type "button" by default.
@@ -33,13 +32,47 @@ export function h(tag, props = {}, ...children) {
 
 /**
  * A button with a drawing. `name` is its accessible name, and its title unless `props` has one.
- * @param {keyof typeof PATHS} picture
+ * @param {Picture} picture
  * @param {string} name
  * @param {() => void} act
  * @param {Props} [props]
  */
 export function iconButton(picture, name, act, props) {
   return h("button", { class: "plain", "aria-label": name, title: name, onclick: act, ...props }, icon(picture));
+}
+
+/**
+ * A dialog with a title; a click beside it closes it too.
+ * @param {string} id of the title
+ * @param {Child} title
+ * @param {Child[]} children
+ * @param {string} [name] a further class
+ */
+export function sheet(id, title, children, name = "") {
+  const dialog = h("dialog", { class: `sheet-dialog ${name}`, "aria-labelledby": id }, [
+    h("div", { class: "dialog-bar" }, [h("h2", { id }, title), iconButton("close", "Close", () => dialog.close())]),
+    ...children,
+    h("div", { class: "notices", role: "status" }),
+  ]);
+  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+  return dialog;
+}
+
+/** Ask at the first click of a button, act at the second one; a question without an answer is withdrawn.
+ * @param {HTMLButtonElement} button @param {string} question @param {() => void} act */
+export function askTwice(button, question, act) {
+  const [words, label] = [button.textContent, button.getAttribute("aria-label") ?? ""];
+  const ask = (/** @type {boolean} */ sure) => {
+    button.classList.toggle("sure", sure);
+    button.textContent = sure ? question : words;
+    button.setAttribute("aria-label", sure ? question : label);
+  };
+  button.addEventListener("click", () => {
+    if (button.classList.contains("sure")) return act();
+    ask(true);
+    setTimeout(() => ask(false), 5000);
+  });
+  return button;
 }
 
 /** A listener that acts instead of the browser, except for clicks that open a new tab or window. @param {() => void} act */
@@ -116,12 +149,12 @@ export const PATHS = {
   download: "M12 4v11M7.5 11 12 15.5 16.5 11M5 20h14",
   cut: "M6 5.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5ZM6 13.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5ZM8 9.5 20 17M8 14.5 20 7",
   plus: "M10.5 4a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13ZM15.5 15.5 20 20M10.5 8v5M8 10.5h5",
+  remove: "M5 12h14",
   minus: "M10.5 4a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13ZM15.5 15.5 20 20M8 10.5h5",
   layers: "M12 4 3 9l9 5 9-5ZM3 14l9 5 9-5",
   avoid: "M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16ZM6.5 6.5l11 11",
   retry: "M19 12a7 7 0 1 1-2.2-5.1M17.5 3.5v4h-4",
   sort: "M7 5v14M4 16l3 3 3-3M13 7h8M13 12h6M13 17h4",
-  fold: "M4 9h16v11H4zM6.5 6h11M9 3h6",
   date: "M4 6h16v14H4zM4 10h16M8 3.5V7M16 3.5V7",
   length: "M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16ZM12 8v4.5l3 2",
   label: "M4 4h8l8 8-8 8-8-8zM8 8h.01",
@@ -134,30 +167,39 @@ export const PATHS = {
   down: "M6 9.5l6 6 6-6",
   full: "M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5",
   place: "M12 21c-4-5-6-8-6-11a6 6 0 0 1 12 0c0 3-2 6-6 11ZM12 8a2 2 0 1 0 0 4 2 2 0 0 0 0-4Z",
+  globe: "M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16ZM4 12h16M12 4c-5 5-5 11 0 16 5-5 5-11 0-16Z",
   camera: "M4 8h4l1.5-2.5h5L16 8h4v11H4zM12 10a3.3 3.3 0 1 0 0 6.6 3.3 3.3 0 0 0 0-6.6Z",
   info: "M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16ZM12 11v5M12 8h.01",
   saved: "M7 4h10v16l-5-4-5 4z",
   help: "M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16ZM9.7 9.7a2.4 2.4 0 1 1 3.4 2.2c-.8.4-1.1.9-1.1 1.7M12 16.2h.01",
   heart: "M12 20 4.6 12.4a4.6 4.6 0 0 1 6.5-6.5l.9.9.9-.9a4.6 4.6 0 0 1 6.5 6.5Z",
   check: "M5 12.5 10 17.5 19 7.5",
-  album: "M4 9h16v11H4zM6.5 6h11M9 3h6",
+  pile: "M4 9h16v11H4zM6.5 6h11M9 3h6",
   table: "M4 5h16v14H4zM4 10h16M4 14.5h16M10 10v9",
   open: "M14 4h6v6M20 4l-9 9M18 14v6H4V6h6",
 };
 
-/** A line drawing, hidden from screen readers: a text beside it says the same. @param {keyof typeof PATHS} name */
+/** A line drawing. @param {Picture} name */
 export function icon(name) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  svg.setAttribute("viewBox", "0 0 24 24");
+  const svg = drawing("0 0 24 24", [PATHS[name]]);
   svg.setAttribute("class", "icon");
-  svg.setAttribute("aria-hidden", "true");
-  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  path.setAttribute("d", PATHS[name]);
-  svg.append(path);
   return svg;
 }
 
-/** For a file that cannot be shown: its thumbnail, a sentence and a download. @param {import("./types").Hit} hit @param {string} sentence */
+/** A drawing of paths, hidden from screen readers: a text beside it says the same.
+ * @param {string} box @param {string[]} paths @param {string} [transform] */
+export function drawing(box, paths, transform = "") {
+  const make = (/** @type {"svg" | "path"} */ tag, /** @type {Record<string, string>} */ attributes) => {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    return element;
+  };
+  const svg = make("svg", { viewBox: box, "aria-hidden": "true" });
+  svg.append(...paths.map((d) => make("path", { d, transform })));
+  return svg;
+}
+
+/** For a file that cannot be shown: its thumbnail, a sentence and a download. @param {Hit} hit @param {string} sentence */
 export function instead(hit, sentence) {
   return h("div", { class: "instead" }, [
     h("img", { src: hit.thumb_url, alt: "" }),

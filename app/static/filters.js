@@ -4,9 +4,8 @@
 
 import { h, icon, morph } from "./dom.js";
 import { count, nearFolder } from "./format.js";
-import { asks, filtered, unfiltered } from "./state.js";
+import { asks, filtered, typedFilter, unfiltered, written } from "./state.js";
 
-/** @typedef {import("./types").State} State */
 /** @typedef {{label: string, n?: number, on: boolean, title?: string, change: Partial<State>}} Choice */
 
 const LENGTHS = /** @type {const} */ ([
@@ -16,7 +15,7 @@ const LENGTHS = /** @type {const} */ ([
 ]);
 
 export class Filters {
-  /** @param {import("./app.js").Page} page */
+  /** @param {Page} page */
   constructor(page) {
     this.page = page;
     /** @type {Record<string, Record<string, number>>} */
@@ -52,7 +51,7 @@ export class Filters {
 
   show() {
     const { state, status } = this.page;
-    const focusKey = /** @type {HTMLElement | null} */ (this.page.root?.activeElement)?.dataset?.key;
+    const focusKey = this.page.focused?.dataset.key;
     this.acts.clear();
     const kinds = /** @type {const} */ (["image", "video", "pdf"]).map((kind) => this.kind(kind));
     this.element.hidden = !asks(state) && !filtered(state) && !(status && status.files > 1);
@@ -61,9 +60,12 @@ export class Filters {
     const reset =
       filtered(state) &&
       this.button("reset", { class: "plain reset" }, () => this.set(unfiltered()), ["Clear filters"]);
-    morph(this.element, h("div", {}, kinds, menus, this.inside(), this.fold(), this.save(), this.order(), reset));
+    morph(
+      this.element,
+      h("div", {}, kinds, menus, this.inside(), this.fold(), this.map(), this.save(), this.order(), reset),
+    );
     const focus = focusKey && this.element.querySelector(`[data-key="${CSS.escape(focusKey)}"]`);
-    if (focus && focus !== this.page.root.activeElement) /** @type {HTMLElement} */ (focus).focus();
+    if (focus && focus !== this.page.focused) /** @type {HTMLElement} */ (focus).focus();
   }
 
   /**
@@ -126,7 +128,7 @@ export class Filters {
     const choices = folders.map(([path, n]) => {
       return { label: nearFolder(`${path}/x`), title: path, n, on: path === under, change: { under: path } };
     });
-    if (under) choices.unshift({ label: "All folders", title: "", n: undefined, on: false, change: { under: "" } });
+    if (under) choices.unshift({ label: "All folders", title: "", on: false, change: { under: "" } });
     return this.menu("Folder", "folder", under && nearFolder(`${under}/x`), choices);
   }
 
@@ -168,18 +170,15 @@ export class Filters {
    * @param {"place" | "camera"} picture
    */
   typed(name, filter, picture) {
-    const { q } = this.page.state;
-    const typed = new RegExp(`(?:^|\\s)${filter}:(?:"([^"]*)"|(\\S+))`, "i");
-    const match = typed.exec(q);
-    const current = match?.[1] ?? match?.[2] ?? "";
-    const rest = q.replace(typed, "").trim();
+    const { value: current, rest } = typedFilter(this.page.state.q, filter);
     const values = this.page.box.suggest.values[filter];
+    /** @type {Choice[]} */
     const choices = (values ?? []).slice(0, 30).map(([label, n]) => {
       const on = label === current;
-      return { label, n, on, change: { q: on ? rest : `${rest} ${filter}:"${label}"`.trim() } };
+      return { label, n, on, change: { q: on ? rest : `${rest} ${written(filter, label)}`.trim() } };
     });
     if (current && !choices.some((one) => one.on))
-      choices.unshift({ label: `Any ${picture}`, n: 0, on: false, change: { q: rest } });
+      choices.unshift({ label: `Any ${picture}`, on: false, change: { q: rest } });
     const none = values && !choices.length ? [h("p", { class: "quiet" }, `No file says its ${picture}.`)] : [];
     return this.menu(name, picture, current, choices, none);
   }
@@ -220,7 +219,15 @@ export class Filters {
     const { fold } = this.page.state;
     if (!asks(this.page.state)) return null;
     const props = { class: "filter", "aria-pressed": String(Boolean(fold)), title: "One result per video or document" };
-    return this.button("fold", props, () => this.set({ fold: fold ? "" : "max" }), [icon("fold"), "One per file"]);
+    return this.button("fold", props, () => this.set({ fold: fold ? "" : "max" }), [icon("pile"), "One per file"]);
+  }
+
+  /** A button that shows the map. */
+  map() {
+    const { map } = this.page.state;
+    const act = () => this.page.go({ map: !map });
+    const props = { class: "filter", "aria-pressed": String(map), title: "Where the results were taken" };
+    return this.button("map", props, act, [icon("globe"), "Map"]);
   }
 
   /** A button that saves the search, unless a file is a part of it. */
@@ -242,5 +249,5 @@ export class Filters {
 
 /** The number of hits of a choice, if it is known. @param {number | undefined} n */
 function number(n) {
-  return !n ? null : h("span", { class: "n" }, count(n));
+  return n === undefined ? null : h("span", { class: "n" }, count(n));
 }

@@ -10,7 +10,7 @@ export function clock(seconds) {
   return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
 }
 
-/** Where in its file a hit is: `0:30–1:00`, `p. 12 of 40`, `p. 2 inside` (a PDF in a PDF), or nothing. @param {Pick<import("./types").Hit, "start_s" | "end_s" | "page" | "pages" | "inside_page">} hit */
+/** Where in its file a hit is: `0:30–1:00`, `p. 12 of 40`, `p. 2 inside` (a PDF in a PDF), or nothing. @param {Pick<Hit, "start_s" | "end_s" | "page" | "pages" | "inside_page">} hit */
 export function place(hit) {
   if (hit.inside_page) return `p. ${hit.inside_page} inside`;
   if (hit.page !== null) return hit.pages ? `p. ${hit.page} of ${hit.pages}` : `p. ${hit.page}`;
@@ -18,7 +18,7 @@ export function place(hit) {
   return hit.end_s === null ? clock(hit.start_s) : `${clock(hit.start_s)}–${clock(hit.end_s)}`;
 }
 
-/** `said at 0:42` for a hit found by a cue; else nothing. @param {Pick<import("./types").Hit, "at_s">} hit */
+/** `said at 0:42` for a hit found by a cue; else nothing. @param {Pick<Hit, "at_s">} hit */
 export function said(hit) {
   return typeof hit.at_s === "number" ? `said at ${clock(hit.at_s)}` : "";
 }
@@ -60,7 +60,7 @@ export function day(unix) {
 }
 
 /** The day on the wall where it was taken, wherever this browser stands: `Jan 1, 2023`, `May 1968`, `file of Nov 24, 2025`.
- * @param {Pick<import("./types").Hit, "taken" | "taken_from">} hit */
+ * @param {Pick<Hit, "taken" | "taken_from">} hit */
 export function dayTaken(hit) {
   const [date] = (hit.taken ?? "").split("T");
   if (!date) return "";
@@ -77,7 +77,7 @@ export function monthOf(month) {
 }
 
 /** The same with the time and its zone: `Jan 1, 2023, 00:30 +09:00`.
- * @param {Pick<import("./types").Hit, "taken" | "taken_from">} hit */
+ * @param {Pick<Hit, "taken" | "taken_from">} hit */
 export function momentTaken(hit) {
   const [, time, zone] = /T(\d\d:\d\d)[\d:.]*([+-]\d\d:\d\d)?$/.exec(hit.taken ?? "") ?? [];
   return [dayTaken(hit), [time, zone].filter(Boolean).join(" ")].filter(Boolean).join(", ");
@@ -98,9 +98,14 @@ export function nearFolder(path) {
   return folder(path).split(/[\\/]/).filter(Boolean).slice(-2).join("/");
 }
 
-/** A snippet with <mark> around its matched words, which stand between U+E000 and U+E001. @param {string} snippet */
+/** A text with <mark> around its matched words, which stand between U+E000 and U+E001. @param {string} snippet */
 export function marked(snippet) {
   return snippet.split(/\uE000(.*?)\uE001/s).map((text, n) => (n % 2 ? h("mark", {}, text) : text));
+}
+
+/** A text without its marks. @param {string} text */
+export function unmarked(text) {
+  return text.replace(/[\uE000\uE001]/g, "");
 }
 
 export const KIND_NAMES = /** @type {const} */ ({ image: "Image", video: "Video", pdf: "PDF" });

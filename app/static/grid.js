@@ -8,13 +8,11 @@ import { counted, fileName } from "./format.js";
 import { asks } from "./state.js";
 import { LEAST, monthKey, monthTitle } from "./timeline.js";
 
-/** @typedef {import("./types").Hit} Hit */
-
 /** The height of a card's text in pixels, about. */
 const WORDS = 70;
 
 export class Grid {
-  /** @param {import("./results.js").Results} results */
+  /** @param {Results} results */
   constructor(results) {
     this.results = results;
     this.page = results.page;
@@ -72,7 +70,7 @@ export class Grid {
     const ranked = !this.results.byDate;
     const dated = !ranked && (!asks(page.state) || this.results.total >= LEAST);
     let month = "";
-    const best = Math.max(0, ...this.results.hits.map((hit) => hit.score));
+    const { best } = this.results;
     /** @type {HTMLElement[]} */
     const items = [];
     let divided = !ranked;
@@ -86,7 +84,7 @@ export class Grid {
         this.divider.replaceChildren(h("span", {}, items.length ? "Less likely" : "The nearest there is"));
         items.push(this.fillers[0], this.divider);
       }
-      if (dated && (!items.length || this.isOlder(first, month))) {
+      if (dated && (!items.length || monthKey(first) < month)) {
         month = monthKey(first);
         items.push(...this.heading(month).slice(items.length ? 0 : 1));
       }
@@ -106,18 +104,11 @@ export class Grid {
       }
     }
     items.push(this.fillers[1]);
-    const focus = /** @type {HTMLElement | null} */ (page.root.activeElement);
+    const focus = page.focused;
     arrange(this.list, items);
-    if (focus && focus !== page.root.activeElement && this.list.contains(focus)) focus.focus({ preventScroll: true });
+    if (focus && focus !== page.focused && this.list.contains(focus)) focus.focus({ preventScroll: true });
     page.selection.show();
     this.results.onDraw();
-  }
-
-  /** Whether a hit begins a new month: those of files' own dates come last. @param {Hit} hit @param {string} month */
-  isOlder(hit, month) {
-    const key = monthKey(hit);
-    const [own, other] = [key, month].map((one) => (one.startsWith("file ") ? ` ${one.slice(5)}` : one));
-    return own < other;
   }
 
   /** The heading of a month, and what fills the row before it. @param {string} month */
@@ -160,7 +151,7 @@ export class Grid {
 
   /** Move the focus by an arrow key; up and down by the position on the screen. @param {KeyboardEvent} event */
   walk(event) {
-    const at = /** @type {HTMLElement | null} */ (this.page.root.activeElement)?.closest(".card");
+    const at = this.page.focused?.closest(".card");
     if (!at) return;
     const links = /** @type {HTMLElement[]} */ ([...this.list.querySelectorAll("a.open")]);
     const n = links.findIndex((link) => at.contains(link));

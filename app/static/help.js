@@ -1,6 +1,6 @@
 // The sheet of keys and filters, which `?` opens. It knows the filters from suggest.js.
 
-import { h, iconButton } from "./dom.js";
+import { h, sheet } from "./dom.js";
 import { FILTERS } from "./suggest.js";
 
 const KEYS = /** @type {const} */ ([
@@ -13,6 +13,7 @@ const KEYS = /** @type {const} */ ([
   ["Ctrl + A", "select all results"],
   ["f", "in the viewer: favourite"],
   ["i", "in the viewer: what is known of it, and why it matched"],
+  ["s", "in the viewer: slideshow"],
   ["+ − 0", "zoom in, out, all of it"],
   ["Space", "play and pause"],
   ["?", "this sheet"],
@@ -24,23 +25,23 @@ const WORDS = /** @type {const} */ ([
 ]);
 
 export class Help {
-  /** @param {import("./app.js").Page} page */
+  /** @param {Page} page */
   constructor(page) {
     this.page = page;
     const rows = (/** @type {readonly (readonly [string, string])[]} */ pairs, /** @type {"kbd" | "code"} */ tag) =>
       h("dl", {}, [pairs.map(([name, about]) => h("div", {}, h("dt", {}, h(tag, {}, name)), h("dd", {}, about)))]);
     const examples = FILTERS.map(([, about, example]) => /** @type {const} */ ([example, about]));
-    this.element = h("dialog", { class: "sheet-dialog help", "aria-labelledby": "help-title" }, [
-      h("div", { class: "dialog-bar" }, [
-        h("h2", { id: "help-title" }, "Keys and filters"),
-        iconButton("close", "Close", () => this.element.close(), { autofocus: true }),
-      ]),
-      h("div", { class: "help-columns" }, [
-        h("section", {}, h("h3", {}, "In the search box"), rows([...WORDS, ...examples], "code")),
-        h("section", {}, h("h3", {}, "Keys"), rows(KEYS, "kbd")),
-      ]),
-    ]);
-    this.element.addEventListener("click", (event) => event.target === this.element && this.element.close());
+    this.element = sheet(
+      "help-title",
+      "Keys and filters",
+      [
+        h("div", { class: "help-columns" }, [
+          h("section", {}, h("h3", {}, "In the search box"), rows([...WORDS, ...examples], "code")),
+          h("section", {}, h("h3", {}, "Keys"), rows(KEYS, "kbd")),
+        ]),
+      ],
+      "help",
+    );
   }
 
   open() {

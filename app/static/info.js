@@ -1,15 +1,11 @@
 // The info panel of the viewer: what is known of the file, and why it is a hit, in plain words. Asked of the server when the
 // panel is open, for this one hit. It knows nothing of how a hit is shown.
 
-import * as api from "./api.js";
+import { api } from "./api.js";
 import { STRENGTHS, strength } from "./card.js";
 import { h, icon } from "./dom.js";
 import { bytes, clock, count, fileName, folder, momentTaken, place } from "./format.js";
-import { asks } from "./state.js";
-
-/** @typedef {import("./types").Hit} Hit */
-/** @typedef {import("./types").Info} Info */
-/** @typedef {import("./types").Why} Why */
+import { asks, written } from "./state.js";
 
 const REMEMBERED = "sightline-info";
 
@@ -36,7 +32,7 @@ const DOTS = [
 ];
 
 export class InfoPanel {
-  /** @param {import("./app.js").Page} page */
+  /** @param {Page} page */
   constructor(page) {
     this.page = page;
     /** @type {Hit | null} */
@@ -83,8 +79,7 @@ export class InfoPanel {
   /** Why it matched. @param {Hit} hit @param {Why} why */
   reasons(hit, why) {
     const { results, state } = this.page;
-    const best = Math.max(0, ...results.hits.map((one) => one.score));
-    const level = strength(hit, best);
+    const level = strength(hit, results.best);
     const words = why.words.map(({ word, places }) => {
       const where = places.map((name) => PLACES[name] ?? name).join(", ");
       return h("li", {}, h("mark", {}, word), ` stands in ${where}.`);
@@ -122,18 +117,16 @@ export class InfoPanel {
     const format = codecs
       ? [codecs.video, codecs.fps && `${codecs.fps} frames a second`, codecs.audio, codecs.container]
       : [fileName(info.path).split(".").pop()?.toUpperCase()];
-    const albums = info.albums.flatMap((name, n) => [
-      n ? ", " : "",
-      h("button", { class: "link", onclick: () => page.search(`album:"${name}"`) }, name),
-    ]);
+    const links = (/** @type {string} */ filter, /** @type {string[]} */ names) =>
+      names.flatMap((name, n) => [
+        n ? ", " : "",
+        h("button", { class: "link", onclick: () => page.search(written(filter, name)) }, name),
+      ]);
     /** @type {[string, import("./dom.js").Child | import("./dom.js").Child[]][]} */
     const rows = [
       ["Taken", momentTaken(info)],
-      [
-        "Camera",
-        info.camera &&
-          h("button", { class: "link", onclick: () => page.search(`camera:"${info.camera}"`) }, info.camera),
-      ],
+      ["Camera", links("camera", info.camera ? [info.camera] : [])],
+      ["People", links("person", info.people)],
       [
         "Place",
         position && [
@@ -147,15 +140,15 @@ export class InfoPanel {
       ["Length", info.duration_s ? clock(info.duration_s) : ""],
       ["Part", place(hit)],
       ["Folder", h("bdi", {}, folder(info.path))],
-      ["Also at", info.also_at.length ? info.also_at.map((path) => h("div", {}, h("bdi", {}, path))) : ""],
-      ["Albums", albums.length ? albums : ""],
+      ["Also at", info.also_at.map((path) => h("div", {}, h("bdi", {}, path)))],
+      ["Albums", links("album", info.albums)],
       ["Note", info.note],
     ];
     const texts = /** @type {const} */ ([
       ["Caption", info.caption],
       [TEXTS[info.text_is], info.text_is === "caption" && info.text === info.caption ? "" : info.text],
     ]);
-    const shown = rows.filter(([, value]) => value);
+    const shown = rows.filter(([, value]) => (Array.isArray(value) ? value.length : value));
     return h("section", {}, [
       h("h4", {}, "The file"),
       h(

@@ -1,29 +1,21 @@
 // The library view: folders (add one by its path, remove one), progress, counts, files that could not be read, models,
 // and the consent to store clicks.
 
-import * as api from "./api.js";
-import { h, icon, morph, takeOver } from "./dom.js";
-import { bytes, count, counted, day, folder, lasting } from "./format.js";
+import { api } from "./api.js";
+import { Combobox } from "./combobox.js";
+import { askTwice, h, icon, morph, takeOver } from "./dom.js";
+import { bytes, count, counted, day, fileName, folder, lasting } from "./format.js";
 
 export class Library {
-  /** @param {import("./app.js").Page} page */
+  /** @param {Page} page */
   constructor(page) {
     this.page = page;
     this.failed = -1;
     this.roots = "";
     /** The model in use when the cards were drawn. @type {string | null} */
     this.cardsModel = null;
-    /** Counts the requests for suggestions. */
-    this.suggestion = 0;
     this.sendsConsent = false;
     this.folders = h("ul", { class: "roots", role: "list" });
-    this.options = h("ul", {
-      class: "options",
-      role: "listbox",
-      id: "folder-options",
-      hidden: true,
-      "aria-label": "Folders",
-    });
     this.path = h("input", {
       type: "text",
       class: "path",
@@ -32,15 +24,11 @@ export class Library {
       spellcheck: "false",
       placeholder: "~/Pictures",
       "aria-label": "Path of a folder",
-      role: "combobox",
-      "aria-expanded": "false",
-      "aria-controls": "folder-options",
-      "aria-autocomplete": "list",
       oninput: () => this.suggest(),
       onfocus: () => this.suggest(),
-      onkeydown: (e) => this.key(e),
-      onblur: () => setTimeout(() => this.shut(), 150),
+      onkeydown: (e) => this.combo.key(e, ["Enter", "Tab"]),
     });
+    this.combo = new Combobox(this.path, "folder", { class: "options", "aria-label": "Folders" });
     this.counts = h("dl", { class: "counts" });
     this.now = h("div", { class: "now", role: "status" });
     this.faults = h("div", { class: "faults" });
@@ -57,7 +45,7 @@ export class Library {
       h("p", { class: "quiet" }, "Everything below these folders is searched. Your files are only ever read."),
       this.folders,
       h("form", { class: "add", onsubmit: takeOver(() => this.add()) }, [
-        h("div", { class: "combo" }, icon("folder"), this.path, this.options),
+        h("div", { class: "combo" }, icon("folder"), this.path, this.combo.list),
         h("button", { type: "submit", class: "main" }, "Add folder"),
       ]),
       this.now,
@@ -114,14 +102,14 @@ export class Library {
     this.roots = roots.join("\n");
     const items = roots.map((root) => {
       const remove = h("button", { class: "secondary", "aria-label": `Remove ${root}` }, "Remove");
-      remove.addEventListener("click", () => this.forget(root, remove));
+      askTwice(remove, `Remove ${root} from the library? Files stay`, () => this.forget(root));
       return h("li", {}, icon("folder"), h("bdi", { class: "path" }, root), remove);
     });
     this.folders.replaceChildren(...items);
     this.folders.hidden = !roots.length;
   }
 
-  /** @param {import("./types").Status} status */
+  /** @param {Status} status */
   drawNow(status) {
     const { pending, files, reading, chunks_per_s, seconds_left, notices } = status;
     const lines = notices.map((notice) => h("p", { class: "notice-line" }, notice));
@@ -129,7 +117,7 @@ export class Library {
       const speed = chunks_per_s ? `${chunks_per_s.toFixed(chunks_per_s < 2 ? 1 : 0)} chunks a second` : "";
       const left = seconds_left ? `about ${lasting(seconds_left)} left` : "";
       const rest = [`${counted(pending, "file")} to read`, speed, left].filter(Boolean).join(" · ");
-      const names = reading.slice(0, 3).map((path) => h("bdi", { title: path }, path.split(/[\\/]/).pop() ?? path));
+      const names = reading.slice(0, 3).map((path) => h("bdi", { title: path }, fileName(path)));
       const now = names.flatMap((name, n) => [n ? ", " : "Now: ", name]);
       lines.unshift(h("p", { class: "reading" }, h("strong", {}, rest)), h("p", { class: "quiet reading-now" }, now));
     } else if (files) {
@@ -138,7 +126,7 @@ export class Library {
     morph(this.now, h("div", {}, lines)); // a screen reader reads what changes
   }
 
-  /** A line a reason: how many files and folders, what they are. @param {import("./types").Status} status */
+  /** A line a reason: how many files and folders, what they are. @param {Status} status */
   drawLeftOut({ left_out, ignored }) {
     const reasons = [...new Set(left_out.map((sort) => sort.why))];
     const lines = reasons.map((why) => {
@@ -201,10 +189,10 @@ export class Library {
     });
   }
 
-  /** @param {import("./types").Failure} failure */
+  /** @param {Failure} failure */
   fault({ path, kind, reason, since }) {
     const where = h("span", { class: "quiet" }, h("bdi", {}, folder(path)), ` · since ${day(since)}`);
-    const name = h("bdi", { class: "title" }, path.split(/[\\/]/).pop() ?? "");
+    const name = h("bdi", { class: "title" }, fileName(path));
     return h("li", {}, icon(kind), h("div", {}, name, h("span", { class: "reason" }, reason), where));
   }
 
@@ -285,24 +273,15 @@ export class Library {
     await this.page.attempt(async () => {
       await api.addRoot(path);
       this.path.value = "";
-      this.shut();
+      this.combo.shut();
       this.page.say("Added. Its files appear as they are read.");
       this.page.progress.ask();
     });
   }
 
-  /** Ask for confirmation at the first click, forget at the second. @param {string} root @param {HTMLButtonElement} button */
-  async forget(root, button) {
-    if (!button.classList.contains("sure")) {
-      button.classList.add("sure");
-      button.textContent = "Remove from the library? Files stay";
-      setTimeout(() => {
-        button.classList.remove("sure");
-        button.textContent = "Remove";
-      }, 4000);
-      return;
-    }
-    await this.page.attempt(async () => {
+  /** @param {string} root */
+  forget(root) {
+    return this.page.attempt(async () => {
       const { forgotten } = await api.forgetRoot(root);
       this.page.say(`${counted(forgotten, "file")} forgotten. The files themselves are where they were.`);
       this.page.results.query = "";
@@ -320,50 +299,15 @@ export class Library {
 
   /** Offer folders whose path begins with the text in the field. */
   suggest() {
-    const suggestion = ++this.suggestion;
+    const turn = ++this.combo.turn;
     return this.page.attempt(async () => {
       const { folders } = await api.browse(this.path.value);
-      if (suggestion !== this.suggestion || this.page.root.activeElement !== this.path) return;
-      const options = folders.map((path, n) => {
-        const take = takeOver(() => this.take(path)); // leaves the focus in the field
-        const props = { role: "option", id: `folder-${n}`, "aria-selected": "false", onpointerdown: take };
-        return h("li", props, h("bdi", {}, path));
-      });
-      this.options.replaceChildren(...options);
-      this.options.hidden = !folders.length;
-      this.path.setAttribute("aria-expanded", String(folders.length > 0));
-      this.path.removeAttribute("aria-activedescendant");
+      if (turn !== this.combo.turn) return;
+      const take = (/** @type {string} */ path) => {
+        this.path.value = `${path}/`;
+        this.suggest();
+      };
+      this.combo.offer(folders.map((path) => ({ children: [h("bdi", {}, path)], act: () => take(path) })));
     });
-  }
-
-  /** @param {string} path */
-  take(path) {
-    this.path.value = `${path}/`;
-    this.suggest();
-  }
-
-  shut() {
-    this.suggestion += 1;
-    this.options.hidden = true;
-    this.path.setAttribute("aria-expanded", "false");
-  }
-
-  /** @param {KeyboardEvent} event */
-  key(event) {
-    const options = [...this.options.children];
-    const at = options.findIndex((option) => option.getAttribute("aria-selected") === "true");
-    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
-      event.preventDefault();
-      const next = Math.max(0, Math.min(options.length - 1, at + (event.key === "ArrowDown" ? 1 : -1)));
-      for (const [n, option] of options.entries()) option.setAttribute("aria-selected", String(n === next));
-      options[next]?.scrollIntoView({ block: "nearest" });
-      if (options[next]) this.path.setAttribute("aria-activedescendant", options[next].id);
-    } else if ((event.key === "Enter" || event.key === "Tab") && at >= 0 && !this.options.hidden) {
-      event.preventDefault();
-      this.take(options[at].textContent ?? "");
-    } else if (event.key === "Escape") {
-      event.preventDefault();
-      this.shut();
-    }
   }
 }

@@ -1,15 +1,16 @@
 // Progress: requests the status (each second while indexing, else every five; never from a hidden tab), draws the bar,
 // and notices when the server stops answering or restarts.
 
-import * as api from "./api.js";
+import { Away, api } from "./api.js";
 import { h, takeOver } from "./dom.js";
 import { count, lasting } from "./format.js";
 
 const [BUSY, IDLE, AWAY] = [1000, 5000, 1500];
-const RETURNED = "sightline-returned";
+const [RETURNED, GOAL] = ["sightline-returned", "sightline-goal"];
+const RESTARTED = "Sightline was restarted; this page is connected again.";
 
 export class Progress {
-  /** @param {import("./app.js").Page} page */
+  /** @param {Page} page */
   constructor(page) {
     this.page = page;
     this.timer = 0;
@@ -17,7 +18,8 @@ export class Progress {
     this.request = 0;
     this.boot = "";
     this.isAway = false;
-    this.goal = 0;
+    /** The most files that were to be read; kept, so that the bar goes on after a reload. */
+    this.goal = Number(localStorage.getItem(GOAL));
     this.bar = h("span", { class: "bar" }, h("i"));
     this.words = h("span", { class: "words" });
     const onclick = takeOver(() => page.visit("library"));
@@ -30,7 +32,7 @@ export class Progress {
     });
     if (sessionStorage.getItem(RETURNED)) {
       sessionStorage.removeItem(RETURNED);
-      this.page.say("Sightline was restarted; this page is connected again.");
+      this.page.say(RESTARTED);
     }
     this.ask();
   }
@@ -46,14 +48,14 @@ export class Progress {
       pause = status.pending || !status.gradio ? BUSY : IDLE;
       this.take(status);
     } catch (error) {
-      if (error instanceof api.Away) this.away();
+      if (error instanceof Away) this.away();
       else this.page.sorry(error);
     }
     clearTimeout(this.timer);
     if (!document.hidden) this.timer = window.setTimeout(() => this.ask(), pause);
   }
 
-  /** @param {import("./types").Status} status */
+  /** @param {Status} status */
   take(status) {
     const restarted = this.boot !== "" && this.boot !== status.boot;
     const returned = this.isAway || restarted;
@@ -68,7 +70,7 @@ export class Progress {
       location.reload();
       return;
     }
-    this.page.say(restarted ? "Sightline was restarted; this page is connected again." : "Sightline answers again.");
+    this.page.say(restarted ? RESTARTED : "Sightline answers again.");
     this.page.results.query = "";
     this.page.show();
   }
@@ -85,15 +87,17 @@ export class Progress {
     this.words.textContent = "Sightline does not answer; trying again …";
   }
 
-  /** @param {import("./types").Status} status */
+  /** @param {Status} status */
   draw(status) {
     this.element.classList.remove("lost");
     this.element.hidden = !status.pending;
     if (!status.pending) {
       this.goal = 0;
+      localStorage.removeItem(GOAL);
       return;
     }
-    this.goal = Math.max(this.goal, status.pending);
+    this.goal = Math.max(status.pending, Math.min(this.goal, status.files));
+    localStorage.setItem(GOAL, String(this.goal));
     const done = this.goal - status.pending;
     const left = status.seconds_left ? `, about ${lasting(status.seconds_left)} left` : "";
     /** @type {HTMLElement} */ (this.bar.firstElementChild).style.width = `${(100 * done) / this.goal}%`;

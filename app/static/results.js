@@ -1,22 +1,20 @@
 // The results of a search: requests the answer, drops outdated requests, fetches more hits on scrolling, and says how
 // many hits there are or why there are none. grid.js draws the hits.
 
-import * as api from "./api.js";
+import { Away, api, Refused } from "./api.js";
 import { h, icon } from "./dom.js";
 import { count, counted, fileName } from "./format.js";
 import { Grid } from "./grid.js";
+import { WorldMap } from "./map.js";
 import { asks, fields, filtered, wants } from "./state.js";
 import { Timeline } from "./timeline.js";
-
-/** @typedef {import("./types").Hit} Hit */
-/** @typedef {import("./types").Answer} Answer */
 
 const PAGE = 30;
 /** Milliseconds between searches that renew the results during indexing. */
 const RENEW_AFTER = 4000;
 
 export class Results {
-  /** @param {import("./app.js").Page} page */
+  /** @param {Page} page */
   constructor(page) {
     this.page = page;
     /** @type {Hit[]} */
@@ -42,7 +40,16 @@ export class Results {
     this.moreButton = h("button", { class: "secondary", hidden: true, onclick: () => this.more() }, "Show more");
     this.timeline = new Timeline(this);
     this.start = h("div", { class: "end start" });
-    const parts = [this.summary, this.start, this.grid.list, this.end, this.moreButton, this.timeline.element];
+    this.map = new WorldMap(this);
+    const parts = [
+      this.summary,
+      this.map.element,
+      this.start,
+      this.grid.list,
+      this.end,
+      this.moreButton,
+      this.timeline.element,
+    ];
     this.element = h("div", { class: "results" }, parts);
     this.watcher = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && this.more(), {
       rootMargin: "900px",
@@ -59,6 +66,11 @@ export class Results {
     return this.hits.length > 0 && this.hits.every((hit) => hit.score === 0 && hit.relevant);
   }
 
+  /** The score of the best hit. */
+  get best() {
+    return Math.max(0, ...this.hits.map((hit) => hit.score));
+  }
+
   /** The query, with its files, as one string. */
   key() {
     const { state } = this.page;
@@ -68,6 +80,7 @@ export class Results {
 
   show() {
     if (this.key() !== this.query) this.searchNow();
+    else this.map.show();
   }
 
   /** The state to search with: without a query, the newest files. */
@@ -104,7 +117,7 @@ export class Results {
       this.take(answer, same);
     } catch (error) {
       if (this.flight !== flight) return;
-      if (error instanceof api.Away) this.query = "";
+      if (error instanceof Away) this.query = "";
       this.fail(error);
     } finally {
       if (this.flight === flight) {
@@ -134,10 +147,10 @@ export class Results {
   /** @param {unknown} error */
   fail(error) {
     if (error instanceof DOMException && error.name === "AbortError") return;
-    if (error instanceof api.Refused && asks(this.page.state)) {
+    if (error instanceof Refused && asks(this.page.state)) {
       this.nothing(error.message);
       this.summary.classList.add("wrong");
-    } else if (!(error instanceof api.Refused)) this.page.sorry(error);
+    } else if (!(error instanceof Refused)) this.page.sorry(error);
   }
 
   /** Show a sentence in place of hits. @param {string} sentence */
@@ -152,6 +165,7 @@ export class Results {
     this.element.removeAttribute("aria-busy");
     this.element.classList.add("blank");
     this.timeline.show();
+    this.map.show();
     this.summary.classList.remove("wrong");
     this.summary.textContent = sentence;
     this.hasSentence = true;
@@ -247,6 +261,7 @@ export class Results {
   onDraw() {
     this.summarise();
     this.timeline.show();
+    this.map.show();
     this.watcher.unobserve(this.end); // a new observation reports at once whether the end is in view
     this.watcher.observe(this.end);
   }
@@ -293,7 +308,7 @@ export class Results {
     ]);
   }
 
-  /** Search again if a new status says that the library has changed. @param {import("./types").Status | null} previous */
+  /** Search again if a new status says that the library has changed. @param {Status | null} previous */
   update(previous) {
     const { page } = this;
     const { status } = page;

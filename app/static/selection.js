@@ -2,11 +2,9 @@
 // or touch (a long press), and the bar of what can be done with them. Built around a map of hits by chunk; the cards only
 // show it. It knows nothing of how hits are found.
 
-import * as api from "./api.js";
+import { api } from "./api.js";
 import { h, icon, iconButton } from "./dom.js";
-import { counted } from "./format.js";
-
-/** @typedef {import("./types").Hit} Hit */
+import { count, counted, fileName } from "./format.js";
 
 /** The most files of one selection, as of one ZIP (app/web/archive.py). */
 const MOST = 5000;
@@ -16,7 +14,7 @@ const STEP = 200;
 const [PRESS, SLIP] = [450, 10];
 
 export class Selection {
-  /** @param {import("./app.js").Page} page */
+  /** @param {Page} page */
   constructor(page) {
     this.page = page;
     /** @type {Map<number, Hit>} */
@@ -27,7 +25,7 @@ export class Selection {
     this.pressed = false;
     this.count = h("strong", { role: "status" });
     this.favourite = this.button("heart", "Favourites", "Favourites", () => this.toggleFavourite());
-    this.leave = this.button("minus", "Remove", "Remove from this album", () => this.removeFromAlbum());
+    this.leave = this.button("remove", "Remove", "Remove from this album", () => this.removeFromAlbum());
     this.everything = this.button("check", "All", "Select all results", () => this.all());
     this.element = h("div", { class: "selection", role: "toolbar", "aria-label": "Selection", hidden: true }, [
       iconButton("close", "Clear the selection", () => this.clear(), { title: "Clear the selection (Esc)" }),
@@ -35,10 +33,13 @@ export class Selection {
       h("div", { class: "deeds" }, [
         this.everything,
         this.favourite,
-        this.button("album", "Album", "Add to an album", () => page.albums.choose(this.files())),
+        this.button("pile", "Album", "Add to an album", () => page.albums.choose(this.files())),
         this.leave,
-        this.button("download", "ZIP", "Download as a ZIP", () => this.download()),
-        this.button("copy", "Paths", "Copy the paths", () => this.copyPaths()),
+        this.button("download", "ZIP", "Download as a ZIP", () => this.download("/api/zip", this.files())),
+        this.button("cut", "Reel", "Cut the videos into a reel, with edit lists", () => this.reel()),
+        this.button("copy", "Paths", "Copy the paths", () =>
+          this.copy([...new Set(this.hits().map((hit) => hit.path))]),
+        ),
         this.button("table", "CSV", "Save as CSV", () => save("Sightline.csv", "text/csv", csv(this.hits()))),
         this.button("table", "JSON", "Save as JSON", () =>
           save("Sightline.json", "application/json", JSON.stringify(this.hits(), null, 1)),
@@ -48,11 +49,12 @@ export class Selection {
     const { list } = page.results.grid;
     list.addEventListener("click", (event) => this.click(event), true);
     list.addEventListener("pointerdown", (event) => this.press(event));
+    list.addEventListener("dragstart", (event) => this.drag(event));
     list.addEventListener("contextmenu", (event) => this.pressed && event.preventDefault());
   }
 
   /**
-   * @param {keyof typeof import("./dom.js").PATHS} picture
+   * @param {Picture} picture
    * @param {string} word
    * @param {string} title
    * @param {() => void} act
@@ -115,6 +117,24 @@ export class Selection {
     );
   }
 
+  /** What another window gets of a card that is dragged there: the file, the addresses and paths of all that is picked.
+   * @param {DragEvent} event */
+  drag({ target, dataTransfer }) {
+    const card = /** @type {HTMLElement} */ (target).closest?.("li.card");
+    const hit = this.page.results.hits.find((one) => String(one.chunk_id) === card?.getAttribute("data-chunk"));
+    if (!hit || !dataTransfer) return;
+    const files = new Map(
+      [hit, ...(this.picked.has(hit.chunk_id) ? this.hits() : [])].map((one) => [one.file_id, one.path]),
+    );
+    const urls = [...files.keys()].map((id) => `${location.origin}/media/${id}?download=1`);
+    dataTransfer.setData(
+      "DownloadURL",
+      `application/octet-stream:${fileName(hit.path).replaceAll(":", "_")}:${urls[0]}`,
+    );
+    dataTransfer.setData("text/uri-list", urls.join("\r\n"));
+    dataTransfer.setData("text/plain", [...files.values()].join("\n"));
+  }
+
   /** @param {KeyboardEvent} event @param {HTMLElement | null} at the focused element. Returns whether the key is used. */
   key(event, at) {
     const card = /** @type {HTMLElement | null} */ (at?.closest(".card") ?? null);
@@ -127,7 +147,7 @@ export class Selection {
     else if (event.shiftKey && event.key.startsWith("Arrow")) {
       this.anchor ??= Number(card.dataset.chunk);
       this.page.results.grid.walk(event);
-      const next = /** @type {HTMLElement | null} */ (this.page.root.activeElement)?.closest(".card");
+      const next = this.page.focused?.closest(".card");
       if (next instanceof HTMLElement) this.range(Number(next.dataset.chunk));
     } else return false;
     event.preventDefault();
@@ -224,27 +244,41 @@ export class Selection {
     });
   }
 
-  /** Ask first whether there is something to send; then the browser's own download takes it as it comes. */
-  download() {
+  async reel() {
+    const moments = this.hits().filter((hit) => hit.kind === "video");
+    await this.download(
+      "/api/reel",
+      moments.map((hit) => hit.chunk_id),
+    );
+  }
+
+  /** Ask first whether there is something to send; then the browser's own download takes it as it comes.
+   * @param {string} action @param {number[]} numbers */
+  download(action, numbers) {
     return this.page.attempt(async () => {
-      const ids = this.files().join(",");
-      const { gone } = await api.checkZip(ids);
+      const ids = numbers.join(",");
+      const { files, gone } = await api.check(action, ids);
+      if (action === "/api/reel")
+        this.page.say(`A reel of ${counted(files, "moment")} is being cut; it is downloaded when it is ready.`);
       if (gone) this.page.say(`${counted(gone, "file")} no longer where it was indexed; the others are sent.`, "wrong");
       const field = h("input", { type: "hidden", name: "ids", value: ids });
-      const form = h("form", { method: "post", action: "/api/zip", hidden: true }, field);
+      const form = h("form", { method: "post", action, hidden: true }, field);
       document.body.append(form);
       form.submit();
       form.remove();
     });
   }
 
-  async copyPaths() {
-    const paths = [...new Set(this.hits().map((hit) => hit.path))];
+  /** @param {string[]} paths */
+  async copy(paths) {
+    const several = paths.length > 1;
     try {
       await navigator.clipboard.writeText(paths.join("\n"));
-      this.page.say(`${counted(paths.length, "path")} copied.`);
+      this.page.say(several ? `${count(paths.length)} paths copied.` : "Path copied.");
     } catch {
-      save("Sightline paths.txt", "text/plain", paths.join("\n")); // no clipboard outside a secure context
+      // no clipboard outside a secure context: shown, to be selected
+      if (several) save("Sightline paths.txt", "text/plain", paths.join("\n"));
+      else this.page.say(paths[0]);
     }
   }
 }

@@ -1,9 +1,6 @@
 // The state of the page, and its address: each is made from the other, so that links, back and forward work. Files
 // have no place in an address; this tab's memory holds them for each entry of the history.
 
-/** @typedef {import("./types").State} State */
-/** @typedef {import("./types").Part} Part */
-
 const PLAIN = /** @type {const} */ (["under", "after", "before", "min_s", "max_s", "file_id"]);
 
 /** @type {Map<number, Part[]>} */
@@ -17,7 +14,17 @@ export function unfiltered() {
 
 /** @returns {State} */
 export function empty() {
-  return { q: "", avoid: [], parts: [], ...unfiltered(), sort: "relevance", fold: "", open: null, view: "search" };
+  return {
+    q: "",
+    avoid: [],
+    parts: [],
+    ...unfiltered(),
+    sort: "relevance",
+    fold: "",
+    map: false,
+    open: null,
+    view: "search",
+  };
 }
 
 /** The state of the address and of this history entry's files. @returns {State} */
@@ -40,6 +47,7 @@ export function stateOf(params) {
   if (params.get("sort") === "date") state.sort = "date";
   const fold = params.get("fold");
   if (fold === "max" || fold === "centroid") state.fold = fold;
+  state.map = params.has("map");
   const open = Number(params.get("open"));
   if (params.has("open") && Number.isInteger(open)) state.open = open;
   const view = params.get("view");
@@ -72,6 +80,7 @@ export function fields(state) {
 export function address(state) {
   const params = fields(state);
   if (state.open !== null) params.set("open", String(state.open));
+  if (state.map) params.set("map", "1");
   if (state.view !== "search") params.set("view", state.view);
   const query = params.toString();
   return `/${query ? `?${query}` : ""}`;
@@ -89,6 +98,18 @@ export function write(state, step) {
   const entry = { files: id, opened: step ? state.open !== null : Boolean(history.state?.opened) };
   if (step) history.pushState(entry, "", address(state));
   else history.replaceState(entry, "", address(state));
+}
+
+/** A filter as it is typed. @param {string} name @param {string} value */
+export function written(name, value) {
+  return `${name}:${/\s/.test(value) ? `"${value}"` : value}`;
+}
+
+/** The value of a filter that stands among the words, and the other words. @param {string} q @param {string} name */
+export function typedFilter(q, name) {
+  const pattern = new RegExp(`(?:^|\\s)${name}:(?:"([^"]*)"|(\\S+))`, "i");
+  const match = pattern.exec(q);
+  return { value: match?.[1] ?? match?.[2] ?? "", rest: q.replace(pattern, "").trim() };
 }
 
 /** Whether there is a query. @param {State} state */

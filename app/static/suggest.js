@@ -2,13 +2,13 @@
 // searches. Built around the word at the cursor. It knows the filters' words (as indexer/search/query_syntax.py), and nothing
 // of how a search is made.
 
-import * as api from "./api.js";
-import { h, icon, iconButton, takeOver } from "./dom.js";
+import { api } from "./api.js";
+import { Combobox } from "./combobox.js";
+import { h, icon, sheet, takeOver } from "./dom.js";
 import { count } from "./format.js";
-import { fields, stateOf } from "./state.js";
+import { fields, stateOf, written } from "./state.js";
 
-/** @typedef {import("./types").SavedSearch} SavedSearch */
-/** @typedef {{icon: keyof typeof import("./dom.js").PATHS, text: string, note?: string, wrong?: boolean, act: () => void}} Suggestion */
+/** @typedef {{icon: Picture, text: string, note?: string, wrong?: boolean, act: () => void}} Suggestion */
 
 const RECENT = "sightline-recent";
 const [KEPT, SHOWN] = [12, 8];
@@ -18,6 +18,7 @@ export const FILTERS = /** @type {const} */ ([
   ["taken", "when it was taken", "taken:2023-07"],
   ["near", "a town, and 25 km around it", "near:Lisbon"],
   ["camera", "a camera's name", "camera:pixel"],
+  ["person", "whom captions name", "person:Anna"],
   ["type", "images, videos or PDFs", "type:pdf"],
   ["in", "a folder's name", "in:Invoices"],
   ["name", "a part of the file's name", "name:IMG_2"],
@@ -30,28 +31,13 @@ export const FILTERS = /** @type {const} */ ([
   ["smaller", "files smaller than so much", "smaller:500kB"],
 ]);
 
-/** Values that need no library. @type {Record<string, [string, number][]>} */
+/** Values that need no library. @type {Record<string, string>} */
 const FIXED = {
-  is: [["favourite", 0]],
-  longer: [
-    ["1m", 0],
-    ["10m", 0],
-    ["1h", 0],
-  ],
-  shorter: [
-    ["30s", 0],
-    ["1m", 0],
-    ["10m", 0],
-  ],
-  larger: [
-    ["10MB", 0],
-    ["100MB", 0],
-    ["1GB", 0],
-  ],
-  smaller: [
-    ["500kB", 0],
-    ["5MB", 0],
-  ],
+  is: "favourite",
+  longer: "1m 10m 1h",
+  shorter: "30s 1m 10m",
+  larger: "10MB 100MB 1GB",
+  smaller: "500kB 5MB",
 };
 
 /** The word before the cursor: a filter with its beginning value, or a bare word. */
@@ -68,41 +54,17 @@ export class Suggest {
     this.saved = [];
     /** The number of chunks when the values were asked for. */
     this.asked = -1;
-    this.at = -1;
-    /** Whether suggestions are wanted, though there may be none yet. */
-    this.offers = false;
-    /** @type {Suggestion[]} */
-    this.suggestions = [];
-    this.list = h("ul", {
-      class: "suggestions",
-      role: "listbox",
-      id: "suggestions",
-      "aria-label": "Suggestions",
-      hidden: true,
-    });
+    this.combo = new Combobox(box.input, "suggestion", { class: "suggestions", "aria-label": "Suggestions" });
     this.name = h("input", { type: "text", maxlength: 100, autocomplete: "off", "aria-label": "Name of the search" });
-    this.dialog = h("dialog", { class: "sheet-dialog", "aria-labelledby": "save-dialog" }, [
-      h("div", { class: "dialog-bar" }, [
-        h("h2", { id: "save-dialog" }, "Save this search"),
-        iconButton("close", "Close", () => this.dialog.close()),
-      ]),
+    this.dialog = sheet("save-dialog", "Save this search", [
       h("form", { class: "add", onsubmit: takeOver(() => this.save()) }, [
         this.name,
         h("button", { type: "submit", class: "main" }, "Save"),
       ]),
       h("p", { class: "quiet" }, "It is found under the search box and among the albums, and is run anew each time."),
     ]);
-    const { input } = box;
-    for (const [name, value] of Object.entries({
-      role: "combobox",
-      "aria-autocomplete": "list",
-      "aria-controls": "suggestions",
-    }))
-      input.setAttribute(name, value);
-    input.addEventListener("focus", () => this.ask());
-    input.addEventListener("click", () => this.show());
-    input.addEventListener("blur", () => setTimeout(() => this.shut(), 150));
-    this.shut();
+    box.input.addEventListener("focus", () => this.ask());
+    box.input.addEventListener("click", () => this.show());
   }
 
   /** Ask for values and saved searches, if the library has changed since. */
@@ -114,7 +76,7 @@ export class Suggest {
       const [values, { searches }] = await Promise.all([api.vocabulary(), api.searches()]);
       this.values = values;
       this.saved = searches;
-      if (this.offers) this.show();
+      if (this.combo.open) this.show();
     } catch {
       this.asked = -1; // suggestions are no answer: the search says what is wrong
     }
@@ -122,30 +84,14 @@ export class Suggest {
 
   /** Offer what goes on from the word at the cursor. */
   show() {
-    this.offers = true;
     const { input } = this.box;
     const text = input.value.slice(0, input.selectionStart ?? undefined);
     const suggestions = input.value.trim() ? this.ofWord(text) : this.searches("");
-    this.suggestions = suggestions;
-    this.at = -1;
-    input.removeAttribute("aria-activedescendant");
-    const options = suggestions.map((one, n) => {
-      const take = takeOver(() => this.take(n)); // leaves the focus in the field
-      const props = { role: "option", id: `suggestion-${n}`, "aria-selected": "false", onpointerdown: take };
-      const note = one.note && h("span", { class: one.wrong ? "note wrong" : "note" }, one.note);
-      return h("li", props, icon(one.icon), h("bdi", {}, one.text), note);
-    });
-    this.list.replaceChildren(...options);
-    this.list.hidden = !options.length;
-    input.setAttribute("aria-expanded", String(options.length > 0));
-  }
-
-  shut() {
-    this.offers = false;
-    this.list.hidden = true;
-    this.at = -1;
-    this.box.input.setAttribute("aria-expanded", "false");
-    this.box.input.removeAttribute("aria-activedescendant");
+    const options = suggestions.map(({ icon: picture, text, note, wrong, act }) => ({
+      act,
+      children: [icon(picture), h("bdi", {}, text), note && h("span", { class: wrong ? "note wrong" : "note" }, note)],
+    }));
+    this.combo.offer(options);
   }
 
   /** @param {string} text the words up to the cursor @returns {Suggestion[]} */
@@ -168,7 +114,9 @@ export class Suggest {
   /** @param {string} filter @param {string} beginning @param {boolean} [within] whether the value may stand inside @returns {Suggestion[]} */
   valuesOf(filter, beginning, within = true) {
     const low = beginning.trim().toLowerCase();
-    const values = this.values[filter] ?? (within ? FIXED[filter] : null) ?? [];
+    /** @type {[string, number][]} */
+    const fixed = within ? (FIXED[filter]?.split(" ") ?? []).map((value) => [value, 0]) : [];
+    const values = this.values[filter] ?? fixed;
     const fits = (/** @type {string} */ value) => {
       const at = value.toLowerCase().indexOf(low);
       return at === 0 || (within && at > 0);
@@ -177,7 +125,7 @@ export class Suggest {
       .filter(([value]) => fits(value) && value.toLowerCase() !== low)
       .slice(0, SHOWN)
       .map(([value, n]) => {
-        const typed = `${filter}:${/\s/.test(value) ? `"${value}"` : value}`;
+        const typed = written(filter, value);
         return { icon: "check", text: typed, note: n ? count(n) : "", act: () => this.complete(`${typed} `, true) };
       });
   }
@@ -222,36 +170,6 @@ export class Suggest {
     input.setSelectionRange(before.length + text.length, before.length + text.length);
     if (search) this.box.submit(true, false);
     else this.box.onInput();
-  }
-
-  /** @param {number} n */
-  take(n) {
-    const suggestion = this.suggestions[n];
-    this.shut();
-    suggestion?.act();
-  }
-
-  /** @param {KeyboardEvent} event Returns whether the key is used. */
-  key(event) {
-    if (this.list.hidden) return false;
-    const last = this.suggestions.length - 1;
-    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
-      if (event.key === "ArrowDown" && this.at === last) {
-        this.shut();
-        return false; // on into the results
-      }
-      this.at = event.key === "ArrowDown" ? this.at + 1 : Math.max(-1, this.at - 1);
-      for (const [n, option] of [...this.list.children].entries()) {
-        option.setAttribute("aria-selected", String(n === this.at));
-        if (n === this.at) option.scrollIntoView({ block: "nearest" });
-      }
-      if (this.at < 0) this.box.input.removeAttribute("aria-activedescendant");
-      else this.box.input.setAttribute("aria-activedescendant", `suggestion-${this.at}`);
-    } else if (event.key === "Enter" && this.at >= 0) this.take(this.at);
-    else if (event.key === "Escape") this.shut();
-    else return false;
-    event.preventDefault();
-    return true;
   }
 
   /** Keep the words of a search that was sent. @param {string} q */

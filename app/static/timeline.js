@@ -2,7 +2,7 @@
 // dragged and leads there. Built around the number of hits of each month, newest first, as the server counts them: a place
 // on the scrubber is a place in the list. It knows nothing of cards.
 
-import * as api from "./api.js";
+import { api } from "./api.js";
 import { h } from "./dom.js";
 import { count, monthOf } from "./format.js";
 
@@ -13,19 +13,25 @@ const [REST, STAY] = [150, 900];
 /** Pixels between two labels of years. */
 const APART = 22;
 
-/** The key of a hit's month: months of files' own dates come last. @param {import("./types").Hit} hit */
+/** The key of a month: "2023-07"; of files' own dates " 2023-07", which sorts last as the server sorts it.
+ * @param {string | null} taken @param {boolean} ofFile */
+function keyOf(taken, ofFile) {
+  return (ofFile ? " " : "") + (taken ?? "").slice(0, 7);
+}
+
+/** The key of a hit's month. @param {Hit} hit */
 export function monthKey(hit) {
-  return `${hit.taken_from === "file" ? "file " : ""}${hit.taken?.slice(0, 7) ?? ""}`;
+  return keyOf(hit.taken, hit.taken_from === "file");
 }
 
 /** @param {string} key */
 export function monthTitle(key) {
-  const [file, month] = key.startsWith("file ") ? ["File of ", key.slice(5)] : ["", key];
-  return month ? file + monthOf(month) : "No date";
+  const month = key.trim();
+  return month ? (key === month ? "" : "File of ") + monthOf(month) : "No date";
 }
 
 export class Timeline {
-  /** @param {import("./results.js").Results} results */
+  /** @param {Results} results */
   constructor(results) {
     this.results = results;
     /** @type {{key: string, offset: number, count: number}[]} */
@@ -80,7 +86,7 @@ export class Timeline {
       let offset = 0;
       this.months = months.map(({ month, of_file, count: n }) => {
         offset += n;
-        return { key: `${of_file ? "file " : ""}${month}`, offset: offset - n, count: n };
+        return { key: keyOf(month, of_file), offset: offset - n, count: n };
       });
       this.total = Math.max(1, offset);
       this.draw();
@@ -104,8 +110,8 @@ export class Timeline {
     const labels = [];
     for (const { key, offset } of this.months) {
       const y = (offset / this.total) * tall;
-      const own = /(\d{4})/.exec(key)?.[1] ?? "";
-      if (!own || own === year || key.startsWith("file ")) continue;
+      const own = /^\d{4}/.exec(key)?.[0] ?? "";
+      if (!own || own === year) continue;
       year = own;
       if (y - last < APART || y > tall - APART / 2) continue;
       last = y;

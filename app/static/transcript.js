@@ -2,10 +2,9 @@
 // words of the query are marked. Folded (which the browser remembers), it is one button over the picture. It calls
 // `seek`, and gets the position of the video through `at`.
 
-import * as api from "./api.js";
+import { api } from "./api.js";
 import { h, icon } from "./dom.js";
-import { clock, marked, said } from "./format.js";
-import { marking } from "./marking.js";
+import { clock, marked, said, unmarked } from "./format.js";
 
 const FOLDED = "sightline-transcript-folded";
 /** Milliseconds that a video waits for its cues before it is shown, so that it need not move later. Cues that arrive
@@ -19,14 +18,14 @@ const SHORT_S = 0.05;
 const [TOP, BOTTOM, PUT] = [0.05, 0.75, 0.25];
 
 /**
- * @param {import("./app.js").Page} page
- * @param {import("./types").Hit} hit
+ * @param {Page} page
+ * @param {Hit} hit
  * @param {{seek: (second: number) => void, come: () => void}} video `come` is called once there are lines
  */
 export function transcript(page, hit, { seek, come }) {
   const certain = Boolean(said(hit)); // found by a cue: there are lines, so they have room from the start
   let folded = localStorage.getItem(FOLDED) !== null;
-  /** @type {import("./types").Cue[]} */
+  /** @type {Cue[]} */
   let cues = [];
   /** @type {HTMLElement[]} */
   let lines = [];
@@ -90,14 +89,14 @@ export function transcript(page, hit, { seek, come }) {
     if (begun >= 0 && top(begun) >= 0 && top(begun) < list.clientHeight) following = true; // scrolled back to the current line
     begun = n;
     sought = false;
-    if (!list.contains(/** @type {Node | null} */ (page.root.activeElement))) rove(Math.max(0, n));
+    if (!list.contains(page.focused)) rove(Math.max(0, n));
     if (following && !list.querySelector(":focus-visible")) bring("smooth");
   };
 
   const load = async () => {
     const start = performance.now();
     try {
-      ({ cues } = await api.transcript(hit.file_id));
+      ({ cues } = await api.transcript(hit.file_id, page.state.q));
     } catch (error) {
       if (!closed) page.sorry(error);
     }
@@ -105,9 +104,8 @@ export function transcript(page, hit, { seek, come }) {
     element.hidden = !cues.length;
     if (!cues.length) return;
     if (!certain && performance.now() - start > PATIENCE) fold(true);
-    const mark = marking(page.state.q);
     lines = cues.map(({ start_s, text }) => {
-      const words = h("span", { class: "words", dir: "auto" }, marked(mark(text)));
+      const words = h("span", { class: "words", dir: "auto" }, marked(text));
       return h("button", { tabindex: "-1" }, h("span", { class: "time" }, clock(start_s)), " ", words);
     });
     list.replaceChildren(...lines.map((line) => h("li", {}, line)));
@@ -146,7 +144,7 @@ export function transcript(page, hit, { seek, come }) {
     words(second) {
       const n = last(cues, second);
       if (!cues.length) return null;
-      return n >= 0 && second < cues[n].end_s ? cues[n].text : "";
+      return n >= 0 && second < cues[n].end_s ? unmarked(cues[n].text) : "";
     },
     /** The video is sought: the list scrolls with it again. */
     follow() {
@@ -165,7 +163,7 @@ export function transcript(page, hit, { seek, come }) {
   };
 }
 
-/** The last line that has begun by a second, or -1. @param {import("./types").Cue[]} cues @param {number} second */
+/** The last line that has begun by a second, or -1. @param {Cue[]} cues @param {number} second */
 function last(cues, second) {
   let [low, high] = [0, cues.length];
   while (low < high) {

@@ -1,8 +1,12 @@
-/** The types of the server's answers, for `tsc --checkJs` only. */
+/** The types of the server's answers and of the page, for `tsc --checkJs` only. They are global: no module imports them. */
 
-export type Kind = "image" | "video" | "pdf";
+type Page = import("./app.js").Page;
+type Results = import("./results.js").Results;
+type Picture = keyof typeof import("./dom.js").PATHS;
 
-export interface Hit {
+type Kind = "image" | "video" | "pdf";
+
+interface Hit {
   rank: number;
   score: number;
   relevant: boolean;
@@ -41,13 +45,14 @@ export interface Hit {
 }
 
 /** All that is known of a chunk and its file (app/web/info.py). */
-export interface Info extends Hit {
+interface Info extends Hit {
   size: number;
   camera: string | null;
   lat: number | null;
   lon: number | null;
   /** The nearest town. */
   place: string | null;
+  people: string[];
   caption: string;
   text: string;
   text_is: "caption" | "picture" | "page" | "speech";
@@ -58,7 +63,7 @@ export interface Info extends Hit {
 }
 
 /** Why a chunk is a hit. */
-export interface Why {
+interface Why {
   words: { word: string; places: string[] }[];
   /** `rank` and `of`: null where only a sample was compared. */
   looks: { closer_than: number; rank: number | null; of: number | null } | null;
@@ -66,21 +71,36 @@ export interface Why {
 }
 
 /** `query`: parameters of a search. `error`: why it cannot be run any more. */
-export interface SavedSearch {
+interface SavedSearch {
   name: string;
   query: string;
   error: string | null;
 }
 
 /** `name`: empty for the favourites. `cover`: a chunk. `missing`: how many of its files are not in the library any more. */
-export interface Album {
+interface Album {
   name: string;
   count: number;
   missing: number;
   cover: number | null;
 }
 
-export interface Answer {
+interface Cluster {
+  lat: number;
+  lon: number;
+  count: number;
+  town: string | null;
+  /** The value of `near:` that finds it. */
+  near: string;
+}
+
+interface Places {
+  clusters: Cluster[];
+  placed: number;
+  total: number;
+}
+
+interface Answer {
   query: { text: string; image: string | null };
   model: string;
   took_ms: number;
@@ -91,7 +111,7 @@ export interface Answer {
   notice: string | null;
 }
 
-export interface Status {
+interface Status {
   files: number;
   images: number;
   videos: number;
@@ -117,9 +137,11 @@ export interface Status {
   gradio: boolean;
   /** Whether this visitor may have addresses fetched. */
   web: boolean;
+  /** Whether the server can show this visitor a file in its file manager. */
+  reveals: boolean;
 }
 
-export interface Failure {
+interface Failure {
   path: string;
   kind: Kind;
   reason: string;
@@ -127,13 +149,13 @@ export interface Failure {
 }
 
 /** A line of speech or subtitles, in seconds. */
-export interface Cue {
+interface Cue {
   start_s: number;
   end_s: number;
   text: string;
 }
 
-export interface PageLayer {
+interface PageLayer {
   page: number;
   pages: number;
   words: [number, number, number, number, string][];
@@ -143,14 +165,14 @@ export interface PageLayer {
 }
 
 /** A part of the query besides words: a file, or a chunk of the library. */
-export interface Part {
+interface Part {
   file?: File;
   chunk?: number;
   avoid: boolean;
 }
 
 /** The state of the page, which its address holds. */
-export interface State {
+interface State {
   q: string;
   avoid: string[];
   parts: Part[];
@@ -165,6 +187,8 @@ export interface State {
   sort: "relevance" | "date";
   /** One hit per file, scored by its best chunk or by the centroid of all; "": every chunk. */
   fold: "" | "max" | "centroid";
+  /** Whether the map is shown. */
+  map: boolean;
   open: number | null;
   view: "search" | "albums" | "library" | "settings";
 }
@@ -172,12 +196,67 @@ export interface State {
 type Listeners = { [K in keyof HTMLElementEventMap as `on${K}`]?: (event: HTMLElementEventMap[K]) => void };
 
 /** Properties of `h`: `on…` listeners with typed events, and attributes of any name. */
-export type Props = Listeners & Record<string, any>;
+type Props = Listeners & Record<string, any>;
 
-export interface ModelFetch {
+interface ModelFetch {
   name: string;
   state: "idle" | "fetching" | "measuring" | "ready" | "failed";
   line: string;
   /** Seconds per image, page and window on this machine. */
   seconds: { image: number; page: number; window: number } | null;
+}
+
+/** The requests to the server. Each throws `Refused` or `Away`. */
+interface Api {
+  /** One page of an answer. */
+  search(state: State, page: { k: number; offset: number; signal?: AbortSignal }): Promise<Answer>;
+  /** How many hits each month has, newest first. */
+  timeline(state: State): Promise<{ months: { month: string; of_file: boolean; count: number }[] }>;
+  /** Where all hits were taken. */
+  places(state: State): Promise<Places>;
+  /** For each filter the values that the library has, with their numbers. */
+  vocabulary(): Promise<Record<string, [string, number][]>>;
+  searches(): Promise<{ searches: SavedSearch[] }>;
+  saveSearch(name: string, query: string): Promise<void>;
+  forgetSearch(name: string): Promise<void>;
+  albums(): Promise<{ albums: Album[] }>;
+  /** Put files into an album; "" is that of the favourites. */
+  addToAlbum(name: string, file_ids: number[]): Promise<{ added: number }>;
+  /** Take files out of an album; with null, delete it. */
+  removeFromAlbum(name: string, file_ids: number[] | null): Promise<{ removed: number }>;
+  renameAlbum(name: string, to: string): Promise<void>;
+  /** What a download of files (`/api/zip`) or chunks (`/api/reel`) would hold. */
+  check(action: string, ids: string): Promise<{ files: number; gone: number }>;
+  status(): Promise<Status>;
+  failures(): Promise<Failure[]>;
+  retry(): Promise<{ retried: number }>;
+  /** Where in the window of a hit the query happens. */
+  nearest(q: string, chunk: number): Promise<{ moments: { at_s: number; start_s: number; end_s: number }[] }>;
+  /** The cues of a video, with the words of a query marked; empty until it is transcribed. */
+  transcript(file: number, q: string): Promise<{ cues: Cue[] }>;
+  chunk(id: number): Promise<Hit>;
+  /** All that is known of a chunk. */
+  info(chunk: number): Promise<Info>;
+  /** Why a chunk is a hit. */
+  why(state: State, chunk: number): Promise<Why>;
+  browse(path: string): Promise<{ path: string; exists: boolean; folders: string[] }>;
+  addRoot(path: string): Promise<{ roots: string[] }>;
+  forgetRoot(path: string): Promise<{ forgotten: number; roots: string[] }>;
+  /** Words led to a chunk; the server stores it only if the person has agreed. */
+  clicked(q: string, chunk_id: number): Promise<void>;
+  keepClicks(keep: boolean): Promise<{ keeps_clicks: boolean; clicks: number }>;
+  deleteClicks(): Promise<{ deleted: number }>;
+  models(): Promise<any[]>;
+  /** The download of a model. */
+  modelFetch(): Promise<ModelFetch>;
+  fetchModel(name: string): Promise<ModelFetch>;
+  useModel(name: string): Promise<{ model: string }>;
+  /** Show a file in the file manager of this machine. */
+  reveal(file_id: number): Promise<void>;
+  /** Fetch the file at an address, to search with. */
+  fetchFile(url: string, signal: AbortSignal): Promise<File>;
+  /** Fetch the file at an address into the library. */
+  keepAddress(url: string, signal: AbortSignal): Promise<{ path: string; name: string }>;
+  /** The words and marks of a page. */
+  pageLayer(file: number, page: number, words: string): Promise<PageLayer>;
 }

@@ -1,7 +1,7 @@
 // A page served before Gradio was imported takes Gradio in when it is ready, without a reload: Gradio's scripts are
 // put into this document, and Gradio calls `adopt` (app.js).
 
-/** Take Gradio in when the status says that it is ready. @param {import("./app.js").Page} page */
+/** Take Gradio in when the status says that it is ready. @param {Page} page */
 export function keepUp(page) {
   if (document.querySelector("gradio-app")) return;
   const update = page.update.bind(page);

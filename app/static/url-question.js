@@ -2,7 +2,7 @@
 // search for the words? Nothing is fetched before a button is pressed. It is asked of the owner alone, where Sightline
 // was started with --web (`status.web`).
 
-import * as api from "./api.js";
+import { api } from "./api.js";
 import { h } from "./dom.js";
 
 /** The host of an address of the web; empty for any other text. @param {string} text */

@@ -1,12 +1,12 @@
 // A page of a PDF or a TIFF: its image, marks on the words of the query, and a layer of selectable text.
 
-import * as api from "./api.js";
+import { api } from "./api.js";
 import { h, iconButton, instead } from "./dom.js";
 
 /** The text layer's font need not be the page's: each word is stretched to its box. */
 const FONT = "sans-serif";
 
-/** @param {import("./app.js").Page} page @param {import("./types").Hit} hit @returns {import("./viewer.js").Stage} */
+/** @param {Page} page @param {Hit} hit @returns {import("./viewer.js").Stage} */
 export function showPage(page, hit) {
   let [n, pages, closed] = [hit.page ?? 1, hit.pages ?? 0, false];
   const picture = h("img", { alt: "", draggable: "false" });
@@ -37,7 +37,7 @@ export function showPage(page, hit) {
     return `/page/${hit.file_id}/${which}.webp?width=${side > 1300 ? 1920 : 1280}`;
   };
 
-  /** @type {import("./types").PageLayer | null} */
+  /** @type {PageLayer | null} */
   let known = null;
   let drawn = false;
   /** Words and marks onto the page, once both the picture and the words are here: once, as a selection would not
@@ -105,7 +105,7 @@ function box(x0, y0, x1, y1) {
   return `left:${100 * x0}%;top:${100 * y0}%;width:${100 * (x1 - x0)}%;height:${100 * (y1 - y0)}%`;
 }
 
-/** A transparent word over each word of the picture. @param {import("./types").PageLayer} known @param {number} shape width over height of the page */
+/** A transparent word over each word of the picture. @param {PageLayer} known @param {number} shape width over height of the page */
 function spans(known, shape) {
   const ruler = /** @type {CanvasRenderingContext2D} */ (document.createElement("canvas").getContext("2d"));
   ruler.font = `100px ${FONT}`;

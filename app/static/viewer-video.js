@@ -1,7 +1,7 @@
 // A video that plays from the hit's second, with the other matching moments on its timeline and its cues beside it. A
 // format that the browser cannot play (AVI, HEVC …) comes from the server in converted stretches, one after the other.
 
-import * as api from "./api.js";
+import { api } from "./api.js";
 import { controls } from "./controls.js";
 import { h, instead } from "./dom.js";
 import { clock, place, said } from "./format.js";
@@ -15,7 +15,7 @@ const LONG_S = 10;
 /** A video that does not play by then (milliseconds) is not waited for with the other moments. */
 const LOOK_AFTER = 2500;
 
-/** @param {import("./app.js").Page} page @param {import("./types").Hit} hit @returns {import("./viewer.js").Stage} */
+/** @param {Page} page @param {Hit} hit @returns {import("./viewer.js").Stage} */
 export function showVideo(page, hit) {
   const start = beginning(hit);
   const video = take(hit); // loading, or playing in silence, since the pointer came to its card
@@ -73,11 +73,11 @@ export function showVideo(page, hit) {
     wait.hidden = false;
     video.src = `/play/${hit.file_id}/${number}.mp4#t=${second - stretch}`;
   };
-  const draw = (/** @type {import("./types").Hit[]} */ hits) => {
+  const draw = (/** @type {Hit[]} */ hits) => {
     const marks = hits.map((one) => mark(one));
     line.replaceChildren(...marks, head);
   };
-  const mark = (/** @type {import("./types").Hit} */ one) => {
+  const mark = (/** @type {Hit} */ one) => {
     const [from, to] = [one.start_s ?? 0, one.end_s ?? duration];
     const own = one.chunk_id === hit.chunk_id;
     const name = [own ? "This moment" : "Moment", place(one), said(one)];

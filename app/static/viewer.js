@@ -1,7 +1,7 @@
 // The viewer: one hit in a dialog, drawn by viewer-image, viewer-video or viewer-pdf, with steps through the results,
 // similar hits, the search inside the file, and copies.
 
-import * as api from "./api.js";
+import { api } from "./api.js";
 import { h, icon, iconButton } from "./dom.js";
 import { folder, momentTaken, place, said } from "./format.js";
 import { InfoPanel } from "./info.js";
@@ -9,14 +9,16 @@ import { showImage } from "./viewer-image.js";
 import { showPage } from "./viewer-pdf.js";
 import { showVideo } from "./viewer-video.js";
 
-/** @typedef {import("./types").Hit} Hit */
 /** @typedef {{element: HTMLElement, foot?: HTMLElement, key?: (event: KeyboardEvent) => boolean, close?: () => void}} Stage */
+
+/** Seconds that the slideshow stays at a picture, and at most at the moment of a film. */
+const [SLIDE_S, LONGEST_SLIDE_S] = [5, 30];
 
 /** A PDF, or an image of several pages. @param {Hit} hit */
 const paged = (hit) => hit.kind === "pdf" || (hit.kind === "image" && (hit.pages ?? 0) > 1);
 
 export class Viewer {
-  /** @param {import("./app.js").Page} page */
+  /** @param {Page} page */
   constructor(page) {
     this.page = page;
     /** @type {Hit | null} */
@@ -30,10 +32,16 @@ export class Viewer {
     this.back = iconButton("left", "Previous result", () => this.step(-1));
     this.next = iconButton("right", "Next result", () => this.step(1));
     this.actions = h("div", { class: "actions", role: "toolbar", "aria-label": "What to do with it" });
+    this.slideshow = h("button", { title: "Slideshow (s)", onclick: () => this.slide(!this.slides) }, [
+      icon("play"),
+      "Slideshow",
+    ]);
+    /** Whether the results are shown one after the other, and until when this one is. */
+    this.slides = false;
+    this.timer = 0;
     this.room = h("div", { class: "stage" });
     this.info = new InfoPanel(page);
     this.foot = h("div", { class: "foot" });
-    this.notices = h("div", { class: "notices", role: "status" });
     this.element = h("dialog", { class: "viewer", "aria-labelledby": "viewer-title" }, [
       h("div", { class: "bar" }, [
         h("div", { class: "names" }, this.title, this.about, this.note),
@@ -46,7 +54,7 @@ export class Viewer {
       this.info.element,
       this.foot,
       this.actions,
-      this.notices,
+      h("div", { class: "notices", role: "status" }),
     ]);
     this.element.addEventListener("cancel", (event) => {
       event.preventDefault();
@@ -66,6 +74,7 @@ export class Viewer {
     const wanted = this.page.state.open;
     if (wanted === null) {
       const last = this.hit?.chunk_id;
+      this.slide(false);
       this.clear();
       if (!this.element.open) return;
       this.element.close(); // the browser goes back to the card that was clicked; this goes to the last one seen
@@ -107,6 +116,7 @@ export class Viewer {
     this.refreshed();
     this.showFavourite();
     this.info.show(hit);
+    this.slide(this.slides);
     if (!this.element.open) this.element.showModal();
     document.documentElement.classList.add("viewing");
   }
@@ -117,10 +127,15 @@ export class Viewer {
     const tools = [
       this.info.button,
       h("button", { onclick: () => page.results.similar(hit.chunk_id) }, icon("similar"), "Find similar"),
-      h("button", { onclick: () => this.copy(hit.path), title: hit.path }, icon("folder"), "Copy path"),
+      h("button", { onclick: () => page.selection.copy([hit.path]), title: hit.path }, icon("copy"), "Copy path"),
       h("a", { href: `/media/${hit.file_id}?download=1`, download: "" }, icon("download"), "Download"),
-      h("button", { onclick: () => page.albums.choose([hit.file_id]) }, icon("album"), "Add to album"),
+      h("button", { onclick: () => page.albums.choose([hit.file_id]) }, icon("pile"), "Add to album"),
+      this.slideshow,
     ];
+    if (page.status?.reveals) {
+      const reveal = () => page.attempt(() => api.reveal(hit.file_id));
+      tools.splice(3, 0, h("button", { onclick: reveal }, icon("folder"), "Show in folder"));
+    }
     const inside = () => {
       page.go({ open: null, file_id: String(hit.file_id), kinds: [], view: "search" });
       page.box.input.focus();
@@ -172,9 +187,20 @@ export class Viewer {
   step(by) {
     const { shown, at } = this.where();
     const hit = at < 0 ? undefined : shown[at + by];
-    if (!hit) return;
+    if (!hit) return this.slide(false);
     this.page.go({ open: hit.chunk_id }, { step: false });
     if (at + by > shown.length - 6) this.page.results.more();
+  }
+
+  /** Begin, go on with or end the slideshow: a picture stays for some seconds, a moment until it is over.
+   * @param {boolean} on */
+  slide(on) {
+    this.slides = on;
+    this.slideshow.setAttribute("aria-pressed", String(on));
+    clearTimeout(this.timer);
+    const { start_s = 0, end_s = null } = this.hit ?? {};
+    const seconds = end_s === null ? SLIDE_S : Math.min(LONGEST_SLIDE_S, end_s - (start_s ?? 0));
+    if (on) this.timer = window.setTimeout(() => this.step(1), 1000 * seconds);
   }
 
   close() {
@@ -199,15 +225,6 @@ export class Viewer {
     else if (event.key === "ArrowRight") this.step(1);
     else if (event.key === "f") this.favourite();
     else if (event.key === "i") this.info.toggle();
-  }
-
-  /** @param {string} path */
-  async copy(path) {
-    try {
-      await navigator.clipboard.writeText(path);
-      this.page.say("Path copied.");
-    } catch {
-      this.page.say(path); // no clipboard outside a secure context: shown, to be selected
-    }
+    else if (event.key === "s") this.slide(!this.slides);
   }
 }

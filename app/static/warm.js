@@ -4,8 +4,6 @@
 
 import { h } from "./dom.js";
 
-/** @typedef {import("./types").Hit} Hit */
-
 /** Seconds that a video starts before its cue: a voice is easier to follow from before its first word, and cues are
  * exact to some tenths of a second only. */
 const LEAD_S = 1;

@@ -47,7 +47,8 @@ def tools(library: SearchLibrary, origin: str) -> tuple[Callable[..., str], ...]
 
         Args:
             text: What to look for, in plain words. "Quoted words" must be there, -word must not; filters can
-                be typed too: taken:2023-07 near:Lisbon camera:pixel type:pdf in:Invoices label:dog longer:5m.
+                be typed too: taken:2023-07 near:Lisbon camera:pixel person:Anna type:pdf in:Invoices label:dog
+                longer:5m.
             file_base64: An image, video clip or PDF to look for, as base64 or as a data: URI.
             avoid: Words for what hits should not show.
             kinds: Any of image, video, pdf; empty means all.

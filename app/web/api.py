@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,7 +39,7 @@ from app.web.search_lane import Busy
 from app.web.services import Services, WebServices
 from app.web.tokens import OWNER, Visitor
 from data.span import part_at
-from indexer import is_browsing
+from indexer import is_browsing, marked
 from indexer.errors import CatalogueAway, LibraryError, QueryError, VectorServerError
 from indexer.types import Answer, ChunkInfo, title_of
 from indexer.types import Query as Search
@@ -217,19 +217,23 @@ def chunk(services: Services, chunk_id: Id) -> Json:
 
 
 @router.get("/transcript/{file_id}")
-def transcript(services: Services, file_id: Id) -> Json:
-    """What is said in a video, line by line; empty until the video is transcribed."""
+def transcript(services: Services, file_id: Id, q: Annotated[str, Query(description="Words to mark.")] = "") -> Json:
+    """What is said in a video, line by line; empty until the video is transcribed. The words of `q` stand between
+    U+E000 and U+E001."""
     if services.library.file(file_id) is None:
         return missing("file", file_id)
-    return Json({"cues": captions.as_json(services.library.transcript(file_id))})
+    cues = services.library.transcript(file_id)
+    texts = marked([cue.text for cue in cues], q[:MAX_TEXT])
+    return Json({"cues": captions.as_json([replace(cue, text=text) for cue, text in zip(cues, texts, strict=True)])})
 
 
 @router.get("/status")
 def status(services: Services) -> Json:
     """Counts of the library, what is being indexed, the speech model, whether addresses are fetched, the boot id."""
     record = asdict(services.library.status())
-    web = services.url_fetch.fetch is not None and services.tokens.current_visitor() is OWNER
-    return Json({**record, "speech": services.speech, "gradio": services.gradio_ready(), "web": web})
+    is_owner = services.tokens.current_visitor() is OWNER
+    own = {"web": services.url_fetch.fetch is not None and is_owner, "reveals": services.local and is_owner}
+    return Json({**record, "speech": services.speech, "gradio": services.gradio_ready(), **own})
 
 
 @router.get("/failures")

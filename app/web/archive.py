@@ -1,4 +1,5 @@
-"""Files of the library as one ZIP, which is written while it is sent: no copy of it lies on a disk or in memory.
+"""Files of the library as one ZIP, which is written while it is sent: no copy of it lies on a disk or in memory; and a
+reel of selected moments, as a ZIP of the film and its edit lists.
 
 Built around `zip_stream`, a generator over the standard library's `zipfile`. The files stay as they are (media do not
 compress). A file that cannot be read meanwhile is named in `Left out.txt` inside the ZIP.
@@ -6,6 +7,8 @@ compress). A file that cannot be read meanwhile is named in `Left out.txt` insid
 
 from __future__ import annotations
 
+import asyncio
+import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,17 +16,21 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form
 from fastapi.responses import Response, StreamingResponse
+from starlette.background import BackgroundTask
 
 from app.web.api import Json
 from app.web.media import Gone, open_file, printable
 from app.web.requests import MAX_ID, BadRequest, OutOfBounds
-from app.web.services import Services
+from app.web.services import Services, WebServices
+from indexer.types import ChunkInfo
 
 router = APIRouter(prefix="/api", tags=["files"])
 
 MAX_FILES = 5000
 MAX_BYTES = 50 * 1000**3
 """Bytes of the files of one ZIP."""
+MAX_CLIPS = 60
+"""Moments of one reel."""
 BLOCK = 1 << 20
 LEFT_OUT = "Left out.txt"
 
@@ -56,10 +63,64 @@ def download(
     return StreamingResponse(zip_stream(unique_names(paths)), media_type="application/zip", headers=headers)
 
 
+@router.post("/reel")
+async def reel(
+    services: Services,
+    ids: Annotated[str, Form(description=f"Ids of chunks with commas between, {MAX_CLIPS} moments of videos at most.")],
+    check: Annotated[bool, Form(description="Only count.")] = False,
+) -> Response:
+    """The moments as one film with its edit lists (CSV and EDL), in a ZIP; with `check`, how many there are."""
+    chunks, gone = await asyncio.to_thread(_moments, services, _ids(ids))
+    if not chunks:
+        raise BadRequest("A reel is cut from videos, and none is selected.")
+    if len(chunks) > MAX_CLIPS:
+        raise OutOfBounds(f"A reel has at most {MAX_CLIPS} moments: select fewer.")
+    if check:
+        return Json({"files": len(chunks), "gone": gone})
+    folder = tempfile.TemporaryDirectory(prefix="sightline-reel-", ignore_cleanup_errors=True)
+    out = Path(folder.name) / "Sightline reel.mp4"
+    try:
+        async with services.reel_turn:
+            await asyncio.to_thread(_cut, chunks, out)
+    except BaseException:
+        folder.cleanup()
+        raise
+    named = [(path.name, path) for path in (out, out.with_suffix(".csv"), out.with_suffix(".edl"))]
+    headers = {"content-disposition": 'attachment; filename="Sightline reel.zip"', "cache-control": "no-store"}
+    done = BackgroundTask(folder.cleanup)
+    return StreamingResponse(zip_stream(named), media_type="application/zip", headers=headers, background=done)
+
+
+def _moments(services: WebServices, ids: list[int]) -> tuple[list[ChunkInfo], int]:
+    """The chunks of videos that can be opened, and how many cannot."""
+    found = [services.library.chunk(number) for number in ids]
+    videos = [chunk for chunk in found if chunk is not None and chunk.file.kind == "video"]
+    chunks = []
+    for chunk in videos:
+        try:
+            open_file(services, chunk.file.file_id)
+            chunks.append(chunk)
+        except Gone:
+            continue
+    return chunks, found.count(None) + len(videos) - len(chunks)
+
+
+def _cut(chunks: list[ChunkInfo], out: Path) -> None:
+    """Cut a reel, in a child process of its own: it takes long, and pages are drawn meanwhile."""
+    from data.media.sandbox import Sandbox
+    from indexer import reel_of
+
+    sandbox = Sandbox(workers=1)
+    try:
+        reel_of(sandbox, chunks, out)
+    finally:
+        sandbox.close()
+
+
 def _ids(text: str) -> list[int]:
     parts = [part for part in text.split(",") if part.strip()]
     if len(parts) > MAX_FILES:
-        raise OutOfBounds(f"A ZIP has at most {MAX_FILES:,} files: select fewer.")
+        raise OutOfBounds(f"That is more than {MAX_FILES:,}: select fewer.")
     try:
         numbers = list(dict.fromkeys(map(int, parts)))
     except ValueError:

@@ -1,4 +1,4 @@
-"""The routes of finding one's way: the timeline, the values of filters, and saved searches.
+"""The routes of finding one's way: the timeline, the map, the values of filters, and saved searches.
 
 Built around `SearchLibrary`; each is one small answer for the page. It knows nothing of hits.
 """
@@ -30,6 +30,15 @@ async def timeline(request: Request, services: Services) -> Json:
     query = build_query(values_of(request))
     months = await services.lane.run(lambda: services.library.timeline(query), request.is_disconnected)
     return Json({"months": [asdict(month) for month in months or ()]})
+
+
+@router.get("/places")
+async def places(request: Request, services: Services) -> Json:
+    """Where the images, videos and PDFs of an answer were taken, as `clusters` for a map; the parameters are those of
+    `/api/search`. `near` of a cluster is the filter that finds it; `placed` of `total` say where they were taken."""
+    query = build_query(values_of(request))
+    result = await services.lane.run(lambda: services.library.places(query), request.is_disconnected)
+    return Json(asdict(result) if result is not None else {"error": "gone"})
 
 
 @router.get("/vocabulary")

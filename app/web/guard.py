@@ -240,7 +240,7 @@ def _changes(method: str, path: str) -> bool:
         return True
     if method in ("GET", "HEAD", "OPTIONS") or not path.startswith("/api/"):
         return False
-    return path not in ("/api/search", "/api/zip")
+    return path not in ("/api/search", "/api/zip", "/api/reel")
 
 
 def _closed(path: str) -> bool:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import html
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 MODULES = (
-    "albums", "api", "app", "card", "chips", "controls", "dom", "filters", "format", "grid", "help", "info", "library",
-    "marking", "progress", "results", "selection", "state", "suggest", "timeline", "transcript", "upgrade",
+    "albums", "api", "app", "card", "chips", "combobox", "controls", "dom", "filters", "format", "grid", "help", "info",
+    "library", "map", "progress", "results", "selection", "state", "suggest", "timeline", "transcript", "upgrade",
     "url-question", "viewer", "viewer-image", "viewer-pdf", "viewer-video", "warm",
 )  # fmt: skip
 """Modules that the browser loads at once, not one after another as it reads the imports."""
@@ -66,15 +67,35 @@ def within_gradio(markup: str, nonce: str) -> str:
     return markup.replace("<gradio-app", SURFACE + "<gradio-app", 1)
 
 
-def docs(nonce: str) -> str:
-    """The OpenAPI page. FastAPI's own page loads scripts from a content network."""
+def docs(document: dict[str, Any]) -> str:
+    """Every route of an OpenAPI document. FastAPI's own page loads scripts from a content network."""
+    whole, gradio = (f'<a href="/{path}">{path}</a>' for path in ("openapi.json", "gradio_api/openapi.json"))
+    about = html.escape(document["info"]["description"])
+    routes = [
+        _route(method, path, route) for path, methods in document["paths"].items() for method, route in methods.items()
+    ]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Sightline API</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<link rel="icon" href="{ICON}"><link rel="stylesheet" href="/ui/docs.css">'
-        f'<script type="module" nonce="{nonce}" src="/ui/docs.js"></script></head>'
-        '<body><main id="docs"><h1>Sightline API</h1></main></body></html>'
+        f'<link rel="icon" href="{ICON}"><link rel="stylesheet" href="/ui/docs.css"></head>'
+        f'<body><main id="docs"><h1>Sightline API</h1><p>{about} The whole description is {whole}; the named Gradio'
+        f" endpoints are in {gradio}, the MCP server is at /gradio_api/mcp/.</p>{''.join(routes)}</main></body></html>"
     )
+
+
+def _route(method: str, path: str, route: dict[str, Any]) -> str:
+    form = route.get("requestBody", {}).get("content", {}).get("multipart/form-data", {}).get("schema", {})
+    fields = [{"name": name, "in": "form", **field} for name, field in form.get("properties", {}).items()]
+    rows = []
+    for parameter in (*route.get("parameters", ()), *fields):
+        schema = parameter.get("schema", {})
+        words = parameter.get("description") or schema.get("description") or ""
+        preset = f" (default: {schema['default']})" if schema.get("default") else ""
+        cells = (parameter["name"], parameter["in"], words + preset)
+        rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
+    about = html.escape(route.get("description") or route.get("summary") or "")
+    table = f"<table>{''.join(rows)}</table>" if rows else ""
+    return f"<h2><b>{method.upper()}</b> {html.escape(path)}</h2><p>{about}</p>{table}"
 
 
 SENTENCE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"

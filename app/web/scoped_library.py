@@ -26,6 +26,7 @@ from indexer.types import (
     Moment,
     Month,
     Part,
+    Places,
     Query,
     SavedSearch,
     Status,
@@ -95,6 +96,9 @@ class ScopedLibrary:
 
     def timeline(self, query: Query) -> list[Month]:
         return self._library.timeline(self._within(query))
+
+    def places(self, query: Query) -> Places:
+        return self._library.places(self._within(query))
 
     def vocabulary(self) -> dict[str, list[tuple[str, int]]]:
         return self._library.vocabulary_within(list(map(Path, self._visitor().roots)))

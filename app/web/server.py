@@ -23,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from app import __version__, speech_status
-from app.web import albums, api, archive, browsing, info, listener, media, pages, serving, url_fetch
+from app.web import albums, api, archive, browsing, file_manager, info, listener, media, pages, serving, url_fetch
 from app.web.audit import AuditLog
 from app.web.guard import Guard, is_loopback, page_policy
 from app.web.model_fetch import Fetch, ModelFetch
@@ -138,6 +138,7 @@ def create_app(
     fetches by address for the owner; None: the server fetches nothing.
     `key`: of the cookies and tickets; None: the one stored in the library's folder.
     """
+    names = tuple(names)
     tokens = Tokens(library.data_dir)
     scoped = ScopedLibrary(library, tokens)
     door = GradioDoor((lambda: _build_gradio(scoped, host, port)) if gradio else None)
@@ -149,6 +150,7 @@ def create_app(
     services = WebServices(
         scoped, tokens, AuditLog(library.data_dir, tokens), speech_status.line(speech), gradio_ready, ModelFetch(fetch),
         UrlFetchLane(web), SearchLane(before_indexing=library.before_indexing),
+        local=is_loopback(host) and not names,
     )  # fmt: skip
 
     @asynccontextmanager
@@ -182,7 +184,7 @@ def create_app(
 
     @app.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:
-        return _page(pages.docs)
+        return _page(lambda nonce: pages.docs(app.openapi()))
 
     app.include_router(api.router)
     app.include_router(media.router)
@@ -190,11 +192,12 @@ def create_app(
     app.include_router(browsing.router)
     app.include_router(albums.router)
     app.include_router(archive.router)
+    app.include_router(file_manager.router)
     app.include_router(url_fetch.router)
     app.mount("/ui", _Modules(directory=STATIC))
     app.mount("/", door)  # last: it answers all other paths
     app.add_middleware(
-        Guard, token=token, host=host, port=port, names=tuple(names), tokens=tokens,
+        Guard, token=token, host=host, port=port, names=names, tokens=tokens,
         cookie_key=key or cookie_key(library.data_dir),
     )  # fmt: skip
     return app

@@ -5,6 +5,7 @@ Built around `WebServices`, which the application's state holds and FastAPI pass
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -24,7 +25,8 @@ from indexer.types import SearchLibrary
 
 @dataclass
 class WebServices:
-    """`speech`: one line about the speech model. `gradio_ready`: whether the page can take Gradio in."""
+    """`speech`: one line about the speech model. `gradio_ready`: whether the page can take Gradio in. `local`: whether
+    the server is reached from this machine only."""
 
     library: SearchLibrary
     tokens: Tokens
@@ -36,6 +38,9 @@ class WebServices:
     lane: SearchLane = field(default_factory=SearchLane)
     renderer: Renderer = field(default_factory=Renderer)
     uploads: Uploads = field(default_factory=Uploads)
+    local: bool = False
+    reel_turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    """One reel is cut at a time."""
     stretches: Stretches = field(default_factory=lambda: Stretches(Renderer()))
 
     def close(self) -> None:

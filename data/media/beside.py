@@ -21,7 +21,7 @@ from data.media.beside_names import WHOLE_NAME_SCORE, is_note, keys_of_media, ke
 from data.media.captions import Facts, caption_text, facts_of_packet, facts_or_nothing
 from data.media.dates import Taken, of_seconds
 from data.media.kinds import MediaError
-from data.media.metadata import Metadata, packet_metadata, position
+from data.media.metadata import Metadata, packet_metadata, people_named, position
 from data.media.text import read_beside
 from data.media.xmp import MAX_BYTES
 
@@ -117,13 +117,14 @@ def _list_notes(folder: Path, changed: int, now: int) -> Mapping[tuple[str, str]
 
 def _metadata_of_export(note: Mapping[str, Any]) -> Metadata:
     date = _time(note.get("photoTakenTime"))  # creationTime is the date of the upload
+    people = people_named(_people_of_export(note))
     for name in ("geoData", "geoDataExif"):
         position_note = note.get(name)
         if isinstance(position_note, dict):
             lat, lon = position(_number(position_note.get("latitude")), _number(position_note.get("longitude")))
             if lat is not None:
-                return Metadata(date, None, lat, lon)
-    return Metadata(date)
+                return Metadata(date, None, lat, lon, people)
+    return Metadata(date, people=people)
 
 
 def _time(stamp: object) -> Taken | None:
@@ -139,7 +140,11 @@ def _number(value: object) -> float | None:
 
 
 def _words_of_export(note: Mapping[str, Any]) -> Facts:
+    description = note.get("description")
+    return {"description": [description] if isinstance(description, str) else [], "people": _people_of_export(note)}
+
+
+def _people_of_export(note: Mapping[str, Any]) -> list[str]:
     people = note.get("people")
     names = [person.get("name") for person in people if isinstance(person, dict)] if isinstance(people, list) else []
-    facts = {"description": [note.get("description")], "people": names}
-    return {slot: [value for value in values if isinstance(value, str)] for slot, values in facts.items()}
+    return [name for name in names if isinstance(name, str)]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from data.media.caption_noise import is_junk
 from data.media.iptc import records
+from data.media.metadata import XMP_PEOPLE
 from data.media.text import decode_text, one_line, repair_encoding
 from data.media.xmp import packet_of, read_xmp
 
@@ -128,10 +129,7 @@ _XMP_WORDS: dict[str, Slot] = {
     "http://ns.adobe.com/exif/1.0/ UserComment": "comment",
     f"{_DC} subject": "keywords",
     "http://ns.microsoft.com/photo/1.0/ LastKeywordXMP": "keywords",
-    f"{_EXT} PersonInImage": "people",
-    f"{_EXT} PersonName": "people",
-    "http://www.metadataworkinggroup.com/schemas/regions/ Name": "people",
-    "http://ns.microsoft.com/photo/1.2/t/Region# PersonDisplayName": "people",
+    **dict.fromkeys(XMP_PEOPLE, "people"),
     f"{_CORE} Location": "places",
     f"{_EXT} LocationName": "places",
     f"{_EXT} Sublocation": "places",

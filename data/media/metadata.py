@@ -1,4 +1,4 @@
-"""Date, camera and position that a file's own metadata state.
+"""Date, camera, position and people that a file's own metadata state.
 
 Built around `Metadata`, whose fields are None if unknown, read from EXIF, XMP, IPTC, PNG text, the tags of a video
 container and the dates of a PDF; `dates.SOURCES` orders the dates by trust. An impossible value (latitude 95, the
@@ -9,30 +9,33 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from data.media.caption_noise import is_junk
 from data.media.dates import Source, Taken, most_trusted, of_digits, taken
 from data.media.iptc import records
+from data.media.text import one_line
 from data.media.xmp import packet_of, read_xmp
 
 if TYPE_CHECKING:
     from PIL import Image
 
-GENERATION = 2
+GENERATION = 3
 """Raised when more metadata are read: metadata read under a lower number are read again."""
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """`lat` and `lon` are in degrees, north and east positive; None if unknown."""
+    """`lat` and `lon` are in degrees, north and east positive; None if unknown. `people`: their names, each once."""
 
     taken: Taken | None = None
     camera: str | None = None
     lat: float | None = None
     lon: float | None = None
+    people: tuple[str, ...] = ()
 
 
 NOTHING = Metadata()
@@ -69,7 +72,8 @@ def image_metadata(image: Image.Image) -> Metadata:
     lat, lon = position(_angle(gps.get(2), gps.get(1)), _angle(gps.get(4), gps.get(3)))
     if lat is None:
         lat, lon = xmp.lat, xmp.lon
-    return Metadata(most_trusted(dates), _camera(exif.get(_MAKE), exif.get(_MODEL)) or xmp.camera, lat, lon)
+    camera = _camera(exif.get(_MAKE), exif.get(_MODEL)) or xmp.camera
+    return Metadata(most_trusted(dates), camera, lat, lon, xmp.people)
 
 
 def _gps_moment(gps: Mapping[int, Any]) -> datetime | None:
@@ -94,10 +98,17 @@ _XMP_DATES: dict[str, Source | None] = {  # None: the source of the packet
     f"{_EXIF_NS} GPSTimeStamp": "gps",
 }
 
-
+XMP_PEOPLE = (
+    "http://iptc.org/std/Iptc4xmpExt/2008-02-29/ PersonInImage",
+    "http://iptc.org/std/Iptc4xmpExt/2008-02-29/ PersonName",
+    "http://www.metadataworkinggroup.com/schemas/regions/ Name",
+    "http://ns.microsoft.com/photo/1.2/t/Region# PersonDisplayName",
+)
+"""XMP properties that name a person each."""
 _XMP_FACTS = frozenset(
     (
         *_XMP_DATES,
+        *XMP_PEOPLE,
         *(f"{_EXIF_NS} GPS{axis}" for axis in ("Latitude", "Longitude")),
         *(f"{_TIFF_NS} {name}" for name in ("Make", "Model")),
     )
@@ -108,11 +119,25 @@ def packet_metadata(packet: bytes, source: Source) -> Metadata:
     """Returns the metadata of an XMP packet; `source`: "xmp" for a packet inside a file, "sidecar" for a file."""
     if not packet:
         return NOTHING
-    values = {name: texts[0] for name, texts in read_xmp(packet, _XMP_FACTS).items() if texts}
+    texts_by_name = read_xmp(packet, _XMP_FACTS)
+    values = {name: texts[0] for name, texts in texts_by_name.items() if texts}
     dates = [taken(values.get(name), date_source or source) for name, date_source in _XMP_DATES.items()]
     lat, lon = position(*(_xmp_angle(values.get(f"{_EXIF_NS} GPS{axis}")) for axis in ("Latitude", "Longitude")))
     camera = _camera(values.get(f"{_TIFF_NS} Make"), values.get(f"{_TIFF_NS} Model"))
-    return Metadata(most_trusted(dates), camera, lat, lon)
+    people = people_named(name for key in XMP_PEOPLE for name in texts_by_name.get(key, ()))
+    return Metadata(most_trusted(dates), camera, lat, lon, people)
+
+
+MAX_PEOPLE, MAX_NAME = 100, 100
+
+
+def people_named(names: Iterable[str]) -> tuple[str, ...]:
+    """Returns names of people, each once and on one line, without what programs write for nobody."""
+    by_key: dict[str, str] = {}
+    for name in (one_line(name, MAX_NAME) for name in names):
+        if name and not is_junk(name, tag=True):
+            by_key.setdefault(name.casefold(), name)
+    return tuple(by_key.values())[:MAX_PEOPLE]
 
 
 def _iptc_dates(image: Image.Image) -> Iterator[Taken | None]:
@@ -163,7 +188,7 @@ def video_metadata(*tags: Mapping[str, str], recorded: Taken | None = None, pack
         lat, lon = xmp.lat, xmp.lon
     make = merged.get("com.apple.quicktime.make") or merged.get("com.android.manufacturer") or merged.get("make")
     model = merged.get("com.apple.quicktime.model") or merged.get("com.android.model") or merged.get("model")
-    return Metadata(most_trusted(dates), xmp.camera or _camera(make, model), lat, lon)
+    return Metadata(most_trusted(dates), xmp.camera or _camera(make, model), lat, lon, xmp.people)
 
 
 def pdf_date(value: str | None) -> Taken | None:

@@ -20,6 +20,7 @@ from data.gazetteer import nearest
 from data.media.kinds import GENERATION
 from data.media.metadata import GENERATION as FACTS_GENERATION
 from data.span import Span
+from indexer.catalogue.copies import unpacked_people
 from indexer.catalogue.database import Database, new_id
 from indexer.catalogue.files import file_info, files_with_facts, free_halves
 from indexer.catalogue.leases import settle
@@ -167,7 +168,7 @@ class Contents:
 
     def details(self, info: ChunkInfo) -> ChunkDetails:
         """Returns all that is known of a chunk and its file."""
-        of_file = (file.c.camera, file.c.lat, file.c.lon, file.c.words)
+        of_file = (file.c.camera, file.c.lat, file.c.lon, file.c.words, file.c.people)
         joined = sa.select(*of_file, content.c.ocr, content.c.heard, content.c.hash).join(
             content, content.c.hash == file.c.content_hash
         )
@@ -183,7 +184,17 @@ class Contents:
         heard = Heard.read(row.heard)
         named_albums = tuple(name for name in albums if name != FAVOURITES)
         return ChunkDetails(
-            info, row.camera, row.lat, row.lon, place, row.words, text_is, heard.state, named_albums, also_at
+            info,
+            row.camera,
+            row.lat,
+            row.lon,
+            place,
+            unpacked_people(row.people),
+            row.words,
+            text_is,
+            heard.state,
+            named_albums,
+            also_at,
         )
 
     def chunks(self, file_id: int) -> list[ChunkInfo]:

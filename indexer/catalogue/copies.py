@@ -43,7 +43,14 @@ class Copies:
         query = (
             sa.select(
                 *(file.c.id, file.c.path, file.c.kind, file.c.mtime_ns, file.c.due, content.c.hash, content.c.facts),
-                *(content.c.taken, content.c.taken_from, content.c.camera, content.c.lat, content.c.lon),
+                *(
+                    content.c.taken,
+                    content.c.taken_from,
+                    content.c.camera,
+                    content.c.lat,
+                    content.c.lon,
+                    content.c.people,
+                ),
             )
             .join(content, content.c.hash == file.c.content_hash)
             .join(root, root.c.id == file.c.root_id)
@@ -110,11 +117,21 @@ def columns(metadata: Metadata) -> dict[str, Any]:
         "camera": metadata.camera,
         "lat": metadata.lat,
         "lon": metadata.lon,
+        "people": packed_people(metadata.people),
     }
+
+
+def packed_people(people: Sequence[str]) -> str | None:
+    """Returns names as a column holds them: each between two line ends, so that a pattern finds a name's beginning."""
+    return f"\n{clean_text(chr(10).join(people))}\n" if people else None
+
+
+def unpacked_people(stored: str | None) -> tuple[str, ...]:
+    return tuple(stored.strip("\n").split("\n")) if stored else ()
 
 
 def _inside(row: Any) -> Metadata | None:
     if row.facts < GENERATION:
         return None
     taken = Taken(row.taken, row.taken_from) if row.taken else None
-    return Metadata(taken, row.camera, row.lat, row.lon)
+    return Metadata(taken, row.camera, row.lat, row.lon, unpacked_people(row.people))

@@ -103,6 +103,7 @@ content = sa.Table(
     sa.Column("taken_from", sa.Text),  # `SOURCES` in data/media/dates.py
     sa.Column("facts", Number, nullable=False),  # `GENERATION` in data/media/metadata.py
     sa.Column("parts", sa.Text),  # JSON, `data.span.packed_parts`
+    sa.Column("people", sa.Text),  # `packed_people` in copies.py
 )
 
 cue = sa.Table(
@@ -138,6 +139,7 @@ file = sa.Table(
     sa.Column("lon", sa.Float),
     sa.Column("words", sa.Text, nullable=False),  # the text of its sidecar files
     sa.Column("due", Number),  # a number if its facts have to be read
+    sa.Column("people", sa.Text),
 )
 
 chunk = sa.Table(

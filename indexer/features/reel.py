@@ -14,13 +14,14 @@ import numpy as np
 
 from data.media import clip
 from data.media.kinds import MediaError
+from data.media.sandbox import Sandbox
 from data.media.video import probe
 from data.span import Span
 from indexer.errors import LibraryError
 from indexer.features.edit_list import ReelClip, write_csv, write_edl
 from indexer.features.moments import Moments
 from indexer.search.searcher import Searcher
-from indexer.types import Moment, Query
+from indexer.types import ChunkInfo, Moment, Query
 
 CLIP_S = 8.0
 SHORTEST_S = 2.0
@@ -42,14 +43,34 @@ def reel(
     if not selection:
         raise LibraryError("No video in the library is close enough to that for a reel: try other words.")
     cuts = [clip.Cut(Path(m.hit.path), start, end) for m, start, end in selection]
+    return _joined(searcher.sandbox, cuts, [m.score for m, _, _ in selection], out)
+
+
+def reel_of(sandbox: Sandbox, chunks: Sequence[ChunkInfo], out: Path, clip_s: float = CLIP_S) -> list[ReelClip]:
+    """Write a reel of chunks of videos, in their order, and its edit lists: of each window its middle `clip_s` seconds.
+
+    Raises LibraryError if none of the chunks is of a video.
+    """
+    cuts = []
+    for chunk in chunks:
+        if chunk.file.kind == "video" and chunk.span.start_s is not None:
+            start_s, end_s = chunk.span.seconds
+            start = start_s + max(0.0, end_s - start_s - clip_s) / 2
+            cuts.append(clip.Cut(chunk.file.path, start, min(end_s, start + clip_s)))
+    if not cuts:
+        raise LibraryError("A reel is cut from videos, and none is selected.")
+    return _joined(sandbox, cuts, [0.0] * len(cuts), out)
+
+
+def _joined(sandbox: Sandbox, cuts: Sequence[clip.Cut], scores: Sequence[float], out: Path) -> list[ReelClip]:
     try:
         with clip.replacing(out) as part:
-            places = searcher.sandbox.submit(clip.join, cuts, part, timeout_s=ENCODE_TIMEOUT_S, writes=(part,)).result()
+            places = sandbox.submit(clip.join, cuts, part, timeout_s=ENCODE_TIMEOUT_S, writes=(part,)).result()
     except MediaError as error:
         raise LibraryError(f"The reel cannot be made: {error}") from error
     clips = [
-        ReelClip(m.hit.path, Span(round(start, 3), round(end, 3)), round(float(at), 3), m.score)
-        for (m, start, end), (at, _) in zip(selection, places, strict=True)
+        ReelClip(str(cut.path), Span(round(cut.start_s, 3), round(cut.end_s, 3)), round(float(at), 3), score)
+        for cut, score, (at, _) in zip(cuts, scores, places, strict=True)
     ]
     write_csv(clips, out.with_suffix(".csv"))
     write_edl(clips, out.with_suffix(".edl"), probe(out).fps or 25)

@@ -53,6 +53,10 @@ class Browse:
         """Returns how many contents each month has, in the order of the list."""
         return self._list(connection, restriction)[1]
 
+    def total(self, connection: Reading, restriction: Restriction) -> int:
+        """Returns how many contents pass."""
+        return len(self._list(connection, restriction)[0])
+
     def _list(self, connection: Reading, restriction: Restriction) -> tuple[list[int], list[Month]]:
         """Returns the first chunk of every content, the newest content first, and the months; as this thread had them
         last, if the catalogue has not changed since."""

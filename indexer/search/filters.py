@@ -210,6 +210,9 @@ def file_condition(filters: Filters) -> Condition:
     for camera in filters.cameras:
         parts.append("f.camera LIKE ? ESCAPE '\\'")
         values.append(_inside(camera))
+    for person in filters.people:
+        patterns = [f"%{start}{name}%" for start in ("\n", " ", "-") for name in _spellings(person)]
+        _add_either(parts, values, "f.people", patterns)
     if filters.after is not None:
         parts.append("f.taken >= ?")
         values.append(filters.after)

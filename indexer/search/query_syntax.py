@@ -2,7 +2,7 @@
 
 Built around `parse`, which parses the text of every interface:
 
-    dog "in the snow" -cat taken:2023-07 near:Lisbon camera:pixel type:pdf in:Invoices
+    dog "in the snow" -cat taken:2023-07 near:Lisbon camera:pixel person:Anna type:pdf in:Invoices
 
 It makes `Filters`, which `filters.py` turns into SQL; it knows nothing of the catalogue.
 """
@@ -205,6 +205,7 @@ _FILTERS: dict[str, Callable[[Filters, str], Filters]] = {
     "before": lambda f, v: _between(f, "", beginning(v)),
     "near": _near,
     "camera": lambda f, v: replace(f, cameras=(*f.cameras, v)),
+    "person": lambda f, v: replace(f, people=(*f.people, v)),
     "in": lambda f, v: replace(f, folders=(*f.folders, v)),
     "name": lambda f, v: replace(f, names=(*f.names, v)),
     "album": lambda f, v: replace(f, albums=(*f.albums, v)),

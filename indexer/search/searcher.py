@@ -27,6 +27,7 @@ from indexer.search.filters import Restriction, album_notice, place_notice, rest
 from indexer.search.folding import by_centroid, folded
 from indexer.search.hit_facts import Fact, Facts
 from indexer.search.hits import hits_of
+from indexer.search.places import places_of, positions
 from indexer.search.query_syntax import ParsedQuery, parse_query
 from indexer.search.query_vectors import QueryVectors
 from indexer.search.ranking import Evidence, Ranked, merged_moments, ranked
@@ -36,7 +37,7 @@ from indexer.search.text_search import NO_EXPRESSION
 from indexer.search.title_match import Titles, name_in_words
 from indexer.search.vocabulary import Vocabulary, vocabulary
 from indexer.search.why import nearness, word_places
-from indexer.types import Answer, ChunkDetails, Filters, Kind, Month, Query, Why
+from indexer.types import Answer, ChunkDetails, Filters, Kind, Month, Places, Query, Why
 from indexer.vectors.index import VectorIndex
 from indexer.vectors.source import GROUPS, KIND_OF, StoredEmbeddings
 from model.embedder import Embedder
@@ -45,6 +46,8 @@ from model.ranking_profile import RankingProfile, untuned
 
 POOL = 60
 """Minimum number of candidates of each kind and list."""
+PLACED = 2000
+"""Candidates of each kind and list for the places of an answer."""
 FOLDED = 10
 """Candidates per hit of an answer with one hit per file: a long PDF has many pages among the best."""
 
@@ -116,6 +119,19 @@ class Searcher:
         """Returns how many contents pass the filters of a query, by month, newest first. Raises QueryError."""
         connection = self._connections.get()
         return self._browse.months(connection, restriction(connection, parse_query(query)))
+
+    def places(self, query: Query) -> Places:
+        """Returns where the contents of an answer were taken: all that pass the filters; of a ranking, what is relevant
+        among PLACED candidates (all of them if nothing is). Raises LibraryError, QueryError."""
+        connection = self._connections.get()
+        parsed = parse_query(query)
+        allowed = restriction(connection, parsed)
+        result = self._ranking(parsed, allowed, PLACED)
+        if result is None:
+            return places_of(positions(connection, allowed, None), self._browse.total(connection, allowed))
+        ranking = [r for r in result[0] if r.relevant] or result[0]
+        contents = list(dict.fromkeys(r.fact.content for r in ranking))
+        return places_of(positions(connection, allowed, contents), len(contents))
 
     def vocabulary(self, filters: Filters) -> Vocabulary:
         """Returns the values that filters can have."""

@@ -6,11 +6,13 @@ knows nothing of ranking.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 
 from indexer.catalogue.dialects import Reading
-from indexer.catalogue.text.expression import Expression, is_unspaced
+from indexer.catalogue.text.expression import Expression, is_unspaced, phrase
 from indexer.catalogue.text.tokenizers import tokenisers
+from indexer.search.text_search import query_words
 from indexer.types import MARK, UNMARK
 
 SNIPPET_TOKENS = 24
@@ -54,6 +56,21 @@ def beside_snippets(
             result[chunk_id] = piece
         elif words and not texts.get(chunk_id):
             result[chunk_id] = _around(words, ())
+    return result
+
+
+def marked(texts: Sequence[str], query: str) -> list[str]:
+    """Returns whole texts with the words of a query marked, in all their forms; in an unspaced script wherever their
+    characters stand."""
+    words = query_words(query)
+    phrases = [one for word in words if not is_unspaced(word) and (one := phrase(word, "words"))]
+    result = list(texts)
+    if phrases:
+        result = tokenisers().highlighted(result, Expression("words", [phrases]), MARK, UNMARK)
+    unspaced = sorted(filter(is_unspaced, words), key=len, reverse=True)
+    if unspaced:
+        anywhere = re.compile("|".join(map(re.escape, unspaced)))
+        result = [anywhere.sub(rf"{MARK}\g<0>{UNMARK}", text) for text in result]
     return result
 
 

@@ -161,17 +161,18 @@ def expressions(connection: Reading, words: Sequence[str], phrases: Sequence[str
 
 
 def words_to_mark(text: str) -> tuple[str, ...]:
-    """Returns the words to mark on a page for the query `text`; none if the text cannot be parsed yet."""
+    """Returns the words to mark on a page for the query `text`, each with its stem."""
+    return tuple(dict.fromkeys(form for token in query_words(text) for form in (token, stemmed(token))))
+
+
+def query_words(text: str) -> list[str]:
+    """Returns the words of the query `text` without stop words, unless it has no others; none if the text cannot be
+    parsed yet."""
     try:
         parsed = parse(text)
     except QueryError:
-        return ()
-    return telling(parsed.words, parsed.phrases)
-
-
-def telling(words: Sequence[str], phrases: Sequence[str]) -> tuple[str, ...]:
-    """Returns the words to mark on the page of a hit: each word that is not a stop word, and its stem."""
-    return tuple(dict.fromkeys(form for token in _telling((*words, *phrases)) for form in (token, stemmed(token))))
+        return []
+    return _telling((*parsed.words, *parsed.phrases))
 
 
 def _telling(texts: Sequence[str]) -> list[str]:

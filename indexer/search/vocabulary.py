@@ -11,14 +11,16 @@ from collections.abc import Iterable
 from pathlib import PurePath
 
 from data.gazetteer import locate, nearest
+from indexer.catalogue.copies import unpacked_people
 from indexer.catalogue.dialects import Reading
 from indexer.search.filters import file_condition
 from indexer.types import Filters
 
 MOST = 60
 """Values of one filter."""
-FOLDERS, DATES, CELLS = 2000, 2000, 120
-"""Rows that are read at most: folders, months, and squares of a tenth of a degree, whose towns are looked up."""
+FOLDERS, DATES, PEOPLE, CELLS = 2000, 2000, 5000, 120
+"""Rows that are read at most: folders, months, groups of people, and squares of a tenth of a degree, whose towns are
+looked up."""
 
 Vocabulary = dict[str, list[tuple[str, int]]]
 """Filter -> (value, number of files)."""
@@ -40,6 +42,11 @@ def vocabulary(connection: Reading, filters: Filters) -> Vocabulary:
         "taken": _dates(counts("substr(f.taken, 1, 7)", "f.taken IS NOT NULL", "value DESC", DATES)),
         "near": _towns(connection, condition, values),
         "camera": counts("f.camera", "f.camera IS NOT NULL"),
+        "person": _most(
+            (name, number)
+            for names, number in counts("f.people", "f.people IS NOT NULL", limit=PEOPLE)
+            for name in unpacked_people(names)
+        ),
         "type": counts("f.kind", "1 = 1"),
         "in": _most((PurePath(folder).name, number) for folder, number in counts("f.folder", "1 = 1", limit=FOLDERS)),
         "label": _labels(connection, condition, values),

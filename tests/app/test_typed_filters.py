@@ -29,6 +29,10 @@ TYPED = {
     "near:Lisbon": {LISBON},
     "near:59.91,10.75/60": {OSLO},
     "camera:pixel": {LISBON},
+    "person:anna": {LISBON},
+    'person:"Anna Łucka"': {LISBON},
+    "person:ŁUC person:bob": {LISBON},
+    "person:nna": set(),
     "type:pdf": {INVOICE},
     "type:jpg": {LISBON, OSLO},
     "in:Invoices": {INVOICE},
@@ -44,6 +48,9 @@ TYPED = {
 def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
     place = tmp_path_factory.mktemp("interfaces")
     with labelled_album(place, {LISBON: ["dog", "city street"], FILM: ["dog"]}) as library:
+        note = {"title": LISBON, "people": [{"name": "Anna Łucka"}, {"name": "Bob Ray"}]}
+        (place / "album" / "Portugal" / f"{LISBON}.json").write_text(json.dumps(note), encoding="utf-8")
+        library.index([place / "album"])
         yield library
 
 

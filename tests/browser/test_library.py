@@ -98,6 +98,22 @@ def test_progress_is_on_the_page_while_indexing_goes_on(page: Page, busy: tuple[
     expect(page.locator(".progress")).to_be_hidden()
 
 
+def test_the_bar_goes_on_where_it_was_after_a_reload(page: Page, busy: tuple[Server, Busy]) -> None:
+    server, library = busy
+    library.changes = {"files": 2000, "pending": 1000}
+    page.goto(server.url)
+    expect(page.locator(".progress .words")).to_have_text("Reading 1,000 more files")
+    library.changes = {"files": 2000, "pending": 250}
+    for _ in range(2):
+        expect(page.locator(".progress .words")).to_have_text("Reading 250 more files")
+        expect(page.locator(".progress .bar i")).to_have_attribute("style", "width: 75%;")
+        page.reload()
+    library.changes = {"pending": 0}
+    expect(page.locator(".progress")).to_be_hidden()
+    library.changes = {"files": 2000, "pending": 500}
+    expect(page.locator(".progress .bar i")).to_have_attribute("style", "width: 0%;")
+
+
 def test_results_grow_while_indexing_goes_on(page: Page, busy: tuple[Server, Busy]) -> None:
     server, library = busy
     library.changes = {"pending": 5, "chunks": 1}

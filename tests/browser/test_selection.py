@@ -172,6 +172,60 @@ def test_favourites_and_albums_are_kept_found_and_taken_out_again(
     library.index([photos])
 
 
+def test_a_card_is_dragged_out_with_the_files_that_are_picked(page: Page, server: Server, photos: Path) -> None:
+    start(page, server)
+    gather = """it => {
+      const data = new DataTransfer();
+      it.dispatchEvent(new DragEvent("dragstart", { bubbles: true, composed: true, dataTransfer: data }));
+      return Object.fromEntries([...data.types].map((type) => [type, data.getData(type)]));
+    }"""
+    link = page.locator(".card a.open").first
+    data = link.evaluate(gather)
+    name = page.locator(".card .title").first.text_content() or ""
+    assert data["downloadurl"].startswith(f"application/octet-stream:{name}:{server.url}/media/")
+    assert data["text/plain"] == str(photos / name)
+    page.locator(".card .pick").nth(0).click(force=True)
+    page.locator(".card .pick").nth(1).click(force=True)
+    data = link.evaluate(gather)
+    assert data["text/plain"].splitlines()[0] == str(photos / name) and len(data["text/plain"].splitlines()) == 2
+    urls = data["text/uri-list"].splitlines()
+    assert [page.request.get(url).headers["content-disposition"].split(";")[0] for url in urls] == ["attachment"] * 2
+
+
+def test_the_slideshow_goes_from_result_to_result_and_ends_with_the_last(page: Page, server: Server) -> None:
+    page.clock.install()
+    start(page, server)
+    shown = page.locator(".viewer h2.title")
+    names = page.locator(".card .title").all_text_contents()
+    page.locator(".card a.open").nth(len(names) - 2).click()
+    expect(shown).to_have_text(names[-2])
+    page.keyboard.press("s")
+    button = page.get_by_role("button", name="Slideshow")
+    expect(button).to_have_attribute("aria-pressed", "true")
+    page.clock.run_for(31_000)
+    expect(shown).to_have_text(names[-1])
+    page.clock.run_for(31_000)
+    expect(button).to_have_attribute("aria-pressed", "false")
+    expect(shown).to_have_text(names[-1])
+
+
+def test_what_is_wrong_is_said_above_the_viewer_and_the_dialog_over_it(page: Page, server: Server) -> None:
+    page.expected.append("400")  # type: ignore[attr-defined]
+    start(page, server)
+    page.locator(".card a.open").first.click()
+    page.get_by_role("button", name="Add to album").click()
+    page.get_by_role("textbox", name="Name of a new album").fill('The "best"')
+    page.keyboard.press("Enter")
+    notice = page.get_by_text("no quotation marks")
+    expect(notice).to_be_visible()
+    assert notice.evaluate(
+        "it => it.checkVisibility() && it.closest('dialog').contains(it.getRootNode().activeElement)"
+    )
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Copy path").click()
+    expect(page.locator(".viewer .notice")).to_have_text("Path copied.")
+
+
 @pytest.mark.parametrize("screen", LOOKS)
 def test_axe_finds_nothing_on_albums_and_a_selection(browser: Browser, server: Server, npm: Path, screen: str) -> None:
     with opened(browser, **SCREENS[screen], bypass_csp=True, reduced_motion="reduce") as context:

@@ -12,7 +12,6 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from indexer.library import Library
-from indexer.search.text_search import STOP_WORDS
 from model.inputs import Cue
 from tests.browser.conftest import Server, opened, played_from, settled, shot, until
 from tests.browser.test_access import SCREENS, violations
@@ -188,37 +187,6 @@ def test_the_words_asked_for_are_marked_in_the_lines_and_a_line_is_text(page: Pa
     expect(page.locator(".lines mark")).to_have_text(["albatross", "boat", "boats"])
     expect(line(page, "Not a tag")).to_contain_text("<b>Not a tag</b> & not markup.")
     assert page.locator(".lines b").count() == 0
-
-
-@pytest.mark.parametrize(
-    "query, text, marks",
-    [
-        ("boat", "Boats, a boat; boating in the boathouse.", ["Boats", "boat", "boating"]),
-        ("cities", "One city, two cities, and a citizen.", ["city", "cities"]),
-        ("baking", "She bakes what he baked; they bake.", ["bakes", "baked", "bake"]),
-        ("running glass", "To run, he runs: glasses.", ["run", "runs", "glasses"]),
-        ("cafe", "Das CAFÉ am Meer.", ["CAFÉ"]),
-        ('"the old" house -boat in:Films', "The old house, a boat, films.", ["old", "house"]),
-        ("to be or not", "To be, or not to be.", ["not"]),
-        ("the", "The end.", ["The"]),
-        ("海辺", "きのう海辺で海を見た。", ["海辺"]),
-        ("", "Nothing.", []),
-        ("...", "Nothing...", []),
-    ],
-)  # fmt: skip
-def test_words_are_marked_by_what_their_forms_have_in_common(
-    page: Page, server: Server, query: str, text: str, marks: list[str]
-) -> None:
-    page.goto(server.url)
-    marked = page.evaluate("async ([q, text]) => (await import('/ui/marking.js')).marking(q)(text)", [query, text])
-    assert re.findall("\ue000(.*?)\ue001", marked) == marks
-    assert re.sub("[\ue000\ue001]", "", marked) == text
-
-
-def test_the_page_and_the_search_call_the_same_words_idle(page: Page, server: Server) -> None:
-    page.goto(server.url)
-    words = page.evaluate("async () => [...(await import('/ui/marking.js')).STOP_WORDS]")
-    assert set(words) == STOP_WORDS
 
 
 def test_folding_is_remembered_and_leaves_one_button(page: Page, server: Server) -> None:

@@ -339,6 +339,23 @@ def test_what_is_known_of_the_bytes_is_not_read_again(tmp_path: Path) -> None:
     assert facts_of(Copy(path, "image", 0, known)).best == known
 
 
+def test_people_are_those_in_the_file_and_beside_it_each_once(tmp_path: Path) -> None:
+    def named(*people: str) -> bytes:
+        return (
+            '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+            '<rdf:Description xmlns:ext="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"><ext:PersonInImage><rdf:Bag>'
+            f"{''.join(f'<rdf:li>{name}</rdf:li>' for name in people)}"
+            "</rdf:Bag></ext:PersonInImage></rdf:Description></rdf:RDF></x:xmpmeta>"
+        ).encode()
+
+    path = draw_image(tmp_path / "a.jpg", xmp=named("Bob  Ray", "Anna", "…"))
+    assert facts(path).inside.people == ("Bob Ray", "Anna")
+    path.with_name("a.jpg.xmp").write_bytes(named("Carla"))
+    note(tmp_path / "a.jpg.json", people=[{"name": "anna"}, {"name": "Jürgen\nK."}, {"name": 3}, "Eve"])
+    found = facts(path)
+    assert found.inside.people == ("Bob Ray", "Anna") and found.best.people == ("Bob Ray", "Anna", "Carla", "Jürgen K.")
+
+
 def test_as_exiftool_reads_them(tmp_path: Path) -> None:
     if shutil.which("exiftool") is None:
         pytest.skip("exiftool is not installed")

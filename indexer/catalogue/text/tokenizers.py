@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Sequence
 from functools import lru_cache
 
 from indexer.catalogue.text.expression import Expression
@@ -60,6 +61,20 @@ class Tokenisers:
             finally:
                 self._connection.rollback()
         return None if row is None else row[0]
+
+    def highlighted(self, texts: Sequence[str], expression: Expression, mark: str, unmark: str) -> list[str]:
+        """Returns the texts with every match between `mark` and `unmark`."""
+        with self._lock:
+            try:
+                self._connection.executemany("INSERT INTO words (rowid, t) VALUES (?, ?)", enumerate(texts))
+                rows = self._connection.execute(
+                    f"SELECT rowid, highlight(words, 0, '{mark}', '{unmark}') FROM words WHERE words MATCH ?",
+                    (expression,),
+                ).fetchall()
+            finally:
+                self._connection.rollback()
+        marked = dict(rows)
+        return [marked.get(n, text) for n, text in enumerate(texts)]
 
 
 @lru_cache(maxsize=1)

@@ -268,6 +268,7 @@ def test_every_route_is_described_and_the_page_for_it_needs_no_network(client: T
         for route in methods.values():
             assert route.get("description"), route
     page = client.get("/docs").text
+    assert all(path in page for path in paths) and "<script" not in page
     assert "http://" not in page and "https://" not in page
 
 
@@ -282,7 +283,7 @@ def test_every_module_that_is_loaded_ahead_exists(client: TestClient) -> None:
     from app.web.pages import MODULES
     from app.web.server import STATIC
 
-    assert set(MODULES) | {"docs"} == {path.stem for path in STATIC.glob("*.js")}
+    assert set(MODULES) == {path.stem for path in STATIC.glob("*.js")}
 
 
 def test_an_image_in_every_form_is_taken(client: TestClient, tmp_path: Path) -> None:

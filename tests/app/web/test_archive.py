@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import zipfile
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.web import archive
+from data.media.video import probe
+from indexer.features.reel import CLIP_S
 from indexer.library import Library
 
 
@@ -54,3 +57,30 @@ def test_a_file_that_disappears_meanwhile_is_named_in_the_zip(tmp_path: Path) ->
     with zipfile.ZipFile(io.BytesIO(b"".join(archive.zip_stream(archive.unique_names(paths))))) as made:
         assert made.testzip() is None and made.namelist() == ["here.jpg", archive.LEFT_OUT]
         assert str(tmp_path / "gone.jpg") in made.read(archive.LEFT_OUT).decode()
+
+
+@pytest.mark.slow
+def test_a_reel_holds_the_selected_moments_in_order_and_its_edit_lists(
+    client: TestClient, library: Library, folder: Path, tmp_path: Path
+) -> None:
+    film, photo = (library.file_at(folder / name) for name in ("road trip.mp4", "red square.jpg"))
+    assert film and photo
+    windows = library.catalogue.contents.chunks(film.file_id)
+    still = library.catalogue.contents.chunks(photo.file_id)[0]
+    chunks = [windows[1], still, windows[0]]
+    fields = {"ids": ",".join(str(chunk.chunk_id) for chunk in chunks)}
+    assert client.post("/api/reel", data={**fields, "check": "true"}).json() == {"files": 2, "gone": 0}
+    answer = client.post("/api/reel", data=fields)
+    assert answer.headers["content-disposition"] == 'attachment; filename="Sightline reel.zip"'
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as made:
+        made.extractall(tmp_path)
+    rows = list(csv.DictReader((tmp_path / "Sightline reel.csv").open(encoding="utf-8")))
+    assert [row["path"] for row in rows] == [str(folder / "road trip.mp4")] * 2
+    for row, window in zip(rows, (windows[1], windows[0]), strict=True):
+        start, end = window.span.seconds
+        assert start <= float(row["start_s"]) < float(row["end_s"]) <= end
+        assert float(row["end_s"]) - float(row["start_s"]) <= CLIP_S
+    assert probe(tmp_path / "Sightline reel.mp4").duration_s == pytest.approx(2 * CLIP_S, abs=0.5)
+    assert (tmp_path / "Sightline reel.edl").read_text().count("FROM CLIP NAME: road trip.mp4") == 2
+    nothing = client.post("/api/reel", data={"ids": str(still.chunk_id)})
+    assert nothing.status_code == 400 and "none is selected" in nothing.json()["error"]

@@ -55,6 +55,26 @@ def test_the_timeline_counts_what_browsing_lists_in_the_same_order(dated: TestCl
     assert dated.get("/api/timeline", params={"q": "near:Nowheresville"}).status_code == 422
 
 
+def test_each_cluster_on_the_map_leads_to_as_many_hits_as_it_says(dated: TestClient) -> None:
+    def places(**asked: str) -> dict[str, Any]:
+        answer: dict[str, Any] = dated.get("/api/places", params=asked).json()
+        return answer
+
+    everything = places()
+    assert everything["total"] == dated.get("/api/search").json()["total"]
+    assert everything["placed"] == sum(cluster["count"] for cluster in everything["clusters"]) == 2
+    assert {cluster["town"] for cluster in everything["clusters"]} == {"Lisbon, Portugal", "Oslo, Norway"}
+    for cluster in everything["clusters"]:
+        found = dated.get("/api/search", params={"q": f'near:"{cluster["near"]}"'}).json()
+        assert found["total"] == cluster["count"]
+    (oslo,) = places(q="in:Norway")["clusters"]
+    assert oslo["town"] == "Oslo, Norway" and (round(oslo["lat"]), round(oslo["lon"])) == (60, 11)
+    (tram,) = places(q="a tram in Lisbon near:Lisbon")["clusters"]
+    assert tram["town"] == "Lisbon, Portugal"
+    assert places(q="in:August") == {"clusters": [], "placed": 0, "total": 3}
+    assert dated.get("/api/places", params={"q": "near:Nowheresville"}).status_code == 422
+
+
 def test_browsing_reaches_every_offset_and_a_ranking_does_not(dated: TestClient) -> None:
     far = dated.get("/api/search", params={"kind": "image", "offset": "20000"})
     assert far.status_code == 200 and far.json()["hits"] == [] and far.json()["total"] == 5

@@ -51,7 +51,12 @@ def test_what_is_known_of_a_photo(known: TestClient, album: Library) -> None:
     info = known.get(f"/api/info/{chunk}").json()
     assert info["camera"] == "Google Pixel 7" and info["place"] == "Lisbon, Portugal"
     assert info["taken"].startswith("2023-07-14T18:20:00") and info["size"] > 100
-    assert info["caption"] == "Wilhelmina" and info["albums"] == ["Trip"] and not info["favourite"]
+    assert (
+        info["caption"] == "Wilhelmina"
+        and info["people"] == ["Wilhelmina"]
+        and info["albums"] == ["Trip"]
+        and not info["favourite"]
+    )
     assert known.get("/api/info/424242").status_code == known.get("/api/why/424242").status_code == 404
     assert known.get(f"/api/info/{2**63}").status_code == 422
 

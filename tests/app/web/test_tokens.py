@@ -35,7 +35,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
     shutil.copy(root / "ann" / "red kite.jpg", root / "ben" / "the same.jpg")
     (root / "ann" / "red kite.jpg.json").write_text(
         '{"description": "Aunt Wilhelmina on the dune", "photoTakenTime": {"timestamp": "1276000000"},'
-        ' "geoData": {"latitude": 38.7223, "longitude": -9.1393}}'
+        ' "people": [{"name": "Wilhelmina"}], "geoData": {"latitude": 38.7223, "longitude": -9.1393}}'
     )
     (root / "ben" / "broken kite.jpg").write_bytes(b"no picture")
     with Library.open(tmp_path_factory.mktemp("shared"), ocr="off") as library:
@@ -170,13 +170,32 @@ def test_what_is_known_and_counted_is_of_the_token_s_folders(people: dict[str, T
     assert people["ann"].get(f"/api/why/{shared}", params={"q": "kite"}).json()["looks"]["of"] is None
     months = {name: people[name].get("/api/timeline").json()["months"] for name in ("ann", "ben", "owner")}
     assert [sum(month["count"] for month in months[name]) for name in months] == [2, 3, 4]
+    for asked in ({}, {"q": "kite"}):
+        places = {name: people[name].get("/api/places", params=asked).json() for name in ("ann", "ben")}
+        assert places["ann"]["placed"] == 1 and places["ben"]["clusters"] == []
     values = {name: people[name].get("/api/vocabulary").json() for name in ("ann", "ben")}
     assert values["ann"]["in"] == [["ann", 2]] and values["ann"]["near"] == [["Lisbon, Portugal", 1]]
+    assert values["ann"]["person"] == [["Wilhelmina", 1]] and values["ben"]["person"] == []
+    assert [kites(people[name], q="person:wil") != [] for name in ("ann", "ben")] == [True, False]
     assert values["ben"]["near"] == [] and "ann" not in str(values["ben"]["in"])
     people["owner"].put("/api/searches", json={"name": "Kites", "query": "q=kite"})
     assert [len(people[name].get("/api/searches").json()["searches"]) for name in ("ann", "ben", "kim")] == [0, 0, 1]
     assert people["ben"].request("DELETE", "/api/searches", json={"name": "Kites"}).status_code == 400
     assert people["kim"].request("DELETE", "/api/searches", json={"name": "Kites"}).status_code == 403
+
+
+def test_the_file_manager_is_the_owner_s_and_a_reel_holds_what_a_token_sees(people: dict[str, TestClient]) -> None:
+    files, chunks = ids(people["owner"])
+    assert [people[name].get("/api/status").json()["reveals"] for name in ("owner", "kim", "ann")] == [
+        True,
+        False,
+        False,
+    ]
+    for name in ("kim", "ann"):
+        assert people[name].post("/api/reveal", json={"file_id": files["red kite.jpg"]}).status_code == 403
+    film = {"ids": str(chunks["kite film.mp4"]), "check": "true"}
+    assert people["ben"].post("/api/reel", data=film).json() == {"files": 1, "gone": 0}
+    assert people["ann"].post("/api/reel", data=film).status_code == 400
 
 
 def test_another_s_picture_is_nothing_to_search_with(people: dict[str, TestClient]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from indexer.catalogue.copies import packed_people
 from indexer.catalogue.schema import Where
 from indexer.errors import LibraryError
 from indexer.search import text_search
@@ -331,6 +332,26 @@ def test_an_untuned_model_finds_the_same_and_weighs_nothing_by_another_s_numbers
     (both,) = shelf.searcher.vectors(Query((Part(text="bread"), Part(file=file))))
     assert np.allclose(both, (picture + text) / np.linalg.norm(picture + text), atol=1e-5)
     shelf.close()
+
+
+def test_people_and_places_are_found_and_counted(own: Shelf) -> None:
+    lisbon, oslo = {"lat": 38.72, "lon": -9.14}, {"lat": 59.91, "lon": 10.75}
+    own.photo("a.png", drawing(1), people=packed_people(["Anna Łucka", "Bob Ray"]), **lisbon)
+    own.photo("b.png", drawing(2), people=packed_people(["Joanna Bobson"]), **lisbon)
+    own.photo("c.png", drawing(3), people=packed_people(["Jean-Marie 100%"]), **oslo)
+    own.photo("d.png", drawing(4))
+    found = {
+        "person:anna": {"a.png"}, 'person:"anna łucka"': {"a.png"}, "person:ŁUC person:bob": {"a.png"},
+        "person:Bob": {"a.png", "b.png"}, "person:marie": {"c.png"}, 'person:"Jean-Marie 100%"': {"c.png"},
+        "person:nna": set(), "person:anna near:Oslo": set(),
+    }  # fmt: skip
+    assert {asked: set(own.titles(asked)) for asked in found} == found
+    assert own.searcher.vocabulary(Filters())["person"][:2] == [("Anna Łucka", 1), ("Bob Ray", 1)]
+    places = own.searcher.places(Query((Part(text="kind:image"),)))
+    assert (places.placed, places.total) == (3, 4)
+    assert [(one.town, one.count) for one in places.clusters] == [("Lisbon, Portugal", 2), ("Oslo, Norway", 1)]
+    some = own.searcher.places(Query((Part(text="a drawing near:Lisbon"),)))
+    assert [(one.near, one.count) for one in some.clusters] == [("Lisbon, Portugal", 2)]
 
 
 def test_the_timeline_and_the_values_of_filters_count_what_is_there(shelf: Shelf) -> None:
