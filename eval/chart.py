@@ -32,8 +32,7 @@ def as_html(table: Table, name: str, outcomes: Sequence[TaskOutcome]) -> str:
     parts = [
         f"<h1>{escape(name)} on MMEB-V2</h1>",
         f"<p>{n_scored} of 78 tasks scored. Image and video tasks: hit@1. Visual documents: NDCG@5. Percent. "
-        f"Data: {escape(table.data_version)}. Models with a source in brackets are as published, "
-        "not run here.</p>",
+        f"Data: {escape(table.data_version)}. {escape(table.rules_text)}</p>",
         f'<div class="cards">{cards}</div>',
         "<h2>By family</h2>",
         _key(columns),

@@ -15,20 +15,28 @@ from typing import Any
 
 from data.mmeb.task import DataVersion, Task
 from eval.chart import as_html
+from eval.protocols import ScoringProtocol
 from eval.runner import TaskOutcome, slug
 from eval.table import Score, Table, build_table, own_scores
 from eval.task_list import MODALITIES, all_tasks
 
 
 def write(
-    output: Path, name: str, outcomes: Sequence[TaskOutcome], about: Mapping[str, Any], version: DataVersion
+    output: Path,
+    name: str,
+    outcomes: Sequence[TaskOutcome],
+    about: Mapping[str, Any],
+    version: DataVersion,
+    protocol: ScoringProtocol,
 ) -> Table:
-    """Write the four files into `output`, with earlier tasks of this model and with other models in the folder."""
+    """Write the four files into `output`, with earlier tasks of this model, with other models in the folder, and with
+    the published models that were scored by the same rules."""
+    about = {**about, "protocol": protocol.name}
     earlier = {o.task: o for o in _read_outcomes(output / "mmeb" / slug(name))}
     order = {t.name: i for i, t in enumerate(all_tasks())}
     outcomes = sorted({**earlier, **{o.task: o for o in outcomes}}.values(), key=lambda o: order[o.task])
     runs = {name: outcomes, **_others(output, name, version)}
-    table = build_table(runs, version)
+    table = build_table(runs, version, protocol)
     scores = scores_json(name, outcomes, about, version)
     text = json.dumps(scores, indent=1, ensure_ascii=False)
     (output / "leaderboard.csv").write_text(as_csv(table, outcomes), "utf-8", newline="")
@@ -77,8 +85,7 @@ def as_markdown(table: Table, name: str, outcomes: Sequence[TaskOutcome]) -> str
     scored = [o for o in outcomes if o.state == "scored"]
     lines.append(
         f"{len(scored)} of 78 tasks scored. Image and video: hit@1; visual documents: NDCG@5 (linear gain). "
-        f"Percent; averages are plain means over tasks. Data: {table.data_version}. Models with a source in "
-        "brackets are as published, not run here."
+        f"Percent; averages are plain means over tasks. Data: {table.data_version}. {table.rules_text}"
     )
     header = ["", *table.columns]
     for title, levels in (("Averages", ("overall", "modality", "group")), ("Tasks", ("task",))):

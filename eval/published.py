@@ -14,6 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from data.mmeb.task import DataVersion
+from eval.protocols import AUTHORS, BENCHMARK
 from eval.task_list import GROUPS, MODALITIES, all_tasks
 
 _HERE = Path(__file__).parent
@@ -28,10 +29,14 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Column:
-    """One published model: percent by task name, and by group, modality and `all`."""
+    """One published model: percent by task name, and by group, modality and `all`.
+
+    `rules`: by which the figures were made (`eval.protocols`); by both for a model whose authors are the benchmark's.
+    """
 
     model: str
     source: str
+    rules: frozenset[str]
     tasks: Mapping[str, float]
     groups: Mapping[str, float]
 
@@ -82,10 +87,12 @@ def columns(version: DataVersion) -> list[Column]:
         if len(tasks) < len(names):
             continue
         groups = {n: float(s) for n, s in means(tasks).items()}
-        out.append(Column(model, SOURCES[version][0], {n: float(s) for n, s in tasks.items()}, groups))
+        rules = frozenset({BENCHMARK, *([AUTHORS] if model.startswith("VLM2Vec") else [])})
+        out.append(Column(model, SOURCES[version][0], rules, {n: float(s) for n, s in tasks.items()}, groups))
     out.sort(key=lambda c: -c.groups["all"])
     if version == "current":
         board = "official_board_2026-08-24"
         for model, scores in table([board]).items():
-            out.append(Column(model, board, {}, {n: float(s) for n, s in scores.items()}))
+            groups = {n: float(s) for n, s in scores.items()}
+            out.append(Column(model, board, frozenset({AUTHORS}), {}, groups))
     return out

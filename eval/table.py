@@ -1,7 +1,7 @@
 """The scores of a run beside the published ones, as one table.
 
 One row per average or task, one column per model: every model scored in an output folder, then the published ones
-for the same version of the data. It computes only means.
+for the same version of the data that were scored by the same rules. It computes only means.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from data.mmeb.task import DataVersion
 from eval import published
+from eval.protocols import BENCHMARK, ScoringProtocol
 from eval.runner import TaskOutcome
 from eval.task_list import MODALITIES, TITLES, all_tasks, averages, members
 
@@ -40,12 +41,24 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """`columns`: model -> row name -> score; `own`: the models scored in the output folder."""
+    """`columns`: model -> row name -> score; `own`: the models scored in the output folder; `protocol`: the first's."""
 
     rows: Sequence[Row]
     columns: Mapping[str, Mapping[str, Score]]
     own: Sequence[str]
     data_version: DataVersion
+    protocol: ScoringProtocol
+
+    @property
+    def rules_text(self) -> str:
+        """Tells by which protocol the model was scored, and which published models stand beside it."""
+        text = f"Protocol: {self.protocol.name}. "
+        if len(self.columns) == len(self.own):
+            return text + "No published figures were made by the same rules on these data."
+        return text + (
+            "Models with a source in brackets are as published, not run here; only those stand here whose figures were "
+            "made by the same rules on the same data."
+        )
 
 
 def outline() -> list[Row]:
@@ -70,12 +83,16 @@ def own_scores(outcomes: Sequence[TaskOutcome]) -> dict[str, Score]:
     return out
 
 
-def build_table(runs: Mapping[str, Sequence[TaskOutcome]], version: DataVersion) -> Table:
-    """Returns the table of `runs` (model name -> outcomes) and of the published models."""
+def build_table(runs: Mapping[str, Sequence[TaskOutcome]], version: DataVersion, protocol: ScoringProtocol) -> Table:
+    """Returns the table of `runs` (model name -> outcomes), the first scored by `protocol`, and of the published models
+    that were scored by its rules."""
     columns: dict[str, dict[str, Score]] = {name: own_scores(outcomes) for name, outcomes in runs.items()}
     for column in published.columns(version):
-        name = f"{column.model} ({column.source})"
+        if not column.rules & protocol.figures:
+            continue
+        rules = "benchmark's" if BENCHMARK in column.rules else "authors'"
+        name = f"{column.model} ({column.source}, {rules} protocol, {version} data)"
         sizes = {n: len(g) for n, g in members().items()}
         columns[name] = {n: Score(s, sizes[n], sizes[n]) for n, s in column.groups.items()}
         columns[name] |= {n: Score(s) for n, s in column.tasks.items()}
-    return Table(outline(), columns, list(runs), version)
+    return Table(outline(), columns, list(runs), version, protocol)

@@ -9,6 +9,7 @@ import difflib
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from data.mmeb.task import DataVersion, Task, load_tasks
 
@@ -39,15 +40,21 @@ class UnknownDataset(Exception):
 @functools.cache
 def all_tasks(version: DataVersion = "current") -> tuple[Task, ...]:
     """Returns all tasks, family by family."""
-    return tuple(sorted(load_tasks(FOLDER, version), key=lambda t: GROUPS.index(t.group)))
+    return _tasks(version, {})
 
 
-def select(names: Iterable[str], version: DataVersion = "current") -> list[Task]:
+def _tasks(version: DataVersion, overrides: Mapping[str, Mapping[str, Any]]) -> tuple[Task, ...]:
+    return tuple(sorted(load_tasks(FOLDER, version, overrides), key=lambda t: GROUPS.index(t.group)))
+
+
+def select(
+    names: Iterable[str], version: DataVersion = "current", overrides: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[Task]:
     """Returns the tasks of `names`: `all`, a modality, a group (`I-CLS`, `ViDoRe-V1`) or a task.
 
-    Case does not matter. Raises `UnknownDataset`.
+    Case does not matter. `overrides`: what a protocol declares otherwise. Raises `UnknownDataset`.
     """
-    tasks = all_tasks(version)
+    tasks = _tasks(version, overrides) if overrides else all_tasks(version)
     meanings: dict[str, list[Task]] = {"all": list(tasks)}
     for task in tasks:
         for name in {task.modality, task.group, task.group.removeprefix("VD-")}:

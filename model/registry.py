@@ -94,6 +94,12 @@ def _reject_options(name: str, base: str | None, min_pixels: int | None, max_pix
             raise ModelError(f"{name} takes no {option}; set the tokens per image with --detail.")
 
 
+def takes_pixel_limits(name_or_path: str) -> bool:
+    """Whether a model takes `min_pixels` and `max_pixels`: EmbeddingGemma 2 and the torch-free models do not."""
+    is_graphs = name_or_path in HUB_MODELS or _graphs_folder(name_or_path) is not None
+    return not (is_graphs or is_checkpoint(Path(name_or_path).expanduser()))
+
+
 def _with_frames(detail: str | None, max_frames: int | None) -> str | None:
     """Returns `detail` with `max_frames` appended, which overrides an earlier number of frames."""
     return detail if max_frames is None else ",".join(filter(None, (detail, f"frames={max_frames}")))

@@ -3,7 +3,8 @@
 Built around `Input` and the model's order: prompt, text, images, clip. It knows nothing of tokens.
 
 In the authors' benchmark the prompt of a text depends on its role, images and clips have none, and most pages have
-the document prompt; a page that is a query has the same prompt as the pages that it is to find.
+the document prompt; a page that is a query has the same prompt as the pages that it is to find. An empty instruction
+is no prompt at all.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def prompt_and_text(item: Input) -> tuple[str, str]:
     if has_page_image and item.role == "document":
         text = ""  # text search finds the text of a page; the vector is that of its image
     if item.instruction is not None:
-        is_prompt = item.instruction.startswith(("task: ", "title: "))
+        is_prompt = item.instruction.startswith(("task: ", "title: ")) or not item.instruction
         return item.instruction if is_prompt else TASK.format(task=item.instruction.strip()), text
     if not text and (item.images or item.video is not None) and not has_page_image:
         return "", ""
