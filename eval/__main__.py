@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace, tasks: list[Task], protocol: ScoringProtocol | None) -> int:
     from eval import leaderboard, product
+    from eval.boards import BoardError
     from eval.cache import CacheError
     from eval.embedding import Rank
     from eval.runner import RunError, ScoringSettings, TaskOutcome, run
@@ -158,7 +159,11 @@ def _run(options: argparse.Namespace, tasks: list[Task], protocol: ScoringProtoc
     if not is_first:
         return 0
     about |= {"data_version": options.data_version, "reference_compatible": options.reference_compatible}
-    table = leaderboard.write(options.output_dir, name, outcomes, about, options.data_version, protocol)
+    try:
+        table = leaderboard.write(options.output_dir, name, outcomes, about, options.data_version, protocol)
+    except BoardError as error:
+        notice(str(error))
+        return 1
     averages = [f"{r.name} {table.columns[name][r.name].percent:.2f}" for r in table.rows
                 if r.level in ("overall", "modality") and r.name in table.columns[name]]  # fmt: skip
     n_scored = sum(o.state == "scored" for o in outcomes)

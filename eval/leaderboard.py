@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from data.mmeb.task import DataVersion, Task
+from eval import boards
 from eval.chart import as_html
 from eval.protocols import ScoringProtocol
 from eval.runner import TaskOutcome, slug
@@ -36,7 +37,7 @@ def write(
     order = {t.name: i for i, t in enumerate(all_tasks())}
     outcomes = sorted({**earlier, **{o.task: o for o in outcomes}}.values(), key=lambda o: order[o.task])
     runs = {name: outcomes, **_others(output, name, version)}
-    table = build_table(runs, version, protocol)
+    table = build_table(runs, version, protocol, output / boards.FILE)
     scores = scores_json(name, outcomes, about, version)
     text = json.dumps(scores, indent=1, ensure_ascii=False)
     (output / "leaderboard.csv").write_text(as_csv(table, outcomes), "utf-8", newline="")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from data.mmeb.task import DataVersion
 from eval import published
@@ -83,11 +84,16 @@ def own_scores(outcomes: Sequence[TaskOutcome]) -> dict[str, Score]:
     return out
 
 
-def build_table(runs: Mapping[str, Sequence[TaskOutcome]], version: DataVersion, protocol: ScoringProtocol) -> Table:
+def build_table(
+    runs: Mapping[str, Sequence[TaskOutcome]],
+    version: DataVersion,
+    protocol: ScoringProtocol,
+    imported: Path | None = None,
+) -> Table:
     """Returns the table of `runs` (model name -> outcomes), the first scored by `protocol`, and of the published models
-    that were scored by its rules."""
+    that were scored by its rules. `imported`: a `boards.csv` with further ones. Raises `BoardError`."""
     columns: dict[str, dict[str, Score]] = {name: own_scores(outcomes) for name, outcomes in runs.items()}
-    for column in published.columns(version):
+    for column in published.columns(version, imported):
         if not column.rules & protocol.figures:
             continue
         rules = "benchmark's" if BENCHMARK in column.rules else "authors'"

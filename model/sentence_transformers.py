@@ -55,8 +55,8 @@ class SentenceTransformersEmbedder:
     max_frames: int
     clip_rate: float | None = None
     """Frames per second that a clip is said to have; None: its frames span `WINDOW_S`. With a rate, images and frames
-    must have the sizes that the model is to see: nothing resizes them, and the answer's turn is opened, as in the code of
-    Qwen3-VL-Embedding's authors."""
+    must have the sizes that the model is to see: nothing resizes them, and the answer's turn is opened, as in the code
+    of Qwen3-VL-Embedding's authors."""
 
     def __init__(self, model: Any, *, id: str, dim: int | None = None, max_frames: int = FRAMES) -> None:
         """`dim`: truncate vectors to so many leading values (Matryoshka models)."""

@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--nproc_per_node", type=int, default=1, metavar="N", help="processes, one a card; 1")
     options, config_arguments = parser.parse_known_args(arguments)
     is_first = os.environ.get("RANK", "0") == "0"
-    required_packages = ("yaml", "torch", "transformers", "peft", "safetensors")
+    required_packages = ("yaml", "torch", "transformers", "safetensors")
     if missing_packages := [name for name in required_packages if importlib.util.find_spec(name) is None]:
         print(f"error: training needs {', '.join(missing_packages)}: pip install 'sightline[train]'", file=sys.stderr)
         return 1

@@ -35,7 +35,7 @@ from eval.protocols import (
     of_name,
 )
 from eval.runner import RunError, run
-from eval.task_list import all_tasks, select
+from eval.task_list import select
 from model.cards import CARDS
 from model.gemma.prompts import prompt_and_text
 from model.inputs import Input
