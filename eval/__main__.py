@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.mmeb.task import Task
 from eval.protocols import OWN, PROTOCOLS, ScoringProtocol, of_model, of_name
-from eval.task_list import UnknownDataset, all_tasks, select
+from eval.task_list import MISSING_V3, UnknownDataset, all_tasks, select, v3_tasks
 
 if TYPE_CHECKING:
     from model.embedder import Embedder
@@ -29,8 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.list:
-        for task in all_tasks():
+        for task in (*all_tasks(), *v3_tasks()):
             print(f"{task.name:48} {task.modality:7} {task.group:13} {task.metric}")
+        for reason in MISSING_V3.values():
+            print(f"not here: {reason}")
         return 0
     if not options.model_path:
         parser.error("which model? --model_path lite, vlm2vec-v2, a folder, or a hub id")
@@ -52,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m eval", description="Score a model on MMEB-V2's 78 tasks.")
     add = parser.add_argument
     root = os.environ.get("SIGHTLINE_MMEB", "data-mmeb")
-    names = "all, image, video, visdoc, a family (I-CLS …) or task names"
+    names = "all (MMEB-V2), image, video, visdoc, v3 (MMEB-V3), text, agent, a family (I-CLS …) or task names"
     pixels = "per image or frame (default: the protocol's); 0: the checkpoint's limit"
     paper = "paper: MomentSeeker with 1800 rows and the page sets before their fix"
     quirks = "follow the original where it is deterministic: ties in stored order, repeats counted"

@@ -18,8 +18,8 @@ from eval import boards
 from eval.chart import as_html
 from eval.protocols import ScoringProtocol
 from eval.runner import TaskOutcome, slug
-from eval.table import Score, Table, build_table, own_scores
-from eval.task_list import MODALITIES, all_tasks
+from eval.table import Score, Table, build_table, own_scores, scored_text
+from eval.task_list import MODALITIES, all_tasks, v3_tasks
 
 
 def write(
@@ -34,7 +34,7 @@ def write(
     the published models that were scored by the same rules."""
     about = {**about, "protocol": protocol.name}
     earlier = {o.task: o for o in _read_outcomes(output / "mmeb" / slug(name))}
-    order = {t.name: i for i, t in enumerate(all_tasks())}
+    order = {t.name: i for i, t in enumerate((*all_tasks(), *v3_tasks()))}
     outcomes = sorted({**earlier, **{o.task: o for o in outcomes}}.values(), key=lambda o: order[o.task])
     runs = {name: outcomes, **_others(output, name, version)}
     table = build_table(runs, version, protocol, output / boards.FILE)
@@ -83,9 +83,8 @@ def as_csv(table: Table, outcomes: Sequence[TaskOutcome]) -> str:
 def as_markdown(table: Table, name: str, outcomes: Sequence[TaskOutcome]) -> str:
     """Returns the averages, then every task, beside the published scores; then warnings, failures and notes."""
     lines = [f"# {name} on MMEB-V2", ""]
-    scored = [o for o in outcomes if o.state == "scored"]
     lines.append(
-        f"{len(scored)} of 78 tasks scored. Image and video: hit@1; visual documents: NDCG@5 (linear gain). "
+        f"{scored_text(outcomes)}. Image and video: hit@1; visual documents: NDCG@5 (linear gain). "
         f"Percent; averages are plain means over tasks. Data: {table.data_version}. {table.rules_text}"
     )
     header = ["", *table.columns]
@@ -138,13 +137,13 @@ def scores_json(
     name: str, outcomes: Sequence[TaskOutcome], about: Mapping[str, Any], version: DataVersion
 ) -> dict[str, Any]:
     """Returns all metrics at 1, 5 and 10 as fractions, in the format of the official leaderboard."""
-    tasks: dict[str, Task] = {t.name: t for t in all_tasks(version)}
+    tasks: dict[str, Task] = {t.name: t for t in (*all_tasks(version), *v3_tasks())}
     metrics: dict[str, dict[str, Any]] = {m: {} for m in MODALITIES}
     for outcome in outcomes:
         if outcome.state != "scored":
             continue
         task = tasks[outcome.task]
-        metrics[task.modality][task.reported_as or task.name] = {
+        metrics.setdefault(task.modality, {})[task.reported_as or task.name] = {
             **outcome.scores,
             "num_pred": outcome.queries,
             "num_data": outcome.queries,

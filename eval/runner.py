@@ -43,6 +43,7 @@ from eval.embedding import (
 from eval.late_interaction import LatePrompter, RaggedCache, max_sim_scores
 from eval.protocols import ScoringProtocol, misfit, of_model
 from eval.scoring import Scored, score
+from eval.task_list import MODALITIES_V3
 from model.embedder import Embedder
 from model.late_interaction import LateInteractionModel
 
@@ -340,6 +341,9 @@ def _replace(path: Path, text: str) -> None:
 
 def how_to_get(error: DataMissing, root: Path, task: Task) -> str:
     """Returns the error's message and the command that fetches the data."""
+    if task.modality in MODALITIES_V3:
+        place = root / task.source.repo
+        return f"{error}; hf download {task.source.repo} --repo-type dataset --local-dir {place}"
     names = f"eval/{task.name}"
     if task.source.repo == PAPER_REPOSITORIES.get(task.name):
         names += f" paper/{task.name}"

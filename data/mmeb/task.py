@@ -51,7 +51,7 @@ class Wording:
 
 @dataclass(frozen=True)
 class Task:
-    """One of the 78 tasks. A field that its reader does not use is None or empty."""
+    """A task. A field that its reader does not use is None or empty."""
 
     name: str
     modality: str
@@ -98,7 +98,8 @@ def load_tasks(
 
     import yaml
 
-    labels: dict[str, list[str]] = json.loads((folder / "video_labels.json").read_text("utf-8"))["labels"]
+    labels_file = folder / "video_labels.json"
+    labels: dict[str, list[str]] = json.loads(labels_file.read_text("utf-8"))["labels"] if labels_file.exists() else {}
     tasks = []
     for path in sorted(folder.glob("*.yaml")):
         family = yaml.safe_load(path.read_text("utf-8"))
