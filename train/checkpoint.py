@@ -114,8 +114,8 @@ def restore(folder: Path, tower: Tower, optimizer: Optimizer, config: Config) ->
     parameters = tower.trainable() if stored else {}
     if {f"{name}.{part}" for name in parameters for part in MOMENTS} != set(stored):
         raise CheckpointError(
-            f"{folder} has moments of other tensors than this program trains: another version wrote it; go on with "
-            f"that version, or start from its weights in another --output_dir"
+            f"{folder} has moments of other tensors than this program trains: another version wrote it; end the run "
+            "with that version, or begin anew in another --output_dir"
         )
     for name, parameter in parameters.items():
         optimizer.state[parameter] = {

@@ -325,10 +325,19 @@ class _Run:
                     log.notice(source.advice)
 
 
+def _mined(source: Source, config: Config) -> Source:
+    """Returns a source with its mined negatives and order, if the config names some. Raises `MiningError`."""
+    if config.mined is None:
+        return source
+    from train.mining import Mined, MinedSource
+
+    return MinedSource(source, Mined.load(Path(config.mined).expanduser() / f"{source.name}.npz"))
+
+
 def open_sources(config: Config) -> list[Source]:
     """Returns the sources of `datasets:`, in order, with unique names. Raises `SourceError`."""
     root = Path(config.data_root).expanduser()
-    sources = [open_source(entry, root, config.imports) for entry in config.datasets]
+    sources = [_mined(open_source(entry, root, config.imports), config) for entry in config.datasets]
     names: set[str] = set()
     for number, source in enumerate(sources):
         if source.name in names:
