@@ -112,7 +112,7 @@ def outline(path: Path, kind: Kind, *, window_s: float = 30.0, overlap_s: float 
             metadata=header.metadata,
             caption=header.caption,
             other_half=other_half,
-            is_live=other_half is not None or live.video_inside(path) is not None,
+            is_live=other_half is not None or (header.format in live.FORMATS and live.video_inside(path) is not None),
         )
     if kind == "pdf":
         with pdf.open_pdf(path) as document:

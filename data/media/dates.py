@@ -204,19 +204,20 @@ def _of_mail(text: str, source: Source) -> Taken | None:
 # -----------------------------------------------------------------------------------------------------------
 # ---- Names
 
-_BEFORE = r"(?<![0-9A-Za-z])(?:IMG|VID|PIC|DSC|PHOTO|VIDEO|SCREEN)?"
+_BEFORE = r"(?<![0-9A-Za-z])(?:IMG|VID|PIC|DSC|PHOTO|VIDEO|SCREEN|BURST)?"
 _CLOCK = (
     r"(?P<hour>[01]\d|2[0-3])(?P<c>[.:_h-]?)(?P<minute>[0-5]\d)(?P=c)(?P<second>[0-5]\d)"
     r"(?:[.:_-]?(?P<part>\d{3})(?!\d))?"
 )
 _IN_NAME = re.compile(
-    rf"{_BEFORE}(?P<year>(?:18|19|20)\d\d)(?P<d>[-_.]?)(?P<month>0[1-9]|1[0-2])(?P=d)(?P<day>0[1-9]|[12]\d|3[01])"
+    rf"{_BEFORE}(?P<year>(?:18|19|20)\d\d)(?P<d>[-_. ]?)(?P<month>0[1-9]|1[0-2])(?P=d)(?P<day>0[1-9]|[12]\d|3[01])"
     rf"(?:(?:[-_ T]{{0,2}}|(?:[ ,_-]+(?:at|um|à|a las|alle|om|kl\.?)?[ _-]+)){_CLOCK}|(?![0-9A-Za-z]))",
     re.IGNORECASE,
 )
 _TWELVE = re.compile(
     r"(?<![0-9A-Za-z])((?:19|20)\d\d)-(\d\d)-(\d\d)[ ,_-]+(?:at[ _-]+)?(\d{1,2})\.(\d\d)\.(\d\d)[\s\u202f]*([AP])M"
 )
+_TELEGRAM = re.compile(r"\w+@(\d\d)-(\d\d)-(\d{4})_(\d\d)-(\d\d)-(\d\d)(?!\d)")  # of its desktop's exports
 # File names of UNIX milliseconds: Facebook, WeChat, a bare number.
 _MILLISECONDS = re.compile(r"(?:(?:FB_IMG_|mmexport|wx_camera_|photo_|image_)?)(1\d{12})(?:[(_ -].*)?")
 
@@ -231,6 +232,9 @@ def of_name(name: str) -> Taken | None:
         hour = int(twelve[4]) % 12 + (12 if twelve[7].upper() == "P" else 0)
         day = "-".join(twelve.group(1, 2, 3))
         return taken(f"{day}T{hour:02}:{twelve[5]}:{twelve[6]}", "name")
+    if telegram := _TELEGRAM.match(stem):
+        day, month, year, *clock = telegram.groups()
+        return taken(f"{year}-{month}-{day}T{':'.join(clock)}", "name")
     for match in _IN_NAME.finditer(stem):
         day = "-".join(match.group("year", "month", "day"))
         if match["hour"]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from data.media import heif, mend, moving, tiff
 from data.media.boxes import inside
 from data.media.captions import caption_of_image
 from data.media.colour import ADOBE_RGB, Colours, plain, to_srgb
-from data.media.kinds import HEAD_BYTES, MediaError, from_os_error, is_raw, require, require_content, sniff
+from data.media.kinds import MediaError, from_os_error, is_raw, open_file, require_of, sniff
 from data.media.metadata import Metadata, image_metadata
 
 if TYPE_CHECKING:
@@ -151,14 +151,18 @@ def _inspect(source: Path | bytes) -> ImageInfo:
 
 @contextmanager
 def _open(source: Path | bytes) -> Iterator[Image.Image]:
-    """Opens an image within the size limits; every error of a decoder becomes a `MediaError`."""
+    """Opens an image within the size limits; every error of a decoder becomes a `MediaError`. The file is opened once:
+    each opening costs a confined process a question to its parent."""
+    with io.BytesIO(source) if isinstance(source, bytes) else open_file(source) as file:
+        head = require_of(file, "image", "" if isinstance(source, bytes) else source.suffix)
+        with _decoder_of(source, file, head) as image:
+            yield image
+
+
+@contextmanager
+def _decoder_of(source: Path | bytes, file: BinaryIO, head: bytes) -> Iterator[Image.Image]:
     from PIL import Image, ImageFile, UnidentifiedImageError
 
-    if isinstance(source, bytes):
-        head = source[:HEAD_BYTES]
-        require_content(head, "image")
-    else:
-        head = require(source, "image")
     if head[12:16] == b"CgBI":
         raise MediaError(
             "this PNG was rewritten for an iOS app (CgBI), which no other program reads; save a copy as PNG",
@@ -169,8 +173,10 @@ def _open(source: Path | bytes) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with _opened(source, head) as image:
+            with _opened(source, file, head) as image:
                 _require_size(image)
+                if image.format == "PNG" and (at := head.find(b"\x00\x00\x00\x04cICP")) > 0:
+                    image.info["cicp"] = head[at + 8], head[at + 9]
                 yield image
     except MediaError:
         raise
@@ -178,7 +184,7 @@ def _open(source: Path | bytes) -> Iterator[Image.Image]:
         raise MediaError("decoding it needs more memory than allowed", "memory") from error
     except UnidentifiedImageError as error:
         if tiff.is_tiff(head):
-            raise _rare_tiff(source) from error
+            raise _rare_tiff(file) from error
         if sniff(head) == "image":
             raise MediaError("the image is damaged; its header makes no sense", "damaged") from error
         raise MediaError("its content is not an image that Sightline knows", "unsupported") from error
@@ -186,11 +192,10 @@ def _open(source: Path | bytes) -> Iterator[Image.Image]:
         raise _reason(error) from error
 
 
-def _opened(source: Path | bytes, head: bytes) -> AbstractContextManager[Any]:
+def _opened(source: Path | bytes, file: BinaryIO, head: bytes) -> AbstractContextManager[Any]:
     from PIL import Image
 
-    file = io.BytesIO(source) if isinstance(source, bytes) else source
-    if is_raw(head) or (tiff.is_tiff(head) and _tiff(source).is_raw()):
+    if is_raw(head) or (tiff.is_tiff(head) and _tiff(file).is_raw()):
         from data.media.raw import RawFile
 
         try:
@@ -208,13 +213,15 @@ def _opened(source: Path | bytes, head: bytes) -> AbstractContextManager[Any]:
     return Image.open(file, formats=_formats())
 
 
-def _tiff(source: Path | bytes) -> tiff.Tiff:
-    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
-        return tiff.Tiff(file)
+def _tiff(file: BinaryIO) -> tiff.Tiff:
+    file.seek(0)
+    directories = tiff.Tiff(file)
+    file.seek(0)
+    return directories
 
 
-def _rare_tiff(source: Path | bytes) -> MediaError:
-    directories = _tiff(source)
+def _rare_tiff(file: BinaryIO) -> MediaError:
+    directories = _tiff(file)
     if not directories.directories:
         return MediaError("the image is damaged; its header makes no sense", "damaged")
     return MediaError(
@@ -399,11 +406,8 @@ def _colours(image: Any, source: Path | bytes) -> Colours | None:
     if image.format == "JXL":
         declared: Colours | None = image.colours
         return declared
-    if image.format == "PNG":
-        head = _head(source, HEAD_BYTES)
-        at = head.find(b"\x00\x00\x00\x04cICP")
-        if at > 0:  # takes precedence over a profile (PNG, third edition)
-            return Colours(head[at + 8], head[at + 9])
+    if "cicp" in image.info:  # takes precedence over a profile (PNG, third edition)
+        return Colours(*image.info["cicp"])
     if "icc_profile" in image.info:
         return None
     gamma = image.info.get("gamma")

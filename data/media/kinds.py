@@ -8,8 +8,11 @@ text for the owner of the file. Decodes nothing.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 Kind = Literal["image", "video", "pdf"]
 
@@ -284,20 +287,38 @@ def require(path: Path, kind: Kind, also_allowed: str | None = None) -> bytes:
     Raises `MediaError` for missing, unreadable and empty files and for other content. Unrecognised content
     passes; the decoder decides.
     """
+    with open_file(path) as file:
+        return require_of(file, kind, path.suffix, also_allowed)
+
+
+@contextmanager
+def open_file(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file for reading. Raises `MediaError` if the system cannot."""
     try:
-        with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
+        file = path.open("rb")
+    except OSError as error:
+        raise from_os_error(error) from error
+    with file:
+        yield file
+
+
+def require_of(file: BinaryIO, kind: Kind, suffix: str = "", also_allowed: str | None = None) -> bytes:
+    """`require` of an open file, which is at its start afterwards. `suffix`: of its name."""
+    try:
+        head = file.read(HEAD_BYTES)
+        is_empty = not head.strip(b"\x00") and len(head) == HEAD_BYTES and not _holds_more_than_zeros(file)
+        file.seek(0)
     except OSError as error:
         raise from_os_error(error) from error
     if also_allowed is None or sniff(head) != also_allowed:
-        require_content(head, kind, path.suffix)
-    if not head.strip(b"\x00") and len(head) == HEAD_BYTES:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                if block.strip(b"\x00"):
-                    return head
+        require_content(head, kind, suffix)
+    if is_empty:
         raise MediaError("the file holds nothing but zeros; its copy or download did not finish", "damaged")
     return head
+
+
+def _holds_more_than_zeros(file: BinaryIO) -> bool:
+    return any(block.strip(b"\x00") for block in iter(partial(file.read, 1 << 20), b""))
 
 
 def require_content(head: bytes, kind: Kind, suffix: str = "") -> None:

@@ -23,6 +23,8 @@ from data.media.kinds import MediaError, kind_of
 MOMENT_S = 6.0  # Apple's last 3 seconds, Google's and Samsung's up to 4
 _FIRST = (b"moov", b"mdat", b"free", b"wide", b"skip", b"uuid", b"moof")  # boxes that follow `ftyp` in a video
 _VIDEOS = (".mov", ".mp4", ".mp", "_hevc.mov")
+FORMATS = ("JPEG", "MPO", "HEIF", "AVIF")
+"""Pillow's names of the formats of motion photos."""
 _IMAGES = (".heic", ".jpg", ".jpeg", ".heif", ".avif", ".mp.jpg", ".dng")
 _APPLE_KEY = "com.apple.quicktime.content.identifier"
 _IDENTIFIER = 0x0011

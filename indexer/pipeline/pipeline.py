@@ -158,6 +158,8 @@ class Pipeline:
 
     def idle(self) -> bool:
         """Whether nothing is in progress and nothing can be done now."""
+        if self._queue.busy:
+            return False
         if self._facts is not None and not self._facts.is_done():
             return False  # checked before the queue: facts may make a content pending
         if self._speech.preparing or not self._queue.is_empty():

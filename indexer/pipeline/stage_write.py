@@ -49,8 +49,7 @@ class WriteStage:
         finally:
             if self._retry is None:
                 self._queue.release(job.work, finished=is_written)
-        has_more_stages = self._options.ocr != "off" or self._options.speech != "off"
-        if job.dropped or job.stored is not None or has_more_stages or self._queue.may_promote():
+        if job.dropped or job.stored is not None or self._has_more_stages(job) or self._queue.may_promote():
             self._ctx.wake.set()  # the content may wait for another model, for OCR or for speech
 
     def _write(self, job: Job) -> None:
@@ -111,6 +110,10 @@ class WriteStage:
         if len(vectors) < len(stored):
             catalogue.queue.set_pending([job.work.hash])  # some chunks could not be decoded: read all of it again
         return len(vectors)
+
+    def _has_more_stages(self, job: Job) -> bool:
+        is_read = self._options.ocr == "off" or not self._may_need_ocr(job)
+        return not is_read or (self._options.speech != "off" and job.has_sound)
 
     def _may_need_ocr(self, job: Job) -> bool:
         if self._options.ocr == "off" and not job.again:  # a reread may have dropped OCR text: a later run restores it

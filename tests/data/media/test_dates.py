@@ -122,6 +122,10 @@ NAMED = {
     "FB_IMG_1589712345678.jpg": "2020-05-17T10:45:45+00:00",
     "mmexport1589712345678.jpg": "2020-05-17T10:45:45+00:00",
     "1968-05-12 Paris.jpg": "1968-05-12",
+    "2017 06 05 birthday.jpg": "2017-06-05",
+    "photo_5@03-02-2021_11-22-33.jpg": "2021-02-03T11:22:33",
+    "video_12@31-12-2020_23-59-58.mp4": "2020-12-31T23:59:58",
+    "00100sPORTRAIT_00100_BURST20190102030405678_COVER.jpg": "2019-01-02T03:04:05.678",
 }
 
 
@@ -136,7 +140,7 @@ def test_names_of_cameras_and_messengers_hold_a_date(computer: str, name: str) -
         "IMG_0001.jpg", "IMG_20111305.jpg", "IMG_20200230_101010.jpg", "20991231_101010.jpg", "19321231.jpg",
         "invoice 4711-20200101234.pdf", "a1b20190203c.jpg", "scan 12.05.1968.jpg", "1589712345.jpg", 
         "IMG_19700101_000000.jpg",
-        "9999999999999.jpg", "",
+        "9999999999999.jpg", "photo_5@31-02-2021_11-22-33.jpg", "version 2017 6 5.jpg", "",
     ],
 )  # fmt: skip
 def test_other_numbers_are_no_dates(name: str) -> None:
