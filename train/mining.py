@@ -87,7 +87,8 @@ def mine(
         scores[scores > margin * own[:, None]] = -np.inf
         scores[keys[rows][:, None] == keys[None, :]] = -np.inf
         scores[~there[rows]] = -np.inf
-        hard[rows] = _best(scores, negatives)
+        best = _best(scores, negatives)
+        hard[rows, : best.shape[1]] = best
     return Mined(hard, _clusters(near, cluster, np.random.default_rng(seed)), cluster)
 
 

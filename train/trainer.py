@@ -337,13 +337,13 @@ def _mined(source: Source, config: Config) -> Source:
 def open_sources(config: Config) -> list[Source]:
     """Returns the sources of `datasets:`, in order, with unique names. Raises `SourceError`."""
     root = Path(config.data_root).expanduser()
-    sources = [_mined(open_source(entry, root, config.imports), config) for entry in config.datasets]
+    sources = [open_source(entry, root, config.imports) for entry in config.datasets]
     names: set[str] = set()
     for number, source in enumerate(sources):
         if source.name in names:
             source.name = f"{source.name} ({number + 1})"
         names.add(source.name)
-    return sources
+    return [_mined(source, config) for source in sources]
 
 
 def mixing_table(config: Config, sources: Sequence[Source]) -> MixingTable:
