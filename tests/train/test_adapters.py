@@ -179,10 +179,10 @@ def test_a_projection_multiplies_with_its_weight_once_and_peft_twice(use_dora: b
 
 @pytest.mark.slow
 def test_loss_and_gradients_in_bfloat16_stay_near_those_in_float32(config: Configure, collection: Path) -> None:
-    """Tolerances: 1 % of the loss, cosine 0.995 over all gradients, 0.97 for nine tensors in ten."""
+    """Tolerances: 3 % of the loss (temperature 0.02), cosine 0.995 over all gradients, 0.97 of nine tensors in ten."""
     whole = _step(config(dtype="float32"), collection)
     half = _step(config(dtype="bfloat16"), collection)
-    assert half[0] == pytest.approx(whole[0], rel=0.01)
+    assert half[0] == pytest.approx(whole[0], rel=0.03)
     both = [torch.cat([step[1][name].flatten() for name in sorted(whole[1])]) for step in (whole, half)]
     assert torch.nn.functional.cosine_similarity(*both, dim=0) > 0.995
     each = [torch.nn.functional.cosine_similarity(whole[1][n].flatten(), half[1][n].flatten(), dim=0) for n in whole[1]]
