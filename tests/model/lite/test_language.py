@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from indexer.search.calibration import ORDINARY_ELSEWHERE, ORDINARY_QUERIES
@@ -47,10 +48,15 @@ def test_no_english_query_is_taken_for_foreign_and_few_foreign_ones_for_english(
 
 
 def test_an_earlier_id_gives_the_earlier_model(lite: LiteEmbedder) -> None:
-    (earlier,) = weights.EARLIER
-    old = LiteEmbedder.load(model_id=earlier)
-    assert (old.id, old.dim) == (earlier, 640) != (lite.id, lite.dim)
-    assert old.profile is not lite.profile
+    third, fourth = weights.EARLIER
+    old = LiteEmbedder.load(model_id=third)
+    assert (old.id, old.dim) == (third, 640) != (lite.id, lite.dim)
+    assert old.profile is not lite.profile and old.everyday is None
+    old = LiteEmbedder.load(model_id=fourth)
+    assert old.id == fourth != lite.id and old.dim == lite.dim and old.profile is not lite.profile
+    short, long = (Input(text=" ".join(f"word{n}" for n in range(count)), kind="pdf") for count in (20, 400))
+    before, after = old.embed([short, long]), lite.embed([short, long])
+    assert np.allclose(before[0], after[0], atol=1e-6) and float(before[1] @ after[1]) < 0.999
 
 
 @pytest.mark.slow
