@@ -325,15 +325,6 @@ class _Run:
                     log.notice(source.advice)
 
 
-def _mined(source: Source, config: Config) -> Source:
-    """Returns a source with its mined negatives and order, if the config names some. Raises `MiningError`."""
-    if config.mined is None:
-        return source
-    from train.mining import Mined, MinedSource
-
-    return MinedSource(source, Mined.load(Path(config.mined).expanduser() / f"{source.name}.npz"))
-
-
 def open_sources(config: Config) -> list[Source]:
     """Returns the sources of `datasets:`, in order, with unique names. Raises `SourceError`."""
     root = Path(config.data_root).expanduser()
@@ -343,7 +334,7 @@ def open_sources(config: Config) -> list[Source]:
         if source.name in names:
             source.name = f"{source.name} ({number + 1})"
         names.add(source.name)
-    return [_mined(source, config) for source in sources]
+    return sources
 
 
 def mixing_table(config: Config, sources: Sequence[Source]) -> MixingTable:
