@@ -96,9 +96,9 @@ def columns(version: DataVersion, imported: Path | None = None) -> list[Column]:
         if members[0].data == version:
             scores = {_name(row.task_or_group): Decimal(row.score) for row in members}
             tasks = {n: s for n, s in scores.items() if n in names}
-            groups = {n: s for n, s in means(tasks).items() if _is_whole(n, tasks)}
-            groups |= {n: s for n, s in scores.items() if n in ("all", *MODALITIES, *GROUPS)}
-            both = ({n: float(s) for n, s in part.items()} for part in (tasks, groups))
+            averages = {n: s for n, s in means(tasks).items() if _is_whole(n, tasks)}
+            averages |= {n: s for n, s in scores.items() if n in ("all", *MODALITIES, *GROUPS)}
+            both = ({n: float(s) for n, s in part.items()} for part in (tasks, averages))
             out.append(Column(model, source, frozenset({members[0].rules}), *both))
     return out
 
