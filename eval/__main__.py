@@ -12,11 +12,13 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.mmeb.task import DataVersion, Task
-from eval.task_list import UnknownDataset, all_tasks, select
+from data.mmeb.task import Task
+from eval.protocols import OWN, PROTOCOLS, ScoringProtocol, of_model, of_name
+from eval.task_list import MISSING_V3, UnknownDataset, all_tasks, select, v3_tasks
 
 if TYPE_CHECKING:
     from model.embedder import Embedder
@@ -27,28 +29,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.list:
-        for task in all_tasks():
+        for task in (*all_tasks(), *v3_tasks()):
             print(f"{task.name:48} {task.modality:7} {task.group:13} {task.metric}")
+        for reason in MISSING_V3.values():
+            print(f"not here: {reason}")
         return 0
     if not options.model_path:
         parser.error("which model? --model_path lite, vlm2vec-v2, a folder, or a hub id")
     if importlib.util.find_spec("pyarrow") is None:
         print("Scoring reads and writes Parquet: pip install 'sightline[eval]'", file=sys.stderr)
         return 1
-    version: DataVersion = options.data_version
+    protocol = PROTOCOLS[options.protocol] if options.protocol else of_name(options.model_path)
+    if options.through_index:
+        protocol = None  # Sightline words its queries itself
     try:
-        tasks = select([name for part in options.datasets for name in part.split(",") if name], version)
+        names = [name for part in options.datasets for name in part.split(",") if name]
+        tasks = select(names, options.data_version, protocol.declarations if protocol else None)
     except UnknownDataset as error:
         parser.error(str(error))
-    return _run(options, tasks)
+    return _run(options, tasks, protocol)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m eval", description="Score a model on MMEB-V2's 78 tasks.")
     add = parser.add_argument
     root = os.environ.get("SIGHTLINE_MMEB", "data-mmeb")
-    names = "all, image, video, visdoc, a family (I-CLS …) or task names"
-    pixels = "per image or frame, of models that have such limits; 0: the checkpoint's limit"
+    names = "all (MMEB-V2), image, video, visdoc, v3 (MMEB-V3), text, agent, a family (I-CLS …) or task names"
+    pixels = "per image or frame (default: the protocol's); 0: the checkpoint's limit"
     paper = "paper: MomentSeeker with 1800 rows and the page sets before their fix"
     quirks = "follow the original where it is deterministic: ties in stored order, repeats counted"
     add("--model_path", "--model", help="lite, vlm2vec-v2, gme-2b, a checkpoint folder, or a hub id")
@@ -61,21 +68,21 @@ def _parser() -> argparse.ArgumentParser:
     add("--dtype", default="auto")
     add("--base", help="base model, for an adapter that does not name it")
     add("--dim", type=int, help="cut the vectors (Matryoshka models)")
-    add("--min_pixels", type=int, default=4 * 28 * 28, help=pixels)
-    add("--max_pixels", type=int, default=1280 * 28 * 28, help=pixels)
-    add(
-        "--detail", help="EmbeddingGemma 2's tokens per image, page and frame (default: its authors' for the benchmark)"
-    )
+    add("--min_pixels", type=int, help=pixels)
+    add("--max_pixels", type=int, help=pixels)
+    add("--detail", help="EmbeddingGemma 2's tokens per image, page and frame (default: the protocol's)")
     add("--data_version", choices=("current", "paper"), default="current", help=paper)
     add("--reference_compatible", "--reference-compatible", action="store_true", help=quirks)
-    add("--own_wording", action="store_true", help="use the model's own prompts instead of the protocol's")
+    rules = "how the model is told and shown its inputs (default: as its authors do it, docs/evaluation.md)"
+    add("--protocol", choices=sorted(PROTOCOLS), help=rules)
     add("--through_index", action="store_true", help="score Sightline's search: its index, words and meaning together")
     add("--list", action="store_true", help="list the tasks and exit")
     return parser
 
 
-def _run(options: argparse.Namespace, tasks: list[Task]) -> int:
+def _run(options: argparse.Namespace, tasks: list[Task], protocol: ScoringProtocol | None) -> int:
     from eval import leaderboard, product
+    from eval.boards import BoardError
     from eval.cache import CacheError
     from eval.embedding import Rank
     from eval.runner import RunError, ScoringSettings, TaskOutcome, run
@@ -125,8 +132,13 @@ def _run(options: argparse.Namespace, tasks: list[Task]) -> int:
                 report=report,
             )
             about: dict[str, Any] = {"model_id": f"sightline with {options.model_path}", "dim": None}
+            protocol = OWN
         else:
-            embedder = _load(options, rank.count)
+            embedder = _load(options, rank.count, protocol)
+            family = of_model(embedder)
+            protocol = protocol or family
+            if family not in (OWN, protocol):  # not as the model's authors score it
+                protocol = replace(protocol, figures=frozenset())
             outcomes = run(
                 tasks,
                 embedder,
@@ -134,7 +146,8 @@ def _run(options: argparse.Namespace, tasks: list[Task]) -> int:
                 options.output_dir,
                 options.cache_dir or _cache(),
                 name=name,
-                settings=ScoringSettings(options.reference_compatible, options.data_version, not options.own_wording),
+                settings=ScoringSettings(options.reference_compatible, options.data_version),
+                protocol=protocol,
                 report=report,
                 progress=progress,
                 rank=rank,
@@ -149,7 +162,11 @@ def _run(options: argparse.Namespace, tasks: list[Task]) -> int:
     if not is_first:
         return 0
     about |= {"data_version": options.data_version, "reference_compatible": options.reference_compatible}
-    table = leaderboard.write(options.output_dir, name, outcomes, about, options.data_version)
+    try:
+        table = leaderboard.write(options.output_dir, name, outcomes, about, options.data_version, protocol)
+    except BoardError as error:
+        notice(str(error))
+        return 1
     averages = [f"{r.name} {table.columns[name][r.name].percent:.2f}" for r in table.rows
                 if r.level in ("overall", "modality") and r.name in table.columns[name]]  # fmt: skip
     n_scored = sum(o.state == "scored" for o in outcomes)
@@ -159,11 +176,13 @@ def _run(options: argparse.Namespace, tasks: list[Task]) -> int:
     return 0 if n_scored else 1
 
 
-def _load(options: argparse.Namespace, workers: int) -> Embedder | LateInteractionModel:
-    from eval.gemma_protocol import DETAIL
+def _load(
+    options: argparse.Namespace, workers: int, protocol: ScoringProtocol | None
+) -> Embedder | LateInteractionModel:
     from model.late_interaction import HUB, is_late_interaction, load_late_interaction
     from model.loading import load
-    from model.registry import has_pixel_limits, is_embeddinggemma
+    from model.qwen.vision import PROTOCOL_MAX_PIXELS, PROTOCOL_MIN_PIXELS
+    from model.registry import has_pixel_limits
 
     device = options.device
     if device == "auto" and workers > 1:
@@ -172,17 +191,14 @@ def _load(options: argparse.Namespace, workers: int) -> Embedder | LateInteracti
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
     if options.model_path in (*HUB, *HUB.values()) or is_late_interaction(Path(options.model_path)):
         return load_late_interaction(options.model_path, device=device, dtype=options.dtype)
-    has_limits = has_pixel_limits(options.model_path)
-    return load(
-        options.model_path,
-        device=device,
-        dtype=options.dtype,
-        base=options.base,
-        dim=options.dim,
-        min_pixels=(options.min_pixels or None) if has_limits else None,
-        max_pixels=(options.max_pixels or None) if has_limits else None,
-        detail=options.detail or (DETAIL if is_embeddinggemma(options.model_path) else None),
-    )
+    more = dict(protocol.load) if protocol else {}
+    if options.detail:
+        more["detail"] = options.detail
+    limits = {"min_pixels": PROTOCOL_MIN_PIXELS, "max_pixels": PROTOCOL_MAX_PIXELS}
+    for name, value in (limits if has_pixel_limits(options.model_path) else {}).items():
+        given = getattr(options, name)
+        more[name] = more.get(name, value) if given is None else given or None
+    return load(options.model_path, device=device, dtype=options.dtype, base=options.base, dim=options.dim, **more)
 
 
 def _name(path: str, options: argparse.Namespace) -> str:

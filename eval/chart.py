@@ -11,7 +11,7 @@ from html import escape
 from pathlib import Path
 
 from eval.runner import TaskOutcome
-from eval.table import Row, Score, Table
+from eval.table import Row, Score, Table, scored_text
 
 # A chart stays readable with five models; the table below it has all.
 _COMPARISONS = ("VLM2Vec-V2.0", "Qwen3-VL-Embedding-2B", "GME-Qwen2-VL-7B", "ColPali")
@@ -21,7 +21,6 @@ _LEFT, _WIDTH, _RIGHT = 240, 560, 40
 def as_html(table: Table, name: str, outcomes: Sequence[TaskOutcome]) -> str:
     """Returns the page."""
     columns = _chart_columns(table)
-    n_scored = sum(o.state == "scored" for o in outcomes)
     own = table.columns[name]
     cards = "".join(
         _card(row.title, own[row.name])
@@ -31,9 +30,8 @@ def as_html(table: Table, name: str, outcomes: Sequence[TaskOutcome]) -> str:
     averages = [r for r in table.rows if r.level != "task"]
     parts = [
         f"<h1>{escape(name)} on MMEB-V2</h1>",
-        f"<p>{n_scored} of 78 tasks scored. Image and video tasks: hit@1. Visual documents: NDCG@5. Percent. "
-        f"Data: {escape(table.data_version)}. Models with a source in brackets are as published, "
-        "not run here.</p>",
+        f"<p>{scored_text(outcomes)}. Image and video tasks: hit@1. Visual documents: NDCG@5. Percent. "
+        f"Data: {escape(table.data_version)}. {escape(table.rules_text)}</p>",
         f'<div class="cards">{cards}</div>',
         "<h2>By family</h2>",
         _key(columns),

@@ -1,8 +1,8 @@
 """From task items to vectors: the prompts of a model, the cache, and the items that are still to embed.
 
-Built around `Prompter`, which turns a `TaskItem` into the input of a model (the exact prompts of the protocol for
-the Qwen backbones that were trained on them, an `Input` for every other model), and `embed_missing`, which embeds
-this process's share of the items that the cache lacks. Threads decode images ahead. It knows nothing of scores.
+Built around `Prompter`, which turns a `TaskItem` into the input of a model by its protocol (eval/protocols.py: the
+exact prompts of the benchmark, or an `Input`), and `embed_missing`, which embeds this process's share of the items
+that the cache lacks. Threads decode images ahead. It knows nothing of scores.
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from data.mmeb.task_data import ImageError, TaskItem
+from data.mmeb.task import Task
+from data.mmeb.task_data import ImageError, TaskData, TaskItem
 from data.sources.pair import stack_frames
 from eval.cache import EmbeddingCache
+from eval.protocols import ScoringProtocol
 from model.embedder import Embedder, InputRejected, ModelAway, ModelError
 from model.inputs import Input
 
 # The items of one call of the model. The backbones sort a call by length and split it into batches by a token
-# budget: a call is large enough for that, and small enough to repeat after a power cut. 16 clips of 8 frames of
-# 1280 x 720 are 350 MB decoded, and two calls are in memory.
+# budget: a call is large enough for that, and small enough to repeat after a power cut. 128 frames of 1280 x 720 are
+# 350 MB decoded, and three calls are in memory.
 TEXTS_PER_CALL = 2048
 IMAGES_PER_CALL = 64
-CLIPS_PER_CALL = 16
+FRAMES_PER_CALL = 128
 CALLS_AHEAD = 2
 """Calls whose images are decoded while the model works."""
 
@@ -58,9 +60,7 @@ class Rank:
 
 
 class AnyPrompter(Protocol):
-    """What embedding needs of a prompter. `prompts`: whether it gives the exact texts of the protocol."""
-
-    prompts: bool
+    """What embedding needs of a prompter."""
 
     def parts(self, item: TaskItem) -> tuple[str, ...]: ...
 
@@ -69,32 +69,33 @@ class AnyPrompter(Protocol):
 
 
 class Prompter:
-    """The input of `embedder` for an item.
+    """The input of `embedder` for an item that `items_of` gave, by a protocol."""
 
-    A model whose own prompts are the protocol's (VLM2Vec-V2 and models trained like it) receives the exact prompts;
-    `prompts=False` switches that off.
-    """
-
-    def __init__(self, embedder: Embedder, prompts: bool | None = None) -> None:
-        self.embedder = embedder
-        self.prompts = speaks_protocol(embedder) if prompts is None else prompts
+    def __init__(self, embedder: Embedder, protocol: ScoringProtocol) -> None:
+        self.embedder, self.protocol = embedder, protocol
 
     def parts(self, item: TaskItem) -> tuple[str, ...]:
         """Returns all texts of the input; they are part of the cache's key."""
-        if self.prompts:
+        if self.protocol.exact:
             return ("prompt", item.prompt)
-        instruction = item.instruction.strip() if item.instruction else ""
-        return ("input", item.role, item.kind, instruction, item.text)
+        instruction = "" if item.instruction is None else f"={item.instruction}"
+        return ("input", self.protocol.name, item.role, item.kind, instruction, item.text)
 
     def embed(self, items: Sequence[TaskItem], images: Sequence[list[np.ndarray]]) -> np.ndarray:
         """Returns float32 [n, dim]. `images`: uint8 [H, W, 3] per image or frame; an empty list for text."""
-        if self.prompts:
+        if self.protocol.exact:
             embedder: Any = self.embedder
             vectors: np.ndarray = embedder.embed_prompts(
                 [i.prompt for i in items], [frames or None for frames in images]
             )
             return vectors
-        return self.embedder.embed([input_of(i, frames) for i, frames in zip(items, images, strict=True)])
+        prepare = self.protocol.prepare
+        return self.embedder.embed([prepare(_input(i, frames)) for i, frames in zip(items, images, strict=True)])
+
+
+def items_of(task: Task, data: TaskData, protocol: ScoringProtocol) -> list[TaskItem]:
+    """Returns the queries of a task, then its candidates, as the protocol words and shows them."""
+    return [protocol.item(task, item) for item in (*data.queries, *data.candidates)]
 
 
 def vectors_id(embedder: Any) -> str:
@@ -109,23 +110,13 @@ def vectors_id(embedder: Any) -> str:
     return embedder.id if dtype == "float32" else f"{embedder.id} {dtype}"
 
 
-def speaks_protocol(embedder: Embedder) -> bool:
-    """Whether the model is trained on the benchmark's prompts."""
-    if not hasattr(embedder, "embed_prompts"):
-        return False
-    from model.prompts import vlm2vec
-
-    return getattr(embedder, "family", None) is vlm2vec
-
-
-def input_of(item: TaskItem, images: list[np.ndarray]) -> Input:
-    """Returns an item as the input of a model that has its own prompts."""
+def _input(item: TaskItem, images: list[np.ndarray]) -> Input:
     is_clip = item.visual is not None and item.visual.kind == "video"
     return Input(
         text=item.text or None,
         images=() if is_clip else tuple(images),
         video=stack_frames(images) if is_clip and images else None,
-        instruction=item.instruction.strip() if item.instruction else None,
+        instruction=item.instruction,
         role=item.role,
         kind=item.kind,
     )
@@ -244,11 +235,12 @@ def _cost(item: TaskItem) -> tuple[int, int]:
 
 
 def _calls(pairs: list[tuple[bytes, TaskItem]]) -> Iterator[list[tuple[bytes, TaskItem]]]:
-    """Yields slices of consecutive items of one kind: clips, images or texts."""
-    sizes = {"text": TEXTS_PER_CALL, "video": CLIPS_PER_CALL, "image": IMAGES_PER_CALL}
+    """Yields slices of consecutive items of one kind: clips, images or texts. The longest clips come first."""
     for kind, group in itertools.groupby(pairs, key=lambda pair: getattr(pair[1].visual, "kind", "text")):
-        while call := list(itertools.islice(group, sizes[kind])):
-            yield call
+        members = list(group)
+        clips = max(1, FRAMES_PER_CALL // max(1, _cost(members[0][1])[0]))
+        size = {"text": TEXTS_PER_CALL, "video": clips, "image": IMAGES_PER_CALL}[kind]
+        yield from (members[at : at + size] for at in range(0, len(members), size))
 
 
 def _decode_ahead(

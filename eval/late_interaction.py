@@ -29,8 +29,6 @@ QUERY_TOKENS = 1_024
 class LatePrompter:
     """The input of a late-interaction model for an item."""
 
-    prompts = True
-
     def __init__(self, model: LateInteractionModel) -> None:
         self.model = model
 

@@ -14,21 +14,30 @@ from pathlib import Path
 from typing import Any
 
 from data.mmeb.task import DataVersion, Task
+from eval import boards
 from eval.chart import as_html
+from eval.protocols import ScoringProtocol
 from eval.runner import TaskOutcome, slug
-from eval.table import Score, Table, build_table, own_scores
-from eval.task_list import MODALITIES, all_tasks
+from eval.table import Score, Table, build_table, own_scores, scored_text
+from eval.task_list import MODALITIES, all_tasks, v3_tasks
 
 
 def write(
-    output: Path, name: str, outcomes: Sequence[TaskOutcome], about: Mapping[str, Any], version: DataVersion
+    output: Path,
+    name: str,
+    outcomes: Sequence[TaskOutcome],
+    about: Mapping[str, Any],
+    version: DataVersion,
+    protocol: ScoringProtocol,
 ) -> Table:
-    """Write the four files into `output`, with earlier tasks of this model and with other models in the folder."""
+    """Write the four files into `output`, with earlier tasks of this model, with other models in the folder, and with
+    the published models that were scored by the same rules."""
+    about = {**about, "protocol": protocol.name}
     earlier = {o.task: o for o in _read_outcomes(output / "mmeb" / slug(name))}
-    order = {t.name: i for i, t in enumerate(all_tasks())}
+    order = {t.name: i for i, t in enumerate((*all_tasks(), *v3_tasks()))}
     outcomes = sorted({**earlier, **{o.task: o for o in outcomes}}.values(), key=lambda o: order[o.task])
     runs = {name: outcomes, **_others(output, name, version)}
-    table = build_table(runs, version)
+    table = build_table(runs, version, protocol, output / boards.FILE)
     scores = scores_json(name, outcomes, about, version)
     text = json.dumps(scores, indent=1, ensure_ascii=False)
     (output / "leaderboard.csv").write_text(as_csv(table, outcomes), "utf-8", newline="")
@@ -74,11 +83,9 @@ def as_csv(table: Table, outcomes: Sequence[TaskOutcome]) -> str:
 def as_markdown(table: Table, name: str, outcomes: Sequence[TaskOutcome]) -> str:
     """Returns the averages, then every task, beside the published scores; then warnings, failures and notes."""
     lines = [f"# {name} on MMEB-V2", ""]
-    scored = [o for o in outcomes if o.state == "scored"]
     lines.append(
-        f"{len(scored)} of 78 tasks scored. Image and video: hit@1; visual documents: NDCG@5 (linear gain). "
-        f"Percent; averages are plain means over tasks. Data: {table.data_version}. Models with a source in "
-        "brackets are as published, not run here."
+        f"{scored_text(outcomes)}. Image and video: hit@1; visual documents: NDCG@5 (linear gain). "
+        f"Percent; averages are plain means over tasks. Data: {table.data_version}. {table.rules_text}"
     )
     header = ["", *table.columns]
     for title, levels in (("Averages", ("overall", "modality", "group")), ("Tasks", ("task",))):
@@ -130,13 +137,13 @@ def scores_json(
     name: str, outcomes: Sequence[TaskOutcome], about: Mapping[str, Any], version: DataVersion
 ) -> dict[str, Any]:
     """Returns all metrics at 1, 5 and 10 as fractions, in the format of the official leaderboard."""
-    tasks: dict[str, Task] = {t.name: t for t in all_tasks(version)}
+    tasks: dict[str, Task] = {t.name: t for t in (*all_tasks(version), *v3_tasks())}
     metrics: dict[str, dict[str, Any]] = {m: {} for m in MODALITIES}
     for outcome in outcomes:
         if outcome.state != "scored":
             continue
         task = tasks[outcome.task]
-        metrics[task.modality][task.reported_as or task.name] = {
+        metrics.setdefault(task.modality, {})[task.reported_as or task.name] = {
             **outcome.scores,
             "num_pred": outcome.queries,
             "num_data": outcome.queries,

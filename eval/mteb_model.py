@@ -1,7 +1,8 @@
 """Any Sightline model inside mteb, and Sightline's scores in the format of mteb's result files.
 
 Built around mteb's encoder protocol (`encode`, `similarity`, `mteb_model_meta`); the user installs mteb. Texts,
-images and frames go to `Embedder.embed` unchanged, with the role that mteb gives. It knows nothing of tasks' scores.
+images and frames go to `Embedder.embed` unchanged, with the role that mteb gives and the task's own prompt as
+instruction. It knows nothing of tasks' scores.
 """
 
 from __future__ import annotations
@@ -39,9 +40,11 @@ class MtebModel:
         **_more: Any,
     ) -> np.ndarray:
         """Returns float32 [n, dim]. `inputs`: batches with lists under `text`, `image`, `video`."""
-        role = "query" if getattr(prompt_type, "value", prompt_type) == "query" else "document"
+        side = getattr(prompt_type, "value", prompt_type)
+        role = "query" if side == "query" else "document"
         page = "document" in str(getattr(task_metadata, "type", "")).lower()
-        parts = [self.embedder.embed(_inputs(batch, role, page)) for batch in inputs]
+        instruction = _instruction(getattr(task_metadata, "prompt", None), side)
+        parts = [self.embedder.embed(_inputs(batch, role, page, instruction)) for batch in inputs]
         return np.concatenate(parts) if parts else np.empty((0, self.embedder.dim), np.float32)
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> np.ndarray:
@@ -69,7 +72,15 @@ class MtebModel:
         return ModelMeta.create_empty(overwrites=fields)
 
 
-def _inputs(batch: Mapping[str, Any], role: Any, page: bool) -> list[Input]:
+def _instruction(prompt: Any, side: str | None) -> str | None:
+    """Returns the instruction of a task's own prompt: a text for all but documents, or one for each side; None if the
+    task has none, then the model's default counts."""
+    if isinstance(prompt, Mapping):
+        return str(prompt.get(side) or "").strip() or None
+    return None if side == "document" else str(prompt or "").strip() or None
+
+
+def _inputs(batch: Mapping[str, Any], role: Any, page: bool, instruction: str | None) -> list[Input]:
     texts, images, clips = (batch.get(name) for name in ("text", "image", "video"))
     count = len(next(part for part in (texts, images, clips) if part is not None))
     out = []
@@ -82,6 +93,7 @@ def _inputs(batch: Mapping[str, Any], role: Any, page: bool) -> list[Input]:
                 text=(texts[i] or None) if texts is not None else None,
                 images=() if image is None else (image,),
                 video=clip,
+                instruction=instruction,
                 role=role,
                 kind="pdf" if page and kind != "video" else kind,
             )

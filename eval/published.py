@@ -1,7 +1,7 @@
 """Published scores of other models, for comparison with a run.
 
 Built around `published.csv` (the paper's tables and the original repository's score files, as printed) and
-`boards.csv` (averages of the official leaderboard, for models without public task scores). It computes only means.
+`boards.csv` (figures of the official leaderboard, and what `eval.boards` imported). It computes only means.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from decimal import Decimal
 from pathlib import Path
 
 from data.mmeb.task import DataVersion
+from eval import boards
+from eval.protocols import AUTHORS, BENCHMARK
 from eval.task_list import GROUPS, MODALITIES, all_tasks
 
 _HERE = Path(__file__).parent
@@ -28,10 +30,14 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Column:
-    """One published model: percent by task name, and by group, modality and `all`."""
+    """One published model: percent by task name, and by group, modality and `all`.
+
+    `rules`: by which the figures were made (`eval.protocols`); by both for a model whose authors are the benchmark's.
+    """
 
     model: str
     source: str
+    rules: frozenset[str]
     tasks: Mapping[str, float]
     groups: Mapping[str, float]
 
@@ -40,10 +46,9 @@ class Column:
 def rows() -> tuple[tuple[str, str, str, Decimal], ...]:
     """Returns (model, source, task or group, percent as printed). Group names as in `eval.task_list`."""
     out = []
-    for name in ("published.csv", "boards.csv"):
-        with (_HERE / name).open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                out.append((row["model"], row["source"], _name(row["task_or_group"]), Decimal(row["score"])))
+    with (_HERE / "published.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            out.append((row["model"], row["source"], _name(row["task_or_group"]), Decimal(row["score"])))
     return tuple(out)
 
 
@@ -73,8 +78,9 @@ def means(tasks: Mapping[str, Decimal]) -> dict[str, Decimal]:
     return out
 
 
-def columns(version: DataVersion) -> list[Column]:
-    """Returns the published models on one version of the data, best first, then those with averages only."""
+def columns(version: DataVersion, imported: Path | None = None) -> list[Column]:
+    """Returns the published models on one version of the data, best first, then those of boards: of the packaged one
+    and of `imported`, a `boards.csv`. Raises `BoardError`."""
     names = {t.name for t in all_tasks()}
     out = []
     for model, scores in table(SOURCES[version]).items():
@@ -82,10 +88,21 @@ def columns(version: DataVersion) -> list[Column]:
         if len(tasks) < len(names):
             continue
         groups = {n: float(s) for n, s in means(tasks).items()}
-        out.append(Column(model, SOURCES[version][0], {n: float(s) for n, s in tasks.items()}, groups))
+        rules = frozenset({BENCHMARK, *([AUTHORS] if model.startswith("VLM2Vec") else [])})
+        out.append(Column(model, SOURCES[version][0], rules, {n: float(s) for n, s in tasks.items()}, groups))
     out.sort(key=lambda c: -c.groups["all"])
-    if version == "current":
-        board = "official_board_2026-08-24"
-        for model, scores in table([board]).items():
-            out.append(Column(model, board, {}, {n: float(s) for n, s in scores.items()}))
+    rows = boards.read(boards.PACKAGED) + (boards.read(imported) if imported is not None and imported.exists() else [])
+    for (model, source), members in boards.by_model(rows).items():
+        if members[0].data == version:
+            scores = {_name(row.task_or_group): Decimal(row.score) for row in members}
+            tasks = {n: s for n, s in scores.items() if n in names}
+            averages = {n: s for n, s in means(tasks).items() if _is_whole(n, tasks)}
+            averages |= {n: s for n, s in scores.items() if n in ("all", *MODALITIES, *GROUPS)}
+            both = ({n: float(s) for n, s in part.items()} for part in (tasks, averages))
+            out.append(Column(model, source, frozenset({members[0].rules}), *both))
     return out
+
+
+def _is_whole(name: str, tasks: Mapping[str, Decimal]) -> bool:
+    """Whether all tasks of an average have a score."""
+    return all(t.name in tasks for t in all_tasks() if name in ("all", t.modality, t.group))

@@ -26,14 +26,25 @@ import numpy as np
 from data.mmeb.readers import read_task
 from data.mmeb.sources import PAPER_REPOSITORIES
 from data.mmeb.task import DataVersion, Task
-from data.mmeb.task_data import DataBroken, DataMissing, ImageError, TaskData
+from data.mmeb.task_data import DataBroken, DataMissing, ImageError, TaskData, TaskItem
 from eval.cache import EmbeddingCache
-from eval.embedding import AnyPrompter, Embedded, Prompter, Rank, collect, embed_missing, failed_of, keys_of, vectors_id
-from eval.gemma_protocol import GemmaPrompter
+from eval.embedding import (
+    AnyPrompter,
+    Embedded,
+    Prompter,
+    Rank,
+    collect,
+    embed_missing,
+    failed_of,
+    items_of,
+    keys_of,
+    vectors_id,
+)
 from eval.late_interaction import LatePrompter, RaggedCache, max_sim_scores
+from eval.protocols import ScoringProtocol, misfit, of_model
 from eval.scoring import Scored, score
+from eval.task_list import MODALITIES_V3
 from model.embedder import Embedder
-from model.gemma.embedder import GemmaEmbedder
 from model.late_interaction import LateInteractionModel
 
 RECIPE = 1  # the version of the scoring; a change scores every task again
@@ -49,7 +60,6 @@ class ScoringSettings:
 
     reference_compatible: bool = False
     data_version: DataVersion = "current"
-    prompts: bool = True
 
 
 @dataclass
@@ -84,6 +94,7 @@ def run(
     *,
     name: str | None = None,
     settings: ScoringSettings | None = None,
+    protocol: ScoringProtocol | None = None,
     report: Report | None = None,
     progress: Progress | None = None,
     rank: Rank | None = None,
@@ -92,13 +103,20 @@ def run(
 
     A second run continues the first: it takes finished tasks from their files, unless their data or settings
     changed, and finished embeddings from the cache. With several workers (torchrun) all embed and the first
-    scores; the others return an empty list.
-    Raises `RunError` (the output folder belongs to another run) and `CacheError`.
+    scores; the others return an empty list. `protocol`: how the model is scored, by default as its family is; `tasks`
+    must have been selected with its declarations.
+    Raises `RunError` (the output folder belongs to another run, the protocol does not fit the model), `CacheError`.
     """
     settings, rank = settings or ScoringSettings(), rank or Rank.from_environment()
+    protocol = protocol or of_model(embedder)
+    if reason := misfit(protocol, embedder):
+        raise RunError(reason)
     is_late = isinstance(embedder, LateInteractionModel)
-    prompters = {task.name: prompter_of(embedder, task, settings) for task in tasks}
-    uses_prompts = any(prompter.prompts for prompter in prompters.values())
+    prompter: AnyPrompter = (
+        LatePrompter(embedder) if isinstance(embedder, LateInteractionModel) else Prompter(embedder, protocol)
+    )
+    if protocol.clip_rate is not None:
+        embedder.clip_rate = protocol.clip_rate  # type: ignore[union-attr]
     cache_class = RaggedCache if is_late else EmbeddingCache
     model_id = vectors_id(embedder)
     folder = output / "mmeb" / slug(name or embedder.id)
@@ -106,11 +124,11 @@ def run(
     with own(output, folder, rank), closing(cache_class(cache_folder, model_id, embedder.dim)) as cache:
         if rank.number == 0:
             about = {"name": name or embedder.id, "model_id": model_id, "dim": embedder.dim}
-            claim(folder, {**about, **asdict(settings), "prompts": uses_prompts})
+            claim(folder, {**about, **asdict(settings), "protocol": protocol.name})
             cache.forget_failures()
         rank.wait_for_all()
         for task in tasks:
-            start, prompter = time.perf_counter(), prompters[task.name]
+            start = time.perf_counter()
             outcome = TaskOutcome(task.name, "scored")
             try:
                 data = read_task(task, data_root)
@@ -119,12 +137,13 @@ def run(
             except DataBroken as error:
                 outcome = TaskOutcome(task.name, "broken", str(error))
             else:
-                stamp = _stamp(task, data, model_id, prompter, settings)
+                items = items_of(task, data, protocol)
+                stamp = _stamp(task, data, model_id, protocol, settings)
                 earlier = _read_result(folder, task, stamp)
                 if earlier is not None:
                     outcome = earlier
                 else:
-                    keys, n_embedded = _embed(task, data, prompter, cache, rank, progress)
+                    keys, n_embedded = _embed(task, items, prompter, cache, rank, progress)
                     if rank.number == 0:
                         outcome, scored = _score(task, data, keys, cache, settings)
                         outcome.embedded = n_embedded
@@ -140,20 +159,15 @@ def run(
     return outcomes
 
 
-def prompter_of(embedder: Embedder | LateInteractionModel, task: Task, settings: ScoringSettings) -> AnyPrompter:
-    """Returns what makes a task's inputs for a model."""
-    if isinstance(embedder, LateInteractionModel):
-        return LatePrompter(embedder)
-    if isinstance(embedder, GemmaEmbedder) and settings.prompts:
-        return GemmaPrompter(embedder, task)
-    return Prompter(embedder, None if settings.prompts else False)
-
-
 def _embed(
-    task: Task, data: TaskData, prompter: AnyPrompter, cache: EmbeddingCache, rank: Rank, progress: Progress | None
+    task: Task,
+    items: Sequence[TaskItem],
+    prompter: AnyPrompter,
+    cache: EmbeddingCache,
+    rank: Rank,
+    progress: Progress | None,
 ) -> tuple[list[bytes | ImageError], int]:
     """Embed a task's items into the cache. Returns their keys, and the number of vectors of this rank."""
-    items = [*data.queries, *data.candidates]
     keys = keys_of(items, prompter, cache)
     task_progress = None if progress is None else (lambda done, total: progress(task.name, done, total))
     n_embedded = embed_missing(items, keys, prompter, cache, rank, task_progress)
@@ -260,13 +274,13 @@ def _locked(file: Any) -> bool:
     return True
 
 
-def _stamp(task: Task, data: TaskData, model_id: str, prompter: AnyPrompter, settings: ScoringSettings) -> str:
+def _stamp(task: Task, data: TaskData, model_id: str, protocol: ScoringProtocol, settings: ScoringSettings) -> str:
     """Returns a hash of everything that decides the scores, except the bytes of images.
 
     The hash includes the paths of images: files that were unpacked since the last run are new candidates.
     """
     tables = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in data.tables]
-    fields = repr((RECIPE, task, model_id, prompter.prompts, asdict(settings), tables))
+    fields = repr((RECIPE, task, model_id, protocol.name, asdict(settings), tables))
     digest = hashlib.blake2b(fields.encode(), digest_size=12)
     for item in (*data.queries, *data.candidates):
         if item.visual is not None:
@@ -327,6 +341,9 @@ def _replace(path: Path, text: str) -> None:
 
 def how_to_get(error: DataMissing, root: Path, task: Task) -> str:
     """Returns the error's message and the command that fetches the data."""
+    if task.modality in MODALITIES_V3:
+        place = root / task.source.repo
+        return f"{error}; hf download {task.source.repo} --repo-type dataset --local-dir {place}"
     names = f"eval/{task.name}"
     if task.source.repo == PAPER_REPOSITORIES.get(task.name):
         names += f" paper/{task.name}"

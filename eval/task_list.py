@@ -1,6 +1,7 @@
-"""The 78 tasks by name, and the groups of the averages.
+"""The 78 tasks by name, and the groups of the averages; beside them MMEB-V3's text and tool tasks.
 
-Built around `eval/tasks/*.yaml`. It knows nothing of data on disk or of models.
+Built around `eval/tasks/*.yaml` and `eval/tasks_v3/*.yaml`. `all` and every average of it are MMEB-V2's 78. It knows
+nothing of data on disk or of models.
 """
 
 from __future__ import annotations
@@ -9,10 +10,20 @@ import difflib
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from data.mmeb.task import DataVersion, Task, load_tasks
 
 FOLDER = Path(__file__).parent / "tasks"
+FOLDER_V3 = Path(__file__).parent / "tasks_v3"
+MISSING_V3: Mapping[str, str] = {
+    "audio": "MMEB-V3's 10 audio tasks (NSynth, ESC-50, UrbanSound8K, SpeechCommands, CREMA-D, SoundDescs, Clotho, "
+    "AVE, SpeechCOCO, TUTSound) cannot be scored: no model here has an input for sound",
+    "gui": "MMEB-V3's 8 GUI tasks (GUIAct and Mind2Web, q2t, q2s, s2s, t2s) cannot be scored: its released code reads "
+    "their queries and names no file of candidates",
+    "memory": "MMEB-V3's agent memory tasks cannot be scored: its released code has no reader for them",
+}
+"""What of MMEB-V3 is missing, and why."""
 _GROUP_TITLES = {
     "I-CLS": "Image classification",
     "I-QA": "Image question answering",
@@ -29,7 +40,8 @@ _GROUP_TITLES = {
 }
 _MODALITY_TITLES = {"image": "Image", "video": "Video", "visdoc": "Visual documents"}
 GROUPS, MODALITIES = tuple(_GROUP_TITLES), tuple(_MODALITY_TITLES)
-TITLES = _GROUP_TITLES | _MODALITY_TITLES | {"all": "All"}
+MODALITIES_V3 = ("text", "agent")
+TITLES = _GROUP_TITLES | _MODALITY_TITLES | {"all": "All", "text": "MMEB-V3: texts", "agent": "MMEB-V3: tools"}
 
 
 class UnknownDataset(Exception):
@@ -39,16 +51,30 @@ class UnknownDataset(Exception):
 @functools.cache
 def all_tasks(version: DataVersion = "current") -> tuple[Task, ...]:
     """Returns all tasks, family by family."""
-    return tuple(sorted(load_tasks(FOLDER, version), key=lambda t: GROUPS.index(t.group)))
+    return _tasks(version, {})
 
 
-def select(names: Iterable[str], version: DataVersion = "current") -> list[Task]:
-    """Returns the tasks of `names`: `all`, a modality, a group (`I-CLS`, `ViDoRe-V1`) or a task.
+@functools.cache
+def v3_tasks() -> tuple[Task, ...]:
+    """Returns MMEB-V3's text tasks, then its tool tasks."""
+    return tuple(sorted(load_tasks(FOLDER_V3), key=lambda t: MODALITIES_V3.index(t.modality)))
 
-    Case does not matter. Raises `UnknownDataset`.
+
+def _tasks(version: DataVersion, overrides: Mapping[str, Mapping[str, Any]]) -> tuple[Task, ...]:
+    return tuple(sorted(load_tasks(FOLDER, version, overrides), key=lambda t: GROUPS.index(t.group)))
+
+
+def select(
+    names: Iterable[str], version: DataVersion = "current", overrides: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[Task]:
+    """Returns the tasks of `names`: `all`, a modality, a group (`I-CLS`, `ViDoRe-V1`) or a task; `v3`, `text`, `agent`
+    and the names below them are MMEB-V3's, which `all` does not hold.
+
+    Case does not matter. `overrides`: what a protocol declares otherwise. Raises `UnknownDataset`.
     """
-    tasks = all_tasks(version)
-    meanings: dict[str, list[Task]] = {"all": list(tasks)}
+    tasks = _tasks(version, overrides) if overrides else all_tasks(version)
+    meanings: dict[str, list[Task]] = {"all": list(tasks), "v3": list(v3_tasks())}
+    tasks = (*tasks, *v3_tasks())
     for task in tasks:
         for name in {task.modality, task.group, task.group.removeprefix("VD-")}:
             meanings.setdefault(name.lower(), []).append(task)
@@ -59,6 +85,8 @@ def select(names: Iterable[str], version: DataVersion = "current") -> list[Task]
             meanings[task.reported_as.lower()] = [task]
     selection: set[str] = set()
     for name in names:
+        if name.lower() in MISSING_V3:
+            raise UnknownDataset(f"{MISSING_V3[name.lower()]}.")
         if name.lower() not in meanings:
             raise UnknownDataset(_unknown_name(name, tasks))
         selection |= {task.name for task in meanings[name.lower()]}
@@ -78,14 +106,18 @@ def members() -> dict[str, list[Task]]:
     tasks = all_tasks()
     out = {"all": list(tasks)}
     out |= {modality: [t for t in tasks if t.modality == modality] for modality in MODALITIES}
-    return out | {group: [t for t in tasks if t.group == group] for group in GROUPS}
+    out |= {group: [t for t in tasks if t.group == group] for group in GROUPS}
+    out |= {modality: [t for t in v3_tasks() if t.modality == modality] for modality in MODALITIES_V3}
+    return out | {
+        group: [t for t in v3_tasks() if t.group == group] for group in dict.fromkeys(t.group for t in v3_tasks())
+    }
 
 
 def averages(scores: Mapping[str, float]) -> dict[str, tuple[float, int, int]]:
     """Returns group, modality and `all` -> (mean over tasks with a score, number of these, number of all its tasks).
 
-    Every average is over tasks: `all` is the mean of 78 numbers, not of three or of twelve. A group without any
-    score is left out.
+    Every average is over tasks: `all` is the mean of 78 numbers, not of three or of twelve, and MMEB-V3's are not among
+    them. A group without any score is left out.
     """
     out = {}
     for name, tasks in members().items():

@@ -53,6 +53,10 @@ class SentenceTransformersEmbedder:
     id: str
     dim: int
     max_frames: int
+    clip_rate: float | None = None
+    """Frames per second that a clip is said to have; None: its frames span `WINDOW_S`. With a rate, images and frames
+    must have the sizes that the model is to see: nothing resizes them, and the answer's turn is opened, as in the code
+    of Qwen3-VL-Embedding's authors."""
 
     def __init__(self, model: Any, *, id: str, dim: int | None = None, max_frames: int = FRAMES) -> None:
         """`dim`: truncate vectors to so many leading values (Matryoshka models)."""
@@ -71,7 +75,9 @@ class SentenceTransformersEmbedder:
             groups.setdefault((item.role, item.instruction, item.video is not None), []).append(i)
         for (role, instruction, is_clip), members in groups.items():
             encode = self.model.encode_query if role == "query" else self.model.encode_document
-            parts = [_as_dict(inputs[i], self._text(inputs[i].text or ""), self.max_frames) for i in members]
+            parts = [
+                _as_dict(inputs[i], self._text(inputs[i].text or ""), self.max_frames, self.clip_rate) for i in members
+            ]
             sizes = [_size(part) for part in parts]
             for batch in plan_batches(sizes, self.batch_tokens):
                 vectors = encode(
@@ -81,12 +87,20 @@ class SentenceTransformersEmbedder:
                     truncate_dim=self.dim,
                     show_progress_bar=False,
                     convert_to_numpy=True,
-                    **({"processing_kwargs": {"video": {"do_sample_frames": False}}} if is_clip else {}),
+                    **self._processing(is_clip),
                 )
                 out[[members[i] for i in batch]] = np.asarray(vectors, dtype=np.float32)
         if not np.isfinite(out).all():
             raise ModelError(f"{self.id} gave vectors that are not numbers; try dtype float32.")
         return unit_rows(out)
+
+    def _processing(self, is_clip: bool) -> dict[str, Any]:
+        if self.clip_rate is None:
+            return {"processing_kwargs": {"video": {"do_sample_frames": False}}} if is_clip else {}
+        options: dict[str, Any] = {"image": {"do_resize": False}, "chat_template": {"add_generation_prompt": True}}
+        if is_clip:
+            options["video"] = {"do_sample_frames": False, "do_resize": False}
+        return {"processing_kwargs": options}
 
     def _prompt(self, role: str, instruction: str | None) -> str | None:
         """Returns the prompt in front of an input; None: the default of sentence-transformers."""
@@ -164,22 +178,25 @@ def load_sentence_transformer(
     return SentenceTransformersEmbedder(model.eval(), id=model_id, dim=dim, max_frames=frames)
 
 
-def _as_dict(item: Input, text: str, max_frames: int) -> dict[str, Any]:
+def _as_dict(item: Input, text: str, max_frames: int, clip_rate: float | None = None) -> dict[str, Any]:
     """Returns an input in the library's format: images, clip, text, the order of `model/remote/client.py`.
 
     A page with an image has no text: text search finds its words.
     """
     from PIL import Image
 
+    def sized(image: np.ndarray) -> np.ndarray:
+        return as_rgb(image) if clip_rate else _enlarge(as_rgb(image))
+
     parts: dict[str, Any] = {}
     is_page_image = item.kind == "pdf" and item.images and item.role == "document"
     if item.images:
-        images = [Image.fromarray(_enlarge(as_rgb(image))) for image in item.images]
+        images = [Image.fromarray(sized(image)) for image in item.images]
         parts["image"] = images[0] if len(images) == 1 else images
     if item.video is not None:
         if not len(item.video):
             raise ModelError("A video without frames cannot be embedded.")
-        frames = np.stack([_enlarge(as_rgb(frame)) for frame in sample_frames(item.video, max_frames)])
+        frames = np.stack([sized(frame) for frame in sample_frames(item.video, max_frames)])
         if len(frames) == 1:
             frames = np.repeat(frames, 2, axis=0)  # models read frames in pairs
         count = len(frames)
@@ -187,8 +204,8 @@ def _as_dict(item: Input, text: str, max_frames: int) -> dict[str, Any]:
             "array": frames,
             "video_metadata": {
                 "total_num_frames": count,
-                "fps": max(count - 1, 1) / WINDOW_S,
-                "duration": WINDOW_S,
+                "fps": clip_rate or max(count - 1, 1) / WINDOW_S,
+                "duration": count / clip_rate if clip_rate else WINDOW_S,
                 "frames_indices": list(range(count)),
                 "height": frames.shape[1],
                 "width": frames.shape[2],

@@ -319,6 +319,10 @@ class _Run:
         for name, (old_size, size) in self.size_changes.items():
             held_out = ", and so are its held-out rows" if self.config.eval_steps else ""
             log.notice(f"{name} has {size:,} rows, {old_size:,} before: its order is drawn anew{held_out}")
+        if self.config.workers * self.processes.world > 1:
+            for source in self.sources:
+                if source.advice:
+                    log.notice(source.advice)
 
 
 def open_sources(config: Config) -> list[Source]:

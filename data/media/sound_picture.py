@@ -37,7 +37,7 @@ def _cover(path: Path) -> Image.Image | None:
             try:
                 for packet in packets_of(container, stream):
                     for frame in packet.decode():
-                        cover: Image.Image = frame.to_image()  # type: ignore[no-untyped-call]
+                        cover: Image.Image = frame.to_image()
                         return cover
             except av.FFmpegError:  # a recording with a damaged cover is still readable
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from data.mmeb import documents, images, videos
+from data.mmeb import documents, images, texts, videos
 from data.mmeb.task import Task
 from data.mmeb.task_data import DataBroken, DataMissing, TaskData
 
@@ -19,6 +19,8 @@ READERS: Mapping[str, Callable[[Task, Path], TaskData]] = {
     "moment_folders": videos.moment_folders,
     "moment_rows": videos.moment_rows,
     "documents": documents.documents,
+    "texts": texts.texts,
+    "tools": texts.tools,
 }
 
 

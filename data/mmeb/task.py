@@ -51,7 +51,7 @@ class Wording:
 
 @dataclass(frozen=True)
 class Task:
-    """One of the 78 tasks. A field that its reader does not use is None or empty."""
+    """A task. A field that its reader does not use is None or empty."""
 
     name: str
     modality: str
@@ -67,6 +67,7 @@ class Task:
     media: MediaFolder | None = None
     columns: Mapping[str, Any] = field(default_factory=dict)
     frames: int | None = None
+    target_frames: int | None = None
     frame_folder: str | None = None
     labels: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -84,17 +85,21 @@ class Task:
         return (self.source.repo,) if self.media is None else (self.source.repo, self.media.repo)
 
 
-def load_tasks(folder: Path, version: DataVersion = "current") -> list[Task]:
+def load_tasks(
+    folder: Path, version: DataVersion = "current", overrides: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[Task]:
     """Returns the tasks declared in `folder`, in the order of the file names.
 
     `version` "paper" is the data of the paper (MomentSeeker with 1800 rows, the page sets of ViDoSeek and
-    MMLongBench before the fix of their page numbers); "current" is the newest data.
+    MMLongBench before the fix of their page numbers); "current" is the newest data. `overrides`: modality, group
+    or task -> keys of a declaration that replace the declared ones, from the general to the particular.
     """
     import json
 
     import yaml
 
-    labels: dict[str, list[str]] = json.loads((folder / "video_labels.json").read_text("utf-8"))["labels"]
+    labels_file = folder / "video_labels.json"
+    labels: dict[str, list[str]] = json.loads(labels_file.read_text("utf-8"))["labels"] if labels_file.exists() else {}
     tasks = []
     for path in sorted(folder.glob("*.yaml")):
         family = yaml.safe_load(path.read_text("utf-8"))
@@ -103,6 +108,8 @@ def load_tasks(folder: Path, version: DataVersion = "current") -> list[Task]:
             if version == "paper":
                 declaration = _merge(declaration, declaration.get("paper", {}))
                 declaration.pop("reported_as", None)
+            for name in (family["modality"], family["group"], entry.get("name", "")):
+                declaration = _merge(declaration, (overrides or {}).get(name, {}))
             try:
                 tasks.append(_task(family, declaration, labels))
             except (KeyError, TypeError) as error:
@@ -129,11 +136,16 @@ def _task(family: Mapping[str, Any], d: dict[str, Any], labels: Mapping[str, lis
         video_query=Wording(**d["video_query"]) if "video_query" in d else None,
         queries=size["queries"],
         candidates=size["candidates"],
-        frames=None if d.get("frames") in (None, "all") else int(d["frames"]),
+        frames=_count(d.get("frames")),
+        target_frames=_count(d.get("target_frames", d.get("frames"))),
         labels=tuple(labels[d["labels"]]) if "labels" in d else (),
         notes=tuple(d.get("notes", ())),
         **{k: v for k, v in d.items() if k in keys},
     )
+
+
+def _count(frames: Any) -> int | None:
+    return None if frames in (None, "all") else int(frames)
 
 
 def _merge(defaults: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -141,18 +141,19 @@ class TaskVisual:
     images: tuple[EncodedImage, ...]
     video: Path | None = None  # a video file, if there are no saved frames; then `images` is empty
     frames: int | None = None  # the number of frames to sample from `video`
+    on_white: bool = False  # put transparent images on white; the benchmark drops the transparency
 
     def read(self) -> list[np.ndarray]:
         """Returns uint8 RGB [H, W, 3] each. Frames of a clip may differ in size. Raises `ImageError`."""
         if self.video is not None:
             return _video_frames(self.video, self.frames or 8)
-        return [_decode(image) for image in self.images]
+        return [_decode(image, self.on_white) for image in self.images]
 
 
-def _decode(encoded: EncodedImage) -> np.ndarray:
+def _decode(encoded: EncodedImage, on_white: bool) -> np.ndarray:
     data = encoded.data()
     try:
-        return decode(data)
+        return decode(data, on_white)
     except MediaError as error:
         raise ImageError(encoded.source, str(error)) from None
 

@@ -57,8 +57,9 @@ def video_question_answering(task: Task, root: Path) -> TaskData:
             name, text = option, option
             if rule["candidate"] == "lettered":
                 name = text = lettered[i]
-            elif rule["candidate"] == "letter_cut":
-                # The text after the first ". "; without one the last character, as in the original.
+            elif rule["candidate"] == "letter_cut" or (rule["candidate"] == "letter_cut_or_whole" and ". " in option):
+                # The text after the first ". "; without one the last character, as in the original, or, with
+                # "letter_cut_or_whole", the whole option.
                 text = option[option.find(". ") :].strip(". ")
             columns.append(data.candidate(name, TaskItem(prompt=text, text=text)))
         answer = _answer(task, row, options)
@@ -89,7 +90,7 @@ def video_retrieval(task: Task, root: Path) -> TaskData:
         target = TaskItem(
             prompt=task.target.fill(),
             instruction=task.target.instruction,
-            visual=saved_clip(media / key, task.frames),
+            visual=saved_clip(media / key, task.target_frames),
             kind="video",
         )
         column = data.candidate(key, target)
@@ -111,7 +112,7 @@ def moment_folders(task: Task, root: Path) -> TaskData:
             clips = sorted((p.name for p in folder.iterdir() if p.is_dir() and p.name != "query"), key=natural)
         columns, relevant = [], {}
         for clip in clips:
-            target = _target_clip(task, saved_clip(folder / clip, task.frames))
+            target = _target_clip(task, saved_clip(folder / clip, task.target_frames))
             column = data.candidate(f"{name}/{clip}", target)
             columns.append(column)
             if clip.startswith("positive"):
@@ -145,7 +146,7 @@ def moment_rows(task: Task, root: Path) -> TaskData:
         for side in ("positive_frames", "negative_frames"):
             for entry in need(row, side, task.name):
                 name = _clip_name(entry["output_path"])
-                target = _target_clip(task, saved_clip(media / "video_frames" / name, task.frames))
+                target = _target_clip(task, saved_clip(media / "video_frames" / name, task.target_frames))
                 column = data.candidate(name, target)
                 columns.append(column)
                 if side == "positive_frames":

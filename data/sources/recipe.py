@@ -15,8 +15,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from data.sources.pack import FOLDER, PackedRows, is_packed
 from data.sources.pair import IMAGE, VIDEO, Media, MissingMedia, Pair, Side, SourceError
-from data.sources.rows import Row, open_rows
+from data.sources.rows import Row, RowTable, open_rows
 from data.sources.source import Source, StoredRows
 
 MMEB_TOKEN = "<|image_1|>"
@@ -70,14 +71,17 @@ class RecipeSource(StoredRows):
     def __init__(self, subset: Subset, data_root: Path, limit: int | None = None) -> None:
         self.name, self.licence = subset.name, subset.licence
         repo = Path(data_root).expanduser() / subset.repo
-        files = sorted(repo.glob(subset.rows))
-        if not files:
-            raise SourceError(
-                f"{subset.name}: nothing at {repo / subset.rows}; fetch it with "
-                f"`python -m data.download --root {data_root} --only train/{subset.name}`"
-            )
+        files, packed = subset_files(subset, data_root), packed_folder(subset, data_root)
         limits = [n for n in (limit, subset.limit) if n is not None]
-        self._rows = open_rows(files, subset.columns, min(limits) if limits else None)
+        most = min(limits) if limits else None
+        is_ready = is_packed(packed, files, subset.columns)
+        self._rows: RowTable = PackedRows(packed, most) if is_ready else open_rows(files, subset.columns, most)
+        if not is_ready and len(self._rows.groups) > self._rows.open_groups:
+            self.advice = (
+                f"{subset.name}: each loader process reads its rows with the groups of {self._rows.groups.max()} rows "
+                f"they lie in; `python -m data.sources.pack --root {data_root} {subset.name}` writes them once so that "
+                "a row is one read"
+            )
         self._parse: Callable[[Row, int], Pair] = partial(
             PARSERS[subset.parser], subset=subset, media_root=repo / subset.media
         )
@@ -90,6 +94,23 @@ class RecipeSource(StoredRows):
         if not all(side.text or side.media for side in (pair.query, pair.positive)):
             raise MissingMedia(f"{self.name}, row {row}: its query or its target is empty")
         return pair
+
+
+def subset_files(subset: Subset, data_root: Path) -> list[Path]:
+    """Returns the row files of a subset, in order. Raises `SourceError` if there are none."""
+    repo = Path(data_root).expanduser() / subset.repo
+    files = sorted(repo.glob(subset.rows))
+    if not files:
+        raise SourceError(
+            f"{subset.name}: nothing at {repo / subset.rows}; fetch it with "
+            f"`python -m data.download --root {data_root} --only train/{subset.name}`"
+        )
+    return files
+
+
+def packed_folder(subset: Subset, data_root: Path) -> Path:
+    """Returns the folder of a subset's packed rows, whether it is there or not."""
+    return Path(data_root).expanduser() / subset.repo / FOLDER / subset.name
 
 
 def mmeb(row: Row, number: int, *, subset: Subset, media_root: Path) -> Pair:

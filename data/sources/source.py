@@ -25,6 +25,8 @@ class Source(ABC):
 
     name: str = ""
     licence: str = ""
+    advice: str = ""
+    """What would make it faster, for the start of a run's log."""
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -9,6 +9,7 @@ import importlib.util
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,3 +71,20 @@ def test_mteb_takes_the_model_and_reads_the_results(mmeb: Path, tmp_path: Path) 
     (path,) = results_file(tmp_path, "mine")
     result = TaskResult.from_disk(path)
     assert result.get_score() == json.loads(path.read_text("utf-8"))["scores"]["test"][0]["main_score"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "instructions"),
+    [
+        (None, [None, None, None]),
+        ("Find the answer.", ["Find the answer.", None, "Find the answer."]),
+        ({"query": "Find the page."}, ["Find the page.", None, None]),
+        ({"query": "Find.", "document": "Represent."}, ["Find.", "Represent.", None]),
+    ],
+)
+def test_a_tasks_own_prompt_is_the_instruction(prompt: Any, instructions: list[str | None]) -> None:
+    embedder = HashEmbedder()
+    task = SimpleNamespace(type="Retrieval", prompt=prompt)
+    for side in ("query", "document", None):
+        MtebModel(embedder).encode([{"text": ["x"]}], task_metadata=task, prompt_type=side)
+    assert [item.instruction for item in embedder.seen] == instructions

@@ -84,6 +84,7 @@ def test_the_page_has_no_command_that_is_not_tried() -> None:
     tried = (
         "make setup-dev",
         "python -m data.download",
+        "python -m data.sources.pack",
         "python -m train",
         "torchrun",
         "python -m eval",
@@ -304,6 +305,8 @@ def test_from_an_empty_machine_to_a_checkpoint_of_the_recipe(place: Path, hub: s
     assert dry.removesuffix(" --dry-run") in commands()
     assert run(one("python -m data.download", "--dry-run"), place, hub).rstrip().endswith("0 B to fetch")
 
+    packed = run(one("python -m data.sources.pack", "visrag-indomain"), place, hub)
+    assert packed.count("packed/") == 2
     said = run(one("torchrun", "vlm2vec_v2_qwen2vl_2b"), place, hub, TINY)
     assert "300 pairs from 25 sources" in said and "2 × cpu" in said
     state = json.loads((place / "runs/v2/checkpoint-2/trainer/state.json").read_text())

@@ -220,3 +220,33 @@ def test_what_changes_vectors_changes_the_id(name: str, folder: Path, tmp_path: 
 def test_another_dtype_than_that_of_auto_changes_the_id(folder: Path, embedder: SentenceTransformersEmbedder) -> None:
     assert model.load(str(folder), device="cpu", dtype="bfloat16").id != embedder.id
     assert model.load(str(folder), device="cpu", dtype="float32").id == embedder.id
+
+
+@pytest.mark.parametrize("kind", ["clip", "picture"])
+def test_with_a_clip_rate_it_is_what_the_code_of_qwen3_vl_embeddings_authors_gives(folder: Path, kind: str) -> None:
+    """Their `_preprocess_inputs` and `_pooling_last`: the processor on inputs of final size, two frames a second, the
+    vector of the last token."""
+    import torch
+    from transformers import AutoProcessor, Qwen3VLModel
+
+    processor, theirs = AutoProcessor.from_pretrained(folder), Qwen3VLModel.from_pretrained(folder).eval()
+    frames = clip(6, 416, 512)  # more than the checkpoint's own limit, less than the authors'
+    part = {"type": "video", "video": "x"} if kind == "clip" else {"type": "image", "image": "x"}
+    conversation = [
+        {"role": "system", "content": [{"type": "text", "text": "Find it."}]},
+        {"role": "user", "content": [part, {"type": "text", "text": "at night"}]},
+    ]
+    text = processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
+    media = {"images": [torch.from_numpy(frames[0]).permute(2, 0, 1)]}
+    if kind == "clip":
+        metadata = {"fps": 2.0, "frames_indices": list(range(6)), "total_num_frames": 6}
+        media = {"videos": [torch.from_numpy(frames).permute(0, 3, 1, 2)], "video_metadata": [metadata]}
+        media["do_sample_frames"] = False
+    inputs = processor(text=[text], **media, do_resize=False, return_tensors="pt")
+    with torch.inference_mode():
+        last = torch.nn.functional.normalize(theirs(**inputs).last_hidden_state[:, -1], dim=-1).numpy()
+    ours = model.load(str(folder), max_frames=64)
+    ours.clip_rate = 2.0
+    visual = {"video": frames} if kind == "clip" else {"images": (frames[0],)}
+    item = Input(text="at night", instruction="Find it.", role="query", kind="video", **visual)
+    np.testing.assert_allclose(ours.embed([item]), last, atol=1e-5)
