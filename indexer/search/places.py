@@ -19,8 +19,9 @@ from indexer.types import Cluster, Places
 
 CELLS = 14
 """Squares of the grid along its longer side."""
-FINEST = 0.01
-"""The smallest square in degrees, about a kilometre."""
+FINEST = 1.0
+"""The smallest square in degrees: the outlines of the map are coarse, and it never shows less than 14 degrees
+(`app/static/map.js`), where nearer clusters would lie upon each other."""
 BATCH = 500
 
 

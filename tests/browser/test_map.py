@@ -79,6 +79,7 @@ def test_the_map_counts_all_hits_and_a_click_searches_near_a_cluster(page: Page,
     expect(page.locator(".card")).to_have_count(9)
     expect(page.get_by_role("button", name="Everywhere")).to_be_focused()
     expect(words).to_contain_text("9 results say where they were taken")
+    expect(page.locator(".cluster .dot")).to_have_text(["9"])
     page.get_by_role("button", name="Everywhere").click()
     expect(box).to_have_value("")
     expect(words).to_contain_text("64 of 68 results")

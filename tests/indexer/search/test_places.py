@@ -33,7 +33,7 @@ def test_every_place_is_in_one_cluster_and_its_filter_finds_as_many(places: list
         assert inside.sum() >= cluster.count
 
 
-@pytest.mark.parametrize("scale", [0.5, 20.0])
+@pytest.mark.parametrize("scale", [10.0, 20.0])
 def test_many_places_become_few_clusters(scale: float) -> None:
     points = np.random.default_rng(1).uniform(-scale, scale, (2000, 2)) + np.array((48.0, 11.0))
     found = clusters(points)
@@ -41,3 +41,9 @@ def test_many_places_become_few_clusters(scale: float) -> None:
     (one,) = clusters(np.repeat([[38.72, -9.14]], 5, axis=0))
     assert (one.town, one.near, one.count) == ("Lisbon, Portugal", "Lisbon, Portugal", 5)
     assert clusters(np.empty((0, 2))) == ()
+
+
+def test_places_that_the_map_cannot_part_are_one_cluster() -> None:
+    walk = np.linspace([59.90, 10.70], [59.95, 10.80], 9)
+    (oslo,) = clusters(walk)
+    assert (oslo.count, oslo.town) == (9, "Oslo, Norway")
