@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from PIL import Image
 from indexer.errors import LibraryError
 from indexer.library import Library
 from indexer.pipeline import stage_embed
+from indexer.pipeline.jobs import ByteQueue, JobItem
 from model.embedder import Embedder, ModelError
 from tests import media
 from tests.indexer.conftest import CountingEmbedder, OpenLibrary, contents_of, wait_for
@@ -72,9 +74,20 @@ def test_a_model_that_breaks_on_the_way_stops_indexing_and_blames_no_file(
         media.draw_image(folder / f"photo {n}.jpg", seed=n, size=(64, 48))
     use(monkeypatch, ChangedEmbedder(lite, change, after=CANARY + 3))
     monkeypatch.setattr(stage_embed, "BATCH_S", 10.0)
+    take = ByteQueue.take
+
+    def take_several(queue: ByteQueue, limit: int, timeout_s: float) -> list[JobItem]:
+        """As on a machine whose decoding is fast: of one chunk alone nobody can tell that all are alike."""
+        deadline = time.monotonic() + 5
+        while len(queue._items) < 6 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return take(queue, limit, timeout_s)
+
+    monkeypatch.setattr(ByteQueue, "take", take_several)
     library = open_library()
     with pytest.raises(LibraryError, match="fails its self-check"):
         library.index([folder])
+    monkeypatch.setattr(ByteQueue, "take", take)
     assert library.failures() == []
     use(monkeypatch, lite)
     mended = open_library()
