@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,9 +35,14 @@ def label_by_hand(library: Library, labels: Mapping[str, Sequence[str]]) -> None
 
 
 @contextmanager
-def labelled_album(place: Path, labels: Mapping[str, Sequence[str]]) -> Iterator[Library]:
-    """The library of that album, in a folder of its own below `place`."""
+def labelled_album(place: Path, labels: Mapping[str, Sequence[str]], people: Sequence[str] = ()) -> Iterator[Library]:
+    """The library of that album, in a folder of its own below `place`. `people`: who is on the photo of Lisbon, as an
+    export of Google's says it."""
+    album = write_album(place / "album")
+    if people:
+        note = {"title": "tram.jpg", "people": [{"name": name} for name in people]}
+        (album / "Portugal" / "tram.jpg.json").write_text(json.dumps(note), encoding="utf-8")
     with Library.open(place / "library", ocr="off") as library:
-        library.index([write_album(place / "album")])
+        library.index([album])
         label_by_hand(library, labels)
         yield library

@@ -21,6 +21,7 @@ from tests.app.conftest import HERE
 from tests.app.labelled_album import labelled_album
 
 LISBON, OSLO, INVOICE, FILM = "tram.jpg", "fjord.jpg", "chimney.pdf", "storm.mp4"
+PEOPLE = ("Anna Łucka", "Bob Ray")
 TYPED = {
     "taken:2023-07": {LISBON},
     "taken:2021..2023": {LISBON, OSLO},
@@ -47,10 +48,7 @@ TYPED = {
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
     place = tmp_path_factory.mktemp("interfaces")
-    with labelled_album(place, {LISBON: ["dog", "city street"], FILM: ["dog"]}) as library:
-        note = {"title": LISBON, "people": [{"name": "Anna Łucka"}, {"name": "Bob Ray"}]}
-        (place / "album" / "Portugal" / f"{LISBON}.json").write_text(json.dumps(note), encoding="utf-8")
-        library.index([place / "album"])
+    with labelled_album(place, {LISBON: ["dog", "city street"], FILM: ["dog"]}, PEOPLE) as library:
         yield library
 
 

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.app.labelled_album import labelled_album
-from tests.app.test_typed_filters import FILM, LISBON, TYPED
+from tests.app.test_typed_filters import FILM, LISBON, PEOPLE, TYPED
 from tests.browser.conftest import Server, answered, shot
 
 pytestmark = pytest.mark.browser
@@ -17,7 +17,10 @@ pytestmark = pytest.mark.browser
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     labels = {LISBON: ["dog", "city street"], FILM: ["dog"]}
-    with labelled_album(tmp_path_factory.mktemp("filters"), labels) as library, Server(library, gradio=False) as server:
+    with (
+        labelled_album(tmp_path_factory.mktemp("filters"), labels, PEOPLE) as library,
+        Server(library, gradio=False) as server,
+    ):
         yield server
 
 
