@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -17,6 +19,15 @@ def made(tmp_path_factory):
     tiny.tokenizer(folder)
     tiny.export(model, folder)
     return model, folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(made, tmp_path_factory) -> Path:
+    """The same weights in the layout of the published checkpoint: safetensors, without an audio tower."""
+    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
+    made[0].save_pretrained(folder)
+    tiny.tokenizer(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

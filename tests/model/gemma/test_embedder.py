@@ -12,7 +12,6 @@ from model.embedder import InputRejected
 from model.gemma.embedder import GemmaEmbedder, load_gemma
 from model.gemma.images import n_tokens
 from model.inputs import Input
-from tests.model.gemma import tiny
 from tests.model.gemma.samples import DOCUMENT, QUERY, SAME, SCRIPTS, picture
 
 
@@ -181,15 +180,6 @@ def test_load_takes_the_folder_and_refuses_what_the_model_is_not_run_in(made):
         load(folder, detail="pages")
     with pytest.raises(ModelError, match="takes no --detail"):
         load(str(Path(__file__).parents[1] / "parity" / "checkpoint"), detail="frame=70")
-
-
-@pytest.fixture(scope="module")
-def checkpoint(made, tmp_path_factory) -> Path:
-    """The same weights as Google publishes them: safetensors, with an audio tower's absence."""
-    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
-    made[0].save_pretrained(folder)
-    tiny.tokenizer(folder)
-    return folder
 
 
 @pytest.mark.slow

@@ -29,15 +29,6 @@ rounded weights, and is held to `SAME`."""
 
 
 @pytest.fixture(scope="module")
-def checkpoint(made, tmp_path_factory) -> Path:
-    """The same weights as the authors publish them."""
-    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
-    made[0].save_pretrained(folder)
-    tiny.tokenizer(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def built(checkpoint, tmp_path_factory) -> dict[str, Path]:
     """The folder of the graphs in each precision."""
     folders = {name: tmp_path_factory.mktemp(name) for name in ("float32", "q4", "int8")}
