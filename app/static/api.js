@@ -64,7 +64,7 @@ export const api = {
     return request("/api/search", { method: "POST", body: form, signal });
   },
   timeline: (state) => request(`/api/timeline?${fields(state)}`),
-  places: (state) => request(`/api/places?${fields(state)}`),
+  places: (state, signal) => request(`/api/places?${fields(state)}`, { signal }),
   vocabulary: () => request("/api/vocabulary"),
   searches: () => request("/api/searches"),
   saveSearch: (name, query) => request("/api/searches", body("PUT", { name, query })),

@@ -68,7 +68,10 @@ export function askTwice(button, question, act) {
     button.setAttribute("aria-label", sure ? question : label);
   };
   button.addEventListener("click", () => {
-    if (button.classList.contains("sure")) return act();
+    if (button.classList.contains("sure")) {
+      ask(false);
+      return act();
+    }
     ask(true);
     setTimeout(() => ask(false), 5000);
   });

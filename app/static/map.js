@@ -9,8 +9,8 @@ import { typedFilter, written } from "./state.js";
 
 /** Units of the outlines in a degree (deploy/world_map.py). */
 const UNIT = 20;
-/** The least and the most degrees that are shown, and the room around the clusters as a share of their spread. */
-const [LEAST, ROUND, ROOM] = [14, 360, 0.22];
+/** The least degrees that are shown, all around the earth, and the room around the clusters as a share of their spread. */
+const [LEAST, FULL_TURN, ROOM] = [14, 360, 0.22];
 /** What is shown of the earth without clusters. */
 const [NORTH, SOUTH] = [84, -58];
 /** So many clusters have room for their names. */
@@ -23,40 +23,50 @@ export class WorldMap {
     /** @type {Places | null} */
     this.places = null;
     this.query = "";
+    /** @type {AbortController | null} */
+    this.flight = null;
     this.chart = h("div", { class: "chart" });
     this.words = h("p", { class: "quiet", role: "status" });
     this.everywhere = h("button", { class: "secondary", onclick: () => this.search("") }, "Everywhere");
     const foot = h("div", { class: "map-foot" }, this.words, this.everywhere);
     this.element = h("section", { class: "map", "aria-label": "Map", hidden: true }, this.chart, foot);
-    addEventListener("resize", () => this.draw());
+    new ResizeObserver(() => this.draw()).observe(this.chart); // also when it comes into view
   }
 
-  /** Ask for the places of a new answer, where the map is open. */
-  async show() {
+  /** Ask for the places of the answer, once, where the map is open. @param {boolean} [isNew] whether the answer is new */
+  async show(isNew = false) {
     const { results } = this;
     const { page, query } = results;
     this.element.hidden = !page.state.map || !results.hits.length;
     if (this.element.hidden) return;
     this.everywhere.hidden = !typedFilter(page.state.q, "near").value;
-    const version = `${query}|${page.status?.chunks}`;
-    if (this.query === version) return;
-    this.query = version;
+    if (this.query === query && !isNew) return;
+    this.query = query;
+    this.flight?.abort();
+    const flight = (this.flight = new AbortController());
     await page.attempt(async () => {
       outlines ??= fetch("/ui/vendor/world.json").then((answer) => answer.json());
       outlines.catch(() => (outlines = undefined)); // asked for again the next time
-      const [places] = await Promise.all([
-        page.state.parts.some((part) => part.file) ? null : api.places(page.state),
-        outlines,
-      ]);
-      if (this.query !== version) return;
-      this.places = places;
-      this.draw();
+      try {
+        const asked = this.byFile() ? null : api.places(page.state, flight.signal);
+        [this.places] = await Promise.all([asked, outlines]);
+        this.draw();
+      } catch (error) {
+        if (this.flight !== flight) return;
+        this.query = ""; // asked for again the next time
+        throw error;
+      }
     });
+  }
+
+  /** Whether a file of the person's asks: the server has no places for that. */
+  byFile() {
+    return this.results.page.state.parts.some((part) => part.file);
   }
 
   async draw() {
     const world = await outlines;
-    if (this.element.hidden || !world || !this.chart.clientHeight) return;
+    if (!world || !this.chart.clientHeight || !(this.places || this.byFile())) return;
     const { clusters = [], placed = 0, total = 0 } = this.places ?? {};
     const which = placed < total ? `${count(placed)} of ${counted(total, "result")}` : counted(total, "result");
     const say = placed === 1 ? "says where it was taken" : "say where they were taken";
@@ -107,7 +117,7 @@ let outlines;
  * @param {Cluster[]} clusters @param {number} shape width over height */
 function view(clusters, shape) {
   const lats = clusters.length ? clusters.map((cluster) => -cluster.lat) : [-NORTH, -SOUTH];
-  const lons = clusters.length ? clusters.map((cluster) => cluster.lon) : [-ROUND / 2, ROUND / 2];
+  const lons = clusters.length ? clusters.map((cluster) => cluster.lon) : [-FULL_TURN / 2, FULL_TURN / 2];
   const middle = (/** @type {number[]} */ all) => (Math.min(...all) + Math.max(...all)) / 2;
   const span = (/** @type {number[]} */ all) => Math.max(LEAST, (1 + 2 * ROOM) * (Math.max(...all) - Math.min(...all)));
   const shrink = Math.max(0.4, Math.cos((middle(lats) * Math.PI) / 180));
@@ -116,6 +126,6 @@ function view(clusters, shape) {
   /** @param {number} at @param {number} size @param {number} edge */
   const within = (at, size, edge) =>
     size > 2 * edge ? -size / 2 : Math.min(edge - size, Math.max(-edge, at - size / 2));
-  const x = within(middle(lons) * shrink, wide, (ROUND / 2) * shrink);
-  return { x, y: within(middle(lats), tall, ROUND / 4), wide, tall, shrink };
+  const x = within(middle(lons) * shrink, wide, (FULL_TURN / 2) * shrink);
+  return { x, y: within(middle(lats), tall, FULL_TURN / 4), wide, tall, shrink };
 }

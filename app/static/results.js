@@ -80,7 +80,7 @@ export class Results {
 
   show() {
     if (this.key() !== this.query) this.searchNow();
-    else this.map.show();
+    else if (!this.flight) this.map.show();
   }
 
   /** The state to search with: without a query, the newest files. */
@@ -141,6 +141,7 @@ export class Results {
     this.notice = answer.notice;
     this.page.filters.update(answer.facets ?? {});
     this.grid.draw(again ? Infinity : this.grid.screenful());
+    this.map.show(true);
     this.page.viewer.refreshed();
   }
 
@@ -261,7 +262,6 @@ export class Results {
   onDraw() {
     this.summarise();
     this.timeline.show();
-    this.map.show();
     this.watcher.unobserve(this.end); // a new observation reports at once whether the end is in view
     this.watcher.observe(this.end);
   }

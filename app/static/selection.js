@@ -244,23 +244,24 @@ export class Selection {
     });
   }
 
-  async reel() {
+  reel() {
     const moments = this.hits().filter((hit) => hit.kind === "video");
-    await this.download(
+    return this.download(
       "/api/reel",
       moments.map((hit) => hit.chunk_id),
+      (n) => `A reel of ${counted(n, "moment")} is being cut; it is downloaded when it is ready. `,
     );
   }
 
   /** Ask first whether there is something to send; then the browser's own download takes it as it comes.
-   * @param {string} action @param {number[]} numbers */
-  download(action, numbers) {
+   * @param {string} action @param {number[]} numbers @param {(files: number) => string} begun what to say meanwhile */
+  download(action, numbers, begun = () => "") {
     return this.page.attempt(async () => {
       const ids = numbers.join(",");
       const { files, gone } = await api.check(action, ids);
-      if (action === "/api/reel")
-        this.page.say(`A reel of ${counted(files, "moment")} is being cut; it is downloaded when it is ready.`);
-      if (gone) this.page.say(`${counted(gone, "file")} no longer where it was indexed; the others are sent.`, "wrong");
+      const lost = gone ? `${counted(gone, "file")} no longer where it was indexed; the others are sent.` : "";
+      const words = `${begun(files)}${lost}`.trim();
+      if (words) this.page.say(words, gone ? "wrong" : undefined);
       const field = h("input", { type: "hidden", name: "ids", value: ids });
       const form = h("form", { method: "post", action, hidden: true }, field);
       document.body.append(form);

@@ -213,7 +213,7 @@ interface Api {
   /** How many hits each month has, newest first. */
   timeline(state: State): Promise<{ months: { month: string; of_file: boolean; count: number }[] }>;
   /** Where all hits were taken. */
-  places(state: State): Promise<Places>;
+  places(state: State, signal: AbortSignal): Promise<Places>;
   /** For each filter the values that the library has, with their numbers. */
   vocabulary(): Promise<Record<string, [string, number][]>>;
   searches(): Promise<{ searches: SavedSearch[] }>;

@@ -231,8 +231,7 @@ def transcript(services: Services, file_id: Id, q: Annotated[str, Query(descript
 def status(services: Services) -> Json:
     """Counts of the library, what is being indexed, the speech model, whether addresses are fetched, the boot id."""
     record = asdict(services.library.status())
-    is_owner = services.tokens.current_visitor() is OWNER
-    own = {"web": services.url_fetch.fetch is not None and is_owner, "reveals": services.local and is_owner}
+    own = {"web": services.url_fetch.fetch is not None and services.is_owner(), "reveals": services.may_reveal()}
     return Json({**record, "speech": services.speech, "gradio": services.gradio_ready(), **own})
 
 

@@ -42,7 +42,7 @@ def download(
     check: Annotated[bool, Form(description="Only count.")] = False,
 ) -> Response:
     """The files as one ZIP; with `check`, how many there are, and of how many bytes."""
-    wanted = _ids(ids)
+    wanted = _ids(ids, MAX_FILES, "files")
     files = []
     for number in wanted:
         try:
@@ -70,11 +70,9 @@ async def reel(
     check: Annotated[bool, Form(description="Only count.")] = False,
 ) -> Response:
     """The moments as one film with its edit lists (CSV and EDL), in a ZIP; with `check`, how many there are."""
-    chunks, gone = await asyncio.to_thread(_moments, services, _ids(ids))
+    chunks, gone = await asyncio.to_thread(_moments, services, _ids(ids, MAX_CLIPS, "moments of videos"))
     if not chunks:
         raise BadRequest("A reel is cut from videos, and none is selected.")
-    if len(chunks) > MAX_CLIPS:
-        raise OutOfBounds(f"A reel has at most {MAX_CLIPS} moments: select fewer.")
     if check:
         return Json({"files": len(chunks), "gone": gone})
     folder = tempfile.TemporaryDirectory(prefix="sightline-reel-", ignore_cleanup_errors=True)
@@ -110,17 +108,14 @@ def _cut(chunks: list[ChunkInfo], out: Path) -> None:
     from data.media.sandbox import Sandbox
     from indexer import reel_of
 
-    sandbox = Sandbox(workers=1)
-    try:
+    with Sandbox(workers=1) as sandbox:
         reel_of(sandbox, chunks, out)
-    finally:
-        sandbox.close()
 
 
-def _ids(text: str) -> list[int]:
+def _ids(text: str, most: int, what: str) -> list[int]:
     parts = [part for part in text.split(",") if part.strip()]
-    if len(parts) > MAX_FILES:
-        raise OutOfBounds(f"That is more than {MAX_FILES:,}: select fewer.")
+    if len(parts) > most:
+        raise OutOfBounds(f"At most {most:,} {what}: select fewer.")
     try:
         numbers = list(dict.fromkeys(map(int, parts)))
     except ValueError:

@@ -19,8 +19,8 @@ AUDIT = "audit.jsonl"
 AUDIT_BYTES = 5 << 20
 SAME_VISIT_S = 600.0
 """Requests of one visitor for one file within this time are one line (a video takes a hundred requests)."""
-KEPT = 10_000
-"""Openings in memory from which those of earlier visits are deleted."""
+PRUNE_ABOVE = 10_000
+"""More openings than this in memory: those of earlier visits are dropped."""
 
 
 class AuditLog:
@@ -35,7 +35,7 @@ class AuditLog:
         who, now = self._tokens.current_visitor().name, time.time()
         if now - self._opened.get((who, file.file_id), 0.0) < SAME_VISIT_S:
             return
-        if len(self._opened) > KEPT:
+        if len(self._opened) > PRUNE_ABOVE:
             self._opened = {key: at for key, at in self._opened.items() if now - at < SAME_VISIT_S}
         self._opened[who, file.file_id] = now
         line = {"at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "who": who, "opened": os.fspath(file.path)}

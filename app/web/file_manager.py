@@ -19,18 +19,17 @@ from app.web.api import Json
 from app.web.media import open_file
 from app.web.requests import MAX_ID, BadRequest
 from app.web.services import Services
-from app.web.tokens import OWNER
 
 router = APIRouter(prefix="/api", tags=["files"])
 
 STARTED_S = 3.0
-"""A program that has not ended by then is the file manager itself."""
+"""Seconds to wait for a program's exit status; one that still runs after them has started."""
 
 
 @router.post("/reveal")
 def reveal(services: Services, file_id: Annotated[int, Body(embed=True, ge=0, le=MAX_ID)]) -> Json:
     """Show a file in the file manager of the machine that the server runs on: its owner's alone."""
-    if not services.local or services.tokens.current_visitor() is not OWNER:
+    if not services.may_reveal():
         return Json({"error": "Only the owner, on the machine that Sightline runs on, may open its file manager."}, 403)
     path = open_file(services, file_id).path
     if not show(path):

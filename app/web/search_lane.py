@@ -23,7 +23,7 @@ class Busy(Exception):
 
 class SearchLane:
     """Runs calls in `workers` threads. At most `waiting` calls wait; further ones raise Busy. `before_indexing`
-    surrounds each call from its arrival on: indexing leaves the processor to those that wait, too."""
+    returns a context that is held while a call waits and runs: indexing pauses meanwhile."""
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ from app.web.audit import AuditLog
 from app.web.model_fetch import ModelFetch
 from app.web.render_pool import Renderer
 from app.web.search_lane import SearchLane
-from app.web.tokens import Tokens
+from app.web.tokens import OWNER, Tokens
 from app.web.transcode import Stretches
 from app.web.uploads import Uploads
 from app.web.url_fetch_lane import UrlFetchLane
@@ -39,9 +39,17 @@ class WebServices:
     renderer: Renderer = field(default_factory=Renderer)
     uploads: Uploads = field(default_factory=Uploads)
     local: bool = False
-    reel_turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    reel_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """One reel is cut at a time."""
     stretches: Stretches = field(default_factory=lambda: Stretches(Renderer()))
+
+    def is_owner(self) -> bool:
+        """Whether the request in progress is the owner's."""
+        return self.tokens.current_visitor() is OWNER
+
+    def may_reveal(self) -> bool:
+        """Whether the request in progress may open the file manager of this machine."""
+        return self.local and self.is_owner()
 
     def close(self) -> None:
         self.lane.close()

@@ -43,7 +43,7 @@ def cookie_key(data_dir: Path) -> bytes:
 
 
 def is_stored(token: str, data_dir: Path) -> bool:
-    """Whether a token is the owner's one of the next run too."""
+    """Whether the owner's token is stored, so that it stays valid after a restart."""
     return _read_secret(data_dir / OWNER_FILE) == token
 
 

@@ -18,7 +18,6 @@ from starlette.background import BackgroundTask
 from app.web.api import Json
 from app.web.guard import UPLOAD_LIMIT
 from app.web.services import Services
-from app.web.tokens import OWNER
 from app.web.url_fetch_lane import Occupied
 
 router = APIRouter(prefix="/api", tags=["web"])
@@ -33,7 +32,7 @@ async def fetch(
 ) -> Response:
     """Fetch an image, a video or a PDF: the answer is the file, to search with; or, with `keep`, its path in the
     library."""
-    if services.tokens.current_visitor() is not OWNER:
+    if not services.is_owner():
         return Json({"error": "Only the owner of the library may fetch an address."}, 403)
     lane, source = services.url_fetch, services.url_fetch.fetch
     if source is None:
