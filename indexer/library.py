@@ -299,7 +299,7 @@ class Library:
             return self.searcher().search(query, k, offset)
 
     def before_indexing(self) -> AbstractContextManager[None]:
-        """Surrounds work for a person, as a search that waits its turn: indexing waits meanwhile."""
+        """A context in which indexing pauses, as while a search waits for a free thread."""
         return self._priority.query()
 
     def similar(self, chunk_id: int, k: int = 10, offset: int = 0) -> Answer:

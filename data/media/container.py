@@ -80,8 +80,8 @@ def picture_stream(container: InputContainer) -> Any | None:
 def packets_of(container: InputContainer, *tracks: Any) -> Iterator[Any]:
     """Yields the packets of tracks in the order of the file. Raises an error of FFmpeg where the file is damaged.
 
-    In a damaged FLV, TS or MPEG file FFmpeg finds new streams while it reads. After the last packet PyAV 18 looks for
-    them in its list, which is that of the opening: an IndexError, which is here the end.
+    In a damaged FLV, TS or MPEG file FFmpeg finds new streams while it reads. After the last packet PyAV 18 looks them
+    up in the list of streams made at opening and raises IndexError, which is taken as the end of the file.
     """
     with suppress(IndexError):
         yield from container.demux(*tracks)

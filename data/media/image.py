@@ -151,8 +151,8 @@ def _inspect(source: Path | bytes) -> ImageInfo:
 
 @contextmanager
 def _open(source: Path | bytes) -> Iterator[Image.Image]:
-    """Opens an image within the size limits; every error of a decoder becomes a `MediaError`. The file is opened once:
-    each opening costs a confined process a question to its parent."""
+    """Opens an image within the size limits; every error of a decoder becomes a `MediaError`. One
+    opening reads most formats: each costs a confined process a round trip to its parent."""
     with io.BytesIO(source) if isinstance(source, bytes) else open_file(source) as file:
         head = require_of(file, "image", "" if isinstance(source, bytes) else source.suffix)
         with _decoder_of(source, file, head) as image:
@@ -176,7 +176,7 @@ def _decoder_of(source: Path | bytes, file: BinaryIO, head: bytes) -> Iterator[I
             with _opened(source, file, head) as image:
                 _require_size(image)
                 if image.format == "PNG" and (at := head.find(b"\x00\x00\x00\x04cICP")) > 0:
-                    image.info["cicp"] = head[at + 8], head[at + 9]
+                    image.cicp = Colours(head[at + 8], head[at + 9])
                 yield image
     except MediaError:
         raise
@@ -406,8 +406,9 @@ def _colours(image: Any, source: Path | bytes) -> Colours | None:
     if image.format == "JXL":
         declared: Colours | None = image.colours
         return declared
-    if "cicp" in image.info:  # takes precedence over a profile (PNG, third edition)
-        return Colours(*image.info["cicp"])
+    if hasattr(image, "cicp"):  # takes precedence over a profile (PNG, third edition)
+        numbers: Colours = image.cicp
+        return numbers
     if "icc_profile" in image.info:
         return None
     gamma = image.info.get("gamma")

@@ -303,16 +303,16 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def require_of(file: BinaryIO, kind: Kind, suffix: str = "", also_allowed: str | None = None) -> bytes:
-    """`require` of an open file, which is at its start afterwards. `suffix`: of its name."""
+    """`require` of an open file, which is at its start afterwards. `suffix`: the ending, for the message."""
     try:
         head = file.read(HEAD_BYTES)
-        is_empty = not head.strip(b"\x00") and len(head) == HEAD_BYTES and not _holds_more_than_zeros(file)
+        is_all_zeros = len(head) == HEAD_BYTES and not head.strip(b"\x00") and not _holds_more_than_zeros(file)
         file.seek(0)
     except OSError as error:
         raise from_os_error(error) from error
     if also_allowed is None or sniff(head) != also_allowed:
         require_content(head, kind, suffix)
-    if is_empty:
+    if is_all_zeros:
         raise MediaError("the file holds nothing but zeros; its copy or download did not finish", "damaged")
     return head
 

@@ -129,6 +129,7 @@ def packet_metadata(packet: bytes, source: Source) -> Metadata:
 
 
 MAX_PEOPLE, MAX_NAME = 100, 100
+"""Names per file, and letters per name."""
 
 
 def people_named(names: Iterable[str]) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from data.sources.pair import SourceError
+from data.sources.rows import ParquetRows
 
 FOLDER = "packed"
 """In a repository's folder; a subset's rows lie below it under the subset's name."""
@@ -38,9 +39,11 @@ class PackedRows:
 
     def __init__(self, folder: Path, limit: int | None = None) -> None:
         """Raises `SourceError` if a file is missing or cut short."""
+        import pyarrow as pa
+
         try:
             self._index = np.load(folder / "index.npy")
-            self._schema = (folder / "schema.bin").read_bytes()
+            self._schema = pa.ipc.read_schema(pa.py_buffer((folder / "schema.bin").read_bytes()))
             size = (folder / "rows.bin").stat().st_size
         except (OSError, ValueError) as error:
             raise SourceError(f"{folder} is damaged ({error}); delete it and pack again") from error
@@ -63,7 +66,7 @@ class PackedRows:
             file.seek(start)
             data = file.read(end - start)
         try:
-            batch = pa.ipc.read_record_batch(pa.py_buffer(data), pa.ipc.read_schema(pa.py_buffer(self._schema)))
+            batch = pa.ipc.read_record_batch(pa.py_buffer(data), self._schema)
         except (OSError, ValueError) as error:
             raise SourceError(f"{self._path}, row {index}: cannot be read ({error}); pack again") from error
         return dict(batch.to_pylist()[0])
@@ -77,11 +80,17 @@ def pack(
 ) -> None:
     """Write the rows of Parquet files into `folder`, which appears when it is complete.
 
-    Raises `SourceError`: a file is no Parquet, or the disk is full.
+    Raises `SourceError`: a file is no Parquet or lacks a column, there are no rows, or the disk is full.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    try:
+        has_rows = bool(len(ParquetRows(paths, columns)))
+    except SourceError as error:
+        raise SourceError(f"{folder} cannot be packed: {error}") from error
+    if not has_rows:
+        raise SourceError(f"{folder} cannot be packed: its files have no rows")
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)

@@ -23,7 +23,8 @@ from indexer.types import Kind
 
 @dataclass(frozen=True)
 class DueCopy:
-    """A file whose facts are due. `inside`: the metadata in its bytes; None if they have to be read as well."""
+    """A file whose facts are due. `inside`: the metadata in its bytes; None if they have to be read as well.
+    `generation`: of the reader that read them last; 0: before schema 8."""
 
     file_id: int
     path: str
@@ -32,6 +33,7 @@ class DueCopy:
     due: int
     digest: bytes
     inside: Metadata | None
+    generation: int
 
 
 class Copies:
@@ -59,7 +61,7 @@ class Copies:
         )
         with self._database.reader() as c:
             rows = [row for row in c.execute(query) if row.id not in skip][:limit]
-        return [DueCopy(r.id, r.path, r.kind, r.mtime_ns, r.due, bytes(r.hash), _inside(r)) for r in rows]
+        return [DueCopy(r.id, r.path, r.kind, r.mtime_ns, r.due, bytes(r.hash), _inside(r), r.facts) for r in rows]
 
     def count(self) -> int:
         """Returns how many files' facts are due."""
@@ -83,7 +85,7 @@ class Copies:
                 if words != before.words:
                     name, folders = name_words(tops[before.root_id], before.path, words)
                     self._database.dialect.rename_file(c, copy.file_id, name, folders)
-                if words and copy.inside is None:  # an older version put the words into the content's text
+                if words and copy.generation == 0:  # before schema 8 these words stood in the content's text
                     old = (content.c.hash == copy.digest) & (content.c.state == "ready")
                     c.execute(sa.update(content).where(old).values(state="pending"))
 

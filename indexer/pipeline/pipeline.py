@@ -158,7 +158,7 @@ class Pipeline:
 
     def idle(self) -> bool:
         """Whether nothing is in progress and nothing can be done now."""
-        if self._queue.busy:
+        if self._queue.busy:  # the usual case, answered without a query
             return False
         if self._facts is not None and not self._facts.is_done():
             return False  # checked before the queue: facts may make a content pending

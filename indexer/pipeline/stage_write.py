@@ -112,8 +112,10 @@ class WriteStage:
         return len(vectors)
 
     def _has_more_stages(self, job: Job) -> bool:
-        is_read = self._options.ocr == "off" or not self._may_need_ocr(job)
-        return not is_read or (self._options.speech != "off" and job.has_sound)
+        if job.error is not None:
+            return False
+        needs_ocr = self._options.ocr != "off" and self._may_need_ocr(job)
+        return needs_ocr or (self._options.speech != "off" and job.has_sound)
 
     def _may_need_ocr(self, job: Job) -> bool:
         if self._options.ocr == "off" and not job.again:  # a reread may have dropped OCR text: a later run restores it

@@ -64,15 +64,14 @@ def clusters(points: np.ndarray) -> tuple[Cluster, ...]:
             close = np.hypot(*(middles - middles[square]).T) <= side
             cluster_of[close & (cluster_of < 0)] = square
     members = cluster_of[of_point]
-    hearts = {square: points[of_point == square].mean(0) for square in np.unique(members)}
-    found = [_cluster(points[members == square], heart) for square, heart in hearts.items()]
+    found = [_cluster(points[members == square], points[of_point == square].mean(0)) for square in np.unique(members)]
     return tuple(sorted(found, key=lambda cluster: -cluster.count))
 
 
-def _cluster(points: np.ndarray, heart: np.ndarray) -> Cluster:
-    """`heart`: where most of the points are; the town there names the cluster."""
+def _cluster(points: np.ndarray, densest: np.ndarray) -> Cluster:
+    """`densest`: the middle of the fullest square; the town there names the cluster."""
     lat, lon = (round(float(degrees), 4) for degrees in points.mean(0))
-    name = nearest(*heart.tolist())
+    name = nearest(*densest.tolist())
     town = locate(name) if name is not None else None
     if name and town and _radius_km(*town, points) < NEAR_KM:
         near = name

@@ -189,7 +189,7 @@ class LiteEmbedder:
         if share and (is_query or self._recipe == 4):
             windows = self._windows(text, 1 if is_query else _WINDOWS_MOST)
         elif share:
-            windows = [self._digest(text)]
+            windows = [self._excerpt(text)]
         return _Job(text, share, windows, self._multilingual if share < 1 else [], frames)
 
     def _reading_of(self, text: str) -> Reading:
@@ -205,7 +205,7 @@ class LiteEmbedder:
         size = MAX_TOKENS - 2
         return [[begin, *ids[at : at + size], end] for at in range(0, max(1, len(ids)), size)[:most]]
 
-    def _digest(self, text: str) -> list[int]:
+    def _excerpt(self, text: str) -> list[int]:
         """The tokens of a text that MiniLM reads: its head and the rarest words of the rest."""
         encoding = self._tokenizer.encode(text)
         begin, *ids, end = encoding.ids

@@ -9,6 +9,7 @@ import sqlite3
 import time
 import unicodedata
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,22 @@ def test_a_library_made_before_gets_its_dates_and_reads_no_picture_again(
     embedded = counted.embedded
     again.index()
     assert counted.embedded == embedded and again.catalogue.copies.count() == 0
+
+
+def test_facts_of_an_earlier_generation_are_read_again_and_nothing_else(
+    tmp_path: Path, album: Path, open_library: OpenLibrary, counted: CountingEmbedder
+) -> None:
+    beside(album / "undated.jpg.json", "the lighthouse keeper")
+    library = open_library()
+    library.index([album])
+    library.close()
+    with closing(sqlite3.connect(tmp_path / "library" / "catalogue.sqlite")) as catalogue, catalogue:
+        catalogue.execute("UPDATE content SET facts = facts - 1, taken = NULL, taken_from = NULL")
+    embedded = counted.embedded
+    again = open_library()
+    again.index()
+    assert titles(again, "taken:2023-01-01") == {"tokyo.jpg", "film.mp4"}
+    assert again.catalogue.copies.count() == 0 and counted.embedded == embedded
 
 
 def test_the_schema_before_keeps_its_dates_until_they_are_read(tmp_path: Path) -> None:

@@ -176,6 +176,16 @@ def test_hdr_pictures_within_paper_white_are_what_they_were() -> None:
     assert off(read_image(bytes(avif)), image) < 5
 
 
+def test_an_animation_that_begins_blank_keeps_the_colours_it_declares() -> None:
+    image = picture(size=SIZE, seed=4)
+    shown = Image.fromarray((pq(linear(image)) * 255).round().astype("u1"))
+    end = Image.new("RGB", SIZE, "white")  # the best frame is one before the last that is looked at
+    animation = saved(Image.new("RGB", SIZE), "PNG", save_all=True, append_images=[shown, end], duration=100)
+    after_header = 8 + 25
+    label = png_piece(b"cICP", bytes((9, 16, 0, 1)))
+    assert off(read_image(animation[:after_header] + label + animation[after_header:]), image) < 8
+
+
 def test_highlights_are_compressed_and_not_cut() -> None:
     ramp = np.repeat(np.linspace(0, 1, 256)[None, :, None], 3, axis=2)
     for transfer in (16, 18):
