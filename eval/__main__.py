@@ -51,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m eval", description="Score a model on MMEB-V2's 78 tasks.")
+    parser = argparse.ArgumentParser(
+        prog="python -m eval", description="Score a model on MMEB-V2's 78 tasks or tasks of MMEB-V3."
+    )
     add = parser.add_argument
     root = os.environ.get("SIGHTLINE_MMEB", "data-mmeb")
     names = "all (MMEB-V2), image, video, visdoc, v3 (MMEB-V3), text, agent, a family (I-CLS …) or task names"
@@ -192,8 +194,8 @@ def _load(
     if options.model_path in (*HUB, *HUB.values()) or is_late_interaction(Path(options.model_path)):
         return load_late_interaction(options.model_path, device=device, dtype=options.dtype)
     more = dict(protocol.load) if protocol else {}
-    if options.detail:
-        more["detail"] = options.detail
+    if options.detail:  # its parts replace those of the protocol
+        more["detail"] = ",".join(filter(None, (more.get("detail"), options.detail)))
     limits = {"min_pixels": PROTOCOL_MIN_PIXELS, "max_pixels": PROTOCOL_MAX_PIXELS}
     for name, value in (limits if has_pixel_limits(options.model_path) else {}).items():
         given = getattr(options, name)

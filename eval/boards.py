@@ -13,7 +13,6 @@ import csv
 import datetime
 import io
 import json
-import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
@@ -58,7 +57,19 @@ def read(path: Path) -> list[BoardRow]:
         reader = csv.DictReader(file)
         if reader.fieldnames != HEADER:
             raise BoardError(f"{path} is no table of boards: its first line must be {','.join(HEADER)}.")
-        return [BoardRow(**row) for row in reader]
+        rows = []
+        for row in reader:
+            if None in row or None in row.values() or not _is_score(row["score"]):
+                raise BoardError(f"{path}, line {reader.line_num}: not {len(HEADER)} columns with a score in percent.")
+            rows.append(BoardRow(**row))
+        return rows
+
+
+def _is_score(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= 100
+    except ValueError:
+        return False
 
 
 def add(path: Path, rows: Sequence[BoardRow]) -> None:
@@ -89,10 +100,10 @@ def rows_of(
     tasks), the rules. Raises `BoardError`.
     """
     if path.is_dir():
-        return _mteb_rows(path, model, source, rules)
+        return _mteb_rows(path, model, source, rules, data)
     content = _json(path)
     if isinstance(content, dict) and "task_name" in content and "scores" in content:
-        return _mteb_rows(path, model, source, rules)
+        return _mteb_rows(path, model, source, rules, data)
     if not isinstance(content, dict) or not isinstance(content.get("metrics"), dict):
         raise BoardError(f'{path} is no score file: it has neither "metrics" (the board) nor "task_name" (mteb).')
     about = content.get("metadata")
@@ -124,7 +135,11 @@ def rows_of(
     return list(figures.values())
 
 
-def _mteb_rows(path: Path, model: str | None, source: str | None, rules: str | None) -> list[BoardRow]:
+def _mteb_rows(
+    path: Path, model: str | None, source: str | None, rules: str | None, data: str | None
+) -> list[BoardRow]:
+    about = {"data": data or "current", "rules": rules or AUTHORS}
+    place = source or "mteb"
     files = sorted(path.rglob("*.json")) if path.is_dir() else [path]
     name, meta = model, (path if path.is_dir() else path.parent) / "model_meta.json"
     if name is None and meta.is_file():
@@ -147,12 +162,11 @@ def _mteb_rows(path: Path, model: str | None, source: str | None, rules: str | N
             raise BoardError(f"{file} is no result of mteb ({type(error).__name__}: {error}).") from None
         score = _percent(sum(values) / len(values) if values else None, file, "main_score")
         task = own.get(content["task_name"])
-        place = source or "mteb"
         if task is not None:
-            rows.append(BoardRow(name, task.name, task.group, task.metric, score, place, rules=rules or AUTHORS))
+            rows.append(BoardRow(name, task.name, task.group, task.metric, score, place, **about))
         else:
             label = f"{MTEB}/{content['task_name']}"
-            rows.append(BoardRow(name, label, MTEB, "main_score", score, place, rules=rules or AUTHORS))
+            rows.append(BoardRow(name, label, MTEB, "main_score", score, place, **about))
     if not rows:
         raise BoardError(f"{path} holds no result of mteb.")
     return rows
@@ -169,7 +183,7 @@ def _json(path: Path) -> Any:
 
 def _percent(value: Any, path: Path, label: str) -> str:
     """Returns a fraction as percent with four decimals. Raises `BoardError` if it is no fraction."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1 or math.isnan(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise BoardError(f"{path}: {label} is {value!r}, not a fraction of 1.")
     return f"{100 * value:.4f}"
 

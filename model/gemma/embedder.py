@@ -43,7 +43,7 @@ CONTEXT = 8192
 MAX_TEXT_TOKENS = 4096
 """Of one input; text search finds the rest of a longer text."""
 MAX_FRAMES = 56
-"""Of 140 tokens, with a prompt in `CONTEXT`, as in the authors' benchmark; the model card takes at most 32."""
+"""Of 140 tokens, with a prompt in `CONTEXT`, as in the authors' wrapper for mteb; the model card takes at most 32."""
 BATCH_PADDING = 512
 
 BOI, IMAGE, EOI, VIDEO = "<|image>", "<|image|>", "<image|>", "<|video|>"

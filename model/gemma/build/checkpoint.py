@@ -38,6 +38,17 @@ class Checkpoint:
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Returns float32, a tensor. Raises `ModelError`."""
+        values = self._values(name)
+        if not np.isfinite(values).all():
+            raise ModelError(f"{self._folder} holds values that are not numbers, in {name}; it is damaged.")
+        return values
+
+    def bound(self, name: str) -> float | None:
+        """Returns a bound of a clipped linear layer; None if it is infinite or absent."""
+        value = float(self._values(name).reshape(-1)[0]) if name in self._tensors else np.inf
+        return value if np.isfinite(value) else None
+
+    def _values(self, name: str) -> np.ndarray:
         if name not in self._tensors:
             raise ModelError(f"{self._folder} has no tensor {name}: it is another model's checkpoint.")
         path, start, spec = self._tensors[name]
@@ -49,16 +60,4 @@ class Checkpoint:
             values = raw.view("<f4" if spec["dtype"] == "F32" else "<f2").astype(np.float32)
         else:
             raise ModelError(f"{path} has {name} as {spec['dtype']}; the checkpoint has bfloat16 or float32.")
-        if not np.isfinite(values).all():
-            raise ModelError(f"{self._folder} holds values that are not numbers, in {name}; it is damaged.")
         return values.reshape(spec["shape"])
-
-    def bound(self, name: str) -> float | None:
-        """Returns a bound of a clipped linear layer; None if it is infinite or absent."""
-        if name not in self._tensors:
-            return None
-        path, start, spec = self._tensors[name]
-        begin, end = spec["data_offsets"]
-        raw = np.fromfile(path, np.uint8, end - begin, offset=start + begin)
-        value = (raw.view("<u2").astype(np.uint32) << 16).view(np.float32) if end - begin == 2 else raw.view("<f4")
-        return float(value[0]) if np.isfinite(value[0]) else None
