@@ -177,7 +177,7 @@ class Hit:
 
 @dataclass(frozen=True)
 class Answer:
-    """One page of hits in order of rank. `total` counts the matches on all pages."""
+    """One page of hits in order of rank. `total` counts the hits on all pages."""
 
     query: Query
     model: str
@@ -188,11 +188,18 @@ class Answer:
     """Counts by facet value: {"kind": {"image": 12}, "folder": {...}, "year": {...}, "label": {...}}."""
     notice: str | None = None
     """Why nothing was found, where that is known: a sentence for a person."""
+    matches: int = 0
+    """How many of `total` are relevant; all of them for filters alone."""
+    at_least: bool = False
+    """There may be more that matches than `matches` and `total` count."""
+    unread: dict[Kind, int] = field(default_factory=dict)
+    """How many files of each kind are not read yet, among those that may pass the filters."""
 
     @classmethod
     def from_json(cls, query: Query, document: dict[str, Any]) -> Answer:
         """Returns the answer to a query that `to_json` wrote."""
-        values = {name: document[name] for name in ("model", "took_ms", "total", "facets", "notice")}
+        names = ("model", "took_ms", "total", "facets", "notice", "matches", "at_least", "unread")
+        values = {name: document[name] for name in names}
         return cls(query, hits=tuple(map(Hit.from_json, document["hits"])), **values)
 
     def to_json(self) -> dict[str, Any]:
@@ -202,6 +209,9 @@ class Answer:
             "model": self.model,
             "took_ms": round(self.took_ms, 2),
             "total": self.total,
+            "matches": self.matches,
+            "at_least": self.at_least,
+            "unread": self.unread,
             "hits": [h.to_json() for h in self.hits],
             "facets": self.facets,
             "notice": self.notice,
@@ -521,7 +531,9 @@ class SearchLibrary(Protocol):
     def chunk(self, chunk_id: int) -> ChunkInfo | None: ...
     def details(self, chunk_id: int) -> ChunkDetails | None: ...
     def why(self, query: Query, chunk_id: int) -> Why | None: ...
+    def chunks(self, file_id: int) -> list[ChunkInfo]: ...
     def transcript(self, file_id: int) -> list[Cue]: ...
+    def speech_state(self, file_id: int) -> str: ...
     def thumbnail(self, chunk_id: int) -> bytes | None: ...
     def status(self) -> Status: ...
     def failures(self) -> list[Failure]: ...

@@ -83,6 +83,8 @@ def show_answer(answer: Answer, empty: bool = False) -> None:
         )
         return
     if not relevant:
+        if answer.notice:
+            err.print(answer.notice)
         out.print("Nothing close. The nearest:")
     has_divider = False
     for hit in answer.hits:
@@ -90,7 +92,8 @@ def show_answer(answer: Answer, empty: bool = False) -> None:
             has_divider = True
             out.print("[dim]── less likely ──[/]")
         _show_hit(hit, dim=not hit.relevant)
-    err.print(f"[dim]{len(answer.hits)} of {answer.total} in {answer.took_ms:.0f} ms with {escape(answer.model)}[/]")
+    total = f"{answer.total}{'+' if answer.at_least else ''}"
+    err.print(f"[dim]{len(answer.hits)} of {total} in {answer.took_ms:.0f} ms with {escape(answer.model)}[/]")
 
 
 def _show_hit(hit: Hit, dim: bool) -> None:

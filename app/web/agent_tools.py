@@ -1,6 +1,6 @@
-"""The named Gradio endpoints, which are also the tools of its MCP server.
+"""The named Gradio endpoints, for gradio_client; agents have the tools of `mcp_server.py`.
 
-Built around the same `build_query` as the REST routes. Each returns JSON text (an agent would get a dict as
+Built around the same `build_query` as the REST routes. Each returns JSON text (a client would get a dict as
 Python's repr) and takes a file as base64 text, so that no file is uploaded to a folder first.
 """
 
@@ -10,8 +10,9 @@ import base64
 import binascii
 import json
 import mimetypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from app.web import captions
@@ -19,15 +20,17 @@ from app.web.api import MAX_MOMENTS
 from app.web.requests import MAX_HITS, MAX_OFFSET, BadRequest, Upload, build_query, place_for, upload_folder
 from data.media.kinds import HEAD_BYTES, MediaError, kind_of, sniff
 from indexer.errors import LibraryError
-from indexer.types import SearchLibrary
+from indexer.types import Query, SearchLibrary
 from model.embedder import InputRejected, ModelError
 
 SUFFIX = {"image": ".jpg", "video": ".mp4", "pdf": ".pdf"}
 """Suffixes by kind, for files without a name: readers go by the suffix first."""
+KNOWN_ERRORS = (LibraryError, MediaError, ModelError, InputRejected, BadRequest)
+"""Errors whose text is a sentence for a person."""
 
 
 def tools(library: SearchLibrary, origin: str) -> tuple[Callable[..., str], ...]:
-    """The functions that Gradio and MCP offer. `origin` is put before the links in answers."""
+    """The functions that Gradio offers. `origin` is put before the links in answers."""
 
     def search(
         text: str = "",
@@ -59,27 +62,12 @@ def tools(library: SearchLibrary, origin: str) -> tuple[Callable[..., str], ...]
             k: How many hits, 1 to 200.
             offset: How many hits to skip, for further pages.
         """
-        values = {
-            "q": [text],
-            "avoid": [avoid],
-            "kind": list(kinds or ()),
-            "under": [under],
-            "after": [after],
-            "before": [before],
-            "label": list(labels or ()),
-        }
 
         def call() -> dict[str, Any]:
             with upload_folder() as folder:
-                uploads = []
-                if file_base64:
-                    data, suffix = decode_file(file_base64)
-                    uploads.append(Upload(place_for(folder, f"query{suffix}", 0)))
-                    uploads[0].path.write_bytes(data)
-                answer = library.search(
-                    build_query(values, uploads), k=_bounded(k), offset=max(0, min(MAX_OFFSET, int(offset)))
-                )
-                return answer.to_json()
+                query = search_query(folder, text, file_base64, avoid, kinds, under, after, before, labels)
+                offset_ = max(0, min(MAX_OFFSET, int(offset)))
+                return library.search(query, k=_bounded(k), offset=offset_).to_json()
 
         return answer_text(call, origin)
 
@@ -137,24 +125,50 @@ def tools(library: SearchLibrary, origin: str) -> tuple[Callable[..., str], ...]
 
     def status() -> str:
         """What the library holds: counts of files by kind, its folders, what is pending. Returns JSON."""
-        return _text(asdict(library.status()))
+        return text_of(asdict(library.status()))
 
     return search, similar, moments, transcript, status
+
+
+def search_query(
+    folder: Path,
+    text: str = "",
+    file_base64: str = "",
+    avoid: str = "",
+    kinds: Sequence[str] | None = None,
+    under: str = "",
+    after: str = "",
+    before: str = "",
+    labels: Sequence[str] | None = None,
+    sort: str = "relevance",
+    one_per_file: bool = False,
+) -> Query:
+    """The query of a search; a file in it is written to `folder`. Raises BadRequest."""
+    values = {
+        "q": [text], "avoid": [avoid], "kind": list(kinds or ()), "under": [under], "after": [after],
+        "before": [before], "label": list(labels or ()), "sort": [sort], "fold": ["max"] if one_per_file else [],
+    }  # fmt: skip
+    uploads = []
+    if file_base64:
+        data, suffix = decode_file(file_base64)
+        uploads.append(Upload(place_for(folder, f"query{suffix}", 0)))
+        uploads[0].path.write_bytes(data)
+    return build_query(values, uploads)
 
 
 def answer_text(call: Callable[[], dict[str, Any]], origin: str) -> str:
     """The answer as JSON text with complete links; a known error as `{"error": sentence}`."""
     try:
         answer = call()
-    except (LibraryError, MediaError, ModelError, InputRejected, BadRequest) as error:
-        return _text({"error": str(error)})
+    except KNOWN_ERRORS as error:
+        return text_of({"error": str(error)})
     for hit in (*answer.get("hits", ()), *answer.get("moments", ())):
         for link in {"thumb_url", "open_url"} & set(hit):
             hit[link] = origin + hit[link]
-    return _text(answer)
+    return text_of(answer)
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
     """JSON as text; characters that UTF-8 cannot hold (file names of any bytes) become question marks."""
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
 

@@ -1,4 +1,4 @@
-"""The Gradio application: the search page inside one gr.HTML, the settings view, the named API.
+"""The Gradio application: the search page inside one gr.HTML, the settings view, the named API; our MCP server beside.
 
 Built around `gr.Blocks`; the search page itself is app/static and uses the REST routes. Telemetry, history and file
 routes are switched off here and closed in app/web/guard.py.
@@ -23,6 +23,7 @@ from app.web import agent_tools
 from app.web.api import model_cards
 from app.web.guard import VISITOR
 from app.web.listener import origin
+from app.web.services import WebServices
 from app.web.tokens import visitor
 from indexer.types import SearchLibrary
 
@@ -47,17 +48,20 @@ def _quiet_gradio() -> Any:
     return gradio
 
 
-def build(library: SearchLibrary, *, host: str, port: int) -> FastAPI:
-    """A FastAPI application with Gradio at its root. The caller runs its lifespan."""
+def build(services: WebServices, *, host: str, port: int) -> FastAPI:
+    """A FastAPI application with Gradio at its root and the MCP server. The caller runs its lifespan."""
     gradio = _quiet_gradio()
-    page = blocks(gradio, library, origin(host, port))
+    from app.web.mcp_server import McpServer
+
+    page = blocks(gradio, services.library, origin(host, port))
+    agents = McpServer(services, origin(host, port))
     application: FastAPI = gradio.mount_gradio_app(
-        FastAPI(openapi_url=None, docs_url=None, redoc_url=None),
+        FastAPI(openapi_url=None, docs_url=None, redoc_url=None, routes=agents.routes, lifespan=agents.lifespan),
         page,
         path="/",
         theme=theme(gradio),
         ssr_mode=False,
-        mcp_server=True,
+        mcp_server=False,
         footer_links=[],
         run_history=False,
         enable_monitoring=False,
@@ -117,7 +121,7 @@ def _for_visitor(tool: Callable[..., str]) -> Callable[..., str]:
         from gradio.context import LocalContext
 
         request: Any = LocalContext.request.get(None)
-        request = getattr(request, "request", None) or request  # an agent's request is not wrapped
+        request = getattr(request, "request", None)
         previous = visitor.set(request.scope.get(VISITOR) if request is not None else None)
         try:
             return tool(*args, **kwargs)

@@ -56,6 +56,15 @@ def image_webp(path: Path, max_side: int = WEB_SIDE) -> bytes:
     return _webp(read_image(path, max_side=max_side))
 
 
+def frames_webp(path: Path, seconds: Sequence[float], max_side: int) -> list[tuple[float, bytes]]:
+    """(second, WebP) of the frames of a video that are on screen at the ascending `seconds`; without those after its
+    end."""
+    from data.media.frame_stream import open_video
+
+    with open_video(path) as video:
+        return [(second, _webp(picture)) for second, picture in video.frames_at(seconds, max_side)]
+
+
 def _webp(array: Any) -> bytes:
     from PIL import Image
 

@@ -163,8 +163,14 @@ class ScopedLibrary:
             return replace(why, looks=replace(why.looks, rank=None, of=None))
         return why
 
+    def chunks(self, file_id: int) -> list[ChunkInfo]:
+        return [] if self.file(file_id) is None else self._library.chunks(file_id)
+
     def transcript(self, file_id: int) -> list[Cue]:
         return [] if self.file(file_id) is None else self._library.transcript(file_id)
+
+    def speech_state(self, file_id: int) -> str:
+        return "none" if self.file(file_id) is None else self._library.speech_state(file_id)
 
     def thumbnail(self, chunk_id: int) -> bytes | None:
         if self._visitor().roots and self.chunk(chunk_id) is None:

@@ -33,7 +33,6 @@ from app.web.services import WebServices
 from app.web.tokens import OWNER, Tokens, cookie_key, is_stored, owner_token, visitor
 from app.web.url_fetch_lane import UrlFetch, UrlFetchLane
 from indexer.library import Library
-from indexer.types import SearchLibrary
 
 log = logging.getLogger("sightline")
 
@@ -141,7 +140,7 @@ def create_app(
     names = tuple(names)
     tokens = Tokens(library.data_dir)
     scoped = ScopedLibrary(library, tokens)
-    door = GradioDoor((lambda: _build_gradio(scoped, host, port)) if gradio else None)
+    door = GradioDoor((lambda: _build_gradio(services, host, port)) if gradio else None)
 
     def gradio_ready() -> bool:
         door.begin()  # only a page that has painted requests the status
@@ -212,11 +211,11 @@ class _Modules(StaticFiles):
         return response
 
 
-def _build_gradio(library: SearchLibrary, host: str, port: int) -> FastAPI:
+def _build_gradio(services: WebServices, host: str, port: int) -> FastAPI:
     visitor.set(OWNER)  # in this thread only: there is no request yet
     from app.web import gradio_ui
 
-    return gradio_ui.build(library, host=host, port=port)
+    return gradio_ui.build(services, host=host, port=port)
 
 
 def serve(
