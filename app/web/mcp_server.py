@@ -51,8 +51,8 @@ something happens, `show` the picture itself: look at it before you describe it.
 filters have here, `timeline` counts by month, `places` by place.
 
 Search answers only with hits that match (above the line of relevance). No hits: nothing in the library stands out for
-the words, or it is not read yet, which `unread` and `notice` say. Quote paths and `open_url`, a link that opens the hit,
-in answers to the person. Dates are ISO 8601, as the clock showed where it was taken; `taken_from` "file" means the file
+the words, or it is not read yet, which `unread` and `notice` say. Quote paths and `open_url`, which opens the hit, in
+answers to the person. Dates are ISO 8601, as the clock showed where it was taken; `taken_from` "file" means the file
 system's date, which often is that of a copy."""
 
 

@@ -1,4 +1,4 @@
-"""Other programs: the examples of docs/api.md are run, gradio_client and MCP against the real Gradio."""
+"""Other programs: the examples of docs/api.md are run; gradio_client and a real MCP client against the real server."""
 
 from __future__ import annotations
 
@@ -8,15 +8,22 @@ import json
 import re
 import shlex
 import shutil
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from mcp.types import CallToolResult, ImageContent, TextContent
 
+from app import __version__
 from app.web.agent_tools import decode_file
+from app.web.mcp_server import INSTRUCTIONS, TOOLS
 from app.web.requests import BadRequest
+from app.web.server import create_app
 from data.media.kinds import kind_of
+from tests.app.agent import agent, opened
 from tests.app.serving import Server
 from tests.media import draw_image
 
@@ -81,36 +88,110 @@ def test_gradio_lists_our_five_endpoints_and_no_others(server: Server) -> None:
     assert set(info["named_endpoints"]) == {"/search", "/similar", "/moments", "/transcript", "/status"}
 
 
-def test_mcp_offers_five_tools_with_json_answers_and_described_parameters(server: Server) -> None:
-    from mcp import ClientSession
-    from mcp.client.streamable_http import streamable_http_client
-
+def test_every_tool_and_argument_is_described_whole(server: Server) -> None:
     async def trial() -> None:
-        async with (
-            streamable_http_client(f"{server.url}/gradio_api/mcp/") as (read, write, _),
-            ClientSession(read, write) as session,
-        ):
-            await session.initialize()
+        async with agent(server.url) as (session, begun):
+            assert begun.serverInfo.name == "Sightline" and begun.serverInfo.version == __version__
+            assert begun.instructions == INSTRUCTIONS
             tools = {tool.name: tool for tool in (await session.list_tools()).tools}
-            assert set(tools) == {"search", "similar", "moments", "transcript", "status"}
-            for tool in ("search", "moments", "transcript"):
-                for name, property in tools[tool].inputSchema["properties"].items():
-                    assert property.get("description"), name
-            result = await session.call_tool("search", {"text": "lighthouse", "k": 2})
-            hits = json.loads(result.content[0].text)["hits"]  # type: ignore[union-attr]
-            assert hits[0]["title"] == "lighthouse report.pdf" and len(hits) == 2
-            alike = await session.call_tool("similar", {"chunk_id": hits[0]["chunk_id"], "k": 2})
-            assert json.loads(alike.content[0].text)["hits"]  # type: ignore[union-attr]
-            there = await session.call_tool("moments", {"text": "blue", "k": 1})
-            (moment,) = json.loads(there.content[0].text)["moments"]  # type: ignore[union-attr]
+            assert set(tools) == {tool.name for tool in TOOLS}
+            for tool in tools.values():
+                assert f"`{tool.name}`" in DOCS.read_text("utf-8"), "docs/api.md names every tool"
+                assert tool.annotations is not None and tool.annotations.readOnlyHint
+                assert tool.title and tool.description and tool.outputSchema
+                for name, schema in tool.inputSchema["properties"].items():
+                    assert schema["description"].endswith("."), f"{tool.name} {name} is cut"
+                    assert ("default" in schema) != (name in tool.inputSchema.get("required", ())), name
+            words = tools["search"].inputSchema["properties"]["text"]["description"]
+            assert "longer:5m" in words, "the last of the filters"
+
+    asyncio.run(trial())
+
+
+def test_an_agent_gets_what_matches_as_text_as_data_and_as_pictures(server: Server) -> None:
+    async def trial() -> None:
+        async with agent(server.url) as (session, _):
+            result = await session.call_tool("search", {"text": "lighthouse", "k": 2, "pictures": 1})
+            answer = result.structuredContent
+            assert not result.isError and answer is not None
+            text, picture = result.content
+            assert isinstance(text, TextContent) and json.loads(text.text) == answer
+            assert isinstance(picture, ImageContent) and opened(picture).format == "WEBP"
+            first = answer["hits"][0]
+            assert first["title"] == "lighthouse report.pdf" and first["open_url"].startswith(server.url)
+            assert "relevant" not in first and "\ue000" not in text.text
+            assert date.fromisoformat(first["taken"][:10]) and "taken_at" not in first
+            assert answer["matches"] >= len(answer["hits"]) and answer["unread"] == {}
+            below = await session.call_tool("search", {"text": "lighthouse", "k": 50, "below_the_line": True})
+            assert below.structuredContent is not None
+            marks = [hit["relevant"] for hit in below.structuredContent["hits"]]
+            assert marks.count(True) == answer["matches"] < len(marks)
+
+    asyncio.run(trial())
+
+
+def test_an_agent_reads_and_sees_pages_pictures_and_frames(server: Server) -> None:
+    async def trial() -> None:
+        async with agent(server.url) as (session, _):
+
+            async def call(name: str, **arguments: Any) -> CallToolResult:
+                result = await session.call_tool(name, arguments)
+                assert not result.isError and result.structuredContent is not None, result.content
+                return result
+
+            async def first(text: str) -> dict[str, Any]:
+                hits = (await call("search", text=text, below_the_line=True)).structuredContent["hits"]
+                return dict(hits[0])
+
+            report = await first("name:lighthouse")
+            page = await call("read", chunk_id=report["chunk_id"], page=2)
+            assert page.structuredContent["text"] == "The lighthouse of the harbour"
+            assert page.structuredContent["pages"] == 3 and page.structuredContent["text_is"] == "page"
+            drawn = await call("show", chunk_id=report["chunk_id"], page=3)
+            assert drawn.structuredContent == {"shown": [{"page": 3}]} and max(opened(drawn.content[1]).size) == 1024
+            lake = await call("show", chunk_id=(await first('name:"blue lake"'))["chunk_id"])
+            assert np.asarray(opened(lake.content[1]).convert("RGB")).mean((0, 1)).argmax() == 2
+            film = await first("type:video")
+            frames = await call("show", chunk_id=film["chunk_id"], at_s=[50, 5])
+            assert [round(one["at_s"]) for one in frames.structuredContent["shown"]] == [5, 50]
+            seen = [np.asarray(opened(frame).convert("RGB")).mean((0, 1)).argmax() for frame in frames.content[1:]]
+            assert seen == [0, 2], "red, then blue"
+            (moment,) = (await call("moments", text="blue", k=1)).structuredContent["moments"]
             assert moment["title"] == "road trip.mp4" and moment["start_s"] <= moment["at_s"] < moment["end_s"]
-            assert moment["open_url"].startswith(server.url)
-            said = await session.call_tool("transcript", {"file_id": moment["file_id"]})
-            assert json.loads(said.content[0].text) == {"cues": []}  # type: ignore[union-attr]
-            status = await session.call_tool("status", {})
-            assert json.loads(status.content[0].text)["images"] == 7  # type: ignore[union-attr]
-            wrong = await session.call_tool("similar", {"chunk_id": 424242})
-            assert "424242" in json.loads(wrong.content[0].text)["error"]  # type: ignore[union-attr]
+            said = await call("transcript", file_id=film["file_id"])
+            assert said.structuredContent["cues"] == [] and said.structuredContent["state"] in ("none", "pending")
+            assert (await call("status")).structuredContent["images"] == 7
+            assert ["pdf", 2] in (await call("vocabulary")).structuredContent["values"]["type"]
+            assert sum(one["count"] for one in (await call("timeline", kinds=["pdf"])).structuredContent["months"]) == 2
+            assert (await call("places")).structuredContent["clusters"] == []
+            alike = await call("similar", chunk_id=film["chunk_id"], below_the_line=True)
+            assert film["chunk_id"] not in [hit["chunk_id"] for hit in alike.structuredContent["hits"]]
+
+    asyncio.run(trial())
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "words"),
+    [
+        ("similar", {"chunk_id": 424242}, "no chunk 424242"),
+        ("read", {"chunk_id": 424242}, "no chunk 424242"),
+        ("show", {"chunk_id": -1}, "-1 is less than"),
+        ("transcript", {"file_id": 424242}, "no file 424242"),
+        ("search", {"after": "tomorrow"}, "is not a date"),
+        ("search", {"file_base64": "%%"}, "not base64"),
+        ("search", {"txt": "lighthouse"}, "'txt' was unexpected"),
+        ("search", {"k": 10_000}, "10000 is greater than"),
+        ("find", {}, "There is no tool 'find'"),
+    ],
+)
+def test_what_cannot_be_answered_is_an_error_with_a_sentence(
+    server: Server, tool: str, arguments: dict[str, Any], words: str
+) -> None:
+    async def trial() -> None:
+        async with agent(server.url) as (session, _):
+            result = await session.call_tool(tool, arguments)
+            (text,) = result.content
+            assert result.isError and isinstance(text, TextContent) and words in text.text
 
     asyncio.run(trial())
 
@@ -183,10 +264,12 @@ def test_gradio_is_at_rest_when_nobody_asks(library: Any) -> None:
             looked.append(when)
             return super().call_at(when, *rest, **more)
 
+    served = create_app(library, gradio=False).state.services
+
     async def rest() -> None:
         from app.web import gradio_ui
 
-        application = gradio_ui.build(library, host="127.0.0.1", port=7860)
+        application = gradio_ui.build(served, host="127.0.0.1", port=7860)
         async with application.router.lifespan_context(application):
             looked.clear()
             await asyncio.sleep(1.0)

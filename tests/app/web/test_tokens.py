@@ -314,7 +314,7 @@ def _by_mcp(url: str, headers: dict[str, str]) -> Any:
 
     asked = {
         "jsonrpc": "2.0", "id": 1, "method": "tools/call",
-        "params": {"name": "search", "arguments": {"text": "kite"}},
+        "params": {"name": "search", "arguments": {"text": "kite", "below_the_line": True}},
     }  # fmt: skip
     accept = {"accept": "application/json, text/event-stream", **headers}
     answer = httpx.post(f"{url}/gradio_api/mcp/", json=asked, headers=accept, timeout=60)
