@@ -10,6 +10,7 @@ import json
 import os
 import shlex
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,8 +23,9 @@ from indexer.catalogue.rows import Counts, ModelRow, Root
 from indexer.errors import CatalogueAway
 from indexer.pipeline.pipeline import Pipeline
 from indexer.pipeline.run import Indexer
+from indexer.pipeline.time_left import TimeLeft
 from indexer.search.open import Engines
-from indexer.types import Status, WorkerStatus
+from indexer.types import KINDS, Status, WorkerStatus, WorkLeft
 
 
 class StatusReporter:
@@ -71,7 +73,8 @@ class StatusReporter:
         roots = [r for r in self._catalogue.files.roots() if r.state != "left_out"]
         row = self._catalogue.models.answering()
         pipeline = self._indexing.pipeline
-        chunks_s, files_s = pipeline.pace.now() if pipeline else (0.0, 0.0)
+        work = tuple(self._work(counts, pipeline))
+        reading = [one.seconds_left for one in work if one.step == "read"]
         return Status(
             files=counts.files,
             images=counts.images,
@@ -87,13 +90,33 @@ class StatusReporter:
             bytes=self._bytes(),
             boot=self._boot,
             reading=pipeline.paths() if pipeline else (),
-            chunks_per_s=chunks_s,
-            seconds_left=counts.pending / files_s if counts.pending and files_s > 0 else None,
+            chunks_per_s=pipeline.pace.now()[0] if pipeline else 0.0,
+            seconds_left=sum(filter(None, reading)) if reading and None not in reading else None,
+            work=work,
             notices=tuple(self._notices(roots, pipeline)),
             workers=self._workers(),
             left_out=counts.left_out,
             confinement=layers(),
         )
+
+    def _work(self, counts: Counts, pipeline: Pipeline | None) -> Iterator[WorkLeft]:
+        """Yields what is still to be done, in its order; what this program can do, with an estimate."""
+        left = pipeline.time_left if pipeline is not None else TimeLeft()
+        for kind in KINDS:
+            if kind in counts.unread:
+                files, size = counts.unread[kind]
+                yield WorkLeft("read", kind, files, left.to_read(kind, files, size))
+        if pipeline is None:
+            return
+        building = next((m for m in self._catalogue.models.all() if m.state == "building"), None)
+        if building is not None and (chunks := self._catalogue.models.lacking(building.id)):
+            yield WorkLeft("model", None, chunks, left.to_embed(chunks))
+        if count := pipeline.left_for_ocr():
+            yield WorkLeft("ocr", None, count, left.of_stage("ocr", count))
+        if count := pipeline.left_to_reread():
+            yield WorkLeft("reread", None, count, None)
+        if count := pipeline.left_to_transcribe():
+            yield WorkLeft("speech", None, count, left.of_stage("speech", count))
 
     def _workers(self) -> tuple[WorkerStatus, ...]:
         if not self._catalogue.database.dialect.shared:

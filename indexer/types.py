@@ -334,6 +334,18 @@ class WorkerStatus:
 
 
 @dataclass(frozen=True)
+class WorkLeft:
+    """What is still to be done: `step` is "read" (files of a `kind`), "ocr" (words in images), "speech" (videos are
+    listened to), "reread" (contents of an older version) or "model" (chunks, for another model). `seconds_left`: None
+    where nothing tells it yet."""
+
+    step: Literal["read", "ocr", "reread", "speech", "model"]
+    kind: Kind | None
+    left: int
+    seconds_left: float | None
+
+
+@dataclass(frozen=True)
 class Status:
     """The state of the library. `reading`: files being read. `boot` changes at each start of the program."""
 
@@ -364,6 +376,8 @@ class Status:
     """What of the folders is not indexed, and why; most first."""
     confinement: tuple[str, ...] = ()
     """The layers that confine the processes that decode files here (`data.media.confinement`)."""
+    work: tuple[WorkLeft, ...] = ()
+    """All that is still to be done; `seconds_left` is of reading alone."""
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from indexer.types import (
     SavedSearch,
     Status,
     Why,
+    WorkLeft,
 )
 from model.inputs import Cue
 
@@ -204,6 +205,7 @@ class ScopedLibrary:
             roots=visitor.roots,
             reading=tuple(path for path in whole.reading if visitor.sees(path)),
             notices=(),
+            work=tuple(WorkLeft("read", kind, files, None) for kind, (files, _) in counts.unread.items()),
             workers=(),
             left_out=(),
         )

@@ -21,7 +21,7 @@ from indexer.catalogue.left_out import LeftOut
 from indexer.catalogue.rows import Counts, FoundFile, Root, Stamp
 from indexer.catalogue.schema import PathText, RawName, clean_text, content, file, root, setting, stored_name
 from indexer.catalogue.text.expression import spaced
-from indexer.types import Failure, FileInfo
+from indexer.types import Failure, FileInfo, Kind
 
 INTAKE = "taken in"
 """The setting with the `Intake` of the last scan."""
@@ -204,15 +204,17 @@ class Files:
             sql = c.exec_driver_sql
             rows = sql(f"SELECT kind, count(*) FROM file f WHERE 1 = 1 {among} GROUP BY kind").all()
             kinds = {row[0]: row[1] for row in rows}
-            waiting = {}
-            for state in ("pending", "failed"):
-                waiting[state] = (
-                    sql(f"SELECT count(*) FROM file f WHERE f.state = '{state}' {among}").scalar_one()
-                    + sql(
-                        "SELECT count(*) FROM content c JOIN file f ON f.content_hash = c.hash"
-                        f" WHERE c.state = '{state}' AND f.state = 'known' {among}"
-                    ).scalar_one()
-                )
+            waiting: dict[str, dict[Kind, tuple[int, int]]] = {"pending": {}, "failed": {}}
+            for state, kinds_waiting in waiting.items():
+                for where in (
+                    f"file f WHERE f.state = '{state}'",
+                    f"content c JOIN file f ON f.content_hash = c.hash WHERE c.state = '{state}' AND f.state = 'known'",
+                ):
+                    for kind, number, size in sql(
+                        f"SELECT f.kind, count(*), sum(f.size) FROM {where} {among} GROUP BY f.kind"
+                    ):
+                        before = kinds_waiting.get(kind, (0, 0))
+                        kinds_waiting[kind] = before[0] + number, before[1] + int(size)
             left_out = sql("SELECT left_out FROM root WHERE state <> 'left_out'").scalars().all()
             orphaned = sql(
                 "SELECT count(*) FROM content c JOIN chunk k ON k.content_hash = c.hash WHERE c.orphaned_at IS NOT NULL"
@@ -232,8 +234,9 @@ class Files:
             pdfs=kinds.get("pdf", 0),
             chunks=chunks if among else chunks - orphaned,
             reused=shared + copies,
-            failed=waiting["failed"],
-            pending=waiting["pending"],
+            failed=sum(number for number, _ in waiting["failed"].values()),
+            pending=sum(number for number, _ in waiting["pending"].values()),
+            unread=waiting["pending"],
             left_out=LeftOut.of(left_out).sorts(),
         )
 

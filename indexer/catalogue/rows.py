@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -102,6 +103,8 @@ class Counts:
     failed: int = 0
     pending: int = 0
     left_out: tuple[LeftOutSort, ...] = ()
+    unread: Mapping[Kind, tuple[int, int]] = field(default_factory=dict)
+    """kind -> (number, bytes) of the `pending` files."""
 
     @property
     def ignored(self) -> int:

@@ -23,6 +23,7 @@ from indexer.catalogue.settings import StoredSettings
 from indexer.catalogue.transcripts import Transcripts
 from indexer.pipeline.heartbeat import Heartbeat
 from indexer.pipeline.jobs import Pace, Tally
+from indexer.pipeline.time_left import TimeLeft
 from indexer.priority import QueryPriority
 from indexer.thumbnails import Thumbnails
 
@@ -178,6 +179,7 @@ class PipelineContext:
     """Paths that should have been read and do not exist: a scan of their root finds out why."""
     tally: Tally = field(default_factory=Tally)
     pace: Pace = field(default_factory=Pace)
+    time_left: TimeLeft = field(default_factory=TimeLeft)
     heartbeat: Heartbeat | None = None
     """Renews this program's leases; None if only one program can index this library."""
 

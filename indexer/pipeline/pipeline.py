@@ -84,7 +84,7 @@ class Pipeline:
         self._ctx = ctx = PipelineContext(
             catalogue, models, sandbox, thumbnails, priority, on_change, heartbeat=heartbeat
         )
-        self.tally, self.trouble, self.pace = ctx.tally, ctx.trouble, ctx.pace
+        self.tally, self.trouble, self.pace, self.time_left = ctx.tally, ctx.trouble, ctx.pace, ctx.time_left
         self.transcribes = options.speech != "off" and (options.speech_model is not None or speech.is_installed())
         stages = {"ocr": options.ocr != "off", "speech": self.transcribes}
         self._queue: WorkQueue = (

@@ -28,6 +28,7 @@ from indexer.pipeline.options import IndexingOptions
 from indexer.pipeline.stage_ocr import OcrStage
 from indexer.pipeline.stage_speech import SpeechStage
 from indexer.pipeline.work_queue import WorkQueue
+from indexer.types import Kind
 
 if TYPE_CHECKING:
     from data.reader import Chunk, ChunkSpec, Outline
@@ -90,10 +91,12 @@ class DecodeStage:
                 return
             self._paths[thread] = path
             if stage == "ocr":
-                finished = self._ocr.read(work, path)
+                with self._ctx.time_left.work("ocr", {None: 1}):
+                    finished = self._ocr.read(work, path)
                 return
             if stage == "speech":
-                finished = self._speech.transcribe(work, path, self._do_quick)
+                with self._ctx.time_left.work("speech", {None: 1}):
+                    finished = self._speech.transcribe(work, path, self._do_quick)
                 return
             job = self._job(stage, work, path)
             if job is None:
@@ -150,6 +153,7 @@ class DecodeStage:
                 timeout_s=timeout_s,
             ).result()
             specs = list(outline.chunks)
+            self._ctx.time_left.opened(job, len(specs))
             _set_facts(job, outline)
             if kind == "image":
                 self._free_half(outline)
@@ -158,21 +162,25 @@ class DecodeStage:
             if not job.cues and kind == "video":
                 job.cues = self._subtitles_of_copies(job)
         else:
-            outline, first = sandbox.submit(
-                still_scenes.first_look,
-                path,
-                kind,
-                count,
-                window_s=self._options.window_s,
-                overlap_s=self._options.overlap_s,
-                max_frames=frames,
-                max_side=side,
-                timeout_s=timeout_s,
-                urgent=True,
-            ).result()
+            chunks: dict[Kind | None, int] = {}
+            with self._ctx.time_left.work("decode", chunks):
+                outline, first = sandbox.submit(
+                    still_scenes.first_look,
+                    path,
+                    kind,
+                    count,
+                    window_s=self._options.window_s,
+                    overlap_s=self._options.overlap_s,
+                    max_frames=frames,
+                    max_side=side,
+                    timeout_s=timeout_s,
+                    urgent=True,
+                ).result()
+                chunks[kind] = len(first)
             specs = list(outline.chunks)
             _set_facts(job, outline)
             self._free_half(outline)
+            self._ctx.time_left.opened(job, len(specs))
             self._send(job, first, None)
             specs = specs[count:]
         self._decode_groups(job, [specs[i : i + count] for i in range(0, len(specs), count)], side)
@@ -224,19 +232,21 @@ class DecodeStage:
                 job.dropped = self._ctx.wake.stopped()
                 return
             self._ctx.priority.give_way()
-            if kind == "video":
+            is_first = self._ctx.time_left.is_new(kind)  # of its kind: it tells what the others will take
+            if kind == "video" and not is_first:
                 self._do_quick()
             try:
-                chunks = self._ctx.sandbox.submit(
-                    reader.decode,
-                    path,
-                    kind,
-                    group,
-                    max_frames=job.embedder.max_frames,
-                    max_side=side,
-                    timeout_s=60.0 + len(group) * (15.0 + self._pixels(job) / PIXELS_PER_S),
-                    urgent=kind != "video",
-                ).result()
+                with self._ctx.time_left.work("decode", {kind: len(group)}):
+                    chunks = self._ctx.sandbox.submit(
+                        reader.decode,
+                        path,
+                        kind,
+                        group,
+                        max_frames=job.embedder.max_frames,
+                        max_side=side,
+                        timeout_s=60.0 + len(group) * (15.0 + self._pixels(job) / PIXELS_PER_S),
+                        urgent=kind != "video" or is_first,
+                    ).result()
             except MediaError as error:
                 if error.cause in (*GONE, "closed"):
                     raise

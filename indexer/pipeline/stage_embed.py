@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import time
+from collections import Counter
 
 from indexer.catalogue.rows import NewChunk
 from indexer.pipeline.context import PipelineContext
@@ -56,7 +57,8 @@ class EmbedStage:
         self._ctx.priority.give_way()
         start = time.monotonic()
         try:
-            vectors = embed_checked(embedder, inputs)
+            with self._ctx.time_left.work("embed", Counter(item.job.work.kind for item in items)):
+                vectors = embed_checked(embedder, inputs)
         except InputRefused as error:
             if len(items) == 1:
                 items[0].job.error = str(error)

@@ -1,8 +1,8 @@
 """The order of work in one program: which content, and which stage of it, comes next.
 
 Built around the catalogue's queue (`indexer/catalogue/queue.py`) and one lock over the contents in
-progress here. New contents come first, images and PDFs before videos; then re-embedding for a model
-switch, OCR, contents that an older version read (`data.media.kinds.GENERATION`), and speech. Nothing
+progress here. New contents come first: one of each kind, then images and PDFs before videos; then re-embedding
+for a model switch, OCR, contents that an older version read (`data.media.kinds.GENERATION`), and speech. Nothing
 here is stored: a content that was in progress when the program ended is still pending in the
 catalogue. The file knows nothing of how the work is done.
 """
@@ -44,6 +44,7 @@ class WorkQueue:
         self._hashing: set[int] = set()  # file ids
         self._postponed_files: dict[int, tuple[float, float]] = {}  # file id -> (time of the next attempt, wait)
         self._prefetched: dict[Kind, deque[Work]] = {kind: deque() for kind in ORDER}
+        self._begun: set[Kind] = set()  # the first of each kind comes first: it tells what the others will take
         self._prefetched_rereads: deque[Work] = deque()
         self._all_reread = False  # reset by `look_again`
         self._switching = False  # a model is being built
@@ -142,6 +143,7 @@ class WorkQueue:
             self._in_progress.add(work.hash)
             if stage == "decode":
                 self._prefetched[work.kind].popleft()
+                self._begun.add(work.kind)
             elif stage == "reread":
                 self._prefetched_rereads.popleft()
             elif stage == "speech":
@@ -150,7 +152,7 @@ class WorkQueue:
 
     def _peek(self, quick: bool) -> tuple[Stage, Work] | None:
         skip = self._contents_to_skip()
-        for kind in ORDER[:2] if quick else ORDER:
+        for kind in sorted(ORDER[:2] if quick else ORDER, key=self._begun.__contains__):
             works = self._prefetched[kind]
             if not works:
                 works.extend(self._queue.waiting("decode", 32, skip, kind=kind))

@@ -1,8 +1,8 @@
 """`make bench-cli`: what one `sightline search` costs, cold and beside a server that has the library open.
 
-Built around the command in a process of its own: user and system time of its whole tree, and the time until it ends. The
-library is that of `make bench-ui`, smaller; the first run reads the files into the disk's cache and does not count.
-CPU time is told, as a busy machine changes it little.
+Built around the command in a process of its own: user and system time of its whole tree, and the time until it ends.
+The library is that of `make bench-ui`, smaller; the first run reads files into the disk's cache and does not count.
+CPU time has the targets, as a busy machine changes it little.
 """
 
 from __future__ import annotations
