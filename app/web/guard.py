@@ -1,6 +1,6 @@
 """The guard in front of every route: visitors, hosts, origins, body sizes, security headers.
 
-Built around one pure ASGI class, `Guard`, so that every request (to our routes, to Gradio, to its MCP server)
+Built around one pure ASGI class, `Guard`, so that every request (to our routes, to Gradio, to the MCP server)
 passes it. It knows nothing of libraries or searches. docs/security.md lists the attacks that the tests try.
 """
 
