@@ -7,6 +7,7 @@ pictures, and calls an error an answer. It knows nothing of how an answer is fou
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -294,10 +295,13 @@ class Agents:
         tool = next((tool for tool in TOOLS if tool.name == name), None)
         if tool is None:
             return _error(f"There is no tool {name!r}: there are {', '.join(tool.name for tool in TOOLS)}.")
-        defaults = {key: schema["default"] for key, schema in tool.arguments.items() if "default" in schema}
+        values = {key: schema["default"] for key, schema in tool.arguments.items() if "default" in schema} | arguments
+        for key in values:
+            if tool.arguments[key]["type"] == "integer":  # 3.0 is one, for JSON
+                values[key] = int(values[key])
         method: Callable[..., Awaitable[Content]] = getattr(self, name)
         try:
-            return (await method(**defaults | arguments)).result()
+            return (await method(**values)).result()
         except Busy:
             return _error("Too many searches wait; try again in a moment.")
         except (*KNOWN_ERRORS, Gone) as error:
@@ -314,7 +318,7 @@ class Agents:
         return await self._hits(answer, pictures, below_the_line)
 
     async def similar(self, chunk_id: int, pictures: int, below_the_line: bool, k: int) -> Content:
-        await self._chunk(chunk_id)
+        await asyncio.to_thread(self._chunk, chunk_id)
         answer: Answer = await self._run(self._services.library.similar, chunk_id, k=k)
         return await self._hits(answer, pictures, below_the_line)
 
@@ -324,6 +328,9 @@ class Agents:
         return Content({"moments": [self._linked(moment.to_json()) for moment in moments]})
 
     async def transcript(self, file_id: int, start_s: float, end_s: float) -> Content:
+        return await asyncio.to_thread(self._transcript, file_id, start_s, end_s)
+
+    def _transcript(self, file_id: int, start_s: float, end_s: float) -> Content:
         library = self._services.library
         if library.file(file_id) is None:
             raise BadRequest(f"The library has no file {file_id}.")
@@ -331,7 +338,10 @@ class Agents:
         return Content({"cues": captions.as_json(cues), "state": library.speech_state(file_id)})
 
     async def read(self, chunk_id: int, page: int) -> Content:
-        chunk = await self._chunk(chunk_id, page)
+        return await asyncio.to_thread(self._read, chunk_id, page)
+
+    def _read(self, chunk_id: int, page: int) -> Content:
+        chunk = self._chunk(chunk_id, page)
         details = self._services.library.details(chunk.chunk_id)
         if details is None:
             raise Gone(f"The library has no chunk {chunk_id}; it may have been removed.")
@@ -348,13 +358,13 @@ class Agents:
             "width": file.width, "height": file.height, "bytes": file.size, "taken": file.taken,
             "taken_from": file.taken_from, "note": file.note, "open_url": f"{self._origin}/open/{chunk.chunk_id}",
         }  # fmt: skip
-        facts = {key: value for key, value in (own | known).items() if value not in (None, (), [], "")}
+        facts = {key: value for key, value in (own | known).items() if not _is_blank(value)}
         return Content(facts | {"text": own["text"]})
 
     async def show(self, chunk_id: int, at_s: list[float], page: int) -> Content:
-        chunk = await self._chunk(chunk_id, page)
+        chunk = await asyncio.to_thread(self._chunk, chunk_id, page)
         file, span, make = chunk.file, chunk.span, self._services.renderer.make
-        path = open_file(self._services, file.file_id).path
+        path = (await asyncio.to_thread(open_file, self._services, file.file_id)).path
         if file.kind == "pdf" or (file.kind == "image" and (span.page or 1) > 1):
             number = span.page or 1
             return Content({"shown": [{"page": number}]}, [await make(page_webp, path, number, SIDE, file.kind)])
@@ -377,9 +387,9 @@ class Agents:
         return Content(asdict(await self._run(self._services.library.places, _query(**asked))))
 
     async def status(self) -> Content:
-        return Content(asdict(self._services.library.status()))
+        return Content(asdict(await asyncio.to_thread(self._services.library.status)))
 
-    async def _chunk(self, chunk_id: int, page: int = 0) -> ChunkInfo:
+    def _chunk(self, chunk_id: int, page: int = 0) -> ChunkInfo:
         """A chunk, or the one of another page of its file. Raises Gone."""
         library = self._services.library
         chunk = library.chunk(chunk_id)
@@ -403,7 +413,9 @@ class Agents:
         }
         if answer.notice:
             result["notice"] = answer.notice
-        thumbnails = [self._services.library.thumbnail(hit.chunk_id) for hit in hits[:pictures]]
+        thumbnails = [
+            await asyncio.to_thread(self._services.library.thumbnail, hit.chunk_id) for hit in hits[:pictures]
+        ]
         return Content(result, [picture for picture in thumbnails if picture is not None])
 
     def _hit(self, hit: Hit, below_the_line: bool) -> dict[str, Any]:
@@ -411,11 +423,16 @@ class Agents:
         own = hit.to_json()
         own["snippet"] = hit.snippet.replace(MARK, "").replace(UNMARK, "")
         left_out = {"thumb_url", "taken_at", "width", "height", "relevant"}
-        row = {key: value for key, value in own.items() if key not in left_out and value not in (None, False, "", [])}
+        row = {key: value for key, value in own.items() if key not in left_out and not _is_blank(value)}
         return self._linked(row | ({"relevant": hit.relevant} if below_the_line else {}))
 
     def _linked(self, row: dict[str, Any]) -> dict[str, Any]:
         return {key: self._origin + row[key] if key.endswith("_url") else row[key] for key in row}
+
+
+def _is_blank(value: Any) -> bool:
+    """Whether a value says nothing: none, no, or an empty text or list."""
+    return value is None or value is False or (isinstance(value, str | list | tuple) and not value)
 
 
 def _query(text: str, kinds: list[str], under: str, after: str, before: str, labels: list[str]) -> Query:
