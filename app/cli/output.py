@@ -130,7 +130,9 @@ def show_status(status: Status, untranscribed: int = 0, transcribe_command: str 
         out.print("No folder yet. Add one: sightline index FOLDER")
     if status.pending:
         left = f", about {clock(status.seconds_left)} left" if status.seconds_left else ""
-        out.print(f"{status.pending} waiting to be read{left}")
+        by_kind = [(work.left, "PDF" if work.kind == "pdf" else work.kind) for work in status.work if work.kind]
+        kinds_left = ", ".join(counted(*one) for one in by_kind)
+        out.print(f"{status.pending} waiting to be read{f': {kinds_left}' if kinds_left else ''}{left}")
     if untranscribed:
         out.print(f"{counted(untranscribed, 'video')} not transcribed yet: {transcribe_command}", markup=False)
     if status.failed:
