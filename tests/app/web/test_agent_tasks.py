@@ -69,10 +69,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     films = place / "files" / "Films"
     scenes = ((0.0, (200, 40, 40)), (4.0, (40, 40, 200)))
     draw_video(films / "storm.mp4", 8, 5, scenes=scenes)
-    draw_video(films / "birthday.mp4", 20, 5)
-    add_subtitles(films / "birthday.mp4", (2, 6, "Happy birthday, dear Anna"), (12, 15, "Now blow out the candles"))
-    draw_video(films / "lecture.mp4", 50, 5)
-    add_subtitles(films / "lecture.mp4", (5, 9, "Today we speak of tides"), (40, 46, "The moon pulls the ocean"))
+    draw_video(films / "birthday.mkv", 20, 5)
+    add_subtitles(films / "birthday.mkv", (2, 6, "Happy birthday, dear Anna"), (12, 15, "Now blow out the candles"))
+    draw_video(films / "lecture.mkv", 50, 5)
+    add_subtitles(films / "lecture.mkv", (5, 9, "Today we speak of tides"), (40, 46, "The moon pulls the ocean"))
     with Library.open(place / "library", ocr="off") as library:
         library.index([place / "files"])
         with Server(library) as server:
