@@ -37,6 +37,7 @@ class TimeLeft:
         self._opened_bytes: Counter[Kind] = Counter()
         self._jobs: WeakSet[Job] = WeakSet()  # in progress
         self._working, self._since, self._wall_s = 0, 0.0, 0.0
+        self._begins = 0.0  # the sum of the seconds at which the work in progress began
         self._last = -IDLE_S
 
     def opened(self, job: Job, chunks: int) -> None:
@@ -59,12 +60,14 @@ class TimeLeft:
             if not self._working:
                 self._since = self._last if began - self._last < IDLE_S else began
             self._working += 1
+            self._begins += began
         try:
             yield
         finally:
             now = time.monotonic()
             with self._lock:
                 self._working -= 1
+                self._begins -= began
                 self._last = now
                 if not self._working:
                     self._wall_s += now - self._since
@@ -97,8 +100,10 @@ class TimeLeft:
     def _seconds(self, chunks: float, cost: float | None) -> float | None:
         if not chunks:
             return 0.0
-        running = time.monotonic() - self._since if self._working else 0.0
-        at_once = sum(self._busy.values()) / max(self._wall_s + running, 1e-3)
+        now = time.monotonic()
+        running = now - self._since if self._working else 0.0
+        busy = sum(self._busy.values()) + self._working * now - self._begins
+        at_once = busy / max(self._wall_s + running, 1e-3)
         return None if cost is None or at_once <= 0 else chunks * cost / at_once
 
     def _cost(self, stage: str, *kinds: Kind | None) -> float | None:
