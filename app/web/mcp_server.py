@@ -452,11 +452,11 @@ class McpServer:
         agents = Agents(services, origin)
         server: Server[Any, Any] = Server("Sightline", version=__version__, instructions=INSTRUCTIONS)
 
-        @server.list_tools()
+        @server.list_tools()  # type: ignore[no-untyped-call, untyped-decorator]
         async def list_tools() -> list[types.Tool]:
             return [tool.declaration() for tool in TOOLS]
 
-        @server.call_tool()
+        @server.call_tool()  # type: ignore[untyped-decorator]
         async def call_tool(name: str, arguments: dict[str, Any]) -> types.CallToolResult:
             request = server.request_context.request
             previous = visitor.set(request.scope.get(VISITOR) if request is not None else None)

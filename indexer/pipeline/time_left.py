@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from weakref import WeakSet
@@ -31,7 +31,7 @@ class TimeLeft:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._busy: Counter[tuple[str, Kind | None]] = Counter()  # seconds
+        self._busy: defaultdict[tuple[str, Kind | None], float] = defaultdict(float)  # seconds
         self._chunks: Counter[tuple[str, Kind | None]] = Counter()
         self._opened: Counter[Kind] = Counter()  # chunks
         self._opened_bytes: Counter[Kind] = Counter()
