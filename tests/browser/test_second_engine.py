@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.long, pytest.mark.timeout(600)]
 def test_firefox_shows_every_screen_without_an_error(server: Server, npm: Path) -> None:
     firefox = shutil.which("firefox-esr") or shutil.which("firefox")
     if firefox is None:
-        missing("A Firefox for the second engine")
+        missing("A Firefox")
     assert (npm / "puppeteer-core").is_dir()
     ARTEFACTS.mkdir(exist_ok=True)
     walk = ["node", str(HERE / "second_engine.mjs"), str(firefox), server.url, str(ARTEFACTS)]
