@@ -187,9 +187,30 @@ class ActiveModels:
                 )
             row, embedder = self.requested()
             if row.state == "building":
-                self._models.promote(row.id)
+                self._models.promote(row.id, keep=False)
                 row = next(m for m in self._models.all() if m.id == row.id)
             return row, embedder
+
+    def of(self, row: ModelRow) -> tuple[dict[str, Any], SharedEmbedder]:
+        """The arguments of `model.load` that give the model of a row, and the embedder. Raises `ModelError` if none do
+        any more."""
+        with self._lock:
+            sources = [row.source, *([json.dumps({"name": row.name})] if row.name in EARLIER else ())]
+            embedders = [(source, self._load(source)) for source in sources]
+            for source, embedder in embedders:
+                if embedder.id == row.name:
+                    return json.loads(source), embedder
+            raise ModelError(f"{row.name} is not on this machine any more; in its place is {embedders[0][1].id}.")
+
+    def other(self) -> tuple[ModelRow, ModelRow]:
+        """The model that answers, and the one to compare it with: the one that is being built, or the one that
+        answered before the last switch. Raises `ModelError` if there is none."""
+        answering, previous = self._models.answering(), self._models.previous()
+        building = next((row for row in self._models.all() if row.state == "building"), None)
+        row = building or (previous and previous[0])
+        if answering is None or row is None:
+            raise ModelError("This library has the vectors of one model only: there is no switch to compare or undo.")
+        return answering, row
 
     def for_new(self) -> tuple[ModelRow, SharedEmbedder]:
         """The model for new contents: the one that answers, so that they are found at once."""
