@@ -159,13 +159,14 @@ class ActiveModels:
                 self._models.promote(row.id)  # a switch was given up: its vectors are deleted
             return row, embedder
 
+    def check(self, source: dict[str, Any]) -> None:
+        """Load a model, while another one answers. Raises `ModelError`."""
+        self._load(json.dumps(source, sort_keys=True))
+
     def request(self, source: dict[str, Any]) -> ModelRow:
-        """Change the requested model; it is loaded first, while the old one answers. Raises `ModelError`, and then
-        changes nothing."""
-        source_json = json.dumps(source, sort_keys=True)
-        self._load(source_json)
+        """Change the requested model to one that is loaded (`check`)."""
         with self._lock:
-            self._source = source_json
+            self._source = json.dumps(source, sort_keys=True)
             return self.requested()[0]
 
     def answering(self) -> tuple[ModelRow, SharedEmbedder]:

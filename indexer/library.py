@@ -463,8 +463,9 @@ class Library:
         return self._change_model(source).name
 
     def _change_model(self, source: dict[str, Any]) -> ModelRow:
+        self.models.check(source)
+        self.catalogue.settings.set(CHOSEN_MODEL, json.dumps(source))  # from here on a killed program goes on with it
         row = self.models.request(source)
-        self.catalogue.settings.set(CHOSEN_MODEL, json.dumps(source))
         self._status.request(source)
         self._indexing.look_again()
         return row

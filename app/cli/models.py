@@ -128,6 +128,8 @@ def fetch(name: str, report: Callable[[str], None], precision: str | None = None
     folder, paths = model.folder(), model.files(precision)
     hub = Hub()
     report(f"{name}: {model.repo}, licence {model.licence}")
+    if note := model.notes.get(precision or model.precision):
+        report(f"{precision or model.precision}: {note}")
     record = hub_models.read_record(folder)
     try:
         if hub_models.missing(model, folder, precision):

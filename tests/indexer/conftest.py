@@ -107,8 +107,8 @@ def counted(monkeypatch: pytest.MonkeyPatch, lite: Embedder) -> CountingEmbedder
 
 
 def contents_of(library: Library) -> dict[tuple[bytes, int], tuple[Any, ...]]:
-    """(hash, ordinal) -> all that is known of a chunk, with its vector of the answering model: in what two libraries over the
-    same files must agree."""
+    """(hash, ordinal) -> all that is known of a chunk, its vector under the answering model included: in what two
+    libraries over the same files must agree."""
     with library.catalogue.database.reader() as c:
         rows = c.exec_driver_sql(
             "SELECT c.hash, k.ordinal, k.start_s, k.end_s, k.page, k.text, k.same_as, c.kind, c.state,"
