@@ -20,6 +20,7 @@ import numpy as np
 from indexer.catalogue.models import Models
 from indexer.catalogue.rows import ModelRow
 from indexer.catalogue.settings import StoredSettings
+from indexer.errors import LibraryError
 from indexer.priority import QueryPriority, SharedEmbedder
 from model.embedder import Embedder, ModelAway, ModelError
 from model.lite.weights import EARLIER
@@ -205,12 +206,12 @@ class ActiveModels:
 
     def other(self) -> tuple[ModelRow, ModelRow]:
         """The model that answers, and the one to compare it with: the one that is being built, or the one that
-        answered before the last switch. Raises `ModelError` if there is none."""
+        answered before the last switch. Raises `LibraryError` if there is none."""
         answering, previous = self._models.answering(), self._models.previous()
         building = next((row for row in self._models.all() if row.state == "building"), None)
         row = building or (previous and previous[0])
         if answering is None or row is None:
-            raise ModelError("This library has the vectors of one model only: there is no switch to compare or undo.")
+            raise LibraryError("This library has the vectors of one model only: there is no switch to compare or undo.")
         return answering, row
 
     def for_new(self) -> tuple[ModelRow, SharedEmbedder]:

@@ -475,7 +475,7 @@ class Library:
 
         Its vectors are still here, so only what was indexed since is embedded before it answers; without any, and in a
         program that does not index, it answers at once. The model that it replaces can be returned to in the same way.
-        Raises `ModelError` if there is no such model or it cannot be loaded, and then changes nothing.
+        Raises `LibraryError` if there is no such model, `ModelError` if it cannot be loaded; then nothing changes.
         """
         self._may_write()
         if not self.may_index():

@@ -125,9 +125,9 @@ def test_the_old_vectors_go_when_they_are_not_wanted_or_after_a_month(
     switched.index()
     assert switched.accept_model() and not switched.accept_model()
     assert [m.name for m in stored.all()] == [models.id] and switched.verify().problems == []
-    with pytest.raises(ModelError, match="vectors of one model only"):
+    with pytest.raises(LibraryError, match="vectors of one model only"):
         switched.roll_back_model()
-    with pytest.raises(ModelError, match="vectors of one model only"):
+    with pytest.raises(LibraryError, match="vectors of one model only"):
         switched.compare_models(["bananas"])
 
 
