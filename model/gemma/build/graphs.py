@@ -60,21 +60,25 @@ class Network:
     def _int8(self, value: str, weight: np.ndarray) -> str:
         if value not in self._quantized:  # several layers read one value
             self._quantized[value] = self._eight_bits(value)
-        codes, largest = self._quantized[value]
+        codes, scale = self._quantized[value]
         weight_scale = np.maximum(np.abs(weight).max(1), 1e-12) / np.float32(INT8_LIMIT)
         weight_codes = np.rint(weight / weight_scale[:, None]).astype(np.int8)
-        inputs = [codes, self.graph.constant(np.ascontiguousarray(weight_codes.T)), self.number(1 / 127)]
+        inputs = [codes, self.graph.constant(np.ascontiguousarray(weight_codes.T)), self.number(1.0)]
         inputs += [self.graph.constant(weight_scale.astype(np.float32)), self._zero()]
         product = self.graph.node("MatMulIntegerToFloat", inputs, domain=MICROSOFT)
-        return self.graph.node("Mul", [product, largest])
+        return self.graph.node("Mul", [product, scale])
 
     def _eight_bits(self, value: str) -> tuple[str, str]:
-        """Returns uint8 codes of value / largest from 1 to 255, and the largest value of each token."""
+        """Returns uint8 codes of `value`, from 1 to 255, and the scale of each token, [batch, tokens, 1]."""
         graph, last = self.graph, self.number([-1])
         high, low = (graph.node(op, [value, last], keepdims=1) for op in ("ReduceMax", "ReduceMin"))
         largest = graph.node("Max", [high, graph.node("Neg", [low]), self.number(1e-12)])
-        codes = graph.node("QuantizeLinear", [graph.node("Div", [value, largest]), self.number(1 / 127), self._zero()])
-        return codes, largest
+        scale = graph.node("Mul", [largest, self.number(1 / 127)])
+        rows = graph.node("Flatten", [value], axis=2)
+        of_rows = graph.node("Reshape", [scale, last])
+        zeros = graph.node("Expand", [self._zero(), graph.node("Shape", [of_rows])])
+        codes = graph.node("QuantizeLinear", [rows, of_rows, zeros], axis=0)
+        return graph.node("Reshape", [codes, graph.node("Shape", [value])]), scale
 
     def _zero(self) -> str:
         return self.graph.constant(np.uint8(128))
