@@ -110,6 +110,7 @@ def test_from_lite_to_a_fetched_model_without_losing_a_search(library, graphs, m
         assert again.search(Query((Part(text="number 3"),)), k=3).model == said["model"]
 
 
+@pytest.mark.slow
 def test_a_change_is_compared_and_undone_on_the_page_and_in_the_terminal(graphs, tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
