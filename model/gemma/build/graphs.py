@@ -81,7 +81,7 @@ class Network:
         return graph.node("Reshape", [codes, graph.node("Shape", [value])]), scale
 
     def _zero(self) -> str:
-        return self.graph.constant(np.uint8(128))
+        return self.graph.constant(np.array(128, np.uint8))
 
     def norm(self, value: str, weight: np.ndarray) -> str:
         """RMS norm over the last axis."""
