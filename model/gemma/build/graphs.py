@@ -60,25 +60,21 @@ class Network:
     def _int8(self, value: str, weight: np.ndarray) -> str:
         if value not in self._quantized:  # several layers read one value
             self._quantized[value] = self._eight_bits(value)
-        codes, scale = self._quantized[value]
+        codes, largest = self._quantized[value]
         weight_scale = np.maximum(np.abs(weight).max(1), 1e-12) / np.float32(INT8_LIMIT)
         weight_codes = np.rint(weight / weight_scale[:, None]).astype(np.int8)
-        inputs = [codes, self.graph.constant(np.ascontiguousarray(weight_codes.T)), self.number(1.0)]
+        inputs = [codes, self.graph.constant(np.ascontiguousarray(weight_codes.T)), self.number(1 / 127)]
         inputs += [self.graph.constant(weight_scale.astype(np.float32)), self._zero()]
         product = self.graph.node("MatMulIntegerToFloat", inputs, domain=MICROSOFT)
-        return self.graph.node("Mul", [product, scale])
+        return self.graph.node("Mul", [product, largest])
 
     def _eight_bits(self, value: str) -> tuple[str, str]:
-        """Returns uint8 codes of `value`, from 1 to 255, and the scale of each token, [batch, tokens, 1]."""
+        """Returns uint8 codes of value / largest, from 1 to 255, and the largest size of a value in each token."""
         graph, last = self.graph, self.number([-1])
         high, low = (graph.node(op, [value, last], keepdims=1) for op in ("ReduceMax", "ReduceMin"))
         largest = graph.node("Max", [high, graph.node("Neg", [low]), self.number(1e-12)])
-        scale = graph.node("Mul", [largest, self.number(1 / 127)])
-        rows = graph.node("Flatten", [value], axis=2)
-        of_rows = graph.node("Reshape", [scale, last])
-        zeros = graph.node("Expand", [self._zero(), graph.node("Shape", [of_rows])])
-        codes = graph.node("QuantizeLinear", [rows, of_rows, zeros], axis=0)
-        return graph.node("Reshape", [codes, graph.node("Shape", [value])]), scale
+        codes = graph.node("QuantizeLinear", [graph.node("Div", [value, largest]), self.number(1 / 127), self._zero()])
+        return codes, largest
 
     def _zero(self) -> str:
         return self.graph.constant(np.array(128, np.uint8))
