@@ -20,6 +20,7 @@ import numpy as np
 from indexer.catalogue.models import Models
 from indexer.catalogue.rows import ModelRow
 from indexer.catalogue.settings import StoredSettings
+from indexer.errors import LibraryError
 from indexer.priority import QueryPriority, SharedEmbedder
 from model.embedder import Embedder, ModelAway, ModelError
 from model.lite.weights import EARLIER
@@ -159,13 +160,14 @@ class ActiveModels:
                 self._models.promote(row.id)  # a switch was given up: its vectors are deleted
             return row, embedder
 
+    def check(self, source: dict[str, Any]) -> None:
+        """Load a model, while another one answers. Raises `ModelError`."""
+        self._load(json.dumps(source, sort_keys=True))
+
     def request(self, source: dict[str, Any]) -> ModelRow:
-        """Change the requested model; it is loaded first, while the old one answers. Raises `ModelError`, and then
-        changes nothing."""
-        source_json = json.dumps(source, sort_keys=True)
-        self._load(source_json)
+        """Change the requested model to one that is loaded (`check`)."""
         with self._lock:
-            self._source = source_json
+            self._source = json.dumps(source, sort_keys=True)
             return self.requested()[0]
 
     def answering(self) -> tuple[ModelRow, SharedEmbedder]:
@@ -187,9 +189,30 @@ class ActiveModels:
                 )
             row, embedder = self.requested()
             if row.state == "building":
-                self._models.promote(row.id)
+                self._models.promote(row.id, keep=False)
                 row = next(m for m in self._models.all() if m.id == row.id)
             return row, embedder
+
+    def of(self, row: ModelRow) -> tuple[dict[str, Any], SharedEmbedder]:
+        """The arguments of `model.load` that give the model of a row, and the embedder. Raises `ModelError` if none do
+        any more."""
+        with self._lock:
+            sources = [row.source, *([json.dumps({"name": row.name})] if row.name in EARLIER else ())]
+            embedders = [(source, self._load(source)) for source in sources]
+            for source, embedder in embedders:
+                if embedder.id == row.name:
+                    return json.loads(source), embedder
+            raise ModelError(f"{row.name} is not on this machine any more; in its place is {embedders[0][1].id}.")
+
+    def other(self) -> tuple[ModelRow, ModelRow]:
+        """The model that answers, and the one to compare it with: the one that is being built, or the one that
+        answered before the last switch. Raises `LibraryError` if there is none."""
+        answering, previous = self._models.answering(), self._models.previous()
+        building = next((row for row in self._models.all() if row.state == "building"), None)
+        row = building or (previous and previous[0])
+        if answering is None or row is None:
+            raise LibraryError("This library has the vectors of one model only: there is no switch to compare or undo.")
+        return answering, row
 
     def for_new(self) -> tuple[ModelRow, SharedEmbedder]:
         """The model for new contents: the one that answers, so that they are found at once."""

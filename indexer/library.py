@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -53,6 +53,7 @@ from indexer.types import (
     Kind,
     LibraryOptions,
     MigrationReport,
+    ModelComparison,
     Moment,
     Month,
     Part,
@@ -69,7 +70,7 @@ from model.embedder import ModelError
 
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
-    from indexer.catalogue.rows import Counts
+    from indexer.catalogue.rows import Counts, ModelRow
     from indexer.features.judge import Metrics
     from indexer.features.moments import Moments
     from indexer.features.own_words import OwnWords, Source
@@ -459,11 +460,55 @@ class Library:
         source = {"name": name}
         if name == "embeddinggemma-2" and self._detail:
             source["detail"] = self._detail
+        return self._change_model(source).name
+
+    def _change_model(self, source: dict[str, Any]) -> ModelRow:
+        self.models.check(source)
+        self.catalogue.settings.set(CHOSEN_MODEL, json.dumps(source))  # from here on a killed program goes on with it
         row = self.models.request(source)
-        self.catalogue.settings.set(CHOSEN_MODEL, json.dumps(source))
         self._status.request(source)
         self._indexing.look_again()
-        return row.name
+        return row
+
+    def roll_back_model(self) -> str:
+        """Give up the switch in progress, or else return to the model before the last switch. Returns its id.
+
+        Its vectors are still here, so only what was indexed since is embedded before it answers; without any, and in a
+        program that does not index, it answers at once. The model that it replaces can be returned to in the same way.
+        Raises `LibraryError` if there is no such model, `ModelError` if it cannot be loaded; then nothing changes.
+        """
+        self._may_write()
+        if not self.may_index():
+            raise LibraryError(f"Another Sightline ({self.indexer()}) is indexing this library: roll back in that one.")
+        try:
+            answering, other = self.models.other()
+            target = answering if other.state == "building" else other
+            row = self._change_model(self.models.of(target)[0])
+            models = self.catalogue.models
+            if row.state == "building" and self._indexing.pipeline is None and not models.lacking(row.id):
+                models.promote(row.id)
+            return row.name
+        finally:
+            self.done_indexing()
+
+    def accept_model(self) -> bool:
+        """Delete the vectors of the model before the last switch. Returns whether there were any."""
+        self._may_write()
+        return self.catalogue.models.drop_previous()
+
+    def compare_models(self, queries: Sequence[str] = ()) -> ModelComparison:
+        """The first hits of queries (none: the last ones of the click log, then saved searches) under the model that
+        answers and under the one before the last switch, or the one being built. Raises `ModelError`, `LibraryError`.
+        """
+        from indexer.features.compare_models import compare_models, last_queries
+
+        rows = self.models.other()
+        queries = queries or last_queries(self.clicks, self.saved_searches())
+        with ExitStack() as stack:
+            answering, other = (
+                stack.enter_context(self._engines.searcher_of(row, self.models.of(row)[1])) for row in rows
+            )
+            return compare_models(queries, answering, other, self.clicks)
 
     def retry(self) -> int:
         """Make all failed files pending again. Returns their number."""

@@ -217,6 +217,13 @@ class StatusReporter:
         lacking = self._catalogue.models.lacking(answering.id)
         if lacking:
             return [f"{lacking:,} chunks have no embedding yet and are found by their words only."]
+        if (previous := self._catalogue.models.previous()) is not None:
+            row, until = previous
+            return [
+                f"{answering.name} answers in place of {row.name}, whose vectors stay until"
+                f" {time.strftime('%Y-%m-%d', time.localtime(until))}: `sightline models compare` shows your last"
+                " queries under both, `sightline models rollback` goes back, `sightline models accept` ends this."
+            ]
         return []
 
 

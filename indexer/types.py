@@ -478,6 +478,49 @@ class SavedSearch:
 
 
 @dataclass(frozen=True)
+class ComparedQuery:
+    """A query under two models. `hits`: the first ones, one for each file, under the model that answers and under the
+    other. `opened`: the place, from 1, of what the person opened after this query, None if it is not among them; it
+    is None if the click log has nothing of this query."""
+
+    query: str
+    hits: tuple[list[Hit], list[Hit]]
+    opened: tuple[int | None, int | None] | None = None
+
+    @property
+    def agreement(self) -> float:
+        """The share of the files of the longer list that are in both; 1 if both are empty."""
+        first, second = ({hit.path for hit in hits} for hits in self.hits)
+        return len(first & second) / max(len(first), len(second)) if first or second else 1.0
+
+
+@dataclass(frozen=True)
+class ModelComparison:
+    """`models`: the id of the model that answers, and of the other. `chunks`: those with a vector under each."""
+
+    models: tuple[str, str]
+    chunks: tuple[int, int]
+    queries: tuple[ComparedQuery, ...]
+
+    @property
+    def agreement(self) -> float:
+        """The mean over the queries."""
+        return sum(query.agreement for query in self.queries) / len(self.queries)
+
+    def to_json(self) -> dict[str, Any]:
+        queries = [
+            {
+                "query": one.query,
+                "agreement": round(one.agreement, 4),
+                "hits": [[hit.to_json() for hit in hits] for hits in one.hits],
+                "opened": one.opened,
+            }
+            for one in self.queries
+        ]
+        return {"models": self.models, "chunks": self.chunks, "agreement": round(self.agreement, 4), "queries": queries}
+
+
+@dataclass(frozen=True)
 class WordPlaces:
     """A word of a query and where it stands: "name", "folder", "caption", or `ChunkDetails.text_is`."""
 
@@ -553,5 +596,8 @@ class SearchLibrary(Protocol):
     def failures(self) -> list[Failure]: ...
     def retry(self) -> int: ...
     def use_model(self, name: str) -> str: ...
+    def compare_models(self, queries: Sequence[str] = ()) -> ModelComparison: ...
+    def roll_back_model(self) -> str: ...
+    def accept_model(self) -> bool: ...
     def add_root(self, folder: Path) -> None: ...
     def forget(self, folder: Path) -> int: ...

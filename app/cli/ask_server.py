@@ -48,6 +48,12 @@ def add_root(data_dir: Path, folder: Path) -> bool:
     return _ask(data_dir, "/api/roots", body={"path": str(folder)}) is not None
 
 
+def roll_back_model(data_dir: Path) -> str | None:
+    """Return to the model before the last switch. Returns its id; None also for what the server refuses."""
+    document = _ask(data_dir, "/api/models/rollback", body={})
+    return None if document is None else str(document["model"])
+
+
 def token_of(data_dir: Path) -> str:
     """Returns the owner's token as the server has it: the one that is set, or else the one in the library's folder."""
     return os.environ.get("SIGHTLINE_TOKEN") or owner_token(data_dir)

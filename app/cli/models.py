@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from app.cli import ask_server
 from app.cli.options import Commands, Json, fail, opened, print_json, settings_of
 
 commands = Commands()
@@ -22,24 +23,76 @@ commands = Commands()
 
 @commands.command()
 def models(
-    action: Annotated[list[str] | None, typer.Argument(metavar="[get NAME]", help="Download a model's files.")] = None,
+    action: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[get NAME | compare [TEXT]... | rollback | accept]",
+            help="Download a model's files; or, after a change of the model: your last queries (or these) under both,"
+            " return to the old model, or delete its vectors.",
+        ),
+    ] = None,
     precision: Annotated[
         str | None, typer.Option(metavar="float32|q4|int8", help="With get: the number format of the weights.")
     ] = None,
     json_: Json = False,
 ) -> None:
-    """List the models, what each is good at, and which fits this machine; or download one (get NAME)."""
-    if action:
-        if len(action) != 2 or action[0] != "get":
-            fail("write `sightline models` or `sightline models get NAME`", 2)
-        _get(action[1], precision)
-        return
+    """List the models, what each is good at, and which fits this machine; download one, or undo a change to one."""
+    match action or []:
+        case ["get", name]:
+            _get(name, precision)
+        case ["compare", *queries]:
+            _compare(queries, json_)
+        case ["rollback"]:
+            _rollback(json_)
+        case ["accept"]:
+            _accept(json_)
+        case []:
+            _list(json_)
+        case _:
+            fail("write `sightline models`, or after it get NAME, compare [TEXT]..., rollback or accept", 2)
+
+
+def _list(json_: bool) -> None:
     from app import speech_status
     from app.cli import output
     from model.registry import catalogue
 
     cards, speech = catalogue(), speech_status.line(settings_of().speech)
     print_json([asdict(c) for c in cards]) if json_ else output.show_models(cards, speech)
+
+
+def _compare(queries: list[str], json_: bool) -> None:
+    """Print the first hits of queries under the model that answers and under the other."""
+    from app.cli import output
+
+    with opened(read_only=True) as library:
+        comparison = library.compare_models(queries)
+    print_json(comparison.to_json()) if json_ else output.show_comparison(comparison)
+
+
+def _rollback(json_: bool) -> None:
+    """Return to the model before the last switch, in the program that has the library open, or else here."""
+    settings = settings_of()
+    name = ask_server.roll_back_model(settings.data_dir.expanduser())
+    if name is None:
+        with opened(settings) as library:
+            name = library.roll_back_model()
+            status = library.status()
+        if status.model != name:
+            typer.echo("What was indexed since then is embedded first: run `sightline index`.", err=True)
+    if settings.library().explicit_model:
+        typer.echo(f"--model or SIGHTLINE_MODEL is {settings.model}: the next start with it changes again.", err=True)
+    print_json({"model": name}) if json_ else typer.echo(f"Back to {name}.", err=True)
+
+
+def _accept(json_: bool) -> None:
+    """Delete the vectors of the model before the last switch."""
+    with opened() as library:
+        is_deleted = library.accept_model()
+    if json_:
+        print_json({"deleted": is_deleted})
+    else:
+        typer.echo("The old model's vectors are deleted." if is_deleted else "There are no old vectors.", err=True)
 
 
 def _get(name: str, precision: str | None) -> None:
@@ -75,6 +128,8 @@ def fetch(name: str, report: Callable[[str], None], precision: str | None = None
     folder, paths = model.folder(), model.files(precision)
     hub = Hub()
     report(f"{name}: {model.repo}, licence {model.licence}")
+    if note := model.notes.get(precision or model.precision):
+        report(f"{precision or model.precision}: {note}")
     record = hub_models.read_record(folder)
     try:
         if hub_models.missing(model, folder, precision):

@@ -27,6 +27,7 @@ from indexer.types import (
     IndexReport,
     LeftOutSort,
     MigrationReport,
+    ModelComparison,
     Status,
     WorkerStatus,
 )
@@ -273,6 +274,28 @@ def show_models(cards: list[ModelCard], speech: str) -> None:
         out.print(f"    {needs}{'; MMEB-V2 ' + scores if scores else ''}")
         out.print(f"    {escape(card.about)}")
     out.print(speech, markup=False)
+
+
+def show_comparison(comparison: ModelComparison) -> None:
+    """Print the files of each query under both models, then how much they agree."""
+    n_queries = len(comparison.queries)
+    for letter, name, count in zip("AB", comparison.models, comparison.chunks, strict=True):
+        out.print(
+            f"{letter}: {name}, {counted(count, 'chunk')}{', answers now' if letter == 'A' else ''}", markup=False
+        )
+    for one in comparison.queries:
+        out.print(f"\n{printable(one.query)}  ({one.agreement:.0%} the same)", markup=False)
+        for letter, hits in zip("AB", one.hits, strict=True):
+            names = [f"{printable(Path(hit.path).name)} {place(hit)}".strip() for hit in hits]
+            out.print(f"  {letter}  {' · '.join(names) or 'nothing'}", markup=False)
+    same = sum([h.path for h in one.hits[0][:1]] == [h.path for h in one.hits[1][:1]] for one in comparison.queries)
+    out.print(
+        f"\nOf the first files of each query {comparison.agreement:.0%} are the same; the very first one is in"
+        f" {same} of {n_queries}."
+    )
+    if opened := [one.opened for one in comparison.queries if one.opened]:
+        found = [sum(places[side] is not None for places in opened) for side in (0, 1)]
+        out.print(f"What you opened then is among them in {found[0]} of {len(opened)} under A, in {found[1]} under B.")
 
 
 def _round(number: float) -> str:

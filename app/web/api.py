@@ -49,6 +49,8 @@ router = APIRouter(prefix="/api", tags=["search"])
 
 MAX_MOMENTS = 50
 """Moments in one answer."""
+MAX_QUERIES = 10
+"""Queries in one comparison of two models."""
 
 
 class Json(JSONResponse):
@@ -300,6 +302,27 @@ def use_model(services: Services, name: Annotated[str, Body(embed=True, max_leng
     if name not in {card.name for card in catalogue() if card.on_disk}:
         raise BadRequest(f"{name} is not on this machine.")
     return Json({"model": services.library.use_model(name)})
+
+
+@router.post("/models/compare")
+def compare_models(
+    services: Services, queries: Annotated[list[str] | None, Body(embed=True, max_length=MAX_QUERIES)] = None
+) -> Json:
+    """The first hits of queries (none: the last ones of the click log, then saved searches) under the model that
+    answers and under the one before the last switch, or the one being built."""
+    return Json(services.library.compare_models([text[:MAX_TEXT] for text in queries or []]).to_json())
+
+
+@router.post("/models/rollback")
+def roll_back_model(services: Services) -> Json:
+    """Return to the model before the last switch; give up the one in progress."""
+    return Json({"model": services.library.roll_back_model()})
+
+
+@router.post("/models/accept")
+def accept_model(services: Services) -> Json:
+    """Delete the vectors of the model before the last switch."""
+    return Json({"deleted": services.library.accept_model()})
 
 
 def model_cards() -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from indexer.types import (
     Failure,
     FileInfo,
     Hit,
+    ModelComparison,
     Moment,
     Month,
     Part,
@@ -219,6 +220,15 @@ class ScopedLibrary:
 
     def use_model(self, name: str) -> str:
         return self._whole().use_model(name)
+
+    def compare_models(self, queries: Sequence[str] = ()) -> ModelComparison:
+        return self._whole().compare_models(queries)
+
+    def roll_back_model(self) -> str:
+        return self._whole().roll_back_model()
+
+    def accept_model(self) -> bool:
+        return self._whole().accept_model()
 
     @property
     def clicks(self) -> ClickLog:

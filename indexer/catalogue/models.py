@@ -1,16 +1,25 @@
 """The models that have vectors in a library, and the chunks without a vector under a model.
 
 Built around the table `model`: one row is `answering`; after a switch of the model another one is `building`
-until all chunks have its vectors. It knows nothing of loading a model.
+until all chunks have its vectors. The model that answered before is then `old`, and its vectors stay for KEEP_S, so
+that a switch can be undone. It knows nothing of loading a model.
 """
 
 from __future__ import annotations
+
+import json
+import math
+import time
 
 import sqlalchemy as sa
 
 from indexer.catalogue.database import Database
 from indexer.catalogue.rows import ModelRow
-from indexer.catalogue.schema import embedding, model
+from indexer.catalogue.schema import embedding, model, setting
+
+PREVIOUS = "previous_model"
+"""The setting with the name of the model that answered before the last switch, and the time until which it stays."""
+KEEP_S = 30 * 86400.0
 
 
 class Models:
@@ -48,12 +57,35 @@ class Models:
                 c.execute(sa.insert(model).values(name=name, dim=dim, state=state, source=source))
         return next(m for m in self.all() if m.name == name)
 
-    def promote(self, model_id: int) -> None:
-        """Let a model answer, and delete all other models with their vectors."""
+    def promote(self, model_id: int, *, keep: bool = True) -> None:
+        """Let a model answer. The one that answered before stays with its vectors for KEEP_S, unless `keep` is False;
+        a model that answered already keeps the one before it. All others are deleted with their vectors."""
         with self._database.writer() as c:
-            c.execute(sa.update(model).where(model.c.id == model_id).values(state="answering"))
-            c.execute(sa.delete(embedding).where(embedding.c.model_id != model_id))
-            c.execute(sa.delete(model).where(model.c.id != model_id))
+            former = c.execute(sa.select(model.c.name).where(model.c.state == "answering", model.c.id != model_id))
+            if keep and (name := former.scalar()) is not None:
+                c.exec_driver_sql(
+                    "INSERT INTO setting (name, value) VALUES (?, ?)"
+                    " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                    (PREVIOUS, json.dumps([name, time.time() + KEEP_S])),
+                )
+            c.execute(sa.update(model).values(state=sa.case((model.c.id == model_id, "answering"), else_="old")))
+            _delete_old(c, keep=_previous(c)[0] if keep else "")
+
+    def previous(self) -> tuple[ModelRow, float] | None:
+        """Returns the model that answered before the last switch, and the time until which its vectors stay."""
+        with self._database.reader() as c:
+            name, until = _previous(c)
+        row = next((m for m in self.all() if m.name == name and m.state != "answering"), None)
+        return None if row is None else (row, until)
+
+    def drop_previous(self, now: float = math.inf) -> bool:
+        """Delete the previous model and its vectors, if its time ends before `now`. Returns whether there was one."""
+        previous = self.previous()
+        if previous is None or previous[0].state != "old" or previous[1] > now:
+            return False
+        with self._database.writer() as c:
+            _delete_old(c, keep="")
+        return True
 
     def lacking(self, model_id: int) -> int:
         """Returns how many chunks have no vector under a model."""
@@ -75,3 +107,19 @@ class Models:
                 " (SELECT 1 FROM embedding e WHERE e.chunk_id = k.id AND e.model_id = ?) LIMIT 1"
             )
             return c.exec_driver_sql(query, (digest, model_id)).first() is not None
+
+
+def _previous(c: sa.Connection) -> tuple[str, float]:
+    """Returns the name and the time of the setting PREVIOUS; an empty name without it."""
+    value = c.execute(sa.select(setting.c.value).where(setting.c.name == PREVIOUS)).scalar()
+    name, until = json.loads(value) if value else ("", 0.0)
+    return str(name), float(until)
+
+
+def _delete_old(c: sa.Connection, *, keep: str) -> None:
+    """Delete the models that neither answer nor are being built, with their vectors, except the one named `keep`."""
+    ids = c.execute(sa.select(model.c.id).where(model.c.state == "old", model.c.name != keep)).scalars().all()
+    c.execute(sa.delete(embedding).where(embedding.c.model_id.in_(ids)))
+    c.execute(sa.delete(model).where(model.c.id.in_(ids)))
+    if not keep:
+        c.execute(sa.delete(setting).where(setting.c.name == PREVIOUS))

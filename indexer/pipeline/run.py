@@ -278,7 +278,9 @@ class Indexer:
     # -- between runs ----------------------------------------------------------------------
 
     def sweep(self) -> None:
-        """Delete the contents that no file has had for a day, and their thumbnails."""
+        """Delete the contents that no file has had for a day, their thumbnails, and the vectors of a model that was
+        replaced long ago."""
+        self._catalogue.models.drop_previous(time.time())
         for digest in self._catalogue.contents.sweep():
             self._thumbnails.remove(digest)
 

@@ -7,12 +7,14 @@ of indexing.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indexer.active_models import ActiveModels
 from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.rows import ModelRow
 from indexer.errors import LibraryError
 from indexer.vectors.open import open_index
 from model.embedder import ModelError
@@ -108,6 +110,22 @@ class Engines:
         except ModelError as error:
             raise LibraryError(str(error)) from error
         return Searcher(self._catalogue, index, embedder, self._sandbox())
+
+    @contextmanager
+    def searcher_of(self, row: ModelRow, embedder: Embedder) -> Iterator[Searcher]:
+        """A searcher with a model of the catalogue, over an index of its own, which is made in memory (1.5 kB for a
+        vector of 768 values) unless it is on a server. Raises LibraryError."""
+        from indexer.search.searcher import Searcher
+        from indexer.vectors.source import StoredEmbeddings
+
+        source = StoredEmbeddings(self._catalogue.database, row.id, row.dim)
+        index = open_index(self._vectors, self._folder, row.name, source, writable=False)
+        searcher = Searcher(self._catalogue, index, embedder, self._sandbox())
+        try:
+            yield searcher
+        finally:
+            searcher.close()
+            index.close()
 
     def follow(self) -> None:
         """The catalogue has changed: an open index reads the new journal rows. An index on a server is opened for

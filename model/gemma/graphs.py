@@ -26,7 +26,7 @@ class GraphTowers:
 
     def __init__(self, files: GemmaFiles) -> None:
         """Raises `ModelError` if a file is another model's or does not fit the other file."""
-        if files.precision == "int8":  # activations have one scale for a tensor: a neighbour in a batch would change it
+        if files.precision == "int8":  # the published graphs have one scale for a tensor, also of several inputs
             self.batch_tokens = self.batch_patches = 1
         self._text = open_graph(files.text)
         self._vision = open_graph(files.vision)

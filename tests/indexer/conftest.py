@@ -107,12 +107,13 @@ def counted(monkeypatch: pytest.MonkeyPatch, lite: Embedder) -> CountingEmbedder
 
 
 def contents_of(library: Library) -> dict[tuple[bytes, int], tuple[Any, ...]]:
-    """(hash, ordinal) -> all that is known of a chunk, its vector included: in what two libraries over the
-    same files must agree."""
+    """(hash, ordinal) -> all that is known of a chunk, its vector under the answering model included: in what two
+    libraries over the same files must agree."""
     with library.catalogue.database.reader() as c:
         rows = c.exec_driver_sql(
             "SELECT c.hash, k.ordinal, k.start_s, k.end_s, k.page, k.text, k.same_as, c.kind, c.state,"
             " c.duration_s, c.pages, c.width, c.height, e.vector FROM content c"
             " LEFT JOIN chunk k ON k.content_hash = c.hash LEFT JOIN embedding e ON e.chunk_id = k.id"
+            " AND e.model_id = (SELECT id FROM model WHERE state = 'answering')"
         ).all()
     return {(r[0], r[1]): tuple(r[2:]) for r in rows}

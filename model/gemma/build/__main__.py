@@ -16,7 +16,7 @@ from model.embedder import ModelError
 from model.gemma.build.checkpoint import Checkpoint
 from model.gemma.build.graphs import text_graph, vision_graph
 from model.gemma.files import GRAPHS
-from model.hub_models import PRECISIONS
+from model.hub_models import PRECISIONS, RECORD
 from model.onnx_writer import Graph
 
 DEFAULT = "int8"
@@ -60,6 +60,7 @@ def build(checkpoint_folder: Path, folder: Path, precision: str = DEFAULT) -> No
             partial.unlink(missing_ok=True)
     for file in ("tokenizer.json", "config.json"):
         shutil.copyfile(checkpoint_folder / file, folder / file)
+    (folder / RECORD).unlink(missing_ok=True)  # of the hashes of earlier graphs
 
 
 if __name__ == "__main__":

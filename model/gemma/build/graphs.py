@@ -9,8 +9,9 @@ Precisions of the weights of linear layers; patches, projections between the tow
 
 - float32
 - q4: four bits, a scale for each 32 values of a row; activations are float32
-- int8: seven bits of eight, a scale for each row, and activations of eight bits with one scale for a tensor. On
-  processors with AVX2 alone an int8 product is summed in 16 bits, where 2 * 255 * 127 does not fit.
+- int8: seven bits of eight, a scale for each row, and activations of eight bits with a scale for each token: a token
+  with large values, which trained networks have, costs the others no precision. On processors with AVX2 alone an int8
+  product is summed in 16 bits, where 2 * 255 * 127 does not fit.
 
 In q4 and int8 the token table has eight bits and a scale for each token.
 """
@@ -38,7 +39,7 @@ class Network:
     def __init__(self, graph: Graph, checkpoint: Checkpoint, config: dict[str, Any], precision: str) -> None:
         self.graph, self.checkpoint, self.precision = graph, checkpoint, precision
         self.eps = float(config["rms_norm_eps"])
-        self._quantized: dict[str, list[str]] = {}
+        self._quantized: dict[str, tuple[str, str]] = {}
 
     def number(self, value: float | Sequence[int] | int) -> str:
         is_float = isinstance(value, float)
@@ -58,15 +59,25 @@ class Network:
 
     def _int8(self, value: str, weight: np.ndarray) -> str:
         if value not in self._quantized:  # several layers read one value
-            names = [f"{value}.{part}" for part in ("codes", "scale", "zero")]
-            self.graph.node("DynamicQuantizeLinear", [value], names)
-            self._quantized[value] = names
-        codes, scale, zero = self._quantized[value]
+            self._quantized[value] = self._eight_bits(value)
+        codes, largest = self._quantized[value]
         weight_scale = np.maximum(np.abs(weight).max(1), 1e-12) / np.float32(INT8_LIMIT)
         weight_codes = np.rint(weight / weight_scale[:, None]).astype(np.int8)
-        inputs = [codes, self.graph.constant(np.ascontiguousarray(weight_codes.T)), scale]
-        inputs += [self.graph.constant(weight_scale.astype(np.float32)), zero]
-        return self.graph.node("MatMulIntegerToFloat", inputs, domain=MICROSOFT)
+        inputs = [codes, self.graph.constant(np.ascontiguousarray(weight_codes.T)), self.number(1 / 127)]
+        inputs += [self.graph.constant(weight_scale.astype(np.float32)), self._zero()]
+        product = self.graph.node("MatMulIntegerToFloat", inputs, domain=MICROSOFT)
+        return self.graph.node("Mul", [product, largest])
+
+    def _eight_bits(self, value: str) -> tuple[str, str]:
+        """Returns uint8 codes of value / largest, from 1 to 255, and the largest size of a value in each token."""
+        graph, last = self.graph, self.number([-1])
+        high, low = (graph.node(op, [value, last], keepdims=1) for op in ("ReduceMax", "ReduceMin"))
+        largest = graph.node("Max", [high, graph.node("Neg", [low]), self.number(1e-12)])
+        codes = graph.node("QuantizeLinear", [graph.node("Div", [value, largest]), self.number(1 / 127), self._zero()])
+        return codes, largest
+
+    def _zero(self) -> str:
+        return self.graph.constant(np.array(128, np.uint8))
 
     def norm(self, value: str, weight: np.ndarray) -> str:
         """RMS norm over the last axis."""

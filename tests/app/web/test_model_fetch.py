@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from app.web.server import create_app
 from indexer.library import Library
 from indexer.types import LibraryOptions, Part, Query
 from model.embedder import ModelError
+from tests.app.cli.test_main import sightline
 from tests.media import draw_image
 from tests.model.gemma import tiny
 
@@ -106,6 +108,41 @@ def test_from_lite_to_a_fetched_model_without_losing_a_search(library, graphs, m
     library.close()
     with Library(tmp_path / "library", LibraryOptions(explicit_model=False), read_only=True) as again:
         assert again.search(Query((Part(text="number 3"),)), k=3).model == said["model"]
+
+
+@pytest.mark.slow
+def test_a_change_is_compared_and_undone_on_the_page_and_in_the_terminal(graphs, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(6):
+        draw_image(folder / f"{number}.png", f"number {number}", (200 + number, 100))
+    home = tmp_path / "library"
+    with Library(home, LibraryOptions(ocr="off", explicit_model=False), read_only=False) as library:
+        library.index([folder])
+        lite = library.status().model
+        library.use_model(str(graphs))
+        library.index()
+        with served(library) as client:
+            compared = client.post("/api/models/compare", json={"queries": ["number 3"]}).json()
+            assert compared["models"] == [library.status().model, lite] and compared["chunks"] == [6, 6]
+            (one,) = compared["queries"]
+            assert len(one["hits"][0]) == len(one["hits"][1]) == 5 and 0 <= one["agreement"] <= 1
+            assert "models compare" in client.get("/api/status").text
+            nothing = client.post("/api/models/compare")
+            assert nothing.status_code == 400 and "name some" in nothing.json()["error"]
+            assert client.post("/api/models/rollback").json() == {"model": lite}
+            assert library.search(Query((Part(text="number 3"),)), k=3).model == lite
+    shown = sightline("models", "compare", "number 3", home=home)
+    assert shown.returncode == 0 and f"A: {lite}, 6 chunks, answers now" in shown.stdout
+    assert "number 3  (" in shown.stdout and "Of the first files of each query" in shown.stdout
+    back = sightline("models", "rollback", "--json", home=home)
+    assert (
+        json.loads(back.stdout)["model"] == json.loads(sightline("status", "--json", home=home).stdout)["model"] != lite
+    )
+    assert "deleted" in sightline("models", "accept", home=home).stderr
+    again = sightline("models", "rollback", home=home)
+    assert again.returncode == 1 and "vectors of one model only" in again.stderr
+    assert sightline("models", "dance", home=home).returncode == 2
 
 
 def test_a_fetch_that_fails_says_why_and_changes_nothing(library):

@@ -2,7 +2,7 @@
 
 Prints `begun` when the work begins, and at its end how many times it committed. With a step it kills itself there, as
 an outsider would: at the N-th commit, or in a step of a switch of the model. Model `other` is the lite model in another
-space.
+space; `back` indexes nothing, and returns to the model before the last switch.
 """
 
 import os
@@ -96,12 +96,17 @@ def main(data_dir: str, folder: str, model: str, step: str = "", number: str = "
 
     real = loading.load
     loading.load = lambda name="lite", **o: OtherModel(real("lite")) if name == "other" else real(name, **o)  # type: ignore[assignment]
-    with Library.open(Path(data_dir), model, nice=False, ocr="off") as library:
+    is_back = model == "back"
+    options = {"explicit_model": not is_back, "nice": False, "ocr": "off"}
+    with Library.open(Path(data_dir), "lite" if is_back else model, **options) as library:
         commits = Commits(library.catalogue.database.engine, step, int(number))
         end_in_switch(commits, step)
         print("begun", flush=True)
-        library.index([Path(folder)])
-        library.vector_index().merge()
+        if is_back:
+            library.roll_back_model()
+        else:
+            library.index([Path(folder)])
+            library.vector_index().merge()
         print(commits.count, flush=True)
 
 

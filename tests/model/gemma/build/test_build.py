@@ -153,6 +153,19 @@ def test_torch_is_not_needed(checkpoint, tmp_path):
     assert ":int8@" in load(str(tmp_path / "graphs")).id
 
 
+def test_graphs_that_are_built_again_are_other_graphs(checkpoint, tmp_path):
+    copied = shutil.copytree(checkpoint, tmp_path / "copy")
+    ids = set()
+    for layers in (3, 2):
+        config = json.loads((copied / "config.json").read_text())
+        config["text_config"]["num_hidden_layers"] = layers
+        config["text_config"]["layer_types"] = config["text_config"]["layer_types"][:layers]
+        (copied / "config.json").write_text(json.dumps(config))
+        build(copied, tmp_path / "graphs")
+        ids.add(load_gemma(tmp_path / "graphs").id)
+    assert len(ids) == 2
+
+
 def test_another_checkpoint_is_refused_in_one_line_and_leaves_nothing(checkpoint, tmp_path, capsys):
     copied = shutil.copytree(checkpoint, tmp_path / "copy")
     weights = copied / "model.safetensors"
