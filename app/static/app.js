@@ -12,11 +12,9 @@ import { Library } from "./library.js";
 import { Progress } from "./progress.js";
 import { Results } from "./results.js";
 import { Selection } from "./selection.js";
-import { asks, empty, read, write } from "./state.js";
+import { asks, empty, read, VIEWS, write } from "./state.js";
 import { keepUp } from "./upgrade.js";
 import { Viewer } from "./viewer.js";
-
-const VIEWS = /** @type {const} */ (["search", "albums", "library", "settings"]);
 
 export class Page {
   /** @param {HTMLElement} host */
@@ -40,7 +38,7 @@ export class Page {
     this.viewer = new Viewer(this);
     this.library = new Library(this);
     this.progress = new Progress(this);
-    this.notices = h("div", { class: "notices", role: "status" });
+    this.notices = h("div.notices", { role: "status" });
     this.links = VIEWS.map((view) => {
       const href = view === "search" ? "/" : `/?view=${view}`;
       return h("a", { href, onclick: takeOver(() => this.visit(view)) }, view[0].toUpperCase() + view.slice(1));
@@ -48,18 +46,18 @@ export class Page {
 
     const onclick = takeOver(() => this.home());
     const name = h("span", { "aria-hidden": "true" }, "Sightline");
-    const mark = h("a", { class: "mark", href: "/", "aria-label": "Sightline, start page", onclick }, glyph(), name);
+    const mark = h("a.mark", { href: "/", "aria-label": "Sightline, start page", onclick }, icon("search"), name);
     const search = [this.box.element, this.filters.element, this.results.element];
     this.main = h("div", { id: "main", role: "main" }, [
-      h("h1", { class: "unseen" }, "Sightline: search your images, videos and PDFs"),
-      h("section", { class: "search", "aria-label": "Search" }, search),
+      h("h1.unseen", "Sightline: search your images, videos and PDFs"),
+      h("section.search", { "aria-label": "Search" }, search),
       this.albums.element,
       this.library.element,
-      h("section", { class: "settings quiet", "aria-label": "Settings" }, "Settings are being loaded …"),
+      h("section.settings.quiet", { "aria-label": "Settings" }, "Settings are being loaded …"),
     ]);
-    this.frame = h("div", { class: "frame", style: "visibility:hidden" }, [
-      h("a", { class: "skip", href: "#main", onclick: takeOver(() => this.box.input.focus()) }, "Skip to search"),
-      h("header", { class: "top" }, mark, this.progress.element, h("nav", { "aria-label": "Views" }, this.links)),
+    this.frame = h("div.frame", { style: "visibility:hidden" }, [
+      h("a.skip", { href: "#main", onclick: takeOver(() => this.box.input.focus()) }, "Skip to search"),
+      h("header.top", mark, this.progress.element, h("nav", { "aria-label": "Views" }, this.links)),
       this.main,
       this.selection.element,
       this.notices,
@@ -190,12 +188,6 @@ export class Page {
     if (error instanceof Away) this.progress.away();
     else this.say(error instanceof Error ? error.message : String(error), "wrong");
   }
-}
-
-function glyph() {
-  const mark = icon("search");
-  mark.setAttribute("class", "icon glyph");
-  return mark;
 }
 
 const place = document.getElementById("sightline");

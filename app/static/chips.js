@@ -41,7 +41,7 @@ export class SearchBox {
       oninput: () => this.onInput(),
       onkeydown: (e) => this.key(e),
     });
-    this.chips = h("ul", { class: "chips", "aria-label": "Further parts of the query", role: "list" });
+    this.chips = h("ul.chips", { "aria-label": "Further parts of the query" });
     this.chooser = h("input", {
       type: "file",
       multiple: true,
@@ -61,7 +61,7 @@ export class SearchBox {
     const choose = iconButton("add", "Search with a file", () => this.chooser.click(), drop);
     const help = iconButton("help", "Keys and filters", () => page.help.open(), { title: "Keys and filters (?)" });
     help.classList.add("wide-only");
-    const send = h("button", { type: "submit", class: "main" }, "Search");
+    const send = h("button.main", { type: "submit" }, "Search");
     this.suggest = new Suggest(this);
     const field = [
       icon("search"),
@@ -76,12 +76,12 @@ export class SearchBox {
     ];
     const onsubmit = takeOver(() => this.submit(true));
     this.question = new UrlQuestion(this);
-    this.element = h("form", { class: "box", role: "search", action: "/", onsubmit }, [
-      h("div", { class: "field" }, field),
+    this.element = h("form.box", { role: "search", action: "/", onsubmit }, [
+      h("div.field", field),
       this.question.element,
       this.chooser,
     ]);
-    this.curtain = h("div", { class: "curtain", hidden: true }, h("p", {}, "Drop to search for what is like it"));
+    this.curtain = h("div.curtain", { hidden: true }, h("p", "Drop to search for what is like it"));
     this.element.append(this.curtain);
     this.fill();
     this.listen();
@@ -111,30 +111,43 @@ export class SearchBox {
     const picture = part.file ? this.picture(part.file) : h("img", { src: `/thumb/${part.chunk}.webp`, alt: "" });
     const like = part.avoid ? "not like " : part.chunk !== undefined ? "like " : "";
     const turn = part.avoid ? "Look for what is like it" : "Not like this";
-    return h("li", { class: part.avoid ? "chip avoid" : "chip" }, [
+    const title = [`${turn}: ${name}`, turn];
+    return this.item(
       picture,
-      h("span", { class: "name" }, like, h("bdi", {}, name)),
-      iconButton("avoid", `${turn}: ${name}`, () => this.turn(part), {
-        "aria-pressed": String(part.avoid),
-        title: turn,
-      }),
-      iconButton("close", `Remove ${name}`, () => this.remove(part), { title: "Remove" }),
-    ]);
+      like,
+      name,
+      part.avoid,
+      title,
+      () => this.turn(part),
+      () => this.remove(part),
+    );
   }
 
   /** @param {string} words */
   word(words) {
     const { page } = this;
     const rest = page.state.avoid.filter((other) => other !== words);
+    const remove = () => page.go({ avoid: rest, open: null });
     const seek = () => {
       page.state.q = `${page.state.q} ${words}`.trim();
       this.fill();
-      page.go({ avoid: rest, open: null });
+      remove();
     };
-    return h("li", { class: "chip avoid" }, [
-      h("span", { class: "name" }, "not ", h("bdi", {}, words)),
-      iconButton("avoid", `Look for ${words} instead of avoiding it`, seek, { title: "Look for it instead" }),
-      iconButton("close", `Remove ${words}`, () => page.go({ avoid: rest, open: null }), { title: "Remove" }),
+    const title = [`Look for ${words} instead of avoiding it`, "Look for it instead"];
+    return this.item(null, "not ", words, true, title, seek, remove);
+  }
+
+  /**
+   * A part of the query with a button that turns it round and one that removes it.
+   * @param {Node | null} picture @param {string} like @param {string} name @param {boolean} avoid
+   * @param {string[]} titles of the first button @param {() => void} turn @param {() => void} remove
+   */
+  item(picture, like, name, avoid, [label, title], turn, remove) {
+    return h(avoid ? "li.chip.avoid" : "li.chip", [
+      picture,
+      h("span.name", like, h("bdi", name)),
+      iconButton("avoid", label, turn, { "aria-pressed": avoid, title }),
+      iconButton("close", `Remove ${name}`, remove, { title: "Remove" }),
     ]);
   }
 

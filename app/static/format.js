@@ -100,7 +100,7 @@ export function nearFolder(path) {
 
 /** A text with <mark> around its matched words, which stand between U+E000 and U+E001. @param {string} snippet */
 export function marked(snippet) {
-  return snippet.split(/\uE000(.*?)\uE001/s).map((text, n) => (n % 2 ? h("mark", {}, text) : text));
+  return snippet.split(/\uE000(.*?)\uE001/s).map((text, n) => (n % 2 ? h("mark", text) : text));
 }
 
 /** A text without its marks. @param {string} text */

@@ -3,7 +3,7 @@
 // knows nothing of how the hits are fetched.
 
 import { card } from "./card.js";
-import { arrange, h, icon } from "./dom.js";
+import { arrange, find, h, icon, unseen } from "./dom.js";
 import { counted, fileName } from "./format.js";
 import { asks } from "./state.js";
 import { LEAST, monthKey, monthTitle } from "./timeline.js";
@@ -24,9 +24,9 @@ export class Grid {
     this.cards = new Map();
     /** @type {Map<string, HTMLElement[]>} */
     this.headings = new Map();
-    this.list = h("ul", { class: "grid", role: "list", "aria-label": "Results" });
-    this.divider = h("li", { class: "divider" });
-    this.fillers = [0, 1].map(() => h("li", { class: "filler", "aria-hidden": "true" }));
+    this.list = h("ul.grid", { "aria-label": "Results" });
+    this.divider = h("li.divider");
+    this.fillers = [0, 1].map(() => h("li.filler", { "aria-hidden": "true" }));
   }
 
   /** Stop loading pictures of the last answer: they would take up the browser's few connections, and the server.
@@ -81,7 +81,7 @@ export class Grid {
       }
       if (!divided && !first.relevant) {
         divided = true;
-        this.divider.replaceChildren(h("span", {}, items.length ? "Less likely" : "The nearest there is"));
+        this.divider.replaceChildren(h("span", items.length ? "Less likely" : "The nearest there is"));
         items.push(this.fillers[0], this.divider);
       }
       if (dated && (!items.length || monthKey(first) < month)) {
@@ -114,8 +114,8 @@ export class Grid {
   /** The heading of a month, and what fills the row before it. @param {string} month */
   heading(month) {
     const items = this.headings.get(month) ?? [
-      h("li", { class: "filler", "aria-hidden": "true" }),
-      h("li", { class: "month" }, h("h2", {}, monthTitle(month))),
+      h("li.filler", { "aria-hidden": "true" }),
+      h("li.month", h("h2", monthTitle(month))),
     ];
     this.headings.set(month, items);
     return items;
@@ -138,15 +138,15 @@ export class Grid {
       if (unfolded) this.unfolded.delete(first.file_id);
       else this.unfolded.add(first.file_id);
       this.draw();
-      /** @type {HTMLElement | null} */ (this.list.querySelector(`[data-chunk="${first.chunk_id}"] .fold`))?.focus();
+      find(this.list, `[data-chunk="${first.chunk_id}"] .fold`)?.focus();
     };
-    const whose = h("span", { class: "unseen" }, ` of ${fileName(first.path)}`);
-    return h("button", { class: "fold", "aria-expanded": String(unfolded), onclick }, icon("layers"), words, whose);
+    const whose = unseen(` of ${fileName(first.path)}`);
+    return h("button.fold", { "aria-expanded": unfolded, onclick }, icon("layers"), words, whose);
   }
 
   /** Focus the first card. */
   enter() {
-    /** @type {HTMLElement | null} */ (this.list.querySelector("a.open"))?.focus();
+    find(this.list, "a.open")?.focus();
   }
 
   /** Move the focus by an arrow key; up and down by the position on the screen. @param {KeyboardEvent} event */

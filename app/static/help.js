@@ -29,15 +29,15 @@ export class Help {
   constructor(page) {
     this.page = page;
     const rows = (/** @type {readonly (readonly [string, string])[]} */ pairs, /** @type {"kbd" | "code"} */ tag) =>
-      h("dl", {}, [pairs.map(([name, about]) => h("div", {}, h("dt", {}, h(tag, {}, name)), h("dd", {}, about)))]);
+      h("dl", [pairs.map(([name, about]) => h("div", h("dt", h(tag, {}, name)), h("dd", about)))]);
     const examples = FILTERS.map(([, about, example]) => /** @type {const} */ ([example, about]));
     this.element = sheet(
       "help-title",
       "Keys and filters",
       [
-        h("div", { class: "help-columns" }, [
-          h("section", {}, h("h3", {}, "In the search box"), rows([...WORDS, ...examples], "code")),
-          h("section", {}, h("h3", {}, "Keys"), rows(KEYS, "kbd")),
+        h("div.help-columns", [
+          h("section", h("h3", "In the search box"), rows([...WORDS, ...examples], "code")),
+          h("section", h("h3", "Keys"), rows(KEYS, "kbd")),
         ]),
       ],
       "help",

@@ -3,7 +3,7 @@
 
 import { api } from "./api.js";
 import { STRENGTHS, strength } from "./card.js";
-import { h, icon } from "./dom.js";
+import { find, h, icon } from "./dom.js";
 import { bytes, clock, count, fileName, folder, momentTaken, place } from "./format.js";
 import { asks, written } from "./state.js";
 
@@ -37,11 +37,11 @@ export class InfoPanel {
     this.page = page;
     /** @type {Hit | null} */
     this.hit = null;
-    this.content = h("div", { class: "info-content" });
+    this.content = h("div.info-content");
     const heading = h("h3", { id: "info-title" }, "About this");
     const props = { class: "info", "aria-labelledby": "info-title", hidden: true, tabindex: "-1" };
     this.element = h("aside", props, heading, this.content);
-    this.button = h("button", { "aria-pressed": "false", title: "Info (i)", onclick: () => this.toggle() }, [
+    this.button = h("button", { "aria-pressed": false, title: "Info (i)", onclick: () => this.toggle() }, [
       icon("info"),
       "Info",
     ]);
@@ -68,7 +68,7 @@ export class InfoPanel {
     this.button.setAttribute("aria-pressed", String(this.opened));
     this.content.replaceChildren();
     if (!hit || !this.opened) return;
-    this.content.replaceChildren(h("p", { class: "quiet", role: "status" }, "Looking it up …"));
+    this.content.replaceChildren(h("p.quiet", { role: "status" }, "Looking it up …"));
     const asked = asks(page.state) && page.results.hits.includes(hit);
     await page.attempt(async () => {
       const [info, why] = await Promise.all([api.info(hit.chunk_id), asked ? api.why(page.state, hit.chunk_id) : null]);
@@ -82,20 +82,18 @@ export class InfoPanel {
     const level = strength(hit, results.best);
     const words = why.words.map(({ word, places }) => {
       const where = places.map((name) => PLACES[name] ?? name).join(", ");
-      return h("li", {}, h("mark", {}, word), ` stands in ${where}.`);
+      return h("li", h("mark", word), ` stands in ${where}.`);
     });
     const files = state.parts.some((part) => part.file);
-    const looks = why.looks && h("li", {}, closeness(hit, why, Boolean(state.q.trim() && !state.parts.length)));
+    const looks = why.looks && h("li", closeness(hit, why, Boolean(state.q.trim() && !state.parts.length)));
     const dots = h("span", { class: `strength s${level}`, "aria-hidden": "true" }, h("i"), h("i"), h("i"));
-    return h("section", { class: "why" }, [
-      h("h4", {}, "Why it matched"),
-      h("ul", { role: "list" }, [
+    return h("section.why", [
+      h("h4", "Why it matched"),
+      h("ul", [
         words,
-        !words.length &&
-          state.q.trim() &&
-          h("li", {}, "None of the words stands in it: it was found by what it shows."),
+        !words.length && state.q.trim() && h("li", "None of the words stands in it: it was found by what it shows."),
         looks,
-        files && h("li", {}, "It was compared with the file in the search box."),
+        files && h("li", "It was compared with the file in the search box."),
         h(
           "li",
           { class: "dots" },
@@ -103,7 +101,7 @@ export class InfoPanel {
           `${STRENGTHS[level][0].toUpperCase()}${STRENGTHS[level].slice(1)}. ${DOTS[level]}`,
         ),
       ]),
-      h("p", { class: "quiet" }, "Compared by the model ", h("bdi", {}, why.model.split(/[:@]/)[0]), "."),
+      h("p.quiet", "Compared by the model ", h("bdi", why.model.split(/[:@]/)[0]), "."),
     ]);
   }
 
@@ -120,7 +118,7 @@ export class InfoPanel {
     const links = (/** @type {string} */ filter, /** @type {string[]} */ names) =>
       names.flatMap((name, n) => [
         n ? ", " : "",
-        h("button", { class: "link", onclick: () => page.search(written(filter, name)) }, name),
+        h("button.link", { onclick: () => page.search(written(filter, name)) }, name),
       ]);
     /** @type {[string, import("./dom.js").Child | import("./dom.js").Child[]][]} */
     const rows = [
@@ -129,18 +127,14 @@ export class InfoPanel {
       ["People", links("person", info.people)],
       [
         "Place",
-        position && [
-          info.place ?? "",
-          " ",
-          h("button", { class: "link", onclick: near, title: "Search nearby" }, position),
-        ],
+        position && [info.place ?? "", " ", h("button.link", { onclick: near, title: "Search nearby" }, position)],
       ],
       ["Size", size],
       ["Format", format.filter(Boolean).join(" · ")],
       ["Length", info.duration_s ? clock(info.duration_s) : ""],
       ["Part", place(hit)],
-      ["Folder", h("bdi", {}, folder(info.path))],
-      ["Also at", info.also_at.map((path) => h("div", {}, h("bdi", {}, path)))],
+      ["Folder", h("bdi", folder(info.path))],
+      ["Also at", info.also_at.map((path) => h("div", h("bdi", path)))],
       ["Albums", links("album", info.albums)],
       ["Note", info.note],
     ];
@@ -149,16 +143,15 @@ export class InfoPanel {
       [TEXTS[info.text_is], info.text_is === "caption" && info.text === info.caption ? "" : info.text],
     ]);
     const shown = rows.filter(([, value]) => (Array.isArray(value) ? value.length : value));
-    return h("section", {}, [
-      h("h4", {}, "The file"),
+    return h("section", [
+      h("h4", "The file"),
       h(
         "dl",
-        {},
-        shown.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
+        shown.map(([name, value]) => h("div", h("dt", name), h("dd", value))),
       ),
       ...texts
         .filter(([, text]) => text)
-        .map(([name, text]) => h("section", {}, h("h4", {}, name), h("p", { class: "read", dir: "auto" }, text))),
+        .map(([name, text]) => h("section", h("h4", name), h("p.read", { dir: "auto" }, text))),
       hit.kind === "video" && info.heard !== "none" && info.heard !== "pending" && this.transcriptLink(),
     ]);
   }
@@ -166,10 +159,10 @@ export class InfoPanel {
   transcriptLink() {
     const unfold = () => {
       const { element } = this.page.viewer;
-      /** @type {HTMLElement | null} */ (element.querySelector(".transcript.folded h3 button"))?.click();
-      /** @type {HTMLElement | null} */ (element.querySelector(".transcript h3 button"))?.focus();
+      find(element, ".transcript.folded h3 button")?.click();
+      find(element, ".transcript h3 button")?.focus();
     };
-    return h("button", { class: "link", onclick: unfold }, "Go to the transcript");
+    return h("button.link", { onclick: unfold }, "Go to the transcript");
   }
 }
 

@@ -3,7 +3,7 @@
 // show it. It knows nothing of how hits are found.
 
 import { api } from "./api.js";
-import { h, icon, iconButton } from "./dom.js";
+import { around, h, icon, iconButton } from "./dom.js";
 import { count, counted, fileName } from "./format.js";
 
 /** The most files of one selection, as of one ZIP (app/web/archive.py). */
@@ -27,10 +27,10 @@ export class Selection {
     this.favourite = this.button("heart", "Favourites", "Favourites", () => this.toggleFavourite());
     this.leave = this.button("remove", "Remove", "Remove from this album", () => this.removeFromAlbum());
     this.everything = this.button("check", "All", "Select all results", () => this.all());
-    this.element = h("div", { class: "selection", role: "toolbar", "aria-label": "Selection", hidden: true }, [
+    this.element = h("div.selection", { role: "toolbar", "aria-label": "Selection", hidden: true }, [
       iconButton("close", "Clear the selection", () => this.clear(), { title: "Clear the selection (Esc)" }),
       this.count,
-      h("div", { class: "deeds" }, [
+      h("div.deeds", [
         this.everything,
         this.favourite,
         this.button("pile", "Album", "Add to an album", () => page.albums.choose(this.files())),
@@ -60,7 +60,7 @@ export class Selection {
    * @param {() => void} act
    */
   button(picture, word, title, act) {
-    return h("button", { title, "aria-label": title, onclick: act }, icon(picture), h("span", {}, word));
+    return h("button", { title, "aria-label": title, onclick: act }, icon(picture), h("span", word));
   }
 
   get active() {
@@ -79,10 +79,7 @@ export class Selection {
 
   /** @param {MouseEvent} event */
   click(event) {
-    const target = /** @type {HTMLElement} */ (event.target);
-    const card = /** @type {HTMLElement | null} */ (target.closest(".card"));
-    const link = target.closest("a.open");
-    const pick = target.closest(".pick");
+    const [card, link, pick] = [".card", "a.open", ".pick"].map((selector) => around(event, selector));
     if (!card || !(link || pick) || event.ctrlKey || event.metaKey) return;
     const after = this.pressed;
     this.pressed = false;
@@ -96,7 +93,7 @@ export class Selection {
 
   /** A long press of a finger. @param {PointerEvent} event */
   press(event) {
-    const card = /** @type {HTMLElement | null} */ (/** @type {HTMLElement} */ (event.target).closest(".card"));
+    const card = around(event, ".card");
     this.pressed = false;
     if (event.pointerType !== "touch" || !card) return;
     const over = new AbortController();
@@ -119,9 +116,10 @@ export class Selection {
 
   /** What another window gets of a card that is dragged there: the file, the addresses and paths of all that is picked.
    * @param {DragEvent} event */
-  drag({ target, dataTransfer }) {
-    const card = /** @type {HTMLElement} */ (target).closest?.("li.card");
-    const hit = this.page.results.hits.find((one) => String(one.chunk_id) === card?.getAttribute("data-chunk"));
+  drag(event) {
+    const { dataTransfer } = event;
+    const chunk = Number(around(event, "li.card")?.dataset.chunk);
+    const hit = this.page.results.hits.find((one) => one.chunk_id === chunk);
     if (!hit || !dataTransfer) return;
     const files = new Map(
       [hit, ...(this.picked.has(hit.chunk_id) ? this.hits() : [])].map((one) => [one.file_id, one.path]),

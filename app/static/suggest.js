@@ -4,7 +4,7 @@
 
 import { api } from "./api.js";
 import { Combobox } from "./combobox.js";
-import { h, icon, sheet, takeOver } from "./dom.js";
+import { form, h, icon, sheet } from "./dom.js";
 import { count } from "./format.js";
 import { fields, stateOf, written } from "./state.js";
 
@@ -57,11 +57,8 @@ export class Suggest {
     this.combo = new Combobox(box.input, "suggestion", { class: "suggestions", "aria-label": "Suggestions" });
     this.name = h("input", { type: "text", maxlength: 100, autocomplete: "off", "aria-label": "Name of the search" });
     this.dialog = sheet("save-dialog", "Save this search", [
-      h("form", { class: "add", onsubmit: takeOver(() => this.save()) }, [
-        this.name,
-        h("button", { type: "submit", class: "main" }, "Save"),
-      ]),
-      h("p", { class: "quiet" }, "It is found under the search box and among the albums, and is run anew each time."),
+      form([this.name], "Save", () => this.save()),
+      h("p.quiet", "It is found under the search box and among the albums, and is run anew each time."),
     ]);
     box.input.addEventListener("focus", () => this.ask());
     box.input.addEventListener("click", () => this.show());
@@ -89,7 +86,7 @@ export class Suggest {
     const suggestions = input.value.trim() ? this.ofWord(text) : this.searches("");
     const options = suggestions.map(({ icon: picture, text, note, wrong, act }) => ({
       act,
-      children: [icon(picture), h("bdi", {}, text), note && h("span", { class: wrong ? "note wrong" : "note" }, note)],
+      children: [icon(picture), h("bdi", text), note && h("span", { class: wrong ? "note wrong" : "note" }, note)],
     }));
     this.combo.offer(options);
   }

@@ -44,13 +44,12 @@ export class Timeline {
     this.rest = 0;
     this.stay = 0;
     this.frame = 0;
-    this.years = h("div", { class: "years", "aria-hidden": "true" });
-    this.bubble = h("span", { class: "bubble", "aria-hidden": "true" });
-    this.handle = h("span", { class: "handle", "aria-hidden": "true" }, this.bubble);
+    this.years = h("div.years", { "aria-hidden": "true" });
+    this.bubble = h("span.bubble", { "aria-hidden": "true" });
+    this.handle = h("span.handle", { "aria-hidden": "true" }, this.bubble);
     this.element = h(
-      "div",
+      "div.scrubber",
       {
-        class: "scrubber",
         role: "slider",
         tabindex: "0",
         hidden: true,

@@ -2,7 +2,51 @@
 
 type Page = import("./app.js").Page;
 type Results = import("./results.js").Results;
-type Picture = keyof typeof import("./dom.js").PATHS;
+/** The symbols of icons.svg. */
+type Picture =
+  | "search"
+  | "close"
+  | "add"
+  | "left"
+  | "right"
+  | "image"
+  | "video"
+  | "pdf"
+  | "folder"
+  | "similar"
+  | "inside"
+  | "copy"
+  | "download"
+  | "cut"
+  | "plus"
+  | "remove"
+  | "minus"
+  | "layers"
+  | "avoid"
+  | "retry"
+  | "sort"
+  | "date"
+  | "length"
+  | "label"
+  | "play"
+  | "pause"
+  | "sound"
+  | "mute"
+  | "said"
+  | "subtitles"
+  | "down"
+  | "full"
+  | "place"
+  | "globe"
+  | "camera"
+  | "info"
+  | "saved"
+  | "help"
+  | "heart"
+  | "check"
+  | "pile"
+  | "table"
+  | "open";
 
 type Kind = "image" | "video" | "pdf";
 
@@ -42,6 +86,16 @@ interface Hit {
   favourite: boolean;
   thumb_url: string;
   open_url: string;
+  /** The closer look at it, and what came of it (closer-look.js). */
+  look?: Promise<Moment | null>;
+  moment?: Moment | null;
+}
+
+/** Where in a window the words come nearest, in seconds. */
+interface Moment {
+  at_s: number;
+  start_s: number;
+  end_s: number;
 }
 
 /** All that is known of a chunk and its file (app/web/info.py). */
@@ -193,6 +247,10 @@ interface State {
   view: "search" | "albums" | "library" | "settings";
 }
 
+/** The element of a tag with classes: `p.quiet`. */
+type ElementOf<T extends string> = HTMLElementTagNameMap[(T extends `${infer N}.${string}` ? N : T) &
+  keyof HTMLElementTagNameMap];
+
 type Listeners = { [K in keyof HTMLElementEventMap as `on${K}`]?: (event: HTMLElementEventMap[K]) => void };
 
 /** Properties of `h`: `on…` listeners with typed events, and attributes of any name. */
@@ -231,7 +289,7 @@ interface Api {
   failures(): Promise<Failure[]>;
   retry(): Promise<{ retried: number }>;
   /** Where in the window of a hit the query happens. */
-  nearest(q: string, chunk: number): Promise<{ moments: { at_s: number; start_s: number; end_s: number }[] }>;
+  nearest(q: string, chunk: number): Promise<{ moments: Moment[] }>;
   /** The cues of a video, with the words of a query marked; empty until it is transcribed. */
   transcript(file: number, q: string): Promise<{ cues: Cue[] }>;
   chunk(id: number): Promise<Hit>;

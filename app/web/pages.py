@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 MODULES = (
-    "albums", "api", "app", "card", "chips", "combobox", "controls", "dom", "filters", "format", "grid", "help", "info",
+    "albums", "api", "app", "card", "chips", "closer-look", "combobox", "controls", "dom", "filters", "format", "grid", "help", "info",
     "library", "map", "progress", "results", "selection", "state", "suggest", "timeline", "transcript", "upgrade",
     "url-question", "viewer", "viewer-image", "viewer-pdf", "viewer-video", "warm",
 )  # fmt: skip
