@@ -29,6 +29,7 @@ from indexer.catalogue.schema import Where
 from indexer.catalogue.settings import COPIES
 from indexer.errors import LibraryError, VectorServerError
 from indexer.features.click_log import Clicks
+from indexer.features.duplicates import Duplicates
 from indexer.files.ignore import Intake
 from indexer.files.private import make_private
 from indexer.files.roots import Folders, absolute
@@ -46,6 +47,7 @@ from indexer.types import (
     Answer,
     ChunkDetails,
     ChunkInfo,
+    DuplicateGroup,
     Failure,
     FileInfo,
     Filters,
@@ -129,6 +131,7 @@ class Library:
             self.catalogue.settings.name_library()
         self.boot = uuid.uuid4().hex[:12]
         self.thumbnails = Thumbnails(data_dir / "thumbnails", self.catalogue.database.is_here)
+        self._duplicates = Duplicates(self.catalogue, self.thumbnails)
         self._priority = QueryPriority()
         source = {name: getattr(options, name) for name in ("device", "dtype", "base", "dim", "detail")}
         source = {"name": options.model} | {k: v for k, v in source.items() if v not in (None, "auto")}
@@ -165,6 +168,7 @@ class Library:
                 heartbeat=self._heartbeat(),
             ),
             on_change=self._on_write,
+            fill_picture_hashes=self._duplicates.fill,
         )
         self._engines = Engines(
             self.catalogue,
@@ -589,12 +593,32 @@ class Library:
             self._indexing.look_again()
         return report
 
-    def duplicates(self, alike: float = 0.0) -> list[list[FileInfo]]:
-        """Groups of files with the same bytes; with `alike` (a cosine, usually 0.97) also of images whose
-        vectors are that close. The largest files first."""
-        from indexer.features.duplicates import duplicates
+    def duplicates(
+        self, k: int = 1_000_000, offset: int = 0, *, exact: bool = False
+    ) -> tuple[list[DuplicateGroup], int]:
+        """Groups `offset` to `offset + k` of files with the same bytes and of near-equal images, and the number of all;
+        those with the most bytes to gain first. `exact`: only the same bytes."""
+        return self.duplicates_within((), k, offset, exact=exact)
 
-        return duplicates(self.catalogue, self.vector_index() if alike else None, alike)
+    def duplicates_within(
+        self, folders: Sequence[Path], k: int, offset: int = 0, *, exact: bool = False
+    ) -> tuple[list[DuplicateGroup], int]:
+        """The duplicates among the files in some folders."""
+        return self._duplicates.page(k, offset, exact=exact, within=folders)
+
+    def give_label(self, name: str, chunk_ids: Sequence[int]) -> int:
+        """Give chunks a label. Returns how many did not have it. Raises `LibraryError` without a name."""
+        from indexer.features.labels import give
+
+        self._may_write()
+        return give(self.catalogue, name, chunk_ids)
+
+    def take_label(self, name: str, chunk_ids: Sequence[int]) -> int:
+        """Take a label from chunks, unless moderation hides them by it. Returns how many had it."""
+        from indexer.features.labels import take
+
+        self._may_write()
+        return take(self.catalogue, name, chunk_ids)
 
     def may_index(self) -> bool:
         """Become the one indexer of the library. False if another program is."""

@@ -6,6 +6,7 @@ import { Albums } from "./albums.js";
 import { Away } from "./api.js";
 import { SearchBox } from "./chips.js";
 import { h, icon, takeOver } from "./dom.js";
+import { Duplicates } from "./duplicates.js";
 import { Filters } from "./filters.js";
 import { Help } from "./help.js";
 import { Library } from "./library.js";
@@ -29,17 +30,19 @@ export class Page {
     this.root = host.attachShadow({ mode: "open" });
     const style = h("link", { rel: "stylesheet", href: "/ui/sightline.css" });
 
+    this.main = h("div", { id: "main", role: "main" });
     this.help = new Help(this);
     this.box = new SearchBox(this);
     this.filters = new Filters(this);
     this.results = new Results(this);
     this.albums = new Albums(this);
+    this.duplicates = new Duplicates(this);
     this.selection = new Selection(this);
     this.viewer = new Viewer(this);
     this.library = new Library(this);
     this.progress = new Progress(this);
     this.notices = h("div.notices", { role: "status" });
-    this.links = VIEWS.map((view) => {
+    this.links = VIEWS.slice(0, -1).map((view) => {
       const href = view === "search" ? "/" : `/?view=${view}`;
       return h("a", { href, onclick: takeOver(() => this.visit(view)) }, view[0].toUpperCase() + view.slice(1));
     });
@@ -48,13 +51,14 @@ export class Page {
     const name = h("span", { "aria-hidden": "true" }, "Sightline");
     const mark = h("a.mark", { href: "/", "aria-label": "Sightline, start page", onclick }, icon("search"), name);
     const search = [this.box.element, this.filters.element, this.results.element];
-    this.main = h("div", { id: "main", role: "main" }, [
+    this.main.append(
       h("h1.unseen", "Sightline: search your images, videos and PDFs"),
       h("section.search", { "aria-label": "Search" }, search),
       this.albums.element,
+      this.duplicates.element,
       this.library.element,
       h("section.settings.quiet", { "aria-label": "Settings" }, "Settings are being loaded …"),
-    ]);
+    );
     this.frame = h("div.frame", { style: "visibility:hidden" }, [
       h("a.skip", { href: "#main", onclick: takeOver(() => this.box.input.focus()) }, "Skip to search"),
       h("header.top", mark, this.progress.element, h("nav", { "aria-label": "Views" }, this.links)),
@@ -63,6 +67,7 @@ export class Page {
       this.notices,
       this.viewer.element,
       this.albums.dialog,
+      this.selection.labelling,
       this.box.suggest.dialog,
       this.help.element,
     ]);
@@ -109,6 +114,7 @@ export class Page {
     this.box.show();
     this.filters.show();
     if (state.view === "albums") this.albums.show();
+    if (state.view === "duplicates") this.duplicates.show();
     if (state.view === "library") this.library.show();
     this.viewer.show();
   }
@@ -124,6 +130,8 @@ export class Page {
 
   /** @param {State["view"]} view */
   visit(view) {
+    this.selection.clear();
+    this.duplicates.clear();
     this.go({ view, open: null });
     this.scroller.scrollTop = 0;
   }
@@ -139,6 +147,16 @@ export class Page {
     this.go(empty());
     this.box.fill();
     this.box.input.focus();
+  }
+
+  /** The hits that have a card in this view, in order. */
+  shown() {
+    return this.state.view === "duplicates" ? this.duplicates.hits : this.results.grid.shown();
+  }
+
+  /** @param {number} chunk */
+  hitOf(chunk) {
+    return [...this.results.hits, ...this.duplicates.hits].find((hit) => hit.chunk_id === chunk);
   }
 
   /** The element of the page that has the focus. @returns {HTMLElement | null} */

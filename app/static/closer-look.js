@@ -58,7 +58,9 @@ export function strip(hit, seek) {
         seek(start_s);
       };
       const late = share(start_s) > 60; // its words stand to the left
-      element.append(h(late ? "button.nearest.late" : "button.nearest", { style, onclick, title: name }, h("span", name)));
+      element.append(
+        h(late ? "button.nearest.late" : "button.nearest", { style, onclick, title: name }, h("span", name)),
+      );
     },
   };
 }

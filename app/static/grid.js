@@ -1,4 +1,4 @@
-// The hits as a grid: folds the moments of one video and the pages of one PDF under the best one, draws the divider
+// The hits as a grid: folds the moments of one video, the pages of one PDF and near-equal images under the best one, draws the divider
 // before the less likely hits, reuses cards, and moves the focus with the arrow keys. Built around one list element;
 // knows nothing of how the hits are fetched.
 
@@ -46,7 +46,8 @@ export class Grid {
     /** @type {Map<number | string, Hit[]>} */
     const files = new Map();
     for (const hit of this.results.hits) {
-      const key = fold && (hit.kind !== "image" || (hit.pages ?? 0) > 1) ? hit.file_id : `c${hit.chunk_id}`;
+      const own = `c${(fold && hit.alike) || hit.chunk_id}`;
+      const key = fold && (hit.kind !== "image" || (hit.pages ?? 0) > 1) ? hit.file_id : own;
       files.get(key)?.push(hit) ?? files.set(key, [hit]);
     }
     return [...files.values()];
@@ -132,8 +133,11 @@ export class Grid {
 
   /** @param {Hit} first @param {Hit[]} rest @param {boolean} unfolded */
   fold(first, rest, unfolded) {
+    const pictures = first.kind === "image" && !((first.pages ?? 0) > 1);
     const what = first.kind === "video" ? "moment" : "page";
-    const words = unfolded ? `Hide ${counted(rest.length, what)}` : counted(rest.length, `more ${what}`);
+    const near = `${rest.length} near-equal`;
+    const shown = pictures ? `+${near}` : counted(rest.length, `more ${what}`);
+    const words = unfolded ? `Hide ${pictures ? near : counted(rest.length, what)}` : shown;
     const onclick = () => {
       if (unfolded) this.unfolded.delete(first.file_id);
       else this.unfolded.add(first.file_id);

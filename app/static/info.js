@@ -4,25 +4,10 @@
 import { api } from "./api.js";
 import { STRENGTHS, strength } from "./card.js";
 import { find, h, icon } from "./dom.js";
-import { bytes, clock, count, fileName, folder, momentTaken, place } from "./format.js";
+import { bytes, clock, fileName, folder, marked, momentTaken, place } from "./format.js";
 import { asks, written } from "./state.js";
 
 const REMEMBERED = "sightline-info";
-
-const PLACES = /** @type {Record<string, string>} */ ({
-  name: "its name",
-  folder: "its folder's name",
-  caption: "its caption",
-  picture: "its caption or the words read in it",
-  page: "the text of the page",
-  speech: "what is said",
-});
-
-const KINDS = /** @type {const} */ ({
-  image: ["photo", "photos"],
-  video: ["stretch of video", "stretches of video"],
-  pdf: ["page", "pages"],
-});
 
 const DOTS = [
   "It stays below the line at which a result counts as an answer.",
@@ -80,26 +65,14 @@ export class InfoPanel {
   reasons(hit, why) {
     const { results, state } = this.page;
     const level = strength(hit, results.best);
-    const words = why.words.map(({ word, places }) => {
-      const where = places.map((name) => PLACES[name] ?? name).join(", ");
-      return h("li", h("mark", word), ` stands in ${where}.`);
-    });
     const files = state.parts.some((part) => part.file);
-    const looks = why.looks && h("li", closeness(hit, why, Boolean(state.q.trim() && !state.parts.length)));
     const dots = h("span", { class: `strength s${level}`, "aria-hidden": "true" }, h("i"), h("i"), h("i"));
     return h("section.why", [
       h("h4", "Why it matched"),
       h("ul", [
-        words,
-        !words.length && state.q.trim() && h("li", "None of the words stands in it: it was found by what it shows."),
-        looks,
+        why.sentences.map((sentence) => h("li", marked(sentence))),
         files && h("li", "It was compared with the file in the search box."),
-        h(
-          "li",
-          { class: "dots" },
-          dots,
-          `${STRENGTHS[level][0].toUpperCase()}${STRENGTHS[level].slice(1)}. ${DOTS[level]}`,
-        ),
+        h("li.dots", dots, `${STRENGTHS[level][0].toUpperCase()}${STRENGTHS[level].slice(1)}. ${DOTS[level]}`),
       ]),
       h("p.quiet", "Compared by the model ", h("bdi", why.model.split(/[:@]/)[0]), "."),
     ]);
@@ -172,24 +145,3 @@ const TEXTS = /** @type {const} */ ({
   page: "Text of the page",
   speech: "What is said here",
 });
-
-/** @param {Hit} hit @param {Why} why @param {boolean} text whether the query is words alone */
-function closeness(hit, { looks, words }, text) {
-  if (!looks) return "";
-  const { closer_than, rank, of } = looks;
-  const [one, many] = KINDS[hit.kind];
-  const asked = text ? "your words" : "what you look for";
-  const how = text && hit.kind === "pdf" ? "In meaning" : "By its looks";
-  if (rank !== null && of !== null) {
-    if (of === 1) return `${how} there is no other ${one} to compare it with.`;
-    if (rank === 1) return `${how} it is the closest to ${asked} of your ${count(of)} ${many}.`;
-    if (of < 50 && 2 * rank <= of)
-      return `${how} it is number ${rank} of your ${count(of)} ${many}, by closeness to ${asked}.`;
-  }
-  const share = Math.min(99, Math.floor(100 * closer_than));
-  if (share < 60) {
-    const found = words.length ? ": it was found by its words" : "";
-    return `${how} it is no closer to ${asked} than most of your ${many}${found}.`;
-  }
-  return `${how} it is closer to ${asked} than ${share} % of your ${many}.`;
-}

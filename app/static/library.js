@@ -3,7 +3,7 @@
 
 import { api } from "./api.js";
 import { Combobox } from "./combobox.js";
-import { askTwice, form, h, icon, morph } from "./dom.js";
+import { askTwice, form, h, icon, morph, takeOver } from "./dom.js";
 import { bytes, count, counted, day, fileName, folder, lasting } from "./format.js";
 
 export class Library {
@@ -48,6 +48,10 @@ export class Library {
       this.now,
       h("h2", "In the library"),
       this.counts,
+      h(
+        "p",
+        h("a", { href: "/?view=duplicates", onclick: takeOver(() => page.visit("duplicates")) }, "Review duplicates"),
+      ),
       this.faults,
       this.leftOut,
       h("h2", "Model"),

@@ -322,8 +322,8 @@ export class Results {
   /** Open the viewer; after a search in words, store the click if the person has agreed. @param {Hit} hit */
   open(hit) {
     const { page } = this;
-    const { q, parts } = page.state;
-    if (q.trim() && !parts.length)
+    const { q, parts, view } = page.state;
+    if (q.trim() && !parts.length && view === "search")
       page.attempt(async () => {
         await page.firstStatus;
         if (page.status?.keeps_clicks) await api.clicked(q, hit.chunk_id);

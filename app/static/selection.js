@@ -3,7 +3,7 @@
 // show it. It knows nothing of how hits are found.
 
 import { api } from "./api.js";
-import { around, h, icon, iconButton } from "./dom.js";
+import { around, form, h, icon, iconButton, sheet } from "./dom.js";
 import { count, counted, fileName } from "./format.js";
 
 /** The most files of one selection, as of one ZIP (app/web/archive.py). */
@@ -27,6 +27,11 @@ export class Selection {
     this.favourite = this.button("heart", "Favourites", "Favourites", () => this.toggleFavourite());
     this.leave = this.button("remove", "Remove", "Remove from this album", () => this.removeFromAlbum());
     this.everything = this.button("check", "All", "Select all results", () => this.all());
+    this.reveal = this.button("folder", "Folder", "Show in its folder", () =>
+      page.attempt(() => api.reveal(this.files()[0])),
+    );
+    this.name = h("input", { type: "text", maxlength: 100, autocomplete: "off", "aria-label": "Name of the label" });
+    this.labelling = sheet("label-dialog", "Give a label", [form([this.name], "Give it", () => this.label())]);
     this.element = h("div.selection", { role: "toolbar", "aria-label": "Selection", hidden: true }, [
       iconButton("close", "Clear the selection", () => this.clear(), { title: "Clear the selection (Esc)" }),
       this.count,
@@ -35,6 +40,8 @@ export class Selection {
         this.favourite,
         this.button("pile", "Album", "Add to an album", () => page.albums.choose(this.files())),
         this.leave,
+        this.button("label", "Label", "Give a label", () => this.labelling.showModal()),
+        this.reveal,
         this.button("download", "ZIP", "Download as a ZIP", () => this.download("/api/zip", this.files())),
         this.button("cut", "Reel", "Cut the videos into a reel, with edit lists", () => this.reel()),
         this.button("copy", "Paths", "Copy the paths", () =>
@@ -46,7 +53,7 @@ export class Selection {
         ),
       ]),
     ]);
-    const { list } = page.results.grid;
+    const list = page.main;
     list.addEventListener("click", (event) => this.click(event), true);
     list.addEventListener("pointerdown", (event) => this.press(event));
     list.addEventListener("dragstart", (event) => this.drag(event));
@@ -69,7 +76,7 @@ export class Selection {
 
   /** The hits in the order of the results; those on further pages at the end. */
   hits() {
-    const shown = this.page.results.grid.shown().filter((hit) => this.picked.has(hit.chunk_id));
+    const shown = this.page.shown().filter((hit) => this.picked.has(hit.chunk_id));
     return [...new Set([...shown, ...this.picked.values()])];
   }
 
@@ -119,7 +126,7 @@ export class Selection {
   drag(event) {
     const { dataTransfer } = event;
     const chunk = Number(around(event, "li.card")?.dataset.chunk);
-    const hit = this.page.results.hits.find((one) => one.chunk_id === chunk);
+    const hit = this.page.hitOf(chunk);
     if (!hit || !dataTransfer) return;
     const files = new Map(
       [hit, ...(this.picked.has(hit.chunk_id) ? this.hits() : [])].map((one) => [one.file_id, one.path]),
@@ -154,7 +161,7 @@ export class Selection {
 
   /** @param {number} chunk */
   toggle(chunk) {
-    const hit = this.page.results.hits.find((one) => one.chunk_id === chunk);
+    const hit = this.page.hitOf(chunk);
     if (!hit) return;
     if (!this.picked.delete(chunk)) this.pick([hit]);
     this.anchor = chunk;
@@ -163,7 +170,7 @@ export class Selection {
 
   /** Pick everything from the last picked hit to this one. @param {number} chunk */
   range(chunk) {
-    const shown = this.page.results.grid.shown();
+    const shown = this.page.shown();
     const [from, to] = [this.anchor ?? chunk, chunk]
       .map((id) => shown.findIndex((hit) => hit.chunk_id === id))
       .sort((a, b) => a - b);
@@ -211,8 +218,8 @@ export class Selection {
   /** Show what is picked, on the cards and in the bar. */
   show() {
     const { page } = this;
-    for (const card of /** @type {NodeListOf<HTMLElement>} */ (page.results.grid.list.querySelectorAll(".card"))) {
-      const on = this.picked.has(Number(card.dataset.chunk));
+    for (const card of page.main.querySelectorAll(".card")) {
+      const on = this.picked.has(Number(card.getAttribute("data-chunk")));
       card.classList.toggle("picked", on);
       card.querySelector(".pick")?.setAttribute("aria-checked", `${on}`);
     }
@@ -224,7 +231,19 @@ export class Selection {
     this.favourite.title = all ? "Remove from the favourites" : "Add to the favourites";
     this.favourite.setAttribute("aria-label", this.favourite.title);
     this.leave.hidden = !page.albums.current();
-    this.everything.hidden = this.picked.size >= Math.min(MOST, page.results.total);
+    this.everything.hidden = page.state.view !== "search" || this.picked.size >= Math.min(MOST, page.results.total);
+    this.reveal.hidden = !page.status?.reveals || this.files().length !== 1;
+  }
+
+  label() {
+    const name = this.name.value.trim();
+    if (!name) return this.name.focus();
+    return this.page.attempt(async () => {
+      const { labelled } = await api.label(name, [...this.picked.keys()]);
+      this.labelling.close();
+      this.page.say(`${counted(labelled, "result")} labelled; label:${name} finds them.`);
+      this.clear();
+    });
   }
 
   toggleFavourite() {

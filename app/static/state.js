@@ -4,7 +4,8 @@
 const PLAIN = /** @type {const} */ (["under", "after", "before", "min_s", "max_s", "file_id"]);
 
 const KINDS = /** @type {const} */ (["image", "video", "pdf"]);
-export const VIEWS = /** @type {const} */ (["search", "albums", "library", "settings"]);
+/** The views; the last one has no link at the top. */
+export const VIEWS = /** @type {const} */ (["search", "albums", "library", "settings", "duplicates"]);
 
 /** @type {Map<number, Part[]>} */
 const filesOf = new Map();

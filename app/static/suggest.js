@@ -1,44 +1,18 @@
 // Suggestions under the search box: filters and the values that the library has for them, searches of before, saved
-// searches. Built around the word at the cursor. It knows the filters' words (as indexer/search/query_syntax.py), and nothing
-// of how a search is made.
+// searches. Built around the word at the cursor. It knows nothing of how a
+// search is made.
 
 import { api } from "./api.js";
 import { Combobox } from "./combobox.js";
 import { form, h, icon, sheet } from "./dom.js";
 import { count } from "./format.js";
+import { helpWords } from "./help.js";
 import { fields, stateOf, written } from "./state.js";
 
 /** @typedef {{icon: Picture, text: string, note?: string, wrong?: boolean, act: () => void}} Suggestion */
 
 const RECENT = "sightline-recent";
 const [KEPT, SHOWN] = [12, 8];
-
-/** What each filter says, and an example; the sheet of keys and filters shows them too. */
-export const FILTERS = /** @type {const} */ ([
-  ["taken", "when it was taken", "taken:2023-07"],
-  ["near", "a town, and 25 km around it", "near:Lisbon"],
-  ["camera", "a camera's name", "camera:pixel"],
-  ["person", "whom captions name", "person:Anna"],
-  ["type", "images, videos or PDFs", "type:pdf"],
-  ["in", "a folder's name", "in:Invoices"],
-  ["name", "a part of the file's name", "name:IMG_2"],
-  ["album", "what is in an album", 'album:"Trip to Oslo"'],
-  ["is", "favourites only", "is:favourite"],
-  ["label", "a label that sightline label gave", "label:dog"],
-  ["longer", "longer than so much", "longer:5m"],
-  ["shorter", "shorter than so much", "shorter:90s"],
-  ["larger", "files larger than so much", "larger:10MB"],
-  ["smaller", "files smaller than so much", "smaller:500kB"],
-]);
-
-/** Values that need no library. @type {Record<string, string>} */
-const FIXED = {
-  is: "favourite",
-  longer: "1m 10m 1h",
-  shorter: "30s 1m 10m",
-  larger: "10MB 100MB 1GB",
-  smaller: "500kB 5MB",
-};
 
 /** The word before the cursor: a filter with its beginning value, or a bare word. */
 const AT_CURSOR = /(?:^|\s)(?:([A-Za-z]+):("?)([^"]*)|([^\s":]+))$/;
@@ -52,6 +26,8 @@ export class Suggest {
     this.values = {};
     /** @type {SavedSearch[]} */
     this.saved = [];
+    /** @type {HelpWords["filters"]} */
+    this.filters = [];
     /** The number of chunks when the values were asked for. */
     this.asked = -1;
     this.combo = new Combobox(box.input, "suggestion", { class: "suggestions", "aria-label": "Suggestions" });
@@ -70,7 +46,8 @@ export class Suggest {
     if (this.asked === chunks) return;
     this.asked = chunks;
     try {
-      const [values, { searches }] = await Promise.all([api.vocabulary(), api.searches()]);
+      const [{ filters }, values, { searches }] = await Promise.all([helpWords(), api.vocabulary(), api.searches()]);
+      this.filters = filters;
       this.values = values;
       this.saved = searches;
       if (this.combo.open) this.show();
@@ -98,22 +75,26 @@ export class Suggest {
     const [, filter, , value, word] = match;
     if (filter) return this.valuesOf(filter.toLowerCase(), value);
     const low = word.toLowerCase();
-    const filters = FILTERS.filter(([name]) => name.startsWith(low)).map(([name, about]) => ({
-      icon: /** @type {const} */ ("layers"),
-      text: `${name}:`,
-      note: about,
-      act: () => this.complete(`${name}:`),
-    }));
-    const known = low.length < 2 ? [] : FILTERS.flatMap(([name]) => this.valuesOf(name, word, false)).slice(0, 5);
+    /** @type {Suggestion[]} */
+    const filters = this.filters
+      .filter(({ name }) => name.startsWith(low))
+      .map(({ name, about }) => ({
+        icon: "layers",
+        text: `${name}:`,
+        note: about,
+        act: () => this.complete(`${name}:`),
+      }));
+    const known =
+      low.length < 2 ? [] : this.filters.flatMap(({ name }) => this.valuesOf(name, word, false)).slice(0, 5);
     return [...filters, ...known, ...this.searches(this.box.words())].slice(0, SHOWN);
   }
 
   /** @param {string} filter @param {string} beginning @param {boolean} [within] whether the value may stand inside @returns {Suggestion[]} */
   valuesOf(filter, beginning, within = true) {
     const low = beginning.trim().toLowerCase();
+    const fixed = this.filters.find(({ name }) => name === filter)?.values ?? []; // those that need no library
     /** @type {[string, number][]} */
-    const fixed = within ? (FIXED[filter]?.split(" ") ?? []).map((value) => [value, 0]) : [];
-    const values = this.values[filter] ?? fixed;
+    const values = this.values[filter] ?? (within ? fixed.map((value) => [value, 0]) : []);
     const fits = (/** @type {string} */ value) => {
       const at = value.toLowerCase().indexOf(low);
       return at === 0 || (within && at > 0);

@@ -84,6 +84,8 @@ interface Hit {
   /** The page is of a PDF inside the PDF: its number there. */
   inside_page?: number | null;
   favourite: boolean;
+  /** An image that is near-equal to one higher in the answer: the chunk of that one. */
+  alike?: number | null;
   thumb_url: string;
   open_url: string;
   /** The closer look at it, and what came of it (closer-look.js). */
@@ -96,6 +98,18 @@ interface Moment {
   at_s: number;
   start_s: number;
   end_s: number;
+}
+
+/** `best`: it has the bytes of the one to keep. */
+interface DuplicateFile extends Hit {
+  size: number;
+  best: boolean;
+}
+
+/** The best file comes first; `exact`: all have the same bytes. */
+interface DuplicateGroup {
+  exact: boolean;
+  files: DuplicateFile[];
 }
 
 /** All that is known of a chunk and its file (app/web/info.py). */
@@ -116,12 +130,20 @@ interface Info extends Hit {
   codecs: { container: string; video: string | null; fps: number | null; audio: string | null } | null;
 }
 
-/** Why a chunk is a hit. */
+/** Why a chunk is a hit; `sentences`: with the words marked. */
 interface Why {
+  sentences: string[];
   words: { word: string; places: string[] }[];
   /** `rank` and `of`: null where only a sample was compared. */
   looks: { closer_than: number; rank: number | null; of: number | null } | null;
   model: string;
+}
+
+/** help.json: filters with a sentence, an example and the values that need no library; words and keys with a sentence. */
+interface HelpWords {
+  filters: { name: string; about: string; example: string; values?: string[] }[];
+  words: string[][];
+  keys: string[][];
 }
 
 /** `query`: parameters of a search. `error`: why it cannot be run any more. */
@@ -244,7 +266,7 @@ interface State {
   /** Whether the map is shown. */
   map: boolean;
   open: number | null;
-  view: "search" | "albums" | "library" | "settings";
+  view: "search" | "albums" | "library" | "settings" | "duplicates";
 }
 
 /** The element of a tag with classes: `p.quiet`. */
@@ -277,6 +299,10 @@ interface Api {
   searches(): Promise<{ searches: SavedSearch[] }>;
   saveSearch(name: string, query: string): Promise<void>;
   forgetSearch(name: string): Promise<void>;
+  /** Groups of duplicates, and the number of all groups. */
+  duplicates(k: number, offset: number): Promise<{ total: number; groups: DuplicateGroup[] }>;
+  /** Give chunks a label. */
+  label(name: string, chunk_ids: number[]): Promise<{ labelled: number }>;
   albums(): Promise<{ albums: Album[] }>;
   /** Put files into an album; "" is that of the favourites. */
   addToAlbum(name: string, file_ids: number[]): Promise<{ added: number }>;

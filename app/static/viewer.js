@@ -88,7 +88,7 @@ export class Viewer {
   /** @param {number} id */
   async load(id) {
     try {
-      const hit = this.page.results.hits.find((one) => one.chunk_id === id) ?? (await api.chunk(id));
+      const hit = this.page.hitOf(id) ?? (await api.chunk(id));
       if (this.page.state.open === id) this.present(hit);
     } catch (error) {
       this.page.sorry(error);
@@ -176,7 +176,7 @@ export class Viewer {
   }
 
   where() {
-    const shown = this.page.results.grid.shown();
+    const shown = this.page.shown();
     return { shown, at: shown.findIndex((one) => one.chunk_id === this.hit?.chunk_id) };
   }
 

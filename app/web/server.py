@@ -23,7 +23,20 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from app import __version__, speech_status
-from app.web import albums, api, archive, browsing, file_manager, info, listener, media, pages, serving, url_fetch
+from app.web import (
+    albums,
+    api,
+    archive,
+    browsing,
+    duplicates,
+    file_manager,
+    info,
+    listener,
+    media,
+    pages,
+    serving,
+    url_fetch,
+)
 from app.web.audit import AuditLog
 from app.web.guard import Guard, is_loopback, page_policy
 from app.web.model_fetch import Fetch, ModelFetch
@@ -192,6 +205,7 @@ def create_app(
     app.include_router(browsing.router)
     app.include_router(albums.router)
     app.include_router(archive.router)
+    app.include_router(duplicates.router)
     app.include_router(file_manager.router)
     app.include_router(url_fetch.router)
     app.mount("/ui", _Modules(directory=STATIC))

@@ -18,6 +18,8 @@ from typing import Literal
 import numpy as np
 
 from data.span import Span, flat
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.schema import clean_text
 from indexer.errors import LibraryError
 from indexer.features.csv_rows import row_of
 from indexer.search.searcher import Searcher
@@ -108,6 +110,33 @@ def label(
                 rows,
             )
     return len(rows)
+
+
+def give(catalogue: Catalogue, name: str, chunk_ids: Sequence[int]) -> int:
+    """Give chunks a label by hand. Returns how many did not have it. Raises LibraryError without a name."""
+    name = clean_text(" ".join(name.split()))
+    if not name:
+        raise LibraryError("A label needs a name.")
+    with catalogue.database.writer() as c:
+        return sum(
+            c.exec_driver_sql(
+                "INSERT INTO label (chunk_id, name, score) SELECT id, ?, ? FROM chunk WHERE id = ?"
+                " ON CONFLICT (chunk_id, name) DO NOTHING",
+                (name, LINE, number),
+            ).rowcount
+            for number in chunk_ids
+        )
+
+
+def take(catalogue: Catalogue, name: str, chunk_ids: Sequence[int]) -> int:
+    """Take a label from chunks; one by which moderation hides or flags them stays. Returns how many had it."""
+    with catalogue.database.writer() as c:
+        return sum(
+            c.exec_driver_sql(
+                "DELETE FROM label WHERE chunk_id = ? AND name = ? AND hidden = 0", (number, name.strip())
+            ).rowcount
+            for number in chunk_ids
+        )
 
 
 def label_counts(searcher: Searcher) -> dict[str, int]:

@@ -48,10 +48,13 @@ class Indexer:
         intake: Intake,
         make_pipeline: Callable[[], Pipeline],
         on_change: Callable[[], None],
+        fill_picture_hashes: Callable[[], int],
     ) -> None:
-        """`on_change` is called after each change of the searchable contents."""
+        """`on_change` is called after each change of the searchable contents, `fill_picture_hashes` while there is
+        nothing else to do: it gives some images of an older library what newer ones get when they are read."""
         self._catalogue, self._models, self._thumbnails = catalogue, models, thumbnails
         self._make_pipeline, self._on_change = make_pipeline, on_change
+        self._fill_picture_hashes = fill_picture_hashes
         self.lock = catalogue.database.dialect.owner_lock(data_dir)
         self.follower = FolderFollower(
             catalogue, data_dir, poll=poll, intake=intake, on_change=self.on_files_changed, on_return=self.look_again
@@ -221,6 +224,8 @@ class Indexer:
                 if not self.lock.acquire():
                     log.warning("%s indexes this library now", self.lock.holder())
                     return
+                if self.pipeline is not None and self.pipeline.idle():
+                    self._fill_picture_hashes()
                 if time.monotonic() - swept > SWEEP_S:
                     swept = time.monotonic()
                     self.sweep()

@@ -51,6 +51,9 @@ PLACED = 2000
 FOLDED = 10
 """Candidates per hit of an answer with one hit per file: a long PDF has many pages among the best."""
 
+ABOVE = 60
+"""Hits before a page to which one of its hits may be near-equal."""
+
 
 class Searcher:
     """Answers queries. Safe to use from many threads as far as the embedder is."""
@@ -101,14 +104,16 @@ class Searcher:
                 ranking.sort(key=lambda r: shown.get(r.fact.content, r.fact.newest).newness, reverse=True)
                 ranking.sort(key=lambda r: not r.relevant)
             total, facets = len(ranking), facets_of(connection, ranking)
-            page = ranking[offset : offset + k]
+            above, page = ranking[max(0, offset - ABOVE) : offset], ranking[offset : offset + k]
         elif any(part.weight < 0 for part in query.parts):
             raise LibraryError("Say also what to look for, not only what to avoid.")
         else:
-            page, total, facets = self._browse.page(connection, allowed, offset, k)
+            before = min(offset, ABOVE)
+            page, total, facets = self._browse.page(connection, allowed, offset - before, before + k)
+            above, page = page[:before], page[before:]
             marks = NO_EXPRESSION
         newest = query.sort == "date" or result is None
-        hits = hits_of(connection, self._facts, page, allowed, marks, offset, newest=newest)
+        hits = hits_of(connection, self._facts, page, allowed, marks, offset, newest=newest, above=above)
         took_ms = (time.perf_counter() - started) * 1000
         notice = None
         if not total:
