@@ -2,8 +2,8 @@
 
 Built around three parts: the 8 x 8 lowest frequencies of the grey picture, each above their median or not (the "pHash"
 of Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010); whether each of 16 x 16 parts is
-brighter than the part to its left; and the colour of its four quarters. It is made from the thumbnail, so that libraries
-of any age can have it. It knows nothing of what near means: `indexer.search.near_equal` says that.
+brighter than the part to its left; and the colour of its four quarters. It is made from the thumbnail, so that an older
+library can have it, too. It knows nothing of what near means: `indexer.search.near_equal` says that.
 """
 
 from __future__ import annotations

@@ -3,7 +3,11 @@
 Built around the picture hashes of images (`data/media/picture_hash.py`) and the time when they were taken. It knows
 nothing of how hits are found or shown.
 
-MEASURED
+The bounds were chosen on the sample set: 75 photographs and test pictures, 404 stamps and 600 drawings, each image with
+versions of it. In 95 of 100, half the size differs in at most 2 bits of the waves (photographs; drawings 10), JPEG at
+quality 40 in 2 (5), 2 % trimmed in 6 (9), 15 % more light in 6 (7), 4 % moved in 16; in the steps in 33, moved in 83. Of 113,000 pairs of different images with one shape, 26 are within `SAME`: one drawing with another letter or hand
+each, and two frames of one film; of 78 pairs of pages none. The cosine of the lite model's vectors does not tell them:
+it is .904 to .93 for one in twenty of JPEG at quality 40, and up to .965 for different photographs.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from data.media.picture_hash import COLOURS, STEPS, WAVES
 
 SAME = 6, 48
 """One picture: so many of the 64 bits of the waves may differ, and of the 256 of the steps."""
-BURST = 14, 110
+BURST = 16, 100
 """Shots of one burst, as `SAME`."""
 BURST_S = 3.0
 """Seconds between two shots of one burst."""

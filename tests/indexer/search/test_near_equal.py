@@ -42,7 +42,7 @@ def test_a_picture_is_near_itself_within_the_bounds_and_no_further() -> None:
 
 
 def test_shots_of_one_burst_may_differ_more() -> None:
-    moved = with_bits(14, 110)
+    moved = with_bits(16, 100)
     assert is_near(Shot(OWN, AT + "1"), Shot(moved, AT + "4"))
     assert not is_near(Shot(OWN, AT + "1"), Shot(moved, AT + "4.5"))
     assert not is_near(Shot(OWN, "2024-05-01"), Shot(moved, "2024-05-01")), "a day is no time"
@@ -67,5 +67,5 @@ def test_no_near_pair_is_missed(shots: list[tuple[int, int, int]]) -> None:
 
 
 def test_the_bounds_of_a_burst_are_inclusive() -> None:
-    hashes = [OWN, with_bits(14)]
+    hashes = [OWN, with_bits(16)]
     assert candidate_pairs(hashes, [0.0, BURST_S]) == {(0, 1)} and candidate_pairs(hashes, [0.0, BURST_S + 1]) == set()
