@@ -26,7 +26,7 @@ from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.dialects import place
 from indexer.catalogue.migrate import Progress, migrate, refuse_unfinished
 from indexer.catalogue.schema import Where
-from indexer.catalogue.settings import COPIES
+from indexer.catalogue.settings import COPIES, MODERATION
 from indexer.errors import LibraryError, VectorServerError
 from indexer.features.click_log import Clicks
 from indexer.features.duplicates import Duplicates
@@ -85,6 +85,9 @@ CHOSEN_MODEL = "chosen_model"
 ADAPTER = "query-adapter.npz"
 """What `tune` learnt, in the library's folder."""
 
+CHOSEN_INDEXING = "chosen_indexing"
+"""The setting with what was chosen on the page for OCR and speech, as JSON."""
+
 SEARCHES = "saved_searches"
 """The setting with the saved searches, as JSON."""
 MOST_SEARCHES = 100
@@ -142,6 +145,7 @@ class Library:
         self.models = ActiveModels(
             self.catalogue.models, self.catalogue.settings, source, self._priority, loader, read_only=read_only
         )
+        self._indexing_options = self._chosen(options)
         self._workers, self._nice = options.threads or 2, options.nice
         self._guard = threading.Lock()
         self._made_sandbox: Sandbox | None = None
@@ -153,7 +157,7 @@ class Library:
             self.thumbnails,
             data_dir,
             poll=options.poll,
-            intake=Intake(_listens(options.speech), self._takes_copies(options.copies)),
+            intake=self._intake(options.copies),
             make_pipeline=lambda: Pipeline(
                 CatalogueParts.of(self.catalogue.database),
                 self.catalogue.files,
@@ -163,7 +167,7 @@ class Library:
                 self._priority,
                 workers=self._workers,
                 nice=options.nice,
-                options=IndexingOptions(options.window_s, options.overlap_s, options.ocr, options.speech),
+                options=self._indexing_options,
                 on_change=self._on_write,
                 heartbeat=self._heartbeat(),
             ),
@@ -183,11 +187,19 @@ class Library:
             self.catalogue, self.models, self._indexing, self._engines, data_dir, source, self.boot
         )
 
-    def _takes_copies(self, choice: bool | None) -> bool:
-        """Whether other programs' copies are taken in: as was chosen now, or last."""
-        if choice is not None and not self.read_only:
-            self.catalogue.settings.set(COPIES, str(int(choice)))
-        return self.catalogue.settings.get(COPIES) == "1"
+    def _chosen(self, options: LibraryOptions) -> IndexingOptions:
+        """The options of indexing: what was given at the start, else what was chosen on the page, else the default."""
+        stored = json.loads(self.catalogue.settings.get(CHOSEN_INDEXING) or "{}")
+        given = {name: getattr(options, name) for name in ("ocr", "speech")}
+        chosen = {name: stored.get(name, value) if value == "auto" else value for name, value in given.items()}
+        return IndexingOptions(options.window_s, options.overlap_s, **chosen)
+
+    def _intake(self, copies: bool | None = None) -> Intake:
+        """What is taken in beside images, videos and PDFs. `copies`: other programs' copies, as chosen now; None: as
+        last."""
+        if copies is not None and not self.read_only:
+            self.catalogue.settings.set(COPIES, str(int(copies)))
+        return Intake(_listens(self._indexing_options.speech), self.catalogue.settings.get(COPIES) == "1")
 
     # -- folders ---------------------------------------------------------------------------
 
@@ -444,6 +456,39 @@ class Library:
     def status(self) -> Status:
         """Counts and notices. Loads no model."""
         return replace(self._status.status(), clicks=len(self.clicks), keeps_clicks=self.clicks.enabled)
+
+    def choices(self) -> dict[str, str]:
+        """What can be chosen while the library is open, and the number of kept clicks."""
+        return {
+            "ocr": self._indexing_options.ocr,
+            "speech": self._indexing_options.speech,
+            "copies": self.catalogue.settings.get(COPIES) or "0",
+            "moderation": self.catalogue.settings.get(MODERATION) or "",
+            "clicks": str(int(self.clicks.enabled)),
+            "kept_clicks": str(len(self.clicks)),
+        }
+
+    def choose(self, name: str, value: str) -> None:
+        """Choose one of `choices`, now and at each start that gives no other. Indexing goes on with it. Raises
+        `LibraryError` for a value that cannot be, and then changes nothing."""
+        from indexer.features.labels import moderate, parsed_rules
+
+        self._may_write()
+        if name == "moderation":
+            moderate(self.searcher(), parsed_rules(value, "the rules"))
+        elif name == "clicks":
+            self.clicks.enable(value == "1")
+        elif name == "copies":
+            self._indexing.restart(self._intake(value == "1"))
+        elif name in ("ocr", "speech"):
+            previous, self._indexing_options = self._indexing_options, replace(self._indexing_options, **{name: value})
+            chosen = {"ocr": self._indexing_options.ocr, "speech": self._indexing_options.speech}
+            self.catalogue.settings.set(CHOSEN_INDEXING, json.dumps(chosen))
+            if name == "ocr" and value != "off" and previous.ocr != value:
+                self.catalogue.queue.read_pictures(every=value == "all")
+            self._indexing.restart(self._intake())
+        else:
+            raise LibraryError(f"There is no setting called {name}.")
 
     def vectors_trouble(self) -> str | None:
         """Why the vector index is not up to date, in one sentence; None if it is."""

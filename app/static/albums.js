@@ -2,7 +2,7 @@
 // as a search (`album:"Trip"`, `is:favourite`), so that an album is a page of results like any other.
 
 import { api } from "./api.js";
-import { askTwice, form, h, icon, sheet, takeOver } from "./dom.js";
+import { askTwice, h, icon, nameSheet, takeOver } from "./dom.js";
 import { count, counted } from "./format.js";
 import { typedFilter, written } from "./state.js";
 
@@ -32,13 +32,10 @@ export class Albums {
       this.saved,
     ]);
     this.choices = h("ul.choices");
-    this.name = h("input", { type: "text", maxlength: 100, autocomplete: "off", "aria-label": "Name of a new album" });
-    this.name.placeholder = "A new album";
     /** @type {number[]} */
     this.files = [];
     this.heading = h("span");
-    this.dialog = sheet("album-dialog", this.heading, [
-      form([this.name], "Create", () => this.add(this.name.value.trim())),
+    this.sheet = nameSheet("album-dialog", this.heading, "Create", "Name of a new album", (name) => this.add(name), [
       this.choices,
     ]);
   }
@@ -128,7 +125,6 @@ export class Albums {
       this.files = files;
       const { albums } = await api.albums();
       this.heading.textContent = `Add ${counted(files.length, "file")} to`;
-      this.name.value = "";
       this.choices.replaceChildren(
         ...albums
           .filter((album) => album.name)
@@ -137,17 +133,15 @@ export class Albums {
             return h("li", h("button", props, h("bdi", name), h("span.n", count(present))));
           }),
       );
-      this.dialog.showModal();
-      this.name.focus();
+      this.sheet.open();
     });
   }
 
   /** @param {string} name */
   add(name) {
-    if (!name) return this.name.focus();
     return this.page.attempt(async () => {
       const { added } = await api.addToAlbum(name, this.files);
-      this.dialog.close();
+      this.sheet.dialog.close();
       const rest = this.files.length - added;
       const words = rest ? `; ${counted(rest, "file was", "files were")} in it already` : "";
       this.page.say(`${counted(added, "file")} added to ${name}${words}.`);

@@ -13,6 +13,7 @@ import { Library } from "./library.js";
 import { Progress } from "./progress.js";
 import { Results } from "./results.js";
 import { Selection } from "./selection.js";
+import { paint, Settings } from "./settings.js";
 import { asks, empty, read, VIEWS, write } from "./state.js";
 import { keepUp } from "./upgrade.js";
 import { Viewer } from "./viewer.js";
@@ -40,11 +41,12 @@ export class Page {
     this.selection = new Selection(this);
     this.viewer = new Viewer(this);
     this.library = new Library(this);
+    this.settings = new Settings(this);
     this.progress = new Progress(this);
     this.notices = h("div.notices", { role: "status" });
     this.links = VIEWS.slice(0, -1).map((view) => {
       const href = view === "search" ? "/" : `/?view=${view}`;
-      return h("a", { href, onclick: takeOver(() => this.visit(view)) }, view[0].toUpperCase() + view.slice(1));
+      return h("a", { href, onclick: takeOver(() => this.visit(view)) }, view);
     });
 
     const onclick = takeOver(() => this.home());
@@ -57,7 +59,7 @@ export class Page {
       this.albums.element,
       this.duplicates.element,
       this.library.element,
-      h("section.settings.quiet", { "aria-label": "Settings" }, "Settings are being loaded …"),
+      this.settings.element,
     );
     this.frame = h("div.frame", { style: "visibility:hidden" }, [
       h("a.skip", { href: "#main", onclick: takeOver(() => this.box.input.focus()) }, "Skip to search"),
@@ -66,9 +68,9 @@ export class Page {
       this.selection.element,
       this.notices,
       this.viewer.element,
-      this.albums.dialog,
-      this.selection.labelling,
-      this.box.suggest.dialog,
+      this.albums.sheet.dialog,
+      this.selection.labelling.dialog,
+      this.box.suggest.sheet.dialog,
       this.help.element,
     ]);
     style.addEventListener("load", () => (this.frame.style.visibility = ""));
@@ -116,6 +118,7 @@ export class Page {
     if (state.view === "albums") this.albums.show();
     if (state.view === "duplicates") this.duplicates.show();
     if (state.view === "library") this.library.show();
+    if (state.view === "settings") this.settings.show();
     this.viewer.show();
   }
 
@@ -144,8 +147,7 @@ export class Page {
   }
 
   home() {
-    this.go(empty());
-    this.box.fill();
+    this.search("");
     this.box.input.focus();
   }
 
@@ -208,13 +210,13 @@ export class Page {
   }
 }
 
+paint();
 const place = document.getElementById("sightline");
 const page = place && new Page(place);
 
 /** Move the page into the element that Gradio made for it, with focus and playing videos. @param {HTMLElement} room */
 export function adopt(room) {
   if (!page || room.contains(page.host)) return;
-  page.root.querySelector(".settings")?.replaceChildren(); // Gradio draws them, below the page
   page.main.removeAttribute("role"); // Gradio has a <main> of its own around the page
   const { focused } = page;
   const top = page.scroller.scrollTop;

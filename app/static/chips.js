@@ -13,14 +13,6 @@ const PAUSE = 220;
 const SLOW = 3000;
 const MAX_FILES = 8;
 
-/** What a file dialog offers: kinds that browsers know, and endings that they do not. */
-const ACCEPTED = [
-  "image/*,video/*,application/pdf",
-  ".heic,.heif,.hif,.avif,.tif,.tiff,.jp2,.j2k,.jpx,.jxl,.ico",
-  ".dng,.cr2,.cr3,.crw,.nef,.nrw,.arw,.raf,.rw2,.orf,.pef,.srw,.x3f,.3fr,.iiq,.mrw,.kdc,.dcr,.erf,.mef,.mos",
-  ".mkv,.mts,.m2ts,.m2t,.ts,.mod,.tod,.vob,.vro,.mpg,.flv,.wmv,.mxf,.insv,.lrv,.360",
-].join(",");
-
 export class SearchBox {
   /** @param {Page} page */
   constructor(page) {
@@ -48,7 +40,6 @@ export class SearchBox {
       hidden: true,
       tabindex: "-1",
       "aria-hidden": "true",
-      accept: ACCEPTED,
       onchange: () => {
         this.add([...(this.chooser.files ?? [])]);
         this.chooser.value = "";
@@ -58,22 +49,13 @@ export class SearchBox {
     const title = "Not like this: avoid these words";
     this.not = iconButton("avoid", "Not like these words", () => this.refuse(), { title });
     const drop = { title: "Search with a file (or drop or paste one)" };
-    const choose = iconButton("add", "Search with a file", () => this.chooser.click(), drop);
+    const choose = iconButton("add", "Search with a file", () => this.choose(), drop);
     const help = iconButton("help", "Keys and filters", () => page.help.open(), { title: "Keys and filters (?)" });
     help.classList.add("wide-only");
     const send = h("button.main", { type: "submit" }, "Search");
     this.suggest = new Suggest(this);
-    const field = [
-      icon("search"),
-      this.chips,
-      this.input,
-      this.not,
-      this.clear,
-      help,
-      choose,
-      send,
-      this.suggest.combo.list,
-    ];
+    const { chips, input, not, clear, suggest } = this;
+    const field = [icon("search"), chips, input, not, clear, help, choose, send, suggest.combo.list];
     const onsubmit = takeOver(() => this.submit(true));
     this.question = new UrlQuestion(this);
     this.element = h("form.box", { role: "search", action: "/", onsubmit }, [
@@ -175,6 +157,12 @@ export class SearchBox {
   remove(part) {
     this.page.go({ parts: this.page.state.parts.filter((other) => other !== part), open: null });
     this.input.focus();
+  }
+
+  /** Choose files; browsers know some of the kinds only, so the server names the endings. */
+  choose() {
+    this.chooser.accept = this.page.status?.accepts ?? "";
+    this.chooser.click();
   }
 
   /** Files as parts of the query. @param {File[]} files */

@@ -41,12 +41,12 @@ export function lookAhead(hits, state) {
 export function strip(hit, seek) {
   const [from, to] = [hit.start_s ?? 0, hit.end_s ?? 0];
   const share = (/** @type {number} */ second) => (100 * (second - from)) / (to - from);
+  const onclick = (/** @type {MouseEvent} */ { clientX }) => {
+    const { left, width } = element.getBoundingClientRect();
+    seek(from + ((clientX - left) / width) * (to - from));
+  };
   const frames = h("img", { src: `/strip/${hit.chunk_id}.webp`, alt: "", draggable: "false" });
-  const element = h("div.strip", frames);
-  element.addEventListener("click", (event) => {
-    const box = element.getBoundingClientRect();
-    seek(from + ((event.clientX - box.left) / box.width) * (to - from));
-  });
+  const element = h("div.strip", { onclick }, frames);
   return {
     element,
     /** @param {Moment} moment */

@@ -87,6 +87,25 @@ export function sheet(id, title, children, name = "") {
   return dialog;
 }
 
+/** A sheet that asks for a name, above what else it shows; `act` gets the name.
+ * @param {string} id @param {Child} title @param {string} word of the button @param {string} label of the field
+ * @param {(name: string) => void} act @param {Child[]} [rest] */
+export function nameSheet(id, title, word, label, act, rest = []) {
+  const field = h("input", { type: "text", maxlength: 100, autocomplete: "off", "aria-label": label });
+  const take = () => {
+    const name = field.value.trim();
+    if (name) act(name);
+    else field.focus();
+  };
+  const dialog = sheet(id, title, [form([field], word, take), ...rest]);
+  const open = (name = "") => {
+    field.value = name;
+    dialog.showModal();
+    field.select();
+  };
+  return { dialog, open };
+}
+
 /** Ask at the first click of a button, act at the second one; a question without an answer is withdrawn.
  * @param {HTMLButtonElement} button @param {string} question @param {() => void} act */
 export function askTwice(button, question, act) {

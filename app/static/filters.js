@@ -66,7 +66,7 @@ export class Filters {
    * @param {string} key
    * @param {Record<string, any>} props
    * @param {() => void} act
-   * @param {import("./dom.js").Child[]} children
+   * @param {Child[]} children
    */
   button(key, props, act, children) {
     this.acts.set(key, act);
@@ -195,7 +195,7 @@ export class Filters {
     const { file_id, sort, fold, map } = state;
     const asking = asks(state);
     const next = sort === "date" ? "relevance" : "date";
-    /** @param {string} key @param {Picture} picture @param {import("./dom.js").Child[]} words @param {Props} props */
+    /** @param {string} key @param {Picture} picture @param {Child[]} words @param {Props} props */
     const one = (key, picture, words, { act, ...props }) =>
       this.button(key, { class: "filter", ...props }, act, [icon(picture), ...words]);
     const inside = { "aria-pressed": true, title: "Search everywhere again", act: () => this.set({ file_id: "" }) };
@@ -207,7 +207,11 @@ export class Filters {
       file_id && one("inside", "inside", ["in ", h("bdi", page.results.nameOf(+file_id)), icon("close")], inside),
       asking && one("fold", "pile", ["One per file"], { title: "One result per video or document", ...folding }),
       one("map", "globe", ["Map"], mapped),
-      saves && one("save", "saved", ["Save"], { title: "Save this search", act: () => box.suggest.offer() }),
+      saves &&
+        one("save", "saved", ["Save"], {
+          title: "Save this search",
+          act: () => box.suggest.sheet.open(state.q.slice(0, 100)),
+        }),
       asking &&
         one(
           "order",

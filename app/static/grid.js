@@ -10,6 +10,8 @@ import { LEAST, monthKey, monthTitle } from "./timeline.js";
 
 /** The height of a card's text in pixels, about. */
 const WORDS = 70;
+/** Pixels between the tops of two cards that are of one row, at most. */
+const ROW = 40;
 
 export class Grid {
   /** @param {Results} results */
@@ -157,18 +159,19 @@ export class Grid {
   walk(event) {
     const at = this.page.focused?.closest(".card");
     if (!at) return;
-    const links = /** @type {HTMLElement[]} */ ([...this.list.querySelectorAll("a.open")]);
+    const links = [...this.list.children].map((item) => find(item, "a.open")).filter((link) => link !== null);
     const n = links.findIndex((link) => at.contains(link));
-    let next = n + (event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0);
-    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+    const side = { ArrowRight: 1, ArrowLeft: -1 }[event.key] ?? 0;
+    let next = n + side;
+    if (!side) {
       const down = event.key === "ArrowDown";
-      const here = links[n].getBoundingClientRect();
-      const middle = here.left + here.width / 2;
-      const boxes = links.map((link, i) => ({ i, box: link.getBoundingClientRect() }));
-      const rows = boxes.filter(({ box }) => (down ? box.top > here.top + 20 : box.top < here.top - 20));
-      const row = rows.length ? (down ? Math.min : Math.max)(...rows.map(({ box }) => box.top)) : NaN;
-      const apart = (/** @type {{box: DOMRect}} */ { box }) => Math.abs(box.left + box.width / 2 - middle);
-      const near = rows.filter(({ box }) => Math.abs(box.top - row) < 20).sort((a, b) => apart(a) - apart(b))[0];
+      const { top, left, width } = links[n].getBoundingClientRect();
+      const places = links.map((link, i) => {
+        const box = link.getBoundingClientRect();
+        const rows = Math.round((box.top - top) / ROW) * (down ? 1 : -1);
+        return { i, rows, apart: Math.abs(box.left + box.width / 2 - left - width / 2) };
+      });
+      const near = places.filter(({ rows }) => rows > 0).sort((a, b) => a.rows - b.rows || a.apart - b.apart)[0];
       if (!near && !down) return this.page.box.input.focus();
       next = near?.i ?? n;
     }

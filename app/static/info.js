@@ -93,7 +93,7 @@ export class InfoPanel {
         n ? ", " : "",
         h("button.link", { onclick: () => page.search(written(filter, name)) }, name),
       ]);
-    /** @type {[string, import("./dom.js").Child | import("./dom.js").Child[]][]} */
+    /** @type {[string, Child | Child[]][]} */
     const rows = [
       ["Taken", momentTaken(info)],
       ["Camera", links("camera", info.camera ? [info.camera] : [])],
@@ -131,9 +131,9 @@ export class InfoPanel {
 
   transcriptLink() {
     const unfold = () => {
-      const { element } = this.page.viewer;
-      find(element, ".transcript.folded h3 button")?.click();
-      find(element, ".transcript h3 button")?.focus();
+      const button = find(this.page.viewer.element, ".transcript h3 button");
+      if (button?.closest(".folded")) button.click();
+      button?.focus();
     };
     return h("button.link", { onclick: unfold }, "Go to the transcript");
   }

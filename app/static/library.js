@@ -1,10 +1,10 @@
-// The library view: folders (add one by its path, remove one), progress, counts, files that could not be read, models,
-// and the consent to store clicks.
+// The library view: folders (add one by its path, remove one), progress, counts, files that could not be read, and
+// models, which the settings show.
 
 import { api } from "./api.js";
 import { Combobox } from "./combobox.js";
 import { askTwice, form, h, icon, morph, takeOver } from "./dom.js";
-import { bytes, count, counted, day, fileName, folder, lasting } from "./format.js";
+import { bytes, count, counted, dayTaken, fileName, folder, lasting } from "./format.js";
 
 export class Library {
   /** @param {Page} page */
@@ -14,7 +14,6 @@ export class Library {
     this.roots = "";
     /** The model in use when the cards were drawn. @type {string | null} */
     this.cardsModel = null;
-    this.sendsConsent = false;
     this.folders = h("ul.roots");
     this.path = h("input", {
       type: "text",
@@ -34,12 +33,6 @@ export class Library {
     this.faults = h("div.faults");
     this.leftOut = h("details.left-out");
     this.models = h("div.models");
-    this.speech = h("p.quiet");
-    this.consent = h("input", { type: "checkbox", onchange: () => this.agree() });
-    this.clicks = h("p.quiet");
-    const learning =
-      "Keeps the words you search for and what you then open, in the library's folder on this machine only, so that " +
-      "you can train a model of your own with them.";
     this.element = h("section.library", { "aria-label": "Library" }, [
       h("h2", "Folders"),
       h("p.quiet", "Everything below these folders is searched. Your files are only ever read."),
@@ -54,11 +47,6 @@ export class Library {
       ),
       this.faults,
       this.leftOut,
-      h("h2", "Model"),
-      this.speech,
-      this.models,
-      h("h2", "Learning"),
-      h("div.learning", [h("label", this.consent, "Learn from what I open"), h("p.quiet", learning), this.clicks]),
     ]);
   }
 
@@ -75,7 +63,9 @@ export class Library {
   /** Draw the page's status. */
   update() {
     const { status, state } = this.page;
-    if (!status || state.view !== "library") return;
+    if (!status) return;
+    if (state.view === "settings" && this.cardsModel !== status.model) this.drawModels(status.model);
+    if (state.view !== "library") return;
     if (this.roots !== status.roots.join("\n")) this.drawRoots(status.roots);
     const numbers = /** @type {[string, string][]} */ ([
       ["Images", count(status.images)],
@@ -88,9 +78,6 @@ export class Library {
     morph(this.counts, h("dl", terms));
     this.drawNow(status);
     this.drawLeftOut(status);
-    this.drawClicks(status);
-    this.speech.textContent = status.speech;
-    if (this.cardsModel !== status.model) this.drawModels(status.model);
     if (this.failed !== status.failed) this.drawFaults(status.failed);
   }
 
@@ -130,41 +117,11 @@ export class Library {
       const sorts = left_out.filter((sort) => sort.why === why);
       const names = sorts.slice(0, 8).map((sort) => `${count(sort.count)} ${sort.what}`.trim());
       const example = h("bdi.quiet", { title: sorts[0].example }, sorts[0].example);
-      return h("li", `${why[0].toUpperCase()}${why.slice(1)}: ${names.join(", ")}. `, example);
+      return h("li", `${why}: ${names.join(", ")}. `, example);
     });
     this.leftOut.hidden = !lines.length;
     const title = h("summary", `${counted(ignored, "file or folder", "files and folders")} not indexed, and why`);
     morph(this.leftOut, h("details", title, h("ul", lines)));
-  }
-
-  /** @param {{clicks: number, keeps_clicks: boolean}} status */
-  drawClicks({ clicks, keeps_clicks }) {
-    if (!this.sendsConsent) this.consent.checked = keeps_clicks;
-    const words = clicks ? `${counted(clicks, "click")} kept. ` : "";
-    if (this.clicks.firstChild?.textContent === words) return;
-    const remove = h("button.secondary", { onclick: () => this.deleteClicks() }, "Delete them");
-    this.clicks.replaceChildren(words, clicks ? remove : "");
-  }
-
-  async agree() {
-    const { checked } = this.consent;
-    this.sendsConsent = true; // until an answer, a status has the old value
-    try {
-      await api.keepClicks(checked);
-    } catch (error) {
-      this.consent.checked = !checked;
-      this.page.sorry(error);
-    }
-    await this.page.progress.ask();
-    this.sendsConsent = false;
-  }
-
-  deleteClicks() {
-    return this.page.attempt(async () => {
-      const { deleted } = await api.deleteClicks();
-      this.page.say(`${counted(deleted, "click")} deleted.`);
-      this.page.progress.ask();
-    });
   }
 
   /** @param {number} failed */
@@ -188,7 +145,11 @@ export class Library {
 
   /** @param {Failure} failure */
   fault({ path, kind, reason, since }) {
-    const where = h("span.quiet", h("bdi", folder(path)), ` · since ${day(since)}`);
+    const where = h(
+      "span.quiet",
+      h("bdi", folder(path)),
+      ` · since ${dayTaken({ taken: new Date(1000 * since).toISOString(), taken_from: null })}`,
+    );
     const name = h("bdi.title", fileName(path));
     return h("li", icon(kind), h("div", name, h("span.reason", reason), where));
   }
@@ -210,16 +171,8 @@ export class Library {
   }
 
   /** @param {any} card */
-  model({ name, title, about, licence, memory_gb, on_disk, get, download_gb, scores, chunks_per_hour }) {
+  model({ name, title, about, facts, command, on_disk, get }) {
     const current = name === this.page.status?.model.split(/[:@]/)[0];
-    const facts = [
-      licence,
-      memory_gb && `${memory_gb} GB of memory`,
-      chunks_per_hour && `about ${counted(Math.ceil(chunks_per_hour), "video window")} an hour here`,
-      scores.overall &&
-        `MMEB-V2 ${scores.overall} (images ${scores.image}, videos ${scores.video}, pages ${scores.visdoc})`,
-      on_disk ? "on this machine" : `not downloaded${download_gb ? `, about ${download_gb} GB` : ""}`,
-    ];
     const news = h("p.quiet", { role: "status" });
     const button = (/** @type {string} */ label, /** @type {() => Promise<void>} */ act) => {
       const show = (/** @type {Error} */ error) => (news.textContent = error.message);
@@ -238,11 +191,11 @@ export class Library {
       h("strong", title ?? name),
       current && h("span.tag", "in use"),
       h("p", about ?? ""),
-      h("p.quiet", facts.filter(Boolean).join(" · ")),
+      h("p.quiet", facts),
       !current && get && !on_disk && download,
       !current && (on_disk ? use : get && h("code", get)),
       news,
-      !current && h("code", `sightline run --model ${name}`),
+      !current && h("code", command),
     ]);
   }
 
@@ -252,14 +205,7 @@ export class Library {
       const now = await api.modelFetch();
       news.textContent = now.name === name ? now.line : `${now.name} is downloaded first; try again later.`;
       if (now.name !== name || now.state === "failed") return false;
-      if (now.state === "ready" && now.seconds) {
-        const { image, page, window } = now.seconds;
-        const { images = 0, chunks = 0 } = this.page.status ?? {};
-        const seconds = images * image + Math.max(0, chunks - images) * Math.max(page, window);
-        const each = `Measured here: ${image.toFixed(1)} s per image, ${page.toFixed(1)} s per page, ${window.toFixed(1)} s per video window.`;
-        news.textContent = `${each} This library: at most about ${lasting(seconds)}.`;
-        return true;
-      }
+      if (now.state === "ready") return true;
       await new Promise((resolve) => setTimeout(resolve, 1000));
     }
   }

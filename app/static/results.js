@@ -42,15 +42,8 @@ export class Results {
     this.timeline = new Timeline(this);
     this.start = h("div.end.start");
     this.map = new WorldMap(this);
-    const parts = [
-      this.summary,
-      this.map.element,
-      this.start,
-      this.grid.list,
-      this.end,
-      this.moreButton,
-      this.timeline.element,
-    ];
+    const { summary, map, start, grid, end, moreButton, timeline } = this;
+    const parts = [summary, map.element, start, grid.list, end, moreButton, timeline.element];
     this.element = h("div.results", parts);
     this.watchEnd = inView(this.end, "900px", () => this.more());
     this.watchStart = inView(this.start, "300px", () => this.before());
@@ -334,15 +327,8 @@ export class Results {
   /** @param {number} chunk */
   similar(chunk) {
     this.page.box.input.value = "";
-    this.page.go({
-      q: "",
-      avoid: [],
-      parts: [{ chunk, avoid: false }],
-      file_id: "",
-      open: null,
-      view: "search",
-      sort: "relevance",
-    });
+    const parts = [{ chunk, avoid: false }];
+    this.page.go({ q: "", avoid: [], parts, file_id: "", open: null, view: "search", sort: "relevance" });
     this.page.scroller.scrollTop = 0;
   }
 

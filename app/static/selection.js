@@ -3,8 +3,9 @@
 // show it. It knows nothing of how hits are found.
 
 import { api } from "./api.js";
-import { around, form, h, icon, iconButton, sheet } from "./dom.js";
+import { around, h, icon, iconButton, nameSheet } from "./dom.js";
 import { count, counted, fileName } from "./format.js";
+import { written } from "./state.js";
 
 /** The most files of one selection, as of one ZIP (app/web/archive.py). */
 const MOST = 5000;
@@ -30,8 +31,9 @@ export class Selection {
     this.reveal = this.button("folder", "Folder", "Show in its folder", () =>
       page.attempt(() => api.reveal(this.files()[0])),
     );
-    this.name = h("input", { type: "text", maxlength: 100, autocomplete: "off", "aria-label": "Name of the label" });
-    this.labelling = sheet("label-dialog", "Give a label", [form([this.name], "Give it", () => this.label())]);
+    this.labelling = nameSheet("label-dialog", "Give a label", "Give it", "Name of the label", (name) =>
+      this.label(name),
+    );
     this.element = h("div.selection", { role: "toolbar", "aria-label": "Selection", hidden: true }, [
       iconButton("close", "Clear the selection", () => this.clear(), { title: "Clear the selection (Esc)" }),
       this.count,
@@ -40,7 +42,7 @@ export class Selection {
         this.favourite,
         this.button("pile", "Album", "Add to an album", () => page.albums.choose(this.files())),
         this.leave,
-        this.button("label", "Label", "Give a label", () => this.labelling.showModal()),
+        this.button("label", "Label", "Give a label", () => this.labelling.open()),
         this.reveal,
         this.button("download", "ZIP", "Download as a ZIP", () => this.download("/api/zip", this.files())),
         this.button("cut", "Reel", "Cut the videos into a reel, with edit lists", () => this.reel()),
@@ -235,13 +237,12 @@ export class Selection {
     this.reveal.hidden = !page.status?.reveals || this.files().length !== 1;
   }
 
-  label() {
-    const name = this.name.value.trim();
-    if (!name) return this.name.focus();
+  /** @param {string} name */
+  label(name) {
     return this.page.attempt(async () => {
       const { labelled } = await api.label(name, [...this.picked.keys()]);
-      this.labelling.close();
-      this.page.say(`${counted(labelled, "result")} labelled; label:${name} finds them.`);
+      this.labelling.dialog.close();
+      this.page.say(`${counted(labelled, "result")} labelled; ${written("label", name)} finds them.`);
       this.clear();
     });
   }
@@ -301,17 +302,8 @@ export class Selection {
   }
 }
 
-const COLUMNS = /** @type {const} */ ([
-  "kind",
-  "path",
-  "title",
-  "page",
-  "start_s",
-  "end_s",
-  "taken",
-  "width",
-  "height",
-]);
+/** @type {(keyof Hit)[]} */
+const COLUMNS = ["kind", "path", "title", "page", "start_s", "end_s", "taken", "width", "height"];
 
 /** A spreadsheet calculates a text that looks like a formula (as indexer/features/csv_rows.py). @param {Hit[]} hits */
 function csv(hits) {

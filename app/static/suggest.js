@@ -4,7 +4,7 @@
 
 import { api } from "./api.js";
 import { Combobox } from "./combobox.js";
-import { form, h, icon, sheet } from "./dom.js";
+import { h, icon, nameSheet } from "./dom.js";
 import { count } from "./format.js";
 import { helpWords } from "./help.js";
 import { fields, stateOf, written } from "./state.js";
@@ -18,7 +18,7 @@ const [KEPT, SHOWN] = [12, 8];
 const AT_CURSOR = /(?:^|\s)(?:([A-Za-z]+):("?)([^"]*)|([^\s":]+))$/;
 
 export class Suggest {
-  /** @param {import("./chips.js").SearchBox} box */
+  /** @param {SearchBox} box */
   constructor(box) {
     this.box = box;
     this.page = box.page;
@@ -31,10 +31,9 @@ export class Suggest {
     /** The number of chunks when the values were asked for. */
     this.asked = -1;
     this.combo = new Combobox(box.input, "suggestion", { class: "suggestions", "aria-label": "Suggestions" });
-    this.name = h("input", { type: "text", maxlength: 100, autocomplete: "off", "aria-label": "Name of the search" });
-    this.dialog = sheet("save-dialog", "Save this search", [
-      form([this.name], "Save", () => this.save()),
-      h("p.quiet", "It is found under the search box and among the albums, and is run anew each time."),
+    const about = "It is found under the search box and among the albums, and is run anew each time.";
+    this.sheet = nameSheet("save-dialog", "Save this search", "Save", "Name of the search", (name) => this.save(name), [
+      h("p.quiet", about),
     ]);
     box.input.addEventListener("focus", () => this.ask());
     box.input.addEventListener("click", () => this.show());
@@ -157,18 +156,10 @@ export class Suggest {
     localStorage.setItem(RECENT, JSON.stringify(searches));
   }
 
-  /** Ask for the name under which this search is saved. */
-  offer() {
-    this.name.value = this.page.state.q.slice(0, 100);
-    this.dialog.showModal();
-    this.name.select();
-  }
-
-  save() {
-    const name = this.name.value.trim();
-    if (!name) return this.name.focus();
+  /** Save this search under a name. @param {string} name */
+  save(name) {
     return this.page.attempt(async () => {
-      this.dialog.close();
+      this.sheet.dialog.close();
       await api.saveSearch(name, fields(this.page.state).toString());
       this.asked = -1;
       this.page.say(`Saved as ${name}.`);

@@ -209,10 +209,11 @@ interface Status {
   keeps_clicks: boolean;
   /** What of the folders is not indexed, and why; most first. */
   left_out: { what: string; why: string; count: number; example: string }[];
-  speech: string;
   gradio: boolean;
   /** Whether this visitor may have addresses fetched. */
   web: boolean;
+  /** The kinds and endings of files that can be searched with. */
+  accepts: string;
   /** Whether the server can show this visitor a file in its file manager. */
   reveals: boolean;
 }
@@ -273,10 +274,23 @@ interface State {
 type ElementOf<T extends string> = HTMLElementTagNameMap[(T extends `${infer N}.${string}` ? N : T) &
   keyof HTMLElementTagNameMap];
 
+type Child = import("./dom.js").Child;
+type SearchBox = import("./chips.js").SearchBox;
+type Stage = import("./viewer.js").Stage;
+
 type Listeners = { [K in keyof HTMLElementEventMap as `on${K}`]?: (event: HTMLElementEventMap[K]) => void };
 
 /** Properties of `h`: `on…` listeners with typed events, and attributes of any name. */
 type Props = Listeners & Record<string, any>;
+
+/** A setting: one of some options (value, words), or a text. */
+interface Choice {
+  name: string;
+  title: string;
+  about: string;
+  value: string;
+  options: string[][];
+}
 
 interface ModelFetch {
   name: string;
@@ -328,8 +342,8 @@ interface Api {
   forgetRoot(path: string): Promise<{ forgotten: number; roots: string[] }>;
   /** Words led to a chunk; the server stores it only if the person has agreed. */
   clicked(q: string, chunk_id: number): Promise<void>;
-  keepClicks(keep: boolean): Promise<{ keeps_clicks: boolean; clicks: number }>;
-  deleteClicks(): Promise<{ deleted: number }>;
+  settings(): Promise<{ settings: Choice[] }>;
+  choose(name: string, value: string): Promise<{ settings: Choice[] }>;
   models(): Promise<any[]>;
   /** The download of a model. */
   modelFetch(): Promise<ModelFetch>;

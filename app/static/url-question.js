@@ -11,7 +11,7 @@ function hostOf(text) {
 }
 
 export class UrlQuestion {
-  /** @param {import("./chips.js").SearchBox} box */
+  /** @param {SearchBox} box */
   constructor(box) {
     this.box = box;
     /** @type {AbortController | null} */

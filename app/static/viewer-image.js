@@ -7,7 +7,7 @@ const DEEPEST = 12;
 /** How far a small image is enlarged to fill the room; one no larger than an icon further, its pixels left square. */
 const [ENLARGED, TINY, TINY_ENLARGED] = [3, 64, 8];
 
-/** @param {Page} _page @param {Hit} hit @returns {import("./viewer.js").Stage} */
+/** @param {Page} _page @param {Hit} hit @returns {Stage} */
 export function showImage(_page, hit) {
   let [scale, x, y] = [1, 0, 0];
   const src = WEB.test(hit.path) ? `/media/${hit.file_id}` : `/view/${hit.file_id}.webp`;

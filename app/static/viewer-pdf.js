@@ -6,7 +6,7 @@ import { h, iconButton, instead } from "./dom.js";
 /** The text layer's font need not be the page's: each word is stretched to its box. */
 const FONT = "sans-serif";
 
-/** @param {Page} page @param {Hit} hit @returns {import("./viewer.js").Stage} */
+/** @param {Page} page @param {Hit} hit @returns {Stage} */
 export function showPage(page, hit) {
   let [n, pages, closed] = [hit.page ?? 1, hit.pages ?? 0, false];
   const picture = h("img", { alt: "", draggable: "false" });

@@ -16,7 +16,7 @@ const JUMP_WITHIN = 300;
 /** A video that does not play by then (milliseconds) is not waited for with the other moments. */
 const LOOK_AFTER = 2500;
 
-/** @param {Page} page @param {Hit} hit @returns {import("./viewer.js").Stage} */
+/** @param {Page} page @param {Hit} hit @returns {Stage} */
 export function showVideo(page, hit) {
   let start = beginning(hit);
   const video = take(hit); // loading, or playing in silence, since the pointer came to its card

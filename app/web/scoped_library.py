@@ -42,6 +42,10 @@ class ScopedLibrary:
     def __init__(self, library: Library, tokens: Tokens) -> None:
         self._library, self._tokens = library, tokens
 
+    @property
+    def data_dir(self) -> Path:
+        return self._library.data_dir
+
     def _visitor(self) -> Visitor:
         return self._tokens.current_visitor()
 
@@ -106,6 +110,12 @@ class ScopedLibrary:
 
     def duplicates(self, k: int, offset: int = 0, *, exact: bool = False) -> tuple[list[DuplicateGroup], int]:
         return self._library.duplicates_within(list(map(Path, self._visitor().roots)), k, offset, exact=exact)
+
+    def choices(self) -> dict[str, str]:
+        return self._whole().choices()
+
+    def choose(self, name: str, value: str) -> None:
+        self._whole().choose(name, value)
 
     def give_label(self, name: str, chunk_ids: Sequence[int]) -> int:
         return self._library.give_label(name, [n for n in chunk_ids if self.chunk(n) is not None])

@@ -35,6 +35,7 @@ from app.web import (
     media,
     pages,
     serving,
+    settings,
     url_fetch,
 )
 from app.web.audit import AuditLog
@@ -207,6 +208,7 @@ def create_app(
     app.include_router(archive.router)
     app.include_router(duplicates.router)
     app.include_router(file_manager.router)
+    app.include_router(settings.router)
     app.include_router(url_fetch.router)
     app.mount("/ui", _Modules(directory=STATIC))
     app.mount("/", door)  # last: it answers all other paths

@@ -66,6 +66,7 @@ class Indexer:
         """Whether `run` is in progress."""
         self._guard = threading.RLock()
         self._thread: threading.Thread | None = None
+        self._watch = True
         self._closing = threading.Event()
 
     @property
@@ -172,6 +173,7 @@ class Indexer:
 
     def start(self, watch: bool) -> None:
         """Index and watch until `close`; while another program does, set a notice, and take over after it."""
+        self._watch = watch
         with self._guard:
             if self._thread is None:
                 self._thread = threading.Thread(
@@ -224,7 +226,7 @@ class Indexer:
                 if not self.lock.acquire():
                     log.warning("%s indexes this library now", self.lock.holder())
                     return
-                if self.pipeline is not None and self.pipeline.idle():
+                if (pipeline := self.pipeline) is not None and pipeline.idle():
                     self._fill_picture_hashes()
                 if time.monotonic() - swept > SWEEP_S:
                     swept = time.monotonic()
@@ -265,6 +267,20 @@ class Indexer:
                 pipeline.start()
                 self.pipeline = pipeline
             return self.pipeline
+
+    def restart(self, intake: Intake) -> None:
+        """Go on with the options that `make_pipeline` has now, and with `intake`; contents in progress stay pending."""
+        with self._guard:
+            self.follower.intake = intake
+            if self.pipeline is None:
+                return
+            in_background = self.in_background
+            if in_background:
+                self.follower.stop()
+            self.stop_pipeline()
+            if in_background:
+                self._begin()
+                self.follower.start(self._watch)
 
     def stop_pipeline(self) -> None:
         """Stop working; contents in progress stay pending."""

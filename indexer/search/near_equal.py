@@ -5,9 +5,10 @@ nothing of how hits are found or shown.
 
 The bounds were chosen on the sample set: 75 photographs and test pictures, 404 stamps and 600 drawings, each image with
 versions of it. In 95 of 100, half the size differs in at most 2 bits of the waves (photographs; drawings 10), JPEG at
-quality 40 in 2 (5), 2 % trimmed in 6 (9), 15 % more light in 6 (7), 4 % moved in 16; in the steps in 33, moved in 83. Of 113,000 pairs of different images with one shape, 26 are within `SAME`: one drawing with another letter or hand
-each, and two frames of one film; of 78 pairs of pages none. The cosine of the lite model's vectors does not tell them:
-it is .904 to .93 for one in twenty of JPEG at quality 40, and up to .965 for different photographs.
+quality 40 in 2 (5), 2 % trimmed in 6 (9), 15 % more light in 6 (7), 4 % moved in 16; in the steps in 33, moved in 83.
+Of 113,000 pairs of different images with one shape, 26 are within `SAME`: one drawing with another letter or hand each,
+and two frames of one film; of 78 pairs of pages none. The cosine of the lite model's vectors does not tell them: it is
+.904 to .93 for one in twenty of JPEG at quality 40, and up to .965 for different photographs.
 """
 
 from __future__ import annotations

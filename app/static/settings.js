@@ -1,0 +1,77 @@
+// The settings: choices of the library, each drawn as the server describes it, the theme of this browser, and the models.
+// It knows nothing of what a choice does.
+
+import { api } from "./api.js";
+import { h } from "./dom.js";
+
+const THEME = "sightline-theme";
+
+/** Take the theme of this browser; "" is that of the system. */
+export function paint() {
+  document.documentElement.dataset.theme = localStorage.getItem(THEME) ?? "";
+}
+
+export class Settings {
+  /** @param {Page} page */
+  constructor(page) {
+    this.page = page;
+    this.choices = h("div.settings-list", h("p.quiet", "Settings are being loaded …"));
+    this.element = h("section.settings.library", { "aria-label": "Settings" }, [
+      h("h2", "Settings"),
+      this.choices,
+      h("h2", "Model"),
+      page.library.models,
+    ]);
+  }
+
+  show() {
+    this.page.library.update();
+    return this.page.attempt(async () => this.draw((await api.settings()).settings));
+  }
+
+  /** @param {Choice[]} settings */
+  draw(settings) {
+    const theme = {
+      name: "theme",
+      title: "Theme",
+      about: "In this browser.",
+      value: localStorage.getItem(THEME) ?? "",
+      options: [
+        ["", "As the system's"],
+        ["light", "Light"],
+        ["dark", "Dark"],
+      ],
+    };
+    this.choices.replaceChildren(...[theme, ...settings].map((choice) => this.choice(choice)));
+  }
+
+  /** @param {Choice} choice */
+  choice({ name, title, about, value, options }) {
+    const id = `choice-${name}`;
+    const props = { id, "aria-describedby": `${id}-about` };
+    const note = h("p.quiet", { id: `${id}-about` }, about);
+    if (options.length) {
+      const select = h("select", { ...props, onchange: () => this.choose(name, select.value) });
+      select.append(...options.map(([key, words]) => h("option", { value: key, selected: key === value }, words)));
+      return h("div.choice", h("label", { for: id }, title), select, note);
+    }
+    const text = h("textarea", { ...props, rows: 4, spellcheck: "false" }, value);
+    const apply = h("button.secondary", { onclick: () => this.choose(name, text.value) }, "Apply");
+    return h("div.choice", h("label", { for: id }, title), text, apply, note);
+  }
+
+  /** @param {string} name @param {string} value */
+  choose(name, value) {
+    const { page } = this;
+    return page.attempt(async () => {
+      if (name === "theme") {
+        localStorage.setItem(THEME, value);
+        return paint();
+      }
+      this.draw((await api.choose(name, value)).settings);
+      page.say("It holds from now on.");
+      page.results.query = "";
+      page.progress.ask();
+    });
+  }
+}
