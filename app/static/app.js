@@ -217,6 +217,7 @@ const page = place && new Page(place);
 /** Move the page into the element that Gradio made for it, with focus and playing videos. @param {HTMLElement} room */
 export function adopt(room) {
   if (!page || room.contains(page.host)) return;
+  paint();
   page.main.removeAttribute("role"); // Gradio has a <main> of its own around the page
   const { focused } = page;
   const top = page.scroller.scrollTop;

@@ -6,9 +6,10 @@ import { h } from "./dom.js";
 
 const THEME = "sightline-theme";
 
-/** Take the theme of this browser; "" is that of the system. */
+/** Take the theme of this browser, for Gradio too; "" is that of the system. */
 export function paint() {
-  document.documentElement.dataset.theme = localStorage.getItem(THEME) ?? "";
+  const theme = (document.documentElement.dataset.theme = localStorage.getItem(THEME) ?? "");
+  if (theme) document.body.classList.toggle("dark", theme === "dark");
 }
 
 export class Settings {
@@ -31,22 +32,12 @@ export class Settings {
 
   /** @param {Choice[]} settings */
   draw(settings) {
-    const theme = {
-      name: "theme",
-      title: "Theme",
-      about: "In this browser.",
-      value: localStorage.getItem(THEME) ?? "",
-      options: [
-        ["", "As the system's"],
-        ["light", "Light"],
-        ["dark", "Dark"],
-      ],
-    };
-    this.choices.replaceChildren(...[theme, ...settings].map((choice) => this.choice(choice)));
+    this.choices.replaceChildren(...settings.map((choice) => this.choice(choice)));
   }
 
   /** @param {Choice} choice */
-  choice({ name, title, about, value, options }) {
+  choice({ name, title, about, value: stored, options }) {
+    const value = name === "theme" ? (localStorage.getItem(THEME) ?? "") : stored;
     const id = `choice-${name}`;
     const props = { id, "aria-describedby": `${id}-about` };
     const note = h("p.quiet", { id: `${id}-about` }, about);

@@ -18,6 +18,7 @@ from app.web.services import Services, WebServices
 router = APIRouter(prefix="/api", tags=["library"])
 
 OPTIONS: dict[str, list[tuple[str, str]]] = {
+    "theme": [("", "As the system's"), ("light", "Light"), ("dark", "Dark")],
     "ocr": [("off", "Not read"), ("auto", "Of photos and scanned pages"), ("all", "Of every picture and page")],
     "speech": [("off", "Not transcribed"), ("auto", "In English, by the built-in model")],
     "copies": [("0", "Left out"), ("1", "Taken in")],
@@ -28,6 +29,7 @@ LARGER_SPEECH = [
     ("large-v3", "The same, more exactly and slowly (3 GB, downloaded once)"),
 ]
 TITLES = {
+    "theme": ("Theme", "In this browser, which remembers it."),
     "ocr": ("Words in pictures", "Read in your pictures and pages, so that they are found by what is written there."),
     "speech": ("Speech", ""),
     "copies": (
@@ -67,7 +69,7 @@ def choose(services: Services, name: Annotated[str, Body(max_length=20)], value:
 
 
 def _described(services: WebServices) -> Json:
-    choices = services.library.choices()
+    choices = {"theme": ""} | services.library.choices()
     about = {name: text for name, (_, text) in TITLES.items()}
     about["speech"] = services.speech + "."
     if kept := choices.pop("kept_clicks", "0"):

@@ -55,13 +55,13 @@ def test_groups_come_in_pages_and_for_some_folders(library: Library) -> None:
 
 
 def test_in_an_answer_the_later_one_says_to_which_it_is_near(library: Library) -> None:
-    hits = library.search(Query()).hits
+    hits = library.search(Query(())).hits
     titles = {hit.chunk_id: hit.title for hit in hits}
     pairs = {frozenset((hit.title[:4], titles[hit.alike][:4])) for hit in hits if hit.alike is not None}
     assert pairs == {frozenset(("hill",)), frozenset(("shot",))}
     alike = {hit.title: hit.alike for hit in hits}
     for offset in range(1, 5):  # the hits before a page count, too
-        page = library.search(Query(), k=2, offset=offset).hits
+        page = library.search(Query(()), k=2, offset=offset).hits
         assert [hit.alike for hit in page] == [alike[hit.title] for hit in page]
 
 
