@@ -478,6 +478,8 @@ class Library:
             moderate(self.searcher(), parsed_rules(value, "the rules"))
         elif name == "clicks":
             self.clicks.enable(value == "1")
+            if value == "delete":
+                self.clicks.delete()
         elif name == "copies":
             self._indexing.restart(self._intake(value == "1"))
         elif name in ("ocr", "speech"):

@@ -72,13 +72,16 @@ def _described(services: WebServices) -> Json:
     choices = {"theme": ""} | services.library.choices()
     about = {name: text for name, (_, text) in TITLES.items()}
     about["speech"] = services.speech + "."
-    if kept := choices.pop("kept_clicks", "0"):
-        about["clicks"] += f" {kept} kept so far." if kept != "0" else ""
+    kept = choices.pop("kept_clicks")
+    if kept != "0":
+        about["clicks"] += f" {kept} kept so far."
     rows: list[dict[str, Any]] = []
     for name, value in choices.items():
         options = OPTIONS.get(name)
+        if name == "clicks" and options and kept != "0":
+            options = [*options, ("delete", "Deleted, and not kept")]
         if name == "speech" and options and importlib.util.find_spec("faster_whisper"):
-            options = options + LARGER_SPEECH
+            options = [*options, *LARGER_SPEECH]
         if options and value not in dict(options):
             options = [*options, (value, value)]
         rows.append(
