@@ -520,8 +520,8 @@ class ClickLog(Protocol):
 class SearchLibrary(Protocol):
     """What a web server needs of a library. `Library` has it, and so has the view of one visitor."""
 
-    data_dir: Path
-
+    @property
+    def data_dir(self) -> Path: ...
     @property
     def clicks(self) -> ClickLog: ...
     def search(self, query: Query, k: int = 10, offset: int = 0) -> Answer: ...

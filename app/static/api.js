@@ -106,12 +106,12 @@ export const api = {
   pageLayer: (file, page, q) => request(`/page/${file}/${page}.json?${new URLSearchParams({ q })}`),
 };
 
-/** @param {string} path @param {any} [params] of the address @param {AbortSignal} [signal] */
+/** @param {string} path @param {any} [params] @param {AbortSignal} [signal] */
 function get(path, params, signal) {
   return request(`/api/${path}${params ? `?${new URLSearchParams(params)}` : ""}`, { signal });
 }
 
-/** @param {string} method @param {string} path @param {any} value sent as JSON @param {AbortSignal} [signal] */
+/** @param {string} method @param {string} path @param {any} value @param {AbortSignal} [signal] */
 function send(method, path, value, signal) {
   return request(`/api/${path}`, { ...body(method, value), signal });
 }

@@ -7,13 +7,14 @@ import { h, icon, iconButton, takeOver, unseen } from "./dom.js";
 import { clock, dayTaken, KIND_NAMES, marked, nearFolder, place, said } from "./format.js";
 import { beginning, cool, warm } from "./warm.js";
 
-/** Bounds of a picture's width over its height: a panorama or a till receipt must not dominate its row. */
+/** Bounds of a card's width over its height: a panorama or a till receipt must not dominate its row. */
 const [NARROWEST, WIDEST] = [0.72, 2.2];
+/** A picture far beyond them is shown whole: its middle alone says little. */
+const FAR = 1.3;
 
-/** @param {Hit} hit */
-export function ratio(hit) {
-  const natural = hit.width && hit.height ? hit.width / hit.height : hit.kind === "pdf" ? 0.77 : 1.5;
-  return Math.min(WIDEST, Math.max(NARROWEST, natural));
+/** A picture's width over its height. @param {Hit} hit */
+function ratio(hit) {
+  return hit.width && hit.height ? hit.width / hit.height : hit.kind === "pdf" ? 0.77 : 1.5;
 }
 
 /** How good a match is compared with the best one, from 0 to 3. @param {Hit} hit @param {number} best */
@@ -35,7 +36,9 @@ export function card(hit, { best, ranked, results }) {
   const picture = h("img", { src: hit.thumb_url, alt: "", loading: "lazy", decoding: "async", draggable: "false" });
   const placeholder = () => picture.replaceWith(h("span.nothing", icon(hit.kind)));
   picture.addEventListener("error", placeholder, { once: true });
-  const frame = h("div", { class: `picture ${hit.kind}` }, [
+  const natural = ratio(hit);
+  const whole = natural > FAR * WIDEST || natural * FAR < NARROWEST ? " whole" : "";
+  const frame = h("div", { class: `picture ${hit.kind}${whole}` }, [
     picture,
     h("span.kind", icon(hit.kind), unseen(KIND_NAMES[hit.kind])),
     where ? h("span.place", h("span.span", where), spoken(hit)) : null,
@@ -59,7 +62,7 @@ export function card(hit, { best, ranked, results }) {
   });
   const props = { class: "pick", role: "checkbox", "aria-checked": "false", tabindex: "-1", title: "Select (x)" };
   const pick = h("button", { ...props, "aria-label": `Select ${hit.title}` }, icon("check"));
-  const shape = `--ratio:${ratio(hit)}`;
+  const shape = `--ratio:${Math.min(WIDEST, Math.max(NARROWEST, natural))}`;
   const element = h("li.card", { style: shape, "data-chunk": hit.chunk_id, "data-kind": hit.kind }, [
     link,
     pick,

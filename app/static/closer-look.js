@@ -30,13 +30,13 @@ let timer = 0;
 /** Look at the first films of an answer when the page has rested. @param {Hit[]} hits @param {State} state */
 export function lookAhead(hits, state) {
   clearTimeout(timer);
-  const films = hits.filter((hit) => worth(hit, state)).slice(0, FIRST);
   timer = window.setTimeout(async () => {
+    const films = hits.filter((hit) => worth(hit, state)).slice(0, FIRST);
     for (const hit of films) await closerLook(hit, state).catch(() => {}); // one after the other: no search waits
   }, REST);
 }
 
-/** The frames of a window in a row, with the likely span marked; a click leads to its second.
+/** The frames of a window in a row; `mark` shows the likely span. A click leads to its second.
  * @param {Hit} hit @param {(second: number) => void} seek */
 export function strip(hit, seek) {
   const [from, to] = [hit.start_s ?? 0, hit.end_s ?? 0];

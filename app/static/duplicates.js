@@ -29,18 +29,16 @@ export class Duplicates {
   }
 
   show() {
-    if (this.groups.isConnected && this.groups.childElementCount) return; // back from the viewer
+    if (this.groups.childElementCount) return; // back from the viewer
     this.note.textContent = "Comparing …";
     return this.load();
   }
 
-  /** Forget what is shown. */
   clear() {
     this.hits = [];
     this.groups.replaceChildren();
   }
 
-  /** Show the next groups. */
   load() {
     return this.page.attempt(async () => {
       const { total, groups } = await api.duplicates(PAGE, this.groups.childElementCount);
