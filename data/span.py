@@ -47,7 +47,7 @@ def unpacked_parts(text: str | None) -> tuple[PdfPart, ...]:
 
 def flat(record: Any) -> dict[str, Any]:
     """Returns a dataclass as a flat dictionary: the fields of its `span` become keys of their own."""
-    row: dict[str, Any] = {}
-    for name, value in asdict(record).items():
-        row |= value if name == "span" else {name: value}
+    row = dict(vars(record))
+    if "span" in row:
+        row |= asdict(row.pop("span"))
     return row
