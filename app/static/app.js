@@ -133,7 +133,6 @@ export class Page {
 
   /** @param {State["view"]} view */
   visit(view) {
-    this.selection.clear();
     this.duplicates.clear();
     this.go({ view, open: null });
     this.scroller.scrollTop = 0;

@@ -4,7 +4,7 @@
 
 import { closerLook } from "./closer-look.js";
 import { h, icon, iconButton, takeOver, unseen } from "./dom.js";
-import { clock, dayTaken, KIND_NAMES, marked, nearFolder, place, said } from "./format.js";
+import { clock, counted, dayTaken, KIND_NAMES, marked, nearFolder, place, said } from "./format.js";
 import { beginning, cool, warm } from "./warm.js";
 
 /** Bounds of a card's width over its height: a panorama or a till receipt must not dominate its row. */
@@ -75,7 +75,7 @@ export function card(hit, { best, ranked, results }) {
 /** What stands under the card of a folded answer. @param {Hit} hit */
 function moreInside(hit) {
   const what = hit.kind === "video" ? "moment" : "page";
-  return `${hit.folded} more ${what}${hit.folded === 1 ? "" : "s"} in this ${hit.kind === "video" ? "video" : "document"}`;
+  return `${counted(hit.folded, `more ${what}`)} in this ${hit.kind === "video" ? "video" : "document"}`;
 }
 
 /** The second at which the words are said, with an icon. @param {Hit} hit */

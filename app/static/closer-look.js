@@ -11,6 +11,9 @@ const LONG_S = 10;
 /** The films of an answer that get one unasked, and the milliseconds that the page rests before. */
 const [FIRST, REST] = [2, 1500];
 
+/** @type {WeakMap<Hit, Promise<Moment | null>>} */
+const looks = new WeakMap();
+
 /** Whether a window gets a closer look: it is long, and words alone are searched for. @param {Hit} hit @param {State} state */
 export function worth({ kind, start_s, end_s, at_s }, { q, parts }) {
   const long = kind === "video" && start_s !== null && (end_s ?? 0) - start_s >= LONG_S;
@@ -19,10 +22,12 @@ export function worth({ kind, start_s, end_s, at_s }, { q, parts }) {
 
 /** The closer look at a hit, made once. @param {Hit} hit @param {State} state @returns {Promise<Moment | null>} */
 export function closerLook(hit, state) {
-  if (!worth(hit, state)) return Promise.resolve(null);
-  hit.look ??= api.nearest(state.q, hit.chunk_id).then(({ moments }) => (hit.moment = moments[0] ?? null));
-  hit.look.catch(() => (hit.look = undefined)); // asked for again the next time
-  return hit.look;
+  const look = looks.get(hit);
+  if (look || !worth(hit, state)) return look ?? Promise.resolve(null);
+  const asked = api.nearest(state.q, hit.chunk_id).then(({ moments }) => (hit.moment = moments[0] ?? null));
+  looks.set(hit, asked);
+  asked.catch(() => looks.delete(hit)); // asked for again the next time
+  return asked;
 }
 
 let timer = 0;

@@ -17,8 +17,7 @@ export class Duplicates {
     this.groups = h("div");
     this.note = h("p.quiet", { role: "status" });
     this.more = h("button.secondary", { hidden: true, onclick: () => this.load() }, "Show more");
-    const about =
-      "Copies, and pictures that look the same. Sightline deletes nothing: find the files in their folders.";
+    const about = "Copies, and pictures that look the same. Sightline deletes nothing.";
     this.element = h("section.duplicates", { "aria-label": "Duplicates" }, [
       h("h2", "Duplicates"),
       h("p.quiet", about),

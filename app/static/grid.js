@@ -158,9 +158,9 @@ export class Grid {
   /** Move the focus by an arrow key; up and down by the position on the screen. @param {KeyboardEvent} event */
   walk(event) {
     const at = this.page.focused?.closest(".card");
-    if (!at) return;
     const links = [...this.list.children].map((item) => find(item, "a.open")).filter((link) => link !== null);
-    const n = links.findIndex((link) => at.contains(link));
+    const n = links.findIndex((link) => at?.contains(link));
+    if (n < 0) return;
     const side = { ArrowRight: 1, ArrowLeft: -1 }[event.key] ?? 0;
     let next = n + side;
     if (!side) {

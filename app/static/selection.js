@@ -5,7 +5,6 @@
 import { api } from "./api.js";
 import { around, h, icon, iconButton, nameSheet } from "./dom.js";
 import { count, counted, fileName } from "./format.js";
-import { written } from "./state.js";
 
 /** The most files of one selection, as of one ZIP (app/web/archive.py). */
 const MOST = 5000;
@@ -242,7 +241,7 @@ export class Selection {
     return this.page.attempt(async () => {
       const { labelled } = await api.label(name, [...this.picked.keys()]);
       this.labelling.dialog.close();
-      this.page.say(`${counted(labelled, "result")} labelled; ${written("label", name)} finds them.`);
+      this.page.say(`${counted(labelled, "result")} labelled ${name}.`);
       this.clear();
     });
   }

@@ -2,7 +2,7 @@
 // It knows nothing of what a choice does.
 
 import { api } from "./api.js";
-import { h } from "./dom.js";
+import { find, h } from "./dom.js";
 
 const THEME = "sightline-theme";
 
@@ -27,12 +27,10 @@ export class Settings {
 
   show() {
     this.page.library.update();
-    return this.page.attempt(async () => this.draw((await api.settings()).settings));
-  }
-
-  /** @param {Choice[]} settings */
-  draw(settings) {
-    this.choices.replaceChildren(...settings.map((choice) => this.choice(choice)));
+    return this.page.attempt(async () => {
+      const { settings } = await api.settings();
+      this.choices.replaceChildren(...settings.map((choice) => this.choice(choice)));
+    });
   }
 
   /** @param {Choice} choice */
@@ -59,10 +57,10 @@ export class Settings {
         localStorage.setItem(THEME, value);
         return paint();
       }
-      this.draw((await api.choose(name, value)).settings);
+      await api.choose(name, value).finally(() => this.show()); // a refused choice goes back
+      find(this.choices, `#choice-${name}`)?.focus();
       page.say("It holds from now on.");
       page.results.query = "";
-      page.progress.ask();
     });
   }
 }

@@ -88,8 +88,7 @@ interface Hit {
   alike?: number | null;
   thumb_url: string;
   open_url: string;
-  /** The closer look at it, and what came of it (closer-look.js). */
-  look?: Promise<Moment | null>;
+  /** What came of the closer look at it (closer-look.js). */
   moment?: Moment | null;
 }
 
@@ -343,7 +342,7 @@ interface Api {
   /** Words led to a chunk; the server stores it only if the person has agreed. */
   clicked(q: string, chunk_id: number): Promise<void>;
   settings(): Promise<{ settings: Choice[] }>;
-  choose(name: string, value: string): Promise<{ settings: Choice[] }>;
+  choose(name: string, value: string): Promise<unknown>;
   models(): Promise<any[]>;
   /** The download of a model. */
   modelFetch(): Promise<ModelFetch>;
