@@ -483,7 +483,8 @@ class Library:
         elif name == "copies":
             self._indexing.restart(self._intake(value == "1"))
         elif name in ("ocr", "speech"):
-            previous, self._indexing_options = self._indexing_options, replace(self._indexing_options, **{name: value})
+            previous = self._indexing_options
+            self._indexing_options = replace(previous, ocr=value) if name == "ocr" else replace(previous, speech=value)
             chosen = {"ocr": self._indexing_options.ocr, "speech": self._indexing_options.speech}
             self.catalogue.settings.set(CHOSEN_INDEXING, json.dumps(chosen))
             if name == "ocr" and value != "off" and previous.ocr != value:

@@ -61,7 +61,7 @@ export function iconButton(picture, name, act, props) {
   return h("button.plain", { "aria-label": name, title: name, onclick: act, ...props }, icon(picture));
 }
 
-/** A button of a form: its own field, and what it does. @param {Child[]} fields @param {string} word @param {() => void} act */
+/** Fields and a button that sends them. @param {Child[]} fields @param {string} word @param {() => void} act */
 export function form(fields, word, act) {
   return h("form.add", { onsubmit: takeOver(act) }, fields, h("button.main", { type: "submit" }, word));
 }

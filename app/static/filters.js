@@ -188,7 +188,7 @@ export class Filters {
     return choices.length ? this.menu("Label", "label", labels.join(", "), choices) : null;
   }
 
-  /** The buttons after the menus. */
+  /** After the menus. */
   buttons() {
     const { page } = this;
     const { state, box } = page;

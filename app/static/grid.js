@@ -10,7 +10,7 @@ import { LEAST, monthKey, monthTitle } from "./timeline.js";
 
 /** The height of a card's text in pixels, about. */
 const WORDS = 70;
-/** Pixels between the tops of two cards that are of one row, at most. */
+/** Pixels; the tops of cards of one row differ by less. */
 const ROW = 40;
 
 export class Grid {

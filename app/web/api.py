@@ -307,11 +307,12 @@ def models(services: Services) -> Json:
     """The models of the registry, each with its `facts` in words and the `command` that starts with it."""
     folder = services.library.data_dir if services.is_owner() else None
     where = f" --data-dir {shlex.quote(os.fspath(folder))}" if folder else ""
-    commands = {"command": f"sightline run --model {{}}{where}"}
-    cards = model_cards()
-    for card in cards:
-        card |= {"facts": _facts(card), "command": commands["command"].format(card["name"])}
-    return Json(cards)
+    return Json(
+        [
+            card | {"facts": _facts(card), "command": f"sightline run --model {card['name']}{where}"}
+            for card in model_cards()
+        ]
+    )
 
 
 @router.get("/models/fetch")
@@ -355,7 +356,7 @@ def _facts(card: dict[str, Any]) -> str:
         f"about {math.ceil(hourly):,} video windows an hour here" if hourly else "",
         f"MMEB-V2 {scores['overall']:g} (images {scores['image']:g}, videos {scores['video']:g},"
         f" pages {scores['visdoc']:g})"
-        if scores
+        if "overall" in scores
         else "",
         "on this machine" if card["on_disk"] else f"not downloaded{size}",
     ]
