@@ -3,8 +3,8 @@
 
 import { api } from "./api.js";
 import { card } from "./card.js";
-import { h, icon, iconButton } from "./dom.js";
-import { bytes, counted, dayTaken } from "./format.js";
+import { h, iconButton } from "./dom.js";
+import { bytes, counted } from "./format.js";
 
 const PAGE = 20;
 
@@ -85,13 +85,13 @@ export class Duplicates {
     const { page } = this;
     const [first] = copies;
     const element = card(first, { best: 0, ranked: false, results: page.results });
-    const size = [first.width && `${first.width} × ${first.height}`, bytes(first.size), dayTaken(first)];
+    const size = [first.width && `${first.width} × ${first.height}`, bytes(first.size)];
     const paths = copies.map(({ path, file_id }) => {
       const reveal = () => page.attempt(() => api.reveal(file_id));
       const button = page.status?.reveals && iconButton("folder", `Show ${path} in its folder`, reveal);
       return h("li", h("bdi", path), button);
     });
-    const best = first.best && h("span.tag", icon("check"), "best");
+    const best = first.best && h("span.tag", "best");
     element.append(h("p.facts", best, size.filter(Boolean).join(" · ")), h("ul.paths", paths));
     return element;
   }

@@ -17,7 +17,7 @@ export class Settings {
   constructor(page) {
     this.page = page;
     this.choices = h("div.settings-list", h("p.quiet", "Settings are being loaded …"));
-    this.element = h("section.settings.library", { "aria-label": "Settings" }, [
+    this.element = h("section.settings", { "aria-label": "Settings" }, [
       h("h2", "Settings"),
       this.choices,
       h("h2", "Model"),
