@@ -162,7 +162,7 @@ def create_app(
         return door.ready or door.failed or not gradio
 
     services = WebServices(
-        scoped, tokens, AuditLog(library.data_dir, tokens), speech_status.line(speech), gradio_ready, ModelFetch(fetch),
+        scoped, tokens, AuditLog(library.data_dir, tokens), speech_status.line(library.choices()["speech"] if speech == "auto" else speech), gradio_ready, ModelFetch(fetch),
         UrlFetchLane(web), SearchLane(before_indexing=library.before_indexing),
         local=is_loopback(host) and not names,
     )  # fmt: skip

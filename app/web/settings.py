@@ -71,7 +71,7 @@ def choose(services: Services, name: Annotated[str, Body(max_length=20)], value:
 def _described(services: WebServices) -> Json:
     choices = {"theme": ""} | services.library.choices()
     about = {name: text for name, (_, text) in TITLES.items()}
-    about["speech"] = services.speech + "."
+    about["speech"] = speech_status.line(choices["speech"]) + "."
     kept = choices.pop("kept_clicks")
     if kept != "0":
         about["clicks"] += f" {kept} kept so far."
