@@ -161,8 +161,9 @@ def create_app(
         door.begin()  # only a page that has painted requests the status
         return door.ready or door.failed or not gradio
 
+    chosen = library.choices()["speech"] if speech == "auto" else speech
     services = WebServices(
-        scoped, tokens, AuditLog(library.data_dir, tokens), speech_status.line(library.choices()["speech"] if speech == "auto" else speech), gradio_ready, ModelFetch(fetch),
+        scoped, tokens, AuditLog(library.data_dir, tokens), speech_status.line(chosen), gradio_ready, ModelFetch(fetch),
         UrlFetchLane(web), SearchLane(before_indexing=library.before_indexing),
         local=is_loopback(host) and not names,
     )  # fmt: skip
