@@ -26,9 +26,10 @@ from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.dialects import place
 from indexer.catalogue.migrate import Progress, migrate, refuse_unfinished
 from indexer.catalogue.schema import Where
-from indexer.catalogue.settings import COPIES
+from indexer.catalogue.settings import COPIES, MODERATION
 from indexer.errors import LibraryError, VectorServerError
 from indexer.features.click_log import Clicks
+from indexer.features.duplicates import Duplicates
 from indexer.files.ignore import Intake
 from indexer.files.private import make_private
 from indexer.files.roots import Folders, absolute
@@ -46,6 +47,7 @@ from indexer.types import (
     Answer,
     ChunkDetails,
     ChunkInfo,
+    DuplicateGroup,
     Failure,
     FileInfo,
     Filters,
@@ -83,6 +85,9 @@ CHOSEN_MODEL = "chosen_model"
 """The setting with the model chosen on the page: the name and options of `model.load`."""
 ADAPTER = "query-adapter.npz"
 """What `tune` learnt, in the library's folder."""
+
+CHOSEN_INDEXING = "chosen_indexing"
+"""The setting with what was chosen on the page for OCR and speech, as JSON."""
 
 SEARCHES = "saved_searches"
 """The setting with the saved searches, as JSON."""
@@ -130,6 +135,7 @@ class Library:
             self.catalogue.settings.name_library()
         self.boot = uuid.uuid4().hex[:12]
         self.thumbnails = Thumbnails(data_dir / "thumbnails", self.catalogue.database.is_here)
+        self._duplicates = Duplicates(self.catalogue, self.thumbnails)
         self._priority = QueryPriority()
         source = {name: getattr(options, name) for name in ("device", "dtype", "base", "dim", "detail")}
         source = {"name": options.model} | {k: v for k, v in source.items() if v not in (None, "auto")}
@@ -140,6 +146,7 @@ class Library:
         self.models = ActiveModels(
             self.catalogue.models, self.catalogue.settings, source, self._priority, loader, read_only=read_only
         )
+        self._indexing_options = self._chosen(options)
         self._workers, self._nice = options.threads or 2, options.nice
         self._guard = threading.Lock()
         self._made_sandbox: Sandbox | None = None
@@ -151,7 +158,7 @@ class Library:
             self.thumbnails,
             data_dir,
             poll=options.poll,
-            intake=Intake(_listens(options.speech), self._takes_copies(options.copies)),
+            intake=self._intake(options.copies),
             make_pipeline=lambda: Pipeline(
                 CatalogueParts.of(self.catalogue.database),
                 self.catalogue.files,
@@ -161,11 +168,12 @@ class Library:
                 self._priority,
                 workers=self._workers,
                 nice=options.nice,
-                options=IndexingOptions(options.window_s, options.overlap_s, options.ocr, options.speech),
+                options=self._indexing_options,
                 on_change=self._on_write,
                 heartbeat=self._heartbeat(),
             ),
             on_change=self._on_write,
+            fill_picture_hashes=self._duplicates.fill,
         )
         self._engines = Engines(
             self.catalogue,
@@ -180,11 +188,19 @@ class Library:
             self.catalogue, self.models, self._indexing, self._engines, data_dir, source, self.boot
         )
 
-    def _takes_copies(self, choice: bool | None) -> bool:
-        """Whether other programs' copies are taken in: as was chosen now, or last."""
-        if choice is not None and not self.read_only:
-            self.catalogue.settings.set(COPIES, str(int(choice)))
-        return self.catalogue.settings.get(COPIES) == "1"
+    def _chosen(self, options: LibraryOptions) -> IndexingOptions:
+        """The options of indexing: what was given at the start, else what was chosen on the page, else the default."""
+        stored = json.loads(self.catalogue.settings.get(CHOSEN_INDEXING) or "{}")
+        given = {name: getattr(options, name) for name in ("ocr", "speech")}
+        chosen = {name: stored.get(name, value) if value == "auto" else value for name, value in given.items()}
+        return IndexingOptions(options.window_s, options.overlap_s, **chosen)
+
+    def _intake(self, copies: bool | None = None) -> Intake:
+        """What is taken in beside images, videos and PDFs. `copies`: other programs' copies, as chosen now; None: as
+        last."""
+        if copies is not None and not self.read_only:
+            self.catalogue.settings.set(COPIES, str(int(copies)))
+        return Intake(_listens(self._indexing_options.speech), self.catalogue.settings.get(COPIES) == "1")
 
     # -- folders ---------------------------------------------------------------------------
 
@@ -442,6 +458,42 @@ class Library:
         """Counts and notices. Loads no model."""
         return replace(self._status.status(), clicks=len(self.clicks), keeps_clicks=self.clicks.enabled)
 
+    def choices(self) -> dict[str, str]:
+        """What can be chosen while the library is open, and the number of kept clicks."""
+        return {
+            "ocr": self._indexing_options.ocr,
+            "speech": self._indexing_options.speech,
+            "copies": self.catalogue.settings.get(COPIES) or "0",
+            "moderation": self.catalogue.settings.get(MODERATION) or "",
+            "clicks": str(int(self.clicks.enabled)),
+            "kept_clicks": str(len(self.clicks)),
+        }
+
+    def choose(self, name: str, value: str) -> None:
+        """Choose one of `choices`, now and at each start that gives no other. Indexing goes on with it. Raises
+        `LibraryError` for a value that cannot be, and then changes nothing."""
+        from indexer.features.labels import moderate, parsed_rules
+
+        self._may_write()
+        if name == "moderation":
+            moderate(self.searcher(), parsed_rules(value, "the rules"))
+        elif name == "clicks":
+            self.clicks.enable(value == "1")
+            if value == "delete":
+                self.clicks.delete()
+        elif name == "copies":
+            self._indexing.restart(self._intake(value == "1"))
+        elif name in ("ocr", "speech"):
+            previous = self._indexing_options
+            self._indexing_options = replace(previous, ocr=value) if name == "ocr" else replace(previous, speech=value)
+            chosen = {"ocr": self._indexing_options.ocr, "speech": self._indexing_options.speech}
+            self.catalogue.settings.set(CHOSEN_INDEXING, json.dumps(chosen))
+            if name == "ocr" and value != "off" and previous.ocr != value:
+                self.catalogue.queue.read_pictures(every=value == "all")
+            self._indexing.restart(self._intake())
+        else:
+            raise LibraryError(f"There is no setting called {name}.")
+
     def vectors_trouble(self) -> str | None:
         """Why the vector index is not up to date, in one sentence; None if it is."""
         return self._engines.trouble
@@ -634,12 +686,32 @@ class Library:
             self._indexing.look_again()
         return report
 
-    def duplicates(self, alike: float = 0.0) -> list[list[FileInfo]]:
-        """Groups of files with the same bytes; with `alike` (a cosine, usually 0.97) also of images whose
-        vectors are that close. The largest files first."""
-        from indexer.features.duplicates import duplicates
+    def duplicates(
+        self, k: int = 1_000_000, offset: int = 0, *, exact: bool = False
+    ) -> tuple[list[DuplicateGroup], int]:
+        """Groups `offset` to `offset + k` of files with the same bytes and of near-equal images, and the number of all;
+        those with the most bytes to gain first. `exact`: only the same bytes."""
+        return self.duplicates_within((), k, offset, exact=exact)
 
-        return duplicates(self.catalogue, self.vector_index() if alike else None, alike)
+    def duplicates_within(
+        self, folders: Sequence[Path], k: int, offset: int = 0, *, exact: bool = False
+    ) -> tuple[list[DuplicateGroup], int]:
+        """The duplicates among the files in some folders."""
+        return self._duplicates.page(k, offset, exact=exact, within=folders)
+
+    def give_label(self, name: str, chunk_ids: Sequence[int]) -> int:
+        """Give chunks a label. Returns how many did not have it. Raises `LibraryError` without a name."""
+        from indexer.features.labels import give
+
+        self._may_write()
+        return give(self.catalogue, name, chunk_ids)
+
+    def take_label(self, name: str, chunk_ids: Sequence[int]) -> int:
+        """Take a label from chunks, unless moderation hides them by it. Returns how many had it."""
+        from indexer.features.labels import take
+
+        self._may_write()
+        return take(self.catalogue, name, chunk_ids)
 
     def may_index(self) -> bool:
         """Become the one indexer of the library. False if another program is."""

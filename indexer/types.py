@@ -158,6 +158,8 @@ class Hit:
     inside_page: int | None = None
     """The page is of a PDF inside the PDF (`/inside/{file_id}/{page}.pdf`): its number there."""
     favourite: bool = False
+    alike: int | None = None
+    """An image that is near-equal to one higher in the answer: the chunk of that one."""
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Hit:
@@ -439,6 +441,24 @@ class ChunkDetails:
 
 
 @dataclass(frozen=True)
+class DuplicateFile:
+    """A file of a group of duplicates. `is_best`: it has the bytes of the best."""
+
+    file: FileInfo
+    chunk_id: int
+    favourite: bool
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class DuplicateGroup:
+    """Files that are the same (`exact`), or of which some look the same; the best is the first."""
+
+    exact: bool
+    files: tuple[DuplicateFile, ...]
+
+
+@dataclass(frozen=True)
 class Month:
     """How many contents a month has. `month`: "2023-07", or "1968" where no more is known; "" without a date.
     `of_file`: by the file's own date, for want of any other."""
@@ -568,6 +588,8 @@ class SearchLibrary(Protocol):
     """What a web server needs of a library. `Library` has it, and so has the view of one visitor."""
 
     @property
+    def data_dir(self) -> Path: ...
+    @property
     def clicks(self) -> ClickLog: ...
     def search(self, query: Query, k: int = 10, offset: int = 0) -> Answer: ...
     def similar(self, chunk_id: int, k: int = 10, offset: int = 0) -> Answer: ...
@@ -579,6 +601,11 @@ class SearchLibrary(Protocol):
     def saved_searches(self) -> list[SavedSearch]: ...
     def save_search(self, name: str, query: str) -> None: ...
     def forget_search(self, name: str) -> bool: ...
+    def duplicates(self, k: int, offset: int = 0, *, exact: bool = False) -> tuple[list[DuplicateGroup], int]: ...
+    def choices(self) -> dict[str, str]: ...
+    def choose(self, name: str, value: str) -> None: ...
+    def give_label(self, name: str, chunk_ids: Sequence[int]) -> int: ...
+    def take_label(self, name: str, chunk_ids: Sequence[int]) -> int: ...
     def albums(self) -> list[Album]: ...
     def add_to_album(self, name: str, file_ids: Sequence[int]) -> int: ...
     def remove_from_album(self, name: str, file_ids: Sequence[int]) -> int: ...

@@ -171,24 +171,39 @@ def answer_(
 
 @commands.command()
 def duplicates(
-    alike: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Cosine from which images look alike; 1: exact copies only.")
-    ] = 0.97,
-    json_: Json = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Only files with the same bytes.")] = False, json_: Json = False
 ) -> None:
-    """List files that are the same, and images that look the same. Nothing is deleted."""
+    """List files that are the same, and images that look the same, the best one first. Nothing is deleted."""
     with opened(read_only=True) as library:
-        groups = library.duplicates(0.0 if alike >= 1 else alike)
+        groups, total = library.duplicates(exact=exact)
     if json_:
-        print_json([[str(info.path) for info in group] for group in groups])
+        print_json(
+            [
+                {
+                    "exact": group.exact,
+                    "files": [
+                        {
+                            "path": str(one.file.path),
+                            "size": one.file.size,
+                            "taken": one.file.taken,
+                            "best": one.is_best,
+                        }
+                        for one in group.files
+                    ],
+                }
+                for group in groups
+            ]
+        )
         return
     from app.cli import output
 
     for group in groups:
-        for info in group:
-            output.out.print(output.printable(str(info.path)), markup=False)
+        for one in group.files:
+            size = f"{one.file.width} x {one.file.height}" if one.file.width else ""
+            facts = f"  {size}  {one.file.size:,} bytes" + ("" if one.is_best else "  (looks the same)")
+            output.out.print(output.printable(str(one.file.path)) + facts, markup=False)
         output.out.print()
-    output.err.print(f"{output.counted(len(groups), 'group')} of files that are the same or look the same.")
+    output.err.print(f"{output.counted(total, 'group')} of files that are the same or look the same.")
 
 
 @commands.command()

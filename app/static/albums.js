@@ -2,7 +2,7 @@
 // as a search (`album:"Trip"`, `is:favourite`), so that an album is a page of results like any other.
 
 import { api } from "./api.js";
-import { askTwice, h, icon, sheet, takeOver } from "./dom.js";
+import { askTwice, h, icon, nameSheet, takeOver } from "./dom.js";
 import { count, counted } from "./format.js";
 import { typedFilter, written } from "./state.js";
 
@@ -20,28 +20,22 @@ export class Albums {
   /** @param {Page} page */
   constructor(page) {
     this.page = page;
-    this.list = h("ul", { class: "album-grid", role: "list" });
-    this.note = h("p", { class: "quiet", role: "status" });
-    this.saved = h("ul", { class: "roots", role: "list" });
+    this.list = h("ul.album-grid");
+    this.note = h("p.quiet", { role: "status" });
+    this.saved = h("ul.roots");
     this.savedTitle = h("h2", { hidden: true }, "Saved searches");
-    this.element = h("section", { class: "albums", "aria-label": "Albums" }, [
-      h("h2", {}, "Albums"),
+    this.element = h("section.albums", { "aria-label": "Albums" }, [
+      h("h2", "Albums"),
       this.note,
       this.list,
       this.savedTitle,
       this.saved,
     ]);
-    this.choices = h("ul", { class: "choices", role: "list" });
-    this.name = h("input", { type: "text", maxlength: 100, autocomplete: "off", "aria-label": "Name of a new album" });
-    this.name.placeholder = "A new album";
+    this.choices = h("ul.choices");
     /** @type {number[]} */
     this.files = [];
     this.heading = h("span");
-    this.dialog = sheet("album-dialog", this.heading, [
-      h("form", { class: "add", onsubmit: takeOver(() => this.add(this.name.value.trim())) }, [
-        this.name,
-        h("button", { type: "submit", class: "main" }, "Create"),
-      ]),
+    this.sheet = nameSheet("album-dialog", this.heading, "Create", "Name of a new album", (name) => this.add(name), [
       this.choices,
     ]);
   }
@@ -70,17 +64,14 @@ export class Albums {
     const open = takeOver(() => this.page.search(searchOf(name)));
     const picture = cover === null ? icon("pile") : h("img", { src: `/thumb/${cover}.webp`, alt: "", loading: "lazy" });
     const gone = missing ? `${counted(missing, "file")} not in the library any more` : "";
-    const link = h("a", { class: "album", href: `/?q=${encodeURIComponent(searchOf(name))}`, onclick: open }, [
-      h("span", { class: "cover" }, picture),
-      h("span", { class: "line" }, [
-        h("bdi", { class: "title" }, name ? "" : icon("heart"), shownName(name)),
-        h("span", { class: "n" }, count(files)),
-      ]),
+    const link = h("a.album", { href: `/?q=${encodeURIComponent(searchOf(name))}`, onclick: open }, [
+      h("span.cover", picture),
+      h("span.line", [h("bdi.title", name ? "" : icon("heart"), shownName(name)), h("span.n", count(files))]),
     ]);
-    return h("li", {}, [
+    return h("li", [
       link,
-      gone && h("p", { class: "quiet gone" }, gone),
-      name && h("div", { class: "album-deeds" }, this.renaming(name), this.deleting(name)),
+      gone && h("p.quiet.gone", gone),
+      name && h("div.album-deeds", this.renaming(name), this.deleting(name)),
     ]);
   }
 
@@ -93,15 +84,15 @@ export class Albums {
         this.page.box.suggest.asked = -1;
         await this.show();
       });
-    const link = h("a", { href: `/?${search.query}`, onclick: run }, h("bdi", {}, search.name));
-    const trouble = search.error && h("span", { class: "reason" }, search.error);
+    const link = h("a", { href: `/?${search.query}`, onclick: run }, h("bdi", search.name));
+    const trouble = search.error && h("span.reason", search.error);
     const props = { class: "secondary", "aria-label": `Delete ${search.name}`, onclick: remove };
-    return h("li", {}, icon("saved"), h("span", { class: "path" }, link, trouble), h("button", props, "Delete"));
+    return h("li", icon("saved"), h("span.path", link, trouble), h("button", props, "Delete"));
   }
 
   /** @param {string} name */
   renaming(name) {
-    const button = h("button", { class: "plain-text", "aria-label": `Rename ${name}` }, "Rename");
+    const button = h("button.plain-text", { "aria-label": `Rename ${name}` }, "Rename");
     button.addEventListener("click", () => {
       const field = h("input", { type: "text", value: name, maxlength: 100, "aria-label": `New name of ${name}` });
       const rename = () =>
@@ -109,7 +100,7 @@ export class Albums {
           await api.renameAlbum(name, field.value.trim());
           await this.show();
         });
-      const save = h("button", { type: "submit", class: "secondary" }, "Save");
+      const save = h("button.secondary", { type: "submit" }, "Save");
       button.parentElement?.replaceChildren(h("form", { onsubmit: takeOver(rename) }, field, save));
       field.focus();
       field.select();
@@ -124,7 +115,7 @@ export class Albums {
         await api.removeFromAlbum(name, null);
         await this.show();
       });
-    const button = h("button", { class: "plain-text", "aria-label": `Delete ${name}` }, "Delete");
+    const button = h("button.plain-text", { "aria-label": `Delete ${name}` }, "Delete");
     return askTwice(button, `Delete the album ${name}? Files stay`, remove);
   }
 
@@ -134,26 +125,23 @@ export class Albums {
       this.files = files;
       const { albums } = await api.albums();
       this.heading.textContent = `Add ${counted(files.length, "file")} to`;
-      this.name.value = "";
       this.choices.replaceChildren(
         ...albums
           .filter((album) => album.name)
           .map(({ name, count: present }) => {
             const props = { onclick: () => this.add(name) };
-            return h("li", {}, h("button", props, h("bdi", {}, name), h("span", { class: "n" }, count(present))));
+            return h("li", h("button", props, h("bdi", name), h("span.n", count(present))));
           }),
       );
-      this.dialog.showModal();
-      this.name.focus();
+      this.sheet.open();
     });
   }
 
   /** @param {string} name */
   add(name) {
-    if (!name) return this.name.focus();
     return this.page.attempt(async () => {
       const { added } = await api.addToAlbum(name, this.files);
-      this.dialog.close();
+      this.sheet.dialog.close();
       const rest = this.files.length - added;
       const words = rest ? `; ${counted(rest, "file was", "files were")} in it already` : "";
       this.page.say(`${counted(added, "file")} added to ${name}${words}.`);

@@ -63,36 +63,38 @@ export const api = {
     }
     return request("/api/search", { method: "POST", body: form, signal });
   },
-  timeline: (state) => request(`/api/timeline?${fields(state)}`),
-  places: (state, signal) => request(`/api/places?${fields(state)}`, { signal }),
-  vocabulary: () => request("/api/vocabulary"),
-  searches: () => request("/api/searches"),
-  saveSearch: (name, query) => request("/api/searches", body("PUT", { name, query })),
-  forgetSearch: (name) => request("/api/searches", body("DELETE", { name })),
-  albums: () => request("/api/albums"),
-  addToAlbum: (name, file_ids) => request("/api/albums", body("POST", { name, file_ids })),
-  removeFromAlbum: (name, file_ids) => request("/api/albums", body("DELETE", { name, file_ids })),
-  renameAlbum: (name, to) => request("/api/albums", body("PUT", { name, to })),
+  timeline: (state) => get("timeline", fields(state)),
+  places: (state, signal) => get("places", fields(state), signal),
+  vocabulary: () => get("vocabulary"),
+  searches: () => get("searches"),
+  saveSearch: (name, query) => send("PUT", "searches", { name, query }),
+  forgetSearch: (name) => send("DELETE", "searches", { name }),
+  duplicates: (k, offset) => get("duplicates", { k, offset }),
+  label: (name, chunk_ids) => send("POST", "labels", { name, chunk_ids }),
+  albums: () => get("albums"),
+  addToAlbum: (name, file_ids) => send("POST", "albums", { name, file_ids }),
+  removeFromAlbum: (name, file_ids) => send("DELETE", "albums", { name, file_ids }),
+  renameAlbum: (name, to) => send("PUT", "albums", { name, to }),
   check: (action, ids) => request(action, { method: "POST", body: new URLSearchParams({ ids, check: "true" }) }),
-  status: () => request("/api/status"),
-  failures: () => request("/api/failures"),
-  retry: () => request("/api/failures/retry", { method: "POST" }),
-  nearest: (q, chunk) => request(`/api/moments?${new URLSearchParams({ q, chunk_id: String(chunk) })}`),
-  transcript: (file, q) => request(`/api/transcript/${file}?${new URLSearchParams({ q })}`),
-  chunk: (id) => request(`/api/chunk/${id}`),
-  info: (chunk) => request(`/api/info/${chunk}`),
-  why: (state, chunk) => request(`/api/why/${chunk}?${fields(state)}`),
-  browse: (path) => request(`/api/browse?${new URLSearchParams({ path })}`),
-  addRoot: (path) => request("/api/roots", body("POST", { path })),
-  forgetRoot: (path) => request("/api/roots", body("DELETE", { path })),
-  clicked: (q, chunk_id) => request("/api/clicks", body("POST", { q, chunk_id })),
-  keepClicks: (keep) => request("/api/clicks", body("PUT", { keep })),
-  deleteClicks: () => request("/api/clicks", { method: "DELETE" }),
-  models: () => request("/api/models"),
-  modelFetch: () => request("/api/models/fetch"),
-  fetchModel: (name) => request("/api/models/fetch", body("POST", { name })),
-  useModel: (name) => request("/api/models/use", body("POST", { name })),
-  reveal: (file_id) => request("/api/reveal", body("POST", { file_id })),
+  status: () => get("status"),
+  failures: () => get("failures"),
+  retry: () => send("POST", "failures/retry", {}),
+  nearest: (q, chunk_id) => get("moments", { q, chunk_id }),
+  transcript: (file, q) => get(`transcript/${file}`, { q }),
+  chunk: (id) => get(`chunk/${id}`),
+  info: (chunk) => get(`info/${chunk}`),
+  why: (state, chunk) => get(`why/${chunk}`, fields(state)),
+  browse: (path) => get("browse", { path }),
+  addRoot: (path) => send("POST", "roots", { path }),
+  forgetRoot: (path) => send("DELETE", "roots", { path }),
+  clicked: (q, chunk_id) => send("POST", "clicks", { q, chunk_id }),
+  settings: () => get("settings"),
+  choose: (name, value) => send("PUT", "settings", { name, value }),
+  models: () => get("models"),
+  modelFetch: () => get("models/fetch"),
+  fetchModel: (name) => send("POST", "models/fetch", { name }),
+  useModel: (name) => send("POST", "models/use", { name }),
+  reveal: (file_id) => send("POST", "reveal", { file_id }),
   async fetchFile(url, signal) {
     const response = await respond("/api/fetch", { ...body("POST", { url }), signal });
     const header = response.headers.get("content-disposition") ?? "";
@@ -100,9 +102,19 @@ export const api = {
     const type = response.headers.get("content-type") ?? "";
     return new File([await response.blob()], decodeURIComponent(name), { type });
   },
-  keepAddress: (url, signal) => request("/api/fetch", { ...body("POST", { url, keep: true }), signal }),
-  pageLayer: (file, page, words) => request(`/page/${file}/${page}.json?${new URLSearchParams({ q: words })}`),
+  keepAddress: (url, signal) => send("POST", "fetch", { url, keep: true }, signal),
+  pageLayer: (file, page, q) => request(`/page/${file}/${page}.json?${new URLSearchParams({ q })}`),
 };
+
+/** @param {string} path @param {any} [params] @param {AbortSignal} [signal] */
+function get(path, params, signal) {
+  return request(`/api/${path}${params ? `?${new URLSearchParams(params)}` : ""}`, { signal });
+}
+
+/** @param {string} method @param {string} path @param {any} value @param {AbortSignal} [signal] */
+function send(method, path, value, signal) {
+  return request(`/api/${path}`, { ...body(method, value), signal });
+}
 
 /** @param {string} method @param {any} value @returns {RequestInit} */
 function body(method, value) {

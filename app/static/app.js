@@ -6,17 +6,17 @@ import { Albums } from "./albums.js";
 import { Away } from "./api.js";
 import { SearchBox } from "./chips.js";
 import { h, icon, takeOver } from "./dom.js";
+import { Duplicates } from "./duplicates.js";
 import { Filters } from "./filters.js";
 import { Help } from "./help.js";
 import { Library } from "./library.js";
 import { Progress } from "./progress.js";
 import { Results } from "./results.js";
 import { Selection } from "./selection.js";
-import { asks, empty, read, write } from "./state.js";
+import { paint, Settings } from "./settings.js";
+import { asks, empty, read, VIEWS, write } from "./state.js";
 import { keepUp } from "./upgrade.js";
 import { Viewer } from "./viewer.js";
-
-const VIEWS = /** @type {const} */ (["search", "albums", "library", "settings"]);
 
 export class Page {
   /** @param {HTMLElement} host */
@@ -31,41 +31,46 @@ export class Page {
     this.root = host.attachShadow({ mode: "open" });
     const style = h("link", { rel: "stylesheet", href: "/ui/sightline.css" });
 
+    this.main = h("div", { id: "main", role: "main" });
     this.help = new Help(this);
     this.box = new SearchBox(this);
     this.filters = new Filters(this);
     this.results = new Results(this);
     this.albums = new Albums(this);
+    this.duplicates = new Duplicates(this);
     this.selection = new Selection(this);
     this.viewer = new Viewer(this);
     this.library = new Library(this);
+    this.settings = new Settings(this);
     this.progress = new Progress(this);
-    this.notices = h("div", { class: "notices", role: "status" });
-    this.links = VIEWS.map((view) => {
+    this.notices = h("div.notices", { role: "status" });
+    this.links = VIEWS.slice(0, -1).map((view) => {
       const href = view === "search" ? "/" : `/?view=${view}`;
-      return h("a", { href, onclick: takeOver(() => this.visit(view)) }, view[0].toUpperCase() + view.slice(1));
+      return h("a", { href, onclick: takeOver(() => this.visit(view)) }, view);
     });
 
     const onclick = takeOver(() => this.home());
     const name = h("span", { "aria-hidden": "true" }, "Sightline");
-    const mark = h("a", { class: "mark", href: "/", "aria-label": "Sightline, start page", onclick }, glyph(), name);
+    const mark = h("a.mark", { href: "/", "aria-label": "Sightline, start page", onclick }, icon("search"), name);
     const search = [this.box.element, this.filters.element, this.results.element];
-    this.main = h("div", { id: "main", role: "main" }, [
-      h("h1", { class: "unseen" }, "Sightline: search your images, videos and PDFs"),
-      h("section", { class: "search", "aria-label": "Search" }, search),
+    this.main.append(
+      h("h1.unseen", "Sightline: search your images, videos and PDFs"),
+      h("section.search", { "aria-label": "Search" }, search),
       this.albums.element,
+      this.duplicates.element,
       this.library.element,
-      h("section", { class: "settings quiet", "aria-label": "Settings" }, "Settings are being loaded …"),
-    ]);
-    this.frame = h("div", { class: "frame", style: "visibility:hidden" }, [
-      h("a", { class: "skip", href: "#main", onclick: takeOver(() => this.box.input.focus()) }, "Skip to search"),
-      h("header", { class: "top" }, mark, this.progress.element, h("nav", { "aria-label": "Views" }, this.links)),
+      this.settings.element,
+    );
+    this.frame = h("div.frame", { style: "visibility:hidden" }, [
+      h("a.skip", { href: "#main", onclick: takeOver(() => this.box.input.focus()) }, "Skip to search"),
+      h("header.top", mark, this.progress.element, h("nav", { "aria-label": "Views" }, this.links)),
       this.main,
       this.selection.element,
       this.notices,
       this.viewer.element,
-      this.albums.dialog,
-      this.box.suggest.dialog,
+      this.albums.sheet.dialog,
+      this.selection.labelling.dialog,
+      this.box.suggest.sheet.dialog,
       this.help.element,
     ]);
     style.addEventListener("load", () => (this.frame.style.visibility = ""));
@@ -111,7 +116,9 @@ export class Page {
     this.box.show();
     this.filters.show();
     if (state.view === "albums") this.albums.show();
+    if (state.view === "duplicates") this.duplicates.show();
     if (state.view === "library") this.library.show();
+    if (state.view === "settings") this.settings.show();
     this.viewer.show();
   }
 
@@ -126,6 +133,7 @@ export class Page {
 
   /** @param {State["view"]} view */
   visit(view) {
+    this.duplicates.clear();
     this.go({ view, open: null });
     this.scroller.scrollTop = 0;
   }
@@ -138,9 +146,18 @@ export class Page {
   }
 
   home() {
-    this.go(empty());
-    this.box.fill();
+    this.search("");
     this.box.input.focus();
+  }
+
+  /** The hits that have a card in this view, in order. */
+  shown() {
+    return this.state.view === "duplicates" ? this.duplicates.hits : this.results.grid.shown();
+  }
+
+  /** @param {number} chunk */
+  hitOf(chunk) {
+    return [...this.results.hits, ...this.duplicates.hits].find((hit) => hit.chunk_id === chunk);
   }
 
   /** The element of the page that has the focus. @returns {HTMLElement | null} */
@@ -192,19 +209,14 @@ export class Page {
   }
 }
 
-function glyph() {
-  const mark = icon("search");
-  mark.setAttribute("class", "icon glyph");
-  return mark;
-}
-
+paint();
 const place = document.getElementById("sightline");
 const page = place && new Page(place);
 
 /** Move the page into the element that Gradio made for it, with focus and playing videos. @param {HTMLElement} room */
 export function adopt(room) {
   if (!page || room.contains(page.host)) return;
-  page.root.querySelector(".settings")?.replaceChildren(); // Gradio draws them, below the page
+  paint();
   page.main.removeAttribute("role"); // Gradio has a <main> of its own around the page
   const { focused } = page;
   const top = page.scroller.scrollTop;

@@ -2,17 +2,19 @@
 // moment muted under the pointer. CSS alone justifies the grid: a card grows in proportion to its picture, so the
 // pictures of a row are equally high.
 
-import { h, icon, iconButton, takeOver } from "./dom.js";
-import { clock, dayTaken, KIND_NAMES, marked, nearFolder, place, said } from "./format.js";
+import { closerLook } from "./closer-look.js";
+import { h, icon, iconButton, takeOver, unseen } from "./dom.js";
+import { clock, counted, dayTaken, KIND_NAMES, marked, nearFolder, place, said } from "./format.js";
 import { beginning, cool, warm } from "./warm.js";
 
-/** Bounds of a picture's width over its height: a panorama or a till receipt must not dominate its row. */
+/** Bounds of a card's width over its height: a panorama or a till receipt must not dominate its row. */
 const [NARROWEST, WIDEST] = [0.72, 2.2];
+/** A picture far beyond them is shown whole: its middle alone says little. */
+const FAR = 1.3;
 
-/** @param {Hit} hit */
-export function ratio(hit) {
-  const natural = hit.width && hit.height ? hit.width / hit.height : hit.kind === "pdf" ? 0.77 : 1.5;
-  return Math.min(WIDEST, Math.max(NARROWEST, natural));
+/** A picture's width over its height. @param {Hit} hit */
+function ratio(hit) {
+  return hit.width && hit.height ? hit.width / hit.height : hit.kind === "pdf" ? 0.77 : 1.5;
 }
 
 /** How good a match is compared with the best one, from 0 to 3. @param {Hit} hit @param {number} best */
@@ -32,27 +34,26 @@ export function card(hit, { best, ranked, results }) {
   const where = place(hit);
   const level = strength(hit, best);
   const picture = h("img", { src: hit.thumb_url, alt: "", loading: "lazy", decoding: "async", draggable: "false" });
-  const placeholder = () => picture.replaceWith(h("span", { class: "nothing" }, icon(hit.kind)));
+  const placeholder = () => picture.replaceWith(h("span.nothing", icon(hit.kind)));
   picture.addEventListener("error", placeholder, { once: true });
-  const frame = h("div", { class: `picture ${hit.kind}` }, [
+  const natural = ratio(hit);
+  const whole = natural > FAR * WIDEST || natural * FAR < NARROWEST ? " whole" : "";
+  const frame = h("div", { class: `picture ${hit.kind}${whole}` }, [
     picture,
-    h("span", { class: "kind" }, icon(hit.kind), h("span", { class: "unseen" }, KIND_NAMES[hit.kind])),
-    where ? h("span", { class: "place" }, h("span", { class: "span" }, where), spoken(hit)) : null,
+    h("span.kind", icon(hit.kind), unseen(KIND_NAMES[hit.kind])),
+    where ? h("span.place", h("span.span", where), spoken(hit)) : null,
   ]);
-  const more = hit.folded ? h("span", { class: "more", title: moreInside(hit) }, `+${hit.folded}`) : null;
-  const unseen = h("span", { class: "unseen" }, STRENGTHS[level]);
+  const more = hit.folded ? h("span.more", { title: moreInside(hit) }, `+${hit.folded}`) : null;
   const title = STRENGTHS[level];
-  const dots = ranked ? h("span", { class: `strength s${level}`, title }, h("i"), h("i"), h("i"), unseen) : null;
-  const heart = hit.favourite
-    ? h("span", { class: "heart", title: "Favourite" }, icon("heart"), inWords("favourite"))
-    : null;
+  const dots = ranked ? h("span", { class: `strength s${level}`, title }, h("i"), h("i"), h("i"), unseen(title)) : null;
+  const heart = hit.favourite ? h("span.heart", { title: "Favourite" }, icon("heart"), unseen("favourite")) : null;
   const when = hit.taken ? ` · ${dayTaken(hit)}` : "";
   const under = hit.snippet
-    ? h("span", { class: "snippet", dir: "auto" }, marked(hit.snippet))
-    : h("span", { class: "folder", title: hit.path }, h("bdi", {}, nearFolder(hit.path)), when);
+    ? h("span.snippet", { dir: "auto" }, marked(hit.snippet))
+    : h("span.folder", { title: hit.path }, h("bdi", nearFolder(hit.path)), when);
   const link = h("a", { href: hit.open_url, class: "open", onclick: takeOver(() => results.open(hit)) }, [
     frame,
-    h("span", { class: "line" }, h("bdi", { class: "title", title: hit.title }, hit.title), heart, more, dots),
+    h("span.line", h("bdi.title", { title: hit.title }, hit.title), heart, more, dots),
     under,
   ]);
   const similar = iconButton("similar", `Find similar to ${hit.title}`, () => results.similar(hit.chunk_id), {
@@ -61,25 +62,20 @@ export function card(hit, { best, ranked, results }) {
   });
   const props = { class: "pick", role: "checkbox", "aria-checked": "false", tabindex: "-1", title: "Select (x)" };
   const pick = h("button", { ...props, "aria-label": `Select ${hit.title}` }, icon("check"));
-  const shape = `--ratio:${ratio(hit)}`;
-  const element = h("li", { class: "card", style: shape, "data-chunk": hit.chunk_id, "data-kind": hit.kind }, [
+  const shape = `--ratio:${Math.min(WIDEST, Math.max(NARROWEST, natural))}`;
+  const element = h("li.card", { style: shape, "data-chunk": hit.chunk_id, "data-kind": hit.kind }, [
     link,
     pick,
     similar,
   ]);
-  if (hit.kind === "video") preview(link, frame, hit);
+  if (hit.kind === "video") preview(link, frame, hit, () => closerLook(hit, results.page.state).catch(() => null));
   return element;
-}
-
-/** @param {string} words */
-function inWords(words) {
-  return h("span", { class: "unseen" }, words);
 }
 
 /** What stands under the card of a folded answer. @param {Hit} hit */
 function moreInside(hit) {
   const what = hit.kind === "video" ? "moment" : "page";
-  return `${hit.folded} more ${what}${hit.folded === 1 ? "" : "s"} in this ${hit.kind === "video" ? "video" : "document"}`;
+  return `${counted(hit.folded, `more ${what}`)} in this ${hit.kind === "video" ? "video" : "document"}`;
 }
 
 /** The second at which the words are said, with an icon. @param {Hit} hit */
@@ -87,7 +83,7 @@ function spoken(hit) {
   const words = said(hit);
   if (!words) return null;
   const second = h("span", { "aria-hidden": "true" }, clock(hit.at_s ?? 0));
-  return h("span", { class: "spoken", title: words }, icon("said"), second, h("span", { class: "unseen" }, words));
+  return h("span.spoken", { title: words }, icon("said"), second, unseen(words));
 }
 
 /** Milliseconds that the pointer rests on a card before its preview loads. */
@@ -96,14 +92,15 @@ const PREVIEW_AFTER = 100;
 const PREVIEW_S = 6;
 
 /** Play the moment while the pointer rests on the card; when the card is pressed, load the video at once.
- * @param {HTMLElement} link @param {HTMLElement} frame @param {Hit} hit */
-function preview(link, frame, hit) {
+ * @param {HTMLElement} link @param {HTMLElement} frame @param {Hit} hit @param {() => void} look */
+function preview(link, frame, hit, look) {
   let timer = 0;
   const stop = () => {
     clearTimeout(timer);
     cool(hit);
   };
   const start = () => {
+    look();
     if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
     const from = beginning(hit);
     const to = Math.max(hit.end_s ?? from + 30, from + PREVIEW_S);
@@ -130,11 +127,19 @@ function preview(link, frame, hit) {
     stop(); // a card that is redrawn under a resting pointer gets a second event
     timer = window.setTimeout(start, PREVIEW_AFTER);
   });
-  link.addEventListener("pointerdown", (event) => event.button || warm(hit));
+  link.addEventListener("pointerdown", (event) => {
+    if (event.button) return;
+    warm(hit);
+    look();
+  });
   link.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && stop()); // touch: "leave" comes before the click
   link.addEventListener("pointercancel", stop);
   link.addEventListener("focus", () => {
-    timer = window.setTimeout(() => link.matches(":focus-visible") && warm(hit), 2 * PREVIEW_AFTER);
+    timer = window.setTimeout(() => {
+      if (!link.matches(":focus-visible")) return;
+      warm(hit);
+      look();
+    }, 2 * PREVIEW_AFTER);
   });
   link.addEventListener("blur", stop);
 }

@@ -13,14 +13,6 @@ const PAUSE = 220;
 const SLOW = 3000;
 const MAX_FILES = 8;
 
-/** What a file dialog offers: kinds that browsers know, and endings that they do not. */
-const ACCEPTED = [
-  "image/*,video/*,application/pdf",
-  ".heic,.heif,.hif,.avif,.tif,.tiff,.jp2,.j2k,.jpx,.jxl,.ico",
-  ".dng,.cr2,.cr3,.crw,.nef,.nrw,.arw,.raf,.rw2,.orf,.pef,.srw,.x3f,.3fr,.iiq,.mrw,.kdc,.dcr,.erf,.mef,.mos",
-  ".mkv,.mts,.m2ts,.m2t,.ts,.mod,.tod,.vob,.vro,.mpg,.flv,.wmv,.mxf,.insv,.lrv,.360",
-].join(",");
-
 export class SearchBox {
   /** @param {Page} page */
   constructor(page) {
@@ -41,14 +33,13 @@ export class SearchBox {
       oninput: () => this.onInput(),
       onkeydown: (e) => this.key(e),
     });
-    this.chips = h("ul", { class: "chips", "aria-label": "Further parts of the query", role: "list" });
+    this.chips = h("ul.chips", { "aria-label": "Further parts of the query" });
     this.chooser = h("input", {
       type: "file",
       multiple: true,
       hidden: true,
       tabindex: "-1",
       "aria-hidden": "true",
-      accept: ACCEPTED,
       onchange: () => {
         this.add([...(this.chooser.files ?? [])]);
         this.chooser.value = "";
@@ -58,30 +49,21 @@ export class SearchBox {
     const title = "Not like this: avoid these words";
     this.not = iconButton("avoid", "Not like these words", () => this.refuse(), { title });
     const drop = { title: "Search with a file (or drop or paste one)" };
-    const choose = iconButton("add", "Search with a file", () => this.chooser.click(), drop);
+    const choose = iconButton("add", "Search with a file", () => this.choose(), drop);
     const help = iconButton("help", "Keys and filters", () => page.help.open(), { title: "Keys and filters (?)" });
     help.classList.add("wide-only");
-    const send = h("button", { type: "submit", class: "main" }, "Search");
+    const send = h("button.main", { type: "submit" }, "Search");
     this.suggest = new Suggest(this);
-    const field = [
-      icon("search"),
-      this.chips,
-      this.input,
-      this.not,
-      this.clear,
-      help,
-      choose,
-      send,
-      this.suggest.combo.list,
-    ];
+    const { chips, input, not, clear, suggest } = this;
+    const field = [icon("search"), chips, input, not, clear, help, choose, send, suggest.combo.list];
     const onsubmit = takeOver(() => this.submit(true));
     this.question = new UrlQuestion(this);
-    this.element = h("form", { class: "box", role: "search", action: "/", onsubmit }, [
-      h("div", { class: "field" }, field),
+    this.element = h("form.box", { role: "search", action: "/", onsubmit }, [
+      h("div.field", field),
       this.question.element,
       this.chooser,
     ]);
-    this.curtain = h("div", { class: "curtain", hidden: true }, h("p", {}, "Drop to search for what is like it"));
+    this.curtain = h("div.curtain", { hidden: true }, h("p", "Drop to search for what is like it"));
     this.element.append(this.curtain);
     this.fill();
     this.listen();
@@ -111,30 +93,43 @@ export class SearchBox {
     const picture = part.file ? this.picture(part.file) : h("img", { src: `/thumb/${part.chunk}.webp`, alt: "" });
     const like = part.avoid ? "not like " : part.chunk !== undefined ? "like " : "";
     const turn = part.avoid ? "Look for what is like it" : "Not like this";
-    return h("li", { class: part.avoid ? "chip avoid" : "chip" }, [
+    const title = [`${turn}: ${name}`, turn];
+    return this.item(
       picture,
-      h("span", { class: "name" }, like, h("bdi", {}, name)),
-      iconButton("avoid", `${turn}: ${name}`, () => this.turn(part), {
-        "aria-pressed": String(part.avoid),
-        title: turn,
-      }),
-      iconButton("close", `Remove ${name}`, () => this.remove(part), { title: "Remove" }),
-    ]);
+      like,
+      name,
+      part.avoid,
+      title,
+      () => this.turn(part),
+      () => this.remove(part),
+    );
   }
 
   /** @param {string} words */
   word(words) {
     const { page } = this;
     const rest = page.state.avoid.filter((other) => other !== words);
+    const remove = () => page.go({ avoid: rest, open: null });
     const seek = () => {
       page.state.q = `${page.state.q} ${words}`.trim();
       this.fill();
-      page.go({ avoid: rest, open: null });
+      remove();
     };
-    return h("li", { class: "chip avoid" }, [
-      h("span", { class: "name" }, "not ", h("bdi", {}, words)),
-      iconButton("avoid", `Look for ${words} instead of avoiding it`, seek, { title: "Look for it instead" }),
-      iconButton("close", `Remove ${words}`, () => page.go({ avoid: rest, open: null }), { title: "Remove" }),
+    const title = [`Look for ${words} instead of avoiding it`, "Look for it instead"];
+    return this.item(null, "not ", words, true, title, seek, remove);
+  }
+
+  /**
+   * A part of the query with a button that turns it round and one that removes it.
+   * @param {Node | null} picture @param {string} like @param {string} name @param {boolean} avoid
+   * @param {string[]} titles of the first button @param {() => void} turn @param {() => void} remove
+   */
+  item(picture, like, name, avoid, [label, title], turn, remove) {
+    return h(avoid ? "li.chip.avoid" : "li.chip", [
+      picture,
+      h("span.name", like, h("bdi", name)),
+      iconButton("avoid", label, turn, { "aria-pressed": avoid, title }),
+      iconButton("close", `Remove ${name}`, remove, { title: "Remove" }),
     ]);
   }
 
@@ -162,6 +157,12 @@ export class SearchBox {
   remove(part) {
     this.page.go({ parts: this.page.state.parts.filter((other) => other !== part), open: null });
     this.input.focus();
+  }
+
+  /** Choose files; browsers know some of the kinds only, so the server names the endings. */
+  choose() {
+    this.chooser.accept = this.page.status?.accepts ?? "";
+    this.chooser.click();
   }
 
   /** Files as parts of the query. @param {File[]} files */

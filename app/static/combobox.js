@@ -7,7 +7,7 @@ export class Combobox {
   /** @param {HTMLInputElement} input @param {string} id @param {Props} props of the list */
   constructor(input, id, props) {
     this.input = input;
-    /** @type {{children: import("./dom.js").Child[], act: () => void}[]} */
+    /** @type {{children: Child[], act: () => void}[]} */
     this.options = [];
     this.at = -1;
     /** Whether options are wanted, though there may be none yet. */

@@ -17,21 +17,14 @@ export function controls(video, frame, whole) {
   const mute = () => (video.muted = !video.muted);
   const sound = iconButton("sound", "Mute", mute, { "data-icon": "sound" });
   const position = h("input", { type: "range", min: 0, step: 1, value: "0", "aria-label": "Position" });
-  const time = h("span", { class: "time" });
-  const caption = h("p", { class: "caption", dir: "auto" });
+  const time = h("span.time");
+  const caption = h("p.caption", { dir: "auto" });
   const toggleCaptions = () => {
     captions.setAttribute("aria-pressed", String(captions.getAttribute("aria-pressed") !== "true"));
     draw();
   };
-  const captions = iconButton("subtitles", "Subtitles", toggleCaptions, { "aria-pressed": "false" });
-  const element = h("div", { class: "controls" }, [
-    play,
-    position,
-    time,
-    sound,
-    captions,
-    iconButton("full", "Full screen", full),
-  ]);
+  const captions = iconButton("subtitles", "Subtitles", toggleCaptions, { "aria-pressed": false });
+  const element = h("div.controls", [play, position, time, sound, captions, iconButton("full", "Full screen", full)]);
   let dragging = false;
   /** @param {number} second */
   const tell = (second) => {

@@ -2,7 +2,7 @@
 // around buttons and menus (details/summary) that are redrawn in place, so that an answer that arrives during a click
 // does not disturb it. Knows only the facets of the answer.
 
-import { h, icon, morph } from "./dom.js";
+import { around, find, h, icon, morph, unseen } from "./dom.js";
 import { count, nearFolder } from "./format.js";
 import { asks, filtered, typedFilter, unfiltered, written } from "./state.js";
 
@@ -22,11 +22,11 @@ export class Filters {
     this.facets = {};
     /** The action of each button, by its data-key. @type {Map<string, () => void>} */
     this.acts = new Map();
-    this.element = h("div", { class: "filters", role: "group", "aria-label": "Filters" });
+    this.element = h("div.filters", { role: "group", "aria-label": "Filters" });
     this.element.addEventListener("click", (event) => {
-      const button = /** @type {HTMLElement} */ (event.target).closest("button");
+      const button = around(event, "button");
       this.acts.get(button?.dataset.key ?? "")?.();
-      const opened = /** @type {HTMLElement} */ (event.target).closest("summary")?.dataset.key ?? "";
+      const opened = around(event, "summary")?.dataset.key ?? "";
       if (["Place", "Camera"].includes(opened)) this.page.box.suggest.ask().then(() => this.show());
     });
     this.element.addEventListener("change", (event) => {
@@ -57,22 +57,16 @@ export class Filters {
     this.element.hidden = !asks(state) && !filtered(state) && !(status && status.files > 1);
     const typed = [this.typed("Place", "near", "place"), this.typed("Camera", "camera", "camera")];
     const menus = [this.folders(), this.dates(), ...typed, this.lengths(), this.labels()];
-    const reset =
-      filtered(state) &&
-      this.button("reset", { class: "plain reset" }, () => this.set(unfiltered()), ["Clear filters"]);
-    morph(
-      this.element,
-      h("div", {}, kinds, menus, this.inside(), this.fold(), this.map(), this.save(), this.order(), reset),
-    );
-    const focus = focusKey && this.element.querySelector(`[data-key="${CSS.escape(focusKey)}"]`);
-    if (focus && focus !== this.page.focused) /** @type {HTMLElement} */ (focus).focus();
+    morph(this.element, h("div", kinds, menus, this.buttons()));
+    const focus = focusKey && find(this.element, `[data-key="${CSS.escape(focusKey)}"]`);
+    if (focus && focus !== this.page.focused) focus.focus();
   }
 
   /**
    * @param {string} key
    * @param {Record<string, any>} props
    * @param {() => void} act
-   * @param {import("./dom.js").Child[]} children
+   * @param {Child[]} children
    */
   button(key, props, act, children) {
     this.acts.set(key, act);
@@ -92,7 +86,7 @@ export class Filters {
     const n = this.facets.kind?.[kind];
     const name = { image: "Images", video: "Videos", pdf: "PDFs" }[kind];
     const act = () => this.set({ kinds: on ? kinds.filter((k) => k !== kind) : [...kinds, kind] });
-    return this.button(kind, { class: "filter", "aria-pressed": String(on) }, act, [icon(kind), name, number(n)]);
+    return this.button(kind, { class: "filter", "aria-pressed": on }, act, [icon(kind), name, number(n)]);
   }
 
   /**
@@ -109,11 +103,11 @@ export class Filters {
       this.set(change);
     };
     return h("details", { class: current ? "menu chosen" : "menu", "data-key": `menu ${name}` }, [
-      h("summary", { class: "filter", "data-key": name }, icon(picture), h("bdi", {}, current || name)),
-      h("div", { class: "sheet" }, [
+      h("summary.filter", { "data-key": name }, icon(picture), h("bdi", current || name)),
+      h("div.sheet", [
         choices.map(({ label, n, on, title, change }) => {
-          const props = { "aria-pressed": String(on), title };
-          return this.button(`${name} ${title || label}`, props, choose(change), [h("bdi", {}, label), number(n)]);
+          const props = { "aria-pressed": on, title };
+          return this.button(`${name} ${title || label}`, props, choose(change), [h("bdi", label), number(n)]);
         }),
         more,
       ]),
@@ -146,7 +140,7 @@ export class Filters {
     const on = choices.find((choice) => choice.on);
     const current = on?.label ?? (after || before ? `${after || "…"} – ${before || "…"}` : "");
     const field = (/** @type {"after" | "before"} */ name, /** @type {string} */ label) =>
-      h("label", { class: "date" }, label, h("input", { type: "date", name, value: this.page.state[name] }));
+      h("label.date", label, h("input", { type: "date", name, value: this.page.state[name] }));
     return this.menu("Date", "date", current, choices, [field("after", "From"), field("before", "Before")]);
   }
 
@@ -179,7 +173,7 @@ export class Filters {
     });
     if (current && !choices.some((one) => one.on))
       choices.unshift({ label: `Any ${picture}`, on: false, change: { q: rest } });
-    const none = values && !choices.length ? [h("p", { class: "quiet" }, `No file says its ${picture}.`)] : [];
+    const none = values && !choices.length ? [h("p.quiet", `No file says its ${picture}.`)] : [];
     return this.menu(name, picture, current, choices, none);
   }
 
@@ -194,50 +188,40 @@ export class Filters {
     return choices.length ? this.menu("Label", "label", labels.join(", "), choices) : null;
   }
 
-  /** A button that ends the search in one file. */
-  inside() {
-    const { file_id } = this.page.state;
-    if (!file_id) return null;
-    const name = this.page.results.nameOf(Number(file_id));
-    const props = { class: "filter", "aria-pressed": "true", title: "Search everywhere again" };
-    const children = [icon("inside"), "in ", h("bdi", {}, name), icon("close")];
-    return this.button("inside", props, () => this.set({ file_id: "" }), children);
-  }
-
-  order() {
-    const { sort } = this.page.state;
-    if (!asks(this.page.state)) return null;
+  /** After the menus. */
+  buttons() {
+    const { page } = this;
+    const { state, box } = page;
+    const { file_id, sort, fold, map } = state;
+    const asking = asks(state);
     const next = sort === "date" ? "relevance" : "date";
-    const props = { class: "filter order", title: `Sort by ${next}` };
-    const unseen = h("span", { class: "unseen" }, `, sort by ${next} instead`);
-    const children = [icon("sort"), sort === "date" ? "Newest first" : "Best first", unseen];
-    return this.button("order", props, () => this.set({ sort: next }), children);
-  }
-
-  /** A button that puts the windows of a video and the pages of a document under the best of them. */
-  fold() {
-    const { fold } = this.page.state;
-    if (!asks(this.page.state)) return null;
-    const props = { class: "filter", "aria-pressed": String(Boolean(fold)), title: "One result per video or document" };
-    return this.button("fold", props, () => this.set({ fold: fold ? "" : "max" }), [icon("pile"), "One per file"]);
-  }
-
-  /** A button that shows the map. */
-  map() {
-    const { map } = this.page.state;
-    const act = () => this.page.go({ map: !map });
-    const props = { class: "filter", "aria-pressed": String(map), title: "Where the results were taken" };
-    return this.button("map", props, act, [icon("globe"), "Map"]);
-  }
-
-  /** A button that saves the search, unless a file is a part of it. */
-  save() {
-    const { state, box } = this.page;
-    if ((!asks(state) && !filtered(state)) || state.parts.some((part) => part.file)) return null;
-    return this.button("save", { class: "filter", title: "Save this search" }, () => box.suggest.offer(), [
-      icon("saved"),
-      "Save",
-    ]);
+    /** @param {string} key @param {Picture} picture @param {Child[]} words @param {Props} props */
+    const one = (key, picture, words, { act, ...props }) =>
+      this.button(key, { class: "filter", ...props }, act, [icon(picture), ...words]);
+    const inside = { "aria-pressed": true, title: "Search everywhere again", act: () => this.set({ file_id: "" }) };
+    const folding = { "aria-pressed": Boolean(fold), act: () => this.set({ fold: fold ? "" : "max" }) };
+    const order = { class: "filter order", title: `Sort by ${next}`, act: () => this.set({ sort: next }) };
+    const mapped = { "aria-pressed": map, title: "Where the results were taken", act: () => page.go({ map: !map }) };
+    const saves = (asking || filtered(state)) && !state.parts.some((part) => part.file);
+    return [
+      file_id && one("inside", "inside", ["in ", h("bdi", page.results.nameOf(+file_id)), icon("close")], inside),
+      asking && one("fold", "pile", ["One per file"], { title: "One result per video or document", ...folding }),
+      one("map", "globe", ["Map"], mapped),
+      saves &&
+        one("save", "saved", ["Save"], {
+          title: "Save this search",
+          act: () => box.suggest.sheet.open(state.q.slice(0, 100)),
+        }),
+      asking &&
+        one(
+          "order",
+          "sort",
+          [`${sort === "date" ? "Newest" : "Best"} first`, unseen(`, sort by ${next} instead`)],
+          order,
+        ),
+      filtered(state) &&
+        this.button("reset", { class: "plain reset" }, () => this.set(unfiltered()), ["Clear filters"]),
+    ];
   }
 
   /** Close an open menu after a click elsewhere. @param {MouseEvent} event */
@@ -249,5 +233,5 @@ export class Filters {
 
 /** The number of hits of a choice, if it is known. @param {number | undefined} n */
 function number(n) {
-  return n === undefined ? null : h("span", { class: "n" }, count(n));
+  return n === undefined ? null : h("span.n", count(n));
 }

@@ -24,7 +24,6 @@ export function said(hit) {
 }
 
 const NUMBER = new Intl.NumberFormat("en"); // made once: a new one costs more than a card
-const DAY = new Intl.DateTimeFormat("en", { year: "numeric", month: "short", day: "numeric" });
 const WALL_DAY = new Intl.DateTimeFormat("en", { year: "numeric", month: "short", day: "numeric", timeZone: "UTC" });
 const WHOLE_MONTH = new Intl.DateTimeFormat("en", { year: "numeric", month: "long", timeZone: "UTC" });
 const WALL_MONTH = new Intl.DateTimeFormat("en", { year: "numeric", month: "short", timeZone: "UTC" });
@@ -52,11 +51,6 @@ export function lasting(seconds) {
   if (seconds < 55) return `${Math.max(10, 10 * Math.round(seconds / 10))} s`;
   if (seconds < 5400) return `${Math.max(1, Math.round(seconds / 60))} min`;
   return `${(seconds / 3600).toFixed(1)} h`;
-}
-
-/** @param {number} unix seconds */
-export function day(unix) {
-  return DAY.format(new Date(unix * 1000));
 }
 
 /** The day on the wall where it was taken, wherever this browser stands: `Jan 1, 2023`, `May 1968`, `file of Nov 24, 2025`.
@@ -100,7 +94,7 @@ export function nearFolder(path) {
 
 /** A text with <mark> around its matched words, which stand between U+E000 and U+E001. @param {string} snippet */
 export function marked(snippet) {
-  return snippet.split(/\uE000(.*?)\uE001/s).map((text, n) => (n % 2 ? h("mark", {}, text) : text));
+  return snippet.split(/\uE000(.*?)\uE001/s).map((text, n) => (n % 2 ? h("mark", text) : text));
 }
 
 /** A text without its marks. @param {string} text */

@@ -1,15 +1,17 @@
-// The hits as a grid: folds the moments of one video and the pages of one PDF under the best one, draws the divider
+// The hits as a grid: folds the moments of one video, the pages of one PDF and near-equal images under the best one, draws the divider
 // before the less likely hits, reuses cards, and moves the focus with the arrow keys. Built around one list element;
 // knows nothing of how the hits are fetched.
 
 import { card } from "./card.js";
-import { arrange, h, icon } from "./dom.js";
+import { arrange, find, h, icon, unseen } from "./dom.js";
 import { counted, fileName } from "./format.js";
 import { asks } from "./state.js";
 import { LEAST, monthKey, monthTitle } from "./timeline.js";
 
 /** The height of a card's text in pixels, about. */
 const WORDS = 70;
+/** Pixels; the tops of cards of one row differ by less. */
+const ROW = 40;
 
 export class Grid {
   /** @param {Results} results */
@@ -24,9 +26,9 @@ export class Grid {
     this.cards = new Map();
     /** @type {Map<string, HTMLElement[]>} */
     this.headings = new Map();
-    this.list = h("ul", { class: "grid", role: "list", "aria-label": "Results" });
-    this.divider = h("li", { class: "divider" });
-    this.fillers = [0, 1].map(() => h("li", { class: "filler", "aria-hidden": "true" }));
+    this.list = h("ul.grid", { "aria-label": "Results" });
+    this.divider = h("li.divider");
+    this.fillers = [0, 1].map(() => h("li.filler", { "aria-hidden": "true" }));
   }
 
   /** Stop loading pictures of the last answer: they would take up the browser's few connections, and the server.
@@ -46,7 +48,8 @@ export class Grid {
     /** @type {Map<number | string, Hit[]>} */
     const files = new Map();
     for (const hit of this.results.hits) {
-      const key = fold && (hit.kind !== "image" || (hit.pages ?? 0) > 1) ? hit.file_id : `c${hit.chunk_id}`;
+      const own = `c${(fold && hit.alike) || hit.chunk_id}`;
+      const key = fold && (hit.kind !== "image" || (hit.pages ?? 0) > 1) ? hit.file_id : own;
       files.get(key)?.push(hit) ?? files.set(key, [hit]);
     }
     return [...files.values()];
@@ -81,7 +84,7 @@ export class Grid {
       }
       if (!divided && !first.relevant) {
         divided = true;
-        this.divider.replaceChildren(h("span", {}, items.length ? "Less likely" : "The nearest there is"));
+        this.divider.replaceChildren(h("span", items.length ? "Less likely" : "The nearest there is"));
         items.push(this.fillers[0], this.divider);
       }
       if (dated && (!items.length || monthKey(first) < month)) {
@@ -114,8 +117,8 @@ export class Grid {
   /** The heading of a month, and what fills the row before it. @param {string} month */
   heading(month) {
     const items = this.headings.get(month) ?? [
-      h("li", { class: "filler", "aria-hidden": "true" }),
-      h("li", { class: "month" }, h("h2", {}, monthTitle(month))),
+      h("li.filler", { "aria-hidden": "true" }),
+      h("li.month", h("h2", monthTitle(month))),
     ];
     this.headings.set(month, items);
     return items;
@@ -132,39 +135,43 @@ export class Grid {
 
   /** @param {Hit} first @param {Hit[]} rest @param {boolean} unfolded */
   fold(first, rest, unfolded) {
+    const pictures = first.kind === "image" && !((first.pages ?? 0) > 1);
     const what = first.kind === "video" ? "moment" : "page";
-    const words = unfolded ? `Hide ${counted(rest.length, what)}` : counted(rest.length, `more ${what}`);
+    const near = `${rest.length} near-equal`;
+    const shown = pictures ? `+${near}` : counted(rest.length, `more ${what}`);
+    const words = unfolded ? `Hide ${pictures ? near : counted(rest.length, what)}` : shown;
     const onclick = () => {
       if (unfolded) this.unfolded.delete(first.file_id);
       else this.unfolded.add(first.file_id);
       this.draw();
-      /** @type {HTMLElement | null} */ (this.list.querySelector(`[data-chunk="${first.chunk_id}"] .fold`))?.focus();
+      find(this.list, `[data-chunk="${first.chunk_id}"] .fold`)?.focus();
     };
-    const whose = h("span", { class: "unseen" }, ` of ${fileName(first.path)}`);
-    return h("button", { class: "fold", "aria-expanded": String(unfolded), onclick }, icon("layers"), words, whose);
+    const whose = unseen(` of ${fileName(first.path)}`);
+    return h("button.fold", { "aria-expanded": unfolded, onclick }, icon("layers"), words, whose);
   }
 
   /** Focus the first card. */
   enter() {
-    /** @type {HTMLElement | null} */ (this.list.querySelector("a.open"))?.focus();
+    find(this.list, "a.open")?.focus();
   }
 
   /** Move the focus by an arrow key; up and down by the position on the screen. @param {KeyboardEvent} event */
   walk(event) {
     const at = this.page.focused?.closest(".card");
-    if (!at) return;
-    const links = /** @type {HTMLElement[]} */ ([...this.list.querySelectorAll("a.open")]);
-    const n = links.findIndex((link) => at.contains(link));
-    let next = n + (event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0);
-    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+    const links = [...this.list.children].map((item) => find(item, "a.open")).filter((link) => link !== null);
+    const n = links.findIndex((link) => at?.contains(link));
+    if (n < 0) return;
+    const side = { ArrowRight: 1, ArrowLeft: -1 }[event.key] ?? 0;
+    let next = n + side;
+    if (!side) {
       const down = event.key === "ArrowDown";
-      const here = links[n].getBoundingClientRect();
-      const middle = here.left + here.width / 2;
-      const boxes = links.map((link, i) => ({ i, box: link.getBoundingClientRect() }));
-      const rows = boxes.filter(({ box }) => (down ? box.top > here.top + 20 : box.top < here.top - 20));
-      const row = rows.length ? (down ? Math.min : Math.max)(...rows.map(({ box }) => box.top)) : NaN;
-      const apart = (/** @type {{box: DOMRect}} */ { box }) => Math.abs(box.left + box.width / 2 - middle);
-      const near = rows.filter(({ box }) => Math.abs(box.top - row) < 20).sort((a, b) => apart(a) - apart(b))[0];
+      const { top, left, width } = links[n].getBoundingClientRect();
+      const places = links.map((link, i) => {
+        const box = link.getBoundingClientRect();
+        const rows = Math.round((box.top - top) / ROW) * (down ? 1 : -1);
+        return { i, rows, apart: Math.abs(box.left + box.width / 2 - left - width / 2) };
+      });
+      const near = places.filter(({ rows }) => rows > 0).sort((a, b) => a.rows - b.rows || a.apart - b.apart)[0];
       if (!near && !down) return this.page.box.input.focus();
       next = near?.i ?? n;
     }

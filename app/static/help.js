@@ -1,50 +1,37 @@
-// The sheet of keys and filters, which `?` opens. It knows the filters from suggest.js.
+// The sheet of keys and filters, which `?` opens. Their words are in help.json, which suggestions show too.
 
 import { h, sheet } from "./dom.js";
-import { FILTERS } from "./suggest.js";
 
-const KEYS = /** @type {const} */ ([
-  ["/", "to the search box"],
-  ["Enter", "search; open a result"],
-  ["↑ ↓ ← →", "from result to result; in the viewer to the next one"],
-  ["Esc", "close, clear, back"],
-  ["x", "select the result"],
-  ["Shift + ← →", "select a range"],
-  ["Ctrl + A", "select all results"],
-  ["f", "in the viewer: favourite"],
-  ["i", "in the viewer: what is known of it, and why it matched"],
-  ["s", "in the viewer: slideshow"],
-  ["+ − 0", "zoom in, out, all of it"],
-  ["Space", "play and pause"],
-  ["?", "this sheet"],
-]);
+/** @type {Promise<HelpWords> | undefined} */
+let words;
 
-const WORDS = /** @type {const} */ ([
-  ['"in the snow"', "only what holds these words in this order"],
-  ["-cat", "nothing that holds this word"],
-]);
+/** The filters with what they say, what words alone may be, and the keys. */
+export function helpWords() {
+  words ??= fetch("/ui/help.json").then((answer) => answer.json());
+  words.catch(() => (words = undefined)); // asked for again the next time
+  return words;
+}
 
 export class Help {
   /** @param {Page} page */
   constructor(page) {
     this.page = page;
-    const rows = (/** @type {readonly (readonly [string, string])[]} */ pairs, /** @type {"kbd" | "code"} */ tag) =>
-      h("dl", {}, [pairs.map(([name, about]) => h("div", {}, h("dt", {}, h(tag, {}, name)), h("dd", {}, about)))]);
-    const examples = FILTERS.map(([, about, example]) => /** @type {const} */ ([example, about]));
-    this.element = sheet(
-      "help-title",
-      "Keys and filters",
-      [
-        h("div", { class: "help-columns" }, [
-          h("section", {}, h("h3", {}, "In the search box"), rows([...WORDS, ...examples], "code")),
-          h("section", {}, h("h3", {}, "Keys"), rows(KEYS, "kbd")),
-        ]),
-      ],
-      "help",
-    );
+    this.columns = h("div.help-columns");
+    this.element = sheet("help-title", "Keys and filters", [this.columns], "help");
   }
 
   open() {
-    this.element.showModal();
+    return this.page.attempt(async () => {
+      const { filters, words, keys } = await helpWords();
+      const examples = filters.map(({ about, example }) => [example, about]);
+      /** @param {string} title @param {string[][]} pairs @param {"kbd" | "code"} tag */
+      const column = (title, pairs, tag) => {
+        const rows = pairs.map(([name, about]) => h("div", h("dt", h(tag, name)), h("dd", about)));
+        return h("section", h("h3", title), h("dl", rows));
+      };
+      const typed = column("In the search box", [...words, ...examples], "code");
+      this.columns.replaceChildren(typed, column("Keys", keys, "kbd"));
+      if (!this.element.open) this.element.showModal();
+    });
   }
 }

@@ -3,26 +3,11 @@
 
 import { api } from "./api.js";
 import { STRENGTHS, strength } from "./card.js";
-import { h, icon } from "./dom.js";
-import { bytes, clock, count, fileName, folder, momentTaken, place } from "./format.js";
+import { find, h, icon } from "./dom.js";
+import { bytes, clock, fileName, folder, marked, momentTaken, place } from "./format.js";
 import { asks, written } from "./state.js";
 
 const REMEMBERED = "sightline-info";
-
-const PLACES = /** @type {Record<string, string>} */ ({
-  name: "its name",
-  folder: "its folder's name",
-  caption: "its caption",
-  picture: "its caption or the words read in it",
-  page: "the text of the page",
-  speech: "what is said",
-});
-
-const KINDS = /** @type {const} */ ({
-  image: ["photo", "photos"],
-  video: ["stretch of video", "stretches of video"],
-  pdf: ["page", "pages"],
-});
 
 const DOTS = [
   "It stays below the line at which a result counts as an answer.",
@@ -37,11 +22,11 @@ export class InfoPanel {
     this.page = page;
     /** @type {Hit | null} */
     this.hit = null;
-    this.content = h("div", { class: "info-content" });
+    this.content = h("div.info-content");
     const heading = h("h3", { id: "info-title" }, "About this");
     const props = { class: "info", "aria-labelledby": "info-title", hidden: true, tabindex: "-1" };
     this.element = h("aside", props, heading, this.content);
-    this.button = h("button", { "aria-pressed": "false", title: "Info (i)", onclick: () => this.toggle() }, [
+    this.button = h("button", { "aria-pressed": false, title: "Info (i)", onclick: () => this.toggle() }, [
       icon("info"),
       "Info",
     ]);
@@ -68,7 +53,7 @@ export class InfoPanel {
     this.button.setAttribute("aria-pressed", String(this.opened));
     this.content.replaceChildren();
     if (!hit || !this.opened) return;
-    this.content.replaceChildren(h("p", { class: "quiet", role: "status" }, "Looking it up …"));
+    this.content.replaceChildren(h("p.quiet", { role: "status" }, "Looking it up …"));
     const asked = asks(page.state) && page.results.hits.includes(hit);
     await page.attempt(async () => {
       const [info, why] = await Promise.all([api.info(hit.chunk_id), asked ? api.why(page.state, hit.chunk_id) : null]);
@@ -80,30 +65,16 @@ export class InfoPanel {
   reasons(hit, why) {
     const { results, state } = this.page;
     const level = strength(hit, results.best);
-    const words = why.words.map(({ word, places }) => {
-      const where = places.map((name) => PLACES[name] ?? name).join(", ");
-      return h("li", {}, h("mark", {}, word), ` stands in ${where}.`);
-    });
     const files = state.parts.some((part) => part.file);
-    const looks = why.looks && h("li", {}, closeness(hit, why, Boolean(state.q.trim() && !state.parts.length)));
     const dots = h("span", { class: `strength s${level}`, "aria-hidden": "true" }, h("i"), h("i"), h("i"));
-    return h("section", { class: "why" }, [
-      h("h4", {}, "Why it matched"),
-      h("ul", { role: "list" }, [
-        words,
-        !words.length &&
-          state.q.trim() &&
-          h("li", {}, "None of the words stands in it: it was found by what it shows."),
-        looks,
-        files && h("li", {}, "It was compared with the file in the search box."),
-        h(
-          "li",
-          { class: "dots" },
-          dots,
-          `${STRENGTHS[level][0].toUpperCase()}${STRENGTHS[level].slice(1)}. ${DOTS[level]}`,
-        ),
+    return h("section.why", [
+      h("h4", "Why it matched"),
+      h("ul", [
+        why.sentences.map((sentence) => h("li", marked(sentence))),
+        files && h("li", "It was compared with the file in the search box."),
+        h("li.dots", dots, `${STRENGTHS[level][0].toUpperCase()}${STRENGTHS[level].slice(1)}. ${DOTS[level]}`),
       ]),
-      h("p", { class: "quiet" }, "Compared by the model ", h("bdi", {}, why.model.split(/[:@]/)[0]), "."),
+      h("p.quiet", "Compared by the model ", h("bdi", why.model.split(/[:@]/)[0]), "."),
     ]);
   }
 
@@ -120,27 +91,23 @@ export class InfoPanel {
     const links = (/** @type {string} */ filter, /** @type {string[]} */ names) =>
       names.flatMap((name, n) => [
         n ? ", " : "",
-        h("button", { class: "link", onclick: () => page.search(written(filter, name)) }, name),
+        h("button.link", { onclick: () => page.search(written(filter, name)) }, name),
       ]);
-    /** @type {[string, import("./dom.js").Child | import("./dom.js").Child[]][]} */
+    /** @type {[string, Child | Child[]][]} */
     const rows = [
       ["Taken", momentTaken(info)],
       ["Camera", links("camera", info.camera ? [info.camera] : [])],
       ["People", links("person", info.people)],
       [
         "Place",
-        position && [
-          info.place ?? "",
-          " ",
-          h("button", { class: "link", onclick: near, title: "Search nearby" }, position),
-        ],
+        position && [info.place ?? "", " ", h("button.link", { onclick: near, title: "Search nearby" }, position)],
       ],
       ["Size", size],
       ["Format", format.filter(Boolean).join(" · ")],
       ["Length", info.duration_s ? clock(info.duration_s) : ""],
       ["Part", place(hit)],
-      ["Folder", h("bdi", {}, folder(info.path))],
-      ["Also at", info.also_at.map((path) => h("div", {}, h("bdi", {}, path)))],
+      ["Folder", h("bdi", folder(info.path))],
+      ["Also at", info.also_at.map((path) => h("div", h("bdi", path)))],
       ["Albums", links("album", info.albums)],
       ["Note", info.note],
     ];
@@ -149,27 +116,26 @@ export class InfoPanel {
       [TEXTS[info.text_is], info.text_is === "caption" && info.text === info.caption ? "" : info.text],
     ]);
     const shown = rows.filter(([, value]) => (Array.isArray(value) ? value.length : value));
-    return h("section", {}, [
-      h("h4", {}, "The file"),
+    return h("section", [
+      h("h4", "The file"),
       h(
         "dl",
-        {},
-        shown.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
+        shown.map(([name, value]) => h("div", h("dt", name), h("dd", value))),
       ),
       ...texts
         .filter(([, text]) => text)
-        .map(([name, text]) => h("section", {}, h("h4", {}, name), h("p", { class: "read", dir: "auto" }, text))),
+        .map(([name, text]) => h("section", h("h4", name), h("p.read", { dir: "auto" }, text))),
       hit.kind === "video" && info.heard !== "none" && info.heard !== "pending" && this.transcriptLink(),
     ]);
   }
 
   transcriptLink() {
     const unfold = () => {
-      const { element } = this.page.viewer;
-      /** @type {HTMLElement | null} */ (element.querySelector(".transcript.folded h3 button"))?.click();
-      /** @type {HTMLElement | null} */ (element.querySelector(".transcript h3 button"))?.focus();
+      const button = find(this.page.viewer.element, ".transcript h3 button");
+      if (button?.closest(".folded")) button.click();
+      button?.focus();
     };
-    return h("button", { class: "link", onclick: unfold }, "Go to the transcript");
+    return h("button.link", { onclick: unfold }, "Go to the transcript");
   }
 }
 
@@ -179,24 +145,3 @@ const TEXTS = /** @type {const} */ ({
   page: "Text of the page",
   speech: "What is said here",
 });
-
-/** @param {Hit} hit @param {Why} why @param {boolean} text whether the query is words alone */
-function closeness(hit, { looks, words }, text) {
-  if (!looks) return "";
-  const { closer_than, rank, of } = looks;
-  const [one, many] = KINDS[hit.kind];
-  const asked = text ? "your words" : "what you look for";
-  const how = text && hit.kind === "pdf" ? "In meaning" : "By its looks";
-  if (rank !== null && of !== null) {
-    if (of === 1) return `${how} there is no other ${one} to compare it with.`;
-    if (rank === 1) return `${how} it is the closest to ${asked} of your ${count(of)} ${many}.`;
-    if (of < 50 && 2 * rank <= of)
-      return `${how} it is number ${rank} of your ${count(of)} ${many}, by closeness to ${asked}.`;
-  }
-  const share = Math.min(99, Math.floor(100 * closer_than));
-  if (share < 60) {
-    const found = words.length ? ": it was found by its words" : "";
-    return `${how} it is no closer to ${asked} than most of your ${many}${found}.`;
-  }
-  return `${how} it is closer to ${asked} than ${share} % of your ${many}.`;
-}

@@ -1,10 +1,10 @@
-// The library view: folders (add one by its path, remove one), progress, counts, files that could not be read, models,
-// and the consent to store clicks.
+// The library view: folders (add one by its path, remove one), progress, counts, files that could not be read, and
+// models, which the settings show.
 
 import { api } from "./api.js";
 import { Combobox } from "./combobox.js";
-import { askTwice, h, icon, morph, takeOver } from "./dom.js";
-import { bytes, count, counted, day, fileName, folder, lasting } from "./format.js";
+import { askTwice, form, h, icon, morph, takeOver } from "./dom.js";
+import { bytes, count, counted, dayTaken, fileName, folder, lasting } from "./format.js";
 
 export class Library {
   /** @param {Page} page */
@@ -14,8 +14,7 @@ export class Library {
     this.roots = "";
     /** The model in use when the cards were drawn. @type {string | null} */
     this.cardsModel = null;
-    this.sendsConsent = false;
-    this.folders = h("ul", { class: "roots", role: "list" });
+    this.folders = h("ul.roots");
     this.path = h("input", {
       type: "text",
       class: "path",
@@ -29,39 +28,25 @@ export class Library {
       onkeydown: (e) => this.combo.key(e, ["Enter", "Tab"]),
     });
     this.combo = new Combobox(this.path, "folder", { class: "options", "aria-label": "Folders" });
-    this.counts = h("dl", { class: "counts" });
-    this.now = h("div", { class: "now", role: "status" });
-    this.faults = h("div", { class: "faults" });
-    this.leftOut = h("details", { class: "left-out" });
-    this.models = h("div", { class: "models" });
-    this.speech = h("p", { class: "quiet" });
-    this.consent = h("input", { type: "checkbox", onchange: () => this.agree() });
-    this.clicks = h("p", { class: "quiet" });
-    const learning =
-      "Keeps the words you search for and what you then open, in the library's folder on this machine only, so that " +
-      "you can train a model of your own with them.";
-    this.element = h("section", { class: "library", "aria-label": "Library" }, [
-      h("h2", {}, "Folders"),
-      h("p", { class: "quiet" }, "Everything below these folders is searched. Your files are only ever read."),
+    this.counts = h("dl.counts");
+    this.now = h("div.now", { role: "status" });
+    this.faults = h("div.faults");
+    this.leftOut = h("details.left-out");
+    this.models = h("div.models");
+    this.element = h("section.library", { "aria-label": "Library" }, [
+      h("h2", "Folders"),
+      h("p.quiet", "Everything below these folders is searched. Your files are only ever read."),
       this.folders,
-      h("form", { class: "add", onsubmit: takeOver(() => this.add()) }, [
-        h("div", { class: "combo" }, icon("folder"), this.path, this.combo.list),
-        h("button", { type: "submit", class: "main" }, "Add folder"),
-      ]),
+      form([h("div.combo", icon("folder"), this.path, this.combo.list)], "Add folder", () => this.add()),
       this.now,
-      h("h2", {}, "In the library"),
+      h("h2", "In the library"),
       this.counts,
+      h(
+        "p",
+        h("a", { href: "/?view=duplicates", onclick: takeOver(() => page.visit("duplicates")) }, "Review duplicates"),
+      ),
       this.faults,
       this.leftOut,
-      h("h2", {}, "Model"),
-      this.speech,
-      this.models,
-      h("h2", {}, "Learning"),
-      h("div", { class: "learning" }, [
-        h("label", {}, this.consent, "Learn from what I open"),
-        h("p", { class: "quiet" }, learning),
-        this.clicks,
-      ]),
     ]);
   }
 
@@ -78,7 +63,9 @@ export class Library {
   /** Draw the page's status. */
   update() {
     const { status, state } = this.page;
-    if (!status || state.view !== "library") return;
+    if (!status) return;
+    if (state.view === "settings" && this.cardsModel !== status.model) this.drawModels(status.model);
+    if (state.view !== "library") return;
     if (this.roots !== status.roots.join("\n")) this.drawRoots(status.roots);
     const numbers = /** @type {[string, string][]} */ ([
       ["Images", count(status.images)],
@@ -87,13 +74,10 @@ export class Library {
       ["Chunks", count(status.chunks)],
       ["On disk", bytes(status.bytes)],
     ]);
-    const terms = numbers.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)));
-    morph(this.counts, h("dl", {}, terms));
+    const terms = numbers.map(([name, value]) => h("div", h("dt", name), h("dd", value)));
+    morph(this.counts, h("dl", terms));
     this.drawNow(status);
     this.drawLeftOut(status);
-    this.drawClicks(status);
-    this.speech.textContent = status.speech;
-    if (this.cardsModel !== status.model) this.drawModels(status.model);
     if (this.failed !== status.failed) this.drawFaults(status.failed);
   }
 
@@ -101,9 +85,9 @@ export class Library {
   drawRoots(roots) {
     this.roots = roots.join("\n");
     const items = roots.map((root) => {
-      const remove = h("button", { class: "secondary", "aria-label": `Remove ${root}` }, "Remove");
+      const remove = h("button.secondary", { "aria-label": `Remove ${root}` }, "Remove");
       askTwice(remove, `Remove ${root} from the library? Files stay`, () => this.forget(root));
-      return h("li", {}, icon("folder"), h("bdi", { class: "path" }, root), remove);
+      return h("li", icon("folder"), h("bdi.path", root), remove);
     });
     this.folders.replaceChildren(...items);
     this.folders.hidden = !roots.length;
@@ -112,18 +96,18 @@ export class Library {
   /** @param {Status} status */
   drawNow(status) {
     const { pending, files, reading, chunks_per_s, seconds_left, notices } = status;
-    const lines = notices.map((notice) => h("p", { class: "notice-line" }, notice));
+    const lines = notices.map((notice) => h("p.notice-line", notice));
     if (pending) {
       const speed = chunks_per_s ? `${chunks_per_s.toFixed(chunks_per_s < 2 ? 1 : 0)} chunks a second` : "";
       const left = seconds_left ? `about ${lasting(seconds_left)} left` : "";
       const rest = [`${counted(pending, "file")} to read`, speed, left].filter(Boolean).join(" · ");
       const names = reading.slice(0, 3).map((path) => h("bdi", { title: path }, fileName(path)));
       const now = names.flatMap((name, n) => [n ? ", " : "Now: ", name]);
-      lines.unshift(h("p", { class: "reading" }, h("strong", {}, rest)), h("p", { class: "quiet reading-now" }, now));
+      lines.unshift(h("p.reading", h("strong", rest)), h("p.quiet.reading-now", now));
     } else if (files) {
-      lines.unshift(h("p", { class: "quiet" }, "Everything is read. New and changed files are taken in as they come."));
+      lines.unshift(h("p.quiet", "Everything is read. New and changed files are taken in as they come."));
     }
-    morph(this.now, h("div", {}, lines)); // a screen reader reads what changes
+    morph(this.now, h("div", lines)); // a screen reader reads what changes
   }
 
   /** A line a reason: how many files and folders, what they are. @param {Status} status */
@@ -132,42 +116,12 @@ export class Library {
     const lines = reasons.map((why) => {
       const sorts = left_out.filter((sort) => sort.why === why);
       const names = sorts.slice(0, 8).map((sort) => `${count(sort.count)} ${sort.what}`.trim());
-      const example = h("bdi", { class: "quiet", title: sorts[0].example }, sorts[0].example);
-      return h("li", {}, `${why[0].toUpperCase()}${why.slice(1)}: ${names.join(", ")}. `, example);
+      const example = h("bdi.quiet", { title: sorts[0].example }, sorts[0].example);
+      return h("li", `${why}: ${names.join(", ")}. `, example);
     });
     this.leftOut.hidden = !lines.length;
-    const title = h("summary", {}, `${counted(ignored, "file or folder", "files and folders")} not indexed, and why`);
-    morph(this.leftOut, h("details", {}, title, h("ul", { role: "list" }, lines)));
-  }
-
-  /** @param {{clicks: number, keeps_clicks: boolean}} status */
-  drawClicks({ clicks, keeps_clicks }) {
-    if (!this.sendsConsent) this.consent.checked = keeps_clicks;
-    const words = clicks ? `${counted(clicks, "click")} kept. ` : "";
-    if (this.clicks.firstChild?.textContent === words) return;
-    const remove = h("button", { class: "secondary", onclick: () => this.deleteClicks() }, "Delete them");
-    this.clicks.replaceChildren(words, clicks ? remove : "");
-  }
-
-  async agree() {
-    const { checked } = this.consent;
-    this.sendsConsent = true; // until an answer, a status has the old value
-    try {
-      await api.keepClicks(checked);
-    } catch (error) {
-      this.consent.checked = !checked;
-      this.page.sorry(error);
-    }
-    await this.page.progress.ask();
-    this.sendsConsent = false;
-  }
-
-  deleteClicks() {
-    return this.page.attempt(async () => {
-      const { deleted } = await api.deleteClicks();
-      this.page.say(`${counted(deleted, "click")} deleted.`);
-      this.page.progress.ask();
-    });
+    const title = h("summary", `${counted(ignored, "file or folder", "files and folders")} not indexed, and why`);
+    morph(this.leftOut, h("details", title, h("ul", lines)));
   }
 
   /** @param {number} failed */
@@ -180,20 +134,24 @@ export class Library {
       const rest = count(failures.length - rows.length);
       const left = `${counted(failures.length, "file")} left out; everything else is searchable. `;
       this.faults.replaceChildren(
-        h("h2", {}, "Could not be read"),
-        h("p", { class: "quiet" }, left),
-        h("button", { class: "secondary", onclick: () => this.retry() }, icon("retry"), "Try again"),
-        h("ul", { class: "failures", role: "list" }, rows),
-        rest !== "0" ? h("p", { class: "quiet" }, `and ${rest} more; sightline failures lists them all`) : "",
+        h("h2", "Could not be read"),
+        h("p.quiet", left),
+        h("button.secondary", { onclick: () => this.retry() }, icon("retry"), "Try again"),
+        h("ul.failures", rows),
+        rest !== "0" ? h("p.quiet", `and ${rest} more; sightline failures lists them all`) : "",
       );
     });
   }
 
   /** @param {Failure} failure */
   fault({ path, kind, reason, since }) {
-    const where = h("span", { class: "quiet" }, h("bdi", {}, folder(path)), ` · since ${day(since)}`);
-    const name = h("bdi", { class: "title" }, fileName(path));
-    return h("li", {}, icon(kind), h("div", {}, name, h("span", { class: "reason" }, reason), where));
+    const where = h(
+      "span.quiet",
+      h("bdi", folder(path)),
+      ` · since ${dayTaken({ taken: new Date(1000 * since).toISOString(), taken_from: null })}`,
+    );
+    const name = h("bdi.title", fileName(path));
+    return h("li", icon(kind), h("div", name, h("span.reason", reason), where));
   }
 
   /** @param {string} model */
@@ -204,26 +162,18 @@ export class Library {
     try {
       const cards = await api.models();
       this.models.replaceChildren(
-        h("p", { class: "quiet" }, chunks ? `Switching makes ${counted(chunks, "embedding")} ${price}` : ""),
-        h("ul", { role: "list" }, [cards.map((card) => this.model(card))]),
+        h("p.quiet", chunks ? `Switching makes ${counted(chunks, "embedding")} ${price}` : ""),
+        h("ul", [cards.map((card) => this.model(card))]),
       );
     } catch {
-      this.models.replaceChildren(h("p", {}, this.page.status?.model ?? ""));
+      this.models.replaceChildren(h("p", this.page.status?.model ?? ""));
     }
   }
 
   /** @param {any} card */
-  model({ name, title, about, licence, memory_gb, on_disk, get, download_gb, scores, chunks_per_hour }) {
+  model({ name, title, about, facts, command, on_disk, get }) {
     const current = name === this.page.status?.model.split(/[:@]/)[0];
-    const facts = [
-      licence,
-      memory_gb && `${memory_gb} GB of memory`,
-      chunks_per_hour && `about ${counted(Math.ceil(chunks_per_hour), "video window")} an hour here`,
-      scores.overall &&
-        `MMEB-V2 ${scores.overall} (images ${scores.image}, videos ${scores.video}, pages ${scores.visdoc})`,
-      on_disk ? "on this machine" : `not downloaded${download_gb ? `, about ${download_gb} GB` : ""}`,
-    ];
-    const news = h("p", { class: "quiet", role: "status" });
+    const news = h("p.quiet", { role: "status" });
     const button = (/** @type {string} */ label, /** @type {() => Promise<void>} */ act) => {
       const show = (/** @type {Error} */ error) => (news.textContent = error.message);
       return h("button", { type: "button", onclick: () => act().catch(show) }, label);
@@ -238,14 +188,14 @@ export class Library {
       if (await this.follow(name, news)) download.replaceWith(use);
     });
     return h("li", { class: current ? "model current" : "model" }, [
-      h("strong", {}, title ?? name),
-      current && h("span", { class: "tag" }, "in use"),
-      h("p", {}, about ?? ""),
-      h("p", { class: "quiet" }, facts.filter(Boolean).join(" · ")),
+      h("strong", title ?? name),
+      current && h("span.tag", "in use"),
+      h("p", about ?? ""),
+      h("p.quiet", facts),
       !current && get && !on_disk && download,
-      !current && (on_disk ? use : get && h("code", {}, get)),
+      !current && (on_disk ? use : get && h("code", get)),
       news,
-      !current && h("code", {}, `sightline run --model ${name}`),
+      !current && h("code", command),
     ]);
   }
 
@@ -255,14 +205,7 @@ export class Library {
       const now = await api.modelFetch();
       news.textContent = now.name === name ? now.line : `${now.name} is downloaded first; try again later.`;
       if (now.name !== name || now.state === "failed") return false;
-      if (now.state === "ready" && now.seconds) {
-        const { image, page, window } = now.seconds;
-        const { images = 0, chunks = 0 } = this.page.status ?? {};
-        const seconds = images * image + Math.max(0, chunks - images) * Math.max(page, window);
-        const each = `Measured here: ${image.toFixed(1)} s per image, ${page.toFixed(1)} s per page, ${window.toFixed(1)} s per video window.`;
-        news.textContent = `${each} This library: at most about ${lasting(seconds)}.`;
-        return true;
-      }
+      if (now.state === "ready") return true;
       await new Promise((resolve) => setTimeout(resolve, 1000));
     }
   }
@@ -307,7 +250,7 @@ export class Library {
         this.path.value = `${path}/`;
         this.suggest();
       };
-      this.combo.offer(folders.map((path) => ({ children: [h("bdi", {}, path)], act: () => take(path) })));
+      this.combo.offer(folders.map((path) => ({ children: [h("bdi", path)], act: () => take(path) })));
     });
   }
 }

@@ -3,7 +3,7 @@
 // It knows nothing of hits.
 
 import { api } from "./api.js";
-import { drawing, h } from "./dom.js";
+import { h, svg, unseen } from "./dom.js";
 import { count, counted } from "./format.js";
 import { typedFilter, written } from "./state.js";
 
@@ -25,11 +25,11 @@ export class WorldMap {
     this.query = "";
     /** @type {AbortController | null} */
     this.flight = null;
-    this.chart = h("div", { class: "chart" });
-    this.words = h("p", { class: "quiet", role: "status" });
-    this.everywhere = h("button", { class: "secondary", onclick: () => this.search("") }, "Everywhere");
-    const foot = h("div", { class: "map-foot" }, this.words, this.everywhere);
-    this.element = h("section", { class: "map", "aria-label": "Map", hidden: true }, this.chart, foot);
+    this.chart = h("div.chart");
+    this.words = h("p.quiet", { role: "status" });
+    this.everywhere = h("button.secondary", { onclick: () => this.search("") }, "Everywhere");
+    const foot = h("div.map-foot", this.words, this.everywhere);
+    this.element = h("section.map", { "aria-label": "Map", hidden: true }, this.chart, foot);
     new ResizeObserver(() => this.draw()).observe(this.chart); // also when it comes into view
   }
 
@@ -45,11 +45,11 @@ export class WorldMap {
     this.flight?.abort();
     const flight = (this.flight = new AbortController());
     await page.attempt(async () => {
-      outlines ??= fetch("/ui/vendor/world.json").then((answer) => answer.json());
-      outlines.catch(() => (outlines = undefined)); // asked for again the next time
+      drawn ??= fetch("/ui/vendor/world.json").then((answer) => answer.json());
+      drawn.catch(() => (drawn = undefined)); // asked for again the next time
       try {
         const asked = this.byFile() ? null : api.places(page.state, flight.signal);
-        [this.places] = await Promise.all([asked, outlines]);
+        [this.places] = await Promise.all([asked, drawn]);
         this.draw();
       } catch (error) {
         if (this.flight !== flight) return;
@@ -65,7 +65,7 @@ export class WorldMap {
   }
 
   async draw() {
-    const world = await outlines;
+    const world = await drawn;
     if (!world || !this.chart.clientHeight || !(this.places || this.byFile())) return;
     const { clusters = [], placed = 0, total = 0 } = this.places ?? {};
     const which = placed < total ? `${count(placed)} of ${counted(total, "result")}` : counted(total, "result");
@@ -76,11 +76,9 @@ export class WorldMap {
         ? `${which} ${say}. Choose a place to search near it.`
         : "None of the results says where it was taken.";
     const { x, y, wide, tall, shrink } = view(clusters, this.chart.clientWidth / this.chart.clientHeight);
-    const chart = drawing(
-      `${x} ${y} ${wide} ${tall}`,
-      [world.land, world.borders],
-      `scale(${shrink / UNIT} ${1 / UNIT})`,
-    );
+    const transform = `scale(${shrink / UNIT} ${1 / UNIT})`;
+    const outlines = [world.land, world.borders].map((d) => svg("path", { d, transform }));
+    const chart = svg("svg", { viewBox: `${x} ${y} ${wide} ${tall}`, "aria-hidden": "true" }, outlines);
     const most = Math.max(...clusters.map((cluster) => cluster.count));
     const marks = clusters.map((cluster) => {
       const name = cluster.town ?? `${cluster.lat.toFixed(2)}, ${cluster.lon.toFixed(2)}`;
@@ -92,11 +90,11 @@ export class WorldMap {
         title: name,
         onclick: () => this.search(cluster.near),
       };
-      const near = h("span", { class: "unseen" }, ` ${cluster.count === 1 ? "result" : "results"} near `);
-      const town = h("span", { class: "town" }, name.split(", ")[0]);
-      return h("li", {}, h("button", props, h("span", { class: "dot" }, count(cluster.count)), near, town));
+      const near = unseen(` ${cluster.count === 1 ? "result" : "results"} near `);
+      const town = h("span.town", name.split(", ")[0]);
+      return h("li", h("button", props, h("span.dot", count(cluster.count)), near, town));
     });
-    const list = h("ul", { role: "list", class: clusters.length > NAMED ? "" : "named" }, marks);
+    const list = h("ul", { class: clusters.length > NAMED ? "" : "named" }, marks);
     this.chart.replaceChildren(chart, list);
   }
 
@@ -111,7 +109,7 @@ export class WorldMap {
 }
 
 /** @type {Promise<{land: string, borders: string}> | undefined} */
-let outlines;
+let drawn;
 
 /** The part of the earth to show, in degrees, of which those to the east are shortened as in its middle.
  * @param {Cluster[]} clusters @param {number} shape width over height */

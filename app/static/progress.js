@@ -20,10 +20,10 @@ export class Progress {
     this.isAway = false;
     /** The most files that were to be read; kept, so that the bar goes on after a reload. */
     this.goal = Number(localStorage.getItem(GOAL));
-    this.bar = h("span", { class: "bar" }, h("i"));
-    this.words = h("span", { class: "words" });
+    this.bar = h("span.bar", h("i"));
+    this.words = h("span.words");
     const onclick = takeOver(() => page.visit("library"));
-    this.element = h("a", { class: "progress", href: "/?view=library", hidden: true, onclick }, this.bar, this.words);
+    this.element = h("a.progress", { href: "/?view=library", hidden: true, onclick }, this.bar, this.words);
   }
 
   start() {

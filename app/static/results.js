@@ -2,6 +2,7 @@
 // many hits there are or why there are none. grid.js draws the hits.
 
 import { Away, api, Refused } from "./api.js";
+import { lookAhead } from "./closer-look.js";
 import { h, icon } from "./dom.js";
 import { count, counted, fileName } from "./format.js";
 import { Grid } from "./grid.js";
@@ -34,31 +35,18 @@ export class Results {
     this.hasSentence = false;
     /** @type {AbortController | null} */
     this.flight = null;
-    this.summary = h("p", { class: "summary", role: "status" });
+    this.summary = h("p.summary", { role: "status" });
     this.grid = new Grid(this);
-    this.end = h("div", { class: "end" });
-    this.moreButton = h("button", { class: "secondary", hidden: true, onclick: () => this.more() }, "Show more");
+    this.end = h("div.end");
+    this.moreButton = h("button.secondary", { hidden: true, onclick: () => this.more() }, "Show more");
     this.timeline = new Timeline(this);
-    this.start = h("div", { class: "end start" });
+    this.start = h("div.end.start");
     this.map = new WorldMap(this);
-    const parts = [
-      this.summary,
-      this.map.element,
-      this.start,
-      this.grid.list,
-      this.end,
-      this.moreButton,
-      this.timeline.element,
-    ];
-    this.element = h("div", { class: "results" }, parts);
-    this.watcher = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && this.more(), {
-      rootMargin: "900px",
-    });
-    this.watcher.observe(this.end);
-    this.topWatcher = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && this.before(), {
-      rootMargin: "300px",
-    });
-    this.topWatcher.observe(this.start);
+    const { summary, map, start, grid, end, moreButton, timeline } = this;
+    const parts = [summary, map.element, start, grid.list, end, moreButton, timeline.element];
+    this.element = h("div.results", parts);
+    this.watchEnd = inView(this.end, "900px", () => this.more());
+    this.watchStart = inView(this.start, "300px", () => this.before());
   }
 
   /** Whether the hits are everything that passes the filters, by date: such a list has no scores. */
@@ -142,6 +130,7 @@ export class Results {
     this.page.filters.update(answer.facets ?? {});
     this.grid.draw(again ? Infinity : this.grid.screenful());
     this.map.show(true);
+    lookAhead(this.hits, this.page.state);
     this.page.viewer.refreshed();
   }
 
@@ -237,8 +226,7 @@ export class Results {
       const box = page.box.element.offsetHeight;
       page.scroller.scrollTop += grid.list.getBoundingClientRect().top - box;
     });
-    this.topWatcher.unobserve(this.start); // a new observation reports at once whether the start is in view
-    this.topWatcher.observe(this.start);
+    this.watchStart();
   }
 
   /** The place in the list of the first hit that is in view; null without any. */
@@ -262,8 +250,7 @@ export class Results {
   onDraw() {
     this.summarise();
     this.timeline.show();
-    this.watcher.unobserve(this.end); // a new observation reports at once whether the end is in view
-    this.watcher.observe(this.end);
+    this.watchEnd();
   }
 
   summarise() {
@@ -302,9 +289,9 @@ export class Results {
       this.page.go({ view: "library", open: null });
       this.page.library.focusPath();
     };
-    return h("span", { class: "invitation" }, [
-      h("span", { class: "lead" }, "Choose a folder of photos, videos or PDFs, and search it a moment later."),
-      h("button", { class: "main", onclick: add }, icon("folder"), "Add a folder"),
+    return h("span.invitation", [
+      h("span.lead", "Choose a folder of photos, videos or PDFs, and search it a moment later."),
+      h("button.main", { onclick: add }, icon("folder"), "Add a folder"),
     ]);
   }
 
@@ -328,8 +315,8 @@ export class Results {
   /** Open the viewer; after a search in words, store the click if the person has agreed. @param {Hit} hit */
   open(hit) {
     const { page } = this;
-    const { q, parts } = page.state;
-    if (q.trim() && !parts.length)
+    const { q, parts, view } = page.state;
+    if (q.trim() && !parts.length && view === "search")
       page.attempt(async () => {
         await page.firstStatus;
         if (page.status?.keeps_clicks) await api.clicked(q, hit.chunk_id);
@@ -340,15 +327,8 @@ export class Results {
   /** @param {number} chunk */
   similar(chunk) {
     this.page.box.input.value = "";
-    this.page.go({
-      q: "",
-      avoid: [],
-      parts: [{ chunk, avoid: false }],
-      file_id: "",
-      open: null,
-      view: "search",
-      sort: "relevance",
-    });
+    const parts = [{ chunk, avoid: false }];
+    this.page.go({ q: "", avoid: [], parts, file_id: "", open: null, view: "search", sort: "relevance" });
     this.page.scroller.scrollTop = 0;
   }
 
@@ -356,4 +336,16 @@ export class Results {
   nameOf(file) {
     return fileName(this.hits.find((hit) => hit.file_id === file)?.path ?? "one file");
   }
+}
+
+/** Act whenever an element comes into view. Returns what looks anew: a new observation reports at once.
+ * @param {Element} element @param {string} rootMargin @param {() => void} act */
+function inView(element, rootMargin, act) {
+  const watcher = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && act(), { rootMargin });
+  const look = () => {
+    watcher.unobserve(element);
+    watcher.observe(element);
+  };
+  look();
+  return look;
 }

@@ -3,7 +3,7 @@
 // show it. It knows nothing of how hits are found.
 
 import { api } from "./api.js";
-import { h, icon, iconButton } from "./dom.js";
+import { around, h, icon, iconButton, nameSheet } from "./dom.js";
 import { count, counted, fileName } from "./format.js";
 
 /** The most files of one selection, as of one ZIP (app/web/archive.py). */
@@ -27,14 +27,22 @@ export class Selection {
     this.favourite = this.button("heart", "Favourites", "Favourites", () => this.toggleFavourite());
     this.leave = this.button("remove", "Remove", "Remove from this album", () => this.removeFromAlbum());
     this.everything = this.button("check", "All", "Select all results", () => this.all());
-    this.element = h("div", { class: "selection", role: "toolbar", "aria-label": "Selection", hidden: true }, [
+    this.reveal = this.button("folder", "Folder", "Show in its folder", () =>
+      page.attempt(() => api.reveal(this.files()[0])),
+    );
+    this.labelling = nameSheet("label-dialog", "Give a label", "Give it", "Name of the label", (name) =>
+      this.label(name),
+    );
+    this.element = h("div.selection", { role: "toolbar", "aria-label": "Selection", hidden: true }, [
       iconButton("close", "Clear the selection", () => this.clear(), { title: "Clear the selection (Esc)" }),
       this.count,
-      h("div", { class: "deeds" }, [
+      h("div.deeds", [
         this.everything,
         this.favourite,
         this.button("pile", "Album", "Add to an album", () => page.albums.choose(this.files())),
         this.leave,
+        this.button("label", "Label", "Give a label", () => this.labelling.open()),
+        this.reveal,
         this.button("download", "ZIP", "Download as a ZIP", () => this.download("/api/zip", this.files())),
         this.button("cut", "Reel", "Cut the videos into a reel, with edit lists", () => this.reel()),
         this.button("copy", "Paths", "Copy the paths", () =>
@@ -46,7 +54,7 @@ export class Selection {
         ),
       ]),
     ]);
-    const { list } = page.results.grid;
+    const list = page.main;
     list.addEventListener("click", (event) => this.click(event), true);
     list.addEventListener("pointerdown", (event) => this.press(event));
     list.addEventListener("dragstart", (event) => this.drag(event));
@@ -60,7 +68,7 @@ export class Selection {
    * @param {() => void} act
    */
   button(picture, word, title, act) {
-    return h("button", { title, "aria-label": title, onclick: act }, icon(picture), h("span", {}, word));
+    return h("button", { title, "aria-label": title, onclick: act }, icon(picture), h("span", word));
   }
 
   get active() {
@@ -69,7 +77,7 @@ export class Selection {
 
   /** The hits in the order of the results; those on further pages at the end. */
   hits() {
-    const shown = this.page.results.grid.shown().filter((hit) => this.picked.has(hit.chunk_id));
+    const shown = this.page.shown().filter((hit) => this.picked.has(hit.chunk_id));
     return [...new Set([...shown, ...this.picked.values()])];
   }
 
@@ -79,10 +87,7 @@ export class Selection {
 
   /** @param {MouseEvent} event */
   click(event) {
-    const target = /** @type {HTMLElement} */ (event.target);
-    const card = /** @type {HTMLElement | null} */ (target.closest(".card"));
-    const link = target.closest("a.open");
-    const pick = target.closest(".pick");
+    const [card, link, pick] = [".card", "a.open", ".pick"].map((selector) => around(event, selector));
     if (!card || !(link || pick) || event.ctrlKey || event.metaKey) return;
     const after = this.pressed;
     this.pressed = false;
@@ -96,7 +101,7 @@ export class Selection {
 
   /** A long press of a finger. @param {PointerEvent} event */
   press(event) {
-    const card = /** @type {HTMLElement | null} */ (/** @type {HTMLElement} */ (event.target).closest(".card"));
+    const card = around(event, ".card");
     this.pressed = false;
     if (event.pointerType !== "touch" || !card) return;
     const over = new AbortController();
@@ -119,9 +124,10 @@ export class Selection {
 
   /** What another window gets of a card that is dragged there: the file, the addresses and paths of all that is picked.
    * @param {DragEvent} event */
-  drag({ target, dataTransfer }) {
-    const card = /** @type {HTMLElement} */ (target).closest?.("li.card");
-    const hit = this.page.results.hits.find((one) => String(one.chunk_id) === card?.getAttribute("data-chunk"));
+  drag(event) {
+    const { dataTransfer } = event;
+    const chunk = Number(around(event, "li.card")?.dataset.chunk);
+    const hit = this.page.hitOf(chunk);
     if (!hit || !dataTransfer) return;
     const files = new Map(
       [hit, ...(this.picked.has(hit.chunk_id) ? this.hits() : [])].map((one) => [one.file_id, one.path]),
@@ -156,7 +162,7 @@ export class Selection {
 
   /** @param {number} chunk */
   toggle(chunk) {
-    const hit = this.page.results.hits.find((one) => one.chunk_id === chunk);
+    const hit = this.page.hitOf(chunk);
     if (!hit) return;
     if (!this.picked.delete(chunk)) this.pick([hit]);
     this.anchor = chunk;
@@ -165,7 +171,7 @@ export class Selection {
 
   /** Pick everything from the last picked hit to this one. @param {number} chunk */
   range(chunk) {
-    const shown = this.page.results.grid.shown();
+    const shown = this.page.shown();
     const [from, to] = [this.anchor ?? chunk, chunk]
       .map((id) => shown.findIndex((hit) => hit.chunk_id === id))
       .sort((a, b) => a - b);
@@ -213,8 +219,8 @@ export class Selection {
   /** Show what is picked, on the cards and in the bar. */
   show() {
     const { page } = this;
-    for (const card of /** @type {NodeListOf<HTMLElement>} */ (page.results.grid.list.querySelectorAll(".card"))) {
-      const on = this.picked.has(Number(card.dataset.chunk));
+    for (const card of page.main.querySelectorAll(".card")) {
+      const on = this.picked.has(Number(card.getAttribute("data-chunk")));
       card.classList.toggle("picked", on);
       card.querySelector(".pick")?.setAttribute("aria-checked", `${on}`);
     }
@@ -226,7 +232,18 @@ export class Selection {
     this.favourite.title = all ? "Remove from the favourites" : "Add to the favourites";
     this.favourite.setAttribute("aria-label", this.favourite.title);
     this.leave.hidden = !page.albums.current();
-    this.everything.hidden = this.picked.size >= Math.min(MOST, page.results.total);
+    this.everything.hidden = page.state.view !== "search" || this.picked.size >= Math.min(MOST, page.results.total);
+    this.reveal.hidden = !page.status?.reveals || this.files().length !== 1;
+  }
+
+  /** @param {string} name */
+  label(name) {
+    return this.page.attempt(async () => {
+      const { labelled } = await api.label(name, [...this.picked.keys()]);
+      this.labelling.dialog.close();
+      this.page.say(`${counted(labelled, "result")} labelled ${name}.`);
+      this.clear();
+    });
   }
 
   toggleFavourite() {
@@ -284,17 +301,8 @@ export class Selection {
   }
 }
 
-const COLUMNS = /** @type {const} */ ([
-  "kind",
-  "path",
-  "title",
-  "page",
-  "start_s",
-  "end_s",
-  "taken",
-  "width",
-  "height",
-]);
+/** @type {(keyof Hit)[]} */
+const COLUMNS = ["kind", "path", "title", "page", "start_s", "end_s", "taken", "width", "height"];
 
 /** A spreadsheet calculates a text that looks like a formula (as indexer/features/csv_rows.py). @param {Hit[]} hits */
 function csv(hits) {

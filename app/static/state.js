@@ -3,6 +3,10 @@
 
 const PLAIN = /** @type {const} */ (["under", "after", "before", "min_s", "max_s", "file_id"]);
 
+const KINDS = /** @type {const} */ (["image", "video", "pdf"]);
+/** The views; the last one has no link at the top. */
+export const VIEWS = /** @type {const} */ (["search", "albums", "library", "settings", "duplicates"]);
+
 /** @type {Map<number, Part[]>} */
 const filesOf = new Map();
 let entries = 0;
@@ -39,9 +43,7 @@ export function stateOf(params) {
   const state = empty();
   state.q = params.get("q") ?? "";
   state.avoid = params.getAll("avoid");
-  state.kinds = /** @type {State["kinds"]} */ (
-    params.getAll("kind").filter((kind) => ["image", "video", "pdf"].includes(kind))
-  );
+  state.kinds = KINDS.filter((kind) => params.getAll("kind").includes(kind));
   for (const name of PLAIN) state[name] = params.get(name) ?? "";
   state.labels = params.getAll("label");
   if (params.get("sort") === "date") state.sort = "date";
@@ -50,13 +52,10 @@ export function stateOf(params) {
   state.map = params.has("map");
   const open = Number(params.get("open"));
   if (params.has("open") && Number.isInteger(open)) state.open = open;
-  const view = params.get("view");
-  if (view === "albums" || view === "library" || view === "settings") state.view = view;
-  const chunks = [
-    ...params.getAll("like").map((id) => ({ chunk: Number(id), avoid: false })),
-    ...params.getAll("unlike").map((id) => ({ chunk: Number(id), avoid: true })),
-  ].filter((part) => Number.isInteger(part.chunk));
-  state.parts = chunks;
+  state.view = VIEWS.find((view) => view === params.get("view")) ?? "search";
+  state.parts = ["like", "unlike"]
+    .flatMap((name) => params.getAll(name).map((id) => ({ chunk: Number(id), avoid: name === "unlike" })))
+    .filter((part) => Number.isInteger(part.chunk));
   return state;
 }
 

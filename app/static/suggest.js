@@ -1,11 +1,12 @@
 // Suggestions under the search box: filters and the values that the library has for them, searches of before, saved
-// searches. Built around the word at the cursor. It knows the filters' words (as indexer/search/query_syntax.py), and nothing
-// of how a search is made.
+// searches. Built around the word at the cursor. It knows nothing of how a
+// search is made.
 
 import { api } from "./api.js";
 import { Combobox } from "./combobox.js";
-import { h, icon, sheet, takeOver } from "./dom.js";
+import { h, icon, nameSheet } from "./dom.js";
 import { count } from "./format.js";
+import { helpWords } from "./help.js";
 import { fields, stateOf, written } from "./state.js";
 
 /** @typedef {{icon: Picture, text: string, note?: string, wrong?: boolean, act: () => void}} Suggestion */
@@ -13,38 +14,11 @@ import { fields, stateOf, written } from "./state.js";
 const RECENT = "sightline-recent";
 const [KEPT, SHOWN] = [12, 8];
 
-/** What each filter says, and an example; the sheet of keys and filters shows them too. */
-export const FILTERS = /** @type {const} */ ([
-  ["taken", "when it was taken", "taken:2023-07"],
-  ["near", "a town, and 25 km around it", "near:Lisbon"],
-  ["camera", "a camera's name", "camera:pixel"],
-  ["person", "whom captions name", "person:Anna"],
-  ["type", "images, videos or PDFs", "type:pdf"],
-  ["in", "a folder's name", "in:Invoices"],
-  ["name", "a part of the file's name", "name:IMG_2"],
-  ["album", "what is in an album", 'album:"Trip to Oslo"'],
-  ["is", "favourites only", "is:favourite"],
-  ["label", "a label that sightline label gave", "label:dog"],
-  ["longer", "longer than so much", "longer:5m"],
-  ["shorter", "shorter than so much", "shorter:90s"],
-  ["larger", "files larger than so much", "larger:10MB"],
-  ["smaller", "files smaller than so much", "smaller:500kB"],
-]);
-
-/** Values that need no library. @type {Record<string, string>} */
-const FIXED = {
-  is: "favourite",
-  longer: "1m 10m 1h",
-  shorter: "30s 1m 10m",
-  larger: "10MB 100MB 1GB",
-  smaller: "500kB 5MB",
-};
-
 /** The word before the cursor: a filter with its beginning value, or a bare word. */
 const AT_CURSOR = /(?:^|\s)(?:([A-Za-z]+):("?)([^"]*)|([^\s":]+))$/;
 
 export class Suggest {
-  /** @param {import("./chips.js").SearchBox} box */
+  /** @param {SearchBox} box */
   constructor(box) {
     this.box = box;
     this.page = box.page;
@@ -52,16 +26,14 @@ export class Suggest {
     this.values = {};
     /** @type {SavedSearch[]} */
     this.saved = [];
+    /** @type {HelpWords["filters"]} */
+    this.filters = [];
     /** The number of chunks when the values were asked for. */
     this.asked = -1;
     this.combo = new Combobox(box.input, "suggestion", { class: "suggestions", "aria-label": "Suggestions" });
-    this.name = h("input", { type: "text", maxlength: 100, autocomplete: "off", "aria-label": "Name of the search" });
-    this.dialog = sheet("save-dialog", "Save this search", [
-      h("form", { class: "add", onsubmit: takeOver(() => this.save()) }, [
-        this.name,
-        h("button", { type: "submit", class: "main" }, "Save"),
-      ]),
-      h("p", { class: "quiet" }, "It is found under the search box and among the albums, and is run anew each time."),
+    const about = "It is found under the search box and among the albums, and is run anew each time.";
+    this.sheet = nameSheet("save-dialog", "Save this search", "Save", "Name of the search", (name) => this.save(name), [
+      h("p.quiet", about),
     ]);
     box.input.addEventListener("focus", () => this.ask());
     box.input.addEventListener("click", () => this.show());
@@ -73,7 +45,8 @@ export class Suggest {
     if (this.asked === chunks) return;
     this.asked = chunks;
     try {
-      const [values, { searches }] = await Promise.all([api.vocabulary(), api.searches()]);
+      const [{ filters }, values, { searches }] = await Promise.all([helpWords(), api.vocabulary(), api.searches()]);
+      this.filters = filters;
       this.values = values;
       this.saved = searches;
       if (this.combo.open) this.show();
@@ -89,7 +62,7 @@ export class Suggest {
     const suggestions = input.value.trim() ? this.ofWord(text) : this.searches("");
     const options = suggestions.map(({ icon: picture, text, note, wrong, act }) => ({
       act,
-      children: [icon(picture), h("bdi", {}, text), note && h("span", { class: wrong ? "note wrong" : "note" }, note)],
+      children: [icon(picture), h("bdi", text), note && h("span", { class: wrong ? "note wrong" : "note" }, note)],
     }));
     this.combo.offer(options);
   }
@@ -101,22 +74,26 @@ export class Suggest {
     const [, filter, , value, word] = match;
     if (filter) return this.valuesOf(filter.toLowerCase(), value);
     const low = word.toLowerCase();
-    const filters = FILTERS.filter(([name]) => name.startsWith(low)).map(([name, about]) => ({
-      icon: /** @type {const} */ ("layers"),
-      text: `${name}:`,
-      note: about,
-      act: () => this.complete(`${name}:`),
-    }));
-    const known = low.length < 2 ? [] : FILTERS.flatMap(([name]) => this.valuesOf(name, word, false)).slice(0, 5);
+    /** @type {Suggestion[]} */
+    const filters = this.filters
+      .filter(({ name }) => name.startsWith(low))
+      .map(({ name, about }) => ({
+        icon: "layers",
+        text: `${name}:`,
+        note: about,
+        act: () => this.complete(`${name}:`),
+      }));
+    const known =
+      low.length < 2 ? [] : this.filters.flatMap(({ name }) => this.valuesOf(name, word, false)).slice(0, 5);
     return [...filters, ...known, ...this.searches(this.box.words())].slice(0, SHOWN);
   }
 
   /** @param {string} filter @param {string} beginning @param {boolean} [within] whether the value may stand inside @returns {Suggestion[]} */
   valuesOf(filter, beginning, within = true) {
     const low = beginning.trim().toLowerCase();
+    const fixed = this.filters.find(({ name }) => name === filter)?.values ?? []; // those that need no library
     /** @type {[string, number][]} */
-    const fixed = within ? (FIXED[filter]?.split(" ") ?? []).map((value) => [value, 0]) : [];
-    const values = this.values[filter] ?? fixed;
+    const values = this.values[filter] ?? (within ? fixed.map((value) => [value, 0]) : []);
     const fits = (/** @type {string} */ value) => {
       const at = value.toLowerCase().indexOf(low);
       return at === 0 || (within && at > 0);
@@ -179,18 +156,10 @@ export class Suggest {
     localStorage.setItem(RECENT, JSON.stringify(searches));
   }
 
-  /** Ask for the name under which this search is saved. */
-  offer() {
-    this.name.value = this.page.state.q.slice(0, 100);
-    this.dialog.showModal();
-    this.name.select();
-  }
-
-  save() {
-    const name = this.name.value.trim();
-    if (!name) return this.name.focus();
+  /** Save this search under a name. @param {string} name */
+  save(name) {
     return this.page.attempt(async () => {
-      this.dialog.close();
+      this.sheet.dialog.close();
       await api.saveSearch(name, fields(this.page.state).toString());
       this.asked = -1;
       this.page.say(`Saved as ${name}.`);

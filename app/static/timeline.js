@@ -44,13 +44,12 @@ export class Timeline {
     this.rest = 0;
     this.stay = 0;
     this.frame = 0;
-    this.years = h("div", { class: "years", "aria-hidden": "true" });
-    this.bubble = h("span", { class: "bubble", "aria-hidden": "true" });
-    this.handle = h("span", { class: "handle", "aria-hidden": "true" }, this.bubble);
+    this.years = h("div.years", { "aria-hidden": "true" });
+    this.bubble = h("span.bubble", { "aria-hidden": "true" });
+    this.handle = h("span.handle", { "aria-hidden": "true" }, this.bubble);
     this.element = h(
-      "div",
+      "div.scrubber",
       {
-        class: "scrubber",
         role: "slider",
         tabindex: "0",
         hidden: true,
@@ -181,17 +180,10 @@ export class Timeline {
 
   /** @param {KeyboardEvent} event */
   key(event) {
-    const steps = /** @type {Record<string, number>} */ ({
-      ArrowDown: 1,
-      ArrowRight: 1,
-      ArrowUp: -1,
-      ArrowLeft: -1,
-      PageDown: 12,
-      PageUp: -12,
-      Home: -this.months.length,
-      End: this.months.length,
-    });
-    const step = steps[event.key];
+    /** @type {Record<string, number>} */
+    const steps = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1, PageDown: 12, PageUp: -12 };
+    const end = { Home: -1, End: 1 }[event.key] ?? 0;
+    const step = end * this.months.length || steps[event.key];
     if (!step || event.altKey || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
     event.stopPropagation();

@@ -41,9 +41,9 @@ export function transcript(page, hit, { seek, come }) {
     else localStorage.removeItem(FOLDED);
   };
   const toggle = h("button", { "aria-controls": "lines", onclick }, icon("said"), "What is said", icon("down"));
-  const list = h("ol", { class: "lines", id: "lines", role: "list", "aria-label": "Lines" });
+  const list = h("ol.lines", { id: "lines", "aria-label": "Lines" });
   const props = { class: "transcript", "aria-label": "What is said", hidden: !certain };
-  const element = h("section", props, h("h3", {}, toggle), list);
+  const element = h("section", props, h("h3", toggle), list);
 
   /** @param {boolean} to */
   const fold = (to) => {
@@ -105,17 +105,17 @@ export function transcript(page, hit, { seek, come }) {
     if (!cues.length) return;
     if (!certain && performance.now() - start > PATIENCE) fold(true);
     lines = cues.map(({ start_s, text }) => {
-      const words = h("span", { class: "words", dir: "auto" }, marked(text));
-      return h("button", { tabindex: "-1" }, h("span", { class: "time" }, clock(start_s)), " ", words);
+      const words = h("span.words", { dir: "auto" }, marked(text));
+      return h("button", { tabindex: "-1" }, h("span.time", clock(start_s)), " ", words);
     });
-    list.replaceChildren(...lines.map((line) => h("li", {}, line)));
+    list.replaceChildren(...lines.map((line) => h("li", line)));
     rove(0);
     come();
     bring("instant");
   };
 
   list.addEventListener("click", (event) => {
-    const n = lines.indexOf(/** @type {HTMLElement} */ (/** @type {Element} */ (event.target).closest("button")));
+    const n = lines.findIndex((line) => line.contains(/** @type {Node} */ (event.target)));
     if (n < 0) return;
     seek(cues[n].start_s);
   });

@@ -2,7 +2,51 @@
 
 type Page = import("./app.js").Page;
 type Results = import("./results.js").Results;
-type Picture = keyof typeof import("./dom.js").PATHS;
+/** The symbols of icons.svg. */
+type Picture =
+  | "search"
+  | "close"
+  | "add"
+  | "left"
+  | "right"
+  | "image"
+  | "video"
+  | "pdf"
+  | "folder"
+  | "similar"
+  | "inside"
+  | "copy"
+  | "download"
+  | "cut"
+  | "plus"
+  | "remove"
+  | "minus"
+  | "layers"
+  | "avoid"
+  | "retry"
+  | "sort"
+  | "date"
+  | "length"
+  | "label"
+  | "play"
+  | "pause"
+  | "sound"
+  | "mute"
+  | "said"
+  | "subtitles"
+  | "down"
+  | "full"
+  | "place"
+  | "globe"
+  | "camera"
+  | "info"
+  | "saved"
+  | "help"
+  | "heart"
+  | "check"
+  | "pile"
+  | "table"
+  | "open";
 
 type Kind = "image" | "video" | "pdf";
 
@@ -40,8 +84,31 @@ interface Hit {
   /** The page is of a PDF inside the PDF: its number there. */
   inside_page?: number | null;
   favourite: boolean;
+  /** An image that is near-equal to one higher in the answer: the chunk of that one. */
+  alike?: number | null;
   thumb_url: string;
   open_url: string;
+  /** What came of the closer look at it (closer-look.js). */
+  moment?: Moment | null;
+}
+
+/** Where in a window the words come nearest, in seconds. */
+interface Moment {
+  at_s: number;
+  start_s: number;
+  end_s: number;
+}
+
+/** `best`: it has the bytes of the one to keep. */
+interface DuplicateFile extends Hit {
+  size: number;
+  best: boolean;
+}
+
+/** The best file comes first; `exact`: all have the same bytes. */
+interface DuplicateGroup {
+  exact: boolean;
+  files: DuplicateFile[];
 }
 
 /** All that is known of a chunk and its file (app/web/info.py). */
@@ -62,12 +129,20 @@ interface Info extends Hit {
   codecs: { container: string; video: string | null; fps: number | null; audio: string | null } | null;
 }
 
-/** Why a chunk is a hit. */
+/** Why a chunk is a hit; `sentences`: with the words marked. */
 interface Why {
+  sentences: string[];
   words: { word: string; places: string[] }[];
   /** `rank` and `of`: null where only a sample was compared. */
   looks: { closer_than: number; rank: number | null; of: number | null } | null;
   model: string;
+}
+
+/** help.json: filters with a sentence, an example and the values that need no library; words and keys with a sentence. */
+interface HelpWords {
+  filters: { name: string; about: string; example: string; values?: string[] }[];
+  words: string[][];
+  keys: string[][];
 }
 
 /** `query`: parameters of a search. `error`: why it cannot be run any more. */
@@ -133,10 +208,11 @@ interface Status {
   keeps_clicks: boolean;
   /** What of the folders is not indexed, and why; most first. */
   left_out: { what: string; why: string; count: number; example: string }[];
-  speech: string;
   gradio: boolean;
   /** Whether this visitor may have addresses fetched. */
   web: boolean;
+  /** The kinds and endings of files that can be searched with. */
+  accepts: string;
   /** Whether the server can show this visitor a file in its file manager. */
   reveals: boolean;
 }
@@ -190,13 +266,30 @@ interface State {
   /** Whether the map is shown. */
   map: boolean;
   open: number | null;
-  view: "search" | "albums" | "library" | "settings";
+  view: "search" | "albums" | "library" | "settings" | "duplicates";
 }
+
+/** The element of a tag with classes: `p.quiet`. */
+type ElementOf<T extends string> = HTMLElementTagNameMap[(T extends `${infer N}.${string}` ? N : T) &
+  keyof HTMLElementTagNameMap];
+
+type Child = import("./dom.js").Child;
+type SearchBox = import("./chips.js").SearchBox;
+type Stage = import("./viewer.js").Stage;
 
 type Listeners = { [K in keyof HTMLElementEventMap as `on${K}`]?: (event: HTMLElementEventMap[K]) => void };
 
 /** Properties of `h`: `on…` listeners with typed events, and attributes of any name. */
 type Props = Listeners & Record<string, any>;
+
+/** A setting: one of some options (value, words), or a text. */
+interface Choice {
+  name: string;
+  title: string;
+  about: string;
+  value: string;
+  options: string[][];
+}
 
 interface ModelFetch {
   name: string;
@@ -219,6 +312,10 @@ interface Api {
   searches(): Promise<{ searches: SavedSearch[] }>;
   saveSearch(name: string, query: string): Promise<void>;
   forgetSearch(name: string): Promise<void>;
+  /** Groups of duplicates, and the number of all groups. */
+  duplicates(k: number, offset: number): Promise<{ total: number; groups: DuplicateGroup[] }>;
+  /** Give chunks a label. */
+  label(name: string, chunk_ids: number[]): Promise<{ labelled: number }>;
   albums(): Promise<{ albums: Album[] }>;
   /** Put files into an album; "" is that of the favourites. */
   addToAlbum(name: string, file_ids: number[]): Promise<{ added: number }>;
@@ -231,7 +328,7 @@ interface Api {
   failures(): Promise<Failure[]>;
   retry(): Promise<{ retried: number }>;
   /** Where in the window of a hit the query happens. */
-  nearest(q: string, chunk: number): Promise<{ moments: { at_s: number; start_s: number; end_s: number }[] }>;
+  nearest(q: string, chunk: number): Promise<{ moments: Moment[] }>;
   /** The cues of a video, with the words of a query marked; empty until it is transcribed. */
   transcript(file: number, q: string): Promise<{ cues: Cue[] }>;
   chunk(id: number): Promise<Hit>;
@@ -244,8 +341,8 @@ interface Api {
   forgetRoot(path: string): Promise<{ forgotten: number; roots: string[] }>;
   /** Words led to a chunk; the server stores it only if the person has agreed. */
   clicked(q: string, chunk_id: number): Promise<void>;
-  keepClicks(keep: boolean): Promise<{ keeps_clicks: boolean; clicks: number }>;
-  deleteClicks(): Promise<{ deleted: number }>;
+  settings(): Promise<{ settings: Choice[] }>;
+  choose(name: string, value: string): Promise<unknown>;
   models(): Promise<any[]>;
   /** The download of a model. */
   modelFetch(): Promise<ModelFetch>;

@@ -1,6 +1,8 @@
 // A page served before Gradio was imported takes Gradio in when it is ready, without a reload: Gradio's scripts are
 // put into this document, and Gradio calls `adopt` (app.js).
 
+import { find } from "./dom.js";
+
 /** Take Gradio in when the status says that it is ready. @param {Page} page */
 export function keepUp(page) {
   if (document.querySelector("gradio-app")) return;
@@ -18,8 +20,7 @@ export function keepUp(page) {
 async function takeIn() {
   const answer = await fetch("/");
   const incoming = new DOMParser().parseFromString(await answer.text(), "text/html");
-  if (!incoming.querySelector("gradio-app")) return;
-  const nonce = /** @type {HTMLElement | null} */ (document.querySelector("script[nonce]"))?.nonce ?? "";
+  const nonce = find(document, "script[nonce]")?.nonce ?? "";
   const present = new Set([...document.querySelectorAll("script[src]")].map((script) => script.getAttribute("src")));
   const base = document.createElement("base");
   base.href = "./";
@@ -28,7 +29,8 @@ async function takeIn() {
     if (!link.getAttribute("href")?.startsWith("/ui/")) document.head.append(document.importNode(link, true));
   }
   for (const style of incoming.querySelectorAll("head style")) document.head.append(document.importNode(style, true));
-  const home = /** @type {HTMLElement} */ (incoming.querySelector("gradio-app"));
+  const home = find(incoming, "gradio-app");
+  if (!home) return;
   document.body.append(document.importNode(home, true));
   for (const script of incoming.querySelectorAll("script")) {
     if (present.has(script.getAttribute("src"))) continue;

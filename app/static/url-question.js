@@ -11,13 +11,13 @@ function hostOf(text) {
 }
 
 export class UrlQuestion {
-  /** @param {import("./chips.js").SearchBox} box */
+  /** @param {SearchBox} box */
   constructor(box) {
     this.box = box;
     /** @type {AbortController | null} */
     this.flight = null;
     this.address = "";
-    this.element = h("div", { class: "address", role: "group", "aria-label": "Fetch an address", hidden: true });
+    this.element = h("div.address", { role: "group", "aria-label": "Fetch an address", hidden: true });
   }
 
   /** Ask about the text in the search box. Returns whether it is an address that may be fetched. @param {string} text */
@@ -28,10 +28,10 @@ export class UrlQuestion {
     if (!host || text === this.address) return Boolean(host);
     this.address = text;
     this.element.replaceChildren(
-      h("p", { role: "status" }, "Fetch what is at ", h("bdi", {}, host), "? Sightline then connects to it."),
-      h("button", { class: "main", onclick: () => this.fetch((signal) => this.search(signal)) }, "Search with it"),
-      h("button", { class: "secondary", onclick: () => this.fetch((signal) => this.keep(signal)) }, "Keep it"),
-      h("button", { class: "secondary", onclick: () => this.box.submit(true, false) }, "Search for the words"),
+      h("p", { role: "status" }, "Fetch what is at ", h("bdi", host), "? Sightline then connects to it."),
+      h("button.main", { onclick: () => this.fetch((signal) => this.search(signal)) }, "Search with it"),
+      h("button.secondary", { onclick: () => this.fetch((signal) => this.keep(signal)) }, "Keep it"),
+      h("button.secondary", { onclick: () => this.box.submit(true, false) }, "Search for the words"),
     );
     return true;
   }
@@ -53,7 +53,7 @@ export class UrlQuestion {
     this.flight = flight;
     this.element.replaceChildren(
       h("p", { role: "status" }, "Fetching …"),
-      h("button", { class: "secondary", onclick: () => this.hide() }, "Cancel"),
+      h("button.secondary", { onclick: () => this.hide() }, "Cancel"),
     );
     await this.box.page.attempt(() => act(flight.signal));
     if (this.flight === flight) this.hide();

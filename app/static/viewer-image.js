@@ -7,12 +7,12 @@ const DEEPEST = 12;
 /** How far a small image is enlarged to fill the room; one no larger than an icon further, its pixels left square. */
 const [ENLARGED, TINY, TINY_ENLARGED] = [3, 64, 8];
 
-/** @param {Page} _page @param {Hit} hit @returns {import("./viewer.js").Stage} */
+/** @param {Page} _page @param {Hit} hit @returns {Stage} */
 export function showImage(_page, hit) {
   let [scale, x, y] = [1, 0, 0];
   const src = WEB.test(hit.path) ? `/media/${hit.file_id}` : `/view/${hit.file_id}.webp`;
   const picture = h("img", { alt: hit.title, draggable: "false", src });
-  const frame = h("div", { class: "image", tabindex: "-1" }, picture);
+  const frame = h("div.image", { tabindex: "-1" }, picture);
   picture.addEventListener("error", () => {
     if (picture.src.includes("/media/")) picture.src = `/view/${hit.file_id}.webp`;
     else frame.replaceChildren(instead(hit, "The image can no longer be read. It may have been moved or deleted."));
@@ -73,15 +73,15 @@ export function showImage(_page, hit) {
   const lift = (/** @type {PointerEvent} */ event) => fingers.delete(event.pointerId);
   for (const over of /** @type {const} */ (["pointerup", "pointercancel"])) frame.addEventListener(over, lift);
   const out = iconButton("minus", "Zoom out (-)", () => zoom(1 / 1.5));
-  const foot = h("div", { class: "zoom" }, [out, iconButton("plus", "Zoom in (+)", () => zoom(1.5))]);
+  const foot = h("div.zoom", [out, iconButton("plus", "Zoom in (+)", () => zoom(1.5))]);
   /** The film of a live photo over its picture, once through. */
   const play = () => {
-    const film = h("video", { class: "live", autoplay: true, playsinline: true, src: `/live/${hit.file_id}.mp4` });
+    const film = h("video.live", { autoplay: true, playsinline: true, src: `/live/${hit.file_id}.mp4` });
     for (const over of ["ended", "error"]) film.addEventListener(over, () => film.remove());
     frame.querySelector("video")?.remove();
     frame.append(film);
   };
-  if (hit.live) foot.append(h("button", { class: "secondary", onclick: play }, icon("play"), "Play"));
+  if (hit.live) foot.append(h("button.secondary", { onclick: play }, icon("play"), "Play"));
   place();
   return {
     element: frame,

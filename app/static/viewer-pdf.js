@@ -6,18 +6,18 @@ import { h, iconButton, instead } from "./dom.js";
 /** The text layer's font need not be the page's: each word is stretched to its box. */
 const FONT = "sans-serif";
 
-/** @param {Page} page @param {Hit} hit @returns {import("./viewer.js").Stage} */
+/** @param {Page} page @param {Hit} hit @returns {Stage} */
 export function showPage(page, hit) {
   let [n, pages, closed] = [hit.page ?? 1, hit.pages ?? 0, false];
   const picture = h("img", { alt: "", draggable: "false" });
-  const layer = h("div", { class: "text" });
-  const marks = h("div", { class: "marks", "aria-hidden": "true" });
-  const sheet = h("div", { class: "sheet-of-paper" }, picture, marks, layer);
-  const frame = h("div", { class: "pdf", tabindex: "0", role: "document", "aria-label": "Page" }, sheet);
-  const where = h("span", { class: "where", role: "status" });
+  const layer = h("div.text");
+  const marks = h("div.marks", { "aria-hidden": "true" });
+  const sheet = h("div.sheet-of-paper", picture, marks, layer);
+  const frame = h("div.pdf", { tabindex: "0", role: "document", "aria-label": "Page" }, sheet);
+  const where = h("span.where", { role: "status" });
   const back = iconButton("left", "Previous page (Page Up)", () => go(n - 1));
   const next = iconButton("right", "Next page (Page Down)", () => go(n + 1));
-  const foot = h("div", { class: "pages" }, back, where, next);
+  const foot = h("div.pages", back, where, next);
 
   picture.addEventListener("load", () => {
     drawn = true;

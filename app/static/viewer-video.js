@@ -2,6 +2,7 @@
 // format that the browser cannot play (AVI, HEVC …) comes from the server in converted stretches, one after the other.
 
 import { api } from "./api.js";
+import { closerLook, strip, worth } from "./closer-look.js";
 import { controls } from "./controls.js";
 import { h, instead } from "./dom.js";
 import { clock, place, said } from "./format.js";
@@ -10,28 +11,25 @@ import { transcript } from "./transcript.js";
 import { beginning, take } from "./warm.js";
 
 const STRETCH_S = 20;
-/** Windows from this length on get a closer look. */
-const LONG_S = 10;
+/** A closer look that comes within so many milliseconds moves the player to its moment. */
+const JUMP_WITHIN = 300;
 /** A video that does not play by then (milliseconds) is not waited for with the other moments. */
 const LOOK_AFTER = 2500;
 
-/** @param {Page} page @param {Hit} hit @returns {import("./viewer.js").Stage} */
+/** @param {Page} page @param {Hit} hit @returns {Stage} */
 export function showVideo(page, hit) {
-  const start = beginning(hit);
+  let start = beginning(hit);
   const video = take(hit); // loading, or playing in silence, since the pointer came to its card
   video.className = "";
   for (const name of ["aria-hidden", "tabindex"]) video.removeAttribute(name);
   video.setAttribute("aria-label", hit.title);
   Object.assign(video, { poster: hit.thumb_url, controls: true, muted: false });
-  const wait = h("p", { class: "converting", role: "status", hidden: true }, "Converting it for this browser …");
-  const frame = h("div", { class: "video" }, video, wait);
-  const head = h("span", { class: "head", "aria-hidden": "true" });
-  const line = h("div", { class: "line" }, head);
-  const { q, parts } = page.state;
-  const long = hit.start_s !== null && (hit.end_s ?? 0) - hit.start_s >= LONG_S;
-  const worth = long && q.trim() && !parts.length && !said(hit);
-  const near = h("div", { class: "near", hidden: !worth }); // holds its place, so that nothing moves when it comes
-  const foot = h("div", { class: "timeline", role: "group", "aria-label": "Matching moments" }, line, near);
+  const wait = h("p.converting", { role: "status", hidden: true }, "Converting it for this browser …");
+  const frame = h("div.video", video, wait);
+  const head = h("span.head", { "aria-hidden": "true" });
+  const line = h("div.line", head);
+  const near = worth(hit, page.state) && h("div.near"); // holds its place, so that nothing moves when it comes
+  const foot = h("div.timeline", { role: "group", "aria-label": "Matching moments" }, line, near);
   let duration = hit.duration_s ?? 0;
   let closed = false;
   /** Where the stretch that plays begins; null: the file itself plays. @type {number | null} */
@@ -59,7 +57,7 @@ export function showVideo(page, hit) {
       lines.at(video.readyState ? now() : start);
     },
   });
-  const film = h("div", { class: "film" }, frame, lines.element);
+  const film = h("div.film", frame, lines.element);
   lines.holds(film);
   /** Play from a second on what the server converts. @param {number} second */
   const watch = (second) => {
@@ -122,7 +120,10 @@ export function showVideo(page, hit) {
     if (looked || closed) return;
     looked = true;
     moments();
-    nearest();
+    if (!near) return;
+    const frames = strip(hit, seek);
+    near.append(frames.element);
+    looking.then((moment) => moment && !closed && frames.mark(moment));
   };
   video.addEventListener("seeking", () => lines.follow());
   video.addEventListener("timeupdate", () => {
@@ -159,20 +160,16 @@ export function showVideo(page, hit) {
     }
   }
 
-  /** A closer look into a long window: where in it the words come nearest. One click leads there. */
-  async function nearest() {
-    if (!worth) return;
-    try {
-      const { moments } = await api.nearest(page.state.q, hit.chunk_id);
-      const [one] = moments;
-      if (closed || !one) return;
-      const onclick = () => seek(Math.max(start, one.start_s));
-      near.append(h("button", { class: "nearest", onclick }, `Nearest at ${clock(one.at_s)}`));
-    } catch (error) {
-      page.sorry(error);
-    }
-  }
-
+  const opening = performance.now();
+  const looking = closerLook(hit, page.state).catch((error) => {
+    page.sorry(error);
+    return null;
+  });
+  looking.then(() => {
+    if (closed || beginning(hit) <= start || performance.now() - opening > JUMP_WITHIN) return;
+    start = beginning(hit);
+    if (video.readyState) seek(start);
+  });
   if (video.readyState) opened();
   return {
     element: film,

@@ -2,7 +2,7 @@
 // similar hits, the search inside the file, and copies.
 
 import { api } from "./api.js";
-import { h, icon, iconButton } from "./dom.js";
+import { find, h, icon, iconButton } from "./dom.js";
 import { folder, momentTaken, place, said } from "./format.js";
 import { InfoPanel } from "./info.js";
 import { showImage } from "./viewer-image.js";
@@ -25,13 +25,13 @@ export class Viewer {
     this.hit = null;
     /** @type {Stage | null} */
     this.stage = null;
-    this.title = h("h2", { class: "title", id: "viewer-title", tabindex: "-1", autofocus: true });
-    this.about = h("p", { class: "about" });
-    this.note = h("p", { class: "note", hidden: true });
+    this.title = h("h2.title", { id: "viewer-title", tabindex: "-1", autofocus: true });
+    this.about = h("p.about");
+    this.note = h("p.note", { hidden: true });
     this.heart = iconButton("heart", "Favourite", () => this.favourite(), { class: "plain heart-button" });
     this.back = iconButton("left", "Previous result", () => this.step(-1));
     this.next = iconButton("right", "Next result", () => this.step(1));
-    this.actions = h("div", { class: "actions", role: "toolbar", "aria-label": "What to do with it" });
+    this.actions = h("div.actions", { role: "toolbar", "aria-label": "What to do with it" });
     this.slideshow = h("button", { title: "Slideshow (s)", onclick: () => this.slide(!this.slides) }, [
       icon("play"),
       "Slideshow",
@@ -39,12 +39,12 @@ export class Viewer {
     /** Whether the results are shown one after the other, and until when this one is. */
     this.slides = false;
     this.timer = 0;
-    this.room = h("div", { class: "stage" });
+    this.room = h("div.stage");
     this.info = new InfoPanel(page);
-    this.foot = h("div", { class: "foot" });
-    this.element = h("dialog", { class: "viewer", "aria-labelledby": "viewer-title" }, [
-      h("div", { class: "bar" }, [
-        h("div", { class: "names" }, this.title, this.about, this.note),
+    this.foot = h("div.foot");
+    this.element = h("dialog.viewer", { "aria-labelledby": "viewer-title" }, [
+      h("div.bar", [
+        h("div.names", this.title, this.about, this.note),
         this.heart,
         this.back,
         this.next,
@@ -54,7 +54,7 @@ export class Viewer {
       this.info.element,
       this.foot,
       this.actions,
-      h("div", { class: "notices", role: "status" }),
+      h("div.notices", { role: "status" }),
     ]);
     this.element.addEventListener("cancel", (event) => {
       event.preventDefault();
@@ -78,9 +78,7 @@ export class Viewer {
       this.clear();
       if (!this.element.open) return;
       this.element.close(); // the browser goes back to the card that was clicked; this goes to the last one seen
-      /** @type {HTMLElement | null} */ (
-        this.page.results.grid.list.querySelector(`[data-chunk="${last}"] a.open`)
-      )?.focus();
+      find(this.page.results.grid.list, `[data-chunk="${last}"] a.open`)?.focus();
       return;
     }
     if (this.hit?.chunk_id === wanted && this.element.open) return;
@@ -90,7 +88,7 @@ export class Viewer {
   /** @param {number} id */
   async load(id) {
     try {
-      const hit = this.page.results.hits.find((one) => one.chunk_id === id) ?? (await api.chunk(id));
+      const hit = this.page.hitOf(id) ?? (await api.chunk(id));
       if (this.page.state.open === id) this.present(hit);
     } catch (error) {
       this.page.sorry(error);
@@ -104,15 +102,15 @@ export class Viewer {
     this.hit = hit;
     const size = hit.width && hit.height ? `${hit.width} × ${hit.height}` : "";
     const facts = [place(hit), said(hit), folder(hit.path), momentTaken(hit), size];
-    this.title.replaceChildren(h("bdi", {}, hit.title));
-    this.about.replaceChildren(...facts.filter(Boolean).flatMap((fact, n) => [n ? " · " : "", h("bdi", {}, fact)]));
+    this.title.replaceChildren(h("bdi", hit.title));
+    this.about.replaceChildren(...facts.filter(Boolean).flatMap((fact, n) => [n ? " · " : "", h("bdi", fact)]));
     this.note.textContent = hit.note ?? "";
     this.note.hidden = !hit.note;
     const show = paged(hit) ? showPage : hit.kind === "video" ? showVideo : showImage;
     this.stage = show(this.page, hit);
     this.room.replaceChildren(this.stage.element);
     this.foot.replaceChildren(...(this.stage.foot ? [this.stage.foot] : []));
-    this.actions.replaceChildren(...this.tools(hit));
+    this.actions.replaceChildren(...this.tools(hit).filter((tool) => tool instanceof Node));
     this.refreshed();
     this.showFavourite();
     this.info.show(hit);
@@ -121,43 +119,42 @@ export class Viewer {
     document.documentElement.classList.add("viewing");
   }
 
-  /** @param {Hit} hit */
+  /** What can be done with a hit, as buttons and links. @param {Hit} hit */
   tools(hit) {
     const { page } = this;
-    const tools = [
-      this.info.button,
-      h("button", { onclick: () => page.results.similar(hit.chunk_id) }, icon("similar"), "Find similar"),
-      h("button", { onclick: () => page.selection.copy([hit.path]), title: hit.path }, icon("copy"), "Copy path"),
-      h("a", { href: `/media/${hit.file_id}?download=1`, download: "" }, icon("download"), "Download"),
-      h("button", { onclick: () => page.albums.choose([hit.file_id]) }, icon("pile"), "Add to album"),
-      this.slideshow,
-    ];
-    if (page.status?.reveals) {
-      const reveal = () => page.attempt(() => api.reveal(hit.file_id));
-      tools.splice(3, 0, h("button", { onclick: reveal }, icon("folder"), "Show in folder"));
-    }
+    const { file_id, chunk_id, start_s, inside_page } = hit;
+    const file = `/media/${file_id}`;
+    /** @param {Picture} picture @param {string} words @param {() => void} onclick @param {string} [title] */
+    const button = (picture, words, onclick, title) => h("button", { onclick, title }, icon(picture), words);
+    /** @param {Picture} picture @param {string} words @param {Props} props */
+    const link = (picture, words, props) => h("a", props, icon(picture), words);
     const inside = () => {
-      page.go({ open: null, file_id: String(hit.file_id), kinds: [], view: "search" });
+      page.go({ open: null, file_id: String(file_id), kinds: [], view: "search" });
       page.box.input.focus();
     };
-    if (hit.kind === "video" || paged(hit))
-      tools.splice(2, 0, h("button", { onclick: inside }, icon("inside"), "Search inside"));
-    if (hit.kind === "pdf") {
-      const [n, inside] = [hit.page ?? 1, hit.inside_page];
-      const href = inside ? `/inside/${hit.file_id}/${n}.pdf#page=${inside}` : `/media/${hit.file_id}#page=${n}`;
-      tools.push(h("a", { href, target: "_blank", rel: "noopener" }, icon("open"), "Open file"));
-    }
-    if (hit.kind === "video") {
-      const end = hit.start_s === null ? null : (hit.end_s ?? hit.start_s + 30);
-      const span = end === null ? "" : `start=${hit.start_s}&end=${end}`;
-      const clip = (/** @type {string} */ name, /** @type {string} */ title, /** @type {string} */ query) =>
-        h("a", { href: `/clip/${hit.chunk_id}.mp4${query && `?${query}`}`, download: "", title }, icon("cut"), name);
-      tools.push(
-        clip("Export clip", "Copied as it is, from the keyframe before the moment", span),
-        clip("Exact clip", "Encoded again, so that it begins at the second", span ? `${span}&exact=1` : "exact=1"),
-      );
-    }
-    return tools;
+    const reveal = () => page.attempt(() => api.reveal(file_id));
+    const n = hit.page ?? 1;
+    const href = inside_page ? `/inside/${file_id}/${n}.pdf#page=${inside_page}` : `${file}#page=${n}`;
+    const span = start_s === null ? "" : `start=${start_s}&end=${hit.end_s ?? start_s + 30}&`;
+    const clip = (/** @type {string} */ words, /** @type {string} */ title, /** @type {string} */ query) =>
+      link("cut", words, { href: `/clip/${chunk_id}.mp4?${query}`, download: "", title });
+    return [
+      this.info.button,
+      button("similar", "Find similar", () => page.results.similar(chunk_id)),
+      (hit.kind === "video" || paged(hit)) && button("inside", "Search inside", inside),
+      button("copy", "Copy path", () => page.selection.copy([hit.path]), hit.path),
+      page.status?.reveals && button("folder", "Show in folder", reveal),
+      link("download", "Download", { href: `${file}?download=1`, download: "" }),
+      button("pile", "Add to album", () => page.albums.choose([file_id])),
+      this.slideshow,
+      hit.kind === "pdf" && link("open", "Open file", { href, target: "_blank", rel: "noopener" }),
+      ...(hit.kind === "video"
+        ? [
+            clip("Export clip", "Copied as it is, from the keyframe before the moment", span),
+            clip("Exact clip", "Encoded again, so that it begins at the second", `${span}exact=1`),
+          ]
+        : []),
+    ];
   }
 
   favourite() {
@@ -179,7 +176,7 @@ export class Viewer {
   }
 
   where() {
-    const shown = this.page.results.grid.shown();
+    const shown = this.page.shown();
     return { shown, at: shown.findIndex((one) => one.chunk_id === this.hit?.chunk_id) };
   }
 

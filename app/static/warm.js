@@ -8,10 +8,10 @@ import { h } from "./dom.js";
  * exact to some tenths of a second only. */
 const LEAD_S = 1;
 
-/** The second from which the video of a hit plays. @param {Hit} hit */
-export function beginning(hit) {
-  const start = hit.start_s ?? 0;
-  return typeof hit.at_s === "number" ? Math.max(start, hit.at_s - LEAD_S) : start;
+/** The second from which the video of a hit plays: where its words are said, or where the closer look leads.
+ * @param {Hit} hit */
+export function beginning({ start_s, at_s, moment }) {
+  return Math.max(start_s ?? 0, typeof at_s === "number" ? at_s - LEAD_S : (moment?.start_s ?? 0));
 }
 
 /** @type {{file: number, video: HTMLVideoElement, listening: AbortController} | null} */

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
+import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,13 +41,17 @@ from app.web.requests import (
 from app.web.search_lane import Busy
 from app.web.services import Services, WebServices
 from app.web.tokens import OWNER, Visitor
+from data.media.kinds import EXTENSIONS
 from data.span import part_at
 from indexer import is_browsing, marked
 from indexer.errors import CatalogueAway, LibraryError, QueryError, VectorServerError
-from indexer.types import Answer, ChunkInfo, title_of
+from indexer.types import Answer, ChunkInfo, Status, title_of
 from indexer.types import Query as Search
 
 router = APIRouter(prefix="/api", tags=["search"])
+
+ACCEPTS = ",".join(("image/*", "video/*", "application/pdf", *EXTENSIONS))
+"""What a file dialog offers: kinds that browsers know, and endings that they do not."""
 
 MAX_MOMENTS = 50
 """Moments in one answer."""
@@ -213,7 +219,11 @@ def transcript(services: Services, file_id: Id, q: Annotated[str, Query(descript
 def status(services: Services) -> Json:
     """Counts of the library, what is being indexed, the speech model, whether addresses are fetched, the boot id."""
     record = asdict(services.library.status())
-    own = {"web": services.url_fetch.fetch is not None and services.is_owner(), "reveals": services.may_reveal()}
+    own = {
+        "web": services.url_fetch.fetch is not None and services.is_owner(),
+        "reveals": services.may_reveal(),
+        "accepts": ACCEPTS,
+    }
     return Json({**record, "speech": services.speech, "gradio": services.gradio_ready(), **own})
 
 
@@ -275,15 +285,23 @@ def browse(services: Services, path: str = "") -> Json:
 
 
 @router.get("/models")
-def models() -> Json:
-    """The models of the registry."""
-    return Json(model_cards())
+def models(services: Services) -> Json:
+    """The models of the registry, each with its `facts` in words and the `command` that starts with it."""
+    folder = services.library.data_dir if services.is_owner() else None
+    where = f" --data-dir {shlex.quote(os.fspath(folder))}" if folder else ""
+    return Json(
+        [
+            card | {"facts": _facts(card), "command": f"sightline run --model {card['name']}{where}"}
+            for card in model_cards()
+        ]
+    )
 
 
 @router.get("/models/fetch")
 def model_fetch(services: Services) -> Json:
     """The download of a model: `state` is idle, fetching, measuring, ready or failed."""
-    return Json(asdict(services.model_fetch.state()))
+    state = services.model_fetch.state()
+    return Json(asdict(state) | ({"line": _cost(state.seconds, services.library.status())} if state.seconds else {}))
 
 
 @router.post("/models/fetch")
@@ -330,6 +348,33 @@ def model_cards() -> list[dict[str, Any]]:
     from model import registry
 
     return [asdict(card) for card in registry.catalogue()]
+
+
+def _facts(card: dict[str, Any]) -> str:
+    scores, hourly = card["scores"], card["chunks_per_hour"]
+    size = f", about {card['download_gb']} GB" if card["download_gb"] else ""
+    facts = [
+        card["licence"],
+        f"{card['memory_gb']} GB of memory",
+        f"about {math.ceil(hourly):,} video windows an hour here" if hourly else "",
+        f"MMEB-V2 {scores['overall']:g} (images {scores['image']:g}, videos {scores['video']:g},"
+        f" pages {scores['visdoc']:g})"
+        if "overall" in scores
+        else "",
+        "on this machine" if card["on_disk"] else f"not downloaded{size}",
+    ]
+    return " · ".join(filter(None, facts))
+
+
+def _cost(seconds: dict[str, float], status: Status) -> str:
+    """What a measured model costs, for each kind and for the whole library."""
+    image, page, window = (seconds[kind] for kind in ("image", "page", "window"))
+    minutes = (status.images * image + max(0, status.chunks - status.images) * max(page, window)) / 60
+    whole = f"{minutes:.0f} minutes" if minutes < 90 else f"{minutes / 60:.1f} hours"
+    return (
+        f"Measured here: {image:.1f} s per image, {page:.1f} s per page, {window:.1f} s per video window."
+        f" This library: at most about {'a minute' if minutes < 1.5 else whole}."
+    )
 
 
 def missing(what: str, identity: int) -> Json:

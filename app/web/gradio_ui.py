@@ -10,7 +10,6 @@ import atexit
 import functools
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -20,7 +19,6 @@ from fastapi import FastAPI
 
 from app import __version__
 from app.web import agent_tools
-from app.web.api import model_cards
 from app.web.guard import VISITOR
 from app.web.listener import origin
 from app.web.services import WebServices
@@ -97,7 +95,6 @@ def theme(gr: Any) -> Any:
 
 def blocks(gr: Any, library: SearchLibrary, origin: str) -> Any:
     """The page and its endpoints."""
-    status = library.status()
     with gr.Blocks(title="Sightline", analytics_enabled=False) as page:
         gr.HTML(
             value="",
@@ -107,7 +104,7 @@ def blocks(gr: Any, library: SearchLibrary, origin: str) -> Any:
             elem_id="surface",
         )
         with gr.Column(elem_id="settings"):
-            _settings(gr, status.model, origin)
+            _settings(gr, origin)
         for tool in agent_tools.tools(library, origin):
             gr.api(_for_visitor(tool), api_name=tool.__name__, queue=False)
     return page
@@ -131,25 +128,8 @@ def _for_visitor(tool: Callable[..., str]) -> Callable[..., str]:
     return run
 
 
-def _settings(gr: Any, model: str, origin: str) -> None:
-    """The settings view: the model, and how other programs use the library."""
-    cards = {card["name"]: card for card in model_cards()}
-    current = re.split("[:@]", model)[0]
-    title = cards.get(current, {}).get("title", model)
-    gr.Markdown(f"## Model\nIn use: **{title}** (`{model}`). To use another one, start Sightline with it.")
-    if cards:
-        names = [(card["title"], name) for name, card in cards.items()]
-        choice = gr.Dropdown(names, value=current if current in cards else names[0][1], label="Model", interactive=True)
-        about = gr.Markdown(_about(cards, choice.value))
-        command = gr.Code(_command(choice.value), language="shell", label="Start it with", interactive=False)
-        choice.change(
-            lambda name: (_about(cards, name), _command(name)),
-            choice,
-            [about, command],
-            queue=False,
-            show_progress="hidden",
-            api_visibility="private",
-        )
+def _settings(gr: Any, origin: str) -> None:
+    """Below the page's settings: how other programs use the library."""
     gr.Markdown("## From other programs\nThe same search for scripts, notebooks and agents.")
     with gr.Tab("Agents (MCP)"):
         config = {"mcpServers": {"sightline": {"url": f"{origin}/gradio_api/mcp/"}}}
@@ -176,14 +156,3 @@ def _settings(gr: Any, model: str, origin: str) -> None:
         f"All routes: [{origin}/docs]({origin}/docs). Unless it runs with --no-token, Sightline"
         f" expects its token with each request: `Authorization: Bearer …`. Sightline {__version__}."
     )
-
-
-def _about(cards: dict[str, dict[str, Any]], name: str) -> str:
-    card = cards[name]
-    facts = [card["licence"], f"{card['memory_gb']} GB of memory", f"{card['dim']} numbers a vector"]
-    facts.append("on this machine" if card["on_disk"] else "not downloaded yet")
-    return f"{card['about']}\n\n{' · '.join(str(fact) for fact in facts)}"
-
-
-def _command(name: str) -> str:
-    return f"sightline run FOLDER --model {name}"

@@ -282,9 +282,22 @@ def _with_headers(send: Send) -> Send:
 
 _TOKEN_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Sightline: token</title>
 <meta name="viewport" content="width=device-width"><style>:root{{color-scheme:light dark}}
-body{{font:16px/1.5 system-ui,sans-serif;display:grid;place-content:center;min-height:90vh;padding:1rem}}
-input,button{{font:inherit;padding:.5em .8em;border-radius:8px;border:1px solid #888}}</style>
-<main><h1>This library needs a token</h1><p>{sentence} It was printed where Sightline was started.</p>
+:root{{color-scheme:light dark}}*{{box-sizing:border-box}}
+body{{font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;margin:0;display:grid;place-content:center;
+min-height:100vh;padding:1rem;background:light-dark(#faf9f7,#151518);color:light-dark(#1d1c21,#ecebf0)}}
+main{{width:min(26rem,calc(100vw - 2rem));padding:1.6rem;border-radius:18px;background:light-dark(#fff,#1f1f24);
+border:1px solid light-dark(#e3e1e6,#35343c);box-shadow:0 6px 20px rgb(20 18 30/9%)}}
+.mark{{margin:0 0 .9rem;font-weight:700;letter-spacing:-.02em;color:light-dark(#0b665c,#5fd3c2)}}
+h1{{font-size:1.25rem;letter-spacing:-.01em;margin:0 0 .3rem}}p{{margin:0 0 1rem;color:light-dark(#5f5d68,#a5a3af)}}
+form{{display:flex;flex-wrap:wrap;gap:.6rem;align-items:end}}label{{flex:1 1 12rem;font-weight:600}}
+input,button{{font:inherit;min-height:44px;padding:.5em .9em;border-radius:12px;
+border:1px solid light-dark(#8d8b95,#6d6b76)}}
+input{{display:block;width:100%;margin-top:.3rem;background:none;color:inherit}}
+button{{border:0;font-weight:600;background:light-dark(#0b665c,#5fd3c2);color:light-dark(#fff,#06231f);
+cursor:pointer}}
+:focus-visible{{outline:2.5px solid light-dark(#0b665c,#5fd3c2);outline-offset:2px}}</style>
+<main><p class="mark">Sightline</p><h1>This library needs a token</h1>
+<p>{sentence} It was printed where Sightline was started.</p>
 <form action="/" method="get"><label>Token <input name="token" type="password" autofocus
 autocomplete="current-password"></label> <button>Open</button></form></main></html>"""
 

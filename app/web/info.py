@@ -15,6 +15,7 @@ from app.web.media import Gone, open_file
 from app.web.render import streams
 from app.web.requests import Id, build_query
 from app.web.services import Services
+from app.web.why_words import sentences
 from data.media.kinds import MediaError
 
 router = APIRouter(prefix="/api", tags=["search"])
@@ -42,8 +43,11 @@ async def info(services: Services, chunk_id: Id) -> Json:
 @router.get("/why/{chunk_id}")
 async def why(request: Request, services: Services, chunk_id: Id) -> Json:
     """Why a chunk is a hit of a query, whose parameters are those of `/api/search`: which words stand where (`words`),
-    how near it is by looks among its kind (`looks`), and by which model."""
+    how near it is by looks among its kind (`looks`), by which model, and the same as `sentences`."""
     query = build_query(values_of(request))
     call = lambda: services.library.why(query, chunk_id)  # noqa: E731
     result = await services.lane.run(call, request.is_disconnected)
-    return missing("chunk", chunk_id) if result is None else Json(asdict(result))
+    chunk = await asyncio.to_thread(services.library.chunk, chunk_id)
+    if result is None or chunk is None:
+        return missing("chunk", chunk_id)
+    return Json(asdict(result) | {"sentences": sentences(result, chunk.file.kind, query)})

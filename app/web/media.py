@@ -20,7 +20,7 @@ from starlette.background import BackgroundTask
 
 from app.web.api import Json
 from app.web.captions import as_vtt
-from app.web.render import cut_clip, image_webp, page_layer, page_webp, pdf_inside
+from app.web.render import cut_clip, image_webp, page_layer, page_webp, pdf_inside, strip_webp
 from app.web.requests import BadRequest, Id
 from app.web.services import Services, WebServices
 from app.web.transcode import STRETCH_S
@@ -159,6 +159,17 @@ async def _paged(services: WebServices, file_id: int, n: int) -> FileInfo:
     if info.kind == "video" or not 1 <= n <= most:
         raise Gone(f"{info.path.name} has no page {n}.")
     return info
+
+
+@router.get("/strip/{chunk_id}.webp")
+async def strip(services: Services, chunk_id: Id) -> Response:
+    """Frames of the window of a video in one row, from its beginning to its end."""
+    chunk = await asyncio.to_thread(_chunk, services, chunk_id)
+    info = await asyncio.to_thread(open_file, services, chunk.file.file_id)
+    if info.kind != "video" or not info.width:
+        raise Gone(f"{info.path.name} is not a film.")
+    keep = (info.file_id, _stamp(info.path), chunk.span)
+    return _webp(await services.renderer.make(strip_webp, info.path, *chunk.span.seconds, keep=keep))
 
 
 @router.get("/subtitles/{file_id}.vtt")

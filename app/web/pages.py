@@ -13,9 +13,10 @@ from typing import Any
 from urllib.parse import quote
 
 MODULES = (
-    "albums", "api", "app", "card", "chips", "combobox", "controls", "dom", "filters", "format", "grid", "help", "info",
-    "library", "map", "progress", "results", "selection", "state", "suggest", "timeline", "transcript", "upgrade",
-    "url-question", "viewer", "viewer-image", "viewer-pdf", "viewer-video", "warm",
+    "albums", "api", "app", "card", "chips", "closer-look", "combobox", "controls", "dom", "duplicates", "filters",
+    "format", "grid", "help", "info", "library", "map", "progress", "results", "selection", "settings", "state",
+    "suggest", "timeline", "transcript", "upgrade", "url-question", "viewer", "viewer-image", "viewer-pdf",
+    "viewer-video", "warm",
 )  # fmt: skip
 """Modules that the browser loads at once, not one after another as it reads the imports."""
 
@@ -109,7 +110,8 @@ def sentence(title: str, text: str) -> str:
         f"<title>{html.escape(title)}</title>"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         "<style>:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;display:grid;"
-        "place-content:center;min-height:90vh;padding:1rem;max-width:40rem;margin:auto}</style></head>"
+        "place-content:center;min-height:90vh;padding:1rem;max-width:40rem;margin:auto;"
+        "background:light-dark(#faf9f7,#151518);color:light-dark(#1d1c21,#ecebf0)}a{color:light-dark(#0b665c,#5fd3c2)}</style></head>"
         f"<body><main><h1>{html.escape(title)}</h1><p>{html.escape(text)}</p>"
         '<p><a href="/">Search the library</a></p></main></body></html>'
     )

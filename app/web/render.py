@@ -15,6 +15,8 @@ from data.media.kinds import Kind
 
 WEB_SIDE = 2048
 """Longest side in pixels of an image made for a browser that cannot show the original."""
+STRIP_FRAMES, STRIP_SIZE = 8, (120, 80)
+"""Frames of a strip, and the width and height of each in pixels."""
 PLAYED_SIDE = 1280
 """Longest side of a converted video: two cores encode it faster than it plays."""
 
@@ -63,6 +65,19 @@ def frames_webp(path: Path, seconds: Sequence[float], max_side: int) -> list[tup
 
     with open_video(path) as video:
         return [(second, _webp(picture)) for second, picture in video.frames_at(seconds, max_side)]
+
+
+def strip_webp(path: Path, start_s: float, end_s: float) -> bytes:
+    """WebP of STRIP_FRAMES frames of [start_s, end_s) of a video, beside each other."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    from data.media.video import sample_frames
+
+    frames, times = sample_frames(path, start_s, end_s, STRIP_FRAMES, max_side=2 * max(STRIP_SIZE))
+    places = np.linspace(start_s, end_s, STRIP_FRAMES, endpoint=False) + (end_s - start_s) / STRIP_FRAMES / 2
+    shown = frames[np.maximum(np.searchsorted(times, places, "right") - 1, 0)]  # a frame may stay for several places
+    return _webp(np.concatenate([np.asarray(ImageOps.fit(Image.fromarray(f), STRIP_SIZE)) for f in shown], axis=1))
 
 
 def _webp(array: Any) -> bytes:

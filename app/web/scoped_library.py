@@ -20,6 +20,7 @@ from indexer.types import (
     ChunkDetails,
     ChunkInfo,
     ClickLog,
+    DuplicateGroup,
     Failure,
     FileInfo,
     Hit,
@@ -42,6 +43,10 @@ class ScopedLibrary:
 
     def __init__(self, library: Library, tokens: Tokens) -> None:
         self._library, self._tokens = library, tokens
+
+    @property
+    def data_dir(self) -> Path:
+        return self._library.data_dir
 
     def _visitor(self) -> Visitor:
         return self._tokens.current_visitor()
@@ -104,6 +109,21 @@ class ScopedLibrary:
 
     def vocabulary(self) -> dict[str, list[tuple[str, int]]]:
         return self._library.vocabulary_within(list(map(Path, self._visitor().roots)))
+
+    def duplicates(self, k: int, offset: int = 0, *, exact: bool = False) -> tuple[list[DuplicateGroup], int]:
+        return self._library.duplicates_within(list(map(Path, self._visitor().roots)), k, offset, exact=exact)
+
+    def choices(self) -> dict[str, str]:
+        return self._whole().choices()
+
+    def choose(self, name: str, value: str) -> None:
+        self._whole().choose(name, value)
+
+    def give_label(self, name: str, chunk_ids: Sequence[int]) -> int:
+        return self._library.give_label(name, [n for n in chunk_ids if self.chunk(n) is not None])
+
+    def take_label(self, name: str, chunk_ids: Sequence[int]) -> int:
+        return self._library.take_label(name, [n for n in chunk_ids if self.chunk(n) is not None])
 
     def saved_searches(self) -> list[SavedSearch]:
         return [] if self._visitor().roots else self._library.saved_searches()

@@ -23,7 +23,21 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from app import __version__, speech_status
-from app.web import albums, api, archive, browsing, file_manager, info, listener, media, pages, serving, url_fetch
+from app.web import (
+    albums,
+    api,
+    archive,
+    browsing,
+    duplicates,
+    file_manager,
+    info,
+    listener,
+    media,
+    pages,
+    serving,
+    settings,
+    url_fetch,
+)
 from app.web.audit import AuditLog
 from app.web.guard import Guard, is_loopback, page_policy
 from app.web.model_fetch import Fetch, ModelFetch
@@ -146,8 +160,9 @@ def create_app(
         door.begin()  # only a page that has painted requests the status
         return door.ready or door.failed or not gradio
 
+    chosen = library.choices()["speech"] if speech == "auto" else speech
     services = WebServices(
-        scoped, tokens, AuditLog(library.data_dir, tokens), speech_status.line(speech), gradio_ready, ModelFetch(fetch),
+        scoped, tokens, AuditLog(library.data_dir, tokens), speech_status.line(chosen), gradio_ready, ModelFetch(fetch),
         UrlFetchLane(web), SearchLane(before_indexing=library.before_indexing),
         local=is_loopback(host) and not names,
     )  # fmt: skip
@@ -191,7 +206,9 @@ def create_app(
     app.include_router(browsing.router)
     app.include_router(albums.router)
     app.include_router(archive.router)
+    app.include_router(duplicates.router)
     app.include_router(file_manager.router)
+    app.include_router(settings.router)
     app.include_router(url_fetch.router)
     app.mount("/ui", _Modules(directory=STATIC))
     app.mount("/", door)  # last: it answers all other paths

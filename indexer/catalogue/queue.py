@@ -159,6 +159,17 @@ class Queue:
             c.execute(sa.update(content).where(content.c.hash.in_(rows)).values(live=1))
             return True
 
+    def read_pictures(self, *, every: bool) -> None:
+        """Have the words read of images and of pages without text that were indexed while none were read; `every`: of
+        all pages."""
+        textless = "EXISTS (SELECT 1 FROM chunk k WHERE k.content_hash = content.hash AND k.text = '')"
+        pages = "1 = 1" if every else textless
+        with self._database.writer() as c:
+            c.exec_driver_sql(
+                "UPDATE content SET ocr = 'pending' WHERE ocr = 'none' AND state = 'ready'"
+                f" AND (kind = 'image' OR kind = 'pdf' AND {pages})"
+            )
+
     def read_half_again(self, video: str) -> None:
         """Make the video of a live photo (a path) pending again if it was indexed as a video of its own."""
         with self._database.writer() as c:

@@ -104,6 +104,7 @@ content = sa.Table(
     sa.Column("facts", Number, nullable=False),  # `GENERATION` in data/media/metadata.py
     sa.Column("parts", sa.Text),  # JSON, `data.span.packed_parts`
     sa.Column("people", sa.Text),  # `packed_people` in copies.py
+    sa.Column("picture_hash", sa.LargeBinary),  # `data/media/picture_hash.py`; empty: none, NULL: not known yet
 )
 
 cue = sa.Table(

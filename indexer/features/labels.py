@@ -18,6 +18,9 @@ from typing import Literal
 import numpy as np
 
 from data.span import Span, flat
+from indexer.catalogue.catalogue import Catalogue
+from indexer.catalogue.schema import clean_text
+from indexer.catalogue.settings import MODERATION
 from indexer.errors import LibraryError
 from indexer.features.csv_rows import row_of
 from indexer.search.searcher import Searcher
@@ -110,6 +113,33 @@ def label(
     return len(rows)
 
 
+def give(catalogue: Catalogue, name: str, chunk_ids: Sequence[int]) -> int:
+    """Give chunks a label by hand. Returns how many did not have it. Raises LibraryError without a name."""
+    name = clean_text(" ".join(name.split()))
+    if not name:
+        raise LibraryError("A label needs a name.")
+    with catalogue.database.writer() as c:
+        return sum(
+            c.exec_driver_sql(
+                "INSERT INTO label (chunk_id, name, score) SELECT id, ?, ? FROM chunk WHERE id = ?"
+                " ON CONFLICT (chunk_id, name) DO NOTHING",
+                (name, LINE, number),
+            ).rowcount
+            for number in chunk_ids
+        )
+
+
+def take(catalogue: Catalogue, name: str, chunk_ids: Sequence[int]) -> int:
+    """Take a label from chunks; one by which moderation hides or flags them stays. Returns how many had it."""
+    with catalogue.database.writer() as c:
+        return sum(
+            c.exec_driver_sql(
+                "DELETE FROM label WHERE chunk_id = ? AND name = ? AND hidden = 0", (number, name.strip())
+            ).rowcount
+            for number in chunk_ids
+        )
+
+
 def label_counts(searcher: Searcher) -> dict[str, int]:
     """The number of chunks by label, the most frequent first."""
     with searcher.catalogue.database.reader() as c:
@@ -119,12 +149,17 @@ def label_counts(searcher: Searcher) -> dict[str, int]:
 
 def read_rules(path: Path) -> list[Rule]:
     """A CSV of label, threshold, action (`hide` or `flag`). Raises LibraryError with the line."""
-    rules = []
     try:
-        rows = list(csv.reader(path.read_text("utf-8").splitlines()))
+        text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise LibraryError(f"{path} cannot be read: give a CSV of label,threshold,action.") from error
-    for number, row in enumerate(rows, 1):
+    return parsed_rules(text, path.name)
+
+
+def parsed_rules(text: str, source: str) -> list[Rule]:
+    """The rules of a CSV text. Raises LibraryError with `source` and the line."""
+    rules = []
+    for number, row in enumerate(csv.reader(text.splitlines()), 1):
         cells = [cell.strip() for cell in row]
         if not any(cells) or cells[0].startswith("#") or cells[:2] == ["label", "threshold"]:
             continue
@@ -135,7 +170,7 @@ def read_rules(path: Path) -> list[Rule]:
             rules.append(Rule(name, float(threshold), action))  # type: ignore[arg-type]
         except ValueError as error:
             raise LibraryError(
-                f"{path.name}, line {number}: write label,threshold,action with hide or flag: nudity,4.0,hide"
+                f"{source}, line {number}: write label,threshold,action with hide or flag: nudity,4.0,hide"
             ) from error
     return rules
 
@@ -153,6 +188,9 @@ def moderate(searcher: Searcher, rules: Sequence[Rule], prompt: str = PROMPT) ->
         if score >= rule.threshold
     ]
     with searcher.catalogue.database.writer() as c:
+        for row in c.exec_driver_sql("SELECT value FROM setting WHERE name = ?", (MODERATION,)).all():
+            for rule in parsed_rules(row[0], "the stored rules"):
+                c.exec_driver_sql("DELETE FROM label WHERE name = ?", (rule.label,))
         c.exec_driver_sql("DELETE FROM label WHERE hidden = 1")
         rows = [(rule.label, score, int(rule.action == "hide"), number) for number, rule, score in matches]
         if rows:
@@ -162,6 +200,8 @@ def moderate(searcher: Searcher, rules: Sequence[Rule], prompt: str = PROMPT) ->
                 " hidden = excluded.hidden",
                 rows,
             )
+    lines = [f"{rule.label},{rule.threshold:g},{rule.action}" for rule in rules]
+    searcher.catalogue.settings.set(MODERATION, "\n".join(lines))
     facts = searcher.facts({number for number, _, _ in matches})
     report = [
         Labelled(fact.files[0].path, fact.kind, number, rule.label, round(score, 3), fact.span, rule.action)

@@ -36,7 +36,8 @@ REFINED_HITS = 5
 LONGEST_S = 300.0
 DECODE_TIMEOUT_S = 120.0
 CACHE_SIZE = 64
-HITS_OF_A_VIDEO = 200
+HITS_OF_A_VIDEO = 2000
+"""Windows of a video among which one is looked up: 16 hours of film."""
 
 
 class Moments:

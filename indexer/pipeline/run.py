@@ -48,10 +48,13 @@ class Indexer:
         intake: Intake,
         make_pipeline: Callable[[], Pipeline],
         on_change: Callable[[], None],
+        fill_picture_hashes: Callable[[], int],
     ) -> None:
-        """`on_change` is called after each change of the searchable contents."""
+        """`on_change` is called after each change of the searchable contents, `fill_picture_hashes` while there is
+        nothing else to do: it gives some images of an older library what newer ones get when they are read."""
         self._catalogue, self._models, self._thumbnails = catalogue, models, thumbnails
         self._make_pipeline, self._on_change = make_pipeline, on_change
+        self._fill_picture_hashes = fill_picture_hashes
         self.lock = catalogue.database.dialect.owner_lock(data_dir)
         self.follower = FolderFollower(
             catalogue, data_dir, poll=poll, intake=intake, on_change=self.on_files_changed, on_return=self.look_again
@@ -63,6 +66,7 @@ class Indexer:
         """Whether `run` is in progress."""
         self._guard = threading.RLock()
         self._thread: threading.Thread | None = None
+        self._watch = True
         self._closing = threading.Event()
 
     @property
@@ -169,6 +173,7 @@ class Indexer:
 
     def start(self, watch: bool) -> None:
         """Index and watch until `close`; while another program does, set a notice, and take over after it."""
+        self._watch = watch
         with self._guard:
             if self._thread is None:
                 self._thread = threading.Thread(
@@ -221,6 +226,8 @@ class Indexer:
                 if not self.lock.acquire():
                     log.warning("%s indexes this library now", self.lock.holder())
                     return
+                if (pipeline := self.pipeline) is not None and pipeline.idle():
+                    self._fill_picture_hashes()
                 if time.monotonic() - swept > SWEEP_S:
                     swept = time.monotonic()
                     self.sweep()
@@ -260,6 +267,20 @@ class Indexer:
                 pipeline.start()
                 self.pipeline = pipeline
             return self.pipeline
+
+    def restart(self, intake: Intake) -> None:
+        """Go on with the options that `make_pipeline` has now, and with `intake`; contents in progress stay pending."""
+        with self._guard:
+            self.follower.intake = intake
+            if self.pipeline is None:
+                return
+            in_background = self.in_background
+            if in_background:
+                self.follower.stop()
+            self.stop_pipeline()
+            if in_background:
+                self._begin()
+                self.follower.start(self._watch)
 
     def stop_pipeline(self) -> None:
         """Stop working; contents in progress stay pending."""

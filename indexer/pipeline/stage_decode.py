@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.media.kinds import MediaError
+from data.media.picture_hash import picture_hash
 from data.span import packed_parts
 from indexer.catalogue.copies import columns
 from indexer.catalogue.rows import NewChunk, Stage, Work
@@ -285,6 +286,8 @@ class DecodeStage:
             spec = chunk.spec
             if chunk.thumbnail and job.stored is None:
                 self._ctx.thumbnails.put(job.work.hash, spec.ordinal, chunk.thumbnail)
+                if job.work.kind == "image" and spec.span.page is None:
+                    job.facts["picture_hash"] = picture_hash(chunk.thumbnail)
             job.sent += 1
             job.needs_ocr |= chunk.unread
             if chunk.note is not None and job.stored is None:

@@ -51,6 +51,12 @@ class Fact(NamedTuple):
     live: int
     files: tuple[FileRef, ...]
     parts: tuple[PdfPart, ...] = ()
+    picture_hash: bytes | None = None
+
+    @property
+    def own_time(self) -> str | None:
+        """When it was taken, by its own account."""
+        return next((file.taken for file in self.files if file.taken_from != "file"), None)
 
     @property
     def newest(self) -> FileRef:
@@ -114,7 +120,8 @@ def _seen_of(connection: Reading, facts: dict[int, Fact], seen: Condition) -> di
 def _read(connection: Reading, ids: list[int]) -> list[Fact]:
     rows = connection.execute(
         "SELECT k.id, k.content_hash, k.ordinal, k.start_s, k.end_s, k.page, c.kind, c.pages, c.duration_s,"
-        " c.width, c.height, c.note, c.live, c.parts FROM chunk k CROSS JOIN content c ON c.hash = k.content_hash"
+        " c.width, c.height, c.note, c.live, c.parts, c.picture_hash"
+        " FROM chunk k CROSS JOIN content c ON c.hash = k.content_hash"
         f" WHERE k.id IN ({', '.join('?' * len(ids))}) AND c.orphaned_at IS NULL",
         ids,
     ).fetchall()
@@ -127,7 +134,7 @@ def _read(connection: Reading, ids: list[int]) -> list[Fact]:
     ):
         files.setdefault(row[0], []).append(_file_ref(row[1:]))
     return [
-        Fact(*row[:3], Span(*row[3:6]), *row[6:-1], tuple(files[row[1]]), unpacked_parts(row[-1]))  # type: ignore[call-arg]
+        Fact(*row[:3], Span(*row[3:6]), *row[6:-2], tuple(files[row[1]]), unpacked_parts(row[-2]), row[-1])  # type: ignore
         for row in rows
         if row[1] in files
     ]

@@ -13,6 +13,7 @@ from indexer.catalogue.text.expression import Expression
 from indexer.search import spoken_at
 from indexer.search.filters import Restriction
 from indexer.search.hit_facts import Facts, FileRef
+from indexer.search.near_equal import first_of_each
 from indexer.search.ranking import Ranked
 from indexer.search.snippets import beside_snippets, snippets
 from indexer.types import FAVOURITES, Hit, title_of
@@ -27,9 +28,11 @@ def hits_of(
     offset: int,
     *,
     newest: bool = False,
+    above: Sequence[Ranked] = (),
 ) -> tuple[Hit, ...]:
     """Returns the hits of a page. `offset`: the rank before its first hit. `marks`: the words to mark in snippets.
-    `newest`: of several copies that pass, the newest one is shown, not the one that was indexed first."""
+    `newest`: of several copies that pass, the newest one is shown, not the one that was indexed first. `above`: what
+    the ranking has before the page; a hit may be near-equal to it."""
     words = (*restriction.query.words, *restriction.query.phrases)
     with_words = {r.fact.chunk_id for r in page if r.has_query_words}
     files = facts.matching_files((r.fact for r in page), restriction.file)
@@ -40,6 +43,8 @@ def hits_of(
     texts |= beside_snippets(connection, {n: f for n, f in shown.items() if n not in with_words}, marks, texts)
     seconds = spoken_at.seconds(connection, page, words)
     favourites = _favourites(connection, [r.fact.content for r in page])
+    images = [r.fact for r in (*above, *page) if r.fact.kind == "image" and not r.fact.pages]
+    alike = first_of_each((fact.chunk_id, fact) for fact in images)
     return tuple(
         _hit(
             rank,
@@ -48,6 +53,7 @@ def hits_of(
             texts.get(r.fact.chunk_id, ""),
             seconds.get(r.fact.chunk_id),
             r.fact.content in favourites,
+            alike.get(r.fact.chunk_id),
         )
         for rank, r in enumerate(page, offset + 1)
     )
@@ -60,7 +66,9 @@ def _favourites(connection: Reading, contents: Sequence[bytes]) -> set[bytes]:
     return {bytes(row[0]) for row in connection.execute(sql, (FAVOURITES, *contents))}
 
 
-def _hit(rank: int, place: Ranked, file: FileRef, snippet: str, at_s: float | None, favourite: bool) -> Hit:
+def _hit(
+    rank: int, place: Ranked, file: FileRef, snippet: str, at_s: float | None, favourite: bool, alike: int | None
+) -> Hit:
     fact, title = place.fact, title_of(file.name, place.fact.parts, place.span.page)
     inside = part_at(fact.parts, place.span.page)
     return Hit(
@@ -87,4 +95,5 @@ def _hit(rank: int, place: Ranked, file: FileRef, snippet: str, at_s: float | No
         folded=place.folded,
         inside_page=inside[1] if inside else None,
         favourite=favourite,
+        alike=alike,
     )

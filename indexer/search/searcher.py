@@ -66,6 +66,10 @@ class Ranking(NamedTuple):
     goes_on: bool
 
 
+ABOVE = 60
+"""Hits before a page to which one of its hits may be near-equal."""
+
+
 class Searcher:
     """Answers queries. Safe to use from many threads as far as the embedder is."""
 
@@ -121,15 +125,16 @@ class Searcher:
                 ranking.sort(key=lambda r: not r.relevant)
             total, facets = len(ranking), facets_of(connection, ranking)
             matches = sum(place.relevant for place in ranking)
-            page = ranking[offset : offset + k]
+            above, page = ranking[max(0, offset - ABOVE) : offset], ranking[offset : offset + k]
         elif any(part.weight < 0 for part in query.parts):
             raise LibraryError("Say also what to look for, not only what to avoid.")
         else:
-            page, total, facets = self._browse.page(connection, allowed, offset, k)
-            matches = total
+            before = min(offset, ABOVE)
+            page, total, facets = self._browse.page(connection, allowed, offset - before, before + k)
+            above, page, matches = page[:before], page[before:], total
             marks = NO_EXPRESSION
         newest = query.sort == "date" or result is None
-        hits = hits_of(connection, self._facts, page, allowed, marks, offset, newest=newest)
+        hits = hits_of(connection, self._facts, page, allowed, marks, offset, newest=newest, above=above)
         took_ms = (time.perf_counter() - started) * 1000
         notice = None
         if not total:

@@ -21,10 +21,11 @@ def test_the_surface_lives_inside_one_gradio_html(page: Page, server: Server) ->
     expect(page.locator("gradio-app").get_by_role("combobox", name="Search in words")).to_be_visible()
 
 
-def test_the_settings_view_is_gradio_s(page: Page, server: Server) -> None:
+def test_the_settings_view_is_the_page_s_with_gradio_s_below(page: Page, server: Server) -> None:
     page.goto(server.url)
     expect(page.locator("#settings")).to_be_hidden()
     page.get_by_role("link", name="Settings").click()
+    expect(page.get_by_label("Words in pictures")).to_be_visible()
     expect(page.locator("#settings")).to_be_visible()
     page.get_by_role("tab", name="Python").click()
     expect(page.locator("#settings .cm-content", has_text="gradio_client").first).to_be_visible()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 from tests.app.serving import Busy
 from tests.browser.conftest import Server, shot
@@ -22,20 +22,19 @@ def busy(library: Any) -> Iterator[tuple[Server, Busy]]:
         yield server, changed
 
 
-def test_the_library_shows_its_folders_counts_and_model(page: Page, server: Server, folder: Path) -> None:
+def test_the_library_shows_its_folders_and_counts(page: Page, server: Server, folder: Path) -> None:
     page.goto(server.url)
     page.get_by_role("link", name="Library").click()
     expect(page).to_have_url(f"{server.url}/?view=library")
     expect(page.locator(".roots .path")).to_have_text(str(folder))
     expect(page.locator(".counts")).to_contain_text("Images7")
     expect(page.locator(".counts")).to_contain_text("Videos1")
-    expect(page.locator(".models")).to_contain_text("lite")
     shot(page, "library")
 
 
 def test_the_model_in_use_and_who_listens_are_told_also_to_whom_a_link_brought_here(page: Page, server: Server) -> None:
     """The status comes after the view is shown: what is in use is not known before."""
-    page.goto(f"{server.url}/?view=library")
+    page.goto(f"{server.url}/?view=settings")
     expect(page.locator(".model.current")).to_have_count(1)
     expect(page.locator(".model.current .tag")).to_have_text("in use")
     expect(page.get_by_text("Speech: ", exact=False)).to_be_visible()
@@ -143,53 +142,59 @@ def test_a_restarted_server_is_noticed_and_the_page_goes_on(page: Page, busy: tu
     expect(page.locator(".card .title").first).to_have_text("red square.jpg")
 
 
-def test_a_status_from_before_does_not_turn_the_switch_back(page: Page, server: Server, library: Any) -> None:
-    held: list[Route] = []
-    page.route("**/api/status", lambda route: held.append(route) if not held else route.continue_())
-    page.goto(f"{server.url}/?view=library")
-    switch = page.get_by_label("Learn from what I open")
-    try:
-        answer = page.request.get(f"{server.url}/api/status").body()
-        switch.check()
-        expect(page.locator(".counts")).to_contain_text("Images")  # a status of after
-        held[0].fulfill(body=answer)
-        page.get_by_role("link", name="Search", exact=True).click()
-        page.get_by_role("link", name="Library").click()
-        expect(switch).to_be_checked()
-    finally:
-        library.clicks.enable(False)
-
-
 def test_what_is_opened_is_kept_only_after_the_switch_is_turned(page: Page, server: Server, library: Any) -> None:
     def open_first(words: str) -> None:
         page.goto(f"{server.url}/?q={words}")
         page.locator(".card a.open").first.click()
         expect(page.locator("dialog.viewer")).to_be_visible()
 
-    def clicks(answer: Any, method: str) -> bool:
-        return answer.url.endswith("/api/clicks") and answer.request.method == method
+    def choose(value: str) -> None:
+        with page.expect_response(
+            lambda answer: answer.url.endswith("/api/settings") and answer.request.method == "PUT"
+        ):
+            page.get_by_label("Learn from what I open").select_option(value)
 
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if "/api/clicks" in request.url else None)
     open_first("lighthouse")
     assert not asked and len(library.clicks) == 0
-    page.goto(f"{server.url}/?view=library")
-    with page.expect_response(lambda answer: clicks(answer, "PUT")):
-        page.get_by_label("Learn from what I open").check()
+    page.goto(f"{server.url}/?view=settings")
+    choose("1")
     try:
-        with page.expect_response(lambda answer: clicks(answer, "POST")):
+        with page.expect_response(lambda answer: answer.url.endswith("/api/clicks")):
             open_first("lighthouse")
         assert len(library.clicks) == 1 and asked[-1].startswith(server.url), "and it goes nowhere else"
-        page.goto(f"{server.url}/?view=library")
-        expect(page.locator(".learning")).to_contain_text("1 click kept.")
+        page.goto(f"{server.url}/?view=settings")
+        expect(page.locator(".choice", has_text="Learn from")).to_contain_text("1 kept so far.")
         shot(page, "clicks")
-        page.get_by_role("button", name="Delete them").click()
-        expect(page.locator(".notice")).to_contain_text("1 click deleted.")
-        expect(page.locator(".learning")).not_to_contain_text("kept.")
-        with page.expect_response(lambda answer: clicks(answer, "PUT")):
-            page.get_by_label("Learn from what I open").uncheck()
+        choose("delete")
+        expect(page.locator(".choice", has_text="Learn from")).not_to_contain_text("so far")
         page.reload()
-        expect(page.get_by_label("Learn from what I open")).not_to_be_checked()
+        expect(page.get_by_label("Learn from what I open")).to_have_value("0")
+        assert len(library.clicks) == 0 and not library.clicks.enabled
     finally:
         library.clicks.enable(False)
         library.clicks.delete()
+
+
+def test_the_theme_is_chosen_and_remembered(page: Page, server: Server) -> None:
+    def background() -> str:
+        color = (
+            "getComputedStyle(document.querySelector('#sightline').shadowRoot.querySelector('.frame')).backgroundColor"
+        )
+        return str(page.evaluate(color))
+
+    page.emulate_media(color_scheme="light")
+    page.goto(f"{server.url}/?view=settings")
+    expect(page.get_by_label("Theme")).to_have_value("")
+    light = background()
+    page.get_by_label("Theme").select_option("dark")
+    page.wait_for_function("() => document.documentElement.dataset.theme === 'dark'")
+    dark = background()
+    assert dark != light
+    page.reload()
+    expect(page.get_by_label("Theme")).to_have_value("dark")
+    assert background() == dark
+    page.get_by_label("Theme").select_option("")
+    page.wait_for_function("() => document.documentElement.dataset.theme === ''")
+    assert background() == light

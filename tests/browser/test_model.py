@@ -74,7 +74,7 @@ def test_a_model_is_fetched_and_used_from_the_page_while_searches_go_on(
     searches = pool.submit(search)
     try:
         page = context.new_page()
-        page.goto(f"{server.url}/?view=library")
+        page.goto(f"{server.url}/?view=settings")
         card = page.locator(".model").filter(has_text="EmbeddingGemma 2")
         expect(card).to_contain_text("not downloaded, about 0.3 GB")
         expect(card).to_contain_text("MMEB-V2 59 (images 57.3, videos 50.7, pages 67.8)")

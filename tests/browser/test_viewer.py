@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlparse
 
 import httpx
 import pytest
@@ -112,14 +113,28 @@ def test_a_long_window_says_where_in_it_the_words_come_nearest(page: Page, serve
     page.goto(f"{server.url}/?q=road+trip&open={hit['chunk_id']}")
     button = page.get_by_role("button", name="Nearest at")
     expect(button).to_be_visible()
+    until(page, ".strip img", "it.complete && it.naturalWidth > 600")
     answer = page.request.get(f"{server.url}/api/moments?q=road+trip&chunk_id={hit['chunk_id']}").json()
     (moment,) = answer["moments"]
     assert hit["start_s"] <= moment["start_s"] <= moment["at_s"] <= hit["end_s"]
     at = int(moment["at_s"])
     expect(button).to_have_text(f"Nearest at {at // 60}:{at % 60:02d}")
+    span, strip = button.bounding_box(), page.locator(".strip").bounding_box()
+    assert span and strip
+    share = (moment["start_s"] - hit["start_s"]) / (hit["end_s"] - hit["start_s"])
+    assert abs(span["x"] - strip["x"] - share * strip["width"]) < 4, "where it is in the window"
     button.click()
     until(page, ".viewer video", f"it.currentTime >= {moment['start_s'] - 0.3} && it.played.length")
     shot(page, "nearest")
+
+
+def test_a_film_opens_on_the_moment_that_was_looked_up_before(page: Page, server: Server) -> None:
+    with page.expect_response("**/api/moments?*") as looked:  # the page rests, and no card was touched
+        page.goto(f"{server.url}/?q=blue&kind=video")
+    (moment,) = looked.value.json()["moments"]
+    chunk = parse_qs(urlparse(looked.value.url).query)["chunk_id"][0]
+    page.locator(f'.card[data-chunk="{chunk}"] a.open').click()
+    played_from(page, moment["start_s"])
 
 
 def test_a_click_on_a_pdf_card_shows_the_right_page_with_the_words_marked(page: Page, server: Server) -> None:

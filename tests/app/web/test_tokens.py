@@ -173,6 +173,9 @@ def test_what_is_known_and_counted_is_of_the_token_s_folders(people: dict[str, T
     for asked in ({}, {"q": "kite"}):
         places = {name: people[name].get("/api/places", params=asked).json() for name in ("ann", "ben")}
         assert places["ann"]["placed"] == 1 and places["ben"]["clusters"] == []
+    groups = {name: people[name].get("/api/duplicates").json()["groups"] for name in ("ann", "ben", "owner")}
+    assert [len(groups[name]) for name in groups] == [0, 0, 1], "the two copies are in two folders"
+    assert people["ann"].get("/api/settings").status_code == 400
     values = {name: people[name].get("/api/vocabulary").json() for name in ("ann", "ben")}
     assert values["ann"]["in"] == [["ann", 2]] and values["ann"]["near"] == [["Lisbon, Portugal", 1]]
     assert values["ann"]["person"] == [["Wilhelmina", 1]] and values["ben"]["person"] == []

@@ -229,16 +229,6 @@ def test_bytes_that_change_while_the_times_stay_are_found(indexed: Library, fold
     assert indexed.verify().problems == []
 
 
-def test_duplicates_are_exact_or_alike(indexed: Library, folder: Path) -> None:
-    assert indexed.duplicates() == []
-    shutil.copy(folder / "photo 0.jpg", folder / "copy.jpg")
-    media.draw_image(folder / "smaller.jpg", seed=1, size=(160, 120), quality=90)  # photo 1 again
-    indexed.index()
-    assert [[f.path.name for f in g] for g in indexed.duplicates()] == [["photo 0.jpg", "copy.jpg"]]
-    alike = sorted(sorted(f.path.name for f in g) for g in indexed.duplicates(alike=0.9))
-    assert alike == [["copy.jpg", "photo 0.jpg"], ["photo 1.jpg", "smaller.jpg"]]
-
-
 def test_a_backup_taken_while_indexing_is_a_library(folder: Path, tmp_path: Path, open_library: OpenLibrary) -> None:
     library = open_library()
     library.add_root(folder)
