@@ -22,7 +22,8 @@ export class Results {
     this.hits = [];
     /** The place of the first loaded hit in the whole answer. */
     this.first = 0;
-    this.total = 0;
+    this.total = this.matches = 0;
+    this.atLeast = false;
     /** Why nothing was found. @type {string | null} */
     this.notice = null;
     this.latency = 0;
@@ -126,6 +127,8 @@ export class Results {
     this.hits = answer.hits;
     this.first = 0;
     this.total = answer.total;
+    this.matches = answer.matches;
+    this.atLeast = answer.at_least;
     this.notice = answer.notice;
     this.page.filters.update(answer.facets ?? {});
     this.grid.draw(again ? Infinity : this.grid.screenful());
@@ -276,11 +279,12 @@ export class Results {
   /** The number of matches, and of hits that are less likely. @param {string} unread what is not read yet */
   counts(unread) {
     const soFar = unread && ` so far; ${unread}`;
-    const matches = this.hits.findIndex((hit) => !hit.relevant);
-    if (!asks(this.page.state) || matches < 0) return counted(this.total, "result") + soFar;
+    const { matches, total } = this;
+    const some = this.atLeast ? "at least " : "";
+    if (!asks(this.page.state) || matches === total) return some + counted(total, "result") + soFar;
     if (!matches && unread) return `Nothing that has been read stands out for this; ${unread}`;
     if (!matches) return "Nothing in the library stands out for this.";
-    return `${counted(matches, "match", "matches")}, ${count(this.total - matches)} less likely${soFar}`;
+    return `${some}${counted(matches, "match", "matches")}, ${count(total - matches)} less likely${soFar}`;
   }
 
   /** For an empty library: one sentence, one button. */

@@ -179,7 +179,10 @@ interface Answer {
   query: { text: string; image: string | null };
   model: string;
   took_ms: number;
+  /** Of all pages: hits, and those that match. */
   total: number;
+  matches: number;
+  at_least: boolean;
   hits: Hit[];
   facets: Record<string, Record<string, number>>;
   /** Why nothing was found, where that is known. */
