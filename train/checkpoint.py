@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train.config import Config, ConfigError, to_dict
-from train.towers.tower import Tower, copy_tensors
+from train.towers.tower import Tower
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,12 +111,17 @@ def restore(folder: Path, tower: Tower, optimizer: Optimizer, config: Config) ->
         raise CheckpointError(f"{folder} is damaged ({error}); delete it to continue from the one before") from error
     import torch
 
-    for name, parameter in tower.trainable().items() if stored else ():
+    parameters = tower.trainable() if stored else {}
+    if {f"{name}.{part}" for name in parameters for part in MOMENTS} != set(stored):
+        raise CheckpointError(
+            f"{folder} has moments of other tensors than this program trains: another version wrote it; end the run "
+            "with that version, or begin anew in another --output_dir"
+        )
+    for name, parameter in parameters.items():
         optimizer.state[parameter] = {
             "step": torch.tensor(float(state["step"]), device=parameter.device),
             **{part: stored.pop(f"{name}.{part}").to(parameter.device) for part in MOMENTS},
         }
-    copy_tensors({}, stored, folder)
     return state
 
 

@@ -110,6 +110,8 @@ class Config:
     """The number of a pair's hard negatives that join the targets. The original ignores them."""
     mask_same_targets: bool = True
     """Exclude targets that equal the query's own target from its negatives."""
+    mined: Text | None = None
+    """Folder that `python -m train --mine TEACHER` wrote: hard negatives, and the order in which neighbours meet."""
     workers: Count = 4
     """Loader processes on each rank; 0 loads in the training process."""
     max_missing: Share = 0.01
@@ -124,6 +126,14 @@ class Config:
     """Weight of the loss over the teacher's similarities; the loss over its vectors has weight 1."""
     temperature: PositiveNumber = 0.02
     """Divides the cosines in the loss."""
+    matryoshka: Annotated[tuple[Positive, ...], Field(strict=False)] = ()
+    """Leading values of a vector whose loss counts too, [768, 512, 256]: vectors can be cut to these."""
+    symmetric: bool = False
+    """Add the loss from target to query."""
+    multi_positive: bool = False
+    """Targets that equal the query's own are right answers too, not only no negatives."""
+    rerank_weight: NotNegative = 0.0
+    """Weight of the loss over a reranker's `scores`, stored with the pairs, of a pair's positive and hard negatives."""
     learning_rate: PositiveNumber = 5e-5
     """Peak, after the warm-up; then linear to zero at `max_steps`."""
     warmup_steps: Count = 100
@@ -178,6 +188,10 @@ class Config:
             "objective distill needs a teacher": distill and not self.teacher,
             "teacher is only for objective distill": self.teacher and not distill,
             "distillation uses no hard_negatives; set them to 0": distill and self.hard_negatives,
+            "matryoshka, symmetric, multi_positive and rerank_weight are for objective contrastive": distill
+            and (self.matryoshka or self.symmetric or self.multi_positive or self.rerank_weight),
+            "multi_positive needs mask_same_targets": self.multi_positive and not self.mask_same_targets,
+            "rerank_weight needs hard_negatives above 0": self.rerank_weight and not self.hard_negatives,
             "model_name lite takes no adapters: set lora_rank 0": lite and lora,
             "model_name lite can only be distilled: set objective distill and a teacher": lite and not distill,
         }.items():

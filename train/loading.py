@@ -49,6 +49,12 @@ class PairBatch:
     """int64 [n]: the content key of each positive."""
     negative_keys: np.ndarray
     """int64: the content key of each hard negative."""
+    negative_owners: np.ndarray
+    """int64: the pair, within this batch, of each hard negative."""
+    scores: np.ndarray
+    """float32 [n]: a reranker's score of each positive; NaN if it has none."""
+    negative_scores: np.ndarray
+    """float32: the same of each hard negative."""
     sources: np.ndarray
     """int64 [n]: the number of each pair's source."""
     names: tuple[str, ...]
@@ -92,6 +98,11 @@ class Loader:
             ),
             target_keys=np.array([positive.key for _, (_, positive, _) in rows], np.int64),
             negative_keys=np.array([side.key for _, side in negatives], np.int64),
+            negative_owners=np.array([n for n, (_, (_, _, sides)) in enumerate(rows) for _ in sides], np.int64),
+            scores=np.array([_score(pair, 0) for pair, _ in rows], np.float32),
+            negative_scores=np.array(
+                [_score(pair, 1 + n) for pair, (_, _, sides) in rows for n in range(len(sides))], np.float32
+            ),
             sources=np.array([source for source, _ in addresses], np.int64),
             names=tuple(f"{pair.source} row {pair.row}" for pair, _ in rows),
             missing=tuple(missing),
@@ -140,6 +151,11 @@ class Loader:
                 continue
             attempts += 1
             yield candidate
+
+
+def _score(pair: Pair, number: int) -> float:
+    """Returns a reranker's score of a pair's positive (0) or of a negative (from 1); NaN if it has none."""
+    return pair.scores[number] if number < len(pair.scores) else float("nan")
 
 
 @dataclass

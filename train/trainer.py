@@ -325,6 +325,15 @@ class _Run:
                     log.notice(source.advice)
 
 
+def _mined(source: Source, config: Config) -> Source:
+    """Returns a source with its mined negatives and order, if the config names some. Raises `MiningError`."""
+    if config.mined is None:
+        return source
+    from train.mining import Mined, MinedSource
+
+    return MinedSource(source, Mined.load(Path(config.mined).expanduser() / f"{source.name}.npz"))
+
+
 def open_sources(config: Config) -> list[Source]:
     """Returns the sources of `datasets:`, in order, with unique names. Raises `SourceError`."""
     root = Path(config.data_root).expanduser()
@@ -334,7 +343,7 @@ def open_sources(config: Config) -> list[Source]:
         if source.name in names:
             source.name = f"{source.name} ({number + 1})"
         names.add(source.name)
-    return sources
+    return [_mined(source, config) for source in sources]
 
 
 def mixing_table(config: Config, sources: Sequence[Source]) -> MixingTable:

@@ -310,9 +310,10 @@ def stopped_by(number: int, run: Config, folder: Path, wait_s: float, *, each: b
 def test_a_signal_to_all_processes_writes_a_checkpoint_and_the_run_resumes_to_the_bit(
     config: Configure, tmp_path: Path, number: int, each: bool, launcher: tuple[str, ...]
 ) -> None:
-    """With loader processes, twice in one run at odd moments of a step."""
+    """With loader processes, five times in one run at odd moments of a step: 20 stops in the four cases."""
     run = config(max_steps=1_000_000, workers=2, chunk_size=4, save_steps=1_000_000, keep_last=100_000)
-    steps = [stopped_by(number, run, tmp_path / "run", wait_s, each=each, launcher=launcher) for wait_s in (0.0, 0.037)]
+    moments = (0.0, 0.037, 0.011, 0.23, 0.09)  # seconds after a step that the log names
+    steps = [stopped_by(number, run, tmp_path / "run", wait_s, each=each, launcher=launcher) for wait_s in moments]
     assert steps == sorted(set(steps))
     with started(dataclasses.replace(run, save_steps=steps[-1]), tmp_path / "whole", *launcher) as whole:
         last = tmp_path / "whole" / f"checkpoint-{steps[-1]}"

@@ -35,7 +35,11 @@ class Objective(Protocol):
 
 
 class Contrastive:
-    """InfoNCE over the global batch, with its accuracy and its loss by source."""
+    """InfoNCE over the global batch, with its accuracy and its loss by source.
+
+    By the config also on cut vectors (`matryoshka.py`), in both directions and with several right targets
+    (`multi_positive.py`), and with a reranker's order of a pair's own candidates (`reranker.py`).
+    """
 
     needs_items = False
 
@@ -46,9 +50,13 @@ class Contrastive:
     def loss_function(self, share: Sequence[PairBatch]) -> LossOf:
         import torch
 
-        from train.loss import gather, in_batch_accuracy, info_nce, same_target_mask, similarities
+        from train.loss import gather, in_batch_accuracy, same_target_mask, similarities
+        from train.objectives.matryoshka import nested
+        from train.objectives.multi_positive import both_ways
+        from train.objectives.reranker import order_loss
 
         n = sum(len(p) for p in share)
+        config = self.config
 
         def loss_of(embeddings: Tensor) -> Tensor:
             device = embeddings.device
@@ -56,14 +64,28 @@ class Contrastive:
             def gather_arrays(arrays: list[np.ndarray]) -> Tensor:
                 return gather(torch.from_numpy(np.concatenate(arrays)).to(device))[0]
 
-            queries, _ = gather(embeddings[:n])
+            queries, first = gather(embeddings[:n])
             positives, _ = gather(embeddings[n : 2 * n])
             negatives, _ = gather(embeddings[2 * n :])
             keys = torch.cat([gather_arrays([getattr(p, k) for p in share]) for k in ("target_keys", "negative_keys")])
             targets = torch.cat([positives, negatives])
             own = torch.arange(len(queries), device=device)
-            mask = same_target_mask(keys, own) if self.config.mask_same_targets else None
-            loss = info_nce(queries, targets, self.config.temperature, positives=own, mask=mask)
+            mask = same_target_mask(keys, own) if config.mask_same_targets else None
+
+            def contrast(rows: Tensor, columns: Tensor) -> Tensor:
+                tau, several = config.temperature, config.multi_positive
+                return both_ways(rows, columns, tau, mask, several=several, symmetric=config.symmetric)
+
+            loss = nested(contrast, queries, targets, config.matryoshka)
+            if config.rerank_weight:
+                starts = np.cumsum([0, *(len(p) for p in share)])
+                owners = [p.negative_owners + start for p, start in zip(share, starts[:-1], strict=True)]
+                scores = torch.cat(
+                    [gather_arrays([p.scores for p in share]), gather_arrays([p.negative_scores for p in share])]
+                )
+                owned = torch.cat([own, gather(torch.from_numpy(np.concatenate(owners)).to(device) + first)[0]])
+                order = order_loss(similarities(queries, targets, config.temperature), scores, owned)
+                loss = loss + config.rerank_weight * order
             with torch.no_grad():
                 logits = similarities(queries, targets, self.config.temperature)
                 if mask is not None:

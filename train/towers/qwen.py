@@ -150,32 +150,23 @@ class QwenTower:
         copy_tensors(parameters, stored, folder)
 
     def _insert_adapters(self) -> None:
-        from peft import LoraConfig, inject_adapter_in_model
+        from train.towers.adapters import insert_adapters
 
         config = self.config
         modules = {name.rsplit(".", 1)[-1] for name, _ in self.module.language_model.named_modules()}
         if missing := [t for t in config.lora_target_modules if t not in modules]:
             raise ConfigError(f"lora_target_modules: the language model has no {', '.join(missing)}")
-        inject_adapter_in_model(
-            LoraConfig(
-                r=config.lora_rank,
-                lora_alpha=config.lora_alpha,  # type: ignore[arg-type]
-                lora_dropout=config.lora_dropout,
-                use_dora=config.use_dora,
-                init_lora_weights="gaussian",
-                target_modules=self._targets(),
-            ),
-            self.module,
+        self.module.requires_grad_(False)
+        insert_adapters(
+            self.module.language_model,
+            config.lora_target_modules,
+            config.lora_rank,
+            config.lora_alpha,
+            config.lora_dropout,
+            config.use_dora,
         )
         for name, parameter in self.module.named_parameters():
             parameter.requires_grad_("lora_" in name)
-            if "lora_" in name:
-                parameter.data = parameter.data.float()
-        for layer in self.module.modules():
-            for magnitude in getattr(layer, "lora_magnitude_vector", {}).values():
-                # peft computes the row norms in the dtype of the weights. In bfloat16 they are up to 0.4 % off,
-                # and an untrained adapter changes the model as much as half precision does.
-                magnitude.weight.data = layer.get_base_layer().weight.float().norm(dim=1)
 
     def _targets(self) -> str:
         """Returns a pattern for the language model only: Qwen2.5-VL's vision encoder has the same module names."""
@@ -217,9 +208,8 @@ def uses_bfloat16(config: Config, device: torch.device) -> bool:
 
 
 def adapter_key(name: str) -> str:
-    """Returns peft's name on disk for a parameter of an injected adapter."""
-    short = name.replace(".default.weight", ".weight").replace(".default", "")
-    return "base_model.model.model." + short.replace("lora_magnitude_vector.weight", "lora_magnitude_vector")
+    """Returns the name that peft gives a parameter on disk."""
+    return f"base_model.model.model.{name}"
 
 
 def _save_checkpoint(module: Any, folder: Path) -> None:
