@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("Scoring reads and writes Parquet: pip install 'sightline[eval]'", file=sys.stderr)
         return 1
     protocol = PROTOCOLS[options.protocol] if options.protocol else of_name(options.model_path)
+    if reason := _no_effect(options, protocol):
+        parser.error(reason)
     if options.through_index:
         protocol = None  # Sightline words its queries itself
     try:
@@ -48,6 +50,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UnknownDataset as error:
         parser.error(str(error))
     return _run(options, tasks, protocol)
+
+
+def _no_effect(options: argparse.Namespace, protocol: ScoringProtocol | None) -> str | None:
+    """Returns why an option that was given would change nothing, in one line; None if each changes something."""
+    from model.lite.weights import EARLIER
+    from model.registry import has_pixel_limits, is_embeddinggemma
+
+    model, sizes = options.model_path, ("min_pixels", "max_pixels")
+    loading = ("base", "dim", *sizes, "detail")
+    reasons: list[tuple[bool, tuple[str, ...], str]] = [
+        (options.through_index, ("protocol", *loading), "--through_index loads and words as Sightline does"),
+        (model in ("lite", *EARLIER), loading, f"{model} is loaded as it is"),
+        (_is_late(model), loading, f"{model} is a model with late interaction, which is loaded as it is"),
+        (
+            protocol is not None and protocol.sets_sizes,
+            sizes,
+            f"the protocol {protocol.name if protocol else ''} shows pictures in its authors' sizes; --protocol own takes "
+            "other limits",
+        ),
+        (is_embeddinggemma(model), sizes, f"{model} takes tokens per image; set them with --detail"),
+        (not has_pixel_limits(model), sizes, f"{model} takes no limits of pixels"),
+    ]
+    for holds, names, reason in reasons:
+        given = [f"--{name}" for name in names if getattr(options, name) is not None]
+        if holds and given:
+            return f"{' and '.join(given)} would change nothing: {reason}"
+    return None
+
+
+def _is_late(model: str) -> bool:
+    from model.late_interaction import HUB, is_late_interaction
+
+    return model in (*HUB, *HUB.values()) or is_late_interaction(Path(model).expanduser())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -181,7 +216,7 @@ def _run(options: argparse.Namespace, tasks: list[Task], protocol: ScoringProtoc
 def _load(
     options: argparse.Namespace, workers: int, protocol: ScoringProtocol | None
 ) -> Embedder | LateInteractionModel:
-    from model.late_interaction import HUB, is_late_interaction, load_late_interaction
+    from model.late_interaction import load_late_interaction
     from model.loading import load
     from model.qwen.vision import PROTOCOL_MAX_PIXELS, PROTOCOL_MIN_PIXELS
     from model.registry import has_pixel_limits
@@ -191,7 +226,7 @@ def _load(
         import torch
 
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
-    if options.model_path in (*HUB, *HUB.values()) or is_late_interaction(Path(options.model_path)):
+    if _is_late(options.model_path):
         return load_late_interaction(options.model_path, device=device, dtype=options.dtype)
     more = dict(protocol.load) if protocol else {}
     if options.detail:  # its parts replace those of the protocol

@@ -44,7 +44,7 @@ class ScoringProtocol:
 
     `exact`: the model receives the prompts of the benchmark to the byte, not their parts.
     `load`: options of `model.load`. `declarations`: modality, group or task -> keys that replace the declared ones.
-    `item`: what the model is told of an item. `prepare`: the same for its pictures.
+    `item`: what the model is told of an item. `prepare`: the same for its pictures; it sets their sizes.
     `clip_rate`: frames per second that a clip is said to have; None: the model's own rule.
     """
 
@@ -56,6 +56,11 @@ class ScoringProtocol:
     item: Callable[[Task, TaskItem], TaskItem] = _as_it_is
     prepare: Callable[[Input], Input] = _unchanged
     clip_rate: float | None = None
+
+    @property
+    def sets_sizes(self) -> bool:
+        """Whether pictures have sizes of the protocol, whatever limits a model is loaded with."""
+        return self.prepare is not _unchanged
 
 
 def _own(_task: Task, item: TaskItem) -> TaskItem:
@@ -170,19 +175,23 @@ PROTOCOLS: Mapping[str, ScoringProtocol] = {
     protocol.name: protocol for protocol in (VLM2VEC, GME, QWEN3_VL, EMBEDDING_GEMMA, OWN, LATE)
 }
 _NAMES = {r"qwen3-?vl-?embedding": QWEN3_VL, r"embedding-?gemma-?2": EMBEDDING_GEMMA}
-"""Part of a model's name or folder -> its protocol, where the model itself does not tell."""
+"""Part of a model's name -> its protocol, where the model itself does not tell."""
 
 
 def of_name(name_or_path: str) -> ScoringProtocol | None:
-    """Returns the protocol of a model that its name tells, before the model is loaded; None if it tells none."""
-    from model.gemma.files import is_gemma
-    from model.gemma.torch_towers import is_checkpoint
+    """Returns the protocol of a model before it is loaded: by what its folder holds, else by its own name; None if
+    neither tells."""
+    from model.registry import is_embeddinggemma, own_name
 
-    folder = Path(name_or_path).expanduser()
-    if is_checkpoint(folder) or (folder.is_dir() and is_gemma(folder)):
+    if is_embeddinggemma(name_or_path):
         return EMBEDDING_GEMMA
-    tail = "/".join(folder.parts[-4:]).lower()  # the hub's cache has the name three folders up
-    return next((protocol for pattern, protocol in _NAMES.items() if re.search(pattern, tail)), None)
+    folder = Path(name_or_path).expanduser()
+    protocol = _of_words(own_name(folder))
+    return None if protocol is EMBEDDING_GEMMA and folder.is_dir() else protocol
+
+
+def _of_words(name: str) -> ScoringProtocol | None:
+    return next((protocol for pattern, protocol in _NAMES.items() if re.search(pattern, name.lower())), None)
 
 
 def of_model(embedder: Any) -> ScoringProtocol:
@@ -195,7 +204,7 @@ def of_model(embedder: Any) -> ScoringProtocol:
     family = getattr(embedder, "family", None)
     if family in (gme, vlm2vec) and hasattr(embedder, "embed_prompts"):
         return VLM2VEC if family is vlm2vec else GME
-    return of_name(str(embedder.id).split("@")[0].split(":")[0]) or OWN
+    return _of_words(str(embedder.id).split("@")[0].split(":")[0]) or OWN
 
 
 def misfit(protocol: ScoringProtocol, embedder: Any) -> str | None:

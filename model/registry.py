@@ -19,6 +19,7 @@ from model.gemma.torch_towers import is_checkpoint
 from model.hub_files import find, in_cache, read_json
 from model.hub_models import HUB_MODELS, PRECISIONS, missing
 from model.lite.projection import StudentEmbedder, is_student
+from model.lite.weights import EARLIER
 from model.machine import Machine, chunks_per_hour, this_machine
 from model.qwen.vision import PROTOCOL_MAX_PIXELS, PROTOCOL_MIN_PIXELS
 from model.two_tower.embedder import is_two_tower
@@ -117,9 +118,12 @@ def is_embeddinggemma(name_or_path: str) -> bool:
 
 
 def has_pixel_limits(name_or_path: str) -> bool:
-    """Returns whether a model takes `min_pixels` and `max_pixels`: ONNX graphs and EmbeddingGemma 2 do not."""
-    is_graphs = name_or_path in HUB_MODELS or _graphs_folder(name_or_path) is not None
-    return not is_graphs and not is_embeddinggemma(name_or_path)
+    """Returns whether a model takes `min_pixels` and `max_pixels`: lite and its students, ONNX graphs, EmbeddingGemma 2 and
+    a model on a server do not."""
+    if name_or_path in ("lite", *EARLIER, *HUB_MODELS) or name_or_path.startswith(("http://", "https://")):
+        return False
+    is_fixed = is_student(Path(name_or_path).expanduser()) or _graphs_folder(name_or_path) is not None
+    return not is_fixed and not is_embeddinggemma(name_or_path)
 
 
 def _open_graphs(name: str, folder: Path | None, *, dtype: str, dim: int | None, detail: str | None) -> Embedder:
@@ -169,7 +173,7 @@ def _kind(folder: Path) -> str:
         kind = read_json(folder / "config.json").get("model_type")
     elif not has_modules:
         raise ModelError(f"{folder} holds no model: it has no config.json, adapter_config.json or modules.json.")
-    if kind in ("qwen2_vl", "qwen2_5_vl") and (not has_modules or _is_gme(folder) or "vlm2vec" in _own_name(folder)):
+    if kind in ("qwen2_vl", "qwen2_5_vl") and (not has_modules or _is_gme(folder) or "vlm2vec" in own_name(folder)):
         return "qwen"
     if has_modules:
         return "sentence-transformers"
@@ -182,11 +186,12 @@ def _kind(folder: Path) -> str:
 def _is_gme(folder: Path) -> bool:
     config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
     names = [config.get(key) for key in ("auto_map", "architectures", "_name_or_path")]
-    return re.search(r"(^|[^a-z])gme", f"{names} {_own_name(folder)}".lower()) is not None
+    return re.search(r"(^|[^a-z])gme", f"{names} {own_name(folder)}".lower()) is not None
 
 
-def _own_name(folder: Path) -> str:
-    """Returns a folder's name, in the hub cache its repository's name, in lower case."""
+def own_name(folder: Path) -> str:
+    """Returns a folder's name (of `.` that of the working directory), in the hub cache its repository's name, in lower
+    case."""
     is_snapshot = folder.parent.name == "snapshots"
     return (folder.parent.parent if is_snapshot else folder.resolve()).name.lower()
 

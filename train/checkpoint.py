@@ -40,6 +40,14 @@ def checkpoints(output_dir: Path) -> list[Path]:
     return [folder for _, folder in sorted(numbered)]
 
 
+def state_of(folder: Path) -> dict[str, Any]:
+    """Returns the saved state of a checkpoint: `step`, `config`, and the `extra` of `save`. Raises `CheckpointError`."""
+    try:
+        return dict(json.loads((folder / "trainer/state.json").read_text()))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder} is damaged ({error}); delete it to continue from the one before") from error
+
+
 def save(
     output_dir: Path,
     step: int,
@@ -97,7 +105,7 @@ def restore(folder: Path, tower: Tower, optimizer: Optimizer, config: Config) ->
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    state: dict[str, Any] = json.loads((folder / "trainer/state.json").read_text())
+    state = state_of(folder)
     if changed := config.same_run(state["config"]):
         key = changed[0]
         raise ConfigError(
@@ -131,7 +139,7 @@ def restore_random(folder: Path, rank: int, world: int) -> None:
 
     from train.grad_cache import set_random_state
 
-    state = json.loads((folder / "trainer/state.json").read_text())
+    state = state_of(folder)
     if state["world"] == world:
         stored = load_file(folder / "trainer/random.safetensors")
         set_random_state([stored[f"{rank}.{i}"] for i in range(state["devices"][rank])])

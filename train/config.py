@@ -106,6 +106,8 @@ class Config:
     0/32/64/128/1024 give 61.2/62.3/63.2/62.0/60.7."""
     chunk_size: Count = 8
     """Inputs that one process embeds at once (gradient cache); 0: its whole share of the batch."""
+    length_buckets: Positive = 4
+    """Chunks that a loader process fills together, rows of similar length in one: less padding. 1: in the drawn order."""
     hard_negatives: Count = 0
     """The number of a pair's hard negatives that join the targets. The original ignores them."""
     mask_same_targets: bool = True

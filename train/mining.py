@@ -15,6 +15,7 @@ can be mined. It knows nothing of losses.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -131,6 +132,8 @@ class MinedSource(Source):
             )
         self.name, self.licence, self.advice = source.name, source.licence, source.advice
         self._source, self._mined = source, mined
+        rows = mined.order.astype("<i8").tobytes() + mined.negatives.astype("<i8").tobytes()
+        self.order = hashlib.blake2b(rows, digest_size=8).hexdigest()
 
     def __len__(self) -> int:
         return len(self._source)

@@ -38,8 +38,10 @@ from eval.runner import RunError, run
 from eval.task_list import select
 from model.cards import CARDS
 from model.gemma.prompts import prompt_and_text
+from model.gemma.torch_towers import MODEL_TYPE
 from model.inputs import Input
 from model.prompts import gme
+from model.registry import is_embeddinggemma
 from tests.eval.embedders import HashEmbedder
 from tests.eval.fixtures import build
 
@@ -179,6 +181,51 @@ def test_a_model_is_scored_as_its_family_is() -> None:
     assert of_name("lite") is None and of_name("vlm2vec-v2") is None and of_name("Qwen/Qwen3-VL-2B-Instruct") is None
     assert of_model(HashEmbedder()) is OWN
     assert of_model(HashEmbedder("Qwen/Qwen3-VL-Embedding-2B@abc-st2")) is QWEN3_VL
+
+
+def test_a_model_in_the_working_directory_is_scored_as_its_family_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "Qwen3-VL-Embedding-2B"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert of_name(".") is QWEN3_VL is of_name(str(folder))
+    (tmp_path / "notes-on-qwen3-vl-embedding" / "mine").mkdir(parents=True)
+    assert of_name(str(tmp_path / "notes-on-qwen3-vl-embedding" / "mine")) is None, "its own name counts, as in its id"
+
+
+def test_embeddinggemma_is_known_by_what_is_in_its_folder_and_by_name_only_where_it_is_not_here(tmp_path: Path) -> None:
+    for name in ("other", "embedding-gemma-2-notes"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "other" / "config.json").write_text(json.dumps({"model_type": MODEL_TYPE}))
+    assert of_name(str(tmp_path / "other")) is EMBEDDING_GEMMA and is_embeddinggemma(str(tmp_path / "other"))
+    assert of_name(str(tmp_path / "embedding-gemma-2-notes")) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--model_path", "Qwen/Qwen3-VL-Embedding-2B", "--max_pixels", "9000"],
+            "authors' sizes; --protocol own takes",
+        ),
+        (["--model_path", "lite", "--min_pixels", "9000", "--max_pixels", "9000"], "lite is loaded as it is"),
+        (["--model_path", "siglip2", "--max_pixels", "9000"], "siglip2 takes no limits of pixels"),
+        (["--model_path", "embeddinggemma-2", "--max_pixels", "9000"], "set them with --detail"),
+        (["--model_path", "colpali", "--max_pixels", "9000"], "which is loaded as it is"),
+        (["--model_path", "colqwen2", "--dim", "64"], "--dim would change nothing"),
+        (["--model_path", "vlm2vec-v2", "--through_index", "--protocol", "own"], "words as Sightline does"),
+        (["--model_path", "vlm2vec-v2", "--through_index", "--max_pixels", "9000"], "words as Sightline does"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused_in_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "would change nothing: " in last and message in last
 
 
 def test_a_protocol_that_does_not_fit_a_model_is_refused_in_one_line(mmeb: Path, tmp_path: Path) -> None:

@@ -15,7 +15,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import normalize
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import model
 from data.sources.pair import SourceError
@@ -25,7 +28,7 @@ from model.inputs import Input
 from train.__main__ import main
 from train.average import average
 from train.config import Config
-from train.loss import info_nce, same_target_mask
+from train.loss import info_nce
 from train.mining import Mined, MinedSource, MiningError, mine
 from train.mixing import Ingredient, MixingTable
 from train.objectives.matryoshka import cut, nested
@@ -102,12 +105,11 @@ def test_a_query_comes_near_all_of_its_right_targets_and_not_to_one_alone() -> N
     order = torch.cat([torch.arange(things), torch.arange(things) + things])
     targets, keys = targets[order], keys[order]
     own = torch.arange(2 * things)
-    same = same_target_mask(keys, own)
     start = 0.1 * torch.randn(2 * things, dim)
 
     def fitted(several: bool) -> float:
         def loss_of(weights: Tensor, _: int) -> Tensor:
-            return both_ways(normalize(weights, dim=1), targets, 0.1, same, several, symmetric=False)
+            return both_ways(normalize(weights, dim=1), targets, 0.1, keys, several=several)
 
         scores = normalize(_fit(start, loss_of, 200), dim=1) @ targets.T
         top = scores.topk(2, dim=1).indices
@@ -119,13 +121,12 @@ def test_a_query_comes_near_all_of_its_right_targets_and_not_to_one_alone() -> N
 
 def test_with_one_positive_each_it_is_info_nce() -> None:
     q, t = (normalize(torch.randn(7, 8), dim=1) for _ in range(2))
-    same = torch.eye(7, dtype=torch.bool)
-    assert torch.allclose(multi_positive_nce(q, t, same, 0.05), info_nce(q, t, 0.05), atol=1e-6)
     assert torch.allclose(
-        both_ways(q, t, 0.05, same, True, False), both_ways(q, t, 0.05, None, False, False), atol=1e-6
+        multi_positive_nce(q, t, torch.eye(7, dtype=torch.bool), 0.05), info_nce(q, t, 0.05), atol=1e-6
     )
+    assert torch.allclose(both_ways(q, t, 0.05, torch.arange(7), several=True), both_ways(q, t, 0.05), atol=1e-6)
     forth_and_back = (info_nce(q, t, 0.05) + info_nce(t, q, 0.05)) / 2
-    assert torch.allclose(both_ways(q, t, 0.05, None, False, True), forth_and_back, atol=1e-6)
+    assert torch.allclose(both_ways(q, t, 0.05, symmetric=True), forth_and_back, atol=1e-6)
 
 
 def test_both_directions_are_learnt_only_by_the_loss_of_both() -> None:
@@ -141,7 +142,7 @@ def test_both_directions_are_learnt_only_by_the_loss_of_both() -> None:
 
     def fitted(symmetric: bool) -> tuple[float, float]:
         def loss_of(weights: Tensor, _: int) -> Tensor:
-            return both_ways(queries, normalize(weights, dim=1), 0.02, None, False, symmetric)
+            return both_ways(queries, normalize(weights, dim=1), 0.02, symmetric=symmetric)
 
         targets = normalize(_fit(start, loss_of, 400), dim=1)
         return _hit1(queries, targets), _hit1(targets, queries)
@@ -149,6 +150,54 @@ def test_both_directions_are_learnt_only_by_the_loss_of_both() -> None:
     plain, both = fitted(False), fitted(True)
     assert plain[0] > 0.9 and both[0] > 0.9
     assert both[1] > 0.9 and plain[1] < both[1] - 0.1, (plain, both)
+
+
+# -- a loss in blocks
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("with_keys", [False, True])
+def test_a_loss_in_blocks_and_its_gradient_are_those_of_the_whole(
+    several: bool, symmetric: bool, with_keys: bool
+) -> None:
+    generator = torch.Generator().manual_seed(8)
+    n, m = 70, 110
+    keys = torch.randint(0, 40, (m,), generator=generator) if with_keys else None
+    results = []
+    for rows in (n, 16):
+        generator.manual_seed(9)
+        queries, targets = (torch.randn(size, 12, generator=generator).requires_grad_() for size in (n, m))
+        loss = both_ways(
+            normalize(queries, dim=1), normalize(targets, dim=1), 0.05, keys,
+            several=several, symmetric=symmetric, rows=rows,
+        )  # fmt: skip
+        loss.backward()
+        results.append((loss.detach(), queries.grad, targets.grad))
+    for whole, parts in zip(*results, strict=True):
+        torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-6)
+
+
+class _Largest(TorchDispatchMode):
+    """The number of values of the largest tensor that is made."""
+
+    values = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = function(*args, **(kwargs or {}))
+        self.values = max([self.values, *(t.numel() for t in tree_leaves(out) if isinstance(t, Tensor))])
+        return out
+
+
+@pytest.mark.parametrize("batch", [1024, 8192])
+def test_a_global_batch_of_8192_makes_no_matrix_of_its_square(batch: int) -> None:
+    """On tensors without numbers, forward and backward, with a hard negative each."""
+    with FakeTensorMode() as mode, _Largest() as largest:
+        assert mode
+        queries, targets = (torch.empty(size, 64).requires_grad_() for size in (batch, 2 * batch))
+        keys = torch.empty(2 * batch, dtype=torch.int64)
+        both_ways(queries, targets, 0.02, keys, several=True, symmetric=True).backward()
+    assert largest.values <= 1024 * 2 * batch
 
 
 # -- a reranker's scores
@@ -165,8 +214,10 @@ def test_the_order_of_a_rerankers_scores_is_learnt_and_info_nce_learns_none() ->
 
     def fitted(weight: float) -> float:
         def loss_of(weights: Tensor, _: int) -> Tensor:
-            logits = normalize(weights, dim=1) @ targets.T / 0.1
-            return torch.nn.functional.cross_entropy(logits, own) + weight * order_loss(logits, scores, owners)
+            queries = normalize(weights, dim=1)
+            return info_nce(queries, targets, 0.1, positives=own) + weight * order_loss(
+                queries, targets, scores, owners, 0.1
+            )
 
         found = normalize(_fit(start, loss_of, 300), dim=1) @ targets.T
         mine = torch.stack([found[i, owners == i] for i in range(n)])
@@ -176,16 +227,19 @@ def test_the_order_of_a_rerankers_scores_is_learnt_and_info_nce_learns_none() ->
 
 
 def test_pairs_without_scores_add_nothing_and_no_nan() -> None:
-    logits = torch.randn(3, 5, requires_grad=True)
+    torch.manual_seed(7)
+    queries, targets = torch.randn(3, 8, requires_grad=True), torch.randn(5, 8)
     owners = torch.tensor([0, 1, 2, 0, 1])
-    nothing = order_loss(logits, torch.full((5,), float("nan")), owners)
+    nothing = order_loss(queries, targets, torch.full((5,), float("nan")), owners)
     nothing.backward()
-    assert nothing == 0 and torch.equal(logits.grad, torch.zeros(3, 5))
-    logits.grad = None
-    partly = order_loss(logits, torch.tensor([2.0, float("nan"), 1.0, 1.0, 1.0]), owners)
+    assert nothing == 0 and torch.equal(queries.grad, torch.zeros(3, 8))
+    queries.grad = None
+    partly = order_loss(queries, targets, torch.tensor([2.0, float("nan"), 1.0, 1.0, 1.0]), owners, 1.0)
     partly.backward()
-    assert torch.isfinite(partly) and torch.isfinite(logits.grad).all()
-    assert not logits.grad[1:].any(), "the second has no score of its own, the third no scored negative"
+    theirs, ours = (torch.log_softmax(row, 0) for row in (torch.tensor([2.0, 1.0]), queries[0] @ targets[[0, 3]].T))
+    assert torch.allclose(partly, (theirs.exp() * (theirs - ours)).sum())
+    assert torch.isfinite(queries.grad).all()
+    assert not queries.grad[1:].any(), "the second has no score of its own, the third no scored negative"
 
 
 # -- mining

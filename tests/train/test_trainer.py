@@ -25,6 +25,7 @@ import yaml
 from safetensors.torch import load_file
 
 import model
+from data.sources.pack import main as pack
 from data.sources.pair import Pair, load
 from data.sources.pairs import Pairs
 from data.sources.source import register
@@ -34,6 +35,8 @@ from train.__main__ import main
 from train.config import Config, ConfigError, to_dict
 from train.loading import DataError
 from train.logs import RunLog
+from train.mining import Mined
+from train.mixing import Grouping
 from train.processes import Processes
 from train.towers.open import open_tower
 from train.towers.qwen import merge
@@ -44,6 +47,7 @@ ENV = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIB
 TWO_PROCESSES = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 ONE_COMMAND = (sys.executable, "-m", "train", "--nproc_per_node", "2")
 Configure = Callable[..., Config]
+GROUPED = Grouping(np.array([20] * 11 + [4]), 1)
 
 
 def log_of(folder: Path) -> list[dict[str, Any]]:
@@ -225,6 +229,51 @@ def test_data_that_grew_between_two_runs_is_said(
         path.write_text("\n".join(lines[:rows]))
         train(config(max_steps=steps, warmup_steps=0, datasets=entries), tmp_path / "run")
     assert capfd.readouterr().err.count("grows has 200 rows, 100 before: its order is drawn anew") == 1
+
+
+def test_packing_between_two_starts_does_not_change_the_order_of_a_run(
+    config: Configure, tmp_path: Path, collection: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Pages in Parquet files come group by group; packed, each row stands alone and a new run shuffles them all."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    repo = tmp_path / "data" / "vidore" / "colpali_train_set"
+    repo.joinpath("data").mkdir(parents=True)
+    lines = [json.loads(line) for line in collection.read_text().splitlines()]
+    pages = [(collection.parent / line["positive"]["image"]).read_bytes() for line in lines]
+    columns = {"query": [f"page {n}" for n in range(224)], "answer": [line["query"] for line in lines]}
+    table = pa.table({**columns, "image": [{"bytes": page, "path": None} for page in pages]})
+    pq.write_table(table, repo / "data" / "train-00000.parquet", row_group_size=20)
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr("data.sources.rows.OPEN_BYTES", 1)  # one open group, as with groups of 256 MB
+    more = {"datasets": [{"name": "colpali_train_set"}], "data_root": str(tmp_path / "data"), "save_steps": 2}
+    try:
+        whole = train(config(max_steps=4, **more), tmp_path / "whole")
+        shutil.copytree(tmp_path / "whole" / "checkpoint-2", tmp_path / "half" / "checkpoint-2")
+        assert pack(["--root", str(tmp_path / "data"), "colpali_train_set"]) == 0
+        half = train(config(max_steps=4, **more), tmp_path / "half")
+        again = train(config(max_steps=6, **more), tmp_path / "half")
+    finally:
+        monkey.undo()
+    assert whole.checkpoint is not None and half.checkpoint is not None and again.step == 6
+    assert_same(whole.checkpoint, half.checkpoint)
+    said = "colpali_train_set is packed otherwise than when the run began, which keeps the order of its rows"
+    assert capfd.readouterr().err.count(said) == 2
+    new = config(**more)
+    drawn = [mixing_table(new, open_sources(new), kept).share(0) for kept in (None, {"colpali_train_set": GROUPED})]
+    assert drawn[0] != drawn[1], "a run that begins now has another order"
+
+
+def test_rows_that_were_mined_again_are_refused_by_a_run_that_began_with_others(
+    config: Configure, tmp_path: Path, collection: Path
+) -> None:
+    for seed in (0, 1):
+        order = np.random.default_rng(seed).permutation(224)
+        Mined(np.full((224, 1), -1), order, 16).save(tmp_path / "mined" / "pairs.npz")
+        run = config(max_steps=2 + seed, warmup_steps=0, mined=str(tmp_path / "mined"))
+        with pytest.raises(ConfigError, match="pairs was mined again since this run began") if seed else nullcontext():
+            train(run, tmp_path / "run")
 
 
 def test_full_training_resumes_to_the_bit_too(config: Configure, tmp_path: Path) -> None:

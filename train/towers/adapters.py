@@ -44,12 +44,11 @@ class AdaptedLinear(nn.Module):
         plain = functional.linear(x, base)
         low = functional.linear(functional.dropout(x, self.dropout, self.training), a)
         low = functional.linear(low, b * self.scale)
-        if self.lora_magnitude_vector is None:
-            y = plain + low
-        else:
+        y = plain + low
+        if self.lora_magnitude_vector is not None:
             factor = self.lora_magnitude_vector / self._row_norms(a.detach(), b.detach())
             # `factor` is near 1, where bfloat16 has steps of 0.4 %; `factor - 1` keeps its digits.
-            y = torch.addcmul(plain, plain, (factor - 1).to(x.dtype)) + low * factor.to(x.dtype)
+            y = torch.addcmul(y, y, (factor - 1).to(x.dtype))
         return y if bias is None else y + bias
 
     @torch.no_grad()
