@@ -66,8 +66,8 @@ def _no_effect(options: argparse.Namespace, protocol: ScoringProtocol | None) ->
         (
             protocol is not None and protocol.sets_sizes,
             sizes,
-            f"the protocol {protocol.name if protocol else ''} shows pictures in its authors' sizes; --protocol own takes "
-            "other limits",
+            f"the protocol {protocol.name if protocol else ''} shows pictures in its authors' sizes; --protocol own "
+            "takes other limits",
         ),
         (is_embeddinggemma(model), sizes, f"{model} takes tokens per image; set them with --detail"),
         (not has_pixel_limits(model), sizes, f"{model} takes no limits of pixels"),

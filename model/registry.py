@@ -61,14 +61,14 @@ def open_checkpoint(
         return load_gemma_torch(folder, name=name, device=device, dtype=dtype, dim=dim, detail=detail)
     if detail is not None:
         raise ModelError(f"{name_or_path} takes no --detail; it is for EmbeddingGemma 2.")
-    kind = _kind(folder)
+    kind = _kind(folder, base)
     sizes: dict[str, Any] = {"min_pixels": min_pixels, "max_pixels": max_pixels, "max_frames": max_frames}
     if kind == "sentence-transformers":
-        if base is not None:
+        if base is not None and not (folder / "adapter_config.json").is_file():
             raise ModelError(f"{name_or_path} is a whole model and takes no base.")
         from model.sentence_transformers import load_sentence_transformer
 
-        return load_sentence_transformer(folder, name=name, device=device, dtype=dtype, dim=dim, **sizes)
+        return load_sentence_transformer(folder, name=name, device=device, dtype=dtype, dim=dim, base=base, **sizes)
     try:
         from model.qwen.checkpoint import load_qwen
     except ImportError as error:
@@ -118,8 +118,8 @@ def is_embeddinggemma(name_or_path: str) -> bool:
 
 
 def has_pixel_limits(name_or_path: str) -> bool:
-    """Returns whether a model takes `min_pixels` and `max_pixels`: lite and its students, ONNX graphs, EmbeddingGemma 2 and
-    a model on a server do not."""
+    """Returns whether a model takes `min_pixels` and `max_pixels`: lite and its students, ONNX graphs, EmbeddingGemma 2
+    and a model on a server do not."""
     if name_or_path in ("lite", *EARLIER, *HUB_MODELS) or name_or_path.startswith(("http://", "https://")):
         return False
     is_fixed = is_student(Path(name_or_path).expanduser()) or _graphs_folder(name_or_path) is not None
@@ -163,10 +163,10 @@ def _find(name: str, base: str | None) -> Path:
         raise ModelError(f"{error} Its base {VLM2VEC_BASE} is missing as well.") from error
 
 
-def _kind(folder: Path) -> str:
+def _kind(folder: Path, base: str | None = None) -> str:
     """Returns "qwen" or "sentence-transformers", the loader of a folder. Raises `ModelError` if neither fits."""
     if (folder / "adapter_config.json").is_file():
-        return "qwen"
+        return _kind_of_base(folder, base)
     has_modules = (folder / "modules.json").is_file()
     kind = None
     if (folder / "config.json").is_file():
@@ -181,6 +181,18 @@ def _kind(folder: Path) -> str:
         f"{folder} is a model of kind {kind}, which Sightline cannot use: it takes Qwen2-VL and Qwen2.5-VL "
         f"folders, LoRA adapters on them, and models saved by sentence-transformers (with a modules.json)."
     )
+
+
+def _kind_of_base(adapter: Path, base: str | None) -> str:
+    """Returns the loader of an adapter: that of its base. "qwen" says what is wrong with a base that is missing."""
+    try:
+        from model.qwen.adapters import base_of
+        from model.qwen.checkpoint import BACKBONES
+    except ImportError:
+        return "qwen"
+    config = base_of(adapter, base) / "config.json"
+    known = config.is_file() and read_json(config).get("model_type") in (*BACKBONES, None)
+    return "qwen" if known or not config.is_file() else "sentence-transformers"
 
 
 def _is_gme(folder: Path) -> bool:

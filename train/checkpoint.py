@@ -41,7 +41,7 @@ def checkpoints(output_dir: Path) -> list[Path]:
 
 
 def state_of(folder: Path) -> dict[str, Any]:
-    """Returns the saved state of a checkpoint: `step`, `config`, and the `extra` of `save`. Raises `CheckpointError`."""
+    """Returns a checkpoint's state: `step`, `config`, and the `extra` of `save`. Raises `CheckpointError`."""
     try:
         return dict(json.loads((folder / "trainer/state.json").read_text()))
     except (OSError, ValueError) as error:

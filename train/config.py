@@ -107,7 +107,7 @@ class Config:
     chunk_size: Count = 8
     """Inputs that one process embeds at once (gradient cache); 0: its whole share of the batch."""
     length_buckets: Positive = 4
-    """Chunks that a loader process fills together, rows of similar length in one: less padding. 1: in the drawn order."""
+    """Chunks that a loader process fills together, rows of similar length in one: less padding. 1: in drawn order."""
     hard_negatives: Count = 0
     """The number of a pair's hard negatives that join the targets. The original ignores them."""
     mask_same_targets: bool = True

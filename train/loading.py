@@ -99,7 +99,7 @@ class Loader:
             return error
 
     def _tokens(self, side: LoadedSide) -> float:
-        """Returns about how many tokens a side has: one for 4 letters and for 28 x 28 pixels, of a clip for two frames'."""
+        """Returns about how many tokens a side has: one for 4 letters, and for 28 x 28 pixels (of two frames in clips)."""
         low, high = self.pixels
         visual = sum(min(max(frame.shape[0] * frame.shape[1], low), high) for frame in side.frames) / 784
         return len(side.text) / 4 + visual / (2 if side.kind == "video" else 1)
@@ -329,6 +329,10 @@ def _copy_tensors(pairs: PairBatch) -> PairBatch:
     def copy(batch: Any) -> Any:
         if isinstance(batch, torch.Tensor):
             return batch.clone()
+        if isinstance(batch, dict):
+            return {name: copy(value) for name, value in batch.items()}
+        if isinstance(batch, tuple):
+            return tuple(copy(value) for value in batch)
         if is_dataclass(batch) and not isinstance(batch, type):
             return replace(batch, **{f.name: copy(getattr(batch, f.name)) for f in fields(batch)})
         return batch

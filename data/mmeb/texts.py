@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,16 +111,14 @@ def _gold(row: dict[str, Any]) -> list[str]:
 
 
 def _labels(row: dict[str, Any]) -> list[str]:
-    """Returns the ids of `label` or `labels`: a list, or the text of one, of ids or of objects with an `id`. A text that
-    is no JSON is an id."""
+    """Returns the ids of `label` or `labels`: a list, or the text of one, of ids or of objects with an `id`. A text
+    that is no JSON is an id."""
     value = row["label"] if row.get("label") is not None else row.get("labels")
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return []
     if isinstance(value, str):
-        try:
+        with suppress(ValueError):
             value = json.loads(value)
-        except ValueError:
-            pass
     members = value if isinstance(value, list) else [value]
     ids = [m.get("id") if isinstance(m, dict) else m for m in members]
     return [str(id) for id in ids if isinstance(id, str | int) and not isinstance(id, bool)]

@@ -7,15 +7,26 @@ Built around `AdaptedLinear`:
 
 A, B and m are float32 and are cast for each product: a step in bfloat16 has no large product in float32. peft
 multiplies with W twice, the second time with drop(x) and in the dtype of A; here dropout reaches the adapter's branch
-alone, which is the same in the mean. Parameters have the names that adapter files have on disk. It knows nothing of
-backbones.
+alone, which is the same in the mean. `save` and `restore` are in peft's format. It
+knows nothing of backbones.
 """
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from train.config import Config, ConfigError
+from train.towers.tower import copy_tensors
+
+WEIGHTS, ABOUT = "adapter_model.safetensors", "adapter_config.json"
 
 
 class AdaptedLinear(nn.Module):
@@ -63,11 +74,55 @@ class AdaptedLinear(nn.Module):
         return (self.base_norm.square() + 2 * cross + own).clamp_min(1e-12).sqrt()
 
 
-def insert_adapters(
-    module: nn.Module, names: tuple[str, ...], rank: int, alpha: float, dropout: float, use_dora: bool
-) -> None:
-    """Replace every linear layer of `module` with one of these last names by an `AdaptedLinear`, in order."""
-    for parent in list(module.modules()):
+def insert_adapters(language_model: nn.Module, config: Config) -> None:
+    """Replace every linear layer of `language_model` that `lora_target_modules` names by an `AdaptedLinear`, in order.
+    Raises `ConfigError` if it has no layer of a name."""
+    names = {name.rsplit(".", 1)[-1] for name, _ in language_model.named_modules()}
+    if missing := [t for t in config.lora_target_modules if t not in names]:
+        raise ConfigError(f"lora_target_modules: the language model has no {', '.join(missing)}")
+    shape = config.lora_rank, config.lora_alpha, config.lora_dropout, config.use_dora
+    for parent in list(language_model.modules()):
         for name, child in list(parent.named_children()):
-            if name in names and isinstance(child, nn.Linear):
-                setattr(parent, name, AdaptedLinear(child, rank, alpha, dropout, use_dora))
+            if name in config.lora_target_modules and isinstance(child, nn.Linear):
+                setattr(parent, name, AdaptedLinear(child, *shape))
+
+
+def save(folder: Path, parameters: Mapping[str, Tensor], config: Config) -> None:
+    """Write an adapter for peft and for `model.load`. `parameters` by their names in the backbone."""
+    from safetensors.torch import save_file
+
+    tensors = {_key(name): p.detach().to("cpu").contiguous() for name, p in parameters.items()}
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / ABOUT).write_text(json.dumps(_about(config), indent=1) + "\n")
+
+
+def restore(folder: Path, parameters: Mapping[str, nn.Parameter]) -> None:
+    from safetensors.torch import load_file
+
+    copy_tensors({_key(name): p for name, p in parameters.items()}, load_file(folder / WEIGHTS), folder)
+
+
+def _key(name: str) -> str:
+    """Returns the name that peft gives a parameter on disk."""
+    return f"base_model.model.model.{name}"
+
+
+def _about(config: Config) -> dict[str, Any]:
+    """Returns `adapter_config.json`. The pattern of modules holds for the language model only: Qwen2.5-VL's vision
+    encoder has the same module names."""
+    folder = Path(config.model_name).expanduser()
+    alpha = config.lora_alpha
+    return {
+        "peft_type": "LORA",
+        "task_type": None,
+        "base_model_name_or_path": str(folder.resolve()) if folder.is_dir() else config.model_name,
+        "r": config.lora_rank,
+        "lora_alpha": int(alpha) if alpha == int(alpha) else alpha,
+        "lora_dropout": config.lora_dropout,
+        "use_dora": config.use_dora,
+        "target_modules": rf".*language_model\..*\.({'|'.join(map(re.escape, config.lora_target_modules))})",
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "init_lora_weights": "gaussian",
+        "inference_mode": True,
+    }
