@@ -65,7 +65,8 @@ class Config:
 
     # -- model
     model_name: Annotated[Text, Field(min_length=1)]
-    """Hub id or folder of a Qwen2-VL or Qwen2.5-VL checkpoint; `lite` for a distilled student."""
+    """Hub id or folder of a Qwen2-VL, Qwen2.5-VL or Qwen3-VL checkpoint, or of a model of sentence-transformers that
+    sees; `lite` for a distilled student."""
     lora_rank: Count = 16
     """0 trains every weight. The paper's ablation: 8/16/32 give image 62.7/63.2/60.0."""
     lora_alpha: Number = 64
@@ -135,7 +136,8 @@ class Config:
     multi_positive: bool = False
     """Targets that equal the query's own are right answers too, not only no negatives."""
     rerank_weight: NotNegative = 0.0
-    """Weight of the loss over a reranker's `scores`, stored with the pairs, of a pair's positive and hard negatives."""
+    """Weight of the loss over the order of a pair's positive and hard negatives: by a reranker's `scores`, stored with
+    the pairs, or by the teacher that mined them."""
     learning_rate: PositiveNumber = 5e-5
     """Peak, after the warm-up; then linear to zero at `max_steps`."""
     warmup_steps: Count = 100

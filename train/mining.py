@@ -9,8 +9,8 @@ Built around `mine`, over a teacher's vectors of a source's queries and targets:
     clusters    all rows, cut into clusters of one sub-batch, in which neighbours by the teacher stand together (B3's
                 idea, arXiv 2505.11293), so that a batch has hard negatives without any more targets
 
-and `MinedSource`, which gives a source these negatives and this order. Rows are numbers, so that every kind of source
-can be mined. It knows nothing of losses.
+and `MinedSource`, which gives a source these negatives, the teacher's scores of them and this order. Rows are numbers, so
+that every kind of source can be mined. It knows nothing of losses.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ import numpy as np
 from data.sources.pair import MissingMedia, Pair, load
 from data.sources.source import Source
 
-BLOCK = 4096
-"""Queries whose scores against all targets are in memory at once."""
+SCORES_AT_ONCE = 2**26
+"""Scores of queries against all targets that are in memory at once: 256 MB, and three times that to choose the best."""
 MARGIN = 0.95
+TEACHER_TEMPERATURE = 0.02
+"""Divides a teacher's cosines where they are a lesson (`rerank_weight`), as the loss divides the model's."""
 NEIGHBOURS = 128
 """Of each row, for the clusters."""
 
@@ -39,17 +41,19 @@ class MiningError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Mined:
-    """`negatives` int64 [n, k]: row numbers, -1 where there are fewer. `order` int64 [n]: the rows, cluster by cluster
+    """`negatives` int64 [n, k]: row numbers, -1 where there are fewer. `scores` float32 [n, 1 + k]: the teacher's cosine of
+    each query with its own target and with these negatives; NaN: none. `order` int64 [n]: the rows, cluster by cluster
     of `cluster` rows (the last may be smaller)."""
 
     negatives: np.ndarray
+    scores: np.ndarray
     order: np.ndarray
     cluster: int
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part.npz")
-        np.savez(part, negatives=self.negatives, order=self.order, cluster=self.cluster)
+        np.savez(part, negatives=self.negatives, scores=self.scores, order=self.order, cluster=self.cluster)
         part.replace(path)
 
     @classmethod
@@ -57,7 +61,7 @@ class Mined:
         """Raises `MiningError`."""
         try:
             with np.load(path) as file:
-                return cls(file["negatives"], file["order"], int(file["cluster"]))
+                return cls(file["negatives"], file["scores"], file["order"], int(file["cluster"]))
         except (OSError, ValueError, KeyError) as error:
             raise MiningError(f"{path} holds no mined rows ({error}); mine again") from None
 
@@ -77,11 +81,14 @@ def mine(
     n = len(queries)
     there = (np.abs(targets).sum(axis=1) > 0) & (np.abs(queries).sum(axis=1) > 0)
     hard = np.full((n, negatives), -1, np.int64)
+    judged = np.full((n, 1 + negatives), np.nan, np.float32)
     near = np.full((n, min(NEIGHBOURS, n - 1)), -1, np.int64)
-    for start in range(0, n, BLOCK):
-        rows = np.arange(start, min(start + BLOCK, n))
+    block = max(1, SCORES_AT_ONCE // n)
+    for start in range(0, n, block):
+        rows = np.arange(start, min(start + block, n))
         scores = queries[rows] @ targets.T
         own = scores[np.arange(len(rows)), rows]
+        judged[rows, 0] = np.where(there[rows], own, np.nan)
         scores[:, ~there] = -np.inf
         scores[np.arange(len(rows)), rows] = -np.inf
         near[rows] = _best(scores, near.shape[1])
@@ -90,7 +97,9 @@ def mine(
         scores[~there[rows]] = -np.inf
         best = _best(scores, negatives)
         hard[rows, : best.shape[1]] = best
-    return Mined(hard, _clusters(near, cluster, np.random.default_rng(seed)), cluster)
+        chosen = np.take_along_axis(scores, np.maximum(best, 0), 1)
+        judged[rows, 1 : 1 + best.shape[1]] = np.where(best >= 0, chosen, np.nan)
+    return Mined(hard, judged, _clusters(near, cluster, np.random.default_rng(seed)), cluster)
 
 
 def _best(scores: np.ndarray, k: int) -> np.ndarray:
@@ -132,8 +141,8 @@ class MinedSource(Source):
             )
         self.name, self.licence, self.advice = source.name, source.licence, source.advice
         self._source, self._mined = source, mined
-        rows = mined.order.astype("<i8").tobytes() + mined.negatives.astype("<i8").tobytes()
-        self.order = hashlib.blake2b(rows, digest_size=8).hexdigest()
+        parts = (mined.order.astype("<i8"), mined.negatives.astype("<i8"), mined.scores.astype("<f4"))
+        self.order = hashlib.blake2b(b"".join(part.tobytes() for part in parts), digest_size=8).hexdigest()
 
     def __len__(self) -> int:
         return len(self._source)
@@ -141,8 +150,12 @@ class MinedSource(Source):
     def __getitem__(self, row: int) -> Pair:
         number = int(self._mined.order[row])
         pair = self._source[number]
-        more = [self._source[int(n)].positive for n in self._mined.negatives[number] if n >= 0]
-        return replace(pair, negatives=(*pair.negatives, *more))
+        mined = self._mined.negatives[number]
+        more = [self._source[int(n)].positive for n in mined if n >= 0]
+        cosines = self._mined.scores[number] / TEACHER_TEMPERATURE
+        own = pair.scores or (float(cosines[0]), *(float("nan") for _ in pair.negatives))
+        scores = (*own, *(float(c) for c, n in zip(cosines[1:], mined, strict=True) if n >= 0))
+        return replace(pair, negatives=(*pair.negatives, *more), scores=scores)
 
     @property
     def groups(self) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Readers of MMEB-V3's text and tool tasks: queries, a corpus of texts, graded judgements.
 
 Built around the fields under which the collections keep the same thing; ids are texts, for a corpus may have 5 where
-its labels have "5". The order of the alternatives is the original's (TIGER-AI-Lab/VLM2Vec, `complex_text_retrieve.py` and `toolde_dataset.py`). It knows nothing of models.
+its labels have "5". The order of the alternatives is the original's (TIGER-AI-Lab/VLM2Vec, `complex_text_retrieve.py`
+and `toolde_dataset.py`). It knows nothing of models.
 """
 
 from __future__ import annotations

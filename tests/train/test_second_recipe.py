@@ -39,10 +39,12 @@ from train.trainer import train
 Configure = Callable[..., Config]
 
 
-def _fit(start: Tensor, loss_of: Callable[[Tensor, int], Tensor], steps: int, rate: float = 0.02) -> Tensor:
-    """Adam on one matrix."""
+def _fit(
+    start: Tensor, loss_of: Callable[[Tensor, int], Tensor], steps: int, rate: float = 0.02, sgd: bool = False
+) -> Tensor:
+    """Adam, or plain descent, on one matrix."""
     weights = start.clone().requires_grad_()
-    optimizer = torch.optim.Adam([weights], lr=rate)
+    optimizer = (torch.optim.SGD if sgd else torch.optim.Adam)([weights], lr=rate)
     for step in range(steps):
         optimizer.zero_grad()
         loss_of(weights, step).backward()
@@ -58,30 +60,25 @@ def _hit1(queries: Tensor, targets: Tensor) -> float:
 
 
 def test_vectors_trained_for_it_can_be_cut_and_plainly_trained_ones_cannot() -> None:
-    torch.manual_seed(0)
-    n, dim, short = 64, 32, 4
-    targets = normalize(torch.randn(n, dim), dim=1)
-    # The targets' tower is given: what tells them apart stands in the last values.
-    targets[:, :short] *= 0.05
-    start = 0.1 * torch.randn(n, dim)
+    """Of both sides the first four values are noise, and what they share stands behind them."""
+    short, n, dim = 4, 48, 16
+    signal = torch.randn(n, dim - short, generator=torch.Generator().manual_seed(0))
 
-    def fitted(dims: tuple[int, ...]) -> Tensor:
-        """Both towers: queries are free, targets pass through one matrix that begins as the identity."""
-        both = torch.cat([start, torch.eye(dim)])
+    def side(seed: int) -> Tensor:
+        return torch.cat([torch.randn(n, short, generator=torch.Generator().manual_seed(seed)), signal], dim=1)
 
-        def loss_of(weights: Tensor, _: int) -> Tensor:
-            queries, rows = normalize(weights[:n], dim=1), normalize(targets @ weights[n:], dim=1)
-            return nested(lambda q, t: info_nce(q, t, 0.1), queries, rows, dims)
+    def fitted(dims: tuple[int, ...]) -> tuple[float, float]:
+        def loss_of(weights: Tensor, step: int) -> Tensor:
+            queries, targets = (normalize(side(2 * step + more) @ weights, dim=1) for more in (10, 11))
+            return nested(lambda q, t: info_nce(q, t, 0.1), queries, targets, dims)
 
-        return _fit(both, loss_of, 300)
+        weights = _fit(torch.eye(dim), loss_of, 150)
+        queries, targets = (normalize(side(seed) @ weights, dim=1) for seed in (1, 2))
+        return _hit1(queries, targets), _hit1(cut(queries, short), cut(targets, short))
 
-    found = {}
-    for dims in ((), (short,)):
-        weights = fitted(dims)
-        queries, rows = normalize(weights[:n], dim=1), normalize(targets @ weights[n:], dim=1)
-        found[dims] = _hit1(queries, rows), _hit1(cut(queries, short), cut(rows, short))
-    assert found[()][0] > 0.95 and found[(short,)][0] > 0.95
-    assert found[(short,)][1] > 0.8 and found[()][1] < found[(short,)][1] - 0.2, found
+    plain, nested_too = fitted(()), fitted((short,))
+    assert plain[0] > 0.9 and nested_too[0] > 0.9
+    assert nested_too[1] > 0.7 and plain[1] < 0.3, (plain, nested_too)
 
 
 def test_without_cuts_it_is_the_plain_loss() -> None:
@@ -129,27 +126,25 @@ def test_with_one_positive_each_it_is_info_nce() -> None:
     assert torch.allclose(both_ways(q, t, 0.05, symmetric=True), forth_and_back, atol=1e-6)
 
 
-def test_both_directions_are_learnt_only_by_the_loss_of_both() -> None:
-    """Targets find their queries badly where one query stands near all of them: no row of the plain loss forbids that.
-
-    Queries are given: 20 clear ones, and in front of each a copy that is nearer to the middle of all targets.
-    """
-    torch.manual_seed(2)
-    n, dim = 40, 16
-    middle = normalize(torch.randn(1, dim), dim=1)
-    queries = normalize(torch.randn(n, dim) + torch.linspace(0, 6, n)[:, None] * middle, dim=1)
-    start = queries.clone()
+def test_a_target_finds_its_query_only_by_the_loss_of_both_directions() -> None:
+    """Every second query is near all targets. No query ranks targets worse for that: the plain loss is near zero from
+    the start and sees no fault, and each target's nearest query is one of these."""
+    n = 24
+    hubs = (torch.arange(n) % 2 == 0).float()[:, None]
+    queries, targets = (torch.cat([torch.eye(n), last], dim=1) for last in (1.5 * hubs, torch.full((n, 1), 3.0)))
 
     def fitted(symmetric: bool) -> tuple[float, float]:
         def loss_of(weights: Tensor, _: int) -> Tensor:
-            return both_ways(queries, normalize(weights, dim=1), 0.02, symmetric=symmetric)
+            rows, columns = normalize(queries @ weights, dim=1), normalize(targets @ weights, dim=1)
+            return both_ways(rows, columns, 0.02, symmetric=symmetric)
 
-        targets = normalize(_fit(start, loss_of, 400), dim=1)
-        return _hit1(queries, targets), _hit1(targets, queries)
+        weights = _fit(torch.eye(n + 1), loss_of, 100, rate=0.02, sgd=True)
+        rows, columns = normalize(queries @ weights, dim=1), normalize(targets @ weights, dim=1)
+        return _hit1(rows, columns), _hit1(columns, rows)
 
     plain, both = fitted(False), fitted(True)
     assert plain[0] > 0.9 and both[0] > 0.9
-    assert both[1] > 0.9 and plain[1] < both[1] - 0.1, (plain, both)
+    assert both[1] > 0.9 and plain[1] < 0.6, (plain, both)
 
 
 # -- a loss in blocks
@@ -205,11 +200,11 @@ def test_a_global_batch_of_8192_makes_no_matrix_of_its_square(batch: int) -> Non
 
 def test_the_order_of_a_rerankers_scores_is_learnt_and_info_nce_learns_none() -> None:
     torch.manual_seed(3)
-    n, k, dim = 12, 3, 16
+    n, k, dim = 12, 3, 40
     targets = normalize(torch.randn(n * (1 + k), dim), dim=1)
     own = torch.arange(n)
     owners = torch.cat([own, own.repeat_interleave(k)])
-    scores = torch.cat([torch.full((n,), 4.0), torch.tensor([3.0, 0.0, -3.0]).repeat(n)])
+    scores = torch.cat([torch.full((n,), 2.0), torch.tensor([1.0, 0.0, -1.0]).repeat(n)])
     start = 0.1 * torch.randn(n, dim)
 
     def fitted(weight: float) -> float:
@@ -311,7 +306,8 @@ def test_a_target_as_good_as_the_own_one_is_no_negative() -> None:
     queries[0] = [1.0, 0.97, 0.9, 0.1, 0.5]
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
     keys = np.array([10, 11, 12, 13, 12])
-    assert mine(queries, targets, keys, negatives=2).negatives[0].tolist() == [2, 4]
+    mined = mine(queries, targets, keys, negatives=2)
+    assert mined.negatives[0].tolist() == [2, 4] and mined.scores[0].tolist() == queries[0, [0, 2, 4]].tolist()
     assert mine(queries, targets, keys, negatives=2, margin=2).negatives[0].tolist() == [1, 2]
     keys[2] = keys[0]
     assert mine(queries, targets, keys, negatives=2).negatives[0].tolist() == [4, 3], "the same content is none either"
@@ -328,10 +324,11 @@ def test_a_row_without_vectors_has_no_negatives_and_is_none() -> None:
 
 def test_a_mined_source_gives_its_order_and_its_negatives(collection: Path, tmp_path: Path) -> None:
     source = Pairs(collection, limit=20)
-    negatives = np.tile(np.array([3, -1]), (20, 1))
-    Mined(negatives, np.arange(20)[::-1], 8).save(tmp_path / "pairs.npz")
+    negatives, scores = np.tile(np.array([3, -1]), (20, 1)), np.tile(np.array([0.8, 0.5, np.nan]), (20, 1))
+    Mined(negatives, scores, np.arange(20)[::-1], 8).save(tmp_path / "pairs.npz")
     mined = MinedSource(source, Mined.load(tmp_path / "pairs.npz"))
     assert mined[0].query == source[19].query and mined[0].negatives == (source[3].positive,)
+    assert mined[0].scores == pytest.approx((40, 25))
     assert mined.groups.tolist() == [8, 8, 4] and mined.open_groups == 1
     with pytest.raises(MiningError, match="has 30 rows and was mined with 20"):
         MinedSource(Pairs(collection, limit=30), Mined.load(tmp_path / "pairs.npz"))

@@ -270,7 +270,7 @@ def test_rows_that_were_mined_again_are_refused_by_a_run_that_began_with_others(
 ) -> None:
     for seed in (0, 1):
         order = np.random.default_rng(seed).permutation(224)
-        Mined(np.full((224, 1), -1), order, 16).save(tmp_path / "mined" / "pairs.npz")
+        Mined(np.full((224, 1), -1), np.full((224, 2), np.nan), order, 16).save(tmp_path / "mined" / "pairs.npz")
         run = config(max_steps=2 + seed, warmup_steps=0, mined=str(tmp_path / "mined"))
         with pytest.raises(ConfigError, match="pairs was mined again since this run began") if seed else nullcontext():
             train(run, tmp_path / "run")
