@@ -99,8 +99,8 @@ class Loader:
             return error
 
     def _tokens(self, side: LoadedSide) -> float:
-        """Returns about how many tokens a side has: one for 4 letters, one for 28 x 28 pixels of an image or of two frames
-        of a clip."""
+        """Returns about how many tokens a side has: one for 4 letters, one for 28 x 28 pixels of an image or of two
+        frames of a clip."""
         low, high = self.pixels
         visual = sum(min(max(frame.shape[0] * frame.shape[1], low), high) for frame in side.frames) / 784
         return len(side.text) / 4 + visual / (2 if side.kind == "video" else 1)
@@ -233,7 +233,7 @@ def pair_batches(
         batch_size=None,
         num_workers=workers,
         collate_fn=_identity,
-        prefetch_factor=max(2, 4 // workers),
+        prefetch_factor=max(1 if together > 1 else 2, 4 // workers),
         generator=torch.Generator(),  # the default is the generator that dropout uses
     )
     others = set(multiprocessing.active_children())

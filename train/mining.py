@@ -9,8 +9,8 @@ Built around `mine`, over a teacher's vectors of a source's queries and targets:
     clusters    all rows, cut into clusters of one sub-batch, in which neighbours by the teacher stand together (B3's
                 idea, arXiv 2505.11293), so that a batch has hard negatives without any more targets
 
-and `MinedSource`, which gives a source these negatives, the teacher's scores of them and this order. Rows are numbers, so
-that every kind of source can be mined. It knows nothing of losses.
+and `MinedSource`, which gives a source these negatives, the teacher's scores of them and this order. Rows are numbers,
+so that every kind of source can be mined. It knows nothing of losses.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class MiningError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Mined:
-    """`negatives` int64 [n, k]: row numbers, -1 where there are fewer. `scores` float32 [n, 1 + k]: the teacher's cosine of
-    each query with its own target and with these negatives; NaN: none. `order` int64 [n]: the rows, cluster by cluster
-    of `cluster` rows (the last may be smaller)."""
+    """`negatives` int64 [n, k]: row numbers, -1 where there are fewer. `scores` float32 [n, 1 + k]: the teacher's
+    cosines of each query with its own target and these negatives; NaN: none. `order` int64 [n]: the rows, cluster by
+    cluster of `cluster` rows (the last may be smaller)."""
 
     negatives: np.ndarray
     scores: np.ndarray
