@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.mmeb.task import Task
-from eval.protocols import OWN, PROTOCOLS, ScoringProtocol, of_model, of_name
+from eval.protocols import AUTHORS, OWN, PROTOCOLS, ScoringProtocol, of_model, of_name
 from eval.task_list import MISSING_V3, UnknownDataset, all_tasks, select, v3_tasks
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _run(options: argparse.Namespace, tasks: list[Task], protocol: ScoringProtoc
             family = of_model(embedder)
             protocol = protocol or family
             if family not in (OWN, protocol):  # not as the model's authors score it
-                protocol = replace(protocol, figures=frozenset())
+                protocol = replace(protocol, figures=protocol.figures - {AUTHORS})
             outcomes = run(
                 tasks,
                 embedder,

@@ -4,7 +4,8 @@ Built around `ScoringProtocol`: the options that a model is loaded with, the dec
 benchmark's, what a `TaskItem` becomes, and `figures`, the published figures that were made by the same rules. It knows
 nothing of how a model works or of how scores are computed.
 
-Sources: VLM2Vec-V2's own code is the benchmark's; GME `gme_inference.py` (default system text for documents);
+Sources: VLM2Vec-V2's own code is the benchmark's; GME `gme_inference.py` (default system text for documents), and for
+the benchmark's figures of it `process_input_text` and `MMEBModel.encode_input` of TIGER-AI-Lab/VLM2Vec 6e1e1d4;
 Qwen3-VL-Embedding's `src/evaluation/mmeb_v2` at 8ce3aab with qwen-vl-utils 0.0.14; EmbeddingGemma 2's wrapper in mteb
 2.26.24, which its authors point to, for their settings for MMEB-V2 itself are not published.
 """
@@ -23,7 +24,8 @@ import numpy as np
 
 from data.mmeb.task import Task
 from data.mmeb.task_data import TaskItem
-from model.inputs import Input
+from model.inputs import Input, InputKind
+from model.prompts import GME_DEFAULT, IMAGE_PAD, VIDEO_PAD
 from model.qwen.vision import resize, smart_resize
 
 AUTHORS, BENCHMARK = "authors", "benchmark"
@@ -71,6 +73,18 @@ def _own(_task: Task, item: TaskItem) -> TaskItem:
 def _gme(task: Task, item: TaskItem) -> TaskItem:
     """A query's instruction is the system text; a document has GME's default there."""
     return _own(task, item) if item.role == "query" else replace(item, instruction=None)
+
+
+def _gme_of_benchmark(_task: Task, item: TaskItem) -> TaskItem:
+    """GME's default system text, and the benchmark's prompt without its token in the user's turn, on both sides."""
+    text = item.prompt
+    for token in (f"{IMAGE_PAD}\n", f"{IMAGE_PAD} ", f"{VIDEO_PAD} "):
+        text = text.replace(token, "")
+    if item.visual is not None and not item.text and not text.endswith("\n"):
+        text += " "  # the original joins an instruction and an absent text by a space all the same
+    # A page alone would be told nothing, as GME's authors do it.
+    kind: InputKind = "image" if item.kind == "pdf" else item.kind
+    return replace(item, instruction=GME_DEFAULT, text=text, kind=kind)
 
 
 # Qwen3-VL-Embedding. A token is 32 x 32 pixels.
@@ -155,6 +169,7 @@ def _gemma(task: Task, item: TaskItem) -> TaskItem:
 
 VLM2VEC = ScoringProtocol("vlm2vec-v2", frozenset({AUTHORS, BENCHMARK}), exact=True)
 GME = ScoringProtocol("gme", item=_gme)
+GME_OF_BENCHMARK = ScoringProtocol("gme-benchmark", frozenset({BENCHMARK}), item=_gme_of_benchmark)
 QWEN3_VL = ScoringProtocol(
     "qwen3-vl-embedding",
     load={"min_pixels": _QWEN3_PIXELS[0], "max_pixels": _QWEN3_PIXELS[1], "max_frames": 64},
@@ -172,7 +187,7 @@ EMBEDDING_GEMMA = ScoringProtocol(
 OWN = ScoringProtocol("own", item=_own)
 LATE = ScoringProtocol("late-interaction", frozenset({BENCHMARK}), exact=True)
 PROTOCOLS: Mapping[str, ScoringProtocol] = {
-    protocol.name: protocol for protocol in (VLM2VEC, GME, QWEN3_VL, EMBEDDING_GEMMA, OWN, LATE)
+    protocol.name: protocol for protocol in (VLM2VEC, GME, GME_OF_BENCHMARK, QWEN3_VL, EMBEDDING_GEMMA, OWN, LATE)
 }
 _NAMES = {r"qwen3-?vl-?embedding": QWEN3_VL, r"embedding-?gemma-?2": EMBEDDING_GEMMA}
 """Part of a model's name -> its protocol, where the model itself does not tell."""
@@ -210,7 +225,8 @@ def of_model(embedder: Any) -> ScoringProtocol:
 def misfit(protocol: ScoringProtocol, embedder: Any) -> str | None:
     """Returns why a model cannot be scored by a protocol, in one line; None if it can."""
     natural = of_model(embedder)
-    if (protocol.exact and not natural.exact) or (protocol is LATE) != (natural is LATE):
+    is_strange = protocol is GME_OF_BENCHMARK and natural is not GME
+    if is_strange or (protocol.exact and not natural.exact) or (protocol is LATE) != (natural is LATE):
         return (
             f"{embedder.id} cannot be scored by the protocol {protocol.name}: it takes other inputs; leave --protocol "
             f"out (it would be {natural.name})"
