@@ -60,6 +60,7 @@ def _no_effect(options: argparse.Namespace, protocol: ScoringProtocol | None) ->
     model, sizes = options.model_path, ("min_pixels", "max_pixels")
     loading = ("base", "dim", *sizes, "detail")
     reasons: list[tuple[bool, tuple[str, ...], str]] = [
+        (not options.through_index, ("rerank",), "it is for --through_index"),
         (options.through_index, ("protocol", *loading), "--through_index loads and words as Sightline does"),
         (model in ("lite", *EARLIER), loading, f"{model} is loaded as it is"),
         (_is_late(model), loading, f"{model} is a model with late interaction, which is loaded as it is"),
@@ -86,6 +87,8 @@ def _is_late(model: str) -> bool:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from model.late_interaction import HUB
+
     parser = argparse.ArgumentParser(
         prog="python -m eval", description="Score a model on MMEB-V2's 78 tasks or tasks of MMEB-V3."
     )
@@ -113,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
     rules = "how the model is told and shown its inputs (default: as its authors do it, docs/evaluation.md)"
     add("--protocol", choices=sorted(PROTOCOLS), help=rules)
     add("--through_index", action="store_true", help="score Sightline's search: its index, words and meaning together")
+    pages = "with --through_index: pages as PDFs, the first 50 of each answer in this model's order (none: as they are)"
+    add("--rerank", choices=[*sorted(HUB), "none"], help=pages)
     add("--list", action="store_true", help="list the tasks and exit")
     return parser
 
@@ -166,9 +171,10 @@ def _run(options: argparse.Namespace, tasks: list[Task], protocol: ScoringProtoc
                 options.output_dir,
                 name=name,
                 version=options.data_version,
+                rerank=options.rerank,
                 report=report,
             )
-            about: dict[str, Any] = {"model_id": f"sightline with {options.model_path}", "dim": None}
+            about: dict[str, Any] = {"model_id": product.model_id(options.model_path, options.rerank), "dim": None}
             protocol = OWN
         else:
             embedder = _load(options, rank.count, protocol)
@@ -244,7 +250,9 @@ def _name(path: str, options: argparse.Namespace) -> str:
         folder = Path(path).resolve()
         name = f"{folder.parent.name}/{folder.name}" if folder.name.startswith("checkpoint") else folder.name
     if options.through_index:
-        return f"{name} through Sightline"
+        from eval.product import about_pages
+
+        return f"{name} through Sightline{about_pages(options.rerank)}"
     return f"{name} (reference-compatible)" if options.reference_compatible else name
 
 

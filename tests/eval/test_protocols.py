@@ -276,6 +276,7 @@ def test_embeddinggemma_is_known_by_what_is_in_its_folder_and_by_name_only_where
         (["--model_path", "colpali", "--max_pixels", "9000"], "which is loaded as it is"),
         (["--model_path", "colqwen2", "--dim", "64"], "--dim would change nothing"),
         (["--model_path", "vlm2vec-v2", "--through_index", "--protocol", "own"], "words as Sightline does"),
+        (["--model_path", "lite", "--rerank", "colpali"], "it is for --through_index"),
         (["--model_path", "vlm2vec-v2", "--through_index", "--max_pixels", "9000"], "words as Sightline does"),
     ],
 )
