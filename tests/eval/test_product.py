@@ -46,7 +46,7 @@ def test_pages_become_images_and_clips_become_videos_of_one_window(mmeb: Path, t
     assert failed == [] and set(names) == {f"{n:06d}.pdf" for n in range(8)}
     path = tmp_path / "pdfs" / "000003.pdf"
     (chunk,) = reader.decode(path, "pdf", reader.outline(path, "pdf").chunks)
-    (page,) = chunk.images
+    page = chunk.frames[0]
     assert np.abs(page.astype(float).mean((0, 1)) - visual.read()[0].mean((0, 1))).max() < 12
 
     (clips,) = select(["MSVD"])
