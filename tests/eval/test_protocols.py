@@ -211,6 +211,7 @@ def test_gme_is_told_by_the_benchmarks_own_rules_what_its_figures_were_made_with
         assert len(prompt.visuals) == len(pictures)
 
 
+@pytest.mark.slow
 def test_only_by_the_benchmarks_rules_gme_stands_beside_the_benchmarks_figures_of_it(
     mmeb: Path, tmp_path: Path
 ) -> None:

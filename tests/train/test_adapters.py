@@ -77,6 +77,7 @@ def test_without_dropout_outputs_and_gradients_are_pefts(use_dora: bool) -> None
         torch.testing.assert_close(ours.lora_magnitude_vector.grad, magnitude, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use_dora", [False, True])
 def test_with_dropout_the_mean_over_many_draws_is_pefts(use_dora: bool) -> None:
     """peft drops values in front of the base weight as well; neither changes the mean."""
@@ -194,6 +195,7 @@ def _step(config: Config, collection: Path, watch: bool = False) -> tuple[float,
     return float(loss), {n: p.grad.clone() for n, p in tower.trainable().items()}, products
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"use_dora": False}, {"gradient_checkpointing": True}], ids=str)
 def test_a_bfloat16_step_has_no_full_size_float32_product(
     config: Configure, collection: Path, changes: dict[str, Any]

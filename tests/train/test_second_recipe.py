@@ -59,6 +59,7 @@ def _hit1(queries: Tensor, targets: Tensor) -> float:
 # -- Matryoshka
 
 
+@pytest.mark.slow
 def test_vectors_trained_for_it_can_be_cut_and_plainly_trained_ones_cannot() -> None:
     """Of both sides the first four values are noise, and what they share stands behind them."""
     short, n, dim = 4, 48, 16
@@ -198,6 +199,7 @@ def test_a_global_batch_of_8192_makes_no_matrix_of_its_square(batch: int) -> Non
 # -- a reranker's scores
 
 
+@pytest.mark.slow
 def test_the_order_of_a_rerankers_scores_is_learnt_and_info_nce_learns_none() -> None:
     torch.manual_seed(3)
     n, k, dim = 12, 3, 40
@@ -374,6 +376,7 @@ def test_scores_of_a_reranker_reach_the_loss_of_a_run(config: Configure, collect
 # -- averages
 
 
+@pytest.mark.slow
 def test_an_average_of_adapters_adds_the_mean_of_what_they_add(config: Configure, tmp_path: Path) -> None:
     folders = []
     for seed in (1, 2):

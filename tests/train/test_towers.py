@@ -35,6 +35,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"qwen2-vl": MODELS / "parity" / "checkpoint", "qwen2.5-vl": tiny_models.qwen2_5_vl(folder / "qwen2_5")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["qwen2-vl", "qwen2.5-vl"])
 def test_every_backbone_trains_resumes_merges_and_loads(
     kind: str, config: Configure, collection: Path, tiny: dict[str, Path], tmp_path: Path
@@ -89,6 +90,7 @@ def _random(tower: QwenTower) -> None:
             parameter.data *= 1 + 0.1 * torch.rand(parameter.shape, generator=generator)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use_dora", [False, True])
 def test_an_adapter_that_is_saved_here_loads_in_peft_with_the_same_vectors(
     use_dora: bool, config: Configure, collection: Path, tiny: dict[str, Path], tmp_path: Path
@@ -106,6 +108,7 @@ def test_an_adapter_that_is_saved_here_loads_in_peft_with_the_same_vectors(
     assert np.abs(trained - untrained).max() > 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use_dora", [False, True])
 def test_an_adapter_that_peft_saved_is_restored_here_with_the_same_vectors(
     use_dora: bool, config: Configure, collection: Path, tiny: dict[str, Path], tmp_path: Path

@@ -231,6 +231,7 @@ def test_data_that_grew_between_two_runs_is_said(
     assert capfd.readouterr().err.count("grows has 200 rows, 100 before: its order is drawn anew") == 1
 
 
+@pytest.mark.slow
 def test_packing_between_two_starts_does_not_change_the_order_of_a_run(
     config: Configure, tmp_path: Path, collection: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -265,6 +266,7 @@ def test_packing_between_two_starts_does_not_change_the_order_of_a_run(
     assert drawn[0] != drawn[1], "a run that begins now has another order"
 
 
+@pytest.mark.slow
 def test_rows_that_were_mined_again_are_refused_by_a_run_that_began_with_others(
     config: Configure, tmp_path: Path, collection: Path
 ) -> None:
