@@ -1,7 +1,8 @@
 """The saved frames of a clip that a model receives.
 
-Built around the benchmark's rule: files in natural order, `numpy.linspace(0, n - 1, k)` truncated to integers. Of a video
-without saved frames, the same of those that the benchmark's code would save (`save_frames`, TIGER-AI-Lab/VLM2Vec). It opens no image.
+Built around the benchmark's rule: files in natural order, `numpy.linspace(0, n - 1, k)` truncated to integers. Of a
+video without saved frames, the same of those that the benchmark's code would save (`save_frames`,
+TIGER-AI-Lab/VLM2Vec). It opens no image.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def sample_indices(n_frames: int, count: int | None) -> list[int]:
 
 
 def raw_indices(n_frames: int, count: int) -> list[int]:
-    """Returns the frames of a whole video that a model receives: of the `SAVED` that the benchmark's code would save."""
+    """Returns the frames of a video that a model receives, of the `SAVED` that the benchmark's code would save."""
     saved = list(range(n_frames))
     if n_frames > SAVED:
         saved = [math.floor(i * (n_frames / SAVED)) for i in range(SAVED)]
