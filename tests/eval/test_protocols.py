@@ -179,7 +179,7 @@ GME_CASES = {  # the user's turn by the benchmark's own code: a query, a candida
         "{pad}Understand the content of the provided document image. ",
     ),
     "MSVD": (
-        "Find a video that contains the following visual content: {q}",
+        "Find the video snippet that corresponds to the given summary: {q}",
         "{pad}Understand the content of the provided video. ",
     ),
 }
