@@ -174,6 +174,8 @@ def merge(adapter: Path, folder: Path) -> None:
     embedder: Any = open_checkpoint(str(adapter), device="cpu", dtype=dtype)
     folder.mkdir(parents=True, exist_ok=True)
     _save_checkpoint(embedder.model, folder)
+    if (folder / "modules.json").is_file():  # sentence-transformers writes tokenizer and processor as well
+        return
     for name in (*TOKENIZER_FILES, "preprocessor_config.json"):
         if path := next((place / name for place in (adapter, base) if (place / name).is_file()), None):
             shutil.copy(path, folder / name)
