@@ -127,7 +127,7 @@ def test_the_model_that_re_ranks_is_told_with_each_search_and_what_it_lacks_is_s
 
     server = HTTPServer(("127.0.0.1", 0), Refusing)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    with pytest.raises(ProductError, match=r"503 .*: colpali is not on this machine"):
+    with pytest.raises(ProductError, match=r"503: .*: colpali is not on this machine"):
         _search(f"http://127.0.0.1:{server.server_port}", "a dog", 5, "colpali")
     server.shutdown()
     assert asked == ["/api/search?q=a+dog&k=5&rerank=colpali"]
