@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Body, FastAPI, Query, Request
 from fastapi.responses import JSONResponse
 
@@ -51,10 +52,13 @@ MAX_MOMENTS = 50
 
 
 class Json(JSONResponse):
-    """JSON in ASCII: a file name that is not UTF-8 holds lone surrogates, which have no other encoding."""
+    """JSON in UTF-8; in ASCII where a file's name is not UTF-8: the lone surrogates for it have no other encoding."""
 
     def render(self, content: Any) -> bytes:
-        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+        try:
+            return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS)
+        except TypeError:
+            return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
 def values_of(request: Request) -> dict[str, list[str]]:

@@ -20,6 +20,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from cachetools import LRUCache
 
 from indexer.catalogue.connections import Connections
 from indexer.types import KINDS
@@ -35,6 +36,8 @@ BATCH = 500
 PRIOR_WEIGHT = 16.0
 """Number of chunks at which a sample counts as much as the prior."""
 LEAST_SPREAD = 1e-3
+CUTS_CACHED = 8
+"""Sets of components for which the everyday queries are kept: English, other languages and both are usual."""
 
 # Queries that are usual for any library.
 ORDINARY_QUERIES = (
@@ -91,6 +94,8 @@ class Background:
         self._sampled_at = -1
         self._samples: dict[int, np.ndarray] = {}
         self._ordinary: list[np.ndarray] = []
+        self._cuts: LRUCache[bytes, np.ndarray] = LRUCache(CUTS_CACHED)
+        """Components that queries have -> the rows of everyday queries, cut to them."""
         self._by_ordinary: dict[int, tuple[dict[int, np.ndarray], dict[int, float], float]] = {}
 
     def ordinary_queries(self, queries: np.ndarray) -> np.ndarray:
@@ -145,8 +150,13 @@ class Background:
             ordinary = self.ordinary_queries(queries)
             mean = ordinary.mean(axis=0)
             return mean, (ordinary - mean) / np.sqrt(len(ordinary))
-        cut = rows * queries.any(axis=0)
-        cut *= np.linalg.norm(rows) / max(float(np.linalg.norm(cut)), LEAST_SPREAD)  # a query has unit length
+        used = queries.any(axis=0)
+        with self._lock:
+            cut = self._cuts.get(used.tobytes())
+            if cut is None:
+                cut = rows * used
+                cut *= np.linalg.norm(rows) / max(float(np.linalg.norm(cut)), LEAST_SPREAD)  # a query has unit length
+                self._cuts[used.tobytes()] = cut
         return cut[0], cut[1:]
 
     def _embedded(self, texts: Sequence[str]) -> np.ndarray:
