@@ -365,7 +365,8 @@ def _kept_groupings(sources: Sequence[Source], state: Mapping[str, Any]) -> tupl
 
     Raises `ConfigError` if a source has another mined order than the run began with.
     """
-    groupings, regrouped = {}, []
+    groupings: dict[str, Grouping] = {}
+    regrouped: list[str] = []
     for source in sources:
         own = Grouping(source.groups, source.open_groups)
         began = state.get("groups", {}).get(source.name)

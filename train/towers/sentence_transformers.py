@@ -60,7 +60,8 @@ class FeatureCollator:
     def __call__(self, sides: Sequence[LoadedSide]) -> FeatureBatch:
         import torch
 
-        groups, order = [], []
+        groups: list[dict[str, Any]] = []
+        order: list[int] = []
         for members, features in self._embedder.features([side.to_input() for side in sides]):
             order += members
             groups.append({name: self._smaller(value) for name, value in features.items()})
