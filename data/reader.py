@@ -262,7 +262,7 @@ def to_webp(picture: np.ndarray, max_side: int = THUMBNAIL_SIDE) -> bytes:
     scale = max_side / max(small.size)
     if scale < 1:
         size = (max(1, round(small.width * scale)), max(1, round(small.height * scale)))
-        small = small.resize(size, Image.Resampling.BICUBIC, reducing_gap=1.0)
+        small = small.resize(size, Image.Resampling.HAMMING, reducing_gap=1.0)
     out = io.BytesIO()
-    small.save(out, "WEBP", quality=78, method=2)
+    small.save(out, "WEBP", quality=78, method=1)  # method 2: a third more time, 11 % fewer bytes
     return out.getvalue()

@@ -77,7 +77,10 @@ class Engines:
     def searcher(self) -> Searcher:
         """Returns the searcher over the index, which has all vectors written until now, with the adapter of now.
         Raises LibraryError."""
-        written = self._adapter.stat().st_mtime_ns if self._adapter.exists() else 0
+        try:
+            written = self._adapter.stat().st_mtime_ns
+        except FileNotFoundError:
+            written = 0
         current = self._searcher
         version = None
         if current is not None:

@@ -3,21 +3,24 @@
 import puppeteer from "puppeteer-core";
 
 const [firefox, address, folder] = process.argv.slice(2);
-const browser = await puppeteer.launch({ browser: "firefox", executablePath: firefox, headless: true });
 const faults = [];
 const SCREENS = {
-  wide: { width: 1440, height: 900, theme: "light" },
-  phone: { width: 390, height: 844, theme: "dark" },
+  wide: { width: 1440, height: 900, isDark: false },
+  phone: { width: 390, height: 844, isDark: true },
 };
 
-for (const [name, { width, height, theme }] of Object.entries(SCREENS)) {
+for (const [name, { width, height, isDark }] of Object.entries(SCREENS)) {
+  const browser = await puppeteer.launch({
+    browser: "firefox",
+    executablePath: firefox,
+    headless: true,
+    extraPrefsFirefox: { "layout.css.prefers-color-scheme.content-override": isDark ? 0 : 1 },
+  });
   const page = await browser.newPage();
   page.on("pageerror", (error) => faults.push(`${name}: ${error.message}`));
   page.on("console", (line) => line.type() === "error" && faults.push(`${name}: ${line.text()}`));
   page.setDefaultTimeout(60_000);
   await page.setViewport({ width, height });
-  // BiDi cannot ask for dark colours yet; the page's own setting does.
-  await page.evaluateOnNewDocument((theme) => localStorage.setItem("sightline.theme", theme), theme);
   const shot = (what) => page.screenshot({ path: `${folder}/firefox-${name}-${what}.png` });
   const shown = (selector) => page.waitForSelector(`>>> ${selector}`, { visible: true });
   const count = (selector) => page.$$(`>>> ${selector}`).then((found) => found.length);
@@ -45,8 +48,14 @@ for (const [name, { width, height, theme }] of Object.entries(SCREENS)) {
     await (await shown(".card a.open")).click();
     await shown(".viewer");
     await page.keyboard.press("ArrowRight");
+  });
+  await step("closed", async () => {
     await page.keyboard.press("Escape");
     await page.waitForSelector(">>> .viewer", { hidden: true });
+  });
+  await step("map", async () => {
+    await (await shown("button[data-key=map]")).click();
+    await shown(".map");
   });
   await step("video", async () => {
     await page.goto(`${address}/?q=type:video`);
@@ -62,7 +71,6 @@ for (const [name, { width, height, theme }] of Object.entries(SCREENS)) {
       await shown("h1, h2");
     });
   }
-  await page.close();
+  await browser.close();
 }
-await browser.close();
 console.log(JSON.stringify(faults));
