@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.mmeb.task import Task
-from eval.protocols import OWN, PROTOCOLS, ScoringProtocol, of_model, of_name
+from eval.protocols import AUTHORS, OWN, PROTOCOLS, ScoringProtocol, of_model, of_name
 from eval.task_list import MISSING_V3, UnknownDataset, all_tasks, select, v3_tasks
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("Scoring reads and writes Parquet: pip install 'sightline[eval]'", file=sys.stderr)
         return 1
     protocol = PROTOCOLS[options.protocol] if options.protocol else of_name(options.model_path)
+    if reason := _no_effect(options, protocol):
+        parser.error(reason)
     if options.through_index:
         protocol = None  # Sightline words its queries itself
     try:
@@ -50,7 +52,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _run(options, tasks, protocol)
 
 
+def _no_effect(options: argparse.Namespace, protocol: ScoringProtocol | None) -> str | None:
+    """Returns why an option that was given would change nothing, in one line; None if each changes something."""
+    from model.lite.weights import EARLIER
+    from model.registry import has_pixel_limits, is_embeddinggemma
+
+    model, sizes = options.model_path, ("min_pixels", "max_pixels")
+    loading = ("base", "dim", *sizes, "detail")
+    reasons: list[tuple[bool, tuple[str, ...], str]] = [
+        (not options.through_index, ("rerank",), "it is for --through_index"),
+        (options.through_index, ("protocol", *loading), "--through_index loads and words as Sightline does"),
+        (model in ("lite", *EARLIER), loading, f"{model} is loaded as it is"),
+        (_is_late(model), loading, f"{model} is a model with late interaction, which is loaded as it is"),
+        (
+            protocol is not None and protocol.sets_sizes,
+            sizes,
+            f"the protocol {protocol.name if protocol else ''} shows pictures in its authors' sizes; --protocol own "
+            "takes other limits",
+        ),
+        (is_embeddinggemma(model), sizes, f"{model} takes tokens per image; set them with --detail"),
+        (not has_pixel_limits(model), sizes, f"{model} takes no limits of pixels"),
+    ]
+    for holds, names, reason in reasons:
+        given = [f"--{name}" for name in names if getattr(options, name) is not None]
+        if holds and given:
+            return f"{' and '.join(given)} would change nothing: {reason}"
+    return None
+
+
+def _is_late(model: str) -> bool:
+    from model.late_interaction import HUB, is_late_interaction
+
+    return model in (*HUB, *HUB.values()) or is_late_interaction(Path(model).expanduser())
+
+
 def _parser() -> argparse.ArgumentParser:
+    from model.late_interaction import HUB
+
     parser = argparse.ArgumentParser(
         prog="python -m eval", description="Score a model on MMEB-V2's 78 tasks or tasks of MMEB-V3."
     )
@@ -78,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
     rules = "how the model is told and shown its inputs (default: as its authors do it, docs/evaluation.md)"
     add("--protocol", choices=sorted(PROTOCOLS), help=rules)
     add("--through_index", action="store_true", help="score Sightline's search: its index, words and meaning together")
+    pages = "with --through_index: pages as PDFs, the first 50 of each answer in this model's order (none: as they are)"
+    add("--rerank", choices=[*sorted(HUB), "none"], help=pages)
     add("--list", action="store_true", help="list the tasks and exit")
     return parser
 
@@ -131,16 +171,17 @@ def _run(options: argparse.Namespace, tasks: list[Task], protocol: ScoringProtoc
                 options.output_dir,
                 name=name,
                 version=options.data_version,
+                rerank=options.rerank,
                 report=report,
             )
-            about: dict[str, Any] = {"model_id": f"sightline with {options.model_path}", "dim": None}
+            about: dict[str, Any] = {"model_id": product.model_id(options.model_path, options.rerank), "dim": None}
             protocol = OWN
         else:
             embedder = _load(options, rank.count, protocol)
             family = of_model(embedder)
             protocol = protocol or family
             if family not in (OWN, protocol):  # not as the model's authors score it
-                protocol = replace(protocol, figures=frozenset())
+                protocol = replace(protocol, figures=protocol.figures - {AUTHORS})
             outcomes = run(
                 tasks,
                 embedder,
@@ -181,7 +222,7 @@ def _run(options: argparse.Namespace, tasks: list[Task], protocol: ScoringProtoc
 def _load(
     options: argparse.Namespace, workers: int, protocol: ScoringProtocol | None
 ) -> Embedder | LateInteractionModel:
-    from model.late_interaction import HUB, is_late_interaction, load_late_interaction
+    from model.late_interaction import load_late_interaction
     from model.loading import load
     from model.qwen.vision import PROTOCOL_MAX_PIXELS, PROTOCOL_MIN_PIXELS
     from model.registry import has_pixel_limits
@@ -191,7 +232,7 @@ def _load(
         import torch
 
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
-    if options.model_path in (*HUB, *HUB.values()) or is_late_interaction(Path(options.model_path)):
+    if _is_late(options.model_path):
         return load_late_interaction(options.model_path, device=device, dtype=options.dtype)
     more = dict(protocol.load) if protocol else {}
     if options.detail:  # its parts replace those of the protocol
@@ -209,7 +250,9 @@ def _name(path: str, options: argparse.Namespace) -> str:
         folder = Path(path).resolve()
         name = f"{folder.parent.name}/{folder.name}" if folder.name.startswith("checkpoint") else folder.name
     if options.through_index:
-        return f"{name} through Sightline"
+        from eval.product import about_pages
+
+        return f"{name} through Sightline{about_pages(options.rerank)}"
     return f"{name} (reference-compatible)" if options.reference_compatible else name
 
 

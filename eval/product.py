@@ -37,6 +37,9 @@ READERS = ("documents", "video_retrieval")
 # The duration of clips made of saved frames: each is one window of a library (30 s).
 CLIP_S = 16.0
 
+NO_RERANKING = "none"
+"""Pages as PDFs in the order that they have: what a run with re-ranking is compared with."""
+
 Search = Callable[[str, int], Sequence[str]]
 """(words, number of hits) -> paths, best first; a path may repeat (windows of one clip)."""
 
@@ -45,14 +48,16 @@ class ProductError(Exception):
     """A Sightline command failed. The message is the command's."""
 
 
-def lay_out(data: TaskData, folder: Path) -> tuple[dict[str, int], list[dict[str, str]]]:
-    """Write every candidate as a file into `folder`. Returns file name -> column, and the failures."""
+def lay_out(data: TaskData, folder: Path, as_pdf: bool = False) -> tuple[dict[str, int], list[dict[str, str]]]:
+    """Write every candidate as a file into `folder`, a page of a document as an image or, `as_pdf`, as a PDF.
+
+    Returns file name -> column, and the failures."""
     folder.mkdir(parents=True, exist_ok=True)
     names: dict[str, int] = {}
     failures = []
     for column, item in enumerate(data.candidates):
         try:
-            path = _write(item, folder / f"{column:06d}")
+            path = _write(item, folder / f"{column:06d}", as_pdf)
         except ImageError as error:
             source = {"side": "candidate", "name": data.keys[column], "source": error.source}
             failures.append({**source, "reason": str(error)})
@@ -92,10 +97,13 @@ def score_search(task: Task, data: TaskData, names: dict[str, int], search: Sear
 
 @dataclass(frozen=True)
 class Product:
-    """The installed Sightline: one library in `data_dir`, indexed and searched by Sightline's commands."""
+    """The installed Sightline: one library in `data_dir`, indexed and searched by Sightline's commands.
+
+    `rerank`: the model with late interaction that puts the first pages in a new order; None: none does."""
 
     data_dir: Path
     model: str = "lite"
+    rerank: str | None = None
 
     def index(self, folder: Path) -> dict[str, int]:
         """Run `sightline index FOLDER --json`. Returns its counts. Raises `ProductError`."""
@@ -120,7 +128,7 @@ class Product:
         base = f"http://127.0.0.1:{port}"
         try:
             _wait_for_server(f"{base}/healthz", child, log)
-            yield lambda words, k: _search(base, words, k)
+            yield lambda words, k: _search(base, words, k, self.rerank)
         finally:
             child.terminate()
             try:
@@ -134,12 +142,14 @@ class Product:
         return [sys.executable, "-m", "app.cli", *arguments, *options]
 
 
-def run_product(task: Task, data: TaskData, model: str, work: Path) -> tuple[TaskOutcome, Scored]:
+def run_product(
+    task: Task, data: TaskData, model: str, work: Path, rerank: str | None = None
+) -> tuple[TaskOutcome, Scored]:
     """Lay out, index, serve, search and score one task. It deletes its files below `work`."""
     files, library = work / task.name / "files", work / task.name / "library"
     try:
-        names, failures = lay_out(data, files)
-        product = Product(library, model)
+        names, failures = lay_out(data, files, as_pdf=rerank is not None)
+        product = Product(library, model, None if rerank == NO_RERANKING else rerank)
         counts = product.index(files)
         with product.serving() as search:
             outcome, scored = score_search(task, data, names, search)
@@ -159,22 +169,23 @@ def run(
     *,
     name: str,
     version: DataVersion = "current",
+    rerank: str | None = None,
     report: Callable[[TaskOutcome], None] | None = None,
 ) -> list[TaskOutcome]:
-    """Score `tasks` through Sightline. Returns one outcome per task; a task that does not fit is "missing"."""
+    """Score `tasks` through Sightline. With `rerank` pages are PDFs, and the first ones are in the order of that model
+    (`NO_RERANKING`: as they were). Returns one outcome per task; a task that does not fit is "missing"."""
     folder = output / "mmeb" / slug(name)
     outcomes = []
     with own(output, folder, Rank()):
         claim(
-            folder,
-            {"name": name, "model_id": f"sightline with {model}", **asdict(ScoringSettings(data_version=version))},
+            folder, {"name": name, "model_id": model_id(model, rerank), **asdict(ScoringSettings(data_version=version))}
         )
         for task in tasks:
             outcome = TaskOutcome(task.name, "missing", "searches no pool of files with words")
             if task.reader in READERS:
                 try:
                     data = read_task(task, data_root)
-                    outcome, scored = run_product(task, data, model, output / "through-index")
+                    outcome, scored = run_product(task, data, model, output / "through-index", rerank)
                     write_result(folder, data, outcome, scored, f"through {model}")
                 except DataMissing as error:
                     outcome = TaskOutcome(task.name, "missing", how_to_get(error, data_root, task))
@@ -186,13 +197,35 @@ def run(
     return outcomes
 
 
-def _search(base: str, words: str, k: int) -> list[str]:
-    query = urllib.parse.urlencode({"q": words, "k": k})
+def model_id(model: str, rerank: str | None) -> str:
+    return f"sightline with {model}{about_pages(rerank)}"
+
+
+def about_pages(rerank: str | None) -> str:
+    """Returns what a run's name says of `rerank`."""
+    if rerank is None:
+        return ""
+    return ", pages as PDFs" + ("" if rerank == NO_RERANKING else f", re-ranked by {rerank}")
+
+
+def _search(base: str, words: str, k: int, rerank: str | None = None) -> list[str]:
+    query = urllib.parse.urlencode({"q": words, "k": k} | ({"rerank": rerank} if rerank else {}))
     try:
-        with urllib.request.urlopen(f"{base}/api/search?{query}", timeout=120) as response:
+        # The first search with re-ranking loads that model and embeds fifty pages.
+        with urllib.request.urlopen(f"{base}/api/search?{query}", timeout=3600 if rerank else 120) as response:
             return [hit["path"] for hit in json.load(response)["hits"]]
+    except urllib.error.HTTPError as error:
+        raise ProductError(f"Sightline did not answer {words[:60]!r} ({error}: {_detail(error)})") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ProductError(f"Sightline did not answer {words[:60]!r} ({error})") from error
+
+
+def _detail(error: urllib.error.HTTPError) -> str:
+    """Returns the sentence of an answer that is an error."""
+    try:
+        return str(json.load(error)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return error.reason
 
 
 def _wait_for_server(url: str, child: subprocess.Popen[bytes], log: Path, seconds: float = 120) -> None:
@@ -208,9 +241,15 @@ def _wait_for_server(url: str, child: subprocess.Popen[bytes], log: Path, second
     raise ProductError(f"sightline serve did not answer within {seconds:.0f} s; see {log}")
 
 
-def _write(item: TaskItem, stem: Path) -> Path:
+def _write(item: TaskItem, stem: Path, as_pdf: bool) -> Path:
+    from PIL import Image
+
     visual = item.visual
     assert visual is not None
+    if as_pdf and item.kind == "pdf":
+        path = stem.with_suffix(".pdf")
+        Image.fromarray(visual.read()[0]).save(path, quality=95, resolution=150)
+        return path
     if visual.kind == "image":
         data = visual.images[0].data()
         path = stem.with_suffix(".jpg" if data[:3] == b"\xff\xd8\xff" else ".png")

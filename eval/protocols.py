@@ -4,7 +4,8 @@ Built around `ScoringProtocol`: the options that a model is loaded with, the dec
 benchmark's, what a `TaskItem` becomes, and `figures`, the published figures that were made by the same rules. It knows
 nothing of how a model works or of how scores are computed.
 
-Sources: VLM2Vec-V2's own code is the benchmark's; GME `gme_inference.py` (default system text for documents);
+Sources: VLM2Vec-V2's own code is the benchmark's; GME `gme_inference.py` (default system text for documents), and for
+the benchmark's figures of it `process_input_text` and `MMEBModel.encode_input` of TIGER-AI-Lab/VLM2Vec 6e1e1d4;
 Qwen3-VL-Embedding's `src/evaluation/mmeb_v2` at 8ce3aab with qwen-vl-utils 0.0.14; EmbeddingGemma 2's wrapper in mteb
 2.26.24, which its authors point to, for their settings for MMEB-V2 itself are not published.
 """
@@ -23,7 +24,8 @@ import numpy as np
 
 from data.mmeb.task import Task
 from data.mmeb.task_data import TaskItem
-from model.inputs import Input
+from model.inputs import Input, InputKind
+from model.prompts import GME_DEFAULT, IMAGE_PAD, VIDEO_PAD
 from model.qwen.vision import resize, smart_resize
 
 AUTHORS, BENCHMARK = "authors", "benchmark"
@@ -44,7 +46,7 @@ class ScoringProtocol:
 
     `exact`: the model receives the prompts of the benchmark to the byte, not their parts.
     `load`: options of `model.load`. `declarations`: modality, group or task -> keys that replace the declared ones.
-    `item`: what the model is told of an item. `prepare`: the same for its pictures.
+    `item`: what the model is told of an item. `prepare`: the same for its pictures; it sets their sizes.
     `clip_rate`: frames per second that a clip is said to have; None: the model's own rule.
     """
 
@@ -57,6 +59,11 @@ class ScoringProtocol:
     prepare: Callable[[Input], Input] = _unchanged
     clip_rate: float | None = None
 
+    @property
+    def sets_sizes(self) -> bool:
+        """Whether pictures have sizes of the protocol, whatever limits a model is loaded with."""
+        return self.prepare is not _unchanged
+
 
 def _own(_task: Task, item: TaskItem) -> TaskItem:
     """The instruction and the text as parts; the model words them."""
@@ -66,6 +73,18 @@ def _own(_task: Task, item: TaskItem) -> TaskItem:
 def _gme(task: Task, item: TaskItem) -> TaskItem:
     """A query's instruction is the system text; a document has GME's default there."""
     return _own(task, item) if item.role == "query" else replace(item, instruction=None)
+
+
+def _gme_of_benchmark(_task: Task, item: TaskItem) -> TaskItem:
+    """GME's default system text, and the benchmark's prompt without its token in the user's turn, on both sides."""
+    text = item.prompt
+    for token in (f"{IMAGE_PAD}\n", f"{IMAGE_PAD} ", f"{VIDEO_PAD} "):
+        text = text.replace(token, "")
+    if item.visual is not None and not item.text and not text.endswith("\n"):
+        text += " "  # the original joins an instruction and an absent text by a space all the same
+    # A page alone would be told nothing, as GME's authors do it.
+    kind: InputKind = "image" if item.kind == "pdf" else item.kind
+    return replace(item, instruction=GME_DEFAULT, text=text, kind=kind)
 
 
 # Qwen3-VL-Embedding. A token is 32 x 32 pixels.
@@ -150,6 +169,7 @@ def _gemma(task: Task, item: TaskItem) -> TaskItem:
 
 VLM2VEC = ScoringProtocol("vlm2vec-v2", frozenset({AUTHORS, BENCHMARK}), exact=True)
 GME = ScoringProtocol("gme", item=_gme)
+GME_OF_BENCHMARK = ScoringProtocol("gme-benchmark", frozenset({BENCHMARK}), item=_gme_of_benchmark)
 QWEN3_VL = ScoringProtocol(
     "qwen3-vl-embedding",
     load={"min_pixels": _QWEN3_PIXELS[0], "max_pixels": _QWEN3_PIXELS[1], "max_frames": 64},
@@ -167,22 +187,26 @@ EMBEDDING_GEMMA = ScoringProtocol(
 OWN = ScoringProtocol("own", item=_own)
 LATE = ScoringProtocol("late-interaction", frozenset({BENCHMARK}), exact=True)
 PROTOCOLS: Mapping[str, ScoringProtocol] = {
-    protocol.name: protocol for protocol in (VLM2VEC, GME, QWEN3_VL, EMBEDDING_GEMMA, OWN, LATE)
+    protocol.name: protocol for protocol in (VLM2VEC, GME, GME_OF_BENCHMARK, QWEN3_VL, EMBEDDING_GEMMA, OWN, LATE)
 }
 _NAMES = {r"qwen3-?vl-?embedding": QWEN3_VL, r"embedding-?gemma-?2": EMBEDDING_GEMMA}
-"""Part of a model's name or folder -> its protocol, where the model itself does not tell."""
+"""Part of a model's name -> its protocol, where the model itself does not tell."""
 
 
 def of_name(name_or_path: str) -> ScoringProtocol | None:
-    """Returns the protocol of a model that its name tells, before the model is loaded; None if it tells none."""
-    from model.gemma.files import is_gemma
-    from model.gemma.torch_towers import is_checkpoint
+    """Returns the protocol of a model before it is loaded: by what its folder holds, else by its own name; None if
+    neither tells."""
+    from model.registry import is_embeddinggemma, own_name
 
-    folder = Path(name_or_path).expanduser()
-    if is_checkpoint(folder) or (folder.is_dir() and is_gemma(folder)):
+    if is_embeddinggemma(name_or_path):
         return EMBEDDING_GEMMA
-    tail = "/".join(folder.parts[-4:]).lower()  # the hub's cache has the name three folders up
-    return next((protocol for pattern, protocol in _NAMES.items() if re.search(pattern, tail)), None)
+    folder = Path(name_or_path).expanduser()
+    protocol = _of_words(own_name(folder))
+    return None if protocol is EMBEDDING_GEMMA and folder.is_dir() else protocol
+
+
+def _of_words(name: str) -> ScoringProtocol | None:
+    return next((protocol for pattern, protocol in _NAMES.items() if re.search(pattern, name.lower())), None)
 
 
 def of_model(embedder: Any) -> ScoringProtocol:
@@ -195,13 +219,14 @@ def of_model(embedder: Any) -> ScoringProtocol:
     family = getattr(embedder, "family", None)
     if family in (gme, vlm2vec) and hasattr(embedder, "embed_prompts"):
         return VLM2VEC if family is vlm2vec else GME
-    return of_name(str(embedder.id).split("@")[0].split(":")[0]) or OWN
+    return _of_words(str(embedder.id).split("@")[0].split(":")[0]) or OWN
 
 
 def misfit(protocol: ScoringProtocol, embedder: Any) -> str | None:
     """Returns why a model cannot be scored by a protocol, in one line; None if it can."""
     natural = of_model(embedder)
-    if (protocol.exact and not natural.exact) or (protocol is LATE) != (natural is LATE):
+    is_strange = protocol is GME_OF_BENCHMARK and natural is not GME
+    if is_strange or (protocol.exact and not natural.exact) or (protocol is LATE) != (natural is LATE):
         return (
             f"{embedder.id} cannot be scored by the protocol {protocol.name}: it takes other inputs; leave --protocol "
             f"out (it would be {natural.name})"

@@ -19,6 +19,7 @@ from model.gemma.torch_towers import is_checkpoint
 from model.hub_files import find, in_cache, read_json
 from model.hub_models import HUB_MODELS, PRECISIONS, missing
 from model.lite.projection import StudentEmbedder, is_student
+from model.lite.weights import EARLIER
 from model.machine import Machine, chunks_per_hour, this_machine
 from model.qwen.vision import PROTOCOL_MAX_PIXELS, PROTOCOL_MIN_PIXELS
 from model.two_tower.embedder import is_two_tower
@@ -60,14 +61,14 @@ def open_checkpoint(
         return load_gemma_torch(folder, name=name, device=device, dtype=dtype, dim=dim, detail=detail)
     if detail is not None:
         raise ModelError(f"{name_or_path} takes no --detail; it is for EmbeddingGemma 2.")
-    kind = _kind(folder)
+    kind = _kind(folder, base)
     sizes: dict[str, Any] = {"min_pixels": min_pixels, "max_pixels": max_pixels, "max_frames": max_frames}
     if kind == "sentence-transformers":
-        if base is not None:
+        if base is not None and not (folder / "adapter_config.json").is_file():
             raise ModelError(f"{name_or_path} is a whole model and takes no base.")
         from model.sentence_transformers import load_sentence_transformer
 
-        return load_sentence_transformer(folder, name=name, device=device, dtype=dtype, dim=dim, **sizes)
+        return load_sentence_transformer(folder, name=name, device=device, dtype=dtype, dim=dim, base=base, **sizes)
     try:
         from model.qwen.checkpoint import load_qwen
     except ImportError as error:
@@ -117,9 +118,12 @@ def is_embeddinggemma(name_or_path: str) -> bool:
 
 
 def has_pixel_limits(name_or_path: str) -> bool:
-    """Returns whether a model takes `min_pixels` and `max_pixels`: ONNX graphs and EmbeddingGemma 2 do not."""
-    is_graphs = name_or_path in HUB_MODELS or _graphs_folder(name_or_path) is not None
-    return not is_graphs and not is_embeddinggemma(name_or_path)
+    """Returns whether a model takes `min_pixels` and `max_pixels`: lite and its students, ONNX graphs, EmbeddingGemma 2
+    and a model on a server do not."""
+    if name_or_path in ("lite", *EARLIER, *HUB_MODELS) or name_or_path.startswith(("http://", "https://")):
+        return False
+    is_fixed = is_student(Path(name_or_path).expanduser()) or _graphs_folder(name_or_path) is not None
+    return not is_fixed and not is_embeddinggemma(name_or_path)
 
 
 def _open_graphs(name: str, folder: Path | None, *, dtype: str, dim: int | None, detail: str | None) -> Embedder:
@@ -159,17 +163,17 @@ def _find(name: str, base: str | None) -> Path:
         raise ModelError(f"{error} Its base {VLM2VEC_BASE} is missing as well.") from error
 
 
-def _kind(folder: Path) -> str:
+def _kind(folder: Path, base: str | None = None) -> str:
     """Returns "qwen" or "sentence-transformers", the loader of a folder. Raises `ModelError` if neither fits."""
     if (folder / "adapter_config.json").is_file():
-        return "qwen"
+        return _kind_of_base(folder, base)
     has_modules = (folder / "modules.json").is_file()
     kind = None
     if (folder / "config.json").is_file():
         kind = read_json(folder / "config.json").get("model_type")
     elif not has_modules:
         raise ModelError(f"{folder} holds no model: it has no config.json, adapter_config.json or modules.json.")
-    if kind in ("qwen2_vl", "qwen2_5_vl") and (not has_modules or _is_gme(folder) or "vlm2vec" in _own_name(folder)):
+    if kind in ("qwen2_vl", "qwen2_5_vl") and (not has_modules or _is_gme(folder) or "vlm2vec" in own_name(folder)):
         return "qwen"
     if has_modules:
         return "sentence-transformers"
@@ -179,14 +183,27 @@ def _kind(folder: Path) -> str:
     )
 
 
+def _kind_of_base(adapter: Path, base: str | None) -> str:
+    """Returns the loader of an adapter: that of its base. "qwen" says what is wrong with a base that is missing."""
+    try:
+        from model.qwen.adapters import base_of
+        from model.qwen.checkpoint import BACKBONES
+    except ImportError:
+        return "qwen"
+    config = base_of(adapter, base) / "config.json"
+    known = config.is_file() and read_json(config).get("model_type") in (*BACKBONES, None)
+    return "qwen" if known or not config.is_file() else "sentence-transformers"
+
+
 def _is_gme(folder: Path) -> bool:
     config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
     names = [config.get(key) for key in ("auto_map", "architectures", "_name_or_path")]
-    return re.search(r"(^|[^a-z])gme", f"{names} {_own_name(folder)}".lower()) is not None
+    return re.search(r"(^|[^a-z])gme", f"{names} {own_name(folder)}".lower()) is not None
 
 
-def _own_name(folder: Path) -> str:
-    """Returns a folder's name, in the hub cache its repository's name, in lower case."""
+def own_name(folder: Path) -> str:
+    """Returns a folder's name (of `.` that of the working directory), in the hub cache its repository's name, in lower
+    case."""
     is_snapshot = folder.parent.name == "snapshots"
     return (folder.parent.parent if is_snapshot else folder.resolve()).name.lower()
 

@@ -23,6 +23,7 @@ from model.embedder import ModelError, unit_rows
 from model.hub_files import fingerprint, quiet, read_json, weight_files
 from model.inputs import Input
 from model.prompts import plain
+from model.qwen import adapters
 from model.qwen.vision import as_rgb, resize, sample_frames
 
 RECIPE = "st2"
@@ -94,6 +95,25 @@ class SentenceTransformersEmbedder:
             raise ModelError(f"{self.id} gave vectors that are not numbers; try dtype float32.")
         return unit_rows(out)
 
+    def features(self, inputs: Sequence[Input]) -> list[tuple[list[int], dict[str, Any]]]:
+        """Returns the model's inputs for training, [(positions in `inputs`, features), …]: `embed` without the model.
+
+        Inputs of one group share role, instruction and whether they are clips."""
+        groups: dict[tuple[str, str | None, bool], list[int]] = {}
+        for i, item in enumerate(inputs):
+            groups.setdefault((item.role, item.instruction, item.video is not None), []).append(i)
+        out = []
+        for (role, instruction, is_clip), members in groups.items():
+            prompt = self._prompt(role, instruction)
+            if prompt is None and role == "query":
+                prompt = self.model.prompts.get("query")
+            parts = [
+                _as_dict(inputs[i], self._text(inputs[i].text or ""), self.max_frames, self.clip_rate) for i in members
+            ]
+            processing = self._processing(is_clip)
+            out.append((members, dict(self.model.preprocess(parts, prompt=prompt, task=role, **processing))))
+        return out
+
     def _processing(self, is_clip: bool) -> dict[str, Any]:
         if self.clip_rate is None:
             return {"processing_kwargs": {"video": {"do_sample_frames": False}}} if is_clip else {}
@@ -134,8 +154,16 @@ def load_sentence_transformer(
     min_pixels: int | None = None,
     max_pixels: int | None = None,
     max_frames: int | None = None,
+    base: str | None = None,
 ) -> SentenceTransformersEmbedder:
-    """Returns the embedder of a folder in sentence-transformers' format. Raises `ModelError`."""
+    """Returns the embedder of a folder in sentence-transformers' format, of a plain Qwen3-VL, whose last token is the
+    vector, or of a LoRA adapter on one of these (`base` in place of the one that it names). Raises `ModelError`."""
+    adapter = folder if adapters.is_adapter(folder) else None
+    given = folder
+    folder = adapters.base_of(folder, base) if adapter else folder
+    if adapter and (limits := adapter / "preprocessor_config.json").is_file():
+        trained = read_json(limits)  # the limits of its training
+        min_pixels, max_pixels = min_pixels or trained["min_pixels"], max_pixels or trained["max_pixels"]
     for module_folder in _weight_folders(folder):
         weight_files(module_folder)
     config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
@@ -153,14 +181,15 @@ def load_sentence_transformer(
     sizes = {"min_pixels": min_pixels, "max_pixels": max_pixels}
     try:
         with quiet():
-            model = SentenceTransformer(
-                str(folder),
-                device=str(torch_device),
-                local_files_only=True,
-                trust_remote_code=False,
-                model_kwargs={"dtype": torch_dtype, "use_safetensors": True},
-                processor_kwargs={key: value for key, value in sizes.items() if value is not None},
-            )
+            options: dict[str, Any] = {
+                "model_kwargs": {"dtype": torch_dtype, "use_safetensors": True},
+                "processor_kwargs": {key: value for key, value in sizes.items() if value is not None},
+            }
+            if (folder / "modules.json").is_file():
+                options |= {"local_files_only": True, "trust_remote_code": False}
+                model = SentenceTransformer(str(folder), device=str(torch_device), **options)
+            else:
+                model = SentenceTransformer(modules=_last_token(folder, **options), device=str(torch_device))
     except Exception as error:  # the library and the model's own classes raise any exception
         raise ModelError(_load_message(folder, error)) from error
     if "image" not in {part for kind in model.modalities for part in (kind if isinstance(kind, tuple) else (kind,))}:
@@ -173,9 +202,29 @@ def load_sentence_transformer(
     settings = [(folder / file).read_bytes() for file in SETTINGS_FILES if (folder / file).is_file()]
     settings_hash = hashlib.sha256(b"\0".join(settings)).hexdigest()
     label = dtype_label(dtype, torch_device, config)
+    sources = [*_weight_folders(folder), *([adapter] if adapter else [])]
     recipe = f"{RECIPE} {dim} {min_pixels} {max_pixels} {frames} {label} {settings_hash}"
-    model_id = f"{name or folder.resolve().name}{suffix}@{fingerprint(_weight_folders(folder), recipe)}-{RECIPE}"
-    return SentenceTransformersEmbedder(model.eval(), id=model_id, dim=dim, max_frames=frames)
+    model_id = f"{name or given.resolve().name}{suffix}@{fingerprint(sources, recipe)}-{RECIPE}"
+    embedder = SentenceTransformersEmbedder(model.eval(), id=model_id, dim=dim, max_frames=frames)
+    if adapter:
+        probe = Input("a red bicycle in the snow", role="query")
+        adapters.merge(model[0].model, adapter, lambda: torch.from_numpy(embedder.embed([probe])))
+    return embedder
+
+
+def _last_token(folder: Path, model_kwargs: dict[str, Any], processor_kwargs: dict[str, Any]) -> list[Any]:
+    """Returns the modules of a backbone that sentence-transformers did not save: the last token, at unit length."""
+    from sentence_transformers.base.modules import Normalize, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    offline = {"local_files_only": True}
+    transformer = Transformer(
+        str(folder),
+        model_kwargs=model_kwargs | offline,
+        processor_kwargs=processor_kwargs | offline,
+        config_kwargs=offline,
+    )
+    return [transformer, Pooling(transformer.get_embedding_dimension(), pooling_mode="lasttoken"), Normalize()]
 
 
 def _as_dict(item: Input, text: str, max_frames: int, clip_rate: float | None = None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from train.config import ConfigError, read
+from train.config import Config, ConfigError, read
 from train.launch import launch, say_ended
 
 
@@ -30,11 +30,15 @@ def main(arguments: list[str] | None = None) -> int:
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("--config", type=Path, help="YAML file of the run")
     mode.add_argument("--merge", type=Path, metavar="ADAPTER", help="write an adapter and its base as one model")
+    mode.add_argument("--average", type=Path, nargs="+", metavar="DIR", help="write the average of models as one")
+    parser.add_argument(
+        "--mine", metavar="TEACHER", help="with --config: mine hard negatives and neighbours, no training"
+    )
     parser.add_argument("--output_dir", type=Path, required=True, help="where checkpoints and logs go")
     parser.add_argument("--nproc_per_node", type=int, default=1, metavar="N", help="processes, one a card; 1")
     options, config_arguments = parser.parse_known_args(arguments)
     is_first = os.environ.get("RANK", "0") == "0"
-    required_packages = ("yaml", "torch", "transformers", "peft", "safetensors")
+    required_packages = ("yaml", "torch", "transformers", "safetensors")
     if missing_packages := [name for name in required_packages if importlib.util.find_spec(name) is None]:
         print(f"error: training needs {', '.join(missing_packages)}: pip install 'sightline[train]'", file=sys.stderr)
         return 1
@@ -43,6 +47,12 @@ def main(arguments: list[str] | None = None) -> int:
             read(options.config, _overrides(config_arguments))  # a wrong key is one line, not one a process
             own = ["--config", str(options.config), "--output_dir", str(options.output_dir)]
             return launch(options.nproc_per_node, [*own, *config_arguments])
+        if options.average:
+            from train.average import average
+
+            average(options.average, options.output_dir)
+            print(f"averaged into {options.output_dir}", file=sys.stderr)
+            return 0
         if options.merge:
             if config_arguments:
                 raise ConfigError(f"--merge takes no {config_arguments[0]}")
@@ -52,6 +62,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"merged into {options.output_dir}", file=sys.stderr)
             return 0
         config = read(options.config, _overrides(config_arguments))
+        if options.mine:
+            _mine(config, options.mine, options.output_dir)
+            return 0
         from train.trainer import train
 
         outcome = train(config, options.output_dir)
@@ -91,16 +104,53 @@ def _overrides(arguments: list[str]) -> dict[str, Any]:
     return overrides
 
 
+def _mine(config: Config, teacher_name: str, output_dir: Path) -> None:
+    """Mine every source of a config into `<output_dir>/<source>.npz`; those that are there are kept."""
+    from dataclasses import replace
+
+    from model.loading import load
+    from train.mining import mine_source
+    from train.trainer import open_sources
+
+    teacher = load(teacher_name, device=config.device)
+    for source in open_sources(replace(config, mined=None)):
+        path = output_dir / f"{source.name}.npz"
+        if path.exists():
+            print(f"{source.name}: mined already, {path}", file=sys.stderr)
+            continue
+        mined = mine_source(
+            source,
+            teacher,
+            max_frames=config.max_frames,
+            negatives=max(1, config.hard_negatives),
+            cluster=config.sub_batch_size,
+            seed=config.seed,
+        )
+        mined.save(path)
+        share = (mined.negatives >= 0).mean()
+        print(f"{source.name}: {len(source):,} rows, {share:.0%} of their negatives found, {path}", file=sys.stderr)
+
+
 def _is_user_error(error: Exception) -> bool:
     """Whether an error is a message for the user; any other exception is a bug and keeps its traceback."""
     from data.sources.pair import SourceError
     from model.embedder import ModelError
     from train.checkpoint import CheckpointError
     from train.loading import DataError
+    from train.mining import MiningError
     from train.mixing import MixingError
     from train.trainer import TrainError
 
-    user_errors = (ConfigError, SourceError, ModelError, CheckpointError, DataError, MixingError, TrainError)
+    user_errors = (
+        ConfigError,
+        SourceError,
+        ModelError,
+        CheckpointError,
+        DataError,
+        MiningError,
+        MixingError,
+        TrainError,
+    )
     return isinstance(error, user_errors)
 
 

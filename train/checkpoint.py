@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train.config import Config, ConfigError, to_dict
-from train.towers.tower import Tower, copy_tensors
+from train.towers.tower import Tower
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,6 +38,14 @@ def checkpoints(output_dir: Path) -> list[Path]:
         if (match := re.fullmatch(r"checkpoint-(\d+)", folder.name)) and (folder / "trainer/state.json").is_file()
     ]
     return [folder for _, folder in sorted(numbered)]
+
+
+def state_of(folder: Path) -> dict[str, Any]:
+    """Returns a checkpoint's state: `step`, `config`, and the `extra` of `save`. Raises `CheckpointError`."""
+    try:
+        return dict(json.loads((folder / "trainer/state.json").read_text()))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder} is damaged ({error}); delete it to continue from the one before") from error
 
 
 def save(
@@ -97,7 +105,7 @@ def restore(folder: Path, tower: Tower, optimizer: Optimizer, config: Config) ->
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    state: dict[str, Any] = json.loads((folder / "trainer/state.json").read_text())
+    state = state_of(folder)
     if changed := config.same_run(state["config"]):
         key = changed[0]
         raise ConfigError(
@@ -111,12 +119,17 @@ def restore(folder: Path, tower: Tower, optimizer: Optimizer, config: Config) ->
         raise CheckpointError(f"{folder} is damaged ({error}); delete it to continue from the one before") from error
     import torch
 
-    for name, parameter in tower.trainable().items() if stored else ():
+    parameters = tower.trainable() if stored else {}
+    if {f"{name}.{part}" for name in parameters for part in MOMENTS} != set(stored):
+        raise CheckpointError(
+            f"{folder} has moments of other tensors than this program trains: another version wrote it; end the run "
+            "with that version, or begin anew in another --output_dir"
+        )
+    for name, parameter in parameters.items():
         optimizer.state[parameter] = {
             "step": torch.tensor(float(state["step"]), device=parameter.device),
             **{part: stored.pop(f"{name}.{part}").to(parameter.device) for part in MOMENTS},
         }
-    copy_tensors({}, stored, folder)
     return state
 
 
@@ -126,7 +139,7 @@ def restore_random(folder: Path, rank: int, world: int) -> None:
 
     from train.grad_cache import set_random_state
 
-    state = json.loads((folder / "trainer/state.json").read_text())
+    state = state_of(folder)
     if state["world"] == world:
         stored = load_file(folder / "trainer/random.safetensors")
         set_random_state([stored[f"{rank}.{i}"] for i in range(state["devices"][rank])])

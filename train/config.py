@@ -65,7 +65,8 @@ class Config:
 
     # -- model
     model_name: Annotated[Text, Field(min_length=1)]
-    """Hub id or folder of a Qwen2-VL or Qwen2.5-VL checkpoint; `lite` for a distilled student."""
+    """Hub id or folder of a Qwen2-VL, Qwen2.5-VL or Qwen3-VL checkpoint, or of a model of sentence-transformers that
+    sees; `lite` for a distilled student."""
     lora_rank: Count = 16
     """0 trains every weight. The paper's ablation: 8/16/32 give image 62.7/63.2/60.0."""
     lora_alpha: Number = 64
@@ -106,10 +107,14 @@ class Config:
     0/32/64/128/1024 give 61.2/62.3/63.2/62.0/60.7."""
     chunk_size: Count = 8
     """Inputs that one process embeds at once (gradient cache); 0: its whole share of the batch."""
+    length_buckets: Positive = 4
+    """Chunks that a loader process fills together, rows of similar length in one: less padding. 1: in drawn order."""
     hard_negatives: Count = 0
     """The number of a pair's hard negatives that join the targets. The original ignores them."""
     mask_same_targets: bool = True
     """Exclude targets that equal the query's own target from its negatives."""
+    mined: Text | None = None
+    """Folder that `python -m train --mine TEACHER` wrote: hard negatives, and the order in which neighbours meet."""
     workers: Count = 4
     """Loader processes on each rank; 0 loads in the training process."""
     max_missing: Share = 0.01
@@ -124,6 +129,15 @@ class Config:
     """Weight of the loss over the teacher's similarities; the loss over its vectors has weight 1."""
     temperature: PositiveNumber = 0.02
     """Divides the cosines in the loss."""
+    matryoshka: Annotated[tuple[Positive, ...], Field(strict=False)] = ()
+    """Leading values of a vector whose loss counts too, [768, 512, 256]: vectors can be cut to these."""
+    symmetric: bool = False
+    """Add the loss from target to query."""
+    multi_positive: bool = False
+    """Targets that equal the query's own are right answers too, not only no negatives."""
+    rerank_weight: NotNegative = 0.0
+    """Weight of the loss over the order of a pair's positive and hard negatives: by a reranker's `scores`, stored with
+    the pairs, or by the teacher that mined them."""
     learning_rate: PositiveNumber = 5e-5
     """Peak, after the warm-up; then linear to zero at `max_steps`."""
     warmup_steps: Count = 100
@@ -178,6 +192,10 @@ class Config:
             "objective distill needs a teacher": distill and not self.teacher,
             "teacher is only for objective distill": self.teacher and not distill,
             "distillation uses no hard_negatives; set them to 0": distill and self.hard_negatives,
+            "matryoshka, symmetric, multi_positive and rerank_weight are for objective contrastive": distill
+            and (self.matryoshka or self.symmetric or self.multi_positive or self.rerank_weight),
+            "multi_positive needs mask_same_targets": self.multi_positive and not self.mask_same_targets,
+            "rerank_weight needs hard_negatives above 0": self.rerank_weight and not self.hard_negatives,
             "model_name lite takes no adapters: set lora_rank 0": lite and lora,
             "model_name lite can only be distilled: set objective distill and a teacher": lite and not distill,
         }.items():

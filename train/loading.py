@@ -49,6 +49,12 @@ class PairBatch:
     """int64 [n]: the content key of each positive."""
     negative_keys: np.ndarray
     """int64: the content key of each hard negative."""
+    negative_owners: np.ndarray
+    """int64: the pair, within this batch, of each hard negative."""
+    scores: np.ndarray
+    """float32 [n]: a reranker's score of each positive; NaN if it has none."""
+    negative_scores: np.ndarray
+    """float32: the same of each hard negative."""
     sources: np.ndarray
     """int64 [n]: the number of each pair's source."""
     names: tuple[str, ...]
@@ -64,7 +70,10 @@ class PairBatch:
 
 @dataclass
 class Loader:
-    """The work of a loader process: read rows of the sources, decode and collate them."""
+    """The work of a loader process: read rows of the sources, decode and collate them.
+
+    `pixels`: the limits of a picture for the model, for estimates of length.
+    """
 
     sources: Sequence[Source]
     collate: Collate
@@ -72,17 +81,36 @@ class Loader:
     hard_negatives: int = 0
     held_out: Sequence[np.ndarray] = ()
     keep_items: bool = False
+    pixels: tuple[int, int] = (3136, 1003520)
 
-    def batch(self, addresses: Sequence[Address]) -> PairBatch | Exception:
-        """Returns a collated batch, or the error: an exception that is raised loses its class between processes."""
+    def batches(self, addresses: Sequence[Address], size: int) -> list[PairBatch] | Exception:
+        """Returns collated batches of `size` rows (0: one batch), or the error: an exception that is raised loses its
+        class between processes. Of several batches, rows of similar length are in one: a batch is padded to its
+        longest row."""
         try:
-            return self._batch(addresses)
+            missing: list[tuple[int, int, str]] = []
+            rows = [(source, *self._load(source, row, missing)) for source, row in addresses]
+            size = size or len(rows)
+            if len(rows) > size:
+                rows.sort(key=lambda row: sum(self._tokens(side) for side in row[2][:2]), reverse=True)
+            parts = [rows[at : at + size] for at in range(0, len(rows), size)]
+            return [self._batch(part, missing if number == 0 else ()) for number, part in enumerate(parts)]
         except (SourceError, DataError) as error:
             return error
 
-    def _batch(self, addresses: Sequence[Address]) -> PairBatch:
-        missing: list[tuple[int, int, str]] = []
-        rows = [self._load(source, row, missing) for source, row in addresses]
+    def _tokens(self, side: LoadedSide) -> float:
+        """Returns about how many tokens a side has: one for 4 letters, one for 28 x 28 pixels of an image or of two
+        frames of a clip."""
+        low, high = self.pixels
+        visual = sum(min(max(frame.shape[0] * frame.shape[1], low), high) for frame in side.frames) / 784
+        return len(side.text) / 4 + visual / (2 if side.kind == "video" else 1)
+
+    def _batch(
+        self,
+        loaded: Sequence[tuple[int, Pair, tuple[LoadedSide, LoadedSide, list[LoadedSide]]]],
+        missing: Sequence[tuple[int, int, str]],
+    ) -> PairBatch:
+        rows = [(pair, sides) for _, pair, sides in loaded]
         negatives = [(pair, side) for pair, (_, _, sides) in rows for side in sides]
         return PairBatch(
             queries=self._collate([(pair, query) for pair, (query, _, _) in rows]),
@@ -92,7 +120,12 @@ class Loader:
             ),
             target_keys=np.array([positive.key for _, (_, positive, _) in rows], np.int64),
             negative_keys=np.array([side.key for _, side in negatives], np.int64),
-            sources=np.array([source for source, _ in addresses], np.int64),
+            negative_owners=np.array([n for n, (_, (_, _, sides)) in enumerate(rows) for _ in sides], np.int64),
+            scores=np.array([_score(pair, 0) for pair, _ in rows], np.float32),
+            negative_scores=np.array(
+                [_score(pair, 1 + n) for pair, (_, _, sides) in rows for n in range(len(sides))], np.float32
+            ),
+            sources=np.array([source for source, _, _ in loaded], np.int64),
             names=tuple(f"{pair.source} row {pair.row}" for pair, _ in rows),
             missing=tuple(missing),
             items=[(query, positive) for _, (query, positive, _) in rows] if self.keep_items else None,
@@ -142,6 +175,11 @@ class Loader:
             yield candidate
 
 
+def _score(pair: Pair, number: int) -> float:
+    """Returns a reranker's score of a pair's positive (0) or of a negative (from 1); NaN if it has none."""
+    return pair.scores[number] if number < len(pair.scores) else float("nan")
+
+
 @dataclass
 class Missing:
     """Rows without readable media: source -> row -> reason. Stops the run when a source has too many."""
@@ -174,24 +212,28 @@ class Missing:
         return messages
 
 
-def pair_batches(loader: Loader, shares: Iterator[list[Address]], size: int, workers: int) -> Iterator[list[PairBatch]]:
-    """Yields the batches of each step's share, in order. `workers` processes load ahead (0: this process loads)."""
+def pair_batches(
+    loader: Loader, shares: Iterator[list[Address]], size: int, workers: int, together: int = 1
+) -> Iterator[list[PairBatch]]:
+    """Yields the batches of each step's share. `workers` processes load ahead (0: this process loads).
+
+    `together`: so many batches at a time are filled by the length of their rows (`Loader.batches`); 1: in order."""
     if workers == 0:
         for share in shares:
-            yield [_raise_error(loader.batch(part)) for part in split(share, size)]
+            yield [b for part in split(share, size * together) for b in _raise_error(loader.batches(part, size))]
         return
     import torch.utils.data
 
     # A loader process must not start tokenizer threads of its own, nor use all cores for one image.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    sampler = _Sampler(shares, size)
-    batches: Iterable[PairBatch | Exception] = torch.utils.data.DataLoader(
-        _Dataset(loader),  # type: ignore[arg-type]
+    sampler = _Sampler(shares, size * together)
+    batches: Iterable[list[PairBatch] | Exception] = torch.utils.data.DataLoader(
+        _Dataset(loader, size),  # type: ignore[arg-type]
         sampler=sampler,
         batch_size=None,
         num_workers=workers,
         collate_fn=_identity,
-        prefetch_factor=max(2, 4 // workers),
+        prefetch_factor=max(1 if together > 1 else 2, 4 // workers),
         generator=torch.Generator(),  # the default is the generator that dropout uses
     )
     others = set(multiprocessing.active_children())
@@ -202,13 +244,14 @@ def pair_batches(loader: Loader, shares: Iterator[list[Address]], size: int, wor
     kill = partial(_kill, own)
     atexit.register(kill)
     try:
-        step = 0
+        step, parts = 0, 0
         share_batches: list[PairBatch] = []
-        for batch in iterator:
-            share_batches.append(_copy_tensors(_raise_error(batch)))
-            if len(share_batches) == sampler.counts[step]:
+        for part in iterator:
+            share_batches += [_copy_tensors(batch) for batch in _raise_error(part)]
+            parts += 1
+            if parts == sampler.counts[step]:
                 yield share_batches
-                share_batches, step = [], step + 1
+                share_batches, step, parts = [], step + 1, 0
     finally:
         del iterator  # asks the loader processes to end and waits for them
         kill()
@@ -262,18 +305,18 @@ class _Sampler:
 class _Dataset:
     """Indexed by a list of rows."""
 
-    def __init__(self, loader: Loader) -> None:
-        self.loader = loader
+    def __init__(self, loader: Loader, size: int) -> None:
+        self.loader, self.size = loader, size
 
-    def __getitem__(self, part: list[Address]) -> PairBatch | Exception:
-        return self.loader.batch(part)
+    def __getitem__(self, part: list[Address]) -> list[PairBatch] | Exception:
+        return self.loader.batches(part, self.size)
 
     def __len__(self) -> int:
         return 2**31
 
 
-def _identity(batch: Any) -> Any:
-    return batch
+def _identity(batches: Any) -> Any:
+    return batches
 
 
 def _copy_tensors(pairs: PairBatch) -> PairBatch:
@@ -287,6 +330,10 @@ def _copy_tensors(pairs: PairBatch) -> PairBatch:
     def copy(batch: Any) -> Any:
         if isinstance(batch, torch.Tensor):
             return batch.clone()
+        if isinstance(batch, dict):
+            return {name: copy(value) for name, value in batch.items()}
+        if isinstance(batch, tuple):
+            return tuple(copy(value) for value in batch)
         if is_dataclass(batch) and not isinstance(batch, type):
             return replace(batch, **{f.name: copy(getattr(batch, f.name)) for f in fields(batch)})
         return batch
@@ -295,7 +342,7 @@ def _copy_tensors(pairs: PairBatch) -> PairBatch:
     return replace(pairs, queries=copy(pairs.queries), positives=copy(pairs.positives), negatives=negatives)
 
 
-def _raise_error(batch: PairBatch | Exception) -> PairBatch:
-    if isinstance(batch, Exception):
-        raise DataError(str(batch)) from batch
-    return batch
+def _raise_error(batches: list[PairBatch] | Exception) -> list[PairBatch]:
+    if isinstance(batches, Exception):
+        raise DataError(str(batches)) from batches
+    return batches

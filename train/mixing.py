@@ -15,8 +15,9 @@ It knows only sizes and weights: no files, no media, no tensors. Its state is on
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +43,26 @@ class Ingredient:
     @property
     def training_rows(self) -> int:
         return self.rows - self.held_out
+
+
+@dataclass(frozen=True, eq=False)
+class Grouping:
+    """The groups of a source's rows, int64, and how many may be open: what its order depends on besides the seed."""
+
+    groups: np.ndarray
+    open_groups: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns runs of equal sizes: `{"runs": [[size, times], …], "open": n}`."""
+        starts = np.flatnonzero(np.diff(self.groups, prepend=-1))
+        times = np.diff(np.append(starts, len(self.groups)))
+        runs = [[int(self.groups[start]), int(n)] for start, n in zip(starts, times, strict=True)]
+        return {"runs": runs, "open": int(self.open_groups)}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Grouping:
+        sizes, times = np.asarray(stored["runs"], np.int64).reshape(-1, 2).T
+        return cls(np.repeat(sizes, times), int(stored["open"]))
 
 
 @dataclass(frozen=True)

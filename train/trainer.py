@@ -26,7 +26,7 @@ from train import checkpoint
 from train.config import Config, ConfigError
 from train.loading import DataError, Loader, Missing, PairBatch, pair_batches
 from train.logs import RunLog, memory_gb
-from train.mixing import Ingredient, MixingTable
+from train.mixing import Grouping, Ingredient, MixingTable
 from train.objectives.open import open_objective
 from train.processes import Processes, gather_objects, make_current, processes
 from train.towers.open import open_tower
@@ -72,7 +72,11 @@ class _Run:
 
         self.config, self.output_dir, self.processes = config, output_dir, group
         self.sources = open_sources(config)
-        self.table = mixing_table(config, self.sources)
+        earlier = checkpoint.checkpoints(output_dir)
+        self.groupings, self.regrouped = _kept_groupings(
+            self.sources, checkpoint.state_of(earlier[-1]) if earlier else {}
+        )
+        self.table = mixing_table(config, self.sources, self.groupings)
         torch.manual_seed(config.seed)  # every process starts with the same adapters
         self.tower: Tower = open_tower(config, group.device)
         make_current(self.tower.device)
@@ -88,6 +92,7 @@ class _Run:
             config.hard_negatives,
             [self.table.held_out(i) for i in range(len(self.sources))],
             keep_items=self.objective.needs_items,
+            pixels=(config.min_pixels, config.max_pixels),
         )
         self.missing = Missing([s.name for s in self.sources], [len(s) for s in self.sources], config.max_missing)
         self.stop = _StopSignal()
@@ -104,7 +109,8 @@ class _Run:
         shares = self.table.shares(step, self.config.max_steps, self.processes.rank, self.processes.world)
         try:
             start = time.monotonic()
-            batches = pair_batches(self.loader, shares, self.config.chunk_size, self.config.workers)
+            config = self.config
+            batches = pair_batches(self.loader, shares, config.chunk_size, config.workers, config.length_buckets)
             for share in self._agree_on_errors(batches):
                 waiting_s = time.monotonic() - start
                 state = random_state()
@@ -270,7 +276,12 @@ class _Run:
         if self.processes.first:
             missing = [[s, r, why] for s, rows in self.missing.reasons.items() for r, why in rows.items()]
             try:
-                extra = {"missing": missing, "rows": {s.name: len(s) for s in self.sources}}
+                extra = {
+                    "missing": missing,
+                    "rows": {s.name: len(s) for s in self.sources},
+                    "groups": {name: grouping.to_json() for name, grouping in self.groupings.items()},
+                    "orders": {s.name: s.order for s in self.sources if s.order},
+                }
                 checkpoint.save(self.output_dir, step, self.tower, self.optimizer, states, self.config, extra)
             except checkpoint.CheckpointError as error:
                 problem = str(error)
@@ -319,10 +330,21 @@ class _Run:
         for name, (old_size, size) in self.size_changes.items():
             held_out = ", and so are its held-out rows" if self.config.eval_steps else ""
             log.notice(f"{name} has {size:,} rows, {old_size:,} before: its order is drawn anew{held_out}")
+        for name in self.regrouped:
+            log.notice(f"{name} is packed otherwise than when the run began, which keeps the order of its rows")
         if self.config.workers * self.processes.world > 1:
             for source in self.sources:
                 if source.advice:
                     log.notice(source.advice)
+
+
+def _mined(source: Source, config: Config) -> Source:
+    """Returns a source with its mined negatives and order, if the config names some. Raises `MiningError`."""
+    if config.mined is None:
+        return source
+    from train.mining import Mined, MinedSource
+
+    return MinedSource(source, Mined.load(Path(config.mined).expanduser() / f"{source.name}.npz"))
 
 
 def open_sources(config: Config) -> list[Source]:
@@ -334,18 +356,45 @@ def open_sources(config: Config) -> list[Source]:
         if source.name in names:
             source.name = f"{source.name} ({number + 1})"
         names.add(source.name)
-    return sources
+    return [_mined(source, config) for source in sources]
 
 
-def mixing_table(config: Config, sources: Sequence[Source]) -> MixingTable:
-    """Returns the table of a config. With `eval_steps`, `eval_rows` of each source, at most a fifth, are held out."""
+def _kept_groupings(sources: Sequence[Source], state: Mapping[str, Any]) -> tuple[dict[str, Grouping], list[str]]:
+    """Returns each source's grouping, that of the run's checkpoint (`state`) where its rows are as many, and the names
+    of the sources that are grouped otherwise by now: packing between two starts must not change the order of a run.
+
+    Raises `ConfigError` if a source has another mined order than the run began with.
+    """
+    groupings: dict[str, Grouping] = {}
+    regrouped: list[str] = []
+    for source in sources:
+        own = Grouping(source.groups, source.open_groups)
+        began = state.get("groups", {}).get(source.name)
+        if (order := state.get("orders", {}).get(source.name, source.order)) != source.order:
+            raise ConfigError(
+                f"{source.name} was mined again since this run began (order {order or 'none'}, now "
+                f"{source.order or 'none'}); put the old mined rows back, or choose another --output_dir"
+            )
+        if began is not None and state["rows"].get(source.name) == len(source) and began != own.to_json():
+            own = Grouping.from_json(began)
+            regrouped.append(source.name)
+        groupings[source.name] = own
+    return groupings, regrouped
+
+
+def mixing_table(
+    config: Config, sources: Sequence[Source], groupings: Mapping[str, Grouping] | None = None
+) -> MixingTable:
+    """Returns the table of a config. With `eval_steps`, `eval_rows` of each source, at most a fifth, are held out.
+    `groupings`: of the sources by name, in place of their own."""
+    kept = groupings or {}
     ingredients = [
         Ingredient(
             source.name,
             rows=len(source),
             weight=float(entry.get("weight", 1)),
-            groups=source.groups,
-            open_groups=source.open_groups,
+            groups=kept[source.name].groups if source.name in kept else source.groups,
+            open_groups=kept[source.name].open_groups if source.name in kept else source.open_groups,
             held_out=min(config.eval_rows, len(source) // 5) if config.eval_steps else 0,
         )
         for source, entry in zip(sources, config.datasets, strict=True)

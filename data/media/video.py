@@ -142,6 +142,20 @@ def sample_frames(
         return _stack(pairs, start_s, end_s)
 
 
+def frame_seconds(path: Path) -> list[float]:
+    """Returns the second of each frame in order of display, by the packets, without decoding. Raises `MediaError`."""
+    with open_video(path) as video:
+        stamps = {packet.pts for packet in video.packets(video.stream) if packet.pts is not None}
+        return [video.second(stamp) for stamp in sorted(stamps)]
+
+
+def frames_at(path: Path, seconds: Sequence[float]) -> np.ndarray:
+    """Returns the frames on screen at ascending `seconds`, uint8 RGB [T, H, W, 3], upright; T is less where one cannot
+    be decoded. Raises `MediaError` if none can."""
+    with open_video(path) as video:
+        return _stack(video.frames_at(seconds, None), seconds[0], seconds[-1])[0]
+
+
 def sample_open(
     video: VideoStream, start_s: float, end_s: float, count: int, max_side: int | None, *, tolerance_s: float
 ) -> tuple[np.ndarray, np.ndarray]:

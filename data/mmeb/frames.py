@@ -1,11 +1,13 @@
 """The saved frames of a clip that a model receives.
 
-Built around the benchmark's rule: files in natural order, `numpy.linspace(0, n - 1, k)` truncated to integers.
-It opens no image.
+Built around the benchmark's rule: files in natural order, `numpy.linspace(0, n - 1, k)` truncated to integers. Of a
+video without saved frames, the same of those that the benchmark's code would save (`save_frames`,
+TIGER-AI-Lab/VLM2Vec). It opens no image.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -14,6 +16,8 @@ import numpy as np
 from data.mmeb.task_data import ImageFile, TaskVisual
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+SAVED = 64
+"""Frames that the benchmark's code saves of a video."""
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 
 
@@ -27,6 +31,14 @@ def sample_indices(n_frames: int, count: int | None) -> list[int]:
     if count is None or n_frames < count:
         return list(range(n_frames))
     return [int(i) for i in np.linspace(0, n_frames - 1, count, dtype=int)]
+
+
+def raw_indices(n_frames: int, count: int) -> list[int]:
+    """Returns the frames of a video that a model receives, of the `SAVED` that the benchmark's code would save."""
+    saved = list(range(n_frames))
+    if n_frames > SAVED:
+        saved = [math.floor(i * (n_frames / SAVED)) for i in range(SAVED)]
+    return [saved[i] for i in sample_indices(len(saved), count)]
 
 
 def saved_clip(folder: Path, count: int | None) -> TaskVisual:

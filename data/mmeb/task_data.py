@@ -159,17 +159,17 @@ def _decode(encoded: EncodedImage, on_white: bool) -> np.ndarray:
 
 
 def _video_frames(path: Path, count: int) -> list[np.ndarray]:
-    """Returns `count` frames of the whole file (a user's own data may have no saved frames)."""
-    from data.media.kinds import MediaError
-    from data.media.video import probe, sample_frames
+    """Returns `count` frames of the whole file, those that the benchmark's code would save and show."""
+    from data.media.video import frame_seconds, frames_at
+    from data.mmeb.frames import raw_indices
 
     try:
-        frames, _times = sample_frames(path, 0.0, probe(path).duration_s, count)
+        seconds = frame_seconds(path)
+        if not seconds:
+            raise ImageError(str(path), "holds no frame that can be decoded")
+        return list(frames_at(path, [seconds[i] + 1e-5 for i in raw_indices(len(seconds), count)]))
     except (MediaError, OSError) as error:
         raise ImageError(str(path), str(error)) from None
-    if not len(frames):
-        raise ImageError(str(path), "holds no frame that can be decoded")
-    return list(frames)
 
 
 @dataclass(frozen=True)

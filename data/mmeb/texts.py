@@ -1,7 +1,8 @@
 """Readers of MMEB-V3's text and tool tasks: queries, a corpus of texts, graded judgements.
 
-Built around the fields under which the collections keep the same thing; the order of the alternatives is the
-original's (TIGER-AI-Lab/VLM2Vec, `complex_text_retrieve.py` and `toolde_dataset.py`). It knows nothing of models.
+Built around the fields under which the collections keep the same thing; ids are texts, for a corpus may have 5 where
+its labels have "5". The order of the alternatives is the original's (TIGER-AI-Lab/VLM2Vec, `complex_text_retrieve.py`
+and `toolde_dataset.py`). It knows nothing of models.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,7 @@ def tools(task: Task, root: Path) -> TaskData:
         except ValueError:
             text = str(text)
         if text:
-            data.candidate(row.get("id", ""), TaskItem(prompt=text, text=text))
+            data.candidate(str(row.get("id", "")), TaskItem(prompt=text, text=text))
     for row in rows_of(data.tables[0]):
         text = str(row.get("query") or "")
         if instruction := row.get("instruction"):
@@ -110,17 +112,14 @@ def _gold(row: dict[str, Any]) -> list[str]:
 
 
 def _labels(row: dict[str, Any]) -> list[str]:
-    """Returns the ids of `label` or `labels`: a list, or the text of one, of ids or of objects with an `id`."""
+    """Returns the ids of `label` or `labels`: a list, or the text of one, of ids or of objects with an `id`. A text
+    that is no JSON is an id."""
     value = row["label"] if row.get("label") is not None else row.get("labels")
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return []
-    try:
-        value = json.loads(value) if isinstance(value, str) else value
-    except ValueError:
-        return []
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = json.loads(value)
     members = value if isinstance(value, list) else [value]
-    return [
-        m["id"] if isinstance(m, dict) else m
-        for m in members
-        if isinstance(m, str) or (isinstance(m, dict) and "id" in m)
-    ]
+    ids = [m.get("id") if isinstance(m, dict) else m for m in members]
+    return [str(id) for id in ids if isinstance(id, str | int) and not isinstance(id, bool)]

@@ -83,13 +83,17 @@ class Side:
 
 @dataclass(frozen=True)
 class Pair:
-    """A row of a source. `source` and `row` name it in logs and error messages."""
+    """A row of a source. `source` and `row` name it in logs and error messages.
+
+    `scores`: a reranker's, of the positive and of each negative in order; empty if there are none.
+    """
 
     query: Side
     positive: Side
     negatives: tuple[Side, ...] = ()
     source: str = ""
     row: int = -1
+    scores: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

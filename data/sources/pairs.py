@@ -9,6 +9,7 @@ such sides:
     {"query": "notice period", "positive": {"pdf": "contract.pdf", "page": 4}}
     {"query": "she opens the door", "positive": {"video": "film.mp4", "start_s": 30, "end_s": 60}}
 
+`scores`, a reranker's numbers for the positive and then each of the negatives, teach their order (`rerank_weight`).
 A row for distillation may have only a `positive`. `sightline export --pairs` writes such a file of a library. A flat
 table is also accepted: `query`, `query_image`, `positive_pdf`, `positive_page`, … Paths are relative to `media_root`,
 by default the folder of the file.
@@ -61,7 +62,17 @@ class Pairs(StoredRows):
             ),
             source=self.name,
             row=row,
+            scores=self._scores(fields, row),
         )
+
+    def _scores(self, fields: Mapping[str, Any], row: int) -> tuple[float, ...]:
+        try:
+            scores = tuple(float(score) for score in fields.get("scores") or ())
+        except (TypeError, ValueError) as error:
+            raise SourceError(f"{self._path}, row {row + 1}: scores are a list of numbers ({error})") from error
+        if scores and len(scores) != 1 + len(fields.get("negatives") or ()):
+            raise SourceError(f"{self._path}, row {row + 1}: scores are one for the positive and one for each negative")
+        return scores
 
     def _side(self, fields: Mapping[str, Any], name: str, role: Role, row: int, looks_for: InputKind = "text") -> Side:
         value = fields.get(name)

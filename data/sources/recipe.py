@@ -80,7 +80,7 @@ class RecipeSource(StoredRows):
             self.advice = (
                 f"{subset.name}: each loader process reads its rows with the groups of {self._rows.groups.max()} rows "
                 f"they lie in; `python -m data.sources.pack --root {data_root} {subset.name}` writes them once so that "
-                "a row is one read (before a run begins: packing changes the order of one that is resumed)"
+                "a row is one read"
             )
         self._parse: Callable[[Row, int], Pair] = partial(
             PARSERS[subset.parser], subset=subset, media_root=repo / subset.media

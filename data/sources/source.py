@@ -27,6 +27,8 @@ class Source(ABC):
     licence: str = ""
     advice: str = ""
     """What would make it faster, for the start of a run's log."""
+    order: str = ""
+    """A digest of the order of the rows, where it was computed (mined); a resumed run must find the same."""
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -29,6 +29,7 @@ def test_the_tasks_that_can_be_asked_are_words_against_one_pool() -> None:
 
 
 def test_pages_become_images_and_clips_become_videos_of_one_window(mmeb: Path, tmp_path: Path) -> None:
+    from data import reader
     from data.media.image import read_image
     from data.media.video import probe, sample_frames
 
@@ -40,6 +41,13 @@ def test_pages_become_images_and_clips_become_videos_of_one_window(mmeb: Path, t
     visual = data.candidates[3].visual
     assert visual is not None
     assert (read_image(tmp_path / "pages" / name) == visual.read()[0]).all()
+
+    names, failed = lay_out(data, tmp_path / "pdfs", as_pdf=True)
+    assert failed == [] and set(names) == {f"{n:06d}.pdf" for n in range(8)}
+    path = tmp_path / "pdfs" / "000003.pdf"
+    (chunk,) = reader.decode(path, "pdf", reader.outline(path, "pdf").chunks)
+    page = chunk.frames[0]
+    assert np.abs(page.astype(float).mean((0, 1)) - visual.read()[0].mean((0, 1))).max() < 12
 
     (clips,) = select(["MSVD"])
     data = read_task(clips, mmeb)
@@ -102,6 +110,27 @@ def test_a_query_that_sightline_does_not_answer_is_one_sentence() -> None:
     with pytest.raises(ProductError, match=r"Sightline did not answer 'a dog' .*500"):
         _search(f"http://127.0.0.1:{server.server_port}", "a dog", 5)
     server.shutdown()
+
+
+def test_the_model_that_re_ranks_is_told_with_each_search_and_what_it_lacks_is_said() -> None:
+    asked = []
+
+    class Refusing(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(503)
+            self.end_headers()
+            self.wfile.write(b'{"detail": "colpali is not on this machine"}')
+
+    server = HTTPServer(("127.0.0.1", 0), Refusing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with pytest.raises(ProductError, match=r"503: .*: colpali is not on this machine"):
+        _search(f"http://127.0.0.1:{server.server_port}", "a dog", 5, "colpali")
+    server.shutdown()
+    assert asked == ["/api/search?q=a+dog&k=5&rerank=colpali"]
 
 
 def test_sightline_itself_goes_through_a_task(mmeb: Path, tmp_path: Path) -> None:

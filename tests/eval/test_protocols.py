@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from eval.embedding import Prompter, Rank, items_of
 from eval.protocols import (
     EMBEDDING_GEMMA,
     GME,
+    GME_OF_BENCHMARK,
     LATE,
     OWN,
     PROTOCOLS,
@@ -38,8 +40,10 @@ from eval.runner import RunError, run
 from eval.task_list import select
 from model.cards import CARDS
 from model.gemma.prompts import prompt_and_text
+from model.gemma.torch_towers import MODEL_TYPE
 from model.inputs import Input
 from model.prompts import gme
+from model.registry import is_embeddinggemma
 from tests.eval.embedders import HashEmbedder
 from tests.eval.fixtures import build
 
@@ -164,6 +168,66 @@ def test_gme_reads_a_querys_instruction_as_system_text_and_documents_with_its_de
     )
 
 
+GME_CASES = {  # the user's turn by the benchmark's own code: a query, a candidate
+    "OK-VQA": ("{pad}Represent the given image with the following question: {q}\n", "{c}"),
+    "MSCOCO_t2i": (
+        "Find me an everyday image that matches the given caption: {q}\n",
+        "{pad}Represent the given image.\n",
+    ),
+    "ViDoRe_docvqa": (
+        "Find a document image that matches the given query: {q}",
+        "{pad}Understand the content of the provided document image. ",
+    ),
+    "MSVD": (
+        "Find the video snippet that corresponds to the given summary: {q}",
+        "{pad}Understand the content of the provided video. ",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(GME_CASES))
+def test_gme_is_told_by_the_benchmarks_own_rules_what_its_figures_were_made_with(name: str, mmeb: Path) -> None:
+    data, queries, candidates = _items(name, GME_OF_BENCHMARK, mmeb)
+    pad = "<|vision_start|><|image_pad|><|vision_end|>"
+    for item, wording, words in (
+        (queries[0], GME_CASES[name][0], data.queries[0].text),
+        (candidates[0], GME_CASES[name][1], data.candidates[0].text),
+    ):
+        pictures = (np.zeros((8, 8, 3), np.uint8),) if item.visual is not None else ()
+        clip = item.visual is not None and item.visual.kind == "video"
+        shown = Input(
+            text=item.text or None,
+            images=() if clip else pictures,
+            video=np.stack(pictures * 5) if clip else None,
+            instruction=item.instruction,
+            role=item.role,
+            kind=item.kind,
+        )
+        prompt = gme(shown)
+        assert prompt.head + prompt.text + prompt.tail == (
+            "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+            f"{wording.format(pad=pad, q=words, c=words)}<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"
+        )
+        assert len(prompt.visuals) == len(pictures)
+
+
+@pytest.mark.slow
+def test_only_by_the_benchmarks_rules_gme_stands_beside_the_benchmarks_figures_of_it(
+    mmeb: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "gme-tiny"
+    shutil.copytree(Path(__file__).parents[1] / "model" / "parity" / "checkpoint", folder)
+    at = ["--data", str(mmeb), "--cache_dir", str(tmp_path / "c"), "--device", "cpu", "--datasets", "OK-VQA"]
+    for protocol, stands in (("gme", False), ("gme-benchmark", True)):
+        out = tmp_path / protocol
+        more = ["--model_path", str(folder), "--output_dir", str(out), "--protocol", protocol]
+        assert main([*at, *more]) == 0
+        header = next(csv.reader(io.StringIO((out / "leaderboard.csv").read_text("utf-8"))))
+        assert any(cell.startswith("GME-Qwen2-VL-7B") for cell in header) == stands
+    with pytest.raises(RunError, match="cannot be scored by the protocol gme-benchmark"):
+        run(select(["GQA"]), HashEmbedder(), mmeb, tmp_path, tmp_path / "c", protocol=GME_OF_BENCHMARK, rank=Rank())
+
+
 def test_the_benchmarks_own_model_is_told_its_prompts_to_the_byte(mmeb: Path) -> None:
     for task in select(["OK-VQA", "MSVD", "ViDoRe_docvqa"]):
         data = read_task(task, mmeb)
@@ -179,6 +243,52 @@ def test_a_model_is_scored_as_its_family_is() -> None:
     assert of_name("lite") is None and of_name("vlm2vec-v2") is None and of_name("Qwen/Qwen3-VL-2B-Instruct") is None
     assert of_model(HashEmbedder()) is OWN
     assert of_model(HashEmbedder("Qwen/Qwen3-VL-Embedding-2B@abc-st2")) is QWEN3_VL
+
+
+def test_a_model_in_the_working_directory_is_scored_as_its_family_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "Qwen3-VL-Embedding-2B"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert of_name(".") is QWEN3_VL is of_name(str(folder))
+    (tmp_path / "notes-on-qwen3-vl-embedding" / "mine").mkdir(parents=True)
+    assert of_name(str(tmp_path / "notes-on-qwen3-vl-embedding" / "mine")) is None, "its own name counts, as in its id"
+
+
+def test_embeddinggemma_is_known_by_what_is_in_its_folder_and_by_name_only_where_it_is_not_here(tmp_path: Path) -> None:
+    for name in ("other", "embedding-gemma-2-notes"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "other" / "config.json").write_text(json.dumps({"model_type": MODEL_TYPE}))
+    assert of_name(str(tmp_path / "other")) is EMBEDDING_GEMMA and is_embeddinggemma(str(tmp_path / "other"))
+    assert of_name(str(tmp_path / "embedding-gemma-2-notes")) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--model_path", "Qwen/Qwen3-VL-Embedding-2B", "--max_pixels", "9000"],
+            "authors' sizes; --protocol own takes",
+        ),
+        (["--model_path", "lite", "--min_pixels", "9000", "--max_pixels", "9000"], "lite is loaded as it is"),
+        (["--model_path", "siglip2", "--max_pixels", "9000"], "siglip2 takes no limits of pixels"),
+        (["--model_path", "embeddinggemma-2", "--max_pixels", "9000"], "set them with --detail"),
+        (["--model_path", "colpali", "--max_pixels", "9000"], "which is loaded as it is"),
+        (["--model_path", "colqwen2", "--dim", "64"], "--dim would change nothing"),
+        (["--model_path", "vlm2vec-v2", "--through_index", "--protocol", "own"], "words as Sightline does"),
+        (["--model_path", "lite", "--rerank", "colpali"], "it is for --through_index"),
+        (["--model_path", "vlm2vec-v2", "--through_index", "--max_pixels", "9000"], "words as Sightline does"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused_in_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "would change nothing: " in last and message in last
 
 
 def test_a_protocol_that_does_not_fit_a_model_is_refused_in_one_line(mmeb: Path, tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from PIL import Image
 
 from data.download.download import file_sets
-from data.mmeb.frames import natural, sample_indices, saved_clip
+from data.mmeb.frames import natural, raw_indices, sample_indices, saved_clip
 from data.mmeb.readers import read_task
 from data.mmeb.sources import TASK_REPOSITORIES
 from data.mmeb.tables import read_rows, table_files
@@ -23,6 +24,7 @@ from data.mmeb.task_data import DataBroken, DataMissing, ImageError
 from eval.runner import how_to_get
 from eval.task_list import GROUPS, UnknownDataset, all_tasks, select
 from tests.eval.fixtures import build
+from tests.media import draw_video
 
 FACTS = yaml.safe_load((Path(__file__).parent / "mmeb_tasks.yaml").read_text("utf-8"))["tasks"]
 BY_NAME = {task.name: task for task in all_tasks()}
@@ -316,6 +318,16 @@ def test_clips_show_eight_frames_from_the_first_to_the_last() -> None:
         "frame_9.jpg",
         "frame_10.jpg",
     ]
+
+
+def test_a_raw_video_shows_the_frames_that_the_benchmarks_code_would_save_and_show(tmp_path: Path) -> None:
+    """450 frames: 64 of them by floor, of these the eight. Each frame is as grey as its number."""
+    assert raw_indices(450, 8) == [0, 63, 126, 189, 253, 316, 379, 442]
+    assert raw_indices(64, 8) == sample_indices(64, 8) and raw_indices(5, 8) == [0, 1, 2, 3, 4]
+    grey = lambda second: Image.new("RGB", (64, 64), (round(60 * second),) * 3)  # noqa: E731
+    draw_video(tmp_path / "clip.mp4", seconds=4, fps=30, size=(64, 64), frame=grey)
+    frames = saved_clip(tmp_path / "clip", 8).read()
+    assert [round(frame.mean() / 2) for frame in frames] == raw_indices(120, 8)
 
 
 def test_a_clip_without_frames_is_an_error_only_when_it_is_read(tmp_path: Path) -> None:

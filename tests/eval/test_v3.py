@@ -119,6 +119,20 @@ def test_tools_are_their_documentation_and_a_request_follows_its_instruction(tmp
     assert data.relevant == [{1: 1.0}, {0: 1.0, 1: 1.0}]
 
 
+@pytest.mark.parametrize("label", [[5], '["5"]', '[{"id": 5}]', "5", [{"id": "5"}]], ids=str)
+def test_an_id_is_the_same_as_a_number_and_as_a_text(label: Any, tmp_path: Path) -> None:
+    """And a tool has one place among the candidates, whichever way its id is written."""
+    task = _task("Tool-apibank")
+    _write(tmp_path, task, "queries", [{"id": 1, "query": "do it", "labels": label}])
+    if isinstance(label, list):
+        corpus = [{"id": 4, "documentation": "four"}, {"id": 5, "documentation": "five"}]
+    else:
+        corpus = [{"id": "4", "documentation": "four"}, {"id": "5", "documentation": "five"}]
+    _write(tmp_path, task, "corpus", corpus)
+    data = read_task(task, tmp_path)
+    assert data.relevant == [{1: 1.0}] and data.missing == [0] and data.keys == ["4", "5"] and data.ids == ["1"]
+
+
 def test_v3_scores_stand_in_rows_of_their_own_and_change_no_average_of_the_78(mmeb: Path, tmp_path: Path) -> None:
     task = _beir(tmp_path / "v3", "R2MED-Biology")
     embedder = HashEmbedder()

@@ -67,6 +67,10 @@ def one_thread() -> None:
 
 @pytest.fixture
 def keys(collection: Path) -> dict[str, Any]:
+    return run_keys(collection)
+
+
+def run_keys(collection: Path) -> dict[str, Any]:
     """Keys of a run of seconds."""
     return {
         "model_name": str(CHECKPOINT),

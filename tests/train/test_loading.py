@@ -18,7 +18,7 @@ from data.sources import rows
 from data.sources.pair import LoadedSide
 from data.sources.pairs import Pairs
 from data.sources.rows import ParquetRows
-from train.loading import DataError, Loader, Missing, pair_batches
+from train.loading import DataError, Loader, Missing, PairBatch, pair_batches
 from train.mixing import Ingredient, MixingTable
 
 BATCH, SUB = 64, 4
@@ -159,3 +159,29 @@ def test_no_source_is_copied_into_memory(tmp_path: Path, monkeypatch: pytest.Mon
             assert source[row]["query"] == str(row)
             assert sum(t.nbytes for t in source._cache.values()) <= 2 * rows.OPEN_BYTES
     assert set(reads.values()) == {1}, "each group is read from disk once an epoch"
+
+
+def padding(batches: list[PairBatch]) -> float:
+    """Letters that batches of texts are padded to, by letters that they have."""
+    sides = [side for batch in batches for side in (batch.queries, batch.positives)]
+    return sum(len(side) * max(map(len, side)) for side in sides) / sum(len(text) for side in sides for text in side)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_chunks_that_are_filled_together_hold_rows_of_similar_length(tmp_path: Path, workers: int) -> None:
+    """Lengths from 4 to 400 letters: chunks of 4 in the drawn order are padded by half, four together much less."""
+    lengths = np.random.default_rng(0).geometric(0.02, 64).clip(4, 400)
+    lines = [json.dumps({"query": f"{row}", "positive": f"{row} " + "x" * int(n)}) for row, n in enumerate(lengths)]
+    (tmp_path / "p.jsonl").write_text("\n".join(lines))
+    loader = Loader([Pairs(tmp_path / "p.jsonl")], texts, max_frames=1)
+    share = [(0, row) for row in range(64)]
+    (plain,) = pair_batches(loader, iter([share]), 4, workers)
+    (bucketed,) = pair_batches(loader, iter([share]), 4, workers, together=4)
+    assert [len(batch) for batch in bucketed] == [4] * 16
+    assert [name for batch in plain for name in batch.names] == [f"p row {row}" for row in range(64)]
+    for batch in bucketed:
+        assert batch.queries == [positive.split()[0] for positive in batch.positives]
+        assert batch.names == tuple(f"p row {query}" for query in batch.queries)
+    names = [[name for batch in bucketed[at : at + 4] for name in batch.names] for at in range(0, 16, 4)]
+    assert [set(part) for part in names] == [{f"p row {row}" for row in range(at, at + 16)} for at in range(0, 64, 16)]
+    assert padding(bucketed) - 1 < 0.5 * (padding(plain) - 1)

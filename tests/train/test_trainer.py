@@ -25,6 +25,7 @@ import yaml
 from safetensors.torch import load_file
 
 import model
+from data.sources.pack import main as pack
 from data.sources.pair import Pair, load
 from data.sources.pairs import Pairs
 from data.sources.source import register
@@ -34,6 +35,8 @@ from train.__main__ import main
 from train.config import Config, ConfigError, to_dict
 from train.loading import DataError
 from train.logs import RunLog
+from train.mining import Mined
+from train.mixing import Grouping
 from train.processes import Processes
 from train.towers.open import open_tower
 from train.towers.qwen import merge
@@ -44,6 +47,7 @@ ENV = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIB
 TWO_PROCESSES = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 ONE_COMMAND = (sys.executable, "-m", "train", "--nproc_per_node", "2")
 Configure = Callable[..., Config]
+GROUPED = Grouping(np.array([20] * 11 + [4]), 1)
 
 
 def log_of(folder: Path) -> list[dict[str, Any]]:
@@ -227,6 +231,53 @@ def test_data_that_grew_between_two_runs_is_said(
     assert capfd.readouterr().err.count("grows has 200 rows, 100 before: its order is drawn anew") == 1
 
 
+@pytest.mark.slow
+def test_packing_between_two_starts_does_not_change_the_order_of_a_run(
+    config: Configure, tmp_path: Path, collection: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Pages in Parquet files come group by group; packed, each row stands alone and a new run shuffles them all."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    repo = tmp_path / "data" / "vidore" / "colpali_train_set"
+    repo.joinpath("data").mkdir(parents=True)
+    lines = [json.loads(line) for line in collection.read_text().splitlines()]
+    pages = [(collection.parent / line["positive"]["image"]).read_bytes() for line in lines]
+    columns = {"query": [f"page {n}" for n in range(224)], "answer": [line["query"] for line in lines]}
+    table = pa.table({**columns, "image": [{"bytes": page, "path": None} for page in pages]})
+    pq.write_table(table, repo / "data" / "train-00000.parquet", row_group_size=20)
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr("data.sources.rows.OPEN_BYTES", 1)  # one open group, as with groups of 256 MB
+    more = {"datasets": [{"name": "colpali_train_set"}], "data_root": str(tmp_path / "data"), "save_steps": 2}
+    try:
+        whole = train(config(max_steps=4, **more), tmp_path / "whole")
+        shutil.copytree(tmp_path / "whole" / "checkpoint-2", tmp_path / "half" / "checkpoint-2")
+        assert pack(["--root", str(tmp_path / "data"), "colpali_train_set"]) == 0
+        half = train(config(max_steps=4, **more), tmp_path / "half")
+        again = train(config(max_steps=6, **more), tmp_path / "half")
+    finally:
+        monkey.undo()
+    assert whole.checkpoint is not None and half.checkpoint is not None and again.step == 6
+    assert_same(whole.checkpoint, half.checkpoint)
+    said = "colpali_train_set is packed otherwise than when the run began, which keeps the order of its rows"
+    assert capfd.readouterr().err.count(said) == 2
+    new = config(**more)
+    drawn = [mixing_table(new, open_sources(new), kept).share(0) for kept in (None, {"colpali_train_set": GROUPED})]
+    assert drawn[0] != drawn[1], "a run that begins now has another order"
+
+
+@pytest.mark.slow
+def test_rows_that_were_mined_again_are_refused_by_a_run_that_began_with_others(
+    config: Configure, tmp_path: Path, collection: Path
+) -> None:
+    for seed in (0, 1):
+        order = np.random.default_rng(seed).permutation(224)
+        Mined(np.full((224, 1), -1), np.full((224, 2), np.nan), order, 16).save(tmp_path / "mined" / "pairs.npz")
+        run = config(max_steps=2 + seed, warmup_steps=0, mined=str(tmp_path / "mined"))
+        with pytest.raises(ConfigError, match="pairs was mined again since this run began") if seed else nullcontext():
+            train(run, tmp_path / "run")
+
+
 def test_full_training_resumes_to_the_bit_too(config: Configure, tmp_path: Path) -> None:
     whole = train(config(lora_rank=0, max_steps=4, save_steps=2), tmp_path / "whole")
     shutil.copytree(tmp_path / "whole" / "checkpoint-2", tmp_path / "half" / "checkpoint-2")
@@ -310,9 +361,10 @@ def stopped_by(number: int, run: Config, folder: Path, wait_s: float, *, each: b
 def test_a_signal_to_all_processes_writes_a_checkpoint_and_the_run_resumes_to_the_bit(
     config: Configure, tmp_path: Path, number: int, each: bool, launcher: tuple[str, ...]
 ) -> None:
-    """With loader processes, twice in one run at odd moments of a step."""
+    """With loader processes, five times in one run at odd moments of a step: 20 stops in the four cases."""
     run = config(max_steps=1_000_000, workers=2, chunk_size=4, save_steps=1_000_000, keep_last=100_000)
-    steps = [stopped_by(number, run, tmp_path / "run", wait_s, each=each, launcher=launcher) for wait_s in (0.0, 0.037)]
+    moments = (0.0, 0.037, 0.011, 0.23, 0.09)  # seconds after a step that the log names
+    steps = [stopped_by(number, run, tmp_path / "run", wait_s, each=each, launcher=launcher) for wait_s in moments]
     assert steps == sorted(set(steps))
     with started(dataclasses.replace(run, save_steps=steps[-1]), tmp_path / "whole", *launcher) as whole:
         last = tmp_path / "whole" / f"checkpoint-{steps[-1]}"

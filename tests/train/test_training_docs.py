@@ -341,6 +341,20 @@ def test_a_model_for_ones_own_collection_is_trained_merged_and_loaded(place: Pat
 
 
 @pytest.mark.long
+def test_the_second_recipe_is_mined_trained_and_averaged(place: Path, hub: str) -> None:
+    import model
+
+    keys = {**TINY, "datasets": [{"type": "pairs", "path": "pairs.jsonl"}], "matryoshka": [32], "save_steps": 1}
+    mining = one("python -m train", "--mine").replace("Qwen/Qwen3-VL-Embedding-2B", str(CHECKPOINT))
+    assert "of their negatives found" in run(mining, place, hub, keys)
+    run(one("torchrun", "sightline_v1"), place, hub, keys)
+    for step, name in ((1, 4500), (2, 5000)):
+        (place / f"runs/s1/checkpoint-{step}").rename(place / f"runs/s1/checkpoint-{name}")
+    run(one("python -m train", "--average"), place, hub)
+    assert model.load(str(place / "runs/s1-mean"), device="cpu").dim == 64
+
+
+@pytest.mark.long
 def test_a_student_is_distilled_and_loaded(place: Path, hub: str) -> None:
     import model
 

@@ -8,7 +8,8 @@ from train.towers.tower import Tower
 
 
 def open_objective(config: Config, tower: Tower) -> Objective:
-    """Returns the objective. Raises `ConfigError` if teacher and tower differ in dimension."""
+    """Returns the objective. Raises `ConfigError` if teacher and tower differ in dimension, or `matryoshka` is too
+    long."""
     if config.objective == "distill":
         from train.objectives.distill import Distillation
 
@@ -19,4 +20,8 @@ def open_objective(config: Config, tower: Tower) -> Objective:
                 f"{distillation.teacher.dim}: only models of equal width can be compared"
             )
         return distillation
+    if too_long := [dim for dim in config.matryoshka if dim >= tower.dim]:
+        raise ConfigError(
+            f"matryoshka: {too_long[0]} is not below the {tower.dim} values of {config.model_name}'s vectors"
+        )
     return Contrastive(config)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.sources.pair import LoadedSide
-from train.config import Config, ConfigError
+from train.config import Config
+from train.towers import adapters
 from train.towers.tower import copy_tensors
 
 if TYPE_CHECKING:
@@ -69,8 +69,9 @@ class QwenTower:
         self.device, self.dim = embedder.device, embedder.dim
         self.module: Any = embedder.model
         self._autocast = uses_bfloat16(config, self.device) and not config.lora_rank
+        self.module.requires_grad_(False)
         if config.lora_rank:
-            self._insert_adapters()
+            adapters.insert_adapters(self.module.language_model, config)
         else:
             self.module.language_model.requires_grad_(True)
             if config.train_vision:
@@ -81,27 +82,16 @@ class QwenTower:
             (enable or self.module.gradient_checkpointing_enable)({"use_reentrant": False})
 
     @classmethod
-    def load(cls, config: Config, device: str | None = None) -> QwenTower:
+    def load(cls, config: Config, base: Path, device: str | None = None) -> QwenTower:
         """Raises `ConfigError`, `model.embedder.ModelError`."""
         from model.devices import pick_device
-        from model.hub_files import find
-        from model.qwen import adapters
         from model.qwen.checkpoint import load_qwen
 
-        base = find(config.model_name)
-        if adapters.is_adapter(base):
-            raise ConfigError(
-                f"model_name {config.model_name} is an adapter; merge it first: "
-                f"python -m train --merge {config.model_name} --output_dir DIR"
-            )
         target_device = pick_device(device or config.device)
-        # Frozen weights beside adapters may be bfloat16. Trained weights are float32 and only computed in
-        # bfloat16, or rounding would lose small updates.
-        half = uses_bfloat16(config, target_device) and config.lora_rank
         embedder = load_qwen(
             base,
             device=str(target_device),
-            dtype="bfloat16" if half else "float32",
+            dtype=dtype_of_weights(config, target_device),
             min_pixels=config.min_pixels,
             max_pixels=config.max_pixels,
         )
@@ -121,86 +111,26 @@ class QwenTower:
         return {name: p for name, p in self.module.named_parameters() if p.requires_grad}
 
     def save(self, folder: Path) -> None:
-        from safetensors.torch import save_file
-
         if not self.config.lora_rank:
             _save_checkpoint(self.module, folder)
             for name in TOKENIZER_FILES:
                 if (self.base / name).is_file():
                     shutil.copy(self.base / name, folder / name)
         else:
-            tensors = {adapter_key(name): p.detach().to("cpu").contiguous() for name, p in self.trainable().items()}
-            save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-            (folder / "adapter_config.json").write_text(json.dumps(self._adapter_config(), indent=1) + "\n")
+            adapters.save(folder, self.trainable(), self.config)
         self._save_pixel_limits(folder)
 
     def restore(self, folder: Path) -> None:
         import torch
-        from safetensors.torch import load_file
 
         parameters = self.trainable()
         if self.config.lora_rank:
-            stored = load_file(folder / "adapter_model.safetensors")
-            parameters = {adapter_key(name): p for name, p in parameters.items()}
-        else:
-            from model.qwen.checkpoint import load_backbone
+            adapters.restore(folder, parameters)
+            return
+        from model.qwen.checkpoint import load_backbone
 
-            saved = load_backbone(folder, torch.device("cpu"), torch.float32, "eager")
-            stored = {name: p for name, p in saved.named_parameters() if name in parameters}
-        copy_tensors(parameters, stored, folder)
-
-    def _insert_adapters(self) -> None:
-        from peft import LoraConfig, inject_adapter_in_model
-
-        config = self.config
-        modules = {name.rsplit(".", 1)[-1] for name, _ in self.module.language_model.named_modules()}
-        if missing := [t for t in config.lora_target_modules if t not in modules]:
-            raise ConfigError(f"lora_target_modules: the language model has no {', '.join(missing)}")
-        inject_adapter_in_model(
-            LoraConfig(
-                r=config.lora_rank,
-                lora_alpha=config.lora_alpha,  # type: ignore[arg-type]
-                lora_dropout=config.lora_dropout,
-                use_dora=config.use_dora,
-                init_lora_weights="gaussian",
-                target_modules=self._targets(),
-            ),
-            self.module,
-        )
-        for name, parameter in self.module.named_parameters():
-            parameter.requires_grad_("lora_" in name)
-            if "lora_" in name:
-                parameter.data = parameter.data.float()
-        for layer in self.module.modules():
-            for magnitude in getattr(layer, "lora_magnitude_vector", {}).values():
-                # peft computes the row norms in the dtype of the weights. In bfloat16 they are up to 0.4 % off,
-                # and an untrained adapter changes the model as much as half precision does.
-                magnitude.weight.data = layer.get_base_layer().weight.float().norm(dim=1)
-
-    def _targets(self) -> str:
-        """Returns a pattern for the language model only: Qwen2.5-VL's vision encoder has the same module names."""
-        names = "|".join(map(re.escape, self.config.lora_target_modules))
-        return rf".*language_model\..*\.({names})"
-
-    def _adapter_config(self) -> dict[str, Any]:
-        """Returns `adapter_config.json` in peft's format, for peft and for `model.load`."""
-        folder = Path(self.config.model_name).expanduser()
-        base = str(folder.resolve()) if folder.is_dir() else self.config.model_name
-        alpha = self.config.lora_alpha
-        return {
-            "peft_type": "LORA",
-            "task_type": None,
-            "base_model_name_or_path": base,
-            "r": self.config.lora_rank,
-            "lora_alpha": int(alpha) if alpha == int(alpha) else alpha,
-            "lora_dropout": self.config.lora_dropout,
-            "use_dora": self.config.use_dora,
-            "target_modules": self._targets(),
-            "bias": "none",
-            "fan_in_fan_out": False,
-            "init_lora_weights": "gaussian",
-            "inference_mode": True,
-        }
+        saved = load_backbone(folder, torch.device("cpu"), torch.float32, "eager")
+        copy_tensors(parameters, {n: p for n, p in saved.named_parameters() if n in parameters}, folder)
 
     def _save_pixel_limits(self, folder: Path) -> None:
         """Write the pixel limits of the training, so that `model.load` uses the same image sizes."""
@@ -216,10 +146,10 @@ def uses_bfloat16(config: Config, device: torch.device) -> bool:
     return config.dtype == "bfloat16" or (config.dtype == "auto" and device.type != "cpu")
 
 
-def adapter_key(name: str) -> str:
-    """Returns peft's name on disk for a parameter of an injected adapter."""
-    short = name.replace(".default.weight", ".weight").replace(".default", "")
-    return "base_model.model.model." + short.replace("lora_magnitude_vector.weight", "lora_magnitude_vector")
+def dtype_of_weights(config: Config, device: torch.device) -> str:
+    """Frozen weights beside adapters may be bfloat16. Trained weights are float32 and only computed in bfloat16, or
+    rounding would lose small updates."""
+    return "bfloat16" if uses_bfloat16(config, device) and config.lora_rank else "float32"
 
 
 def _save_checkpoint(module: Any, folder: Path) -> None:
@@ -233,17 +163,19 @@ def merge(adapter: Path, folder: Path) -> None:
     """Write an adapter and its base as one checkpoint. Raises `model.embedder.ModelError`."""
     from model.embedder import ModelError
     from model.hub_files import read_json
-    from model.qwen import adapters
-    from model.qwen.checkpoint import load_qwen
+    from model.qwen.adapters import base_of, is_adapter
+    from model.registry import open_checkpoint
 
-    if not adapters.is_adapter(adapter):
+    if not is_adapter(adapter):
         raise ModelError(f"{adapter} is no adapter: there is nothing to merge.")
-    base = adapters.base_of(adapter, None)
+    base = base_of(adapter, None)
     stored = read_json(base / "config.json")
     dtype = str(stored.get("dtype") or stored.get("torch_dtype") or "float32")
-    embedder = load_qwen(adapter, device="cpu", dtype=dtype)
+    embedder: Any = open_checkpoint(str(adapter), device="cpu", dtype=dtype)
     folder.mkdir(parents=True, exist_ok=True)
     _save_checkpoint(embedder.model, folder)
+    if (folder / "modules.json").is_file():  # sentence-transformers writes tokenizer and processor as well
+        return
     for name in (*TOKENIZER_FILES, "preprocessor_config.json"):
         if path := next((place / name for place in (adapter, base) if (place / name).is_file()), None):
             shutil.copy(path, folder / name)
