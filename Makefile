@@ -74,6 +74,7 @@ coverage: setup-dev
 	$(BIN)/coverage report && $(BIN)/coverage html -q
 
 test-long: setup-dev
+	sh tests/browser/install.sh firefox
 	$(BIN)/python -m pytest -m long
 
 lint: setup-dev

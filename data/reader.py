@@ -81,7 +81,7 @@ class Chunk:
 
     `frames`     uint8 RGB [T, H, W, 3]; T = 1 for an image and a page.
     `text`       the text of a PDF page, or the caption of an image (on its first page); empty for videos.
-    `thumbnail`  WebP, the longest side 384, of the best frame.
+    `thumbnail`  WebP, the longest side 384, of the best frame; empty where none was asked for.
     `times`      float64 [T], the second of each frame; None for images and pages.
     `unread`     a page may need OCR (`data.media.pdf.Document.needs_ocr`).
     `note`       a fault of a file that can still be displayed, for its owner; None without one.
@@ -154,9 +154,15 @@ def _pages(count: int) -> tuple[ChunkSpec, ...]:
 
 
 def decode(
-    path: Path, kind: Kind, specs: Sequence[ChunkSpec], *, max_frames: int = 8, max_side: int = 1280
+    path: Path,
+    kind: Kind,
+    specs: Sequence[ChunkSpec],
+    *,
+    max_frames: int = 8,
+    max_side: int = 1280,
+    thumbnails: bool = False,
 ) -> list[Chunk]:
-    """Decodes the chunks `specs` of one file, in order.
+    """Decodes the chunks `specs` of one file, in order. `thumbnails`: with a thumbnail of each.
 
     Chunks that cannot be decoded are left out, so the result may be shorter than `specs`. Raises `MediaError` if
     no chunk can be decoded.
@@ -166,14 +172,14 @@ def decode(
     if kind == "image":
         for spec in specs:
             try:
-                chunks.append(_image(path, spec, max_side))
+                chunks.append(_image(path, spec, max_side, thumbnails))
             except MediaError as error:
                 fault = error
     elif kind == "pdf":
         with pdf.open_pdf(path) as document:
             for spec in specs:
                 try:
-                    chunks.append(_page(document, spec, max_side))
+                    chunks.append(_page(document, spec, max_side, thumbnails))
                 except MediaError as error:
                     fault = error
     else:
@@ -181,9 +187,9 @@ def decode(
             for spec in specs:
                 try:
                     if opened_video is None:
-                        chunks.append(_recording(path, spec, max_side))
+                        chunks.append(_recording(path, spec, max_side, thumbnails))
                     else:
-                        chunks.append(_window(opened_video, spec, max_frames, max_side))
+                        chunks.append(_window(opened_video, spec, max_frames, max_side, thumbnails))
                 except MediaError as error:
                     fault = error
     if fault is not None and not chunks:
@@ -202,31 +208,31 @@ def to_input(chunk: Chunk, kind: Kind, role: Role = "document") -> Input:
 
 def make_thumbnail(path: Path, kind: Kind, spec: ChunkSpec) -> bytes:
     """Returns the WebP thumbnail of a chunk, to rebuild a deleted cache. Raises `MediaError`."""
-    chunks = decode(path, kind, (spec,), max_side=THUMBNAIL_SIDE)
+    chunks = decode(path, kind, (spec,), max_side=THUMBNAIL_SIDE, thumbnails=True)
     return chunks[0].thumbnail if chunks else b""
 
 
-def _still(spec: ChunkSpec, picture: np.ndarray, text: str = "") -> Chunk:
-    return Chunk(spec, picture[None], text, to_webp(picture))
+def _still(spec: ChunkSpec, picture: np.ndarray, text: str, thumbnails: bool) -> Chunk:
+    return Chunk(spec, picture[None], text, to_webp(picture) if thumbnails else b"")
 
 
-def _image(path: Path, spec: ChunkSpec, max_side: int) -> Chunk:
+def _image(path: Path, spec: ChunkSpec, max_side: int, thumbnails: bool) -> Chunk:
     picture = image.read_picture(path, max_side, spec.span.page)
     text = picture.caption if spec.ordinal == 0 else ""
-    return replace(_still(spec, picture.pixels, text), note=picture.note)
+    return replace(_still(spec, picture.pixels, text, thumbnails), note=picture.note)
 
 
-def _page(document: pdf.Document, spec: ChunkSpec, max_side: int) -> Chunk:
+def _page(document: pdf.Document, spec: ChunkSpec, max_side: int, thumbnails: bool) -> Chunk:
     page = pdf.require_page(document, spec.span.page)
-    chunk = _still(spec, document.image(page, max_side), document.text(page))
+    chunk = _still(spec, document.image(page, max_side), document.text(page), thumbnails)
     return replace(chunk, unread=document.needs_ocr(page), title=pdf.title_of(document, page))
 
 
-def _window(opened: VideoStream, spec: ChunkSpec, max_frames: int, max_side: int) -> Chunk:
+def _window(opened: VideoStream, spec: ChunkSpec, max_frames: int, max_side: int, thumbnails: bool) -> Chunk:
     start, end = spec.span.seconds
     tolerance = KEYFRAME_TOLERANCE * (end - start) / max_frames
     frames, times = video.sample_open(opened, start, end, max_frames, max_side, tolerance_s=tolerance)
-    return Chunk(spec, frames, "", to_webp(frames[best_of(frames)]), times)
+    return Chunk(spec, frames, "", to_webp(frames[best_of(frames)]) if thumbnails else b"", times)
 
 
 @contextmanager
@@ -242,9 +248,10 @@ def _open_video_or_recording(path: Path) -> Iterator[VideoStream | None]:
         yield opened
 
 
-def _recording(path: Path, spec: ChunkSpec, max_side: int) -> Chunk:
+def _recording(path: Path, spec: ChunkSpec, max_side: int, thumbnails: bool) -> Chunk:
     start, end = spec.span.seconds
-    return replace(_still(spec, sound_picture(path, start, end, max_side)), times=np.array([start]))
+    picture = sound_picture(path, start, end, max_side)
+    return replace(_still(spec, picture, "", thumbnails), times=np.array([start]))
 
 
 def to_webp(picture: np.ndarray, max_side: int = THUMBNAIL_SIDE) -> bytes:

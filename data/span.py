@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 
@@ -47,7 +47,8 @@ def unpacked_parts(text: str | None) -> tuple[PdfPart, ...]:
 
 def flat(record: Any) -> dict[str, Any]:
     """Returns a dataclass as a flat dictionary: the fields of its `span` become keys of their own."""
-    row: dict[str, Any] = {}
-    for name, value in asdict(record).items():
-        row |= value if name == "span" else {name: value}
+    row = dict(vars(record))
+    if "span" in row:
+        span = row.pop("span")
+        row |= {"start_s": span.start_s, "end_s": span.end_s, "page": span.page}
     return row

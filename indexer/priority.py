@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
 
@@ -47,7 +47,8 @@ class QueryPriority:
 
 
 class SharedEmbedder:
-    """An embedder that queries and indexing share, one call at a time. Itself an `Embedder`."""
+    """An embedder that queries and indexing share, one call at a time unless it is safe to call from several threads.
+    Itself an `Embedder`."""
 
     def __init__(self, inner: Embedder, priority: QueryPriority) -> None:
         self.inner, self._priority = inner, priority
@@ -55,8 +56,10 @@ class SharedEmbedder:
         self.profile: RankingProfile | None = getattr(inner, "profile", None)
         if hasattr(inner, "max_side"):
             self.max_side = int(inner.max_side)
+        safe = getattr(inner, "is_thread_safe", False)
+        self._turn: AbstractContextManager[object] = nullcontext() if safe else priority.model
 
     def embed(self, inputs: Sequence[Input]) -> np.ndarray:
-        """See `Embedder.embed`; waits for the call of the model that runs now."""
-        with self._priority.model:
+        """See `Embedder.embed`; waits for the call of the model that runs now if the model needs that."""
+        with self._turn:
             return self.inner.embed(inputs)

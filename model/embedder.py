@@ -46,7 +46,8 @@ class Embedder(Protocol):
     `max_frames`  the number of frames of a video window that the model uses.
 
     An embedder may also have `profile`, its own `RankingProfile`, `max_side`, the longest side in pixels that
-    the model uses, and `page_side`, the same for pages.
+    the model uses, `page_side`, the same for pages, and `is_thread_safe`, True if `embed` may run in several threads
+    at a time.
     """
 
     id: str

@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Body, FastAPI, Query, Request
 from fastapi.responses import JSONResponse
 
@@ -21,9 +22,9 @@ from app.web.requests import (
     FORM,
     MAX_FIELD_BYTES,
     MAX_FILES,
-    MAX_HITS,
     MAX_ID,
     MAX_TEXT,
+    PARAMETERS,
     BadRequest,
     Id,
     OutOfBounds,
@@ -51,10 +52,13 @@ MAX_MOMENTS = 50
 
 
 class Json(JSONResponse):
-    """JSON in ASCII: a file name that is not UTF-8 holds lone surrogates, which have no other encoding."""
+    """JSON in UTF-8; in ASCII where a file's name is not UTF-8: the lone surrogates for it have no other encoding."""
 
     def render(self, content: Any) -> bytes:
-        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+        try:
+            return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS)
+        except TypeError:
+            return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
 def values_of(request: Request) -> dict[str, list[str]]:
@@ -128,32 +132,8 @@ def _answer_json(answer: Answer | None) -> Json:
     return Json(answer.to_json() if answer is not None else {"error": "gone"})
 
 
-@router.get("/search")
-async def search(
-    request: Request,
-    services: Services,
-    q: Annotated[str, Query(description="What to look for, in words.")] = "",
-    kind: Annotated[list[str] | None, Query(description="image, video or pdf; may repeat.")] = None,
-    under: Annotated[str, Query(description="Only files below this folder.")] = "",
-    after: Annotated[str, Query(description="Taken on or after: 2024, 2024-06, 2024-06-01.")] = "",
-    before: Annotated[str, Query(description="Taken before this date.")] = "",
-    avoid: Annotated[list[str] | None, Query(description="Words for what hits should not show.")] = None,
-    like: Annotated[list[str] | None, Query(description="Chunk ids to resemble.")] = None,
-    unlike: Annotated[list[str] | None, Query(description="Chunk ids to avoid.")] = None,
-    min_s: Annotated[str, Query(description="Videos of at least this many seconds.")] = "",
-    max_s: Annotated[str, Query(description="Videos of at most this many seconds.")] = "",
-    label: Annotated[list[str] | None, Query(description="Only chunks with this label; may repeat.")] = None,
-    file_id: Annotated[str, Query(description="Only inside this file.")] = "",
-    sort: Annotated[str, Query(description="relevance or date.")] = "",
-    fold: Annotated[
-        str, Query(description="max or centroid: one hit per file, scored by its best chunk or by all.")
-    ] = "",
-    rerank: Annotated[
-        str, Query(description="colpali or colqwen2: the first 50 pages in the order of this model, if it is here.")
-    ] = "",
-    k: Annotated[str, Query(description=f"Number of hits, 1 to {MAX_HITS}.")] = "10",
-    offset: Annotated[str, Query(description="Number of hits to skip.")] = "0",
-) -> Json:
+@router.get("/search", openapi_extra=PARAMETERS)
+async def search(request: Request, services: Services) -> Json:
     """Chunks of the library that match the words and filters, best first."""
     values = values_of(request)
     query = build_query(values)

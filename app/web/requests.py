@@ -198,17 +198,40 @@ def window_of(values: Mapping[str, Sequence[str]], browsing: bool = False) -> tu
     return int(k), int(offset)
 
 
+_STRING: dict[str, Any] = {"type": "string"}
+_STRINGS: dict[str, Any] = {"type": "array", "items": _STRING}
 _FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
-_LIMIT = f"Up to {MAX_FILES} images, clips or PDFs, {UPLOAD_LIMIT // 2**20} MB together."
-_PROPERTIES: dict[str, Any] = {
-    "q": {"type": "string", "description": "Words, beside or instead of files."},
-    "files": {**_FILES, "description": _LIMIT},
-    "avoid_files": {**_FILES, "description": "Files that hits should not resemble."},
+_FIELDS = {
+    "q": (_STRING, "What to look for, in words."),
+    "kind": (_STRINGS, "image, video or pdf; may repeat."),
+    "under": (_STRING, "Only files below this folder."),
+    "after": (_STRING, "Taken on or after: 2024, 2024-06, 2024-06-01."),
+    "before": (_STRING, "Taken before this date."),
+    "avoid": (_STRINGS, "Words for what hits should not show."),
+    "like": (_STRINGS, "Chunk ids to resemble."),
+    "unlike": (_STRINGS, "Chunk ids to avoid."),
+    "min_s": (_STRING, "Videos of at least this many seconds."),
+    "max_s": (_STRING, "Videos of at most this many seconds."),
+    "label": (_STRINGS, "Only chunks with this label; may repeat."),
+    "file_id": (_STRING, "Only inside this file."),
+    "sort": (_STRING, "relevance or date."),
+    "fold": (_STRING, "max or centroid: one hit per file, scored by its best chunk or by all."),
+    "rerank": (_STRING, "colpali or colqwen2: the first 50 pages in the order of this model, if it is here."),
+    "k": (_STRING, f"Number of hits, 1 to {MAX_HITS}; 10 if it is not given."),
+    "offset": (_STRING, "Number of hits to skip."),
 }
-for _name in ("avoid", "kind", "label", "like", "unlike"):
-    _PROPERTIES[_name] = {"type": "array", "items": {"type": "string"}}
-for _name in ("under", "after", "before", "min_s", "max_s", "file_id", "sort", "fold", "rerank", "k", "offset"):
-    _PROPERTIES[_name] = {"type": "string"}
+_UPLOADS = {
+    "files": (_FILES, f"Up to {MAX_FILES} images, clips or PDFs, {UPLOAD_LIMIT // 2**20} MB together."),
+    "avoid_files": (_FILES, "Files that hits should not resemble."),
+}
 
+PARAMETERS = {
+    "parameters": [
+        {"name": name, "in": "query", "schema": schema, "description": text} for name, (schema, text) in _FIELDS.items()
+    ]
+}
+"""A query, as OpenAPI describes it. Declared to FastAPI, each would be parsed twice."""
+
+_PROPERTIES = {name: schema | {"description": text} for name, (schema, text) in (_FIELDS | _UPLOADS).items()}
 FORM = {"requestBody": {"content": {"multipart/form-data": {"schema": {"type": "object", "properties": _PROPERTIES}}}}}
 """A query with files, as OpenAPI describes it."""

@@ -7,6 +7,7 @@ text for the owner of the file. Decodes nothing.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -349,4 +350,6 @@ def from_os_error(error: OSError) -> MediaError:
         return MediaError("no permission to read the file; change its permissions", "no permission")
     if isinstance(error, IsADirectoryError):
         return MediaError("this is a folder, not a file", "wrong kind")
+    if error.errno == errno.EINVAL:
+        return MediaError("it names a place before its own begin", "damaged")
     return MediaError(f"the disk could not deliver the file ({error.strerror or error})", "disk")

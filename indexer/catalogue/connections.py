@@ -32,6 +32,11 @@ class Connections:
                 self._all.append(connection)
         return connection
 
+    def version(self) -> tuple[object, object]:
+        """Returns a value that changes with each write to the catalogue; its values are compared within one thread.
+        Raises CatalogueAway."""
+        return self.get().version(), self._local.identity
+
     def close(self) -> None:
         with self._lock:
             for connection in self._all:

@@ -234,6 +234,7 @@ class DecodeStage:
                     group,
                     max_frames=job.embedder.max_frames,
                     max_side=side,
+                    thumbnails=job.stored is None,
                     timeout_s=60.0 + len(group) * (15.0 + self._pixels(job) / PIXELS_PER_S),
                     urgent=kind != "video",
                 ).result()

@@ -24,10 +24,12 @@ CELLS = 16
 def first_look(
     path: Path, kind: Kind, count: int, *, window_s: float, overlap_s: float, max_frames: int, max_side: int
 ) -> tuple[Outline, list[Chunk]]:
-    """Returns the outline and the first `count` chunks; an image needs no second call."""
+    """Returns the outline and the first `count` chunks with thumbnails; an image needs no second call."""
     outline = reader.outline(path, kind, window_s=window_s, overlap_s=overlap_s)
     specs = outline.chunks[:count]
-    return outline, reader.decode(path, kind, specs, max_frames=max_frames, max_side=max_side) if specs else []
+    if not specs:
+        return outline, []
+    return outline, reader.decode(path, kind, specs, max_frames=max_frames, max_side=max_side, thumbnails=True)
 
 
 def signature(frames: np.ndarray) -> np.ndarray:

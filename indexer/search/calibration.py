@@ -20,6 +20,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from cachetools import LRUCache
 
 from indexer.catalogue.connections import Connections
 from indexer.types import KINDS
@@ -35,6 +36,8 @@ BATCH = 500
 PRIOR_WEIGHT = 16.0
 """Number of chunks at which a sample counts as much as the prior."""
 LEAST_SPREAD = 1e-3
+CUTS_CACHED = 8
+"""Sets of components for which ordinary and everyday queries are kept: of English, other languages, both."""
 
 # Queries that are usual for any library.
 ORDINARY_QUERIES = (
@@ -91,6 +94,9 @@ class Background:
         self._sampled_at = -1
         self._samples: dict[int, np.ndarray] = {}
         self._ordinary: list[np.ndarray] = []
+        # By the components that queries have: the ordinary queries, and the everyday ones, cut to them.
+        self._nearest_ordinary: LRUCache[bytes, np.ndarray] = LRUCache(CUTS_CACHED)
+        self._cuts: LRUCache[bytes, np.ndarray] = LRUCache(CUTS_CACHED)
         self._by_ordinary: dict[int, tuple[dict[int, np.ndarray], dict[int, float], float]] = {}
 
     def ordinary_queries(self, queries: np.ndarray) -> np.ndarray:
@@ -99,15 +105,20 @@ class Background:
         A model with components of their own for some languages sets the others to zero. The ordinary queries are
         in English, in Chinese, or the mean of both, whichever has its zeros where `queries` has them.
         """
+        used = np.asarray(queries.any(axis=0))
         with self._lock:
-            if not self._ordinary:
-                self._ordinary = [self._embedded(ORDINARY_QUERIES)]
-            if len(self._ordinary) == 1 and _unlike(self._ordinary[0], queries):
-                elsewhere = self._embedded(ORDINARY_ELSEWHERE)
-                both = self._ordinary[0] + elsewhere
-                both /= np.maximum(np.linalg.norm(both, axis=1, keepdims=True), LEAST_SPREAD)
-                self._ordinary += [elsewhere, both]
-        return min(self._ordinary, key=lambda rows: _unlike(rows, queries))
+            nearest = self._nearest_ordinary.get(used.tobytes())
+            if nearest is None:
+                if not self._ordinary:
+                    self._ordinary = [self._embedded(ORDINARY_QUERIES)]
+                if len(self._ordinary) == 1 and _unlike(self._ordinary[0], used):
+                    elsewhere = self._embedded(ORDINARY_ELSEWHERE)
+                    both = self._ordinary[0] + elsewhere
+                    both /= np.maximum(np.linalg.norm(both, axis=1, keepdims=True), LEAST_SPREAD)
+                    self._ordinary += [elsewhere, both]
+                nearest = min(self._ordinary, key=lambda rows: _unlike(rows, used))
+                self._nearest_ordinary[used.tobytes()] = nearest
+            return nearest
 
     def contrast(self, queries: np.ndarray, chunks: Sequence[int]) -> dict[int, float]:
         """Returns chunk id -> its contrast with the text `queries` [q, dim], of those `chunks` that have a vector."""
@@ -145,8 +156,13 @@ class Background:
             ordinary = self.ordinary_queries(queries)
             mean = ordinary.mean(axis=0)
             return mean, (ordinary - mean) / np.sqrt(len(ordinary))
-        cut = rows * queries.any(axis=0)
-        cut *= np.linalg.norm(rows) / max(float(np.linalg.norm(cut)), LEAST_SPREAD)  # a query has unit length
+        used = queries.any(axis=0)
+        with self._lock:
+            cut = self._cuts.get(used.tobytes())
+            if cut is None:
+                cut = rows * used
+                cut *= np.linalg.norm(rows) / max(float(np.linalg.norm(cut)), LEAST_SPREAD)  # a query has unit length
+                self._cuts[used.tobytes()] = cut
         return cut[0], cut[1:]
 
     def _embedded(self, texts: Sequence[str]) -> np.ndarray:
@@ -241,9 +257,9 @@ class Background:
         return np.frombuffer(blob, "<f2").reshape(-1, self._embedder.dim).astype(np.float32)
 
 
-def _unlike(rows: np.ndarray, queries: np.ndarray) -> int:
-    """Returns the number of components that are zero in all of one and not in all of the other."""
-    return int((rows.any(axis=0) != queries.any(axis=0)).sum())
+def _unlike(rows: np.ndarray, used: np.ndarray) -> int:
+    """Returns the number of components that are zero in all rows and `used`, bool [dim], or the reverse."""
+    return int((rows.any(axis=0) != used).sum())
 
 
 def _lower_half(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

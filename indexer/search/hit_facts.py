@@ -55,7 +55,8 @@ class Fact(NamedTuple):
     @property
     def newest(self) -> FileRef:
         """The copy with the latest date; copies with only a file-system date come last."""
-        return max(self.files, key=lambda file: file.newness)
+        files = self.files
+        return files[0] if len(files) == 1 else max(files, key=lambda file: file.newness)
 
 
 class Facts:

@@ -49,6 +49,7 @@ class Engines:
         self._guard = threading.RLock()
         self._index: tuple[object, VectorIndex] | None = None  # and what it was made of
         self._searcher: tuple[VectorIndex, int, Searcher] | None = None  # with the time when its adapter was written
+        self._seen = threading.local()  # `last`: the searcher of this thread's last call, the catalogue's version then
 
     def index(self) -> VectorIndex:
         """Returns the vector index of the answering model. Raises LibraryError."""
@@ -76,13 +77,24 @@ class Engines:
     def searcher(self) -> Searcher:
         """Returns the searcher over the index, which has all vectors written until now, with the adapter of now.
         Raises LibraryError."""
+        try:
+            written = self._adapter.stat().st_mtime_ns
+        except FileNotFoundError:
+            written = 0
+        current = self._searcher
+        version = None
+        if current is not None:
+            version = current[2].catalogue_version()
+            if getattr(self._seen, "last", None) == (current[2], version, written):
+                return current[2]
         with self._guard:
             index = self.index()
-            index.follow(FOLLOW_S)
-            written = self._adapter.stat().st_mtime_ns if self._adapter.exists() else 0
+            has_all = index.follow(FOLLOW_S)
             if self._searcher is None or self._searcher[0] is not index or self._searcher[1] != written:
                 # The old searcher stays open for queries that are in it; its connections end with them.
                 self._searcher = (index, written, self.searcher_with())
+            elif has_all and self._searcher is current:
+                self._seen.last = current[2], version, written
             return self._searcher[2]
 
     def searcher_with(self, embedder: Embedder | None = None) -> Searcher:

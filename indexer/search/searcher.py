@@ -75,6 +75,10 @@ class Searcher:
     def close(self) -> None:
         self._connections.close()
 
+    def catalogue_version(self) -> object:
+        """See `Connections.version`."""
+        return self._connections.version()
+
     def search(self, query: Query, k: int = 10, offset: int = 0) -> Answer:
         """Returns hits `offset` to `offset + k` of the ranking, and the number of all.
 

@@ -68,9 +68,10 @@ class VectorIndex(Protocol):
     def catch_up(self) -> int:
         """Read the source's journal to its end. Returns how many vectors were added, changed or removed."""
 
-    def follow(self, wait_s: float = 0.0) -> None:
+    def follow(self, wait_s: float = 0.0) -> bool:
         """Read changes of the source now or soon; never raise for a server that does not answer. `wait_s`:
-        seconds to wait for it, so that a search sees the user's latest changes."""
+        seconds to wait for it, so that a search sees the user's latest changes. Returns whether all until the call
+        are read."""
 
     def rebuild(self) -> None:
         """Build the index again from the source. Searches use the old vectors meanwhile."""

@@ -56,7 +56,7 @@ class Outcome:
 def attempt(path: Path, kind: Kind) -> int:
     """What the indexer does with a file, for its first chunks; how many were decoded. Runs in a child."""
     outline = reader.outline(path, kind)
-    chunks = reader.decode(path, kind, outline.chunks[:CHUNKS], max_side=384)
+    chunks = reader.decode(path, kind, outline.chunks[:CHUNKS], max_side=384, thumbnails=True)
     for chunk in chunks:
         assert chunk.frames.ndim == 4 and chunk.frames.shape[3] == 3 and chunk.thumbnail
         chunk.text.encode("utf-8")

@@ -102,7 +102,7 @@ def _bare_decode(files: Path) -> tuple[float, float, list[Any]]:
             for i in range(0, len(specs), GROUP[kind]):
                 group = specs[i : i + GROUP[kind]]
                 side = side_for(LiteEmbedder, kind)
-                waiting.append((kind, sandbox.submit(reader.decode, path, kind, group, max_side=side)))
+                waiting.append((kind, sandbox.submit(reader.decode, path, kind, group, max_side=side, thumbnails=True)))
         for kind, future in waiting:
             inputs += [reader.to_input(chunk, kind) for chunk in future.result()]
         seconds = time.perf_counter() - begun

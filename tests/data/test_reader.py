@@ -140,3 +140,11 @@ def test_what_is_readable_of_a_cut_off_video_is_read(tmp_path: Path) -> None:
     found = outline(cut, "video")
     assert found.duration_s is not None and 30 < found.duration_s < 75
     assert len(decode(cut, "video", found.chunks, max_side=64)) == len(found.chunks)
+
+
+def test_chunks_have_thumbnails_only_where_they_are_asked_for(tmp_path: Path) -> None:
+    image = draw_image(tmp_path / "a.png", "hello", (1000, 500))
+    for path, kind in ((image, "image"), (draw_pdf(tmp_path / "a.pdf", ["page"]), "pdf")):
+        specs = outline(path, kind).chunks  # type: ignore[arg-type]
+        assert decode(path, kind, specs)[0].thumbnail == b""  # type: ignore[arg-type]
+        assert decode(path, kind, specs, thumbnails=True)[0].thumbnail[8:12] == b"WEBP"  # type: ignore[arg-type]

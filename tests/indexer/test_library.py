@@ -5,10 +5,12 @@ import stat
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from indexer.errors import LibraryError
 from indexer.library import Library
@@ -185,6 +187,29 @@ def test_a_library_that_is_read_only_refuses_to_change(folder: Path, open_librar
     assert reader.status().chunks == 7
     with pytest.raises(LibraryError, match="reading only"):
         reader.index([folder])
+
+
+def test_only_a_changed_catalogue_is_searched_for_new_vectors(
+    folder: Path, open_library: OpenLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = open_library()
+    library.index([folder])
+    query = Query((Part(text="bananas"),))
+    library.search(query)
+    library.search(query)  # with the searcher that the first has opened
+    transactions: list[str] = []
+    reader = library.catalogue.database.reader
+
+    def counted_reader() -> AbstractContextManager[sa.Connection]:
+        transactions.append("read")
+        return reader()
+
+    monkeypatch.setattr(library.catalogue.database, "reader", counted_reader)
+    found = library.search(query, k=20).total
+    assert found and not transactions
+    media.draw_image(folder / "new.jpg", seed=9)
+    open_library().index([folder])
+    assert library.search(query, k=20).total == found + 1 and transactions
 
 
 def test_a_query_in_flight_is_answered_though_another_model_takes_over(tmp_path: Path) -> None:

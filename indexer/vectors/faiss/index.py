@@ -196,8 +196,9 @@ class FaissIndex:
                 self._view = replace(self._view, position=changes.position)
             return len(changes.ids) + len(changes.removed)
 
-    def follow(self, wait_s: float = 0.0) -> None:
+    def follow(self, wait_s: float = 0.0) -> bool:
         self.catch_up()
+        return True
 
     def rebuild(self) -> None:
         assert self._source is not None

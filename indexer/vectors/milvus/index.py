@@ -257,11 +257,11 @@ class MilvusIndex:
             self._position = position
             self._wake.notify_all()
 
-    def follow(self, wait_s: float = 0.0) -> None:
+    def follow(self, wait_s: float = 0.0) -> bool:
         assert self._source is not None
         target = self._source.position()
         if target == self._position:
-            return
+            return True
         with self._wake:
             self._follow_requested = True
             self._start_worker()
@@ -271,6 +271,7 @@ class MilvusIndex:
                 self._wake.wait_for(
                     lambda: self._position >= target or self.trouble is not None or self._stopped, wait_s
                 )
+            return self._position >= target
 
     def _start_worker(self) -> None:
         if self._worker is None and not self._stopped:

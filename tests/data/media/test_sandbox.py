@@ -282,7 +282,7 @@ def test_a_real_file_is_read_in_the_child(sandbox: Sandbox, tmp_path: Path) -> N
 
     path = draw_image(tmp_path / "a.jpg", "hello", (640, 480))
     outline = sandbox.submit(reader.outline, path, "image").result(60)
-    (chunk,) = sandbox.submit(reader.decode, path, "image", outline.chunks, max_side=320).result(60)
+    (chunk,) = sandbox.submit(reader.decode, path, "image", outline.chunks, max_side=320, thumbnails=True).result(60)
     assert chunk.frames.shape == (1, 240, 320, 3) and chunk.thumbnail[8:12] == b"WEBP"
 
 

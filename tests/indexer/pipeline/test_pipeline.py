@@ -2,6 +2,8 @@
 
 import threading
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ from indexer.pipeline import still_scenes
 from indexer.pipeline.context import PipelineContext
 from indexer.pipeline.jobs import ByteQueue, Job, JobItem
 from indexer.pipeline.work_queue import WorkQueue
-from indexer.priority import LONGEST_WAIT_S, QueryPriority
+from indexer.priority import LONGEST_WAIT_S, QueryPriority, SharedEmbedder
+from model.embedder import Embedder
+from model.inputs import Input
 from tests import media
 from tests.data.media.test_legible import drawn
 from tests.indexer.conftest import CountingEmbedder, OpenLibrary, wait_for
@@ -218,6 +222,31 @@ def test_indexing_gives_way_to_a_query_and_a_query_waits_for_nobody() -> None:
     query.join()
     indexing.join(LONGEST_WAIT_S)
     assert order == ["query", "batch"]
+
+
+@pytest.mark.parametrize("is_thread_safe", [True, False])
+def test_a_query_waits_for_a_batch_only_if_the_model_is_not_safe_to_call_from_two_threads(
+    is_thread_safe: bool, lite: Embedder
+) -> None:
+    class Slow(CountingEmbedder):
+        def embed(self, inputs: Sequence[Input]) -> np.ndarray:
+            if len(inputs) > 1:
+                begun.set()
+                assert done.wait(5)
+            return super().embed(inputs)
+
+    begun, done = threading.Event(), threading.Event()
+    slow = Slow(lite)
+    slow.is_thread_safe = is_thread_safe  # type: ignore[attr-defined]
+    embedder = SharedEmbedder(slow, QueryPriority())
+    with ThreadPoolExecutor(2) as threads:
+        batch = threads.submit(embedder.embed, [Input(text="one"), Input(text="two")])
+        begun.wait(5)
+        query = threads.submit(embedder.embed, [Input(text="three")])
+        wait([query], 0.2)
+        assert query.done() == is_thread_safe
+        done.set()
+        assert len(batch.result(5)) == 2 and len(query.result(5)) == 1
 
 
 def test_searches_are_answered_while_indexing(folder: Path, open_library: OpenLibrary) -> None:
