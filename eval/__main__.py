@@ -40,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("Scoring reads and writes Parquet: pip install 'sightline[eval]'", file=sys.stderr)
         return 1
     protocol = PROTOCOLS[options.protocol] if options.protocol else of_name(options.model_path)
-    if reason := _no_effect(options, protocol):
-        parser.error(reason)
+    if useless := _no_effect(options, protocol):
+        parser.error(useless)
     if options.through_index:
         protocol = None  # Sightline words its queries itself
     try:

@@ -208,7 +208,8 @@ def load_sentence_transformer(
     embedder = SentenceTransformersEmbedder(model.eval(), id=model_id, dim=dim, max_frames=frames)
     if adapter:
         probe = Input("a red bicycle in the snow", role="query")
-        adapters.merge(model[0].model, adapter, lambda: torch.from_numpy(embedder.embed([probe])))
+        tower: Any = model[0].model
+        adapters.merge(tower, adapter, lambda: torch.from_numpy(embedder.embed([probe])))
     return embedder
 
 

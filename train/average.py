@@ -77,6 +77,7 @@ def _average_adapters(folders: Sequence[Path], to: Path) -> None:
 
 
 def _average_checkpoints(folders: Sequence[Path], to: Path) -> None:
+    import torch
     from safetensors.torch import load_file, save_file
 
     files = [sorted(path.name for path in folder.glob("*.safetensors")) for folder in folders]
@@ -85,7 +86,7 @@ def _average_checkpoints(folders: Sequence[Path], to: Path) -> None:
     for file in files[0]:
         parts = [load_file(folder / file) for folder in folders]
         names = _same_names(folders, parts)
-        means = {name: sum(part[name].double() for part in parts) / len(parts) for name in names}
+        means = {name: torch.stack([part[name].double() for part in parts]).mean(0) for name in names}
         out = {name: mean.to(parts[0][name].dtype).contiguous() for name, mean in means.items()}
         save_file(out, to / file, metadata={"format": "pt"})
     _copy_others(folders[0], to)

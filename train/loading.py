@@ -102,7 +102,7 @@ class Loader:
         """Returns about how many tokens a side has: one for 4 letters, one for 28 x 28 pixels of an image or of two
         frames of a clip."""
         low, high = self.pixels
-        visual = sum(min(max(frame.shape[0] * frame.shape[1], low), high) for frame in side.frames) / 784
+        visual: float = sum(min(max(frame.shape[0] * frame.shape[1], low), high) for frame in side.frames) / 784
         return len(side.text) / 4 + visual / (2 if side.kind == "video" else 1)
 
     def _batch(

@@ -23,7 +23,7 @@ export class Results {
     /** The place of the first loaded hit in the whole answer. */
     this.first = 0;
     this.total = this.matches = 0;
-    this.atLeast = false;
+    this.goesOn = false;
     /** Why nothing was found. @type {string | null} */
     this.notice = null;
     this.latency = 0;
@@ -128,7 +128,7 @@ export class Results {
     this.first = 0;
     this.total = answer.total;
     this.matches = answer.matches;
-    this.atLeast = answer.at_least;
+    this.goesOn = answer.at_least;
     this.notice = answer.notice;
     this.page.filters.update(answer.facets ?? {});
     this.grid.draw(again ? Infinity : this.grid.screenful());
@@ -276,12 +276,12 @@ export class Results {
     else this.summary.textContent = "No images, videos or PDFs were found in your folders.";
   }
 
-  /** The number of matches, and of hits that are less likely. @param {string} unread what is not read yet */
+  /** How many match. @param {string} unread */
   counts(unread) {
     const soFar = unread && ` so far; ${unread}`;
     const { matches, total } = this;
-    const some = this.atLeast ? "at least " : "";
-    if (!asks(this.page.state) || matches === total) return some + counted(total, "result") + soFar;
+    const some = this.goesOn ? "At least " : "";
+    if (matches === total) return some + counted(total, "result") + soFar;
     if (!matches && unread) return `Nothing that has been read stands out for this; ${unread}`;
     if (!matches) return "Nothing in the library stands out for this.";
     return `${some}${counted(matches, "match", "matches")}, ${count(total - matches)} less likely${soFar}`;

@@ -55,14 +55,14 @@ def plain(image: Image.Image) -> Image.Image:
 
 
 def to_srgb(picture: Image.Image, profile: bytes | None = None, colours: Colours | None = None) -> Image.Image:
-    """Returns a `plain` image in sRGB, mode RGB, transparent parts on white. A profile that is damaged or of
-    another mode is ignored, as viewers do."""
+    """Returns a `plain` image in sRGB, mode RGB, transparent parts on white, or on black if white hides the rest. A
+    profile that is damaged or of another mode is ignored, as viewers do."""
     from PIL import Image
 
     if picture.mode == "RGBA":
-        white = Image.new("RGB", picture.size, "white")
-        white.paste(to_srgb(picture.convert("RGB"), profile, colours), mask=picture.getchannel("A"))
-        return white
+        ground = Image.new("RGB", picture.size, "black" if _is_white(picture) else "white")
+        ground.paste(to_srgb(picture.convert("RGB"), profile, colours), mask=picture.getchannel("A"))
+        return ground
     if profile:
         transform = _transform(profile, picture.mode)
         if transform is not None:
@@ -71,6 +71,14 @@ def to_srgb(picture: Image.Image, profile: bytes | None = None, colours: Colours
     elif colours is not None:
         return Image.fromarray(from_numbers(np.asarray(picture.convert("RGB")), colours))
     return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def _is_white(picture: Image.Image) -> bool:
+    """Whether what is visible of an RGBA image with transparent parts is nearly white: letters for dark pages."""
+    visible = np.asarray(picture.getchannel("A")) > 127
+    if not 0 < np.count_nonzero(visible) < 0.75 * visible.size:
+        return False
+    return bool((np.asarray(picture.convert("L"))[visible] < 230).mean() < 0.1)
 
 
 @lru_cache(maxsize=8)

@@ -87,7 +87,8 @@ class DecodedImage:
 
 
 def read_image(source: Path | bytes, max_side: int | None = None, page: int | None = None) -> np.ndarray:
-    """Returns an image as uint8 RGB [H, W, 3] in sRGB, upright, transparent parts on white.
+    """Returns an image as uint8 RGB [H, W, 3] in sRGB, upright, transparent parts on white (of
+    an image that is white itself, on black).
 
     `max_side` bounds the longest side; smaller images are not enlarged. `page` (from 1) selects a page of a TIFF.
     Raises `MediaError`.

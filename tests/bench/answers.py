@@ -226,7 +226,7 @@ def planted_table(library: SampleLibrary) -> str:
                 ("phrase in a PDF", phrase, f"scan{number:03}_2"),
                 ("file name", name, name),
             ]
-        planted += _lettered(folder, rng, words)
+        planted += lettered(folder, rng, words)
         library.library.index([folder])
         rows: dict[str, list[bool]] = {}
         for sort, text, item in planted:
@@ -240,7 +240,7 @@ def planted_table(library: SampleLibrary) -> str:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _lettered(folder: Path, rng: np.random.Generator, words: Sequence[str]) -> list[tuple[str, str, str]]:
+def lettered(folder: Path, rng: np.random.Generator, words: Sequence[str]) -> list[tuple[str, str, str]]:
     """Pictures that show words, named as cameras name: number plates and signs, read by OCR alone."""
     planted = []
     for number in range(PLATES + SIGNS):

@@ -1,5 +1,6 @@
 """Text in pictures is read where it is plain, and nothing is read where there is none."""
 
+import io
 import logging
 import math
 import re
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
+from data.media.image import read_image
 from model.embedder import ModelError
 from model.lite import weights
 from model.ocr import Box, TextReader, boxes_of, islands, read_text, smallest_rectangle
@@ -56,6 +58,15 @@ def test_colours_do_not_matter(ground: str, ink: str) -> None:
     assert words(read(page(*LETTER, ground=ground, ink=ink))) == words("\n".join(LETTER))
 
 
+def test_white_letters_on_a_transparent_ground_are_read() -> None:
+    ink = page(*LETTER, ground="black", ink="white").convert("L")
+    logo = Image.new("RGBA", ink.size, "white")
+    logo.putalpha(ink)
+    out = io.BytesIO()
+    logo.save(out, "PNG")
+    assert words(read_text(read_image(out.getvalue()))) == words("\n".join(LETTER))
+
+
 @pytest.mark.parametrize("degrees", [-30, -9, 6, 20])
 def test_a_tilted_sign_is_read(degrees: int) -> None:
     sign = page("", "", "", "Departure gate B17 to Lisbon", "", "", "", size=44).rotate(degrees, fillcolor="white")
@@ -66,6 +77,12 @@ def test_a_tilted_sign_is_read(degrees: int) -> None:
 def test_a_line_along_the_spine_of_a_book_is_read_either_way(degrees: int) -> None:
     spine = page("The history of lighthouses", size=40, width=640).rotate(degrees, expand=True)
     assert words(read(spine)) == words("The history of lighthouses")
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_page_that_lies_on_its_side_or_upside_down_is_read_in_order(degrees: int) -> None:
+    lines = read(page(*LETTER).rotate(degrees, expand=True)).splitlines()
+    assert [line.replace(" ", "") for line in lines] == [line.replace(" ", "") for line in LETTER]
 
 
 def test_small_print_of_a_dense_page_is_read() -> None:

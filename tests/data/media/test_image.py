@@ -82,6 +82,15 @@ def test_transparent_parts_are_white(mode: str) -> None:
     assert (found[5, 15] == 255).all() and found[5, 5].min() < 120
 
 
+def test_white_letters_on_a_transparent_ground_can_be_seen() -> None:
+    image = Image.new("RGBA", (60, 30), (0, 0, 0, 0))
+    image.paste((255, 255, 255, 255), (10, 10, 30, 20))
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    found = read_image(out.getvalue())
+    assert found[15, 20].tolist() == [255, 255, 255] and found[2, 2].tolist() == [0, 0, 0]
+
+
 def test_a_palette_with_one_transparent_colour(tmp_path: Path) -> None:
     image = Image.new("P", (20, 10), 1)
     image.putpalette([255, 0, 0, 0, 0, 255] + [0] * 762)
