@@ -56,6 +56,8 @@ FOLDED = 3
 """How many times as many for an answer with one hit per file: a long PDF has many pages among the best."""
 END = 0.75
 """From this share of a list on, a relevant candidate means that there may be more beyond its end."""
+ABOVE = 60
+"""Hits before a page to which one of its hits may be near-equal."""
 
 
 class Ranking(NamedTuple):
@@ -64,10 +66,6 @@ class Ranking(NamedTuple):
     places: list[Ranked]
     marks: Expression
     goes_on: bool
-
-
-ABOVE = 60
-"""Hits before a page to which one of its hits may be near-equal."""
 
 
 class Searcher:
