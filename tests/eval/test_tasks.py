@@ -321,13 +321,13 @@ def test_clips_show_eight_frames_from_the_first_to_the_last() -> None:
 
 
 def test_a_raw_video_shows_the_frames_that_the_benchmarks_code_would_save_and_show(tmp_path: Path) -> None:
-    """450 frames: 64 of them by floor, of these the eight. Each frame is as grey as its number."""
+    """450 frames: 64 of them by floor, of these the eight. Each frame is three times as grey as its number."""
     assert raw_indices(450, 8) == [0, 63, 126, 189, 253, 316, 379, 442]
     assert raw_indices(64, 8) == sample_indices(64, 8) and raw_indices(5, 8) == [0, 1, 2, 3, 4]
-    grey = lambda second: Image.new("RGB", (64, 64), (round(60 * second),) * 3)  # noqa: E731
-    draw_video(tmp_path / "clip.mp4", seconds=4, fps=30, size=(64, 64), frame=grey)
+    grey = lambda second: Image.new("RGB", (64, 64), (round(90 * second),) * 3)  # noqa: E731
+    draw_video(tmp_path / "clip.mp4", seconds=80 / 30, fps=30, size=(64, 64), frame=grey)
     frames = saved_clip(tmp_path / "clip", 8).read()
-    assert [round(frame.mean() / 2) for frame in frames] == raw_indices(120, 8)
+    assert [round(frame.mean() / 3) for frame in frames] == raw_indices(80, 8)
 
 
 def test_a_clip_without_frames_is_an_error_only_when_it_is_read(tmp_path: Path) -> None:
