@@ -15,7 +15,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from app.cli import ask_server
 from app.cli.options import Commands, Json, fail, opened, print_json, settings_of
 
 commands = Commands()
@@ -72,6 +71,8 @@ def _compare(queries: list[str], json_: bool) -> None:
 
 def _rollback(json_: bool) -> None:
     """Return to the model before the last switch, in the program that has the library open, or else here."""
+    from app.cli import ask_server
+
     settings = settings_of()
     name = ask_server.roll_back_model(settings.data_dir.expanduser())
     if name is None:
