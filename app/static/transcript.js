@@ -7,8 +7,8 @@ import { h, icon } from "./dom.js";
 import { clock, marked, said, unmarked } from "./format.js";
 
 const FOLDED = "sightline-transcript-folded";
-/** Milliseconds that a video waits for its cues before it is shown, so that it need not move later. Cues that arrive
- * later are folded. On one machine they take 10. */
+/** Milliseconds that a video waits for its cues before it is shown, so that it need not move later.
+ * Later ones are folded. */
 const PATIENCE = 250;
 /** A line stays current for so many seconds after its end, else the highlight would flicker at each breath. */
 const BREATH_S = 1;
@@ -140,6 +140,7 @@ export function transcript(page, hit, { seek, come }) {
   return {
     element,
     at,
+    loaded,
     /** The cue at a second, "" if there is none; null if the video is not transcribed. @param {number} second */
     words(second) {
       const n = last(cues, second);

@@ -11,7 +11,7 @@ import { transcript } from "./transcript.js";
 import { beginning, take } from "./warm.js";
 
 const STRETCH_S = 20;
-/** A closer look that comes within so many milliseconds moves the player to its moment. */
+/** Milliseconds in which a closer look moves the player. */
 const JUMP_WITHIN = 300;
 /** A video that does not play by then (milliseconds) is not waited for with the other moments. */
 const LOOK_AFTER = 2500;
@@ -161,10 +161,13 @@ export function showVideo(page, hit) {
   }
 
   const opening = performance.now();
-  const looking = closerLook(hit, page.state).catch((error) => {
-    page.sorry(error);
-    return null;
-  });
+  // After the lines, as it keeps the server busy.
+  const looking = lines.loaded
+    .then(() => closerLook(hit, page.state))
+    .catch((error) => {
+      page.sorry(error);
+      return null;
+    });
   looking.then(() => {
     if (closed || beginning(hit) <= start || performance.now() - opening > JUMP_WITHIN) return;
     start = beginning(hit);
