@@ -11,9 +11,9 @@ import { typedFilter, written } from "./state.js";
 const UNIT = 20;
 /** The least degrees that are shown, all around the earth, and the room around the clusters as a share of their spread. */
 const [LEAST, FULL_TURN, ROOM] = [14, 360, 0.22];
-/** What is shown of the earth without clusters. */
+/** Shown without clusters. */
 const [NORTH, SOUTH] = [84, -58];
-/** So many clusters have room for their names. */
+/** The most clusters with names. */
 const NAMED = 8;
 
 export class WorldMap {
@@ -104,6 +104,7 @@ export class WorldMap {
     const { rest } = typedFilter(page.state.q, "near");
     page.go({ q: `${rest} ${near && written("near", near)}`.trim(), open: null });
     page.box.fill();
+    this.everywhere.hidden = !near;
     (near ? this.everywhere : page.box.input).focus();
   }
 }
