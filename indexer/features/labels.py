@@ -8,6 +8,7 @@ same table. It knows nothing of how vectors are made, except that a text query c
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import numpy as np
 from data.span import Span, flat
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.schema import clean_text
-from indexer.catalogue.settings import MODERATION
+from indexer.catalogue.settings import MODERATION, put
 from indexer.errors import LibraryError
 from indexer.features.csv_rows import row_of
 from indexer.search.searcher import Searcher
@@ -33,9 +34,13 @@ PROMPTS = {"imagenet": PROMPT, "kinetics": "a video of {}"}
 """Prompts of the built-in lists: things of ImageNet, activities of Kinetics."""
 LINE = 3.0
 """Standard deviations above the background from which a chunk gets a label."""
+BY_HAND = LINE
+"""The score of a label that a person gave; no computed one is exactly that. Labels of a program do not replace it."""
 MOST = 5
 """The most labels of a chunk."""
 PROMPTS_AT_ONCE = 64
+
+_SCORE = f"CASE WHEN label.score = {BY_HAND} THEN label.score ELSE excluded.score END"
 
 
 @dataclass(frozen=True)
@@ -103,11 +108,11 @@ def label(
     ]
     with searcher.catalogue.database.writer() as c:
         for name in labels:
-            c.exec_driver_sql("DELETE FROM label WHERE name = ? AND hidden = 0", (name,))
+            c.exec_driver_sql("DELETE FROM label WHERE name = ? AND hidden = 0 AND score <> ?", (name, BY_HAND))
         if rows:
             c.exec_driver_sql(
                 "INSERT INTO label (chunk_id, name, score) SELECT id, ?, ? FROM chunk WHERE id = ?"
-                " ON CONFLICT (chunk_id, name) DO UPDATE SET score = excluded.score",
+                f" ON CONFLICT (chunk_id, name) DO UPDATE SET score = {_SCORE}",
                 rows,
             )
     return len(rows)
@@ -123,7 +128,7 @@ def give(catalogue: Catalogue, name: str, chunk_ids: Sequence[int]) -> int:
             c.exec_driver_sql(
                 "INSERT INTO label (chunk_id, name, score) SELECT id, ?, ? FROM chunk WHERE id = ?"
                 " ON CONFLICT (chunk_id, name) DO NOTHING",
-                (name, LINE, number),
+                (name, BY_HAND, number),
             ).rowcount
             for number in chunk_ids
         )
@@ -190,18 +195,17 @@ def moderate(searcher: Searcher, rules: Sequence[Rule], prompt: str = PROMPT) ->
     with searcher.catalogue.database.writer() as c:
         for row in c.exec_driver_sql("SELECT value FROM setting WHERE name = ?", (MODERATION,)).all():
             for rule in parsed_rules(row[0], "the stored rules"):
-                c.exec_driver_sql("DELETE FROM label WHERE name = ?", (rule.label,))
-        c.exec_driver_sql("DELETE FROM label WHERE hidden = 1")
+                c.exec_driver_sql("DELETE FROM label WHERE name = ? AND score <> ?", (rule.label, BY_HAND))
+        c.exec_driver_sql("DELETE FROM label WHERE hidden = 1 AND score <> ?", (BY_HAND,))
+        c.exec_driver_sql("UPDATE label SET hidden = 0 WHERE hidden = 1")
         rows = [(rule.label, score, int(rule.action == "hide"), number) for number, rule, score in matches]
         if rows:
             c.exec_driver_sql(
                 "INSERT INTO label (chunk_id, name, score, hidden) SELECT id, ?, ?, ? FROM chunk WHERE id = ?"
-                " ON CONFLICT (chunk_id, name) DO UPDATE SET score = excluded.score,"
-                " hidden = excluded.hidden",
+                f" ON CONFLICT (chunk_id, name) DO UPDATE SET score = {_SCORE}, hidden = excluded.hidden",
                 rows,
             )
-    lines = [f"{rule.label},{rule.threshold:g},{rule.action}" for rule in rules]
-    searcher.catalogue.settings.set(MODERATION, "\n".join(lines))
+        put(c, MODERATION, _written(rules))
     facts = searcher.facts({number for number, _, _ in matches})
     report = [
         Labelled(fact.files[0].path, fact.kind, number, rule.label, round(score, 3), fact.span, rule.action)
@@ -209,6 +213,13 @@ def moderate(searcher: Searcher, rules: Sequence[Rule], prompt: str = PROMPT) ->
         if (fact := facts.get(number)) is not None
     ]
     return sorted(report, key=lambda r: (-r.score, r.chunk_id))
+
+
+def _written(rules: Sequence[Rule]) -> str:
+    """The CSV text that `parsed_rules` reads."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows((r.label, f"{r.threshold:g}", r.action) for r in rules)
+    return text.getvalue().strip()
 
 
 def write_report(rows: Iterable[Labelled], path: Path) -> None:

@@ -43,6 +43,22 @@ def test_a_rule_hides_what_it_catches_and_reports_it(searcher: Searcher, tmp_pat
     assert ("whales.pdf", 1) in [(h.title, h.span.page) for h in again]
 
 
+def test_rules_and_computed_labels_leave_labels_given_by_hand(searcher: Searcher) -> None:
+    chunks = [hit.chunk_id for hit in searcher.search(Query((Part(text="type:pdf"),)), 50).hits]
+    assert labels.give(searcher.catalogue, "whale", chunks) == len(chunks)
+    rules = [labels.Rule("whale", 2.0, "hide"), labels.Rule("bread, rolls", 1.0, "flag")]
+    try:
+        for _ in range(2):  # the second time the stored rules are read
+            assert labels.moderate(searcher, rules, prompt="a text about a {}")
+        labels.moderate(searcher, [])
+        labels.label(searcher, ["whale"], line=1.0, prompt="a text about a {}")
+        labels.label(searcher, ["whale"], line=1e9)
+        assert labels.label_counts(searcher) == {"whale": len(chunks)}
+        assert len(searcher.search(Query((Part(text="label:whale"),)), 50).hits) == len(chunks)
+    finally:
+        assert labels.take(searcher.catalogue, "whale", chunks) == len(chunks)
+
+
 @pytest.mark.parametrize("line", ["whale,high,hide", "whale,3.0,burn", "whale"])
 def test_a_rule_that_is_none_is_told_with_its_line(tmp_path: Path, line: str) -> None:
     (tmp_path / "rules.csv").write_text(f"label,threshold,action\n{line}\n")
