@@ -34,7 +34,10 @@ def search(data_dir: Path, query: Query, k: int) -> Answer | None:
     fields += [(name, str(value)) for name, value in optional.items() if value]
     files = [part.file for part in query.parts if part.file]
     document = _ask(data_dir, "/api/search", [*fields, ("k", str(k))], files)
-    return None if document is None else Answer.from_json(query, document)
+    try:
+        return None if document is None else Answer.from_json(query, document)
+    except KeyError:  # the server is of an earlier version and lacks a field
+        return None
 
 
 def chunk_count(data_dir: Path) -> int | None:

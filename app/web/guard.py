@@ -282,7 +282,7 @@ def _with_headers(send: Send) -> Send:
 
 _TOKEN_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Sightline: token</title>
 <meta name="viewport" content="width=device-width"><style>:root{{color-scheme:light dark}}
-:root{{color-scheme:light dark}}*{{box-sizing:border-box}}
+*{{box-sizing:border-box}}
 body{{font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;margin:0;display:grid;place-content:center;
 min-height:100vh;padding:1rem;background:light-dark(#faf9f7,#151518);color:light-dark(#1d1c21,#ecebf0)}}
 main{{width:min(26rem,calc(100vw - 2rem));padding:1.6rem;border-radius:18px;background:light-dark(#fff,#1f1f24);

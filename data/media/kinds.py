@@ -351,5 +351,5 @@ def from_os_error(error: OSError) -> MediaError:
     if isinstance(error, IsADirectoryError):
         return MediaError("this is a folder, not a file", "wrong kind")
     if error.errno == errno.EINVAL:
-        return MediaError("it names a place before its own begin", "damaged")
+        return MediaError("an offset in it points outside of the file", "damaged")
     return MediaError(f"the disk could not deliver the file ({error.strerror or error})", "disk")

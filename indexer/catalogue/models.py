@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from indexer.catalogue.database import Database
 from indexer.catalogue.rows import ModelRow
 from indexer.catalogue.schema import embedding, model, setting
+from indexer.catalogue.settings import put
 
 PREVIOUS = "previous_model"
 """The setting with the name of the model that answered before the last switch, and the time until which it stays."""
@@ -63,11 +64,7 @@ class Models:
         with self._database.writer() as c:
             former = c.execute(sa.select(model.c.name).where(model.c.state == "answering", model.c.id != model_id))
             if keep and (name := former.scalar()) is not None:
-                c.exec_driver_sql(
-                    "INSERT INTO setting (name, value) VALUES (?, ?)"
-                    " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                    (PREVIOUS, json.dumps([name, time.time() + KEEP_S])),
-                )
+                put(c, PREVIOUS, json.dumps([name, time.time() + KEEP_S]))
             c.execute(sa.update(model).values(state=sa.case((model.c.id == model_id, "answering"), else_="old")))
             _delete_old(c, keep=_previous(c)[0] if keep else "")
 

@@ -47,11 +47,7 @@ class StoredSettings:
 
     def set(self, name: str, value: str) -> None:
         with self._database.writer() as c:
-            c.exec_driver_sql(
-                "INSERT INTO setting (name, value) VALUES (?, ?)"
-                " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                (name, value),
-            )
+            put(c, name, value)
 
     def remove(self, name: str) -> None:
         with self._database.writer() as c:
@@ -64,3 +60,11 @@ class StoredSettings:
                 "INSERT INTO setting (name, value) SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM setting WHERE name = ?)",
                 (LIBRARY, uuid.uuid4().hex, LIBRARY),
             )
+
+
+def put(c: sa.Connection, name: str, value: str) -> None:
+    """Set a setting within a transaction."""
+    c.exec_driver_sql(
+        "INSERT INTO setting (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        (name, value),
+    )

@@ -216,7 +216,7 @@ class Indexer:
 
     def _wait_while_owned(self) -> None:
         """Wait until the program ends, or until the server has given the lock to another program."""
-        swept, last_change = time.monotonic(), 0
+        swept, last_change, lacks_hashes = time.monotonic(), 0, True
         shared = self._catalogue.database.dialect.shared
         while not self._closing.wait(5.0):
             try:
@@ -226,8 +226,8 @@ class Indexer:
                 if not self.lock.acquire():
                     log.warning("%s indexes this library now", self.lock.holder())
                     return
-                if (pipeline := self.pipeline) is not None and pipeline.idle():
-                    self._fill_picture_hashes()
+                if lacks_hashes and (pipeline := self.pipeline) is not None and pipeline.idle():
+                    lacks_hashes = self._fill_picture_hashes() > 0
                 if time.monotonic() - swept > SWEEP_S:
                     swept = time.monotonic()
                     self.sweep()

@@ -36,7 +36,7 @@ BATCH = 500
 PRIOR_WEIGHT = 16.0
 """Number of chunks at which a sample counts as much as the prior."""
 LEAST_SPREAD = 1e-3
-CUTS_CACHED = 8
+COMPONENTS_CACHED = 8
 """Sets of components for which ordinary and everyday queries are kept: of English, other languages, both."""
 
 # Queries that are usual for any library.
@@ -95,8 +95,8 @@ class Background:
         self._samples: dict[int, np.ndarray] = {}
         self._ordinary: list[np.ndarray] = []
         # By the components that queries have: the ordinary queries, and the everyday ones, cut to them.
-        self._nearest_ordinary: LRUCache[bytes, np.ndarray] = LRUCache(CUTS_CACHED)
-        self._cuts: LRUCache[bytes, np.ndarray] = LRUCache(CUTS_CACHED)
+        self._nearest_ordinary: LRUCache[bytes, np.ndarray] = LRUCache(COMPONENTS_CACHED)
+        self._cuts: LRUCache[bytes, np.ndarray] = LRUCache(COMPONENTS_CACHED)
         self._by_ordinary: dict[int, tuple[dict[int, np.ndarray], dict[int, float], float]] = {}
 
     def ordinary_queries(self, queries: np.ndarray) -> np.ndarray:

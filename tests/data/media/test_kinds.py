@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from data.media.kinds import HEAD_BYTES, SOUNDS, kind_by_content, kind_of, sniff
+from data.media.kinds import HEAD_BYTES, SOUNDS, from_os_error, kind_by_content, kind_of, sniff
 from data.media.video import sample_frames
 from data.reader import outline
 from tests.media import draw_image, draw_pdf, draw_video, sound_file, time_of
@@ -157,3 +158,11 @@ def test_sound_files_are_known_by_name_and_by_their_first_bytes(tmp_path: Path, 
 def test_text_with_a_byte_order_mark_is_no_sound() -> None:
     assert sniff("Lied\n".encode("utf-16") * 100) is None
     assert sniff(b"caffeine is a drug\n" * 50) == "text"
+
+
+def test_an_offset_outside_of_a_file_is_damage_and_not_the_disk(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"abc")
+    with (tmp_path / "a.bin").open("rb") as file, pytest.raises(OSError) as refused:
+        file.seek(-1)
+    assert from_os_error(refused.value).cause == "damaged"
+    assert from_os_error(OSError(errno.EIO, "Input/output error")).cause == "disk"
