@@ -191,8 +191,9 @@ def _kind_of_base(adapter: Path, base: str | None) -> str:
     except ImportError:
         return "qwen"
     config = base_of(adapter, base) / "config.json"
-    known = config.is_file() and read_json(config).get("model_type") in (*BACKBONES, None)
-    return "qwen" if known or not config.is_file() else "sentence-transformers"
+    if not config.is_file() or read_json(config).get("model_type") in (*BACKBONES, None):
+        return "qwen"
+    return "sentence-transformers"
 
 
 def _is_gme(folder: Path) -> bool:

@@ -24,7 +24,7 @@ from model.hub_files import fingerprint, quiet, read_json, weight_files
 from model.inputs import Input
 from model.prompts import plain
 from model.qwen import adapters
-from model.qwen.vision import as_rgb, resize, sample_frames
+from model.qwen.vision import Pixels, as_rgb, resize, sample_frames
 
 RECIPE = "st2"
 # The files that change a vector besides weights and tokenizer: image limits, chat template, prompts.
@@ -71,10 +71,7 @@ class SentenceTransformersEmbedder:
     def embed(self, inputs: Sequence[Input]) -> np.ndarray:
         """Returns float32 [len(inputs), dim]; rows of unit length, in the order of `inputs`."""
         out = np.empty((len(inputs), self.dim), dtype=np.float32)
-        groups: dict[tuple[str, str | None, bool], list[int]] = {}
-        for i, item in enumerate(inputs):
-            groups.setdefault((item.role, item.instruction, item.video is not None), []).append(i)
-        for (role, instruction, is_clip), members in groups.items():
+        for (role, instruction, is_clip), members in _groups(inputs).items():
             encode = self.model.encode_query if role == "query" else self.model.encode_document
             parts = [
                 _as_dict(inputs[i], self._text(inputs[i].text or ""), self.max_frames, self.clip_rate) for i in members
@@ -99,11 +96,8 @@ class SentenceTransformersEmbedder:
         """Returns the model's inputs for training, [(positions in `inputs`, features), …]: `embed` without the model.
 
         Inputs of one group share role, instruction and whether they are clips."""
-        groups: dict[tuple[str, str | None, bool], list[int]] = {}
-        for i, item in enumerate(inputs):
-            groups.setdefault((item.role, item.instruction, item.video is not None), []).append(i)
         out = []
-        for (role, instruction, is_clip), members in groups.items():
+        for (role, instruction, is_clip), members in _groups(inputs).items():
             prompt = self._prompt(role, instruction)
             if prompt is None and role == "query":
                 prompt = self.model.prompts.get("query")
@@ -161,9 +155,9 @@ def load_sentence_transformer(
     adapter = folder if adapters.is_adapter(folder) else None
     given = folder
     folder = adapters.base_of(folder, base) if adapter else folder
-    if adapter and (limits := adapter / "preprocessor_config.json").is_file():
-        trained = read_json(limits)  # the limits of its training
-        min_pixels, max_pixels = min_pixels or trained["min_pixels"], max_pixels or trained["max_pixels"]
+    if adapter and (adapter / "preprocessor_config.json").is_file():
+        pixels = Pixels.read(adapter, min_pixels, max_pixels)  # the limits of its training
+        min_pixels, max_pixels = pixels.min_pixels, pixels.max_pixels
     for module_folder in _weight_folders(folder):
         weight_files(module_folder)
     config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
@@ -226,6 +220,14 @@ def _last_token(folder: Path, model_kwargs: dict[str, Any], processor_kwargs: di
         config_kwargs=offline,
     )
     return [transformer, Pooling(transformer.get_embedding_dimension(), pooling_mode="lasttoken"), Normalize()]
+
+
+def _groups(inputs: Sequence[Input]) -> dict[tuple[str, str | None, bool], list[int]]:
+    """Returns the positions of the inputs by role, instruction and whether they are clips."""
+    groups: dict[tuple[str, str | None, bool], list[int]] = {}
+    for i, item in enumerate(inputs):
+        groups.setdefault((item.role, item.instruction, item.video is not None), []).append(i)
+    return groups
 
 
 def _as_dict(item: Input, text: str, max_frames: int, clip_rate: float | None = None) -> dict[str, Any]:

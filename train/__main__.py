@@ -43,6 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: training needs {', '.join(missing_packages)}: pip install 'sightline[train]'", file=sys.stderr)
         return 1
     try:
+        if options.mine and (not options.config or options.nproc_per_node > 1):
+            raise ConfigError("--mine goes with --config and runs in one process")
+        if config_arguments and not options.config:
+            raise ConfigError(f"--{'merge' if options.merge else 'average'} takes no {config_arguments[0]}")
         if options.nproc_per_node > 1 and options.config:
             read(options.config, _overrides(config_arguments))  # a wrong key is one line, not one a process
             own = ["--config", str(options.config), "--output_dir", str(options.output_dir)]
@@ -54,8 +58,6 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"averaged into {options.output_dir}", file=sys.stderr)
             return 0
         if options.merge:
-            if config_arguments:
-                raise ConfigError(f"--merge takes no {config_arguments[0]}")
             from train.towers.qwen import merge
 
             merge(options.merge, options.output_dir)

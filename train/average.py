@@ -81,8 +81,13 @@ def _average_checkpoints(folders: Sequence[Path], to: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     files = [sorted(path.name for path in folder.glob("*.safetensors")) for folder in folders]
-    if not files[0] or any(names != files[0] for names in files):
-        raise ModelError(f"{folders[files.index(max(files, key=len))]} has other weight files than {folders[0]}.")
+    if not files[0]:
+        raise ModelError(f"{folders[0]} has no safetensors weights.")
+    if any(folders[0].glob("[0-9]*_*/*.safetensors")):
+        raise ModelError(f"{folders[0]} has weights in several folders, which cannot be averaged.")
+    for folder, names in zip(folders, files, strict=True):
+        if names != files[0]:
+            raise ModelError(f"{folder} has other weight files than {folders[0]}.")
     for file in files[0]:
         parts = [load_file(folder / file) for folder in folders]
         names = _same_names(folders, parts)
@@ -100,14 +105,19 @@ def _same_names(folders: Sequence[Path], parts: Sequence[dict[str, Any]]) -> lis
             raise ModelError(f"{folder} and {folders[0]} are of different models: only one of them has {name}.")
         for name, tensor in part.items():
             other = parts[0][name]
-            if tensor.shape != other.shape and not (
-                ".lora_" in name and sorted(tensor.shape)[-1] == sorted(other.shape)[-1]
-            ):
+            axis = 1 if ".lora_A" in name else 0  # the other one is the rank, which may differ
+            fits = tensor.shape[axis] == other.shape[axis] if ".lora_" in name else tensor.shape == other.shape
+            if not fits:
                 raise ModelError(f"{folder} and {folders[0]} are of different models: {name} has another shape.")
     return sorted(parts[0])
 
 
 def _copy_others(folder: Path, to: Path) -> None:
-    for path in folder.iterdir():
-        if path.is_file() and not (to / path.name).exists() and path.suffix in (".json", ".txt", ".jinja"):
-            shutil.copy(path, to / path.name)
+    """Copies what stands beside the weights, also in the folders of sentence-transformers' modules."""
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder)
+        if name.parts[0] == "trainer" or path.suffix not in (".json", ".txt", ".jinja"):
+            continue
+        if path.is_file() and not (to / name).exists():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, to / name)

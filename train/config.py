@@ -132,7 +132,7 @@ class Config:
     matryoshka: Annotated[tuple[Positive, ...], Field(strict=False)] = ()
     """Leading values of a vector whose loss counts too, [768, 512, 256]: vectors can be cut to these."""
     symmetric: bool = False
-    """Add the loss from target to query."""
+    """Take the mean with the loss from target to query."""
     multi_positive: bool = False
     """Targets that equal the query's own are right answers too, not only no negatives."""
     rerank_weight: NotNegative = 0.0

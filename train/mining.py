@@ -16,7 +16,6 @@ so that every kind of source can be mined. It knows nothing of losses.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,7 +76,7 @@ def mine(
     seed: int = 42,
 ) -> Mined:
     """Returns the mined rows of a source. `queries`, `targets` float [n, d], unit rows; `keys` int64 [n]: the content
-    of each target. A row of zeros (a lost picture) has no negatives and is none."""
+    of each target. A row of zeros stands for missing media: it gets no negatives and is never one."""
     n = len(queries)
     there = (np.abs(targets).sum(axis=1) > 0) & (np.abs(queries).sum(axis=1) > 0)
     hard = np.full((n, negatives), -1, np.int64)
@@ -154,7 +153,11 @@ class MinedSource(Source):
         more = [self._source[int(n)].positive for n in mined if n >= 0]
         cosines = self._mined.scores[number] / TEACHER_TEMPERATURE
         own = pair.scores or (float(cosines[0]), *(float("nan") for _ in pair.negatives))
-        scores = (*own, *(float(c) for c, n in zip(cosines[1:], mined, strict=True) if n >= 0))
+        # A reranker's scores and a teacher's cosines have different scales: they are not compared.
+        mined_scores = (
+            float("nan") if pair.scores else float(c) for c, n in zip(cosines[1:], mined, strict=True) if n >= 0
+        )
+        scores = (*own, *mined_scores)
         return replace(pair, negatives=(*pair.negatives, *more), scores=scores)
 
     @property
@@ -173,9 +176,9 @@ def mine_source(source: Source, teacher: Any, *, max_frames: int = 8, call: int 
     n = len(source)
     queries, targets = (np.zeros((n, teacher.dim), np.float32) for _ in range(2))
     keys = np.zeros(n, np.int64)
-    for rows in _parts(range(n), call):
+    for start in range(0, n, call):
         loaded = []
-        for row in rows:
+        for row in range(start, min(start + call, n)):
             try:
                 pair = source[row]
                 loaded.append(
@@ -189,8 +192,3 @@ def mine_source(source: Source, teacher: Any, *, max_frames: int = 8, call: int 
             targets[numbers] = teacher.embed([target.to_input() for _, _, target in loaded])
             keys[numbers] = [target.key for _, _, target in loaded]
     return mine(queries, targets, keys, **settings)
-
-
-def _parts(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]

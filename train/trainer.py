@@ -387,14 +387,14 @@ def mixing_table(
 ) -> MixingTable:
     """Returns the table of a config. With `eval_steps`, `eval_rows` of each source, at most a fifth, are held out.
     `groupings`: of the sources by name, in place of their own."""
-    kept = groupings or {}
+    kept = {source.name: Grouping(source.groups, source.open_groups) for source in sources} | dict(groupings or {})
     ingredients = [
         Ingredient(
             source.name,
             rows=len(source),
             weight=float(entry.get("weight", 1)),
-            groups=kept[source.name].groups if source.name in kept else source.groups,
-            open_groups=kept[source.name].open_groups if source.name in kept else source.open_groups,
+            groups=kept[source.name].groups,
+            open_groups=kept[source.name].open_groups,
             held_out=min(config.eval_rows, len(source) // 5) if config.eval_steps else 0,
         )
         for source, entry in zip(sources, config.datasets, strict=True)

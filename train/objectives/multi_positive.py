@@ -5,9 +5,9 @@ Built around `multi_positive_nce`: rows with the same content are positives of e
 
     mean over positives p of  -log  exp(s_p) / (exp(s_p) + sum over negatives exp(s_n))
 
-and `both_ways`, which adds the direction from target to query. It holds the similarities of `ROWS` rows at once and
-computes them again for the gradient, so that memory grows with the batch and not with its square. It knows nothing of
-models.
+and `both_ways`, which takes the mean with the direction from target to query. It holds the similarities of `ROWS` rows
+at once and computes them again for the gradient, so that memory grows with the batch and not with its square. It knows
+nothing of models.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ Built around `AdaptedLinear`:
 
 A, B and m are float32 and are cast for each product: a step in bfloat16 has no large product in float32. peft
 multiplies with W twice, the second time with drop(x) and in the dtype of A; here dropout reaches the adapter's branch
-alone, which is the same in the mean. `save` and `restore` are in peft's format. It
-knows nothing of backbones.
+alone, which is the same in the mean. `save` and `restore` use peft's format. It knows nothing of
+backbones.
 """
 
 from __future__ import annotations
@@ -72,6 +72,20 @@ class AdaptedLinear(nn.Module):
         cross = (scaled * (self.base_layer.weight @ a.T.to(self.base_layer.weight.dtype)).float()).sum(dim=1)
         own = (scaled * (scaled @ (a.float() @ a.float().T))).sum(dim=1)
         return (self.base_norm.square() + 2 * cross + own).clamp_min(1e-12).sqrt()
+
+
+def make_trainable(module: nn.Module, backbone: Any, language_model: nn.Module, config: Config) -> None:
+    """Freeze `module` but for adapters in its `language_model`, or for all of that with `lora_rank` 0. `backbone`: the
+    part that recomputes activations. Raises `ConfigError`."""
+    module.requires_grad_(False)
+    if config.lora_rank:
+        insert_adapters(language_model, config)
+    else:
+        language_model.requires_grad_(True)
+    if config.gradient_checkpointing:
+        # transformers 5.23 renames this; 6 removes the old name.
+        enable = getattr(backbone, "activation_checkpointing_enable", None)
+        (enable or backbone.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
 def insert_adapters(language_model: nn.Module, config: Config) -> None:

@@ -69,17 +69,9 @@ class QwenTower:
         self.device, self.dim = embedder.device, embedder.dim
         self.module: Any = embedder.model
         self._autocast = uses_bfloat16(config, self.device) and not config.lora_rank
-        self.module.requires_grad_(False)
-        if config.lora_rank:
-            adapters.insert_adapters(self.module.language_model, config)
-        else:
-            self.module.language_model.requires_grad_(True)
-            if config.train_vision:
-                self.module.visual.requires_grad_(True)
-        if config.gradient_checkpointing:
-            # transformers 5.23 renames this; 6 removes the old name.
-            enable = getattr(self.module, "activation_checkpointing_enable", None)
-            (enable or self.module.gradient_checkpointing_enable)({"use_reentrant": False})
+        adapters.make_trainable(self.module, self.module, self.module.language_model, config)
+        if config.train_vision and not config.lora_rank:
+            self.module.visual.requires_grad_(True)
 
     @classmethod
     def load(cls, config: Config, base: Path, device: str | None = None) -> QwenTower:

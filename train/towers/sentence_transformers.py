@@ -1,9 +1,9 @@
 """Qwen3-VL, and any other model of sentence-transformers that sees, in training: adapters in its language model, or
 every weight of that.
 
-Built around `SentenceTransformersTower`, which trains the model of a `model.sentence_transformers` embedder and is told
-what that embedder is told: the model's own chat template and prompts. A recipe's exact prompt goes in without its pad
-tokens, its picture beside it. It knows nothing of pairs, losses or processes.
+Built around `SentenceTransformersTower`, which trains the model of a `model.sentence_transformers` embedder with
+that embedder's chat template and prompts. The exact prompt of a recipe is passed without its pad tokens, and its image
+separately. It knows nothing of pairs, losses or processes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BACKBONE = "0.model."
 
 @dataclass(frozen=True, eq=False)
 class FeatureBatch:
-    """Inputs that one prompt is told with each group. `places` int64 [n]: the row of each input in the groups."""
+    """Model inputs in groups that share a prompt. `places` int64 [n]: the row of each input in the groups."""
 
     groups: tuple[dict[str, Any], ...]
     places: Tensor
@@ -98,14 +98,7 @@ class SentenceTransformersTower:
         if language_model is None or config.train_vision:
             part = "vision encoder that can be trained here" if language_model is not None else "language model"
             raise ConfigError(f"{config.model_name} has no {part}")
-        self.module.requires_grad_(False)
-        if config.lora_rank:
-            adapters.insert_adapters(language_model, config)
-        else:
-            language_model.requires_grad_(True)
-        if config.gradient_checkpointing:
-            enable = getattr(self._backbone, "activation_checkpointing_enable", None)
-            (enable or self._backbone.gradient_checkpointing_enable)({"use_reentrant": False})
+        adapters.make_trainable(self.module, self._backbone, language_model, config)
 
     @classmethod
     def load(cls, config: Config, base: Path, device: str | None = None) -> SentenceTransformersTower:
