@@ -4,13 +4,7 @@
 import { fields } from "./state.js";
 
 /** The server refuses the request; `message` is a sentence for the person. */
-export class Refused extends Error {
-  /** @param {string} message @param {number} status */
-  constructor(message, status) {
-    super(message);
-    this.status = status;
-  }
-}
+export class Refused extends Error {}
 
 /** The server did not answer. */
 export class Away extends Error {}
@@ -22,7 +16,7 @@ export const UPLOAD_LIMIT = 256 * 1024 * 1024;
  * @param {string} url
  * @param {RequestInit} [init]
  */
-async function request(url, init) {
+export async function request(url, init) {
   return (await respond(url, init)).json().catch(() => ({}));
 }
 
@@ -36,7 +30,7 @@ async function respond(url, init) {
     throw new Away("Sightline does not answer.");
   }
   if (response.ok) return response;
-  throw new Refused(sentence(await response.json().catch(() => ({})), response.status), response.status);
+  throw new Refused(sentence(await response.json().catch(() => ({})), response.status));
 }
 
 /** @param {any} body @param {number} status */

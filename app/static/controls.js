@@ -13,9 +13,9 @@ import { clock } from "./format.js";
 export function controls(video, frame, whole) {
   const toggle = () => (video.paused ? whole.seek(whole.now()) : video.pause());
   const full = () => (document.fullscreenElement ? document.exitFullscreen() : frame.requestFullscreen());
-  const play = iconButton("pause", "Pause", toggle, { "data-icon": "pause" });
+  const play = iconButton("pause", "Pause", toggle);
   const mute = () => (video.muted = !video.muted);
-  const sound = iconButton("sound", "Mute", mute, { "data-icon": "sound" });
+  const sound = iconButton("sound", "Mute", mute);
   const position = h("input", { type: "range", min: 0, step: 1, value: "0", "aria-label": "Position" });
   const time = h("span.time");
   const caption = h("p.caption", { dir: "auto" });

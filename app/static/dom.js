@@ -101,6 +101,7 @@ export function nameSheet(id, title, word, label, act, rest = []) {
   const open = (name = "") => {
     field.value = name;
     dialog.showModal();
+    field.focus();
     field.select();
   };
   return { dialog, open };

@@ -40,7 +40,9 @@ export class Duplicates {
 
   load() {
     return this.page.attempt(async () => {
-      const { total, groups } = await api.duplicates(PAGE, this.groups.childElementCount);
+      const offset = this.groups.childElementCount;
+      const { total, groups } = await api.duplicates(PAGE, offset);
+      if (offset !== this.groups.childElementCount) return;
       this.groups.append(...groups.map((group) => this.group(group)));
       const shown = this.groups.childElementCount;
       this.more.hidden = shown >= total || !groups.length;

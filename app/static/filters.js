@@ -177,7 +177,7 @@ export class Filters {
     return this.menu(name, picture, current, choices, none);
   }
 
-  /** The labels that `sightline label` has stored; a hit has all chosen ones. */
+  /** The labels of the library; a hit has all chosen ones. */
   labels() {
     const { labels } = this.page.state;
     const counts = { ...Object.fromEntries(labels.map((label) => [label, undefined])), ...this.facets.label };

@@ -1,5 +1,6 @@
 // The sheet of keys and filters, which `?` opens. Their words are in help.json, which suggestions show too.
 
+import { request } from "./api.js";
 import { h, sheet } from "./dom.js";
 
 /** @type {Promise<HelpWords> | undefined} */
@@ -7,7 +8,7 @@ let words;
 
 /** The filters with what they say, what words alone may be, and the keys. */
 export function helpWords() {
-  words ??= fetch("/ui/help.json").then((answer) => answer.json());
+  words ??= request("/ui/help.json");
   words.catch(() => (words = undefined)); // asked for again the next time
   return words;
 }

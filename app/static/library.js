@@ -176,7 +176,7 @@ export class Library {
     const news = h("p.quiet", { role: "status" });
     const button = (/** @type {string} */ label, /** @type {() => Promise<void>} */ act) => {
       const show = (/** @type {Error} */ error) => (news.textContent = error.message);
-      return h("button", { type: "button", onclick: () => act().catch(show) }, label);
+      return h("button", { onclick: () => act().catch(show) }, label);
     };
     const use = button("Use it", async () => {
       await api.useModel(name);

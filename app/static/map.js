@@ -2,7 +2,7 @@
 // the outlines of vendor/world.json; a click on a cluster searches near it, and the map then shows that part of the earth.
 // It knows nothing of hits.
 
-import { api } from "./api.js";
+import { api, request } from "./api.js";
 import { h, svg, unseen } from "./dom.js";
 import { count, counted } from "./format.js";
 import { typedFilter, written } from "./state.js";
@@ -45,7 +45,7 @@ export class WorldMap {
     this.flight?.abort();
     const flight = (this.flight = new AbortController());
     await page.attempt(async () => {
-      drawn ??= fetch("/ui/vendor/world.json").then((answer) => answer.json());
+      drawn ??= request("/ui/vendor/world.json");
       drawn.catch(() => (drawn = undefined)); // asked for again the next time
       try {
         const asked = this.byFile() ? null : api.places(page.state, flight.signal);

@@ -3,7 +3,7 @@
 
 import { Away, api } from "./api.js";
 import { h, takeOver } from "./dom.js";
-import { count, lasting } from "./format.js";
+import { counted, lasting } from "./format.js";
 
 const [BUSY, IDLE, AWAY] = [1000, 5000, 1500];
 const [RETURNED, GOAL] = ["sightline-returned", "sightline-goal"];
@@ -101,6 +101,6 @@ export class Progress {
     const done = this.goal - status.pending;
     const left = status.seconds_left ? `, about ${lasting(status.seconds_left)} left` : "";
     /** @type {HTMLElement} */ (this.bar.firstElementChild).style.width = `${(100 * done) / this.goal}%`;
-    this.words.textContent = `Reading ${count(status.pending)} more ${status.pending === 1 ? "file" : "files"}${left}`;
+    this.words.textContent = `Reading ${counted(status.pending, "more file")}${left}`;
   }
 }

@@ -133,7 +133,7 @@ export class Results {
     this.page.filters.update(answer.facets ?? {});
     this.grid.draw(again ? Infinity : this.grid.screenful());
     this.map.show(true);
-    lookAhead(this.hits, this.page.state);
+    if (!again) lookAhead(this.hits, this.page.state);
     this.page.viewer.refreshed();
   }
 

@@ -145,7 +145,7 @@ export class Selection {
   key(event, at) {
     const card = /** @type {HTMLElement | null} */ (at?.closest(".card") ?? null);
     const all = event.key === "a" && (event.ctrlKey || event.metaKey) && (this.active || card !== null);
-    if (all) this.all();
+    if (all && this.page.state.view === "search") this.all();
     else if (event.ctrlKey || event.metaKey || event.altKey) return false;
     else if (event.key === "Escape" && this.active) this.clear();
     else if (!card) return false;

@@ -57,8 +57,12 @@ export class Settings {
         localStorage.setItem(THEME, value);
         return paint();
       }
-      await api.choose(name, value).finally(() => this.show()); // a refused choice goes back
-      find(this.choices, `#choice-${name}`)?.focus();
+      await api.choose(name, value).finally(async () => {
+        await this.show(); // a refused choice goes back, but not what was written
+        const field = find(this.choices, `#choice-${name}`);
+        if (field instanceof HTMLTextAreaElement) field.value = value;
+        field?.focus();
+      });
       page.say("It holds from now on.");
       page.results.query = "";
     });

@@ -1,6 +1,5 @@
 // Suggestions under the search box: filters and the values that the library has for them, searches of before, saved
-// searches. Built around the word at the cursor. It knows nothing of how a
-// search is made.
+// searches. Built around the word at the cursor. It knows nothing of how a search is made.
 
 import { api } from "./api.js";
 import { Combobox } from "./combobox.js";

@@ -72,8 +72,7 @@ export function showVideo(page, hit) {
     video.src = `/play/${hit.file_id}/${number}.mp4#t=${second - stretch}`;
   };
   const draw = (/** @type {Hit[]} */ hits) => {
-    const marks = hits.map((one) => mark(one));
-    line.replaceChildren(...marks, head);
+    line.replaceChildren(...hits.map(mark), head);
   };
   const mark = (/** @type {Hit} */ one) => {
     const [from, to] = [one.start_s ?? 0, one.end_s ?? duration];

@@ -22,6 +22,8 @@ def test_firefox_shows_every_screen_without_an_error(server: Server, npm: Path) 
         missing("A Firefox")
     assert (npm / "puppeteer-core").is_dir()
     ARTEFACTS.mkdir(exist_ok=True)
+    for earlier in ARTEFACTS.glob("firefox-*.png"):
+        earlier.unlink()
     walk = ["node", str(HERE / "second_engine.mjs"), str(firefox), server.url, str(ARTEFACTS)]
     done = subprocess.run(walk, cwd=HERE, capture_output=True, text=True, check=False, timeout=500)
     assert done.returncode == 0, done.stderr

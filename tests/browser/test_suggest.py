@@ -76,7 +76,8 @@ def test_filters_and_their_values_are_offered_and_taken_by_the_keyboard(page: Pa
     ],
 )
 def test_what_is_offered_is_what_the_library_has(page: Page, server: Server, typed: str, offered: list[str]) -> None:
-    page.expected.append("422")  # type: ignore[attr-defined]  # the year that is half typed may be searched for
+    if typed == "taken:20":  # half typed, the year may be searched for
+        page.expected.append("422")  # type: ignore[attr-defined]
     box_of(page, server).fill(typed)
     for text in offered:
         expect(page.locator(".suggestions bdi").get_by_text(text, exact=True)).to_be_visible()
