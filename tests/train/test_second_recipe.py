@@ -401,10 +401,41 @@ def test_an_average_of_checkpoints_is_that_of_their_weights(tmp_path: Path) -> N
         folder.mkdir()
         save_file({"w": torch.full((2, 2), value, dtype=torch.bfloat16)}, folder / "model.safetensors")
         (folder / "config.json").write_text("{}")
+        (folder / "1_Pooling").mkdir()
+        (folder / "1_Pooling" / "config.json").write_text("{}")
     folders = [tmp_path / str(number) for number in range(3)]
     assert main(["--average", *map(str, folders), "--output_dir", str(tmp_path / "mean")]) == 0
     (weights,) = load_file(tmp_path / "mean" / "model.safetensors").values()
     assert weights.dtype == torch.bfloat16 and (weights == 3).all() and (tmp_path / "mean" / "config.json").exists()
+    assert (tmp_path / "mean" / "1_Pooling" / "config.json").exists(), "which modules.json names"
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"), [("0", "0 has no safetensors weights"), ("1", "1 has other weight files than")]
+)
+def test_a_checkpoint_that_lacks_weights_is_named(missing: str, message: str, tmp_path: Path) -> None:
+    for number in "01":
+        (tmp_path / number).mkdir()
+        if number != missing:
+            save_file({"w": torch.zeros(2)}, tmp_path / number / "model.safetensors")
+    with pytest.raises(ModelError, match=message):
+        average([tmp_path / "0", tmp_path / "1"], tmp_path / "mean")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--config", "x.yaml", "--mine", "lite", "--nproc_per_node", "8"], "runs in one process"),
+        (["--average", "a", "--mine", "lite"], "--mine goes with --config"),
+        (["--average", "a", "--max_steps", "1"], "--average takes no --max_steps"),
+        (["--merge", "a", "--max_steps", "1"], "--merge takes no --max_steps"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--output_dir", str(tmp_path / "run")]) == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
