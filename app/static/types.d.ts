@@ -331,6 +331,13 @@ interface Choice {
   options: string[][];
 }
 
+/** What else is left out of a folder: by rules of the library, and of the file in it. */
+interface FolderRules {
+  path: string;
+  rules: string;
+  in_file: string;
+}
+
 interface ModelFetch {
   name: string;
   state: "idle" | "fetching" | "measuring" | "ready" | "failed";
@@ -381,8 +388,14 @@ interface Api {
   forgetRoot(path: string): Promise<{ forgotten: number; roots: string[] }>;
   /** Words led to a chunk; the server stores it only if the person has agreed. */
   clicked(q: string, chunk_id: number): Promise<void>;
-  settings(): Promise<{ settings: Choice[] }>;
+  settings(): Promise<{ settings: Choice[]; folders: FolderRules[] }>;
   choose(name: string, value: string): Promise<unknown>;
+  /** Give a folder other rules; with `check` only count the files. */
+  changeRules(
+    path: string,
+    rules: string,
+    check: boolean,
+  ): Promise<{ left_out: number; taken_in: number; at_least: boolean }>;
   models(): Promise<any[]>;
   /** The download of a model. */
   modelFetch(): Promise<ModelFetch>;
