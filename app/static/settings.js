@@ -35,15 +35,14 @@ export class Settings {
   show() {
     this.page.library.update();
     return this.page.attempt(async () => {
-      const { settings, folders } = await api.settings();
+      const { settings, rules } = await api.settings();
       this.choices.replaceChildren(...settings.map((choice) => this.choice(choice)));
-      const described = JSON.stringify(folders);
+      const described = JSON.stringify(rules);
       if (described === this.described) return; // what is being written stays
       this.described = described;
-      const about =
-        "One rule a line, as in a .gitignore: screenshots/ leaves a folder out, !@eaDir/ takes one in again.";
-      const title = folders.length ? [h("h2", "Rules of your folders"), h("p.quiet", about)] : [];
-      this.folders.replaceChildren(...title, ...folders.map((folder) => this.folder(folder)));
+      const folders = rules?.folders.map((folder) => this.folder(folder)) ?? [];
+      const head = folders.length ? [h("h2", rules?.title), h("p.quiet", rules?.about)] : [];
+      this.folders.replaceChildren(...head, ...folders);
     });
   }
 

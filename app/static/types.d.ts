@@ -198,6 +198,14 @@ interface Answer {
   notice: string | null;
 }
 
+/** What is still to be done: files of a kind to read, or a later step. */
+interface WorkLeft {
+  step: "read" | "ocr" | "reread" | "speech" | "model";
+  kind: Kind | null;
+  left: number;
+  seconds_left: number | null;
+}
+
 interface Status {
   files: number;
   images: number;
@@ -215,6 +223,7 @@ interface Status {
   reading: string[];
   chunks_per_s: number;
   seconds_left: number | null;
+  work: WorkLeft[];
   notices: string[];
   clicks: number;
   keeps_clicks: boolean;
@@ -388,7 +397,7 @@ interface Api {
   forgetRoot(path: string): Promise<{ forgotten: number; roots: string[] }>;
   /** Words led to a chunk; the server stores it only if the person has agreed. */
   clicked(q: string, chunk_id: number): Promise<void>;
-  settings(): Promise<{ settings: Choice[]; folders: FolderRules[] }>;
+  settings(): Promise<{ settings: Choice[]; rules: { title: string; about: string; folders: FolderRules[] } | null }>;
   choose(name: string, value: string): Promise<unknown>;
   /** Give a folder other rules; with `check` only count the files. */
   changeRules(

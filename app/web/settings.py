@@ -48,11 +48,17 @@ TITLES = {
 }
 
 
+RULES = {
+    "title": "Rules of your folders",
+    "about": "One rule a line, as in a .gitignore: screenshots/ leaves a folder out, !@eaDir/ takes one in again.",
+}
+
+
 @router.get("/settings")
 def settings(services: Services) -> Json:
     """The choices of the library: `name`, `title`, `about`, `value`, and its `options` (value, words); without options
-    it is a text. For the owner also `folders`: what else is left out of each, by `rules` that the library keeps, and
-    `in_file`, by those of its `.sightlineignore`."""
+    it is a text. For the owner also `rules` with `folders`: what else is left out of each, by `rules` that the library
+    keeps, and `in_file`, by those of its `.sightlineignore`."""
     return _described(services)
 
 
@@ -100,5 +106,7 @@ def _described(services: WebServices) -> Json:
         rows.append(
             {"name": name, "title": TITLES[name][0], "about": about[name], "value": value, "options": options or []}
         )
-    folders = services.library.folder_rules() if services.is_owner() else []
-    return Json({"settings": rows, "folders": [asdict(one) for one in folders]})
+    rules = None
+    if services.is_owner():
+        rules = {**RULES, "folders": [asdict(one) for one in services.library.folder_rules()]}
+    return Json({"settings": rows, "rules": rules})
