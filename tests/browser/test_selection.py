@@ -274,11 +274,11 @@ def test_axe_finds_nothing_on_albums_and_a_selection(browser: Browser, server: S
         page.locator(".card .pick").first.dispatch_event("click")
         expect(page.locator(".selection")).to_be_visible()
         settled(page)
-        assert violations(page, npm, any_weight=True) == []
+        assert violations(page, npm) == []
         page.get_by_role("button", name="Add to an album").click()
         expect(page.get_by_role("dialog", name="Add 1 file to")).to_be_visible()
-        assert violations(page, npm, any_weight=True) == []
+        assert violations(page, npm) == []
         page.goto(f"{server.url}/?view=albums")
         settled(page)
         shot(page, f"albums-{screen}")
-        assert violations(page, npm, any_weight=True) == []
+        assert violations(page, npm) == []
