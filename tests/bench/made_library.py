@@ -6,6 +6,7 @@ pictures under lite, mixed and disturbed, so that neighbourhoods are as uneven a
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def make(
     time between two chunks."""
     rng = np.random.default_rng(seed)
     catalogue = Catalogue(path)
-    model = catalogue.models.add(embedder.id, embedder.dim)
+    model = catalogue.models.add(embedder.id, embedder.dim, json.dumps({"name": "lite"}))
     root = catalogue.files.set_root(Path("/made"))
     seed_vectors = seeds(embedder)
     vocabulary = np.array([f"w{i:05}" for i in range(WORDS)])
@@ -63,6 +64,7 @@ def make(
     while made < n:
         with catalogue.database.writer() as c:
             chunks, contents, files, names, vectors = [], [], [], [], []
+            words = vocabulary[rng.choice(WORDS, (BATCH + 20, 120), p=shares)]  # drawn one by one they take minutes
             while len(chunks) < BATCH and made + len(chunks) < n:
                 kind = KINDS[len(contents) % len(KINDS)]
                 size = {"image": 1, "video": 10, "pdf": 20}[kind]
@@ -77,7 +79,7 @@ def make(
                 )
                 names.append((number, name, f"made {number % 97}"))
                 for ordinal in range(size):
-                    text = " ".join(rng.choice(vocabulary, 120, p=shares)) if kind == "pdf" else ""
+                    text = " ".join(words[len(chunks)]) if kind == "pdf" else ""
                     window = (ordinal * 30.0, ordinal * 30.0 + 30) if kind == "video" else (None, None)
                     chunks.append(
                         (number + ordinal, digest, ordinal, *window, ordinal + 1 if kind == "pdf" else None, text)

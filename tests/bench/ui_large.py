@@ -20,7 +20,6 @@ import numpy as np
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from data.reader import to_webp
-from indexer.library import Library
 from indexer.thumbnails import Thumbnails
 from model.lite.embedder import LiteEmbedder
 from tests.bench.made_library import make
@@ -40,9 +39,7 @@ TRACED = ["toplevel", "devtools.timeline", "blink.user_timing"]
 
 def fill(data_dir: Path, chunks: int) -> None:
     """A library of that many chunks with a thumbnail each, and no files."""
-    with Library.open(data_dir):
-        pass
-    (data_dir / "catalogue.sqlite").unlink()
+    data_dir.mkdir(mode=0o700)
     catalogue = make(data_dir / "catalogue.sqlite", chunks, LiteEmbedder.load(), apart=APART)
     pictures = [to_webp(drawing(seed, 240)) for seed in range(50)]
     thumbnails = Thumbnails(data_dir / "thumbnails")
