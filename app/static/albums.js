@@ -11,11 +11,6 @@ function searchOf(name) {
   return name ? written("album", name) : "is:favourite";
 }
 
-/** The name of an album as it is shown. @param {string} name */
-function shownName(name) {
-  return name || "Favourites";
-}
-
 export class Albums {
   /** @param {Page} page */
   constructor(page) {
@@ -73,7 +68,7 @@ export class Albums {
     const gone = missing ? `${counted(missing, "file")} not in the library any more` : "";
     const link = h("a.album", { href: `/?q=${encodeURIComponent(searchOf(name))}`, onclick: open }, [
       h("span.cover", picture),
-      h("span.line", [h("bdi.title", name ? "" : icon("heart"), shownName(name)), h("span.n", count(files))]),
+      h("span.line", [h("bdi.title", name ? "" : icon("heart"), name || "Favourites"), h("span.n", count(files))]),
     ]);
     return h("li", [
       link,

@@ -122,10 +122,8 @@ export class Timeline {
 
   /** The month of a place in the list. @param {number} index */
   monthAt(index) {
-    return Math.max(
-      0,
-      this.months.findLastIndex((month) => month.offset <= index),
-    );
+    const n = this.months.findLastIndex((month) => month.offset <= index);
+    return Math.max(0, n);
   }
 
   /** Show a place in the list on the scrubber. @param {number} index */
