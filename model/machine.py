@@ -6,12 +6,10 @@ nothing of models.
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import os
 import platform
 import shutil
-import sys
 import time
 from dataclasses import dataclass
 
@@ -51,15 +49,6 @@ def chunks_per_hour(gflop: float, machine: Machine) -> float:
     if machine.accelerated:
         return 3600 / max(decode_s, gflop / (machine.gflops * SHARE["accelerator"]))
     return 3600 / (decode_s + gflop / (machine.gflops * SHARE["cpu"]))
-
-
-def give_back_memory() -> None:
-    """Gives what C libraries have freed back to the system, with GNU's C library: after a page has been read by OCR,
-    139 of 444 MB of the process."""
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "malloc_trim"):
-            libc.malloc_trim(0)
 
 
 def one_thread_products() -> None:
