@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from app.cli.models import fetch
+from app.cli.model_install import install_model
 from app.settings import read
 from app.web.server import create_app
 from indexer.library import Library
@@ -58,7 +58,7 @@ def by_hand(graphs: Path, monkeypatch) -> None:
     shutil.copytree(graphs, HUB_MODELS[NAME].folder())
 
 
-def served(library, fetch_it=fetch) -> TestClient:
+def served(library, fetch_it=install_model) -> TestClient:
     app = create_app(library, gradio=False, fetch=fetch_it)
     return TestClient(app, base_url="http://127.0.0.1:7860")
 
@@ -89,7 +89,9 @@ def test_from_lite_to_a_fetched_model_without_losing_a_search(library, graphs, m
     try:
         with served(library) as client:
             assert client.get("/api/models/fetch").json()["state"] == "idle"
-            assert client.post("/api/models/fetch", json={"name": NAME}).json()["state"] == "fetching"
+            assert (
+                client.post("/api/models/fetch", json={"name": NAME, "precision": "q4"}).json()["state"] == "fetching"
+            )
             done = until(client, "ready", "failed")
             assert done["state"] == "ready", done
             assert all(seconds > 0 for seconds in done["seconds"].values())
@@ -146,7 +148,7 @@ def test_a_change_is_compared_and_undone_on_the_page_and_in_the_terminal(graphs,
 
 
 def test_a_fetch_that_fails_says_why_and_changes_nothing(library):
-    def no_network(name, say):
+    def no_network(name, report, precision, *, progress):
         raise ModelError("the hub cannot be used (no route to host)")
 
     with served(library, no_network) as client:
@@ -155,6 +157,7 @@ def test_a_fetch_that_fails_says_why_and_changes_nothing(library):
         refused = client.post("/api/models/use", json={"name": NAME})
         assert refused.status_code == 400 and "is not on this machine" in refused.text
         assert client.post("/api/models/fetch", json={"name": "../../etc"}).status_code >= 400
+        assert client.post("/api/models/fetch", json={"name": NAME, "precision": "float16"}).status_code >= 400
     assert library.status().model.startswith("lite@")
 
 
