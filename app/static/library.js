@@ -3,7 +3,7 @@
 
 import { api } from "./api.js";
 import { Combobox } from "./combobox.js";
-import { askTwice, form, h, icon, morph, takeOver } from "./dom.js";
+import { askTwice, button, form, h, icon, morph, takeOver } from "./dom.js";
 import { bytes, count, counted, dayTaken, fileName, folder, lasting } from "./format.js";
 
 export class Library {
@@ -136,7 +136,7 @@ export class Library {
       this.faults.replaceChildren(
         h("h2", "Could not be read"),
         h("p.quiet", left),
-        h("button.secondary", { onclick: () => this.retry() }, icon("retry"), "Try again"),
+        button([icon("retry"), "Try again"], () => this.retry()),
         h("ul.failures", rows),
         rest !== "0" ? h("p.quiet", `and ${rest} more; sightline failures lists them all`) : "",
       );

@@ -20,10 +20,11 @@ export class Progress {
     this.isAway = false;
     /** The most files that were to be read; kept, so that the bar goes on after a reload. */
     this.goal = Number(localStorage.getItem(GOAL));
-    this.bar = h("span.bar", h("i"));
+    this.done = h("i");
     this.words = h("span.words");
     const onclick = takeOver(() => page.visit("library"));
-    this.element = h("a.progress", { href: "/?view=library", hidden: true, onclick }, this.bar, this.words);
+    const props = { href: "/?view=library", hidden: true, onclick };
+    this.element = h("a.progress", props, h("span.bar", this.done), this.words);
   }
 
   start() {
@@ -100,7 +101,7 @@ export class Progress {
     localStorage.setItem(GOAL, String(this.goal));
     const done = this.goal - status.pending;
     const left = status.seconds_left ? `, about ${lasting(status.seconds_left)} left` : "";
-    /** @type {HTMLElement} */ (this.bar.firstElementChild).style.width = `${(100 * done) / this.goal}%`;
+    this.done.style.width = `${(100 * done) / this.goal}%`;
     this.words.textContent = `Reading ${counted(status.pending, "more file")}${left}`;
   }
 }

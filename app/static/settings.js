@@ -2,7 +2,7 @@
 // It knows nothing of what a choice does.
 
 import { api } from "./api.js";
-import { find, h } from "./dom.js";
+import { button, h } from "./dom.js";
 
 const THEME = "sightline-theme";
 
@@ -45,7 +45,7 @@ export class Settings {
       return h("div.choice", h("label", { for: id }, title), select, note);
     }
     const text = h("textarea", { ...props, rows: 4, spellcheck: "false" }, value);
-    const apply = h("button.secondary", { onclick: () => this.choose(name, text.value) }, "Apply");
+    const apply = button("Apply", () => this.choose(name, text.value));
     return h("div.choice", h("label", { for: id }, title), text, apply, note);
   }
 
@@ -59,7 +59,7 @@ export class Settings {
       }
       await api.choose(name, value).finally(async () => {
         await this.show(); // a refused choice goes back, but not what was written
-        const field = find(this.choices, `#choice-${name}`);
+        const field = this.choices.querySelector(`#choice-${name}`);
         if (field instanceof HTMLTextAreaElement) field.value = value;
         field?.focus();
       });

@@ -1,5 +1,14 @@
 /** The types of the server's answers and of the page, for `tsc --checkJs` only. They are global: no module imports them. */
 
+/** What is looked for in a page of HTML is HTML: no cast at each place. */
+interface ParentNode {
+  querySelector(selectors: string): HTMLElement | null;
+  querySelectorAll(selectors: string): NodeListOf<HTMLElement>;
+}
+interface Element {
+  closest(selectors: string): HTMLElement | null;
+}
+
 type Page = import("./app.js").Page;
 type Results = import("./results.js").Results;
 /** The symbols of icons.svg. */
@@ -276,9 +285,37 @@ interface State {
 type ElementOf<T extends string> = HTMLElementTagNameMap[(T extends `${infer N}.${string}` ? N : T) &
   keyof HTMLElementTagNameMap];
 
-type Child = import("./dom.js").Child;
+type Child = Node | string | number | null | undefined | false;
 type SearchBox = import("./chips.js").SearchBox;
-type Stage = import("./viewer.js").Stage;
+
+/** A file as the viewer shows it. `key`: whether it uses a key. */
+interface Stage {
+  element: HTMLElement;
+  foot?: HTMLElement;
+  key?: (event: KeyboardEvent) => boolean;
+  close?: () => void;
+}
+
+/** A line under the search box. */
+interface Suggestion {
+  icon: Picture;
+  text: string;
+  note?: string;
+  wrong?: boolean;
+  act: () => void;
+}
+
+/** A line of a menu of filters. `n`: how many hits it leaves. */
+interface FilterChoice {
+  label: string;
+  n?: number;
+  on: boolean;
+  title?: string;
+  change: Partial<State>;
+}
+
+/** What happens at each event, by its name. */
+type Acts = { [K in keyof HTMLElementEventMap]?: (event: HTMLElementEventMap[K]) => void };
 
 type Listeners = { [K in keyof HTMLElementEventMap as `on${K}`]?: (event: HTMLElementEventMap[K]) => void };
 

@@ -3,7 +3,7 @@
 // was started with --web (`status.web`).
 
 import { api } from "./api.js";
-import { h } from "./dom.js";
+import { button, h } from "./dom.js";
 
 /** The host of an address of the web; empty for any other text. @param {string} text */
 function hostOf(text) {
@@ -29,9 +29,9 @@ export class UrlQuestion {
     this.address = text;
     this.element.replaceChildren(
       h("p", { role: "status" }, "Fetch what is at ", h("bdi", host), "? Sightline then connects to it."),
-      h("button.main", { onclick: () => this.fetch((signal) => this.search(signal)) }, "Search with it"),
-      h("button.secondary", { onclick: () => this.fetch((signal) => this.keep(signal)) }, "Keep it"),
-      h("button.secondary", { onclick: () => this.box.submit(true, false) }, "Search for the words"),
+      button("Search with it", () => this.fetch((signal) => this.search(signal)), { class: "main" }),
+      button("Keep it", () => this.fetch((signal) => this.keep(signal))),
+      button("Search for the words", () => this.box.submit(true, false)),
     );
     return true;
   }
@@ -53,7 +53,7 @@ export class UrlQuestion {
     this.flight = flight;
     this.element.replaceChildren(
       h("p", { role: "status" }, "Fetching …"),
-      h("button.secondary", { onclick: () => this.hide() }, "Cancel"),
+      button("Cancel", () => this.hide()),
     );
     await this.box.page.attempt(() => act(flight.signal));
     if (this.flight === flight) this.hide();
