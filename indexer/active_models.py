@@ -205,14 +205,17 @@ class ActiveModels:
             raise ModelError(f"{row.name} is not on this machine any more; in its place is {embedders[0][1].id}.")
 
     def other(self) -> tuple[ModelRow, ModelRow]:
-        """The model that answers, and the one to compare it with: the one that is being built, or the one that
-        answered before the last switch. Raises `LibraryError` if there is none."""
-        answering, previous = self._models.answering(), self._models.previous()
-        building = next((row for row in self._models.all() if row.state == "building"), None)
-        row = building or (previous and previous[0])
+        """The model that answers, and the one to compare it with (`beside`). Raises `LibraryError` if there is none."""
+        answering, row = self._models.answering(), self.beside()
         if answering is None or row is None:
             raise LibraryError("This library has the vectors of one model only: there is no switch to compare or undo.")
         return answering, row
+
+    def beside(self) -> ModelRow | None:
+        """The model that is being built, else the one before the last switch, while its vectors are here; else None."""
+        building = next((row for row in self._models.all() if row.state == "building"), None)
+        previous = self._models.previous()
+        return building or (previous and previous[0])
 
     def for_new(self) -> tuple[ModelRow, SharedEmbedder]:
         """The model for new contents: the one that answers, so that they are found at once."""

@@ -5,6 +5,7 @@ import { api } from "./api.js";
 import { Combobox } from "./combobox.js";
 import { askTwice, button, form, h, icon, morph, takeOver } from "./dom.js";
 import { bytes, count, counted, dayTaken, fileName, folder, lasting } from "./format.js";
+import { modelChange } from "./model-change.js";
 
 export class Library {
   /** @param {Page} page */
@@ -12,8 +13,8 @@ export class Library {
     this.page = page;
     this.failed = -1;
     this.roots = "";
-    /** The model in use when the cards were drawn. @type {string | null} */
-    this.cardsModel = null;
+    /** The models in use when the cards were drawn. */
+    this.cardsModels = "";
     this.folders = h("ul.roots");
     this.path = h("input", {
       type: "text",
@@ -64,7 +65,8 @@ export class Library {
   update() {
     const { status, state } = this.page;
     if (!status) return;
-    if (state.view === "settings" && this.cardsModel !== status.model) this.drawModels(status.model);
+    const models = JSON.stringify([status.model, status.other_model]);
+    if (state.view === "settings" && this.cardsModels !== models) this.drawModels(models);
     if (state.view !== "library") return;
     if (this.roots !== status.roots.join("\n")) this.drawRoots(status.roots);
     const numbers = /** @type {[string, string][]} */ ([
@@ -154,14 +156,15 @@ export class Library {
     return h("li", icon(kind), h("div", name, h("span.reason", reason), where));
   }
 
-  /** @param {string} model */
-  async drawModels(model) {
-    this.cardsModel = model;
+  /** @param {string} models */
+  async drawModels(models) {
+    this.cardsModels = models;
     const chunks = this.page.status?.chunks;
     const price = "again; the old ones answer until then, and nothing is lost.";
     try {
       const cards = await api.models();
       this.models.replaceChildren(
+        modelChange(this.page),
         h("p.quiet", chunks ? `Switching makes ${counted(chunks, "embedding")} ${price}` : ""),
         h("ul", [cards.map((card) => this.model(card))]),
       );
@@ -171,7 +174,7 @@ export class Library {
   }
 
   /** @param {any} card */
-  model({ name, title, about, facts, command, on_disk, get }) {
+  model({ name, title, about, facts, command, on_disk, get, offers }) {
     const current = name === this.page.status?.model.split(/[:@]/)[0];
     const news = h("p.quiet", { role: "status" });
     const button = (/** @type {string} */ label, /** @type {() => Promise<void>} */ act) => {
@@ -183,17 +186,20 @@ export class Library {
       this.page.say("Changing the model. The old one answers until every file is embedded again.");
       this.page.progress.ask();
     });
-    const download = button("Fetch it", async () => {
-      await api.fetchModel(name);
-      if (await this.follow(name, news)) download.replaceWith(use);
-    });
+    const downloads = Object.entries(offers).map(([precision, size]) =>
+      button(`Fetch it (${size})`, async () => {
+        await api.fetchModel(name, precision);
+        if (await this.follow(name, news)) ways.replaceChildren(use);
+      }),
+    );
+    const ways = h("p.ways", on_disk ? use : downloads);
     return h("li", { class: current ? "model current" : "model" }, [
       h("strong", title ?? name),
       current && h("span.tag", "in use"),
       h("p", about ?? ""),
       h("p.quiet", facts),
-      !current && get && !on_disk && download,
-      !current && (on_disk ? use : get && h("code", get)),
+      !current && ways,
+      !current && !on_disk && get && h("code", get),
       news,
       !current && h("code", command),
     ]);

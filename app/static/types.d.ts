@@ -218,6 +218,8 @@ interface Status {
   notices: string[];
   clicks: number;
   keeps_clicks: boolean;
+  /** The model being built, or the one before the last change, whose vectors are still here. */
+  other_model: { name: string; building: boolean } | null;
   /** What of the folders is not indexed, and why; most first. */
   left_out: { what: string; why: string; count: number; example: string }[];
   gradio: boolean;
@@ -331,6 +333,13 @@ interface Choice {
   options: string[][];
 }
 
+/** `agreement`: from 0 to 1, the files that both models have among the first. */
+interface Comparison {
+  models: [string, string];
+  agreement: number;
+  queries: { query: string; agreement: number; hits: [Hit[], Hit[]] }[];
+}
+
 interface ModelFetch {
   name: string;
   state: "idle" | "fetching" | "measuring" | "ready" | "failed";
@@ -386,8 +395,12 @@ interface Api {
   models(): Promise<any[]>;
   /** The download of a model. */
   modelFetch(): Promise<ModelFetch>;
-  fetchModel(name: string): Promise<ModelFetch>;
+  fetchModel(name: string, precision: string): Promise<ModelFetch>;
   useModel(name: string): Promise<{ model: string }>;
+  /** The first hits of queries (none: the last ones that the server knows) under the model that answers and the other. */
+  compareModels(queries: string[]): Promise<Comparison>;
+  /** "accept": delete the vectors of the model before; "rollback": go back to it. */
+  endChange(how: "accept" | "rollback"): Promise<unknown>;
   /** Show a file in the file manager of this machine. */
   reveal(file_id: number): Promise<void>;
   /** Fetch the file at an address, to search with. */

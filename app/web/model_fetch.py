@@ -62,8 +62,10 @@ class ModelFetch:
 
     def _run(self, name: str, precision: str | None) -> None:
         from model.loading import load
+        from model.machine import lower_priority
         from model.measure import measure
 
+        lower_priority()  # building and measuring use every core; searches go before
         assert self._fetch is not None
         try:
             self._fetch(name, self._show, precision, progress=self._show)

@@ -20,6 +20,7 @@ VISION_INPUTS = ("pixel_values", "pixel_position_ids")
 class GraphTowers:
     """`hidden`: the dimension of an image token, the vision tower's row for 48 x 48 pixels."""
 
+    is_thread_safe = True
     batch_tokens = 4096
     batch_patches = 2520
     """An image of 280 tokens. Attention needs up to the square of it, 300 MB over 12 heads."""

@@ -129,7 +129,9 @@ def test_a_change_is_compared_and_undone_on_the_page_and_in_the_terminal(graphs,
             assert compared["models"] == [library.status().model, lite] and compared["chunks"] == [6, 6]
             (one,) = compared["queries"]
             assert len(one["hits"][0]) == len(one["hits"][1]) == 5 and 0 <= one["agreement"] <= 1
-            assert "models compare" in client.get("/api/status").text
+            status = client.get("/api/status").json()
+            assert status["other_model"] == {"name": lite, "building": False}
+            assert any("models compare" in notice for notice in status["notices"])
             nothing = client.post("/api/models/compare")
             assert nothing.status_code == 400 and "name some" in nothing.json()["error"]
             assert client.post("/api/models/rollback").json() == {"model": lite}
