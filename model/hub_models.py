@@ -245,6 +245,14 @@ def verify(folder: Path, paths: Sequence[str], checksums: Mapping[str, tuple[int
     return hashes
 
 
+def best_precision(name: str) -> str | None:
+    """Returns the first of `PRECISIONS` in which a model is on this machine; None if in none, or by another name."""
+    if name not in HUB_MODELS:
+        return None
+    model = HUB_MODELS[name]
+    return next((p for p in PRECISIONS if p in model.precisions and not missing(model, model.folder(), p)), None)
+
+
 def missing(model: HubModel, folder: Path, precision: str | None = None) -> list[str]:
     """Returns the files of a model that are not in `folder`."""
     return missing_in(folder, model.files(precision))

@@ -15,8 +15,9 @@ from app.cli.model_install import install_model
 from app.settings import read
 from app.web.server import create_app
 from indexer.library import Library
-from indexer.types import LibraryOptions, Part, Query
+from indexer.types import LibraryOptions, OtherModel, Part, Query
 from model.embedder import ModelError
+from model.hub_models import HUB_MODELS
 from tests.app.cli.test_main import sightline
 from tests.media import draw_image
 from tests.model.gemma import tiny
@@ -51,8 +52,6 @@ def by_hand(graphs: Path, monkeypatch) -> None:
     """The folder, filled with the tiny model, whose hashes are not the declared ones."""
     import shutil
     from dataclasses import replace
-
-    from model.hub_models import HUB_MODELS
 
     monkeypatch.setitem(HUB_MODELS, NAME, replace(HUB_MODELS[NAME], checksums={}))
     shutil.copytree(graphs, HUB_MODELS[NAME].folder())
@@ -110,6 +109,30 @@ def test_from_lite_to_a_fetched_model_without_losing_a_search(library, graphs, m
     library.close()
     with Library(tmp_path / "library", LibraryOptions(explicit_model=False), read_only=True) as again:
         assert again.search(Query((Part(text="number 3"),)), k=3).model == said["model"]
+
+
+@pytest.mark.slow
+def test_the_old_precision_answers_when_a_better_one_comes_beside_it(library, graphs, monkeypatch, tmp_path):
+    from model.gemma.build.__main__ import build_graphs
+
+    by_hand(graphs, monkeypatch)
+    library._detail = DETAIL
+    small = library.use_model(NAME)
+    library.index()
+    assert library.status().model == small and ":q4@" in small
+    library.close()
+    tiny.model().save_pretrained(tmp_path / "checkpoint")
+    build_graphs(tmp_path / "checkpoint", HUB_MODELS[NAME].folder(), "int8")
+    query = Query((Part(text="number 3"),))
+    with Library(tmp_path / "library", LibraryOptions(explicit_model=False, ocr="off"), read_only=False) as again:
+        assert again.search(query, k=3).model == small
+        again.index()
+        answer = again.search(query, k=3)
+        assert ":int8@" in answer.model and answer.hits
+        assert again.status().other_model == OtherModel(small, building=False)
+        assert again.roll_back_model() == small
+        again.index()
+        assert again.search(query, k=3).model == small
 
 
 @pytest.mark.slow
