@@ -29,7 +29,7 @@ from model.hub_models import PRECISIONS, best_precision
 from model.lite.weights import EARLIER
 
 if TYPE_CHECKING:
-    from model.remote.client import RemoteEmbedder
+    from model.remote.embedder import RemoteEmbedder
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def load_checked(name: str, **options: Any) -> Embedder:
     """`model.load` and the self-check. Raises `ModelError`."""
     from model import self_check
     from model.loading import load
-    from model.remote.client import RemoteEmbedder
+    from model.remote.embedder import RemoteEmbedder
 
     embedder = load(name, **options)
     self_check.check(embedder)
@@ -85,7 +85,7 @@ def recognise(remote: RemoteEmbedder, settings: StoredSettings, *, read_only: bo
     library then switches its model. Raises `ModelError`.
     """
     from model import self_check
-    from model.remote.client import ChatServer
+    from model.remote.chat_server import ChatServer
 
     canaries: dict[str, str] = json.loads(settings.get(CANARIES) or "{}")
     if isinstance(remote, ChatServer):
