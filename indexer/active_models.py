@@ -263,7 +263,7 @@ class ActiveModels:
 
     def is_switch(self) -> bool:
         """Whether another model answers than the requested one, judged without loading a model: by name and
-        options, for the built-in model by its installed weights, for a fetched one by the best precision that is here."""
+        options, of the built-in model by its installed weights, of a fetched one by its best precision here."""
         row = self._models.answering()
         if row is None:
             return False

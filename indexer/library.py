@@ -30,6 +30,7 @@ from indexer.catalogue.settings import COPIES, MODERATION
 from indexer.errors import LibraryError, VectorServerError
 from indexer.features.click_log import Clicks
 from indexer.features.duplicates import Duplicates
+from indexer.files.folder_rules import all_rules, changed_rules, concerned, keep_rules, stored_rules
 from indexer.files.ignore import Intake
 from indexer.files.private import make_private
 from indexer.files.roots import Folders, absolute
@@ -51,6 +52,7 @@ from indexer.types import (
     Failure,
     FileInfo,
     Filters,
+    FolderRules,
     IndexReport,
     Kind,
     LibraryOptions,
@@ -61,6 +63,7 @@ from indexer.types import (
     Part,
     Places,
     Query,
+    RulesChange,
     SavedSearch,
     Status,
     VerifyReport,
@@ -200,7 +203,8 @@ class Library:
         last."""
         if copies is not None and not self.read_only:
             self.catalogue.settings.set(COPIES, str(int(copies)))
-        return Intake(_listens(self._indexing_options.speech), self.catalogue.settings.get(COPIES) == "1")
+        settings = self.catalogue.settings
+        return Intake(_listens(self._indexing_options.speech), settings.get(COPIES) == "1", stored_rules(settings))
 
     # -- folders ---------------------------------------------------------------------------
 
@@ -226,6 +230,10 @@ class Library:
         self._may_write()
         forgotten = self._folders.forget(folder)
         self.clicks.retain(self.catalogue.contents.hashes())
+        roots, rules = {str(root.path) for root in self._folders.roots()}, self._intake().rules
+        if gone := {path for path, _ in rules} - roots:
+            keep_rules(self.catalogue.settings, tuple(one for one in rules if one[0] not in gone))
+            self._indexing.restart(self._intake())
         self._indexing.on_files_changed()
         self._indexing.follower.look()
         return forgotten
@@ -493,6 +501,23 @@ class Library:
             self._indexing.restart(self._intake())
         else:
             raise LibraryError(f"There is no setting called {name}.")
+
+    def folder_rules(self) -> list[FolderRules]:
+        """What else is left out of each root."""
+        return all_rules(self.catalogue.settings, self._folders)
+
+    def change_rules(self, folder: Path, rules: str, *, check: bool = False) -> RulesChange:
+        """Give a root other rules, in the syntax of a .gitignore; with `check` only count the files that this concerns.
+        Indexing goes on with them. Raises `LibraryError` for what is no rule, and then changes nothing."""
+        self._may_write()
+        before, path = self._intake(), absolute(folder)
+        after = replace(before, rules=changed_rules(self.catalogue.settings, self._folders, path, rules))
+        others = {str(root.path) for root in self.catalogue.files.roots() if root.path != path}
+        change = concerned(path, before, after, {*others, str(self.data_dir)})
+        if not check and after != before:
+            keep_rules(self.catalogue.settings, after.rules)
+            self._indexing.restart(after)
+        return change
 
     def vectors_trouble(self) -> str | None:
         """Why the vector index is not up to date, in one sentence; None if it is."""

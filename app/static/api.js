@@ -81,6 +81,7 @@ export const api = {
   clicked: (q, chunk_id) => send("POST", "clicks", { q, chunk_id }),
   settings: () => get("settings"),
   choose: (name, value) => send("PUT", "settings", { name, value }),
+  changeRules: (path, rules, check) => send("PUT", "rules", { path, rules, check }),
   models: () => get("models"),
   modelFetch: () => get("models/fetch"),
   fetchModel: (name, precision) => send("POST", "models/fetch", { name, precision }),

@@ -4,8 +4,11 @@
 import { api } from "./api.js";
 import { Combobox } from "./combobox.js";
 import { askTwice, button, form, h, icon, morph, takeOver } from "./dom.js";
-import { bytes, count, counted, dayTaken, fileName, folder, lasting } from "./format.js";
-import { modelChange } from "./model-change.js";
+import { bytes, count, counted, dayTaken, fileName, folder, lasting, place } from "./format.js";
+import { doing } from "./progress.js";
+import { recent } from "./suggest.js";
+
+const short = (/** @type {string} */ id) => id.split("@")[0];
 
 export class Library {
   /** @param {Page} page */
@@ -108,6 +111,7 @@ export class Library {
       lines.unshift(h("p.reading", h("strong", rest)), h("p.quiet.reading-now", now));
     } else if (files) {
       lines.unshift(h("p.quiet", "Everything is read. New and changed files are taken in as they come."));
+      lines.push(h("p", doing(status)));
     }
     morph(this.now, h("div", lines)); // a screen reader reads what changes
   }
@@ -164,7 +168,7 @@ export class Library {
     try {
       const cards = await api.models();
       this.models.replaceChildren(
-        modelChange(this.page),
+        this.change(),
         h("p.quiet", chunks ? `Switching makes ${counted(chunks, "embedding")} ${price}` : ""),
         h("ul", [cards.map((card) => this.model(card))]),
       );
@@ -173,8 +177,29 @@ export class Library {
     }
   }
 
+  /** A change of the model: both compared, the new one kept, or undone. */
+  change() {
+    const { model, other_model: other } = /** @type {Status} */ (this.page.status);
+    if (!other) return "";
+    const [now, beside] = [model, other.name].map(short);
+    const result = h("div", { role: "status" });
+    const way = (/** @type {string} */ words, /** @type {() => Promise<unknown>} */ act) =>
+      button(words, () => this.page.attempt(() => act().then(() => this.page.progress.ask())));
+    return h("section.change", { "aria-label": "Change of the model" }, [
+      h("p", `${now} answers; ${beside} ${other.building ? "is being built" : "answered before"}.`),
+      h("p.ways", [
+        way("Compare my last searches", async () =>
+          result.replaceChildren(...rankings(await api.compareModels(recent()))),
+        ),
+        !other.building && way(`Keep ${now}, delete ${beside}'s vectors`, () => api.endChange("accept")),
+        way(`Back to ${other.building ? now : beside}`, () => api.endChange("rollback")),
+      ]),
+      result,
+    ]);
+  }
+
   /** @param {any} card */
-  model({ name, title, about, facts, command, on_disk, get, offers }) {
+  model({ name, title, about, facts, command, on_disk, offers }) {
     const current = name === this.page.status?.model.split(/[:@]/)[0];
     const news = h("p.quiet", { role: "status" });
     const button = (/** @type {string} */ label, /** @type {() => Promise<void>} */ act) => {
@@ -199,7 +224,6 @@ export class Library {
       h("p", about ?? ""),
       h("p.quiet", facts),
       !current && ways,
-      !current && !on_disk && get && h("code", get),
       news,
       !current && h("code", command),
     ]);
@@ -259,4 +283,15 @@ export class Library {
       this.combo.offer(folders.map((path) => ({ children: [h("bdi", path)], act: () => take(path) })));
     });
   }
+}
+
+/** @param {Comparison} comparison */
+function rankings({ models, queries }) {
+  const head = () => h("tr", [models.map((id) => h("th", { scope: "col" }, short(id)))]);
+  const cell = (/** @type {Hit | undefined} */ hit) =>
+    h("td", hit && h("a", { href: hit.open_url }, hit.title, ` ${place(hit)}`));
+  return queries.map(({ query, hits: [a, b] }) => {
+    const lines = (a.length < b.length ? b : a).map((_, n) => h("tr", cell(a[n]), cell(b[n])));
+    return h("table", h("caption", query), head(), lines);
+  });
 }

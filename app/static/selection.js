@@ -23,6 +23,7 @@ export class Selection {
     this.anchor = null;
     /** Whether the next click is the end of a long press. */
     this.pressed = false;
+    this.downloads = 0;
     this.count = h("strong", { role: "status" });
     this.favourite = this.button("heart", "Favourites", "Favourites", () => this.toggleFavourite());
     this.leave = this.button("remove", "Remove", "Remove from this album", () => this.removeFromAlbum());
@@ -264,7 +265,8 @@ export class Selection {
     );
   }
 
-  /** Ask first whether there is something to send; then the browser's own download takes it as it comes.
+  /** Ask first whether there is something to send; then the browser's own download takes it as it comes, through a frame:
+   * what fails there leaves the page as it is.
    * @param {string} action @param {number[]} numbers @param {(files: number) => string} begun what to say meanwhile */
   download(action, numbers, begun = () => "") {
     return this.page.attempt(async () => {
@@ -274,8 +276,11 @@ export class Selection {
       const words = `${begun(files)}${lost}`.trim();
       if (words) this.page.say(words, gone ? "wrong" : undefined);
       const field = h("input", { type: "hidden", name: "ids", value: ids });
-      const form = h("form", { method: "post", action, hidden: true }, field);
-      document.body.append(form);
+      const target = `download-${++this.downloads}`;
+      const form = h("form", { method: "post", action, target, hidden: true }, field);
+      const onload = () => this.page.attempt(async () => failed(frame.contentDocument));
+      const frame = h("iframe", { name: target, hidden: true, onload });
+      document.body.append(frame, form);
       form.submit();
       form.remove();
     });
@@ -293,6 +298,12 @@ export class Selection {
       else this.page.say(paths[0]);
     }
   }
+}
+
+/** A download has come to its frame as a page: throw its sentence. @param {Document | null} answer null: nothing came */
+function failed(answer) {
+  const text = answer ? answer.body.textContent : "{}";
+  if (text) throw new Error(JSON.parse(text).error ?? "The download has failed: Sightline does not answer.");
 }
 
 /** @type {(keyof Hit)[]} */

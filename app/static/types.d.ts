@@ -198,6 +198,14 @@ interface Answer {
   notice: string | null;
 }
 
+/** What is still to be done: files of a kind to read, or a later step. */
+interface WorkLeft {
+  step: "read" | "ocr" | "reread" | "speech" | "model";
+  kind: Kind | null;
+  left: number;
+  seconds_left: number | null;
+}
+
 interface Status {
   files: number;
   images: number;
@@ -215,6 +223,7 @@ interface Status {
   reading: string[];
   chunks_per_s: number;
   seconds_left: number | null;
+  work: WorkLeft[];
   notices: string[];
   clicks: number;
   keeps_clicks: boolean;
@@ -333,11 +342,17 @@ interface Choice {
   options: string[][];
 }
 
-/** `agreement`: from 0 to 1, the files that both models have among the first. */
+/** The first hits under each of two models. */
 interface Comparison {
   models: [string, string];
-  agreement: number;
-  queries: { query: string; agreement: number; hits: [Hit[], Hit[]] }[];
+  queries: { query: string; hits: [Hit[], Hit[]] }[];
+}
+
+/** What else is left out of a folder: by rules of the library, and of the file in it. */
+interface FolderRules {
+  path: string;
+  rules: string;
+  in_file: string;
 }
 
 interface ModelFetch {
@@ -390,8 +405,14 @@ interface Api {
   forgetRoot(path: string): Promise<{ forgotten: number; roots: string[] }>;
   /** Words led to a chunk; the server stores it only if the person has agreed. */
   clicked(q: string, chunk_id: number): Promise<void>;
-  settings(): Promise<{ settings: Choice[] }>;
+  settings(): Promise<{ settings: Choice[]; rules: { title: string; about: string; folders: FolderRules[] } | null }>;
   choose(name: string, value: string): Promise<unknown>;
+  /** Give a folder other rules; with `check` only count the files. */
+  changeRules(
+    path: string,
+    rules: string,
+    check: boolean,
+  ): Promise<{ left_out: number; taken_in: number; at_least: boolean }>;
   models(): Promise<any[]>;
   /** The download of a model. */
   modelFetch(): Promise<ModelFetch>;

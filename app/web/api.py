@@ -55,8 +55,8 @@ ACCEPTS = ",".join(("image/*", "video/*", "application/pdf", *EXTENSIONS))
 
 MAX_MOMENTS = 50
 """Moments in one answer."""
-MAX_QUERIES = 10
-"""Queries in one comparison of two models."""
+MAX_QUERIES = 12
+"""Queries in one comparison of two models: those that the page remembers."""
 
 
 class Json(JSONResponse):

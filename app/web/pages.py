@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 MODULES = (
     "albums", "api", "app", "card", "chips", "closer-look", "combobox", "controls", "dom", "duplicates", "filters",
-    "format", "grid", "help", "info", "library", "map", "model-change", "progress", "results", "selection", "settings",
+    "format", "grid", "help", "info", "library", "map", "progress", "results", "selection", "settings",
     "state", "suggest", "timeline", "transcript", "upgrade", "url-question", "viewer", "viewer-image", "viewer-pdf",
     "viewer-video", "warm",
 )  # fmt: skip

@@ -313,7 +313,7 @@ class Watcher:
         if cached is None or cached[0] < now:
             if len(self._rules) > 10_000:
                 self._rules.clear()
-            cached = (now + RULES_CACHED_S, rules_for(top, folder, self._intake.copies))
+            cached = (now + RULES_CACHED_S, rules_for(top, folder, self._intake))
             self._rules[folder] = cached
         return cached[1]
 

@@ -46,8 +46,11 @@ def mixed(seed_vectors: np.ndarray, n: int, rng: np.random.Generator, noise: flo
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
-def make(path: Path, n: int, embedder: LiteEmbedder, seed: int = 0) -> Catalogue:
-    """A catalogue of n chunks: photographs, ten windows a video, twenty pages a PDF of 120 words each."""
+def make(
+    path: Path, n: int, embedder: LiteEmbedder, seed: int = 0, apart: timedelta = timedelta(seconds=1)
+) -> Catalogue:
+    """A catalogue of n chunks: photographs, ten windows a video, twenty pages a PDF of 120 words each; `apart`: the
+    time between two chunks."""
     rng = np.random.default_rng(seed)
     catalogue = Catalogue(path)
     model = catalogue.models.add(embedder.id, embedder.dim)
@@ -68,7 +71,7 @@ def make(path: Path, n: int, embedder: LiteEmbedder, seed: int = 0) -> Catalogue
                 digest = number.to_bytes(32, "big")
                 contents.append((digest, kind, GENERATION))
                 name = f"{kind}{number}"
-                taken = (datetime(2017, 7, 14, 2, 40) + timedelta(seconds=number)).isoformat()
+                taken = (datetime(2017, 7, 14, 2, 40) + number * apart).isoformat()
                 files.append(
                     (number, root, f"/made/{number % 97}/{name}", f"/made/{number % 97}", name, kind, digest, taken)
                 )

@@ -46,6 +46,9 @@ def test_an_answer_that_comes_in_shuts_no_menu_and_takes_no_button_away(page: Pa
     menu.click()
     dog = page.locator(".sheet button", has_text="dog")
     expect(dog).to_be_visible()
+    button, sheet = menu.bounding_box(), page.locator(".sheet:popover-open").bounding_box()
+    assert button is not None and sheet is not None
+    assert 0 <= sheet["y"] - button["y"] - button["height"] < 20 and abs(sheet["x"] - button["x"]) < 2, "below it"
     dog.evaluate("(it) => { it.same = true; it.focus() }")
     with page.expect_response("**/api/search?q=street*"):
         page.get_by_role("combobox", name="Search in words").evaluate(

@@ -173,18 +173,17 @@ def test_both_models_are_compared_on_the_last_searches_and_axe_finds_nothing(
         page = context.new_page()
         searched(page, server, "number 3", "number 5")
         change = page.get_by_role("region", name="Change of the model")
-        expect(change).to_contain_text("answers in place of lite.")
+        expect(change).to_contain_text("lite answered before.")
         change.get_by_role("button", name="Compare my last searches").click()
         tables = change.get_by_role("table")
         expect(tables).to_have_count(2)
-        expect(tables.nth(0).locator("caption")).to_contain_text("number 5: ")
+        expect(tables.nth(0).locator("caption")).to_have_text("number 5")
         expect(tables.nth(1).get_by_role("columnheader").nth(1)).to_have_text("lite")
         expect(tables.nth(1).get_by_role("link", name="3.png")).to_have_count(2)
-        expect(change).to_contain_text("not which is better")
         assert page.evaluate("() => document.documentElement.scrollWidth") <= SCREENS[screen]["viewport"]["width"]
         change.scroll_into_view_if_needed()
         shot(page, f"model-change-{screen}")
-        assert violations(page, npm, any_weight=True) == []
+        assert violations(page, npm) == []
 
 
 def test_a_change_is_undone_and_then_kept_on_the_page(context: BrowserContext, changed: Library) -> None:
@@ -194,10 +193,10 @@ def test_a_change_is_undone_and_then_kept_on_the_page(context: BrowserContext, c
         page.goto(f"{server.url}/?view=settings")
         change = page.get_by_role("region", name="Change of the model")
         change.get_by_role("button", name="Back to lite").click()
-        expect(change).to_contain_text("lite answers in place of")
+        expect(change).to_contain_text("lite answers; ")
         assert changed.status().model.startswith("lite@")
         change.get_by_role("button", name=f"Back to {new.split('@')[0]}").click()
-        expect(change).to_contain_text("answers in place of lite.")
+        expect(change).to_contain_text("lite answered before.")
         assert changed.status().model == new
         change.get_by_role("button", name="delete lite's vectors").click()
         expect(change).to_have_count(0)
