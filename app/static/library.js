@@ -177,7 +177,7 @@ export class Library {
     }
   }
 
-  /** A change of the model: both compared, the new one kept, or undone. */
+  /** A change of the model: compared, kept or undone. */
   change() {
     const { model, other_model: other } = /** @type {Status} */ (this.page.status);
     if (!other) return "";
@@ -188,7 +188,7 @@ export class Library {
     return h("section.change", { "aria-label": "Change of the model" }, [
       h("p", `${now} answers; ${beside} ${other.building ? "is being built" : "answered before"}.`),
       h("p.ways", [
-        way("Compare my last searches", async () =>
+        way("Compare my searches", async () =>
           result.replaceChildren(...rankings(await api.compareModels(recent()))),
         ),
         !other.building && way(`Keep ${now}, delete ${beside}'s vectors`, () => api.endChange("accept")),

@@ -7,7 +7,7 @@ import { count, counted } from "./format.js";
 
 const THEME = "sightline-theme";
 
-/** Take the theme of this browser, for Gradio too; "" is that of the system. */
+/** Take the theme of this browser, for Gradio too; "": the system's. */
 export function paint() {
   const theme = (document.documentElement.dataset.theme = localStorage.getItem(THEME) ?? "");
   if (theme) document.body.classList.toggle("dark", theme === "dark");
@@ -34,8 +34,10 @@ export class Settings {
 
   show() {
     this.page.library.update();
+    const last = (this.last = {});
     return this.page.attempt(async () => {
       const { settings, rules } = await api.settings();
+      if (last !== this.last) return;
       this.choices.replaceChildren(...settings.map((choice) => this.choice(choice)));
       const described = JSON.stringify(rules);
       if (described === this.described) return; // what is being written stays
@@ -47,8 +49,8 @@ export class Settings {
   }
 
   /** @param {Choice} choice */
-  choice({ name, title, about, value: stored, options }) {
-    const value = name === "theme" ? (localStorage.getItem(THEME) ?? "") : stored;
+  choice({ name, title, about, value, options }) {
+    if (name === "theme") value = localStorage.getItem(THEME) ?? "";
     const id = `choice-${name}`;
     const props = { id, "aria-describedby": `${id}-about` };
     const note = h("p.quiet", { id: `${id}-about` }, about);
@@ -91,8 +93,7 @@ export class Settings {
 
   /** @param {string} name @param {string} value */
   choose(name, value) {
-    const { page } = this;
-    return page.attempt(async () => {
+    return this.page.attempt(async () => {
       if (name === "theme") {
         localStorage.setItem(THEME, value);
         return paint();
@@ -103,8 +104,8 @@ export class Settings {
         if (field instanceof HTMLTextAreaElement) field.value = value;
         field?.focus();
       });
-      page.say("It holds from now on.");
-      page.results.query = "";
+      this.page.say("It holds from now on.");
+      this.page.results.query = "";
     });
   }
 }

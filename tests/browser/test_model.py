@@ -174,7 +174,7 @@ def test_both_models_are_compared_on_the_last_searches_and_axe_finds_nothing(
         searched(page, server, "number 3", "number 5")
         change = page.get_by_role("region", name="Change of the model")
         expect(change).to_contain_text("lite answered before.")
-        change.get_by_role("button", name="Compare my last searches").click()
+        change.get_by_role("button", name="Compare my searches").click()
         tables = change.get_by_role("table")
         expect(tables).to_have_count(2)
         expect(tables.nth(0).locator("caption")).to_have_text("number 5")
