@@ -188,9 +188,7 @@ export class Library {
     return h("section.change", { "aria-label": "Change of the model" }, [
       h("p", `${now} answers; ${beside} ${other.building ? "is being built" : "answered before"}.`),
       h("p.ways", [
-        way("Compare my searches", async () =>
-          result.replaceChildren(...rankings(await api.compareModels(recent()))),
-        ),
+        way("Compare my searches", async () => result.replaceChildren(...rankings(await api.compareModels(recent())))),
         !other.building && way(`Keep ${now}, delete ${beside}'s vectors`, () => api.endChange("accept")),
         way(`Back to ${other.building ? now : beside}`, () => api.endChange("rollback")),
       ]),
