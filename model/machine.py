@@ -6,10 +6,12 @@ nothing of models.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import platform
 import shutil
+import threading
 import time
 from dataclasses import dataclass
 
@@ -49,6 +51,13 @@ def chunks_per_hour(gflop: float, machine: Machine) -> float:
     if machine.accelerated:
         return 3600 / max(decode_s, gflop / (machine.gflops * SHARE["accelerator"]))
     return 3600 / (decode_s + gflop / (machine.gflops * SHARE["cpu"]))
+
+
+def lower_priority() -> None:
+    """Lowers the priority of this thread, and of those that it starts, where the system has one for threads."""
+    if hasattr(os, "setpriority"):
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def one_thread_products() -> None:
