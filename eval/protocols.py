@@ -233,7 +233,7 @@ def of_model(embedder: Any) -> ScoringProtocol:
 def misfit(protocol: ScoringProtocol, embedder: Any) -> str | None:
     """Returns why a model cannot be scored by a protocol, in one line; None if it can."""
     natural = of_model(embedder)
-    takes = natural is GME if protocol is GME_OF_BENCHMARK else natural.exact or not protocol.exact
+    takes = natural is GME if protocol.middle_frame else natural.exact or not protocol.exact
     if not takes or (protocol is LATE) != (natural is LATE):
         return (
             f"{embedder.id} cannot be scored by the protocol {protocol.name}: it takes other inputs; leave --protocol "

@@ -1,12 +1,12 @@
 """GME is told and shown what its authors and the benchmark tell and show it, and gives their vectors.
 
 `gme_cases.json` holds outputs of the original code on the tiny checkpoint of tests/model/parity, on a CPU, in float32
-with eager attention and transformers 4.52.3. `benchmark`: TIGER-AI-Lab/VLM2Vec, commit 6e1e1d4, its loaders, collator,
-`MMEBModel.encode_input` and `GmeQwen2VL`, on the first query of each of the 78 tasks of fixtures.py and the first
-candidate of that query; vectors of one task for each of its 21 parsers. `own`: `Encoder` of gme_v_models.py of
-embeddings-benchmark/mteb, commit a905523, on pictures of the parity cases. `sizes`: `fetch_image` of GME, then the
-image processor. `message`: the prompt with one image token; `size`: (width, height) after `fetch_image`; `ids`: the
-start of the SHA-256 of the token ids as int64.
+with eager attention, transformers 4.52.3 and Pillow 13. `benchmark`: TIGER-AI-Lab/VLM2Vec, commit 6e1e1d4, its
+loaders, collator, `MMEBModel.encode_input` and `GmeQwen2VL`, on the first query of each of the 78 tasks of fixtures.py
+and the first candidate of that query; vectors of one task for each of its 21 parsers. `own`: `Encoder` of
+gme_v_models.py of embeddings-benchmark/mteb, commit a905523, on pictures of the parity cases. `sizes`: `fetch_image` of
+GME, then the image processor. `message`: the prompt with one image token; `size`: (width, height) after `fetch_image`;
+`ids`: the start of the SHA-256 of the token ids as int64.
 """
 
 from __future__ import annotations
