@@ -1,5 +1,5 @@
 #!/bin/sh
-# transformers 5.23.0 and colpali-engine 0.3.12, the classes that word a query for ColPali.
+# transformers 5.23.0 and colpali-engine 0.3.8, the classes that word a query for ColPali.
 #
 # Guess: for the same published weights both give a model the same words.
 # Behaviour: the model's authors write "Query: " before a query, transformers' class writes "Question: " unless the
@@ -12,7 +12,7 @@ set -eu
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 cd "$place"
-python3 -m pip download -q --no-deps transformers==5.23.0 colpali-engine==0.3.12
+python3 -m pip download -q --no-deps transformers==5.23.0 colpali-engine==0.3.8
 python3 - <<'PY'
 import glob, re, zipfile
 
