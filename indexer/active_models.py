@@ -26,7 +26,7 @@ from model.embedder import Embedder, ModelAway, ModelError
 from model.lite.weights import EARLIER
 
 if TYPE_CHECKING:
-    from model.remote.client import RemoteEmbedder
+    from model.remote.embedder import RemoteEmbedder
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +37,30 @@ def load_checked(name: str, **options: Any) -> Embedder:
     """`model.load` and the self-check. Raises `ModelError`."""
     from model import self_check
     from model.loading import load
-    from model.remote.client import RemoteEmbedder
+    from model.remote.embedder import RemoteEmbedder
 
     embedder = load(name, **options)
     self_check.check(embedder)
     if isinstance(embedder, RemoteEmbedder):
         _check_against_local(embedder)
     return embedder
+
+
+def is_built_in(model_id: str) -> bool:
+    """Whether a model is the built-in one, in the recipe of now or an earlier one."""
+    from model.lite import embedder
+
+    return model_id == embedder.current_id() or model_id in EARLIER
+
+
+def load_built_in(name: str, **options: Any) -> Embedder:
+    """`model.load` of the built-in model, which another process of this library has checked. Raises `ModelError` for
+    any other."""
+    from model.loading import load
+
+    if name != "lite" and not is_built_in(name):
+        raise ModelError(f"a second process loads the built-in model alone, not {name}")
+    return load(name, **options)
 
 
 def _check_against_local(remote: RemoteEmbedder) -> None:
@@ -82,7 +99,7 @@ def recognise(remote: RemoteEmbedder, settings: StoredSettings, *, read_only: bo
     library then switches its model. Raises `ModelError`.
     """
     from model import self_check
-    from model.remote.client import ChatServer
+    from model.remote.chat_server import ChatServer
 
     canaries: dict[str, str] = json.loads(settings.get(CANARIES) or "{}")
     if isinstance(remote, ChatServer):
