@@ -83,6 +83,8 @@ class Prompter:
 
     def embed(self, items: Sequence[TaskItem], images: Sequence[list[np.ndarray]]) -> np.ndarray:
         """Returns float32 [n, dim]. `images`: uint8 [H, W, 3] per image or frame; an empty list for text."""
+        if self.protocol.middle_frame:
+            images = [frames[len(frames) // 2 :][:1] for frames in images]
         if self.protocol.exact:
             embedder: Any = self.embedder
             vectors: np.ndarray = embedder.embed_prompts(

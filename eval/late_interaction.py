@@ -4,9 +4,8 @@ Built around three things that stand in the places of those for single vectors: 
 `RaggedCache` for `EmbeddingCache`, `max_sim_scores` for a matrix product. A page is 264 kB in float16, so the cache is
 read one task and one block of candidates at a time. It knows nothing of how a model works.
 
-Inputs are the original's: an image goes in alone, its text is dropped; a text goes in with its instruction as a query,
-candidates that are texts too. Which frame of a clip ColPali gets is not known; here the middle one, which the original
-takes for GME.
+Inputs are the original's: an image goes in alone, its text is dropped; of a clip the first frame is shown; a text goes
+in with its instruction as a query, candidates that are texts too.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import numpy as np
 from data.mmeb.task_data import ImageError, TaskItem
 from eval.cache import EmbeddingCache, select
 from model.late_interaction import LateInteractionModel
+from model.prompts import IMAGE_PAD
 
 BLOCK_TOKENS = 65_536
 """Vectors of candidates in one matrix product: 64 pages of ColPali, 34 MB in float32."""
@@ -34,7 +34,7 @@ class LatePrompter:
 
     def parts(self, item: TaskItem) -> tuple[str, ...]:
         """Returns all texts of the input; they are part of the cache's key."""
-        return ("late",) if item.visual is not None else ("late", item.prompt)
+        return ("late", "first frame") if item.visual is not None else ("late", _words(item))
 
     def embed(self, items: Sequence[TaskItem], images: Sequence[list[np.ndarray]]) -> list[np.ndarray]:
         """Returns a float16 [tokens, dim] for each item. `images`: uint8 [H, W, 3] per image or frame."""
@@ -42,12 +42,17 @@ class LatePrompter:
         seen = [n for n, frames in enumerate(images) if frames]
         read = [n for n, frames in enumerate(images) if not frames]
         for places, rows in (
-            (seen, self.model.embed_pages([images[n][len(images[n]) // 2] for n in seen])),
-            (read, self.model.embed_queries([items[n].prompt for n in read])),
+            (seen, self.model.embed_pages([images[n][0] for n in seen])),
+            (read, self.model.embed_queries([_words(items[n]) for n in read])),
         ):
             for place, vectors in zip(places, rows, strict=True):
                 result[place] = vectors
         return result
+
+
+def _words(item: TaskItem) -> str:
+    """The prompt of a text, without the image token that some tables have there."""
+    return item.prompt.replace(IMAGE_PAD, "")
 
 
 class RaggedCache(EmbeddingCache):

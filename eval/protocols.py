@@ -24,7 +24,7 @@ import numpy as np
 
 from data.mmeb.task import Task
 from data.mmeb.task_data import TaskItem
-from model.inputs import Input, InputKind
+from model.inputs import Input
 from model.prompts import GME_DEFAULT, IMAGE_PAD, VIDEO_PAD
 from model.qwen.vision import resize, smart_resize
 
@@ -44,7 +44,7 @@ def _unchanged(item: Input) -> Input:
 class ScoringProtocol:
     """`figures`: the rules by which published figures must be made to stand beside a run; none: nothing stands there.
 
-    `exact`: the model receives the prompts of the benchmark to the byte, not their parts.
+    `exact`: the model receives prompts to the byte, not their parts. `middle_frame`: and of a clip one frame.
     `load`: options of `model.load`. `declarations`: modality, group or task -> keys that replace the declared ones.
     `item`: what the model is told of an item. `prepare`: the same for its pictures; it sets their sizes.
     `clip_rate`: frames per second that a clip is said to have; None: the model's own rule.
@@ -53,6 +53,7 @@ class ScoringProtocol:
     name: str
     figures: frozenset[str] = frozenset({AUTHORS})
     exact: bool = False
+    middle_frame: bool = False
     load: Mapping[str, Any] = field(default_factory=dict)
     declarations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     item: Callable[[Task, TaskItem], TaskItem] = _as_it_is
@@ -75,16 +76,21 @@ def _gme(task: Task, item: TaskItem) -> TaskItem:
     return _own(task, item) if item.role == "query" else replace(item, instruction=None)
 
 
-def _gme_of_benchmark(_task: Task, item: TaskItem) -> TaskItem:
-    """GME's default system text, and the benchmark's prompt without its token in the user's turn, on both sides."""
-    text = item.prompt
-    for token in (f"{IMAGE_PAD}\n", f"{IMAGE_PAD} ", f"{VIDEO_PAD} "):
-        text = text.replace(token, "")
-    if item.visual is not None and not item.text and not text.endswith("\n"):
-        text += " "  # the original joins an instruction and an absent text by a space all the same
-    # A page alone would be told nothing, as GME's authors do it.
-    kind: InputKind = "image" if item.kind == "pdf" else item.kind
-    return replace(item, instruction=GME_DEFAULT, text=text, kind=kind)
+def _gme_of_benchmark(task: Task, item: TaskItem) -> TaskItem:
+    """GME's default system text, and in the user's turn the picture and the words that the benchmark's code leaves
+    there: no image token of its own, a space in place of an absent text, and before a clip's question a video token."""
+    words = item.prompt
+    if item.visual is None:
+        words = words.replace(f"{IMAGE_PAD}\n", "")
+    else:
+        words = words.removeprefix(IMAGE_PAD).removeprefix(VIDEO_PAD).removeprefix(" ")
+        if not item.text or item.role == "document":
+            words = words.removesuffix("\n") + " " + "\n" * words.endswith("\n")
+        if task.reader == "video_question_answering":
+            words = f"{VIDEO_PAD} {words}"
+        words = f"<|vision_start|>{IMAGE_PAD}<|vision_end|>{words}"
+    head = f"<|im_start|>system\n{GME_DEFAULT}<|im_end|>\n<|im_start|>user\n"
+    return replace(item, prompt=f"{head}{words}<|im_end|>\n<|im_start|>assistant\n<|endoftext|>")
 
 
 # Qwen3-VL-Embedding. A token is 32 x 32 pixels.
@@ -169,7 +175,9 @@ def _gemma(task: Task, item: TaskItem) -> TaskItem:
 
 VLM2VEC = ScoringProtocol("vlm2vec-v2", frozenset({AUTHORS, BENCHMARK}), exact=True)
 GME = ScoringProtocol("gme", item=_gme)
-GME_OF_BENCHMARK = ScoringProtocol("gme-benchmark", frozenset({BENCHMARK}), item=_gme_of_benchmark)
+GME_OF_BENCHMARK = ScoringProtocol(
+    "gme-benchmark", frozenset({BENCHMARK}), exact=True, middle_frame=True, item=_gme_of_benchmark
+)
 QWEN3_VL = ScoringProtocol(
     "qwen3-vl-embedding",
     load={"min_pixels": _QWEN3_PIXELS[0], "max_pixels": _QWEN3_PIXELS[1], "max_frames": 64},
@@ -225,8 +233,8 @@ def of_model(embedder: Any) -> ScoringProtocol:
 def misfit(protocol: ScoringProtocol, embedder: Any) -> str | None:
     """Returns why a model cannot be scored by a protocol, in one line; None if it can."""
     natural = of_model(embedder)
-    is_strange = protocol is GME_OF_BENCHMARK and natural is not GME
-    if is_strange or (protocol.exact and not natural.exact) or (protocol is LATE) != (natural is LATE):
+    takes = natural is GME if protocol.middle_frame else natural.exact or not protocol.exact
+    if not takes or (protocol is LATE) != (natural is LATE):
         return (
             f"{embedder.id} cannot be scored by the protocol {protocol.name}: it takes other inputs; leave --protocol "
             f"out (it would be {natural.name})"

@@ -485,10 +485,15 @@ class Library:
         finally:
             untuned.close()
 
+    @property
+    def is_tuned(self) -> bool:
+        """Whether `tune` kept what it learnt."""
+        return (self.data_dir / ADAPTER).exists()
+
     def untune(self) -> bool:
         """Search as before `tune`. Returns whether there was anything to undo."""
         self._may_write()
-        is_tuned = (self.data_dir / ADAPTER).exists()
+        is_tuned = self.is_tuned
         (self.data_dir / ADAPTER).unlink(missing_ok=True)
         return is_tuned
 

@@ -28,7 +28,10 @@ CLASSES = {
     "colqwen2": ("ColQwen2ForRetrieval", "ColQwen2Processor"),
 }
 """The model type of config.json -> transformers' classes."""
-RECIPE = "li1"
+QUERY_PREFIX, PAGE_PREFIX = "Query: ", "<bos>Describe the image."
+"""What ColPali's authors and the benchmark put before queries and pages. transformers' class says "Question: " and has
+one begin token before a page, where theirs has two."""
+RECIPE = "li2"
 PAGES_PER_CALL, QUERIES_PER_CALL = 4, 32
 
 
@@ -110,6 +113,8 @@ def load_late_interaction(name_or_path: str, device: str = "auto", dtype: str = 
     try:
         with quiet():
             processor = processor_class.from_pretrained(folder, local_files_only=True)
+            if kind == "colpali":
+                processor.query_prefix, processor.visual_prompt_prefix = QUERY_PREFIX, PAGE_PREFIX
             model, report = model_class.from_pretrained(
                 folder, dtype=torch_dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
             )

@@ -244,6 +244,7 @@ def judge(
             score_ranking,
             library.status().model,
         )
+        report.learnt = queries is None and library.is_tuned
     print_json(report.as_json()) if json_ else typer.echo(report.as_text())
 
 

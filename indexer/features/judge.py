@@ -81,7 +81,8 @@ class LibraryReport:
     """`scores`: means over the queries with an answer, from 0 to 1. `by_kind`, `by_source`: the same for those with an
     answer of that kind, and of that source. `refused`: the share of queries without a hit above the line, of those
     with an answer (it should be 0) and of those without one (it should be 1; None if there are none). `queries`: a
-    record each, in order. `absent`: judged files that do not exist."""
+    record each, in order. `absent`: judged files that do not exist. `learnt`: whether the search is tuned and the
+    queries are words like those that it learnt from."""
 
     model: str
     scores: dict[str, float]
@@ -91,6 +92,7 @@ class LibraryReport:
     queries: list[dict[str, Any]] = field(default_factory=list)
     took_ms: float = 0.0
     absent: list[str] = field(default_factory=list)
+    learnt: bool = False
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -102,6 +104,7 @@ class LibraryReport:
             "refused": self.refused,
             "took_ms": round(self.took_ms, 2),
             "absent": self.absent,
+            "learnt": self.learnt,
             "per_query": self.queries,
         }
 
@@ -128,6 +131,11 @@ class LibraryReport:
         missed = [q["query"] for q in self.queries if q.get("hit@10") == 0]
         if missed:
             lines.append(f"Not in the first 10: {'; '.join(missed[:10])}{' …' if len(missed) > 10 else ''}")
+        if self.learnt:
+            lines.append(
+                "The search is tuned, and learnt from most of these words, which flatters it: `sightline tune` told "
+                "its gain on words that it had not learnt from."
+            )
         if self.absent:
             lines.append(f"Judged but not on disk: {', '.join(self.absent[:5])}{' …' if len(self.absent) > 5 else ''}")
         return "\n".join(lines)
@@ -146,8 +154,10 @@ def read_judgements(path: Path) -> list[Judgement]:
     judgements = []
     try:
         lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise JudgementError(f"{path} cannot be read ({error})") from None
+    except OSError as error:
+        raise JudgementError(f"{path} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise JudgementError(f"{path} is not a text in UTF-8: write one JSON object a line") from None
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

@@ -161,6 +161,8 @@ class QwenVLEmbedder:
         self.encoder = Encoder(model, patches_per_pass=max(16384, 4 * self.batch_tokens))
         self._first_size = first_size
         self.image_id, self.video_id = config.image_token_id, config.video_token_id
+        # GME has no clips: in its prompts a video pad is an ordinary token.
+        self._visual_ids = (self.image_id,) if family is gme else (self.image_id, self.video_id)
         self._pad_id = text.pad_token_id if text.pad_token_id is not None else 0
 
     @property
@@ -267,7 +269,7 @@ class QwenVLEmbedder:
     def _expand(self, ids: list[int], media: Sequence[Any] | None, tail_tokens: int) -> Prepared:
         """Repeat each pad token once per token of its visual, and truncate long text before its tail."""
         images = [] if media is None else list(media)
-        pads = [i for i in ids if i in (self.image_id, self.video_id)] if images else []
+        pads = [i for i in ids if i in self._visual_ids] if images else []
         if images and not pads:
             raise ModelError(f"{len(images)} images came with a prompt that holds no pad token for them.")
         visuals = self._visuals(pads, images)
@@ -277,7 +279,7 @@ class QwenVLEmbedder:
         all_ids: list[int] = []
         mask: list[bool] = []
         for token in ids:
-            is_pad = bool(pads) and token in (self.image_id, self.video_id)
+            is_pad = bool(pads) and token in self._visual_ids
             count = next(counts) if is_pad else 1
             all_ids += [token] * count
             mask += [is_pad] * count

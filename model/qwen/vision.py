@@ -106,15 +106,15 @@ class Visual:
 def image_visual(image: Any, pixels: Pixels, first: tuple[int, int] | None = None) -> Visual:
     """Returns the visual of an image: uint8 RGB [H, W, 3] or PIL. One with a side under 28 px becomes 56 × 56 first.
 
-    `first`: (min, max) pixels of a first resize (GME).
+    `first`: (min, max) pixels of a first resize (GME), which keeps the form of such an image too.
     """
     frame = as_rgb(image)
     height, width = frame.shape[:2]
     stretch = None
-    if min(height, width) < pixels.factor:
+    if first is not None:
+        stretch = smart_resize(height, width, pixels.factor, *first, squares=False)
+    elif min(height, width) < pixels.factor:
         stretch = (TINY_SIDE, TINY_SIDE)
-    elif first is not None:
-        stretch = smart_resize(height, width, pixels.factor, *first)
     height, width = stretch or (height, width)
     return _visual((frame,), (height, width), pixels, stretch)
 
@@ -143,14 +143,16 @@ def smart_resize(
     factor: int = 28,
     min_pixels: int = PROTOCOL_MIN_PIXELS,
     max_pixels: int = PROTOCOL_MAX_PIXELS,
+    squares: bool = True,
 ) -> tuple[int, int]:
     """Returns (height, width) in multiples of `factor`, within the limits and close to the aspect ratio.
 
-    An image with a side under `factor` or an aspect ratio over 200 becomes square.
+    An image with a side under `factor` or an aspect ratio over 200 becomes square; without `squares` (GME) its short
+    side becomes `factor` and its long one is cut at 200 times that.
     """
-    if min(height, width) < factor or max(height, width) / min(height, width) > MAX_ASPECT:
+    if squares and (min(height, width) < factor or max(height, width) / min(height, width) > MAX_ASPECT):
         height = width = max(factor, height, width)
-    tall, wide = round(height / factor) * factor, round(width / factor) * factor
+    tall, wide = (max(factor, round(side / factor) * factor) for side in (height, width))
     if tall * wide > max_pixels:
         shrink = math.sqrt(height * width / max_pixels)
         tall = max(factor, math.floor(height / shrink / factor) * factor)
@@ -159,7 +161,7 @@ def smart_resize(
         grow = math.sqrt(min_pixels / (height * width))
         tall = math.ceil(height * grow / factor) * factor
         wide = math.ceil(width * grow / factor) * factor
-    return tall, wide
+    return (tall, wide) if squares else (min(tall, wide * MAX_ASPECT), min(wide, tall * MAX_ASPECT))
 
 
 def resize(frame: np.ndarray, height: int, width: int) -> np.ndarray:

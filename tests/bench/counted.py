@@ -145,6 +145,13 @@ def count_flops(config: Config, shape: Mapping[str, Any], queries: Sides, target
     return int(counter.get_total_flops())
 
 
+def count_tokens(config: Config, shape: Mapping[str, Any], queries: Sides, targets: Sides) -> int:
+    """Tokens of these sides, without padding."""
+    tower = build(config, shape, FakeTensorMode(allow_non_fake_inputs=True))
+    chunks = [tower.collator()(side) for side in (queries, targets)]
+    return sum(c.input_ids.numel() if c.attention_mask is None else int(c.attention_mask.sum()) for c in chunks)
+
+
 def allocated(config: Config, shape: Mapping[str, Any], queries: Sides, targets: Sides) -> int:
     """The step of `count_memory`, run: bytes at the peak by what torch's allocator itself reports."""
     from torch.profiler import ProfilerActivity, profile

@@ -3,7 +3,8 @@
 Built around cases, each a process of its own (peak memory belongs to one case): the real `train()` over
 pictures and captions on disk with a medium random Qwen2-VL, against the same batches, collated beforehand,
 through the same model without data path, optimiser, logs. Then what Qwen2-VL-2B needs of one card with
-LoRA, counted (`tests/bench/counted.py`), and where there is an accelerator the share of its peak flops.
+LoRA, counted (`tests/bench/counted.py`), and where there is an accelerator the tokens a second and the share of its
+peak flops, with LoRA and with all weights of the language model (`python -m tests.bench.train --card`: these alone).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from tests.bench.counted import (
     clips,
     count_flops,
     count_memory,
+    count_tokens,
     pictures,
     questions,
     qwen_config,
@@ -58,7 +60,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--case", help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--card", action="store_true", help="the accelerator alone: a few minutes")
     options = parser.parse_args()
+    if options.card:
+        with tempfile.TemporaryDirectory(prefix="bench-train-") as folder:
+            print(accelerator(Path(folder)))
+        return
     if options.case:
         print(json.dumps(run_case(options.case, options.work)))
         return
@@ -68,7 +75,7 @@ def main() -> None:
         results = {name: in_a_process(name, work) for name in [*(f"bare {b}" for b in BARE), *CASES]}
         counts = {name: in_a_process(f"counted {name}", work) for name in COUNTED}
         flops = in_a_process("counted flops", work)["flops"]
-        parts = [report(results), counted_report(counts, flops), accelerator(work, flops)]
+        parts = [report(results), counted_report(counts, flops), accelerator(work)]
         write("train", "\n\n".join(parts))
     finally:
         shutil.rmtree(work)
@@ -201,6 +208,7 @@ def prepare(work: Path, shape: Mapping[str, Any] = MEDIUM, side: int = SIDE) -> 
     """A random Qwen2-VL of this shape, and 384 noisy pictures with captions in three sources."""
     from PIL import Image
 
+    work.mkdir(exist_ok=True)
     save_model(work / "model", shape)
     generator = np.random.default_rng(0)
     for source in range(3):
@@ -250,13 +258,16 @@ def flops_of_a_pair(config: Config, shape: Mapping[str, Any]) -> float:
     return count_flops(config, shape, questions(count), pictures(count, config.max_pixels)) / count
 
 
-def accelerator(work: Path, flops: float) -> str:
-    """The share of peak flops of Qwen2-VL-2B's shape under `ONE_CARD`, where there is a card."""
+def accelerator(work: Path) -> str:
+    """What a card makes of Qwen2-VL-2B's shape under `ONE_CARD`, where there is one."""
     import torch
 
     if not torch.cuda.is_available():
-        return "No accelerator on this machine: the share of peak flops of the 2B model was not measured."
-    return on_card(work / "2b", torch.cuda.get_device_name(), "cuda", QWEN2_VL_2B, one_card().max_pixels, flops)
+        return "No accelerator on this machine: tokens a second and the share of peak flops were not measured."
+    pixels = one_card().max_pixels
+    prepare(work / "2b", QWEN2_VL_2B, side=int(pixels**0.5) // 28 * 28)
+    name = torch.cuda.get_device_name()
+    return "\n".join(on_card(work / "2b", name, "cuda", QWEN2_VL_2B, pixels, weights) for weights in BARE)
 
 
 def on_card(
@@ -265,17 +276,17 @@ def on_card(
     device: str,
     shape: Mapping[str, Any],
     pixels: int,
-    flops: float,
+    weights: str,
     batch: int = 48,
     workers: int = 8,
 ) -> str:
-    """Train a model of this shape on pictures of so many pixels; `flops` of a pair, for the share of peak.
+    """Train the model in `work`, of this shape, on pictures of so many pixels; `weights`: a key of `BARE`.
 
     What the gradient cache and checkpointing compute again is not counted as work done.
     """
-    work.mkdir()
-    prepare(work, shape, side=int(pixels**0.5) // 28 * 28)
-    settings = one_card()
+    from train.trainer import TrainError
+
+    settings = one_card(max_pixels=pixels, **BARE[weights])
     changes = {
         "chunk_size": settings.chunk_size,
         "gradient_checkpointing": settings.gradient_checkpointing,
@@ -284,13 +295,22 @@ def on_card(
         "device": device,
         "batch_size": batch,
         "workers": workers,
+        **BARE[weights],
     }
-    rate = trained(config_of(work, changes), work / "run")["pairs_per_s"]
-    lines = [json.loads(line) for line in (work / "run" / "log.jsonl").read_text().splitlines()]
+    folder = work / f"run {weights}"
+    about = f"{card}: 2B's shape, {weights}"
+    try:
+        rate = trained(config_of(work, changes), folder)["pairs_per_s"]
+    except TrainError as error:
+        return f"{about}: {error}."
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     memory = max(line["memory_gb"] for line in lines)
+    count = settings.chunk_size
+    pair = settings, shape, questions(count), pictures(count, pixels)
+    flops, tokens = count_flops(*pair) / count, count_tokens(*pair) / count
     peak = next((p for name, p in BF16_PEAK.items() if name in card), None)
     share = f"{rate * flops / peak:.1%} of its peak" if peak else "its peak is not known"
-    return f"{card}: 2B's shape, LoRA, {rate:.2f} pairs/s, {share}, {memory:.1f} GB."
+    return f"{about}, {rate:.2f} pairs/s, {rate * tokens:.0f} tokens/s, {share}, {memory:.1f} GB."
 
 
 if __name__ == "__main__":

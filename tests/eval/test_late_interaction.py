@@ -1,7 +1,15 @@
-"""A model with late interaction on the miniature benchmark, and its scores against the published scoring."""
+"""A model with late interaction on the miniature benchmark, its inputs, vectors and scores against the original's.
+
+`colpali_cases.json` holds outputs of TIGER-AI-Lab/VLM2Vec, commit 6e1e1d4, on a CPU in float32 with eager attention and
+transformers 4.52.3: its loaders, collator, `ColPali` and `ColPaliProcessor` on the tiny ColPali of tiny_models.py with
+the weights of `draw_weights`. `inputs`: the first query and candidate of ten tasks of fixtures.py, with token
+ids, the first and last vector and the sum of all; of a clip `picture` is the frame that the original shows. Then the
+scores of a task, as its eval.py takes them.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Iterator
@@ -10,15 +18,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from data.mmeb.readers import read_task
-from data.mmeb.task_data import ImageError
+from data.mmeb.task_data import ImageError, ImageFile, TaskItem
 from eval import late_interaction
 from eval.__main__ import main
 from eval.late_interaction import LatePrompter, RaggedCache, max_sim_scores
 from eval.task_list import all_tasks, select
 from model.late_interaction import LateInteractionModel, load_late_interaction, max_sim
 
+CASES = json.loads((Path(__file__).parent / "colpali_cases.json").read_text("utf-8"))
 sys.path.append(str(Path(__file__).parents[1] / "model"))
 
 
@@ -27,7 +37,22 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("transformers")
     import tiny_models
 
-    return tiny_models.colpali(tmp_path_factory.mktemp("tiny") / "colpali")
+    folder = tiny_models.colpali(tmp_path_factory.mktemp("tiny") / "colpali")
+    draw_weights(folder / "model.safetensors")
+    return folder
+
+
+def draw_weights(path: Path) -> None:
+    """Weights that depend on their names alone, as in colpali_cases.json."""
+    from safetensors.numpy import load_file, save_file
+
+    weights = load_file(path)
+    for name, before in weights.items():
+        seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+        values = np.random.default_rng(seed).normal(0, 0.1, before.shape).astype(np.float32)
+        is_norm = "norm" in name and name.endswith("weight") and "language_model" not in name
+        weights[name] = values + 1 if is_norm else values
+    save_file(weights, path, {"format": "pt"})
 
 
 @pytest.fixture(scope="module")
@@ -74,36 +99,54 @@ def test_all_78_tasks_are_scored_and_a_second_run_embeds_nothing(checkpoint: Pat
 
 
 @pytest.mark.slow
-def test_pages_and_queries_of_a_task_score_as_the_published_code_scores_them(
+@pytest.mark.parametrize("name", list(CASES["inputs"]))
+def test_inputs_and_vectors_are_those_of_the_benchmarks_code(
+    name: str, model: LateInteractionModel, mmeb: Path
+) -> None:
+    (task,) = select([name])
+    data = read_task(task, mmeb)
+    prompter = LatePrompter(model)
+    columns = data.local_candidates[0] if data.local_candidates else list(data.relevant[0])
+    for side, items in (("query", data.queries[:1]), ("candidate", [data.candidates[c] for c in columns])):
+        case = CASES["inputs"][name][side]
+        item = next((i for i in items if shown(i).endswith(case["picture"] or "-")), items[0])
+        frames = item.visual.read() if item.visual else []
+        processor = model.processor
+        inputs = (
+            processor.process_images(images=[Image.fromarray(frames[0])])
+            if frames
+            else processor.process_queries(text=[case["text"]])
+        )
+        assert inputs["input_ids"][0].tolist() == case["ids"]
+        (rows,) = prompter.embed([item], [frames])
+        assert rows[[0, -1]] == pytest.approx(np.array([case["first"], case["last"]]), abs=1e-3)
+        assert rows.astype(np.float64).sum(axis=0) == pytest.approx(case["sum"], abs=1e-2)
+
+
+def shown(item: TaskItem) -> str:
+    """The file of the first picture, if it has one of its own."""
+    images = item.visual.images if item.visual else ()
+    return str(images[0].path) if images and isinstance(images[0], ImageFile) else ""
+
+
+@pytest.mark.slow
+def test_pages_and_queries_of_a_task_score_as_the_benchmarks_code_scores_them(
     model: LateInteractionModel, mmeb: Path, tmp_path: Path
 ) -> None:
-    """Pages by `process_images`, queries with their instruction by `process_queries`, `score_retrieval` over both."""
-    import torch
-
     (task,) = select(["ViDoRe_arxivqa"])
     data = read_task(task, mmeb)
+    case = CASES["ViDoRe_arxivqa"]
+    assert [query.prompt for query in data.queries] == case["queries"]
     prompter, cache = LatePrompter(model), RaggedCache(tmp_path, model.id, model.dim)
     keys = []
     for items in (data.queries, data.candidates):
         keys.append([cache.key(item, prompter.parts(item)) for item in items])
         cache.put(keys[-1], prompter.embed(items, [item.visual.read() if item.visual else [] for item in items]))
-    ours = max_sim_scores(*keys, cache)
+    tokens = np.array([[len(cache.rows([key])[key])] for key in keys[0]])
+    ours = max_sim_scores(*keys, cache) * tokens
     cache.close()
-
-    from PIL import Image
-
-    processor = model.processor
-    images = [Image.fromarray(item.visual.read()[0]) for item in data.candidates if item.visual]
-    with torch.inference_mode():
-        queries = [model.model(**processor.process_queries(text=[q.prompt])).embeddings[0] for q in data.queries]
-        pages = []
-        for image in images:
-            inputs = processor.process_images(images=[image])
-            inputs.pop("labels")
-            pages.append(model.model(**inputs).embeddings[0])
-    published = processor.score_retrieval(queries, pages).numpy()
-    assert len(images) == len(data.candidates) > 1
-    assert ours * np.array([[len(q)] for q in queries]) == pytest.approx(published, rel=5e-3)
+    columns = [data.keys.index(str(page)) for page in case["pages"]]
+    assert ours[:, columns] == pytest.approx(np.array(case["scores"]), rel=2e-3)
 
 
 @pytest.mark.parametrize("padded", [False, True])

@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ from eval.embedding import Prompter, Rank, items_of
 from eval.protocols import (
     EMBEDDING_GEMMA,
     GME,
-    GME_OF_BENCHMARK,
     LATE,
     OWN,
     PROTOCOLS,
@@ -42,7 +40,6 @@ from model.cards import CARDS
 from model.gemma.prompts import prompt_and_text
 from model.gemma.torch_towers import MODEL_TYPE
 from model.inputs import Input
-from model.prompts import gme
 from model.registry import is_embeddinggemma
 from tests.eval.embedders import HashEmbedder
 from tests.eval.fixtures import build
@@ -151,81 +148,6 @@ def test_embeddinggemma_has_the_prompts_of_its_authors_benchmark(name: str, mmeb
         prompts.append(prompt)
         assert text == item.text
     assert tuple(prompts) == GEMMA_CASES[name]
-
-
-def test_gme_reads_a_querys_instruction_as_system_text_and_documents_with_its_default(mmeb: Path) -> None:
-    _, queries, pages = _items("ViDoRe_docvqa", GME, mmeb)
-    query = gme(Input(text=queries[0].text, instruction=queries[0].instruction, role="query"))
-    page = gme(Input(images=(np.zeros((8, 8, 3), np.uint8),), instruction=pages[0].instruction, kind="pdf"))
-    end = "<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"
-    assert query.head + query.text + query.tail == (
-        "<|im_start|>system\nFind a document image that matches the given query:<|im_end|>\n<|im_start|>user\n"
-        f"{queries[0].text}{end}"
-    )
-    assert page.head + page.text + page.tail == (
-        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
-        f"<|vision_start|><|image_pad|><|vision_end|>{end}"
-    )
-
-
-GME_CASES = {  # the user's turn by the benchmark's own code: a query, a candidate
-    "OK-VQA": ("{pad}Represent the given image with the following question: {q}\n", "{c}"),
-    "MSCOCO_t2i": (
-        "Find me an everyday image that matches the given caption: {q}\n",
-        "{pad}Represent the given image.\n",
-    ),
-    "ViDoRe_docvqa": (
-        "Find a document image that matches the given query: {q}",
-        "{pad}Understand the content of the provided document image. ",
-    ),
-    "MSVD": (
-        "Find the video snippet that corresponds to the given summary: {q}",
-        "{pad}Understand the content of the provided video. ",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", list(GME_CASES))
-def test_gme_is_told_by_the_benchmarks_own_rules_what_its_figures_were_made_with(name: str, mmeb: Path) -> None:
-    data, queries, candidates = _items(name, GME_OF_BENCHMARK, mmeb)
-    pad = "<|vision_start|><|image_pad|><|vision_end|>"
-    for item, wording, words in (
-        (queries[0], GME_CASES[name][0], data.queries[0].text),
-        (candidates[0], GME_CASES[name][1], data.candidates[0].text),
-    ):
-        pictures = (np.zeros((8, 8, 3), np.uint8),) if item.visual is not None else ()
-        clip = item.visual is not None and item.visual.kind == "video"
-        shown = Input(
-            text=item.text or None,
-            images=() if clip else pictures,
-            video=np.stack(pictures * 5) if clip else None,
-            instruction=item.instruction,
-            role=item.role,
-            kind=item.kind,
-        )
-        prompt = gme(shown)
-        assert prompt.head + prompt.text + prompt.tail == (
-            "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
-            f"{wording.format(pad=pad, q=words, c=words)}<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"
-        )
-        assert len(prompt.visuals) == len(pictures)
-
-
-@pytest.mark.slow
-def test_only_by_the_benchmarks_rules_gme_stands_beside_the_benchmarks_figures_of_it(
-    mmeb: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "gme-tiny"
-    shutil.copytree(Path(__file__).parents[1] / "model" / "parity" / "checkpoint", folder)
-    at = ["--data", str(mmeb), "--cache_dir", str(tmp_path / "c"), "--device", "cpu", "--datasets", "OK-VQA"]
-    for protocol, stands in (("gme", False), ("gme-benchmark", True)):
-        out = tmp_path / protocol
-        more = ["--model_path", str(folder), "--output_dir", str(out), "--protocol", protocol]
-        assert main([*at, *more]) == 0
-        header = next(csv.reader(io.StringIO((out / "leaderboard.csv").read_text("utf-8"))))
-        assert any(cell.startswith("GME-Qwen2-VL-7B") for cell in header) == stands
-    with pytest.raises(RunError, match="cannot be scored by the protocol gme-benchmark"):
-        run(select(["GQA"]), HashEmbedder(), mmeb, tmp_path, tmp_path / "c", protocol=GME_OF_BENCHMARK, rank=Rank())
 
 
 def test_the_benchmarks_own_model_is_told_its_prompts_to_the_byte(mmeb: Path) -> None:

@@ -321,10 +321,27 @@ def test_clips_show_eight_frames_from_the_first_to_the_last() -> None:
     ]
 
 
+RAW_CASES = {  # frames of a video -> those shown, by `save_frames` and `process_video_frames` of VLM2Vec 6e1e1d4
+    1: [0],
+    5: [0, 1, 2, 3, 4],
+    8: [0, 1, 2, 3, 4, 5, 6, 7],
+    9: [0, 1, 2, 3, 4, 5, 6, 8],
+    63: [0, 8, 17, 26, 35, 44, 53, 62],
+    64: [0, 9, 18, 27, 36, 45, 54, 63],
+    65: [0, 9, 18, 27, 36, 45, 54, 63],
+    70: [0, 9, 19, 29, 39, 49, 59, 68],
+    127: [0, 17, 35, 53, 71, 89, 107, 125],
+    128: [0, 18, 36, 54, 72, 90, 108, 126],
+    450: [0, 63, 126, 189, 253, 316, 379, 442],
+    1000: [0, 140, 281, 421, 562, 703, 843, 984],
+    1801: [0, 253, 506, 759, 1013, 1266, 1519, 1772],
+    54321: [0, 7638, 15277, 22916, 30555, 38194, 45833, 53472],
+}
+
+
 def test_a_raw_video_shows_the_frames_that_the_benchmarks_code_would_save_and_show(tmp_path: Path) -> None:
-    """450 frames: 64 of them by floor, of these the eight. Each frame is three times as grey as its number."""
-    assert raw_indices(450, 8) == [0, 63, 126, 189, 253, 316, 379, 442]
-    assert raw_indices(64, 8) == sample_indices(64, 8) and raw_indices(5, 8) == [0, 1, 2, 3, 4]
+    """64 of them by floor, of these the eight. Each frame of the video is three times as grey as its number."""
+    assert {count: raw_indices(count, 8) for count in RAW_CASES} == RAW_CASES
     grey = lambda second: Image.new("RGB", (64, 64), (round(90 * second),) * 3)  # noqa: E731
     draw_video(tmp_path / "clip.mp4", seconds=80 / 30, fps=30, size=(64, 64), frame=grey)
     frames = saved_clip(tmp_path / "clip", 8).read()

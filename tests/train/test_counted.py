@@ -10,7 +10,16 @@ import pytest
 
 from model.qwen.vision import PROTOCOL_MAX_PIXELS
 from tests.bench import train as bench
-from tests.bench.counted import QWEN2_VL_2B, allocated, clips, count_flops, count_memory, pictures, questions
+from tests.bench.counted import (
+    QWEN2_VL_2B,
+    allocated,
+    clips,
+    count_flops,
+    count_memory,
+    count_tokens,
+    pictures,
+    questions,
+)
 
 SMALL: dict[str, Any] = {
     "text_config": {
@@ -55,16 +64,34 @@ def test_a_step_of_the_2b_fits_the_24_gb_config(shown: Any) -> None:
     assert got.peak < 20e9
 
 
-@pytest.mark.parametrize("card, told", [("Test T1", r"\d+\.\d% of its peak"), ("Other", "its peak is not known")])
-def test_where_there_is_a_card_its_share_of_peak_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, card: str, told: str
+@pytest.mark.parametrize(
+    "card, weights, told",
+    [
+        ("Test T1", "LoRA", r"\d+\.\d% of its peak"),
+        ("Other", "LoRA", "its peak is not known"),
+        ("Test T1", "all weights", r"\d+\.\d% of its peak"),
+    ],
+)
+def test_where_there_is_a_card_its_tokens_a_second_and_its_share_of_peak_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, card: str, weights: str, told: str
 ) -> None:
     """The card is this machine's CPU; the run and the arithmetic are those of a real one."""
     monkeypatch.setitem(bench.BF16_PEAK, "T1", 1e11)
     monkeypatch.setattr(bench, "STEPS", 3)
-    flops = bench.flops_of_a_pair(bench.one_card(max_pixels=3136), SMALL)
-    said = bench.on_card(tmp_path / "card", card, "cpu", SMALL, 3136, flops, batch=8, workers=0)
-    assert re.fullmatch(rf"{card}: 2B's shape, LoRA, \d+\.\d\d pairs/s, {told}, \d+\.\d GB\.", said)
+    bench.prepare(tmp_path, SMALL, side=56)
+    said = bench.on_card(tmp_path, card, "cpu", SMALL, 3136, weights, batch=8, workers=0)
+    assert re.fullmatch(rf"{card}: 2B's shape, {weights}, \d+\.\d\d pairs/s, \d+ tokens/s, {told}, \d+\.\d GB\.", said)
+    config = bench.one_card(max_pixels=3136, **bench.BARE[weights])
+    flops = bench.flops_of_a_pair(config, SMALL)
+    pairs, tokens = (float(number) for number in re.findall(r"([\d.]+) (?:pairs|tokens)/s", said))
+    assert tokens / pairs == pytest.approx(count_tokens(config, SMALL, questions(3), pictures(3, 3136)) / 3, rel=0.05)
     if "known" not in told:
-        rate, share = (float(number) for number in re.findall(r"(\d+\.\d+)(?= pairs|%)", said))
-        assert share == pytest.approx(100 * rate * flops / 1e11, abs=0.06 + 0.01 * share)
+        (share,) = (float(number) for number in re.findall(r"(\d+\.\d+)%", said))
+        assert share == pytest.approx(100 * pairs * flops / 1e11, abs=0.06 + 0.01 * share)
+
+
+def test_tokens_are_counted_without_padding() -> None:
+    config = bench.one_card(max_pixels=112 * 112)
+    alone = [count_tokens(config, SMALL, [question], pictures(1, 112 * 112)) for question in questions(3)]
+    assert count_tokens(config, SMALL, questions(3), pictures(3, 112 * 112)) == sum(alone)
+    assert len(set(alone)) == 3 and min(alone) > 16

@@ -10,11 +10,8 @@ import resource
 import select
 import shutil
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +27,16 @@ from data.sources.pair import Pair, load
 from data.sources.pairs import Pairs
 from data.sources.source import register
 from model.inputs import Input
+from tests.train.runs import (
+    TWO_PROCESSES,
+    assert_same,
+    everything_saved,
+    kill_after,
+    log_of,
+    losses,
+    started,
+    wait_for_step,
+)
 from train import checkpoint
 from train.__main__ import main
 from train.config import Config, ConfigError, to_dict
@@ -42,79 +49,8 @@ from train.towers.open import open_tower
 from train.towers.qwen import merge
 from train.trainer import TrainError, _Run, learning_rate, mixing_table, open_sources, train
 
-ROOT = Path(__file__).parents[2]
-ENV = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-TWO_PROCESSES = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
-ONE_COMMAND = (sys.executable, "-m", "train", "--nproc_per_node", "2")
 Configure = Callable[..., Config]
 GROUPED = Grouping(np.array([20] * 11 + [4]), 1)
-
-
-def log_of(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-
-
-def losses(folder: Path) -> list[float]:
-    return [line["loss"] for line in log_of(folder) if "loss" in line]
-
-
-def everything_saved(folder: Path) -> dict[str, torch.Tensor]:
-    tensors: dict[str, torch.Tensor] = {}
-    for path in sorted(folder.rglob("*.safetensors")):
-        tensors |= {f"{path.name} {name}": tensor for name, tensor in load_file(path).items()}
-    return tensors
-
-
-def assert_same(a: Path, b: Path) -> None:
-    """Weights, moments and random states, to the bit."""
-    first, second = everything_saved(a), everything_saved(b)
-    assert first.keys() == second.keys() and len(first) > 10
-    assert all(torch.equal(first[name], second[name]) for name in first)
-
-
-@contextmanager
-def started(config: Config, folder: Path, *launcher: str, session: bool = False) -> Iterator[subprocess.Popen[str]]:
-    """The real command, as a process of its own; gone at the end, with all that it started."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(to_dict(config)))
-    words = list(launcher or (sys.executable,))
-    words += [*(() if "train" in words else ("-m", "train")), "--config", str(path), "--output_dir", str(folder)]
-    running = subprocess.Popen(words, cwd=ROOT, env=ENV, stderr=subprocess.PIPE, text=True, start_new_session=session)
-    try:
-        yield running
-    finally:
-        for process in processes_of(running.pid) if running.poll() is None else ():
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
-        running.communicate()
-
-
-def wait_for_step(running: subprocess.Popen[str], folder: Path, step: int) -> None:
-    """Until the log holds the step, whole; the test's own time limit ends the wait."""
-    log = folder / "log.jsonl"
-    while not log.is_file() or log.read_text().count("\n") < step:
-        assert running.poll() is None, running.communicate()[1]
-        time.sleep(0.05)
-
-
-def gated(config: Config, gate: Path, steps: int) -> Config:
-    """The same run, which stops to read after so many steps while the gate stands."""
-    how = {"type": "gated", "gate": str(gate), "reads": steps * config.batch_size}
-    datasets = tuple({**entry, **how} for entry in config.datasets)
-    return dataclasses.replace(config, datasets=datasets, imports=("tests.train.gated",))
-
-
-def kill_after(config: Config, folder: Path, steps: int) -> Config:
-    """Run the command and kill it, without warning, when it has done so many steps and begun another."""
-    gate = folder.with_name(folder.name + ".gate")
-    gate.touch()
-    run = gated(config, gate, steps)
-    with started(run, folder) as running:
-        wait_for_step(running, folder, steps)
-    gate.unlink()
-    assert len(losses(folder)) == steps
-    return run
 
 
 def test_a_tiny_qwen_learns_the_collection_and_the_adapter_loads_as_it_is(
@@ -299,91 +235,6 @@ def test_sigterm_writes_a_checkpoint_and_the_same_command_goes_on(config: Config
     outcome = train(config(max_steps=step + 2), tmp_path)
     assert outcome.step == step + 2
     assert [line["step"] for line in log_of(tmp_path)] == list(range(1, step + 3))
-
-
-def living() -> dict[int, int]:
-    """Process -> its parent, from /proc; empty on other systems."""
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
-            if state != "Z":
-                parents[int(stat.parent.name)] = int(parent)
-    return parents
-
-
-def processes_of(program: int) -> list[int]:
-    """A program and all processes below it; torchrun gives each rank a session of its own."""
-    parents, found = living(), [program]
-    for process in found:
-        found += [child for child, parent in parents.items() if parent == process]
-    return found
-
-
-def stopped_by(number: int, run: Config, folder: Path, wait_s: float, *, each: bool, launcher: tuple[str, ...]) -> int:
-    """Signal the whole process group of a run, or each of its processes by itself, as systemd and SLURM do. Returns the
-    step of its checkpoint."""
-    before = len(log_of(folder)) if (folder / "log.jsonl").is_file() else 0
-    with started(run, folder, *launcher, session=True) as running:
-        wait_for_step(running, folder, before + 2)
-        time.sleep(wait_s)
-        processes = processes_of(running.pid)
-        if each:
-            for process in processes:
-                with suppress(ProcessLookupError):
-                    os.kill(process, number)
-        else:
-            os.killpg(running.pid, number)
-        _, said = running.communicate(timeout=100)
-    assert running.returncode == 0, said
-    assert len(processes) > 2
-    while not living().keys().isdisjoint(processes):  # the test's own time limit ends the wait
-        time.sleep(0.05)
-    saved = checkpoint.checkpoints(folder)[-1]
-    step = int(saved.name.split("-")[1])
-    assert f"stopped after step {step}; the same command goes on from {saved}" in said
-    assert not [path for path in folder.iterdir() if path.is_dir() and path.name.startswith(("tmp", ".", "part"))]
-    return step
-
-
-@pytest.mark.long
-@pytest.mark.skipif(sys.platform != "linux", reason="counts the processes of a session in /proc")
-@pytest.mark.parametrize(
-    ("number", "each", "launcher"),
-    [
-        (signal.SIGTERM, False, ()),
-        (signal.SIGINT, True, ()),
-        (signal.SIGTERM, True, ONE_COMMAND),
-        (signal.SIGINT, False, ONE_COMMAND),
-    ],
-    ids=["SIGTERM to a group", "SIGINT to each process", "SIGTERM to each of two ranks", "SIGINT to two ranks"],
-)
-def test_a_signal_to_all_processes_writes_a_checkpoint_and_the_run_resumes_to_the_bit(
-    config: Configure, tmp_path: Path, number: int, each: bool, launcher: tuple[str, ...]
-) -> None:
-    """With loader processes, five times in one run at odd moments of a step: 20 stops in the four cases."""
-    run = config(max_steps=1_000_000, workers=2, chunk_size=4, save_steps=1_000_000, keep_last=100_000)
-    moments = (0.0, 0.037, 0.011, 0.23, 0.09)  # seconds after a step that the log names
-    steps = [stopped_by(number, run, tmp_path / "run", wait_s, each=each, launcher=launcher) for wait_s in moments]
-    assert steps == sorted(set(steps))
-    with started(dataclasses.replace(run, save_steps=steps[-1]), tmp_path / "whole", *launcher) as whole:
-        last = tmp_path / "whole" / f"checkpoint-{steps[-1]}"
-        while not last.is_dir():
-            assert whole.poll() is None
-            time.sleep(0.05)
-    assert_same(last, tmp_path / "run" / last.name)
-
-
-@pytest.mark.long
-def test_torchrun_writes_a_checkpoint_too_though_its_own_exit_code_is_1(config: Configure, tmp_path: Path) -> None:
-    run = config(max_steps=1_000_000, workers=2)
-    with started(run, tmp_path, *TWO_PROCESSES) as running:
-        wait_for_step(running, tmp_path, 2)
-        running.send_signal(signal.SIGTERM)
-        _, said = running.communicate(timeout=100)
-    (saved,) = checkpoint.checkpoints(tmp_path)
-    assert f"the same command goes on from {saved}" in said
-    assert running.returncode == 1 and "SignalException" in said
 
 
 def test_a_step_that_is_given_up_leaves_no_trace(config: Configure, tmp_path: Path) -> None:

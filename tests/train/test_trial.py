@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.train.runs import TWO_PROCESSES, assert_same, kill_after, log_of, losses, started
 from tests.train.sample_pairs import real_media, write_pairs
-from tests.train.test_trainer import TWO_PROCESSES, assert_same, kill_after, log_of, losses, started
 from train import checkpoint
 from train.config import Config, from_dict
 from train.trainer import Outcome, train

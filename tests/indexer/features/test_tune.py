@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -128,7 +129,8 @@ def test_the_name_of_a_camera_says_nothing() -> None:
 
 
 @pytest.mark.slow
-def test_the_command_tunes_and_undoes(library: Library) -> None:
+def test_the_commands_judge_tune_and_undo(library: Library, tmp_path: Path) -> None:
+    """As a person does it: what the search is worth before, after, and on questions of one's own."""
     learn_own_names(library)
     library.close()
 
@@ -137,13 +139,36 @@ def test_the_command_tunes_and_undoes(library: Library) -> None:
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
+    def judged(*words: str) -> dict[str, Any]:
+        done = sightline("judge", "--json", *words)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    before = judged()
+    assert before["queries"] == len(OWN_NAMES) * len(WAYS) and not before["learnt"]
     done = sightline("tune", "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["kept"] and report["searched"]["after"] > report["searched"]["before"]
+    assert report["searched"]["words"] == pytest.approx(report["words"] / 5, abs=2), "the held-out part"
     assert (library.data_dir / ADAPTER).exists()
+
+    after = judged()
+    assert after["scores"]["ndcg_linear@10"] > before["scores"]["ndcg_linear@10"] + 0.2 and after["learnt"]
+    told = sightline("judge").stdout
+    assert "first hit right" in told and "learnt from most of these words, which flatters it" in told
+    questions = [
+        {"query": UNSEEN.format(own), "relevant": [str(next(library.data_dir.parent.rglob(name)))]}
+        for name, own in OWN_NAMES.items()
+    ]
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, questions)), "utf-8")
+    tuned = judged(str(tmp_path / "own.jsonl"))
+    assert tuned["scores"]["hit@1"] >= 0.8 and not tuned["learnt"]
+
     assert "as before" in sightline("tune", "--undo").stderr
     assert not (library.data_dir / ADAPTER).exists()
+    assert judged(str(tmp_path / "own.jsonl"))["scores"]["hit@1"] < tuned["scores"]["hit@1"]
+    assert judged()["scores"] == before["scores"]
 
 
 def test_a_damaged_adapter_is_one_line(library: Library) -> None:
