@@ -59,7 +59,9 @@ def index(python: Path, source: Path, folder: Path, data_dir: Path, ocr: str = "
     """Run `sightline index` of the source tree `source` with `python`. CPU time is of every process that has ended."""
     command = [python, "-m", "app.cli", "index", folder, "--ocr", ocr, "--json"]
     # Programs that this one starts may read SIGHTLINE_*: nothing of the caller's settings counts.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("SIGHTLINE_")}
+    # Bytecode is kept, as for a person.
+    unwanted = ("SIGHTLINE_", "PYTHONDONTWRITEBYTECODE")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(unwanted)}
     environment |= {"PYTHONPATH": str(source), "SIGHTLINE_DATA_DIR": str(data_dir), "SIGHTLINE_SPEECH": "off"}
     before = os.times()
     with subprocess.Popen(
