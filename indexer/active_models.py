@@ -26,7 +26,7 @@ from model.embedder import Embedder, ModelAway, ModelError
 from model.lite.weights import EARLIER
 
 if TYPE_CHECKING:
-    from model.remote.client import RemoteEmbedder
+    from model.remote.embedder import RemoteEmbedder
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def load_checked(name: str, **options: Any) -> Embedder:
     """`model.load` and the self-check. Raises `ModelError`."""
     from model import self_check
     from model.loading import load
-    from model.remote.client import RemoteEmbedder
+    from model.remote.embedder import RemoteEmbedder
 
     embedder = load(name, **options)
     self_check.check(embedder)
@@ -82,7 +82,7 @@ def recognise(remote: RemoteEmbedder, settings: StoredSettings, *, read_only: bo
     library then switches its model. Raises `ModelError`.
     """
     from model import self_check
-    from model.remote.client import ChatServer
+    from model.remote.chat_server import ChatServer
 
     canaries: dict[str, str] = json.loads(settings.get(CANARIES) or "{}")
     if isinstance(remote, ChatServer):

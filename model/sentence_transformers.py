@@ -231,7 +231,7 @@ def _groups(inputs: Sequence[Input]) -> dict[tuple[str, str | None, bool], list[
 
 
 def _as_dict(item: Input, text: str, max_frames: int, clip_rate: float | None = None) -> dict[str, Any]:
-    """Returns an input in the library's format: images, clip, text, the order of `model/remote/client.py`.
+    """Returns an input in the library's format: images, clip, text, the order of `model/remote/chat_server.py`.
 
     A page with an image has no text: text search finds its words.
     """

@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from data.media.kinds import MediaError
+from data.mmeb.frame_indices import raw_indices
 from data.mmeb.pixels import decode
 
 
@@ -161,7 +162,6 @@ def _decode(encoded: EncodedImage, on_white: bool) -> np.ndarray:
 def _video_frames(path: Path, count: int) -> list[np.ndarray]:
     """Returns `count` frames of the whole file, those that the benchmark's code would save and show."""
     from data.media.video import frame_seconds, frames_at
-    from data.mmeb.frames import raw_indices
 
     try:
         seconds = frame_seconds(path)

@@ -15,7 +15,8 @@ from typing import Literal
 
 import numpy as np
 
-from data.mmeb.frames import natural, sample_indices
+from data.mmeb.frame_indices import sample_indices
+from data.mmeb.frames import natural
 from data.mmeb.pixels import decode
 from data.span import Span
 from model.inputs import Input, InputKind, Role
@@ -192,7 +193,7 @@ def _frames(media: Media, max_frames: int, exact: bool) -> Sequence[np.ndarray]:
 
 
 def choose_frames(folder: Path, count: int) -> list[Path]:
-    """Returns `count` saved frames of a clip, by the benchmark's rule (`data.mmeb.frames`); all if there are fewer."""
+    """Returns `count` saved frames of a clip, by the rule of `data.mmeb.frame_indices`; all if there are fewer."""
     files = [f for f in folder.iterdir() if f.suffix.lower() in _FRAME_SUFFIXES]
     if not files:
         raise FileNotFoundError(f"no frames in {folder}")

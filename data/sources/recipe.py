@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from data.sources.pack import FOLDER, PackedRows, is_packed
+from data.sources.packed import FOLDER, PackedRows, is_packed
 from data.sources.pair import IMAGE, VIDEO, Media, MissingMedia, Pair, Side, SourceError
 from data.sources.rows import Row, RowTable, open_rows
 from data.sources.source import Source, StoredRows

@@ -37,7 +37,7 @@ from indexer.thumbnails import Thumbnails
 from model.embedder import ModelError
 
 if TYPE_CHECKING:
-    from model.remote.client import RemoteEmbedder
+    from model.remote.embedder import RemoteEmbedder
 
 log = logging.getLogger(__name__)
 

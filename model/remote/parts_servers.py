@@ -17,7 +17,7 @@ from model.embedder import InputRejected, unit_rows
 from model.gemma.prompts import prompt_and_text
 from model.inputs import Input
 from model.prompts import plain
-from model.remote.client import ChatServer, is_gemma, png
+from model.remote.chat_server import ChatServer, is_gemma, png
 
 
 class EgemmaServer(ChatServer):

@@ -200,7 +200,7 @@ def _egemma2(folder: Path) -> dict[str, Any]:
     import psutil
 
     from model.embedder import unit_rows
-    from model.remote.client import png
+    from model.remote.chat_server import png
     from model.remote.connection import Connection
     from tests.model.gemma.egemma import serve
 

@@ -15,7 +15,8 @@ import yaml
 from PIL import Image
 
 from data.download.download import file_sets
-from data.mmeb.frames import natural, raw_indices, sample_indices, saved_clip
+from data.mmeb.frame_indices import raw_indices, sample_indices
+from data.mmeb.frames import natural, saved_clip
 from data.mmeb.readers import read_task
 from data.mmeb.sources import TASK_REPOSITORIES
 from data.mmeb.tables import read_rows, table_files

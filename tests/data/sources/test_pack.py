@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.sources import rows
-from data.sources.pack import PackedRows, is_packed, main, pack
+from data.sources.pack import main
+from data.sources.packed import PackedRows, is_packed, pack
 from data.sources.pair import SourceError
 from data.sources.recipe import open_subset
 from data.sources.rows import ParquetRows
