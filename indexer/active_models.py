@@ -46,6 +46,23 @@ def load_checked(name: str, **options: Any) -> Embedder:
     return embedder
 
 
+def is_built_in(model_id: str) -> bool:
+    """Whether a model is the built-in one, in the recipe of now or an earlier one."""
+    from model.lite import embedder
+
+    return model_id == embedder.current_id() or model_id in EARLIER
+
+
+def load_built_in(name: str, **options: Any) -> Embedder:
+    """`model.load` of the built-in model, which another process of this library has checked. Raises `ModelError` for
+    any other."""
+    from model.loading import load
+
+    if name != "lite" and not is_built_in(name):
+        raise ModelError(f"a second process loads the built-in model alone, not {name}")
+    return load(name, **options)
+
+
 def _check_against_local(remote: RemoteEmbedder) -> None:
     """Compare a server's lite model with the one installed here. Raises `ModelError` if their vectors differ.
 

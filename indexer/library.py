@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from indexer.active_models import ActiveModels, load_checked
+from indexer.active_models import ActiveModels, is_built_in, load_built_in, load_checked
 from indexer.care import backup
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.dialects import place
@@ -86,6 +86,9 @@ CHOSEN_MODEL = "chosen_model"
 ADAPTER = "query-adapter.npz"
 """What `tune` learnt, in the library's folder."""
 
+MOST_OF_A_READER = 300_000
+"""Chunks of a library that a second process searches."""
+
 CHOSEN_INDEXING = "chosen_indexing"
 """The setting with what was chosen on the page for OCR and speech, as JSON."""
 
@@ -143,6 +146,9 @@ class Library:
             source = json.loads(source_json)
         self._detail = options.detail
         loader = partial(load_checked, token=options.model_token) if options.model_token else load_checked
+        self._is_embedded = not options.catalogue and not options.vectors
+        if options.built_in_alone:
+            loader = load_built_in
         self.models = ActiveModels(
             self.catalogue.models, self.catalogue.settings, source, self._priority, loader, read_only=read_only
         )
@@ -318,6 +324,17 @@ class Library:
     def before_indexing(self) -> AbstractContextManager[None]:
         """A context in which indexing pauses, as while a search waits for a free thread."""
         return self._priority.query()
+
+    def options_of_a_reader(self) -> LibraryOptions | None:
+        """The options with which a second process opens this library to search it. None if that is not worth its
+        memory or its connections: on servers, with another model than the built-in one, and with more than
+        MOST_OF_A_READER chunks, of which an eighth may be vectors in memory (indexer/vectors/faiss)."""
+        row = self.catalogue.models.answering()
+        if not self._is_embedded or row is None or not is_built_in(row.name):
+            return None
+        if len(self.vector_index()) > MOST_OF_A_READER:
+            return None
+        return LibraryOptions(built_in_alone=True)
 
     def similar(self, chunk_id: int, k: int = 10, offset: int = 0) -> Answer:
         """Chunks that resemble a chunk of the library. Raises `LibraryError` if there is no such chunk."""

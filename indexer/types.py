@@ -33,7 +33,8 @@ class LibraryOptions:
     other programs' copies: thumbnails, snapshots, recycle bins (None: the library's stored choice).
     `catalogue`: address of a PostgreSQL database, `vectors`: address of a Milvus (None: the library's folder).
     `model_token`: for a model on another machine (`model="https://…"`); it is not stored. `explicit_model`: the
-    user named `model`; False: the model that was chosen on the page takes precedence."""
+    user named `model`; False: the model that was chosen on the page takes precedence. `built_in_alone`: no model but
+    the built-in one is loaded, unchecked: for a second process that searches a library."""
 
     model: str = "lite"
     explicit_model: bool = True
@@ -53,6 +54,7 @@ class LibraryOptions:
     catalogue: str | None = None
     vectors: str | None = None
     model_token: str | None = None
+    built_in_alone: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-// The settings: choices of the library, each drawn as the server describes it, the theme of this browser, and the models.
+// The settings: choices of the library, drawn as the server describes them, this browser's theme, the models.
 // It knows nothing of what a choice does.
 
 import { api } from "./api.js";
@@ -6,7 +6,7 @@ import { find, h } from "./dom.js";
 
 const THEME = "sightline-theme";
 
-/** Take the theme of this browser, for Gradio too; "" is that of the system. */
+/** Take the theme of this browser, for Gradio too; "": the system's. */
 export function paint() {
   const theme = (document.documentElement.dataset.theme = localStorage.getItem(THEME) ?? "");
   if (theme) document.body.classList.toggle("dark", theme === "dark");
@@ -27,15 +27,16 @@ export class Settings {
 
   show() {
     this.page.library.update();
+    const last = (this.last = {});
     return this.page.attempt(async () => {
       const { settings } = await api.settings();
-      this.choices.replaceChildren(...settings.map((choice) => this.choice(choice)));
+      if (last === this.last) this.choices.replaceChildren(...settings.map((choice) => this.choice(choice)));
     });
   }
 
   /** @param {Choice} choice */
-  choice({ name, title, about, value: stored, options }) {
-    const value = name === "theme" ? (localStorage.getItem(THEME) ?? "") : stored;
+  choice({ name, title, about, value, options }) {
+    if (name === "theme") value = localStorage.getItem(THEME) ?? "";
     const id = `choice-${name}`;
     const props = { id, "aria-describedby": `${id}-about` };
     const note = h("p.quiet", { id: `${id}-about` }, about);
@@ -51,20 +52,19 @@ export class Settings {
 
   /** @param {string} name @param {string} value */
   choose(name, value) {
-    const { page } = this;
-    return page.attempt(async () => {
+    return this.page.attempt(async () => {
       if (name === "theme") {
         localStorage.setItem(THEME, value);
         return paint();
       }
       await api.choose(name, value).finally(async () => {
-        await this.show(); // a refused choice goes back, but not what was written
+        await this.show(); // a refused choice goes back, its text stays
         const field = find(this.choices, `#choice-${name}`);
         if (field instanceof HTMLTextAreaElement) field.value = value;
         field?.focus();
       });
-      page.say("It holds from now on.");
-      page.results.query = "";
+      this.page.say("It holds from now on.");
+      this.page.results.query = "";
     });
   }
 }

@@ -7,7 +7,6 @@ bounded lane. It knows nothing of pages, Gradio or how an answer is found.
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import os
 import shlex
@@ -15,11 +14,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Body, FastAPI, Query, Request
 from fastapi.responses import JSONResponse
 
-from app.web import captions
+from app.web import captions, search_process
+from app.web.json_text import json_text
 from app.web.requests import (
     FORM,
     MAX_FIELD_BYTES,
@@ -60,13 +59,10 @@ MAX_QUERIES = 10
 
 
 class Json(JSONResponse):
-    """JSON in UTF-8; in ASCII where a file's name is not UTF-8: the lone surrogates for it have no other encoding."""
+    """JSON as `json_text` writes it; `content` in bytes is JSON already."""
 
     def render(self, content: Any) -> bytes:
-        try:
-            return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS)
-        except TypeError:
-            return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+        return content if isinstance(content, bytes) else json_text(content)
 
 
 def values_of(request: Request) -> dict[str, list[str]]:
@@ -133,11 +129,14 @@ def complete(text: str, visitor: Visitor = OWNER, limit: int = 30) -> dict[str, 
 
 async def _answer(request: Request, services: WebServices, search: Search, k: int, offset: int) -> Json:
     call = lambda: services.library.search(search, k=k, offset=offset)  # noqa: E731
-    return _answer_json(await services.lane.run(call, request.is_disconnected))
+    elsewhere = search_process.request(search, k, offset, services.tokens.current_visitor())
+    return _answer_json(await services.lane.run(call, request.is_disconnected, elsewhere))
 
 
-def _answer_json(answer: Answer | None) -> Json:
-    return Json(answer.to_json() if answer is not None else {"error": "gone"})
+def _answer_json(answer: Answer | bytes | None) -> Json:
+    if answer is None:
+        return Json({"error": "gone"})
+    return Json(answer if isinstance(answer, bytes) else answer.to_json())
 
 
 @router.get("/search", openapi_extra=PARAMETERS)

@@ -43,6 +43,7 @@ from app.web.guard import Guard, is_loopback, page_policy
 from app.web.model_fetch import Fetch, ModelFetch
 from app.web.scoped_library import ScopedLibrary
 from app.web.search_lane import SearchLane
+from app.web.search_process import SearchProcess
 from app.web.services import WebServices
 from app.web.tokens import OWNER, Tokens, cookie_key, is_stored, owner_token, visitor
 from app.web.url_fetch_lane import UrlFetch, UrlFetchLane
@@ -163,7 +164,7 @@ def create_app(
     chosen = library.choices()["speech"] if speech == "auto" else speech
     services = WebServices(
         scoped, tokens, AuditLog(library.data_dir, tokens), speech_status.line(chosen), gradio_ready, ModelFetch(fetch),
-        UrlFetchLane(web), SearchLane(before_indexing=library.before_indexing),
+        UrlFetchLane(web), SearchLane(before_indexing=library.before_indexing, elsewhere=SearchProcess.of(library)),
         local=is_loopback(host) and not names,
     )  # fmt: skip
 

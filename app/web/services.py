@@ -58,7 +58,7 @@ class WebServices:
         self.uploads.close()
 
 
-def _services(request: Request) -> WebServices:
+async def _services(request: Request) -> WebServices:  # a plain function would run in a thread of its own
     services: WebServices = request.app.state.services
     return services
 

@@ -268,6 +268,7 @@ class DecodeStage:
     def _do_quick(self) -> None:
         """Do the images and PDFs that came while a long video is being read."""
         while not self._ctx.wake.stopped():
+            self._ctx.priority.give_way()
             try:
                 task = self._queue.take(quick=True)
                 if task is None:

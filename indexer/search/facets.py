@@ -32,7 +32,7 @@ def facets_of(connection: Reading, ranking: Sequence[Ranked]) -> Facets:
 
 def counted(facts: Sequence[Fact]) -> Facets:
     """Returns all facets except labels."""
-    years = Counter([f.newest.taken[:4] for f in facts if f.newest.taken])
+    years = Counter([taken[:4] for f in facts if (taken := f.newest.taken)])
     return {
         "kind": most_frequent(Counter([f.kind for f in facts])),
         "folder": most_frequent(Counter([f.files[0].folder for f in facts])),

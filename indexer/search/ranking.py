@@ -16,7 +16,7 @@ poor one: a chunk with one common word of five may be first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -88,7 +88,7 @@ def ranked(evidence: Evidence, facts: dict[int, Fact], profile: RankingProfile) 
         return [Ranked(facts[n], scores[n], scores[n] >= profile.line, facts[n].span, n in text) for n in order]
     all_text = {n for n, tier in zip(ids, in_text.tiers.tolist(), strict=True) if tier >= ALL}
     answers = _Answers(evidence, text, all_text, exact | literal, facts, profile)
-    margins = {n: answers.margin(n) for n in scores}
+    margins = answers.margins(scores)
     if profile.likeness_bonus and not any(margin >= 0 for margin in margins.values()):
         near = _nearness([(margins[n], n) for n in evidence.named if n in margins], evidence)
         for number, alike in near.items():
@@ -113,6 +113,23 @@ class _Answers:
     """The chunks with the query as typed."""
     facts: dict[int, Fact]
     profile: RankingProfile
+
+    def margins(self, numbers: Iterable[int]) -> dict[int, float]:
+        """Returns chunk id -> margin. Most chunks have none of the words, and a simple one."""
+        evidence, profile, facts = self.evidence, self.profile, self.facts
+        lines = {
+            "video": (evidence.meaning, profile.video_line),
+            "pdf": (evidence.contrast, profile.page_line),
+            "image": (evidence.contrast, profile.image_line),
+        }
+        margins: dict[int, float] = {}
+        for number in numbers:
+            if number in self.text or number in evidence.named or number in self.certain:
+                margins[number] = self.margin(number)
+            else:
+                by, line = lines[facts[number].kind]
+                margins[number] = by.get(number, 0.0) - line
+        return margins
 
     def margin(self, number: int, alike: float = USUALLY_ALIKE) -> float:
         """Returns how far a chunk is above its line, by meaning or by words. `alike`: how near its file's name is."""

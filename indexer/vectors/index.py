@@ -130,6 +130,7 @@ def best_k(scores: np.ndarray, ids: np.ndarray, k: int) -> tuple[np.ndarray, np.
     row = np.arange(len(scores))[:, None]
     scores, ids = scores[row, order], ids[row, order]
     if scores.shape[1] < k:
-        short = ((0, 0), (0, k - scores.shape[1]))
-        scores, ids = np.pad(scores, short, constant_values=-np.inf), np.pad(ids, short, constant_values=-1)
+        short = len(scores), k - scores.shape[1]
+        scores = np.concatenate([scores, np.full(short, -np.inf, scores.dtype)], axis=1)
+        ids = np.concatenate([ids, np.full(short, -1, ids.dtype)], axis=1)
     return scores, np.where(np.isneginf(scores), -1, ids)

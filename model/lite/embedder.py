@@ -112,6 +112,11 @@ class LiteEmbedder:
         with np.load(EVERYDAY) as stored:
             return np.asarray(stored["rows"], np.float32)
 
+    @cached_property
+    def _image(self) -> Any:
+        """The network of pictures; a process that searches by words alone does without its 16 MB."""
+        return session(self._folder / "image.onnx")
+
     def __init__(self, folder: Path, threads: int | None = None, recipe: int = RECIPE) -> None:
         from tokenizers import Tokenizer
 
@@ -124,7 +129,7 @@ class LiteEmbedder:
         # One thread a network, and `threads` calls at a time: 7 ms a picture and 15 ms a passage on
         # either of two cores, against 3.9 and 12.8 for both cores on one.
         self._text = session(folder / "text.onnx")
-        self._image = session(folder / "image.onnx")
+        self._folder = folder
         self._pool = ThreadPoolExecutor(threads or model_threads(), thread_name_prefix="lite")
         self._ocr_cache: dict[bytes, str] = {}  # text of query images: the next page of an answer repeats the query
 

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,15 @@ class ProcessTree:
             except (OSError, psutil.NoSuchProcess):
                 continue  # it has just ended
             total += int(re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)[1]) << 10  # type: ignore[index]
+        return total
+
+    def cpu_s(self) -> float:
+        """The CPU time that they have taken, in seconds."""
+        total = 0.0
+        for process in (self._root, *self._root.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                total += times.user + times.system
         return total
 
     def peak(self, call: Callable[[], Any], every_s: float) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.app.serving import Busy
 from tests.browser.conftest import Server, shot
@@ -175,6 +175,33 @@ def test_what_is_opened_is_kept_only_after_the_switch_is_turned(page: Page, serv
     finally:
         library.clicks.enable(False)
         library.clicks.delete()
+
+
+def test_settings_of_before_do_not_turn_a_choice_back(page: Page, server: Server, library: Any) -> None:
+    held: list[Route] = []
+
+    def hold_first(route: Route) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.route("**/api/settings", hold_first)
+    before = page.request.get(f"{server.url}/api/settings").body()
+    page.goto(f"{server.url}/?view=settings")
+    page.get_by_role("link", name="Library").click()
+    page.get_by_role("link", name="Settings").click()
+    choice = page.get_by_label("Learn from what I open")
+    try:
+        choice.select_option("1")
+        expect(page.locator(".notice")).to_contain_text("It holds from now on.")
+        with page.expect_response("**/api/settings"):
+            held[0].fulfill(body=before, content_type="application/json")
+        page.evaluate("() => new Promise(requestAnimationFrame)")
+        expect(choice).to_have_value("1")
+        expect(page.locator(".choice", has_text="Learn from")).to_have_count(1)
+    finally:
+        library.clicks.enable(False)
 
 
 def test_the_theme_is_chosen_and_remembered(page: Page, server: Server) -> None:

@@ -105,16 +105,20 @@ def test_three_hundred_searches_and_uploads_at_once_while_indexing(tmp_path: Pat
             with ThreadPoolExecutor(len(sent)) as people:
                 return list(people.map(one, sent))
 
+        begun, before_s = time.monotonic(), tree.cpu_s()
         results = [answer for _ in range(BURSTS) for answer in burst()]
+        wall_s, cpu_s = time.monotonic() - begun, tree.cpu_s() - before_s
         peak = tree.peak(lambda: results.extend(burst()), 0.1)
         pending = httpx.get(f"{url}/api/status", timeout=60).json()["pending"]
     unwatched = results[: BURSTS * len(sent)]  # reading the memory costs time
     middle, last = np.percentile([took for took, _ in unwatched], [50, 100])
     answers = [answer.split(b"\r\n\r\n", 1) for _, answer in results]
     statuses = Counter(int(head.split()[1]) if json.loads(body)["hits"] else 0 for head, body in answers)
+    worst = [max(took for took, _ in unwatched[n : n + len(sent)]) for n in range(0, len(unwatched), len(sent))]
     print(
         f"\n{BURSTS + 1} x {len(sent)} at once: {dict(statuses)}; without the last {len(sent)}: median {middle:.1f} s,"
-        f" worst {last:.1f} s; with them: {peak / MB:.0f} MB; {pending} files still to be indexed"
+        f" worst {last:.1f} s (of each: {', '.join(f'{s:.1f}' for s in worst)}), {cpu_s / BURSTS:.1f} s of CPU each on"
+        f" {cpu_s / wall_s:.2f} cores; with them: {peak / MB:.0f} MB; {pending} files still to be indexed"
     )
     assert pending > 0, "nothing was indexed meanwhile"
     assert statuses == {200: len(results)}

@@ -16,6 +16,7 @@ from data.media.kinds import GENERATION
 from indexer.pipeline import still_scenes
 from indexer.pipeline.context import PipelineContext
 from indexer.pipeline.jobs import ByteQueue, Job, JobItem
+from indexer.pipeline.stage_decode import DecodeStage
 from indexer.pipeline.work_queue import WorkQueue
 from indexer.priority import LONGEST_WAIT_S, QueryPriority, SharedEmbedder
 from model.embedder import Embedder
@@ -224,6 +225,53 @@ def test_indexing_gives_way_to_a_query_and_a_query_waits_for_nobody() -> None:
     assert order == ["query", "batch"]
 
 
+def test_queries_go_before_each_image_that_is_read_during_a_long_video(
+    tmp_path: Path, open_library: OpenLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    media.draw_video(tmp_path / "media" / "film.mp4", 130.0, size=(128, 96), fps=5)
+    library, did = open_library(), list[str]()
+    take, give_way, do_quick = WorkQueue.take, QueryPriority.give_way, DecodeStage._do_quick
+    reads_film = threading.local()
+
+    def take_(queue: WorkQueue, *, quick: bool = False) -> Any:
+        if not quick and "late" in did:
+            return None  # the thread that reads the film is the only one that works
+        task = take(queue, quick=quick)
+        if quick and task is not None:
+            did.append("an image")
+        return task
+
+    def give_way_(priority: QueryPriority, *seconds: float) -> None:
+        if getattr(reads_film, "now", False):
+            did.append("gave way")
+        give_way(priority, *seconds)
+
+    def are_hashed() -> bool:
+        with library.catalogue.database.reader() as c:
+            count = c.exec_driver_sql("SELECT count(*) FROM content WHERE kind = 'image' AND state = 'pending'")
+            return count.scalar() == 3
+
+    def do_quick_(stage: DecodeStage) -> None:
+        if "late" not in did:
+            did.append("late")
+            for n in range(3):
+                media.draw_image(tmp_path / "media" / f"{n}.jpg", seed=n, size=(160, 120))
+            library._indexing.follower.look()
+            wait_for(are_hashed)
+            reads_film.now = True
+            do_quick(stage)
+            reads_film.now = False
+
+    monkeypatch.setattr(WorkQueue, "take", take_)
+    monkeypatch.setattr(QueryPriority, "give_way", give_way_)
+    monkeypatch.setattr(DecodeStage, "_do_quick", do_quick_)
+    library.add_root(tmp_path / "media")
+    library.start(watch=False)
+    wait_for(lambda: library.status().pending == 0 and library.status().chunks == 8)
+    images = [n for n, what in enumerate(did) if what == "an image"]
+    assert len(images) == 3 and {did[n - 1] for n in images} == {"gave way"}
+
+
 @pytest.mark.parametrize("is_thread_safe", [True, False])
 def test_a_query_waits_for_a_batch_only_if_the_model_is_not_safe_to_call_from_two_threads(
     is_thread_safe: bool, lite: Embedder
@@ -232,7 +280,7 @@ def test_a_query_waits_for_a_batch_only_if_the_model_is_not_safe_to_call_from_tw
         def embed(self, inputs: Sequence[Input]) -> np.ndarray:
             if len(inputs) > 1:
                 begun.set()
-                assert done.wait(5)
+                assert done.wait(60)
             return super().embed(inputs)
 
     begun, done = threading.Event(), threading.Event()
@@ -243,10 +291,10 @@ def test_a_query_waits_for_a_batch_only_if_the_model_is_not_safe_to_call_from_tw
         batch = threads.submit(embedder.embed, [Input(text="one"), Input(text="two")])
         begun.wait(5)
         query = threads.submit(embedder.embed, [Input(text="three")])
-        wait([query], 0.2)
+        wait([query], 30 if is_thread_safe else 0.2)
         assert query.done() == is_thread_safe
         done.set()
-        assert len(batch.result(5)) == 2 and len(query.result(5)) == 1
+        assert len(batch.result(60)) == 2 and len(query.result(60)) == 1
 
 
 def test_searches_are_answered_while_indexing(folder: Path, open_library: OpenLibrary) -> None:

@@ -86,3 +86,28 @@ def test_contrast_is_in_deviations_of_what_everyday_queries_score_with_the_chunk
         cut = background.contrast_of(np.array([[0.0, 1.0, 0.0]], np.float32), chunks)
         scale = np.linalg.norm(_Model.everyday) / 0.2
         assert cut[0] == pytest.approx(1.0 / (0.2 * scale))
+
+
+INVOICE = "An invoice for bananas, to be paid within thirty days"
+
+
+def test_the_contrast_of_a_chunk_with_a_new_vector_is_that_of_the_new_one(tmp_path: Path) -> None:
+    media.draw_pdf(
+        tmp_path / "files" / "letter.pdf", [INVOICE, "Greetings from the harbour, where the lighthouse stands"]
+    )
+    with Library.open(tmp_path / "library", nice=False, ocr="off") as library:
+        library.index([tmp_path / "files"])
+        searcher, contents = library.searcher(), library.catalogue.contents
+        query = searcher.vectors(Query((Part(INVOICE),)))
+        (digest,) = contents.hashes()
+        chunks = [stored.chunk_id for stored in contents.chunks_of(digest)]
+        first, second = (contents.vector(n, searcher.model_id) for n in chunks)
+        assert first is not None and second is not None
+        background = searcher._background
+        for _ in range(2):
+            before = background.contrast(query, chunks)
+        assert list(before.values()) == pytest.approx(background.contrast_of(query, np.stack([first, second])))
+        contents.write_ocr(digest, {}, searcher.model_id, dict(zip(chunks, (second, first), strict=True)))
+        after = background.contrast(query, chunks)
+        assert [after[n] for n in chunks] == pytest.approx([before[n] for n in reversed(chunks)])
+        assert before[chunks[0]] > before[chunks[1]] + 1
