@@ -33,14 +33,14 @@ log = logging.getLogger(__name__)
 Loader = Callable[..., Embedder]
 
 
-def load_checked(name: str, **options: Any) -> Embedder:
-    """`model.load` and the self-check. Raises `ModelError`."""
+def load_checked(name: str, words_only: bool = False, **options: Any) -> Embedder:
+    """`model.load` and the self-check, of words alone if pictures are checked later. Raises `ModelError`."""
     from model import self_check
     from model.loading import load
     from model.remote.embedder import RemoteEmbedder
 
     embedder = load(name, **options)
-    self_check.check(embedder)
+    self_check.check(embedder, words_only)
     if isinstance(embedder, RemoteEmbedder):
         _check_against_local(embedder)
     return embedder
@@ -156,8 +156,11 @@ class ActiveModels:
         loader: Loader = load_checked,
         *,
         read_only: bool = False,
+        before_pictures: Callable[[Embedder], None] | None = None,
     ) -> None:
+        """`before_pictures`: called with an embedder before the first picture that it embeds."""
         self._models, self._settings, self._priority, self._loader = models, settings, priority, loader
+        self._before_pictures = before_pictures
         self._read_only = read_only
         self._source = json.dumps(source, sort_keys=True)
         self._lock = threading.RLock()
@@ -293,5 +296,5 @@ class ActiveModels:
             embedder = self._loader(options.pop("name"), **options)
             if hasattr(embedder, "canary"):  # a RemoteEmbedder
                 recognise(cast("RemoteEmbedder", embedder), self._settings, read_only=self._read_only)
-            self._embedders[source] = SharedEmbedder(embedder, self._priority)
+            self._embedders[source] = SharedEmbedder(embedder, self._priority, self._before_pictures)
         return self._embedders[source]

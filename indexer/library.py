@@ -16,11 +16,11 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from indexer.active_models import ActiveModels, is_built_in, load_built_in, load_checked
+from indexer.active_models import ActiveModels, Loader, is_built_in, load_built_in, load_checked
 from indexer.care import backup
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.dialects import place
@@ -29,18 +29,11 @@ from indexer.catalogue.schema import Where
 from indexer.catalogue.settings import COPIES, MODERATION
 from indexer.errors import LibraryError, VectorServerError
 from indexer.features.click_log import Clicks
-from indexer.features.duplicates import Duplicates
-from indexer.files.ignore import Intake
 from indexer.files.private import make_private
 from indexer.files.roots import Folders, absolute
-from indexer.pipeline.context import CatalogueParts
-from indexer.pipeline.heartbeat import WATCHER, Heartbeat
 from indexer.pipeline.options import IndexingOptions
-from indexer.pipeline.pipeline import Pipeline
-from indexer.pipeline.run import Indexer
 from indexer.priority import QueryPriority
 from indexer.search.open import Engines
-from indexer.status import StatusReporter
 from indexer.thumbnails import Thumbnails
 from indexer.types import (
     Album,
@@ -51,6 +44,7 @@ from indexer.types import (
     Failure,
     FileInfo,
     Filters,
+    FolderRules,
     IndexReport,
     Kind,
     LibraryOptions,
@@ -61,23 +55,29 @@ from indexer.types import (
     Part,
     Places,
     Query,
+    RulesChange,
     SavedSearch,
     Status,
     VerifyReport,
     Why,
 )
 from indexer.vectors.address import address_of
-from model import speech
+from model import self_check
 from model.embedder import ModelError
 
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
     from indexer.catalogue.rows import Counts, ModelRow
+    from indexer.features.duplicates import Duplicates
     from indexer.features.judge import Metrics
     from indexer.features.moments import Moments
     from indexer.features.own_words import OwnWords, Source
     from indexer.features.tune import TuningReport
+    from indexer.files.ignore import Intake
+    from indexer.pipeline.heartbeat import Heartbeat
+    from indexer.pipeline.run import Indexer
     from indexer.search.searcher import Searcher
+    from indexer.status import StatusReporter
     from indexer.vectors.index import VectorIndex
     from model.inputs import Cue
 
@@ -138,33 +138,55 @@ class Library:
             self.catalogue.settings.name_library()
         self.boot = uuid.uuid4().hex[:12]
         self.thumbnails = Thumbnails(data_dir / "thumbnails", self.catalogue.database.is_here)
-        self._duplicates = Duplicates(self.catalogue, self.thumbnails)
         self._priority = QueryPriority()
         source = {name: getattr(options, name) for name in ("device", "dtype", "base", "dim", "detail")}
         source = {"name": options.model} | {k: v for k, v in source.items() if v not in (None, "auto")}
         if not options.explicit_model and (source_json := self.catalogue.settings.get(CHOSEN_MODEL)):
             source = json.loads(source_json)
         self._detail = options.detail
-        loader = partial(load_checked, token=options.model_token) if options.model_token else load_checked
+        loader: Loader = partial(load_checked, token=options.model_token) if options.model_token else load_checked
         self._is_embedded = not options.catalogue and not options.vectors
         if options.built_in_alone:
             loader = load_built_in
+        elif read_only:  # most searches are of words: the network for pictures is checked, and loaded, at its first one
+            loader = partial(loader, words_only=True)
         self.models = ActiveModels(
-            self.catalogue.models, self.catalogue.settings, source, self._priority, loader, read_only=read_only
-        )
+            self.catalogue.models, self.catalogue.settings, source, self._priority, loader, read_only=read_only,
+            before_pictures=self_check.check if read_only else None,
+        )  # fmt: skip
         self._indexing_options = self._chosen(options)
         self._workers, self._nice = options.threads or 2, options.nice
         self._guard = threading.Lock()
         self._made_sandbox: Sandbox | None = None
         self._made_moments: Moments | None = None
+        self._options, self._source = options, source
         self._folders = Folders(self.catalogue, self.thumbnails, data_dir)
-        self._indexing = Indexer(
+        self._engines = Engines(
+            self.catalogue,
+            self.models,
+            _vectors_folder(data_dir, where),
+            adapter=data_dir / ADAPTER,
+            vectors=options.vectors or None,
+            owned=lambda: not read_only and self._indexing.lock.is_held,
+            sandbox=lambda: self.sandbox,
+        )
+        if not read_only:
+            _ = self._indexing  # now, before several threads want it
+
+    @cached_property
+    def _indexing(self) -> Indexer:
+        """Loaded when it is first needed: a search in a library that was opened for reading needs none of it."""
+        from indexer.pipeline.context import CatalogueParts
+        from indexer.pipeline.pipeline import Pipeline
+        from indexer.pipeline.run import Indexer
+
+        return Indexer(
             self.catalogue,
             self.models,
             self.thumbnails,
-            data_dir,
-            poll=options.poll,
-            intake=self._intake(options.copies),
+            self.data_dir,
+            poll=self._options.poll,
+            intake=self._intake(self._options.copies),
             make_pipeline=lambda: Pipeline(
                 CatalogueParts.of(self.catalogue.database),
                 self.catalogue.files,
@@ -173,7 +195,7 @@ class Library:
                 self.thumbnails,
                 self._priority,
                 workers=self._workers,
-                nice=options.nice,
+                nice=self._options.nice,
                 options=self._indexing_options,
                 on_change=self._on_write,
                 heartbeat=self._heartbeat(),
@@ -181,18 +203,20 @@ class Library:
             on_change=self._on_write,
             fill_picture_hashes=self._duplicates.fill,
         )
-        self._engines = Engines(
-            self.catalogue,
-            self.models,
-            _vectors_folder(data_dir, where),
-            adapter=data_dir / ADAPTER,
-            vectors=options.vectors or None,
-            owned=lambda: self._indexing.lock.is_held,
-            sandbox=lambda: self.sandbox,
+
+    @cached_property
+    def _status(self) -> StatusReporter:
+        from indexer.status import StatusReporter
+
+        return StatusReporter(
+            self.catalogue, self.models, self._indexing, self._engines, self.data_dir, self._source, self.boot
         )
-        self._status = StatusReporter(
-            self.catalogue, self.models, self._indexing, self._engines, data_dir, source, self.boot
-        )
+
+    @cached_property
+    def _duplicates(self) -> Duplicates:
+        from indexer.features.duplicates import Duplicates
+
+        return Duplicates(self.catalogue, self.thumbnails)
 
     def _chosen(self, options: LibraryOptions) -> IndexingOptions:
         """The options of indexing: what was given at the start, else what was chosen on the page, else the default."""
@@ -204,9 +228,13 @@ class Library:
     def _intake(self, copies: bool | None = None) -> Intake:
         """What is taken in beside images, videos and PDFs. `copies`: other programs' copies, as chosen now; None: as
         last."""
+        from indexer.files.folder_rules import stored_rules
+        from indexer.files.ignore import Intake
+
         if copies is not None and not self.read_only:
             self.catalogue.settings.set(COPIES, str(int(copies)))
-        return Intake(_listens(self._indexing_options.speech), self.catalogue.settings.get(COPIES) == "1")
+        settings = self.catalogue.settings
+        return Intake(_listens(self._indexing_options.speech), settings.get(COPIES) == "1", stored_rules(settings))
 
     # -- folders ---------------------------------------------------------------------------
 
@@ -229,9 +257,15 @@ class Library:
 
         A folder below a root is ignored from now on. Raises `LibraryError` if the library does not hold it.
         """
+        from indexer.files.folder_rules import keep_rules
+
         self._may_write()
         forgotten = self._folders.forget(folder)
         self.clicks.retain(self.catalogue.contents.hashes())
+        roots, rules = {str(root.path) for root in self._folders.roots()}, self._intake().rules
+        if gone := {path for path, _ in rules} - roots:
+            keep_rules(self.catalogue.settings, tuple(one for one in rules if one[0] not in gone))
+            self._indexing.restart(self._intake())
         self._indexing.on_files_changed()
         self._indexing.follower.look()
         return forgotten
@@ -295,6 +329,8 @@ class Library:
 
     def _heartbeat(self) -> Heartbeat | None:
         """The lease of this program, as of each worker. None if only one program can index this library."""
+        from indexer.pipeline.heartbeat import WATCHER, Heartbeat
+
         if not self.catalogue.database.dialect.shared:
             return None
 
@@ -510,6 +546,27 @@ class Library:
             self._indexing.restart(self._intake())
         else:
             raise LibraryError(f"There is no setting called {name}.")
+
+    def folder_rules(self) -> list[FolderRules]:
+        """What else is left out of each root."""
+        from indexer.files.folder_rules import all_rules
+
+        return all_rules(self.catalogue.settings, self._folders)
+
+    def change_rules(self, folder: Path, rules: str, *, check: bool = False) -> RulesChange:
+        """Give a root other rules, in the syntax of a .gitignore; with `check` only count the files that this concerns.
+        Indexing goes on with them. Raises `LibraryError` for what is no rule, and then changes nothing."""
+        from indexer.files.folder_rules import changed_rules, concerned, keep_rules
+
+        self._may_write()
+        before, path = self._intake(), absolute(folder)
+        after = replace(before, rules=changed_rules(self.catalogue.settings, self._folders, path, rules))
+        others = {str(root.path) for root in self.catalogue.files.roots() if root.path != path}
+        change = concerned(path, before, after, {*others, str(self.data_dir)})
+        if not check and after != before:
+            keep_rules(self.catalogue.settings, after.rules)
+            self._indexing.restart(after)
+        return change
 
     def vectors_trouble(self) -> str | None:
         """Why the vector index is not up to date, in one sentence; None if it is."""
@@ -766,12 +823,15 @@ class Library:
 
     def close(self) -> None:
         """Stop all work and release everything; contents in flight stay pending."""
-        self._indexing.close()
+        indexing: Indexer | None = vars(self).get("_indexing")
+        if indexing is not None:
+            indexing.close()
         if self._made_sandbox is not None:
             self._made_sandbox.close()
         self._engines.close()
         self.catalogue.close()
-        self._indexing.lock.release()
+        if indexing is not None:
+            indexing.lock.release()
 
     def __enter__(self) -> Library:
         return self
@@ -793,6 +853,8 @@ def check_addresses(options: LibraryOptions) -> None:
 
 
 def _listens(listener: str) -> bool:
+    from model import speech
+
     return listener != "off" and (listener != "auto" or speech.is_installed())
 
 

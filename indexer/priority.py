@@ -7,7 +7,7 @@ calls `give_way` before each batch and each decoded group. It knows nothing of w
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
@@ -50,8 +50,11 @@ class SharedEmbedder:
     """An embedder that queries and indexing share, one call at a time unless it is safe to call from several threads.
     Itself an `Embedder`."""
 
-    def __init__(self, inner: Embedder, priority: QueryPriority) -> None:
-        self.inner, self._priority = inner, priority
+    def __init__(
+        self, inner: Embedder, priority: QueryPriority, before_pictures: Callable[[Embedder], None] | None = None
+    ) -> None:
+        """`before_pictures`: called with the embedder before its first picture."""
+        self.inner, self._priority, self._before_pictures = inner, priority, before_pictures
         self.id, self.dim, self.max_frames = inner.id, inner.dim, inner.max_frames
         self.profile: RankingProfile | None = getattr(inner, "profile", None)
         if hasattr(inner, "max_side"):
@@ -62,4 +65,7 @@ class SharedEmbedder:
     def embed(self, inputs: Sequence[Input]) -> np.ndarray:
         """See `Embedder.embed`; waits for the call of the model that runs now if the model needs that."""
         with self._turn:
+            if self._before_pictures is not None and any(item.images or item.video is not None for item in inputs):
+                self._before_pictures(self.inner)
+                self._before_pictures = None
             return self.inner.embed(inputs)

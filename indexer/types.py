@@ -286,6 +286,25 @@ class LeftOutSort:
 
 
 @dataclass(frozen=True)
+class FolderRules:
+    """What else is left out of a root, in the syntax of a .gitignore: `rules` that the library keeps, and `in_file`,
+    those of the `.sightlineignore` in it."""
+
+    path: str
+    rules: str
+    in_file: str
+
+
+@dataclass(frozen=True)
+class RulesChange:
+    """How many files of a root other rules leave out and take in. `at_least`: the folder is too large to count all."""
+
+    left_out: int = 0
+    taken_in: int = 0
+    at_least: bool = False
+
+
+@dataclass(frozen=True)
 class IndexReport:
     """Counts of an indexing run: files, new chunks, reused contents."""
 
@@ -606,6 +625,8 @@ class SearchLibrary(Protocol):
     def duplicates(self, k: int, offset: int = 0, *, exact: bool = False) -> tuple[list[DuplicateGroup], int]: ...
     def choices(self) -> dict[str, str]: ...
     def choose(self, name: str, value: str) -> None: ...
+    def folder_rules(self) -> list[FolderRules]: ...
+    def change_rules(self, folder: Path, rules: str, *, check: bool = False) -> RulesChange: ...
     def give_label(self, name: str, chunk_ids: Sequence[int]) -> int: ...
     def take_label(self, name: str, chunk_ids: Sequence[int]) -> int: ...
     def albums(self) -> list[Album]: ...

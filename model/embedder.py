@@ -7,11 +7,12 @@ indexes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
-
-import numpy as np
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from model.inputs import Input
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class ModelError(Exception):
@@ -33,6 +34,8 @@ def first_line(error: BaseException) -> str:
 
 def unit_rows(rows: np.ndarray) -> np.ndarray:
     """Returns float [n, dim]: the rows scaled to unit length; a row of zeros stays."""
+    import numpy as np
+
     return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
 
 

@@ -7,9 +7,10 @@ It knows nothing of files, chunks or batches.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 Role = Literal["query", "document"]
 InputKind = Literal["text", "image", "video", "pdf"]

@@ -40,12 +40,14 @@ def agreement(first: np.ndarray, second: np.ndarray) -> float:
     return float(((first * second).sum(axis=1) / np.maximum(norms, 1e-12)).min())
 
 
-def check(embedder: Embedder) -> None:
+def check(embedder: Embedder, words_only: bool = False) -> None:
     """Raises `ModelError` if vectors are not finite or not of unit length, if different inputs have the same vector,
-    or if a paraphrase or a darker image is further away than an unrelated input. It embeds six small inputs.
+    or if a paraphrase or a darker image is further away than an unrelated input. It embeds six small inputs;
+    `words_only`: the three texts, for which a model need not read its network for pictures.
     """
-    vectors = np.asarray(embedder.embed(inputs()))
-    shape = (len(inputs()), embedder.dim)
+    checked = inputs()[: 3 if words_only else None]
+    vectors = np.asarray(embedder.embed(checked))
+    shape = (len(checked), embedder.dim)
     if vectors.shape != shape:
         raise _broken(embedder, f"gives vectors of shape {vectors.shape}, not {shape}")
     if not np.isfinite(vectors).all():
@@ -56,11 +58,11 @@ def check(embedder: Embedder) -> None:
     cosines = vectors @ vectors.T
     pairs = {(0, 2): "two unrelated texts", (3, 5): "two different images", (0, 3): "words and for an image"}
     for pair, names in pairs.items():
-        if cosines[pair] > 0.999:
+        if max(pair) < len(checked) and cosines[pair] > 0.999:
             raise _broken(embedder, f"gives the same vector for {names}")
     if not cosines[0, 1] > cosines[0, 2]:
         raise _broken(embedder, f'finds "{_OTHER}" nearer to "{_QUERY}" than "{_PARAPHRASE}"')
-    if not cosines[3, 4] > cosines[3, 5]:
+    if not words_only and not cosines[3, 4] > cosines[3, 5]:
         raise _broken(embedder, "finds another image nearer than the same image a little darker")
 
 

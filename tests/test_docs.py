@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import typer
 
-from app.cli.main import app
+from app.cli.program import app
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "cli.md"

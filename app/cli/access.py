@@ -34,9 +34,8 @@ def serve_model(
     from indexer import load_checked
 
     settings = settings_of(host=host, port=port, token=token, names=",".join(name or ()) or None)
-    options = settings.model_dump(include={"device", "dtype", "base", "dim", "detail"}, exclude_none=True)
-    embedder = load_checked(settings.model, token=settings.model_token, **options)
-    model_port = settings.port if "port" in settings.model_fields_set else MODEL_PORT
+    embedder = load_checked(settings.model, token=settings.model_token, **settings.of_model())
+    model_port = settings.port if "port" in settings.given else MODEL_PORT
     serve(embedder, settings.host, model_port, settings.token, settings.host_names())
 
 
@@ -77,7 +76,7 @@ def list_(json_: Json = False) -> None:
         return
     for record in records:
         rights = "searches and indexes" if record.may_index else "searches"
-        output.out.print(f"{record.name}: {rights} {', '.join(record.roots) or 'everything'}", highlight=False)
+        output.out.print(f"{record.name}: {rights} {', '.join(record.roots) or 'everything'}")
     if not records:
         output.err.print("There are no tokens.")
 

@@ -110,9 +110,9 @@ def add(
         folder, root = library.folder_for_added(to)
         if not yes:
             _ask(f"Fetch {output.printable(address)} (at most {limit:,} MB) into {output.printable(str(folder))}?")
-        with output.err.status("Fetching …") as status:
+        with output.waiting("Fetching …") as change:
             path = WebFetch(library, settings.web_networks).keep(
-                address, to, limit * 1_000_000, on_bytes=lambda size: status.update(f"Fetching … {size / 1e6:,.0f} MB")
+                address, to, limit * 1_000_000, on_bytes=lambda size: change(f"Fetching … {size / 1e6:,.0f} MB")
             )
         reason = None
         if indexed := library.may_index():
@@ -125,7 +125,7 @@ def add(
             print_json({**record, "reason": reason})
         else:
             state = "indexed" if indexed else "it is indexed by the Sightline that is running"
-            output.err.print(f"{output.printable(str(path))}: {reason or state}", markup=False, soft_wrap=True)
+            output.err.print(f"{output.printable(str(path))}: {reason or state}")
     if reason:
         raise typer.Exit(1)
 

@@ -6,20 +6,20 @@ no library: where no server of the library answers, the functions return None, a
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Sequence
-from http.client import HTTPConnection, HTTPException
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from app.web.serving import served_at
-from app.web.tokens import owner_token
 from indexer.types import Answer, Query
 
 TIMEOUT_S = 60
+BLOCK_BYTES = 1 << 20
+_IN_QUOTES = {ord('"'): "%22", ord("\r"): "%0D", ord("\n"): "%0A"}
+"""What a form's file name must not hold, as browsers write it."""
 
 Fields = Sequence[tuple[str, str]]
 
@@ -59,6 +59,8 @@ def roll_back_model(data_dir: Path) -> str | None:
 
 def token_of(data_dir: Path) -> str:
     """Returns the owner's token as the server has it: the one that is set, or else the one in the library's folder."""
+    from app.web.tokens import owner_token
+
     return os.environ.get("SIGHTLINE_TOKEN") or owner_token(data_dir)
 
 
@@ -69,6 +71,8 @@ def _ask(
     address = served_at(data_dir)
     if address is None:
         return None
+    from http.client import HTTPException
+
     headers = {"Authorization": f"Bearer {token_of(data_dir)}", "Accept": "application/json"}
     try:
         if files:
@@ -83,7 +87,11 @@ def _ask(
     return document if isinstance(document, dict) else None
 
 
-def _request(address: str, method: str, path: str, body: str | None, headers: dict[str, str]) -> bytes | None:
+def _request(
+    address: str, method: str, path: str, body: str | Iterable[bytes] | None, headers: dict[str, str]
+) -> bytes | None:
+    from http.client import HTTPConnection
+
     url = urlsplit(address)
     connection = HTTPConnection(url.hostname or "", url.port, timeout=TIMEOUT_S)
     try:
@@ -97,17 +105,29 @@ def _request(address: str, method: str, path: str, body: str | None, headers: di
 def _post_files(
     address: str, path: str, fields: Fields, files: Sequence[Path], headers: dict[str, str]
 ) -> bytes | None:
-    import httpx
+    """A form of RFC 7578, whose files are read as they are sent."""
+    mark = os.urandom(16).hex()
+    parts: list[tuple[str, bytes | Path]] = [(f'name="{name}"', value.encode()) for name, value in fields]
+    parts += [(f'name="files"; filename="{file.name.translate(_IN_QUOTES)}"', file) for file in files]
+    heads = [
+        f"--{mark}\r\nContent-Disposition: form-data; {what}\r\n\r\n".encode("utf-8", "replace") for what, _ in parts
+    ]
+    end = f"--{mark}--\r\n".encode()
+    sizes = [len(content) if isinstance(content, bytes) else content.stat().st_size for _, content in parts]
 
-    data: dict[str, list[str]] = {}
-    for name, value in fields:
-        data.setdefault(name, []).append(value)
-    with contextlib.ExitStack() as stack:
-        parts = [("files", (file.name, stack.enter_context(file.open("rb")))) for file in files]
-        try:
-            response = httpx.post(
-                address.rstrip("/") + path, data=data, files=parts, headers=headers, timeout=TIMEOUT_S, trust_env=False
-            )
-        except httpx.HTTPError:
-            return None
-    return response.content if response.status_code == 200 else None
+    def body() -> Iterator[bytes]:
+        for head, (_, content) in zip(heads, parts, strict=True):
+            yield head
+            if isinstance(content, bytes):
+                yield content
+            else:
+                with content.open("rb") as file:
+                    yield from iter(lambda: file.read(BLOCK_BYTES), b"")
+            yield b"\r\n"
+        yield end
+
+    headers |= {
+        "Content-Type": f"multipart/form-data; boundary={mark}",
+        "Content-Length": str(sum(sizes) + sum(map(len, heads)) + 2 * len(parts) + len(end)),
+    }
+    return _request(address, "POST", path, body(), headers)

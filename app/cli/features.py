@@ -71,11 +71,11 @@ def transcript(
         if json_:
             print_json({"cues": captions.as_json(cues)})
         else:
-            output.out.print(harmless(captions.FORMATS[format_](cues)), end="", markup=False)
+            output.out.print(harmless(captions.FORMATS[format_](cues)), end="")
         state, to_end = library.speech_state(file_id), " to its end" if cues else ""
         if state == "pending":
             step = speech_status.next_step(settings.speech)
-            output.err.print(f"It is not transcribed{to_end} yet: {step}", markup=False)
+            output.err.print(f"It is not transcribed{to_end} yet: {step}")
         elif state == "failed":
             output.err.print(f"Its sound could not be read{to_end}, so it is not transcribed{to_end}.")
         elif state == "none":
@@ -97,7 +97,7 @@ def label(
     with opened() as library:
         total = label_by(library.searcher(), labels)
         for name, count in list(label_counts(library.searcher()).items())[:20]:
-            output.out.print(f"{count:>7}  {name}", markup=False)
+            output.out.print(f"{count:>7}  {name}")
         output.err.print(f"{output.counted(total, 'label')} stored. Search with one: sightline search label:NAME")
 
 
@@ -113,7 +113,7 @@ def moderate_(
     with opened() as library:
         matches = moderate(library.searcher(), read_rules(rules.expanduser()))
     write_report(matches, report.expanduser())
-    output.err.print(f"{output.counted(len(matches), 'chunk')} hidden or flagged, listed in {report}", markup=False)
+    output.err.print(f"{output.counted(len(matches), 'chunk')} hidden or flagged, listed in {report}")
 
 
 @commands.command("reel")
@@ -133,9 +133,9 @@ def reel_(
         clips = reel(library.searcher(), query, out.expanduser(), max_length_s=max_length)
     for clip in clips:
         span = "–".join(map(captions.clock, clip.span.seconds))
-        output.out.print(f"{captions.clock(clip.at_s)}  {output.printable(clip.path)} {span}", markup=False)
+        output.out.print(f"{captions.clock(clip.at_s)}  {output.printable(clip.path)} {span}")
     length = sum(end - start for start, end in (clip.span.seconds for clip in clips))
-    output.err.print(f"{out}: {output.counted(len(clips), 'clip')}, {captions.clock(length)}", markup=False)
+    output.err.print(f"{out}: {output.counted(len(clips), 'clip')}, {captions.clock(length)}")
 
 
 @commands.command("answer")
@@ -166,7 +166,7 @@ def answer_(
         print_json([asdict(choice) for choice in ranked])
         return
     for choice in ranked:
-        output.out.print(choice.text, markup=False)
+        output.out.print(choice.text)
 
 
 @commands.command()
@@ -201,7 +201,7 @@ def duplicates(
         for one in group.files:
             size = f"{one.file.width} x {one.file.height}" if one.file.width else ""
             facts = f"  {size}  {one.file.size:,} bytes" + ("" if one.is_best else "  (looks the same)")
-            output.out.print(output.printable(str(one.file.path)) + facts, markup=False)
+            output.out.print(output.printable(str(one.file.path)) + facts)
         output.out.print()
     output.err.print(f"{output.counted(total, 'group')} of files that are the same or look the same.")
 
@@ -291,7 +291,7 @@ def albums_(
                 print_json([{"path": path, "missing": not here} for path, here in items])
                 return
             for path, here in items:
-                output.out.print(f"{output.printable(path)}{'' if here else '  (not in the library)'}", markup=False)
+                output.out.print(f"{output.printable(path)}{'' if here else '  (not in the library)'}")
             if not items:
                 fail("There is nothing in it.", 1)
             return
@@ -301,7 +301,7 @@ def albums_(
         return
     for album in albums:
         missing = f"  ({album.missing} not in the library)" if album.missing else ""
-        output.out.print(f"{album.count:>7}  {album.name or 'favourites'}{missing}", markup=False)
+        output.out.print(f"{album.count:>7}  {album.name or 'favourites'}{missing}")
     if not albums:
         output.err.print("There are no albums yet: select results on the page and add them to one.")
 
@@ -332,10 +332,10 @@ def export_(
     with opened(read_only=True) as library:
         if pairs:
             count = library.export_pairs(pairs.expanduser(), of or ["text"])
-            output.err.print(f"{output.counted(count, 'pair')} in {pairs}", markup=False)
+            output.err.print(f"{output.counted(count, 'pair')} in {pairs}")
         if out:
             count = export(library.searcher(), out.expanduser(), format=format, vectors=not no_vectors)
-            output.err.print(f"{count} chunks in {out}", markup=False)
+            output.err.print(f"{count} chunks in {out}")
 
 
 def _video(library: Library, video: Path) -> FileInfo:

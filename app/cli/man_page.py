@@ -13,8 +13,8 @@ from typing import Any
 import typer
 
 from app import __version__
-from app.cli.main import app
 from app.cli.options import LIBRARY
+from app.cli.program import app
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "sightline.1"
 

@@ -28,10 +28,10 @@ def migrate(
     folder = None if "://" in to else Path(to).expanduser().absolute()
     target = {"catalogue": to} if folder is None else {"catalogue": None, "data_dir": folder}
     # SIGHTLINE_VECTORS names the old library's vectors; the new library takes an address from --vectors alone.
-    vectors, source = typed("vectors"), settings.model_copy(update={"vectors": None})
+    vectors, source = typed("vectors"), settings.but(vectors=None)
     with opened(source) as library, output.steps(quiet=json_) as on_progress:
         report = library.migrate(folder or to, on_progress)
-    with opened(settings.model_copy(update={**target, "vectors": vectors})) as copy:
+    with opened(settings.but(**target, vectors=vectors)) as copy:
         copy.catch_up_vectors()
     if json_:
         print_json({**asdict(report), "to": to})

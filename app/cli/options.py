@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from app.cli.terminal import OneLine, harmless
+from app.cli.values import plain
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -152,9 +153,19 @@ class LibraryCommand(TyperCommand):
     def __init__(self, *args: Any, params: list[Any], **more: Any) -> None:
         super().__init__(*args, params=[*params, *LIBRARY], **more)
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        return plain(super().get_params(ctx))
+
     def invoke(self, ctx: Any) -> Any:
         _library.set({str(option.name): ctx.params.pop(option.name) for option in LIBRARY})
         return super().invoke(ctx)
+
+
+class Program(TyperGroup):
+    """A group of commands, whose own options are plain values too."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return plain(super().get_params(ctx))
 
 
 class Commands(typer.Typer):

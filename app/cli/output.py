@@ -1,4 +1,4 @@
-"""What the command line prints: answers, status, progress bars. Built around Rich; knows no library.
+"""What the command line prints: answers, status, progress bars (those with Rich). It knows no library.
 
 Results go to stdout and everything else to stderr, so that output can be piped.
 """
@@ -11,11 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.markup import escape
-from rich.text import Text
-
-from app.cli.terminal import harmless
+from app.cli.terminal import BOLD, CYAN, DIM, GREEN, YELLOW, Screen, harmless, styled
 from app.web.captions import clock
 from indexer.types import (
     COPIES,
@@ -35,8 +31,7 @@ from indexer.types import (
 if TYPE_CHECKING:
     from model.cards import ModelCard
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out, err = Screen("stdout"), Screen("stderr")
 
 SILENT_S = 30.0
 """Seconds without a heartbeat after which a worker is shown as silent."""
@@ -91,31 +86,29 @@ def show_answer(answer: Answer, empty: bool = False) -> None:
     for hit in answer.hits:
         if relevant and not hit.relevant and not has_divider:
             has_divider = True
-            out.print("[dim]── less likely ──[/]")
+            out.print(styled("── less likely ──", DIM))
         _show_hit(hit, dim=not hit.relevant)
     total = f"{answer.total}{'+' if answer.at_least else ''}"
-    err.print(f"[dim]{len(answer.hits)} of {total} in {answer.took_ms:.0f} ms with {escape(answer.model)}[/]")
+    err.print(styled(f"{len(answer.hits)} of {total} in {answer.took_ms:.0f} ms with {printable(answer.model)}", DIM))
 
 
 def _show_hit(hit: Hit, dim: bool) -> None:
     path = Path(hit.path)
-    line = Text(f"{hit.rank:>3}  ", style="dim")
-    line.append(printable(path.name), style="dim" if dim else "bold")
+    line = styled(f"{hit.rank:>3}  ", DIM) + styled(printable(path.name), DIM if dim else BOLD)
     if where := place(hit):
-        line.append(f"  {where}", style="dim" if dim else "cyan")
-    line.append(f"  {printable(str(path.parent))}", style="dim")
-    out.print(line)
+        line += styled(f"  {where}", DIM if dim else CYAN)
+    out.print(line + styled(f"  {printable(str(path.parent))}", DIM))
     if hit.folded:
-        out.print(Text(f"     and {hit.folded} more in this file", style="dim"))
+        out.print(styled(f"     and {hit.folded} more in this file", DIM))
     if hit.note:
-        out.print(Text(f"     {printable(hit.note)}", style="yellow"))
+        out.print(styled(f"     {printable(hit.note)}", YELLOW))
     if hit.snippet:
-        text = Text("     ")
-        for i, part in enumerate(harmless(hit.snippet.replace("\n", " ")).split(MARK)):
-            marked, _, plain = part.partition(UNMARK) if i else ("", "", part)
-            text.append(marked, style="bold")
-            text.append(plain, style="dim")
-        out.print(text)
+        begin, *others = harmless(hit.snippet.replace("\n", " ")).split(MARK)
+        text = styled(begin, DIM)
+        for part in others:
+            marked, _, plain = part.partition(UNMARK)
+            text += styled(marked, BOLD) + styled(plain, DIM)
+        out.print(f"     {text}")
 
 
 def show_status(status: Status, untranscribed: int = 0, transcribe_command: str = "") -> None:
@@ -124,9 +117,9 @@ def show_status(status: Status, untranscribed: int = 0, transcribe_command: str 
         f"{counted(status.files, 'file')}: {kinds(status)}; "
         f"{counted(status.chunks, 'chunk')}, {size(status.bytes)} on disk"
     )
-    out.print(f"Model {escape(status.model)}")
+    out.print(f"Model {printable(status.model)}")
     for root in status.roots:
-        out.print(f"Watching {escape(printable(root))}")
+        out.print(f"Watching {printable(root)}")
     if not status.roots:
         out.print("No folder yet. Add one: sightline index FOLDER")
     if status.pending:
@@ -135,7 +128,7 @@ def show_status(status: Status, untranscribed: int = 0, transcribe_command: str 
         kinds_left = ", ".join(counted(*one) for one in by_kind)
         out.print(f"{status.pending} waiting to be read{f': {kinds_left}' if kinds_left else ''}{left}")
     if untranscribed:
-        out.print(f"{counted(untranscribed, 'video')} not transcribed yet: {transcribe_command}", markup=False)
+        out.print(f"{counted(untranscribed, 'video')} not transcribed yet: {transcribe_command}")
     if status.failed:
         out.print(f"{status.failed} could not be read: sightline failures")
     show_left_out(status.left_out, out)
@@ -143,23 +136,23 @@ def show_status(status: Status, untranscribed: int = 0, transcribe_command: str 
         off = "" if status.keeps_clicks else "; new ones are not kept"
         out.print(f"{counted(status.clicks, 'click')} kept to train with{off}: sightline clicks")
     if status.confinement:
-        out.print(f"Files are decoded apart: {'; '.join(status.confinement)}", markup=False)
+        out.print(f"Files are decoded apart: {'; '.join(status.confinement)}")
     for worker in status.workers:
         _show_worker(worker)
     for notice in status.notices:
-        out.print(f"Note: {escape(harmless(notice))}")
+        out.print(f"Note: {harmless(notice)}")
 
 
-def show_left_out(sorts: Sequence[LeftOutSort], console: Console) -> None:
+def show_left_out(sorts: Sequence[LeftOutSort], screen: Screen) -> None:
     """A line a reason: how many files and folders are not indexed, what they are, and one of them."""
     for why in dict.fromkeys(sort.why for sort in sorts):
         some = [sort for sort in sorts if sort.why == why]
         names = ", ".join(f"{sort.count} {sort.what}".strip() for sort in some[:6])
         more = f" and {len(some) - 6} more sorts" if len(some) > 6 else ""
         line = f"Not indexed, {why}: {names}{more}, as {some[0].example}"
-        console.print(printable(line), markup=False)
+        screen.print(printable(line))
         if why == COPIES:
-            console.print("  To take them in: sightline index --copies", markup=False)
+            screen.print("  To take them in: sightline index --copies")
 
 
 def kinds(of: Status | IndexReport) -> str:
@@ -173,17 +166,17 @@ def _show_worker(worker: WorkerStatus) -> None:
         line += f"silent for {clock(worker.silent_s)}; other workers take over its files"
     else:
         line += f"{worker.told or 'starting'}, {counted(worker.holds, 'file')} in work"
-    out.print(printable(line), markup=False)
+    out.print(printable(line))
     for root in worker.lacks:
         note = f"  {worker.name} cannot see {root} and leaves its files to others (mount it, or --map)."
-        out.print(printable(note), markup=False)
+        out.print(printable(note))
 
 
 def show_failures(failures: list[Failure]) -> None:
     if not failures:
         out.print("Every file could be read.")
     for failure in failures:
-        out.print(Text(f"{printable(failure.path)}: {harmless(failure.reason)}"))
+        out.print(f"{printable(failure.path)}: {harmless(failure.reason)}")
 
 
 def show_report(report: IndexReport) -> None:
@@ -204,6 +197,8 @@ def progress(quiet: bool) -> Iterator[Callable[[Status], None] | None]:
     if quiet or not err.is_terminal:
         yield None
         return
+    from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     with Progress(
@@ -212,7 +207,7 @@ def progress(quiet: bool) -> Iterator[Callable[[Status], None] | None]:
         MofNCompleteColumn(),
         TextColumn("files  {task.fields[rate]}"),
         TextColumn("[dim]{task.fields[reading]}"),
-        console=err,
+        console=Console(stderr=True),
         transient=True,
     ) as bar:
         task = bar.add_task("Indexing", total=None, rate="", reading="")
@@ -241,13 +236,22 @@ def steps(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     if quiet or not err.is_terminal:
         yield lambda step, done, total: None
         return
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=err, transient=True
-    ) as bar:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda step, done, total: bar.update(task, description=step, completed=done, total=total)
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[Callable[[str], None]]:
+    """A line on the terminal while something lasts; yields what changes it."""
+    from rich.console import Console
+
+    with Console(stderr=True).status(text) as line:
+        yield line.update
 
 
 def show_migration(report: MigrationReport, in_folder: bool, to: str, vectors: str | None, stale: bool) -> None:
@@ -256,7 +260,7 @@ def show_migration(report: MigrationReport, in_folder: bool, to: str, vectors: s
     err.print(f"{files:,} files with {chunks:,} chunks are copied, and each row is checked.")
     option = "--data-dir" if in_folder else "--catalogue"
     vectors_option = f" --vectors {vectors}" if vectors else ""
-    err.print(f"From now on: {option} {escape(to)}{escape(vectors_option)}, or its SIGHTLINE_ variable.")
+    err.print(f"From now on: {option} {to}{vectors_option}, or its SIGHTLINE_ variable.")
     if stale:
         err.print("Take SIGHTLINE_VECTORS away: it names the old library's vectors.")
     err.print("The old library is unchanged; delete it when you no longer need it.")
@@ -264,30 +268,29 @@ def show_migration(report: MigrationReport, in_folder: bool, to: str, vectors: s
 
 def show_models(cards: list[ModelCard], speech: str) -> None:
     for card in cards:
-        star = " [green](recommended here)[/]" if card.recommended else ""
+        star = " " + styled("(recommended here)", GREEN) if card.recommended else ""
         disk = "on this disk" if card.on_disk else "not on this disk"
-        out.print(f"[bold]{escape(card.name)}[/]{star}  {card.dim} dimensions, {escape(card.licence)}, {disk}")
+        name = styled(printable(card.name), BOLD)
+        out.print(f"{name}{star}  {card.dim} dimensions, {card.licence}, {disk}")
         scores = ", ".join(f"{name} {value:g}" for name, value in card.scores.items() if value is not None)
         needs = f"{card.memory_gb:g} GB of memory"
         if card.chunks_per_hour:
             needs += f"; here about {_round(card.chunks_per_hour)} video windows of 30 s an hour"
         out.print(f"    {needs}{'; MMEB-V2 ' + scores if scores else ''}")
-        out.print(f"    {escape(card.about)}")
-    out.print(speech, markup=False)
+        out.print(f"    {card.about}")
+    out.print(speech)
 
 
 def show_comparison(comparison: ModelComparison) -> None:
     """Print the files of each query under both models, then how much they agree."""
     n_queries = len(comparison.queries)
     for letter, name, count in zip("AB", comparison.models, comparison.chunks, strict=True):
-        out.print(
-            f"{letter}: {name}, {counted(count, 'chunk')}{', answers now' if letter == 'A' else ''}", markup=False
-        )
+        out.print(f"{letter}: {name}, {counted(count, 'chunk')}{', answers now' if letter == 'A' else ''}")
     for one in comparison.queries:
-        out.print(f"\n{printable(one.query)}  ({one.agreement:.0%} the same)", markup=False)
+        out.print(f"\n{printable(one.query)}  ({one.agreement:.0%} the same)")
         for letter, hits in zip("AB", one.hits, strict=True):
             names = [f"{printable(Path(hit.path).name)} {place(hit)}".strip() for hit in hits]
-            out.print(f"  {letter}  {' · '.join(names) or 'nothing'}", markup=False)
+            out.print(f"  {letter}  {' · '.join(names) or 'nothing'}")
     same = sum([h.path for h in one.hits[0][:1]] == [h.path for h in one.hits[1][:1]] for one in comparison.queries)
     out.print(
         f"\nOf the first files of each query {comparison.agreement:.0%} are the same; the very first one is in"

@@ -99,7 +99,7 @@ def demo(host: Host = None, port: Port = None, no_browser: NoBrowser = False, no
     settings = settings_of(host=host, port=port)
     demo_dir = settings.data_dir.expanduser() / "demo"
     folder = build(demo_dir / "files")
-    settings = settings.model_copy(update={"data_dir": demo_dir / "library", "catalogue": None, "vectors": None})
+    settings = settings.but(data_dir=demo_dir / "library", catalogue=None, vectors=None)
     _serve(settings, [folder], open_browser=not no_browser, no_token=no_token)
 
 

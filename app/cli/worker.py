@@ -43,9 +43,8 @@ def worker(
     from indexer import Worker
 
     settings = settings_of(threads=threads, nice=nice)
-    options = settings.model_dump(include={"device", "dtype", "base", "dim", "detail"})
-    options = {"name": settings.model} | {k: v for k, v in options.items() if v not in (None, "auto")}
-    names_model = {"model", "base", "dim", "detail"} & settings.model_fields_set
+    options = {"name": settings.model} | {k: v for k, v in settings.of_model().items() if v != "auto"}
+    names_model = {"model", "base", "dim", "detail"} & settings.given
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -61,7 +60,7 @@ def worker(
         token=settings.model_token,
     )
     try:
-        tally = indexer.run(stop, lambda line: output.err.print(f"{indexer.name}: {line}", markup=False), once=once)
+        tally = indexer.run(stop, lambda line: output.err.print(f"{indexer.name}: {line}"), once=once)
     finally:
         indexer.close()
     output.err.print(f"{tally.contents} contents, {tally.chunks} chunks, {tally.failed} could not be read")

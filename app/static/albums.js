@@ -2,18 +2,13 @@
 // as a search (`album:"Trip"`, `is:favourite`), so that an album is a page of results like any other.
 
 import { api } from "./api.js";
-import { askTwice, h, icon, nameSheet, takeOver } from "./dom.js";
+import { askTwice, button, h, icon, nameSheet, takeOver } from "./dom.js";
 import { count, counted } from "./format.js";
 import { typedFilter, written } from "./state.js";
 
 /** The words that search in an album. @param {string} name */
 function searchOf(name) {
   return name ? written("album", name) : "is:favourite";
-}
-
-/** The name of an album as it is shown. @param {string} name */
-function shownName(name) {
-  return name || "Favourites";
 }
 
 export class Albums {
@@ -38,6 +33,13 @@ export class Albums {
     this.sheet = nameSheet("album-dialog", this.heading, "Create", "Name of a new album", (name) => this.add(name), [
       this.choices,
     ]);
+    this.renamed = "";
+    this.naming = nameSheet("rename-dialog", "Rename the album", "Save", "New name", (name) =>
+      this.change(async () => {
+        await api.renameAlbum(this.renamed, name);
+        this.naming.dialog.close();
+      }),
+    );
   }
 
   /** The album that is searched in; else "". */
@@ -66,7 +68,7 @@ export class Albums {
     const gone = missing ? `${counted(missing, "file")} not in the library any more` : "";
     const link = h("a.album", { href: `/?q=${encodeURIComponent(searchOf(name))}`, onclick: open }, [
       h("span.cover", picture),
-      h("span.line", [h("bdi.title", name ? "" : icon("heart"), shownName(name)), h("span.n", count(files))]),
+      h("span.line", [h("bdi.title", name ? "" : icon("heart"), name || "Favourites"), h("span.n", count(files))]),
     ]);
     return h("li", [
       link,
@@ -75,48 +77,39 @@ export class Albums {
     ]);
   }
 
+  /** Change what the view shows. @param {() => Promise<unknown>} act */
+  change(act) {
+    return this.page.attempt(async () => {
+      await act();
+      await this.show();
+    });
+  }
+
   /** @param {SavedSearch} search */
   savedSearch(search) {
-    const run = takeOver(() => this.page.box.suggest.run(search));
-    const remove = () =>
-      this.page.attempt(async () => {
-        await api.forgetSearch(search.name);
-        this.page.box.suggest.asked = -1;
-        await this.show();
-      });
+    const { suggest } = this.page.box;
+    const run = takeOver(() => suggest.run(search));
+    const remove = () => this.change(() => api.forgetSearch(search.name)).then(() => (suggest.asked = -1));
     const link = h("a", { href: `/?${search.query}`, onclick: run }, h("bdi", search.name));
     const trouble = search.error && h("span.reason", search.error);
-    const props = { class: "secondary", "aria-label": `Delete ${search.name}`, onclick: remove };
-    return h("li", icon("saved"), h("span.path", link, trouble), h("button", props, "Delete"));
+    const label = { "aria-label": `Delete ${search.name}` };
+    return h("li", icon("saved"), h("span.path", link, trouble), button("Delete", remove, label));
   }
 
   /** @param {string} name */
   renaming(name) {
-    const button = h("button.plain-text", { "aria-label": `Rename ${name}` }, "Rename");
-    button.addEventListener("click", () => {
-      const field = h("input", { type: "text", value: name, maxlength: 100, "aria-label": `New name of ${name}` });
-      const rename = () =>
-        this.page.attempt(async () => {
-          await api.renameAlbum(name, field.value.trim());
-          await this.show();
-        });
-      const save = h("button.secondary", { type: "submit" }, "Save");
-      button.parentElement?.replaceChildren(h("form", { onsubmit: takeOver(rename) }, field, save));
-      field.focus();
-      field.select();
-    });
-    return button;
+    const rename = () => {
+      this.renamed = name;
+      this.naming.open(name);
+    };
+    return button("Rename", rename, { class: "plain-text", "aria-label": `Rename ${name}` });
   }
 
   /** @param {string} name */
   deleting(name) {
-    const remove = () =>
-      this.page.attempt(async () => {
-        await api.removeFromAlbum(name, null);
-        await this.show();
-      });
-    const button = h("button.plain-text", { "aria-label": `Delete ${name}` }, "Delete");
-    return askTwice(button, `Delete the album ${name}? Files stay`, remove);
+    const remove = () => this.change(() => api.removeFromAlbum(name, null));
+    const once = h("button.plain-text", { "aria-label": `Delete ${name}` }, "Delete");
+    return askTwice(once, `Delete the album ${name}? Files stay`, remove);
   }
 
   /** Ask which album files are added to. @param {number[]} files */

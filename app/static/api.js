@@ -12,10 +12,7 @@ export class Away extends Error {}
 /** Bytes of all files of one query; the server refuses more (app/web/guard.py). */
 export const UPLOAD_LIMIT = 256 * 1024 * 1024;
 
-/**
- * @param {string} url
- * @param {RequestInit} [init]
- */
+/** @param {string} url @param {RequestInit} [init] */
 export async function request(url, init) {
   return (await respond(url, init)).json().catch(() => ({}));
 }
@@ -84,6 +81,7 @@ export const api = {
   clicked: (q, chunk_id) => send("POST", "clicks", { q, chunk_id }),
   settings: () => get("settings"),
   choose: (name, value) => send("PUT", "settings", { name, value }),
+  changeRules: (path, rules, check) => send("PUT", "rules", { path, rules, check }),
   models: () => get("models"),
   modelFetch: () => get("models/fetch"),
   fetchModel: (name) => send("POST", "models/fetch", { name }),

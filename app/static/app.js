@@ -14,7 +14,7 @@ import { Progress } from "./progress.js";
 import { Results } from "./results.js";
 import { Selection } from "./selection.js";
 import { paint, Settings } from "./settings.js";
-import { asks, empty, read, VIEWS, write } from "./state.js";
+import { empty, read, VIEWS, write } from "./state.js";
 import { keepUp } from "./upgrade.js";
 import { Viewer } from "./viewer.js";
 
@@ -25,8 +25,8 @@ export class Page {
     this.state = read();
     /** @type {Status | null} */
     this.status = null;
-    /** Resolves with the first status. @type {Promise<void>} */
-    this.firstStatus = new Promise((resolve) => (this.resolveFirstStatus = resolve));
+    /** Resolves with the first status. @type {PromiseWithResolvers<void>} */
+    this.first = Promise.withResolvers();
     this.scroller = document.scrollingElement ?? document.documentElement;
     this.root = host.attachShadow({ mode: "open" });
     const style = h("link", { rel: "stylesheet", href: "/ui/sightline.css" });
@@ -69,6 +69,7 @@ export class Page {
       this.notices,
       this.viewer.element,
       this.albums.sheet.dialog,
+      this.albums.naming.dialog,
       this.selection.labelling.dialog,
       this.box.suggest.sheet.dialog,
       this.help.element,
@@ -106,19 +107,12 @@ export class Page {
     const { state } = this;
     if (state.view === "search") this.results.show(); // first: the request runs while the rest is drawn
     this.frame.dataset.view = state.view;
-    this.frame.classList.toggle("asking", asks(state));
     document.body.dataset.view = state.view;
-    this.links.forEach((link, n) => {
-      if (VIEWS[n] === state.view) link.setAttribute("aria-current", "page");
-      else link.removeAttribute("aria-current");
-    });
+    for (const [n, link] of this.links.entries()) link.ariaCurrent = VIEWS[n] === state.view ? "page" : null;
     document.title = state.q && state.view === "search" ? `${state.q} – Sightline` : "Sightline";
     this.box.show();
     this.filters.show();
-    if (state.view === "albums") this.albums.show();
-    if (state.view === "duplicates") this.duplicates.show();
-    if (state.view === "library") this.library.show();
-    if (state.view === "settings") this.settings.show();
+    if (state.view !== "search") this[state.view].show();
     this.viewer.show();
   }
 
@@ -126,7 +120,7 @@ export class Page {
   update(status) {
     const previous = this.status;
     this.status = status;
-    this.resolveFirstStatus();
+    this.first.resolve();
     this.library.update();
     this.results.update(previous);
   }
@@ -160,16 +154,16 @@ export class Page {
     return [...this.results.hits, ...this.duplicates.hits].find((hit) => hit.chunk_id === chunk);
   }
 
-  /** The element of the page that has the focus. @returns {HTMLElement | null} */
+  /** The element of the page that has the focus. */
   get focused() {
     return /** @type {HTMLElement | null} */ (this.root.activeElement);
   }
 
   /** @param {KeyboardEvent} event */
   key(event) {
-    const at = this.focused ?? /** @type {HTMLElement | null} */ (document.activeElement);
+    const at = this.focused ?? document.activeElement;
     const typing = at?.matches("input, textarea, select, [contenteditable]") ?? false;
-    if (event.defaultPrevented || this.root.querySelector("dialog.sheet-dialog[open]")) return;
+    if (event.defaultPrevented || this.root.querySelector(".sheet-dialog[open], :popover-open")) return;
     if (!typing && !this.viewer.open && this.selection.key(event, at)) return;
     if (event.metaKey || event.ctrlKey || event.altKey) return;
     if (this.viewer.open) {

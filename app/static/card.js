@@ -3,7 +3,7 @@
 // pictures of a row are equally high.
 
 import { closerLook } from "./closer-look.js";
-import { h, icon, iconButton, takeOver, unseen } from "./dom.js";
+import { h, icon, iconButton, on, takeOver, unseen } from "./dom.js";
 import { clock, counted, dayTaken, KIND_NAMES, marked, nearFolder, place, said } from "./format.js";
 import { beginning, cool, warm } from "./warm.js";
 
@@ -26,16 +26,13 @@ export function strength(hit, best) {
 
 export const STRENGTHS = ["less likely", "possible match", "good match", "strong match"];
 
-/**
- * @param {Hit} hit
- * @param {{best: number, ranked: boolean, results: Results}} how `results` handles the clicks
- */
+/** @param {Hit} hit @param {{best: number, ranked: boolean, results: Results}} how `results` handles the clicks */
 export function card(hit, { best, ranked, results }) {
   const where = place(hit);
   const level = strength(hit, best);
-  const picture = h("img", { src: hit.thumb_url, alt: "", loading: "lazy", decoding: "async", draggable: "false" });
-  const placeholder = () => picture.replaceWith(h("span.nothing", icon(hit.kind)));
-  picture.addEventListener("error", placeholder, { once: true });
+  const onerror = () => picture.replaceWith(h("span.nothing", icon(hit.kind)));
+  const how = { loading: "lazy", decoding: "async", draggable: "false", onerror };
+  const picture = h("img", { src: hit.thumb_url, alt: "", ...how });
   const natural = ratio(hit);
   const whole = natural > FAR * WIDEST || natural * FAR < NARROWEST ? " whole" : "";
   const frame = h("div", { class: `picture ${hit.kind}${whole}` }, [
@@ -51,7 +48,9 @@ export function card(hit, { best, ranked, results }) {
   const under = hit.snippet
     ? h("span.snippet", { dir: "auto" }, marked(hit.snippet))
     : h("span.folder", { title: hit.path }, h("bdi", nearFolder(hit.path)), when);
-  const link = h("a", { href: hit.open_url, class: "open", onclick: takeOver(() => results.open(hit)) }, [
+  const look = () => closerLook(hit, results.page.state).catch(() => null);
+  const played = hit.kind === "video" && preview(frame, hit, look);
+  const link = h("a", { href: hit.open_url, class: "open", onclick: takeOver(() => results.open(hit)), ...played }, [
     frame,
     h("span.line", h("bdi.title", { title: hit.title }, hit.title), heart, more, dots),
     under,
@@ -63,13 +62,7 @@ export function card(hit, { best, ranked, results }) {
   const props = { class: "pick", role: "checkbox", "aria-checked": "false", tabindex: "-1", title: "Select (x)" };
   const pick = h("button", { ...props, "aria-label": `Select ${hit.title}` }, icon("check"));
   const shape = `--ratio:${Math.min(WIDEST, Math.max(NARROWEST, natural))}`;
-  const element = h("li.card", { style: shape, "data-chunk": hit.chunk_id, "data-kind": hit.kind }, [
-    link,
-    pick,
-    similar,
-  ]);
-  if (hit.kind === "video") preview(link, frame, hit, () => closerLook(hit, results.page.state).catch(() => null));
-  return element;
+  return h("li.card", { style: shape, "data-chunk": hit.chunk_id, "data-kind": hit.kind }, link, pick, similar);
 }
 
 /** What stands under the card of a folded answer. @param {Hit} hit */
@@ -91,9 +84,9 @@ const PREVIEW_AFTER = 100;
 /** A preview has at least so many seconds, so that words at the end of a window are played to their end. */
 const PREVIEW_S = 6;
 
-/** Play the moment while the pointer rests on the card; when the card is pressed, load the video at once.
- * @param {HTMLElement} link @param {HTMLElement} frame @param {Hit} hit @param {() => void} look */
-function preview(link, frame, hit, look) {
+/** Listeners of a card's link that play the moment while the pointer rests there, and load the video at once when it is
+ * pressed. @param {HTMLElement} frame @param {Hit} hit @param {() => void} look @returns {Listeners} */
+function preview(frame, hit, look) {
   let timer = 0;
   const stop = () => {
     clearTimeout(timer);
@@ -112,34 +105,34 @@ function preview(link, frame, hit, look) {
       if (video.currentTime >= Math.min(to, video.duration)) video.currentTime = from;
     };
     video.className = "preview";
-    video.setAttribute("aria-hidden", "true");
+    video.ariaHidden = "true";
     video.tabIndex = -1;
-    video.addEventListener("timeupdate", loop, { signal });
-    video.addEventListener("playing", () => video.classList.add("on"), { signal });
-    video.addEventListener("error", stop, { signal });
+    on(
+      video,
+      { timeupdate: loop, playing: () => video.classList.add("on"), error: stop, loadedmetadata: begin },
+      { signal },
+    );
     if (video.readyState) begin();
-    else video.addEventListener("loadedmetadata", begin, { signal });
     frame.append(video);
     video.play().catch(() => {}); // removed before it began, or a codec that this browser lacks: the picture stays
   };
-  link.addEventListener("pointerenter", (event) => {
-    if (event.pointerType !== "mouse") return;
-    stop(); // a card that is redrawn under a resting pointer gets a second event
-    timer = window.setTimeout(start, PREVIEW_AFTER);
-  });
-  link.addEventListener("pointerdown", (event) => {
-    if (event.button) return;
+  const load = () => {
     warm(hit);
     look();
-  });
-  link.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && stop()); // touch: "leave" comes before the click
-  link.addEventListener("pointercancel", stop);
-  link.addEventListener("focus", () => {
-    timer = window.setTimeout(() => {
-      if (!link.matches(":focus-visible")) return;
-      warm(hit);
-      look();
-    }, 2 * PREVIEW_AFTER);
-  });
-  link.addEventListener("blur", stop);
+  };
+  return {
+    onpointerenter({ pointerType }) {
+      if (pointerType !== "mouse") return;
+      stop(); // a card that is redrawn under a resting pointer gets a second event
+      timer = window.setTimeout(start, PREVIEW_AFTER);
+    },
+    onpointerdown: ({ button }) => button || load(),
+    onpointerleave: ({ pointerType }) => pointerType === "mouse" && stop(), // touch: "leave" comes before the click
+    onpointercancel: stop,
+    onfocus(event) {
+      const link = /** @type {Element} */ (event.currentTarget);
+      timer = window.setTimeout(() => link.matches(":focus-visible") && load(), 2 * PREVIEW_AFTER);
+    },
+    onblur: stop,
+  };
 }

@@ -2,7 +2,7 @@
 // library, words to avoid. Below it, the question about an address. Each chip can be removed, or turned into something to avoid.
 
 import { UPLOAD_LIMIT } from "./api.js";
-import { h, icon, iconButton, takeOver } from "./dom.js";
+import { h, icon, iconButton, on, takeOver } from "./dom.js";
 import { bytes } from "./format.js";
 import { Suggest } from "./suggest.js";
 import { UrlQuestion } from "./url-question.js";
@@ -38,8 +38,6 @@ export class SearchBox {
       type: "file",
       multiple: true,
       hidden: true,
-      tabindex: "-1",
-      "aria-hidden": "true",
       onchange: () => {
         this.add([...(this.chooser.files ?? [])]);
         this.chooser.value = "";
@@ -89,20 +87,13 @@ export class SearchBox {
 
   /** @param {Part} part */
   chip(part) {
-    const name = part.file ? part.file.name : "this item";
-    const picture = part.file ? this.picture(part.file) : h("img", { src: `/thumb/${part.chunk}.webp`, alt: "" });
-    const like = part.avoid ? "not like " : part.chunk !== undefined ? "like " : "";
-    const turn = part.avoid ? "Look for what is like it" : "Not like this";
-    const title = [`${turn}: ${name}`, turn];
-    return this.item(
-      picture,
-      like,
-      name,
-      part.avoid,
-      title,
-      () => this.turn(part),
-      () => this.remove(part),
-    );
+    const { file, chunk, avoid } = part;
+    const name = file ? file.name : "this item";
+    const picture = file ? this.picture(file) : h("img", { src: `/thumb/${chunk}.webp`, alt: "" });
+    const like = avoid ? "not like " : file ? "" : "like ";
+    const title = avoid ? "Look for what is like it" : "Not like this";
+    const turn = () => this.set(part, { ...part, avoid: !avoid });
+    return this.item(picture, like, name, avoid, title, turn, () => this.remove(part));
   }
 
   /** @param {string} words */
@@ -115,47 +106,42 @@ export class SearchBox {
       this.fill();
       remove();
     };
-    const title = [`Look for ${words} instead of avoiding it`, "Look for it instead"];
-    return this.item(null, "not ", words, true, title, seek, remove);
+    return this.item(null, "not ", words, true, "Look for it instead", seek, remove);
   }
 
   /**
    * A part of the query with a button that turns it round and one that removes it.
    * @param {Node | null} picture @param {string} like @param {string} name @param {boolean} avoid
-   * @param {string[]} titles of the first button @param {() => void} turn @param {() => void} remove
+   * @param {string} title of the first button @param {() => void} turn @param {() => void} remove
    */
-  item(picture, like, name, avoid, [label, title], turn, remove) {
+  item(picture, like, name, avoid, title, turn, remove) {
     return h(avoid ? "li.chip.avoid" : "li.chip", [
       picture,
       h("span.name", like, h("bdi", name)),
-      iconButton("avoid", label, turn, { "aria-pressed": avoid, title }),
+      iconButton("avoid", `${title}: ${name}`, turn, { "aria-pressed": avoid, title }),
       iconButton("close", `Remove ${name}`, remove, { title: "Remove" }),
     ]);
   }
 
   /** @param {File} file */
   picture(file) {
-    if (file.type.startsWith("image/") || file.type.startsWith("video/")) {
-      const url = this.pictures.get(file) ?? URL.createObjectURL(file);
-      this.pictures.set(file, url);
-      if (file.type.startsWith("video/"))
-        return h("video", { src: `${url}#t=0.5`, muted: true, preload: "metadata", tabindex: "-1" });
-      const picture = h("img", { src: url, alt: "" });
-      picture.addEventListener("error", () => picture.replaceWith(icon("image")));
-      return picture;
-    }
-    return icon(/\.pdf$/i.test(file.name) ? "pdf" : "image");
+    const [kind] = file.type.split("/");
+    if (kind !== "image" && kind !== "video") return icon(/\.pdf$/i.test(file.name) ? "pdf" : "image");
+    const url = this.pictures.get(file) ?? URL.createObjectURL(file);
+    this.pictures.set(file, url);
+    if (kind === "video") return h("video", { src: `${url}#t=0.5`, muted: true, preload: "metadata", tabindex: "-1" });
+    const picture = h("img", { src: url, alt: "", onerror: () => picture.replaceWith(icon("image")) });
+    return picture;
   }
 
-  /** @param {Part} part */
-  turn(part) {
-    const turned = { ...part, avoid: !part.avoid };
-    this.page.go({ parts: this.page.state.parts.map((other) => (other === part ? turned : other)), open: null });
+  /** Put parts in place of one. @param {Part} part @param {Part[]} others */
+  set(part, ...others) {
+    this.page.go({ parts: this.page.state.parts.flatMap((one) => (one === part ? others : one)), open: null });
   }
 
   /** @param {Part} part */
   remove(part) {
-    this.page.go({ parts: this.page.state.parts.filter((other) => other !== part), open: null });
+    this.set(part);
     this.input.focus();
   }
 
@@ -236,7 +222,7 @@ export class SearchBox {
       if (this.input.value || !this.chips.hidden) this.empty();
       else this.input.blur();
     } else if (event.key === "Backspace" && !this.input.value && this.page.state.parts.length) {
-      this.remove(this.page.state.parts[this.page.state.parts.length - 1]);
+      this.remove(this.page.state.parts.slice(-1)[0]);
     } else if (event.key === "ArrowDown") {
       event.preventDefault();
       this.page.results.grid.enter();
@@ -258,27 +244,26 @@ export class SearchBox {
       depth = Math.max(0, into);
       this.curtain.hidden = !depth;
     };
-    addEventListener("dragenter", (event) => carries(event) && enter(depth + 1));
-    addEventListener("dragleave", (event) => carries(event) && enter(depth - 1));
-    addEventListener("dragover", (event) => carries(event) && event.preventDefault());
-    addEventListener("drop", (event) => {
-      enter(0);
-      if (!carries(event)) return;
-      event.preventDefault();
-      this.add([...(event.dataTransfer?.files ?? [])]);
-    });
-    addEventListener("paste", (event) => {
-      const files = [...(event.clipboardData?.files ?? [])];
-      const text = event.clipboardData?.getData("text/plain").trim() ?? "";
-      const typing = /** @type {Element | undefined} */ (event.composedPath()[0])?.matches?.("input, textarea");
-      if (!files.length && (typing || !this.question.ask(text))) return;
-      event.preventDefault();
-      if (files.length) {
-        this.add(files);
-        return;
-      }
-      this.input.value = text;
-      this.buttons();
+    on(window, {
+      dragenter: (event) => carries(event) && enter(depth + 1),
+      dragleave: (event) => carries(event) && enter(depth - 1),
+      dragover: (event) => carries(event) && event.preventDefault(),
+      drop: (event) => {
+        enter(0);
+        if (!carries(event)) return;
+        event.preventDefault();
+        this.add([...(event.dataTransfer?.files ?? [])]);
+      },
+      paste: (event) => {
+        const files = [...(event.clipboardData?.files ?? [])];
+        const text = event.clipboardData?.getData("text/plain").trim() ?? "";
+        const typing = /** @type {Element | undefined} */ (event.composedPath()[0])?.matches?.("input, textarea");
+        if (!files.length && (typing || !this.question.ask(text))) return;
+        event.preventDefault();
+        if (files.length) return this.add(files);
+        this.input.value = text;
+        this.buttons();
+      },
     });
   }
 }

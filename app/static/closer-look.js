@@ -3,7 +3,7 @@
 // moment is kept with the hit (`hit.moment`; null: none). It knows nothing of players.
 
 import { api } from "./api.js";
-import { h } from "./dom.js";
+import { h, part } from "./dom.js";
 import { clock, said } from "./format.js";
 
 /** Windows from this length on get a closer look. */
@@ -46,10 +46,7 @@ export function lookAhead(hits, state) {
 export function strip(hit, seek) {
   const [from, to] = [hit.start_s ?? 0, hit.end_s ?? 0];
   const share = (/** @type {number} */ second) => (100 * (second - from)) / (to - from);
-  const onclick = (/** @type {MouseEvent} */ { clientX }) => {
-    const { left, width } = element.getBoundingClientRect();
-    seek(from + ((clientX - left) / width) * (to - from));
-  };
+  const onclick = (/** @type {MouseEvent} */ event) => seek(from + part(element, event) * (to - from));
   const frames = h("img", { src: `/strip/${hit.chunk_id}.webp`, alt: "", draggable: "false" });
   const element = h("div.strip", { onclick }, frames);
   return {

@@ -15,8 +15,7 @@ export class Combobox {
     /** Counts what was offered or shut: options that were asked for before are outdated. */
     this.turn = 0;
     this.list = h("ul", { role: "listbox", id, ...props });
-    input.setAttribute("role", "combobox");
-    input.setAttribute("aria-autocomplete", "list");
+    Object.assign(input, { role: "combobox", ariaAutoComplete: "list" });
     input.setAttribute("aria-controls", id);
     input.addEventListener("blur", () => setTimeout(() => this.shut(), 150));
     this.shut();
@@ -32,16 +31,19 @@ export class Combobox {
       return h("li", { role: "option", id: `${this.list.id}-${n}`, onpointerdown }, children);
     });
     this.list.replaceChildren(...items);
-    this.list.hidden = !items.length;
-    this.input.setAttribute("aria-expanded", String(items.length > 0));
-    this.mark(-1);
+    this.reveal(items.length > 0);
   }
 
   shut() {
     this.turn += 1;
     this.open = false;
-    this.list.hidden = true;
-    this.input.setAttribute("aria-expanded", "false");
+    this.reveal(false);
+  }
+
+  /** @param {boolean} on */
+  reveal(on) {
+    this.list.hidden = !on;
+    this.input.ariaExpanded = `${on}`;
     this.mark(-1);
   }
 
@@ -49,7 +51,7 @@ export class Combobox {
   mark(at) {
     this.at = at;
     for (const [n, option] of [...this.list.children].entries()) {
-      option.setAttribute("aria-selected", String(n === at));
+      option.ariaSelected = `${n === at}`;
       if (n === at) option.scrollIntoView({ block: "nearest" });
     }
     if (at < 0) this.input.removeAttribute("aria-activedescendant");

@@ -1,7 +1,7 @@
 // Controls for a video that comes in stretches: the browser's own controls would show one stretch only. They know the
 // video by its length, its position, how to seek in it, and its current cue.
 
-import { h, icon, iconButton } from "./dom.js";
+import { h, icon, iconButton, on } from "./dom.js";
 import { clock } from "./format.js";
 
 /**
@@ -16,11 +16,25 @@ export function controls(video, frame, whole) {
   const play = iconButton("pause", "Pause", toggle);
   const mute = () => (video.muted = !video.muted);
   const sound = iconButton("sound", "Mute", mute);
-  const position = h("input", { type: "range", min: 0, step: 1, value: "0", "aria-label": "Position" });
+  const position = h("input", {
+    type: "range",
+    min: 0,
+    step: 1,
+    value: "0",
+    "aria-label": "Position",
+    oninput() {
+      dragging = true;
+      tell(Number(position.value));
+    },
+    onchange() {
+      dragging = false;
+      whole.seek(Number(position.value));
+    },
+  });
   const time = h("span.time");
   const caption = h("p.caption", { dir: "auto" });
   const toggleCaptions = () => {
-    captions.setAttribute("aria-pressed", String(captions.getAttribute("aria-pressed") !== "true"));
+    captions.ariaPressed = `${captions.ariaPressed !== "true"}`;
     draw();
   };
   const captions = iconButton("subtitles", "Subtitles", toggleCaptions, { "aria-pressed": false });
@@ -30,7 +44,7 @@ export function controls(video, frame, whole) {
   const tell = (second) => {
     const words = `${clock(second)} of ${clock(whole.length())}`;
     time.textContent = words.replace(" of ", " / ");
-    position.setAttribute("aria-valuetext", words);
+    position.ariaValueText = words;
   };
   const draw = () => {
     become(play, video.paused ? "play" : "pause", video.paused ? "Play" : "Pause");
@@ -38,22 +52,13 @@ export function controls(video, frame, whole) {
     frame.classList.toggle("paused", video.paused);
     const words = whole.said();
     captions.hidden = words === null;
-    caption.textContent = captions.getAttribute("aria-pressed") === "true" ? words : "";
+    caption.textContent = captions.ariaPressed === "true" ? words : "";
     if (dragging) return;
     position.max = String(Math.floor(whole.length()));
     position.value = String(whole.now());
     tell(whole.now());
   };
-  position.addEventListener("input", () => {
-    dragging = true;
-    tell(Number(position.value));
-  });
-  position.addEventListener("change", () => {
-    dragging = false;
-    whole.seek(Number(position.value));
-  });
-  video.addEventListener("click", toggle);
-  for (const event of ["play", "playing", "pause", "timeupdate", "volumechange"]) video.addEventListener(event, draw);
+  on(video, { click: toggle, play: draw, playing: draw, pause: draw, timeupdate: draw, volumechange: draw });
   draw();
   frame.append(caption);
   return element;
@@ -64,6 +69,6 @@ function become(it, picture, name) {
   if (it.dataset.icon === picture) return;
   it.dataset.icon = picture;
   it.title = name;
-  it.setAttribute("aria-label", name);
+  it.ariaLabel = name;
   it.replaceChildren(icon(picture));
 }

@@ -1,8 +1,6 @@
 // Builders of elements: `h` for any element, `icon` for a drawing, `iconButton` for a button with a drawing. Text is
 // never markup, so a file called "<img onerror=…>" is shown by its name. Knows nothing of what is built.
 
-/** @typedef {Node | string | number | null | undefined | false} Child */
-
 /**
  * An element with classes, properties, attributes, `on…` listeners and children. A button has the type "button" by
  * default, a list the role "list", which a browser drops with its bullets.
@@ -35,12 +33,18 @@ export function h(tag, props, ...children) {
   return /** @type {any} */ (element);
 }
 
-/** The first element inside another that fits. @param {ParentNode} root @param {string} selector @returns {HTMLElement | null} */
-export function find(root, selector) {
-  return root.querySelector(selector);
+/** Listen to events. @param {EventTarget} target @param {Acts} acts @param {AddEventListenerOptions} [how] */
+export function on(target, acts, how) {
+  for (const [name, act] of Object.entries(acts)) target.addEventListener(name, /** @type {any} */ (act), how);
 }
 
-/** The nearest element around the target of an event that fits. @param {Event} event @param {string} selector @returns {HTMLElement | null} */
+/** How far along an element a click is, from 0 to 1. @param {Element} element @param {MouseEvent} event */
+export function part(element, { clientX }) {
+  const { left, width } = element.getBoundingClientRect();
+  return (clientX - left) / width;
+}
+
+/** The nearest element around the target of an event that fits. @param {Event} event @param {string} selector */
 export function around(event, selector) {
   return /** @type {Element} */ (event.target).closest?.(selector) ?? null;
 }
@@ -61,6 +65,11 @@ export function iconButton(picture, name, act, props) {
   return h("button.plain", { "aria-label": name, title: name, onclick: act, ...props }, icon(picture));
 }
 
+/** A button of words. @param {Child | Child[]} words @param {() => void} act @param {Props} [props] */
+export function button(words, act, props) {
+  return h("button.secondary", { onclick: act, ...props }, words);
+}
+
 /** Fields and a button that sends them. @param {Child[]} fields @param {string} word @param {() => void} act */
 export function form(fields, word, act) {
   return h("form.add", { onsubmit: takeOver(act) }, fields, h("button.main", { type: "submit" }, word));
@@ -74,7 +83,7 @@ export function form(fields, word, act) {
  * @param {string} [name] a further class
  */
 export function sheet(id, title, children, name = "") {
-  const dialog = h("dialog", { class: `sheet-dialog ${name}`, "aria-labelledby": id }, [
+  const dialog = h("dialog", { class: `sheet-dialog ${name}`, "aria-labelledby": id, closedby: "any" }, [
     h(
       "div.dialog-bar",
       h("h2", { id }, title),
@@ -83,7 +92,6 @@ export function sheet(id, title, children, name = "") {
     ...children,
     h("div.notices", { role: "status" }),
   ]);
-  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
   return dialog;
 }
 
@@ -110,11 +118,11 @@ export function nameSheet(id, title, word, label, act, rest = []) {
 /** Ask at the first click of a button, act at the second one; a question without an answer is withdrawn.
  * @param {HTMLButtonElement} button @param {string} question @param {() => void} act */
 export function askTwice(button, question, act) {
-  const [words, label] = [button.textContent, button.getAttribute("aria-label") ?? ""];
+  const [words, label] = [button.textContent, button.ariaLabel ?? ""];
   const ask = (/** @type {boolean} */ sure) => {
     button.classList.toggle("sure", sure);
     button.textContent = sure ? question : words;
-    button.setAttribute("aria-label", sure ? question : label);
+    button.ariaLabel = sure ? question : label;
   };
   button.addEventListener("click", () => {
     if (button.classList.contains("sure")) {

@@ -3,7 +3,7 @@
 
 import { api } from "./api.js";
 import { card } from "./card.js";
-import { h, iconButton } from "./dom.js";
+import { button, h, iconButton } from "./dom.js";
 import { bytes, counted } from "./format.js";
 
 const PAGE = 20;
@@ -16,7 +16,7 @@ export class Duplicates {
     this.hits = [];
     this.groups = h("div");
     this.note = h("p.quiet", { role: "status" });
-    this.more = h("button.secondary", { hidden: true, onclick: () => this.load() }, "Show more");
+    this.more = button("Show more", () => this.load(), { hidden: true });
     const about = "Copies, and pictures that look the same. Sightline deletes nothing.";
     this.element = h("section.duplicates", { "aria-label": "Duplicates" }, [
       h("h2", "Duplicates"),
@@ -55,10 +55,8 @@ export class Duplicates {
   /** @param {DuplicateGroup} group */
   group({ exact, files }) {
     const { page } = this;
-    /** @type {Map<number, DuplicateFile[]>} */
-    const contents = new Map();
-    for (const file of files) contents.get(file.chunk_id)?.push(file) ?? contents.set(file.chunk_id, [file]);
-    const hits = [...contents.values()].map(([first]) => first);
+    const contents = [...Map.groupBy(files, (file) => file.chunk_id).values()];
+    const hits = contents.map(([first]) => first);
     this.hits.push(...hits);
     const others = files.slice(1);
     const gain = bytes(others.reduce((sum, file) => sum + file.size, 0));
@@ -71,14 +69,10 @@ export class Duplicates {
       h("h3", title, h("span.n", `${gain} besides the best`)),
       h(
         "ul.grid",
-        [...contents.values()].map((copies) => this.item(copies)),
+        contents.map((copies) => this.item(copies)),
       ),
-      !exact && h("button.secondary", { onclick: select }, "Select all but the best"),
-      h(
-        "button.secondary",
-        { onclick: () => page.selection.copy(others.map(({ path }) => path)) },
-        "Copy the other paths",
-      ),
+      !exact && button("Select all but the best", select),
+      button("Copy the other paths", () => page.selection.copy(others.map(({ path }) => path))),
     ]);
   }
 
@@ -90,8 +84,11 @@ export class Duplicates {
     const size = [first.width && `${first.width} × ${first.height}`, bytes(first.size)];
     const paths = copies.map(({ path, file_id }) => {
       const reveal = () => page.attempt(() => api.reveal(file_id));
-      const button = page.status?.reveals && iconButton("folder", `Show ${path} in its folder`, reveal);
-      return h("li", h("bdi", path), button);
+      return h(
+        "li",
+        h("bdi", path),
+        page.status?.reveals && iconButton("folder", `Show ${path} in its folder`, reveal),
+      );
     });
     const best = first.best && h("span.tag", "best");
     element.append(h("p.facts", best, size.filter(Boolean).join(" · ")), h("ul.paths", paths));

@@ -1,12 +1,10 @@
 // The row of filters: kind, folder, date, length, label, each with the counts of the answer, and the order. Built
-// around buttons and menus (details/summary) that are redrawn in place, so that an answer that arrives during a click
+// around buttons and menus (popovers) that are redrawn in place, so that an answer that arrives during a click
 // does not disturb it. Knows only the facets of the answer.
 
-import { around, find, h, icon, morph, unseen } from "./dom.js";
+import { around, h, icon, morph, unseen } from "./dom.js";
 import { count, nearFolder } from "./format.js";
 import { asks, filtered, typedFilter, unfiltered, written } from "./state.js";
-
-/** @typedef {{label: string, n?: number, on: boolean, title?: string, change: Partial<State>}} Choice */
 
 const LENGTHS = /** @type {const} */ ([
   ["under a minute", "", "60"],
@@ -22,24 +20,18 @@ export class Filters {
     this.facets = {};
     /** The action of each button, by its data-key. @type {Map<string, () => void>} */
     this.acts = new Map();
-    this.element = h("div.filters", { role: "group", "aria-label": "Filters" });
-    this.element.addEventListener("click", (event) => {
-      const button = around(event, "button");
-      this.acts.get(button?.dataset.key ?? "")?.();
-      const opened = around(event, "summary")?.dataset.key ?? "";
-      if (["Place", "Camera"].includes(opened)) this.page.box.suggest.ask().then(() => this.show());
-    });
-    this.element.addEventListener("change", (event) => {
-      const field = /** @type {HTMLInputElement} */ (event.target);
-      this.set({ [field.name]: field.value });
-    });
-    document.addEventListener("click", (event) => this.shut(event));
-    this.element.addEventListener("keydown", (event) => {
-      const open = event.key === "Escape" && this.element.querySelector("details[open]");
-      if (!open) return;
-      event.stopPropagation();
-      open.removeAttribute("open");
-      open.querySelector("summary")?.focus();
+    this.element = h("div.filters", {
+      role: "group",
+      "aria-label": "Filters",
+      onclick: (event) => {
+        const key = around(event, "button")?.dataset.key ?? "";
+        this.acts.get(key)?.();
+        if (["Place", "Camera"].includes(key)) this.page.box.suggest.ask().then(() => this.show());
+      },
+      onchange: (event) => {
+        const field = /** @type {HTMLInputElement} */ (event.target);
+        this.set({ [field.name]: field.value });
+      },
     });
   }
 
@@ -58,16 +50,11 @@ export class Filters {
     const typed = [this.typed("Place", "near", "place"), this.typed("Camera", "camera", "camera")];
     const menus = [this.folders(), this.dates(), ...typed, this.lengths(), this.labels()];
     morph(this.element, h("div", kinds, menus, this.buttons()));
-    const focus = focusKey && find(this.element, `[data-key="${CSS.escape(focusKey)}"]`);
+    const focus = focusKey && this.element.querySelector(`[data-key="${CSS.escape(focusKey)}"]`);
     if (focus && focus !== this.page.focused) focus.focus();
   }
 
-  /**
-   * @param {string} key
-   * @param {Record<string, any>} props
-   * @param {() => void} act
-   * @param {Child[]} children
-   */
+  /** @param {string} key @param {Record<string, any>} props @param {() => void} act @param {Child[]} children */
   button(key, props, act, children) {
     this.acts.set(key, act);
     return h("button", { "data-key": key, ...props }, children);
@@ -94,17 +81,18 @@ export class Filters {
    * @param {string} name
    * @param {"folder" | "date" | "length" | "label" | "place" | "camera"} picture
    * @param {string} current the label of the current choice, or nothing
-   * @param {Choice[]} choices
+   * @param {FilterChoice[]} choices
    * @param {HTMLElement[]} more
    */
   menu(name, picture, current, choices, more = []) {
     const choose = (/** @type {Partial<State>} */ change) => () => {
-      this.element.querySelector("details[open]")?.removeAttribute("open");
+      this.element.querySelector(":popover-open")?.hidePopover();
       this.set(change);
     };
-    return h("details", { class: current ? "menu chosen" : "menu", "data-key": `menu ${name}` }, [
-      h("summary.filter", { "data-key": name }, icon(picture), h("bdi", current || name)),
-      h("div.sheet", [
+    const id = `menu-${name}`;
+    return h("div", { class: current ? "menu chosen" : "menu", "data-key": id }, [
+      h("button.filter", { "data-key": name, popovertarget: id }, icon(picture), h("bdi", current || name)),
+      h("div.sheet", { id, popover: "auto" }, [
         choices.map(({ label, n, on, title, change }) => {
           const props = { "aria-pressed": on, title };
           return this.button(`${name} ${title || label}`, props, choose(change), [h("bdi", label), number(n)]);
@@ -118,7 +106,7 @@ export class Filters {
     const { under } = this.page.state;
     const folders = Object.entries(this.facets.folder ?? {}).slice(0, 30);
     if (!folders.length && !under) return null;
-    /** @type {Choice[]} */
+    /** @type {FilterChoice[]} */
     const choices = folders.map(([path, n]) => {
       return { label: nearFolder(`${path}/x`), title: path, n, on: path === under, change: { under: path } };
     });
@@ -166,7 +154,7 @@ export class Filters {
   typed(name, filter, picture) {
     const { value: current, rest } = typedFilter(this.page.state.q, filter);
     const values = this.page.box.suggest.values[filter];
-    /** @type {Choice[]} */
+    /** @type {FilterChoice[]} */
     const choices = (values ?? []).slice(0, 30).map(([label, n]) => {
       const on = label === current;
       return { label, n, on, change: { q: on ? rest : `${rest} ${written(filter, label)}`.trim() } };
@@ -222,12 +210,6 @@ export class Filters {
       filtered(state) &&
         this.button("reset", { class: "plain reset" }, () => this.set(unfiltered()), ["Clear filters"]),
     ];
-  }
-
-  /** Close an open menu after a click elsewhere. @param {MouseEvent} event */
-  shut(event) {
-    const open = this.element.querySelector("details[open]");
-    if (open && !event.composedPath().includes(open)) open.removeAttribute("open");
   }
 }
 

@@ -3,7 +3,7 @@
 // knows nothing of how the hits are fetched.
 
 import { card } from "./card.js";
-import { arrange, find, h, icon, unseen } from "./dom.js";
+import { arrange, h, icon, unseen } from "./dom.js";
 import { counted, fileName } from "./format.js";
 import { asks } from "./state.js";
 import { LEAST, monthKey, monthTitle } from "./timeline.js";
@@ -45,13 +45,10 @@ export class Grid {
   /** Hits in the order of the grid: one list for each file, its best hit first. */
   folded() {
     const fold = !this.page.state.file_id;
-    /** @type {Map<number | string, Hit[]>} */
-    const files = new Map();
-    for (const hit of this.results.hits) {
+    const files = Map.groupBy(this.results.hits, (hit) => {
       const own = `c${(fold && hit.alike) || hit.chunk_id}`;
-      const key = fold && (hit.kind !== "image" || (hit.pages ?? 0) > 1) ? hit.file_id : own;
-      files.get(key)?.push(hit) ?? files.set(key, [hit]);
-    }
+      return fold && (hit.kind !== "image" || (hit.pages ?? 0) > 1) ? hit.file_id : own;
+    });
     return [...files.values()];
   }
 
@@ -93,7 +90,6 @@ export class Grid {
       }
       const unfolded = this.unfolded.has(first.file_id);
       const element = this.cardOf(first, best, ranked);
-      element.classList.toggle("stack", rest.length > 0);
       const fold = element.querySelector(".fold");
       const fresh = rest.length ? this.fold(first, rest, unfolded) : null;
       if (fresh && fold?.isEqualNode(fresh)) fresh.remove();
@@ -144,7 +140,7 @@ export class Grid {
       if (unfolded) this.unfolded.delete(first.file_id);
       else this.unfolded.add(first.file_id);
       this.draw();
-      find(this.list, `[data-chunk="${first.chunk_id}"] .fold`)?.focus();
+      this.list.querySelector(`[data-chunk="${first.chunk_id}"] .fold`)?.focus();
     };
     const whose = unseen(` of ${fileName(first.path)}`);
     return h("button.fold", { "aria-expanded": unfolded, onclick }, icon("layers"), words, whose);
@@ -152,13 +148,13 @@ export class Grid {
 
   /** Focus the first card. */
   enter() {
-    find(this.list, "a.open")?.focus();
+    this.list.querySelector("a.open")?.focus();
   }
 
   /** Move the focus by an arrow key; up and down by the position on the screen. @param {KeyboardEvent} event */
   walk(event) {
     const at = this.page.focused?.closest(".card");
-    const links = [...this.list.children].map((item) => find(item, "a.open")).filter((link) => link !== null);
+    const links = [...this.list.querySelectorAll("a.open")];
     const n = links.findIndex((link) => at?.contains(link));
     if (n < 0) return;
     const side = { ArrowRight: 1, ArrowLeft: -1 }[event.key] ?? 0;

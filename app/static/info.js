@@ -3,7 +3,7 @@
 
 import { api } from "./api.js";
 import { STRENGTHS, strength } from "./card.js";
-import { find, h, icon } from "./dom.js";
+import { button, h, icon } from "./dom.js";
 import { bytes, clock, fileName, folder, marked, momentTaken, place } from "./format.js";
 import { asks, written } from "./state.js";
 
@@ -26,10 +26,8 @@ export class InfoPanel {
     const heading = h("h3", { id: "info-title" }, "About this");
     const props = { class: "info", "aria-labelledby": "info-title", hidden: true, tabindex: "-1" };
     this.element = h("aside", props, heading, this.content);
-    this.button = h("button", { "aria-pressed": false, title: "Info (i)", onclick: () => this.toggle() }, [
-      icon("info"),
-      "Info",
-    ]);
+    const how = { class: "", "aria-pressed": false, title: "Info (i)" };
+    this.button = button([icon("info"), "Info"], () => this.toggle(), how);
     this.opened = localStorage.getItem(REMEMBERED) === "1";
   }
 
@@ -49,8 +47,7 @@ export class InfoPanel {
   async draw() {
     const { hit, page } = this;
     this.element.hidden = !hit || !this.opened;
-    page.viewer.element.classList.toggle("with-info", !this.element.hidden);
-    this.button.setAttribute("aria-pressed", String(this.opened));
+    this.button.ariaPressed = `${this.opened}`;
     this.content.replaceChildren();
     if (!hit || !this.opened) return;
     this.content.replaceChildren(h("p.quiet", { role: "status" }, "Looking it up …"));
@@ -91,17 +88,14 @@ export class InfoPanel {
     const links = (/** @type {string} */ filter, /** @type {string[]} */ names) =>
       names.flatMap((name, n) => [
         n ? ", " : "",
-        h("button.link", { onclick: () => page.search(written(filter, name)) }, name),
+        button(name, () => page.search(written(filter, name)), { class: "link" }),
       ]);
     /** @type {[string, Child | Child[]][]} */
     const rows = [
       ["Taken", momentTaken(info)],
       ["Camera", links("camera", info.camera ? [info.camera] : [])],
       ["People", links("person", info.people)],
-      [
-        "Place",
-        position && [info.place ?? "", " ", h("button.link", { onclick: near, title: "Search nearby" }, position)],
-      ],
+      ["Place", position && [info.place ?? "", " ", button(position, near, { class: "link", title: "Search nearby" })]],
       ["Size", size],
       ["Format", format.filter(Boolean).join(" · ")],
       ["Length", info.duration_s ? clock(info.duration_s) : ""],
@@ -131,11 +125,11 @@ export class InfoPanel {
 
   transcriptLink() {
     const unfold = () => {
-      const button = find(this.page.viewer.element, ".transcript h3 button");
-      if (button?.closest(".folded")) button.click();
-      button?.focus();
+      const toggle = this.page.viewer.element.querySelector(".transcript h3 button");
+      if (toggle?.closest(".folded")) toggle.click();
+      toggle?.focus();
     };
-    return h("button.link", { onclick: unfold }, "Go to the transcript");
+    return button("Go to the transcript", unfold, { class: "link" });
   }
 }
 

@@ -3,8 +3,9 @@
 
 import { api } from "./api.js";
 import { Combobox } from "./combobox.js";
-import { askTwice, form, h, icon, morph, takeOver } from "./dom.js";
+import { askTwice, button, form, h, icon, morph, takeOver } from "./dom.js";
 import { bytes, count, counted, dayTaken, fileName, folder, lasting } from "./format.js";
+import { doing } from "./progress.js";
 
 export class Library {
   /** @param {Page} page */
@@ -106,6 +107,7 @@ export class Library {
       lines.unshift(h("p.reading", h("strong", rest)), h("p.quiet.reading-now", now));
     } else if (files) {
       lines.unshift(h("p.quiet", "Everything is read. New and changed files are taken in as they come."));
+      lines.push(h("p", doing(status)));
     }
     morph(this.now, h("div", lines)); // a screen reader reads what changes
   }
@@ -136,7 +138,7 @@ export class Library {
       this.faults.replaceChildren(
         h("h2", "Could not be read"),
         h("p.quiet", left),
-        h("button.secondary", { onclick: () => this.retry() }, icon("retry"), "Try again"),
+        button([icon("retry"), "Try again"], () => this.retry()),
         h("ul.failures", rows),
         rest !== "0" ? h("p.quiet", `and ${rest} more; sightline failures lists them all`) : "",
       );

@@ -3,7 +3,7 @@
 // It knows nothing of hits.
 
 import { api, request } from "./api.js";
-import { h, svg, unseen } from "./dom.js";
+import { button, h, svg, unseen } from "./dom.js";
 import { count, counted } from "./format.js";
 import { typedFilter, written } from "./state.js";
 
@@ -27,7 +27,7 @@ export class WorldMap {
     this.flight = null;
     this.chart = h("div.chart");
     this.words = h("p.quiet", { role: "status" });
-    this.everywhere = h("button.secondary", { onclick: () => this.search("") }, "Everywhere");
+    this.everywhere = button("Everywhere", () => this.search(""));
     const foot = h("div.map-foot", this.words, this.everywhere);
     this.element = h("section.map", { "aria-label": "Map", hidden: true }, this.chart, foot);
     new ResizeObserver(() => this.draw()).observe(this.chart); // also when it comes into view

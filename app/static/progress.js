@@ -1,5 +1,5 @@
-// Progress: requests the status (each second while indexing, else every five; never from a hidden tab), draws the bar,
-// and notices when the server stops answering or restarts.
+// Progress: requests the status (each second while there is work, else every five; never from a hidden tab), draws one bar
+// over all that is still to be done, and notices when the server stops answering or restarts.
 
 import { Away, api } from "./api.js";
 import { h, takeOver } from "./dom.js";
@@ -7,6 +7,14 @@ import { counted, lasting } from "./format.js";
 
 const [BUSY, IDLE, AWAY] = [1000, 5000, 1500];
 const [RETURNED, GOAL] = ["sightline-returned", "sightline-goal"];
+/** What is done in a step, and with what. @type {Record<WorkLeft["step"], string[]>} */
+const STEPS = {
+  read: ["Reading", "more file"],
+  ocr: ["Reading the words in", "file"],
+  reread: ["Reading again", "file"],
+  speech: ["Listening to", "video"],
+  model: ["Embedding", "chunk"],
+};
 const RESTARTED = "Sightline was restarted; this page is connected again.";
 
 export class Progress {
@@ -18,12 +26,13 @@ export class Progress {
     this.request = 0;
     this.boot = "";
     this.isAway = false;
-    /** The most files that were to be read; kept, so that the bar goes on after a reload. */
+    /** The most that was to be done; kept, so that the bar goes on after a reload. */
     this.goal = Number(localStorage.getItem(GOAL));
-    this.bar = h("span.bar", h("i"));
+    this.done = h("i");
     this.words = h("span.words");
     const onclick = takeOver(() => page.visit("library"));
-    this.element = h("a.progress", { href: "/?view=library", hidden: true, onclick }, this.bar, this.words);
+    const props = { href: "/?view=library", hidden: true, onclick };
+    this.element = h("a.progress", props, h("span.bar", this.done), this.words);
   }
 
   start() {
@@ -45,7 +54,7 @@ export class Progress {
     try {
       const status = await api.status();
       if (request !== this.request) return; // there is a newer request
-      pause = status.pending || !status.gradio ? BUSY : IDLE;
+      pause = steps(status).length || !status.gradio ? BUSY : IDLE;
       this.take(status);
     } catch (error) {
       if (error instanceof Away) this.away();
@@ -90,17 +99,30 @@ export class Progress {
   /** @param {Status} status */
   draw(status) {
     this.element.classList.remove("lost");
-    this.element.hidden = !status.pending;
-    if (!status.pending) {
+    const left = steps(status).reduce((sum, step) => sum + step.left, 0);
+    this.element.hidden = !left;
+    if (!left) {
       this.goal = 0;
       localStorage.removeItem(GOAL);
       return;
     }
-    this.goal = Math.max(status.pending, Math.min(this.goal, status.files));
+    this.goal = Math.max(left, this.goal);
     localStorage.setItem(GOAL, String(this.goal));
-    const done = this.goal - status.pending;
-    const left = status.seconds_left ? `, about ${lasting(status.seconds_left)} left` : "";
-    /** @type {HTMLElement} */ (this.bar.firstElementChild).style.width = `${(100 * done) / this.goal}%`;
-    this.words.textContent = `Reading ${counted(status.pending, "more file")}${left}`;
+    this.done.style.width = `${(100 * (this.goal - left)) / this.goal}%`;
+    this.words.textContent = doing(status);
   }
+}
+
+/** All that is still to be done, in its order. @param {Status} status @returns {Pick<WorkLeft, "step" | "left" | "seconds_left">[]} */
+function steps({ pending, seconds_left, work }) {
+  const later = work.filter(({ step }) => step !== "read");
+  return pending ? [{ step: "read", left: pending, seconds_left }, ...later] : later;
+}
+
+/** What is being done, and how long it takes yet; "" if nothing is. @param {Status} status */
+export function doing(status) {
+  const [now] = steps(status);
+  if (!now) return "";
+  const [verb, what] = STEPS[now.step];
+  return `${verb} ${counted(now.left, what)}${now.seconds_left ? `, about ${lasting(now.seconds_left)} left` : ""}`;
 }

@@ -3,7 +3,7 @@
 
 import { Away, api, Refused } from "./api.js";
 import { lookAhead } from "./closer-look.js";
-import { h, icon } from "./dom.js";
+import { button, h, icon } from "./dom.js";
 import { count, counted, fileName } from "./format.js";
 import { Grid } from "./grid.js";
 import { WorldMap } from "./map.js";
@@ -39,7 +39,7 @@ export class Results {
     this.summary = h("p.summary", { role: "status" });
     this.grid = new Grid(this);
     this.end = h("div.end");
-    this.moreButton = h("button.secondary", { hidden: true, onclick: () => this.more() }, "Show more");
+    this.moreButton = button("Show more", () => this.more(), { hidden: true });
     this.timeline = new Timeline(this);
     this.start = h("div.end.start");
     this.map = new WorldMap(this);
@@ -91,7 +91,7 @@ export class Results {
       return;
     }
     const flight = (this.flight = new AbortController());
-    this.element.setAttribute("aria-busy", "true");
+    this.element.ariaBusy = "true";
     try {
       const start = performance.now();
       const answer = await api.search(this.searchState(), { k: PAGE, offset: 0, signal: flight.signal });
@@ -111,7 +111,7 @@ export class Results {
     } finally {
       if (this.flight === flight) {
         this.flight = null;
-        this.element.removeAttribute("aria-busy");
+        this.element.ariaBusy = null;
         this.grid.hold(false);
       }
     }
@@ -155,7 +155,7 @@ export class Results {
     this.grid.cards.clear();
     this.grid.list.replaceChildren();
     this.page.selection.clear();
-    this.element.removeAttribute("aria-busy");
+    this.element.ariaBusy = null;
     this.element.classList.add("blank");
     this.timeline.show();
     this.map.show();
@@ -171,16 +171,14 @@ export class Results {
   async part(k, offset, take) {
     const flight = (this.flight = new AbortController());
     const { query } = this;
-    try {
+    let done = false;
+    await this.page.attempt(async () => {
       const answer = await api.search(this.searchState(), { k, offset, signal: flight.signal });
       if (this.flight === flight && query === this.query) take(answer);
-      return true;
-    } catch (error) {
-      this.page.sorry(error);
-      return false;
-    } finally {
-      if (this.flight === flight) this.flight = null;
-    }
+      done = true;
+    });
+    if (this.flight === flight) this.flight = null;
+    return done;
   }
 
   /** Those hits that are not in the list yet. @param {Hit[]} hits */
@@ -220,7 +218,7 @@ export class Results {
   async jump(offset) {
     const { page, grid } = this;
     this.flight?.abort();
-    this.element.removeAttribute("aria-busy"); // of a search that has just been dropped
+    this.element.ariaBusy = null; // of a search that has just been dropped
     grid.hold(false);
     await this.part(PAGE, offset, (answer) => {
       this.hits = answer.hits;
@@ -242,9 +240,8 @@ export class Results {
       if (items[middle].getBoundingClientRect().bottom > top) high = middle;
       else low = middle + 1;
     }
-    let item = /** @type {HTMLElement | null} */ (items[low] ?? null);
-    while (item && !item.dataset.chunk) item = /** @type {HTMLElement | null} */ (item.nextElementSibling);
-    const chunk = Number(item?.dataset.chunk);
+    while (items[low] && !items[low].matches(".card")) low += 1;
+    const chunk = Number(items[low]?.getAttribute("data-chunk"));
     const n = this.hits.findIndex((hit) => hit.chunk_id === chunk);
     return n < 0 ? null : this.first + n;
   }
@@ -295,7 +292,7 @@ export class Results {
     };
     return h("span.invitation", [
       h("span.lead", "Choose a folder of photos, videos or PDFs, and search it a moment later."),
-      h("button.main", { onclick: add }, icon("folder"), "Add a folder"),
+      button([icon("folder"), "Add a folder"], add, { class: "main" }),
     ]);
   }
 
@@ -322,7 +319,7 @@ export class Results {
     const { q, parts, view } = page.state;
     if (q.trim() && !parts.length && view === "search")
       page.attempt(async () => {
-        await page.firstStatus;
+        await page.first.promise;
         if (page.status?.keeps_clicks) await api.clicked(q, hit.chunk_id);
       });
     page.go({ open: hit.chunk_id });

@@ -3,7 +3,7 @@
 // show it. It knows nothing of how hits are found.
 
 import { api } from "./api.js";
-import { around, h, icon, iconButton, nameSheet } from "./dom.js";
+import { around, h, icon, iconButton, nameSheet, on } from "./dom.js";
 import { count, counted, fileName } from "./format.js";
 
 /** The most files of one selection, as of one ZIP (app/web/archive.py). */
@@ -23,6 +23,7 @@ export class Selection {
     this.anchor = null;
     /** Whether the next click is the end of a long press. */
     this.pressed = false;
+    this.downloads = 0;
     this.count = h("strong", { role: "status" });
     this.favourite = this.button("heart", "Favourites", "Favourites", () => this.toggleFavourite());
     this.leave = this.button("remove", "Remove", "Remove from this album", () => this.removeFromAlbum());
@@ -55,18 +56,15 @@ export class Selection {
       ]),
     ]);
     const list = page.main;
-    list.addEventListener("click", (event) => this.click(event), true);
-    list.addEventListener("pointerdown", (event) => this.press(event));
-    list.addEventListener("dragstart", (event) => this.drag(event));
-    list.addEventListener("contextmenu", (event) => this.pressed && event.preventDefault());
+    on(list, { click: (event) => this.click(event) }, { capture: true });
+    on(list, {
+      pointerdown: (event) => this.press(event),
+      dragstart: (event) => this.drag(event),
+      contextmenu: (event) => this.pressed && event.preventDefault(),
+    });
   }
 
-  /**
-   * @param {Picture} picture
-   * @param {string} word
-   * @param {string} title
-   * @param {() => void} act
-   */
+  /** @param {Picture} picture @param {string} word @param {string} title @param {() => void} act */
   button(picture, word, title, act) {
     return h("button", { title, "aria-label": title, onclick: act }, icon(picture), h("span", word));
   }
@@ -111,15 +109,13 @@ export class Selection {
       this.toggle(Number(card.dataset.chunk));
       navigator.vibrate?.(10);
     }, PRESS);
-    over.signal.addEventListener("abort", () => clearTimeout(timer));
-    const end = { signal: over.signal };
-    addEventListener("pointerup", () => over.abort(), end);
-    addEventListener("pointercancel", () => over.abort(), end);
-    addEventListener(
-      "pointermove",
-      ({ clientX, clientY }) => Math.hypot(clientX - event.clientX, clientY - event.clientY) > SLIP && over.abort(),
-      end,
-    );
+    const end = () => {
+      over.abort();
+      clearTimeout(timer);
+    };
+    const pointermove = (/** @type {PointerEvent} */ { clientX, clientY }) =>
+      Math.hypot(clientX - event.clientX, clientY - event.clientY) > SLIP && end();
+    on(window, { pointerup: end, pointercancel: end, pointermove }, over);
   }
 
   /** What another window gets of a card that is dragged there: the file, the addresses and paths of all that is picked.
@@ -141,10 +137,10 @@ export class Selection {
     dataTransfer.setData("text/plain", [...files.values()].join("\n"));
   }
 
-  /** @param {KeyboardEvent} event @param {HTMLElement | null} at the focused element. Returns whether the key is used. */
+  /** @param {KeyboardEvent} event @param {Element | null} at the focused element. Returns whether the key is used. */
   key(event, at) {
-    const card = /** @type {HTMLElement | null} */ (at?.closest(".card") ?? null);
-    const all = event.key === "a" && (event.ctrlKey || event.metaKey) && (this.active || card !== null);
+    const card = at?.closest(".card");
+    const all = event.key === "a" && (event.ctrlKey || event.metaKey) && (this.active || card);
     if (all && this.page.state.view === "search") this.all();
     else if (event.ctrlKey || event.metaKey || event.altKey) return false;
     else if (event.key === "Escape" && this.active) this.clear();
@@ -154,7 +150,7 @@ export class Selection {
       this.anchor ??= Number(card.dataset.chunk);
       this.page.results.grid.walk(event);
       const next = this.page.focused?.closest(".card");
-      if (next instanceof HTMLElement) this.range(Number(next.dataset.chunk));
+      if (next) this.range(Number(next.dataset.chunk));
     } else return false;
     event.preventDefault();
     return true;
@@ -220,17 +216,16 @@ export class Selection {
   show() {
     const { page } = this;
     for (const card of page.main.querySelectorAll(".card")) {
-      const on = this.picked.has(Number(card.getAttribute("data-chunk")));
-      card.classList.toggle("picked", on);
-      card.querySelector(".pick")?.setAttribute("aria-checked", `${on}`);
+      const on = this.picked.has(Number(card.dataset.chunk));
+      const pick = card.querySelector(".pick");
+      if (pick) pick.ariaChecked = `${on}`;
     }
-    page.frame.classList.toggle("selecting", this.active);
     this.element.hidden = !this.active;
     this.count.textContent = this.active ? `${counted(this.picked.size, "result")} selected` : "";
     const all = this.active && [...this.picked.values()].every((hit) => hit.favourite);
-    this.favourite.setAttribute("aria-pressed", String(all));
+    this.favourite.ariaPressed = `${all}`;
     this.favourite.title = all ? "Remove from the favourites" : "Add to the favourites";
-    this.favourite.setAttribute("aria-label", this.favourite.title);
+    this.favourite.ariaLabel = this.favourite.title;
     this.leave.hidden = !page.albums.current();
     this.everything.hidden = page.state.view !== "search" || this.picked.size >= Math.min(MOST, page.results.total);
     this.reveal.hidden = !page.status?.reveals || this.files().length !== 1;
@@ -270,7 +265,8 @@ export class Selection {
     );
   }
 
-  /** Ask first whether there is something to send; then the browser's own download takes it as it comes.
+  /** Ask first whether there is something to send; then the browser's own download takes it as it comes, through a frame:
+   * what fails there leaves the page as it is.
    * @param {string} action @param {number[]} numbers @param {(files: number) => string} begun what to say meanwhile */
   download(action, numbers, begun = () => "") {
     return this.page.attempt(async () => {
@@ -280,8 +276,11 @@ export class Selection {
       const words = `${begun(files)}${lost}`.trim();
       if (words) this.page.say(words, gone ? "wrong" : undefined);
       const field = h("input", { type: "hidden", name: "ids", value: ids });
-      const form = h("form", { method: "post", action, hidden: true }, field);
-      document.body.append(form);
+      const target = `download-${++this.downloads}`;
+      const form = h("form", { method: "post", action, target, hidden: true }, field);
+      const onload = () => this.page.attempt(async () => failed(frame.contentDocument));
+      const frame = h("iframe", { name: target, hidden: true, onload });
+      document.body.append(frame, form);
       form.submit();
       form.remove();
     });
@@ -299,6 +298,12 @@ export class Selection {
       else this.page.say(paths[0]);
     }
   }
+}
+
+/** A download has come to its frame as a page: throw its sentence. @param {Document | null} answer null: nothing came */
+function failed(answer) {
+  const text = answer ? answer.body.textContent : "{}";
+  if (text) throw new Error(JSON.parse(text).error ?? "The download has failed: Sightline does not answer.");
 }
 
 /** @type {(keyof Hit)[]} */

@@ -1,8 +1,9 @@
-// The settings: choices of the library, drawn as the server describes them, this browser's theme, the models.
-// It knows nothing of what a choice does.
+// The settings: choices of the library, drawn as the server describes them, this browser's theme, the rules of the
+// folders, the models. It knows nothing of what a choice does.
 
 import { api } from "./api.js";
-import { find, h } from "./dom.js";
+import { button, h } from "./dom.js";
+import { count, counted } from "./format.js";
 
 const THEME = "sightline-theme";
 
@@ -17,9 +18,15 @@ export class Settings {
   constructor(page) {
     this.page = page;
     this.choices = h("div.settings-list", h("p.quiet", "Settings are being loaded …"));
+    this.folders = h("div.settings-list");
+    /** The rules that are drawn. */
+    this.described = "";
+    /** The rules that are drawn. */
+    this.described = "";
     this.element = h("section.settings", { "aria-label": "Settings" }, [
       h("h2", "Settings"),
       this.choices,
+      this.folders,
       h("h2", "Model"),
       page.library.models,
     ]);
@@ -29,8 +36,15 @@ export class Settings {
     this.page.library.update();
     const last = (this.last = {});
     return this.page.attempt(async () => {
-      const { settings } = await api.settings();
-      if (last === this.last) this.choices.replaceChildren(...settings.map((choice) => this.choice(choice)));
+      const { settings, rules } = await api.settings();
+      if (last !== this.last) return;
+      this.choices.replaceChildren(...settings.map((choice) => this.choice(choice)));
+      const described = JSON.stringify(rules);
+      if (described === this.described) return; // what is being written stays
+      this.described = described;
+      const folders = rules?.folders.map((folder) => this.folder(folder)) ?? [];
+      const head = folders.length ? [h("h2", rules?.title), h("p.quiet", rules?.about)] : [];
+      this.folders.replaceChildren(...head, ...folders);
     });
   }
 
@@ -46,8 +60,35 @@ export class Settings {
       return h("div.choice", h("label", { for: id }, title), select, note);
     }
     const text = h("textarea", { ...props, rows: 4, spellcheck: "false" }, value);
-    const apply = h("button.secondary", { onclick: () => this.choose(name, text.value) }, "Apply");
+    const apply = button("Apply", () => this.choose(name, text.value));
     return h("div.choice", h("label", { for: id }, title), text, apply, note);
+  }
+
+  /** The rules of a folder; how many files they concern is told before they hold. @param {FolderRules} folder */
+  folder({ path, rules, in_file }) {
+    const { page } = this;
+    const oninput = () => tell("", false);
+    const text = h("textarea", { id: `rules-${path}`, rows: 3, spellcheck: "false", oninput }, rules);
+    const news = h("p", { role: "status" });
+    const tell = (/** @type {string} */ words, /** @type {boolean} */ sure) => {
+      news.textContent = words;
+      apply.textContent = sure ? "Yes, apply" : "Apply";
+    };
+    const act = () =>
+      page.attempt(async () => {
+        const [sure, asked] = [news.textContent !== "", text.value];
+        const { left_out, taken_in, at_least } = await api.changeRules(path, asked, !sure);
+        if (asked !== text.value) return;
+        const words = `${at_least ? "At least " : ""}${counted(left_out, "file")} left out, ${count(taken_in)} taken in`;
+        tell(sure ? "" : `${words}.`, !sure);
+        if (!sure) return;
+        page.say(`It holds from now on: ${words}.`);
+        page.results.query = "";
+        page.progress.ask();
+      });
+    const apply = button("Apply", act);
+    const own = in_file && h("p.quiet", "And those of its .sightlineignore: ", h("code", in_file));
+    return h("div.choice", h("label", { for: text.id }, h("bdi", path)), text, apply, news, own);
   }
 
   /** @param {string} name @param {string} value */
@@ -59,7 +100,7 @@ export class Settings {
       }
       await api.choose(name, value).finally(async () => {
         await this.show(); // a refused choice goes back, its text stays
-        const field = find(this.choices, `#choice-${name}`);
+        const field = this.choices.querySelector(`#choice-${name}`);
         if (field instanceof HTMLTextAreaElement) field.value = value;
         field?.focus();
       });

@@ -8,8 +8,6 @@ import { count } from "./format.js";
 import { helpWords } from "./help.js";
 import { fields, stateOf, written } from "./state.js";
 
-/** @typedef {{icon: Picture, text: string, note?: string, wrong?: boolean, act: () => void}} Suggestion */
-
 const RECENT = "sightline-recent";
 const [KEPT, SHOWN] = [12, 8];
 

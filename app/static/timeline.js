@@ -58,6 +58,8 @@ export class Timeline {
         "aria-valuemin": "0",
         onkeydown: (e) => this.key(e),
         onpointerdown: (e) => this.press(e),
+        onpointermove: (e) => this.move(e),
+        onlostpointercapture: () => this.element.classList.remove("dragged"),
       },
       this.years,
       this.handle,
@@ -95,8 +97,7 @@ export class Timeline {
 
   draw() {
     this.element.hidden = this.months.length < 2;
-    this.results.element.classList.toggle("with-timeline", !this.element.hidden);
-    this.element.setAttribute("aria-valuemax", String(Math.max(0, this.months.length - 1)));
+    this.element.ariaValueMax = `${Math.max(0, this.months.length - 1)}`;
     this.label();
   }
 
@@ -121,13 +122,8 @@ export class Timeline {
 
   /** The month of a place in the list. @param {number} index */
   monthAt(index) {
-    let [low, high] = [0, this.months.length - 1];
-    while (low < high) {
-      const middle = Math.ceil((low + high) / 2);
-      if (this.months[middle].offset <= index) low = middle;
-      else high = middle - 1;
-    }
-    return low;
+    const n = this.months.findLastIndex((month) => month.offset <= index);
+    return Math.max(0, n);
   }
 
   /** Show a place in the list on the scrubber. @param {number} index */
@@ -139,8 +135,8 @@ export class Timeline {
     const words = monthTitle(month.key);
     this.handle.style.top = `${(100 * Math.min(index, this.total)) / this.total}%`;
     this.bubble.textContent = words;
-    this.element.setAttribute("aria-valuenow", String(n));
-    this.element.setAttribute("aria-valuetext", `${words}, ${count(month.count)}`);
+    this.element.ariaValueNow = `${n}`;
+    this.element.ariaValueText = `${words}, ${count(month.count)}`;
     this.element.classList.add("moving");
     clearTimeout(this.stay);
     this.stay = window.setTimeout(() => this.element.classList.remove("moving"), STAY);
@@ -161,21 +157,15 @@ export class Timeline {
     if (event.button) return;
     this.element.setPointerCapture(event.pointerId);
     this.element.classList.add("dragged");
-    const over = new AbortController();
-    const move = (/** @type {PointerEvent} */ at) => {
-      const box = this.element.getBoundingClientRect();
-      const part = Math.min(1, Math.max(0, (at.clientY - box.top) / box.height));
-      const index = Math.min(this.total - 1, Math.floor(part * this.total));
-      this.aim(index);
-    };
-    const lift = () => {
-      over.abort();
-      this.element.classList.remove("dragged");
-    };
-    move(event);
-    for (const name of /** @type {const} */ (["pointerup", "pointercancel"]))
-      this.element.addEventListener(name, lift, { signal: over.signal });
-    this.element.addEventListener("pointermove", move, { signal: over.signal });
+    this.move(event);
+  }
+
+  /** @param {PointerEvent} event */
+  move({ clientY }) {
+    if (!this.element.classList.contains("dragged")) return;
+    const { top, height } = this.element.getBoundingClientRect();
+    const part = Math.min(1, Math.max(0, (clientY - top) / height));
+    this.aim(Math.min(this.total - 1, Math.floor(part * this.total)));
   }
 
   /** @param {KeyboardEvent} event */

@@ -3,7 +3,7 @@
 // `seek`, and gets the position of the video through `at`.
 
 import { api } from "./api.js";
-import { h, icon } from "./dom.js";
+import { h, icon, on } from "./dom.js";
 import { clock, marked, said, unmarked } from "./format.js";
 
 const FOLDED = "sightline-transcript-folded";
@@ -41,7 +41,24 @@ export function transcript(page, hit, { seek, come }) {
     else localStorage.removeItem(FOLDED);
   };
   const toggle = h("button", { "aria-controls": "lines", onclick }, icon("said"), "What is said", icon("down"));
-  const list = h("ol.lines", { id: "lines", "aria-label": "Lines" });
+  const list = h("ol.lines", {
+    id: "lines",
+    "aria-label": "Lines",
+    onclick(event) {
+      const n = lines.findIndex((line) => line.contains(/** @type {Node} */ (event.target)));
+      if (n >= 0) seek(cues[n].start_s);
+    },
+    onkeydown(event) {
+      const to = { ArrowUp: tab - 1, ArrowDown: tab + 1, Home: 0, End: lines.length - 1 }[event.key];
+      if (to === undefined) return;
+      event.preventDefault();
+      lines[to]?.focus();
+    },
+    onfocusin(event) {
+      const n = lines.indexOf(/** @type {HTMLElement} */ (event.target));
+      if (n >= 0) rove(n);
+    },
+  });
   const props = { class: "transcript", "aria-label": "What is said", hidden: !certain };
   const element = h("section", props, h("h3", toggle), list);
 
@@ -50,7 +67,7 @@ export function transcript(page, hit, { seek, come }) {
     folded = to;
     element.classList.toggle("folded", folded);
     list.hidden = folded;
-    toggle.setAttribute("aria-expanded", String(!folded));
+    toggle.ariaExpanded = `${!folded}`;
     toggle.title = folded ? "Show what is said" : "";
     if (!folded) bring("instant");
   };
@@ -81,8 +98,8 @@ export function transcript(page, hit, { seek, come }) {
     const n = last(cues, second + SHORT_S);
     const now = n >= 0 && second < cues[n].end_s + BREATH_S ? n : -1;
     if (now !== current) {
-      lines[current]?.removeAttribute("aria-current");
-      lines[now]?.setAttribute("aria-current", "true");
+      if (lines[current]) lines[current].ariaCurrent = null;
+      if (lines[now]) lines[now].ariaCurrent = "true";
       current = now;
     }
     if (n === begun && !sought) return;
@@ -95,11 +112,9 @@ export function transcript(page, hit, { seek, come }) {
 
   const load = async () => {
     const start = performance.now();
-    try {
+    await page.attempt(async () => {
       ({ cues } = await api.transcript(hit.file_id, page.state.q));
-    } catch (error) {
-      if (!closed) page.sorry(error);
-    }
+    });
     if (closed) return;
     element.hidden = !cues.length;
     if (!cues.length) return;
@@ -114,26 +129,11 @@ export function transcript(page, hit, { seek, come }) {
     bring("instant");
   };
 
-  list.addEventListener("click", (event) => {
-    const n = lines.findIndex((line) => line.contains(/** @type {Node} */ (event.target)));
-    if (n < 0) return;
-    seek(cues[n].start_s);
-  });
-  list.addEventListener("keydown", (event) => {
-    const to = { ArrowUp: tab - 1, ArrowDown: tab + 1, Home: 0, End: lines.length - 1 }[event.key];
-    if (to === undefined) return;
-    event.preventDefault();
-    lines[to]?.focus();
-  });
-  list.addEventListener("focusin", (event) => {
-    const n = lines.indexOf(/** @type {HTMLElement} */ (event.target));
-    if (n >= 0) rove(n);
-  });
   /** A person scrolls the list, also by its scroll bar. @param {Event} event */
   const leave = (event) => {
     if (event.type !== "pointerdown" || event.target === list) following = false;
   };
-  for (const name of ["wheel", "touchmove", "pointerdown"]) list.addEventListener(name, leave, { passive: true });
+  on(list, { wheel: leave, touchmove: leave, pointerdown: leave }, { passive: true });
   fold(folded);
   const loaded = load();
 
@@ -165,12 +165,4 @@ export function transcript(page, hit, { seek, come }) {
 }
 
 /** The last line that has begun by a second, or -1. @param {Cue[]} cues @param {number} second */
-function last(cues, second) {
-  let [low, high] = [0, cues.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (cues[middle].start_s <= second) low = middle + 1;
-    else high = middle;
-  }
-  return low - 1;
-}
+const last = (cues, second) => cues.findLastIndex((cue) => cue.start_s <= second);

@@ -1,5 +1,14 @@
 /** The types of the server's answers and of the page, for `tsc --checkJs` only. They are global: no module imports them. */
 
+/** What is looked for in a page of HTML is HTML: no cast at each place. */
+interface ParentNode {
+  querySelector(selectors: string): HTMLElement | null;
+  querySelectorAll(selectors: string): NodeListOf<HTMLElement>;
+}
+interface Element {
+  closest(selectors: string): HTMLElement | null;
+}
+
 type Page = import("./app.js").Page;
 type Results = import("./results.js").Results;
 /** The symbols of icons.svg. */
@@ -189,6 +198,14 @@ interface Answer {
   notice: string | null;
 }
 
+/** What is still to be done: files of a kind to read, or a later step. */
+interface WorkLeft {
+  step: "read" | "ocr" | "reread" | "speech" | "model";
+  kind: Kind | null;
+  left: number;
+  seconds_left: number | null;
+}
+
 interface Status {
   files: number;
   images: number;
@@ -206,6 +223,7 @@ interface Status {
   reading: string[];
   chunks_per_s: number;
   seconds_left: number | null;
+  work: WorkLeft[];
   notices: string[];
   clicks: number;
   keeps_clicks: boolean;
@@ -276,9 +294,37 @@ interface State {
 type ElementOf<T extends string> = HTMLElementTagNameMap[(T extends `${infer N}.${string}` ? N : T) &
   keyof HTMLElementTagNameMap];
 
-type Child = import("./dom.js").Child;
+type Child = Node | string | number | null | undefined | false;
 type SearchBox = import("./chips.js").SearchBox;
-type Stage = import("./viewer.js").Stage;
+
+/** A file as the viewer shows it. `key`: whether it uses a key. */
+interface Stage {
+  element: HTMLElement;
+  foot?: HTMLElement;
+  key?: (event: KeyboardEvent) => boolean;
+  close?: () => void;
+}
+
+/** A line under the search box. */
+interface Suggestion {
+  icon: Picture;
+  text: string;
+  note?: string;
+  wrong?: boolean;
+  act: () => void;
+}
+
+/** A line of a menu of filters. `n`: how many hits it leaves. */
+interface FilterChoice {
+  label: string;
+  n?: number;
+  on: boolean;
+  title?: string;
+  change: Partial<State>;
+}
+
+/** What happens at each event, by its name. */
+type Acts = { [K in keyof HTMLElementEventMap]?: (event: HTMLElementEventMap[K]) => void };
 
 type Listeners = { [K in keyof HTMLElementEventMap as `on${K}`]?: (event: HTMLElementEventMap[K]) => void };
 
@@ -292,6 +338,13 @@ interface Choice {
   about: string;
   value: string;
   options: string[][];
+}
+
+/** What else is left out of a folder: by rules of the library, and of the file in it. */
+interface FolderRules {
+  path: string;
+  rules: string;
+  in_file: string;
 }
 
 interface ModelFetch {
@@ -344,8 +397,14 @@ interface Api {
   forgetRoot(path: string): Promise<{ forgotten: number; roots: string[] }>;
   /** Words led to a chunk; the server stores it only if the person has agreed. */
   clicked(q: string, chunk_id: number): Promise<void>;
-  settings(): Promise<{ settings: Choice[] }>;
+  settings(): Promise<{ settings: Choice[]; rules: { title: string; about: string; folders: FolderRules[] } | null }>;
   choose(name: string, value: string): Promise<unknown>;
+  /** Give a folder other rules; with `check` only count the files. */
+  changeRules(
+    path: string,
+    rules: string,
+    check: boolean,
+  ): Promise<{ left_out: number; taken_in: number; at_least: boolean }>;
   models(): Promise<any[]>;
   /** The download of a model. */
   modelFetch(): Promise<ModelFetch>;

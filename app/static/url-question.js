@@ -3,7 +3,7 @@
 // was started with --web (`status.web`).
 
 import { api } from "./api.js";
-import { h } from "./dom.js";
+import { button, h } from "./dom.js";
 
 /** The host of an address of the web; empty for any other text. @param {string} text */
 function hostOf(text) {
@@ -27,11 +27,22 @@ export class UrlQuestion {
     this.element.hidden = !host;
     if (!host || text === this.address) return Boolean(host);
     this.address = text;
+    const { box } = this;
+    const search = this.fetching(async (signal) => {
+      const file = await api.fetchFile(text, signal);
+      box.input.value = "";
+      box.add([file]);
+    });
+    const keep = this.fetching(async (signal) => {
+      const { name } = await api.keepAddress(text, signal);
+      box.empty();
+      box.page.say(`Kept as ${name}; it appears when it is read.`);
+    });
     this.element.replaceChildren(
       h("p", { role: "status" }, "Fetch what is at ", h("bdi", host), "? Sightline then connects to it."),
-      h("button.main", { onclick: () => this.fetch((signal) => this.search(signal)) }, "Search with it"),
-      h("button.secondary", { onclick: () => this.fetch((signal) => this.keep(signal)) }, "Keep it"),
-      h("button.secondary", { onclick: () => this.box.submit(true, false) }, "Search for the words"),
+      button("Search with it", search, { class: "main" }),
+      button("Keep it", keep),
+      button("Search for the words", () => box.submit(true, false)),
     );
     return true;
   }
@@ -47,29 +58,16 @@ export class UrlQuestion {
     this.element.hidden = true;
   }
 
-  /** @param {(signal: AbortSignal) => Promise<void>} act */
-  async fetch(act) {
-    const flight = new AbortController();
-    this.flight = flight;
-    this.element.replaceChildren(
-      h("p", { role: "status" }, "Fetching …"),
-      h("button.secondary", { onclick: () => this.hide() }, "Cancel"),
-    );
-    await this.box.page.attempt(() => act(flight.signal));
-    if (this.flight === flight) this.hide();
-  }
-
-  /** @param {AbortSignal} signal */
-  async search(signal) {
-    const file = await api.fetchFile(this.address, signal);
-    this.box.input.value = "";
-    this.box.add([file]);
-  }
-
-  /** @param {AbortSignal} signal */
-  async keep(signal) {
-    const { name } = await api.keepAddress(this.address, signal);
-    this.box.empty();
-    this.box.page.say(`Kept as ${name}; it appears when it is read.`);
+  /** What a button does: fetch, until it is done or cancelled. @param {(signal: AbortSignal) => Promise<void>} act */
+  fetching(act) {
+    return async () => {
+      const flight = (this.flight = new AbortController());
+      this.element.replaceChildren(
+        h("p", { role: "status" }, "Fetching …"),
+        button("Cancel", () => this.hide()),
+      );
+      await this.box.page.attempt(() => act(flight.signal));
+      if (this.flight === flight) this.hide();
+    };
   }
 }

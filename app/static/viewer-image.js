@@ -1,6 +1,6 @@
 // An image: whole at first; zoomed by wheel, double click, pinch, buttons or + - 0, and moved by dragging.
 
-import { h, icon, iconButton, instead } from "./dom.js";
+import { button, h, icon, iconButton, instead, on } from "./dom.js";
 
 const WEB = /\.(jpe?g|png|webp|gif|bmp|avif)$/i;
 const DEEPEST = 12;
@@ -49,39 +49,41 @@ export function showImage(_page, hit) {
     event.preventDefault();
     zoom(event.deltaY < 0 ? 1.2 : 1 / 1.2, ...fromMiddle(event));
   };
-  frame.addEventListener("wheel", wheel, { passive: false });
-  frame.addEventListener("dblclick", (event) => (scale > 1 ? zoom(0) : zoom(3, ...fromMiddle(event))));
   /** @type {Map<number, PointerEvent>} */
   const fingers = new Map();
-  frame.addEventListener("pointerdown", (event) => {
-    frame.setPointerCapture(event.pointerId);
-    fingers.set(event.pointerId, event);
+  on(frame, { wheel }, { passive: false });
+  on(frame, {
+    dblclick: (event) => (scale > 1 ? zoom(0) : zoom(3, ...fromMiddle(event))),
+    pointerdown(event) {
+      frame.setPointerCapture(event.pointerId);
+      fingers.set(event.pointerId, event);
+    },
+    pointermove(event) {
+      const before = fingers.get(event.pointerId);
+      if (!before) return;
+      if (fingers.size === 2) {
+        const { clientX, clientY } = [...fingers.values()].find((one) => one.pointerId !== event.pointerId) ?? event;
+        const apart = (/** @type {PointerEvent} */ a) => Math.hypot(a.clientX - clientX, a.clientY - clientY);
+        zoom(apart(event) / Math.max(1, apart(before)), ...fromMiddle(event));
+      } else if (scale > 1) {
+        [x, y] = [x + event.clientX - before.clientX, y + event.clientY - before.clientY];
+        place();
+      }
+      fingers.set(event.pointerId, event);
+    },
+    lostpointercapture: ({ pointerId }) => fingers.delete(pointerId),
   });
-  frame.addEventListener("pointermove", (event) => {
-    const before = fingers.get(event.pointerId);
-    if (!before) return;
-    if (fingers.size === 2) {
-      const { clientX, clientY } = [...fingers.values()].find((one) => one.pointerId !== event.pointerId) ?? event;
-      const apart = (/** @type {PointerEvent} */ a) => Math.hypot(a.clientX - clientX, a.clientY - clientY);
-      zoom(apart(event) / Math.max(1, apart(before)), ...fromMiddle(event));
-    } else if (scale > 1) {
-      [x, y] = [x + event.clientX - before.clientX, y + event.clientY - before.clientY];
-      place();
-    }
-    fingers.set(event.pointerId, event);
-  });
-  const lift = (/** @type {PointerEvent} */ event) => fingers.delete(event.pointerId);
-  for (const over of /** @type {const} */ (["pointerup", "pointercancel"])) frame.addEventListener(over, lift);
   const out = iconButton("minus", "Zoom out (-)", () => zoom(1 / 1.5));
   const foot = h("div.zoom", [out, iconButton("plus", "Zoom in (+)", () => zoom(1.5))]);
   /** The film of a live photo over its picture, once through. */
   const play = () => {
-    const film = h("video.live", { autoplay: true, playsinline: true, src: `/live/${hit.file_id}.mp4` });
-    for (const over of ["ended", "error"]) film.addEventListener(over, () => film.remove());
+    const over = () => film.remove();
+    const how = { autoplay: true, playsinline: true, onended: over, onerror: over };
+    const film = h("video.live", { src: `/live/${hit.file_id}.mp4`, ...how });
     frame.querySelector("video")?.remove();
     frame.append(film);
   };
-  if (hit.live) foot.append(h("button.secondary", { onclick: play }, icon("play"), "Play"));
+  if (hit.live) foot.append(button([icon("play"), "Play"], play));
   place();
   return {
     element: frame,

@@ -1,7 +1,7 @@
 // A page of a PDF or a TIFF: its image, marks on the words of the query, and a layer of selectable text.
 
 import { api } from "./api.js";
-import { h, iconButton, instead } from "./dom.js";
+import { h, iconButton, instead, on } from "./dom.js";
 
 /** The text layer's font need not be the page's: each word is stretched to its box. */
 const FONT = "sans-serif";
@@ -19,16 +19,18 @@ export function showPage(page, hit) {
   const next = iconButton("right", "Next page (Page Down)", () => go(n + 1));
   const foot = h("div.pages", back, where, next);
 
-  picture.addEventListener("load", () => {
-    drawn = true;
-    sheet.style.aspectRatio = `${picture.naturalWidth} / ${picture.naturalHeight}`;
-    sheet.classList.add("drawn");
-    fit();
-    if (pages > n) new Image().src = source(n + 1);
-  });
-  picture.addEventListener("error", () => {
-    if (closed || !picture.getAttribute("src")) return;
-    frame.replaceChildren(instead(hit, "This page can no longer be read. The file may have been moved or deleted."));
+  on(picture, {
+    load() {
+      drawn = true;
+      sheet.style.aspectRatio = `${picture.naturalWidth} / ${picture.naturalHeight}`;
+      sheet.classList.add("drawn");
+      fit();
+      if (pages > n) new Image().src = source(n + 1);
+    },
+    error() {
+      if (closed || !picture.getAttribute("src")) return;
+      frame.replaceChildren(instead(hit, "This page can no longer be read. The file may have been moved or deleted."));
+    },
   });
 
   /** @param {number} which */
@@ -47,10 +49,10 @@ export function showPage(page, hit) {
     const shape = picture.naturalWidth / picture.naturalHeight;
     layer.replaceChildren(...spans(known, shape));
     marks.replaceChildren(...known.marks.map(([x0, y0, x1, y1]) => h("i", { style: box(x0, y0, x1, y1) })));
-    const first = /** @type {HTMLElement | null} */ (marks.firstElementChild);
+    const first = marks.querySelector("i");
     if (first && first.offsetTop > frame.clientHeight * 0.8)
       frame.scrollTop = first.offsetTop - frame.clientHeight * 0.3;
-    frame.setAttribute("aria-label", `Page ${n} of ${hit.title}`);
+    frame.ariaLabel = `Page ${n} of ${hit.title}`;
   };
 
   /** @param {number} which */
@@ -66,15 +68,13 @@ export function showPage(page, hit) {
     frame.scrollTop = 0;
     sheet.dataset.page = String(n);
     label();
-    try {
+    await page.attempt(async () => {
       const answer = await api.pageLayer(hit.file_id, n, page.state.q);
       if (closed || n !== which) return;
       [known, pages] = [answer, answer.pages];
       label();
       fit();
-    } catch (error) {
-      if (!closed) page.sorry(error);
-    }
+    });
   }
 
   function label() {

@@ -4,11 +4,11 @@
 import { api } from "./api.js";
 import { closerLook, strip, worth } from "./closer-look.js";
 import { controls } from "./controls.js";
-import { h, instead } from "./dom.js";
+import { around, h, instead, on, part } from "./dom.js";
 import { clock, place, said } from "./format.js";
 import { asks } from "./state.js";
 import { transcript } from "./transcript.js";
-import { beginning, take } from "./warm.js";
+import { beginning, take, unload } from "./warm.js";
 
 const STRETCH_S = 20;
 /** Milliseconds in which a closer look moves the player. */
@@ -22,12 +22,15 @@ export function showVideo(page, hit) {
   const video = take(hit); // loading, or playing in silence, since the pointer came to its card
   video.className = "";
   for (const name of ["aria-hidden", "tabindex"]) video.removeAttribute(name);
-  video.setAttribute("aria-label", hit.title);
+  video.ariaLabel = hit.title;
   Object.assign(video, { poster: hit.thumb_url, controls: true, muted: false });
   const wait = h("p.converting", { role: "status", hidden: true }, "Converting it for this browser …");
   const frame = h("div.video", video, wait);
   const head = h("span.head", { "aria-hidden": "true" });
-  const line = h("div.line", head);
+  const onclick = (/** @type {MouseEvent} */ event) => {
+    if (!around(event, "button") && duration) seek(duration * part(line, event));
+  };
+  const line = h("div.line", { onclick }, head);
   const near = worth(hit, page.state) && h("div.near"); // holds its place, so that nothing moves when it comes
   const foot = h("div.timeline", { role: "group", "aria-label": "Matching moments" }, line, near);
   let duration = hit.duration_s ?? 0;
@@ -86,11 +89,6 @@ export function showVideo(page, hit) {
       onclick: () => seek(beginning(one)),
     });
   };
-  line.addEventListener("click", (event) => {
-    if (event.target instanceof HTMLButtonElement || !duration) return;
-    const box = line.getBoundingClientRect();
-    seek(((event.clientX - box.left) / box.width) * duration);
-  });
   const opened = () => {
     if (stretch !== null) return void play();
     if (!video.videoWidth && hit.width) return watch(start); // only its sound can be played
@@ -98,15 +96,37 @@ export function showVideo(page, hit) {
     if (Math.abs(video.currentTime - start) > 0.05) video.currentTime = Math.min(start, Math.max(0, duration - 0.1));
     begin();
   };
-  video.addEventListener("loadedmetadata", opened);
-  video.addEventListener("playing", () => {
-    wait.hidden = true;
-    look();
-    const next = stretch === null ? Infinity : stretch / STRETCH_S + 1;
-    if (next * STRETCH_S < duration) touch(`/play/${hit.file_id}/${next}.mp4`).catch(() => {}); // made while this one plays
-  });
-  video.addEventListener("ended", () => {
-    if (stretch !== null && stretch + STRETCH_S < duration) seek(stretch + STRETCH_S);
+  on(video, {
+    loadedmetadata: opened,
+    playing() {
+      wait.hidden = true;
+      look();
+      const next = stretch === null ? Infinity : stretch / STRETCH_S + 1;
+      if (next * STRETCH_S < duration) touch(`/play/${hit.file_id}/${next}.mp4`).catch(() => {}); // made while this one plays
+    },
+    ended() {
+      if (stretch !== null && stretch + STRETCH_S < duration) seek(stretch + STRETCH_S);
+    },
+    seeking: () => lines.follow(),
+    timeupdate() {
+      lines.at(now());
+      if (!duration) return;
+      head.style.left = `${(100 * now()) / duration}%`;
+      head.title = clock(now());
+    },
+    error() {
+      if (closed) return;
+      if (stretch === null && video.error?.code === MediaError.MEDIA_ERR_SRC_NOT_SUPPORTED) {
+        watch(start);
+        return begin();
+      }
+      const sorry = (/** @type {Response} */ { ok }) => {
+        const unplayable = `This browser cannot play the format of ${hit.title}.`;
+        const away = "The video is no longer where it was indexed. It may have been moved or deleted.";
+        frame.replaceChildren(instead(hit, ok ? unplayable : away));
+      };
+      touch(`/media/${hit.file_id}`).then(sorry, () => page.progress.away());
+    },
   });
   const begin = () => {
     if (duration) draw([hit]);
@@ -124,39 +144,17 @@ export function showVideo(page, hit) {
     near.append(frames.element);
     looking.then((moment) => moment && !closed && frames.mark(moment));
   };
-  video.addEventListener("seeking", () => lines.follow());
-  video.addEventListener("timeupdate", () => {
-    lines.at(now());
-    if (!duration) return;
-    head.style.left = `${(100 * now()) / duration}%`;
-    head.title = clock(now());
-  });
-  video.addEventListener("error", () => {
-    if (closed) return;
-    if (stretch === null && video.error?.code === MediaError.MEDIA_ERR_SRC_NOT_SUPPORTED) {
-      watch(start);
-      return begin();
-    }
-    const sorry = (/** @type {Response} */ { ok }) => {
-      const unplayable = `This browser cannot play the format of ${hit.title}.`;
-      const away = "The video is no longer where it was indexed. It may have been moved or deleted.";
-      frame.replaceChildren(instead(hit, ok ? unplayable : away));
-    };
-    touch(`/media/${hit.file_id}`).then(sorry, () => page.progress.away());
-  });
 
   /** The other moments of this file that match the same query. */
   async function moments() {
     if (!asks(page.state) || !duration) return;
-    try {
+    await page.attempt(async () => {
       const inside = { ...page.state, file_id: String(hit.file_id), kinds: [] };
       const { hits } = await api.search({ ...inside, sort: "relevance", fold: "" }, { k: 60, offset: 0 });
       if (closed) return;
       const others = hits.filter((one) => one.relevant && one.chunk_id !== hit.chunk_id);
       draw([...others, hit]);
-    } catch (error) {
-      page.sorry(error);
-    }
+    });
   }
 
   const opening = performance.now();
@@ -188,9 +186,7 @@ export function showVideo(page, hit) {
     close() {
       closed = true;
       lines.close();
-      video.pause();
-      video.removeAttribute("src");
-      video.load(); // lets go of the connection: a browser has six for us
+      unload(video);
     },
   };
 }

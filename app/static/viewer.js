@@ -2,14 +2,12 @@
 // similar hits, the search inside the file, and copies.
 
 import { api } from "./api.js";
-import { find, h, icon, iconButton } from "./dom.js";
+import { button, h, icon, iconButton, takeOver } from "./dom.js";
 import { folder, momentTaken, place, said } from "./format.js";
 import { InfoPanel } from "./info.js";
 import { showImage } from "./viewer-image.js";
 import { showPage } from "./viewer-pdf.js";
 import { showVideo } from "./viewer-video.js";
-
-/** @typedef {{element: HTMLElement, foot?: HTMLElement, key?: (event: KeyboardEvent) => boolean, close?: () => void}} Stage */
 
 /** Seconds that the slideshow stays at a picture, and at most at the moment of a film. */
 const [SLIDE_S, LONGEST_SLIDE_S] = [5, 30];
@@ -32,17 +30,16 @@ export class Viewer {
     this.back = iconButton("left", "Previous result", () => this.step(-1));
     this.next = iconButton("right", "Next result", () => this.step(1));
     this.actions = h("div.actions", { role: "toolbar", "aria-label": "What to do with it" });
-    this.slideshow = h("button", { title: "Slideshow (s)", onclick: () => this.slide(!this.slides) }, [
-      icon("play"),
-      "Slideshow",
-    ]);
+    const how = { class: "", title: "Slideshow (s)" };
+    this.slideshow = button([icon("play"), "Slideshow"], () => this.slide(!this.slides), how);
     /** Whether the results are shown one after the other, and until when this one is. */
     this.slides = false;
     this.timer = 0;
     this.room = h("div.stage");
     this.info = new InfoPanel(page);
     this.foot = h("div.foot");
-    this.element = h("dialog.viewer", { "aria-labelledby": "viewer-title" }, [
+    const oncancel = takeOver(() => this.close());
+    this.element = h("dialog.viewer", { "aria-labelledby": "viewer-title", oncancel }, [
       h("div.bar", [
         h("div.names", this.title, this.about, this.note),
         this.heart,
@@ -56,13 +53,6 @@ export class Viewer {
       this.actions,
       h("div.notices", { role: "status" }),
     ]);
-    this.element.addEventListener("cancel", (event) => {
-      event.preventDefault();
-      this.close();
-    });
-    this.element.addEventListener("click", (event) => {
-      if (event.target === this.element) this.close();
-    });
   }
 
   get open() {
@@ -78,7 +68,7 @@ export class Viewer {
       this.clear();
       if (!this.element.open) return;
       this.element.close(); // the browser goes back to the card that was clicked; this goes to the last one seen
-      find(this.page.results.grid.list, `[data-chunk="${last}"] a.open`)?.focus();
+      this.page.results.grid.list.querySelector(`[data-chunk="${last}"] a.open`)?.focus();
       return;
     }
     if (this.hit?.chunk_id === wanted && this.element.open) return;
@@ -124,8 +114,8 @@ export class Viewer {
     const { page } = this;
     const { file_id, chunk_id, start_s, inside_page } = hit;
     const file = `/media/${file_id}`;
-    /** @param {Picture} picture @param {string} words @param {() => void} onclick @param {string} [title] */
-    const button = (picture, words, onclick, title) => h("button", { onclick, title }, icon(picture), words);
+    /** @param {Picture} picture @param {string} words @param {() => void} act @param {string} [title] */
+    const deed = (picture, words, act, title) => button([icon(picture), words], act, { class: "", title });
     /** @param {Picture} picture @param {string} words @param {Props} props */
     const link = (picture, words, props) => h("a", props, icon(picture), words);
     const inside = () => {
@@ -140,12 +130,12 @@ export class Viewer {
       link("cut", words, { href: `/clip/${chunk_id}.mp4?${query}`, download: "", title });
     return [
       this.info.button,
-      button("similar", "Find similar", () => page.results.similar(chunk_id)),
-      (hit.kind === "video" || paged(hit)) && button("inside", "Search inside", inside),
-      button("copy", "Copy path", () => page.selection.copy([hit.path]), hit.path),
-      page.status?.reveals && button("folder", "Show in folder", reveal),
+      deed("similar", "Find similar", () => page.results.similar(chunk_id)),
+      (hit.kind === "video" || paged(hit)) && deed("inside", "Search inside", inside),
+      deed("copy", "Copy path", () => page.selection.copy([hit.path]), hit.path),
+      page.status?.reveals && deed("folder", "Show in folder", reveal),
       link("download", "Download", { href: `${file}?download=1`, download: "" }),
-      button("pile", "Add to album", () => page.albums.choose([file_id])),
+      deed("pile", "Add to album", () => page.albums.choose([file_id])),
       this.slideshow,
       hit.kind === "pdf" && link("open", "Open file", { href, target: "_blank", rel: "noopener" }),
       ...(hit.kind === "video"
@@ -163,7 +153,7 @@ export class Viewer {
 
   showFavourite() {
     const on = Boolean(this.hit?.favourite);
-    this.heart.setAttribute("aria-pressed", String(on));
+    this.heart.ariaPressed = `${on}`;
     this.heart.title = on ? "Remove from the favourites (f)" : "Add to the favourites (f)";
   }
 
@@ -193,7 +183,7 @@ export class Viewer {
    * @param {boolean} on */
   slide(on) {
     this.slides = on;
-    this.slideshow.setAttribute("aria-pressed", String(on));
+    this.slideshow.ariaPressed = `${on}`;
     clearTimeout(this.timer);
     const { start_s = 0, end_s = null } = this.hit ?? {};
     const seconds = end_s === null ? SLIDE_S : Math.min(LONGEST_SLIDE_S, end_s - (start_s ?? 0));

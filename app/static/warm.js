@@ -34,9 +34,15 @@ export function cool(hit) {
   const { video, listening } = next;
   next = null;
   listening.abort();
-  video.removeAttribute("src");
-  video.load(); // closes the connection
+  unload(video);
   video.remove();
+}
+
+/** Close the connection of a video: a browser has six for us. @param {HTMLVideoElement} video */
+export function unload(video) {
+  video.pause();
+  video.removeAttribute("src");
+  video.load();
 }
 
 /** The video element of a hit, which the caller owns from now on. @param {Hit} hit */

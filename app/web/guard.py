@@ -272,8 +272,9 @@ def _with_headers(send: Send) -> Send:
             headers += [pair for pair in defaults if pair[0] not in present]
             kind = dict(headers).get(b"content-type", b"")
             if b"content-security-policy" not in present and not kind.startswith(b"application/pdf"):
-                # Pages set their own policy; no other answer may run or load anything.
-                headers.append((b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"))
+                # Pages set their own policy; no other answer may run or load anything. The page reads the sentence of a
+                # failed download in a frame.
+                headers.append((b"content-security-policy", b"default-src 'none'; frame-ancestors 'self'"))
             message = {**message, "headers": headers}
         await send(message)
 

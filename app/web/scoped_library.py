@@ -23,6 +23,7 @@ from indexer.types import (
     DuplicateGroup,
     Failure,
     FileInfo,
+    FolderRules,
     Hit,
     ModelComparison,
     Moment,
@@ -30,6 +31,7 @@ from indexer.types import (
     Part,
     Places,
     Query,
+    RulesChange,
     SavedSearch,
     Status,
     Why,
@@ -118,6 +120,12 @@ class ScopedLibrary:
 
     def choose(self, name: str, value: str) -> None:
         self._whole().choose(name, value)
+
+    def folder_rules(self) -> list[FolderRules]:
+        return self._whole().folder_rules()
+
+    def change_rules(self, folder: Path, rules: str, *, check: bool = False) -> RulesChange:
+        return self._whole().change_rules(folder, rules, check=check)
 
     def give_label(self, name: str, chunk_ids: Sequence[int]) -> int:
         return self._library.give_label(name, [n for n in chunk_ids if self.chunk(n) is not None])

@@ -188,7 +188,7 @@ def create_app(
 
     @app.exception_handler(media.Gone)
     def gone(request: Request, error: media.Gone) -> Response:
-        if "text/html" in request.headers.get("accept", ""):
+        if "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/"):
             policy = {"content-security-policy": pages.SENTENCE_POLICY}
             return HTMLResponse(pages.sentence("Not here any more", str(error)), 404, policy)
         return api.Json({"error": str(error)}, 404)

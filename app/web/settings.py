@@ -7,6 +7,8 @@ a person reads are here, so that the page draws any choice alike.
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
@@ -32,11 +34,7 @@ TITLES = {
     "theme": ("Theme", "In this browser, which remembers it."),
     "ocr": ("Words in pictures", "Read in your pictures and pages, so that they are found by what is written there."),
     "speech": ("Speech", ""),
-    "copies": (
-        "Copies of other programs",
-        "Thumbnails, snapshots and recycle bins. Further rules stand in files called .sightlineignore in your folders,"
-        " written as in a .gitignore.",
-    ),
+    "copies": ("Copies of other programs", "Thumbnails, snapshots and recycle bins."),
     "moderation": (
         "Hidden and flagged",
         "One rule a line: a label, a threshold in standard deviations, hide or flag. For instance: blood, 4.0, hide."
@@ -50,10 +48,17 @@ TITLES = {
 }
 
 
+RULES = {
+    "title": "Rules of your folders",
+    "about": "One rule a line, as in a .gitignore: screenshots/ leaves a folder out, !@eaDir/ takes one in again.",
+}
+
+
 @router.get("/settings")
 def settings(services: Services) -> Json:
     """The choices of the library: `name`, `title`, `about`, `value`, and its `options` (value, words); without options
-    it is a text."""
+    it is a text. For the owner also `rules` with `folders`: what else is left out of each, by `rules` that the library
+    keeps, and `in_file`, by those of its `.sightlineignore`."""
     return _described(services)
 
 
@@ -66,6 +71,20 @@ def choose(services: Services, name: Annotated[str, Body(max_length=20)], value:
     if name == "speech":
         services.speech = speech_status.line(value)
     return _described(services)
+
+
+@router.put("/rules")
+def change_rules(
+    services: Services,
+    path: Annotated[str, Body(max_length=4096)],
+    rules: Annotated[str, Body()],
+    check: Annotated[bool, Body()] = False,
+) -> Json:
+    """Give a folder other rules, which hold from now on; with `check` only count. `left_out` and `taken_in`: the files
+    that this concerns (`at_least`: it has more than could be counted). The owner's alone."""
+    if not services.is_owner():
+        return Json({"error": "Only the owner of the library may change the rules of its folders."}, 403)
+    return Json(asdict(services.library.change_rules(Path(path), rules, check=check)))
 
 
 def _described(services: WebServices) -> Json:
@@ -87,4 +106,7 @@ def _described(services: WebServices) -> Json:
         rows.append(
             {"name": name, "title": TITLES[name][0], "about": about[name], "value": value, "options": options or []}
         )
-    return Json({"settings": rows})
+    rules = None
+    if services.is_owner():
+        rules = {**RULES, "folders": [asdict(one) for one in services.library.folder_rules()]}
+    return Json({"settings": rows, "rules": rules})

@@ -11,10 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from email.utils import parsedate_to_datetime
 from typing import Literal, get_args
-
-from data.gazetteer import zone_at
 
 Source = Literal[
     "exif", "gps", "xmp", "iptc", "png", "film", "camcorder", "pdf", "sidecar", "export", "digitized", "clock",
@@ -40,6 +37,8 @@ class Taken:
         """Returns the same moment in the local time of a place, for a source that states only UTC."""
         if lat is None or lon is None or not self._has_no_local_zone:
             return self
+        from data.gazetteer import zone_at
+
         return self._in_zone(zone_at(lat, lon))
 
     def with_zone_of_name(self, name: Taken | None) -> Taken:
@@ -191,6 +190,8 @@ def _moment(at: str) -> datetime:
 
 def _of_mail(text: str, source: Source) -> Taken | None:
     """Parses the date format of mail, which PNG recommends: "Sun, 02 Mar 2014 11:12:13 +0100"."""
+    from email.utils import parsedate_to_datetime
+
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):

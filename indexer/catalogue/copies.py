@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from data.copies import CopyFacts
 from data.media.dates import Taken
 from data.media.metadata import GENERATION, Metadata
 from indexer.catalogue.database import Database
 from indexer.catalogue.files import name_words
 from indexer.catalogue.schema import clean_text, content, file, root, stored_name
 from indexer.types import Kind
+
+if TYPE_CHECKING:
+    from data.copies import CopyFacts
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,9 @@ LISTENER = "listener"
 COPIES = "copies"
 """Whether other programs' copies are indexed: 1 or 0."""
 
+RULES = "rules"
+"""The rules of each root (`files/ignore.py`), as JSON: path -> lines."""
+
 MODERATION = "moderation"
 """The rules that hide and flag (`features/labels.py`), as they were written."""
 

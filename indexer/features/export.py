@@ -11,13 +11,15 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from data.media.dates import unix
 from indexer.errors import LibraryError
 from indexer.features.csv_rows import row_of
-from indexer.search.searcher import Searcher
 from indexer.types import FAVOURITES, MARK, UNMARK, Answer
+
+if TYPE_CHECKING:
+    from indexer.search.searcher import Searcher
 
 BATCH = 1000
 

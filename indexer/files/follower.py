@@ -47,7 +47,7 @@ class FolderFollower:
         """`on_change` is called when there are files to hash or files are deleted, `on_return` when a root that
         was away is back."""
         self._catalogue, self._data_dir, self._poll = catalogue, str(data_dir), poll
-        self.intake = intake
+        self._intake = intake
         self._on_change, self._on_return = on_change, on_return
         self._stop = threading.Event()
         self._scanning = threading.Lock()
@@ -77,11 +77,11 @@ class FolderFollower:
         with self._scanning:
             skip = {str(r.path) for r in self._catalogue.files.roots() if r.id != root.id} | {self._data_dir}
             before = root.state
-            self._catalogue.files.take_in(repr(self.intake))
+            self._catalogue.files.take_in(repr(self._intake))
             result = scan(
                 self._catalogue,
                 root,
-                intake=self.intake,
+                intake=self._intake,
                 skip=skip,
                 on_change=self._on_change,
                 stop=lambda: stop() or self._stop.is_set(),
@@ -99,6 +99,12 @@ class FolderFollower:
         return notices + (self._watcher.notices() if self._watcher else [])
 
     # -- in the background -----------------------------------------------------------------
+
+    def take_in(self, intake: Intake) -> None:
+        """Follow the folders with another intake: all roots are due for a scan."""
+        if intake != self._intake:
+            self._intake = intake
+            self._scanned_at.clear()
 
     def start(self, watch: bool) -> None:
         if self._thread is None:
@@ -123,7 +129,7 @@ class FolderFollower:
 
     def _run(self, watch: bool) -> None:
         if watch and not self._poll:
-            self._watcher = Watcher(self._catalogue, self._data_dir, self.intake, self._on_change, self.look)
+            self._watcher = Watcher(self._catalogue, self._data_dir, self._intake, self._on_change, self.look)
         while not self._stop.is_set():
             try:
                 self._scan_due()

@@ -1,8 +1,8 @@
-"""Which files are left out, and why: hidden files, other programs' copies, `.sightlineignore`.
+"""Which files are left out, and why: hidden files, other programs' copies, the rules of a folder, `.sightlineignore`.
 
-Built around the rules of gitignore (pathspec): a `.sightlineignore` applies to its folder and all folders
-below it, later and deeper lines win, and `!name` takes a file in again, also one that is left out by default.
-The scanner and the watcher share it; it knows nothing of either.
+Built around the rules of gitignore (pathspec): those that the library keeps for a root, then each `.sightlineignore`,
+which applies to its folder and all folders below it. Later and deeper lines win, and `!name` takes a file in again,
+also one that is left out by default. The scanner and the watcher share it; it knows nothing of either.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ IGNORE_FILE = ".sightlineignore"
 
 HIDDEN = "hidden"
 RULE = f"a rule in {IGNORE_FILE}"
+KEPT_RULE = "a rule in the settings of its folder"
 UNREAD = "a kind of file that Sightline does not read"
 UNHEARD = "sound files are indexed only where speech is installed and on"
 BESIDE = "subtitles and sidecars, read with the file beside them"
@@ -60,10 +61,17 @@ names, in lower case. Hidden names are left out as well: .git, .thumbnails, .Tra
 
 @dataclass(frozen=True)
 class Intake:
-    """What a library indexes beside images, videos and PDFs: sound files, other programs' copies."""
+    """What a library indexes beside images, videos and PDFs: sound files, other programs' copies. `rules`: of each root
+    that has some, its path and their lines."""
 
     sound: bool = False
     copies: bool = False
+    rules: tuple[tuple[str, str], ...] = ()
+
+    def rules_of(self, root: str) -> Rules:
+        """Returns the rules inside a root, without its `.sightlineignore`."""
+        lines = dict(self.rules).get(root, "").splitlines()
+        return Rules(((root, _spec(lines), KEPT_RULE),) if lines else (), self.copies)
 
     def kind(self, path: str) -> Kind | None:
         """Returns the kind of a file by its name, or by its first bytes if the name is ambiguous; None if it is
@@ -100,15 +108,38 @@ _PATHS = re.compile(f"/(?:{_pattern(_BELOW)})$")
 _LAST = {glob.rpartition("/")[2] for glob in _BELOW}
 
 
+def wrong_rule(lines: Iterable[str]) -> tuple[int, str] | None:
+    """Returns the first line that is no rule, and its number from 1; None if all are rules, comments or blank."""
+    return next(((n, line.strip()) for n, line in enumerate(lines, 1) if not _is_rule(line)), None)
+
+
+def _is_rule(line: str) -> bool:
+    try:
+        GitIgnoreSpec.from_lines([line])
+    except (ValueError, re.error):  # "!" alone, a range like [z-a]
+        return False
+    return True
+
+
+def _spec(lines: Iterable[str]) -> GitIgnoreSpec:
+    """The rules of some lines; a line that is none is passed over, as git does."""
+    return GitIgnoreSpec.from_lines(filter(_is_rule, lines))
+
+
 @dataclass(frozen=True)
 class Rules:
-    """The rules inside one folder: (folder of a `.sightlineignore`, its patterns), outermost first.
+    """The rules inside one folder, outermost first: (the folder that they are for, its patterns, the reason to give).
 
     `copies`: other programs' copies are indexed.
     """
 
-    specs: tuple[tuple[str, GitIgnoreSpec], ...] = ()
+    specs: tuple[tuple[str, GitIgnoreSpec, str], ...] = ()
     copies: bool = False
+
+    @property
+    def in_files(self) -> bool:
+        """Whether a file holds some of them, which may change at any time."""
+        return any(reason == RULE for _, _, reason in self.specs)
 
     def below(self, folder: str, has_file: bool) -> Rules:
         """Returns the rules inside `folder`, a child of the folder of these rules, or the same folder."""
@@ -116,7 +147,7 @@ class Rules:
             return self
         try:
             lines = Path(folder, IGNORE_FILE).read_text("utf-8", "replace").splitlines()
-            return replace(self, specs=(*self.specs, (folder, GitIgnoreSpec.from_lines(lines))))
+            return replace(self, specs=(*self.specs, (folder, _spec(lines), RULE)))
         except OSError:
             return self
 
@@ -125,10 +156,10 @@ class Rules:
         why = HIDDEN if name[0] == "." else None
         if why is None and is_dir and not self.copies and is_copy(folder, name):
             why = COPIES
-        for top, spec in self.specs:
+        for top, spec, reason in self.specs:
             below = os.path.join(folder, name)[len(top.rstrip(os.sep)) + 1 :]  # noqa: PTH118
             matches = spec.check_file(below.replace(os.sep, "/") + ("/" if is_dir else "")).include
-            why = why if matches is None else RULE if matches else None
+            why = why if matches is None else reason if matches else None
         return why
 
 
@@ -144,9 +175,9 @@ def is_copy(folder: str, name: str) -> bool:
     return _PATHS.search(os.path.join(folder, name).replace(os.sep, "/").lower()) is not None  # noqa: PTH118
 
 
-def rules_for(root: str, folder: str, copies: bool = False) -> Rules | None:
+def rules_for(root: str, folder: str, intake: Intake) -> Rules | None:
     """Returns the rules inside `folder` of a root, without a walk; None if the folder itself is left out."""
-    rules = Rules(copies=copies).below(root, Path(root, IGNORE_FILE).exists())
+    rules = intake.rules_of(root).below(root, Path(root, IGNORE_FILE).exists())
     at = root
     for name in Path(folder).relative_to(root).parts:
         if rules.why_not(at, name, is_dir=True):

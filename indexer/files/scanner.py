@@ -212,7 +212,7 @@ class _Walk:
 
     def run(self, stop: Callable[[], bool]) -> bool:
         """Walk through all folders. Returns False if `stop` ended the walk."""
-        pending = [(self.top, Rules(copies=self._intake.copies))]
+        pending = [(self.top, self._intake.rules_of(self.top))]
         reading = self.catalogue.database.dialect.reading({})  # a short snapshot for each folder
         try:
             while pending:
@@ -238,7 +238,7 @@ class _Walk:
         self.visited.add(folder)
         key = (self.root_id, stored_name(folder))
         folders: list[os.DirEntry[str]] = []
-        digest = None if rules.specs else _digest(entries, folders)
+        digest = None if rules.in_files else _digest(entries, folders)
         if digest is not None:
             listing = reading.execute(LISTING, key).fetchone()
             if listing is not None and listing[0] == digest:

@@ -85,13 +85,7 @@ class Watcher:
         """Watch exactly these roots. Cheap if nothing has changed since the last call."""
         paths = {r.id: str(r.path) for r in roots}
         for root_id in [i for i, (path, _) in self._watched.items() if paths.get(i) != path]:
-            path, watch = self._watched.pop(root_id)
-            self._blind.discard(root_id)
-            if self._observer is not None:
-                try:
-                    self._observer.unschedule(watch)
-                except (KeyError, OSError):
-                    log.debug("the watch of %s had ended", path)
+            self._unwatch(root_id)
         for root_id, path in paths.items():
             if root_id not in self._watched:
                 self._add(root_id, path)
@@ -110,12 +104,23 @@ class Watcher:
         logging.getLogger("watchdog").removeHandler(self._overflow)
         with self._lock:
             self._lock.notify_all()
+        for root_id in list(self._watched):
+            self._unwatch(root_id)
         if self._observer is not None:
             self._observer.stop()
             self._observer.join(10)
         self._thread.join(10)
 
     # -- watches ---------------------------------------------------------------------------
+
+    def _unwatch(self, root_id: int) -> None:
+        path, watch = self._watched.pop(root_id)
+        self._blind.discard(root_id)
+        if self._observer is not None and watch is not None:
+            try:
+                self._observer.unschedule(watch)
+            except (KeyError, OSError):  # watchdog's, after a folder was moved out of the root
+                log.debug("the watch of %s had ended", path)
 
     def _add(self, root_id: int, path: str) -> None:
         from watchdog.observers import Observer
@@ -313,7 +318,7 @@ class Watcher:
         if cached is None or cached[0] < now:
             if len(self._rules) > 10_000:
                 self._rules.clear()
-            cached = (now + RULES_CACHED_S, rules_for(top, folder, self._intake.copies))
+            cached = (now + RULES_CACHED_S, rules_for(top, folder, self._intake))
             self._rules[folder] = cached
         return cached[1]
 

@@ -271,7 +271,7 @@ class Indexer:
     def restart(self, intake: Intake) -> None:
         """Go on with the options that `make_pipeline` has now, and with `intake`; contents in progress stay pending."""
         with self._guard:
-            self.follower.intake = intake
+            self.follower.take_in(intake)
             if self.pipeline is None:
                 return
             in_background = self.in_background

@@ -226,7 +226,7 @@ class Background:
         if not samples:
             return {}
         # The most similar kind is the background; the others are far from the query in any case.
-        like = max(samples.values(), key=lambda s: float(np.median(queries @ s.T)))
+        like = max(samples.values(), key=lambda s: _median(queries @ s.T))
         own = queries @ like.T
         centre, spread = _lower_half(own)
         # In a small library its chunks are used as queries too.
@@ -244,7 +244,7 @@ class Background:
         current = self._by_ordinary.get(id(ordinary))
         if current is None or current[0] is not samples:
             scores = {g: ordinary @ s.T for g, s in samples.items()}
-            offsets = {g: float(np.median(s)) for g, s in scores.items()}
+            offsets = {g: _median(s) for g, s in scores.items()}
             pooled = np.concatenate([(s - offsets[g]).ravel() for g, s in scores.items()])
             spread = max(float(_lower_half(pooled.reshape(1, -1))[1][0]), LEAST_SPREAD)
             self._by_ordinary[id(ordinary)] = current = (samples, offsets, spread)
@@ -297,6 +297,12 @@ def _lower_half(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     ordered = np.sort(scores, axis=1)  # np.percentile takes three times as long for so few values
     low, middle = (_at(ordered, share) for share in (0.1587, 0.5))
     return middle, middle - low
+
+
+def _median(scores: np.ndarray) -> float:
+    """As `np.median`, which loads NumPy's masked arrays for it: a fortieth of a cold search."""
+    ordered = np.sort(scores, axis=None)
+    return float(ordered[(ordered.size - 1) // 2 : ordered.size // 2 + 1].mean())
 
 
 def _at(ordered: np.ndarray, share: float) -> np.ndarray:

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
 
-from data.gazetteer import locate
 from indexer.errors import QueryError
 from indexer.types import FAVOURITES, KINDS, Filters, Kind, Part, Query
 
@@ -181,6 +180,8 @@ def _near(filters: Filters, value: str) -> Filters:
     position = re.fullmatch(r"\s*(-?\d+(?:\.\d+)?)\s*,\s*(-?\d+(?:\.\d+)?)\s*", where)
     if position:
         return replace(filters, near=(*filters.near, (float(position[1]), float(position[2]), km)))
+    from data.gazetteer import locate
+
     city = locate(where)
     if city is None:
         raise QueryError(

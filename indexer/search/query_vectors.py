@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 from cachetools import LRUCache
 
-from data import reader
 from data.media.kinds import MediaError, kind_by_content, kind_of
 from data.media.sandbox import Sandbox, SandboxError
 from indexer.catalogue.catalogue import Catalogue
@@ -102,6 +101,8 @@ class QueryVectors:
     def _inputs(self, path: Path) -> Iterator[list[Input]]:
         """Yields the model's inputs for a query's file: those of one window of a video at a time, as they are large.
         Raises LibraryError if it cannot be read."""
+        from data import reader
+
         kind = kind_of(path) or kind_by_content(path)
         if not path.is_file():
             raise LibraryError(f"{path} is not there: give a file to search with.")

@@ -11,17 +11,19 @@ import threading
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from cachetools import LRUCache
 
-from data import reader
 from data.media.kinds import MediaError
 from data.media.sandbox import Sandbox, SandboxError
 from indexer.errors import LibraryError
 from indexer.search.ranking import Ranked
 from model.embedder import ModelError
-from model.late_interaction import LateInteractionModel, load_late_interaction, max_sim
+
+if TYPE_CHECKING:
+    from model.late_interaction import LateInteractionModel
 
 PAGES = 50
 """Pages that are compared. Under ColPali a page is 1,030 tokens through 2.9 billion weights, 6 TFLOP. By arithmetic, 50
@@ -46,6 +48,8 @@ class Reranker:
         """Returns the ranking with its first `PAGES` pages in a new order. Pages that cannot be rendered follow the
         others. A place keeps its score and its side of the line. Raises `LibraryError` if the model cannot be used.
         """
+        from model.late_interaction import load_late_interaction, max_sim
+
         places = [n for n, place in enumerate(ranking) if place.fact.kind == "pdf"][:PAGES]
         if not places:
             return list(ranking)
@@ -82,6 +86,8 @@ class Reranker:
 
     def _rendered(self, pages: Sequence[Ranked]) -> list[tuple[int, np.ndarray]]:
         """Returns (ordinal, image) of pages of one content, of those that can be rendered."""
+        from data import reader
+
         specs = [reader.ChunkSpec(page.fact.ordinal, page.fact.span) for page in pages]
         for file in pages[0].fact.files:
             try:

@@ -29,6 +29,7 @@ from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
+from unicodedata import normalize
 
 import numpy as np
 
@@ -112,11 +113,6 @@ class LiteEmbedder:
         with np.load(EVERYDAY) as stored:
             return np.asarray(stored["rows"], np.float32)
 
-    @cached_property
-    def _image(self) -> Any:
-        """The network of pictures; a process that searches by words alone does without its 16 MB."""
-        return session(self._folder / "image.onnx")
-
     def __init__(self, folder: Path, threads: int | None = None, recipe: int = RECIPE) -> None:
         from tokenizers import Tokenizer
 
@@ -126,25 +122,45 @@ class LiteEmbedder:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
 
+        self._folder = folder
         # One thread a network, and `threads` calls at a time: 7 ms a picture and 15 ms a passage on
         # either of two cores, against 3.9 and 12.8 for both cores on one.
         self._text = session(folder / "text.onnx")
-        self._folder = folder
         self._pool = ThreadPoolExecutor(threads or model_threads(), thread_name_prefix="lite")
         self._ocr_cache: dict[bytes, str] = {}  # text of query images: the next page of an answer repeats the query
 
-        self._projection = np.load(folder / "projection.npy").astype(np.float32)
         self._recipe, self.profile = recipe, PROFILES[recipe]
         self._english = _ENGLISH if recipe > 5 else _ENGLISH_5
         self.id = next((name for name, number in EARLIER.items() if number == recipe), current_id())
         self._multilingual = [Multilingual(folder)] if recipe > 3 else []
         if not self._multilingual:
             self.dim = TEXT_DIM + PROJECTION_DIM
-            sides = [np.load(folder / "classes.npy")]
         else:
-            sides = np.split(np.load(folder / "meanings.npy"), [TEXT_DIM], axis=1)
             self._everyday_words = frozenset((folder / "everyday_words.txt").read_text("utf-8").split())
-        self._sides = [_Side.of(classes.astype(np.float32)) for classes in sides]
+
+    # What pictures need is read with the first one: most searches are in words.
+
+    @cached_property
+    def _image(self) -> Any:
+        return self._read(lambda: session(self._folder / "image.onnx"))
+
+    @cached_property
+    def _projection(self) -> np.ndarray:
+        rows: np.ndarray = self._read(lambda: np.load(self._folder / "projection.npy").astype(np.float32))
+        return rows
+
+    @cached_property
+    def _sides(self) -> list[_Side]:
+        name = "meanings.npy" if self._multilingual else "classes.npy"
+        rows: np.ndarray = self._read(lambda: np.load(self._folder / name).astype(np.float32))
+        return [_Side.of(classes) for classes in np.split(rows, [TEXT_DIM], axis=1) if classes.size]
+
+    def _read(self, read: Callable[[], Any]) -> Any:
+        """What `read` returns. Raises ModelError where a file of the model is damaged."""
+        try:
+            return read()
+        except Exception as error:  # onnxruntime raises bare Exceptions
+            raise _damaged(self._folder, error) from error
 
     @classmethod
     def load(cls, folder: Path | None = None, threads: int | None = None, model_id: str | None = None) -> LiteEmbedder:
@@ -160,9 +176,7 @@ class LiteEmbedder:
         except ImportError as error:
             raise ModelError(f"the lite model needs {error.name}; install Sightline again") from error
         except Exception as error:  # onnxruntime and tokenizers raise bare Exceptions
-            raise ModelError(
-                f"the lite model in {folder} does not load ({first_line(error)}); run: {weights.COMMAND} --again"
-            ) from error
+            raise _damaged(folder, error) from error
 
     def embed(self, inputs: Sequence[Input]) -> np.ndarray:
         """float32 [len(inputs), dim], rows of unit length. A row does not depend on its neighbours.
@@ -203,7 +217,8 @@ class LiteEmbedder:
                 raise ModelError(f"a picture must be uint8 [H, W, 3], not {frame.dtype} {list(frame.shape)}")
         if not _text_counts(item, bool(frames)):
             return _Job(0.0, [], [], frames)
-        text = (item.text or "")[:_TEXT_MOST]
+        # Both networks learnt composed letters; Korean and Japanese often come decomposed.
+        text = normalize("NFC", (item.text or "")[:_TEXT_MOST])
         is_query = item.role == "query" and item.kind != "pdf"
         if not self._multilingual:
             return _Job(1.0, [self._ids(t)[:MAX_TOKENS] for t in _passages(text, is_query)], [], frames)
@@ -313,6 +328,10 @@ class LiteEmbedder:
         if text_meaning is not None:
             meaning = _unit((1 - _OCR_SHARE) * meaning + _OCR_SHARE * text_meaning)
         return _vector(meaning, looks)
+
+
+def _damaged(folder: Path, error: Exception) -> ModelError:
+    return ModelError(f"the lite model in {folder} does not load ({first_line(error)}); run: {weights.COMMAND} --again")
 
 
 class _Side(NamedTuple):

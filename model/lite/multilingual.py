@@ -57,8 +57,7 @@ class Multilingual:
 
     def __init__(self, folder: Path, network: bytes | None = None) -> None:
         """`network`: another one than that of the folder."""
-        self._folder, self._lock = folder, threading.Lock()
-        self._network = session(folder / "multilingual.onnx" if network is None else network)
+        self._folder, self._lock, self._other = folder, threading.Lock(), network
         self._table = np.load(folder / "multilingual_table.npy", mmap_mode="r")
         self._rare_at, self._rare = np.load(folder / "multilingual_rare.npy", mmap_mode="r")
         self._scale, self._low, self._base = np.load(folder / "multilingual_scale.npy")[:, :, None]
@@ -86,6 +85,10 @@ class Multilingual:
         at = np.arange(counts.sum()) + np.repeat(ends - np.cumsum(counts), counts)
         rows[np.repeat(np.arange(len(ids)), counts), self._rare_at[at] % width] = self._rare[at]
         return np.asarray(rows)
+
+    @cached_property
+    def _network(self) -> Any:
+        return session(self._folder / "multilingual.onnx" if self._other is None else self._other)
 
     @cached_property
     def _pieces(self) -> Any:

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 
 import numpy as np
 
@@ -141,7 +142,8 @@ class TwoTowerEmbedder:
         return np.zeros((0, self.dim), np.float32) if out is None else out
 
     def _ids(self, text: str) -> list[int]:
-        text = text[: MAX_TOKEN_CHARACTERS * self._recipe.context]
+        # Composed: SentencePiece composes letters and their marks, its table in a tokenizer.json does not always.
+        text = normalize("NFC", text[: MAX_TOKEN_CHARACTERS * self._recipe.context])
         ids: list[int] = self._tokenizer.encode(text.lower() if self._recipe.lower else text).ids
         return ids + [self._pad] * (self._recipe.context - len(ids)) if self._recipe.fixed else ids
 

@@ -13,7 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
-from app.cli.main import app
+from app.cli.program import app
 from app.web import agent_tools
 from app.web.server import create_app
 from indexer.library import Library

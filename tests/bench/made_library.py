@@ -6,6 +6,7 @@ pictures under lite, mixed and disturbed, so that neighbourhoods are as uneven a
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -46,11 +47,14 @@ def mixed(seed_vectors: np.ndarray, n: int, rng: np.random.Generator, noise: flo
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
-def make(path: Path, n: int, embedder: LiteEmbedder, seed: int = 0) -> Catalogue:
-    """A catalogue of n chunks: photographs, ten windows a video, twenty pages a PDF of 120 words each."""
+def make(
+    path: Path, n: int, embedder: LiteEmbedder, seed: int = 0, apart: timedelta = timedelta(seconds=1)
+) -> Catalogue:
+    """A catalogue of n chunks: photographs, ten windows a video, twenty pages a PDF of 120 words each; `apart`: the
+    time between two chunks."""
     rng = np.random.default_rng(seed)
     catalogue = Catalogue(path)
-    model = catalogue.models.add(embedder.id, embedder.dim)
+    model = catalogue.models.add(embedder.id, embedder.dim, json.dumps({"name": "lite"}))
     root = catalogue.files.set_root(Path("/made"))
     seed_vectors = seeds(embedder)
     vocabulary = np.array([f"w{i:05}" for i in range(WORDS)])
@@ -60,6 +64,7 @@ def make(path: Path, n: int, embedder: LiteEmbedder, seed: int = 0) -> Catalogue
     while made < n:
         with catalogue.database.writer() as c:
             chunks, contents, files, names, vectors = [], [], [], [], []
+            words = vocabulary[rng.choice(WORDS, (BATCH + 20, 120), p=shares)]  # drawn one by one they take minutes
             while len(chunks) < BATCH and made + len(chunks) < n:
                 kind = KINDS[len(contents) % len(KINDS)]
                 size = {"image": 1, "video": 10, "pdf": 20}[kind]
@@ -68,13 +73,13 @@ def make(path: Path, n: int, embedder: LiteEmbedder, seed: int = 0) -> Catalogue
                 digest = number.to_bytes(32, "big")
                 contents.append((digest, kind, GENERATION))
                 name = f"{kind}{number}"
-                taken = (datetime(2017, 7, 14, 2, 40) + timedelta(seconds=number)).isoformat()
+                taken = (datetime(2017, 7, 14, 2, 40) + number * apart).isoformat()
                 files.append(
                     (number, root, f"/made/{number % 97}/{name}", f"/made/{number % 97}", name, kind, digest, taken)
                 )
                 names.append((number, name, f"made {number % 97}"))
                 for ordinal in range(size):
-                    text = " ".join(rng.choice(vocabulary, 120, p=shares)) if kind == "pdf" else ""
+                    text = " ".join(words[len(chunks)]) if kind == "pdf" else ""
                     window = (ordinal * 30.0, ordinal * 30.0 + 30) if kind == "video" else (None, None)
                     chunks.append(
                         (number + ordinal, digest, ordinal, *window, ordinal + 1 if kind == "pdf" else None, text)

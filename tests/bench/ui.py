@@ -119,15 +119,16 @@ def fill(data_dir: Path, folder: Path, count: int) -> None:
 
 
 class Served:
-    """`sightline serve` in a process of its own; `began` is when it was started."""
+    """`sightline serve`, or another command that serves, in a process of its own; `began` is when it was started."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *command: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.began = time.perf_counter()
-        arguments = ["serve", "--data-dir", str(data_dir), "--port", str(self.port), "--no-browser", "--no-token"]
+        options = ["--data-dir", str(data_dir), "--port", str(self.port), "--no-browser", "--no-token"]
+        arguments = [*(command or ("serve",)), *options]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "app.cli", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

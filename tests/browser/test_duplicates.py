@@ -58,7 +58,7 @@ def test_near_equal_pictures_fold_and_are_reviewed(page: Page, server: Server, n
     expect(group.locator(".facts").first).to_contain_text("256 × 256")
     settled(page)
     shot(page, "duplicates")
-    assert violations(page, npm, any_weight=True) == []
+    assert violations(page, npm) == []
 
     group.get_by_role("button", name="Select all but the best").click()
     expect(page.locator(".selection")).to_contain_text("2 results selected")

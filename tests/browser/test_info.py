@@ -71,4 +71,4 @@ def test_axe_finds_nothing_in_the_panel(browser: Browser, server: Server, npm: P
         expect(page.locator(".info dl")).to_be_visible()
         settled(page)
         shot(page, f"info-{screen}")
-        assert violations(page, npm, any_weight=True) == []
+        assert violations(page, npm) == []

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from indexer.library import Library
 from tests.app.serving import Busy
 from tests.browser.conftest import Server, shot
+from tests.media import draw_image
 
 pytestmark = pytest.mark.browser
 
@@ -175,6 +177,34 @@ def test_what_is_opened_is_kept_only_after_the_switch_is_turned(page: Page, serv
     finally:
         library.clicks.enable(False)
         library.clicks.delete()
+
+
+def test_the_rules_of_a_folder_are_counted_then_followed_at_once(page: Page, tmp_path: Path) -> None:
+    page.expected.append("400")  # type: ignore[attr-defined]
+    for n in range(3):
+        draw_image(tmp_path / "photos" / f"{n}.jpg", seed=n, size=(96, 64))
+    with (
+        Library.open(tmp_path / "library", ocr="off", speech="off", nice=False) as own,
+        Server(own, gradio=False) as few,
+    ):
+        own.add_root(tmp_path / "photos")
+        own.start()
+        page.goto(f"{few.url}/?view=settings")
+        rules = page.get_by_label(str(tmp_path / "photos"))
+        choice = page.locator(".choice", has=rules)
+        rules.fill("!")
+        choice.get_by_role("button", name="Apply").click()
+        expect(page.locator(".notice.wrong")).to_have_text("Line 1 is no rule as in a .gitignore: !")
+        rules.fill("1.jpg")
+        choice.get_by_role("button", name="Apply").click()
+        expect(choice.get_by_role("status")).to_have_text("1 file left out, 0 taken in.")
+        assert own.folder_rules()[0].rules == ""
+        choice.get_by_role("button", name="Yes, apply").click()
+        expect(page.locator(".notice")).to_have_text("It holds from now on: 1 file left out, 0 taken in.")
+        page.get_by_role("link", name="Library").click()
+        expect(page.locator(".counts")).to_contain_text("Images2")
+        expect(page.locator(".left-out")).to_contain_text("1 file or folder not indexed")
+        assert own.folder_rules()[0].rules == "1.jpg"
 
 
 def test_settings_of_before_do_not_turn_a_choice_back(page: Page, server: Server, library: Any) -> None:

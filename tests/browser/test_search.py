@@ -223,7 +223,7 @@ def test_kinds_filter_with_counts_and_stand_in_the_address(page: Page, server: S
 
 def test_folders_filter(page: Page, server: Server, folder: Path) -> None:
     page.goto(server.url)
-    page.locator("summary", has_text="Folder").click()
+    page.locator(".menu > button", has_text="Folder").click()
     page.locator(".sheet button", has_text="old").click()
     expect(page.locator(".card")).to_have_count(1)
     expect(page.locator(".card .title")).to_have_text(["green scan.tiff"])
@@ -231,7 +231,7 @@ def test_folders_filter(page: Page, server: Server, folder: Path) -> None:
 
 def test_lengths_filter_videos_with_counts(page: Page, server: Server) -> None:
     page.goto(server.url)
-    page.locator("summary", has_text="Length").click()
+    page.locator(".menu > button", has_text="Length").click()
     medium = page.locator(".sheet button", has_text="1 to 10 minutes")
     expect(medium.locator(".n")).to_have_text("1")
     medium.click()

@@ -144,12 +144,12 @@ def test_a_question_mark_opens_the_sheet_and_axe_finds_nothing(
         expect(page.locator(".suggestions")).to_be_visible()
         answered(page)
         settled(page)
-        assert violations(page, npm, any_weight=True) == []
+        assert violations(page, npm) == []
         page.goto(server.url)
         answered(page)
         page.keyboard.press("?")
         expect(page.get_by_role("dialog", name="Keys and filters")).to_contain_text("near:Lisbon")
         shot(page, f"help-{screen}")
-        assert violations(page, npm, any_weight=True) == []
+        assert violations(page, npm) == []
         page.keyboard.press("Escape")
         expect(page.get_by_role("dialog")).to_be_hidden()

@@ -137,7 +137,7 @@ def test_axe_finds_nothing_on_the_timeline(browser: Browser, server: Server, npm
         page = context.new_page()
         start(page, server)
         settled(page)
-        assert violations(page, npm, any_weight=True) == []
+        assert violations(page, npm) == []
 
 
 def test_all_results_are_selected_after_a_jump_too(page: Page, server: Server) -> None:

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from indexer.library import Library
 from model.inputs import Cue
 from tests.browser.conftest import Server, opened, played_from, settled, shot, until
-from tests.browser.test_access import SCREENS, violations
+from tests.browser.test_access import LOOKS, SCREENS, violations
 from tests.media import draw_video
 
 pytestmark = pytest.mark.browser
@@ -273,7 +273,7 @@ def test_a_converted_film_has_lines_and_subtitles_at_the_right_second(page: Page
     expect(caption).to_be_hidden()
 
 
-@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize("screen", LOOKS)
 def test_axe_finds_nothing_serious_in_what_is_said(browser: Browser, server: Server, npm: Path, screen: str) -> None:
     with opened(browser, **SCREENS[screen], bypass_csp=True, reduced_motion="reduce") as context:
         page = context.new_page()

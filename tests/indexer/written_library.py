@@ -23,7 +23,9 @@ from indexer.catalogue.rows import FoundFile, NewChunk
 from indexer.catalogue.schema import Where, file
 from indexer.search.searcher import Searcher
 from indexer.types import Answer, Filters, Part, Query
+from indexer.vectors.address import address_of
 from indexer.vectors.faiss.index import FaissIndex
+from indexer.vectors.index import VectorIndex
 from indexer.vectors.source import GROUPS, StoredEmbeddings
 from model.embedder import Embedder
 from model.inputs import Input
@@ -36,16 +38,24 @@ def lite() -> LiteEmbedder:
 
 
 class Shelf:
-    """`page`, `photo` and `film` put files on it; `ask` searches them."""
+    """`page`, `photo` and `film` put files on it; `ask` searches them. `vectors`: the address of a Milvus."""
 
-    def __init__(self, folder: Path, embedder: Embedder | None = None, where: Where | None = None) -> None:
+    def __init__(
+        self, folder: Path, embedder: Embedder | None = None, where: Where | None = None, vectors: str | None = None
+    ) -> None:
         self.folder = folder / "files"
         self.embedder = embedder or lite()
         self.catalogue = Catalogue(where or folder / "catalogue.sqlite")
         self.model = self.catalogue.models.add(self.embedder.id, self.embedder.dim)
         self.root = self.catalogue.files.set_root(self.folder)
         source = StoredEmbeddings(self.catalogue.database, self.model.id, self.embedder.dim)
-        self.index = FaissIndex(folder / "index", self.embedder.id, self.embedder.dim, source)
+        self.index: VectorIndex = FaissIndex(folder / "index", self.embedder.id, self.embedder.dim, source)
+        if vectors is not None:
+            from indexer.vectors.milvus.index import MilvusIndex
+
+            self.index.close()
+            self.catalogue.settings.name_library()
+            self.index = MilvusIndex(address_of(vectors), self.embedder.id, self.embedder.dim, source)
         self.sandbox = Sandbox(workers=1)
         self.searcher = Searcher(self.catalogue, self.index, self.embedder, self.sandbox)
 

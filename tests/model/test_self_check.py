@@ -30,6 +30,14 @@ def test_the_lite_model_passes(lite: Embedder) -> None:
     self_check.check(lite)
 
 
+def test_words_alone_are_checked_without_pictures(lite: Embedder) -> None:
+    self_check.check(Broken(lite, lambda v: v), words_only=True)
+    with pytest.raises(ModelError, match="nearer"):
+        self_check.check(Broken(lite, lambda v: v[[0, 2, 1]]), words_only=True)
+    with pytest.raises(ModelError, match="two unrelated texts"):
+        self_check.check(Broken(lite, lambda v: v[[0, 0, 0]]), words_only=True)
+
+
 def with_nan(vectors: np.ndarray) -> np.ndarray:
     vectors[-1, 3] = np.nan
     return vectors

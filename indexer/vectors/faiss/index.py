@@ -81,9 +81,12 @@ class FaissIndex:
             segment_files.remove_half_written(folder)
         self._catching_up = threading.Lock()
         self._root_sets: dict[frozenset[int], tuple[int, np.ndarray]] = {}
-        segments, position = self._read_newest()
+        few = None if writable else self._read_few()
+        segments, position = self._read_newest() if few is None else ([], few.position)
         none_removed = np.zeros(snapshot.OPEN_ROWS, bool)
-        self._view = View(tuple(segments), (None,) * len(segments), snapshot.OpenBlock(dim), 0, none_removed, position)
+        self._view = few or View(
+            tuple(segments), (None,) * len(segments), snapshot.OpenBlock(dim), 0, none_removed, position
+        )
         if source is not None:
             self.catch_up()
         if segments and writable:
@@ -127,11 +130,8 @@ class FaissIndex:
                 if view.open_rows == snapshot.OPEN_ROWS:
                     self._view = view = view.frozen()
                 n = min(snapshot.OPEN_ROWS - view.open_rows, len(ids) - start)
-                to = slice(view.open_rows, view.open_rows + n)
-                view.open.ids[to] = ids[start : start + n]
-                view.open.groups[to] = groups[start : start + n]
-                view.open.vectors[to] = vectors[start : start + n]
-                self._view = replace(view, open_rows=view.open_rows + n)
+                part = slice(start, start + n)
+                self._view = view.with_rows(ids[part], vectors[part], groups[part])
                 start += n
         self._note_change(len(ids))
 
@@ -321,6 +321,22 @@ class FaissIndex:
             except SegmentError as error:
                 log.warning("the vector index is built again: %s", error)
         return [], NOWHERE
+
+    def _read_few(self) -> View | None:
+        """The newest file's vectors in an open block, for a program that only searches, often once: FAISS, which takes
+        longer to load, is not needed then. None if they are too many, or if there is no such file."""
+        for path in self._files():
+            try:
+                few = segment_files.read_few(path, self._key, self._dim, snapshot.OPEN_ROWS)
+            except SegmentError:
+                return None  # `_read_newest` says so
+            if few is None:
+                return None
+            view = View((), (), snapshot.OpenBlock(self._dim), 0, np.zeros(snapshot.OPEN_ROWS, bool), few[1])
+            for group, ids, codes in few[0]:
+                view = view.with_rows(ids, codes.astype(np.float32), group)
+            return view
+        return None
 
     # -- background --------------------------------------------------------------------------------------
 

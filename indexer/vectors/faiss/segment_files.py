@@ -83,20 +83,45 @@ def read(path: Path, key: str, dim: int) -> tuple[list[Segment], int]:
 
     Raises SegmentError if the file is not whole, or of another library or model.
     """
+    header, sections = _sections(path, key, dim)
+    segments = [Segment(section["group"], ids, dim, body, section["nprobe"]) for section, ids, body in sections]
+    return segments, header["position"]
+
+
+def read_few(path: Path, key: str, dim: int, most: int) -> tuple[list[tuple[int, np.ndarray, np.ndarray]], int] | None:
+    """Read a segment file of at most `most` vectors without FAISS, which takes longer to load than they take to search.
+
+    Returns group, ids int64 [n] and codes float16 [n, dim] of each segment, and the position; None if there are more.
+    Raises SegmentError as `read` does.
+    """
+    header, sections = _sections(path, key, dim)
+    if sum(section["n"] for section, *_ in sections) > most or any(section["nprobe"] for section, *_ in sections):
+        return None
+    rows = []
+    for section, ids, body in sections:
+        if _digest(body).hex() != section["digest"]:
+            raise SegmentError(f"{path.name} is damaged")
+        codes = body[len(body) - len(ids) * dim * 2 :].view(np.float16)
+        rows.append((int(section["group"]), ids, codes.reshape(len(ids), dim)))
+    return rows, header["position"]
+
+
+def _sections(
+    path: Path, key: str, dim: int
+) -> tuple[dict[str, Any], list[tuple[dict[str, Any], np.ndarray, np.ndarray]]]:
+    """The header, and for each segment: its section, its ids, and its body as a view of the mapped file."""
     header = _header(path)
     if header["key"] != key or header["dim"] != dim:
         raise SegmentError(f"{path.name} holds the vectors of another model")
     data = np.memmap(path, np.uint8, mode="r")
-    segments = []
+    sections = []
     for section in header["segments"]:
-        n, nprobe = section["n"], section["nprobe"]
-        ids_bytes = data[section["ids"] : section["ids"] + n * 8]
+        ids_bytes = data[section["ids"] : section["ids"] + section["n"] * 8]
         if _digest(ids_bytes).hex() != section["ids_digest"]:
             raise SegmentError(f"{path.name} is damaged")
-        ids = np.array(ids_bytes.view(np.int64))
         body = data[section["index"] : section["index"] + section["length"]]
-        segments.append(Segment(section["group"], ids, dim, body, nprobe))
-    return segments, header["position"]
+        sections.append((section, np.array(ids_bytes.view(np.int64)), body))
+    return header, sections
 
 
 def is_undamaged(path: Path) -> bool:

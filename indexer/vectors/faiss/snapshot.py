@@ -77,6 +77,12 @@ class View:
         best = _best(product, k)
         return np.take_along_axis(product, best, 1), self.open.ids[best]
 
+    def with_rows(self, ids: np.ndarray, vectors: np.ndarray, groups: np.ndarray | int) -> View:
+        """With more rows in the open block, which must have room for them."""
+        to = slice(self.open_rows, self.open_rows + len(ids))
+        self.open.ids[to], self.open.groups[to], self.open.vectors[to] = ids, groups, vectors
+        return replace(self, open_rows=to.stop)
+
     def without(self, ids: np.ndarray) -> View:
         in_open = np.isin(self.open.ids[: self.open_rows], ids)
         open_removed = self.open_removed

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from app.cli.main import app
+from app.cli.program import app
 from indexer.library import Library
 from indexer.types import FAVOURITES
 from tests.media import draw_image

@@ -20,16 +20,18 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import main
+from app.cli import search
+from app.cli.program import app
 from app.demo import build
 from app.web.serving import FILE, noted, served_at
 from app.web.tokens import owner_token
 from indexer.files.private import PARTS
+from tests.app.cli import loaded
 from tests.indexer.conftest import wait_for
 
 
 def invoke(*words: str | Path, home: Path) -> Any:
-    return CliRunner().invoke(main.app, [*map(str, words), "--data-dir", str(home)])
+    return CliRunner().invoke(app, [*map(str, words), "--data-dir", str(home)])
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +91,7 @@ def test_the_server_answers_as_the_library_does(
     def none(*_: Any, **__: Any) -> None:
         raise AssertionError("the library was opened beside its server")
 
-    monkeypatch.setattr(main, "opened", none)
+    monkeypatch.setattr(search, "opened", none)
     done = invoke("search", *asked, home=home)
     assert done.exit_code == own.exit_code, done.output
     if form == "--json":
@@ -98,6 +100,42 @@ def test_the_server_answers_as_the_library_does(
         assert answer | {"took_ms": 0, "model": ""} == expected | {"took_ms": 0, "model": ""}
     else:
         assert done.stdout == own.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["a lion"],
+        ["life jackets", "--kind", "pdf", "--fold", "max", "-k", "3", "--json"],
+        ["lion", "--under", "/", "--after", "1990", "--label", "none", "--csv"],
+        ["-q", "--image", "Photos/Safari/IMG_0431.jpg"],
+    ],
+)
+def test_beside_a_server_a_search_loads_the_command_line_alone(
+    words: list[str], home: Path, folder: Path, server: Any
+) -> None:
+    asked = [folder / word if "IMG" in word else word for word in words]
+    done = loaded.run("search", *asked, "--data-dir", home)
+    assert done.code == 0, done.stderr
+    assert "app.cli.ask_server" in done.modules and "indexer.library" not in done.modules
+    assert done.packages <= {"typer", "annotated_doc", "shellingham", "platformdirs"}
+
+
+def test_without_a_server_a_search_in_words_loads_nothing_that_reads_files(home: Path) -> None:
+    done = loaded.run("search", "a lion", "--data-dir", home, "--model", "lite")
+    assert done.code == 0, done.stderr
+    assert {"indexer.library", "onnxruntime"} <= done.modules
+    unused = {"PIL", "av", "faiss", "httpx", "pathspec", "pydantic", "pymupdf", "rich", "watchdog"}
+    assert not done.packages & unused
+    assert not done.modules & {"data.reader", "indexer.pipeline.pipeline", "indexer.status", "model.ocr", "numpy.ma"}
+
+
+def test_a_file_s_name_with_any_character_is_asked_with(home: Path, folder: Path, server: Any, tmp_path: Path) -> None:
+    odd = tmp_path / 'a "b"\nc\r\u2013.jpg'
+    odd.write_bytes((folder / "Photos/Safari/IMG_0431.jpg").read_bytes())
+    done = loaded.run("search", "--image", odd, "--json", "--data-dir", home)
+    assert "indexer.library" not in done.modules, "the server refused it"
+    assert Path(json.loads(done.stdout)["hits"][0]["path"]).name == "IMG_0431.jpg"
 
 
 def test_all_that_a_served_library_holds_is_known_as_its_own(home: Path, server: Any) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.app.cli import loaded
+
 
 def sightline(*words: str | Path, home: Path, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -20,15 +22,24 @@ def sightline(*words: str | Path, home: Path, **env: str) -> subprocess.Complete
     )
 
 
-def test_help_loads_no_heavy_library() -> None:
-    """Which is what keeps `sightline --help` under half a second."""
-    script = (
-        "import sys, app.cli.main\n"
-        "heavy = {'torch', 'gradio', 'faiss', 'onnxruntime', 'numpy', 'av', 'pymupdf', 'sqlalchemy'}\n"
-        "print(sorted(heavy & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+def test_the_version_loads_no_other_package() -> None:
+    done = loaded.run("--version")
+    assert done.stdout.startswith("sightline ") and done.packages == set()
+
+
+@pytest.mark.parametrize(
+    ("words", "env"),
+    [
+        (["-h"], {}),
+        (["search", "-h"], {}),
+        (["dance"], {}),
+        ([], {"_SIGHTLINE_COMPLETE": "complete_bash", "COMP_WORDS": "sightline search --ki", "COMP_CWORD": "2"}),
+    ],
+)
+def test_help_and_completion_load_the_command_line_alone(words: list[str], env: dict[str, str]) -> None:
+    done = loaded.run(*words, **env)
+    assert done.stdout or done.stderr
+    assert "typer" in done.packages and done.packages <= {"typer", "annotated_doc", "shellingham"}
 
 
 @pytest.mark.parametrize(

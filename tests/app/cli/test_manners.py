@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from app import __version__
 from app.cli import man_page
-from app.cli.main import app
+from app.cli.program import app
 from app.settings import Settings
 
 COMMANDS: dict[str, Any] = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]

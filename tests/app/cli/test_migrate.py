@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from app.cli.main import app
+from app.cli.program import app
 from indexer.errors import LibraryError
 from tests import media
 from tests.milvus_server import RunningMilvus
@@ -71,7 +71,7 @@ def cut(*arguments):
         os.kill(os.getpid(), signal.SIGKILL)
     return real(*arguments)
 setattr(owner, name, cut)
-from app.cli.main import app
+from app.cli.program import app
 app(sys.argv[3:])
 """
 

@@ -11,8 +11,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from app.cli.main import app
 from app.cli.models import PassThroughCommand
+from app.cli.program import app
 
 EVERYWHERE = {"--model", "--data-dir", "--base", "--dim", "--catalogue", "--vectors"}
 PROGRAMS = {"train": "train.__main__", "evaluate": "eval.__main__", "download": "data.download.download"}

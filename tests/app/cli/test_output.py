@@ -6,11 +6,12 @@ import io
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from app.cli import output
 from data.span import Span
 from indexer.types import Answer, Hit, Part, Query
+
+Paper = pytest.CaptureFixture[str]
 
 
 def hit(rank: int = 1, **changed: object) -> Hit:
@@ -23,12 +24,10 @@ def hit(rank: int = 1, **changed: object) -> Hit:
     return Hit(**(values | changed))  # type: ignore[arg-type]
 
 
-def shown(*hits: Hit, monkeypatch: pytest.MonkeyPatch) -> str:
-    paper = io.StringIO()
-    monkeypatch.setattr(output, "out", Console(file=paper, width=200, highlight=False))
+def shown(*hits: Hit, paper: Paper) -> str:
     query = Query(parts=(Part(text="a cat"),))
     output.show_answer(Answer(query, "lite@0", 1.0, len(hits), hits))
-    return paper.getvalue()
+    return paper.readouterr().out
 
 
 def test_a_hit_says_where_in_its_file_it_is() -> None:
@@ -44,29 +43,27 @@ def test_names_cannot_write_to_the_terminal() -> None:
     assert output.printable("a\x1b[31mb\nc\udcff.jpg") == "a\\x1b[31mb\\nc\\udcff.jpg"
 
 
-def test_markup_in_a_file_name_is_shown_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = shown(hit(path="/photos/[red]holiday[bold].jpg"), monkeypatch=monkeypatch)
+def test_markup_in_a_file_name_is_shown_as_text(capsys: Paper) -> None:
+    text = shown(hit(path="/photos/[red]holiday[bold].jpg"), paper=capsys)
     assert "[red]holiday[bold].jpg" in text
 
 
-def test_hits_below_the_line_stand_under_a_divider(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = shown(hit(1), hit(2, relevant=False, path="/photos/dog.jpg"), monkeypatch=monkeypatch)
+def test_hits_below_the_line_stand_under_a_divider(capsys: Paper) -> None:
+    text = shown(hit(1), hit(2, relevant=False, path="/photos/dog.jpg"), paper=capsys)
     assert text.index("cat.jpg") < text.index("less likely") < text.index("dog.jpg")
 
 
-def test_without_a_relevant_hit_it_says_nothing_close(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = shown(hit(1, relevant=False), monkeypatch=monkeypatch)
+def test_without_a_relevant_hit_it_says_nothing_close(capsys: Paper) -> None:
+    text = shown(hit(1, relevant=False), paper=capsys)
     assert text.startswith("Nothing close")
     assert "less likely" not in text
 
 
-def test_no_hit_at_all_is_told_by_its_cause(monkeypatch: pytest.MonkeyPatch) -> None:
-    paper = io.StringIO()
-    monkeypatch.setattr(output, "err", Console(file=paper, width=200))
+def test_no_hit_at_all_is_told_by_its_cause(capsys: Paper) -> None:
     nothing = Answer(Query(parts=(Part(text="label:dog"),)), "lite@0", 1.0, 0, ())
     output.show_answer(nothing)
     output.show_answer(nothing, empty=True)
-    filtered, empty = paper.getvalue().splitlines()
+    filtered, empty = capsys.readouterr().err.splitlines()
     assert "leave out a filter" in filtered and "sightline index FOLDER" in empty
 
 
@@ -74,11 +71,20 @@ def test_one_is_no_many() -> None:
     assert [output.counted(n, "group") for n in (0, 1, 2)] == ["0 groups", "1 group", "2 groups"]
 
 
-def test_the_words_that_matched_are_emphasised(monkeypatch: pytest.MonkeyPatch) -> None:
-    paper = io.StringIO()
-    monkeypatch.setattr(output, "out", Console(file=paper, width=200, force_terminal=True))
-    output._show_hit(hit(snippet="the \ue000life jackets\ue001 are in the shed"), dim=False)
-    assert "\x1b[1mlife jackets\x1b[0m" in paper.getvalue()
+def test_the_words_that_matched_are_emphasised(monkeypatch: pytest.MonkeyPatch, capsys: Paper) -> None:
+    found = hit(snippet="the \ue000life jackets\ue001 are in the shed")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[1mlife jackets\x1b[0m" in shown(found, paper=capsys)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "the life jackets are" in shown(found, paper=capsys)
+
+
+def test_a_terminal_of_few_letters_shows_the_others_as_question_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    paper = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(paper, "ascii"))
+    output.out.print("1:00–1:30")
+    assert paper.getvalue() == b"1:00?1:30\n"
 
 
 @pytest.mark.parametrize(("n", "text"), [(0, "0 bytes"), (1500, "1.5 kB"), (2.5e9, "2.5 GB"), (3e12, "3000.0 GB")])

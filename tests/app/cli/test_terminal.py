@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import logging
+import re
 import sys
 from dataclasses import replace
 
 import pytest
-from rich.console import Console
 
 from app.cli import output
 from app.cli.options import fail
@@ -34,12 +33,15 @@ def test_a_line_of_a_traceback_does_not_look_like_a_record() -> None:
     assert all(line.startswith("    ") and line.isprintable() for line in others)
 
 
-def test_what_a_page_says_cannot_steer_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    paper = io.StringIO()
-    monkeypatch.setattr(output, "out", Console(file=paper, width=200))
+def test_what_a_page_says_cannot_steer_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
     output._show_hit(replace(hit(snippet="clear\x1b[2J\x9b31m the\u200d page\r\x07"), note="gone\x1b[2J"), dim=False)
-    assert not any(control in paper.getvalue() for control in "\x1b\x9b\r\x07")
-    assert "the\u200d page" in paper.getvalue()
+    shown = re.sub(r"\x1b\[(0|1|2|33)m", "", capsys.readouterr().out)
+    assert not any(control in shown for control in "\x1b\x9b\r\x07")
+    assert "the\u200d page" in shown
 
 
 def test_an_error_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
-from app.cli.main import app
+from app.cli.program import app
 from app.web.server import create_app
 from indexer.library import Library
 from tests.app.conftest import HERE

@@ -18,7 +18,7 @@ import pytest
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
-from app.cli.main import app as commands
+from app.cli.program import app as commands
 from app.web import server
 from app.web.server import create_app
 from app.web.sign_in import GUESSES

@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.web.server import create_app
+from app.web.tokens import Tokens
 from indexer.library import Library
 from tests.app.conftest import HERE
 from tests.media import draw_image
@@ -76,6 +77,35 @@ def test_rules_hide_and_flag_until_they_are_taken_back(client: TestClient) -> No
     client.put("/api/settings", json={"name": "moderation", "value": ""})
     assert client.get("/api/search").json()["total"] == total
     assert client.get("/api/search", params={"label": "a number"}).json()["total"] == 0
+
+
+def test_the_owner_sees_and_changes_the_rules_of_each_folder(
+    client: TestClient, library: Library, tmp_path: Path
+) -> None:
+    folder = str(tmp_path / "files")
+    assert client.get("/api/settings").json()["rules"]["folders"] == [{"path": folder, "rules": "", "in_file": ""}]
+    counted = client.put("/api/rules", json={"path": folder, "rules": "1.png", "check": True})
+    assert counted.json() == {"left_out": 1, "taken_in": 0, "at_least": False}
+    assert client.get("/api/search").json()["total"] == 3
+    assert client.put("/api/rules", json={"path": folder, "rules": "1.png"}).json()["left_out"] == 1
+    library.index()
+    assert client.get("/api/search").json()["total"] == 2
+    assert client.get("/api/settings").json()["rules"]["folders"][0]["rules"] == "1.png"
+    wrong = client.put("/api/rules", json={"path": folder, "rules": "*.gif\n!"})
+    assert wrong.status_code == 400 and wrong.json()["error"] == "Line 2 is no rule as in a .gitignore: !"
+    other = client.put("/api/rules", json={"path": str(tmp_path), "rules": ""})
+    assert other.status_code == 400 and "is no folder of the library" in other.json()["error"]
+
+
+def test_who_is_not_the_owner_neither_sees_nor_changes_rules(library: Library, tmp_path: Path) -> None:
+    tokens = Tokens(library.data_dir)
+    token = tokens.add("Ada", may_index=True, roots=())
+    app = create_app(library, gradio=False, token="the-owner")
+    with TestClient(app, base_url=HERE, headers={"authorization": f"Bearer {token}"}) as guest:
+        assert guest.get("/api/settings").json()["rules"] is None
+        refused = guest.put("/api/rules", json={"path": str(tmp_path / "files"), "rules": "*"})
+        assert refused.status_code == 403 and "Only the owner" in refused.json()["error"]
+    assert library.folder_rules()[0].rules == ""
 
 
 def test_what_is_kept_and_taken_in_can_be_chosen(client: TestClient, library: Library) -> None:

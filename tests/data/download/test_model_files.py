@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from app.cli.main import app
+from app.cli.program import app
 from data.download import model_files
 from model import hub_models
 from model.hub_models import HUB_MODELS, read_record

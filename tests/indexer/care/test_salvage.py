@@ -235,7 +235,7 @@ def test_a_catalogue_that_is_being_indexed_is_not_salvaged(data_dir: Path) -> No
 def test_the_command_says_what_is_saved_and_what_is_not(data_dir: Path) -> None:
     from typer.testing import CliRunner
 
-    from app.cli.main import app
+    from app.cli.program import app
 
     def verify(*options: str) -> Any:
         return CliRunner().invoke(app, ["verify", "--data-dir", str(data_dir), *options])

@@ -92,6 +92,22 @@ def test_folders_that_come_go_and_move_are_followed(
     assert counted.embedded == 20
 
 
+def test_a_folder_that_was_moved_out_is_no_obstacle_to_the_end(
+    running: Library, photos: Path, tmp_path: Path, open_library: OpenLibrary
+) -> None:
+    """watchdog's `stop` raises KeyError then (findings/watchdog_folder_moved_away.sh)."""
+    media.draw_image(photos / "trip" / "3.jpg", seed=3, size=(64, 48))
+    wait_for(lambda: settled(running, 4))
+    (photos / "trip").rename(tmp_path / "outside")
+    wait_for(lambda: settled(running, 3))
+    media.draw_image(photos / "trip" / "4.jpg", seed=4, size=(64, 48))
+    wait_for(lambda: settled(running, 4))
+    (photos / "trip").rename(photos / "tour")
+    wait_for(lambda: str(photos / "tour" / "4.jpg") in paths_under(running.catalogue, str(photos)))
+    running.close()
+    assert len(open_library().status().roots) == 1, "another one can have it"
+
+
 def test_a_file_being_copied_is_not_read_before_it_is_whole(running: Library, photos: Path) -> None:
     whole = media.draw_image(photos.parent / "big.png", seed=5, size=(300, 300)).read_bytes()
     step = len(whole) // 12 + 1

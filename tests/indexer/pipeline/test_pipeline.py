@@ -297,6 +297,17 @@ def test_a_query_waits_for_a_batch_only_if_the_model_is_not_safe_to_call_from_tw
         assert len(batch.result(60)) == 2 and len(query.result(60)) == 1
 
 
+def test_pictures_are_checked_before_the_first_one(lite: Embedder) -> None:
+    checked: list[Embedder] = []
+    embedder = SharedEmbedder(lite, QueryPriority(), checked.append)
+    embedder.embed([Input(text="one", role="query")])
+    assert checked == []
+    picture = Input(images=(np.zeros((8, 8, 3), np.uint8),), kind="image")
+    for _ in range(2):
+        embedder.embed([Input(text="two"), picture])
+    assert checked == [lite]
+
+
 def test_searches_are_answered_while_indexing(folder: Path, open_library: OpenLibrary) -> None:
     from indexer.types import Part, Query
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +25,30 @@ FILTERS = st.builds(
 )
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=["sqlite", "postgresql", "milvus"])
 def shelf(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
-    """Forty drawings, six documents of seven pages and three films: more than the candidates of one list below."""
+    """A library on each engine: of the catalogue, of the vectors."""
     folder = tmp_path_factory.mktemp("totals")
-    made = Shelf(folder, where=new_place(request, request.param, folder))
+    if request.param == "milvus":
+        made = Shelf(folder, vectors=request.getfixturevalue("milvus").url("totals"))
+    else:
+        made = Shelf(folder, where=new_place(request, request.param, folder))
+    fill(made)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
+    """The same library on the engines that need no server."""
+    made = Shelf(tmp_path_factory.mktemp("embedded"))
+    fill(made)
+    yield made
+    made.close()
+
+
+def fill(made: Shelf) -> None:
+    """Forty drawings, six documents of seven pages and three films: more than the candidates of one list below."""
     for seed in range(40):
         made.photo(f"P{seed:04}.png", drawing(seed), taken=f"2022-04-{1 + seed % 28:02}", taken_from="exif")
     for n in range(6):
@@ -36,8 +56,6 @@ def shelf(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         made.document(f"whales {n}.pdf", pages, taken="2022-04-20", taken_from="pdf")
     for n in range(3):
         made.film(f"film {n}.mp4", [np.stack([drawing(100 + 9 * n + w // 2)] * 2) for w in range(6)])
-    yield made
-    made.close()
 
 
 @pytest.mark.slow
@@ -63,9 +81,7 @@ def test_every_page_of_an_answer_says_the_total_that_its_pages_have(
     monkeypatch.setattr(searcher, "DEPTH", bounds[0])
     monkeypatch.setattr(searcher, "MOST", bounds[1])
     query = Query((Part(text=text),) if text else (), filters, "date" if newest else "relevance", fold)
-    pages: list[Answer] = [shelf.searcher.search(query, k)]
-    while pages[-1].hits:
-        pages.append(shelf.searcher.search(query, k, k * len(pages)))
+    pages = pages_of(shelf, query, k)
     pages.append(shelf.searcher.search(query, k, 9000))
     assert len({(page.total, page.matches, page.at_least, str(page.facets)) for page in pages}) == 1
     hits = [hit for page in pages for hit in page.hits]
@@ -73,6 +89,31 @@ def test_every_page_of_an_answer_says_the_total_that_its_pages_have(
     assert len({hit.chunk_id for hit in hits}) == len(hits)
     above = [hit.relevant for hit in hits]
     assert above == sorted(above, reverse=True) and sum(above) == pages[0].matches
+
+
+def pages_of(shelf: Shelf, query: Query, k: int) -> list[Answer]:
+    """All pages of an answer, the last one empty."""
+    pages: list[Answer] = [shelf.searcher.search(query, k)]
+    while pages[-1].hits:
+        pages.append(shelf.searcher.search(query, k, k * len(pages)))
+    return pages
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bounds", [(5, 10), (200, 1000)])
+def test_every_engine_says_what_the_embedded_ones_say_on_each_page(
+    shelf: Shelf, embedded: Shelf, monkeypatch: pytest.MonkeyPatch, bounds: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(searcher, "DEPTH", bounds[0])
+    monkeypatch.setattr(searcher, "MOST", bounds[1])
+    filters = Filters(kinds=("image", "pdf")), Filters(after="2022-04-10"), Filters()
+    for text, one in product(WORDS, filters):
+        query = Query((Part(text=text),) if text else (), one)
+        here, there = (
+            [(page.total, page.matches, page.at_least, len(page.hits)) for page in pages_of(on, query, 7)]
+            for on in (embedded, shelf)
+        )
+        assert here == there, (text, one)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -345,6 +346,40 @@ def test_a_reader_of_another_process_writes_nothing(tmp_path: Path) -> None:
     assert_same(reader, table, unit(np.random.default_rng(2), 1)[0], 5)
     reader.close()
     assert sorted((p.name, p.stat().st_mtime_ns) for p in tmp_path.iterdir()) == before
+
+
+def test_a_reader_of_few_vectors_finds_without_faiss_what_faiss_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, table = filled(tmp_path, 300)
+    index.merge()
+    queries = unit(np.random.default_rng(3), 7)
+    expected = {group: index.search(queries, 20, group=group) for group in (None, 0, 1, 2)}
+    index.close()
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "faiss", None)
+        reader = FaissIndex(tmp_path, KEY, DIM, table, writable=False)
+        for group, (scores, ids) in expected.items():
+            found = reader.search(queries, 20, group=group)
+            assert np.array_equal(found[1], ids) and np.allclose(found[0], scores, atol=1e-6)
+        assert len(reader) == len(index)
+    many = unit(np.random.default_rng(4), snapshot.OPEN_ROWS)
+    table.put(np.arange(10_000, 10_000 + len(many)), many, np.ones(len(many), np.uint8))
+    assert reader.catch_up() == len(many)
+    assert_same(reader, table, queries[0], 20)
+    reader.close()
+
+
+def test_damage_in_a_vector_is_noticed_where_few_are_read(tmp_path: Path) -> None:
+    index, _ = filled(tmp_path, 300)
+    index.merge()
+    index.close()
+    (path,) = tmp_path.glob("*.vec")
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(segment.SegmentError, match="damaged"):
+        segment_files.read_few(path, KEY, DIM, 1000)
 
 
 def test_wrong_shapes_are_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -199,6 +200,15 @@ def test_any_input_gives_a_finite_unit_vector(lite: LiteEmbedder, name: str) -> 
     vectors = lite.embed([hostile()[name]()])
     assert vectors.shape == (1, 1152) and vectors.dtype == np.float32
     assert np.isfinite(vectors).all() and abs(np.linalg.norm(vectors) - 1) < 1e-5
+
+
+@pytest.mark.parametrize("text", ["바다에서 노는 개", "海で遊ぶがちょうとペンギン", "con chó chạy trên bãi biển"])
+def test_text_from_a_mac_means_what_it_means_elsewhere(lite: LiteEmbedder, text: str) -> None:
+    """Letters and their marks apart, as in a Mac's file names (findings/tokenizers_decomposed_text.sh)."""
+    apart = normalize("NFD", text)
+    assert apart != text
+    assert (one(lite, query(apart)) == one(lite, query(text))).all()
+    assert (one(lite, Input(text=apart)) == one(lite, Input(text=text))).all()
 
 
 def test_nothing_in_gives_nothing_out(lite: LiteEmbedder) -> None:

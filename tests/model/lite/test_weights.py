@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from model import self_check
 from model.embedder import ModelError
 from model.lite import weights
 from model.lite.embedder import LiteEmbedder
@@ -54,3 +55,15 @@ def test_a_truncated_weight_file_is_noticed_at_load(installed: Path, tmp_path: P
     (folder / "text.onnx").write_bytes(bytes(len(content)))
     with pytest.raises(ModelError, match=r"does not load .*run: sightline setup --again"):
         LiteEmbedder.load(folder)
+
+
+@pytest.mark.parametrize("name", ["image.onnx", "projection.npy", "meanings.npy"])
+def test_a_damaged_file_for_pictures_is_noticed_at_the_first_picture(
+    name: str, installed: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(installed, tmp_path / "lite"))
+    (folder / name).write_bytes(bytes((folder / name).stat().st_size))
+    lite = LiteEmbedder.load(folder)
+    self_check.check(lite, words_only=True)
+    with pytest.raises(ModelError, match=r"does not load .*run: sightline setup --again"):
+        self_check.check(lite)

@@ -7,6 +7,7 @@ import shutil
 import warnings
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -151,6 +152,11 @@ def test_text_equals_transformers(text, made, embedder):
         want = _pooled(model.get_text_features(**given))[0].numpy()
     found = embedder.embed([Input("other words", role="query"), Input(text, role="query")])
     assert np.abs(found[1] - unit(want)).max() < SAME
+
+
+def test_text_from_a_mac_means_what_it_means_elsewhere(embedder):
+    found = embedder.embed([Input(normalize(form, "개와 ệ"), role="query") for form in ("NFC", "NFD")])
+    assert (found[0] == found[1]).all()
 
 
 @pytest.mark.parametrize("size", [(48, 48), (1, 1), (300, 451), (451, 300), (20, 5000), (97, 50)])
