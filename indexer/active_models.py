@@ -9,8 +9,10 @@ before its vectors are used. It knows nothing of files or chunks.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import logging
+import re
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -23,6 +25,7 @@ from indexer.catalogue.settings import StoredSettings
 from indexer.errors import LibraryError
 from indexer.priority import QueryPriority, SharedEmbedder
 from model.embedder import Embedder, ModelAway, ModelError
+from model.hub_models import PRECISIONS, best_precision
 from model.lite.weights import EARLIER
 
 if TYPE_CHECKING:
@@ -131,6 +134,12 @@ def _unpacked(packed: str) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), "<f2").reshape(int(rows), -1).astype(np.float32)
 
 
+def _precision(row: ModelRow) -> str | None:
+    """Returns the precision in the id of a model of ONNX graphs; None for another model."""
+    found = re.search(rf":({'|'.join(PRECISIONS)})[:@]", row.name)
+    return found[1] if found else None
+
+
 class ModelSource(Protocol):
     """What the pipeline needs: the models that this program embeds with."""
 
@@ -197,8 +206,9 @@ class ActiveModels:
             if row is None:
                 return self.requested()
             embedder = self._of_row(row)
-            if embedder.id != row.name and row.name in EARLIER:
-                embedder = self._load(json.dumps({"name": row.name}))
+            for source in self._other_sources(row) if embedder.id != row.name else ():
+                with contextlib.suppress(ModelError):
+                    embedder = self._load(source)
             if embedder.id == row.name:
                 return row, embedder
             # The same name now has other weights or another recipe: its old vectors cannot be searched.
@@ -217,22 +227,34 @@ class ActiveModels:
         """The arguments of `model.load` that give the model of a row, and the embedder. Raises `ModelError` if none do
         any more."""
         with self._lock:
-            sources = [row.source, *([json.dumps({"name": row.name})] if row.name in EARLIER else ())]
-            embedders = [(source, self._load(source)) for source in sources]
+            embedders = [(source, self._load(source)) for source in (row.source, *self._other_sources(row))]
             for source, embedder in embedders:
                 if embedder.id == row.name:
                     return json.loads(source), embedder
             raise ModelError(f"{row.name} is not on this machine any more; in its place is {embedders[0][1].id}.")
 
+    def _other_sources(self, row: ModelRow) -> list[str]:
+        """Other arguments that may give the model of a row: the name of earlier weights of lite; the precision in its
+        id, where a better one has come beside it since."""
+        source, precision = json.loads(row.source), _precision(row)
+        if row.name in EARLIER:
+            return [json.dumps({"name": row.name})]
+        if precision is not None and "dtype" not in source:
+            return [json.dumps(source | {"dtype": precision}, sort_keys=True)]
+        return []
+
     def other(self) -> tuple[ModelRow, ModelRow]:
-        """The model that answers, and the one to compare it with: the one that is being built, or the one that
-        answered before the last switch. Raises `LibraryError` if there is none."""
-        answering, previous = self._models.answering(), self._models.previous()
-        building = next((row for row in self._models.all() if row.state == "building"), None)
-        row = building or (previous and previous[0])
+        """The model that answers, and the one to compare it with (`beside`). Raises `LibraryError` if there is none."""
+        answering, row = self._models.answering(), self.beside()
         if answering is None or row is None:
             raise LibraryError("This library has the vectors of one model only: there is no switch to compare or undo.")
         return answering, row
+
+    def beside(self) -> ModelRow | None:
+        """The model that is being built, else the one before the last switch, while its vectors are here; else None."""
+        building = next((row for row in self._models.all() if row.state == "building"), None)
+        previous = self._models.previous()
+        return building or (previous and previous[0])
 
     def for_new(self) -> tuple[ModelRow, SharedEmbedder]:
         """The model for new contents: the one that answers, so that they are found at once."""
@@ -261,7 +283,7 @@ class ActiveModels:
 
     def is_switch(self) -> bool:
         """Whether another model answers than the requested one, judged without loading a model: by name and
-        options, and for the built-in model by its installed weights."""
+        options, of the built-in model by its installed weights, of a fetched one by its best precision here."""
         row = self._models.answering()
         if row is None:
             return False
@@ -269,7 +291,9 @@ class ActiveModels:
             from model.lite import embedder
 
             return row.name != embedder.current_id()
-        return row.source != self._source
+        source = json.loads(self._source)
+        best = best_precision(source["name"]) if "dtype" not in source else None
+        return row.source != self._source or best not in (None, _precision(row))
 
     def is_tuned(self, row: ModelRow) -> bool:
         """Whether a model has a ranking profile; for a model that is not loaded, whether it is lite."""

@@ -64,6 +64,7 @@ from indexer.types import (
 from indexer.vectors.address import address_of
 from model import self_check
 from model.embedder import ModelError
+from model.heap import few_heaps
 
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
@@ -118,6 +119,7 @@ class Library:
 
     def __init__(self, data_dir: Path, options: LibraryOptions, *, read_only: bool) -> None:
         check_addresses(options)
+        few_heaps()
         data_dir = absolute(data_dir)
         if not read_only:
             try:

@@ -25,7 +25,7 @@ from indexer.pipeline.pipeline import Pipeline
 from indexer.pipeline.run import Indexer
 from indexer.pipeline.time_left import TimeLeft
 from indexer.search.open import Engines
-from indexer.types import KINDS, Status, WorkerStatus, WorkLeft
+from indexer.types import KINDS, OtherModel, Status, WorkerStatus, WorkLeft
 
 
 class StatusReporter:
@@ -72,6 +72,7 @@ class StatusReporter:
         counts = self._counts()
         roots = [r for r in self._catalogue.files.roots() if r.state != "left_out"]
         row = self._catalogue.models.answering()
+        other = self._models.beside()
         pipeline = self._indexing.pipeline
         work = tuple(self._work(counts, pipeline))
         reading = [one.seconds_left for one in work if one.step == "read"]
@@ -97,6 +98,7 @@ class StatusReporter:
             workers=self._workers(),
             left_out=counts.left_out,
             confinement=layers(),
+            other_model=OtherModel(other.name, other.state == "building") if row and other else None,
         )
 
     def _work(self, counts: Counts, pipeline: Pipeline | None) -> Iterator[WorkLeft]:

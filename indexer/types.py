@@ -369,6 +369,14 @@ class WorkLeft:
 
 
 @dataclass(frozen=True)
+class OtherModel:
+    """The id of the model beside the one that answers, and whether it is being built; else it answered before."""
+
+    name: str
+    building: bool
+
+
+@dataclass(frozen=True)
 class Status:
     """The state of the library. `reading`: files being read. `boot` changes at each start of the program."""
 
@@ -401,6 +409,8 @@ class Status:
     """The layers that confine the processes that decode files here (`data.media.confinement`)."""
     work: tuple[WorkLeft, ...] = ()
     """All that is still to be done; `seconds_left` is of reading alone."""
+    other_model: OtherModel | None = None
+    """What the model that answers can be compared with, and the change between the two be undone."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 Built around `HUB_MODELS`, and a record, `hashes.json`, in each model's folder: the SHA-256 of every
 file. A file must match the hash that is declared here, else the one that was recorded at its first download.
-It knows nothing of networks (`data/download/model_files.py` downloads) or of the content of the files.
+Graphs that the hub does not have are built on this machine from a `HubCheckpoint`. It knows nothing of networks
+(`data/download/model_files.py` downloads), of building (`app/cli/model_install.py`) or of the content of the files.
 """
 
 from __future__ import annotations
@@ -18,19 +19,36 @@ from typing import Any
 
 from model.embedder import ModelError
 
-PRECISIONS = {"float32": "", "q4": "_q4", "int8": "_quantized"}
-"""Number formats of weights, best first, and the suffix of a graph's file name. Activations are always float32."""
+PRECISIONS = {"float32": "", "int8": "_int8", "q4": "_q4", "q8": "_quantized"}
+"""Number formats of weights, best first, and the suffix of a graph's file name. int8 is of `model.gemma.build`, with a
+scale for each token; q8, as transformers.js calls it, is eight bits as the hub publishes them, with one scale."""
 RECORD = "hashes.json"
 HUB_ADDRESS = "https://huggingface.co"
 
 
 @dataclass(frozen=True)
+class HubCheckpoint:
+    """Its authors' own weights of a model, of which the graphs in `precision` are built on this machine.
+
+    `graph_bytes`: about the size of these graphs.
+    """
+
+    repo: str
+    revision: str
+    files: tuple[str, ...]
+    precision: str
+    graph_bytes: int
+
+
+@dataclass(frozen=True)
 class HubModel:
-    """`graphs` exist in each of `PRECISIONS`; if `has_data`, each has a file of weights beside it.
+    """`graphs` exist in each of `precisions`; if `has_data`, each has a file of weights beside it.
 
     `revision` None: the newest at the first download, which is recorded for later ones.
+    `precision`: the default. `checkpoint`: of the precision that is not published.
     `notes`: precision -> what is known of its cost and of what it loses, a sentence or two for a person.
     `checksums`: path -> (bytes, SHA-256), of some of the files.
+    `offers`: what the page offers: precision -> size and speed, a few words.
     """
 
     name: str
@@ -40,23 +58,33 @@ class HubModel:
     graphs: tuple[str, ...]
     others: tuple[str, ...]
     precision: str
+    precisions: tuple[str, ...]
     has_data: bool = False
     notes: Mapping[str, str] = field(default_factory=dict)
     checksums: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    offers: Mapping[str, str] = field(default_factory=dict)
+    checkpoint: HubCheckpoint | None = None
 
     def files(self, precision: str | None = None) -> tuple[str, ...]:
-        """Returns the paths of the files in the repository and in the local folder."""
-        ending = PRECISIONS[precision or self.precision]
-        graphs = [f"{graph}{ending}.onnx" for graph in self.graphs]
-        return (*self.others, *(path + end for path in graphs for end in (("", "_data") if self.has_data else ("",))))
+        """Returns the paths of the files in the local folder."""
+        return (*self.others, *self.graph_files(precision or self.precision))
 
-    def address(self, path: str, endpoint: str = HUB_ADDRESS) -> str:
-        """Returns the URL of a file."""
-        return f"{endpoint}/{self.repo}/resolve/{self.revision or 'main'}/{path}"
+    def graph_files(self, precision: str) -> tuple[str, ...]:
+        """Returns the paths of the graphs and of their weights."""
+        graphs = [f"{graph}{PRECISIONS[precision]}.onnx" for graph in self.graphs]
+        return tuple(path + end for path in graphs for end in (("", "_data") if self.has_data else ("",)))
+
+    def source(self, precision: str) -> HubCheckpoint | None:
+        """Returns the checkpoint of which a precision is built; None if the hub has its graphs."""
+        return self.checkpoint if self.checkpoint is not None and precision == self.checkpoint.precision else None
 
     def folder(self) -> Path:
         """Returns the local folder of the model's files."""
         return models_folder() / self.name
+
+    def checkpoint_folder(self) -> Path:
+        """Returns the local folder of the checkpoint, which is removed when the graphs are built."""
+        return models_folder() / f"{self.name}-checkpoint"
 
 
 HUB_MODELS = {
@@ -69,15 +97,26 @@ HUB_MODELS = {
             licence="Apache-2.0; its authors also point to the Gemma Prohibited Use Policy",
             graphs=("onnx/model", "onnx/vision_encoder"),
             others=("config.json", "tokenizer.json"),
-            precision="q4",
+            precision="int8",
+            precisions=("float32", "int8", "q4", "q8"),
             has_data=True,
+            checkpoint=HubCheckpoint(
+                repo="google/embeddinggemma-2",
+                revision="914f7f89142e33e77833254d9c9b90c3cef7303b",
+                files=("config.json", "model.safetensors"),
+                precision="int8",
+                graph_bytes=494_340_244,
+            ),
+            offers={"int8": "1.5 GB, fast", "q4": "0.3 GB, slower"},
             notes={
-                "float32": "the authors' numbers unrounded; the largest, and about as slow as torch.",
-                "q4": "four bits for weights, exact activations; the smallest. What it loses on the published weights"
-                " was not measured. int8 is faster.",
-                "int8": "eight bits for weights and activations; the fastest. One user measured that it loses a lot:"
+                "float32": "the authors' numbers unrounded; the largest, and the slowest.",
+                "int8": "eight bits, with a scale for each token, built on this machine from its authors' weights; the"
+                " fastest. What it loses on the published weights was not measured.",
+                "q4": "four bits for weights, exact activations; the smallest download. What it loses on the published"
+                " weights was not measured. int8 is faster.",
+                "q8": "the hub's eight bits, with one scale for all of a value. One user measured that it loses a lot:"
                 " recall@1 of a collection of code .45 instead of .725, cosines of .964 to the exact vectors, .907 at"
-                " worst. `sightline models compare` shows your own queries under q4 and int8.",
+                " worst. int8 has a scale for each token instead.",
             },
             checksums={
                 "tokenizer.json": (32_170_510, "4d777ef5bdc1aa36227abdfb77c3e49e7b9c892d16e1b6bda41c393504828be4"),
@@ -107,6 +146,8 @@ HUB_MODELS = {
             graphs=("onnx/text_model", "onnx/vision_model"),
             others=("config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json"),
             precision="float32",
+            precisions=("float32", "q4", "q8"),
+            offers={"float32": "1.5 GB"},
         ),
     )
 }
@@ -125,9 +166,9 @@ def pick_precision(folder: Path, graphs: Sequence[str], dtype: str, name: str) -
     """Returns the precision of a `dtype`; auto: the best one in the folder. Raises `ModelError`."""
     precision = {"fp32": "float32", "auto": None}.get(dtype, dtype)
     if precision in ("float16", "fp16", "bfloat16", "bf16"):
-        raise ModelError(f"{name} is not run in {dtype} on onnxruntime; take --dtype float32, q4 or int8.")
+        raise ModelError(f"{name} is not run in {dtype} on onnxruntime; take --dtype {_any_of(tuple(PRECISIONS))}.")
     if precision is not None and precision not in PRECISIONS:
-        raise ModelError(f"{name} has no dtype {dtype}; choose auto, float32, q4 or int8.")
+        raise ModelError(f"{name} has no dtype {dtype}; choose {_any_of(('auto', *PRECISIONS))}.")
     on_disk = [p for p, end in PRECISIONS.items() if all((folder / f"{graph}{end}.onnx").is_file() for graph in graphs)]
     if precision is not None and precision not in on_disk:
         command = f"sightline models get {name} --precision {precision}"
@@ -135,6 +176,10 @@ def pick_precision(folder: Path, graphs: Sequence[str], dtype: str, name: str) -
     if not on_disk:
         raise ModelError(f"{folder} holds no graphs of {name}: sightline models get {name}")
     return precision or on_disk[0]
+
+
+def _any_of(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def sha256(path: Path) -> str:
@@ -200,13 +245,34 @@ def verify(folder: Path, paths: Sequence[str], checksums: Mapping[str, tuple[int
     return hashes
 
 
+def best_precision(name: str) -> str | None:
+    """Returns the first of `PRECISIONS` in which a model is on this machine; None if in none, or by another name."""
+    if name not in HUB_MODELS:
+        return None
+    model = HUB_MODELS[name]
+    return next((p for p in PRECISIONS if p in model.precisions and not missing(model, model.folder(), p)), None)
+
+
 def missing(model: HubModel, folder: Path, precision: str | None = None) -> list[str]:
     """Returns the files of a model that are not in `folder`."""
-    return [path for path in model.files(precision) if not (folder / path).is_file()]
+    return missing_in(folder, model.files(precision))
+
+
+def missing_in(folder: Path, paths: Sequence[str]) -> list[str]:
+    """Returns the paths without a file in `folder`."""
+    return [path for path in paths if not (folder / path).is_file()]
 
 
 def manual_download(model: HubModel, precision: str | None = None, endpoint: str = HUB_ADDRESS) -> str:
     """Returns the URL and the local path of each file, for a download with a browser."""
-    folder = model.folder()
-    lines = [f"  {model.address(path, endpoint)}\n    -> {folder / path}" for path in model.files(precision)]
-    return "\n".join(lines)
+    source = model.source(precision or model.precision)
+    places = [
+        (model.repo, model.revision or "main", path, model.folder())
+        for path in (model.files(precision) if source is None else model.others)
+    ]
+    if source is not None:
+        places += [(source.repo, source.revision, path, model.checkpoint_folder()) for path in source.files]
+    return "\n".join(
+        f"  {endpoint}/{repo}/resolve/{revision}/{path}\n    -> {folder / path}"
+        for repo, revision, path, folder in places
+    )

@@ -6,12 +6,12 @@ nothing of models.
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import importlib.util
 import os
 import platform
 import shutil
-import sys
+import threading
 import time
 from dataclasses import dataclass
 
@@ -53,13 +53,11 @@ def chunks_per_hour(gflop: float, machine: Machine) -> float:
     return 3600 / (decode_s + gflop / (machine.gflops * SHARE["cpu"]))
 
 
-def give_back_memory() -> None:
-    """Gives what C libraries have freed back to the system, with GNU's C library: after a page has been read by OCR,
-    139 of 444 MB of the process."""
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "malloc_trim"):
-            libc.malloc_trim(0)
+def lower_priority() -> None:
+    """Lowers the priority of this thread, and of those that it starts, where the system has one for threads."""
+    if hasattr(os, "setpriority"):
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def one_thread_products() -> None:

@@ -17,7 +17,7 @@ from model.embedder import Embedder, ModelError
 from model.gemma.files import GEMMA, is_gemma
 from model.gemma.torch_towers import is_checkpoint
 from model.hub_files import find, in_cache, read_json
-from model.hub_models import HUB_MODELS, PRECISIONS, missing
+from model.hub_models import HUB_MODELS, best_precision
 from model.lite.projection import StudentEmbedder, is_student
 from model.lite.weights import EARLIER
 from model.machine import Machine, chunks_per_hour, this_machine
@@ -218,8 +218,7 @@ def _on_disk(card: ModelCard) -> bool:
         except ModelError:
             return False
     if card.name in HUB_MODELS:
-        hub_model = HUB_MODELS[card.name]
-        return any(not missing(hub_model, hub_model.folder(), precision) for precision in PRECISIONS)
+        return best_precision(card.name) is not None
     hub_ids = [HUB.get(card.name, card.name)] + ([VLM2VEC_BASE] if card.name == "vlm2vec-v2" else [])
     return all(in_cache(hub_id) is not None for hub_id in hub_ids)
 

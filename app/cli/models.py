@@ -31,14 +31,17 @@ def models(
         ),
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(metavar="float32|q4|int8", help="With get: the number format of the weights.")
+        str | None, typer.Option(metavar="float32|int8|q4|q8", help="With get: the number format of the weights.")
     ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="With get: keep the authors' weights that int8 is built from.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """List the models, what each is good at, and which fits this machine; download one, or undo a change to one."""
     match action or []:
         case ["get", name]:
-            _get(name, precision)
+            _get(name, precision, keep=keep)
         case ["compare", *queries]:
             _compare(queries, json_)
         case ["rollback"]:
@@ -96,66 +99,27 @@ def _accept(json_: bool) -> None:
         typer.echo("The old model's vectors are deleted." if is_deleted else "There are no old vectors.", err=True)
 
 
-def _get(name: str, precision: str | None) -> None:
-    """Download a model's files, or verify those that are in its folder; then print the cost of indexing."""
+def _get(name: str, precision: str | None, *, keep: bool) -> None:
+    """Put a model on this machine, or verify the files that are in its folder; then print the cost of indexing."""
+    from app.cli.model_install import install_model
     from model.embedder import ModelError
-    from model.hub_models import HUB_MODELS, PRECISIONS
+    from model.hub_models import HUB_MODELS
 
     if name not in HUB_MODELS:
         fail(f"{name} is not fetched by this command; it knows {', '.join(HUB_MODELS)}", 2)
-    if precision not in (None, *PRECISIONS):
-        fail(f"--precision is one of {', '.join(PRECISIONS)}, not {precision}", 2)
+    if precision not in (None, *HUB_MODELS[name].precisions):
+        fail(f"--precision of {name} is one of {', '.join(HUB_MODELS[name].precisions)}, not {precision}", 2)
     settings_of()
 
     def report(line: str) -> None:
         typer.echo(line, err=True)
 
     try:
-        fetch(name, report, precision)
+        install_model(name, report, precision, keep=keep)
     except ModelError as error:
         fail(str(error), 1)
     _print_cost(name, precision, report)
     report(f"use it: sightline run --model {name} FOLDER")
-
-
-def fetch(name: str, report: Callable[[str], None], precision: str | None = None) -> None:
-    """Download the files of a model of `HUB_MODELS` into its folder, and verify them. Raises `ModelError`."""
-    from data.download.hub import DownloadError, Hub
-    from data.download.model_files import HubAway, fetch_model, plan_model
-    from model import hub_models
-    from model.embedder import ModelError
-
-    model = hub_models.HUB_MODELS[name]
-    folder, paths = model.folder(), model.files(precision)
-    hub = Hub()
-    report(f"{name}: {model.repo}, licence {model.licence}")
-    if note := model.notes.get(precision or model.precision):
-        report(f"{precision or model.precision}: {note}")
-    record = hub_models.read_record(folder)
-    try:
-        if hub_models.missing(model, folder, precision):
-            revision = model.revision or record.get("revision")
-            plan = plan_model(hub, model.repo, revision, paths, folder, checksums=model.checksums)
-            report(f"{plan.bytes / 1e6:,.0f} MB to fetch into {folder}")
-            files = fetch_model(hub, plan, model.checksums, report)
-            hub_models.record_files(folder, plan.revision, [(f.path, f.sha256, f.source) for f in files])
-        hub_models.verify(folder, paths, model.checksums)
-    except HubAway as error:
-        raise ModelError(
-            f"the hub at {hub.api.endpoint} cannot be used ({error}). Without network: put these files there\n"
-            f"{hub_models.manual_download(model, precision, hub.api.endpoint)}\n"
-            f"and run this command again: sightline models get {name}"
-        ) from error
-    except DownloadError as error:
-        raise ModelError(str(error)) from error
-    except OSError as error:
-        raise ModelError(f"{folder} cannot be written ({error.strerror or error})") from error
-    sources = [entry.get("from") for path, entry in hub_models.read_record(folder)["files"].items() if path in paths]
-    n_declared = sum(source == "declared" for source in sources)
-    report(
-        f"in place: {folder} ({n_declared} of {len(paths)} files match the hashes that Sightline declares,"
-        " the others those that were recorded at the first download)"
-    )
 
 
 def _print_cost(name: str, precision: str | None, report: Callable[[str], None]) -> None:

@@ -105,7 +105,7 @@ def demo(host: Host = None, port: Port = None, no_browser: NoBrowser = False, no
 
 def _serve(settings: Settings, folders: list[Path], open_browser: bool, no_token: bool) -> None:
     from app.cli.add import WebFetch, check_web
-    from app.cli.models import fetch
+    from app.cli.model_install import install_model
     from app.web.guard import is_loopback
     from app.web.serving import served_at
 
@@ -130,7 +130,7 @@ def _serve(settings: Settings, folders: list[Path], open_browser: bool, no_token
         signal.signal(signal.SIGTERM, _end)
         serve_library(
             library, host=settings.host, port=settings.port, open_browser=open_browser, token=settings.token,
-            names=settings.host_names(), speech=settings.speech, no_token=no_token, fetch=fetch,
+            names=settings.host_names(), speech=settings.speech, no_token=no_token, fetch=install_model,
             web=WebFetch(library, settings.web_networks) if settings.web and not library.read_only else None,
         )  # fmt: skip
 

@@ -84,8 +84,10 @@ export const api = {
   changeRules: (path, rules, check) => send("PUT", "rules", { path, rules, check }),
   models: () => get("models"),
   modelFetch: () => get("models/fetch"),
-  fetchModel: (name) => send("POST", "models/fetch", { name }),
+  fetchModel: (name, precision) => send("POST", "models/fetch", { name, precision }),
   useModel: (name) => send("POST", "models/use", { name }),
+  compareModels: (queries) => send("POST", "models/compare", { queries }),
+  endChange: (how) => send("POST", `models/${how}`, {}),
   reveal: (file_id) => send("POST", "reveal", { file_id }),
   async fetchFile(url, signal) {
     const response = await respond("/api/fetch", { ...body("POST", { url }), signal });

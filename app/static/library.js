@@ -4,8 +4,11 @@
 import { api } from "./api.js";
 import { Combobox } from "./combobox.js";
 import { askTwice, button, form, h, icon, morph, takeOver } from "./dom.js";
-import { bytes, count, counted, dayTaken, fileName, folder, lasting } from "./format.js";
+import { bytes, count, counted, dayTaken, fileName, folder, lasting, place } from "./format.js";
 import { doing } from "./progress.js";
+import { recent } from "./suggest.js";
+
+const short = (/** @type {string} */ id) => id.split("@")[0];
 
 export class Library {
   /** @param {Page} page */
@@ -13,8 +16,8 @@ export class Library {
     this.page = page;
     this.failed = -1;
     this.roots = "";
-    /** The model in use when the cards were drawn. @type {string | null} */
-    this.cardsModel = null;
+    /** The models in use when the cards were drawn. */
+    this.cardsModels = "";
     this.folders = h("ul.roots");
     this.path = h("input", {
       type: "text",
@@ -65,7 +68,8 @@ export class Library {
   update() {
     const { status, state } = this.page;
     if (!status) return;
-    if (state.view === "settings" && this.cardsModel !== status.model) this.drawModels(status.model);
+    const models = JSON.stringify([status.model, status.other_model]);
+    if (state.view === "settings" && this.cardsModels !== models) this.drawModels(models);
     if (state.view !== "library") return;
     if (this.roots !== status.roots.join("\n")) this.drawRoots(status.roots);
     const numbers = /** @type {[string, string][]} */ ([
@@ -156,14 +160,15 @@ export class Library {
     return h("li", icon(kind), h("div", name, h("span.reason", reason), where));
   }
 
-  /** @param {string} model */
-  async drawModels(model) {
-    this.cardsModel = model;
+  /** @param {string} models */
+  async drawModels(models) {
+    this.cardsModels = models;
     const chunks = this.page.status?.chunks;
     const price = "again; the old ones answer until then, and nothing is lost.";
     try {
       const cards = await api.models();
       this.models.replaceChildren(
+        this.change(),
         h("p.quiet", chunks ? `Switching makes ${counted(chunks, "embedding")} ${price}` : ""),
         h("ul", [cards.map((card) => this.model(card))]),
       );
@@ -172,8 +177,27 @@ export class Library {
     }
   }
 
+  /** A change of the model: compared, kept or undone. */
+  change() {
+    const { model, other_model: other } = /** @type {Status} */ (this.page.status);
+    if (!other) return "";
+    const [now, beside] = [model, other.name].map(short);
+    const result = h("div", { role: "status" });
+    const way = (/** @type {string} */ words, /** @type {() => Promise<unknown>} */ act) =>
+      button(words, () => this.page.attempt(() => act().then(() => this.page.progress.ask())));
+    return h("section.change", { "aria-label": "Change of the model" }, [
+      h("p", `${now} answers; ${beside} ${other.building ? "is being built" : "answered before"}.`),
+      h("p.ways", [
+        way("Compare my searches", async () => result.replaceChildren(...rankings(await api.compareModels(recent())))),
+        !other.building && way(`Keep ${now}, delete ${beside}'s vectors`, () => api.endChange("accept")),
+        way(`Back to ${other.building ? now : beside}`, () => api.endChange("rollback")),
+      ]),
+      result,
+    ]);
+  }
+
   /** @param {any} card */
-  model({ name, title, about, facts, command, on_disk, get }) {
+  model({ name, title, about, facts, command, on_disk, offers }) {
     const current = name === this.page.status?.model.split(/[:@]/)[0];
     const news = h("p.quiet", { role: "status" });
     const button = (/** @type {string} */ label, /** @type {() => Promise<void>} */ act) => {
@@ -185,17 +209,19 @@ export class Library {
       this.page.say("Changing the model. The old one answers until every file is embedded again.");
       this.page.progress.ask();
     });
-    const download = button("Fetch it", async () => {
-      await api.fetchModel(name);
-      if (await this.follow(name, news)) download.replaceWith(use);
-    });
+    const downloads = Object.entries(offers).map(([precision, size]) =>
+      button(`Fetch it (${size})`, async () => {
+        await api.fetchModel(name, precision);
+        if (await this.follow(name, news)) ways.replaceChildren(use);
+      }),
+    );
+    const ways = h("p.ways", on_disk ? use : downloads);
     return h("li", { class: current ? "model current" : "model" }, [
       h("strong", title ?? name),
       current && h("span.tag", "in use"),
       h("p", about ?? ""),
       h("p.quiet", facts),
-      !current && get && !on_disk && download,
-      !current && (on_disk ? use : get && h("code", get)),
+      !current && ways,
       news,
       !current && h("code", command),
     ]);
@@ -255,4 +281,15 @@ export class Library {
       this.combo.offer(folders.map((path) => ({ children: [h("bdi", path)], act: () => take(path) })));
     });
   }
+}
+
+/** @param {Comparison} comparison */
+function rankings({ models, queries }) {
+  const head = () => h("tr", [models.map((id) => h("th", { scope: "col" }, short(id)))]);
+  const cell = (/** @type {Hit | undefined} */ hit) =>
+    h("td", hit && h("a", { href: hit.open_url }, hit.title, ` ${place(hit)}`));
+  return queries.map(({ query, hits: [a, b] }) => {
+    const lines = (a.length < b.length ? b : a).map((_, n) => h("tr", cell(a[n]), cell(b[n])));
+    return h("table", h("caption", query), head(), lines);
+  });
 }

@@ -166,7 +166,7 @@ export class Suggest {
 }
 
 /** @returns {string[]} */
-function recent() {
+export function recent() {
   try {
     const searches = JSON.parse(localStorage.getItem(RECENT) ?? "[]");
     return Array.isArray(searches) ? searches.filter((q) => typeof q === "string") : [];

@@ -227,6 +227,8 @@ interface Status {
   notices: string[];
   clicks: number;
   keeps_clicks: boolean;
+  /** The model being built, or the one before the last change, whose vectors are still here. */
+  other_model: { name: string; building: boolean } | null;
   /** What of the folders is not indexed, and why; most first. */
   left_out: { what: string; why: string; count: number; example: string }[];
   gradio: boolean;
@@ -340,6 +342,12 @@ interface Choice {
   options: string[][];
 }
 
+/** The first hits under each of two models. */
+interface Comparison {
+  models: [string, string];
+  queries: { query: string; hits: [Hit[], Hit[]] }[];
+}
+
 /** What else is left out of a folder: by rules of the library, and of the file in it. */
 interface FolderRules {
   path: string;
@@ -408,8 +416,12 @@ interface Api {
   models(): Promise<any[]>;
   /** The download of a model. */
   modelFetch(): Promise<ModelFetch>;
-  fetchModel(name: string): Promise<ModelFetch>;
+  fetchModel(name: string, precision: string): Promise<ModelFetch>;
   useModel(name: string): Promise<{ model: string }>;
+  /** The first hits of queries (none: the last ones that the server knows) under the model that answers and the other. */
+  compareModels(queries: string[]): Promise<Comparison>;
+  /** "accept": delete the vectors of the model before; "rollback": go back to it. */
+  endChange(how: "accept" | "rollback"): Promise<unknown>;
   /** Show a file in the file manager of this machine. */
   reveal(file_id: number): Promise<void>;
   /** Fetch the file at an address, to search with. */

@@ -54,8 +54,8 @@ ACCEPTS = ",".join(("image/*", "video/*", "application/pdf", *EXTENSIONS))
 
 MAX_MOMENTS = 50
 """Moments in one answer."""
-MAX_QUERIES = 10
-"""Queries in one comparison of two models."""
+MAX_QUERIES = 12
+"""Queries in one comparison of two models: those that the page remembers."""
 
 
 class Json(JSONResponse):
@@ -285,12 +285,21 @@ def browse(services: Services, path: str = "") -> Json:
 
 @router.get("/models")
 def models(services: Services) -> Json:
-    """The models of the registry, each with its `facts` in words and the `command` that starts with it."""
+    """The models of the registry, each with its `facts` in words, the `command` that starts with it, and `offers`:
+    the precisions in which it can be downloaded, each with its size."""
+    from model.hub_models import HUB_MODELS
+
     folder = services.library.data_dir if services.is_owner() else None
     where = f" --data-dir {shlex.quote(os.fspath(folder))}" if folder else ""
+    offers = {model.name: model.offers for model in HUB_MODELS.values()}
     return Json(
         [
-            card | {"facts": _facts(card), "command": f"sightline run --model {card['name']}{where}"}
+            card
+            | {
+                "facts": _facts(card),
+                "command": f"sightline run --model {card['name']}{where}",
+                "offers": offers.get(card["name"], {}),
+            }
             for card in model_cards()
         ]
     )
@@ -304,11 +313,15 @@ def model_fetch(services: Services) -> Json:
 
 
 @router.post("/models/fetch")
-def fetch_model(services: Services, name: Annotated[str, Body(embed=True, max_length=200)]) -> Json:
-    """Download the files of a model to this machine, in the background."""
+def fetch_model(
+    services: Services,
+    name: Annotated[str, Body(max_length=200)],
+    precision: Annotated[str | None, Body(max_length=20)] = None,
+) -> Json:
+    """Download the files of a model to this machine, in the background; `precision` is one of its `offers`."""
     if services.tokens.current_visitor().roots:
         raise BadRequest("A token for some folders only cannot download a model.")
-    return Json(asdict(services.model_fetch.start(name)))
+    return Json(asdict(services.model_fetch.start(name, precision)))
 
 
 @router.post("/models/use")

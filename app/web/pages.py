@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 MODULES = (
     "albums", "api", "app", "card", "chips", "closer-look", "combobox", "controls", "dom", "duplicates", "filters",
-    "format", "grid", "help", "info", "library", "map", "progress", "results", "selection", "settings", "state",
-    "suggest", "timeline", "transcript", "upgrade", "url-question", "viewer", "viewer-image", "viewer-pdf",
+    "format", "grid", "help", "info", "library", "map", "progress", "results", "selection", "settings",
+    "state", "suggest", "timeline", "transcript", "upgrade", "url-question", "viewer", "viewer-image", "viewer-pdf",
     "viewer-video", "warm",
 )  # fmt: skip
 """Modules that the browser loads at once, not one after another as it reads the imports."""

@@ -237,6 +237,7 @@ class ScopedLibrary:
             work=tuple(WorkLeft("read", kind, files, None) for kind, (files, _) in counts.unread.items()),
             workers=(),
             left_out=(),
+            other_model=None,
         )
 
     def failures(self) -> list[Failure]:

@@ -1,14 +1,17 @@
 """Downloads the files of a model from the hub into its folder: all of them, or none.
 
 Built around `hub.fetch_file`. Files are downloaded into a folder beside the model's, resumed after a stop, verified by
-hash, and moved into the folder when all are complete. It knows nothing of the list of models or the content of files.
+hash, and moved into the folder when all are complete (`install`). It knows nothing of the list of models or the content
+of files.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +24,7 @@ class HubAway(Exception):
 
 MIN_FREE_BYTES = 64 << 20
 """Bytes of the disk that a download leaves free."""
+PROGRESS_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -39,14 +43,9 @@ class ModelPlan:
             max(0, f.size - size_on_disk(self.staging(f, ".part")) - size_on_disk(self.staging(f))) for f in self.files
         )
 
-    @property
-    def staging_folder(self) -> Path:
-        """The folder of the files until all are complete."""
-        return self.folder.with_name(self.folder.name + ".part")
-
     def staging(self, file: HubFile, ending: str = "") -> Path:
         """Returns the path of a file in the staging folder."""
-        return self.staging_folder / (file.path + ending)
+        return staging_folder(self.folder) / (file.path + ending)
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,11 @@ class ModelFile:
     path: str
     sha256: str
     source: str
+
+
+def staging_folder(folder: Path) -> Path:
+    """Returns the folder of a model's files until all are complete."""
+    return folder.with_name(folder.name + ".part")
 
 
 def plan_model(
@@ -83,7 +87,10 @@ def plan_model(
         file = hub_files[path]
         if path in checksums:
             if (file.size, file.sha256 or checksums[path][1]) != checksums[path]:
-                raise DownloadError(f"{repo}/{path} on the hub is not the file that this version of Sightline expects")
+                raise DownloadError(
+                    f"{repo}/{path} on the hub is not the file that this version of Sightline expects, or not that of"
+                    " the first download"
+                )
             file = replace(file, sha256=checksums[path][1])
         if is_intact(file, folder / path):
             on_disk.append(path)
@@ -92,29 +99,54 @@ def plan_model(
     return ModelPlan(folder, revision, tuple(files), tuple(on_disk))
 
 
-def require_room(plan: ModelPlan) -> None:
-    """Raises `DownloadError` if the disk has too little room."""
-    parent = next(p for p in plan.folder.parents if p.is_dir())
+def require_room(plans: Sequence[ModelPlan], folder: Path, built: int = 0) -> None:
+    """Raises `DownloadError` if the disk of `folder` has too little room for the downloads and `built` bytes more."""
+    size = sum(plan.bytes for plan in plans)
+    parent = next(p for p in folder.parents if p.is_dir())
     free = shutil.disk_usage(parent).free
-    if plan.bytes + MIN_FREE_BYTES > free:
+    if size + built + MIN_FREE_BYTES > free:
+        graphs = f", {built / 1e6:,.0f} MB of graphs to be built," if built else ""
         raise DownloadError(
-            f"{plan.bytes / 1e6:,.0f} MB are to be fetched, and {parent} has {free / 1e6:,.0f} MB free: "
+            f"{size / 1e6:,.0f} MB are to be fetched{graphs} and {parent} has {free / 1e6:,.0f} MB free: "
             "make room, or set SIGHTLINE_MODELS to a folder on another disk; nothing was fetched"
         )
 
 
 def fetch_model(
-    hub: Hub,
-    plan: ModelPlan,
-    checksums: Mapping[str, tuple[int, str]] | None = None,
-    report: Callable[[str], None] = print,
-) -> list[ModelFile]:
-    """Download the files of a plan into its folder. Raises `DownloadError`, and then leaves the folder unchanged."""
-    require_room(plan)
+    hub: Hub, plan: ModelPlan, report: Callable[[str], None] = print, progress: Callable[[str], None] | None = None
+) -> None:
+    """Download the files of a plan into its staging folder. `progress`: what has come of a file, every second. Raises
+    `DownloadError`."""
     for file in plan.files:
         if not is_intact(file, plan.staging(file)):
             report(f"{file.path}  {file.size / 1e6:,.1f} MB")
-            fetch_file(hub, file, plan.staging(file))
+            with _progress(file, plan.staging(file, ".part"), progress):
+                fetch_file(hub, file, plan.staging(file))
+
+
+@contextlib.contextmanager
+def _progress(file: HubFile, partial: Path, progress: Callable[[str], None] | None) -> Iterator[None]:
+    """Report the size of a growing file from a thread."""
+    stop = threading.Event()
+
+    def watch(report: Callable[[str], None]) -> None:
+        while not stop.wait(PROGRESS_S):
+            report(f"{file.path}  {size_on_disk(partial) / 1e6:,.0f} of {file.size / 1e6:,.0f} MB")
+
+    watcher = threading.Thread(target=watch, args=(progress,), daemon=True, name="download-progress")
+    try:
+        if progress is not None:
+            watcher.start()
+        yield
+    finally:
+        stop.set()
+        if progress is not None:
+            watcher.join()
+
+
+def install(plan: ModelPlan, checksums: Mapping[str, tuple[int, str]] | None = None) -> list[ModelFile]:
+    """Move the files of a plan, which are all in the staging folder, into its folder. `checksums`: those that are
+    declared."""
     result = [
         ModelFile(
             file.path,
@@ -127,7 +159,6 @@ def fetch_model(
         target = plan.folder / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
         plan.staging(file).replace(target)
-    shutil.rmtree(plan.staging_folder, ignore_errors=True)
     return result
 
 

@@ -23,9 +23,9 @@ import threading
 from typing import Any, BinaryIO
 
 HEAD = struct.Struct("<?QQ")  # whether the call succeeded, the bytes of the message, the bytes of its arrays
-COLLECT_BYTES = 32 << 20  # of growth after which garbage is collected: frames stay in reference cycles until then
+COLLECT_BYTES = 16 << 20  # of growth after which garbage is collected: frames stay in reference cycles until then
 DECODERS = ("av", "pymupdf", "pypdfium2")  # libraries of Python code that children alone import
-ARENA_KEEP = 128 << 20  # the memory of a larger result is given back before the next one
+ARENA_KEEP = 16 << 20  # the memory of a larger result is given back before the next one
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from model.inputs import Cue, Input
 if TYPE_CHECKING:
     from data.reader import Chunk
 
-QUEUE_BYTES = 96 << 20
+QUEUE_BYTES = 24 << 20
 """Bytes of decoded frames that wait for the model: some seconds of its work."""
 
 GROUP: dict[Kind, int] = {"image": 1, "pdf": 8, "video": 2}

@@ -20,7 +20,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import os
 import queue
 import threading
 from collections.abc import Callable
@@ -51,6 +50,7 @@ from indexer.priority import QueryPriority
 from indexer.thumbnails import Thumbnails
 from model import speech
 from model.embedder import ModelAway, ModelError
+from model.machine import lower_priority
 
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox
@@ -214,9 +214,8 @@ class Pipeline:
     def _run(self, step: Callable[[], None]) -> None:
         """Repeat a stage's step until the end; after an error, wait while `trouble` lasts."""
         wake, trouble = self._ctx.wake, self.trouble
-        if self._nice and hasattr(os, "setpriority"):
-            with contextlib.suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+        if self._nice:
+            lower_priority()
         away = False
         while not wake.stopped():
             try:

@@ -16,6 +16,7 @@ from indexer.pipeline.context import PipelineContext
 from indexer.pipeline.embed_checked import InputRefused, embed_checked
 from indexer.pipeline.jobs import ByteQueue, Job, JobItem
 from indexer.priority import SharedEmbedder
+from model.heap import give_back_growth
 
 BATCH_S = 0.1
 """The duration that a batch is sized for, and so the longest wait of a query."""
@@ -68,6 +69,7 @@ class EmbedStage:
                     self._embed(embedder, [item])
             return
         duration = time.monotonic() - start
+        give_back_growth()
         self._ctx.trouble.model_answered()
         if len(items) == self._batch or duration > 2 * BATCH_S:
             self._batch = int(min(max(1, len(items) * BATCH_S / max(duration, 1e-3)), BATCH_MAX, 2 * self._batch))

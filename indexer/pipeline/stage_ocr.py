@@ -18,7 +18,7 @@ from indexer.pipeline.embed_checked import embed_checked
 from indexer.pipeline.jobs import GONE
 from indexer.pipeline.work_queue import WorkQueue
 from model.embedder import ModelError
-from model.machine import give_back_memory
+from model.heap import give_back_growth
 
 OCR_SIDE = 1600
 PAGES_PER_S = 50.0
@@ -62,7 +62,7 @@ class OcrStage:
                     text = read_text(chunk.frames[0])
                 except ModelError as error:
                     return self._give_up(f"Words in images are not read: {error}.")
-                give_back_memory()
+                give_back_growth()
                 if text.strip():
                     texts[stored.chunk_id] = f"{stored.text}\n{text}".strip()
                     if work.kind != "video":

@@ -93,9 +93,11 @@ class _Row:
 class Towers(Protocol):
     """The network: `graphs.GraphTowers` on onnxruntime, `torch_towers.TorchTowers` on a GPU.
 
-    `batch_tokens`, `batch_patches`: the maximum of one run of the text and of the vision tower.
+    `batch_tokens`, `batch_patches`: the maximum of one run of the text and of the vision tower. `is_thread_safe`: if
+    several runs may be in memory at a time, as on a CPU, a query does not wait for an image.
     """
 
+    is_thread_safe: bool
     hidden: int
     batch_tokens: int
     batch_patches: int
@@ -127,7 +129,7 @@ class GemmaEmbedder:
         self.max_side = round((4 * TOKEN_SIDE**2 * max(self.budget.image, self.budget.frame)) ** 0.5)
         """Exact up to an aspect ratio of 4; a longer image loses some detail."""
         self.page_side = round((2 * TOKEN_SIDE**2 * self.budget.page) ** 0.5)
-        self._towers = towers
+        self._towers, self.is_thread_safe = towers, towers.is_thread_safe
         self._tokenizer = _tokenizer(tokenizer)
         self._media_ids = {token: _id(self._tokenizer, token, tokenizer) for token in (BOI, IMAGE, EOI, VIDEO)}
         self._bos, self._eos = (_id(self._tokenizer, token, tokenizer) for token in ("<bos>", "<eos>"))

@@ -20,13 +20,15 @@ VISION_INPUTS = ("pixel_values", "pixel_position_ids")
 class GraphTowers:
     """`hidden`: the dimension of an image token, the vision tower's row for 48 x 48 pixels."""
 
+    is_thread_safe = True
     batch_tokens = 4096
     batch_patches = 2520
     """An image of 280 tokens. Attention needs up to the square of it, 300 MB over 12 heads."""
 
     def __init__(self, files: GemmaFiles) -> None:
         """Raises `ModelError` if a file is another model's or does not fit the other file."""
-        if files.precision == "int8":  # the published graphs have one scale for a tensor, also of several inputs
+        # q8 has one scale for a tensor, also of several inputs; in int8 a batch's other rounding may change a code.
+        if files.precision in ("int8", "q8"):
             self.batch_tokens = self.batch_patches = 1
         self._text = open_graph(files.text)
         self._vision = open_graph(files.vision)

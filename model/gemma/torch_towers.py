@@ -26,6 +26,9 @@ def is_checkpoint(folder: Path) -> bool:
 class TorchTowers:
     """`precision`: float32 or bfloat16; auto is bfloat16 if the device supports it."""
 
+    is_thread_safe = False
+    """A second batch would take its own memory of the GPU."""
+
     def __init__(self, folder: Path, device: str = "auto", dtype: str = "auto") -> None:
         """Raises `ModelError`."""
         weight_files(folder)

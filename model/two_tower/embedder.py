@@ -70,6 +70,7 @@ class TwoTowerEmbedder:
     """`Embedder` over the two graphs; safe to call from several threads."""
 
     max_frames = FRAMES
+    is_thread_safe = True
 
     def __init__(self, text: Path, vision: Path, tokenizer: Path, recipe: Recipe, *, id: str) -> None:
         """Raises `ModelError` if a file does not fit the recipe or the other file."""

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from data.media.image import read_image
 from model.embedder import ModelError
 from model.lite import weights
-from model.ocr import Box, TextReader, boxes_of, islands, read_text, smallest_rectangle
+from model.ocr import Box, TextReader, boxes_of, islands, outline, read_text, smallest_rectangle
 
 
 def page(*lines: str, size: int = 26, width: int = 900, ground: str = "white", ink: str = "black") -> Image.Image:
@@ -222,3 +222,11 @@ def test_a_core_in_the_map_becomes_one_grown_box() -> None:
     (box,) = boxes_of(likely)
     assert abs(box.x - 100) < 1 and abs(box.y - 31) < 1
     assert box.height > 6 + 8 and box.length > 120 + 8 and abs(box.angle) < 1e-6
+
+
+def test_an_outline_has_the_hull_of_all_pixels() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        for rows, starts, ends in islands(rng.random((30, 40)) > 0.6):
+            edges = np.concatenate([np.stack([x, y], 1) for x in (starts, ends) for y in (rows, rows + 1)])
+            assert smallest_rectangle(outline(rows, starts, ends)) == smallest_rectangle(edges.astype(np.float64))

@@ -115,7 +115,7 @@ def text_graph(graph: Graph, checkpoint: Checkpoint, precision: str) -> bytes:
         (graph.input(f"{kind}_features", "float32", [f"{kind}_tokens", hidden_size]), f"{kind}_token_id")
         for kind in ("image", "video", "audio")
     ]
-    embedded = _embed_tokens(net, ids, checkpoint["language_model.embed_tokens.weight"])
+    embedded = _embed_tokens(net, ids, "language_model.embed_tokens.weight")
     for rows, token in media:
         is_token = graph.node("Equal", [ids, net.number(checkpoint.config[token])])
         places = graph.node("Transpose", [graph.node("NonZero", [is_token])], perm=[1, 0])
@@ -223,13 +223,20 @@ def four_bits(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return codes[..., ::2] | codes[..., 1::2] << 4, scales[..., 0]
 
 
-def _embed_tokens(net: Network, ids: str, table: np.ndarray) -> str:
-    scale = float(table.shape[1]) ** 0.5
+def _embed_tokens(net: Network, ids: str, name: str) -> str:
+    """`name`: of the token table, 0.5 GB as float32, which only that precision has in memory whole."""
+    n_tokens, size = net.checkpoint.shape(name)
+    scale = float(size) ** 0.5
     if net.precision == "float32":
-        return net.graph.node("Mul", [net.graph.node("Gather", [net.graph.constant(table), ids]), net.number(scale)])
-    scales = np.maximum(np.abs(table).max(1, keepdims=True), 1e-12) / np.float32(127)
-    codes = net.graph.constant(np.rint(table / scales).astype(np.int8))
-    rows = net.graph.node("Cast", [net.graph.node("Gather", [codes, ids])], to=FLOAT)
+        table = net.graph.constant(net.checkpoint[name])
+        return net.graph.node("Mul", [net.graph.node("Gather", [table, ids]), net.number(scale)])
+    codes, scales = np.empty((n_tokens, size), np.int8), np.empty((n_tokens, 1), np.float32)
+    first = 0
+    for block in net.checkpoint.blocks(name):
+        places = slice(first, first := first + len(block))
+        scales[places] = np.maximum(np.abs(block).max(1, keepdims=True), 1e-12) / np.float32(127)
+        codes[places] = np.rint(block / scales[places])
+    rows = net.graph.node("Cast", [net.graph.node("Gather", [net.graph.constant(codes), ids])], to=FLOAT)
     factors = net.graph.constant((scales * scale).astype(np.float32))
     return net.graph.node("Mul", [rows, net.graph.node("Gather", [factors, ids])])
 

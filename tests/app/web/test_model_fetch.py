@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from app.cli.models import fetch
+from app.cli.model_install import install_model
 from app.settings import read
 from app.web.server import create_app
 from indexer.library import Library
-from indexer.types import LibraryOptions, Part, Query
+from indexer.types import LibraryOptions, OtherModel, Part, Query
 from model.embedder import ModelError
+from model.hub_models import HUB_MODELS
 from tests.app.cli.test_main import sightline
 from tests.media import draw_image
 from tests.model.gemma import tiny
@@ -52,13 +53,11 @@ def by_hand(graphs: Path, monkeypatch) -> None:
     import shutil
     from dataclasses import replace
 
-    from model.hub_models import HUB_MODELS
-
     monkeypatch.setitem(HUB_MODELS, NAME, replace(HUB_MODELS[NAME], checksums={}))
     shutil.copytree(graphs, HUB_MODELS[NAME].folder())
 
 
-def served(library, fetch_it=fetch) -> TestClient:
+def served(library, fetch_it=install_model) -> TestClient:
     app = create_app(library, gradio=False, fetch=fetch_it)
     return TestClient(app, base_url="http://127.0.0.1:7860")
 
@@ -89,7 +88,9 @@ def test_from_lite_to_a_fetched_model_without_losing_a_search(library, graphs, m
     try:
         with served(library) as client:
             assert client.get("/api/models/fetch").json()["state"] == "idle"
-            assert client.post("/api/models/fetch", json={"name": NAME}).json()["state"] == "fetching"
+            assert (
+                client.post("/api/models/fetch", json={"name": NAME, "precision": "q4"}).json()["state"] == "fetching"
+            )
             done = until(client, "ready", "failed")
             assert done["state"] == "ready", done
             assert all(seconds > 0 for seconds in done["seconds"].values())
@@ -111,6 +112,30 @@ def test_from_lite_to_a_fetched_model_without_losing_a_search(library, graphs, m
 
 
 @pytest.mark.slow
+def test_the_old_precision_answers_when_a_better_one_comes_beside_it(library, graphs, monkeypatch, tmp_path):
+    from model.gemma.build.__main__ import build_graphs
+
+    by_hand(graphs, monkeypatch)
+    library._detail = DETAIL
+    small = library.use_model(NAME)
+    library.index()
+    assert library.status().model == small and ":q4@" in small
+    library.close()
+    tiny.model().save_pretrained(tmp_path / "checkpoint")
+    build_graphs(tmp_path / "checkpoint", HUB_MODELS[NAME].folder(), "int8")
+    query = Query((Part(text="number 3"),))
+    with Library(tmp_path / "library", LibraryOptions(explicit_model=False, ocr="off"), read_only=False) as again:
+        assert again.search(query, k=3).model == small
+        again.index()
+        answer = again.search(query, k=3)
+        assert ":int8@" in answer.model and answer.hits
+        assert again.status().other_model == OtherModel(small, building=False)
+        assert again.roll_back_model() == small
+        again.index()
+        assert again.search(query, k=3).model == small
+
+
+@pytest.mark.slow
 def test_a_change_is_compared_and_undone_on_the_page_and_in_the_terminal(graphs, tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
@@ -127,7 +152,9 @@ def test_a_change_is_compared_and_undone_on_the_page_and_in_the_terminal(graphs,
             assert compared["models"] == [library.status().model, lite] and compared["chunks"] == [6, 6]
             (one,) = compared["queries"]
             assert len(one["hits"][0]) == len(one["hits"][1]) == 5 and 0 <= one["agreement"] <= 1
-            assert "models compare" in client.get("/api/status").text
+            status = client.get("/api/status").json()
+            assert status["other_model"] == {"name": lite, "building": False}
+            assert any("models compare" in notice for notice in status["notices"])
             nothing = client.post("/api/models/compare")
             assert nothing.status_code == 400 and "name some" in nothing.json()["error"]
             assert client.post("/api/models/rollback").json() == {"model": lite}
@@ -146,7 +173,7 @@ def test_a_change_is_compared_and_undone_on_the_page_and_in_the_terminal(graphs,
 
 
 def test_a_fetch_that_fails_says_why_and_changes_nothing(library):
-    def no_network(name, say):
+    def no_network(name, report, precision, *, progress):
         raise ModelError("the hub cannot be used (no route to host)")
 
     with served(library, no_network) as client:
@@ -155,6 +182,7 @@ def test_a_fetch_that_fails_says_why_and_changes_nothing(library):
         refused = client.post("/api/models/use", json={"name": NAME})
         assert refused.status_code == 400 and "is not on this machine" in refused.text
         assert client.post("/api/models/fetch", json={"name": "../../etc"}).status_code >= 400
+        assert client.post("/api/models/fetch", json={"name": NAME, "precision": "float16"}).status_code >= 400
     assert library.status().model.startswith("lite@")
 
 

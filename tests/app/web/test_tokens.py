@@ -18,7 +18,7 @@ from app.web.server import create_app
 from app.web.tokens import Tokens, Visitor
 from indexer.errors import LibraryError
 from indexer.library import Library
-from indexer.types import WorkerStatus
+from indexer.types import OtherModel, WorkerStatus
 from tests.app.conftest import HERE
 from tests.app.serving import Server
 from tests.media import draw_image, draw_pdf, draw_video
@@ -221,15 +221,17 @@ def test_moments_stay_in_their_folders(people: dict[str, TestClient]) -> None:
     assert inside["ann"].status_code == 400
 
 
-def test_which_worker_lacks_which_folder_is_for_who_sees_them_all(
+def test_workers_and_a_change_of_the_model_are_for_who_sees_all_folders(
     people: dict[str, TestClient], library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lacks = (library.status().roots[1],)
     worker = WorkerStatus("attic", "attic", "1.0", "lite", "ready", silent_s=1.0, holds=0, lacks=lacks)
-    whole = replace(library.status(), workers=(worker,))
+    whole = replace(library.status(), workers=(worker,), other_model=OtherModel("lite@0", building=False))
     monkeypatch.setattr(library, "status", lambda: whole)
     assert people["kim"].get("/api/status").json()["workers"]
     assert people["ann"].get("/api/status").json()["workers"] == []
+    assert people["kim"].get("/api/status").json()["other_model"]
+    assert people["ann"].get("/api/status").json()["other_model"] is None
 
 
 def test_the_status_and_the_failures_are_of_the_token_s_folders(people: dict[str, TestClient]) -> None:

@@ -1,6 +1,6 @@
 """Model hubs on this machine, for the tests of downloads.
 
-Built around `HubServer`, real HTTP on loopback, and `ModelHub`, which serves the files of one repository and fails on
+Built around `HubServer`, real HTTP on loopback, and `ModelHub`, which serves the files of repositories and fails on
 demand. It knows nothing of models.
 """
 
@@ -37,10 +37,13 @@ class HubServer:
 
 
 class ModelHub(HubServer):
-    """The hub's routes for one model repository: newest revision, listing, files with ranges."""
+    """The hub's routes for model repositories: newest revision, listing, files with ranges.
 
-    def __init__(self, files: dict[str, bytes]) -> None:
-        self.files, self.asked = files, []
+    `files`: of every repository that `repos` does not name.
+    """
+
+    def __init__(self, files: dict[str, bytes], repos: dict[str, dict[str, bytes]] | None = None) -> None:
+        self.files, self.repos, self.asked = files, repos or {}, []
         self.cut_after: int | None = None
         self.html = self.html_files = False
         self.spoil: str | None = None
@@ -59,11 +62,11 @@ class ModelHub(HubServer):
                     "type": "file", "path": path, "size": len(content), "oid": "0" * 40,
                     "lfs": {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130},
                 }
-                for path, content in self.files.items()
+                for path, content in self.repos.get("/".join(parts[2:4]), self.files).items()
             ]  # fmt: skip
             return self._send(request, json.dumps(entries).encode())
         path = "/".join(parts[4:])
-        content = self.files.get(path)
+        content = self.repos.get("/".join(parts[:2]), self.files).get(path)
         if content is None:
             return request.send_error(404)
         if path == self.spoil:

@@ -1,4 +1,6 @@
-"""`sightline models get`: a model's files from a hub on this machine, all of them or none."""
+"""`sightline models get`: a model's files from a hub on this machine, all of them or none.
+
+The graphs that are built here are in test_model_build.py."""
 
 from __future__ import annotations
 
@@ -50,8 +52,8 @@ def hub(monkeypatch, tmp_path, published) -> Iterator[ModelHub]:
     local.server.shutdown()
 
 
-def get(*arguments: str):
-    return CliRunner().invoke(app, ["models", "get", NAME, *arguments])
+def get(precision: str = "q4", *arguments: str):
+    return CliRunner().invoke(app, ["models", "get", NAME, "--precision", precision, *arguments])
 
 
 def folder() -> Path:
@@ -72,7 +74,7 @@ def test_a_model_is_fetched_at_its_pinned_revision_and_its_hashes_are_recorded(h
     assert entries["tokenizer.json"]["from"] == "declared"
     assert entries["onnx/model_q4.onnx_data"]["from"] == "hub"
     assert entries["onnx/model_q4.onnx"]["sha256"] == hashlib.sha256(hub.files["onnx/model_q4.onnx"]).hexdigest()
-    assert "1 of 6 files match the hashes that Sightline declares" in found.output
+    assert "1 of 6 files match the hashes that Sightline declares, 5 the hashes that were recorded" in found.output
     assert "Apache-2.0" in found.output and "MB to fetch" in found.output
     assert "measured here: an image" in found.output and "a video window of 2 frames" in found.output
     asked = len(hub.asked)
@@ -195,13 +197,18 @@ def test_names_and_words_that_are_not_known_are_wrong_usage(hub):
     runner = CliRunner()
     assert runner.invoke(app, ["models", "get", "nothing"]).exit_code == 2
     assert runner.invoke(app, ["models", "got", NAME]).exit_code == 2
-    assert get("--precision", "float16").exit_code == 2
+    assert get("float16").exit_code == 2
+    found = runner.invoke(app, ["models", "get", "siglip2", "--precision", "int8"])
+    assert found.exit_code == 2 and "--precision of siglip2 is one of float32, q4, q8" in found.output
 
 
 def test_the_declared_hashes_are_those_of_the_published_files():
-    assert set(MODEL.checksums) == {"tokenizer.json", *(p for p in MODEL.files("int8") if p.startswith("onnx/"))}
+    assert set(MODEL.checksums) == {"tokenizer.json", *MODEL.graph_files("q8")}
     assert all(len(digest) == 64 and size > 0 for size, digest in MODEL.checksums.values())
-    assert hub_models.manual_download(MODEL).count("https://huggingface.co/onnx-community/") == len(MODEL.files())
+    q4, int8 = (hub_models.manual_download(MODEL, precision) for precision in ("q4", "int8"))
+    assert q4.count("https://huggingface.co/onnx-community/") == len(MODEL.files("q4"))
+    assert int8.count("https://huggingface.co/onnx-community/") == 2
+    assert "https://huggingface.co/google/embeddinggemma-2/resolve/914f7f89142e33" in int8
 
 
 @pytest.mark.slow

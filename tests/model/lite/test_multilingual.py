@@ -7,7 +7,7 @@ import pytest
 
 from model.lite import weights
 from model.lite.excerpt import Length
-from model.lite.multilingual import CHUNKS, Multilingual, _words, packed
+from model.lite.multilingual import CHUNKS, Multilingual, Rows, _words, packed
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +53,10 @@ def test_packed_rows_come_out_as_they_went_in(tmp_path: Path) -> None:
     ids = rng.permutation(len(table)).repeat(2)
     assert (reader._rows(ids, base[:, None][ids % CHUNKS]) == table[ids]).all()
     assert reader._rows(ids[:0], base[:, None][ids[:0]]).shape == (0, 512)
+
+
+def test_rows_are_read_from_the_file_as_they_stand(tmp_path: Path) -> None:
+    table = np.random.default_rng(1).integers(0, 256, (50, 8), np.uint8)
+    np.save(tmp_path / "table.npy", table)
+    ids = np.array([7, 49, 0, 7, 3])
+    assert np.array_equal(Rows(tmp_path / "table.npy")[ids], table[ids])

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,19 @@ def test_a_vector_does_not_depend_on_its_batch(precision, built):
     for item, row in zip(inputs, together, strict=True):
         assert np.abs(embedder.embed([item])[0] - row).max() < SAME
     assert f":{precision}@" in embedder.id
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_query_is_embedded_beside_a_batch(precision, built):
+    """A search does not wait for the images that are indexed."""
+    embedder = load_gemma(built[precision])
+    assert embedder.is_thread_safe
+    inputs = [Input("a dog", role="query"), Input(images=(picture(480, 640),), kind="image"), Input(video=clip(8))]
+    alone = [embedder.embed([item]) for item in inputs]
+    with ThreadPoolExecutor(6) as threads:
+        beside = list(threads.map(lambda n: embedder.embed([inputs[n % 3]]), range(24)))
+    for number, vectors in enumerate(beside):
+        assert np.abs(vectors - alone[number % 3]).max() < SAME
 
 
 def test_clipped_layers_and_standardized_tokens_equal_transformers(tmp_path, expected):

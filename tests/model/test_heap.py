@@ -1,0 +1,36 @@
+"""The memory that malloc keeps: it goes back to the system, and threads share heaps."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from model import heap
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "malloc_trim") if sys.platform == "linux" else True, reason="GNU's C library alone"
+)
+
+PROGRAM = """
+import sys
+from model import heap
+heap.give_back_growth()
+before = heap._private_bytes()
+blocks = [bytes(100_000) for _ in range(1600)]
+del blocks[::2]  # the heap does not shrink by itself, as what is left is in between
+held = heap._private_bytes() - before
+heap.give_back_growth()
+print(held, heap._private_bytes() - before)
+"""
+
+
+def test_freed_memory_goes_back_once_the_process_has_grown() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], cwd=Path(heap.__file__).parents[1], stdout=subprocess.PIPE, check=True
+    )
+    held, left = map(int, done.stdout.split())
+    assert left < held - heap.GROWTH
