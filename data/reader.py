@@ -264,5 +264,5 @@ def to_webp(picture: np.ndarray, max_side: int = THUMBNAIL_SIDE) -> bytes:
         size = (max(1, round(small.width * scale)), max(1, round(small.height * scale)))
         small = small.resize(size, Image.Resampling.HAMMING, reducing_gap=1.0)
     out = io.BytesIO()
-    small.save(out, "WEBP", quality=78, method=1)  # method 2: a third more time, 11 % fewer bytes
+    small.save(out, "WEBP", quality=78, method=0)  # method 1: a fifth more time, 4 % fewer bytes
     return out.getvalue()

@@ -302,6 +302,7 @@ class _Worker:
                 "arena": self.arena.number if self.arena else None,
                 "modules": (sandbox_answer.__name__, module),
                 "confined": _CONFINED,
+                "keeps_bytecode": not sys.dont_write_bytecode,
                 "socket": theirs.fileno() if theirs else None,
             }
             quiet = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM")}

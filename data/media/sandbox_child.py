@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import importlib.util
 import json
 import mmap
 import os
@@ -23,6 +24,7 @@ from typing import Any, BinaryIO
 
 HEAD = struct.Struct("<?QQ")  # whether the call succeeded, the bytes of the message, the bytes of its arrays
 COLLECT_BYTES = 16 << 20  # of growth after which garbage is collected: frames stay in reference cycles until then
+DECODERS = ("av", "pymupdf", "pypdfium2")  # libraries of Python code that children alone import
 ARENA_KEEP = 16 << 20  # the memory of a larger result is given back before the next one
 
 
@@ -49,6 +51,8 @@ def main() -> None:
             with contextlib.suppress(ImportError):
                 for name in setup["modules"]:  # after this, each file of a module costs the parent an opening
                     importlib.import_module(name)
+            if setup["keeps_bytecode"]:
+                _compile_decoders()
             if setup["socket"] is not None:
                 import socket
 
@@ -73,6 +77,18 @@ def main() -> None:
         if statm is not None and _private_memory(statm) > size + COLLECT_BYTES:
             _give_back_memory()
             size = _private_memory(statm)
+
+
+def _compile_decoders() -> None:
+    """Once after an installation without bytecode, as uv makes: a confined child cannot keep what it compiles, and
+    PyMuPDF would cost half a second at each start."""
+    for name in DECODERS:
+        spec = importlib.util.find_spec(name)
+        for folder in (spec and spec.submodule_search_locations) or ():
+            if os.access(folder, os.W_OK) and not os.path.isdir(os.path.join(folder, "__pycache__")):  # noqa: PTH112, PTH118
+                import compileall
+
+                compileall.compile_dir(folder, quiet=2)
 
 
 def _give_back_memory() -> None:

@@ -30,6 +30,9 @@ QUEUE_BYTES = 24 << 20
 GROUP: dict[Kind, int] = {"image": 1, "pdf": 8, "video": 2}
 """Chunks per call of a child process: many enough to open a file seldom, few enough to be fair to other files."""
 
+GROUP_PIXELS, PAGES_MOST = 8 * 1280**2, 32
+"""Of the pages of a call: the pixels, each page taken as a square, and the number."""
+
 SIDE: dict[Kind, int] = {"image": 1280, "pdf": 1280, "video": 640}
 """Longest side of decoded frames in pixels; less if the model uses less (`side_for`)."""
 
@@ -150,6 +153,12 @@ class Pace:
         base = max(0, min(young - 1, len(done) - 1 - self.CONTENTS))
         span = max(now - done[base][0], 0.5)
         return sum(r[1] for r in done[base + 1 :]) / span, sum(r[2] for r in done[base + 1 :]) / span
+
+
+def group_of(kind: Kind, side: int) -> int:
+    """Returns the number of chunks of a call whose decoded images have a longest side of `side`. Opening a PDF takes as
+    long as two of its pages, so small pages come in larger groups, of at most `GROUP_PIXELS`."""
+    return max(GROUP[kind], min(PAGES_MOST, GROUP_PIXELS // side**2)) if kind == "pdf" else GROUP[kind]
 
 
 def side_for(embedder: Embedder, kind: Kind) -> int:

@@ -24,7 +24,7 @@ from indexer.errors import CatalogueAway, LeaseLost
 from indexer.pipeline import still_scenes
 from indexer.pipeline.context import PipelineContext
 from indexer.pipeline.file_access import FileAccess
-from indexer.pipeline.jobs import GONE, GROUP, NO_VECTOR, ByteQueue, Job, JobItem, side_for
+from indexer.pipeline.jobs import GONE, NO_VECTOR, ByteQueue, Job, JobItem, group_of, side_for
 from indexer.pipeline.options import IndexingOptions
 from indexer.pipeline.stage_ocr import OcrStage
 from indexer.pipeline.stage_speech import SpeechStage
@@ -140,7 +140,7 @@ class DecodeStage:
         path, kind = Path(job.path), job.work.kind
         frames = job.embedder.max_frames
         side = side_for(job.embedder.inner, kind)
-        count = GROUP[kind]
+        count = group_of(kind, side)
         timeout_s = 60.0 + job.work.size / 20e6
         if job.stored is not None:
             specs = [reader.ChunkSpec(p.ordinal, p.span) for p in job.stored if p.same_as is None]

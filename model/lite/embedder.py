@@ -13,9 +13,9 @@ with `looks` the features along the 256 directions in which the classifier's row
 most. A text query has no looks: its inner product with a picture is sqrt(.3) * cosine. One that is surely English
 has no multilingual part, one that surely is not has no English part (`language.py`).
 
-Recipe 4 read a page's English in windows of 254 tokens; recipe 3 had MiniLM alone, with the classes' names, in 640
-numbers. A library that was indexed with one of them is asked by it until its new vectors are complete, so both run
-here too. It knows nothing of how its files were made (`build/`)
+Recipe 5 read all of a page by the multilingual one, recipe 4 its English in windows of 254 tokens; recipe 3 had MiniLM
+alone, with the classes' names, in 640 numbers. A library that was indexed with one of them is asked by it until its new
+vectors are complete, so they run here too. It knows nothing of how its files were made (`build/`)
 nor of files, pages or windows. Its limits are what ImageNet names: `cards.py` tells them.
 """
 
@@ -36,13 +36,23 @@ import numpy as np
 from model.embedder import ModelError, first_line
 from model.inputs import Input
 from model.lite import weights
+from model.lite.excerpt import Length, excerpt
 from model.lite.language import Reading, reading_of
 from model.lite.multilingual import Multilingual, session
+from model.lite.pixels import background, fit
 from model.lite.profile import PROFILE, PROFILES
-from model.lite.weights import EARLIER, IMAGE_SIDE, MAX_TOKENS, MULTILINGUAL_DIM, PROJECTION_DIM, TEXT_DIM
+from model.lite.weights import (
+    EARLIER,
+    IMAGE_SIDE,
+    MAX_TOKENS,
+    MULTILINGUAL_DIM,
+    PAGE_IMAGE_SIDE,
+    PROJECTION_DIM,
+    TEXT_DIM,
+)
 from model.machine import model_threads, one_thread_products
 
-RECIPE = 5
+RECIPE = 6
 """Goes up with every change of what a vector means; part of the model's id."""
 EVERYDAY = Path(__file__).with_name("everyday.npz")
 
@@ -58,13 +68,15 @@ _QUERY_OCR_SIDE = 200  # shorter side in pixels from which a page's lines can be
 _OCR_SHARE = 0.3  # of the words read in a photo or a frame, if more than _OCR_LEAST characters
 _OCR_LEAST = 15
 _PAGE_LEAST = 40  # characters from which a page means its text, not its picture
-# Of a longer text MiniLM reads the first _HEAD tokens, then the rarest words of the rest, each once and in their order,
-# up to _REST tokens: a third of the tokens of a page. MRR by vectors among 498 pages, for 34 questions / 150 times some
-# words of a sentence in a page's first third / in its last third, and CPU per page on a busy machine: all in windows of
-# 254 tokens (recipe 4) .868 / .397 / .289 in 183 ms; the first 254 tokens .850 / .418 / .205 in 65 ms; 127 and 127
-# .905 / .417 / .259 in 54 ms; 100 and 100 .810 / .399 / .238; the rarest words alone .569 / .312 / .284.
-_HEAD, _REST = 127, 127
-_COMMON = 2_200  # the tokenizer's ids go by frequency: punctuation, letters and the 200 commonest words are below this
+# What the two networks read of a longer text. MRR by vectors among 498 pages, of 34 questions / 300 times four words of
+# a sentence in a page's first third / in its last third / 56 questions in other languages; English and multilingual:
+# 127 + 127 and all (recipe 5) .902 / .289 / .152 / .391; 127 + 96 and all .893 / .290 / .153 / .402, and 190 + 190
+# .893 / .294 / .144 / .521, and 127 + 127 .908 / .290 / .137 / .602, and 254 + 0 .874 / .314 / .114 / .561; 64 + 127
+# and all .794 / .282 / .185 / .401; 127 + 64 and 190 + 190 .874 / .306 / .139 / .511. A token costs .05 ms in English,
+# else .015.
+_ENGLISH_5 = Length(127, 127, 2_200)
+_ENGLISH = Length(127, 96, 2_200)  # below: punctuation, letters and the 200 commonest words
+_MULTILINGUAL = Length(190, 190, 300)
 _WINDOWS_MOST = 24  # of one page, in recipe 4
 # Of a query that may be English or not: photo / page among 498 MRR .443 / .853 at .5, .443 / .868 at .6, .434 / .868 at
 # .7, photo in Portuguese .46, .42, .40.
@@ -87,6 +99,9 @@ class LiteEmbedder:
     max_side = 2 * IMAGE_SIDE
     """Larger pictures are no use to it. Against 1,280: decoding a photo costs a third, and on the sample set
     no MRR falls by more than .001 (page image -> page .854 to .884, text -> photo .558 both)."""
+    page_side = 320
+    """Its thumbnail is the same picture, which need not be made smaller. At 448, drawing, thumbnail and all took 3 ms
+    of CPU more for each page."""
     profile = PROFILE
 
     @cached_property
@@ -115,6 +130,7 @@ class LiteEmbedder:
         self._ocr_cache: dict[bytes, str] = {}  # text of query images: the next page of an answer repeats the query
 
         self._recipe, self.profile = recipe, PROFILES[recipe]
+        self._english = _ENGLISH if recipe > 5 else _ENGLISH_5
         self.id = next((name for name, number in EARLIER.items() if number == recipe), current_id())
         self._multilingual = [Multilingual(folder)] if recipe > 3 else []
         if not self._multilingual:
@@ -175,8 +191,11 @@ class LiteEmbedder:
         calls: list[Callable[[], Any]] = []
         for item, job in zip(inputs, jobs, strict=True):
             calls += [partial(self._read_english, ids) for ids in job.windows]
-            calls += [partial(reader.embed, job.text) for reader in job.readers]
-            calls += [partial(self._embed_image, frame, item.kind == "pdf") for frame in job.pictures]
+            calls += job.others
+            if item.kind == "pdf" and (job.windows or job.others):  # a page with words means its words
+                calls += [partial(self._see_page, frame, item.role == "query") for frame in job.pictures]
+            else:
+                calls += [partial(self._embed_image, frame, item.kind == "pdf") for frame in job.pictures]
         if len(calls) == 1:  # a query: no thread need be woken
             results = iter([calls[0]()])
         else:
@@ -184,7 +203,7 @@ class LiteEmbedder:
         rows = []
         for item, job in zip(inputs, jobs, strict=True):
             windows = list(islice(results, len(job.windows)))
-            others = list(islice(results, len(job.readers)))
+            others = list(islice(results, len(job.others)))
             rows.append(
                 self._combine(item, self._text_meaning(job, windows, others), list(islice(results, len(job.pictures))))
             )
@@ -197,13 +216,12 @@ class LiteEmbedder:
             if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or frame.size == 0:
                 raise ModelError(f"a picture must be uint8 [H, W, 3], not {frame.dtype} {list(frame.shape)}")
         if not _text_counts(item, bool(frames)):
-            return _Job("", 0.0, [], [], frames)
-        # tokenizers' table of SentencePiece's rules leaves decomposed Korean and Japanese as they are, where the model
-        # learnt composed letters: cosine .17 to the same Korean query in NFC.
+            return _Job(0.0, [], [], frames)
+        # Both networks learnt composed letters; Korean and Japanese often come decomposed.
         text = normalize("NFC", (item.text or "")[:_TEXT_MOST])
         is_query = item.role == "query" and item.kind != "pdf"
         if not self._multilingual:
-            return _Job(text, 1.0, [self._ids(t)[:MAX_TOKENS] for t in _passages(text, is_query)], [], frames)
+            return _Job(1.0, [self._ids(t)[:MAX_TOKENS] for t in _passages(text, is_query)], [], frames)
         share = 0.5
         if is_query:
             share = {Reading.ENGLISH: 1.0, Reading.MULTILINGUAL: 0.0}.get(self._reading_of(text), _ENGLISH_SHARE)
@@ -212,7 +230,9 @@ class LiteEmbedder:
             windows = self._windows(text, 1 if is_query else _WINDOWS_MOST)
         elif share:
             windows = [self._excerpt(text)]
-        return _Job(text, share, windows, self._multilingual if share < 1 else [], frames)
+        length = None if is_query or self._recipe < 6 else _MULTILINGUAL
+        others = [partial(reader.embed, text, length) for reader in self._multilingual if share < 1]
+        return _Job(share, windows, others, frames)
 
     def _reading_of(self, text: str) -> Reading:
         return reading_of(text, self._everyday_words, lambda word: self._tokenizer.token_to_id(word) is not None)
@@ -231,23 +251,7 @@ class LiteEmbedder:
         """The tokens of a text that MiniLM reads: its head and the rarest words of the rest."""
         encoding = self._tokenizer.encode(text)
         begin, *ids, end = encoding.ids
-        if len(ids) <= _HEAD + _REST:
-            return [begin, *ids, end]
-        words: dict[int, list[int]] = {}
-        places = [word or 0 for word in encoding.word_ids[1:-1]]
-        for token, place in zip(ids, places, strict=True):
-            words.setdefault(place, []).append(token)
-        last = places[_HEAD - 1]  # the last word of the head, perhaps cut
-        head = {tuple(tokens) for place, tokens in words.items() if place <= last}
-        rest = dict.fromkeys(tuple(tokens) for place, tokens in words.items() if place > last)
-        rare = [word for word in rest if word not in head and max(word) >= _COMMON]
-        kept: set[tuple[int, ...]] = set()
-        room = _REST
-        for word in sorted(rare, key=max, reverse=True):
-            if len(word) <= room:
-                kept.add(word)
-                room -= len(word)
-        return [begin, *ids[:_HEAD], *(token for word in rare if word in kept for token in word), end]
+        return [begin, *excerpt(ids, [word or 0 for word in encoding.word_ids[1:-1]], self._english), end]
 
     def _text_meaning(self, job: _Job, windows: list[np.ndarray], others: list[np.ndarray]) -> np.ndarray | None:
         """The meaning of a text; None where it does not count."""
@@ -266,7 +270,7 @@ class LiteEmbedder:
         picture = item.images[0]
         if picture.ndim != 3 or min(picture.shape[:2]) < _QUERY_OCR_SIDE or picture.dtype != np.uint8:
             return item
-        if _background(picture) is None:
+        if background(picture) is None:
             return item
         key = hashlib.blake2b(picture.tobytes(), salt=b"%d" % picture.shape[1], digest_size=16).digest()
         text = self._ocr_cache.get(key)
@@ -286,9 +290,17 @@ class LiteEmbedder:
         """float32 [384], unit length."""
         return np.asarray(self._text.run(None, {"ids": np.array([ids], np.int64)})[0][0])
 
+    def _see_page(self, picture: np.ndarray, is_query: bool) -> tuple[np.ndarray, np.ndarray]:
+        """No meaning float32 [0] and looks float32 [256] of unit length."""
+        sides = [PAGE_IMAGE_SIDE] if self._recipe >= 6 else [IMAGE_SIDE]
+        if is_query and self._recipe >= 6:  # it may be that of a scan, too, which is a picture
+            sides += [IMAGE_SIDE]
+        features = [self._image.run(["features"], {"pixels": fit(picture, True, side)[None]})[0][0] for side in sides]
+        return np.zeros(0, np.float32), _unit(np.sum([_unit(seen @ self._projection) for seen in features], 0))
+
     def _embed_image(self, picture: np.ndarray, squash: bool) -> tuple[np.ndarray, np.ndarray]:
         """Meaning float32 [384 or 896] and looks float32 [256], each of unit length."""
-        pixels = _fit(picture, squash)[None]
+        pixels = fit(picture, squash)[None]
         features, logits = self._image.run(["features", "logits"], {"pixels": pixels})
         shares = np.exp((logits[0] - logits[0].max()) / _TEMPERATURE)
         shares /= shares.sum()
@@ -303,11 +315,11 @@ class LiteEmbedder:
         if not parts:
             assert text_meaning is not None
             return np.concatenate([text_meaning, np.zeros(PROJECTION_DIM, np.float32)])
-        meaning = _unit(np.mean([meaning for meaning, _ in parts], 0))
         looks = _unit(np.mean([looks for _, looks in parts], 0))
         is_query = item.role == "query"
         if item.kind == "pdf" and text_meaning is not None:
             return _vector(text_meaning, looks)
+        meaning = _unit(np.mean([meaning for meaning, _ in parts], 0))
         if is_query:
             image_vector = _vector(_QUERY_MEANING * meaning, looks)
             if text_meaning is None:
@@ -345,10 +357,10 @@ class _Side(NamedTuple):
 class _Job(NamedTuple):
     """What the networks see of one input. `share`: the English part of its text's meaning."""
 
-    text: str
     share: float
     windows: list[list[int]]
-    readers: list[Multilingual]
+    others: Sequence[Callable[[], np.ndarray]]
+    """The readings of its text by the multilingual network."""
     pictures: list[np.ndarray]
 
 
@@ -379,36 +391,6 @@ def _overall(rows: list[np.ndarray], weights: list[float] | list[int], body: lis
 
 def _vector(meaning: np.ndarray, looks: np.ndarray) -> np.ndarray:
     return _unit(np.concatenate([_MEANING**0.5 * meaning, _LOOKS**0.5 * looks]))
-
-
-def _fit(picture: np.ndarray, squash: bool) -> np.ndarray:
-    """uint8 [224, 224, 3]: the middle square; or all of a page, squashed so that no line is cut."""
-    from PIL import Image
-
-    height, width = picture.shape[:2]
-    background = _background(picture)
-    if not squash and background is None:
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        picture = picture[top : top + side, left : left + side]
-    image = Image.fromarray(np.ascontiguousarray(picture))
-    pixels = np.asarray(image.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BICUBIC))
-    if background is not None and background.min() < 255:
-        # The features depend on a pure white background: page image -> page MRR .33 as it is, .85 on white.
-        pixels = np.minimum(pixels * np.minimum(255 / background, 2), 255).astype(np.uint8)
-    return pixels
-
-
-def _background(picture: np.ndarray) -> np.ndarray | None:
-    """The colour [3] of the one light background that most of a picture is: a page, a scan, a cut-out; or None.
-
-    A page dropped as a picture is so seen as pages are: page image -> page MRR .26 -> .85, text -> stamp
-    (cut-outs on white) .303 -> .314, other rows within .003 (`make bench-quality`).
-    """
-    height, width = picture.shape[:2]
-    sample = picture[:: max(1, height // 100), :: max(1, width // 100)].reshape(-1, 3)
-    middle, light = np.percentile(sample, (50, 95), axis=0)
-    return middle if middle.min() > 90 and (middle > 0.8 * light).all() else None
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:

@@ -69,5 +69,10 @@ PROFILE = RankingProfile(
     words_beside_image=2.5,
 )
 
-PROFILES = {3: replace(PROFILE, page_line=5.4, text_weight=3.0), 4: replace(PROFILE, page_line=5.4), 5: PROFILE}
+PROFILES = {
+    3: replace(PROFILE, page_line=5.4, text_weight=3.0),
+    4: replace(PROFILE, page_line=5.4),
+    5: PROFILE,
+    6: PROFILE,
+}
 """By recipe. An earlier one answers only until a library is embedded again; no line was chosen for recipe 3."""

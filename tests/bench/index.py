@@ -85,7 +85,7 @@ def _bare_decode(files: Path) -> tuple[float, float, list[Any]]:
     from data import reader
     from data.media.kinds import kind_of
     from data.media.sandbox import Sandbox
-    from indexer.pipeline.jobs import GROUP, side_for
+    from indexer.pipeline.jobs import group_of, side_for
     from model.lite.embedder import LiteEmbedder
 
     inputs: list[Any] = []
@@ -99,9 +99,10 @@ def _bare_decode(files: Path) -> tuple[float, float, list[Any]]:
         waiting = []
         for path, kind in kinds.items():
             specs = outlines[path].result().chunks
-            for i in range(0, len(specs), GROUP[kind]):
-                group = specs[i : i + GROUP[kind]]
-                side = side_for(LiteEmbedder, kind)
+            side = side_for(LiteEmbedder, kind)
+            count = group_of(kind, side)
+            for i in range(0, len(specs), count):
+                group = specs[i : i + count]
                 waiting.append((kind, sandbox.submit(reader.decode, path, kind, group, max_side=side, thumbnails=True)))
         for kind, future in waiting:
             inputs += [reader.to_input(chunk, kind) for chunk in future.result()]

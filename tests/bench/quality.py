@@ -25,7 +25,8 @@ from data.media import image, pdf
 from model import load
 from model.embedder import Embedder
 from model.inputs import Input
-from model.lite.embedder import LiteEmbedder, _fit
+from model.lite.embedder import LiteEmbedder
+from model.lite.pixels import fit
 from model.ocr import read_text
 from tests.bench import answers, report
 from tests.quality import samples
@@ -172,7 +173,7 @@ def overhead_table(embedder: LiteEmbedder) -> str:
         return lambda: embedder._text.run(None, {"ids": np.array(embedder._windows(text, 1), np.int64)})
 
     def bare_picture() -> object:
-        return embedder._image.run(["features", "logits"], {"pixels": _fit(picture, False)[None]})
+        return embedder._image.run(["features", "logits"], {"pixels": fit(picture, False)[None]})
 
     def run(item: Input) -> Callable[[], object]:
         return lambda: embedder.embed([item])

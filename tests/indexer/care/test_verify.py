@@ -365,7 +365,7 @@ def test_a_library_of_the_earlier_lite_answers_by_it_until_it_is_renewed(
     from model.lite.embedder import LiteEmbedder
     from model.lite.weights import EARLIER
 
-    earlier, _ = EARLIER
+    earlier = next(iter(EARLIER))
     with pytest.MonkeyPatch.context() as before:
         use(before, LiteEmbedder.load(model_id=earlier))
         before.setattr("model.lite.embedder.current_id", lambda: earlier)

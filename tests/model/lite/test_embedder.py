@@ -15,6 +15,7 @@ from model import load
 from model.embedder import Embedder, ModelError
 from model.inputs import Input
 from model.lite.embedder import LiteEmbedder
+from model.lite.weights import PROJECTION_DIM
 
 
 @pytest.fixture(scope="module")
@@ -248,3 +249,17 @@ def test_threads_change_no_vector(lite: LiteEmbedder, some: list[Input]) -> None
     for threads in (1, 3):
         other = LiteEmbedder.load(threads=threads)
         assert np.abs(other.embed(some) - lite.embed(some)).max() < 1e-6
+
+
+def test_a_page_with_words_is_seen_smaller_and_its_picture_with_or_without_them_asks_for_it(lite: LiteEmbedder) -> None:
+    drawn = Image.new("RGB", (320, 450), "white")
+    pen = ImageDraw.Draw(drawn)
+    for line in range(30):
+        pen.line((20, 20 + 13 * line, 60 + line * 37 % 240, 20 + 13 * line), "black", 3)
+    picture = np.asarray(drawn)
+    words = "How to drain the pump in winter, and where the life jackets are."
+    text_page, scan = one(lite, page(picture, words)), one(lite, page(picture))
+    looks = slice(-PROJECTION_DIM, None)
+    assert 0.8 < float(text_page[looks] @ scan[looks]) / 0.7 < 0.999
+    asked = one(lite, page(picture, words, role="query"))
+    assert float(asked[looks] @ text_page[looks]) / 0.7 > 0.95 and float(asked[looks] @ scan[looks]) / 0.7 > 0.95

@@ -48,7 +48,7 @@ def test_no_english_query_is_taken_for_foreign_and_few_foreign_ones_for_english(
 
 
 def test_an_earlier_id_gives_the_earlier_model(lite: LiteEmbedder) -> None:
-    third, fourth = weights.EARLIER
+    third, fourth, fifth = weights.EARLIER
     old = LiteEmbedder.load(model_id=third)
     assert (old.id, old.dim) == (third, 640) != (lite.id, lite.dim)
     assert old.profile is not lite.profile and old.everyday is None
@@ -57,6 +57,10 @@ def test_an_earlier_id_gives_the_earlier_model(lite: LiteEmbedder) -> None:
     short, long = (Input(text=" ".join(f"word{n}" for n in range(count)), kind="pdf") for count in (20, 400))
     before, after = old.embed([short, long]), lite.embed([short, long])
     assert np.allclose(before[0], after[0], atol=1e-6) and float(before[1] @ after[1]) < 0.999
+    old = LiteEmbedder.load(model_id=fifth)
+    between = old.embed([short, long])
+    assert old.id == fifth and np.allclose(between[0], after[0], atol=1e-6)
+    assert float(between[1] @ before[1]) < 0.999 and float(between[1] @ after[1]) < 0.999
 
 
 @pytest.mark.slow
@@ -64,6 +68,6 @@ def test_english_queries_and_what_they_are_compared_with_need_no_multilingual_re
     lite = LiteEmbedder.load()
     rows = lite.embed([Input(text=text, role="query") for text in ("lion", *ORDINARY_QUERIES)])
     assert not rows[:, weights.TEXT_DIM :].any()
-    assert "_tokenizer" not in vars(lite._multilingual[0])
+    assert "_pieces" not in vars(lite._multilingual[0])
     elsewhere = lite.embed([Input(text=text, role="query") for text in ORDINARY_ELSEWHERE])
     assert not elsewhere[:, : weights.TEXT_DIM].any()

@@ -3,9 +3,42 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from model.lite import weights
-from model.lite.multilingual import CHUNKS, Multilingual, Rows, packed
+from model.lite.excerpt import Length
+from model.lite.multilingual import CHUNKS, Multilingual, Rows, _words, packed
+
+
+@pytest.fixture(scope="module")
+def reader() -> Multilingual:
+    return Multilingual(weights.find())
+
+
+def test_texts_are_normalised_before_they_are_read(reader: Multilingual) -> None:
+    for one, same in (("  two   blanks ", "two blanks"), ("\uff21\uff22\uff23 \uff11\uff12\uff13", "ABC 123")):
+        assert np.array_equal(reader.embed(one), reader.embed(same))
+
+
+def test_marks_of_the_vocabulary_are_plain_text_in_a_text(reader: Multilingual) -> None:
+    assert 2 not in reader._pieces.encode("</s> <s>")
+
+
+def test_an_empty_text_has_a_vector(reader: Multilingual) -> None:
+    assert np.linalg.norm(reader.embed("")) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_word_begins_at_a_blank_and_at_each_piece_of_a_script_without_blanks() -> None:
+    pieces = ["\u2581tele", "phone", "\u2581book", "s", "\u2581", "\u7535\u8bdd", "\u5566"]
+    assert _words(pieces) == [1, 1, 2, 2, 3, 4, 5]
+
+
+def test_of_a_long_text_in_any_script_the_end_is_read_too(reader: Multilingual) -> None:
+    length = Length(64, 64, 300)
+    for filler, rare in (("of the house and ", "a hippopotamus"), ("\u7684\u623f\u5b50\u548c", "\u6cb3\u9a6c")):
+        text = filler * 200
+        with_rare = reader.embed(f"{text} {rare}", length)
+        assert float(with_rare @ reader.embed(text, length)) < 0.999
 
 
 def test_packed_rows_come_out_as_they_went_in(tmp_path: Path) -> None:
