@@ -21,8 +21,6 @@ $(VENV)/.setup: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@# without an extra, a faster way down from the hub and what builds packages (pip fetches its own).
 	cd $(VENV)/lib/python3.*/site-packages && rm -rf gradio/templates/node gradio/templates/frontend/static/ffmpeg pandas/tests
 	$(if $(filter-out cpu,$(EXTRAS)),,$(PIP) uninstall -y hf-xet setuptools)
-	@# What decoding processes alone import, and may not write: compiled in each of them, 0.5 s and 85 MB.
-	cd $(VENV)/lib/python3.*/site-packages && $(abspath $(BIN))/python -m compileall -q pymupdf av PIL
 	$(BIN)/sightline setup
 	@touch $@
 
