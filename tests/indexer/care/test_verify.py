@@ -28,7 +28,7 @@ class ChangedEmbedder:
     def __init__(self, inner: Embedder, change: Callable[[np.ndarray], np.ndarray], after: int = 0) -> None:
         self.inner, self.change, self.left = inner, change, after
         self.id, self.dim, self.max_frames = inner.id, inner.dim, inner.max_frames
-        self.max_side = inner.max_side  # type: ignore[attr-defined]
+        self.max_side, self.page_side = inner.max_side, inner.page_side  # type: ignore[attr-defined]
 
     def embed(self, inputs: Any) -> np.ndarray:
         vectors = self.inner.embed(inputs)
@@ -272,7 +272,7 @@ class OtherModel:
 
     def __init__(self, inner: Embedder) -> None:
         self.inner, self.id, self.dim, self.max_frames = inner, "other@1-r1", inner.dim, inner.max_frames
-        self.max_side = inner.max_side  # type: ignore[attr-defined]
+        self.max_side, self.page_side = inner.max_side, inner.page_side  # type: ignore[attr-defined]
         self.embedded = 0
         self.broken = False
 
