@@ -110,7 +110,7 @@ def test_a_saved_search_stays_until_it_is_deleted_and_says_when_it_cannot_be_run
     assert saved() == [("august", None), ("Trams", None)]
     refused = dated.put("/api/searches", json={"name": "x", "query": "q=taken%3Ayesterday"})
     assert refused.status_code == 400 and "yesterday" in refused.json()["error"]
-    monkeypatch.setattr("indexer.search.query_syntax.locate", lambda name: None)
+    monkeypatch.setattr("data.gazetteer.locate", lambda name: None)
     assert saved()[0] == ("august", None) and "no town called “Lisbon”" in saved()[1][1]
     delete = {"method": "DELETE", "url": "/api/searches", "json": {"name": "Trams"}}
     assert dated.request(**delete).json() == {"deleted": True}
