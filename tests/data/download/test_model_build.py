@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from app.cli.main import app
+from app.cli.program import app
 from data.download import model_files
 from model import load
 from model.gemma.build import __main__ as builder
@@ -134,7 +134,7 @@ def test_a_stopped_download_leaves_nothing_half_installed_and_is_continued(hub, 
 KILLED = """
 import json, os, signal, sys
 from dataclasses import replace
-from app.cli.main import app
+from app.cli.program import app
 from model.gemma.build import __main__ as builder
 from model.hub_models import HUB_MODELS
 
