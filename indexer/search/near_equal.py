@@ -89,8 +89,8 @@ def seconds(own_time: str | None) -> float | None:
 
 
 def candidate_pairs(hashes: Sequence[bytes], times: Sequence[float | None]) -> set[tuple[int, int]]:
-    """Returns the places (smaller, larger) of pictures that may be near-equal: of each set of those with the same waves
-    the first with every other, of all others every pair that `is_near` may hold for. No hash is empty."""
+    """Returns the places (smaller, larger) of pictures that may be near-equal: the first of each set of those with the
+    same waves with all others of the set and of every set with nearly its waves. No hash is empty."""
     members: dict[bytes, list[int]] = {}
     for place, one in enumerate(hashes):
         members.setdefault(one[WAVES], []).append(place)
@@ -102,7 +102,8 @@ def candidate_pairs(hashes: Sequence[bytes], times: Sequence[float | None]) -> s
         for right in range(left + 1, 8):
             for a, b in _equal(parts[:, left] * 256 + parts[:, right]):
                 if _bits(distinct[a], distinct[b]) <= SAME[0]:
-                    pairs.add((members[distinct[a]][0], members[distinct[b]][0]))
+                    first, second = sorted((members[distinct[a]], members[distinct[b]]))
+                    pairs.update((first[0], other) for other in second)
     timed = sorted((time, place) for place, time in enumerate(times) if time is not None)
     for n, (time, place) in enumerate(timed):
         for later, other in timed[n + 1 :]:

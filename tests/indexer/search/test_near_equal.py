@@ -69,3 +69,8 @@ def test_no_near_pair_is_missed(shots: list[tuple[int, int, int]]) -> None:
 def test_the_bounds_of_a_burst_are_inclusive() -> None:
     hashes = [OWN, with_bits(16)]
     assert candidate_pairs(hashes, [0.0, BURST_S]) == {(0, 1)} and candidate_pairs(hashes, [0.0, BURST_S + 1]) == set()
+
+
+def test_the_first_of_a_set_is_compared_with_all_of_a_set_of_nearly_its_waves() -> None:
+    pairs = candidate_pairs([OWN, with_bits(2), with_bits(2, 3)], [None] * 3)
+    assert {(0, 1), (0, 2), (1, 2)} == pairs
