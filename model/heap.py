@@ -12,7 +12,7 @@ import threading
 from functools import cache
 from typing import Any
 
-GROWTH = 24 << 20
+GROWTH = 40 << 20
 """Bytes. A trim takes 3 to 8 ms, and the pages that it gives back are cleared again when they are needed."""
 HEAPS = 2
 
