@@ -363,6 +363,10 @@ class Library:
         """A context in which indexing pauses, as while a search waits for a free thread."""
         return self._priority.query()
 
+    def give_way(self, longest_s: float) -> None:
+        """Wait, at most `longest_s` seconds, while searches are in flight."""
+        self._priority.give_way(longest_s)
+
     def options_of_a_reader(self) -> LibraryOptions | None:
         """The options with which a second process opens this library to search it. None if that is not worth its
         memory or its connections: on servers, with another model than the built-in one, and with more than

@@ -47,6 +47,7 @@ from app.web.search_process import SearchProcess
 from app.web.services import WebServices
 from app.web.tokens import OWNER, Tokens, cookie_key, is_stored, owner_token, visitor
 from app.web.url_fetch_lane import UrlFetch, UrlFetchLane
+from app.web.yielding_import import yielding_imports
 from indexer.library import Library
 
 log = logging.getLogger("sightline")
@@ -155,7 +156,12 @@ def create_app(
     names = tuple(names)
     tokens = Tokens(library.data_dir)
     scoped = ScopedLibrary(library, tokens)
-    door = GradioDoor((lambda: _build_gradio(services, host, port)) if gradio else None)
+
+    def build_gradio() -> FastAPI:
+        with yielding_imports(library.give_way):
+            return _build_gradio(services, host, port)
+
+    door = GradioDoor(build_gradio if gradio else None)
 
     def gradio_ready() -> bool:
         door.begin()  # only a page that has painted requests the status

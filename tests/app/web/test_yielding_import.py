@@ -1,0 +1,51 @@
+"""Imports that give way to searches: before each module, in the importing thread alone, and not for ever."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from app.web import yielding_import
+from app.web.yielding_import import yielding_imports
+
+
+@pytest.fixture
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    names = [f"yielding_{n}" for n in range(3)]
+    for name in names:
+        (tmp_path / f"{name}.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return names
+
+
+def test_each_module_is_waited_for_in_this_thread_alone(modules: list[str]) -> None:
+    waited: list[float] = []
+    before = sys.meta_path.copy(), sys.getswitchinterval()
+    with yielding_imports(waited.append):
+        importlib.import_module(modules[0])
+        importlib.import_module(modules[0])  # it is there
+        other = threading.Thread(target=importlib.import_module, args=(modules[1],))
+        other.start()
+        other.join()
+    importlib.import_module(modules[2])
+    assert waited == [yielding_import.MODULE_S] and modules[1] in sys.modules
+    assert (sys.meta_path, sys.getswitchinterval()) == before
+
+
+def test_under_constant_load_the_import_ends(modules: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    def give_way(longest_s: float) -> None:
+        waited.append(longest_s)
+        time.sleep(longest_s)
+
+    monkeypatch.setattr(yielding_import, "ALL_S", 0.02)
+    with yielding_imports(give_way):
+        for name in modules:
+            importlib.import_module(name)
+    assert waited == [0.02], "all the time that there is was given before the first one"
