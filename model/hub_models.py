@@ -109,7 +109,7 @@ HUB_MODELS = {
             ),
             offers={"int8": "1.5 GB, fast", "q4": "0.3 GB, slower"},
             notes={
-                "float32": "the authors' numbers unrounded; the largest, and the slowest.",
+                "float32": "the authors' numbers unrounded; the largest.",
                 "int8": "eight bits, with a scale for each token, built on this machine from its authors' weights; the"
                 " fastest. What it loses on the published weights was not measured.",
                 "q4": "four bits for weights, exact activations; the smallest download. What it loses on the published"

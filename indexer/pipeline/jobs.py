@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from data.reader import Chunk
 
 QUEUE_BYTES = 24 << 20
-"""Bytes of decoded frames that wait for the model: some seconds of its work."""
+"""Bytes of decoded frames that wait for the model: about a second of the work of `lite`."""
 
 GROUP: dict[Kind, int] = {"image": 1, "pdf": 8, "video": 2}
 """Chunks per call of a child process: many enough to open a file seldom, few enough to be fair to other files."""

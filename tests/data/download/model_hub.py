@@ -9,8 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import unquote, urlparse
+
+import pytest
 
 REVISION = "d" * 40
 
@@ -86,3 +92,17 @@ class ModelHub(HubServer):
         request.send_header("Content-Length", str(len(body) if length is None else length))
         request.end_headers()
         request.wfile.write(body)
+
+
+@contextmanager
+def asked_alone(hub: ModelHub, monkeypatch: pytest.MonkeyPatch, home: Path) -> Iterator[ModelHub]:
+    """The hub as the only one that is asked, in small parts and without waits, by a program whose models and library
+    are in `home`; it ends with the context."""
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    monkeypatch.setenv("SIGHTLINE_MODELS", str(home / "models"))
+    monkeypatch.setenv("SIGHTLINE_DATA_DIR", str(home / "library"))
+    monkeypatch.setenv("SIGHTLINE_DETAIL", "image=70,page=70,frame=70,frames=2")
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 500)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    yield hub
+    hub.server.shutdown()

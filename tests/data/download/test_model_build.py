@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import namedtuple
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,7 +24,7 @@ from model import load
 from model.gemma.build import __main__ as builder
 from model.hub_models import HUB_MODELS, read_record
 from model.inputs import Input
-from tests.data.download.model_hub import ModelHub
+from tests.data.download.model_hub import ModelHub, asked_alone
 from tests.model.gemma import tiny
 
 NAME = "embeddinggemma-2"
@@ -53,15 +52,8 @@ def hub(monkeypatch, tmp_path, published) -> Iterator[ModelHub]:
     graphs = {path: (published / path).read_bytes() for path in ("config.json", "tokenizer.json")}
     weights = {path: (published / path).read_bytes() for path in SOURCE.files}
     monkeypatch.setitem(HUB_MODELS, NAME, replace(MODEL, checksums=declared(published)))
-    local = ModelHub(graphs, {SOURCE.repo: weights})
-    monkeypatch.setenv("HF_ENDPOINT", local.url)
-    monkeypatch.setenv("SIGHTLINE_MODELS", str(tmp_path / "models"))
-    monkeypatch.setenv("SIGHTLINE_DATA_DIR", str(tmp_path / "library"))
-    monkeypatch.setenv("SIGHTLINE_DETAIL", "image=70,page=70,frame=70,frames=2")
-    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 500)
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    yield local
-    local.server.shutdown()
+    with asked_alone(ModelHub(graphs, {SOURCE.repo: weights}), monkeypatch, tmp_path) as local:
+        yield local
 
 
 def declared(folder: Path) -> dict[str, tuple[int, str]]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections import namedtuple
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +18,7 @@ from app.cli.program import app
 from data.download import model_files
 from model import hub_models
 from model.hub_models import HUB_MODELS, read_record
-from tests.data.download.model_hub import REVISION, ModelHub
+from tests.data.download.model_hub import REVISION, ModelHub, asked_alone
 from tests.model.gemma import tiny
 
 NAME = "embeddinggemma-2"
@@ -41,15 +40,8 @@ def hub(monkeypatch, tmp_path, published) -> Iterator[ModelHub]:
     tokenizer = content["tokenizer.json"]
     checksums = {"tokenizer.json": (len(tokenizer), hashlib.sha256(tokenizer).hexdigest())}
     monkeypatch.setitem(HUB_MODELS, NAME, replace(MODEL, checksums=checksums))
-    local = ModelHub(content)
-    monkeypatch.setenv("HF_ENDPOINT", local.url)
-    monkeypatch.setenv("SIGHTLINE_MODELS", str(tmp_path / "models"))
-    monkeypatch.setenv("SIGHTLINE_DATA_DIR", str(tmp_path / "library"))
-    monkeypatch.setenv("SIGHTLINE_DETAIL", "image=70,page=70,frame=70,frames=2")
-    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 500)
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    yield local
-    local.server.shutdown()
+    with asked_alone(ModelHub(content), monkeypatch, tmp_path) as local:
+        yield local
 
 
 def get(precision: str = "q4", *arguments: str):
