@@ -59,7 +59,7 @@ def test_a_file_that_is_added_renamed_changed_and_deleted_is_followed(
     running: Library, photos: Path, counted: CountingEmbedder
 ) -> None:
     media.draw_image(photos / "new.jpg", seed=7, size=(64, 48))
-    wait_for(lambda: settled(running, 4) and "new.jpg" in names(running))
+    wait_for(lambda: "new.jpg" in names(running) and settled(running, 4))
     new = running.catalogue.files.at(str(photos / "new.jpg"))
     assert new is not None and len(running.chunks(new.file_id)) == 1 and counted.embedded == 1
     (photos / "new.jpg").rename(photos / "newer.jpg")
@@ -69,7 +69,7 @@ def test_a_file_that_is_added_renamed_changed_and_deleted_is_followed(
     media.draw_image(photos / "newer.jpg", seed=8, size=(64, 48))
     wait_for(lambda: counted.embedded == 2 and settled(running, 4))
     (photos / "newer.jpg").unlink()
-    wait_for(lambda: settled(running, 3) and names(running) == {"0.jpg", "1.jpg", "2.jpg"})
+    wait_for(lambda: names(running) == {"0.jpg", "1.jpg", "2.jpg"} and settled(running, 3))
     assert counted.embedded == 2
 
 
@@ -182,7 +182,7 @@ def test_what_happened_while_it_was_off_is_found_at_the_start(
     counted.embedded = 0
     second = open_library(threads=1)
     second.start()
-    wait_for(lambda: settled(second, 3) and names(second) == {"renamed.jpg", "2.jpg", "added.jpg"})
+    wait_for(lambda: names(second) == {"renamed.jpg", "2.jpg", "added.jpg"} and settled(second, 3))
     assert counted.embedded == 1
 
 
