@@ -191,6 +191,21 @@ def mdpm(zone: int, digits: str) -> bytes:
     return b"\0\0\0\1\x06\x05" + bytes([len(payload)]) + payload + b"\x80"
 
 
+def avchd(source: Path, path: Path, message: bytes, options: dict[str, str] | None = None) -> Path:
+    """A transport stream of a film's pictures, each after a message."""
+    with av.open(str(source)) as film, av.open(str(path), "w", format="mpegts", options=options or {}) as made:
+        stream = made.add_stream_from_template(film.streams.video[0])
+        for packet in film.demux(video=0):
+            if packet.dts is None:
+                continue
+            # The muxer makes start codes of lengths; one more unit goes before the picture.
+            new = av.Packet((len(message) - 4).to_bytes(4, "big") + message[4:] + bytes(packet))
+            new.pts, new.dts, new.time_base = packet.pts, packet.dts, packet.time_base
+            new.is_keyframe, new.stream = packet.is_keyframe, stream
+            made.mux(new)
+    return path
+
+
 @pytest.mark.parametrize(
     ("zone", "digits", "at"),
     [
@@ -205,17 +220,7 @@ def mdpm(zone: int, digits: str) -> bytes:
 def test_camcorders_write_the_date_among_the_pictures(tmp_path: Path, zone: int, digits: str, at: str | None) -> None:
     source, path = draw_video(tmp_path / "a.mp4", 2, 5, size=(64, 48)), tmp_path / "a.mts"
     for options in ({}, {"mpegts_m2ts_mode": "1"}):
-        with av.open(str(source)) as film, av.open(str(path), "w", format="mpegts", options=options) as made:
-            stream = made.add_stream_from_template(film.streams.video[0])
-            message = mdpm(zone, digits)
-            for packet in film.demux(video=0):
-                if packet.dts is None:
-                    continue
-                # The muxer makes start codes of lengths; one more unit goes before the picture.
-                new = av.Packet((len(message) - 4).to_bytes(4, "big") + message[4:] + bytes(packet))
-                new.pts, new.dts, new.time_base = packet.pts, packet.dts, packet.time_base
-                new.is_keyframe, new.stream = packet.is_keyframe, stream
-                made.mux(new)
+        avchd(source, path, mdpm(zone, digits), options)
         assert recorded(path) == (Taken(at, "camcorder") if at else None)
         if at and zone != 0xFF and shutil.which("exiftool"):
             asked = ["exiftool", "-s3", "-DateTimeOriginal", str(path)]
