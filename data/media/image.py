@@ -384,20 +384,9 @@ def _stored(image: Any, max_side: int | None, source: Path | bytes) -> tuple[Ima
     if image.size[0] * image.size[1] > MAX_PIXELS:
         raise MediaError("at full size it has more pixels than Sightline opens", "too large")
     if image.format == "TIFF":
-        _mend_planes(image)
+        return tiff.loaded(image), colours
     image.load()
     return image, colours
-
-
-def _mend_planes(image: Any) -> None:
-    """Corrects the tiles of 16-bit TIFFs with uncompressed planes, which Pillow reads as 8 bits."""
-    tags = image.tag_v2
-    if tags.get(284) == 2 and tags.get(258, (8,))[0] == 16:
-        end = ";16L" if tags._endian == "<" else ";16B"
-        image.tile = [
-            tile._replace(args=(tile.args[0] + end, *tile.args[1:])) if tile.args[0] in tuple("RGBACMYKX") else tile
-            for tile in image.tile
-        ]
 
 
 def _colours(image: Any, source: Path | bytes) -> Colours | None:
