@@ -188,6 +188,7 @@ def load_sentence_transformer(
         raise ModelError(_load_message(folder, error)) from error
     if "image" not in {part for kind in model.modalities for part in (kind if isinstance(kind, tuple) else (kind,))}:
         raise ModelError(f"{folder} is a model for text alone; Sightline needs one that sees images.")
+    _reject_sizes(folder, model, sizes)
     for weight_name, weight in model.named_parameters():
         if not torch.isfinite(weight.sum(dtype=torch.float32)):
             raise ModelError(f"{folder} holds values that are not numbers, in {weight_name}; it is damaged.")
@@ -205,6 +206,16 @@ def load_sentence_transformer(
         tower: Any = model[0].model
         adapters.merge(tower, adapter, lambda: torch.from_numpy(embedder.embed([probe])))
     return embedder
+
+
+def _reject_sizes(folder: Path, model: Any, sizes: dict[str, int | None]) -> None:
+    """Raises `ModelError` for a limit of pixels that the model's images do not have: transformers passes over an option
+    that a processor does not know, so the vectors would stay and the model's id would not."""
+    processor = getattr(model[0], "processor", None)
+    known = getattr(getattr(processor, "image_processor", processor), "valid_kwargs", None)
+    unknown = [name for name, value in sizes.items() if value and name not in getattr(known, "__annotations__", ())]
+    if unknown:
+        raise ModelError(f"{folder} takes no {unknown[0]}: its own settings say how large its images are.")
 
 
 def _last_token(folder: Path, model_kwargs: dict[str, Any], processor_kwargs: dict[str, Any]) -> list[Any]:
