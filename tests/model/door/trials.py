@@ -218,7 +218,10 @@ def test_a_document_prompt_of_any_name_is_taken(
     np.testing.assert_allclose(got, want, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["chat_template.jinja", "config_sentence_transformers.json", "processor_config.json"])
+@pytest.mark.parametrize(
+    "name",
+    ["chat_template.jinja", "config_sentence_transformers.json", "processor_config.json", "1_Pooling/config.json"],
+)
 def test_what_changes_vectors_changes_the_id(name: str, folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(folder, tmp_path / folder.name)
     before = model.load(str(copy)).id
