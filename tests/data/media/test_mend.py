@@ -182,3 +182,11 @@ def test_damaged_headers_of_a_gif_and_a_bmp_are_refused() -> None:
     for data in (b"GIF89a" + bytes(200), b"BM" + bytes(200), b"BM\0\0", saved(photo(), "BMP")[:60]):
         with pytest.raises(MediaError):
             read_image(data)
+
+
+@pytest.mark.parametrize("save", [{}, {"lossless": True}])
+def test_a_webp_without_its_end_is_refused_as_cut_off(save: dict[str, Any]) -> None:
+    whole = saved(photo(), "WEBP", **save)
+    for share in (0.97, 0.5):
+        with pytest.raises(MediaError, match="cut off"):
+            read_image(whole[: int(len(whole) * share)])
