@@ -4,7 +4,7 @@ Built around two small networks of PP-OCRv6 on onnxruntime: one detects text lin
 of a line scaled to 48 pixels. The steps between (boxes from the map, upright crops, CTC decoding) use NumPy and
 Pillow instead of OpenCV. Languages: English, Chinese, Japanese and others in Latin script.
 
-It knows nothing of files or pages, and nothing leaves the machine. An image without text costs about a tenth of a
+It knows nothing of files or pages, and nothing leaves the machine. An image without text costs some hundredths of a
 second, a dense page a few seconds (`make bench-quality`, `make bench-ocr`).
 """
 
