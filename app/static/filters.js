@@ -13,8 +13,8 @@ const LENGTHS = /** @type {const} */ ([
 ]);
 
 const FOLDS = /** @type {const} */ ([
-  ["max", "One per file, by its best part"],
-  ["centroid", "One per file, as a whole"],
+  ["max", "Best part of each file"],
+  ["centroid", "Each file as a whole"],
 ]);
 
 export class Filters {

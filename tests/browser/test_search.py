@@ -284,7 +284,7 @@ def test_results_can_be_folded_to_one_per_file(page: Page, server: Server) -> No
     search(page, server, "lighthouse")
     expect(page.locator(".more")).to_have_count(0)
     page.get_by_role("button", name="One per file").click()
-    page.get_by_role("button", name="One per file, by its best part").click()
+    page.get_by_role("button", name="Best part of each file").click()
     expect(page).to_have_url(f"{server.url}/?q=lighthouse&fold=max")
     expect(page.locator(".more").first).to_be_visible()
     titles = page.locator(".card .title").all_text_contents()
@@ -292,12 +292,13 @@ def test_results_can_be_folded_to_one_per_file(page: Page, server: Server) -> No
     shot(page, "folded")
     page.locator("[data-key='One per file']").click()
     with page.expect_response("**/api/search?*fold=centroid*") as answer:
-        page.get_by_role("button", name="One per file, as a whole").click()
+        page.get_by_role("button", name="Each file as a whole").click()
     assert answer.value.ok
-    expect(page.locator(".chosen", has_text="One per file, as a whole")).to_be_visible()
+    answered(page)
+    expect(page.locator(".chosen", has_text="Each file as a whole")).to_be_visible()
     assert sorted(page.locator(".card .title").all_text_contents()) == sorted(titles)
     page.locator("[data-key='One per file']").click()
-    page.locator(".sheet").get_by_role("button", name="One per file, as a whole").click()
+    page.locator(".sheet").get_by_role("button", name="Each file as a whole").click()
     expect(page).to_have_url(f"{server.url}/?q=lighthouse")
 
 
