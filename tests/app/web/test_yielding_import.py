@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import importlib
 import subprocess
@@ -9,10 +10,12 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.web import yielding_import
+from app.web.server import GradioDoor
 from app.web.yielding_import import yielding_imports
 
 
@@ -79,3 +82,23 @@ print([path for path in opened if path.endswith(".pyi")])
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"
+
+
+def test_gradio_s_import_is_known_to_be_waited_for() -> None:
+    door = GradioDoor(None)
+
+    async def trial() -> None:
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await door(scope, None, send)  # type: ignore[arg-type]
+        assert sent[0]["status"] == 200 and not door.is_awaited, "the page is there without Gradio"
+        waiting = asyncio.create_task(door({**scope, "path": "/gradio_api/info"}, None, send))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        assert door.is_awaited
+        waiting.cancel()
+
+    asyncio.run(trial())
