@@ -150,7 +150,7 @@ class TimeLeft:
         if not files:
             return 0.0
         with self._lock:
-            jobs = [job for job in self._jobs if job.work.kind == kind and job.stored is None]
+            jobs = self._in_progress(kind)
             unopened = self._unopened(kind, jobs, files, size)
             left = {
                 "decode": unopened + sum(max(job.chunks - job.sent, 0) for job in jobs),
@@ -209,10 +209,14 @@ class TimeLeft:
     def sound_of(self, files: int, size: int) -> float:
         """Returns the seconds of sound in videos that are not read, of `size` bytes together."""
         with self._lock:
-            jobs = [job for job in self._jobs if job.work.kind == "video" and job.stored is None]
+            jobs = self._in_progress("video")
             chunks = self._unopened("video", jobs, files, size)
             sound = sum(job.facts.get("duration_s") or 0.0 for job in jobs if job.has_sound and not job.cues)
             return sound + chunks * self._sound_s / max(self._opened["video"], 1)
+
+    def _in_progress(self, kind: Kind) -> list[Job]:
+        """Returns the jobs of files that are not read, which are open."""
+        return [job for job in self._jobs if job.work.kind == kind and job.stored is None and not job.again]
 
     def _unopened(self, kind: Kind, jobs: Iterable[Job], files: int, size: int) -> float:
         """Returns the chunks of the files that nobody has opened: at least one of each."""
