@@ -145,7 +145,7 @@ export class SearchBox {
     this.input.focus();
   }
 
-  /** Choose files; the server names the endings, as browsers know some kinds only. */
+  /** Choose files of the kinds that the server names. */
   choose() {
     this.chooser.accept = this.page.status?.accepts ?? "";
     this.chooser.click();
@@ -253,7 +253,8 @@ export class SearchBox {
         if (!carries(event)) return;
         event.preventDefault();
         const items = [...(event.dataTransfer?.items ?? [])];
-        if (items.some((item) => item.webkitGetAsEntry()?.isDirectory)) this.page.say("Drop files, no folder.", "wrong");
+        const folder = items.some((item) => item.webkitGetAsEntry()?.isDirectory);
+        if (folder) this.page.say("Drop files, no folder.", "wrong");
         else this.add([...(event.dataTransfer?.files ?? [])]);
       },
       paste: (event) => {
