@@ -125,9 +125,10 @@ class StatusReporter:
             yield WorkLeft("ocr", None, count, left.to_ocr(pictures))
         if count := pipeline.left_to_reread():
             yield WorkLeft("reread", None, count, None)
-        if count := pipeline.left_to_transcribe():
-            seconds = self._kept("speech", self._catalogue.queue.seconds_to_hear)
-            seconds += left.sound_of(*counts.unread.get("video", (0, 0)))
+        videos, size = counts.unread.get("video", (0, 0))
+        sound_s = left.sound_of(videos, size) if videos and pipeline.listens else 0.0
+        if count := pipeline.left_to_transcribe() + (videos if sound_s else 0):
+            seconds = self._kept("speech", self._catalogue.queue.seconds_to_hear) + sound_s
             yield WorkLeft("speech", None, count, left.to_hear(seconds, is_built_in=pipeline.hears_by_itself))
 
     def _kept(self, name: str, count: Callable[[], T]) -> T:

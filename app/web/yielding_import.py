@@ -38,8 +38,8 @@ class _Waiting(MetaPathFinder):
 @contextmanager
 def yielding_imports(give_way: Callable[[float], None]) -> Iterator[None]:
     """Before each module that this thread imports, `give_way` is called with the most seconds that it may take; and
-    Python's lock is handed on fifty times as often as by default, every tenth of a millisecond. Cycles are not searched for
-    meanwhile, nor among what is there at the end: each time that takes up to 0.12 s, in which the lock is held."""
+    Python's lock is handed on fifty times as often as by default, every tenth of a millisecond. Cycles are not searched
+    for meanwhile, nor among what is there at the end: each time that takes up to 0.12 s, in which the lock is held."""
     finder, interval, collects = _Waiting(give_way), sys.getswitchinterval(), gc.isenabled()
     sys.meta_path.insert(0, finder)
     sys.setswitchinterval(interval / 50)

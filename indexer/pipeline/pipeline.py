@@ -200,8 +200,12 @@ class Pipeline:
 
     def left_to_transcribe(self) -> int:
         """Returns how many videos wait to be transcribed."""
-        runs = self.transcribes and self._speech.notice is None
-        return self._ctx.catalogue.queue.count("speech") if runs else 0
+        return self._ctx.catalogue.queue.count("speech") if self.listens else 0
+
+    @property
+    def listens(self) -> bool:
+        """Whether videos are transcribed here."""
+        return self.transcribes and self._speech.notice is None
 
     def paths(self) -> tuple[str, ...]:
         """Returns the files that are being read."""
