@@ -144,7 +144,7 @@ export class SearchBox {
     this.input.focus();
   }
 
-  /** Choose files; browsers know some of the kinds only, so the server names the endings. */
+  /** Choose files of the kinds that the server names. */
   choose() {
     this.chooser.accept = this.page.status?.accepts ?? "";
     this.chooser.click();
@@ -233,7 +233,7 @@ export class SearchBox {
     this.input.focus();
   }
 
-  /** Take files that are dropped or pasted anywhere on the page. */
+  /** Take files dropped or pasted anywhere. */
   listen() {
     let depth = 0;
     const carries = (/** @type {DragEvent} */ event) => event.dataTransfer?.types.includes("Files") ?? false;
@@ -249,7 +249,10 @@ export class SearchBox {
         enter(0);
         if (!carries(event)) return;
         event.preventDefault();
-        this.add([...(event.dataTransfer?.files ?? [])]);
+        const items = [...(event.dataTransfer?.items ?? [])];
+        const folder = items.some((item) => item.webkitGetAsEntry()?.isDirectory);
+        if (folder) this.page.say("Drop files, no folder.", "wrong");
+        else this.add([...(event.dataTransfer?.files ?? [])]);
       },
       paste: (event) => {
         const files = [...(event.clipboardData?.files ?? [])];

@@ -56,10 +56,12 @@ class Transcripts:
             return cues_of(c, digest)
 
     def state(self, digest: bytes) -> str:
-        """Returns `Heard.state` of a content; "none" if there is no such content."""
+        """Returns `Heard.state` of a content; before its video was read "unread", and "unreadable" if it cannot be."""
         with self._database.reader() as c:
-            stored = c.execute(sa.select(content.c.heard).where(content.c.hash == digest)).scalar()
-        return Heard.read(stored or "none").state
+            row = c.execute(sa.select(content.c.heard, content.c.state).where(content.c.hash == digest)).first()
+        if row is None or (row.heard == "none" and row.state == "pending"):
+            return "unread"
+        return "unreadable" if row.heard == "none" and row.state == "failed" else Heard.read(row.heard).state
 
     def add(self, digest: bytes, cues: Sequence[Cue], *, by: str | None, worker: int | None = None) -> None:
         """Add cues to a video; those that begin before the end of the stored ones are skipped, as two programs may

@@ -92,12 +92,10 @@ class DecodeStage:
                 return
             self._paths[thread] = path
             if stage == "ocr":
-                with self._ctx.time_left.work("ocr", {None: 1}):
-                    finished = self._ocr.read(work, path)
+                finished = self._ocr.read(work, path)
                 return
             if stage == "speech":
-                with self._ctx.time_left.work("speech", {None: 1}):
-                    finished = self._speech.transcribe(work, path, self._do_quick)
+                finished = self._speech.transcribe(work, path, self._do_quick)
                 return
             job = self._job(stage, work, path)
             if job is None:
@@ -117,6 +115,7 @@ class DecodeStage:
             log.info("%s", error)
         finally:
             self._paths.pop(thread, None)
+            self._ctx.time_left.ended(work.hash)
             if not is_sent:
                 self._queue.release(work, finished=finished)
 
@@ -144,6 +143,7 @@ class DecodeStage:
         timeout_s = 60.0 + job.work.size / 20e6
         if job.stored is not None:
             specs = [reader.ChunkSpec(p.ordinal, p.span) for p in job.stored if p.same_as is None]
+            self._ctx.time_left.embeds(job, len(specs))
         elif kind == "video" or (kind == "image" and job.work.size > LARGE_BYTES):
             outline = sandbox.submit(
                 reader.outline,
@@ -154,8 +154,8 @@ class DecodeStage:
                 timeout_s=timeout_s,
             ).result()
             specs = list(outline.chunks)
-            self._ctx.time_left.opened(job, len(specs))
             _set_facts(job, outline)
+            self._ctx.time_left.opened(job, len(specs))
             if kind == "image":
                 self._free_half(outline)
             elif self._is_half(job, outline):
@@ -163,7 +163,7 @@ class DecodeStage:
             if not job.cues and kind == "video":
                 job.cues = self._subtitles_of_copies(job)
         else:
-            chunks: dict[Kind | None, int] = {}
+            chunks: dict[Kind, int] = {}
             with self._ctx.time_left.work("decode", chunks):
                 outline, first = sandbox.submit(
                     still_scenes.first_look,

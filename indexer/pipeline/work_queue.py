@@ -2,9 +2,10 @@
 
 Built around the catalogue's queue (`indexer/catalogue/queue.py`) and one lock over the contents in
 progress here. New contents come first: one of each kind, then images and PDFs before videos; then re-embedding
-for a model switch, OCR, contents that an older version read (`data.media.kinds.GENERATION`), and speech. Nothing
-here is stored: a content that was in progress when the program ended is still pending in the
-catalogue. The file knows nothing of how the work is done.
+for a model switch, OCR, contents that an older version read (`data.media.kinds.GENERATION`), and speech. The text in
+a few images is looked for early, as nothing else tells the time that OCR will take. Nothing here is stored: a content
+that was in progress when the program ended is still pending in the catalogue. The file knows nothing of how the work is
+done.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ RETRY_FIRST_S, RETRY_MAX_S = 0.5, 8.0
 UNREADABLE_S = 30.0
 """Seconds until a content without a readable file is tried again, unless the folders change before."""
 
+EARLY_EACH = 32
+"""The text of the newest image is looked for after each so many contents: they tell what OCR will take, whatever is in
+which folder. (It is a thirtieth of what is to be done anyway.)"""
+
 ORDER: tuple[Kind, ...] = ("image", "pdf", "video")
 
 
@@ -45,6 +50,7 @@ class WorkQueue:
         self._postponed_files: dict[int, tuple[float, float]] = {}  # file id -> (time of the next attempt, wait)
         self._prefetched: dict[Kind, deque[Work]] = {kind: deque() for kind in ORDER}
         self._begun: set[Kind] = set()  # the first of each kind comes first: it tells what the others will take
+        self._taken = self._early = 0  # new contents, images for OCR before these were all read
         self._prefetched_rereads: deque[Work] = deque()
         self._all_reread = False  # reset by `look_again`
         self._switching = False  # a model is being built
@@ -144,6 +150,9 @@ class WorkQueue:
             if stage == "decode":
                 self._prefetched[work.kind].popleft()
                 self._begun.add(work.kind)
+                self._taken += 1
+            elif stage == "ocr" and self._is_ocr_early():
+                self._early += 1
             elif stage == "reread":
                 self._prefetched_rereads.popleft()
             elif stage == "speech":
@@ -152,6 +161,12 @@ class WorkQueue:
 
     def _peek(self, quick: bool) -> tuple[Stage, Work] | None:
         skip = self._contents_to_skip()
+        if (
+            not quick
+            and self._is_ocr_early()
+            and (waiting := self._queue.waiting("ocr", 1, skip, kind="image", newest=True))
+        ):
+            return "ocr", waiting[0]
         for kind in sorted(ORDER[:2] if quick else ORDER, key=self._begun.__contains__):
             works = self._prefetched[kind]
             if not works:
@@ -172,6 +187,9 @@ class WorkQueue:
         if may_transcribe and (waiting := self._queue.waiting("speech", 1, skip)):
             return "speech", waiting[0]
         return None
+
+    def _is_ocr_early(self) -> bool:
+        return self._ocr and self._taken >= EARLY_EACH * (self._early + 1)
 
     def _peek_embed(self, skip: set[bytes]) -> Work | None:
         """Returns a decoded content that lacks vectors of the answering model or of the one being built."""
