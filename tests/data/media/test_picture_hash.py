@@ -7,7 +7,7 @@ import io
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from data.media.picture_hash import COLOURS, STEPS, WAVES, picture_hash
+from data.media.picture_hash import COLOURS, STEPS, WAVES, hash_of_thumbnail
 from data.reader import to_webp
 from indexer.search.near_equal import BURST, COLOUR, SAME
 
@@ -25,7 +25,7 @@ def landscape(seed: int, side: int = 256) -> Image.Image:
 
 
 def hash_of(picture: Image.Image) -> bytes:
-    return picture_hash(to_webp(np.asarray(picture.convert("RGB"))))
+    return hash_of_thumbnail(to_webp(np.asarray(picture.convert("RGB"))))
 
 
 def apart(a: bytes, b: bytes) -> tuple[int, int, int]:
@@ -59,4 +59,4 @@ def test_other_pictures_have_other_hashes() -> None:
 
 def test_a_flat_picture_and_what_is_none_have_no_hash() -> None:
     assert hash_of(Image.new("RGB", (64, 64), (200, 30, 30))) == b""
-    assert picture_hash(b"") == picture_hash(b"no picture") == b""
+    assert hash_of_thumbnail(b"") == hash_of_thumbnail(b"no picture") == b""
