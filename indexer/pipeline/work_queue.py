@@ -26,6 +26,9 @@ RETRY_FIRST_S, RETRY_MAX_S = 0.5, 8.0
 UNREADABLE_S = 30.0
 """Seconds until a content without a readable file is tried again, unless the folders change before."""
 
+EMPTY_S = 0.2
+"""Seconds for which a kind of which nothing waited is asked for after the others."""
+
 ORDER: tuple[Kind, ...] = ("image", "pdf", "video")
 
 
@@ -45,6 +48,7 @@ class WorkQueue:
         self._postponed_files: dict[int, tuple[float, float]] = {}  # file id -> (time of the next attempt, wait)
         self._prefetched: dict[Kind, deque[Work]] = {kind: deque() for kind in ORDER}
         self._begun: set[Kind] = set()  # the first of each kind comes first: it tells what the others will take
+        self._asked_again = dict.fromkeys(ORDER, 0.0)  # kind -> time until which it comes last
         self._prefetched_rereads: deque[Work] = deque()
         self._all_reread = False  # reset by `look_again`
         self._switching = False  # a model is being built
@@ -152,14 +156,8 @@ class WorkQueue:
 
     def _peek(self, quick: bool) -> tuple[Stage, Work] | None:
         skip = self._contents_to_skip()
-        for kind in sorted(ORDER[:2] if quick else ORDER, key=self._begun.__contains__):
-            works = self._prefetched[kind]
-            if not works:
-                works.extend(self._queue.waiting("decode", 32, skip, kind=kind))
-            while works and works[0].hash in skip:
-                works.popleft()
-            if works:
-                return "decode", works[0]
+        if (work := self._peek_new(ORDER[:2] if quick else ORDER, skip)) is not None:
+            return "decode", work
         if quick:
             return None
         if (work := self._peek_embed(skip)) is not None:
@@ -171,6 +169,21 @@ class WorkQueue:
         may_transcribe = self._speech and self._transcribing is None
         if may_transcribe and (waiting := self._queue.waiting("speech", 1, skip)):
             return "speech", waiting[0]
+        return None
+
+    def _peek_new(self, kinds: tuple[Kind, ...], skip: set[bytes]) -> Work | None:
+        """Returns a new content. Kinds that had none a moment ago come last: most folders hold one kind, and to ask for
+        the others each time cost as much as all else that is asked for an image."""
+        now = time.monotonic()
+        for kind in sorted(kinds, key=lambda kind: (now < self._asked_again[kind], kind in self._begun)):
+            works = self._prefetched[kind]
+            if not works:
+                works.extend(self._queue.waiting("decode", 32, skip, kind=kind))
+            while works and works[0].hash in skip:
+                works.popleft()
+            if works:
+                return works[0]
+            self._asked_again[kind] = now + EMPTY_S
         return None
 
     def _peek_embed(self, skip: set[bytes]) -> Work | None:
