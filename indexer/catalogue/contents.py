@@ -77,7 +77,8 @@ class Contents:
             stored = _drop_chunks(c, digest, {(p.ordinal, p.span) for p in chunks})
             values: dict[str, Any] = {"state": "ready", "error": None, "failed_at": None, "recipe": recipe, "ocr": ocr}
             values |= {"heard": heard.stored, "facts": FACTS_GENERATION} | facts
-            c.execute(_WRITTEN, values | {"digest": digest})
+            values |= {"digest": digest} | {f"newest_{kind}": number for kind, number in GENERATION.items()}
+            c.execute(_WRITTEN, values)
             all_cues = cues_of(c, digest) if heard.state != "none" else []
             texts = [renewed(clean_text(p.text), "", said_in(all_cues, p.span)) for p in chunks]
             ids = []
@@ -331,7 +332,11 @@ def _newest() -> sa.ColumnElement[int]:
 # Written once: to build a statement and to look up how it is compiled takes longer than SQLite takes to run it.
 _CHUNKS = sa.select(chunk).where(chunk.c.content_hash == sa.bindparam("digest"))
 _NEW_CHUNK = sa.insert(chunk)
-_WRITTEN = sa.update(content).where(content.c.hash == sa.bindparam("digest")).values(generation=_newest())
+_WRITTEN = (
+    sa.update(content)
+    .where(content.c.hash == sa.bindparam("digest"))
+    .values(generation=sa.case({kind: sa.bindparam(f"newest_{kind}") for kind in GENERATION}, value=content.c.kind))
+)
 
 
 def _make_facts_due(c: sa.Connection, digest: bytes) -> None:

@@ -7,7 +7,7 @@ import io
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from data.media.picture_hash import COLOURS, STEPS, WAVES, hash_of_thumbnail
+from data.media.picture_hash import COLOURS, STEPS, WAVES, hash_of_thumbnail, picture_hash
 from data.reader import to_webp
 from indexer.search.near_equal import BURST, COLOUR, SAME
 
@@ -55,6 +55,13 @@ def test_other_pictures_have_other_hashes() -> None:
     pairs = [apart(a, b) for n, a in enumerate(hashes) for b in hashes[n + 1 :]]
     assert all(waves > SAME[0] or steps > SAME[1] for waves, steps, _ in pairs)
     assert sum(waves <= BURST[0] and steps <= BURST[1] for waves, steps, _ in pairs) == 0
+
+
+def test_the_hash_of_a_picture_is_nearly_that_of_its_thumbnail() -> None:
+    for seed in range(6):
+        picture = landscape(seed)
+        waves, steps, colour = apart(picture_hash(picture), hash_of(picture))
+        assert waves <= SAME[0] // 2 and steps <= SAME[1] // 2 and colour <= COLOUR // 2
 
 
 def test_a_flat_picture_and_what_is_none_have_no_hash() -> None:
