@@ -24,13 +24,16 @@ PREVIOUS = "previous_model"
 KEEP_S = 30 * 86400.0
 
 
+_ALL = sa.select(model).order_by(model.c.id)
+
+
 class Models:
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def all(self) -> list[ModelRow]:
         with self._database.reader() as c:
-            rows = c.execute(sa.select(model).order_by(model.c.id))
+            rows = c.execute(_ALL)
             return [ModelRow(r.id, r.name, r.dim, r.state, r.source) for r in rows]
 
     def answering(self) -> ModelRow | None:

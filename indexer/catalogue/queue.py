@@ -237,12 +237,15 @@ def is_here(roots: Collection[int] | None = None) -> str:
     )
 
 
+_FILES_HERE = (
+    sa.select(file.c.path, file.c.size, file.c.mtime_ns, file.c.ctime_ns)
+    .join(root, root.c.id == file.c.root_id)
+    .where(file.c.content_hash == sa.bindparam("digest"), file.c.state == "known", root.c.state == "here")
+    .order_by(file.c.id)
+)
+
+
 def work_of(c: sa.Connection, digest: bytes, kind: Kind) -> Work:
-    rows = c.execute(
-        sa.select(file.c.path, file.c.size, file.c.mtime_ns, file.c.ctime_ns)
-        .join(root, root.c.id == file.c.root_id)
-        .where(file.c.content_hash == digest, file.c.state == "known", root.c.state == "here")
-        .order_by(file.c.id)
-    ).all()
+    rows = c.execute(_FILES_HERE, {"digest": digest}).all()
     files = tuple((r.path, (r.size, r.mtime_ns, r.ctime_ns)) for r in rows)
     return Work(digest, kind, files, rows[0].size if rows else 0)

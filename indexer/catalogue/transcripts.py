@@ -115,7 +115,7 @@ class Transcripts:
 def heard_after_write(c: sa.Connection, digest: bytes, has_sound: bool, subtitles: Sequence[Cue]) -> Heard | None:
     """Delete the outdated cues of a content that is written, add its subtitles, and return its new
     `content.heard`; None if the content was deleted meanwhile."""
-    stored = c.execute(sa.select(content.c.heard).where(content.c.hash == digest)).scalar()
+    stored = c.exec_driver_sql("SELECT heard FROM content WHERE hash = ?", (digest,)).scalar()
     if stored is None:
         return None
     before = Heard.read(stored)
@@ -142,7 +142,7 @@ def add_cues(c: sa.Connection, digest: bytes, cues: Sequence[Cue]) -> None:
 
 
 def drop_cues(c: sa.Connection, digest: bytes) -> None:
-    c.execute(sa.delete(cue).where(cue.c.content_hash == digest))
+    c.exec_driver_sql("DELETE FROM cue WHERE content_hash = ?", (digest,))
 
 
 def said_in(cues: Sequence[Cue], span: Span) -> str:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.media.kinds import MediaError
-from data.media.picture_hash import picture_hash
 from data.span import packed_parts
 from indexer.catalogue.copies import columns
 from indexer.catalogue.rows import NewChunk, Stage, Work
@@ -288,7 +287,7 @@ class DecodeStage:
             if chunk.thumbnail and job.stored is None:
                 self._ctx.thumbnails.put(job.work.hash, spec.ordinal, chunk.thumbnail)
                 if job.work.kind == "image" and spec.span.page is None:
-                    job.facts["picture_hash"] = picture_hash(chunk.thumbnail)
+                    job.facts["picture_hash"] = chunk.picture_hash
             job.sent += 1
             job.needs_ocr |= chunk.unread
             if chunk.note is not None and job.stored is None:

@@ -31,6 +31,9 @@ EARLY_EACH = 32
 """The text of the newest image is looked for after each so many contents: they tell what OCR will take, whatever is in
 which folder. (It is a thirtieth of what is to be done anyway.)"""
 
+EMPTY_S = 0.2
+"""Seconds for which a kind of which nothing waited is asked for after the others."""
+
 ORDER: tuple[Kind, ...] = ("image", "pdf", "video")
 
 
@@ -51,6 +54,7 @@ class WorkQueue:
         self._prefetched: dict[Kind, deque[Work]] = {kind: deque() for kind in ORDER}
         self._begun: set[Kind] = set()  # the first of each kind comes first: it tells what the others will take
         self._taken = self._early = 0  # new contents, images for OCR before these were all read
+        self._asked_again = dict.fromkeys(ORDER, 0.0)  # kind -> time until which it comes last
         self._prefetched_rereads: deque[Work] = deque()
         self._all_reread = False  # reset by `look_again`
         self._switching = False  # a model is being built
@@ -167,14 +171,8 @@ class WorkQueue:
             and (waiting := self._queue.waiting("ocr", 1, skip, kind="image", newest=True))
         ):
             return "ocr", waiting[0]
-        for kind in sorted(ORDER[:2] if quick else ORDER, key=self._begun.__contains__):
-            works = self._prefetched[kind]
-            if not works:
-                works.extend(self._queue.waiting("decode", 32, skip, kind=kind))
-            while works and works[0].hash in skip:
-                works.popleft()
-            if works:
-                return "decode", works[0]
+        if (work := self._peek_new(ORDER[:2] if quick else ORDER, skip)) is not None:
+            return "decode", work
         if quick:
             return None
         if (work := self._peek_embed(skip)) is not None:
@@ -190,6 +188,21 @@ class WorkQueue:
 
     def _is_ocr_early(self) -> bool:
         return self._ocr and self._taken >= EARLY_EACH * (self._early + 1)
+
+    def _peek_new(self, kinds: tuple[Kind, ...], skip: set[bytes]) -> Work | None:
+        """Returns a new content. Kinds that had none a moment ago come last: most folders hold one kind, and to ask for
+        the others each time cost as much as all else that is asked for an image."""
+        now = time.monotonic()
+        for kind in sorted(kinds, key=lambda kind: (now < self._asked_again[kind], kind in self._begun)):
+            works = self._prefetched[kind]
+            if not works:
+                works.extend(self._queue.waiting("decode", 32, skip, kind=kind))
+            while works and works[0].hash in skip:
+                works.popleft()
+            if works:
+                return works[0]
+            self._asked_again[kind] = now + EMPTY_S
+        return None
 
     def _peek_embed(self, skip: set[bytes]) -> Work | None:
         """Returns a decoded content that lacks vectors of the answering model or of the one being built."""

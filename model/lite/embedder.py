@@ -142,7 +142,9 @@ class LiteEmbedder:
 
     @cached_property
     def _image(self) -> Any:
-        return self._read(lambda: session(self._folder / "image.onnx"))
+        # Without an arena a picture costs 760 page faults, 4.7 to 6.1 ms of CPU, and the freed blocks of 1 to 5 MB lie
+        # in pieces in the heaps of `model.heap`: 117 MB at the peak of 400 pictures in place of 80.
+        return self._read(lambda: session(self._folder / "image.onnx", arena=True))
 
     @cached_property
     def _projection(self) -> np.ndarray:

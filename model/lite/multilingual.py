@@ -26,14 +26,17 @@ CHUNKS = 17
 """The table's rows have one scale for each remainder of their number by this."""
 
 
-def session(network: Path | bytes) -> Any:
-    """A network ready to run on the thread that calls it: one thread a network, idle ones must not spin."""
+def session(network: Path | bytes, *, arena: bool = False) -> Any:
+    """A network ready to run on the thread that calls it: one thread a network, idle ones must not spin.
+
+    `arena`: it keeps the memory of its largest run and takes it again, which pays where all inputs have one size.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+    options.enable_cpu_mem_arena, options.enable_mem_pattern = arena, False
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     model = network if isinstance(network, bytes) else str(network)
