@@ -190,18 +190,22 @@ class LiteEmbedder:
         """
         inputs = [self._with_words(item) for item in inputs]
         jobs = [self._job(item) for item in inputs]
-        calls: list[Callable[[], Any]] = []
+        calls: list[tuple[int, Callable[[], Any]]] = []  # each with the number of its network
         for item, job in zip(inputs, jobs, strict=True):
-            calls += [partial(self._read_english, ids) for ids in job.windows]
-            calls += job.others
+            calls += [(0, partial(self._read_english, ids)) for ids in job.windows]
+            calls += [(1, other) for other in job.others]
             if item.kind == "pdf" and (job.windows or job.others):  # a page with words means its words
-                calls += [partial(self._see_page, frame, item.role == "query") for frame in job.pictures]
+                calls += [(2, partial(self._see_page, frame, item.role == "query")) for frame in job.pictures]
             else:
-                calls += [partial(self._embed_image, frame, item.kind == "pdf") for frame in job.pictures]
+                calls += [(2, partial(self._embed_image, frame, item.kind == "pdf")) for frame in job.pictures]
         if len(calls) == 1:  # a query: no thread need be woken
-            results = iter([calls[0]()])
+            results = iter([calls[0][1]()])
         else:
-            results = iter([work.result() for work in [self._pool.submit(call) for call in calls]])
+            # Network by network: its weights are then in the processor's cache, 24.2 ms of CPU in place of 25.5
+            # a page, twelve pages at a time, busy machine.
+            order = sorted(range(len(calls)), key=lambda n: calls[n][0])
+            work = {n: self._pool.submit(calls[n][1]) for n in order}
+            results = iter([work[n].result() for n in range(len(calls))])
         rows = []
         for item, job in zip(inputs, jobs, strict=True):
             windows = list(islice(results, len(job.windows)))
