@@ -28,6 +28,9 @@ PINNED = {
 }
 """The files that come out alike on every machine, by SHA-256."""
 
+OCR_PINNED = {"detect.onnx": "17b725f72dab4653f822c5958da86f136b085c302c46e7c1fa39e27968ed896a"}
+"""What set-up makes of the network that finds lines of text, by SHA-256."""
+
 TEXT_ROWS_AT, TEXT_SCALES_AT = 19_009, 11_739_485
 """Where words stand in text.onnx, which comes out alike everywhere: int8 [30522, 384] and float32 [30522, 1]."""
 
@@ -75,9 +78,11 @@ def check_sizes(folder: Path) -> None:
 
 
 def _is_older(folder: Path) -> bool:
-    """Whether a folder of the lite model lacks what this version needs of it."""
+    """Whether a folder lacks what this version needs of it: a file of the lite model, or today's OCR networks."""
     try:
         files = json.loads((folder / MANIFEST).read_text("utf-8"))["files"]
+        if any(name in files and files[name].get("sha256") != digest for name, digest in OCR_PINNED.items()):
+            return True
         return "text.onnx" in files and not PINNED.keys() <= files.keys()
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False  # damaged, which `check_sizes` says
