@@ -62,13 +62,13 @@ def packed(table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 class Rows:
-    """The rows of an array in a .npy file, read one by one. Mapped into memory, they would stay there: 31 MB after 500
+    """The rows of an array in a file, read one by one. Mapped into memory, they would stay there: 31 MB after 500
     pages."""
 
-    def __init__(self, path: Path) -> None:
-        table = np.load(path, mmap_mode="r")
+    def __init__(self, table: np.memmap[Any, Any]) -> None:
+        """`table`: it is mapped, and so knows its file."""
         self._start, self._dtype, (self.rows, self._width) = int(table.offset), table.dtype, table.shape
-        self._file = path.open("rb", buffering=0)
+        self._file = Path(str(table.filename)).open("rb", buffering=0)  # noqa: SIM115 – as long as this object
         self._mapped = None if hasattr(os, "pread") else table
 
     def __getitem__(self, ids: np.ndarray) -> np.ndarray:
@@ -88,7 +88,7 @@ class Multilingual:
     def __init__(self, folder: Path, network: bytes | None = None) -> None:
         """`network`: another one than that of the folder."""
         self._folder, self._lock, self._other = folder, threading.Lock(), network
-        self._table = Rows(folder / "multilingual_table.npy")
+        self._table = Rows(np.load(folder / "multilingual_table.npy", mmap_mode="r"))
         self._rare_at, self._rare = np.load(folder / "multilingual_rare.npy", mmap_mode="r")
         self._scale, self._low, self._base = np.load(folder / "multilingual_scale.npy")[:, :, None]
         self._kept = np.empty((KEPT, MULTILINGUAL_DIM), np.uint8)

@@ -68,4 +68,4 @@ def test_rows_are_read_from_the_file_as_they_stand(tmp_path: Path) -> None:
     table = np.random.default_rng(1).integers(0, 256, (50, 8), np.uint8)
     np.save(tmp_path / "table.npy", table)
     ids = np.array([7, 49, 0, 7, 3])
-    assert np.array_equal(Rows(tmp_path / "table.npy")[ids], table[ids])
+    assert np.array_equal(Rows(np.load(tmp_path / "table.npy", mmap_mode="r"))[ids], table[ids])
