@@ -64,12 +64,18 @@ def read_text(image: np.ndarray, most: int | None = None) -> str:
     `most`: read only so many of the longest lines, without the second detection; for interactive use.
     Raises `ModelError` if the networks are missing. Safe to call from several threads.
     """
+    reader = prepare()
+    with _background if most is None else nullcontext():
+        return reader.read(image, most)
+
+
+def prepare() -> TextReader:
+    """Returns the reader of `read_text`, loaded the first time. Raises `ModelError` if the networks are missing."""
     global _reader
     with _lock:
         if _reader is None:
             _reader = TextReader.load()
-    with _background if most is None else nullcontext():
-        return _reader.read(image, most)
+        return _reader
 
 
 @dataclass(frozen=True)
