@@ -6,6 +6,7 @@ other files, in a folder that other people do not see. Knows nothing of the meta
 
 from __future__ import annotations
 
+import html
 import json
 import logging
 import os
@@ -45,7 +46,7 @@ def read(path: Path) -> Beside:
     words: list[Facts] = []
     # Tries a few names: a listing would take longer in large folders.
     end = ".XMP" if path.suffix.isupper() else ".xmp"
-    for name in dict.fromkeys((f"{path.name}.xmp", f"{path.stem}.xmp", f"{path.stem}{end}")):
+    for name in dict.fromkeys((f"{path.name}.xmp", f"{path.stem}.xmp", f"{path.name}{end}", f"{path.stem}{end}")):
         if (data := _small_file(path.with_name(name), MAX_BYTES)) is not None:
             sources.append(packet_metadata(data, "sidecar"))
             words.append(facts_or_nothing(facts_of_packet, data))
@@ -78,7 +79,7 @@ def _export_note(path: Path) -> Mapping[str, Any] | None:
     notes = [note for name in best if (note := _load_note(path.with_name(name))) is not None]
     if scored and scored[0][0] < WHOLE_NAME_SCORE:  # JSON files of other programs may be named after an image
         notes = [note for note in notes if "photoTakenTime" in note]
-    same = [note for note in notes if str(note.get("title")).startswith(path.stem)]
+    same = [note for note in notes if html.unescape(str(note.get("title"))).startswith(path.stem)]
     return next(iter(same or notes), None)
 
 
@@ -140,11 +141,15 @@ def _number(value: object) -> float | None:
 
 
 def _words_of_export(note: Mapping[str, Any]) -> Facts:
+    # Some exports write "&amp;" and "&#39;".
     description = note.get("description")
-    return {"description": [description] if isinstance(description, str) else [], "people": _people_of_export(note)}
+    return {
+        "description": [html.unescape(description)] if isinstance(description, str) else [],
+        "people": _people_of_export(note),
+    }
 
 
 def _people_of_export(note: Mapping[str, Any]) -> list[str]:
     people = note.get("people")
     names = [person.get("name") for person in people if isinstance(person, dict)] if isinstance(people, list) else []
-    return [name for name in names if isinstance(name, str)]
+    return [html.unescape(name) for name in names if isinstance(name, str)]

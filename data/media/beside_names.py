@@ -3,8 +3,8 @@ notes.
 
 Built around names found in exports: "a.jpg.json", "a.jpg.supplemental-metadata.json" cut to 46 characters before
 its extension, "a.supplemental-metadata.json" without the media extension, the number of a copy at another position
-("a(1).jpg", "a.jpg(1).json"), and files without a note of their own: edited copies ("a-edited.jpg") and videos of
-live photos ("a.MP4" beside "a.HEIC"). Knows nothing of the content of notes.
+("a(1).jpg", "a.jpg(1).json"), and files without a note of their own: edited copies ("a-edited.jpg" in the language of
+the account) and videos of live photos ("a.MP4" beside "a.HEIC"). Knows nothing of the content of notes.
 """
 
 from __future__ import annotations
@@ -13,21 +13,17 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from data.media.kinds import SUBTITLES, kind_of, may_describe_others
+from data.media.kinds import AMBIGUOUS_EXTENSIONS, SUBTITLES, kind_of, may_describe_others, suffix_of
 
 _TAIL = ".supplemental-metadata"
 _MAX_NAME = 46
 WHOLE_NAME_SCORE = 35
 """From this score on, the note's name begins with the whole name of its file."""
-_EDITED = (
-    "edited", "bearbeitet", "modifié", "editado", "editada", "ha editado", "modificato", "bewerkt", "redigerad",
-    "redigeret", "redigert", "muokattu", "edytowane", "upraveno", "düzenlendi", "отредактировано", "изменено",
-    "編集済み", "已修改", "已編輯", "편집됨", "effects", "collage", "mix", "animation", "pano",
-)  # fmt: skip
-# A truncated name may have lost the end of its "-edited".
-_IS_EDITED = re.compile(rf"(.+?)[-_](?:{'|'.join(map(re.escape, _EDITED))})", re.IGNORECASE)
-_IS_CUT_EDITED = re.compile(r"(.{40,}?)-(?:e|ed|edi|edit|edite)")
+# "-edited" in the language of the account: a word or two without digits. A truncated name may have lost its end.
+_IS_EDITED = re.compile(r"(.+)[-_][^\d_.()-]{2,24}", re.DOTALL)
+_IS_CUT_EDITED = re.compile(r"(.{40,}?)-\w?")
 
 
 def is_note(name: str) -> bool:
@@ -50,7 +46,11 @@ def lies_with(name: str, other: str) -> bool:
     photo."""
     if may_describe_others(name):
         return may_describe(name, other)
-    return kind_of(name) in ("image", "video") and kind_of(other) in ("image", "video") and stem(name) == stem(other)
+    return stem(name) == stem(other) and _is_half(name) and _is_half(other)
+
+
+def _is_half(name: str) -> bool:
+    return (kind_of(name) or AMBIGUOUS_EXTENSIONS.get(suffix_of(name))) in ("image", "video")
 
 
 def stem(name: str) -> str:
@@ -63,7 +63,8 @@ def stem(name: str) -> str:
 def match_score(name: str, note: str) -> int:
     """Returns how well a note's name matches a media file's, 0 for no match."""
     base, number = _note_parts(note)
-    return max((_variant_score(*variant, base, number) - n for n, variant in enumerate(_variants(name))), default=0)
+    scores = (_variant_score(variant, base, number) - variant.penalty for variant in _variants(name))
+    return max(0, *scores)
 
 
 def keys_of_note(note: str) -> set[tuple[str, str]]:
@@ -82,7 +83,7 @@ def keys_of_media(name: str) -> set[tuple[str, str]]:
     """Returns the keys of a media file, (name, number), to look up its note by `keys_of_note`."""
     return {
         (key, number)
-        for stem, end, number in _variants(name)
+        for stem, end, number, _ in _variants(name)
         for key in (stem, stem + end, (stem + end + _TAIL)[: _MAX_NAME - 1])
     }
 
@@ -98,30 +99,43 @@ def _split_number(stem: str) -> tuple[str, str]:
     return (match[1], match[2]) if match else (stem, "")
 
 
-def _variants(name: str) -> Iterator[tuple[str, str, str]]:
-    """(stem, extension, number) of the names from which the note's name may derive, the likeliest first."""
+class _Variant(NamedTuple):
+    """A name from which the note's name may derive. `penalty`: the likelier, the less."""
+
+    stem: str
+    end: str
+    number: str
+    penalty: int
+
+
+def _variants(name: str) -> Iterator[_Variant]:
     stem, end = os.path.splitext(unicodedata.normalize("NFC", name))  # noqa: PTH122
-    yield stem, end, ""
+    yield _Variant(stem, end, "", 0)
     plain, number = _split_number(stem)
     if number:
-        yield plain, end, number
+        yield _Variant(plain, end, number, 1)
     edited = _IS_EDITED.fullmatch(plain) or _IS_CUT_EDITED.fullmatch(plain)
     if edited:
         original, inner_number = _split_number(edited[1])
-        yield original, end, inner_number or number
+        yield _Variant(original, end, inner_number or number, 6)
 
 
-def _variant_score(stem: str, end: str, number: str, base: str, note_number: str) -> int:
+def _variant_score(variant: _Variant, base: str, note_number: str) -> int:
+    stem, end, number, _ = variant
     if number != note_number:
         return 0
     full_name = stem + end
-    if _is_tail(base, full_name) or (len(base) >= _MAX_NAME - 1 and (full_name + _TAIL).startswith(base)):
+    if _is_tail(base, full_name):
         return 40
+    if len(base) >= _MAX_NAME - 1 and (full_name + _TAIL).startswith(base):
+        # What is cut off may be the number of a copy, which has a note of its own.
+        return 37 if len(base) < len(stem) and _split_number(stem)[1] else 40
     if _is_tail(base, stem):
         return 30
-    match = re.fullmatch(rf"{re.escape(stem)}(\.\w{{2,5}})(.*)", base, re.DOTALL)
-    if match and kind_of(base[: len(stem) + len(match[1])]) and _is_tail(base, stem + match[1]):
-        return 20  # the video of a live photo, an edited copy in another format
+    for known in (stem, full_name):  # the video of a live photo, an edited copy in another format
+        match = re.match(rf"{re.escape(known)}(\.\w{{2,5}})", base)
+        if match and kind_of(match[0]) and _is_tail(base, match[0]):
+            return 20
     return 0
 
 

@@ -8,6 +8,7 @@ implausible date (a clock that was never set, hour 24, the future) counts as non
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
@@ -205,34 +206,46 @@ def _of_mail(text: str, source: Source) -> Taken | None:
 # -----------------------------------------------------------------------------------------------------------
 # ---- Names
 
-_BEFORE = r"(?<![0-9A-Za-z])(?:IMG|VID|PIC|DSC|PHOTO|VIDEO|SCREEN|BURST)?"
+# Not in the middle of a date that begins with its day: 03-02-2014 04 05 06.
+_BEFORE = r"(?<![0-9A-Za-z])(?<!\d\d[-._ ]\d\d[-._ ])(?:IMG|VID|PIC|DSC|PHOTO|VIDEO|SCREEN|BURST|(?P<utc>PXL_|GMT))?"
+# Between day and clock in the languages of screenshots: at, um, à, a las, a la(s), kl., в, o, kello.
+_WORD = r"[^\W\d_]{1,8}\.?(?: [^\W\d_]{1,4}(?:\([^\W\d_]\))?)?"
 _CLOCK = (
-    r"(?P<hour>[01]\d|2[0-3])(?P<c>[.:_h-]?)(?P<minute>[0-5]\d)(?P=c)(?P<second>[0-5]\d)"
+    r"(?P<hour>[01]\d|2[0-3])(?P<c>[.:;：_h -]?)(?P<minute>[0-5]\d)(?P=c)(?P<second>[0-5]\d)"
     r"(?:[.:_-]?(?P<part>\d{3})(?!\d))?"
 )
 _IN_NAME = re.compile(
     rf"{_BEFORE}(?P<year>(?:18|19|20)\d\d)(?P<d>[-_. ]?)(?P<month>0[1-9]|1[0-2])(?P=d)(?P<day>0[1-9]|[12]\d|3[01])"
-    rf"(?:(?:[-_ T]{{0,2}}|(?:[ ,_-]+(?:at|um|à|a las|alle|om|kl\.?)?[ _-]+)){_CLOCK}|(?![0-9A-Za-z]))",
+    rf"(?:(?:[-_ T]{{0,2}}|[ ,_-]+{_WORD}[ _-]+(?=\d\d[.:;：_h -])){_CLOCK}|(?![0-9A-Za-z]))",
     re.IGNORECASE,
 )
+_MORNING, _AFTERNOON = "上午|午前|오전", "下午|午後|오후"
 _TWELVE = re.compile(
-    r"(?<![0-9A-Za-z])((?:19|20)\d\d)-(\d\d)-(\d\d)[ ,_-]+(?:at[ _-]+)?(\d{1,2})\.(\d\d)\.(\d\d)[\s\u202f]*([AP])M"
+    r"(?<![0-9A-Za-z])((?:19|20)\d\d)-(\d\d)-(\d\d)[ ,_-]+"
+    rf"(?:(?!{_MORNING}|{_AFTERNOON}){_WORD}[ _-]+)?(?:({_MORNING}|{_AFTERNOON})[\s\u202f]*)?"
+    r"(\d{1,2})\.(\d\d)\.(\d\d)(?:[\s\u202f]*([AP])\.?[\s\u202f]?M\b)?",
+    re.IGNORECASE,
 )
 _TELEGRAM = re.compile(r"\w+@(\d\d)-(\d\d)-(\d{4})_(\d\d)-(\d\d)-(\d\d)(?!\d)")  # of its desktop's exports
-# File names of UNIX milliseconds: Facebook, WeChat, a bare number.
-_MILLISECONDS = re.compile(r"(?:(?:FB_IMG_|mmexport|wx_camera_|photo_|image_)?)(1\d{12})(?:[(_ -].*)?")
+# File names of UNIX milliseconds (Facebook, WeChat, a bare number), and of seconds (an iPhone's screen recording).
+_UNIX = re.compile(
+    r"(?:(?:FB_IMG_|mmexport|wx_camera_|photo_|image_)?(1\d{9})\d{3}|RPReplay_Final(1\d{9}))(?:[(_ -].*)?"
+)
 
 
 def of_name(name: str) -> Taken | None:
     """Returns the date in a file name of a camera, a phone or a messenger; None without one.
 
-    A Pixel's `PXL_` names are in UTC; all others are in local time.
+    A Pixel's `PXL_` names and Zoom's `GMT` are in UTC; all others are in local time.
     """
-    stem = name.rpartition(".")[0] or name
-    if twelve := _TWELVE.search(stem):
-        hour = int(twelve[4]) % 12 + (12 if twelve[7].upper() == "P" else 0)
+    stem = unicodedata.normalize("NFC", name.rpartition(".")[0] or name)
+    for twelve in _TWELVE.finditer(stem):
+        before, after = twelve[4], (twelve[8] or "").upper()
+        if not before and not after:
+            continue
+        late = after == "P" or before in _AFTERNOON.split("|")
         day = "-".join(twelve.group(1, 2, 3))
-        return taken(f"{day}T{hour:02}:{twelve[5]}:{twelve[6]}", "name")
+        return taken(f"{day}T{int(twelve[5]) % 12 + 12 * late:02}:{twelve[6]}:{twelve[7]}", "name")
     if telegram := _TELEGRAM.match(stem):
         day, month, year, *clock = telegram.groups()
         return taken(f"{year}-{month}-{day}T{':'.join(clock)}", "name")
@@ -241,11 +254,11 @@ def of_name(name: str) -> Taken | None:
         if match["hour"]:
             fraction = f".{match['part']}" if match["part"] else ""
             day += f"T{match['hour']}:{match['minute']}:{match['second']}{fraction}"
-            day += "Z" if stem.startswith("PXL_") else ""
+            day += "Z" if match["utc"] else ""
         # Eight digits with an earlier year are no date.
         plausible = match["d"] or int(match["year"]) >= 1990
         if plausible and (date := taken(day, "name")) is not None:
             return date
-    milliseconds = _MILLISECONDS.fullmatch(stem)
-    moment = of_seconds(int(milliseconds[1]) // 1000, "name") if milliseconds else None
+    seconds = _UNIX.fullmatch(stem)
+    moment = of_seconds(int(seconds[1] or seconds[2]), "name") if seconds else None
     return moment if moment is not None and moment.at >= "2005" else None

@@ -184,6 +184,8 @@ class VideoStream(StreamClock):
         if next_packet is not None:
             self.buffer.append(next_packet)
             return False
+        if self._duration is None:
+            self.fed_count = None  # measuring seeks, which empties the decoder
         return second >= self.duration()[0]
 
     def frames_between(self, start: float, end: float) -> Iterator[tuple[float, Any]]:

@@ -27,7 +27,7 @@ from data.media import heif, mend, moving, tiff
 from data.media.boxes import inside
 from data.media.captions import caption_of_image
 from data.media.colour import ADOBE_RGB, Colours, plain, to_srgb
-from data.media.kinds import MediaError, from_os_error, is_raw, open_file, require_of, sniff
+from data.media.kinds import Cause, MediaError, from_os_error, is_raw, open_file, require_of, sniff
 from data.media.metadata import Metadata, image_metadata
 
 if TYPE_CHECKING:
@@ -121,6 +121,8 @@ def maker_note(path: Path) -> bytes:
         return note if isinstance(note, bytes) else b""
 
 
+_CUT_OFF: tuple[str, Cause] = ("the image is cut off: its end is missing; copy it again from where it came", "cut off")
+
 _Read = TypeVar("_Read")
 
 
@@ -206,7 +208,14 @@ def _decoder_of(source: Path | bytes, file: BinaryIO, head: bytes) -> Iterator[I
             raise MediaError("the image is damaged; its header makes no sense", "damaged") from error
         raise MediaError("its content is not an image that Sightline knows", "unsupported") from error
     except _DECODER_ERRORS as error:
+        if _ends_early(file, head):
+            raise MediaError(*_CUT_OFF) from error
         raise _reason(error) from error
+
+
+def _ends_early(file: BinaryIO, head: bytes) -> bool:
+    """Whether a WebP is shorter than it says."""
+    return head[:4] == b"RIFF" and file.seek(0, io.SEEK_END) < int.from_bytes(head[4:8], "little") + 8
 
 
 def _opened(source: Path | bytes, file: BinaryIO, head: bytes) -> AbstractContextManager[Any]:
@@ -291,7 +300,7 @@ def _reason(error: Exception) -> MediaError:
     if isinstance(error, OSError) and error.errno is not None:
         return from_os_error(error)
     if "truncated" in text or isinstance(error, EOFError) or "unexpected end" in text or "broken data" in text:
-        return MediaError("the image is cut off: its end is missing; copy it again from where it came", "cut off")
+        return MediaError(*_CUT_OFF)
     if isinstance(error, NotImplementedError) or "unsupported" in text or "not supported" in text or "unknown " in text:
         return MediaError("the image uses a rare variant of its format; save a copy as PNG", "unsupported")
     return MediaError("the image is damaged and cannot be decoded", "damaged")
@@ -400,20 +409,9 @@ def _stored(image: Any, max_side: int | None, source: Path | bytes) -> tuple[Ima
     if image.size[0] * image.size[1] > MAX_PIXELS:
         raise MediaError("at full size it has more pixels than Sightline opens", "too large")
     if image.format == "TIFF":
-        _mend_planes(image)
+        return tiff.loaded(image), colours
     image.load()
     return image, colours
-
-
-def _mend_planes(image: Any) -> None:
-    """Corrects the tiles of 16-bit TIFFs with uncompressed planes, which Pillow reads as 8 bits."""
-    tags = image.tag_v2
-    if tags.get(284) == 2 and tags.get(258, (8,))[0] == 16:
-        end = ";16L" if tags._endian == "<" else ";16B"
-        image.tile = [
-            tile._replace(args=(tile.args[0] + end, *tile.args[1:])) if tile.args[0] in tuple("RGBACMYKX") else tile
-            for tile in image.tile
-        ]
 
 
 def _colours(image: Any, source: Path | bytes) -> Colours | None:

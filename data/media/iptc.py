@@ -1,12 +1,13 @@
 """IPTC-IIM records of an image, as bytes by data set.
 
-Built around the one block of a JPEG or a TIFF that holds them. Knows nothing of the meaning of records.
+Built around the one block of a JPEG, a TIFF or a PNG that holds them. Knows nothing of the meaning of records.
 """
 
 from __future__ import annotations
 
-import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from data.media.png_profiles import raw_profile
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -29,11 +30,24 @@ def records(image: Image.Image) -> dict[tuple[int, int], list[bytes]]:
 
 
 def _block(image: Image.Image) -> bytes | None:
-    tags = getattr(image, "tag_v2", None)
+    tags: Any = getattr(image, "tag_v2", None)
     if tags is None:
         block = image.info.get("photoshop", {}).get(_BLOCK)
-    else:
-        block = tags.get(_TAG)
-        if isinstance(block, tuple):  # stored as 32-bit numbers in the byte order of the file
-            block = struct.pack(f"{tags._endian}{len(block)}L", *block)
+        return block if isinstance(block, bytes) else _in_photoshop(raw_profile(image, "iptc"))
+    # The bytes as they lie in the file: of a block that is stored as numbers, Pillow returns only the first one.
+    block = tags._tagdata.get(_TAG) if _TAG in tags else None
     return block if isinstance(block, bytes) else None
+
+
+def _in_photoshop(data: bytes) -> bytes | None:
+    """The records in Photoshop's resources: "8BIM", the number, a name of an odd length with its length byte, the
+    content; or the records alone."""
+    at = 0
+    while data[at : at + 4] == b"8BIM" and at + 12 <= len(data):
+        number = int.from_bytes(data[at + 4 : at + 6], "big")
+        start = at + 6 + ((data[at + 6] + 2) & ~1)
+        length = int.from_bytes(data[start : start + 4], "big")
+        if number == _BLOCK:
+            return data[start + 4 : start + 4 + length]
+        at = start + 4 + ((length + 1) & ~1)
+    return data if data[:1] == b"\x1c" else None

@@ -18,14 +18,14 @@ from data.media.beside_names import stem
 from data.media.boxes import boxes
 from data.media.container import open_container
 from data.media.image import maker_note
-from data.media.kinds import MediaError, kind_of
+from data.media.kinds import MediaError, kind_by_content, kind_of
 
 MOMENT_S = 6.0  # Apple's last 3 seconds, Google's and Samsung's up to 4
 _FIRST = (b"moov", b"mdat", b"free", b"wide", b"skip", b"uuid", b"moof")  # boxes that follow `ftyp` in a video
 _VIDEOS = (".mov", ".mp4", ".mp", "_hevc.mov")
 FORMATS = ("JPEG", "MPO", "HEIF", "AVIF")
 """Pillow's names of the formats of motion photos."""
-_IMAGES = (".heic", ".jpg", ".jpeg", ".heif", ".avif", ".mp.jpg", ".dng")
+_IMAGES = (".heic", ".jpg", ".jpeg", ".heif", ".avif", ".mp.jpg", ".MP.jpg", ".dng")
 _APPLE_KEY = "com.apple.quicktime.content.identifier"
 _IDENTIFIER = 0x0011
 
@@ -63,7 +63,7 @@ def _video_at(data: mmap.mmap, start: int) -> int | None:
 
 def is_live_pair(picture: Path, video: Path) -> bool:
     """Whether `video` is the moving half of the live photo `picture`; False for an unreadable file."""
-    if kind_of(picture) != "image" or kind_of(video) != "video":
+    if kind_of(picture) != "image" or (kind_of(video) or kind_by_content(video)) != "video":
         return False
     try:
         with open_container(video) as container:
@@ -94,7 +94,7 @@ def _candidates(path: Path, endings: Sequence[str]) -> Iterator[Path]:
         return
     for name in dict.fromkeys((short, path.name)):
         for ending in endings:
-            for case in (ending, ending.upper()):
+            for case in dict.fromkeys((ending, ending.upper())):
                 candidate = path.with_name(name + case)
                 if candidate != path and candidate.is_file():
                     yield candidate

@@ -2,7 +2,8 @@
 
 Built around the images that every viewer displays. A JPEG gets its missing end marker if most of its rows exist
 or, if it is progressive, the last luminance scan has begun. A PNG is rewritten from its intact chunks, and
-missing rows repeat the last one. Images cut off much earlier stay errors. Decodes at most a JPEG at 1/8 size.
+missing rows repeat the one above, as they do in a GIF and a BMP. Images cut off much earlier stay errors. Decodes
+at most a GIF, and a JPEG at 1/8 size.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 MIN_SHARE = 0.75  # of the rows
 _PNG = b"\x89PNG\r\n\x1a\n"
-MAGIC = (b"\xff\xd8", _PNG)
+MAGIC = (b"\xff\xd8", _PNG, b"GIF8", b"BM")
 _END = b"\xff\xd9"
 _END_LOST = "the end of the file is missing; the whole picture is there"
 _TEXT_LOST = "a part of the file that is not the picture is damaged and was left out"
@@ -36,7 +38,9 @@ def repaired_copy(source: Path | bytes) -> tuple[bytes, str] | None:
 def _repaired(data: bytes) -> tuple[bytes, str] | None:
     if data[:2] == b"\xff\xd8":
         return _jpeg(data)
-    return _png(data) if data[:8] == _PNG else None
+    if data[:8] == _PNG:
+        return _png(data)
+    return _gif(data) if data[:4] == b"GIF8" else _bmp(data)
 
 
 def _remark(share: float) -> str:
@@ -98,6 +102,45 @@ def _rows_decoded(data: bytes) -> float:
     plain = (pixels.reshape(len(pixels), -1) == 128).all(axis=1)
     empty = len(plain) if plain.all() else int(np.argmin(plain[::-1]))
     return 1 - empty / len(plain)
+
+
+def _gif(data: bytes) -> tuple[bytes, str] | None:
+    """The first frame as a PNG."""
+    from PIL import Image, ImageFile
+
+    with Image.open(io.BytesIO(data), formats=["GIF"]) as image:
+        arguments: Any = image.tile[0].args if image.tile else (0, False)
+        interlaced = bool(arguments[1])
+        ImageFile.LOAD_TRUNCATED_IMAGES = True
+        try:
+            image.load()
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+        passes = ((0, 8), (4, 8), (2, 4), (1, 2)) if interlaced else ((0, 1),)
+        order = [row for start, step in passes for row in range(start, image.height, step)]
+        # The decoder leaves other rows at 0.
+        has_pixels: np.ndarray = np.any(np.asarray(image).reshape(image.height, -1), axis=1)
+        count = int(np.flatnonzero(has_pixels[order]).max(initial=-1)) + 1
+        if count < MIN_SHARE * image.height:
+            return None
+        for row in order[count:]:
+            image.paste(image.crop((0, row - 1, image.width, row)), (0, row))
+        out = io.BytesIO()
+        image.save(out, "PNG", compress_level=1)
+        return out.getvalue(), _remark(count / image.height) if count < image.height else _END_LOST
+
+
+def _bmp(data: bytes) -> tuple[bytes, str] | None:
+    """An uncompressed BMP whose rows, from the bottom up or the top down, are filled up with the last one."""
+    start, _, width, height, _, bits, compression = struct.unpack("<LLllHHL", data[10:34])
+    length = (width * bits + 31) // 32 * 4
+    if compression not in (0, 3) or length <= 0 or not start:
+        return None
+    rows, need = (len(data) - start) // length, abs(height)
+    if not MIN_SHARE * need <= rows < need:
+        return None
+    body = data[: start + rows * length]
+    return body + body[-length:] * (need - rows), _remark(rows / need)
 
 
 def _png(data: bytes) -> tuple[bytes, str] | None:

@@ -476,11 +476,15 @@ def _content(file: Attachment) -> bytes:
     return data
 
 
+_XFA_PICTURE = r"(?s)<([\w:.-]+)\s[^>]*\bcontentType=[\"']image/[^>]*>.*?</\1\s*>"  # in Base64
+
+
 def _xml_text(data: bytes) -> str:
     """The values that people entered into an XFA form, one per line."""
     text = data.decode("utf-8", "ignore")
     data_sets = re.search(r"(?s)<(?:\w+:)?datasets\b.*?</(?:\w+:)?datasets\s*>", text)
-    text = re.sub(r"(?s)<!--.*?-->|<[^>]*>", "\n", data_sets[0] if data_sets else "")
+    without_pictures = re.sub(_XFA_PICTURE, "", data_sets[0] if data_sets else "")
+    text = re.sub(r"(?s)<!--.*?-->|<[^>]*>", "\n", without_pictures)
     return _clean("\n".join(line.strip() for line in html.unescape(text).splitlines() if line.strip()))
 
 

@@ -323,7 +323,7 @@ class _MuPDF:
                 return page_notes
             sheet = self._sheet(page)
             for annot in sheet.annots():
-                if annot.type[1] not in _NO_NOTES and not annot.flags & _HIDDEN:
+                if annot.type[1] not in _NO_NOTES and not annot.flags & _HIDDEN and not self._is_off(annot):
                     page_notes.append(Note(tuple(annot.rect * sheet.rotation_matrix), annot.info["content"] or ""))
                 if len(page_notes) > MAX_NOTES:
                     break
@@ -333,6 +333,15 @@ class _MuPDF:
                 if not hidden and len(page_notes) <= MAX_NOTES:
                     page_notes.append(Note(tuple(field.rect * sheet.rotation_matrix), _field_value(field)))
         return [note for note in page_notes if note.text.strip()]
+
+    def _is_off(self, annot: Any) -> bool:
+        """Whether an annotation belongs to a layer that is off."""
+        if not annot.get_oc():
+            return False
+        fz = _mupdf().mupdf
+        layer = fz.pdf_dict_gets(fz.pdf_annot_obj(annot.this), "OC")
+        document = fz.pdf_get_bound_document(layer)
+        return bool(fz.ll_pdf_is_ocg_hidden(document.m_internal, None, "View", layer.m_internal))
 
     def bookmarks(self) -> list[tuple[int, str]]:
         with self._media_errors():
@@ -444,7 +453,8 @@ def _field_value(field: Any) -> str:
     if kind in ("CheckBox", "RadioButton"):
         state = str(value or "")
         on = field.on_state() if callable(getattr(field, "on_state", None)) else state
-        return state if state == on and not _TICKED.fullmatch(state) else ""
+        name = _option(field, state) if state == on else ""
+        return "" if _TICKED.fullmatch(name) else name
     if kind == "Text":
         return "" if field.field_flags & _PASSWORD else str(value or "")
     if kind in ("ComboBox", "ListBox"):
@@ -452,6 +462,15 @@ def _field_value(field: Any) -> str:
         selected = [value] if value else _selected(field)
         return "\n".join(str(labels.get(option, option)) for option in selected)
     return ""
+
+
+def _option(field: Any, state: str) -> str:
+    """The name of a ticked box, which is its state or the entry of a list of which the state is the number."""
+    fz = _mupdf().mupdf
+    names = fz.pdf_dict_get_inheritable(fz.pdf_annot_obj(field._annot), fz.pdf_new_name("Opt"))
+    if state.isdecimal() and int(state) < fz.pdf_array_len(names):
+        return str(fz.pdf_array_get_text_string(names, int(state)))
+    return state
 
 
 def _selected(field: Any) -> list[str]:

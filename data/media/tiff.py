@@ -1,21 +1,27 @@
 """The directories of a TIFF: which of its images are pages, whether it is a camera's raw file, and why Pillow
-cannot read it.
+cannot read it; and the pixels that Pillow misreads.
 
 Built around `Tiff`, which walks the chain of directories (classic and BigTIFF, either byte order) within
-limits. Thumbnails, masks and the smaller copies of a pyramid are no pages. Decodes nothing.
+limits. Thumbnails, masks and the smaller copies of a pyramid are no pages.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import BinaryIO
+import sys
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 MAX_PAGES = 20_000
 _MAX_ENTRIES = 1_000
 _FORMATS = {1: "B", 2: "c", 3: "H", 4: "I", 5: "II", 6: "b", 7: "B", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I", 16: "Q"}
 # Tag numbers of TIFF 6.0, its supplements and DNG.
 _SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC = 254, 255, 256, 257, 258, 262
-_PAGE_NUMBER, _SUB_IFDS, _SAMPLE_FORMAT, _DNG = 297, 330, 339, 50706
+_PLANES, _PAGE_NUMBER, _SUB_IFDS, _SAMPLE_FORMAT, _DNG = 284, 297, 330, 339, 50706
 _RAW_PHOTOMETRIC = (32803, 34892)  # a colour filter array; linear raw
 
 Directory = dict[int, tuple[float, ...]]
@@ -109,3 +115,45 @@ def _size(directory: Directory) -> tuple[float, float]:
 
 def is_tiff(head: bytes) -> bool:
     return head[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+
+
+# -----------------------------------------------------------------------------------------------------------
+# ---- What Pillow misreads
+
+
+def loaded(image: Any) -> Image.Image:
+    """Returns the selected image of an open TIFF, decoded, with its values as they are meant: Pillow takes planes of 16
+    bits for 8, swaps the bytes of numbers that libtiff has swapped already, takes unsigned numbers of 32 bits for
+    signed ones, and shows 16-bit images whose 0 is white as negatives."""
+    from PIL import Image
+
+    tags = image.tag_v2
+    bits, number_type = tags.get(_BITS, (1,))[0], tags.get(_SAMPLE_FORMAT, (1,))[0]
+    white_is_zero = tags.get(_PHOTOMETRIC) == 0
+    little = tags._endian == "<"
+    image.tile = [tile._replace(args=_corrected(tile, bits, tags.get(_PLANES) == 2, little)) for tile in image.tile]
+    image.load()
+    if image.mode == "I" and bits == 32 and number_type == 1:
+        values = np.asarray(image).view(np.uint32) >> 16
+    elif white_is_zero and image.mode.startswith("I;16"):
+        values = np.asarray(image)
+    else:
+        return image  # type: ignore[no-any-return]
+    most = 65535 if bits == 32 else (1 << bits) - 1
+    result = Image.fromarray((most - np.minimum(values, most) if white_is_zero else values).astype(np.uint16))
+    result.info = image.info
+    return result
+
+
+def _corrected(tile: Any, bits: int, planes: bool, little: bool) -> Any:
+    """The arguments of a tile for its decoder; the first one names the layout of the pixels."""
+    layout = tile.args[0]
+    if planes and bits == 16 and layout in tuple("RGBACMYKX"):
+        layout += ";16L" if little else ";16B"
+    if tile.codec_name == "libtiff" and sys.byteorder == "little":
+        layout = _SWAPPED.get(layout, layout)
+    return (layout, *tile.args[1:])
+
+
+_SWAPPED = {"I;16BS": "I;16S", "I;32B": "I;32", "I;32BS": "I;32S", "F;32BF": "F;32F", "F;64BF": "F;64F"}
+"""Layouts of numbers with the highest byte first: libtiff returns them in the order of this computer."""

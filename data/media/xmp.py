@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.media.boxes import boxes, inside
+from data.media.png_profiles import raw_profile
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -35,7 +36,7 @@ def packet_of(image: Image.Image) -> bytes:
     packet = image.info.get("xmp")
     if isinstance(packet, str):
         packet = packet.encode("utf-8", "ignore")
-    return packet if isinstance(packet, bytes) else b""
+    return packet if isinstance(packet, bytes) else raw_profile(image, "xmp")
 
 
 def packet_of_video(path: Path) -> bytes:

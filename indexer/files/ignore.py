@@ -43,17 +43,28 @@ _ANYWHERE = (
     *("@recycle", "@recently-snapshot", "@transcode"),  # QNAP
     *("~snapshot", "$recycle.bin", "recycler", "system volume information", "lost+found"),
     *("appdata_oc*", "files_trashbin", "files_versions"),  # Nextcloud
-    *("*.trickplay", "*.lrdata", "*.lrcat-data", "*.cocatalog", "ipod photo cache"),
+    *("*.trickplay", "*.lrdata", "*.lrcat-data", "*.cocatalog", "ipod photo cache", "backups.backupdb"),
+    *("mipmaps-*.d", "thumbnails_big", "square_thumbnails", "square_thumbnails_small"),  # darktable, LibrePhotos
     *("node_modules", "__pycache__", "__macosx"),
 )
 _BELOW = (
     *("*.photoslibrary/scopes", "*.photoslibrary/private", "*.photoslibrary/resources/derivatives"),
-    *("*.photoslibrary/resources/cpl", "*.photolibrary/thumbnails", "*.photolibrary/previews"),
+    *("*.photoslibrary/database", "*.photoslibrary/thumbnails", "*.photoslibrary/previews"),
+    *(
+        f"*.photoslibrary/resources/{name}"  # not "renders", the edited pictures
+        for name in ("cpl", "proxies", "media", "modelresources", "projects", "segments", "journals", "smartsharing")
+    ),
+    *("*.photolibrary/thumbnails", "*.photolibrary/previews"),
+    *(f"iphoto library/{name}" for name in ("data", "data.noindex", "thumbnails", "previews")),
     *("*.aplibrary/thumbnails", "*.aplibrary/previews", "*.migratedphotolibrary/thumbnails"),
     *("*immich*/thumbs", "*immich*/encoded-video", "*immich*/profile"),
     *("*photoprism*/cache", "*photoprism*/storage/cache", "*photoprism*/storage/sidecar"),
     *("plex media server/cache", "plex media server/media", "plex media server/metadata"),
-    *("*jellyfin*/cache", "*emby*/cache", "android/data/*/cache", "captureone/cache"),
+    *("*jellyfin*/cache", "*jellyfin*/metadata", "*jellyfin*/config/metadata", "*emby*/cache", "*emby*/metadata"),
+    *(f"*{cloud}*/data/*/{name}" for cloud in ("nextcloud", "owncloud") for name in ("cache", "uploads", "thumbnails")),
+    *("android/data/*/cache", "captureone/cache", "*kodi*/userdata/thumbnails", "*piwigo*/_data/i"),
+    *("*lychee*/uploads/thumb", "*lychee*/uploads/small", "*lychee*/uploads/medium"),
+    *("*.fcpbundle/*/render files", "*.fcpbundle/*/transcoded media", "*.imovielibrary/*/render files"),
 )
 """Folders with images and videos that other programs derived or deleted: by name, and by name below other
 names, in lower case. Hidden names are left out as well: .git, .thumbnails, .Trash-1000 …"""

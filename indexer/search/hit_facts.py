@@ -82,19 +82,22 @@ class Facts:
         facts = {i: cache[i] for i in ids if i in cache}
         return _seen_of(connection, facts, seen) if seen[1] else facts
 
-    def matching_files(self, facts: Iterable[Fact], condition: Condition) -> dict[bytes, FileRef]:
-        """Returns content -> the first of its files that fulfils a condition on `f` (file); {} for a condition without
-        values."""
+    def matching_files(self, facts: Iterable[Fact], condition: Condition) -> dict[bytes, tuple[FileRef, ...]]:
+        """Returns content -> its files that fulfil a condition on `f` (file), the first indexed first; {} for a
+        condition without values."""
         contents = list({f.content for f in facts})
         if not condition[1] or not contents:
             return {}
         rows = self._connections.get().execute(
             "SELECT f.content_hash, f.id, f.path, f.name, f.folder, f.taken, f.taken_from FROM file f"
             " WHERE f.content_hash IN"
-            f" ({', '.join('?' * len(contents))}) AND {condition[0]} ORDER BY f.id DESC",
+            f" ({', '.join('?' * len(contents))}) AND {condition[0]} ORDER BY f.id",
             (*contents, *condition[1]),
         )
-        return {row[0]: _file_ref(row[1:]) for row in rows}
+        files: dict[bytes, tuple[FileRef, ...]] = {}
+        for row in rows:
+            files[row[0]] = (*files.get(row[0], ()), _file_ref(row[1:]))
+        return files
 
     def _cache(self, connection: Reading) -> dict[int, Fact]:
         """Returns the cache of this thread, which is emptied when the catalogue has changed."""

@@ -12,7 +12,7 @@ from indexer.catalogue.dialects import Reading
 from indexer.catalogue.text.expression import Expression
 from indexer.search import spoken_at
 from indexer.search.filters import Restriction
-from indexer.search.hit_facts import Facts, FileRef
+from indexer.search.hit_facts import Fact, Facts, FileRef
 from indexer.search.near_equal import first_of_each
 from indexer.search.ranking import Ranked
 from indexer.search.snippets import beside_snippets, snippets
@@ -28,16 +28,17 @@ def hits_of(
     offset: int,
     *,
     newest: bool = False,
+    named: Sequence[int] = (),
     above: Sequence[Ranked] = (),
 ) -> tuple[Hit, ...]:
     """Returns the hits of a page. `offset`: the rank before its first hit. `marks`: the words to mark in snippets.
-    `newest`: of several copies that pass, the newest one is shown, not the one that was indexed first. `above`: what
-    the ranking has before the page; a hit may be near-equal to it."""
+    `named`: files with words of the query in their names or beside them, the best first. `newest`: of several copies
+    the newest one is shown, not the one that was indexed first. `above`: what the ranking has before the page; a hit
+    may be near-equal to it."""
     words = (*restriction.query.words, *restriction.query.phrases)
     with_words = {r.fact.chunk_id for r in page if r.has_query_words}
-    files = facts.matching_files((r.fact for r in page), restriction.file)
-    of_fact = {r.fact.content: r.fact.newest if newest else r.fact.files[0] for r in page}
-    files = of_fact | files
+    passing = facts.matching_files((r.fact for r in page), restriction.file)
+    files = {r.fact.content: copy_to_show(r.fact, passing.get(r.fact.content, ()), named, newest) for r in page}
     shown = {r.fact.chunk_id: files[r.fact.content].file_id for r in page}
     texts = snippets(connection, [r.fact.chunk_id for r in page], marks, words, with_words)
     texts |= beside_snippets(connection, {n: f for n, f in shown.items() if n not in with_words}, marks, texts)
@@ -57,6 +58,17 @@ def hits_of(
         )
         for rank, r in enumerate(page, offset + 1)
     )
+
+
+def copy_to_show(fact: Fact, passing: Sequence[FileRef], named: Sequence[int], newest: bool) -> FileRef:
+    """Returns the copy to show, of those that pass the filters (`passing`; empty without filters): the first of
+    `named`; else the newest or the first one."""
+    copies = passing or fact.files
+    if len(copies) == 1:
+        return copies[0]
+    by_number = {file.file_id: file for file in copies}
+    best = next((by_number[number] for number in named if number in by_number), None)
+    return best or (fact.newest if newest and not passing else copies[0])
 
 
 def _favourites(connection: Reading, contents: Sequence[bytes]) -> set[bytes]:

@@ -27,7 +27,7 @@ from indexer.search.facets import facets_of
 from indexer.search.filters import Restriction, album_notice, place_notice, restriction
 from indexer.search.folding import by_centroid, folded
 from indexer.search.hit_facts import Fact, Facts
-from indexer.search.hits import hits_of
+from indexer.search.hits import copy_to_show, hits_of
 from indexer.search.places import places_of, positions
 from indexer.search.query_syntax import ParsedQuery, parse_query
 from indexer.search.query_vectors import QueryVectors
@@ -61,11 +61,13 @@ ABOVE = 60
 
 
 class Ranking(NamedTuple):
-    """`marks`: the words to mark. `goes_on`: there may be more that is relevant than `places` has."""
+    """`marks`: the words to mark. `goes_on`: there may be more that is relevant than `places` has. `named`: the files
+    with words of the query in their names or beside them, the best first."""
 
     places: list[Ranked]
     marks: Expression
     goes_on: bool
+    named: tuple[int, ...] = ()
 
 
 class Searcher:
@@ -107,8 +109,9 @@ class Searcher:
         allowed = restriction(connection, parsed)
         result = self._whole(parsed, allowed, max(DEPTH, k) * (FOLDED if query.fold else 1))
         at_least = False
+        named: tuple[int, ...] = ()
         if result is not None:
-            ranking, marks, at_least = result
+            ranking, marks, at_least, named = result
             if query.rerank and query.text:
                 ranking = self._reranker.order(query.rerank, query.text, ranking)
             if query.fold == "centroid":
@@ -118,8 +121,12 @@ class Searcher:
             elif query.fold:
                 ranking = folded(ranking)
             if query.sort == "date":
-                shown = self._facts.matching_files((r.fact for r in ranking), allowed.file)
-                ranking.sort(key=lambda r: shown.get(r.fact.content, r.fact.newest).newness, reverse=True)
+                passing = self._facts.matching_files((r.fact for r in ranking), allowed.file)
+
+                def newness(place: Ranked) -> tuple[bool, str]:
+                    return copy_to_show(place.fact, passing.get(place.fact.content, ()), named, True).newness
+
+                ranking.sort(key=newness, reverse=True)
                 ranking.sort(key=lambda r: not r.relevant)
             total, facets = len(ranking), facets_of(connection, ranking)
             matches = sum(place.relevant for place in ranking)
@@ -132,7 +139,7 @@ class Searcher:
             above, page, matches = page[:before], page[before:], total
             marks = NO_EXPRESSION
         newest = query.sort == "date" or result is None
-        hits = hits_of(connection, self._facts, page, allowed, marks, offset, newest=newest, above=above)
+        hits = hits_of(connection, self._facts, page, allowed, marks, offset, newest=newest, named=named, above=above)
         took_ms = (time.perf_counter() - started) * 1000
         notice = None
         if not total:
@@ -224,7 +231,7 @@ class Searcher:
         full = [ids for ids in (*lists, words.in_text.ids.tolist()) if len(ids) >= depth]
         full += [list(named)] if len(words.in_names) >= depth else []
         goes_on = any(not relevant.isdisjoint(ids[int(END * len(ids)) :]) for ids in full)
-        return Ranking(merged_moments(ranking), words.in_text.marks, goes_on)
+        return Ranking(merged_moments(ranking), words.in_text.marks, goes_on, tuple(words.in_names.ids.tolist()))
 
     # -- for features that build on search -----------------------------------------------------
 

@@ -16,7 +16,7 @@ from PIL import Image, PngImagePlugin
 from data.copies import Copy, CopyFacts, facts_of, facts_of_name, read_copies
 from data.media.avchd import recorded
 from data.media.dates import Taken
-from data.media.kinds import kind_of
+from data.media.kinds import kind_by_content, kind_of
 from data.media.metadata import NOTHING, Metadata
 from tests.media import add_iptc, draw_image, draw_pdf, draw_video, iptc_records
 
@@ -26,7 +26,7 @@ LISBON = {"latitude": 38.7223, "longitude": -9.1393}
 
 
 def facts(path: Path) -> CopyFacts:
-    kind = kind_of(path)
+    kind = kind_of(path) or kind_by_content(path)
     assert kind is not None
     return facts_of(Copy(path, kind, MTIME * 10**9, None))
 
@@ -111,7 +111,13 @@ def test_xmp_inside_and_beside(tmp_path: Path, packet: bytes, at: str, source: s
     chunks = PngImagePlugin.PngInfo()
     chunks.add_itxt("XML:com.adobe.xmp", packet.decode())
     assert taken(draw_image(tmp_path / "inside.png", pnginfo=chunks)) == (at, source)
-    for name, sidecar in (("a.jpg", "a.jpg.xmp"), ("b.jpg", "b.xmp"), ("C.JPG", "C.XMP"), ("d.mp4", "d.mp4.xmp")):
+    for name, sidecar in (
+        ("a.jpg", "a.jpg.xmp"),
+        ("b.jpg", "b.xmp"),
+        ("C.JPG", "C.XMP"),
+        ("E.JPG", "E.JPG.XMP"),
+        ("d.mp4", "d.mp4.xmp"),
+    ):
         path = tmp_path / name
         draw_video(path, 1, 5, size=(64, 48)) if name == "d.mp4" else draw_image(path, format="JPEG")
         (tmp_path / sidecar).write_bytes(packet)
@@ -185,6 +191,21 @@ def mdpm(zone: int, digits: str) -> bytes:
     return b"\0\0\0\1\x06\x05" + bytes([len(payload)]) + payload + b"\x80"
 
 
+def avchd(source: Path, path: Path, message: bytes, options: dict[str, str] | None = None) -> Path:
+    """A transport stream of a film's pictures, each after a message."""
+    with av.open(str(source)) as film, av.open(str(path), "w", format="mpegts", options=options or {}) as made:
+        stream = made.add_stream_from_template(film.streams.video[0])
+        for packet in film.demux(video=0):
+            if packet.dts is None:
+                continue
+            # The muxer makes start codes of lengths; one more unit goes before the picture.
+            new = av.Packet((len(message) - 4).to_bytes(4, "big") + message[4:] + bytes(packet))
+            new.pts, new.dts, new.time_base = packet.pts, packet.dts, packet.time_base
+            new.is_keyframe, new.stream = packet.is_keyframe, stream
+            made.mux(new)
+    return path
+
+
 @pytest.mark.parametrize(
     ("zone", "digits", "at"),
     [
@@ -199,17 +220,7 @@ def mdpm(zone: int, digits: str) -> bytes:
 def test_camcorders_write_the_date_among_the_pictures(tmp_path: Path, zone: int, digits: str, at: str | None) -> None:
     source, path = draw_video(tmp_path / "a.mp4", 2, 5, size=(64, 48)), tmp_path / "a.mts"
     for options in ({}, {"mpegts_m2ts_mode": "1"}):
-        with av.open(str(source)) as film, av.open(str(path), "w", format="mpegts", options=options) as made:
-            stream = made.add_stream_from_template(film.streams.video[0])
-            message = mdpm(zone, digits)
-            for packet in film.demux(video=0):
-                if packet.dts is None:
-                    continue
-                # The muxer makes start codes of lengths; one more unit goes before the picture.
-                new = av.Packet((len(message) - 4).to_bytes(4, "big") + message[4:] + bytes(packet))
-                new.pts, new.dts, new.time_base = packet.pts, packet.dts, packet.time_base
-                new.is_keyframe, new.stream = packet.is_keyframe, stream
-                made.mux(new)
+        avchd(source, path, mdpm(zone, digits), options)
         assert recorded(path) == (Taken(at, "camcorder") if at else None)
         if at and zone != 0xFF and shutil.which("exiftool"):
             asked = ["exiftool", "-s3", "-DateTimeOriginal", str(path)]
@@ -229,6 +240,12 @@ EXPORTED = [
     ("Peanut Balls.jpg", "Peanut Balls.json"),
     ("beach-edited.jpg", "beach.jpg.supplemental-metadata.json"),
     ("strand-bearbeitet.jpg", "strand.jpg.json"),
+    ("part-szerkesztve.jpg", "part.jpg.supplemental-metadata.json"),
+    ("strand-har redigerats.jpg", "strand.jpg.json"),
+    ("ακτή-επεξεργασμένο(1).jpg", "ακτή.jpg.supplemental-metadata(1).json"),
+    ("beach-แก้ไขแล้ว.jpg", "beach.jpg.supplemental-metadata.json"),
+    ("PXL_20210508_091011123.MP", "PXL_20210508_091011123.MP.jpg.supplemental-metad.json"),
+    ("PXL_20210508_091011123.MP.jpg", "PXL_20210508_091011123.MP.jpg.supplemental-metad.json"),
     ("IMG_1.jpg", "IMG_1.HEIC.supplemental-metadata.json"),
     ("IMG_1.MP4", "IMG_1.HEIC.supplemental-metadata.json"),
     ("IMG_1-edited.jpg", "IMG_1.HEIC.supplemental-metadata.json"),
@@ -248,8 +265,8 @@ EXPORTED = [
 @pytest.mark.parametrize(("name", "beside"), EXPORTED)
 def test_an_export_tells_of_its_files_whatever_it_calls_them(tmp_path: Path, name: str, beside: str) -> None:
     path = (
-        draw_video(tmp_path / name, 1, 5, size=(64, 48))
-        if name.endswith("MP4")
+        draw_video(tmp_path / "film.mp4", 1, 5, size=(64, 48)).rename(tmp_path / name)
+        if name.endswith(("MP4", "MP"))
         else draw_image(tmp_path / name, format="JPEG")
     )
     note(tmp_path / beside, title=name, description="cookies", people=[{"name": "Anna"}])
@@ -269,18 +286,32 @@ def test_of_many_copies_each_has_its_own_note(tmp_path: Path) -> None:
             ("a.png", "a.png.supplemental-metadata.json"),
             (f"{long}1.jpg", f"{long}.json"),
             (f"{long}2.jpg", f"{long}(1).json"),
+            (f"b_{long}.jpg", f"b_{long[:-2]}.json"),
+            (f"b_{long}(1).jpg", f"b_{long[:-2]}(1).json"),
+            ("a-edited.jpg", "a-edited.jpg.json"),
         )
     ):
         draw_image(tmp_path / name)
         note(tmp_path / beside, title=name.replace("(1)", "").replace("(2)", ""), description=f"words {n}")
     names = ("a.jpg", "a(1).jpg", "a(2).jpg", "a.png", f"{long}1.jpg")
     assert [facts(tmp_path / name).words for name in names] == [f"words {n}" for n in range(5)]
+    others = (f"b_{long}.jpg", f"b_{long}(1).jpg", "a-edited.jpg")
+    assert [facts(tmp_path / name).words for name in others] == ["words 6", "words 7", "words 8"]
+
+
+def test_words_of_an_export_lose_the_escapes_of_html(tmp_path: Path) -> None:
+    path = draw_image(tmp_path / "a.jpg")
+    people = [{"name": "Anna &amp; Bo"}]
+    note(tmp_path / "a.jpg.json", description="Granny&#39;s house &lt;3", people=people)
+    assert facts(path).words == "Granny's house <3\nAnna & Bo" and facts(path).best.people == ("Anna & Bo",)
 
 
 def test_another_programs_json_is_no_export(tmp_path: Path) -> None:
     path = draw_image(tmp_path / "a.jpg")
     (tmp_path / "a.json").write_text('{"description": "labels of a detector"}')
     assert facts(path).words == ""
+    (tmp_path / "b.jpg.json").write_text('{"description": "settings of a generator"}')
+    assert facts(draw_image(tmp_path / "b-upscaled.jpg")).words == ""
     for text in ('{"photoTakenTime": {"timestamp": "soon"}}', '{"photoTakenTime": 3, "geoData": []}', "[1]", "{", "\0"):
         (tmp_path / "a.jpg.json").write_text(text)
         assert facts(path).best.taken == facts_of_name(path, MTIME * 10**9, NOTHING).best.taken, text

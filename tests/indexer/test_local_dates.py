@@ -174,6 +174,28 @@ def test_what_lies_beside_a_file_is_the_copys_own(
     assert hits(library, "Philippa") == [] and counted.embedded == embedded
 
 
+def test_of_several_copies_the_one_with_the_words_is_shown(tmp_path: Path, open_library: OpenLibrary) -> None:
+    words = {"ann": "xylophone", "ben": "bassoonist", "cat": "xylophone"}
+    for name, word in words.items():
+        draw_image(tmp_path / name / "scan.jpg", seed=1)
+        (tmp_path / name / "scan.jpg.xmp").write_bytes(
+            xmp_packet(dc_subject=(word,), exif_DateTimeOriginal=f"19{60 + ord(name[0]) - 97}-01-02")
+        )
+    library = open_library()
+    library.index([tmp_path])
+    for query, name in (
+        ("xylophone", "ann"),
+        ("bassoonist", "ben"),
+        ("xylophone taken:1962", "cat"),
+        ("bassoonist in:ben", "ben"),
+    ):
+        for sort in ("relevance", "date"):
+            (hit,) = hits(library, query, sort=sort)
+            assert words[Path(hit.path).parent.name] == words[name] == hit.snippet, (query, sort)
+            assert hit.taken == f"19{60 + ord(Path(hit.path).parent.name[0]) - 97}-01-02" and len(hit.also_at) == 2
+    assert hits(library, "bassoonist taken:1960") == []
+
+
 def test_a_note_that_comes_later_a_new_name_and_a_new_date_are_read(
     tmp_path: Path, open_library: OpenLibrary, counted: CountingEmbedder
 ) -> None:

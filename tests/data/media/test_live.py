@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from data.media.beside_names import stem
+from data.media.beside_names import lies_with, stem
 from data.media.image import read_image
-from data.media.live import is_live_pair, video_inside
+from data.media.live import image_beside, is_live_pair, video_beside, video_inside
 from data.media.video import probe
 from tests.data.media.heics import box, heic_bytes
 from tests.media import draw_image, draw_video, picture
@@ -81,6 +81,15 @@ def test_without_identifiers_the_name_and_a_few_seconds_do(tmp_path: Path) -> No
     assert not is_live_pair(still, film(tmp_path, 20, "img_2.mp4")), "a film of its own"
     (tmp_path / "IMG_2.avi").write_bytes(b"junk" * 100)
     assert not is_live_pair(still, tmp_path / "IMG_2.avi") and not is_live_pair(still, tmp_path / "IMG_2.srt")
+
+
+@pytest.mark.slow
+def test_a_pixels_picture_and_its_film_find_each_other(tmp_path: Path) -> None:
+    for name in ("PXL_20210508_091011123.MP", "PXL_20210508_091011124.mp4"):
+        clip = film(tmp_path, 2, f"{Path(name).stem}.mp4").rename(tmp_path / name)
+        still = draw_image(tmp_path / f"{clip.stem}.MP.jpg", format="JPEG")
+        assert video_beside(still) == clip and image_beside(clip) == still
+        assert lies_with(clip.name, still.name) and lies_with(still.name, clip.name)
 
 
 @pytest.mark.parametrize(

@@ -157,3 +157,36 @@ def test_a_png_whose_palette_or_header_is_damaged_is_refused() -> None:
     data[18] ^= 1
     with pytest.raises(MediaError):
         read_image(bytes(data))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "L"])
+@pytest.mark.parametrize("share", [0.99, 0.9, 0.8])
+def test_a_gif_and_a_bmp_without_their_end(tmp_path: Path, mode: str, share: float) -> None:
+    for format, save in (("GIF", {"interlace": 0}), ("GIF", {"interlace": 1}), ("BMP", {})):
+        whole = saved(photo().convert(mode), format, **save)
+        path = cut(tmp_path, whole, share)
+        found = read_picture(path)
+        assert found.note is not None and "the end of the file is missing" in found.note, format
+        assert found.pixels.shape == (480, 640, 3)
+        rows = int(480 * (share - 0.05))
+        there = slice(480 - rows, None) if format == "BMP" else slice(rows)
+        if save.get("interlace"):
+            there = slice(0, None, 2)  # the other half comes last
+        assert (found.pixels[there] == read_image(whole)[there]).all(), format
+        assert found.pixels.std(axis=(1, 2)).min() > 5, "no row is blank"
+        with pytest.raises(MediaError, match="cut off"):
+            read_image(whole[: len(whole) // 2])
+
+
+def test_damaged_headers_of_a_gif_and_a_bmp_are_refused() -> None:
+    for data in (b"GIF89a" + bytes(200), b"BM" + bytes(200), b"BM\0\0", saved(photo(), "BMP")[:60]):
+        with pytest.raises(MediaError):
+            read_image(data)
+
+
+@pytest.mark.parametrize("save", [{}, {"lossless": True}])
+def test_a_webp_without_its_end_is_refused_as_cut_off(save: dict[str, Any]) -> None:
+    whole = saved(photo(), "WEBP", **save)
+    for share in (0.97, 0.5):
+        with pytest.raises(MediaError, match="cut off"):
+            read_image(whole[: int(len(whole) * share)])

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
 import pytest
+from PIL.PngImagePlugin import PngInfo
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from data.media.dates import Taken
 from data.media.image import inspect
 from data.media.metadata import pdf_date, video_metadata
 from data.media.video import probe, tag_metadata
-from tests.media import draw_image, draw_video
+from tests.media import draw_image, draw_video, xmp_packet
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tiff", "a.heic", "a.avif"])
@@ -33,6 +36,45 @@ def test_a_photo_tells_when_where_and_with_what(tmp_path: Path, name: str) -> No
 def test_nonsense_is_unknown(tmp_path: Path, taken: str) -> None:
     found = inspect(draw_image(tmp_path / "a.jpg", exif={"taken": taken, "gps": (0.0, 0.0)})).metadata
     assert found.taken is None and found.lat is None and found.camera is None
+
+
+IPTC = b"\x1c\x02\x37\x00\x0819990704\x1c\x02\x3c\x00\x0b120000+0200\x1c\x02\x69\x00\x0aKite flown"
+
+
+def test_iptc_of_a_tiff_is_read_however_its_tag_is_stored(tmp_path: Path) -> None:
+    tags = ImageFileDirectory_v2()
+    tags.tagtype[33723], tags[33723] = 7, IPTC
+    data = draw_image(tmp_path / "a.tif", size=(64, 48), tiffinfo=tags).read_bytes()
+    entry = struct.pack("<HHL", 33723, 7, len(IPTC))
+    assert data.count(entry) == 1
+    for kind, count in ((7, len(IPTC)), (1, len(IPTC)), (4, len(IPTC) // 4)):
+        (tmp_path / "b.tif").write_bytes(data.replace(entry, struct.pack("<HHL", 33723, kind, count)))
+        found = inspect(tmp_path / "b.tif")
+        assert found.metadata.taken == Taken("1999-07-04T12:00:00+02:00", "iptc"), kind
+        assert found.caption == "Kite flown", kind
+
+
+def raw_profile(name: str, data: bytes) -> PngInfo:
+    """A block of metadata as ImageMagick writes it into a PNG."""
+    text, info = data.hex(), PngInfo()
+    rows = "\n".join(text[at : at + 72] for at in range(0, len(text), 72))
+    info.add_text(f"Raw profile type {name}", f"\n{name}\n{len(data):8d}\n{rows}\n", zip=True)
+    return info
+
+
+def test_blocks_in_the_text_of_a_png_are_read(tmp_path: Path) -> None:
+    photoshop = b"8BIM\x04\x22\x03abc\0\0\0\x01x\0" + b"8BIM\x04\x04\0\0" + struct.pack(">I", len(IPTC)) + IPTC
+    for data in (photoshop, IPTC):
+        found = inspect(draw_image(tmp_path / "a.png", pnginfo=raw_profile("iptc", data)))
+        assert found.metadata.taken == Taken("1999-07-04T12:00:00+02:00", "iptc") and found.caption == "Kite flown"
+    packet = xmp_packet(**{"photoshop:DateCreated": "1968-05-12"})
+    found = inspect(draw_image(tmp_path / "b.png", pnginfo=raw_profile("xmp", packet)))
+    assert found.metadata.taken == Taken("1968-05-12", "xmp")
+    for damaged in (b"", b"8BIM", b"8BIM\x04\x04\0\0\xff\xff\xff\xff", b"\x1c\x02"):
+        assert inspect(draw_image(tmp_path / "c.png", pnginfo=raw_profile("iptc", damaged))).metadata.taken is None
+    info = PngInfo()
+    info.add_text("Raw profile type iptc", "\niptc\n  8\nno hexadecimal")
+    assert inspect(draw_image(tmp_path / "d.png", pnginfo=info)).metadata.taken is None
 
 
 def test_video_tags_of_phones_and_cameras() -> None:

@@ -82,6 +82,21 @@ def test_chosen_and_ticked_fields_are_read(tmp_path: Path) -> None:
     assert not {"apricot", "Carnivore", "Yes", "Off"} & set(words)
 
 
+def test_a_ticked_box_has_its_name_from_the_list_of_its_group(tmp_path: Path) -> None:
+    box = "<</Type/Annot/Subtype/Widget/Parent 6 0 R/Rect[72 {y} 90 {z}]/AS/{state}/AP<</N<</{on} 9 0 R/Off 9 0 R>>>>>>"
+    path = page(
+        tmp_path / "a.pdf",
+        lines("Pie"),
+        "<</T(filling)/FT/Btn/Ff 49152/V/1/Opt[(Strawberry)(Gooseberry)]/Kids[7 0 R 8 0 R]>>",
+        box.format(y=600, z=620, state="Off", on=0),
+        box.format(y=560, z=580, state=1, on=1),
+        stream("", "/Type/XObject/Subtype/Form/BBox[0 0 20 20]"),
+        root=FORM.format(fields="6 0 R"),
+        entries="/Annots[7 0 R 8 0 R]",
+    )
+    assert pdf.page_text(path, 1).split() == ["Pie", "Gooseberry"]
+
+
 def test_passwords_and_hidden_fields_are_not_read(tmp_path: Path) -> None:
     path = form(tmp_path / "a.pdf", "/FT/Tx/Ff 8192/T(pw)/V(sesame)", "/FT/Tx/F 2/T(hid)/V(invisible)/F 2")
     assert pdf.page_text(path, 1) == "Breakfast"
@@ -90,7 +105,8 @@ def test_passwords_and_hidden_fields_are_not_read(tmp_path: Path) -> None:
 XFA = (
     '<xdp:xdp xmlns:xdp="http://ns.adobe.com/xdp/"><template><field name="job"><caption>Occupation</caption></field>'
     '</template><xfa:datasets xmlns:xfa="http://www.xfa.org/schema/xfa-data/1.0/"><xfa:data><f><!-- none -->'
-    "<job>beekeeper &amp; cooper</job><town>K\xf8ge</town></f></xfa:data></xfa:datasets></xdp:xdp>"
+    "<job>beekeeper &amp; cooper</job><town>K\xf8ge</town>"
+    "<photo contentType='image/png'>iVBORw0KGgoAAA</photo></f></xfa:data></xfa:datasets></xdp:xdp>"
 )
 
 
@@ -217,6 +233,35 @@ def test_layers_that_are_off_are_left_out_of_text_and_picture(tmp_path: Path, ki
     assert [word[4] for word in pdf.page_words(path, 1)] == ["always", "finalword"]
     assert region(path, (72, 640, 200, 670)) == 0
     assert region(path, (72, 595, 200, 620)) > 0.02 and region(path, (72, 695, 200, 720)) > 0.02
+
+
+def test_notes_on_a_layer_that_is_off_are_left_out(tmp_path: Path, engine: str) -> None:
+    note = "<</Type/Annot/Subtype/Text/Rect[72 {y} 90 {z}]/OC {layer} 0 R/Contents({words})>>"
+    path = page(
+        tmp_path / "a.pdf",
+        lines("always"),
+        "<</Type/OCG/Name(Draft)>>",
+        "<</Type/OCG/Name(Final)>>",
+        note.format(y=600, z=620, layer=6, words="draftword"),
+        note.format(y=500, z=520, layer=7, words="finalword"),
+        root="/OCProperties<</OCGs[6 0 R 7 0 R]/D<</OFF[6 0 R]>>>>",
+        entries="/Annots[8 0 R 9 0 R]",
+    )
+    expected = ["always", "finalword"] if engine == "pymupdf" else ["always", "draftword", "finalword"]
+    assert pdf.page_text(path, 1).split() == expected, "docs/media.md tells the difference"
+
+
+def test_words_that_a_stamp_alone_draws(tmp_path: Path, engine: str) -> None:
+    stamp = "/Type/XObject/Subtype/Form/BBox[0 0 228 40]/Resources<</Font<</F1 5 0 R>>>>"
+    path = page(
+        tmp_path / "a.pdf",
+        lines("Minutes"),
+        "<</Type/Annot/Subtype/Stamp/Rect[72 600 300 640]/Contents(received)/AP<</N 7 0 R>>>>",
+        stream("BT /F1 12 Tf 2 5 Td (VALPARAISO) Tj ET", stamp),
+        entries="/Annots[6 0 R]",
+    )
+    words = set(pdf.page_text(path, 1).split())
+    assert words == {"Minutes", "received"} | ({"VALPARAISO"} if engine == "pymupdf" else set())
 
 
 def test_a_picture_of_a_page_with_a_form_is_drawn_after_its_text(tmp_path: Path) -> None:

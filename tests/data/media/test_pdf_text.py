@@ -8,7 +8,9 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from data.media import pdf
 from data.media.letters import join_divided_words
@@ -216,3 +218,28 @@ def test_poppler_reads_the_same_words(tmp_path: Path) -> None:
     for path in paths:
         done = subprocess.run(["pdftotext", path, "-"], capture_output=True, text=True, check=True)
         assert pdf.page_text(path, 1).split() == unicodedata.normalize("NFC", done.stdout).split()
+
+
+@pytest.mark.skipif(shutil.which("mutool") is None, reason="mutool (mupdf-tools) is not installed")
+def test_mutool_reads_and_draws_the_same(tmp_path: Path) -> None:
+    layers = "/OCProperties<</OCGs[6 0 R]/D<</OFF[6 0 R]>>>>"
+    draft = " /OC /L1 BDC BT /F1 18 Tf 72 500 Td (draftword) Tj ET EMC"
+    paths = [
+        page(tmp_path / "a.pdf", lines("two words", "and more"), entries="/Rotate 90"),
+        page(tmp_path / "b.pdf", lines("a", "narrow page"), box="0 0 300 792"),
+        page(
+            tmp_path / "c.pdf",
+            lines("always here") + draft,
+            "<</Type/OCG/Name(Draft)>>",
+            root=layers,
+            resources="/Properties<</L1 6 0 R>>",
+        ),
+    ]
+    for path in paths:
+        done = subprocess.run(["mutool", "draw", "-q", "-F", "txt", path], capture_output=True, text=True, check=True)
+        assert pdf.page_text(path, 1).split() == done.stdout.split()
+        subprocess.run(["mutool", "draw", "-q", "-r", "36", "-o", tmp_path / "a.png", path, "1"], check=True)
+        with Image.open(tmp_path / "a.png") as drawn:
+            theirs = np.asarray(drawn.convert("RGB")).astype(int)
+        ours = pdf.page_image(path, 1, max(theirs.shape[:2])).astype(int)
+        assert ours.shape == theirs.shape and np.abs(ours - theirs).mean() < 3

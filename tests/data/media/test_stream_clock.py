@@ -51,6 +51,22 @@ def test_one_picture_with_an_hour_of_sound_before_it_and_after(tmp_path: Path) -
     assert [w[2] for w in found] == [[3.0]] * 3
 
 
+def test_the_last_picture_is_whole_after_the_length_was_measured(tmp_path: Path) -> None:
+    path = draw_video(tmp_path / "a.avi", 6, 2, codec="mpeg4", gop=12)
+    add_sound(path, (0.0, beeps((1.0,), 65, 16_000, 1)), rate=16_000, codec="libmp3lame")
+    frames, _ = sample_frames(path, 0, 65, 6)
+    assert [time_of(frame) for frame in frames] == [4.5, 5.5], "this encoder's second frame comes one late in an AVI"
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.webm", "a.mp4"])
+def test_a_clock_that_begins_late_makes_no_film_longer(tmp_path: Path, name: str) -> None:
+    codec = "libvpx" if name == "a.webm" else "libx264"
+    path = draw_video(tmp_path / name, times=[100 + i / 5 for i in range(40)], codec=codec)
+    assert probe(path).duration_s == pytest.approx(8, abs=0.25) and not probe(path).truncated
+    ((start, end, told),) = windows(path)
+    assert (start, end) == (0, pytest.approx(8, abs=0.25)) and 100 <= told[0] < told[-1] < 108
+
+
 @pytest.mark.slow
 def test_a_film_lasts_as_long_as_its_picture_where_the_sound_is_shorter(tmp_path: Path) -> None:
     path = draw_video(tmp_path / "a.mp4", 20, 10)

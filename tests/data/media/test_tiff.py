@@ -123,6 +123,35 @@ def test_sixteen_bits_in_planes_or_not(order: str, planar: int, layout: dict[str
         assert np.abs(read_image(data).astype(int) - np.asarray(image)).mean() < 1
 
 
+GREYS: dict[str, tuple[str, float, int, int]] = {
+    "whole": ("u2", 257, 1, 1),
+    "white is 0": ("u2", 257, 1, 0),
+    "32 bits": ("u4", 16_843_009, 1, 1),
+    "signed": ("i2", 128, 2, 1),
+    "floating-point": ("f4", 1 / 255, 3, 1),
+}
+"""Type of a pixel, its value for a grey level, its number format and the photometric interpretation."""
+NOT_READ = {("white is 0", ">"), ("32 bits", ">")}
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("kind", GREYS)
+def test_greys_of_many_bits_are_right_or_refused(kind: str, zipped: bool, order: str) -> None:
+    grey = np.asarray(picture(size=(200, 150), seed=6).convert("L"))
+    pixel, step, number_type, photometric = GREYS[kind]
+    values = (grey * np.float64(step)).astype(pixel)
+    stored = 65535 - values if photometric == 0 else values
+    part = directory(stored[..., None], photometric=photometric, sample_format=number_type, zipped=zipped, order=order)
+    data = tiff(part, order=order)
+    if (kind, order) in NOT_READ:
+        with pytest.raises(MediaError, match="a rare kind of TIFF"):
+            read_image(data)
+    else:
+        shown = grey // 2 if kind == "signed" else grey  # half of its range is below 0
+        assert np.abs(read_image(data)[..., 0].astype(int) - shown).mean() < 1
+
+
 def test_a_fax_has_square_pixels(tmp_path: Path) -> None:
     line = Image.new("1", (1728, 1100), 1)
     line.paste(0, (0, 0, 864, 1100))

@@ -18,9 +18,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.media.dates import Taken
 from data.media.video import probe, sample_frames
 from data.reader import outline
 from tests.data.media.test_screen import GREEN, MATRICES, coloured, with_matrix
+from tests.data.test_copies import avchd, mdpm
 from tests.media import add_sound, add_subtitles, draw_video, picture, rewrap, time_of
 
 COLUMNS = ("decodes", "orientation", "colour", "date", "place", "text")
@@ -126,6 +128,14 @@ def read_as_bt709(rgb: tuple[int, int, int]) -> np.ndarray:
 
 
 def date(folder: Path, name: str) -> bool:
+    """By the container's clock; AVI has a day alone, and AVCHD the date among its pictures."""
+    if name == "AVI":
+        taken = outline(film(folder, name, metadata={"date": DAY[:10]}), "video").metadata.taken
+        return taken == Taken(DAY[:10], "film")
+    if name == "MPEG-TS, AVCHD":
+        source = draw_video(folder / "part.mp4", 2, 5, size=(64, 48))
+        path = avchd(source, folder / "a.mts", mdpm(0x82, "20220304050607"))
+        return outline(path, "video").metadata.taken == Taken("2022-03-04T05:06:07+01:00", "camcorder")
     taken = outline(film(folder, name, metadata={"creation_time": DAY}), "video").metadata.taken
     return taken is not None and datetime.fromisoformat(taken.at) == datetime.fromisoformat(DAY)
 
