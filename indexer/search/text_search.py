@@ -120,7 +120,7 @@ def expressions(connection: Reading, words: Sequence[str], phrases: Sequence[str
         return Expressions(nothing, nothing, nothing)  # this table cannot have a phrase in another script
     rare: list[tuple[Phrase, ...]] = []
     common: list[tuple[Phrase, ...]] = []
-    corrected = missing = False
+    corrected = False
     total = _total(connection, table)
     most = max(COMMON_LEAST, COMMON_SHARE * total)
     information = 0.0
@@ -137,7 +137,6 @@ def expressions(connection: Reading, words: Sequence[str], phrases: Sequence[str
             other = "names" if table == "words" else "words"
             elsewhere = table != "characters" and _count(connection, counts, token, other) > 0
             near = () if elsewhere else _near_terms(connection, token, table)
-            missing |= not near
             if near:  # the word may be another one: it counts half
                 rare.append(near)
                 information += inverse
@@ -151,11 +150,11 @@ def expressions(connection: Reading, words: Sequence[str], phrases: Sequence[str
     alone = len(rare + common) == 1 and not phrases and not any(c.isdigit() for c in text)
     return Expressions(
         information=information or 1.0,
-        literal=not phrases and not corrected and bool(tokens) and len(_telling(words)) == 1,
+        literal=not phrases and not corrected and bool(tokens) and len(telling(words)) == 1,
         few=total < FEW and not corrected,
         longest=len(text) + SLACK if alone else None,
         exact=Expression(table, () if corrected else [*required, *([(whole,)] if whole else [])]),
-        all=Expression(table, () if missing else [*required, *words_of]),
+        all=Expression(table, () if corrected else [*required, *words_of]),
         some=Expression(table, [*required, *some]),
     )
 
@@ -172,10 +171,10 @@ def query_words(text: str) -> list[str]:
         parsed = parse(text)
     except QueryError:
         return []
-    return _telling((*parsed.words, *parsed.phrases))
+    return telling((*parsed.words, *parsed.phrases))
 
 
-def _telling(texts: Sequence[str]) -> list[str]:
+def telling(texts: Sequence[str]) -> list[str]:
     """Returns the words of the texts without stop words and repetitions; the stop words if there are no others."""
     tokens = list(dict.fromkeys(token for text in texts for token in tokenised(text, "names")))
     return [token for token in tokens if token not in STOP_WORDS] or tokens

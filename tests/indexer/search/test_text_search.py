@@ -110,9 +110,9 @@ def test_quoted_phrases_are_required(texts: Texts) -> None:
 
 @pytest.mark.slow
 def test_a_typing_error_is_forgiven_in_long_words_only(texts: Texts) -> None:
-    assert texts.find("paymnet") == {"invoice": ALL, "letter": ALL}
+    assert texts.find("paymnet") == {"invoice": SOME, "letter": SOME}
     assert texts.find("recieved") == {} or "invoice" in texts.find("recieved")
-    assert texts.find("lirbary") == {"letter": ALL}
+    assert texts.find("lirbary") == {"letter": SOME}
     assert texts.find("feez") == {}
 
 
@@ -130,14 +130,17 @@ def test_a_word_that_nobody_wrote_is_not_taken_for_a_near_one(texts: Texts) -> N
         digest, {}, [NewChunk(0, np.ones(4) / 2, span=Span(page=1), text=text)], model.id
     )
     assert texts.find("powered") == {"pump": ALL}
-    assert texts.find("powerde") == {"pump": ALL}
+    assert texts.find("powerde") == {"pump": SOME}
     assert texts.find("tower") == {}
     assert texts.find("church", "tower") == {}
 
 
 @pytest.mark.slow
-def test_the_beginning_of_a_word_is_enough(texts: Texts) -> None:
-    assert texts.find("suspen") == {"letter": ALL}
+def test_the_beginning_of_a_word_is_enough_and_no_match_of_all_words(texts: Texts) -> None:
+    """What was completed or corrected may be another word: "corn" is no "corner", "glove" no "globe"."""
+    assert texts.find("suspen") == {"letter": SOME}
+    assert texts.find("library", "suspen") == {"letter": SOME}
+    assert texts.find("library", "suspended") == {"letter": ALL}
 
 
 @pytest.mark.slow
