@@ -182,12 +182,14 @@ class Step:
     """("some" or "none", half) -> of each question, whether nothing is above the line."""
     shown: list[bool]
     """Of each image above the line for a one-word object query, whether it is right."""
+    found: list[bool]
+    """Of each such query, whether a right image is above the line."""
 
 
 def asked(searcher: Searcher, items: dict[int, str], size: int, samples: Path, questions: Sequence[Question]) -> Step:
     """Ask everything of one library."""
     here = set(items.values())
-    step = Step(size, {}, {}, {}, [])
+    step = Step(size, {}, {}, {}, [], [])
 
     def ranking(text: str) -> list[Ranked]:
         return searcher.rank(Query((Part(text=text),)), DEPTH)
@@ -206,8 +208,10 @@ def asked(searcher: Searcher, items: dict[int, str], size: int, samples: Path, q
         step.refused.setdefault(("none", half_of(text)), []).append(not relevant)
     for word, right in object_words(samples).items():
         if right & here:
-            images = (place for place in ranking(word) if place.relevant and place.fact.kind == "image")
-            step.shown.extend(items[place.fact.chunk_id] in right for place in images)
+            images = [place for place in ranking(word) if place.relevant and place.fact.kind == "image"]
+            shown = [items[place.fact.chunk_id] in right for place in images]
+            step.shown.extend(shown)
+            step.found.append(any(shown))
     return step
 
 
@@ -227,6 +231,7 @@ def tables(steps: Sequence[Step]) -> str:
                 *[float(np.mean(step.refused[sort, "test"])) for sort in ("none", "some")],
                 *[float(np.mean(step.refused[sort, "tune"])) for sort in ("none", "some")],
                 f"{np.mean(step.shown):.3f} of {len(step.shown)}",
+                f"{np.mean(step.found):.3f} of {len(step.found)}",
             ]
         )
         before = step
@@ -240,6 +245,7 @@ def tables(steps: Sequence[Step]) -> str:
         "unanswerable refused, tune half",
         "answerable refused, tune half",
         "right of the images above the line, one-word objects (≥ 0.7)",
+        "one-word objects with a right image above the line",
     ]
     quality = [
         [f"{step.size:,}", row, Row.of(ranks).n, Row.of(ranks).hit_1, Row.of(ranks).hit_5, Row.of(ranks).mrr]
