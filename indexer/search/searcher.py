@@ -200,6 +200,8 @@ class Searcher:
                 return None
             meaning, scales = self._meaning.candidates(vectors, allowed, depth, profile)
             words = WordCandidates() if side is None else side.result()
+        if is_word := getattr(self.embedder, "is_word", None):
+            words = words._replace(in_text=words.in_text.doubted(is_word), in_names=words.in_names.doubted(is_word))
         by_meaning = sorted(meaning, key=lambda n: -meaning[n])
         for part in query.parts:
             if part.chunk_id is not None:

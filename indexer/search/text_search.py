@@ -11,7 +11,7 @@ kinds or ranking across lists.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,6 +62,15 @@ class WordMatches:
     """The words to mark in the text of a chunk."""
     literal: bool = False
     """The query is one word, and rows of the tier `ALL` have it as typed."""
+    guessed: tuple[str, ...] = ()
+    """The words of the query that no row has, in whose place others were looked for."""
+
+    def doubted(self, is_word: Callable[[str], bool]) -> WordMatches:
+        """Returns the matches with no tier above `SOME` if a guessed word is a word of its own: "corn" is no
+        beginning of "corners", "glove" no mistyped "globe"."""
+        if not any(is_word(word) for word in self.guessed):
+            return self
+        return replace(self, tiers=np.minimum(self.tiers, SOME))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -81,6 +90,8 @@ class Expressions:
     """The sum of the inverse document frequencies of the query's words."""
     literal: bool = False
     """The query is one word that some row has as typed."""
+    guessed: tuple[str, ...] = ()
+    """See `WordMatches.guessed`."""
     few: bool = False
     """The table has fewer than FEW rows, and no word was corrected."""
     longest: int | None = None
@@ -120,7 +131,8 @@ def expressions(connection: Reading, words: Sequence[str], phrases: Sequence[str
         return Expressions(nothing, nothing, nothing)  # this table cannot have a phrase in another script
     rare: list[tuple[Phrase, ...]] = []
     common: list[tuple[Phrase, ...]] = []
-    corrected = False
+    corrected = missing = False
+    guessed: list[str] = []
     total = _total(connection, table)
     most = max(COMMON_LEAST, COMMON_SHARE * total)
     information = 0.0
@@ -137,8 +149,10 @@ def expressions(connection: Reading, words: Sequence[str], phrases: Sequence[str
             other = "names" if table == "words" else "words"
             elsewhere = table != "characters" and _count(connection, counts, token, other) > 0
             near = () if elsewhere else _near_terms(connection, token, table)
+            missing |= not near
             if near:  # the word may be another one: it counts half
                 rare.append(near)
+                guessed.append(token)
                 information += inverse
         elif own := phrase(token, table):
             (common if count > most else rare).append((own,))
@@ -151,10 +165,11 @@ def expressions(connection: Reading, words: Sequence[str], phrases: Sequence[str
     return Expressions(
         information=information or 1.0,
         literal=not phrases and not corrected and bool(tokens) and len(telling(words)) == 1,
+        guessed=tuple(guessed),
         few=total < FEW and not corrected,
         longest=len(text) + SLACK if alone else None,
         exact=Expression(table, () if corrected else [*required, *([(whole,)] if whole else [])]),
-        all=Expression(table, () if corrected else [*required, *words_of]),
+        all=Expression(table, () if missing else [*required, *words_of]),
         some=Expression(table, [*required, *some]),
     )
 
@@ -194,7 +209,8 @@ def _search(
             whole = tier == EXACT or (tier == ALL and expressions.few)
             share = 1.0 if whole else min(1.0, max(0.0, score) / (BM25_FULL * expressions.information))
             scores[number] = max(share, scores.get(number, 0.0))
-    return replace(_ordered(tiers, scores, limit), literal=expressions.literal) if tiers else NOTHING
+    found = _ordered(tiers, scores, limit)
+    return replace(found, literal=expressions.literal, guessed=expressions.guessed) if tiers else NOTHING
 
 
 def _ordered(tiers: dict[int, int], scores: dict[int, float], limit: int) -> WordMatches:
@@ -213,7 +229,8 @@ def _joined(lists: Sequence[WordMatches], limit: int) -> WordMatches:
         for number, score, tier in zip(each.ids.tolist(), each.coverage, each.tiers.tolist(), strict=True):
             tiers[number] = max(tier, tiers.get(number, 0))
             scores[number] = max(score, scores.get(number, 0.0))
-    return replace(_ordered(tiers, scores, limit), literal=any(each.literal for each in lists))
+    guessed = tuple(dict.fromkeys(word for each in lists for word in each.guessed))
+    return replace(_ordered(tiers, scores, limit), literal=any(each.literal for each in lists), guessed=guessed)
 
 
 def _near_terms(connection: Reading, token: str, table: str) -> tuple[Phrase, ...]:

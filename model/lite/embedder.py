@@ -251,7 +251,11 @@ class LiteEmbedder:
         return _Job(share, windows, others, frames)
 
     def _reading_of(self, text: str) -> Reading:
-        return reading_of(text, self._everyday_words, lambda word: self._tokenizer.token_to_id(word) is not None)
+        return reading_of(text, self._everyday_words, self.is_word)
+
+    def is_word(self, word: str) -> bool:
+        """Whether an English word in lower case is one to MiniLM, not pieces of words."""
+        return self._tokenizer.token_to_id(word) is not None
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text).ids
