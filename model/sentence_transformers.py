@@ -11,6 +11,7 @@ safetensors, and no code of the checkpoint runs. A clip is passed as sampled fra
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from model.qwen.vision import Pixels, as_rgb, resize, sample_frames
 RECIPE = "st2"
 # The files that change a vector besides weights and tokenizer: image limits, chat template, prompts.
 SETTINGS_FILES = (
+    "config.json",
     "processor_config.json",
     "video_preprocessor_config.json",
     "chat_template.jinja",
@@ -188,12 +190,14 @@ def load_sentence_transformer(
         raise ModelError(_load_message(folder, error)) from error
     if "image" not in {part for kind in model.modalities for part in (kind if isinstance(kind, tuple) else (kind,))}:
         raise ModelError(f"{folder} is a model for text alone; Sightline needs one that sees images.")
+    _reject_sizes(folder, model, sizes)
     for weight_name, weight in model.named_parameters():
         if not torch.isfinite(weight.sum(dtype=torch.float32)):
             raise ModelError(f"{folder} holds values that are not numbers, in {weight_name}; it is damaged.")
     suffix = f":{dim}" if dim else ""
     frames = max_frames or FRAMES
-    settings = [(folder / file).read_bytes() for file in SETTINGS_FILES if (folder / file).is_file()]
+    paths = [part / file for part in _module_folders(folder) for file in SETTINGS_FILES if (part / file).is_file()]
+    settings = [path.read_bytes() for path in paths]
     settings_hash = hashlib.sha256(b"\0".join(settings)).hexdigest()
     label = dtype_label(dtype, torch_device, config)
     sources = [*_weight_folders(folder), *([adapter] if adapter else [])]
@@ -205,6 +209,16 @@ def load_sentence_transformer(
         tower: Any = model[0].model
         adapters.merge(tower, adapter, lambda: torch.from_numpy(embedder.embed([probe])))
     return embedder
+
+
+def _reject_sizes(folder: Path, model: Any, sizes: dict[str, int | None]) -> None:
+    """Raises `ModelError` for a limit of pixels that the model's images do not have: transformers passes over an option
+    that a processor does not know, so the vectors would stay and the model's id would not."""
+    processor = getattr(model[0], "processor", None)
+    known = getattr(getattr(processor, "image_processor", processor), "valid_kwargs", None)
+    unknown = [name for name, value in sizes.items() if value and name not in getattr(known, "__annotations__", ())]
+    if unknown:
+        raise ModelError(f"{folder} takes no {unknown[0]}: its own settings say how large its images are.")
 
 
 def _last_token(folder: Path, model_kwargs: dict[str, Any], processor_kwargs: dict[str, Any]) -> list[Any]:
@@ -287,17 +301,20 @@ def _enlarge(image: np.ndarray, side: int = 56, aspect: int = 150) -> np.ndarray
     return resize(image, max(height, shortest), max(width, shortest))
 
 
-def _weight_folders(folder: Path) -> list[Path]:
-    """Returns the folders with weights: the model's own, and those of modules.json."""
-    folders = [folder]
-    if (folder / "modules.json").is_file():
-        import json
+def _module_folders(folder: Path) -> list[Path]:
+    """Returns the model's own folder, and those that modules.json names: pooling, a projection."""
+    if not (folder / "modules.json").is_file():
+        return [folder]
+    try:
+        modules = json.loads((folder / "modules.json").read_text("utf-8"))
+        return [folder, *(folder / module["path"] for module in modules if module.get("path"))]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ModelError(f"{folder / 'modules.json'} is not a list of modules ({error}).") from None
 
-        try:
-            modules = json.loads((folder / "modules.json").read_text("utf-8"))
-            folders += [folder / module["path"] for module in modules if module.get("path")]
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ModelError(f"{folder / 'modules.json'} is not a list of modules ({error}).") from None
+
+def _weight_folders(folder: Path) -> list[Path]:
+    """Returns those of the module folders that hold weights."""
+    folders = _module_folders(folder)
     return [f for f in folders if any(f.glob("*.safetensors")) or any(f.glob("*.bin"))] or [folder]
 
 

@@ -118,6 +118,35 @@ def text_only(folder: Path) -> Path:
     return folder
 
 
+def clip(folder: Path) -> Path:
+    """A sentence-transformers model whose images all have one size; its tokenizer knows single letters."""
+    import json
+
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizerFast
+
+    torch.manual_seed(0)
+    raw = folder.with_name(folder.name + "-raw")
+    raw.mkdir()
+    letters = [letter + end for letter in "abcdefghijklmnopqrstuvwxyz" for end in ("", "</w>")]
+    pieces = ["<|startoftext|>", "<|endoftext|>", *letters]
+    (raw / "vocab.json").write_text(json.dumps({piece: i for i, piece in enumerate(pieces)}), "utf-8")
+    (raw / "merges.txt").write_text("#version: 0.2\n", "utf-8")
+    tokenizer = CLIPTokenizerFast(str(raw / "vocab.json"), str(raw / "merges.txt"))
+    shape = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    ends = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+    config = CLIPConfig(
+        text_config={"vocab_size": len(pieces), **ends, **shape},
+        vision_config={"image_size": 32, "patch_size": 16, **shape},
+        projection_dim=32,
+    )
+    CLIPModel(config).save_pretrained(raw)
+    CLIPProcessor(CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32), tokenizer).save_pretrained(raw)
+    SentenceTransformer(str(raw)).save_pretrained(str(folder))
+    return folder
+
+
 def colpali(folder: Path) -> Path:
     """A ColPali in the format of transformers: pages of 56 x 56 pixels are 16 patches."""
     import torch

@@ -173,6 +173,16 @@ def test_int8_and_base_are_refused_here(folder: Path) -> None:
         model.load(str(folder), base="somewhere")
 
 
+def test_a_limit_of_pixels_is_taken_where_images_have_one_and_refused_elsewhere(folder: Path, tmp_path: Path) -> None:
+    image = [Input(images=(picture(224, 224),), kind="image")]
+    coarse, fine = model.load(str(folder), max_pixels=64 * 64), model.load(str(folder))
+    assert coarse.id != fine.id and not np.allclose(coarse.embed(image), fine.embed(image), atol=1e-3)
+    fixed = str(tiny_models.clip(tmp_path / "clip"))
+    assert is_unit(model.load(fixed).embed(image), 1, 32)
+    with pytest.raises(ModelError, match="takes no max_pixels"):
+        model.load(fixed, max_pixels=64 * 64)
+
+
 def test_a_checkpoint_that_wants_its_own_code_run_is_refused(folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
@@ -208,7 +218,10 @@ def test_a_document_prompt_of_any_name_is_taken(
     np.testing.assert_allclose(got, want, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["chat_template.jinja", "config_sentence_transformers.json", "processor_config.json"])
+@pytest.mark.parametrize(
+    "name",
+    ["chat_template.jinja", "config_sentence_transformers.json", "processor_config.json", "1_Pooling/config.json"],
+)
 def test_what_changes_vectors_changes_the_id(name: str, folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(folder, tmp_path / folder.name)
     before = model.load(str(copy)).id
